@@ -1,0 +1,64 @@
+"""
+Our errors, sorted by what the caller should do.
+
+* SlicewiseError
+  - InvalidEvent     drop the message; retrying cannot help
+  - InvalidPolicy    tell the person who wrote it; nothing is touched
+  - Refused          alarm; we lack a right, or our code asks for the wrong thing
+    + Unauthorized   our identity is not known (yet): access that was just granted takes seconds
+  - Conflict         the object changed since it was read; plan again
+  - Unavailable      time-out, throttling or a server's fault; retry later
+  - LeaseHeld        another pass works on this cluster; look again soon
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SlicewiseError(Exception):
+    """Base of all errors that the project raises itself."""
+
+
+class InvalidEvent(SlicewiseError):
+    """A message that no retry can mend."""
+
+
+@dataclass(frozen=True)
+class PolicyProblem:
+    """One thing that is wrong in a policy: where, what stands there, and what to write instead."""
+
+    path: str
+    value: object
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.value!r}: {self.remedy}"
+
+
+class InvalidPolicy(SlicewiseError):
+    """A policy that we refuse; `problems` holds every problem found, in the order of the file."""
+
+    def __init__(self, name: str, problems: tuple[PolicyProblem, ...]):
+        self.name, self.problems = name, problems
+        super().__init__(f"policy {name!r} is refused:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+class Refused(SlicewiseError):
+    """We are known, but not allowed to do this; or the request itself was not understood."""
+
+
+class Unauthorized(Refused):
+    """Our identity was not accepted: no access entry, or one so new that it is not in effect yet."""
+
+
+class Conflict(SlicewiseError):
+    """What we read has changed in between."""
+
+
+class Unavailable(SlicewiseError):
+    """The other side did not answer, or asked us to slow down."""
+
+
+class LeaseHeld(SlicewiseError):
+    """Another pass holds the cluster's lease."""

@@ -1,0 +1,122 @@
+"""
+Frozen values of what was observed: an EKS cluster, who may enter it, and what stands in it.
+
+Kubernetes objects stay as the API server sends them (`Object`, a JSON mapping): a plan compares them with
+the objects it wants, field by field, and a typed copy of half of each would only hide the other half.
+The few values that rules calculate with are typed, below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Object = Mapping[str, Any]
+
+CLUSTER_ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+
+class Ref(NamedTuple):
+    """Names one Kubernetes object. `namespace` is empty for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def ref_of(item: Object) -> Ref:
+    metadata = item["metadata"]
+    return Ref(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace", ""))
+
+
+@dataclass(frozen=True)
+class EksCluster:
+    """What DescribeCluster and the node groups say. `endpoint` and `ca_data` (base64) come with ACTIVE."""
+
+    arn: str
+    name: str
+    region: str
+    account: str
+    status: str
+    version: str
+    authentication_mode: str
+    created_at: datetime
+    auto_mode: bool = False
+    endpoint: str | None = None
+    ca_data: str | None = None
+    public_endpoint: bool = True
+    tags: Mapping[str, str] = field(default_factory=dict)
+    bottlerocket_node_groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AccessEntry:
+    """An EKS access entry with the ARNs of its cluster-wide access policies."""
+
+    principal: str
+    groups: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    type: str = "STANDARD"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A helm release as its newest secret tells it. `values` are what the person or pass supplied."""
+
+    name: str
+    namespace: str
+    revision: int
+    status: str
+    chart: str
+    chart_version: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> bool:
+        """A killed install, upgrade or rollback leaves this behind, and it blocks the next."""
+        return self.status.startswith("pending-")
+
+
+@dataclass(frozen=True)
+class KarpenterInstall:
+    """Karpenter as its Deployment shows it. `gates` is the text of FEATURE_GATES, or None where unset."""
+
+    namespace: str
+    name: str
+    version: str | None
+    gates: str | None
+
+
+@dataclass(frozen=True)
+class ClusterContents:
+    """
+    What one look into a cluster found.
+
+    Attributes:
+        version: The API server's, such as "v1.35.4".
+        crds: Names of the CustomResourceDefinitions, such as "nodeoverlays.karpenter.sh".
+        objects: The live objects that the onboarding plan asked about or owns, by Ref; absent means absent.
+        node_pools, node_overlays, node_claims, nodes, pods: All of the kind; `nodes` are those with a GPU
+            pool's label or GPUs, `pods` those that ask for a slice and are not finished.
+        device_plugins: DaemonSets that advertise nvidia.com/gpu, as Refs, ours (GPU Operator's) excluded.
+        releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
+        karpenter: None where no Karpenter Deployment was found.
+    """
+
+    version: str
+    crds: frozenset[str] = frozenset()
+    objects: Mapping[Ref, Object] = field(default_factory=dict)
+    node_pools: tuple[Object, ...] = ()
+    node_overlays: tuple[Object, ...] = ()
+    node_claims: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] = ()
+    pods: tuple[Object, ...] = ()
+    device_plugins: tuple[Ref, ...] = ()
+    releases: tuple[Release, ...] = ()
+    karpenter: KarpenterInstall | None = None

@@ -1,0 +1,35 @@
+"""What a pass leaves behind in DynamoDB, outside the cluster: enough to tell a person, never needed to act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from slicewise.actions import Finding, Stage
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    The newest state of one capability on one cluster.
+
+    Attributes:
+        at: When the pass ended; `since` is when this stage was first recorded.
+        changed: What the pass did, one sentence an action; empty where it changed nothing.
+        policy: Name of the policy, empty where none applied; `fingerprint` is of its meaning.
+        world: Fingerprint of what EKS said, so that a refused cluster is looked into again when it changed.
+        looked_at: When a pass last read the inside of the cluster.
+    """
+
+    cluster: str
+    capability: str
+    stage: Stage
+    reason: str
+    at: datetime
+    since: datetime
+    findings: tuple[Finding, ...] = ()
+    changed: tuple[str, ...] = ()
+    policy: str = ""
+    fingerprint: str = ""
+    world: str = ""
+    looked_at: datetime | None = None
