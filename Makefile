@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine with Python 3.11+ and make:
+#   make demo    the whole system on this machine, told step by step
+#   make test    every test
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help demo test test-fast test-sandbox lint setup clean
+
+help:
+	@sed -n 's/^#  *//p' Makefile
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Slicewise needs Python 3.11 or later; this is %d.%d. Say which: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "Installing the pinned packages into $(VENV): about a minute, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: setup
+	@$(PY) -m sandbox demo --out out/demo.json
+
+test: setup lint test-fast test-sandbox
+
+lint: setup
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check -q .
+
+test-fast: setup
+	@$(PY) -m pytest -q -m "not sandbox"
+
+test-sandbox: setup
+	@$(PY) -m sandbox build
+	@$(PY) -m pytest -q -m sandbox
+
+clean:
+	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis
