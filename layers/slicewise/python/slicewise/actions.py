@@ -101,6 +101,17 @@ class PutAccessEntry:
 
 
 @dataclass(frozen=True)
+class DeleteAccessEntry:
+    """Take an identity's access to the cluster away; that it is gone already is fine."""
+
+    principal: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete the access entry of {self.principal.rsplit('/', 1)[-1]}"
+
+
+@dataclass(frozen=True)
 class GrantAdmin:
     """Associate AmazonEKSClusterAdminPolicy with an entry, cluster-wide."""
 
@@ -176,6 +187,7 @@ Action = (
     | RollbackRelease
     | AllowAccessEntries
     | PutAccessEntry
+    | DeleteAccessEntry
     | GrantAdmin
     | RevokeAdmin
     | PutAddon
