@@ -1,0 +1,62 @@
+// Command karpenter is the real Karpenter core with its real kwok provider,
+// wrapped so that GPUs behave as they do with the AWS provider:
+//
+//   - instance types carry the labels that AWS gives them (gpu-count, gpu-name,
+//     …), so that NodeOverlays match on them and Nodes are born with them:
+//     labels.go
+//   - Create counts with the overlaid capacity, and the NodeClaim's status
+//     reports it: provider.go
+//   - a Node is born without extended resources, which a device plugin adds
+//     later, so that Karpenter's wait for them is real: nodes.go
+//
+// Everything else, scheduling, consolidation, drift, overlays, is Karpenter's.
+package main
+
+import (
+	"context"
+	"os"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	kwok "sigs.k8s.io/karpenter/kwok/cloudprovider"
+	"sigs.k8s.io/karpenter/pkg/cloudprovider"
+	"sigs.k8s.io/karpenter/pkg/cloudprovider/overlay"
+	"sigs.k8s.io/karpenter/pkg/controllers"
+	"sigs.k8s.io/karpenter/pkg/controllers/state"
+	"sigs.k8s.io/karpenter/pkg/operator"
+
+	"slicewise.dev/sandbox/lifeline"
+)
+
+// labelsFile names a JSON file {instance type: {label: value}}.
+const labelsFile = "INSTANCE_LABELS_FILE_PATH"
+
+func main() {
+	lifeline.Hold()
+	ctx, op := operator.NewOperator()
+	types, err := instanceTypes(ctx)
+	if err != nil {
+		log.FromContext(ctx).Error(err, "cannot read the instance types")
+		os.Exit(1)
+	}
+	undecorated := kwok.NewCloudProvider(ctx, bareNodes{op.GetClient()}, types)
+	provider := overlaidCreate{
+		CloudProvider: overlay.Decorate(undecorated, op.GetClient(), op.InstanceTypeStore),
+		kube:          op.GetClient(),
+	}
+	cluster := state.NewCluster(op.Clock, op.GetClient(), provider)
+	op.WithControllers(ctx, controllers.NewControllers(
+		ctx, op.Manager, op.Clock, op.GetClient(), op.EventRecorder,
+		provider, undecorated, cluster, op.InstanceTypeStore,
+	)...).Start(ctx)
+}
+
+func instanceTypes(ctx context.Context) ([]*cloudprovider.InstanceType, error) {
+	types, err := kwok.ConstructInstanceTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if path := os.Getenv(labelsFile); path != "" {
+		err = addLabels(types, path)
+	}
+	return types, err
+}

@@ -1,0 +1,43 @@
+"""
+Fixtures around the real control plane.
+
+Starting one takes seconds, so most tests share it and clean up after themselves;
+a test that breaks a control plane starts its own with `start_control_plane`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.control_plane import ControlPlane
+from sandbox.kube import KubeClient
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One for the whole session, with Karpenter and the NodeOverlay gate on."""
+    with ControlPlane.start(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kube(control_plane: ControlPlane) -> KubeClient:
+    """The admin's client of the shared control plane."""
+    return control_plane.kube
+
+
+@pytest.fixture
+def start_control_plane(tmp_path: Path) -> Iterator[Callable[..., ControlPlane]]:
+    """Starts control planes of the test's own; they end with the test."""
+    started: list[ControlPlane] = []
+
+    def start(**options: object) -> ControlPlane:
+        started.append(ControlPlane.start(tmp_path / f"plane-{len(started)}", **options))
+        return started[-1]
+
+    yield start
+    for plane in started:
+        plane.stop()
