@@ -1,0 +1,235 @@
+"""A policy is read strictly, and every problem comes with its place, its value and what to write instead."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from slicewise.errors import InvalidPolicy
+from slicewise.policy import ConsolidationPolicy, Mode, Replicas, Sharing, fingerprint, parse
+
+from tests import builders
+
+POLICIES = Path(__file__).parents[3] / "policies"
+
+
+def problems(text: str) -> list[tuple[str, object, str]]:
+    with pytest.raises(InvalidPolicy) as refused:
+        parse(text, "test")
+    return [(p.path, p.value, p.remedy) for p in refused.value.problems]
+
+
+def pool(**fields) -> str:
+    body = {"sharing": "time-slicing", "gpus": ["l4"], "maxGpus": 4} | fields
+    return yaml.safe_dump({"pools": {"shared": {k: v for k, v in body.items() if v is not ...}}})
+
+
+@pytest.mark.parametrize("path", sorted(POLICIES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_policies_that_we_ship_are_valid(path):
+    assert parse(path.read_text(), path.stem).name == path.stem
+
+
+def test_what_a_policy_leaves_out_has_a_default():
+    policy = parse("pools: {shared: {sharing: time-slicing, gpus: [l4], maxGpus: 4}}", "short")
+    (shared,) = policy.pools
+
+    assert policy.mode is Mode.ACT
+    assert shared.replicas == Replicas(start=4, max=8)
+    assert shared.capacity_types == ("on-demand",)
+    assert [shared.counts(gpu) for gpu in shared.models()] == [(1, 4, 8)]
+    assert policy.consolidation.policy is ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED
+    assert policy.node_class.create
+    assert not policy.install_karpenter
+    assert not policy.adopt_gpu_operator
+
+
+def test_a_start_above_the_default_maximum_raises_the_maximum():
+    assert builders.policy("{a: {sharing: mps, gpus: [l4], maxGpus: 1, replicas: {start: 12}}}").pools[
+        0
+    ].replicas == Replicas(12, 12)
+
+
+def test_naming_another_node_class_means_that_it_is_not_ours():
+    policy = builders.policy(
+        builders.DEFAULT_POOLS, "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}"
+    )
+
+    assert not policy.node_class.create
+
+
+def test_mig_needs_no_replicas():
+    (slices,) = builders.policy("{s: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8}}").pools
+
+    assert (slices.sharing, slices.profile, slices.replicas) == (Sharing.MIG, "1g.10gb", None)
+
+
+# One mistake each: the path, the value, and words that the remedy must hold.
+ONE_MISTAKE = {
+    "no pools": ("mode: act", "pools", None, "write at least one"),
+    "pools empty": ("pools: {}", "pools", {}, "write at least one"),
+    "pools a list": ("pools: [l4]", "pools", ["l4"], "pools by name"),
+    "pool empty": ("pools: {a: }", "pools.a", None, "write fields"),
+    "nothing at all": ("", "(policy)", None, "is empty"),
+    "not a table": ("hello", "(policy)", "hello", "not a table"),
+    "unknown field": (pool() + "color: red", "color", "red", "known here: mode, pools"),
+    "misspelt field": (pool(replica=3), "pools.shared.replica", 3, "did you mean replicas?"),
+    "unknown mode": (pool() + "mode: on", "mode", True, "act or recommend or observe"),
+    "no sharing": (pool(sharing=...), "pools.shared.sharing", None, "this is missing"),
+    "unknown sharing": (pool(sharing="vgpu"), "pools.shared.sharing", "vgpu", "none or time-slicing or mps"),
+    "no gpus": (pool(gpus=...), "pools.shared.gpus", None, "EC2 sells"),
+    "gpus not a list": (pool(gpus="l4"), "pools.shared.gpus", "l4", "such as [l4]"),
+    "gpu that EC2 lacks": (pool(gpus=["l4", "h800"]), "pools.shared.gpus[1]", "h800", "EC2 sells"),
+    "gpu with two kinds": (pool(gpus=["a100"]), "pools.shared.gpus[0]", "a100", "a100-40gb (p4d) or"),
+    "gpu twice": (pool(gpus=["l4", "l4"]), "pools.shared.gpus[1]", "l4", "stands twice"),
+    "no maxGpus": (pool(maxGpus=...), "pools.shared.maxGpus", None, "bounds the bill"),
+    "maxGpus zero": (pool(maxGpus=0), "pools.shared.maxGpus", 0, "from 1 to"),
+    "maxGpus text": (pool(maxGpus="8"), "pools.shared.maxGpus", "8", "whole number"),
+    "maxGpus true": (pool(maxGpus=True), "pools.shared.maxGpus", True, "whole number"),
+    "replicas 1": (pool(replicas={"start": 1}), "pools.shared.replicas.start", 1, "sharing: none"),
+    "replicas 49": (pool(replicas={"max": 49}), "pools.shared.replicas.max", 49, "from 2 to 16"),
+    "replicas a number": (pool(replicas=4), "pools.shared.replicas", 4, "{start: 4, max: 8}"),
+    "start above max": (
+        pool(replicas={"start": 6, "max": 4}),
+        "pools.shared.replicas.start",
+        6,
+        "above max (4)",
+    ),
+    "replicas of whole": (pool(sharing="none", replicas={}), "pools.shared.replicas", {}, "remove it"),
+    "profile of whole": (
+        pool(sharing="none", profile="1g.5gb"),
+        "pools.shared.profile",
+        "1g.5gb",
+        "sharing: mig",
+    ),
+    "replicas of mig": (
+        pool(sharing="mig", gpus=["h100"], profile="1g.10gb", replicas={"start": 2}),
+        "pools.shared.replicas",
+        {"start": 2},
+        "the MIG profile says",
+    ),
+    "mig without profile": (
+        pool(sharing="mig", gpus=["h100"]),
+        "pools.shared.profile",
+        None,
+        "1g.10gb or 1g.20gb or 2g.20gb or 3g.40gb or 4g.40gb or 7g.80gb",
+    ),
+    "profile of another card": (
+        pool(sharing="mig", gpus=["a100-80gb"], profile="1g.5gb"),
+        "pools.shared.profile",
+        "1g.5gb",
+        "a100-80gb lacks this profile",
+    ),
+    "mig on a card without": (
+        pool(sharing="mig", gpus=["l4"], profile="1g.5gb"),
+        "pools.shared.profile",
+        "1g.5gb",
+        "l4 has no MIG",
+    ),
+    "capacity type unknown": (
+        pool(capacityTypes=["on-demand", "cheap"]),
+        "pools.shared.capacityTypes[1]",
+        "cheap",
+        "on-demand, spot",
+    ),
+    "count unknown": (pool(gpuCounts=[1, 3]), "pools.shared.gpuCounts[1]", 3, "1, 2, 4 or 8"),
+    "count not sold": (pool(gpus=["h200"], gpuCounts=[1]), "pools.shared.gpuCounts", [1], "h200 only in"),
+    "name of a pool": (pool().replace("shared", "My_Pool"), "pools.My_Pool", "My_Pool", "a-z, 0-9 and -"),
+    "period in a pool": (pool(period="10ms"), "pools.shared.period", "10ms", "no such setting"),
+    "period at the top": (
+        pool() + "timeSlicing: {period: 1}",
+        "timeSlicing",
+        {"period": 1},
+        "does not exist",
+    ),
+    "period in replicas": (
+        pool(replicas={"start": 4, "period": 1}),
+        "pools.shared.replicas.period",
+        1,
+        "no such setting",
+    ),
+    "off-hours": (pool() + "offHours: {}", "offHours", {}, "not in this release"),
+    "metrics": (pool() + "metrics: {}", "metrics", {}, "not in this release"),
+    "time slice": (pool(timeSlice="long"), "pools.shared.timeSlice", "long", "not in this release"),
+    "consolidation policy": (
+        pool() + "consolidation: {policy: Always}",
+        "consolidation.policy",
+        "Always",
+        "WhenEmpty or",
+    ),
+    "consolidation after": (pool() + "consolidation: {after: 10}", "consolidation.after", 10, "10m"),
+    "foreign class made by us": (
+        pool() + "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default, create: true}",
+        "nodeClass.create",
+        True,
+        "write false",
+    ),
+    "install not a flag": (
+        pool() + "karpenter: {install: maybe}",
+        "karpenter.install",
+        "maybe",
+        "true or false",
+    ),
+    "version in the policy": (
+        pool() + "gpuOperator: {version: v25}",
+        "gpuOperator.version",
+        "v25",
+        "known here: adopt",
+    ),
+    "key twice": (pool() + "mode: act\nmode: observe", "line 8", "mode", "stands twice"),
+    "key that is a list": ("[a, b]: 1", "line 1", "['a', 'b']", "plain words"),
+    "not YAML": ("pools: [", "line 1, column 9", ..., "not YAML"),
+    "a day that is not": ("when: 2026-02-30", "(policy)", ..., "not YAML"),
+}
+
+
+@pytest.mark.parametrize("text, path, value, words", ONE_MISTAKE.values(), ids=ONE_MISTAKE.keys())
+def test_one_mistake_is_one_problem_with_path_value_and_remedy(text, path, value, words):
+    ((found_path, found_value, remedy),) = problems(text)
+
+    assert found_path == path
+    assert value is ... or found_value == value
+    assert words in remedy
+
+
+def test_every_mistake_is_told_at_once():
+    found = problems(pool(gpus=["a100", "tpu"], replicas={"start": 1, "max": 49}, maxGpus=0, period=1))
+
+    assert [path for path, _, _ in found] == [
+        "pools.shared.gpus[0]",
+        "pools.shared.gpus[1]",
+        "pools.shared.maxGpus",
+        "pools.shared.replicas.start",
+        "pools.shared.replicas.max",
+        "pools.shared.period",
+    ]
+
+
+def test_yaml_cannot_make_python_objects():
+    ((_, _, remedy),) = problems("pools: !!python/object/apply:os.getcwd []")
+
+    assert "not YAML" in remedy
+
+
+def test_the_fingerprint_is_of_the_meaning_not_of_the_text():
+    short = parse(
+        "pools: {b: {sharing: mps, gpus: [l4], maxGpus: 1}, a: {sharing: none, gpus: [t4], maxGpus: 1}}", "x"
+    )
+    long = parse(
+        """
+        # a comment
+        mode: act
+        pools:
+          a: {gpus: [t4], sharing: none, maxGpus: 1, capacityTypes: [on-demand]}
+          b: {sharing: mps, replicas: {max: 8, start: 4}, gpus: [l4], maxGpus: 1}
+        karpenter: {install: false}
+        """,
+        "y",
+    )
+
+    assert fingerprint(short) == fingerprint(long)
+
+
+@pytest.mark.parametrize(
+    "change", ["mode: observe", "consolidation: {after: 5m}", "karpenter: {install: true}"]
+)
+def test_the_fingerprint_changes_with_the_meaning(change):
+    assert fingerprint(builders.policy()) != fingerprint(builders.policy(builders.DEFAULT_POOLS, change))
