@@ -57,12 +57,17 @@ class EksCluster:
 
 @dataclass(frozen=True)
 class AccessEntry:
-    """An EKS access entry with the ARNs of its cluster-wide access policies."""
+    """
+    An EKS access entry with the ARNs of its cluster-wide access policies.
+
+    `created_at` tells one that is not in effect yet (seconds) from one that never will be.
+    """
 
     principal: str
     groups: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     type: str = "STANDARD"
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,241 @@
+"""
+The layout of slices in a cluster: names, numbers, and the objects that must change in step.
+
+Device-plugin key, NodePool requirement, NodePool limits and NodeOverlay capacity all say the same N. They are
+made here, from one N, for onboarding and tuning alike. Every function is pure.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from slicewise.catalog import GpuModel
+from slicewise.model import Object, Ref
+from slicewise.objects import required_values, spec, stamped
+from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, Policy, Pool, Sharing
+
+OPERATOR_NAMESPACE = "gpu-operator"
+CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPACE)
+EXCLUSIVE = "exclusive"
+
+POOL_LABEL = "slicewise.dev/pool"
+CONFIG_LABEL = "nvidia.com/device-plugin.config"
+MIG_LABEL = "nvidia.com/mig.config"
+NODE_POOL_LABEL = "karpenter.sh/nodepool"
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+GPU_NAME_LABEL = "karpenter.k8s.aws/instance-gpu-name"
+GPU_COUNT_LABEL = "karpenter.k8s.aws/instance-gpu-count"
+GPU_MEMORY_LABEL = "karpenter.k8s.aws/instance-gpu-memory"
+GPU_MANUFACTURER_LABEL = "karpenter.k8s.aws/instance-gpu-manufacturer"
+GPU_RESOURCE = "nvidia.com/gpu"
+TAINT = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}
+
+_PREFIXES = {Sharing.TIME_SLICING: "ts", Sharing.MPS: "mps"}
+
+
+# Keys of the device plugin's ConfigMap
+
+
+def config_key(sharing: Sharing, n: int) -> str:
+    """The key that makes the device plugin advertise each GPU `n` times; MIG and n = 1 share nothing."""
+    return f"{_PREFIXES[sharing]}-{n}" if sharing in _PREFIXES and n > 1 else EXCLUSIVE
+
+
+def slices_of_key(key: str) -> int | None:
+    """How often a key's configuration advertises each GPU; None for a key that is not ours."""
+    if key == EXCLUSIVE:
+        return 1
+    prefix, _, n = key.partition("-")
+    if prefix in _PREFIXES.values() and n.isdecimal() and MIN_REPLICAS <= int(n) <= MAX_REPLICAS:
+        return int(n)
+    return None
+
+
+def device_plugin_configs() -> dict[str, str]:
+    """
+    Every configuration that a node may ever be labelled with, as YAML by key.
+
+    All are written at onboarding: the plugin's config-manager notices a changed *label*, never a changed
+    ConfigMap, and exits on a key that has not reached it yet. A key in use must never be edited or deleted.
+    """
+    configs = {EXCLUSIVE: "version: v1\nflags:\n  migStrategy: mixed\n"}
+    for sharing, block in ((Sharing.TIME_SLICING, "timeSlicing"), (Sharing.MPS, "mps")):
+        for n in range(MIN_REPLICAS, MAX_REPLICAS + 1):
+            configs[config_key(sharing, n)] = (
+                "version: v1\n"
+                "flags:\n"
+                "  migStrategy: mixed\n"
+                "sharing:\n"
+                f"  {block}:\n"
+                "    renameByDefault: false\n"
+                "    failRequestsGreaterThanOne: true\n"
+                "    resources:\n"
+                f"    - name: {GPU_RESOURCE}\n"
+                f"      replicas: {n}\n"
+            )
+    return configs
+
+
+def config_map() -> Object:
+    return stamped(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": CONFIG_MAP.name, "namespace": CONFIG_MAP.namespace},
+            "data": device_plugin_configs(),
+        }
+    )
+
+
+# Numbers
+
+
+def resource(pool: Pool) -> str:
+    """What a pod of this pool asks one of."""
+    return f"nvidia.com/mig-{pool.profile.replace('+', '.')}" if pool.profile else GPU_RESOURCE
+
+
+def slices_per_gpu(pool: Pool, gpu: GpuModel, n: int) -> int:
+    return gpu.mig[pool.profile] if pool.profile else n
+
+
+def capacity(pool: Pool, gpu: GpuModel, n: int, gpus: int) -> dict[str, str]:
+    """What a machine with `gpus` GPUs offers at N = `n`. Under MIG no whole GPU is left to ask for."""
+    slices = {resource(pool): str(slices_per_gpu(pool, gpu, n) * gpus)}
+    return {**slices, GPU_RESOURCE: "0"} if pool.profile else slices
+
+
+def limits(pool: Pool, gpu: GpuModel, n: int) -> dict[str, str]:
+    """Karpenter's limits count slices, not GPUs: they grow and shrink with N."""
+    return {resource(pool): str(slices_per_gpu(pool, gpu, n) * pool.max_gpus)}
+
+
+# NodePools and NodeOverlays
+
+
+def node_pool_name(pool: Pool, gpu: GpuModel) -> str:
+    return f"slicewise-{pool.name}-{gpu.name}"
+
+
+def overlay_name(pool: Pool, gpu: GpuModel, gpus: int) -> str:
+    return f"{node_pool_name(pool, gpu)}-{gpus}"
+
+
+def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
+    """
+    The NodePool of one pool and GPU model, whose nodes are born with N = `n`.
+
+    The template's labels and taints are hashed by Karpenter, so any change of theirs would replace every
+    node: nothing that may vary is in them. N is in the requirements, which are not hashed.
+    """
+    return stamped(
+        {
+            "apiVersion": "karpenter.sh/v1",
+            "kind": "NodePool",
+            "metadata": {"name": node_pool_name(pool, gpu), "labels": {POOL_LABEL: pool.name}},
+            "spec": {
+                "template": {
+                    "metadata": {"labels": _template_labels(pool)},
+                    "spec": {
+                        "nodeClassRef": {
+                            "group": policy.node_class.group,
+                            "kind": policy.node_class.kind,
+                            "name": policy.node_class.name,
+                        },
+                        "taints": [TAINT],
+                        "requirements": _node_requirements(pool, gpu, n),
+                    },
+                },
+                "disruption": {
+                    "consolidationPolicy": policy.consolidation.policy.value,
+                    "consolidateAfter": policy.consolidation.after,
+                },
+                "limits": limits(pool, gpu, n),
+            },
+        }
+    )
+
+
+def _template_labels(pool: Pool) -> dict[str, str]:
+    labels = {POOL_LABEL: pool.name}
+    if pool.profile:
+        labels[MIG_LABEL] = f"all-{pool.profile}"
+    return labels
+
+
+def _node_requirements(pool: Pool, gpu: GpuModel, n: int) -> list[dict[str, Any]]:
+    wanted = {
+        CONFIG_LABEL: [config_key(pool.sharing, n)],
+        GPU_NAME_LABEL: [gpu.karpenter_name],
+        GPU_COUNT_LABEL: [str(count) for count in pool.counts(gpu)],
+        CAPACITY_TYPE_LABEL: list(pool.capacity_types),
+    }
+    if gpu.name_is_shared:
+        wanted[GPU_MEMORY_LABEL] = [str(gpu.memory_mib)]
+    return _in(wanted)
+
+
+def _in(wanted: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    return [{"key": key, "operator": "In", "values": list(values)} for key, values in wanted.items()]
+
+
+def overlays(pool: Pool, gpu: GpuModel, n: int, weights: Mapping[str, int]) -> tuple[Object, ...]:
+    """
+    What Karpenter shall believe of the pool's machines: one overlay for each GPU count that EC2 sells.
+
+    Keyed on the NodePool's *name*: an overlay never matches a label that stands only in requirements. Count
+    and manufacturer keep it off machines without GPUs, which would otherwise seem to have slices, too.
+    """
+    return tuple(
+        stamped(
+            {
+                "apiVersion": "karpenter.sh/v1alpha1",
+                "kind": "NodeOverlay",
+                "metadata": {"name": overlay_name(pool, gpu, count), "labels": {POOL_LABEL: pool.name}},
+                "spec": {
+                    "weight": weights[overlay_name(pool, gpu, count)],
+                    "requirements": _in(
+                        {
+                            NODE_POOL_LABEL: [node_pool_name(pool, gpu)],
+                            GPU_COUNT_LABEL: [str(count)],
+                            GPU_MANUFACTURER_LABEL: ["nvidia"],
+                        }
+                    ),
+                    "capacity": capacity(pool, gpu, n, count),
+                },
+            }
+        )
+        for count in gpu.counts
+    )
+
+
+def overlay_weights(policy: Policy) -> dict[str, int]:
+    """
+    A weight for each overlay's name, no two alike: of two equal ones Karpenter drops one, even if they agree.
+
+    Taken from the name's checksum, so that a pool that comes or goes leaves the others' weights as they are;
+    where two meet, the later name moves on to the next free weight. Karpenter allows 1 to 10000.
+    """
+    names = sorted(
+        overlay_name(pool, gpu, count)
+        for pool in policy.pools
+        for gpu in pool.models()
+        for count in gpu.counts
+    )
+    weights: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in names:
+        weight = zlib.crc32(name.encode()) % 10_000 + 1
+        while weight in taken:
+            weight = weight % 10_000 + 1
+        taken.add(weight)
+        weights[name] = weight
+    return weights
+
+
+def config_keys_of(pool_object: Object) -> tuple[str, ...]:
+    """The keys that a live NodePool lets its nodes have: one, or two while N is being changed."""
+    template = spec(pool_object).get("template") or {}
+    return required_values((template.get("spec") or {}).get("requirements") or (), CONFIG_LABEL) or ()

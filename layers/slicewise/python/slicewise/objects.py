@@ -1,0 +1,139 @@
+"""Reading and comparing Kubernetes objects as the API server sends them. Pure: JSON values in, values out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from slicewise import quantities
+from slicewise.model import Object
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "slicewise"
+APPLIED = "slicewise.dev/applied"
+
+# Fields whose values are quantities, or tables of them: they may come back in another spelling.
+_QUANTITY_FIELDS = frozenset({"limits", "requests", "capacity", "allocatable"})
+
+
+def name(item: Object) -> str:
+    return item["metadata"]["name"]
+
+
+def labels(item: Object) -> Mapping[str, str]:
+    return item["metadata"].get("labels") or {}
+
+
+def annotations(item: Object) -> Mapping[str, str]:
+    return item["metadata"].get("annotations") or {}
+
+
+def spec(item: Object) -> Mapping[str, Any]:
+    return item.get("spec") or {}
+
+
+def status(item: Object) -> Mapping[str, Any]:
+    return item.get("status") or {}
+
+
+def created_at(item: Object) -> datetime | None:
+    """Aware UTC; None for an object that was never stored."""
+    stamp = item["metadata"].get("creationTimestamp")
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None
+
+
+def being_deleted(item: Object) -> bool:
+    return bool(item["metadata"].get("deletionTimestamp"))
+
+
+def condition(item: Object, kind: str) -> Mapping[str, Any] | None:
+    for found in status(item).get("conditions") or ():
+        if found.get("type") == kind:
+            return found
+    return None
+
+
+def is_true(item: Object, kind: str) -> bool:
+    """
+    Whether a condition is True for the object as it is now.
+
+    A condition about an older generation is no answer; one that says no generation is taken as it is.
+    """
+    found = condition(item, kind)
+    if found is None or found.get("status") != "True":
+        return False
+    generation = item["metadata"].get("generation")
+    observed = found.get("observedGeneration", generation)
+    return observed == generation
+
+
+def since(found: Mapping[str, Any]) -> datetime | None:
+    """When a condition last changed."""
+    stamp = found.get("lastTransitionTime")
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None
+
+
+def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tuple[str, ...] | None:
+    """The values that an `In` requirement allows for a key; None where no `In` names it."""
+    for requirement in requirements or ():
+        if requirement.get("key") == key and requirement.get("operator") == "In":
+            return tuple(requirement.get("values") or ())
+    return None
+
+
+def is_ours(item: Object) -> bool:
+    return labels(item).get(MANAGED_BY) == MANAGER
+
+
+def stamped(item: Object) -> Object:
+    """
+    The object as we apply it: with our label, and an annotation that tells what we applied.
+
+    The annotation makes a *removed* field visible: an object that still carries it does hold everything we
+    now want, but what we wanted then is in its hash.
+    """
+    metadata = dict(item["metadata"])
+    metadata["labels"] = {**metadata.get("labels", {}), MANAGED_BY: MANAGER}
+    unstamped = {**item, "metadata": metadata}
+    metadata = {
+        **metadata,
+        "annotations": {**metadata.get("annotations", {}), APPLIED: applied_hash(unstamped)},
+    }
+    return {**item, "metadata": metadata}
+
+
+def applied_hash(item: Object) -> str:
+    """12 hex digits over an object, its own stamp left out."""
+    metadata = dict(item["metadata"])
+    metadata["annotations"] = {k: v for k, v in annotations(item).items() if k != APPLIED}
+    text = json.dumps({**item, "metadata": metadata}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def holds(live: Any, wanted: Any) -> bool:
+    """
+    Whether every wanted field stands in the live object with the same value.
+
+    Fields that are only live (defaults, status, what others own) do not matter. Quantities are compared as
+    numbers. Lists are compared as sent: as long, in the same order, each element holding its own.
+    """
+    return _holds(live, wanted, False)
+
+
+def _holds(live: Any, wanted: Any, quantity: bool) -> bool:
+    if isinstance(wanted, Mapping):
+        if not isinstance(live, Mapping):
+            return not wanted and live is None  # an empty table may come back as nothing
+        return all(
+            _holds(live.get(key), value, quantity or key in _QUANTITY_FIELDS) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list | tuple):
+        if not isinstance(live, list | tuple):
+            return not wanted and live is None
+        return len(live) == len(wanted) and all(
+            _holds(one, other, quantity) for one, other in zip(live, wanted, strict=True)
+        )
+    return quantities.same(live, wanted) if quantity else live == wanted

@@ -1,0 +1,133 @@
+"""What an onboarding pass knows, and what the deployment gave it. Values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from slicewise.errors import InvalidPolicy
+from slicewise.model import (
+    CLUSTER_ADMIN_POLICY,
+    AccessEntry,
+    ClusterContents,
+    EksCluster,
+    Object,
+    Ref,
+    ref_of,
+)
+from slicewise.policy import Policy
+from slicewise.records import Record
+
+POLICY_TAG = "slicewise.dev/policy"
+ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
+
+
+class LookFailure(StrEnum):
+    """Why a look into a cluster ended."""
+
+    UNAUTHORIZED = "unauthorized"  # 401: no access entry, or one that is not in effect yet
+    FORBIDDEN = "forbidden"  # 403: known, but without the right to read
+    UNREACHABLE = "unreachable"  # no answer, a time-out, or a server's fault
+
+
+@dataclass(frozen=True)
+class LookError:
+    kind: LookFailure
+    says: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A helm chart: path of a packaged chart, or an OCI or https reference, and its version."""
+
+    ref: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What the deployment fixed.
+
+    Attributes:
+        installer_role, tuner_role: ARNs of IAM roles.
+        karpenter_controller_role: ARN; empty where this deployment may not install Karpenter.
+        karpenter_node_role: *Name* of the nodes' IAM role, or empty; Karpenter makes its instance profile.
+    """
+
+    installer_role: str
+    tuner_role: str
+    gpu_operator: Chart
+    karpenter: Chart
+    karpenter_crd: Chart
+    karpenter_controller_role: str = ""
+    karpenter_node_role: str = ""
+
+    @property
+    def can_install_karpenter(self) -> bool:
+        return bool(self.karpenter_controller_role and self.karpenter_node_role)
+
+    def node_role_arn(self, cluster: EksCluster) -> str:
+        partition = cluster.arn.split(":")[1]
+        return f"arn:{partition}:iam::{cluster.account}:role/{self.karpenter_node_role}"
+
+
+@dataclass(frozen=True)
+class World:
+    """
+    Everything that onboarding decides from. What could not be read is None, with its reason beside it.
+
+    Attributes:
+        cluster: None where EKS knows no such cluster (any more).
+        policy, policy_name, policy_error: The policy that tag or default choose; at most one of policy and
+            error is set; neither where nothing asks for this cluster.
+        entries: Access entries by principal ARN: the installer's, the tuner's and Karpenter's node role.
+        contents: What one look found; None where it failed (`look_error`). A look is tried at every ACTIVE
+            cluster, also where we have no access entry: a 401 tells that the endpoint can be reached.
+        admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
+            none was asked. A policy that was just associated takes seconds to work.
+        paused: Who or what paused; empty or None where nobody did.
+        forced: A person asked for this pass.
+    """
+
+    cluster: EksCluster | None
+    policy: Policy | None = None
+    policy_name: str | None = None
+    policy_error: InvalidPolicy | None = None
+    record: Record | None = None
+    entries: Mapping[str, AccessEntry] = field(default_factory=dict)
+    contents: ClusterContents | None = None
+    look_error: LookError | None = None
+    admin_in_effect: bool | None = None
+    paused: str | None = None
+    forced: bool = False
+
+    def is_admin(self, principal: str) -> bool:
+        entry = self.entries.get(principal)
+        return entry is not None and CLUSTER_ADMIN_POLICY in entry.policies
+
+
+def live(contents: ClusterContents, ref: Ref) -> Object | None:
+    """A live object by its Ref, whether it was asked for alone or came with a list."""
+    if ref in contents.objects:
+        return contents.objects[ref]
+    lists = {"NodePool": contents.node_pools, "NodeOverlay": contents.node_overlays}
+    return next((item for item in lists.get(ref.kind, ()) if ref_of(item) == ref), None)
+
+
+def eks_fingerprint(cluster: EksCluster) -> str:
+    """16 hex digits over what preflight reads from EKS: once it changes, a refused cluster gets another look."""
+    seen = {
+        "version": cluster.version,
+        "mode": cluster.authentication_mode,
+        "auto": cluster.auto_mode,
+        "public": cluster.public_endpoint,
+        "bottlerocket": sorted(cluster.bottlerocket_node_groups),
+        "tags": {
+            key: value for key, value in sorted(cluster.tags.items()) if key.startswith("slicewise.dev/")
+        },
+    }
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Kubernetes quantities: "3k" and "3000" are one number, so they are compared as numbers, never as text."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?", re.ASCII)
+_SUFFIXES = {
+    **{
+        letter: Fraction(10) ** power
+        for letter, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+    },
+    **{f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
+}
+
+
+def number(quantity: object) -> Fraction:
+    """
+    The exact value of a quantity ("500m", "16Gi", 4).
+
+    Raises:
+        ValueError: it is not a quantity (apimachinery, api/resource/quantity.go).
+    """
+    match = _QUANTITY.fullmatch(str(quantity).strip())
+    if match is None:
+        raise ValueError(f"{quantity!r} is not a Kubernetes quantity")
+    digits, suffix, exponent = match.groups()
+    if exponent is not None:
+        return Fraction(digits) * Fraction(10) ** int(exponent)
+    return Fraction(digits) * _SUFFIXES.get(suffix, Fraction(1))
+
+
+def whole(quantity: object) -> int:
+    """A count, such as GPUs. Absent (None) counts as 0; fractions round down."""
+    return int(number(quantity)) if quantity is not None else 0
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two quantities are equal; what is not a quantity equals only itself."""
+    try:
+        return number(one) == number(other)
+    except ValueError:
+        return one == other
