@@ -15,6 +15,12 @@ from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
 
+# Tags on the EKS cluster: how its people speak to us.
+POLICY_TAG = "slicewise.dev/policy"
+ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
+# A value of the policy tag that opts a cluster out where the deployment has a default policy.
+NO_POLICY = "none"
+
 CLUSTER_ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
 
@@ -53,6 +59,11 @@ class EksCluster:
     public_endpoint: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
     bottlerocket_node_groups: tuple[str, ...] = ()
+
+    def policy_name(self, default: str) -> str | None:
+        """The policy that the tags choose, else the deployment's default; None leaves the cluster alone."""
+        name = self.tags.get(POLICY_TAG, default).strip()
+        return name if name and name != NO_POLICY else None
 
 
 @dataclass(frozen=True)

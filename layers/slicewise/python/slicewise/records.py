@@ -19,6 +19,9 @@ class Record:
         policy: Name of the policy, empty where none applied; `fingerprint` is of its meaning.
         world: Fingerprint of what EKS said, so that a refused cluster is looked into again when it changed.
         looked_at: When a pass last read the inside of the cluster.
+        next_look: When the look that a pass has put on the queue is due; so a hundred duplicate events do not
+            queue a hundred looks each.
+        conflicts: How many passes in a row ended because something had changed under them.
     """
 
     cluster: str
@@ -33,3 +36,5 @@ class Record:
     fingerprint: str = ""
     world: str = ""
     looked_at: datetime | None = None
+    next_look: datetime | None = None
+    conflicts: int = 0

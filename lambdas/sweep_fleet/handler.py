@@ -1,0 +1,25 @@
+"""Every hour: ask for a look at every cluster, so that a lost event costs an hour and nothing more."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from slicewise.app import App
+
+logger = Logger()
+
+
+@cache
+def app() -> App:
+    return App.from_env(os.environ)
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
+    looks = app().sweep()
+    logger.info("swept", extra={"looks": len(looks)})
+    return {"looks": len(looks)}

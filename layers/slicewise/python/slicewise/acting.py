@@ -1,0 +1,110 @@
+"""Each action that a plan may ask for, as one call of a port."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+
+from slicewise.actions import (
+    Action,
+    AllowAccessEntries,
+    Apply,
+    ApplyChartCrds,
+    Delete,
+    DeleteAccessEntry,
+    Forget,
+    GrantAdmin,
+    PutAccessEntry,
+    PutAddon,
+    PutPodIdentity,
+    RevokeAdmin,
+    RollbackRelease,
+    UpgradeRelease,
+    Wake,
+)
+from slicewise.errors import Conflict
+from slicewise.events import Hint
+from slicewise.model import EksCluster
+from slicewise.ports import Helm, Kubernetes, Ports
+
+_RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
+
+
+def time_for(action: Action) -> timedelta:
+    """The longest that one action may take: what the lease must cover before it begins."""
+    return timedelta(minutes=7) if isinstance(action, _RUNS_HELM) else timedelta(minutes=2)
+
+
+class Hands:
+    """Does actions on one cluster; connects to it when the first one needs that."""
+
+    def __init__(self, hint: Hint, cluster: EksCluster | None, ports: Ports):
+        self._hint, self._cluster, self._ports = hint, cluster, ports
+
+    @cached_property
+    def _kubernetes(self) -> Kubernetes:
+        return self._ports.kubernetes(self._live_cluster)
+
+    @cached_property
+    def _helm(self) -> Helm:
+        return self._ports.helm(self._live_cluster)
+
+    @property
+    def _live_cluster(self) -> EksCluster:
+        if self._cluster is None:
+            raise Conflict(f"{self._hint.name} is gone; nothing can be done in it")
+        return self._cluster
+
+    def do(self, action: Action) -> None:
+        eks, name = self._ports.eks, self._hint.name
+        match action:
+            case Apply():
+                self._kubernetes.apply(action.object)
+            case Delete():
+                self._kubernetes.delete(action.ref)
+            case ApplyChartCrds():
+                for crd in self._helm.chart_crds(action.chart, action.version):
+                    self._kubernetes.apply(crd)
+            case UpgradeRelease():
+                self._helm.upgrade(
+                    action.name,
+                    action.namespace,
+                    action.chart,
+                    action.version,
+                    action.values,
+                    take_ownership=action.take_ownership,
+                )
+            case RollbackRelease():
+                self._roll_back(action)
+            case AllowAccessEntries():
+                eks.allow_access_entries(name)
+            case PutAccessEntry():
+                eks.put_access_entry(name, action.principal, action.groups, action.type)
+            case DeleteAccessEntry():
+                eks.delete_access_entry(name, action.principal)
+            case GrantAdmin():
+                eks.grant_admin(name, action.principal)
+            case RevokeAdmin():
+                eks.revoke_admin(name, action.principal)
+            case PutAddon():
+                eks.put_addon(name, action.name)
+            case PutPodIdentity():
+                eks.put_pod_identity(name, action.namespace, action.service_account, action.role_arn)
+            case Forget():
+                self._ports.store.forget(self._hint.cluster)
+            case Wake():
+                hint = Hint(self._hint.cluster, action.why)
+                self._ports.queues.send(action.capability, hint.message(), action.after)
+            case _:
+                raise TypeError(f"no port call is known for {type(action).__name__}")
+
+    def _roll_back(self, action: RollbackRelease) -> None:
+        """To the newest revision that was ever deployed; a release that never was is uninstalled."""
+        revisions = self._helm.revisions(action.name, action.namespace)
+        if not revisions or not revisions[0].pending:
+            return
+        sound = [release.revision for release in revisions if release.status in ("deployed", "superseded")]
+        if sound:
+            self._helm.rollback(action.name, action.namespace, sound[0])
+        else:
+            self._helm.uninstall(action.name, action.namespace)

@@ -1,0 +1,185 @@
+"""
+The composition root: settings from the environment, gateways, and the passes that others run.
+
+Clients are made when they are first used, and PyYAML and helm are imported only where they are needed: a
+function's cold start pays for what its passes touch, and importing a handler needs no environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from slicewise import batches
+from slicewise.events import Hint, Home
+from slicewise.fleet.sweep import Look, sweep
+from slicewise.gateways import eks
+from slicewise.gateways.dynamodb import StateTable
+from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.gateways.parameters import SsmPolicies
+from slicewise.gateways.queues import SqsQueues
+from slicewise.model import EksCluster
+from slicewise.onboarding import observe as onboarding
+from slicewise.onboarding import plan as onboarding_plan
+from slicewise.onboarding.world import Chart, Settings, World
+from slicewise.passes import Capability, Passes
+from slicewise.policy import Mode
+from slicewise.ports import Helm, Ports
+from slicewise.slicing import observe as slicing
+from slicewise.slicing.observe import ProofWorld
+
+ONBOARDING, TUNING = "onboarding", "tuning"
+
+
+class MissingSetting(Exception):
+    """An environment variable that the deployment should have set."""
+
+    def __init__(self, name: str):
+        super().__init__(f"environment variable {name} is missing: the deployment sets it for every function")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class App:
+    """
+    Attributes:
+        default_policy: For clusters without a policy tag; empty leaves them alone.
+        as_person: Clusters are looked into with the rights of whoever runs this, not with the installer's.
+    """
+
+    ports: Ports
+    home: Home
+    settings: Settings
+    default_policy: str = ""
+    clock: Callable[[], datetime] = _utc_now
+    holder: str = "slicewise"
+    as_person: bool = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], session: boto3.Session | None = None) -> App:
+        """
+        Raises:
+            MissingSetting: names the variable.
+        """
+        session = session or boto3.Session()
+        region = environ.get("AWS_REGION") or session.region_name
+        if not region:
+            raise MissingSetting("AWS_REGION")
+        return cls(
+            ports=_ports(environ, session, region),
+            home=_home(_required(environ, "INSTALLER_ROLE_ARN"), region),
+            settings=_settings(environ),
+            default_policy=environ.get("DEFAULT_POLICY", ""),
+            holder=environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "slicewise"),
+        )
+
+    @cached_property
+    def onboarding(self) -> Passes[World]:
+        capability = Capability[World](
+            name=ONBOARDING,
+            observe=lambda hint, record, now: onboarding.observe(
+                hint, record, self.ports, self.settings, self.default_policy, self.as_person
+            ),
+            plan=lambda world, now: onboarding_plan.plan(world, self.settings, now),
+            cluster=lambda world: world.cluster,
+            acts=lambda world: world.policy is None or world.policy.mode is Mode.ACT,
+            remembered=onboarding.remembered,
+        )
+        return Passes(capability, self.ports, self.clock, self.holder)
+
+    @cached_property
+    def tuning(self) -> Passes[ProofWorld]:
+        capability = Capability[ProofWorld](
+            name=TUNING,
+            observe=lambda hint, record, now: slicing.observe(hint, record, self.ports, self.default_policy),
+            plan=slicing.plan,
+            cluster=lambda world: world.cluster,
+            acts=lambda world: True,
+            remembered=slicing.remembered,
+        )
+        return Passes(capability, self.ports, self.clock, self.holder)
+
+    def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
+        """A batch of the capability's queue; see batches.answer."""
+        passes: Passes[Any] = {ONBOARDING: self.onboarding, TUNING: self.tuning}[capability]
+        return batches.answer(event, passes, self.home, self.ports.queues, capability, log)
+
+    def sweep(self) -> tuple[Look, ...]:
+        """Ask for a look at every cluster that exists or is remembered; returns what was asked for."""
+        looks = sweep(self.ports.eks.cluster_names(), self.ports.store.records(), self.home)
+        for capability in (ONBOARDING, TUNING):
+            self.ports.queues.send_all(
+                capability,
+                [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
+            )
+        return looks
+
+    def hint(self, cluster: str, reason: str, forced: bool = False) -> Hint:
+        """A hint for a cluster that a person named, by name or ARN."""
+        return Hint(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
+
+
+def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> Ports:
+    def kubernetes(cluster: EksCluster) -> KubernetesApi:
+        return KubernetesApi.of(cluster, eks.tokens(cluster, session))
+
+    def helm(cluster: EksCluster) -> Helm:
+        from slicewise.gateways.helm import HelmCli
+
+        return HelmCli(
+            binary=Path(environ.get("OPT_ROOT", "/opt"), "helm", "helm"),
+            cluster=cluster,
+            token=eks.tokens(cluster, session),
+            kubernetes=kubernetes(cluster),
+            charts=Path(environ.get("LAMBDA_TASK_ROOT", ".")),
+            environ=environ,
+        )
+
+    queues = {
+        ONBOARDING: _required(environ, "ONBOARDING_QUEUE_URL"),
+        TUNING: _required(environ, "TUNING_QUEUE_URL"),
+    }
+    return Ports(
+        eks=eks.EksApi(session, region),
+        store=StateTable(_required(environ, "TABLE_NAME"), session, region),
+        queues=SqsQueues(queues, session, region),
+        policies=SsmPolicies(_required(environ, "POLICY_PREFIX"), session, region),
+        kubernetes=kubernetes,
+        helm=helm,
+    )
+
+
+def _settings(environ: Mapping[str, str]) -> Settings:
+    karpenter = environ.get("KARPENTER_VERSION", "")
+    return Settings(
+        installer_role=_required(environ, "INSTALLER_ROLE_ARN"),
+        tuner_role=_required(environ, "TUNER_ROLE_ARN"),
+        gpu_operator=Chart(
+            _required(environ, "GPU_OPERATOR_CHART"), _required(environ, "GPU_OPERATOR_VERSION")
+        ),
+        karpenter=Chart(environ.get("KARPENTER_CHART", ""), karpenter),
+        karpenter_crd=Chart(environ.get("KARPENTER_CRD_CHART", ""), karpenter),
+        karpenter_controller_role=environ.get("KARPENTER_CONTROLLER_ROLE_ARN", ""),
+        karpenter_node_role=environ.get("KARPENTER_NODE_ROLE_NAME", ""),
+    )
+
+
+def _home(role_arn: str, region: str) -> Home:
+    """Account and partition of "arn:aws:iam::111122223333:role/slicewise-installer"."""
+    _, partition, _, _, account, _ = role_arn.split(":", 5)
+    return Home(account, region, partition)
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    if value := environ.get(name):
+        return value
+    raise MissingSetting(name)

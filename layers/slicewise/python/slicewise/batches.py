@@ -1,0 +1,69 @@
+"""A batch of SQS messages, answered as the event source mapping wants it (ReportBatchItemFailures)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from slicewise.errors import InvalidEvent, SlicewiseError
+from slicewise.events import Home, Ignored, read
+from slicewise.passes import Passes
+from slicewise.ports import Queues
+
+_FIRST_RETRY = timedelta(seconds=10)
+
+
+def answer(
+    event: Mapping[str, Any],
+    passes: Passes[Any],
+    home: Home,
+    queues: Queues,
+    capability: str,
+    log: logging.Logger | Any,
+) -> dict[str, Any]:
+    """
+    Run one pass a message.
+
+    A malformed message is dropped with one ERROR line: no retry mends it, and the dead-letter queue, whose alarm
+    means that a cluster needs help, is no place for it. Any other failure leaves its message on the queue, to
+    come back in 10 s, 20 s, 40 s and so on.
+    """
+    failed = []
+    for message in event["Records"]:
+        try:
+            _handle(message["body"], passes, home, log)
+        except InvalidEvent as error:
+            log.error(
+                "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
+            )
+        except Exception as error:
+            log.exception(
+                "a pass failed", extra={"message_id": message["messageId"], "kind": type(error).__name__}
+            )
+            _bring_back(message, capability, queues)
+            failed.append({"itemIdentifier": message["messageId"]})
+    return {"batchItemFailures": failed}
+
+
+def _handle(body: str, passes: Passes[Any], home: Home, log: Any) -> None:
+    hint = read(body, home)
+    if isinstance(hint, Ignored):
+        log.info("ignored", extra={"reason": hint.reason})
+        return
+    log.info("decided", extra=passes.run(hint).line())
+
+
+def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> None:
+    """Sooner than the queue's visibility timeout, which has to be longer than the longest pass."""
+    times = int(message.get("attributes", {}).get("ApproximateReceiveCount", 1))
+    try:
+        queues.retry_in(capability, message["receiptHandle"], retry_delay(times))
+    except SlicewiseError:
+        return  # then the visibility timeout brings it back
+
+
+def retry_delay(times_received: int) -> timedelta:
+    # Ten doublings are far beyond the cap already.
+    return min(_FIRST_RETRY * 2 ** min(max(times_received - 1, 0), 10), timedelta(seconds=900))

@@ -1,0 +1,178 @@
+"""
+EventBridge, Scheduler and hand-written messages, read as hints: "look at this cluster".
+
+A hint never carries a decision. What happens is derived from the cluster itself, so a duplicate, late or
+reordered message costs one look and changes nothing. Shapes: CloudTrail management events of EKS as they
+reach the default bus; the field that names the cluster differs between AWS's own samples (`name`,
+`clusterName`) and ARNs may be URL-encoded, so every variant is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from slicewise.errors import InvalidEvent
+from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, POLICY_TAG
+
+MESSAGE_VERSION = 1
+_TAGS_OF_OURS = frozenset({POLICY_TAG, ALLOW_ACCESS_ENTRIES_TAG})
+_CLOUDTRAIL = "AWS API Call via CloudTrail"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where this deployment works: one account, one Region."""
+
+    account: str
+    region: str
+    partition: str = "aws"
+
+    def arn(self, name: str) -> str:
+        return f"arn:{self.partition}:eks:{self.region}:{self.account}:cluster/{name}"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """
+    A reason to look at one cluster.
+
+    Attributes:
+        cluster: The cluster's ARN.
+        forced: A person asked: look inside again, also where nothing seems to have changed.
+    """
+
+    cluster: str
+    reason: str
+    forced: bool = False
+
+    @property
+    def name(self) -> str:
+        return name_of(self.cluster)
+
+    def message(self) -> str:
+        """The hint as the text of a queue message; `read` gives it back."""
+        body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": self.reason}
+        return json.dumps(body | ({"forced": True} if self.forced else {}))
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A well-formed message that asks nothing of us, and why."""
+
+    reason: str
+
+
+def name_of(cluster_arn: str) -> str:
+    return cluster_arn.rpartition(":cluster/")[2]
+
+
+def read(body: str, home: Home) -> Hint | Ignored:
+    """
+    Raises:
+        InvalidEvent: The text is not JSON, has no known shape, or names no cluster. No retry can mend that.
+    """
+    try:
+        event = json.loads(body)
+    except (TypeError, ValueError) as error:
+        raise InvalidEvent(f"the message is not JSON: {error}") from error
+    if not isinstance(event, dict):
+        raise InvalidEvent(f"the message is a JSON {type(event).__name__}, not an object")
+    if "slicewise" in event:
+        return _own_message(event, home)
+    if "detail-type" in event:
+        return _eventbridge(event, home)
+    raise InvalidEvent(
+        "the message is neither an EventBridge event (no 'detail-type') nor one of ours "
+        '(write {"slicewise": 1, "cluster": "<name or ARN>", "reason": "..."})'
+    )
+
+
+def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
+    if event["slicewise"] != MESSAGE_VERSION:
+        raise InvalidEvent(f"'slicewise' is {event['slicewise']!r}; this release reads {MESSAGE_VERSION}")
+    forced = event.get("forced", False)
+    if not isinstance(forced, bool):
+        raise InvalidEvent(f"'forced' is {forced!r}; write true or false")
+    return _hint(event.get("cluster"), str(event.get("reason") or "a message by hand"), home, forced)
+
+
+def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
+    kind, detail = event["detail-type"], event.get("detail")
+    if kind != _CLOUDTRAIL:
+        return Ignored(f"detail-type {kind!r} asks nothing of this queue")
+    if not isinstance(detail, dict):
+        raise InvalidEvent(f"a CloudTrail event whose 'detail' is {type(detail).__name__}, not an object")
+    if detail.get("eventSource") != "eks.amazonaws.com":
+        return Ignored(f"a call of {detail.get('eventSource')!r}, not of EKS")
+    call = detail.get("eventName")
+    read_cluster = _CLUSTER_OF_CALL.get(str(call))
+    if read_cluster is None:
+        return Ignored(f"call {call!r} changes nothing that we act on")
+    if detail.get("errorCode"):
+        return Ignored(f"{call} failed with {detail['errorCode']}")
+    found = read_cluster(_mapping(detail, "requestParameters"), _mapping(detail, "responseElements"))
+    return found if isinstance(found, Ignored) else _hint(found, f"{call} seen by CloudTrail", home)
+
+
+def _created(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:
+    cluster = _mapping(response, "cluster")
+    return (
+        _first(cluster, "arn", "name", "clusterName")
+        or _first(request, "name", "clusterName")
+        or _first(response, "arn")
+    )
+
+
+def _deleted(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:
+    return _first(request, "name", "clusterName") or _created(request, response)
+
+
+def _tagged(request: Mapping[str, Any], _response: Mapping[str, Any]) -> object:
+    arn = unquote(str(_first(request, "resourceArn", "resourceARN") or ""))
+    if not arn:
+        return None
+    if ":cluster/" not in arn:
+        return Ignored(f"tags of {arn}, which is not a cluster")
+    tags = request.get("tags") or request.get("tagKeys") or ()
+    if not _TAGS_OF_OURS.intersection(tags):
+        return Ignored("the tags that changed are not ours")
+    return arn
+
+
+_CLUSTER_OF_CALL = {
+    "CreateCluster": _created,
+    "DeleteCluster": _deleted,
+    "TagResource": _tagged,
+    "UntagResource": _tagged,
+}
+
+
+def _hint(cluster: object, reason: str, home: Home, forced: bool = False) -> Hint | Ignored:
+    """A cluster's name or ARN as a hint, if it is one of this account and Region."""
+    if not isinstance(cluster, str) or not cluster:
+        raise InvalidEvent(f"no cluster is named in the message ({reason})")
+    cluster = unquote(cluster)
+    if not cluster.startswith("arn:"):
+        return Hint(home.arn(cluster), reason, forced)
+    parts = cluster.split(":", 5)
+    if len(parts) != 6 or parts[2] != "eks" or not parts[5].startswith("cluster/") or not name_of(cluster):
+        raise InvalidEvent(f"{cluster!r} is not the ARN of an EKS cluster")
+    if (parts[3], parts[4]) != (home.region, home.account):
+        return Ignored(
+            f"{cluster} is of account {parts[4]} in {parts[3]}; "
+            f"this deployment serves {home.account} in {home.region}"
+        )
+    return Hint(cluster, reason, forced)
+
+
+def _mapping(source: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = source.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _first(source: Mapping[str, Any], *keys: str) -> object:
+    return next((source[key] for key in keys if source.get(key)), None)

@@ -1,0 +1,55 @@
+"""
+Whom to look at when nothing has happened: the fleet, as a pure function.
+
+CloudTrail's events are delivered at best effort. The sweep repairs what got lost: it asks for a look at every
+cluster there is, and at every cluster that we still remember though it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from slicewise.actions import Stage
+from slicewise.events import Hint, Home
+from slicewise.records import Record
+
+# EKS throttles its control API (about 100 DescribeCluster at once see 20 refusals), so a fleet is not
+# looked at in one instant: one cluster in two seconds, or faster where that takes longer than SQS can delay.
+_PACE = timedelta(seconds=2)
+_LONGEST = timedelta(seconds=900)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A hint for one capability's queue, to arrive after `delay`."""
+
+    capability: str
+    hint: Hint
+    delay: timedelta
+
+
+def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tuple[Look, ...]:
+    """
+    Args:
+        clusters: Names that EKS lists.
+        records: What we remember, of all capabilities.
+
+    Returns:
+        Looks in the order of names, spread over time.
+    """
+    there = {home.arn(name) for name in clusters}
+    onboarding = {record.cluster: record for record in records if record.capability == "onboarding"}
+    looks = [("onboarding", Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
+    looks += [
+        ("onboarding", Hint(cluster, "the sweep: we remember it, EKS does not list it"))
+        for cluster in sorted(onboarding.keys() - there)
+    ]
+    looks += [
+        ("tuning", Hint(cluster, "the hourly sweep"))
+        for cluster, record in sorted(onboarding.items())
+        if cluster in there and record.stage is Stage.ONBOARDED
+    ]
+    pace = min(_PACE, _LONGEST / max(len(looks), 1))
+    return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))

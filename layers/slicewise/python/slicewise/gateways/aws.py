@@ -1,0 +1,70 @@
+"""What the gateways to AWS share: clients that wait and retry sensibly, and one reading of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from slicewise.errors import Conflict, Refused, SlicewiseError, Unavailable
+
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=20,
+    # Adaptive: EKS's control API throttles a fleet's sweep; the client then slows itself down.
+    retries={"mode": "adaptive", "max_attempts": 4},
+    user_agent_appid="slicewise",
+)
+
+_CONFLICTS = frozenset({"ResourceInUseException", "ConditionalCheckFailedException"})
+_BUSY = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestThrottled",
+        "TransactionConflictException",
+    }
+)
+
+
+def client(service: str, session: boto3.Session, region: str) -> Any:
+    return session.client(service, region_name=region, config=_CONFIG)
+
+
+def code_of(error: ClientError) -> str:
+    """Such as "ResourceNotFoundException"; SQS's query-era prefix ("AWS.SimpleQueueService.") is cut."""
+    return error.response.get("Error", {}).get("Code", "").rpartition(".")[2]
+
+
+@contextmanager
+def own_errors(what: str) -> Iterator[None]:
+    """
+    Translate what boto3 raises: Conflict, Refused or Unavailable, by error code and status.
+
+    Args:
+        what: The call and what it was about, for the message: "eks:DescribeCluster of gpu-1".
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _translated(error)(f"{what}: {error}") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"{what}: {error}") from error
+
+
+def _translated(error: ClientError) -> type[SlicewiseError]:
+    code = code_of(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    if code in _CONFLICTS:
+        return Conflict
+    if code in _BUSY or status == 429 or status >= 500:
+        return Unavailable
+    return Refused

@@ -1,0 +1,230 @@
+"""
+What we keep about clusters, in one DynamoDB table.
+
+    pk                sk
+    cluster#<arn>     lease                        holder, token (grows, never reset), until
+    cluster#<arn>     record#<capability>          the newest record; also in the index `records`
+    cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
+    cluster#<arn>     pause                        why
+    fleet             pause                        why
+
+Times are ISO 8601 in UTC, but for `until` and `expires` (seconds since 1970), which conditions and DynamoDB's
+time to live compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import boto3
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from slicewise.actions import Finding, Stage
+from slicewise.errors import Conflict, LeaseHeld
+from slicewise.gateways.aws import client, own_errors
+from slicewise.ports import Lease
+from slicewise.records import Record
+
+INDEX = "records"
+_FLEET = "fleet"
+_KEPT = timedelta(days=90)
+_TIMES = ("at", "since", "looked_at", "next_look")
+
+Item = dict[str, Any]
+
+
+class StateTable:
+    """Implements ports.Store."""
+
+    def __init__(self, table: str, session: boto3.Session, region: str):
+        self._table = table
+        self._session, self._region = session, region
+
+    @cached_property
+    def _db(self) -> Any:
+        return client("dynamodb", self._session, self._region)
+
+    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+        until = now + length
+        try:
+            with own_errors(f"dynamodb:UpdateItem, the lease of {cluster}"):
+                answer = self._db.update_item(
+                    TableName=self._table,
+                    Key=_item(_key(cluster, "lease")),
+                    UpdateExpression=(
+                        "SET holder = :holder, #until = :until, expires = :expires ADD #token :one"
+                    ),
+                    ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
+                    ExpressionAttributeNames={"#until": "until", "#token": "token"},
+                    ExpressionAttributeValues=_item(
+                        {
+                            ":holder": holder,
+                            ":until": _milliseconds(until),
+                            ":now": _milliseconds(now),
+                            ":expires": _epoch(now + _KEPT),
+                            ":one": 1,
+                        }
+                    ),
+                    ReturnValues="UPDATED_NEW",
+                )
+        except Conflict as error:
+            raise LeaseHeld(f"another pass works on {cluster}") from error
+        return Lease(cluster, holder, int(_values(answer["Attributes"])["token"]), until)
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
+        self._set_until(lease, now + length)
+        return Lease(lease.cluster, lease.holder, lease.token, now + length)
+
+    def release(self, lease: Lease) -> None:
+        try:
+            self._set_until(lease, None)
+        except LeaseHeld:
+            return
+
+    def _set_until(self, lease: Lease, until: datetime | None) -> None:
+        """The token stays: the next holder's must be greater."""
+        try:
+            with own_errors(f"dynamodb:UpdateItem, the lease of {lease.cluster}"):
+                self._db.update_item(
+                    TableName=self._table,
+                    Key=_item(_key(lease.cluster, "lease")),
+                    UpdateExpression="SET #until = :until",
+                    ConditionExpression="#token = :token",
+                    ExpressionAttributeNames={"#until": "until", "#token": "token"},
+                    ExpressionAttributeValues=_item(
+                        {":until": _milliseconds(until) if until else 0, ":token": lease.token}
+                    ),
+                )
+        except Conflict as error:
+            raise LeaseHeld(f"another pass has taken over {lease.cluster}") from error
+
+    def paused(self, cluster: str) -> str | None:
+        for key in ({"pk": _FLEET, "sk": "pause"}, _key(cluster, "pause")):
+            with own_errors("dynamodb:GetItem, the pause"):
+                found = self._db.get_item(TableName=self._table, Key=_item(key), ConsistentRead=True)
+            if "Item" in found:
+                return str(_values(found["Item"])["reason"])
+        return None
+
+    def pause(self, cluster: str | None, reason: str) -> None:
+        self._put(_pause_key(cluster) | {"reason": reason})
+
+    def resume(self, cluster: str | None) -> None:
+        self._delete(_pause_key(cluster))
+
+    def record(self, cluster: str, capability: str) -> Record | None:
+        key = _key(cluster, f"record#{capability}")
+        with own_errors(f"dynamodb:GetItem, the record of {cluster}"):
+            found = self._db.get_item(TableName=self._table, Key=_item(key), ConsistentRead=True)
+        return _record(_values(found["Item"])) if "Item" in found else None
+
+    def save(self, record: Record, lease: Lease, *, history: bool) -> None:
+        # History first: killed in between, the line is told twice, which is true; never not at all.
+        if history:
+            line = f"pass#{record.capability}#{record.at.isoformat()}#{lease.token}"
+            kept = {"expires": _epoch(record.at + _KEPT)}
+            # Without `capability`, which would put every line of history into the index of records.
+            told = {k: v for k, v in _fields(record).items() if k not in ("cluster", "capability")}
+            self._put(_key(record.cluster, line) | told | kept)
+        item = _key(record.cluster, f"record#{record.capability}") | _fields(record) | {"token": lease.token}
+        try:
+            self._put(item, only_over=lease.token)
+        except Conflict as error:
+            raise LeaseHeld(f"a later pass has recorded {record.cluster} already") from error
+
+    def forget(self, cluster: str) -> None:
+        with own_errors(f"dynamodb:Query of {cluster}"):
+            pages = self._db.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues=_item({":pk": _key(cluster, "")["pk"]}),
+                ProjectionExpression="pk, sk",
+                ConsistentRead=True,
+            )
+            keys = [_values(item) for page in pages for item in page["Items"]]
+        # The lease stays, and with it the growing token, until DynamoDB lets it expire.
+        for key in keys:
+            if key["sk"] != "lease":
+                self._delete(key)
+
+    def records(self) -> tuple[Record, ...]:
+        found: list[Record] = []
+        for capability in ("onboarding", "tuning"):
+            with own_errors(f"dynamodb:Query of the index {INDEX}"):
+                pages = self._db.get_paginator("query").paginate(
+                    TableName=self._table,
+                    IndexName=INDEX,
+                    KeyConditionExpression="capability = :capability",
+                    ExpressionAttributeValues=_item({":capability": capability}),
+                )
+                found += (_record(_values(item)) for page in pages for item in page["Items"])
+        return tuple(found)
+
+    def _put(self, item: Item, only_over: int | None = None) -> None:
+        """With `only_over`, only where no later token has written."""
+        condition: dict[str, Any] = {}
+        if only_over is not None:
+            condition = {
+                "ConditionExpression": "attribute_not_exists(#token) OR #token <= :token",
+                "ExpressionAttributeNames": {"#token": "token"},
+                "ExpressionAttributeValues": _item({":token": only_over}),
+            }
+        with own_errors(f"dynamodb:PutItem {item['sk']}"):
+            self._db.put_item(TableName=self._table, Item=_item(item), **condition)
+
+    def _delete(self, key: Item) -> None:
+        with own_errors(f"dynamodb:DeleteItem {key['sk']}"):
+            self._db.delete_item(TableName=self._table, Key=_item(key))
+
+
+def _key(cluster: str, sort: str) -> Item:
+    return {"pk": f"cluster#{cluster}", "sk": sort}
+
+
+def _pause_key(cluster: str | None) -> Item:
+    return _key(cluster, "pause") if cluster else {"pk": _FLEET, "sk": "pause"}
+
+
+def _epoch(time: datetime) -> int:
+    return int(time.timestamp())
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _fields(record: Record) -> Item:
+    fields = dict(vars(record))
+    for name in _TIMES:
+        fields[name] = fields[name].isoformat() if fields[name] else None
+    fields["stage"] = str(record.stage)
+    fields["changed"] = list(record.changed)
+    fields["findings"] = [dict(vars(finding)) for finding in record.findings]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _record(item: Mapping[str, Any]) -> Record:
+    times = {name: datetime.fromisoformat(item[name]) for name in _TIMES if item.get(name)}
+    findings = tuple(Finding(**finding) for finding in item["findings"])
+    text = ("cluster", "capability", "reason", "policy", "fingerprint", "world")
+    return Record(
+        **{name: item.get(name, "") for name in text},
+        **times,
+        stage=Stage(item["stage"]),
+        findings=findings,
+        changed=tuple(item["changed"]),
+        conflicts=int(item.get("conflicts", 0)),
+    )
+
+
+def _item(values: Mapping[str, Any]) -> Item:
+    serialize = TypeSerializer().serialize
+    return {name: serialize(value) for name, value in values.items()}
+
+
+def _values(item: Mapping[str, Any]) -> Item:
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}

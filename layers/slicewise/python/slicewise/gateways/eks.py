@@ -1,0 +1,252 @@
+"""The EKS API, and the tokens with which EKS's API servers know a caller."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from botocore.signers import RequestSigner
+
+from slicewise.errors import Conflict, Refused
+from slicewise.gateways.aws import client, code_of, own_errors
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+
+_ABSENT = "ResourceNotFoundException"
+_EXISTS = "ResourceInUseException"
+_NOT_NOW = "InvalidRequestException"
+_TOKEN_SECONDS = 60
+_TOKEN_LIFETIME_SECONDS = 300  # EKS takes a token for 15 minutes; a fresh one every five leaves a margin
+
+
+class EksApi:
+    """Implements ports.Eks."""
+
+    def __init__(self, session: boto3.Session, region: str):
+        self._session, self._region = session, region
+
+    @cached_property
+    def _eks(self) -> Any:
+        return client("eks", self._session, self._region)
+
+    def cluster_names(self) -> tuple[str, ...]:
+        with own_errors("eks:ListClusters"):
+            pages = self._eks.get_paginator("list_clusters").paginate()
+            return tuple(name for page in pages for name in page["clusters"])
+
+    def describe(self, name: str) -> EksCluster | None:
+        found = self._found("describe_cluster", name=name)
+        return _cluster(found["cluster"], self._region) if found else None
+
+    def bottlerocket_gpu_node_groups(self, name: str) -> tuple[str, ...]:
+        """Their NVIDIA variants run a device plugin of their own; the others never see a GPU."""
+        with own_errors(f"eks:ListNodegroups of {name}"):
+            pages = self._eks.get_paginator("list_nodegroups").paginate(clusterName=name)
+            names = [group for page in pages for group in page["nodegroups"]]
+        return tuple(group for group in names if self._is_bottlerocket_gpu(name, group))
+
+    def _is_bottlerocket_gpu(self, name: str, group: str) -> bool:
+        found = self._found("describe_nodegroup", clusterName=name, nodegroupName=group)
+        ami = (found or {}).get("nodegroup", {}).get("amiType") or ""
+        return ami.startswith("BOTTLEROCKET") and "NVIDIA" in ami
+
+    def access_entry(self, name: str, principal: str) -> AccessEntry | None:
+        who = {"clusterName": name, "principalArn": principal}
+        found = self._found("describe_access_entry", **who)
+        policies = found and self._found("list_associated_access_policies", **who)
+        if not found or not policies:
+            return None
+        entry = found["accessEntry"]
+        return AccessEntry(
+            principal=principal,
+            groups=tuple(entry.get("kubernetesGroups") or ()),
+            policies=tuple(
+                policy["policyArn"]
+                for policy in policies["associatedAccessPolicies"]
+                if policy["accessScope"]["type"] == "cluster"
+            ),
+            type=entry.get("type", "STANDARD"),
+        )
+
+    def allow_access_entries(self, name: str) -> None:
+        try:
+            self._checked(
+                "update_cluster_config",
+                name=name,
+                accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"},
+            )
+        except (Refused, Conflict):
+            # EKS refuses a switch to the mode that is already there; that is what we want, not an error.
+            cluster = self.describe(name)
+            if not cluster or cluster.authentication_mode == "CONFIG_MAP":
+                raise
+
+    def put_access_entry(self, name: str, principal: str, groups: tuple[str, ...], type: str) -> None:
+        who = {"clusterName": name, "principalArn": principal}
+        # Other types than STANDARD (nodes) take no groups.
+        with_groups = who | ({"kubernetesGroups": list(groups)} if type == "STANDARD" else {})
+        if self._unless_there("create_access_entry", **with_groups, type=type) or type != "STANDARD":
+            return
+        self._checked("update_access_entry", **with_groups)
+
+    def delete_access_entry(self, name: str, principal: str) -> None:
+        self._found("delete_access_entry", clusterName=name, principalArn=principal)
+
+    def grant_admin(self, name: str, principal: str) -> None:
+        self._checked(
+            "associate_access_policy",
+            clusterName=name,
+            principalArn=principal,
+            policyArn=CLUSTER_ADMIN_POLICY,
+            accessScope={"type": "cluster"},
+        )
+
+    def revoke_admin(self, name: str, principal: str) -> None:
+        self._found(
+            "disassociate_access_policy",
+            clusterName=name,
+            principalArn=principal,
+            policyArn=CLUSTER_ADMIN_POLICY,
+        )
+
+    def addons(self, name: str) -> frozenset[str]:
+        with own_errors(f"eks:ListAddons of {name}"):
+            pages = self._eks.get_paginator("list_addons").paginate(clusterName=name)
+            return frozenset(addon for page in pages for addon in page["addons"])
+
+    def pod_identity(self, name: str, namespace: str, service_account: str) -> str | None:
+        listed = self._found(
+            "list_pod_identity_associations",
+            clusterName=name,
+            namespace=namespace,
+            serviceAccount=service_account,
+        )
+        for association in (listed or {}).get("associations", ()):
+            described = self._found(
+                "describe_pod_identity_association",
+                clusterName=name,
+                associationId=association["associationId"],
+            )
+            if described:
+                return described["association"]["roleArn"]
+        return None
+
+    def put_addon(self, name: str, addon: str) -> None:
+        self._unless_there("create_addon", clusterName=name, addonName=addon)
+
+    def put_pod_identity(self, name: str, namespace: str, service_account: str, role_arn: str) -> None:
+        self._unless_there(
+            "create_pod_identity_association",
+            clusterName=name,
+            namespace=namespace,
+            serviceAccount=service_account,
+            roleArn=role_arn,
+        )
+
+    def _call(self, call: str, **arguments: Any) -> dict[str, Any]:
+        return getattr(self._eks, call)(**arguments)
+
+    def _checked(self, call: str, **arguments: Any) -> dict[str, Any]:
+        with own_errors(_what(call, arguments)):
+            try:
+                return self._call(call, **arguments)
+            except ClientError as error:
+                # "Not in this state": it is updating, or its mode has changed. Both want a fresh look.
+                if code_of(error) in (_NOT_NOW, _ABSENT):
+                    raise Conflict(f"{_what(call, arguments)}: {error}") from error
+                raise
+
+    def _found(self, call: str, **arguments: Any) -> dict[str, Any] | None:
+        """The answer, or None where what is named does not exist."""
+        with own_errors(_what(call, arguments)):
+            try:
+                return self._call(call, **arguments)
+            except ClientError as error:
+                if code_of(error) == _ABSENT:
+                    return None
+                if code_of(error) == _NOT_NOW:
+                    raise Conflict(f"{_what(call, arguments)}: {error}") from error
+                raise
+
+    def _unless_there(self, call: str, **arguments: Any) -> bool:
+        """Create; False where it exists already."""
+        with own_errors(_what(call, arguments)):
+            try:
+                self._call(call, **arguments)
+                return True
+            except ClientError as error:
+                if code_of(error) == _EXISTS:
+                    return False
+                if code_of(error) in (_NOT_NOW, _ABSENT):
+                    raise Conflict(f"{_what(call, arguments)}: {error}") from error
+                raise
+
+
+def _what(call: str, arguments: dict[str, Any]) -> str:
+    operation = "".join(word.capitalize() for word in call.split("_"))
+    name = arguments.get("clusterName") or arguments.get("name")
+    return f"eks:{operation} of {name}" + (
+        f" for {arguments[k]}" if (k := "principalArn") in arguments else ""
+    )
+
+
+def _cluster(found: dict[str, Any], region: str) -> EksCluster:
+    network = found.get("resourcesVpcConfig") or {}
+    return EksCluster(
+        arn=found["arn"],
+        name=found["name"],
+        region=region,
+        account=found["arn"].split(":")[4],
+        status=found["status"],
+        version=found.get("version", ""),
+        # Clusters older than access entries have no accessConfig.
+        authentication_mode=(found.get("accessConfig") or {}).get("authenticationMode") or "CONFIG_MAP",
+        created_at=found["createdAt"],
+        auto_mode=bool((found.get("computeConfig") or {}).get("enabled")),
+        endpoint=found.get("endpoint"),
+        ca_data=(found.get("certificateAuthority") or {}).get("data"),
+        public_endpoint=network.get("endpointPublicAccess", True),
+        tags=found.get("tags") or {},
+    )
+
+
+def token(cluster_name: str, region: str, session: boto3.Session) -> str:
+    """
+    A bearer token for the cluster's API server: a presigned sts:GetCallerIdentity that names the cluster.
+
+    Signing is local (about 0.1 ms) and needs no permission; EKS accepts the token for 15 minutes.
+    """
+    sts = session.client("sts", region_name=region)
+    signer = RequestSigner(
+        sts.meta.service_model.service_id, region, "sts", "v4", session.get_credentials(), session.events
+    )
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    url = signer.generate_presigned_url(
+        {
+            "method": "GET",
+            "url": f"https://sts.{region}.{suffix}/?Action=GetCallerIdentity&Version=2011-06-15",
+            "body": {},
+            "headers": {"x-k8s-aws-id": cluster_name},
+            "context": {},
+        },
+        region_name=region,
+        expires_in=_TOKEN_SECONDS,
+        operation_name="",
+    )
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def tokens(cluster: EksCluster, session: boto3.Session) -> Callable[[], str]:
+    """A source of tokens for one cluster, each used for five of its fifteen minutes."""
+    kept: list[tuple[float, str]] = []
+
+    def current() -> str:
+        if not kept or time.monotonic() - kept[0][0] > _TOKEN_LIFETIME_SECONDS:
+            kept[:] = [(time.monotonic(), token(cluster.name, cluster.region, session))]
+        return kept[0][1]
+
+    return current

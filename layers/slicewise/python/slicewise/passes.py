@@ -1,0 +1,273 @@
+"""
+The one loop: lease, observe, plan, apply, record, look again.
+
+Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
+
+* LeaseHeld     another pass works on this cluster: the hint is sent again for later, nothing is recorded
+* Conflict      something changed since it was read: recorded, and looked at again in 2 s, 4 s, ...; the eighth
+                in a row is raised like the rest
+* all others    recorded in one place, and raised: the queue brings the message back, and at last puts it on the
+                dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just granted take
+                a while, and what stays refused must not be quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from slicewise.acting import Hands, time_for
+from slicewise.actions import Finding, Forget, Outcome, Plan, Stage
+from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
+from slicewise.events import Hint
+from slicewise.model import EksCluster
+from slicewise.ports import Lease, Ports
+from slicewise.records import Record
+
+# A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
+_LOOK = timedelta(minutes=2)
+_BUSY = timedelta(seconds=30)
+_FIRST_CONFLICT = timedelta(seconds=2)
+_MOST_CONFLICTS = 7
+_LONGEST_WAIT = timedelta(seconds=900)
+# A message that comes on time may still come a moment before its time by another machine's clock.
+_CLOCK_ERROR = timedelta(seconds=1)
+
+W = TypeVar("W")
+
+
+@dataclass(frozen=True)
+class Capability(Generic[W]):
+    """
+    What makes the loop a pass of onboarding or of tuning. W is what it observes.
+
+    Attributes:
+        name: Also of its queue.
+        observe: Reads the world; the Record is the one of the pass before.
+        cluster: The EKS cluster in a world, None where it is gone.
+        acts: Whether this world's policy lets us act, not only say what we would do.
+        remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
+    """
+
+    name: str
+    observe: Callable[[Hint, Record | None, datetime], W]
+    plan: Callable[[W, datetime], Plan]
+    cluster: Callable[[W], EksCluster | None]
+    acts: Callable[[W], bool]
+    remembered: Callable[[W, Record | None, datetime], dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """One pass in the words of its `decided` log line."""
+
+    cluster: str
+    capability: str
+    stage: str
+    reason: str
+    changed: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    next_look: datetime | None = None
+
+    def line(self) -> dict[str, object]:
+        told: dict[str, object] = {
+            "cluster": self.cluster,
+            "capability": self.capability,
+            "stage": str(self.stage),
+            "reason": self.reason,
+            "changed": list(self.changed),
+        }
+        if self.findings:
+            told["findings"] = [finding.code for finding in self.findings]
+        if self.next_look:
+            told["next_look"] = self.next_look.isoformat()
+        return told
+
+
+@dataclass
+class _Progress:
+    """How far a pass has come: what its failure, wherever it strikes, must be able to tell."""
+
+    lease: Lease
+    before: Record | None = None
+    remembered: dict[str, object] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+
+
+class Passes(Generic[W]):
+    """
+    Args:
+        clock: Aware UTC now.
+        holder: Names this process in the lease, for people.
+    """
+
+    def __init__(
+        self,
+        capability: Capability[W],
+        ports: Ports,
+        clock: Callable[[], datetime],
+        holder: str = "slicewise",
+    ):
+        self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
+
+    def run(self, hint: Hint) -> Report:
+        store = self._ports.store
+        try:
+            lease = store.acquire(hint.cluster, self._holder, self._clock(), _LOOK)
+        except LeaseHeld as busy:
+            return self._later(hint, str(busy))
+        progress = _Progress(lease)
+        try:
+            return self._pass(hint, progress)
+        except LeaseHeld as lost:
+            return self._later(hint, str(lost))
+        except Exception as error:
+            self._record_failure(hint, progress, error)
+            raise
+        finally:
+            self._release(progress.lease)
+
+    def dry_run(self, hint: Hint) -> tuple[W, Plan]:
+        """What the next pass would see and do. Takes no lease and writes nothing."""
+        now = self._clock()
+        world = self._capability.observe(
+            hint, self._ports.store.record(hint.cluster, self._capability.name), now
+        )
+        return world, self._capability.plan(world, now)
+
+    def _pass(self, hint: Hint, progress: _Progress) -> Report:
+        capability, store = self._capability, self._ports.store
+        progress.before = before = store.record(hint.cluster, capability.name)
+        world = capability.observe(hint, before, self._clock())
+        plan = capability.plan(world, self._clock())
+        progress.remembered = capability.remembered(world, before, self._clock())
+
+        if any(isinstance(action, Forget) for action in plan.actions):
+            return self._forget(hint, plan, progress)
+        outcome, conflicts = plan.outcome, 0
+        if capability.acts(world):
+            try:
+                self._apply(plan, Hands(hint, capability.cluster(world), self._ports), progress)
+            except Conflict as conflict:
+                conflicts = 1 + (before.conflicts if before else 0)
+                if conflicts > _MOST_CONFLICTS:
+                    raise
+                outcome = _again(outcome, conflict, conflicts)
+        else:
+            progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
+            # What we may not do stays undone: looking sooner than the sweep would find the same.
+            outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
+
+        next_look = self._look_again(hint, outcome, before)
+        return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
+
+    def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> None:
+        for action in plan.actions:
+            # Only the holder of the lease may write: asked before each action, for as long as it may take.
+            progress.lease = self._ports.store.renew(progress.lease, self._clock(), time_for(action))
+            hands.do(action)
+            progress.changed.append(f"{action}: {action.why}")
+
+    def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
+        """No record after it: that would be all we know about a cluster that is gone."""
+        self._apply(plan, Hands(hint, None, self._ports), progress)
+        outcome = plan.outcome
+        return Report(
+            hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
+        )
+
+    def _look_again(self, hint: Hint, outcome: Outcome, before: Record | None) -> datetime | None:
+        """
+        Queue the next look, unless one is queued that comes early enough.
+
+        Returns:
+            When it is due; None where the sweep is soon enough.
+        """
+        now = self._clock()
+        queued = before.next_look if before else None
+        if queued and queued <= now + _CLOCK_ERROR:
+            queued = None
+        if outcome.wait is None:
+            return queued
+        wait = min(outcome.wait, _LONGEST_WAIT)
+        if queued and queued <= now + wait + _CLOCK_ERROR:
+            return queued
+        again = Hint(hint.cluster, outcome.reason)
+        self._ports.queues.send(self._capability.name, again.message(), wait)
+        return now + wait
+
+    def _record(
+        self,
+        hint: Hint,
+        outcome: Outcome,
+        progress: _Progress,
+        *,
+        next_look: datetime | None = None,
+        conflicts: int = 0,
+    ) -> Report:
+        now, before, changed = self._clock(), progress.before, tuple(progress.changed)
+        same = before is not None and before.stage == outcome.stage
+        record = Record(
+            cluster=hint.cluster,
+            capability=self._capability.name,
+            stage=outcome.stage,
+            reason=outcome.reason,
+            at=now,
+            since=before.since if before and same else now,
+            findings=outcome.findings,
+            changed=changed,
+            next_look=next_look,
+            conflicts=conflicts,
+            **progress.remembered,  # type: ignore[arg-type]
+        )
+        # An unchanged cluster is looked at each hour for ever; its history should show what happened.
+        news = before is None or (before.stage, before.reason, before.changed) != (
+            record.stage,
+            record.reason,
+            record.changed,
+        )
+        self._ports.store.save(record, progress.lease, history=news)
+        return Report(
+            hint.cluster, record.capability, record.stage, record.reason, changed, record.findings, next_look
+        )
+
+    def _record_failure(self, hint: Hint, progress: _Progress, error: Exception) -> None:
+        """Best effort: the error that is on its way must not be hidden by one of telling it."""
+        if isinstance(error, Unavailable):
+            outcome = Outcome(Stage.WAITING, f"no answer, the queue tries again: {error}")
+        else:
+            outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
+        before = progress.before
+        kept = progress.remembered or (
+            {name: getattr(before, name) for name in ("policy", "fingerprint", "world", "looked_at")}
+            if before
+            else {}
+        )
+        try:
+            self._record(
+                hint,
+                outcome,
+                replace(progress, remembered=kept),
+                next_look=before.next_look if before else None,
+                conflicts=before.conflicts if before else 0,
+            )
+        except SlicewiseError:
+            return
+
+    def _later(self, hint: Hint, reason: str) -> Report:
+        self._ports.queues.send(self._capability.name, hint.message(), _BUSY)
+        return Report(hint.cluster, self._capability.name, "busy", reason, next_look=self._clock() + _BUSY)
+
+    def _release(self, lease: Lease) -> None:
+        try:
+            self._ports.store.release(lease)
+        except SlicewiseError:
+            return  # it expires by itself
+
+
+def _again(outcome: Outcome, conflict: Conflict, conflicts: int) -> Outcome:
+    stage = Stage.INSTALLING if outcome.stage in (Stage.ONBOARDED, Stage.VERIFYING) else outcome.stage
+    wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
+    return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)

@@ -1,0 +1,175 @@
+"""
+What passes need from the world. Gateways implement these, and the fakes that the tests trust.
+
+Every call is idempotent and raises only our own errors (errors.py): Unauthorized, Refused, Conflict,
+Unavailable. All names of clusters here are EKS names; keys of the store are cluster ARNs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from slicewise.model import AccessEntry, EksCluster, Object, Ref, Release
+from slicewise.records import Record
+
+
+class Kubernetes(Protocol):
+    """One cluster's API server."""
+
+    def version(self) -> str:
+        """Such as "v1.35.4"."""
+
+    def get(self, ref: Ref) -> Object | None:
+        """The live object; None where it, or its kind, does not exist."""
+
+    def list(
+        self, api_version: str, kind: str, *, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> tuple[Object, ...]:
+        """All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown."""
+
+    def may_do_everything(self) -> bool:
+        """Whether the API server would let us do anything at all: cluster admin is in effect."""
+
+    def crds(self) -> frozenset[str]:
+        """Names of all CustomResourceDefinitions; their schemas (megabytes) are not fetched."""
+
+    def apply(self, item: Object) -> None:
+        """Server-side apply by our field manager. Conflict where the kind or namespace is not there yet."""
+
+    def delete(self, ref: Ref) -> None:
+        """That it is gone already is fine."""
+
+
+class Helm(Protocol):
+    """helm, looking at one cluster."""
+
+    def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
+        """A release's revisions that helm still keeps, newest first."""
+
+    def upgrade(
+        self,
+        name: str,
+        namespace: str,
+        chart: str,
+        version: str,
+        values: Mapping[str, Any],
+        *,
+        take_ownership: bool = False,
+    ) -> None:
+        """Install or upgrade; returns when the API server has the objects, not when pods run."""
+
+    def rollback(self, name: str, namespace: str, revision: int) -> None: ...
+
+    def uninstall(self, name: str, namespace: str) -> None:
+        """That it is gone already is fine."""
+
+    def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
+        """The objects of the chart's crds/ folder; needs no cluster."""
+
+
+class Eks(Protocol):
+    """The EKS API of one account and Region."""
+
+    def cluster_names(self) -> tuple[str, ...]: ...
+
+    def describe(self, name: str) -> EksCluster | None:
+        """None where there is no such cluster. Node groups are not looked at."""
+
+    def bottlerocket_gpu_node_groups(self, name: str) -> tuple[str, ...]: ...
+
+    def access_entry(self, name: str, principal: str) -> AccessEntry | None: ...
+
+    def allow_access_entries(self, name: str) -> None: ...
+
+    def put_access_entry(self, name: str, principal: str, groups: tuple[str, ...], type: str) -> None: ...
+
+    def delete_access_entry(self, name: str, principal: str) -> None: ...
+
+    def grant_admin(self, name: str, principal: str) -> None: ...
+
+    def revoke_admin(self, name: str, principal: str) -> None: ...
+
+    def addons(self, name: str) -> frozenset[str]: ...
+
+    def pod_identity(self, name: str, namespace: str, service_account: str) -> str | None:
+        """The role that a service account has by pod identity."""
+
+    def put_addon(self, name: str, addon: str) -> None: ...
+
+    def put_pod_identity(self, name: str, namespace: str, service_account: str, role_arn: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one cluster until `until`. `token` grows with every holder: the fence."""
+
+    cluster: str
+    holder: str
+    token: int
+    until: datetime
+
+
+class Store(Protocol):
+    """What we keep about clusters outside them."""
+
+    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+        """Raises LeaseHeld while another holder's lease has not expired."""
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
+        """Raises LeaseHeld where somebody else has taken the lease since."""
+
+    def release(self, lease: Lease) -> None:
+        """Does nothing where the lease is no longer ours."""
+
+    def paused(self, cluster: str) -> str | None:
+        """Who or what paused this cluster or the whole fleet, for people; None where nobody did."""
+
+    def pause(self, cluster: str | None, reason: str) -> None:
+        """Pause one cluster, or the fleet (None)."""
+
+    def resume(self, cluster: str | None) -> None: ...
+
+    def record(self, cluster: str, capability: str) -> Record | None: ...
+
+    def save(self, record: Record, lease: Lease, *, history: bool) -> None:
+        """
+        Keep the record in place of the one before; with `history`, also as a line that stays for 90 days.
+
+        Raises LeaseHeld where a pass with a later lease has written since.
+        """
+
+    def forget(self, cluster: str) -> None:
+        """Delete all we keep about a cluster, but for its lease, which expires by itself."""
+
+    def records(self) -> tuple[Record, ...]:
+        """The newest record of every cluster and capability."""
+
+
+class Queues(Protocol):
+    def send(self, capability: str, message: str, delay: timedelta = timedelta(0)) -> None:
+        """Delays beyond SQS's 900 s are cut to that."""
+
+    def send_all(self, capability: str, messages: Iterable[tuple[str, timedelta]]) -> None: ...
+
+    def retry_in(self, capability: str, receipt: str, delay: timedelta) -> None:
+        """Bring a message that we failed to handle back after `delay`, not after its visibility timeout."""
+
+
+class Policies(Protocol):
+    def text(self, name: str) -> str | None:
+        """The policy's YAML; None where there is no policy of that name."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All of the above, as one pass needs them. The two callables connect to a cluster."""
+
+    eks: Eks
+    store: Store
+    queues: Queues
+    policies: Policies
+    kubernetes: Callable[[EksCluster], Kubernetes]
+    helm: Callable[[EksCluster], Helm]

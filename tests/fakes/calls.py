@@ -1,0 +1,58 @@
+"""
+One counter through which every call of every fake goes, so that a test can strike at the n-th.
+
+Killed is no Exception: like the end of a Lambda, nothing in the code under test can answer it, and nothing
+after it reaches the world, also not what stands in a `finally`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Killed(BaseException):
+    """The process has ended here."""
+
+
+class Calls:
+    """
+    Attributes:
+        made: The calls so far, as text: "kubernetes.apply NodePool a".
+        kill_before, kill_after: Number of the call, from 0, before or after which the process ends.
+        refuse: Error for the call of this number, which then has no effect.
+        lose_answer: Error for the call of this number, which has its effect all the same.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.kill_before: int | None = None
+        self.kill_after: int | None = None
+        self.refuse: dict[int, Exception] = {}
+        self.lose_answer: dict[int, Exception] = {}
+        self._dead = False
+
+    @contextmanager
+    def call(self, what: str) -> Iterator[None]:
+        if self._dead:
+            raise Killed(what)
+        number = len(self.made)
+        self.made.append(what)
+        if number == self.kill_before:
+            self._end(what)
+        if number in self.refuse:
+            raise self.refuse[number]
+        yield
+        if number == self.kill_after:
+            self._end(what)
+        if number in self.lose_answer:
+            raise self.lose_answer[number]
+
+    def revive(self) -> None:
+        """A new process; it is not killed again."""
+        self._dead = False
+        self.kill_before = self.kill_after = None
+
+    def _end(self, what: str) -> None:
+        self._dead = True
+        raise Killed(what)

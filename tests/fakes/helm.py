@@ -1,0 +1,153 @@
+"""helm in memory: releases in three steps, so that one can be killed half-way and stay pending."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from slicewise.errors import Unavailable
+from slicewise.model import Object, Release
+from tests.fakes.calls import Calls
+from tests.fakes.kubernetes import CRD, FakeApiServer, FakeKubernetes
+
+Rendered = list[dict[str, Any]]
+
+
+class FakeReleases:
+    """What helm keeps in one cluster; FakeHelm is a caller's view of it."""
+
+    def __init__(self, server: FakeApiServer) -> None:
+        self.server = server
+        self.revisions: dict[tuple[str, str], list[Release]] = {}
+
+
+class FakeHelm:
+    """
+    Implements ports.Helm. A chart is known by the last part of its reference, without a version.
+
+    Args:
+        kubernetes: As whom it works: releases are secrets, read and written with the caller's rights.
+    """
+
+    def __init__(self, releases: FakeReleases, calls: Calls, kubernetes: FakeKubernetes) -> None:
+        self._releases, self._calls, self._kubernetes = releases, calls, kubernetes
+
+    def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
+        with self._calls.call(f"helm.revisions {namespace}/{name}"):
+            self._kubernetes._may_read(namespace)
+            return tuple(reversed(self._releases.revisions.get((name, namespace), [])))
+
+    def upgrade(
+        self,
+        name: str,
+        namespace: str,
+        chart: str,
+        version: str,
+        values: Mapping[str, Any],
+        *,
+        take_ownership: bool = False,
+    ) -> None:
+        kept = self._releases.revisions.setdefault((name, namespace), [])
+        server = self._releases.server
+        with self._calls.call(f"helm.upgrade {namespace}/{name}: begin"):
+            self._kubernetes._may_write()
+            if kept and kept[-1].pending:
+                raise Unavailable("another operation (install/upgrade/rollback) is in progress")
+            server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+            status = "pending-upgrade" if kept else "pending-install"
+            kept.append(
+                Release(name, namespace, len(kept) + 1, status, chart_name(chart), version, dict(values))
+            )
+        with self._calls.call(f"helm.upgrade {namespace}/{name}: objects"):
+            for item in rendered(chart_name(chart), name, namespace, version, values):
+                server.create(item)
+        with self._calls.call(f"helm.upgrade {namespace}/{name}: end"):
+            self._deployed(kept)
+
+    def rollback(self, name: str, namespace: str, revision: int) -> None:
+        with self._calls.call(f"helm.rollback {namespace}/{name}"):
+            self._kubernetes._may_write()
+            kept = self._releases.revisions[name, namespace]
+            back = next(release for release in kept if release.revision == revision)
+            kept[-1] = replace(kept[-1], status="failed")
+            kept.append(replace(back, revision=len(kept) + 1))
+            self._deployed(kept)
+
+    def uninstall(self, name: str, namespace: str) -> None:
+        with self._calls.call(f"helm.uninstall {namespace}/{name}"):
+            self._kubernetes._may_write()
+            self._releases.revisions.pop((name, namespace), None)
+            for ref, item in list(self._releases.server.objects.items()):
+                annotations = item["metadata"].get("annotations") or {}
+                if annotations.get("meta.helm.sh/release-name") == name:
+                    self._releases.server.delete(ref)
+
+    def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
+        with self._calls.call(f"helm.chart_crds {chart_name(chart)}"):
+            names = {"gpu-operator": ("clusterpolicies.nvidia.com",)}.get(chart_name(chart), ())
+            head = dict(zip(("apiVersion", "kind"), CRD, strict=True))
+            return tuple(head | {"metadata": {"name": name}} for name in names)
+
+    @staticmethod
+    def _deployed(kept: list[Release]) -> None:
+        kept[:] = [
+            replace(release, status="superseded") if release.status == "deployed" else release
+            for release in kept
+        ]
+        kept[-1] = replace(kept[-1], status="deployed")
+
+
+def chart_name(reference: str) -> str:
+    """ "oci://registry/charts/karpenter" and "charts/karpenter-1.14.1.tgz" are both "karpenter"."""
+    last = reference.rpartition("/")[2]
+    return "-".join(part for part in last.split("-") if not part.lstrip("v")[:1].isdigit())
+
+
+def rendered(chart: str, name: str, namespace: str, version: str, values: Mapping[str, Any]) -> Rendered:
+    """The few objects of each chart that our plans look at."""
+    labels = {
+        "app.kubernetes.io/name": chart,
+        "app.kubernetes.io/instance": name,
+        "app.kubernetes.io/version": version,
+        "app.kubernetes.io/managed-by": "Helm",
+        "helm.sh/chart": f"{chart}-{version}",
+    }
+    annotations = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
+    head = {"labels": labels, "annotations": annotations}
+    if chart == "gpu-operator":
+        return [_deployment(head, "gpu-operator", namespace), _cluster_policy(head, values)]
+    if chart == "karpenter":
+        gates = (values.get("settings") or {}).get("featureGates") or {}
+        text = ",".join(f"{gate[:1].upper()}{gate[1:]}={str(on).lower()}" for gate, on in gates.items())
+        return [_deployment(head, "karpenter", namespace, env=[{"name": "FEATURE_GATES", "value": text}])]
+    if chart == "karpenter-crd":
+        crds = ("nodepools.karpenter.sh", "nodeclaims.karpenter.sh", "nodeoverlays.karpenter.sh")
+        names = (*crds, "ec2nodeclasses.karpenter.k8s.aws")
+        return [
+            dict(zip(("apiVersion", "kind"), CRD, strict=True), metadata=head | {"name": name})
+            for name in names
+        ]
+    raise AssertionError(f"the fake knows no chart {chart}")
+
+
+def _deployment(head: Object, name: str, namespace: str, env: list[Object] | None = None) -> dict[str, Any]:
+    container = {
+        "name": "controller",
+        "image": f"registry.example/{name}:{head['labels']['app.kubernetes.io/version']}",
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, **head},
+        "spec": {"template": {"spec": {"containers": [container | ({"env": env} if env else {})]}}},
+    }
+
+
+def _cluster_policy(head: Object, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "nvidia.com/v1",
+        "kind": "ClusterPolicy",
+        "metadata": {"name": "cluster-policy", **head},
+        "spec": {key: value for key, value in values.items() if key in ("devicePlugin", "mig")},
+    }

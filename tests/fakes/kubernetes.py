@@ -1,0 +1,228 @@
+"""An API server in memory: as much of server-side apply, versions and absence as the product rests on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from slicewise.errors import Conflict, Refused, Unauthorized
+from slicewise.gateways.kubernetes import KINDS
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_of
+from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
+
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+_BUILT_IN = ("", "apps", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
+
+
+class FakeApiServer:
+    """
+    What stands in one cluster, seen by nobody in particular. FakeKubernetes is a caller's view of it.
+
+    Attributes:
+        on_change: Called with each object that was created or changed: a controller's place.
+    """
+
+    def __init__(self, clock: Clock, version: str = "v1.35.4") -> None:
+        self.version = version
+        self.objects: dict[Ref, dict[str, Any]] = {}
+        self.on_change: list[Callable[[dict[str, Any]], None]] = []
+        self._clock = clock
+        self._applied: dict[tuple[Ref, str], Object] = {}
+        self._revision = 0
+        self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
+
+    def create(self, item: Object) -> None:
+        """By some other hand; replaces what is there."""
+        self.apply(item, manager="somebody")
+
+    def add_crds(self, *names: str) -> None:
+        for name in names:
+            self.create(dict(zip(("apiVersion", "kind"), CRD, strict=True), metadata={"name": name}))
+
+    def serves(self, api_version: str, kind: str) -> bool:
+        group = api_version.rpartition("/")[0]
+        if group in _BUILT_IN:
+            return True
+        plural = KINDS[group, kind][0]
+        return Ref(*CRD, f"{plural}.{group}") in self.objects
+
+    def apply(self, item: Object, manager: str) -> None:
+        ref = ref_of(item)
+        if not self.serves(ref.api_version, ref.kind):
+            raise Conflict(f"{ref}: its kind is not served")
+        if ref.namespace and Ref("v1", "Namespace", ref.namespace) not in self.objects:
+            raise Conflict(f"{ref}: its namespace does not exist")
+        before = self.objects.get(ref)
+        after = copy.deepcopy(before) if before else {}
+        _remove(after, self._applied.get((ref, manager), {}), item)
+        _merge(after, item)
+        self._applied[ref, manager] = copy.deepcopy(dict(item))
+        self._keep(ref, before, after)
+
+    def set_status(self, ref: Ref, status: Object) -> None:
+        before = self.objects[ref]
+        if before.get("status") != status:
+            self._keep(ref, before, before | {"status": status}, tell=False)
+
+    def delete(self, ref: Ref) -> None:
+        self.objects.pop(ref, None)
+        for key in [key for key in self._applied if key[0] == ref]:
+            del self._applied[key]
+
+    def _keep(self, ref: Ref, before: Any, after: dict[str, Any], tell: bool = True) -> None:
+        if after == before:
+            return
+        self._revision += 1
+        metadata = after["metadata"]
+        metadata.setdefault("creationTimestamp", self._clock.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        metadata.setdefault("uid", f"uid-{self._revision}")
+        changed = not before or before.get("spec") != after.get("spec")
+        metadata["generation"] = metadata.get("generation", 0) + (1 if changed else 0)
+        metadata["resourceVersion"] = str(self._revision)
+        self.objects[ref] = after
+        for controller in self.on_change if tell else ():
+            controller(after)
+
+
+def _merge(live: dict[str, Any], wanted: Object) -> None:
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(live.get(key), dict):
+            _merge(live[key], value)
+        else:
+            live[key] = copy.deepcopy(value)
+
+
+def _remove(live: dict[str, Any], applied: Object, wanted: Object) -> None:
+    """What we applied before and no longer want goes; what others wrote stays."""
+    for key, value in applied.items():
+        if key not in wanted:
+            live.pop(key, None)
+        elif isinstance(value, dict) and isinstance(wanted[key], dict) and isinstance(live.get(key), dict):
+            _remove(live[key], value, wanted[key])
+
+
+class FakeKubernetes:
+    """
+    One caller's view. Implements ports.Kubernetes.
+
+    Args:
+        entry: The caller's access entry at this moment; None where access is not to be checked.
+        group: The group that opens the door for reading, once a ClusterRoleBinding names it.
+    """
+
+    def __init__(
+        self,
+        server: FakeApiServer,
+        calls: Calls,
+        entry: Callable[[], AccessEntry | None] | None = None,
+        readable_secrets: tuple[str, ...] = ("gpu-operator",),
+    ) -> None:
+        self._server, self._calls, self._entry = server, calls, entry
+        self._readable_secrets = readable_secrets
+
+    def version(self) -> str:
+        with self._calls.call("kubernetes.version"):
+            self._known()
+            return self._server.version
+
+    def get(self, ref: Ref) -> Object | None:
+        with self._calls.call(f"kubernetes.get {ref}"):
+            self._may_read()
+            return copy.deepcopy(self._server.objects.get(ref))
+
+    def list(
+        self, api_version: str, kind: str, *, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> tuple[Object, ...]:
+        with self._calls.call(f"kubernetes.list {kind}"):
+            self._may_read(namespace if kind == "Secret" else None)
+            return tuple(
+                copy.deepcopy(item)
+                for ref, item in sorted(self._server.objects.items())
+                if (ref.api_version, ref.kind) == (api_version, kind)
+                and namespace in ("", ref.namespace)
+                and _selected(item["metadata"].get("labels") or {}, labels)
+                and _has_fields(item, fields)
+            )
+
+    def may_do_everything(self) -> bool:
+        with self._calls.call("kubernetes.may_do_everything"):
+            entry = self._known()
+            return entry is None or CLUSTER_ADMIN_POLICY in entry.policies
+
+    def crds(self) -> frozenset[str]:
+        with self._calls.call("kubernetes.crds"):
+            self._may_read()
+            return frozenset(ref.name for ref in self._server.objects if ref[:2] == CRD)
+
+    def apply(self, item: Object) -> None:
+        with self._calls.call(f"kubernetes.apply {ref_of(item)}"):
+            self._may_write()
+            self._server.apply(item, manager="slicewise")
+
+    def delete(self, ref: Ref) -> None:
+        with self._calls.call(f"kubernetes.delete {ref}"):
+            self._may_write()
+            self._server.delete(ref)
+
+    def _known(self) -> AccessEntry | None:
+        if self._entry is None:
+            return None
+        entry = self._entry()
+        if entry is None:
+            raise Unauthorized("no access entry")
+        return entry
+
+    def _may_read(self, secrets_of: str | None = None) -> None:
+        entry = self._known()
+        if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
+            return
+        bound = {
+            subject["name"]
+            for ref, item in self._server.objects.items()
+            if ref.kind == "ClusterRoleBinding"
+            for subject in item.get("subjects", ())
+        }
+        if not bound.intersection(entry.groups):
+            raise Refused(f"groups {entry.groups} are bound to nothing")
+        if secrets_of is not None and secrets_of not in self._readable_secrets:
+            raise Refused(f"secrets of {secrets_of or 'all namespaces'}")
+
+    def _may_write(self) -> None:
+        entry = self._known()
+        if entry is not None and CLUSTER_ADMIN_POLICY not in entry.policies:
+            raise Refused("writing takes more than the group allows")
+
+
+def _selected(labels: Object, selector: str) -> bool:
+    """Equality, existence and `in (…)`: what our own requests use."""
+    wanted = selector
+    while wanted:
+        key, operator, rest = _head(wanted)
+        values, wanted = rest
+        if key not in labels or (operator and labels[key] not in values):
+            return False
+    return True
+
+
+def _head(selector: str) -> tuple[str, str, tuple[tuple[str, ...], str]]:
+    if " in (" in selector.split(",")[0]:
+        key, _, rest = selector.partition(" in (")
+        values, _, rest = rest.partition(")")
+        return key, "in", (tuple(value.strip() for value in values.split(",")), rest.lstrip(","))
+    term, _, rest = selector.partition(",")
+    key, operator, value = term.partition("=")
+    return key, operator, ((value,), rest)
+
+
+def _has_fields(item: Object, selector: str) -> bool:
+    """Only `path!=value`, as in status.phase!=Failed."""
+    for term in filter(None, selector.split(",")):
+        path, _, value = term.partition("!=")
+        found: Any = item
+        for part in path.split("."):
+            found = (found or {}).get(part)
+        if found == value:
+            return False
+    return True

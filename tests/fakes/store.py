@@ -1,0 +1,78 @@
+"""The state table in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from slicewise.errors import LeaseHeld
+from slicewise.ports import Lease
+from slicewise.records import Record
+from tests.fakes.calls import Calls
+
+
+class FakeStore:
+    """Implements ports.Store. `history` holds every line that was kept for people."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._leases: dict[str, tuple[int, datetime | None]] = {}
+        self._records: dict[tuple[str, str], tuple[Record, int]] = {}
+        self._pauses: dict[str | None, str] = {}
+        self.history: list[Record] = []
+
+    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+        with self._calls.call("store.acquire"):
+            token, until = self._leases.get(cluster, (0, None))
+            if until is not None and until > now:
+                raise LeaseHeld(f"another pass works on {cluster}")
+            self._leases[cluster] = token + 1, now + length
+            return Lease(cluster, holder, token + 1, now + length)
+
+    def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
+        with self._calls.call("store.renew"):
+            if self._leases[lease.cluster][0] != lease.token:
+                raise LeaseHeld(f"another pass has taken over {lease.cluster}")
+            self._leases[lease.cluster] = lease.token, now + length
+            return replace(lease, until=now + length)
+
+    def release(self, lease: Lease) -> None:
+        with self._calls.call("store.release"):
+            if self._leases[lease.cluster][0] == lease.token:
+                self._leases[lease.cluster] = lease.token, None
+
+    def paused(self, cluster: str) -> str | None:
+        with self._calls.call("store.paused"):
+            return self._pauses.get(None) or self._pauses.get(cluster)
+
+    def pause(self, cluster: str | None, reason: str) -> None:
+        with self._calls.call("store.pause"):
+            self._pauses[cluster] = reason
+
+    def resume(self, cluster: str | None) -> None:
+        with self._calls.call("store.resume"):
+            self._pauses.pop(cluster, None)
+
+    def record(self, cluster: str, capability: str) -> Record | None:
+        with self._calls.call("store.record"):
+            return self._records.get((cluster, capability), (None, 0))[0]
+
+    def save(self, record: Record, lease: Lease, *, history: bool) -> None:
+        with self._calls.call("store.save"):
+            if history:
+                self.history.append(record)
+            key = record.cluster, record.capability
+            if self._records.get(key, (None, 0))[1] > lease.token:
+                raise LeaseHeld(f"a later pass has recorded {record.cluster} already")
+            self._records[key] = record, lease.token
+
+    def forget(self, cluster: str) -> None:
+        with self._calls.call("store.forget"):
+            self._pauses.pop(cluster, None)
+            for key in [key for key in self._records if key[0] == cluster]:
+                del self._records[key]
+            self.history = [record for record in self.history if record.cluster != cluster]
+
+    def records(self) -> tuple[Record, ...]:
+        with self._calls.call("store.records"):
+            return tuple(record for record, _ in self._records.values())
