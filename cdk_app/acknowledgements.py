@@ -1,0 +1,86 @@
+"""Findings of cdk-nag that stay, each with the reason why it is right here."""
+
+from __future__ import annotations
+
+from aws_cdk import Acknowledgment, Validations
+from constructs import IConstruct
+
+from cdk_app.components.function import PassFunction
+from cdk_app.components.karpenter import (
+    MADE_BY_KARPENTER,
+    NODE_POLICIES,
+    PUBLIC_THINGS,
+    USED_BY_KARPENTER,
+    KarpenterRoles,
+)
+
+HERE = "<AWS::Region>:<AWS::AccountId>"
+
+ANY_CLUSTER = (
+    "Clusters are made after this stack, under names that nobody knows yet. What may be done to them is "
+    "narrowed by conditions, and inside a cluster by its own RBAC."
+)
+ANY_ID = "The part behind the role's name is an id that EKS makes up; cluster names are not known in advance."
+NO_RESOURCE = "The service authorization reference knows no resource for this action."
+PINNED_RUNTIME = (
+    "Python 3.13 is supported until 2029. The layer carries bytecode of exactly this version, so that it "
+    "changes on purpose and not with the construct library."
+)
+INTERFACES = (
+    "The actions of AWSLambdaVPCAccessExecutionRole, which cannot be scoped before an interface exists."
+)
+FOR_NODES = "The managed policies that EKS documents for nodes; AWS adds to them what new versions need."
+FENCED_BY_TAGS = (
+    "Karpenter makes these under ids not known in advance; the cluster's tag fences what it may change."
+)
+CHOSEN_BY_NODE_CLASS = "Instances are launched into what a NodeClass names, which is decided in the cluster."
+PUBLISHED = "AWS's own public parameters, such as the newest image's id."
+
+
+def for_functions(
+    onboard: PassFunction, tune: PassFunction, sweep: PassFunction, *, role_prefix: str, in_vpc: bool
+) -> None:
+    entries = f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}"
+    _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
+    _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:nodegroup/*/*/*")
+    _wildcards(onboard.role, ANY_ID, f"{entries}-installer/*", f"{entries}-tuner/*")
+    _wildcards(
+        onboard.role,
+        "A policy that is added needs no new deployment of the functions.",
+        f"arn:<AWS::Partition>:ssm:{HERE}:parameter/slicewise/policies/*",
+    )
+    _wildcards(tune.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
+    _wildcards(sweep.role, NO_RESOURCE, "*")
+    for one in (onboard, tune, sweep):
+        _acknowledge(one.function, "AwsSolutions-L1", PINNED_RUNTIME)
+    for one in (onboard, tune) if in_vpc else ():
+        _wildcards(one, INTERFACES, "*")
+
+
+def for_karpenter(onboard: PassFunction, karpenter: KarpenterRoles, *, role_prefix: str) -> None:
+    entries = (
+        f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}-karpenter-node/*"
+    )
+    ec2 = "arn:<AWS::Partition>:ec2:<AWS::Region>"
+    policy = karpenter.controller_policy
+    _wildcards(onboard.role, ANY_ID, entries)
+    _wildcards(policy, FENCED_BY_TAGS, *(f"{ec2}:*:{kind}/*" for kind in MADE_BY_KARPENTER))
+    _wildcards(
+        policy, FENCED_BY_TAGS, "arn:<AWS::Partition>:iam::<AWS::AccountId>:instance-profile/karpenter/*"
+    )
+    _wildcards(policy, CHOSEN_BY_NODE_CLASS, *(f"{ec2}:*:{kind}/*" for kind in USED_BY_KARPENTER))
+    _wildcards(policy, CHOSEN_BY_NODE_CLASS, *(f"{ec2}::{kind}/*" for kind in PUBLIC_THINGS))
+    _wildcards(policy, PUBLISHED, "arn:<AWS::Partition>:ssm:<AWS::Region>::parameter/aws/service/*")
+    _wildcards(policy, NO_RESOURCE, "*")
+    for name in NODE_POLICIES:
+        finding = f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{name}]"
+        _acknowledge(karpenter.nodes, finding, FOR_NODES)
+
+
+def _wildcards(construct: IConstruct, reason: str, *resources: str) -> None:
+    for resource in resources:
+        _acknowledge(construct, f"AwsSolutions-IAM5[Resource::{resource}]", reason)
+
+
+def _acknowledge(construct: IConstruct, finding: str, reason: str) -> None:
+    Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions::{finding}", reason=reason))

@@ -1,0 +1,1 @@
+"""One module a capability: keyword-only values in, a few documented attributes out."""

@@ -1,0 +1,41 @@
+"""What is kept outside the clusters."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from constructs import Construct
+
+
+class State(Construct):
+    """
+    Leases, records, history and pause switches.
+
+    It outlives the stack: later releases keep here what they need to put workloads back.
+
+    Attributes:
+        table: pk `cluster#<arn>` or `fleet`; sk `lease`, `record#<capability>`, `pass#...` or `pause`. Its
+            index `records` holds one row a cluster and capability: the fleet is listed without history.
+    """
+
+    def __init__(self, scope: Construct, id: str):
+        super().__init__(scope, id)
+        self.table = dynamodb.Table(
+            self,
+            "Table",
+            table_name="slicewise-state",
+            partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            time_to_live_attribute="expires",
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        self.table.add_global_secondary_index(
+            index_name="records",
+            partition_key=dynamodb.Attribute(name="capability", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            projection_type=dynamodb.ProjectionType.ALL,
+        )

@@ -1,0 +1,107 @@
+"""What wakes us: CloudTrail's word of a cluster, and the clock, since CloudTrail's word is best effort."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+CALLS = {
+    "source": ["aws.eks"],
+    "detail_type": ["AWS API Call via CloudTrail"],
+}
+SUCCEEDED = [{"exists": False}]
+
+
+class ClusterCalls(Construct):
+    """
+    EKS calls that make, end or re-tag a cluster go to the queue.
+
+    There is no native event for a cluster's state, so the calls are all there is to see. Failed ones carry an
+    `errorCode`. Who called does not matter: CloudFormation, Terraform and eksctl all end in the same call.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, queue: sqs.IQueue, dead_letters: sqs.IQueue):
+        super().__init__(scope, id)
+        target = targets.SqsQueue(queue, dead_letter_queue=dead_letters)
+        events.Rule(
+            self,
+            "MadeOrEnded",
+            rule_name="slicewise-cluster-made-or-ended",
+            description="Slicewise: an EKS cluster was created or deleted",
+            event_pattern=events.EventPattern(
+                **CALLS,
+                detail={
+                    "eventSource": ["eks.amazonaws.com"],
+                    "eventName": ["CreateCluster", "DeleteCluster"],
+                    "errorCode": SUCCEEDED,
+                },
+            ),
+            targets=[target],
+        )
+        events.Rule(
+            self,
+            "Tagged",
+            rule_name="slicewise-cluster-tagged",
+            description="Slicewise: tags of an EKS cluster changed",
+            event_pattern=events.EventPattern(
+                **CALLS,
+                detail={
+                    "eventSource": ["eks.amazonaws.com"],
+                    "eventName": ["TagResource", "UntagResource"],
+                    "errorCode": SUCCEEDED,
+                    # Node groups and add-ons are tagged by the same call. A URI parameter may arrive encoded.
+                    "requestParameters": {
+                        "resourceArn": [
+                            {"wildcard": "arn:*:cluster/*"},
+                            {"wildcard": "arn%3A*%3Acluster%2F*"},
+                        ]
+                    },
+                },
+            ),
+            targets=[target],
+        )
+
+
+class HourlySweep(Construct):
+    """Calls the function each hour, at a minute that the scheduler chooses; a failed call is kept."""
+
+    def __init__(self, scope: Construct, id: str, *, function: lambda_.IFunction, dead_letters: sqs.IQueue):
+        super().__init__(scope, id)
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"),
+            description="Slicewise: lets the schedule call the sweep",
+        )
+        call = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function.function_arn])
+        keep = iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[dead_letters.queue_arn])
+        policy = iam.Policy(self, "Policy", statements=[call, keep], roles=[role])
+        # Not the L2 target: that would also grant every version and alias of the function.
+        schedule = scheduler.CfnSchedule(
+            self,
+            "Schedule",
+            name="slicewise-sweep",
+            description="Slicewise: repairs what lost events left undone",
+            schedule_expression="rate(1 hour)",
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(
+                mode="FLEXIBLE", maximum_window_in_minutes=15
+            ),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=function.function_arn,
+                role_arn=role.role_arn,
+                input='{"slicewise": 1, "reason": "sweep"}',
+                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=dead_letters.queue_arn),
+                # An hour later the next one does the same work.
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_event_age_in_seconds=int(Duration.minutes(45).to_seconds()),
+                    maximum_retry_attempts=3,
+                ),
+            ),
+        )
+        schedule.node.add_dependency(policy)

@@ -1,0 +1,157 @@
+"""
+What each role may do, read in one place.
+
+Actions, resources and condition keys are those of AWS's service authorization reference. The `eks:` calls are
+fenced, since whoever may make access entries and associate policies freely is admin of every cluster:
+
+* entries are made for our own roles only, each with its own Kubernetes group only;
+* ClusterAdmin is the one policy that can be associated, cluster-wide, and only with the installer's entry;
+* the authentication mode can be changed to API_AND_CONFIG_MAP only, on clusters that their owner tagged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+
+# The runtime's names for the same things (slicewise.model, slicewise.onboarding); a test compares them.
+INSTALLER_GROUP = "slicewise:installer"
+TUNER_GROUP = "slicewise:tuner"
+ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
+
+
+@dataclass(frozen=True)
+class RoleNames:
+    """Roles that enter clusters. The last two are None where Karpenter's roles are not deployed."""
+
+    installer: str
+    tuner: str
+    karpenter_controller: str | None = None
+    karpenter_node: str | None = None
+
+
+def role_arn(name: str) -> str:
+    """From the name and not from the role, so that a role's policy can speak of the role itself."""
+    return f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:role/{name}"
+
+
+def cluster_admin_policy() -> str:
+    return f"arn:{cdk.Aws.PARTITION}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+
+def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
+    """Reads clusters, lets itself and the tuner in, and is admin while it installs."""
+    clusters, entries = _eks("cluster/*"), [_entries_of(roles.installer), _entries_of(roles.tuner)]
+    statements = [
+        _allow(["eks:DescribeCluster", "eks:ListNodegroups"], clusters),
+        _allow(["eks:DescribeNodegroup"], _eks("nodegroup/*/*/*")),
+        _allow(
+            ["eks:UpdateClusterConfig"],
+            clusters,
+            StringEquals={
+                "eks:authenticationMode": "API_AND_CONFIG_MAP",
+                f"aws:ResourceTag/{ALLOW_ACCESS_ENTRIES_TAG}": "true",
+            },
+        ),
+        _may_let_in(roles.installer, INSTALLER_GROUP),
+        _may_let_in(roles.tuner, TUNER_GROUP),
+        _allow(
+            [
+                "eks:DescribeAccessEntry",
+                "eks:UpdateAccessEntry",
+                "eks:DeleteAccessEntry",
+                "eks:ListAssociatedAccessPolicies",
+            ],
+            *entries,
+        ),
+        _allow(
+            ["eks:AssociateAccessPolicy"],
+            _entries_of(roles.installer),
+            ArnEquals={"eks:policyArn": cluster_admin_policy()},
+            StringEquals={"eks:accessScope": "cluster"},
+        ),
+        # A request to disassociate carries no scope, and a condition on what is not there would refuse it.
+        _allow(
+            ["eks:DisassociateAccessPolicy"],
+            _entries_of(roles.installer),
+            ArnEquals={"eks:policyArn": cluster_admin_policy()},
+        ),
+    ]
+    if roles.karpenter_controller and roles.karpenter_node:
+        statements += _karpenter_installation(roles.karpenter_controller, roles.karpenter_node)
+    return statements
+
+
+def tuner() -> list[iam.PolicyStatement]:
+    """Finds a cluster's endpoint; what it may do inside is the cluster's RBAC for its group."""
+    return [_allow(["eks:DescribeCluster"], _eks("cluster/*"))]
+
+
+def sweeper() -> list[iam.PolicyStatement]:
+    """Lists clusters, nothing else: ListClusters knows no resource to be scoped to."""
+    return [_allow(["eks:ListClusters"], "*")]
+
+
+def use_table(table: dynamodb.ITable, *actions: str) -> iam.PolicyStatement:
+    return _allow([f"dynamodb:{action}" for action in actions], table.table_arn)
+
+
+def use_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
+    return _allow(["dynamodb:Query"], f"{table.table_arn}/index/{index}")
+
+
+def send(*queues: sqs.IQueue) -> iam.PolicyStatement:
+    return _allow(["sqs:SendMessage"], *(queue.queue_arn for queue in queues))
+
+
+def read_policies(prefix: str) -> iam.PolicyStatement:
+    """`prefix` starts and ends with a slash, as the parameters' names do."""
+    return _allow(["ssm:GetParameter"], _regional("ssm", f"parameter{prefix}*"))
+
+
+def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.PolicyStatement]:
+    return [
+        _allow(
+            ["eks:CreateAccessEntry"],
+            _eks("cluster/*"),
+            ArnEquals={"eks:principalArn": role_arn(node_role)},
+            StringEquals={"eks:accessEntryType": "EC2_LINUX"},
+        ),
+        _allow(["eks:DescribeAccessEntry"], _entries_of(node_role)),
+        _allow(["eks:CreateAddon", "eks:CreatePodIdentityAssociation"], _eks("cluster/*")),
+        _allow(
+            ["iam:PassRole"],
+            role_arn(controller_role),
+            StringEquals={"iam:PassedToService": ["eks.amazonaws.com", "pods.eks.amazonaws.com"]},
+        ),
+    ]
+
+
+def _may_let_in(role: str, group: str) -> iam.PolicyStatement:
+    return _allow(
+        ["eks:CreateAccessEntry"],
+        _eks("cluster/*"),
+        ArnEquals={"eks:principalArn": role_arn(role)},
+        **{"ForAllValues:StringEquals": {"eks:kubernetesGroups": [group]}},
+    )
+
+
+def _entries_of(role: str) -> str:
+    """Entries of one role in any cluster: access-entry/<cluster>/role/<account>/<role name>/<id>."""
+    return _eks(f"access-entry/*/role/{cdk.Aws.ACCOUNT_ID}/{role}/*")
+
+
+def _eks(resource: str) -> str:
+    return _regional("eks", resource)
+
+
+def _regional(service: str, resource: str) -> str:
+    return f"arn:{cdk.Aws.PARTITION}:{service}:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:{resource}"
+
+
+def _allow(actions: list[str], *resources: str, **conditions: dict[str, object]) -> iam.PolicyStatement:
+    return iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions or None)

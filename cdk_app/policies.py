@@ -1,0 +1,94 @@
+"""
+The policy files that a deployment carries, checked before anything is made of them.
+
+The check is the runtime's own parser, so a policy that passes here is one that the functions accept. It runs in
+a process of its own: this package describes what is deployed and imports none of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdk_app.config import ROOT
+from cdk_app.errors import DeploymentError
+
+# A standard parameter holds 4 KB and costs nothing; an advanced one holds 8 KB and costs money each month
+# (Systems Manager user guide, "Managing parameter tiers").
+LARGEST = 4096
+
+_CHECK = """
+import sys
+from pathlib import Path
+from slicewise.errors import InvalidPolicy
+from slicewise.policy import parse
+
+refused = []
+for file in map(Path, sys.argv[1:]):
+    try:
+        parse(file.read_text(), file.stem)
+    except InvalidPolicy as error:
+        refused.append(f"{file}: {error}")
+sys.exit("\\n".join(refused) or 0)
+"""
+
+
+class RefusedPolicies(DeploymentError):
+    """At least one policy file is wrong; the message tells every problem with path, value and remedy."""
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """`name` is what a cluster's tag `slicewise.dev/policy` says."""
+
+    name: str
+    text: str
+
+
+def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
+    """
+    Every `<name>.yaml` of the folder, checked.
+
+    Args:
+        default: A policy that has to be among them; empty means that there is none.
+
+    Raises:
+        RefusedPolicies: A file is refused by the parser, too large or oddly named, or there is no default.
+    """
+    paths = sorted(folder.glob("*.yaml"))
+    policies = tuple(PolicyFile(path.stem, path.read_text(encoding="utf-8")) for path in paths)
+    problems = [problem for policy in policies for problem in _problems(policy)]
+    if not policies:
+        problems.append(f"{folder}: holds no policy: write one, such as {folder / 'default.yaml'}")
+    if default and default not in {policy.name for policy in policies}:
+        names = ", ".join(policy.name for policy in policies) or "none"
+        problems.append(f"context 'default_policy': is {default!r}, but {folder} has {names}")
+    problems += _parser_says(paths)
+    if problems:
+        raise RefusedPolicies("\n".join(problems))
+    return policies
+
+
+def _problems(policy: PolicyFile) -> list[str]:
+    found = []
+    # The name is a tag's value and a parameter's last part.
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", policy.name):
+        found.append(f"policy {policy.name!r}: name the file with lower-case letters, digits and '-'")
+    if (size := len(policy.text.encode())) > LARGEST:
+        found.append(
+            f"policy {policy.name!r}: has {size} bytes, and a parameter holds {LARGEST}: "
+            "shorten its comments, or split it into two policies"
+        )
+    return found
+
+
+def _parser_says(paths: list[Path]) -> list[str]:
+    places = [str(ROOT / "layers" / "slicewise" / "python"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    command = [sys.executable, "-c", _CHECK, *map(str, paths)]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
+    return [answer.stderr.strip()] if answer.returncode else []

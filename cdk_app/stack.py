@@ -1,0 +1,238 @@
+"""The stack: what there is, how it is wired, and who may do what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import Duration
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_ssm as ssm
+from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
+from constructs import Construct
+
+from cdk_app import acknowledgements, permissions
+from cdk_app.bundle import Asset
+from cdk_app.components.function import PassFunction
+from cdk_app.components.inbox import DeadLetters, Inbox
+from cdk_app.components.karpenter import KarpenterRoles
+from cdk_app.components.notices import Notices
+from cdk_app.components.state import State
+from cdk_app.components.triggers import ClusterCalls, HourlySweep
+from cdk_app.config import Config
+from cdk_app.policies import PolicyFile
+
+POLICY_PREFIX = "/slicewise/policies/"
+
+# A helm call ends within 10 minutes, since its token lives 15.
+INSTALLER_TIMEOUT = Duration.minutes(15)
+TUNER_TIMEOUT = Duration.minutes(5)
+SWEEP_TIMEOUT = Duration.minutes(5)
+
+
+@dataclass(frozen=True)
+class Assets:
+    """What bundle.py built. `has_bytecode` is False where no Python of the runtime's version was found."""
+
+    layer: Asset
+    onboard_cluster: Asset
+    tune_slicing: Asset
+    sweep_fleet: Asset
+    has_bytecode: bool
+
+
+class SlicewiseStack(cdk.Stack):
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        config: Config,
+        policies: tuple[PolicyFile, ...],
+        assets: Assets,
+        env: cdk.Environment | None = None,
+    ):
+        super().__init__(
+            scope,
+            id,
+            stack_name=config.stack_name,
+            env=env,
+            description="Slicewise: GPUs on Amazon EKS, sliced, tuned and put to sleep",
+        )
+        self._config, self._assets = config, assets
+
+        notices = Notices(self, "Notices", email=config.notification_email)
+        state = State(self, "State")
+        onboarding = Inbox(
+            self, "Onboarding", name="onboarding", function_timeout=INSTALLER_TIMEOUT, notices=notices
+        )
+        tuning = Inbox(self, "Tuning", name="tuning", function_timeout=TUNER_TIMEOUT, notices=notices)
+        missed_sweeps = DeadLetters(self, "MissedSweeps", name="sweep", notices=notices)
+        for policy in policies:
+            self._publish(policy)
+
+        roles = permissions.RoleNames(
+            installer=f"{config.role_prefix}-installer",
+            tuner=f"{config.role_prefix}-tuner",
+            karpenter_controller=f"{config.role_prefix}-karpenter-controller"
+            if config.install_karpenter
+            else None,
+            karpenter_node=f"{config.role_prefix}-karpenter-node" if config.install_karpenter else None,
+        )
+        karpenter = (
+            KarpenterRoles(
+                self,
+                "Karpenter",
+                controller_name=roles.karpenter_controller,
+                node_name=roles.karpenter_node,
+            )
+            if config.install_karpenter
+            else None
+        )
+        self._layer = lambda_.LayerVersion(
+            self,
+            "Layer",
+            code=lambda_.Code.from_asset(str(assets.layer.folder), asset_hash=assets.layer.hash),
+            compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
+            compatible_architectures=[lambda_.Architecture.ARM_64, lambda_.Architecture.X86_64],
+            description="Slicewise's package and its dependencies, pure Python",
+        )
+        self._environment = {
+            "TABLE_NAME": state.table.table_name,
+            "ONBOARDING_QUEUE_URL": onboarding.queue.queue_url,
+            "TUNING_QUEUE_URL": tuning.queue.queue_url,
+            "POLICY_PREFIX": POLICY_PREFIX,
+            "DEFAULT_POLICY": config.default_policy,
+            "INSTALLER_ROLE_ARN": permissions.role_arn(roles.installer),
+            "TUNER_ROLE_ARN": permissions.role_arn(roles.tuner),
+            "GPU_OPERATOR_CHART": config.gpu_operator.for_runtime,
+            "GPU_OPERATOR_VERSION": config.gpu_operator.version,
+            "KARPENTER_CHART": config.karpenter.for_runtime,
+            "KARPENTER_CRD_CHART": config.karpenter_crd.for_runtime,
+            "KARPENTER_VERSION": config.karpenter.version,
+            "KARPENTER_CONTROLLER_ROLE_ARN": karpenter.controller.role_arn if karpenter else "",
+            "KARPENTER_NODE_ROLE_NAME": karpenter.nodes.role_name if karpenter else "",
+        }
+        onboard = self._onboard_cluster()
+        tune = self._tune_slicing()
+        sweep = self._sweep_fleet(missed_sweeps)
+
+        # Who may do what. Queues are read through `feed`, below.
+        for statement in (
+            *permissions.installer(roles),
+            permissions.read_policies(POLICY_PREFIX),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
+            permissions.send(onboarding.queue, tuning.queue),
+        ):
+            onboard.role.add_to_policy(statement)
+        for statement in (
+            *permissions.tuner(),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
+            permissions.send(tuning.queue),
+        ):
+            tune.role.add_to_policy(statement)
+        for statement in (
+            *permissions.sweeper(),
+            permissions.use_index(state.table, "records"),
+            permissions.send(onboarding.queue, tuning.queue),
+        ):
+            sweep.role.add_to_policy(statement)
+
+        # What wakes whom.
+        onboarding.feed(onboard.function, max_concurrency=10)
+        tuning.feed(tune.function, max_concurrency=10)
+        ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
+        HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
+
+        self._tell_a_person(notices, state, onboarding, onboard, tune)
+        acknowledgements.for_functions(
+            onboard, tune, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
+        )
+        if karpenter:
+            acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
+        if not assets.has_bytecode:
+            cdk.Annotations.of(self).add_warning_v2(
+                "slicewise:no-bytecode",
+                "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it again and "
+                "takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
+            )
+
+    def _onboard_cluster(self) -> PassFunction:
+        return PassFunction(
+            self,
+            "OnboardCluster",
+            name="onboard-cluster",
+            role_name=f"{self._config.role_prefix}-installer",
+            code=self._assets.onboard_cluster,
+            # helm comes with this layer, which is built for x86-64 only.
+            architecture=lambda_.Architecture.X86_64,
+            layers=[KubectlV35Layer(self, "Helm"), self._layer],
+            environment=self._environment,
+            timeout=INSTALLER_TIMEOUT,
+            memory_mib=1024,
+            wakes_itself=True,
+            subnet_ids=self._config.subnet_ids,
+            security_group_ids=self._config.security_group_ids,
+        )
+
+    def _tune_slicing(self) -> PassFunction:
+        return PassFunction(
+            self,
+            "TuneSlicing",
+            name="tune-slicing",
+            role_name=f"{self._config.role_prefix}-tuner",
+            code=self._assets.tune_slicing,
+            layers=[self._layer],
+            environment=self._environment,
+            timeout=TUNER_TIMEOUT,
+            memory_mib=512,
+            wakes_itself=True,
+            subnet_ids=self._config.subnet_ids,
+            security_group_ids=self._config.security_group_ids,
+        )
+
+    def _sweep_fleet(self, missed: DeadLetters) -> PassFunction:
+        # Outside the VPC also where the others are inside: it talks to AWS only.
+        return PassFunction(
+            self,
+            "SweepFleet",
+            name="sweep-fleet",
+            role_name=f"{self._config.role_prefix}-sweeper",
+            code=self._assets.sweep_fleet,
+            layers=[self._layer],
+            environment=self._environment,
+            timeout=SWEEP_TIMEOUT,
+            memory_mib=512,
+            dead_letters=missed.queue,
+        )
+
+    def _publish(self, policy: PolicyFile) -> None:
+        ssm.StringParameter(
+            self,
+            f"Policy-{policy.name}",
+            parameter_name=f"{POLICY_PREFIX}{policy.name}",
+            string_value=policy.text,
+            description=f"Slicewise: for clusters with the tag slicewise.dev/policy={policy.name}",
+        )
+
+    def _tell_a_person(
+        self, notices: Notices, state: State, onboarding: Inbox, onboard: PassFunction, tune: PassFunction
+    ) -> None:
+        for name, value, description in (
+            ("NoticesTopicArn", notices.topic.topic_arn, "Subscribe to it: alarms go there"),
+            (
+                "StateTableName",
+                state.table.table_name,
+                "Every pass over every cluster; it outlives the stack",
+            ),
+            (
+                "OnboardingQueueUrl",
+                onboarding.queue.queue_url,
+                "Send a hint by hand to look at a cluster now",
+            ),
+            ("DeadLettersUrl", onboarding.dead_letters.queue_url, "Onboarding messages that failed for good"),
+            ("PolicyPrefix", POLICY_PREFIX, "The policies, as Systems Manager parameters"),
+            ("InstallerRoleArn", onboard.role.role_arn, "Enters clusters; is their admin while it installs"),
+            ("TunerRoleArn", tune.role.role_arn, "Enters clusters, in the group slicewise:tuner"),
+        ):
+            cdk.CfnOutput(self, name, value=value, description=description)
