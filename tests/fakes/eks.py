@@ -7,6 +7,7 @@ from dataclasses import replace
 from slicewise.errors import Conflict
 from slicewise.events import Home
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+
 from tests.fakes.calls import Calls
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Release
+
 from tests.fakes.calls import Calls
 from tests.fakes.kubernetes import CRD, FakeApiServer, FakeKubernetes
 

@@ -9,6 +9,7 @@ from typing import Any
 from slicewise.errors import Conflict, Refused, Unauthorized
 from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_of
+
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 

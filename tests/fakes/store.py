@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from slicewise.errors import LeaseHeld
 from slicewise.ports import Lease
 from slicewise.records import Record
+
 from tests.fakes.calls import Calls
 
 

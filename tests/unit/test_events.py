@@ -1,0 +1,175 @@
+"""Every shape in which a message may name a cluster, and all that must come to nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from slicewise.errors import InvalidEvent
+from slicewise.events import Hint, Home, Ignored, read
+from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG
+
+HOME = Home(account="111122223333", region="eu-central-1")
+GPU_1 = "arn:aws:eks:eu-central-1:111122223333:cluster/gpu-1"
+
+
+def cloudtrail(call: str, request: Any = None, response: Any = None, **detail: Any) -> str:
+    body = {
+        "eventSource": "eks.amazonaws.com",
+        "eventName": call,
+        "requestParameters": request,
+        "responseElements": response,
+    }
+    return json.dumps(
+        {"source": "aws.eks", "detail-type": "AWS API Call via CloudTrail", "detail": body | detail}
+    )
+
+
+def cluster_of(body: str) -> str:
+    hint = read(body, HOME)
+    assert isinstance(hint, Hint), hint
+    return hint.cluster
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            cloudtrail("CreateCluster", {"name": "gpu-1"}, {"cluster": {"name": "gpu-1", "arn": GPU_1}}),
+            id="created, as the API names it",
+        ),
+        pytest.param(
+            cloudtrail("CreateCluster", {"clusterName": "gpu-1"}, {"cluster": {"clusterName": "gpu-1"}}),
+            id="created, as AWS's sample of 2018 names it",
+        ),
+        pytest.param(cloudtrail("CreateCluster", {"name": "gpu-1"}), id="created, no response"),
+        pytest.param(
+            cloudtrail("CreateCluster", None, {"cluster": {"arn": quote(GPU_1, safe="")}}),
+            id="created, ARN URL-encoded",
+        ),
+        pytest.param(cloudtrail("DeleteCluster", {"name": "gpu-1"}), id="deleted"),
+        pytest.param(
+            cloudtrail("DeleteCluster", None, {"cluster": {"name": "gpu-1"}}), id="deleted, response only"
+        ),
+        pytest.param(
+            cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": {"slicewise.dev/policy": "default"}}),
+            id="policy tag set",
+        ),
+        pytest.param(
+            cloudtrail(
+                "TagResource",
+                {
+                    "resourceArn": quote(GPU_1, safe=""),
+                    "tags": {"slicewise.dev/allow-access-entries": "true"},
+                },
+            ),
+            id="access tag set, ARN URL-encoded",
+        ),
+        pytest.param(
+            cloudtrail("UntagResource", {"resourceArn": GPU_1, "tagKeys": ["slicewise.dev/policy", "team"]}),
+            id="policy tag removed",
+        ),
+        pytest.param(json.dumps({"slicewise": 1, "cluster": "gpu-1"}), id="by hand, by name"),
+        pytest.param(json.dumps({"slicewise": 1, "cluster": GPU_1}), id="by hand, by ARN"),
+    ],
+)
+def test_every_known_shape_names_its_cluster(body):
+    assert cluster_of(body) == GPU_1
+
+
+@pytest.mark.parametrize(
+    ("body", "because"),
+    [
+        pytest.param(
+            cloudtrail("CreateCluster", {"name": "gpu-1"}, errorCode="ResourceLimitExceeded"),
+            "CreateCluster failed with ResourceLimitExceeded",
+            id="a failed creation",
+        ),
+        pytest.param(
+            cloudtrail("TagResource", {"resourceArn": GPU_1.replace("cluster/", "nodegroup/"), "tags": {}}),
+            "which is not a cluster",
+            id="a node group's tags",
+        ),
+        pytest.param(
+            cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": {"team": "ml"}}),
+            "not ours",
+            id="somebody else's tag",
+        ),
+        pytest.param(
+            cloudtrail(
+                "CreateCluster", None, {"cluster": {"arn": GPU_1.replace("eu-central-1", "us-east-1")}}
+            ),
+            "us-east-1",
+            id="another Region",
+        ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": GPU_1.replace("111122223333", "999999999999")}),
+            "999999999999",
+            id="another account",
+        ),
+        pytest.param(cloudtrail("CreateNodegroup", {"name": "x"}), "CreateNodegroup", id="another call"),
+        pytest.param(
+            cloudtrail("CreateCluster", {"name": "x"}, eventSource="emr.amazonaws.com"),
+            "not of EKS",
+            id="another service's call of the same name",
+        ),
+        pytest.param(
+            json.dumps({"detail-type": "CloudWatch Alarm State Change", "detail": {}}),
+            "CloudWatch Alarm",
+            id="an unknown detail-type",
+        ),
+    ],
+)
+def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
+    ignored = read(body, HOME)
+
+    assert isinstance(ignored, Ignored)
+    assert because in ignored.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "because"),
+    [
+        pytest.param("{", "not JSON", id="cut off"),
+        pytest.param("[]", "list", id="a list"),
+        pytest.param("null", "NoneType", id="null"),
+        pytest.param("{}", "neither", id="an unknown shape"),
+        pytest.param(json.dumps({"slicewise": 2, "cluster": "a"}), "reads 1", id="a later version's message"),
+        pytest.param(json.dumps({"slicewise": 1}), "no cluster", id="by hand, without a cluster"),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "forced": "yes"}), "'forced'", id="forced is a text"
+        ),
+        pytest.param(json.dumps({"slicewise": 1, "cluster": ["a"]}), "no cluster", id="cluster is a list"),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "arn:aws:s3:::x"}), "not the ARN", id="a bucket's ARN"
+        ),
+        pytest.param(cloudtrail("CreateCluster"), "no cluster", id="a creation that names nothing"),
+        pytest.param(
+            json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": "{}"}),
+            "not an object",
+            id="detail is a text",
+        ),
+    ],
+)
+def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
+    with pytest.raises(InvalidEvent, match=because):
+        read(body, HOME)
+
+
+def test_a_hint_survives_its_journey_through_the_queue():
+    hint = Hint(GPU_1, "asked for by hand", forced=True)
+
+    assert read(hint.message(), HOME) == hint
+
+
+def test_only_a_message_by_hand_can_force_a_look():
+    created = read(cloudtrail("CreateCluster", {"name": "gpu-1"}), HOME)
+
+    assert isinstance(created, Hint)
+    assert not created.forced
+
+
+def test_the_partition_of_the_home_is_kept():
+    assert Home("111122223333", "cn-north-1", "aws-cn").arn("a").startswith("arn:aws-cn:eks:cn-north-1:")
