@@ -1,0 +1,140 @@
+"""
+Event source mappings: SQS to functions, as Lambda's own pollers do it.
+
+Visibility, delay and redrive to the dead-letter queue are moto's; here is who takes
+messages, how many at once, and which of them are done. FIFO queues and filters are not
+played: a mapping that asks for them is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sandbox.aws.server import Aws
+
+log = logging.getLogger(__name__)
+
+DEFAULT_POLLERS = 2  # where the mapping sets no MaximumConcurrency; AWS starts with 5
+LOOK_FOR_MAPPINGS_SECONDS = 0.25
+# Short, since a stop waits for it to end.
+LONG_POLL_SECONDS = 1
+
+
+class Mappings:
+    """Keeps as many pollers running as the deployed mappings ask for."""
+
+    def __init__(self, aws: Aws):
+        self._aws, self._stopping = aws, threading.Event()
+        self._pollers: dict[str, list[threading.Thread]] = {}
+        self._watcher = threading.Thread(target=self._watch, name="sqs-mappings", daemon=True)
+        self._watcher.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        threads = [self._watcher, *(poller for group in self._pollers.values() for poller in group)]
+        for thread in threads:
+            thread.join(timeout=LONG_POLL_SECONDS + 1)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(LOOK_FOR_MAPPINGS_SECONDS):
+            for mapping in _mappings(self._aws):
+                self._man(mapping)
+
+    def _man(self, mapping: Any) -> None:
+        wanted = (mapping.scaling_config or {}).get("MaximumConcurrency", DEFAULT_POLLERS)
+        alive = [poller for poller in self._pollers.get(mapping.uuid, []) if poller.is_alive()]
+        while mapping.enabled and len(alive) < int(wanted):
+            poller = threading.Thread(target=self._poll, args=(mapping.uuid,), daemon=True)
+            poller.start()
+            alive.append(poller)
+        self._pollers[mapping.uuid] = alive
+
+    def _poll(self, uuid: str) -> None:
+        sqs = self._aws.client("sqs")
+        while not self._stopping.is_set():
+            mapping = next((one for one in _mappings(self._aws) if one.uuid == uuid), None)
+            if mapping is None or not mapping.enabled:
+                return
+            try:
+                self._take_batch(sqs, mapping)
+            except Exception:
+                # A queue that is being deleted, a function that is being replaced: look again.
+                if not self._stopping.wait(0.5):
+                    log.warning("polling %s failed", mapping.event_source_arn, exc_info=True)
+
+    def _take_batch(self, sqs: Any, mapping: Any) -> None:
+        url = sqs.get_queue_url(QueueName=mapping.event_source_arn.split(":")[-1])["QueueUrl"]
+        messages = _receive(sqs, url, mapping)
+        if not messages:
+            return
+        records = [_record(message, mapping.event_source_arn, self._aws.region) for message in messages]
+        outcome = self._aws.functions.invoke(mapping.function_arn, {"Records": records})
+        if outcome.failed:
+            return  # all of them become visible again when their time is up
+        failed = _failed_ids(mapping, outcome.payload)
+        if not failed <= {message["MessageId"] for message in messages}:
+            return  # an unknown or empty id fails the whole batch, as in AWS
+        done = [message for message in messages if message["MessageId"] not in failed]
+        if done:
+            entries = [{"Id": str(i), "ReceiptHandle": one["ReceiptHandle"]} for i, one in enumerate(done)]
+            sqs.delete_message_batch(QueueUrl=url, Entries=entries)
+
+
+def _mappings(aws: Aws) -> list[Any]:
+    found = list(aws.functions.backend()._event_source_mappings.values())
+    return [mapping for mapping in found if ":sqs:" in mapping.event_source_arn]
+
+
+def _receive(sqs: Any, url: str, mapping: Any) -> list[dict[str, Any]]:
+    size, window = int(mapping.batch_size), float(mapping.max_batch_window or 0)
+    end, messages = time.monotonic() + window, list[dict[str, Any]]()
+    while len(messages) < size:
+        found = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=min(size - len(messages), 10),
+            WaitTimeSeconds=0 if messages else LONG_POLL_SECONDS,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages", [])
+        messages += found
+        if not messages or (not found and time.monotonic() >= end):
+            break
+        if not found:
+            time.sleep(0.05)
+        elif not window:
+            break
+    return messages
+
+
+def _failed_ids(mapping: Any, payload: bytes) -> set[str | None]:
+    if "ReportBatchItemFailures" not in (mapping.function_response_types or []):
+        return set()
+    answer = json.loads(payload or b"null") or {}
+    return {failure.get("itemIdentifier") for failure in answer.get("batchItemFailures") or []}
+
+
+def _record(message: dict[str, Any], queue_arn: str, region: str) -> dict[str, Any]:
+    """As in AWS's own sample of an SQS event."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {
+            name: {
+                **{key[0].lower() + key[1:]: part for key, part in value.items()},
+                "stringListValues": [],
+                "binaryListValues": [],
+            }
+            for name, value in message.get("MessageAttributes", {}).items()
+        },
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": region,
+    }

@@ -1,0 +1,142 @@
+"""
+What moto 5.2.5 does differently from AWS, put right in its own process.
+
+Each function heals one fault and names it; `tests/sandbox/test_aws_moto_fixes.py` shows the
+fault on plain moto beside the healed behaviour, so that a fix which moto no longer needs is noticed.
+CloudFormation's faults are in `stack_fixes`, whole missing services in modules of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from sandbox.aws import running
+from sandbox.aws.patching import Patches
+
+SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
+
+
+def install(patches: Patches) -> None:
+    _use_the_back_end_without_docker(patches)
+    _run_functions_on_invoke(patches)
+    _leave_mapped_queues_to_our_pollers(patches)
+    _shape_events_as_event_bridge_does(patches)
+    _refuse_targets_that_never_fire(patches)
+
+
+def _use_the_back_end_without_docker(patches: Patches) -> None:
+    """Fault: Lambda needs docker unless told otherwise, and server mode has no way to tell it at start."""
+    from moto.core.models import default_user_config
+
+    patches.put(default_user_config, "lambda", {"use_docker": False})
+
+
+def _run_functions_on_invoke(patches: Patches) -> None:
+    """Fault: without docker, `Invoke` echoes the payload; the code never runs."""
+    from moto.awslambda_simple.models import LambdaSimpleBackend
+
+    def wrapped(echo: Any) -> Any:
+        def invoke(
+            self: Any, function_name: str, qualifier: Any, body: Any, headers: Any, response_headers: Any
+        ) -> Any:
+            aws = running.of(self.account_id)
+            if aws is None:
+                return echo(self, function_name, qualifier, body, headers, response_headers)
+            name = unquote(function_name)
+            self.get_function(name.split(":")[6] if name.startswith("arn:") else name)  # or moto's own 404
+            kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
+            event = body if isinstance(body, bytes) else (body or "{}").encode()
+            if kind == "DryRun":
+                return b""
+            if kind == "Event":
+                threading.Thread(target=aws.functions.invoke_raw, args=(name, event), daemon=True).start()
+                return b""
+            outcome = aws.functions.invoke_raw(name, event)
+            if outcome.failed:
+                response_headers["x-amz-function-error"] = "Unhandled"
+            return outcome.payload
+
+        return invoke
+
+    patches.wrap(LambdaSimpleBackend, "invoke", wrapped)
+
+
+def _leave_mapped_queues_to_our_pollers(patches: Patches) -> None:
+    """Fault: at each send, moto takes the mapped queue's messages and deletes them after an echo."""
+    from moto.sqs.models import Queue
+
+    nothing = property(lambda queue: {}, lambda queue, value: None)
+    patches.replace(Queue, "lambda_event_source_mappings", nothing)
+
+
+def _shape_events_as_event_bridge_does(patches: Patches) -> None:
+    """Faults: a queue's event lacks `account`, and a target's `Input` and `InputPath` are ignored."""
+    from moto.events.models import Rule
+    from moto.sqs.models import sqs_backends
+
+    def wrapped(real: Any) -> Any:
+        def send_to_targets(self: Any, original_event: Any, transform_input: bool = True) -> None:
+            if not self.event_pattern.matches_event(original_event):
+                return
+            queues = sqs_backends[self.account_id][self.region_name]
+            for target in filter(_is_queue, self.targets):
+                queues.send_message(
+                    queue_name=target["Arn"].split(":")[-1],
+                    message_body=json.dumps(_target_input(target, original_event)),
+                    group_id=target.get("SqsParameters", {}).get("MessageGroupId"),
+                )
+            all_targets = self.targets
+            self.targets = [target for target in all_targets if not _is_queue(target)]
+            try:
+                real(self, original_event, transform_input)
+            finally:
+                self.targets = all_targets
+
+        return send_to_targets
+
+    patches.wrap(Rule, "send_to_targets", wrapped)
+
+
+def _is_queue(target: dict[str, Any]) -> bool:
+    return target["Arn"].split(":")[2] == "sqs"
+
+
+def _target_input(target: dict[str, Any], event: dict[str, Any]) -> Any:
+    """What the target gets: a constant, a part, a transformed text, or the event as EventBridge sends it."""
+    from moto.events.utils import EventTemplateParser
+
+    if "Input" in target:
+        return json.loads(target["Input"])
+    if transformer := target.get("InputTransformer"):
+        template, paths = transformer["InputTemplate"], transformer.get("InputPathsMap", {})
+        return EventTemplateParser.parse(input_template=template, input_paths_map=paths, event=event)
+    whole = {key: value for key, value in event.items() if key != "ingestion-time"}
+    whole["time"] = datetime.fromtimestamp(float(event["time"]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for part in target.get("InputPath", "$").removeprefix("$").split("."):
+        whole = whole[part] if part else whole
+    return whole
+
+
+def _refuse_targets_that_never_fire(patches: Patches) -> None:
+    """Fault: moto accepts Lambda and SNS targets, then fails each PutEvents with HTTP 500."""
+    from moto.events.exceptions import ValidationException
+    from moto.events.models import EventsBackend
+
+    def wrapped(real: Any) -> Any:
+        def put_targets(self: Any, name: str, event_bus_arn: Any, targets: list[dict[str, Any]]) -> None:
+            for target in targets:
+                service = target["Arn"].split(":")[2]
+                if running.of(self.account_id) and service not in SUPPORTED_RULE_TARGETS:
+                    raise ValidationException(
+                        f"the sandbox delivers a rule's events to {', '.join(SUPPORTED_RULE_TARGETS)} only,"
+                        f" not to {target['Arn']}: put a queue in between"
+                    )
+            real(self, name, event_bus_arn, targets)
+
+        return put_targets
+
+    patches.wrap(EventsBackend, "put_targets", wrapped)
