@@ -64,6 +64,7 @@ def for_karpenter(onboard: PassFunction, karpenter: KarpenterRoles, *, role_pref
     ec2 = "arn:<AWS::Partition>:ec2:<AWS::Region>"
     policy = karpenter.controller_policy
     _wildcards(onboard.role, ANY_ID, entries)
+    _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:podidentityassociation/*/*")
     _wildcards(policy, FENCED_BY_TAGS, *(f"{ec2}:*:{kind}/*" for kind in MADE_BY_KARPENTER))
     _wildcards(
         policy, FENCED_BY_TAGS, "arn:<AWS::Partition>:iam::<AWS::AccountId>:instance-profile/karpenter/*"

@@ -121,8 +121,10 @@ def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.Po
             ArnEquals={"eks:principalArn": role_arn(node_role)},
             StringEquals={"eks:accessEntryType": "EC2_LINUX"},
         ),
-        _allow(["eks:DescribeAccessEntry"], _entries_of(node_role)),
-        _allow(["eks:CreateAddon", "eks:CreatePodIdentityAssociation"], _eks("cluster/*")),
+        _allow(["eks:DescribeAccessEntry", "eks:ListAssociatedAccessPolicies"], _entries_of(node_role)),
+        _allow(["eks:ListAddons", "eks:CreateAddon"], _eks("cluster/*")),
+        _allow(["eks:ListPodIdentityAssociations", "eks:CreatePodIdentityAssociation"], _eks("cluster/*")),
+        _allow(["eks:DescribePodIdentityAssociation"], _eks("podidentityassociation/*/*")),
         _allow(
             ["iam:PassRole"],
             role_arn(controller_role),
@@ -136,6 +138,7 @@ def _may_let_in(role: str, group: str) -> iam.PolicyStatement:
         ["eks:CreateAccessEntry"],
         _eks("cluster/*"),
         ArnEquals={"eks:principalArn": role_arn(role)},
+        StringEquals={"eks:accessEntryType": "STANDARD"},
         **{"ForAllValues:StringEquals": {"eks:kubernetesGroups": [group]}},
     )
 

@@ -1,8 +1,8 @@
 """
 The policy files that a deployment carries, checked before anything is made of them.
 
-The check is the runtime's own parser, so a policy that passes here is one that the functions accept. It runs in
-a process of its own: this package describes what is deployed and imports none of it.
+The check is the runtime's own parser, so a policy that passes here is one that the functions accept. It runs
+in a process of its own: this package describes what is deployed and imports none of it.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ class SlicewiseStack(cdk.Stack):
         if not assets.has_bytecode:
             cdk.Annotations.of(self).add_warning_v2(
                 "slicewise:no-bytecode",
-                "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it again and "
-                "takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
+                "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it "
+                "again and takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
             )
 
     def _onboard_cluster(self) -> PassFunction:

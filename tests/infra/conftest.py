@@ -1,0 +1,62 @@
+"""One synthesis for all tests that read a template, and one with every option on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdk_app.config import ROOT
+from tests.infra.templates import Template
+
+
+def synthesize(out: Path, *options: str) -> subprocess.CompletedProcess:
+    """
+    Without credentials and without docker: the environment holds neither, and the search path nothing at all.
+
+    HOME stays, since the layer's packages are kept below it from one run to the next.
+    """
+    empty = out.parent / "empty"
+    empty.mkdir(exist_ok=True)
+    kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+    command = [sys.executable, "-m", "cdk_app", "--out", str(out)]
+    for option in options:
+        command += ["-c", option]
+    return subprocess.run(
+        command, cwd=ROOT, env={**kept, "PATH": str(empty)}, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Template:
+    """What a person deploys who changes nothing but the default policy."""
+    out = tmp_path_factory.mktemp("plain") / "cdk.out"
+    answer = synthesize(out, "default_policy=default", f"bytecode_python={sys.executable}")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return Template(out)
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory) -> Template:
+    """Every option: Karpenter's roles, a VPC, an address, charts from files, an account."""
+    folder = tmp_path_factory.mktemp("full")
+    options = [
+        "account=111122223333",
+        "region=eu-west-1",
+        "role_prefix=gpu-eu",
+        "install_karpenter=true",
+        "subnet_ids=subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+        "security_group_ids=sg-0123456789abcdef0",
+        "notification_email=gpu-team@example.com",
+        f"bytecode_python={sys.executable}",
+    ]
+    for name in ("gpu_operator", "karpenter", "karpenter_crd"):
+        chart = folder / f"{name}.tgz"
+        chart.write_bytes(name.encode())
+        options.append(f"{name}_chart={chart}")
+    answer = synthesize(folder / "cdk.out", *options)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return Template(folder / "cdk.out")

@@ -1,0 +1,190 @@
+"""No message is lost silently: queues, dead letters, alarms, rules and the schedule."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from moto.events.models import EventPattern
+
+from tests.infra.templates import Template, as_list, spelt_out
+
+QUEUE, ALARM, RULE = "AWS::SQS::Queue", "AWS::CloudWatch::Alarm", "AWS::Events::Rule"
+
+
+def dead_letter_ids(template: Template) -> set[str]:
+    return {item.id for item in template.all(QUEUE) if item.properties["QueueName"].endswith("-dead-letters")}
+
+
+def test_every_queue_that_is_worked_on_has_dead_letters(template):
+    worked_on = [item for item in template.all(QUEUE) if item.id not in dead_letter_ids(template)]
+
+    assert {item.properties["QueueName"] for item in worked_on} == {"slicewise-onboarding", "slicewise-tuning"}
+    for item in worked_on:
+        redrive = item.properties["RedrivePolicy"]
+        assert redrive["deadLetterTargetArn"]["Fn::GetAtt"][0] in dead_letter_ids(template)
+        assert redrive["maxReceiveCount"] == 5
+
+
+def test_every_rule_target_and_the_schedule_have_dead_letters(template):
+    arns = {f"<{id}.Arn>" for id in dead_letter_ids(template)}
+    targets = [target for rule in template.all(RULE) for target in rule.properties["Targets"]]
+    targets += [item.properties["Target"] for item in template.all("AWS::Scheduler::Schedule")]
+
+    assert len(targets) == 3
+    assert {spelt_out(target["DeadLetterConfig"]["Arn"]) for target in targets} <= arns
+
+
+def test_a_sweep_that_fails_in_the_function_is_kept_too(template):
+    config = template.function("slicewise-sweep-fleet").properties["DeadLetterConfig"]
+
+    assert spelt_out(config["TargetArn"]) in {f"<{id}.Arn>" for id in dead_letter_ids(template)}
+
+
+def test_queues_are_encrypted_and_refuse_plain_http(template):
+    denied = {
+        queue["Ref"]
+        for policy in template.all("AWS::SQS::QueuePolicy")
+        for queue in policy.properties["Queues"]
+        for statement in policy.properties["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+        and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+    }
+
+    assert denied == {item.id for item in template.all(QUEUE)}
+    assert all(item.properties["SqsManagedSseEnabled"] for item in template.all(QUEUE))
+
+
+def test_a_message_stays_hidden_longer_than_its_function_may_run(template):
+    for mapping in template.all("AWS::Lambda::EventSourceMapping"):
+        function = template.body["Resources"][mapping.properties["FunctionName"]["Ref"]]
+        queue = template.body["Resources"][mapping.properties["EventSourceArn"]["Fn::GetAtt"][0]]
+
+        assert queue["Properties"]["VisibilityTimeout"] > function["Properties"]["Timeout"]
+
+
+def test_a_killed_pass_is_followed_before_the_next_sweep(template):
+    visibility = [item.properties.get("VisibilityTimeout", 0) for item in template.all(QUEUE)]
+
+    assert max(visibility) < 3600
+
+
+def test_messages_are_handled_one_by_one_and_fail_alone(template):
+    for mapping in template.all("AWS::Lambda::EventSourceMapping"):
+        assert mapping.properties["BatchSize"] == 1
+        assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2  # Lambda's least
+
+
+def test_functions_that_wake_themselves_are_not_stopped_as_a_loop(template):
+    """Waiting 45 minutes for a cluster, a minute at a time, is more than the 16 turns that Lambda allows."""
+    loops = {
+        item.properties["FunctionName"]: item.properties.get("RecursiveLoop", "Terminate")
+        for item in template.all("AWS::Lambda::Function")
+    }
+
+    assert loops == {
+        "slicewise-onboard-cluster": "Allow",
+        "slicewise-tune-slicing": "Allow",
+        "slicewise-sweep-fleet": "Terminate",
+    }
+
+
+def test_every_dead_letter_queue_has_an_alarm_at_the_first_message(template):
+    watched = {
+        item.properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+        for item in template.all(ALARM)
+        if item.properties["MetricName"] == "ApproximateNumberOfMessagesVisible"
+        and item.properties["Threshold"] == 1
+        and item.properties["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    }
+
+    assert watched == dead_letter_ids(template)
+
+
+def test_every_worked_on_queue_has_an_alarm_on_the_age_of_messages(template):
+    watched = {
+        item.properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+        for item in template.all(ALARM)
+        if item.properties["MetricName"] == "ApproximateAgeOfOldestMessage"
+    }
+
+    assert watched == {item.id for item in template.all(QUEUE)} - dead_letter_ids(template)
+
+
+def test_every_alarm_tells_the_topic_and_may(template):
+    topic = template.all("AWS::SNS::Topic")[0]
+    statements = template.all("AWS::SNS::TopicPolicy")[0].properties["PolicyDocument"]["Statement"]
+    may_publish = [
+        item
+        for item in statements
+        if item["Effect"] == "Allow" and item["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    ]
+
+    assert all(item.properties["AlarmActions"] == [{"Ref": topic.id}] for item in template.all(ALARM))
+    assert len(may_publish) == 1 and "sns:Publish" in as_list(may_publish[0]["Action"])
+
+
+def test_nobody_is_subscribed_unless_an_address_is_given(template, full):
+    assert not template.all("AWS::SNS::Subscription")
+    assert full.one("AWS::SNS::Subscription").properties["Endpoint"] == "gpu-team@example.com"
+
+
+def test_the_sweep_runs_hourly_and_not_on_the_stroke(template):
+    schedule = template.one("AWS::Scheduler::Schedule").properties
+
+    assert schedule["ScheduleExpression"] == "rate(1 hour)"
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 15}
+
+
+def cloudtrail(name: str, **detail: object) -> dict:
+    return {
+        "source": "aws.eks",
+        "detail-type": "AWS API Call via CloudTrail",
+        "region": "eu-west-1",
+        "account": "111122223333",
+        "detail": {"eventSource": "eks.amazonaws.com", "eventName": name, "awsRegion": "eu-west-1", **detail},
+    }
+
+
+ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu-1"
+NODE_GROUP = "arn:aws:eks:eu-west-1:111122223333:nodegroup/cluster/group/8cc1f3b0"
+
+
+def tagged(arn: str) -> dict:
+    return {"requestParameters": {"resourceArn": arn, "tags": {"slicewise.dev/policy": "default"}}}
+
+
+EVENTS = {
+    "created": (cloudtrail("CreateCluster", requestParameters={"name": "gpu-1"}), True),
+    "created, old field name": (cloudtrail("CreateCluster", requestParameters={"clusterName": "gpu-1"}), True),
+    "deleted": (cloudtrail("DeleteCluster", requestParameters={"name": "gpu-1"}), True),
+    "tagged": (cloudtrail("TagResource", **tagged(ARN)), True),
+    "tagged, ARN encoded": (
+        cloudtrail("TagResource", **tagged(ARN.replace(":", "%3A").replace("/", "%2F"))),
+        True,
+    ),
+    "untagged": (cloudtrail("UntagResource", **tagged(ARN)), True),
+    "by CloudFormation": (cloudtrail("CreateCluster", userIdentity={"invokedBy": "cloudformation"}), True),
+    "creation failed": (cloudtrail("CreateCluster", errorCode="ResourceInUseException"), False),
+    "tagging failed": (cloudtrail("TagResource", errorCode="AccessDenied", **tagged(ARN)), False),
+    "a node group tagged": (cloudtrail("TagResource", **tagged(NODE_GROUP)), False),
+    "an add-on made": (cloudtrail("CreateAddon", requestParameters={"name": "gpu-1"}), False),
+    "another service's": (
+        cloudtrail("CreateCluster") | {"source": "aws.ecs"},
+        False,
+    ),
+    "a native event": (
+        {"source": "aws.eks", "detail-type": "EKS Addon Creation Succeeded", "detail": {}},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("event", "wanted"), EVENTS.values(), ids=EVENTS.keys())
+def test_rules_take_the_calls_that_matter_and_no_others(template, event, wanted):
+    patterns = [
+        EventPattern.load(json.dumps(rule.properties["EventPattern"])) for rule in template.all(RULE)
+    ]
+
+    assert sum(pattern.matches_event(event) for pattern in patterns) == (1 if wanted else 0)
