@@ -1,0 +1,64 @@
+"""A story told in plain words while it happens, with claims that hold or do not, kept for machines too."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that the story says is so: what was expected, and what was seen."""
+
+    id: str
+    says: str
+    expected: object
+    observed: object
+    holds: bool
+
+
+class Narrator:
+    """Prints a story to `out`; `seconds` counts from the first line."""
+
+    def __init__(self, out: TextIO):
+        self.out, self.claims, self.started = out, [], time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def chapter(self, title: str) -> None:
+        self._print(f"\n{title}\n{'-' * len(title)}")
+
+    def tell(self, text: str) -> None:
+        self._print(textwrap.fill(textwrap.dedent(text).strip(), WIDTH))
+
+    def saw(self, line: str) -> None:
+        """A line of what happens, with the second at which it was seen."""
+        self._print(f"  {self.seconds:6.1f} s  {line}")
+
+    def claim(self, id: str, says: str, *, expected: object, observed: object) -> bool:
+        """Compare, print and keep; the story goes on either way, so that one run tells all that is wrong."""
+        holds = expected == observed
+        self.claims.append(Claim(id, says, expected, observed, holds))
+        verdict = "holds" if holds else f"DOES NOT HOLD: expected {expected!r}, saw {observed!r}"
+        self._print(f"  {self.seconds:6.1f} s  {'✓' if holds else '✗'} {id}: {says}: {verdict}")
+        return holds
+
+    @property
+    def all_hold(self) -> bool:
+        return bool(self.claims) and all(claim.holds for claim in self.claims)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        story = {"claims": [asdict(claim) for claim in self.claims], "seconds": round(self.seconds, 1)}
+        path.write_text(json.dumps(story, indent=2, default=str) + "\n")
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.out, flush=True)
