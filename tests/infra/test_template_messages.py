@@ -19,7 +19,10 @@ def dead_letter_ids(template: Template) -> set[str]:
 def test_every_queue_that_is_worked_on_has_dead_letters(template):
     worked_on = [item for item in template.all(QUEUE) if item.id not in dead_letter_ids(template)]
 
-    assert {item.properties["QueueName"] for item in worked_on} == {"slicewise-onboarding", "slicewise-tuning"}
+    assert {item.properties["QueueName"] for item in worked_on} == {
+        "slicewise-onboarding",
+        "slicewise-tuning",
+    }
     for item in worked_on:
         redrive = item.properties["RedrivePolicy"]
         assert redrive["deadLetterTargetArn"]["Fn::GetAtt"][0] in dead_letter_ids(template)
@@ -157,7 +160,10 @@ def tagged(arn: str) -> dict:
 
 EVENTS = {
     "created": (cloudtrail("CreateCluster", requestParameters={"name": "gpu-1"}), True),
-    "created, old field name": (cloudtrail("CreateCluster", requestParameters={"clusterName": "gpu-1"}), True),
+    "created, old field name": (
+        cloudtrail("CreateCluster", requestParameters={"clusterName": "gpu-1"}),
+        True,
+    ),
     "deleted": (cloudtrail("DeleteCluster", requestParameters={"name": "gpu-1"}), True),
     "tagged": (cloudtrail("TagResource", **tagged(ARN)), True),
     "tagged, ARN encoded": (
@@ -183,8 +189,6 @@ EVENTS = {
 
 @pytest.mark.parametrize(("event", "wanted"), EVENTS.values(), ids=EVENTS.keys())
 def test_rules_take_the_calls_that_matter_and_no_others(template, event, wanted):
-    patterns = [
-        EventPattern.load(json.dumps(rule.properties["EventPattern"])) for rule in template.all(RULE)
-    ]
+    patterns = [EventPattern.load(json.dumps(rule.properties["EventPattern"])) for rule in template.all(RULE)]
 
     assert sum(pattern.matches_event(event) for pattern in patterns) == (1 if wanted else 0)

@@ -1,0 +1,134 @@
+"""A wrong configuration or policy gives one error that says where, what and what instead."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cdk_app import policies
+from cdk_app.config import ROOT, Config, InvalidConfig
+from tests.infra.conftest import synthesize
+
+DEFAULTS = json.loads((ROOT / "cdk.json").read_text())["context"]
+
+
+def configured(**context: object) -> Config:
+    return Config.from_context(DEFAULTS | context)
+
+
+def refusal(**context: object) -> str:
+    with pytest.raises(InvalidConfig) as caught:
+        configured(**context)
+    return str(caught.value)
+
+
+def test_the_defaults_of_cdk_json_are_a_configuration():
+    config = configured()
+
+    assert (config.account, config.region) == (None, None)
+    assert config.stack_name == "slicewise" and not config.install_karpenter
+
+
+@pytest.mark.parametrize("key", ["gpu_operator_chart", "gpu_operator_version", "karpenter_version"])
+def test_a_missing_key_is_named_with_how_to_pass_it(key):
+    context = {name: value for name, value in DEFAULTS.items() if name != key}
+
+    with pytest.raises(InvalidConfig, match=f"context '{key}': is missing: pass -c {key}=") as caught:
+        Config.from_context(context)
+    assert str(caught.value).count(key) == 2  # once named, once in the remedy
+
+
+WRONG = {
+    "a typo": ({"install_karpnter": "true"}, "did you mean 'install_karpenter'?"),
+    "a flag": ({"install_karpenter": "yes"}, "'install_karpenter': is 'yes': pass true or false"),
+    "an account": ({"account": "1234", "region": "eu-west-1"}, "'account': is '1234'"),
+    "half a place": ({"region": "eu-west-1"}, "pass account and region together"),
+    "a subnet": (
+        {"subnet_ids": "vpc-1", "security_group_ids": "sg-0123456789abcdef0"},
+        "'subnet_ids': holds 'vpc-1'",
+    ),
+    "half a network": ({"subnet_ids": "subnet-0123456789abcdef0"}, "pass subnet_ids and security_group_ids"),
+    "a chart that is not there": ({"karpenter_chart": "karpenter.tgz"}, "which is no .tgz file"),
+    "a chart over http": ({"karpenter_chart": "http://x/y.tgz"}, "pass an oci:// or https:// reference"),
+    "an address": ({"notification_email": "nobody"}, "'notification_email': is 'nobody'"),
+    "a number": ({"stack_name": 7}, "'stack_name': is 7, which is not text"),
+    "a prefix too long": ({"role_prefix": "x" * 44}, "'role_prefix'"),
+}
+
+
+@pytest.mark.parametrize(("context", "says"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_value_is_told_with_its_remedy(context, says):
+    assert says in refusal(**context)
+
+
+def test_every_problem_is_told_at_once():
+    message = refusal(install_karpenter="yes", notification_email="nobody", region="eu-west-1")
+
+    assert message.count("\n") == 3
+
+
+def test_other_peoples_context_keys_pass():
+    configured(**{"@aws-cdk/core:newStyle": True, "acknowledged-issue-numbers": [1], "team": "gpu"})
+
+
+def test_lists_come_from_the_command_line_or_from_cdk_json():
+    ids = ("subnet-0123456789abcdef0", "subnet-0123456789abcdef1")
+    group = "sg-0123456789abcdef0"
+
+    assert configured(subnet_ids=", ".join(ids), security_group_ids=group).subnet_ids == ids
+    assert configured(subnet_ids=list(ids), security_group_ids=[group]).subnet_ids == ids
+
+
+def test_our_own_policies_pass_at_synthesis():
+    assert "default" in {policy.name for policy in policies.load(ROOT / "policies", "default")}
+
+
+def refused(folder, default: str = "") -> str:
+    with pytest.raises(policies.RefusedPolicies) as caught:
+        policies.load(folder, default)
+    return str(caught.value)
+
+
+def test_a_wrong_policy_is_refused_at_synthesis_with_path_value_and_remedy(tmp_path):
+    good = (ROOT / "policies" / "default.yaml").read_text()
+    (tmp_path / "good.yaml").write_text(good)
+    (tmp_path / "bad.yaml").write_text(
+        "pools:\n  shared: {sharing: time-slicing, gpus: [l4], maxGpus: 4, replicas: {start: 49, max: 8}}\n"
+    )
+    message = refused(tmp_path)
+
+    assert "bad.yaml" in message and "good.yaml" not in message
+    assert "pools.shared.replicas.start" in message and "49" in message
+
+
+def test_a_policy_larger_than_a_parameter_is_refused_with_its_size(tmp_path):
+    good = (ROOT / "policies" / "default.yaml").read_text()
+    (tmp_path / "long.yaml").write_text(good + "# x\n" * 1024)
+
+    assert f"has {len(good.encode()) + 4096} bytes, and a parameter holds 4096" in refused(tmp_path)
+
+
+def test_a_default_policy_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
+    (tmp_path / "small.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
+
+    assert f"context 'default_policy': is 'smal', but {tmp_path} has small" in refused(tmp_path, "smal")
+
+
+def test_a_policy_needs_a_name_that_a_tag_can_say(tmp_path):
+    (tmp_path / "My Policy.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
+
+    assert "policy 'My Policy': name the file with lower-case letters" in refused(tmp_path)
+
+
+def test_a_folder_without_policies_is_refused(tmp_path):
+    assert "holds no policy" in refused(tmp_path)
+
+
+def test_at_the_command_line_an_error_is_a_message_and_no_traceback(tmp_path):
+    answer = synthesize(tmp_path / "cdk.out", "install_karpenter=yes")
+
+    assert answer.returncode == 1
+    assert answer.stderr.strip().endswith("context 'install_karpenter': is 'yes': pass true or false")
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "cdk.out" / "Slicewise.template.json").exists()

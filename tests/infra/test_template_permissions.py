@@ -1,0 +1,257 @@
+"""Least privilege: who may do what, and under which condition."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+
+import pytest
+from slicewise.model import CLUSTER_ADMIN_POLICY
+
+from tests.infra.templates import Template, as_list
+
+ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sweeper")
+FULL_ROLES = ("gpu-eu-installer", "gpu-eu-tuner", "gpu-eu-sweeper", "gpu-eu-karpenter-controller")
+EKS = "arn:<AWS::Partition>:eks:<AWS::Region>:<AWS::AccountId>"
+ADMIN = CLUSTER_ADMIN_POLICY.replace("arn:aws:", "arn:<AWS::Partition>:")
+
+
+@cache
+def reference() -> dict:
+    """AWS's service authorization reference, as cfn-lint packages it: actions and their resources."""
+    return json.loads(files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text())
+
+
+def kinds_of_resources(action: str) -> list[str]:
+    """The kinds that the action can be limited to; none where it knows only `*`."""
+    service, name = action.split(":")
+    # The packaged reference spells actions in lower case.
+    known = reference()[service]["Actions"]
+    assert name.lower() in known, f"{action} does not exist"
+    return (known[name.lower()] or {}).get("Resources", [])
+
+
+def every_statement(template: Template) -> list[dict]:
+    """Of roles we made, whatever CDK added to them, and of resource policies."""
+    types = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+    return [
+        statement
+        for type in types
+        for item in template.all(type)
+        for statement in item.properties["PolicyDocument"]["Statement"]
+    ]
+
+
+@pytest.mark.parametrize("which", ["template", "full"])
+def test_nothing_allows_a_wildcard_action(which, request):
+    allowed = [
+        action
+        for statement in every_statement(request.getfixturevalue(which))
+        if statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"])
+    ]
+
+    assert len(allowed) > 30
+    assert not [action for action in allowed if "*" in action]
+
+
+def grants(template: Template, roles: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    return [
+        (role, action, resource)
+        for role in roles
+        for statement in template.statements(role)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+
+
+def fits(action: str, resource: str) -> bool:
+    """Whether the action is checked on resources of this kind."""
+    kinds = reference()[action.split(":")[0]]["Resources"]
+    patterns = [pattern for kind in kinds_of_resources(action) for pattern in kinds[kind]["ARNFormats"]]
+    plain = re.sub(r"<AWS::(\w+)>", r"\1", resource)
+    return any(re.fullmatch(re.sub(r"\$\{\w+\}", r"[^:]*", pattern), plain) for pattern in patterns)
+
+
+@pytest.mark.parametrize(("which", "roles"), [("template", ROLES), ("full", FULL_ROLES)])
+def test_no_grant_is_without_effect(which, roles, request):
+    """An action on a kind of resource that it is never checked on is a grant that silently does nothing."""
+    template = request.getfixturevalue(which)
+    statements = [(role, statement) for role in roles for statement in template.statements(role)]
+    for role, statement in statements:
+        actions = as_list(statement["Action"])
+        # "*" is the next test's, and "<...>" names a resource of this template.
+        resources = [item for item in as_list(statement["Resource"]) if item != "*" and item[0] != "<"]
+        assert all(kinds_of_resources(action) is not None for action in actions)
+        for resource in resources:
+            assert any(fits(action, resource) for action in actions), f"{role}: {actions} on {resource}"
+        for action in actions if resources else ():
+            assert any(fits(action, resource) for resource in resources), f"{role}: {action} on {resources}"
+
+
+@pytest.mark.parametrize(("which", "roles"), [("template", ROLES), ("full", FULL_ROLES)])
+def test_all_resources_are_named_where_the_action_knows_resources(which, roles, request):
+    template = request.getfixturevalue(which)
+    # Lambda makes and deletes interfaces that do not exist yet; AWS documents these grants as unscoped.
+    interfaces = {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"}
+    interfaces |= {"ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"}
+
+    for role, action, resource in grants(template, roles):
+        if resource == "*" and action not in interfaces:
+            assert not kinds_of_resources(action), f"{role}: {action} could be scoped"
+
+
+def test_entries_are_made_for_our_own_roles_and_groups_only(template):
+    found = {
+        statement["Condition"]["ArnEquals"]["eks:principalArn"].rsplit("/", 1)[-1]: statement
+        for statement in template.granted("slicewise-installer", "eks:CreateAccessEntry")
+    }
+
+    assert set(found) == {"slicewise-installer", "slicewise-tuner"}
+    for role, statement in found.items():
+        group = role.replace("slicewise-", "slicewise:")
+        assert statement["Condition"]["ForAllValues:StringEquals"] == {"eks:kubernetesGroups": [group]}
+        assert statement["Condition"]["StringEquals"] == {"eks:accessEntryType": "STANDARD"}
+        assert statement["Resource"] == f"{EKS}:cluster/*"
+
+
+def test_cluster_admin_is_the_only_policy_and_the_installer_the_only_one_to_get_it(template):
+    (grant,) = template.granted("slicewise-installer", "eks:AssociateAccessPolicy")
+    (revoke,) = template.granted("slicewise-installer", "eks:DisassociateAccessPolicy")
+
+    assert grant["Condition"] == {
+        "ArnEquals": {"eks:policyArn": ADMIN},
+        "StringEquals": {"eks:accessScope": "cluster"},
+    }
+    assert revoke["Condition"] == {"ArnEquals": {"eks:policyArn": ADMIN}}
+    for statement in (grant, revoke):
+        assert statement["Resource"] == f"{EKS}:access-entry/*/role/<AWS::AccountId>/slicewise-installer/*"
+
+
+def test_the_authentication_mode_changes_only_where_the_owner_tagged_the_cluster(template):
+    (statement,) = template.granted("slicewise-installer", "eks:UpdateClusterConfig")
+
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "eks:authenticationMode": "API_AND_CONFIG_MAP",
+            "aws:ResourceTag/slicewise.dev/allow-access-entries": "true",
+        }
+    }
+
+
+def test_other_peoples_entries_can_be_neither_read_nor_changed(template):
+    resources = {
+        resource
+        for action in ("Describe", "Update", "Delete")
+        for statement in template.granted("slicewise-installer", f"eks:{action}AccessEntry")
+        for resource in as_list(statement["Resource"])
+    }
+
+    assert resources == {
+        f"{EKS}:access-entry/*/role/<AWS::AccountId>/slicewise-{who}/*" for who in ("installer", "tuner")
+    }
+
+
+def test_karpenters_installation_is_granted_only_where_it_is_deployed(template, full):
+    actions = ("iam:PassRole", "eks:CreateAddon", "eks:CreatePodIdentityAssociation")
+
+    assert not any(template.granted("slicewise-installer", action) for action in actions)
+    assert all(full.granted("gpu-eu-installer", action) for action in actions)
+    (passed,) = full.granted("gpu-eu-installer", "iam:PassRole")
+    assert passed["Resource"].endswith(":role/gpu-eu-karpenter-controller")
+
+
+def test_karpenters_controller_changes_only_what_its_own_cluster_made(full):
+    own = "${aws:PrincipalTag/eks-cluster-name}"
+    for action in ("ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "iam:DeleteInstanceProfile"):
+        (statement,) = full.granted("gpu-eu-karpenter-controller", action)
+        assert statement["Condition"]["StringEquals"]["aws:ResourceTag/eks:eks-cluster-name"] == own
+
+
+def test_only_karpenters_own_service_account_gets_its_role(full):
+    role = full.one("AWS::IAM::Role", RoleName="gpu-eu-karpenter-controller")
+    conditions = [
+        statement["Condition"]["StringEquals"]
+        for statement in role.properties["AssumeRolePolicyDocument"]["Statement"]
+    ]
+
+    assert conditions
+    for condition in conditions:
+        assert condition == {
+            "aws:RequestTag/kubernetes-namespace": "kube-system",
+            "aws:RequestTag/kubernetes-service-account": "karpenter",
+        }
+
+
+def test_the_tuner_and_the_sweeper_cannot_change_anything_in_eks(template):
+    eks = {
+        role: {action for _, action, _ in grants(template, (role,)) if action.startswith("eks:")}
+        for role in ("slicewise-tuner", "slicewise-sweeper")
+    }
+
+    assert eks == {"slicewise-tuner": {"eks:DescribeCluster"}, "slicewise-sweeper": {"eks:ListClusters"}}
+
+
+def test_each_table_action_has_the_writers_that_need_it(template):
+    holders: dict[str, set[str]] = {}
+    for role, action, _ in grants(template, ROLES):
+        if action.startswith("dynamodb:"):
+            holders.setdefault(action.removeprefix("dynamodb:"), set()).add(role.removeprefix("slicewise-"))
+
+    assert holders == {
+        "GetItem": {"installer", "tuner"},
+        "PutItem": {"installer", "tuner"},
+        "UpdateItem": {"installer", "tuner"},
+        "DeleteItem": {"installer"},  # forgets a cluster that is gone
+        "Query": {"installer", "sweeper"},
+    }
+
+
+def test_the_sweeper_reads_the_index_and_never_the_history(template):
+    (query,) = template.granted("slicewise-sweeper", "dynamodb:Query")
+
+    assert query["Resource"].endswith("/index/records")
+
+
+def test_nobody_carries_a_managed_policy_of_aws_but_karpenters_nodes(template, full):
+    def carriers(which: Template) -> set[str]:
+        roles = which.all("AWS::IAM::Role")
+        return {
+            item.properties["RoleName"]
+            for item in roles
+            if any(
+                ":aws:policy" in json.dumps(policy) for policy in item.properties.get("ManagedPolicyArns", [])
+            )
+        }
+
+    assert carriers(template) == set()
+    assert carriers(full) == {"gpu-eu-karpenter-node"}
+
+
+def test_the_scheduler_may_call_the_sweep_and_nothing_else(template):
+    target = template.one("AWS::Scheduler::Schedule").properties["Target"]
+    role = target["RoleArn"]["Fn::GetAtt"][0]
+    (policy,) = [
+        item for item in template.all("AWS::IAM::Policy") if {"Ref": role} in item.properties["Roles"]
+    ]
+    actions = {item["Action"]: item["Resource"] for item in policy.properties["PolicyDocument"]["Statement"]}
+
+    assert set(actions) == {"lambda:InvokeFunction", "sqs:SendMessage"}
+    assert actions["lambda:InvokeFunction"] == target["Arn"]
+
+
+@pytest.mark.parametrize("which", ["template", "full"])
+def test_what_cdk_nag_found_is_acknowledged_with_a_reason(which, request):
+    """cdk-nag runs with every synthesis and fails it; what is left is what somebody explained."""
+    assembly = request.getfixturevalue(which).assembly
+    reports = {
+        report["pluginName"]: report
+        for report in json.loads((assembly / "validation-report.json").read_text())["pluginReports"]
+    }
+    acknowledged = reports["AwsSolutions"]["suppressedViolations"]
+
+    assert not [item for report in reports.values() for item in report["violations"]]
+    assert acknowledged
+    assert all(len(item["reason"].split()) >= 5 for item in acknowledged)
