@@ -9,13 +9,14 @@ from slicewise.events import Home
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
 
 from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
 
 
 class FakeEks:
     """Implements ports.Eks. `clusters` may be changed by a test at any time: it is the world."""
 
-    def __init__(self, home: Home, calls: Calls) -> None:
-        self.home, self._calls = home, calls
+    def __init__(self, home: Home, calls: Calls, clock: Clock | None = None) -> None:
+        self.home, self._calls, self._clock = home, calls, clock or Clock()
         self.clusters: dict[str, EksCluster] = {}
         self.entries: dict[tuple[str, str], AccessEntry] = {}
         self.addons_there: set[tuple[str, str]] = set()
@@ -48,7 +49,7 @@ class FakeEks:
     def put_access_entry(self, name: str, principal: str, groups: tuple[str, ...], type: str) -> None:
         with self._calls.call(f"eks.put_access_entry {name} {principal}"):
             self._takes_entries(name)
-            new = AccessEntry(principal, groups, type=type)
+            new = AccessEntry(principal, groups, type=type, created_at=self._clock.now)
             there = self.entries.get((name, principal))
             if there and there.type != "STANDARD":
                 return

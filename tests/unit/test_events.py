@@ -9,7 +9,6 @@ from urllib.parse import quote
 import pytest
 from slicewise.errors import InvalidEvent
 from slicewise.events import Hint, Home, Ignored, read
-from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG
 
 HOME = Home(account="111122223333", region="eu-central-1")
 GPU_1 = "arn:aws:eks:eu-central-1:111122223333:cluster/gpu-1"

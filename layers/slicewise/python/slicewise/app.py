@@ -29,10 +29,10 @@ from slicewise.onboarding import observe as onboarding
 from slicewise.onboarding import plan as onboarding_plan
 from slicewise.onboarding.world import Chart, Settings, World
 from slicewise.passes import Capability, Passes
-from slicewise.policy import Mode
 from slicewise.ports import Helm, Ports
 from slicewise.slicing import observe as slicing
-from slicewise.slicing.observe import ProofWorld
+from slicewise.slicing import proof_pass
+from slicewise.slicing.proof_pass import ProofWorld
 
 ONBOARDING, TUNING = "onboarding", "tuning"
 
@@ -91,7 +91,7 @@ class App:
             ),
             plan=lambda world, now: onboarding_plan.plan(world, self.settings, now),
             cluster=lambda world: world.cluster,
-            acts=lambda world: world.policy is None or world.policy.mode is Mode.ACT,
+            acts=onboarding_plan.acts,
             remembered=onboarding.remembered,
         )
         return Passes(capability, self.ports, self.clock, self.holder)
@@ -100,17 +100,17 @@ class App:
     def tuning(self) -> Passes[ProofWorld]:
         capability = Capability[ProofWorld](
             name=TUNING,
-            observe=lambda hint, record, now: slicing.observe(hint, record, self.ports, self.default_policy),
-            plan=slicing.plan,
+            observe=lambda hint, record, now: slicing.observe(hint, self.ports, self.default_policy),
+            plan=proof_pass.plan,
             cluster=lambda world: world.cluster,
             acts=lambda world: True,
-            remembered=slicing.remembered,
+            remembered=proof_pass.remembered,
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
     def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
         """A batch of the capability's queue; see batches.answer."""
-        passes: Passes[Any] = {ONBOARDING: self.onboarding, TUNING: self.tuning}[capability]
+        passes: Passes[Any] = self.onboarding if capability == ONBOARDING else self.tuning
         return batches.answer(event, passes, self.home, self.ports.queues, capability, log)
 
     def sweep(self) -> tuple[Look, ...]:

@@ -4,11 +4,11 @@ The one loop: lease, observe, plan, apply, record, look again.
 Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
 
 * LeaseHeld     another pass works on this cluster: the hint is sent again for later, nothing is recorded
-* Conflict      something changed since it was read: recorded, and looked at again in 2 s, 4 s, ...; the eighth
-                in a row is raised like the rest
-* all others    recorded in one place, and raised: the queue brings the message back, and at last puts it on the
-                dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just granted take
-                a while, and what stays refused must not be quiet.
+* Conflict      something changed since it was read: recorded, and looked at again in 2 s, 4 s, ...; the
+                eighth in a row is raised like the rest
+* all others    recorded in one place, and raised: the queue brings the message back, and at last puts it
+                on the dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just
+                granted take a while, and what stays refused must not be quiet.
 """
 
 from __future__ import annotations

@@ -70,6 +70,7 @@ class EksApi:
                 if policy["accessScope"]["type"] == "cluster"
             ),
             type=entry.get("type", "STANDARD"),
+            created_at=entry.get("createdAt"),
         )
 
     def allow_access_entries(self, name: str) -> None:

@@ -9,8 +9,8 @@ group `slicewise:installer`, which is all that is left once the installation is 
 * LIST Secrets of namespace gpu-operator, and of kube-system where the policy installs Karpenter: there helm
   keeps its releases
 
-Releases elsewhere, which others installed, are read while cluster admin is in effect; without it, they are told
-from the labels of their Deployments.
+Releases elsewhere, which others installed, are read while cluster admin is in effect; without it, they are
+told from the labels of their Deployments.
 """
 
 from __future__ import annotations
@@ -65,17 +65,19 @@ def observe(
             the installer's, so also where the installer has no entry yet.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    name = cluster.policy_name(default_policy) if cluster else None
-    known: dict[str, Any] = {"record": record, "paused": paused, "forced": hint.forced, "policy_name": name}
-    if cluster is None or name is None or paused:
-        return World(cluster, **known)
+    known: dict[str, Any] = {"record": record, "paused": paused, "forced": hint.forced}
+    if cluster is None:
+        return World(None, **known)
+    known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
-        policy = read_policy(name, ports.policies)
+        policy = known["policy"] = read_policy(name, ports.policies) if name else None
     except InvalidPolicy as error:
-        return World(cluster, policy_error=error, **known)
-    known["policy"] = policy
+        policy, known["policy_error"] = None, error
     if cluster.status != "ACTIVE":
         return World(cluster, **known)
+    if policy is None or paused:
+        # Left alone, but not with rights that an interrupted installation still holds.
+        return World(cluster, entries=_entries(cluster, [settings.installer_role], ports), **known)
 
     cluster = _with_node_groups(cluster, ports)
     known |= _at_eks(cluster, policy, ports, settings)
@@ -114,10 +116,7 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     principals = [settings.installer_role, settings.tuner_role]
     if karpenter:
         principals.append(settings.node_role_arn(cluster))
-    # A cluster in mode CONFIG_MAP has no access entries, and refuses the question.
-    asked = principals if cluster.authentication_mode != "CONFIG_MAP" else []
-    found = {principal: ports.eks.access_entry(cluster.name, principal) for principal in asked}
-    entries: dict[str, AccessEntry] = {who: entry for who, entry in found.items() if entry}
+    entries = _entries(cluster, principals, ports)
     if not karpenter:
         return {"entries": entries}
     role = ports.eks.pod_identity(cluster.name, "kube-system", "karpenter")
@@ -126,6 +125,13 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
         "addons": ports.eks.addons(cluster.name),
         "pod_identities": {"kube-system/karpenter": role} if role else {},
     }
+
+
+def _entries(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> dict[str, AccessEntry]:
+    # A cluster in mode CONFIG_MAP has no access entries, and refuses the question.
+    asked = principals if cluster.authentication_mode != "CONFIG_MAP" else ()
+    found = {principal: ports.eks.access_entry(cluster.name, principal) for principal in asked}
+    return {principal: entry for principal, entry in found.items() if entry}
 
 
 def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> dict[str, Any]:
@@ -196,7 +202,7 @@ def karpenter_in(deployments: Iterable[Object]) -> KarpenterInstall | None:
 def _releases(
     helm: Helm, deployments: Iterable[Object], ours: tuple[Place, ...], admin: bool
 ) -> tuple[Release, ...]:
-    """The newest revision of each release that concerns us: as helm keeps it, or as its Deployment shows it."""
+    """The newest revision of each release that concerns us: helm's record, or what its Deployment shows."""
     readable = set(ours)
     shown: dict[Place, Release] = {}
     for item in deployments:

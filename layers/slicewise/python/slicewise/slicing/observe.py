@@ -6,45 +6,26 @@ Five LISTs, exactly what the group `slicewise:tuner` may do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from slicewise.errors import Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
-from slicewise.model import ClusterContents, EksCluster, Object
+from slicewise.model import ClusterContents, Object
 from slicewise.ports import Kubernetes, Ports
-from slicewise.records import Record
+from slicewise.slicing.proof_pass import ProofWorld
 
 _OUR_POOLS = "slicewise.dev/pool"
 _UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _GPU_PREFIX = "nvidia.com/"
 
 
-@dataclass(frozen=True)
-class ProofWorld:
+def observe(hint: Hint, ports: Ports, default_policy: str = "") -> ProofWorld:
     """
-    Attributes:
-        cluster: None where EKS knows no such cluster.
-        watched: Whether a policy applies to the cluster; contents are read only then.
-        look_error: Why contents are None although they were asked for.
+    What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
+    help, and the queue's retries bridge the seconds until a new access entry works.
     """
-
-    cluster: EksCluster | None
-    watched: bool = False
-    record: Record | None = None
-    paused: str | None = None
-    contents: ClusterContents | None = None
-    look_error: str | None = None
-
-
-def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str = "") -> ProofWorld:
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
     watched = cluster is not None and cluster.policy_name(default_policy) is not None
     if not cluster or not watched or paused or cluster.status != "ACTIVE":
-        return ProofWorld(cluster, watched, record, paused)
-    try:
-        return ProofWorld(cluster, watched, record, contents=look(ports.kubernetes(cluster)))
-    except (Unauthorized, Refused, Unavailable) as error:
-        return ProofWorld(cluster, watched, record, look_error=str(error))
+        return ProofWorld(cluster, watched, paused)
+    return ProofWorld(cluster, watched, contents=look(ports.kubernetes(cluster)))
 
 
 def look(kubernetes: Kubernetes) -> ClusterContents:

@@ -1,0 +1,24 @@
+"""
+One set of tests for each port, run on its fake and on its gateway: a fake is trusted because it passes them.
+
+DynamoDB, SQS and SSM are moto's own; EKS, whose access entries moto lacks, is the sandbox's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+REGION = "eu-west-1"
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
+    """Plain moto, empty."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws():
+        yield boto3.Session("testing", "testing", region_name=REGION)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import boto3
+import pytest
+from slicewise.errors import Conflict
+from slicewise.events import Home
+from slicewise.gateways.eks import EksApi
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+
+from sandbox.aws.server import Aws
+from tests.fakes.calls import Calls
+from tests.fakes.clock import START
+from tests.fakes.eks import FakeEks
+
+HOME = Home("111122223333", "eu-west-1")
+ROLE = "arn:aws:iam::111122223333:role/slicewise-installer"
+NODES = "arn:aws:iam::111122223333:role/nodes"
+
+
+class InMemory:
+    def __init__(self):
+        self.port = FakeEks(HOME, Calls())
+
+    def create(self, name, mode="API", tags=None, auto_mode=False, wait=True):
+        status = "ACTIVE" if wait else "CREATING"
+        self.port.clusters[name] = EksCluster(
+            HOME.arn(name),
+            name,
+            HOME.region,
+            HOME.account,
+            status,
+            "1.35",
+            mode,
+            START,
+            auto_mode=auto_mode,
+            tags=tags or {},
+        )
+
+    def add_node_groups(self, name, **ami_types):
+        self.port.bottlerocket[name] = tuple(
+            group for group, ami in ami_types.items() if "BOTTLEROCKET" in ami and "NVIDIA" in ami
+        )
+
+
+class Sandboxed:
+    def __init__(self, aws: Aws):
+        self._aws, self._eks = aws, aws.client("eks")
+        environment = aws.environment()
+        session = boto3.Session(
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name=aws.region
+        )
+        self.port = EksApi(session, aws.region)
+
+    def create(self, name, mode="API", tags=None, auto_mode=False, wait=True):
+        self._aws.creating_seconds = 0 if wait else 60
+        self._eks.create_cluster(
+            name=name,
+            version="1.35",
+            roleArn="arn:aws:iam::111122223333:role/cluster",
+            resourcesVpcConfig={"subnetIds": ["subnet-1", "subnet-2"]},
+            accessConfig={"authenticationMode": mode},
+            tags=tags or {},
+            **({"computeConfig": {"enabled": True}} if auto_mode else {}),
+        )
+        self._eks.describe_cluster(name=name)  # the sandbox's clusters become ACTIVE when they are looked at
+
+    def add_node_groups(self, name, **ami_types):
+        for group, ami in ami_types.items():
+            self._eks.create_nodegroup(
+                clusterName=name,
+                nodegroupName=group,
+                subnets=["subnet-1"],
+                nodeRole=NODES,
+                amiType=ami,
+            )
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    with Aws.start(tmp_path_factory.mktemp("aws"), account=HOME.account) as running:
+        yield running
+
+
+@pytest.fixture(params=["fake", "gateway"])
+def far_side(request, monkeypatch):
+    if request.param == "fake":
+        return InMemory()
+    aws = request.getfixturevalue("aws")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    for cluster in aws.client("eks").list_clusters()["clusters"]:
+        for group in aws.client("eks").list_nodegroups(clusterName=cluster)["nodegroups"]:
+            aws.client("eks").delete_nodegroup(clusterName=cluster, nodegroupName=group)
+        aws.client("eks").delete_cluster(name=cluster)
+    return Sandboxed(aws)
+
+
+def test_a_cluster_is_described_with_what_preflight_reads(far_side):
+    far_side.create("gpu-1", mode="API_AND_CONFIG_MAP", tags={"slicewise.dev/policy": "default"})
+
+    found = far_side.port.describe("gpu-1")
+
+    known = replace(found, endpoint=None, ca_data=None, created_at=START)
+    assert known == EksCluster(
+        HOME.arn("gpu-1"),
+        "gpu-1",
+        "eu-west-1",
+        "111122223333",
+        "ACTIVE",
+        "1.35",
+        "API_AND_CONFIG_MAP",
+        START,
+        tags={"slicewise.dev/policy": "default"},
+    )
+
+
+def test_auto_mode_is_seen(far_side):
+    far_side.create("auto", auto_mode=True)
+
+    assert far_side.port.describe("auto").auto_mode
+
+
+def test_a_cluster_that_is_being_made_says_so(far_side):
+    far_side.create("new", wait=False)
+
+    found = far_side.port.describe("new")
+    assert (found.status, found.endpoint) == ("CREATING", None)
+
+
+def test_a_cluster_that_does_not_exist_is_none_and_not_an_error(far_side):
+    assert far_side.port.describe("missing") is None
+    assert far_side.port.cluster_names() == ()
+
+
+def test_all_clusters_are_listed(far_side):
+    for name in ("a", "b"):
+        far_side.create(name)
+
+    assert sorted(far_side.port.cluster_names()) == ["a", "b"]
+
+
+def test_only_bottlerockets_nvidia_node_groups_are_told(far_side):
+    far_side.create("a")
+    far_side.add_node_groups(
+        "a", plain="AL2023_x86_64_STANDARD", gpu="BOTTLEROCKET_x86_64_NVIDIA", cpu="BOTTLEROCKET_ARM_64"
+    )
+
+    assert far_side.port.bottlerocket_gpu_node_groups("a") == ("gpu",)
+
+
+def test_an_entry_is_made_once_and_takes_new_groups(far_side):
+    far_side.create("a")
+    assert far_side.port.access_entry("a", ROLE) is None
+
+    far_side.port.put_access_entry("a", ROLE, ("slicewise:old",), "STANDARD")
+    far_side.port.put_access_entry("a", ROLE, ("slicewise:installer",), "STANDARD")
+    far_side.port.put_access_entry("a", ROLE, ("slicewise:installer",), "STANDARD")
+
+    found = far_side.port.access_entry("a", ROLE)
+    assert found.created_at is not None
+    assert replace(found, created_at=None) == AccessEntry(ROLE, ("slicewise:installer",))
+
+
+def test_an_entry_for_nodes_has_its_type_and_no_groups(far_side):
+    far_side.create("a")
+
+    far_side.port.put_access_entry("a", NODES, (), "EC2_LINUX")
+    far_side.port.put_access_entry("a", NODES, (), "EC2_LINUX")
+
+    assert far_side.port.access_entry("a", NODES).type == "EC2_LINUX"
+
+
+def test_admin_is_granted_and_revoked_as_often_as_asked(far_side):
+    far_side.create("a")
+    far_side.port.put_access_entry("a", ROLE, (), "STANDARD")
+
+    far_side.port.grant_admin("a", ROLE)
+    far_side.port.grant_admin("a", ROLE)
+    assert far_side.port.access_entry("a", ROLE).policies == (CLUSTER_ADMIN_POLICY,)
+
+    far_side.port.revoke_admin("a", ROLE)
+    far_side.port.revoke_admin("a", ROLE)
+    assert far_side.port.access_entry("a", ROLE).policies == ()
+
+
+def test_admin_for_an_entry_that_has_gone_is_a_conflict(far_side):
+    far_side.create("a")
+
+    with pytest.raises(Conflict):
+        far_side.port.grant_admin("a", ROLE)
+
+
+def test_a_deleted_entry_is_gone_with_its_policies(far_side):
+    far_side.create("a")
+    far_side.port.put_access_entry("a", ROLE, (), "STANDARD")
+    far_side.port.grant_admin("a", ROLE)
+
+    far_side.port.delete_access_entry("a", ROLE)
+    far_side.port.delete_access_entry("a", ROLE)
+
+    assert far_side.port.access_entry("a", ROLE) is None
+
+
+@pytest.mark.parametrize("call", ["access_entry", "put_access_entry", "grant_admin"])
+def test_access_entries_in_mode_config_map_are_a_conflict(far_side, call):
+    far_side.create("old", mode="CONFIG_MAP")
+    more = ((), "STANDARD") if call == "put_access_entry" else ()
+
+    with pytest.raises(Conflict):
+        getattr(far_side.port, call)("old", ROLE, *more)
+
+
+def test_the_mode_is_switched_once(far_side):
+    far_side.create("old", mode="CONFIG_MAP")
+
+    far_side.port.allow_access_entries("old")
+    far_side.port.allow_access_entries("old")
+
+    assert far_side.port.describe("old").authentication_mode == "API_AND_CONFIG_MAP"
+
+
+def test_a_mode_that_takes_entries_already_is_left_as_it_is(far_side):
+    far_side.create("new", mode="API")
+
+    far_side.port.allow_access_entries("new")
+
+    assert far_side.port.describe("new").authentication_mode == "API"
+
+
+def test_a_cluster_that_is_not_active_yet_is_a_conflict(far_side):
+    far_side.create("new", mode="CONFIG_MAP", wait=False)
+
+    with pytest.raises(Conflict):
+        far_side.port.allow_access_entries("new")
+
+
+def test_an_addon_is_installed_once(far_side):
+    far_side.create("a")
+    assert far_side.port.addons("a") == frozenset()
+
+    far_side.port.put_addon("a", "eks-pod-identity-agent")
+    far_side.port.put_addon("a", "eks-pod-identity-agent")
+
+    assert far_side.port.addons("a") == {"eks-pod-identity-agent"}
+
+
+def test_a_service_account_gets_its_role_once(far_side):
+    far_side.create("a")
+    assert far_side.port.pod_identity("a", "kube-system", "karpenter") is None
+
+    far_side.port.put_pod_identity("a", "kube-system", "karpenter", ROLE)
+    far_side.port.put_pod_identity("a", "kube-system", "karpenter", ROLE)
+    far_side.port.put_pod_identity("a", "kube-system", "other", NODES)
+
+    assert far_side.port.pod_identity("a", "kube-system", "karpenter") == ROLE

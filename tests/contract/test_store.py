@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from slicewise.actions import Finding, Stage
+from slicewise.errors import LeaseHeld
+from slicewise.gateways.dynamodb import StateTable
+from slicewise.ports import Store
+from slicewise.records import Record
+
+from tests.fakes.calls import Calls
+from tests.fakes.store import FakeStore
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+A = "arn:aws:eks:eu-west-1:111122223333:cluster/a"
+B = "arn:aws:eks:eu-west-1:111122223333:cluster/b"
+
+
+def record(cluster: str = A, **changes: object) -> Record:
+    plain = Record(cluster, "onboarding", Stage.ONBOARDED, "nothing to change", at=NOW, since=NOW)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["fake", "gateway"])
+def store(request) -> Store:
+    if request.param == "fake":
+        return FakeStore(Calls())
+    session = request.getfixturevalue("session")
+    keys = [("pk", "HASH"), ("sk", "RANGE")]
+    index_keys = [("capability", "HASH"), ("pk", "RANGE")]
+    session.client("dynamodb").create_table(
+        TableName="slicewise-state",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "capability")
+        ],
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "records",
+                "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in index_keys],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    return StateTable("slicewise-state", session, "eu-west-1")
+
+
+def test_a_lease_keeps_others_out_until_it_expires(store):
+    store.acquire(A, "one", NOW, MINUTE)
+
+    with pytest.raises(LeaseHeld):
+        store.acquire(A, "two", NOW + MINUTE - timedelta(seconds=1), MINUTE)
+    store.acquire(A, "two", NOW + MINUTE, MINUTE)
+
+
+def test_a_released_lease_is_free_at_once(store):
+    store.release(store.acquire(A, "one", NOW, MINUTE))
+
+    store.acquire(A, "two", NOW, MINUTE)
+
+
+def test_leases_of_two_clusters_do_not_touch(store):
+    store.acquire(A, "one", NOW, MINUTE)
+
+    store.acquire(B, "two", NOW, MINUTE)
+
+
+def test_every_holder_gets_a_greater_token(store):
+    first = store.acquire(A, "one", NOW, MINUTE)
+    store.release(first)
+    second = store.acquire(A, "two", NOW, MINUTE)
+    third = store.acquire(A, "three", NOW + 2 * MINUTE, MINUTE)
+
+    assert first.token < second.token < third.token
+
+
+def test_renewing_pushes_the_end_out(store):
+    lease = store.acquire(A, "one", NOW, MINUTE)
+    store.renew(lease, NOW + MINUTE / 2, MINUTE)
+
+    with pytest.raises(LeaseHeld):
+        store.acquire(A, "two", NOW + MINUTE, MINUTE)
+
+
+def test_who_lost_the_lease_can_neither_renew_it_nor_end_the_next_holders(store):
+    late = store.acquire(A, "one", NOW, MINUTE)
+    store.acquire(A, "two", NOW + MINUTE, MINUTE)
+
+    with pytest.raises(LeaseHeld):
+        store.renew(late, NOW + MINUTE, MINUTE)
+    store.release(late)
+    with pytest.raises(LeaseHeld):
+        store.acquire(A, "three", NOW + MINUTE, MINUTE)
+
+
+def test_a_record_comes_back_as_it_was_saved(store):
+    whole = record(
+        stage=Stage.REFUSED,
+        findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
+        changed=("apply NodePool a: it is not there",),
+        policy="default",
+        fingerprint="f00",
+        world="ba5",
+        looked_at=NOW,
+        next_look=NOW + MINUTE,
+        conflicts=2,
+    )
+    store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
+
+    assert store.record(A, "onboarding") == whole
+    assert store.record(A, "tuning") is None
+    assert store.record(B, "onboarding") is None
+
+
+def test_a_later_record_takes_the_place_of_the_one_before(store):
+    lease = store.acquire(A, "one", NOW, MINUTE)
+    store.save(record(reason="first", looked_at=NOW), lease, history=False)
+    store.save(record(reason="second"), lease, history=False)
+
+    assert store.record(A, "onboarding") == record(reason="second")
+
+
+def test_a_pass_that_lost_its_lease_cannot_overwrite_a_later_ones_record(store):
+    late = store.acquire(A, "one", NOW, MINUTE)
+    store.save(record(reason="later"), store.acquire(A, "two", NOW + MINUTE, MINUTE), history=True)
+
+    with pytest.raises(LeaseHeld):
+        store.save(record(reason="late"), late, history=False)
+    assert store.record(A, "onboarding").reason == "later"
+
+
+def test_the_fleet_is_listed_without_its_history(store):
+    for cluster in (A, B):
+        lease = store.acquire(cluster, "one", NOW, MINUTE)
+        for minute in range(3):
+            store.save(record(cluster, at=NOW + minute * MINUTE), lease, history=True)
+        store.save(record(cluster, capability="tuning"), lease, history=True)
+
+    listed = sorted((found.cluster, found.capability, found.at) for found in store.records())
+    assert listed == [
+        (cluster, capability, at)
+        for cluster in (A, B)
+        for capability, at in (("onboarding", NOW + 2 * MINUTE), ("tuning", NOW))
+    ]
+
+
+def test_forgetting_a_cluster_leaves_the_others(store):
+    for cluster in (A, B):
+        store.save(record(cluster), store.acquire(cluster, "one", NOW, MINUTE), history=True)
+        store.pause(cluster, "maintenance")
+
+    store.forget(A)
+    store.forget(A)
+
+    assert store.record(A, "onboarding") is None
+    assert store.paused(A) is None
+    assert [found.cluster for found in store.records()] == [B]
+    assert store.paused(B) == "maintenance"
+
+
+def test_a_forgotten_clusters_token_still_grows(store):
+    before = store.acquire(A, "one", NOW, MINUTE)
+    store.forget(A)
+    store.release(before)
+
+    assert store.acquire(A, "two", NOW, MINUTE).token > before.token
+
+
+@pytest.mark.parametrize("paused", [A, None], ids=["one cluster", "the fleet"])
+def test_a_pause_holds_until_it_is_lifted(store, paused):
+    store.pause(paused, "the auditors are here")
+    assert store.paused(A) == "the auditors are here"
+    assert store.paused(B) == (None if paused else "the auditors are here")
+
+    store.resume(paused)
+    store.resume(paused)
+    assert store.paused(A) is None

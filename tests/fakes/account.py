@@ -1,0 +1,255 @@
+"""A whole AWS account on fakes: EKS clusters, our queues and table, and the functions that answer them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from slicewise.app import ONBOARDING, TUNING, App
+from slicewise.events import Hint, Home
+from slicewise.model import AccessEntry, EksCluster, Object
+from slicewise.onboarding.world import Chart, Settings
+from slicewise.ports import Ports
+from slicewise.records import Record
+
+from tests.fakes.calls import Calls, Killed
+from tests.fakes.clock import Clock
+from tests.fakes.eks import FakeEks
+from tests.fakes.helm import FakeHelm, FakeReleases
+from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
+from tests.fakes.queues import FakePolicies, FakeQueues
+from tests.fakes.store import FakeStore
+
+HOME = Home("111122223333", "eu-west-1")
+INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"
+TUNER = f"arn:aws:iam::{HOME.account}:role/slicewise-tuner"
+SETTINGS = Settings(
+    installer_role=INSTALLER,
+    tuner_role=TUNER,
+    gpu_operator=Chart("charts/gpu-operator-v26.7.0.tgz", "v26.7.0"),
+    karpenter=Chart("oci://registry.example/karpenter/karpenter", "1.14.1"),
+    karpenter_crd=Chart("oci://registry.example/karpenter/karpenter-crd", "1.14.1"),
+    karpenter_controller_role=f"arn:aws:iam::{HOME.account}:role/slicewise-karpenter",
+    karpenter_node_role="slicewise-nodes",
+)
+POLICY = """
+pools:
+  shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1, 4]}
+"""
+# As long as the longest pass may take, and then some: a function that was killed keeps its message that long.
+VISIBILITY = timedelta(minutes=16)
+KARPENTER_CRDS = (
+    "nodepools.karpenter.sh",
+    "nodeclaims.karpenter.sh",
+    "nodeoverlays.karpenter.sh",
+    "ec2nodeclasses.karpenter.k8s.aws",
+)
+
+
+class Account:
+    """
+    Attributes:
+        servers: What stands in each cluster, by name.
+        calls: Every call that our code makes to any of the fakes.
+        gate: Whether each cluster's Karpenter honours NodeOverlays.
+        lost: Errors that passes ended with, in order.
+    """
+
+    def __init__(self, policy: str = POLICY, default_policy: str = "") -> None:
+        self.clock, self.calls = Clock(), Calls()
+        self.eks = FakeEks(HOME, self.calls, self.clock)
+        self.store = FakeStore(self.calls)
+        self.queues = FakeQueues(self.clock, self.calls)
+        self.policies = FakePolicies(self.calls, default=policy)
+        self.servers: dict[str, FakeApiServer] = {}
+        self.releases: dict[str, FakeReleases] = {}
+        self.gate = True
+        self.lost: list[BaseException] = []
+        self._default_policy = default_policy
+        self._apps = {ONBOARDING: self._app(INSTALLER), TUNING: self._app(TUNER)}
+
+    def create_cluster(self, name: str = "gpu-1", karpenter: bool = True, **changes: Any) -> EksCluster:
+        """An ACTIVE cluster that asks for policy `default`, with Karpenter in it."""
+        plain = EksCluster(
+            arn=HOME.arn(name),
+            name=name,
+            region=HOME.region,
+            account=HOME.account,
+            status="ACTIVE",
+            version="1.35",
+            authentication_mode="API",
+            created_at=self.clock.now,
+            endpoint=f"https://{name}.example",
+            ca_data="Y2E=",
+            tags={"slicewise.dev/policy": "default"},
+        )
+        self.eks.clusters[name] = cluster = replace(plain, **changes)
+        self.servers[name] = server = FakeApiServer(self.clock)
+        self.releases[name] = FakeReleases(server)
+        if karpenter:
+            server.add_crds(*KARPENTER_CRDS)
+            server.create(karpenter_deployment())
+        return cluster
+
+    def send_created(self, name: str = "gpu-1") -> None:
+        """The event as CloudTrail and EventBridge bring it."""
+        self.queues.put(ONBOARDING, created_event(name))
+
+    def send(self, hint: Hint, capability: str = ONBOARDING) -> None:
+        self.queues.put(capability, hint.message())
+
+    def run_until_idle(self, limit: int = 200) -> int:
+        """Answer messages, in the order in which they are due, until none is left. Returns how many."""
+        for number in range(limit):
+            self.reconcile()
+            received = self.queues.receive(VISIBILITY)
+            if received is None:
+                return number
+            self._answer(*received)
+        raise AssertionError(f"still busy after {limit} messages: {self.queues.waiting[:3]}")
+
+    def _answer(self, receipt: str, message: Any) -> None:
+        event = {
+            "Records": [
+                {
+                    "messageId": str(message.number),
+                    "receiptHandle": receipt,
+                    "body": message.body,
+                    "attributes": {"ApproximateReceiveCount": str(message.received)},
+                }
+            ]
+        }
+        try:
+            answer = self._apps[message.capability].answer(event, message.capability, _Noting(self.lost))
+        except Killed as killed:
+            self.lost.append(killed)
+            self.calls.revive()
+            self.queues.failed(receipt)
+            return
+        if answer["batchItemFailures"]:
+            self.queues.failed(receipt)
+        else:
+            self.queues.done(receipt)
+
+    def reconcile(self) -> None:
+        """What each cluster's Karpenter does with overlays between two passes."""
+        for server in self.servers.values():
+            for ref, item in list(server.objects.items()):
+                if ref.kind == "NodeOverlay" and self.gate:
+                    ready = {
+                        "type": "Ready",
+                        "status": "True",
+                        "observedGeneration": item["metadata"]["generation"],
+                    }
+                    server.set_status(ref, {"conditions": [ready]})
+
+    def sweep(self) -> None:
+        self._apps[ONBOARDING].sweep()
+
+    def record(self, name: str = "gpu-1", capability: str = ONBOARDING) -> Record | None:
+        return self.store._records.get((HOME.arn(name), capability), (None, 0))[0]
+
+    def state(self) -> dict[str, Any]:
+        """All that passes leave in the world, without what differs from run to run (versions, times)."""
+        return {
+            "objects": {
+                (name, *ref): _lasting(item)
+                for name, server in self.servers.items()
+                for ref, item in sorted(server.objects.items())
+            },
+            "releases": {
+                (name, *place): (kept[-1].status, kept[-1].chart_version, kept[-1].values)
+                for name, found in self.releases.items()
+                for place, kept in found.revisions.items()
+                if kept
+            },
+            "entries": {key: replace(entry, created_at=None) for key, entry in self.eks.entries.items()},
+            "addons": self.eks.addons_there,
+            "pod identities": self.eks.pod_identities,
+            "modes": {name: cluster.authentication_mode for name, cluster in self.eks.clusters.items()},
+            "stages": {
+                key: (record.stage, record.reason) for key, (record, _) in self.store._records.items()
+            },
+        }
+
+    def _app(self, principal: str) -> App:
+        def kubernetes(cluster: EksCluster) -> FakeKubernetes:
+            return FakeKubernetes(
+                self.servers[cluster.name], self.calls, lambda: self._entry(cluster.name, principal)
+            )
+
+        def helm(cluster: EksCluster) -> FakeHelm:
+            return FakeHelm(self.releases[cluster.name], self.calls, kubernetes(cluster))
+
+        ports = Ports(self.eks, self.store, self.queues, self.policies, kubernetes, helm)
+        return App(ports, HOME, SETTINGS, self._default_policy, self.clock)
+
+    def _entry(self, cluster: str, principal: str) -> AccessEntry | None:
+        return self.eks.entries.get((cluster, principal))
+
+
+class _Noting:
+    """A logger that keeps what passes ended with."""
+
+    def __init__(self, errors: list[BaseException]) -> None:
+        self._errors = errors
+
+    def info(self, message: str, **more: Any) -> None: ...
+
+    def error(self, message: str, **more: Any) -> None:
+        self._errors.append(AssertionError(f"{message}: {more}"))
+
+    def exception(self, message: str, **more: Any) -> None:
+        import sys
+
+        error = sys.exc_info()[1]
+        assert error
+        self._errors.append(error)
+
+
+def created_event(name: str) -> str:
+    return json.dumps(
+        {
+            "source": "aws.eks",
+            "detail-type": "AWS API Call via CloudTrail",
+            "detail": {
+                "eventSource": "eks.amazonaws.com",
+                "eventName": "CreateCluster",
+                "requestParameters": {"name": name},
+                "responseElements": {"cluster": {"name": name, "arn": HOME.arn(name)}},
+            },
+        }
+    )
+
+
+def karpenter_deployment(gates: str = "NodeOverlay=true", version: str = "1.14.1") -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "karpenter",
+            "namespace": "kube-system",
+            "labels": {"app.kubernetes.io/name": "karpenter", "app.kubernetes.io/version": version},
+        },
+        "spec": {
+            "template": {
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "controller",
+                            "image": f"public.ecr.aws/karpenter/controller:{version}",
+                            "env": [{"name": "FEATURE_GATES", "value": gates}],
+                        }
+                    ]
+                }
+            }
+        },
+    }
+
+
+def _lasting(item: Object) -> Object:
+    changing = ("resourceVersion", "uid", "creationTimestamp", "generation")
+    metadata = {key: value for key, value in item["metadata"].items() if key not in changing}
+    return {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
