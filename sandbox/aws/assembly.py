@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,10 +117,8 @@ def _upload_assets(assembly: Path, aws: Aws) -> None:
             body = _zipped(source) if asset["source"]["packaging"] == "zip" else source.read_bytes()
             for destination in asset["destinations"].values():
                 bucket = _resolved(destination["bucketName"], aws)
-                try:
+                with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
                     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
-                except s3.exceptions.BucketAlreadyOwnedByYou:
-                    pass
                 s3.put_object(Bucket=bucket, Key=_resolved(destination["objectKey"], aws), Body=body)
 
 

@@ -16,11 +16,9 @@ import json
 import logging
 import re
 import ssl
-import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +29,7 @@ from botocore.credentials import Credentials
 
 from sandbox import pki
 from sandbox.aws.eks import settled, state_of
+from sandbox.aws.loopback import Handler, Server
 
 if TYPE_CHECKING:
     from sandbox.aws.server import Aws
@@ -134,22 +133,15 @@ class Authenticator:
         self._aws = aws
         keys = pki.create(folder)
         self.ca_pem = keys.ca.read_text()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(keys.serving_certificate, keys.serving_key)
-        # The handshake is the connection's own thread's work, so that none can block the others.
-        self._server.socket = context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(keys.serving_certificate, keys.serving_key)
+        self._server = Server(_handler(self), tls)
 
     def url(self, control_plane: str) -> str:
-        return f"https://127.0.0.1:{self._server.server_port}/token-review/{control_plane}"
+        return f"https://127.0.0.1:{self._server.port}/token-review/{control_plane}"
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def review(self, token: str, control_plane: str) -> dict[str, Any]:
         """The status of a TokenReview."""
@@ -221,33 +213,18 @@ def _username(template: str, session_name: str) -> str:
     return template.replace("{{SessionNameRaw}}", session_name).replace("{{SessionName}}", plain)
 
 
-def _handler(authenticator: Authenticator) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
-        disable_nagle_algorithm = True
-
-        def log_message(self, *_: object) -> None: ...
-
+def _handler(authenticator: Authenticator) -> type[Handler]:
+    class WebhookHandler(Handler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body())
             control_plane = urlsplit(self.path).path.rstrip("/").split("/")[-1]  # apiserver adds ?timeout=
             try:
                 status = authenticator.review(body["spec"].get("token", ""), control_plane)
             except Exception as error:  # a fault of ours must not look like an outage of the webhook
                 log.exception("token review failed")
                 status = {"authenticated": False, "error": f"{type(error).__name__}: {error}"}
-            answer = {
-                "apiVersion": body.get("apiVersion", "authentication.k8s.io/v1"),
-                "kind": "TokenReview",
-                "status": status,
-            }
-            content = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-            self.wfile.flush()
+            version = body.get("apiVersion", "authentication.k8s.io/v1")
+            answer = {"apiVersion": version, "kind": "TokenReview", "status": status}
+            self.reply(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
-    return Handler
+    return WebhookHandler

@@ -39,9 +39,7 @@ class AccessEntries:
         groups = self._get_param("kubernetesGroups") or []
         entries = state_of(cluster).entries
         if arn in entries:
-            raise ResourceInUseException(
-                clusterName=cluster.name, message=f"{arn} has an access entry already"
-            )
+            raise ResourceInUseException(clusterName=cluster.name, message=f"{arn} has an entry already")
         account, kind, principal = _principal(arn)
         _check_groups(groups)
         entry = {

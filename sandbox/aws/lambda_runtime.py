@@ -15,9 +15,10 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
+
+from sandbox.aws.loopback import Handler, Server
 
 INIT_LIMIT_SECONDS = 10.0  # AWS's own limit for the init phase
 _POLL_SECONDS = 0.02
@@ -52,13 +53,11 @@ class RuntimeApi:
         self.init_error: bytes | None = None
         self._work: queue.Queue[Invocation | None] = queue.Queue()
         self._outcomes: queue.Queue[Outcome] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._server = Server(_handler(self))
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_port}"
+        return f"127.0.0.1:{self._server.port}"
 
     def give(self, invocation: Invocation) -> None:
         self._work.put(invocation)
@@ -71,8 +70,7 @@ class RuntimeApi:
 
     def close(self) -> None:
         self._work.put(None)
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def next(self) -> Invocation | None:
         self.asked.set()
@@ -86,20 +84,13 @@ class RuntimeApi:
         self.asked.set()
 
 
-def _handler(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Buffered writes in one segment: Nagle's algorithm otherwise adds 44 ms an invocation.
-        wbufsize = -1
-        disable_nagle_algorithm = True
-
-        def log_message(self, *_: object) -> None: ...
-
+def _handler(api: RuntimeApi) -> type[Handler]:
+    class RuntimeHandler(Handler):
         def do_GET(self) -> None:
             work = api.next()
             if work is None:
-                return self._reply(500)
-            self._reply(
+                return self.reply(500)
+            self.reply(
                 200,
                 work.event,
                 {
@@ -111,24 +102,15 @@ def _handler(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
             )
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             *_, subject, kind = self.path.split("/")
             if (subject, kind) == ("init", "error"):
                 api.failed_to_start(body)
             else:
                 api.finished(Outcome(body, failed=kind == "error", request_id=subject))
-            self._reply(202)
+            self.reply(202)
 
-        def _reply(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.wfile.flush()
-
-    return Handler
+    return RuntimeHandler
 
 
 @dataclass(frozen=True)

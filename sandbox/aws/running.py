@@ -27,7 +27,7 @@ def enter(aws: Aws) -> None:
     """
     if aws.account in _by_account:
         raise RuntimeError(
-            f"account {aws.account} is served already in this process: stop that one, or pass another account="
+            f"account {aws.account} is served in this process already: stop that one, or pass another account"
         )
     _by_account[aws.account] = aws
 

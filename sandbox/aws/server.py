@@ -65,6 +65,7 @@ class Aws:
         iam: Every decision about an assumed role's request.
         functions: Runs deployed functions; holds their logs.
         clock: What schedules follow.
+        schedules: What has fired.
         metrics: What CloudWatch has been told.
         webhook_ca_pem: Of the token webhook's serving certificate.
         creating_seconds: How long clusters and add-ons are CREATING.
@@ -99,7 +100,7 @@ class Aws:
             self.functions = Functions(self, folder / "lambda", python_for_lambdas)
             self._authenticator = Authenticator(self, folder / "webhook")
             self.webhook_ca_pem = self._authenticator.ca_pem
-            self._schedules = Schedules(self)
+            self.schedules = Schedules(self)
             self._mappings = Mappings(self)
         except BaseException:
             _leave(self)
@@ -212,7 +213,7 @@ class Aws:
         if self._stopped:
             return
         self._stopped = True
-        self._schedules.stop()
+        self.schedules.stop()
         self.events.stop()
         self.functions.stop()
         self._mappings.stop()

@@ -74,7 +74,7 @@ def _keep_all_properties_of_functions(patches: Patches) -> None:
 
 
 def _name_layer_versions_by_their_arn(patches: Patches) -> None:
-    """Faults: `Ref` of a layer version is the text of a Python object; it has no update; it outlives its stack."""
+    """Faults: `Ref` of a layer version is a Python object's text; it has no update; it outlives its stack."""
     from moto.awslambda.models import LayerVersion
     from moto.awslambda.utils import get_backend
 
@@ -186,7 +186,7 @@ def _find_templates_on_loopback(patches: Patches) -> None:
 
 
 def _answer_for_missing_change_sets(patches: Patches) -> None:
-    """Fault: deleting or describing a change set that is not there is HTTP 500; the CDK CLI retries for 45 s."""
+    """Fault: a change set that is not there is HTTP 500, which the CDK CLI repeats for 45 s."""
     from moto.cloudformation.models import CloudFormationBackend
     from moto.core.exceptions import ServiceException
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
+ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
 HANDLER = """
 import json, os, time
@@ -194,11 +195,7 @@ def template(**changes: Any) -> dict[str, Any]:
                             "Effect": "Allow",
                             "Action": "eks:AssociateAccessPolicy",
                             "Resource": "*",
-                            "Condition": {
-                                "ArnEquals": {
-                                    "eks:policyArn": "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
-                                }
-                            },
+                            "Condition": {"ArnEquals": {"eks:policyArn": ADMIN_POLICY}},
                         },
                         {
                             "Effect": "Allow",
