@@ -1,7 +1,7 @@
 """
 The command line of each part of the control plane, with the reason of each odd flag.
 
-Pure: paths and ports in, arguments out. Measured defaults; see `docs/sandbox.md`.
+Pure: paths and ports in, arguments out.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import json
 import secrets
 import shutil
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from types import TracebackType
 import yaml
 
 from sandbox import binaries, components, eks_furniture, instances, pki, ports
+from sandbox.binaries import Binaries
 from sandbox.components import Layout, Ports
 from sandbox.kube import KubeClient, KubeError, condition
 from sandbox.processes import Children, end_recorded
@@ -56,9 +58,10 @@ class ControlPlane:
         folder: Everything of this control plane lies here, logs included.
         cluster_name: What Karpenter's Deployment says; nothing else uses it.
         kube: A client of the admin.
+        karpenter_gates: FEATURE_GATES of the running Karpenter; None while none runs.
     """
 
-    def __init__(self, folder: Path, layout: Layout, cluster_name: str):
+    def __init__(self, folder: Path, layout: Layout, cluster_name: str, built: Binaries):
         self.folder = folder
         self.cluster_name = cluster_name
         self.url = layout.url
@@ -66,7 +69,10 @@ class ControlPlane:
         self.kubeconfig = layout.kubeconfig("admin")
         self.audit_log = layout.audit_log
         self._layout = layout
+        self._built = built
         self._children = Children(folder)
+        self._karpenter_lock = threading.RLock()  # a KarpenterFollower works from a thread of its own
+        self.karpenter_gates: str | None = None
         self._tokens = {user: secrets.token_urlsafe(24) for user in USERS}
         self.admin_token = self._tokens["admin"]
         self.kube = KubeClient(self.url, self.ca_pem, self.admin_token)
@@ -105,11 +111,11 @@ class ControlPlane:
         """
         built = binaries.ensure(progress)
         folder = _emptied(folder)
-        plane = cls(folder, _layout(folder), cluster_name)
+        plane = cls(folder, _layout(folder), cluster_name, built)
         try:
-            plane._write_files(built.stages)
+            plane._write_files()
             webhook = plane._write_webhook(token_webhook_url, webhook_ca)
-            plane._start_components(built.ctl, webhook, webhook_cache_ttl)
+            plane._start_components(webhook, webhook_cache_ttl)
             plane._furnish(system_nodes)
             if karpenter:
                 plane.install_crds()
@@ -122,7 +128,8 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End every process of this control plane; a second call does nothing."""
-        for name in ("karpenter", "kwok", "kube-scheduler", "kube-controller-manager"):
+        self.stop_karpenter()
+        for name in ("kwok", "kube-scheduler", "kube-controller-manager"):
             self._children.stop(name)
         # The API server drains for a minute, and etcd has nothing to save: no grace.
         for name in ("kube-apiserver", "etcd"):
@@ -138,34 +145,42 @@ class ControlPlane:
 
     def install_crds(self) -> None:
         """Karpenter's CRDs (those of the AWS provider) and kwok's NodeClass; returns when they serve."""
-        self._install([*binaries.ensure().crds.glob("*.yaml")])
+        self._install([*self._built.crds.glob("*.yaml")])
 
     def install_kwok_crds(self) -> None:
         """Only what the kwok provider needs beyond Karpenter's own chart: its NodeClass."""
-        self._install([*binaries.ensure().crds.glob("karpenter.kwok.sh_*.yaml")])
+        self._install([*self._built.crds.glob("karpenter.kwok.sh_*.yaml")])
 
     def start_karpenter(self, gates: str) -> None:
-        """Start the process with these FEATURE_GATES and wait until it is ready; CRDs must be there."""
-        types, labels = instances.write_files(self.folder)
-        env = components.karpenter_environment(self._layout, gates, types, labels)
-        self._children.start("karpenter", [binaries.ensure().karpenter], env)
-        self._wait("Karpenter", lambda: _answers(self._layout.ports.karpenter_health))
+        """
+        Have the process run with these FEATURE_GATES, and wait until it is ready.
+
+        One that runs with the same gates is left alone. Karpenter's CRDs must be there.
+        """
+        with self._karpenter_lock:
+            if self.karpenter_gates == gates:
+                return
+            self.stop_karpenter()
+            types, labels = instances.write_files(self.folder)
+            env = components.karpenter_environment(self._layout, gates, types, labels)
+            self._children.start("karpenter", [self._built.karpenter], env)
+            self._wait("Karpenter", lambda: _answers(self._layout.ports.karpenter_health))
+            self.karpenter_gates = gates
 
     def stop_karpenter(self) -> None:
         """End the process, as if its pods were gone; Deployment and CRDs stay."""
-        self._children.stop("karpenter")
+        with self._karpenter_lock:
+            self.karpenter_gates = None
+            self._children.stop("karpenter")
 
     def restart_karpenter(self, node_overlay_gate: bool = True) -> None:
         """As an upgrade of its release would: the Deployment says the same gate as the process has."""
-        self.stop_karpenter()
-        self.start_karpenter(components.feature_gates(node_overlay_gate))
         self._apply_karpenter_deployment(node_overlay_gate)
+        with self._karpenter_lock:
+            self.stop_karpenter()
+            self.start_karpenter(components.feature_gates(node_overlay_gate))
 
-    @property
-    def karpenter_running(self) -> bool:
-        return "karpenter" in self._children.running
-
-    def _write_files(self, kwok_stages: Path) -> None:
+    def _write_files(self) -> None:
         rows = [f'{token},{USERS[key][0]},{key},"{USERS[key][1]}"' for key, token in self._tokens.items()]
         _write_private(self.folder / "tokens.csv", "\n".join(rows) + "\n")
         (self.folder / "kubeconfigs").mkdir()
@@ -173,7 +188,7 @@ class ControlPlane:
             content = components.kubeconfig(self.url, self._layout.pki.ca, user, token)
             _write_private(self._layout.kubeconfig(user), content)
         (self.folder / "audit-policy.json").write_text(components.audit_policy())
-        stages = [*sorted(kwok_stages.glob("*.yaml")), *sorted(STAGES.glob("*.yaml"))]
+        stages = [*sorted(self._built.stages.glob("*.yaml")), *sorted(STAGES.glob("*.yaml"))]
         (self.folder / "stages.yaml").write_text("\n---\n".join(stage.read_text() for stage in stages))
 
     def _write_webhook(self, url: str | None, ca: Path | None) -> Path | None:
@@ -185,9 +200,9 @@ class ControlPlane:
         path.write_text(components.webhook_config(url, ca.resolve()))
         return path
 
-    def _start_components(self, ctl: Path, webhook: Path | None, webhook_cache_ttl: str) -> None:
+    def _start_components(self, webhook: Path | None, webhook_cache_ttl: str) -> None:
         def start(command: list[str]) -> None:
-            self._children.start(command[0], [ctl, *command])
+            self._children.start(command[0], [self._built.ctl, *command])
 
         start(components.etcd(self._layout))
         start(components.apiserver(self._layout, webhook, webhook_cache_ttl))

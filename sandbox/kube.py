@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -176,7 +176,7 @@ class KubeClient:
 
 def condition(obj: Mapping[str, Any], kind: str) -> str | None:
     """The status of a condition: "True", "False", "Unknown", or None where it is not set."""
-    conditions: Iterator[Mapping[str, Any]] = iter(obj.get("status", {}).get("conditions", []))
+    conditions = obj.get("status", {}).get("conditions") or []  # a new CRD says null
     return next((c["status"] for c in conditions if c["type"] == kind), None)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 LIFELINE = "SLICEWISE_SANDBOX_LIFELINE"
 
 
-class ChildDied(Exception):
+class ChildDied(RuntimeError):
     """A child ended while we waited for it; the message holds the end of its log."""
 
 

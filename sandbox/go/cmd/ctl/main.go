@@ -1,9 +1,9 @@
 // Command ctl is a Kubernetes control plane in one binary: etcd, kube-apiserver,
 // kube-controller-manager, kube-scheduler and kwok, chosen by the first argument.
 //
-// Each one is the project's own entry point, unchanged. They share one binary
-// because they share most of their packages: compiling them once instead of five
-// times is what keeps the first build at minutes.
+// Each one is the project's own entry point; apiserver.go says what differs there.
+// They share one binary because they share most of their packages: compiling them
+// once instead of five times is what keeps the first build at minutes.
 package main
 
 import (
@@ -17,7 +17,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kwokconfig "sigs.k8s.io/kwok/pkg/config"
@@ -41,7 +40,7 @@ func main() {
 	case "etcd":
 		etcdmain.Main(append([]string{component}, args...))
 	case "kube-apiserver":
-		run(apiserver.NewAPIServerCommand(), args)
+		run(apiServerCommand(), args)
 	case "kube-controller-manager":
 		run(controllermanager.NewControllerManagerCommand(), args)
 	case "kube-scheduler":
