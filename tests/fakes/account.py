@@ -25,6 +25,7 @@ from tests.fakes.store import FakeStore
 HOME = Home("111122223333", "eu-west-1")
 INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"
 TUNER = f"arn:aws:iam::{HOME.account}:role/slicewise-tuner"
+PERSON = f"arn:aws:iam::{HOME.account}:role/platform-team"
 SETTINGS = Settings(
     installer_role=INSTALLER,
     tuner_role=TUNER,
@@ -173,6 +174,10 @@ class Account:
                 key: (record.stage, record.reason) for key, (record, _) in self.store._records.items()
             },
         }
+
+    def person(self) -> App:
+        """The app as the command makes it, for a person with (or without) an access entry of their own."""
+        return replace(self._app(PERSON), as_person=True)
 
     def _app(self, principal: str) -> App:
         def kubernetes(cluster: EksCluster) -> FakeKubernetes:

@@ -26,9 +26,9 @@ def answer(
     """
     Run one pass a message.
 
-    A malformed message is dropped with one ERROR line: no retry mends it, and the dead-letter queue, whose alarm
-    means that a cluster needs help, is no place for it. Any other failure leaves its message on the queue, to
-    come back in 10 s, 20 s, 40 s and so on.
+    A malformed message is dropped with one ERROR line: no retry mends it, and the dead-letter queue, whose
+    alarm means that a cluster needs help, is no place for it. Any other failure leaves its message on the
+    queue, to come back in 10 s, 20 s, 40 s and so on.
     """
     failed = []
     for message in event["Records"]:

@@ -39,12 +39,12 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     Returns:
         Looks in the order of names, spread over time.
     """
-    there = {home.arn(name) for name in clusters}
-    onboarding = {record.cluster: record for record in records if record.capability == "onboarding"}
+    there, remembered = {home.arn(name) for name in clusters}, tuple(records)
+    onboarding = {record.cluster: record for record in remembered if record.capability == "onboarding"}
     looks = [("onboarding", Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
         ("onboarding", Hint(cluster, "the sweep: we remember it, EKS does not list it"))
-        for cluster in sorted(onboarding.keys() - there)
+        for cluster in sorted({record.cluster for record in remembered} - there)
     ]
     looks += [
         ("tuning", Hint(cluster, "the hourly sweep"))

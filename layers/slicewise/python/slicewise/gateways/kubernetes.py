@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -59,9 +60,8 @@ class KubernetesApi:
 
     def __init__(self, endpoint: str, ca_data: str, token: Callable[[], str]):
         self._endpoint, self._token = endpoint.rstrip("/"), token
-        self._http = urllib3.PoolManager(
-            ca_cert_data=base64.b64decode(ca_data).decode(), cert_reqs="CERT_REQUIRED", retries=False
-        )
+        tls = ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
+        self._http = urllib3.PoolManager(ssl_context=tls, retries=False)
         self._discovered: dict[tuple[str, str], tuple[str, bool]] = {}
 
     @classmethod

@@ -37,7 +37,7 @@ from slicewise.model import (
 )
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
-from slicewise.policy import Policy
+from slicewise.policy import Mode, Policy
 from slicewise.ports import Helm, Kubernetes, Policies, Ports
 from slicewise.records import Record
 
@@ -61,8 +61,9 @@ def observe(
     """
     Args:
         default_policy: For clusters without a policy tag; empty leaves them alone.
-        as_person: Look into the cluster with the rights of whoever runs this (`slicewise plan`), not with
-            the installer's, so also where the installer has no entry yet.
+        as_person: For `slicewise plan`: look into the cluster with the rights of whoever runs this, so also
+            where the installer has no entry yet, and plan as for a policy that only recommends: all steps at
+            once, instead of those that must come first.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": hint.forced}
@@ -73,6 +74,8 @@ def observe(
         policy = known["policy"] = read_policy(name, ports.policies) if name else None
     except InvalidPolicy as error:
         policy, known["policy_error"] = None, error
+    if as_person and policy and policy.mode is Mode.ACT:
+        policy = known["policy"] = replace(policy, mode=Mode.RECOMMEND)
     if cluster.status != "ACTIVE":
         return World(cluster, **known)
     if policy is None or paused:

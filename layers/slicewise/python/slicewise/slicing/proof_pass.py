@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from slicewise.actions import Forget, Outcome, Plan, Stage
+from slicewise.actions import Outcome, Plan, Stage
 from slicewise.model import ClusterContents, EksCluster
 from slicewise.records import Record
 from slicewise.slicing.proof import prove
@@ -27,7 +27,7 @@ class ProofWorld:
 
 def plan(world: ProofWorld, now: datetime) -> Plan:
     if world.cluster is None:
-        return Plan(Outcome(Stage.GONE, "the cluster is gone"), (Forget("EKS knows no such cluster"),))
+        return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
     if world.paused:
         return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"))
     if not world.watched:

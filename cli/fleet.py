@@ -1,0 +1,103 @@
+"""Commands about deployed clusters."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from datetime import datetime
+
+from slicewise.actions import Finding
+from slicewise.app import ONBOARDING, App
+from slicewise.events import name_of
+from slicewise.records import Record
+
+
+def status(app: App, cluster: str | None) -> int:
+    """A line a cluster, or all about one; 1 where that one was never looked at."""
+    wanted = app.hint(cluster, "").cluster if cluster else None
+    store = app.ports.store
+    if wanted:
+        found = [record for name in ("onboarding", "tuning") if (record := store.record(wanted, name))]
+        if reason := store.paused(wanted):
+            print(f"paused: {reason}")
+        if not found:
+            print(f"{name_of(wanted)}: no pass has looked at it yet; slicewise onboard {name_of(wanted)}")
+            return 1
+        for record in found:
+            _tell(record)
+        return 0
+    records = sorted(store.records(), key=lambda record: (record.cluster, record.capability))
+    for record in records:
+        print(f"{name_of(record.cluster):30} {record.capability:12} {record.stage:12} {record.reason}")
+    if not records:
+        print("no cluster has been looked at yet")
+    return 0
+
+
+def onboard(app: App, cluster: str) -> int:
+    hint = app.hint(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    app.ports.queues.send(ONBOARDING, hint.message())
+    print(f"{hint.name} is looked at in a moment; slicewise status {hint.name}")
+    return 0
+
+
+def plan(app: App, cluster: str) -> int:
+    hint = app.hint(cluster, "a dry run", forced=True)
+    world, planned = app.onboarding.dry_run(hint)
+    if world.is_admin(app.settings.installer_role):
+        print(f"{hint.name}: an installation is under way; slicewise status {hint.name}")
+        return 0
+    print(f"{hint.name}: {planned.outcome.reason}")
+    if world.look_error:
+        print(f"  you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
+    for action in planned.actions:
+        print(f"  would {action}: {action.why}")
+    _tell_findings(planned.outcome.findings)
+    return 0
+
+
+def pause(app: App, arguments: argparse.Namespace) -> int:
+    reason = arguments.reason or f"by {getpass.getuser()}"
+    app.ports.store.pause(_which(app, arguments), reason)
+    print(f"{_named(arguments)} paused; what runs goes on running, and nothing is changed until resumed")
+    return 0
+
+
+def resume(app: App, arguments: argparse.Namespace) -> int:
+    cluster = _which(app, arguments)
+    app.ports.store.resume(cluster)
+    if cluster:
+        app.ports.queues.send(ONBOARDING, app.hint(cluster, "resumed").message())
+    else:
+        app.sweep()
+    print(f"{_named(arguments)} resumed")
+    return 0
+
+
+def _which(app: App, arguments: argparse.Namespace) -> str | None:
+    return None if arguments.all else app.hint(arguments.cluster, "").cluster
+
+
+def _named(arguments: argparse.Namespace) -> str:
+    return "the fleet is" if arguments.all else f"{arguments.cluster} is"
+
+
+def _tell(record: Record) -> None:
+    print(f"{name_of(record.cluster)}: {record.capability}: {record.stage} since {_minute(record.since)}")
+    print(f"  {record.reason}")
+    print(f"  last pass {_minute(record.at)}" + (f", policy {record.policy}" if record.policy else ""))
+    if record.next_look and record.next_look > record.at:
+        print(f"  next look {_minute(record.next_look)}")
+    for line in record.changed:
+        print(f"  did: {line}" if not line.startswith("would ") else f"  {line}")
+    _tell_findings(record.findings)
+
+
+def _tell_findings(findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
+        print(f"    {finding.remedy}")
+
+
+def _minute(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ")

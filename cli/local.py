@@ -1,0 +1,44 @@
+"""Commands that need neither AWS nor a cluster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from slicewise import policy
+from slicewise.errors import InvalidPolicy
+
+
+def check_policies(files: Sequence[str]) -> int:
+    """Every problem of every file, each with its path, value and remedy; 1 if there is any."""
+    return max([_check(file) for file in files])
+
+
+def _check(file: str) -> int:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"{file}: cannot be read: {error}")
+        return 1
+    try:
+        found = policy.parse(text, "standard input" if file == "-" else Path(file).stem)
+    except InvalidPolicy as error:
+        print(f"{file}: {len(error.problems)} to mend")
+        for problem in error.problems:
+            print(f"  {problem}")
+        return 1
+    pools = ", ".join(f"{pool.name} ({pool.sharing}: {', '.join(pool.gpus)})" for pool in found.pools)
+    print(f"{file}: fine. Mode {found.mode}; pools {pools}")
+    return 0
+
+
+def backtest(arguments: Sequence[str]) -> int:
+    """The bench's own command, which knows its options and says what they are."""
+    if find_spec("bench") is None or find_spec("bench.backtest") is None:
+        print("slicewise: backtest needs the repository's bench/ folder, which is not here", file=sys.stderr)
+        return 2
+    from bench import backtest as bench_backtest
+
+    return bench_backtest.main(list(arguments)) or 0

@@ -1,0 +1,87 @@
+"""
+slicewise: check policies, see the fleet, and ask for things by hand.
+
+Commands that touch AWS use the caller's own credentials and Region, and find the deployment by its functions'
+names; nothing has to be configured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from slicewise.app import App
+from slicewise.errors import SlicewiseError
+
+from cli import fleet, local
+from cli.deployment import NotDeployed
+from cli.deployment import app as deployed
+
+
+def main(argv: Sequence[str] | None = None, find_app: Callable[[], App] = deployed) -> int:
+    """Returns the exit status: 0 done, 1 the answer is no, 2 it could not be done."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["backtest"]:
+        # Its options are its own: argparse would take `--help` and what it does not know.
+        return local.backtest(arguments[1:])
+    parsed = _parser(cache(find_app)).parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except NotDeployed as error:
+        print(f"slicewise: {error}", file=sys.stderr)
+    except SlicewiseError as error:
+        print(f"slicewise: {type(error).__name__}: {error}", file=sys.stderr)
+    return 2
+
+
+def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="slicewise",
+        description="GPUs on Amazon EKS, sliced: check policies, see the fleet, ask for things by hand.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    policy = commands.add_parser("policy", help="work with policies; needs no AWS")
+    check = policy.add_subparsers(metavar="COMMAND", required=True).add_parser(
+        "check", help="tell everything that is wrong in a policy"
+    )
+    check.add_argument("files", metavar="FILE", nargs="+", help="a policy's YAML; - reads standard input")
+    check.set_defaults(run=lambda a: local.check_policies(a.files))
+
+    status = commands.add_parser("status", help="where clusters stand, and why")
+    status.add_argument("cluster", metavar="CLUSTER", nargs="?", help="a cluster's name or ARN; all without")
+    status.set_defaults(run=lambda a: fleet.status(app(), a.cluster))
+
+    onboard = commands.add_parser("onboard", help="look at a cluster now, also inside a refused one")
+    onboard.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
+    onboard.set_defaults(run=lambda a: fleet.onboard(app(), a.cluster))
+
+    plan = commands.add_parser(
+        "plan", help="what the next pass would do; reads with your own rights, changes nothing"
+    )
+    plan.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
+    plan.set_defaults(run=lambda a: fleet.plan(app(), a.cluster))
+
+    for name, run, says in (
+        ("pause", fleet.pause, "touch nothing until resumed: one cluster, or all"),
+        ("resume", fleet.resume, "go on: one cluster, or all"),
+    ):
+        switch = commands.add_parser(name, help=says)
+        which = switch.add_mutually_exclusive_group(required=True)
+        which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
+        which.add_argument("--all", action="store_true", help="the whole fleet")
+        if name == "pause":
+            switch.add_argument("--reason", default="", help="shown to whoever asks for the status")
+        switch.set_defaults(run=lambda a, run=run: run(app(), a))
+
+    # Only for the list of commands: `main` hands it on before anything is parsed.
+    commands.add_parser(
+        "backtest", help="the figures of a policy on recorded use; needs no AWS", add_help=False
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
+
+from cli.main import main
+from tests.fakes.account import HOME, PERSON, Account
+
+GOOD = "pools:\n  whole: {sharing: none, gpus: [l4], maxGpus: 4}\n"
+BAD = "pools:\n  shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 1, max: 49}, maxGpus: 4}\n"
+
+
+@pytest.fixture
+def account() -> Account:
+    made = Account()
+    made.create_cluster()
+    return made
+
+
+def run(account: Account, *arguments: str) -> int:
+    return main(arguments, find_app=lambda: account.person())
+
+
+def test_a_sound_policy_is_told_so(tmp_path, capsys):
+    (tmp_path / "gpus.yaml").write_text(GOOD)
+
+    assert main(["policy", "check", str(tmp_path / "gpus.yaml")]) == 0
+    assert "fine" in capsys.readouterr().out
+
+
+def test_every_problem_is_told_with_path_value_and_remedy(tmp_path, capsys):
+    (tmp_path / "gpus.yaml").write_text(BAD)
+
+    assert main(["policy", "check", str(tmp_path / "gpus.yaml")]) == 1
+    told = capsys.readouterr().out
+    assert "pools.shared.replicas.start: 1:" in told
+    assert "pools.shared.replicas.max: 49:" in told
+
+
+def test_one_bad_file_among_good_ones_fails_the_check(tmp_path):
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text(BAD)
+
+    assert main(["policy", "check", str(tmp_path / "bad.yaml"), str(tmp_path / "good.yaml")]) == 1
+
+
+def test_a_file_that_is_not_there_fails_the_check(tmp_path, capsys):
+    assert main(["policy", "check", str(tmp_path / "missing.yaml")]) == 1
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_asking_by_hand_onboards_and_status_tells_it(account, capsys):
+    assert run(account, "onboard", "gpu-1") == 0
+    account.run_until_idle()
+
+    assert run(account, "status") == 0
+    assert run(account, "status", "gpu-1") == 0
+    told = capsys.readouterr().out
+    assert "onboarded" in told
+    assert "nothing to change" in told
+
+
+def test_the_status_of_an_unknown_cluster_says_how_to_begin(account, capsys):
+    assert run(account, "status", "gpu-1") == 1
+    assert "slicewise onboard gpu-1" in capsys.readouterr().out
+
+
+def test_a_plan_tells_what_would_be_done_and_does_nothing(account, capsys):
+    account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
+    before = account.state()
+
+    assert run(account, "plan", "gpu-1") == 0
+
+    told = capsys.readouterr().out
+    assert "would make slicewise-installer cluster admin for the installation" in told
+    assert "would apply NodePool slicewise-shared-l4" in told
+    assert account.state() == before
+    assert not account.queues.waiting
+
+
+def test_a_plan_without_access_says_that_it_cannot_look_inside(account, capsys):
+    assert run(account, "plan", "gpu-1") == 0
+    assert "you cannot look inside (unauthorized)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["gpu-1", "--all"])
+def test_pausing_and_resuming_by_hand(account, which):
+    assert run(account, "pause", which, "--reason", "audit") == 0
+    account.send_created()
+    account.run_until_idle()
+    assert account.store.paused(HOME.arn("gpu-1")) == "audit"
+    assert account.record().stage == "paused"
+
+    account.clock.pass_by(timedelta(minutes=1))
+    assert run(account, "resume", which) == 0
+    account.run_until_idle()
+    assert account.record().stage == "onboarded"
+
+
+@pytest.mark.parametrize("arguments", [["pause"], ["pause", "gpu-1", "--all"], [], ["policy"]])
+def test_a_command_that_does_not_say_what_about_is_a_mistake(account, arguments):
+    with pytest.raises(SystemExit) as ended:
+        run(account, *arguments)
+    assert ended.value.code == 2
+
+
+def test_without_a_deployment_the_command_says_what_to_do(capsys, monkeypatch):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+
+    assert main(["status"]) == 2
+    assert "set AWS_REGION" in capsys.readouterr().err
+
+
+def test_a_plan_for_an_onboarded_cluster_finds_nothing_to_do(account, capsys):
+    account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
+    account.send_created()
+    account.run_until_idle()
+
+    assert run(account, "plan", "gpu-1") == 0
+    told = capsys.readouterr().out
+    assert "nothing to change" in told
+    assert "would" not in told
