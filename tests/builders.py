@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from slicewise.policy import Policy, parse
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from slicewise.actions import Stage
+from slicewise.model import ClusterContents, EksCluster, KarpenterInstall, Object
+from slicewise.onboarding.world import Chart, Settings, eks_fingerprint
+from slicewise.policy import Policy, fingerprint, parse
+from slicewise.records import Record
 
 DEFAULT_POOLS = "{shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16}}"
 
@@ -10,3 +18,104 @@ DEFAULT_POOLS = "{shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 
 def policy(pools: str = DEFAULT_POOLS, *more: str, name: str = "default") -> Policy:
     """A policy from the YAML of its pools and, where the test is about them, of further fields."""
     return parse("\n".join((f"pools: {pools}", *more)), name)
+
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ACCOUNT, REGION = "111122223333", "eu-central-1"
+INSTALLER = f"arn:aws:iam::{ACCOUNT}:role/slicewise-installer"
+TUNER = f"arn:aws:iam::{ACCOUNT}:role/slicewise-tuner"
+NODE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/karpenter-nodes"
+
+
+def cluster(name: str = "gpu-1", **fields: Any) -> EksCluster:
+    """An ACTIVE cluster that nothing speaks against, an hour old."""
+    given = {
+        "arn": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{name}",
+        "name": name,
+        "region": REGION,
+        "account": ACCOUNT,
+        "status": "ACTIVE",
+        "version": "1.35",
+        "authentication_mode": "API_AND_CONFIG_MAP",
+        "created_at": NOW - timedelta(hours=1),
+        "endpoint": "https://127.0.0.1:6443",
+        "ca_data": "",
+        "tags": {"slicewise.dev/policy": "default"},
+    }
+    return EksCluster(**(given | fields))
+
+
+def settings(**fields: Any) -> Settings:
+    """A deployment that may install Karpenter."""
+    given = {
+        "installer_role": INSTALLER,
+        "tuner_role": TUNER,
+        "gpu_operator": Chart("charts/gpu-operator.tgz", "v26.7.0"),
+        "karpenter": Chart("oci://charts.example.com/karpenter", "1.14.1"),
+        "karpenter_crd": Chart("oci://charts.example.com/karpenter-crd", "1.14.1"),
+        "karpenter_controller_role": f"arn:aws:iam::{ACCOUNT}:role/karpenter-controller",
+        "karpenter_node_role": "karpenter-nodes",
+    }
+    return Settings(**(given | fields))
+
+
+def record(stage: Stage, since: timedelta = timedelta(0), **fields: Any) -> Record:
+    """What the pass before left, `since` ago, about a cluster under the default policy."""
+    given = {
+        "cluster": cluster().arn,
+        "capability": "onboarding",
+        "stage": stage,
+        "reason": "",
+        "at": NOW,
+        "since": NOW - since,
+        "policy": "default",
+        "fingerprint": fingerprint(policy()),
+        "world": eks_fingerprint(cluster()),
+    }
+    return Record(**(given | fields))
+
+
+def karpenter(version: str | None = "1.14.1", gates: str | None = "NodeOverlay=true") -> KarpenterInstall:
+    return KarpenterInstall("kube-system", "karpenter", version, gates)
+
+
+def contents(**fields: Any) -> ClusterContents:
+    """A cluster with Karpenter and its CRDs, and nothing of ours."""
+    given = {
+        "version": "v1.35.4",
+        "crds": frozenset({"nodepools.karpenter.sh", "nodeclaims.karpenter.sh", "nodeoverlays.karpenter.sh"}),
+        "karpenter": karpenter(),
+    }
+    return ClusterContents(**(given | fields))
+
+
+def node_claim(
+    node_pool: str,
+    key: str = "ts-4",
+    *,
+    gpu: str = "l4",
+    gpus: int = 1,
+    capacity: Mapping[str, str] | None = None,
+    name: str = "claim-1",
+    labels: Mapping[str, str] | None = None,
+) -> Object:
+    """A NodeClaim born with `key`, as Karpenter makes it from one of our NodePools."""
+    return {
+        "apiVersion": "karpenter.sh/v1",
+        "kind": "NodeClaim",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "karpenter.sh/nodepool": node_pool,
+                "karpenter.sh/capacity-type": "on-demand",
+                "karpenter.k8s.aws/instance-gpu-name": gpu,
+                "karpenter.k8s.aws/instance-gpu-count": str(gpus),
+                "nvidia.com/device-plugin.config": key,
+                **(labels or {}),
+            },
+        },
+        "spec": {
+            "requirements": [{"key": "nvidia.com/device-plugin.config", "operator": "In", "values": [key]}]
+        },
+        "status": {"capacity": dict(capacity)} if capacity is not None else {},
+    }

@@ -21,9 +21,6 @@ from slicewise.model import (
 from slicewise.policy import Policy
 from slicewise.records import Record
 
-POLICY_TAG = "slicewise.dev/policy"
-ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
-
 
 class LookFailure(StrEnum):
     """Why a look into a cluster ended."""
@@ -87,6 +84,8 @@ class World:
         entries: Access entries by principal ARN: the installer's, the tuner's and Karpenter's node role.
         contents: What one look found; None where it failed (`look_error`). A look is tried at every ACTIVE
             cluster, also where we have no access entry: a 401 tells that the endpoint can be reached.
+        addons: Names of the EKS add-ons that are there; read only where the policy installs Karpenter.
+        pod_identities: Role ARN by "namespace/service account"; read only where addons are.
         admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
             none was asked. A policy that was just associated takes seconds to work.
         paused: Who or what paused; empty or None where nobody did.
@@ -101,6 +100,8 @@ class World:
     entries: Mapping[str, AccessEntry] = field(default_factory=dict)
     contents: ClusterContents | None = None
     look_error: LookError | None = None
+    addons: frozenset[str] = frozenset()
+    pod_identities: Mapping[str, str] = field(default_factory=dict)
     admin_in_effect: bool | None = None
     paused: str | None = None
     forced: bool = False
@@ -119,7 +120,9 @@ def live(contents: ClusterContents, ref: Ref) -> Object | None:
 
 
 def eks_fingerprint(cluster: EksCluster) -> str:
-    """16 hex digits over what preflight reads from EKS: once it changes, a refused cluster gets another look."""
+    """
+    16 hex digits over what preflight reads from EKS: when it changes, a refused cluster is looked at again.
+    """
     seen = {
         "version": cluster.version,
         "mode": cluster.authentication_mode,

@@ -1,0 +1,308 @@
+"""
+What differs between a cluster and its policy, as actions in the order in which they must happen. Pure.
+
+N is read from the live NodePools, never from the policy: changing it is tuning's work. What would make
+Karpenter replace nodes that run is told, not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicewise import layout
+from slicewise.actions import (
+    Action,
+    Apply,
+    ApplyChartCrds,
+    Finding,
+    PutAccessEntry,
+    PutAddon,
+    PutPodIdentity,
+    RollbackRelease,
+    UpgradeRelease,
+)
+from slicewise.catalog import GpuModel
+from slicewise.model import ClusterContents, Object, Release, ref_of
+from slicewise.objects import being_deleted, holds, labels, required_values, spec
+from slicewise.onboarding import karpenter, manifests, rbac, versions
+from slicewise.onboarding.world import Chart, Settings, World, live
+from slicewise.policy import Policy, Pool
+
+OPERATOR_CRD = "clusterpolicies.nvidia.com"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Actions that bring a cluster to its policy, and what is left as it is, with the reason."""
+
+    actions: tuple[Action, ...]
+    findings: tuple[Finding, ...]
+
+
+def difference(world: World, settings: Settings) -> Difference:
+    """
+    Needs a cluster, a policy and contents in `world`.
+
+    Order: who may read, Karpenter, GPU Operator, its configuration, NodeClass, overlays, NodePools, the
+    tuner. Overlays come before NodePools, so that Karpenter's first simulation already knows the slices.
+    """
+    cluster, policy, contents = world.cluster, world.policy, world.contents
+    assert cluster and policy and contents
+    pools, pool_findings = _pools(contents, policy)
+    release_actions, release_findings = _releases(world, settings)
+    config_map = _config_map(contents)
+    actions: list[Action] = []
+    if live(contents, manifests.NAMESPACE) is None:
+        actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
+    actions += _applies(contents, rbac.objects(policy), "what we may read once installation is over")
+    actions += release_actions
+    actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
+    if policy.node_class.create:
+        node_class = manifests.node_class(policy, settings, cluster)
+        actions += _applies(contents, (node_class,), "how the machines of our NodePools are built")
+    actions += pools
+    tuner = world.entries.get(settings.tuner_role)
+    if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
+        actions.append(
+            PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), "it proves the slices on each node")
+        )
+    findings = (*release_findings, *_edited_keys(contents), *pool_findings)
+    return Difference(tuple(actions), findings)
+
+
+def _applies(contents: ClusterContents, wanted: tuple[Object, ...], why: str) -> list[Action]:
+    return [Apply(item, why) for item in wanted if not holds(live(contents, ref_of(item)) or {}, item)]
+
+
+# Releases
+
+
+def _releases(world: World, settings: Settings) -> tuple[list[Action], list[Finding]]:
+    cluster, policy, contents = world.cluster, world.policy, world.contents
+    assert cluster and policy and contents
+    actions: list[Action] = []
+    findings: list[Finding] = []
+    if karpenter.is_ours(contents, policy):
+        found = _karpenter(world, settings)
+        actions += found.actions
+        findings += found.findings
+
+    live_release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
+    values = manifests.wanted_operator_values(policy, live_release)
+    found = _release(
+        live_release, manifests.OPERATOR, layout.OPERATOR_NAMESPACE, settings.gpu_operator, values
+    )
+    findings += found.findings
+    upgrades = any(isinstance(action, UpgradeRelease) for action in found.actions)
+    if upgrades or OPERATOR_CRD not in contents.crds:
+        chart = settings.gpu_operator
+        actions.append(ApplyChartCrds(chart.ref, chart.version, "helm never upgrades CRDs by itself"))
+    actions += found.actions
+    return actions, findings
+
+
+def _karpenter(world: World, settings: Settings) -> Difference:
+    cluster, contents = world.cluster, world.contents
+    assert cluster and contents
+
+    def step(name: str, chart: Chart, values: Mapping[str, Any], take_ownership: bool = False) -> Difference:
+        release = manifests.find_release(contents.releases, name, rbac.KARPENTER_NAMESPACE)
+        return _release(release, name, rbac.KARPENTER_NAMESPACE, chart, values, take_ownership)
+
+    # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
+    crds = step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True)
+    itself = step(manifests.KARPENTER, settings.karpenter, manifests.karpenter_values(cluster))
+    access: list[Action] = []
+    if manifests.POD_IDENTITY_ADDON not in world.addons:
+        access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it hands Karpenter's pods their role"))
+    role, account = settings.karpenter_controller_role, manifests.KARPENTER_SERVICE_ACCOUNT
+    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in world.pod_identities:
+        why = "Karpenter starts and ends machines with it"
+        access.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
+    node_role = settings.node_role_arn(cluster)
+    if node_role not in world.entries:
+        access.append(
+            PutAccessEntry(node_role, (), "Karpenter's machines join the cluster with it", "EC2_LINUX")
+        )
+    return Difference((*access, *crds.actions, *itself.actions), (*crds.findings, *itself.findings))
+
+
+def _release(
+    release: Release | None,
+    name: str,
+    namespace: str,
+    chart: Chart,
+    values: Mapping[str, Any],
+    take_ownership: bool = False,
+) -> Difference:
+    """Roll back what a killed helm left, then install, upgrade or leave alone; never downgrade."""
+    actions: list[Action] = []
+    if release and _is_newer(release.chart_version, chart.version):
+        newer = Finding(
+            "release-newer",
+            f"{namespace}/{name} is {release.chart_version}, newer than the {chart.version} of this "
+            "deployment.",
+            "We never downgrade: it is left as it is. Deploy Slicewise with that version.",
+        )
+        return Difference((), (newer,))
+    if release and release.pending:
+        actions.append(RollbackRelease(name, namespace, f"a killed helm left it {release.status}"))
+    why = _why_upgrade(release, chart, values)
+    if why:
+        actions.append(UpgradeRelease(name, namespace, chart.ref, chart.version, values, why, take_ownership))
+    return Difference(tuple(actions), ())
+
+
+def _why_upgrade(release: Release | None, chart: Chart, values: Mapping[str, Any]) -> str | None:
+    if release is None:
+        return "it is not there"
+    if release.chart_version != chart.version:
+        return f"{release.chart_version} becomes {chart.version}"
+    if release.values != values:
+        return "its values differ from ours"
+    if release.status != "deployed":
+        return f"it is {release.status}"
+    return None
+
+
+def _is_newer(one: str, other: str) -> bool:
+    left, right = versions.parse(one), versions.parse(other)
+    return left is not None and right is not None and left > right
+
+
+# The device plugin's configurations
+
+
+def _config_map(contents: ClusterContents) -> Object:
+    """Ours, over all that is there: a key that a node may carry is neither edited nor taken away."""
+    found = live(contents, layout.CONFIG_MAP)
+    return layout.config_map(found.get("data") or {} if found else {})
+
+
+def _edited_keys(contents: ClusterContents) -> list[Finding]:
+    data = (live(contents, layout.CONFIG_MAP) or {}).get("data") or {}
+    return [
+        Finding(
+            "device-plugin-key-edited",
+            f"Key {key} of {layout.CONFIG_MAP} is not what we wrote. It is left: nodes may run with it.",
+            "Put our text back while no node carries this key; an edit reaches a node when its plugin "
+            "restarts.",
+        )
+        for key, text in layout.device_plugin_configs().items()
+        if key in data and data[key] != text
+    ]
+
+
+# NodePools and NodeOverlays
+
+
+@dataclass(frozen=True)
+class PoolTarget:
+    """What one NodePool and its overlays should be; with `left` set, why they stay as they are instead."""
+
+    overlays: tuple[Object, ...]
+    node_pool: Object
+    left: Finding | None = None
+
+
+def targets(contents: ClusterContents, policy: Policy) -> tuple[PoolTarget, ...]:
+    weights = layout.overlay_weights(policy)
+    return tuple(
+        _target(contents, policy, pool, gpu, weights) for pool in policy.pools for gpu in pool.models()
+    )
+
+
+def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], list[Finding]]:
+    wanted = targets(contents, policy)
+    settled = [target for target in wanted if target.left is None]
+    overlays = tuple(overlay for target in settled for overlay in target.overlays)
+    node_pools = tuple(target.node_pool for target in settled)
+    actions = [
+        *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet"),
+        *_applies(contents, node_pools, "its nodes are born with N slices a GPU"),
+    ]
+    return actions, [target.left for target in wanted if target.left is not None]
+
+
+def _target(
+    contents: ClusterContents, policy: Policy, pool: Pool, gpu: GpuModel, weights: Mapping[str, int]
+) -> PoolTarget:
+    name = layout.node_pool_name(pool, gpu)
+    found = next((item for item in contents.node_pools if item["metadata"]["name"] == name), None)
+    n = pool.start
+    keys = layout.config_keys_of(found) if found else ()
+    if (
+        len(keys) == 1
+        and (now := layout.slices_of_key(keys[0]))
+        and layout.config_key(pool.sharing, now) == keys[0]
+    ):
+        n = now
+    wanted = layout.node_pool(policy, pool, gpu, n)
+    left = _left(contents, found, wanted, keys) if found else None
+    return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
+
+
+def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]) -> Finding | None:
+    """Why a NodePool must stay as it is; None where it may be applied."""
+    name = found["metadata"]["name"]
+    if being_deleted(found):
+        return Finding(
+            "node-pool-going",
+            f"NodePool {name} is being deleted.",
+            "Nothing: it is made anew once it is gone. Remove the pool from the policy if it shall stay "
+            "away.",
+        )
+    if len(keys) > 1:
+        return Finding(
+            "n-being-changed",
+            f"NodePool {name} allows {' and '.join(keys)}: its N is being changed.",
+            "Nothing: tuning narrows it once every node is over.",
+        )
+    if _class_of(found)[:2] != _class_of(wanted)[:2]:
+        return Finding(
+            "node-class-fixed",
+            f"NodePool {name} names a NodeClass of another kind than the policy, and Karpenter lets "
+            "nobody change that.",
+            f"kubectl delete nodepool {name} when its workloads may move; it is made anew with the new "
+            "NodeClass.",
+        )
+    claims = [claim for claim in contents.node_claims if labels(claim).get(layout.NODE_POOL_LABEL) == name]
+    why = _drift(found, wanted, claims)
+    if why is None:
+        return None
+    return Finding(
+        "would-replace-nodes",
+        f"NodePool {name} is left as it is: the policy's {why} would replace its {len(claims)} nodes.",
+        f"Empty it, or kubectl delete nodepool {name} when its workloads may move: then the policy applies.",
+    )
+
+
+def _drift(found: Object, wanted: Object, claims: list[Object]) -> str | None:
+    """
+    What would make Karpenter replace one of these NodeClaims; None where nothing would.
+
+    It hashes the template without its requirements, and holds the NodeClaims' labels against the
+    requirements.
+    """
+    if not claims:
+        return None
+    old, new = spec(found).get("template") or {}, wanted["spec"]["template"]
+    if ((old.get("metadata") or {}).get("labels") or {}) != new["metadata"]["labels"]:
+        return "template labels"
+    old_spec = old.get("spec") or {}
+    for part in ("taints", "nodeClassRef"):
+        if not holds(old_spec.get(part), new["spec"][part]):
+            return part
+    requirements = new["spec"]["requirements"]
+    for key in (requirement["key"] for requirement in requirements):
+        allowed = required_values(requirements, key) or ()
+        if any(labels(claim).get(key) not in allowed for claim in claims):
+            return f"{key} of {', '.join(allowed)}"
+    return None
+
+
+def _class_of(node_pool: Object) -> tuple[str, str, str]:
+    reference = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("nodeClassRef") or {}
+    return reference.get("group", ""), reference.get("kind", ""), reference.get("name", "")

@@ -1,0 +1,356 @@
+"""
+What onboarding does next with one cluster: World in, Plan out. Pure, and derived from what is there alone.
+
+A pass does not know what the last one did. It asks in turn: is the cluster there, does a policy ask for it,
+is it ready, may we touch it, can we look inside, what differs, does it work? The first question whose answer
+is not yet "yes" decides. Records are read for two things only: how long something has lasted, and whether a
+refused cluster has changed since it was looked into.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from slicewise.actions import (
+    Action,
+    AllowAccessEntries,
+    Apply,
+    ApplyChartCrds,
+    Delete,
+    DeleteAccessEntry,
+    Finding,
+    Forget,
+    GrantAdmin,
+    Outcome,
+    Plan,
+    PutAccessEntry,
+    RevokeAdmin,
+    RollbackRelease,
+    Stage,
+    UpgradeRelease,
+    Wake,
+)
+from slicewise.model import CLUSTER_ADMIN_POLICY, POLICY_TAG, AccessEntry, EksCluster
+from slicewise.objects import is_ours
+from slicewise.onboarding import install, karpenter, manifests, preflight, rbac, verification
+from slicewise.onboarding.karpenter import Gate
+from slicewise.onboarding.world import LookFailure, Settings, World, eks_fingerprint, live
+from slicewise.policy import Mode, fingerprint
+
+ACTIVE_POLL, ACTIVE_DEADLINE = timedelta(seconds=60), timedelta(minutes=45)
+ACCESS_POLL, ACCESS_DEADLINE = timedelta(seconds=5), timedelta(minutes=10)
+SWITCH_POLL = timedelta(seconds=30)
+# Waiting for an endpoint may have begun with the cluster's creation: its deadline comes on top.
+REACH_POLL, REACH_DEADLINE = timedelta(seconds=60), ACTIVE_DEADLINE + timedelta(minutes=15)
+INSTALL_POLL, INSTALL_DEADLINE = timedelta(seconds=10), timedelta(minutes=30)
+VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
+# Each look into a refused cluster makes us its admin for seconds, and alarms at its owner's: at most daily.
+REFUSED_LOOK = timedelta(hours=24)
+
+_IN_CLUSTER = (Apply, Delete, ApplyChartCrds, UpgradeRelease, RollbackRelease)
+
+
+def plan(world: World, settings: Settings, now: datetime) -> Plan:
+    """
+    Args:
+        world: Read together. `contents` may be missing; then `look_error` says why.
+        now: Aware UTC.
+
+    Returns:
+        Actions in the order in which they must happen, and the outcome once they have, with its reason for
+        the operator. Where the policy's mode is not `act`, the actions are to be told, not done (`acts`).
+    """
+    cluster = world.cluster
+    if cluster is None:
+        return Plan(Outcome(Stage.GONE, "the cluster is gone"), (Forget("EKS knows no such cluster"),))
+    aside = _not_ours_to_touch(world)
+    if aside:
+        return Plan(aside, _let_go(world, settings, aside.reason))
+    waiting = _not_active(cluster, now)
+    if waiting:
+        return Plan(waiting)
+    findings = preflight.outside(cluster)
+    if preflight.refuses(findings):
+        outcome = Outcome(Stage.REFUSED, _refusal(findings), findings)
+        return Plan(outcome, _let_go(world, settings, "the cluster is refused"))
+    if cluster.authentication_mode == "CONFIG_MAP":
+        why = "access entries are the only way in, and the cluster's tag allows the one-way switch"
+        outcome = Outcome(Stage.WAITING, "access entries are being switched on", findings, SWITCH_POLL)
+        return Plan(outcome, (AllowAccessEntries(why),))
+    if not _in_act_mode(world) and world.is_admin(settings.installer_role):
+        return Plan(
+            Outcome(Stage.LEFT_ALONE, "the policy's mode no longer lets us act", findings, ACCESS_POLL),
+            _let_go(world, settings, "the policy's mode no longer lets us act"),
+        )
+    if world.contents is None:
+        return _from_outside(world, settings, findings, now)
+    return _from_inside(world, settings, findings, now)
+
+
+def acts(world: World) -> bool:
+    """
+    Whether the actions planned for this world are to be done, or only told.
+
+    Rights that a pass in mode `act` left behind are given back in every mode.
+    """
+    holds_admin = any(CLUSTER_ADMIN_POLICY in entry.policies for entry in world.entries.values())
+    return _in_act_mode(world) or holds_admin
+
+
+def _in_act_mode(world: World) -> bool:
+    return world.policy is None or world.policy.mode is Mode.ACT
+
+
+# Before any access
+
+
+def _not_ours_to_touch(world: World) -> Outcome | None:
+    cluster = world.cluster
+    assert cluster
+    if cluster.status == "DELETING":
+        return Outcome(Stage.GONE, "the cluster is being deleted", wait=ACTIVE_POLL)
+    if world.paused:
+        return Outcome(Stage.PAUSED, f"paused: {world.paused}")
+    if world.policy_error is not None:
+        findings = tuple(
+            Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
+            for problem in world.policy_error.problems
+        )
+        return Outcome(
+            Stage.FAILED, f"policy {world.policy_error.name} has {_count(findings, 'mistake')}", findings
+        )
+    if world.policy is None:
+        reason = f"no policy asks for this cluster: it has no tag {POLICY_TAG}"
+        return Outcome(Stage.LEFT_ALONE, reason)
+    return None
+
+
+def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:
+    if cluster.status == "ACTIVE":
+        return None
+    if cluster.status == "FAILED":
+        return Outcome(Stage.FAILED, "EKS could not create the cluster (status FAILED)")
+    if cluster.status == "UPDATING":
+        return Outcome(Stage.WAITING, "EKS is updating the cluster", wait=ACTIVE_POLL)
+    age = now - cluster.created_at
+    if age > ACTIVE_DEADLINE:
+        minutes = int(age.total_seconds() // 60)
+        reason = f"the cluster is still {cluster.status}, {minutes} minutes after its creation"
+        return Outcome(Stage.FAILED, reason)
+    return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", wait=ACTIVE_POLL)
+
+
+def _let_go(world: World, settings: Settings, why: str) -> tuple[Action, ...]:
+    """Rights of an installation that did not end are given back, whatever stopped it."""
+    installer = settings.installer_role
+    return (RevokeAdmin(installer, why),) if world.is_admin(installer) else ()
+
+
+# Without a look inside
+
+
+def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
+    assert world.cluster and world.policy
+    entry = world.entries.get(settings.installer_role)
+    failure = world.look_error.kind if world.look_error else None
+    if failure is LookFailure.UNREACHABLE:
+        return _out_of_reach(world, settings, findings, now)
+    if entry is None and _still_refused(world, now):
+        record = world.record
+        assert record
+        again = "it is looked into again when cluster or policy change, by hand, or a day after the last look"
+        return Plan(Outcome(Stage.REFUSED, _refusal(record.findings) + f"; {again}", record.findings))
+    if not _in_act_mode(world):
+        outcome = Outcome(
+            Stage.LEFT_ALONE,
+            f"mode {world.policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
+            "cluster is not known, since looking means letting ourselves in",
+            findings,
+        )
+        return Plan(outcome, _knock(settings, entry))
+    if entry is None or entry.groups != (rbac.INSTALLER_GROUP,):
+        return Plan(
+            Outcome(Stage.INSTALLING, "we let ourselves in", findings, ACCESS_POLL), _knock(settings, entry)
+        )
+    if failure is not LookFailure.FORBIDDEN and _age(entry, world, now) > ACCESS_DEADLINE:
+        return _never_let_in(world, settings, findings)
+    if not world.is_admin(settings.installer_role):
+        why = "nothing of ours tells what we may read yet"
+        outcome = Outcome(Stage.INSTALLING, "we need to look inside", findings, ACCESS_POLL)
+        return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
+    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
+        return _never_let_in(world, settings, findings)
+    return Plan(
+        Outcome(Stage.INSTALLING, "access was granted and is not in effect yet", findings, ACCESS_POLL)
+    )
+
+
+def _knock(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
+    installer = settings.installer_role
+    put = PutAccessEntry(installer, (rbac.INSTALLER_GROUP,), "nobody else can let us in")
+    grant = GrantAdmin(installer, "to look for what rules an installation out, and to install")
+    return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
+
+
+def _age(entry: AccessEntry, world: World, now: datetime) -> timedelta:
+    return now - entry.created_at if entry.created_at else _lasted(world, Stage.INSTALLING, now)
+
+
+def _never_let_in(world: World, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
+    """
+    An entry is bound to the role's inner id, so that of a role made anew never works: the next pass makes it
+    anew.
+    """
+    installer = settings.installer_role
+    reason = f"the cluster does not accept {installer}, minutes after its access entry was made"
+    finding = Finding(
+        "not-let-in",
+        f"The API server refuses {installer}, though its access entry is there.",
+        "The entry is deleted and made anew at the next sweep; if this lasts, see the cluster's "
+        "authenticator log.",
+    )
+    actions = (*_let_go(world, settings, reason), DeleteAccessEntry(installer, "it does not work"))
+    return Plan(Outcome(Stage.FAILED, reason, (*findings, finding)), actions)
+
+
+def _out_of_reach(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
+    cluster, error = world.cluster, world.look_error
+    assert cluster and error
+    finding = preflight.endpoint_out_of_reach(cluster, error.says)
+    waited = _lasted(world, Stage.WAITING, now)
+    if cluster.public_endpoint and waited <= REACH_DEADLINE:
+        return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL))
+    outcome = Outcome(Stage.REFUSED, _refusal((finding,)), (finding, *findings))
+    return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
+
+
+def _still_refused(world: World, now: datetime) -> bool:
+    """
+    Whether this very cluster was refused under this very policy, less than a day ago, and nobody asks again.
+    """
+    record = world.record
+    if record is None or record.stage is not Stage.REFUSED or record.looked_at is None or world.forced:
+        return False
+    assert world.cluster and world.policy
+    seen = (eks_fingerprint(world.cluster), fingerprint(world.policy))
+    return (record.world, record.fingerprint) == seen and now - record.looked_at < REFUSED_LOOK
+
+
+# With a look inside
+
+
+def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...], now: datetime) -> Plan:
+    policy, contents = world.policy, world.contents
+    assert policy and contents
+    findings = (*outside, *preflight.inside(contents, policy, settings, now))
+    probe = live(contents, manifests.GATE_PROBE)
+    clean_up: tuple[Action, ...] = ()
+    if probe is not None and is_ours(probe):
+        clean_up = (Delete(manifests.GATE_PROBE, "Karpenter has answered, or never will"),)
+    if preflight.refuses(findings):
+        return _refused(world, settings, findings, clean_up)
+
+    gate = karpenter.gate(contents, policy, now)
+    if gate is Gate.UNKNOWN and _in_act_mode(world):
+        ask = Apply(manifests.gate_probe(), "only its effect tells whether Karpenter honours NodeOverlays")
+        return _with_admin(
+            world, settings, (ask,), "Karpenter is asked whether it honours NodeOverlays", findings
+        )
+    if gate is Gate.ASKED and _in_act_mode(world):
+        reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
+        return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
+
+    difference = install.difference(world, settings)
+    findings = (*findings, *difference.findings)
+    # The probe goes last: should we be stopped in between, our own overlays or it still prove the gate.
+    actions = (*difference.actions, *clean_up)
+    if not actions:
+        return _verified(world, settings, findings, now)
+    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
+        reason = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
+        let_go = _let_go(world, settings, "the installation does not end")
+        return Plan(Outcome(Stage.FAILED, reason, findings), let_go)
+    return _with_admin(world, settings, actions, _told(actions), findings)
+
+
+def _refused(
+    world: World, settings: Settings, findings: tuple[Finding, ...], clean_up: tuple[Action, ...]
+) -> Plan:
+    """A cluster that we refuse keeps nothing of ours; one that was onboarded before keeps our read access."""
+    assert world.contents
+    installer = settings.installer_role
+    if clean_up and not world.is_admin(installer):
+        return _with_admin(world, settings, clean_up, "the gate's probe is taken away", findings)
+    actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
+    if installer in world.entries and not preflight.anything_of_ours(world.contents):
+        actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
+    return Plan(Outcome(Stage.REFUSED, _refusal(findings), findings), actions)
+
+
+def _with_admin(
+    world: World, settings: Settings, actions: tuple[Action, ...], reason: str, findings: tuple[Finding, ...]
+) -> Plan:
+    """These actions, if our rights suffice and are in effect; else what brings us there."""
+    needs_admin = any(isinstance(action, _IN_CLUSTER) for action in actions)
+    is_admin = world.is_admin(settings.installer_role)
+    grant = GrantAdmin(settings.installer_role, f"to {_first_words(actions)}")
+    if not _in_act_mode(world):
+        assert world.policy
+        told = (grant, *actions) if needs_admin else actions
+        reason = f"mode {world.policy.mode}: not done, only told: {reason}"
+        return Plan(Outcome(Stage.LEFT_ALONE, reason, findings), told)
+    if needs_admin and not is_admin:
+        return Plan(Outcome(Stage.INSTALLING, f"we need to write: {reason}", findings, ACCESS_POLL), (grant,))
+    if needs_admin and world.admin_in_effect is False:
+        return Plan(Outcome(Stage.INSTALLING, "cluster admin is not in effect yet", findings, ACCESS_POLL))
+    return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
+
+
+def _verified(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
+    policy, contents = world.policy, world.contents
+    assert policy and contents
+    closing = _let_go(world, settings, "the installation is done")
+    awaited = verification.awaited(contents, policy)
+    if awaited:
+        patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
+        reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)
+        outcome = Outcome(Stage.VERIFYING, reason, (*findings, *awaited), VERIFY_POLL if patient else None)
+        return Plan(outcome, closing)
+    findings = (*findings, *verification.without_effect(contents, policy))
+    reason = "nothing to change: the cluster is as its policy says"
+    if findings:
+        reason += f", with {_count(findings, 'finding')} to read"
+    first = world.record is None or world.record.stage is not Stage.ONBOARDED
+    wake = (Wake("tuning", "the cluster is onboarded"),) if first and _in_act_mode(world) else ()
+    return Plan(Outcome(Stage.ONBOARDED, reason, findings), (*closing, *wake))
+
+
+# Words and time
+
+
+def _lasted(world: World, stage: Stage, now: datetime) -> timedelta:
+    """How long a cluster has been in a stage without a break; zero where it is in another."""
+    record = world.record
+    return now - record.since if record and record.stage is stage else timedelta(0)
+
+
+def _refusal(findings: tuple[Finding, ...]) -> str:
+    refusing = tuple(finding for finding in findings if finding.refuses)
+    return f"{refusing[0].says}{_and_more(refusing)}" if refusing else "refused"
+
+
+def _told(actions: tuple[Action, ...]) -> str:
+    return f"{_count(actions, 'change')}: {_first_words(actions)}"
+
+
+def _first_words(actions: tuple[Action, ...]) -> str:
+    more = f" and {len(actions) - 1} more" if len(actions) > 1 else ""
+    return f"{actions[0]}{more}"
+
+
+def _and_more(found: tuple[Finding, ...]) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+
+
+def _count(items: tuple[object, ...], noun: str) -> str:
+    return f"{len(items)} {noun}{'s' if len(items) != 1 else ''}"

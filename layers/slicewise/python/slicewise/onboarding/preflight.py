@@ -1,0 +1,250 @@
+"""
+What must hold before anything is touched: all findings at once, each with what a person can do about it.
+
+`outside` needs only what EKS says, and comes before any access; `inside` needs one look into the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from slicewise import layout
+from slicewise.actions import Finding
+from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
+from slicewise.objects import is_ours, name
+from slicewise.onboarding import karpenter, manifests, rbac, versions
+from slicewise.onboarding.world import Settings, live
+from slicewise.policy import Policy
+
+# Karpenter's CRDs validate by CEL rules (GA in 1.29); 1.31 is the oldest that EKS still supports.
+KUBERNETES_OLDEST, KUBERNETES_TRIED = (1, 31), (1, 36)
+
+
+def refuses(findings: Iterable[Finding]) -> bool:
+    return any(finding.refuses for finding in findings)
+
+
+def outside(cluster: EksCluster) -> tuple[Finding, ...]:
+    """What DescribeCluster and the node groups already rule out."""
+    found = []
+    if cluster.authentication_mode == "CONFIG_MAP" and not may_allow_access_entries(cluster):
+        found.append(
+            _refuse(
+                "access-entries-off",
+                "The cluster's authentication mode is CONFIG_MAP, so no access entry can let us in.",
+                "Switch it to API_AND_CONFIG_MAP (one-way; aws-auth goes on working), or let us: tag the "
+                f"cluster {ALLOW_ACCESS_ENTRIES_TAG}=true.",
+            )
+        )
+    if cluster.auto_mode:
+        found.append(
+            _refuse(
+                "auto-mode",
+                "The cluster runs in EKS Auto Mode, which brings a device plugin and a Karpenter of its "
+                "own that nobody else can configure: no slices there.",
+                "Use a cluster without Auto Mode for sliced GPUs, or remove the policy tag from this one.",
+            )
+        )
+    if cluster.bottlerocket_node_groups:
+        groups = ", ".join(sorted(cluster.bottlerocket_node_groups))
+        found.append(
+            _refuse(
+                "bottlerocket",
+                f"GPU node groups run Bottlerocket ({groups}), which brings its own device plugin.",
+                "Share those GPUs by Bottlerocket's settings.kubelet-device-plugins.nvidia, or move them "
+                "to AL2023.",
+            )
+        )
+    return (*found, *_kubernetes_version(cluster.version))
+
+
+def may_allow_access_entries(cluster: EksCluster) -> bool:
+    return cluster.tags.get(ALLOW_ACCESS_ENTRIES_TAG, "").lower() == "true"
+
+
+def inside(
+    contents: ClusterContents, policy: Policy, settings: Settings, now: datetime
+) -> tuple[Finding, ...]:
+    """What one look into the cluster rules out or makes worth telling, refusals first."""
+    found = (
+        *karpenter.findings(contents, policy, settings),
+        *karpenter.gate_findings(contents, policy, now),
+        *_device_plugins(contents),
+        *_operator(contents, policy),
+        *_names_taken(contents, policy),
+        *_node_class(contents, policy, settings),
+        *_left_over(contents, policy),
+    )
+    return tuple(sorted(found, key=lambda finding: not finding.refuses))
+
+
+def endpoint_out_of_reach(cluster: EksCluster, says: str) -> Finding:
+    if cluster.public_endpoint:
+        remedy = "Allow the functions' addresses in its public access CIDRs, or deploy them into its VPC."
+    else:
+        remedy = (
+            "Its endpoint is private: deploy the functions into a VPC that reaches it on port 443, and "
+            "allow them in the cluster's security group."
+        )
+    return _refuse("endpoint-out-of-reach", f"The API server does not answer: {says}.", remedy)
+
+
+# What others have installed
+
+
+def _device_plugins(contents: ClusterContents) -> list[Finding]:
+    return [
+        _refuse(
+            "foreign-device-plugin",
+            f"{plugin} already advertises nvidia.com/gpu; two device plugins on one node fight over its "
+            "GPUs.",
+            "Delete it (GPU Operator brings the same plugin), or keep it off our nodes and remove the "
+            "policy tag.",
+        )
+        for plugin in sorted(contents.device_plugins)
+    ]
+
+
+def _operator(contents: ClusterContents, policy: Policy) -> list[Finding]:
+    """GPU Operator allows one ClusterPolicy in a cluster, so there is room for one release."""
+    operators = [release for release in contents.releases if _is_operator(release.chart, release.name)]
+    elsewhere = [
+        r for r in operators if (r.name, r.namespace) != (manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
+    ]
+    found = [
+        _refuse(
+            "foreign-gpu-operator",
+            f"GPU Operator is installed as {release.namespace}/{release.name}; our configuration can only "
+            f"be read in namespace {layout.OPERATOR_NAMESPACE}.",
+            f"Reinstall it as {layout.OPERATOR_NAMESPACE}/{manifests.OPERATOR}, or uninstall it and let us.",
+        )
+        for release in elsewhere
+    ]
+    release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
+    if release and not manifests.is_marked(release) and not policy.adopt_gpu_operator:
+        found.append(
+            _refuse(
+                "foreign-gpu-operator",
+                f"Somebody else installed GPU Operator {release.chart_version} "
+                f"({release.namespace}/{release.name}).",
+                "Uninstall it, or let us take it over with its values kept below ours: gpuOperator: "
+                "{adopt: true}.",
+            )
+        )
+    # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
+    orphan = live(contents, rbac.CLUSTER_POLICY) is not None and not anything_of_ours(contents)
+    if release is None and not elsewhere and orphan:
+        found.append(
+            _refuse(
+                "foreign-gpu-operator",
+                "There is a ClusterPolicy of GPU Operator, but no helm release that made it.",
+                "Remove that installation and its ClusterPolicy; we install GPU Operator by helm.",
+            )
+        )
+    return found
+
+
+def _is_operator(chart: str, release: str) -> bool:
+    return chart == manifests.OPERATOR or release == manifests.OPERATOR
+
+
+def _names_taken(contents: ClusterContents, policy: Policy) -> list[Finding]:
+    found = []
+    for ref in _our_refs(policy):
+        item = live(contents, ref)
+        if item is not None and not is_ours(item):
+            found.append(
+                _refuse(
+                    "name-taken",
+                    f"{ref} is there, but it is not ours.",
+                    "Rename or delete it; or, if it is a NodePool's name, call the pool in the policy "
+                    "otherwise.",
+                )
+            )
+    return found
+
+
+def _our_refs(policy: Policy) -> list[Ref]:
+    refs = [ref_of(item) for item in rbac.objects(policy)]
+    refs.append(layout.CONFIG_MAP)
+    if policy.node_class.create and (node_class := rbac.node_class_ref(policy)):
+        refs.append(node_class)
+    weights = layout.overlay_weights(policy)
+    for pool in policy.pools:
+        for gpu in pool.models():
+            refs += [ref_of(item) for item in layout.overlays(pool, gpu, pool.start, weights)]
+            refs.append(ref_of(layout.node_pool(policy, pool, gpu, pool.start)))
+    return refs
+
+
+def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
+    ref = rbac.node_class_ref(policy)
+    if policy.node_class.create and not settings.karpenter_node_role:
+        return [
+            _refuse(
+                "node-role-missing",
+                f"The policy asks us to make the NodeClass {policy.node_class.name}, but this deployment "
+                "of Slicewise names no IAM role for nodes.",
+                "Deploy Slicewise with Karpenter's node role, or name a NodeClass of yours: nodeClass: "
+                "{name: ..., create: false}.",
+            )
+        ]
+    if not policy.node_class.create and ref and live(contents, ref) is None:
+        return [
+            _refuse(
+                "node-class-missing",
+                f"The policy names the NodeClass {ref}, which is not there.",
+                "Create it, or correct nodeClass in the policy.",
+            )
+        ]
+    return []
+
+
+def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
+    wanted = {layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models()}
+    return [
+        Finding(
+            "pool-left-over",
+            f"NodePool {name(item)} is ours, but no pool of the policy asks for it any more. It stays as "
+            "it is.",
+            f"Once nothing runs there: kubectl delete nodepool {name(item)}, then its NodeOverlays.",
+        )
+        for item in sorted(contents.node_pools, key=name)
+        if is_ours(item) and name(item) not in wanted
+    ]
+
+
+def anything_of_ours(contents: ClusterContents) -> bool:
+    """Whether something that we installed stands in the cluster; the gate's probe does not count."""
+    things: list[Object] = [*contents.objects.values(), *contents.node_pools, *contents.node_overlays]
+    return any(is_ours(item) and ref_of(item) != manifests.GATE_PROBE for item in things) or any(
+        manifests.is_marked(release) for release in contents.releases
+    )
+
+
+def _kubernetes_version(version: str) -> list[Finding]:
+    parsed = versions.parse(version)
+    if parsed is None or parsed[:2] < KUBERNETES_OLDEST:
+        return [
+            _refuse(
+                "kubernetes-version",
+                f"The cluster runs Kubernetes {version or '(unknown)'}; "
+                f"{versions.told(KUBERNETES_OLDEST)} is the oldest that we support.",
+                "Upgrade the cluster.",
+            )
+        ]
+    if parsed[:2] > KUBERNETES_TRIED:
+        return [
+            Finding(
+                "kubernetes-version-untried",
+                f"The cluster runs Kubernetes {version}, newer than the {versions.told(KUBERNETES_TRIED)} "
+                "that we have tried.",
+                "Nothing, if Karpenter and GPU Operator support it.",
+            )
+        ]
+    return []
+
+
+def _refuse(code: str, says: str, remedy: str) -> Finding:
+    return Finding(code, says, remedy, refuses=True)

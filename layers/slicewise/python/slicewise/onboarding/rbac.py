@@ -1,0 +1,131 @@
+"""
+What our identities may do in a cluster, verb by verb. Both only read.
+
+While it installs, the installer is cluster admin by an EKS access policy, for as long as that takes;
+afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` is
+what the proof pass reads. Lists cannot be limited by name in RBAC; everything that can be, is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from slicewise import layout
+from slicewise.model import Object, Ref
+from slicewise.objects import stamped
+from slicewise.policy import Policy
+
+INSTALLER, TUNER = "slicewise-installer", "slicewise-tuner"
+INSTALLER_GROUP, TUNER_GROUP = "slicewise:installer", "slicewise:tuner"
+
+_RBAC = "rbac.authorization.k8s.io"
+_KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
+KARPENTER_NAMESPACE = "kube-system"
+CLUSTER_POLICY = Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")
+
+# Versions under which a NodeClass of a group is read. Of other groups we know none, and read none.
+_NODE_CLASS_VERSIONS = {"karpenter.k8s.aws": "v1", "karpenter.kwok.sh": "v1alpha1"}
+
+
+def node_class_ref(policy: Policy) -> Ref | None:
+    """
+    None for a NodeClass of a provider whose API we do not know: it is named in NodePools, and not looked at.
+    """
+    node_class = policy.node_class
+    version = _NODE_CLASS_VERSIONS.get(node_class.group)
+    return Ref(f"{node_class.group}/{version}", node_class.kind, node_class.name) if version else None
+
+
+def release_namespaces(policy: Policy) -> tuple[str, ...]:
+    """
+    Where helm releases are looked for.
+
+    Helm keeps a release in Secrets whose names end in its revision, so no name can be granted ahead, and RBAC
+    cannot grant by type: it must be `list` on a namespace's Secrets. So it is granted in our own namespace,
+    and in Karpenter's only where Karpenter is ours to install.
+    """
+    return (
+        (layout.OPERATOR_NAMESPACE, KARPENTER_NAMESPACE)
+        if policy.install_karpenter
+        else (layout.OPERATOR_NAMESPACE,)
+    )
+
+
+def objects(policy: Policy) -> tuple[Object, ...]:
+    """
+    Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
+    """
+    namespaces = release_namespaces(policy)
+    return (
+        _cluster_role(INSTALLER, _installer_rules(policy)),
+        _cluster_role(TUNER, _tuner_rules()),
+        *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
+        _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
+        _cluster_role_binding(TUNER, TUNER_GROUP),
+        *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
+    )
+
+
+def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
+    rules = [
+        _rule("apiextensions.k8s.io", ["customresourcedefinitions"], ["list"]),
+        _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
+        _rule("apps", ["deployments", "daemonsets"], ["list"]),
+        _rule("", ["namespaces"], ["get"], [layout.OPERATOR_NAMESPACE]),
+        _rule("nvidia.com", ["clusterpolicies"], ["get"], [CLUSTER_POLICY.name]),
+        _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], [INSTALLER, TUNER]),
+    ]
+    node_class = node_class_ref(policy)
+    if node_class:
+        group, plural = policy.node_class.group, f"{node_class.kind.lower()}es"
+        rules.append(_rule(group, [plural], ["get"], [node_class.name]))
+    return rules
+
+
+def _tuner_rules() -> list[dict[str, Any]]:
+    return [_rule("karpenter.sh", _KARPENTER_LISTS, ["list"]), _rule("", ["nodes", "pods"], ["list"])]
+
+
+def _release_rules(namespace: str) -> list[dict[str, Any]]:
+    rules = [
+        _rule("", ["secrets"], ["list"]),
+        _rule(_RBAC, ["roles", "rolebindings"], ["get"], [INSTALLER]),
+    ]
+    if namespace == layout.CONFIG_MAP.namespace:
+        rules.append(_rule("", ["configmaps"], ["get"], [layout.CONFIG_MAP.name]))
+    return rules
+
+
+def _rule(
+    group: str, resources: Iterable[str], verbs: list[str], names: list[str] | None = None
+) -> dict[str, Any]:
+    rule: dict[str, Any] = {"apiGroups": [group], "resources": list(resources), "verbs": verbs}
+    return {**rule, "resourceNames": names} if names else rule
+
+
+def _cluster_role(name: str, rules: list[dict[str, Any]]) -> Object:
+    return _rbac_object("ClusterRole", {"name": name}, {"rules": rules})
+
+
+def _role(name: str, namespace: str, rules: list[dict[str, Any]]) -> Object:
+    return _rbac_object("Role", {"name": name, "namespace": namespace}, {"rules": rules})
+
+
+def _cluster_role_binding(name: str, group: str) -> Object:
+    return _rbac_object("ClusterRoleBinding", {"name": name}, _binding("ClusterRole", name, group))
+
+
+def _role_binding(name: str, namespace: str, group: str) -> Object:
+    return _rbac_object("RoleBinding", {"name": name, "namespace": namespace}, _binding("Role", name, group))
+
+
+def _binding(kind: str, role: str, group: str) -> dict[str, Any]:
+    return {
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
+        "subjects": [{"apiGroup": _RBAC, "kind": "Group", "name": group}],
+    }
+
+
+def _rbac_object(kind: str, metadata: dict[str, str], body: dict[str, Any]) -> Object:
+    return stamped({"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, **body})

@@ -1,0 +1,118 @@
+"""Whether what was installed works: what is still awaited, and what works otherwise than it should. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slicewise import layout, quantities
+from slicewise.actions import Finding
+from slicewise.catalog import GpuModel
+from slicewise.model import ClusterContents, Object, ref_of
+from slicewise.objects import condition, is_true, labels, name, required_values, spec, status
+from slicewise.onboarding import install, manifests, rbac
+from slicewise.onboarding.world import live
+from slicewise.policy import Policy, Pool
+
+
+def awaited(contents: ClusterContents, policy: Policy) -> tuple[Finding, ...]:
+    """What must still become true before the cluster counts as onboarded; empty when all has."""
+    return (*_operator(contents), *_overlays(contents, policy), *_ready(contents, policy))
+
+
+def _operator(contents: ClusterContents) -> Iterator[Finding]:
+    release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
+    if release is None or release.status != "deployed":
+        yield Finding(
+            "gpu-operator-not-deployed",
+            f"GPU Operator's release is {release.status if release else 'not there'}.",
+            f"See helm history {manifests.OPERATOR} -n {layout.OPERATOR_NAMESPACE} if this lasts.",
+        )
+    if live(contents, rbac.CLUSTER_POLICY) is None:
+        yield Finding(
+            "cluster-policy-absent",
+            "GPU Operator's ClusterPolicy is not there, so it would set up no node.",
+            "Let helm make it (clusterPolicy.deployCR), or see who deleted it.",
+        )
+
+
+def _overlays(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
+    for target in install.targets(contents, policy):
+        for wanted in target.overlays if target.left is None else ():
+            overlay = live(contents, ref_of(wanted))
+            if overlay is None or not is_true(overlay, "Ready"):
+                yield _not_ready(overlay or wanted)
+
+
+def _not_ready(overlay: Object) -> Finding:
+    refused = condition(overlay, "ValidationSucceeded") or {}
+    if refused.get("status") == "False":
+        why = refused.get("message") or refused.get("reason") or "no reason given"
+        return Finding(
+            "overlay-refused",
+            f"Karpenter refuses NodeOverlay {name(overlay)}: {why}.",
+            "If it conflicts with an overlay of yours, give yours another weight or other NodePools.",
+        )
+    return Finding(
+        "overlay-not-ready",
+        f"Karpenter has not taken up NodeOverlay {name(overlay)}.",
+        "See that Karpenter's pods run: on a new cluster they need a node group or a Fargate profile first.",
+    )
+
+
+def _ready(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
+    """NodePools and our NodeClass, where Karpenter says that they are not ready; silence is no objection."""
+    refs = [ref_of(target.node_pool) for target in install.targets(contents, policy)]
+    items = [item for ref in refs if (item := live(contents, ref))]
+    node_class = rbac.node_class_ref(policy)
+    if node_class and (item := live(contents, node_class)):
+        items.append(item)
+    for item in items:
+        ready = condition(item, "Ready") or {}
+        if ready.get("status") == "False":
+            yield Finding(
+                "not-ready",
+                f"{ref_of(item)} is not ready: "
+                f"{ready.get('message') or ready.get('reason') or 'no reason given'}.",
+                "No GPU node can start until it is; kubectl describe it.",
+            )
+
+
+def without_effect(contents: ClusterContents, policy: Policy) -> tuple[Finding, ...]:
+    """
+    NodeClaims whose capacity is not what their overlay says; one a NodePool.
+
+    `Ready` on an overlay does not mean that it matches anything: only a NodeClaim shows it. Its
+    spec.requirements never change, so they hold the N it was born with, also after N was changed; its
+    status.capacity is what Karpenter believed then.
+    """
+    found = []
+    for pool in policy.pools:
+        for gpu in pool.models():
+            node_pool = layout.node_pool_name(pool, gpu)
+            for claim in contents.node_claims:
+                if labels(claim).get(layout.NODE_POOL_LABEL) != node_pool:
+                    continue
+                finding = _mismatch(claim, pool, gpu)
+                if finding:
+                    found.append(finding)
+                    break
+    return tuple(found)
+
+
+def _mismatch(claim: Object, pool: Pool, gpu: GpuModel) -> Finding | None:
+    believed = status(claim).get("capacity")
+    keys = required_values(spec(claim).get("requirements") or (), layout.CONFIG_LABEL)
+    n = layout.slices_of_key(keys[0]) if keys and len(keys) == 1 else None
+    gpus = quantities.whole(labels(claim).get(layout.GPU_COUNT_LABEL))
+    if not believed or n is None or not gpus:
+        return None  # not launched yet, or of a time before this layout
+    for resource, wanted in layout.capacity(pool, gpu, n, gpus).items():
+        if quantities.whole(believed.get(resource)) != int(wanted):
+            return Finding(
+                "overlay-without-effect",
+                f"NodeClaim {name(claim)} was launched with {resource} {believed.get(resource, '0')}, not "
+                f"{wanted}: its NodeOverlay did not match.",
+                "Compare the overlay's requirements with the NodeClaim's labels, and Karpenter's version "
+                "with those that we have tried; until then Karpenter starts too many nodes.",
+            )
+    return None
