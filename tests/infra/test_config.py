@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -132,3 +133,12 @@ def test_at_the_command_line_an_error_is_a_message_and_no_traceback(tmp_path):
     assert answer.stderr.strip().endswith("context 'install_karpenter': is 'yes': pass true or false")
     assert "Traceback" not in answer.stderr
     assert not (tmp_path / "cdk.out" / "Slicewise.template.json").exists()
+
+
+def test_every_context_key_is_in_the_documentation():
+    source = (ROOT / "cdk_app" / "config.py").read_text()
+    keys = set(re.findall(r'read\.\w+\(\s*"(\w+)"', source)) - {"account"} | {"karpenter_version"}
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "deploying.md").read_text()))
+
+    assert len(keys) > 10
+    assert keys <= documented

@@ -8,14 +8,16 @@ from functools import cache
 from importlib.resources import files
 
 import pytest
-from slicewise.model import CLUSTER_ADMIN_POLICY
+from slicewise import model
+from slicewise.onboarding import rbac
 
-from tests.infra.templates import Template, as_list
+from cdk_app import permissions
+from tests.infra.templates import Template, as_list, spelt_out
 
 ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sweeper")
 FULL_ROLES = ("gpu-eu-installer", "gpu-eu-tuner", "gpu-eu-sweeper", "gpu-eu-karpenter-controller")
 EKS = "arn:<AWS::Partition>:eks:<AWS::Region>:<AWS::AccountId>"
-ADMIN = CLUSTER_ADMIN_POLICY.replace("arn:aws:", "arn:<AWS::Partition>:")
+ADMIN = model.CLUSTER_ADMIN_POLICY.replace("arn:aws:", "arn:<AWS::Partition>:")
 
 
 @cache
@@ -255,3 +257,22 @@ def test_what_cdk_nag_found_is_acknowledged_with_a_reason(which, request):
     assert not [item for report in reports.values() for item in report["violations"]]
     assert acknowledged
     assert all(len(item["reason"].split()) >= 5 for item in acknowledged)
+
+
+# IAM user guide, "IAM and AWS STS quotas": characters without white space.
+LARGEST_MANAGED, LARGEST_INLINE = 6144, 10240
+
+
+def test_policies_stay_within_what_iam_takes(full):
+    def size(item) -> int:
+        text = json.dumps(spelt_out(item.properties["PolicyDocument"]), separators=(",", ":"))
+        # The longest Region and a partition's longest name stand for the placeholders.
+        return len(re.sub(r"<AWS::\w+>", "ap-southeast-1", text))
+
+    assert all(size(item) < LARGEST_MANAGED for item in full.all("AWS::IAM::ManagedPolicy"))
+    assert all(size(item) < LARGEST_INLINE for item in full.all("AWS::IAM::Policy"))
+
+
+def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
+    assert permissions.ALLOW_ACCESS_ENTRIES_TAG == model.ALLOW_ACCESS_ENTRIES_TAG
+    assert (permissions.INSTALLER_GROUP, permissions.TUNER_GROUP) == (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP)
