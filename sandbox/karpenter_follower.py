@@ -13,6 +13,7 @@ from typing import Any
 
 from sandbox.control_plane import CRD_PATH, DEPLOYMENT_PATH, ControlPlane
 from sandbox.kube import KubeError, condition
+from sandbox.samples import node_class
 
 NEEDED_CRDS = ("nodepools.karpenter.sh", "nodeclaims.karpenter.sh", "nodeoverlays.karpenter.sh")
 
@@ -62,6 +63,7 @@ class KarpenterFollower:
         if gates == self._plane.karpenter_gates or not self._crds_serve():
             return
         self._plane.install_kwok_crds()
+        self._plane.kube.apply(node_class())  # what a platform team's own NodeClass is on EKS
         self._plane.start_karpenter(gates)
 
     def _crds_serve(self) -> bool:
