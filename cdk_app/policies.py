@@ -1,8 +1,8 @@
 """
 The policy files that a deployment carries, checked before anything is made of them.
 
-The check is the runtime's own parser, so a policy that passes here is one that the functions accept. It runs
-in a process of its own: this package describes what is deployed and imports none of it.
+The check is that of `slicewise policy check`: synthesis refuses what the command refuses, in the same words.
+It runs in a process of its own, since this package describes what is deployed and imports none of it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,8 @@ from cdk_app.errors import DeploymentError
 # (Systems Manager user guide, "Managing parameter tiers").
 LARGEST = 4096
 
-_CHECK = """
-import sys
-from pathlib import Path
-from slicewise.errors import InvalidPolicy
-from slicewise.policy import parse
-
-refused = []
-for file in map(Path, sys.argv[1:]):
-    try:
-        parse(file.read_text(), file.stem)
-    except InvalidPolicy as error:
-        refused.append(f"{file}: {error}")
-sys.exit("\\n".join(refused) or 0)
-"""
+# Not the whole command: that imports what talks to AWS, which takes longer than the check.
+_CHECK = "import sys; from cli.local import check_policies; sys.exit(check_policies(sys.argv[1:]))"
 
 
 class RefusedPolicies(DeploymentError):
@@ -67,7 +55,7 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
     if default and default not in {policy.name for policy in policies}:
         names = ", ".join(policy.name for policy in policies) or "none"
         problems.append(f"context 'default_policy': is {default!r}, but {folder} has {names}")
-    problems += _parser_says(paths)
+    problems += [problem for path in paths for problem in _check(path)]
     if problems:
         raise RefusedPolicies("\n".join(problems))
     return policies
@@ -86,9 +74,9 @@ def _problems(policy: PolicyFile) -> list[str]:
     return found
 
 
-def _parser_says(paths: list[Path]) -> list[str]:
-    places = [str(ROOT / "layers" / "slicewise" / "python"), os.environ.get("PYTHONPATH", "")]
+def _check(path: Path) -> list[str]:
+    places = [str(ROOT), str(ROOT / "layers" / "slicewise" / "python"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
-    command = [sys.executable, "-c", _CHECK, *map(str, paths)]
+    command = [sys.executable, "-c", _CHECK, str(path)]
     answer = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return [answer.stderr.strip()] if answer.returncode else []
+    return [(answer.stdout + answer.stderr).strip()] if answer.returncode else []
