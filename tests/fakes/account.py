@@ -18,7 +18,7 @@ from tests.fakes.calls import Calls, Killed
 from tests.fakes.clock import Clock
 from tests.fakes.eks import FakeEks
 from tests.fakes.helm import FakeHelm, FakeReleases
-from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
+from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 from tests.fakes.queues import FakePolicies, FakeQueues
 from tests.fakes.store import FakeStore
 
@@ -41,12 +41,6 @@ pools:
 """
 # As long as the longest pass may take, and then some: a function that was killed keeps its message that long.
 VISIBILITY = timedelta(minutes=16)
-KARPENTER_CRDS = (
-    "nodepools.karpenter.sh",
-    "nodeclaims.karpenter.sh",
-    "nodeoverlays.karpenter.sh",
-    "ec2nodeclasses.karpenter.k8s.aws",
-)
 
 
 class Account:

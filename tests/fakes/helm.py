@@ -10,7 +10,7 @@ from slicewise.errors import Unavailable
 from slicewise.model import Object, Release
 
 from tests.fakes.calls import Calls
-from tests.fakes.kubernetes import CRD, FakeApiServer, FakeKubernetes
+from tests.fakes.kubernetes import CRD, KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 
 Rendered = list[dict[str, Any]]
 
@@ -123,11 +123,9 @@ def rendered(chart: str, name: str, namespace: str, version: str, values: Mappin
         text = ",".join(f"{gate[:1].upper()}{gate[1:]}={str(on).lower()}" for gate, on in gates.items())
         return [_deployment(head, "karpenter", namespace, env=[{"name": "FEATURE_GATES", "value": text}])]
     if chart == "karpenter-crd":
-        crds = ("nodepools.karpenter.sh", "nodeclaims.karpenter.sh", "nodeoverlays.karpenter.sh")
-        names = (*crds, "ec2nodeclasses.karpenter.k8s.aws")
         return [
             dict(zip(("apiVersion", "kind"), CRD, strict=True), metadata=head | {"name": name})
-            for name in names
+            for name in KARPENTER_CRDS
         ]
     raise AssertionError(f"the fake knows no chart {chart}")
 

@@ -14,6 +14,12 @@ from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+KARPENTER_CRDS = (
+    "nodepools.karpenter.sh",
+    "nodeclaims.karpenter.sh",
+    "nodeoverlays.karpenter.sh",
+    "ec2nodeclasses.karpenter.k8s.aws",
+)
 _BUILT_IN = ("", "apps", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
 
 

@@ -1,0 +1,212 @@
+"""helm's releases in memory and those of the real helm on a real API server, held to the same behaviour."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import replace
+
+import pytest
+from slicewise.acting import Hands
+from slicewise.actions import RollbackRelease
+from slicewise.errors import Unavailable
+from slicewise.events import Hint, Home
+from slicewise.gateways.helm import HelmCli
+from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.model import EksCluster, Ref
+from slicewise.ports import Ports
+
+from tests.fakes.calls import Calls
+from tests.fakes.clock import START, Clock
+from tests.fakes.helm import FakeHelm, FakeReleases
+from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
+
+PLACE = ("gpu-operator", "gpu-operator")
+HOME = Home("111122223333", "eu-west-1")
+VALUES = {"operator": {"upgradeCRD": False}, "mig": {"strategy": "mixed"}}
+
+
+class InMemory:
+    chart, version = "charts/gpu-operator-v26.7.0.tgz", "v26.7.0"
+
+    def __init__(self):
+        server = FakeApiServer(Clock())
+        server.add_crds("clusterpolicies.nvidia.com")
+        self.kubernetes = FakeKubernetes(server, Calls())
+        self.releases = FakeReleases(server)
+        self.port = FakeHelm(self.releases, Calls(), self.kubernetes)
+
+    def leave_pending(self):
+        kept = self.releases.revisions.setdefault(PLACE, [])
+        newest = kept[-1] if kept else None
+        status = "pending-upgrade" if newest else "pending-install"
+        from slicewise.model import Release
+
+        base = newest or Release(*PLACE, 0, "", "gpu-operator", self.version)
+        kept.append(replace(base, revision=len(kept) + 1, status=status))
+
+
+class Real:
+    """`leave_pending` writes the release that a helm killed half-way leaves behind."""
+
+    def __init__(self, plane, chart, helm, folder):
+        self.chart, self.version = str(chart.path), chart.version
+        self._kube = plane.kube
+        cluster = EksCluster(
+            HOME.arn("a"),
+            "a",
+            HOME.region,
+            HOME.account,
+            "ACTIVE",
+            "1.35",
+            "API",
+            START,
+            endpoint=plane.url,
+            ca_data=base64.b64encode(plane.ca_pem).decode(),
+        )
+        token = lambda: plane.admin_token  # noqa: E731
+        self.kubernetes = KubernetesApi.of(cluster, token)
+        self.port = HelmCli(helm, cluster, token, self.kubernetes, charts=folder)
+        for crd in self.port.chart_crds(self.chart, self.version):
+            self.kubernetes.apply(crd)
+        self.port.uninstall(*PLACE)
+
+    def leave_pending(self):
+        self._kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE[1]}})
+        secrets = self._kube.list(f"/api/v1/namespaces/{PLACE[1]}/secrets", labelSelector="owner=helm")
+        if not secrets:
+            self.port.upgrade(*PLACE, self.chart, self.version, VALUES)
+            [secret] = self._kube.list(f"/api/v1/namespaces/{PLACE[1]}/secrets", labelSelector="owner=helm")
+            self._write(secret, 1, "pending-install")
+            return
+        newest = max(secrets, key=lambda secret: int(secret["metadata"]["labels"]["version"]))
+        self._write(newest, int(newest["metadata"]["labels"]["version"]) + 1, "pending-upgrade")
+
+    def _write(self, secret, revision, status):
+        kept = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
+        kept["version"], kept["info"]["status"] = revision, status
+        packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(kept).encode()))).decode()
+        labels = secret["metadata"]["labels"] | {"version": str(revision), "status": status}
+        self._kube.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": secret["type"],
+                "metadata": {
+                    "name": f"sh.helm.release.v1.{PLACE[0]}.v{revision}",
+                    "namespace": PLACE[1],
+                    "labels": labels,
+                },
+                "data": {"release": packed},
+            }
+        )
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    from sandbox.control_plane import ControlPlane
+
+    with ControlPlane.start(tmp_path_factory.mktemp("helm"), karpenter=False, system_nodes=0) as running:
+        yield running
+
+
+@pytest.fixture(params=["fake", pytest.param("gateway", marks=pytest.mark.sandbox)])
+def far_side(request, tmp_path):
+    if request.param == "fake":
+        return InMemory()
+    from sandbox.charts import chart
+    from sandbox.tools import tools
+
+    return Real(request.getfixturevalue("plane"), chart("gpu-operator"), tools().helm, tmp_path)
+
+
+def newest(far_side):
+    found = far_side.port.revisions(*PLACE)
+    return found[0] if found else None
+
+
+def install(far_side, **values):
+    far_side.port.upgrade(*PLACE, far_side.chart, far_side.version, VALUES | values)
+
+
+def test_a_release_that_is_not_there_has_no_revisions(far_side):
+    assert far_side.port.revisions(*PLACE) == ()
+
+
+def test_an_installed_release_tells_its_chart_version_and_values(far_side):
+    install(far_side)
+
+    release = newest(far_side)
+    assert (release.name, release.namespace, release.revision) == (*PLACE, 1)
+    assert (release.status, release.chart, release.chart_version) == (
+        "deployed",
+        "gpu-operator",
+        far_side.version,
+    )
+    assert release.values == VALUES
+
+
+def test_installing_brings_the_namespace_and_the_cluster_policy(far_side):
+    install(far_side)
+
+    assert far_side.kubernetes.get(Ref("v1", "Namespace", "gpu-operator"))
+    assert far_side.kubernetes.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy"))
+
+
+def test_an_upgrade_takes_the_place_of_the_revision_before(far_side):
+    install(far_side)
+    install(far_side, gfd={"enabled": True})
+
+    assert [(r.revision, r.status) for r in far_side.port.revisions(*PLACE)] == [
+        (2, "deployed"),
+        (1, "superseded"),
+    ]
+    assert newest(far_side).values == VALUES | {"gfd": {"enabled": True}}
+
+
+def test_uninstalling_twice_is_fine(far_side):
+    install(far_side)
+
+    far_side.port.uninstall(*PLACE)
+    far_side.port.uninstall(*PLACE)
+
+    assert far_side.port.revisions(*PLACE) == ()
+
+
+def test_the_charts_definitions_are_told(far_side):
+    names = {crd["metadata"]["name"] for crd in far_side.port.chart_crds(far_side.chart, far_side.version)}
+
+    assert "clusterpolicies.nvidia.com" in names
+
+
+def test_a_pending_release_blocks_the_next_upgrade(far_side):
+    install(far_side)
+    far_side.leave_pending()
+    assert newest(far_side).pending
+
+    with pytest.raises(Unavailable):
+        install(far_side)
+
+
+@pytest.mark.parametrize("deployed_before", [True, False], ids=["an upgrade", "a first install"])
+def test_a_pending_release_is_healed_and_takes_upgrades_again(far_side, deployed_before):
+    if deployed_before:
+        install(far_side)
+    far_side.leave_pending()
+    assert newest(far_side).pending
+
+    roll_back(far_side)
+    roll_back(far_side)
+
+    healed = newest(far_side)
+    assert (healed.status if healed else None) == ("deployed" if deployed_before else None)
+    install(far_side)
+    assert newest(far_side).status == "deployed"
+
+
+def roll_back(far_side):
+    """As a pass does it: to the last deployed revision, or away."""
+    ports = Ports(None, None, None, None, lambda _: far_side.kubernetes, lambda _: far_side.port)  # type: ignore[arg-type]
+    cluster = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
+    Hands(Hint(HOME.arn("a"), "test"), cluster, ports).do(RollbackRelease(*PLACE, "it is pending"))

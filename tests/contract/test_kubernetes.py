@@ -1,0 +1,251 @@
+"""The fake API server and the gateway on a real one, held to the same behaviour."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from slicewise.errors import Conflict, Refused, Unauthorized
+from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
+
+from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
+from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+
+NAMESPACE = "contract"
+ROLE = "arn:aws:iam::111122223333:role/somebody"
+NOTES = Ref("v1", "ConfigMap", "notes", NAMESPACE)
+
+
+def config_map(name: str = "notes", labels: dict[str, str] | None = None, **data: str):
+    metadata = {"name": name, "namespace": NAMESPACE, **({"labels": labels} if labels else {})}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def overlay(name: str, capacity: str):
+    return {
+        "apiVersion": "karpenter.sh/v1alpha1",
+        "kind": "NodeOverlay",
+        "metadata": {"name": name},
+        "spec": {
+            "requirements": [{"key": "karpenter.sh/nodepool", "operator": "In", "values": ["nobody"]}],
+            "capacity": {"nvidia.com/gpu": capacity},
+            "weight": 7,
+        },
+    }
+
+
+class InMemory:
+    def __init__(self):
+        self.server = FakeApiServer(Clock())
+        self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self.server.add_crds(*KARPENTER_CRDS)
+        self.port = FakeKubernetes(self.server, Calls())
+
+    def by_somebody_else(self, item):
+        self.server.apply(item, manager="somebody")
+
+    def as_stranger(self):
+        return FakeKubernetes(self.server, Calls(), lambda: AccessEntry(ROLE))
+
+    def as_nobody(self):
+        return FakeKubernetes(self.server, Calls(), lambda: None)
+
+    def as_admin(self):
+        return FakeKubernetes(
+            self.server, Calls(), lambda: AccessEntry(ROLE, policies=(CLUSTER_ADMIN_POLICY,))
+        )
+
+
+class Real:
+    def __init__(self, plane):
+        self._plane = plane
+        self._kube = plane.kube
+        for name in (NAMESPACE,):
+            self._kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        for item in self._kube.list(f"/api/v1/namespaces/{NAMESPACE}/configmaps"):
+            if item["metadata"]["name"] != "kube-root-ca.crt":
+                self._kube.delete(
+                    f"/api/v1/namespaces/{NAMESPACE}/configmaps/{item['metadata']['name']}", missing_ok=True
+                )
+        for item in self._kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays"):
+            self._kube.delete(
+                f"/apis/karpenter.sh/v1alpha1/nodeoverlays/{item['metadata']['name']}", missing_ok=True
+            )
+        self.port = self._as(plane.admin_token)
+
+    def by_somebody_else(self, item):
+        self._kube.apply(item, field_manager="somebody")
+
+    def as_stranger(self):
+        """A service account with no rights: known, and allowed nothing."""
+        account = {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "stranger", "namespace": NAMESPACE},
+        }
+        self._kube.apply(account)
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/stranger/token"
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        return self._as(self._kube.request("POST", path, asked)["status"]["token"])
+
+    def as_nobody(self):
+        return self._as("not-a-token")
+
+    def as_admin(self):
+        return self.port
+
+    def _as(self, token):
+        return KubernetesApi(self._plane.url, base64.b64encode(self._plane.ca_pem).decode(), lambda: token)
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory):
+    from sandbox.control_plane import ControlPlane
+
+    with ControlPlane.start(tmp_path_factory.mktemp("kubernetes"), system_nodes=0) as running:
+        yield running
+
+
+@pytest.fixture(params=["fake", pytest.param("gateway", marks=pytest.mark.sandbox)])
+def far_side(request):
+    return InMemory() if request.param == "fake" else Real(request.getfixturevalue("plane"))
+
+
+def version_of(far_side, ref=NOTES):
+    return far_side.port.get(ref)["metadata"]["resourceVersion"]
+
+
+def test_the_version_is_told_as_kubernetes_tells_it(far_side):
+    assert far_side.port.version().startswith("v1.")
+
+
+def test_what_is_absent_is_none(far_side):
+    assert far_side.port.get(NOTES) is None
+    assert far_side.port.get(Ref("v1", "ConfigMap", "x", "no-such-namespace")) is None
+
+
+def test_a_kind_that_is_not_served_has_no_objects(far_side):
+    assert far_side.port.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")) is None
+    assert far_side.port.list("nvidia.com/v1", "ClusterPolicy") == ()
+    far_side.port.delete(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy"))
+
+
+def test_an_applied_object_is_there_with_its_kind(far_side):
+    far_side.port.apply(config_map(a="1"))
+
+    found = far_side.port.get(NOTES)
+    assert (found["apiVersion"], found["kind"], found["data"]) == ("v1", "ConfigMap", {"a": "1"})
+    assert "managedFields" not in found["metadata"]
+
+
+def test_applying_the_same_again_changes_nothing(far_side):
+    far_side.port.apply(config_map(a="1"))
+    before = version_of(far_side)
+
+    far_side.port.apply(config_map(a="1"))
+
+    assert version_of(far_side) == before
+
+
+def test_what_we_no_longer_apply_goes_and_what_others_wrote_stays(far_side):
+    far_side.port.apply(config_map(a="1", b="2"))
+    far_side.by_somebody_else(config_map(theirs="3"))
+
+    far_side.port.apply(config_map(a="1"))
+
+    assert far_side.port.get(NOTES)["data"] == {"a": "1", "theirs": "3"}
+
+
+def test_our_word_counts_where_others_wrote_the_same_field(far_side):
+    far_side.by_somebody_else(config_map(a="theirs"))
+
+    far_side.port.apply(config_map(a="ours"))
+
+    assert far_side.port.get(NOTES)["data"] == {"a": "ours"}
+
+
+def test_only_a_changed_spec_makes_a_new_generation(far_side):
+    ref = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "generation")
+    far_side.port.apply(overlay("generation", "4"))
+    first = far_side.port.get(ref)["metadata"]["generation"]
+
+    labelled = overlay("generation", "4")
+    labelled["metadata"]["labels"] = {"a": "b"}
+    far_side.port.apply(labelled)
+    assert far_side.port.get(ref)["metadata"]["generation"] == first
+
+    far_side.port.apply(overlay("generation", "8"))
+    assert far_side.port.get(ref)["metadata"]["generation"] == first + 1
+
+
+def test_an_object_before_its_kind_or_namespace_is_a_conflict(far_side):
+    policy = {"apiVersion": "nvidia.com/v1", "kind": "ClusterPolicy", "metadata": {"name": "cluster-policy"}}
+    homeless = config_map()
+    homeless["metadata"]["namespace"] = "no-such-namespace"
+
+    for item in (policy, homeless):
+        with pytest.raises(Conflict):
+            far_side.port.apply(item)
+
+
+def test_deleting_twice_is_fine(far_side):
+    far_side.port.apply(config_map())
+
+    far_side.port.delete(NOTES)
+    far_side.port.delete(NOTES)
+
+    assert far_side.port.get(NOTES) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ("", ["a", "b", "c"]),
+        ("team", ["a", "b"]),
+        ("team=ml", ["a"]),
+        ("team in (ml,web)", ["a", "b"]),
+        ("team,tier=gold", ["b"]),
+        ("team=nobody", []),
+    ],
+)
+def test_lists_are_narrowed_by_labels(far_side, labels, names):
+    far_side.port.apply(config_map("a", {"team": "ml"}))
+    far_side.port.apply(config_map("b", {"team": "web", "tier": "gold"}))
+    far_side.port.apply(config_map("c"))
+
+    found = far_side.port.list("v1", "ConfigMap", namespace=NAMESPACE, labels=labels)
+
+    assert (
+        sorted(i["metadata"]["name"] for i in found if i["metadata"]["name"] != "kube-root-ca.crt") == names
+    )
+    assert {(item["apiVersion"], item["kind"]) for item in found} <= {("v1", "ConfigMap")}
+
+
+def test_a_list_without_a_namespace_is_of_all(far_side):
+    far_side.port.apply(config_map())
+
+    assert any(item["metadata"]["namespace"] == NAMESPACE for item in far_side.port.list("v1", "ConfigMap"))
+
+
+def test_all_definitions_are_told_by_name(far_side):
+    assert set(KARPENTER_CRDS) - {"ec2nodeclasses.karpenter.k8s.aws"} <= far_side.port.crds()
+
+
+def test_who_is_not_known_is_unauthorized(far_side):
+    with pytest.raises(Unauthorized):
+        far_side.as_nobody().crds()
+
+
+def test_who_is_known_and_not_allowed_is_refused(far_side):
+    stranger = far_side.as_stranger()
+    for call in (stranger.crds, lambda: stranger.get(NOTES), lambda: stranger.apply(config_map())):
+        with pytest.raises(Refused) as refused:
+            call()
+        assert not isinstance(refused.value, Unauthorized)
+
+
+def test_whether_admin_is_in_effect_can_be_asked(far_side):
+    assert far_side.as_admin().may_do_everything()
+    assert not far_side.as_stranger().may_do_everything()
