@@ -106,6 +106,7 @@ def node_claim(
         "metadata": {
             "name": name,
             "labels": {
+                "slicewise.dev/pool": node_pool.split("-")[1],
                 "karpenter.sh/nodepool": node_pool,
                 "karpenter.sh/capacity-type": "on-demand",
                 "karpenter.k8s.aws/instance-gpu-name": gpu,
@@ -119,3 +120,41 @@ def node_claim(
         },
         "status": {"capacity": dict(capacity)} if capacity is not None else {},
     }
+
+
+def node(
+    key: str = "ts-4",
+    *,
+    name: str = "node-1",
+    pool: str | None = "shared",
+    gpu: str = "l4",
+    gpus: int = 1,
+    mig: str | None = None,
+    allocatable: Mapping[str, str] | None = None,
+    age: timedelta = timedelta(0),
+) -> Object:
+    """A GPU node as Karpenter makes it from one of our NodePools; nobody's where `pool` is None."""
+    labels = {
+        "karpenter.k8s.aws/instance-gpu-name": gpu,
+        "karpenter.k8s.aws/instance-gpu-count": str(gpus),
+        "nvidia.com/device-plugin.config": key,
+    }
+    if pool:
+        labels |= {"slicewise.dev/pool": pool, "karpenter.sh/nodepool": f"slicewise-{pool}-{gpu}"}
+    if mig:
+        labels["nvidia.com/mig.config"] = f"all-{mig}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": (NOW - age).isoformat()},
+        "status": {"allocatable": dict(allocatable or {})},
+    }
+
+
+def pod(name: str, *, pool: str, node: str | None = None) -> Object:
+    """A pod that asks for one slice of a pool; unscheduled where `node` is None."""
+    spec = {
+        "nodeSelector": {"slicewise.dev/pool": pool},
+        "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
+    }
+    return {"metadata": {"name": name}, "spec": {**spec, "nodeName": node} if node else spec}

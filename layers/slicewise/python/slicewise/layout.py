@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from slicewise import catalog
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
 from slicewise.objects import required_values, spec, stamped
@@ -95,7 +96,12 @@ def config_map(live_data: Mapping[str, str]) -> Object:
 
 def resource(pool: Pool) -> str:
     """What a pod of this pool asks one of."""
-    return f"nvidia.com/mig-{pool.profile.replace('+', '.')}" if pool.profile else GPU_RESOURCE
+    return mig_resource(pool.profile) if pool.profile else GPU_RESOURCE
+
+
+def mig_resource(profile: str) -> str:
+    """The device plugin's name for a profile under `mig.strategy: mixed` (internal/rm/rm.go)."""
+    return f"nvidia.com/mig-{profile.replace('+', '.')}"
 
 
 def slices_per_gpu(pool: Pool, gpu: GpuModel, n: int) -> int:
@@ -240,3 +246,35 @@ def config_keys_of(pool_object: Object) -> tuple[str, ...]:
     """The keys that a live NodePool lets its nodes have: one, or two while N is being changed."""
     template = spec(pool_object).get("template") or {}
     return required_values((template.get("spec") or {}).get("requirements") or (), CONFIG_LABEL) or ()
+
+
+def born_with(claim: Object) -> str | None:
+    """The key that a NodeClaim was born with; its spec never changes, also when N does."""
+    keys = required_values(spec(claim).get("requirements") or (), CONFIG_LABEL) or ()
+    return keys[0] if len(keys) == 1 else None
+
+
+def promised(labels: Mapping[str, str], key: str | None) -> dict[str, int] | None:
+    """
+    What a machine with these labels shall offer under a key, by resource; None where they do not tell.
+
+    Args:
+        labels: Of a NodeClaim or a Node of ours: GPU model and count, and under MIG the profile.
+        key: Of the device plugin's ConfigMap.
+    """
+    n = slices_of_key(key) if key else None
+    gpus = labels.get(GPU_COUNT_LABEL, "")
+    if n is None or not gpus.isdecimal() or int(gpus) == 0:
+        return None
+    profile = labels.get(MIG_LABEL, "").removeprefix("all-")
+    if not profile:
+        return {GPU_RESOURCE: n * int(gpus)}
+    most = {gpu.mig[profile] for gpu in catalog.MODELS if _is_model(gpu, labels) and profile in gpu.mig}
+    if len(most) != 1:
+        return None
+    return {mig_resource(profile): most.pop() * int(gpus), GPU_RESOURCE: 0}
+
+
+def _is_model(gpu: GpuModel, labels: Mapping[str, str]) -> bool:
+    memory = labels.get(GPU_MEMORY_LABEL, str(gpu.memory_mib))
+    return (labels.get(GPU_NAME_LABEL), memory) == (gpu.karpenter_name, str(gpu.memory_mib))

@@ -316,7 +316,7 @@ def _verified(world: World, settings: Settings, findings: tuple[Finding, ...], n
         reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)
         outcome = Outcome(Stage.VERIFYING, reason, (*findings, *awaited), VERIFY_POLL if patient else None)
         return Plan(outcome, closing)
-    findings = (*findings, *verification.without_effect(contents, policy))
+    findings = (*findings, *verification.without_effect(contents))
     reason = "nothing to change: the cluster is as its policy says"
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"

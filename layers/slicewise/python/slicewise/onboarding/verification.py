@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from slicewise import layout, quantities
 from slicewise.actions import Finding
-from slicewise.catalog import GpuModel
 from slicewise.model import ClusterContents, Object, ref_of
-from slicewise.objects import condition, is_true, labels, name, required_values, spec, status
+from slicewise.objects import condition, is_true, labels, name, status
 from slicewise.onboarding import install, manifests, rbac
 from slicewise.onboarding.world import live
-from slicewise.policy import Policy, Pool
+from slicewise.policy import Policy
 
 
 def awaited(contents: ClusterContents, policy: Policy) -> tuple[Finding, ...]:
@@ -77,41 +76,33 @@ def _ready(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
             )
 
 
-def without_effect(contents: ClusterContents, policy: Policy) -> tuple[Finding, ...]:
+def without_effect(contents: ClusterContents) -> tuple[Finding, ...]:
     """
     NodeClaims whose capacity is not what their overlay says; one a NodePool.
 
     `Ready` on an overlay does not mean that it matches anything: only a NodeClaim shows it. Its
-    spec.requirements never change, so they hold the N it was born with, also after N was changed; its
-    status.capacity is what Karpenter believed then.
+    status.capacity is what Karpenter believed at its birth, so it is held against the N of its birth.
     """
-    found = []
-    for pool in policy.pools:
-        for gpu in pool.models():
-            node_pool = layout.node_pool_name(pool, gpu)
-            for claim in contents.node_claims:
-                if labels(claim).get(layout.NODE_POOL_LABEL) != node_pool:
-                    continue
-                finding = _mismatch(claim, pool, gpu)
-                if finding:
-                    found.append(finding)
-                    break
-    return tuple(found)
+    found: dict[str, Finding] = {}
+    for claim in contents.node_claims:
+        node_pool = labels(claim).get(layout.NODE_POOL_LABEL, "")
+        if node_pool not in found and (finding := _mismatch(claim)):
+            found[node_pool] = finding
+    return tuple(found.values())
 
 
-def _mismatch(claim: Object, pool: Pool, gpu: GpuModel) -> Finding | None:
+def _mismatch(claim: Object) -> Finding | None:
     believed = status(claim).get("capacity")
-    keys = required_values(spec(claim).get("requirements") or (), layout.CONFIG_LABEL)
-    n = layout.slices_of_key(keys[0]) if keys and len(keys) == 1 else None
-    gpus = quantities.whole(labels(claim).get(layout.GPU_COUNT_LABEL))
-    if not believed or n is None or not gpus:
+    promised = layout.promised(labels(claim), layout.born_with(claim))
+    if not believed or promised is None:
         return None  # not launched yet, or of a time before this layout
-    for resource, wanted in layout.capacity(pool, gpu, n, gpus).items():
-        if quantities.whole(believed.get(resource)) != int(wanted):
+    for resource, wanted in promised.items():
+        had = quantities.whole(believed.get(resource))
+        if had != wanted:
             return Finding(
                 "overlay-without-effect",
-                f"NodeClaim {name(claim)} was launched with {resource} {believed.get(resource, '0')}, not "
-                f"{wanted}: its NodeOverlay did not match.",
+                f"NodeClaim {name(claim)} was launched with {resource} {had}, not {wanted}: no NodeOverlay "
+                "matched.",
                 "Compare the overlay's requirements with the NodeClaim's labels, and Karpenter's version "
                 "with those that we have tried; until then Karpenter starts too many nodes.",
             )
