@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -66,13 +67,8 @@ def install(go: Go, progress: Callable[[str], None] = print) -> Path:
 
 def _version(go: Path) -> str | None:
     # GOTOOLCHAIN=local: an old Go would otherwise download and report a newer one.
-    done = subprocess.run(
-        [go, "version"],
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env={"GOTOOLCHAIN": "local", "HOME": "/nonexistent"},
-    )
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    done = subprocess.run([go, "version"], capture_output=True, text=True, cwd="/", env=environment)
     found = re.search(r"go version go(\d+\.\d+(?:\.\d+)?)", done.stdout)
     return found[1] if found else None
 

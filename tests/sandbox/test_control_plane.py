@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.control_plane import ControlPlane
+from sandbox.control_plane import DEPLOYMENT_PATH, ControlPlane
+from sandbox.karpenter_follower import feature_gates
 from sandbox.kube import KubeClient, KubeError
 from sandbox.processes import start_time
 
@@ -93,6 +94,41 @@ def test_karpenters_crds_refuse_what_eks_would_refuse(control_plane: ControlPlan
     assert "karpenter.k8s.aws" in refused.value.message
 
 
+def job(name: str, annotations: dict[str, str]) -> dict:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example.com/none:1"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": pod}},
+    }
+
+
+def test_a_job_ends_when_its_pod_says_so_and_else_runs_on(control_plane: ControlPlane):
+    kube, jobs = control_plane.kube, "/apis/batch/v1/namespaces/default/jobs"
+    kube.create(job("brief", {"sandbox.slicewise.dev/run-for": "1s"}))
+    kube.create(job("endless", {}))
+
+    wait_until(lambda: kube.get(f"{jobs}/brief")["status"].get("succeeded") == 1)
+    assert len(running_pods(kube, "job-name=endless")) == 1
+
+    for name in ("brief", "endless"):
+        kube.delete(f"{jobs}/{name}")
+
+
+def test_karpenter_restarts_with_the_gate_that_its_deployment_says(control_plane: ControlPlane):
+    def said() -> str:
+        return feature_gates(control_plane.kube.get(DEPLOYMENT_PATH))
+
+    control_plane.restart_karpenter(node_overlay_gate=False)
+    assert "NodeOverlay=false" in said()
+    assert control_plane.karpenter_gates == said()
+
+    control_plane.restart_karpenter(node_overlay_gate=True)
+    assert "NodeOverlay=true" in said()
+    assert control_plane.karpenter_gates == said()
+
+
 def test_two_side_by_side_do_not_see_each_other(control_plane: ControlPlane, start_control_plane):
     other = start_control_plane(karpenter=False)
 
@@ -119,7 +155,8 @@ def test_stop_ends_exactly_what_it_started(control_plane: ControlPlane, start_co
 START_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from sandbox.control_plane import ControlPlane
+from sandbox.control_plane import DEPLOYMENT_PATH, ControlPlane
+from sandbox.karpenter_follower import feature_gates
 ControlPlane.start(Path(sys.argv[1]), karpenter=False)
 print("ready", flush=True)
 time.sleep(600)
