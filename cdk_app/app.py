@@ -11,7 +11,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from cdk_app import bundle, policies
 from cdk_app.config import Config
-from cdk_app.stack import Assets, SlicewiseStack
+from cdk_app.stack import SlicewiseStack
 
 
 def synthesize(context: Mapping[str, Any] | None = None, outdir: Path | None = None) -> Path:
@@ -35,20 +35,8 @@ def synthesize(context: Mapping[str, Any] | None = None, outdir: Path | None = N
         "Slicewise",
         config=config,
         policies=policies.load(config.policies, config.default_policy),
-        assets=build_assets(config),
+        assets=bundle.build_all(config),
         env=cdk.Environment(account=config.account, region=config.region),
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return Path(app.synth().directory)
-
-
-def build_assets(config: Config) -> Assets:
-    pythons = bundle.find_interpreters(config.bytecode_pythons)
-    charts = [source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)]
-    return Assets(
-        layer=bundle.build_layer(pythons),
-        onboard_cluster=bundle.build_function("onboard_cluster", pythons, filter(None, charts)),
-        tune_slicing=bundle.build_function("tune_slicing", pythons),
-        sweep_fleet=bundle.build_function("sweep_fleet", pythons),
-        has_bytecode=any(python.cache_tag == bundle.RUNTIME_CACHE_TAG for python in pythons),
-    )

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdk_app.config import ROOT
+from cdk_app.config import ROOT, Config
 from cdk_app.errors import DeploymentError
 
 RUNTIME_PYTHON = "3.13"
@@ -48,12 +48,40 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class Assets:
+    """All that is uploaded. `has_bytecode` is False where no Python of the runtime's version was found."""
+
+    layer: Asset
+    onboard_cluster: Asset
+    tune_slicing: Asset
+    sweep_fleet: Asset
+    has_bytecode: bool
+
+
+@dataclass(frozen=True)
 class Interpreter:
     """A Python that compiles for us. `cache_tag` is such as "cpython-313"."""
 
     command: str
     cache_tag: str
     version: str
+
+
+def build_all(config: Config) -> Assets:
+    """
+    Raises:
+        BundlingFailed: The message says what to install or pass.
+    """
+    pythons = find_interpreters(config.bytecode_pythons)
+    sources = (config.gpu_operator, config.karpenter, config.karpenter_crd)
+    charts = [source.vendored for source in sources if source.vendored]
+    return Assets(
+        layer=build_layer(pythons),
+        onboard_cluster=build_function("onboard_cluster", pythons, charts),
+        tune_slicing=build_function("tune_slicing", pythons),
+        sweep_fleet=build_function("sweep_fleet", pythons),
+        has_bytecode=any(python.cache_tag == RUNTIME_CACHE_TAG for python in pythons),
+    )
 
 
 def find_interpreters(wanted: tuple[str, ...]) -> tuple[Interpreter, ...]:

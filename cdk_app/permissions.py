@@ -33,6 +33,11 @@ class RoleNames:
     karpenter_controller: str | None = None
     karpenter_node: str | None = None
 
+    @classmethod
+    def with_prefix(cls, prefix: str, *, karpenter: bool) -> RoleNames:
+        controller, node = f"{prefix}-karpenter-controller", f"{prefix}-karpenter-node"
+        return cls(f"{prefix}-installer", f"{prefix}-tuner", *((controller, node) if karpenter else ()))
+
 
 def role_arn(name: str) -> str:
     """From the name and not from the role, so that a role's policy can speak of the role itself."""

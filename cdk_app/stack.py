@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import aws_cdk as cdk
 from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
@@ -12,7 +10,7 @@ from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
 from constructs import Construct
 
 from cdk_app import acknowledgements, permissions
-from cdk_app.bundle import Asset
+from cdk_app.bundle import Assets
 from cdk_app.components.function import PassFunction
 from cdk_app.components.inbox import DeadLetters, Inbox
 from cdk_app.components.karpenter import KarpenterRoles
@@ -28,17 +26,6 @@ POLICY_PREFIX = "/slicewise/policies/"
 INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
 SWEEP_TIMEOUT = Duration.minutes(5)
-
-
-@dataclass(frozen=True)
-class Assets:
-    """What bundle.py built. `has_bytecode` is False where no Python of the runtime's version was found."""
-
-    layer: Asset
-    onboard_cluster: Asset
-    tune_slicing: Asset
-    sweep_fleet: Asset
-    has_bytecode: bool
 
 
 class SlicewiseStack(cdk.Stack):
@@ -71,14 +58,7 @@ class SlicewiseStack(cdk.Stack):
         for policy in policies:
             self._publish(policy)
 
-        roles = permissions.RoleNames(
-            installer=f"{config.role_prefix}-installer",
-            tuner=f"{config.role_prefix}-tuner",
-            karpenter_controller=f"{config.role_prefix}-karpenter-controller"
-            if config.install_karpenter
-            else None,
-            karpenter_node=f"{config.role_prefix}-karpenter-node" if config.install_karpenter else None,
-        )
+        roles = permissions.RoleNames.with_prefix(config.role_prefix, karpenter=config.install_karpenter)
         karpenter = (
             KarpenterRoles(
                 self,
@@ -97,7 +77,55 @@ class SlicewiseStack(cdk.Stack):
             compatible_architectures=[lambda_.Architecture.ARM_64, lambda_.Architecture.X86_64],
             description="Slicewise's package and its dependencies, pure Python",
         )
-        self._environment = {
+        self._environment = self._environment_of(state, onboarding, tuning, roles, karpenter)
+        onboard = self._onboard_cluster()
+        tune = self._tune_slicing()
+        sweep = self._sweep_fleet(missed_sweeps)
+
+        # Who may do what. Queues are read through `feed`, below.
+        onboard.allow(
+            *permissions.installer(roles),
+            permissions.read_policies(POLICY_PREFIX),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
+            permissions.send(onboarding.queue, tuning.queue),
+        )
+        tune.allow(
+            *permissions.tuner(),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
+            permissions.send(tuning.queue),
+        )
+        sweep.allow(
+            *permissions.sweeper(),
+            permissions.use_index(state.table, "records"),
+            permissions.send(onboarding.queue, tuning.queue),
+        )
+
+        # What wakes whom.
+        onboarding.feed(onboard.function, max_concurrency=10)
+        tuning.feed(tune.function, max_concurrency=10)
+        ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
+        HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
+
+        self._tell_a_person(notices, state, onboarding, onboard, tune)
+        acknowledgements.for_functions(
+            onboard, tune, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
+        )
+        if karpenter:
+            acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
+        if not assets.has_bytecode:
+            self._warn_of_slow_starts()
+
+    def _environment_of(
+        self,
+        state: State,
+        onboarding: Inbox,
+        tuning: Inbox,
+        roles: permissions.RoleNames,
+        karpenter: KarpenterRoles | None,
+    ) -> dict[str, str]:
+        """One for all functions: they share their composition root."""
+        config = self._config
+        return {
             "TABLE_NAME": state.table.table_name,
             "ONBOARDING_QUEUE_URL": onboarding.queue.queue_url,
             "TUNING_QUEUE_URL": tuning.queue.queue_url,
@@ -113,49 +141,6 @@ class SlicewiseStack(cdk.Stack):
             "KARPENTER_CONTROLLER_ROLE_ARN": karpenter.controller.role_arn if karpenter else "",
             "KARPENTER_NODE_ROLE_NAME": karpenter.nodes.role_name if karpenter else "",
         }
-        onboard = self._onboard_cluster()
-        tune = self._tune_slicing()
-        sweep = self._sweep_fleet(missed_sweeps)
-
-        # Who may do what. Queues are read through `feed`, below.
-        for statement in (
-            *permissions.installer(roles),
-            permissions.read_policies(POLICY_PREFIX),
-            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
-            permissions.send(onboarding.queue, tuning.queue),
-        ):
-            onboard.role.add_to_policy(statement)
-        for statement in (
-            *permissions.tuner(),
-            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
-            permissions.send(tuning.queue),
-        ):
-            tune.role.add_to_policy(statement)
-        for statement in (
-            *permissions.sweeper(),
-            permissions.use_index(state.table, "records"),
-            permissions.send(onboarding.queue, tuning.queue),
-        ):
-            sweep.role.add_to_policy(statement)
-
-        # What wakes whom.
-        onboarding.feed(onboard.function, max_concurrency=10)
-        tuning.feed(tune.function, max_concurrency=10)
-        ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
-        HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
-
-        self._tell_a_person(notices, state, onboarding, onboard, tune)
-        acknowledgements.for_functions(
-            onboard, tune, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
-        )
-        if karpenter:
-            acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
-        if not assets.has_bytecode:
-            cdk.Annotations.of(self).add_warning_v2(
-                "slicewise:no-bytecode",
-                "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it "
-                "again and takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
-            )
 
     def _onboard_cluster(self) -> PassFunction:
         return PassFunction(
@@ -213,6 +198,13 @@ class SlicewiseStack(cdk.Stack):
             parameter_name=f"{POLICY_PREFIX}{policy.name}",
             string_value=policy.text,
             description=f"Slicewise: for clusters with the tag slicewise.dev/policy={policy.name}",
+        )
+
+    def _warn_of_slow_starts(self) -> None:
+        cdk.Annotations.of(self).add_warning_v2(
+            "slicewise:no-bytecode",
+            "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it again "
+            "and takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
         )
 
     def _tell_a_person(

@@ -88,6 +88,10 @@ class PassFunction(Construct):
         if subnet_ids:
             self._place(subnet_ids, security_group_ids)
 
+    def allow(self, *statements: iam.PolicyStatement) -> None:
+        for statement in statements:
+            self.role.add_to_policy(statement)
+
     def _place(self, subnet_ids: Sequence[str], security_group_ids: Sequence[str]) -> None:
         # Below the L2: that wants a Vpc object, which means a look-up with credentials at synth.
         resource = self.function.node.default_child

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 
 import pytest
 
@@ -155,3 +156,11 @@ def test_outputs_name_what_a_person_needs_next(template):
 
     assert {"NoticesTopicArn", "OnboardingQueueUrl", "DeadLettersUrl", "StateTableName"} <= set(outputs)
     assert all(output.get("Description") for name, output in outputs.items() if name != "BootstrapVersion")
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this Python compiles for the runtime")
+def test_bytecode_for_another_python_is_told_as_slow_cold_starts(template):
+    """The template under test is compiled by the Python that runs the tests, as in the sandbox."""
+    told = (template.assembly / "Slicewise.metadata.json").read_text()
+
+    assert "No Python 3.13 was found to compile the Lambda code with" in told
