@@ -36,11 +36,17 @@ class Sharing:
         strategy: none, time-slicing or mps, as the label `nvidia.com/gpu.sharing-strategy` says.
         replicas: By resource name; a resource that is missing is not shared.
         renamed: Shared resources are advertised as `<name>.shared`.
+        one_each: A container that asks for more than one slice is refused.
     """
 
     strategy: str
     replicas: Mapping[str, int]
     renamed: bool = False
+    one_each: bool = False
+
+    def refuses(self, resource: str, count: int) -> bool:
+        shared = self.replicas.get(resource.removesuffix(".shared"), 1) > 1
+        return shared and self.one_each and count > 1
 
 
 UNSHARED = Sharing("none", {})
@@ -132,4 +138,6 @@ def _shared(strategy: str, block: Mapping[str, Any]) -> Sharing:
         if not isinstance(count, int) or count < 2:
             raise InvalidConfig(f"{strategy}: number of replicas must be >= 2, not {count}")
         replicas[entry["name"]] = count
-    return Sharing(strategy, replicas, bool(block.get("renameByDefault")))
+    # The default differs: api/config/v1/config.go.
+    one_each = block.get("failRequestsGreaterThanOne", strategy == "mps")
+    return Sharing(strategy, replicas, bool(block.get("renameByDefault")), bool(one_each))

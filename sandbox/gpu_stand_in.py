@@ -13,6 +13,7 @@ they fail (k8s-device-plugin 0.20, cmd/config-manager):
 * an edited ConfigMap: unnoticed until the node's label changes or the plugin restarts
 * a deleted key that is in use: at the next label change config-manager crash-loops,
   until its pod is deleted
+* a container that asks for more than one slice: its pod fails (`sandbox.pod_admission`)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sandbox import device_plugin
 from sandbox.device_plugin import UNSHARED, InvalidConfig, Report, Sharing
 from sandbox.instances import INSTANCE_TYPES, InstanceType
 from sandbox.kube import KubeClient, KubeError
+from sandbox.pod_admission import PodAdmission
 
 Object = dict[str, Any]
 
@@ -74,6 +76,7 @@ class Operands:
     Attributes:
         operator: Under which their pods were made; another one means new pods. None: no pods.
         key: Whose content the plugin has loaded; None while it has not started.
+        sharing: That content.
         mig: Value of the MIG label that was acted upon last.
         profile: MIG profile that the GPUs are cut into.
         due: When a started change is done; None when nothing is under way.
@@ -82,6 +85,7 @@ class Operands:
 
     operator: Operator | None = None
     key: str | None = None
+    sharing: Sharing = UNSHARED
     mig: str | None = None
     profile: str | None = None
     due: float | None = None
@@ -130,17 +134,20 @@ class GpuStandIn:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._admission = PodAdmission(kube, self._refuses)
 
     def start(self) -> GpuStandIn:
         for work in (self._follow_nodes, self._run):
             thread = threading.Thread(target=work, name=f"gpu-stand-in{work.__name__}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        self._admission.start()
         return self
 
     def stop(self) -> None:
         self._stopped.set()
         self._wake.set()
+        self._admission.stop()
         self._threads[1].join(5)  # the other one may sit in a watch; it is a daemon and only reads
 
     def __enter__(self) -> GpuStandIn:
@@ -156,9 +163,17 @@ class GpuStandIn:
         self._wake.set()
 
     def crash_looping(self, node: str) -> bool:
-        with self._lock:
-            operands = self._operands.get(self._nodes[node]["metadata"]["uid"])
+        operands = self._operands_of(node)
         return operands is not None and operands.crash_looping
+
+    def _refuses(self, node: str, resource: str, count: int) -> bool:
+        operands = self._operands_of(node)
+        return operands is not None and operands.sharing.refuses(resource, count)
+
+    def _operands_of(self, name: str) -> Operands | None:
+        with self._lock:
+            node = self._nodes.get(name)
+            return self._operands.get(node["metadata"]["uid"]) if node else None
 
     def _follow_nodes(self) -> None:
         while not self._stopped.is_set():
@@ -268,7 +283,7 @@ class GpuStandIn:
             operands.key = None  # the plugin has stopped and does not come up: it tries again
             self._withdraw(node, operands)
             return
-        operands.key = key
+        operands.key, operands.sharing = key, sharing
         report = device_plugin.report(_kind(node), sharing, operands.profile, operands.operator.mig_strategy)
         self._write(node, operands, report)
 

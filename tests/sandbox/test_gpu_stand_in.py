@@ -156,6 +156,37 @@ def test_nodes_are_born_without_gpus_and_pods_wait_for_the_plugin(
     assert eventually(lambda: running(kube, pool) == 2)
 
 
+def bound_pod(kube: KubeClient, node: Node, slices: int) -> str:
+    path = f"/api/v1/namespaces/default/pods/asks-for-{slices}-{next(_numbers)}"
+    container = {
+        "name": "main",
+        "image": "example.com/none:1",
+        "resources": {"limits": {samples.GPU: str(slices)}},
+    }
+    kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": path.rpartition("/")[2], "namespace": "default"},
+            "spec": {"nodeName": node.name, "containers": [container]},
+        }
+    )
+    return path
+
+
+@pytest.mark.parametrize(("key", "phase"), [("ts-4", "Failed"), ("exclusive", "Running")])
+def test_only_a_shared_gpu_refuses_a_pod_that_wants_two(kube, stand_in, gpu_node, key, phase):
+    node = gpu_node(key, "g6.12xlarge")
+    assert eventually(lambda: node.allocatable() is not None)
+
+    two, one = bound_pod(kube, node, 2), bound_pod(kube, node, 1)
+
+    assert eventually(lambda: kube.get(one)["status"]["phase"] == "Running")
+    assert eventually(lambda: kube.get(two)["status"]["phase"] == phase)
+    if phase == "Failed":
+        assert kube.get(two)["status"]["reason"] == "UnexpectedAdmissionError"
+
+
 # What the operands report
 
 

@@ -44,7 +44,24 @@ def test_mps_wins_over_time_slicing():
         time_slicing(4).removesuffix("}\n") + ", mps: {resources: [{name: nvidia.com/gpu, replicas: 2}]}}\n"
     )
 
-    assert parse_config(both) == Sharing("mps", {"nvidia.com/gpu": 2})
+    assert parse_config(both) == Sharing("mps", {"nvidia.com/gpu": 2}, one_each=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "refused"),
+    [
+        (time_slicing(4), False),
+        (time_slicing(4, failRequestsGreaterThanOne=True), True),
+        (plugin_config(4, strategy="mps"), True),
+        (plugin_config(), False),
+    ],
+    ids=["time-slicing by default", "time-slicing told to", "mps", "whole GPUs"],
+)
+def test_two_slices_for_one_container_are_refused(config: str, refused: bool):
+    sharing = parse_config(config)
+
+    assert sharing.refuses("nvidia.com/gpu", 2) is refused
+    assert not sharing.refuses("nvidia.com/gpu", 1)
 
 
 def test_unknown_fields_are_ignored_as_the_plugin_ignores_them():
