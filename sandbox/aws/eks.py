@@ -21,6 +21,7 @@ from moto.eks.exceptions import (
     InvalidParameterException,
     ResourceInUseException,
 )
+from moto.eks.models import Cluster
 from moto.eks.responses import EKSResponse
 
 from sandbox.aws import cloudtrail, running
@@ -193,6 +194,8 @@ def install(patches: Patches) -> None:
     from sandbox.aws.eks_access import AccessEntries
     from sandbox.aws.eks_addons import Addons, PodIdentities
 
+    # moto itself asks this before it makes a node group.
+    patches.replace(Cluster, "is_active", property(lambda cluster: settled(cluster).status == "ACTIVE"))
     for name in vars(Clusters):
         if hasattr(EKSResponse, name) and not name.startswith("_"):
             patches.replace(EKSResponse, f"plain_{name}", getattr(EKSResponse, name))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 REGION, ACCOUNT = "eu-west-1", "123456789012"
+BUCKET_IN_ASSETS = "assets-${AWS::AccountId}"
+BUCKET = {"Fn::Sub": BUCKET_IN_ASSETS}
 ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
 HANDLER = """
@@ -210,7 +212,7 @@ def template(**changes: Any) -> dict[str, Any]:
             "Type": "AWS::Lambda::LayerVersion",
             "Properties": {
                 "LayerName": "words",
-                "Content": {"S3Bucket": "assets", "S3Key": changes.get("layer_key", "layer.zip")},
+                "Content": {"S3Bucket": BUCKET, "S3Key": changes.get("layer_key", "layer.zip")},
             },
         },
         "Function": {
@@ -221,7 +223,7 @@ def template(**changes: Any) -> dict[str, Any]:
                 "Runtime": "python3.13",
                 "Architectures": ["arm64"],
                 "Handler": "app.handler",
-                "Code": {"S3Bucket": "assets", "S3Key": "code.zip"},
+                "Code": {"S3Bucket": BUCKET, "S3Key": "code.zip"},
                 "Role": {"Fn::GetAtt": ["Role", "Arn"]},
                 "Layers": [{"Ref": "Layer"}],
                 "Timeout": changes.get("timeout", 3),
@@ -280,7 +282,7 @@ def write_assembly(folder: Path, *, words: str = "hello", **changes: Any) -> Pat
     listing = {
         key: {
             "source": {"path": source.name, "packaging": "zip"},
-            "destinations": {"current": {"bucketName": "assets", "objectKey": name}},
+            "destinations": {"current": {"bucketName": BUCKET_IN_ASSETS, "objectKey": name}},
         }
         for key, (source, name) in files.items()
     }
