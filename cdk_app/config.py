@@ -114,6 +114,14 @@ class Config:
             )
         if bool(config.subnet_ids) != bool(config.security_group_ids):
             read.problem("subnet_ids", "pass subnet_ids and security_group_ids together, or neither")
+        carried = {
+            source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)
+        }
+        names = [path.name for path in carried - {None}]
+        if len(names) != len(set(names)):
+            read.problem(
+                "karpenter_chart", "two charts have the same file name: rename one, they share a folder"
+            )
         read.finish()
         return config
 

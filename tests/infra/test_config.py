@@ -63,6 +63,19 @@ def test_a_wrong_value_is_told_with_its_remedy(context, says):
     assert says in refusal(**context)
 
 
+def test_charts_that_would_overwrite_each_other_are_refused(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "chart.tgz").write_bytes(b"")
+
+    message = refusal(
+        karpenter_chart=str(tmp_path / "a" / "chart.tgz"),
+        karpenter_crd_chart=str(tmp_path / "b" / "chart.tgz"),
+    )
+
+    assert "two charts have the same file name" in message
+
+
 def test_every_problem_is_told_at_once():
     message = refusal(install_karpenter="yes", notification_email="nobody", region="eu-west-1")
 
