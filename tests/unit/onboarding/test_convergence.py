@@ -1,4 +1,6 @@
-"""Wherever a pass is ended and whatever is lost, the next ones lead to the same cluster, then change nothing."""
+"""
+Wherever a pass is ended and whatever is lost, the next ones lead to the same cluster, then change nothing.
+"""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -248,14 +248,13 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
     if probe is not None and is_ours(probe):
         clean_up = (Delete(manifests.GATE_PROBE, "Karpenter has answered, or never will"),)
     if preflight.refuses(findings):
-        return _refused(world, settings, findings, clean_up)
+        return _refused(world, settings, findings, clean_up, now)
 
     gate = karpenter.gate(contents, policy, now)
     if gate is Gate.UNKNOWN and _in_act_mode(world):
         ask = Apply(manifests.gate_probe(), "only its effect tells whether Karpenter honours NodeOverlays")
-        return _with_admin(
-            world, settings, (ask,), "Karpenter is asked whether it honours NodeOverlays", findings
-        )
+        reason = "Karpenter is asked whether it honours NodeOverlays"
+        return _with_admin(world, settings, (ask,), reason, findings, now)
     if gate is Gate.ASKED and _in_act_mode(world):
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
@@ -266,21 +265,21 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
     actions = (*difference.actions, *clean_up)
     if not actions:
         return _verified(world, settings, findings, now)
-    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
-        reason = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
-        let_go = _let_go(world, settings, "the installation does not end")
-        return Plan(Outcome(Stage.FAILED, reason, findings), let_go)
-    return _with_admin(world, settings, actions, _told(actions), findings)
+    return _with_admin(world, settings, actions, _told(actions), findings, now)
 
 
 def _refused(
-    world: World, settings: Settings, findings: tuple[Finding, ...], clean_up: tuple[Action, ...]
+    world: World,
+    settings: Settings,
+    findings: tuple[Finding, ...],
+    clean_up: tuple[Action, ...],
+    now: datetime,
 ) -> Plan:
     """A cluster that we refuse keeps nothing of ours; one that was onboarded before keeps our read access."""
     assert world.contents
     installer = settings.installer_role
     if clean_up and not world.is_admin(installer):
-        return _with_admin(world, settings, clean_up, "the gate's probe is taken away", findings)
+        return _with_admin(world, settings, clean_up, "the gate's probe is taken away", findings, now)
     actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
     if installer in world.entries and not preflight.anything_of_ours(world.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
@@ -288,7 +287,12 @@ def _refused(
 
 
 def _with_admin(
-    world: World, settings: Settings, actions: tuple[Action, ...], reason: str, findings: tuple[Finding, ...]
+    world: World,
+    settings: Settings,
+    actions: tuple[Action, ...],
+    reason: str,
+    findings: tuple[Finding, ...],
+    now: datetime,
 ) -> Plan:
     """These actions, if our rights suffice and are in effect; else what brings us there."""
     needs_admin = any(isinstance(action, _IN_CLUSTER) for action in actions)
@@ -299,6 +303,10 @@ def _with_admin(
         told = (grant, *actions) if needs_admin else actions
         reason = f"mode {world.policy.mode}: not done, only told: {reason}"
         return Plan(Outcome(Stage.LEFT_ALONE, reason, findings), told)
+    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
+        late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
+        let_go = _let_go(world, settings, "the installation does not end")
+        return Plan(Outcome(Stage.FAILED, late, findings), let_go)
     if needs_admin and not is_admin:
         return Plan(Outcome(Stage.INSTALLING, f"we need to write: {reason}", findings, ACCESS_POLL), (grant,))
     if needs_admin and world.admin_in_effect is False:

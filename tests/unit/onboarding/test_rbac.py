@@ -1,0 +1,97 @@
+"""What our identities may do once the installation is over: read what a look reads, and nothing more."""
+
+import pytest
+from slicewise.model import ref_of
+from slicewise.onboarding import manifests, rbac
+
+from tests import builders
+
+BY_US = "karpenter: {install: true}"
+
+
+def granted(policy, kind, name, namespace=""):
+    (role,) = [
+        item
+        for item in rbac.objects(policy)
+        if (item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", ""))
+        == (kind, name, namespace)
+    ]
+    return {
+        (verb, group, resource, only)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for only in rule.get("resourceNames", [""])
+    }
+
+
+@pytest.mark.parametrize("more", [(), (BY_US,)], ids=["karpenter theirs", "karpenter by us"])
+def test_nobody_may_write_and_nothing_is_a_wildcard(more):
+    for item in rbac.objects(builders.policy(builders.DEFAULT_POOLS, *more)):
+        for rule in item.get("rules", ()):
+            assert set(rule["verbs"]) <= {"get", "list"}, item["metadata"]
+            assert "*" not in [*rule["apiGroups"], *rule["resources"]]
+            # What can be limited by name is.
+            assert ("resourceNames" in rule) == (rule["verbs"] == ["get"])
+
+
+def test_every_object_that_a_look_gets_is_granted_by_its_name():
+    policy = builders.policy(builders.DEFAULT_POOLS, BY_US)
+    cluster_wide = granted(policy, "ClusterRole", "slicewise-installer")
+
+    for ref in manifests.observed_refs(policy):
+        held = (
+            granted(policy, "Role", "slicewise-installer", ref.namespace) if ref.namespace else cluster_wide
+        )
+        group = ref.api_version.rpartition("/")[0]
+        plural = {"NodeClass": "es", "Policy": "ies"}
+        suffix = next((s for end, s in plural.items() if ref.kind.endswith(end)), "s")
+        resource = (
+            ref.kind.lower().removesuffix("y") + suffix if suffix == "ies" else ref.kind.lower() + suffix
+        )
+        assert ("get", group, resource, ref.name) in held, ref
+
+
+def test_the_installer_lists_what_a_look_lists():
+    listed = {
+        (g, r)
+        for verb, g, r, _ in granted(builders.policy(), "ClusterRole", "slicewise-installer")
+        if verb == "list"
+    }
+
+    assert listed == {
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("karpenter.sh", "nodepools"),
+        ("karpenter.sh", "nodeoverlays"),
+        ("karpenter.sh", "nodeclaims"),
+        ("apps", "deployments"),
+        ("apps", "daemonsets"),
+    }
+
+
+def test_the_tuner_lists_what_the_proof_reads():
+    assert granted(builders.policy(), "ClusterRole", "slicewise-tuner") == {
+        ("list", "karpenter.sh", "nodepools", ""),
+        ("list", "karpenter.sh", "nodeoverlays", ""),
+        ("list", "karpenter.sh", "nodeclaims", ""),
+        ("list", "", "nodes", ""),
+        ("list", "", "pods", ""),
+    }
+
+
+def test_secrets_are_read_in_kube_system_only_where_karpenter_is_ours_to_install():
+    assert rbac.release_namespaces(builders.policy()) == ("gpu-operator",)
+    assert rbac.release_namespaces(builders.policy(builders.DEFAULT_POOLS, BY_US)) == (
+        "gpu-operator",
+        "kube-system",
+    )
+
+
+def test_each_binding_names_a_role_that_comes_before_it():
+    seen = set()
+    for item in rbac.objects(builders.policy(builders.DEFAULT_POOLS, BY_US)):
+        if "roleRef" in item:
+            namespace = item["metadata"].get("namespace", "")
+            assert (item["roleRef"]["kind"], item["roleRef"]["name"], namespace) in seen, ref_of(item)
+        seen.add((item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", "")))
