@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sandbox import samples
 from sandbox.charts import Chart, chart
 from sandbox.control_plane import ControlPlane
-from sandbox.gpu_stand_in import GpuStandIn
+from sandbox.gpu_stand_in import GpuStandIn, Operator
 from sandbox.karpenter_follower import KarpenterFollower
 from sandbox.tools import tools
 
@@ -184,3 +186,45 @@ def test_the_crd_stand_in_holds_the_crds_of_the_aws_provider(plane, helm, monkey
 
     for kind in ("EC2NodeClass", "NodePool", "NodeClaim", "NodeOverlay"):
         assert f"kind: {kind}\n" in rendered
+
+
+# Held to the real thing
+
+
+def values_of(packed: Chart, name: str) -> dict:
+    with tarfile.open(packed.path) as archive:
+        return yaml.safe_load(archive.extractfile(f"{name}/values.yaml").read())
+
+
+def assert_agrees(ours: object, theirs: object, path: str) -> None:
+    """Every value that the stand-in names has the vendor's name and default."""
+    if isinstance(ours, dict) and ours:
+        assert isinstance(theirs, dict), f"{path} is no mapping in the vendor's chart"
+        for key, value in ours.items():
+            assert key in theirs, f"the vendor's chart has no {path}.{key}"
+            assert_agrees(value, theirs[key], f"{path}.{key}")
+    else:
+        assert ours == theirs, path
+
+
+@pytest.mark.parametrize("name", ["gpu-operator", "karpenter"])
+def test_the_stand_ins_values_are_those_of_the_vendors_chart(name: str, monkeypatch, tmp_path):
+    theirs = values_of(real(name), name)
+
+    assert_agrees(values_of(stand_in(name, monkeypatch, tmp_path), name), theirs, name)
+
+
+def test_the_stand_ins_cluster_policy_says_what_the_vendors_says(helm, monkeypatch, tmp_path):
+    charts = {"theirs": real("gpu-operator"), "ours": stand_in("gpu-operator", monkeypatch, tmp_path)}
+    specs = {
+        whose: next(
+            obj["spec"]
+            for obj in yaml.safe_load_all(helm("template", "x", packed.path, values=OPERATOR_VALUES))
+            if obj and obj["kind"] == "ClusterPolicy"
+        )
+        for whose, packed in charts.items()
+    }
+
+    ours, theirs = (Operator.of({"spec": specs[whose]}) for whose in ("ours", "theirs"))
+    assert ours == theirs
+    assert ours.config_map == "slicewise-device-plugin"
