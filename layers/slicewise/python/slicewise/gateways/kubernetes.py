@@ -24,7 +24,7 @@ PAGE = 500
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
-# (group, kind) → (plural, namespaced): what our own requests name. Other kinds are asked of the API server.
+# (group, kind) → (plural, namespaced): every kind that our requests name, so that none has to be discovered.
 KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("", "ConfigMap"): ("configmaps", True),
     ("", "Namespace"): ("namespaces", False),
@@ -62,7 +62,6 @@ class KubernetesApi:
         self._endpoint, self._token = endpoint.rstrip("/"), token
         tls = ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
         self._http = urllib3.PoolManager(ssl_context=tls, retries=False)
-        self._discovered: dict[tuple[str, str], tuple[str, bool]] = {}
 
     @classmethod
     def of(cls, cluster: EksCluster, token: Callable[[], str]) -> KubernetesApi:
@@ -74,8 +73,7 @@ class KubernetesApi:
         return self._request("GET", "/version")["gitVersion"]
 
     def get(self, ref: Ref) -> Object | None:
-        path = self._path(ref.api_version, ref.kind, ref.namespace, ref.name)
-        found = path and self._request("GET", path)
+        found = self._request("GET", _path_of(ref))
         return _as_listed(found, ref.api_version, ref.kind) if found else None
 
     def list(
@@ -102,17 +100,14 @@ class KubernetesApi:
 
     def apply(self, item: Object) -> None:
         ref = ref_of(item)
-        path = self._path(ref.api_version, ref.kind, ref.namespace, ref.name)
         query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
         # JSON is YAML, so the apply-patch content type takes it as it is.
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        if not path or self._request("PATCH", f"{path}?{query}", item, headers) is None:
+        if self._request("PATCH", f"{_path_of(ref)}?{query}", item, headers) is None:
             raise Conflict(f"{ref} cannot be applied yet: its kind or namespace is not served; plan again")
 
     def delete(self, ref: Ref) -> None:
-        path = self._path(ref.api_version, ref.kind, ref.namespace, ref.name)
-        if path:
-            self._request("DELETE", path)
+        self._request("DELETE", _path_of(ref))
 
     def _pages(
         self,
@@ -122,38 +117,15 @@ class KubernetesApi:
         selectors: Mapping[str, str],
         accept: str = "application/json",
     ) -> tuple[Object, ...]:
-        path = self._path(api_version, kind, namespace)
+        path = _path(api_version, kind, namespace)
         items: list[Object] = []
         query: dict[str, Any] = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
-        while path:
-            page = self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept})
-            if page is None:
-                break
+        while page := self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept}):
             items += (_as_listed(item, api_version, kind) for item in page.get("items") or ())
             query["continue"] = page["metadata"].get("continue")
             if not query["continue"]:
                 break
         return tuple(items)
-
-    def _path(self, api_version: str, kind: str, namespace: str, name: str = "") -> str | None:
-        """None where the API server serves no such kind."""
-        plural, namespaced = self._kind(api_version, kind) or ("", False)
-        if not plural:
-            return None
-        where = f"namespaces/{quote(namespace)}/" if namespaced and namespace else ""
-        return f"{_root(api_version)}/{where}{plural}" + (f"/{quote(name)}" if name else "")
-
-    def _kind(self, api_version: str, kind: str) -> tuple[str, bool] | None:
-        group = api_version.rpartition("/")[0]
-        if known := KINDS.get((group, kind)):
-            return known
-        if (api_version, kind) not in self._discovered:
-            served = self._request("GET", _root(api_version)) or {}
-            for resource in served.get("resources", ()):
-                if "/" not in resource["name"]:
-                    found = resource["name"], resource["namespaced"]
-                    self._discovered[api_version, resource["kind"]] = found
-        return self._discovered.get((api_version, kind))
 
     def _request(
         self, method: str, path: str, body: Object | None = None, headers: Mapping[str, str] | None = None
@@ -199,8 +171,16 @@ def _message(data: bytes) -> str:
         return ""
 
 
-def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+def _path_of(ref: Ref) -> str:
+    return f"{_path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
+
+
+def _path(api_version: str, kind: str, namespace: str) -> str:
+    # Kinds that a policy may name beside these are NodeClasses, whose plural always ends so.
+    plural, namespaced = KINDS.get((api_version.rpartition("/")[0], kind), (f"{kind.lower()}es", False))
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    where = f"/namespaces/{quote(namespace)}" if namespaced and namespace else ""
+    return f"{root}{where}/{plural}"
 
 
 def _as_listed(item: dict[str, Any], api_version: str, kind: str) -> Object:
