@@ -150,6 +150,17 @@ def test_a_new_version_in_the_deployment_upgrades_the_release_and_its_crds():
     assert "apply the CRDs of chart charts/gpu-operator.tgz v26.9.0" in [str(a) for a in cluster.done]
 
 
+def test_a_crd_that_somebody_deleted_is_applied_again():
+    cluster = fresh()
+    cluster.run()
+    cluster.crds.discard("clusterpolicies.nvidia.com")
+    cluster.done.clear()
+
+    assert cluster.run().outcome.stage is Stage.ONBOARDED
+
+    assert "apply the CRDs of chart charts/gpu-operator.tgz v26.7.0" in [str(a) for a in cluster.done]
+
+
 def test_a_newer_release_is_never_downgraded():
     cluster = fresh()
     cluster.run()
