@@ -17,7 +17,8 @@ from slicewise.actions import (
     UpgradeRelease,
 )
 from slicewise.errors import InvalidPolicy
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
+from slicewise.onboarding import manifests
 from slicewise.onboarding.plan import acts, plan
 from slicewise.onboarding.world import LookError, LookFailure, World
 from slicewise.policy import parse
@@ -276,6 +277,18 @@ def test_an_onboarded_cluster_that_must_be_refused_keeps_our_read_access():
     assert INSTALLER in cluster.entries
 
 
+def test_a_probe_that_a_killed_pass_left_is_taken_away_also_without_admin():
+    cluster = SimulatedCluster()
+    cluster.run()
+    probe = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
+    cluster.objects[probe] = manifests.gate_probe()
+    cluster.karpenter = builders.karpenter(version="1.9.0")
+
+    assert cluster.run().outcome.stage is Stage.REFUSED
+    assert probe not in cluster.objects
+    assert CLUSTER_ADMIN_POLICY not in cluster.entries[INSTALLER].policies
+
+
 # Modes
 
 
@@ -349,6 +362,34 @@ def test_n_comes_from_the_live_node_pool_never_from_the_policy():
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": str(16 * 6)}
 
 
+def test_admin_that_was_just_granted_is_waited_for_before_writing():
+    cluster = onboarded()
+    cluster.slow = timedelta(seconds=7)
+    cluster.policy = builders.policy(builders.DEFAULT_POOLS.replace("maxGpus: 16", "maxGpus: 32"))
+
+    assert (
+        cluster.run().outcome.stage is Stage.ONBOARDED
+    )  # the simulated cluster refuses what comes too early
+    assert [type(action) for action in cluster.done][:2] == [GrantAdmin, Apply]
+
+
+def test_a_node_pool_that_is_being_deleted_is_left_and_made_anew_once_it_is_gone():
+    cluster = onboarded()
+    (ref,) = [ref for ref in cluster.objects if ref.kind == "NodePool"]
+    going = cluster.objects[ref]
+    cluster.objects[ref] = {
+        **going,
+        "metadata": {**going["metadata"], "deletionTimestamp": "2026-11-24T12:00:00Z"},
+    }
+
+    assert [f.code for f in cluster.run().outcome.findings] == ["node-pool-going"]
+    assert cluster.done == []
+
+    del cluster.objects[ref]
+    assert cluster.run().outcome.findings == ()
+    assert ref in cluster.objects
+
+
 def test_a_start_that_changed_in_the_policy_changes_no_pool_that_stands():
     cluster = onboarded()
     cluster.policy = builders.policy(builders.DEFAULT_POOLS.replace("start: 4", "start: 2"))
@@ -372,6 +413,32 @@ CHANGES = {
     "whole": "{shared: {sharing: none, gpus: [l4], maxGpus: 16}}",
     "counts": builders.DEFAULT_POOLS.replace("maxGpus: 16", "maxGpus: 16, gpuCounts: [4]"),
 }
+
+
+def edited(cluster, **template_spec):
+    """The live NodePool as somebody else's edit would leave it: as if our policy had changed back."""
+    (ref,) = [ref for ref in cluster.objects if ref.kind == "NodePool"]
+    found = cluster.objects[ref]
+    template = found["spec"]["template"]
+    template = {**template, "spec": {**template["spec"], **template_spec}}
+    cluster.objects[ref] = {**found, "spec": {**found["spec"], "template": template}}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"taints": []},
+        {"nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "other"}},
+    ],
+    ids=["taints", "node class"],
+)
+def test_what_karpenter_hashes_is_not_put_right_while_nodes_run(edit):
+    cluster = onboarded()
+    edited(cluster, **edit)
+    cluster.claims = [builders.node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "4"})]
+
+    assert [f.code for f in cluster.run().outcome.findings] == ["would-replace-nodes"]
+    assert cluster.done == []
 
 
 @pytest.mark.parametrize("pools", CHANGES.values(), ids=CHANGES.keys())
