@@ -23,6 +23,7 @@ from pathlib import Path
 
 from sandbox import go_toolchain
 from sandbox.cache import cache_folder, locked
+from sandbox.processes import Children, end_recorded, tail
 from sandbox.tools import node, tools
 
 __all__ = ["Binaries", "BuildFailed", "cache_folder", "ensure", "node", "tools"]
@@ -92,6 +93,7 @@ def _key(go_version: str) -> str:
 
 def _build(go: Path, folder: Path, progress: Progress) -> None:
     for leftover in folder.parent.glob(f"{folder.name}.*.tmp"):
+        end_recorded(leftover)  # its Go may still be compiling, for nobody
         shutil.rmtree(leftover)
     work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".tmp", dir=folder.parent))
     cores = os.cpu_count() or 2
@@ -112,26 +114,16 @@ def _build(go: Path, folder: Path, progress: Progress) -> None:
 
 
 def _compile(go: Path, target: Path, progress: Progress) -> None:
-    command = [go, "build", "-trimpath", "-ldflags", _link_flags(go), "-o", f"{target}/"]
-    with (target / "build.log").open("w+") as log:
-        build = subprocess.Popen(
-            [*command, "./cmd/ctl", "./cmd/karpenter"],
-            cwd=MODULE,
-            env=_go_environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        started = time.monotonic()
-        try:
-            while _still_running(build, seconds=30):
-                progress(f"  building, {time.monotonic() - started:.0f} s so far")
-        finally:
-            if build.poll() is None:
-                build.kill()
-                build.wait()
-        if build.returncode:
-            log.seek(0)
-            raise BuildFailed("go build failed:\n" + "".join(log.readlines()[-20:]))
+    command = [go, "build", "-C", MODULE, "-trimpath", "-ldflags", _link_flags(go), "-o", f"{target}/"]
+    build = Children(target).start("go-build", [*command, "./cmd/ctl", "./cmd/karpenter"], _go_environment())
+    started = time.monotonic()
+    try:
+        while _still_running(build.process, seconds=30):
+            progress(f"  building, {time.monotonic() - started:.0f} s so far")
+    finally:
+        build.stop(grace_seconds=0)
+    if build.process.returncode:
+        raise BuildFailed(f"go build failed:\n{tail(build.log, lines=20)}")
 
 
 def _still_running(process: subprocess.Popen[bytes], seconds: float) -> bool:

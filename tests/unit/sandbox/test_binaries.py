@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from sandbox import binaries, go_toolchain
 from sandbox.binaries import BuildFailed
+from sandbox.processes import Children
 
 GO = go_toolchain.Go("1.99.0", Path("/nonexistent/go"))
 
@@ -76,10 +78,12 @@ def test_a_build_that_fails_is_tried_again(cache: Path, monkeypatch: pytest.Monk
 def test_what_a_killed_build_left_is_cleared(cache: Path, monkeypatch: pytest.MonkeyPatch):
     builds(monkeypatch)
     done = binaries.ensure(quiet).ctl.parent
-    done.rename(done.with_suffix(".dead.tmp"))  # as SIGKILL leaves it
+    killed = done.rename(done.with_suffix(".dead.tmp"))  # as SIGKILL leaves it
+    orphan = Children(killed).start("go-build", [sys.executable, "-c", "import time; time.sleep(60)"])
 
     binaries.ensure(quiet)
 
+    assert orphan.process.wait(5) != 0, "a compiler that works for nobody"
     assert [path.name for path in cache.iterdir() if path.is_dir()] == [done.name]
 
 
