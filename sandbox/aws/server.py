@@ -49,7 +49,7 @@ from sandbox.aws.metrics import MetricStore
 from sandbox.aws.patching import Patches
 from sandbox.aws.schedules import Schedules
 
-ADMIN_KEY_ID, ADMIN_SECRET = "AKIASANDBOXADMIN0000", "sandbox-admin"
+ADMIN_SECRET = "sandbox-admin"
 # A Lambda may run for 15 minutes; a client that gives up and repeats would run it twice at once.
 CLIENT_CONFIG = Config(read_timeout=910, retries={"max_attempts": 0}, max_pool_connections=50)
 
@@ -143,11 +143,16 @@ class Aws:
         """A boto3 client with an administrator's keys; the same one each time."""
         with self._clients_lock:
             if service not in self._clients:
-                session = boto3.Session(ADMIN_KEY_ID, ADMIN_SECRET, region_name=self.region)
+                session = boto3.Session(self.admin_key_id, ADMIN_SECRET, region_name=self.region)
                 self._clients[service] = session.client(
                     service, endpoint_url=self.endpoint, config=CLIENT_CONFIG
                 )
             return self._clients[service]
+
+    @property
+    def admin_key_id(self) -> str:
+        # One an account: the CDK CLI remembers which account a key belongs to.
+        return f"AKIASAND{self.account}"
 
     def arn(self, service: str, resource: str) -> str:
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
@@ -156,7 +161,7 @@ class Aws:
         """What a process needs to be an administrator here (AWS CLI, CDK CLI, scripts)."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ADMIN_KEY_ID,
+            "AWS_ACCESS_KEY_ID": self.admin_key_id,
             "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,

@@ -26,6 +26,7 @@ def install(patches: Patches) -> None:
     _keep_what_has_no_update(patches)
     _update_what_refers_to_a_replaced_resource(patches)
     _set_time_to_live(patches)
+    _detach_policies_of_deleted_roles(patches)
     _find_templates_on_loopback(patches)
     _answer_for_missing_change_sets(patches)
     _keep_previous_values_of_ssm_parameters(patches)
@@ -170,6 +171,24 @@ def _set_time_to_live(patches: Patches) -> None:
         return classmethod(create_from_cloudformation_json)
 
     patches.wrap(Table, "create_from_cloudformation_json", wrapped)
+
+
+def _detach_policies_of_deleted_roles(patches: Patches) -> None:
+    """Fault: a stack's role with managed policies cannot be deleted; CloudFormation detaches them."""
+    from moto.iam.models import Role, iam_backends
+
+    def wrapped(real: Any) -> Any:
+        def delete_from_cloudformation_json(
+            cls: Any, resource_name: str, definition: Any, account_id: str, region_name: str
+        ) -> None:
+            backend = iam_backends[account_id]["aws"]
+            for policy in list(backend.list_attached_role_policies(resource_name)[0]):
+                backend.detach_role_policy(policy.arn, resource_name)
+            real(resource_name, definition, account_id, region_name)
+
+        return classmethod(delete_from_cloudformation_json)
+
+    patches.wrap(Role, "delete_from_cloudformation_json", wrapped)
 
 
 def _find_templates_on_loopback(patches: Patches) -> None:

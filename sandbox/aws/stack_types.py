@@ -194,6 +194,15 @@ class Subscription(StackResource):
         self.aws.client("sns").unsubscribe(SubscriptionArn=self.physical_resource_id)
 
 
+class BucketPolicy(StackResource):
+    """
+    Of the CDK CLI's bootstrap bucket. Accepted and kept, but not set: moto ignores a bucket
+    policy's conditions, so "deny what is not TLS" would deny everything.
+    """
+
+    type_name = "AWS::S3::BucketPolicy"
+
+
 class Metadata(StackResource):
     type_name = "AWS::CDK::Metadata"
 
@@ -211,6 +220,7 @@ TYPES: tuple[type[StackResource], ...] = (
     QueuePolicy,
     TopicPolicy,
     Subscription,
+    BucketPolicy,
     Metadata,
     EventInvokeConfig,
 )

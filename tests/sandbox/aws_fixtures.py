@@ -168,6 +168,7 @@ def template(**changes: Any) -> dict[str, Any]:
             "Type": "AWS::IAM::Role",
             "Properties": {
                 "RoleName": "work",
+                "ManagedPolicyArns": [{"Ref": "Listing"}],
                 "AssumeRolePolicyDocument": {
                     "Version": "2012-10-17",
                     "Statement": [
@@ -178,6 +179,15 @@ def template(**changes: Any) -> dict[str, Any]:
                         }
                     ],
                 },
+            },
+        },
+        "Listing": {
+            "Type": "AWS::IAM::ManagedPolicy",
+            "Properties": {
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [{"Effect": "Allow", "Action": "eks:ListClusters", "Resource": "*"}],
+                }
             },
         },
         "Policy": {

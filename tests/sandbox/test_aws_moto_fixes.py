@@ -1,0 +1,101 @@
+"""
+moto's faults are still there, so the fixes are still needed.
+
+Each fault is observed on plain moto, in a process of its own. When one of these tests fails, moto
+has changed: look whether the fix named beside it can go. That the fixes work is shown
+by the tests of what they make right (`test_aws_deployment`, `_events`, `_schedules`, `_metrics`, `_eks`).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from sandbox.aws import moto_fixes, running, stack_fixes, stack_types
+from sandbox.aws.patching import Patches
+from sandbox.aws.server import Aws
+from tests.sandbox import plain_moto
+
+FAULTS = {
+    # fault: (what plain moto does, the fix)
+    "invoke_echoes": ({"sent": 1}, "moto_fixes._run_functions_on_invoke"),
+    "mapped_queue_is_emptied": (["0", "0"], "moto_fixes._leave_mapped_queues_to_our_pollers"),
+    "event_lacks_account": (False, "moto_fixes._shape_events_as_event_bridge_does"),
+    "target_input_is_ignored": (None, "moto_fixes._shape_events_as_event_bridge_does"),
+    "function_target_fails_put_events": ("NotImplementedError", "moto_fixes._refuse_targets_that_never_fire"),
+    "function_properties_are_dropped": (["x86_64"], "stack_fixes._keep_all_properties_of_functions"),
+    "layer_reference_is_an_object": (True, "stack_fixes._name_layer_versions_by_their_arn"),
+    "layer_update_is_lost": (False, "stack_fixes._keep_what_has_no_update"),
+    "topic_without_properties_is_replaced": (False, "stack_fixes._update_what_refers_to_a_replaced_resource"),
+    "time_to_live_is_dropped": ("DISABLED", "stack_fixes._set_time_to_live"),
+    "missing_change_set_fails": ("UnboundLocalError", "stack_fixes._answer_for_missing_change_sets"),
+    "alarm_is_not_made": ([], "stack_types.Alarm"),
+    "any_schedule_is_accepted": ("cron(nope)", "schedules.install"),
+    "alarm_begins_as_ok": ("OK", "alarms._keeping_state"),
+    "metric_is_listed_once_a_datapoint": (2, "metrics.Metrics"),
+    "periods_begin_at_the_question": (2, "metrics.Metrics"),
+    "cluster_is_active_at_once": (["ACTIVE", False], "eks.Clusters"),
+    "access_entries_are_missing": ("ClientError", "eks_access.AccessEntries"),
+}
+
+
+@pytest.fixture(scope="module")
+def observed() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.sandbox.plain_moto"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_moto_still_has_the_fault(observed, fault):
+    expected, fix = FAULTS[fault]
+    assert observed[fault] == expected, f"moto has changed: look at {fix}"
+
+
+def test_every_probe_is_looked_at():
+    assert {probe.__name__ for probe in plain_moto.PROBES} == set(FAULTS)
+
+
+def test_moto_is_the_version_that_the_fixes_know():
+    assert metadata.version("moto") == "5.2.5"
+
+
+def test_plain_mocks_see_plain_moto_again_once_the_last_one_stopped(tmp_path):
+    with Aws.start(tmp_path, account="999999999999"):
+        pass
+    if running.any_left():
+        pytest.skip("another sandbox runs in this process, so the fixes stay")
+
+    with mock_aws():
+        assert plain_moto.alarm_begins_as_ok() == "OK"
+        assert plain_moto.any_schedule_is_accepted() == "cron(nope)"
+
+
+def test_fixes_can_be_taken_back():
+    patches, before = Patches(), snapshot()
+    for module in (moto_fixes, stack_fixes, stack_types):
+        module.install(patches)
+    during = snapshot()
+    patches.undo()
+
+    assert during != before
+    assert snapshot() == before
+
+
+def snapshot() -> list[Any]:
+    from moto.awslambda.models import LambdaFunction, LayerVersion
+    from moto.cloudformation import parsing
+    from moto.events.models import Rule
+
+    return [
+        vars(Rule)["send_to_targets"],
+        vars(LambdaFunction)["create_from_cloudformation_json"],
+        "physical_resource_id" in vars(LayerVersion),
+        parsing.get_model_list,
+    ]
