@@ -210,6 +210,18 @@ def test_a_public_endpoint_that_does_not_answer_is_waited_for():
     assert late.outcome.stage is Stage.REFUSED
 
 
+def test_what_a_person_sees_inside_is_planned_before_our_own_entry_is_there():
+    """`slicewise plan` looks with the rights of whoever runs it."""
+    asked = {"type": "Ready", "status": "True"}
+    theirs = {**manifests.gate_probe(), "metadata": {"name": "theirs"}, "status": {"conditions": [asked]}}
+
+    found = planned(contents=builders.contents(node_overlays=(theirs,)))
+
+    assert kinds(found) == [PutAccessEntry, GrantAdmin]
+    assert found.outcome.reason.startswith("we need to write: ")
+    assert "changes: apply Namespace gpu-operator" in found.outcome.reason
+
+
 # Refused inside
 
 

@@ -82,8 +82,8 @@ class World:
         policy, policy_name, policy_error: The policy that tag or default choose; at most one of policy and
             error is set; neither where nothing asks for this cluster.
         entries: Access entries by principal ARN: the installer's, the tuner's and Karpenter's node role.
-        contents: What one look found; None where it failed (`look_error`). A look is tried at every ACTIVE
-            cluster, also where we have no access entry: a 401 tells that the endpoint can be reached.
+        contents: What one look found; None where none was tried or it failed (`look_error`). A look without
+            an access entry is welcome: its 401 tells that the endpoint can be reached.
         addons: Names of the EKS add-ons that are there; read only where the policy installs Karpenter.
         pod_identities: Role ARN by "namespace/service account"; read only where addons are.
         admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
