@@ -1,0 +1,274 @@
+"""
+The ways to share that are compared, each a function of a morning to a day's placement.
+
+A policy sees a `Morning`: evidence of the days before, how the fleet did
+yesterday, the order in which pods happen to arrive. Only the oracle is given
+the trace itself. Pods land as `slicewise.slicing.packing_placement` places
+them, for ours and the others' alike.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from slicewise.slicing.classes import (
+    ClassPolicy,
+    calibrate_classes,
+    class_of,
+    place_in_classes,
+    reclassify,
+)
+from slicewise.slicing.evidence import PodUse
+from slicewise.slicing.evidence_lanes import from_lanes
+from slicewise.slicing.packing import (
+    PackingPolicy,
+    calibrate_packing,
+    repack,
+    request_for,
+    usable_memory,
+)
+from slicewise.slicing.packing_calibration import half_folds
+from slicewise.slicing.packing_placement import Fleet, Request, settle
+from slicewise.slicing.tuning import choose_replicas
+
+from bench.trace import Trace
+
+HEADROOM = 0.1
+# What a careful operator sets by hand: the p95s of a GPU's pods sum to at most this.
+HAND_SET_P95 = 0.65
+
+
+@dataclass(frozen=True)
+class Morning:
+    """What a policy may know: `pods` hold the past only; `order` is how they arrive."""
+
+    day: int
+    pods: tuple[PodUse, ...]
+    order: tuple[int, ...]
+    card_mib: int
+    contended_yesterday: float | None
+
+
+@dataclass(frozen=True)
+class Placed:
+    groups: list[list[int]]
+    moves: int = 0
+
+
+@dataclass
+class Memo:
+    """Thresholds already calibrated on this trace; the arrival order does not enter them."""
+
+    thresholds: dict[tuple, float] = field(default_factory=dict)
+
+    def get(self, key: tuple, compute: Callable[[], float]) -> float:
+        if key not in self.thresholds:
+            self.thresholds[key] = compute()
+        return self.thresholds[key]
+
+
+class Keep:
+    """Decides on the first morning and keeps that for the whole week."""
+
+    def __init__(self, first: Callable[[Morning], list[list[int]]]):
+        self._first = first
+        self._groups: list[list[int]] | None = None
+
+    def __call__(self, morning: Morning) -> Placed:
+        if self._groups is None:
+            self._groups = self._first(morning)
+        return Placed(self._groups)
+
+
+def whole_gpus(morning: Morning) -> list[list[int]]:
+    return [[pod] for pod in morning.order]
+
+
+def fixed_slots(n: int) -> Callable[[Morning], list[list[int]]]:
+    """N slots a GPU, whoever comes: what the guides recommend."""
+
+    def first(morning: Morning) -> list[list[int]]:
+        return settle([Request(0, 0)] * len(morning.pods), morning.order, 0, slots=n).groups()
+
+    return first
+
+
+def pool_n(morning: Morning) -> list[list[int]]:
+    """One N for all, by the rule."""
+    choice = choose_replicas("serving", morning.pods, morning.card_mib)
+    return fixed_slots(choice.target)(morning)
+
+
+def memory_only(morning: Morning) -> list[list[int]]:
+    memory = usable_memory(morning.card_mib, HEADROOM)
+    asks = [Request(min(memory, math.ceil(pod.memory_mib)), 0) for pod in morning.pods]
+    return settle(asks, morning.order, memory).groups()
+
+
+def hand_set_p95(morning: Morning) -> list[list[int]]:
+    memory = usable_memory(morning.card_mib, HEADROOM)
+    asks = []
+    for pod in morning.pods:
+        if not pod.has_history:
+            asks.append(Request(memory, 1000))
+            continue
+        busy = np.percentile(_samples(pod), 95) / 1000
+        asks.append(
+            Request(
+                min(memory, math.ceil(pod.memory_mib)),
+                min(1000, max(1, math.ceil(1000 * busy / HAND_SET_P95))),
+            )
+        )
+    return settle(asks, morning.order, memory).groups()
+
+
+def classes_static(memo: Memo, policy: ClassPolicy) -> Callable[[Morning], list[list[int]]]:
+    def first(morning: Morning) -> list[list[int]]:
+        threshold = memo.get(
+            ("classes", "week"),
+            lambda: calibrate_classes(morning.pods, morning.card_mib, policy, half_folds).threshold,
+        )
+        sizes = [class_of(pod, threshold, morning.card_mib, policy) for pod in morning.pods]
+        return place_in_classes(sizes, morning.order)
+
+    return first
+
+
+def packing_static(memo: Memo, policy: PackingPolicy) -> Callable[[Morning], list[list[int]]]:
+    def first(morning: Morning) -> list[list[int]]:
+        threshold = memo.get(
+            ("packing", "week"),
+            lambda: calibrate_packing(morning.pods, morning.card_mib, policy, half_folds).threshold,
+        )
+        memory = usable_memory(morning.card_mib, policy.memory_headroom)
+        asks = [request_for(pod, threshold, memory) for pod in morning.pods]
+        return settle(asks, morning.order, memory).groups()
+
+    return first
+
+
+class PackingDaily:
+    """Measured packing, decided again each morning; the stock scheduler places what is restarted."""
+
+    def __init__(self, memo: Memo, policy: PackingPolicy):
+        self._memo, self._policy = memo, policy
+        self._fleet: Fleet | None = None
+
+    def __call__(self, morning: Morning) -> Placed:
+        threshold = self._memo.get(
+            ("packing", morning.day),
+            lambda: calibrate_packing(morning.pods, morning.card_mib, self._policy).threshold,
+        )
+        if self._fleet is None:
+            memory = usable_memory(morning.card_mib, self._policy.memory_headroom)
+            asks = [request_for(pod, threshold, memory) for pod in morning.pods]
+            self._fleet = settle(asks, morning.order, memory)
+            return Placed(self._fleet.groups())
+        moves = self._change(self._fleet, morning, threshold)
+        return Placed(self._fleet.groups(), moves)
+
+    def _change(self, fleet: Fleet, morning: Morning, threshold: float) -> int:
+        names = [pod.name for pod in morning.pods]
+        number = {name: index for index, name in enumerate(names)}
+        changes = repack(
+            dict(zip(names, morning.pods, strict=True)),
+            [[names[pod] for pod in group] for group in fleet.groups()],
+            dict(zip(names, fleet.requests, strict=True)),
+            threshold,
+            morning.card_mib,
+            self._policy,
+        )
+        # All restarted pods are pending at once; the larger ones are bound first where they fit.
+        for change in changes:
+            fleet.remove(number[change.pod])
+            fleet.ask(number[change.pod], change.request)
+        for change in sorted(changes, key=lambda change: (-change.request.busy, change.pod)):
+            fleet.place(number[change.pod])
+        return len(changes) + len(fleet.consolidate())
+
+
+class ClassesDaily:
+    """Classes, decided again each morning: a pod that changes takes a free slot of its new pool."""
+
+    def __init__(self, memo: Memo, policy: ClassPolicy):
+        self._memo, self._policy = memo, policy
+        self._sizes: list[int] = []
+        self._pools: dict[int, Fleet] = {}
+
+    def __call__(self, morning: Morning) -> Placed:
+        threshold = self._memo.get(
+            ("classes", morning.day),
+            lambda: calibrate_classes(morning.pods, morning.card_mib, self._policy).threshold,
+        )
+        if not self._sizes:
+            self._sizes = [class_of(pod, threshold, morning.card_mib, self._policy) for pod in morning.pods]
+            slots = [Request(0, 0)] * len(morning.pods)
+            self._pools = {size: Fleet(slots, 0, slots=size) for size in self._policy.sizes}
+            for pod in morning.order:
+                self._pools[self._sizes[pod]].place(pod)
+            for pool in self._pools.values():
+                pool.consolidate()
+            return Placed(self._groups())
+        return Placed(self._groups_after(morning, threshold), self._moved)
+
+    def _groups_after(self, morning: Morning, threshold: float) -> list[list[int]]:
+        names = [pod.name for pod in morning.pods]
+        number = {name: index for index, name in enumerate(names)}
+        changes = reclassify(
+            dict(zip(names, morning.pods, strict=True)),
+            [[names[pod] for pod in group] for group in self._groups()],
+            dict(zip(names, self._sizes, strict=True)),
+            threshold,
+            morning.card_mib,
+            morning.contended_yesterday or 0.0,
+            self._policy,
+        )
+        for change in changes:
+            self._pools[change.before].remove(number[change.pod])
+        for change in changes:
+            self._pools[change.after].place(number[change.pod])
+            self._sizes[number[change.pod]] = change.after
+        self._moved = len(changes) + sum(len(pool.consolidate()) for pool in self._pools.values())
+        return self._groups()
+
+    def _groups(self) -> list[list[int]]:
+        return [group for pool in self._pools.values() for group in pool.groups()]
+
+
+def oracle(trace: Trace) -> Callable[[Morning], list[list[int]]]:
+    """
+    Greedy with the scored week before its eyes: largest memory first, to the
+    first GPU that stays within memory and the 1 % gate. Not the optimum.
+    """
+    week = np.concatenate([trace.day(day) for day in trace.scored_days], axis=1)
+
+    def first(morning: Morning) -> list[list[int]]:
+        groups: list[list[int]] = []
+        sums: list[np.ndarray] = []
+        free: list[float] = []
+        for pod in np.lexsort((-week.mean(axis=1), -trace.memory_mib)).tolist():
+            for gpu, total in enumerate(sums):
+                if free[gpu] >= trace.memory_mib[pod] and ((total + week[pod]) > 1).mean() <= 0.01:
+                    break
+            else:
+                gpu = len(groups)
+                groups.append([])
+                sums.append(np.zeros(week.shape[1]))
+                free.append(trace.card_mib * (1 - HEADROOM))
+            groups[gpu].append(pod)
+            sums[gpu] = sums[gpu] + week[pod]
+            free[gpu] -= trace.memory_mib[pod]
+        return groups
+
+    return first
+
+
+def lower_bound(trace: Trace) -> int:
+    """No placement needs fewer: all memory in a row, or all busy time of the busiest mean day."""
+    busy = max(trace.day(day).sum(axis=0).mean() for day in trace.scored_days)
+    return math.ceil(max(trace.memory_mib.sum() / trace.card_mib, busy))
+
+
+def _samples(pod: PodUse) -> Sequence[int]:
+    return np.concatenate([from_lanes(day.lanes, day.samples) for day in pod.days])

@@ -1,0 +1,200 @@
+"""
+The serving track: one week to learn, one to score, every policy on the same pods.
+
+Each mapping of clients to models is run in two arrival orders; a seed's figure
+is the mean of both. Three settings: as recorded, the scored week at 1.3 × the
+load, and the weeks exchanged.
+"""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+
+import numpy as np
+from slicewise.slicing.classes import ClassPolicy
+from slicewise.slicing.packing import PackingPolicy
+
+from bench import policies
+from bench.policies import Keep, Memo, Morning
+from bench.scoring import GATE, Score, Week, day_contended, score
+from bench.trace import Trace, serving
+
+SEEDS = 8
+ORDERS = 2
+SETTINGS = {"load_1.0": {}, "load_1.3": {"load": 1.3}, "weeks_exchanged": {"exchanged": True}}
+FULL_SETTINGS = ("load_1.0",)
+
+
+def play(trace: Trace, policy: Callable[[Morning], policies.Placed], arrival: int) -> Week:
+    """
+    Run one policy over the scored days.
+
+    Each morning it gets the evidence of the days before and nothing later;
+    the day is scored only after the policy has placed its pods.
+    """
+    order = list(range(len(trace.names)))
+    random.Random(arrival).shuffle(order)
+    week, contended = Week(), None
+    for day in trace.scored_days:
+        placed = policy(Morning(day, trace.history(day), tuple(order), trace.card_mib, contended))
+        week.groups.append([list(group) for group in placed.groups])
+        week.moves.append(placed.moves)
+        contended = day_contended(trace, day, placed.groups)
+    return week
+
+
+def contestants(trace: Trace, classes: ClassPolicy, packing: PackingPolicy) -> dict[str, Callable]:
+    """Policy makers by name; what they learn of the trace's past is shared between arrival orders."""
+    memo = Memo()
+    return {
+        "whole": lambda: Keep(policies.whole_gpus),
+        "static-2": lambda: Keep(policies.fixed_slots(2)),
+        "static-4": lambda: Keep(policies.fixed_slots(4)),
+        "static-8": lambda: Keep(policies.fixed_slots(8)),
+        "memory-only": lambda: Keep(policies.memory_only),
+        "hand-set-p95": lambda: Keep(policies.hand_set_p95),
+        "pool-n": lambda: Keep(policies.pool_n),
+        "classes-static": lambda: Keep(policies.classes_static(memo, classes)),
+        "classes-daily": lambda: policies.ClassesDaily(memo, classes),
+        "packing-static": lambda: Keep(policies.packing_static(memo, packing)),
+        "packing-daily": lambda: policies.PackingDaily(memo, packing),
+        "oracle": lambda: Keep(policies.oracle(trace)),
+    }
+
+
+def run_trace(
+    trace: Trace,
+    names: Sequence[str] | None = None,
+    orders: int = ORDERS,
+    classes: ClassPolicy | None = None,
+    packing: PackingPolicy | None = None,
+) -> dict[str, list[Score]]:
+    """Scores by policy, one an arrival order."""
+    makers = contestants(trace, classes or ClassPolicy(), packing or PackingPolicy())
+    return {
+        name: [score(trace, play(trace, makers[name](), order)) for order in range(orders)]
+        for name in names or makers
+    }
+
+
+def table(by_seed: Sequence[dict[str, list[Score]]], bounds: Sequence[int]) -> dict[str, dict]:
+    """The figures by policy, over seeds; the contended share of a seed is the mean of its orders."""
+    means = {name: float(np.mean([s.gpus for seed in by_seed for s in seed[name]])) for name in by_seed[0]}
+    rows = {}
+    for name in by_seed[0]:
+        runs = [s for seed in by_seed for s in seed[name]]
+        seeds = [float(np.mean([s.contended for s in seed[name]])) for seed in by_seed]
+        risky = [max(s.memory_risk_pods for s in seed[name]) for seed in by_seed]
+        span = means.get("whole", 0) - means.get("oracle", 0)
+        rows[name] = {
+            "gpus": _mean(runs, "gpus"),
+            "gpus_min": min(s.gpus for s in runs),
+            "gpus_max": max(s.gpus for s in runs),
+            "usd_a_week": _mean(runs, "usd_a_week"),
+            "contended_pct": 100 * float(np.mean(seeds)),
+            "contended_pct_max_seed": 100 * max(seeds),
+            "contended_pct_max_run": 100 * max(s.contended for s in runs),
+            "oom_pods": max(risky),
+            "slowdown_mean": _mean(runs, "slow_mean"),
+            "slowdown_p99": _mean(runs, "slow_p99"),
+            "slower_than_1.5_pct": 100 * _mean(runs, "slow_share"),
+            "moves_per_day": _mean(runs, "moves"),
+            "seeds": len(by_seed),
+            "seeds_within_gates": sum(
+                share <= GATE and risk == 0 for share, risk in zip(seeds, risky, strict=True)
+            ),
+            "regret": (means[name] - means["oracle"]) / span if span > 0 else None,
+        }
+    rows["lower-bound"] = {"gpus": float(np.mean(bounds))}
+    return rows
+
+
+def run(seeds: int = SEEDS, orders: int = ORDERS, workers: int | None = None, only=None) -> dict:
+    """All settings; progress goes to stderr."""
+    jobs = [(setting, seed, orders, only) for setting in SETTINGS for seed in range(seeds)]
+    results: dict[str, list] = {setting: [] for setting in SETTINGS}
+    began = time.monotonic()
+    with ProcessPoolExecutor(workers or min(2, os.cpu_count() or 1)) as pool:
+        for done, (job, found) in enumerate(zip(jobs, pool.map(_job, jobs), strict=True), 1):
+            results[job[0]].append(found)
+            _progress(done, len(jobs), began)
+    tables = {
+        setting: table([scores for scores, _ in found], [bound for _, bound in found])
+        for setting, found in results.items()
+    }
+    first, *others = tables
+    return {"policies": tables[first], **{name: {"policies": tables[name]} for name in others}}
+
+
+def sensitivity(seeds: int = 4, workers: int | None = None) -> list[dict]:
+    """What ±25 % of each constant does to the two daily rules, other constants as shipped."""
+    jobs = [
+        (rule, constant, factor, seed)
+        for rule, policy in (("classes-daily", ClassPolicy()), ("packing-daily", PackingPolicy()))
+        for constant in ("", *_constants(policy))
+        for factor in ((0.75, 1.25) if constant else (1.0,))
+        for seed in range(seeds)
+    ]
+    found: dict[tuple, list[Score]] = {}
+    began = time.monotonic()
+    with ProcessPoolExecutor(workers or min(2, os.cpu_count() or 1)) as pool:
+        for done, (job, scored) in enumerate(zip(jobs, pool.map(_vary, jobs), strict=True), 1):
+            found.setdefault(job[:3], []).append(scored)
+            _progress(done, len(jobs), began)
+    return [
+        {
+            "policy": rule,
+            "constant": constant or "as shipped",
+            "factor": factor,
+            "gpus": _mean(runs, "gpus"),
+            "contended_pct": 100 * _mean(runs, "contended"),
+            "contended_pct_max_seed": 100 * max(s.contended for s in runs),
+            "moves_per_day": _mean(runs, "moves"),
+        }
+        for (rule, constant, factor), runs in found.items()
+    ]
+
+
+def _job(job: tuple) -> tuple[dict[str, list[Score]], int]:
+    setting, seed, orders, only = job
+    trace = serving(seed, **SETTINGS[setting])
+    return run_trace(trace, only, orders), policies.lower_bound(trace)
+
+
+def _constants(policy) -> list[str]:
+    return [name for name in asdict(policy) if name not in ("sizes", "gate")]
+
+
+def _vary(job: tuple) -> Score:
+    rule, constant, factor, seed = job
+    classes, packing = ClassPolicy(), PackingPolicy()
+    if constant and rule == "classes-daily":
+        classes = _scaled(classes, constant, factor)
+    elif constant:
+        packing = _scaled(packing, constant, factor)
+    return run_trace(serving(seed), [rule], 1, classes, packing)[rule][0]
+
+
+def _scaled(policy, constant: str, factor: float):
+    value = getattr(policy, constant) * factor
+    # Room is a share: a quarter more than 0.9 would mean loosening into overload.
+    if constant == "room":
+        value = min(1.0, value)
+    return replace(policy, **{constant: round(value) if constant == "moves" else value})
+
+
+def _mean(runs: Sequence[Score], attribute: str) -> float:
+    return float(np.mean([getattr(run, attribute) for run in runs]))
+
+
+def _progress(done: int, of: int, began: float) -> None:
+    seconds = time.monotonic() - began
+    left = seconds / done * (of - done)
+    end = "\n" if done == of else "\r"
+    print(
+        f"  {done}/{of} runs, {seconds:.0f} s, about {left:.0f} s left ", end=end, file=sys.stderr, flush=True
+    )

@@ -1,0 +1,158 @@
+"""
+Traces: what pods used, and the harness that hands out the past and holds back the rest.
+
+The serving trace joins two public data sets: request rates of LLM-serving
+clients (ServeGen) give the shape over time, measured model profiles (MISO)
+the device memory and the busy fraction at full rate. Which client runs which
+model is a seeded draw.
+"""
+
+import csv
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+from slicewise.slicing.evidence import Day, Grade, PodUse
+from slicewise.slicing.evidence_lanes import to_lanes
+
+DATA = Path(__file__).parent / "data"
+L4_MIB = 22_888
+SAMPLES_A_DAY = 144
+WEEK = 7
+# Fewer busy windows than this in the week of history, and a client is no pod worth planning for.
+LEAST_ACTIVE_WINDOWS = 10
+
+
+@dataclass(frozen=True)
+class Trace:
+    """
+    Attributes:
+        names: One a pod.
+        memory_mib: Peak device memory of each pod.
+        busy: Pods × samples, busy fraction of one GPU; NaN where nothing was measured.
+        decide_day: The first day that is scored; the days before it are history.
+    """
+
+    names: tuple[str, ...]
+    memory_mib: np.ndarray
+    busy: np.ndarray
+    decide_day: int = WEEK
+    card_mib: int = L4_MIB
+    samples_a_day: int = SAMPLES_A_DAY
+
+    @property
+    def days(self) -> int:
+        return self.busy.shape[1] // self.samples_a_day
+
+    @property
+    def scored_days(self) -> range:
+        return range(self.decide_day, self.days)
+
+    def day(self, day: int) -> np.ndarray:
+        """Pods × samples of one day, as it came to pass; unmeasured is idle."""
+        start = day * self.samples_a_day
+        return np.nan_to_num(self.busy[:, start : start + self.samples_a_day])
+
+    @cached_property
+    def lanes(self) -> list[tuple[int, ...]]:
+        """By day and pod, what came to pass in thousandths: only for scoring."""
+        return [
+            tuple(to_lanes(row) for row in np.rint(self.day(day) * 1000).astype(np.uint32).tolist())
+            for day in range(self.days)
+        ]
+
+    def history(self, day: int) -> tuple[PodUse, ...]:
+        """Evidence of the days before `day`, and not a sample more: a week of it at most."""
+        first = max(0, day - WEEK)
+        return tuple(
+            PodUse(name, float(memory), self._evidence[pod][first:day], grade=self._grade(pod, first, day))
+            for pod, (name, memory) in enumerate(zip(self.names, self.memory_mib, strict=True))
+        )
+
+    def _grade(self, pod: int, first: int, day: int) -> Grade:
+        return Grade.POD if self._evidence[pod][first:day] else Grade.NONE
+
+    @cached_property
+    def _evidence(self) -> list["PodDays"]:
+        return [PodDays(row, self.samples_a_day) for row in self.busy]
+
+
+class PodDays(Sequence):
+    """The days of one pod from its first whole one on, indexed by day of the trace."""
+
+    def __init__(self, busy: np.ndarray, samples_a_day: int):
+        measured = np.flatnonzero(~np.isnan(busy))
+        first = len(busy) if not len(measured) else int(measured[0])
+        self.first_day = -(-first // samples_a_day)
+        self.days = []
+        for start in range(0, len(busy), samples_a_day):
+            # A gap within a pod's life counts as fully busy: less evidence, more care.
+            samples = np.nan_to_num(busy[start : start + samples_a_day], nan=1.0)
+            lanes = to_lanes(np.rint(samples * 1000).astype(np.uint32).tolist())
+            self.days.append(Day(float(samples.mean()), float(samples.max()), lanes, len(samples)))
+
+    def __len__(self) -> int:
+        return len(self.days)
+
+    def __getitem__(self, days: slice) -> tuple[Day, ...]:
+        return tuple(self.days[max(days.start, self.first_day) : days.stop])
+
+
+def serving(seed: int, *, load: float = 1.0, exchanged: bool = False) -> Trace:
+    """
+    Two weeks of LLM serving: the first to learn from, the second to score.
+
+    Args:
+        seed: Which client runs which model.
+        load: Factor on the rates of the scored week.
+        exchanged: Learn from the second week and score the first.
+    """
+    rates = _rates()
+    week = WEEK * SAMPLES_A_DAY
+    if exchanged:
+        rates = np.concatenate([rates[:, week:], rates[:, :week]], axis=1)
+    profiles = _profiles()
+    draw = random.Random(seed)
+    models = [profiles[draw.randrange(len(profiles))] for _ in range(len(rates))]
+    names, memory, busy = [], [], []
+    for client, (rate, (model, mib, full_busy)) in enumerate(zip(rates, models, strict=True)):
+        active = np.sort(rate[:week][rate[:week] > 0])
+        if len(active) < LEAST_ACTIVE_WINDOWS:
+            continue
+        full_rate = active[int(0.99 * len(active))]
+        used = rate / full_rate * full_busy
+        used[week:] *= load
+        names.append(f"client-{client:03d}-{model}")
+        memory.append(mib)
+        busy.append(np.minimum(1.0, used))
+    return Trace(tuple(names), np.array(memory, dtype=float), np.array(busy))
+
+
+@cache
+def _rates() -> np.ndarray:
+    with gzip.open(DATA / "servegen" / "language_rates.csv.gz", "rt") as lines:
+        next(lines)
+        return np.loadtxt(lines, delimiter=",")[:, 1:].T
+
+
+@cache
+def _profiles() -> list[tuple[str, float, float]]:
+    """(model and batch size, device memory in MiB, busy fraction at full rate), in the file's order."""
+    memory = json.loads((DATA / "miso" / "memory.json").read_text())
+    profiles = []
+    for model, by_batch in memory.items():
+        use = json.loads((DATA / "miso" / f"util_sm_{model}.json").read_text())
+        profiles += [(f"{model}-{batch}", mib, use[batch] / 100) for batch, mib in by_batch.items()]
+    return profiles
+
+
+@cache
+def instance_prices() -> tuple[dict[str, str], ...]:
+    """The rows of EC2's GPU types as published."""
+    with open(DATA / "ec2_gpu_instances.csv", newline="") as rows:
+        return tuple(csv.DictReader(rows))

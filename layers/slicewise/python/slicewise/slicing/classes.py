@@ -1,0 +1,152 @@
+"""
+Classes: sub-pools with N = 1, 2 or 3 pods a GPU, and which one each workload belongs to.
+
+One N cannot serve a mixed pool: two pods that fill more than a card together
+force N = 1 on all. A pod's class is the largest N such that N pods like it
+fit in memory and in the calibrated busy share. Changing class restarts the
+pod, so it tightens where a GPU is hot, or for all when the promise was broken,
+and loosens only with room to spare.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slicewise.slicing.evidence import PodUse
+from slicewise.slicing.packing import node_risk, usable_memory
+from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_folds
+from slicewise.slicing.packing_placement import Request, settle
+
+
+@dataclass(frozen=True)
+class ClassPolicy:
+    """
+    Attributes:
+        sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
+        memory_headroom, gate, safety: As in `PackingPolicy`.
+        hot: As there, but three gates: leaving a class takes a third or a half of a GPU, not a sliver.
+        broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
+        room: Loosen only if the class would fit a pod busier by 1/room.
+    """
+
+    sizes: tuple[int, ...] = (1, 2, 3)
+    memory_headroom: float = 0.1
+    gate: float = 0.01
+    safety: float = 0.7
+    hot: float = 0.03
+    broken: float = 0.02
+    room: float = 0.9
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """A pod that belongs in another class, and why. It restarts the pod."""
+
+    pod: str
+    before: int
+    after: int
+    reason: str
+
+
+def class_of(
+    pod: PodUse, threshold: float, card_memory_mib: float, policy: ClassPolicy, spare: float = 1.0
+) -> int:
+    """The largest N of the policy for which N pods like this one share a GPU; 1 without history."""
+    if not pod.has_history or not math.isfinite(pod.memory_mib):
+        return 1
+    memory = usable_memory(card_memory_mib, policy.memory_headroom)
+    busy = pod.expected_busy / spare
+    fitting = [size for size in policy.sizes if size * pod.memory_mib <= memory and size * busy <= threshold]
+    return max(fitting, default=1)
+
+
+def place_in_classes(classes: Sequence[int], order: Sequence[int]) -> list[list[int]]:
+    """The pods of each GPU when every class is a pool of its own, consolidated."""
+    groups: list[list[int]] = []
+    for size in sorted(set(classes)):
+        members = [pod for pod in order if classes[pod] == size]
+        local = settle([Request(0, 0)] * len(members), range(len(members)), 0, slots=size)
+        groups += [[members[index] for index in group] for group in local.groups()]
+    return groups
+
+
+def calibrate_classes(
+    pods: Sequence[PodUse],
+    card_memory_mib: float,
+    policy: ClassPolicy | None = None,
+    folds=daily_folds,
+) -> Calibration:
+    """The threshold for `class_of`, from past days only."""
+    policy = policy or ClassPolicy()
+
+    def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
+        return place_in_classes([class_of(p, threshold, card_memory_mib, policy) for p in train], order)
+
+    return calibrate(pods, group, policy.safety * policy.gate, folds)
+
+
+def reclassify(
+    pods: Mapping[str, PodUse],
+    nodes: Sequence[Sequence[str]],
+    current: Mapping[str, int],
+    threshold: float,
+    card_memory_mib: float,
+    contended_yesterday: float,
+    policy: ClassPolicy | None = None,
+) -> list[ClassChange]:
+    """
+    The day's changes of class: memory first, then hot GPUs, hottest first, then the rest.
+
+    Args:
+        pods: Evidence by pod name; a pod on a node but not here counts as a whole GPU.
+        nodes: The pods of each GPU.
+        contended_yesterday: Share of the pool's GPU time, as it happened.
+    """
+    policy = policy or ClassPolicy()
+    known = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
+    target = {name: class_of(pod, threshold, card_memory_mib, policy) for name, pod in known.items()}
+    changes: dict[str, ClassChange] = {}
+
+    def change(name: str, after: int, reason: str) -> None:
+        if name not in changes and after != current[name]:
+            changes[name] = ClassChange(name, current[name], after, reason)
+
+    memory = usable_memory(card_memory_mib, policy.memory_headroom)
+    for name in sorted(known):
+        if current[name] > 1 and not current[name] * known[name].memory_mib <= memory:
+            change(
+                name, min(target[name], current[name]), f"{current[name]} pods like it do not fit in memory"
+            )
+    for share, node in _hot_nodes(known, nodes, policy.hot):
+        reason = f"its GPU would have been contended {share:.1%} of the time, over {policy.hot:.1%}"
+        for name in _leavers([n for n in node if n not in changes], known, current, target, policy.hot):
+            change(name, max(1, min(target[name], _next_smaller(policy.sizes, current[name]))), reason)
+    if contended_yesterday > policy.broken:
+        reason = f"the pool was contended {contended_yesterday:.1%} of yesterday, over {policy.broken:.1%}"
+        for name in sorted(known):
+            if target[name] < current[name]:
+                change(name, target[name], reason)
+    for name in sorted(known, key=lambda n: (known[n].expected_busy, n)):
+        roomy = class_of(known[name], threshold, card_memory_mib, policy, spare=policy.room)
+        if roomy > current[name]:
+            change(name, roomy, f"{roomy} pods {1 / policy.room - 1:.0%} busier than it fit on a GPU")
+    return list(changes.values())
+
+
+def _hot_nodes(known, nodes, hot: float) -> list[tuple[float, Sequence[str]]]:
+    shares = [(node_risk([known[name] for name in node]), node) for node in nodes if len(node) > 1]
+    return sorted((pair for pair in shares if pair[0] > hot), key=lambda pair: (-pair[0], sorted(pair[1])))
+
+
+def _leavers(node, known, current, target, hot: float) -> list[str]:
+    """Pods that outgrew their class leave first, then the busiest, until the rest is cool."""
+    rest, leavers = sorted(node), []
+    while len(rest) > 1 and node_risk([known[name] for name in rest]) > hot:
+        leaver = max(rest, key=lambda n: (target[n] < current[n], known[n].expected_busy, n))
+        rest.remove(leaver)
+        leavers.append(leaver)
+    return leavers
+
+
+def _next_smaller(sizes: Sequence[int], size: int) -> int:
+    return max((s for s in sizes if s < size), default=1)

@@ -1,0 +1,140 @@
+"""
+What was measured of a pod, cleaned so that a gap can only make us more careful.
+
+A missing, infinite or negative sample counts as a fully busy GPU, and a pod
+without a full day of samples as a whole one. So less evidence never raises N.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from slicewise.slicing.evidence_lanes import to_lanes
+
+DAY_SECONDS = 86_400
+# Weight of peaks against means in `effective_busy`; docs/tuning.md shows ±25 %.
+BURST_WEIGHT = 3.0
+# The sort of evidence that a fresh pod lacks: seven days hold every weekday once.
+WINDOW_DAYS = 7
+
+
+class Grade(Enum):
+    POD = "measured by pod"
+    DEVICE = "estimated from the device, shared out over its pods"
+    NONE = "no full day of history"
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of one pod: mean and peak busy fraction, and the samples as lanes of thousandths."""
+
+    mean: float
+    peak: float
+    lanes: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class PodUse:
+    """
+    The measured use of one pod.
+
+    Attributes:
+        days: Whole days, oldest first, yesterday last. Fewer where the pod is younger.
+        memory_mib: Highest device memory seen, CUDA context included; NaN if unknown.
+        memory_floor_mib: Lowest device memory seen once it had started.
+        missing: Samples of `days` that were missing, and count as fully busy.
+    """
+
+    name: str
+    memory_mib: float
+    days: tuple[Day, ...] = ()
+    memory_floor_mib: float = 0.0
+    grade: Grade = Grade.POD
+    missing: int = 0
+
+    @property
+    def has_history(self) -> bool:
+        return bool(self.days) and self.grade is not Grade.NONE
+
+    @cached_property
+    def expected_busy(self) -> float:
+        """The busy share to plan for: of the window or of the last day, whichever is higher."""
+        if not self.has_history:
+            return 1.0
+        return max(effective_busy(self.days[-WINDOW_DAYS:]), effective_busy(self.days[-1:]))
+
+    def until(self, day: int) -> "PodUse":
+        """What was known `day` days before the end of the record: `until(0)` is all of it."""
+        if day == 0:
+            return self
+        return PodUse(self.name, self.memory_mib, self.days[:-day], self.memory_floor_mib, self.grade)
+
+
+def effective_busy(days: Sequence[Day], weight: float = BURST_WEIGHT) -> float:
+    """
+    The effective bandwidth of an on-off source with the days' mean m and peak p:
+
+        ln(1 + m/p · (e^(w·p) − 1)) / w
+
+    It lies between the mean and the peak and adds up over pods that share a
+    GPU: a steady pod counts by its mean, a bursty one by more. It never falls
+    when the mean or the peak rises.
+    """
+    if not days:
+        return 1.0
+    mean = sum(day.mean for day in days) / len(days)
+    peak = max(day.peak for day in days)
+    if peak <= 0:
+        return 0.0
+    return math.log1p(mean / peak * math.expm1(weight * peak)) / weight
+
+
+def measure(
+    name: str,
+    busy: Sequence[float],
+    memory_mib: Sequence[float],
+    *,
+    step_seconds: int = 600,
+    stale_seconds: float = 0.0,
+    grade: Grade = Grade.POD,
+) -> PodUse:
+    """
+    Turn samples into evidence.
+
+    Args:
+        busy: Busy fractions of a GPU, oldest first, one each `step_seconds`.
+        memory_mib: Device memory of the same pod; its spacing does not matter.
+        stale_seconds: How long ago the last sample was taken. Over an hour,
+            the pod counts as one without history.
+
+    Returns:
+        Evidence in whole days that end with the newest sample. Samples above 1
+        count as 1. A series shorter than a day has no days.
+    """
+    per_day = max(1, DAY_SECONDS // max(1, step_seconds))
+    clean, missing = [], 0
+    whole = len(busy) // per_day * per_day
+    for value in busy[len(busy) - whole :]:
+        usable = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        missing += not usable
+        clean.append(min(1.0, value) if usable else 1.0)
+    days = tuple(day_of(clean[i : i + per_day]) for i in range(0, whole, per_day))
+    known = [m for m in memory_mib if isinstance(m, int | float) and math.isfinite(m) and m >= 0]
+    stale = not math.isfinite(stale_seconds) or stale_seconds > 3600
+    return PodUse(
+        name,
+        max(known, default=math.nan),
+        days,
+        min(known, default=0.0),
+        Grade.NONE if stale or not days or not known else grade,
+        missing,
+    )
+
+
+def day_of(fractions: Sequence[float]) -> Day:
+    """One day from clean fractions in [0, 1]."""
+    lanes = to_lanes(round(1000 * value) for value in fractions)
+    return Day(sum(fractions) / len(fractions), max(fractions), lanes, len(fractions))

@@ -1,0 +1,128 @@
+"""
+The threshold: how much expected busy time one GPU may hold, learnt from past days.
+
+For each past day: decide as if it were that morning, place the pods as the
+stock scheduler would, and look how long GPUs were contended (the busy
+fractions of their pods summed above 1). The loosest threshold whose replayed
+share stays within `target` is taken. Nothing later than the evidence is used.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from slicewise.slicing.evidence import WINDOW_DAYS, Day, PodUse
+from slicewise.slicing.evidence_lanes import share_over
+
+# Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can tell apart.
+THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
+# A larger fleet is judged by an even sample: the share is a mean over GPUs, and the time stays bounded.
+SAMPLE = 256
+# Each fold is placed in this many shuffled orders, since the arrival order is not ours.
+ORDERS = 2
+
+Group = Callable[[Sequence[PodUse], float, Sequence[int]], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Evidence to decide on, and for each pod the later days that judge it."""
+
+    train: tuple[PodUse, ...]
+    judge: tuple[tuple[Day, ...], ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """
+    Attributes:
+        threshold: Expected busy share one GPU may hold.
+        contended: Share of GPU time contended in the replays at that threshold; 0 where none was possible.
+        folds: How many past decisions were replayed.
+    """
+
+    threshold: float
+    contended: float
+    folds: int
+
+
+def daily_folds(pods: Sequence[PodUse]) -> list[Fold]:
+    """Each of the last days judged by what was known on its morning, two days of history at least."""
+    longest = max((len(pod.days) for pod in pods), default=0)
+    return [
+        Fold(tuple(pod.until(back) for pod in pods), tuple(pod.days[-back:][:1] for pod in pods))
+        for back in range(1, min(WINDOW_DAYS, longest - 2) + 1)
+    ]
+
+
+def half_folds(pods: Sequence[PodUse]) -> list[Fold]:
+    """Each half of the window judged by the other: for a decision that has to last a week."""
+    longest = max((len(pod.days) for pod in pods), default=0)
+    half = min(WINDOW_DAYS, longest) // 2
+    if half == 0:
+        return []
+    older = tuple(replace(pod, days=pod.days[-2 * half : -half]) for pod in pods)
+    newer = tuple(replace(pod, days=pod.days[-half:]) for pod in pods)
+    return [
+        Fold(older, tuple(pod.days for pod in newer)),
+        Fold(newer, tuple(pod.days for pod in older)),
+    ]
+
+
+def calibrate(
+    pods: Sequence[PodUse],
+    group: Group,
+    target: float,
+    folds: Callable[[Sequence[PodUse]], list[Fold]] = daily_folds,
+) -> Calibration:
+    """
+    The loosest threshold that would have kept contention within `target` on past days.
+
+    Args:
+        group: Places pods at a threshold in an order, and returns the pods of each GPU.
+        target: Share of GPU time, such as 0.007.
+
+    Returns:
+        The tightest threshold where no past decision can be replayed.
+    """
+    ordered = sorted(pods, key=lambda pod: pod.name)
+    step = max(1, -(-len(ordered) // SAMPLE))
+    replays = folds(ordered[::step])
+    if not replays:
+        return Calibration(THRESHOLDS[0], 0.0, 0)
+
+    def contended(threshold: float) -> float:
+        shares = [_replay(fold, group, threshold, seed) for fold in replays for seed in range(ORDERS)]
+        return sum(shares) / len(shares)
+
+    low, high, share = 0, len(THRESHOLDS), 0.0
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = contended(THRESHOLDS[middle])
+        if found <= target:
+            low, share = middle, found
+        else:
+            high = middle
+    return Calibration(THRESHOLDS[low], share, len(replays))
+
+
+def contended_share(groups: Sequence[Sequence[int]], days: Sequence[Sequence[Day]]) -> float:
+    """Share of GPU time in which the busy fractions of a GPU's pods sum above 1."""
+    shares = [joint_share([days[pod] for pod in group]) for group in groups]
+    return sum(shares) / len(shares) if shares else 0.0
+
+
+def joint_share(pods: Sequence[Sequence[Day]]) -> float:
+    """The same for one GPU and the given days of its pods, matched from the newest back."""
+    length = max((len(days) for days in pods), default=0)
+    total = 0.0
+    for back in range(1, length + 1):
+        here = [days[-back] for days in pods if len(days) >= back]
+        total += share_over(sum(day.lanes for day in here), max(day.samples for day in here))
+    return total / length if length else 0.0
+
+
+def _replay(fold: Fold, group: Group, threshold: float, seed: int) -> float:
+    order = list(range(len(fold.train)))
+    random.Random(seed).shuffle(order)
+    return contended_share(group(fold.train, threshold, order), fold.judge)

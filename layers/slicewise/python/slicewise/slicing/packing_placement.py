@@ -1,0 +1,136 @@
+"""
+Where the stock scheduler and Karpenter would put pods: no better than they do.
+
+Pods arrive in the order given and go to the node with the fewest pods that
+fits (Karpenter sorts its claims so); single-node consolidation empties a node
+whenever its pods fit elsewhere, until none can be emptied. It serves the
+calibration on past days and the benchmark.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NO_SLOT_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a pod asks of a GPU: peak memory, and busy thousandths of its time."""
+
+    memory_mib: int
+    busy: int
+
+
+class Fleet:
+    """GPUs of one size and the pods on them. Pods are numbers; groups are lists of them."""
+
+    def __init__(self, requests: Sequence[Request], memory_mib: int, busy: int = 1000, slots: int = 0):
+        self.requests = list(requests)
+        self.capacity = Request(memory_mib, busy)
+        self.slots = slots or NO_SLOT_LIMIT
+        self.nodes: list[list[int]] = []
+        self.where: dict[int, int] = {}
+        self._memory: list[int] = []
+        self._busy: list[int] = []
+
+    def groups(self) -> list[list[int]]:
+        """The pods of every GPU in use."""
+        return [node for node in self.nodes if node]
+
+    def place(self, pod: int) -> int:
+        """Put a pending pod where the scheduler would, on a new GPU if it fits nowhere."""
+        index = self._find(pod)
+        if index < 0:
+            index = self.new_node()
+        self.put(pod, index)
+        return index
+
+    def remove(self, pod: int) -> int:
+        index = self.where.pop(pod)
+        self.nodes[index].remove(pod)
+        self._memory[index] += self.requests[pod].memory_mib
+        self._busy[index] += self.requests[pod].busy
+        return index
+
+    def ask(self, pod: int, request: Request) -> None:
+        """Give a pending pod, or a pod in place whose request falls, its new request."""
+        index = self.where.get(pod)
+        if index is not None:
+            self._memory[index] += self.requests[pod].memory_mib - request.memory_mib
+            self._busy[index] += self.requests[pod].busy - request.busy
+        self.requests[pod] = request
+
+    def empty(self, index: int) -> list[int]:
+        """Move all pods of a GPU to others; nothing moves, and [] returns, unless all fit."""
+        moved: list[int] = []
+        for pod in sorted(self.nodes[index], key=lambda p: -self.requests[p].memory_mib):
+            target = self._find(pod, without=index)
+            if target < 0:
+                for back in moved:
+                    self.remove(back)
+                    self.put(back, index)
+                return []
+            self.remove(pod)
+            self.put(pod, target)
+            moved.append(pod)
+        return moved
+
+    def consolidate(self) -> list[int]:
+        """Empty GPUs one by one, fewest pods first, until none can be; the pods that moved."""
+        moved: list[int] = []
+        progress = True
+        while progress:
+            progress = False
+            for index in sorted(range(len(self.nodes)), key=lambda i: len(self.nodes[i])):
+                if self.nodes[index] and (done := self.empty(index)):
+                    moved += done
+                    progress = True
+        return moved
+
+    def copy(self) -> "Fleet":
+        twin = Fleet(self.requests, self.capacity.memory_mib, self.capacity.busy, self.slots)
+        twin.nodes = [list(node) for node in self.nodes]
+        twin.where = dict(self.where)
+        twin._memory = list(self._memory)
+        twin._busy = list(self._busy)
+        return twin
+
+    def _find(self, pod: int, without: int = -1) -> int:
+        need = self.requests[pod]
+        memory, busy, best, fewest = need.memory_mib, need.busy, -1, self.slots
+        for index, node in enumerate(self.nodes):
+            if (
+                node
+                and len(node) < fewest
+                and self._memory[index] >= memory
+                and self._busy[index] >= busy
+                and index != without
+            ):
+                best, fewest = index, len(node)
+        return best
+
+    def new_node(self) -> int:
+        for index, node in enumerate(self.nodes):
+            if not node:
+                return index
+        self.nodes.append([])
+        self._memory.append(self.capacity.memory_mib)
+        self._busy.append(self.capacity.busy)
+        return len(self.nodes) - 1
+
+    def put(self, pod: int, index: int) -> None:
+        self.nodes[index].append(pod)
+        self.where[pod] = index
+        self._memory[index] -= self.requests[pod].memory_mib
+        self._busy[index] -= self.requests[pod].busy
+
+
+def settle(
+    requests: Sequence[Request], order: Iterable[int], memory_mib: int, busy: int = 1000, slots: int = 0
+) -> Fleet:
+    """All pods placed in that order, then consolidated."""
+    fleet = Fleet(requests, memory_mib, busy, slots)
+    for pod in order:
+        fleet.place(pod)
+    fleet.consolidate()
+    return fleet
