@@ -121,6 +121,13 @@ def limits(pool: Pool, gpu: GpuModel, n: int) -> dict[str, str]:
 
 # NodePools and NodeOverlays
 
+# How many nodes Karpenter may take away at once. An empty node moves nobody, and each minute of it is paid
+# for: all may go together. Moving pods stays at Karpenter's own default of a tenth, rounded up.
+BUDGETS = [
+    {"nodes": "100%", "reasons": ["Empty"]},
+    {"nodes": "10%", "reasons": ["Underutilized", "Drifted"]},
+]
+
 
 def node_pool_name(pool: Pool, gpu: GpuModel) -> str:
     return f"slicewise-{pool.name}-{gpu.name}"
@@ -158,6 +165,7 @@ def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
                 "disruption": {
                     "consolidationPolicy": policy.consolidation.policy.value,
                     "consolidateAfter": policy.consolidation.after,
+                    "budgets": BUDGETS,
                 },
                 "limits": limits(pool, gpu, n),
             },
