@@ -37,7 +37,7 @@ class Narrator:
         self._print(f"\n{title}\n{'-' * len(title)}")
 
     def tell(self, text: str) -> None:
-        self._print(textwrap.fill(textwrap.dedent(text).strip(), WIDTH))
+        self._print(textwrap.fill(" ".join(text.split()), WIDTH))
 
     def saw(self, line: str) -> None:
         """A line of what happens, with the second at which it was seen."""

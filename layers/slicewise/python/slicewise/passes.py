@@ -28,7 +28,7 @@ from slicewise.records import Record
 
 # A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
 _LOOK = timedelta(minutes=2)
-_BUSY = timedelta(seconds=30)
+_BUSY = timedelta(seconds=10)
 _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
 _LONGEST_WAIT = timedelta(seconds=900)
