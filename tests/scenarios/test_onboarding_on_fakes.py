@@ -496,3 +496,55 @@ def test_a_refused_cluster_keeps_nothing_of_ours():
     assert stage(account) is Stage.REFUSED
     assert not account.eks.entries
     assert not [ref for ref in account.servers["gpu-1"].objects if ref.kind.startswith("Node")]
+
+
+def test_a_refused_cluster_is_looked_into_again_by_hand_and_not_by_each_sweep():
+    account = Account()
+    account.create_cluster()
+    account.gate = False
+    account.send_created()
+    account.run_until_idle()
+    account.gate = True
+    asked = len(account.calls.made)
+
+    account.sweep()
+    account.run_until_idle()
+    assert stage(account) is Stage.REFUSED
+    assert not [call for call in account.calls.made[asked:] if call.startswith(("kubernetes.", "eks.grant"))]
+
+    account.send(Hint(GPU_1, "by hand", forced=True))
+    account.run_until_idle()
+    assert stage(account) is Stage.ONBOARDED
+
+
+def test_a_changed_policy_converges_at_the_next_sweep():
+    account = onboarded()
+    account.policies["default"] = POLICY.replace("maxGpus: 16", "maxGpus: 8")
+
+    account.sweep()
+    account.run_until_idle()
+
+    assert stage(account) is Stage.ONBOARDED
+    limits = account.servers["gpu-1"].objects[POOL]["spec"]["limits"]
+    assert limits["nvidia.com/gpu"] == str(8 * 4)
+    assert entry(account).policies == ()
+
+
+def test_a_pass_that_lost_its_lease_stops_before_its_next_action():
+    account = Account()
+    account.create_cluster()
+    put = account.eks.put_access_entry
+
+    def slow(*arguments):
+        put(*arguments)
+        account.clock.pass_by(timedelta(minutes=20))
+        account.store.acquire(GPU_1, "another function", account.clock.now, timedelta(minutes=5))
+
+    account.eks.put_access_entry = slow
+    account.send_created()
+    account._answer(*account.queues.receive(timedelta(minutes=16)))
+
+    assert not [call for call in account.calls.made if call.startswith("eks.grant_admin")]
+    assert account.record() is None
+    assert len(account.queues.waiting) == 1
+    assert not account.lost

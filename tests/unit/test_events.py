@@ -144,6 +144,14 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
         pytest.param(
             json.dumps({"slicewise": 1, "cluster": "arn:aws:s3:::x"}), "not the ARN", id="a bucket's ARN"
         ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a/../b"}), "not a name", id="a name that EKS never gives"
+        ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": GPU_1.replace("cluster/", "nodegroup/a/")}),
+            "not the ARN",
+            id="a node group's ARN by hand",
+        ),
         pytest.param(cloudtrail("CreateCluster"), "no cluster", id="a creation that names nothing"),
         pytest.param(
             json.dumps({"detail-type": "AWS API Call via CloudTrail", "detail": "{}"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -52,7 +53,9 @@ def _handle(body: str, passes: Passes[Any], home: Home, log: Any) -> None:
     if isinstance(hint, Ignored):
         log.info("ignored", extra={"reason": hint.reason})
         return
-    log.info("decided", extra=passes.run(hint).line())
+    began = time.monotonic()
+    report = passes.run(hint)
+    log.info("decided", extra=report.line() | {"seconds": round(time.monotonic() - began, 3)})
 
 
 def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> None:

@@ -10,6 +10,7 @@ reach the default bus; the field that names the cluster differs between AWS's ow
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, POLICY_TAG
 
 MESSAGE_VERSION = 1
 _TAGS_OF_OURS = frozenset({POLICY_TAG, ALLOW_ACCESS_ENTRIES_TAG})
+# Source: EKS API reference, CreateCluster.
+_NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _CLOUDTRAIL = "AWS API Call via CloudTrail"
 
 
@@ -157,9 +160,11 @@ def _hint(cluster: object, reason: str, home: Home, forced: bool = False) -> Hin
         raise InvalidEvent(f"no cluster is named in the message ({reason})")
     cluster = unquote(cluster)
     if not cluster.startswith("arn:"):
+        if not _NAME.fullmatch(cluster):
+            raise InvalidEvent(f"{cluster!r} is not a name that EKS gives a cluster")
         return Hint(home.arn(cluster), reason, forced)
     parts = cluster.split(":", 5)
-    if len(parts) != 6 or parts[2] != "eks" or not parts[5].startswith("cluster/") or not name_of(cluster):
+    if len(parts) != 6 or parts[2] != "eks" or not _NAME.fullmatch(parts[5].removeprefix("cluster/")):
         raise InvalidEvent(f"{cluster!r} is not the ARN of an EKS cluster")
     if (parts[3], parts[4]) != (home.region, home.account):
         return Ignored(
