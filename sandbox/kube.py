@@ -19,6 +19,14 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 Object = dict[str, Any]
+# How a connection that the server has closed while it was idle shows itself at the next request.
+HUNG_UP = (
+    http.client.RemoteDisconnected,
+    BrokenPipeError,
+    ConnectionResetError,
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+)
 
 
 class KubeError(Exception):
@@ -142,7 +150,7 @@ class KubeClient:
             connection.request(method, path, body=data, headers=self._headers(content_type))
             response = connection.getresponse()
             return response.status, response.read()
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+        except HUNG_UP:
             # The server has closed an idle connection before it read anything: say it again, once.
             self._drop()
             if fresh:
