@@ -1,0 +1,293 @@
+"""
+A pass that is killed on a real control plane, with the real helm: the next ones reach the same end.
+
+tests/scenarios kills at every single call, on fakes. Here a sample of calls is enough: it shows that what the
+fakes promise (a grant that holds, a release left pending, CRDs half applied) is so.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from slicewise.actions import Stage
+from slicewise.app import App
+from slicewise.errors import SlicewiseError
+from slicewise.gateways import helm
+from slicewise.model import ref_of
+
+from sandbox.aws.server import Aws
+from sandbox.charts import chart
+from sandbox.control_plane import ControlPlane
+from sandbox.samples import node_class
+from sandbox.tools import tools
+from tests.fakes.calls import Calls, Killed
+
+pytestmark = pytest.mark.sandbox
+
+POLICY = (Path(__file__).parents[2] / "sandbox/policies/sandbox.yaml").read_text()
+TABLE = "slicewise-state"
+
+
+class KilledAt(Calls):
+    """Ends the process after the first call whose text holds one of `parts`; after each of them once."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__()
+        self.left = list(parts)
+
+    def call(self, what: str):
+        if found := next((part for part in self.left if part in what), None):
+            self.left.remove(found)
+            self.kill_after = len(self.made)
+        return super().call(what)
+
+
+class Counted:
+    """A gateway whose calls go through the counter."""
+
+    def __init__(self, port: Any, name: str, calls: Calls) -> None:
+        self._port, self._name, self._calls = port, name, calls
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            about = arguments[0] if arguments else ""
+            about = ref_of(about) if isinstance(about, dict) and "metadata" in about else about
+            with self._calls.call(f"{self._name}.{method} {about}"):
+                return getattr(self._port, method)(*arguments, **options)
+
+        return called
+
+
+@dataclass
+class Sandboxed:
+    """One EKS cluster with its control plane, and the product's own App as the installer's role."""
+
+    name: str
+    aws: Aws
+    plane: ControlPlane
+    environ: dict[str, str]
+
+    def onboard(self, calls: Calls) -> None:
+        """Pass after pass, as the queue would bring them; a killed one's lease has run out by then."""
+        app = self._app("slicewise-installer", calls)
+        hint = app.hint(self.name, "a test")
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            try:
+                if app.onboarding.run(hint).stage is Stage.ONBOARDED:
+                    return
+            except Killed:
+                calls.revive()
+                self._lease_runs_out(hint.cluster)
+            except SlicewiseError:
+                pass  # recorded; the queue brings the message back
+            time.sleep(0.3)
+        raise AssertionError(app.ports.store.record(hint.cluster, "onboarding"))
+
+    def prove(self) -> str:
+        app = self._app("slicewise-tuner", Calls())
+        return app.tuning.run(app.hint(self.name, "a test")).reason
+
+    def state(self) -> dict[str, Any]:
+        kube = self.plane.kube
+        eks = self.aws.client("eks")
+        entries = {
+            arn.rpartition("/")[2]: (
+                eks.describe_access_entry(clusterName=self.name, principalArn=arn)["accessEntry"][
+                    "kubernetesGroups"
+                ],
+                eks.list_associated_access_policies(clusterName=self.name, principalArn=arn)[
+                    "associatedAccessPolicies"
+                ],
+            )
+            for arn in eks.list_access_entries(clusterName=self.name)["accessEntries"]
+        }
+        paths = ("/apis/karpenter.sh/v1/nodepools", "/apis/karpenter.sh/v1alpha1/nodeoverlays")
+        configuration = kube.get("/api/v1/namespaces/gpu-operator/configmaps/slicewise-device-plugin")
+        return {
+            "entries": entries,
+            "specs": {i["metadata"]["name"]: i["spec"] for path in paths for i in kube.list(path)},
+            "keys": configuration["data"],
+            "roles": sorted(
+                item["metadata"]["name"]
+                for item in kube.list("/apis/rbac.authorization.k8s.io/v1/clusterroles")
+                if item["metadata"]["name"].startswith("slicewise")
+            ),
+            "release": self.releases()[-1],
+        }
+
+    def releases(self) -> list[str]:
+        """Status of each revision of GPU Operator, oldest first."""
+        path = "/api/v1/namespaces/gpu-operator/secrets"
+        found = [
+            item["metadata"]["labels"] for item in self.plane.kube.list(path, labelSelector="owner=helm")
+        ]
+        return [labels["status"] for labels in sorted(found, key=lambda labels: int(labels["version"]))]
+
+    def _app(self, role: str, calls: Calls) -> App:
+        arn = f"arn:aws:iam::{self.aws.account}:role/{role}"
+        keys = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        session = boto3.Session(
+            keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=self.aws.region
+        )
+        app = App.from_env(self.environ, session)
+        ports = app.ports
+        app.ports = replace(
+            ports,
+            eks=Counted(ports.eks, "eks", calls),
+            store=Counted(ports.store, "store", calls),
+            queues=Counted(ports.queues, "queues", calls),
+            policies=Counted(ports.policies, "policies", calls),
+            kubernetes=lambda cluster: Counted(ports.kubernetes(cluster), "kubernetes", calls),
+            helm=lambda cluster: Counted(ports.helm(cluster), "helm", calls),
+        )
+        return app
+
+    def _lease_runs_out(self, cluster: str) -> None:
+        self.aws.client("dynamodb").update_item(
+            TableName=TABLE,
+            Key={"pk": {"S": f"cluster#{cluster}"}, "sk": {"S": "lease"}},
+            UpdateExpression="SET #until = :past",
+            ExpressionAttributeNames={"#until": "until"},
+            ExpressionAttributeValues={":past": {"N": "0"}},
+        )
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    with Aws.start(tmp_path_factory.mktemp("aws"), creating_seconds=0, enforce_iam=False) as running:
+        for role in ("slicewise-installer", "slicewise-tuner"):
+            running.client("iam").create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+        keys = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+        running.client("dynamodb").create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
+            KeySchema=keys,
+        )
+        running.client("ssm").put_parameter(Name="/slicewise/policies/sandbox", Value=POLICY, Type="String")
+        yield running
+
+
+@pytest.fixture
+def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
+    """Makes clusters with control planes of their own; they end with the test."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+    opt = tmp_path / "opt"
+    (opt / "helm").mkdir(parents=True)
+    (opt / "helm" / "helm").symlink_to(tools().helm)
+    operator = chart("gpu-operator")
+    queues = {
+        name: aws.client("sqs").create_queue(QueueName=f"slicewise-{name}")["QueueUrl"]
+        for name in ("onboarding", "tuning")
+    }
+    environ = {
+        "AWS_REGION": aws.region,
+        "TABLE_NAME": TABLE,
+        "ONBOARDING_QUEUE_URL": queues["onboarding"],
+        "TUNING_QUEUE_URL": queues["tuning"],
+        "POLICY_PREFIX": "/slicewise/policies/",
+        "INSTALLER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-installer",
+        "TUNER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-tuner",
+        "GPU_OPERATOR_CHART": str(operator.path),
+        "GPU_OPERATOR_VERSION": operator.version,
+        "OPT_ROOT": str(opt),
+        "PATH": "/usr/bin:/bin",
+    }
+    ca = tmp_path / "webhook.pem"
+    ca.write_text(aws.webhook_ca_pem if isinstance(aws.webhook_ca_pem, str) else aws.webhook_ca_pem.decode())
+    started: list[ControlPlane] = []
+
+    def make(name: str) -> Sandboxed:
+        plane = ControlPlane.start(
+            tmp_path / name,
+            token_webhook_url=aws.token_webhook_url(name),
+            webhook_ca=ca,
+            cluster_name=name,
+            system_nodes=1,
+            progress=lambda line: None,
+        )
+        started.append(plane)
+        plane.kube.apply(node_class())
+        aws.attach(name, plane.url, plane.ca_pem.decode())
+        aws.client("eks").create_cluster(
+            name=name,
+            version="1.35",
+            roleArn=f"arn:aws:iam::{aws.account}:role/eks",
+            resourcesVpcConfig={"subnetIds": ["subnet-0a", "subnet-0b"]},
+            accessConfig={"authenticationMode": "API"},
+            tags={"slicewise.dev/policy": "sandbox"},
+        )
+        aws.client("eks").describe_cluster(name=name)  # the sandbox's clusters become ACTIVE when looked at
+        return Sandboxed(name, aws, plane, environ)
+
+    yield make
+    for plane in started:
+        plane.stop()
+
+
+@pytest.fixture(scope="module")
+def end() -> dict[str, Any]:
+    """The state after an undisturbed onboarding, kept by the first test that needs it."""
+    return {}
+
+
+def undisturbed(cluster, end) -> dict[str, Any]:
+    if not end:
+        one = cluster("undisturbed")
+        one.onboard(Calls())
+        end.update(one.state())
+        assert end["release"] == "deployed"
+        assert end["entries"]["slicewise-installer"] == (["slicewise:installer"], [])
+        assert "no GPU node" in one.prove()  # read with the tuner's own rights
+    return end
+
+
+def test_killed_again_and_again_an_onboarding_reaches_the_same_end(cluster, end):
+    expected, struck = undisturbed(cluster, end), cluster("struck")
+    calls = KilledAt(
+        "eks.put_access_entry",
+        "eks.grant_admin",
+        "kubernetes.apply NodeOverlay slicewise-gate-probe",
+        "kubernetes.apply CustomResourceDefinition",
+        "helm.upgrade",
+        "kubernetes.apply ConfigMap",
+        "kubernetes.apply NodePool",
+        "eks.revoke_admin",
+        "store.save",
+    )
+
+    struck.onboard(calls)
+
+    assert calls.left == []
+    assert struck.state() == expected
+
+
+def test_a_helm_that_is_killed_half_way_leaves_nothing_that_stops_the_next(cluster, end, monkeypatch):
+    expected, struck = undisturbed(cluster, end), cluster("struck-helm")
+    run, left = subprocess.run, []
+
+    def killed(command, *, input, env, **options):
+        if "upgrade" not in command or left:
+            return run(command, input=input, env=env, **options)
+        with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as helm_run:
+            helm_run.stdin.write(input.encode())
+            helm_run.stdin.close()
+            while not struck.releases():
+                time.sleep(0.01)
+            helm_run.kill()
+        left.append(struck.releases()[-1])
+        raise subprocess.TimeoutExpired(command, 0)
+
+    monkeypatch.setattr(helm.subprocess, "run", killed)
+    struck.onboard(Calls())
+
+    assert left == ["pending-install"]
+    assert struck.state() == expected
