@@ -44,7 +44,7 @@ def client(tmp_path: Path) -> Iterator[KubeClient]:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(files.serving_certificate, files.serving_key)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield KubeClient(f"https://127.0.0.1:{server.server_port}", files.ca.read_bytes(), "token")
     server.shutdown()
     server.server_close()
