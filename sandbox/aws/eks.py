@@ -103,7 +103,9 @@ class Clusters:
             raise InvalidParameterException(
                 clusterName=cluster.name, message=f"authentication mode cannot change from {old} to {new}"
             )
-        state_of(cluster).access["authenticationMode"] = new
+        state = state_of(cluster)
+        state.access["authenticationMode"] = new
+        cluster.status, state.active_at = "UPDATING", time.monotonic() + aws_of(self).creating_seconds
         return ActionResult({"update": _update("AccessConfigUpdate", {"AuthenticationMode": f'"{new}"'})})
 
     def describe_update(self: Any) -> ActionResult:
@@ -142,7 +144,7 @@ def cluster_named(response: Any, name: str) -> Any:
 
 
 def settled(cluster: Any) -> Any:
-    if cluster.status == "CREATING" and time.monotonic() >= state_of(cluster).active_at:
+    if cluster.status in ("CREATING", "UPDATING") and time.monotonic() >= state_of(cluster).active_at:
         cluster.status = "ACTIVE"
     return cluster
 

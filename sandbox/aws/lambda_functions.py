@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import threading
 import time
@@ -25,6 +26,8 @@ from sandbox.aws.lambda_runtime import Environment, Outcome, Recipe
 
 if TYPE_CHECKING:
     from sandbox.aws.server import Aws
+
+log = logging.getLogger(__name__)
 
 # moto's sessions last an hour; a warm environment is given up before its credentials end.
 WARM_SECONDS = 50 * 60
@@ -92,6 +95,17 @@ class Functions:
         if outcome.failed:
             self._note(function.function_name, outcome)
         return outcome
+
+    def invoke_later(self, name: str, event: bytes) -> None:
+        """As invocation type Event: nobody waits. AWS repeats a failure twice; here it is logged."""
+
+        def run() -> None:
+            try:
+                self.invoke_raw(name, event)
+            except Exception:
+                log.warning("could not invoke %s", name, exc_info=True)
+
+        threading.Thread(target=run, daemon=True).start()
 
     def log(self, name: str) -> str:
         path = self.logs / f"{name}.log"
@@ -175,8 +189,8 @@ class Functions:
             "AWS_SESSION_TOKEN": session["SessionToken"],
             "AWS_LAMBDA_LOG_STREAM_NAME": stream,
         }
-        with (self.logs / f"{function.function_name}.log").open("ab") as log:
-            return Environment(recipe, credentials, log)
+        with (self.logs / f"{function.function_name}.log").open("ab") as output:
+            return Environment(recipe, credentials, output)
 
     def _recipe(self, function: Any) -> Recipe:
         backend = self.backend()
@@ -225,8 +239,8 @@ class Functions:
         return folder
 
     def _note(self, name: str, outcome: Outcome) -> None:
-        with (self.logs / f"{name}.log").open("ab") as log:
-            log.write(b"[sandbox] invocation failed: " + outcome.payload + b"\n")
+        with (self.logs / f"{name}.log").open("ab") as output:
+            output.write(b"[sandbox] invocation failed: " + outcome.payload + b"\n")
 
 
 def _extract(content: bytes, folder: Path) -> None:

@@ -3,7 +3,7 @@ Event source mappings: SQS to functions, as Lambda's own pollers do it.
 
 Visibility, delay and redrive to the dead-letter queue are moto's; here is who takes
 messages, how many at once, and which of them are done. FIFO queues and filters are not
-played: a mapping that asks for them is refused.
+played: `moto_fixes` refuses a mapping that asks for them.
 """
 
 from __future__ import annotations

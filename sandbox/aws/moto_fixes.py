@@ -9,7 +9,6 @@ CloudFormation's faults are in `stack_fixes`, whole missing services in modules 
 from __future__ import annotations
 
 import json
-import threading
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -24,6 +23,7 @@ def install(patches: Patches) -> None:
     _use_the_back_end_without_docker(patches)
     _run_functions_on_invoke(patches)
     _leave_mapped_queues_to_our_pollers(patches)
+    _refuse_mappings_that_are_not_played(patches)
     _shape_events_as_event_bridge_does(patches)
     _refuse_targets_that_never_fire(patches)
 
@@ -53,7 +53,7 @@ def _run_functions_on_invoke(patches: Patches) -> None:
             if kind == "DryRun":
                 return b""
             if kind == "Event":
-                threading.Thread(target=aws.functions.invoke_raw, args=(name, event), daemon=True).start()
+                aws.functions.invoke_later(name, event)
                 return b""
             outcome = aws.functions.invoke_raw(name, event)
             if outcome.failed:
@@ -71,6 +71,26 @@ def _leave_mapped_queues_to_our_pollers(patches: Patches) -> None:
 
     nothing = property(lambda queue: {}, lambda queue, value: None)
     patches.replace(Queue, "lambda_event_source_mappings", nothing)
+
+
+def _refuse_mappings_that_are_not_played(patches: Patches) -> None:
+    """Fault: filters of a mapping and the order of a FIFO queue are accepted; nobody keeps them."""
+    from moto.awslambda.exceptions import InvalidParameterValueException
+    from moto.awslambda.models import LambdaBackend
+
+    def wrapped(real: Any) -> Any:
+        def create_event_source_mapping(self: Any, spec: dict[str, Any]) -> Any:
+            source = spec["EventSourceArn"]
+            played = ":sqs:" in source and not source.endswith(".fifo") and not spec.get("FilterCriteria")
+            if running.of(self.account_id) and not played:
+                raise InvalidParameterValueException(
+                    f"the sandbox polls standard SQS queues without filters only, not {source}"
+                )
+            return real(self, spec)
+
+        return create_event_source_mapping
+
+    patches.wrap(LambdaBackend, "create_event_source_mapping", wrapped)
 
 
 def _shape_events_as_event_bridge_does(patches: Patches) -> None:

@@ -103,8 +103,7 @@ class Schedules:
         arn, body = schedule.target["Arn"], _input(schedule, when)
         if arn.split(":")[2] == "lambda":
             # Scheduler invokes asynchronously: it does not wait for the function.
-            name, event = arn.split(":")[6], body.encode()
-            threading.Thread(target=self._aws.functions.invoke_raw, args=(name, event), daemon=True).start()
+            self._aws.functions.invoke_later(arn.split(":")[6], body.encode())
             return
         sqs = self._aws.client("sqs")
         url = sqs.get_queue_url(QueueName=arn.split(":")[-1])["QueueUrl"]

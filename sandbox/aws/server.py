@@ -68,7 +68,7 @@ class Aws:
         schedules: What has fired.
         metrics: What CloudWatch has been told.
         webhook_ca_pem: Of the token webhook's serving certificate.
-        creating_seconds: How long clusters and add-ons are CREATING.
+        creating_seconds: How long clusters and add-ons are CREATING, and clusters UPDATING.
     """
 
     def __init__(

@@ -206,8 +206,24 @@ def test_a_type_that_nobody_makes_fails_the_deployment_by_name(tmp_path, aws):
     artifact = {"type": "aws:cloudformation:stack", "properties": {"templateFile": "G.template.json"}}
     (tmp_path / "manifest.json").write_text(json.dumps({"artifacts": {"G": artifact}}))
 
-    with pytest.raises(DeploymentFailed, match=r"Ghost \(AWS::GameLift::Fleet\)"):
+    with (
+        pytest.warns(UserWarning, match="not supported by moto"),
+        pytest.raises(DeploymentFailed, match=r"Ghost \(AWS::GameLift::Fleet\)"),
+    ):
         deploy(tmp_path, aws)
+
+
+@pytest.mark.parametrize(
+    ("queue", "more"),
+    [
+        pytest.param("work.fifo", {}, id="FIFO"),
+        pytest.param("work-dlq", {"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}, id="filter"),
+    ],
+)
+def test_a_mapping_that_is_not_played_is_refused(aws, app, queue, more):
+    client = aws.client("lambda")
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="standard SQS queues"):
+        client.create_event_source_mapping(EventSourceArn=aws.arn("sqs", queue), FunctionName="work", **more)
 
 
 def test_it_starts_again_after_a_stop_and_remembers_nothing(tmp_path: Path):

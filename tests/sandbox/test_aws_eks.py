@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.aws.server import Aws
+from tests.sandbox.aws_fixtures import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
@@ -92,6 +93,21 @@ def test_the_authentication_mode_goes_one_way(eks):
 
     with pytest.raises(eks.exceptions.InvalidParameterException):
         eks.update_cluster_config(name="gpu-1", accessConfig={"authenticationMode": "CONFIG_MAP"})
+
+
+def test_a_cluster_is_updating_while_its_mode_changes(aws, eks):
+    create(eks, mode=None)
+    eks.describe_cluster(name="gpu-1")
+    aws.creating_seconds = 2
+    change = {"name": "gpu-1", "accessConfig": {"authenticationMode": "API_AND_CONFIG_MAP"}}
+    update = eks.update_cluster_config(**change)["update"]
+
+    assert eks.describe_cluster(name="gpu-1")["cluster"]["status"] == "UPDATING"
+    assert eks.describe_update(name="gpu-1", updateId=update["id"])["update"]["status"] == "InProgress"
+    with pytest.raises(eks.exceptions.ResourceInUseException):
+        eks.update_cluster_config(**change)
+    eventually(lambda: eks.describe_cluster(name="gpu-1")["cluster"]["status"] == "ACTIVE")
+    assert eks.describe_update(name="gpu-1", updateId=update["id"])["update"]["status"] == "Successful"
 
 
 @pytest.mark.parametrize(
