@@ -47,11 +47,13 @@ def plan(app: App, cluster: str) -> int:
     if world.is_admin(app.settings.installer_role):
         print(f"{hint.name}: an installation is under way; slicewise status {hint.name}")
         return 0
-    print(f"{hint.name}: {planned.outcome.reason}")
     if world.look_error:
-        print(f"  you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
+        print(f"{hint.name}: you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
+        print("  An access entry of your own that may read the cluster would tell the rest.")
+    # Planned as for a policy that only recommends: its reason would say so, and the person knows better.
+    print(f"{hint.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:
-        print(f"  would {action}: {action.why}")
+        print(f"  {action}: {action.why}")
     _tell_findings(planned.outcome.findings)
     return 0
 

@@ -388,6 +388,14 @@ def test_a_cluster_that_is_deleted_already_leaves_nothing_behind():
     assert not account.lost
 
 
+def test_a_proof_that_comes_after_the_deletion_leaves_nothing_behind():
+    account = Account()
+    account.send(Hint(GPU_1, "the hourly sweep"), "tuning")
+    account.run_until_idle()
+
+    assert account.store.records() == ()
+
+
 def test_a_deleted_cluster_is_forgotten():
     account = onboarded()
     del account.eks.clusters["gpu-1"]

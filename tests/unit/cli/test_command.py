@@ -74,8 +74,8 @@ def test_a_plan_tells_what_would_be_done_and_does_nothing(account, capsys):
     assert run(account, "plan", "gpu-1") == 0
 
     told = capsys.readouterr().out
-    assert "would make slicewise-installer cluster admin for the installation" in told
-    assert "would apply NodePool slicewise-shared-l4" in told
+    assert "  make slicewise-installer cluster admin for the installation" in told
+    assert "  apply NodePool slicewise-shared-l4" in told
     assert account.state() == before
     assert not account.queues.waiting
 

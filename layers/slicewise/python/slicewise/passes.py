@@ -144,7 +144,8 @@ class Passes(Generic[W]):
         plan = capability.plan(world, self._clock())
         progress.remembered = capability.remembered(world, before, self._clock())
 
-        if any(isinstance(action, Forget) for action in plan.actions):
+        gone = capability.cluster(world) is None and before is None
+        if gone or any(isinstance(action, Forget) for action in plan.actions):
             return self._forget(hint, plan, progress)
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
