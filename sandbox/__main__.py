@@ -1,9 +1,10 @@
 """
 python -m sandbox build                             build the control plane, once; the others do it too
 python -m sandbox demo [--out FILE]                 the main job, told step by step
-python -m sandbox up [--keep] [--folder FOLDER]     start, and hold until Ctrl-C (or keep running)
-python -m sandbox down [--folder FOLDER]            end what `up --keep` left running
+python -m sandbox up [--keep] [--folder FOLDER]     start the whole system, and hold until Ctrl-C (or keep it)
+python -m sandbox send create-cluster NAME ...      make something happen in it (send --help)
 python -m sandbox status [--folder FOLDER]          what runs, and how to reach it
+python -m sandbox down [--folder FOLDER]            end what `up --keep` left running
 """
 
 from __future__ import annotations
@@ -14,80 +15,117 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from sandbox import binaries, session
+from sandbox import binaries, send, session
 from sandbox.binaries import BuildFailed
-from sandbox.control_plane import ControlPlane
 from sandbox.go_toolchain import GoMissing
-from sandbox.gpu_stand_in import GpuStandIn
-from sandbox.tools import ToolMissing
+from sandbox.tools import ToolMissing, tools
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m sandbox", description="Slicewise's world on this machine.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, tells in (
-        ("up", "start a control plane with Karpenter and GPUs to come"),
-        ("down", "end what up --keep left running"),
-        ("status", "say what runs, and how to reach it"),
-    ):
-        command = commands.add_parser(name, help=tells)
-        command.add_argument("--folder", type=Path, default=session.default_folder())
-        if name == "up":
-            command.add_argument("--keep", action="store_true", help="run in the background until down")
-    commands.add_parser("build", help="build the control plane, once: about 5 minutes on 2 cores")
-    demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
-    demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     try:
-        return _run(chosen)
+        return _COMMANDS[chosen.command](chosen)
     except (session.SessionError, BuildFailed, GoMissing, ToolMissing) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _run(chosen: argparse.Namespace) -> int:
-    if chosen.command == "build":
-        binaries.ensure()
-        binaries.tools()
-        return 0
-    if chosen.command == "demo":
-        from sandbox.demo import run  # brings the CDK along, which the others do without
-
-        return 0 if run(chosen.out) else 1
-    folder = chosen.folder.expanduser().resolve()
-    if chosen.command == "up":
-        return _up(folder, chosen.keep)
-    return _down(folder) if chosen.command == "down" else _status(folder)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m sandbox", description="Slicewise's world on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, tells in (
+        ("up", "start AWS, the deployed stack and a control plane with Karpenter"),
+        ("down", "end what up --keep left running"),
+        ("status", "say what runs, and how to reach it"),
+        ("send", "make something happen in a running sandbox"),
+    ):
+        command = commands.add_parser(name, help=tells)
+        command.add_argument("--folder", type=Path, default=session.default_folder())
+        if name == "up":
+            command.add_argument("--keep", action="store_true", help="run in the background until down")
+        if name == "send":
+            send.add_arguments(command)
+    commands.add_parser("build", help="build the control plane, once: about 5 minutes on 2 cores")
+    demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
+    demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
+    return parser
 
 
 @contextmanager
 def world(folder: Path) -> Iterator[Mapping[str, str]]:
-    """Everything that `up` starts."""
-    with ControlPlane.start(folder / "cluster") as plane, GpuStandIn(plane.kube):
-        yield {"KUBECONFIG": str(plane.kubeconfig)}
+    """Everything that `up` starts. One control plane stands behind every cluster that somebody creates."""
+    from sandbox.system import System  # brings the CDK along, which the other commands do without
+
+    with System.start(folder) as system:
+        cluster = system.start_control_plane("sandbox", any_cluster=True, progress=print)
+        yield {
+            **system.aws.environment(),
+            "KUBECONFIG": str(cluster.plane.kubeconfig),
+            "PATH": f"{tools().kubectl.parent}:$PATH",  # helm lies beside it
+        }
 
 
-def _up(folder: Path, keep: bool) -> int:
-    if keep:
+def _build(chosen: argparse.Namespace) -> int:
+    binaries.ensure()
+    tools()
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from sandbox.demo import run  # brings the CDK along, which the other commands do without
+
+    return 0 if run(chosen.out) else 1
+
+
+def _up(chosen: argparse.Namespace) -> int:
+    folder = _folder(chosen)
+    if chosen.keep:
         session.up_in_background(folder, ["up", "--folder", str(folder)])
     else:
         session.up(folder, world)
     return 0
 
 
-def _down(folder: Path) -> int:
+def _down(chosen: argparse.Namespace) -> int:
+    folder = _folder(chosen)
     print("ended" if session.down(folder) else f"nothing was running in {folder}")
     return 0
 
 
-def _status(folder: Path) -> int:
-    state = session.read(folder)
-    if not session.is_recorded_alive(folder / session.RECORD):
-        print(f"nothing runs in {folder}")
-        return 1
-    print(session.describe(state["reach"]) if state["ready"] else "starting")
+def _status(chosen: argparse.Namespace) -> int:
+    reach = _reach(_folder(chosen))
+    print(session.describe(reach) if reach else "starting")
     return 0
 
+
+def _send(chosen: argparse.Namespace) -> int:
+    reach = _reach(_folder(chosen))
+    if not reach:
+        raise session.SessionError("the sandbox is still starting; try again in some seconds")
+    print(send.send(chosen, reach))
+    return 0
+
+
+def _reach(folder: Path) -> Mapping[str, str]:
+    """The environment that reaches what runs in this folder; empty while it starts."""
+    if not session.is_recorded_alive(folder / session.RECORD):
+        raise session.SessionError(f"nothing runs in {folder}: start it with `python -m sandbox up --keep`")
+    state = session.read(folder)
+    return state["reach"] if state["ready"] else {}
+
+
+def _folder(chosen: argparse.Namespace) -> Path:
+    return chosen.folder.expanduser().resolve()
+
+
+_COMMANDS = {
+    "build": _build,
+    "demo": _demo,
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "send": _send,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -64,7 +64,6 @@ def _tell(story: Narrator, folder: Path) -> None:
         story.saw(f"done; the GPU Operator will come from {charts.chart('gpu-operator').origin}")
         cluster = _a_cluster_is_created(story, system)
         _pods_share_gpus(story, cluster)
-        _create_refused_clusters(system)
         _events_come_twice_or_never(story, system, cluster)
         _clusters_that_must_be_left_alone(story, system)
         _rights(story, system)
@@ -151,6 +150,7 @@ def _events_come_twice_or_never(story: Narrator, system: System, cluster: Cluste
     )
     story.saw(f"the record says: {_reason(system, 'gpu-1')}")
 
+    _create_refused_clusters(system)
     system.start_control_plane("gpu-2")
     system.aws.events.lose_next = 1
     system.create_cluster("gpu-2", tags=POLICY_TAG)

@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tag.add_argument("policy")
     untag = what.add_parser("untag-cluster", help="eks:UntagResource of the policy tag")
     untag.add_argument("name")
-    event = what.add_parser(
-        "event", help="any EventBridge event: a file with its JSON, or -"
-    )
+    event = what.add_parser("event", help="any EventBridge event: a file with its JSON, or -")
     event.add_argument("file", type=argparse.FileType())
     what.add_parser("sweep", help="the hourly sweep, now")
 
