@@ -93,7 +93,11 @@ def _down(chosen: argparse.Namespace) -> int:
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    reach = _reach(_folder(chosen))
+    folder = _folder(chosen)
+    if not session.is_recorded_alive(folder / session.RECORD):
+        print(f"nothing runs in {folder}")
+        return 1
+    reach = _reach(folder)
     print(session.describe(reach) if reach else "starting")
     return 0
 
