@@ -109,12 +109,11 @@ class Clusters:
         return ActionResult({"update": _update("AccessConfigUpdate", {"AuthenticationMode": f'"{new}"'})})
 
     def describe_update(self: Any) -> ActionResult:
-        """Updates are done by the time anybody asks."""
-        update = _update("AccessConfigUpdate", {}) | {
-            "id": self._get_param("updateId"),
-            "status": "Successful",
-        }
-        return ActionResult({"update": update})
+        """Of the latest update, whichever was asked for: done when the cluster is ACTIVE again."""
+        cluster = cluster_named(self, self._get_param("name"))
+        status = "Successful" if cluster.status == "ACTIVE" else "InProgress"
+        found = {"id": self._get_param("updateId"), "status": status}
+        return ActionResult({"update": _update("AccessConfigUpdate", {}) | found})
 
     def tag_resource(self: Any) -> ActionResult:
         arn, tags = self._extract_arn_from_path(), self._get_param("tags")

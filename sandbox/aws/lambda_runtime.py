@@ -8,12 +8,15 @@ between the service and a runtime.
 from __future__ import annotations
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -144,6 +147,7 @@ class Environment:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own: what it starts (helm) ends with it
         )
         self._wait_for_init()
         self.init_seconds = time.monotonic() - self.born
@@ -163,20 +167,26 @@ class Environment:
                 return outcome
             if self._process.poll() is not None:
                 self.alive = False
+                self._kill_group()  # what the function started outlives it otherwise
                 return _crashed(request_id, self._process.returncode)
         self.stop()
         message = f"RequestId: {request_id} Error: Task timed out after {limit:.2f} seconds"
         return Outcome(_error("Sandbox.Timedout", message), failed=True, request_id=request_id)
 
     def kill(self) -> None:
-        """As if the machine went away; an invocation in progress ends as a crash."""
-        self._process.kill()
+        """As if the machine went away with all that runs on it; an invocation in progress ends as a crash."""
+        if self._process.poll() is None:
+            self._kill_group()
 
     def stop(self) -> None:
         self.alive = False
-        self._process.kill()
+        self.kill()
         self._process.wait()
         self._api.close()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # nobody of it is left
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _wait_for_init(self) -> None:
         end = self.born + INIT_LIMIT_SECONDS

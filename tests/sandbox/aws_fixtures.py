@@ -43,6 +43,9 @@ def handler(event, context):
 
 
 def act(event, context):
+    if event.get("spawn"):
+        import subprocess
+        print("spawned", subprocess.Popen(["sleep", "60"]).pid, flush=True)
     if event.get("sleep"):
         time.sleep(event["sleep"])
     if event.get("exit"):

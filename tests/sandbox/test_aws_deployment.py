@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_a_function_whose_process_ends_is_reported_as_crashed(aws, app):
     assert error == "Unhandled"
     assert answer["errorType"] == "Runtime.ExitError"
     assert "exit status 3" in answer["errorMessage"]
+
+
+@pytest.mark.parametrize("end", [{"exit": True}, {"sleep": 30}], ids=["crash", "timeout"])
+def test_what_a_function_started_ends_with_it(aws, app, end):
+    invoke(aws, spawn=True, **end)
+
+    pid = int(re.findall(r"spawned (\d+)", aws.functions.log("work"))[-1])
+    eventually(lambda: not alive(pid))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_a_function_can_be_killed_in_the_middle_of_an_invocation(aws, app):

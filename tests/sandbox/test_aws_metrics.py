@@ -62,6 +62,7 @@ def test_periods_begin_on_the_clock_and_not_at_the_start_of_the_question(aws):
     [result] = read(aws, query(), start=START + 2 * MINUTE, ScanBy="TimestampAscending")["MetricDataResults"]
 
     assert result["Timestamps"][0] == START
+    assert result["Values"][0] == 2.0  # minutes 0 to 4, also those before the start
 
 
 def test_long_answers_come_in_pages_that_add_up(aws):
