@@ -74,6 +74,7 @@ class System:
         folder: Path,
         *,
         context: Mapping[str, str] | None = None,
+        account: str = "123456789012",
         creating_seconds: float = 2.0,
         progress: Progress = print,
     ) -> System:
@@ -82,13 +83,16 @@ class System:
 
         Args:
             context: CDK context beside that of `context_for`; see cdk_app/config.py.
+            account: Its own where several run in one process.
             creating_seconds: How long clusters stay CREATING.
 
         Raises:
             SynthesisFailed: With what the CDK app said.
         """
         with ExitStack() as starting:
-            aws = starting.enter_context(Aws.start(folder / "aws", creating_seconds=creating_seconds))
+            aws = starting.enter_context(
+                Aws.start(folder / "aws", account=account, creating_seconds=creating_seconds)
+            )
             progress("synthesizing the stack from cdk_app/, as `cdk deploy` would")
             synthesized = synthesize(folder / "cdk.out", context_for(aws) | dict(context or {}))
             progress("deploying it through CloudFormation")
