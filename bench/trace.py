@@ -67,8 +67,8 @@ class Trace:
         ]
 
     def history(self, day: int) -> tuple[PodUse, ...]:
-        """Evidence of the days before `day`, and not a sample more: a week of it at most."""
-        first = max(0, day - WEEK)
+        """Evidence of the days before `day`, and not a sample more: two weeks of it at most."""
+        first = max(0, day - 2 * WEEK)
         return tuple(
             PodUse(name, float(memory), self._evidence[pod][first:day], grade=self._grade(pod, first, day))
             for pod, (name, memory) in enumerate(zip(self.names, self.memory_mib, strict=True))

@@ -16,6 +16,8 @@ from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_
 from slicewise.slicing.packing_placement import Fleet, Request, settle
 
 WHOLE = 1000
+# A GPU at twice the threshold is contended about this share of the time: the scale that joins both risks.
+OVERLOAD_RISK = 0.05
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def repack(
     raises = _outgrown_memory(known, current, wanted)
     changed = {change.pod for change in raises}
     for share, node in _hottest(known, nodes, policy):
-        for name in _leavers([n for n in node if n not in changed], known, policy.hot):
+        for name in _leavers([n for n in node if n not in changed], known, policy.hot, threshold):
             if len(raises) >= policy.moves:
                 break
             raises.append(_raise(name, share, current[name], wanted[name], policy))
@@ -127,15 +129,17 @@ def _hottest(known, nodes, policy) -> list[tuple[float, Sequence[str]]]:
     )
 
 
-def _leavers(node: Sequence[str], known: Mapping[str, PodUse], hot: float) -> list[str]:
-    """Who has to go for the rest to be cool: whoever helps enough, the least busy of those."""
+def _leavers(node: Sequence[str], known: Mapping[str, PodUse], hot: float, threshold: float) -> list[str]:
+    """Who has to go for the rest to be cool and, if it can be, within the threshold; the least busy of those."""
     rest, leavers = sorted(node), []
     while len(rest) > 1 and node_risk([known[name] for name in rest]) > hot:
 
         def burden(name: str, rest: Sequence[str] = rest) -> tuple[float, float, str]:
-            left = node_risk([known[other] for other in rest if other != name])
-            # Below half of the limit, cooler is no better; then the smaller pod is.
-            return max(left, hot / 2), known[name].expected_busy, name
+            staying = [known[other] for other in rest if other != name]
+            load = sum(pod.expected_busy for pod in staying) / threshold
+            # Below half of the limit, cooler is no better; a load over the threshold is risk to come.
+            risk = max(node_risk(staying), hot / 2) + OVERLOAD_RISK * max(0.0, load - 1)
+            return risk, known[name].expected_busy, name
 
         leaver = min(rest, key=burden)
         rest = [name for name in rest if name != leaver]

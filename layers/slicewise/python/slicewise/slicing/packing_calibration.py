@@ -92,7 +92,12 @@ def calibrate(
         return Calibration(THRESHOLDS[0], 0.0, 0)
 
     def contended(threshold: float) -> float:
-        shares = [_replay(fold, group, threshold, seed) for fold in replays for seed in range(ORDERS)]
+        shares = [
+            # Another order for each fold and try, so that no single one colours the whole replay.
+            _replay(fold, group, threshold, number * ORDERS + attempt)
+            for number, fold in enumerate(replays)
+            for attempt in range(ORDERS)
+        ]
         return sum(shares) / len(shares)
 
     low, high, share = 0, len(THRESHOLDS), 0.0

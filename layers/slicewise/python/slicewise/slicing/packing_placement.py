@@ -7,6 +7,7 @@ whenever its pods fit elsewhere, until none can be emptied. It serves the
 calibration on past days and the benchmark.
 """
 
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Fleet:
         self.where: dict[int, int] = {}
         self._memory: list[int] = []
         self._busy: list[int] = []
+        # GPUs by how many pods they hold, each list in ascending order: the scheduler's order of search.
+        self._holding: list[list[int]] = [[]]
 
     def groups(self) -> list[list[int]]:
         """The pods of every GPU in use."""
@@ -47,6 +50,7 @@ class Fleet:
 
     def remove(self, pod: int) -> int:
         index = self.where.pop(pod)
+        self._count(index, -1)
         self.nodes[index].remove(pod)
         self._memory[index] += self.requests[pod].memory_mib
         self._busy[index] += self.requests[pod].busy
@@ -87,38 +91,34 @@ class Fleet:
                     progress = True
         return moved
 
-    def copy(self) -> "Fleet":
-        twin = Fleet(self.requests, self.capacity.memory_mib, self.capacity.busy, self.slots)
-        twin.nodes = [list(node) for node in self.nodes]
-        twin.where = dict(self.where)
-        twin._memory = list(self._memory)
-        twin._busy = list(self._busy)
-        return twin
-
     def _find(self, pod: int, without: int = -1) -> int:
-        need = self.requests[pod]
-        memory, busy, best, fewest = need.memory_mib, need.busy, -1, self.slots
-        for index, node in enumerate(self.nodes):
-            if (
-                node
-                and len(node) < fewest
-                and self._memory[index] >= memory
-                and self._busy[index] >= busy
-                and index != without
-            ):
-                best, fewest = index, len(node)
-        return best
+        memory, busy = self.requests[pod].memory_mib, self.requests[pod].busy
+        free_memory, free_busy = self._memory, self._busy
+        for holding in self._holding[1 : self.slots]:
+            for index in holding:
+                if free_memory[index] >= memory and free_busy[index] >= busy and index != without:
+                    return index
+        return -1
 
     def new_node(self) -> int:
-        for index, node in enumerate(self.nodes):
-            if not node:
-                return index
+        if self._holding[0]:
+            return self._holding[0][0]
         self.nodes.append([])
         self._memory.append(self.capacity.memory_mib)
         self._busy.append(self.capacity.busy)
+        self._holding[0].append(len(self.nodes) - 1)
         return len(self.nodes) - 1
 
+    def _count(self, index: int, step: int) -> None:
+        before = len(self.nodes[index])
+        self._holding[before].remove(index)
+        if before + step == len(self._holding):
+            self._holding.append([])
+        insort(self._holding[before + step], index)
+
     def put(self, pod: int, index: int) -> None:
+        """Put a pod on a given GPU, fit or not: to describe a fleet as it is."""
+        self._count(index, 1)
         self.nodes[index].append(pod)
         self.where[pod] = index
         self._memory[index] -= self.requests[pod].memory_mib
