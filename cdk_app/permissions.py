@@ -126,7 +126,7 @@ def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.Po
             ArnEquals={"eks:principalArn": role_arn(node_role)},
             StringEquals={"eks:accessEntryType": "EC2_LINUX"},
         ),
-        _allow(["eks:DescribeAccessEntry", "eks:ListAssociatedAccessPolicies"], _entries_of(node_role)),
+        _allow(["eks:DescribeAccessEntry"], _entries_of(node_role)),
         _allow(["eks:ListAddons", "eks:CreateAddon"], _eks("cluster/*")),
         _allow(["eks:ListPodIdentityAssociations", "eks:CreatePodIdentityAssociation"], _eks("cluster/*")),
         _allow(["eks:DescribePodIdentityAssociation"], _eks("podidentityassociation/*/*")),

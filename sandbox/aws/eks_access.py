@@ -87,7 +87,7 @@ class AccessEntries:
         return ActionResult(page(self, "accessEntries", found))
 
     def associate_access_policy(self: Any) -> ActionResult:
-        one, policy = _entry(self), self._get_param("policyArn")
+        one, policy = _standard(_entry(self)), self._get_param("policyArn")
         scope = self._get_param("accessScope")
         if policy not in POLICIES:
             raise InvalidParameterException(message=f"there is no access policy {policy}")
@@ -112,7 +112,7 @@ class AccessEntries:
         return ActionResult({})
 
     def list_associated_access_policies(self: Any) -> ActionResult:
-        one = _entry(self)
+        one = _standard(_entry(self))
         listed = page(self, "associatedAccessPolicies", list(one["policies"].values()))
         entry = one["entry"]
         return ActionResult(
@@ -144,6 +144,13 @@ def _entry(response: Any) -> dict[str, Any]:
     if arn not in entries:
         raise ResourceNotFoundException(message=f"there is no access entry for {arn}")
     return entries[arn]
+
+
+def _standard(one: dict[str, Any]) -> dict[str, Any]:
+    if one["entry"]["type"] != "STANDARD":
+        message = 'This operation can only be performed on Access Entries with a type of "STANDARD".'
+        raise InvalidParameterException(message=message)
+    return one
 
 
 def _principal(arn: str | None) -> tuple[str, str, str]:

@@ -177,11 +177,15 @@ def test_admin_is_granted_and_revoked_as_often_as_asked(far_side):
 
     far_side.port.grant_admin("a", ROLE)
     far_side.port.grant_admin("a", ROLE)
-    assert far_side.port.access_entry("a", ROLE).policies == (CLUSTER_ADMIN_POLICY,)
+    found = far_side.port.access_entry("a", ROLE)
+    assert found.policies == (CLUSTER_ADMIN_POLICY,)
+    assert found.is_admin
+    assert found.admin_since is not None
 
     far_side.port.revoke_admin("a", ROLE)
     far_side.port.revoke_admin("a", ROLE)
     assert far_side.port.access_entry("a", ROLE).policies == ()
+    assert far_side.port.access_entry("a", ROLE).admin_since is None
 
 
 def test_admin_for_an_entry_that_has_gone_is_a_conflict(far_side):

@@ -160,7 +160,10 @@ class Account:
                 for place, kept in found.revisions.items()
                 if kept
             },
-            "entries": {key: replace(entry, created_at=None) for key, entry in self.eks.entries.items()},
+            "entries": {
+                key: replace(entry, created_at=None, admin_since=None)
+                for key, entry in self.eks.entries.items()
+            },
             "addons": self.eks.addons_there,
             "pod identities": self.eks.pod_identities,
             "modes": {name: cluster.authentication_mode for name, cluster in self.eks.clusters.items()},

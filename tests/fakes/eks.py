@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from slicewise.errors import Conflict
 from slicewise.events import Home
@@ -65,7 +66,7 @@ class FakeEks:
             self._takes_entries(name)
             if (name, principal) not in self.entries:
                 raise Conflict(f"{principal} has no entry on {name}")
-            self._set_policies(name, principal, (CLUSTER_ADMIN_POLICY,))
+            self._set_policies(name, principal, (CLUSTER_ADMIN_POLICY,), self._clock.now)
 
     def revoke_admin(self, name: str, principal: str) -> None:
         with self._calls.call(f"eks.revoke_admin {name} {principal}"):
@@ -90,9 +91,11 @@ class FakeEks:
             self._active(name)
             self.pod_identities.setdefault((name, namespace, service_account), role_arn)
 
-    def _set_policies(self, name: str, principal: str, policies: tuple[str, ...]) -> None:
+    def _set_policies(
+        self, name: str, principal: str, policies: tuple[str, ...], since: datetime | None = None
+    ) -> None:
         if entry := self.entries.get((name, principal)):
-            self.entries[name, principal] = replace(entry, policies=policies)
+            self.entries[name, principal] = replace(entry, policies=policies, admin_since=since)
 
     def _active(self, name: str) -> EksCluster:
         cluster = self.clusters.get(name)

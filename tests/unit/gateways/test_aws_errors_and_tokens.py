@@ -11,7 +11,7 @@ from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.gateways import eks
 from slicewise.gateways.aws import own_errors
 from slicewise.gateways.queues import _seconds
-from slicewise.model import EksCluster
+from slicewise.model import EksCluster, cluster_admin_policy
 
 from tests.fakes.clock import START
 
@@ -98,3 +98,10 @@ def test_a_token_is_used_again_until_five_minutes_have_passed(monkeypatch):
 )
 def test_a_delay_is_whole_seconds_and_never_early(delay, seconds):
     assert _seconds(delay) == seconds
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_cluster_admin_is_the_policy_of_the_principals_own_partition(partition):
+    policy = f"arn:{partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+    assert cluster_admin_policy(f"arn:{partition}:iam::111122223333:role/slicewise-installer") == policy

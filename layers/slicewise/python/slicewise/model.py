@@ -21,7 +21,15 @@ ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # A value of the policy tag that opts a cluster out where the deployment has a default policy.
 NO_POLICY = "none"
 
-CLUSTER_ADMIN_POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+_CLUSTER_ADMIN = ":eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+
+def cluster_admin_policy(principal: str) -> str:
+    """The ARN of EKS's policy in the partition of a principal's ARN: aws, aws-cn, aws-us-gov."""
+    return f"arn:{principal.split(':')[1]}{_CLUSTER_ADMIN}"
+
+
+CLUSTER_ADMIN_POLICY = cluster_admin_policy("arn:aws:iam")
 
 
 class Ref(NamedTuple):
@@ -71,7 +79,8 @@ class AccessEntry:
     """
     An EKS access entry with the ARNs of its cluster-wide access policies.
 
-    `created_at` tells one that is not in effect yet (seconds) from one that never will be.
+    `created_at` tells one that is not in effect yet (seconds) from one that never will be; `admin_since` is
+    when ClusterAdmin was associated.
     """
 
     principal: str
@@ -79,6 +88,11 @@ class AccessEntry:
     policies: tuple[str, ...] = ()
     type: str = "STANDARD"
     created_at: datetime | None = None
+    admin_since: datetime | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return any(policy.endswith(_CLUSTER_ADMIN) for policy in self.policies)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from botocore.signers import RequestSigner
 
 from slicewise.errors import Conflict, Refused
 from slicewise.gateways.aws import client, code_of, own_errors
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+from slicewise.model import AccessEntry, EksCluster, cluster_admin_policy
 
 _ABSENT = "ResourceNotFoundException"
 _EXISTS = "ResourceInUseException"
@@ -57,20 +57,26 @@ class EksApi:
     def access_entry(self, name: str, principal: str) -> AccessEntry | None:
         who = {"clusterName": name, "principalArn": principal}
         found = self._found("describe_access_entry", **who)
-        policies = found and self._found("list_associated_access_policies", **who)
-        if not found or not policies:
+        if not found:
             return None
         entry = found["accessEntry"]
+        kind = entry.get("type", "STANDARD")
+        # EKS refuses the question for entries of other types (nodes'), which take no policies.
+        listed = self._found("list_associated_access_policies", **who) if kind == "STANDARD" else {}
+        if listed is None:
+            return None
+        policies = {
+            policy["policyArn"]: policy.get("associatedAt")
+            for policy in listed.get("associatedAccessPolicies", ())
+            if policy["accessScope"]["type"] == "cluster"
+        }
         return AccessEntry(
             principal=principal,
             groups=tuple(entry.get("kubernetesGroups") or ()),
-            policies=tuple(
-                policy["policyArn"]
-                for policy in policies["associatedAccessPolicies"]
-                if policy["accessScope"]["type"] == "cluster"
-            ),
-            type=entry.get("type", "STANDARD"),
+            policies=tuple(policies),
+            type=kind,
             created_at=entry.get("createdAt"),
+            admin_since=policies.get(cluster_admin_policy(principal)),
         )
 
     def allow_access_entries(self, name: str) -> None:
@@ -102,7 +108,7 @@ class EksApi:
             "associate_access_policy",
             clusterName=name,
             principalArn=principal,
-            policyArn=CLUSTER_ADMIN_POLICY,
+            policyArn=cluster_admin_policy(principal),
             accessScope={"type": "cluster"},
         )
 
@@ -111,7 +117,7 @@ class EksApi:
             "disassociate_access_policy",
             clusterName=name,
             principalArn=principal,
-            policyArn=CLUSTER_ADMIN_POLICY,
+            policyArn=cluster_admin_policy(principal),
         )
 
     def addons(self, name: str) -> frozenset[str]:

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from slicewise.errors import InvalidPolicy
 from slicewise.model import (
-    CLUSTER_ADMIN_POLICY,
     AccessEntry,
     ClusterContents,
     EksCluster,
@@ -108,7 +107,7 @@ class World:
 
     def is_admin(self, principal: str) -> bool:
         entry = self.entries.get(principal)
-        return entry is not None and CLUSTER_ADMIN_POLICY in entry.policies
+        return entry is not None and entry.is_admin
 
 
 def live(contents: ClusterContents, ref: Ref) -> Object | None:
