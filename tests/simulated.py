@@ -145,7 +145,7 @@ class SimulatedCluster:
         """One pass. Raises Killed in its middle, where that was asked for."""
         world = self.world()
         plan = planning.plan(world, self.settings, self.now)
-        if planning.acts(world):
+        if planning.acts(world, self.settings):
             for action in plan.actions:
                 if self.kill_after is not None and self.kill_after == len(self.done):
                     self.kill_after = None
@@ -210,14 +210,14 @@ class SimulatedCluster:
 
     def _put_entry(self, action: PutAccessEntry) -> None:
         old = self.entries.get(action.principal)
-        born, policies = (old.created_at, old.policies) if old else (self.now, ())
-        self.entries[action.principal] = AccessEntry(
-            action.principal, action.groups, policies, action.type, born
-        )
+        new = AccessEntry(action.principal, action.groups, type=action.type, created_at=self.now)
+        self.entries[action.principal] = replace(old, groups=action.groups) if old else new
 
     def _grant(self, action: GrantAdmin) -> None:
         entry = self.entries[action.principal]
-        self.entries[action.principal] = replace(entry, policies=(CLUSTER_ADMIN_POLICY,))
+        self.entries[action.principal] = replace(
+            entry, policies=(CLUSTER_ADMIN_POLICY,), admin_since=self.now
+        )
         self.admin_since = self.now
 
     def _revoke(self, action: RevokeAdmin) -> None:

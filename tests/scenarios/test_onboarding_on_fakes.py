@@ -21,6 +21,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, Ref
 from tests.fakes.account import HOME, INSTALLER, POLICY, TUNER, Account, created_event
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START
+from tests.fakes.helm import FakeHelm
 
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 GPU_1 = HOME.arn("gpu-1")
@@ -556,3 +557,20 @@ def test_a_pass_that_lost_its_lease_stops_before_its_next_action():
     assert account.record() is None
     assert len(account.queues.waiting) == 1
     assert not account.lost
+
+
+def test_admin_is_given_back_where_every_pass_fails_at_the_same_call(monkeypatch):
+    def refused(*_: object, **__: object) -> None:
+        raise Unavailable("helm upgrade gpu-operator: an admission webhook denied the request")
+
+    monkeypatch.setattr(FakeHelm, "upgrade", refused)
+    account = onboarded()
+    assert entry(account).is_admin  # the message is a dead letter by now
+
+    account.clock.now += timedelta(hours=1)
+    account.sweep()
+    account.run_until_idle()
+
+    assert not entry(account).is_admin
+    assert stage(account) is Stage.FAILED
+    assert account.record().reason.startswith("after 30 minutes there is still to do")

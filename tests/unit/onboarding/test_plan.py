@@ -24,7 +24,7 @@ from slicewise.onboarding.world import LookError, LookFailure, World
 from slicewise.policy import parse
 
 from tests import builders
-from tests.builders import INSTALLER, NOW
+from tests.builders import INSTALLER, NOW, TUNER
 from tests.simulated import SimulatedCluster
 
 MINUTE = timedelta(minutes=1)
@@ -337,7 +337,22 @@ def test_rights_left_by_a_pass_are_given_back_in_every_mode():
     left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: observe"), entries=entry(admin=True))
 
     assert kinds(plan(left, builders.settings(), NOW)) == [RevokeAdmin]
-    assert acts(left)
+    assert acts(left, builders.settings())
+
+
+def test_a_tuner_that_somebody_made_admin_does_not_make_us_act():
+    tuner = AccessEntry(TUNER, ("slicewise:tuner",), (CLUSTER_ADMIN_POLICY,))
+    left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: recommend"), entries={TUNER: tuner})
+
+    assert not acts(left, builders.settings())
+
+
+def test_admin_in_another_partition_is_admin():
+    in_china = "arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+
+    assert kinds(planned(paused="x", entries={INSTALLER: AccessEntry(INSTALLER, policies=(in_china,))})) == [
+        RevokeAdmin
+    ]
 
 
 # N and nodes that run

@@ -91,7 +91,7 @@ class App:
             ),
             plan=lambda world, now: onboarding_plan.plan(world, self.settings, now),
             cluster=lambda world: world.cluster,
-            acts=onboarding_plan.acts,
+            acts=lambda world: onboarding_plan.acts(world, self.settings),
             remembered=onboarding.remembered,
         )
         return Passes(capability, self.ports, self.clock, self.holder)

@@ -30,7 +30,7 @@ from slicewise.actions import (
     UpgradeRelease,
     Wake,
 )
-from slicewise.model import CLUSTER_ADMIN_POLICY, POLICY_TAG, AccessEntry, EksCluster
+from slicewise.model import POLICY_TAG, AccessEntry, EksCluster
 from slicewise.objects import is_ours
 from slicewise.onboarding import install, karpenter, manifests, preflight, rbac, verification
 from slicewise.onboarding.karpenter import Gate
@@ -87,14 +87,13 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     return _from_inside(world, settings, findings, now)
 
 
-def acts(world: World) -> bool:
+def acts(world: World, settings: Settings) -> bool:
     """
     Whether the actions planned for this world are to be done, or only told.
 
     Rights that a pass in mode `act` left behind are given back in every mode.
     """
-    holds_admin = any(CLUSTER_ADMIN_POLICY in entry.policies for entry in world.entries.values())
-    return _in_act_mode(world) or holds_admin
+    return _in_act_mode(world) or world.is_admin(settings.installer_role)
 
 
 def _in_act_mode(world: World) -> bool:
@@ -178,7 +177,7 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
         why = "nothing of ours tells what we may read yet"
         outcome = Outcome(Stage.INSTALLING, "we need to look inside", findings, ACCESS_POLL)
         return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
-    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
+    if _installing(world, settings, now) > INSTALL_DEADLINE:
         return _never_let_in(world, settings, findings)
     return Plan(
         Outcome(Stage.INSTALLING, "access was granted and is not in effect yet", findings, ACCESS_POLL)
@@ -219,7 +218,9 @@ def _out_of_reach(world: World, settings: Settings, findings: tuple[Finding, ...
     finding = preflight.endpoint_out_of_reach(cluster, error.says)
     waited = _lasted(world, Stage.WAITING, now)
     if cluster.public_endpoint and waited <= REACH_DEADLINE:
-        return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL))
+        late = _installing(world, settings, now) > INSTALL_DEADLINE
+        let_go = _let_go(world, settings, "we cannot reach the cluster") if late else ()
+        return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL), let_go)
     outcome = Outcome(Stage.REFUSED, _refusal((finding,)), (finding, *findings))
     return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
 
@@ -303,7 +304,7 @@ def _with_admin(
         told = (grant, *actions) if needs_admin else actions
         reason = f"mode {world.policy.mode}: not done, only told: {reason}"
         return Plan(Outcome(Stage.LEFT_ALONE, reason, findings), told)
-    if _lasted(world, Stage.INSTALLING, now) > INSTALL_DEADLINE:
+    if _installing(world, settings, now) > INSTALL_DEADLINE:
         late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
         let_go = _let_go(world, settings, "the installation does not end")
         return Plan(Outcome(Stage.FAILED, late, findings), let_go)
@@ -342,6 +343,17 @@ def _lasted(world: World, stage: Stage, now: datetime) -> timedelta:
     """How long a cluster has been in a stage without a break; zero where it is in another."""
     record = world.record
     return now - record.since if record and record.stage is stage else timedelta(0)
+
+
+def _installing(world: World, settings: Settings, now: datetime) -> timedelta:
+    """
+    How long an installation has gone on: by its stage, or by how long we have been admin.
+
+    Where each pass fails at the same call, its record says so and the stage never lasts; the right does.
+    """
+    entry = world.entries.get(settings.installer_role)
+    held = now - entry.admin_since if entry and entry.is_admin and entry.admin_since else timedelta(0)
+    return max(held, _lasted(world, Stage.INSTALLING, now))
 
 
 def _refusal(findings: tuple[Finding, ...]) -> str:
