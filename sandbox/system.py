@@ -76,6 +76,7 @@ class System:
         context: Mapping[str, str] | None = None,
         account: str = "123456789012",
         creating_seconds: float = 2.0,
+        cloudtrail_delay_seconds: float = 0.0,
         progress: Progress = print,
     ) -> System:
         """
@@ -85,13 +86,19 @@ class System:
             context: CDK context beside that of `context_for`; see cdk_app/config.py.
             account: Its own where several run in one process.
             creating_seconds: How long clusters stay CREATING.
+            cloudtrail_delay_seconds: How late the events of API calls arrive.
 
         Raises:
             SynthesisFailed: With what the CDK app said.
         """
         with ExitStack() as starting:
             aws = starting.enter_context(
-                Aws.start(folder / "aws", account=account, creating_seconds=creating_seconds)
+                Aws.start(
+                    folder / "aws",
+                    account=account,
+                    creating_seconds=creating_seconds,
+                    cloudtrail_delay_seconds=cloudtrail_delay_seconds,
+                )
             )
             progress("synthesizing the stack from cdk_app/, as `cdk deploy` would")
             synthesized = synthesize(folder / "cdk.out", context_for(aws) | dict(context or {}))
@@ -226,7 +233,9 @@ class System:
             time.sleep(0.1)
 
     def is_quiet(self) -> bool:
-        """Whether no message waits, is being worked on, or is delayed, in any queue of the stack."""
+        """Whether no event is on its way, and no message waits, is worked on, or is delayed in any queue."""
+        if self.aws.events.pending():
+            return False
         sqs = self.aws.client("sqs")
         for key, url in self.outputs.items():
             if not key.endswith("QueueUrl"):
