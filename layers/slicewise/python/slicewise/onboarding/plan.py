@@ -157,8 +157,8 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
     if entry is None and _still_refused(world, now):
         record = world.record
         assert record
-        again = "it is looked into again when cluster or policy change, by hand, or a day after the last look"
-        return Plan(Outcome(Stage.REFUSED, _refusal(record.findings) + f"; {again}", record.findings))
+        again = "It is looked into again when cluster or policy change, by hand, or a day after the last look."
+        return Plan(Outcome(Stage.REFUSED, f"{_refusal(record.findings)} {again}", record.findings))
     if not _in_act_mode(world):
         outcome = Outcome(
             Stage.LEFT_ALONE,
