@@ -76,8 +76,11 @@ class FakeHelm:
             self._deployed(kept)
 
     def uninstall(self, name: str, namespace: str) -> None:
-        with self._calls.call(f"helm.uninstall {namespace}/{name}"):
+        with self._calls.call(f"helm.uninstall {namespace}/{name}: begin"):
             self._kubernetes._may_write()
+            if kept := self._releases.revisions.get((name, namespace)):
+                kept[-1] = replace(kept[-1], status="uninstalling")
+        with self._calls.call(f"helm.uninstall {namespace}/{name}"):
             self._releases.revisions.pop((name, namespace), None)
             for ref, item in list(self._releases.server.objects.items()):
                 annotations = item["metadata"].get("annotations") or {}

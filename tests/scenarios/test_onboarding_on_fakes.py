@@ -16,7 +16,7 @@ import pytest
 from slicewise.actions import Stage
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
-from slicewise.model import CLUSTER_ADMIN_POLICY, Ref
+from slicewise.model import CLUSTER_ADMIN_POLICY, Ref, Release
 
 from tests.fakes.account import HOME, INSTALLER, POLICY, TUNER, Account, created_event
 from tests.fakes.calls import Calls
@@ -25,6 +25,7 @@ from tests.fakes.helm import FakeHelm
 
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 GPU_1 = HOME.arn("gpu-1")
+MARK = {"slicewise": {"adopted": False}}
 INSTALLS_KARPENTER = POLICY + "karpenter: {install: true}\n"
 
 
@@ -240,6 +241,21 @@ def test_a_release_that_a_killed_helm_left_pending_is_mended():
 
     assert "helm.uninstall gpu-operator/gpu-operator" in struck.calls.made
     assert stage(struck) is Stage.ONBOARDED
+
+
+def test_an_uninstallation_that_was_killed_is_ended_before_the_next_installation():
+    """helm refuses to upgrade what is `uninstalling` for ever: it has no deployed release to start from."""
+    undisturbed = onboarded()
+    account = Account()
+    account.create_cluster()
+    begun = Release("gpu-operator", "gpu-operator", 1, "uninstalling", "gpu-operator", "v26.7.0", MARK)
+    account.releases["gpu-1"].revisions["gpu-operator", "gpu-operator"] = [begun]
+    account.send_created()
+    account.run_until_idle()
+
+    assert "helm.uninstall gpu-operator/gpu-operator" in account.calls.made
+    assert stage(account) is Stage.ONBOARDED
+    assert account.state()["releases"] == undisturbed.state()["releases"]
 
 
 def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():

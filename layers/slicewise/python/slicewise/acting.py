@@ -99,12 +99,15 @@ class Hands:
                 raise TypeError(f"no port call is known for {type(action).__name__}")
 
     def _roll_back(self, action: RollbackRelease) -> None:
-        """To the newest revision that was ever deployed; a release that never was is uninstalled."""
+        """
+        To the newest revision that was ever deployed; a release that never was is uninstalled, and so is one
+        of which a killed helm has taken a part away already.
+        """
         revisions = self._helm.revisions(action.name, action.namespace)
         if not revisions or not revisions[0].pending:
             return
         sound = [release.revision for release in revisions if release.status in ("deployed", "superseded")]
-        if sound:
+        if sound and revisions[0].status != "uninstalling":
             self._helm.rollback(action.name, action.namespace, sound[0])
         else:
             self._helm.uninstall(action.name, action.namespace)

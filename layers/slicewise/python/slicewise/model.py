@@ -109,8 +109,8 @@ class Release:
 
     @property
     def pending(self) -> bool:
-        """A killed install, upgrade or rollback leaves this behind, and it blocks the next."""
-        return self.status.startswith("pending-")
+        """A killed helm leaves this behind, and the next install or upgrade is refused because of it."""
+        return self.status.startswith("pending-") or self.status == "uninstalling"
 
 
 @dataclass(frozen=True)
