@@ -20,7 +20,7 @@ from slicewise.errors import InvalidPolicy
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
 from slicewise.onboarding import manifests
 from slicewise.onboarding.plan import acts, plan
-from slicewise.onboarding.world import LookError, LookFailure, World
+from slicewise.onboarding.world import Chart, LookError, LookFailure, World
 from slicewise.policy import parse
 
 from tests import builders
@@ -501,6 +501,66 @@ def test_what_replaces_no_node_is_applied_while_nodes_run(pools, more):
 
     assert found.outcome.findings == ()
     assert [str(a) for a in cluster.done if isinstance(a, Apply)] == ["apply NodePool slicewise-shared-l4"]
+
+
+@pytest.mark.parametrize("field, value", [("role", "another"), ("blockDeviceMappings", [])])
+def test_a_node_class_that_differs_is_put_right_only_while_no_node_runs(field, value):
+    cluster = onboarded()
+    (ref,) = [ref for ref in cluster.objects if ref.kind == "EC2NodeClass"]
+    found = cluster.objects[ref]
+    cluster.objects[ref] = {**found, "spec": {**found["spec"], field: value}}
+    cluster.claims = [builders.node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "4"})]
+
+    (finding,) = cluster.run().outcome.findings
+    assert (finding.code, field in finding.says) == ("would-replace-nodes", True)
+    assert cluster.done == []
+
+    cluster.claims = []
+    assert cluster.run().outcome.findings == ()
+    assert [str(action) for action in cluster.done if isinstance(action, Apply)] == [
+        "apply EC2NodeClass slicewise"
+    ]
+
+
+def test_a_pool_that_begins_to_share_gets_the_policys_n():
+    cluster = onboarded("{shared: {sharing: none, gpus: [l4], maxGpus: 16}}")
+    cluster.policy = builders.policy()
+
+    cluster.run()
+
+    (pool,) = [item for ref, item in cluster.objects.items() if ref.kind == "NodePool"]
+    assert pool["spec"]["limits"] == {"nvidia.com/gpu": str(16 * 4)}
+
+
+def test_a_pool_that_was_tuned_to_one_slice_stays_there():
+    cluster = onboarded()
+    set_keys(cluster, "exclusive")
+
+    cluster.run()
+
+    (pool,) = [item for ref, item in cluster.objects.items() if ref.kind == "NodePool"]
+    assert pool["spec"]["limits"] == {"nvidia.com/gpu": "16"}
+
+
+def test_what_a_person_edited_on_our_objects_is_put_back_and_told_by_its_path():
+    cluster = onboarded()
+    (ref,) = [ref for ref in cluster.objects if ref.kind == "NodePool"]
+    found = cluster.objects[ref]
+    disruption = {**found["spec"]["disruption"], "budgets": [{"nodes": "0"}]}
+    cluster.objects[ref] = {**found, "spec": {**found["spec"], "disruption": disruption}}
+
+    cluster.run()
+
+    (apply,) = [action for action in cluster.done if isinstance(action, Apply)]
+    assert apply.why == "its spec.disruption.budgets is not what we want"
+
+
+@pytest.mark.parametrize("told", ["26.7.0", "v26.7.0"])
+def test_a_version_with_and_without_its_v_is_one_version(told):
+    cluster = onboarded()
+    cluster.settings = builders.settings(gpu_operator=Chart("charts/gpu-operator.tgz", told))
+
+    assert cluster.step().actions == ()
 
 
 def test_another_kind_of_node_class_needs_a_person():

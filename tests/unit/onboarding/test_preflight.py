@@ -211,3 +211,11 @@ def test_all_is_told_at_once_refusals_first_each_with_a_remedy():
     ]
     for finding in findings:
         assert finding.says.endswith(".") and finding.remedy.endswith("."), finding
+
+
+def test_an_operator_of_others_that_is_newer_than_ours_is_not_adopted():
+    """Nothing would configure it: its nodes would offer whole GPUs where Karpenter counts slices."""
+    theirs = Release("gpu-operator", "gpu-operator", 3, "deployed", "gpu-operator", "v26.9.0")
+    adopting = builders.policy(builders.DEFAULT_POOLS, "gpuOperator: {adopt: true}")
+
+    assert codes(adopting, releases=(theirs,)) == ["gpu-operator-newer"]

@@ -22,6 +22,8 @@ CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPAC
 EXCLUSIVE = "exclusive"
 
 POOL_LABEL = "slicewise.dev/pool"
+# On a NodePool's own metadata, which is not hashed: the policy's `sharing`.
+SHARING_LABEL = "slicewise.dev/sharing"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
@@ -148,7 +150,10 @@ def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
         {
             "apiVersion": "karpenter.sh/v1",
             "kind": "NodePool",
-            "metadata": {"name": node_pool_name(pool, gpu), "labels": {POOL_LABEL: pool.name}},
+            "metadata": {
+                "name": node_pool_name(pool, gpu),
+                "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value},
+            },
             "spec": {
                 "template": {
                     "metadata": {"labels": _template_labels(pool)},

@@ -113,6 +113,20 @@ def applied_hash(item: Object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def first_difference(live: Any, wanted: Any) -> str | None:
+    """
+    Path of the first wanted field that does not stand in the live object, such as "spec.limits"; None where
+    all do. A list is one field. Metadata comes last: there our stamp always differs as well.
+    """
+    if not isinstance(wanted, Mapping) or not isinstance(live, Mapping):
+        return None if holds(live, wanted) else ""
+    for key, value in sorted(wanted.items(), key=lambda item: item[0] == "metadata"):
+        if not holds({key: live.get(key)}, {key: value}):
+            below = first_difference(live.get(key), value) if key not in _QUANTITY_FIELDS else ""
+            return f"{key}.{below}" if below else str(key)
+    return None
+
+
 def holds(live: Any, wanted: Any) -> bool:
     """
     Whether every wanted field stands in the live object with the same value.

@@ -25,7 +25,7 @@ from slicewise.actions import (
 )
 from slicewise.catalog import GpuModel
 from slicewise.model import ClusterContents, Object, Release, ref_of
-from slicewise.objects import being_deleted, holds, labels, required_values, spec
+from slicewise.objects import being_deleted, first_difference, holds, labels, name, required_values, spec
 from slicewise.onboarding import karpenter, manifests, rbac, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.policy import Policy, Pool
@@ -59,9 +59,10 @@ def difference(world: World, settings: Settings) -> Difference:
     actions += _applies(contents, rbac.objects(policy), "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
+    node_class = _node_class(contents, manifests.node_class(policy, settings, cluster))
     if policy.node_class.create:
-        node_class = manifests.node_class(policy, settings, cluster)
-        actions += _applies(contents, (node_class,), "how the machines of our NodePools are built")
+        actions += node_class.actions
+        pool_findings += node_class.findings
     actions += pools
     tuner = world.entries.get(settings.tuner_role)
     if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
@@ -73,7 +74,15 @@ def difference(world: World, settings: Settings) -> Difference:
 
 
 def _applies(contents: ClusterContents, wanted: tuple[Object, ...], why: str) -> list[Action]:
-    return [Apply(item, why) for item in wanted if not holds(live(contents, ref_of(item)) or {}, item)]
+    actions: list[Action] = []
+    for item in wanted:
+        found = live(contents, ref_of(item))
+        if found is None:
+            actions.append(Apply(item, why))
+        elif path := first_difference(found, item):
+            # Also where a person edited it: they should read what was put back.
+            actions.append(Apply(item, f"its {path} is not what we want"))
+    return actions
 
 
 # Releases
@@ -139,7 +148,7 @@ def _release(
 ) -> Difference:
     """Roll back what a killed helm left, then install, upgrade or leave alone; never downgrade."""
     actions: list[Action] = []
-    if release and _is_newer(release.chart_version, chart.version):
+    if release and versions.is_newer(release.chart_version, chart.version):
         newer = Finding(
             "release-newer",
             f"{namespace}/{name} is {release.chart_version}, newer than the {chart.version} of this "
@@ -158,18 +167,14 @@ def _release(
 def _why_upgrade(release: Release | None, chart: Chart, values: Mapping[str, Any]) -> str | None:
     if release is None:
         return "it is not there"
-    if release.chart_version != chart.version:
+    # A chart may call itself v1.2.3 or 1.2.3, and a deployment either.
+    if release.chart_version.removeprefix("v") != chart.version.removeprefix("v"):
         return f"{release.chart_version} becomes {chart.version}"
     if release.values != values:
         return "its values differ from ours"
     if release.status != "deployed":
         return f"it is {release.status}"
     return None
-
-
-def _is_newer(one: str, other: str) -> bool:
-    left, right = versions.parse(one), versions.parse(other)
-    return left is not None and right is not None and left > right
 
 
 # The device plugin's configurations
@@ -195,7 +200,28 @@ def _edited_keys(contents: ClusterContents) -> list[Finding]:
     ]
 
 
-# NodePools and NodeOverlays
+# NodeClass, NodePools and NodeOverlays
+
+
+def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
+    """Ours. Karpenter hashes its spec: a change of it replaces every node that was built by it."""
+    found = live(contents, ref_of(wanted))
+    path = first_difference(spec(found), wanted["spec"]) if found else None
+    built = [claim for claim in contents.node_claims if _built_by(claim) in (None, name(wanted))]
+    if path is None or not built:
+        return Difference(tuple(_applies(contents, (wanted,), "how our NodePools' machines are built")), ())
+    left = Finding(
+        "would-replace-nodes",
+        f"{ref_of(wanted)} is left as it is: its {path} is not what we want, and putting it right would "
+        f"replace its {len(built)} nodes.",
+        "It is applied once no node of it is left. Where you want it otherwise than we do, name a NodeClass "
+        "of yours in the policy: nodeClass: {name: ..., create: false}.",
+    )
+    return Difference((), (left,))
+
+
+def _built_by(claim: Object) -> str | None:
+    return (spec(claim).get("nodeClassRef") or {}).get("name")
 
 
 @dataclass(frozen=True)
@@ -229,14 +255,15 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
 def _target(
     contents: ClusterContents, policy: Policy, pool: Pool, gpu: GpuModel, weights: Mapping[str, int]
 ) -> PoolTarget:
-    name = layout.node_pool_name(pool, gpu)
-    found = next((item for item in contents.node_pools if item["metadata"]["name"] == name), None)
+    pool_name = layout.node_pool_name(pool, gpu)
+    found = next((item for item in contents.node_pools if name(item) == pool_name), None)
     n = pool.start
     keys = layout.config_keys_of(found) if found else ()
     if (
         len(keys) == 1
         and (now := layout.slices_of_key(keys[0]))
         and layout.config_key(pool.sharing, now) == keys[0]
+        and not (found and _did_not_share(found, pool))
     ):
         n = now
     wanted = layout.node_pool(policy, pool, gpu, n)
@@ -244,38 +271,46 @@ def _target(
     return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
 
 
+def _did_not_share(found: Object, pool: Pool) -> bool:
+    """Whether its one slice a GPU was no choice of N: the policy had another way of sharing for this pool."""
+    return labels(found).get(layout.SHARING_LABEL, pool.sharing) != pool.sharing
+
+
 def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]) -> Finding | None:
     """Why a NodePool must stay as it is; None where it may be applied."""
-    name = found["metadata"]["name"]
+    pool_name = name(found)
     if being_deleted(found):
         return Finding(
             "node-pool-going",
-            f"NodePool {name} is being deleted.",
+            f"NodePool {pool_name} is being deleted.",
             "Nothing: it is made anew once it is gone. Remove the pool from the policy if it shall stay "
             "away.",
         )
     if len(keys) > 1:
         return Finding(
             "n-being-changed",
-            f"NodePool {name} allows {' and '.join(keys)}: its N is being changed.",
+            f"NodePool {pool_name} allows {' and '.join(keys)}: its N is being changed.",
             "Nothing: tuning narrows it once every node is over.",
         )
     if _class_of(found)[:2] != _class_of(wanted)[:2]:
         return Finding(
             "node-class-fixed",
-            f"NodePool {name} names a NodeClass of another kind than the policy, and Karpenter lets "
+            f"NodePool {pool_name} names a NodeClass of another kind than the policy, and Karpenter lets "
             "nobody change that.",
-            f"kubectl delete nodepool {name} when its workloads may move; it is made anew with the new "
+            f"kubectl delete nodepool {pool_name} when its workloads may move; it is made anew with the new "
             "NodeClass.",
         )
-    claims = [claim for claim in contents.node_claims if labels(claim).get(layout.NODE_POOL_LABEL) == name]
+    claims = [
+        claim for claim in contents.node_claims if labels(claim).get(layout.NODE_POOL_LABEL) == pool_name
+    ]
     why = _drift(found, wanted, claims)
     if why is None:
         return None
     return Finding(
         "would-replace-nodes",
-        f"NodePool {name} is left as it is: the policy's {why} would replace its {len(claims)} nodes.",
-        f"Empty it, or kubectl delete nodepool {name} when its workloads may move: then the policy applies.",
+        f"NodePool {pool_name} is left as it is: the policy's {why} would replace its {len(claims)} nodes.",
+        f"Empty it, or kubectl delete nodepool {pool_name} when its workloads may move: then the policy "
+        "applies.",
     )
 
 

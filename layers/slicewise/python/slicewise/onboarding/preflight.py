@@ -71,7 +71,7 @@ def inside(
         *karpenter.findings(contents, policy, settings),
         *karpenter.gate_findings(contents, policy, now),
         *_device_plugins(contents),
-        *_operator(contents, policy),
+        *_operator(contents, policy, settings),
         *_names_taken(contents, policy),
         *_node_class(contents, policy, settings),
         *_left_over(contents, policy),
@@ -106,7 +106,7 @@ def _device_plugins(contents: ClusterContents) -> list[Finding]:
     ]
 
 
-def _operator(contents: ClusterContents, policy: Policy) -> list[Finding]:
+def _operator(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
     """GPU Operator allows one ClusterPolicy in a cluster, so there is room for one release."""
     operators = [release for release in contents.releases if _is_operator(release.chart, release.name)]
     elsewhere = [
@@ -130,6 +130,16 @@ def _operator(contents: ClusterContents, policy: Policy) -> list[Finding]:
                 f"({release.namespace}/{release.name}).",
                 "Uninstall it, or let us take it over with its values kept below ours: gpuOperator: "
                 "{adopt: true}.",
+            )
+        )
+    ours = settings.gpu_operator.version
+    if release and not manifests.is_marked(release) and versions.is_newer(release.chart_version, ours):
+        found.append(
+            _refuse(
+                "gpu-operator-newer",
+                f"GPU Operator is {release.chart_version}, newer than the {ours} of this deployment, so we "
+                "cannot configure it: we never downgrade.",
+                f"Deploy Slicewise with GPU Operator {release.chart_version}.",
             )
         )
     # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.

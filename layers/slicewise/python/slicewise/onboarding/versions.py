@@ -11,6 +11,12 @@ def parse(text: str) -> tuple[int, ...] | None:
     return tuple(int(part) for part in match.groups() if part is not None) if match else None
 
 
+def is_newer(one: str, other: str) -> bool:
+    """False also where one of them cannot be read."""
+    left, right = parse(one), parse(other)
+    return left is not None and right is not None and left > right
+
+
 def told(parsed: tuple[int, ...]) -> str:
     """The text of a parsed version."""
     return ".".join(str(part) for part in parsed)
