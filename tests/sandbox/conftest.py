@@ -15,6 +15,11 @@ import pytest
 from sandbox.control_plane import ControlPlane
 from sandbox.kube import KubeClient
 
+# One deployed Slicewise for all tests of onboarding, each with a cluster of its own in it.
+from tests.sandbox.fleet import fleet  # noqa: F401
+from tests.sandbox.struck_cluster import struck  # noqa: F401
+from tests.sandbox.system_fixtures import system  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:

@@ -1,0 +1,239 @@
+"""
+One deployed Slicewise for the tests of onboarding, and what they do to its clusters.
+
+Everything goes the way it goes in an account: events through the bus and the queue, passes in the deployed
+functions, with their roles' rights. Tests look from outside, as an administrator.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from sandbox import audit
+from sandbox.kube import KubeClient
+from sandbox.system import Cluster, System
+
+ACCOUNT = "111122223333"  # of its own: other tests of the process have theirs
+POLICY_TAG = "slicewise.dev/policy"
+ONBOARD, TUNE = "slicewise-onboard-cluster", "slicewise-tune-slicing"
+INSTALLER, TUNER, SWEEPER = "slicewise-installer", "slicewise-tuner", "slicewise-sweeper"
+
+NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
+NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
+NODE_CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
+NODE_OVERLAYS = "/apis/karpenter.sh/v1alpha1/nodeoverlays"
+OPERATOR_SECRETS = "/api/v1/namespaces/gpu-operator/secrets"
+
+_KWOK = {
+    "consolidation": {"policy": "WhenEmpty", "after": "Never"},
+    "nodeClass": {
+        "group": "karpenter.kwok.sh",
+        "kind": "KWOKNodeClass",
+        "name": "default",
+        "create": False,
+    },
+}
+
+
+def shared(start: int, gpu: str = "l4", gpus: int = 1, **changes: Any) -> dict[str, Any]:
+    """A pool of machines with `gpus` GPUs each, `start` pods a GPU."""
+    pool = {
+        "sharing": "time-slicing",
+        "gpus": [gpu],
+        "replicas": {"start": start, "max": 8},
+        "maxGpus": 16,
+        "gpuCounts": [gpus],
+    }
+    return pool | changes
+
+
+EVERY_POOL: dict[str, Any] = {
+    **{f"n{n}": shared(n) for n in range(2, 9)},
+    "quad": shared(4, gpus=4),
+    # Those of the examples' pods.
+    "shared": shared(4),
+    "slices": {"sharing": "mig", "gpus": ["h100"], "profile": "1g.10gb", "maxGpus": 8, "gpuCounts": [8]},
+    "whole": {"sharing": "none", "gpus": ["l40s"], "maxGpus": 4, "gpuCounts": [1]},
+    # The other ways of sharing.
+    "batch": {**shared(3, gpu="t4"), "sharing": "mps"},
+    "sevenths": {
+        "sharing": "mig",
+        "gpus": ["a100-40gb"],
+        "profile": "1g.5gb",
+        "maxGpus": 16,
+        "gpuCounts": [8],
+    },
+}
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "every-pool": {"pools": EVERY_POOL},
+    "one-pool": {"pools": {"shared": shared(4)}},
+    "adopting": {"pools": {"shared": shared(4)}, "gpuOperator": {"adopt": True}},
+    "with-karpenter": {"pools": {"shared": shared(4)}, "karpenter": {"install": True}},
+}
+
+
+def policy_text(name: str, **changes: Any) -> str:
+    return yaml.safe_dump({**_KWOK, **POLICIES[name], **changes}, sort_keys=False)
+
+
+def publish(system: System, name: str, text: str) -> None:
+    """Change a deployed policy, as a new deployment would."""
+    parameter = system.outputs["PolicyPrefix"] + name
+    system.aws.client("ssm").put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("system")
+    policies = folder / "policies"
+    policies.mkdir()
+    for name in POLICIES:
+        (policies / f"{name}.yaml").write_text(policy_text(name))
+    with System.start(
+        folder, account=ACCOUNT, context={"policies": str(policies)}, creating_seconds=0
+    ) as system:
+        yield system
+
+
+# Waiting and asking
+
+
+def eventually(
+    true: Callable[[], Any], what: str | Callable[[], object], within_seconds: float = 90, every: float = 0.1
+) -> Any:
+    """The first true value; `what` is told where none comes in time."""
+    deadline = time.monotonic() + within_seconds
+    while not (value := true()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not after {within_seconds:.0f} s: {what() if callable(what) else what}")
+        time.sleep(every)
+    return value
+
+
+def ask(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> None:
+    """Send a hint by hand."""
+    body = {"slicewise": 1, "cluster": cluster, "reason": reason, "forced": forced}
+    system.send_message("OnboardingQueueUrl", body)
+
+
+def next_record(system: System, cluster: str, capability: str = "onboarding") -> dict[str, Any]:
+    """The record of a pass that ends after this call."""
+    before = system.record(cluster, capability)
+
+    def newer() -> dict[str, Any] | None:
+        record = system.record(cluster, capability)
+        return record if record and (before is None or record["at"] != before["at"]) else None
+
+    return eventually(newer, f"no pass looked at {cluster}")
+
+
+def prove(system: System, cluster: str) -> dict[str, Any]:
+    """Have the tuner look now; what it recorded."""
+    queue = system.aws.client("sqs").get_queue_url(QueueName="slicewise-tuning")["QueueUrl"]
+    body = {"slicewise": 1, "cluster": cluster, "reason": "a test"}
+    before = system.record(cluster, "tuning")
+    system.aws.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(body))
+
+    def newer() -> dict[str, Any] | None:
+        record = system.record(cluster, "tuning")
+        return record if record and (before is None or record["at"] != before["at"]) else None
+
+    return eventually(newer, lambda: system.aws.functions.log(TUNE)[-3000:])
+
+
+def codes(record: Mapping[str, Any]) -> set[str]:
+    return {finding["code"] for finding in record["findings"]}
+
+
+def log_lines(system: System, function: str = ONBOARD) -> list[dict[str, Any]]:
+    """The JSON lines of a function's log."""
+    return [json.loads(line) for line in system.aws.functions.log(function).splitlines() if line[:1] == "{"]
+
+
+def history(system: System, cluster: str) -> int:
+    """How many onboarding passes were worth keeping: those that did or said something new."""
+    found = system.aws.client("dynamodb").query(
+        TableName=system.outputs["StateTableName"],
+        KeyConditionExpression="pk = :cluster AND begins_with(sk, :passes)",
+        ExpressionAttributeValues={
+            ":cluster": {"S": f"cluster#{system.arn(cluster)}"},
+            ":passes": {"S": "pass#onboarding#"},
+        },
+    )
+    return found["Count"]
+
+
+def is_admin(system: System, cluster: str) -> bool:
+    eks, role = system.aws.client("eks"), system.outputs["InstallerRoleArn"]
+    if role not in eks.list_access_entries(clusterName=cluster)["accessEntries"]:
+        return False
+    found = eks.list_associated_access_policies(clusterName=cluster, principalArn=role)
+    return bool(found["associatedAccessPolicies"])
+
+
+def has_entry(system: System, cluster: str, role: str) -> bool:
+    entries = system.aws.client("eks").list_access_entries(clusterName=cluster)["accessEntries"]
+    return any(arn.endswith(f"/{role}") for arn in entries)
+
+
+# Inside clusters
+
+
+def ours(kube: KubeClient, kind: str) -> dict[str, dict[str, Any]]:
+    """Our objects of a kind by name."""
+    found = kube.list(kind, labelSelector="app.kubernetes.io/managed-by=slicewise")
+    return {item["metadata"]["name"]: item for item in found}
+
+
+def requests_of(cluster: Cluster, role: str) -> list[audit.Request]:
+    return list(audit.requests(cluster.plane.audit_log, user_contains=f"assumed-role/{role}/"))
+
+
+def running(kube: KubeClient, app: str) -> int:
+    pods = kube.list(PODS, labelSelector=f"app={app}")
+    return sum(pod["status"].get("phase") == "Running" for pod in pods)
+
+
+def nodes_of(kube: KubeClient, pool: str) -> list[dict[str, Any]]:
+    return kube.list(NODES, labelSelector=f"slicewise.dev/pool={pool}")
+
+
+def operator_releases(kube: KubeClient) -> list[str]:
+    """States of the operator's revisions, oldest first."""
+    secrets = kube.list(OPERATOR_SECRETS, labelSelector="owner=helm")
+    secrets.sort(key=lambda secret: int(secret["metadata"]["labels"]["version"]))
+    return [secret["metadata"]["labels"]["status"] for secret in secrets]
+
+
+def asking_pods(app: str, replicas: int, pool: str, resource: str = "nvidia.com/gpu") -> dict[str, Any]:
+    """A Deployment of pods that ask for one of a resource each."""
+    container = {
+        "name": "main",
+        "image": "example.com/inference:1",
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {resource: "1"}},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": app, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": app}},
+            "template": {
+                "metadata": {"labels": {"app": app}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 0,
+                    "nodeSelector": {"slicewise.dev/pool": pool},
+                    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                    "containers": [container],
+                },
+            },
+        },
+    }

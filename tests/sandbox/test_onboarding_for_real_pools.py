@@ -1,0 +1,229 @@
+"""
+Pools of every kind on one cluster: as many nodes as the pods need, each with the slices that were promised.
+
+The cluster begins in authentication mode CONFIG_MAP, with its owner's tag that allows the switch.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.kube import condition
+from sandbox.tools import tools
+from tests.sandbox.fleet import POOLS
+from tests.sandbox.system_fixtures import (
+    EVERY_POOL,
+    NODE_CLAIMS,
+    NODE_POOLS,
+    asking_pods,
+    codes,
+    eventually,
+    is_admin,
+    nodes_of,
+    ours,
+    policy_text,
+    prove,
+    publish,
+    running,
+    shared,
+)
+
+pytestmark = pytest.mark.sandbox
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GPU = "nvidia.com/gpu"
+SLICED = range(2, 9)
+PODS = {
+    **{f"n{n}": (23, GPU) for n in SLICED},
+    "quad": (40, GPU),
+    "batch": (23, GPU),
+    "sevenths": (57, "nvidia.com/mig-1g.5gb"),
+}
+
+
+@pytest.fixture(scope="module")
+def pools(system, fleet):
+    system.wait_for_stage(POOLS, "onboarded", within_seconds=180)
+    return fleet.pools
+
+
+@pytest.fixture(scope="module")
+def kube(pools):
+    """With pods in every pool; all of them at once, since the pools do not touch each other."""
+    for pool, (replicas, resource) in PODS.items():
+        pools.kube.apply(asking_pods(pool, replicas, pool, resource))
+    _kubectl(pools, "apply", "-k", EXAMPLES / "slice-inference")
+    _kubectl(pools, "apply", "-f", EXAMPLES / "mig-inference")
+    _kubectl(pools, "apply", "-f", EXAMPLES / "whole-gpu-training")
+    return pools.kube
+
+
+def test_a_cluster_without_access_entries_is_switched_where_its_tag_allows_it(system, pools):
+    cluster = system.aws.client("eks").describe_cluster(name=POOLS)["cluster"]
+
+    assert cluster["accessConfig"]["authenticationMode"] == "API_AND_CONFIG_MAP"
+    assert not is_admin(system, POOLS)
+
+
+def test_every_pool_of_the_policy_is_there_and_ready(pools):
+    found = ours(pools.kube, NODE_POOLS)
+
+    assert len(found) == len(EVERY_POOL)
+    assert {name for name, item in found.items() if condition(item, "Ready") != "True"} == set()
+
+
+@pytest.mark.parametrize("n", SLICED)
+def test_23_pods_take_just_as_many_single_gpu_nodes_as_they_need(kube, n):
+    pool = f"n{n}"
+    _wait_for_pods(kube, pool, 23)
+
+    nodes = nodes_of(kube, pool)
+    assert len(nodes) == math.ceil(23 / n)
+    assert {_type(node) for node in nodes} == {"g6.xlarge"}
+    assert {_allocatable(node, GPU) for node in nodes} == {n}
+
+
+def test_40_pods_at_4_a_gpu_take_three_machines_with_4_gpus(kube):
+    _wait_for_pods(kube, "quad", 40)
+
+    nodes = nodes_of(kube, "quad")
+    assert [_type(node) for node in nodes] == ["g6.12xlarge"] * 3  # 40 / (4 × 4), rounded up
+    assert {_allocatable(node, GPU) for node in nodes} == {16}
+
+
+def test_mps_shares_as_time_slicing_does(kube):
+    _wait_for_pods(kube, "batch", 23)
+
+    nodes = nodes_of(kube, "batch")
+    assert len(nodes) == math.ceil(23 / 3)
+    assert {node["metadata"]["labels"]["nvidia.com/device-plugin.config"] for node in nodes} == {"mps-3"}
+    assert {_allocatable(node, GPU) for node in nodes} == {3}
+
+
+def test_mig_pods_get_sevenths_and_no_whole_gpu_is_left_to_ask_for(kube):
+    _wait_for_pods(kube, "sevenths", 57)
+
+    nodes = nodes_of(kube, "sevenths")
+    assert [_type(node) for node in nodes] == ["p4d.24xlarge"] * 2  # 57 / (7 × 8), rounded up
+    assert {_allocatable(node, "nvidia.com/mig-1g.5gb") for node in nodes} == {56}
+    assert {_allocatable(node, GPU) for node in nodes} == {0}
+
+
+@pytest.mark.parametrize(
+    ("app", "pods", "pool", "nodes"),
+    [("charmodel", 8, "shared", 2), ("mig-inference", 7, "slices", 1), ("whole-gpu-training", 1, "whole", 1)],
+)
+def test_the_examples_run(kube, app, pods, pool, nodes):
+    _wait_for_pods(kube, app, pods)
+
+    assert len(nodes_of(kube, pool)) == nodes
+
+
+def test_the_tuner_finds_every_slice_that_was_promised(system, kube):
+    record = eventually(
+        lambda: (found := prove(system, POOLS)) and "starting" not in found["reason"] and found,
+        "nodes are still starting",
+    )
+
+    assert record["findings"] == []
+    # Σ N × ceil(23 / N) for N = 2..8, then quad, batch, sevenths, shared, slices and whole.
+    slices = sum(n * math.ceil(23 / n) for n in SLICED) + 3 * 16 + 8 * 3 + 2 * 56 + 2 * 4 + 56 + 1
+    assert f"{slices} of {slices} slices" in record["reason"]
+
+
+def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system, kube):
+    claims = {claim["metadata"]["uid"] for claim in kube.list(NODE_CLAIMS)}
+    changed = {
+        **EVERY_POOL,
+        "n2": shared(2, maxGpus=20),
+        "n3": shared(5),  # where a pool starts says nothing about one that exists
+        "n4": shared(4, capacityTypes=["spot"]),
+        "late": shared(2, gpu="a10g"),
+    }
+    publish(system, "every-pool", policy_text("every-pool", pools=changed))
+    system.sweep()
+
+    eventually(lambda: kube.find(f"{NODE_POOLS}/slicewise-late-a10g"), "the new pool does not come")
+    record = system.wait_for_stage(POOLS, "onboarded")
+
+    found = ours(kube, NODE_POOLS)
+    assert found["slicewise-n2-l4"]["spec"]["limits"] == {GPU: "40"}
+    assert _required(found["slicewise-n3-l4"], "nvidia.com/device-plugin.config") == ["ts-3"]
+    assert _required(found["slicewise-n4-l4"], "karpenter.sh/capacity-type") == ["on-demand"]
+    told = [finding for finding in record["findings"] if finding["code"] == "would-replace-nodes"]
+    assert len(told) == 1 and "slicewise-n4-l4" in told[0]["says"] and told[0]["remedy"]
+    left = kube.list(NODE_CLAIMS)
+    assert {claim["metadata"]["uid"] for claim in left} == claims
+    assert [claim["metadata"]["name"] for claim in left if condition(claim, "Drifted") == "True"] == []
+    assert not is_admin(system, POOLS)
+
+
+def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, fleet, kube):
+    # The fourth node of n8 comes up without its GPUs; one of n7 loses four of its slices.
+    fleet.pools.gpus.broken = True
+    kube.apply(asking_pods("n8", 25, "n8"))
+    silent = eventually(lambda: [n for n in nodes_of(kube, "n8") if not _allocatable(n, GPU)], "no new node")[
+        0
+    ]
+    short = nodes_of(kube, "n7")[0]
+    path = f"/api/v1/nodes/{short['metadata']['name']}/status"
+    kube.merge(path, {"status": {"allocatable": {GPU: "3"}}})
+    for node in (silent, short):
+        _registered_ten_minutes_ago(kube, node["metadata"]["name"])
+
+    record = prove(system, POOLS)
+
+    assert codes(record) == {"never-initialised", "slices-differ"}
+    told = {finding["code"]: finding for finding in record["findings"]}
+    assert silent["metadata"]["name"] in told["never-initialised"]["says"]
+    assert "pods of pool n8 wait" in told["never-initialised"]["says"]
+    assert "Likely: " in told["never-initialised"]["remedy"]
+    assert f"offers {GPU} 3; its key ts-7 promises {GPU} 7" in told["slices-differ"]["says"]
+
+
+def _registered_ten_minutes_ago(kube, node: str) -> None:
+    """Ages the NodeClaim instead of waiting for the five minutes after which a node counts as lost."""
+
+    def registered() -> dict[str, Any] | None:
+        claims = (claim for claim in kube.list(NODE_CLAIMS) if claim["status"].get("nodeName") == node)
+        return next((claim for claim in claims if condition(claim, "Registered") == "True"), None)
+
+    claim = eventually(registered, f"{node} does not register")
+    then = (datetime.now(UTC) - timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = [
+        one | ({"lastTransitionTime": then} if one["type"] == "Registered" else {})
+        for one in claim["status"]["conditions"]
+    ]
+    path = f"{NODE_CLAIMS}/{claim['metadata']['name']}/status"
+    kube.merge(path, {"status": {"conditions": conditions}})
+
+
+def _wait_for_pods(kube, app: str, pods: int) -> None:
+    eventually(
+        lambda: running(kube, app) == pods, lambda: f"{running(kube, app)} of {pods} pods run", every=0.5
+    )
+
+
+def _kubectl(cluster, *arguments: object) -> None:
+    command = [tools().kubectl, "--kubeconfig", cluster.plane.kubeconfig, *arguments]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def _type(node) -> str:
+    return node["metadata"]["labels"]["node.kubernetes.io/instance-type"]
+
+
+def _allocatable(node, resource: str) -> int:
+    return int(node["status"].get("allocatable", {}).get(resource, 0))
+
+
+def _required(node_pool, key: str) -> list[str]:
+    requirements = node_pool["spec"]["template"]["spec"]["requirements"]
+    return next(one["values"] for one in requirements if one["key"] == key)
