@@ -132,4 +132,6 @@ _COMMANDS = {
 }
 
 if __name__ == "__main__":
+    # A build takes minutes: its progress must be seen also through a pipe.
+    sys.stdout.reconfigure(line_buffering=True)
     sys.exit(main())
