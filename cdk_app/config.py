@@ -65,6 +65,8 @@ class Config:
             any VPC. Given as ids, so that synthesis looks nothing up.
         gpu_operator, karpenter, karpenter_crd: The charts that are installed.
         install_karpenter: Deploys the roles that let policies ask for Karpenter's installation.
+        node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter is somebody else's;
+            empty means that policies must name a NodeClass of their own.
         notification_email: Receives the alarms; empty means that nobody is subscribed.
         bytecode_pythons: Interpreters to compile the Lambda code with; empty means "a Python 3.13, if found".
     """
@@ -81,6 +83,7 @@ class Config:
     karpenter: ChartSource
     karpenter_crd: ChartSource
     install_karpenter: bool
+    node_role: str
     notification_email: str
     bytecode_pythons: tuple[str, ...]
 
@@ -105,6 +108,7 @@ class Config:
             karpenter=read.chart("karpenter_chart", "karpenter_version"),
             karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version"),
             install_karpenter=read.flag("install_karpenter"),
+            node_role=read.text("node_role", ""),
             notification_email=read.text("notification_email", "", matching=r"[^@\s]+@[^@\s]+|"),
             bytecode_pythons=read.several("bytecode_python"),
         )
@@ -114,6 +118,10 @@ class Config:
             )
         if bool(config.subnet_ids) != bool(config.security_group_ids):
             read.problem("subnet_ids", "pass subnet_ids and security_group_ids together, or neither")
+        if not re.fullmatch(r"[\w+=,.@-]{0,64}", config.node_role, re.ASCII):
+            read.problem("node_role", f"is {config.node_role!r}: pass the name of an IAM role, not its ARN")
+        if config.node_role and config.install_karpenter:
+            read.problem("node_role", "install_karpenter makes a role for nodes: pass one of the two")
         carried = {
             source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)
         }
@@ -183,6 +191,15 @@ class _Reader:
             source.vendored.is_file() and source.vendored.suffix == ".tgz"
         ):
             self.problem(key, f"is {source.reference!r}, which is no .tgz file: pack it with `helm package`")
+        # Of a packed chart helm installs the version that it is, whatever we ask for: the installer would
+        # find another than it wants, and upgrade for ever.
+        packed = source.reference.endswith(".tgz")
+        if packed and source.version and not source.reference.endswith(f"-{source.version}.tgz"):
+            self.problem(
+                version_key,
+                f"is {source.version!r}, but {key} is the file {source.reference.rpartition('/')[2]!r}: pass "
+                "both of one version, the file named as `helm package` names it",
+            )
         return source
 
     def finish(self) -> None:

@@ -139,7 +139,7 @@ class SlicewiseStack(cdk.Stack):
             "KARPENTER_CRD_CHART": config.karpenter_crd.for_runtime,
             "KARPENTER_VERSION": config.karpenter.version,
             "KARPENTER_CONTROLLER_ROLE_ARN": karpenter.controller.role_arn if karpenter else "",
-            "KARPENTER_NODE_ROLE_NAME": karpenter.nodes.role_name if karpenter else "",
+            "KARPENTER_NODE_ROLE_NAME": karpenter.nodes.role_name if karpenter else config.node_role,
         }
 
     def _onboard_cluster(self) -> PassFunction:

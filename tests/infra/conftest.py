@@ -32,9 +32,11 @@ def synthesize(out: Path, *options: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory) -> Template:
-    """What a person deploys who changes nothing but the default policy."""
+    """What a person deploys who names a default policy and the role of their Karpenter's nodes."""
     out = tmp_path_factory.mktemp("plain") / "cdk.out"
-    answer = synthesize(out, "default_policy=default", f"bytecode_python={sys.executable}")
+    answer = synthesize(
+        out, "default_policy=default", "node_role=gpu-nodes", f"bytecode_python={sys.executable}"
+    )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return Template(out)
 
@@ -54,7 +56,8 @@ def full(tmp_path_factory) -> Template:
         f"bytecode_python={sys.executable}",
     ]
     for name in ("gpu_operator", "karpenter", "karpenter_crd"):
-        chart = folder / f"{name}.tgz"
+        version = "v26.7.0" if name == "gpu_operator" else "1.14.1"
+        chart = folder / f"{name}-{version}.tgz"
         chart.write_bytes(name.encode())
         options.append(f"{name}_chart={chart}")
     answer = synthesize(folder / "cdk.out", *options)

@@ -31,6 +31,11 @@ def test_the_defaults_of_cdk_json_are_a_configuration():
     assert config.stack_name == "slicewise" and not config.install_karpenter
 
 
+def test_the_nodes_role_is_told_by_name():
+    assert configured(node_role="gpu-nodes").node_role == "gpu-nodes"
+    assert configured().node_role == ""
+
+
 @pytest.mark.parametrize("key", ["gpu_operator_chart", "gpu_operator_version", "karpenter_version"])
 def test_a_missing_key_is_named_with_how_to_pass_it(key):
     context = {name: value for name, value in DEFAULTS.items() if name != key}
@@ -52,6 +57,18 @@ WRONG = {
     "half a network": ({"subnet_ids": "subnet-0123456789abcdef0"}, "pass subnet_ids and security_group_ids"),
     "a chart that is not there": ({"karpenter_chart": "karpenter.tgz"}, "which is no .tgz file"),
     "a chart over http": ({"karpenter_chart": "http://x/y.tgz"}, "pass an oci:// or https:// reference"),
+    "a packed chart of another version": (
+        {"gpu_operator_version": "v26.9.0"},
+        "'gpu_operator_version': is 'v26.9.0', but gpu_operator_chart is the file 'gpu-operator-v26.7.0.tgz'",
+    ),
+    "a node role's ARN": (
+        {"node_role": "arn:aws:iam::111122223333:role/x"},
+        "pass the name of an IAM role, not its ARN",
+    ),
+    "two node roles": (
+        {"node_role": "gpu-nodes", "install_karpenter": "true"},
+        "'node_role': install_karpenter makes a role for nodes: pass one of the two",
+    ),
     "an address": ({"notification_email": "nobody"}, "'notification_email': is 'nobody'"),
     "a number": ({"stack_name": 7}, "'stack_name': is 7, which is not text"),
     "a prefix too long": ({"role_prefix": "x" * 44}, "'role_prefix'"),
@@ -66,11 +83,11 @@ def test_a_wrong_value_is_told_with_its_remedy(context, says):
 def test_charts_that_would_overwrite_each_other_are_refused(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "chart.tgz").write_bytes(b"")
+        (tmp_path / folder / "chart-1.14.1.tgz").write_bytes(b"")
 
     message = refusal(
-        karpenter_chart=str(tmp_path / "a" / "chart.tgz"),
-        karpenter_crd_chart=str(tmp_path / "b" / "chart.tgz"),
+        karpenter_chart=str(tmp_path / "a" / "chart-1.14.1.tgz"),
+        karpenter_crd_chart=str(tmp_path / "b" / "chart-1.14.1.tgz"),
     )
 
     assert "two charts have the same file name" in message

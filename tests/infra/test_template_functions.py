@@ -39,9 +39,19 @@ def test_charts_are_references_unless_they_are_files(template, full):
 
     assert plain["GPU_OPERATOR_CHART"].startswith("https://")
     assert plain["KARPENTER_CHART"].startswith("oci://")
-    assert vendored["GPU_OPERATOR_CHART"] == "charts/gpu_operator.tgz"
+    assert vendored["GPU_OPERATOR_CHART"] == "charts/gpu_operator-v26.7.0.tgz"
     for name in ("GPU_OPERATOR_CHART", "KARPENTER_CHART", "KARPENTER_CRD_CHART"):
         assert (full.asset_folder(function) / vendored[name]).is_file()
+
+
+def test_our_node_class_gets_the_role_that_is_named_or_made(template, full):
+    def role(of):
+        return of.function("slicewise-onboard-cluster").properties["Environment"]["Variables"][
+            "KARPENTER_NODE_ROLE_NAME"
+        ]
+
+    assert role(template) == "gpu-nodes"
+    assert "Ref" in role(full)
 
 
 def test_only_the_installer_runs_on_x86_since_helm_comes_so(template):

@@ -196,8 +196,8 @@ def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -
                 "node-role-missing",
                 f"The policy asks us to make the NodeClass {policy.node_class.name}, but this deployment "
                 "of Slicewise names no IAM role for nodes.",
-                "Deploy Slicewise with Karpenter's node role, or name a NodeClass of yours: nodeClass: "
-                "{name: ..., create: false}.",
+                "Deploy Slicewise with the name of your nodes' IAM role (-c node_role=...), or name a "
+                "NodeClass of yours: nodeClass: {name: ..., create: false}.",
             )
         ]
     if not policy.node_class.create and ref and live(contents, ref) is None:
