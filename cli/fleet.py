@@ -9,6 +9,7 @@ from datetime import datetime
 from slicewise.actions import Finding
 from slicewise.app import ONBOARDING, App
 from slicewise.events import name_of
+from slicewise.onboarding.world import LookFailure
 from slicewise.records import Record
 
 
@@ -50,6 +51,11 @@ def plan(app: App, cluster: str) -> int:
     if world.look_error:
         print(f"{hint.name}: you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
         print("  An access entry of your own that may read the cluster would tell the rest.")
+        inside = app.settings.installer_role in world.entries
+        if inside or world.look_error.kind is LookFailure.UNREACHABLE:
+            # Not the plan: it would be that of an installer who sees as little as this person.
+            print(f"  Slicewise's own view: slicewise status {hint.name}")
+            return 0
     # Planned as for a policy that only recommends: its reason would say so, and the person knows better.
     print(f"{hint.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:

@@ -22,6 +22,7 @@ from tests.fakes.account import HOME, INSTALLER, POLICY, TUNER, Account, created
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START
 from tests.fakes.helm import FakeHelm
+from tests.fakes.kubernetes import FakeKubernetes
 
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 GPU_1 = HOME.arn("gpu-1")
@@ -535,7 +536,7 @@ def test_a_refused_cluster_is_looked_into_again_by_hand_and_not_by_each_sweep():
     account.sweep()
     account.run_until_idle()
     assert stage(account) is Stage.REFUSED
-    assert not [call for call in account.calls.made[asked:] if call.startswith(("kubernetes.", "eks.grant"))]
+    assert not [call for call in account.calls.made[asked:] if call.startswith(("kubernetes.l", "eks.grant"))]
 
     account.send(Hint(GPU_1, "by hand", forced=True))
     account.run_until_idle()
@@ -590,3 +591,38 @@ def test_admin_is_given_back_where_every_pass_fails_at_the_same_call(monkeypatch
     assert not entry(account).is_admin
     assert stage(account) is Stage.FAILED
     assert account.record().reason.startswith("after 30 minutes there is still to do")
+
+
+def test_a_private_endpoint_out_of_reach_is_refused_before_anything_is_touched(monkeypatch):
+    def silent(*_: object, **__: object) -> None:
+        raise Unavailable("endpoint out of reach")
+
+    for call in ("version", "get", "list"):
+        monkeypatch.setattr(FakeKubernetes, call, silent)
+
+    account = onboarded(public_endpoint=False)
+
+    assert stage(account) is Stage.REFUSED
+    assert [finding.code for finding in account.record().findings] == ["endpoint-out-of-reach"]
+    assert account.eks.entries == {}
+    assert not [call for call in account.calls.made if "access_entry" in call and "put" in call]
+
+
+def test_one_401_in_the_life_of_an_entry_neither_ends_it_nor_makes_us_admin(monkeypatch):
+    account = onboarded()
+    account.clock.now += timedelta(days=30)
+    done = len(account.calls.made)
+    knows = FakeKubernetes._known
+    times = iter([True])
+
+    def _known(self):
+        if next(times, False):
+            raise Unauthorized("401: the authenticator is busy")
+        return knows(self)
+
+    monkeypatch.setattr(FakeKubernetes, "_known", _known)
+    account.sweep()
+    account.run_until_idle()
+
+    assert stage(account) is Stage.ONBOARDED
+    assert not [call for call in account.calls.made[done:] if "grant" in call or "delete" in call]

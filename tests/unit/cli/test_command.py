@@ -85,6 +85,18 @@ def test_a_plan_without_access_says_that_it_cannot_look_inside(account, capsys):
     assert "you cannot look inside (unauthorized)" in capsys.readouterr().out
 
 
+def test_a_plan_without_access_to_an_onboarded_cluster_guesses_nothing(account, capsys):
+    account.send_created()
+    account.run_until_idle()
+
+    assert run(account, "plan", "gpu-1") == 0
+
+    told = capsys.readouterr().out
+    assert "you cannot look inside (unauthorized)" in told
+    assert "cluster admin" not in told
+    assert "slicewise status gpu-1" in told
+
+
 @pytest.mark.parametrize("which", ["gpu-1", "--all"])
 def test_pausing_and_resuming_by_hand(account, which):
     assert run(account, "pause", which, "--reason", "audit") == 0

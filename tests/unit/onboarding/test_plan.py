@@ -180,7 +180,11 @@ def test_unauthorized_right_after_the_entry_is_no_failure():
 
 
 def test_an_entry_that_never_works_is_taken_away_after_ten_minutes():
-    found = planned(entries=entry(admin=True, age=11 * MINUTE), look_error=unauthorized())
+    found = planned(
+        entries=entry(admin=True, age=11 * MINUTE),
+        look_error=unauthorized(),
+        record=builders.record(Stage.INSTALLING, since=11 * MINUTE),
+    )
 
     assert (found.outcome.stage, kinds(found)) == (Stage.FAILED, [RevokeAdmin, DeleteAccessEntry])
 

@@ -16,7 +16,8 @@ told from the labels of their Deployments.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -86,6 +87,8 @@ def observe(
     known |= _at_eks(cluster, policy, ports, settings)
     if as_person or settings.installer_role in known["entries"]:
         known |= _inside(World(cluster, **known), policy, ports, settings)
+    elif cluster.authentication_mode != "CONFIG_MAP":
+        known |= _knocked(cluster, ports)
     return World(cluster, **known)
 
 
@@ -137,22 +140,38 @@ def _entries(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> di
     return {principal: entry for principal, entry in found.items() if entry}
 
 
-def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> dict[str, Any]:
-    """The contents, or why they could not be read: a plan decides what that means."""
-    assert world.cluster
+def _knocked(cluster: EksCluster, ports: Ports) -> dict[str, Any]:
+    """
+    Before we let ourselves in: does the endpoint answer at all? Its 401 is a yes, and all that it tells us.
+    """
     found: dict[str, Any] = {}
+    with _telling_failure(found):
+        ports.kubernetes(cluster).version()
+    return found
+
+
+@contextmanager
+def _telling_failure(found: dict[str, Any]) -> Iterator[None]:
     try:
-        kubernetes = ports.kubernetes(world.cluster)
-        if world.is_admin(settings.installer_role):
-            found["admin_in_effect"] = kubernetes.may_do_everything()
-        helm = ports.helm(world.cluster)
-        found["contents"] = look(kubernetes, helm, policy, bool(found.get("admin_in_effect")))
+        yield
     except Unauthorized as error:
         found["look_error"] = LookError(LookFailure.UNAUTHORIZED, str(error))
     except Refused as error:
         found["look_error"] = LookError(LookFailure.FORBIDDEN, str(error))
     except Unavailable as error:
         found["look_error"] = LookError(LookFailure.UNREACHABLE, str(error))
+
+
+def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> dict[str, Any]:
+    """The contents, or why they could not be read: a plan decides what that means."""
+    assert world.cluster
+    found: dict[str, Any] = {}
+    with _telling_failure(found):
+        kubernetes = ports.kubernetes(world.cluster)
+        if world.is_admin(settings.installer_role):
+            found["admin_in_effect"] = kubernetes.may_do_everything()
+        helm = ports.helm(world.cluster)
+        found["contents"] = look(kubernetes, helm, policy, bool(found.get("admin_in_effect")))
     return found
 
 

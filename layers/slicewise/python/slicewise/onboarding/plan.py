@@ -157,7 +157,9 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
     if entry is None and _still_refused(world, now):
         record = world.record
         assert record
-        again = "It is looked into again when cluster or policy change, by hand, or a day after the last look."
+        again = (
+            "It is looked into again when cluster or policy change, by hand, or a day after the last look."
+        )
         return Plan(Outcome(Stage.REFUSED, f"{_refusal(record.findings)} {again}", record.findings))
     if not _in_act_mode(world):
         outcome = Outcome(
@@ -171,9 +173,10 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
         return Plan(
             Outcome(Stage.INSTALLING, "we let ourselves in", findings, ACCESS_POLL), _knock(settings, entry)
         )
-    if failure is not LookFailure.FORBIDDEN and _age(entry, world, now) > ACCESS_DEADLINE:
+    if failure is not LookFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
         return _never_let_in(world, settings, findings)
-    if not world.is_admin(settings.installer_role):
+    # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
+    if failure is not LookFailure.UNAUTHORIZED and not world.is_admin(settings.installer_role):
         why = "nothing of ours tells what we may read yet"
         outcome = Outcome(Stage.INSTALLING, "we need to look inside", findings, ACCESS_POLL)
         return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
@@ -191,8 +194,10 @@ def _knock(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
     return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
 
 
-def _age(entry: AccessEntry, world: World, now: datetime) -> timedelta:
-    return now - entry.created_at if entry.created_at else _lasted(world, Stage.INSTALLING, now)
+def _unknown_for(entry: AccessEntry, world: World, now: datetime) -> timedelta:
+    """How long the cluster cannot have known us: one 401 in the life of an entry is no reason to end it."""
+    lasted = _lasted(world, Stage.INSTALLING, now)
+    return min(now - entry.created_at, lasted) if entry.created_at else lasted
 
 
 def _never_let_in(world: World, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
