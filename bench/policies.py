@@ -9,7 +9,7 @@ them, for ours and the others' alike.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from slicewise.slicing.classes import (
@@ -123,11 +123,18 @@ def hand_set_p95(morning: Morning) -> list[list[int]]:
     return settle(asks, morning.order, memory).groups()
 
 
+def for_a_week(policy):
+    """The policy of a decision that is not taken again."""
+    return replace(policy, safety=policy.week_safety)
+
+
 def classes_static(memo: Memo, policy: ClassPolicy) -> Callable[[Morning], list[list[int]]]:
     def first(morning: Morning) -> list[list[int]]:
         threshold = memo.get(
             ("classes", "week"),
-            lambda: calibrate_classes(morning.pods, morning.card_mib, policy, half_folds).threshold,
+            lambda: (
+                calibrate_classes(morning.pods, morning.card_mib, for_a_week(policy), half_folds).threshold
+            ),
         )
         sizes = [class_of(pod, threshold, morning.card_mib, policy) for pod in morning.pods]
         return place_in_classes(sizes, morning.order)
@@ -139,7 +146,9 @@ def packing_static(memo: Memo, policy: PackingPolicy) -> Callable[[Morning], lis
     def first(morning: Morning) -> list[list[int]]:
         threshold = memo.get(
             ("packing", "week"),
-            lambda: calibrate_packing(morning.pods, morning.card_mib, policy, half_folds).threshold,
+            lambda: (
+                calibrate_packing(morning.pods, morning.card_mib, for_a_week(policy), half_folds).threshold
+            ),
         )
         memory = usable_memory(morning.card_mib, policy.memory_headroom)
         asks = [request_for(pod, threshold, memory) for pod in morning.pods]

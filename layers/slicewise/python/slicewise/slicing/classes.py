@@ -23,7 +23,7 @@ class ClassPolicy:
     """
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
-        memory_headroom, gate, safety: As in `PackingPolicy`.
+        memory_headroom, gate, safety, week_safety: As in `PackingPolicy`.
         hot: As there, but three gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
         room: Loosen only if the class would fit a pod busier by 1/room.
@@ -33,6 +33,7 @@ class ClassPolicy:
     memory_headroom: float = 0.1
     gate: float = 0.01
     safety: float = 0.7
+    week_safety: float = 0.35
     hot: float = 0.03
     broken: float = 0.02
     room: float = 0.9

@@ -27,6 +27,7 @@ class PackingPolicy:
         memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
         gate: Share of GPU time that may be contended: the promise.
         safety: Calibrate to this share of the gate, since the next days differ from the past ones.
+        week_safety: The same for a decision that is to last a week: drift has seven times as long.
         hot: A GPU is hot when its pods would have contended longer than this on their own past: the gate.
         raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
         lower_below: A request is too large when the pod needs less than this share of it.
@@ -35,7 +36,8 @@ class PackingPolicy:
 
     memory_headroom: float = 0.1
     gate: float = 0.01
-    safety: float = 0.7
+    safety: float = 0.6
+    week_safety: float = 0.4
     hot: float = 0.01
     raise_factor: float = 1.25
     lower_below: float = 0.4

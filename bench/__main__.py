@@ -1,0 +1,63 @@
+"""`python -m bench serving|requests|dollars|calibration|sensitivity|all [--json FILE] [--html FILE]`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from bench import calibration, dollars, requests, serving
+from bench.page import page
+from bench.tables import as_text
+
+TRACKS = ("serving", "requests", "dollars", "calibration", "sensitivity")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("track", choices=(*TRACKS, "all"))
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--html", type=Path, help="write a page with charts here")
+    parser.add_argument("--seeds", type=int, default=serving.SEEDS, help="mappings of clients to models")
+    arguments = parser.parse_args(argv)
+    tracks = TRACKS if arguments.track == "all" else (arguments.track,)
+    results = {track: _run(track, arguments.seeds) for track in tracks}
+    tables = _tables(results)
+    for heading, policies in tables.items():
+        print(f"\n{heading}\n{as_text(policies)}")
+    if arguments.json:
+        _write(arguments.json, json.dumps(results[tracks[0]] if len(tracks) == 1 else results, indent=1))
+    if arguments.html:
+        _write(arguments.html, page(tables))
+    return 0
+
+
+def _run(track: str, seeds: int) -> dict:
+    print(f"{track}:", file=sys.stderr)
+    if track == "serving":
+        return serving.run(seeds)
+    if track == "sensitivity":
+        rows = serving.sensitivity(min(seeds, 2))
+        return {"policies": {f"{r['policy']} {r['constant']} × {r['factor']:g}": r for r in rows}}
+    return {"requests": requests, "dollars": dollars, "calibration": calibration}[track].run()
+
+
+def _tables(results: dict[str, dict]) -> dict[str, dict]:
+    tables = {}
+    for track, found in results.items():
+        tables[track] = found["policies"]
+        tables |= {
+            f"{track}, {setting}": value["policies"]
+            for setting, value in found.items()
+            if setting != "policies"
+        }
+    return tables
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
