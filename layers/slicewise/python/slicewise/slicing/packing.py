@@ -132,7 +132,7 @@ def _hottest(known, nodes, policy) -> list[tuple[float, Sequence[str]]]:
 
 
 def _leavers(node: Sequence[str], known: Mapping[str, PodUse], hot: float, threshold: float) -> list[str]:
-    """Who has to go for the rest to be cool and, if it can be, within the threshold; the least busy of those."""
+    """Who has to go for the rest to be cool and, if it can be, within the threshold: the least busy."""
     rest, leavers = sorted(node), []
     while len(rest) > 1 and node_risk([known[name] for name in rest]) > hot:
 

@@ -29,7 +29,7 @@ Z95 = 1.645
 GREEDY_SHARE = 0.8
 # Time-slicing keys that the device plugin's configuration offers at most.
 HARD_CAP = 48
-# 10 of 11 windows hold an even number of days; fewer than three say little about a week.
+# Fewer days than this say little about a week.
 FEW_DAYS = 3
 
 
@@ -205,13 +205,14 @@ class Demand:
 
         low, high = 0.0, self._values[-1][0]
         # The cost is convex in the level: thirds close in on its least point.
-        for _ in range(40):
+        for _ in range(60):
             third = (high - low) / 3
             if cost(low + third) <= cost(high - third):
                 high -= third
             else:
                 low += third
-        level = min((0.0, (low + high) / 2), key=cost)
+        # The ends by name: at the top the deviation vanishes with a kink that thirds only approach.
+        level = min((0.0, (low + high) / 2, self._values[-1][0]), key=cost)
         return (cost(level), *self.floored(level))
 
 
