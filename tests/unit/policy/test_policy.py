@@ -112,8 +112,26 @@ ONE_MISTAKE = {
         None,
         "1g.10gb or 1g.20gb or 2g.20gb or 3g.40gb or 4g.40gb or 7g.80gb",
     ),
+    "a list of profiles": (
+        pool(sharing="mig", gpus=["h100"], profile=["1g.10gb"]),
+        "pools.shared.profile",
+        ["1g.10gb"],
+        "h100 lacks this profile",
+    ),
+    "a limit below the smallest machine": (
+        pool(gpus=["l4", "h200"]),
+        "pools.shared.maxGpus",
+        4,
+        "the smallest machine with h200 here has 8 GPUs, so none would ever start",
+    ),
+    "a limit below the counts allowed": (
+        pool(gpuCounts=[8]),
+        "pools.shared.maxGpus",
+        4,
+        "write 8 or more, or remove l4",
+    ),
     "profile of another card": (
-        pool(sharing="mig", gpus=["a100-80gb"], profile="1g.5gb"),
+        pool(sharing="mig", gpus=["a100-80gb"], profile="1g.5gb", maxGpus=8),
         "pools.shared.profile",
         "1g.5gb",
         "a100-80gb lacks this profile",

@@ -226,8 +226,24 @@ def _pool(table: _Table, name: str) -> Pool:
         capacity_types=_capacity_types(table),
         gpu_counts=_gpu_counts(table, gpus),
     )
+    _fits_a_machine(table, pool)
     table.close(("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"))
     return pool
+
+
+def _fits_a_machine(table: _Table, pool: Pool) -> None:
+    """Karpenter starts no machine that would exceed the limit, so a limit below the smallest starts none."""
+    if not table.has("maxGpus"):
+        return
+    for gpu in pool.models():
+        smallest = min(pool.counts(gpu), default=0)
+        if pool.max_gpus < smallest:
+            table.note(
+                "maxGpus",
+                pool.max_gpus,
+                f"the smallest machine with {gpu.name} here has {smallest} GPUs, so none would ever start; "
+                f"write {smallest} or more, or remove {gpu.name}",
+            )
 
 
 def _gpus(table: _Table) -> tuple[str, ...]:
@@ -301,7 +317,7 @@ def _profile(table: _Table, sharing: Sharing | None, gpus: tuple[str, ...]) -> s
         if not gpu.mig:
             able = ", ".join(m.name for m in catalog.MODELS if m.mig)
             table.note("profile", value, f"{gpu.name} has no MIG; use time-slicing there, or a GPU of {able}")
-        elif value is not None and value not in gpu.mig:
+        elif value is not None and not (isinstance(value, str) and value in gpu.mig):
             table.note("profile", value, f"{gpu.name} lacks this profile; it has {', '.join(gpu.mig)}")
     return value if isinstance(value, str) else None
 
