@@ -140,7 +140,14 @@ class FakeKubernetes:
             return copy.deepcopy(self._server.objects.get(ref))
 
     def list(
-        self, api_version: str, kind: str, *, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        only: Callable[[Object], bool] | None = None,
     ) -> tuple[Object, ...]:
         with self._calls.call(f"kubernetes.list {kind}"):
             self._may_read(namespace if kind == "Secret" else None)
@@ -151,6 +158,7 @@ class FakeKubernetes:
                 and namespace in ("", ref.namespace)
                 and _selected(item["metadata"].get("labels") or {}, labels)
                 and _has_fields(item, fields)
+                and (only is None or only(item))
             )
 
     def may_do_everything(self) -> bool:

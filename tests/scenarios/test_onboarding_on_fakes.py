@@ -626,3 +626,19 @@ def test_one_401_in_the_life_of_an_entry_neither_ends_it_nor_makes_us_admin(monk
 
     assert stage(account) is Stage.ONBOARDED
     assert not [call for call in account.calls.made[done:] if "grant" in call or "delete" in call]
+
+
+def test_a_thousand_broken_nodes_fit_into_a_record():
+    account = onboarded()
+    key = {"nvidia.com/device-plugin.config": "nonsense", "slicewise.dev/pool": "shared"}
+    for number in range(1000):
+        metadata = {"name": f"ip-10-0-0-{number}.eu-west-1.compute.internal", "labels": key}
+        account.servers["gpu-1"].create({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+
+    account.sweep()
+    account.run_until_idle()
+
+    findings = account.record(capability="tuning").findings
+    assert len(findings) == 101
+    assert findings[-1].says == "900 more are not kept."
+    assert len(str(findings)) < 200_000  # of DynamoDB's 400 KB for an item

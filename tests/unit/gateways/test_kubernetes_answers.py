@@ -136,6 +136,17 @@ def test_a_long_list_is_read_page_by_page(api, server):
     assert {item["kind"] for item in found} == {"ConfigMap"}
 
 
+def test_what_is_not_wanted_of_a_list_is_not_kept(api, server):
+    page = "/api/v1/namespaces/default/configmaps?limit=500"
+    server.answers[f"GET {page}"] = (200, {"metadata": {}, "items": [named("a"), named("b")]})
+
+    found = api.list(
+        "v1", "ConfigMap", namespace="default", only=lambda item: item["metadata"]["name"] == "b"
+    )
+
+    assert [item["metadata"]["name"] for item in found] == ["b"]
+
+
 def test_definitions_are_listed_without_their_schemas(api, server):
     server.answers["*"] = (200, {"metadata": {}, "items": [named("nodepools.karpenter.sh")]})
 

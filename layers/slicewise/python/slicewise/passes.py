@@ -31,6 +31,8 @@ _LOOK = timedelta(minutes=2)
 _BUSY = timedelta(seconds=10)
 _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
+# A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
+_MOST_TOLD = 100
 _LONGEST_WAIT = timedelta(seconds=900)
 # A message that comes on time may still come a moment before its time by another machine's clock.
 _CLOCK_ERROR = timedelta(seconds=1)
@@ -208,7 +210,8 @@ class Passes(Generic[W]):
         next_look: datetime | None = None,
         conflicts: int = 0,
     ) -> Report:
-        now, before, changed = self._clock(), progress.before, tuple(progress.changed)
+        now, before = self._clock(), progress.before
+        changed, findings = _some_changes(progress.changed), _some_findings(outcome.findings)
         same = before is not None and before.stage == outcome.stage
         record = Record(
             cluster=hint.cluster,
@@ -217,7 +220,7 @@ class Passes(Generic[W]):
             reason=outcome.reason,
             at=now,
             since=before.since if before and same else now,
-            findings=outcome.findings,
+            findings=findings,
             changed=changed,
             next_look=next_look,
             conflicts=conflicts,
@@ -266,6 +269,21 @@ class Passes(Generic[W]):
             self._ports.store.release(lease)
         except SlicewiseError:
             return  # it expires by itself
+
+
+def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    left = len(found) - _MOST_TOLD
+    if left <= 0:
+        return found
+    more = Finding(
+        "more-findings", f"{left} more are not kept.", "Mend these; the next pass tells the others."
+    )
+    return (*found[:_MOST_TOLD], more)
+
+
+def _some_changes(changed: list[str]) -> tuple[str, ...]:
+    left = len(changed) - _MOST_TOLD
+    return (*changed[:_MOST_TOLD], f"and {left} more") if left > 0 else tuple(changed)
 
 
 def _again(outcome: Outcome, conflict: Conflict, conflicts: int) -> Outcome:

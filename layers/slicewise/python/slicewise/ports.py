@@ -26,9 +26,20 @@ class Kubernetes(Protocol):
         """The live object; None where it, or its kind, does not exist."""
 
     def list(
-        self, api_version: str, kind: str, *, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        only: Callable[[Object], bool] | None = None,
     ) -> tuple[Object, ...]:
-        """All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown."""
+        """
+        All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown.
+
+        What `only` says no to is dropped page by page, so that it is never held together.
+        """
 
     def may_do_everything(self) -> bool:
         """Whether the API server would let us do anything at all: cluster admin is in effect."""

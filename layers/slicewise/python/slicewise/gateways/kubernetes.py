@@ -77,9 +77,17 @@ class KubernetesApi:
         return _as_listed(found, ref.api_version, ref.kind) if found else None
 
     def list(
-        self, api_version: str, kind: str, *, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        only: Callable[[Object], bool] | None = None,
     ) -> tuple[Object, ...]:
-        return self._pages(api_version, kind, namespace, {"labelSelector": labels, "fieldSelector": fields})
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        return self._pages(api_version, kind, namespace, selectors, only=only)
 
     def may_do_everything(self) -> bool:
         everything = {"verb": "*", "group": "*", "resource": "*"}
@@ -116,12 +124,14 @@ class KubernetesApi:
         namespace: str,
         selectors: Mapping[str, str],
         accept: str = "application/json",
+        only: Callable[[Object], bool] | None = None,
     ) -> tuple[Object, ...]:
         path = _path(api_version, kind, namespace)
         items: list[Object] = []
         query: dict[str, Any] = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
         while page := self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept}):
-            items += (_as_listed(item, api_version, kind) for item in page.get("items") or ())
+            listed = (_as_listed(item, api_version, kind) for item in page.get("items") or ())
+            items += (item for item in listed if only is None or only(item))
             query["continue"] = page["metadata"].get("continue")
             if not query["continue"]:
                 break

@@ -35,7 +35,8 @@ def look(kubernetes: Kubernetes) -> ClusterContents:
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_OUR_POOLS),
         nodes=kubernetes.list("v1", "Node", labels=_OUR_POOLS),
-        pods=tuple(pod for pod in kubernetes.list("v1", "Pod", fields=_UNFINISHED) if asks_for_slices(pod)),
+        # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
+        pods=kubernetes.list("v1", "Pod", fields=_UNFINISHED, only=asks_for_slices),
     )
 
 
