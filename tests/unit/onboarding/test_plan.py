@@ -80,6 +80,31 @@ def test_no_policy_means_left_alone():
     assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.LEFT_ALONE, (), None)
 
 
+def test_a_cluster_that_was_looked_after_is_told_what_stays():
+    found = planned(
+        cluster=builders.cluster(tags={"slicewise.dev/policy": "none"}),
+        policy=None,
+        policy_name=None,
+        entries=entry(),
+    )
+
+    assert found.outcome.reason == (
+        "no policy asks for this cluster: its tag slicewise.dev/policy says 'none'"
+    )
+    assert [finding.code for finding in found.outcome.findings] == ["left-behind"]
+    assert found.actions == ()
+
+
+def test_a_cluster_made_anew_under_its_old_name_is_looked_into():
+    refused = builders.record(Stage.REFUSED, looked_at=NOW - timedelta(hours=1))
+
+    same = planned(record=refused)
+    anew = planned(record=refused, cluster=builders.cluster(created_at=NOW - MINUTE))
+
+    assert same.outcome.stage is Stage.REFUSED
+    assert kinds(anew) == [PutAccessEntry, GrantAdmin]
+
+
 def test_each_mistake_of_a_policy_is_a_finding():
     with pytest.raises(InvalidPolicy) as error:
         parse("pools: {a: {sharing: none, gpus: [a100], maxGpus: 0}}", "default")

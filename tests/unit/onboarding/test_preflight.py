@@ -219,3 +219,10 @@ def test_an_operator_of_others_that_is_newer_than_ours_is_not_adopted():
     adopting = builders.policy(builders.DEFAULT_POOLS, "gpuOperator: {adopt: true}")
 
     assert codes(adopting, releases=(theirs,)) == ["gpu-operator-newer"]
+
+
+@pytest.mark.parametrize("tag, allowed", [("true", True), ("True", False), ("yes", False)])
+def test_the_tag_that_allows_the_switch_is_read_word_for_word_as_iam_does(tag, allowed):
+    cluster = builders.cluster(tags={"slicewise.dev/allow-access-entries": tag})
+
+    assert preflight.may_allow_access_entries(cluster) is allowed

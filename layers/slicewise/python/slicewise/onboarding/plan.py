@@ -63,7 +63,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     cluster = world.cluster
     if cluster is None:
         return Plan(Outcome(Stage.GONE, "the cluster is gone"), (Forget("EKS knows no such cluster"),))
-    aside = _not_ours_to_touch(world)
+    aside = _not_ours_to_touch(world, settings)
     if aside:
         return Plan(aside, _let_go(world, settings, aside.reason))
     waiting = _not_active(cluster, now)
@@ -103,7 +103,7 @@ def _in_act_mode(world: World) -> bool:
 # Before any access
 
 
-def _not_ours_to_touch(world: World) -> Outcome | None:
+def _not_ours_to_touch(world: World, settings: Settings) -> Outcome | None:
     cluster = world.cluster
     assert cluster
     if cluster.status == "DELETING":
@@ -119,9 +119,25 @@ def _not_ours_to_touch(world: World) -> Outcome | None:
             Stage.FAILED, f"policy {world.policy_error.name} has {_count(findings, 'mistake')}", findings
         )
     if world.policy is None:
-        reason = f"no policy asks for this cluster: it has no tag {POLICY_TAG}"
-        return Outcome(Stage.LEFT_ALONE, reason)
+        said = cluster.tags.get(POLICY_TAG)
+        tag = f"it has no tag {POLICY_TAG}" if said is None else f"its tag {POLICY_TAG} says {said!r}"
+        return Outcome(
+            Stage.LEFT_ALONE, f"no policy asks for this cluster: {tag}", _left_behind(world, settings)
+        )
     return None
+
+
+def _left_behind(world: World, settings: Settings) -> tuple[Finding, ...]:
+    if settings.installer_role not in world.entries:
+        return ()
+    return (
+        Finding(
+            "left-behind",
+            "A policy asked for this cluster before. What was installed stays and goes on working, and the "
+            "access entries of installer and tuner stay, with rights to read; nobody looks after it.",
+            "Tag it again to have it looked after, or take everything away as docs/deploying.md says.",
+        ),
+    )
 
 
 def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:

@@ -60,7 +60,8 @@ def outside(cluster: EksCluster) -> tuple[Finding, ...]:
 
 
 def may_allow_access_entries(cluster: EksCluster) -> bool:
-    return cluster.tags.get(ALLOW_ACCESS_ENTRIES_TAG, "").lower() == "true"
+    # Word for word, as the installer's IAM policy has it: "True" would be planned here and refused there.
+    return cluster.tags.get(ALLOW_ACCESS_ENTRIES_TAG) == "true"
 
 
 def inside(

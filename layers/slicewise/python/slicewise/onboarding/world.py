@@ -123,6 +123,7 @@ def eks_fingerprint(cluster: EksCluster) -> str:
     16 hex digits over what preflight reads from EKS: when it changes, a refused cluster is looked at again.
     """
     seen = {
+        "born": cluster.created_at.isoformat(),  # a cluster made anew has the name and ARN of the one before
         "version": cluster.version,
         "mode": cluster.authentication_mode,
         "auto": cluster.auto_mode,
