@@ -92,7 +92,7 @@ def test_an_idle_pod_that_gets_busier_never_lowers_the_need():
     assert uneven <= Demand([pod("a", 0.4), pod("b", 0.4)]).need(2)[0] + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(st.lists(fractions, min_size=24, max_size=24), st.floats(0, 20_000)), min_size=1, max_size=5
@@ -119,7 +119,7 @@ def test_more_memory_busier_or_a_smaller_card_never_raises_n(drawn, data):
     assert n_of(pods[::-1]) == n >= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(st.lists(anything, max_size=30), st.lists(anything, max_size=3)), max_size=4),
     anything,

@@ -14,6 +14,7 @@ change that makes more use never look better.
 """
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,9 +193,20 @@ class Demand:
 
     def floored(self, level: float) -> tuple[float, float]:
         """Mean and standard deviation with every sample below `level` counted as `level`."""
-        mean = sum(max(value, level) * weight for value, weight in self._values)
-        square = sum(weight * (max(value, level) - mean) ** 2 for value, weight in self._values)
+        below = bisect_left(self._values, (level, 0.0))
+        weight, first, second = self._above[below]
+        mean = (1 - weight) * level + first
+        square = (1 - weight) * level * level + second - mean * mean
         return mean, math.sqrt(max(0.0, square))
+
+    @cached_property
+    def _above(self) -> list[tuple[float, float, float]]:
+        """Weight, Σwv and Σwv² of the values from each index on."""
+        sums = [(0.0, 0.0, 0.0)]
+        for value, weight in reversed(self._values):
+            w, first, second = sums[-1]
+            sums.append((w + weight, first + weight * value, second + weight * value * value))
+        return sums[::-1]
 
     def need(self, n: int) -> tuple[float, float, float]:
         """The least n·ū + 1.645·σ·√n over all levels, with its ū and σ. Never falls as a sample rises."""
