@@ -226,3 +226,19 @@ def test_the_tag_that_allows_the_switch_is_read_word_for_word_as_iam_does(tag, a
     cluster = builders.cluster(tags={"slicewise.dev/allow-access-entries": tag})
 
     assert preflight.may_allow_access_entries(cluster) is allowed
+
+
+@pytest.mark.parametrize("status", ["pending-upgrade", "pending-install", "uninstalling"])
+def test_a_helm_of_others_that_is_at_work_is_not_rolled_back_under_them(status):
+    theirs = Release("gpu-operator", "gpu-operator", 3, status, "gpu-operator", "v26.3.0")
+    adopting = builders.policy(builders.DEFAULT_POOLS, "gpuOperator: {adopt: true}")
+
+    assert codes(adopting, releases=(theirs,)) == ["gpu-operator-busy"]
+
+
+def test_no_second_karpenter_is_installed_beside_one_that_we_cannot_see():
+    installing = builders.policy(builders.DEFAULT_POOLS, "karpenter: {install: true}")
+    theirs = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "general"}}
+
+    assert codes(installing, karpenter=None, node_pools=(theirs,)) == ["karpenter-elsewhere"]
+    assert codes(installing, karpenter=None) == []

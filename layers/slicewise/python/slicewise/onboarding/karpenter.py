@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from slicewise import objects
 from slicewise.actions import Finding
 from slicewise.model import ClusterContents
 from slicewise.objects import created_at, status
@@ -68,7 +69,7 @@ def _said_gate(gates: str | None) -> bool | None:
 
 def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
     if is_ours(contents, policy):
-        return [] if settings.can_install_karpenter else [_roles_missing()]
+        return _before_installing(contents, settings)
     install = "or let us install it: karpenter: {install: true} in the policy."
     if NODE_POOL_CRD not in contents.crds:
         return [
@@ -100,6 +101,25 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
             )
         )
     return found
+
+
+def _before_installing(contents: ClusterContents, settings: Settings) -> list[Finding]:
+    if not settings.can_install_karpenter:
+        return [_roles_missing()]
+    theirs = [pool for pool in contents.node_pools if not objects.is_ours(pool)]
+    if (
+        theirs
+        and manifests.find_release(contents.releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE) is None
+    ):
+        return [
+            _refuse(
+                "karpenter-elsewhere",
+                f"We see no Karpenter, but NodePools that are not ours ({objects.name(theirs[0])}): another "
+                "Karpenter may run where we cannot see it, and two would fight over the nodes.",
+                "Write karpenter: {install: false} if one runs, or delete what an earlier one left.",
+            )
+        ]
+    return []
 
 
 def _roles_missing() -> Finding:

@@ -143,6 +143,15 @@ def _operator(contents: ClusterContents, policy: Policy, settings: Settings) -> 
                 f"Deploy Slicewise with GPU Operator {release.chart_version}.",
             )
         )
+    elif release and not manifests.is_marked(release) and release.pending:
+        found.append(
+            _refuse(
+                "gpu-operator-busy",
+                f"Somebody else's helm is at work on GPU Operator, or was killed: its release is "
+                f"{release.status}.",
+                f"Let it end, or helm rollback {release.name} -n {release.namespace}; then we look again.",
+            )
+        )
     # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
     orphan = live(contents, rbac.CLUSTER_POLICY) is not None and not anything_of_ours(contents)
     if release is None and not elsewhere and orphan:
