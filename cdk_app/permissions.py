@@ -130,6 +130,8 @@ def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.Po
         _allow(["eks:ListAddons", "eks:CreateAddon"], _eks("cluster/*")),
         _allow(["eks:ListPodIdentityAssociations", "eks:CreatePodIdentityAssociation"], _eks("cluster/*")),
         _allow(["eks:DescribePodIdentityAssociation"], _eks("podidentityassociation/*/*")),
+        # EKS reads the role's trust policy in the caller's name before it associates it.
+        _allow(["iam:GetRole"], role_arn(controller_role)),
         _allow(
             ["iam:PassRole"],
             role_arn(controller_role),

@@ -93,6 +93,9 @@ def _passed_roles(call: Call) -> Iterator[Needed]:
     if call.service == "scheduler" and call.operation in ("CreateSchedule", "UpdateSchedule"):
         role, service = (call.parameters.get("Target") or {}).get("RoleArn"), "scheduler.amazonaws.com"
     if role:
+        if call.operation.endswith("PodIdentityAssociation"):
+            # EKS reads its trust policy in the caller's name.
+            yield Needed("iam:GetRole", role, _context(call))
         yield Needed("iam:PassRole", role, {**_context(call), "iam:PassedToService": [service]})
 
 

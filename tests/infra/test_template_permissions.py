@@ -163,6 +163,8 @@ def test_karpenters_installation_is_granted_only_where_it_is_deployed(template, 
     assert all(full.granted("gpu-eu-installer", action) for action in actions)
     (passed,) = full.granted("gpu-eu-installer", "iam:PassRole")
     assert passed["Resource"].endswith(":role/gpu-eu-karpenter-controller")
+    (read,) = full.granted("gpu-eu-installer", "iam:GetRole")
+    assert read["Resource"] == passed["Resource"]
 
 
 def test_karpenters_controller_changes_only_what_its_own_cluster_made(full):

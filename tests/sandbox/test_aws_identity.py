@@ -59,6 +59,7 @@ GRANTS = [
     },
     {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": arn("lambda", "function:own")},
     {"Effect": "Allow", "Action": "eks:CreatePodIdentityAssociation", "Resource": arn("eks", "cluster/*")},
+    {"Effect": "Allow", "Action": "iam:GetRole", "Resource": f"arn:aws:iam::{ACCOUNT}:role/karpenter*"},
     {
         "Effect": "Allow",
         "Action": "iam:PassRole",
