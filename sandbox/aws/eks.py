@@ -32,6 +32,7 @@ MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
 DEFAULT_VERSION = "1.35"
 # What CreateCluster is told and DescribeCluster tells again.
 PASSED_THROUGH = ("computeConfig", "storageConfig", "upgradePolicy", "zonalShiftConfig", "deletionProtection")
+NOBODY = "https://127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,9 @@ def described(response: Any, cluster: Any) -> dict[str, Any]:
     }
     if cluster.status == "CREATING":
         return body  # as in AWS: neither endpoint nor authority yet
-    attachment = aws_of(response).attachment(cluster.name)
-    if attachment is None:
-        return body | {
-            "endpoint": cluster.endpoint,
-            "certificateAuthority": cluster.certificate_authority,
-        }
+    aws = aws_of(response)
+    # Without a control plane nobody listens; moto's own answer is a host on the internet, and no certificate.
+    attachment = aws.attachment(cluster.name) or Attachment(NOBODY, aws.webhook_ca_pem, cluster.name)
     authority = base64.b64encode(attachment.ca_pem.encode()).decode()
     return body | {"endpoint": attachment.endpoint, "certificateAuthority": {"data": authority}}
 
