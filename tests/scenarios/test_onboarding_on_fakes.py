@@ -642,3 +642,10 @@ def test_a_thousand_broken_nodes_fit_into_a_record():
     assert len(findings) == 101
     assert findings[-1].says == "900 more are not kept."
     assert len(str(findings)) < 200_000  # of DynamoDB's 400 KB for an item
+
+
+def test_a_cluster_that_eks_already_rules_out_is_not_even_knocked_at():
+    account = onboarded(auto_mode=True)
+
+    assert stage(account) is Stage.REFUSED
+    assert not [call for call in account.calls.made if call.startswith("kubernetes.")]

@@ -36,6 +36,7 @@ from slicewise.model import (
     Release,
     ref_of,
 )
+from slicewise.onboarding import preflight
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
 from slicewise.policy import Mode, Policy
@@ -87,7 +88,7 @@ def observe(
     known |= _at_eks(cluster, policy, ports, settings)
     if as_person or settings.installer_role in known["entries"]:
         known |= _inside(World(cluster, **known), policy, ports, settings)
-    elif cluster.authentication_mode != "CONFIG_MAP":
+    elif cluster.authentication_mode != "CONFIG_MAP" and not preflight.refuses(preflight.outside(cluster)):
         known |= _knocked(cluster, ports)
     return World(cluster, **known)
 
