@@ -1,11 +1,13 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make:
 #   make demo    the whole system on this machine, told step by step
 #   make test    every test
+# And one more, for who wants to check our figures:
+#   make bench   how the tuning rules do on public traces: minutes, and a page in out/bench.html
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help demo test test-fast test-sandbox lint setup clean
+.PHONY: help demo test bench test-fast test-sandbox lint setup clean
 
 help:
 	@sed -n 's/^#  *//p' Makefile
@@ -24,6 +26,9 @@ demo: setup
 	@$(PY) -m sandbox demo --out out/demo.json
 
 test: setup lint test-fast test-sandbox
+
+bench: setup
+	@$(PY) -m bench all --json out/bench.json --html out/bench.html
 
 lint: setup
 	@$(PY) -m ruff check .
