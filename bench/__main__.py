@@ -18,9 +18,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--html", type=Path, help="write a page with charts here")
     parser.add_argument("--seeds", type=int, default=serving.SEEDS, help="mappings of clients to models")
+    parser.add_argument("--first-seed", type=int, default=0, help="serving: begin with this mapping")
+    parser.add_argument("--only", nargs="+", metavar="POLICY", help="serving: these policies alone")
     arguments = parser.parse_args(argv)
     tracks = TRACKS if arguments.track == "all" else (arguments.track,)
-    results = {track: _run(track, arguments.seeds) for track in tracks}
+    results = {track: _run(track, arguments) for track in tracks}
     tables = _tables(results)
     for heading, policies in tables.items():
         print(f"\n{heading}\n{as_text(policies)}")
@@ -31,12 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _run(track: str, seeds: int) -> dict:
+def _run(track: str, chosen: argparse.Namespace) -> dict:
     print(f"{track}:", file=sys.stderr)
     if track == "serving":
-        return serving.run(seeds)
+        return serving.run(chosen.seeds, only=chosen.only, first_seed=chosen.first_seed)
     if track == "sensitivity":
-        rows = serving.sensitivity(min(seeds, 2))
+        rows = serving.sensitivity(min(chosen.seeds, 2))
         return {"policies": {f"{r['policy']} {r['constant']} × {r['factor']:g}": r for r in rows}}
     return {"requests": requests, "dollars": dollars, "calibration": calibration}[track].run()
 

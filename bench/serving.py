@@ -112,9 +112,16 @@ def table(by_seed: Sequence[dict[str, list[Score]]], bounds: Sequence[int]) -> d
     return rows
 
 
-def run(seeds: int = SEEDS, orders: int = ORDERS, workers: int | None = None, only=None) -> dict:
-    """All settings; progress goes to stderr."""
-    jobs = [(setting, seed, orders, only) for setting in SETTINGS for seed in range(seeds)]
+def run(
+    seeds: int = SEEDS,
+    orders: int = ORDERS,
+    workers: int | None = None,
+    only: Sequence[str] | None = None,
+    first_seed: int = 0,
+) -> dict:
+    """All settings, for policies `only` or all of them; progress goes to stderr."""
+    chosen = range(first_seed, first_seed + seeds)
+    jobs = [(setting, seed, orders, only) for setting in SETTINGS for seed in chosen]
     results: dict[str, list] = {setting: [] for setting in SETTINGS}
     began = time.monotonic()
     with ProcessPoolExecutor(workers or min(2, os.cpu_count() or 1)) as pool:
