@@ -279,6 +279,20 @@ def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():
     assert account.clock.now - killed_at < timedelta(minutes=9)
 
 
+def test_hints_that_find_the_cluster_taken_do_not_all_come_back_at_once():
+    account = Account()
+    cluster = account.create_cluster()
+    account.store.acquire(cluster.arn, "another pass", account.clock.now, timedelta(seconds=60))
+    for _ in range(20):
+        account.send_created()
+    for _ in range(20):
+        account._answer(*account.queues.receive(timedelta(minutes=16)))
+
+    waits = [message.due - account.clock.now for message in account.queues.waiting]
+    assert len(waits) == 20 and len(set(waits)) > 10
+    assert timedelta(seconds=5) <= min(waits) and max(waits) <= timedelta(seconds=20)
+
+
 def test_what_stays_refused_ends_on_the_dead_letter_queue_and_in_the_record():
     account = Account()
     account.create_cluster()

@@ -13,6 +13,7 @@ Killed after any single call, the next pass goes on from what is there. What a p
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -28,7 +29,9 @@ from slicewise.records import Record
 
 # A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
 _LOOK = timedelta(minutes=2)
-_BUSY = timedelta(seconds=10)
+# Spread out: hints that came together would else come back together, and each time only one of them find the
+# lease free (ten duplicates took 75 s).
+_BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
@@ -103,6 +106,7 @@ class Passes(Generic[W]):
     Args:
         clock: Aware UTC now.
         holder: Names this process in the lease, for people.
+        chance: A number from 0 to 1, each time another, that spreads hints that found the lease taken.
     """
 
     def __init__(
@@ -111,8 +115,10 @@ class Passes(Generic[W]):
         ports: Ports,
         clock: Callable[[], datetime],
         holder: str = "slicewise",
+        chance: Callable[[], float] = random.random,
     ):
         self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
+        self._chance = chance
 
     def run(self, hint: Hint) -> Report:
         store = self._ports.store
@@ -261,8 +267,9 @@ class Passes(Generic[W]):
             return
 
     def _later(self, hint: Hint, reason: str) -> Report:
-        self._ports.queues.send(self._capability.name, hint.message(), _BUSY)
-        return Report(hint.cluster, self._capability.name, "busy", reason, next_look=self._clock() + _BUSY)
+        wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
+        self._ports.queues.send(self._capability.name, hint.message(), wait)
+        return Report(hint.cluster, self._capability.name, "busy", reason, next_look=self._clock() + wait)
 
     def _release(self, lease: Lease) -> None:
         try:
