@@ -37,7 +37,9 @@ def _check(file: str) -> int:
 def backtest(arguments: Sequence[str]) -> int:
     """The bench's own command, which knows its options and says what they are."""
     if find_spec("bench") is None or find_spec("bench.backtest") is None:
-        print("slicewise: backtest needs the repository's bench/backtest.py, which is not here", file=sys.stderr)
+        print(
+            "slicewise: backtest needs the repository's bench/backtest.py, which is not here", file=sys.stderr
+        )
         return 2
     from bench import backtest as bench_backtest
 
