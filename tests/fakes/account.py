@@ -19,6 +19,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.eks import FakeEks
 from tests.fakes.helm import FakeHelm, FakeReleases
 from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+from tests.fakes.metrics import FakeMetrics
 from tests.fakes.queues import FakePolicies, FakeQueues
 from tests.fakes.store import FakeStore
 
@@ -48,6 +49,7 @@ class Account:
     Attributes:
         servers: What stands in each cluster, by name.
         calls: Every call that our code makes to any of the fakes.
+        metrics: What was measured of the clusters.
         gate: Whether each cluster's Karpenter honours NodeOverlays.
         lost: Errors that passes ended with, in order.
     """
@@ -60,6 +62,7 @@ class Account:
         self.policies = FakePolicies(self.calls, default=policy)
         self.servers: dict[str, FakeApiServer] = {}
         self.releases: dict[str, FakeReleases] = {}
+        self.metrics = FakeMetrics(self.calls)
         self.gate = True
         self.lost: list[BaseException] = []
         self._default_policy = default_policy
@@ -185,7 +188,9 @@ class Account:
         def helm(cluster: EksCluster) -> FakeHelm:
             return FakeHelm(self.releases[cluster.name], self.calls, kubernetes(cluster))
 
-        ports = Ports(self.eks, self.store, self.queues, self.policies, kubernetes, helm)
+        ports = Ports(
+            self.eks, self.store, self.queues, self.policies, kubernetes, helm, lambda policy: self.metrics
+        )
         return App(ports, HOME, SETTINGS, self._default_policy, self.clock)
 
     def _entry(self, cluster: str, principal: str) -> AccessEntry | None:

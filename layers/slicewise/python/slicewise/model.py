@@ -150,3 +150,20 @@ class ClusterContents:
     device_plugins: tuple[Ref, ...] = ()
     releases: tuple[Release, ...] = ()
     karpenter: KarpenterInstall | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """
+    One metric over time, named and labelled as its source does.
+
+    Attributes:
+        times: Seconds since the epoch, ascending; a point stands for the step that begins then.
+        incomplete: Why points may be missing, in the source's words; empty where it says nothing.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    times: tuple[int, ...]
+    values: tuple[float, ...]
+    incomplete: str = ""

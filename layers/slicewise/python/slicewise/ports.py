@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from slicewise.model import AccessEntry, EksCluster, Object, Ref, Release
+from slicewise.model import AccessEntry, EksCluster, Object, Ref, Release, Series
+from slicewise.policy import Policy
 from slicewise.records import Record
 
 
@@ -174,9 +175,31 @@ class Policies(Protocol):
         """The policy's YAML; None where there is no policy of that name."""
 
 
+class Metrics(Protocol):
+    """Where a cluster's GPUs are measured."""
+
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+        """
+        What is known of the cluster's GPUs, a point each `step` that holds data; empty where nothing is.
+
+        Series keep the source's names, labels and units. Points that a source says to be missing are told in
+        `Series.incomplete`.
+        """
+
+
+class NoMetrics:
+    """Implements Metrics for a policy that names no source: nothing was measured."""
+
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+        return ()
+
+
 @dataclass(frozen=True)
 class Ports:
-    """All of the above, as one pass needs them. The two callables connect to a cluster."""
+    """
+    All of the above, as one pass needs them. Two callables connect to a cluster, `metrics` to the source
+    that a policy names.
+    """
 
     eks: Eks
     store: Store
@@ -184,3 +207,4 @@ class Ports:
     policies: Policies
     kubernetes: Callable[[EksCluster], Kubernetes]
     helm: Callable[[EksCluster], Helm]
+    metrics: Callable[[Policy], Metrics] = lambda policy: NoMetrics()

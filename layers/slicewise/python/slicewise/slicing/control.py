@@ -14,7 +14,9 @@ class Breach(Enum):
     """A promise broken now, as measured on the pool."""
 
     OUT_OF_MEMORY = "a pod ran out of GPU memory"
+    MEMORY = "device memory was over its bound"
     XID = "the driver reported an Xid error"
+    ADMISSION = "the device plugin turned pods away"
     SLOWDOWN = "pods were slower than the budget"
 
 
