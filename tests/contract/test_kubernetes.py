@@ -190,6 +190,87 @@ def test_an_object_before_its_kind_or_namespace_is_a_conflict(far_side):
             far_side.port.apply(item)
 
 
+DATA_A = "/data/a"
+
+
+def test_a_patch_changes_what_it_names_and_nothing_else(far_side):
+    far_side.port.apply(config_map(a="1", b="2"))
+
+    far_side.port.patch(
+        NOTES,
+        (
+            {"op": "test", "path": DATA_A, "value": "1"},
+            {"op": "replace", "path": DATA_A, "value": "9"},
+            {"op": "remove", "path": "/data/b"},
+            {"op": "test", "path": "/data/c", "value": None},
+            {"op": "add", "path": "/data/c", "value": "3"},
+            {"op": "test", "path": "/metadata/labels", "value": None},
+            {"op": "add", "path": "/metadata/labels", "value": {"x.example/~y": "1"}},
+        ),
+    )
+    far_side.port.patch(NOTES, ({"op": "test", "path": "/metadata/labels/x.example~1~0y", "value": "1"},))
+
+    found = far_side.port.get(NOTES)
+    assert found["data"] == {"a": "9", "c": "3"}
+    assert found["metadata"]["labels"] == {"x.example/~y": "1"}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        pytest.param({"path": DATA_A, "value": "2"}, id="another value"),
+        pytest.param({"path": DATA_A, "value": None}, id="is there"),
+        pytest.param({"path": "/data/z", "value": "1"}, id="is not there"),
+        pytest.param({"path": "/metadata/annotations/a", "value": "1"}, id="no such place"),
+    ],
+)
+def test_a_patch_over_a_stale_read_is_a_conflict_and_has_no_effect(far_side, test):
+    far_side.port.apply(config_map(a="1"))
+
+    with pytest.raises(Conflict):
+        far_side.port.patch(NOTES, ({"op": "replace", "path": DATA_A, "value": "9"}, {"op": "test", **test}))
+
+    assert far_side.port.get(NOTES)["data"] == {"a": "1"}
+
+
+def test_a_patch_that_does_not_look_at_what_others_changed_goes_through(far_side):
+    far_side.port.apply(config_map(a="1"))
+    far_side.by_somebody_else(config_map(theirs="3"))
+
+    far_side.port.patch(
+        NOTES,
+        ({"op": "test", "path": DATA_A, "value": "1"}, {"op": "replace", "path": DATA_A, "value": "9"}),
+    )
+
+    assert far_side.port.get(NOTES)["data"] == {"a": "9", "theirs": "3"}
+
+
+def test_a_patch_of_what_is_gone_is_a_conflict(far_side):
+    with pytest.raises(Conflict):
+        far_side.port.patch(NOTES, ({"op": "test", "path": DATA_A, "value": "1"},))
+
+
+def test_a_field_that_we_patched_is_ours_to_apply_again(far_side):
+    far_side.port.apply(config_map(a="1"))
+    far_side.port.patch(NOTES, ({"op": "replace", "path": DATA_A, "value": "9"},))
+
+    far_side.port.apply(config_map(a="1"))
+
+    assert far_side.port.get(NOTES)["data"] == {"a": "1"}
+
+
+def test_lists_are_narrowed_by_fields(far_side):
+    far_side.port.apply(config_map("a"))
+    far_side.port.apply(config_map("b"))
+
+    def names(fields):
+        found = far_side.port.list("v1", "ConfigMap", namespace=NAMESPACE, fields=fields)
+        return {item["metadata"]["name"] for item in found} - {"kube-root-ca.crt"}
+
+    assert names("metadata.name=a") == {"a"}
+    assert names("metadata.name!=a") == {"b"}
+
+
 def test_deleting_twice_is_fine(far_side):
     far_side.port.apply(config_map())
 

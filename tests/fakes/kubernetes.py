@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from slicewise.errors import Conflict, Refused, Unauthorized
@@ -68,6 +68,12 @@ class FakeApiServer:
         self._applied[ref, manager] = copy.deepcopy(dict(item))
         self._keep(ref, before, after)
 
+    def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
+        before = self.objects.get(ref)
+        if before is None:
+            raise Conflict(f"{ref} is gone")
+        self._keep(ref, before, patched(before, operations))
+
     def set_status(self, ref: Ref, status: Object) -> None:
         before = self.objects[ref]
         if before.get("status") != status:
@@ -91,6 +97,29 @@ class FakeApiServer:
         self.objects[ref] = after
         for controller in self.on_change if tell else ():
             controller(after)
+
+
+def patched(item: Object, operations: Sequence[Object]) -> dict[str, Any]:
+    """RFC 6902's test, add, replace and remove on mappings; Conflict where one cannot be done."""
+    after = copy.deepcopy(dict(item))
+    for operation in operations:
+        *way, last = (p.replace("~1", "/").replace("~0", "~") for p in operation["path"][1:].split("/"))
+        parent: Any = after
+        for key in way:
+            parent = parent.get(key) if isinstance(parent, dict) else None
+        if not isinstance(parent, dict):
+            raise Conflict(f"{operation['path']}: there is no such place")
+        match operation["op"]:
+            case "test":
+                if parent.get(last) != operation["value"]:
+                    raise Conflict(f"{operation['path']} is {parent.get(last)!r}")
+            case "remove" | "replace" if last not in parent:
+                raise Conflict(f"{operation['path']}: nothing is there")
+            case "remove":
+                del parent[last]
+            case "add" | "replace":
+                parent[last] = copy.deepcopy(operation["value"])
+    return after
 
 
 def _merge(live: dict[str, Any], wanted: Object) -> None:
@@ -176,6 +205,11 @@ class FakeKubernetes:
             self._may_write()
             self._server.apply(item, manager="slicewise")
 
+    def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
+        with self._calls.call(f"kubernetes.patch {ref}"):
+            self._may_write()
+            self._server.patch(ref, operations)
+
     def delete(self, ref: Ref) -> None:
         with self._calls.call(f"kubernetes.delete {ref}"):
             self._may_write()
@@ -232,12 +266,12 @@ def _head(selector: str) -> tuple[str, str, tuple[tuple[str, ...], str]]:
 
 
 def _has_fields(item: Object, selector: str) -> bool:
-    """Only `path!=value`, as in status.phase!=Failed."""
+    """`path!=value` and `path=value`, as in spec.nodeName=a,status.phase!=Failed."""
     for term in filter(None, selector.split(",")):
-        path, _, value = term.partition("!=")
+        path, _, value = term.partition("=")
         found: Any = item
-        for part in path.split("."):
+        for part in path.removesuffix("!").split("."):
             found = (found or {}).get(part)
-        if found == value:
+        if (found == value) == path.endswith("!"):
             return False
     return True

@@ -5,26 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cached_property
 
+from slicewise import layout
 from slicewise.actions import (
     Action,
     AllowAccessEntries,
     Apply,
     ApplyChartCrds,
+    ClaimsCarry,
     Delete,
     DeleteAccessEntry,
     Forget,
     GrantAdmin,
+    Patch,
     PutAccessEntry,
     PutAddon,
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
+    SlotsFit,
     UpgradeRelease,
     Wake,
 )
 from slicewise.errors import Conflict
 from slicewise.events import Hint
 from slicewise.model import EksCluster
+from slicewise.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.ports import Helm, Kubernetes, Ports
 
 _RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
@@ -56,10 +61,13 @@ class Hands:
         return self._cluster
 
     def do(self, action: Action) -> None:
-        eks, name = self._ports.eks, self._hint.name
+        eks, cluster = self._ports.eks, self._hint.name
         match action:
             case Apply():
                 self._kubernetes.apply(action.object)
+            case Patch():
+                self._check(action.guard)
+                self._kubernetes.patch(action.ref, action.operations)
             case Delete():
                 self._kubernetes.delete(action.ref)
             case ApplyChartCrds():
@@ -77,19 +85,19 @@ class Hands:
             case RollbackRelease():
                 self._roll_back(action)
             case AllowAccessEntries():
-                eks.allow_access_entries(name)
+                eks.allow_access_entries(cluster)
             case PutAccessEntry():
-                eks.put_access_entry(name, action.principal, action.groups, action.type)
+                eks.put_access_entry(cluster, action.principal, action.groups, action.type)
             case DeleteAccessEntry():
-                eks.delete_access_entry(name, action.principal)
+                eks.delete_access_entry(cluster, action.principal)
             case GrantAdmin():
-                eks.grant_admin(name, action.principal)
+                eks.grant_admin(cluster, action.principal)
             case RevokeAdmin():
-                eks.revoke_admin(name, action.principal)
+                eks.revoke_admin(cluster, action.principal)
             case PutAddon():
-                eks.put_addon(name, action.name)
+                eks.put_addon(cluster, action.name)
             case PutPodIdentity():
-                eks.put_pod_identity(name, action.namespace, action.service_account, action.role_arn)
+                eks.put_pod_identity(cluster, action.namespace, action.service_account, action.role_arn)
             case Forget():
                 self._ports.store.forget(self._hint.cluster)
             case Wake():
@@ -97,6 +105,23 @@ class Hands:
                 self._ports.queues.send(action.capability, hint.message(), action.after)
             case _:
                 raise TypeError(f"no port call is known for {type(action).__name__}")
+
+    def _check(self, guard: SlotsFit | ClaimsCarry | None) -> None:
+        """What a disruptive write rests on, read again now."""
+        match guard:
+            case SlotsFit(node, resource, most):
+                pods = self._kubernetes.list("v1", "Pod", fields=f"spec.nodeName={node},{UNFINISHED}")
+                used = sum(asked(pod, resource) for pod in pods)
+                if used > most:
+                    raise Conflict(f"{used} slices of node {node} are in use by now, more than {most}")
+            case ClaimsCarry(node_pool, key):
+                claims = self._kubernetes.list(
+                    "karpenter.sh/v1", "NodeClaim", labels=f"{layout.NODE_POOL_LABEL}={node_pool}"
+                )
+                others = [name(claim) for claim in claims if not being_deleted(claim)
+                          and labels(claim).get(layout.CONFIG_LABEL) != key]  # fmt: skip
+                if others:
+                    raise Conflict(f"NodeClaim {others[0]} of {node_pool} does not carry {key} yet")
 
     def _roll_back(self, action: RollbackRelease) -> None:
         """

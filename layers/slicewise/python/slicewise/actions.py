@@ -38,6 +38,44 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class SlotsFit:
+    """Guard: the unfinished pods on a node, read again now, ask for at most `most` of a resource."""
+
+    node: str
+    resource: str
+    most: int
+
+
+@dataclass(frozen=True)
+class ClaimsCarry:
+    """Guard: every NodeClaim of a NodePool, listed again now and also before it registers, carries `key`."""
+
+    node_pool: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """
+    A JSON Patch (RFC 6902) of one live object. Its `test` operations hold what the plan saw, so that somebody
+    else's edit of that very field is a Conflict, and a heartbeat is none.
+
+    Attributes:
+        says: What it does, in words for people.
+        guard: What must still be so at the moment of writing; otherwise Conflict.
+    """
+
+    ref: Ref
+    operations: tuple[Mapping[str, Any], ...]
+    says: str
+    why: str
+    guard: SlotsFit | ClaimsCarry | None = None
+
+    def __str__(self) -> str:
+        return self.says
+
+
+@dataclass(frozen=True)
 class ApplyChartCrds:
     """Server-side apply the CRDs of a chart's crds/ folder: helm never upgrades those itself."""
 
@@ -182,6 +220,7 @@ class Wake:
 Action = (
     Apply
     | Delete
+    | Patch
     | ApplyChartCrds
     | UpgradeRelease
     | RollbackRelease

@@ -24,6 +24,12 @@ EXCLUSIVE = "exclusive"
 POOL_LABEL = "slicewise.dev/pool"
 # On a NodePool's own metadata, which is not hashed: the policy's `sharing`.
 SHARING_LABEL = "slicewise.dev/sharing"
+# On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.
+ROLLOUT_ANNOTATION = "slicewise.dev/rollout"
+TUNING_ANNOTATION = "slicewise.dev/tuning"
+# On Nodes and NodeClaims: when tuning relabelled or cordoned them.
+RELABELLED_ANNOTATION = "slicewise.dev/relabelled"
+CORDONED_ANNOTATION = "slicewise.dev/cordoned"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"

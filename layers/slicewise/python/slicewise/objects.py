@@ -15,6 +15,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "slicewise"
 APPLIED = "slicewise.dev/applied"
 
+# A field selector: pods that still hold, or want, what they ask for.
+UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
+
 # Fields whose values are quantities, or tables of them: they may come back in another spelling.
 _QUANTITY_FIELDS = frozenset({"limits", "requests", "capacity", "allocatable"})
 
@@ -82,6 +85,25 @@ def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tupl
         if requirement.get("key") == key and requirement.get("operator") == "In":
             return tuple(requirement.get("values") or ())
     return None
+
+
+def asked(pod: Object, resource: str) -> int:
+    """How much of an extended resource a pod holds, or waits for: containers together, or one initial one."""
+    side_by_side, alone = 0, 0
+    for container in spec(pod).get("containers") or ():
+        side_by_side += _asked(container, resource)
+    for container in spec(pod).get("initContainers") or ():
+        if container.get("restartPolicy") == "Always":
+            side_by_side += _asked(container, resource)
+        else:
+            alone = max(alone, _asked(container, resource))
+    return max(side_by_side, alone)
+
+
+def _asked(container: Mapping[str, Any], resource: str) -> int:
+    """Requests of extended resources equal their limits, and a pod may name only the limit."""
+    amounts = container.get("resources") or {}
+    return max(quantities.whole((amounts.get(part) or {}).get(resource)) for part in ("requests", "limits"))
 
 
 def is_ours(item: Object) -> bool:

@@ -7,7 +7,7 @@ Unavailable. All names of clusters here are EKS names; keys of the store are clu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -50,6 +50,9 @@ class Kubernetes(Protocol):
 
     def apply(self, item: Object) -> None:
         """Server-side apply by our field manager. Conflict where the kind or namespace is not there yet."""
+
+    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
+        """A JSON Patch. Conflict where one of its tests fails, or the object is not there."""
 
     def delete(self, ref: Ref) -> None:
         """That it is gone already is fine."""

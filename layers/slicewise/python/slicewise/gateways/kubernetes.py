@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -114,6 +114,14 @@ class KubernetesApi:
         if self._request("PATCH", f"{_path_of(ref)}?{query}", item, headers) is None:
             raise Conflict(f"{ref} cannot be applied yet: its kind or namespace is not served; plan again")
 
+    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
+        query = urlencode({"fieldManager": FIELD_MANAGER})
+        headers = {"Content-Type": "application/json-patch+json"}
+        # 422 is a test that failed. It is also an invalid value: then planning again does not help, and the
+        # pass that meets its eighth conflict fails.
+        if self._request("PATCH", f"{_path_of(ref)}?{query}", operations, headers, stale=422) is None:
+            raise Conflict(f"{ref} is gone; plan again")
+
     def delete(self, ref: Ref) -> None:
         self._request("DELETE", _path_of(ref))
 
@@ -138,9 +146,18 @@ class KubernetesApi:
         return tuple(items)
 
     def _request(
-        self, method: str, path: str, body: Object | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        stale: int = 409,
     ) -> Any:
-        """The answer's JSON; None for 404. Everything else that is not 2xx is one of our errors."""
+        """
+        The answer's JSON; None for 404. Everything else that is not 2xx is one of our errors.
+
+        `stale` is the status that says that what we read has changed.
+        """
         what = f"{method} {path.partition('?')[0]} of {self._endpoint}"
         try:
             answer = self._http.request(
@@ -161,7 +178,8 @@ class KubernetesApi:
         if answer.status == 404:
             return None
         if answer.status >= 300:
-            raise _error_of(answer.status)(f"{what}: {answer.status} {_message(answer.data)}")
+            error = Conflict if answer.status == stale else _error_of(answer.status)
+            raise error(f"{what}: {answer.status} {_message(answer.data)}")
         return json.loads(answer.data)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, Object
+from slicewise.objects import UNFINISHED
 from slicewise.ports import Kubernetes, Ports
 from slicewise.slicing.proof_pass import ProofWorld
 
 _OUR_POOLS = "slicewise.dev/pool"
-_UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 _GPU_PREFIX = "nvidia.com/"
 
 
@@ -36,7 +36,7 @@ def look(kubernetes: Kubernetes) -> ClusterContents:
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_OUR_POOLS),
         nodes=kubernetes.list("v1", "Node", labels=_OUR_POOLS),
         # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
-        pods=kubernetes.list("v1", "Pod", fields=_UNFINISHED, only=asks_for_slices),
+        pods=kubernetes.list("v1", "Pod", fields=UNFINISHED, only=asks_for_slices),
     )
 
 

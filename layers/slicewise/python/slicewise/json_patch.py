@@ -1,0 +1,61 @@
+"""
+JSON Patches (RFC 6902) of live objects. Pure.
+
+Each operation that writes comes with a `test` of what stood there when we read it: the API server refuses the
+whole patch where somebody has written that very field since, and lets it pass where only others changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slicewise.model import Object
+
+Operation = Mapping[str, Any]
+
+
+def set_value(live: Object, path: Sequence[str], value: Any) -> tuple[Operation, ...]:
+    """
+    Have `value` stand at `path`; no operation where it does already.
+
+    Mappings on the way that are missing are made. Two patches of one object that would make the same mapping
+    exclude each other: the second would overwrite the first.
+    """
+    known, found = _follow(live, path)
+    if len(known) == len(path):
+        if found == value:
+            return ()
+        return _test(path, found), {"op": "replace", "path": pointer(path), "value": value}
+    for key in reversed(path[len(known) + 1 :]):
+        value = {key: value}
+    missing = path[: len(known) + 1]
+    return _test(missing, None), {"op": "add", "path": pointer(missing), "value": value}
+
+
+def remove(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
+    """Have nothing stand at `path`; no operation where nothing does."""
+    known, found = _follow(live, path)
+    if len(known) < len(path):
+        return ()
+    return _test(path, found), {"op": "remove", "path": pointer(path)}
+
+
+def pointer(path: Sequence[str]) -> str:
+    """RFC 6901: "/metadata/labels/a.b~1c"."""
+    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _test(path: Sequence[str], value: Any) -> Operation:
+    """The API server takes a test for null as a test that nothing is there."""
+    return {"op": "test", "path": pointer(path), "value": value}
+
+
+def _follow(live: Object, path: Sequence[str]) -> tuple[Sequence[str], Any]:
+    """As far along `path` as mappings lead, and what stands there."""
+    found: Any = live
+    for depth, key in enumerate(path):
+        if not isinstance(found, Mapping) or found.get(key) is None:
+            return path[:depth], found
+        found = found[key]
+    return path, found

@@ -1,0 +1,352 @@
+"""
+One NodePool as tuning sees it: its nodes, claims and overlays together, and what its annotations remember.
+Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from slicewise import layout, quantities
+from slicewise.actions import Finding
+from slicewise.catalog import GpuModel
+from slicewise.model import ClusterContents, Object
+from slicewise.objects import (
+    annotations,
+    asked,
+    being_deleted,
+    is_ours,
+    is_true,
+    labels,
+    name,
+    spec,
+    status,
+)
+from slicewise.policy import Policy, Pool
+from slicewise.slicing import control
+
+# Karpenter's promise not to take a node or a pod away by itself.
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The one node that has the new N first, and since when."""
+
+    node: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """
+    A change of N that is under way, as the annotation tells it.
+
+    Attributes:
+        held: Settings of the NodePool that are put back in the end, by their field in spec.disruption.
+        narrowed: When the requirement came to allow only the new key.
+        revert: Back to `from_`; `reason` then says why.
+    """
+
+    from_: int
+    to: int
+    since: datetime
+    reason: str
+    canary: Canary | None = None
+    held: Mapping[str, str] = field(default_factory=dict)
+    narrowed: datetime | None = None
+    revert: bool = False
+
+    @property
+    def target(self) -> int:
+        return self.from_ if self.revert else self.to
+
+    @property
+    def other(self) -> int:
+        """The N that goes."""
+        return self.to if self.revert else self.from_
+
+    def dumped(self) -> str:
+        canary = {"node": self.canary.node, "since": _stamp(self.canary.since)} if self.canary else None
+        return _dumped(
+            {
+                "from": self.from_,
+                "to": self.to,
+                "since": _stamp(self.since),
+                "reason": self.reason,
+                "canary": canary,
+                "held": dict(self.held),
+                "narrowed": _stamp(self.narrowed),
+                "revert": self.revert,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """
+    What tuning remembers of a NodePool; None or absent for what never happened.
+
+    Attributes:
+        failed: N -> when its canary failed last.
+        above_target, below_target: The target that has stood since then.
+    """
+
+    changed_at: datetime | None = None
+    above_since: datetime | None = None
+    below_since: datetime | None = None
+    above_target: int | None = None
+    below_target: int | None = None
+    failed: Mapping[int, datetime] = field(default_factory=dict)
+
+    def history(self, n: int) -> control.History:
+        """As the rule of control reads it for a step to `n`."""
+        return control.History(self.changed_at, self.above_since, self.below_since, self.failed.get(n))
+
+    def dumped(self) -> str:
+        return _dumped(
+            {
+                "changed_at": _stamp(self.changed_at),
+                "above_since": _stamp(self.above_since),
+                "below_since": _stamp(self.below_since),
+                "above_target": self.above_target,
+                "below_target": self.below_target,
+                "failed": {str(n): _stamp(at) for n, at in self.failed.items()},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """
+    Attributes:
+        key: The device plugin's, by the Node's label; `claim_key` by its NodeClaim's.
+        allocatable: Slices that the node offers now.
+        slots_in_use: Slices that its unfinished pods hold.
+        cordoned_by_us: And by nobody else: we may uncordon it.
+        deleting: It, or its NodeClaim, is going.
+        do_not_disrupt: It, or one of its GPU pods, forbids Karpenter to take it away.
+    """
+
+    name: str
+    gpus: int
+    key: str | None
+    allocatable: int
+    slots_in_use: int
+    schedulable: bool
+    cordoned_by_us: bool
+    ready: bool
+    claim: str | None
+    claim_key: str | None
+    deleting: bool
+    node: Object
+    claim_object: Object | None
+    do_not_disrupt: bool
+
+    @property
+    def promised(self) -> int | None:
+        """Slices that its key promises; None for a key that is none of ours."""
+        n = layout.slices_of_key(self.key or "")
+        return n * self.gpus if n else None
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """
+    One NodePool of one pool and GPU model.
+
+    Attributes:
+        claims: All of the NodePool, also those whose node has not come yet.
+        pending: Pods that select this pool and are bound nowhere.
+        keys: That its nodes may be born with: one, two while N is being changed.
+        n: N now; while it is being changed, the one that it is changed from.
+        known_keys: Of the device plugin's ConfigMap; None where that was not looked at.
+        findings: Annotations that could not be read.
+    """
+
+    pool: Pool
+    gpu: GpuModel
+    node_pool: Object
+    overlays: tuple[Object, ...]
+    nodes: tuple[NodeState, ...]
+    claims: tuple[Object, ...]
+    pending: int
+    rollout: Rollout | None
+    history: Tuning
+    keys: tuple[str, ...]
+    n: int
+    known_keys: frozenset[str] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return name(self.node_pool)
+
+
+def pool_states(contents: ClusterContents, policy: Policy) -> tuple[PoolState, ...]:
+    """Of every NodePool that the policy wants and that is there, in the policy's order."""
+    live = {name(item): item for item in contents.node_pools if is_ours(item)}
+    by_node: dict[str, list[Object]] = {}
+    for pod in contents.pods:
+        by_node.setdefault(spec(pod).get("nodeName") or "", []).append(pod)
+    config_map = contents.objects.get(layout.CONFIG_MAP)
+    known_keys = frozenset(config_map.get("data") or ()) if config_map else None
+    return tuple(
+        _pool_state(contents, pool, gpu, live[pool_name], by_node, known_keys)
+        for pool in policy.pools
+        for gpu in pool.models()
+        if (pool_name := layout.node_pool_name(pool, gpu)) in live
+    )
+
+
+def _pool_state(
+    contents: ClusterContents,
+    pool: Pool,
+    gpu: GpuModel,
+    node_pool: Object,
+    by_node: Mapping[str, list[Object]],
+    known_keys: frozenset[str] | None,
+) -> PoolState:
+    overlay_names = {layout.overlay_name(pool, gpu, count) for count in gpu.counts}
+    claims = tuple(item for item in contents.node_claims if _of(item, node_pool))
+    claim_of = {status(claim).get("nodeName"): claim for claim in claims}
+    rollout, rollout_finding = read_rollout(node_pool)
+    history, history_finding = read_tuning(node_pool)
+    keys = layout.config_keys_of(node_pool)
+    return PoolState(
+        pool=pool,
+        gpu=gpu,
+        node_pool=node_pool,
+        overlays=tuple(item for item in contents.node_overlays if name(item) in overlay_names),
+        nodes=tuple(
+            _node_state(node, claim_of.get(name(node)), by_node.get(name(node), ()), layout.resource(pool))
+            for node in sorted(contents.nodes, key=name)
+            if _of(node, node_pool)
+        ),
+        claims=claims,
+        pending=sum(
+            1
+            for pod in by_node.get("", ())
+            if (spec(pod).get("nodeSelector") or {}).get(layout.POOL_LABEL) == pool.name
+        ),
+        rollout=rollout,
+        history=history,
+        keys=keys,
+        n=rollout.from_ if rollout else _n_of(keys, pool),
+        known_keys=known_keys,
+        findings=tuple(finding for finding in (rollout_finding, history_finding) if finding),
+    )
+
+
+def _of(item: Object, node_pool: Object) -> bool:
+    return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
+
+
+def _n_of(keys: tuple[str, ...], pool: Pool) -> int:
+    found = [n for n in map(layout.slices_of_key, keys) if n]
+    return min(found, default=pool.start)
+
+
+def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) -> NodeState:
+    gpus = labels(node).get(layout.GPU_COUNT_LABEL, "")
+    allocatable = (status(node).get("allocatable") or {}).get(resource)
+    unschedulable = bool(spec(node).get("unschedulable"))
+    holders = (node, *pods)
+    return NodeState(
+        name=name(node),
+        gpus=int(gpus) if gpus.isdecimal() else 0,
+        key=labels(node).get(layout.CONFIG_LABEL),
+        allocatable=quantities.whole(allocatable),
+        slots_in_use=sum(asked(pod, resource) for pod in pods),
+        schedulable=not unschedulable,
+        cordoned_by_us=unschedulable and layout.CORDONED_ANNOTATION in annotations(node),
+        ready=is_true(node, "Ready"),
+        claim=name(claim) if claim else None,
+        claim_key=labels(claim).get(layout.CONFIG_LABEL) if claim else None,
+        deleting=being_deleted(node) or bool(claim and being_deleted(claim)),
+        node=node,
+        claim_object=claim,
+        do_not_disrupt=any(
+            annotations(holder).get(DO_NOT_DISRUPT) not in (None, "false") for holder in holders
+        ),
+    )
+
+
+# Annotations: read leniently, since a person may have written them; written compactly.
+
+
+def read_rollout(node_pool: Object) -> tuple[Rollout | None, Finding | None]:
+    return _read(node_pool, layout.ROLLOUT_ANNOTATION, _rollout, None)
+
+
+def read_tuning(node_pool: Object) -> tuple[Tuning, Finding | None]:
+    return _read(node_pool, layout.TUNING_ANNOTATION, _tuning, Tuning())
+
+
+def _read(node_pool: Object, annotation: str, parse: Any, otherwise: Any) -> tuple[Any, Finding | None]:
+    text = annotations(node_pool).get(annotation)
+    if text is None:
+        return otherwise, None
+    try:
+        return parse(json.loads(text)), None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return otherwise, Finding(
+            "annotation-unreadable",
+            f"Annotation {annotation} of NodePool {name(node_pool)} cannot be read and counts as absent.",
+            f"kubectl annotate nodepool {name(node_pool)} {annotation}- removes it.",
+        )
+
+
+def _rollout(found: Mapping[str, Any]) -> Rollout:
+    from_, to = int(found["from"]), int(found["to"])
+    if min(from_, to) < 1 or from_ == to:
+        raise ValueError
+    canary = found.get("canary")
+    return Rollout(
+        from_=from_,
+        to=to,
+        since=_required_time(found["since"]),
+        reason=str(found.get("reason", "")),
+        canary=Canary(str(canary["node"]), _required_time(canary["since"])) if canary else None,
+        held={str(k): str(v) for k, v in (found.get("held") or {}).items()},
+        narrowed=_time(found.get("narrowed")),
+        revert=found.get("revert") is True,
+    )
+
+
+def _tuning(found: Mapping[str, Any]) -> Tuning:
+    def number(key: str) -> int | None:
+        return int(found[key]) if found.get(key) is not None else None
+
+    return Tuning(
+        changed_at=_time(found.get("changed_at")),
+        above_since=_time(found.get("above_since")),
+        below_since=_time(found.get("below_since")),
+        above_target=number("above_target"),
+        below_target=number("below_target"),
+        failed={int(n): _required_time(at) for n, at in (found.get("failed") or {}).items()},
+    )
+
+
+def _dumped(values: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in values.items() if value not in (None, {}, False)}
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
+
+
+def _stamp(at: datetime | None) -> str | None:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
+
+
+def _time(stamp: str | None) -> datetime | None:
+    return _required_time(stamp) if stamp else None
+
+
+def _required_time(stamp: str) -> datetime:
+    at = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    if at.tzinfo is None:
+        raise ValueError(stamp)
+    return at
