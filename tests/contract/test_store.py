@@ -101,6 +101,7 @@ def test_a_record_comes_back_as_it_was_saved(store):
     whole = record(
         stage=Stage.REFUSED,
         findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
+        details=({"pool": "slicewise-shared-l4", "n": 4, "slowdown": 1.25, "bounds": [{"what": "memory"}]},),
         changed=("apply NodePool a: it is not there",),
         policy="default",
         fingerprint="f00",

@@ -39,3 +39,16 @@ def test_every_whole_number_is_itself(value):
 
 def test_an_absent_count_is_zero():
     assert quantities.whole(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("1h30m", 5400), ("10m", 600), ("1h1h", 7200), ("0s", 0)]
+)
+def test_a_span_is_read_as_go_writes_it(text, seconds):
+    assert quantities.duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "Never", "10", "10 m", "1d", "-1h"])
+def test_what_is_not_a_span_is_an_error(text):
+    with pytest.raises(ValueError, match="not a duration"):
+        quantities.duration(text)

@@ -1,11 +1,23 @@
 """A policy is read strictly, and every problem comes with its place, its value and what to write instead."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 from slicewise.errors import InvalidPolicy
-from slicewise.policy import ConsolidationPolicy, Mode, Replicas, Sharing, fingerprint, parse
+from slicewise.policy import (
+    BusinessHours,
+    ConsolidationPolicy,
+    Drift,
+    Metrics,
+    MetricsSource,
+    Mode,
+    Replicas,
+    Sharing,
+    fingerprint,
+    parse,
+)
 
 from tests import builders
 
@@ -40,6 +52,24 @@ def test_what_a_policy_leaves_out_has_a_default():
     assert policy.node_class.create
     assert not policy.install_karpenter
     assert not policy.adopt_gpu_operator
+
+
+def test_what_tuning_needs_is_read_into_values():
+    policy = builders.policy(
+        "{a: {sharing: time-slicing, gpus: [l4], maxGpus: 1, slowdownBudget: none, timeSlice: long}}",
+        "consolidation: {after: learned, businessHours: {timeZone: Asia/Tokyo, hours: [Sun 08:00-18:00]}}",
+        "metrics: {source: prometheus, endpoint: 'https://prometheus.example/'}",
+        "tuning: {raiseAfter: 1h30m, lock: 90s}",
+        "drift: tell",
+    )
+
+    (pool,) = policy.pools
+    assert (pool.slowdown_budget, pool.time_slice) == (None, "long")
+    assert policy.consolidation.first_after == "10m"
+    assert policy.consolidation.business_hours == BusinessHours("Asia/Tokyo", ("Sun 08:00-18:00",))
+    assert policy.metrics == Metrics(MetricsSource.PROMETHEUS, "https://prometheus.example")
+    assert (policy.tuning.raise_after, policy.tuning.lock) == (timedelta(minutes=90), timedelta(seconds=90))
+    assert policy.drift is Drift.TELL
 
 
 def test_a_start_above_the_default_maximum_raises_the_maximum():
@@ -165,8 +195,85 @@ ONE_MISTAKE = {
         "no such setting",
     ),
     "off-hours": (pool() + "offHours: {}", "offHours", {}, "not in this release"),
-    "metrics": (pool() + "metrics: {}", "metrics", {}, "not in this release"),
-    "time slice": (pool(timeSlice="long"), "pools.shared.timeSlice", "long", "not in this release"),
+    "classes": (pool(classes=[1, 2]), "pools.shared.classes", [1, 2], "not in this release"),
+    "source of metrics": (
+        pool() + "metrics: {source: datadog}",
+        "metrics.source",
+        "datadog",
+        "prometheus or",
+    ),
+    "prometheus nowhere": (
+        pool() + "metrics: {source: prometheus}",
+        "metrics.endpoint",
+        None,
+        "write the URL of a Prometheus-compatible server",
+    ),
+    "a password in the endpoint": (
+        pool() + "metrics: {source: prometheus, endpoint: 'http://me:secret@prometheus:9090'}",
+        "metrics.endpoint",
+        "http://me:secret@prometheus:9090",
+        "without user",
+    ),
+    "an endpoint for CloudWatch": (
+        pool() + "metrics: {endpoint: 'http://prometheus:9090'}",
+        "metrics.endpoint",
+        "http://prometheus:9090",
+        "remove it, or write `source: prometheus`",
+    ),
+    "time slice by the clock": (pool(timeSlice="10ms"), "pools.shared.timeSlice", "10ms", "short or medium"),
+    "time slice of mps": (
+        pool(sharing="mps", timeSlice="long"),
+        "pools.shared.timeSlice",
+        "long",
+        "no turns",
+    ),
+    "slowdown below one": (pool(slowdownBudget=0.5), "pools.shared.slowdownBudget", 0.5, "a number above 1"),
+    "slowdown of whole": (
+        pool(sharing="none", slowdownBudget=2),
+        "pools.shared.slowdownBudget",
+        2,
+        "no N to choose",
+    ),
+    "slowdown not a number": (pool(slowdownBudget=True), "pools.shared.slowdownBudget", True, "above 1"),
+    "tuning without unit": (pool() + "tuning: {dwell: 6}", "tuning.dwell", 6, "30m, 24h"),
+    "too little history": (
+        pool() + "tuning: {minimumHistory: 23h}",
+        "tuning.minimumHistory",
+        "23h",
+        "24h or more",
+    ),
+    "tuning misspelt": (pool() + "tuning: {dwel: 6h}", "tuning.dwel", "6h", "did you mean dwell"),
+    "drift unknown": (pool() + "drift: ignore", "drift", "ignore", "repair or tell"),
+    "idle after": (
+        pool() + "consolidation: {idleAfter: Never}",
+        "consolidation.idleAfter",
+        "Never",
+        "such as 1m",
+    ),
+    "no zone": (
+        pool() + "consolidation: {businessHours: {hours: ['Sun 10:00-12:00']}}",
+        "consolidation.businessHours.timeZone",
+        None,
+        "Europe/Berlin",
+    ),
+    "a zone that is not": (
+        pool() + "consolidation: {businessHours: {timeZone: Europe, hours: ['Sun 10:00-12:00']}}",
+        "consolidation.businessHours.timeZone",
+        "Europe",
+        "Europe/Berlin",
+    ),
+    "hours that are not": (
+        pool() + "consolidation: {businessHours: {timeZone: UTC, hours: ['Mon 8-18']}}",
+        "consolidation.businessHours.hours[0]",
+        "Mon 8-18",
+        "Mon-Fri 08:00-18:00",
+    ),
+    "nodes a bare number": (
+        pool() + "consolidation: {businessHours: {timeZone: UTC, hours: ['Sun 10:00-24:00'], nodes: 0}}",
+        "consolidation.businessHours.nodes",
+        0,
+        "in quotes",
+    ),
     "consolidation policy": (
         pool() + "consolidation: {policy: Always}",
         "consolidation.policy",

@@ -28,7 +28,11 @@ def test_n_rises_by_one_when_the_target_stood_a_day_and_something_waits():
         (Situation(4, demand=True, frozen="asleep"), LONG, "frozen: asleep"),
         (Situation(4, demand=True), History(AGO(hours=5), AGO(hours=25)), "less than 6 h ago"),
         (Situation(4, demand=True), History(None, AGO(hours=23)), "has not stood for 24 h"),
-        (Situation(4, demand=True), History(None, AGO(days=2), None, AGO(days=6)), "failed canary"),
+        (
+            Situation(4, demand=True),
+            History(None, AGO(days=2), failed={3: AGO(hours=23)}),
+            "N 3 is locked for 24 h: its canary failed",
+        ),
     ],
     ids=["no demand", "estimated", "asleep", "dwelling", "too soon", "locked"],
 )
@@ -48,6 +52,26 @@ def test_a_broken_promise_lowers_n_at_once_even_while_dwelling(breach):
 def test_a_lower_target_takes_two_hours():
     assert step(4, Situation(2), History(None, None, AGO(hours=1))).after == 4
     assert step(4, Situation(2), History(None, None, AGO(hours=2))).after == 2
+
+
+def test_a_failed_canary_locks_its_own_n_for_a_day_and_no_other():
+    above = AGO(days=2)
+
+    assert step(2, Situation(4, demand=True), History(None, above, failed={4: AGO(hours=1)})).after == 3
+    assert step(2, Situation(4, demand=True), History(None, above, failed={3: AGO(hours=24)})).after == 3
+
+
+def test_n_is_lowered_to_what_stood_all_the_time_not_to_the_last_sample():
+    history = History().seen(5, 3, AGO(hours=2)).seen(5, 4, AGO(hours=1)).seen(5, 1, NOW)
+
+    assert step(5, Situation(1), history).after == 4
+
+
+def test_a_target_that_came_back_begins_to_stand_anew():
+    history = History().seen(2, 4, AGO(days=2)).seen(2, 2, AGO(hours=3)).seen(2, 4, AGO(hours=2))
+
+    assert (history.above_since, history.below_since) == (AGO(hours=2), None)
+    assert step(2, Situation(4, demand=True), history).after == 2
 
 
 def test_a_clock_that_runs_backwards_changes_nothing():

@@ -245,6 +245,7 @@ class Stage(StrEnum):
     INSTALLING = "installing"
     VERIFYING = "verifying"
     ONBOARDED = "onboarded"
+    TUNING = "tuning"  # N is being changed
     FAILED = "failed"  # a deadline passed, or a policy is wrong
     GONE = "gone"
     PAUSED = "paused"
@@ -280,7 +281,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions in the order in which they must happen, and the outcome once they have."""
+    """
+    Actions in the order in which they must happen, and the outcome once they have.
+
+    `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    """
 
     outcome: Outcome
     actions: tuple[Action, ...] = field(default=())
+    details: tuple[Mapping[str, Any], ...] = ()

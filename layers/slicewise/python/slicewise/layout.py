@@ -175,7 +175,7 @@ def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
                 },
                 "disruption": {
                     "consolidationPolicy": policy.consolidation.policy.value,
-                    "consolidateAfter": policy.consolidation.after,
+                    "consolidateAfter": policy.consolidation.first_after,
                     "budgets": BUDGETS,
                 },
                 "limits": limits(pool, gpu, n),

@@ -13,11 +13,12 @@ Killed after any single call, the next pass goes on from what is there. What a p
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from slicewise.acting import Hands, time_for
 from slicewise.actions import Finding, Forget, Outcome, Plan, Stage
@@ -36,6 +37,7 @@ _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
 _MOST_TOLD = 100
+_MOST_DETAIL_BYTES = 150_000
 _LONGEST_WAIT = timedelta(seconds=900)
 # A message that comes on time may still come a moment before its time by another machine's clock.
 _CLOCK_ERROR = timedelta(seconds=1)
@@ -99,6 +101,7 @@ class _Progress:
     before: Record | None = None
     remembered: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
+    details: tuple[Mapping[str, Any], ...] = ()
 
 
 class Passes(Generic[W]):
@@ -151,6 +154,7 @@ class Passes(Generic[W]):
         world = capability.observe(hint, before, self._clock())
         plan = capability.plan(world, self._clock())
         progress.remembered = capability.remembered(world, before, self._clock())
+        progress.details = _some_details(plan.details)
 
         gone = capability.cluster(world) is None and before is None
         if gone or any(isinstance(action, Forget) for action in plan.actions):
@@ -230,6 +234,7 @@ class Passes(Generic[W]):
             changed=changed,
             next_look=next_look,
             conflicts=conflicts,
+            details=progress.details,
             **progress.remembered,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
@@ -291,6 +296,16 @@ def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
 def _some_changes(changed: list[str]) -> tuple[str, ...]:
     left = len(changed) - _MOST_TOLD
     return (*changed[:_MOST_TOLD], f"and {left} more") if left > 0 else tuple(changed)
+
+
+def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    kept, room = [], _MOST_DETAIL_BYTES
+    for detail in details:
+        room -= len(json.dumps(detail).encode())
+        if room < 0:
+            return (*kept, {"says": f"{len(details) - len(kept)} more are not kept"})
+        kept.append(detail)
+    return tuple(kept)
 
 
 def _again(outcome: Outcome, conflict: Conflict, conflicts: int) -> Outcome:

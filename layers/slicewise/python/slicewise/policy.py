@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from slicewise import catalog
@@ -41,6 +42,30 @@ class ConsolidationPolicy(StrEnum):
     BALANCED = "Balanced"
 
 
+class TimeSlice(StrEnum):
+    """How long a pod's turn on a GPU is: the driver's compute policy, `default` leaving it untouched."""
+
+    DEFAULT = "default"
+    SHORT = "short"
+    MEDIUM = "medium"
+    LONG = "long"
+
+
+class MetricsSource(StrEnum):
+    """Where measured use is read; with `none`, N is never changed."""
+
+    CONTAINER_INSIGHTS = "container-insights"
+    PROMETHEUS = "prometheus"
+    NONE = "none"
+
+
+class Drift(StrEnum):
+    """What happens when somebody else edits an object of ours, beside being told."""
+
+    REPAIR = "repair"
+    TELL = "tell"
+
+
 # The device plugin refuses fewer than 2 (k8s-device-plugin v0.20.0, api/config/v1/replicas.go); 1 is a pool
 # that does not share. 16 slices of the smallest card, 16 GiB, are 1 GiB each: below that hardly a model fits.
 MIN_REPLICAS, MAX_REPLICAS = 2, 16
@@ -65,6 +90,8 @@ class Pool:
         replicas: Only for time-slicing and mps.
         profile: Only for mig.
         gpu_counts: GPUs that a machine may have; those that EC2 does not sell for a model are left out there.
+        slowdown_budget: Mean slowdown that sharing may cause; None for batch, which only wants its GPU full.
+        time_slice: Only for time-slicing.
     """
 
     name: str
@@ -75,6 +102,8 @@ class Pool:
     profile: str | None = None
     capacity_types: tuple[str, ...] = ("on-demand",)
     gpu_counts: tuple[int, ...] = (1, 2, 4, 8)
+    slowdown_budget: float | None = 2.0
+    time_slice: TimeSlice = TimeSlice.DEFAULT
 
     def models(self) -> tuple[GpuModel, ...]:
         return tuple(catalog.model(name) for name in self.gpus)
@@ -88,12 +117,74 @@ class Pool:
         return self.replicas.start if self.replicas else 1
 
 
+LEARNED = "learned"
+
+
+@dataclass(frozen=True)
+class BusinessHours:
+    """
+    When Karpenter may take away fewer nodes than otherwise.
+
+    Attributes:
+        time_zone: IANA's name.
+        hours: Such as "Mon-Fri 08:00-18:00", in that zone; an end before the begin is on the next day.
+        nodes: How many may go at once, for any reason but emptiness: a number or a percentage.
+    """
+
+    time_zone: str
+    hours: tuple[str, ...]
+    nodes: str = "0"
+
+
 @dataclass(frozen=True)
 class Consolidation:
-    """Karpenter's own words; `after` is a Go duration such as "10m", or "Never"."""
+    """
+    Karpenter's own words.
+
+    Attributes:
+        after: A Go duration such as "10m", "Never", or "learned": the pool's measured start-up decides.
+        idle_after: In its place while the cluster's GPUs are idle.
+    """
 
     policy: ConsolidationPolicy = ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED
     after: str = "10m"
+    idle_after: str = "1m"
+    business_hours: BusinessHours | None = None
+
+    @property
+    def first_after(self) -> str:
+        """What a NodePool begins with, before anything was learned."""
+        return Consolidation().after if self.after == LEARNED else self.after
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """`endpoint` is a Prometheus-compatible server, or an AMP workspace, by its URL."""
+
+    source: MetricsSource = MetricsSource.CONTAINER_INSIGHTS
+    endpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """
+    When N changes.
+
+    Attributes:
+        raise_after: A higher N must have been right for this long.
+        lower_after: A lower one for this long, unless a promise is broken: then at once.
+        dwell: Least time between two changes.
+        canary: How long one node runs with a new N before the others follow.
+        lock: How long an N whose canary failed is not tried again.
+        minimum_history: Least evidence from which N is ever raised.
+    """
+
+    raise_after: timedelta = timedelta(hours=24)
+    lower_after: timedelta = timedelta(hours=2)
+    dwell: timedelta = timedelta(hours=6)
+    canary: timedelta = timedelta(minutes=30)
+    lock: timedelta = timedelta(hours=24)
+    minimum_history: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -117,6 +208,9 @@ class Policy:
     node_class: NodeClass = NodeClass()
     install_karpenter: bool = False
     adopt_gpu_operator: bool = False
+    metrics: Metrics = Metrics()
+    tuning: Tuning = Tuning()
+    drift: Drift = Drift.REPAIR
 
     @property
     def has_mig(self) -> bool:
@@ -130,7 +224,7 @@ def fingerprint(policy: Policy) -> str:
     """
     meaning = asdict(policy)
     del meaning["name"]
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def parse(text: str, name: str) -> Policy:

@@ -7,55 +7,32 @@ does not hide the next. Whether a policy is good is decided once, at the end: by
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from slicewise import catalog, strict_yaml
+from slicewise import policy_sections as sections
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.policy import (
     MAX_REPLICAS,
     MIN_REPLICAS,
     Consolidation,
-    ConsolidationPolicy,
+    Drift,
+    Metrics,
     Mode,
     NodeClass,
     Policy,
     Pool,
     Replicas,
     Sharing,
+    TimeSlice,
+    Tuning,
 )
+from slicewise.policy_table import Table
 
-Choice = TypeVar("Choice", bound=StrEnum)
-
-_DURATION = re.compile(r"([0-9]+(s|m|h))+|Never")  # NodePool CRD v1, spec.disruption.consolidateAfter
 _POOL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?")
-_GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
-_KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _CAPACITY_TYPES = ("on-demand", "spot", "reserved")
 _COUNTS = (1, 2, 4, 8)
-
-_NOT_YET = {
-    "offHours": "sleeping off-hours is not in this release; remove it",
-    "metrics": "metrics are not in this release; remove it",
-    "slowdownBudget": "tuning by a slowdown budget is not in this release; remove it",
-    "timeSlice": "the length of a time slice is not in this release; remove it",
-}
-_NO_PERIOD = (
-    "the device plugin has no such setting and would ignore it without a word; remove it. "
-    "The driver alone decides how long a time slice is"
-)
-_NEVER = {
-    "period": _NO_PERIOD,
-    "interval": _NO_PERIOD,
-    "defaultTimeSlice": _NO_PERIOD,
-    "timeSlicing": "write `sharing: time-slicing` and `replicas: {start: 4, max: 8}`; "
-    "the device plugin's own settings, `period` least of all (it does not exist), are not yours to set",
-}
 
 
 def parse(text: str, name: str) -> Policy:
@@ -65,126 +42,45 @@ def parse(text: str, name: str) -> Policy:
         document = strict_yaml.load(text)
     except strict_yaml.Unreadable as error:
         raise InvalidPolicy(name, (error.problem,)) from error
-    policy = _policy(_Table(document, "", problems), name)
+    policy = _policy(Table(document, "", problems), name)
     if problems:
         raise InvalidPolicy(name, tuple(problems))
     return policy
 
 
-@dataclass
-class _Table:
-    """A mapping under a path. Fields are taken one by one; `close` complains about those nobody asked for."""
-
-    value: Any
-    path: str
-    problems: list[PolicyProblem]
-    taken: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.value, Mapping):
-            what = "is empty" if self.value is None else "is not a table"
-            self.note("", self.value, f"this {what}; write fields, such as `name: value`, under it")
-            self.value = None
-
-    def at(self, key: object) -> str:
-        return ".".join(part for part in (self.path, str(key)) if part) or strict_yaml.WHOLE
-
-    def note(self, key: object, value: object, remedy: str) -> None:
-        self.problems.append(PolicyProblem(self.at(key), value, remedy))
-
-    def has(self, key: str) -> bool:
-        return self.value is not None and key in self.value
-
-    def take(self, key: str) -> Any:
-        self.taken.add(key)
-        return self.value.get(key) if self.value is not None else None
-
-    def table(self, key: str) -> _Table:
-        return _Table(self.take(key), self.at(key), self.problems)
-
-    def missing(self, key: str, remedy: str) -> None:
-        if self.value is not None:
-            self.note(key, None, f"this is missing; {remedy}")
-
-    def choice(self, key: str, kind: type[Choice], default: Choice | None, why: str = "") -> Choice | None:
-        options = " or ".join(kind)
-        if not self.has(key):
-            if default is None:
-                self.missing(key, f"write one of {options}")
-            return default
-        value = self.take(key)
-        try:
-            return kind(value)
-        except ValueError:
-            self.note(key, value, f"write one of {options}{why}")
-            return None
-
-    def flag(self, key: str, default: bool) -> bool:
-        if not self.has(key):
-            return default
-        value = self.take(key)
-        if not isinstance(value, bool):
-            self.note(key, value, "write true or false")
-            return default
-        return value
-
-    def whole(self, key: str, low: int, high: int, why: str) -> int | None:
-        """A whole number in [low, high]; None where it is something else, which is then noted."""
-        value = self.take(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.note(key, value, f"write a whole number from {low} to {high}; {why}")
-            return None
-        return value
-
-    def text(self, key: str, default: str, pattern: re.Pattern[str], remedy: str) -> str:
-        if not self.has(key):
-            return default
-        value = self.take(key)
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            self.note(key, value, remedy)
-            return default
-        return value
-
-    def listed(self, key: str, remedy: str) -> list[Any] | None:
-        """A list that is not empty and holds nothing twice."""
-        value = self.take(key)
-        if not isinstance(value, list) or not value:
-            self.note(key, value, remedy)
-            return None
-        for index, item in enumerate(value):
-            if item in value[:index]:
-                self.note(f"{key}[{index}]", item, "this stands twice; remove it")
-        return value
-
-    def close(self, known: Iterable[str]) -> None:
-        """`known` are all the fields of this table, also those that another field rules out."""
-        if self.value is None:
-            return
-        for key, value in self.value.items():
-            if key in self.taken:
-                continue
-            remedy = _NEVER.get(key) or _NOT_YET.get(key)
-            if remedy is None:
-                close = difflib.get_close_matches(str(key), list(known), n=1)
-                hint = f"did you mean {close[0]}? " if close else ""
-                remedy = f"there is no such field; {hint}known here: {', '.join(known)}"
-            self.note(key, value, remedy)
-
-
-def _policy(table: _Table, name: str) -> Policy:
+def _policy(table: Table, name: str) -> Policy:
     mode = table.choice("mode", Mode, Mode.ACT)
     pools = _pools(table)
     consolidation = (
-        _consolidation(table.table("consolidation")) if table.has("consolidation") else Consolidation()
+        sections.consolidation(table.table("consolidation"))
+        if table.has("consolidation")
+        else Consolidation()
     )
-    node_class = _node_class(table.table("nodeClass")) if table.has("nodeClass") else NodeClass()
+    node_class = sections.node_class(table.table("nodeClass")) if table.has("nodeClass") else NodeClass()
     install = _only_flag(table, "karpenter", "install")
     adopt = _only_flag(table, "gpuOperator", "adopt")
-    table.close(("mode", "pools", "consolidation", "nodeClass", "karpenter", "gpuOperator"))
-    return Policy(name, pools, mode or Mode.ACT, consolidation, node_class, install, adopt)
+    metrics = sections.metrics(table.table("metrics")) if table.has("metrics") else Metrics()
+    tuning = sections.tuning(table.table("tuning")) if table.has("tuning") else Tuning()
+    drift = table.choice("drift", Drift, Drift.REPAIR) or Drift.REPAIR
+    table.close(
+        (
+            "mode",
+            "pools",
+            "consolidation",
+            "nodeClass",
+            "karpenter",
+            "gpuOperator",
+            "metrics",
+            "tuning",
+            "drift",
+        )
+    )
+    return Policy(
+        name, pools, mode or Mode.ACT, consolidation, node_class, install, adopt, metrics, tuning, drift
+    )
 
 
-def _only_flag(table: _Table, section: str, flag: str) -> bool:
+def _only_flag(table: Table, section: str, flag: str) -> bool:
     if not table.has(section):
         return False
     inner = table.table(section)
@@ -193,7 +89,7 @@ def _only_flag(table: _Table, section: str, flag: str) -> bool:
     return value
 
 
-def _pools(table: _Table) -> tuple[Pool, ...]:
+def _pools(table: Table) -> tuple[Pool, ...]:
     example = "write at least one, such as `shared: {sharing: time-slicing, gpus: [l4], maxGpus: 8}`"
     if not table.has("pools"):
         table.missing("pools", example)
@@ -209,11 +105,11 @@ def _pools(table: _Table) -> tuple[Pool, ...]:
             table.problems.append(
                 PolicyProblem(path, name, "a pool's name has 1 to 30 of a-z, 0-9 and - (not first or last)")
             )
-        pools.append(_pool(_Table(body, path, table.problems), str(name)))
+        pools.append(_pool(Table(body, path, table.problems), str(name)))
     return tuple(sorted(pools, key=lambda pool: pool.name))
 
 
-def _pool(table: _Table, name: str) -> Pool:
+def _pool(table: Table, name: str) -> Pool:
     sharing = table.choice("sharing", Sharing, None)
     gpus = _gpus(table)
     pool = Pool(
@@ -225,13 +121,20 @@ def _pool(table: _Table, name: str) -> Pool:
         profile=_profile(table, sharing, gpus),
         capacity_types=_capacity_types(table),
         gpu_counts=_gpu_counts(table, gpus),
+        slowdown_budget=_slowdown_budget(table, sharing),
+        time_slice=_time_slice(table, sharing),
     )
     _fits_a_machine(table, pool)
-    table.close(("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"))
+    table.close(
+        (
+            *("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"),
+            *("slowdownBudget", "timeSlice"),
+        )
+    )
     return pool
 
 
-def _fits_a_machine(table: _Table, pool: Pool) -> None:
+def _fits_a_machine(table: Table, pool: Pool) -> None:
     """Karpenter starts no machine that would exceed the limit, so a limit below the smallest starts none."""
     if not table.has("maxGpus"):
         return
@@ -246,7 +149,7 @@ def _fits_a_machine(table: _Table, pool: Pool) -> None:
             )
 
 
-def _gpus(table: _Table) -> tuple[str, ...]:
+def _gpus(table: Table) -> tuple[str, ...]:
     if not table.has("gpus"):
         table.missing("gpus", f"write a list of models; EC2 sells {', '.join(catalog.names())}")
         return ()
@@ -262,7 +165,7 @@ def _gpus(table: _Table) -> tuple[str, ...]:
     return tuple(known)
 
 
-def _max_gpus(table: _Table) -> int:
+def _max_gpus(table: Table) -> int:
     why = "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
     if not table.has("maxGpus"):
         table.missing("maxGpus", f"write a whole number; {why}")
@@ -270,7 +173,7 @@ def _max_gpus(table: _Table) -> int:
     return table.whole("maxGpus", 1, 10_000, why) or 1
 
 
-def _replicas(table: _Table, sharing: Sharing | None) -> Replicas | None:
+def _replicas(table: Table, sharing: Sharing | None) -> Replicas | None:
     if not table.has("replicas"):
         return Replicas() if sharing and sharing.has_replicas else None
     if sharing is Sharing.NONE:
@@ -285,7 +188,7 @@ def _replicas(table: _Table, sharing: Sharing | None) -> Replicas | None:
     if not isinstance(value, Mapping):
         table.note("replicas", value, "write {start: 4, max: 8}: the slices of a GPU at first, and at most")
         return Replicas()
-    inner = _Table(value, table.at("replicas"), table.problems)
+    inner = Table(value, table.at("replicas"), table.problems)
     why = "for one pod a GPU write `sharing: none`"
     start = inner.whole("start", MIN_REPLICAS, MAX_REPLICAS, why) if inner.has("start") else Replicas.start
     highest = (
@@ -299,7 +202,7 @@ def _replicas(table: _Table, sharing: Sharing | None) -> Replicas | None:
     return Replicas(start or MIN_REPLICAS, highest or MAX_REPLICAS)
 
 
-def _profile(table: _Table, sharing: Sharing | None, gpus: tuple[str, ...]) -> str | None:
+def _profile(table: Table, sharing: Sharing | None, gpus: tuple[str, ...]) -> str | None:
     if sharing is not Sharing.MIG:
         if table.has("profile") and sharing:
             table.note(
@@ -326,7 +229,7 @@ def _mig_profiles() -> list[str]:
     return list(dict.fromkeys(profile for gpu in catalog.MODELS for profile in gpu.mig))
 
 
-def _capacity_types(table: _Table) -> tuple[str, ...]:
+def _capacity_types(table: Table) -> tuple[str, ...]:
     if not table.has("capacityTypes"):
         return ("on-demand",)
     options = ", ".join(_CAPACITY_TYPES)
@@ -337,7 +240,7 @@ def _capacity_types(table: _Table) -> tuple[str, ...]:
     return tuple(item for item in _CAPACITY_TYPES if item in (value or ()))
 
 
-def _gpu_counts(table: _Table, gpus: tuple[str, ...]) -> tuple[int, ...]:
+def _gpu_counts(table: Table, gpus: tuple[str, ...]) -> tuple[int, ...]:
     if not table.has("gpuCounts"):
         return _COUNTS
     value = (
@@ -357,26 +260,30 @@ def _gpu_counts(table: _Table, gpus: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(count for count in _COUNTS if count in value)
 
 
-def _consolidation(table: _Table) -> Consolidation:
-    default = Consolidation()
-    policy = table.choice("policy", ConsolidationPolicy, default.policy)
-    after = table.text(
-        "after", default.after, _DURATION, "write a duration such as 30s, 10m or 1h30m, or Never"
-    )
-    table.close(("policy", "after"))
-    return Consolidation(policy or default.policy, after)
-
-
-def _node_class(table: _Table) -> NodeClass:
-    default = NodeClass()
-    group = table.text("group", default.group, _GROUP, f"write an API group such as {default.group}")
-    kind = table.text("kind", default.kind, _KIND, f"write a kind such as {default.kind}")
-    name = table.text("name", default.name, _NAME, "write the name of a Kubernetes object: a-z, 0-9, - and .")
-    ours = (group, kind) == (default.group, default.kind)
-    create = table.flag("create", ours and name == default.name)
-    if create and not ours:
+def _slowdown_budget(table: Table, sharing: Sharing | None) -> float | None:
+    if not table.has("slowdownBudget"):
+        return Pool.slowdown_budget
+    value = table.take("slowdownBudget")
+    if sharing and not sharing.has_replicas:
         table.note(
-            "create", create, f"only an {default.kind} of {default.group} can be made by us; write false"
+            "slowdownBudget", value, f"remove it: with `sharing: {sharing}` there is no N to choose by it"
         )
-    table.close(("group", "kind", "name", "create"))
-    return NodeClass(group, kind, name, create)
+    elif value == "none":
+        return None
+    elif not isinstance(value, int | float) or isinstance(value, bool) or not 1 < value <= 100:
+        table.note(
+            "slowdownBudget",
+            value,
+            "write a number above 1, such as 2.0: how many times longer a request may take than alone on the "
+            "GPU; or none, for batch",
+        )
+    else:
+        return float(value)
+    return Pool.slowdown_budget
+
+
+def _time_slice(table: Table, sharing: Sharing | None) -> TimeSlice:
+    found = table.choice("timeSlice", TimeSlice, TimeSlice.DEFAULT) or TimeSlice.DEFAULT
+    if found is not TimeSlice.DEFAULT and sharing not in (None, Sharing.TIME_SLICING):
+        table.note("timeSlice", str(found), f"remove it: under `sharing: {sharing}` pods take no turns")
+    return found

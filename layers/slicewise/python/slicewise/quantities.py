@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from fractions import Fraction
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?", re.ASCII)
@@ -42,3 +43,17 @@ def same(one: object, other: object) -> bool:
         return number(one) == number(other)
     except ValueError:
         return one == other
+
+
+def duration(text: str) -> timedelta:
+    """
+    A span of time as Go and Karpenter's CRDs write it: "90s", "1h30m".
+
+    Raises:
+        ValueError: it is not such a span; "Never" is none.
+    """
+    parts = re.findall(r"([0-9]+)(s|m|h)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is not a duration")
+    names = {"s": "seconds", "m": "minutes", "h": "hours"}
+    return sum((timedelta(**{names[unit]: int(number)}) for number, unit in parts), timedelta(0))

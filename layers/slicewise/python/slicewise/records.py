@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from slicewise.actions import Finding, Stage
 
@@ -22,6 +24,7 @@ class Record:
         next_look: When the look that a pass has put on the queue is due; so a hundred duplicate events do not
             queue a hundred looks each.
         conflicts: How many passes in a row ended because something had changed under them.
+        details: Plan.details: decisions with their inputs, one a NodePool.
     """
 
     cluster: str
@@ -38,3 +41,4 @@ class Record:
     looked_at: datetime | None = None
     next_look: datetime | None = None
     conflicts: int = 0
+    details: tuple[Mapping[str, Any], ...] = ()

@@ -14,6 +14,7 @@ time to live compare.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -203,6 +204,8 @@ def _fields(record: Record) -> Item:
     fields["stage"] = str(record.stage)
     fields["changed"] = list(record.changed)
     fields["findings"] = [dict(vars(finding)) for finding in record.findings]
+    # As text: DynamoDB knows no binary fractions.
+    fields["details"] = [json.dumps(detail, sort_keys=True) for detail in record.details]
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -217,6 +220,7 @@ def _record(item: Mapping[str, Any]) -> Record:
         findings=findings,
         changed=tuple(item["changed"]),
         conflicts=int(item.get("conflicts", 0)),
+        details=tuple(json.loads(detail) for detail in item.get("details", ())),
     )
 
 

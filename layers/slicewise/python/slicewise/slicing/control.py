@@ -5,7 +5,10 @@ A pure step from what is to what to do next. It knows nothing of alarms: an
 alarm only causes a pass, and a broken promise reaches us as a measurement.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -27,23 +30,46 @@ class ControlPolicy:
         raise_after: A higher target must have stood this long: one day holds one daily peak.
         lower_after: A lower one this long, unless a promise is broken: two hours outlast a restart.
         dwell: Least time between two changes, except after a breach.
-        lock: No raise for this long after a failed canary: a week sees every weekday once.
+        lock: An N whose canary failed is not tried again for this long: a day holds one daily peak.
     """
 
     raise_after: timedelta = timedelta(hours=24)
     lower_after: timedelta = timedelta(hours=2)
     dwell: timedelta = timedelta(hours=6)
-    lock: timedelta = timedelta(days=7)
+    lock: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class History:
-    """Aware UTC; None for what never happened."""
+    """
+    What went before, in aware UTC; None for what never happened.
+
+    Attributes:
+        changed_at: When N last changed.
+        above_since: Since when the target has been above N, without a break; `above_target` is the lowest
+            target of that time. Likewise below, with the highest.
+        failed: When the canary of each N failed.
+    """
 
     changed_at: datetime | None = None
-    target_above_since: datetime | None = None
-    target_below_since: datetime | None = None
-    canary_failed_at: datetime | None = None
+    above_since: datetime | None = None
+    below_since: datetime | None = None
+    above_target: int | None = None
+    below_target: int | None = None
+    failed: Mapping[int, datetime] = field(default_factory=dict)
+
+    def seen(self, current: int, target: int, now: datetime) -> History:
+        """The history once `target` was measured at N = `current`: what `decide` looks at."""
+        above = below = since_above = since_below = None
+        if target > current:
+            since_above = self.above_since or now
+            above = min(target, self.above_target or target) if self.above_since else target
+        if target < current:
+            since_below = self.below_since or now
+            below = max(target, self.below_target or target) if self.below_since else target
+        return replace(
+            self, above_since=since_above, below_since=since_below, above_target=above, below_target=below
+        )
 
 
 @dataclass(frozen=True)
@@ -94,10 +120,12 @@ def decide(
     if history.changed_at and not _passed(history.changed_at, policy.dwell, now):
         return Step(current, current, f"changed less than {_words(policy.dwell)} ago")
     if target < current:
-        since = history.target_below_since
+        since = history.below_since
         if since is None or not _passed(since, policy.lower_after, now):
             return Step(current, current, f"target {target} has not stood for {_words(policy.lower_after)}")
-        return _lower(current, target, f"target {target} stood for {_words(policy.lower_after)}", situation)
+        # Not lower than what stood all the time: one bad sample at its end proves nothing.
+        after = min(current - 1, max(target, history.below_target or target))
+        return _lower(current, after, f"target {after} stood for {_words(policy.lower_after)}", situation)
     if target > current:
         return _raise(current, target, situation, history, policy, now)
     return Step(current, current, "N is on target")
@@ -106,16 +134,17 @@ def decide(
 def _raise(current, target, situation, history, policy, now) -> Step:
     if situation.estimated:
         return Step(current, current, "evidence is estimated or incomplete, which never raises N")
-    failed = history.canary_failed_at
+    # One more at a time: from 1 that doubles, which is the largest step worth a canary.
+    after = current + 1
+    failed = history.failed.get(after)
     if failed and not _passed(failed, policy.lock, now):
-        return Step(current, current, f"locked for {_words(policy.lock)} after a failed canary")
-    since = history.target_above_since
+        return Step(current, current, f"N {after} is locked for {_words(policy.lock)}: its canary failed")
+    since = history.above_since
     if since is None or not _passed(since, policy.raise_after, now):
         return Step(current, current, f"target {target} has not stood for {_words(policy.raise_after)}")
     if not situation.demand:
         return Step(current, current, "nothing waits and no node could go: a higher N buys nothing")
-    # One more at a time: from 1 that doubles, which is the largest step worth a canary.
-    return Step(current, current + 1, f"target {target} stood for {_words(policy.raise_after)}")
+    return Step(current, after, f"target {target} stood for {_words(policy.raise_after)}")
 
 
 def _lower(current: int, after: int, reason: str, situation: Situation) -> Step:
@@ -128,4 +157,6 @@ def _passed(since: datetime, least: timedelta, now: datetime) -> bool:
 
 def _words(span: timedelta) -> str:
     hours = int(span.total_seconds() // 3600)
+    if span < timedelta(hours=1):
+        return f"{int(span.total_seconds() // 60)} min"
     return f"{hours // 24} days" if hours >= 48 else f"{hours} h"

@@ -86,26 +86,8 @@ class Rollout:
         )
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """
-    What tuning remembers of a NodePool; None or absent for what never happened.
-
-    Attributes:
-        failed: N -> when its canary failed last.
-        above_target, below_target: The target that has stood since then.
-    """
-
-    changed_at: datetime | None = None
-    above_since: datetime | None = None
-    below_since: datetime | None = None
-    above_target: int | None = None
-    below_target: int | None = None
-    failed: Mapping[int, datetime] = field(default_factory=dict)
-
-    def history(self, n: int) -> control.History:
-        """As the rule of control reads it for a step to `n`."""
-        return control.History(self.changed_at, self.above_since, self.below_since, self.failed.get(n))
+class Tuning(control.History):
+    """What tuning remembers of a NodePool, as its annotation holds it."""
 
     def dumped(self) -> str:
         return _dumped(

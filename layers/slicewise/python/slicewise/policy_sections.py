@@ -1,0 +1,121 @@
+"""The sections of a policy beside its pools: consolidation, metrics, tuning, NodeClass."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from slicewise import business_hours
+from slicewise.policy import (
+    LEARNED,
+    BusinessHours,
+    Consolidation,
+    ConsolidationPolicy,
+    Metrics,
+    MetricsSource,
+    NodeClass,
+    Tuning,
+)
+from slicewise.policy_table import DURATION, Table
+
+# NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
+_AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
+_NODES = re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%")  # NodePool CRD v1, spec.disruption.budgets
+_ZONES = "write IANA's name of a time zone, such as Europe/Berlin"
+_LISTS = 'write a list, such as ["Mon-Fri 08:00-18:00"]'
+_ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def consolidation(table: Table) -> Consolidation:
+    default = Consolidation()
+    policy = table.choice("policy", ConsolidationPolicy, default.policy)
+    after = table.text(
+        "after", default.after, _AFTER, "write a duration such as 30s, 10m or 1h30m, or learned, or Never"
+    )
+    idle_after = table.text(
+        "idleAfter", default.idle_after, DURATION, "write a duration such as 1m: it is for idle clusters"
+    )
+    hours = _business_hours(table.table("businessHours")) if table.has("businessHours") else None
+    table.close(("policy", "after", "idleAfter", "businessHours"))
+    return Consolidation(policy or default.policy, after, idle_after, hours)
+
+
+def _business_hours(table: Table) -> BusinessHours:
+    for key, remedy in (("timeZone", _ZONES), ("hours", _LISTS)):
+        if not table.has(key):
+            table.missing(key, remedy)
+    hours = table.listed("hours", _LISTS) if table.has("hours") else ()
+    for index, item in enumerate(hours or ()):
+        try:
+            business_hours.spans(str(item))
+        except ValueError as error:
+            table.note(f"hours[{index}]", item, str(error))
+    nodes = table.text("nodes", "0", _NODES, 'write a text such as "0", "1" or "10%", in quotes')
+    zone = _time_zone(table) if table.has("timeZone") else "UTC"
+    table.close(("timeZone", "hours", "nodes"))
+    return BusinessHours(zone, tuple(map(str, hours or ())), nodes)
+
+
+def _time_zone(table: Table) -> str:
+    value = table.take("timeZone")
+    try:
+        return ZoneInfo(value).key
+    except (TypeError, ValueError, OSError, KeyError):
+        # ZoneInfoNotFoundError is a KeyError; a folder of zones, such as "Europe", is an OSError.
+        table.note("timeZone", value, _ZONES)
+        return "UTC"
+
+
+def metrics(table: Table) -> Metrics:
+    source = table.choice("source", MetricsSource, MetricsSource.CONTAINER_INSIGHTS)
+    endpoint = table.text(
+        "endpoint",
+        "",
+        _URL,
+        f"{_ENDPOINTS}, without user, query or fragment",
+    )
+    if source is MetricsSource.PROMETHEUS and not table.has("endpoint"):
+        table.missing("endpoint", _ENDPOINTS)
+    if source not in (None, MetricsSource.PROMETHEUS) and table.has("endpoint"):
+        table.note("endpoint", endpoint, "remove it, or write `source: prometheus`")
+    table.close(("source", "endpoint"))
+    return Metrics(source or MetricsSource.CONTAINER_INSIGHTS, endpoint.rstrip("/"))
+
+
+def tuning(table: Table) -> Tuning:
+    default = Tuning()
+    found = Tuning(
+        raise_after=table.span("raiseAfter", default.raise_after),
+        lower_after=table.span("lowerAfter", default.lower_after),
+        dwell=table.span("dwell", default.dwell),
+        canary=table.span("canary", default.canary),
+        lock=table.span("lock", default.lock),
+        minimum_history=table.span(
+            "minimumHistory",
+            default.minimum_history,
+            timedelta(hours=24),
+            "write 24h or more: less than a day holds no daily peak",
+        ),
+    )
+    table.close(("raiseAfter", "lowerAfter", "dwell", "canary", "lock", "minimumHistory"))
+    return found
+
+
+def node_class(table: Table) -> NodeClass:
+    default = NodeClass()
+    group = table.text("group", default.group, _GROUP, f"write an API group such as {default.group}")
+    kind = table.text("kind", default.kind, _KIND, f"write a kind such as {default.kind}")
+    name = table.text("name", default.name, _NAME, "write the name of a Kubernetes object: a-z, 0-9, - and .")
+    ours = (group, kind) == (default.group, default.kind)
+    create = table.flag("create", ours and name == default.name)
+    if create and not ours:
+        table.note(
+            "create", create, f"only an {default.kind} of {default.group} can be made by us; write false"
+        )
+    table.close(("group", "kind", "name", "create"))
+    return NodeClass(group, kind, name, create)
