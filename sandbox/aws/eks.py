@@ -46,10 +46,16 @@ class Attachment:
 
 @dataclass
 class ClusterState:
-    """What moto's Cluster has no room for."""
+    """
+    What moto's Cluster has no room for.
 
+    Attributes:
+        changed_at: Since when it is CREATING or UPDATING, by the monotonic clock.
+    """
+
+    aws: Any
     access: dict[str, Any]
-    active_at: float
+    changed_at: float
     passed_through: dict[str, Any]
     entries: dict[str, Any] = field(default_factory=dict)
     addons: dict[str, Any] = field(default_factory=dict)
@@ -73,8 +79,9 @@ class Clusters:
         made.version = self._get_param("version") or DEFAULT_VERSION
         made.status = "CREATING"
         made.sandbox = ClusterState(
+            aws=aws_of(self),
             access={"authenticationMode": asked.get("authenticationMode", "CONFIG_MAP")},
-            active_at=time.monotonic() + aws_of(self).creating_seconds,
+            changed_at=time.monotonic(),
             passed_through={key: self._get_param(key) for key in PASSED_THROUGH if self._get_param(key)},
         )
         sent = cloudtrail.create_cluster(made.name, **where(self), tags=made.tags)
@@ -106,7 +113,7 @@ class Clusters:
             )
         state = state_of(cluster)
         state.access["authenticationMode"] = new
-        cluster.status, state.active_at = "UPDATING", time.monotonic() + aws_of(self).creating_seconds
+        cluster.status, state.changed_at = "UPDATING", time.monotonic()
         return ActionResult({"update": _update("AccessConfigUpdate", {"AuthenticationMode": f'"{new}"'})})
 
     def describe_update(self: Any) -> ActionResult:
@@ -144,9 +151,15 @@ def cluster_named(response: Any, name: str) -> Any:
 
 
 def settled(cluster: Any) -> Any:
-    if cluster.status in ("CREATING", "UPDATING") and time.monotonic() >= state_of(cluster).active_at:
+    state = state_of(cluster)
+    if cluster.status in ("CREATING", "UPDATING") and is_over(state.aws, state.changed_at):
         cluster.status = "ACTIVE"
     return cluster
+
+
+def is_over(aws: Any, since: float) -> bool:
+    """Whether `creating_seconds` have passed; they are read anew, so that a test can end the wait."""
+    return time.monotonic() >= since + aws.creating_seconds
 
 
 def described(response: Any, cluster: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.eks.exceptions import InvalidRequestException, ResourceInUseException, ResourceNotFoundException
 
-from sandbox.aws.eks import aws_of, cluster_named, now, state_of
+from sandbox.aws.eks import aws_of, cluster_named, is_over, now, state_of
 from sandbox.aws.eks_access import page
 
 
@@ -37,7 +37,7 @@ class Addons:
         }
         if role := self._get_param("serviceAccountRoleArn"):
             addon["serviceAccountRoleArn"] = role
-        addons[name] = {"addon": addon, "active_at": time.monotonic() + aws_of(self).creating_seconds}
+        addons[name] = {"addon": addon, "made_at": time.monotonic()}
         return ActionResult({"addon": addon})
 
     def describe_addon(self: Any) -> ActionResult:
@@ -69,7 +69,7 @@ def _addon(response: Any) -> dict[str, Any]:
         raise ResourceNotFoundException(
             clusterName=cluster.name, addonName=name, message=f"cluster {cluster.name} has no add-on {name}"
         )
-    if kept["addon"]["status"] == "CREATING" and time.monotonic() >= kept["active_at"]:
+    if kept["addon"]["status"] == "CREATING" and is_over(aws_of(response), kept["made_at"]):
         kept["addon"]["status"] = "ACTIVE"
     return kept["addon"]
 

@@ -35,9 +35,15 @@ WARM_SECONDS = 50 * 60
 
 @dataclass(frozen=True)
 class Run:
-    """One invocation, for whoever wants to know how long things took."""
+    """
+    One invocation, for whoever wants to know how long things took, and where.
+
+    Attributes:
+        log_stream: That of the environment it ran in; each has one of its own.
+    """
 
     function: str
+    log_stream: str
     cold: bool
     init_seconds: float
     run_seconds: float
@@ -85,6 +91,7 @@ class Functions:
         self.runs.append(
             Run(
                 function=function.function_name,
+                log_stream=environment.log_stream,
                 cold=cold,
                 init_seconds=environment.init_seconds if cold else 0.0,
                 run_seconds=time.monotonic() - started,
@@ -110,6 +117,21 @@ class Functions:
     def log(self, name: str) -> str:
         path = self.logs / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def busy(self, name: str) -> int:
+        """How many of the function's environments are in the middle of an invocation."""
+        with self._lock:
+            return len(self._busy[name])
+
+    def warm(self, name: str) -> list[str]:
+        """Log streams of the idle environments, of which the next invocation takes one."""
+        with self._lock:
+            return [
+                environment.log_stream
+                for recipe, pool in self._idle.items()
+                if recipe.function_arn.endswith(f":{name}")
+                for environment in pool
+            ]
 
     def kill(self, name: str) -> int:
         """Kill the function's environments that are in the middle of an invocation; how many."""

@@ -139,6 +139,7 @@ class Environment:
 
     def __init__(self, recipe: Recipe, credentials: Mapping[str, str], log: IO[bytes]):
         self.recipe, self.alive, self.born = recipe, True, time.monotonic()
+        self.log_stream = credentials["AWS_LAMBDA_LOG_STREAM_NAME"]
         self._api = RuntimeApi()
         self._process = subprocess.Popen(
             [recipe.python, "-m", "awslambdaric", recipe.handler],

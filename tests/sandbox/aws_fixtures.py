@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,13 @@ import json, os, time
 import boto3
 import greeting
 
-table = boto3.client("dynamodb")
+table, sts = boto3.client("dynamodb"), boto3.client("sts")
+invocations = 0
 
 
 def handler(event, context):
+    global invocations
+    invocations += 1
     if "Records" not in event:
         return act(event, context)
     failures = []
@@ -56,7 +57,8 @@ def act(event, context):
     tool = os.path.join(os.environ["OPT_ROOT"], "tool", "tool")
     return {
         "greeting": greeting.WORDS,
-        "who": boto3.client("sts").get_caller_identity()["Arn"],
+        "who": sts.get_caller_identity()["Arn"],
+        "invocations": invocations,
         "environment": dict(os.environ),
         "tool_is_executable": os.access(tool, os.X_OK),
         "memory": context.memory_limit_in_mb,
@@ -73,7 +75,7 @@ def template(**changes: Any) -> dict[str, Any]:
             "Type": "AWS::SQS::Queue",
             "Properties": {
                 "QueueName": "work",
-                "VisibilityTimeout": changes.get("visibility", 1),
+                "VisibilityTimeout": changes.get("visibility", 3),
                 "RedrivePolicy": {
                     "deadLetterTargetArn": {"Fn::GetAtt": ["Dlq", "Arn"]},
                     "maxReceiveCount": 2,
@@ -306,14 +308,3 @@ def write_assembly(folder: Path, *, words: str = "hello", **changes: Any) -> Pat
     }
     (folder / "manifest.json").write_text(json.dumps({"artifacts": {"Work": artifact}}))
     return folder
-
-
-def eventually(read: Callable[[], Any], *, within_seconds: float = 10.0) -> Any:
-    """The first true thing that `read` returns; fails with the last one when time is up."""
-    end = time.monotonic() + within_seconds
-    while True:
-        found = read()
-        if found:
-            return found
-        assert time.monotonic() < end, f"not within {within_seconds} s; last: {found!r}"
-        time.sleep(0.05)

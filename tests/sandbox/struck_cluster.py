@@ -15,12 +15,12 @@ from tests.sandbox.system_fixtures import (
     ONBOARD,
     POLICY_TAG,
     ask,
-    eventually,
     is_admin,
     operator_releases,
     ours,
     requests_of,
 )
+from tests.waiting import eventually
 
 NAME = "struck"
 

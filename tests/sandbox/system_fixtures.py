@@ -8,7 +8,6 @@ functions, with their roles' rights. Tests look from outside, as an administrato
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import yaml
 from sandbox import audit
 from sandbox.kube import KubeClient
 from sandbox.system import Cluster, System
+from tests.waiting import eventually
 
 ACCOUNT = "111122223333"  # of its own: other tests of the process have theirs
 POLICY_TAG = "slicewise.dev/policy"
@@ -105,47 +105,40 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 # Waiting and asking
 
 
-def eventually(
-    true: Callable[[], Any], what: str | Callable[[], object], within_seconds: float = 90, every: float = 0.1
-) -> Any:
-    """The first true value; `what` is told where none comes in time."""
-    deadline = time.monotonic() + within_seconds
-    while not (value := true()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not after {within_seconds:.0f} s: {what() if callable(what) else what}")
-        time.sleep(every)
-    return value
-
-
 def ask(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> None:
     """Send a hint by hand."""
     body = {"slicewise": 1, "cluster": cluster, "reason": reason, "forced": forced}
     system.send_message("OnboardingQueueUrl", body)
 
 
-def next_record(system: System, cluster: str, capability: str = "onboarding") -> dict[str, Any]:
-    """The record of a pass that ends after this call."""
-    before = system.record(cluster, capability)
-
-    def newer() -> dict[str, Any] | None:
-        record = system.record(cluster, capability)
-        return record if record and (before is None or record["at"] != before["at"]) else None
-
-    return eventually(newer, f"no pass looked at {cluster}")
+def look(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> dict[str, Any]:
+    """Have the installer look now; what it recorded."""
+    return _recorded(system, cluster, "onboarding", ONBOARD, lambda: ask(system, cluster, reason, forced))
 
 
 def prove(system: System, cluster: str) -> dict[str, Any]:
     """Have the tuner look now; what it recorded."""
-    queue = system.aws.client("sqs").get_queue_url(QueueName="slicewise-tuning")["QueueUrl"]
-    body = {"slicewise": 1, "cluster": cluster, "reason": "a test"}
-    before = system.record(cluster, "tuning")
-    system.aws.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(body))
+    sqs = system.aws.client("sqs")
+    queue = sqs.get_queue_url(QueueName="slicewise-tuning")["QueueUrl"]
+    body = json.dumps({"slicewise": 1, "cluster": cluster, "reason": "a test"})
+    return _recorded(
+        system, cluster, "tuning", TUNE, lambda: sqs.send_message(QueueUrl=queue, MessageBody=body)
+    )
+
+
+def _recorded(
+    system: System, cluster: str, capability: str, function: str, cause: Callable[[], object]
+) -> dict[str, Any]:
+    """The record of a pass that begins after this call: one at work now may have seen what was before."""
+    eventually(lambda: not system.aws.functions.busy(function), f"{function} is always at work", every=0.01)
+    before = (system.record(cluster, capability) or {}).get("at")
+    cause()
 
     def newer() -> dict[str, Any] | None:
-        record = system.record(cluster, "tuning")
-        return record if record and (before is None or record["at"] != before["at"]) else None
+        record = system.record(cluster, capability)
+        return record if record and record["at"] != before else None
 
-    return eventually(newer, lambda: system.aws.functions.log(TUNE)[-3000:])
+    return eventually(newer, lambda: system.aws.functions.log(function)[-3000:])
 
 
 def codes(record: Mapping[str, Any]) -> set[str]:

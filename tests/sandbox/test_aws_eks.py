@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from sandbox.aws.server import Aws
-from tests.sandbox.aws_fixtures import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 CLUSTER_SCOPE = {"type": "cluster"}
+LONG = 3600  # until the test shortens it
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def create(eks: Any, name: str = "gpu-1", mode: str | None = "API", **more: Any)
 
 
 def test_a_cluster_is_creating_without_an_endpoint_and_then_active_with_the_attached_one(aws, eks):
-    aws.creating_seconds = 0.3
+    aws.creating_seconds = LONG
     aws.attach("gpu-1", "https://127.0.0.1:6443", "-----BEGIN CERTIFICATE-----\n")
     created = create(eks)
     creating = eks.describe_cluster(name="gpu-1")["cluster"]
-    waiter = eks.get_waiter("cluster_active")
-    waiter.wait(name="gpu-1", WaiterConfig={"Delay": 1, "MaxAttempts": 5})
+    aws.creating_seconds = 0.3
+    eks.get_waiter("cluster_active").wait(name="gpu-1", WaiterConfig={"Delay": 1, "MaxAttempts": 5})
     active = eks.describe_cluster(name="gpu-1")["cluster"]
 
     assert created["status"] == creating["status"] == "CREATING"
@@ -98,7 +98,7 @@ def test_the_authentication_mode_goes_one_way(eks):
 def test_a_cluster_is_updating_while_its_mode_changes(aws, eks):
     create(eks, mode=None)
     eks.describe_cluster(name="gpu-1")
-    aws.creating_seconds = 2
+    aws.creating_seconds = LONG
     change = {"name": "gpu-1", "accessConfig": {"authenticationMode": "API_AND_CONFIG_MAP"}}
     update = eks.update_cluster_config(**change)["update"]
 
@@ -106,7 +106,8 @@ def test_a_cluster_is_updating_while_its_mode_changes(aws, eks):
     assert eks.describe_update(name="gpu-1", updateId=update["id"])["update"]["status"] == "InProgress"
     with pytest.raises(eks.exceptions.ResourceInUseException):
         eks.update_cluster_config(**change)
-    eventually(lambda: eks.describe_cluster(name="gpu-1")["cluster"]["status"] == "ACTIVE")
+    aws.creating_seconds = 0
+    assert eks.describe_cluster(name="gpu-1")["cluster"]["status"] == "ACTIVE"
     assert eks.describe_update(name="gpu-1", updateId=update["id"])["update"]["status"] == "Successful"
 
 
@@ -216,7 +217,8 @@ def test_a_policy_is_associated_listed_and_taken_away(eks):
 
 def test_an_addon_needs_an_active_cluster_and_becomes_active_in_time(aws, eks):
     create(eks)
-    aws.creating_seconds = 0.3
+    eks.describe_cluster(name="gpu-1")  # clusters become ACTIVE when they are looked at
+    aws.creating_seconds = LONG
     create(eks, "slow")
     with pytest.raises(eks.exceptions.InvalidRequestException):
         eks.create_addon(clusterName="slow", addonName="eks-pod-identity-agent")
@@ -225,6 +227,7 @@ def test_an_addon_needs_an_active_cluster_and_becomes_active_in_time(aws, eks):
         eks.create_addon(clusterName="gpu-1", addonName="eks-pod-identity-agent")
 
     assert made["status"] == "CREATING"
+    aws.creating_seconds = 0.3
     eks.get_waiter("addon_active").wait(
         clusterName="gpu-1",
         addonName="eks-pod-identity-agent",

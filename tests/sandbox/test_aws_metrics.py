@@ -144,7 +144,7 @@ def test_a_week_of_many_series_is_read_in_a_moment(aws):
     for node in range(10):
         series = Series("Week", "busy", (("NodeName", str(node)),))
         aws.metrics.put_values(series, ((START + n * MINUTE, float(n % 100)) for n in range(minutes)))
-    began = time.monotonic()
+    began = time.thread_time()  # not by the clock: the machine may be busy with others
     points = [
         aws.metrics.read(series, "Average", 300, START, START + minutes * MINUTE)
         for series in aws.metrics.series()
@@ -152,4 +152,4 @@ def test_a_week_of_many_series_is_read_in_a_moment(aws):
     ]
 
     assert [len(one) for one in points] == [minutes // 5] * 10
-    assert time.monotonic() - began < 5  # 0.3 s when quiet; moto's takes minutes
+    assert time.thread_time() - began < 5  # 0.3 s; moto's takes minutes

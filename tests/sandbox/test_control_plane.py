@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from sandbox.control_plane import DEPLOYMENT_PATH, ControlPlane
 from sandbox.karpenter_follower import feature_gates
 from sandbox.kube import KubeClient, KubeError
 from sandbox.processes import start_time
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
@@ -29,18 +29,11 @@ def alive(pids: dict[str, int]) -> list[str]:
     return [name for name, pid in pids.items() if start_time(pid) is not None]
 
 
-def wait_until(done, timeout_seconds: float = 20) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not done():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
-
-
 def test_it_tells_its_version_and_runs_karpenters_pods(control_plane: ControlPlane):
     kube = control_plane.kube
 
     assert kube.get("/version")["gitVersion"].startswith("v1.35.")
-    wait_until(lambda: len(running_pods(kube, "app.kubernetes.io/name=karpenter")) == 2)
+    eventually(lambda: len(running_pods(kube, "app.kubernetes.io/name=karpenter")) == 2)
 
 
 def running_pods(kube: KubeClient, selector: str) -> list[dict]:
@@ -109,8 +102,9 @@ def test_a_job_ends_when_its_pod_says_so_and_else_runs_on(control_plane: Control
     kube.create(job("brief", {"sandbox.slicewise.dev/run-for": "1s"}))
     kube.create(job("endless", {}))
 
-    wait_until(lambda: kube.get(f"{jobs}/brief")["status"].get("succeeded") == 1)
-    assert len(running_pods(kube, "job-name=endless")) == 1
+    eventually(lambda: kube.get(f"{jobs}/brief")["status"].get("succeeded") == 1)
+    eventually(lambda: len(running_pods(kube, "job-name=endless")) == 1)
+    assert not kube.get(f"{jobs}/endless")["status"].get("succeeded")
 
     for name in ("brief", "endless"):
         kube.delete(f"{jobs}/{name}")
@@ -175,7 +169,7 @@ def test_killing_the_launcher_leaves_nothing_that_stops_the_next(tmp_path: Path)
     os.kill(launcher.pid, signal.SIGKILL)
     launcher.wait()
 
-    wait_until(lambda: alive(orphans) == [])
+    eventually(lambda: alive(orphans) == [])
     with ControlPlane.start(folder, karpenter=False) as plane:
         assert plane.kube.get("/version")["major"] == "1"
 

@@ -19,6 +19,7 @@ from sandbox.control_plane import ControlPlane
 from sandbox.gpu_stand_in import GpuStandIn, Operator
 from sandbox.karpenter_follower import KarpenterFollower
 from sandbox.tools import tools
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
@@ -72,15 +73,6 @@ def stand_in(name: str, monkeypatch: pytest.MonkeyPatch, empty: Path) -> Chart:
     return found
 
 
-def eventually(claim: Callable[[], object], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if claim():
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def install_operator(helm: Callable[..., str], packed: Chart) -> None:
     place = ("--namespace", "gpu-operator", "--create-namespace")
     helm("upgrade", "--install", "gpu-operator", packed.path, *place, values=OPERATOR_VALUES)
@@ -120,7 +112,7 @@ def assert_gpus_come_with_the_operator(plane: ControlPlane, install: Callable[[]
             assert gpus() is None
             install()
             plane.kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
-            assert eventually(lambda: gpus() == "4")
+            eventually(lambda: gpus() == "4")
     finally:
         plane.kube.delete(node)
 
@@ -133,7 +125,7 @@ def test_gpus_come_with_nvidias_own_chart(plane: ControlPlane, helm: Callable[..
     (release,) = json.loads(helm("list", "--all-namespaces", "--output", "json"))
     assert (release["name"], release["status"]) == ("gpu-operator", "deployed")
     operator = "/apis/apps/v1/namespaces/gpu-operator/deployments/gpu-operator"
-    assert eventually(lambda: plane.kube.get(operator)["status"].get("readyReplicas") == 1)
+    eventually(lambda: plane.kube.get(operator)["status"].get("readyReplicas") == 1)
     uninstall_operator(helm)
 
 
@@ -155,7 +147,7 @@ def assert_karpenter_follows(plane: ControlPlane, helm: Callable[..., str], pack
 
         place = ("karpenter", packed.path, "--namespace", "kube-system")
         helm("install", *place, values=karpenter_values(node_overlay=False))
-        assert eventually(lambda: "NodeOverlay=false" in (plane.karpenter_gates or "")), follower.failure
+        eventually(lambda: "NodeOverlay=false" in (plane.karpenter_gates or ""), lambda: follower.failure)
 
         # The gate's effect, not only its name: an overlay gets a status only with it.
         overlay = "/apis/karpenter.sh/v1alpha1/nodeoverlays/any-1"
@@ -163,11 +155,11 @@ def assert_karpenter_follows(plane: ControlPlane, helm: Callable[..., str], pack
         time.sleep(1)
         assert not plane.kube.get(overlay).get("status")
         helm("upgrade", *place, values=karpenter_values(node_overlay=True))
-        assert eventually(lambda: plane.kube.get(overlay).get("status")), follower.failure
+        eventually(lambda: plane.kube.get(overlay).get("status"), lambda: follower.failure)
         assert "NodeOverlay=true" in plane.karpenter_gates
 
         helm("uninstall", "karpenter", "--namespace", "kube-system")
-        assert eventually(lambda: plane.karpenter_gates is None)
+        eventually(lambda: plane.karpenter_gates is None)
         plane.kube.delete(overlay)
 
 

@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox.processes import start_time
 from sandbox.tools import tools
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
@@ -29,18 +29,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def run(command: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", "sandbox", command, "--folder", str(folder), *options]
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def children(folder: Path) -> list[int]:
     return [json.loads(path.read_text())["pid"] for path in folder.glob("world/**/processes/*.json")]
-
-
-def wait_until(done: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
 
 
 def test_a_kept_one_is_reached_with_kubectl_and_ends_with_down(folder: Path):
@@ -74,6 +67,6 @@ def test_one_that_was_killed_does_not_stop_the_next(folder: Path):
 
     os.kill(json.loads((folder / "session.json").read_text())["pid"], signal.SIGKILL)
 
-    wait_until(lambda: not any(start_time(pid) for pid in pids))
+    eventually(lambda: not any(start_time(pid) for pid in pids))
     assert "nothing runs" in run("status", folder).stdout
     assert run("up", folder, "--keep").returncode == 0

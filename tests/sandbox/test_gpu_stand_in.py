@@ -17,6 +17,7 @@ from sandbox import samples
 from sandbox.gpu_stand_in import CONFIG_LABEL, MIG_LABEL, MIG_STATE_LABEL, GpuStandIn
 from sandbox.instances import INSTANCE_TYPES
 from sandbox.kube import KubeClient
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
@@ -30,15 +31,6 @@ KEYS = {
     "spare": samples.plugin_config(2),
 }
 _numbers = itertools.count()
-
-
-def eventually(claim: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if claim():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture
@@ -78,7 +70,7 @@ class Node:
         return self.kube.get(self.path)["status"]["allocatable"].get(resource)
 
     def gets(self, amount: str | None, resource: str = samples.GPU) -> bool:
-        return eventually(lambda: self.allocatable(resource) == amount, seconds=10)
+        return eventually(lambda: self.allocatable(resource) == amount)
 
     def stays_at(self, amount: str | None) -> bool:
         time.sleep(1.2)  # several times the stand-in's delay
@@ -130,11 +122,11 @@ def test_sixteen_pods_at_four_a_gpu_take_four_nodes_and_one_more_a_fifth(
     kube: KubeClient, stand_in: GpuStandIn, pool: str
 ):
     kube.create(samples.deployment(pool, replicas=16, pool=pool))
-    assert eventually(lambda: running(kube, pool) == 16)
+    eventually(lambda: running(kube, pool) == 16)
     assert len(nodes_of(kube, pool)) == 4
 
     kube.merge(f"/apis/apps/v1/namespaces/default/deployments/{pool}", {"spec": {"replicas": 17}})
-    assert eventually(lambda: running(kube, pool) == 17)
+    eventually(lambda: running(kube, pool) == 17)
     assert len(nodes_of(kube, pool)) == 5
 
 
@@ -143,7 +135,7 @@ def test_nodes_are_born_without_gpus_and_pods_wait_for_the_plugin(
 ):
     stand_in.broken = True
     kube.create(samples.deployment(pool, replicas=2, pool=pool))
-    assert eventually(lambda: len(nodes_of(kube, pool)) == 1)
+    eventually(lambda: len(nodes_of(kube, pool)) == 1)
     time.sleep(2)
 
     (node,) = nodes_of(kube, pool)
@@ -153,7 +145,7 @@ def test_nodes_are_born_without_gpus_and_pods_wait_for_the_plugin(
     assert claim["status"]["capacity"][samples.GPU] == "4", "the overlay's, as the AWS provider reports"
 
     stand_in.broken = False
-    assert eventually(lambda: running(kube, pool) == 2)
+    eventually(lambda: running(kube, pool) == 2)
 
 
 def bound_pod(kube: KubeClient, node: Node, slices: int) -> str:
@@ -177,12 +169,12 @@ def bound_pod(kube: KubeClient, node: Node, slices: int) -> str:
 @pytest.mark.parametrize(("key", "phase"), [("ts-4", "Failed"), ("exclusive", "Running")])
 def test_only_a_shared_gpu_refuses_a_pod_that_wants_two(kube, stand_in, gpu_node, key, phase):
     node = gpu_node(key, "g6.12xlarge")
-    assert eventually(lambda: node.allocatable() is not None)
+    eventually(lambda: node.allocatable() is not None)
 
     two, one = bound_pod(kube, node, 2), bound_pod(kube, node, 1)
 
-    assert eventually(lambda: kube.get(one)["status"]["phase"] == "Running")
-    assert eventually(lambda: kube.get(two)["status"]["phase"] == phase)
+    eventually(lambda: kube.get(one)["status"]["phase"] == "Running")
+    eventually(lambda: kube.get(two)["status"]["phase"] == phase)
     if phase == "Failed":
         assert kube.get(two)["status"]["reason"] == "UnexpectedAdmissionError"
 
@@ -204,7 +196,7 @@ def test_a_node_reports_gpus_times_replicas(stand_in, gpu_node, key, amount, str
     node = gpu_node(key, "g6.12xlarge")
 
     assert node.gets(amount)
-    assert eventually(lambda: node.labels().get("nvidia.com/gpu.product") == product)
+    eventually(lambda: node.labels().get("nvidia.com/gpu.product") == product)
     assert node.labels()["nvidia.com/gpu.sharing-strategy"] == strategy
     assert node.labels()["nvidia.com/gpu.count"] == "4", "physical ones"
 
@@ -219,7 +211,7 @@ def test_a_relabelled_node_changes_without_losing_its_capacity(stand_in, gpu_nod
 
 
 def test_gpus_are_gone_for_the_length_of_a_blip(kube, stand_in, gpu_node):
-    stand_in._blip = 2.0
+    stand_in._blip = 5.0
     node = gpu_node("ts-4")
     assert node.gets("4")
 
@@ -240,7 +232,7 @@ def test_mig_slices_every_gpu_by_the_label(stand_in, gpu_node):
 def test_a_mig_layout_that_the_gpu_lacks_fails(stand_in, gpu_node):
     node = gpu_node("exclusive", "p4d.24xlarge", **{MIG_LABEL: "all-1g.24gb"})
 
-    assert eventually(lambda: node.labels().get(MIG_STATE_LABEL) == "failed")
+    eventually(lambda: node.labels().get(MIG_STATE_LABEL) == "failed")
     assert node.gets("8"), "whole GPUs"
 
 

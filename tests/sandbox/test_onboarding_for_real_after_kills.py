@@ -15,10 +15,9 @@ from tests.sandbox.system_fixtures import (
     NODE_OVERLAYS,
     NODE_POOLS,
     TUNER,
-    ask,
     has_entry,
     is_admin,
-    next_record,
+    look,
     operator_releases,
     ours,
 )
@@ -47,8 +46,7 @@ def test_all_that_belongs_to_the_cluster_is_there_in_the_end(system, struck):
 
 
 def test_the_next_pass_finds_nothing_to_change(system, struck):
-    ask(system, NAME, forced=True)
-    record = next_record(system, NAME)
+    record = look(system, NAME, forced=True)
 
     assert (record["stage"], record["changed"], record["findings"]) == ("onboarded", [], [])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.sandbox.struck_cluster import NAME
-from tests.sandbox.system_fixtures import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 

@@ -13,14 +13,13 @@ from tests.sandbox.system_fixtures import (
     NODE_POOLS,
     ONBOARD,
     POLICY_TAG,
-    ask,
-    eventually,
     history,
     log_lines,
-    next_record,
+    look,
     operator_releases,
     ours,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
@@ -97,8 +96,7 @@ def test_a_cluster_of_another_region_is_ignored(system, said):
 
 def test_duplicates_change_nothing_in_an_onboarded_cluster(system, struck):
     kube = struck.cluster.kube
-    ask(system, NAME)  # a pass that finds nothing to do right after one that did something is news, once
-    next_record(system, NAME)
+    look(system, NAME)  # a pass that finds nothing to do right after one that did something is news, once
     eventually(system.is_quiet, "the queue is not empty")
     before, passes = _state(kube), history(system, NAME)
     for _ in range(10):

@@ -23,7 +23,6 @@ from tests.sandbox.system_fixtures import (
     NODE_POOLS,
     asking_pods,
     codes,
-    eventually,
     is_admin,
     nodes_of,
     ours,
@@ -33,6 +32,7 @@ from tests.sandbox.system_fixtures import (
     running,
     shared,
 )
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
