@@ -573,15 +573,31 @@ def test_a_pool_that_was_tuned_to_one_slice_stays_there():
 
 def test_what_a_person_edited_on_our_objects_is_put_back_and_told_by_its_path():
     cluster = onboarded()
-    (ref,) = [ref for ref in cluster.objects if ref.kind == "NodePool"]
-    found = cluster.objects[ref]
-    disruption = {**found["spec"]["disruption"], "budgets": [{"nodes": "0"}]}
-    cluster.objects[ref] = {**found, "spec": {**found["spec"], "disruption": disruption}}
+    edit(cluster, "NodePool", limits={"nvidia.com/gpu": "1"})
 
     cluster.run()
 
     (apply,) = [action for action in cluster.done if isinstance(action, Apply)]
-    assert apply.why == "its spec.disruption.budgets is not what we want"
+    assert apply.why == "its spec.limits is not what we want"
+
+
+def test_disruption_of_a_node_pool_that_exists_is_left_to_tuning():
+    cluster = onboarded()
+    learned = {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "7m", "budgets": [{"nodes": "0"}]}
+    edit(cluster, "NodePool", disruption=learned)
+
+    assert cluster.step().actions == ()
+
+    edit(cluster, "NodePool", limits={"nvidia.com/gpu": "1"})
+    cluster.run()
+    (pool,) = [item for ref, item in cluster.objects.items() if ref.kind == "NodePool"]
+    assert pool["spec"]["disruption"] == learned
+
+
+def edit(cluster, kind, **spec):
+    (ref,) = [ref for ref in cluster.objects if ref.kind == kind]
+    found = cluster.objects[ref]
+    cluster.objects[ref] = {**found, "spec": {**found["spec"], **spec}}
 
 
 @pytest.mark.parametrize("told", ["26.7.0", "v26.7.0"])

@@ -262,6 +262,15 @@ ONE_MISTAKE = {
         "Europe",
         "Europe/Berlin",
     ),
+    "more hours than Karpenter takes": (
+        pool()
+        + "consolidation: {businessHours: {timeZone: UTC, hours: ["
+        + ", ".join(f"'Mon 08:{minute}-18:00'" for minute in range(10, 23))
+        + "]}}",
+        "consolidation.businessHours.hours",
+        13,
+        "at most 12",
+    ),
     "hours that are not": (
         pool() + "consolidation: {businessHours: {timeZone: UTC, hours: ['Mon 8-18']}}",
         "consolidation.businessHours.hours[0]",

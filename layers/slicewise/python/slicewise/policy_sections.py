@@ -21,6 +21,8 @@ from slicewise.policy_table import DURATION, Table
 
 # NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
 _AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
+# Each may take four of Karpenter's 50 budgets in the week of a clock change.
+_MOST_HOURS = 12
 _NODES = re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%")  # NodePool CRD v1, spec.disruption.budgets
 _ZONES = "write IANA's name of a time zone, such as Europe/Berlin"
 _LISTS = 'write a list, such as ["Mon-Fri 08:00-18:00"]'
@@ -50,6 +52,10 @@ def _business_hours(table: Table) -> BusinessHours:
         if not table.has(key):
             table.missing(key, remedy)
     hours = table.listed("hours", _LISTS) if table.has("hours") else ()
+    if hours and len(hours) > _MOST_HOURS:
+        table.note(
+            "hours", len(hours), f"write at most {_MOST_HOURS} lines; several days may share one: Mon-Fri"
+        )
     for index, item in enumerate(hours or ()):
         try:
             business_hours.spans(str(item))

@@ -266,9 +266,18 @@ def _target(
         and not (found and _did_not_share(found, pool))
     ):
         n = now
-    wanted = layout.node_pool(policy, pool, gpu, n)
+    wanted = _disrupted_as(found, layout.node_pool(policy, pool, gpu, n))
     left = _left(contents, found, wanted, keys) if found else None
     return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
+
+
+def _disrupted_as(found: Object | None, wanted: Object) -> Object:
+    """
+    With the live spec.disruption: tuning writes it, once there is a NodePool. The stamp stays the policy's,
+    so that what tuning writes is no difference.
+    """
+    live = spec(found).get("disruption") if found else None
+    return {**wanted, "spec": {**wanted["spec"], "disruption": live}} if live else wanted
 
 
 def _did_not_share(found: Object, pool: Pool) -> bool:
