@@ -14,7 +14,7 @@ import pytest
 import yaml
 from slicewise import layout
 from slicewise.objects import holds
-from slicewise.onboarding import manifests, rbac
+from slicewise.onboarding import manifests, rbac, time_slice
 
 from sandbox.charts import chart
 from sandbox.control_plane import ControlPlane
@@ -26,7 +26,8 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 POLICY = builders.policy(
     """{
-    shared: {sharing: time-slicing, gpus: [l4, a100-40gb], maxGpus: 2000, capacityTypes: [spot, on-demand]},
+    shared: {sharing: time-slicing, gpus: [l4, a100-40gb], maxGpus: 2000, capacityTypes: [spot, on-demand],
+        timeSlice: short},
     batch: {sharing: mps, gpus: [rtx-pro-server-6000], maxGpus: 8},
     slices: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8},
     whole: {sharing: none, gpus: [t4g], maxGpus: 4}}""",
@@ -79,6 +80,7 @@ def ours() -> Iterator[dict]:
     yield from rbac.objects(POLICY)
     yield layout.config_map({})
     yield manifests.gate_probe()
+    yield from time_slice.daemon_sets(POLICY)
     yield manifests.node_class(POLICY, builders.settings(), builders.cluster())
     for pool in POLICY.pools:
         for gpu in pool.models():

@@ -16,6 +16,7 @@ from slicewise.actions import (
     Action,
     Apply,
     ApplyChartCrds,
+    Delete,
     Finding,
     PutAccessEntry,
     PutAddon,
@@ -26,7 +27,7 @@ from slicewise.actions import (
 from slicewise.catalog import GpuModel
 from slicewise.model import ClusterContents, Object, Release, ref_of
 from slicewise.objects import being_deleted, first_difference, holds, labels, name, required_values, spec
-from slicewise.onboarding import karpenter, manifests, rbac, versions
+from slicewise.onboarding import karpenter, manifests, rbac, time_slice, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.policy import Policy, Pool
 
@@ -64,6 +65,7 @@ def difference(world: World, settings: Settings) -> Difference:
         actions += node_class.actions
         pool_findings += node_class.findings
     actions += pools
+    actions += _time_slices(contents, policy)
     tuner = world.entries.get(settings.tuner_role)
     if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
         actions.append(
@@ -218,6 +220,16 @@ def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
         "of yours in the policy: nodeClass: {name: ..., create: false}.",
     )
     return Difference((), (left,))
+
+
+def _time_slices(contents: ClusterContents, policy: Policy) -> list[Action]:
+    surplus = time_slice.surplus(policy, tuple(contents.objects))
+    return [
+        *_applies(
+            contents, time_slice.daemon_sets(policy), "a pool asks for another time slice than the default"
+        ),
+        *(Delete(ref, "no pool asks for it: its end sets the driver's default") for ref in surplus),
+    ]
 
 
 def _built_by(claim: Object) -> str | None:

@@ -36,6 +36,7 @@ from slicewise.model import (
     Release,
     ref_of,
 )
+from slicewise.objects import is_ours
 from slicewise.onboarding import preflight
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
@@ -179,6 +180,8 @@ def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> d
 def look(kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool) -> ClusterContents:
     """One look into a cluster. Nodes and pods are not read: onboarding does not decide by them."""
     objects = {ref: found for ref in observed_refs(policy) if (found := kubernetes.get(ref))}
+    daemon_sets = kubernetes.list("apps/v1", "DaemonSet")
+    objects |= {ref_of(item): item for item in daemon_sets if is_ours(item)}
     ours = _OPERATOR + (_KARPENTER if policy.install_karpenter else ())
     deployments = kubernetes.list("apps/v1", "Deployment", labels=_BY_HELM)
     return ClusterContents(
@@ -188,7 +191,7 @@ def look(kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool) -> Clu
         node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_POOL),
-        device_plugins=foreign_device_plugins(kubernetes.list("apps/v1", "DaemonSet")),
+        device_plugins=foreign_device_plugins(daemon_sets),
         releases=_releases(helm, deployments, ours, admin),
         karpenter=karpenter_in(deployments),
     )
