@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help demo test bench test-fast test-sandbox lint setup clean
+.PHONY: help demo test bench test-fast test-exhaustive test-sandbox lint setup clean
 
 help:
 	@sed -n 's/^#  *//p' Makefile
@@ -25,7 +25,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt pyproj
 demo: setup
 	@$(PY) -m sandbox demo --out out/demo.json
 
-test: setup lint test-fast test-sandbox
+test: setup lint test-fast test-exhaustive test-sandbox
 
 bench: setup
 	@$(PY) -m bench all --json out/bench.json --html out/bench.html
@@ -35,7 +35,10 @@ lint: setup
 	@$(PY) -m ruff format --check -q .
 
 test-fast: setup
-	@$(PY) -m pytest -q -m "not sandbox"
+	@$(PY) -m pytest -q -m "not sandbox and not exhaustive"
+
+test-exhaustive: setup
+	@$(PY) -m pytest -q -m exhaustive
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
