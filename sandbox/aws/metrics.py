@@ -14,7 +14,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.cloudwatch.responses import CloudWatchResponse
@@ -27,6 +27,7 @@ from sandbox.aws.patching import Patches
 MINUTE = 60
 # GetMetricData returns at most this many datapoints in one answer, ListMetrics that many metrics.
 MAX_DATAPOINTS, MAX_METRICS = 100_800, 500
+RECENTLY = timedelta(hours=3)
 
 
 class InvalidParameterValue(ServiceException):
@@ -98,9 +99,15 @@ class MetricStore:
             for at, value in points:
                 minutes.add(int(at.timestamp()) // MINUTE, Bucket(1, value, value, value))
 
-    def series(self) -> list[Series]:
+    def series(self, since: datetime | None = None) -> list[Series]:
+        """Those that have a point since then."""
+        minute = int(since.timestamp()) // MINUTE if since else 0
         with self._lock:
-            return list(self._series)
+            return [one for one, minutes in self._series.items() if minutes.times[-1] >= minute]
+
+    def forget(self) -> None:
+        with self._lock:
+            self._series.clear()
 
     def read(
         self, series: Series, statistic: str, period_seconds: int, start: datetime, end: datetime
@@ -146,7 +153,9 @@ class Metrics:
     def list_metrics(self: Any) -> ActionResult:
         asked = self._get_params()
         start = int(asked.get("NextToken") or 0)
-        found = [series for series in _store(self).series() if _is_asked_for(series, asked)]
+        # PT3H is the only value that there is.
+        since = datetime.now(UTC) - RECENTLY if asked.get("RecentlyActive") else None
+        found = [series for series in _store(self).series(since) if _is_asked_for(series, asked)]
         answer: dict[str, Any] = {"Metrics": [_wire(series) for series in found[start : start + MAX_METRICS]]}
         if start + MAX_METRICS < len(found):
             answer["NextToken"] = str(start + MAX_METRICS)
@@ -156,6 +165,8 @@ class Metrics:
         asked = self._get_params()
         at = json.loads(asked.get("NextToken") or "{}")
         room = int(asked.get("MaxDatapoints") or MAX_DATAPOINTS)
+        if len(asked["MetricDataQueries"]) > MAX_METRICS:
+            raise InvalidParameterValue(f"at most {MAX_METRICS} queries a call")
         results, following, more = [], {}, False
         for query in asked["MetricDataQueries"]:
             points = _points(_store(self), query, asked)

@@ -1,0 +1,152 @@
+"""DCGM's series, read from a Prometheus-compatible API: a plain one, or Amazon Managed Prometheus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import boto3
+import urllib3
+
+from slicewise.errors import Refused, Unavailable
+from slicewise.model import Series
+
+# What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
+_WANTED = {
+    "DCGM_FI_DEV_FB_USED": "max_over_time",
+    "DCGM_FI_DEV_GPU_UTIL": "avg_over_time",
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": "avg_over_time",
+    "DCGM_FI_DEV_XID_ERRORS": "last_over_time",
+}
+# How people name the cluster in a Prometheus of several; series without any of them are this cluster's.
+_CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
+MAX_POINTS = 1_500_000
+MAX_BYTES = 64 * 1024 * 1024
+_DAY = timedelta(days=1)
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+
+
+class PrometheusMetrics:
+    """
+    Implements ports.Metrics with POST …/api/v1/query_range.
+
+    Args:
+        endpoint: Such as "http://prometheus.monitoring:9090", or a workspace of Amazon Managed Prometheus,
+            "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-…", whose requests are signed with
+            the session's credentials (aps:QueryMetrics).
+    """
+
+    def __init__(self, endpoint: str, session: boto3.Session):
+        self._url = endpoint.partition("/api/v1")[0].rstrip("/") + "/api/v1/query_range"
+        self._session = session
+        host = urlsplit(endpoint).hostname or ""
+        self._region = host.split(".")[1] if host.startswith("aps-workspaces") else None
+        self._http = urllib3.PoolManager(retries=False)
+
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+        """The newest day first, which tells how many more there is room for."""
+        middle = max(start, end - _DAY)
+        newest = self._all(cluster, middle, end, step, "")
+        if middle == start:
+            return tuple(newest.values())
+        days = MAX_POINTS // max(1, sum(len(one.times) for one in newest.values())) - 1
+        begin, why = start, ""
+        if middle - start > days * _DAY:
+            begin = middle - max(0, days) * _DAY
+            why = f"only the last {max(0, days) + 1} days were read, for there are {len(newest)} series"
+        older = self._all(cluster, begin, middle, step, why) if begin < middle else {}
+        return tuple(
+            _joined(older.get(key), newest.get(key), why) for key in dict.fromkeys((*older, *newest))
+        )
+
+    def _all(
+        self, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
+    ) -> dict[Any, Series]:
+        found = {}
+        for name in _WANTED:
+            for series in self._range(name, cluster, start, end, step, why):
+                found[name, frozenset(series.labels.items())] = series
+        return found
+
+    def _range(
+        self, name: str, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
+    ) -> list[Series]:
+        seconds = int(step.total_seconds())
+        # A point looks back over its step: the first ends one step after `start`.
+        first = (int(start.timestamp()) // seconds + 1) * seconds
+        last = int(end.timestamp()) // seconds * seconds
+        if last < first:
+            return []
+        ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
+        answer = self._post(
+            {
+                "query": f"{_WANTED[name]}({name}{{{ours}}}[{seconds}s])",
+                "start": first,
+                "end": last,
+                "step": seconds,
+            }
+        )
+        warnings = "; ".join(answer.get("warnings") or ()) or why
+        return [_series(name, found, seconds, warnings) for found in answer["data"]["result"]]
+
+    def _post(self, form: Mapping[str, Any]) -> Any:
+        body = urlencode(form)
+        what = f"{form['query']} of {self._url}"
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "gzip"}
+        try:
+            answer = self._http.request(
+                "POST",
+                self._url,
+                body=body,
+                headers=self._signed(body, headers),
+                timeout=_TIMEOUT,
+                preload_content=False,
+            )
+            data = answer.read(MAX_BYTES + 1, decode_content=True)
+            answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"{what}: out of reach ({type(error).__name__})") from error
+        if answer.status == 429 or answer.status >= 500:
+            raise Unavailable(f"{what}: {answer.status} {data[:300]!r}")
+        if answer.status != 200:
+            raise Refused(f"{what}: {answer.status} {data[:300]!r}")
+        if len(data) > MAX_BYTES:
+            raise Refused(f"{what}: more than {MAX_BYTES >> 20} MiB; keep fewer series a GPU")
+        try:
+            found = json.loads(data)
+            found["data"]["result"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Refused(f"{what}: not an answer of Prometheus' API: {data[:300]!r}") from error
+        return found
+
+    def _signed(self, body: str, headers: dict[str, str]) -> dict[str, str]:
+        if self._region is None:
+            return headers
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise Refused(f"no credentials to sign a request to {self._url} with")
+        request = AWSRequest("POST", self._url, headers, body.encode())
+        SigV4Auth(credentials.get_frozen_credentials(), "aps", self._region).add_auth(request)
+        return dict(request.headers.items())
+
+
+def _series(name: str, found: Mapping[str, Any], step: int, incomplete: str) -> Series:
+    """A point at t looked back from there; ours stand at the beginning of what they are about."""
+    labels = {label: value for label, value in found["metric"].items() if label != "__name__"}
+    times = tuple(int(at) - step for at, _ in found["values"])
+    return Series(name, labels, times, tuple(float(value) for _, value in found["values"]), incomplete)
+
+
+def _joined(older: Series | None, newer: Series | None, why: str) -> Series:
+    first, last = older or newer, newer or older
+    assert first and last
+    told = first.incomplete or last.incomplete or why
+    if first is last:
+        return Series(first.name, first.labels, first.times, first.values, told)
+    return Series(first.name, first.labels, first.times + last.times, first.values + last.values, told)

@@ -1,0 +1,188 @@
+"""
+A Prometheus that keeps what it is given and answers what Slicewise asks of it.
+
+Real in it: how a scrape renames labels that clash with the target's, the window (t − range, t] of a range
+selector, regular expressions that match an absent label, 11,000 points a series at most, and SigV4 where
+Amazon Managed Prometheus is played. Not played, and refused: every other query.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from sandbox.aws.loopback import Handler, Server
+
+MAX_POINTS_A_SERIES = 11_000
+_QUERY = re.compile(r"(?P<function>\w+)\((?P<name>\w+)\{(?P<matchers>[^{}]*)\}\[(?P<seconds>\d+)s\]\)")
+_MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
+_SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_FUNCTIONS: dict[str, Callable[[list[float]], float]] = {
+    "avg_over_time": lambda values: sum(values) / len(values),
+    "max_over_time": max,
+    "last_over_time": lambda values: values[-1],
+}
+
+Labels = frozenset[tuple[str, str]]
+
+
+class BadQuery(Exception):
+    """What Prometheus answers with 400, and what is not played."""
+
+
+class Prometheus:
+    """
+    Attributes:
+        url: Of the API.
+        warnings: Sent with every answer, as a store does that could not reach all of its data.
+        signed_by: Credentials with which requests must be signed, as Amazon Managed Prometheus demands;
+            None takes any request.
+        queries: Every query that was answered.
+    """
+
+    def __init__(self) -> None:
+        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
+        self._lock = threading.Lock()
+        self.warnings: list[str] = []
+        self.signed_by: Credentials | None = None
+        self.queries: list[str] = []
+        self._server = Server(type("Api", (_Api,), {"prometheus": self}))
+        self.url = f"http://127.0.0.1:{self._server.port}"
+
+    def put(self, name: str, labels: Mapping[str, str], points: Iterable[tuple[int, float]]) -> None:
+        with self._lock:
+            key = frozenset({**labels, "__name__": name}.items())
+            times, values = self._series.setdefault(key, ([], []))
+            for at, value in sorted(points):
+                where = bisect.bisect_left(times, at)
+                times.insert(where, at)
+                values.insert(where, value)
+
+    def scrape(
+        self, text: str, at: int, target: Mapping[str, str] | None = None, *, honor_labels: bool = False
+    ) -> None:
+        """
+        Keep an exposition as one scrape of a target would.
+
+        Args:
+            target: Labels of the target. Without `honor_labels` they win, and what they displace is kept
+                under "exported_…".
+        """
+        for line in text.splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            sample = _SAMPLE.fullmatch(line.strip())
+            assert sample, line
+            own = dict(_LABEL.findall(sample["labels"] or ""))
+            self.put(sample["name"], _merged(own, target or {}, honor_labels), [(at, float(sample["value"]))])
+
+    def range(self, query: str, start: int, end: int, step: int) -> list[dict[str, Any]]:
+        """
+        Raises:
+            BadQuery: the query is not one of ours, or asks for too many points.
+        """
+        asked = _QUERY.fullmatch(query)
+        if not asked or asked["function"] not in _FUNCTIONS:
+            raise BadQuery(f"the sandbox does not play {query!r}")
+        if (end - start) // step > MAX_POINTS_A_SERIES:
+            raise BadQuery("exceeded maximum resolution of 11,000 points per timeseries")
+        matchers = [("__name__", "=", asked["name"]), *_MATCHER.findall(asked["matchers"])]
+        function, window = _FUNCTIONS[asked["function"]], int(asked["seconds"])
+        self.queries.append(query)
+        results = []
+        with self._lock:
+            for key, (times, values) in self._series.items():
+                labels = dict(key)
+                if all(_matches(labels.get(label, ""), how, value) for label, how, value in matchers):
+                    points = [
+                        [at, _text(function(values[low:high]))]
+                        for at in range(start, end + 1, step)
+                        if (low := bisect.bisect_right(times, at - window))
+                        < (high := bisect.bisect_right(times, at))
+                    ]
+                    if points:
+                        del labels["__name__"]
+                        results.append({"metric": labels, "values": points})
+        return results
+
+    def close(self) -> None:
+        self._server.close()
+
+    def __enter__(self) -> Prometheus:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Api(Handler):
+    prometheus: Prometheus
+
+    def do_POST(self) -> None:
+        body = self.body()
+        if self.prometheus.signed_by and not self._is_signed(body, self.prometheus.signed_by):
+            self._answer(403, {"message": "The request signature we calculated does not match"})
+            return
+        if not self.path.endswith("/api/v1/query_range"):
+            self._answer(404, {"status": "error", "error": "not found"})
+            return
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        try:
+            found = self.prometheus.range(
+                form["query"], int(form["start"]), int(form["end"]), int(form["step"])
+            )
+        except (BadQuery, KeyError, ValueError) as error:
+            self._answer(400, {"status": "error", "errorType": "bad_data", "error": str(error)})
+            return
+        answer = {"status": "success", "data": {"resultType": "matrix", "result": found}}
+        self._answer(
+            200, answer | ({"warnings": self.prometheus.warnings} if self.prometheus.warnings else {})
+        )
+
+    def _is_signed(self, body: bytes, credentials: Credentials) -> bool:
+        """Signs the request again, with the same time and headers, and compares."""
+        given = self.headers.get("Authorization", "")
+        scope = re.search(r"Credential=\S+?/\d{8}/([\w-]+)/aps/aws4_request, SignedHeaders=([\w;-]+)", given)
+        if not scope:
+            return False
+        headers = {name: self.headers[name] for name in scope[2].split(";") if name in self.headers}
+        request = AWSRequest("POST", f"http://{self.headers['Host']}{self.path}", headers, body)
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        signer = SigV4Auth(credentials, "aps", scope[1])
+        canonical = signer.canonical_request(request)
+        signature = signer.signature(signer.string_to_sign(request, canonical), request)
+        return given.endswith(f"Signature={signature}")
+
+    def _answer(self, status: int, body: Mapping[str, Any]) -> None:
+        self.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def _merged(own: Mapping[str, str], target: Mapping[str, str], honor_labels: bool) -> dict[str, str]:
+    """scrape/target.go, mutateSampleLabels."""
+    if honor_labels:
+        return {**target, **own}
+    return {(f"exported_{name}" if name in target else name): value for name, value in own.items()} | dict(
+        target
+    )
+
+
+def _matches(value: str, how: str, wanted: str) -> bool:
+    return value == wanted if how == "=" else re.fullmatch(wanted, value) is not None
+
+
+def _text(value: float) -> str:
+    return "NaN" if math.isnan(value) else repr(value)

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from botocore.credentials import Credentials
+from slicewise.errors import Refused, Unavailable
+from slicewise.gateways import cloudwatch, prometheus
+from slicewise.gateways.cloudwatch import CloudWatchMetrics
+from slicewise.gateways.prometheus import PrometheusMetrics
+from slicewise.model import Series
+
+from sandbox.aws.loopback import Handler, Server
+from sandbox.aws.metrics import Series as Stored
+from sandbox.aws.server import Aws
+from sandbox.prometheus import Prometheus
+from tests.fakes.calls import Calls
+from tests.fakes.metrics import FakeMetrics
+
+# The sandbox lists metrics by how recent their points are, so the window lies where a pass's does.
+END = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
+STEP = timedelta(minutes=10)
+WEEK = timedelta(days=7)
+SESSION = boto3.Session("testing", "testing", region_name="eu-west-1")
+
+
+def at(steps: float) -> datetime:
+    """So many steps after the window's start."""
+    return END - WEEK + steps * STEP
+
+
+class InMemory:
+    def __init__(self):
+        self.port = FakeMetrics(Calls())
+
+    def put(self, cluster, node, values):
+        times = tuple(int(when.timestamp()) for when in values)
+        one = Series("busy", {"node": node}, times, tuple(values.values()))
+        self.port.series.setdefault(cluster, []).append(one)
+
+
+class ContainerInsights:
+    def __init__(self, aws):
+        self.aws = aws
+        environment = aws.environment()
+        session = boto3.Session(
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name=aws.region
+        )
+        self.port = CloudWatchMetrics(session, aws.region)
+
+    def put(self, cluster, node, values, name="node_gpu_utilization", **more):
+        if name != "node_gpu_usage_total":
+            more = {"InstanceType": "g6.xlarge", "GpuDevice": "nvidia0", **more}
+        dimensions = {"ClusterName": cluster, "NodeName": node, "InstanceId": "i-1", **more}
+        stored = Stored("ContainerInsights", name, tuple(sorted(dimensions.items())))
+        self.aws.metrics.put_values(stored, values.items())
+
+
+class Scraped:
+    def __init__(self, server):
+        self.server = server
+        self.port = PrometheusMetrics(server.url, SESSION)
+
+    def put(self, cluster, node, values, name="DCGM_FI_DEV_GPU_UTIL", **labels):
+        # A scrape at the very start of a step belongs to the point that begins one step before.
+        points = [(int(when.timestamp()) + 1, value) for when, value in values.items()]
+        self.server.put(name, {"cluster": cluster, "Hostname": node, **labels}, points)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as environ, Aws.start(tmp_path_factory.mktemp("aws")) as aws:
+        environ.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+        yield aws
+
+
+@pytest.fixture
+def server():
+    with Prometheus() as server:
+        yield server
+
+
+@pytest.fixture
+def insights(aws):
+    aws.metrics.forget()
+    return ContainerInsights(aws)
+
+
+@pytest.fixture
+def scraped(server):
+    return Scraped(server)
+
+
+@pytest.fixture(params=["fake", "container-insights", "prometheus"])
+def far_side(request):
+    if request.param == "fake":
+        return InMemory()
+    return request.getfixturevalue("insights" if request.param == "container-insights" else "scraped")
+
+
+def read(far_side, cluster="gpu-1", start=END - WEEK):
+    return far_side.port.read(cluster, start, END, STEP)
+
+
+def test_a_cluster_without_metrics_has_none(far_side):
+    assert read(far_side) == ()
+
+
+def test_points_stand_at_the_beginning_of_their_step(far_side):
+    far_side.put("gpu-1", "n-1", {at(1000): 10.0, at(1001): 30.0})
+
+    [series] = read(far_side)
+
+    assert series.times == (int(at(1000).timestamp()), int(at(1001).timestamp()))
+    assert series.values == (10.0, 30.0)
+    assert not series.incomplete
+
+
+def test_a_gap_stays_a_gap(far_side):
+    far_side.put("gpu-1", "n-1", {at(990): 10.0, at(1007): 30.0})
+
+    [series] = read(far_side)
+
+    assert len(series.times) == 2
+
+
+def test_points_before_the_window_are_left_out(far_side):
+    far_side.put("gpu-1", "n-1", {at(-1): 10.0, at(0): 20.0, at(1007): 30.0})
+
+    [series] = read(far_side)
+
+    assert series.values == (20.0, 30.0)
+
+
+def test_another_clusters_series_are_not_read(far_side):
+    far_side.put("gpu-1", "n-1", {at(1000): 10.0})
+    far_side.put("gpu-12", "n-1", {at(1000): 20.0})
+
+    assert [series.values for series in read(far_side)] == [(10.0,)]
+
+
+def test_each_gpu_has_a_series_of_its_own(far_side):
+    for node in ("n-1", "n-2"):
+        far_side.put("gpu-1", node, {at(1000): 10.0})
+
+    assert len({tuple(sorted(series.labels.items())) for series in read(far_side)}) == 2
+
+
+def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_pods(insights):
+    minutes = {at(1000) + timedelta(minutes=n): value for n, value in enumerate((1.0, 2.0, 6.0))}
+    for name in ("node_gpu_utilization", "node_gpu_memory_used", "node_gpu_usage_total"):
+        insights.put("gpu-1", "n-1", minutes, name)
+
+    assert {one.name: one.values for one in read(insights)} == {
+        "node_gpu_utilization": (3.0,),
+        "node_gpu_memory_used": (6.0,),
+        "node_gpu_usage_total": (1.0,),
+    }
+
+
+def test_what_container_insights_adds_up_over_gpus_or_keeps_by_pod_is_not_read(insights):
+    insights.put("gpu-1", "n-1", {at(1000): 1.0}, FullPodName="web-1")
+    for dimensions in (
+        {"ClusterName": "gpu-1"},
+        {"ClusterName": "gpu-1", "NodeName": "n", "InstanceId": "i"},
+    ):
+        stored = Stored("ContainerInsights", "node_gpu_utilization", tuple(sorted(dimensions.items())))
+        insights.aws.metrics.put_values(stored, [(at(1000), 1.0)])
+
+    assert read(insights) == ()
+
+
+def test_gpus_of_nodes_that_are_gone_are_not_paid_for(insights):
+    insights.put("gpu-1", "gone", {at(500): 10.0})
+    insights.put("gpu-1", "there", {at(1007): 10.0})
+
+    assert [series.labels["NodeName"] for series in read(insights)] == ["there"]
+
+
+def test_more_metrics_than_one_call_takes_are_all_read(insights):
+    for number in range(501):
+        insights.put("gpu-1", f"n-{number}", {at(1007): float(number)})
+
+    assert sorted(series.values[0] for series in read(insights)) == [float(n) for n in range(501)]
+
+
+def test_answers_in_pages_are_put_together(insights):
+    values = {at(n): float(n) for n in range(1008)}
+    for number in range(101):  # 101,808 points, and an answer holds 100,800
+        insights.put("gpu-1", f"n-{number}", values)
+
+    assert {len(series.values) for series in read(insights)} == {1008}
+    assert read(insights)[-1].values == tuple(values.values())
+
+
+def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_told(insights, monkeypatch):
+    monkeypatch.setattr(cloudwatch, "MAX_POINTS", 2 * 2 * 144)
+    for node in ("n-1", "n-2"):
+        insights.put("gpu-1", node, {at(n): 1.0 for n in range(1008)})
+
+    series = read(insights)
+
+    assert [len(one.values) for one in series] == [288, 288]
+    assert series[0].incomplete == "only the last 2 days were read, for there are 2 series"
+
+
+def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scraped, monkeypatch):
+    monkeypatch.setattr(prometheus, "MAX_POINTS", 2 * 2 * 144)
+    for node in ("n-1", "n-2"):
+        scraped.put("gpu-1", node, {at(n): 1.0 for n in range(1008)})
+
+    series = read(scraped)
+
+    assert [len(one.values) for one in series] == [288, 288]
+    assert series[0].incomplete == "only the last 2 days were read, for there are 2 series"
+
+
+def test_a_week_is_whole_where_two_questions_meet(scraped):
+    values = {at(n): float(n % 100) for n in range(1008)}
+    scraped.put("gpu-1", "n-1", values)
+
+    [series] = read(scraped)
+
+    assert series.values == tuple(values.values())
+    assert series.times == tuple(int(when.timestamp()) for when in values)
+
+
+def test_series_without_a_clusters_name_are_the_clusters_own(scraped):
+    scraped.server.put("DCGM_FI_DEV_FB_USED", {"Hostname": "n-1"}, [(int(at(1000).timestamp()) + 1, 9.0)])
+
+    assert [series.values for series in read(scraped)] == [(9.0,)]
+
+
+def test_what_the_store_warns_of_is_told_with_the_series(scraped):
+    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
+    scraped.server.warnings = ["partial data: store b is down"]
+
+    assert read(scraped)[0].incomplete == "partial data: store b is down"
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/api/v1/query", "/api/v1/remote_write"])
+def test_an_endpoint_is_taken_as_people_paste_it(scraped, ending):
+    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
+    scraped.port = PrometheusMetrics(scraped.server.url + ending, SESSION)
+
+    assert len(read(scraped)) == 1
+
+
+def signing(server, secret):
+    port = PrometheusMetrics(server.url, boto3.Session("AKIA", secret, region_name="eu-west-1"))
+    # As the host's name would say it.
+    port._region = "eu-west-1"
+    return port
+
+
+def test_amazon_managed_prometheus_gets_signed_requests(scraped):
+    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
+    scraped.server.signed_by = Credentials("AKIA", "right")
+
+    scraped.port = signing(scraped.server, "right")
+    assert len(read(scraped)) == 1
+    for port in (signing(scraped.server, "wrong"), PrometheusMetrics(scraped.server.url, SESSION)):
+        scraped.port = port
+        with pytest.raises(Refused, match="403"):
+            read(scraped)
+
+
+def test_only_workspaces_of_amazon_managed_prometheus_are_signed_for():
+    amp = PrometheusMetrics("https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1", SESSION)
+
+    assert amp._region == "eu-central-1"
+    assert PrometheusMetrics("http://prometheus.monitoring:9090", SESSION)._region is None
+
+
+def test_a_prometheus_out_of_reach_is_unavailable(scraped):
+    scraped.server.close()
+
+    with pytest.raises(Unavailable):
+        read(scraped)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        pytest.param(200, b"<html>sign in</html>", Refused, id="a page to sign in on"),
+        pytest.param(200, b"[]", Refused, id="JSON of something else"),
+        pytest.param(400, b"{}", Refused, id="a query that it does not know"),
+        pytest.param(429, b"{}", Unavailable, id="too many requests"),
+        pytest.param(503, b"{}", Unavailable, id="overloaded"),
+    ],
+)
+def test_what_is_no_answer_is_an_error(status, body, error):
+    answering = type(
+        "Answering", (Handler,), {"do_POST": lambda self: (self.body(), self.reply(status, body))}
+    )
+    server = Server(answering)
+    try:
+        with pytest.raises(error):
+            PrometheusMetrics(f"http://127.0.0.1:{server.port}", SESSION).read("gpu-1", at(0), END, STEP)
+    finally:
+        server.close()
+
+
+def test_an_answer_too_large_to_hold_is_refused(scraped, monkeypatch):
+    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
+    monkeypatch.setattr(prometheus, "MAX_BYTES", 50)
+
+    with pytest.raises(Refused, match="fewer series"):
+        read(scraped)
