@@ -1,0 +1,193 @@
+"""
+Reads NVIDIA's dcgm-exporter as Prometheus keeps it. Pure.
+
+What it does with slices (internal/pkg/transformation/kubernetes.go), and what is made of it:
+
+* Without KUBERNETES_VIRTUAL_GPUS one series a GPU, labelled with the last of its pods.
+* With it, before 4.5.3-4.8.2, one series a pod, each with the value of the whole GPU.
+* With it since, GPU_UTIL and FB_USED by pod, from the pods' processes, *beside* the series of the GPU; all
+  other fields are repeated. Without hostPID it finds no processes, and every pod reads 0.
+* The label Hostname became hostname after 4.5.3-4.8.2. It is the node only where NODE_NAME is set.
+* Without honorLabels, Prometheus calls the pod's labels exported_pod and exported_namespace, and `pod` is
+  the exporter's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from slicewise.model import Series
+from slicewise.slicing.series import (
+    Cleaner,
+    Device,
+    Fault,
+    PodPoints,
+    Points,
+    Readings,
+    highest,
+    incomplete,
+)
+
+MEMORY, KERNELS, ENGINE, XID = (
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_DEV_GPU_UTIL",
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "DCGM_FI_DEV_XID_ERRORS",
+)
+_NODE_LABELS = ("Hostname", "hostname", "node", "nodename", "kubernetes_node", "k8s_node_name", "instance")
+# Below this, context and driver are most of a GPU's memory, and no process owns them.
+_WORTH_ATTRIBUTING_MIB = 1024
+
+_Pod = tuple[str, str]
+
+
+@dataclass
+class _Field:
+    """One field of one GPU: the GPU's own series, and those labelled with a pod."""
+
+    own: dict[int, float] = field(default_factory=dict)
+    pods: dict[_Pod, dict[int, float]] = field(default_factory=dict)
+
+    def add(self, pod: _Pod | None, points: Points) -> None:
+        if pod is None:
+            self.own = highest(self.own, points)
+        else:
+            self.pods[pod] = highest(self.pods.get(pod, {}), points)
+
+    @property
+    def whole(self) -> dict[int, float]:
+        """The GPU's: its own series, else the highest of its pods'."""
+        points: dict[int, float] = {}
+        for pod in self.pods.values():
+            points = highest(points, pod)
+        return points | self.own
+
+    @property
+    def sharers(self) -> dict[int, float]:
+        counts: dict[int, float] = {}
+        for points in self.pods.values():
+            for at in points:
+                counts[at] = counts.get(at, 0) + 1
+        return counts
+
+
+def read(
+    series: Iterable[Series], nodes: Collection[str], node_of: Mapping[tuple[str, str], str]
+) -> Readings:
+    """
+    Args:
+        nodes: Names of the cluster's GPU nodes, by which the label that holds the node is known.
+        node_of: Node by (namespace, pod), for series that name no node.
+    """
+    series, cleaner = tuple(series), Cleaner()
+    renamed = any(one.labels.get("exported_pod") for one in series)
+    fields: dict[tuple[str, str], dict[str, _Field]] = {}
+    models: dict[tuple[str, str], str] = {}
+    for one in series:
+        points = _points(one, cleaner)
+        if points is None:
+            continue
+        pod = _pod(one.labels, renamed)
+        node = _node(one.labels, nodes) or node_of.get(pod or ("", "")) or _stranger(one.labels)
+        gpu = node, _gpu(one.labels)
+        fields.setdefault(gpu, {}).setdefault(one.name, _Field()).add(pod, points)
+        models[gpu] = one.labels.get("modelName", "")
+    devices, pods = [], []
+    for (node, gpu), found in sorted(fields.items()):
+        device, told = _judge(node, gpu, models[node, gpu], found)
+        devices.append(device)
+        pods += told
+    # Of a node that is gone only its pods are of interest, as the past of those that run now.
+    known = tuple(device for device in devices if device.node in nodes)
+    return Readings(known, tuple(pods), {}, cleaner.impossible, incomplete(series))
+
+
+def _points(series: Series, cleaner: Cleaner) -> dict[int, float] | None:
+    if series.name == MEMORY:
+        return cleaner.memory_mib(series, 1)
+    if series.name == KERNELS:
+        return cleaner.busy(series, 100)
+    if series.name == ENGINE:
+        return cleaner.busy(series, 1)
+    return cleaner.counts(series) if series.name == XID else None
+
+
+def _pod(labels: Mapping[str, str], renamed: bool) -> _Pod | None:
+    if renamed:
+        name, namespace = labels.get("exported_pod"), labels.get("exported_namespace", "")
+    else:
+        # pod_name: --use-old-namespace.
+        name = labels.get("pod") or labels.get("pod_name")
+        namespace = labels.get("namespace") or labels.get("pod_namespace") or ""
+    # Where nothing is attributed, `pod` may still be the exporter's, put there by the scrape.
+    return (namespace, name) if name and "dcgm-exporter" not in name else None
+
+
+def _node(labels: Mapping[str, str], nodes: Collection[str]) -> str:
+    """The known node that a label names, also as host:port; "" where none does."""
+    for label in _NODE_LABELS:
+        value = labels.get(label, "")
+        for name in (value, value.rpartition(":")[0]):
+            if name in nodes:
+                return name
+    return ""
+
+
+def _stranger(labels: Mapping[str, str]) -> str:
+    """A node that is gone, or an exporter that does not know its node."""
+    return labels.get("Hostname") or labels.get("hostname", "")
+
+
+def _gpu(labels: Mapping[str, str]) -> str:
+    gpu = labels.get("gpu") or labels.get("device") or labels.get("UUID", "")
+    instance = labels.get("GPU_I_ID")
+    return f"{gpu}/{instance}" if instance else gpu
+
+
+def _judge(node: str, gpu: str, model: str, found: Mapping[str, _Field]) -> tuple[Device, list[PodPoints]]:
+    memory, kernels = found.get(MEMORY, _Field()), found.get(KERNELS, _Field())
+    fault = _fault(memory)
+    whole = memory.whole if memory.own or fault else _sum(memory)
+    # The engine's counter says how long kernels ran, as GPU_UTIL does, but does not round up to "some ran".
+    busy = found[ENGINE].whole if ENGINE in found else kernels.whole
+    device = Device(
+        node,
+        gpu,
+        busy,
+        whole,
+        found.get(XID, _Field()).whole,
+        memory.sharers if fault else {},
+        fault,
+        model,
+    )
+    if fault:
+        return device, []
+    return device, [
+        PodPoints(*pod, node, model, kernels.pods.get(pod, {}), points) for pod, points in memory.pods.items()
+    ]
+
+
+def _fault(memory: _Field) -> Fault | None:
+    """Whether the values by pod are real, from all moments at which they could be told apart."""
+    shared, repeated, used, unattributed = 0, 0, 0, 0
+    whole = memory.whole
+    for at, total in whole.items():
+        values = [points[at] for points in memory.pods.values() if at in points]
+        if len(values) > 1 and total > 0:
+            shared += 1
+            repeated += all(abs(value - total) < 1 for value in values)
+        if values and memory.own.get(at, 0) >= _WORTH_ATTRIBUTING_MIB:
+            used += 1
+            unattributed += sum(values) < 0.5 * total
+    if repeated > 0.5 * shared:
+        return Fault.REPEATED
+    return Fault.UNATTRIBUTED if unattributed > 0.5 * used else None
+
+
+def _sum(memory: _Field) -> dict[int, float]:
+    total: dict[int, float] = {}
+    for points in memory.pods.values():
+        for at, value in points.items():
+            total[at] = total.get(at, 0) + value
+    return total

@@ -1,0 +1,97 @@
+"""What is wrong with a NodePool's evidence, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+from slicewise.actions import Finding
+from slicewise.model import Object
+from slicewise.objects import created_at
+from slicewise.slicing.series import Device, Fault, Readings
+
+# Exporter and agent come with the node; the first points take some minutes more.
+_FIRST_POINTS = timedelta(minutes=30)
+_STALE = timedelta(hours=1)
+
+_REMEDIES = {
+    "container-insights": "See that the add-on amazon-cloudwatch-observability runs on the node with "
+    "Container Insights switched on; its exporter knows only some instance families.",
+    "prometheus": "See that dcgm-exporter runs on the node and is scraped, and that Hostname is the node's "
+    "name (NODE_NAME). A label cluster or cluster_name must be the EKS cluster's name.",
+}
+_BY_POD = (
+    "Give dcgm-exporter 4.5.3 or later KUBERNETES_VIRTUAL_GPUS=true and hostPID, and its scrape honorLabels: "
+    "until then N rises by one at a time at most, and only as far as whole GPUs prove that there is room."
+)
+_BY_FAULT = {
+    Fault.REPEATED: "dcgm-exporter repeats the value of the whole GPU for each of its pods.",
+    Fault.UNATTRIBUTED: "dcgm-exporter does not see the pods' processes: their memory does not add up.",
+    Fault.COLLAPSED: "dcgm-exporter names only one of the pods on a GPU.",
+}
+
+
+def told(
+    readings: Readings,
+    source: str,
+    devices: Collection[Device],
+    nodes: Mapping[str, Object],
+    node_pool: str,
+    collapsed: bool,
+    now: datetime,
+) -> tuple[Finding, ...]:
+    """
+    Args:
+        devices, nodes: Of the NodePool.
+        collapsed: Some pods have no series of their own beside others that do.
+    """
+    if source not in _REMEDIES:
+        if not nodes:
+            return ()
+        says = f"No source of metrics: N of {node_pool} stays as it is."
+        return (Finding("metrics-off", says, "Name one in the policy's `metrics.source`."),)
+    found = [*_unmeasured(devices, nodes, source, node_pool, now), *_stale(devices, source, node_pool, now)]
+    faults = {device.fault for device in devices if device.fault} | (
+        {Fault.COLLAPSED} if collapsed else set()
+    )
+    found += [Finding("pods-not-told-apart", _BY_FAULT[fault], _BY_POD) for fault in sorted(faults)]
+    if readings.impossible:
+        says = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
+        found.append(Finding("metrics-impossible", says, "See what else writes series of these names."))
+    found += [
+        Finding("metrics-incomplete", f"The source says that points are missing: {why}", "It mends itself.")
+        for why in readings.incomplete
+    ]
+    return tuple(found)
+
+
+def _unmeasured(devices, nodes, source, node_pool, now) -> list[Finding]:
+    measured = {device.node for device in devices if device.busy and device.memory_mib}
+    settled = {name for name, node in nodes.items() if now - (created_at(node) or now) > _FIRST_POINTS}
+    missing = sorted(settled - measured)
+    if not missing:
+        return []
+    if len(missing) == len(settled):
+        says = f"Nothing was measured of the GPUs of NodePool {node_pool}: its N stays as it is."
+        return [Finding("no-gpu-metrics", says, _REMEDIES[source])]
+    says = f"{_names(missing)} of NodePool {node_pool}: no GPU metrics; their pods count as whole GPUs."
+    return [Finding("nodes-unmeasured", says, _REMEDIES[source])]
+
+
+def _stale(devices, source, node_pool, now) -> list[Finding]:
+    old = sorted(
+        {
+            device.node
+            for device in devices
+            if device.busy and now.timestamp() - max(device.busy) > _STALE.total_seconds() + 600
+        }
+    )
+    if not old:
+        return []
+    says = f"{_names(old)} of NodePool {node_pool}: not measured for an hour; their pods count as whole GPUs."
+    return [Finding("metrics-stale", says, _REMEDIES[source])]
+
+
+def _names(nodes: list[str]) -> str:
+    shown = ", ".join(nodes[:3])
+    return f"{shown} and {len(nodes) - 3} more" if len(nodes) > 3 else shown
