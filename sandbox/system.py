@@ -206,7 +206,7 @@ class System:
         name: str,
         stage: str,
         *,
-        within_seconds: float = 90,
+        within_seconds: float = 300,
         capability: str = "onboarding",
         saw: Callable[[dict[str, Any]], None] = lambda record: None,
     ) -> dict[str, Any]:

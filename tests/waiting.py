@@ -13,7 +13,7 @@ def eventually(
     read: Callable[[], T],
     what: str | Callable[[], object] | None = None,
     *,
-    within_seconds: float = 120,
+    within_seconds: float = 300,
     every: float = 0.1,
 ) -> T:
     """

@@ -151,6 +151,7 @@ class Authenticator:
             session = self._session(url)
             cluster = self._signed_for(url, session, control_plane)
             user = self._user(session, cluster)
+            self._aws.witness(session.role_arn.split("/")[-1])
         except Refused as refusal:
             self.reviews.append(Review(control_plane, cluster, None, str(refusal)))
             return {"authenticated": False, "error": str(refusal)}

@@ -165,7 +165,9 @@ def install(patches: Patches) -> None:
                 account=self.current_account,
                 region=self.region,
             )
-            denial = aws.iam.decide(session.role_arn.split("/")[-1], needed(call))
+            role = session.role_arn.split("/")[-1]
+            aws.witness(role)
+            denial = aws.iam.decide(role, needed(call))
             if denial is None or not aws.iam.enforced:
                 return real(self)
             code = "AccessDenied" if call.service in PLAIN_CODE else "AccessDeniedException"

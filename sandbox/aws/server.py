@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,6 +70,8 @@ class Aws:
         metrics: What CloudWatch has been told.
         webhook_ca_pem: Of the token webhook's serving certificate.
         creating_seconds: How long clusters and add-ons are CREATING, and clusters UPDATING.
+        witness: Called with an assumed role's name before its request is answered, by AWS or (at its token)
+            by a cluster. Whoever asked waits meanwhile, so a test can kill it at just that moment.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Aws:
     ):
         self.folder, self.region, self.account = folder, region, account
         self.creating_seconds = creating_seconds
+        self.witness: Callable[[str], None] = lambda role: None
         self._attachments: dict[str | None, Attachment] = {}
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()

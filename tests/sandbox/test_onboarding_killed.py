@@ -278,11 +278,10 @@ def test_a_helm_that_is_killed_half_way_leaves_nothing_that_stops_the_next(clust
         if "upgrade" not in command or left:
             return run(command, input=input, env=env, **options)
         with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as helm_run:
-            helm_run.stdin.write(input.encode())
-            helm_run.stdin.close()
-            while not struck.releases():
-                time.sleep(0.01)
-            helm_run.kill()
+            # At its first request after it has noted the release.
+            struck.aws.witness = lambda role: helm_run.kill() if struck.releases() else None
+            helm_run.communicate(input.encode())
+        struck.aws.witness = lambda role: None
         left.append(struck.releases()[-1])
         raise subprocess.TimeoutExpired(command, 0)
 
