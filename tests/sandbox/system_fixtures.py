@@ -55,7 +55,7 @@ def shared(start: int, gpu: str = "l4", gpus: int = 1, **changes: Any) -> dict[s
 
 EVERY_POOL: dict[str, Any] = {
     **{f"n{n}": shared(n) for n in range(2, 9)},
-    "quad": shared(4, gpus=4),
+    **{f"quad{n}": shared(n, gpus=4) for n in range(2, 9)},
     # Those of the examples' pods.
     "shared": shared(4),
     "slices": {"sharing": "mig", "gpus": ["h100"], "profile": "1g.10gb", "maxGpus": 8, "gpuCounts": [8]},

@@ -41,7 +41,7 @@ GPU = "nvidia.com/gpu"
 SLICED = range(2, 9)
 PODS = {
     **{f"n{n}": (23, GPU) for n in SLICED},
-    "quad": (40, GPU),
+    **{f"quad{n}": (23, GPU) for n in SLICED},
     "batch": (23, GPU),
     "sevenths": (57, "nvidia.com/mig-1g.5gb"),
 }
@@ -49,7 +49,7 @@ PODS = {
 
 @pytest.fixture(scope="module")
 def pools(system, fleet):
-    system.wait_for_stage(POOLS, "onboarded", within_seconds=180)
+    system.wait_for_stage(POOLS, "onboarded")
     return fleet.pools
 
 
@@ -78,23 +78,20 @@ def test_every_pool_of_the_policy_is_there_and_ready(pools):
     assert {name for name, item in found.items() if condition(item, "Ready") != "True"} == set()
 
 
+@pytest.mark.parametrize(
+    ("pools_of", "gpus", "instance_type"),
+    [("n", 1, "g6.xlarge"), ("quad", 4, "g6.12xlarge")],
+    ids=["1 GPU a node", "4 GPUs a node"],
+)
 @pytest.mark.parametrize("n", SLICED)
-def test_23_pods_take_just_as_many_single_gpu_nodes_as_they_need(kube, n):
-    pool = f"n{n}"
+def test_23_pods_take_just_as_many_nodes_as_they_need(kube, n, pools_of, gpus, instance_type):
+    pool = f"{pools_of}{n}"
     _wait_for_pods(kube, pool, 23)
 
     nodes = nodes_of(kube, pool)
-    assert len(nodes) == math.ceil(23 / n)
-    assert {_type(node) for node in nodes} == {"g6.xlarge"}
-    assert {_allocatable(node, GPU) for node in nodes} == {n}
-
-
-def test_40_pods_at_4_a_gpu_take_three_machines_with_4_gpus(kube):
-    _wait_for_pods(kube, "quad", 40)
-
-    nodes = nodes_of(kube, "quad")
-    assert [_type(node) for node in nodes] == ["g6.12xlarge"] * 3  # 40 / (4 × 4), rounded up
-    assert {_allocatable(node, GPU) for node in nodes} == {16}
+    assert len(nodes) == math.ceil(23 / (n * gpus))
+    assert {_type(node) for node in nodes} == {instance_type}
+    assert {_allocatable(node, GPU) for node in nodes} == {n * gpus}
 
 
 def test_mps_shares_as_time_slicing_does(kube):
@@ -132,8 +129,9 @@ def test_the_tuner_finds_every_slice_that_was_promised(system, kube):
     )
 
     assert record["findings"] == []
-    # Σ N × ceil(23 / N) for N = 2..8, then quad, batch, sevenths, shared, slices and whole.
-    slices = sum(n * math.ceil(23 / n) for n in SLICED) + 3 * 16 + 8 * 3 + 2 * 56 + 2 * 4 + 56 + 1
+    sliced = sum(n * gpus * math.ceil(23 / (n * gpus)) for n in SLICED for gpus in (1, 4))
+    # Then batch, sevenths, shared, slices and whole.
+    slices = sliced + 8 * 3 + 2 * 56 + 2 * 4 + 56 + 1
     assert f"{slices} of {slices} slices" in record["reason"]
 
 
