@@ -233,6 +233,17 @@ def test_a_patch_over_a_stale_read_is_a_conflict_and_has_no_effect(far_side, tes
     assert far_side.port.get(NOTES)["data"] == {"a": "1"}
 
 
+@pytest.mark.sandbox
+def test_a_patch_that_is_invalid_is_refused(request):
+    far_side = Real(request.getfixturevalue("plane"))
+    far_side.port.apply(config_map(a="1"))
+
+    with pytest.raises(Refused):
+        far_side.port.patch(
+            NOTES, ({"op": "add", "path": "/metadata/labels", "value": {"a": "not a label!"}},)
+        )
+
+
 def test_a_patch_that_does_not_look_at_what_others_changed_goes_through(far_side):
     far_side.port.apply(config_map(a="1"))
     far_side.by_somebody_else(config_map(theirs="3"))

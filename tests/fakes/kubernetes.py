@@ -20,7 +20,7 @@ KARPENTER_CRDS = (
     "nodeoverlays.karpenter.sh",
     "ec2nodeclasses.karpenter.k8s.aws",
 )
-_BUILT_IN = ("", "apps", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
+_BUILT_IN = ("", "apps", "policy", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
 
 
 class FakeApiServer:

@@ -41,6 +41,12 @@ def remove(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
     return _test(path, found), {"op": "remove", "path": pointer(path)}
 
 
+def expect(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
+    """That still stands at `path` what we read there, or still nothing."""
+    known, found = _follow(live, path)
+    return (_test(path, found) if len(known) == len(path) else _test(path[: len(known) + 1], None),)
+
+
 def pointer(path: Sequence[str]) -> str:
     """RFC 6901: "/metadata/labels/a.b~1c"."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)

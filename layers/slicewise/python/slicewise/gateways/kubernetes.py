@@ -34,6 +34,7 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("", "ServiceAccount"): ("serviceaccounts", True),
     ("apps", "DaemonSet"): ("daemonsets", True),
     ("apps", "Deployment"): ("deployments", True),
+    ("policy", "PodDisruptionBudget"): ("poddisruptionbudgets", True),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): ("customresourcedefinitions", False),
     ("rbac.authorization.k8s.io", "ClusterRole"): ("clusterroles", False),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ("clusterrolebindings", False),
@@ -117,9 +118,7 @@ class KubernetesApi:
     def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
         query = urlencode({"fieldManager": FIELD_MANAGER})
         headers = {"Content-Type": "application/json-patch+json"}
-        # 422 is a test that failed. It is also an invalid value: then planning again does not help, and the
-        # pass that meets its eighth conflict fails.
-        if self._request("PATCH", f"{_path_of(ref)}?{query}", operations, headers, stale=422) is None:
+        if self._request("PATCH", f"{_path_of(ref)}?{query}", operations, headers, tests=True) is None:
             raise Conflict(f"{ref} is gone; plan again")
 
     def delete(self, ref: Ref) -> None:
@@ -151,12 +150,13 @@ class KubernetesApi:
         path: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        stale: int = 409,
+        *,
+        tests: bool = False,
     ) -> Any:
         """
         The answer's JSON; None for 404. Everything else that is not 2xx is one of our errors.
 
-        `stale` is the status that says that what we read has changed.
+        `tests`: the body is a JSON Patch, whose tests may fail.
         """
         what = f"{method} {path.partition('?')[0]} of {self._endpoint}"
         try:
@@ -178,9 +178,15 @@ class KubernetesApi:
         if answer.status == 404:
             return None
         if answer.status >= 300:
-            error = Conflict if answer.status == stale else _error_of(answer.status)
-            raise error(f"{what}: {answer.status} {_message(answer.data)}")
+            told = _json(answer.data)
+            error = Conflict if tests and _test_failed(answer.status, told) else _error_of(answer.status)
+            raise error(f"{what}: {answer.status} {_message(told)}")
         return json.loads(answer.data)
+
+
+def _test_failed(status: int, told: Mapping[str, Any]) -> bool:
+    """A JSON Patch that is invalid has the same status; its causes are named."""
+    return status == 422 and not (told.get("details") or {}).get("causes")
 
 
 def _error_of(status: int) -> type[Unauthorized | Refused | Conflict | Unavailable]:
@@ -192,11 +198,16 @@ def _error_of(status: int) -> type[Unauthorized | Refused | Conflict | Unavailab
     return Unavailable if status in (408, 410, 429) or status >= 500 else Refused
 
 
-def _message(data: bytes) -> str:
+def _json(data: bytes) -> Mapping[str, Any]:
     try:
-        return str(json.loads(data).get("message", ""))[:500]
-    except (ValueError, AttributeError):
-        return ""
+        told = json.loads(data)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _message(told: Mapping[str, Any]) -> str:
+    return str(told.get("message", ""))[:500]
 
 
 def _path_of(ref: Ref) -> str:
