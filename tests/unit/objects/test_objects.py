@@ -89,3 +89,25 @@ def test_a_condition_counts_only_for_the_object_as_it_is(generation, condition, 
     item = {"metadata": {"name": "a", "generation": generation}, "status": {"conditions": conditions}}
 
     assert objects.is_true(item, "Ready") is true
+
+
+@pytest.mark.parametrize(
+    "pod, count",
+    [
+        ({"containers": [{"resources": {"limits": {"gpu": "1"}}}]}, 1),
+        ({"containers": [{"resources": {"limits": {"gpu": "1"}, "requests": {"gpu": "1"}}}, {}]}, 1),
+        ({"containers": [{"resources": {"limits": {"gpu": "1"}}}] * 3}, 3),
+        ({"containers": [{}], "initContainers": [{"resources": {"limits": {"gpu": "2"}}}]}, 2),
+        (
+            {
+                "containers": [{"resources": {"limits": {"gpu": "1"}}}],
+                "initContainers": [{"restartPolicy": "Always", "resources": {"limits": {"gpu": "1"}}}],
+            },
+            2,
+        ),
+        ({"containers": [{"resources": {"limits": {"cpu": "1"}}}]}, 0),
+    ],
+    ids=["limit", "request equals limit", "side by side", "initial", "sidecar", "none"],
+)
+def test_a_pod_holds_what_its_containers_ask_for(pod, count):
+    assert objects.asked({"metadata": {}, "spec": pod}, "gpu") == count

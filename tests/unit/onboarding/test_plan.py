@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise import layout
 from slicewise.actions import (
     AllowAccessEntries,
     Apply,
@@ -17,7 +18,7 @@ from slicewise.actions import (
     UpgradeRelease,
 )
 from slicewise.errors import InvalidPolicy
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
+from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref, ref_of
 from slicewise.onboarding import manifests
 from slicewise.onboarding.plan import acts, plan
 from slicewise.onboarding.world import Chart, LookError, LookFailure, World
@@ -451,6 +452,33 @@ def test_a_start_that_changed_in_the_policy_changes_no_pool_that_stands():
     cluster.policy = builders.policy(builders.DEFAULT_POOLS.replace("start: 4", "start: 2"))
 
     assert cluster.step().actions == ()
+
+
+def test_a_pool_and_its_overlays_at_another_n_are_no_difference():
+    cluster = onboarded()
+    pool = cluster.policy.pools[0]
+    (gpu,) = pool.models()
+    weights = layout.overlay_weights(cluster.policy)
+    for tuned in (layout.node_pool(cluster.policy, pool, gpu, 8), *layout.overlays(pool, gpu, 8, weights)):
+        live = cluster.objects[ref_of(tuned)]
+        cluster.objects[ref_of(tuned)] = {**live, "spec": tuned["spec"]}
+
+    assert cluster.step().actions == ()
+
+
+def test_while_a_change_of_n_is_told_the_pool_is_left_whatever_it_looks_like():
+    cluster = onboarded()
+    ref = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
+    live = cluster.objects[ref]
+    metadata = live["metadata"]
+    annotations = {**metadata["annotations"], layout.ROLLOUT_ANNOTATION: "{}"}
+    held = {**live["spec"], "limits": {"nvidia.com/gpu": "1"}}
+    cluster.objects[ref] = {**live, "metadata": {**metadata, "annotations": annotations}, "spec": held}
+
+    found = cluster.step()
+
+    assert found.actions == ()
+    assert [f.code for f in found.outcome.findings] == ["n-being-changed"]
 
 
 def test_while_n_is_being_changed_the_pool_is_left():

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from slicewise import catalog
+from slicewise import catalog, quantities
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
 from slicewise.objects import required_values, spec, stamped
@@ -150,38 +151,41 @@ def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
     The NodePool of one pool and GPU model, whose nodes are born with N = `n`.
 
     The template's labels and taints are hashed by Karpenter, so any change of theirs would replace every
-    node: nothing that may vary is in them. N is in the requirements, which are not hashed.
+    node: nothing that may vary is in them. N is in the requirements, which are not hashed. Our own
+    stamp leaves N out as well: tuning changes it, and what it wrote is no difference.
     """
-    return stamped(
-        {
-            "apiVersion": "karpenter.sh/v1",
-            "kind": "NodePool",
-            "metadata": {
-                "name": node_pool_name(pool, gpu),
-                "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value},
-            },
-            "spec": {
-                "template": {
-                    "metadata": {"labels": _template_labels(pool)},
-                    "spec": {
-                        "nodeClassRef": {
-                            "group": policy.node_class.group,
-                            "kind": policy.node_class.kind,
-                            "name": policy.node_class.name,
-                        },
-                        "taints": [TAINT],
-                        "requirements": _node_requirements(pool, gpu, n),
+    return stamped(_node_pool(policy, pool, gpu, n), shape=_node_pool(policy, pool, gpu, 1))
+
+
+def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
+    return {
+        "apiVersion": "karpenter.sh/v1",
+        "kind": "NodePool",
+        "metadata": {
+            "name": node_pool_name(pool, gpu),
+            "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value},
+        },
+        "spec": {
+            "template": {
+                "metadata": {"labels": _template_labels(pool)},
+                "spec": {
+                    "nodeClassRef": {
+                        "group": policy.node_class.group,
+                        "kind": policy.node_class.kind,
+                        "name": policy.node_class.name,
                     },
+                    "taints": [TAINT],
+                    "requirements": _node_requirements(pool, gpu, n),
                 },
-                "disruption": {
-                    "consolidationPolicy": policy.consolidation.policy.value,
-                    "consolidateAfter": policy.consolidation.first_after,
-                    "budgets": BUDGETS,
-                },
-                "limits": limits(pool, gpu, n),
             },
-        }
-    )
+            "disruption": {
+                "consolidationPolicy": policy.consolidation.policy.value,
+                "consolidateAfter": policy.consolidation.first_after,
+                "budgets": BUDGETS,
+            },
+            "limits": limits(pool, gpu, n),
+        },
+    }
 
 
 def _template_labels(pool: Pool) -> dict[str, str]:
@@ -215,26 +219,44 @@ def overlays(pool: Pool, gpu: GpuModel, n: int, weights: Mapping[str, int]) -> t
     and manufacturer keep it off machines without GPUs, which would otherwise seem to have slices, too.
     """
     return tuple(
-        stamped(
-            {
-                "apiVersion": "karpenter.sh/v1alpha1",
-                "kind": "NodeOverlay",
-                "metadata": {"name": overlay_name(pool, gpu, count), "labels": {POOL_LABEL: pool.name}},
-                "spec": {
-                    "weight": weights[overlay_name(pool, gpu, count)],
-                    "requirements": _in(
-                        {
-                            NODE_POOL_LABEL: [node_pool_name(pool, gpu)],
-                            GPU_COUNT_LABEL: [str(count)],
-                            GPU_MANUFACTURER_LABEL: ["nvidia"],
-                        }
-                    ),
-                    "capacity": capacity(pool, gpu, n, count),
-                },
-            }
-        )
+        stamped(_overlay(pool, gpu, n, count, weights), shape=_overlay(pool, gpu, 1, count, weights))
         for count in gpu.counts
     )
+
+
+def _overlay(pool: Pool, gpu: GpuModel, n: int, count: int, weights: Mapping[str, int]) -> Object:
+    return {
+        "apiVersion": "karpenter.sh/v1alpha1",
+        "kind": "NodeOverlay",
+        "metadata": {"name": overlay_name(pool, gpu, count), "labels": {POOL_LABEL: pool.name}},
+        "spec": {
+            "weight": weights[overlay_name(pool, gpu, count)],
+            "requirements": _in(
+                {
+                    NODE_POOL_LABEL: [node_pool_name(pool, gpu)],
+                    GPU_COUNT_LABEL: [str(count)],
+                    GPU_MANUFACTURER_LABEL: ["nvidia"],
+                }
+            ),
+            "capacity": capacity(pool, gpu, n, count),
+        },
+    }
+
+
+def n_of_overlay(overlay: Object, pool: Pool) -> int | None:
+    """Slices a GPU that a live overlay tells Karpenter of a pool with replicas; None where that is odd."""
+    counts = required_values(spec(overlay).get("requirements") or (), GPU_COUNT_LABEL) or ()
+    capacity = (spec(overlay).get("capacity") or {}).get(resource(pool))
+    if len(counts) != 1 or not counts[0].isdecimal() or int(counts[0]) < 1 or capacity is None:
+        return None
+    n, rest = divmod(quantities.number(capacity), int(counts[0]))
+    return n if rest == 0 else None
+
+
+def n_of_limits(node_pool: Object, pool: Pool) -> Fraction | None:
+    """Slices a GPU that a live NodePool's limits allow for; None where there is no limit of them."""
+    limit = (spec(node_pool).get("limits") or {}).get(resource(pool))
+    return None if limit is None else quantities.number(limit) / pool.max_gpus
 
 
 def overlay_weights(policy: Policy) -> dict[str, int]:

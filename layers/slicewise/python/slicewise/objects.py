@@ -110,20 +110,23 @@ def is_ours(item: Object) -> bool:
     return labels(item).get(MANAGED_BY) == MANAGER
 
 
-def stamped(item: Object) -> Object:
+def stamped(item: Object, shape: Object | None = None) -> Object:
     """
     The object as we apply it: with our label, and an annotation that tells what we applied.
+
+    With `shape`, the annotation tells that instead: the object without what may change on the live one.
 
     The annotation makes a *removed* field visible: an object that still carries it does hold everything we
     now want, but what we wanted then is in its hash.
     """
-    metadata = dict(item["metadata"])
-    metadata["labels"] = {**metadata.get("labels", {}), MANAGED_BY: MANAGER}
-    unstamped = {**item, "metadata": metadata}
-    metadata = {
-        **metadata,
-        "annotations": {**metadata.get("annotations", {}), APPLIED: applied_hash(unstamped)},
-    }
+    ours = _labelled(item)
+    stamp = applied_hash(_labelled(shape or item))
+    metadata = {**ours["metadata"], "annotations": {**annotations(ours), APPLIED: stamp}}
+    return {**ours, "metadata": metadata}
+
+
+def _labelled(item: Object) -> Object:
+    metadata = {**item["metadata"], "labels": {**labels(item), MANAGED_BY: MANAGER}}
     return {**item, "metadata": metadata}
 
 

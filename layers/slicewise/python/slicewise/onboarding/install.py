@@ -26,7 +26,16 @@ from slicewise.actions import (
 )
 from slicewise.catalog import GpuModel
 from slicewise.model import ClusterContents, Object, Release, ref_of
-from slicewise.objects import being_deleted, first_difference, holds, labels, name, required_values, spec
+from slicewise.objects import (
+    annotations,
+    being_deleted,
+    first_difference,
+    holds,
+    labels,
+    name,
+    required_values,
+    spec,
+)
 from slicewise.onboarding import karpenter, manifests, rbac, time_slice, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.policy import Policy, Pool
@@ -306,6 +315,12 @@ def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[
             f"NodePool {pool_name} is being deleted.",
             "Nothing: it is made anew once it is gone. Remove the pool from the policy if it shall stay "
             "away.",
+        )
+    if layout.ROLLOUT_ANNOTATION in annotations(found):
+        return Finding(
+            "n-being-changed",
+            f"N of NodePool {pool_name} is being changed.",
+            "Nothing: tuning finishes it. The policy's other wishes for this pool are met then.",
         )
     if len(keys) > 1:
         return Finding(
