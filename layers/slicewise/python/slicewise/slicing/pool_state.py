@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from slicewise import layout, quantities
@@ -19,6 +19,7 @@ from slicewise.objects import (
     annotations,
     asked,
     being_deleted,
+    created_at,
     is_ours,
     is_true,
     labels,
@@ -31,6 +32,7 @@ from slicewise.slicing import control
 
 # Karpenter's promise not to take a node or a pod away by itself.
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+DISRUPTED_TAINT = "karpenter.sh/disrupted"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Rollout:
     revert: bool = False
 
     @property
+    def grows(self) -> bool:
+        return self.target > self.other
+
+    @property
     def target(self) -> int:
         return self.from_ if self.revert else self.to
 
@@ -71,16 +77,16 @@ class Rollout:
         return self.to if self.revert else self.from_
 
     def dumped(self) -> str:
-        canary = {"node": self.canary.node, "since": _stamp(self.canary.since)} if self.canary else None
+        canary = {"node": self.canary.node, "since": stamp(self.canary.since)} if self.canary else None
         return _dumped(
             {
                 "from": self.from_,
                 "to": self.to,
-                "since": _stamp(self.since),
+                "since": stamp(self.since),
                 "reason": self.reason,
                 "canary": canary,
                 "held": dict(self.held),
-                "narrowed": _stamp(self.narrowed),
+                "narrowed": stamp(self.narrowed),
                 "revert": self.revert,
             }
         )
@@ -92,12 +98,12 @@ class Tuning(control.History):
     def dumped(self) -> str:
         return _dumped(
             {
-                "changed_at": _stamp(self.changed_at),
-                "above_since": _stamp(self.above_since),
-                "below_since": _stamp(self.below_since),
+                "changed_at": stamp(self.changed_at),
+                "above_since": stamp(self.above_since),
+                "below_since": stamp(self.below_since),
                 "above_target": self.above_target,
                 "below_target": self.below_target,
-                "failed": {str(n): _stamp(at) for n, at in self.failed.items()},
+                "failed": {str(n): stamp(at) for n, at in self.failed.items()},
             }
         )
 
@@ -128,6 +134,13 @@ class NodeState:
     node: Object
     claim_object: Object | None
     do_not_disrupt: bool
+
+    @property
+    def leaving(self) -> bool:
+        """Going already, or tainted by Karpenter, which has decided to take it away."""
+        return self.deleting or any(
+            taint.get("key") == DISRUPTED_TAINT for taint in spec(self.node).get("taints") or ()
+        )
 
     @property
     def promised(self) -> int | None:
@@ -196,14 +209,16 @@ def _pool_state(
     overlay_names = {layout.overlay_name(pool, gpu, count) for count in gpu.counts}
     claims = tuple(item for item in contents.node_claims if _of(item, node_pool))
     claim_of = {status(claim).get("nodeName"): claim for claim in claims}
-    rollout, rollout_finding = read_rollout(node_pool)
-    history, history_finding = read_tuning(node_pool)
+    overlays = tuple(item for item in contents.node_overlays if name(item) in overlay_names)
     keys = layout.config_keys_of(node_pool)
+    rollout, rollout_finding = read_rollout(node_pool)
+    rollout = rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
+    history, history_finding = read_tuning(node_pool)
     return PoolState(
         pool=pool,
         gpu=gpu,
         node_pool=node_pool,
-        overlays=tuple(item for item in contents.node_overlays if name(item) in overlay_names),
+        overlays=overlays,
         nodes=tuple(
             _node_state(node, claim_of.get(name(node)), by_node.get(name(node), ()), layout.resource(pool))
             for node in sorted(contents.nodes, key=name)
@@ -222,6 +237,23 @@ def _pool_state(
         known_keys=known_keys,
         findings=tuple(finding for finding in (rollout_finding, history_finding) if finding),
     )
+
+
+def _forgotten_rollout(
+    node_pool: Object, pool: Pool, keys: tuple[str, ...], overlays: tuple[Object, ...]
+) -> Rollout | None:
+    """
+    A NodePool whose nodes may have either of two N, while no annotation tells of a change: somebody removed
+    it. The change ends at the N that Karpenter counts with.
+    """
+    found = sorted(n for n in map(layout.slices_of_key, keys) if n)
+    if len(found) != 2:
+        return None
+    counted = {layout.n_of_overlay(overlay, pool) for overlay in overlays}
+    to = found[1] if counted == {found[1]} else found[0]
+    from_ = found[0] if to == found[1] else found[1]
+    reason = "its nodes may have either N, and no change of it is told"
+    return Rollout(from_, to, created_at(node_pool) or datetime.fromtimestamp(0, UTC), reason)
 
 
 def _of(item: Object, node_pool: Object) -> bool:
@@ -319,7 +351,7 @@ def _dumped(values: Mapping[str, Any]) -> str:
     return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
 
-def _stamp(at: datetime | None) -> str | None:
+def stamp(at: datetime | None) -> str | None:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 

@@ -1,53 +1,51 @@
 """
-A change of N in a live NodePool, without a node replaced while growing or a pod killed while shrinking. Pure.
+A change of N in a live NodePool: no node is replaced while it grows, no pod is killed while it shrinks. Pure.
+
+What makes it so, on Karpenter 1.14 and 1.15 (each was run):
+
+* Karpenter holds a NodeClaim's *labels* against the NodePool's requirement and hashes neither. So a
+  requirement that is widened, and narrowed again once every NodeClaim carries the new key, replaces nothing.
+* The device plugin follows the *Node's* label, and the pods that run keep their slices.
+* Growing: nodes first, overlays after, so that Karpenter never counts slices that are not there. It would
+  also at once empty nodes that the new N makes superfluous; so consolidation is held meanwhile.
+* Shrinking: overlays first. A node whose pods fit is relabelled under a cordon; the others drift, and
+  Karpenter replaces them under the pool's budgets and the pods' PodDisruptionBudgets.
+* Changing N kills the clients of MPS: there nodes are only ever replaced.
+
+Each stage says what is still to do for it, or None; the first that has something decides. So a pass that was
+killed after any call is finished by the next, and a person's edit is met by the stage that it concerns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise.actions import Action, Finding
-from slicewise.slicing.pool_state import PoolState
+from slicewise import layout
+from slicewise.actions import ClaimsCarry, Finding
+from slicewise.objects import being_deleted, is_true, labels, name
+from slicewise.policy import Sharing
+from slicewise.slicing import steps
+from slicewise.slicing.change import PLUGIN, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
+from slicewise.slicing.growing import canary, relabel, revert
+from slicewise.slicing.pool_state import PoolState, Rollout
+from slicewise.slicing.shrinking import fits, shrink
 
-
-@dataclass(frozen=True)
-class RolloutSettings:
-    """
-    Attributes:
-        canary: How long one node must do well with the new N before the others get it.
-        batch_share: Share of a pool's nodes whose device plugin may restart at the same time.
-        settle: How long others (Karpenter, the scheduler) may take to see what we wrote.
-        allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
-    """
-
-    canary: timedelta = timedelta(minutes=30)
-    batch_share: float = 0.1
-    settle: timedelta = timedelta(seconds=15)
-    allocatable_timeout: timedelta = timedelta(minutes=5)
-
-
-@dataclass(frozen=True)
-class Advance:
-    """
-    Attributes:
-        says: Where the change stands, in one sentence.
-        wait: When to look again.
-        failed: Why a canary was reverted.
-    """
-
-    actions: tuple[Action, ...]
-    says: str
-    wait: timedelta | None
-    findings: tuple[Finding, ...] = ()
-    finished: bool = False
-    failed: str = ""
+__all__ = ["Advance", "RolloutSettings", "advance", "begin"]
 
 
 def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
-    """Start to change N of a NodePool; where it cannot be done now, a finding says why."""
-    raise NotImplementedError
+    """
+    Start to change N of a NodePool: the annotation, and with it the hold of consolidation.
+
+    Where it cannot be done now there are no actions, and a finding says why.
+    """
+    rollout = Rollout(state.n, target, now, reason)
+    why_not = _why_not(state, rollout)
+    if why_not:
+        return Advance((), f"N stays {state.n}: {why_not.says}", None, (why_not,))
+    return act((steps.hold(state, rollout),), f"N becomes {target} instead of {state.n}: {reason}", wait=SOON)
 
 
 def advance(
@@ -65,4 +63,211 @@ def advance(
         broken: Promises broken on the canary or in the pool since the change began, in words.
         blockers: What keeps Karpenter from replacing nodes.
     """
-    raise NotImplementedError
+    assert state.rollout
+    change = Change(state, state.rollout, settings, now, tuple(blockers))
+    step = revert(change, "; ".join(broken)) if broken and change.rollout.grows else None
+    if step is None:
+        found = (stage(change) for stage in _stages(change))
+        step = next((said for said in found if said), None) or _finish(change)
+    failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
+    return replace(step, findings=(*_foreign_edits(change), *step.findings), failed=failed)
+
+
+def _stages(change: Change) -> tuple[Stage, ...]:
+    if change.state.pool.sharing is Sharing.MPS:
+        if change.rollout.grows:
+            return _hold, _overlays, _limits, _narrow_at_once, _roll, _settle
+        return _hold, _overlays, _narrow_at_once, _roll, _limits, _settle
+    if change.rollout.grows:
+        return _hold, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
+    return _hold, _own_keys, _overlays, _widen, shrink, _narrow, _roll, _limits, _settle
+
+
+def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
+    pool, key = state.pool, layout.config_key(state.pool.sharing, rollout.to)
+    live = f"NodePool {state.name}"
+    if not pool.sharing.has_replicas:
+        return no(f"{live} has no N: its pool shares by {pool.sharing}", "Nothing.")
+    if rollout.to == rollout.from_:
+        return no(f"N of {live} is {rollout.to} already", "Nothing.")
+    if being_deleted(state.node_pool):
+        return no(f"{live} is being deleted", "Nothing: it is made anew once it is gone.")
+    if state.keys != (layout.config_key(pool.sharing, rollout.from_),):
+        told = " or ".join(state.keys) or "any key"
+        return no(
+            f"{live} lets its nodes have {told}", "Put its requirement back to one key of the device plugin."
+        )
+    if state.known_keys is not None and key not in state.known_keys:
+        return no(
+            f"{layout.CONFIG_MAP} has no key {key}", "Onboarding writes it again: slicewise onboard CLUSTER."
+        )
+    asleep = [name(overlay) for overlay in state.overlays if not is_true(overlay, "Ready")]
+    if asleep:
+        return no(
+            f"NodeOverlay {asleep[0]} is not ready, so Karpenter would not follow",
+            "kubectl describe it; see that Karpenter's gate NodeOverlay is on.",
+        )
+    drifted = [name(claim) for claim in state.claims if is_true(claim, "Drifted")]
+    if rollout.grows and drifted:
+        return no(f"NodeClaim {drifted[0]} is being replaced for another reason", "Nothing: once it is gone.")
+    return None
+
+
+def no(says: str, remedy: str) -> Finding:
+    return Finding("n-cannot-change-now", f"{says}.", remedy)
+
+
+# Stages of every change
+
+
+def _hold(change: Change) -> Advance | None:
+    """Also again where somebody set it meanwhile: theirs is put back in the end."""
+    if steps.consolidate_after(change.state) == steps.NEVER:
+        return None
+    return act((steps.hold(change.state, change.rollout),), "consolidation is held while N changes")
+
+
+def _own_keys(change: Change) -> Advance | None:
+    """Somebody required a key that has no part in this change: nodes would be replaced because of it."""
+    if set(change.state.keys) <= {change.old, change.new} and change.state.keys:
+        return None
+    tried = change.rollout.canary or not change.rollout.grows
+    keys = (change.old, change.new) if tried else (change.old,)
+    why = "the nodes that run have these keys, and are replaced under another"
+    return act((steps.require(change.state, keys, why),), f"the requirement is put back: {why}")
+
+
+def _widen(change: Change) -> Advance | None:
+    both = {change.old, change.new}
+    if set(change.state.keys) == both:
+        return None
+    rollout = change.rollout
+    strays = any(key != change.new for key in change.claim_keys)
+    if change.state.keys == (change.new,):
+        if rollout.grows and not strays:
+            return None
+        if not rollout.grows:
+            unfit = any(node.key != change.new and not fits(change, node) for node in change.nodes)
+            if rollout.narrowed or not (strays or unfit):
+                return None
+    why = "a NodeClaim that carries either key is none that Karpenter replaces"
+    widened = replace(rollout, narrowed=None)
+    return act(
+        (steps.require(change.state, (change.old, change.new), why, rollout=widened),),
+        f"nodes may have {change.old} or {change.new}",
+    )
+
+
+def _overlays(change: Change) -> Advance | None:
+    state, n = change.state, change.rollout.target
+    why = (
+        "every node has its new slices by now"
+        if change.rollout.grows and state.pool.sharing is not Sharing.MPS
+        else "Karpenter must plan for what new nodes will offer"
+    )
+    wrong = [overlay for overlay in state.overlays if layout.n_of_overlay(overlay, state.pool) != n]
+    if wrong:
+        actions = [steps.count_with(state, overlay, n, why) for overlay in wrong]
+        return act(actions, f"Karpenter counts {n} slices a GPU")
+    waiting = [name(overlay) for overlay in state.overlays if not is_true(overlay, "Ready")]
+    if waiting:
+        return act((), f"Karpenter has not taken NodeOverlay {waiting[0]} in yet", PLUGIN)
+    return None
+
+
+def _limits(change: Change) -> Advance | None:
+    n = change.rollout.target
+    if layout.n_of_limits(change.state.node_pool, change.state.pool) == n:
+        return None
+    why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
+    return act((steps.limit(change.state, n, why),), "the NodePool's limit follows")
+
+
+def _narrow(change: Change) -> Advance | None:
+    if change.state.keys == (change.new,) and change.rollout.narrowed:
+        return None
+    marks = (steps.marked_at(claim, layout.RELABELLED_ANNOTATION) for claim in change.state.claims)
+    last = max((at for at in marks if at), default=None)
+    left = change.settings.settle - (change.now - last) if last else timedelta(0)
+    if left > timedelta(0):
+        return act((), "Karpenter is given time to see the labels of all NodeClaims", left)
+    if change.rollout.grows:
+        guard = ClaimsCarry(change.state.name, change.new)
+        return _narrowed(change, "every NodeClaim carries it", guard)
+    return _narrowed(change, "the nodes that do not fit are replaced under the pool's budgets")
+
+
+def _narrow_at_once(change: Change) -> Advance | None:
+    if change.state.keys == (change.new,) and change.rollout.narrowed:
+        return None
+    return _narrowed(change, "changing N kills what runs under MPS, so nodes are replaced")
+
+
+def _narrowed(change: Change, why: str, guard: ClaimsCarry | None = None) -> Advance:
+    rollout = replace(change.rollout, narrowed=change.now)
+    action = steps.require(change.state, (change.new,), why, rollout=rollout, guard=guard)
+    return act((action,), f"new nodes are born with {change.new}: {why}")
+
+
+def _roll(change: Change) -> Advance | None:
+    """Also a node that is going already is waited for: its pods still move."""
+    old = [claim for claim in change.state.claims if labels(claim).get(layout.CONFIG_LABEL) != change.new]
+    if not old:
+        return None
+    says = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
+    return act((), says, ROLL, findings=change.blockers)
+
+
+def _settle(change: Change) -> Advance | None:
+    """A NodeClaim that was made of the NodePool as it was before would show now."""
+    left = change.settings.settle - (change.now - (change.rollout.narrowed or change.now))
+    return act((), "every node is over; a last look follows", left) if left > timedelta(0) else None
+
+
+def _finish(change: Change) -> Advance:
+    state, rollout = change.state, change.rollout
+    failed = {**state.history.failed, rollout.to: change.now} if rollout.revert else state.history.failed
+    history = replace(
+        state.history,
+        changed_at=change.now,
+        above_since=None,
+        below_since=None,
+        above_target=None,
+        below_target=None,
+        failed=failed,
+    )
+    says = f"N is {rollout.target} again: {rollout.reason}" if rollout.revert else f"N is {rollout.target}"
+    return act((steps.release(state, rollout, history),), says, finished=True)
+
+
+# What somebody else wrote meanwhile
+
+
+def _foreign_edits(change: Change) -> tuple[Finding, ...]:
+    state, known = change.state, {change.rollout.from_, change.rollout.to}
+    odd: list[str] = []
+    keys = {change.old, change.new}
+    if not state.keys or not set(state.keys) <= keys:
+        told = " or ".join(state.keys) or "any key"
+        odd.append(f"NodePool {state.name} lets its nodes have {told}, not {' or '.join(sorted(keys))}")
+    for overlay in state.overlays:
+        if layout.n_of_overlay(overlay, state.pool) not in known:
+            odd.append(
+                f"NodeOverlay {name(overlay)} says neither N = {' nor '.join(map(str, sorted(known)))}"
+            )
+    if layout.n_of_limits(state.node_pool, state.pool) not in known:
+        odd.append(f"the limit of NodePool {state.name} fits neither N")
+    for node in change.nodes:
+        if node.key not in keys:
+            odd.append(f"Node {node.name} is labelled {node.key or 'with no key'}")
+    after, held = steps.consolidate_after(state), change.rollout.held.get("consolidateAfter")
+    if held and after not in (steps.NEVER, held):
+        odd.append(f"consolidateAfter of NodePool {state.name} is {after}, and was {held} before the change")
+    return tuple(
+        Finding(
+            "foreign-edit",
+            f"{says[0].upper()}{says[1:]}: somebody wrote it while N is being changed.",
+            "It is taken along to the new N; a consolidateAfter is kept and put back in the end.",
+        )
+        for says in odd
+    )

@@ -1,0 +1,84 @@
+"""What keeps Karpenter from replacing a node that is due: by name, and since when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slicewise.actions import Finding
+from slicewise.model import ClusterContents, Object
+from slicewise.objects import annotations, condition, labels, name, since, spec, status
+from slicewise.slicing.pool_state import DO_NOT_DISRUPT, NodeState, PoolState
+
+
+def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]:
+    """
+    One finding for each drifted NodeClaim that something forbids to replace.
+
+    Karpenter tells this only by Events, which are gone within the hour; so it is read where it comes
+    from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are looked at.
+    """
+    found: list[Finding] = []
+    for node in state.nodes:
+        drifted = condition(node.claim_object, "Drifted") if node.claim_object else None
+        if not drifted or drifted.get("status") != "True":
+            continue
+        causes = _causes(contents, node)
+        at = since(drifted)
+        if causes:
+            found.append(
+                Finding(
+                    "roll-blocked",
+                    f"Node {node.name} has been due for replacement since "
+                    f"{at.isoformat(timespec='minutes') if at else 'a while'}: {'; '.join(causes)}.",
+                    "Remove the annotation, or let the PodDisruptionBudget allow a disruption.",
+                )
+            )
+    return tuple(found)
+
+
+def _causes(contents: ClusterContents, node: NodeState) -> list[str]:
+    causes = [f"the node says {DO_NOT_DISRUPT}"] if _forbids(node.node) else []
+    pods = [pod for pod in contents.pods if spec(pod).get("nodeName") == node.name]
+    causes += [f"pod {_told(pod)} says {DO_NOT_DISRUPT}" for pod in pods if _forbids(pod)]
+    for budget in contents.disruption_budgets:
+        held = [pod for pod in pods if _covers(budget, pod)]
+        if held and not status(budget).get("disruptionsAllowed"):
+            causes.append(f"PodDisruptionBudget {_told(budget)} allows none of {len(held)} pods to go")
+    return causes
+
+
+def _forbids(item: Object) -> bool:
+    return annotations(item).get(DO_NOT_DISRUPT) not in (None, "false")
+
+
+def _told(item: Object) -> str:
+    return f"{item['metadata'].get('namespace', 'default')}/{name(item)}"
+
+
+def _covers(budget: Object, pod: Object) -> bool:
+    same = budget["metadata"].get("namespace") == pod["metadata"].get("namespace")
+    return same and _selects(spec(budget).get("selector"), labels(pod))
+
+
+def _selects(selector: Mapping[str, Any] | None, found: Mapping[str, str]) -> bool:
+    """A policy/v1 budget with an empty selector covers all pods of its namespace, without one none."""
+    if selector is None:
+        return False
+    wanted = selector.get("matchLabels") or {}
+    return all(found.get(key) == value for key, value in wanted.items()) and all(
+        _matches(expression, found) for expression in selector.get("matchExpressions") or ()
+    )
+
+
+def _matches(expression: Mapping[str, Any], found: Mapping[str, str]) -> bool:
+    key, values = expression["key"], expression.get("values") or ()
+    match expression["operator"]:
+        case "In":
+            return found.get(key) in values
+        case "NotIn":
+            return found.get(key) not in values
+        case "Exists":
+            return key in found
+        case _:
+            return key not in found

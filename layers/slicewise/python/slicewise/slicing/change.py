@@ -1,0 +1,130 @@
+"""What the stages of a change of N read, and what they say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from slicewise import layout
+from slicewise.actions import Action, Finding
+from slicewise.objects import being_deleted, labels, name
+from slicewise.slicing import steps
+from slicewise.slicing.pool_state import NodeState, PoolState, Rollout
+
+SOON = timedelta(seconds=2)
+PLUGIN = timedelta(seconds=5)  # a device plugin that reloads takes seconds, rarely a minute
+ROLL = timedelta(seconds=30)
+CANARY = timedelta(minutes=2)  # between two looks at how the canary does
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """
+    Attributes:
+        canary: How long one node must do well with the new N before the others get it.
+        batch_share: Share of a pool's nodes whose device plugin may restart at the same time.
+        settle: How long others (Karpenter, the scheduler) may take to see what we wrote.
+        allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
+    """
+
+    canary: timedelta = timedelta(minutes=30)
+    batch_share: float = 0.1
+    settle: timedelta = timedelta(seconds=15)
+    allocatable_timeout: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """
+    Attributes:
+        says: Where the change stands, in one sentence.
+        wait: When to look again.
+        failed: Why a canary was, or is being, reverted.
+    """
+
+    actions: tuple[Action, ...]
+    says: str
+    wait: timedelta | None
+    findings: tuple[Finding, ...] = ()
+    finished: bool = False
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change at one moment: what the stages read."""
+
+    state: PoolState
+    rollout: Rollout
+    settings: RolloutSettings
+    now: datetime
+    blockers: tuple[Finding, ...] = ()
+
+    @property
+    def new(self) -> str:
+        return layout.config_key(self.state.pool.sharing, self.rollout.target)
+
+    @property
+    def old(self) -> str:
+        return layout.config_key(self.state.pool.sharing, self.rollout.other)
+
+    @property
+    def nodes(self) -> tuple[NodeState, ...]:
+        return tuple(node for node in self.state.nodes if not node.leaving)
+
+    @property
+    def claim_keys(self) -> tuple[str | None, ...]:
+        """Of all NodeClaims that stay, unregistered ones included."""
+        stay = (claim for claim in self.state.claims if not being_deleted(claim))
+        return tuple(labels(claim).get(layout.CONFIG_LABEL) for claim in stay)
+
+    @property
+    def at_once(self) -> int:
+        return max(1, int(len(self.nodes) * self.settings.batch_share))
+
+    @property
+    def to_come(self) -> int:
+        """NodeClaims of another key whose node is not there yet."""
+        seen = {node.claim for node in self.state.nodes}
+        return sum(
+            1
+            for claim in self.state.claims
+            if name(claim) not in seen
+            and not being_deleted(claim)
+            and labels(claim).get(layout.CONFIG_LABEL) != self.new
+        )
+
+    def has_new(self, node: NodeState) -> bool:
+        return node.key == self.new and node.allocatable == node.promised
+
+    def reloads(self, node: NodeState) -> bool:
+        """Relabelled by us, and its plugin has not followed yet; a blip later on is no matter."""
+        return (
+            node.key == self.new
+            and not self.has_new(node)
+            and node.claim_key != self.new
+            and self.since_relabelled(node) is not None
+        )
+
+    def late(self, node: NodeState) -> bool:
+        """
+        Whether a relabelled node has had its time.
+
+        One that has offered its slices, as a canary does for long, may miss them for a moment when its plugin
+        restarts: so it is late only soon after the label, or at the very last.
+        """
+        since, timeout = self.since_relabelled(node) or timedelta(0), self.settings.allocatable_timeout
+        return timeout < since <= 2 * timeout or since > self.settings.canary + 2 * timeout
+
+    def since_relabelled(self, node: NodeState) -> timedelta | None:
+        at = steps.marked_at(node.node, layout.RELABELLED_ANNOTATION)
+        return None if at is None else self.now - at
+
+
+def act(actions: Sequence[Action], says: str, wait: timedelta = SOON, **more: object) -> Advance:
+    return Advance(tuple(actions), says, wait, **more)  # type: ignore[arg-type]
+
+
+# None: nothing is left to do for it.
+Stage = Callable[[Change], Advance | None]

@@ -1,0 +1,83 @@
+"""Shrinking N in place, where the pods of a node fit into its fewer slices. Pure."""
+
+from __future__ import annotations
+
+from slicewise import layout
+from slicewise.actions import Action
+from slicewise.slicing import steps
+from slicewise.slicing.change import PLUGIN, Advance, Change, act
+from slicewise.slicing.pool_state import NodeState
+
+
+def shrink(change: Change) -> Advance | None:
+    """In place where the pods fit, each node under a cordon; else the NodeClaim says what its Node says."""
+    if change.rollout.narrowed:
+        return None
+    actions: list[Action] = []
+    busy = sum(1 for node in change.nodes if _in_hand(change, node))
+    for node in change.nodes:
+        room = busy < change.at_once
+        step = _shrink_node(change, node, room)
+        if step:
+            actions.append(step)
+            busy += 1 if not _in_hand(change, node) and node.key != change.new and room else 0
+    if actions:
+        return act(actions, "nodes whose pods fit get fewer slices in place", PLUGIN)
+    if busy:
+        return act((), f"{busy} node{'s' if busy > 1 else ''} take fewer slices in place", PLUGIN)
+    if change.to_come:
+        return act((), f"{change.to_come} nodes are about to come", PLUGIN)
+    return None
+
+
+def _in_hand(change: Change, node: NodeState) -> bool:
+    if node.key == change.new and not change.has_new(node) and change.late(node):
+        return False
+    return node.cordoned_by_us or change.reloads(node)
+
+
+def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
+    if node.key == change.new:
+        return _shrunk_node(change, node)
+    if not fits(change, node):
+        if node.cordoned_by_us:
+            return steps.uncordon(node, f"{node.slots_in_use} of its slices are in use by now")
+        if node.claim and node.claim_key != node.key:
+            why = "a node whose pods do not fit is replaced, and Karpenter reads the NodeClaim"
+            return steps.relabel_claim(node, node.key or "", why, change.now)
+        return None
+    if node.schedulable:
+        return (
+            steps.cordon(node, "no pod may come while its slices become fewer", change.now) if room else None
+        )
+    at = steps.marked_at(node.node, layout.CORDONED_ANNOTATION)
+    if node.cordoned_by_us and at and change.now - at < change.settings.settle:
+        return None  # pods that the scheduler was about to bind would show by then
+    why = f"its {node.slots_in_use} slices in use fit into {_most(change, node)}"
+    return steps.relabel(
+        node, change.new, why, change.now, layout.resource(change.state.pool), _most(change, node)
+    )
+
+
+def _shrunk_node(change: Change, node: NodeState) -> Action | None:
+    if not change.has_new(node):
+        # Its plugin does not follow: the proof tells. If its NodeClaim has the old key, it is replaced.
+        late = node.cordoned_by_us and change.late(node)
+        return steps.uncordon(node, "its slices do not become fewer") if late else None
+    if node.claim and node.claim_key != change.new:
+        return steps.relabel_claim(node, change.new, "its node offers the new slices", change.now)
+    return steps.uncordon(node, "its slices are fewer now") if node.cordoned_by_us else None
+
+
+def fits(change: Change, node: NodeState) -> bool:
+    return node.ready and node.slots_in_use <= _most(change, node)
+
+
+def _most(change: Change, node: NodeState) -> int:
+    """
+    Slices that may be in use on a node that is shrunk in place.
+
+    On several GPUs nobody can tell which of them holds which pod, so all must fit on one. To or from N = 1
+    the names of all slices change, and a pod that holds an old one does not survive the node's reboot.
+    """
+    return 0 if 1 in (change.rollout.target, change.rollout.other) else change.rollout.target
