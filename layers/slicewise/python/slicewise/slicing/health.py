@@ -1,21 +1,40 @@
-"""Promises broken on the nodes of a NodePool, as pods and series show them. Pure."""
+"""
+Promises broken on the nodes of a NodePool, as pods and series show them. Pure.
+
+What is not measured breaks no promise here: Container Insights has no Xid errors, and a pod that runs out of
+GPU memory tells Kubernetes only that it ended. So the end of a pod counts where the memory was short, and on
+a canary, which exists to find out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from slicewise import quantities
 from slicewise.model import ClusterContents, Object, Series
+from slicewise.objects import being_deleted, name, spec, status
 from slicewise.slicing.control import Breach
+from slicewise.slicing.series import Device, Points
+from slicewise.slicing.slowdown import queueing, time_slicing
+from slicewise.slicing.use import STEP, Window, read, started
+
+# Errors of an application, after which the GPU is well: k8s-device-plugin, internal/rm/health.go.
+APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
+# What time-slicing leaves of a GPU, as in tuning.TuningPolicy.
+_EFFICIENCY = 0.9
+# One step may be a start.
+_LEAST_STEPS = 2
+_STEP = int(STEP.total_seconds())
 
 
 class Broken(NamedTuple):
-    """A promise that does not hold; `node` is empty where it is the pool's as a whole."""
+    """A promise that does not hold, and where."""
 
     breach: Breach
     says: str
-    node: str = ""
+    node: str
 
 
 def broken(
@@ -24,6 +43,7 @@ def broken(
     source: str,
     node_pool: str,
     since: datetime,
+    now: datetime,
     *,
     nodes: Collection[str] | None = None,
     memory_bound_mib: float | None = None,
@@ -31,13 +51,141 @@ def broken(
     failed_pods: Sequence[Object] = (),
 ) -> tuple[Broken, ...]:
     """
-    What broke after `since`, worst first.
+    What broke after `since`, worst first, then by node.
 
     Args:
         series: As for `pool_use`.
+        since: Of a canary its start. Else a day ago: the slowdown is its mean, which hours may exceed.
         nodes: The canary's; None looks at all of the NodePool's.
         memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None does not look.
         slowdown_budget: As the policy's; None does not look.
         failed_pods: Pods with phase Failed, which `contents.pods` leaves out.
     """
-    return ()
+    window = Window(read(series, source, contents), contents, node_pool, now)
+    watched = set(window.pool_nodes) if nodes is None else set(window.pool_nodes) & set(nodes)
+    devices = [device for device in window.devices if device.node in watched]
+    pods = [pod for pod in window.pods if spec(pod)["nodeName"] in watched]
+    full = list(_memory(devices, since, memory_bound_mib)) if memory_bound_mib else []
+    short = watched if nodes is not None else {one.node for one in full}
+    found = [
+        *(_ended_badly(pod, since) for pod in pods if spec(pod)["nodeName"] in short),
+        *full,
+        *(_xid(device, since) for device in devices),
+        *_turned_away([*failed_pods, *pods], watched, since),
+        *(_slow(window, device, since, slowdown_budget) for device in devices if slowdown_budget),
+    ]
+    order = list(Breach)
+    return tuple(sorted(filter(None, found), key=lambda one: (order.index(one.breach), one.node, one.says)))
+
+
+def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[Broken]:
+    for device in devices:
+        peak = max(_after(device.memory_mib, since).values(), default=0.0)
+        if peak > bound:
+            says = f"GPU {device.key} used {peak / 1024:.1f} GiB, over the bound of {bound / 1024:.1f} GiB"
+            yield Broken(Breach.MEMORY, says, device.node)
+
+
+def _xid(device: Device, since: datetime) -> Broken | None:
+    """The exporter repeats the last error until the next one: only a change is news."""
+    begin = since.timestamp()
+    before = [at for at in device.xid if at + _STEP <= begin]
+    last = device.xid[max(before)] if before else 0
+    for _, code in sorted(_after(device.xid, since).items()):
+        if code != last and code and int(code) not in APPLICATION_XIDS:
+            return Broken(Breach.XID, f"the driver of GPU {device.key} reported Xid {int(code)}", device.node)
+        last = code
+    return None
+
+
+def _ended_badly(pod: Object, since: datetime) -> Broken | None:
+    """
+    A container that ran before and failed since, or one that fails again and again.
+
+    Not one that reached a memory limit of its own: that is main memory, and N has no part in it.
+    """
+    if being_deleted(pod):
+        return None
+    limits = {c["name"]: (c.get("resources") or {}).get("limits") or {} for c in spec(pod)["containers"]}
+    for container in status(pod).get("containerStatuses") or ():
+        end = _end(container)
+        ended = _moment(end.get("finishedAt"))
+        if not ended or ended <= since or not end.get("exitCode"):
+            continue
+        if end.get("reason") == "OOMKilled" and "memory" in limits.get(container["name"], {}):
+            continue
+        began = _moment(end.get("startedAt"))
+        restarts = container.get("restartCount", 0)
+        if restarts > 1 or (began and began < since):
+            called = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
+            how = end.get("reason") or f"exit code {end['exitCode']}"
+            says = f"pod {called} on {spec(pod)['nodeName']} failed ({how}, restarted {restarts} times)"
+            return Broken(Breach.OUT_OF_MEMORY, says, spec(pod)["nodeName"])
+    return None
+
+
+def _end(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    for state in ("state", "lastState"):
+        if end := (container.get(state) or {}).get("terminated"):
+            return end
+    return {}
+
+
+def _turned_away(pods: Iterable[Object], nodes: Collection[str], since: datetime) -> Iterable[Broken]:
+    """Pods that a node refused after they were bound to it, by node."""
+    refused: dict[str, list[str]] = {}
+    for pod in pods:
+        node, at = spec(pod).get("nodeName"), started(pod)
+        if node in nodes and at and at > since and _was_refused(pod) and _asks_rightly(pod):
+            refused.setdefault(node, []).append(name(pod))
+    for node, names in refused.items():
+        shown = ", ".join(sorted(names)[:3])
+        yield Broken(Breach.ADMISSION, f"{node} turned {len(names)} pods away ({shown})", node)
+
+
+def _was_refused(pod: Object) -> bool:
+    """kubelet's reasons: the device plugin did not allocate, or offers fewer slices than were bound."""
+    reason = status(pod).get("reason") or ""
+    return reason == "UnexpectedAdmissionError" or reason.startswith("OutOfnvidia.com/")
+
+
+def _asks_rightly(pod: Object) -> bool:
+    """Who asks for more than one slice is refused at any N."""
+    asked = [
+        quantities.whole(quantity)
+        for container in spec(pod)["containers"]
+        for resource, quantity in ((container.get("resources") or {}).get("limits") or {}).items()
+        if resource.startswith("nvidia.com/")
+    ]
+    return all(count <= 1 for count in asked)
+
+
+def _slow(window: Window, device: Device, since: datetime, budget: float) -> Broken | None:
+    """The slowdown that a request saw in the mean, by how busy the GPU's other pods were."""
+    steps = [
+        (busy, _slowdown(busy, window.sharers(device, at))) for at, busy in _after(device.busy, since).items()
+    ]
+    work = sum(busy for busy, _ in steps)
+    if len(steps) < _LEAST_STEPS or not work:
+        return None
+    mean = sum(busy * slowdown for busy, slowdown in steps) / work
+    if mean <= budget:
+        return None
+    says = f"requests on GPU {device.key} took {mean:.1f} times as long as alone; the budget is {budget:g}"
+    return Broken(Breach.SLOWDOWN, says, device.node)
+
+
+def _slowdown(busy: float, sharers: int) -> float:
+    """At most what so many pods that never rest do to each other."""
+    others = busy * (sharers - 1) / sharers
+    return min(queueing(others, _EFFICIENCY), time_slicing(sharers - 1))
+
+
+def _after(points: Points, since: datetime) -> dict[int, float]:
+    """The points of all steps that were not over at `since`."""
+    begin = since.timestamp()
+    return {at: value for at, value in points.items() if at + _STEP > begin}
+
+
+def _moment(stamp: str | None) -> datetime | None:
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -62,7 +63,7 @@ def pool_use(
         source: As the policy says: "container-insights", "prometheus" or "none".
     """
     readings = read(series, source, contents)
-    window = _Window(readings, contents, node_pool, now)
+    window = Window(readings, contents, node_pool, now)
     pods = tuple(window.use(pod) for pod in window.pods)
     return PoolUse(
         pods,
@@ -100,7 +101,7 @@ class _Past:
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """One NodePool's pods, nodes and GPUs, looked at from `now`."""
 
     readings: Readings
@@ -147,8 +148,8 @@ class _Window:
 
     def _past(self, pod: Object) -> _Past | None:
         node = spec(pod)["nodeName"]
-        started = _started(pod)
-        since = int((started + STARTING).timestamp()) if started else 0
+        at = started(pod)
+        since = int((at + STARTING).timestamp()) if at else 0
         measured = self._measured.get(_key(pod))
         if measured and node not in self._collapsed:
             since = max(since, _first(self.readings.pods))
@@ -167,7 +168,7 @@ class _Window:
         memory: dict[int, float] = {}
         alone = len(devices) == 1 and node in self.readings.slots_in_use
         for device in devices:
-            sharers = {at: self._sharers(device, at, len(devices)) for at in device.busy | device.memory_mib}
+            sharers = {at: self.sharers(device, at) for at in {**device.busy, **device.memory_mib}}
             busy = highest(busy, {at: value / sharers[at] for at, value in device.busy.items()})
             memory = highest(memory, {at: value / sharers[at] for at, value in device.memory_mib.items()})
             alone = alone and all(count == 1 for at, count in sharers.items() if at >= since)
@@ -175,13 +176,18 @@ class _Window:
         grade = Grade.POD if alone else Grade.DEVICE
         return _Past(since, _from(busy, since), _from(memory, since), grade)
 
-    def _sharers(self, device: Device, at: int, gpus: int) -> int:
+    def sharers(self, device: Device, at: int) -> int:
         """How many pods were on the GPU then: rather too few, since they share its use among them."""
         if at in device.sharers:
             return max(1, int(device.sharers[at]))
         slots = self.readings.slots_in_use.get(device.node, {})
         count = slots[at] if at in slots else self._there(device.node, at)
-        return max(1, int(count) // gpus)
+        return max(1, int(count) // self._gpus[device.node])
+
+    @cached_property
+    def _gpus(self) -> Mapping[str, int]:
+        """GPUs by node."""
+        return Counter(device.node for device in self.devices)
 
     def _there(self, node: str, at: int) -> int:
         """Pods that are on the node now and had started by then."""
@@ -191,7 +197,7 @@ class _Window:
     def _starts(self) -> dict[str, list[float]]:
         starts: dict[str, list[float]] = {}
         for pod in self.pods:
-            if at := _started(pod):
+            if at := started(pod):
                 starts.setdefault(spec(pod)["nodeName"], []).append(at.timestamp())
         return starts
 
@@ -223,7 +229,7 @@ class _Window:
         return frozenset(
             spec(pod)["nodeName"]
             for pod in self.pods
-            if (at := _started(pod)) and at < settled
+            if (at := started(pod)) and at < settled
             if self.lately(self._points(_key(pod)).memory_mib) is None
         ) | {device.node for device in self.devices if device.fault}
 
@@ -342,6 +348,6 @@ def _key(pod: Object) -> tuple[str, str]:
     return pod["metadata"].get("namespace", "default"), name(pod)
 
 
-def _started(pod: Object) -> datetime | None:
+def started(pod: Object) -> datetime | None:
     stamp = status(pod).get("startTime")
     return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else created_at(pod)
