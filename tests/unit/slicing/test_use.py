@@ -300,6 +300,14 @@ def test_a_young_pod_on_a_shared_gpu_goes_on_from_its_elders_elsewhere():
     assert of(found, "web-7f-fghij").memory_mib == 4000
 
 
+def test_pods_with_one_past_are_measured_once():
+    """Ten thousand pods of a week would else take a minute and two gigabytes."""
+    old = [pod(f"web-7f-abcd{letter}", **DEPLOYMENT) for letter in "abcdef"]
+    found = insights_use(one_gpu(memory_mib=8000, slots=6), contents(*old))
+
+    assert all(one.days is found.pods[0].days for one in found.pods)
+
+
 # What is wrong is told
 
 

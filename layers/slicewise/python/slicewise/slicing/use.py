@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -20,6 +20,7 @@ from slicewise.model import ClusterContents, Object, Series
 from slicewise.objects import created_at, labels, name, spec, status
 from slicewise.slicing import container_insights, dcgm
 from slicewise.slicing.evidence import Grade, PodUse, measure
+from slicewise.slicing.pasts import Line, Past, samples
 from slicewise.slicing.problems import told
 from slicewise.slicing.series import Device, PodPoints, Points, Readings, highest
 
@@ -64,7 +65,7 @@ def pool_use(
     """
     readings = read(series, source, contents)
     window = Window(readings, contents, node_pool, now)
-    pods = tuple(window.use(pod) for pod in window.pods)
+    pods = window.uses()
     return PoolUse(
         pods,
         _weakest(pods),
@@ -84,20 +85,6 @@ def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Re
         nodes = {name(node) for node in contents.nodes}
         return dcgm.read(series, nodes, {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods})
     return container_insights.read(series) if source == CONTAINER_INSIGHTS else Readings()
-
-
-@dataclass(frozen=True)
-class _Past:
-    """What is known of one pod: from when on it counts, and its points by second."""
-
-    since: int
-    busy: Points
-    memory_mib: Points
-    grade: Grade
-
-    @cached_property
-    def last(self) -> int:
-        return max(self.busy, default=self.since)
 
 
 @dataclass(frozen=True)
@@ -130,51 +117,84 @@ class Window:
     def step(self) -> int:
         return int(STEP.total_seconds())
 
-    def use(self, pod: Object) -> PodUse:
+    def uses(self) -> tuple[PodUse, ...]:
+        """One a pod, by name. Who began first is measured first: so each life is looked at once."""
+        pasts = {key: past for key, past in self.pasts.items() if past}
+        by_age = sorted((pod for pod in self.pods if _key(pod) in pasts), key=lambda p: pasts[_key(p)].since)
+        found = {_key(pod): self._use(pod, pasts[_key(pod)]) for pod in by_age}
+        return tuple(
+            found.get(_key(pod)) or PodUse("/".join(_key(pod)), math.nan, grade=Grade.NONE)
+            for pod in self.pods
+        )
+
+    def _use(self, pod: Object, past: Past) -> PodUse:
         """The pod's own past, continued backwards by that of its workload's other pods."""
-        called, past = "/".join(_key(pod)), self.pasts[_key(pod)]
-        if past is None:
-            return PodUse(called, math.nan, grade=Grade.NONE)
-        elders = self._elders(pod, past)
-        busy = [*_lifetime(elders, self.step, before=past.since), *_samples(past, self.step)]
-        memory = [value for one in (past, *elders) for value in one.memory_mib.values()]
-        grade = Grade.DEVICE if any(one.grade is Grade.DEVICE for one in (past, *elders)) else past.grade
+        line = self._line(pod, past)
+        lived = line.until(past.since) if line else 0
+        # Pods that share a node, and came to it before the window began, have one past.
+        alike = (id(past.busy), id(past.memory_mib), past.since, id(line) if lived else None, lived)
+        if alike not in self._alike:
+            self._alike[alike] = self._measure(past, line if lived else None)
+        return replace(self._alike[alike], name="/".join(_key(pod)))
+
+    def _measure(self, past: Past, line: Line | None) -> PodUse:
+        busy, memory, grade = samples(past, self.step), [*past.memory_mib.values()], past.grade
+        if line:
+            busy, memory = [*line.busy(past.since), *busy], [*memory, *line.memory_mib]
+            grade = Grade.DEVICE if line.estimated else grade
         stale = self.now.timestamp() - (past.last + self.step)
-        return measure(called, busy, memory, step_seconds=self.step, stale_seconds=stale, grade=grade)
+        return measure("", busy, memory, step_seconds=self.step, stale_seconds=stale, grade=grade)
 
     @cached_property
-    def pasts(self) -> dict[tuple[str, str], _Past | None]:
+    def _alike(self) -> dict[tuple[object, ...], PodUse]:
+        return {}
+
+    @cached_property
+    def pasts(self) -> dict[tuple[str, str], Past | None]:
         return {_key(pod): self._past(pod) for pod in self.pods}
 
-    def _past(self, pod: Object) -> _Past | None:
+    def _past(self, pod: Object) -> Past | None:
         node = spec(pod)["nodeName"]
         at = started(pod)
         since = int((at + STARTING).timestamp()) if at else 0
         measured = self._measured.get(_key(pod))
         if measured and node not in self._collapsed:
             since = max(since, _first(self.readings.pods))
-            return _Past(since, _from(measured.busy, since), _from(measured.memory_mib, since), Grade.POD)
-        return self._share(node, max(since, _first(self.devices)))
+            return Past(since, _from(measured.busy, since), _from(measured.memory_mib, since), Grade.POD)
+        return self._share(node, max(since, self._devices_since))
 
-    def _share(self, node: str, since: int) -> _Past | None:
-        """
-        A pod's part of its node's GPUs. Nobody says which GPU it is on: the part of the fullest and the
-        busiest one counts, so that it is rather more than less.
-        """
-        devices = [device for device in self.devices if device.node == node]
-        if not devices:
+    @cached_property
+    def _devices_since(self) -> int:
+        return _first(self.devices)
+
+    def _share(self, node: str, since: int) -> Past | None:
+        if node not in self._shares:
             return None
-        busy: dict[int, float] = {}
-        memory: dict[int, float] = {}
-        alone = len(devices) == 1 and node in self.readings.slots_in_use
-        for device in devices:
-            sharers = {at: self.sharers(device, at) for at in {**device.busy, **device.memory_mib}}
-            busy = highest(busy, {at: value / sharers[at] for at, value in device.busy.items()})
-            memory = highest(memory, {at: value / sharers[at] for at, value in device.memory_mib.items()})
-            alone = alone and all(count == 1 for at, count in sharers.items() if at >= since)
+        busy, memory, shared_last = self._shares[node]
         # Whoever has a GPU to itself is measured by it.
-        grade = Grade.POD if alone else Grade.DEVICE
-        return _Past(since, _from(busy, since), _from(memory, since), grade)
+        grade = Grade.POD if shared_last < since else Grade.DEVICE
+        return Past(since, _from(busy, since), _from(memory, since), grade)
+
+    @cached_property
+    def _shares(self) -> dict[str, tuple[Points, Points, float]]:
+        """
+        By node: busy and memory of a pod's part of its GPUs, and when another pod was last seen on them.
+
+        Nobody says which GPU a pod is on: the part of the fullest and the busiest one counts, so that it is
+        rather more than less.
+        """
+        shares: dict[str, tuple[Points, Points, float]] = {}
+        for device in self.devices:
+            sharers = {at: self.sharers(device, at) for at in {**device.busy, **device.memory_mib}}
+            busy = {at: value / sharers[at] for at, value in device.busy.items()}
+            memory = {at: value / sharers[at] for at, value in device.memory_mib.items()}
+            shared_last: float = max((at for at, count in sharers.items() if count != 1), default=-1)
+            if self._gpus[device.node] > 1 or device.node not in self.readings.slots_in_use:
+                shared_last = math.inf
+            if device.node in shares:
+                busy, memory = highest(shares[device.node][0], busy), highest(shares[device.node][1], memory)
+            shares[device.node] = busy, memory, shared_last
+        return shares
 
     def sharers(self, device: Device, at: int) -> int:
         """How many pods were on the GPU then: rather too few, since they share its use among them."""
@@ -236,28 +256,34 @@ class Window:
     def _points(self, key: tuple[str, str]) -> PodPoints:
         return self._measured.get(key) or PodPoints(*key, "", "", {}, {})
 
-    def _elders(self, pod: Object, past: _Past) -> list[_Past]:
-        """The pasts of the same workload's pods, of those that are gone, too, on the same model of GPU."""
+    def _line(self, pod: Object, past: Past) -> Line | None:
+        """
+        The pods of the same workload; for one that is measured itself also those that are gone, on the same
+        model of GPU.
+        """
         workload = _siblings_pattern(pod)
         if workload is None:
-            return []
-        key = _key(pod)
-        elders = [
-            other
-            for other_pod in self.pods
-            if (other_key := _key(other_pod)) != key
-            and other_key[0] == key[0]
-            and workload.fullmatch(other_key[1])
-            and (other := self.pasts[other_key])
-        ]
-        if past.grade is Grade.POD:
-            elders += [
-                _Past(min(gone.busy), gone.busy, gone.memory_mib, Grade.POD)
-                for (namespace, called), gone in self._measured.items()
-                if namespace == key[0] and (namespace, called) not in self.pasts and gone.busy
+            return None
+        namespace, with_gone = _key(pod)[0], past.grade is Grade.POD
+        key = namespace, workload.pattern, with_gone
+        if key not in self._lines:
+            members = [
+                other
+                for (its, called), other in self.pasts.items()
+                if other and its == namespace and workload.fullmatch(called)
+            ]
+            members += [
+                Past(min(gone.busy), gone.busy, gone.memory_mib, Grade.POD)
+                for (its, called), gone in self._measured.items()
+                if with_gone and its == namespace and (its, called) not in self.pasts and gone.busy
                 if workload.fullmatch(called) and gone.model in self._models
             ]
-        return [elder for elder in elders if elder.since < past.since]
+            self._lines[key] = Line(members, self.step)
+        return self._lines[key]
+
+    @cached_property
+    def _lines(self) -> dict[tuple[str, str, bool], Line]:
+        return {}
 
     @cached_property
     def _models(self) -> frozenset[str]:
@@ -290,29 +316,6 @@ def card_mib(node: Object) -> int | None:
     return models[0].memory_mib if len(models) == 1 else None
 
 
-def _samples(past: _Past, step: int) -> list[float]:
-    """One a step from the pod's first that counts to its last; NaN where it was not measured."""
-    first = -(-past.since // step) * step
-    return [past.busy.get(at, math.nan) for at in range(first, past.last + 1, step)] if past.busy else []
-
-
-def _lifetime(elders: Collection[_Past], step: int, before: int) -> list[float]:
-    """
-    What the busiest pod of a workload did, at every step at which it had one.
-
-    Steps between two of its pods' lives are left out: asleep is not unmeasured. A step within a life without
-    a measurement stays missing.
-    """
-    alive: dict[int, float] = {}
-    for elder in elders:
-        first = -(-elder.since // step) * step
-        for at, value in zip(range(first, elder.last + 1, step), _samples(elder, step), strict=False):
-            if at < before:
-                known = alive.get(at, math.nan)
-                alive[at] = value if math.isnan(known) else max(known, value) if value == value else known
-    return [alive[at] for at in sorted(alive)]
-
-
 def _siblings_pattern(pod: Object) -> re.Pattern[str] | None:
     """
     Names of the pods of the same workload; None for a pod of its own.
@@ -340,7 +343,10 @@ def _first(measured: Iterable[Device | PodPoints]) -> int:
     return min((min(one.memory_mib) for one in measured if one.memory_mib), default=0)
 
 
-def _from(points: Points, since: int) -> dict[int, float]:
+def _from(points: Points, since: int) -> Points:
+    """The same object where all of it is: pods that came before the window share one."""
+    if not points or min(points) >= since:
+        return points
     return {at: value for at, value in points.items() if at >= since}
 
 
