@@ -53,6 +53,28 @@ def test_no_helm_hook_is_left_to_hang_on():
     assert manifests.operator_values(builders.policy())["operator"]["upgradeCRD"] is False
 
 
+@pytest.mark.parametrize(
+    ("metrics", "on"),
+    [
+        pytest.param("{source: container-insights}", False, id="the CloudWatch add-on has its own"),
+        pytest.param('{source: prometheus, endpoint: "http://prometheus:9090"}', True, id="prometheus"),
+        pytest.param("{source: none}", True, id="none"),
+    ],
+)
+def test_no_node_has_two_exporters_of_its_gpus(metrics, on):
+    policy = builders.policy(builders.DEFAULT_POOLS, f"metrics: {metrics}")
+
+    assert manifests.operator_values(policy)["dcgmExporter"]["enabled"] is on
+
+
+def test_pods_that_share_a_gpu_are_told_apart_in_prometheus():
+    exporter = manifests.operator_values(builders.policy())["dcgmExporter"]
+
+    assert exporter["hostPID"] and exporter["serviceMonitor"]["honorLabels"]
+    assert exporter["env"] == [{"name": "KUBERNETES_VIRTUAL_GPUS", "value": "true"}]
+    assert exporter["serviceMonitor"]["relabelings"][0]["targetLabel"] == "node"
+
+
 def test_nodes_read_our_configurations_and_share_nothing_by_default():
     config = manifests.operator_values(builders.policy())["devicePlugin"]["config"]
 

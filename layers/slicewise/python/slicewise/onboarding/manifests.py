@@ -10,7 +10,7 @@ from slicewise.model import EksCluster, Object, Ref, Release, ref_of
 from slicewise.objects import stamped
 from slicewise.onboarding import rbac
 from slicewise.onboarding.world import Settings
-from slicewise.policy import Policy
+from slicewise.policy import MetricsSource, Policy
 
 OPERATOR = "gpu-operator"
 KARPENTER, KARPENTER_CRD = "karpenter", "karpenter-crd"
@@ -83,6 +83,14 @@ def gate_probe() -> Object:
     )
 
 
+# The exporter's own label holds the name of its pod where nobody tells it that of its node.
+_NODE_OF_EXPORTER = {
+    "sourceLabels": ["__meta_kubernetes_pod_node_name"],
+    "targetLabel": "node",
+    "action": "replace",
+}
+
+
 def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     GPU Operator's values for EKS (chart v26.7.0).
@@ -111,9 +119,10 @@ def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) ->
         "mig": {"strategy": "mixed"},
         "migManager": {"enabled": policy.has_mig},
         "dcgmExporter": {
-            "enabled": True,
+            # The CloudWatch add-on brings an exporter of its own, and two on a node fight over the counters.
+            "enabled": policy.metrics.source is not MetricsSource.CONTAINER_INSIGHTS,
             "hostPID": True,  # or use by process, and so by pod, cannot be told
-            "serviceMonitor": {"enabled": True, "honorLabels": True},
+            "serviceMonitor": {"enabled": True, "honorLabels": True, "relabelings": [_NODE_OF_EXPORTER]},
             # Without it all slices of a GPU count as one, and the last pod is named for them.
             "env": [{"name": "KUBERNETES_VIRTUAL_GPUS", "value": "true"}],
         },
