@@ -25,6 +25,7 @@ from botocore.credentials import Credentials
 from sandbox.aws.loopback import Handler, Server
 
 MAX_POINTS_A_SERIES = 11_000
+_WITHOUT = re.compile(r"max without \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
 _QUERY = re.compile(r"(?P<function>\w+)\((?P<name>\w+)\{(?P<matchers>[^{}]*)\}\[(?P<seconds>\d+)s\]\)")
 _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
@@ -93,6 +94,9 @@ class Prometheus:
         Raises:
             BadQuery: the query is not one of ours, or asks for too many points.
         """
+        if outer := _WITHOUT.fullmatch(query):
+            inner = self.range(outer["query"], start, end, step)
+            return _highest(inner, set(outer["labels"].split(",")))
         asked = _QUERY.fullmatch(query)
         if not asked or asked["function"] not in _FUNCTIONS:
             raise BadQuery(f"the sandbox does not play {query!r}")
@@ -169,6 +173,20 @@ class _Api(Handler):
 
     def _answer(self, status: int, body: Mapping[str, Any]) -> None:
         self.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def _highest(results: list[dict[str, Any]], without: set[str]) -> list[dict[str, Any]]:
+    """max without (…) (…)"""
+    groups: dict[Labels, dict[int, float]] = {}
+    for found in results:
+        key = frozenset((name, value) for name, value in found["metric"].items() if name not in without)
+        group = groups.setdefault(key, {})
+        for at, text in found["values"]:
+            group[at] = max(group.get(at, -math.inf), float(text))
+    return [
+        {"metric": dict(key), "values": [[at, _text(value)] for at, value in sorted(group.items())]}
+        for key, group in groups.items()
+    ]
 
 
 def _merged(own: Mapping[str, str], target: Mapping[str, str], honor_labels: bool) -> dict[str, str]:

@@ -232,6 +232,19 @@ def test_series_without_a_clusters_name_are_the_clusters_own(scraped):
     assert [series.values for series in read(scraped)] == [(9.0,)]
 
 
+def test_what_is_only_repeated_for_each_pod_is_read_once_a_gpu(scraped):
+    for name in ("DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_FB_USED"):
+        for pod in ("a-0", "b-0"):
+            scraped.put("gpu-1", "n-1", {at(1000): 1.0}, name, pod=pod, namespace="team", vgpu=pod[0])
+
+    assert sorted(series.name for series in read(scraped)) == [
+        "DCGM_FI_DEV_FB_USED",
+        "DCGM_FI_DEV_FB_USED",
+        "DCGM_FI_DEV_XID_ERRORS",
+        "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    ]
+
+
 def test_what_the_store_warns_of_is_told_with_the_series(scraped):
     scraped.put("gpu-1", "n-1", {at(1000): 10.0})
     scraped.server.warnings = ["partial data: store b is down"]

@@ -24,7 +24,7 @@ _WANTED = {
     "node_gpu_usage_total": (_OF_A_NODE, "Minimum"),
 }
 MAX_QUERIES = 500  # a GetMetricData
-# Some 100 MB here, and 15 calls: 200 GPUs for a week.
+# Some 100 MB here, and 15 calls: 490 GPUs for a week.
 MAX_POINTS = 1_500_000
 _DAY = timedelta(days=1)
 

@@ -21,6 +21,12 @@ _WANTED = {
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE": "avg_over_time",
     "DCGM_FI_DEV_XID_ERRORS": "last_over_time",
 }
+# Of these the exporter repeats the GPU's value for each of its pods, of the others it may tell pods apart.
+_OF_A_GPU = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_XID_ERRORS"})
+_POD_LABELS = (
+    *("pod", "namespace", "container", "pod_uid", "vgpu", "pod_name", "pod_namespace", "container_name"),
+    *("exported_pod", "exported_namespace", "exported_container"),
+)
 # How people name the cluster in a Prometheus of several; series without any of them are this cluster's.
 _CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
 MAX_POINTS = 1_500_000
@@ -80,15 +86,8 @@ class PrometheusMetrics:
         last = int(end.timestamp()) // seconds * seconds
         if last < first:
             return []
-        ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
-        answer = self._post(
-            {
-                "query": f"{_WANTED[name]}({name}{{{ours}}}[{seconds}s])",
-                "start": first,
-                "end": last,
-                "step": seconds,
-            }
-        )
+        query = _query(name, cluster, seconds)
+        answer = self._post({"query": query, "start": first, "end": last, "step": seconds})
         warnings = "; ".join(answer.get("warnings") or ()) or why
         return [_series(name, found, seconds, warnings) for found in answer["data"]["result"]]
 
@@ -134,6 +133,12 @@ class PrometheusMetrics:
         request = AWSRequest("POST", self._url, headers, body.encode())
         SigV4Auth(credentials.get_frozen_credentials(), "aps", self._region).add_auth(request)
         return dict(request.headers.items())
+
+
+def _query(name: str, cluster: str, seconds: int) -> str:
+    ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
+    step = f"{_WANTED[name]}({name}{{{ours}}}[{seconds}s])"
+    return f"max without ({','.join(_POD_LABELS)}) ({step})" if name in _OF_A_GPU else step
 
 
 def _series(name: str, found: Mapping[str, Any], step: int, incomplete: str) -> Series:
