@@ -1,0 +1,114 @@
+"""The replay says of the cluster's own nodes what Container Insights would, in its words and units."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from slicewise.gateways.cloudwatch import CloudWatchMetrics
+from slicewise.slicing.evidence import Grade
+from slicewise.slicing.use import STEP, WINDOW, pool_use
+
+from sandbox.aws.metrics import Series
+from sandbox.aws.server import Aws
+from sandbox.metrics_replay import MetricsReplay
+from tests import builders
+
+NOW = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
+POOL = "slicewise-shared-l4"
+
+
+class Listed:
+    """Stands in for the API server: what it lists."""
+
+    def __init__(self, nodes, pods):
+        self._all = {"/api/v1/nodes": nodes, "/api/v1/pods": pods}
+
+    def list(self, path):
+        return self._all[path]
+
+
+def node(name, gpus=1):
+    made = builders.node(name=name, gpus=gpus, allocatable={"nvidia.com/gpu": str(4 * gpus)})
+    made["metadata"]["labels"]["node.kubernetes.io/instance-type"] = "g6.xlarge"
+    return {**made, "spec": {"providerID": f"kwok://{name}"}}
+
+
+def pod(name, on):
+    made = builders.pod(name, pool="shared", node=on)
+    started = (NOW - timedelta(days=9)).isoformat()
+    return {**made, "metadata": {"name": name, "namespace": "team"}, "status": {"startTime": started}}
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as environ, Aws.start(tmp_path_factory.mktemp("aws")) as aws:
+        environ.setenv("AWS_ENDPOINT_URL", aws.endpoint)
+        yield aws
+
+
+@pytest.fixture
+def replay(aws):
+    aws.metrics.forget()
+    nodes = [node("n-1"), node("n-2", gpus=4)]
+    pods = [pod("a-0", "n-1"), pod("b-0", "n-1"), pod("c-0", "n-2")]
+    return MetricsReplay(aws.metrics, Listed(nodes, pods), "gpu-1")
+
+
+def read(aws):
+    key, secret = (aws.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    gateway = CloudWatchMetrics(boto3.Session(key, secret, region_name=aws.region), aws.region)
+    return gateway.read("gpu-1", NOW - WINDOW, NOW, STEP)
+
+
+def test_a_pass_finds_a_week_of_every_pod_that_is_there(aws, replay):
+    replay.day(8, until=NOW)
+    seen = builders.contents(
+        nodes=tuple(replay._kube.list("/api/v1/nodes")), pods=tuple(replay._kube.list("/api/v1/pods"))
+    )
+    found = pool_use(read(aws), "container-insights", seen, NOW, POOL)
+
+    assert [len(one.days) for one in found.pods] == [7, 7, 7]
+    assert found.grade is Grade.DEVICE
+    assert set(found.device_peaks) == {"n-1/nvidia0", *(f"n-2/nvidia{gpu}" for gpu in range(4))}
+    assert all(0 < one.expected_busy <= 1 and 450 < one.memory_mib <= 6450 for one in found.pods)
+    assert not found.problems
+
+
+def test_alarms_find_the_clusters_own_series_in_percent_and_slots(aws, replay):
+    replay.day(1, until=NOW)
+    cluster = (("ClusterName", "gpu-1"),)
+
+    def last(name, statistic):
+        series = Series("ContainerInsights", name, cluster)
+        return aws.metrics.read(series, statistic, 300, NOW - timedelta(minutes=10), NOW)[-1][1]
+
+    assert 0 < last("node_gpu_utilization", "Maximum") <= 100
+    assert last("node_gpu_reserved_capacity", "Maximum") == 50  # two of n-1's four slots
+    assert last("node_gpu_limit", "Maximum") == 16
+
+
+def test_a_second_call_goes_on_where_the_first_has_ended(aws, replay):
+    replay.day(1, until=NOW - timedelta(hours=2))
+
+    once = replay.day(1, until=NOW)
+
+    assert once < replay_points(aws)
+    assert replay.day(1, until=NOW) == 0
+    assert {one.times for one in read(aws)} == {read(aws)[0].times}
+
+
+def replay_points(aws):
+    return sum(len(aws.metrics.read(one, "Average", 300, NOW - WINDOW, NOW)) for one in aws.metrics.series())
+
+
+def test_more_load_is_more_busy_and_never_over_the_whole(aws, replay):
+    replay.day(1, until=NOW)
+    before = max(value for one in read(aws) for value in one.values if one.name == "node_gpu_utilization")
+    aws.metrics.forget()
+    replay.load, replay._told = 10.0, {}
+    replay.day(1, until=NOW)
+    after = max(value for one in read(aws) for value in one.values if one.name == "node_gpu_utilization")
+
+    assert before < after <= 100
