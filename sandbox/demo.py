@@ -19,6 +19,21 @@ from sandbox.kube import KubeClient, condition
 from sandbox.narrative import Narrator
 from sandbox.system import Cluster, System
 
+PROMISED = (
+    "onboarded-by-event",
+    "nodes-for-16-pods",
+    "nodes-for-17-pods",
+    "pods-running",
+    "idle-nodes-gone",
+    "duplicate-event-changes-nothing",
+    "lost-event-repaired",
+    "refused-auto-mode",
+    "refused-config-map",
+    "refused-gate-off",
+    "refused-untouched",
+    "nothing-denied",
+    "admin-revoked",
+)
 POLICY_TAG = {"slicewise.dev/policy": "sandbox"}
 # Longer than a cluster here is CREATING: else its first look finds it so, and the next comes a minute later.
 CLOUDTRAIL_DELAY = 3.0
@@ -40,13 +55,13 @@ HELM_RELEASES = {"fieldSelector": "type=helm.sh/release.v1"}
 
 def run(out: Path) -> bool:
     """Tell the story on stdout and write its claims to `out`; whether all of them hold."""
-    story = Narrator(sys.stdout)
+    binaries.ensure(print)  # its minutes, once a machine, are not the story's
+    story = Narrator(sys.stdout, PROMISED)
     story.tell(
         """Slicewise on this machine. Real: Kubernetes' control plane, Karpenter, helm, the template that
         `cdk deploy` deploys, the Lambda functions' built code and their IAM policies. Played: AWS's APIs, the
         kubelets, and the GPUs. Nothing leaves this machine."""
     )
-    binaries.ensure(story.saw)
     with tempfile.TemporaryDirectory(prefix="slicewise-demo-") as folder:
         try:
             _tell(story, Path(folder))
@@ -55,7 +70,8 @@ def run(out: Path) -> bool:
     held = sum(claim.holds for claim in story.claims)
     story.chapter("The end")
     story.tell(
-        f"{held} of {len(story.claims)} claims hold, after {story.seconds:.0f} s; they are kept in {out}."
+        f"{held} of {len(story.claims)} claims hold, after {story.seconds:.0f} s; they are kept in {out}. "
+        "To look around in it yourself: .venv/bin/python -m sandbox up --keep"
     )
     return story.all_hold
 
@@ -78,6 +94,11 @@ def _a_cluster_is_created(story: Narrator, system: System) -> Cluster:
     system.create_cluster("gpu-1", tags=POLICY_TAG)
     story.saw(
         "eks:CreateCluster returned; CloudTrail tells EventBridge, and that is all that Slicewise hears"
+    )
+    story.aside(
+        """From here on Slicewise speaks: each pass of its installer leaves a record, printed as [stage] and
+        reason, then what the pass did and why. A pass looks, does what is missing, and looks again until
+        nothing is; so one that is killed costs nothing but time."""
     )
     record = _stage(story, system, "gpu-1", "onboarded", saw=lambda record: _tell_record(story, record))
     overlays = cluster.kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays", **OURS)
@@ -197,7 +218,7 @@ def _clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
             observed={"stage": record.get("stage"), "remedy told": _remedies(record) != []},
         )
         for remedy in _remedies(record):
-            story.tell(f"    {remedy}")
+            story.aside(f"What to do: {remedy}")
     left = [item["metadata"]["name"] for kind in KINDS_OF_OURS for item in blind.kube.list(kind, **OURS)]
     story.claim("refused-untouched", "the refused cluster holds nothing of ours", expected=[], observed=left)
 
@@ -279,7 +300,7 @@ def _stage(
 ) -> Mapping[str, Any]:
     """The record once it says `stage`; else what there is, so that the claim tells it."""
     try:
-        record = system.wait_for_stage(name, stage, within_seconds=150, saw=saw or (lambda record: None))
+        record = system.wait_for_stage(name, stage, within_seconds=180, saw=saw or (lambda record: None))
     except TimeoutError as late:
         story.saw(str(late))
         return system.record(name) or {}
@@ -292,7 +313,7 @@ def _remedies(record: Mapping[str, Any]) -> list[str]:
     return [str(finding["remedy"]) for finding in record.get("findings", []) if finding.get("remedy")]
 
 
-def _wait(story: Narrator, done: Callable[[], bool], says: str, within_seconds: float = 90) -> bool:
+def _wait(story: Narrator, done: Callable[[], bool], says: str, within_seconds: float = 180) -> bool:
     """Poll until `done`; an overdue wait is told, and the claim that follows will fail."""
     deadline = time.monotonic() + within_seconds
     while not done():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import textwrap
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-WIDTH = 100
+WIDTH, INDENT = 100, 15
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,16 @@ class Claim:
 
 
 class Narrator:
-    """Prints a story to `out`; `seconds` counts from the first line."""
+    """
+    Prints a story to `out`; `seconds` counts from the first line.
 
-    def __init__(self, out: TextIO):
-        self.out, self.claims, self.started = out, [], time.monotonic()
+    Args:
+        promised: Ids of claims that the story must come to: one that ends without them does not hold.
+    """
+
+    def __init__(self, out: TextIO, promised: Collection[str]):
+        self.out, self.promised, self.started = out, frozenset(promised), time.monotonic()
+        self.claims: list[Claim] = []
 
     @property
     def seconds(self) -> float:
@@ -38,6 +45,10 @@ class Narrator:
 
     def tell(self, text: str) -> None:
         self._print(textwrap.fill(" ".join(text.split()), WIDTH))
+
+    def aside(self, text: str) -> None:
+        """As `tell`, set off from the lines of what happens."""
+        self._print(textwrap.indent(textwrap.fill(" ".join(text.split()), WIDTH - INDENT), " " * INDENT))
 
     def saw(self, line: str) -> None:
         """A line of what happens, with the second at which it was seen."""
@@ -53,7 +64,7 @@ class Narrator:
 
     @property
     def all_hold(self) -> bool:
-        return bool(self.claims) and all(claim.holds for claim in self.claims)
+        return self.promised <= {claim.id for claim in self.claims} and all(c.holds for c in self.claims)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -135,7 +135,8 @@ class PutAccessEntry:
     type: str = "STANDARD"
 
     def __str__(self) -> str:
-        return f"let {self.principal.rsplit('/', 1)[-1]} in as {', '.join(self.groups) or self.type}"
+        role, who = self.principal.rsplit("/", 1)[-1], ", ".join(self.groups) or self.type
+        return f"put an access entry for role {role} as {who}"
 
 
 @dataclass(frozen=True)

@@ -186,9 +186,8 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
         )
         return Plan(outcome, _knock(settings, entry))
     if entry is None or entry.groups != (rbac.INSTALLER_GROUP,):
-        return Plan(
-            Outcome(Stage.INSTALLING, "we let ourselves in", findings, ACCESS_POLL), _knock(settings, entry)
-        )
+        reason = "our role gets access; the look inside comes next"
+        return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _knock(settings, entry))
     if failure is not LookFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
         return _never_let_in(world, settings, findings)
     # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
@@ -205,7 +204,7 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
 
 def _knock(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
     installer = settings.installer_role
-    put = PutAccessEntry(installer, (rbac.INSTALLER_GROUP,), "nobody else can let us in")
+    put = PutAccessEntry(installer, (rbac.INSTALLER_GROUP,), "a cluster answers only those who have one")
     grant = GrantAdmin(installer, "to look for what rules an installation out, and to install")
     return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
 
