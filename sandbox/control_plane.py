@@ -238,7 +238,7 @@ class ControlPlane:
     def _serves(self, crd: str) -> bool:
         return condition(self.kube.get(f"{CRD_PATH}/{crd}"), "Established") == "True"
 
-    def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 60) -> None:
+    def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 300) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not _quietly(ready):
             self._children.check()

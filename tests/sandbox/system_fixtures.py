@@ -146,8 +146,9 @@ def codes(record: Mapping[str, Any]) -> set[str]:
 
 
 def log_lines(system: System, function: str = ONBOARD) -> list[dict[str, Any]]:
-    """The JSON lines of a function's log."""
-    return [json.loads(line) for line in system.aws.functions.log(function).splitlines() if line[:1] == "{"]
+    """The JSON lines of a function's log, without one that is just being written."""
+    written = system.aws.functions.log(function).rpartition("\n")[0]
+    return [json.loads(line) for line in written.splitlines() if line[:1] == "{"]
 
 
 def history(system: System, cluster: str) -> int:

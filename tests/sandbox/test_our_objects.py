@@ -63,7 +63,7 @@ def crds(kube: KubeClient) -> KubeClient:
 def _served(kube: KubeClient, plural: str) -> None:
     group = "karpenter.k8s.aws/v1" if plural == "ec2nodeclasses" else "karpenter.sh/v1"
     version = "karpenter.sh/v1alpha1" if plural == "nodeoverlays" else group
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while True:
         try:
             kube.list(f"/apis/{version}/{plural}")
