@@ -236,7 +236,14 @@ class ControlPlane:
             self._wait(name, lambda name=name: self._serves(name))
 
     def _serves(self, crd: str) -> bool:
-        return condition(self.kube.get(f"{CRD_PATH}/{crd}"), "Established") == "True"
+        """Established is not enough: for a moment the storage behind it is not."""
+        found = self.kube.get(f"{CRD_PATH}/{crd}")
+        if condition(found, "Established") != "True":
+            return False
+        spec = found["spec"]
+        for version in (one["name"] for one in spec["versions"] if one["served"]):
+            self.kube.list(f"/apis/{spec['group']}/{version}/{spec['names']['plural']}", limit="1")
+        return True
 
     def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 300) -> None:
         deadline = time.monotonic() + timeout_seconds

@@ -11,6 +11,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -27,6 +28,8 @@ HUNG_UP = (
     ssl.SSLEOFError,
     ssl.SSLZeroReturnError,
 )
+# 429 passes: "storage is (re)initializing" right after a CRD has changed. client-go asks ten times, too.
+BUSY_TRIES, BUSY_SECONDS = 10, 1.0
 
 
 class KubeError(Exception):
@@ -129,6 +132,11 @@ class KubeClient:
     def request(self, method: str, path: str, body: object | None = None, content_type: str = JSON) -> Object:
         data = None if body is None else json.dumps(body).encode()
         status, content = self._send(method, path, data, content_type)
+        for _ in range(BUSY_TRIES):
+            if status != 429:
+                break
+            time.sleep(BUSY_SECONDS)
+            status, content = self._send(method, path, data, content_type)
         if status >= 400:
             raise _error(status, content, method, path)
         return json.loads(content)

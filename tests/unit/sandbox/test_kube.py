@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import pki
+from sandbox import kube, pki
 from sandbox.kube import KubeClient, KubeError, condition
 
 
@@ -20,6 +20,7 @@ class Server(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     connections = 0
+    busy = 0
 
     def setup(self) -> None:
         super().setup()
@@ -27,6 +28,8 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         status = int(self.path.rpartition("/")[2])
+        if Server.busy:
+            Server.busy, status = Server.busy - 1, 429
         body = json.dumps({"message": "as asked", "reason": "Asked", "items": []}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -48,6 +51,15 @@ def client(tmp_path: Path) -> Iterator[KubeClient]:
     yield KubeClient(f"https://127.0.0.1:{server.server_port}", files.ca.read_bytes(), "token")
     server.shutdown()
     server.server_close()
+
+
+def test_a_server_that_is_busy_is_asked_again_and_not_for_ever(client: KubeClient, monkeypatch):
+    monkeypatch.setattr(kube, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(Server, "busy", 3)
+    assert client.list("/answer/200") == []
+
+    with pytest.raises(KubeError, match="429"):
+        client.get("/answer/429")
 
 
 def test_a_connection_that_was_closed_while_idle_is_opened_again(client: KubeClient):
