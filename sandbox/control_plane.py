@@ -25,12 +25,11 @@ import yaml
 from sandbox import binaries, components, eks_furniture, instances, pki, ports
 from sandbox.binaries import Binaries
 from sandbox.components import Layout, Ports
-from sandbox.kube import KubeClient, KubeError, condition
+from sandbox.kube import KubeClient, KubeError
 from sandbox.processes import Children, end_recorded
 
 MARKER = "slicewise-sandbox"  # in every folder that we may empty
 STAGES = Path(__file__).parent / "stages"
-CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT_PATH = "/apis/apps/v1/namespaces/kube-system/deployments/karpenter"
 # Whose kubeconfig → (user name, group). kwok and Karpenter stand for kubelets and a cloud: what
 # they may do is not under test.
@@ -227,23 +226,18 @@ class ControlPlane:
         self.kube.apply(eks_furniture.karpenter_deployment(self.cluster_name, gates))
 
     def _install(self, files: list[Path]) -> None:
-        names = []
+        kinds = []
         for path in files:
             crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
             self.kube.apply(crd)
-            names.append(crd["metadata"]["name"])
-        for name in names:
-            self._wait(name, lambda name=name: self._serves(name))
-
-    def _serves(self, crd: str) -> bool:
-        """Established is not enough: for a moment the storage behind it is not."""
-        found = self.kube.get(f"{CRD_PATH}/{crd}")
-        if condition(found, "Established") != "True":
-            return False
-        spec = found["spec"]
-        for version in (one["name"] for one in spec["versions"] if one["served"]):
-            self.kube.list(f"/apis/{spec['group']}/{version}/{spec['names']['plural']}", limit="1")
-        return True
+            spec = crd["spec"]
+            kinds += [
+                (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                for version in spec["versions"]
+                if version["served"]
+            ]
+        for api_version, kind in kinds:
+            self._wait(f"{kind} of {api_version}", lambda of=(api_version, kind): self.kube.serves(*of))
 
     def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 300) -> None:
         deadline = time.monotonic() + timeout_seconds

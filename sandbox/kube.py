@@ -77,6 +77,21 @@ class KubeClient:
         """Items of a collection, e.g. `list("/api/v1/pods", labelSelector="app=x")`."""
         return self.get(_with_query(path, parameters))["items"]
 
+    def serves(self, api_version: str, kind: str) -> bool:
+        """
+        Whether objects of this kind can be written and read.
+
+        An Established CRD does not say so: discovery and storage follow a moment later, each by itself.
+        """
+        try:
+            any_of_it = {"apiVersion": api_version, "kind": kind, "metadata": {}}
+            self.list(self.path(any_of_it, collection=True), limit="1")
+            return True
+        except KubeError as error:
+            if error.status in (404, 429, 503):
+                return False
+            raise
+
     def create(self, obj: Object) -> Object:
         return self.request("POST", self.path(obj, collection=True), obj)
 

@@ -6,7 +6,6 @@ read back as `holds` expects, so that a second pass over it changes nothing.
 from __future__ import annotations
 
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from slicewise.onboarding import manifests, rbac, time_slice
 
 from sandbox.charts import chart
 from sandbox.control_plane import ControlPlane
-from sandbox.kube import KubeClient, KubeError
+from sandbox.kube import KubeClient
 from tests import builders
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
@@ -55,23 +55,13 @@ def crds(kube: KubeClient) -> KubeClient:
                 crd = yaml.safe_load("\n".join(line for line in text.splitlines() if "{{" not in line))
                 crd["metadata"].pop("annotations", None)
                 kube.apply(crd)
-    for plural in ("nodepools", "nodeoverlays", "ec2nodeclasses"):
-        _served(kube, plural)
+    for api_version, kind in (
+        ("karpenter.sh/v1", "NodePool"),
+        ("karpenter.sh/v1alpha1", "NodeOverlay"),
+        ("karpenter.k8s.aws/v1", "EC2NodeClass"),
+    ):
+        eventually(lambda of=(api_version, kind): kube.serves(*of), f"{kind} is not served")
     return kube
-
-
-def _served(kube: KubeClient, plural: str) -> None:
-    group = "karpenter.k8s.aws/v1" if plural == "ec2nodeclasses" else "karpenter.sh/v1"
-    version = "karpenter.sh/v1alpha1" if plural == "nodeoverlays" else group
-    deadline = time.monotonic() + 300
-    while True:
-        try:
-            kube.list(f"/apis/{version}/{plural}")
-            return
-        except KubeError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def ours() -> Iterator[dict]:
