@@ -11,11 +11,15 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from sandbox.control_plane import CRD_PATH, DEPLOYMENT_PATH, ControlPlane
-from sandbox.kube import KubeError, condition
+from sandbox.control_plane import DEPLOYMENT_PATH, ControlPlane
+from sandbox.kube import KubeError
 from sandbox.samples import node_class
 
-NEEDED_CRDS = ("nodepools.karpenter.sh", "nodeclaims.karpenter.sh", "nodeoverlays.karpenter.sh")
+NEEDED_KINDS = (
+    ("karpenter.sh/v1", "NodePool"),
+    ("karpenter.sh/v1", "NodeClaim"),
+    ("karpenter.sh/v1alpha1", "NodeOverlay"),
+)
 
 
 class KarpenterFollower:
@@ -60,15 +64,13 @@ class KarpenterFollower:
             self._plane.stop_karpenter()
             return
         gates = feature_gates(deployment)
-        if gates == self._plane.karpenter_gates or not self._crds_serve():
+        if gates == self._plane.karpenter_gates or not all(
+            self._plane.kube.serves(*kind) for kind in NEEDED_KINDS
+        ):
             return
         self._plane.install_kwok_crds()
         self._plane.kube.apply(node_class())  # what a platform team's own NodeClass is on EKS
         self._plane.start_karpenter(gates)
-
-    def _crds_serve(self) -> bool:
-        crds = (self._plane.kube.find(f"{CRD_PATH}/{name}") for name in NEEDED_CRDS)
-        return all(crd is not None and condition(crd, "Established") == "True" for crd in crds)
 
 
 def feature_gates(deployment: dict[str, Any]) -> str:
