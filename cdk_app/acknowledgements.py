@@ -13,6 +13,7 @@ from cdk_app.components.karpenter import (
     USED_BY_KARPENTER,
     KarpenterRoles,
 )
+from cdk_app.permissions import ALARM_PREFIX
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
 
@@ -21,6 +22,9 @@ ANY_CLUSTER = (
     "narrowed by conditions, and inside a cluster by its own RBAC."
 )
 ANY_ID = "The part behind the role's name is an id that EKS makes up; cluster names are not known in advance."
+ANY_POLICY = "A policy that is added needs no new deployment of the functions."
+ALARMS_BY_PREFIX = "Reading by a prefix of names is checked on all alarms; nothing is changed by it."
+ALARMS_OF_CLUSTERS = "Clusters come and go, and each has alarms that are named after it."
 NO_RESOURCE = "The service authorization reference knows no resource for this action."
 PINNED_RUNTIME = (
     "Python 3.13 is supported until 2029. The layer carries bytecode of exactly this version, so that it "
@@ -44,12 +48,13 @@ def for_functions(
     _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
     _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:nodegroup/*/*/*")
     _wildcards(onboard.role, ANY_ID, f"{entries}-installer/*", f"{entries}-tuner/*")
-    _wildcards(
-        onboard.role,
-        "A policy that is added needs no new deployment of the functions.",
-        f"arn:<AWS::Partition>:ssm:{HERE}:parameter/slicewise/policies/*",
-    )
+    for one in (onboard, tune):
+        _wildcards(one.role, ANY_POLICY, f"arn:<AWS::Partition>:ssm:{HERE}:parameter/slicewise/policies/*")
     _wildcards(tune.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
+    _wildcards(tune.role, NO_RESOURCE, "*")
+    alarms = f"arn:<AWS::Partition>:cloudwatch:{HERE}:alarm"
+    _wildcards(tune.role, ALARMS_BY_PREFIX, f"{alarms}:*")
+    _wildcards(tune.role, ALARMS_OF_CLUSTERS, f"{alarms}:{ALARM_PREFIX}*")
     _wildcards(sweep.role, NO_RESOURCE, "*")
     for one in (onboard, tune, sweep):
         _acknowledge(one.function, "AwsSolutions-L1", PINNED_RUNTIME)

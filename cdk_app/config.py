@@ -67,6 +67,7 @@ class Config:
         install_karpenter: Deploys the roles that let policies ask for Karpenter's installation.
         node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter is somebody else's;
             empty means that policies must name a NodeClass of their own.
+        amp_workspaces: ARNs of the AMP workspaces that policies may name as their source of metrics.
         notification_email: Receives the alarms; empty means that nobody is subscribed.
         bytecode_pythons: Interpreters to compile the Lambda code with; empty means "a Python 3.13, if found".
     """
@@ -84,6 +85,7 @@ class Config:
     karpenter_crd: ChartSource
     install_karpenter: bool
     node_role: str
+    amp_workspaces: tuple[str, ...]
     notification_email: str
     bytecode_pythons: tuple[str, ...]
 
@@ -109,6 +111,9 @@ class Config:
             karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version"),
             install_karpenter=read.flag("install_karpenter"),
             node_role=read.text("node_role", ""),
+            amp_workspaces=read.several(
+                "amp_workspaces", matching=r"arn:aws[a-z-]*:aps:[^:]+:\d{12}:workspace/.+"
+            ),
             notification_email=read.text("notification_email", "", matching=r"[^@\s]+@[^@\s]+|"),
             bytecode_pythons=read.several("bytecode_python"),
         )

@@ -11,6 +11,7 @@ fenced, since whoever may make access entries and associate policies freely is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -22,6 +23,8 @@ from aws_cdk import aws_sqs as sqs
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
 ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
+# How the names of clusters' alarms begin; the deployment's own begin with "slicewise-".
+ALARM_PREFIX = "slicewise/"
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,31 @@ def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
     return statements
 
 
-def tuner() -> list[iam.PolicyStatement]:
-    """Finds a cluster's endpoint; what it may do inside is the cluster's RBAC for its group."""
-    return [_allow(["eks:DescribeCluster"], _eks("cluster/*"))]
+def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
+    """
+    Finds a cluster's endpoint, reads what was measured, keeps the cluster's alarms. What it may do inside is
+    the cluster's RBAC for its group.
+    """
+    own_alarms = _regional("cloudwatch", f"alarm:{ALARM_PREFIX}*")
+    statements = [
+        _allow(["eks:DescribeCluster"], _eks("cluster/*")),
+        _allow(["cloudwatch:ListMetrics", "cloudwatch:GetMetricData"], "*"),
+        # By a prefix of names, which IAM checks on all alarms.
+        _allow(["cloudwatch:DescribeAlarms"], _regional("cloudwatch", "alarm:*")),
+        _allow(
+            [
+                "cloudwatch:PutMetricAlarm",
+                "cloudwatch:DeleteAlarms",
+                # CloudWatch asks for these two where an alarm is made with tags and sends them.
+                "cloudwatch:TagResource",
+                "cloudwatch:ListTagsForResource",
+            ],
+            own_alarms,
+        ),
+    ]
+    if amp_workspaces:
+        statements.append(_allow(["aps:QueryMetrics"], *amp_workspaces))
+    return statements
 
 
 def sweeper() -> list[iam.PolicyStatement]:

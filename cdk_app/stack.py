@@ -16,7 +16,7 @@ from cdk_app.components.inbox import DeadLetters, Inbox
 from cdk_app.components.karpenter import KarpenterRoles
 from cdk_app.components.notices import Notices
 from cdk_app.components.state import State
-from cdk_app.components.triggers import ClusterCalls, HourlySweep
+from cdk_app.components.triggers import AlarmChanges, ClusterCalls, HourlySweep
 from cdk_app.config import Config
 from cdk_app.policies import PolicyFile
 
@@ -90,7 +90,8 @@ class SlicewiseStack(cdk.Stack):
             permissions.send(onboarding.queue, tuning.queue),
         )
         tune.allow(
-            *permissions.tuner(),
+            *permissions.tuner(config.amp_workspaces),
+            permissions.read_policies(POLICY_PREFIX),
             permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
             permissions.send(tuning.queue),
         )
@@ -104,9 +105,10 @@ class SlicewiseStack(cdk.Stack):
         onboarding.feed(onboard.function, max_concurrency=10)
         tuning.feed(tune.function, max_concurrency=10)
         ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
+        AlarmChanges(self, "AlarmChanges", queue=tuning.queue, dead_letters=tuning.dead_letters)
         HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
 
-        self._tell_a_person(notices, state, onboarding, onboard, tune)
+        self._tell_a_person(notices, state, onboarding, tuning, onboard, tune)
         acknowledgements.for_functions(
             onboard, tune, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
         )
@@ -208,7 +210,13 @@ class SlicewiseStack(cdk.Stack):
         )
 
     def _tell_a_person(
-        self, notices: Notices, state: State, onboarding: Inbox, onboard: PassFunction, tune: PassFunction
+        self,
+        notices: Notices,
+        state: State,
+        onboarding: Inbox,
+        tuning: Inbox,
+        onboard: PassFunction,
+        tune: PassFunction,
     ) -> None:
         for name, value, description in (
             ("NoticesTopicArn", notices.topic.topic_arn, "Subscribe to it: alarms go there"),
@@ -222,6 +230,7 @@ class SlicewiseStack(cdk.Stack):
                 onboarding.queue.queue_url,
                 "Send a hint by hand to look at a cluster now",
             ),
+            ("TuningQueueUrl", tuning.queue.queue_url, "Likewise, to decide on a cluster's N now"),
             ("DeadLettersUrl", onboarding.dead_letters.queue_url, "Onboarding messages that failed for good"),
             ("PolicyPrefix", POLICY_PREFIX, "The policies, as Systems Manager parameters"),
             ("InstallerRoleArn", onboard.role.role_arn, "Enters clusters; is their admin while it installs"),

@@ -11,6 +11,8 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk_app.permissions import ALARM_PREFIX
+
 CALLS = {
     "source": ["aws.eks"],
     "detail_type": ["AWS API Call via CloudTrail"],
@@ -65,6 +67,33 @@ class ClusterCalls(Construct):
                 },
             ),
             targets=[target],
+        )
+
+
+class AlarmChanges(Construct):
+    """
+    Alarms of clusters that were raised, or are over, go to the queue.
+
+    Found by their names, since not every boto3 can make alarms send their tags. That they came back to OK
+    matters for one kind, which the function knows.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, queue: sqs.IQueue, dead_letters: sqs.IQueue):
+        super().__init__(scope, id)
+        events.Rule(
+            self,
+            "Changed",
+            rule_name="slicewise-alarm-changed",
+            description="Slicewise: GPUs of a cluster became idle, crowded or saturated",
+            event_pattern=events.EventPattern(
+                source=["aws.cloudwatch"],
+                detail_type=["CloudWatch Alarm State Change"],
+                detail={
+                    "alarmName": [{"prefix": ALARM_PREFIX}],
+                    "state": {"value": ["ALARM", "OK"]},
+                },
+            ),
+            targets=[targets.SqsQueue(queue, dead_letter_queue=dead_letters)],
         )
 
 

@@ -6,7 +6,7 @@ evaluates an alarm here: a test, or whoever plays, calls SetAlarmState.
 
 The event's shape after AWS's page on alarm events and EventBridge. `alarmTags` (sent when the
 alarm propagates its tags) is known from patterns only, so its values being plain strings is
-an inference.
+an inference. Alarms on metric math are kept and told; their expressions are not read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from moto.cloudwatch.models import CloudWatchBackend
+from moto.cloudwatch.responses import CloudWatchResponse
 
 from sandbox.aws import running
 from sandbox.aws.patching import Patches
@@ -27,6 +28,7 @@ State = dict[str, Any]
 def install(patches: Patches) -> None:
     patches.wrap(CloudWatchBackend, "set_alarm_state", _telling)
     patches.wrap(CloudWatchBackend, "put_metric_alarm", _keeping_state)
+    patches.wrap(CloudWatchResponse, "put_metric_alarm", _keeping_propagation)
 
 
 def _telling(real: Any) -> Any:
@@ -71,23 +73,49 @@ def _keeping_state(real: Any) -> Any:
     return put_metric_alarm
 
 
+def _keeping_propagation(real: Any) -> Any:
+    """Fault healed: ActionConfiguration, which says whether events carry the alarm's tags, is dropped."""
+
+    def put_metric_alarm(self: Any) -> Any:
+        answer = real(self)
+        alarm = self.cloudwatch_backend.alarms[self._get_param("AlarmName")]
+        alarm.action_configuration = self._get_param("ActionConfiguration")
+        return answer
+
+    return put_metric_alarm
+
+
 def _detail(alarm: Any, before: State, tags: dict[str, str]) -> dict[str, Any]:
-    metric = {
-        "namespace": alarm.namespace,
-        "name": alarm.metric_name,
-        "dimensions": {dimension.name: dimension.value for dimension in alarm.dimensions},
-    }
-    stat = {"metric": metric, "period": int(alarm.period or 0), "stat": alarm.statistic}
     detail: dict[str, Any] = {
         "alarmName": alarm.name,
         "state": _state(alarm),
         "previousState": before,
-        "configuration": {
-            "description": alarm.description or "",
-            "metrics": [{"id": str(uuid.uuid4()), "metricStat": stat, "returnData": True}],
-        },
+        "configuration": {"description": alarm.description or "", "metrics": _metrics(alarm)},
     }
-    return detail | ({"alarmTags": tags, "alarmTagsStatus": "SUCCESS"} if tags else {})
+    propagation = (getattr(alarm, "action_configuration", None) or {}).get("AlarmTagsPropagation") or {}
+    return detail | ({"alarmTags": tags, "alarmTagsStatus": "SUCCESS"} if propagation.get("Enabled") else {})
+
+
+def _metrics(alarm: Any) -> list[dict[str, Any]]:
+    if not alarm.metric_data_queries:
+        metric = _metric(alarm.namespace, alarm.metric_name, alarm.dimensions)
+        stat = {"metric": metric, "period": int(alarm.period or 0), "stat": alarm.statistic}
+        return [{"id": str(uuid.uuid4()), "metricStat": stat, "returnData": True}]
+    return [
+        {"id": query.id, "returnData": bool(query.return_data)}
+        | ({"expression": query.expression} if query.expression else {"metricStat": _stat(query.metric_stat)})
+        for query in alarm.metric_data_queries
+    ]
+
+
+def _stat(stat: Any) -> dict[str, Any]:
+    metric = _metric(stat.metric.namespace, stat.metric.metric_name, stat.metric.dimensions)
+    return {"metric": metric, "period": int(stat.period), "stat": stat.stat}
+
+
+def _metric(namespace: str, name: str, dimensions: Any) -> dict[str, Any]:
+    named = {dimension.name: dimension.value for dimension in dimensions}
+    return {"namespace": namespace, "name": name, "dimensions": named}
 
 
 def _state(alarm: Any) -> State:

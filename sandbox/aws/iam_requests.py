@@ -75,7 +75,7 @@ def needed(call: Call) -> list[Needed]:
     action = f"{call.service}:{ACTIONS.get((call.service, call.operation), call.operation)}"
     context = _context(call)
     wanted = [Needed(action, resource, context) for resource in _resources(call)]
-    return wanted + list(_passed_roles(call))
+    return wanted + list(_passed_roles(call)) + list(_alarm_tags(call))
 
 
 def _transaction(call: Call) -> Iterator[Needed]:
@@ -97,6 +97,19 @@ def _passed_roles(call: Call) -> Iterator[Needed]:
             # EKS reads its trust policy in the caller's name.
             yield Needed("iam:GetRole", role, _context(call))
         yield Needed("iam:PassRole", role, {**_context(call), "iam:PassedToService": [service]})
+
+
+def _alarm_tags(call: Call) -> Iterator[Needed]:
+    """What PutMetricAlarm needs for tags, and to tell them in events (botocore's own text)."""
+    if (call.service, call.operation) != ("cloudwatch", "PutMetricAlarm"):
+        return
+    propagation = (call.parameters.get("ActionConfiguration") or {}).get("AlarmTagsPropagation") or {}
+    for action, asked in (
+        ("TagResource", call.parameters.get("Tags")),
+        ("ListTagsForResource", propagation.get("Enabled")),
+    ):
+        if asked:
+            yield Needed(f"cloudwatch:{action}", _cloudwatch(call)[0], _context(call))
 
 
 def _resources(call: Call) -> list[str]:

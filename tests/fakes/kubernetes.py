@@ -177,11 +177,12 @@ class FakeKubernetes:
         labels: str = "",
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
+        trim: Callable[[Object], Object] | None = None,
     ) -> tuple[Object, ...]:
         with self._calls.call(f"kubernetes.list {kind}"):
             self._may_read(namespace if kind == "Secret" else None)
             return tuple(
-                copy.deepcopy(item)
+                copy.deepcopy(trim(item) if trim else item)
                 for ref, item in sorted(self._server.objects.items())
                 if (ref.api_version, ref.kind) == (api_version, kind)
                 and namespace in ("", ref.namespace)
@@ -207,7 +208,7 @@ class FakeKubernetes:
 
     def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
         with self._calls.call(f"kubernetes.patch {ref}"):
-            self._may_write()
+            self._may_patch(ref)
             self._server.patch(ref, operations)
 
     def delete(self, ref: Ref) -> None:
@@ -237,6 +238,36 @@ class FakeKubernetes:
             raise Refused(f"groups {entry.groups} are bound to nothing")
         if secrets_of is not None and secrets_of not in self._readable_secrets:
             raise Refused(f"secrets of {secrets_of or 'all namespaces'}")
+
+    def _may_patch(self, ref: Ref) -> None:
+        entry = self._known()
+        if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
+            return
+        group = ref.api_version.rpartition("/")[0]
+        for rule in self._rules_of(entry.groups):
+            names = rule.get("resourceNames")
+            if (
+                "patch" in rule["verbs"]
+                and group in rule["apiGroups"]
+                and KINDS[group, ref.kind][0] in rule["resources"]
+                and (not names or ref.name in names)
+            ):
+                return
+        raise Refused(f"groups {entry.groups} may not patch {ref}")
+
+    def _rules_of(self, groups: tuple[str, ...]) -> list[Object]:
+        roles = {
+            item["roleRef"]["name"]
+            for ref, item in self._server.objects.items()
+            if ref.kind == "ClusterRoleBinding"
+            and any(subject["name"] in groups for subject in item.get("subjects", ()))
+        }
+        return [
+            rule
+            for ref, item in self._server.objects.items()
+            if ref.kind == "ClusterRole" and ref.name in roles
+            for rule in item.get("rules", ())
+        ]
 
     def _may_write(self) -> None:
         entry = self._known()

@@ -53,6 +53,7 @@ def full(tmp_path_factory) -> Template:
         "subnet_ids=subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "security_group_ids=sg-0123456789abcdef0",
         "notification_email=gpu-team@example.com",
+        "amp_workspaces=arn:aws:aps:eu-west-1:111122223333:workspace/ws-1",
         f"bytecode_python={sys.executable}",
     ]
     for name in ("gpu_operator", "karpenter", "karpenter_crd"):

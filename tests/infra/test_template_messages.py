@@ -34,7 +34,7 @@ def test_every_rule_target_and_the_schedule_have_dead_letters(template):
     targets = [target for rule in template.all(RULE) for target in rule.properties["Targets"]]
     targets += [item.properties["Target"] for item in template.all("AWS::Scheduler::Schedule")]
 
-    assert len(targets) == 3
+    assert len(targets) == 4
     assert {spelt_out(target["DeadLetterConfig"]["Arn"]) for target in targets} <= arns
 
 
@@ -158,7 +158,24 @@ def tagged(arn: str) -> dict:
     return {"requestParameters": {"resourceArn": arn, "tags": {"slicewise.dev/policy": "default"}}}
 
 
+def alarm(name: str, state: str, **more: object) -> dict:
+    return {
+        "source": "aws.cloudwatch",
+        "detail-type": "CloudWatch Alarm State Change",
+        "detail": {"alarmName": name, "state": {"value": state}, **more},
+    }
+
+
 EVENTS = {
+    "GPUs are idle": (alarm("slicewise/gpu-1/idle", "ALARM"), True),
+    "GPUs are no longer idle": (alarm("slicewise/gpu-1/idle", "OK"), True),
+    "no data": (alarm("slicewise/gpu-1/idle", "INSUFFICIENT_DATA"), False),
+    "the deployment's own alarm": (alarm("slicewise-tuning-waits", "ALARM"), False),
+    "somebody's alarm": (alarm("cpu", "ALARM"), False),
+    "an alarm edited": (
+        alarm("slicewise/gpu-1/idle", "ALARM") | {"detail-type": "CloudWatch Alarm Configuration Change"},
+        False,
+    ),
     "created": (cloudtrail("CreateCluster", requestParameters={"name": "gpu-1"}), True),
     "created, old field name": (
         cloudtrail("CreateCluster", requestParameters={"clusterName": "gpu-1"}),
@@ -188,7 +205,7 @@ EVENTS = {
 
 
 @pytest.mark.parametrize(("event", "wanted"), EVENTS.values(), ids=EVENTS.keys())
-def test_rules_take_the_calls_that_matter_and_no_others(template, event, wanted):
+def test_rules_take_the_events_that_matter_and_no_others(template, event, wanted):
     patterns = [EventPattern.load(json.dumps(rule.properties["EventPattern"])) for rule in template.all(RULE)]
 
     assert sum(pattern.matches_event(event) for pattern in patterns) == (1 if wanted else 0)

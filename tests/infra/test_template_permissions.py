@@ -99,9 +99,11 @@ def test_all_resources_are_named_where_the_action_knows_resources(which, roles, 
     # Lambda makes and deletes interfaces that do not exist yet; AWS documents these grants as unscoped.
     interfaces = {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"}
     interfaces |= {"ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"}
+    # Their kind `dataset` is of metrics sent by OpenTelemetry; those of Container Insights have no ARN.
+    metrics = {"cloudwatch:ListMetrics", "cloudwatch:GetMetricData"}
 
     for role, action, resource in grants(template, roles):
-        if resource == "*" and action not in interfaces:
+        if resource == "*" and action not in interfaces | metrics:
             assert not kinds_of_resources(action), f"{role}: {action} could be scoped"
 
 
@@ -198,6 +200,24 @@ def test_the_tuner_and_the_sweeper_cannot_change_anything_in_eks(template):
     assert eks == {"slicewise-tuner": {"eks:DescribeCluster"}, "slicewise-sweeper": {"eks:ListClusters"}}
 
 
+def test_the_tuner_changes_alarms_of_clusters_and_no_others(template):
+    changing = [
+        (action, resource)
+        for _, action, resource in grants(template, ("slicewise-tuner",))
+        if action in ("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource")
+    ]
+
+    assert len(changing) == 3
+    assert {resource.rpartition(":")[2] for _, resource in changing} == {"slicewise/*"}
+
+
+def test_metrics_are_read_from_the_workspaces_that_the_deployment_names(template, full):
+    (statement,) = full.granted("gpu-eu-tuner", "aps:QueryMetrics")
+
+    assert statement["Resource"] == "arn:aws:aps:eu-west-1:111122223333:workspace/ws-1"
+    assert not template.granted("slicewise-tuner", "aps:QueryMetrics")
+
+
 def test_each_table_action_has_the_writers_that_need_it(template):
     holders: dict[str, set[str]] = {}
     for role, action, _ in grants(template, ROLES):
@@ -277,4 +297,5 @@ def test_policies_stay_within_what_iam_takes(full):
 
 def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
     assert permissions.ALLOW_ACCESS_ENTRIES_TAG == model.ALLOW_ACCESS_ENTRIES_TAG
+    assert str(model.AlarmName("gpu-1", "idle")).startswith(permissions.ALARM_PREFIX)
     assert (permissions.INSTALLER_GROUP, permissions.TUNER_GROUP) == (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP)

@@ -177,6 +177,7 @@ def test_an_alarm_that_changes_state_is_told_once_with_its_tags(aws, received):
         Threshold=5,
         ComparisonOperator="LessThanThreshold",
         Tags=[{"Key": "slicewise.dev/cluster", "Value": "gpu-1"}],
+        ActionConfiguration={"AlarmTagsPropagation": {"Enabled": True}},
     )
     for reason in ("below", "still below"):
         cloudwatch.set_alarm_state(AlarmName="idle", StateValue="ALARM", StateReason=reason)
@@ -189,6 +190,42 @@ def test_an_alarm_that_changes_state_is_told_once_with_its_tags(aws, received):
     assert detail["alarmTags"] == {"slicewise.dev/cluster": "gpu-1"}
     [metric] = detail["configuration"]["metrics"]
     assert metric["metricStat"]["metric"]["dimensions"] == {"ClusterName": "gpu-1"}
+
+
+def test_an_alarm_on_metric_math_tells_its_metrics_and_no_tags_unless_asked_to(aws, received):
+    cloudwatch = aws.client("cloudwatch")
+    dimensions = [{"Name": "ClusterName", "Value": "gpu-1"}]
+    metric = {"Namespace": "ContainerInsights", "MetricName": "node_gpu_limit", "Dimensions": dimensions}
+    stat = {"Metric": metric, "Period": 300, "Stat": "p90"}
+    queries = [
+        {"Id": "busy", "MetricStat": stat, "ReturnData": False},
+        {"Id": "asked", "Expression": "IF(busy > 90, 1, 0)", "ReturnData": True},
+    ]
+    cloudwatch.put_metric_alarm(
+        AlarmName="math",
+        Metrics=queries,
+        EvaluationPeriods=3,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        Tags=[{"Key": "team", "Value": "ml"}],
+    )
+    cloudwatch.set_alarm_state(AlarmName="math", StateValue="ALARM", StateReason="r")
+
+    [event] = received()
+    busy, asked = event["detail"]["configuration"]["metrics"]
+    assert busy["metricStat"] == {
+        "metric": {
+            "namespace": "ContainerInsights",
+            "name": "node_gpu_limit",
+            "dimensions": {"ClusterName": "gpu-1"},
+        },
+        "period": 300,
+        "stat": "p90",
+    }
+    assert asked == {"id": "asked", "expression": "IF(busy > 90, 1, 0)", "returnData": True}
+    assert "alarmTags" not in event["detail"]
+    [kept] = cloudwatch.describe_alarms(AlarmNames=["math"])["MetricAlarms"]
+    assert kept["Metrics"] == queries
 
 
 def test_putting_an_alarm_again_keeps_its_state_and_tags(aws):

@@ -115,8 +115,8 @@ def test_every_known_shape_names_its_cluster(body):
             id="another service's call of the same name",
         ),
         pytest.param(
-            json.dumps({"detail-type": "CloudWatch Alarm State Change", "detail": {}}),
-            "CloudWatch Alarm",
+            json.dumps({"detail-type": "EC2 Instance State-change Notification", "detail": {}}),
+            "EC2 Instance",
             id="an unknown detail-type",
         ),
     ],
@@ -180,3 +180,69 @@ def test_only_a_message_by_hand_can_force_a_look():
 
 def test_the_partition_of_the_home_is_kept():
     assert Home("111122223333", "cn-north-1", "aws-cn").arn("a").startswith("arn:aws-cn:eks:cn-north-1:")
+
+
+# Alarms
+
+
+def alarm(kind: str = "crowded", state: str = "ALARM", before: str = "OK", **detail: Any) -> str:
+    body = {
+        "alarmName": f"slicewise/gpu-1/{kind}",
+        "state": {"value": state, "reason": "Threshold Crossed"},
+        "previousState": {"value": before},
+    }
+    return json.dumps(
+        {
+            "source": "aws.cloudwatch",
+            "detail-type": "CloudWatch Alarm State Change",
+            "detail": body | detail,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(alarm(), id="by its name"),
+        pytest.param(alarm(alarmTags={"slicewise.dev/cluster": GPU_1}), id="by its tag"),
+        pytest.param(alarm(alarmTags={"slicewise.dev/cluster": [GPU_1]}), id="by its tag, in a list"),
+        pytest.param(alarm(alarmTags={"slicewise.dev/cluster": []}), id="by its name, the tag being empty"),
+        pytest.param(alarm(before="INSUFFICIENT_DATA"), id="raised when data came"),
+        pytest.param(alarm("idle", "OK", "ALARM"), id="no longer idle"),
+    ],
+)
+def test_an_alarm_is_a_hint_for_its_cluster(body):
+    assert cluster_of(body) == GPU_1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(alarm(state="OK", before="ALARM"), id="no longer crowded"),
+        pytest.param(alarm("idle", "OK", "INSUFFICIENT_DATA"), id="idle never was"),
+        pytest.param(alarm(state="INSUFFICIENT_DATA", before="ALARM"), id="data stopped"),
+        pytest.param(alarm(before="ALARM"), id="edited while raised"),
+        pytest.param(alarm(alarmName="somebody/gpu-1/idle"), id="somebody else's"),
+        pytest.param(alarm(alarmName="slicewise-tuning-waits"), id="of the deployment itself"),
+        pytest.param(alarm(alarmName=None), id="without a name"),
+        pytest.param(
+            json.dumps({"detail-type": "CloudWatch Alarm Configuration Change", "detail": {}}), id="a setting"
+        ),
+    ],
+)
+def test_an_alarm_that_asks_nothing_is_ignored(body):
+    assert isinstance(read(body, HOME), Ignored)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            json.dumps({"detail-type": "CloudWatch Alarm State Change", "detail": "ALARM"}), id="no detail"
+        ),
+        pytest.param(alarm(alarmTags={"slicewise.dev/cluster": "arn:aws:s3:::bucket"}), id="tag of a bucket"),
+    ],
+)
+def test_an_alarm_in_no_known_shape_is_an_invalid_event(body):
+    with pytest.raises(InvalidEvent):
+        read(body, HOME)

@@ -30,6 +30,15 @@ def test_only_onboarded_clusters_are_proven():
     assert [name for capability, name in asked(["a", "b", "c"], records) if capability == "tuning"] == ["a"]
 
 
+def test_a_cluster_that_no_policy_asks_for_any_more_is_looked_at_once_by_tuning():
+    """Its alarms have to go; after that look its record says that it is left alone."""
+    tuned = remembered("a", Stage.ONBOARDED, "tuning")
+    left = remembered("b", Stage.LEFT_ALONE, "tuning")
+    records = [remembered("a", Stage.LEFT_ALONE), remembered("b", Stage.LEFT_ALONE), tuned, left]
+
+    assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
+
+
 def test_what_we_remember_of_a_gone_cluster_is_looked_at_so_that_it_is_forgotten():
     assert asked([], [remembered("gone", capability="tuning")]) == [("onboarding", "gone")]
 

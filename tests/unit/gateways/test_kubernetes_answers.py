@@ -147,6 +147,23 @@ def test_what_is_not_wanted_of_a_list_is_not_kept(api, server):
     assert [item["metadata"]["name"] for item in found] == ["b"]
 
 
+def test_of_each_object_only_what_is_asked_for_is_kept(api, server):
+    server.answers["*"] = (200, {"metadata": {}, "items": [named("a"), named("b")]})
+
+    found = api.list("v1", "Pod", trim=lambda item: {"name": item["metadata"]["name"], "kind": item["kind"]})
+
+    assert found == ({"name": "a", "kind": "Pod"}, {"name": "b", "kind": "Pod"})
+
+
+@pytest.mark.parametrize(("kind", "told"), [("NodePool", True), ("NodeClaim", False)])
+def test_who_wrote_is_known_of_the_few_objects_that_people_edit(api, server, kind, told):
+    server.answers["*"] = (200, {"metadata": {}, "items": [named("a")]})
+
+    (found,) = api.list("karpenter.sh/v1", kind)
+
+    assert ("managedFields" in found["metadata"]) == told
+
+
 def test_definitions_are_listed_without_their_schemas(api, server):
     server.answers["*"] = (200, {"metadata": {}, "items": [named("nodepools.karpenter.sh")]})
 

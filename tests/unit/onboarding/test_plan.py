@@ -16,6 +16,7 @@ from slicewise.actions import (
     RevokeAdmin,
     Stage,
     UpgradeRelease,
+    Wake,
 )
 from slicewise.errors import InvalidPolicy
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref, ref_of
@@ -59,7 +60,7 @@ def unauthorized():
 def test_a_cluster_that_is_gone_is_forgotten():
     found = planned(cluster=None)
 
-    assert (found.outcome.stage, kinds(found)) == (Stage.GONE, [Forget])
+    assert (found.outcome.stage, kinds(found)) == (Stage.GONE, [Wake, Forget])
 
 
 def test_a_cluster_that_goes_is_looked_at_until_it_is_gone():
@@ -355,6 +356,7 @@ def test_in_mode_recommend_the_same_plan_is_told_where_we_can_look():
     found = cluster.run()
 
     assert [str(a) for a in found.actions if isinstance(a, Apply)] == [
+        "apply ClusterRole slicewise-tuner",  # which names the NodePools that it may change
         "apply NodeOverlay slicewise-shared-a10g-1",
         "apply NodeOverlay slicewise-shared-a10g-4",
         "apply NodeOverlay slicewise-shared-a10g-8",

@@ -14,11 +14,13 @@ from slicewise.actions import (
     ClaimsCarry,
     Delete,
     DeleteAccessEntry,
+    DeleteAlarm,
     Forget,
     GrantAdmin,
     Patch,
     PutAccessEntry,
     PutAddon,
+    PutAlarm,
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
@@ -98,6 +100,10 @@ class Hands:
                 eks.put_addon(cluster, action.name)
             case PutPodIdentity():
                 eks.put_pod_identity(cluster, action.namespace, action.service_account, action.role_arn)
+            case PutAlarm():
+                self._ports.alarms.put(action.alarm)
+            case DeleteAlarm():
+                self._ports.alarms.delete(action.name)
             case Forget():
                 self._ports.store.forget(self._hint.cluster)
             case Wake():

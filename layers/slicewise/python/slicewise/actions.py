@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from slicewise.model import Object, Ref, ref_of
+from slicewise.model import Alarm, Object, Ref, ref_of
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,28 @@ class PutPodIdentity:
 
 
 @dataclass(frozen=True)
+class PutAlarm:
+    """Create an alarm, or give the one of its name these settings."""
+
+    alarm: Alarm
+    why: str
+
+    def __str__(self) -> str:
+        return f"put alarm {self.alarm.name}"
+
+
+@dataclass(frozen=True)
+class DeleteAlarm:
+    """That it is gone already is fine."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete alarm {self.name}"
+
+
+@dataclass(frozen=True)
 class Forget:
     """Delete what we keep about a cluster outside it."""
 
@@ -232,6 +254,8 @@ Action = (
     | RevokeAdmin
     | PutAddon
     | PutPodIdentity
+    | PutAlarm
+    | DeleteAlarm
     | Forget
     | Wake
 )

@@ -2,9 +2,9 @@
 EventBridge, Scheduler and hand-written messages, read as hints: "look at this cluster".
 
 A hint never carries a decision. What happens is derived from the cluster itself, so a duplicate, late or
-reordered message costs one look and changes nothing. Shapes: CloudTrail management events of EKS as they
-reach the default bus; the field that names the cluster differs between AWS's own samples (`name`,
-`clusterName`) and ARNs may be URL-encoded, so every variant is read.
+reordered message costs one look and changes nothing. Shapes: alarms that changed state, and CloudTrail
+management events of EKS as they reach the default bus. In the latter the field that names the cluster differs
+between AWS's own samples (`name`, `clusterName`) and ARNs may be URL-encoded, so every variant is read.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import Any
 from urllib.parse import unquote
 
 from slicewise.errors import InvalidEvent
-from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, POLICY_TAG
+from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG, POLICY_TAG, AlarmName
 
 MESSAGE_VERSION = 1
 _TAGS_OF_OURS = frozenset({POLICY_TAG, ALLOW_ACCESS_ENTRIES_TAG})
 # Source: EKS API reference, CreateCluster.
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _CLOUDTRAIL = "AWS API Call via CloudTrail"
+_ALARM = "CloudWatch Alarm State Change"
+# The end of these alarms is news, too: what was loosened while they lasted is tightened again.
+_ALARMS_WITH_AN_END = frozenset({"idle"})
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
 
 def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     kind, detail = event["detail-type"], event.get("detail")
+    if kind == _ALARM:
+        return _alarm(detail, home)
     if kind != _CLOUDTRAIL:
         return Ignored(f"detail-type {kind!r} asks nothing of this queue")
     if not isinstance(detail, dict):
@@ -119,6 +124,27 @@ def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
         return Ignored(f"{call} failed with {detail['errorCode']}")
     found = read_cluster(_mapping(detail, "requestParameters"), _mapping(detail, "responseElements"))
     return found if isinstance(found, Ignored) else _hint(found, f"{call} seen by CloudTrail", home)
+
+
+def _alarm(detail: object, home: Home) -> Hint | Ignored:
+    """
+    One of our alarms came, or went where that matters. The alarm's tags tell the cluster; an alarm that does
+    not send them tells it by its name.
+    """
+    if not isinstance(detail, dict):
+        raise InvalidEvent(f"an alarm's event whose 'detail' is {type(detail).__name__}, not an object")
+    name = str(detail.get("alarmName") or "")
+    ours = AlarmName.read(name)
+    if ours is None:
+        return Ignored(f"alarm {name!r} is not one of ours")
+    state, before = (_mapping(detail, key).get("value") for key in ("state", "previousState"))
+    ended = (before, state) == ("ALARM", "OK") and ours.kind in _ALARMS_WITH_AN_END
+    if state == before or (state != "ALARM" and not ended):
+        return Ignored(f"alarm {name} went from {before} to {state}")
+    tag = _mapping(detail, "alarmTags").get(CLUSTER_TAG)
+    if isinstance(tag, list):  # patterns hold lists; whether events do is nowhere said
+        tag = next(iter(tag), None)
+    return _hint(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", home)
 
 
 def _created(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:

@@ -49,6 +49,43 @@ def ref_of(item: Object) -> Ref:
     return Ref(item["apiVersion"], item["kind"], metadata["name"], metadata.get("namespace", ""))
 
 
+# Tag on an alarm: the ARN of the cluster that it speaks of.
+CLUSTER_TAG = "slicewise.dev/cluster"
+
+
+class AlarmName(NamedTuple):
+    """How our alarms are named, so that an alarm tells its cluster: slicewise/<cluster>/<kind>."""
+
+    cluster: str
+    kind: str
+
+    @classmethod
+    def read(cls, name: str) -> AlarmName | None:
+        parts = name.split("/")
+        ours = len(parts) == 3 and parts[0] == "slicewise" and all(parts)
+        return cls(parts[1], parts[2]) if ours else None
+
+    def __str__(self) -> str:
+        return f"slicewise/{self.cluster}/{self.kind}"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """
+    A CloudWatch alarm.
+
+    Attributes:
+        settings: In CloudWatch's own words, as PutMetricAlarm takes them, without name and tags.
+        state: OK, ALARM or INSUFFICIENT_DATA, since `state_since`; empty in an alarm that is only wanted.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    state: str = ""
+    state_since: datetime | None = None
+
+
 @dataclass(frozen=True)
 class EksCluster:
     """What DescribeCluster and the node groups say. `endpoint` and `ca_data` (base64) come with ACTIVE."""

@@ -8,11 +8,11 @@ Unavailable. All names of clusters here are EKS names; keys of the store are clu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from slicewise.model import AccessEntry, EksCluster, Object, Ref, Release, Series
+from slicewise.model import AccessEntry, Alarm, EksCluster, Object, Ref, Release, Series
 from slicewise.policy import Policy
 from slicewise.records import Record
 
@@ -35,11 +35,13 @@ class Kubernetes(Protocol):
         labels: str = "",
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
+        trim: Callable[[Object], Object] | None = None,
     ) -> tuple[Object, ...]:
         """
         All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown.
 
-        What `only` says no to is dropped page by page, so that it is never held together.
+        What `only` says no to is dropped page by page, and what `trim` leaves of an object is all that is
+        kept of it, so that the whole is never held together.
         """
 
     def may_do_everything(self) -> bool:
@@ -197,6 +199,32 @@ class NoMetrics:
         return ()
 
 
+class Alarms(Protocol):
+    """CloudWatch's alarms of one account and Region."""
+
+    def named(self, prefix: str) -> tuple[Alarm, ...]:
+        """Those whose names begin so, by name; their tags are not read."""
+
+    def put(self, alarm: Alarm) -> None:
+        """Create it, or replace the settings of the one that is there; that one's state stays."""
+
+    def delete(self, name: str) -> None:
+        """That it is gone already is fine."""
+
+
+class NoAlarms:
+    """Implements Alarms where there are none to be had."""
+
+    def named(self, prefix: str) -> tuple[Alarm, ...]:
+        return ()
+
+    def put(self, alarm: Alarm) -> None:
+        return
+
+    def delete(self, name: str) -> None:
+        return
+
+
 @dataclass(frozen=True)
 class Ports:
     """
@@ -211,3 +239,4 @@ class Ports:
     kubernetes: Callable[[EksCluster], Kubernetes]
     helm: Callable[[EksCluster], Helm]
     metrics: Callable[[Policy], Metrics] = lambda policy: NoMetrics()
+    alarms: Alarms = field(default_factory=NoAlarms)

@@ -40,16 +40,16 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
         Looks in the order of names, spread over time.
     """
     there, remembered = {home.arn(name) for name in clusters}, tuple(records)
-    onboarding = {record.cluster: record for record in remembered if record.capability == "onboarding"}
+    onboarded = {r.cluster for r in remembered if r.capability == "onboarding" and r.stage is Stage.ONBOARDED}
+    # Also where no policy asks for it any more: a last look takes the alarms away.
+    tuned = {r.cluster for r in remembered if r.capability == "tuning" and r.stage is not Stage.LEFT_ALONE}
     looks = [("onboarding", Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
         ("onboarding", Hint(cluster, "the sweep: we remember it, EKS does not list it"))
         for cluster in sorted({record.cluster for record in remembered} - there)
     ]
     looks += [
-        ("tuning", Hint(cluster, "the hourly sweep"))
-        for cluster, record in sorted(onboarding.items())
-        if cluster in there and record.stage is Stage.ONBOARDED
+        ("tuning", Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)
     ]
     pace = min(_PACE, _LONGEST / max(len(looks), 1))
     return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))

@@ -49,6 +49,10 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
 }
 
 
+# Few objects, which people edit: whoever did is named.
+_TOLD_WITH_WRITERS = frozenset({"NodePool", "NodeOverlay"})
+
+
 class KubernetesApi:
     """
     Implements ports.Kubernetes.
@@ -86,9 +90,10 @@ class KubernetesApi:
         labels: str = "",
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
+        trim: Callable[[Object], Object] | None = None,
     ) -> tuple[Object, ...]:
         selectors = {"labelSelector": labels, "fieldSelector": fields}
-        return self._pages(api_version, kind, namespace, selectors, only=only)
+        return self._pages(api_version, kind, namespace, selectors, only=only, trim=trim)
 
     def may_do_everything(self) -> bool:
         everything = {"verb": "*", "group": "*", "resource": "*"}
@@ -132,13 +137,15 @@ class KubernetesApi:
         selectors: Mapping[str, str],
         accept: str = "application/json",
         only: Callable[[Object], bool] | None = None,
+        trim: Callable[[Object], Object] | None = None,
     ) -> tuple[Object, ...]:
         path = _path(api_version, kind, namespace)
         items: list[Object] = []
         query: dict[str, Any] = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
         while page := self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept}):
             listed = (_as_listed(item, api_version, kind) for item in page.get("items") or ())
-            items += (item for item in listed if only is None or only(item))
+            wanted = (item for item in listed if only is None or only(item))
+            items += (trim(item) if trim else item for item in wanted)
             query["continue"] = page["metadata"].get("continue")
             if not query["continue"]:
                 break
@@ -223,6 +230,7 @@ def _path(api_version: str, kind: str, namespace: str) -> str:
 
 
 def _as_listed(item: dict[str, Any], api_version: str, kind: str) -> Object:
-    """Items of a list carry no kind; managedFields are half of an object's bytes, and nobody reads them."""
-    item["metadata"].pop("managedFields", None)
+    """Items of a list carry no kind; managedFields are half of an object's bytes, and few are read."""
+    if kind not in _TOLD_WITH_WRITERS:
+        item["metadata"].pop("managedFields", None)
     return item | {"apiVersion": api_version, "kind": kind}

@@ -62,7 +62,9 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     """
     cluster = world.cluster
     if cluster is None:
-        return Plan(Outcome(Stage.GONE, "the cluster is gone"), (Forget("EKS knows no such cluster"),))
+        # In this order: killed in between, we still remember that there is something to forget.
+        last = (Wake("tuning", "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
+        return Plan(Outcome(Stage.GONE, "the cluster is gone"), last)
     aside = _not_ours_to_touch(world, settings)
     if aside:
         return Plan(aside, _let_go(world, settings, aside.reason))

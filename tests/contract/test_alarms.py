@@ -1,0 +1,68 @@
+"""What passes rest on when they keep a cluster's alarms: the fake and CloudWatch's gateway alike."""
+
+from __future__ import annotations
+
+import pytest
+from slicewise.gateways.alarms import CloudWatchAlarms
+from slicewise.ports import Alarms
+from slicewise.slicing import alarms as planned
+
+from tests import builders
+from tests.fakes.alarms import FakeAlarms
+from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
+
+CLUSTER = builders.cluster()
+PREFIX = planned.prefix(CLUSTER)
+
+
+@pytest.fixture(params=["fake", "gateway"])
+def alarms(request) -> Alarms:
+    if request.param == "fake":
+        return FakeAlarms(Calls(), Clock())
+    return CloudWatchAlarms(request.getfixturevalue("session"), "eu-west-1")
+
+
+def put_all(alarms: Alarms) -> None:
+    for alarm in planned.wanted(CLUSTER, builders.policy()):
+        alarms.put(alarm)
+
+
+def test_what_was_put_is_found_with_the_same_settings(alarms):
+    put_all(alarms)
+
+    found = alarms.named(PREFIX)
+
+    assert [alarm.name for alarm in found] == [f"{PREFIX}{kind}" for kind in ("crowded", "idle", "saturated")]
+    assert planned.actions(CLUSTER, builders.policy(), found) == ()
+    assert all(alarm.state for alarm in found)
+
+
+def test_another_clusters_alarms_are_not_found(alarms):
+    put_all(alarms)
+
+    assert alarms.named(planned.prefix("gpu-10")) == ()
+    assert alarms.named(planned.prefix("gpu")) == ()
+
+
+def test_a_changed_setting_is_seen_and_put_back(alarms):
+    put_all(alarms)
+    edited = next(
+        alarm for alarm in planned.wanted(CLUSTER, builders.policy()) if alarm.name.endswith("idle")
+    )
+    alarms.put(type(edited)(edited.name, {**edited.settings, "Threshold": 50.0}, edited.tags))
+
+    (action,) = planned.actions(CLUSTER, builders.policy(), alarms.named(PREFIX))
+    alarms.put(action.alarm)
+
+    assert action.why == "its Threshold is not what we want"
+    assert planned.actions(CLUSTER, builders.policy(), alarms.named(PREFIX)) == ()
+
+
+def test_deleting_twice_is_fine(alarms):
+    put_all(alarms)
+
+    for _ in range(2):
+        alarms.delete(f"{PREFIX}idle")
+
+    assert [alarm.name for alarm in alarms.named(PREFIX)] == [f"{PREFIX}crowded", f"{PREFIX}saturated"]
