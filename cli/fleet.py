@@ -6,11 +6,13 @@ import argparse
 import getpass
 from datetime import datetime
 
-from slicewise.actions import Finding
 from slicewise.app import ONBOARDING, App
 from slicewise.events import name_of
 from slicewise.onboarding.world import LookFailure
 from slicewise.records import Record
+
+from cli import tuning
+from cli.telling import tell_findings
 
 
 def status(app: App, cluster: str | None) -> int:
@@ -60,7 +62,9 @@ def plan(app: App, cluster: str) -> int:
     print(f"{hint.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:
         print(f"  {action}: {action.why}")
-    _tell_findings(planned.outcome.findings)
+    tell_findings(planned.outcome.findings)
+    if world.contents and not planned.actions:
+        tuning.plan(app, cluster)
     return 0
 
 
@@ -98,13 +102,7 @@ def _tell(record: Record) -> None:
         print(f"  next look {_minute(record.next_look)}")
     for line in record.changed:
         print(f"  did: {line}" if not line.startswith("would ") else f"  {line}")
-    _tell_findings(record.findings)
-
-
-def _tell_findings(findings: tuple[Finding, ...]) -> None:
-    for finding in findings:
-        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
-        print(f"    {finding.remedy}")
+    tell_findings(record.findings)
 
 
 def _minute(time: datetime) -> str:

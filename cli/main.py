@@ -15,7 +15,7 @@ from functools import cache
 from slicewise.app import App
 from slicewise.errors import SlicewiseError
 
-from cli import fleet, local
+from cli import fleet, local, tuning
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
 
@@ -58,11 +58,34 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     onboard.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
     onboard.set_defaults(run=lambda a: fleet.onboard(app(), a.cluster))
 
-    plan = commands.add_parser(
-        "plan", help="what the next pass would do; reads with your own rights, changes nothing"
+    tune = commands.add_parser("tune", help="decide on a cluster's N now")
+    tune.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
+    tune.set_defaults(run=lambda a: tuning.tune(app(), a.cluster))
+
+    explain = commands.add_parser("explain", help="why N is what it is, and what would change it")
+    _add_cluster_or_snapshot(explain)
+    explain.add_argument("pool", metavar="POOL", nargs="?", help="one pool of it; all without")
+    explain.set_defaults(
+        run=lambda a: (
+            tuning.explain_snapshot(a.snapshot, a.cluster)
+            if a.snapshot
+            else tuning.explain(app(), _named(explain, a), a.pool)
+        )
     )
-    plan.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
-    plan.set_defaults(run=lambda a: fleet.plan(app(), a.cluster))
+
+    plan = commands.add_parser(
+        "plan", help="what the next passes would do; reads with your own rights, changes nothing"
+    )
+    _add_cluster_or_snapshot(plan)
+    plan.set_defaults(
+        run=lambda a: tuning.plan_snapshot(a.snapshot) if a.snapshot else fleet.plan(app(), _named(plan, a))
+    )
+
+    snapshot = commands.add_parser(
+        "snapshot", help="print what tuning sees of a cluster, to explain and plan from later, anywhere"
+    )
+    snapshot.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
+    snapshot.set_defaults(run=lambda a: tuning.snapshot(app(), a.cluster))
 
     for name, run, says in (
         ("pause", fleet.pause, "touch nothing until resumed: one cluster, or all"),
@@ -81,6 +104,21 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         "backtest", help="the figures of a policy on recorded use; needs no AWS", add_help=False
     )
     return parser
+
+
+def _add_cluster_or_snapshot(command: argparse.ArgumentParser) -> None:
+    command.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
+    command.add_argument(
+        "--snapshot",
+        metavar="FILE",
+        help="of `slicewise snapshot`, in place of a cluster; - reads standard input",
+    )
+
+
+def _named(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    if not arguments.cluster:
+        command.error("name a cluster, or pass --snapshot FILE")
+    return arguments.cluster
 
 
 if __name__ == "__main__":

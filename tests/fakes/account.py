@@ -14,6 +14,7 @@ from slicewise.onboarding.world import Chart, Settings
 from slicewise.ports import Ports
 from slicewise.records import Record
 
+from tests.fakes.alarms import FakeAlarms
 from tests.fakes.calls import Calls, Killed
 from tests.fakes.clock import Clock
 from tests.fakes.eks import FakeEks
@@ -63,6 +64,7 @@ class Account:
         self.servers: dict[str, FakeApiServer] = {}
         self.releases: dict[str, FakeReleases] = {}
         self.metrics = FakeMetrics(self.calls)
+        self.alarms = FakeAlarms(self.calls, self.clock)
         self.gate = True
         self.lost: list[BaseException] = []
         self._default_policy = default_policy
@@ -169,6 +171,7 @@ class Account:
             },
             "addons": self.eks.addons_there,
             "pod identities": self.eks.pod_identities,
+            "alarms": {name: (alarm.settings, alarm.tags) for name, alarm in self.alarms.kept.items()},
             "modes": {name: cluster.authentication_mode for name, cluster in self.eks.clusters.items()},
             "stages": {
                 key: (record.stage, record.reason) for key, (record, _) in self.store._records.items()
@@ -189,7 +192,14 @@ class Account:
             return FakeHelm(self.releases[cluster.name], self.calls, kubernetes(cluster))
 
         ports = Ports(
-            self.eks, self.store, self.queues, self.policies, kubernetes, helm, lambda policy: self.metrics
+            self.eks,
+            self.store,
+            self.queues,
+            self.policies,
+            kubernetes,
+            helm,
+            metrics=lambda policy: self.metrics,
+            alarms=self.alarms,
         )
         return App(ports, HOME, SETTINGS, self._default_policy, self.clock)
 

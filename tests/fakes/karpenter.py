@@ -200,6 +200,7 @@ class FakeKarpenter:
         labels = {
             layout.NODE_POOL_LABEL: pool,
             layout.POOL_LABEL: "shared",
+            layout.CAPACITY_TYPE_LABEL: "on-demand",
             layout.GPU_COUNT_LABEL: str(self.gpus),
             layout.GPU_NAME_LABEL: gpu,
             CONFIG: key,

@@ -75,6 +75,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "every-pool": {"pools": EVERY_POOL},
     "one-pool": {"pools": {"shared": shared(4)}},
     "adopting": {"pools": {"shared": shared(4)}, "gpuOperator": {"adopt": True}},
+    # A day is a second: what tuning waits for is the unit tests' business.
+    "tuned": {
+        "pools": {"shared": shared(4)},
+        "tuning": {"raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"},
+    },
     "with-karpenter": {"pools": {"shared": shared(4)}, "karpenter": {"install": True}},
 }
 

@@ -26,7 +26,7 @@ USED_BY_LAMBDA_ITSELF = {
 FAILED_SWEEPS = "slicewise-sweep-dead-letters"
 # On `bare` somebody gives the installer's entry another group: one look is refused, then the entry is mended.
 AFTER_SOMEBODY_CHANGED_OUR_ENTRY = ["bare: get namespaces gpu-operator"]
-FLOWS = {"struck", "pools", "bare", "occupied"}
+FLOWS = {"struck", "pools", "bare", "occupied", "tuned"}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,6 +7,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
 
 from cli.main import main
 from tests.fakes.account import HOME, PERSON, Account
+from tests.tuned_account import TunedAccount
 
 GOOD = "pools:\n  whole: {sharing: none, gpus: [l4], maxGpus: 4}\n"
 BAD = "pools:\n  shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 1, max: 49}, maxGpus: 4}\n"
@@ -136,3 +137,96 @@ def test_a_plan_for_an_onboarded_cluster_finds_nothing_to_do(account, capsys):
     told = capsys.readouterr().out
     assert "nothing to change" in told
     assert "would" not in told
+
+
+# Tuning
+
+
+@pytest.fixture(scope="module")
+def tuned() -> TunedAccount:
+    account = TunedAccount()
+    account.hours(1)
+    account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
+    return account
+
+
+def test_asking_by_hand_tunes(tuned, capsys):
+    assert run(tuned, "tune", "gpu-1") == 0
+    assert [message.capability for message in tuned.queues.waiting] == ["tuning"]
+    tuned.answer_all()
+
+
+@pytest.mark.parametrize(
+    "pool", [[], ["shared"], ["slicewise-shared-l4"]], ids=["all", "a pool", "a NodePool"]
+)
+def test_a_decision_is_explained_as_a_person_would_want_it_told(tuned, capsys, pool):
+    assert run(tuned, "explain", "gpu-1", *pool) == 0
+
+    told = capsys.readouterr().out
+    assert "slicewise-shared-l4: N is 4" in told
+    assert "It stays: target 8 has not stood for 2 h" in told
+    assert "By the rule N is 8, bound by the policy's maximum:" in told
+    assert "memory   allows  8: top-8 peaks 8.0 of 20.1 GiB" in told
+    assert "mean slowdown 1.2× (the budget is 2×)" in told
+    assert "20 pods on 5 nodes now, 5 needed" in told
+    assert "N = 9 would need a higher maximum in the policy." in told
+    assert "write replicas: {start: 4, max: 4} for pool shared in the policy" in told
+
+
+def test_an_unknown_pool_is_told(tuned, capsys):
+    assert run(tuned, "explain", "gpu-1", "batch") == 1
+    assert "there is no pool batch" in capsys.readouterr().out
+
+
+def test_what_was_never_decided_is_told_so(account, capsys):
+    assert run(account, "explain", "gpu-1") == 1
+    assert "slicewise tune gpu-1" in capsys.readouterr().out
+
+
+def test_a_plan_tells_what_tuning_would_do_next_and_does_nothing(tuned, capsys):
+    before = tuned.state()
+
+    assert run(tuned, "plan", "gpu-1") == 0
+
+    assert "slicewise-shared-l4: N stays 4" in capsys.readouterr().out
+    assert tuned.state() == before
+
+
+def test_a_snapshot_explains_and_plans_without_a_cluster(tuned, tmp_path, capsys):
+    assert run(tuned, "snapshot", "gpu-1") == 0
+    file = tmp_path / "gpu-1.json"
+    file.write_text(capsys.readouterr().out)
+
+    assert main(["explain", "--snapshot", str(file)]) == 0
+    assert main(["explain", "--snapshot", str(file), "shared"]) == 0
+    assert main(["plan", "--snapshot", str(file)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("By the rule N is 8") == 2
+    assert "gpu-1: onboarded: 5 GPU nodes, 20 of 20 slices" in told
+
+
+def test_a_snapshot_holds_nothing_of_a_pod_but_what_tuning_reads(tuned, capsys):
+    server = tuned.servers["gpu-1"]
+    pod = next(item for ref, item in server.objects.items() if ref.kind == "Pod")
+    container = {**pod["spec"]["containers"][0], "env": [{"name": "TOKEN", "value": "hunter2"}]}
+    server.create({**pod, "spec": {**pod["spec"], "containers": [container]}})
+
+    assert run(tuned, "snapshot", "gpu-1") == 0
+
+    assert "hunter2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"slicewise_snapshot": 9}'])
+def test_what_is_no_snapshot_is_told(tmp_path, capsys, text):
+    (tmp_path / "file").write_text(text)
+
+    assert main(["plan", "--snapshot", str(tmp_path / "file")]) == 2
+    assert main(["explain", "--snapshot", str(tmp_path / "file")]) == 2
+    assert "file: it is" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "explain"])
+def test_a_command_about_nothing_is_a_mistake(tuned, command):
+    with pytest.raises(SystemExit) as ended:
+        run(tuned, command)
+    assert ended.value.code == 2

@@ -111,3 +111,20 @@ def test_a_condition_counts_only_for_the_object_as_it_is(generation, condition, 
 )
 def test_a_pod_holds_what_its_containers_ask_for(pod, count):
     assert objects.asked({"metadata": {}, "spec": pod}, "gpu") == count
+
+
+def test_who_wrote_a_field_is_told_by_its_path():
+    capacity = {"f:spec": {"f:capacity": {"f:nvidia.com/gpu": {}}}}
+    item = {
+        "metadata": {
+            "managedFields": [
+                {"manager": "kubectl-edit", "fieldsV1": capacity},
+                {"manager": "karpenter", "fieldsV1": {"f:status": {}}},
+                {"manager": "odd"},
+            ]
+        }
+    }
+
+    assert objects.written_by(item, ("spec", "capacity", "nvidia.com/gpu")) == ("kubectl-edit",)
+    assert objects.written_by(item, ("spec", "limits")) == ()
+    assert objects.written_by({"metadata": {}}, ("spec",)) == ()

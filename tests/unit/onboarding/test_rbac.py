@@ -1,4 +1,4 @@
-"""What our identities may do once the installation is over: read what a look reads, and nothing more."""
+"""What our identities may do once the installation is over: exactly what their passes do."""
 
 import pytest
 from slicewise.model import ref_of
@@ -27,13 +27,17 @@ def granted(policy, kind, name, namespace=""):
 
 
 @pytest.mark.parametrize("more", [(), (BY_US,)], ids=["karpenter theirs", "karpenter by us"])
-def test_nobody_may_write_and_nothing_is_a_wildcard(more):
+def test_only_the_tuner_may_write_and_nothing_is_a_wildcard(more):
+    # Named by Karpenter and by EC2, when a machine comes.
+    nameless = {"nodes", "nodeclaims"}
     for item in rbac.objects(builders.policy(builders.DEFAULT_POOLS, *more)):
         for rule in item.get("rules", ()):
-            assert set(rule["verbs"]) <= {"get", "list"}, item["metadata"]
+            writes = {"patch"} if item["metadata"]["name"] == "slicewise-tuner" else set()
+            assert set(rule["verbs"]) <= {"get", "list"} | writes, item["metadata"]
             assert "*" not in [*rule["apiGroups"], *rule["resources"]]
             # What can be limited by name is.
-            assert ("resourceNames" in rule) == (rule["verbs"] == ["get"])
+            limited = rule["verbs"] != ["list"] and not set(rule["resources"]) <= nameless
+            assert ("resourceNames" in rule) == limited
 
 
 def test_every_object_that_a_look_gets_is_granted_by_its_name():
@@ -70,13 +74,23 @@ def test_the_installer_lists_what_a_look_lists():
     }
 
 
-def test_the_tuner_lists_what_the_proof_reads():
+def test_the_tuner_reads_what_it_decides_by_and_changes_what_n_is_made_of():
+    assert granted(builders.policy(), "Role", "slicewise-tuner", "gpu-operator") == {
+        ("get", "", "configmaps", "slicewise-device-plugin")
+    }
     assert granted(builders.policy(), "ClusterRole", "slicewise-tuner") == {
         ("list", "karpenter.sh", "nodepools", ""),
         ("list", "karpenter.sh", "nodeoverlays", ""),
         ("list", "karpenter.sh", "nodeclaims", ""),
         ("list", "", "nodes", ""),
         ("list", "", "pods", ""),
+        ("list", "policy", "poddisruptionbudgets", ""),
+        ("patch", "karpenter.sh", "nodepools", "slicewise-shared-l4"),
+        ("patch", "karpenter.sh", "nodeoverlays", "slicewise-shared-l4-1"),
+        ("patch", "karpenter.sh", "nodeoverlays", "slicewise-shared-l4-4"),
+        ("patch", "karpenter.sh", "nodeoverlays", "slicewise-shared-l4-8"),
+        ("patch", "karpenter.sh", "nodeclaims", ""),
+        ("patch", "", "nodes", ""),
     }
 
 

@@ -1,8 +1,8 @@
 """
 The composition root: settings from the environment, gateways, and the passes that others run.
 
-Clients are made when they are first used, and PyYAML and helm are imported only where they are needed: a
-function's cold start pays for what its passes touch, and importing a handler needs no environment.
+Clients are made when they are first used; capabilities, PyYAML and helm are imported only where they are
+needed: a function's cold start pays for what its passes touch, and importing a handler needs no environment.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from slicewise import batches
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import eks
+from slicewise.gateways.alarms import CloudWatchAlarms
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.gateways.parameters import SsmPolicies
 from slicewise.gateways.queues import SqsQueues
 from slicewise.model import EksCluster
-from slicewise.onboarding import observe as onboarding
-from slicewise.onboarding import plan as onboarding_plan
 from slicewise.onboarding.world import Chart, Settings, World
 from slicewise.passes import Capability, Passes
-from slicewise.ports import Helm, Ports
-from slicewise.slicing import observe as slicing
-from slicewise.slicing import proof_pass
-from slicewise.slicing.proof_pass import ProofWorld
+from slicewise.policy import MetricsSource, Policy
+from slicewise.ports import Helm, Metrics, NoMetrics, Ports
+from slicewise.slicing.world import TuningWorld
 
 ONBOARDING, TUNING = "onboarding", "tuning"
 
@@ -84,27 +82,33 @@ class App:
 
     @cached_property
     def onboarding(self) -> Passes[World]:
+        from slicewise.onboarding import observe, plan
+
         capability = Capability[World](
             name=ONBOARDING,
-            observe=lambda hint, record, now: onboarding.observe(
+            observe=lambda hint, record, now: observe.observe(
                 hint, record, self.ports, self.settings, self.default_policy, self.as_person
             ),
-            plan=lambda world, now: onboarding_plan.plan(world, self.settings, now),
+            plan=lambda world, now: plan.plan(world, self.settings, now),
             cluster=lambda world: world.cluster,
-            acts=lambda world: onboarding_plan.acts(world, self.settings),
-            remembered=onboarding.remembered,
+            acts=lambda world: plan.acts(world, self.settings),
+            remembered=observe.remembered,
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
     @cached_property
-    def tuning(self) -> Passes[ProofWorld]:
-        capability = Capability[ProofWorld](
+    def tuning(self) -> Passes[TuningWorld]:
+        from slicewise.slicing import observe, plan
+
+        capability = Capability[TuningWorld](
             name=TUNING,
-            observe=lambda hint, record, now: slicing.observe(hint, self.ports, self.default_policy),
-            plan=proof_pass.plan,
+            observe=lambda hint, record, now: observe.observe(
+                hint, record, self.ports, self.default_policy, now
+            ),
+            plan=plan.plan,
             cluster=lambda world: world.cluster,
-            acts=lambda world: True,
-            remembered=proof_pass.remembered,
+            acts=plan.acts,
+            remembered=plan.remembered,
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
@@ -144,6 +148,17 @@ def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> P
             environ=environ,
         )
 
+    def metrics(policy: Policy) -> Metrics:
+        if policy.metrics.source is MetricsSource.PROMETHEUS:
+            from slicewise.gateways.prometheus import PrometheusMetrics
+
+            return PrometheusMetrics(policy.metrics.endpoint, session)
+        if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS:
+            from slicewise.gateways.cloudwatch import CloudWatchMetrics
+
+            return CloudWatchMetrics(session, region)
+        return NoMetrics()
+
     queues = {
         ONBOARDING: _required(environ, "ONBOARDING_QUEUE_URL"),
         TUNING: _required(environ, "TUNING_QUEUE_URL"),
@@ -155,6 +170,8 @@ def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> P
         policies=SsmPolicies(_required(environ, "POLICY_PREFIX"), session, region),
         kubernetes=kubernetes,
         helm=helm,
+        metrics=metrics,
+        alarms=CloudWatchAlarms(session, region),
     )
 
 

@@ -171,6 +171,7 @@ class ClusterContents:
         objects: The live objects that the onboarding plan asked about or owns, by Ref; absent means absent.
         node_pools, node_overlays, node_claims, nodes, pods: All of the kind; `nodes` are those with a GPU
             pool's label or GPUs, `pods` those that ask for a slice and are not finished.
+        failed_pods: Pods in phase Failed that asked for a slice.
         disruption_budgets: PodDisruptionBudgets, of all namespaces.
         device_plugins: DaemonSets that advertise nvidia.com/gpu, as Refs, ours (GPU Operator's) excluded.
         releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
@@ -185,6 +186,7 @@ class ClusterContents:
     node_claims: tuple[Object, ...] = ()
     nodes: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
+    failed_pods: tuple[Object, ...] = ()
     disruption_budgets: tuple[Object, ...] = ()
     device_plugins: tuple[Ref, ...] = ()
     releases: tuple[Release, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +85,18 @@ def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tupl
         if requirement.get("key") == key and requirement.get("operator") == "In":
             return tuple(requirement.get("values") or ())
     return None
+
+
+def written_by(item: Object, path: Sequence[str]) -> tuple[str, ...]:
+    """Field managers that wrote the field at `path`, by name; empty where the object does not tell."""
+    found = set()
+    for entry in item["metadata"].get("managedFields") or ():
+        fields: Any = entry.get("fieldsV1")
+        for key in path:
+            fields = fields.get(f"f:{key}") if isinstance(fields, Mapping) else None
+        if fields is not None:
+            found.add(entry.get("manager", ""))
+    return tuple(sorted(found))
 
 
 def asked(pod: Object, resource: str) -> int:

@@ -264,7 +264,11 @@ class Passes(Generic[W]):
             self._record(
                 hint,
                 outcome,
-                replace(progress, remembered=kept),
+                replace(
+                    progress,
+                    remembered=kept,
+                    details=progress.details or (before.details if before else ()),
+                ),
                 next_look=before.next_look if before else None,
                 conflicts=before.conflicts if before else 0,
             )

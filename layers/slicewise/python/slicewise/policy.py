@@ -15,6 +15,8 @@ from enum import StrEnum
 
 from slicewise import catalog
 from slicewise.catalog import GpuModel
+from slicewise.errors import InvalidPolicy, PolicyProblem
+from slicewise.model import POLICY_TAG
 
 
 class Mode(StrEnum):
@@ -241,3 +243,19 @@ def parse(text: str, name: str) -> Policy:
     from slicewise import policy_parsing  # brings PyYAML, which only readers of text need
 
     return policy_parsing.parse(text, name)
+
+
+def found(text: str | None, name: str) -> Policy:
+    """
+    The policy that a cluster chose by its tag.
+
+    Args:
+        text: None where no policy of this name is deployed.
+
+    Raises:
+        InvalidPolicy: Also where there is none.
+    """
+    if text is None:
+        remedy = "no policy of this name is deployed: add it to policies/ and deploy, or correct the tag"
+        raise InvalidPolicy(name, (PolicyProblem(f"tag {POLICY_TAG}", name, remedy),))
+    return parse(text, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?", re.ASCII)
 _SUFFIXES = {
@@ -23,9 +24,15 @@ def number(quantity: object) -> Fraction:
     Raises:
         ValueError: it is not a quantity (apimachinery, api/resource/quantity.go).
     """
-    match = _QUANTITY.fullmatch(str(quantity).strip())
+    return _number(str(quantity).strip())
+
+
+# Ten thousand pods ask for a handful of different quantities.
+@lru_cache(maxsize=4096)
+def _number(text: str) -> Fraction:
+    match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{quantity!r} is not a Kubernetes quantity")
+        raise ValueError(f"{text!r} is not a Kubernetes quantity")
     digits, suffix, exponent = match.groups()
     if exponent is not None:
         return Fraction(digits) * Fraction(10) ** int(exponent)

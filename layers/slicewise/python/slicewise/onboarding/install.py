@@ -7,7 +7,7 @@ Karpenter replace nodes that run is told, not done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from slicewise.actions import (
     UpgradeRelease,
 )
 from slicewise.catalog import GpuModel
-from slicewise.model import ClusterContents, Object, Release, ref_of
+from slicewise.model import ClusterContents, Object, Ref, Release, ref_of
 from slicewise.objects import (
+    APPLIED,
     annotations,
     being_deleted,
     first_difference,
@@ -38,7 +39,7 @@ from slicewise.objects import (
 )
 from slicewise.onboarding import karpenter, manifests, rbac, time_slice, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
-from slicewise.policy import Policy, Pool
+from slicewise.policy import Drift, Policy, Pool
 
 OPERATOR_CRD = "clusterpolicies.nvidia.com"
 
@@ -264,13 +265,29 @@ def targets(contents: ClusterContents, policy: Policy) -> tuple[PoolTarget, ...]
 def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], list[Finding]]:
     wanted = targets(contents, policy)
     settled = [target for target in wanted if target.left is None]
-    overlays = tuple(overlay for target in settled for overlay in target.overlays)
-    node_pools = tuple(target.node_pool for target in settled)
+    edited = _left_edited(contents, settled) if policy.drift is Drift.TELL else {}
+    overlays = tuple(o for target in settled for o in target.overlays if ref_of(o) not in edited)
+    node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
     actions = [
         *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet"),
         *_applies(contents, node_pools, "its nodes are born with N slices a GPU"),
     ]
-    return actions, [target.left for target in wanted if target.left is not None]
+    return actions, [*(target.left for target in wanted if target.left is not None), *edited.values()]
+
+
+def _left_edited(contents: ClusterContents, targets: Iterable[PoolTarget]) -> dict[Ref, Finding]:
+    """What somebody else changed since we wrote just what we want now, as its stamp tells."""
+    found: dict[Ref, Finding] = {}
+    for item in (item for target in targets for item in (*target.overlays, target.node_pool)):
+        there = live(contents, ref_of(item))
+        path = first_difference(there, item) if there else None
+        if there and path and annotations(there).get(APPLIED) == annotations(item)[APPLIED]:
+            found[ref_of(item)] = Finding(
+                "foreign-edit",
+                f"{ref_of(item)}: its {path} is not what we wrote.",
+                "The policy says drift: tell, so it is left. Put it back, or write the wish into the policy.",
+            )
+    return found
 
 
 def _target(

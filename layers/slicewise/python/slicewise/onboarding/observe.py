@@ -23,10 +23,9 @@ from datetime import datetime
 from typing import Any
 
 from slicewise import policy as policies
-from slicewise.errors import InvalidPolicy, PolicyProblem, Refused, Unauthorized, Unavailable
+from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import (
-    POLICY_TAG,
     AccessEntry,
     ClusterContents,
     EksCluster,
@@ -41,7 +40,7 @@ from slicewise.onboarding import preflight
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
 from slicewise.policy import Mode, Policy
-from slicewise.ports import Helm, Kubernetes, Policies, Ports
+from slicewise.ports import Helm, Kubernetes, Ports
 from slicewise.records import Record
 
 Place = tuple[str, str]  # a release's name and namespace
@@ -74,7 +73,7 @@ def observe(
         return World(None, **known)
     known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
-        policy = known["policy"] = read_policy(name, ports.policies) if name else None
+        policy = known["policy"] = policies.found(ports.policies.text(name), name) if name else None
     except InvalidPolicy as error:
         policy, known["policy_error"] = None, error
     if as_person and policy and policy.mode is Mode.ACT:
@@ -103,14 +102,6 @@ def remembered(world: World, before: Record | None, now: datetime) -> dict[str, 
         "world": eks_fingerprint(world.cluster) if world.cluster else "",
         "looked_at": now if world.contents else looked_before,
     }
-
-
-def read_policy(name: str, texts: Policies) -> Policy:
-    text = texts.text(name)
-    if text is None:
-        remedy = "no policy of this name is deployed: add it to policies/ and deploy, or correct the tag"
-        raise InvalidPolicy(name, (PolicyProblem(f"tag {POLICY_TAG}", name, remedy),))
-    return policies.parse(text, name)
 
 
 def _with_node_groups(cluster: EksCluster, ports: Ports) -> EksCluster:

@@ -1,9 +1,11 @@
 """
-What our identities may do in a cluster, verb by verb. Both only read.
+What our identities may do in a cluster, verb by verb.
 
 While it installs, the installer is cluster admin by an EKS access policy, for as long as that takes;
-afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` is
-what the proof pass reads. Lists cannot be limited by name in RBAC; everything that can be, is.
+afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` may
+read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, and the labels of
+Nodes and NodeClaims, which RBAC can limit neither by name nor by field. It may delete nothing and touches no
+pod. Lists cannot be limited by name either; everything that can be, is.
 """
 
 from __future__ import annotations
@@ -59,11 +61,13 @@ def objects(policy: Policy) -> tuple[Object, ...]:
     namespaces = release_namespaces(policy)
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
-        _cluster_role(TUNER, _tuner_rules()),
+        _cluster_role(TUNER, _tuner_rules(policy)),
         *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
+        _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
+        _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
     )
 
 
@@ -83,17 +87,24 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
     return rules
 
 
-def _tuner_rules() -> list[dict[str, Any]]:
-    return [_rule("karpenter.sh", _KARPENTER_LISTS, ["list"]), _rule("", ["nodes", "pods"], ["list"])]
+def _tuner_rules(policy: Policy) -> list[dict[str, Any]]:
+    node_pools = sorted(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
+    return [
+        _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
+        _rule("", ["nodes", "pods"], ["list"]),
+        _rule("policy", ["poddisruptionbudgets"], ["list"]),
+        _rule("karpenter.sh", ["nodepools"], ["patch"], node_pools),
+        _rule("karpenter.sh", ["nodeoverlays"], ["patch"], sorted(layout.overlay_weights(policy))),
+        _rule("karpenter.sh", ["nodeclaims"], ["patch"]),
+        _rule("", ["nodes"], ["patch"]),
+    ]
 
 
 def _release_rules(namespace: str) -> list[dict[str, Any]]:
-    rules = [
-        _rule("", ["secrets"], ["list"]),
-        _rule(_RBAC, ["roles", "rolebindings"], ["get"], [INSTALLER]),
-    ]
+    ours = [INSTALLER, TUNER] if namespace == layout.CONFIG_MAP.namespace else [INSTALLER]
+    rules = [_rule("", ["secrets"], ["list"]), _rule(_RBAC, ["roles", "rolebindings"], ["get"], ours)]
     if namespace == layout.CONFIG_MAP.namespace:
-        rules.append(_rule("", ["configmaps"], ["get"], [layout.CONFIG_MAP.name]))
+        rules.append(_CONFIG_MAP_RULE)
     return rules
 
 
@@ -102,6 +113,9 @@ def _rule(
 ) -> dict[str, Any]:
     rule: dict[str, Any] = {"apiGroups": [group], "resources": list(resources), "verbs": verbs}
     return {**rule, "resourceNames": names} if names else rule
+
+
+_CONFIG_MAP_RULE = _rule("", ["configmaps"], ["get"], [layout.CONFIG_MAP.name])
 
 
 def _cluster_role(name: str, rules: list[dict[str, Any]]) -> Object:

@@ -1,43 +1,124 @@
 """
-Reads what the proof judges: pools, overlays, claims, nodes and the pods that ask for slices.
+Reads what tuning decides by: pools, overlays, claims, nodes and GPU pods, what was measured, and the alarms.
 
-Five LISTs, exactly what the group `slicewise:tuner` may do.
+In a cluster, exactly what the group `slicewise:tuner` may do.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import layout
+from slicewise import policy as policies
+from slicewise.errors import InvalidPolicy, Refused, Unavailable
 from slicewise.events import Hint
-from slicewise.model import ClusterContents, Object
-from slicewise.objects import UNFINISHED
+from slicewise.model import ClusterContents, EksCluster, Object
+from slicewise.objects import status
+from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
-from slicewise.slicing.proof_pass import ProofWorld
+from slicewise.records import Record
+from slicewise.slicing import alarms
+from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
+from slicewise.slicing.use import STEP, WINDOW
+from slicewise.slicing.world import TuningWorld
 
 _OUR_POOLS = "slicewise.dev/pool"
 _GPU_PREFIX = "nvidia.com/"
+# Failed ones tell of slices that were refused.
+_NOT_SUCCEEDED = "status.phase!=Succeeded"
+# While N is being changed a pass comes every few seconds, and reading a week each time would cost more than
+# it tells: the other NodePools are decided on once an hour.
+_DECIDED_LATELY = timedelta(minutes=50)
+# What is measured before a change began tells what is normal.
+_BEFORE_A_CHANGE = timedelta(hours=1)
 
 
-def observe(hint: Hint, ports: Ports, default_policy: str = "") -> ProofWorld:
+def observe(
+    hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime
+) -> TuningWorld:
     """
     What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
     help, and the queue's retries bridge the seconds until a new access entry works.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    watched = cluster is not None and cluster.policy_name(default_policy) is not None
-    if not cluster or not watched or paused or cluster.status != "ACTIVE":
-        return ProofWorld(cluster, watched, paused)
-    return ProofWorld(cluster, watched, contents=look(ports.kubernetes(cluster)))
+    world = TuningWorld(cluster, paused=paused)
+    if cluster is None:
+        return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
+    world = replace(world, policy_name=cluster.policy_name(default_policy))
+    if paused:
+        return world
+    world = _with_policy(world, ports)
+    if world.policy_error:
+        return world
+    world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    if world.policy is None or cluster.status != "ACTIVE":
+        return world
+    return _inside(world, cluster, world.policy, record, ports, now)
+
+
+def _with_policy(world: TuningWorld, ports: Ports) -> TuningWorld:
+    name = world.policy_name
+    if name is None:
+        return world
+    text = ports.policies.text(name)
+    try:
+        return replace(world, policy=policies.found(text, name), policy_text=text or "")
+    except InvalidPolicy as error:
+        return replace(world, policy_error=error)
+
+
+def _inside(
+    world: TuningWorld,
+    cluster: EksCluster,
+    policy: Policy,
+    record: Record | None,
+    ports: Ports,
+    now: datetime,
+) -> TuningWorld:
+    kubernetes = ports.kubernetes(cluster)
+    contents = look(kubernetes)
+    changing = [found.since for pool in contents.node_pools if (found := read_rollout(pool)[0])]
+    if changing:
+        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+        contents = replace(contents, disruption_budgets=budgets)
+    lately = record and record.looked_at and now - record.looked_at < _DECIDED_LATELY
+    whole = not (changing and lately)
+    world = replace(
+        world,
+        contents=contents,
+        whole=whole,
+        known=record.details if record else (),
+    )
+    if policy.metrics.source is MetricsSource.NONE:
+        return world
+    start = now - WINDOW if whole else min(changing) - _BEFORE_A_CHANGE
+    try:
+        return replace(world, series=ports.metrics(policy).read(cluster.name, start, now, STEP))
+    except (Refused, Unavailable) as error:
+        # Without measurements N stays, and all else goes on.
+        return replace(world, series_error=str(error))
 
 
 def look(kubernetes: Kubernetes) -> ClusterContents:
+    config_map = kubernetes.get(layout.CONFIG_MAP)
+    # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
+    pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
         version="",
+        objects={layout.CONFIG_MAP: config_map} if config_map else {},
         node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_OUR_POOLS),
         nodes=kubernetes.list("v1", "Node", labels=_OUR_POOLS),
-        # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
-        pods=kubernetes.list("v1", "Pod", fields=UNFINISHED, only=asks_for_slices),
+        pods=tuple(pod for pod in pods if not _has_failed(pod)),
+        failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
     )
+
+
+def _has_failed(pod: Object) -> bool:
+    return bool(status(pod).get("phase") == "Failed")
 
 
 def asks_for_slices(pod: Object) -> bool:
@@ -48,3 +129,34 @@ def asks_for_slices(pod: Object) -> bool:
         for part in ("requests", "limits")
         for resource in (container.get("resources") or {}).get(part) or ()
     )
+
+
+_METADATA = (
+    *("name", "namespace", "labels", "ownerReferences"),
+    *("creationTimestamp", "deletionTimestamp", "resourceVersion"),
+)
+_STATUS = (
+    *("phase", "reason", "message", "startTime", "conditions"),
+    *("containerStatuses", "initContainerStatuses"),
+)
+
+
+def of_a_pod(pod: Object) -> Object:
+    """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
+    metadata, found = pod["metadata"], pod["spec"]
+    marks = {k: v for k, v in (metadata.get("annotations") or {}).items() if k == DO_NOT_DISRUPT}
+    kept: dict[str, Any] = {key: found[key] for key in ("nodeName", "nodeSelector") if key in found}
+    for part in ("containers", "initContainers"):
+        if part in found:
+            kept[part] = [
+                {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}
+                for one in found[part]
+            ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {key: metadata[key] for key in _METADATA if key in metadata}
+        | ({"annotations": marks} if marks else {}),
+        "spec": kept,
+        "status": {key: value for key, value in (pod.get("status") or {}).items() if key in _STATUS},
+    }

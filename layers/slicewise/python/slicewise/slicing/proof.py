@@ -8,7 +8,7 @@ plugin that never came. Only nodes show it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,9 +47,10 @@ class Proof:
     findings: tuple[Finding, ...] = ()
 
 
-def prove(contents: ClusterContents, now: datetime) -> Proof:
+def prove(contents: ClusterContents, now: datetime, changing: Collection[str] = ()) -> Proof:
+    """`changing` are NodePools whose N is being changed: their nodes differ for a while, as they should."""
     nodes = [node for node in contents.nodes if layout.POOL_LABEL in labels(node)]
-    judged = [_judge(node, contents, now) for node in sorted(nodes, key=name)]
+    judged = [_judge(node, contents, now, changing) for node in sorted(nodes, key=name)]
     findings = (
         *(judgement.finding for judgement in judged if judgement.finding),
         *_overlays(contents),
@@ -66,7 +67,7 @@ class _Judgement:
     finding: Finding | None = None
 
 
-def _judge(node: Object, contents: ClusterContents, now: datetime) -> _Judgement:
+def _judge(node: Object, contents: ClusterContents, now: datetime, changing: Collection[str]) -> _Judgement:
     found = labels(node)
     key = found.get(layout.CONFIG_LABEL)
     promised = layout.promised(found, key)
@@ -76,6 +77,8 @@ def _judge(node: Object, contents: ClusterContents, now: datetime) -> _Judgement
     offered = {resource: quantities.whole(allocatable.get(resource)) for resource in promised}
     total, due = sum(offered.values()), sum(promised.values())
     if offered == promised:
+        return _Judgement(total, due)
+    if total and found.get(layout.NODE_POOL_LABEL) in changing:
         return _Judgement(total, due)
     if now - _started(node, contents, now) <= START_UP:
         return _Judgement(total, due, starting=True)

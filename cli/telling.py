@@ -1,0 +1,11 @@
+"""What several commands print alike."""
+
+from __future__ import annotations
+
+from slicewise.actions import Finding
+
+
+def tell_findings(findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
+        print(f"    {finding.remedy}")

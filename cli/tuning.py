@@ -1,0 +1,99 @@
+"""Commands about N: look at it now, tell why it is what it is, and what the next pass would do."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from slicewise.actions import Plan
+from slicewise.app import TUNING, App
+from slicewise.errors import InvalidPolicy, Refused
+from slicewise.slicing import explain as words
+from slicewise.slicing import snapshot as snapshots
+from slicewise.slicing.plan import plan as next_pass
+from slicewise.slicing.world import TuningWorld
+
+from cli.telling import tell_findings
+
+
+def tune(app: App, cluster: str) -> int:
+    hint = app.hint(cluster, f"asked for by {getpass.getuser()}")
+    app.ports.queues.send(TUNING, hint.message())
+    print(f"{hint.name} is looked at in a moment; slicewise explain {hint.name}")
+    return 0
+
+
+def explain(app: App, cluster: str, pool: str | None) -> int:
+    """What the last pass decided, in its own view; 1 where none has looked yet."""
+    hint = app.hint(cluster, "")
+    record = app.ports.store.record(hint.cluster, TUNING)
+    if record is None or not record.details:
+        print(f"{hint.name}: nothing was decided yet; slicewise tune {hint.name}")
+        return 1
+    print(f"{hint.name}: last pass {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}")
+    return _tell_pools(record.details, pool)
+
+
+def plan(app: App, cluster: str) -> int:
+    """Reads with the caller's rights."""
+    hint = app.hint(cluster, "a dry run")
+    try:
+        _, planned = app.tuning.dry_run(hint)
+    except Refused as refused:
+        print(f"{hint.name}: you may not read what tuning reads: {refused}")
+        return 0
+    _tell_plan(hint.name, planned)
+    return 0
+
+
+def snapshot(app: App, cluster: str) -> int:
+    world, _ = app.tuning.dry_run(app.hint(cluster, "a snapshot"))
+    print(snapshots.dump(world, app.clock()))
+    return 0
+
+
+def explain_snapshot(file: str, pool: str | None) -> int:
+    found = _read(file)
+    if found is None:
+        return 2
+    world, now = found
+    return _tell_pools(next_pass(world, now).details, pool)
+
+
+def plan_snapshot(file: str) -> int:
+    found = _read(file)
+    if found is None:
+        return 2
+    world, now = found
+    _tell_plan(world.cluster.name if world.cluster else file, next_pass(world, now))
+    return 0
+
+
+def _read(file: str) -> tuple[TuningWorld, datetime] | None:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return snapshots.load(text)
+    except (OSError, UnicodeDecodeError, snapshots.Unreadable, InvalidPolicy) as error:
+        print(f"slicewise: {file}: {error}", file=sys.stderr)
+        return None
+
+
+def _tell_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
+    """1 where there is no such pool."""
+    wanted = [one for one in details if pool in (None, one.get("pool"), one.get("node_pool"))]
+    for detail in wanted:
+        print("\n".join(words.lines(detail) if "node_pool" in detail else [str(detail.get("says", ""))]))
+    if not wanted:
+        print(f"there is no pool {pool}" if pool else "there is no NodePool of ours")
+    return 0 if wanted else 1
+
+
+def _tell_plan(cluster: str, planned: Plan) -> None:
+    print(f"{cluster}: {planned.outcome.stage}: {planned.outcome.reason}")
+    for action in planned.actions:
+        print(f"  {action}: {action.why}")
+    tell_findings(planned.outcome.findings)

@@ -1,0 +1,264 @@
+"""
+What N a NodePool should have, and whether to change it now: the rule's choice, and control's step. Pure.
+
+Evidence decides in one direction only. A pod without a full day of history counts as a whole GPU, so that it
+never lets N rise; but it has not been measured either, so that it never makes N fall.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import quantities
+from slicewise.model import ClusterContents, Object
+from slicewise.objects import spec, status
+from slicewise.policy import Policy
+from slicewise.slicing.control import ControlPolicy, Situation, Step
+from slicewise.slicing.control import decide as next_step
+from slicewise.slicing.evidence import Grade, PodUse
+from slicewise.slicing.health import Broken
+from slicewise.slicing.pool_state import NodeState, PoolState, Tuning
+from slicewise.slicing.tuning import Choice, Host, TuningPolicy, choose_replicas
+from slicewise.slicing.use import PoolUse
+
+# What broke before has been answered, or has gone by itself; and a slowdown is the mean of a day.
+RECENT = timedelta(days=1)
+# What a person should know, but which leaves what was measured as good as it is.
+_HARMLESS = frozenset({"pods-not-told-apart"})
+
+
+@dataclass(frozen=True)
+class Decision:
+    """
+    One decision about one NodePool.
+
+    Attributes:
+        choice: The rule's, of all pods; None where nothing was measured.
+        target: What N should be by the evidence there is.
+        doubt: Why the evidence allows no higher N; empty where it does.
+        history: What control shall remember.
+    """
+
+    state: PoolState
+    step: Step
+    target: int
+    history: Tuning
+    choice: Choice | None
+    grade: Grade
+    doubt: str = ""
+    broken: tuple[Broken, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return self.step.after != self.state.n
+
+    @property
+    def says(self) -> str:
+        if self.changes:
+            return f"{self.state.name}: N {self.step.before}→{self.step.after}: {self.step.reason}"
+        return f"{self.state.name}: N stays {self.state.n}: {self.step.reason}"
+
+
+def decide(
+    state: PoolState,
+    use: PoolUse,
+    broken: Sequence[Broken],
+    contents: ClusterContents,
+    policy: Policy,
+    now: datetime,
+    frozen: str = "",
+) -> Decision:
+    """
+    Args:
+        broken: Since the last change of N, and within the last day.
+        frozen: Why N may not change at all.
+    """
+    choice = _choose(state, use.pods, contents, policy)
+    target, doubt = _target(state, use, choice, contents, policy)
+    history = state.history if frozen else state.history.seen(state.n, target, now)
+    situation = Situation(
+        target=target,
+        slots_in_use=max(
+            (math.ceil(node.slots_in_use / max(1, node.gpus)) for node in state.nodes), default=0
+        ),
+        demand=_demand(state),
+        breach=broken[0].breach if broken else None,
+        estimated=bool(doubt),
+        frozen=frozen,
+    )
+    step = next_step(state.n, situation, history, _control(policy), now)
+    if doubt and target >= state.n and not (frozen or step.after != state.n):
+        step = Step(state.n, state.n, doubt)
+    return Decision(state, step, target, history, choice, use.grade, doubt, tuple(broken))
+
+
+def _slots_a_gpu(node: NodeState) -> int:
+    """Nobody tells which GPU holds which pod: as if they were spread evenly."""
+    return math.ceil(node.slots_in_use / max(1, node.gpus))
+
+
+def _control(policy: Policy) -> ControlPolicy:
+    asked = policy.tuning
+    return ControlPolicy(asked.raise_after, asked.lower_after, asked.dwell, asked.lock)
+
+
+def _choose(
+    state: PoolState, pods: Sequence[PodUse], contents: ClusterContents, policy: Policy
+) -> Choice | None:
+    if not any(pod.has_history for pod in pods):
+        return None
+    assert state.pool.replicas
+    return choose_replicas(
+        state.name,
+        pods,
+        state.gpu.memory_mib,
+        host=host(state, contents),
+        current=state.n,
+        policy=TuningPolicy(slowdown_budget=state.pool.slowdown_budget, max_replicas=state.pool.replicas.max),
+    )
+
+
+def _target(
+    state: PoolState, use: PoolUse, choice: Choice | None, contents: ClusterContents, policy: Policy
+) -> tuple[int, str]:
+    """The N that the evidence speaks for, and why it cannot speak for a higher one."""
+    highest = state.pool.replicas.max if state.pool.replicas else state.n
+    if state.n > highest:
+        return highest, ""
+    if choice is None:
+        return state.n, "no pod has a full day of measurements"
+    measured = [pod for pod in use.pods if pod.has_history]
+    known = _choose(state, measured, contents, policy)
+    assert known
+    if known.target < state.n:
+        return known.target, ""
+    unknown = len(use.pods) - len(measured)
+    if choice.target <= state.n and unknown:
+        return state.n, f"{unknown} of {len(use.pods)} pods have no full day of measurements"
+    return choice.target, _doubt(state, use, measured, policy)
+
+
+def _doubt(state: PoolState, use: PoolUse, measured: Sequence[PodUse], policy: Policy) -> str:
+    troubles = [problem.says for problem in use.problems if problem.code not in _HARMLESS]
+    if troubles:
+        return f"the evidence is incomplete, which never raises N: {troubles[0]}"
+    days = policy.tuning.minimum_history / timedelta(days=1)
+    shortest = min(len(pod.days) for pod in measured)
+    if shortest < days:
+        return f"{shortest} days are measured, fewer than the policy's {days:g}"
+    if use.grade is Grade.DEVICE and not _one_more_fits(state, use):
+        return "whole GPUs are measured, not pods, and they do not prove that one more pod would fit"
+    return ""
+
+
+def _one_more_fits(state: PoolState, use: PoolUse) -> bool:
+    """Memory a pod is not known then, only that of all; each more is taken to be as large as their mean."""
+    room = (1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib
+    peak = max(use.device_peaks.values(), default=math.inf)
+    return peak * (state.n + 1) / state.n <= room
+
+
+def _demand(state: PoolState) -> bool:
+    if state.pending:
+        return True
+    return nodes_needed(state, state.n + 1) < nodes_needed(state, state.n)
+
+
+def nodes_needed(state: PoolState, n: int) -> int:
+    """Machines of the pool's smallest kind that its slices in use would take at `n`."""
+    slots = sum(node.slots_in_use for node in state.nodes)
+    gpus = min((node.gpus for node in state.nodes if node.gpus), default=1)
+    return math.ceil(slots / (max(1, n) * gpus))
+
+
+def host(state: PoolState, contents: ClusterContents) -> Host:
+    """
+    What the scarcest machine has for each of its GPUs, and what a pod of the pool asks on average.
+
+    What daemons on the node take is not known here, so this bound is rather too high.
+    """
+    on = {node.name for node in state.nodes}
+    pods = [pod for pod in contents.pods if spec(pod).get("nodeName") in on]
+    if not state.nodes or not pods:
+        return Host()
+
+    def least(resource: str) -> float:
+        return min(
+            (_allocatable(node, resource) / node.gpus for node in state.nodes if node.gpus), default=math.inf
+        )
+
+    def mean(resource: str) -> float:
+        return sum(_request(pod, resource) for pod in pods) / len(pods)
+
+    mebibyte = 1024 * 1024
+    return Host(
+        vcpu=least("cpu"),
+        memory_mib=least("memory") / mebibyte,
+        pods=least("pods"),
+        pod_vcpu=mean("cpu"),
+        pod_memory_mib=mean("memory") / mebibyte,
+    )
+
+
+def _allocatable(node: NodeState, resource: str) -> float:
+    value = (status(node.node).get("allocatable") or {}).get(resource)
+    return float(quantities.number(value)) if value is not None else math.inf
+
+
+def _request(pod: Object, resource: str) -> float:
+    asked = 0.0
+    for container in spec(pod).get("containers") or ():
+        resources = container.get("resources") or {}
+        value = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}.get(resource)
+        asked += float(quantities.number(value)) if value is not None else 0.0
+    return asked
+
+
+# For people and the record
+
+
+def details(decision: Decision, now: datetime) -> dict[str, Any]:
+    """The decision with its inputs, as JSON values."""
+    state, choice, step = decision.state, decision.choice, decision.step
+    told: dict[str, Any] = {
+        "node_pool": state.name,
+        "pool": state.pool.name,
+        "gpu": state.gpu.name,
+        "n": state.n,
+        "target": decision.target,
+        "after": step.after,
+        "reason": step.reason,
+        "decided_at": now.isoformat(timespec="seconds"),
+        "evidence": decision.grade.value,
+        "pending": state.pending,
+        "slots_in_use": sum(node.slots_in_use for node in state.nodes),
+        "nodes": len(state.nodes),
+        "nodes_needed": nodes_needed(state, step.after),
+        "slowdown_budget": state.pool.slowdown_budget,
+        "broken": [broken.says for broken in decision.broken],
+        "history": json.loads(decision.history.dumped()),
+    }
+    if decision.doubt:
+        told["doubt"] = decision.doubt
+    if choice:
+        told |= {
+            "bounds": [
+                {"what": bound.what, "n": bound.n, "says": bound.arithmetic, "next": bound.next_arithmetic}
+                for bound in choice.bounds
+            ],
+            "binding": choice.binding,
+            "rule": choice.target,
+            "slowdown": round(choice.slowdown_mean, 3) if math.isfinite(choice.slowdown_mean) else None,
+            "slow_share": round(choice.slow_share, 4),
+            "pods": choice.pods,
+            "gpus": list(choice.gpus),
+            "confidence": choice.confidence,
+            "would_change": choice.would_change,
+            "advice": choice.advice,
+        }
+    return told

@@ -1,0 +1,102 @@
+"""
+What somebody else wrote into objects of ours while N stands: told with its holder, and put back. Pure.
+
+The NodePool's requirement is where N is written down, so an edit of it is a choice of N: overlays and limits
+follow it. Everything else that says another N is drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slicewise import layout
+from slicewise.actions import Action, Finding
+from slicewise.model import Object, ref_of
+from slicewise.objects import labels, name, written_by
+from slicewise.policy import Drift, Policy
+from slicewise.slicing import steps
+from slicewise.slicing.pool_state import NodeState, PoolState
+
+MANAGER = "slicewise"
+
+
+@dataclass(frozen=True)
+class Repair:
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def repair(state: PoolState, policy: Policy) -> Repair:
+    """What differs from N, and, unless the policy only wants to be told, the writes that put it back."""
+    key = layout.config_key(state.pool.sharing, state.n)
+    if state.pool.profile or state.keys != (key,):
+        return _by_hand(state)
+    puts_back = policy.drift is Drift.REPAIR
+    actions: list[Action] = []
+    findings: list[Finding] = []
+    resource = layout.resource(state.pool)
+    for overlay in state.overlays:
+        if layout.n_of_overlay(overlay, state.pool) != state.n:
+            actions.append(steps.count_with(state, overlay, state.n, f"N is {state.n}"))
+            findings += _told(overlay, ("spec", "capacity", resource), state.n, puts_back)
+    if layout.n_of_limits(state.node_pool, state.pool) != state.n:
+        actions.append(steps.limit(state, state.n, f"N is {state.n}"))
+        findings += _told(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
+    findings += [_relabelled(node, key) for node in state.nodes if _is_odd(node, key)]
+    hand = _by_hand(state)
+    return Repair(tuple(actions) if puts_back else (), (*findings, *hand.findings))
+
+
+def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Finding]:
+    """None where we wrote it: then it is the policy or the requirement that has changed, and it follows."""
+    writers = written_by(item, path)
+    others = [writer for writer in writers if writer != MANAGER]
+    if writers and not others:
+        return []
+    by = f", written by {' and '.join(others)}" if others else ""
+    return [
+        Finding(
+            "foreign-edit",
+            f"{ref_of(item)}: {'.'.join(path)} does not say N = {n}{by}.",
+            "It is put back."
+            if puts_back
+            else "The policy leaves it: put it back, or Karpenter plans wrongly.",
+        )
+    ]
+
+
+def _is_odd(node: NodeState, key: str) -> bool:
+    return node.key != key and node.claim_key == key and not node.deleting
+
+
+def _relabelled(node: NodeState, key: str) -> Finding:
+    return Finding(
+        "foreign-edit",
+        f"Node {node.name} is labelled {node.key or 'with no key'}; its NodeClaim says {key}.",
+        f"kubectl label node {node.name} {layout.CONFIG_LABEL}={key} --overwrite, once its pods fit: it is "
+        "not done for you, since it may take slices away from pods that run.",
+    )
+
+
+def _by_hand(state: PoolState) -> Repair:
+    """Karpenter replaces such nodes, one after another."""
+    other = [
+        name(claim)
+        for claim in state.claims
+        if labels(claim).get(layout.CONFIG_LABEL) not in state.keys and state.keys
+    ]
+    if not other:
+        return Repair()
+    writers = written_by(state.node_pool, ("spec", "template", "spec", "requirements"))
+    by = " and ".join(writer for writer in writers if writer != MANAGER) or "somebody"
+    return Repair(
+        findings=(
+            Finding(
+                "n-set-by-hand",
+                f"NodePool {state.name} lets its nodes have {' or '.join(state.keys)}, written by {by}, and "
+                f"{len(other)} of its NodeClaims have another key: Karpenter replaces them.",
+                "Put the requirement back to keep them; to change N without replacing nodes, leave it to us.",
+            ),
+        )
+    )

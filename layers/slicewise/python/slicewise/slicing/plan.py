@@ -1,0 +1,295 @@
+"""
+What a tuning pass does: prove the slices, carry changes of N on, decide on the others. Pure.
+
+A NodePool is in one of two states. While its N is being changed, the next step of that change is all that
+happens to it. Else its N is decided on, its consolidation set, and what somebody else edited put back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import json_patch, layout
+from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
+from slicewise.model import ref_of
+from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
+from slicewise.records import Record
+from slicewise.slicing import alarms, consolidation, drift, rollout
+from slicewise.slicing.blockers import blocking
+from slicewise.slicing.decide import RECENT, Decision, decide, details
+from slicewise.slicing.health import Broken, broken
+from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
+from slicewise.slicing.proof import prove
+from slicewise.slicing.tuning import TuningPolicy
+from slicewise.slicing.use import pool_use
+from slicewise.slicing.world import TuningWorld
+
+_TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
+# Without measurements a canary proves nothing; this soon they are asked for again.
+_BLIND_WAIT = timedelta(minutes=1)
+_MOST_SAID = 5
+
+
+def acts(world: TuningWorld) -> bool:
+    """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
+    return world.policy is None or world.policy.mode is Mode.ACT
+
+
+def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:
+    """What the record of this pass keeps of its world."""
+    decided = world.contents is not None and world.whole
+    return {
+        "policy": world.policy_name or "",
+        "fingerprint": fingerprint(world.policy) if world.policy else "",
+        "looked_at": now if decided else before and before.looked_at,
+    }
+
+
+def plan(world: TuningWorld, now: datetime) -> Plan:
+    """Actions in the order in which they must happen, and one mapping of details a NodePool."""
+    cluster, policy = world.cluster, world.policy
+    if cluster is None:
+        gone = Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten")
+        return Plan(gone, alarms.actions(None, None, world.alarms))
+    if world.paused:
+        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"), details=world.known)
+    if world.policy_error:
+        return Plan(_refused(world), details=world.known)
+    kept = alarms.actions(cluster, policy, world.alarms)
+    if policy is None:
+        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster"), kept)
+    if world.contents is None:
+        return Plan(Outcome(Stage.WAITING, f"the cluster is {cluster.status}"), details=world.known)
+    return _tune(world, policy, kept, now)
+
+
+def _refused(world: TuningWorld) -> Outcome:
+    assert world.policy_error
+    findings = tuple(
+        Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
+        for problem in world.policy_error.problems
+    )
+    return Outcome(Stage.FAILED, f"policy {world.policy_name!r} is wrong; nothing is touched", findings)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one NodePool adds to the plan. `rank` says what people want to read first."""
+
+    says: str
+    detail: Mapping[str, Any]
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+    changing: bool = False
+
+
+def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datetime) -> Plan:
+    contents = world.contents
+    assert contents
+    states = pool_states(contents, policy)
+    changing = {state.name for state in states if state.rollout}
+    parts: list[_Part] = []
+    for state in states:
+        part = (
+            _carried_on(state, world, policy, now)
+            if state.rollout
+            else _decided(state, world, policy, changing, now)
+        )
+        parts.append(part)
+        if part.changing:
+            changing.add(state.name)
+    proof = prove(contents, now, changing)
+    findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
+    if world.series_error:
+        findings.append(
+            Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
+        )
+    waits = [part.wait for part in parts if part.wait is not None]
+    outcome = Outcome(
+        Stage.TUNING if changing else Stage.ONBOARDED,
+        _reason(proof.summary, parts),
+        tuple(dict.fromkeys(findings)),
+        min(waits, default=None),
+    )
+    actions = (*kept, *(action for part in parts for action in part.actions))
+    return Plan(outcome, actions, tuple(part.detail for part in parts))
+
+
+def _reason(summary: str, parts: Sequence[_Part]) -> str:
+    told = [part.says for part in sorted(parts, key=lambda part: not part.changing) if part.says]
+    more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
+    return "; ".join((summary, *told[:_MOST_SAID], *more))
+
+
+# A change of N that is under way
+
+
+def _carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> _Part:
+    change, contents = state.rollout, world.contents
+    assert change and contents
+    known = _known(world, state)
+    measures = policy.metrics.source is not MetricsSource.NONE
+    if change.grows and not change.revert and measures and world.series_error:
+        says = f"{state.name}: N {change.from_}→{change.to} waits: metrics cannot be read"
+        return _Part(says, {**known, "rollout": says}, wait=_BLIND_WAIT, changing=True)
+    # What the new N has done shows on the nodes that have it, the canary first of all.
+    key = layout.config_key(state.pool.sharing, change.to)
+    nodes = {node.name for node in state.nodes if node.key == key}
+    harm = _broken(state, world, policy, _began(state, change.since), now, nodes) if nodes else ()
+    advance = rollout.advance(
+        state,
+        [one.says for one in harm],
+        blocking(contents, state),
+        rollout.RolloutSettings(canary=policy.tuning.canary),
+        now,
+    )
+    says = f"{state.name}: N {change.other}→{change.target}: {advance.says}"
+    detail = {
+        **known,
+        "node_pool": state.name,
+        "n": state.n,
+        "after": change.target,
+        "reason": change.reason,
+        "rollout": advance.says,
+        "since": change.since.isoformat(timespec="seconds"),
+    }
+    if advance.failed:
+        detail["failed"] = advance.failed
+    return _Part(
+        says,
+        detail,
+        advance.actions,
+        (*state.findings, *advance.findings),
+        advance.wait,
+        changing=not advance.finished,
+    )
+
+
+def _began(state: PoolState, since: datetime) -> datetime:
+    canary = state.rollout.canary if state.rollout else None
+    return canary.since if canary else since
+
+
+def _known(world: TuningWorld, state: PoolState) -> dict[str, Any]:
+    """The decision as the record before told it."""
+    found = next((one for one in world.known if one.get("node_pool") == state.name), {})
+    return {key: value for key, value in found.items() if key not in ("rollout", "since", "failed")}
+
+
+def _broken(
+    state: PoolState,
+    world: TuningWorld,
+    policy: Policy,
+    since: datetime,
+    now: datetime,
+    nodes: set[str] | None = None,
+) -> tuple[Broken, ...]:
+    assert world.contents
+    return broken(
+        world.contents,
+        world.series,
+        policy.metrics.source.value,
+        state.name,
+        since,
+        now,
+        nodes=nodes,
+        memory_bound_mib=(1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib,
+        slowdown_budget=state.pool.slowdown_budget,
+        failed_pods=world.contents.failed_pods,
+    )
+
+
+# A NodePool whose N stands
+
+
+def _decided(
+    state: PoolState, world: TuningWorld, policy: Policy, changing: set[str], now: datetime
+) -> _Part:
+    part = _about_n(state, world, policy, changing, now)
+    if part.changing:
+        return part
+    assert world.contents
+    idle = alarms.idle_now(world.alarms)
+    advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
+    repair = drift.repair(state, policy)
+    return replace(
+        part,
+        detail={
+            **part.detail,
+            "consolidation": {"after": advice.wanted.after, "why": advice.wanted.why},
+        },
+        actions=(*part.actions, *repair.actions, *advice.actions),
+        findings=(*state.findings, *part.findings, *repair.findings, *advice.findings),
+        wait=advice.wait,
+    )
+
+
+def _about_n(
+    state: PoolState, world: TuningWorld, policy: Policy, changing: set[str], now: datetime
+) -> _Part:
+    bare = {"node_pool": state.name, "pool": state.pool.name, "gpu": state.gpu.name, "n": state.n}
+    if not state.pool.sharing.has_replicas:
+        return _Part(
+            "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
+        )
+    if not world.whole:
+        return _Part("", _known(world, state) or {**bare, "reason": "it is decided on within the hour"})
+    assert world.contents
+    if not acts(world):
+        state = replace(state, history=_told_before(state, world))
+    use = pool_use(world.series, policy.metrics.source.value, world.contents, now, state.name)
+    since = max(now - RECENT, state.history.changed_at or now - RECENT)
+    decision = decide(
+        state,
+        use,
+        _broken(state, world, policy, since, now),
+        world.contents,
+        policy,
+        now,
+        frozen=_frozen(world, policy),
+    )
+    told = details(decision, now)
+    problems = () if world.series_error else use.problems
+    memory = _memory(state, decision) if acts(world) else ()
+    if decision.changes:
+        if decision.step.after > state.n and changing:
+            told["reason"] = says = f"N may become {decision.step.after} once no other NodePool is changed"
+            return _Part(f"{state.name}: {says}", told, memory, problems)
+        begun = rollout.begin(state, decision.step.after, decision.step.reason, now)
+        if begun.actions:
+            told["rollout"] = begun.says
+            return _Part(
+                decision.says, told, begun.actions, (*problems, *begun.findings), begun.wait, changing=True
+            )
+        told["reason"] = begun.says
+        return _Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))
+    return _Part(decision.says, told, memory, problems)
+
+
+def _told_before(state: PoolState, world: TuningWorld) -> Tuning:
+    """Who only recommends writes nothing into the cluster, so the record before says how long what stood."""
+    text = json.dumps(_known(world, state).get("history", {}))
+    metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
+    return read_tuning({"metadata": metadata})[0]
+
+
+def _frozen(world: TuningWorld, policy: Policy) -> str:
+    if policy.metrics.source is MetricsSource.NONE:
+        return "the policy names no source of metrics"
+    return "metrics cannot be read" if world.series_error else ""
+
+
+def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:
+    """Since when another N has been right is kept where N is; written only when it changes."""
+    if decision.history == state.history:
+        return ()
+    operations = json_patch.set_value(state.node_pool, _TUNING, decision.history.dumped())
+    says = f"remember since when N should be {decision.target} for NodePool {state.name}"
+    if decision.target == state.n:
+        says = f"remember that N of NodePool {state.name} is right"
+    return (Patch(ref_of(state.node_pool), operations, says, decision.step.reason),)

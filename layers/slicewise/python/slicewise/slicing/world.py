@@ -1,0 +1,40 @@
+"""What a tuning pass observes, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicewise.errors import InvalidPolicy
+from slicewise.model import Alarm, ClusterContents, EksCluster, Series
+from slicewise.policy import Policy
+
+
+@dataclass(frozen=True)
+class TuningWorld:
+    """
+    Attributes:
+        cluster: None where EKS knows no such cluster.
+        policy_name: None where no policy asks for the cluster.
+        policy_text: The YAML that `policy` was read from.
+        contents: None where the cluster is not looked into: it is paused, not active, or nobody's.
+        series: What was measured: of the whole window, or, where `whole` is false, of the time since the
+            oldest change of N began. Then no NodePool is decided on that is not being changed.
+        series_error: Why nothing could be read of the source of metrics.
+        alarms: All that are named after the cluster.
+        known: Details of the record before, for NodePools that are not decided on.
+    """
+
+    cluster: EksCluster | None
+    policy_name: str | None = None
+    policy: Policy | None = None
+    policy_text: str = ""
+    policy_error: InvalidPolicy | None = None
+    paused: str | None = None
+    contents: ClusterContents | None = None
+    series: tuple[Series, ...] = ()
+    whole: bool = True
+    series_error: str = ""
+    alarms: tuple[Alarm, ...] = ()
+    known: tuple[Mapping[str, Any], ...] = ()

@@ -1,0 +1,194 @@
+"""
+N follows measured use in the deployed system: an alarm wakes the tuner, which raises N on the real Karpenter
+with pods running, lowers it when the policy says so, and takes its alarms along when the policy goes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.aws.metrics import Series
+from sandbox.kube import condition
+from sandbox.system import Cluster, System
+from tests.sandbox.system_fixtures import (
+    NODE_CLAIMS,
+    NODE_OVERLAYS,
+    NODE_POOLS,
+    PODS,
+    POLICY_TAG,
+    asking_pods,
+    policy_text,
+    publish,
+    running,
+    shared,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.sandbox
+
+TUNED, POOL = "tuned", "slicewise-shared-l4"
+OVERLAY = f"{NODE_OVERLAYS}/{POOL}-1"
+ALARMS = [f"slicewise/{TUNED}/{kind}" for kind in ("crowded", "idle", "saturated")]
+DAYS = timedelta(days=3)
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Cluster:
+    cluster = system.start_control_plane(TUNED)
+    system.create_cluster(TUNED, tags={POLICY_TAG: "tuned"})
+    system.wait_for_stage(TUNED, "onboarded")
+    eventually(lambda: alarms(system) == ALARMS, "the first pass of tuning put no alarms")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def busy(system: System, cluster: Cluster) -> Cluster:
+    """Three nodes at N = 4 with nine pods, which have used little of their GPUs for three days."""
+    cluster.kube.apply(asking_pods("tuned", 9, "shared"))
+    eventually(lambda: running(cluster.kube, "tuned") == 9, "the pods do not run", within_seconds=120)
+    began = (datetime.now(UTC) - DAYS).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for pod in cluster.kube.list(PODS, labelSelector="app=tuned"):
+        cluster.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", {"status": {"startTime": began}})
+    measure(system, cluster)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def raised(system: System, busy: Cluster) -> dict[str, Any]:
+    """What stood before, and all NodeClaims that were ever seen to drift, once N has been raised."""
+    before = {"claims": names(busy, NODE_CLAIMS), "pods": names(busy, PODS)}
+    drifted: set[str] = set()
+    raise_alarm(system, "crowded")
+    eventually(
+        lambda: n_of(busy) == 5 and not drifted.update(drifting(busy)),
+        lambda: system.record(TUNED, "tuning"),
+        within_seconds=180,
+    )
+    settled(system)
+    return {**before, "drifted": drifted}
+
+
+def test_an_alarm_wakes_the_tuner_which_raises_n_and_replaces_nothing(system, busy, raised):
+    assert raised["drifted"] == set()
+    assert names(busy, NODE_CLAIMS) == raised["claims"]
+    assert names(busy, PODS) == raised["pods"]
+    pool = busy.kube.get(f"{NODE_POOLS}/{POOL}")
+    assert pool["spec"]["limits"]["nvidia.com/gpu"] == str(5 * 16)
+    assert busy.kube.get(OVERLAY)["spec"]["capacity"]["nvidia.com/gpu"] == "5"
+
+
+def test_the_decision_is_recorded_with_its_inputs(system, raised):
+    (detail,) = details(system)
+
+    assert detail["n"] == 5
+    assert [bound["what"] for bound in detail["bounds"]] == ["memory", "compute", "host"]
+    assert detail["pods"] == 9
+
+
+def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, raised):
+    edited = busy.kube.get(OVERLAY)
+    edited["spec"]["capacity"] = {"nvidia.com/gpu": "9"}
+    busy.kube.request("PUT", f"{OVERLAY}?fieldManager=kubectl-edit", edited)
+
+    tune(system)
+
+    eventually(lambda: busy.kube.get(OVERLAY)["spec"]["capacity"]["nvidia.com/gpu"] == "5", "not put back")
+    told = [finding["says"] for finding in record(system)["findings"]]
+    assert [says for says in told if "NodeOverlay" in says and "written by kubectl-edit" in says]
+
+
+def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised):
+    pods = names(busy, PODS)
+
+    publish(system, "tuned", tuned_policy(maximum=4))
+    tune(system)
+
+    eventually(lambda: n_of(busy) == 4, lambda: system.record(TUNED, "tuning"), within_seconds=180)
+    settled(system)
+    assert names(busy, PODS) == pods
+    assert running(busy.kube, "tuned") == 9
+
+
+def test_a_cluster_without_a_policy_loses_its_alarms_and_nothing_else(system, busy, raised):
+    pools = busy.kube.list(NODE_POOLS)
+    system.aws.client("eks").untag_resource(resourceArn=system.arn(TUNED), tagKeys=[POLICY_TAG])
+
+    tune(system)
+
+    eventually(lambda: alarms(system) == [], lambda: alarms(system))
+    assert len(busy.kube.list(NODE_POOLS)) == len(pools)
+
+
+# Asking and doing
+
+
+def tuned_policy(maximum: int = 8) -> str:
+    pool = shared(4) | {"replicas": {"start": 4, "max": maximum}}
+    return policy_text("tuned", pools={"shared": pool})
+
+
+def tune(system: System) -> None:
+    system.send_message("TuningQueueUrl", {"slicewise": 1, "cluster": TUNED, "reason": "a test"})
+
+
+def record(system: System) -> dict[str, Any]:
+    found = system.record(TUNED, "tuning")
+    assert found
+    return found
+
+
+def details(system: System) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in record(system)["details"]]
+
+
+def settled(system: System) -> None:
+    eventually(lambda: record(system)["stage"] == "onboarded", lambda: record(system), within_seconds=120)
+
+
+def alarms(system: System) -> list[str]:
+    found = system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{TUNED}/")
+    return sorted(alarm["AlarmName"] for alarm in found["MetricAlarms"])
+
+
+def raise_alarm(system: System, kind: str) -> None:
+    system.aws.client("cloudwatch").set_alarm_state(
+        AlarmName=f"slicewise/{TUNED}/{kind}", StateValue="ALARM", StateReason="a test"
+    )
+
+
+def n_of(cluster: Cluster) -> int | None:
+    for requirement in cluster.kube.get(f"{NODE_POOLS}/{POOL}")["spec"]["template"]["spec"]["requirements"]:
+        if requirement["key"] == "nvidia.com/device-plugin.config" and len(requirement["values"]) == 1:
+            return int(requirement["values"][0].removeprefix("ts-"))
+    return None
+
+
+def names(cluster: Cluster, kind: str) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in cluster.kube.list(kind))
+
+
+def drifting(cluster: Cluster) -> set[str]:
+    claims = cluster.kube.list(NODE_CLAIMS)
+    return {claim["metadata"]["name"] for claim in claims if condition(claim, "Drifted") == "True"}
+
+
+def measure(system: System, cluster: Cluster, busy: float = 10.0, memory_mib: float = 4096.0) -> None:
+    """Three days of every node's GPU in CloudWatch, as Container Insights would have written them."""
+    now = int(time.time()) // 600 * 600
+    times = [datetime.fromtimestamp(now - 600 * step, UTC) for step in range(-6, 3 * 144)]
+    for node in cluster.kube.list("/api/v1/nodes", labelSelector="slicewise.dev/pool=shared"):
+        name = node["metadata"]["name"]
+        of_node = {"ClusterName": TUNED, "NodeName": name, "InstanceId": f"i-{name}"}
+        of_gpu = of_node | {"InstanceType": "g6.xlarge", "GpuDevice": "nvidia0"}
+        for metric, dimensions, value in (
+            ("node_gpu_utilization", of_gpu, busy),
+            ("node_gpu_memory_used", of_gpu, memory_mib * 1024 * 1024),
+            ("node_gpu_usage_total", of_node, 3.0),
+        ):
+            series = Series("ContainerInsights", metric, tuple(sorted(dimensions.items())))
+            system.aws.metrics.put_values(series, ((at, value) for at in times))

@@ -1,0 +1,459 @@
+"""
+Tuning from hint to hint, and what strikes it on the way.
+
+Karpenter, the scheduler, device plugins and AWS are stand-ins; batch, loop, plan, guards and writes are the
+product's. The clock moves only when a message waits, so each run tells how long it would have taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from slicewise import layout
+from slicewise.actions import Stage
+from slicewise.app import TUNING
+from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
+from slicewise.model import Ref
+
+from tests.fakes.calls import Calls
+from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount
+
+OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
+POOL_REF = Ref("karpenter.sh/v1", "NodePool", POOL)
+WRITES = ("apply", "patch", "delete", "alarms.put", "alarms.delete")
+
+
+def writes(account: TunedAccount, since: int = 0) -> list[str]:
+    return [call for call in account.calls.made[since:] if any(word in call for word in WRITES)]
+
+
+def detail(account: TunedAccount) -> dict:
+    (found,) = account.tuned.details
+    return found
+
+
+def codes(account: TunedAccount) -> set[str]:
+    return {finding.code for finding in account.tuned.findings}
+
+
+# The way through
+
+
+def test_n_rises_by_one_after_its_time_and_no_node_is_replaced_and_no_pod_killed():
+    account = TunedAccount()
+
+    assert account.hours(2).stage is Stage.ONBOARDED
+    assert account.n == 4
+    account.hours(1)
+
+    assert account.n == 5
+    assert account.karpenter.ever_drifted == set()
+    assert account.karpenter.broken_promises == []
+    assert account.record(capability=TUNING).stage is Stage.ONBOARDED
+    history = [line.stage for line in account.store.history if line.capability == TUNING]
+    assert Stage.TUNING in history
+
+
+def test_a_decision_is_kept_with_its_inputs_also_when_nothing_changes():
+    account = TunedAccount()
+    account.hours(1)
+
+    found = detail(account)
+
+    assert (found["n"], found["rule"], found["after"]) == (4, 8, 4)
+    assert found["reason"] == "target 8 has not stood for 2 h"
+    assert [bound["what"] for bound in found["bounds"]] == ["memory", "compute", "host"]
+    assert found["nodes"] == 5 and found["pods"] == 20
+
+
+def test_an_unchanged_cluster_is_written_to_once_and_then_left_alone():
+    account = TunedAccount(pods=(1,), busy=80.0, slots=1)
+    account.hours(2)
+    before, lines = len(account.calls.made), len(account.store.history)
+
+    account.hours(3)
+
+    assert writes(account, before) == []
+    assert len(account.store.history) == lines
+
+
+def test_memory_that_is_nearly_full_lowers_n_and_kills_no_pod():
+    account = TunedAccount(pods=(4, 2), busy=10.0, memory_mib=18000.0, slots=2)
+    full = account.fullest()
+
+    account.hours(2)
+
+    assert account.n == 2
+    assert account.karpenter.broken_promises == []
+    # Only the node that held more than two had to go.
+    assert account.karpenter.replaced == [full]
+
+
+# Evidence
+
+
+def test_thin_evidence_keeps_n():
+    account = TunedAccount()
+    account.metrics.series.clear()
+
+    account.hours(5)
+
+    assert account.n == 4
+    assert "no pod has a full day of measurements" in account.tuned.reason
+    assert "no-gpu-metrics" in codes(account)
+
+
+def test_a_pod_without_history_neither_raises_nor_lowers_n():
+    account = TunedAccount(pods=(4, 4))
+    account.hours(1)
+    account.karpenter.add_node(3)
+    account.let_pass(timedelta(hours=1))
+    account.measure()
+
+    account.hours(4)
+
+    assert account.n == 4
+    assert "pods have no full day of measurements" in account.tuned.reason
+
+
+def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
+    account = TunedAccount()
+
+    def refused(*_):
+        raise Refused("cloudwatch:GetMetricData: not authorized")
+
+    account.metrics.read = refused
+    account.hours(3)
+
+    assert account.n == 4
+    assert account.tuned.stage is Stage.ONBOARDED
+    assert "metrics-unreadable" in codes(account)
+
+
+def test_a_policy_without_metrics_never_changes_n():
+    account = TunedAccount(policy=POLICY + "metrics: {source: none}\n")
+
+    account.hours(4)
+
+    assert account.n == 4
+    assert "the policy names no source of metrics" in account.tuned.reason
+    assert not account.alarms.kept
+
+
+# A canary that fails
+
+
+def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
+    account = TunedAccount()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+    account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
+    canary = None
+    while account.queues.waiting:
+        account.let_pass(min(account.queues.waiting).due - account.clock.now)
+        rollout = json.loads(
+            account.node_pool["metadata"]["annotations"].get(layout.ROLLOUT_ANNOTATION, "{}")
+        )
+        if rollout.get("canary") and canary is None:
+            canary = rollout["canary"]["node"]
+            turned_away(account, canary)
+        account._answer(*account.queues.receive(timedelta(minutes=6)))
+
+    assert canary
+    assert account.n == 4
+    assert account.karpenter.ever_drifted == set()
+    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
+    account.hours(6)
+    assert account.n == 4
+    assert "N 5 is locked for 24 h: its canary failed" in account.tuned.reason
+
+
+def turned_away(account: TunedAccount, node: str) -> None:
+    """A pod that the device plugin on this node refuses."""
+    server, now = account.servers["gpu-1"], account.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = account.karpenter.add_pod(node, name="refused")
+    ref = Ref("v1", "Pod", name, "default")
+    failed = {
+        "phase": "Failed",
+        "reason": "UnexpectedAdmissionError",
+        "startTime": now,
+        "message": "no slice",
+    }
+    server.set_status(ref, failed)
+
+
+# Alarms
+
+
+def test_the_first_pass_puts_the_alarms_and_later_ones_leave_them():
+    account = TunedAccount()
+    account.hours(1)
+    before = len(account.calls.made)
+
+    account.hours(1)
+
+    assert sorted(account.alarms.kept) == [
+        f"slicewise/gpu-1/{kind}" for kind in ("crowded", "idle", "saturated")
+    ]
+    assert not [call for call in account.calls.made[before:] if call.startswith("alarms.put")]
+
+
+def test_an_alarm_wakes_the_tuner_and_its_echo_starts_no_loop():
+    account = TunedAccount()
+    account.hours(1)
+    account.queues.put(TUNING, alarm_event("crowded", "ALARM", "OK"))
+    looks = account.calls.made.count("kubernetes.list NodePool")
+
+    account.answer_all()
+    account.queues.put(TUNING, alarm_event("crowded", "ALARM", "ALARM"))
+    account.queues.put(TUNING, alarm_event("crowded", "INSUFFICIENT_DATA", "ALARM"))
+    account.answer_all()
+
+    assert account.calls.made.count("kubernetes.list NodePool") == looks + 1
+    assert not account.lost
+
+
+def test_idle_gpus_go_sooner_until_the_alarm_is_over():
+    account = TunedAccount(pods=(1, 0))
+    account.hours(1)
+    assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "10m"
+
+    account.alarms.set_state("slicewise/gpu-1/idle", "ALARM")
+    account.queues.put(TUNING, alarm_event("idle", "ALARM", "OK"))
+    account._answer(*account.queues.receive(timedelta(minutes=6)))
+    assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "1m"
+
+    account.alarms.set_state("slicewise/gpu-1/idle", "OK")
+    account.queues.put(TUNING, alarm_event("idle", "OK", "ALARM"))
+    account.answer_all()
+    assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "10m"
+
+
+def alarm_event(kind: str, state: str, before: str) -> str:
+    detail = {
+        "alarmName": f"slicewise/gpu-1/{kind}",
+        "state": {"value": state},
+        "previousState": {"value": before},
+        "alarmTags": {"slicewise.dev/cluster": GPU_1},
+    }
+    return json.dumps(
+        {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "detail": detail}
+    )
+
+
+def test_a_policy_that_goes_takes_the_alarms_along():
+    account = TunedAccount()
+    account.hours(1)
+    account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags={})
+
+    account.let_pass(timedelta(hours=1))
+    account.sweep()
+    account.answer_all()
+
+    assert account.alarms.kept == {}
+    assert account.tuned.stage is Stage.LEFT_ALONE
+    account.sweep()
+    assert not [message for message in account.queues.waiting if message.capability == TUNING]
+
+
+def test_a_cluster_that_goes_takes_its_alarms_along_and_is_forgotten():
+    account = TunedAccount()
+    account.hours(1)
+    del account.eks.clusters["gpu-1"]
+
+    account.sweep()
+    account.answer_gone()
+
+    assert account.alarms.kept == {}
+    assert account.store._records == {}
+
+
+# What a person does
+
+
+@pytest.mark.parametrize("mode", ["observe", "recommend"])
+def test_whoever_only_wants_to_be_told_is_only_told(mode):
+    account = TunedAccount()
+    account.policies["default"] = POLICY + f"mode: {mode}\n"
+    before = len(account.calls.made)
+
+    account.hours(4)
+
+    assert writes(account, before) == []
+    assert account.n == 4
+    assert "target 8 stood for 2 h" in account.tuned.reason
+    assert any(
+        line.startswith(f"would hold consolidation of NodePool {POOL}") for line in account.tuned.changed
+    )
+
+
+def test_a_paused_cluster_is_not_even_looked_at():
+    account = TunedAccount()
+    account.store.pause(GPU_1, "audit")
+    before = len(account.calls.made)
+
+    account.hours(4)
+
+    assert not [call for call in account.calls.made[before:] if call.startswith("kubernetes")]
+    assert account.tuned.stage is Stage.PAUSED
+
+
+def test_a_wrong_policy_touches_nothing_and_is_told():
+    account = TunedAccount()
+    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
+    before = len(account.calls.made)
+
+    account.hours(1)
+
+    assert account.tuned.stage is Stage.FAILED
+    assert "policy" in codes(account)
+    assert writes(account, before) == []
+
+
+def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
+    account = TunedAccount()
+    account.hours(1)
+    edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
+
+    account.hours(1)
+
+    assert "foreign-edit" in codes(account)
+    assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "4"}
+
+
+def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
+    account = TunedAccount(policy=POLICY + "drift: tell\n")
+    account.hours(1)
+    edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
+
+    account.hours(1)
+    account.send_created()
+    account.answer_all()
+
+    assert "foreign-edit" in codes(account)
+    assert "foreign-edit" in {finding.code for finding in account.record().findings}
+    assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "9"}
+
+
+def test_a_garbled_annotation_counts_as_absent_and_is_told():
+    account = TunedAccount()
+    account.hours(1)
+    annotations = {layout.TUNING_ANNOTATION: "[]", layout.ROLLOUT_ANNOTATION: '{"from": "x"}'}
+    edit(account, POOL_REF, "metadata", "annotations", annotations)
+
+    account.hours(1)
+    assert "annotation-unreadable" in codes(account)
+    account.hours(3)
+    assert account.n == 5
+
+
+def edit(account: TunedAccount, ref: Ref, part: str, field: str, value: dict) -> None:
+    """By a person's hand, past every manager."""
+    server = account.servers["gpu-1"]
+    live = server.objects[ref]
+    changed = {**live[part], field: {**live[part].get(field, {}), **value}}
+    server._keep(ref, live, {**live, part: changed})
+
+
+# Struck at every call
+
+SMALL = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
+
+REFUSALS = {
+    "409": Conflict("409: the object has changed"),
+    "429, 500 or no connection": Unavailable("503"),
+    "403": Refused("403"),
+    "401": Unauthorized("401"),
+}
+
+
+def due() -> TunedAccount:
+    """An account whose next pass begins to raise N from 2 to 3: small, since many are made of it."""
+    account = TunedAccount(pods=(2, 2, 2), policy=SMALL, slots=2)
+    account.tune()
+    account.let_pass(timedelta(hours=2))
+    account.calls.made.clear()
+    return account
+
+
+@pytest.fixture(scope="module")
+def smoothly() -> TunedAccount:
+    account = due()
+    account.tune()
+    return account
+
+
+def ended(account: TunedAccount) -> dict:
+    """What stands in the end, but for names of nodes and for times."""
+    live = account.servers["gpu-1"].objects
+    annotations = live[POOL_REF]["metadata"]["annotations"]
+    return {
+        "n": account.n,
+        "limits": live[POOL_REF]["spec"]["limits"],
+        "disruption": live[POOL_REF]["spec"]["disruption"],
+        "rollout": layout.ROLLOUT_ANNOTATION in annotations,
+        "overlays": live[OVERLAY]["spec"]["capacity"],
+        "nodes": sorted(
+            item["metadata"]["labels"][layout.CONFIG_LABEL]
+            for ref, item in live.items()
+            if ref.kind in ("Node", "NodeClaim")
+        ),
+        "drifted": account.karpenter.ever_drifted,
+        "promises": account.karpenter.broken_promises,
+        "stage": account.tuned.stage,
+    }
+
+
+def strike(kind: str, number: int) -> Callable[[Calls], object]:
+    def apply(calls: Calls) -> None:
+        if kind == "killed":
+            calls.kill_after = number
+        elif kind == "answer lost":
+            calls.lose_answer[number] = Unavailable("read timed out")
+        else:
+            calls.refuse[number] = REFUSALS[kind]
+
+    return apply
+
+
+@pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
+def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind, smoothly):
+    calls, kinds = len(smoothly.calls.made), ["killed", "answer lost", *REFUSALS]
+    assert calls > 150
+
+    # Killed at each of them; of the others, each kind takes its turn.
+    first, stride = (0, 1) if kind == "killed" else (kinds.index(kind) - 1, 2 * (len(kinds) - 1) - 1)
+    for number in range(first, calls, stride):
+        account = due()
+        strike(kind, number)(account.calls)
+        account.tune()
+        if account.n == 2:
+            account.hours(1)  # metrics that could not be read are read again by the next sweep
+        assert ended(account) == ended(smoothly), f"{kind} at call {number}: {smoothly.calls.made[number]}"
+
+
+def test_hints_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
+    account = due()
+    for body in ("{", "[]", json.dumps({"slicewise": 9}), alarm_event("idle", "ALARM", "ALARM")):
+        account.queues.put(TUNING, body)
+    for delay in (0, 0, 1, 5, 30):
+        account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}), timedelta(seconds=delay))
+
+    account.answer_all()
+
+    assert ended(account) == ended(smoothly)
+
+
+def test_with_an_empty_table_the_next_pass_goes_on_from_the_cluster(smoothly):
+    account = due()
+    account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
+    while account.queues.waiting:
+        account.let_pass(min(account.queues.waiting).due - account.clock.now)
+        account.store._records.clear()
+        account._answer(*account.queues.receive(timedelta(minutes=6)))
+
+    assert ended(account) == ended(smoothly)

@@ -1,0 +1,120 @@
+"""An account with one onboarded cluster whose GPUs are used and measured, and time that passes there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import layout
+from slicewise.app import TUNING
+from slicewise.events import Hint
+from slicewise.model import Ref
+from slicewise.policy import parse
+from slicewise.records import Record
+
+from tests.fakes.account import HOME, VISIBILITY, Account
+from tests.fakes.karpenter import FakeKarpenter
+from tests.measured import one_gpu
+
+POLICY = """
+pools:
+  shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1]}
+tuning: {raiseAfter: 2h, lowerAfter: 30m, dwell: 1h, canary: 2m, lock: 24h}
+"""
+POOL = "slicewise-shared-l4"
+GPU_1 = HOME.arn("gpu-1")
+DAY = timedelta(days=1)
+
+
+class TunedAccount(Account):
+    """
+    Attributes:
+        karpenter: Takes nodes and pods, and moves them, while time passes.
+    """
+
+    def __init__(self, pods: tuple[int, ...] = (4, 4, 4, 4, 4), policy: str = POLICY, **use: Any) -> None:
+        super().__init__(policy)
+        self.create_cluster()
+        self.send_created()
+        self.run_until_idle()
+        self.karpenter = FakeKarpenter(self.servers["gpu-1"], parse(policy, "default"), self.clock)
+        for count in pods:
+            self.karpenter.add_node(count)
+        self.clock.pass_by(3 * DAY)
+        self.measure(**use)
+
+    def measure(self, **use: Any) -> None:
+        """Each node's GPU has been used alike for three days, and will be."""
+        given = {"busy": 10.0, "memory_mib": 4096.0, "slots": 4} | use
+        nodes = sorted(ref.name for ref in self.servers["gpu-1"].objects if ref.kind == "Node")
+        self.metrics.series["gpu-1"] = [
+            series
+            for node in nodes
+            for series in one_gpu(**given, node=node, days=4, until=_ten_minutes(self.clock.now) + DAY)
+        ]
+
+    def tune(self, reason: str = "a test", passes: int = 200) -> Record:
+        """One hint, and all the looks that its passes ask for in turn."""
+        self.queues.put(TUNING, Hint(GPU_1, reason).message())
+        return self.answer_all(passes)
+
+    def answer_all(self, passes: int = 200) -> Record:
+        """The last record of tuning; whoever expects none asks `answer_gone`."""
+        self.answer_gone(passes)
+        assert self.tuned
+        return self.tuned
+
+    def answer_gone(self, passes: int = 200) -> None:
+        for _ in range(passes):
+            if not self.queues.waiting:
+                return
+            self.let_pass(min(self.queues.waiting).due - self.clock.now)
+            self._answer(*self.queues.receive(VISIBILITY))
+        raise AssertionError(f"still busy: {self.tuned}")
+
+    def let_pass(self, time: timedelta) -> None:
+        """Karpenter, scheduler and device plugins work meanwhile; of long times, in their last minute."""
+        quick = timedelta(minutes=1)
+        if time > quick:
+            self.clock.pass_by(time - quick)
+            time = quick
+        for _ in range(int(time.total_seconds())):
+            self.clock.pass_by(timedelta(seconds=1))
+            self.karpenter.tick()
+
+    def hours(self, number: int, **use: Any) -> Record:
+        """The sweep's looks, hour by hour."""
+        found = None
+        for _ in range(number):
+            self.let_pass(timedelta(hours=1))
+            if use:
+                self.measure(**use)
+            found = self.tune("the hourly sweep")
+        assert found
+        return found
+
+    @property
+    def tuned(self) -> Record | None:
+        return self.record(capability=TUNING)
+
+    @property
+    def node_pool(self) -> dict[str, Any]:
+        return self.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", POOL)]
+
+    def annotation(self, name: str) -> str:
+        return self.node_pool["metadata"]["annotations"].get(name, "{}")
+
+    def fullest(self) -> str:
+        """The node with the most pods."""
+        pods = [item for ref, item in self.servers["gpu-1"].objects.items() if ref.kind == "Pod"]
+        nodes = [pod["spec"].get("nodeName", "") for pod in pods]
+        return max(nodes, key=nodes.count)
+
+    @property
+    def n(self) -> int | None:
+        keys = layout.config_keys_of(self.node_pool)
+        return layout.slices_of_key(keys[0]) if len(keys) == 1 else None
+
+
+def _ten_minutes(at: datetime) -> datetime:
+    return at.replace(minute=at.minute // 10 * 10, second=0, microsecond=0)
