@@ -248,6 +248,40 @@ def test_a_node_born_of_the_nodepool_before_it_was_narrowed_is_taken_along():
     assert world.karpenter.replaced == []
 
 
+def test_a_node_claim_whose_node_has_not_come_is_waited_for():
+    world = halfway(World(4, [4]).hold_forever())
+    name = world.karpenter._launch(POOL.name, "ts-4")
+    node = world.server.objects[Ref("v1", "Node", name)]
+    world.server.delete(Ref("v1", "Node", name))
+    world.happens = {12: lambda w: w.server.create(node)}
+
+    world.change(8)
+
+    assert "1 of 1 nodes are relabelled; 1 more are about to come" in world.tuner.said
+    assert world.stands() == at(8, "ts-8", after="Never")
+    assert (world.tuner.conflicts, world.karpenter.ever_drifted) == ([], set())
+
+
+def test_a_node_born_between_look_and_narrowing_is_a_conflict_and_taken_along():
+    world = World(4, [4]).hold_forever()
+    listed = world.tuner.kubernetes.list
+
+    def list_(api_version, kind, **narrowed):
+        if (
+            "karpenter.sh/nodepool" in narrowed.get("labels", "")
+            and len(world.karpenter._of("NodeClaim")) == 1
+        ):
+            world.karpenter.add_node(1, "ts-4")
+        return listed(api_version, kind, **narrowed)
+
+    world.tuner.kubernetes.list = list_
+    world.change(8)
+
+    assert world.tuner.conflicts == ["NodeClaim node-006 of slicewise-shared-l4 does not carry ts-8 yet"]
+    assert world.stands() == at(8, "ts-8", after="Never")
+    assert (world.karpenter.ever_drifted, len(world.karpenter._of("Node"))) == (set(), 2)
+
+
 def test_a_node_that_is_not_ready_holds_the_change_up_and_is_told():
     world = World(4, [4, 4])
     ref = Ref("v1", "Node", world.nodes[1])
