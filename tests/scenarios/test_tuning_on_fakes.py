@@ -93,7 +93,68 @@ def test_memory_that_is_nearly_full_lowers_n_and_kills_no_pod():
     assert account.karpenter.replaced == [full]
 
 
+def test_one_node_pool_grows_at_a_time():
+    account = TunedAccount(policy=POLICY.replace("[l4]", "[l4, a10g]"))
+    for _ in range(5):
+        account.karpenter.add_node(4, gpu="a10g")
+    account.let_pass(timedelta(days=3))
+    account.measure()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+
+    account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
+    account._answer(*account.queues.receive(timedelta(minutes=6)))
+
+    assert "slicewise-shared-l4: N 4→5" in account.tuned.reason
+    assert "slicewise-shared-a10g: N may become 5 once no other NodePool is changed" in account.tuned.reason
+    account.answer_all()
+    account.hours(1)
+    assert [found["n"] for found in account.tuned.details] == [5, 5]
+
+
+def test_the_whole_window_is_read_once_an_hour_and_not_at_each_step_of_a_change():
+    account = TunedAccount()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+    spans, read = [], account.metrics.read
+
+    def noting(cluster, start, end, step):
+        spans.append(end - start)
+        return read(cluster, start, end, step)
+
+    account.metrics.read = noting
+    account.tune()
+
+    whole = [span for span in spans if span == timedelta(days=7)]
+    assert account.n == 5
+    assert len(spans) > 10 and len(whole) == 2  # the one that began it, and the one after its end
+    assert all(span < timedelta(hours=2) for span in spans if span not in whole)
+
+
 # Evidence
+
+
+def test_a_canary_waits_while_nobody_can_tell_how_it_does():
+    account = TunedAccount()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+    account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
+    read = account.metrics.read
+    for _ in range(12):
+        account.let_pass(min(account.queues.waiting).due - account.clock.now)
+        if "canary" in account.annotation(layout.ROLLOUT_ANNOTATION):
+            account.metrics.read = unreadable
+        account._answer(*account.queues.receive(timedelta(minutes=6)))
+
+    assert layout.config_keys_of(account.node_pool) == ("ts-4",)
+    assert "waits: metrics cannot be read" in account.tuned.reason
+    account.metrics.read = read
+    account.answer_all()
+    assert account.n == 5
+
+
+def unreadable(*_):
+    raise Unavailable("cloudwatch:GetMetricData: throttled")
 
 
 def test_thin_evidence_keeps_n():
@@ -337,6 +398,28 @@ def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
     assert "foreign-edit" in codes(account)
     assert "foreign-edit" in {finding.code for finding in account.record().findings}
     assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "9"}
+
+
+def test_an_n_that_a_person_wrote_is_followed_and_told():
+    account = TunedAccount(pods=(2, 2))
+    account.hours(1)
+    server, template = account.servers["gpu-1"], account.node_pool["spec"]["template"]
+    requirements = [
+        {**one, "values": ["ts-2"]} if one["key"] == layout.CONFIG_LABEL else one
+        for one in template["spec"]["requirements"]
+    ]
+    by_hand = {**template, "spec": {**template["spec"], "requirements": requirements}}
+    server._keep(
+        POOL_REF,
+        account.node_pool,
+        {**account.node_pool, "spec": {**account.node_pool["spec"], "template": by_hand}},
+    )
+
+    account.tune()
+
+    assert "n-set-by-hand" in codes(account)
+    assert server.objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "2"}
+    assert account.node_pool["spec"]["limits"] == {"nvidia.com/gpu": "32"}
 
 
 def test_a_garbled_annotation_counts_as_absent_and_is_told():
