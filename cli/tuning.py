@@ -93,7 +93,7 @@ def _tell_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
 
 
 def _tell_plan(cluster: str, planned: Plan) -> None:
-    print(f"{cluster}: {planned.outcome.stage}: {planned.outcome.reason}")
+    print(f"{cluster}: {TUNING}: {planned.outcome.reason}")
     for action in planned.actions:
         print(f"  {action}: {action.why}")
     tell_findings(planned.outcome.findings)

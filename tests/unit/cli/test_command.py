@@ -202,7 +202,7 @@ def test_a_snapshot_explains_and_plans_without_a_cluster(tuned, tmp_path, capsys
     assert main(["plan", "--snapshot", str(file)]) == 0
     told = capsys.readouterr().out
     assert told.count("By the rule N is 8") == 2
-    assert "gpu-1: onboarded: 5 GPU nodes, 20 of 20 slices" in told
+    assert "gpu-1: tuning: 5 GPU nodes, 20 of 20 slices" in told
 
 
 def test_a_snapshot_holds_nothing_of_a_pod_but_what_tuning_reads(tuned, capsys):
