@@ -503,14 +503,21 @@ def strike(kind: str, number: int) -> Callable[[Calls], object]:
     return apply
 
 
-@pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind, smoothly):
-    calls, kinds = len(smoothly.calls.made), ["killed", "answer lost", *REFUSALS]
+KINDS = ["killed", "answer lost", *REFUSALS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(13, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
+)
+def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind, smoothly):
+    calls = len(smoothly.calls.made)
     assert calls > 150
 
     # Killed at each of them; of the others, each kind takes its turn.
-    first, stride = (0, 1) if kind == "killed" else (kinds.index(kind) - 1, 2 * (len(kinds) - 1) - 1)
-    for number in range(first, calls, stride):
+    first, stride = (0, 1) if kind == "killed" else (KINDS.index(kind) - 1, 2 * (len(KINDS) - 1) - 1)
+    for number in range(first, calls, stride * share if kind == "killed" else stride * -(-share // 4)):
         account = due()
         strike(kind, number)(account.calls)
         account.tune()
