@@ -109,3 +109,15 @@ def test_each_binding_names_a_role_that_comes_before_it():
             namespace = item["metadata"].get("namespace", "")
             assert (item["roleRef"]["kind"], item["roleRef"]["name"], namespace) in seen, ref_of(item)
         seen.add((item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", "")))
+
+
+def test_the_tuner_may_give_back_what_it_holds_in_a_nodepool_that_the_policy_dropped():
+    role = next(
+        item
+        for item in rbac.objects(builders.policy(), ["slicewise-dropped-l4"])
+        if item["kind"] == "ClusterRole" and item["metadata"]["name"] == rbac.TUNER
+    )
+
+    (rule,) = [r for r in role["rules"] if r["resources"] == ["nodepools"] and r["verbs"] == ["patch"]]
+    assert "slicewise-dropped-l4" in rule["resourceNames"]
+    assert "slicewise-shared-l4" in rule["resourceNames"]

@@ -67,7 +67,9 @@ def difference(world: World, settings: Settings) -> Difference:
     actions: list[Action] = []
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
-    actions += _applies(contents, rbac.objects(policy), "what we may read once installation is over")
+    changing = [name(pool) for pool in contents.node_pools if layout.ROLLOUT_ANNOTATION in annotations(pool)]
+    roles = rbac.objects(policy, changing)
+    actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
     node_class = _node_class(contents, manifests.node_class(policy, settings, cluster))

@@ -54,14 +54,17 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def objects(policy: Policy) -> tuple[Object, ...]:
+def objects(policy: Policy, changing: Iterable[str] = ()) -> tuple[Object, ...]:
     """
+    `changing` are NodePools whose N is being changed, also where the policy no longer asks for them: what is
+    held there must be given back.
+
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
     namespaces = release_namespaces(policy)
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
-        _cluster_role(TUNER, _tuner_rules(policy)),
+        _cluster_role(TUNER, _tuner_rules(policy, changing)),
         *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
         _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
@@ -87,8 +90,9 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
     return rules
 
 
-def _tuner_rules(policy: Policy) -> list[dict[str, Any]]:
-    node_pools = sorted(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
+def _tuner_rules(policy: Policy, changing: Iterable[str]) -> list[dict[str, Any]]:
+    asked = {layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models()}
+    node_pools = sorted(asked | set(changing))
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),

@@ -12,7 +12,8 @@ from typing import Any
 
 from slicewise import layout
 from slicewise import policy as policies
-from slicewise.errors import InvalidPolicy, Refused, Unavailable
+from slicewise.actions import Stage
+from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
 from slicewise.objects import status
@@ -26,6 +27,13 @@ from slicewise.slicing.world import TuningWorld
 
 _OUR_POOLS = "slicewise.dev/pool"
 _GPU_PREFIX = "nvidia.com/"
+# Where it was looked for and is not there: no key is known then, and no node may be given one.
+_NO_CONFIG_MAP: Object = {
+    "apiVersion": layout.CONFIG_MAP.api_version,
+    "kind": layout.CONFIG_MAP.kind,
+    "metadata": {"name": layout.CONFIG_MAP.name, "namespace": layout.CONFIG_MAP.namespace},
+    "data": {},
+}
 # Failed ones tell of slices that were refused.
 _NOT_SUCCEEDED = "status.phase!=Succeeded"
 # While N is being changed a pass comes every few seconds, and reading a week each time would cost more than
@@ -43,7 +51,7 @@ def observe(
     help, and the queue's retries bridge the seconds until a new access entry works.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    world = TuningWorld(cluster, paused=paused)
+    world = TuningWorld(cluster, paused=paused, known=record.details if record else ())
     if cluster is None:
         return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
     world = replace(world, policy_name=cluster.policy_name(default_policy))
@@ -53,9 +61,21 @@ def observe(
     if world.policy_error:
         return world
     world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
-    if world.policy is None or cluster.status != "ACTIVE":
+    if cluster.status != "ACTIVE":
         return world
+    if world.policy is None:
+        return _once_more(world, cluster, record, ports)
     return _inside(world, cluster, world.policy, record, ports, now)
+
+
+def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+    """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
+    if record is None or record.stage is Stage.LEFT_ALONE:
+        return world
+    try:
+        return replace(world, contents=look(ports.kubernetes(cluster)))
+    except (Refused, Unauthorized):
+        return world
 
 
 def _with_policy(world: TuningWorld, ports: Ports) -> TuningWorld:
@@ -89,7 +109,6 @@ def _inside(
         world,
         contents=contents,
         whole=whole,
-        known=record.details if record else (),
     )
     if policy.metrics.source is MetricsSource.NONE:
         return world
@@ -107,7 +126,7 @@ def look(kubernetes: Kubernetes) -> ClusterContents:
     pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
         version="",
-        objects={layout.CONFIG_MAP: config_map} if config_map else {},
+        objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
         node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_OUR_POOLS),

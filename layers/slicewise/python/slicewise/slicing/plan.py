@@ -18,7 +18,7 @@ from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
 from slicewise.model import ref_of
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
-from slicewise.slicing import alarms, consolidation, drift, rollout
+from slicewise.slicing import alarms, consolidation, drift, letting_go, rollout
 from slicewise.slicing.blockers import blocking
 from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.health import Broken, broken
@@ -31,12 +31,13 @@ from slicewise.slicing.world import TuningWorld
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
+_SOON = timedelta(seconds=2)
 _MOST_SAID = 5
 
 
 def acts(world: TuningWorld) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
-    return world.policy is None or world.policy.mode is Mode.ACT
+    return world.policy is None or world.policy.mode is Mode.ACT or bool(_let_go(world, world.policy))
 
 
 def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:
@@ -56,15 +57,38 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
         gone = Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten")
         return Plan(gone, alarms.actions(None, None, world.alarms))
     if world.paused:
-        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"), details=world.known)
+        findings = tuple(_paused_halfway(known) for known in world.known if "rollout" in known)
+        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}", findings), details=world.known)
     if world.policy_error:
         return Plan(_refused(world), details=world.known)
     kept = alarms.actions(cluster, policy, world.alarms)
     if policy is None:
-        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster"), kept)
+        left, why = world.contents, "no policy asks for this cluster any more"
+        findings = letting_go.halfway(left, (), why) if left else ()
+        actions = (*kept, *(letting_go.let_go(left, (), why) if left else ()))
+        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster", findings), actions)
     if world.contents is None:
         return Plan(Outcome(Stage.WAITING, f"the cluster is {cluster.status}"), details=world.known)
     return _tune(world, policy, kept, now)
+
+
+def _let_go(world: TuningWorld, policy: Policy) -> tuple[Action, ...]:
+    """What a pass in mode `act` left held is given back in every mode."""
+    if world.contents is None or policy.mode is Mode.ACT:
+        return ()
+    return letting_go.let_go(world.contents, (), _no_longer(policy))
+
+
+def _no_longer(policy: Policy) -> str:
+    return f"the policy's mode is {policy.mode} by now"
+
+
+def _paused_halfway(known: Mapping[str, Any]) -> Finding:
+    return Finding(
+        "n-half-changed",
+        f"The pause stops a change of N of NodePool {known.get('node_pool')}: {known['rollout']}.",
+        "Until it goes on, consolidation stays held, and nodes may be cordoned: slicewise resume CLUSTER.",
+    )
 
 
 def _refused(world: TuningWorld) -> Outcome:
@@ -91,7 +115,12 @@ class _Part:
 def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datetime) -> Plan:
     contents = world.contents
     assert contents
+    if held := _let_go(world, policy):
+        says = f"what a change of N held is given back: {_no_longer(policy)}"
+        return Plan(Outcome(Stage.TUNING, says, wait=_SOON), (*held,), world.known)
     states = pool_states(contents, policy)
+    ours = {state.name for state in states}
+    gone = "the policy no longer asks for it"
     changing = {state.name for state in states if state.rollout}
     parts: list[_Part] = []
     for state in states:
@@ -105,6 +134,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
             changing.add(state.name)
     proof = prove(contents, now, changing)
     findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
+    findings += letting_go.halfway(contents, ours, gone)
     if world.series_error:
         findings.append(
             Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
@@ -116,7 +146,11 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         tuple(dict.fromkeys(findings)),
         min(waits, default=None),
     )
-    actions = (*kept, *(action for part in parts for action in part.actions))
+    actions = (
+        *kept,
+        *(action for part in parts for action in part.actions),
+        *letting_go.let_go(contents, ours, gone),
+    )
     return Plan(outcome, actions, tuple(part.detail for part in parts))
 
 
@@ -217,13 +251,14 @@ def _decided(
     idle = alarms.idle_now(world.alarms)
     advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
     repair = drift.repair(state, policy)
+    left = letting_go.uncordon(world.contents.nodes, {state.name}, "no change of N is under way")
     return replace(
         part,
         detail={
             **part.detail,
             "consolidation": {"after": advice.wanted.after, "why": advice.wanted.why},
         },
-        actions=(*part.actions, *repair.actions, *advice.actions),
+        actions=(*part.actions, *repair.actions, *left, *advice.actions),
         findings=(*state.findings, *part.findings, *repair.findings, *advice.findings),
         wait=advice.wait,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from slicewise.objects import (
     spec,
     status,
 )
-from slicewise.policy import Policy, Pool
+from slicewise.policy import MAX_REPLICAS, Policy, Pool, Sharing
 from slicewise.slicing import control
 
 # Karpenter's promise not to take a node or a pod away by itself.
@@ -213,6 +213,7 @@ def _pool_state(
     keys = layout.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
     rollout = rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
+    pool = _as_begun(pool, node_pool) if rollout else pool
     history, history_finding = read_tuning(node_pool)
     return PoolState(
         pool=pool,
@@ -254,6 +255,16 @@ def _forgotten_rollout(
     from_ = found[0] if to == found[1] else found[1]
     reason = "its nodes may have either N, and no change of it is told"
     return Rollout(from_, to, created_at(node_pool) or datetime.fromtimestamp(0, UTC), reason)
+
+
+def _as_begun(pool: Pool, node_pool: Object) -> Pool:
+    """
+    A change of N ends under the way of sharing that it began with: the keys of another one would have every
+    node replaced.
+    """
+    live = labels(node_pool).get(layout.SHARING_LABEL)
+    begun = next((way for way in Sharing if way == live and way.has_replicas), pool.sharing)
+    return pool if begun is pool.sharing else replace(pool, sharing=begun, profile=None)
 
 
 def _of(item: Object, node_pool: Object) -> bool:
@@ -317,7 +328,7 @@ def _read(node_pool: Object, annotation: str, parse: Any, otherwise: Any) -> tup
 
 def _rollout(found: Mapping[str, Any]) -> Rollout:
     from_, to = int(found["from"]), int(found["to"])
-    if min(from_, to) < 1 or from_ == to:
+    if min(from_, to) < 1 or max(from_, to) > MAX_REPLICAS or from_ == to:
         raise ValueError
     canary = found.get("canary")
     return Rollout(

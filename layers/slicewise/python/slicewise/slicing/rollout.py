@@ -76,11 +76,11 @@ def advance(
 def _stages(change: Change) -> tuple[Stage, ...]:
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
-            return _hold, _overlays, _limits, _narrow_at_once, _roll, _settle
-        return _hold, _overlays, _narrow_at_once, _roll, _limits, _settle
+            return _hold, _known_key, _overlays, _limits, _narrow_at_once, _roll, _settle
+        return _hold, _known_key, _overlays, _narrow_at_once, _roll, _limits, _settle
     if change.rollout.grows:
-        return _hold, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
-    return _hold, _own_keys, _overlays, _widen, shrink, _narrow, _roll, _limits, _settle
+        return _hold, _known_key, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
+    return _hold, _known_key, _own_keys, _overlays, _widen, shrink, _narrow, _roll, _limits, _settle
 
 
 def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
@@ -125,6 +125,19 @@ def _hold(change: Change) -> Advance | None:
     if steps.consolidate_after(change.state) == steps.NEVER:
         return None
     return act((steps.hold(change.state, change.rollout),), "consolidation is held while N changes")
+
+
+def _known_key(change: Change) -> Advance | None:
+    """A device plugin exits on a key that it does not know, and its node offers no slice at all."""
+    known = change.state.known_keys
+    if known is None or change.new in known:
+        return None
+    missing = Finding(
+        "key-missing",
+        f"{layout.CONFIG_MAP} has no key {change.new}, so no node is given it.",
+        "Onboarding writes it again within the hour, or: slicewise onboard CLUSTER.",
+    )
+    return act((), f"{layout.CONFIG_MAP} has no key {change.new}", ROLL, findings=(missing,))
 
 
 def _own_keys(change: Change) -> Advance | None:
