@@ -257,7 +257,7 @@ def test_a_node_claim_whose_node_has_not_come_is_waited_for():
 
     world.change(8)
 
-    assert "1 of 1 nodes are relabelled; 1 more are about to come" in world.tuner.said
+    assert "1 of 1 nodes are relabelled; 1 more are about to come or go" in world.tuner.said
     assert world.stands() == at(8, "ts-8", after="Never")
     assert (world.tuner.conflicts, world.karpenter.ever_drifted) == ([], set())
 

@@ -365,3 +365,13 @@ def test_less_evidence_never_raises_n(seed):
         return choose_replicas(POOL, pods, 22_888).target
 
     assert n(lambda step: float("nan") if step in gaps else busy[step]) <= n(lambda step: busy[step])
+
+
+def test_memory_that_the_card_does_not_have_is_no_measurement():
+    spike = insights("node_gpu_memory_used", lambda step: (900_000 if step == 100 else 4000) * 1024 * 1024)
+    series = (insights("node_gpu_utilization", 40.0), spike, insights("node_gpu_usage_total", 2))
+
+    use = pool_use(series, "container-insights", contents(pod("a"), pod("b")), NOW, POOL)
+
+    assert max(use.device_peaks.values()) == 4000
+    assert "metrics-impossible" in {problem.code for problem in use.problems}

@@ -38,6 +38,7 @@ _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
 _MOST_TOLD = 100
 _MOST_DETAIL_BYTES = 150_000
+_LONGEST_TEXT = 800
 _LONGEST_WAIT = timedelta(seconds=900)
 # A message that comes on time may still come a moment before its time by another machine's clock.
 _CLOCK_ERROR = timedelta(seconds=1)
@@ -289,17 +290,23 @@ class Passes(Generic[W]):
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     left = len(found) - _MOST_TOLD
+    found = tuple(replace(finding, says=_short(finding.says)) for finding in found[:_MOST_TOLD])
     if left <= 0:
         return found
     more = Finding(
         "more-findings", f"{left} more are not kept.", "Mend these; the next pass tells the others."
     )
-    return (*found[:_MOST_TOLD], more)
+    return (*found, more)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 def _some_changes(changed: list[str]) -> tuple[str, ...]:
     left = len(changed) - _MOST_TOLD
-    return (*changed[:_MOST_TOLD], f"and {left} more") if left > 0 else tuple(changed)
+    kept = tuple(map(_short, changed[:_MOST_TOLD]))
+    return (*kept, f"and {left} more") if left > 0 else kept
 
 
 def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:

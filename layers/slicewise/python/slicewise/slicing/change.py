@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise.actions import Action, Finding
-from slicewise.objects import being_deleted, labels, name
+from slicewise.objects import being_deleted, created_at, labels, name
 from slicewise.slicing import steps
 from slicewise.slicing.pool_state import NodeState, PoolState, Rollout
 
@@ -16,6 +16,7 @@ SOON = timedelta(seconds=2)
 PLUGIN = timedelta(seconds=5)  # a device plugin that reloads takes seconds, rarely a minute
 ROLL = timedelta(seconds=30)
 CANARY = timedelta(minutes=2)  # between two looks at how the canary does
+RAREST = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Change:
 
     @property
     def to_come(self) -> int:
-        """NodeClaims of another key whose node is not there yet."""
-        seen = {node.claim for node in self.state.nodes}
+        """NodeClaims of another key whose node has not come yet, or is about to go: no Node to relabel."""
+        seen = {node.claim for node in self.nodes}
         return sum(
             1
             for claim in self.state.claims
@@ -94,6 +95,19 @@ class Change:
             and not being_deleted(claim)
             and labels(claim).get(layout.CONFIG_LABEL) != self.new
         )
+
+    @property
+    def moved_at(self) -> datetime:
+        """When something last happened in this change, as far as it left a mark."""
+        rollout = self.rollout
+        marks = [rollout.since, rollout.narrowed, rollout.canary and rollout.canary.since]
+        for item in (*(node.node for node in self.state.nodes), *self.state.claims):
+            marks += [
+                created_at(item),
+                steps.marked_at(item, layout.RELABELLED_ANNOTATION),
+                steps.marked_at(item, layout.CORDONED_ANNOTATION),
+            ]
+        return max(at for at in marks if at)
 
     def has_new(self, node: NodeState) -> bool:
         return node.key == self.new and node.allocatable == node.promised

@@ -28,6 +28,7 @@ from slicewise.slicing.use import PoolUse
 
 # What broke before has been answered, or has gone by itself; and a slowdown is the mean of a day.
 RECENT = timedelta(days=1)
+_MOST_BROKEN = 20  # a thousand nodes may break one promise
 # What a person should know, but which leaves what was measured as good as it is.
 _HARMLESS = frozenset({"pods-not-told-apart"})
 
@@ -240,7 +241,7 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
         "nodes": len(state.nodes),
         "nodes_needed": nodes_needed(state, step.after),
         "slowdown_budget": state.pool.slowdown_budget,
-        "broken": [broken.says for broken in decision.broken],
+        "broken": [broken.says for broken in decision.broken[:_MOST_BROKEN]],
         "history": json.loads(decision.history.dumped()),
     }
     if decision.doubt:

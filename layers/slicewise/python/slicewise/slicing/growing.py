@@ -81,7 +81,7 @@ def relabel(change: Change) -> Advance | None:
     if any(not _is_over(change, node) for node in change.nodes):
         return act((), f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
     if change.to_come:
-        return act((), f"{says}; {change.to_come} more are about to come", PLUGIN)
+        return act((), f"{says}; {change.to_come} more are about to come or go", PLUGIN)
     return None
 
 

@@ -78,6 +78,14 @@ def broken(
     return tuple(sorted(filter(None, found), key=lambda one: (order.index(one.breach), one.node, one.says)))
 
 
+def is_measured(
+    contents: ClusterContents, series: Sequence[Series], source: str, node: str, since: datetime
+) -> bool:
+    """Whether anything that could break a promise was measured of a node's GPUs."""
+    devices = read(series, source, contents).devices
+    return any(device.node == node and _after(device.memory_mib, since) for device in devices)
+
+
 def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[Broken]:
     for device in devices:
         peak = max(_after(device.memory_mib, since).values(), default=0.0)

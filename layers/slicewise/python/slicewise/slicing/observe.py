@@ -99,7 +99,7 @@ def _inside(
 ) -> TuningWorld:
     kubernetes = ports.kubernetes(cluster)
     contents = look(kubernetes)
-    changing = [found.since for pool in contents.node_pools if (found := read_rollout(pool)[0])]
+    changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
     if changing:
         budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
         contents = replace(contents, disruption_budgets=budgets)
@@ -110,9 +110,13 @@ def _inside(
         contents=contents,
         whole=whole,
     )
-    if policy.metrics.source is MetricsSource.NONE:
+    # Going back to fewer slices rests on no measurement.
+    growing = [change.since for change in changing if change.grows]
+    if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
         return world
-    start = now - WINDOW if whole else min(changing) - _BEFORE_A_CHANGE
+    start = now - WINDOW
+    if not whole:
+        start = max(start, min(growing) - _BEFORE_A_CHANGE)
     try:
         return replace(world, series=ports.metrics(policy).read(cluster.name, start, now, STEP))
     except (Refused, Unavailable) as error:
@@ -144,7 +148,8 @@ def asks_for_slices(pod: Object) -> bool:
     """Requests of extended resources equal their limits, and a pod may name only the limit."""
     return any(
         resource.startswith(_GPU_PREFIX)
-        for container in pod["spec"].get("containers") or ()
+        for containers in ("containers", "initContainers")
+        for container in pod["spec"].get(containers) or ()
         for part in ("requests", "limits")
         for resource in (container.get("resources") or {}).get(part) or ()
     )

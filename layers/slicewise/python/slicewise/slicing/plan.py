@@ -20,17 +20,21 @@ from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import alarms, consolidation, drift, letting_go, rollout
 from slicewise.slicing.blockers import blocking
+from slicewise.slicing.change import RAREST
 from slicewise.slicing.decide import RECENT, Decision, decide, details
-from slicewise.slicing.health import Broken, broken
+from slicewise.slicing.health import Broken, broken, is_measured
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
 from slicewise.slicing.proof import prove
 from slicewise.slicing.tuning import TuningPolicy
-from slicewise.slicing.use import pool_use
+from slicewise.slicing.use import STEP, pool_use
 from slicewise.slicing.world import TuningWorld
 
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
+# A canary of which so long nothing is known is ended: it holds consolidation.
+_BLIND_LONGEST = timedelta(hours=1)
+_MEASURED_WITHIN = timedelta(minutes=30)
 _SOON = timedelta(seconds=2)
 _MOST_SAID = 5
 
@@ -167,17 +171,19 @@ def _carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datet
     change, contents = state.rollout, world.contents
     assert change and contents
     known = _known(world, state)
-    measures = policy.metrics.source is not MetricsSource.NONE
-    if change.grows and not change.revert and measures and world.series_error:
-        says = f"{state.name}: N {change.from_}→{change.to} waits: metrics cannot be read"
-        return _Part(says, {**known, "rollout": says}, wait=_BLIND_WAIT, changing=True)
-    # What the new N has done shows on the nodes that have it, the canary first of all.
-    key = layout.config_key(state.pool.sharing, change.to)
-    nodes = {node.name for node in state.nodes if node.key == key}
-    harm = _broken(state, world, policy, _began(state, change.since), now, nodes) if nodes else ()
+    began = _began(state, change.since)
+    blind = _blind(state, world, policy, now) if change.grows else ""
+    harm = _harm(state, world, policy, began, now) if change.grows else []
+    if blind and not harm:
+        tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
+        if not tries or now - began < policy.tuning.canary + _BLIND_LONGEST:
+            says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
+            wait = max(_BLIND_WAIT, min((now - began) / 10, RAREST))
+            return _Part(says, {**known, "rollout": says}, wait=wait, changing=True)
+        harm = [f"{blind}, and a canary that nobody sees proves nothing"]
     advance = rollout.advance(
         state,
-        [one.says for one in harm],
+        harm,
         blocking(contents, state),
         rollout.RolloutSettings(canary=policy.tuning.canary),
         now,
@@ -202,6 +208,39 @@ def _carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datet
         advance.wait,
         changing=not advance.finished,
     )
+
+
+def _blind(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> str:
+    """Why nobody can tell how the canary does; empty where it can be told, or need not be yet."""
+    change, source = state.rollout, policy.metrics.source
+    assert change and world.contents
+    if source is MetricsSource.NONE:
+        return ""
+    if world.series_error:
+        return "metrics cannot be read"
+    tried = change.canary and now - change.canary.since >= policy.tuning.canary
+    if not (change.canary and tried) or state.keys != (layout.config_key(state.pool.sharing, change.from_),):
+        return ""
+    lately = now - max(policy.tuning.canary, _MEASURED_WITHIN)
+    if is_measured(world.contents, world.series, source.value, change.canary.node, lately):
+        return ""
+    return f"nothing was measured of the canary, node {change.canary.node}"
+
+
+def _harm(state: PoolState, world: TuningWorld, policy: Policy, since: datetime, now: datetime) -> list[str]:
+    """
+    What the new N has done shows on the nodes that have it. On the canary each end of a container counts; in
+    a whole pool some always end.
+    """
+    change = state.rollout
+    assert change
+    key = layout.config_key(state.pool.sharing, change.to)
+    nodes = {node.name for node in state.nodes if node.key == key}
+    canary = nodes & {change.canary.node} if change.canary else set()
+    found = _broken(state, world, policy, since, now, canary) if canary else ()
+    if nodes:
+        found += tuple(one for one in _broken(state, world, policy, since, now) if one.node in nodes)
+    return list(dict.fromkeys(one.says for one in found))
 
 
 def _began(state: PoolState, since: datetime) -> datetime:
@@ -278,7 +317,10 @@ def _about_n(
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
     use = pool_use(world.series, policy.metrics.source.value, world.contents, now, state.name)
-    since = max(now - RECENT, state.history.changed_at or now - RECENT)
+    since = now - RECENT
+    if state.history.changed_at:
+        # The step in which N changed measured the old one, too.
+        since = max(since, state.history.changed_at + STEP)
     decision = decide(
         state,
         use,

@@ -27,12 +27,14 @@ from slicewise.actions import ClaimsCarry, Finding
 from slicewise.objects import being_deleted, is_true, labels, name
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
-from slicewise.slicing.change import PLUGIN, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
+from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
 from slicewise.slicing.growing import canary, relabel, revert
 from slicewise.slicing.pool_state import PoolState, Rollout
 from slicewise.slicing.shrinking import fits, shrink
 
 __all__ = ["Advance", "RolloutSettings", "advance", "begin"]
+
+_MOST_BROKEN = 3
 
 
 def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
@@ -65,12 +67,29 @@ def advance(
     """
     assert state.rollout
     change = Change(state, state.rollout, settings, now, tuple(blockers))
-    step = revert(change, "; ".join(broken)) if broken and change.rollout.grows else None
+    step = revert(change, _few(broken)) if broken and change.rollout.grows else None
     if step is None:
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
-    return replace(step, findings=(*_foreign_edits(change), *step.findings), failed=failed)
+    step = replace(step, findings=(*_foreign_edits(change), *step.findings), failed=failed)
+    return _patient(change, step)
+
+
+def _few(broken: Sequence[str]) -> str:
+    """It is kept in an annotation and in records, which have little room."""
+    more = len(broken) - _MOST_BROKEN
+    return "; ".join(broken[:_MOST_BROKEN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _patient(change: Change, step: Advance) -> Advance:
+    """
+    What has not moved for long, such as a roll that a PodDisruptionBudget forbids, is looked at more rarely:
+    each look lists the cluster.
+    """
+    if step.actions or step.wait not in (PLUGIN, ROLL):
+        return step
+    return replace(step, wait=max(step.wait, min((change.now - change.moved_at) / 10, RAREST)))
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:

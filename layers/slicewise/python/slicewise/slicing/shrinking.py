@@ -26,7 +26,7 @@ def shrink(change: Change) -> Advance | None:
     if busy:
         return act((), f"{busy} node{'s' if busy > 1 else ''} take fewer slices in place", PLUGIN)
     if change.to_come:
-        return act((), f"{change.to_come} nodes are about to come", PLUGIN)
+        return act((), f"{change.to_come} nodes are about to come or go", PLUGIN)
     return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from slicewise import catalog, layout
 from slicewise.actions import Finding
@@ -31,6 +32,8 @@ WINDOW = timedelta(days=7)
 STARTING = timedelta(minutes=10)
 FRESH = timedelta(hours=1)
 
+# What a catalog, a driver and EC2 call the memory of a card differs by a few percent.
+_CARD_SLACK = 1.1
 PROMETHEUS, CONTAINER_INSIGHTS = "prometheus", "container-insights"
 
 
@@ -83,8 +86,29 @@ def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Re
     """The series of any source, in one shape."""
     if source == PROMETHEUS:
         nodes = {name(node) for node in contents.nodes}
-        return dcgm.read(series, nodes, {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods})
-    return container_insights.read(series) if source == CONTAINER_INSIGHTS else Readings()
+        pods = {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods}
+        return _possible(dcgm.read(series, nodes, pods), contents)
+    if source == CONTAINER_INSIGHTS:
+        return _possible(container_insights.read(series), contents)
+    return Readings()
+
+
+def _possible(readings: Readings, contents: ClusterContents) -> Readings:
+    """More memory than the card has is no measurement: one such value would lower N at once."""
+    most = {name(node): (card_mib(node) or math.inf) * _CARD_SLACK for node in contents.nodes}
+    left_out = 0
+
+    def kept(one: Any) -> Any:
+        nonlocal left_out
+        bound = most.get(one.node, math.inf)
+        odd = [at for at, value in one.memory_mib.items() if value > bound]
+        left_out += len(odd)
+        if not odd:
+            return one
+        return replace(one, memory_mib={at: v for at, v in one.memory_mib.items() if v <= bound})
+
+    devices, pods = tuple(map(kept, readings.devices)), tuple(map(kept, readings.pods))
+    return replace(readings, devices=devices, pods=pods, impossible=readings.impossible + left_out)
 
 
 @dataclass(frozen=True)

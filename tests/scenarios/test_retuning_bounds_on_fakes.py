@@ -1,0 +1,176 @@
+"""What a change of N costs, believes and waits for, and that each of these has a bound."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from slicewise import layout
+from slicewise.model import Ref, Series
+from slicewise.slicing.observe import asks_for_slices
+
+from tests.scenarios.test_retuning_interrupted_on_fakes import (
+    as_far_as,
+    cordoned,
+    growing,
+    has_canary,
+    is_wide,
+    shrinking,
+)
+from tests.scenarios.test_retuning_on_fakes import World, at
+from tests.tuned_account import POLICY, TunedAccount
+
+
+def test_a_node_that_karpenter_is_about_to_take_away_is_waited_for_without_conflicts():
+    world = World(4, [4, 4, 3])
+    going = world.nodes[2]
+    taints = [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]
+    world.happens = {
+        1: lambda w: w.edit(Ref("v1", "Node", going), "/spec/taints", taints),
+        45: lambda w: w.karpenter._take_away(going),
+    }
+
+    world.change(8)
+
+    assert world.tuner.conflicts == []
+    assert world.stands() == at(8, "ts-8")
+
+
+def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
+    world = World(8, [6, 6])
+    world.karpenter.stuck = set(world.nodes)
+    world.tuner.begin(4)
+    for _ in range(20):
+        world.let_pass(timedelta(seconds=5))
+        soon = world.tuner.step().wait
+
+    world.clock.pass_by(timedelta(hours=6))
+    late = world.tuner.step().wait
+
+    assert soon <= timedelta(seconds=30)
+    assert late == timedelta(minutes=15)
+    world.karpenter.stuck = set()
+    world.change(4)
+    assert world.stands() == at(4, "ts-4")
+
+
+def test_shrinking_reads_no_metrics_since_none_decides_about_it():
+    account = shrinking(cordoned)
+    reads, read = [], account.metrics.read
+
+    def noting(*asked):
+        reads.append(layout.ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"])
+        return read(*asked)
+
+    account.metrics.read = noting
+    account.answer_all()
+
+    assert not any(reads)
+
+
+def test_of_a_change_that_began_long_ago_no_more_than_the_window_is_read():
+    account = growing(has_canary)
+    annotations = account.node_pool["metadata"]["annotations"]
+    rollout = json.loads(annotations[layout.ROLLOUT_ANNOTATION]) | {"since": "2025-01-01T00:00:00Z"}
+    annotations[layout.ROLLOUT_ANNOTATION] = json.dumps(rollout)
+    spans, read = [], account.metrics.read
+
+    def noting(cluster, start, end, step):
+        spans.append(end - start)
+        return read(cluster, start, end, step)
+
+    account.metrics.read = noting
+    account.answer_all()
+
+    assert spans and max(spans) <= timedelta(days=7)
+
+
+def test_the_reason_of_a_revert_is_short_however_much_broke():
+    world = World(4, [4, 4])
+    world.tuner.begin(8)
+    while "canary" not in world.annotation(layout.ROLLOUT_ANNOTATION):
+        world.let_pass(timedelta(seconds=2))
+        world.tuner.step()
+
+    world.tuner.step(
+        [f"GPU node-{number}/0 used 23.0 GiB, over the bound of 20.2 GiB" for number in range(999)]
+    )
+
+    reason = world.annotation(layout.ROLLOUT_ANNOTATION)["reason"]
+    assert len(reason) < 400
+    assert reason.endswith("and 996 more")
+
+
+def test_a_canary_of_which_nothing_is_measured_takes_the_pool_back():
+    account = growing(has_canary)
+    canary = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION))["canary"]["node"]
+    account.metrics.series["gpu-1"] = [
+        series for series in account.metrics.series["gpu-1"] if series.labels["NodeName"] != canary
+    ]
+
+    account.answer_all()
+
+    assert account.n == 4
+    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
+    assert account.karpenter.ever_drifted == set()
+
+
+def test_a_pod_that_crashes_elsewhere_takes_no_pool_back():
+    account = growing(is_wide)
+    canary = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION))["canary"]["node"]
+    as_far_as(account, lambda a: len(relabelled(a)) > 2)
+    node = next(node for node in relabelled(account) if node != canary)
+
+    crash(account, node)
+    account.answer_all()
+
+    assert account.n == 5
+
+
+def relabelled(account: TunedAccount) -> list[str]:
+    return [
+        ref.name
+        for ref, item in account.servers["gpu-1"].objects.items()
+        if ref.kind == "Node" and item["metadata"]["labels"][layout.CONFIG_LABEL] == "ts-5"
+    ]
+
+
+def crash(account: TunedAccount, node: str) -> None:
+    server, now = account.servers["gpu-1"], account.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    ref, pod = next(
+        (r, i) for r, i in server.objects.items() if r.kind == "Pod" and i["spec"].get("nodeName") == node
+    )
+    ended = {"exitCode": 1, "reason": "Error", "startedAt": "2026-03-03T00:00:00Z", "finishedAt": now}
+    crashed = {"name": "main", "restartCount": 3, "lastState": {"terminated": ended}}
+    server.set_status(ref, {**(pod.get("status") or {}), "containerStatuses": [crashed]})
+
+
+def test_what_broke_before_n_was_lowered_does_not_lower_it_again():
+    policy = POLICY + "metrics: {source: prometheus, endpoint: https://prometheus.example}\n"
+    account = TunedAccount(pods=(1, 1), policy=policy)
+    account.metrics.series["gpu-1"] = [
+        Series(name, {"Hostname": node, "gpu": "0", "UUID": f"GPU-{node}"}, times, values)
+        for node in ("node-001", "node-003")
+        for name, times, values in exposition(account)
+    ]
+
+    account.tune()
+
+    assert account.n == 3
+
+
+def exposition(account: TunedAccount) -> list[tuple[str, tuple[int, ...], tuple[float, ...]]]:
+    """Two days, and an Xid error in the step that goes on."""
+    now = int(account.clock.now.timestamp()) // 600 * 600
+    times = tuple(range(now - 288 * 600, now + 1, 600))
+    return [
+        ("DCGM_FI_DEV_GPU_UTIL", times, (10.0,) * 289),
+        ("DCGM_FI_DEV_FB_USED", times, (4096.0,) * 289),
+        ("DCGM_FI_DEV_XID_ERRORS", times, (0.0,) * 288 + (48.0,)),
+    ]
+
+
+def test_a_slice_that_only_an_initial_container_asks_for_is_counted():
+    pod = {"spec": {"initContainers": [{"name": "side", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
+
+    assert asks_for_slices(pod)
