@@ -54,6 +54,28 @@ def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
     assert world.stands() == at(4, "ts-4")
 
 
+def test_a_tool_that_puts_consolidation_back_at_once_does_not_hold_the_change_up():
+    world = World(4, [4, 4])
+    pool = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
+    puts_back = {n: lambda w: w.edit(pool, "/spec/disruption/consolidateAfter", "10m") for n in range(120)}
+    world.happens = puts_back
+
+    world.change(8)
+
+    assert world.stands() == at(8, "ts-8")
+
+
+def test_a_roll_for_which_the_limit_leaves_no_room_is_told():
+    world = World(8, [8] * 16)
+    world.karpenter.stuck = set(world.nodes)
+    world.tuner.begin(4)
+    for _ in range(12):
+        world.let_pass(timedelta(seconds=5))
+        world.tuner.step()
+
+    assert any("its limit of 128 slices leaves no room" in finding for finding in world.tuner.findings)
+
+
 def test_shrinking_reads_no_metrics_since_none_decides_about_it():
     account = shrinking(cordoned)
     reads, read = [], account.metrics.read

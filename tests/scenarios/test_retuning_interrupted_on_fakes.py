@@ -11,6 +11,7 @@ import pytest
 from slicewise import layout
 from slicewise.actions import Stage
 from slicewise.app import TUNING
+from slicewise.errors import Conflict
 from slicewise.events import Hint
 from slicewise.model import Ref
 
@@ -102,6 +103,23 @@ def test_whoever_may_not_carry_a_change_on_gives_consolidation_back(stops, stage
 
     assert after(account) == "10m"
     assert not account.lost
+
+
+def test_a_conflict_while_consolidation_is_given_back_does_not_keep_it():
+    account = growing(is_wide)
+    server, patch = account.servers["gpu-1"], account.servers["gpu-1"].patch
+
+    def once(*_):
+        server.patch = patch
+        raise Conflict("somebody was faster")
+
+    server.patch = once
+    untagged(account)
+    sweep(account)
+
+    assert server.patch == patch
+    assert after(account) == "10m"
+    assert account.tuned.stage is Stage.LEFT_ALONE
 
 
 @pytest.mark.parametrize("stops", [untagged, observing, without_the_pool])

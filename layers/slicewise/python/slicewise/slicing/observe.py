@@ -70,7 +70,7 @@ def observe(
 
 def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
     """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
-    if record is None or record.stage is Stage.LEFT_ALONE:
+    if record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts):
         return world
     try:
         return replace(world, contents=look(ports.kubernetes(cluster)))

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import layout
+from slicewise import layout, quantities
 from slicewise.actions import ClaimsCarry, Finding
-from slicewise.objects import being_deleted, is_true, labels, name
+from slicewise.objects import being_deleted, is_true, labels, name, spec
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
@@ -73,7 +73,22 @@ def advance(
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
     step = replace(step, findings=(*_foreign_edits(change), *step.findings), failed=failed)
-    return _patient(change, step)
+    return _held_again(change, _patient(change, step))
+
+
+def _held_again(change: Change, step: Advance) -> Advance:
+    """
+    Beside the next step: a tool may put consolidation back as often as we hold it; the change must end all
+    the same.
+    """
+    if step.finished or not _is_put_back(change):
+        return step
+    return replace(step, actions=(steps.hold(change.state, change.rollout), *step.actions))
+
+
+def _is_put_back(change: Change) -> bool:
+    after = steps.consolidate_after(change.state)
+    return after not in (steps.NEVER, None) and after == change.rollout.held.get("consolidateAfter")
 
 
 def _few(broken: Sequence[str]) -> str:
@@ -141,7 +156,7 @@ def no(says: str, remedy: str) -> Finding:
 
 def _hold(change: Change) -> Advance | None:
     """Also again where somebody set it meanwhile: theirs is put back in the end."""
-    if steps.consolidate_after(change.state) == steps.NEVER:
+    if steps.consolidate_after(change.state) == steps.NEVER or _is_put_back(change):
         return None
     return act((steps.hold(change.state, change.rollout),), "consolidation is held while N changes")
 
@@ -247,7 +262,26 @@ def _roll(change: Change) -> Advance | None:
     if not old:
         return None
     says = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
-    return act((), says, ROLL, findings=change.blockers)
+    return act((), says, ROLL, findings=(*change.blockers, *_no_room(change)))
+
+
+def _no_room(change: Change) -> tuple[Finding, ...]:
+    """Karpenter starts a replacement first, and counts it against the limit beside what it replaces."""
+    state, resource = change.state, layout.resource(change.state.pool)
+    limit = quantities.whole((spec(state.node_pool).get("limits") or {}).get(resource))
+    there = sum(node.allocatable for node in state.nodes)
+    least = min((node.gpus for node in change.nodes), default=1) * change.rollout.target
+    if not limit or there + least <= limit:
+        return ()
+    return (
+        Finding(
+            "roll-blocked",
+            f"Nodes of NodePool {state.name} offer {there} slices, and its limit of {limit} slices leaves no "
+            "room for a replacement.",
+            "Let pods end: an empty node needs no replacement. Or raise the NodePool's limit by hand: the "
+            "end of the change puts it back.",
+        ),
+    )
 
 
 def _settle(change: Change) -> Advance | None:
