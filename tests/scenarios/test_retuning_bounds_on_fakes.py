@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 from slicewise import layout
+from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
 from slicewise.slicing.observe import asks_for_slices
 
@@ -135,6 +136,24 @@ def test_a_canary_of_which_nothing_is_measured_takes_the_pool_back():
     assert account.n == 4
     assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
     assert account.karpenter.ever_drifted == set()
+
+
+def test_a_change_that_nobody_can_measure_any_more_holds_consolidation_for_an_hour_at_most():
+    account = growing(is_wide)
+    read = account.metrics.read
+
+    def unreadable(*_):
+        raise Unavailable("cloudwatch:GetMetricData: throttled")
+
+    account.metrics.read = unreadable
+    began = account.clock.now
+    as_far_as(account, lambda a: a.clock.now - began > timedelta(hours=2))
+
+    assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "10m"
+    assert is_wide(account)
+    account.metrics.read = read
+    account.answer_all()
+    assert account.n == 5
 
 
 def test_a_pod_that_crashes_elsewhere_takes_no_pool_back():

@@ -16,6 +16,7 @@ from typing import Any
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
 from slicewise.model import ref_of
+from slicewise.objects import name
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import alarms, consolidation, drift, letting_go, rollout
@@ -32,7 +33,8 @@ from slicewise.slicing.world import TuningWorld
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
-# A canary of which so long nothing is known is ended: it holds consolidation.
+# So long a change may hold consolidation while nothing is known of it: a canary is ended then, and after it
+# consolidation is given back until the change goes on.
 _BLIND_LONGEST = timedelta(hours=1)
 _MEASURED_WITHIN = timedelta(minutes=30)
 _SOON = timedelta(seconds=2)
@@ -176,10 +178,13 @@ def _carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datet
     harm = _harm(state, world, policy, began, now) if change.grows else []
     if blind and not harm:
         tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
-        if not tries or now - began < policy.tuning.canary + _BLIND_LONGEST:
+        late = now - began >= policy.tuning.canary + _BLIND_LONGEST
+        if not (tries and late):
             says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
             wait = max(_BLIND_WAIT, min((now - began) / 10, RAREST))
-            return _Part(says, {**known, "rollout": says}, wait=wait, changing=True)
+            others = {name(pool) for pool in contents.node_pools} - {state.name}
+            given_back = letting_go.let_go(contents, others, blind) if late else ()
+            return _Part(says, {**known, "rollout": says}, given_back, wait=wait, changing=True)
         harm = [f"{blind}, and a canary that nobody sees proves nothing"]
     advance = rollout.advance(
         state,
