@@ -41,13 +41,24 @@ HAND_SET_P95 = 0.65
 
 @dataclass(frozen=True)
 class Morning:
-    """What a policy may know: `pods` hold the past only; `order` is how they arrive."""
+    """
+    What a policy may know: `pods` hold the past only.
+
+    `order` is how pods arrive, those that come later included: of them nothing
+    is known yet but that each keeps a place. `present` are there today.
+    """
 
     day: int
     pods: tuple[PodUse, ...]
     order: tuple[int, ...]
+    present: frozenset[int]
     card_mib: int
     contended_yesterday: float | None
+
+    @property
+    def known(self) -> list[PodUse]:
+        """The pods that are there today, to learn from."""
+        return [self.pods[pod] for pod in sorted(self.present)]
 
 
 @dataclass(frozen=True)
@@ -96,13 +107,13 @@ def fixed_slots(n: int) -> Callable[[Morning], list[list[int]]]:
 
 def pool_n(morning: Morning) -> list[list[int]]:
     """One N for all, by the rule."""
-    choice = choose_replicas("serving", morning.pods, morning.card_mib)
+    choice = choose_replicas("serving", morning.known, morning.card_mib)
     return fixed_slots(choice.target)(morning)
 
 
 def memory_only(morning: Morning) -> list[list[int]]:
     memory = usable_memory(morning.card_mib, HEADROOM)
-    asks = [Request(min(memory, math.ceil(pod.memory_mib)), 0) for pod in morning.pods]
+    asks = [Request(_memory_ask(pod, memory), 0) for pod in morning.pods]
     return settle(asks, morning.order, memory).groups()
 
 
@@ -114,12 +125,8 @@ def hand_set_p95(morning: Morning) -> list[list[int]]:
             asks.append(Request(memory, 1000))
             continue
         busy = np.percentile(_samples(pod), 95) / 1000
-        asks.append(
-            Request(
-                min(memory, math.ceil(pod.memory_mib)),
-                min(1000, max(1, math.ceil(1000 * busy / HAND_SET_P95))),
-            )
-        )
+        share = min(1000, max(1, math.ceil(1000 * busy / HAND_SET_P95)))
+        asks.append(Request(_memory_ask(pod, memory), share))
     return settle(asks, morning.order, memory).groups()
 
 
@@ -133,7 +140,7 @@ def classes_static(memo: Memo, policy: ClassPolicy) -> Callable[[Morning], list[
         threshold = memo.get(
             ("classes", "week"),
             lambda: (
-                calibrate_classes(morning.pods, morning.card_mib, for_a_week(policy), half_folds).threshold
+                calibrate_classes(morning.known, morning.card_mib, for_a_week(policy), half_folds).threshold
             ),
         )
         sizes = [class_of(pod, threshold, morning.card_mib, policy) for pod in morning.pods]
@@ -147,7 +154,7 @@ def packing_static(memo: Memo, policy: PackingPolicy) -> Callable[[Morning], lis
         threshold = memo.get(
             ("packing", "week"),
             lambda: (
-                calibrate_packing(morning.pods, morning.card_mib, for_a_week(policy), half_folds).threshold
+                calibrate_packing(morning.known, morning.card_mib, for_a_week(policy), half_folds).threshold
             ),
         )
         memory = usable_memory(morning.card_mib, policy.memory_headroom)
@@ -167,13 +174,14 @@ class PackingDaily:
     def __call__(self, morning: Morning) -> Placed:
         threshold = self._memo.get(
             ("packing", morning.day),
-            lambda: calibrate_packing(morning.pods, morning.card_mib, self._policy).threshold,
+            lambda: calibrate_packing(morning.known, morning.card_mib, self._policy).threshold,
         )
         if self._fleet is None:
             memory = usable_memory(morning.card_mib, self._policy.memory_headroom)
             asks = [request_for(pod, threshold, memory) for pod in morning.pods]
-            self._fleet = settle(asks, morning.order, memory)
+            self._fleet = settle(asks, [pod for pod in morning.order if pod in morning.present], memory)
             return Placed(self._fleet.groups())
+        _come_and_go(morning, self._fleet)
         moves = self._change(self._fleet, morning, threshold)
         return Placed(self._fleet.groups(), moves)
 
@@ -208,17 +216,17 @@ class ClassesDaily:
     def __call__(self, morning: Morning) -> Placed:
         threshold = self._memo.get(
             ("classes", morning.day),
-            lambda: calibrate_classes(morning.pods, morning.card_mib, self._policy).threshold,
+            lambda: calibrate_classes(morning.known, morning.card_mib, self._policy).threshold,
         )
         if not self._sizes:
             self._sizes = [class_of(pod, threshold, morning.card_mib, self._policy) for pod in morning.pods]
             slots = [Request(0, 0)] * len(morning.pods)
             self._pools = {size: Fleet(slots, 0, slots=size) for size in self._policy.sizes}
-            for pod in morning.order:
-                self._pools[self._sizes[pod]].place(pod)
+            self._come_and_go(morning)
             for pool in self._pools.values():
                 pool.consolidate()
             return Placed(self._groups())
+        self._come_and_go(morning)
         return Placed(self._groups_after(morning, threshold), self._moved)
 
     def _groups_after(self, morning: Morning, threshold: float) -> list[list[int]]:
@@ -241,6 +249,10 @@ class ClassesDaily:
         self._moved = len(changes) + sum(len(pool.consolidate()) for pool in self._pools.values())
         return self._groups()
 
+    def _come_and_go(self, morning: Morning) -> None:
+        for size, pool in self._pools.items():
+            _come_and_go(morning, pool, lambda pod, size=size: self._sizes[pod] == size)
+
     def _groups(self) -> list[list[int]]:
         return [group for pool in self._pools.values() for group in pool.groups()]
 
@@ -252,24 +264,25 @@ def oracle(trace: Trace) -> Callable[[Morning], list[list[int]]]:
     limit for which the fleet keeps the 1 % gate. Not the optimum.
     """
     week = np.concatenate([trace.day(day) for day in trace.scored_days], axis=1)
+    peaks = np.max([trace.memory(day) for day in trace.scored_days], axis=0)
 
     def first(morning: Morning) -> list[list[int]]:
         for limit in (0.03, 0.025, 0.02, 0.015):
-            groups = _greedy(trace, week, limit)
+            groups = _greedy(trace, week, peaks, limit)
             if np.mean([(week[group].sum(axis=0) > 1).mean() for group in groups]) <= 0.01:
                 return groups
-        return _greedy(trace, week, 0.01)
+        return _greedy(trace, week, peaks, 0.01)
 
     return first
 
 
-def _greedy(trace: Trace, week: np.ndarray, limit: float) -> list[list[int]]:
+def _greedy(trace: Trace, week: np.ndarray, peaks: np.ndarray, limit: float) -> list[list[int]]:
     groups: list[list[int]] = []
     sums: list[np.ndarray] = []
     free: list[float] = []
-    for pod in np.lexsort((-week.mean(axis=1), -trace.memory_mib)).tolist():
+    for pod in np.lexsort((-week.mean(axis=1), -peaks)).tolist():
         for gpu, total in enumerate(sums):
-            if free[gpu] >= trace.memory_mib[pod] and ((total + week[pod]) > 1).mean() <= limit:
+            if free[gpu] >= peaks[pod] and ((total + week[pod]) > 1).mean() <= limit:
                 break
         else:
             gpu = len(groups)
@@ -278,14 +291,32 @@ def _greedy(trace: Trace, week: np.ndarray, limit: float) -> list[list[int]]:
             free.append(trace.card_mib * (1 - HEADROOM))
         groups[gpu].append(pod)
         sums[gpu] = sums[gpu] + week[pod]
-        free[gpu] -= trace.memory_mib[pod]
+        free[gpu] -= peaks[pod]
     return groups
 
 
-def lower_bound(trace: Trace) -> int:
-    """No placement needs fewer: all memory in a row, or all busy time of the busiest mean day."""
-    busy = max(trace.day(day).sum(axis=0).mean() for day in trace.scored_days)
-    return math.ceil(max(trace.memory_mib.sum() / trace.card_mib, busy))
+def lower_bound(trace: Trace) -> float:
+    """No placement needs fewer, as a mean over days: all memory in a row, or all busy time."""
+    return float(np.mean([_least(trace, day) for day in trace.scored_days]))
+
+
+def _least(trace: Trace, day: int) -> int:
+    memory = trace.memory(day)[sorted(trace.present(day))].sum() / trace.card_mib
+    return math.ceil(max(memory, trace.day(day).sum(axis=0).mean()))
+
+
+def _memory_ask(pod: PodUse, usable: int) -> int:
+    """All that is usable, where the pod's own is not known."""
+    return min(usable, math.ceil(pod.memory_mib)) if math.isfinite(pod.memory_mib) else usable
+
+
+def _come_and_go(morning: Morning, fleet: Fleet, belongs: Callable[[int], bool] = lambda pod: True) -> None:
+    """Pods that are gone leave their GPUs; those that are new are placed as they arrive."""
+    for pod in [pod for pod in fleet.where if pod not in morning.present]:
+        fleet.remove(pod)
+    for pod in morning.order:
+        if pod in morning.present and pod not in fleet.where and belongs(pod):
+            fleet.place(pod)
 
 
 def _samples(pod: PodUse) -> Sequence[int]:

@@ -52,6 +52,7 @@ class Score:
 def score(trace: Trace, week: Week) -> Score:
     gpus = [len(groups) for groups in week.groups]
     contended = [day_contended(trace, d, g) for d, g in zip(trace.scored_days, week.groups, strict=True)]
+    usd_per_gpu_hour = gpu_hour_usd() if trace.usd_per_gpu_hour is None else trace.usd_per_gpu_hour
     slowdowns = np.concatenate(
         [_slowdowns(trace, d, g) for d, g in zip(trace.scored_days, week.groups, strict=True)] or [np.ones(1)]
     )
@@ -67,7 +68,7 @@ def score(trace: Trace, week: Week) -> Score:
         slow_p99=float(np.partition(slow, int(0.99 * (len(slow) - 1)))[int(0.99 * (len(slow) - 1))]),
         slow_share=float((slow > BUDGET).mean()),
         moves=sum(week.moves) / days,
-        usd_a_week=hours * gpu_hour_usd(),
+        usd_a_week=hours * usd_per_gpu_hour,
     )
 
 
@@ -90,10 +91,11 @@ def gpu_hour_usd() -> float:
 
 def _slowdowns(trace: Trace, day: int, groups: Sequence[Sequence[int]]) -> np.ndarray:
     busy = trace.day(day)
-    gpu_of = np.zeros(len(busy), dtype=int)
+    # Who is not there, and so not busy either, is on a GPU that is not there.
+    gpu_of = np.full(len(busy), len(groups))
     for gpu, group in enumerate(groups):
         gpu_of[list(group)] = gpu
-    totals = np.zeros((len(groups), busy.shape[1]))
+    totals = np.zeros((len(groups) + 1, busy.shape[1]))
     np.add.at(totals, gpu_of, busy)
     others = np.maximum(0.0, (totals[gpu_of] - busy)[busy > 0])
     return (1 + others) * (1 + TIME_SLICING_SWITCH * np.minimum(1.0, others))
@@ -102,8 +104,9 @@ def _slowdowns(trace: Trace, day: int, groups: Sequence[Sequence[int]]) -> np.nd
 def _at_memory_risk(trace: Trace, week: Week) -> set[int]:
     return {
         pod
-        for groups in week.groups
+        for day, groups in zip(trace.scored_days, week.groups, strict=True)
+        for memory in [trace.memory(day)]
         for group in groups
-        if len(group) > 1 and sum(trace.memory_mib[pod] for pod in group) > trace.card_mib
+        if len(group) > 1 and memory[group].sum() > trace.card_mib
         for pod in group
     }

@@ -37,12 +37,15 @@ def play(trace: Trace, policy: Callable[[Morning], policies.Placed], arrival: in
     """
     order = list(range(len(trace.names)))
     random.Random(arrival).shuffle(order)
+    order.sort(key=trace.first_day)
     week, contended = Week(), None
     for day in trace.scored_days:
-        placed = policy(Morning(day, trace.history(day), tuple(order), trace.card_mib, contended))
-        week.groups.append([list(group) for group in placed.groups])
+        present = trace.present(day)
+        placed = policy(Morning(day, trace.history(day), tuple(order), present, trace.card_mib, contended))
+        groups = [[pod for pod in group if pod in present] for group in placed.groups]
+        week.groups.append([group for group in groups if group])
         week.moves.append(placed.moves)
-        contended = day_contended(trace, day, placed.groups)
+        contended = day_contended(trace, day, week.groups[-1])
     return week
 
 
@@ -71,13 +74,15 @@ def run_trace(
     orders: int = ORDERS,
     classes: ClassPolicy | None = None,
     packing: PackingPolicy | None = None,
+    tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, list[Score]]:
-    """Scores by policy, one an arrival order."""
+    """Scores by policy, one an arrival order; `tell` hears how many policies are done."""
     makers = contestants(trace, classes or ClassPolicy(), packing or PackingPolicy())
-    return {
-        name: [score(trace, play(trace, makers[name](), order)) for order in range(orders)]
-        for name in names or makers
-    }
+    chosen, scores = list(names or makers), {}
+    for done, name in enumerate(chosen, 1):
+        scores[name] = [score(trace, play(trace, makers[name](), order)) for order in range(orders)]
+        tell(done, len(chosen))
+    return scores
 
 
 def table(by_seed: Sequence[dict[str, list[Score]]], bounds: Sequence[int]) -> dict[str, dict]:
@@ -127,7 +132,7 @@ def run(
     with ProcessPoolExecutor(workers or min(2, os.cpu_count() or 1)) as pool:
         for done, (job, found) in enumerate(zip(jobs, pool.map(_job, jobs), strict=True), 1):
             results[job[0]].append(found)
-            _progress(done, len(jobs), began)
+            progress(done, len(jobs), began)
     tables = {
         setting: table([scores for scores, _ in found], [bound for _, bound in found])
         for setting, found in results.items()
@@ -150,7 +155,7 @@ def sensitivity(seeds: int = 4, workers: int | None = None) -> list[dict]:
     with ProcessPoolExecutor(workers or min(2, os.cpu_count() or 1)) as pool:
         for done, (job, scored) in enumerate(zip(jobs, pool.map(_vary, jobs), strict=True), 1):
             found.setdefault(job[:3], []).append(scored)
-            _progress(done, len(jobs), began)
+            progress(done, len(jobs), began)
     return [
         {
             "policy": rule,
@@ -197,7 +202,8 @@ def _mean(runs: Sequence[Score], attribute: str) -> float:
     return float(np.mean([getattr(run, attribute) for run in runs]))
 
 
-def _progress(done: int, of: int, began: float) -> None:
+def progress(done: int, of: int, began: float) -> None:
+    """How far a long run is, on one line of stderr."""
     seconds = time.monotonic() - began
     left = seconds / done * (of - done)
     end = "\n" if done == of else "\r"

@@ -32,3 +32,13 @@ def as_text(policies: dict[str, dict]) -> str:
         + "".join("  " + cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))
         for line in [head, *body]
     )
+
+
+def as_bars(figures: dict[str, float], width: int = 48) -> str:
+    """The same chart as on the page, for a terminal."""
+    top = max(figures.values(), default=0) or 1
+    margin = max(map(len, figures), default=0)
+    return "\n".join(
+        f"{name.ljust(margin)}  {'█' * round(width * value / top)} {value:.1f}"
+        for name, value in figures.items()
+    )

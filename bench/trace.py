@@ -33,9 +33,11 @@ class Trace:
     """
     Attributes:
         names: One a pod.
-        memory_mib: Peak device memory of each pod.
+        memory_mib: Pods × days, peak device memory of the day; NaN where it is not known.
         busy: Pods × samples, busy fraction of one GPU; NaN where nothing was measured.
         decide_day: The first day that is scored; the days before it are history.
+        alive: Pods × days, where the pod is there on that day; None for all on every day.
+        usd_per_gpu_hour: What a GPU costs; None for the cheapest with one L4.
     """
 
     names: tuple[str, ...]
@@ -44,6 +46,8 @@ class Trace:
     decide_day: int = WEEK
     card_mib: int = L4_MIB
     samples_a_day: int = SAMPLES_A_DAY
+    alive: np.ndarray | None = None
+    usd_per_gpu_hour: float | None = None
 
     @property
     def days(self) -> int:
@@ -58,6 +62,19 @@ class Trace:
         start = day * self.samples_a_day
         return np.nan_to_num(self.busy[:, start : start + self.samples_a_day])
 
+    def present(self, day: int) -> frozenset[int]:
+        """The pods that are there on that day."""
+        if self.alive is None:
+            return frozenset(range(len(self.names)))
+        return frozenset(np.flatnonzero(self.alive[:, day]).tolist())
+
+    def first_day(self, pod: int) -> int:
+        return 0 if self.alive is None else int(np.argmax(self.alive[pod]))
+
+    def memory(self, day: int) -> np.ndarray:
+        """Device memory of each pod as it came to pass; who is not known may fill the card."""
+        return np.nan_to_num(self.memory_mib[:, day], nan=self.card_mib)
+
     @cached_property
     def lanes(self) -> list[tuple[int, ...]]:
         """By day and pod, what came to pass in thousandths: only for scoring."""
@@ -69,9 +86,10 @@ class Trace:
     def history(self, day: int) -> tuple[PodUse, ...]:
         """Evidence of the days before `day`, and not a sample more: two weeks of it at most."""
         first = max(0, day - 2 * WEEK)
+        peaks = np.fmax.reduce(self.memory_mib[:, first:day], axis=1, initial=np.nan)
         return tuple(
-            PodUse(name, float(memory), self._evidence[pod][first:day], grade=self._grade(pod, first, day))
-            for pod, (name, memory) in enumerate(zip(self.names, self.memory_mib, strict=True))
+            PodUse(name, float(peak), self._evidence[pod][first:day], grade=self._grade(pod, first, day))
+            for pod, (name, peak) in enumerate(zip(self.names, peaks, strict=True))
         )
 
     def _grade(self, pod: int, first: int, day: int) -> Grade:
@@ -130,7 +148,8 @@ def serving(seed: int, *, load: float = 1.0, exchanged: bool = False) -> Trace:
         names.append(f"client-{client:03d}-{model}")
         memory.append(mib)
         busy.append(np.minimum(1.0, used))
-    return Trace(tuple(names), np.array(memory, dtype=float), np.array(busy))
+    by_day = np.repeat(np.array(memory, dtype=float)[:, None], 2 * WEEK, axis=1)
+    return Trace(tuple(names), by_day, np.array(busy))
 
 
 @cache

@@ -1,6 +1,5 @@
 """The bench shows rules the past only, and reads what users bring."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.packing import PackingPolicy
 
-from bench import backtest, calibration, requests
+from bench import calibration, requests
 from bench.serving import contestants, play, run_trace, table
 from bench.trace import SAMPLES_A_DAY, Trace, serving
 
@@ -74,59 +73,6 @@ def test_no_pod_is_below_its_request_in_2137_gpus():
 
 def test_the_slowdown_models_meet_the_published_table_within_one_percent():
     assert all(row["worst_pct"] <= 1 for row in calibration.run()["policies"].values())
-
-
-def write_csv(path, days=3, extra=()):
-    lines = ["time,pod,busy,memory_mib"]
-    lines += [f"{w * 600},pod-{p},{0.1 * p},{2000}" for w in range(days * 144) for p in range(4)]
-    path.write_text("\n".join([*lines, *extra]) + "\n")
-
-
-def test_a_users_csv_gives_the_same_table(tmp_path, capsys):
-    write_csv(tmp_path / "use.csv", extra=["x,pod-1,0.5,1", "600,,0.5,1", "600,pod-1,7,1"])
-
-    assert backtest.main([str(tmp_path / "use.csv"), "--html", str(tmp_path / "page.html")]) == 0
-
-    out = capsys.readouterr()
-    assert "packing-daily" in out.out and "whole" in out.out
-    assert "1 rows left out: busy is not between 0 and 1" in out.err
-    assert "1 rows left out: no pod" in out.err
-    assert "<svg" in (tmp_path / "page.html").read_text()
-
-
-def test_a_prometheus_export_is_read(tmp_path):
-    series = [
-        {"metric": {"pod": "a", "signal": s}, "values": [[i * 600, v] for i in range(3 * 144)]}
-        for s, v in (("busy", "0.2"), ("memory_mib", "3000"))
-    ]
-    (tmp_path / "p.json").write_text(json.dumps({"data": {"result": series}}))
-    rows, rejected = backtest.read(tmp_path / "p.json")
-
-    assert not rejected
-    assert backtest.to_trace(rows, 22888).memory_mib.tolist() == [3000]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
-        ("a.csv", "time,pod\n1,a\n", "column busy"),
-        ("a.txt", "", "expected .csv"),
-        ("a.json", "{}", "no Prometheus"),
-    ],
-    ids=["a column short", "unknown kind", "not an export"],
-)
-def test_a_file_that_cannot_be_used_is_named_with_the_remedy(tmp_path, capsys, name, text, said):
-    (tmp_path / name).write_text(text)
-
-    assert backtest.main([str(tmp_path / name)]) == 2
-    assert said in capsys.readouterr().err
-
-
-def test_two_days_are_too_few(tmp_path, capsys):
-    write_csv(tmp_path / "use.csv", days=2)
-
-    assert backtest.main([str(tmp_path / "use.csv")]) == 2
-    assert "at least 3" in capsys.readouterr().err
 
 
 def test_regret_is_one_for_whole_gpus_and_nought_for_the_oracle():
