@@ -19,14 +19,13 @@ from slicewise.slicing.classes import (
     place_in_classes,
     reclassify,
 )
-from slicewise.slicing.evidence import PodUse
+from slicewise.slicing.evidence import PodUse, usable_memory
 from slicewise.slicing.evidence_lanes import from_lanes
 from slicewise.slicing.packing import (
     PackingPolicy,
     calibrate_packing,
     repack,
     request_for,
-    usable_memory,
 )
 from slicewise.slicing.packing_calibration import half_folds
 from slicewise.slicing.packing_placement import Fleet, Request, settle
@@ -46,6 +45,7 @@ class Morning:
 
     `order` is how pods arrive, those that come later included: of them nothing
     is known yet but that each keeps a place. `present` are there today.
+    `happened` is how long GPUs were contended on each day of this policy so far.
     """
 
     day: int
@@ -53,7 +53,7 @@ class Morning:
     order: tuple[int, ...]
     present: frozenset[int]
     card_mib: int
-    contended_yesterday: float | None
+    happened: tuple[float, ...]
 
     @property
     def known(self) -> list[PodUse]:
@@ -173,8 +173,12 @@ class PackingDaily:
 
     def __call__(self, morning: Morning) -> Placed:
         threshold = self._memo.get(
-            ("packing", morning.day),
-            lambda: calibrate_packing(morning.known, morning.card_mib, self._policy).threshold,
+            ("packing", morning.day, morning.happened),
+            lambda: (
+                calibrate_packing(
+                    morning.known, morning.card_mib, self._policy, happened=morning.happened
+                ).threshold
+            ),
         )
         if self._fleet is None:
             memory = usable_memory(morning.card_mib, self._policy.memory_headroom)
@@ -215,8 +219,12 @@ class ClassesDaily:
 
     def __call__(self, morning: Morning) -> Placed:
         threshold = self._memo.get(
-            ("classes", morning.day),
-            lambda: calibrate_classes(morning.known, morning.card_mib, self._policy).threshold,
+            ("classes", morning.day, morning.happened),
+            lambda: (
+                calibrate_classes(
+                    morning.known, morning.card_mib, self._policy, happened=morning.happened
+                ).threshold
+            ),
         )
         if not self._sizes:
             self._sizes = [class_of(pod, threshold, morning.card_mib, self._policy) for pod in morning.pods]
@@ -238,7 +246,7 @@ class ClassesDaily:
             dict(zip(names, self._sizes, strict=True)),
             threshold,
             morning.card_mib,
-            morning.contended_yesterday or 0.0,
+            morning.happened[-1],
             self._policy,
         )
         for change in changes:

@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
+from slicewise.slicing import evidence, packing_calibration
+from slicewise.slicing import packing as packing_rule
 from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.packing import PackingPolicy
 
@@ -25,6 +27,28 @@ from bench.trace import Trace, serving
 
 SEEDS = 8
 ORDERS = 2
+# Constants that are no part of a policy, by where they are.
+MODULES = {
+    "BURST_WEIGHT": evidence,
+    "LEAST_AIM": packing_calibration,
+    "OVERLOAD_RISK": packing_rule,
+}
+EVERYWHERE = ("memory_headroom", "BURST_WEIGHT")
+# What the sensitivity table varies; the gate is the promise itself, and the sizes are no scale.
+VARIED = {
+    "classes-daily": (*EVERYWHERE, "safety", "hot", "broken", "room", "LEAST_AIM"),
+    "packing-daily": (
+        *EVERYWHERE,
+        "safety",
+        "hot",
+        "raise_factor",
+        "lower_below",
+        "moves",
+        "LEAST_AIM",
+        "OVERLOAD_RISK",
+    ),
+    "packing-static": (*EVERYWHERE, "week_safety"),
+}
 SETTINGS = {"load_1.0": {}, "load_1.3": {"load": 1.3}, "weeks_exchanged": {"exchanged": True}}
 
 
@@ -38,14 +62,16 @@ def play(trace: Trace, policy: Callable[[Morning], policies.Placed], arrival: in
     order = list(range(len(trace.names)))
     random.Random(arrival).shuffle(order)
     order.sort(key=trace.first_day)
-    week, contended = Week(), None
+    week, happened = Week(), []
     for day in trace.scored_days:
         present = trace.present(day)
-        placed = policy(Morning(day, trace.history(day), tuple(order), present, trace.card_mib, contended))
+        placed = policy(
+            Morning(day, trace.history(day), tuple(order), present, trace.card_mib, tuple(happened))
+        )
         groups = [[pod for pod in group if pod in present] for group in placed.groups]
         week.groups.append([group for group in groups if group])
         week.moves.append(placed.moves)
-        contended = day_contended(trace, day, week.groups[-1])
+        happened.append(day_contended(trace, day, week.groups[-1]))
     return week
 
 
@@ -142,11 +168,11 @@ def run(
 
 
 def sensitivity(seeds: int = 4, workers: int | None = None) -> list[dict]:
-    """What ±25 % of each constant does to the two daily rules, other constants as shipped."""
+    """What ±25 % of each constant does to the rules that it is part of, other constants as shipped."""
     jobs = [
         (rule, constant, factor, seed)
-        for rule, policy in (("classes-daily", ClassPolicy()), ("packing-daily", PackingPolicy()))
-        for constant in ("", *_constants(policy))
+        for rule, constants in VARIED.items()
+        for constant in ("", *constants)
         for factor in ((0.75, 1.25) if constant else (1.0,))
         for seed in range(seeds)
     ]
@@ -176,18 +202,22 @@ def _job(job: tuple) -> tuple[dict[str, list[Score]], int]:
     return run_trace(trace, only, orders), policies.lower_bound(trace)
 
 
-def _constants(policy) -> list[str]:
-    return [name for name in asdict(policy) if name not in ("sizes", "gate", "week_safety")]
-
-
 def _vary(job: tuple) -> Score:
     rule, constant, factor, seed = job
     classes, packing = ClassPolicy(), PackingPolicy()
-    if constant and rule == "classes-daily":
+    module, before = MODULES.get(constant), None
+    if module:
+        before = getattr(module, constant)
+        setattr(module, constant, before * factor)
+    elif constant and rule.startswith("classes"):
         classes = _scaled(classes, constant, factor)
     elif constant:
         packing = _scaled(packing, constant, factor)
-    return run_trace(serving(seed), [rule], 1, classes, packing)[rule][0]
+    try:
+        return run_trace(serving(seed), [rule], 1, classes, packing)[rule][0]
+    finally:
+        if module:
+            setattr(module, constant, before)
 
 
 def _scaled(policy, constant: str, factor: float):

@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slicewise.slicing.evidence import PodUse
-from slicewise.slicing.packing import node_risk, usable_memory
-from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_folds
+from slicewise.slicing.evidence import PodUse, usable_memory
+from slicewise.slicing.packing import node_risk
+from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_folds, daily_target
 from slicewise.slicing.packing_placement import Request, settle
 
 
@@ -26,13 +26,14 @@ class ClassPolicy:
         memory_headroom, gate, safety, week_safety: As in `PackingPolicy`.
         hot: As there, but three gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
-        room: Loosen only if the class would fit a pod busier by 1/room.
+        room: Loosen only if the class would fit a pod busier by 1/room. That is for half a GPU
+            saved; the less a restart saves, the more room it needs.
     """
 
     sizes: tuple[int, ...] = (1, 2, 3)
     memory_headroom: float = 0.1
     gate: float = 0.01
-    safety: float = 0.7
+    safety: float = 0.9
     week_safety: float = 0.35
     hot: float = 0.03
     broken: float = 0.02
@@ -53,7 +54,7 @@ def class_of(
     pod: PodUse, threshold: float, card_memory_mib: float, policy: ClassPolicy, spare: float = 1.0
 ) -> int:
     """The largest N of the policy for which N pods like this one share a GPU; 1 without history."""
-    if not pod.has_history or not math.isfinite(pod.memory_mib):
+    if not pod.can_share:
         return 1
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
     busy = pod.expected_busy / spare
@@ -76,14 +77,15 @@ def calibrate_classes(
     card_memory_mib: float,
     policy: ClassPolicy | None = None,
     folds=daily_folds,
+    happened: Sequence[float] = (),
 ) -> Calibration:
-    """The threshold for `class_of`, from past days only."""
+    """The threshold for `class_of`, from past days only; `happened` as in `daily_target`."""
     policy = policy or ClassPolicy()
 
     def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
         return place_in_classes([class_of(p, threshold, card_memory_mib, policy) for p in train], order)
 
-    return calibrate(pods, group, policy.safety * policy.gate, folds)
+    return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
 
 
 def reclassify(
@@ -101,10 +103,12 @@ def reclassify(
     Args:
         pods: Evidence by pod name; a pod on a node but not here counts as a whole GPU.
         nodes: The pods of each GPU.
+        current: The class of each pod; one without is taken to be in class 1.
         contended_yesterday: Share of the pool's GPU time, as it happened.
     """
     policy = policy or ClassPolicy()
     known = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
+    current = {name: current.get(name, 1) for name in known}
     target = {name: class_of(pod, threshold, card_memory_mib, policy) for name, pod in known.items()}
     changes: dict[str, ClassChange] = {}
 
@@ -128,9 +132,12 @@ def reclassify(
             if target[name] < current[name]:
                 change(name, target[name], reason)
     for name in sorted(known, key=lambda n: (known[n].expected_busy, n)):
-        roomy = class_of(known[name], threshold, card_memory_mib, policy, spare=policy.room)
-        if roomy > current[name]:
-            change(name, roomy, f"{roomy} pods {1 / policy.room - 1:.0%} busier than it fit on a GPU")
+        for after in sorted(policy.sizes, reverse=True):
+            if after <= current[name] or name in changes:
+                break
+            spare = _spare(policy.room, current[name], after)
+            if class_of(known[name], threshold, card_memory_mib, policy, spare) >= after:
+                change(name, after, f"{after} pods {1 / spare - 1:.0%} busier than it fit on a GPU")
     return list(changes.values())
 
 
@@ -147,6 +154,11 @@ def _leavers(node, known, current, target, hot: float) -> list[str]:
         rest.remove(leaver)
         leavers.append(leaver)
     return leavers
+
+
+def _spare(room: float, before: int, after: int) -> float:
+    saved = 1 / before - 1 / after
+    return room ** (0.5 / saved)
 
 
 def _next_smaller(sizes: Sequence[int], size: int) -> int:

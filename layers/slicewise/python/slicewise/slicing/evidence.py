@@ -59,6 +59,11 @@ class PodUse:
     def has_history(self) -> bool:
         return bool(self.days) and self.grade is not Grade.NONE
 
+    @property
+    def can_share(self) -> bool:
+        """Whether enough is known of it; who cannot share counts as a whole GPU."""
+        return self.has_history and math.isfinite(self.memory_mib) and self.memory_mib >= 0
+
     @cached_property
     def expected_busy(self) -> float:
         """The busy share to plan for: of the window or of the last day, whichever is higher."""
@@ -73,11 +78,18 @@ class PodUse:
         return PodUse(self.name, self.memory_mib, self.days[:-day], self.memory_floor_mib, self.grade)
 
 
-def effective_busy(days: Sequence[Day], weight: float = BURST_WEIGHT) -> float:
+def usable_memory(card_memory_mib: float, headroom: float) -> int:
+    """What requests may add up to: never more than the card, and nothing of an unknown one."""
+    if not math.isfinite(card_memory_mib) or card_memory_mib <= 0:
+        return 0
+    return int((1 - min(1.0, max(0.0, headroom))) * card_memory_mib)
+
+
+def effective_busy(days: Sequence[Day], weight: float | None = None) -> float:
     """
     The effective bandwidth of an on-off source with the days' mean m and peak p:
 
-        ln(1 + m/p · (e^(w·p) − 1)) / w
+        ln(1 + m/p · (e^(w·p) − 1)) / w                w: BURST_WEIGHT unless given
 
     It lies between the mean and the peak and adds up over pods that share a
     GPU: a steady pod counts by its mean, a bursty one by more. It never falls
@@ -85,6 +97,7 @@ def effective_busy(days: Sequence[Day], weight: float = BURST_WEIGHT) -> float:
     """
     if not days:
         return 1.0
+    weight = weight or BURST_WEIGHT
     mean = sum(day.mean for day in days) / len(days)
     peak = max(day.peak for day in days)
     if peak <= 0:

@@ -11,8 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slicewise.slicing.evidence import WINDOW_DAYS, PodUse
-from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_folds, joint_share
+from slicewise.slicing.evidence import WINDOW_DAYS, PodUse, usable_memory
+from slicewise.slicing.packing_calibration import (
+    Calibration,
+    calibrate,
+    daily_folds,
+    daily_target,
+    joint_share,
+)
 from slicewise.slicing.packing_placement import Fleet, Request, settle
 
 WHOLE = 1000
@@ -26,22 +32,22 @@ class PackingPolicy:
     Attributes:
         memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
         gate: Share of GPU time that may be contended: the promise.
-        safety: Calibrate to this share of the gate, since the next days differ from the past ones.
+        safety: Each day aims at this share of the gate, as what the last days spent allows.
         week_safety: The same for a decision that is to last a week: drift has seven times as long.
         hot: A GPU is hot when its pods would have contended longer than this on their own past: the gate.
         raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
         lower_below: A request is too large when the pod needs less than this share of it.
-        moves: Most raises a day.
+        moves: Most raises a day; consolidation moves about a third as many pods again.
     """
 
     memory_headroom: float = 0.1
     gate: float = 0.01
-    safety: float = 0.6
+    safety: float = 0.75
     week_safety: float = 0.4
     hot: float = 0.01
     raise_factor: float = 1.25
-    lower_below: float = 0.4
-    moves: int = 25
+    lower_below: float = 0.3
+    moves: int = 18
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,6 @@ class Change:
     reason: str
 
 
-def usable_memory(card_memory_mib: float, headroom: float) -> int:
-    return int((1 - headroom) * card_memory_mib)
-
-
 def request_for(pod: PodUse, threshold: float, memory_mib: int) -> Request:
     """
     The request vector of one pod.
@@ -64,7 +66,7 @@ def request_for(pod: PodUse, threshold: float, memory_mib: int) -> Request:
     It always fits an empty GPU: a pod that needs more than the usable memory,
     or has no history, asks for all of it.
     """
-    if not pod.has_history or not math.isfinite(pod.memory_mib):
+    if not pod.can_share or not threshold > 0:
         return Request(memory_mib, WHOLE)
     # At least one thousandth: a pod that asks for nothing would fit on a full GPU.
     busy = min(WHOLE, max(1, math.ceil(WHOLE * pod.expected_busy / threshold)))
@@ -76,15 +78,16 @@ def calibrate_packing(
     card_memory_mib: float,
     policy: PackingPolicy | None = None,
     folds=daily_folds,
+    happened: Sequence[float] = (),
 ) -> Calibration:
-    """The threshold for `request_for`, from past days only."""
+    """The threshold for `request_for`, from past days only; `happened` as in `daily_target`."""
     policy = policy or PackingPolicy()
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
 
     def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
         return settle([request_for(pod, threshold, memory) for pod in train], order, memory).groups()
 
-    return calibrate(pods, group, policy.safety * policy.gate, folds)
+    return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
 
 
 def repack(
@@ -101,12 +104,13 @@ def repack(
     Args:
         pods: Evidence by pod name; a pod on a node but not here counts as a whole GPU.
         nodes: The pods of each GPU.
-        current: What each pod asks for today.
+        current: What each pod asks for today; one without is taken to ask for a whole GPU.
     """
     policy = policy or PackingPolicy()
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
     known = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
     wanted = {name: request_for(pod, threshold, memory) for name, pod in known.items()}
+    current = {name: current.get(name, Request(memory, WHOLE)) for name in known}
     raises = _outgrown_memory(known, current, wanted)
     changed = {change.pod for change in raises}
     for share, node in _hottest(known, nodes, policy):

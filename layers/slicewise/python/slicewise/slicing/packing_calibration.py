@@ -7,12 +7,13 @@ fractions of their pods summed above 1). The loosest threshold whose replayed
 share stays within `target` is taken. Nothing later than the evidence is used.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from slicewise.slicing.evidence import WINDOW_DAYS, Day, PodUse
-from slicewise.slicing.evidence_lanes import share_over
+from slicewise.slicing.evidence_lanes import from_lanes, share_over, to_lanes
 
 # Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can tell apart.
 THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
@@ -20,6 +21,9 @@ THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
 SAMPLE = 256
 # Each fold is placed in this many shuffled orders, since the arrival order is not ours.
 ORDERS = 2
+
+# A day never aims below this share of the gate, whatever was overspent: a fleet of whole GPUs helps nobody.
+LEAST_AIM = 0.35
 
 Group = Callable[[Sequence[PodUse], float, Sequence[int]], list[list[int]]]
 
@@ -44,6 +48,23 @@ class Calibration:
     threshold: float
     contended: float
     folds: int
+
+
+def daily_target(gate: float, safety: float, happened: Sequence[float]) -> float:
+    """
+    The contended share to aim at today, so that the promise holds over the week that today ends.
+
+    An error budget: each day may spend safety · gate; what the last six days
+    spent more or less is taken from or added to today, up to the gate itself.
+
+    Args:
+        happened: Contended share of each past day under this rule, oldest first. A day
+            that nobody measured (NaN) counts as contended all the time.
+    """
+    allowed = safety * gate
+    spent = [share if math.isfinite(share) else 1.0 for share in happened[-(WINDOW_DAYS - 1) :]]
+    left = allowed + sum(allowed - max(0.0, share) for share in spent)
+    return min(gate, max(min(LEAST_AIM * gate, allowed), left))
 
 
 def daily_folds(pods: Sequence[PodUse]) -> list[Fold]:
@@ -123,8 +144,17 @@ def joint_share(pods: Sequence[Sequence[Day]]) -> float:
     total = 0.0
     for back in range(1, length + 1):
         here = [days[-back] for days in pods if len(days) >= back]
-        total += share_over(sum(day.lanes for day in here), max(day.samples for day in here))
+        samples = math.lcm(*(day.samples for day in here))
+        total += share_over(sum(_lanes(day, samples) for day in here), samples)
     return total / length if length else 0.0
+
+
+def _lanes(day: Day, samples: int) -> int:
+    """The day's lanes at a finer grain, where another pod was sampled more often."""
+    if day.samples == samples:
+        return day.lanes
+    times = samples // day.samples
+    return to_lanes(value for value in from_lanes(day.lanes, day.samples) for _ in range(times))
 
 
 def _replay(fold: Fold, group: Group, threshold: float, seed: int) -> float:

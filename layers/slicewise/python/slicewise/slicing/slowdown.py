@@ -30,5 +30,5 @@ def queueing(load: float, efficiency: float) -> float:
 
     Infinite from load = efficiency on.
     """
-    room = 1 - max(0.0, load) / efficiency
-    return 1 / room if room > 0 else float("inf")
+    left = efficiency - max(0.0, load)
+    return efficiency / left if left > 0 else float("inf")

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse
+from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
 from slicewise.slicing.evidence_lanes import from_lanes
 from slicewise.slicing.slowdown import TIME_SLICING_SWITCH, queueing
 
@@ -53,6 +53,8 @@ class TuningPolicy:
     def busy_limit(self) -> float:
         if self.slowdown_budget is None:
             return self.efficiency
+        if math.isnan(self.slowdown_budget):
+            return 0.0
         return self.efficiency * (1 - 1 / max(1.0, self.slowdown_budget))
 
 
@@ -240,7 +242,7 @@ def _distribution(pod: PodUse) -> dict[int, float]:
 
 
 def _memory_bound(pods, card: float, policy: TuningPolicy, limit: int) -> Bound:
-    room = (1 - policy.memory_headroom) * card if math.isfinite(card) and card > 0 else 0.0
+    room = usable_memory(card, policy.memory_headroom)
     whole = max(room, 1.0)
     peaks = sorted((_peak(pod, whole) for pod in pods), reverse=True)
 
@@ -258,8 +260,7 @@ def _memory_bound(pods, card: float, policy: TuningPolicy, limit: int) -> Bound:
 
 
 def _peak(pod: PodUse, whole: float) -> float:
-    known = pod.has_history and math.isfinite(pod.memory_mib) and pod.memory_mib >= 0
-    return max(pod.memory_mib, 0.0) if known else whole
+    return pod.memory_mib if pod.can_share else whole
 
 
 def _compute_bound(demand: Demand, policy: TuningPolicy, limit: int) -> Bound:
@@ -279,18 +280,19 @@ def _host_bound(host: Host, limit: int) -> Bound:
         "RAM MiB": (host.memory_mib, host.pod_memory_mib),
         "pods": (host.pods, 1.0),
     }
+    # What is not known of the host (NaN) holds one pod a GPU, as a gap elsewhere does.
     fits = {
-        what: have / ask if ask > 0 else math.inf
+        what: 1.0 if math.isnan(have) or math.isnan(ask) else have / ask if ask > 0 else math.inf
         for what, (have, ask) in asks.items()
-        if not math.isnan(have) and not math.isnan(ask)
     }
-    scarce = min(fits, key=fits.__getitem__, default="pods")
-    ratio = fits.get(scarce, math.inf)
-    n = limit if ratio >= limit else max(1, math.floor(ratio))
+    scarce = min(fits, key=fits.__getitem__)
+    ratio = fits[scarce]
+    n = math.floor(min(limit, max(1.0, ratio)))
     if math.isinf(ratio):
         return Bound("host", n, "nothing asked of it", "nothing asked of it")
     have, ask = asks[scarce]
-    tell = f"{have:g} {scarce} a GPU over {ask:g} a pod"
+    unknown = math.isnan(have) or math.isnan(ask)
+    tell = f"{scarce} is not known" if unknown else f"{have:g} {scarce} a GPU over {ask:g} a pod"
     return Bound("host", n, tell, tell)
 
 
