@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     for heading, policies in tables.items():
         print(f"\n{heading}\n{as_text(policies)}")
     if arguments.json:
-        _write(arguments.json, json.dumps(results[tracks[0]] if len(tracks) == 1 else results, indent=1))
+        _write(arguments.json, json.dumps(_document(results), indent=1))
     if arguments.html:
         _write(arguments.html, page(tables))
     return 0
@@ -41,6 +41,13 @@ def _run(track: str, chosen: argparse.Namespace) -> dict:
         rows = serving.sensitivity(min(chosen.seeds, 2))
         return {"policies": {f"{r['policy']} {r['constant']} × {r['factor']:g}": r for r in rows}}
     return {"requests": requests, "dollars": dollars, "calibration": calibration}[track].run()
+
+
+def _document(results: dict[str, dict]) -> dict:
+    """One track as it is; of all tracks, serving at the top and the others by name."""
+    if len(results) == 1:
+        return next(iter(results.values()))
+    return {**results["serving"], **{track: found for track, found in results.items() if track != "serving"}}
 
 
 def _tables(results: dict[str, dict]) -> dict[str, dict]:

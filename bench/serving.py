@@ -44,7 +44,6 @@ VARIED = {
         "raise_factor",
         "lower_below",
         "moves",
-        "LEAST_AIM",
         "OVERLOAD_RISK",
     ),
     "packing-static": (*EVERYWHERE, "week_safety"),

@@ -18,19 +18,26 @@ COLUMNS = (
 )
 
 
-def as_text(policies: dict[str, dict]) -> str:
-    """A column for each figure that any policy has."""
+def cells(policies: dict[str, dict]) -> list[list[str]]:
+    """The head and a line for each policy, with a column for each figure that any of them has."""
     columns = [c for c in COLUMNS if any(c[0] in row for row in policies.values())]
     head = ["policy", *(title for _, title, _ in columns)]
     body = [
         [name, *("" if row.get(key) is None else form.format(row[key]) for key, _, form in columns)]
         for name, row in policies.items()
     ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    return [head, *body]
+
+
+def as_text(policies: dict[str, dict]) -> str:
+    lines = cells(policies)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        line[0].ljust(widths[0])
-        + "".join("  " + cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))
-        for line in [head, *body]
+        (
+            line[0].ljust(widths[0])
+            + "".join("  " + cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))
+        ).rstrip()
+        for line in lines
     )
 
 

@@ -1,5 +1,6 @@
 """The bench shows rules the past only, and reads what users bring."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.packing import PackingPolicy
 
 from bench import calibration, requests
-from bench.serving import contestants, play, run_trace, table
+from bench.__main__ import _document, main
+from bench.policies import Morning, Placed
+from bench.serving import MODULES, _vary, contestants, play, run_trace, table
 from bench.trace import SAMPLES_A_DAY, Trace, serving
 
 
@@ -35,6 +38,33 @@ def test_what_happens_later_cannot_change_a_placement_already_made(name):
     until = today - trace.decide_day + 1
 
     assert week(trace, name).groups[:until] == week(replace(trace, busy=future), name).groups[:until]
+
+
+@pytest.mark.parametrize(
+    "name", ["classes-daily", "packing-daily", "packing-static", "pool-n", "memory-only"]
+)
+def test_memory_that_comes_later_is_not_known_today(name):
+    trace, today = small(), 9
+    future = trace.memory_mib.copy()
+    future[:, today:] = trace.card_mib
+    until = today - trace.decide_day + 1
+    grown = week(replace(trace, memory_mib=future), name)
+
+    assert week(trace, name).groups[:until] == grown.groups[:until]
+
+
+def test_a_day_that_has_not_come_is_not_in_what_a_rule_is_given():
+    trace = small()
+    seen = []
+
+    def spy(morning: Morning) -> Placed:
+        seen.append([len(pod.days) for pod in morning.pods])
+        assert len(morning.happened) == morning.day - trace.decide_day
+        return Placed([[pod] for pod in morning.order])
+
+    play(trace, spy, 0)
+
+    assert [set(days) for days in seen] == [{day} for day in trace.scored_days]
 
 
 def test_a_rule_that_peeks_would_be_caught():
@@ -79,3 +109,31 @@ def test_regret_is_one_for_whole_gpus_and_nought_for_the_oracle():
     rows = table([run_trace(small(), ["whole", "oracle"], 1)], [1])
 
     assert (rows["whole"]["regret"], rows["oracle"]["regret"]) == (1, 0)
+
+
+def test_the_figures_are_written_by_policy_and_by_setting(tmp_path):
+    few = ["whole", "oracle", "classes-daily"]
+    file, html = tmp_path / "out" / "bench.json", tmp_path / "bench.html"
+
+    assert main(["serving", "--seeds", "1", "--only", *few, "--json", str(file), "--html", str(html)]) == 0
+
+    found = json.loads(file.read_text())
+    assert set(found) == {"policies", "load_1.3", "weeks_exchanged"}
+    figures = {"gpus", "moves_per_day", "seeds", "seeds_within_gates", "contended_pct", "oom_pods"}
+    for setting in (found, found["load_1.3"], found["weeks_exchanged"]):
+        assert all(figures <= set(setting["policies"][name]) for name in few)
+    assert html.read_text().count("<svg") == 3
+
+
+def test_in_the_figures_of_all_tracks_those_of_serving_are_at_the_top():
+    found = _document({"serving": {"policies": {}, "load_1.3": {}}, "requests": {"policies": {}}})
+
+    assert list(found) == ["policies", "load_1.3", "requests"]
+
+
+@pytest.mark.parametrize("rule", ["classes-daily", "packing-daily", "packing-static"])
+def test_the_sensitivity_table_varies_constants_that_do_something_and_leaves_them_as_they_were(rule):
+    before = {name: getattr(module, name) for name, module in MODULES.items()}
+
+    assert _vary((rule, "BURST_WEIGHT", 1.25, 0)) != _vary((rule, "", 1.0, 0))
+    assert {name: getattr(module, name) for name, module in MODULES.items()} == before

@@ -3,12 +3,14 @@
 import random
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slicewise.slicing.classes import ClassPolicy, calibrate_classes, class_of, reclassify
 from slicewise.slicing.evidence import PodUse, effective_busy, measure
 from slicewise.slicing.evidence_lanes import from_lanes, share_over, to_lanes
 from slicewise.slicing.packing import PackingPolicy, calibrate_packing, repack, request_for
+from slicewise.slicing.packing_calibration import daily_target
 from slicewise.slicing.packing_placement import Fleet, Request, settle
 
 CARD = 22_888.0
@@ -141,6 +143,24 @@ def test_a_class_tightens_on_a_hot_gpu_and_loosens_only_with_room():
     changes = reclassify(pods, [["a", "b"], ["c"], ["d"]], now, 0.8, CARD, 0.0)
 
     assert [(c.pod, c.before, c.after) for c in changes] == [("a", 2, 1), ("d", 1, 2)]
+
+
+def test_the_less_a_restart_saves_the_more_room_it_needs():
+    """From 1 to 2 pods a GPU saves a half, from 2 to 3 a sixth."""
+    pods = named(pod("one", 0.8 / 2 * 0.89), pod("two", 0.8 / 3 * 0.89), pod("idle", 0.8 / 3 * 0.7))
+
+    changes = reclassify(pods, [["one"], ["two", "idle"]], {"one": 1, "two": 2, "idle": 2}, 0.8, CARD, 0.0)
+
+    assert [(c.pod, c.after) for c in changes] == [("idle", 3), ("one", 2)]
+
+
+def test_what_days_overspent_is_taken_back_and_what_they_left_is_added_up_to_the_gate():
+    assert daily_target(0.01, 0.9, []) == pytest.approx(0.009)
+    assert daily_target(0.01, 0.9, [0.011]) == pytest.approx(0.007)
+    assert daily_target(0.01, 0.9, [0.03]) == pytest.approx(0.0025)
+    assert daily_target(0.01, 0.9, [0.0]) == 0.01
+    # A week later it is forgotten.
+    assert daily_target(0.01, 0.9, [0.03] + [0.009] * 6) == pytest.approx(0.009)
 
 
 def test_a_broken_promise_tightens_every_pod_that_outgrew_its_class():

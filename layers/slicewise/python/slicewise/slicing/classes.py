@@ -23,8 +23,9 @@ class ClassPolicy:
     """
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
-        memory_headroom, gate, safety, week_safety: As in `PackingPolicy`.
-        hot: As there, but three gates: leaving a class takes a third or a half of a GPU, not a sliver.
+        memory_headroom, gate, week_safety: As in `PackingPolicy`.
+        safety: As there, and higher, for the budget of `daily_target` takes back what was overspent.
+        hot: As there, but at 3.5 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
         room: Loosen only if the class would fit a pod busier by 1/room. That is for half a GPU
             saved; the less a restart saves, the more room it needs.
@@ -35,7 +36,7 @@ class ClassPolicy:
     gate: float = 0.01
     safety: float = 0.9
     week_safety: float = 0.35
-    hot: float = 0.03
+    hot: float = 0.035
     broken: float = 0.02
     room: float = 0.9
 

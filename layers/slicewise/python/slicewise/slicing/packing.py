@@ -16,7 +16,6 @@ from slicewise.slicing.packing_calibration import (
     Calibration,
     calibrate,
     daily_folds,
-    daily_target,
     joint_share,
 )
 from slicewise.slicing.packing_placement import Fleet, Request, settle
@@ -32,22 +31,22 @@ class PackingPolicy:
     Attributes:
         memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
         gate: Share of GPU time that may be contended: the promise.
-        safety: Each day aims at this share of the gate, as what the last days spent allows.
+        safety: Calibrate to this share of the gate, since the next days differ from the past ones.
         week_safety: The same for a decision that is to last a week: drift has seven times as long.
         hot: A GPU is hot when its pods would have contended longer than this on their own past: the gate.
         raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
         lower_below: A request is too large when the pod needs less than this share of it.
-        moves: Most raises a day; consolidation moves about a third as many pods again.
+        moves: Most raises a day.
     """
 
     memory_headroom: float = 0.1
     gate: float = 0.01
-    safety: float = 0.75
+    safety: float = 0.6
     week_safety: float = 0.4
     hot: float = 0.01
     raise_factor: float = 1.25
-    lower_below: float = 0.3
-    moves: int = 18
+    lower_below: float = 0.4
+    moves: int = 25
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,15 @@ def calibrate_packing(
     card_memory_mib: float,
     policy: PackingPolicy | None = None,
     folds=daily_folds,
-    happened: Sequence[float] = (),
 ) -> Calibration:
-    """The threshold for `request_for`, from past days only; `happened` as in `daily_target`."""
+    """The threshold for `request_for`, from past days only."""
     policy = policy or PackingPolicy()
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
 
     def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
         return settle([request_for(pod, threshold, memory) for pod in train], order, memory).groups()
 
-    return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
+    return calibrate(pods, group, policy.safety * policy.gate, folds)
 
 
 def repack(

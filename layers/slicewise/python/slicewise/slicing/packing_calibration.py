@@ -23,7 +23,7 @@ SAMPLE = 256
 ORDERS = 2
 
 # A day never aims below this share of the gate, whatever was overspent: a fleet of whole GPUs helps nobody.
-LEAST_AIM = 0.35
+LEAST_AIM = 0.25
 
 Group = Callable[[Sequence[PodUse], float, Sequence[int]], list[list[int]]]
 
