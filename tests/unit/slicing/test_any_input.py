@@ -155,6 +155,7 @@ def test_pods_that_are_sampled_at_different_steps_are_added_at_the_same_times():
 
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))
 maybe = st.one_of(st.none(), moments)
+levels = st.one_of(st.none(), st.integers(1, 60))
 
 
 @settings(max_examples=200, deadline=None)
@@ -169,7 +170,15 @@ maybe = st.one_of(st.none(), moments)
         estimated=st.booleans(),
         frozen=st.sampled_from(["", "asleep"]),
     ),
-    st.builds(History, maybe, maybe, maybe, maybe),
+    st.builds(
+        History,
+        changed_at=maybe,
+        above_since=maybe,
+        below_since=maybe,
+        above_target=levels,
+        below_target=levels,
+        failed=st.dictionaries(st.integers(1, 9), moments, max_size=2),
+    ),
     moments,
 )
 def test_control_never_leaps_nor_rises_on_bad_news_whatever_the_clock_says(current, situation, history, now):
@@ -181,7 +190,7 @@ def test_control_never_leaps_nor_rises_on_bad_news_whatever_the_clock_says(curre
         assert step.after <= step.before
     if step.after > step.before:
         assert step.after <= situation.target
-    since = [moment for moment in (history.changed_at, history.target_above_since) if moment]
+    since = [moment for moment in (history.changed_at, history.above_since) if moment]
     if any(moment > now - timedelta(hours=6) for moment in since):
         assert step.after <= step.before
 

@@ -114,7 +114,9 @@ def decide(
     target = max(1, situation.target)
     if situation.frozen:
         return Step(current, current, f"frozen: {situation.frozen}")
-    if situation.breach and current > 1:
+    if situation.breach and current == 1:
+        return Step(1, 1, f"{situation.breach.value}: pods already have a GPU to themselves")
+    if situation.breach:
         after = max(1, min(target, current - 1))
         return _lower(current, after, f"{situation.breach.value}: down at once", situation)
     if history.changed_at and not _passed(history.changed_at, policy.dwell, now):

@@ -68,7 +68,7 @@ def request_for(pod: PodUse, threshold: float, memory_mib: int) -> Request:
     if not pod.can_share or not threshold > 0:
         return Request(memory_mib, WHOLE)
     # At least one thousandth: a pod that asks for nothing would fit on a full GPU.
-    busy = min(WHOLE, max(1, math.ceil(WHOLE * pod.expected_busy / threshold)))
+    busy = max(1, math.ceil(min(WHOLE, WHOLE * pod.expected_busy / threshold)))
     return Request(min(memory_mib, max(1, math.ceil(pod.memory_mib))), busy)
 
 
