@@ -136,7 +136,7 @@ class MetricsReplay:
     def _of_gpu(self, pods: list[Object], times: list[datetime]) -> tuple[list[float], list[float]]:
         """Percent of the time, and bytes."""
         clients = [self._client(pod) for pod in pods]
-        memory = (IDLE_MIB + sum(self._trace.memory_mib[client] for client in clients)) * MIB
+        memory = (IDLE_MIB + sum(self._peaks[client] for client in clients)) * MIB
         # In time with the calendar, so that a later call goes on where the one before has ended.
         steps = [int(at.timestamp()) // TRACE_STEP_SECONDS % self._trace.busy.shape[1] for at in times]
         together = sum((self._trace.busy[client] for client in clients), start=0 * self._trace.busy[0])
@@ -144,8 +144,13 @@ class MetricsReplay:
         return busy, [float(memory)] * len(times)
 
     def _client(self, pod: Object) -> int:
-        fitting = [n for n, mib in enumerate(self._trace.memory_mib) if mib <= self.at_most_mib]
+        fitting = [n for n, mib in enumerate(self._peaks) if mib <= self.at_most_mib]
         return fitting[zlib.crc32(pod["metadata"]["name"].encode()) % len(fitting)]
+
+    @cached_property
+    def _peaks(self) -> list[float]:
+        """Device memory of each client, MiB; the trace knows it by day."""
+        return [float(peak) for peak in self._trace.memory_mib.max(axis=1)]
 
     @cached_property
     def _trace(self) -> trace.Trace:

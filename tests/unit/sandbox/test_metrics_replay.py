@@ -57,7 +57,8 @@ def replay(aws):
     pods = [pod("a-0", "n-1"), pod("b-0", "n-1"), pod("c-0", "n-2")]
     replay = MetricsReplay(aws.metrics, Listed(nodes, pods), "gpu-1")
     # Never idle for a whole day, whatever day it is.
-    replay._trace = Trace(("s", "l"), np.array([1000.0, 3000.0]), np.tile([[0.1], [0.3]], (1, 14 * 144)))
+    memory, busy = np.tile([[1000.0], [3000.0]], (1, 14)), np.tile([[0.1], [0.3]], (1, 14 * 144))
+    replay._trace = Trace(("s", "l"), memory, busy)
     return replay
 
 
