@@ -68,9 +68,13 @@ class TunedAccount(Account):
         for _ in range(passes):
             if not self.queues.waiting:
                 return
-            self.let_pass(min(self.queues.waiting).due - self.clock.now)
-            self._answer(*self.queues.receive(VISIBILITY))
+            self.answer_next()
         raise AssertionError(f"still busy: {self.tuned}")
+
+    def answer_next(self) -> None:
+        """The message that is due first, at its time."""
+        self.let_pass(min(self.queues.waiting).due - self.clock.now)
+        self._answer(*self.queues.receive(VISIBILITY))
 
     def let_pass(self, time: timedelta) -> None:
         """Karpenter, scheduler and device plugins work meanwhile; of long times, in their last minute."""

@@ -17,6 +17,7 @@ from slicewise import layout
 from slicewise.actions import Stage
 from slicewise.app import TUNING
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
+from slicewise.events import Hint
 from slicewise.model import Ref
 
 from tests.fakes.calls import Calls
@@ -188,8 +189,12 @@ def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
         raise Refused("cloudwatch:GetMetricData: not authorized")
 
     account.metrics.read = refused
-    account.hours(3)
+    began = account.clock.now
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    for _ in range(12):
+        account.answer_next()
 
+    assert account.clock.now - began == timedelta(hours=2, minutes=45), "a quarter of an hour apart"
     assert account.n == 4
     assert account.tuned.stage is Stage.ONBOARDED
     assert "metrics-unreadable" in codes(account)

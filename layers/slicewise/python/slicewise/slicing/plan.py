@@ -33,6 +33,8 @@ from slicewise.slicing.world import TuningWorld
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
+# Where nothing is being changed there is no hurry, but an hour without an answer would be long.
+_UNREAD_WAIT = timedelta(minutes=15)
 # So long a change may hold consolidation while nothing is known of it: a canary is ended then, and after it
 # consolidation is given back until the change goes on.
 _BLIND_LONGEST = timedelta(hours=1)
@@ -146,6 +148,8 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
             Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
         )
     waits = [part.wait for part in parts if part.wait is not None]
+    if world.series_error:
+        waits.append(_UNREAD_WAIT)
     outcome = Outcome(
         Stage.TUNING if changing else Stage.ONBOARDED,
         _reason(proof.summary, parts),
