@@ -173,7 +173,7 @@ def test_a_change_is_told_as_it_goes():
         "2 of 2 nodes are relabelled",
         "Karpenter counts 8 slices a GPU",
         "the NodePool's limit follows",
-        "Karpenter is given time to see the labels of all NodeClaims",
+        "Karpenter is given time to see what was written",
         "new nodes are born with ts-8: every NodeClaim carries it",
         "every node is over; a last look follows",
         "N is 8",

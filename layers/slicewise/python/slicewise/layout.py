@@ -28,8 +28,8 @@ SHARING_LABEL = "slicewise.dev/sharing"
 # On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.
 ROLLOUT_ANNOTATION = "slicewise.dev/rollout"
 TUNING_ANNOTATION = "slicewise.dev/tuning"
-# On Nodes and NodeClaims: when tuning relabelled or cordoned them.
-RELABELLED_ANNOTATION = "slicewise.dev/relabelled"
+# When tuning wrote another N to a Node, NodeClaim or NodeOverlay, and when it cordoned a Node.
+CHANGED_ANNOTATION = "slicewise.dev/changed"
 CORDONED_ANNOTATION = "slicewise.dev/cordoned"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"

@@ -104,7 +104,7 @@ class Change:
         for item in (*(node.node for node in self.state.nodes), *self.state.claims):
             marks += [
                 created_at(item),
-                steps.marked_at(item, layout.RELABELLED_ANNOTATION),
+                steps.marked_at(item, layout.CHANGED_ANNOTATION),
                 steps.marked_at(item, layout.CORDONED_ANNOTATION),
             ]
         return max(at for at in marks if at)
@@ -132,7 +132,7 @@ class Change:
         return timeout < since <= 2 * timeout or since > self.settings.canary + 2 * timeout
 
     def since_relabelled(self, node: NodeState) -> timedelta | None:
-        at = steps.marked_at(node.node, layout.RELABELLED_ANNOTATION)
+        at = steps.marked_at(node.node, layout.CHANGED_ANNOTATION)
         return None if at is None else self.now - at
 
 

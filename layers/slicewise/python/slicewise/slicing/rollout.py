@@ -214,7 +214,7 @@ def _overlays(change: Change) -> Advance | None:
     )
     wrong = [overlay for overlay in state.overlays if layout.n_of_overlay(overlay, state.pool) != n]
     if wrong:
-        actions = [steps.count_with(state, overlay, n, why) for overlay in wrong]
+        actions = [steps.count_with(state, overlay, n, why, change.now) for overlay in wrong]
         return act(actions, f"Karpenter counts {n} slices a GPU")
     waiting = [name(overlay) for overlay in state.overlays if not is_true(overlay, "Ready")]
     if waiting:
@@ -233,11 +233,8 @@ def _limits(change: Change) -> Advance | None:
 def _narrow(change: Change) -> Advance | None:
     if change.state.keys == (change.new,) and change.rollout.narrowed:
         return None
-    marks = (steps.marked_at(claim, layout.RELABELLED_ANNOTATION) for claim in change.state.claims)
-    last = max((at for at in marks if at), default=None)
-    left = change.settings.settle - (change.now - last) if last else timedelta(0)
-    if left > timedelta(0):
-        return act((), "Karpenter is given time to see the labels of all NodeClaims", left)
+    if unseen := _unseen(change):
+        return unseen
     if change.rollout.grows:
         guard = ClaimsCarry(change.state.name, change.new)
         return _narrowed(change, "every NodeClaim carries it", guard)
@@ -247,7 +244,23 @@ def _narrow(change: Change) -> Advance | None:
 def _narrow_at_once(change: Change) -> Advance | None:
     if change.state.keys == (change.new,) and change.rollout.narrowed:
         return None
-    return _narrowed(change, "changing N kills what runs under MPS, so nodes are replaced")
+    why = "changing N kills what runs under MPS, so nodes are replaced"
+    return _unseen(change) or _narrowed(change, why)
+
+
+def _unseen(change: Change) -> Advance | None:
+    """
+    Labels are in Karpenter's cache some time after they are written. And it says that an overlay is Ready
+    before it plans with it: where it must start again meanwhile, seconds before (run, with other pools'
+    overlays changing at the same time).
+    """
+    written = (*change.state.claims, *change.state.overlays)
+    marks = (steps.marked_at(item, layout.CHANGED_ANNOTATION) for item in written)
+    last = max((at for at in marks if at), default=None)
+    left = change.settings.settle - (change.now - last) if last else timedelta(0)
+    if left <= timedelta(0):
+        return None
+    return act((), "Karpenter is given time to see what was written", left)
 
 
 def _narrowed(change: Change, why: str, guard: ClaimsCarry | None = None) -> Advance:

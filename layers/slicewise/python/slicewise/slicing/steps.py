@@ -20,7 +20,7 @@ NEVER = "Never"
 _CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
 _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
-_RELABELLED = ("metadata", "annotations", layout.RELABELLED_ANNOTATION)
+_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 _CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 _CONSOLIDATE_AFTER = ("spec", "disruption", "consolidateAfter")
@@ -112,11 +112,14 @@ def _annotation(state: PoolState, rollout: Rollout | None) -> tuple[Operation, .
 # NodeOverlays
 
 
-def count_with(state: PoolState, overlay: Object, n: int, why: str) -> Patch:
+def count_with(state: PoolState, overlay: Object, n: int, why: str, now: datetime) -> Patch:
     resource = layout.resource(state.pool)
     gpus = int(name(overlay).removeprefix(f"{state.name}-"))
     wanted = layout.capacity(state.pool, state.gpu, n, gpus)[resource]
-    operations = set_value(overlay, ("spec", "capacity", resource), wanted)
+    operations = (
+        *set_value(overlay, ("spec", "capacity", resource), wanted),
+        *set_value(overlay, _CHANGED, stamp(now)),
+    )
     return _patch(overlay, operations, f"have {ref_of(overlay)} say {wanted} slices", why)
 
 
@@ -130,7 +133,7 @@ def relabel(
     operations = (
         *(expect(node.node, _UNSCHEDULABLE) if most is not None else ()),
         *set_value(node.node, _CONFIG, key),
-        *set_value(node.node, _RELABELLED, stamp(now)),
+        *set_value(node.node, _CHANGED, stamp(now)),
     )
     guard = None if most is None else SlotsFit(node.name, resource, most)
     return _patch(node.node, operations, f"label Node {node.name} {key}", why, guard)
@@ -140,7 +143,7 @@ def relabel_claim(node: NodeState, key: str, why: str, now: datetime) -> Patch:
     assert node.claim_object
     operations = (
         *set_value(node.claim_object, _CONFIG, key),
-        *set_value(node.claim_object, _RELABELLED, stamp(now)),
+        *set_value(node.claim_object, _CHANGED, stamp(now)),
     )
     return _patch(node.claim_object, operations, f"label NodeClaim {node.claim} {key}", why)
 
