@@ -17,6 +17,7 @@ from sandbox.kube import KubeClient
 
 # One deployed Slicewise for all tests of onboarding, each with a cluster of its own in it.
 from tests.sandbox.fleet import fleet  # noqa: F401
+from tests.sandbox.retuned_pool import retuned, retuning_plane  # noqa: F401
 from tests.sandbox.struck_cluster import struck  # noqa: F401
 from tests.sandbox.system_fixtures import system  # noqa: F401
 
