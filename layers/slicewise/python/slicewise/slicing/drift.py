@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from slicewise import layout
 from slicewise.actions import Action, Finding
@@ -27,7 +28,7 @@ class Repair:
     findings: tuple[Finding, ...] = ()
 
 
-def repair(state: PoolState, policy: Policy) -> Repair:
+def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
     """What differs from N, and, unless the policy only wants to be told, the writes that put it back."""
     key = layout.config_key(state.pool.sharing, state.n)
     if state.pool.profile or state.keys != (key,):
@@ -38,7 +39,7 @@ def repair(state: PoolState, policy: Policy) -> Repair:
     resource = layout.resource(state.pool)
     for overlay in state.overlays:
         if layout.n_of_overlay(overlay, state.pool) != state.n:
-            actions.append(steps.count_with(state, overlay, state.n, f"N is {state.n}"))
+            actions.append(steps.count_with(state, overlay, state.n, f"N is {state.n}", now))
             findings += _told(overlay, ("spec", "capacity", resource), state.n, puts_back)
     if layout.n_of_limits(state.node_pool, state.pool) != state.n:
         actions.append(steps.limit(state, state.n, f"N is {state.n}"))

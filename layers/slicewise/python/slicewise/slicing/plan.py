@@ -298,7 +298,7 @@ def _decided(
     assert world.contents
     idle = alarms.idle_now(world.alarms)
     advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
-    repair = drift.repair(state, policy)
+    repair = drift.repair(state, policy, now)
     left = letting_go.uncordon(world.contents.nodes, {state.name}, "no change of N is under way")
     return replace(
         part,
