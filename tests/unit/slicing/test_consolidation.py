@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 
 import pytest
 from slicewise import layout
-from slicewise.slicing import consolidation
 from slicewise.slicing.consolidation import actions, advise, wanted
 from slicewise.slicing.pool_state import pool_states
 from slicewise.slicing.startup import STARTUP_ANNOTATION, dumped
@@ -94,13 +93,6 @@ def test_the_setting_returns_when_the_idle_alarm_is_over():
 
     assert patched(idle.node_pool, up) == before.node_pool
     assert str(down) == f"let idle nodes of {POOL} go after 1m instead of 10m"
-
-
-def test_a_pass_in_an_idle_cluster_looks_again_since_nothing_tells_of_the_end():
-    chosen = policy()
-
-    assert advise(chosen, state(chosen), (), True, NOW).wait == consolidation.IDLE_LOOK
-    assert advise(chosen, state(chosen), (), False, NOW).wait is None
 
 
 # Business hours

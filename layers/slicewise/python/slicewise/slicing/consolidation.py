@@ -25,8 +25,6 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 # Longer than the few minutes that a machine, its driver and a large image take: then models are loaded, and
 # a pod that is moved meanwhile begins again.
 SLOW_START = timedelta(minutes=10)
-# An idle alarm ends without waking anybody; this soon the setting returns.
-IDLE_LOOK = timedelta(minutes=15)
 # Empty nodes go at any hour: that moves nobody.
 MOVES_PODS = ("Underutilized", "Drifted")
 
@@ -43,12 +41,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Advice:
-    """`wait` is when to look again; None where no hurry is."""
-
     wanted: Wanted
     actions: tuple[Action, ...]
     findings: tuple[Finding, ...]
-    wait: timedelta | None = None
 
 
 def advise(policy: Policy, state: PoolState, pods: Iterable[Object], idle: bool, now: datetime) -> Advice:
@@ -60,7 +55,6 @@ def advise(policy: Policy, state: PoolState, pods: Iterable[Object], idle: bool,
         found,
         (*startup.keep(state.node_pool, known), *actions(state, found, now)),
         _slow_start(state, startup.p95(starts)),
-        IDLE_LOOK if idle else None,
     )
 
 

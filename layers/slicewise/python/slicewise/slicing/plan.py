@@ -308,7 +308,6 @@ def _decided(
         },
         actions=(*part.actions, *repair.actions, *left, *advice.actions),
         findings=(*state.findings, *part.findings, *repair.findings, *advice.findings),
-        wait=advice.wait,
     )
 
 
