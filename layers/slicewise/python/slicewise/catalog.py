@@ -13,7 +13,6 @@ Also left out: machines without a GPU entry in Karpenter's table (g2, g3, p2, th
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -97,6 +96,8 @@ def names() -> tuple[str, ...]:
 
 def suggestion(name: str) -> str:
     """What a person may have meant by a name that is not in the catalog; a remedy, in one sentence."""
+    import difflib  # only a mistake needs it, and every cold start would pay for it
+
     shared = [m for m in MODELS if m.karpenter_name == name.lower()]
     if shared:
         return f"there are several kinds of {name}; say which: " + " or ".join(
