@@ -78,9 +78,12 @@ def _read(files: list[Path]) -> Recording:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not math.isfinite(number) or number <= 0:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
