@@ -1,0 +1,15 @@
+"""The tracks that need the sandbox run; their figures are for `python -m bench` on an idle machine."""
+
+import pytest
+
+from bench import passes
+
+pytestmark = pytest.mark.sandbox
+
+
+def test_a_pass_over_a_cluster_of_plain_objects_is_measured_against_their_lists():
+    found = passes.run(nodes=3, runs=1)
+
+    assert found["runs"]["lists"][0]["said"] == "38 objects"  # 3 nodes, 3 claims, 30 pods, 2 system nodes
+    assert found["measured"]["pass"]["seconds"] > 0
+    assert "30 of 30 slices" in found["said"]
