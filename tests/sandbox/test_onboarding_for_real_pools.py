@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -186,20 +187,35 @@ def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, flee
 
 
 def _registered_ten_minutes_ago(kube, node: str) -> None:
-    """Ages the NodeClaim instead of waiting for the five minutes after which a node counts as lost."""
+    """
+    Ages the NodeClaim instead of waiting for the five minutes after which a node counts as lost.
 
-    def registered() -> dict[str, Any] | None:
-        claims = (claim for claim in kube.list(NODE_CLAIMS) if claim["status"].get("nodeName") == node)
-        return next((claim for claim in claims if condition(claim, "Registered") == "True"), None)
+    Karpenter may write the conditions that it remembers over ours, so they are written until they stay.
+    """
 
-    claim = eventually(registered, f"{node} does not register")
+    def registered() -> tuple[dict[str, Any], dict[str, Any]] | None:
+        for claim in kube.list(NODE_CLAIMS):
+            conditions = {one["type"]: one for one in claim["status"].get("conditions") or ()}
+            found = conditions.get("Registered", {})
+            if claim["status"].get("nodeName") == node and found.get("status") == "True":
+                return claim, found
+        return None
+
     then = (datetime.now(UTC) - timedelta(minutes=10)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    conditions = [
-        one | ({"lastTransitionTime": then} if one["type"] == "Registered" else {})
-        for one in claim["status"]["conditions"]
-    ]
-    path = f"{NODE_CLAIMS}/{claim['metadata']['name']}/status"
-    kube.merge(path, {"status": {"conditions": conditions}})
+
+    def stays() -> bool:
+        claim, _ = eventually(registered, f"{node} does not register")
+        conditions = [
+            one | ({"lastTransitionTime": then} if one["type"] == "Registered" else {})
+            for one in claim["status"]["conditions"]
+        ]
+        path = f"{NODE_CLAIMS}/{claim['metadata']['name']}/status"
+        kube.merge(path, {"status": {"conditions": conditions}})
+        time.sleep(2)
+        _, found = eventually(registered, f"{node} is gone")
+        return found["lastTransitionTime"] == then
+
+    eventually(stays, f"the NodeClaim of {node} does not become older")
 
 
 def _wait_for_pods(kube, app: str, pods: int) -> None:
