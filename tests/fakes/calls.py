@@ -7,8 +7,10 @@ after it reaches the world, also not what stands in a `finally`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 
 
 class Killed(BaseException):
@@ -56,3 +58,26 @@ class Calls:
     def _end(self, what: str) -> None:
         self._dead = True
         raise Killed(what)
+
+
+# What can befall a call, as `strike` names it, beside being killed and losing the answer.
+REFUSALS: dict[str, Exception] = {
+    "409": Conflict("409: the object has changed"),
+    "429, 500 or no connection": Unavailable("503"),
+    "403": Refused("403"),
+    "401": Unauthorized("401"),
+}
+
+
+def strike(kind: str, number: int) -> Callable[[Calls], None]:
+    """Lets the call of this number be "killed" after its effect, lose its answer, or be refused."""
+
+    def apply(calls: Calls) -> None:
+        if kind == "killed":
+            calls.kill_after = number
+        elif kind == "answer lost":
+            calls.lose_answer[number] = Unavailable("read timed out")
+        else:
+            calls.refuse[number] = REFUSALS[kind]
+
+    return apply

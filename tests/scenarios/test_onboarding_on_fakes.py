@@ -19,7 +19,7 @@ from slicewise.events import Hint
 from slicewise.model import CLUSTER_ADMIN_POLICY, Ref, Release
 
 from tests.fakes.account import HOME, INSTALLER, POLICY, TUNER, Account, created_event
-from tests.fakes.calls import Calls
+from tests.fakes.calls import REFUSALS, Calls, strike
 from tests.fakes.clock import START
 from tests.fakes.helm import FakeHelm
 from tests.fakes.kubernetes import FakeKubernetes
@@ -172,36 +172,13 @@ def test_a_private_endpoint_that_nobody_reaches_is_refused_with_the_remedy():
 # Killed, refused, unanswered: at every single call
 
 
-def strikes(kind: str) -> Callable[[int], Callable[[Calls], object]]:
-    def strike(number: int) -> Callable[[Calls], object]:
-        def apply(calls: Calls) -> None:
-            if kind == "killed":
-                calls.kill_after = number
-            elif kind == "answer lost":
-                calls.lose_answer[number] = Unavailable("read timed out")
-            else:
-                calls.refuse[number] = REFUSALS[kind]
-
-        return apply
-
-    return strike
-
-
-REFUSALS = {
-    "409": Conflict("409: the object has changed"),
-    "429, 500 or no connection": Unavailable("503"),
-    "403": Refused("403"),
-    "401": Unauthorized("401"),
-}
-
-
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
 def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
     """Killed after the call before is killed before this one, so "after" covers every place there is."""
     undisturbed = onboarded()
 
     for number in range(len(undisturbed.calls.made)):
-        struck = onboarded(strike=strikes(kind)(number))
+        struck = onboarded(strike=strike(kind, number))
 
         where = f"{kind} at call {number}, {undisturbed.calls.made[number]}"
         assert struck.state() == undisturbed.state(), where
@@ -229,7 +206,7 @@ def test_killed_after_any_call_of_a_longer_way_the_end_is_the_same(policy, clust
     undisturbed = onboarded(policy, **cluster)
 
     for number in range(len(undisturbed.calls.made)):
-        struck = onboarded(policy, strikes("killed")(number), **cluster)
+        struck = onboarded(policy, strike("killed", number), **cluster)
 
         assert struck.state() == undisturbed.state(), undisturbed.calls.made[number]
 
@@ -238,7 +215,7 @@ def test_a_release_that_a_killed_helm_left_pending_is_mended():
     undisturbed = onboarded()
     begin = undisturbed.calls.made.index("helm.upgrade gpu-operator/gpu-operator: begin")
 
-    struck = onboarded(strike=strikes("killed")(begin))
+    struck = onboarded(strike=strike("killed", begin))
 
     assert "helm.uninstall gpu-operator/gpu-operator" in struck.calls.made
     assert stage(struck) is Stage.ONBOARDED

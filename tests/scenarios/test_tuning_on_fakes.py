@@ -8,7 +8,6 @@ product's. The clock moves only when a message waits, so each run tells how long
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,11 +15,11 @@ import pytest
 from slicewise import layout
 from slicewise.actions import Stage
 from slicewise.app import TUNING
-from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
+from slicewise.errors import Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 
-from tests.fakes.calls import Calls
+from tests.fakes.calls import REFUSALS, strike
 from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
@@ -451,13 +450,6 @@ def edit(account: TunedAccount, ref: Ref, part: str, field: str, value: dict) ->
 
 SMALL = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
 
-REFUSALS = {
-    "409": Conflict("409: the object has changed"),
-    "429, 500 or no connection": Unavailable("503"),
-    "403": Refused("403"),
-    "401": Unauthorized("401"),
-}
-
 
 def due() -> TunedAccount:
     """An account whose next pass begins to raise N from 2 to 3: small, since many are made of it."""
@@ -494,18 +486,6 @@ def ended(account: TunedAccount) -> dict:
         "promises": account.karpenter.broken_promises,
         "stage": account.tuned.stage,
     }
-
-
-def strike(kind: str, number: int) -> Callable[[Calls], object]:
-    def apply(calls: Calls) -> None:
-        if kind == "killed":
-            calls.kill_after = number
-        elif kind == "answer lost":
-            calls.lose_answer[number] = Unavailable("read timed out")
-        else:
-            calls.refuse[number] = REFUSALS[kind]
-
-    return apply
 
 
 KINDS = ["killed", "answer lost", *REFUSALS]
