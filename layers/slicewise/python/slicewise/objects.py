@@ -42,10 +42,14 @@ def status(item: Object) -> Mapping[str, Any]:
     return item.get("status") or {}
 
 
+def moment(stamp: str | None) -> datetime | None:
+    """A time as Kubernetes writes it, such as "2026-11-25T12:00:00Z"; ValueError where it is none."""
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None
+
+
 def created_at(item: Object) -> datetime | None:
     """Aware UTC; None for an object that was never stored."""
-    stamp = item["metadata"].get("creationTimestamp")
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None
+    return moment(item["metadata"].get("creationTimestamp"))
 
 
 def being_deleted(item: Object) -> bool:
@@ -75,8 +79,7 @@ def is_true(item: Object, kind: str) -> bool:
 
 def since(found: Mapping[str, Any]) -> datetime | None:
     """When a condition last changed."""
-    stamp = found.get("lastTransitionTime")
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None
+    return moment(found.get("lastTransitionTime"))
 
 
 def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tuple[str, ...] | None:

@@ -84,9 +84,7 @@ def decide(
     history = state.history if frozen else state.history.seen(state.n, target, now)
     situation = Situation(
         target=target,
-        slots_in_use=max(
-            (math.ceil(node.slots_in_use / max(1, node.gpus)) for node in state.nodes), default=0
-        ),
+        slots_in_use=max(map(_slots_a_gpu, state.nodes), default=0),
         demand=_demand(state),
         breach=broken[0].breach if broken else None,
         estimated=bool(doubt),

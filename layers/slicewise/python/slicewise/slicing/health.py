@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from slicewise import quantities
 from slicewise.model import ClusterContents, Object, Series
-from slicewise.objects import being_deleted, name, spec, status
+from slicewise.objects import being_deleted, moment, name, spec, status
 from slicewise.slicing.control import Breach
 from slicewise.slicing.series import Device, Points
 from slicewise.slicing.slowdown import queueing, time_slicing
@@ -117,12 +117,12 @@ def _ended_badly(pod: Object, since: datetime) -> Broken | None:
     limits = {c["name"]: (c.get("resources") or {}).get("limits") or {} for c in spec(pod)["containers"]}
     for container in status(pod).get("containerStatuses") or ():
         end = _end(container)
-        ended = _moment(end.get("finishedAt"))
+        ended = moment(end.get("finishedAt"))
         if not ended or ended <= since or not end.get("exitCode"):
             continue
         if end.get("reason") == "OOMKilled" and "memory" in limits.get(container["name"], {}):
             continue
-        began = _moment(end.get("startedAt"))
+        began = moment(end.get("startedAt"))
         restarts = container.get("restartCount", 0)
         if restarts > 1 or (began and began < since):
             called = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
@@ -193,7 +193,3 @@ def _after(points: Points, since: datetime) -> dict[int, float]:
     """The points of all steps that were not over at `since`."""
     begin = since.timestamp()
     return {at: value for at, value in points.items() if at + _STEP > begin}
-
-
-def _moment(stamp: str | None) -> datetime | None:
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else None

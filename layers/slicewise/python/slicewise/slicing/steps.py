@@ -13,7 +13,7 @@ from slicewise import layout
 from slicewise.actions import ClaimsCarry, Patch, SlotsFit
 from slicewise.json_patch import Operation, expect, remove, set_value
 from slicewise.model import Object, ref_of
-from slicewise.objects import name, spec
+from slicewise.objects import moment, name, spec
 from slicewise.slicing.pool_state import NodeState, PoolState, Rollout, Tuning, stamp
 
 NEVER = "Never"
@@ -175,7 +175,7 @@ def marked_at(item: Object | None, annotation: str) -> datetime | None:
     """When an annotation of ours says that we relabelled or cordoned; None where it says nothing readable."""
     text: Any = ((item or {}).get("metadata", {}).get("annotations") or {}).get(annotation)
     try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+        at = moment(text)
     except ValueError:
         return None
     return at if at and at.tzinfo else None

@@ -18,7 +18,7 @@ from typing import Any
 from slicewise import catalog, layout
 from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object, Series
-from slicewise.objects import created_at, labels, name, spec, status
+from slicewise.objects import created_at, labels, moment, name, spec, status
 from slicewise.slicing import container_insights, dcgm
 from slicewise.slicing.evidence import Grade, PodUse, measure
 from slicewise.slicing.pasts import Line, Past, samples
@@ -379,5 +379,4 @@ def _key(pod: Object) -> tuple[str, str]:
 
 
 def started(pod: Object) -> datetime | None:
-    stamp = status(pod).get("startTime")
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")) if stamp else created_at(pod)
+    return moment(status(pod).get("startTime")) or created_at(pod)
