@@ -6,8 +6,10 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+# One a core; tests that share a control plane stay on one of them.
+WORKERS := -n auto --dist loadgroup
 
-.PHONY: help demo test bench test-fast test-exhaustive test-sandbox lint setup clean
+.PHONY: help demo test bench test-fast test-sandbox lint setup clean
 
 help:
 	@sed -n 's/^#  *//p' Makefile
@@ -25,7 +27,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt pyproj
 demo: setup
 	@$(PY) -m sandbox demo --out out/demo.json
 
-test: setup lint test-fast test-exhaustive test-sandbox
+test: setup lint test-fast test-sandbox
 
 bench: setup
 	@$(PY) -m bench all --json out/bench.json --html out/bench.html
@@ -35,14 +37,11 @@ lint: setup
 	@$(PY) -m ruff format --check -q .
 
 test-fast: setup
-	@$(PY) -m pytest -q -m "not sandbox and not exhaustive"
-
-test-exhaustive: setup
-	@$(PY) -m pytest -q -m exhaustive
+	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox"
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q -m sandbox
+	@$(PY) -m pytest -q $(WORKERS) -m sandbox
 
 clean:
 	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis

@@ -4,7 +4,9 @@ import json
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from bench import backtest
 from bench.recordings import BadFile, Row, read, to_trace
@@ -103,12 +105,9 @@ def test_several_files_are_read_as_one(tmp_path, capsys):
 
 
 def test_parquet_is_read(tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     table = {"time": [moment, moment], "pod": ["a", ""], "busy": [0.5, 0.5], "memory_mib": [100, 100]}
-    parquet.write_table(arrow.table(table), tmp_path / "use.parquet")
+    parquet.write_table(pyarrow.table(table), tmp_path / "use.parquet")
     found = read(tmp_path / "use.parquet")
 
     assert found.rows == [Row(moment.timestamp(), "a", 0.5, 100.0)]
@@ -154,7 +153,6 @@ def test_a_file_that_cannot_be_used_is_named_with_the_remedy(tmp_path, capsys, n
 
 
 def test_a_broken_parquet_is_named(tmp_path):
-    pytest.importorskip("pyarrow")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
 
     with pytest.raises(BadFile, match="no Parquet"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from copy import copy, deepcopy
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from slicewise.app import ONBOARDING, TUNING, App
 from slicewise.events import Hint, Home
@@ -68,7 +69,18 @@ class Account:
         self.gate = True
         self.lost: list[BaseException] = []
         self._default_policy = default_policy
+        self._deploy()
+
+    def _deploy(self) -> None:
         self._apps = {ONBOARDING: self._app(INSTALLER), TUNING: self._app(TUNER)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """The same world once more: what befalls the one never befalls the other."""
+        twin = copy(self)
+        memo[id(self)] = twin
+        twin.__dict__ = {name: deepcopy(value, memo) for name, value in vars(self).items() if name != "_apps"}
+        twin._deploy()
+        return twin
 
     def create_cluster(self, name: str = "gpu-1", karpenter: bool = True, **changes: Any) -> EksCluster:
         """An ACTIVE cluster that asks for policy `default`, with Karpenter in it."""
@@ -103,12 +115,18 @@ class Account:
     def run_until_idle(self, limit: int = 200) -> int:
         """Answer messages, in the order in which they are due, until none is left. Returns how many."""
         for number in range(limit):
-            self.reconcile()
-            received = self.queues.receive(VISIBILITY)
-            if received is None:
+            if not self.answer_one():
                 return number
-            self._answer(*received)
         raise AssertionError(f"still busy after {limit} messages: {self.queues.waiting[:3]}")
+
+    def answer_one(self) -> bool:
+        """The message that is due first, at its time. Returns whether there was one."""
+        self.reconcile()
+        received = self.queues.receive(VISIBILITY)
+        if received is None:
+            return False
+        self._answer(*received)
+        return True
 
     def _answer(self, receipt: str, message: Any) -> None:
         event = {

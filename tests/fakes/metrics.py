@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from slicewise.model import Series
 
@@ -16,6 +20,12 @@ class FakeMetrics:
         self._calls = calls
         self.series: dict[str, list[Series]] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> FakeMetrics:
+        """Series never change, and are long."""
+        twin = FakeMetrics(deepcopy(self._calls, memo))
+        twin.series = {cluster: list(series) for cluster, series in self.series.items()}
+        return twin
+
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
         with self._calls.call(f"metrics.read {cluster}"):
             cut = [_within(one, start.timestamp(), end.timestamp()) for one in self.series.get(cluster, ())]
@@ -23,6 +33,5 @@ class FakeMetrics:
 
 
 def _within(series: Series, start: float, end: float) -> Series:
-    kept = [(at, value) for at, value in zip(series.times, series.values, strict=True) if start <= at < end]
-    times, values = tuple(at for at, _ in kept), tuple(value for _, value in kept)
-    return Series(series.name, series.labels, times, values, series.incomplete)
+    first, last = bisect_left(series.times, start), bisect_left(series.times, end)
+    return replace(series, times=series.times[first:last], values=series.values[first:last])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -32,11 +33,33 @@ INSTALLS_KARPENTER = POLICY + "karpenter: {install: true}\n"
 
 def onboarded(policy: str = POLICY, strike: Callable[[Calls], object] | None = None, **cluster) -> Account:
     """An account in which one cluster's event was answered until nothing was left to answer."""
+    account = created(policy, **cluster)
+    if strike:
+        strike(account.calls)
+    account.run_until_idle()
+    return account
+
+
+def created(policy: str = POLICY, **cluster) -> Account:
     account = Account(policy)
     account.create_cluster(**cluster)
     account.send_created()
-    if strike:
-        strike(account.calls)
+    return account
+
+
+def smooth_way(policy: str = POLICY, **cluster) -> list[Account]:
+    """The account before each message that is answered, and at the end."""
+    account = created(policy, **cluster)
+    found = [deepcopy(account)]
+    while account.answer_one():
+        found.append(deepcopy(account))
+    return found
+
+
+def struck_at(number: int, kind: str, way: list[Account]) -> Account:
+    """Goes the way from the message of which this call is part, since up to there nothing differs."""
+    account = deepcopy([account for account in way if len(account.calls.made) <= number][-1])
+    strike(kind, number)(account.calls)
     account.run_until_idle()
     return account
 
@@ -175,14 +198,14 @@ def test_a_private_endpoint_that_nobody_reaches_is_refused_with_the_remedy():
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
 def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
     """Killed after the call before is killed before this one, so "after" covers every place there is."""
-    undisturbed = onboarded()
+    way = smooth_way()
+    end = way[-1].state()
 
-    for number in range(len(undisturbed.calls.made)):
-        struck = onboarded(strike=strike(kind, number))
+    for number, call in enumerate(way[-1].calls.made):
+        struck = struck_at(number, kind, way)
 
-        where = f"{kind} at call {number}, {undisturbed.calls.made[number]}"
-        assert struck.state() == undisturbed.state(), where
-        assert not struck.queues.dead, where
+        assert struck.state() == end, f"{kind} at call {number}, {call}"
+        assert not struck.queues.dead, f"{kind} at call {number}, {call}"
 
 
 @pytest.mark.parametrize(
@@ -203,17 +226,15 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
     ],
 )
 def test_killed_after_any_call_of_a_longer_way_the_end_is_the_same(policy, cluster):
-    undisturbed = onboarded(policy, **cluster)
+    way = smooth_way(policy, **cluster)
+    end = way[-1].state()
 
-    for number in range(len(undisturbed.calls.made)):
-        struck = onboarded(policy, strike("killed", number), **cluster)
-
-        assert struck.state() == undisturbed.state(), undisturbed.calls.made[number]
+    for number, call in enumerate(way[-1].calls.made):
+        assert struck_at(number, "killed", way).state() == end, call
 
 
 def test_a_release_that_a_killed_helm_left_pending_is_mended():
-    undisturbed = onboarded()
-    begin = undisturbed.calls.made.index("helm.upgrade gpu-operator/gpu-operator: begin")
+    begin = onboarded().calls.made.index("helm.upgrade gpu-operator/gpu-operator: begin")
 
     struck = onboarded(strike=strike("killed", begin))
 

@@ -8,8 +8,10 @@ product's. The clock moves only when a message waits, so each run tells how long
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from slicewise import layout
@@ -451,8 +453,8 @@ def edit(account: TunedAccount, ref: Ref, part: str, field: str, value: dict) ->
 SMALL = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
 
 
-def due() -> TunedAccount:
-    """An account whose next pass begins to raise N from 2 to 3: small, since many are made of it."""
+@cache
+def _due() -> TunedAccount:
     account = TunedAccount(pods=(2, 2, 2), policy=SMALL, slots=2)
     account.tune()
     account.let_pass(timedelta(hours=2))
@@ -460,11 +462,31 @@ def due() -> TunedAccount:
     return account
 
 
+def due() -> TunedAccount:
+    """An account whose next pass begins to raise N from 2 to 3: small, since many are made of it."""
+    return deepcopy(_due())
+
+
+@cache
+def _on_the_way() -> list[TunedAccount]:
+    """Nothing strikes: what stands before each message, and at the end."""
+    account = due()
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    found = [deepcopy(account)]
+    while account.queues.waiting:
+        account.answer_next()
+        found.append(deepcopy(account))
+    return found
+
+
+def before(number: int) -> TunedAccount:
+    """As it stands before the message of which this call is part."""
+    return deepcopy([account for account in _on_the_way() if len(account.calls.made) <= number][-1])
+
+
 @pytest.fixture(scope="module")
 def smoothly() -> TunedAccount:
-    account = due()
-    account.tune()
-    return account
+    return _on_the_way()[-1]
 
 
 def ended(account: TunedAccount) -> dict:
@@ -503,9 +525,9 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind,
     # Killed at each of them; of the others, each kind takes its turn.
     first, stride = (0, 1) if kind == "killed" else (KINDS.index(kind) - 1, 2 * (len(KINDS) - 1) - 1)
     for number in range(first, calls, stride * share if kind == "killed" else stride * -(-share // 4)):
-        account = due()
+        account = before(number)
         strike(kind, number)(account.calls)
-        account.tune()
+        account.answer_all()
         if account.n == 2:
             account.hours(1)  # metrics that could not be read are read again by the next sweep
         assert ended(account) == ended(smoothly), f"{kind} at call {number}: {smoothly.calls.made[number]}"

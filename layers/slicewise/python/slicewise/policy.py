@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from slicewise import catalog
 from slicewise.catalog import GpuModel
@@ -229,6 +230,7 @@ def fingerprint(policy: Policy) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=64)  # each pass reads its policy anew (25 ms), and hardly any has changed
 def parse(text: str, name: str) -> Policy:
     """
     Read a policy.
