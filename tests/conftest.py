@@ -22,6 +22,7 @@ settings.load_profile("steady")
 SHARED = ("system", "retuning_plane", "control_plane", "template", "full")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not item.get_closest_marker("exhaustive"):
