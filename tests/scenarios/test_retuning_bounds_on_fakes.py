@@ -10,6 +10,7 @@ from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
 from slicewise.slicing.observe import asks_for_slices
 
+from tests.retuned_world import World, at
 from tests.scenarios.test_retuning_interrupted_on_fakes import (
     as_far_as,
     cordoned,
@@ -18,7 +19,6 @@ from tests.scenarios.test_retuning_interrupted_on_fakes import (
     is_wide,
     shrinking,
 )
-from tests.scenarios.test_retuning_on_fakes import World, at
 from tests.tuned_account import POLICY, TunedAccount
 
 
