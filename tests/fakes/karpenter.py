@@ -30,6 +30,9 @@ class FakeKarpenter:
         ever_drifted, replaced: Names of NodeClaims.
         moved: Names of pods that had to leave their node.
         stuck: Nodes that Karpenter may not take away: their pods forbid it.
+        unready: Nodes that are not ready and offer nothing; Karpenter has not initialised them.
+        silent: Nodes whose device plugin follows no label.
+        sick: GPUs of a node that do not work.
     """
 
     server: FakeApiServer
@@ -43,6 +46,9 @@ class FakeKarpenter:
     moved: list[str] = field(default_factory=list)
     broken_promises: list[str] = field(default_factory=list)
     stuck: set[str] = field(default_factory=set)
+    unready: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    sick: dict[str, int] = field(default_factory=dict)
     _numbers: Any = field(default_factory=lambda: count(1))
     _followed: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
@@ -112,12 +118,18 @@ class FakeKarpenter:
     def _follow(self, node: Object, at_once: bool = False) -> None:
         """The device plugin: some time after a new label, other slices."""
         name, key = node["metadata"]["name"], node["metadata"]["labels"][CONFIG]
+        if name in self.unready:
+            off = {"type": "Ready", "status": "False"}
+            self.server.set_status(_ref(node), {"conditions": [off], "allocatable": {GPU: "0"}})
+            return
+        if name in self.silent:
+            return
         if self._followed.get(name, ("",))[0] != key:
             self._followed[name] = (key, self.clock.now)
         due = self._followed[name][1] + (self.plugin or timedelta(0))
         if not at_once and (self.plugin is None or self.clock.now < due):
             return
-        slices = str(layout.slices_of_key(key) * self.gpus)
+        slices = str(layout.slices_of_key(key) * (self.gpus - self.sick.get(name, 0)))
         ready = {"type": "Ready", "status": "True"}
         self.server.set_status(
             _ref(node), {"conditions": [ready], "allocatable": {GPU: slices}, "capacity": {GPU: slices}}
@@ -139,7 +151,7 @@ class FakeKarpenter:
                 conditions.append(next((c for c in before if c["type"] == "Drifted"), new))
                 drifted.append(claim)
             self.server.set_status(_ref(claim), {**status, "conditions": conditions})
-        free = [claim for claim in drifted if claim["metadata"]["name"] not in self.stuck]
+        free = [claim for claim in drifted if claim["metadata"]["name"] not in self.stuck | self.unready]
         if free:
             claim = free[0]
             self.replaced.append(claim["metadata"]["name"])
@@ -156,7 +168,7 @@ class FakeKarpenter:
             used = sum(len(self._pods_on(c["metadata"]["name"])) for c in nodes)
             room = {c["metadata"]["name"]: self._slices(c["metadata"]["name"]) for c in nodes}
             for node in sorted(room, key=lambda node: len(self._pods_on(node))):
-                if used and used <= sum(room.values()) - room[node] and node not in self.stuck:
+                if used and used <= sum(room.values()) - room[node] and node not in self.stuck | self.unready:
                     self.consolidated.append(node)
                     self._take_away(node)
                     break

@@ -108,7 +108,7 @@ def test_one_node_pool_grows_at_a_time():
     account._answer(*account.queues.receive(timedelta(minutes=6)))
 
     assert "slicewise-shared-l4: N 4→5" in account.tuned.reason
-    assert "slicewise-shared-a10g: N may become 5 once no other NodePool is changed" in account.tuned.reason
+    assert "slicewise-shared-a10g: N may become 5 once no other NodePool grows" in account.tuned.reason
     account.answer_all()
     account.hours(1)
     assert [found["n"] for found in account.tuned.details] == [5, 5]

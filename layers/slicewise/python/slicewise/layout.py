@@ -31,6 +31,8 @@ TUNING_ANNOTATION = "slicewise.dev/tuning"
 # When tuning wrote another N to a Node, NodeClaim or NodeOverlay, and when it cordoned a Node.
 CHANGED_ANNOTATION = "slicewise.dev/changed"
 CORDONED_ANNOTATION = "slicewise.dev/cordoned"
+# On a Node: since when changes of N have waited for it, as long as it does not work as its label says.
+WAITED_ANNOTATION = "slicewise.dev/waited-for"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"

@@ -27,12 +27,17 @@ class RolloutSettings:
         batch_share: Share of a pool's nodes whose device plugin may restart at the same time.
         settle: How long others (Karpenter, the scheduler) may take to see what we wrote.
         allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
+        patience: How long a change waits for what may never come: a node that does not work, a roll.
+        late_share: Share of a pool's nodes that may be late before their N is taken to be at fault; one may
+            always be.
     """
 
     canary: timedelta = timedelta(minutes=30)
     batch_share: float = 0.1
     settle: timedelta = timedelta(seconds=15)
     allocatable_timeout: timedelta = timedelta(minutes=5)
+    patience: timedelta = timedelta(minutes=30)
+    late_share: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class Change:
         return max(1, int(len(self.nodes) * self.settings.batch_share))
 
     @property
+    def most_late(self) -> int:
+        return max(1, int(len(self.nodes) * self.settings.late_share))
+
+    @property
     def to_come(self) -> int:
         """NodeClaims of another key whose node has not come yet, or is about to go: no Node to relabel."""
         seen = {node.claim for node in self.nodes}
@@ -97,6 +106,12 @@ class Change:
         )
 
     @property
+    def rolls_long(self) -> bool:
+        """Karpenter's replacing of nodes takes longer than anybody should wait for consolidation."""
+        narrowed = self.rollout.narrowed
+        return narrowed is not None and self.now - narrowed >= self.settings.patience
+
+    @property
     def moved_at(self) -> datetime:
         """When something last happened in this change, as far as it left a mark."""
         rollout = self.rollout
@@ -106,6 +121,7 @@ class Change:
                 created_at(item),
                 steps.marked_at(item, layout.CHANGED_ANNOTATION),
                 steps.marked_at(item, layout.CORDONED_ANNOTATION),
+                steps.marked_at(item, layout.WAITED_ANNOTATION),
             ]
         return max(at for at in marks if at)
 
@@ -125,11 +141,26 @@ class Change:
         """
         Whether a relabelled node has had its time.
 
-        One that has offered its slices, as a canary does for long, may miss them for a moment when its plugin
+        The canary, which has offered its slices for long, may miss them for a moment when its plugin
         restarts: so it is late only soon after the label, or at the very last.
         """
         since, timeout = self.since_relabelled(node) or timedelta(0), self.settings.allocatable_timeout
-        return timeout < since <= 2 * timeout or since > self.settings.canary + 2 * timeout
+        if self.rollout.canary and node.name == self.rollout.canary.node:
+            return timeout < since <= 2 * timeout or since > self.settings.canary + 2 * timeout
+        return since > timeout
+
+    def is_late(self, node: NodeState) -> bool:
+        return self.reloads(node) and self.late(node)
+
+    def is_set_aside(self, node: NodeState) -> bool:
+        """It does not work, and was waited for long enough: it stays as it is, and the others go on."""
+        since = steps.waited_for(node)
+        return since is not None and not node.works and self.now - since >= self.settings.patience
+
+    def was_changed(self, node: NodeState) -> bool:
+        """Its label, by this change."""
+        at = steps.marked_at(node.node, layout.CHANGED_ANNOTATION)
+        return at is not None and at >= self.rollout.since
 
     def since_relabelled(self, node: NodeState) -> timedelta | None:
         at = steps.marked_at(node.node, layout.CHANGED_ANNOTATION)

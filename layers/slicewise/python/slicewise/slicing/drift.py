@@ -15,7 +15,7 @@ from slicewise import layout
 from slicewise.actions import Action, Finding
 from slicewise.model import Object, ref_of
 from slicewise.objects import labels, name, written_by
-from slicewise.policy import Drift, Policy
+from slicewise.policy import Drift, Policy, Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.pool_state import NodeState, PoolState
 
@@ -45,8 +45,10 @@ def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
         actions.append(steps.limit(state, state.n, f"N is {state.n}"))
         findings += _told(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
     findings += [_relabelled(node, key) for node in state.nodes if _is_odd(node, key)]
-    hand = _by_hand(state)
-    return Repair(tuple(actions) if puts_back else (), (*findings, *hand.findings))
+    hand, aside = _by_hand(state), _set_aside(state, key, now)
+    return Repair(
+        (*(actions if puts_back else ()), *aside.actions), (*findings, *hand.findings, *aside.findings)
+    )
 
 
 def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Finding]:
@@ -68,7 +70,11 @@ def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Fi
 
 
 def _is_odd(node: NodeState, key: str) -> bool:
-    return node.key != key and node.claim_key == key and not node.deleting
+    return _is_behind(node, key) and steps.waited_for(node) is None
+
+
+def _is_behind(node: NodeState, key: str) -> bool:
+    return node.key != key and node.claim_key == key and not node.leaving
 
 
 def _relabelled(node: NodeState, key: str) -> Finding:
@@ -77,6 +83,37 @@ def _relabelled(node: NodeState, key: str) -> Finding:
         f"Node {node.name} is labelled {node.key or 'with no key'}; its NodeClaim says {key}.",
         f"kubectl label node {node.name} {layout.CONFIG_LABEL}={key} --overwrite, once its pods fit: it is "
         "not done for you, since it may take slices away from pods that run.",
+    )
+
+
+def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
+    """Nodes that a change of N went on without: those that work again follow, a few at a time."""
+    waited = [node for node in state.nodes if steps.waited_for(node)]
+    behind = [node for node in waited if _is_behind(node, key)]
+    back = [node for node in behind if node.works and _gets_more(node, state)]
+    at_once = max(1, len(state.nodes) // 10)
+    why = "it works again, and N has changed meanwhile"
+    return Repair(
+        (
+            *(steps.relabel(node, key, why, now) for node in back[:at_once]),
+            *(steps.no_longer_wait_for(node) for node in waited if node.key == key and node.works),
+        ),
+        tuple(_left_behind(node, key) for node in behind if node not in back),
+    )
+
+
+def _gets_more(node: NodeState, state: PoolState) -> bool:
+    """Whoever gets fewer slices might lose one that is in use, and under MPS everybody dies."""
+    has = layout.slices_of_key(node.key or "")
+    return has is not None and has < state.n and state.pool.sharing is not Sharing.MPS
+
+
+def _left_behind(node: NodeState, key: str) -> Finding:
+    return Finding(
+        "node-set-aside",
+        f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
+        f"{node.promised} slices: it was left at {node.key} when its NodePool went on to {key}.",
+        "Mend it, and it follows by itself; or delete its NodeClaim: a new node is born right.",
     )
 
 

@@ -40,7 +40,10 @@ def _choose_canary(change: Change) -> Advance | None:
     """The node with the most pods tells most."""
     if not change.nodes:
         return None
-    fit = [node for node in change.nodes if _can_be_relabelled(node) and node.schedulable]
+    fit = [node for node in change.nodes if node.works and node.schedulable]
+    if not fit and change.now - change.moved_at >= change.settings.patience:
+        minutes = int(change.settings.patience.total_seconds() // 60)
+        return revert(change, f"for {minutes} minutes no node was ready to try N = {change.rollout.target}")
     if not fit:
         return act((), "no node is ready to try the new N", ROLL, findings=_not_ready(change))
     node = min(fit, key=lambda node: (-node.slots_in_use, node.name))
@@ -57,17 +60,17 @@ def _choose_canary(change: Change) -> Advance | None:
 
 def relabel(change: Change) -> Advance | None:
     """Node first; its NodeClaim once the node offers what its label says."""
+    late = [node for node in change.nodes if change.is_late(node)]
+    if len(late) > change.most_late:
+        return _revert_for(change, late)
     actions: list[Action] = [
         steps.relabel_claim(node, change.new, "its node offers the new slices", change.now)
         for node in change.nodes
         if change.has_new(node) and node.claim and node.claim_key != change.new
     ]
-    reloading = [node for node in change.nodes if change.reloads(node)]
-    late = _reloading(change, reloading) if reloading else None
-    if late and late.failed:
-        return late
+    reloading = [node for node in change.nodes if change.reloads(node) and not change.late(node)]
     old = [node for node in change.nodes if node.key != change.new]
-    able = [node for node in old if _can_be_relabelled(node)]
+    able = [node for node in old if node.works]
     actions += [
         steps.relabel(node, change.new, f"{change.rollout.target} pods share a GPU", change.now)
         for node in able[: max(0, change.at_once - len(reloading))]
@@ -75,45 +78,82 @@ def relabel(change: Change) -> Advance | None:
     total = len(change.nodes)
     says = f"{total - len(old)} of {total} nodes are relabelled"
     if actions:
-        return act(actions, says, PLUGIN)
+        return act(actions, says, PLUGIN, findings=set_aside(change))
     if reloading:
-        return late
-    if any(not _is_over(change, node) for node in change.nodes):
+        return _reloading(change, reloading)
+    return _without_them(change, says, late)
+
+
+def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advance | None:
+    """
+    What does not work is waited for, and at last set aside: its Node stays as it is, and its NodeClaim says
+    the new key, so that narrowing the requirement replaces nobody.
+    """
+    why = "the others do not wait for a node that does not work"
+    behind = [node for node in change.nodes if not _is_over(change, node) and node not in late]
+    unknown = [node for node in behind if steps.waited_for(node) is None]
+    if unknown:
+        marks = [steps.wait_for(node, "it is set aside if it does not work for long", change.now)
+                 for node in unknown]  # fmt: skip
+        return act(marks, f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
+    if any(not change.is_set_aside(node) for node in behind):
         return act((), f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
+    aside = [node for node in (*behind, *late) if node.claim and node.claim_key != change.new]
+    if aside:
+        claims = [steps.relabel_claim(node, change.new, why, change.now) for node in aside]
+        return act(claims, f"{says}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
     if change.to_come:
         return act((), f"{says}; {change.to_come} more are about to come or go", PLUGIN)
     return None
 
 
 def _reloading(change: Change, nodes: Sequence[NodeState]) -> Advance:
-    node = max(nodes, key=lambda node: change.since_relabelled(node) or timedelta(0))
-    since = change.since_relabelled(node) or timedelta(0)
-    told = f"node {node.name} offers {node.allocatable} of {node.promised} slices"
-    if change.late(node):
-        minutes = int(since.total_seconds() // 60)
-        return revert(change, f"{told} {minutes} minutes after it was relabelled")
-    return act((), f"{told}, and its device plugin is given time", PLUGIN)
+    late = [node for node in nodes if change.late(node)]
+    if late:
+        return _revert_for(change, late)
+    return act((), f"{_behind(nodes[0])}, and its device plugin is given time", PLUGIN)
 
 
-def _can_be_relabelled(node: NodeState) -> bool:
-    """It runs, and its plugin has done what the label said until now."""
-    return node.ready and node.allocatable > 0 and node.promised in (None, node.allocatable)
+def _revert_for(change: Change, late: Sequence[NodeState]) -> Advance:
+    node = max(late, key=lambda node: change.since_relabelled(node) or timedelta(0))
+    minutes = int((change.since_relabelled(node) or timedelta(0)).total_seconds() // 60)
+    others = f", and so do {len(late) - 1} others" if len(late) > 1 else ""
+    return revert(change, f"{_behind(node)} {minutes} minutes after it was relabelled{others}")
+
+
+def _behind(node: NodeState) -> str:
+    return f"node {node.name} offers {node.allocatable} of {node.promised} slices"
 
 
 def _is_over(change: Change, node: NodeState) -> bool:
-    return node.key == change.new and node.claim_key in (None, change.new)
+    return node.claim_key in (None, change.new) and (node.key == change.new or change.is_set_aside(node))
 
 
 def _not_ready(change: Change) -> tuple[Finding, ...]:
-    odd = [n for n in change.nodes if not _is_over(change, n) and not _can_be_relabelled(n)]
+    minutes = int(change.settings.patience.total_seconds() // 60)
     return tuple(
         Finding(
             "node-holds-up-change",
             f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
-            f"{node.promised} slices, so N of NodePool {change.state.name} waits for it.",
+            f"{node.promised} slices, so N of NodePool {change.state.name} waits for it, {minutes} minutes "
+            "at most.",
             "Mend it, or delete its NodeClaim.",
         )
-        for node in odd
+        for node in change.nodes
+        if not (_is_over(change, node) or node.works or change.is_set_aside(node))
+    )
+
+
+def set_aside(change: Change) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(
+            "node-set-aside",
+            f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
+            f"{node.promised} slices: N of NodePool {change.state.name} changes without it.",
+            "Mend it, and it follows by itself; or delete its NodeClaim: a new node is born right.",
+        )
+        for node in change.nodes
+        if change.is_set_aside(node) or change.is_late(node)
     )
 
 

@@ -118,6 +118,7 @@ class _Part:
     findings: tuple[Finding, ...] = ()
     wait: timedelta | None = None
     changing: bool = False
+    begins_to_grow: bool = False
 
 
 def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datetime) -> Plan:
@@ -130,16 +131,19 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     ours = {state.name for state in states}
     gone = "the policy no longer asks for it"
     changing = {state.name for state in states if state.rollout}
+    growing = {state.name for state in states if state.rollout and state.rollout.grows}
     parts: list[_Part] = []
     for state in states:
         part = (
             _carried_on(state, world, policy, now)
             if state.rollout
-            else _decided(state, world, policy, changing, now)
+            else _decided(state, world, policy, growing, now)
         )
         parts.append(part)
         if part.changing:
             changing.add(state.name)
+        if part.begins_to_grow:
+            growing.add(state.name)
     proof = prove(contents, now, changing)
     findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
     findings += letting_go.halfway(contents, ours, gone)
@@ -289,10 +293,8 @@ def _broken(
 # A NodePool whose N stands
 
 
-def _decided(
-    state: PoolState, world: TuningWorld, policy: Policy, changing: set[str], now: datetime
-) -> _Part:
-    part = _about_n(state, world, policy, changing, now)
+def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> _Part:
+    part = _about_n(state, world, policy, growing, now)
     if part.changing:
         return part
     assert world.contents
@@ -311,9 +313,7 @@ def _decided(
     )
 
 
-def _about_n(
-    state: PoolState, world: TuningWorld, policy: Policy, changing: set[str], now: datetime
-) -> _Part:
+def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> _Part:
     bare = {"node_pool": state.name, "pool": state.pool.name, "gpu": state.gpu.name, "n": state.n}
     if not state.pool.sharing.has_replicas:
         return _Part(
@@ -342,14 +342,21 @@ def _about_n(
     problems = () if world.series_error else use.problems
     memory = _memory(state, decision) if acts(world) else ()
     if decision.changes:
-        if decision.step.after > state.n and changing:
-            told["reason"] = says = f"N may become {decision.step.after} once no other NodePool is changed"
+        grows = decision.step.after > state.n
+        if grows and growing:
+            told["reason"] = says = f"N may become {decision.step.after} once no other NodePool grows"
             return _Part(f"{state.name}: {says}", told, memory, problems)
         begun = rollout.begin(state, decision.step.after, decision.step.reason, now)
         if begun.actions:
             told["rollout"] = begun.says
             return _Part(
-                decision.says, told, begun.actions, (*problems, *begun.findings), begun.wait, changing=True
+                decision.says,
+                told,
+                begun.actions,
+                (*problems, *begun.findings),
+                begun.wait,
+                changing=True,
+                begins_to_grow=grows,
             )
         told["reason"] = begun.says
         return _Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))

@@ -143,6 +143,11 @@ class NodeState:
         )
 
     @property
+    def works(self) -> bool:
+        """It runs, and its plugin has done what the label said until now."""
+        return self.ready and self.allocatable > 0 and self.promised in (None, self.allocatable)
+
+    @property
     def promised(self) -> int | None:
         """Slices that its key promises; None for a key that is none of ours."""
         n = layout.slices_of_key(self.key or "")

@@ -22,14 +22,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import layout, quantities
+from slicewise import layout
 from slicewise.actions import ClaimsCarry, Finding
-from slicewise.objects import being_deleted, is_true, labels, name, spec
+from slicewise.objects import being_deleted, is_true, name
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
 from slicewise.slicing.growing import canary, relabel, revert
 from slicewise.slicing.pool_state import PoolState, Rollout
+from slicewise.slicing.rolling import roll
 from slicewise.slicing.shrinking import fits, shrink
 
 __all__ = ["Advance", "RolloutSettings", "advance", "begin"]
@@ -81,7 +82,7 @@ def _held_again(change: Change, step: Advance) -> Advance:
     Beside the next step: a tool may put consolidation back as often as we hold it; the change must end all
     the same.
     """
-    if step.finished or not _is_put_back(change):
+    if step.finished or change.rolls_long or not _is_put_back(change):
         return step
     return replace(step, actions=(steps.hold(change.state, change.rollout), *step.actions))
 
@@ -110,11 +111,11 @@ def _patient(change: Change, step: Advance) -> Advance:
 def _stages(change: Change) -> tuple[Stage, ...]:
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
-            return _hold, _known_key, _overlays, _limits, _narrow_at_once, _roll, _settle
-        return _hold, _known_key, _overlays, _narrow_at_once, _roll, _limits, _settle
+            return _hold, _known_key, _overlays, _limits, _narrow_at_once, roll, _settle
+        return _hold, _known_key, _overlays, _narrow_at_once, roll, _limits, _settle
     if change.rollout.grows:
         return _hold, _known_key, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
-    return _hold, _known_key, _own_keys, _overlays, _widen, shrink, _narrow, _roll, _limits, _settle
+    return _hold, _known_key, _own_keys, _overlays, _widen, shrink, _narrow, roll, _limits, _settle
 
 
 def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
@@ -155,7 +156,16 @@ def no(says: str, remedy: str) -> Finding:
 
 
 def _hold(change: Change) -> Advance | None:
-    """Also again where somebody set it meanwhile: theirs is put back in the end."""
+    """
+    Also again where somebody set it meanwhile: theirs is put back in the end. But a roll may last for days,
+    and no node that is empty should wait for it.
+    """
+    if change.rolls_long:
+        why = "Karpenter replaces nodes for long by now"
+        given_back = steps.give_back(change.state, change.rollout, why)
+        return (
+            act((given_back,), "consolidation is given back while nodes are replaced") if given_back else None
+        )
     if steps.consolidate_after(change.state) == steps.NEVER or _is_put_back(change):
         return None
     return act((steps.hold(change.state, change.rollout),), "consolidation is held while N changes")
@@ -269,34 +279,6 @@ def _narrowed(change: Change, why: str, guard: ClaimsCarry | None = None) -> Adv
     return act((action,), f"new nodes are born with {change.new}: {why}")
 
 
-def _roll(change: Change) -> Advance | None:
-    """Also a node that is going already is waited for: its pods still move."""
-    old = [claim for claim in change.state.claims if labels(claim).get(layout.CONFIG_LABEL) != change.new]
-    if not old:
-        return None
-    says = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
-    return act((), says, ROLL, findings=(*change.blockers, *_no_room(change)))
-
-
-def _no_room(change: Change) -> tuple[Finding, ...]:
-    """Karpenter starts a replacement first, and counts it against the limit beside what it replaces."""
-    state, resource = change.state, layout.resource(change.state.pool)
-    limit = quantities.whole((spec(state.node_pool).get("limits") or {}).get(resource))
-    there = sum(node.allocatable for node in state.nodes)
-    least = min((node.gpus for node in change.nodes), default=1) * change.rollout.target
-    if not limit or there + least <= limit:
-        return ()
-    return (
-        Finding(
-            "roll-blocked",
-            f"Nodes of NodePool {state.name} offer {there} slices, and its limit of {limit} slices leaves no "
-            "room for a replacement.",
-            "Let pods end: an empty node needs no replacement. Or raise the NodePool's limit by hand: the "
-            "end of the change puts it back.",
-        ),
-    )
-
-
 def _settle(change: Change) -> Advance | None:
     """A NodeClaim that was made of the NodePool as it was before would show now."""
     left = change.settings.settle - (change.now - (change.rollout.narrowed or change.now))
@@ -337,7 +319,7 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
     if layout.n_of_limits(state.node_pool, state.pool) not in known:
         odd.append(f"the limit of NodePool {state.name} fits neither N")
     for node in change.nodes:
-        if node.key not in keys:
+        if node.key not in keys and steps.waited_for(node) is None:
             odd.append(f"Node {node.name} is labelled {node.key or 'with no key'}")
     after, held = steps.consolidate_after(state), change.rollout.held.get("consolidateAfter")
     if held and after not in (steps.NEVER, held):

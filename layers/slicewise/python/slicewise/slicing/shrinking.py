@@ -60,16 +60,26 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
 
 
 def _shrunk_node(change: Change, node: NodeState) -> Action | None:
-    if not change.has_new(node):
-        # Its plugin does not follow: the proof tells. If its NodeClaim has the old key, it is replaced.
-        late = node.cordoned_by_us and change.late(node)
-        return steps.uncordon(node, "its slices do not become fewer") if late else None
+    if change.is_late(node):
+        # With the new label it might lose slices at any later time, with pods on them by then.
+        why = "its slices do not become fewer, so that Karpenter replaces it"
+        return steps.give_up(node, change.old, why, change.now)
+    if not _offers_no_more(change, node):
+        return None
     if node.claim and node.claim_key != change.new:
         return steps.relabel_claim(node, change.new, "its node offers the new slices", change.now)
     return steps.uncordon(node, "its slices are fewer now") if node.cordoned_by_us else None
 
 
+def _offers_no_more(change: Change, node: NodeState) -> bool:
+    """Than its label says; fewer where a GPU is sick. What no plugin is at work on stays as it is."""
+    return 0 < node.allocatable <= (node.promised or 0) or not change.was_changed(node)
+
+
 def fits(change: Change, node: NodeState) -> bool:
+    given_up = steps.waited_for(node)
+    if given_up and given_up >= change.rollout.since and node.key != change.new:
+        return False
     return node.ready and node.slots_in_use <= _most(change, node)
 
 

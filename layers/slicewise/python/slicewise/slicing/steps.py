@@ -22,6 +22,7 @@ _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 _CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 _CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
+_WAITED = ("metadata", "annotations", layout.WAITED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 _CONSOLIDATE_AFTER = ("spec", "disruption", "consolidateAfter")
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
@@ -48,6 +49,18 @@ def hold(state: PoolState, rollout: Rollout) -> Patch:
         f"hold consolidation of NodePool {state.name}",
         "nodes that the new N makes superfluous go afterwards, under the pool's own policy and budgets",
     )
+
+
+def give_back(state: PoolState, rollout: Rollout, why: str) -> Patch | None:
+    """Consolidation, while the change goes on; None where it is not held."""
+    after = rollout.held.get("consolidateAfter")
+    if consolidate_after(state) != NEVER or after in (None, NEVER):
+        return None
+    operations = (
+        *expect(state.node_pool, _ROLLOUT),
+        *set_value(state.node_pool, _CONSOLIDATE_AFTER, after),
+    )
+    return _patch(state.node_pool, operations, f"release consolidation of NodePool {state.name}", why)
 
 
 def release(state: PoolState, rollout: Rollout, history: Tuning) -> Patch:
@@ -134,6 +147,7 @@ def relabel(
         *(expect(node.node, _UNSCHEDULABLE) if most is not None else ()),
         *set_value(node.node, _CONFIG, key),
         *set_value(node.node, _CHANGED, stamp(now)),
+        *remove(node.node, _WAITED),
     )
     guard = None if most is None else SlotsFit(node.name, resource, most)
     return _patch(node.node, operations, f"label Node {node.name} {key}", why, guard)
@@ -146,6 +160,30 @@ def relabel_claim(node: NodeState, key: str, why: str, now: datetime) -> Patch:
         *set_value(node.claim_object, _CHANGED, stamp(now)),
     )
     return _patch(node.claim_object, operations, f"label NodeClaim {node.claim} {key}", why)
+
+
+def wait_for(node: NodeState, why: str, now: datetime) -> Patch:
+    operations = set_value(node.node, _WAITED, stamp(now))
+    return _patch(node.node, operations, f"remember that Node {node.name} is waited for", why)
+
+
+def waited_for(node: NodeState) -> datetime | None:
+    return marked_at(node.node, layout.WAITED_ANNOTATION)
+
+
+def no_longer_wait_for(node: NodeState) -> Patch:
+    says = f"remember that Node {node.name} is well again"
+    return _patch(node.node, remove(node.node, _WAITED), says, "it works as its label says")
+
+
+def give_up(node: NodeState, key: str, why: str, now: datetime) -> Patch:
+    """Its label says again what its plugin still does; what we cordoned is uncordoned with it."""
+    operations = (
+        *set_value(node.node, _CONFIG, key),
+        *set_value(node.node, _WAITED, stamp(now)),
+        *((*remove(node.node, _CORDONED), *remove(node.node, _UNSCHEDULABLE)) if node.cordoned_by_us else ()),
+    )
+    return _patch(node.node, operations, f"label Node {node.name} {key} again", why)
 
 
 def cordon(node: NodeState, why: str, now: datetime) -> Patch:
