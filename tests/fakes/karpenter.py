@@ -33,6 +33,7 @@ class FakeKarpenter:
         unready: Nodes that are not ready and offer nothing; Karpenter has not initialised them.
         silent: Nodes whose device plugin follows no label.
         sick: GPUs of a node that do not work.
+        vain: NodeClaims for which there was no machine.
     """
 
     server: FakeApiServer
@@ -49,6 +50,7 @@ class FakeKarpenter:
     unready: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     sick: dict[str, int] = field(default_factory=dict)
+    vain: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: count(1))
     _followed: dict[str, tuple[str, datetime]] = field(default_factory=dict)
 
@@ -151,7 +153,11 @@ class FakeKarpenter:
                 conditions.append(next((c for c in before if c["type"] == "Drifted"), new))
                 drifted.append(claim)
             self.server.set_status(_ref(claim), {**status, "conditions": conditions})
-        free = [claim for claim in drifted if claim["metadata"]["name"] not in self.stuck | self.unready]
+        free = [
+            claim
+            for claim in drifted
+            if claim["metadata"]["name"] not in {*self.stuck, *self.unready, *self.vain}
+        ]
         if free:
             claim = free[0]
             self.replaced.append(claim["metadata"]["name"])

@@ -10,7 +10,7 @@ from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
 from slicewise.slicing.observe import asks_for_slices
 
-from tests.retuned_world import World, at
+from tests.retuned_world import POOL, World, at
 from tests.scenarios.test_retuning_interrupted_on_fakes import (
     as_far_as,
     cordoned,
@@ -54,6 +54,44 @@ def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
     world.karpenter.stuck = set()
     world.change(4)
     assert world.stands() == at(4, "ts-4")
+
+
+def test_without_capacity_in_ec2_a_change_is_looked_at_ever_more_rarely_all_the_same():
+    world = World(8, [6, 6])
+    world.karpenter.stuck = set(world.nodes)
+    world.tuner.begin(4)
+    for _ in range(20):
+        world.let_pass(timedelta(seconds=5))
+        world.tuner.step()
+    world.clock.pass_by(timedelta(minutes=20))
+
+    waits = []
+    for _ in range(3):
+        launched_in_vain(world)
+        waits.append(world.tuner.step().wait)
+        world.clock.pass_by(waits[-1])
+
+    assert min(waits) >= timedelta(minutes=2)
+
+
+def test_without_capacity_in_ec2_a_pool_grows_all_the_same():
+    world = World(4, [4, 4]).hold_forever()
+    world.happens = dict.fromkeys(range(0, 120, 2), launched_in_vain)
+
+    last = world.change(8)
+
+    assert last.finished and world.stands()["keys"] == ("ts-8",)
+    assert world.karpenter.ever_drifted <= set(world.karpenter.vain)
+
+
+def launched_in_vain(world: World) -> None:
+    """A NodeClaim that Karpenter has just made, and the one before it has gone again."""
+    for name in world.karpenter.vain:
+        world.server.delete(Ref("karpenter.sh/v1", "NodeClaim", name))
+    (key, *_) = layout.config_keys_of(world.server.objects[POOL])
+    name = world.karpenter._launch(POOL.name, key)
+    world.server.delete(Ref("v1", "Node", name))
+    world.karpenter.vain.append(name)
 
 
 def test_a_tool_that_puts_consolidation_back_at_once_does_not_hold_the_change_up():

@@ -131,7 +131,7 @@ def test_a_node_born_of_the_nodepool_before_it_was_narrowed_is_taken_along():
     assert world.karpenter.replaced == []
 
 
-def test_a_node_claim_whose_node_has_not_come_is_waited_for():
+def test_a_node_claim_whose_node_has_not_come_gets_the_new_key_before_it():
     world = halfway(World(4, [4]).hold_forever())
     name = world.karpenter._launch(POOL.name, "ts-4")
     node = world.server.objects[Ref("v1", "Node", name)]
@@ -140,7 +140,7 @@ def test_a_node_claim_whose_node_has_not_come_is_waited_for():
 
     world.change(8)
 
-    assert "1 of 1 nodes are relabelled; 1 more are about to come or go" in world.tuner.said
+    assert "1 of 1 nodes are relabelled; 1 more come with the new key" in world.tuner.said
     assert world.stands() == at(8, "ts-8", after="Never")
     assert (world.tuner.conflicts, world.karpenter.ever_drifted) == ([], set())
 

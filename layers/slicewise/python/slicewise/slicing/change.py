@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise.actions import Action, Finding
+from slicewise.model import Object
 from slicewise.objects import being_deleted, created_at, labels, name
 from slicewise.slicing import steps
 from slicewise.slicing.pool_state import NodeState, PoolState, Rollout
@@ -94,15 +95,22 @@ class Change:
         return max(1, int(len(self.nodes) * self.settings.late_share))
 
     @property
-    def to_come(self) -> int:
-        """NodeClaims of another key whose node has not come yet, or is about to go: no Node to relabel."""
-        seen = {node.claim for node in self.nodes}
-        return sum(
-            1
+    def to_come(self) -> tuple[Object, ...]:
+        """NodeClaims of another key whose node has not come yet."""
+        seen = {node.claim for node in self.state.nodes}
+        return tuple(claim for claim in self._others() if name(claim) not in seen)
+
+    @property
+    def to_go(self) -> int:
+        """NodeClaims of another key whose node Karpenter is about to take away: no Node to relabel."""
+        leaving = {node.claim for node in self.state.nodes if node.leaving}
+        return sum(1 for claim in self._others() if name(claim) in leaving)
+
+    def _others(self) -> Iterator[Object]:
+        return (
+            claim
             for claim in self.state.claims
-            if name(claim) not in seen
-            and not being_deleted(claim)
-            and labels(claim).get(layout.CONFIG_LABEL) != self.new
+            if not being_deleted(claim) and labels(claim).get(layout.CONFIG_LABEL) != self.new
         )
 
     @property
@@ -113,12 +121,17 @@ class Change:
 
     @property
     def moved_at(self) -> datetime:
-        """When something last happened in this change, as far as it left a mark."""
+        """
+        When something last happened in this change, as far as it left a mark.
+
+        Without capacity in EC2 NodeClaims come and go every few minutes: one without a node is no news.
+        """
         rollout = self.rollout
         marks = [rollout.since, rollout.narrowed, rollout.canary and rollout.canary.since]
-        for item in (*(node.node for node in self.state.nodes), *self.state.claims):
+        nodes = self.state.nodes
+        for item in (*(node.node for node in nodes), *(node.claim_object or {} for node in nodes)):
             marks += [
-                created_at(item),
+                created_at(item) if item else None,
                 steps.marked_at(item, layout.CHANGED_ANNOTATION),
                 steps.marked_at(item, layout.CORDONED_ANNOTATION),
                 steps.marked_at(item, layout.WAITED_ANNOTATION),
@@ -169,6 +182,17 @@ class Change:
 
 def act(actions: Sequence[Action], says: str, wait: timedelta = SOON, **more: object) -> Advance:
     return Advance(tuple(actions), says, wait, **more)  # type: ignore[arg-type]
+
+
+def come_or_go(change: Change, says: str) -> Advance | None:
+    """A node has the labels that its NodeClaim has when it registers, so it may come with the new key."""
+    if change.to_come:
+        why = "its node comes with it"
+        claims = [steps.relabel_claim(claim, change.new, why, change.now) for claim in change.to_come]
+        return act(claims, f"{says}; {len(claims)} more come with the new key", PLUGIN)
+    if change.to_go:
+        return act((), f"{says}; {change.to_go} more are about to go", PLUGIN)
+    return None
 
 
 # None: nothing is left to do for it.

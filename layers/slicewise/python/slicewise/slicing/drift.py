@@ -70,7 +70,7 @@ def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Fi
 
 
 def _is_odd(node: NodeState, key: str) -> bool:
-    return _is_behind(node, key) and steps.waited_for(node) is None
+    return _is_behind(node, key) and not _was_left(node)
 
 
 def _is_behind(node: NodeState, key: str) -> bool:
@@ -89,7 +89,7 @@ def _relabelled(node: NodeState, key: str) -> Finding:
 def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
     """Nodes that a change of N went on without: those that work again follow, a few at a time."""
     waited = [node for node in state.nodes if steps.waited_for(node)]
-    behind = [node for node in waited if _is_behind(node, key)]
+    behind = [node for node in state.nodes if _is_behind(node, key) and _was_left(node)]
     back = [node for node in behind if node.works and _gets_more(node, state)]
     at_once = max(1, len(state.nodes) // 10)
     why = "it works again, and N has changed meanwhile"
@@ -100,6 +100,13 @@ def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
         ),
         tuple(_left_behind(node, key) for node in behind if node not in back),
     )
+
+
+def _was_left(node: NodeState) -> bool:
+    """Waited for in vain, or registered just before its NodeClaim had the new key."""
+    relabelled = steps.marked_at(node.node, layout.CHANGED_ANNOTATION)
+    claim = steps.marked_at(node.claim_object, layout.CHANGED_ANNOTATION)
+    return bool(steps.waited_for(node) or (claim and not relabelled))
 
 
 def _gets_more(node: NodeState, state: PoolState) -> bool:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from slicewise.actions import Action, Finding
 from slicewise.slicing import steps
-from slicewise.slicing.change import CANARY, PLUGIN, ROLL, Advance, Change, act
+from slicewise.slicing.change import CANARY, PLUGIN, ROLL, Advance, Change, act, come_or_go
 from slicewise.slicing.pool_state import Canary, NodeState
 
 
@@ -64,9 +64,9 @@ def relabel(change: Change) -> Advance | None:
     if len(late) > change.most_late:
         return _revert_for(change, late)
     actions: list[Action] = [
-        steps.relabel_claim(node, change.new, "its node offers the new slices", change.now)
+        steps.relabel_claim(node.claim_object, change.new, "its node offers the new slices", change.now)
         for node in change.nodes
-        if change.has_new(node) and node.claim and node.claim_key != change.new
+        if change.has_new(node) and node.claim_object and node.claim_key != change.new
     ]
     reloading = [node for node in change.nodes if change.reloads(node) and not change.late(node)]
     old = [node for node in change.nodes if node.key != change.new]
@@ -98,13 +98,11 @@ def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advan
         return act(marks, f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
     if any(not change.is_set_aside(node) for node in behind):
         return act((), f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
-    aside = [node for node in (*behind, *late) if node.claim and node.claim_key != change.new]
+    aside = [node for node in (*behind, *late) if node.claim_object and node.claim_key != change.new]
     if aside:
-        claims = [steps.relabel_claim(node, change.new, why, change.now) for node in aside]
+        claims = [steps.relabel_claim(node.claim_object, change.new, why, change.now) for node in aside]
         return act(claims, f"{says}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
-    if change.to_come:
-        return act((), f"{says}; {change.to_come} more are about to come or go", PLUGIN)
-    return None
+    return come_or_go(change, says)
 
 
 def _reloading(change: Change, nodes: Sequence[NodeState]) -> Advance:

@@ -41,7 +41,7 @@ def _never_came(change: Change) -> list[Action]:
         for node in never
         for action in (
             steps.relabel(node, change.new, why, change.now, resource, most=0),
-            steps.relabel_claim(node, change.new, why, change.now),
+            steps.relabel_claim(node.claim_object, change.new, why, change.now),
         )
     ]
 

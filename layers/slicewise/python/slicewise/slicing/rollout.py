@@ -263,8 +263,12 @@ def _unseen(change: Change) -> Advance | None:
     Labels are in Karpenter's cache some time after they are written. And it says that an overlay is Ready
     before it plans with it: where it must start again meanwhile, seconds before (run, with other pools'
     overlays changing at the same time).
+
+    A NodeClaim without a node is not waited for: without capacity in EC2 there is always a new one, and
+    Karpenter replaces none before its node is initialised.
     """
-    written = (*change.state.claims, *change.state.overlays)
+    claims = (node.claim_object for node in change.state.nodes if node.claim_object)
+    written = (*claims, *change.state.overlays)
     marks = (steps.marked_at(item, layout.CHANGED_ANNOTATION) for item in written)
     last = max((at for at in marks if at), default=None)
     left = change.settings.settle - (change.now - last) if last else timedelta(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicewise import layout
 from slicewise.actions import Action
 from slicewise.slicing import steps
-from slicewise.slicing.change import PLUGIN, Advance, Change, act
+from slicewise.slicing.change import PLUGIN, Advance, Change, act, come_or_go
 from slicewise.slicing.pool_state import NodeState
 
 
@@ -25,9 +25,7 @@ def shrink(change: Change) -> Advance | None:
         return act(actions, "nodes whose pods fit get fewer slices in place", PLUGIN)
     if busy:
         return act((), f"{busy} node{'s' if busy > 1 else ''} take fewer slices in place", PLUGIN)
-    if change.to_come:
-        return act((), f"{change.to_come} nodes are about to come or go", PLUGIN)
-    return None
+    return come_or_go(change, "the nodes that are there have what they can have in place")
 
 
 def _in_hand(change: Change, node: NodeState) -> bool:
@@ -42,9 +40,9 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
     if not fits(change, node):
         if node.cordoned_by_us:
             return steps.uncordon(node, f"{node.slots_in_use} of its slices are in use by now")
-        if node.claim and node.claim_key != node.key:
+        if node.claim_object and node.claim_key != node.key:
             why = "a node whose pods do not fit is replaced, and Karpenter reads the NodeClaim"
-            return steps.relabel_claim(node, node.key or "", why, change.now)
+            return steps.relabel_claim(node.claim_object, node.key or "", why, change.now)
         return None
     if node.schedulable:
         return (
@@ -66,8 +64,10 @@ def _shrunk_node(change: Change, node: NodeState) -> Action | None:
         return steps.give_up(node, change.old, why, change.now)
     if not _offers_no_more(change, node):
         return None
-    if node.claim and node.claim_key != change.new:
-        return steps.relabel_claim(node, change.new, "its node offers the new slices", change.now)
+    if node.claim_object and node.claim_key != change.new:
+        return steps.relabel_claim(
+            node.claim_object, change.new, "its node offers the new slices", change.now
+        )
     return steps.uncordon(node, "its slices are fewer now") if node.cordoned_by_us else None
 
 

@@ -153,13 +153,9 @@ def relabel(
     return _patch(node.node, operations, f"label Node {node.name} {key}", why, guard)
 
 
-def relabel_claim(node: NodeState, key: str, why: str, now: datetime) -> Patch:
-    assert node.claim_object
-    operations = (
-        *set_value(node.claim_object, _CONFIG, key),
-        *set_value(node.claim_object, _CHANGED, stamp(now)),
-    )
-    return _patch(node.claim_object, operations, f"label NodeClaim {node.claim} {key}", why)
+def relabel_claim(claim: Object, key: str, why: str, now: datetime) -> Patch:
+    operations = (*set_value(claim, _CONFIG, key), *set_value(claim, _CHANGED, stamp(now)))
+    return _patch(claim, operations, f"label NodeClaim {name(claim)} {key}", why)
 
 
 def wait_for(node: NodeState, why: str, now: datetime) -> Patch:
