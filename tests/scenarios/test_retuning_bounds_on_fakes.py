@@ -8,8 +8,10 @@ from datetime import timedelta
 from slicewise import layout
 from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
+from slicewise.policy import Policy
 from slicewise.slicing.observe import asks_for_slices
 
+from tests import builders
 from tests.retuned_world import POOL, World, at
 from tests.scenarios.test_retuning_interrupted_on_fakes import (
     as_far_as,
@@ -254,3 +256,65 @@ def test_a_slice_that_only_an_initial_container_asks_for_is_counted():
     pod = {"spec": {"initContainers": [{"name": "side", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
 
     assert asks_for_slices(pod)
+
+
+def test_nodes_that_a_person_cordoned_shrink_a_tenth_at_a_time_too():
+    world = World(8, [1] * 12).hold_forever()
+    for node in world.nodes:
+        world.edit(Ref("v1", "Node", node), "/spec/unschedulable", True)
+    most = 0
+
+    def watch(item):
+        nonlocal most
+        nodes = world.karpenter._of("Node")
+        labelled = [n["metadata"] for n in nodes if n["metadata"]["labels"][layout.CONFIG_LABEL] == "ts-4"]
+        most = max(most, sum(1 for n in labelled if world.karpenter._slices(n["name"]) == 8))
+
+    world.server.on_change.append(watch)
+    world.change(4, passes=200)
+
+    assert most == 1
+    assert world.stands()["labels"] == {"ts-4"}
+    assert sorted(world.stands()["cordoned"]) == world.nodes
+
+
+def test_more_gpus_that_a_pool_may_have_are_allowed_at_once_while_it_is_rolled():
+    world = World(8, [6, 2])
+    world.karpenter.stuck.add(world.nodes[0])
+    world.tuner.begin(4)
+    for _ in range(12):
+        world.let_pass(timedelta(seconds=10))
+        world.tuner.step()
+    assert world.stands()["limit"] == "128"
+
+    world.server.objects[POOL]["metadata"]["managedFields"] = [
+        {"manager": "slicewise", "fieldsV1": {"f:spec": {"f:limits": {"f:nvidia.com/gpu": {}}}}}
+    ]
+
+    world.tuner.policy = world.policy = with_gpus(24)
+    world.tuner.step()
+
+    assert world.stands()["limit"] == "192"
+    world.karpenter.stuck.clear()
+    world.change(4)
+    assert world.stands()["limit"] == "96"
+    assert not any("fits neither N" in says for says in world.tuner.findings)
+
+
+def test_more_gpus_are_allowed_at_once_while_a_canary_tries():
+    world = World(4, [4, 4])
+    world.tuner.begin(8)
+    world.let_pass(timedelta(seconds=10))
+    world.tuner.step()
+
+    world.tuner.policy = world.policy = with_gpus(32)
+    world.tuner.step()
+
+    assert world.stands()["limit"] == "128"
+    world.change(8)
+    assert world.stands()["limit"] == "256"
+
+
+def with_gpus(number: int) -> Policy:
+    pool = "sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: "
+    return builders.policy(f"{{shared: {{{pool}{number}}}}}")

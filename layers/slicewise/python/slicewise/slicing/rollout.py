@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise.actions import ClaimsCarry, Finding
-from slicewise.objects import being_deleted, is_true, name
+from slicewise.objects import MANAGER, being_deleted, is_true, name, written_by
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
@@ -109,13 +109,14 @@ def _patient(change: Change, step: Advance) -> Advance:
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:
+    first = (_hold, _known_key, _more_gpus)
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
-            return _hold, _known_key, _overlays, _limits, _narrow_at_once, roll, _settle
-        return _hold, _known_key, _overlays, _narrow_at_once, roll, _limits, _settle
+            return *first, _overlays, _limits, _narrow_at_once, roll, _settle
+        return *first, _overlays, _narrow_at_once, roll, _limits, _settle
     if change.rollout.grows:
-        return _hold, _known_key, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
-    return _hold, _known_key, _own_keys, _overlays, _widen, shrink, _narrow, roll, _limits, _settle
+        return *first, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
+    return *first, _own_keys, _overlays, _widen, shrink, _narrow, roll, _limits, _settle
 
 
 def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
@@ -182,6 +183,17 @@ def _known_key(change: Change) -> Advance | None:
         "Onboarding writes it again within the hour, or: slicewise onboard CLUSTER.",
     )
     return act((), f"{layout.CONFIG_MAP} has no key {change.new}", ROLL, findings=(missing,))
+
+
+def _more_gpus(change: Change) -> Advance | None:
+    """A policy that allows more GPUs is followed at once, at the N that the change began with."""
+    state, before = change.state, change.rollout.from_
+    limit = layout.n_of_limits(state.node_pool, state.pool)
+    is_over = change.rollout.narrowed and all(key == change.new for key in change.claim_keys)
+    if is_over or limit is None or limit >= before:
+        return None
+    why = f"the policy allows {state.pool.max_gpus} GPUs by now"
+    return act((steps.limit(state, before, why),), f"{state.pool.max_gpus} GPUs are allowed")
 
 
 def _own_keys(change: Change) -> Advance | None:
@@ -320,7 +332,9 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
             odd.append(
                 f"NodeOverlay {name(overlay)} says neither N = {' nor '.join(map(str, sorted(known)))}"
             )
-    if layout.n_of_limits(state.node_pool, state.pool) not in known:
+    path = ("spec", "limits", layout.resource(state.pool))
+    ours = written_by(state.node_pool, path) == (MANAGER,)
+    if layout.n_of_limits(state.node_pool, state.pool) not in known and not ours:
         odd.append(f"the limit of NodePool {state.name} fits neither N")
     for node in change.nodes:
         if node.key not in keys and steps.waited_for(node) is None:

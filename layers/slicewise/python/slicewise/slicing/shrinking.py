@@ -44,10 +44,10 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
             why = "a node whose pods do not fit is replaced, and Karpenter reads the NodeClaim"
             return steps.relabel_claim(node.claim_object, node.key or "", why, change.now)
         return None
+    if not (room or node.cordoned_by_us):
+        return None
     if node.schedulable:
-        return (
-            steps.cordon(node, "no pod may come while its slices become fewer", change.now) if room else None
-        )
+        return steps.cordon(node, "no pod may come while its slices become fewer", change.now)
     at = steps.marked_at(node.node, layout.CORDONED_ANNOTATION)
     if node.cordoned_by_us and at and change.now - at < change.settings.settle:
         return None  # pods that the scheduler was about to bind would show by then
