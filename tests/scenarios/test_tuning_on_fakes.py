@@ -17,7 +17,7 @@ import pytest
 from slicewise import layout
 from slicewise.actions import Stage
 from slicewise.app import TUNING
-from slicewise.errors import Refused, Unavailable
+from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 
@@ -25,6 +25,7 @@ from tests.fakes.calls import REFUSALS, strike
 from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
+GPU = layout.GPU_RESOURCE
 POOL_REF = Ref("karpenter.sh/v1", "NodePool", POOL)
 WRITES = ("apply", "patch", "delete", "alarms.put", "alarms.delete")
 
@@ -112,6 +113,31 @@ def test_one_node_pool_grows_at_a_time():
     account.answer_all()
     account.hours(1)
     assert [found["n"] for found in account.tuned.details] == [5, 5]
+
+
+def test_somebodys_edit_of_one_node_pool_stops_no_other():
+    account = TunedAccount(policy=POLICY.replace("[l4]", "[l4, a10g]"))
+    account.hours(1)
+    server = account.servers["gpu-1"]
+    for count in ("l4", "a10g"):
+        edit(account, OVERLAY._replace(name=f"slicewise-shared-{count}-1"), "spec", "capacity", {GPU: "9"})
+    patch = server.patch
+
+    def faster(ref, operations):
+        if ref.name.startswith(POOL):
+            raise Conflict("somebody was faster")
+        patch(ref, operations)
+
+    server.patch = faster
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.answer_next()
+
+    other = server.objects[OVERLAY._replace(name="slicewise-shared-a10g-1")]
+    assert other["spec"]["capacity"] == {GPU: "4"}
+    assert "somebody was faster" in account.tuned.reason
+    server.patch = patch
+    account.answer_all()
+    assert server.objects[OVERLAY]["spec"]["capacity"] == {GPU: "4"}
 
 
 def test_the_whole_window_is_read_once_an_hour_and_not_at_each_step_of_a_change():

@@ -63,6 +63,8 @@ class Patch:
     Attributes:
         says: What it does, in words for people.
         guard: What must still be so at the moment of writing; otherwise Conflict.
+        part: Of what it is one step, such as a NodePool's change: a Conflict ends the steps of this part and
+            no others. Empty where all that follows rests on it.
     """
 
     ref: Ref
@@ -70,6 +72,7 @@ class Patch:
     says: str
     why: str
     guard: SlotsFit | ClaimsCarry | None = None
+    part: str = ""
 
     def __str__(self) -> str:
         return self.says

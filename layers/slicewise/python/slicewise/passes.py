@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from slicewise.acting import Hands, time_for
-from slicewise.actions import Finding, Forget, Outcome, Plan, Stage
+from slicewise.actions import Finding, Forget, Outcome, Patch, Plan, Stage
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
@@ -178,11 +178,24 @@ class Passes(Generic[W]):
         return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
 
     def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> None:
+        """A Conflict in one part of the plan is raised once the others are through."""
+        ended: dict[str, Conflict] = {}
         for action in plan.actions:
+            part = action.part if isinstance(action, Patch) else ""
+            if part in ended:
+                continue
             # Only the holder of the lease may write: asked before each action, for as long as it may take.
             progress.lease = self._ports.store.renew(progress.lease, self._clock(), time_for(action))
-            hands.do(action)
-            progress.changed.append(f"{action}: {action.why}")
+            try:
+                hands.do(action)
+            except Conflict as conflict:
+                if not part:
+                    raise
+                ended[part] = conflict
+            else:
+                progress.changed.append(f"{action}: {action.why}")
+        for conflict in ended.values():
+            raise conflict
 
     def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
         """No record after it: that would be all we know about a cluster that is gone."""

@@ -51,6 +51,7 @@ def uncordon(nodes: Sequence[Object], node_pools: Collection[str], why: str) -> 
             (*remove(node, _CORDONED), *remove(node, _UNSCHEDULABLE)),
             f"uncordon Node {name(node)}",
             why,
+            part=labels(node)[layout.NODE_POOL_LABEL],
         )
         for node in sorted(nodes, key=name)
         if labels(node).get(layout.NODE_POOL_LABEL) in node_pools
@@ -72,4 +73,6 @@ def _after(pool: Object, rollout: Rollout) -> str | None:
 
 def _release(pool: Object, after: str, why: str) -> Patch:
     operations = (*expect(pool, _ROLLOUT), *set_value(pool, _AFTER, after))
-    return Patch(ref_of(pool), operations, f"release consolidation of NodePool {name(pool)}", why)
+    return Patch(
+        ref_of(pool), operations, f"release consolidation of NodePool {name(pool)}", why, part=name(pool)
+    )

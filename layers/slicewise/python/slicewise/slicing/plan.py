@@ -162,10 +162,19 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     )
     actions = (
         *kept,
-        *(action for part in parts for action in part.actions),
+        *(
+            _in_part(action, state.name)
+            for state, part in zip(states, parts, strict=True)
+            for action in part.actions
+        ),
         *letting_go.let_go(contents, ours, gone),
     )
     return Plan(outcome, actions, tuple(part.detail for part in parts))
+
+
+def _in_part(action: Action, node_pool: str) -> Action:
+    """Somebody's edit of one NodePool is no reason to leave the others alone."""
+    return replace(action, part=node_pool) if isinstance(action, Patch) else action
 
 
 def _reason(summary: str, parts: Sequence[_Part]) -> str:
