@@ -245,3 +245,49 @@ def test_a_cordon_that_a_change_left_behind_is_taken_away():
     account.hours(1)
 
     assert cordoned(account) == []
+
+
+def in_a_year(account: TunedAccount, annotation: str, *path: str) -> None:
+    annotations = account.node_pool["metadata"]["annotations"]
+    found = json.loads(annotations[annotation])
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = "2027-06-01T00:00:00Z"
+    annotations[annotation] = json.dumps(found)
+
+
+@pytest.mark.parametrize("path", [("since",), ("canary", "since")])
+def test_a_change_that_says_it_began_in_the_future_ends_all_the_same(path):
+    account = growing(has_canary)
+
+    in_a_year(account, layout.ROLLOUT_ANNOTATION, *path)
+    account.answer_next()
+
+    assert "time-in-future" in {finding.code for finding in account.tuned.findings}
+    account.answer_all()
+    assert account.n == 5
+
+
+def test_a_node_that_says_it_was_cordoned_in_the_future_is_shrunk_all_the_same():
+    account = shrinking(cordoned)
+    nodes = cordoned(account)
+
+    for node in nodes:
+        marks = account.karpenter._node(node)["metadata"]["annotations"]
+        marks[layout.CORDONED_ANNOTATION] = "2027-06-01T00:00:00Z"
+    sweep(account)
+
+    assert account.n == 2
+    assert cordoned(account) == []
+
+
+@pytest.mark.parametrize("remembered", ["changed_at", "above_since"])
+def test_n_that_was_changed_in_the_future_rises_all_the_same(remembered):
+    account = TunedAccount()
+    account.hours(1)
+
+    in_a_year(account, layout.TUNING_ANNOTATION, remembered)
+    account.hours(4)
+
+    assert account.n == 5

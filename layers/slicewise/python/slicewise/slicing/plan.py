@@ -19,7 +19,7 @@ from slicewise.model import ref_of
 from slicewise.objects import name
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
-from slicewise.slicing import alarms, consolidation, drift, letting_go, rollout
+from slicewise.slicing import alarms, consolidation, drift, future, letting_go, rollout
 from slicewise.slicing.blockers import blocking
 from slicewise.slicing.change import RAREST
 from slicewise.slicing.decide import RECENT, Decision, decide, details
@@ -134,7 +134,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     growing = {state.name for state in states if state.rollout and state.rollout.grows}
     parts: list[_Part] = []
     for state in states:
-        part = (
+        part = _put_back_to_now(state, world, now) or (
             _carried_on(state, world, policy, now)
             if state.rollout
             else _decided(state, world, policy, growing, now)
@@ -181,6 +181,15 @@ def _reason(summary: str, parts: Sequence[_Part]) -> str:
     told = [part.says for part in sorted(parts, key=lambda part: not part.changing) if part.says]
     more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
     return "; ".join((summary, *told[:_MOST_SAID], *more))
+
+
+def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> _Part | None:
+    actions, findings = future.mend(state, now)
+    if not actions or not acts(world):
+        return None
+    says = f"{state.name}: times that have not come yet are put back to now"
+    known = {**_known(world, state), "node_pool": state.name, "reason": says}
+    return _Part(says, known, actions, findings, _SOON, changing=bool(state.rollout))
 
 
 # A change of N that is under way
