@@ -76,6 +76,10 @@ def observing(account: TunedAccount) -> None:
     account.policies["default"] = POLICY + "mode: observe\n"
 
 
+def wrong(account: TunedAccount) -> None:
+    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
+
+
 def without_the_pool(account: TunedAccount) -> None:
     account.policies["default"] = OTHER
 
@@ -92,7 +96,7 @@ def sweep(account: TunedAccount) -> None:
     raise AssertionError(f"still busy: {account.tuned}")
 
 
-@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool])
+@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong])
 @pytest.mark.parametrize("stage", [is_held, has_canary, is_wide])
 def test_whoever_may_not_carry_a_change_on_gives_consolidation_back(stops, stage):
     account = growing(stage)
@@ -122,7 +126,7 @@ def test_a_conflict_while_consolidation_is_given_back_does_not_keep_it():
     assert account.tuned.stage is Stage.LEFT_ALONE
 
 
-@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool])
+@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong])
 def test_whoever_may_not_carry_a_change_on_uncordons_its_nodes(stops):
     account = shrinking(cordoned)
 
@@ -134,7 +138,42 @@ def test_whoever_may_not_carry_a_change_on_uncordons_its_nodes(stops):
     assert after(account) == "10m"
 
 
-@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool])
+def test_a_wrong_policy_in_the_middle_of_a_change_tells_what_is_given_back():
+    account = growing(is_wide)
+
+    wrong(account)
+    account.answer_next()
+
+    assert {finding.code for finding in account.tuned.findings} == {"policy", "n-half-changed"}
+    assert "what a change of N held is given back" in account.tuned.reason
+    assert account.karpenter.ever_drifted == set()
+
+
+def test_no_pod_comes_to_a_node_that_is_let_go_before_it_has_its_fewer_slices():
+    account = shrinking(cordoned)
+    account.karpenter.silent |= set(cordoned(account))
+    as_far_as(account, lambda a: relabelled(a))
+    account.karpenter.add_pod()
+    account.karpenter.add_pod()
+
+    untagged(account)
+    sent = account.clock.now
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    as_far_as(account, lambda a: not cordoned(a))
+
+    assert timedelta(minutes=5) < account.clock.now - sent < timedelta(minutes=7)
+    assert relabelled(account) == []
+    account.karpenter.silent.clear()
+    account.let_pass(timedelta(minutes=1))
+    assert account.karpenter.broken_promises == []
+
+
+def relabelled(account: TunedAccount) -> list[str]:
+    nodes = (node["metadata"] for node in account.karpenter._of("Node"))
+    return [node["name"] for node in nodes if node["labels"][layout.CONFIG_LABEL] != "ts-4"]
+
+
+@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong])
 def test_a_change_that_was_let_go_is_finished_once_it_may_be(stops):
     account = growing(is_wide)
     policy, cluster = account.policies["default"], account.eks.clusters["gpu-1"]

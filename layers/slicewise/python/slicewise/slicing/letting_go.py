@@ -7,28 +7,41 @@ consolidation again and finishes it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 
-from slicewise import layout
+from slicewise import layout, quantities
 from slicewise.actions import Action, Finding, Patch
-from slicewise.json_patch import expect, remove, set_value
+from slicewise.json_patch import Operation, expect, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
-from slicewise.objects import annotations, is_ours, labels, name, spec
+from slicewise.objects import annotations, is_ours, labels, name, spec, status
+from slicewise.slicing.change import RolloutSettings
 from slicewise.slicing.pool_state import Rollout, read_rollout
+from slicewise.slicing.steps import marked_at
 
 _AFTER = ("spec", "disruption", "consolidateAfter")
 _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
+_CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
 _CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 
 
-def let_go(contents: ClusterContents, carried_on: Collection[str], why: str) -> tuple[Action, ...]:
+def let_go(
+    contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
+) -> tuple[Action, ...]:
     """`carried_on` are NodePools that somebody looks after."""
     left = _left(contents, carried_on)
     return (
         *(_release(pool, after, why) for pool, rollout in left if (after := _after(pool, rollout))),
-        *uncordon(contents.nodes, {name(pool) for pool, _ in left}, why),
+        *uncordon(contents, {name(pool) for pool, _ in left}, why, now),
     )
+
+
+def holds(contents: ClusterContents, carried_on: Collection[str]) -> bool:
+    """Whether anything is to be let go, now or once a device plugin has followed."""
+    left = _left(contents, carried_on)
+    cordoned = any(_cordoned(contents, {name(pool) for pool, _ in left}))
+    return cordoned or any(_after(pool, rollout) for pool, rollout in left)
 
 
 def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) -> tuple[Finding, ...]:
@@ -43,21 +56,51 @@ def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) ->
     )
 
 
-def uncordon(nodes: Sequence[Object], node_pools: Collection[str], why: str) -> tuple[Patch, ...]:
-    """Those that we cordoned, and no others."""
+def uncordon(
+    contents: ClusterContents, node_pools: Collection[str], why: str, now: datetime
+) -> tuple[Patch, ...]:
+    """
+    Those that we cordoned, and no others.
+
+    One whose device plugin is about to take slices away waits for it: a pod that comes before would lose its
+    own. One whose plugin does not follow gets the label of its NodeClaim back, so that it never will.
+    """
+    keys = {status(claim).get("nodeName"): labels(claim) for claim in contents.node_claims}
     return tuple(
         Patch(
             ref_of(node),
-            (*remove(node, _CORDONED), *remove(node, _UNSCHEDULABLE)),
+            (*_label_back(node, keys), *remove(node, _CORDONED), *remove(node, _UNSCHEDULABLE)),
             f"uncordon Node {name(node)}",
             why,
             part=labels(node)[layout.NODE_POOL_LABEL],
         )
-        for node in sorted(nodes, key=name)
-        if labels(node).get(layout.NODE_POOL_LABEL) in node_pools
-        and spec(node).get("unschedulable")
-        and layout.CORDONED_ANNOTATION in annotations(node)
+        for node in _cordoned(contents, node_pools)
+        if not (_offers_more(node) and _reloads(node, now))
     )
+
+
+def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterator[Object]:
+    for node in sorted(contents.nodes, key=name):
+        in_pool = labels(node).get(layout.NODE_POOL_LABEL) in node_pools
+        if in_pool and spec(node).get("unschedulable") and layout.CORDONED_ANNOTATION in annotations(node):
+            yield node
+
+
+def _offers_more(node: Object) -> bool:
+    """Than its label promises."""
+    promised = layout.promised(labels(node), labels(node).get(layout.CONFIG_LABEL)) or {}
+    offered = status(node).get("allocatable") or {}
+    return any(quantities.whole(offered.get(resource)) > most for resource, most in promised.items())
+
+
+def _reloads(node: Object, now: datetime) -> bool:
+    at = marked_at(node, layout.CHANGED_ANNOTATION)
+    return at is not None and now - at <= RolloutSettings.allocatable_timeout
+
+
+def _label_back(node: Object, of_claims: Mapping[str | None, Mapping[str, str]]) -> tuple[Operation, ...]:
+    key = of_claims.get(name(node), {}).get(layout.CONFIG_LABEL)
+    return set_value(node, _CONFIG, key) if key and _offers_more(node) else ()
 
 
 def _left(contents: ClusterContents, carried_on: Collection[str]) -> list[tuple[Object, Rollout]]:

@@ -59,7 +59,7 @@ def observe(
         return world
     world = _with_policy(world, ports)
     if world.policy_error:
-        return world
+        return _as_left(world, cluster, ports) if cluster.status == "ACTIVE" else world
     world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
     if cluster.status != "ACTIVE":
         return world
@@ -72,6 +72,11 @@ def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, p
     """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
     if record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts):
         return world
+    return _as_left(world, cluster, ports)
+
+
+def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """For what a change of N may have left held."""
     try:
         return replace(world, contents=look(ports.kubernetes(cluster)))
     except (Refused, Unauthorized):

@@ -9,43 +9,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
 from slicewise.model import ref_of
-from slicewise.objects import name
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import alarms, consolidation, drift, future, letting_go, rollout
-from slicewise.slicing.blockers import blocking
-from slicewise.slicing.change import RAREST
+from slicewise.slicing.carrying import carried_on
 from slicewise.slicing.decide import RECENT, Decision, decide, details
-from slicewise.slicing.health import Broken, broken, is_measured
+from slicewise.slicing.parts import Part, broken_now, known_before
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
 from slicewise.slicing.proof import prove
-from slicewise.slicing.tuning import TuningPolicy
 from slicewise.slicing.use import STEP, pool_use
 from slicewise.slicing.world import TuningWorld
 
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
-# Without measurements a canary proves nothing; this soon they are asked for again.
-_BLIND_WAIT = timedelta(minutes=1)
 # Where nothing is being changed there is no hurry, but an hour without an answer would be long.
 _UNREAD_WAIT = timedelta(minutes=15)
-# So long a change may hold consolidation while nothing is known of it: a canary is ended then, and after it
-# consolidation is given back until the change goes on.
-_BLIND_LONGEST = timedelta(hours=1)
-_MEASURED_WITHIN = timedelta(minutes=30)
 _SOON = timedelta(seconds=2)
+# What is let go may have to wait for a device plugin, minutes at most.
+_LET_GO_WAIT = timedelta(seconds=15)
 _MOST_SAID = 5
 
 
 def acts(world: TuningWorld) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
-    return world.policy is None or world.policy.mode is Mode.ACT or bool(_let_go(world, world.policy))
+    return world.policy is None or world.policy.mode is Mode.ACT or _holds(world, world.policy)
 
 
 def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:
@@ -68,23 +61,24 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
         findings = tuple(_paused_halfway(known) for known in world.known if "rollout" in known)
         return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}", findings), details=world.known)
     if world.policy_error:
-        return Plan(_refused(world), details=world.known)
+        return _refused(world, now)
     kept = alarms.actions(cluster, policy, world.alarms)
     if policy is None:
         left, why = world.contents, "no policy asks for this cluster any more"
         findings = letting_go.halfway(left, (), why) if left else ()
-        actions = (*kept, *(letting_go.let_go(left, (), why) if left else ()))
-        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster", findings), actions)
+        actions = (*kept, *(letting_go.let_go(left, (), why, now) if left else ()))
+        # Only a cluster of which nothing is held any more is not looked into again.
+        holds = bool(left) and letting_go.holds(left, ())
+        stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
+        return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
     if world.contents is None:
         return Plan(Outcome(Stage.WAITING, f"the cluster is {cluster.status}"), details=world.known)
     return _tune(world, policy, kept, now)
 
 
-def _let_go(world: TuningWorld, policy: Policy) -> tuple[Action, ...]:
+def _holds(world: TuningWorld, policy: Policy) -> bool:
     """What a pass in mode `act` left held is given back in every mode."""
-    if world.contents is None or policy.mode is Mode.ACT:
-        return ()
-    return letting_go.let_go(world.contents, (), _no_longer(policy))
+    return world.contents is not None and policy.mode is not Mode.ACT and letting_go.holds(world.contents, ())
 
 
 def _no_longer(policy: Policy) -> str:
@@ -99,43 +93,38 @@ def _paused_halfway(known: Mapping[str, Any]) -> Finding:
     )
 
 
-def _refused(world: TuningWorld) -> Outcome:
+def _refused(world: TuningWorld, now: datetime) -> Plan:
+    """Nothing is decided by a wrong policy; but what a change of N holds cannot wait until it is mended."""
     assert world.policy_error
+    why, left = "its policy is wrong by now", world.contents
     findings = tuple(
         Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
         for problem in world.policy_error.problems
     )
-    return Outcome(Stage.FAILED, f"policy {world.policy_name!r} is wrong; nothing is touched", findings)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one NodePool adds to the plan. `rank` says what people want to read first."""
-
-    says: str
-    detail: Mapping[str, Any]
-    actions: tuple[Action, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    wait: timedelta | None = None
-    changing: bool = False
-    begins_to_grow: bool = False
+    findings += letting_go.halfway(left, (), why) if left else ()
+    actions = letting_go.let_go(left, (), why, now) if left else ()
+    wait = _LET_GO_WAIT if left and letting_go.holds(left, ()) else None
+    held = "what a change of N held is given back" if actions else "nothing is touched"
+    outcome = Outcome(Stage.FAILED, f"policy {world.policy_name!r} is wrong; {held}", findings, wait)
+    return Plan(outcome, actions, world.known)
 
 
 def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datetime) -> Plan:
     contents = world.contents
     assert contents
-    if held := _let_go(world, policy):
+    if _holds(world, policy):
         says = f"what a change of N held is given back: {_no_longer(policy)}"
-        return Plan(Outcome(Stage.TUNING, says, wait=_SOON), (*held,), world.known)
+        actions = letting_go.let_go(contents, (), _no_longer(policy), now)
+        return Plan(Outcome(Stage.TUNING, says, wait=_LET_GO_WAIT), actions, world.known)
     states = pool_states(contents, policy)
     ours = {state.name for state in states}
     gone = "the policy no longer asks for it"
     changing = {state.name for state in states if state.rollout}
     growing = {state.name for state in states if state.rollout and state.rollout.grows}
-    parts: list[_Part] = []
+    parts: list[Part] = []
     for state in states:
         part = _put_back_to_now(state, world, now) or (
-            _carried_on(state, world, policy, now)
+            carried_on(state, world, policy, now)
             if state.rollout
             else _decided(state, world, policy, growing, now)
         )
@@ -167,7 +156,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
             for state, part in zip(states, parts, strict=True)
             for action in part.actions
         ),
-        *letting_go.let_go(contents, ours, gone),
+        *letting_go.let_go(contents, ours, gone, now),
     )
     return Plan(outcome, actions, tuple(part.detail for part in parts))
 
@@ -177,141 +166,25 @@ def _in_part(action: Action, node_pool: str) -> Action:
     return replace(action, part=node_pool) if isinstance(action, Patch) else action
 
 
-def _reason(summary: str, parts: Sequence[_Part]) -> str:
+def _reason(summary: str, parts: Sequence[Part]) -> str:
     told = [part.says for part in sorted(parts, key=lambda part: not part.changing) if part.says]
     more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
     return "; ".join((summary, *told[:_MOST_SAID], *more))
 
 
-def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> _Part | None:
+def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> Part | None:
     actions, findings = future.mend(state, now)
     if not actions or not acts(world):
         return None
     says = f"{state.name}: times that have not come yet are put back to now"
-    known = {**_known(world, state), "node_pool": state.name, "reason": says}
-    return _Part(says, known, actions, findings, _SOON, changing=bool(state.rollout))
-
-
-# A change of N that is under way
-
-
-def _carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> _Part:
-    change, contents = state.rollout, world.contents
-    assert change and contents
-    known = _known(world, state)
-    began = _began(state, change.since)
-    blind = _blind(state, world, policy, now) if change.grows else ""
-    harm = _harm(state, world, policy, began, now) if change.grows else []
-    if blind and not harm:
-        tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
-        late = now - began >= policy.tuning.canary + _BLIND_LONGEST
-        if not (tries and late):
-            says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
-            wait = max(_BLIND_WAIT, min((now - began) / 10, RAREST))
-            others = {name(pool) for pool in contents.node_pools} - {state.name}
-            given_back = letting_go.let_go(contents, others, blind) if late else ()
-            return _Part(says, {**known, "rollout": says}, given_back, wait=wait, changing=True)
-        harm = [f"{blind}, and a canary that nobody sees proves nothing"]
-    advance = rollout.advance(
-        state,
-        harm,
-        blocking(contents, state),
-        rollout.RolloutSettings(canary=policy.tuning.canary),
-        now,
-    )
-    says = f"{state.name}: N {change.other}→{change.target}: {advance.says}"
-    detail = {
-        **known,
-        "node_pool": state.name,
-        "n": state.n,
-        "after": change.target,
-        "reason": change.reason,
-        "rollout": advance.says,
-        "since": change.since.isoformat(timespec="seconds"),
-    }
-    if advance.failed:
-        detail["failed"] = advance.failed
-    return _Part(
-        says,
-        detail,
-        advance.actions,
-        (*state.findings, *advance.findings),
-        advance.wait,
-        changing=not advance.finished,
-    )
-
-
-def _blind(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> str:
-    """Why nobody can tell how the canary does; empty where it can be told, or need not be yet."""
-    change, source = state.rollout, policy.metrics.source
-    assert change and world.contents
-    if source is MetricsSource.NONE:
-        return ""
-    if world.series_error:
-        return "metrics cannot be read"
-    tried = change.canary and now - change.canary.since >= policy.tuning.canary
-    if not (change.canary and tried) or state.keys != (layout.config_key(state.pool.sharing, change.from_),):
-        return ""
-    lately = now - max(policy.tuning.canary, _MEASURED_WITHIN)
-    if is_measured(world.contents, world.series, source.value, change.canary.node, lately):
-        return ""
-    return f"nothing was measured of the canary, node {change.canary.node}"
-
-
-def _harm(state: PoolState, world: TuningWorld, policy: Policy, since: datetime, now: datetime) -> list[str]:
-    """
-    What the new N has done shows on the nodes that have it. On the canary each end of a container counts; in
-    a whole pool some always end.
-    """
-    change = state.rollout
-    assert change
-    key = layout.config_key(state.pool.sharing, change.to)
-    nodes = {node.name for node in state.nodes if node.key == key}
-    canary = nodes & {change.canary.node} if change.canary else set()
-    found = _broken(state, world, policy, since, now, canary) if canary else ()
-    if nodes:
-        found += tuple(one for one in _broken(state, world, policy, since, now) if one.node in nodes)
-    return list(dict.fromkeys(one.says for one in found))
-
-
-def _began(state: PoolState, since: datetime) -> datetime:
-    canary = state.rollout.canary if state.rollout else None
-    return canary.since if canary else since
-
-
-def _known(world: TuningWorld, state: PoolState) -> dict[str, Any]:
-    """The decision as the record before told it."""
-    found = next((one for one in world.known if one.get("node_pool") == state.name), {})
-    return {key: value for key, value in found.items() if key not in ("rollout", "since", "failed")}
-
-
-def _broken(
-    state: PoolState,
-    world: TuningWorld,
-    policy: Policy,
-    since: datetime,
-    now: datetime,
-    nodes: set[str] | None = None,
-) -> tuple[Broken, ...]:
-    assert world.contents
-    return broken(
-        world.contents,
-        world.series,
-        policy.metrics.source.value,
-        state.name,
-        since,
-        now,
-        nodes=nodes,
-        memory_bound_mib=(1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib,
-        slowdown_budget=state.pool.slowdown_budget,
-        failed_pods=world.contents.failed_pods,
-    )
+    known = {**known_before(world, state), "node_pool": state.name, "reason": says}
+    return Part(says, known, actions, findings, _SOON, changing=bool(state.rollout))
 
 
 # A NodePool whose N stands
 
 
-def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> _Part:
+def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
     part = _about_n(state, world, policy, growing, now)
     if part.changing:
         return part
@@ -319,7 +192,7 @@ def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
     idle = alarms.idle_now(world.alarms)
     advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
     repair = drift.repair(state, policy, now)
-    left = letting_go.uncordon(world.contents.nodes, {state.name}, "no change of N is under way")
+    left = letting_go.uncordon(world.contents, {state.name}, "no change of N is under way", now)
     return replace(
         part,
         detail={
@@ -331,14 +204,14 @@ def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
     )
 
 
-def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> _Part:
+def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
     bare = {"node_pool": state.name, "pool": state.pool.name, "gpu": state.gpu.name, "n": state.n}
     if not state.pool.sharing.has_replicas:
-        return _Part(
+        return Part(
             "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
         )
     if not world.whole:
-        return _Part("", _known(world, state) or {**bare, "reason": "it is decided on within the hour"})
+        return Part("", known_before(world, state) or {**bare, "reason": "it is decided on within the hour"})
     assert world.contents
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
@@ -350,7 +223,7 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
     decision = decide(
         state,
         use,
-        _broken(state, world, policy, since, now),
+        broken_now(state, world, policy, since, now),
         world.contents,
         policy,
         now,
@@ -363,11 +236,11 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         grows = decision.step.after > state.n
         if grows and growing:
             told["reason"] = says = f"N may become {decision.step.after} once no other NodePool grows"
-            return _Part(f"{state.name}: {says}", told, memory, problems)
+            return Part(f"{state.name}: {says}", told, memory, problems)
         begun = rollout.begin(state, decision.step.after, decision.step.reason, now)
         if begun.actions:
             told["rollout"] = begun.says
-            return _Part(
+            return Part(
                 decision.says,
                 told,
                 begun.actions,
@@ -377,13 +250,13 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
                 begins_to_grow=grows,
             )
         told["reason"] = begun.says
-        return _Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))
-    return _Part(decision.says, told, memory, problems)
+        return Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))
+    return Part(decision.says, told, memory, problems)
 
 
 def _told_before(state: PoolState, world: TuningWorld) -> Tuning:
     """Who only recommends writes nothing into the cluster, so the record before says how long what stood."""
-    text = json.dumps(_known(world, state).get("history", {}))
+    text = json.dumps(known_before(world, state).get("history", {}))
     metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
     return read_tuning({"metadata": metadata})[0]
 
