@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import pytest
@@ -140,7 +140,7 @@ def test_somebodys_edit_of_one_node_pool_stops_no_other():
     assert server.objects[OVERLAY]["spec"]["capacity"] == {GPU: "4"}
 
 
-def test_the_whole_window_is_read_once_an_hour_and_not_at_each_step_of_a_change():
+def test_the_whole_window_is_read_once_a_point_and_not_at_each_step_of_a_change():
     account = TunedAccount()
     account.hours(2)
     account.let_pass(timedelta(hours=1))
@@ -157,6 +157,25 @@ def test_the_whole_window_is_read_once_an_hour_and_not_at_each_step_of_a_change(
     assert account.n == 5
     assert len(spans) > 10 and len(whole) == 2  # the one that began it, and the one after its end
     assert all(span < timedelta(hours=2) for span in spans if span not in whole)
+
+
+def test_while_one_node_pool_changes_the_others_are_decided_on_with_each_new_point():
+    account = TunedAccount(policy=POLICY.replace("[l4]", "[l4, a10g]").replace("canary: 2m", "canary: 60m"))
+    for _ in range(2):
+        account.karpenter.add_node(4, gpu="a10g")
+    account.let_pass(timedelta(days=3))
+    account.measure()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.answer_next()
+    began = account.clock.now
+
+    while account.clock.now - began < timedelta(minutes=25):
+        account.answer_next()
+    assert layout.ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    (other,) = [found for found in account.tuned.details if found["gpu"] == "a10g"]
+    assert account.clock.now - datetime.fromisoformat(other["decided_at"]) < timedelta(minutes=13)
 
 
 # Evidence

@@ -36,9 +36,6 @@ _NO_CONFIG_MAP: Object = {
 }
 # Failed ones tell of slices that were refused.
 _NOT_SUCCEEDED = "status.phase!=Succeeded"
-# While N is being changed a pass comes every few seconds, and reading a week each time would cost more than
-# it tells: the other NodePools are decided on once an hour.
-_DECIDED_LATELY = timedelta(minutes=50)
 # What is measured before a change began tells what is normal.
 _BEFORE_A_CHANGE = timedelta(hours=1)
 
@@ -108,8 +105,7 @@ def _inside(
     if changing:
         budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
         contents = replace(contents, disruption_budgets=budgets)
-    lately = record and record.looked_at and now - record.looked_at < _DECIDED_LATELY
-    whole = not (changing and lately)
+    whole = not changing or _evidence_is_due(record, now)
     world = replace(
         world,
         contents=contents,
@@ -127,6 +123,15 @@ def _inside(
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
         return replace(world, series_error=str(error))
+
+
+def _evidence_is_due(record: Record | None, now: datetime) -> bool:
+    """
+    While N of one NodePool is being changed a pass comes every few seconds. A week is read anew for all the
+    others only once a source has another point.
+    """
+    looked_at = record.looked_at if record else None
+    return looked_at is None or not timedelta(0) <= now - looked_at < STEP
 
 
 def look(kubernetes: Kubernetes) -> ClusterContents:

@@ -211,7 +211,10 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
             "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
         )
     if not world.whole:
-        return Part("", known_before(world, state) or {**bare, "reason": "it is decided on within the hour"})
+        return Part(
+            "",
+            known_before(world, state) or {**bare, "reason": "it is decided on with the next measurements"},
+        )
     assert world.contents
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
