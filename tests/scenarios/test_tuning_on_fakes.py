@@ -259,7 +259,7 @@ def test_a_policy_without_metrics_never_changes_n():
 # A canary that fails
 
 
-def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
+def with_canary_that_refuses(pods: int) -> TunedAccount:
     account = TunedAccount()
     account.hours(2)
     account.let_pass(timedelta(hours=1))
@@ -267,15 +267,17 @@ def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
     canary = None
     while account.queues.waiting:
         account.let_pass(min(account.queues.waiting).due - account.clock.now)
-        rollout = json.loads(
-            account.node_pool["metadata"]["annotations"].get(layout.ROLLOUT_ANNOTATION, "{}")
-        )
-        if rollout.get("canary") and canary is None:
-            canary = rollout["canary"]["node"]
-            turned_away(account, canary)
+        tried = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION)).get("canary")
+        if tried and account.clock.now - datetime.fromisoformat(tried["since"]) > timedelta(minutes=1):
+            canary = canary or turned_away(account, tried["node"], pods)
         account._answer(*account.queues.receive(timedelta(minutes=6)))
-
     assert canary
+    return account
+
+
+def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
+    account = with_canary_that_refuses(2)
+
     assert account.n == 4
     assert account.karpenter.ever_drifted == set()
     assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
@@ -284,18 +286,33 @@ def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
     assert "N 5 is locked for 24 h: its canary failed" in account.tuned.reason
 
 
-def turned_away(account: TunedAccount, node: str) -> None:
-    """A pod that the device plugin on this node refuses."""
+def test_one_pod_that_a_canary_turned_away_is_an_accident():
+    assert with_canary_that_refuses(1).n == 5
+
+
+def test_one_pod_that_was_turned_away_lowers_no_n():
+    account = TunedAccount()
+    account.hours(3)
+    turned_away(account, account.fullest(), 1)
+
+    account.hours(1)
+
+    assert account.n == 5
+
+
+def turned_away(account: TunedAccount, node: str, pods: int) -> str:
+    """So many pods that the device plugin on this node refuses."""
     server, now = account.servers["gpu-1"], account.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = account.karpenter.add_pod(node, name="refused")
-    ref = Ref("v1", "Pod", name, "default")
     failed = {
         "phase": "Failed",
         "reason": "UnexpectedAdmissionError",
         "startTime": now,
         "message": "no slice",
     }
-    server.set_status(ref, failed)
+    for number in range(pods):
+        name = account.karpenter.add_pod(node, name=f"refused-{number}")
+        server.set_status(Ref("v1", "Pod", name, "default"), failed)
+    return node
 
 
 # Alarms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from slicewise import layout
 from slicewise.slicing.control import Breach
 from slicewise.slicing.health import broken
 
@@ -146,15 +147,62 @@ def refused(reason, ago=10 * MINUTE, slices="1"):
         pytest.param(refused("Evicted"), [], id="evicted"),
     ],
 )
-def test_pods_that_the_node_turned_away(away, breaches):
-    assert found(contents(pod("a-0")), failed_pods=[away]) == breaches
+def test_pods_that_the_canary_turned_away(away, breaches):
+    assert found(changed(), failed_pods=[away, away]) == breaches
+
+
+def changed(*names, before=HOUR):
+    """Nodes that were relabelled so long ago."""
+    nodes = [builders.node(name=name, age=timedelta(days=9)) for name in names or ("n-1",)]
+    for node in nodes:
+        node["metadata"]["annotations"] = {layout.CHANGED_ANNOTATION: stamp(before)}
+    return contents(pod("a-0"), nodes=nodes)
+
+
+def on(node, count=2):
+    away = [refused("UnexpectedAdmissionError") for _ in range(count)]
+    for one in away:
+        one["spec"]["nodeName"] = node
+    return away
+
+
+def test_one_pod_that_was_turned_away_is_an_accident():
+    assert found(changed(), failed_pods=on("n-1", 1)) == []
+
+
+def test_pods_that_were_turned_away_while_the_plugin_reloaded_say_nothing_about_n():
+    assert found(changed(before=10 * MINUTE), failed_pods=on("n-1")) == []
+
+
+@pytest.mark.parametrize(
+    "seen", [contents(pod("a-0")), changed(before=30 * HOUR)], ids=["never changed", "changed long ago"]
+)
+def test_a_node_that_was_not_changed_says_nothing_about_n(seen):
+    assert found(seen, failed_pods=on("n-1")) == []
+
+
+def test_beside_a_canary_one_node_that_refuses_pods_is_sick_and_two_are_not():
+    seen = changed("n-1", "n-2", "n-3")
+
+    assert found(seen, nodes=None, failed_pods=on("n-1", 9)) == []
+    assert found(seen, nodes=None, failed_pods=[*on("n-1"), *on("n-2")]) == [Breach.ADMISSION] * 2
+
+
+def test_of_a_hundred_nodes_more_than_five_have_to_refuse_pods():
+    names = [f"n-{number}" for number in range(100)]
+    away = [pod for name in names[:6] for pod in on(name)]
+
+    assert found(changed(*names), nodes=None, failed_pods=away[2:]) == []
+    assert found(changed(*names), nodes=None, failed_pods=away) == [Breach.ADMISSION] * 6
 
 
 def test_a_storm_of_refused_pods_is_one_line():
     away = [refused("UnexpectedAdmissionError") for _ in range(50)]
-    [one] = broken(contents(), (), "none", POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
+    [one] = broken(changed(), (), "none", POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
 
-    assert one.says == "n-1 turned 50 pods away (c-0, c-0, c-0)"
+    assert one.says == (
+        "n-1 turned 50 pods away (c-0, c-0, c-0) after it was changed; 1 would be an accident"
+    )
 
 
 # Slowdown
@@ -211,8 +259,7 @@ def test_another_pools_nodes_are_none_of_a_pools():
     other = builders.node(name="n-2", gpu="a10g", age=timedelta(days=9))
     seen = contents(pod("a-0"), nodes=[*contents().nodes, other])
 
-    away = refused("UnexpectedAdmissionError")
-    away["spec"]["nodeName"] = "n-2"
+    other["metadata"]["annotations"] = {layout.CHANGED_ANNOTATION: stamp(HOUR)}
     series = one_gpu(node="n-2", memory_mib=21_000)
 
-    assert found(seen, series, nodes=["n-2"], memory_bound_mib=20_000, failed_pods=[away]) == []
+    assert found(seen, series, nodes=["n-2"], memory_bound_mib=20_000, failed_pods=on("n-2")) == []

@@ -9,21 +9,28 @@ a canary, which exists to find out.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from slicewise import quantities
+from slicewise import layout, quantities
 from slicewise.model import ClusterContents, Object, Series
 from slicewise.objects import being_deleted, moment, name, spec, status
 from slicewise.slicing.control import Breach
 from slicewise.slicing.series import Device, Points
 from slicewise.slicing.slowdown import queueing, time_slicing
+from slicewise.slicing.steps import marked_at
 from slicewise.slicing.use import STEP, Window, read, started
 
 # Errors of an application, after which the GPU is well: k8s-device-plugin, internal/rm/health.go.
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 # What time-slicing leaves of a GPU, as in tuning.TuningPolicy.
 _EFFICIENCY = 0.9
+# kubelet turns a pod away for many a reason: one is an accident. A plugin that reloads offers no slice for
+# seconds, and what happens a day after a node was changed has another cause.
+_LEAST_REFUSED = 2
+_RELOAD, _AFTERMATH = timedelta(minutes=1), timedelta(days=1)
+# Of the nodes that were changed: a node that refuses whatever comes is sick itself.
+_MOST_REFUSING = 0.05
 # One step may be a start.
 _LEAST_STEPS = 2
 _STEP = int(STEP.total_seconds())
@@ -71,7 +78,7 @@ def broken(
         *(_ended_badly(pod, since) for pod in pods if spec(pod)["nodeName"] in short),
         *full,
         *(_xid(device, since) for device in devices),
-        *_turned_away([*failed_pods, *pods], watched, since),
+        *_turned_away([*failed_pods, *pods], _changed(window, watched), since, on_trial=nodes is not None),
         *(_slow(window, device, since, slowdown_budget) for device in devices if slowdown_budget),
     ]
     order = list(Breach)
@@ -139,16 +146,35 @@ def _end(container: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _turned_away(pods: Iterable[Object], nodes: Collection[str], since: datetime) -> Iterable[Broken]:
-    """Pods that a node refused after they were bound to it, by node."""
+def _changed(window: Window, watched: Collection[str]) -> dict[str, datetime]:
+    """When each node was relabelled; only of a change can it be said that N is at fault."""
+    nodes = (node for node_name, node in window.pool_nodes.items() if node_name in watched)
+    return {name(node): at for node in nodes if (at := marked_at(node, layout.CHANGED_ANNOTATION))}
+
+
+def _turned_away(
+    pods: Iterable[Object], changed: Mapping[str, datetime], since: datetime, on_trial: bool
+) -> Iterable[Broken]:
+    """
+    Nodes that were changed and have since then refused pods that were bound to them.
+
+    Args:
+        on_trial: They are a canary. Else one node more than one in twenty has to refuse pods.
+    """
     refused: dict[str, list[str]] = {}
     for pod in pods:
         node, at = spec(pod).get("nodeName"), started(pod)
-        if node in nodes and at and at > since and _was_refused(pod) and _asks_rightly(pod):
+        if not (at and at > since and node in changed and _RELOAD < at - changed[node] < _AFTERMATH):
+            continue
+        if _was_refused(pod) and _asks_rightly(pod):
             refused.setdefault(node, []).append(name(pod))
-    for node, names in refused.items():
-        shown = ", ".join(sorted(names)[:3])
-        yield Broken(Breach.ADMISSION, f"{node} turned {len(names)} pods away ({shown})", node)
+    again = {node: names for node, names in refused.items() if len(names) >= _LEAST_REFUSED}
+    if not on_trial and len(again) <= max(1, len(changed) * _MOST_REFUSING):
+        return
+    for node, names in again.items():
+        told = f"{node} turned {len(names)} pods away ({', '.join(sorted(names)[:3])}) after it was changed"
+        others = "" if on_trial else f", as did {len(again) - 1} more of {len(changed)} changed nodes"
+        yield Broken(Breach.ADMISSION, f"{told}{others}; {_LEAST_REFUSED - 1} would be an accident", node)
 
 
 def _was_refused(pod: Object) -> bool:
