@@ -52,6 +52,9 @@ class Rollout:
         held: Settings of the NodePool that are put back in the end, by their field in spec.disruption.
         narrowed: When the requirement came to allow only the new key.
         revert: Back to `from_`; `reason` then says why.
+        wide: The requirement was written so that it allows both keys.
+        taken_back: How often somebody else undid what we had written into the requirement.
+        yields: To whom the requirement is left, since it was undone too often.
     """
 
     from_: int
@@ -62,6 +65,9 @@ class Rollout:
     held: Mapping[str, str] = field(default_factory=dict)
     narrowed: datetime | None = None
     revert: bool = False
+    wide: bool = False
+    taken_back: int = 0
+    yields: str = ""
 
     @property
     def grows(self) -> bool:
@@ -88,6 +94,9 @@ class Rollout:
                 "held": dict(self.held),
                 "narrowed": stamp(self.narrowed),
                 "revert": self.revert,
+                "wide": self.wide,
+                "taken_back": self.taken_back,
+                "yields": self.yields or None,
             }
         )
 
@@ -345,6 +354,9 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         held={str(k): str(v) for k, v in (found.get("held") or {}).items()},
         narrowed=_time(found.get("narrowed")),
         revert=found.get("revert") is True,
+        wide=found.get("wide") is True,
+        taken_back=int(found.get("taken_back", 0)),
+        yields=str(found.get("yields", "")),
     )
 
 

@@ -23,19 +23,22 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise import layout
-from slicewise.actions import ClaimsCarry, Finding
+from slicewise.actions import Finding
 from slicewise.objects import MANAGER, being_deleted, is_true, name, written_by
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
 from slicewise.slicing.growing import canary, relabel, revert
 from slicewise.slicing.pool_state import PoolState, Rollout
+from slicewise.slicing.requiring import fought_over, give_way, narrow, narrow_at_once, own_keys, widen
 from slicewise.slicing.rolling import roll
-from slicewise.slicing.shrinking import fits, shrink
+from slicewise.slicing.shrinking import shrink
 
 __all__ = ["Advance", "RolloutSettings", "advance", "begin"]
 
 _MOST_BROKEN = 3
+# Growing is locked by control, for as long as the policy says.
+_LOCK = timedelta(hours=24)
 
 
 def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
@@ -73,7 +76,8 @@ def advance(
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
-    step = replace(step, findings=(*_foreign_edits(change), *step.findings), failed=failed)
+    told = (*_foreign_edits(change), *fought_over(change), *step.findings)
+    step = replace(step, findings=tuple(dict.fromkeys(told)), failed=failed)
     return _held_again(change, _patient(change, step))
 
 
@@ -109,14 +113,14 @@ def _patient(change: Change, step: Advance) -> Advance:
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:
-    first = (_hold, _known_key, _more_gpus)
+    first = (give_way, _hold, _known_key, _more_gpus)
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
-            return *first, _overlays, _limits, _narrow_at_once, roll, _settle
-        return *first, _overlays, _narrow_at_once, roll, _limits, _settle
+            return *first, _overlays, _limits, narrow_at_once, roll, _settle
+        return *first, _overlays, narrow_at_once, roll, _limits, _settle
     if change.rollout.grows:
-        return *first, _own_keys, canary, _widen, relabel, _overlays, _limits, _narrow, _settle
-    return *first, _own_keys, _overlays, _widen, shrink, _narrow, roll, _limits, _settle
+        return *first, own_keys, canary, widen, relabel, _overlays, _limits, narrow, _settle
+    return *first, own_keys, _overlays, widen, shrink, narrow, roll, _limits, _settle
 
 
 def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
@@ -144,6 +148,12 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
             "kubectl describe it; see that Karpenter's gate NodeOverlay is on.",
         )
     drifted = [name(claim) for claim in state.claims if is_true(claim, "Drifted")]
+    fought = state.history.failed.get(rollout.to)
+    if not rollout.grows and fought and rollout.since - fought < _LOCK:
+        return no(
+            f"the requirement of {live} was fought over at {fought:%H:%M}",
+            f"Nothing: it is tried again {_LOCK // timedelta(hours=1)} hours after that.",
+        )
     if rollout.grows and drifted:
         return no(f"NodeClaim {drifted[0]} is being replaced for another reason", "Nothing: once it is gone.")
     return None
@@ -196,37 +206,6 @@ def _more_gpus(change: Change) -> Advance | None:
     return act((steps.limit(state, before, why),), f"{state.pool.max_gpus} GPUs are allowed")
 
 
-def _own_keys(change: Change) -> Advance | None:
-    """Somebody required a key that has no part in this change: nodes would be replaced because of it."""
-    if set(change.state.keys) <= {change.old, change.new} and change.state.keys:
-        return None
-    tried = change.rollout.canary or not change.rollout.grows
-    keys = (change.old, change.new) if tried else (change.old,)
-    why = "the nodes that run have these keys, and are replaced under another"
-    return act((steps.require(change.state, keys, why),), f"the requirement is put back: {why}")
-
-
-def _widen(change: Change) -> Advance | None:
-    both = {change.old, change.new}
-    if set(change.state.keys) == both:
-        return None
-    rollout = change.rollout
-    strays = any(key != change.new for key in change.claim_keys)
-    if change.state.keys == (change.new,):
-        if rollout.grows and not strays:
-            return None
-        if not rollout.grows:
-            unfit = any(node.key != change.new and not fits(change, node) for node in change.nodes)
-            if rollout.narrowed or not (strays or unfit):
-                return None
-    why = "a NodeClaim that carries either key is none that Karpenter replaces"
-    widened = replace(rollout, narrowed=None)
-    return act(
-        (steps.require(change.state, (change.old, change.new), why, rollout=widened),),
-        f"nodes may have {change.old} or {change.new}",
-    )
-
-
 def _overlays(change: Change) -> Advance | None:
     state, n = change.state, change.rollout.target
     why = (
@@ -250,49 +229,6 @@ def _limits(change: Change) -> Advance | None:
         return None
     why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
     return act((steps.limit(change.state, n, why),), "the NodePool's limit follows")
-
-
-def _narrow(change: Change) -> Advance | None:
-    if change.state.keys == (change.new,) and change.rollout.narrowed:
-        return None
-    if unseen := _unseen(change):
-        return unseen
-    if change.rollout.grows:
-        guard = ClaimsCarry(change.state.name, change.new)
-        return _narrowed(change, "every NodeClaim carries it", guard)
-    return _narrowed(change, "the nodes that do not fit are replaced under the pool's budgets")
-
-
-def _narrow_at_once(change: Change) -> Advance | None:
-    if change.state.keys == (change.new,) and change.rollout.narrowed:
-        return None
-    why = "changing N kills what runs under MPS, so nodes are replaced"
-    return _unseen(change) or _narrowed(change, why)
-
-
-def _unseen(change: Change) -> Advance | None:
-    """
-    Labels are in Karpenter's cache some time after they are written. And it says that an overlay is Ready
-    before it plans with it: where it must start again meanwhile, seconds before (run, with other pools'
-    overlays changing at the same time).
-
-    A NodeClaim without a node is not waited for: without capacity in EC2 there is always a new one, and
-    Karpenter replaces none before its node is initialised.
-    """
-    claims = (node.claim_object for node in change.state.nodes if node.claim_object)
-    written = (*claims, *change.state.overlays)
-    marks = (steps.marked_at(item, layout.CHANGED_ANNOTATION) for item in written)
-    last = max((at for at in marks if at), default=None)
-    left = change.settings.settle - (change.now - last) if last else timedelta(0)
-    if left <= timedelta(0):
-        return None
-    return act((), "Karpenter is given time to see what was written", left)
-
-
-def _narrowed(change: Change, why: str, guard: ClaimsCarry | None = None) -> Advance:
-    rollout = replace(change.rollout, narrowed=change.now)
-    action = steps.require(change.state, (change.new,), why, rollout=rollout, guard=guard)
-    return act((action,), f"new nodes are born with {change.new}: {why}")
 
 
 def _settle(change: Change) -> Advance | None:

@@ -11,7 +11,7 @@ from slicewise.slicing.pool_state import NodeState
 
 def shrink(change: Change) -> Advance | None:
     """In place where the pods fit, each node under a cordon; else the NodeClaim says what its Node says."""
-    if change.rollout.narrowed:
+    if change.rollout.narrowed and not change.rollout.yields:
         return None
     actions: list[Action] = []
     busy = sum(1 for node in change.nodes if _in_hand(change, node))
