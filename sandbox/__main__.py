@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--keep", action="store_true", help="run in the background until down")
         if name == "send":
             send.add_arguments(command)
-    commands.add_parser("build", help="build the control plane, once: about 5 minutes on 2 cores")
+    commands.add_parser("build", help="build the control plane, once: 5 to 15 minutes on 2 cores")
     demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
     return parser

@@ -2,7 +2,7 @@
 The control plane's binaries, built once into the user's cache folder.
 
 `ensure()` answers in milliseconds when the build is there. The first one takes
-about 5 minutes on 2 cores (measured: 23 s of downloads, 279 s of compiling, 2.4 GB
+5 to 15 minutes on 2 cores (measured: 23 s of downloads, 279 s of compiling, 2.4 GB
 of memory); afterwards nothing needs Go, since what the runs read from Go modules
 (CRDs, kwok stages) is copied beside the binaries.
 """
