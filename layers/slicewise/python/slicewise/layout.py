@@ -33,6 +33,8 @@ CHANGED_ANNOTATION = "slicewise.dev/changed"
 CORDONED_ANNOTATION = "slicewise.dev/cordoned"
 # On a Node: since when changes of N have waited for it, as long as it does not work as its label says.
 WAITED_ANNOTATION = "slicewise.dev/waited-for"
+# On a Node: when its device plugin had not followed a label to fewer slices, so that it is replaced.
+GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"

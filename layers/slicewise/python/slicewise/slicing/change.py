@@ -92,6 +92,8 @@ class Change:
 
     @property
     def most_late(self) -> int:
+        if self.rollout.yields:
+            return len(self.nodes)  # there is no way back
         return max(1, int(len(self.nodes) * self.settings.late_share))
 
     @property
@@ -101,10 +103,10 @@ class Change:
         return tuple(claim for claim in self._others() if name(claim) not in seen)
 
     @property
-    def to_go(self) -> int:
+    def to_go(self) -> tuple[Object, ...]:
         """NodeClaims of another key whose node Karpenter is about to take away: no Node to relabel."""
         leaving = {node.claim for node in self.state.nodes if node.leaving}
-        return sum(1 for claim in self._others() if name(claim) in leaving)
+        return tuple(claim for claim in self._others() if name(claim) in leaving)
 
     def _others(self) -> Iterator[Object]:
         return (
@@ -146,7 +148,7 @@ class Change:
         return (
             node.key == self.new
             and not self.has_new(node)
-            and node.claim_key != self.new
+            and (node.claim_key != self.new or node.cordoned_by_us)
             and self.since_relabelled(node) is not None
         )
 
@@ -166,9 +168,30 @@ class Change:
         return self.reloads(node) and self.late(node)
 
     def is_set_aside(self, node: NodeState) -> bool:
-        """It does not work, and was waited for long enough: it stays as it is, and the others go on."""
-        since = steps.waited_for(node)
-        return since is not None and not node.works and self.now - since >= self.settings.patience
+        """
+        It does not work, and was waited for long enough, or pods hold slices that it would lose: it stays as
+        it is, and the others go on.
+        """
+        since, now = steps.waited_for(node), self.now
+        waited = since is not None and not node.works and now - since >= self.settings.patience
+        return waited or (self.rollout.grows and self.would_lose(node) and not self.fits(node))
+
+    def would_lose(self, node: NodeState) -> bool:
+        """Slices, with the new label."""
+        return (layout.slices_of_key(node.key or "") or 0) > self.rollout.target
+
+    def fits(self, node: NodeState) -> bool:
+        return node.slots_in_use <= self.most(node)
+
+    def most(self, node: NodeState) -> int:
+        """
+        Slices that may be in use on a node that loses some in place.
+
+        On several GPUs nobody can tell which of them holds which pod, so all must fit on one. To or from
+        N = 1 the names of all slices change, and a pod that holds an old one does not survive the node's
+        reboot.
+        """
+        return 0 if 1 in (self.rollout.target, self.rollout.other) else self.rollout.target
 
     def was_changed(self, node: NodeState) -> bool:
         """Its label, by this change."""
@@ -190,9 +213,41 @@ def come_or_go(change: Change, says: str) -> Advance | None:
         why = "its node comes with it"
         claims = [steps.relabel_claim(claim, change.new, why, change.now) for claim in change.to_come]
         return act(claims, f"{says}; {len(claims)} more come with the new key", PLUGIN)
-    if change.to_go:
-        return act((), f"{says}; {change.to_go} more are about to go", PLUGIN)
+    if not change.to_go:
+        return None
+    if change.now - change.moved_at < change.settings.patience:
+        return act((), f"{says}; {len(change.to_go)} more are about to go", PLUGIN)
+    # Without capacity for a replacement Karpenter takes its decision back, and comes to it again.
+    why = "its node was about to go for long"
+    claims = [steps.relabel_claim(claim, change.new, why, change.now) for claim in change.to_go]
+    return act(claims, f"{says}; {len(claims)} more do not go", PLUGIN)
+
+
+def wait_for(
+    change: Change, nodes: Sequence[NodeState], says: str, told: tuple[Finding, ...]
+) -> Advance | None:
+    """Nodes that do not work, until they are set aside; since when it is waited is kept on each."""
+    new = [node for node in nodes if steps.waited_for(node) is None]
+    why = "it is set aside if it does not work for long"
+    marks = [steps.wait_for(node, why, change.now) for node in new]
+    if marks or any(not change.is_set_aside(node) for node in nodes):
+        return act(marks, says, ROLL, findings=told)
     return None
+
+
+def not_ready(change: Change) -> tuple[Finding, ...]:
+    minutes = int(change.settings.patience.total_seconds() // 60)
+    return tuple(
+        Finding(
+            "node-holds-up-change",
+            f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
+            f"{node.promised} slices, so N of NodePool {change.state.name} waits for it, {minutes} minutes "
+            "at most.",
+            "Mend it, or delete its NodeClaim.",
+        )
+        for node in change.nodes
+        if node.key != change.new and not (node.works or change.is_set_aside(node))
+    )
 
 
 # None: nothing is left to do for it.

@@ -22,7 +22,12 @@ Moment = TypeVar("Moment", datetime, datetime | None)
 
 # Clocks of machines differ by seconds.
 _SKEW = timedelta(minutes=5)
-_MARKS = (layout.CHANGED_ANNOTATION, layout.CORDONED_ANNOTATION, layout.WAITED_ANNOTATION)
+_MARKS = (
+    layout.CHANGED_ANNOTATION,
+    layout.CORDONED_ANNOTATION,
+    layout.WAITED_ANNOTATION,
+    layout.GIVEN_UP_ANNOTATION,
+)
 
 
 def mend(state: PoolState, now: datetime) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:

@@ -6,9 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from slicewise import layout
 from slicewise.actions import Action, Finding
 from slicewise.slicing import steps
-from slicewise.slicing.change import CANARY, PLUGIN, ROLL, Advance, Change, act, come_or_go
+from slicewise.slicing.change import (
+    CANARY,
+    PLUGIN,
+    ROLL,
+    Advance,
+    Change,
+    act,
+    come_or_go,
+    not_ready,
+    wait_for,
+)
 from slicewise.slicing.pool_state import Canary, NodeState
 
 
@@ -45,7 +56,7 @@ def _choose_canary(change: Change) -> Advance | None:
         minutes = int(change.settings.patience.total_seconds() // 60)
         return revert(change, f"for {minutes} minutes no node was ready to try N = {change.rollout.target}")
     if not fit:
-        return act((), "no node is ready to try the new N", ROLL, findings=_not_ready(change))
+        return act((), "no node is ready to try the new N", ROLL, findings=not_ready(change))
     node = min(fit, key=lambda node: (-node.slots_in_use, node.name))
     rollout = replace(change.rollout, canary=Canary(node.name, change.now))
     says = f"node {node.name} is the canary"
@@ -70,11 +81,8 @@ def relabel(change: Change) -> Advance | None:
     ]
     reloading = [node for node in change.nodes if change.reloads(node) and not change.late(node)]
     old = [node for node in change.nodes if node.key != change.new]
-    able = [node for node in old if node.works]
-    actions += [
-        steps.relabel(node, change.new, f"{change.rollout.target} pods share a GPU", change.now)
-        for node in able[: max(0, change.at_once - len(reloading))]
-    ]
+    able = [node for node in old if node.works and not change.is_set_aside(node)]
+    actions += [_relabel(change, node) for node in able[: max(0, change.at_once - len(reloading))]]
     total = len(change.nodes)
     says = f"{total - len(old)} of {total} nodes are relabelled"
     if actions:
@@ -84,6 +92,14 @@ def relabel(change: Change) -> Advance | None:
     return _without_them(change, says, late)
 
 
+def _relabel(change: Change, node: NodeState) -> Action:
+    """Somebody may have given it more slices than it is to have: those that are in use stay."""
+    resource = layout.resource(change.state.pool)
+    most = change.most(node) if change.would_lose(node) else None
+    why = f"{change.rollout.target} pods share a GPU"
+    return steps.relabel(node, change.new, why, change.now, resource, most)
+
+
 def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advance | None:
     """
     What does not work is waited for, and at last set aside: its Node stays as it is, and its NodeClaim says
@@ -91,13 +107,8 @@ def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advan
     """
     why = "the others do not wait for a node that does not work"
     behind = [node for node in change.nodes if not _is_over(change, node) and node not in late]
-    unknown = [node for node in behind if steps.waited_for(node) is None]
-    if unknown:
-        marks = [steps.wait_for(node, "it is set aside if it does not work for long", change.now)
-                 for node in unknown]  # fmt: skip
-        return act(marks, f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
-    if any(not change.is_set_aside(node) for node in behind):
-        return act((), f"{says}; the others are not ready", ROLL, findings=_not_ready(change))
+    if waits := wait_for(change, behind, f"{says}; the others are not ready", not_ready(change)):
+        return waits
     aside = [node for node in (*behind, *late) if node.claim_object and node.claim_key != change.new]
     if aside:
         claims = [steps.relabel_claim(node.claim_object, change.new, why, change.now) for node in aside]
@@ -127,21 +138,6 @@ def _is_over(change: Change, node: NodeState) -> bool:
     return node.claim_key in (None, change.new) and (node.key == change.new or change.is_set_aside(node))
 
 
-def _not_ready(change: Change) -> tuple[Finding, ...]:
-    minutes = int(change.settings.patience.total_seconds() // 60)
-    return tuple(
-        Finding(
-            "node-holds-up-change",
-            f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
-            f"{node.promised} slices, so N of NodePool {change.state.name} waits for it, {minutes} minutes "
-            "at most.",
-            "Mend it, or delete its NodeClaim.",
-        )
-        for node in change.nodes
-        if not (_is_over(change, node) or node.works or change.is_set_aside(node))
-    )
-
-
 def set_aside(change: Change) -> tuple[Finding, ...]:
     return tuple(
         Finding(
@@ -156,7 +152,9 @@ def set_aside(change: Change) -> tuple[Finding, ...]:
 
 
 def revert(change: Change, why: str) -> Advance:
-    rollout = replace(change.rollout, revert=True, reason=why, narrowed=None)
+    rollout = replace(
+        change.rollout, revert=True, reason=why, narrowed=None, wide=len(change.state.keys) == 2
+    )
     says = f"back to N = {change.rollout.from_}: {why}"
     action = steps.save(change.state, rollout, f"take NodePool {change.state.name} back to the old N", why)
     return act((action,), says, failed=why)

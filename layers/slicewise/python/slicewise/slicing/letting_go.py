@@ -95,7 +95,7 @@ def _offers_more(node: Object) -> bool:
 
 def _reloads(node: Object, now: datetime) -> bool:
     at = marked_at(node, layout.CHANGED_ANNOTATION)
-    return at is not None and now - at <= RolloutSettings.allocatable_timeout
+    return at is not None and abs(now - at) <= RolloutSettings.allocatable_timeout
 
 
 def _label_back(node: Object, of_claims: Mapping[str | None, Mapping[str, str]]) -> tuple[Operation, ...]:

@@ -54,6 +54,7 @@ class Rollout:
         revert: Back to `from_`; `reason` then says why.
         wide: The requirement was written so that it allows both keys.
         taken_back: How often somebody else undid what we had written into the requirement.
+        limited: The N for which the NodePool's limit was written.
         yields: To whom the requirement is left, since it was undone too often.
     """
 
@@ -67,6 +68,7 @@ class Rollout:
     revert: bool = False
     wide: bool = False
     taken_back: int = 0
+    limited: int | None = None
     yields: str = ""
 
     @property
@@ -96,6 +98,7 @@ class Rollout:
                 "revert": self.revert,
                 "wide": self.wide,
                 "taken_back": self.taken_back,
+                "limited": self.limited,
                 "yields": self.yields or None,
             }
         )
@@ -356,6 +359,7 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         revert=found.get("revert") is True,
         wide=found.get("wide") is True,
         taken_back=int(found.get("taken_back", 0)),
+        limited=int(found["limited"]) if found.get("limited") else None,
         yields=str(found.get("yields", "")),
     )
 

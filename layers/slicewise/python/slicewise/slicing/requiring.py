@@ -87,12 +87,13 @@ def _holders(change: Change) -> str:
 def _is_taken_back(change: Change) -> bool:
     """Whether the requirement is another than the one that this change wrote last."""
     rollout, pool = change.rollout, change.state.pool
-    ours = {layout.config_key(pool.sharing, rollout.from_)}
     if rollout.wide:
-        ours = {change.old, change.new}
+        return set(change.state.keys) != {change.old, change.new}
     if rollout.narrowed:
-        ours = {change.new}
-    return set(change.state.keys) != ours
+        return change.state.keys != (change.new,)
+    # What goes back may have been narrowed to the other N before.
+    ours = {rollout.from_, rollout.to} if rollout.revert else {rollout.from_}
+    return change.state.keys not in {(layout.config_key(pool.sharing, n),) for n in ours}
 
 
 def own_keys(change: Change) -> Advance | None:
@@ -102,7 +103,8 @@ def own_keys(change: Change) -> Advance | None:
     tried = change.rollout.canary or not change.rollout.grows
     keys = (change.old, change.new) if tried else (change.old,)
     why = "the nodes that run have these keys, and are replaced under another"
-    taken = replace(change.rollout, taken_back=change.rollout.taken_back + 1)
+    count = change.rollout.taken_back + 1
+    taken = replace(change.rollout, taken_back=count, wide=len(keys) == 2, narrowed=None)
     action = steps.require(change.state, keys, why, rollout=taken)
     return act((action,), f"the requirement is put back: {why}")
 

@@ -71,14 +71,15 @@ def advance(
     """
     assert state.rollout
     change = Change(state, state.rollout, settings, now, tuple(blockers))
-    step = revert(change, _few(broken)) if broken and change.rollout.grows else None
+    goes_back = broken and change.rollout.grows and not change.rollout.yields
+    step = revert(change, _few(broken)) if goes_back else None
     if step is None:
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
     told = (*_foreign_edits(change), *fought_over(change), *step.findings)
     step = replace(step, findings=tuple(dict.fromkeys(told)), failed=failed)
-    return _held_again(change, _patient(change, step))
+    return _with_more_gpus(change, _held_again(change, _patient(change, step)))
 
 
 def _held_again(change: Change, step: Advance) -> Advance:
@@ -89,6 +90,17 @@ def _held_again(change: Change, step: Advance) -> Advance:
     if step.finished or change.rolls_long or not _is_put_back(change):
         return step
     return replace(step, actions=(steps.hold(change.state, change.rollout), *step.actions))
+
+
+def _with_more_gpus(change: Change, step: Advance) -> Advance:
+    """A policy that allows more GPUs is followed at once, at the N that the change began with."""
+    state, before = change.state, change.rollout.from_
+    limit = layout.n_of_limits(state.node_pool, state.pool)
+    is_over = change.rollout.narrowed and all(key == change.new for key in change.claim_keys)
+    if step.finished or is_over or change.rollout.limited or limit is None or limit >= before:
+        return step
+    why = f"the policy allows {state.pool.max_gpus} GPUs by now"
+    return replace(step, actions=(*step.actions, steps.limit(state, before, why)))
 
 
 def _is_put_back(change: Change) -> bool:
@@ -113,7 +125,7 @@ def _patient(change: Change, step: Advance) -> Advance:
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:
-    first = (give_way, _hold, _known_key, _more_gpus)
+    first = (give_way, _hold, _known_key)
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
             return *first, _overlays, _limits, narrow_at_once, roll, _settle
@@ -195,17 +207,6 @@ def _known_key(change: Change) -> Advance | None:
     return act((), f"{layout.CONFIG_MAP} has no key {change.new}", ROLL, findings=(missing,))
 
 
-def _more_gpus(change: Change) -> Advance | None:
-    """A policy that allows more GPUs is followed at once, at the N that the change began with."""
-    state, before = change.state, change.rollout.from_
-    limit = layout.n_of_limits(state.node_pool, state.pool)
-    is_over = change.rollout.narrowed and all(key == change.new for key in change.claim_keys)
-    if is_over or limit is None or limit >= before:
-        return None
-    why = f"the policy allows {state.pool.max_gpus} GPUs by now"
-    return act((steps.limit(state, before, why),), f"{state.pool.max_gpus} GPUs are allowed")
-
-
 def _overlays(change: Change) -> Advance | None:
     state, n = change.state, change.rollout.target
     why = (
@@ -224,11 +225,13 @@ def _overlays(change: Change) -> Advance | None:
 
 
 def _limits(change: Change) -> Advance | None:
-    n = change.rollout.target
-    if layout.n_of_limits(change.state.node_pool, change.state.pool) == n:
+    """Once: a tool may put the limit back each time, and the end of the change tells it."""
+    n, rollout = change.rollout.target, change.rollout
+    if layout.n_of_limits(change.state.node_pool, change.state.pool) == n or rollout.limited == n:
         return None
     why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
-    return act((steps.limit(change.state, n, why),), "the NodePool's limit follows")
+    action = steps.limit(change.state, n, why, rollout=replace(rollout, limited=n))
+    return act((action,), "the NodePool's limit follows")
 
 
 def _settle(change: Change) -> Advance | None:

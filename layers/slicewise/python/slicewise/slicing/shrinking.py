@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicewise import layout
 from slicewise.actions import Action
 from slicewise.slicing import steps
-from slicewise.slicing.change import PLUGIN, Advance, Change, act, come_or_go
+from slicewise.slicing.change import PLUGIN, Advance, Change, act, come_or_go, not_ready, wait_for
 from slicewise.slicing.pool_state import NodeState
 
 
@@ -13,7 +13,7 @@ def shrink(change: Change) -> Advance | None:
     """In place where the pods fit, each node under a cordon; else the NodeClaim says what its Node says."""
     if change.rollout.narrowed and not change.rollout.yields:
         return None
-    actions: list[Action] = []
+    actions: list[Action] = _claims_first(change)
     busy = sum(1 for node in change.nodes if _in_hand(change, node))
     for node in change.nodes:
         room = busy < change.at_once
@@ -25,7 +25,21 @@ def shrink(change: Change) -> Advance | None:
         return act(actions, "nodes whose pods fit get fewer slices in place", PLUGIN)
     if busy:
         return act((), f"{busy} node{'s' if busy > 1 else ''} take fewer slices in place", PLUGIN)
+    if waits := wait_for(change, _away(change), "the others are not ready", not_ready(change)):
+        return waits
     return come_or_go(change, "the nodes that are there have what they can have in place")
+
+
+def _claims_first(change: Change) -> list[Action]:
+    """Where somebody else has narrowed the requirement already, whoever fits is not to drift any longer."""
+    if not change.rollout.yields:
+        return []
+    why = "the requirement allows no other key, and its pods fit"
+    return [
+        steps.relabel_claim(node.claim_object, change.new, why, change.now)
+        for node in change.nodes
+        if node.claim_object and node.claim_key != change.new and fits(change, node)
+    ]
 
 
 def _in_hand(change: Change, node: NodeState) -> bool:
@@ -51,10 +65,9 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
     at = steps.marked_at(node.node, layout.CORDONED_ANNOTATION)
     if node.cordoned_by_us and at and change.now - at < change.settings.settle:
         return None  # pods that the scheduler was about to bind would show by then
-    why = f"its {node.slots_in_use} slices in use fit into {_most(change, node)}"
-    return steps.relabel(
-        node, change.new, why, change.now, layout.resource(change.state.pool), _most(change, node)
-    )
+    why = f"its {node.slots_in_use} slices in use fit into {change.most(node)}"
+    resource = layout.resource(change.state.pool)
+    return steps.relabel(node, change.new, why, change.now, resource, change.most(node))
 
 
 def _shrunk_node(change: Change, node: NodeState) -> Action | None:
@@ -77,17 +90,19 @@ def _offers_no_more(change: Change, node: NodeState) -> bool:
 
 
 def fits(change: Change, node: NodeState) -> bool:
-    given_up = steps.waited_for(node)
-    if given_up and given_up >= change.rollout.since and node.key != change.new:
-        return False
-    return node.ready and node.slots_in_use <= _most(change, node)
+    return node.ready and _may_shrink(change, node)
 
 
-def _most(change: Change, node: NodeState) -> int:
-    """
-    Slices that may be in use on a node that is shrunk in place.
+def _may_shrink(change: Change, node: NodeState) -> bool:
+    given_up = steps.marked_at(node.node, layout.GIVEN_UP_ANNOTATION)
+    tried = given_up is not None and given_up >= change.rollout.since
+    return not tried and change.fits(node)
 
-    On several GPUs nobody can tell which of them holds which pod, so all must fit on one. To or from N = 1
-    the names of all slices change, and a pod that holds an old one does not survive the node's reboot.
-    """
-    return 0 if 1 in (change.rollout.target, change.rollout.other) else change.rollout.target
+
+def _away(change: Change) -> list[NodeState]:
+    """Not ready, and else they would shrink in place: once narrowed, Karpenter replaces them."""
+    return [
+        node
+        for node in change.nodes
+        if node.key != change.new and not node.ready and _may_shrink(change, node)
+    ]

@@ -22,6 +22,7 @@ _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 _CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 _CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
+_GIVEN_UP = ("metadata", "annotations", layout.GIVEN_UP_ANNOTATION)
 _WAITED = ("metadata", "annotations", layout.WAITED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 _CONSOLIDATE_AFTER = ("spec", "disruption", "consolidateAfter")
@@ -102,11 +103,11 @@ def require(
     return _patch(state.node_pool, operations, says, why, guard)
 
 
-def limit(state: PoolState, n: int, why: str) -> Patch:
+def limit(state: PoolState, n: int, why: str, *, rollout: Rollout | None = None) -> Patch:
     resource = layout.resource(state.pool)
     wanted = layout.limits(state.pool, state.gpu, n)[resource]
     operations = (
-        *_annotation(state, None),
+        *_annotation(state, rollout),
         *set_value(state.node_pool, ("spec", "limits", resource), wanted),
     )
     return _patch(state.node_pool, operations, f"limit NodePool {state.name} to {wanted} slices", why)
@@ -148,6 +149,7 @@ def relabel(
         *set_value(node.node, _CONFIG, key),
         *set_value(node.node, _CHANGED, stamp(now)),
         *remove(node.node, _WAITED),
+        *remove(node.node, _GIVEN_UP),
     )
     guard = None if most is None else SlotsFit(node.name, resource, most)
     return _patch(node.node, operations, f"label Node {node.name} {key}", why, guard)
@@ -176,7 +178,7 @@ def give_up(node: NodeState, key: str, why: str, now: datetime) -> Patch:
     """Its label says again what its plugin still does; what we cordoned is uncordoned with it."""
     operations = (
         *set_value(node.node, _CONFIG, key),
-        *set_value(node.node, _WAITED, stamp(now)),
+        *set_value(node.node, _GIVEN_UP, stamp(now)),
         *((*remove(node.node, _CORDONED), *remove(node.node, _UNSCHEDULABLE)) if node.cordoned_by_us else ()),
     )
     return _patch(node.node, operations, f"label Node {node.name} {key} again", why)
