@@ -12,7 +12,7 @@ from slicewise.policy import Policy
 from slicewise.slicing.observe import asks_for_slices
 
 from tests import builders
-from tests.retuned_world import POOL, World, at
+from tests.retuned_world import OVERLAYS, POOL, World, at, halfway
 from tests.scenarios.test_retuning_interrupted_on_fakes import (
     as_far_as,
     cordoned,
@@ -94,6 +94,27 @@ def launched_in_vain(world: World) -> None:
     name = world.karpenter._launch(POOL.name, key)
     world.server.delete(Ref("v1", "Node", name))
     world.karpenter.vain.append(name)
+
+
+def test_what_goes_to_and_fro_for_days_does_so_ever_more_rarely():
+    world = halfway(World(4, [4, 4]).hold_forever())
+    overlay = OVERLAYS[0]
+    world.server.on_change.append(
+        lambda item: (
+            item["spec"].update(capacity={"nvidia.com/gpu": "5"}) if item["kind"] == "NodeOverlay" else None
+        )
+    )
+    for _ in range(20):
+        world.let_pass(timedelta(seconds=10))
+        soon = world.tuner.step().wait
+    assert world.server.objects[overlay]["spec"]["capacity"] == {"nvidia.com/gpu": "5"}
+
+    world.clock.pass_by(timedelta(days=2))
+    world.tuner.step()
+    world.let_pass(None)
+
+    assert soon <= timedelta(seconds=10)
+    assert world.tuner.step().wait > timedelta(minutes=2)
 
 
 def test_a_tool_that_puts_consolidation_back_at_once_does_not_hold_the_change_up():

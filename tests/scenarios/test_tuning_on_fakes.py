@@ -443,6 +443,20 @@ def test_a_wrong_policy_touches_nothing_and_is_told():
     assert writes(account, before) == []
 
 
+def test_a_wrong_policy_is_told_also_where_the_cluster_does_not_answer():
+    account = TunedAccount()
+    account.tune()
+    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
+    began = len(account.calls.made)
+    account.tune()
+    look = next(n for n, call in enumerate(account.calls.made[began:]) if call.startswith("kubernetes."))
+    account.calls.refuse[len(account.calls.made) + look] = Unavailable("no connection")
+
+    account.tune()
+
+    assert "policy" in codes(account) and not account.lost
+
+
 def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
     account = TunedAccount()
     account.hours(1)

@@ -56,7 +56,7 @@ def observe(
         return world
     world = _with_policy(world, ports)
     if world.policy_error:
-        return _as_left(world, cluster, ports) if cluster.status == "ACTIVE" else world
+        return _under_a_wrong_policy(world, cluster, ports)
     world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
     if cluster.status != "ACTIVE":
         return world
@@ -70,6 +70,16 @@ def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, p
     if record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts):
         return world
     return _as_left(world, cluster, ports)
+
+
+def _under_a_wrong_policy(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """That it is wrong is told in any case."""
+    if cluster.status != "ACTIVE":
+        return world
+    try:
+        return _as_left(world, cluster, ports)
+    except Unavailable:
+        return world
 
 
 def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:

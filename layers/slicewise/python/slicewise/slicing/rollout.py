@@ -119,9 +119,13 @@ def _patient(change: Change, step: Advance) -> Advance:
     What has not moved for long, such as a roll that a PodDisruptionBudget forbids, is looked at more rarely:
     each look lists the cluster.
     """
-    if step.actions or step.wait not in (PLUGIN, ROLL):
+    if step.wait is None:
         return step
-    return replace(step, wait=max(step.wait, min((change.now - change.moved_at) / 10, RAREST)))
+    # Whatever goes to and fro in a change of days need not do so every two seconds.
+    waits = [step.wait, (change.now - change.rollout.since) / 1000]
+    if not step.actions and step.wait in (PLUGIN, ROLL):
+        waits.append((change.now - change.moved_at) / 10)
+    return replace(step, wait=max(step.wait, min(max(waits), RAREST)))
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:
