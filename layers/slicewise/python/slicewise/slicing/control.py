@@ -159,6 +159,8 @@ def _passed(since: datetime, least: timedelta, now: datetime) -> bool:
 
 def _words(span: timedelta) -> str:
     hours = int(span.total_seconds() // 3600)
+    if span < timedelta(minutes=1):
+        return f"{int(span.total_seconds())} s"
     if span < timedelta(hours=1):
         return f"{int(span.total_seconds() // 60)} min"
     return f"{hours // 24} days" if hours >= 48 else f"{hours} h"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -40,10 +41,9 @@ def canary(change: Change) -> Advance | None:
     left = change.settings.canary - (change.now - rollout.canary.since)
     if left <= timedelta(0):
         return None
-    minutes = max(1, round(left.total_seconds() / 60))
-    says = (
-        f"node {node.name} tries N = {rollout.target} for {minutes} more minute{'s' if minutes > 1 else ''}"
-    )
+    seconds = math.ceil(left.total_seconds())
+    more = f"{round(seconds / 60)} more minutes" if seconds >= 90 else f"{seconds} more seconds"
+    says = f"node {node.name} tries N = {rollout.target} for {more}"
     return act((), says, min(left, CANARY))
 
 

@@ -24,7 +24,7 @@ def shrink(change: Change) -> Advance | None:
     if actions:
         return act(actions, "nodes whose pods fit get fewer slices in place", PLUGIN)
     if busy:
-        return act((), f"{busy} node{'s' if busy > 1 else ''} take fewer slices in place", PLUGIN)
+        return act((), f"{busy} node{'s take' if busy > 1 else ' takes'} fewer slices in place", PLUGIN)
     if waits := wait_for(change, _away(change), "the others are not ready", not_ready(change)):
         return waits
     return come_or_go(change, "the nodes that are there have what they can have in place")
