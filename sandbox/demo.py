@@ -1,5 +1,5 @@
 """
-The main job, told while it happens: a cluster is created, and minutes later its pods share GPUs.
+The main job, told while it happens: a cluster is created, its pods share GPUs, and how many do follows use.
 
 Each claim is something that was seen, compared with what should be; `out/demo.json` keeps them for machines.
 """
@@ -8,49 +8,52 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sandbox import audit, binaries, charts
-from sandbox.kube import KubeClient, condition
+from sandbox import binaries, charts, demo_onboarding, demo_rights, demo_tuning
 from sandbox.narrative import Narrator
-from sandbox.system import Cluster, System
+from sandbox.system import System
 
-PROMISED = (
-    "onboarded-by-event",
-    "nodes-for-16-pods",
-    "nodes-for-17-pods",
-    "pods-running",
-    "idle-nodes-gone",
-    "duplicate-event-changes-nothing",
-    "lost-event-repaired",
-    "refused-auto-mode",
-    "refused-config-map",
-    "refused-gate-off",
-    "refused-untouched",
-    "nothing-denied",
-    "admin-revoked",
+
+@dataclass(frozen=True)
+class Chapter:
+    """`claims` are those that `tell` must come to."""
+
+    title: str
+    tell: Callable[[Narrator, System], None]
+    claims: tuple[str, ...]
+
+
+DEPLOYED = "Slicewise is deployed into an account"
+CHAPTERS = (
+    Chapter(
+        "Somebody creates an EKS cluster with the tag slicewise.dev/policy",
+        demo_onboarding.a_cluster_is_created,
+        ("onboarded-by-event",),
+    ),
+    Chapter(
+        "Pods ask for one slice each, and Karpenter starts just enough nodes",
+        demo_onboarding.pods_share_gpus,
+        ("nodes-for-16-pods", "nodes-for-17-pods", "pods-running", "idle-nodes-gone"),
+    ),
+    Chapter(
+        "Events come twice, or never",
+        demo_onboarding.events_come_twice_or_never,
+        ("duplicate-event-changes-nothing", "lost-event-repaired"),
+    ),
+    Chapter(
+        "Clusters that Slicewise must refuse, before it touches anything",
+        demo_onboarding.clusters_that_must_be_left_alone,
+        ("refused-auto-mode", "refused-config-map", "refused-gate-off", "refused-untouched"),
+    ),
+    Chapter("How many pods share a GPU follows what they use", demo_tuning.tell, demo_tuning.PROMISED),
+    Chapter("With which rights", demo_rights.tell, ("nothing-denied", "admin-revoked")),
 )
-POLICY_TAG = {"slicewise.dev/policy": "sandbox"}
+PROMISED = tuple(claim for chapter in CHAPTERS for claim in chapter.claims)
 # Longer than a cluster here is CREATING: else its first look finds it so, and the next comes a minute later.
 CLOUDTRAIL_DELAY = 3.0
-PODS = "/api/v1/namespaces/default/pods"
-GPU_NODES = {"labelSelector": "slicewise.dev/pool"}
-OURS = {"labelSelector": "app.kubernetes.io/managed-by=slicewise"}
-KINDS_OF_OURS = (
-    "/apis/karpenter.sh/v1/nodepools",
-    "/apis/karpenter.sh/v1alpha1/nodeoverlays",
-    "/api/v1/configmaps",
-    "/api/v1/namespaces",
-    "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-    "/apis/rbac.authorization.k8s.io/v1/roles",
-    "/apis/rbac.authorization.k8s.io/v1/rolebindings",
-)
-HELM_RELEASES = {"fieldSelector": "type=helm.sh/release.v1"}
 
 
 def run(out: Path) -> bool:
@@ -62,6 +65,12 @@ def run(out: Path) -> bool:
         `cdk deploy` deploys, the Lambda functions' built code and their IAM policies. Played: AWS's APIs, the
         kubelets, and the GPUs. Nothing leaves this machine."""
     )
+    story.tell(
+        """In a few words: pods that ask for one slice share a GPU with others. Karpenter starts nodes for
+        pods that wait: what nodes, its NodePools say; what a node not yet born will offer, a NodeOverlay
+        tells it. Slicewise keeps all three in step. Each line below begins with the second in which
+        something was seen; a claim (✓ or ✗) compares what was seen with what should be."""
+    )
     with tempfile.TemporaryDirectory(prefix="slicewise-demo-") as folder:
         try:
             _tell(story, Path(folder))
@@ -70,286 +79,16 @@ def run(out: Path) -> bool:
     held = sum(claim.holds for claim in story.claims)
     story.chapter("The end")
     story.tell(
-        f"{held} of {len(story.claims)} claims hold, after {story.seconds:.0f} s; they are kept in {out}. "
+        f"{held} of {len(story.promised)} claims hold, after {story.seconds:.0f} s; they are kept in {out}. "
         "To look around in it yourself: .venv/bin/python -m sandbox up --keep"
     )
     return story.all_hold
 
 
 def _tell(story: Narrator, folder: Path) -> None:
-    story.chapter("1. Slicewise is deployed into an account")
+    story.chapter(f"1. {DEPLOYED}")
     with System.start(folder, cloudtrail_delay_seconds=CLOUDTRAIL_DELAY, progress=story.saw) as system:
         story.saw(f"done; the GPU Operator will come from {charts.chart('gpu-operator').origin}")
-        cluster = _a_cluster_is_created(story, system)
-        _pods_share_gpus(story, cluster)
-        _events_come_twice_or_never(story, system, cluster)
-        _clusters_that_must_be_left_alone(story, system)
-        _rights(story, system)
-
-
-def _a_cluster_is_created(story: Narrator, system: System) -> Cluster:
-    story.chapter("2. Somebody creates an EKS cluster with the tag slicewise.dev/policy")
-    cluster = system.start_control_plane("gpu-1")
-    story.saw("its control plane runs, with Karpenter in it; no GPU Operator, no NodePool")
-    system.create_cluster("gpu-1", tags=POLICY_TAG)
-    story.saw(
-        "eks:CreateCluster returned; CloudTrail tells EventBridge, and that is all that Slicewise hears"
-    )
-    story.aside(
-        """From here on Slicewise speaks: each pass of its installer leaves a record, printed as [stage] and
-        reason, then what the pass did and why. A pass looks, does what is missing, and looks again until
-        nothing is; so one that is killed costs nothing but time."""
-    )
-    record = _stage(story, system, "gpu-1", "onboarded", saw=lambda record: _tell_record(story, record))
-    overlays = cluster.kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays", **OURS)
-    story.claim(
-        "onboarded-by-event",
-        "one event installed the operator, its slicing configuration, NodePool and NodeOverlay",
-        expected={
-            "stage": "onboarded",
-            "operator": ["deployed"],
-            "device plugin configuration": True,
-            "node pools": ["slicewise-shared-l4"],
-            "overlays ready": True,
-        },
-        observed={
-            "stage": record.get("stage"),
-            "operator": _operator_status(cluster.kube),
-            "device plugin configuration": bool(
-                cluster.kube.find("/api/v1/namespaces/gpu-operator/configmaps/slicewise-device-plugin")
-            ),
-            "node pools": [pool["metadata"]["name"] for pool in cluster.kube.list(KINDS_OF_OURS[0], **OURS)],
-            "overlays ready": bool(overlays)
-            and all(condition(overlay, "Ready") == "True" for overlay in overlays),
-        },
-    )
-    return cluster
-
-
-def _pods_share_gpus(story: Narrator, cluster: Cluster) -> None:
-    story.chapter("3. Pods ask for one slice each, and Karpenter starts just enough nodes")
-    story.tell(
-        """The policy says four pods a GPU. Without the NodeOverlay Karpenter would believe that each node
-        has room for one pod, and start one node for every pod."""
-    )
-    kube = cluster.kube
-    for pods, expected in ((16, 4), (17, 5)):
-        kube.apply(slice_pods("inference", pods))
-        running = _wait(story, lambda pods=pods: _running(kube) == pods, f"{pods} pods run")
-        story.claim(
-            f"nodes-for-{pods}-pods",
-            f"{pods} pods at 4 a GPU take ceil({pods} / 4) single-GPU nodes",
-            expected=expected,
-            observed=len(kube.list("/api/v1/nodes", **GPU_NODES)),
-        )
-        if not running:
-            break
-    story.claim("pods-running", "every pod got its slice and runs", expected=17, observed=_running(kube))
-    kube.apply(slice_pods("inference", 0))
-    story.saw("the pods are scaled to 0; the policy lets idle nodes go after 10 s")
-    _wait(story, lambda: not kube.list("/api/v1/nodes", **GPU_NODES), "no GPU node is left")
-    story.claim(
-        "idle-nodes-gone",
-        "nodes without pods are not paid for",
-        expected=0,
-        observed=len(kube.list("/api/v1/nodes", **GPU_NODES)),
-    )
-
-
-def _events_come_twice_or_never(story: Narrator, system: System, cluster: Cluster) -> None:
-    story.chapter("4. Events come twice, or never")
-    _wait(story, system.is_quiet, "the queues are empty")
-    before, looked_before = _state_of_ours(cluster.kube), _last_pass(system, "gpu-1")
-    for _ in range(5):
-        system.send_create_event("gpu-1", tags=POLICY_TAG)
-    story.saw("the same event was sent five times more")
-    _wait(story, system.is_quiet, "all were handled")
-    after = _state_of_ours(cluster.kube)
-    story.claim(
-        "duplicate-event-changes-nothing",
-        f"passes looked again, and of {len(before)} objects of ours none was written",
-        expected={"looked again": True, "written": []},
-        observed={
-            "looked again": _last_pass(system, "gpu-1") > looked_before,
-            "written": sorted(name for name in before | after if before.get(name) != after.get(name)),
-        },
-    )
-    story.saw(f"the record says: {_reason(system, 'gpu-1')}")
-
-    _create_refused_clusters(system)
-    system.start_control_plane("gpu-2")
-    system.aws.events.lose_next = 1
-    system.create_cluster("gpu-2", tags=POLICY_TAG)
-    story.saw("a second cluster is created, and its event is lost on the way, as CloudTrail's may be")
-    time.sleep(3)
-    heard = system.record("gpu-2") is not None
-    system.aws.clock.advance(timedelta(hours=1))
-    story.saw("an hour later the scheduled sweep looks at every cluster")
-    record = _stage(story, system, "gpu-2", "onboarded")
-    story.claim(
-        "lost-event-repaired",
-        "nothing was heard of the cluster until the sweep, which onboarded it",
-        expected={"heard before": False, "stage": "onboarded"},
-        observed={"heard before": heard, "stage": record.get("stage")},
-    )
-
-
-def _create_refused_clusters(system: System) -> None:
-    """Ahead of their chapter: who is still CREATING at the first look gets the next one a minute later."""
-    system.create_cluster("auto-mode", tags=POLICY_TAG, computeConfig={"enabled": True})
-    system.create_cluster("config-map", tags=POLICY_TAG, accessConfig={"authenticationMode": "CONFIG_MAP"})
-    system.start_control_plane("gate-off", node_overlay_gate=False)
-    system.create_cluster("gate-off", tags=POLICY_TAG)
-
-
-def _clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
-    story.chapter("5. Clusters that Slicewise must refuse, before it touches anything")
-    blind = system.clusters["gate-off"]
-    for name, why in (
-        ("auto-mode", "EKS Auto Mode brings a device plugin of its own"),
-        ("config-map", "its authentication mode knows no access entries, and switching it has no way back"),
-        ("gate-off", "Karpenter's NodeOverlay gate is off: it would accept our overlays and ignore them"),
-    ):
-        record = _stage(story, system, name, "refused")
-        story.claim(
-            f"refused-{name}",
-            why,
-            expected={"stage": "refused", "remedy told": True},
-            observed={"stage": record.get("stage"), "remedy told": _remedies(record) != []},
-        )
-        for remedy in _remedies(record):
-            story.aside(f"What to do: {remedy}")
-    left = [item["metadata"]["name"] for kind in KINDS_OF_OURS for item in blind.kube.list(kind, **OURS)]
-    story.claim("refused-untouched", "the refused cluster holds nothing of ours", expected=[], observed=left)
-
-
-def _rights(story: Narrator, system: System) -> None:
-    story.chapter("6. With which rights")
-    denied = [f"{decision}" for decision in system.aws.iam.denied()]
-    forbidden = [
-        f"{cluster.name}: {request.verb} {request.resource}"
-        for cluster in system.clusters.values()
-        for request in audit.requests(cluster.plane.audit_log, user_contains="assumed-role/slicewise-")
-        if request.code == 403
-    ]
-    story.claim(
-        "nothing-denied",
-        "every call to AWS and Kubernetes was made with the functions' own roles, and none was refused",
-        expected=[],
-        observed=denied + forbidden,
-    )
-    admins = [name for name in system.clusters if _is_admin(system, name, system.outputs["InstallerRoleArn"])]
-    story.claim(
-        "admin-revoked", "the installer is cluster admin nowhere any more", expected=[], observed=admins
-    )
-
-
-def slice_pods(name: str, replicas: int, pool: str = "shared") -> dict[str, Any]:
-    """A Deployment whose pods ask for one slice each, as examples/ has them."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    "terminationGracePeriodSeconds": 0,
-                    "nodeSelector": {"slicewise.dev/pool": pool},
-                    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-                    "containers": [
-                        {
-                            "name": "server",
-                            "image": "example.com/inference:1",
-                            "resources": {
-                                "requests": {"cpu": "100m", "memory": "128Mi"},
-                                "limits": {"nvidia.com/gpu": "1"},
-                            },
-                        }
-                    ],
-                },
-            },
-        },
-    }
-
-
-def _tell_record(story: Narrator, record: Mapping[str, Any]) -> None:
-    story.saw(f"[{record['stage']}] {record['reason']}")
-    for change in record["changed"]:
-        story.saw(f"    {change}")
-
-
-def _reason(system: System, name: str) -> str:
-    record = system.record(name)
-    return str(record["reason"]) if record else "nothing"
-
-
-def _last_pass(system: System, name: str) -> str:
-    """When the newest pass over a cluster ended, ISO 8601."""
-    return str((system.record(name) or {}).get("at", ""))
-
-
-def _stage(
-    story: Narrator,
-    system: System,
-    name: str,
-    stage: str,
-    saw: Callable[[dict[str, Any]], None] | None = None,
-) -> Mapping[str, Any]:
-    """The record once it says `stage`; else what there is, so that the claim tells it."""
-    try:
-        record = system.wait_for_stage(name, stage, within_seconds=180, saw=saw or (lambda record: None))
-    except TimeoutError as late:
-        story.saw(str(late))
-        return system.record(name) or {}
-    if saw is None:
-        story.saw(f"{name}: [{record['stage']}] {record['reason']}")
-    return record
-
-
-def _remedies(record: Mapping[str, Any]) -> list[str]:
-    return [str(finding["remedy"]) for finding in record.get("findings", []) if finding.get("remedy")]
-
-
-def _wait(story: Narrator, done: Callable[[], bool], says: str, within_seconds: float = 180) -> bool:
-    """Poll until `done`; an overdue wait is told, and the claim that follows will fail."""
-    deadline = time.monotonic() + within_seconds
-    while not done():
-        if time.monotonic() > deadline:
-            story.saw(f"still waiting after {within_seconds:.0f} s: {says}")
-            return False
-        time.sleep(0.2)
-    story.saw(says)
-    return True
-
-
-def _running(kube: KubeClient) -> int:
-    return sum(pod["status"].get("phase") == "Running" for pod in kube.list(PODS))
-
-
-def _operator_status(kube: KubeClient) -> list[str]:
-    secrets = kube.list("/api/v1/namespaces/gpu-operator/secrets", **HELM_RELEASES)
-    return [secret["metadata"]["labels"]["status"] for secret in secrets]
-
-
-def _state_of_ours(kube: KubeClient) -> dict[str, str]:
-    """What a write to an object of ours changes: its generation where it has one, else its version."""
-    state = {}
-    for kind in KINDS_OF_OURS:
-        for item in kube.list(kind, **OURS):
-            metadata = item["metadata"]
-            name = f"{kind.rsplit('/', 1)[-1]}/{metadata['name']}"
-            state[name] = str(metadata.get("generation") or metadata["resourceVersion"])
-    for secret in kube.list("/api/v1/namespaces/gpu-operator/secrets", **HELM_RELEASES):
-        state[f"release/{secret['metadata']['name']}"] = secret["metadata"]["resourceVersion"]
-    return state
-
-
-def _is_admin(system: System, name: str, principal: str) -> bool:
-    eks = system.aws.client("eks")
-    if principal not in eks.list_access_entries(clusterName=name)["accessEntries"]:
-        return False
-    found = eks.list_associated_access_policies(clusterName=name, principalArn=principal)
-    return bool(found["associatedAccessPolicies"])
+        for number, chapter in enumerate(CHAPTERS, start=2):
+            story.chapter(f"{number}. {chapter.title}")
+            chapter.tell(story, system)

@@ -50,6 +50,17 @@ class Narrator:
         """As `tell`, set off from the lines of what happens."""
         self._print(textwrap.indent(textwrap.fill(" ".join(text.split()), WIDTH - INDENT), " " * INDENT))
 
+    def quote(self, line: str) -> None:
+        """What a command prints, below an aside."""
+        self._print(
+            textwrap.fill(
+                line,
+                WIDTH + INDENT,
+                initial_indent=" " * INDENT + "| ",
+                subsequent_indent=" " * INDENT + "|     ",
+            )
+        )
+
     def saw(self, line: str) -> None:
         """A line of what happens, with the second at which it was seen."""
         self._print(f"  {self.seconds:6.1f} s  {line}")

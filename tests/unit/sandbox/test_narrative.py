@@ -10,6 +10,7 @@ import pytest
 from sandbox import __main__ as command
 from sandbox import demo
 from sandbox.narrative import Narrator
+from sandbox.tuned_cluster import most_that_fit
 
 
 @pytest.fixture
@@ -50,3 +51,12 @@ def test_the_shell_learns_whether_the_demo_held(holds, status, monkeypatch):
     monkeypatch.setattr(demo, "run", lambda out: holds)
 
     assert command.main(["demo"]) == status
+
+
+def test_no_two_chapters_of_the_demo_promise_one_claim():
+    assert len(set(demo.PROMISED)) == len(demo.PROMISED)
+
+
+def test_a_fuller_gpu_has_room_for_fewer_such_pods():
+    assert most_that_fit(23_034, 21_000, pods=5) == 4
+    assert most_that_fit(23_034, 21_000, pods=4) == 3
