@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -122,3 +123,15 @@ class TunedAccount(Account):
 
 def _ten_minutes(at: datetime) -> datetime:
     return at.replace(minute=at.minute // 10 * 10, second=0, microsecond=0)
+
+
+def alarm_event(kind: str, state: str, before: str) -> str:
+    detail = {
+        "alarmName": f"slicewise/gpu-1/{kind}",
+        "state": {"value": state},
+        "previousState": {"value": before},
+        "alarmTags": {"slicewise.dev/cluster": GPU_1},
+    }
+    return json.dumps(
+        {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "detail": detail}
+    )

@@ -8,12 +8,9 @@ product's. The clock moves only when a message waits, so each run tells how long
 from __future__ import annotations
 
 import json
-from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
 
-import pytest
 from slicewise import layout
 from slicewise.actions import Stage
 from slicewise.app import TUNING
@@ -21,8 +18,7 @@ from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 
-from tests.fakes.calls import REFUSALS, strike
-from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount
+from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
 GPU = layout.GPU_RESOURCE
@@ -41,6 +37,14 @@ def detail(account: TunedAccount) -> dict:
 
 def codes(account: TunedAccount) -> set[str]:
     return {finding.code for finding in account.tuned.findings}
+
+
+def edit(account: TunedAccount, ref: Ref, part: str, field: str, value: dict) -> None:
+    """By a person's hand, past every manager."""
+    server = account.servers["gpu-1"]
+    live = server.objects[ref]
+    changed = {**live[part], field: {**live[part].get(field, {}), **value}}
+    server._keep(ref, live, {**live, part: changed})
 
 
 # The way through
@@ -362,18 +366,6 @@ def test_idle_gpus_go_sooner_until_the_alarm_is_over():
     assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "10m"
 
 
-def alarm_event(kind: str, state: str, before: str) -> str:
-    detail = {
-        "alarmName": f"slicewise/gpu-1/{kind}",
-        "state": {"value": state},
-        "previousState": {"value": before},
-        "alarmTags": {"slicewise.dev/cluster": GPU_1},
-    }
-    return json.dumps(
-        {"source": "aws.cloudwatch", "detail-type": "CloudWatch Alarm State Change", "detail": detail}
-    )
-
-
 def test_a_policy_that_goes_takes_the_alarms_along():
     account = TunedAccount()
     account.hours(1)
@@ -399,234 +391,3 @@ def test_a_cluster_that_goes_takes_its_alarms_along_and_is_forgotten():
 
     assert account.alarms.kept == {}
     assert account.store._records == {}
-
-
-# What a person does
-
-
-@pytest.mark.parametrize("mode", ["observe", "recommend"])
-def test_whoever_only_wants_to_be_told_is_only_told(mode):
-    account = TunedAccount()
-    account.policies["default"] = POLICY + f"mode: {mode}\n"
-    before = len(account.calls.made)
-
-    account.hours(4)
-
-    assert writes(account, before) == []
-    assert account.n == 4
-    assert "target 8 stood for 2 h" in account.tuned.reason
-    assert any(
-        line.startswith(f"would hold consolidation of NodePool {POOL}") for line in account.tuned.changed
-    )
-
-
-def test_a_paused_cluster_is_not_even_looked_at():
-    account = TunedAccount()
-    account.store.pause(GPU_1, "audit")
-    before = len(account.calls.made)
-
-    account.hours(4)
-
-    assert not [call for call in account.calls.made[before:] if call.startswith("kubernetes")]
-    assert account.tuned.stage is Stage.PAUSED
-
-
-def test_a_wrong_policy_touches_nothing_and_is_told():
-    account = TunedAccount()
-    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
-    before = len(account.calls.made)
-
-    account.hours(1)
-
-    assert account.tuned.stage is Stage.FAILED
-    assert "policy" in codes(account)
-    assert writes(account, before) == []
-
-
-def test_a_wrong_policy_is_told_also_where_the_cluster_does_not_answer():
-    account = TunedAccount()
-    account.tune()
-    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
-    began = len(account.calls.made)
-    account.tune()
-    look = next(n for n, call in enumerate(account.calls.made[began:]) if call.startswith("kubernetes."))
-    account.calls.refuse[len(account.calls.made) + look] = Unavailable("no connection")
-
-    account.tune()
-
-    assert "policy" in codes(account) and not account.lost
-
-
-def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
-    account = TunedAccount()
-    account.hours(1)
-    edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
-
-    account.hours(1)
-
-    assert "foreign-edit" in codes(account)
-    assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "4"}
-
-
-def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
-    account = TunedAccount(policy=POLICY + "drift: tell\n")
-    account.hours(1)
-    edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
-
-    account.hours(1)
-    account.send_created()
-    account.answer_all()
-
-    assert "foreign-edit" in codes(account)
-    assert "foreign-edit" in {finding.code for finding in account.record().findings}
-    assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "9"}
-
-
-def test_an_n_that_a_person_wrote_is_followed_and_told():
-    account = TunedAccount(pods=(2, 2))
-    account.hours(1)
-    server, template = account.servers["gpu-1"], account.node_pool["spec"]["template"]
-    requirements = [
-        {**one, "values": ["ts-2"]} if one["key"] == layout.CONFIG_LABEL else one
-        for one in template["spec"]["requirements"]
-    ]
-    by_hand = {**template, "spec": {**template["spec"], "requirements": requirements}}
-    server._keep(
-        POOL_REF,
-        account.node_pool,
-        {**account.node_pool, "spec": {**account.node_pool["spec"], "template": by_hand}},
-    )
-
-    account.tune()
-
-    assert "n-set-by-hand" in codes(account)
-    assert server.objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "2"}
-    assert account.node_pool["spec"]["limits"] == {"nvidia.com/gpu": "32"}
-
-
-def test_a_garbled_annotation_counts_as_absent_and_is_told():
-    account = TunedAccount()
-    account.hours(1)
-    annotations = {layout.TUNING_ANNOTATION: "[]", layout.ROLLOUT_ANNOTATION: '{"from": "x"}'}
-    edit(account, POOL_REF, "metadata", "annotations", annotations)
-
-    account.hours(1)
-    assert "annotation-unreadable" in codes(account)
-    account.hours(3)
-    assert account.n == 5
-
-
-def edit(account: TunedAccount, ref: Ref, part: str, field: str, value: dict) -> None:
-    """By a person's hand, past every manager."""
-    server = account.servers["gpu-1"]
-    live = server.objects[ref]
-    changed = {**live[part], field: {**live[part].get(field, {}), **value}}
-    server._keep(ref, live, {**live, part: changed})
-
-
-# Struck at every call
-
-SMALL = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
-
-
-@cache
-def _due() -> TunedAccount:
-    account = TunedAccount(pods=(2, 2, 2), policy=SMALL, slots=2)
-    account.tune()
-    account.let_pass(timedelta(hours=2))
-    account.calls.made.clear()
-    return account
-
-
-def due() -> TunedAccount:
-    """An account whose next pass begins to raise N from 2 to 3: small, since many are made of it."""
-    return deepcopy(_due())
-
-
-@cache
-def _on_the_way() -> list[TunedAccount]:
-    """Nothing strikes: what stands before each message, and at the end."""
-    account = due()
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
-    found = [deepcopy(account)]
-    while account.queues.waiting:
-        account.answer_next()
-        found.append(deepcopy(account))
-    return found
-
-
-def before(number: int) -> TunedAccount:
-    """As it stands before the message of which this call is part."""
-    return deepcopy([account for account in _on_the_way() if len(account.calls.made) <= number][-1])
-
-
-@pytest.fixture(scope="module")
-def smoothly() -> TunedAccount:
-    return _on_the_way()[-1]
-
-
-def ended(account: TunedAccount) -> dict:
-    """What stands in the end, but for names of nodes and for times."""
-    live = account.servers["gpu-1"].objects
-    annotations = live[POOL_REF]["metadata"]["annotations"]
-    return {
-        "n": account.n,
-        "limits": live[POOL_REF]["spec"]["limits"],
-        "disruption": live[POOL_REF]["spec"]["disruption"],
-        "rollout": layout.ROLLOUT_ANNOTATION in annotations,
-        "overlays": live[OVERLAY]["spec"]["capacity"],
-        "nodes": sorted(
-            item["metadata"]["labels"][layout.CONFIG_LABEL]
-            for ref, item in live.items()
-            if ref.kind in ("Node", "NodeClaim")
-        ),
-        "drifted": account.karpenter.ever_drifted,
-        "promises": account.karpenter.broken_promises,
-        "stage": account.tuned.stage,
-    }
-
-
-KINDS = ["killed", "answer lost", *REFUSALS]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "share",
-    [pytest.param(13, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
-)
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind, smoothly):
-    calls = len(smoothly.calls.made)
-    assert calls > 150
-
-    # Killed at each of them; of the others, each kind takes its turn.
-    first, stride = (0, 1) if kind == "killed" else (KINDS.index(kind) - 1, 2 * (len(KINDS) - 1) - 1)
-    for number in range(first, calls, stride * share if kind == "killed" else stride * -(-share // 4)):
-        account = before(number)
-        strike(kind, number)(account.calls)
-        account.answer_all()
-        if account.n == 2:
-            account.hours(1)  # metrics that could not be read are read again by the next sweep
-        assert ended(account) == ended(smoothly), f"{kind} at call {number}: {smoothly.calls.made[number]}"
-
-
-def test_hints_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
-    account = due()
-    for body in ("{", "[]", json.dumps({"slicewise": 9}), alarm_event("idle", "ALARM", "ALARM")):
-        account.queues.put(TUNING, body)
-    for delay in (0, 0, 1, 5, 30):
-        account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}), timedelta(seconds=delay))
-
-    account.answer_all()
-
-    assert ended(account) == ended(smoothly)
-
-
-def test_with_an_empty_table_the_next_pass_goes_on_from_the_cluster(smoothly):
-    account = due()
-    account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
-    while account.queues.waiting:
-        account.let_pass(min(account.queues.waiting).due - account.clock.now)
-        account.store._records.clear()
-        account._answer(*account.queues.receive(timedelta(minutes=6)))
-
-    assert ended(account) == ended(smoothly)
