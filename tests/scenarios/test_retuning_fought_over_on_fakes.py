@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from slicewise import layout
 
-from tests.retuned_world import World, at
+from tests.retuned_world import POOL, World, at
 
 
 def enforce(world: World, key: str, every: int = 1) -> list[str]:
@@ -81,6 +83,24 @@ def test_who_keeps_n_from_shrinking_is_not_fought_again_for_a_day():
     assert world.karpenter.moved == []
     refused = world.tuner.begin(4)
     assert "was fought over" in refused.findings[0].says and len(put_back) == 3
+
+
+def test_nodes_that_were_shrinking_are_uncordoned_as_soon_as_the_pool_turns_round():
+    world = World(8, [6, 2]).hold_forever()
+    world.tuner.begin(4)
+    while not world.stands()["cordoned"]:
+        world.let_pass(None)
+        world.tuner.step()
+    twice = json.dumps(world.annotation(layout.ROLLOUT_ANNOTATION) | {"taken_back": 2})
+    world.edit(POOL, "/metadata/annotations/slicewise.dev~1rollout", twice)
+    enforce(world, "ts-8")
+    world.edit(POOL, "/metadata/annotations/touched", "by the tool")
+
+    while not world.tuner.state().rollout.yields:
+        world.tuner.step()
+    world.tuner.step()
+
+    assert world.stands()["cordoned"] == []
 
 
 def test_a_person_who_takes_the_requirement_back_once_is_told_and_the_change_goes_on():

@@ -135,7 +135,7 @@ def _stages(change: Change) -> tuple[Stage, ...]:
             return *first, _overlays, _limits, narrow_at_once, roll, _settle
         return *first, _overlays, narrow_at_once, roll, _limits, _settle
     if change.rollout.grows:
-        return *first, own_keys, canary, widen, relabel, _overlays, _limits, narrow, _settle
+        return *first, _uncordon, own_keys, canary, widen, relabel, _overlays, _limits, narrow, _settle
     return *first, own_keys, _overlays, widen, shrink, narrow, roll, _limits, _settle
 
 
@@ -209,6 +209,15 @@ def _known_key(change: Change) -> Advance | None:
         "Onboarding writes it again within the hour, or: slicewise onboard CLUSTER.",
     )
     return act((), f"{layout.CONFIG_MAP} has no key {change.new}", ROLL, findings=(missing,))
+
+
+def _uncordon(change: Change) -> Advance | None:
+    """Left from when it shrank, before somebody else had it turn round."""
+    nodes = [node for node in change.nodes if node.cordoned_by_us]
+    if not nodes:
+        return None
+    why = "no node loses slices any more"
+    return act([steps.uncordon(node, why) for node in nodes], "nodes are uncordoned")
 
 
 def _overlays(change: Change) -> Advance | None:
