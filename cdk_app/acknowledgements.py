@@ -13,6 +13,7 @@ from cdk_app.components.karpenter import (
     USED_BY_KARPENTER,
     KarpenterRoles,
 )
+from cdk_app.components.off_hours import OffHoursSchedules
 from cdk_app.permissions import ALARM_PREFIX
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
@@ -42,23 +43,32 @@ PUBLISHED = "AWS's own public parameters, such as the newest image's id."
 
 
 def for_functions(
-    onboard: PassFunction, tune: PassFunction, sweep: PassFunction, *, role_prefix: str, in_vpc: bool
+    onboard: PassFunction,
+    tune: PassFunction,
+    shift: PassFunction,
+    sweep: PassFunction,
+    *,
+    role_prefix: str,
+    in_vpc: bool,
 ) -> None:
     entries = f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}"
     _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
     _wildcards(onboard.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:nodegroup/*/*/*")
-    _wildcards(onboard.role, ANY_ID, f"{entries}-installer/*", f"{entries}-tuner/*")
-    for one in (onboard, tune):
+    _wildcards(onboard.role, ANY_ID, *(f"{entries}-{name}/*" for name in ("installer", "tuner", "sleeper")))
+    for one in (onboard, tune, shift):
         _wildcards(one.role, ANY_POLICY, f"arn:<AWS::Partition>:ssm:{HERE}:parameter/slicewise/policies/*")
     _wildcards(tune.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
     _wildcards(tune.role, NO_RESOURCE, "*")
+    _wildcards(shift.role, ANY_CLUSTER, f"arn:<AWS::Partition>:eks:{HERE}:cluster/*")
+    schedules = f"arn:<AWS::Partition>:scheduler:{HERE}:schedule/{OffHoursSchedules.group}/*"
+    _wildcards(shift.role, ANY_CLUSTER, schedules)
     alarms = f"arn:<AWS::Partition>:cloudwatch:{HERE}:alarm"
     _wildcards(tune.role, ALARMS_BY_PREFIX, f"{alarms}:*")
     _wildcards(tune.role, ALARMS_OF_CLUSTERS, f"{alarms}:{ALARM_PREFIX}*")
     _wildcards(sweep.role, NO_RESOURCE, "*")
-    for one in (onboard, tune, sweep):
+    for one in (onboard, tune, shift, sweep):
         _acknowledge(one.function, "AwsSolutions-L1", PINNED_RUNTIME)
-    for one in (onboard, tune) if in_vpc else ():
+    for one in (onboard, tune, shift) if in_vpc else ():
         _wildcards(one, INTERFACES, "*")
 
 

@@ -54,6 +54,7 @@ class Assets:
     layer: Asset
     onboard_cluster: Asset
     tune_slicing: Asset
+    shift_capacity: Asset
     sweep_fleet: Asset
     has_bytecode: bool
 
@@ -79,6 +80,7 @@ def build_all(config: Config) -> Assets:
         layer=build_layer(pythons),
         onboard_cluster=build_function("onboard_cluster", pythons, charts),
         tune_slicing=build_function("tune_slicing", pythons),
+        shift_capacity=build_function("shift_capacity", pythons),
         sweep_fleet=build_function("sweep_fleet", pythons),
         has_bytecode=any(python.cache_tag == RUNTIME_CACHE_TAG for python in pythons),
     )

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
 # The runtime's names for the same things (slicewise.model, slicewise.onboarding); a test compares them.
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
+SLEEPER_GROUP = "slicewise:sleeper"
 ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # How the names of clusters' alarms begin; the deployment's own begin with "slicewise-".
 ALARM_PREFIX = "slicewise/"
@@ -33,13 +35,15 @@ class RoleNames:
 
     installer: str
     tuner: str
+    sleeper: str
     karpenter_controller: str | None = None
     karpenter_node: str | None = None
 
     @classmethod
     def with_prefix(cls, prefix: str, *, karpenter: bool) -> RoleNames:
         controller, node = f"{prefix}-karpenter-controller", f"{prefix}-karpenter-node"
-        return cls(f"{prefix}-installer", f"{prefix}-tuner", *((controller, node) if karpenter else ()))
+        names = f"{prefix}-installer", f"{prefix}-tuner", f"{prefix}-sleeper"
+        return cls(*names, *((controller, node) if karpenter else ()))
 
 
 def role_arn(name: str) -> str:
@@ -52,8 +56,9 @@ def cluster_admin_policy() -> str:
 
 
 def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
-    """Reads clusters, lets itself and the tuner in, and is admin while it installs."""
-    clusters, entries = _eks("cluster/*"), [_entries_of(roles.installer), _entries_of(roles.tuner)]
+    """Reads clusters, lets itself, the tuner and the sleeper in, and is admin while it installs."""
+    clusters = _eks("cluster/*")
+    entries = [_entries_of(role) for role in (roles.installer, roles.tuner, roles.sleeper)]
     statements = [
         _allow(["eks:DescribeCluster", "eks:ListNodegroups"], clusters),
         _allow(["eks:DescribeNodegroup"], _eks("nodegroup/*/*/*")),
@@ -67,6 +72,7 @@ def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
         ),
         _may_let_in(roles.installer, INSTALLER_GROUP),
         _may_let_in(roles.tuner, TUNER_GROUP),
+        _may_let_in(roles.sleeper, SLEEPER_GROUP),
         _allow(
             [
                 "eks:DescribeAccessEntry",
@@ -121,6 +127,29 @@ def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
     return statements
 
 
+def sleeper(group: str, scheduler_role: iam.IRole) -> list[iam.PolicyStatement]:
+    """
+    Finds a cluster's endpoint, keeps the schedules of one group. What it may do inside is the cluster's RBAC.
+    """
+    return [
+        _allow(["eks:DescribeCluster"], _eks("cluster/*")),
+        _allow(
+            [
+                "scheduler:GetSchedule",
+                "scheduler:CreateSchedule",
+                "scheduler:UpdateSchedule",
+                "scheduler:DeleteSchedule",
+            ],
+            _regional("scheduler", f"schedule/{group}/*"),
+        ),
+        _allow(
+            ["iam:PassRole"],
+            scheduler_role.role_arn,
+            StringEquals={"iam:PassedToService": "scheduler.amazonaws.com"},
+        ),
+    ]
+
+
 def sweeper() -> list[iam.PolicyStatement]:
     """Lists clusters, nothing else: ListClusters knows no resource to be scoped to."""
     return [_allow(["eks:ListClusters"], "*")]
@@ -136,6 +165,10 @@ def use_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
 
 def send(*queues: sqs.IQueue) -> iam.PolicyStatement:
     return _allow(["sqs:SendMessage"], *(queue.queue_arn for queue in queues))
+
+
+def publish(topic: sns.ITopic) -> iam.PolicyStatement:
+    return _allow(["sns:Publish"], topic.topic_arn)
 
 
 def read_policies(prefix: str) -> iam.PolicyStatement:

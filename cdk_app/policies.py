@@ -21,6 +21,13 @@ from cdk_app.errors import DeploymentError
 # (Systems Manager user guide, "Managing parameter tiers").
 LARGEST = 4096
 
+# What is read of a file of holidays (slicewise.holidays); the rest would not fit into a parameter.
+_OF_A_HOLIDAY = frozenset(
+    {"BEGIN", "END", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID"}
+    | {"SUMMARY", "STATUS"}
+)
+_CHECK_HOLIDAYS = "import sys; from slicewise import holidays; holidays.read(open(sys.argv[1]).read())"
+
 # Not the whole command: that imports what talks to AWS, which takes longer than the check.
 _CHECK = "import sys; from cli.local import check_policies; sys.exit(check_policies(sys.argv[1:]))"
 
@@ -31,7 +38,9 @@ class RefusedPolicies(DeploymentError):
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """`name` is what a cluster's tag `slicewise.dev/policy` says."""
+    """
+    `name` is what a cluster's tag `slicewise.dev/policy` says, or "holidays/<name>" for a file of holidays.
+    """
 
     name: str
     text: str
@@ -56,27 +65,54 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
         names = ", ".join(policy.name for policy in policies) or "none"
         problems.append(f"context 'default_policy': is {default!r}, but {folder} has {names}")
     problems += [problem for path in paths for problem in _check(path)]
+    days = sorted((folder / "holidays").glob("*.ics"))
+    holidays = tuple(
+        PolicyFile(f"holidays/{path.stem}", _slim(path.read_text(encoding="utf-8"))) for path in days
+    )
+    problems += [problem for file in holidays for problem in _problems(file)]
+    problems += [
+        f"{path}: {told.splitlines()[-1]}" for path in days for told in _check(path, _CHECK_HOLIDAYS)
+    ]
     if problems:
         raise RefusedPolicies("\n".join(problems))
-    return policies
+    return (*policies, *holidays)
+
+
+def _slim(text: str) -> str:
+    """A file of holidays without what nobody reads, such as ids, categories and time zones."""
+    lines = text.replace("\r\n", "\n").replace("\n ", "").replace("\n\t", "").splitlines()
+    kept, block = [], ""
+    for line in lines:
+        name = line.partition(":")[0].partition(";")[0].upper()
+        if line in ("BEGIN:VTIMEZONE", "BEGIN:VALARM"):
+            block = line.removeprefix("BEGIN:")
+        if not block and name in _OF_A_HOLIDAY:
+            kept.append(line)
+        if line == f"END:{block}":
+            block = ""
+    return "\n".join(kept) + "\n"
 
 
 def _problems(policy: PolicyFile) -> list[str]:
     found = []
     # The name is a tag's value and a parameter's last part.
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", policy.name):
+    if not re.fullmatch(r"(holidays/)?[a-z0-9][a-z0-9-]{0,62}", policy.name):
         found.append(f"policy {policy.name!r}: name the file with lower-case letters, digits and '-'")
     if (size := len(policy.text.encode())) > LARGEST:
         found.append(
             f"policy {policy.name!r}: has {size} bytes, and a parameter holds {LARGEST}: "
-            "shorten its comments, or split it into two policies"
+            + (
+                "leave past years out"
+                if policy.name.startswith("holidays/")
+                else "shorten its comments, or split it into two policies"
+            )
         )
     return found
 
 
-def _check(path: Path) -> list[str]:
+def _check(path: Path, check: str = _CHECK) -> list[str]:
     places = [str(ROOT), str(ROOT / "layers" / "slicewise" / "python"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
-    command = [sys.executable, "-c", _CHECK, str(path)]
+    command = [sys.executable, "-c", check, str(path)]
     answer = subprocess.run(command, capture_output=True, text=True, env=environment)
     return [(answer.stdout + answer.stderr).strip()] if answer.returncode else []

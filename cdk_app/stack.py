@@ -15,6 +15,7 @@ from cdk_app.components.function import PassFunction
 from cdk_app.components.inbox import DeadLetters, Inbox
 from cdk_app.components.karpenter import KarpenterRoles
 from cdk_app.components.notices import Notices
+from cdk_app.components.off_hours import OffHoursSchedules
 from cdk_app.components.state import State
 from cdk_app.components.triggers import AlarmChanges, ClusterCalls, HourlySweep
 from cdk_app.config import Config
@@ -25,6 +26,7 @@ POLICY_PREFIX = "/slicewise/policies/"
 # A helm call ends within 10 minutes, since its token lives 15.
 INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
+SLEEPER_TIMEOUT = Duration.minutes(5)
 SWEEP_TIMEOUT = Duration.minutes(5)
 
 
@@ -54,6 +56,10 @@ class SlicewiseStack(cdk.Stack):
             self, "Onboarding", name="onboarding", function_timeout=INSTALLER_TIMEOUT, notices=notices
         )
         tuning = Inbox(self, "Tuning", name="tuning", function_timeout=TUNER_TIMEOUT, notices=notices)
+        off_hours = Inbox(
+            self, "OffHours", name="off-hours", function_timeout=SLEEPER_TIMEOUT, notices=notices
+        )
+        schedules = OffHoursSchedules(self, "Schedules", queue=off_hours.queue)
         missed_sweeps = DeadLetters(self, "MissedSweeps", name="sweep", notices=notices)
         for policy in policies:
             self._publish(policy)
@@ -77,9 +83,17 @@ class SlicewiseStack(cdk.Stack):
             compatible_architectures=[lambda_.Architecture.ARM_64, lambda_.Architecture.X86_64],
             description="Slicewise's package and its dependencies, pure Python",
         )
-        self._environment = self._environment_of(state, onboarding, tuning, roles, karpenter)
+        self._environment = {
+            **self._environment_of(state, onboarding, tuning, roles, karpenter),
+            "OFF_HOURS_QUEUE_URL": off_hours.queue.queue_url,
+            "OFF_HOURS_QUEUE_ARN": off_hours.queue.queue_arn,
+            "SCHEDULE_GROUP": schedules.group,
+            "NOTICES_TOPIC_ARN": notices.topic.topic_arn,
+            "SCHEDULER_ROLE_ARN": schedules.role.role_arn,
+        }
         onboard = self._onboard_cluster()
         tune = self._tune_slicing()
+        shift = self._shift_capacity()
         sweep = self._sweep_fleet(missed_sweeps)
 
         # Who may do what. Queues are read through `feed`, below.
@@ -87,7 +101,7 @@ class SlicewiseStack(cdk.Stack):
             *permissions.installer(roles),
             permissions.read_policies(POLICY_PREFIX),
             permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
-            permissions.send(onboarding.queue, tuning.queue),
+            permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
         )
         tune.allow(
             *permissions.tuner(config.amp_workspaces),
@@ -95,22 +109,38 @@ class SlicewiseStack(cdk.Stack):
             permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
             permissions.send(tuning.queue),
         )
+        shift.allow(
+            *permissions.sleeper(schedules.group, schedules.role),
+            permissions.read_policies(POLICY_PREFIX),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
+            permissions.send(off_hours.queue),
+            permissions.publish(notices.topic),
+        )
         sweep.allow(
             *permissions.sweeper(),
             permissions.use_index(state.table, "records"),
-            permissions.send(onboarding.queue, tuning.queue),
+            permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
         )
 
         # What wakes whom.
         onboarding.feed(onboard.function, max_concurrency=10)
         tuning.feed(tune.function, max_concurrency=10)
+        off_hours.feed(shift.function, max_concurrency=10)
         ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
         AlarmChanges(self, "AlarmChanges", queue=tuning.queue, dead_letters=tuning.dead_letters)
         HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
 
         self._tell_a_person(notices, state, onboarding, tuning, onboard, tune)
+        for name, value, description in (
+            ("OffHoursQueueUrl", off_hours.queue.queue_url, "Likewise, to put to sleep or wake now"),
+            ("OffHoursQueueArn", off_hours.queue.queue_arn, "Where schedules send"),
+            ("ScheduleGroup", schedules.group, "Of the schedules, one a cluster that sleeps"),
+            ("SchedulerRoleArn", schedules.role.role_arn, "With it they send"),
+            ("SleeperRoleArn", shift.role.role_arn, "Enters clusters that sleep: slicewise:sleeper"),
+        ):
+            cdk.CfnOutput(self, name, value=value, description=description)
         acknowledgements.for_functions(
-            onboard, tune, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
+            onboard, tune, shift, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
         )
         if karpenter:
             acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
@@ -135,6 +165,7 @@ class SlicewiseStack(cdk.Stack):
             "DEFAULT_POLICY": config.default_policy,
             "INSTALLER_ROLE_ARN": permissions.role_arn(roles.installer),
             "TUNER_ROLE_ARN": permissions.role_arn(roles.tuner),
+            "SLEEPER_ROLE_ARN": permissions.role_arn(roles.sleeper),
             "GPU_OPERATOR_CHART": config.gpu_operator.for_runtime,
             "GPU_OPERATOR_VERSION": config.gpu_operator.version,
             "KARPENTER_CHART": config.karpenter.for_runtime,
@@ -178,6 +209,22 @@ class SlicewiseStack(cdk.Stack):
             security_group_ids=self._config.security_group_ids,
         )
 
+    def _shift_capacity(self) -> PassFunction:
+        return PassFunction(
+            self,
+            "ShiftCapacity",
+            name="shift-capacity",
+            role_name=f"{self._config.role_prefix}-sleeper",
+            code=self._assets.shift_capacity,
+            layers=[self._layer],
+            environment=self._environment,
+            timeout=SLEEPER_TIMEOUT,
+            memory_mib=512,
+            wakes_itself=True,
+            subnet_ids=self._config.subnet_ids,
+            security_group_ids=self._config.security_group_ids,
+        )
+
     def _sweep_fleet(self, missed: DeadLetters) -> PassFunction:
         # Outside the VPC also where the others are inside: it talks to AWS only.
         return PassFunction(
@@ -196,10 +243,14 @@ class SlicewiseStack(cdk.Stack):
     def _publish(self, policy: PolicyFile) -> None:
         ssm.StringParameter(
             self,
-            f"Policy-{policy.name}",
+            f"Policy-{policy.name.replace('/', '-')}",
             parameter_name=f"{POLICY_PREFIX}{policy.name}",
             string_value=policy.text,
-            description=f"Slicewise: for clusters with the tag slicewise.dev/policy={policy.name}",
+            description=(
+                f"Slicewise: {policy.name}, as policies name them"
+                if "/" in policy.name
+                else f"Slicewise: for clusters with the tag slicewise.dev/policy={policy.name}"
+            ),
         )
 
     def _warn_of_slow_starts(self) -> None:

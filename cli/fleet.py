@@ -6,7 +6,7 @@ import argparse
 import getpass
 from datetime import datetime
 
-from slicewise.app import ONBOARDING, App
+from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, App
 from slicewise.events import name_of
 from slicewise.onboarding.world import LookFailure
 from slicewise.records import Record
@@ -20,9 +20,10 @@ def status(app: App, cluster: str | None) -> int:
     wanted = app.hint(cluster, "").cluster if cluster else None
     store = app.ports.store
     if wanted:
-        found = [record for name in ("onboarding", "tuning") if (record := store.record(wanted, name))]
+        found = [record for name in CAPABILITIES if (record := store.record(wanted, name))]
         if reason := store.paused(wanted):
             print(f"paused: {reason}")
+        _tell_sleep(app, wanted)
         if not found:
             print(f"{name_of(wanted)}: no pass has looked at it yet; slicewise onboard {name_of(wanted)}")
             return 1
@@ -35,6 +36,18 @@ def status(app: App, cluster: str | None) -> int:
     if not records:
         print("no cluster has been looked at yet")
     return 0
+
+
+def _tell_sleep(app: App, cluster: str) -> None:
+    times, now = app.sleep_times(cluster), app.clock()
+    if times is None:
+        return
+    edge = times.next_edge(now)
+    record = app.ports.store.record(cluster, OFF_HOURS)
+    for saved in (one["told"] for one in (record.details if record else ()) if one.get("told")):
+        print(f"the last sleep saved {saved}")
+    until = f", until {edge.at.astimezone(times.calendar.zone):%a %d %b %H:%M %Z}" if edge else ""
+    print(f"{'asleep' if times.is_asleep(now) else 'awake'} by {times.says(now)}{until}")
 
 
 def onboard(app: App, cluster: str) -> int:

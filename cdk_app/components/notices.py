@@ -16,7 +16,8 @@ class Notices(Construct):
     A topic for the operators.
 
     Not encrypted with a key: CloudWatch may not publish through the AWS-managed key of SNS, and a key of our
-    own would cost more than the rest of the deployment. Messages hold alarm names and queue depths.
+    own would cost more than the rest of the deployment. Messages hold alarm names, queue depths, and which
+    pods still wait for a GPU when people come.
 
     Attributes:
         topic: Subscribe a pager to it.

@@ -207,6 +207,16 @@ def test_a_pending_release_is_healed_and_takes_upgrades_again(far_side, deployed
 
 def roll_back(far_side):
     """As a pass does it: to the last deployed revision, or away."""
-    ports = Ports(None, None, None, None, lambda _: far_side.kubernetes, lambda _: far_side.port)  # type: ignore[arg-type]
+    ports = Ports(
+        None,
+        None,
+        None,
+        None,
+        lambda _: far_side.kubernetes,
+        lambda _: far_side.port,
+        sleep=None,
+        schedules=None,
+        notices=None,
+    )  # type: ignore[arg-type]
     cluster = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
     Hands(Hint(HOME.arn("a"), "test"), cluster, ports).do(RollbackRelease(*PLACE, "it is pending"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from copy import copy, deepcopy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
-from slicewise.app import ONBOARDING, TUNING, App
+from slicewise.app import OFF_HOURS, ONBOARDING, TUNING, App
 from slicewise.events import Hint, Home
 from slicewise.model import AccessEntry, EksCluster, Object
 from slicewise.onboarding.world import Chart, Settings
@@ -22,16 +22,21 @@ from tests.fakes.eks import FakeEks
 from tests.fakes.helm import FakeHelm, FakeReleases
 from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 from tests.fakes.metrics import FakeMetrics
+from tests.fakes.notices import FakeNotices
 from tests.fakes.queues import FakePolicies, FakeQueues
+from tests.fakes.schedules import FakeSchedules
+from tests.fakes.sleep_store import FakeSleepStore
 from tests.fakes.store import FakeStore
 
 HOME = Home("111122223333", "eu-west-1")
 INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"
 TUNER = f"arn:aws:iam::{HOME.account}:role/slicewise-tuner"
+SLEEPER = f"arn:aws:iam::{HOME.account}:role/slicewise-sleeper"
 PERSON = f"arn:aws:iam::{HOME.account}:role/platform-team"
 SETTINGS = Settings(
     installer_role=INSTALLER,
     tuner_role=TUNER,
+    sleeper_role=SLEEPER,
     gpu_operator=Chart("charts/gpu-operator-v26.7.0.tgz", "v26.7.0"),
     karpenter=Chart("oci://registry.example/karpenter/karpenter", "1.14.1"),
     karpenter_crd=Chart("oci://registry.example/karpenter/karpenter-crd", "1.14.1"),
@@ -60,6 +65,9 @@ class Account:
         self.clock, self.calls = Clock(), Calls()
         self.eks = FakeEks(HOME, self.calls, self.clock)
         self.store = FakeStore(self.calls)
+        self.sleep = FakeSleepStore(self.calls)
+        self.schedules = FakeSchedules(self.calls)
+        self.notices = FakeNotices(self.calls)
         self.queues = FakeQueues(self.clock, self.calls)
         self.policies = FakePolicies(self.calls, default=policy)
         self.servers: dict[str, FakeApiServer] = {}
@@ -72,7 +80,11 @@ class Account:
         self._deploy()
 
     def _deploy(self) -> None:
-        self._apps = {ONBOARDING: self._app(INSTALLER), TUNING: self._app(TUNER)}
+        self._apps = {
+            ONBOARDING: self._app(INSTALLER),
+            TUNING: self._app(TUNER),
+            OFF_HOURS: self._app(SLEEPER),
+        }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """The same world once more: what befalls the one never befalls the other."""
@@ -127,6 +139,11 @@ class Account:
             return False
         self._answer(*received)
         return True
+
+    def run_until(self, moment: datetime) -> None:
+        """Answer the messages that are due until then."""
+        while self.queues.waiting and min(self.queues.waiting).due <= moment:
+            self.answer_one()
 
     def _answer(self, receipt: str, message: Any) -> None:
         event = {
@@ -218,6 +235,9 @@ class Account:
             helm,
             metrics=lambda policy: self.metrics,
             alarms=self.alarms,
+            sleep=self.sleep,
+            schedules=self.schedules,
+            notices=self.notices,
         )
         return App(ports, HOME, SETTINGS, self._default_policy, self.clock)
 

@@ -12,6 +12,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+from tests.fakes.managed_fields import Writers
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KARPENTER_CRDS = (
@@ -20,7 +21,7 @@ KARPENTER_CRDS = (
     "nodeoverlays.karpenter.sh",
     "ec2nodeclasses.karpenter.k8s.aws",
 )
-_BUILT_IN = ("", "apps", "policy", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
+_BUILT_IN = ("", "apps", "batch", "policy", "apiextensions.k8s.io", "rbac.authorization.k8s.io")
 
 
 class FakeApiServer:
@@ -38,6 +39,7 @@ class FakeApiServer:
         self._clock = clock
         self._applied: dict[tuple[Ref, str], Object] = {}
         self._revision = 0
+        self._writers = Writers()
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
 
     def create(self, item: Object) -> None:
@@ -52,7 +54,7 @@ class FakeApiServer:
         group = api_version.rpartition("/")[0]
         if group in _BUILT_IN:
             return True
-        plural = KINDS[group, kind][0]
+        plural = KINDS.get((group, kind), (f"{kind.lower()}s", True))[0]
         return Ref(*CRD, f"{plural}.{group}") in self.objects
 
     def apply(self, item: Object, manager: str) -> None:
@@ -66,13 +68,27 @@ class FakeApiServer:
         _remove(after, self._applied.get((ref, manager), {}), item)
         _merge(after, item)
         self._applied[ref, manager] = copy.deepcopy(dict(item))
+        self._writers.applied(ref, manager, before or {}, item)
         self._keep(ref, before, after)
 
-    def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
+    def patch(self, ref: Ref, operations: Sequence[Object], manager: str = "slicewise") -> None:
         before = self.objects.get(ref)
         if before is None:
             raise Conflict(f"{ref} is gone")
-        self._keep(ref, before, patched(before, operations))
+        after = patched(before, operations)
+        self._writers.updated(ref, manager, before, after)
+        self._keep(ref, before, after)
+
+    def scale(self, ref: Ref, seen: int, replicas: int, manager: str = "slicewise") -> None:
+        """Whatever has replicas in its spec can be scaled here."""
+        found = self.objects.get(ref)
+        if found is None or "replicas" not in found.get("spec", {}):
+            raise Conflict(f"{ref} is gone, or cannot be scaled")
+        test = {"op": "test", "path": "/spec/replicas", "value": seen}
+        self.patch(ref, (test, {"op": "replace", "path": "/spec/replicas", "value": replicas}), manager)
+
+    def managed_fields(self, ref: Ref) -> list[Object]:
+        return self._writers.managed_fields(ref)
 
     def set_status(self, ref: Ref, status: Object) -> None:
         before = self.objects[ref]
@@ -81,6 +97,7 @@ class FakeApiServer:
 
     def delete(self, ref: Ref) -> None:
         self.objects.pop(ref, None)
+        self._writers.forget(ref)
         for key in [key for key in self._applied if key[0] == ref]:
             del self._applied[key]
 
@@ -178,11 +195,12 @@ class FakeKubernetes:
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
         trim: Callable[[Object], Object] | None = None,
+        managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         with self._calls.call(f"kubernetes.list {kind}"):
             self._may_read(namespace if kind == "Secret" else None)
             return tuple(
-                copy.deepcopy(trim(item) if trim else item)
+                self._told(ref, trim(item) if trim else item, managed_fields)
                 for ref, item in sorted(self._server.objects.items())
                 if (ref.api_version, ref.kind) == (api_version, kind)
                 and namespace in ("", ref.namespace)
@@ -190,6 +208,12 @@ class FakeKubernetes:
                 and _has_fields(item, fields)
                 and (only is None or only(item))
             )
+
+    def _told(self, ref: Ref, item: Object, managed_fields: bool) -> Object:
+        told = copy.deepcopy(dict(item))
+        if managed_fields:
+            told["metadata"]["managedFields"] = self._server.managed_fields(ref)
+        return told
 
     def may_do_everything(self) -> bool:
         with self._calls.call("kubernetes.may_do_everything"):
@@ -210,6 +234,26 @@ class FakeKubernetes:
         with self._calls.call(f"kubernetes.patch {ref}"):
             self._may_patch(ref)
             self._server.patch(ref, operations)
+
+    def has_scale(self, api_version: str, kind: str) -> bool:
+        with self._calls.call(f"kubernetes.has_scale {kind}"):
+            return any(
+                (ref.api_version, ref.kind) == (api_version, kind) and "replicas" in item.get("spec", {})
+                for ref, item in self._server.objects.items()
+            )
+
+    def replicas(self, ref: Ref) -> Object | None:
+        with self._calls.call(f"kubernetes.replicas {ref}"):
+            found = self._server.objects.get(ref)
+            if found is None or "replicas" not in found.get("spec", {}):
+                return None
+            metadata = {k: v for k, v in found["metadata"].items() if k in ("name", "namespace", "uid")}
+            return {**found, "metadata": metadata, "spec": {"replicas": found["spec"]["replicas"]}}
+
+    def scale(self, ref: Ref, seen: int, replicas: int) -> None:
+        with self._calls.call(f"kubernetes.scale {ref}"):
+            self._may_scale()
+            self._server.scale(ref, seen, replicas)
 
     def delete(self, ref: Ref) -> None:
         with self._calls.call(f"kubernetes.delete {ref}"):
@@ -268,6 +312,15 @@ class FakeKubernetes:
             if ref.kind == "ClusterRole" and ref.name in roles
             for rule in item.get("rules", ())
         ]
+
+    def _may_scale(self) -> None:
+        entry = self._known()
+        if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
+            return
+        if not any(
+            "patch" in r["verbs"] and "*/scale" in r["resources"] for r in self._rules_of(entry.groups)
+        ):
+            raise Refused("scaling takes more than the group allows")
 
     def _may_write(self) -> None:
         entry = self._known()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +155,38 @@ def test_a_policy_needs_a_name_that_a_tag_can_say(tmp_path):
 
 def test_a_folder_without_policies_is_refused(tmp_path):
     assert "holds no policy" in refused(tmp_path)
+
+
+HOLIDAYS = (
+    "BEGIN:VCALENDAR\r\nPRODID:-//somebody//EN\r\nBEGIN:VTIMEZONE\r\nBEGIN:STANDARD\r\nDTSTART:19701025T030000\r\n"
+    "END:STANDARD\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT\r\nUID:1@example.com\r\nSUMMARY:New\r\n  Year\r\n"
+    "DTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=YEARLY\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+)
+
+
+def with_holidays(folder: Path, text: str) -> Path:
+    (folder / "default.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
+    (folder / "holidays").mkdir()
+    (folder / "holidays" / "de.ics").write_text(text)
+    return folder
+
+
+def test_holidays_are_deployed_beside_policies_without_what_nobody_reads(tmp_path):
+    found = policies.load(with_holidays(tmp_path, HOLIDAYS), "default")
+
+    assert {file.name: file.text for file in found}["holidays/de"].splitlines() == [
+        "BEGIN:VCALENDAR",
+        "BEGIN:VEVENT",
+        "SUMMARY:New Year",
+        "DTSTART;VALUE=DATE:20260101",
+        "RRULE:FREQ=YEARLY",
+        "END:VEVENT",
+        "END:VCALENDAR",
+    ]
+
+
+def test_holidays_that_cannot_be_read_are_refused_at_synthesis(tmp_path):
+    assert "FREQ=YEARLY" in refused(with_holidays(tmp_path, HOLIDAYS.replace("YEARLY", "WEEKLY")))
 
 
 def test_at_the_command_line_an_error_is_a_message_and_no_traceback(tmp_path):

@@ -65,11 +65,13 @@ def test_only_the_installer_runs_on_x86_since_helm_comes_so(template):
     assert architectures == {
         "slicewise-onboard-cluster": ["x86_64"],
         "slicewise-tune-slicing": ["arm64"],
+        "slicewise-shift-capacity": ["arm64"],
         "slicewise-sweep-fleet": ["arm64"],
     }
     assert layers == {
         "slicewise-onboard-cluster": 2,
         "slicewise-tune-slicing": 1,
+        "slicewise-shift-capacity": 1,
         "slicewise-sweep-fleet": 1,
     }
 
@@ -82,7 +84,7 @@ def test_every_function_has_its_own_role_and_its_handler_in_its_asset(template):
         assert f"def {name}(" in source
         roles.add(function.properties["Role"]["Fn::GetAtt"][0])
 
-    assert len(roles) == len(template.all(FUNCTION)) == 3
+    assert len(roles) == len(template.all(FUNCTION)) == 4
 
 
 def test_the_installer_outlives_a_helm_call_and_its_token(template):
@@ -134,10 +136,9 @@ def test_roles_carry_the_prefix_so_that_a_second_region_does_not_collide(templat
     def names(which):
         return {item.properties.get("RoleName") for item in which.all("AWS::IAM::Role")} - {None}
 
-    assert names(template) == {"slicewise-installer", "slicewise-tuner", "slicewise-sweeper"}
-    assert names(full) == {
-        f"gpu-eu-{who}" for who in ("installer", "tuner", "sweeper", "karpenter-controller", "karpenter-node")
-    }
+    ours = {"installer", "tuner", "sleeper", "sweeper"}
+    assert names(template) == {f"slicewise-{who}" for who in ours}
+    assert names(full) == {f"gpu-eu-{who}" for who in ours | {"karpenter-controller", "karpenter-node"}}
     environment = full.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
     assert spelt_out(environment["INSTALLER_ROLE_ARN"]).endswith(":role/gpu-eu-installer")
 

@@ -22,6 +22,7 @@ def test_every_queue_that_is_worked_on_has_dead_letters(template):
     assert {item.properties["QueueName"] for item in worked_on} == {
         "slicewise-onboarding",
         "slicewise-tuning",
+        "slicewise-off-hours",
     }
     for item in worked_on:
         redrive = item.properties["RedrivePolicy"]
@@ -89,6 +90,7 @@ def test_functions_that_wake_themselves_are_not_stopped_as_a_loop(template):
     assert loops == {
         "slicewise-onboard-cluster": "Allow",
         "slicewise-tune-slicing": "Allow",
+        "slicewise-shift-capacity": "Allow",
         "slicewise-sweep-fleet": "Terminate",
     }
 

@@ -14,8 +14,14 @@ from slicewise.onboarding import rbac
 from cdk_app import permissions
 from tests.infra.templates import Template, as_list, spelt_out
 
-ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sweeper")
-FULL_ROLES = ("gpu-eu-installer", "gpu-eu-tuner", "gpu-eu-sweeper", "gpu-eu-karpenter-controller")
+ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sleeper", "slicewise-sweeper")
+FULL_ROLES = (
+    "gpu-eu-installer",
+    "gpu-eu-tuner",
+    "gpu-eu-sleeper",
+    "gpu-eu-sweeper",
+    "gpu-eu-karpenter-controller",
+)
 EKS = "arn:<AWS::Partition>:eks:<AWS::Region>:<AWS::AccountId>"
 ADMIN = model.CLUSTER_ADMIN_POLICY.replace("arn:aws:", "arn:<AWS::Partition>:")
 
@@ -113,7 +119,7 @@ def test_entries_are_made_for_our_own_roles_and_groups_only(template):
         for statement in template.granted("slicewise-installer", "eks:CreateAccessEntry")
     }
 
-    assert set(found) == {"slicewise-installer", "slicewise-tuner"}
+    assert set(found) == {"slicewise-installer", "slicewise-tuner", "slicewise-sleeper"}
     for role, statement in found.items():
         group = role.replace("slicewise-", "slicewise:")
         assert statement["Condition"]["ForAllValues:StringEquals"] == {"eks:kubernetesGroups": [group]}
@@ -154,7 +160,8 @@ def test_other_peoples_entries_can_be_neither_read_nor_changed(template):
     }
 
     assert resources == {
-        f"{EKS}:access-entry/*/role/<AWS::AccountId>/slicewise-{who}/*" for who in ("installer", "tuner")
+        f"{EKS}:access-entry/*/role/<AWS::AccountId>/slicewise-{who}/*"
+        for who in ("installer", "tuner", "sleeper")
     }
 
 
@@ -225,11 +232,11 @@ def test_each_table_action_has_the_writers_that_need_it(template):
             holders.setdefault(action.removeprefix("dynamodb:"), set()).add(role.removeprefix("slicewise-"))
 
     assert holders == {
-        "GetItem": {"installer", "tuner"},
-        "PutItem": {"installer", "tuner"},
-        "UpdateItem": {"installer", "tuner"},
-        "DeleteItem": {"installer"},  # forgets a cluster that is gone
-        "Query": {"installer", "sweeper"},
+        "GetItem": {"installer", "tuner", "sleeper"},
+        "PutItem": {"installer", "tuner", "sleeper"},
+        "UpdateItem": {"installer", "tuner", "sleeper"},
+        "DeleteItem": {"installer", "sleeper"},  # forgets a cluster that is gone; a workload that is awake
+        "Query": {"installer", "sweeper", "sleeper"},
     }
 
 

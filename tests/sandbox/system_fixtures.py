@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +23,12 @@ from tests.waiting import eventually
 ACCOUNT = "111122223333"  # of its own: other tests of the process have theirs
 POLICY_TAG = "slicewise.dev/policy"
 ONBOARD, TUNE = "slicewise-onboard-cluster", "slicewise-tune-slicing"
-INSTALLER, TUNER, SWEEPER = "slicewise-installer", "slicewise-tuner", "slicewise-sweeper"
+INSTALLER, TUNER, SLEEPER, SWEEPER = (
+    f"slicewise-{name}" for name in ("installer", "tuner", "sleeper", "sweeper")
+)
+
+# As near as schedules are made for, and as far as no test lasts.
+FAR_DAY = date.today() + timedelta(days=300)
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -79,6 +85,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "tuned": {
         "pools": {"shared": shared(4)},
         "tuning": {"raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"},
+    },
+    # Asleep only on a day that is far away, or when a person says so.
+    "nightly": {
+        "pools": {"shared": shared(4)},
+        "offHours": {"timeZone": "Europe/Berlin", "asleep": [str(FAR_DAY)]},
     },
     "with-karpenter": {"pools": {"shared": shared(4)}, "karpenter": {"install": True}},
 }

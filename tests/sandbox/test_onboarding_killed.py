@@ -186,7 +186,7 @@ def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
     operator = chart("gpu-operator")
     queues = {
         name: aws.client("sqs").create_queue(QueueName=f"slicewise-{name}")["QueueUrl"]
-        for name in ("onboarding", "tuning")
+        for name in ("onboarding", "tuning", "off-hours")
     }
     environ = {
         "AWS_REGION": aws.region,
@@ -196,6 +196,12 @@ def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
         "POLICY_PREFIX": "/slicewise/policies/",
         "INSTALLER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-installer",
         "TUNER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-tuner",
+        "OFF_HOURS_QUEUE_URL": queues["off-hours"],
+        "OFF_HOURS_QUEUE_ARN": f"arn:aws:sqs:{aws.region}:{aws.account}:slicewise-off-hours",
+        "NOTICES_TOPIC_ARN": f"arn:aws:sns:{aws.region}:{aws.account}:notices",
+        "SCHEDULE_GROUP": "slicewise-off-hours",
+        "SCHEDULER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-schedules",
+        "SLEEPER_ROLE_ARN": f"arn:aws:iam::{aws.account}:role/slicewise-sleeper",
         "GPU_OPERATOR_CHART": str(operator.path),
         "GPU_OPERATOR_VERSION": operator.version,
         "OPT_ROOT": str(opt),

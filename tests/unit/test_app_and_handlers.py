@@ -22,6 +22,12 @@ ENVIRON = {
     "POLICY_PREFIX": "/slicewise/policies/",
     "INSTALLER_ROLE_ARN": "arn:aws-cn:iam::111122223333:role/slicewise-installer",
     "TUNER_ROLE_ARN": "arn:aws-cn:iam::111122223333:role/slicewise-tuner",
+    "OFF_HOURS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/111122223333/slicewise-off-hours",
+    "OFF_HOURS_QUEUE_ARN": "arn:aws-cn:sqs:eu-west-1:111122223333:slicewise-off-hours",
+    "NOTICES_TOPIC_ARN": "arn:aws-cn:sns:eu-west-1:111122223333:notices",
+    "SCHEDULE_GROUP": "slicewise-off-hours",
+    "SCHEDULER_ROLE_ARN": "arn:aws-cn:iam::111122223333:role/schedules",
+    "SLEEPER_ROLE_ARN": "arn:aws-cn:iam::111122223333:role/slicewise-sleeper",
     "GPU_OPERATOR_CHART": "charts/gpu-operator.tgz",
     "GPU_OPERATOR_VERSION": "v26.7.0",
 }
@@ -42,7 +48,7 @@ def test_a_missing_setting_is_named(name):
         App.from_env({key: value for key, value in ENVIRON.items() if key != name})
 
 
-@pytest.mark.parametrize("function", ["onboard_cluster", "tune_slicing", "sweep_fleet"])
+@pytest.mark.parametrize("function", ["onboard_cluster", "tune_slicing", "shift_capacity", "sweep_fleet"])
 def test_importing_a_handler_needs_no_environment(function, monkeypatch):
     for name in [*ENVIRON, "AWS_DEFAULT_REGION", "AWS_PROFILE"]:
         monkeypatch.delenv(name, raising=False)

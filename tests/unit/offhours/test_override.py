@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from slicewise.off_hours import Override
 from slicewise.offhours.calendar import Calendar, Edge
-from slicewise.offhours.override import Override, Times, until_next_edge
+from slicewise.offhours.override import Times, until_next_edge
 
 NIGHTS = Calendar("UTC", ("Mon-Fri 20:00-07:00", "Sat-Sun"))
 

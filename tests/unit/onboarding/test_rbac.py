@@ -1,7 +1,9 @@
 """What our identities may do once the installation is over: exactly what their passes do."""
 
 import pytest
+from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import ref_of
+from slicewise.offhours.observe import READ
 from slicewise.onboarding import manifests, rbac
 
 from tests import builders
@@ -121,3 +123,47 @@ def test_the_tuner_may_give_back_what_it_holds_in_a_nodepool_that_the_policy_dro
     (rule,) = [r for r in role["rules"] if r["resources"] == ["nodepools"] and r["verbs"] == ["patch"]]
     assert "slicewise-dropped-l4" in rule["resourceNames"]
     assert "slicewise-shared-l4" in rule["resourceNames"]
+
+
+NIGHTS = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}"
+
+
+def test_there_is_a_sleeper_only_where_workloads_sleep():
+    names = {item["metadata"]["name"] for item in rbac.objects(builders.policy())}
+
+    assert "slicewise-sleeper" not in names
+
+
+@pytest.mark.parametrize("bare_pods", ["keep", "delete"])
+def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bare_pods):
+    policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS.replace("}", f", barePods: {bare_pods}}}"))
+    held = granted(policy, "ClusterRole", "slicewise-sleeper")
+    writes = {right for right in held if right[0] not in ("list", "get")}
+
+    assert writes == {
+        ("patch", "*", "*/scale", ""),
+        ("patch", "batch", "cronjobs", ""),
+        ("patch", "keda.sh", "scaledjobs", ""),
+        ("patch", "keda.sh", "scaledobjects", ""),
+        ("patch", "karpenter.sh", "nodepools", "slicewise-shared-l4"),
+    } | ({("delete", "", "pods", "")} if bare_pods == "delete" else set())
+    assert {right[2] for right in held if right[0] == "get"} == {"*/scale"}
+
+
+def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
+    held = granted(builders.policy(builders.DEFAULT_POOLS, NIGHTS), "ClusterRole", "slicewise-sleeper")
+
+    for group, kind in READ:
+        assert ("list", group, KINDS[group, kind][0], "") in held
+
+
+def test_the_sleeper_may_wake_a_nodepool_that_the_policy_dropped():
+    policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS)
+    [role] = [
+        item
+        for item in rbac.objects(policy, asleep=["slicewise-dropped-l4"])
+        if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
+    ]
+
+    [rule] = [rule for rule in role["rules"] if "resourceNames" in rule]
+    assert rule["resourceNames"] == ["slicewise-dropped-l4", "slicewise-shared-l4"]

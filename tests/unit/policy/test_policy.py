@@ -194,7 +194,36 @@ ONE_MISTAKE = {
         1,
         "no such setting",
     ),
-    "off-hours": (pool() + "offHours: {}", "offHours", {}, "not in this release"),
+    "off-hours without hours": (
+        pool() + "offHours: {timeZone: Europe/Berlin}",
+        "offHours.asleep",
+        None,
+        "Sat-Sun",
+    ),
+    "off-hours in no zone": (
+        pool() + "offHours: {timeZone: Europe/Berln, asleep: [Sat-Sun]}",
+        "offHours.timeZone",
+        "Europe/Berln",
+        "did you mean Europe/Berlin",
+    ),
+    "off-hours nobody can read": (
+        pool() + "offHours: {timeZone: UTC, asleep: [weekends]}",
+        "offHours.asleep[0]",
+        "weekends",
+        "write weekly hours",
+    ),
+    "an exception that does not exist": (
+        pool() + 'offHours: {timeZone: UTC, asleep: [Sat-Sun], awake: ["2026-02-30"]}',
+        "offHours.awake[0]",
+        "2026-02-30",
+        "no such date",
+    ),
+    "a namespace of Kubernetes": (
+        pool() + "offHours: {timeZone: UTC, asleep: [Sat-Sun], namespaces: [kube-system]}",
+        "offHours.namespaces[0]",
+        "kube-system",
+        "a namespace of yours",
+    ),
     "classes": (pool(classes=[1, 2]), "pools.shared.classes", [1, 2], "not in this release"),
     "source of metrics": (
         pool() + "metrics: {source: datadog}",

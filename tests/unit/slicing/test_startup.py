@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from slicewise.slicing import startup
-from slicewise.slicing.startup import STARTUP_ANNOTATION, Startup, dumped, learned, measured, p95, remembered
+from slicewise.slicing.startup import Startup, dumped, learned, measured
+from slicewise.startups import STARTUP_ANNOTATION, p95, remembered
 
 from tests.builders import NOW
 

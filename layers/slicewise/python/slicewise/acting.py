@@ -15,15 +15,21 @@ from slicewise.actions import (
     Delete,
     DeleteAccessEntry,
     DeleteAlarm,
+    DeleteSchedule,
     Forget,
+    ForgetSnapshot,
     GrantAdmin,
+    KeepSnapshot,
+    Notify,
     Patch,
     PutAccessEntry,
     PutAddon,
     PutAlarm,
     PutPodIdentity,
+    PutSchedule,
     RevokeAdmin,
     RollbackRelease,
+    Scale,
     SlotsFit,
     UpgradeRelease,
     Wake,
@@ -70,6 +76,19 @@ class Hands:
             case Patch():
                 self._check(action.guard)
                 self._kubernetes.patch(action.ref, action.operations)
+            case Scale():
+                self._kubernetes.scale(action.ref, action.seen, action.replicas)
+            case PutSchedule():
+                message = Hint(self._hint.cluster, action.why).message()
+                self._ports.schedules.put(cluster, action.at, message)
+            case Notify():
+                self._ports.notices.publish(action.subject, action.text)
+            case DeleteSchedule():
+                self._ports.schedules.delete(cluster)
+            case KeepSnapshot():
+                self._ports.sleep.keep(self._hint.cluster, action.snapshot)
+            case ForgetSnapshot():
+                self._ports.sleep.forget_snapshot(self._hint.cluster, action.snapshot)
             case Delete():
                 self._kubernetes.delete(action.ref)
             case ApplyChartCrds():

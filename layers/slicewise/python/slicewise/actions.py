@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from slicewise.model import Alarm, Object, Ref, ref_of
+from slicewise.snapshots import Snapshot
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,82 @@ class Patch:
 
     def __str__(self) -> str:
         return self.says
+
+
+@dataclass(frozen=True)
+class Scale:
+    """
+    Set the replicas of whatever has a `scale` subresource, through it.
+
+    Attributes:
+        seen: The replicas that the plan saw; others by now are a Conflict.
+    """
+
+    ref: Ref
+    seen: int
+    replicas: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"scale {self.ref} from {self.seen} to {self.replicas}"
+
+
+@dataclass(frozen=True)
+class KeepSnapshot:
+    """Write down what an object is before it is changed. Conflict where another pass has, since."""
+
+    snapshot: Snapshot
+    why: str
+
+    def __str__(self) -> str:
+        if self.snapshot.done:
+            return f"note that {self.snapshot.ref} sleeps"
+        return f"keep {self.snapshot.field} of {self.snapshot.ref}"
+
+
+@dataclass(frozen=True)
+class ForgetSnapshot:
+    """It was given back, or nothing is left to give back; that it is gone already is fine."""
+
+    snapshot: Snapshot
+    why: str
+
+    def __str__(self) -> str:
+        return f"forget {self.snapshot.field} of {self.snapshot.ref}"
+
+
+@dataclass(frozen=True)
+class PutSchedule:
+    """Have the capability look at the cluster again at this moment, once."""
+
+    capability: str
+    at: datetime
+    why: str
+
+    def __str__(self) -> str:
+        return f"schedule a look at {self.at:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class DeleteSchedule:
+    """That it is gone already is fine."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return "delete the schedule"
+
+
+@dataclass(frozen=True)
+class Notify:
+    """Tell the operators now, on the topic that alarms go to. Sent twice, it is read twice."""
+
+    subject: str
+    text: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"tell the operators: {self.subject}"
 
 
 @dataclass(frozen=True)
@@ -247,6 +324,12 @@ Action = (
     Apply
     | Delete
     | Patch
+    | Scale
+    | KeepSnapshot
+    | ForgetSnapshot
+    | PutSchedule
+    | DeleteSchedule
+    | Notify
     | ApplyChartCrds
     | UpgradeRelease
     | RollbackRelease
@@ -274,6 +357,10 @@ class Stage(StrEnum):
     VERIFYING = "verifying"
     ONBOARDED = "onboarded"
     TUNING = "tuning"  # N is being changed
+    AWAKE = "awake"
+    GOING_TO_SLEEP = "going-to-sleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
     FAILED = "failed"  # a deadline passed, or a policy is wrong
     GONE = "gone"
     PAUSED = "paused"

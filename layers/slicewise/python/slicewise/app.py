@@ -23,16 +23,22 @@ from slicewise.gateways import eks
 from slicewise.gateways.alarms import CloudWatchAlarms
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.gateways.notices import SnsNotices
 from slicewise.gateways.parameters import SsmPolicies
 from slicewise.gateways.queues import SqsQueues
+from slicewise.gateways.schedules import EventBridgeSchedules
+from slicewise.gateways.sleep_table import SleepTable
 from slicewise.model import EksCluster
+from slicewise.offhours.override import Times
+from slicewise.offhours.world import World as OffHoursWorld
 from slicewise.onboarding.world import Chart, Settings, World
 from slicewise.passes import Capability, Passes
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 from slicewise.slicing.world import TuningWorld
 
-ONBOARDING, TUNING = "onboarding", "tuning"
+ONBOARDING, TUNING, OFF_HOURS = "onboarding", "tuning", "off-hours"
+CAPABILITIES = (ONBOARDING, TUNING, OFF_HOURS)
 
 
 class MissingSetting(Exception):
@@ -112,15 +118,41 @@ class App:
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
+    @cached_property
+    def off_hours(self) -> Passes[OffHoursWorld]:
+        from slicewise.offhours import observe, plan
+
+        capability = Capability[OffHoursWorld](
+            name=OFF_HOURS,
+            observe=lambda hint, record, now: observe.observe(
+                hint, record, self.ports, self.default_policy, now
+            ),
+            plan=plan.plan,
+            cluster=lambda world: world.cluster,
+            acts=plan.acts,
+            remembered=plan.remembered,
+        )
+        return Passes(capability, self.ports, self.clock, self.holder)
+
+    def sleep_times(self, cluster: str) -> Times | None:
+        """When a cluster is to be asleep; None where that is never."""
+        from slicewise.offhours import observe
+
+        return observe.times(self.hint(cluster, ""), self.ports, self.default_policy)
+
+    def passes(self, capability: str) -> Passes[Any]:
+        if capability == ONBOARDING:
+            return self.onboarding
+        return self.tuning if capability == TUNING else self.off_hours
+
     def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
         """A batch of the capability's queue; see batches.answer."""
-        passes: Passes[Any] = self.onboarding if capability == ONBOARDING else self.tuning
-        return batches.answer(event, passes, self.home, self.ports.queues, capability, log)
+        return batches.answer(event, self.passes(capability), self.home, self.ports.queues, capability, log)
 
     def sweep(self) -> tuple[Look, ...]:
         """Ask for a look at every cluster that exists or is remembered; returns what was asked for."""
         looks = sweep(self.ports.eks.cluster_names(), self.ports.store.records(), self.home)
-        for capability in (ONBOARDING, TUNING):
+        for capability in CAPABILITIES:
             self.ports.queues.send_all(
                 capability,
                 [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
@@ -162,6 +194,7 @@ def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> P
     queues = {
         ONBOARDING: _required(environ, "ONBOARDING_QUEUE_URL"),
         TUNING: _required(environ, "TUNING_QUEUE_URL"),
+        OFF_HOURS: _required(environ, "OFF_HOURS_QUEUE_URL"),
     }
     return Ports(
         eks=eks.EksApi(session, region),
@@ -172,6 +205,15 @@ def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> P
         helm=helm,
         metrics=metrics,
         alarms=CloudWatchAlarms(session, region),
+        sleep=SleepTable(_required(environ, "TABLE_NAME"), session, region),
+        schedules=EventBridgeSchedules(
+            _required(environ, "SCHEDULE_GROUP"),
+            _required(environ, "OFF_HOURS_QUEUE_ARN"),
+            _required(environ, "SCHEDULER_ROLE_ARN"),
+            session,
+            region,
+        ),
+        notices=SnsNotices(_required(environ, "NOTICES_TOPIC_ARN"), session, region),
     )
 
 
@@ -180,6 +222,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     return Settings(
         installer_role=_required(environ, "INSTALLER_ROLE_ARN"),
         tuner_role=_required(environ, "TUNER_ROLE_ARN"),
+        sleeper_role=_required(environ, "SLEEPER_ROLE_ARN"),
         gpu_operator=Chart(
             _required(environ, "GPU_OPERATOR_CHART"), _required(environ, "GPU_OPERATOR_VERSION")
         ),

@@ -35,6 +35,8 @@ CORDONED_ANNOTATION = "slicewise.dev/cordoned"
 WAITED_ANNOTATION = "slicewise.dev/waited-for"
 # On a Node: when its device plugin had not followed a label to fewer slices, so that it is replaced.
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
+# On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
+ASLEEP = "slicewise.dev/asleep"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"

@@ -18,6 +18,7 @@ from slicewise import catalog
 from slicewise.catalog import GpuModel
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.model import POLICY_TAG
+from slicewise.off_hours import OffHours
 
 
 class Mode(StrEnum):
@@ -214,6 +215,7 @@ class Policy:
     metrics: Metrics = Metrics()
     tuning: Tuning = Tuning()
     drift: Drift = Drift.REPAIR
+    off_hours: OffHours | None = None
 
     @property
     def has_mig(self) -> bool:

@@ -62,6 +62,7 @@ def _policy(table: Table, name: str) -> Policy:
     metrics = sections.metrics(table.table("metrics")) if table.has("metrics") else Metrics()
     tuning = sections.tuning(table.table("tuning")) if table.has("tuning") else Tuning()
     drift = table.choice("drift", Drift, Drift.REPAIR) or Drift.REPAIR
+    off_hours = sections.off_hours(table.table("offHours")) if table.has("offHours") else None
     table.close(
         (
             "mode",
@@ -73,10 +74,21 @@ def _policy(table: Table, name: str) -> Policy:
             "metrics",
             "tuning",
             "drift",
+            "offHours",
         )
     )
     return Policy(
-        name, pools, mode or Mode.ACT, consolidation, node_class, install, adopt, metrics, tuning, drift
+        name,
+        pools,
+        mode or Mode.ACT,
+        consolidation,
+        node_class,
+        install,
+        adopt,
+        metrics,
+        tuning,
+        drift,
+        off_hours,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from zoneinfo import ZoneInfo
 
 from slicewise import business_hours
+from slicewise.calendar_entries import entry, zone_problem
+from slicewise.off_hours import BarePods, OffHours
 from slicewise.policy import (
     LEARNED,
     BusinessHours,
@@ -24,8 +25,10 @@ _AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
 # Each may take four of Karpenter's 50 budgets in the week of a clock change.
 _MOST_HOURS = 12
 _NODES = re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%")  # NodePool CRD v1, spec.disruption.budgets
-_ZONES = "write IANA's name of a time zone, such as Europe/Berlin"
+_ZONES = "write an IANA time zone such as Europe/Berlin"
 _LISTS = 'write a list, such as ["Mon-Fri 08:00-18:00"]'
+_SLEEPS = 'write a list, such as ["Mon-Fri 20:00-07:00", "Sat-Sun"]'
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
@@ -69,12 +72,51 @@ def _business_hours(table: Table) -> BusinessHours:
 
 def _time_zone(table: Table) -> str:
     value = table.take("timeZone")
-    try:
-        return ZoneInfo(value).key
-    except (TypeError, ValueError, OSError, KeyError):
-        # ZoneInfoNotFoundError is a KeyError; a folder of zones, such as "Europe", is an OSError.
-        table.note("timeZone", value, _ZONES)
+    if problem := zone_problem(value):
+        table.note("timeZone", value, problem)
         return "UTC"
+    return str(value)
+
+
+def off_hours(table: Table) -> OffHours:
+    for key, remedy in (("timeZone", _ZONES), ("asleep", _SLEEPS)):
+        if not table.has(key):
+            table.missing(key, remedy)
+    found = OffHours(
+        time_zone=_time_zone(table) if table.has("timeZone") else "UTC",
+        asleep=_entries(table, "asleep"),
+        awake=_entries(table, "awake"),
+        holidays=table.text(
+            "holidays", "", _NAME, "write the name of a file of policies/holidays, without .ics"
+        ),
+        namespaces=_namespaces(table),
+        bare_pods=table.choice("barePods", BarePods, BarePods.KEEP) or BarePods.KEEP,
+    )
+    table.close(("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods"))
+    return found
+
+
+def _entries(table: Table, key: str) -> tuple[str, ...]:
+    """Weekly hours and dates; YAML reads a bare 2026-12-24 as a date."""
+    texts = tuple(map(str, table.listed(key, _SLEEPS) or ())) if table.has(key) else ()
+    for index, text in enumerate(texts):
+        try:
+            entry(text)
+        except ValueError as error:
+            table.note(f"{key}[{index}]", text, str(error))
+    return texts
+
+
+def _namespaces(table: Table) -> tuple[str, ...]:
+    names = (
+        table.listed("namespaces", "write a list of namespaces, such as [ml]")
+        if table.has("namespaces")
+        else ()
+    )
+    for index, name in enumerate(names or ()):
+        if not isinstance(name, str) or not _NAMESPACE.fullmatch(name) or name.startswith("kube-"):
+            table.note(f"namespaces[{index}]", name, "write the name of a namespace of yours")
+    return tuple(map(str, names or ()))
 
 
 def metrics(table: Table) -> Metrics:

@@ -22,7 +22,6 @@ Choice = TypeVar("Choice", bound=StrEnum)
 DURATION = re.compile(r"([0-9]+(s|m|h))+")  # as Karpenter's CRDs and Go write them
 
 _NOT_YET = {
-    "offHours": "sleeping off-hours is not in this release; remove it",
     "classes": "splitting a pool into classes is not in this release; remove it",
 }
 _NO_PERIOD = (

@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from slicewise.model import AccessEntry, Alarm, EksCluster, Object, Ref, Release, Series
+from slicewise.off_hours import Override
 from slicewise.policy import Policy
 from slicewise.records import Record
+from slicewise.snapshots import Snapshot
 
 
 class Kubernetes(Protocol):
@@ -36,12 +38,14 @@ class Kubernetes(Protocol):
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
         trim: Callable[[Object], Object] | None = None,
+        managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         """
         All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown.
 
         What `only` says no to is dropped page by page, and what `trim` leaves of an object is all that is
-        kept of it, so that the whole is never held together.
+        kept of it, so that the whole is never held together. `metadata.managedFields` (who wrote what) are
+        kept of NodePools and NodeOverlays, and of others only with `managed_fields`.
         """
 
     def may_do_everything(self) -> bool:
@@ -55,6 +59,18 @@ class Kubernetes(Protocol):
 
     def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
         """A JSON Patch. Conflict where one of its tests fails, or the object is not there."""
+
+    def has_scale(self, api_version: str, kind: str) -> bool:
+        """Whether objects of this kind have a `scale` subresource."""
+
+    def replicas(self, ref: Ref) -> Object | None:
+        """
+        What the `scale` subresource tells: metadata without owners, and spec.replicas; None where it is gone.
+        The kind is that of the object.
+        """
+
+    def scale(self, ref: Ref, seen: int, replicas: int) -> None:
+        """Through the `scale` subresource. Conflict where it does not have the replicas seen, or is gone."""
 
     def delete(self, ref: Ref) -> None:
         """That it is gone already is fine."""
@@ -165,6 +181,45 @@ class Store(Protocol):
         """The newest record of every cluster and capability."""
 
 
+class SleepStore(Protocol):
+    """What we keep about clusters that sleep off-hours."""
+
+    def snapshots(self, cluster: str) -> tuple[Snapshot, ...]: ...
+
+    def keep(self, cluster: str, snapshot: Snapshot) -> None:
+        """Conflict unless what is kept is the version just before, or nothing for version 1."""
+
+    def forget_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
+        """Conflict where another version is kept; that none is is fine."""
+
+    def override(self, cluster: str) -> Override | None:
+        """What a person said last, also where that is over."""
+
+    def say(self, cluster: str, override: Override) -> None: ...
+
+    def unsay(self, cluster: str) -> None: ...
+
+
+class Schedules(Protocol):
+    """One a cluster, by its EKS name: off-hours is asked for a look at a moment that is known ahead."""
+
+    def next(self, cluster: str) -> datetime | None:
+        """When it is due, also where that is over; None where there is none."""
+
+    def put(self, cluster: str, at: datetime, message: str) -> None:
+        """In place of the one before. It goes to off-hours' queue once."""
+
+    def delete(self, cluster: str) -> None:
+        """That it is gone already is fine."""
+
+
+class Notices(Protocol):
+    """The operators' topic."""
+
+    def publish(self, subject: str, text: str) -> None:
+        """Subjects are cut at SNS's 100 characters."""
+
+
 class Queues(Protocol):
     def send(self, capability: str, message: str, delay: timedelta = timedelta(0)) -> None:
         """Delays beyond SQS's 900 s are cut to that."""
@@ -240,3 +295,6 @@ class Ports:
     helm: Callable[[EksCluster], Helm]
     metrics: Callable[[Policy], Metrics] = lambda policy: NoMetrics()
     alarms: Alarms = field(default_factory=NoAlarms)
+    sleep: SleepStore = field(kw_only=True)
+    schedules: Schedules = field(kw_only=True)
+    notices: Notices = field(kw_only=True)

@@ -43,6 +43,9 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     onboarded = {r.cluster for r in remembered if r.capability == "onboarding" and r.stage is Stage.ONBOARDED}
     # Also where no policy asks for it any more: a last look takes the alarms away.
     tuned = {r.cluster for r in remembered if r.capability == "tuning" and r.stage is not Stage.LEFT_ALONE}
+    asleep = {
+        r.cluster for r in remembered if r.capability == "off-hours" and r.stage is not Stage.LEFT_ALONE
+    }
     looks = [("onboarding", Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
         ("onboarding", Hint(cluster, "the sweep: we remember it, EKS does not list it"))
@@ -50,6 +53,10 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     ]
     looks += [
         ("tuning", Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)
+    ]
+    # A policy may begin to ask for off-hours at any time; where none does, a look is over at once.
+    looks += [
+        ("off-hours", Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
     ]
     pace = min(_PACE, _LONGEST / max(len(looks), 1))
     return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))

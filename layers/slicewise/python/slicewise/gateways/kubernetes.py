@@ -35,6 +35,10 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("apps", "DaemonSet"): ("daemonsets", True),
     ("apps", "Deployment"): ("deployments", True),
     ("policy", "PodDisruptionBudget"): ("poddisruptionbudgets", True),
+    ("apps", "ReplicaSet"): ("replicasets", True),
+    ("apps", "StatefulSet"): ("statefulsets", True),
+    ("batch", "CronJob"): ("cronjobs", True),
+    ("batch", "Job"): ("jobs", True),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): ("customresourcedefinitions", False),
     ("rbac.authorization.k8s.io", "ClusterRole"): ("clusterroles", False),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ("clusterrolebindings", False),
@@ -46,6 +50,10 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("karpenter.k8s.aws", "EC2NodeClass"): ("ec2nodeclasses", False),
     ("karpenter.kwok.sh", "KWOKNodeClass"): ("kwoknodeclasses", False),
     ("nvidia.com", "ClusterPolicy"): ("clusterpolicies", False),
+    ("argoproj.io", "Rollout"): ("rollouts", True),
+    ("keda.sh", "ScaledJob"): ("scaledjobs", True),
+    ("keda.sh", "ScaledObject"): ("scaledobjects", True),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): ("leaderworkersets", True),
 }
 
 
@@ -67,6 +75,7 @@ class KubernetesApi:
         self._endpoint, self._token = endpoint.rstrip("/"), token
         tls = ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
         self._http = urllib3.PoolManager(ssl_context=tls, retries=False)
+        self._served: dict[str, Mapping[str, str]] = {}
 
     @classmethod
     def of(cls, cluster: EksCluster, token: Callable[[], str]) -> KubernetesApi:
@@ -91,9 +100,12 @@ class KubernetesApi:
         fields: str = "",
         only: Callable[[Object], bool] | None = None,
         trim: Callable[[Object], Object] | None = None,
+        managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         selectors = {"labelSelector": labels, "fieldSelector": fields}
-        return self._pages(api_version, kind, namespace, selectors, only=only, trim=trim)
+        return self._pages(
+            api_version, kind, namespace, selectors, only=only, trim=trim, managed_fields=managed_fields
+        )
 
     def may_do_everything(self) -> bool:
         everything = {"verb": "*", "group": "*", "resource": "*"}
@@ -126,8 +138,54 @@ class KubernetesApi:
         if self._request("PATCH", f"{_path_of(ref)}?{query}", operations, headers, tests=True) is None:
             raise Conflict(f"{ref} is gone; plan again")
 
+    def has_scale(self, api_version: str, kind: str) -> bool:
+        resources = self._resources(api_version)
+        return f"{self._plural(api_version, kind)}/scale" in resources
+
+    def replicas(self, ref: Ref) -> Object | None:
+        path = self._scale_path(ref)
+        found = self._request("GET", path) if path else None
+        if not found:
+            return None
+        # A count of 0 is left out of the answer.
+        found["spec"] = {"replicas": 0, **(found.get("spec") or {})}
+        return _as_listed(found, ref.api_version, ref.kind)
+
+    def scale(self, ref: Ref, seen: int, replicas: int) -> None:
+        path = self._scale_path(ref)
+        query = urlencode({"fieldManager": FIELD_MANAGER})
+        operations = (
+            {"op": "test", "path": "/spec/replicas", "value": seen or None},
+            {"op": "add", "path": "/spec/replicas", "value": replicas},
+        )
+        headers = {"Content-Type": "application/json-patch+json"}
+        if not path or self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
+            raise Conflict(f"{ref} is gone, or cannot be scaled; plan again")
+
     def delete(self, ref: Ref) -> None:
         self._request("DELETE", _path_of(ref))
+
+    def _scale_path(self, ref: Ref) -> str | None:
+        """Of kinds that are asked for by no other way, the plural is found out: they are users' own."""
+        plural = self._plural(ref.api_version, ref.kind)
+        root = "apis" if "/" in ref.api_version else "api"
+        where = f"/{root}/{ref.api_version}/namespaces/{quote(ref.namespace)}"
+        return f"{where}/{plural}/{quote(ref.name)}/scale" if plural else None
+
+    def _plural(self, api_version: str, kind: str) -> str | None:
+        known = KINDS.get((api_version.rpartition("/")[0], kind))
+        if known:
+            return known[0]
+        resources = self._resources(api_version)
+        return next((name for name, of in resources.items() if of == kind and "/" not in name), None)
+
+    def _resources(self, api_version: str) -> Mapping[str, str]:
+        """Plural or "plural/subresource" to kind, of all that is served; whoever is known may ask."""
+        if api_version not in self._served:
+            root = "apis" if "/" in api_version else "api"
+            found = self._request("GET", f"/{root}/{api_version}") or {"resources": ()}
+            self._served[api_version] = {item["name"]: item["kind"] for item in found["resources"]}
+        return self._served[api_version]
 
     def _pages(
         self,
@@ -138,12 +196,13 @@ class KubernetesApi:
         accept: str = "application/json",
         only: Callable[[Object], bool] | None = None,
         trim: Callable[[Object], Object] | None = None,
+        managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         path = _path(api_version, kind, namespace)
         items: list[Object] = []
         query: dict[str, Any] = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
         while page := self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept}):
-            listed = (_as_listed(item, api_version, kind) for item in page.get("items") or ())
+            listed = (_as_listed(item, api_version, kind, managed_fields) for item in page.get("items") or ())
             wanted = (item for item in listed if only is None or only(item))
             items += (trim(item) if trim else item for item in wanted)
             query["continue"] = page["metadata"].get("continue")
@@ -229,8 +288,8 @@ def _path(api_version: str, kind: str, namespace: str) -> str:
     return f"{root}{where}/{plural}"
 
 
-def _as_listed(item: dict[str, Any], api_version: str, kind: str) -> Object:
+def _as_listed(item: dict[str, Any], api_version: str, kind: str, managed_fields: bool = False) -> Object:
     """Items of a list carry no kind; managedFields are half of an object's bytes, and few are read."""
-    if kind not in _TOLD_WITH_WRITERS:
+    if not managed_fields and kind not in _TOLD_WITH_WRITERS:
         item["metadata"].pop("managedFields", None)
     return item | {"apiVersion": api_version, "kind": kind}

@@ -5,27 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from slicewise.off_hours import Override
 from slicewise.offhours.calendar import Calendar, Edge
-
-
-@dataclass(frozen=True)
-class Override:
-    """
-    "Sleep now", "wake now", "not tonight".
-
-    Attributes:
-        until: From then on the calendar counts again.
-        by, reason: For people.
-    """
-
-    asleep: bool
-    said_at: datetime
-    until: datetime
-    by: str
-    reason: str = ""
-
-    def holds(self, at: datetime) -> bool:
-        return self.said_at <= at < self.until
 
 
 @dataclass(frozen=True)

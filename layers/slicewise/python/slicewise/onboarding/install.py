@@ -68,7 +68,8 @@ def difference(world: World, settings: Settings) -> Difference:
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
     changing = [name(pool) for pool in contents.node_pools if layout.ROLLOUT_ANNOTATION in annotations(pool)]
-    roles = rbac.objects(policy, changing)
+    asleep = [name(pool) for pool in contents.node_pools if layout.ASLEEP in annotations(pool)]
+    roles = rbac.objects(policy, changing, asleep)
     actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
@@ -83,6 +84,10 @@ def difference(world: World, settings: Settings) -> Difference:
         actions.append(
             PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), "it proves the slices on each node")
         )
+    sleeper = world.entries.get(settings.sleeper_role)
+    if policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
+        why = "it puts workloads to sleep and wakes them"
+        actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
     findings = (*release_findings, *_edited_keys(contents), *pool_findings)
     return Difference(tuple(actions), findings)
 

@@ -113,6 +113,8 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     """What the EKS API tells about access, and what of Karpenter's needs is there."""
     karpenter = policy.install_karpenter and settings.can_install_karpenter
     principals = [settings.installer_role, settings.tuner_role]
+    if policy.off_hours:
+        principals.append(settings.sleeper_role)
     if karpenter:
         principals.append(settings.node_role_arn(cluster))
     entries = _entries(cluster, principals, ports)

@@ -355,6 +355,8 @@ def _verified(world: World, settings: Settings, findings: tuple[Finding, ...], n
         reason += f", with {_count(findings, 'finding')} to read"
     first = world.record is None or world.record.stage is not Stage.ONBOARDED
     wake = (Wake("tuning", "the cluster is onboarded"),) if first and _in_act_mode(world) else ()
+    if wake and policy.off_hours:
+        wake = (*wake, Wake("off-hours", "the cluster is onboarded"))
     return Plan(Outcome(Stage.ONBOARDED, reason, findings), (*closing, *wake))
 
 

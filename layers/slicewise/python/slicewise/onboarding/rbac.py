@@ -5,7 +5,8 @@ While it installs, the installer is cluster admin by an EKS access policy, for a
 afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` may
 read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, and the labels of
 Nodes and NodeClaims, which RBAC can limit neither by name nor by field. It may delete nothing and touches no
-pod. Lists cannot be limited by name either; everything that can be, is.
+pod. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists cannot be
+limited by name either; everything that can be, is.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 from slicewise import layout
 from slicewise.model import Object, Ref
 from slicewise.objects import stamped
+from slicewise.off_hours import BarePods, OffHours
 from slicewise.policy import Policy
 
-INSTALLER, TUNER = "slicewise-installer", "slicewise-tuner"
-INSTALLER_GROUP, TUNER_GROUP = "slicewise:installer", "slicewise:tuner"
+INSTALLER, TUNER, SLEEPER = "slicewise-installer", "slicewise-tuner", "slicewise-sleeper"
+INSTALLER_GROUP, TUNER_GROUP, SLEEPER_GROUP = "slicewise:installer", "slicewise:tuner", "slicewise:sleeper"
 
 _RBAC = "rbac.authorization.k8s.io"
 _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
@@ -54,10 +56,10 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def objects(policy: Policy, changing: Iterable[str] = ()) -> tuple[Object, ...]:
+def objects(policy: Policy, changing: Iterable[str] = (), asleep: Iterable[str] = ()) -> tuple[Object, ...]:
     """
-    `changing` are NodePools whose N is being changed, also where the policy no longer asks for them: what is
-    held there must be given back.
+    `changing` are NodePools whose N is being changed, `asleep` those that sleep, also where the policy no
+    longer asks for them: what is held there must be given back.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -71,17 +73,43 @@ def objects(policy: Policy, changing: Iterable[str] = ()) -> tuple[Object, ...]:
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
+        *(_off_hours(policy, policy.off_hours, asleep) if policy.off_hours else ()),
     )
 
 
+def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tuple[Object, ...]:
+    """
+    Who puts workloads to sleep has an identity of its own, and only where they sleep.
+
+    Whatever users scale, it may scale, and nothing else of it: RBAC names subresources of every group alone.
+    Suspending a CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole.
+    """
+    rules = [
+        _rule("karpenter.sh", ["nodepools"], ["list"]),
+        _rule("karpenter.sh", ["nodepools"], ["patch"], sorted({*_node_pools(policy), *asleep})),
+        _rule("", ["nodes", "pods"], ["list"]),
+        _rule("apps", ["deployments", "replicasets", "statefulsets"], ["list"]),
+        _rule("batch", ["jobs"], ["list"]),
+        _rule("batch", ["cronjobs"], ["list", "patch"]),
+        _rule("argoproj.io", ["rollouts"], ["list"]),
+        _rule("leaderworkerset.x-k8s.io", ["leaderworkersets"], ["list"]),
+        _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list", "patch"]),
+        _rule("*", ["*/scale"], ["get", "patch"]),
+    ]
+    if off_hours.bare_pods is BarePods.DELETE:
+        rules.append(_rule("", ["pods"], ["delete"]))
+    return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)
+
+
 def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
+    sleeper = [SLEEPER] if policy.off_hours else []
     rules = [
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], ["list"]),
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("apps", ["deployments", "daemonsets"], ["list"]),
         _rule("", ["namespaces"], ["get"], [layout.OPERATOR_NAMESPACE]),
         _rule("nvidia.com", ["clusterpolicies"], ["get"], [CLUSTER_POLICY.name]),
-        _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], [INSTALLER, TUNER]),
+        _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], [INSTALLER, TUNER, *sleeper]),
     ]
     node_class = node_class_ref(policy)
     if node_class:
@@ -91,8 +119,7 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
 
 
 def _tuner_rules(policy: Policy, changing: Iterable[str]) -> list[dict[str, Any]]:
-    asked = {layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models()}
-    node_pools = sorted(asked | set(changing))
+    node_pools = sorted({*_node_pools(policy), *changing})
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),
@@ -102,6 +129,10 @@ def _tuner_rules(policy: Policy, changing: Iterable[str]) -> list[dict[str, Any]
         _rule("karpenter.sh", ["nodeclaims"], ["patch"]),
         _rule("", ["nodes"], ["patch"]),
     ]
+
+
+def _node_pools(policy: Policy) -> list[str]:
+    return sorted(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
 
 
 def _release_rules(namespace: str) -> list[dict[str, Any]]:

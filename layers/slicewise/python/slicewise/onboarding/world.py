@@ -49,7 +49,7 @@ class Settings:
     What the deployment fixed.
 
     Attributes:
-        installer_role, tuner_role: ARNs of IAM roles.
+        installer_role, tuner_role, sleeper_role: ARNs of IAM roles.
         karpenter_controller_role: ARN; empty where this deployment may not install Karpenter.
         karpenter_node_role: *Name* of the nodes' IAM role, or empty; Karpenter makes its instance profile.
     """
@@ -59,6 +59,7 @@ class Settings:
     gpu_operator: Chart
     karpenter: Chart
     karpenter_crd: Chart
+    sleeper_role: str = ""
     karpenter_controller_role: str = ""
     karpenter_node_role: str = ""
 

@@ -19,6 +19,7 @@ from slicewise.objects import spec
 from slicewise.policy import LEARNED, Consolidation, Policy
 from slicewise.slicing import startup
 from slicewise.slicing.pool_state import PoolState
+from slicewise.startups import LEAST, p95
 
 NEVER = "Never"
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
@@ -54,7 +55,7 @@ def advise(policy: Policy, state: PoolState, pods: Iterable[Object], idle: bool,
     return Advice(
         found,
         (*startup.keep(state.node_pool, known), *actions(state, found, now)),
-        _slow_start(state, startup.p95(starts)),
+        _slow_start(state, p95(starts)),
     )
 
 
@@ -83,14 +84,14 @@ def wanted(
 
 
 def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, str]:
-    slow = startup.p95(startups)
+    slow = p95(startups)
     if chosen.after != LEARNED:
         why = f"the policy says {chosen.after}"
         if slow and chosen.after != NEVER and _span(chosen.after) < slow:
             why += f", though its nodes take up to {_said(slow)} to start again"
         return chosen.after, why
     if slow is None:
-        few = f"{len(startups)} starts are measured, fewer than {startup.LEAST}"
+        few = f"{len(startups)} starts are measured, fewer than {LEAST}"
         return chosen.first_after, f"{few}: {chosen.first_after} until then"
     # Who keeps an idle node for as long as a new one would take to start pays, whatever comes, at most
     # twice what knowing the future would cost.

@@ -16,6 +16,7 @@ from typing import Any
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
 from slicewise.model import ref_of
+from slicewise.objects import annotations
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import alarms, consolidation, drift, future, letting_go, rollout
@@ -123,6 +124,9 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     growing = {state.name for state in states if state.rollout and state.rollout.grows}
     parts: list[Part] = []
     for state in states:
+        if layout.ASLEEP in annotations(state.node_pool):
+            parts.append(_asleep(state))
+            continue
         part = _put_back_to_now(state, world, now) or (
             carried_on(state, world, policy, now)
             if state.rollout
@@ -159,6 +163,13 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         *letting_go.let_go(contents, ours, gone, now),
     )
     return Plan(outcome, actions, tuple(part.detail for part in parts))
+
+
+def _asleep(state: PoolState) -> Part:
+    """It has to come back as it was, and an idle night says nothing about a day's load."""
+    until = annotations(state.node_pool)[layout.ASLEEP]
+    says = f"{state.name} is asleep until {until}; nothing is changed"
+    return Part("", {"node_pool": state.name, "n": state.n, "reason": says})
 
 
 def _in_part(action: Action, node_pool: str) -> Action:

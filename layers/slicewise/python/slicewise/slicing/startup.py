@@ -7,7 +7,6 @@ Nodes go, and their NodeClaims with them, so the newest measurements are kept on
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from datetime import datetime, timedelta
 from slicewise import json_patch
 from slicewise.actions import Patch
 from slicewise.model import Object, ref_of
-from slicewise.objects import annotations, condition, created_at, name, since, spec, status
+from slicewise.objects import condition, created_at, name, since, spec, status
+from slicewise.startups import STARTUP_ANNOTATION, remembered
 
-STARTUP_ANNOTATION = "slicewise.dev/startup"
 KEPT = 50
-# Fewer say nothing about the slow end.
-LEAST = 3
 # A pod that was ready so late had waited for something else, or has become ready a second time.
 LONGEST = timedelta(hours=1)
 
@@ -70,15 +67,6 @@ def _restarted(pod: Object) -> bool:
     return any(container.get("restartCount") for container in status(pod).get("containerStatuses") or ())
 
 
-def remembered(node_pool: Object) -> dict[str, int]:
-    """Seconds to the first ready pod by NodeClaim, oldest first; empty where the annotation is not ours."""
-    try:
-        pairs = json.loads(annotations(node_pool).get(STARTUP_ANNOTATION, "[]"))
-        return {str(claim): int(seconds) for claim, seconds in pairs if int(seconds) > 0}
-    except (ValueError, TypeError):
-        return {}
-
-
 def learned(node_pool: Object, startups: Sequence[Startup]) -> dict[str, int]:
     """
     The newest `KEPT`: what is remembered, and what was measured after the last of these.
@@ -110,9 +98,3 @@ def keep(node_pool: Object, known: Mapping[str, int]) -> tuple[Patch, ...]:
             "nodes go, and what was measured of them would go with them",
         ),
     )
-
-
-def p95(startups: Iterable[timedelta]) -> timedelta | None:
-    """By nearest rank; None for fewer than three."""
-    ordered = sorted(startups)
-    return ordered[math.ceil(0.95 * len(ordered)) - 1] if len(ordered) >= LEAST else None

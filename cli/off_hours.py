@@ -1,0 +1,127 @@
+"""Commands about sleep: what a person says, and when a policy's clusters sleep."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import re
+import sys
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
+
+from slicewise import holidays
+from slicewise import policy as policies
+from slicewise.app import OFF_HOURS, App
+from slicewise.errors import InvalidPolicy
+from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
+from slicewise.off_hours import OffHours, Override
+from slicewise.offhours.calendar import Calendar
+from slicewise.offhours.override import until_next_edge
+
+_SPAN = re.compile(r"([0-9]{1,3})(m|h|d)")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_WHEN = "write a time such as 22:30 or 2026-11-26T08:00, or with --for a span such as 90m, 2h or 3d"
+
+
+class Unclear(Exception):
+    """What was written as a time is none; the message says what to write."""
+
+
+def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
+    """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
+    hint = app.hint(arguments.cluster, f"asked for by {getpass.getuser()}", forced=True)
+    times, now = app.sleep_times(arguments.cluster), app.clock()
+    if times is None:
+        print(f"{hint.name}: no policy has it sleep; write offHours into its policy, and deploy that")
+        return 1
+    try:
+        until = _until(arguments, times.calendar.zone, now) or until_next_edge(times.calendar, asleep, now)
+    except Unclear as error:
+        print(f"slicewise: {error}", file=sys.stderr)
+        return 2
+    if until is None:
+        print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
+        return 2
+    app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), arguments.reason))
+    app.ports.queues.send(OFF_HOURS, hint.message())
+    told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
+    print(f"{hint.name} is {'asleep' if asleep else 'awake'} until {told}; slicewise status {hint.name}")
+    return 0
+
+
+def unsay(app: App, cluster: str) -> int:
+    hint = app.hint(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    app.ports.sleep.unsay(hint.cluster)
+    app.ports.queues.send(OFF_HOURS, hint.message())
+    print(f"{hint.name} follows its calendar again; slicewise status {hint.name}")
+    return 0
+
+
+def _until(arguments: argparse.Namespace, zone: tzinfo, now: datetime) -> datetime | None:
+    if arguments.span:
+        found = _SPAN.fullmatch(arguments.span)
+        if not found or not int(found[1]):
+            raise Unclear(f"--for {arguments.span!r}: {_WHEN}")
+        return now + timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if not arguments.until:
+        return None
+    try:
+        until = _moment(arguments.until, zone, now)
+    except ValueError as error:
+        raise Unclear(f"--until {arguments.until!r}: {_WHEN}") from error
+    if until <= now:
+        raise Unclear(f"--until {arguments.until!r}: this is over; {_WHEN}")
+    return until.astimezone(UTC)
+
+
+def _moment(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """In the cluster's zone, unless the text names one; a time alone is the next such."""
+    if "T" in text or " " in text:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=zone)
+    today = now.astimezone(zone)
+    at = datetime.strptime(text, "%H:%M")
+    found = today.replace(hour=at.hour, minute=at.minute, second=0, microsecond=0)
+    return found if found > now else found + timedelta(days=1)
+
+
+def calendar(file: str, start: str | None, days: int) -> int:
+    """Every change of a policy, in its own zone and in UTC; needs no AWS."""
+    path = Path(file)
+    try:
+        found = policies.parse(path.read_text(encoding="utf-8"), path.stem).off_hours
+    except (OSError, InvalidPolicy) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if found is None:
+        print(f"{path.stem}: nothing sleeps: the policy has no offHours")
+        return 0
+    try:
+        own = _calendar(found, path.parent)
+        first = date.fromisoformat(start) if start else datetime.now(own.zone).date()
+    except (OSError, UnreadableHolidays, ValueError) as error:
+        print(f"slicewise: {error}", file=sys.stderr)
+        return 1
+    begin = datetime(first.year, first.month, first.day, tzinfo=own.zone).astimezone(UTC)
+    print(f"{own.time_zone:30} UTC")
+    print(f"{_local(begin, own):30} {begin:%a %d %b %H:%M}   {'asleep' if own.is_asleep(begin) else 'awake'}")
+    for edge in own.edges(begin, begin + timedelta(days=days)):
+        state = "asleep" if edge.asleep else "awake"
+        holiday = own.holidays.named(edge.at.astimezone(own.zone).date())
+        told = f"{_local(edge.at, own):30} {edge.at:%a %d %b %H:%M}   {state}"
+        print(f"{told}   {holiday}" if holiday else told)
+    return 0
+
+
+def _calendar(found: OffHours, folder: Path) -> Calendar:
+    return Calendar(found.time_zone, found.asleep, found.awake, _holidays(found.holidays, folder))
+
+
+def _holidays(name: str, folder: Path) -> Holidays:
+    if not name:
+        return NO_HOLIDAYS
+    return holidays.read((folder / "holidays" / f"{name}.ics").read_text(encoding="utf-8"))
+
+
+def _local(at: datetime, own: Calendar) -> str:
+    return f"{at.astimezone(own.zone):%a %d %b %H:%M %Z}"

@@ -1,0 +1,24 @@
+"""Queue messages about clusters, each answered by one pass that puts its workloads to sleep or wakes them."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from slicewise.app import OFF_HOURS, App
+
+logger = Logger()
+
+
+@cache
+def app() -> App:
+    return App.from_env(os.environ)
+
+
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Failed messages go back to the queue; malformed ones are dropped, loudly."""
+    return app().answer(event, OFF_HOURS, logger)

@@ -1,0 +1,52 @@
+"""When a policy's GPU workloads sleep: values. Texts are read by calendar_entries.py and holidays.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class BarePods(StrEnum):
+    """What happens to pods that nobody would make anew."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class OffHours:
+    """
+    Attributes:
+        time_zone: IANA, such as "Europe/Berlin".
+        asleep, awake: Weekly hours and dates.
+        holidays: Name of a file of holidays beside the policies, without ".ics"; empty for none.
+        namespaces: Where all that scales sleeps, beside what runs on our pools.
+    """
+
+    time_zone: str
+    asleep: tuple[str, ...]
+    awake: tuple[str, ...] = ()
+    holidays: str = ""
+    namespaces: tuple[str, ...] = ()
+    bare_pods: BarePods = BarePods.KEEP
+
+
+@dataclass(frozen=True)
+class Override:
+    """
+    "Sleep now", "wake now", "not tonight".
+
+    Attributes:
+        until: From then on the calendar counts again.
+        by, reason: For people.
+    """
+
+    asleep: bool
+    said_at: datetime
+    until: datetime
+    by: str
+    reason: str = ""
+
+    def holds(self, at: datetime) -> bool:
+        return self.said_at <= at < self.until

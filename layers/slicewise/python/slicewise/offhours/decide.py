@@ -1,0 +1,208 @@
+"""
+One field of one object: how it is put to sleep, and how it is given back. Pure.
+
+What is there, what was kept, and who wrote last decide; nothing else. So each step may be the last one that a
+pass does, and the next pass goes on:
+
+    nothing kept     keep, write, note as done
+    kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
+    kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
+    waking           ours is there: give back, forget. Anything else: somebody wanted it so, forget
+
+Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from slicewise.actions import Action, Finding, ForgetSnapshot, KeepSnapshot
+from slicewise.model import Object, ref_of
+from slicewise.objects import annotations, labels
+from slicewise.offhours.settings import Setting
+from slicewise.snapshots import Snapshot
+
+_GITOPS_MANAGERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux",
+    "helm-controller": "Flux",
+}
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    A sleep.
+
+    Attributes:
+        id: When it ends, as text: the same in every pass of the sleep.
+    """
+
+    id: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Step:
+    """`settled`: as far as this field goes, the object sleeps or is awake once the actions are done."""
+
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    settled: bool = True
+
+
+def put_to_sleep(
+    setting: Setting,
+    live: Object,
+    kept: Snapshot | None,
+    window: Window,
+    why: str,
+    priority: int = 0,
+    slices: int = 0,
+) -> Step:
+    value, ours = setting.value(live), setting.asleep
+    if kept and not kept.intact:
+        return Step(findings=(_damaged(kept),), settled=False)
+    # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone:
+    # that sleep is over, and what is there now sleeps like anything new.
+    over = (
+        kept
+        and not _as_we_left_it(setting, live, kept)
+        and (kept.window != window.id or kept.uid != _uid(live))
+    )
+    if over or kept is None or (not kept.done and value not in (ours, kept.original)):
+        if value == ours:
+            return Step((ForgetSnapshot(kept, "somebody has put it to sleep since"),) if kept else ())
+        fresh = _snapshot(setting, live, kept, window, priority, slices)
+        return Step(_write(setting, live, fresh, why, keep=True))
+    if kept.done:
+        return Step() if value == ours else Step(findings=(_touched(setting, live, kept),))
+    if value != ours:
+        return Step(_write(setting, live, kept, why, keep=False))
+    if _as_we_left_it(setting, live, kept):
+        return Step((KeepSnapshot(kept.as_done(), why),))
+    return Step((ForgetSnapshot(kept, "somebody had put it to sleep already"),))
+
+
+def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str) -> Step:
+    if not kept.intact:
+        return Step(findings=(_damaged(kept),), settled=False)
+    if live is None:
+        return Step((ForgetSnapshot(kept, "the object is gone"),), (_gone(kept),))
+    if _as_we_left_it(setting, live, kept):
+        findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
+        return Step(
+            (setting.write(live, kept.original, why), ForgetSnapshot(kept, "it is as it was")), findings
+        )
+    if setting.value(live) == kept.original:
+        return Step((ForgetSnapshot(kept, "it is as it was"),))
+    return Step((ForgetSnapshot(kept, "somebody has changed it since"),), (_person_won(setting, live, kept),))
+
+
+def _snapshot(
+    setting: Setting, live: Object, kept: Snapshot | None, window: Window, priority: int, slices: int
+) -> Snapshot:
+    return Snapshot(
+        ref=ref_of(live),
+        field=setting.field,
+        uid=_uid(live),
+        original=setting.value(live),
+        ours=setting.asleep,
+        window=window.id,
+        taken_at=window.now,
+        priority=priority,
+        slices=slices,
+        version=kept.version + 1 if kept else 1,
+    ).sealed()
+
+
+def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool) -> tuple[Action, ...]:
+    first = (KeepSnapshot(kept, "what it was is written down before it is changed"),) if keep else ()
+    return (*first, setting.write(live, setting.asleep, why), KeepSnapshot(kept.as_done(), why))
+
+
+def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:
+    """An object that was made anew as it slept was copied asleep: nobody meant to keep it so."""
+    if setting.value(live) != kept.ours:
+        return False
+    return _uid(live) != kept.uid or setting.written_by_us(live)
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid") or "")
+
+
+# What people are told
+
+
+def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
+    tool = _gitops_tool(setting, live)
+    value = _said(setting.value(live))
+    if tool:
+        return Finding(
+            "gitops-wakes-it",
+            f"{tool} has set {kept.field} of {kept.ref} to {value} while it slept; we do not fight it.",
+            f"Have {tool} leave {kept.field} alone: docs/off-hours.md has the setting.",
+        )
+    return Finding(
+        "woken-by-somebody",
+        f"{kept.ref} has {kept.field} {value} again, set while it slept; it is left so.",
+        "To run it on a GPU now, wake the cluster: slicewise wake.",
+    )
+
+
+def _person_won(setting: Setting, live: Object, kept: Snapshot) -> Finding:
+    return Finding(
+        "changed-while-asleep",
+        f"{kept.ref} had {kept.field} {_said(kept.original)} before it slept, and has "
+        f"{_said(setting.value(live))} since somebody changed it; that stays.",
+        "Set it back by hand if that was not meant.",
+    )
+
+
+def _gone(kept: Snapshot) -> Finding:
+    return Finding(
+        "gone-while-asleep",
+        f"{kept.ref} was deleted while it slept; it had {kept.field} {_said(kept.original)}.",
+        "Make it anew if that was not meant.",
+    )
+
+
+def _made_anew(kept: Snapshot) -> Finding:
+    return Finding(
+        "made-anew-while-asleep",
+        f"{kept.ref} was deleted and made anew while it slept; it gets {kept.field} {_said(kept.original)}.",
+        "Nothing to do, if it is the same workload.",
+    )
+
+
+def _damaged(kept: Snapshot) -> Finding:
+    return Finding(
+        "snapshot-damaged",
+        f"what was kept of {kept.field} of {kept.ref} does not match its checksum; it is not used.",
+        "Set the field by hand, then delete the item from the table.",
+    )
+
+
+def _gitops_tool(setting: Setting, live: Object) -> str | None:
+    managers = setting.managers(live)
+    for manager in sorted(managers):
+        if tool := _GITOPS_MANAGERS.get(manager):
+            return tool
+    if managers:
+        return None
+    if "argocd.argoproj.io/tracking-id" in annotations(live):
+        return "Argo CD"
+    if any(key.endswith("toolkit.fluxcd.io/name") for key in labels(live)):
+        return "Flux"
+    return None
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "other settings" if isinstance(value, Mapping) else str(value)

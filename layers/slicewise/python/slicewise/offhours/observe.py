@@ -1,0 +1,308 @@
+"""
+Reads what can sleep: pods on our pools, what stands above them, what makes more of them, and what is kept.
+
+Each kind is listed once, and what does not matter is dropped page by page: an owner at a time would be a
+thousand calls for 500 workloads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import holidays, layout, startups
+from slicewise import policy as policies
+from slicewise.actions import Finding, Stage
+from slicewise.errors import InvalidPolicy, Refused
+from slicewise.events import Hint
+from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import UNFINISHED, spec
+from slicewise.objects import name as name_of
+from slicewise.off_hours import OffHours
+from slicewise.offhours import workloads
+from slicewise.offhours.calendar import Calendar
+from slicewise.offhours.override import Times
+from slicewise.offhours.world import Found, World
+from slicewise.policy import Mode, Policy
+from slicewise.ports import Kubernetes, Ports
+from slicewise.records import Record
+from slicewise.snapshots import Snapshot
+
+_KEDA = (("keda.sh/v1alpha1", "ScaledObject"), ("keda.sh/v1alpha1", "ScaledJob"))
+_CRON_JOB = ("batch/v1", "CronJob")
+# Kinds that are read whole, so that their own owners and who wrote their replicas are known.
+READ = {
+    ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
+    ("apps", "StatefulSet"),
+    ("batch", "CronJob"),
+    ("batch", "Job"),
+    ("argoproj.io", "Rollout"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
+    ("keda.sh", "ScaledObject"),
+    ("keda.sh", "ScaledJob"),
+}
+_LEVELS = 6
+_OF_METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
+_OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority")
+LET_IN_WITHIN = timedelta(hours=2)
+# Longer than the few minutes that a machine, its driver and a large image take.
+NOT_LEARNED = timedelta(minutes=10)
+
+
+def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime) -> World:
+    """
+    A policy that cannot be read asks for no sleep: what sleeps under it is woken, since a cluster that stays
+    awake costs less than one that does not wake.
+    """
+    cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
+    schedule = ports.schedules.next(hint.name)
+    if cluster is None or paused:
+        return World(cluster, paused=paused, schedule=schedule)
+    name = cluster.policy_name(default_policy) or ""
+    policy, findings = _policy(name, ports)
+    off_hours, snapshots = policy and policy.off_hours, ports.sleep.snapshots(hint.cluster)
+    world = World(
+        cluster,
+        off_hours,
+        snapshots=snapshots,
+        acts=policy is None or policy.mode is Mode.ACT,
+        findings=findings,
+        schedule=schedule,
+        policy_name=name,
+        known=record.details if record else (),
+    )
+    if (off_hours is None and not snapshots) or cluster.status != "ACTIVE":
+        return world
+    namespaces = off_hours.namespaces if off_hours else ()
+    try:
+        found = look(ports.kubernetes(cluster), snapshots, namespaces, _node_pools(policy))
+    except Refused as error:
+        if not _is_new(record, now):
+            raise
+        return replace(world, refused=str(error))
+    world = replace(world, found=found, lead=lead(found.node_pools))
+    if off_hours is None:
+        return world
+    times, problem = _times(off_hours, hint, ports)
+    return replace(world, times=times, findings=(*findings, *problem))
+
+
+def times(hint: Hint, ports: Ports, default_policy: str = "") -> Times | None:
+    """When a cluster is to be asleep; None where it is gone, or no policy asks for that."""
+    cluster = ports.eks.describe(hint.name)
+    policy, _ = _policy(cluster.policy_name(default_policy) or "", ports) if cluster else (None, ())
+    return _times(policy.off_hours, hint, ports)[0] if policy and policy.off_hours else None
+
+
+def _times(off_hours: OffHours, hint: Hint, ports: Ports) -> tuple[Times, tuple[Finding, ...]]:
+    days, problem = _holidays(off_hours.holidays, ports)
+    calendar = Calendar(off_hours.time_zone, off_hours.asleep, off_hours.awake, days)
+    return Times(calendar, ports.sleep.override(hint.cluster)), problem
+
+
+def _is_new(record: Record | None, now: datetime) -> bool:
+    """Whether onboarding may still be about to let us in: it does once a policy asks for off-hours."""
+    if record is None or record.stage is Stage.LEFT_ALONE:
+        return True
+    return record.stage is Stage.WAITING and now - record.since < LET_IN_WITHIN
+
+
+def _node_pools(policy: Policy | None) -> frozenset[str] | None:
+    """Those that we have a right to change; without a policy, those of which something is kept."""
+    if policy is None:
+        return None
+    return frozenset(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
+
+
+def lead(node_pools: Iterable[Object]) -> timedelta:
+    """As long as 95 of 100 nodes took to have their first pod ready, of the slowest pool."""
+    learned = (
+        startups.p95(timedelta(seconds=seconds) for seconds in startups.remembered(pool).values())
+        for pool in node_pools
+    )
+    slowest = max((found for found in learned if found), default=NOT_LEARNED)
+    return timedelta(minutes=math.ceil(slowest / timedelta(minutes=1)))
+
+
+def _policy(name: str, ports: Ports) -> tuple[Policy | None, tuple[Finding, ...]]:
+    if not name:
+        return None, ()
+    try:
+        return policies.found(ports.policies.text(name), name), ()
+    except InvalidPolicy as error:
+        says = f"policy {name!r} cannot be used, so nothing sleeps: {error.problems[0]}"
+        return None, (Finding("policy", says, "Mend it: slicewise policy check."),)
+
+
+def _holidays(name: str, ports: Ports) -> tuple[Holidays, tuple[Finding, ...]]:
+    if not name:
+        return NO_HOLIDAYS, ()
+    remedy = f"Put policies/holidays/{name}.ics right and deploy it; until then it counts as empty."
+    try:
+        text = ports.policies.text(f"holidays/{name}")
+        if text is not None:
+            return holidays.read(text), ()
+        problem = "there is no such file"
+    except UnreadableHolidays as error:
+        problem = str(error)
+    return NO_HOLIDAYS, (Finding("holidays", f"holidays {name!r}: {problem}.", remedy),)
+
+
+def look(
+    kubernetes: Kubernetes,
+    snapshots: Iterable[Snapshot],
+    namespaces: tuple[str, ...] = (),
+    names_of_pools: frozenset[str] | None = None,
+) -> Found:
+    """
+    Args:
+        namespaces: Whose pods are in scope wherever they run.
+        names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
+    """
+    kept = {snapshot.ref for snapshot in snapshots}
+
+    def is_wanted(pool: Object) -> bool:
+        return names_of_pools is None or name_of(pool) in names_of_pools or ref_of(pool) in kept
+
+    node_pools = kubernetes.list(
+        "karpenter.sh/v1", "NodePool", labels=layout.POOL_LABEL, only=is_wanted, managed_fields=True
+    )
+    nodes = kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
+    names = frozenset(node["metadata"]["name"] for node in nodes)
+
+    def matters(item: Object, pod_spec: Object) -> bool:
+        return item["metadata"].get("namespace") in namespaces or workloads.on_our_pools(pod_spec, names)
+
+    pods = kubernetes.list(
+        "v1", "Pod", fields=UNFINISHED, only=lambda pod: matters(pod, spec(pod)), trim=of_a_pod
+    )
+    objects = {
+        ref_of(item): item
+        for version, kind, template in (
+            (*_CRON_JOB, _cron_template),
+            (*_KEDA[0], None),
+            (*_KEDA[1], _scaled_job_template),
+        )
+        for item in kubernetes.list(
+            version,
+            kind,
+            managed_fields=True,
+            only=lambda item, template=template: (
+                template is None or ref_of(item) in kept or matters(item, template(item))
+            ),
+        )
+    }
+    owners, by_name = _owners(kubernetes, pods, kept - objects.keys())
+    return Found(pods, owners, objects | by_name, node_pools, nodes)
+
+
+def of_a_pod(pod: Object) -> Object:
+    """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
+    metadata, found, told = pod["metadata"], pod["spec"], pod.get("status") or {}
+    marks = metadata.get("annotations") or {}
+    kept: dict[str, Any] = {key: found[key] for key in _OF_A_SPEC if key in found}
+    for part in ("containers", "initContainers"):
+        if part in found:
+            kept[part] = [
+                {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}
+                for one in found[part]
+            ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **{key: metadata[key] for key in _OF_METADATA if key in metadata},
+            "annotations": {key: marks[key] for key in (workloads.KEEP_AWAKE,) if key in marks},
+        },
+        "spec": kept,
+        "status": {key: told[key] for key in ("phase", "conditions") if key in told},
+    }
+
+
+def _owners(
+    kubernetes: Kubernetes, pods: tuple[Object, ...], kept: set[Ref]
+) -> tuple[dict[str, Object], dict[Ref, Object]]:
+    """Level by level, each kind once a level: all above the pods by uid, and what is kept by name."""
+    owners = {pod["metadata"]["uid"]: pod for pod in pods}
+    by_name: dict[Ref, Object] = {}
+    below: list[Object] = list(pods)
+    wanted = _by_kind(kept)
+    for _ in range(_LEVELS):
+        asked = _controllers(below, owners)
+        kinds = asked.keys() | wanted.keys()
+        if not kinds:
+            break
+        below = []
+        for version, kind in sorted(kinds):
+            refs, uids = wanted.pop((version, kind), set()), asked.get((version, kind), {})
+            for item in _read(kubernetes, version, kind, refs, uids):
+                uid = item["metadata"]["uid"]
+                if uid in uids and uid not in owners:
+                    owners[uid] = item
+                    below.append(item)
+                if ref_of(item) in kept:
+                    by_name[ref_of(item)] = item
+    return owners, by_name
+
+
+def _by_kind(refs: Iterable[Ref]) -> dict[tuple[str, str], set[Ref]]:
+    found: dict[tuple[str, str], set[Ref]] = {}
+    for ref in refs:
+        if ref.kind != "NodePool":
+            found.setdefault((ref.api_version, ref.kind), set()).add(ref)
+    return found
+
+
+def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tuple[str, str], dict[str, Ref]]:
+    """By kind, the uids and names of those above that are not known yet."""
+    found: dict[tuple[str, str], dict[str, Ref]] = {}
+    for item in items:
+        owner = workloads.controller_of(item)
+        if owner and owner["uid"] not in owners:
+            ref = Ref(
+                owner["apiVersion"], owner["kind"], owner["name"], item["metadata"].get("namespace", "")
+            )
+            found.setdefault((ref.api_version, ref.kind), {})[owner["uid"]] = ref
+    return found
+
+
+def _read(
+    kubernetes: Kubernetes, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
+) -> Iterable[Object]:
+    if (version.rpartition("/")[0], kind) in READ:
+        return kubernetes.list(
+            version,
+            kind,
+            managed_fields=True,
+            only=lambda item: ref_of(item) in refs or item["metadata"]["uid"] in uids,
+        )
+    # A kind that we know nothing of: only its `scale` subresource may be read, where it has one.
+    if kind in ("Node", "DaemonSet", "Pod") or not kubernetes.has_scale(version, kind):
+        return ()
+    found = (_replicas(kubernetes, ref) for ref in {*refs, *uids.values()})
+    return [{**item, "readThroughScale": True} for item in found if item]
+
+
+def _replicas(kubernetes: Kubernetes, ref: Ref) -> Object | None:
+    try:
+        return kubernetes.replicas(ref)
+    except Refused:
+        return None
+
+
+def _cron_template(item: Object) -> Object:
+    return _pod_spec(spec(item).get("jobTemplate") or {})
+
+
+def _scaled_job_template(item: Object) -> Object:
+    return _pod_spec({"spec": spec(item).get("jobTargetRef") or {}})
+
+
+def _pod_spec(job: Object) -> Object:
+    template = spec(job).get("template") or {}
+    return template.get("spec") or {}

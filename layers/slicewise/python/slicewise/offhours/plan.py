@@ -1,0 +1,336 @@
+"""
+What a pass of off-hours does: put to sleep, leave asleep, wake, leave awake. Pure.
+
+The calendar and the clock say which; what is there and what was kept say what is left to do. Nothing is
+remembered between passes but the snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import json_patch, layout
+from slicewise.actions import (
+    Action,
+    Delete,
+    DeleteSchedule,
+    Finding,
+    Notify,
+    Outcome,
+    Patch,
+    Plan,
+    PutSchedule,
+    Stage,
+)
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations, name, spec
+from slicewise.off_hours import BarePods, OffHours
+from slicewise.offhours import saving, telling
+from slicewise.offhours import workloads as following
+from slicewise.offhours.calendar import Edge
+from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
+from slicewise.offhours.settings import Setting, settings_of
+from slicewise.offhours.workloads import Nature, Workload
+from slicewise.offhours.world import Found, World
+from slicewise.records import Record
+from slicewise.snapshots import Snapshot
+
+CAPABILITY = "off-hours"
+# Each takes four calls, each of some ten milliseconds, and a lease's renewal each: 200 take about a minute.
+MOST_OBJECTS = 200
+NEXT_BATCH = timedelta(seconds=1)
+DRAINING = timedelta(seconds=15)
+ASLEEP_LOOK = timedelta(minutes=15)
+LATE_LOOK = timedelta(minutes=1)
+NOT_LET_IN = timedelta(minutes=5)
+TELL_BEFORE = timedelta(minutes=5)
+_NODE_POOL = ("karpenter.sh/v1", "NodePool")
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A field of an object that may sleep."""
+
+    live: Object | None
+    setting: Setting
+    kept: Snapshot | None
+    priority: int = 0
+    slices: int = 0
+
+
+def acts(world: World) -> bool:
+    """Whether the plan is carried out. Where no policy applies any more, what is given back is ours."""
+    return world.acts
+
+
+def remembered(world: World, before: Record | None, now: datetime) -> dict[str, object]:
+    """What the record of this pass keeps of its world."""
+    looked_before = before.looked_at if before else None
+    return {"policy": world.policy_name, "looked_at": now if world.found else looked_before}
+
+
+def plan(world: World, now: datetime) -> Plan:
+    found = _plan(world, now)
+    outcome = replace(found.outcome, findings=(*world.findings, *found.outcome.findings))
+    return replace(found, outcome=outcome, actions=(*found.actions, *_schedule(world, now)))
+
+
+def _schedule(world: World, now: datetime) -> Iterator[Action]:
+    """The next moment at which something must happen; a lost one costs what is left until the sweep."""
+    edge = world.times.next_edge(now) if world.times and not world.paused else None
+    if edge is None:
+        if world.schedule and not world.paused:
+            yield DeleteSchedule("nothing is to come")
+        return
+    early = edge.at - world.lead
+    at = early if not edge.asleep and early > now else edge.at
+    if world.schedule != at.replace(microsecond=0):
+        yield PutSchedule(CAPABILITY, at, "off-hours begin" if edge.asleep else "off-hours end")
+
+
+def _plan(world: World, now: datetime) -> Plan:
+    if world.cluster is None:
+        return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
+    if world.paused:
+        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"))
+    if world.off_hours is None and not world.snapshots:
+        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for off-hours here"))
+    if world.refused:
+        says = f"onboarding has not let us in yet: {world.refused}"
+        return Plan(Outcome(Stage.WAITING, says, wait=NOT_LET_IN))
+    if world.cluster.status != "ACTIVE" or world.found is None:
+        return Plan(Outcome(Stage.WAITING, f"the cluster is {world.cluster.status}"))
+    if world.off_hours is None or world.times is None:
+        return _awake(world, world.found, "no policy asks for off-hours any more", None, now)
+    edge, who = world.times.next_edge(now), world.times.says(now)
+    if not world.times.is_asleep(now):
+        return _awake(world, world.found, f"awake by {who}", edge, now)
+    if edge and now >= edge.at - world.lead:
+        return _waking(world, world.found, edge, now)
+    return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
+
+
+# Asleep
+
+
+def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
+    window = Window(edge.at.isoformat() if edge else "for ever", now)
+    made = following.workloads(telling.in_scope(found, policy), found.owners)
+    steps = [
+        put_to_sleep(
+            subject.setting, subject.live, subject.kept, window, why, subject.priority, subject.slices
+        )
+        for subject in _order_of_sleep(world, found, made)
+        if subject.live is not None
+    ]
+    actions, left = _first_of(steps)
+    actions = (*_mark(found.node_pools, window.id), *actions, *_bare_pods(made, policy, why))
+    findings = (*_findings(steps), *telling.kept_awake(made, policy), *telling.holding_nodes(found, policy))
+    saved = saving.counted(world.known, window.id, found.nodes, now)
+
+    def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
+        return replace(_told(stage, reason, findings, actions, wait), details=(saved,))
+
+    if left:
+        return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
+    drained = _draining(made, found)
+    if actions or drained:
+        says = f"{why}; {drained}" if drained else why
+        return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
+    says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
+    return as_told(Stage.ASLEEP, says, _until(edge, world.lead, now) or ASLEEP_LOOK)
+
+
+def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> list[_Subject]:
+    """
+    NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
+    first. What is kept is looked at again whether it still runs pods or not.
+    """
+    kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.snapshots}
+    importance = {work.ref: work for work in made if work.nature is Nature.SCALES and not work.keeps_awake}
+    by_keda = _scaled_by_keda(found)
+    looked_after = {ref for ref, _ in kept}
+    live = {ref_of(pool): pool for pool in found.node_pools} | {
+        ref: item
+        for ref, item in found.objects.items()
+        if ref in looked_after or _makes_work(item, importance, by_keda)
+    }
+    live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda}
+    subjects = [
+        _Subject(
+            item,
+            setting,
+            kept.get((ref, setting.field)),
+            importance[ref].priority if ref in importance else 0,
+            importance[ref].slices if ref in importance else 0,
+        )
+        for ref, item in live.items()
+        for setting in settings_of(ref.api_version, ref.kind)
+    ]
+    return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
+
+
+def _makes_work(item: Object, importance: dict[Ref, Workload], by_keda: dict[Ref, Ref]) -> bool:
+    """Whether an object beside workloads makes pods of ours, or has KEDA make them."""
+    if following.marked(item) or following.scales(item):
+        return False
+    ref = ref_of(item)
+    target = next((target for target, scaler in by_keda.items() if scaler == ref), None)
+    return target in importance if target else True
+
+
+def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:
+    """What KEDA scales, by name, and the ScaledObject that says so."""
+    scaled = {}
+    for ref, item in found.objects.items():
+        if ref.kind == "ScaledObject":
+            target = spec(item).get("scaleTargetRef") or {}
+            kind = target.get("kind") or "Deployment"
+            scaled[
+                Ref(target.get("apiVersion") or "apps/v1", kind, target.get("name", ""), ref.namespace)
+            ] = ref
+    return scaled
+
+
+def _rank(subject: _Subject) -> tuple[int, ...]:
+    if subject.live is None or subject.live["kind"] == "NodePool":
+        return (0,)
+    return (2,) if subject.setting.scaled else (1,)
+
+
+def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
+    """Tuning leaves a NodePool alone while it carries this."""
+    path = ("metadata", "annotations", layout.ASLEEP)
+    for pool in node_pools:
+        if window is not None and annotations(pool).get(layout.ASLEEP) != window:
+            operations = json_patch.set_value(pool, path, window)
+            yield Patch(
+                ref_of(pool), operations, f"mark {ref_of(pool)} as asleep", "nobody else changes it now"
+            )
+        elif window is None and layout.ASLEEP in annotations(pool):
+            operations = json_patch.remove(pool, path)
+            yield Patch(ref_of(pool), operations, f"mark {ref_of(pool)} as awake", "it is as it was")
+
+
+def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator[Action]:
+    if policy.bare_pods is BarePods.DELETE:
+        for work in made:
+            if work.nature is Nature.BARE and not work.keeps_awake:
+                yield Delete(work.ref, f"{why}; the policy has bare pods deleted")
+
+
+def _draining(made: Iterable[Workload], found: Found) -> str:
+    """What still has to end by itself; empty where all has."""
+    going = [pod for work in made if work.nature is Nature.SCALES for pod in work.pods if _ends(pod, work)]
+    busy = {spec(pod).get("nodeName") for pod in found.pods if not following.goes_with_its_node(pod)}
+    empty = [node for node in found.nodes if name(node) not in busy]
+    if going:
+        return f"{len(going)} pods are ending"
+    return f"{len(empty)} empty GPU nodes are going" if empty else ""
+
+
+def _ends(pod: Object, work: Workload) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp")) and not work.keeps_awake
+
+
+# Awake
+
+
+def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
+    minutes = round(world.lead.total_seconds() / 60)
+    at = _clock(edge, world)
+    why = f"waking {minutes} min early for {at}"
+    actions, findings, left = _give_back(world, found, why)
+    late = edge.at - now <= TELL_BEFORE
+    pending = tuple(telling.still_pending(found, at)) if late else ()
+    findings = (*findings, *pending)
+    wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - TELL_BEFORE - now
+    says = f"{why}; {left} objects are left" if left else why
+    known = tuple(_whole(one, found, now) for one in world.known)
+    morning = edge.at.isoformat()
+    if pending and not any(one.get("notified") == morning for one in world.known):
+        # Before the record that remembers it: told twice after a kill, and never not at all.
+        text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
+        subject = f"Slicewise: {len(pending)} pods of {_name(world)} wait for a GPU"
+        actions = (*actions, Notify(subject, text, f"people come at {at}"))
+        known = (*known, {"notified": morning, "pods": [finding.says for finding in pending]})
+    return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
+
+
+def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str, Any]:
+    """A sleep's saving when the sleep is over: what runs from then on is wanted."""
+    if known.get("ended") or "window" not in known:
+        return known
+    whole = saving.counted((known,), known["window"], found.nodes, now)
+    return {**whole, "ended": now.isoformat(), "told": saving.told(whole)}
+
+
+def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
+    actions, findings, left = _give_back(world, found, why)
+    known = tuple(_whole(one, found, now) for one in world.known)
+    if left:
+        says = f"{why}; {left} objects are left"
+        return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
+    wait = _until(edge, timedelta(0), now)
+    return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
+
+
+def _give_back(world: World, found: Found, why: str) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
+    """NodePools first, so that nodes may start; then the most important workloads first."""
+    objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
+    order = sorted(
+        world.snapshots,
+        key=lambda kept: (kept.ref.kind != "NodePool", -kept.priority, kept.ref, kept.field),
+    )
+    steps = [
+        give_back(setting, objects.get(kept.ref), kept, why)
+        for kept in order
+        for setting in settings_of(kept.ref.api_version, kept.ref.kind)
+        if setting.field == kept.field
+    ]
+    actions, left = _first_of(steps)
+    unmark = () if left else tuple(_mark(found.node_pools, None))
+    return (*actions, *unmark), _findings(steps), left
+
+
+# Together
+
+
+def _first_of(steps: Iterable[Step]) -> tuple[tuple[Action, ...], int]:
+    """The actions of as many objects as one pass does, and how many are left."""
+    busy = [step for step in steps if step.actions]
+    now = busy[:MOST_OBJECTS]
+    return tuple(action for step in now for action in step.actions), len(busy) - len(now)
+
+
+def _findings(steps: Iterable[Step]) -> tuple[Finding, ...]:
+    return tuple(finding for step in steps for finding in step.findings)
+
+
+def _told(
+    stage: Stage,
+    reason: str,
+    findings: Iterable[Finding],
+    actions: Iterable[Action],
+    wait: timedelta | None,
+) -> Plan:
+    return Plan(Outcome(stage, reason, tuple(findings), wait), tuple(actions))
+
+
+def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | None:
+    """Until an edge that comes soon; a schedule wakes us for others, and the sweep where that is lost."""
+    wait = edge.at - lead - now if edge else ASLEEP_LOOK
+    return max(wait, timedelta(seconds=1)) if wait <= ASLEEP_LOOK and edge else None
+
+
+def _name(world: World) -> str:
+    assert world.cluster
+    return world.cluster.name
+
+
+def _clock(edge: Edge, world: World) -> str:
+    assert world.times
+    return f"{edge.at.astimezone(world.times.calendar.zone):%a %d %b %H:%M %Z}"

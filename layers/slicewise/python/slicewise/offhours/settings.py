@@ -1,0 +1,111 @@
+"""
+Which field of an object is changed to put it to sleep, and how it is read and written. Pure.
+
+    what has a `scale` subresource   its replicas, to 0, through it; a HorizontalPodAutoscaler does nothing
+                                     while its target has 0, and goes on by itself afterwards
+    KEDA ScaledObject                its own annotation: 0 replicas, whatever the triggers say. KEDA scales
+                                     the target then; we do not, so that nobody fights
+    KEDA ScaledJob, CronJob          no new Jobs; those that run finish
+    NodePool                         no new node, and empty ones go at once; nothing is moved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slicewise import json_patch
+from slicewise.actions import Action, Patch, Scale
+from slicewise.model import Object, ref_of
+from slicewise.objects import written_by
+
+FIELD_MANAGER = "slicewise"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    Attributes:
+        path: Where the field stands in the object.
+        asleep: What we write.
+        absent: What a field that is not there means to its controller.
+        scaled: Written through the `scale` subresource.
+        by_value: Who wrote it does not matter: no person writes just this.
+    """
+
+    path: tuple[str, ...]
+    asleep: Any
+    absent: Any = None
+    scaled: bool = False
+    by_value: bool = False
+
+    @property
+    def field(self) -> str:
+        return ".".join(self.path)
+
+    def value(self, item: Object) -> Any:
+        found: Any = item
+        for key in self.path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return self.absent if found is None else found
+
+    def write(self, item: Object, value: Any, why: str) -> Action:
+        """Takes effect only where the object still says what it says now."""
+        ref, seen = ref_of(item), self.value(item)
+        if self.scaled:
+            return Scale(ref, seen, value, why)
+        operations = (
+            json_patch.remove(item, self.path)
+            if value == self.absent and value is None
+            else json_patch.set_value(item, self.path, value)
+        )
+        return Patch(ref, operations, f"set {self.field} of {ref} to {_short(value)}", why)
+
+    def managers(self, item: Object) -> frozenset[str]:
+        """
+        Who wrote what stands in the field, as managedFields tell; empty where they do not.
+
+        A write that changes a field takes it from all others; who later applies the same value shares it.
+        """
+        return frozenset() if self.by_value else frozenset(written_by(item, self.path))
+
+    def written_by_us(self, item: Object) -> bool:
+        """Whether a value that equals ours is ours. Where nobody tells, it is."""
+        return self.managers(item) <= {FIELD_MANAGER}
+
+
+def _short(value: Any) -> str:
+    return "what it was" if isinstance(value, Mapping) else repr(value)
+
+
+REPLICAS = Setting(("spec", "replicas"), 0, absent=1, scaled=True)
+SUSPEND = Setting(("spec", "suspend"), True, absent=False)
+PAUSED_REPLICAS = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused-replicas"), "0")
+PAUSED = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused"), "true")
+# Beside the limit of slices, which grows and shrinks with N while this one stands.
+NO_NODES = Setting(("spec", "limits", "nodes"), "0")
+ONLY_EMPTY_NODES_GO = Setting(
+    ("spec", "disruption"),
+    {
+        "consolidationPolicy": "WhenEmpty",
+        "consolidateAfter": "0s",
+        "budgets": [
+            {"nodes": "100%", "reasons": ["Empty"]},
+            {"nodes": "0", "reasons": ["Underutilized", "Drifted"]},
+        ],
+    },
+    by_value=True,
+)
+
+_OF_KIND = {
+    ("batch", "CronJob"): (SUSPEND,),
+    ("keda.sh", "ScaledObject"): (PAUSED_REPLICAS,),
+    ("keda.sh", "ScaledJob"): (PAUSED,),
+    ("karpenter.sh", "NodePool"): (NO_NODES, ONLY_EMPTY_NODES_GO),
+}
+
+
+def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
+    """All that is not known otherwise is scaled."""
+    return _OF_KIND.get((api_version.rpartition("/")[0], kind), (REPLICAS,))

@@ -1,0 +1,78 @@
+"""What is left running, and what still waits: told with what it costs and what can be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from slicewise.actions import Finding
+from slicewise.model import Object, ref_of
+from slicewise.objects import condition, name, spec
+from slicewise.off_hours import BarePods, OffHours
+from slicewise.offhours import workloads as following
+from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
+from slicewise.offhours.world import Found
+
+
+def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
+    nodes = frozenset(name(node) for node in found.nodes)
+    for pod in found.pods:
+        on_node = spec(pod).get("nodeName") in nodes and following.slices(pod)
+        if (
+            on_node
+            or following.on_our_pools(spec(pod))
+            or pod["metadata"].get("namespace") in policy.namespaces
+        ):
+            yield pod
+
+
+def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
+    for work in made:
+        holds = f"it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
+        if work.keeps_awake:
+            yield Finding(
+                "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
+            )
+        elif work.nature is Nature.JOB:
+            yield Finding(
+                "job-runs", f"{work.ref} runs to its end; {holds}.", "Nothing to do: its node goes with it."
+            )
+        elif work.nature is Nature.BARE and policy.bare_pods is BarePods.KEEP:
+            yield Finding(
+                "bare-pod",
+                f"{work.ref} would not be made anew, so it is left; {holds}.",
+                "Run it under a Deployment, or write offHours: {barePods: delete}.",
+            )
+        elif work.nature is Nature.UNKNOWN:
+            yield Finding(
+                "cannot-be-scaled",
+                f"{work.ref} has no scale subresource, nor has what makes it; {holds}.",
+                f"Stop it by hand, or mark it {KEEP_AWAKE}.",
+            )
+
+
+def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
+    """Pods without a GPU, not in scope, for which Karpenter keeps a GPU node."""
+    nodes = frozenset(name(node) for node in found.nodes)
+    scope = {ref_of(pod) for pod in in_scope(found, policy)}
+    for pod in found.pods:
+        if spec(pod).get("nodeName") not in nodes or ref_of(pod) in scope:
+            continue
+        if not following.goes_with_its_node(pod):
+            yield Finding(
+                "holds-a-gpu-node",
+                f"{ref_of(pod)} uses no GPU and keeps GPU node {spec(pod)['nodeName']} running.",
+                "Remove its toleration of nvidia.com/gpu, so that it runs on other nodes.",
+            )
+
+
+def still_pending(found: Found, at: str) -> Iterator[Finding]:
+    for pod in found.pods:
+        scheduled = condition(pod, "PodScheduled") or {}
+        if spec(pod).get("nodeName") or not following.on_our_pools(spec(pod)):
+            continue
+        says = scheduled.get("message") or "the scheduler has not said why"
+        yield Finding(
+            "still-pending",
+            f"{ref_of(pod)} waits for a GPU shortly before {at}: {says}",
+            "Look at Karpenter's NodeClaims: where EC2 has no capacity, allow more GPU models in the pool.",
+        )

@@ -1,0 +1,170 @@
+"""
+From pods to what makes them: the objects that are put to sleep, and those that are left and told. Pure.
+
+Each pod is followed up its controlling owners. A LeaderWorkerSet shows why through any kind: a worker pod is
+made by a StatefulSet, that by the leader's pod, that by another StatefulSet, and that by the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slicewise import layout
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations, asked, labels, spec
+
+KEEP_AWAKE = "slicewise.dev/keep-awake"
+# Kinds with replicas that are known to be read whole; of all others, only the `scale` subresource is.
+SCALABLE = {
+    ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
+    ("apps", "StatefulSet"),
+    ("argoproj.io", "Rollout"),
+    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
+}
+_DEEPEST = 10
+_GPU_PREFIX = "nvidia.com/"
+
+
+class Nature(StrEnum):
+    SCALES = "scales"
+    JOB = "job"
+    BARE = "bare"
+    DAEMON = "daemon"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """
+    What makes some pods.
+
+    Attributes:
+        top: The object that decides how many there are; a pod that nobody makes is its own.
+        keeps_awake: A person marked a pod, or something that makes it.
+    """
+
+    top: Object
+    nature: Nature
+    pods: tuple[Object, ...]
+    keeps_awake: bool = False
+
+    @property
+    def ref(self) -> Ref:
+        return ref_of(self.top)
+
+    @property
+    def priority(self) -> int:
+        return max((spec(pod).get("priority") or 0 for pod in self.pods), default=0)
+
+    @property
+    def slices(self) -> int:
+        return sum(slices(pod) for pod in self.pods)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(sorted({spec(pod)["nodeName"] for pod in self.pods if spec(pod).get("nodeName")}))
+
+
+def workloads(pods: Iterable[Object], owners: Mapping[str, Object]) -> tuple[Workload, ...]:
+    """
+    Args:
+        owners: By uid, every object above the pods that could be read; of kinds that could not, what their
+            `scale` subresource says.
+    """
+    tops: dict[Ref, tuple[Object, Nature, list[Object], bool]] = {}
+    for pod in pods:
+        chain = _chain(pod, owners)
+        top, nature = _top(chain, owners)
+        awake = any(marked(item) for item in chain)
+        _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
+        tops[ref_of(top)] = top, nature, [*members, pod], kept or awake
+    return tuple(
+        Workload(top, nature, tuple(members), awake)
+        for _, (top, nature, members, awake) in sorted(tops.items())
+    )
+
+
+def slices(pod: Object) -> int:
+    """GPUs, or parts of one, that a pod asks for."""
+    containers = (*(spec(pod).get("containers") or ()), *(spec(pod).get("initContainers") or ()))
+    resources = {
+        resource
+        for container in containers
+        for part in ("requests", "limits")
+        for resource in (container.get("resources") or {}).get(part) or ()
+        if resource.startswith(_GPU_PREFIX)
+    }
+    return sum(asked(pod, resource) for resource in resources)
+
+
+def controller_of(item: Object) -> Mapping[str, str] | None:
+    for owner in item["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            return owner
+    return None
+
+
+def goes_with_its_node(pod: Object) -> bool:
+    """Whether Karpenter takes a node for empty on which only such pods run."""
+    return (controller_of(pod) or {}).get("kind") in ("DaemonSet", "Node")
+
+
+def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
+    """From the pod upwards, as far as objects could be read."""
+    chain = [pod]
+    while (owner := controller_of(chain[-1])) and len(chain) < _DEEPEST:
+        found = owners.get(owner["uid"])
+        if found is None:
+            break
+        chain.append(found)
+    return chain
+
+
+def _top(chain: list[Object], owners: Mapping[str, Object]) -> tuple[Object, Nature]:
+    for item in reversed(chain):
+        if scales(item):
+            return item, Nature.SCALES
+    for item in chain:
+        if item["kind"] == "Job":
+            return item, Nature.JOB
+    last = chain[-1]
+    above = (controller_of(last) or {}).get("kind")
+    if above == "Job":
+        return last, Nature.JOB
+    if "DaemonSet" in (last["kind"], above):
+        return last, Nature.DAEMON
+    # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
+    if len(chain) == 1 and controller_of(last) is None:
+        return last, Nature.BARE
+    return last, Nature.UNKNOWN
+
+
+def scales(item: Object) -> bool:
+    group = item["apiVersion"].rpartition("/")[0]
+    return (group, item["kind"]) in SCALABLE or bool(item.get("readThroughScale"))
+
+
+def marked(item: Object) -> bool:
+    found = {**labels(item), **annotations(item)}.get(KEEP_AWAKE)
+    return found is not None and found != "false"
+
+
+def on_our_pools(pod_spec: Object, nodes: frozenset[str] = frozenset()) -> bool:
+    """
+    Whether a pod chooses a pool of ours, or runs on a node of one.
+
+    Args:
+        pod_spec: Of a pod, or of the template of something that makes pods.
+    """
+    if layout.POOL_LABEL in (pod_spec.get("nodeSelector") or {}) or pod_spec.get("nodeName") in nodes:
+        return True
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return any(
+        expression.get("key") == layout.POOL_LABEL and expression.get("operator") in ("In", "Exists")
+        for term in required.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+    )

@@ -1,0 +1,63 @@
+"""What a pass of off-hours sees of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise.actions import Finding
+from slicewise.model import EksCluster, Object, Ref
+from slicewise.off_hours import OffHours
+from slicewise.offhours.override import Times
+from slicewise.snapshots import Snapshot
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    Attributes:
+        pods: Unfinished ones that are in scope, or stand on a node of ours.
+        owners: By uid, what stands above them; see workloads.workloads.
+        objects: By name: what can sleep beside workloads (CronJobs, KEDA's), in scope; and every object of
+            which something is kept.
+        node_pools, nodes: Ours.
+    """
+
+    pods: tuple[Object, ...] = ()
+    owners: Mapping[str, Object] = field(default_factory=dict)
+    objects: Mapping[Ref, Object] = field(default_factory=dict)
+    node_pools: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] = ()
+
+
+@dataclass(frozen=True)
+class World:
+    """
+    Attributes:
+        cluster: None where EKS knows no such cluster.
+        off_hours: None where no policy applies, or it never sleeps.
+        times: Of off_hours, with what a person said.
+        found: None where nothing was looked at: there is nothing to do.
+        lead: How long before the end of a sleep it is ended, so that pods run when people come.
+        acts: Whether a plan is carried out, not only told.
+        findings: What was wrong with what was read.
+        known: Details of the record before: what the last sleep saved.
+        refused: Why nobody let us look inside, so far.
+        schedule: When the cluster's schedule will ask for a look; None where it has none.
+    """
+
+    cluster: EksCluster | None
+    off_hours: OffHours | None = None
+    times: Times | None = None
+    paused: str | None = None
+    found: Found | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    lead: timedelta = timedelta(minutes=10)
+    acts: bool = True
+    findings: tuple[Finding, ...] = ()
+    schedule: datetime | None = None
+    policy_name: str = ""
+    known: tuple[Mapping[str, Any], ...] = ()
+    refused: str = ""

@@ -1,0 +1,56 @@
+"""What an object was before it was put to sleep: values, kept outside the cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from slicewise.model import Ref
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    One field of one object. Written before the field is first changed, deleted when it was given back.
+
+    Attributes:
+        ref, field: Its key: an object that is made anew under its name keeps it.
+        uid: Of the object that was put to sleep.
+        original, ours: JSON values; None where nothing stands there.
+        window: Which sleep it belongs to: when that ends, as text.
+        done: Whether `ours` was written. Until then nobody knows who last wrote what is there.
+        priority: Of its pods; the highest wake first.
+        version: Grows by one with each write; the table takes a write only over the one before.
+    """
+
+    ref: Ref
+    field: str
+    uid: str
+    original: Any
+    ours: Any
+    window: str
+    taken_at: datetime
+    done: bool = False
+    priority: int = 0
+    slices: int = 0
+    version: int = 1
+    checksum: str = ""
+
+    @property
+    def intact(self) -> bool:
+        return self.checksum == _checksum(self)
+
+    def sealed(self) -> Snapshot:
+        return replace(self, checksum=_checksum(self))
+
+    def as_done(self) -> Snapshot:
+        return replace(self, done=True, version=self.version + 1).sealed()
+
+
+def _checksum(snapshot: Snapshot) -> str:
+    """Over all that a restoration rests on."""
+    meaning = [*snapshot.ref, snapshot.field, snapshot.uid, snapshot.original, snapshot.ours, snapshot.window]
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,160 @@
+"""Scaling, and who wrote what, on the fake API server and by the gateway on a real one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from slicewise.errors import Conflict
+from slicewise.model import ref_of
+from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND
+
+from sandbox.kube import KubeError
+from tests.contract.test_kubernetes import NAMESPACE, InMemory, far_side, plane  # noqa: F401
+from tests.fakes.controllers import cron_job, scaled, scaled_object
+
+CRDS = Path(__file__).parents[3] / "shared" / "charts" / "crds"
+NO_CRDS = "the definitions of KEDA, Argo Rollouts and LeaderWorkerSet are not in ../shared/charts/crds"
+_TEMPLATE = {
+    "metadata": {"labels": {"app": "a"}},
+    "spec": {"containers": [{"name": "main", "image": "example.com/a"}]},
+}
+_SELECTOR = {"matchLabels": {"app": "a"}}
+
+
+def deployment(kind: str = "Deployment", version: str = "apps/v1", replicas: int = 3):
+    item = scaled(kind, kind.lower(), replicas, version=version, namespace=NAMESPACE)
+    item["spec"] = {"replicas": replicas, "selector": _SELECTOR, "template": _TEMPLATE}
+    if kind == "StatefulSet":
+        item["spec"]["serviceName"] = "a"
+    if kind == "Rollout":
+        item["spec"]["strategy"] = {"canary": {}}
+    if kind == "LeaderWorkerSet":
+        item["spec"] = {
+            "replicas": replicas,
+            "leaderWorkerTemplate": {"workerTemplate": _TEMPLATE, "size": 2},
+        }
+    return item
+
+
+KINDS = [
+    pytest.param(deployment(), id="Deployment"),
+    pytest.param(deployment("StatefulSet"), id="StatefulSet"),
+    pytest.param(deployment("Rollout", "argoproj.io/v1alpha1"), id="Rollout"),
+    pytest.param(deployment("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1"), id="LeaderWorkerSet"),
+]
+
+
+@pytest.fixture
+def served(far_side):  # noqa: F811
+    """With the definitions of what users scale."""
+    if isinstance(far_side, InMemory):
+        far_side.server.add_crds(
+            "rollouts.argoproj.io", "leaderworkersets.leaderworkerset.x-k8s.io", "scaledobjects.keda.sh"
+        )
+        return far_side
+    if not CRDS.is_dir():
+        pytest.skip(NO_CRDS)
+    for path in sorted(CRDS.glob("*.yaml")):
+        for crd in yaml.safe_load_all(path.read_text()):
+            if crd:
+                far_side._kube.apply(crd)
+                await_served(far_side._kube, crd)
+    return far_side
+
+
+def await_served(kube, crd):
+    version = next(version["name"] for version in crd["spec"]["versions"] if version["served"])
+    path = f"/apis/{crd['spec']['group']}/{version}/{crd['spec']['names']['plural']}"
+    for _ in range(300):
+        try:
+            if kube.find(path) is not None:
+                return
+        except KubeError as error:
+            if error.status != 429:  # its storage is being made
+                raise
+        time.sleep(0.1)
+    raise AssertionError(f"{path} is not served")
+
+
+def live(far_side, item):  # noqa: F811
+    ref = ref_of(item)
+    [found] = far_side.port.list(
+        ref.api_version,
+        ref.kind,
+        namespace=NAMESPACE,
+        only=lambda one: ref_of(one) == ref,
+        managed_fields=True,
+    )
+    return found
+
+
+@pytest.mark.parametrize("item", KINDS)
+def test_what_scales_is_scaled_from_the_count_that_was_seen(served, item):
+    served.by_somebody_else(item)
+    port, ref = served.port, ref_of(item)
+
+    assert port.has_scale(ref.api_version, ref.kind)
+    port.scale(ref, 3, 0)
+    assert port.replicas(ref)["spec"]["replicas"] == 0
+    assert (port.replicas(ref)["kind"], port.replicas(ref)["metadata"]["uid"]) == (
+        ref.kind,
+        live(served, item)["metadata"]["uid"],
+    )
+    with pytest.raises(Conflict):
+        port.scale(ref, 3, 1)
+    port.scale(ref, 0, 2)
+    assert live(served, item)["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize("item", KINDS)
+def test_who_scaled_last_is_known(served, item):
+    served.by_somebody_else(item)
+    assert REPLICAS.managers(live(served, item)) == {"somebody"}
+
+    served.port.scale(ref_of(item), 3, 0)
+    assert REPLICAS.managers(live(served, item)) == {"slicewise"}
+    assert REPLICAS.written_by_us(live(served, item))
+
+    served.by_somebody_else({**item, "spec": {**item["spec"], "replicas": 1}})
+    served.by_somebody_else({**item, "spec": {**item["spec"], "replicas": 0}})
+    assert REPLICAS.managers(live(served, item)) == {"somebody"}
+
+
+def test_what_is_not_there_cannot_be_scaled(served):
+    missing = ref_of(deployment())._replace(name="missing")
+
+    assert served.port.replicas(missing) is None
+    with pytest.raises(Conflict):
+        served.port.scale(missing, 1, 0)
+    assert not served.port.has_scale("v1", "ConfigMap")
+    assert not served.port.has_scale("nobody.example.com/v1", "Unknown")
+
+
+@pytest.mark.parametrize(
+    ("item", "setting"),
+    [
+        pytest.param(cron_job("nightly", namespace=NAMESPACE), SUSPEND, id="CronJob"),
+        pytest.param(scaled_object("server", deployment()), PAUSED_REPLICAS, id="ScaledObject"),
+    ],
+)
+def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, setting):
+    if item["kind"] == "ScaledObject":
+        item = {**item, "spec": {**item["spec"], "triggers": [{"type": "cpu", "metadata": {"value": "50"}}]}}
+    else:
+        job = item["spec"]["jobTemplate"]["spec"]
+        job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
+    served.by_somebody_else(item)
+    found = live(served, item)
+    before = setting.value(found)
+
+    action = setting.write(found, setting.asleep, "a test")
+    served.port.patch(action.ref, action.operations)
+    asleep = live(served, item)
+    assert setting.value(asleep) == setting.asleep and setting.managers(asleep) == {"slicewise"}
+
+    action = setting.write(asleep, before, "a test")
+    served.port.patch(action.ref, action.operations)
+    assert setting.value(live(served, item)) == before

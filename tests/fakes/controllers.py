@@ -1,0 +1,153 @@
+"""
+Stand-ins for what makes and ends pods: enough of each controller that a scaled object has the pods it says.
+
+Owners are as the real ones write them: a Deployment's pods stand below a ReplicaSet; of a LeaderWorkerSet
+each worker stands below a StatefulSet below its leader below another StatefulSet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations, spec
+
+from tests.fakes.kubernetes import FakeApiServer
+
+PAUSED = "autoscaling.keda.sh/paused-replicas"
+_SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
+
+
+class Controllers:
+    """
+    Attributes:
+        demand: Replicas that KEDA's triggers ask for, by ScaledObject.
+    """
+
+    def __init__(self, server: FakeApiServer) -> None:
+        self._server = server
+        self.demand: dict[Ref, int] = {}
+        server.on_change.append(self.reconcile)
+
+    def reconcile(self, item: Object) -> None:
+        if item["kind"] == "ScaledObject":
+            self._keda(item)
+        elif item["kind"] in _SCALED and not item["metadata"].get("ownerReferences"):
+            self._pods(item)
+
+    def _keda(self, item: Object) -> None:
+        target = spec(item)["scaleTargetRef"]
+        ref = Ref(target["apiVersion"], target["kind"], target["name"], item["metadata"]["namespace"])
+        found = self._server.objects.get(ref)
+        paused = annotations(item).get(PAUSED)
+        wanted = int(paused) if paused is not None else self.demand.get(ref_of(item), 1)
+        if found and spec(found)["replicas"] != wanted:
+            self._server.scale(ref, spec(found)["replicas"], wanted, manager="keda-operator")
+
+    def _pods(self, item: Object) -> None:
+        owner = item
+        if item["kind"] in ("Deployment", "Rollout"):
+            owner = self._made("apps/v1", "ReplicaSet", f"{item['metadata']['name']}-7d9c", item, {})
+        if item["kind"] == "LeaderWorkerSet":
+            owner = self._made("apps/v1", "StatefulSet", item["metadata"]["name"], item, {})
+        wanted = spec(item).get("replicas", 1)
+        name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+        for number in range(max(wanted, 9)):
+            ref = Ref("v1", "Pod", f"{name}-{number}", namespace)
+            if number >= wanted:
+                for gone in (
+                    ref,
+                    ref._replace(name=f"{ref.name}-1"),
+                    Ref("apps/v1", "StatefulSet", *ref[2:]),
+                ):
+                    self._server.delete(gone)
+                continue
+            pod = self._made("v1", "Pod", ref.name, owner, spec(item)["template"]["spec"])
+            if item["kind"] == "LeaderWorkerSet":
+                workers = self._made("apps/v1", "StatefulSet", ref.name, pod, {})
+                self._made("v1", "Pod", f"{ref.name}-1", workers, spec(item)["template"]["spec"])
+
+    def _made(self, version: str, kind: str, name: str, owner: Object, body: Object) -> dict[str, Any]:
+        namespace = owner["metadata"]["namespace"]
+        ref = Ref(version, kind, name, namespace)
+        above = {
+            "apiVersion": owner["apiVersion"],
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            "controller": True,
+        }
+        found = self._server.objects.get(ref)
+        if not found or found["metadata"]["ownerReferences"] != [above]:
+            metadata = {"name": name, "namespace": namespace, "ownerReferences": [above]}
+            self._server.create({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": body})
+        return self._server.objects[ref]
+
+
+def end_orphans(server: FakeApiServer) -> None:
+    """The garbage collector: what stands below something that is gone goes, too."""
+    while True:
+        uids = {item["metadata"]["uid"] for item in server.objects.values()}
+        orphans = [
+            ref
+            for ref, item in server.objects.items()
+            if any(owner["uid"] not in uids for owner in item["metadata"].get("ownerReferences") or ())
+        ]
+        if not orphans:
+            return
+        for ref in orphans:
+            server.delete(ref)
+
+
+def pod_spec(pool: str | None = "shared", slices: int = 1, priority: int = 0) -> dict[str, Any]:
+    resources = {"limits": {"nvidia.com/gpu": str(slices)}} if slices else {}
+    chosen = {"nodeSelector": {"slicewise.dev/pool": pool}} if pool else {}
+    return {**chosen, "priority": priority, "containers": [{"name": "main", "resources": resources}]}
+
+
+def scaled(
+    kind: str, name: str, replicas: int, *, version: str = "apps/v1", namespace: str = "ml", **pod: Any
+) -> dict[str, Any]:
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": replicas, "template": {"spec": pod_spec(**pod)}},
+    }
+
+
+def cron_job(name: str, suspend: bool | None = None, namespace: str = "ml", **pod: Any) -> dict[str, Any]:
+    template = {"spec": {"template": {"spec": pod_spec(**pod)}}}
+    flag = {} if suspend is None else {"suspend": suspend}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": template, **flag},
+    }
+
+
+def scaled_object(name: str, target: Object, paused: str | None = None) -> dict[str, Any]:
+    reference = {
+        "apiVersion": target["apiVersion"],
+        "kind": target["kind"],
+        "name": target["metadata"]["name"],
+    }
+    metadata: dict[str, Any] = {"name": name, "namespace": target["metadata"]["namespace"]}
+    if paused is not None:
+        metadata["annotations"] = {PAUSED: paused}
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata,
+        "spec": {"scaleTargetRef": reference},
+    }
+
+
+def scaled_job(name: str, namespace: str = "ml", **pod: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"jobTargetRef": {"template": {"spec": pod_spec(**pod)}}},
+    }

@@ -1,0 +1,59 @@
+"""Who wrote which field last, as the API server keeps it: as much of it as the product reads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from slicewise.model import Object, Ref
+
+Path = tuple[str, ...]
+
+
+class Writers:
+    """
+    A write takes the fields that it changes from all others. Who applies a value that stands there already
+    shares it. Lists are one field; what the server fills in belongs to nobody.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Ref, dict[Path, set[str]]] = defaultdict(dict)
+
+    def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
+        old, new = dict(_leaves(before)), dict(_leaves(after))
+        fields = self._of[ref]
+        for path in old.keys() - new.keys():
+            fields.pop(path, None)
+        for path, value in new.items():
+            if path not in old or old[path] != value:
+                fields[path] = {manager}
+
+    def applied(self, ref: Ref, manager: str, before: Object, item: Object) -> None:
+        old, fields = dict(_leaves(before)), self._of[ref]
+        for path, value in _leaves(item):
+            if path in old and old[path] == value:
+                fields.setdefault(path, set()).add(manager)
+            else:
+                fields[path] = {manager}
+
+    def forget(self, ref: Ref) -> None:
+        self._of.pop(ref, None)
+
+    def managed_fields(self, ref: Ref) -> list[Object]:
+        by_manager: dict[str, dict[str, Any]] = defaultdict(dict)
+        for path, managers in self._of.get(ref, {}).items():
+            for manager in managers:
+                node = by_manager[manager]
+                for key in path:
+                    node = node.setdefault(f"f:{key}", {})
+        return [{"manager": name, "fieldsV1": fields} for name, fields in sorted(by_manager.items())]
+
+
+def _leaves(item: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    if isinstance(item, Mapping) and item:
+        for key, value in item.items():
+            if path or key not in ("apiVersion", "kind", "status"):
+                yield from _leaves(value, (*path, key))
+    elif path[:1] != ("metadata",) or path[1:2] in (("labels",), ("annotations",)):
+        yield path, item

@@ -1,0 +1,32 @@
+"""EventBridge Scheduler in memory: what is due is told, and sent to a queue by whoever moves the clock."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tests.fakes.calls import Calls
+
+
+class FakeSchedules:
+    """
+    Implements ports.Schedules.
+
+    Attributes:
+        waiting: When and with which message each cluster's schedule fires.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.waiting: dict[str, tuple[datetime, str]] = {}
+
+    def next(self, cluster: str) -> datetime | None:
+        with self._calls.call("schedules.next"):
+            return self.waiting[cluster][0] if cluster in self.waiting else None
+
+    def put(self, cluster: str, at: datetime, message: str) -> None:
+        with self._calls.call(f"schedules.put {at:%H:%M}"):
+            self.waiting[cluster] = at, message
+
+    def delete(self, cluster: str) -> None:
+        with self._calls.call("schedules.delete"):
+            self.waiting.pop(cluster, None)

@@ -1,0 +1,200 @@
+"""Clusters that sleep: passes of off-hours, one by one, on fakes or on a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Self
+
+from slicewise import layout
+from slicewise.acting import Hands
+from slicewise.actions import Plan
+from slicewise.errors import Conflict, Unavailable
+from slicewise.events import Hint
+from slicewise.model import Object, Ref, ref_of
+from slicewise.off_hours import OffHours, Override
+from slicewise.offhours import observe, plan
+from slicewise.offhours.calendar import Calendar
+from slicewise.offhours.override import until_next_edge
+from slicewise.ports import Kubernetes, Ports
+
+from tests import builders
+from tests.fakes.calls import Calls, Killed
+from tests.fakes.clock import Clock
+from tests.fakes.controllers import Controllers, end_orphans
+from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+from tests.fakes.notices import FakeNotices
+from tests.fakes.schedules import FakeSchedules
+from tests.fakes.sleep_store import FakeSleepStore
+from tests.fakes.store import FakeStore
+
+NIGHTS = OffHours("Europe/Berlin", ("Mon-Fri 20:00-07:00", "Sat-Sun"))
+WEDNESDAY_NOON = datetime(2026, 11, 25, 11, tzinfo=UTC)
+CRDS = (
+    *KARPENTER_CRDS,
+    "rollouts.argoproj.io",
+    "leaderworkersets.leaderworkerset.x-k8s.io",
+    "scaledobjects.keda.sh",
+    "scaledjobs.keda.sh",
+    "modelservers.inference.example.com",
+)
+NODE_POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
+
+
+class Passes:
+    """
+    Passes of off-hours over one cluster, one by one; what they keep is on fakes.
+
+    Attributes:
+        plans: Of each pass, in order.
+        between: Called between a pass's look and its first action, once.
+    """
+
+    def __init__(
+        self, kubernetes: Kubernetes, calls: Calls, clock: Clock, off_hours: OffHours | None = NIGHTS
+    ) -> None:
+        self.calls, self.clock, self.off_hours = calls, clock, off_hours
+        self.store, self.kept = FakeStore(calls), FakeSleepStore(calls)
+        self.schedules = FakeSchedules(calls)
+        self.notices = FakeNotices(calls)
+        self.cluster = builders.cluster()
+        self.plans: list[Plan] = []
+        self.between: Callable[[], object] | None = None
+        self._hint = Hint(self.cluster.arn, "a test")
+        self._ports = Ports(
+            eks=SimpleNamespace(describe=lambda name: self.cluster),  # type: ignore[arg-type]
+            store=self.store,
+            queues=None,  # type: ignore[arg-type]
+            policies=SimpleNamespace(text=lambda name: self.policy_text()),  # type: ignore[arg-type]
+            kubernetes=lambda cluster: kubernetes,
+            helm=None,  # type: ignore[arg-type]
+            sleep=self.kept,
+            schedules=self.schedules,
+            notices=self.notices,
+        )
+
+    def policy_text(self) -> str:
+        text = f"pools: {builders.DEFAULT_POOLS}\n"
+        if not self.off_hours:
+            return text
+        wanted = self.off_hours
+        return (
+            text
+            + "offHours: "
+            + json.dumps(
+                {
+                    "timeZone": wanted.time_zone,
+                    "asleep": list(wanted.asleep),
+                    "barePods": wanted.bare_pods.value,
+                    **({"namespaces": list(wanted.namespaces)} if wanted.namespaces else {}),
+                }
+            )
+        )
+
+    def at(self, text: str) -> Self:
+        """Local time of Berlin, such as "2026-11-25T21:00"."""
+        self.clock.now = datetime.fromisoformat(text).replace(tzinfo=self.calendar.zone).astimezone(UTC)
+        return self
+
+    @property
+    def calendar(self) -> Calendar:
+        off_hours = self.off_hours or NIGHTS
+        return Calendar(off_hours.time_zone, off_hours.asleep, off_hours.awake)
+
+    def say(self, asleep: bool, until: datetime | None = None) -> None:
+        now = self.clock.now
+        end = until or until_next_edge(self.calendar, asleep, now)
+        assert end
+        self.kept._said[self.cluster.arn] = Override(asleep, now, end, "ada")
+
+    def look(self) -> Plan:
+        """What the next pass would do."""
+        return plan.plan(observe.observe(self._hint, None, self._ports, "", self.clock.now), self.clock.now)
+
+    def run_pass(self) -> Plan | None:
+        """One pass; None where it was killed, got no answer, or found that something had changed."""
+        try:
+            found = self.look()
+            between, self.between = self.between, None
+            if between:
+                between()
+            hands = Hands(self._hint, self.cluster, self._ports)
+            for action in found.actions:
+                hands.do(action)
+        except (Conflict, Killed, Unavailable):
+            self.calls.revive()
+            return None
+        self.plans.append(found)
+        return found
+
+    def settle(self, most: int = 30) -> Plan:
+        """Passes, at one time, until one has nothing to do."""
+        for _ in range(most):
+            found = self.run_pass()
+            if found and not found.actions:
+                return found
+        raise AssertionError(f"no end: {self.plans[-1] if self.plans else None}")
+
+    def later(self, **span: float) -> Self:
+        self.clock.now += timedelta(**span)
+        return self
+
+
+class Sleeper(Passes):
+    """
+    A cluster in memory that sleeps; `edit` and `delete` are a person's hands on it.
+
+    Attributes:
+        server: Its API server.
+    """
+
+    def __init__(self, off_hours: OffHours | None = NIGHTS) -> None:
+        calls, clock = Calls(), Clock(WEDNESDAY_NOON)
+        self.server = FakeApiServer(clock)
+        super().__init__(FakeKubernetes(self.server, calls), calls, clock, off_hours)
+        self.server.add_crds(*CRDS)
+        self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})
+        self.controllers = Controllers(self.server)
+        policy = builders.policy()
+        [pool] = policy.pools
+        [gpu] = pool.models()
+        self.server.apply(layout.node_pool(policy, pool, gpu, 4), "slicewise")
+
+    def create(self, *items: Object) -> None:
+        for item in items:
+            self.server.create(item)
+
+    def node(self, name: str) -> None:
+        self.create(builders.node(name=name))
+
+    def edit(self, ref: Ref, path: tuple[str, ...], value: Any) -> None:
+        """By a person: the field is theirs from now on; None removes it."""
+        found: Any = self.server.objects[ref]
+        for key in path[:-1]:
+            found = found.get(key) or {}
+        if found.get(path[-1]) == value:
+            return
+        if (
+            path[:-1] == ("metadata", "annotations")
+            and "annotations" not in self.server.objects[ref]["metadata"]
+        ):
+            operations = [{"op": "add", "path": "/metadata/annotations", "value": {path[-1]: value}}]
+        else:
+            pointer = "/" + "/".join(part.replace("/", "~1") for part in path)
+            operations = [{"op": "remove" if value is None else "add", "path": pointer, "value": value}]
+        self.server.patch(ref, operations, manager="kubectl")
+
+    def delete(self, ref: Ref) -> None:
+        self.server.delete(ref)
+        end_orphans(self.server)
+
+    def value(self, ref: Ref, *path: str) -> Any:
+        found: Any = self.server.objects[ref]
+        for key in path:
+            found = (found or {}).get(key)
+        return found
+
+    def replicas(self, item: Object) -> int:
+        return self.value(ref_of(item), "spec", "replicas")

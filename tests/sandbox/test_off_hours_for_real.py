@@ -1,0 +1,288 @@
+"""
+Sleep and wake on the real API server, with the real Karpenter and the real controllers of Kubernetes.
+
+Argo Rollouts, LeaderWorkerSet and KEDA are there by their definitions alone: what their controllers would do
+with a count is done by hand, and told where it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from slicewise import layout
+from slicewise.actions import Plan, Stage
+from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
+from slicewise.onboarding import rbac
+
+from sandbox import samples
+from sandbox.control_plane import ControlPlane
+from sandbox.gpu_stand_in import GpuStandIn
+from sandbox.kube import KubeClient
+from tests import builders
+from tests.contract.test_scaling import CRDS, await_served
+from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
+from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.sandbox
+
+NAMESPACE = "nightly"
+POLICY = builders.policy(
+    "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}",
+    "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}",
+    "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}",
+)
+POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
+NIGHT, EARLY, MORNING = "2026-11-25T20:01", "2026-11-26T06:50", "2026-11-26T07:00"
+Object = dict[str, Any]
+
+
+class Cluster:
+    """One cluster whose GPU workloads sleep, and what people do in it."""
+
+    def __init__(self, plane: ControlPlane):
+        self.kube: KubeClient = plane.kube
+        token = self._sleeper()
+        gateway = KubernetesApi(plane.url, base64.b64encode(plane.ca_pem).decode(), lambda: token)
+        self.night = Passes(gateway, Calls(), Clock(WEDNESDAY_NOON))
+        [pool] = POLICY.pools
+        [gpu] = pool.models()
+        weights = layout.overlay_weights(POLICY)
+        for item in (*layout.overlays(pool, gpu, 4, weights), layout.node_pool(POLICY, pool, gpu, 4)):
+            self.kube.apply(item, field_manager="slicewise")
+
+    def _sleeper(self) -> str:
+        """A service account with the rights that the product gives to its sleeper, and no others."""
+        [role] = [
+            item
+            for item in rbac.objects(POLICY)
+            if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
+        ]
+        account = {"name": "sleeper", "namespace": "kube-system"}
+        self.kube.apply(role)
+        self.kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        self.kube.apply(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": "sleeper"},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": rbac.SLEEPER,
+                },
+                "subjects": [{"kind": "ServiceAccount", **account}],
+            }
+        )
+        path = "/api/v1/namespaces/kube-system/serviceaccounts/sleeper/token"
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        return str(self.kube.request("POST", path, asked)["status"]["token"])
+
+    def settle(self, stage: Stage) -> Plan:
+        """Passes a second apart, until one finds the cluster so."""
+
+        def look() -> Plan | None:
+            found = self.night.run_pass()
+            return found if found and found.outcome.stage is stage and not found.actions else None
+
+        return eventually(look, lambda: self.night.plans[-1].outcome, every=1)
+
+    def create(self, item: Object, **more: Any) -> Object:
+        item = {**item, "metadata": {**item["metadata"], "namespace": NAMESPACE}}
+        return self.kube.create({**item, **more})
+
+    def path(self, plural: str, name: str = "", group: str = "apps/v1") -> str:
+        root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        return f"{root}/namespaces/{NAMESPACE}/{plural}" + (f"/{name}" if name else "")
+
+    def gpu_nodes(self) -> list[Object]:
+        return self.kube.list("/api/v1/nodes", labelSelector="slicewise.dev/pool=nights")
+
+    def claims(self) -> list[Object]:
+        return self.kube.list("/apis/karpenter.sh/v1/nodeclaims", labelSelector="slicewise.dev/pool=nights")
+
+    def running(self, app: str) -> int:
+        pods = self.kube.list(self.path("pods", group="v1"), labelSelector=f"app={app}")
+        return sum(pod["status"].get("phase") == "Running" for pod in pods)
+
+    def spec(self, path: str) -> Object:
+        return self.kube.get(path)["spec"]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane.start(tmp_path_factory.mktemp("off-hours")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def cluster(plane: ControlPlane) -> Iterator[Cluster]:
+    if not CRDS.is_dir():
+        pytest.skip(
+            "the definitions of KEDA, Argo Rollouts and LeaderWorkerSet are not in ../shared/charts/crds"
+        )
+    kube = plane.kube
+    for name in ("gpu-operator", NAMESPACE):
+        kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    kube.apply(samples.node_class())
+    kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
+    for path in sorted(CRDS.glob("*.yaml")):
+        for crd in filter(None, yaml.safe_load_all(path.read_text())):
+            kube.apply(crd)
+            await_served(kube, crd)
+    with GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False):
+        yield Cluster(plane)
+
+
+def workload(kind: str, name: str, replicas: int, version: str = "apps/v1") -> Object:
+    """Pods of one slice each on the pool `nights`."""
+    item = samples.deployment(name, replicas, "slicewise-nights-l4")
+    item["spec"]["template"]["spec"]["nodeSelector"] = {"slicewise.dev/pool": "nights"}
+    item |= {"kind": kind, "apiVersion": version}
+    if kind == "StatefulSet":
+        item["spec"]["serviceName"] = name
+    if kind == "Rollout":
+        item["spec"]["strategy"] = {"canary": {}}
+    if kind == "LeaderWorkerSet":
+        template = item["spec"]["template"]
+        item["spec"] = {"replicas": replicas, "leaderWorkerTemplate": {"workerTemplate": template, "size": 1}}
+    return item
+
+
+def pod_of(owner: Object, name: str) -> Object:
+    """As the owner's controller would make it, were it here."""
+    spec = owner["spec"].get("template") or owner["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+    above = {key: owner[key] for key in ("apiVersion", "kind")}
+    above |= {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"], "controller": True}
+    metadata = {"name": name, "labels": {"app": owner["metadata"]["name"]}, "ownerReferences": [above]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec["spec"]}
+
+
+def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
+    """Issue 6, 4.1 and 4.3: each kind that users scale, and what must not be touched."""
+    create, path = cluster.create, cluster.path
+    create(workload("Deployment", "server", 5))
+    create(workload("StatefulSet", "store", 1))
+    create(workload("Deployment", "of-keda", 2))
+    rollout = create(workload("Rollout", "web", 1, "argoproj.io/v1alpha1"))
+    leader = create(workload("LeaderWorkerSet", "llm", 1, "leaderworkerset.x-k8s.io/v1"))
+    for owner in (rollout, leader):
+        create(pod_of(owner, f"{owner['metadata']['name']}-0"))
+    cpu = workload("Deployment", "cpu", 2)
+    cpu["spec"]["template"]["spec"] |= {
+        "nodeSelector": {},
+        "tolerations": [],
+        "containers": [{"name": "main", "image": "a"}],
+    }
+    create(cpu)
+    template = workload("Deployment", "nightly", 1)["spec"]["template"]
+    template["spec"]["restartPolicy"] = "Never"
+    cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
+    create({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"}, "spec": cron})
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "of-keda"}
+    triggers = [{"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}]
+    create(
+        {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": {"name": "of-keda", "annotations": {"autoscaling.keda.sh/paused-replicas": "2"}},
+            "spec": {"scaleTargetRef": target, "triggers": triggers},
+        }
+    )
+    metric = {"type": "Utilization", "averageUtilization": 50}
+    create(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "server"},
+            "spec": {
+                "scaleTargetRef": target | {"name": "server"},
+                "minReplicas": 2,
+                "maxReplicas": 9,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": metric}}],
+            },
+        }
+    )
+    for app, count in {"server": 5, "store": 1, "of-keda": 2, "web": 1, "llm": 1, "cpu": 2}.items():
+        eventually(lambda app=app, count=count: cluster.running(app) == count, app)
+    objects = {
+        "server": path("deployments", "server"),
+        "store": path("statefulsets", "store"),
+        "cpu": path("deployments", "cpu"),
+        "web": path("rollouts", "web", "argoproj.io/v1alpha1"),
+        "llm": path("leaderworkersets", "llm", "leaderworkerset.x-k8s.io/v1"),
+        "nightly": path("cronjobs", "nightly", "batch/v1"),
+        "of-keda": path("scaledobjects", "of-keda", "keda.sh/v1alpha1"),
+        "hpa": path("horizontalpodautoscalers", "server", "autoscaling/v2"),
+        "pool": POOL_PATH,
+    }
+    before = {name: cluster.spec(at) for name, at in objects.items()}
+    versions = {name: cluster.kube.get(objects[name])["metadata"]["generation"] for name in ("cpu",)}
+
+    cluster.night.at(NIGHT)
+    cluster.night.run_pass()
+    for name in ("server", "store", "web", "llm"):
+        assert cluster.spec(objects[name])["replicas"] == 0
+    assert cluster.spec(objects["nightly"])["suspend"] is True
+    keda = cluster.kube.get(objects["of-keda"])["metadata"]["annotations"]
+    assert keda["autoscaling.keda.sh/paused-replicas"] == "0"
+    assert cluster.spec(path("deployments", "of-keda"))["replicas"] == 2, "its replicas are KEDA's"
+    # Where KEDA and the controllers of Rollout and LeaderWorkerSet are, they do this now.
+    cluster.kube.merge(path("deployments", "of-keda"), {"spec": {"replicas": 0}})
+    for pod in ("web-0", "llm-0"):
+        cluster.kube.delete(path("pods", pod, "v1"))
+    asleep = cluster.settle(Stage.ASLEEP)
+
+    assert cluster.gpu_nodes() == [] and "no GPU node runs" in asleep.outcome.reason
+    assert cluster.running("cpu") == 2
+    assert cluster.kube.get(objects["cpu"])["metadata"]["generation"] == versions["cpu"]
+
+    cluster.night.at(EARLY)
+    cluster.settle(Stage.WAKING)
+    after = {name: cluster.spec(at) for name, at in objects.items()}
+    assert after == before
+    restored = cluster.kube.get(objects["of-keda"])["metadata"]["annotations"]
+    assert restored["autoscaling.keda.sh/paused-replicas"] == "2"
+    assert layout.ASLEEP not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
+    for app, count in {"server": 5, "store": 1}.items():
+        eventually(lambda app=app, count=count: cluster.running(app) == count, app)
+
+    cluster.night.at(MORNING)
+    assert cluster.settle(Stage.AWAKE).actions == ()
+    assert cluster.night.kept.snapshots(cluster.night.cluster.arn) == ()
+    for plural, name, group in (
+        ("deployments", "server", "apps/v1"),
+        ("statefulsets", "store", "apps/v1"),
+        ("deployments", "of-keda", "apps/v1"),
+        ("deployments", "cpu", "apps/v1"),
+        ("horizontalpodautoscalers", "server", "autoscaling/v2"),
+    ):
+        cluster.kube.delete(path(plural, name, group))
+
+
+def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
+    cluster.create(workload("Deployment", "late", 1))
+    eventually(lambda: cluster.running("late") == 1)
+    deployment = cluster.path("deployments", "late")
+    cluster.night.at(NIGHT)
+    cluster.settle(Stage.ASLEEP)
+    assert cluster.spec(POOL_PATH)["disruption"] == ONLY_EMPTY_NODES_GO.asleep
+
+    cluster.kube.merge(deployment, {"spec": {"replicas": 2}})
+    time.sleep(12)  # Karpenter batches pods for 1 s, and at most for 10 s
+    assert cluster.gpu_nodes() == [] and cluster.claims() == []
+    told = cluster.night.later(minutes=15).run_pass()
+    assert "woken-by-somebody" in {finding.code for finding in told.outcome.findings}
+    assert cluster.spec(deployment)["replicas"] == 2
+
+    cluster.night.at(MORNING)
+    cluster.settle(Stage.AWAKE)
+    eventually(lambda: cluster.running("late") == 2)
+    cluster.kube.delete(deployment)

@@ -1,0 +1,163 @@
+"""
+Off-hours in the deployed system: a person says "sleep", the function puts real workloads to sleep on the real
+Karpenter under its own rights; "wake" brings them back as they were; and without off-hours nothing is left.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from slicewise.gateways.sleep_table import SleepTable
+from slicewise.off_hours import Override
+
+from sandbox.system import Cluster, System
+from tests.contract.test_scaling import CRDS, NO_CRDS, await_served
+from tests.sandbox.system_fixtures import (
+    FAR_DAY,
+    NODES,
+    POLICY_TAG,
+    asking_pods,
+    policy_text,
+    publish,
+    running,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.sandbox
+
+NIGHTLY, POOL = "nightly", "/apis/karpenter.sh/v1/nodepools/slicewise-shared-l4"
+DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/nightly"
+CRON_JOB = "/apis/batch/v1/namespaces/default/cronjobs/nightly"
+KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Cluster:
+    if not CRDS.is_dir():
+        pytest.skip(NO_CRDS)
+    cluster = system.start_control_plane(NIGHTLY)
+    for path in sorted(CRDS.glob("keda-*.yaml")):
+        for crd in filter(None, yaml.safe_load_all(path.read_text())):
+            cluster.kube.apply(crd)
+            await_served(cluster.kube, crd)
+    system.create_cluster(NIGHTLY, tags={POLICY_TAG: "nightly"})
+    system.wait_for_stage(NIGHTLY, "onboarded")
+    deployment = asking_pods("nightly", 5, "shared")
+    cluster.kube.apply(deployment)
+    template = copy.deepcopy(deployment["spec"]["template"])
+    template["spec"]["restartPolicy"] = "Never"
+    cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
+    metadata = {"name": "nightly", "namespace": "default"}
+    cluster.kube.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": cron})
+    trigger = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}
+    cluster.kube.apply(
+        {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledJob",
+            "metadata": metadata,
+            "spec": {"jobTargetRef": {"template": template}, "triggers": [trigger]},
+        }
+    )
+    scaled = copy.deepcopy(deployment)
+    scaled["metadata"]["name"] = "of-keda"
+    scaled["spec"] |= {"replicas": 1, "selector": {"matchLabels": {"app": "of-keda"}}}
+    scaled["spec"]["template"]["metadata"]["labels"] = {"app": "of-keda"}
+    cluster.kube.apply(scaled)
+    cluster.kube.apply(
+        {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": metadata,
+            "spec": {"scaleTargetRef": {"name": "of-keda"}, "triggers": [trigger]},
+        }
+    )
+    eventually(lambda: running(cluster.kube, "nightly") == 5, "the pods do not run")
+    eventually(lambda: running(cluster.kube, "of-keda") == 1, "KEDA's pod does not run")
+    return cluster
+
+
+def say(system: System, asleep: bool) -> None:
+    """What `slicewise sleep` and `wake` write, and the hint that they send."""
+    administrator = SimpleNamespace(client=lambda service, **_: system.aws.client(service))
+    now = datetime.now(UTC)
+    table = SleepTable(system.outputs["StateTableName"], administrator, system.aws.region)
+    arn = system.aws.client("eks").describe_cluster(name=NIGHTLY)["cluster"]["arn"]
+    table.say(arn, Override(asleep, now, now + timedelta(hours=2), "ada"))
+    ask(system)
+
+
+def ask(system: System) -> None:
+    system.send_message("OffHoursQueueUrl", {"slicewise": 1, "cluster": NIGHTLY, "reason": "a test"})
+
+
+def stage(system: System) -> str:
+    return (system.record(NIGHTLY, "off-hours") or {}).get("stage", "")
+
+
+def replicas(cluster: Cluster) -> int:
+    return cluster.kube.get(DEPLOYMENT)["spec"]["replicas"]
+
+
+def gpu_nodes(cluster: Cluster) -> list[Any]:
+    return cluster.kube.list(NODES, labelSelector="slicewise.dev/pool=shared")
+
+
+def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, cluster):
+    at = {"workload": DEPLOYMENT, "cron job": CRON_JOB, "pool": POOL, "keda": f"{KEDA}/scaledobjects/nightly"}
+    before = {name: cluster.kube.get(path)["spec"] for name, path in at.items()}
+    eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
+
+    say(system, asleep=True)
+    eventually(
+        lambda: cluster.kube.get(DEPLOYMENT)["spec"]["replicas"] == 0,
+        lambda: system.record(NIGHTLY, "off-hours"),
+    )
+    for kind, annotation in (("scaledobjects", "paused-replicas"), ("scaledjobs", "paused")):
+        eventually(
+            lambda kind=kind, annotation=annotation: (
+                f"autoscaling.keda.sh/{annotation}"
+                in (cluster.kube.get(f"{KEDA}/{kind}/nightly")["metadata"].get("annotations") or {})
+            )
+        )
+    # KEDA is not here; this is what it does.
+    cluster.kube.merge("/apis/apps/v1/namespaces/default/deployments/of-keda", {"spec": {"replicas": 0}})
+    eventually(lambda: stage(system) == "asleep", lambda: system.record(NIGHTLY, "off-hours"))
+    assert gpu_nodes(cluster) == []
+
+    say(system, asleep=False)
+    eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))
+    eventually(lambda: stage(system) == "awake")
+    assert {name: cluster.kube.get(path)["spec"] for name, path in at.items()} == before
+
+
+def test_a_schedule_waits_for_the_next_change_and_goes_with_the_policy(system, cluster):
+    scheduler = system.aws.client("scheduler")
+
+    def schedules() -> list[Any]:
+        return scheduler.list_schedules(GroupName=system.outputs["ScheduleGroup"])["Schedules"]
+
+    def day_before_is(day: date) -> bool:
+        [found] = schedules()
+        key = {"GroupName": found["GroupName"], "Name": found["Name"]}
+        # Berlin's midnight is on the day before in UTC.
+        return str(day - timedelta(days=1)) in scheduler.get_schedule(**key)["ScheduleExpression"]
+
+    ask(system)
+    eventually(schedules)
+    eventually(lambda: day_before_is(FAR_DAY))
+    policy = yaml.safe_load(policy_text("nightly"))
+    policy["offHours"]["asleep"] = [str(FAR_DAY + timedelta(days=1))]
+    publish(system, "nightly", yaml.safe_dump(policy))
+    ask(system)
+    eventually(lambda: day_before_is(FAR_DAY + timedelta(days=1)))
+
+    del policy["offHours"]
+    publish(system, "nightly", yaml.safe_dump(policy))
+    ask(system)
+    eventually(lambda: not schedules())
+    assert stage(system) == "left-alone"
