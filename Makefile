@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 # One a core; tests that share a control plane stay on one of them.
 WORKERS := -n auto --dist loadgroup
 
-.PHONY: help demo test bench test-fast test-sandbox lint setup clean
+.PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 
 help:
 	@sed -n 's/^#  *//p' Makefile
@@ -37,7 +37,10 @@ lint: setup
 	@$(PY) -m ruff format --check -q .
 
 test-fast: setup
-	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox"
+	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak"
+
+test-soak: setup
+	@$(PY) -m pytest -q $(WORKERS) -m soak
 
 test-sandbox: setup
 	@$(PY) -m sandbox build

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,6 +56,13 @@ class FakeApiServer:
         plural = KINDS.get((group, kind), (f"{kind.lower()}s", True))[0]
         return Ref(*CRD, f"{plural}.{group}") in self.objects
 
+    def of_kind(self, api_version: str, kind: str) -> list[tuple[Ref, dict[str, Any]]]:
+        return [
+            (ref, item)
+            for ref, item in self.objects.items()
+            if ref.kind == kind and ref.api_version == api_version
+        ]
+
     def apply(self, item: Object, manager: str) -> None:
         ref = ref_of(item)
         if not self.serves(ref.api_version, ref.kind):
@@ -64,10 +70,10 @@ class FakeApiServer:
         if ref.namespace and Ref("v1", "Namespace", ref.namespace) not in self.objects:
             raise Conflict(f"{ref}: its namespace does not exist")
         before = self.objects.get(ref)
-        after = copy.deepcopy(before) if before else {}
+        after = copied(before) if before else {}
         _remove(after, self._applied.get((ref, manager), {}), item)
         _merge(after, item)
-        self._applied[ref, manager] = copy.deepcopy(dict(item))
+        self._applied[ref, manager] = copied(item)
         self._writers.applied(ref, manager, before or {}, item)
         self._keep(ref, before, after)
 
@@ -96,7 +102,8 @@ class FakeApiServer:
             self._keep(ref, before, before | {"status": status}, tell=False)
 
     def delete(self, ref: Ref) -> None:
-        self.objects.pop(ref, None)
+        if self.objects.pop(ref, None) is None:
+            return
         self._writers.forget(ref)
         for key in [key for key in self._applied if key[0] == ref]:
             del self._applied[key]
@@ -116,9 +123,16 @@ class FakeApiServer:
             controller(after)
 
 
+def copied(value: Any) -> Any:
+    """Of JSON's values; several times as quick as copy.deepcopy, which tests by the thousand notice."""
+    if isinstance(value, dict):
+        return {key: copied(one) if isinstance(one, (dict, list)) else one for key, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
+
+
 def patched(item: Object, operations: Sequence[Object]) -> dict[str, Any]:
     """RFC 6902's test, add, replace and remove on mappings; Conflict where one cannot be done."""
-    after = copy.deepcopy(dict(item))
+    after = copied(item)
     for operation in operations:
         *way, last = (p.replace("~1", "/").replace("~0", "~") for p in operation["path"][1:].split("/"))
         parent: Any = after
@@ -135,7 +149,7 @@ def patched(item: Object, operations: Sequence[Object]) -> dict[str, Any]:
             case "remove":
                 del parent[last]
             case "add" | "replace":
-                parent[last] = copy.deepcopy(operation["value"])
+                parent[last] = copied(operation["value"])
     return after
 
 
@@ -144,7 +158,7 @@ def _merge(live: dict[str, Any], wanted: Object) -> None:
         if isinstance(value, dict) and isinstance(live.get(key), dict):
             _merge(live[key], value)
         else:
-            live[key] = copy.deepcopy(value)
+            live[key] = copied(value)
 
 
 def _remove(live: dict[str, Any], applied: Object, wanted: Object) -> None:
@@ -183,7 +197,7 @@ class FakeKubernetes:
     def get(self, ref: Ref) -> Object | None:
         with self._calls.call(f"kubernetes.get {ref}"):
             self._may_read()
-            return copy.deepcopy(self._server.objects.get(ref))
+            return copied(self._server.objects.get(ref))
 
     def list(
         self,
@@ -201,16 +215,15 @@ class FakeKubernetes:
             self._may_read(namespace if kind == "Secret" else None)
             return tuple(
                 self._told(ref, trim(item) if trim else item, managed_fields)
-                for ref, item in sorted(self._server.objects.items())
-                if (ref.api_version, ref.kind) == (api_version, kind)
-                and namespace in ("", ref.namespace)
+                for ref, item in sorted(self._server.of_kind(api_version, kind))
+                if namespace in ("", ref.namespace)
                 and _selected(item["metadata"].get("labels") or {}, labels)
                 and _has_fields(item, fields)
                 and (only is None or only(item))
             )
 
     def _told(self, ref: Ref, item: Object, managed_fields: bool) -> Object:
-        told = copy.deepcopy(dict(item))
+        told = copied(item)
         if managed_fields:
             told["metadata"]["managedFields"] = self._server.managed_fields(ref)
         return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from slicewise.model import Object, Ref
@@ -51,7 +51,7 @@ class Writers:
 
 
 def _leaves(item: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    if isinstance(item, Mapping) and item:
+    if isinstance(item, dict) and item:
         for key, value in item.items():
             if path or key not in ("apiVersion", "kind", "status"):
                 yield from _leaves(value, (*path, key))

@@ -63,14 +63,21 @@ def _dated(first: str, last: str | None, clock: str | None) -> Dated:
 
 def zone_problem(name: object) -> str | None:
     """What to write instead of this as a time zone; None where it is one."""
+    if isinstance(name, str) and _is_zone(name):
+        return None
+    # Walks the whole database on disk: only for who must be helped.
     known = available_timezones()
-    # There are also names such as "localtime" and "Factory", which mean one thing here and another there.
-    if isinstance(name, str) and name in known and ("/" in name or name == "UTC"):
-        try:
-            ZoneInfo(name)
-            return None
-        except (OSError, ValueError):
-            pass
     close = get_close_matches(str(name).replace(" ", "_"), known, n=1)
     hint = f"did you mean {close[0]}? " if close and "/" in close[0] else ""
     return f"{hint}write an IANA time zone such as Europe/Berlin, or UTC"
+
+
+def _is_zone(name: str) -> bool:
+    # There are also names such as "localtime" and "Factory", which mean one thing here and another there.
+    if name != "UTC" and ("/" not in name or name.startswith(("posix/", "right/"))):
+        return False
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is the last
+        return False
+    return True
