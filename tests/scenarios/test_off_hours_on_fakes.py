@@ -96,7 +96,11 @@ def test_schedules_alone_put_it_to_sleep_and_wake_it_in_time(account):
     [(subject, text)] = account.notices.sent
     assert subject == "Slicewise: 3 pods of gpu-1 wait for a GPU" and "Pod ml/server-0" in text
     saved = account.record(capability=OFF_HOURS).details[0]
-    assert saved["window"] == berlin(7, 1).isoformat() and "ended" in saved
+    # From the first pass of the night to the one that began to wake it.
+    assert (
+        saved["began"] == berlin(20).isoformat()
+        and saved["ended"] == berlin(6, 1).replace(minute=50).isoformat()
+    )
     assert account.schedules.waiting["gpu-1"][0] == berlin(20, 1)
     assert account.lost == []
 

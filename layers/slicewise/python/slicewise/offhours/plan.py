@@ -129,7 +129,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     actions, left = _first_of(steps)
     actions = (*_mark(found.node_pools, window.id), *actions, *_bare_pods(made, policy, why))
     findings = (*_findings(steps), *telling.kept_awake(made, policy), *telling.holding_nodes(found, policy))
-    saved = saving.counted(world.known, window.id, found.nodes, now)
+    saved = saving.counted(world.known, found.nodes, now)
 
     def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
         return replace(_told(stage, reason, findings, actions, wait), details=(saved,))
@@ -262,9 +262,9 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
 
 def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str, Any]:
     """A sleep's saving when the sleep is over: what runs from then on is wanted."""
-    if known.get("ended") or "window" not in known:
+    if known.get("ended") or "began" not in known:
         return known
-    whole = saving.counted((known,), known["window"], found.nodes, now)
+    whole = saving.counted((known,), found.nodes, now)
     return {**whole, "ended": now.isoformat(), "told": saving.told(whole)}
 
 
