@@ -9,6 +9,7 @@ import pytest
 from slicewise.actions import Stage
 from slicewise.model import Ref, ref_of
 from slicewise.off_hours import BarePods, OffHours
+from slicewise.startups import STARTUP_ANNOTATION
 
 from tests.fakes.controllers import (
     PAUSED,
@@ -356,6 +357,22 @@ def test_waking_begins_early_and_tells_who_is_still_pending():
 
     late = sleeper.at("2026-11-26T06:55").run_pass()
     assert [f.code for f in late.outcome.findings] == ["still-pending"] * 3
+
+
+def test_a_short_waking_tells_who_is_pending_in_its_second_half():
+    """At its beginning everybody is: nodes have only been asked for."""
+    sleeper = Sleeper()
+    sleeper.create(SERVER)
+    sleeper.at(NIGHT).settle()
+    sleeper.edit(
+        NODE_POOL, ("metadata", "annotations", STARTUP_ANNOTATION), '[["a",100],["b",100],["c",100]]'
+    )
+    sleeper.edit(ref_of(SERVER), REPLICAS, 4)
+
+    woken = sleeper.at("2026-11-26T06:58").run_pass()
+    assert woken.outcome.stage is Stage.WAKING and woken.outcome.wait.total_seconds() == 60
+    assert "still-pending" not in codes(woken)
+    assert "still-pending" in codes(sleeper.at("2026-11-26T06:59").run_pass())
 
 
 def test_what_a_person_says_wins_until_it_ends():

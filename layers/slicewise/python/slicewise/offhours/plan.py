@@ -244,10 +244,12 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     at = _clock(edge, world)
     why = f"waking {minutes} min early for {at}"
     actions, findings, left = _give_back(world, found, why)
-    late = edge.at - now <= TELL_BEFORE
+    # Who waits when waking has only begun is no news: of a short one, its second half counts.
+    tell_before = min(TELL_BEFORE, world.lead / 2)
+    late = edge.at - now <= tell_before
     pending = tuple(telling.still_pending(found, at)) if late else ()
     findings = (*findings, *pending)
-    wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - TELL_BEFORE - now
+    wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - tell_before - now
     says = f"{why}; {left} objects are left" if left else why
     known = tuple(_whole(one, found, now) for one in world.known)
     morning = edge.at.isoformat()
