@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -48,6 +48,7 @@ class Passes:
     Passes of off-hours over one cluster, one by one; what they keep is on fakes.
 
     Attributes:
+        pools: Of its policy, as YAML.
         plans: Of each pass, in order.
         between: Called between a pass's look and its first action, once.
     """
@@ -56,6 +57,7 @@ class Passes:
         self, kubernetes: Kubernetes, calls: Calls, clock: Clock, off_hours: OffHours | None = NIGHTS
     ) -> None:
         self.calls, self.clock, self.off_hours = calls, clock, off_hours
+        self.pools = builders.DEFAULT_POOLS
         self.store, self.kept = FakeStore(calls), FakeSleepStore(calls)
         self.schedules = FakeSchedules(calls)
         self.notices = FakeNotices(calls)
@@ -76,7 +78,7 @@ class Passes:
         )
 
     def policy_text(self) -> str:
-        text = f"pools: {builders.DEFAULT_POOLS}\n"
+        text = f"pools: {self.pools}\n"
         if not self.off_hours:
             return text
         wanted = self.off_hours
@@ -141,6 +143,30 @@ class Passes:
         self.clock.now += timedelta(**span)
         return self
 
+    # What people see and do; `live` and `write` are those of the cluster.
+
+    def live(self, ref: Ref) -> Object | None:
+        raise NotImplementedError
+
+    def write(self, ref: Ref, operations: Sequence[Object]) -> None:
+        raise NotImplementedError
+
+    def value(self, ref: Ref, *path: str) -> Any:
+        found: Any = self.live(ref)
+        for key in path:
+            found = (found or {}).get(key)
+        return found
+
+    def edit(self, ref: Ref, path: tuple[str, ...], value: Any) -> None:
+        """By a person: the field is theirs from now on; None removes it."""
+        if self.value(ref, *path) == value:
+            return
+        if path[:-1] == ("metadata", "annotations") and self.value(ref, *path[:-1]) is None:
+            self.write(ref, [{"op": "add", "path": "/metadata/annotations", "value": {path[-1]: value}}])
+            return
+        pointer = "/" + "/".join(part.replace("/", "~1") for part in path)
+        self.write(ref, [{"op": "remove" if value is None else "add", "path": pointer, "value": value}])
+
 
 class Sleeper(Passes):
     """
@@ -169,32 +195,15 @@ class Sleeper(Passes):
     def node(self, name: str) -> None:
         self.create(builders.node(name=name))
 
-    def edit(self, ref: Ref, path: tuple[str, ...], value: Any) -> None:
-        """By a person: the field is theirs from now on; None removes it."""
-        found: Any = self.server.objects[ref]
-        for key in path[:-1]:
-            found = found.get(key) or {}
-        if found.get(path[-1]) == value:
-            return
-        if (
-            path[:-1] == ("metadata", "annotations")
-            and "annotations" not in self.server.objects[ref]["metadata"]
-        ):
-            operations = [{"op": "add", "path": "/metadata/annotations", "value": {path[-1]: value}}]
-        else:
-            pointer = "/" + "/".join(part.replace("/", "~1") for part in path)
-            operations = [{"op": "remove" if value is None else "add", "path": pointer, "value": value}]
+    def live(self, ref: Ref) -> Object | None:
+        return self.server.objects.get(ref)
+
+    def write(self, ref: Ref, operations: Sequence[Object]) -> None:
         self.server.patch(ref, operations, manager="kubectl")
 
     def delete(self, ref: Ref) -> None:
         self.server.delete(ref)
         end_orphans(self.server)
-
-    def value(self, ref: Ref, *path: str) -> Any:
-        found: Any = self.server.objects[ref]
-        for key in path:
-            found = (found or {}).get(key)
-        return found
 
     def replicas(self, item: Object) -> int:
         return self.value(ref_of(item), "spec", "replicas")

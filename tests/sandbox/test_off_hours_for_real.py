@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from slicewise import layout
 from slicewise.actions import Plan, Stage
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.model import Ref
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import rbac
 
@@ -29,19 +32,74 @@ from tests.contract.test_scaling import CRDS, await_served
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
+from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
 NAMESPACE = "nightly"
+POOLS = "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}"
 POLICY = builders.policy(
-    "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}",
+    POOLS,
     "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}",
     "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}",
 )
 POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
+POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-nights-l4")
 NIGHT, EARLY, MORNING = "2026-11-25T20:01", "2026-11-26T06:50", "2026-11-26T07:00"
 Object = dict[str, Any]
+
+
+class Nights(Passes):
+    """Passes over a real cluster, and people's hands in it; every call of a pass can be struck."""
+
+    def __init__(self, gateway: KubernetesApi, kube: KubeClient):
+        calls = Calls()
+        super().__init__(Counted(gateway, calls), calls, Clock(WEDNESDAY_NOON))  # type: ignore[arg-type]
+        self.kube, self.pools = kube, POOLS
+
+    def run_pass(self) -> Plan | None:
+        time.sleep(0.2)  # for pods of what has just been scaled or made
+        return super().run_pass()
+
+    def create(self, *items: Object) -> None:
+        for item in items:
+            self.kube.create(item)
+
+    def live(self, ref: Ref) -> Object | None:
+        return self.kube.find(self.kube.path(_named(ref)))
+
+    def write(self, ref: Ref, operations: Sequence[Object]) -> None:
+        path = f"{self.kube.path(_named(ref))}?fieldManager=kubectl"
+        self.kube.request("PATCH", path, operations, content_type="application/json-patch+json")
+
+    def delete(self, ref: Ref) -> None:
+        self.kube.delete(self.kube.path(_named(ref)))
+
+
+class Counted:
+    """A port of which each call is counted, and may be struck, as those of fakes."""
+
+    def __init__(self, port: object, calls: Calls):
+        self._port, self._calls = port, calls
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self._calls.call(f"kubernetes.{name}"):
+                return method(*arguments, **options)
+
+        return call
+
+
+def _named(ref: Ref) -> Object:
+    metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata}
+
+
+def at(item: Object) -> Object:
+    return {**item, "metadata": {**item["metadata"], "namespace": NAMESPACE}}
 
 
 class Cluster:
@@ -50,8 +108,8 @@ class Cluster:
     def __init__(self, plane: ControlPlane):
         self.kube: KubeClient = plane.kube
         token = self._sleeper()
-        gateway = KubernetesApi(plane.url, base64.b64encode(plane.ca_pem).decode(), lambda: token)
-        self.night = Passes(gateway, Calls(), Clock(WEDNESDAY_NOON))
+        self._gateway = KubernetesApi(plane.url, base64.b64encode(plane.ca_pem).decode(), lambda: token)
+        self.night = self.another_night()
         [pool] = POLICY.pools
         [gpu] = pool.models()
         weights = layout.overlay_weights(POLICY)
@@ -85,6 +143,10 @@ class Cluster:
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         return str(self.kube.request("POST", path, asked)["status"]["token"])
 
+    def another_night(self) -> Nights:
+        """Of which nothing is kept yet."""
+        return Nights(self._gateway, self.kube)
+
     def settle(self, stage: Stage) -> Plan:
         """Passes a second apart, until one finds the cluster so."""
 
@@ -94,9 +156,8 @@ class Cluster:
 
         return eventually(look, lambda: self.night.plans[-1].outcome, every=1)
 
-    def create(self, item: Object, **more: Any) -> Object:
-        item = {**item, "metadata": {**item["metadata"], "namespace": NAMESPACE}}
-        return self.kube.create({**item, **more})
+    def create(self, item: Object) -> Object:
+        return self.kube.create(at(item))
 
     def path(self, plural: str, name: str = "", group: str = "apps/v1") -> str:
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
@@ -108,9 +169,11 @@ class Cluster:
     def claims(self) -> list[Object]:
         return self.kube.list("/apis/karpenter.sh/v1/nodeclaims", labelSelector="slicewise.dev/pool=nights")
 
+    def pods(self, app: str) -> list[Object]:
+        return self.kube.list(self.path("pods", group="v1"), labelSelector=f"app={app}")
+
     def running(self, app: str) -> int:
-        pods = self.kube.list(self.path("pods", group="v1"), labelSelector=f"app={app}")
-        return sum(pod["status"].get("phase") == "Running" for pod in pods)
+        return sum(pod["status"].get("phase") == "Running" for pod in self.pods(app))
 
     def spec(self, path: str) -> Object:
         return self.kube.get(path)["spec"]
@@ -165,6 +228,33 @@ def pod_of(owner: Object, name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec["spec"]}
 
 
+def _template() -> Object:
+    template = workload("Deployment", "a", 1)["spec"]["template"]
+    template["spec"]["restartPolicy"] = "Never"
+    return template
+
+
+def cron_job(name: str) -> Object:
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": _template()}}}
+    return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
+
+
+def _of_keda(kind: str, name: str, **spec: Any) -> Object:
+    trigger = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}
+    spec["triggers"] = [trigger]
+    return {"apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def scaled_object(target: str, paused: str) -> Object:
+    item = _of_keda("ScaledObject", target, scaleTargetRef={"name": target})
+    item["metadata"]["annotations"] = {PAUSED_OBJECT[-1]: paused}
+    return item
+
+
+def scaled_job(name: str) -> Object:
+    return _of_keda("ScaledJob", name, jobTargetRef={"template": _template()})
+
+
 def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
     """Issue 6, 4.1 and 4.3: each kind that users scale, and what must not be touched."""
     create, path = cluster.create, cluster.path
@@ -182,20 +272,9 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
         "containers": [{"name": "main", "image": "a"}],
     }
     create(cpu)
-    template = workload("Deployment", "nightly", 1)["spec"]["template"]
-    template["spec"]["restartPolicy"] = "Never"
-    cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
-    create({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"}, "spec": cron})
+    create(cron_job("nightly"))
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "of-keda"}
-    triggers = [{"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}]
-    create(
-        {
-            "apiVersion": "keda.sh/v1alpha1",
-            "kind": "ScaledObject",
-            "metadata": {"name": "of-keda", "annotations": {"autoscaling.keda.sh/paused-replicas": "2"}},
-            "spec": {"scaleTargetRef": target, "triggers": triggers},
-        }
-    )
+    create(scaled_object("of-keda", "2"))
     metric = {"type": "Utilization", "averageUtilization": 50}
     create(
         {
@@ -286,3 +365,39 @@ def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
     cluster.settle(Stage.AWAKE)
     eventually(lambda: cluster.running("late") == 2)
     cluster.kube.delete(deployment)
+
+
+TARGET = at(workload("Deployment", "any-target", 1))
+# Rollout and LeaderWorkerSet make no pods here by themselves, so that nothing would find them.
+THINGS = (
+    Thing(at(workload("Deployment", "any-server", 3)), REPLICAS, (1, 3, 4, 0)),
+    Thing(at(workload("StatefulSet", "any-store", 2)), REPLICAS, (1, 2, 5, 0)),
+    Thing(at(cron_job("any-report")), SUSPEND, (False, True), absent=False),
+    Thing(at(scaled_object("any-target", "2")), PAUSED_OBJECT, (None, "1", "2", "0")),
+    Thing(at(scaled_job("any-queue")), PAUSED_JOB, (None, "false", "true")),
+    Thing(_named(POOL), NODES, (None, "7", "0"), replaceable=False),
+)
+
+
+@given(st.lists(steps_with(THINGS), min_size=6, max_size=14))
+@settings(
+    max_examples=8,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_last_person_wins_whatever_happens(cluster: Cluster, steps):
+    """Issue 6, 4.2, on the real API server and controllers."""
+    made = [TARGET, *(thing.item for thing in THINGS if thing.replaceable)]
+    night = cluster.another_night()
+    try:
+        night.create(*made)
+        for app, count in (("any-server", 3), ("any-store", 2), ("any-target", 1)):
+            eventually(lambda app=app, count=count: len(cluster.pods(app)) == count, app)
+        Night(night, THINGS, POOL).play(steps)
+    finally:
+        for item in made:
+            cluster.kube.delete(cluster.kube.path(item), missing_ok=True)
+        night.write(POOL, [{"op": "add", "path": "/spec/limits/nodes", "value": "9"}])
+        night.write(POOL, [{"op": "remove", "path": "/spec/limits/nodes"}])

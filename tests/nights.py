@@ -1,0 +1,177 @@
+"""
+Nights in which anything happens, as hypothesis plays them: thousands on fakes, a few on a real API server.
+
+Sleep, wake, edits (also between a pass's look and its writes), deletions, objects made anew, what people say,
+passes that come late, twice or never, and that are killed or lose an answer at any call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from slicewise import layout
+from slicewise.actions import Stage
+from slicewise.errors import Unavailable
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations
+
+from tests.fakes.controllers import PAUSED
+from tests.fakes.sleeper import Passes
+
+REPLICAS, SUSPEND, NODES = ("spec", "replicas"), ("spec", "suspend"), ("spec", "limits", "nodes")
+PAUSED_OBJECT = ("metadata", "annotations", PAUSED)
+PAUSED_JOB = ("metadata", "annotations", "autoscaling.keda.sh/paused")
+Steps = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """One field that people edit and we change: `values` are what people write, the last one being ours."""
+
+    item: Object
+    path: tuple[str, ...]
+    values: tuple[Any, ...]
+    absent: Any = None
+    replaceable: bool = True
+
+    @property
+    def ref(self) -> Ref:
+        return ref_of(self.item)
+
+
+class Night:
+    """
+    Args:
+        sleeper: Its cluster has the things already.
+        pool: A NodePool that sleeps.
+
+    Attributes:
+        left: What the last person left in each field: a value, or several that are as good.
+    """
+
+    def __init__(self, sleeper: Passes, things: Sequence[Thing], pool: Ref) -> None:
+        self.sleeper, self.pool = sleeper, pool
+        self.deleted: dict[Thing, Object] = {}
+        self.copied: set[Thing] = set()
+        self.left: dict[Thing, tuple[Any, ...]] = {thing: (self.value(thing),) for thing in things}
+        self.disruption = sleeper.value(pool, "spec", "disruption")
+
+    def play(self, steps: Steps) -> None:
+        self.time(9 * 60)  # from noon to 21:00, so that most of it happens asleep
+        for name, *values in steps:
+            getattr(self, name)(*values)
+        self.check()
+
+    def value(self, thing: Thing) -> Any:
+        found = self.sleeper.value(thing.ref, *thing.path)
+        return thing.absent if found is None else found
+
+    # What happens
+
+    def time(self, minutes: int) -> None:
+        self.sleeper.later(minutes=minutes)
+
+    def run(self, strike: tuple[str, int]) -> None:
+        how, number = strike
+        calls = self.sleeper.calls
+        number += len(calls.made)
+        match how:
+            case "before":
+                calls.kill_before = number
+            case "after":
+                calls.kill_after = number
+            case "lost":
+                calls.lose_answer = {number: Unavailable("no answer")}
+        self.sleeper.run_pass()
+        calls.kill_before = calls.kill_after = None
+        calls.lose_answer = {}
+
+    def edit(self, thing: Thing, choice: int, between: bool) -> None:
+        def now() -> None:
+            value = thing.values[choice % len(thing.values)]
+            if thing in self.deleted or self.value(thing) == value:
+                return
+            # Of an object that was copied asleep nobody can tell that a person put it to sleep once more.
+            if thing in self.copied and value == thing.values[-1]:
+                return
+            self.sleeper.edit(thing.ref, thing.path, value)
+            self.left[thing] = (value,)
+
+        if between:
+            self.sleeper.between = now
+        else:
+            now()
+
+    def delete(self, thing: Thing) -> None:
+        if thing.replaceable and thing not in self.deleted:
+            self.deleted[thing] = self.sleeper.live(thing.ref)
+            self.sleeper.delete(thing.ref)
+
+    def make_anew(self, thing: Thing, choice: int) -> None:
+        """As it was when it was deleted, or with a value that a person chose."""
+        if thing not in self.deleted:
+            return
+        old = self.deleted.pop(thing)
+        metadata = {key: old["metadata"][key] for key in ("name", "namespace")}
+        if annotations(old):
+            metadata["annotations"] = dict(annotations(old))
+        self.sleeper.create({**thing.item, "metadata": metadata, "spec": old["spec"]})
+        value = thing.values[choice % len(thing.values)]
+        if value != thing.values[-1]:
+            if self.value(thing) != value:
+                self.sleeper.edit(thing.ref, thing.path, value)
+            self.left[thing] = (value,)
+            return
+        kept = [
+            one
+            for one in self.sleeper.kept._kept.values()
+            if one.ref == thing.ref and self.value(thing) == thing.values[-1]
+        ]
+        if kept:
+            self.copied.add(thing)
+        self.left[thing] = (*self.left[thing], kept[0].original) if kept else (self.value(thing),)
+
+    def say(self, asleep: bool, hours: int | None) -> None:
+        now = self.sleeper.clock.now
+        self.sleeper.say(asleep, now + timedelta(hours=hours) if hours else None)
+
+    def be_quiet(self) -> None:
+        self.sleeper.kept._said.clear()
+
+    def check(self) -> None:
+        """The night is over, at the latest on a Wednesday at noon, and nobody says anything any more."""
+        sleeper = self.sleeper
+        self.be_quiet()
+        sleeper.between = None
+        while sleeper.calendar.is_asleep(sleeper.clock.now):
+            sleeper.later(hours=1)
+        end = sleeper.settle()
+
+        assert end.outcome.stage is Stage.AWAKE
+        assert sleeper.kept._kept == {}
+        for thing, wanted in self.left.items():
+            if thing in self.deleted:
+                assert sleeper.live(thing.ref) is None
+            else:
+                assert self.value(thing) in wanted, (thing.ref, thing.path)
+        assert sleeper.value(self.pool, "spec", "disruption") == self.disruption
+        assert sleeper.value(self.pool, "metadata", "annotations", layout.ASLEEP) is None
+
+
+def steps_with(things: Sequence[Thing]) -> st.SearchStrategy[tuple[Any, ...]]:
+    thing, choice = st.sampled_from(things), st.integers(0, 3)
+    strike = st.tuples(st.sampled_from(["", "", "before", "after", "lost"]), st.integers(0, 45))
+    return st.one_of(
+        st.tuples(st.just("time"), st.sampled_from([5, 60, 300, 540, 720, 1440])),
+        st.tuples(st.just("run"), strike),
+        st.tuples(st.just("run"), strike),
+        st.tuples(st.just("edit"), thing, choice, st.booleans()),
+        st.tuples(st.just("delete"), thing),
+        st.tuples(st.just("make_anew"), thing, choice),
+        st.tuples(st.just("say"), st.booleans(), st.sampled_from([None, 1, 12])),
+        st.tuples(st.just("be_quiet")),
+    )
