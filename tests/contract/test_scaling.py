@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import pytest
-import yaml
 from slicewise.errors import Conflict
 from slicewise.model import ref_of
 from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND
 
-from sandbox.kube import KubeError
 from tests.contract.test_kubernetes import NAMESPACE, InMemory, far_side, plane  # noqa: F401
 from tests.fakes.controllers import cron_job, scaled, scaled_object
+from tests.workload_crds import serve
 
-CRDS = Path(__file__).parents[3] / "shared" / "charts" / "crds"
-NO_CRDS = "the definitions of KEDA, Argo Rollouts and LeaderWorkerSet are not in ../shared/charts/crds"
 _TEMPLATE = {
     "metadata": {"labels": {"app": "a"}},
     "spec": {"containers": [{"name": "main", "image": "example.com/a"}]},
@@ -55,28 +49,8 @@ def served(far_side):  # noqa: F811
             "rollouts.argoproj.io", "leaderworkersets.leaderworkerset.x-k8s.io", "scaledobjects.keda.sh"
         )
         return far_side
-    if not CRDS.is_dir():
-        pytest.skip(NO_CRDS)
-    for path in sorted(CRDS.glob("*.yaml")):
-        for crd in yaml.safe_load_all(path.read_text()):
-            if crd:
-                far_side._kube.apply(crd)
-                await_served(far_side._kube, crd)
+    serve(far_side._kube)
     return far_side
-
-
-def await_served(kube, crd):
-    version = next(version["name"] for version in crd["spec"]["versions"] if version["served"])
-    path = f"/apis/{crd['spec']['group']}/{version}/{crd['spec']['names']['plural']}"
-    for _ in range(300):
-        try:
-            if kube.find(path) is not None:
-                return
-        except KubeError as error:
-            if error.status != 429:  # its storage is being made
-                raise
-        time.sleep(0.1)
-    raise AssertionError(f"{path} is not served")
 
 
 def live(far_side, item):  # noqa: F811
@@ -114,8 +88,12 @@ def test_who_scaled_last_is_known(served, item):
     served.by_somebody_else(item)
     assert REPLICAS.managers(live(served, item)) == {"somebody"}
 
-    served.port.scale(ref_of(item), 3, 0)
+    served.port.scale(ref_of(item), 3, 2)
     assert REPLICAS.managers(live(served, item)) == {"slicewise"}
+
+    served.port.scale(ref_of(item), 2, 0)
+    # A Scale leaves its 0 out, so the API server sees no field that anybody could have written.
+    assert REPLICAS.managers(live(served, item)) == frozenset()
     assert REPLICAS.written_by_us(live(served, item))
 
     served.by_somebody_else({**item, "spec": {**item["spec"], "replicas": 1}})

@@ -86,12 +86,16 @@ class FakeApiServer:
         self._keep(ref, before, after)
 
     def scale(self, ref: Ref, seen: int, replicas: int, manager: str = "slicewise") -> None:
-        """Whatever has replicas in its spec can be scaled here."""
+        """
+        Whatever has replicas in its spec can be scaled here. A Scale leaves a 0 out, so it has no writer.
+        """
         found = self.objects.get(ref)
         if found is None or "replicas" not in found.get("spec", {}):
             raise Conflict(f"{ref} is gone, or cannot be scaled")
         test = {"op": "test", "path": "/spec/replicas", "value": seen}
         self.patch(ref, (test, {"op": "replace", "path": "/spec/replicas", "value": replicas}), manager)
+        if replicas == 0:
+            self._writers.forget_field(ref, ("spec", "replicas"))
 
     def managed_fields(self, ref: Ref) -> list[Object]:
         return self._writers.managed_fields(ref)

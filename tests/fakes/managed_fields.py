@@ -40,6 +40,9 @@ class Writers:
     def forget(self, ref: Ref) -> None:
         self._of.pop(ref, None)
 
+    def forget_field(self, ref: Ref, path: Path) -> None:
+        self._of[ref].pop(path, None)
+
     def managed_fields(self, ref: Ref) -> list[Object]:
         by_manager: dict[str, dict[str, Any]] = defaultdict(dict)
         for path, managers in self._of.get(ref, {}).items():

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from slicewise import layout
@@ -28,12 +27,12 @@ from sandbox.control_plane import ControlPlane
 from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import KubeClient
 from tests import builders
-from tests.contract.test_scaling import CRDS, await_served
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
 from tests.waiting import eventually
+from tests.workload_crds import serve
 
 pytestmark = pytest.mark.sandbox
 
@@ -187,19 +186,12 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def cluster(plane: ControlPlane) -> Iterator[Cluster]:
-    if not CRDS.is_dir():
-        pytest.skip(
-            "the definitions of KEDA, Argo Rollouts and LeaderWorkerSet are not in ../shared/charts/crds"
-        )
     kube = plane.kube
     for name in ("gpu-operator", NAMESPACE):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     kube.apply(samples.node_class())
     kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
-    for path in sorted(CRDS.glob("*.yaml")):
-        for crd in filter(None, yaml.safe_load_all(path.read_text())):
-            kube.apply(crd)
-            await_served(kube, crd)
+    serve(kube)
     with GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False):
         yield Cluster(plane)
 

@@ -16,7 +16,6 @@ from slicewise.gateways.sleep_table import SleepTable
 from slicewise.off_hours import Override
 
 from sandbox.system import Cluster, System
-from tests.contract.test_scaling import CRDS, NO_CRDS, await_served
 from tests.sandbox.system_fixtures import (
     FAR_DAY,
     NODES,
@@ -27,6 +26,7 @@ from tests.sandbox.system_fixtures import (
     running,
 )
 from tests.waiting import eventually
+from tests.workload_crds import serve
 
 pytestmark = pytest.mark.sandbox
 
@@ -38,13 +38,8 @@ KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
 
 @pytest.fixture(scope="module")
 def cluster(system: System) -> Cluster:
-    if not CRDS.is_dir():
-        pytest.skip(NO_CRDS)
     cluster = system.start_control_plane(NIGHTLY)
-    for path in sorted(CRDS.glob("keda-*.yaml")):
-        for crd in filter(None, yaml.safe_load_all(path.read_text())):
-            cluster.kube.apply(crd)
-            await_served(cluster.kube, crd)
+    serve(cluster.kube, "keda-*.yaml")
     system.create_cluster(NIGHTLY, tags={POLICY_TAG: "nightly"})
     system.wait_for_stage(NIGHTLY, "onboarded")
     deployment = asking_pods("nightly", 5, "shared")

@@ -67,6 +67,7 @@ class Setting:
         Who wrote what stands in the field, as managedFields tell; empty where they do not.
 
         A write that changes a field takes it from all others; who later applies the same value shares it.
+        Replicas that the `scale` subresource set to 0 have no writer: a Scale leaves its 0 out.
         """
         return frozenset() if self.by_value else frozenset(written_by(item, self.path))
 
