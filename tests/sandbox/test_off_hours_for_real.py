@@ -31,12 +31,14 @@ from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
+from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.waiting import eventually
 from tests.workload_crds import serve
 
 pytestmark = pytest.mark.sandbox
 
 NAMESPACE = "nightly"
+GPU = GpuWorkloads(NAMESPACE, "nights")
 POOLS = "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}"
 POLICY = builders.policy(
     POOLS,
@@ -97,10 +99,6 @@ def _named(ref: Ref) -> Object:
     return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": metadata}
 
 
-def at(item: Object) -> Object:
-    return {**item, "metadata": {**item["metadata"], "namespace": NAMESPACE}}
-
-
 class Cluster:
     """One cluster whose GPU workloads sleep, and what people do in it."""
 
@@ -155,9 +153,6 @@ class Cluster:
 
         return eventually(look, lambda: self.night.plans[-1].outcome, every=1)
 
-    def create(self, item: Object) -> Object:
-        return self.kube.create(at(item))
-
     def path(self, plural: str, name: str = "", group: str = "apps/v1") -> str:
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
         return f"{root}/namespaces/{NAMESPACE}/{plural}" + (f"/{name}" if name else "")
@@ -196,85 +191,34 @@ def cluster(plane: ControlPlane) -> Iterator[Cluster]:
         yield Cluster(plane)
 
 
-def workload(kind: str, name: str, replicas: int, version: str = "apps/v1") -> Object:
-    """Pods of one slice each on the pool `nights`."""
-    item = samples.deployment(name, replicas, "slicewise-nights-l4")
-    item["spec"]["template"]["spec"]["nodeSelector"] = {"slicewise.dev/pool": "nights"}
-    item |= {"kind": kind, "apiVersion": version}
-    if kind == "StatefulSet":
-        item["spec"]["serviceName"] = name
-    if kind == "Rollout":
-        item["spec"]["strategy"] = {"canary": {}}
-    if kind == "LeaderWorkerSet":
-        template = item["spec"]["template"]
-        item["spec"] = {"replicas": replicas, "leaderWorkerTemplate": {"workerTemplate": template, "size": 1}}
-    return item
-
-
-def pod_of(owner: Object, name: str) -> Object:
-    """As the owner's controller would make it, were it here."""
-    spec = owner["spec"].get("template") or owner["spec"]["leaderWorkerTemplate"]["workerTemplate"]
-    above = {key: owner[key] for key in ("apiVersion", "kind")}
-    above |= {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"], "controller": True}
-    metadata = {"name": name, "labels": {"app": owner["metadata"]["name"]}, "ownerReferences": [above]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec["spec"]}
-
-
-def _template() -> Object:
-    template = workload("Deployment", "a", 1)["spec"]["template"]
-    template["spec"]["restartPolicy"] = "Never"
-    return template
-
-
-def cron_job(name: str) -> Object:
-    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": _template()}}}
-    return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
-
-
-def _of_keda(kind: str, name: str, **spec: Any) -> Object:
-    trigger = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}
-    spec["triggers"] = [trigger]
-    return {"apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def scaled_object(target: str, paused: str) -> Object:
-    item = _of_keda("ScaledObject", target, scaleTargetRef={"name": target})
-    item["metadata"]["annotations"] = {PAUSED_OBJECT[-1]: paused}
-    return item
-
-
-def scaled_job(name: str) -> Object:
-    return _of_keda("ScaledJob", name, jobTargetRef={"template": _template()})
-
-
 def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
     """Issue 6, 4.1 and 4.3: each kind that users scale, and what must not be touched."""
-    create, path = cluster.create, cluster.path
-    create(workload("Deployment", "server", 5))
-    create(workload("StatefulSet", "store", 1))
-    create(workload("Deployment", "of-keda", 2))
-    rollout = create(workload("Rollout", "web", 1, "argoproj.io/v1alpha1"))
-    leader = create(workload("LeaderWorkerSet", "llm", 1, "leaderworkerset.x-k8s.io/v1"))
-    for owner in (rollout, leader):
-        create(pod_of(owner, f"{owner['metadata']['name']}-0"))
-    cpu = workload("Deployment", "cpu", 2)
+    create, path = cluster.kube.create, cluster.path
+    create(GPU.scaled("Deployment", "server", 5))
+    create(GPU.scaled("StatefulSet", "store", 1))
+    create(GPU.scaled("Deployment", "of-keda", 2))
+    for owner in (
+        GPU.scaled("Rollout", "web", 1, ROLLOUT),
+        GPU.scaled("LeaderWorkerSet", "llm", 1, LEADER_WORKER_SET),
+    ):
+        create(pod_of(create(owner)))
+    cpu = GPU.scaled("Deployment", "cpu", 2)
     cpu["spec"]["template"]["spec"] |= {
         "nodeSelector": {},
         "tolerations": [],
         "containers": [{"name": "main", "image": "a"}],
     }
     create(cpu)
-    create(cron_job("nightly"))
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "of-keda"}
-    create(scaled_object("of-keda", "2"))
+    create(GPU.cron_job("nightly"))
+    create(GPU.scaled_object("of-keda", "2"))
     metric = {"type": "Utilization", "averageUtilization": 50}
     create(
         {
             "apiVersion": "autoscaling/v2",
             "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "server"},
+            "metadata": {"name": "server", "namespace": NAMESPACE},
             "spec": {
-                "scaleTargetRef": target | {"name": "server"},
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "server"},
                 "minReplicas": 2,
                 "maxReplicas": 9,
                 "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": metric}}],
@@ -339,7 +283,7 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
 
 
 def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
-    cluster.create(workload("Deployment", "late", 1))
+    cluster.kube.create(GPU.scaled("Deployment", "late", 1))
     eventually(lambda: cluster.running("late") == 1)
     deployment = cluster.path("deployments", "late")
     cluster.night.at(NIGHT)
@@ -359,14 +303,14 @@ def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
     cluster.kube.delete(deployment)
 
 
-TARGET = at(workload("Deployment", "any-target", 1))
+TARGET = GPU.scaled("Deployment", "any-target", 1)
 # Rollout and LeaderWorkerSet make no pods here by themselves, so that nothing would find them.
 THINGS = (
-    Thing(at(workload("Deployment", "any-server", 3)), REPLICAS, (1, 3, 4, 0)),
-    Thing(at(workload("StatefulSet", "any-store", 2)), REPLICAS, (1, 2, 5, 0)),
-    Thing(at(cron_job("any-report")), SUSPEND, (False, True), absent=False),
-    Thing(at(scaled_object("any-target", "2")), PAUSED_OBJECT, (None, "1", "2", "0")),
-    Thing(at(scaled_job("any-queue")), PAUSED_JOB, (None, "false", "true")),
+    Thing(GPU.scaled("Deployment", "any-server", 3), REPLICAS, (1, 3, 4, 0)),
+    Thing(GPU.scaled("StatefulSet", "any-store", 2), REPLICAS, (1, 2, 5, 0)),
+    Thing(GPU.cron_job("any-report"), SUSPEND, (False, True), absent=False),
+    Thing(GPU.scaled_object("any-target", "2"), PAUSED_OBJECT, (None, "1", "2", "0")),
+    Thing(GPU.scaled_job("any-queue"), PAUSED_JOB, (None, "false", "true")),
     Thing(_named(POOL), NODES, (None, "7", "0"), replaceable=False),
 )
 

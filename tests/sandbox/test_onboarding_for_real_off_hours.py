@@ -5,7 +5,6 @@ Karpenter under its own rights; "wake" brings them back as they were; and withou
 
 from __future__ import annotations
 
-import copy
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +15,12 @@ from slicewise.gateways.sleep_table import SleepTable
 from slicewise.off_hours import Override
 
 from sandbox.system import Cluster, System
+from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.sandbox.system_fixtures import (
     FAR_DAY,
     NODES,
+    PODS,
     POLICY_TAG,
-    asking_pods,
     policy_text,
     publish,
     running,
@@ -33,46 +33,35 @@ pytestmark = pytest.mark.sandbox
 NIGHTLY, POOL = "nightly", "/apis/karpenter.sh/v1/nodepools/slicewise-shared-l4"
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/nightly"
 CRON_JOB = "/apis/batch/v1/namespaces/default/cronjobs/nightly"
+GPU = GpuWorkloads("default", "shared")
+# Their controllers are not here: what those would do with a count is done by hand.
+NOT_CONTROLLED_HERE = (
+    GPU.scaled("Rollout", "web", 1, ROLLOUT),
+    GPU.scaled("LeaderWorkerSet", "llm", 1, LEADER_WORKER_SET),
+)
 KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
 
 
 @pytest.fixture(scope="module")
 def cluster(system: System) -> Cluster:
     cluster = system.start_control_plane(NIGHTLY)
-    serve(cluster.kube, "keda-*.yaml")
+    serve(cluster.kube)
     system.create_cluster(NIGHTLY, tags={POLICY_TAG: "nightly"})
     system.wait_for_stage(NIGHTLY, "onboarded")
-    deployment = asking_pods("nightly", 5, "shared")
-    cluster.kube.apply(deployment)
-    template = copy.deepcopy(deployment["spec"]["template"])
-    template["spec"]["restartPolicy"] = "Never"
-    cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}}
-    metadata = {"name": "nightly", "namespace": "default"}
-    cluster.kube.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": cron})
-    trigger = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 6 * * *", "end": "0 20 * * *"}}
-    cluster.kube.apply(
-        {
-            "apiVersion": "keda.sh/v1alpha1",
-            "kind": "ScaledJob",
-            "metadata": metadata,
-            "spec": {"jobTargetRef": {"template": template}, "triggers": [trigger]},
-        }
-    )
-    scaled = copy.deepcopy(deployment)
-    scaled["metadata"]["name"] = "of-keda"
-    scaled["spec"] |= {"replicas": 1, "selector": {"matchLabels": {"app": "of-keda"}}}
-    scaled["spec"]["template"]["metadata"]["labels"] = {"app": "of-keda"}
-    cluster.kube.apply(scaled)
-    cluster.kube.apply(
-        {
-            "apiVersion": "keda.sh/v1alpha1",
-            "kind": "ScaledObject",
-            "metadata": metadata,
-            "spec": {"scaleTargetRef": {"name": "of-keda"}, "triggers": [trigger]},
-        }
-    )
-    eventually(lambda: running(cluster.kube, "nightly") == 5, "the pods do not run")
-    eventually(lambda: running(cluster.kube, "of-keda") == 1, "KEDA's pod does not run")
+    for item in (
+        GPU.scaled("Deployment", "nightly", 5),
+        GPU.scaled("StatefulSet", "store", 1),
+        GPU.cron_job("nightly"),
+        GPU.scaled("Deployment", "of-keda", 1),
+        GPU.scaled_object("of-keda"),
+        GPU.scaled_job("nightly"),
+        *NOT_CONTROLLED_HERE,
+    ):
+        cluster.kube.apply(item)
+    for owner in NOT_CONTROLLED_HERE:
+        cluster.kube.create(pod_of(cluster.kube.get(cluster.kube.path(owner))))
+    for app, count in {"nightly": 5, "store": 1, "of-keda": 1, "web": 1, "llm": 1}.items():
+        eventually(lambda app=app, count=count: running(cluster.kube, app) == count, app)
     return cluster
 
 
@@ -103,26 +92,36 @@ def gpu_nodes(cluster: Cluster) -> list[Any]:
 
 
 def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, cluster):
-    at = {"workload": DEPLOYMENT, "cron job": CRON_JOB, "pool": POOL, "keda": f"{KEDA}/scaledobjects/nightly"}
+    at = {"workload": DEPLOYMENT, "cron job": CRON_JOB, "pool": POOL, "keda": f"{KEDA}/scaledobjects/of-keda"}
+    at |= {owner["kind"]: cluster.kube.path(owner) for owner in NOT_CONTROLLED_HERE}
     before = {name: cluster.kube.get(path)["spec"] for name, path in at.items()}
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
+    cluster.kube.create(GPU.job("batch", "8s"))  # runs to its end
+    eventually(lambda: running(cluster.kube, "batch") == 1, "batch")
 
     say(system, asleep=True)
     eventually(
         lambda: cluster.kube.get(DEPLOYMENT)["spec"]["replicas"] == 0,
         lambda: system.record(NIGHTLY, "off-hours"),
     )
-    for kind, annotation in (("scaledobjects", "paused-replicas"), ("scaledjobs", "paused")):
+    for paused, annotation in (
+        ("scaledobjects/of-keda", "paused-replicas"),
+        ("scaledjobs/nightly", "paused"),
+    ):
         eventually(
-            lambda kind=kind, annotation=annotation: (
+            lambda paused=paused, annotation=annotation: (
                 f"autoscaling.keda.sh/{annotation}"
-                in (cluster.kube.get(f"{KEDA}/{kind}/nightly")["metadata"].get("annotations") or {})
+                in (cluster.kube.get(f"{KEDA}/{paused}")["metadata"].get("annotations") or {})
             )
         )
-    # KEDA is not here; this is what it does.
+    # KEDA is not here either.
     cluster.kube.merge("/apis/apps/v1/namespaces/default/deployments/of-keda", {"spec": {"replicas": 0}})
+    for owner in NOT_CONTROLLED_HERE:
+        path = cluster.kube.path(owner)
+        eventually(lambda path=path: cluster.kube.get(path)["spec"]["replicas"] == 0, path)
+        cluster.kube.delete(f"{PODS}/{owner['metadata']['name']}-0")
     eventually(lambda: stage(system) == "asleep", lambda: system.record(NIGHTLY, "off-hours"))
-    assert gpu_nodes(cluster) == []
+    eventually(lambda: gpu_nodes(cluster) == [], "GPU nodes run")
 
     say(system, asleep=False)
     eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))
