@@ -134,6 +134,13 @@ def test_there_is_a_sleeper_only_where_workloads_sleep():
     assert "slicewise-sleeper" not in names
 
 
+def test_the_installer_may_look_for_the_sleeper_before_a_policy_asks_for_one():
+    """When one does, the first look has the rights of before."""
+    held = granted(builders.policy(), "ClusterRole", rbac.INSTALLER)
+
+    assert ("get", "rbac.authorization.k8s.io", "clusterroles", rbac.SLEEPER) in held
+
+
 @pytest.mark.parametrize("bare_pods", ["keep", "delete"])
 def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bare_pods):
     policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS.replace("}", f", barePods: {bare_pods}}}"))

@@ -150,7 +150,7 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
         )
     return Finding(
         "woken-by-somebody",
-        f"{kept.ref} has {kept.field} {value} again, set while it slept; it is left so.",
+        f"{kept.ref} has {kept.field} {value}, set while it slept; it is left so.",
         "To run it on a GPU now, wake the cluster: slicewise wake.",
     )
 

@@ -102,14 +102,15 @@ def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tu
 
 
 def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
-    sleeper = [SLEEPER] if policy.off_hours else []
+    # The sleeper's also where nobody asks for it yet: when a policy does, the first look must not be refused.
+    roles = [INSTALLER, TUNER, SLEEPER]
     rules = [
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], ["list"]),
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("apps", ["deployments", "daemonsets"], ["list"]),
         _rule("", ["namespaces"], ["get"], [layout.OPERATOR_NAMESPACE]),
         _rule("nvidia.com", ["clusterpolicies"], ["get"], [CLUSTER_POLICY.name]),
-        _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], [INSTALLER, TUNER, *sleeper]),
+        _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], roles),
     ]
     node_class = node_class_ref(policy)
     if node_class:
