@@ -68,9 +68,11 @@ class FakeKarpenter:
                 self.server.apply(layout.node_pool(self.policy, pool, gpu, n), "slicewise")
         self.tick()
 
-    def add_node(self, pods: int = 0, key: str | None = None, gpu: str = "l4") -> str:
+    def add_node(
+        self, pods: int = 0, key: str | None = None, gpu: str = "l4", pool: str | None = None
+    ) -> str:
         """A node of the NodePool with that many pods, initialised."""
-        node = self._launch(f"slicewise-shared-{gpu}", key, gpu)
+        node = self._launch(pool or f"slicewise-shared-{gpu}", key, gpu)
         self._follow(self._node(node), at_once=True)
         for _ in range(pods):
             self.add_pod(node)
@@ -119,7 +121,8 @@ class FakeKarpenter:
 
     def _follow(self, node: Object, at_once: bool = False) -> None:
         """The device plugin: some time after a new label, other slices."""
-        name, key = node["metadata"]["name"], node["metadata"]["labels"][CONFIG]
+        name = node["metadata"]["name"]
+        key = node["metadata"]["labels"].get(CONFIG, layout.EXCLUSIVE)  # as our ClusterPolicy says
         if name in self.unready:
             off = {"type": "Ready", "status": "False"}
             self.server.set_status(_ref(node), {"conditions": [off], "allocatable": {GPU: "0"}})
@@ -142,7 +145,9 @@ class FakeKarpenter:
         drifted = []
         for claim in self._of("NodeClaim"):
             pool = self._pool(claim)
-            is_off = claim["metadata"]["labels"][CONFIG] not in layout.config_keys_of(pool)
+            is_off = any(
+                claim["metadata"]["labels"].get(key) not in values for key, values in _required(pool).items()
+            )
             status = claim.get("status") or {}
             before = status.get("conditions", ())
             conditions = [c for c in before if c["type"] != "Drifted"]
@@ -193,7 +198,7 @@ class FakeKarpenter:
         for pool in self._of("NodePool"):
             waiting = [n for n in self._of("Node") if not self._slices(_name(n))]
             used = sum(self._slices(_name(c)) for c in self._of("NodeClaim") if self._pool(c) is pool)
-            limit = quantities.whole(pool["spec"]["limits"][GPU])
+            limit = quantities.whole(pool["spec"].get("limits", {}).get(GPU, "1000"))
             if not waiting and used < limit:
                 return _name(pool)
         return None
@@ -212,30 +217,36 @@ class FakeKarpenter:
 
     def _launch(self, pool: str, key: str | None = None, gpu: str = "l4") -> str:
         number = next(self._numbers)
-        keys = layout.config_keys_of(self.server.objects[Ref("karpenter.sh/v1", "NodePool", pool)])
-        key = key or keys[number % len(keys)]
+        required = _required(self.server.objects[Ref("karpenter.sh/v1", "NodePool", pool)])
+        keys = required.get(CONFIG)
+        key = key or (keys[number % len(keys)] if keys else None)
         name = f"node-{number:03}"
         labels = {
             layout.NODE_POOL_LABEL: pool,
-            layout.POOL_LABEL: "shared",
             layout.CAPACITY_TYPE_LABEL: "on-demand",
             layout.GPU_COUNT_LABEL: str(self.gpus),
             layout.GPU_NAME_LABEL: gpu,
-            CONFIG: key,
+            **self._template_labels(pool),
+            **({layout.POOL_LABEL: required[layout.POOL_LABEL][0]} if layout.POOL_LABEL in required else {}),
+            **({CONFIG: key} if key else {}),
         }
-        requirement = {"key": CONFIG, "operator": "In", "values": [key]}
+        requirements = [{"key": CONFIG, "operator": "In", "values": [key]}] if key else []
         metadata = {"name": name, "labels": labels, "annotations": {"made-by": "karpenter"}}
         self.server.create(
             {
                 "apiVersion": "karpenter.sh/v1",
                 "kind": "NodeClaim",
                 "metadata": metadata,
-                "spec": {"requirements": [requirement]},
+                "spec": {"requirements": requirements},
                 "status": {"nodeName": name},
             }
         )
         self.server.create({"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}})
         return name
+
+    def _template_labels(self, pool: str) -> dict[str, str]:
+        template = self.server.objects[Ref("karpenter.sh/v1", "NodePool", pool)]["spec"]["template"]
+        return template.get("metadata", {}).get("labels", {})
 
     def _take_away(self, name: str) -> None:
         for pod in self._pods_on(name):
@@ -251,6 +262,12 @@ class FakeKarpenter:
             used, slices = len(self._pods_on(_name(node))), self._slices(_name(node))
             if used > slices:
                 self.broken_promises.append(f"{_name(node)}: {used} pods on {slices} slices")
+
+
+def _required(pool: Object) -> dict[str, list[str]]:
+    """Of the labels that change on a live NodePool, those that it requires, with what it allows."""
+    requirements = pool["spec"]["template"]["spec"].get("requirements") or ()
+    return {r["key"]: r["values"] for r in requirements if r["key"] in (CONFIG, layout.POOL_LABEL)}
 
 
 def _name(item: Object) -> str:

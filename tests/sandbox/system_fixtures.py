@@ -81,6 +81,17 @@ POLICIES: dict[str, dict[str, Any]] = {
     "every-pool": {"pools": EVERY_POOL},
     "one-pool": {"pools": {"shared": shared(4)}},
     "adopting": {"pools": {"shared": shared(4)}, "gpuOperator": {"adopt": True}},
+    "adopting-a-pool": {
+        "pools": {
+            "taken": {
+                "sharing": "time-slicing",
+                "gpus": ["l4"],
+                "adopt": "gpu",
+                "replicas": {"max": 8},
+                "maxGpus": 16,
+            }
+        }
+    },
     # A day is a second: what tuning waits for is the unit tests' business.
     "tuned": {
         "pools": {"shared": shared(4)},

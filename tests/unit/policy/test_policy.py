@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from slicewise import layout
 from slicewise.errors import InvalidPolicy
 from slicewise.policy import (
     BusinessHours,
@@ -396,3 +397,53 @@ def test_the_fingerprint_is_of_the_meaning_not_of_the_text():
 )
 def test_the_fingerprint_changes_with_the_meaning(change):
     assert fingerprint(builders.policy()) != fingerprint(builders.policy(builders.DEFAULT_POOLS, change))
+
+
+# Adopting
+
+
+ADOPTING = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 4, adopt: gpu}}"
+
+
+def test_an_adopted_pool_begins_at_one_pod_a_gpu_and_may_grow_as_any_other():
+    (pool,) = builders.policy(ADOPTING).pools
+
+    assert (pool.adopt, pool.start, pool.replicas.max) == ("gpu", 1, 8)
+    (least,) = builders.policy(ADOPTING.replace("adopt: gpu", "adopt: gpu, replicas: {max: 2}")).pools
+    assert least.replicas.max == 2
+    assert layout.node_pool_name(pool, pool.models()[0]) == "gpu"
+    assert layout.overlay_name(pool, pool.models()[0], 4) == "slicewise-shared-l4-4", "overlays are ours"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path", "remedy"),
+    [
+        (("adopt: gpu", "adopt: [gpu]"), "pools.shared.adopt", "write the name of the NodePool"),
+        (("adopt: gpu", "adopt: slicewise-x"), "pools.shared.adopt", "made by us"),
+        (("time-slicing", "mps"), "pools.shared.adopt", "write `sharing: time-slicing`"),
+        (("time-slicing", "none"), "pools.shared.adopt", "write `sharing: time-slicing`"),
+        (("[l4]", "[l4, a10g]"), "pools.shared.adopt", "name one model in gpus"),
+        (("adopt: gpu", "adopt: gpu, gpuCounts: [1]"), "pools.shared.gpuCounts", "remove it"),
+        (("adopt: gpu", "adopt: gpu, capacityTypes: [spot]"), "pools.shared.capacityTypes", "remove it"),
+        (("adopt: gpu", "adopt: gpu, replicas: {start: 2}"), "pools.shared.replicas.start", "remove it"),
+    ],
+    ids=["no name", "ours", "mps", "whole", "two models", "counts", "capacity", "start"],
+)
+def test_what_cannot_be_with_adopt_is_told_with_its_remedy(wrong, path, remedy):
+    with pytest.raises(InvalidPolicy) as refused:
+        builders.policy(ADOPTING.replace(*wrong))
+
+    assert [problem.path for problem in refused.value.problems] == [path]
+    assert remedy in refused.value.problems[0].remedy
+
+
+def test_two_pools_cannot_adopt_one_nodepool():
+    two = ADOPTING[:-1] + ", other: {sharing: time-slicing, gpus: [l4], maxGpus: 4, adopt: gpu}}"
+
+    with pytest.raises(InvalidPolicy) as refused:
+        builders.policy(two)
+
+    assert {problem.path for problem in refused.value.problems} == {
+        "pools.other.adopt",
+        "pools.shared.adopt",
+    }

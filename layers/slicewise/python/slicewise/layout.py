@@ -15,7 +15,7 @@ from typing import Any
 from slicewise import catalog, quantities
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
-from slicewise.objects import required_values, spec, stamped
+from slicewise.objects import is_ours, required_values, spec, stamped
 from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, Policy, Pool, Sharing
 
 OPERATOR_NAMESPACE = "gpu-operator"
@@ -37,6 +37,8 @@ WAITED_ANNOTATION = "slicewise.dev/waited-for"
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
 # On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
 ASLEEP = "slicewise.dev/asleep"
+# On an adopted NodePool: the settings that it had, to be put back when it is left.
+ORIGINAL_ANNOTATION = "slicewise.dev/original"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
@@ -145,11 +147,15 @@ BUDGETS = [
 
 
 def node_pool_name(pool: Pool, gpu: GpuModel) -> str:
-    return f"slicewise-{pool.name}-{gpu.name}"
+    return pool.adopt or _own_name(pool, gpu)
 
 
 def overlay_name(pool: Pool, gpu: GpuModel, gpus: int) -> str:
-    return f"{node_pool_name(pool, gpu)}-{gpus}"
+    return f"{_own_name(pool, gpu)}-{gpus}"
+
+
+def _own_name(pool: Pool, gpu: GpuModel) -> str:
+    return f"slicewise-{pool.name}-{gpu.name}"
 
 
 def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
@@ -247,6 +253,40 @@ def _overlay(pool: Pool, gpu: GpuModel, n: int, count: int, weights: Mapping[str
             "capacity": capacity(pool, gpu, n, count),
         },
     }
+
+
+# A NodePool of somebody else's
+
+
+def why_not_adopted(node_pool: Object, pool: Pool) -> str | None:
+    """What in a live NodePool stands against taking it over without replacing a node; None where nothing."""
+    if ORIGINAL_ANNOTATION in (node_pool["metadata"].get("annotations") or {}):
+        return None
+    if is_ours(node_pool):
+        return "it is one of ours"
+    template = spec(node_pool).get("template") or {}
+    hashed = (template.get("metadata") or {}).get("labels") or {}
+    requirements = (template.get("spec") or {}).get("requirements") or ()
+    for key, value in adopted_labels(pool).items():
+        if hashed.get(key, value) != value:
+            return f"its template has the label {key}={hashed[key]}, and a change of that replaces its nodes"
+        if any(one.get("key") == key for one in requirements) and required_values(requirements, key) != (
+            value,
+        ):
+            return f"it requires another {key} already"
+    return None
+
+
+def adopted_labels(pool: Pool) -> dict[str, str]:
+    """What nodes of an adopted NodePool are labelled with before it requires it: whole GPUs, as they are."""
+    return {POOL_LABEL: pool.name, CONFIG_LABEL: EXCLUSIVE}
+
+
+def adopted_requirements(node_pool: Object, pool: Pool) -> list[Object]:
+    """Those of the live NodePool and ours. Requirements are not hashed, so its template stays what it is."""
+    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    ours = {key: [value] for key, value in adopted_labels(pool).items()}
+    return [*(dict(one) for one in live if one.get("key") not in ours), *_in(ours)]
 
 
 def n_of_overlay(overlay: Object, pool: Pool) -> int | None:

@@ -96,6 +96,7 @@ class Pool:
         gpu_counts: GPUs that a machine may have; those that EC2 does not sell for a model are left out there.
         slowdown_budget: Mean slowdown that sharing may cause; None for batch, which only wants its GPU full.
         time_slice: Only for time-slicing.
+        adopt: A NodePool of somebody else's that is taken over, as it is; N begins at 1 there.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Pool:
     gpu_counts: tuple[int, ...] = (1, 2, 4, 8)
     slowdown_budget: float | None = 2.0
     time_slice: TimeSlice = TimeSlice.DEFAULT
+    adopt: str | None = None
 
     def models(self) -> tuple[GpuModel, ...]:
         return tuple(catalog.model(name) for name in self.gpus)
@@ -117,8 +119,8 @@ class Pool:
 
     @property
     def start(self) -> int:
-        """Slices a GPU that the pool begins with; 1 where a GPU is not divided by replicas."""
-        return self.replicas.start if self.replicas else 1
+        """Slices a GPU that the pool begins with; 1 where a GPU is not divided by replicas, or not yet."""
+        return self.replicas.start if self.replicas and not self.adopt else 1
 
 
 LEARNED = "learned"

@@ -8,7 +8,8 @@ does not hide the next. Whether a policy is good is decided once, at the end: by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from slicewise import catalog, strict_yaml
 from slicewise import policy_sections as sections
@@ -31,6 +32,7 @@ from slicewise.policy import (
 from slicewise.policy_table import Table
 
 _POOL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?")
+_NODE_POOL_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _CAPACITY_TYPES = ("on-demand", "spot", "reserved")
 _COUNTS = (1, 2, 4, 8)
 
@@ -118,6 +120,7 @@ def _pools(table: Table) -> tuple[Pool, ...]:
                 PolicyProblem(path, name, "a pool's name has 1 to 30 of a-z, 0-9 and - (not first or last)")
             )
         pools.append(_pool(Table(body, path, table.problems), str(name)))
+    _adopted_once(table, pools)
     return tuple(sorted(pools, key=lambda pool: pool.name))
 
 
@@ -135,12 +138,13 @@ def _pool(table: Table, name: str) -> Pool:
         gpu_counts=_gpu_counts(table, gpus),
         slowdown_budget=_slowdown_budget(table, sharing),
         time_slice=_time_slice(table, sharing),
+        adopt=_adopt(table, sharing, gpus),
     )
     _fits_a_machine(table, pool)
     table.close(
         (
             *("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"),
-            *("slowdownBudget", "timeSlice"),
+            *("slowdownBudget", "timeSlice", "adopt"),
         )
     )
     return pool
@@ -208,6 +212,8 @@ def _replicas(table: Table, sharing: Sharing | None) -> Replicas | None:
         if inner.has("max")
         else max(Replicas.max, start or MIN_REPLICAS)
     )
+    if table.has("adopt") and not inner.has("start"):
+        start = MIN_REPLICAS  # nobody's wish: an adopted NodePool begins at one pod a GPU
     if start and highest and start > highest:
         inner.note("start", start, f"this is above max ({highest}); lower it, or raise max")
     inner.close(("start", "max"))
@@ -299,3 +305,42 @@ def _time_slice(table: Table, sharing: Sharing | None) -> TimeSlice:
     if found is not TimeSlice.DEFAULT and sharing not in (None, Sharing.TIME_SLICING):
         table.note("timeSlice", str(found), f"remove it: under `sharing: {sharing}` pods take no turns")
     return found
+
+
+def _adopt(table: Table, sharing: Sharing | None, gpus: tuple[str, ...]) -> str | None:
+    if not table.has("adopt"):
+        return None
+    value = table.take("adopt")
+    if not isinstance(value, str) or not _NODE_POOL_NAME.fullmatch(value):
+        table.note("adopt", value, "write the name of the NodePool that is there, such as gpu")
+        return None
+    if value.startswith("slicewise-"):
+        table.note("adopt", value, "NodePools of such names are made by us: name one that somebody else made")
+    if sharing not in (None, Sharing.TIME_SLICING):
+        table.note(
+            "adopt",
+            value,
+            "write `sharing: time-slicing`: only that reaches nodes that run without replacing them",
+        )
+    if len(gpus) > 1:
+        table.note("adopt", value, "name one model in gpus: one N serves all nodes of a NodePool")
+    for field in ("capacityTypes", "gpuCounts"):
+        if table.has(field):
+            table.note(field, table.take(field), "remove it: the adopted NodePool says so itself")
+    replicas = table.take("replicas")
+    if isinstance(replicas, Mapping) and "start" in replicas:
+        table.note(
+            "replicas.start", replicas["start"], "remove it: an adopted NodePool begins at one pod a GPU"
+        )
+    return value
+
+
+def _adopted_once(table: Table, pools: Sequence[Pool]) -> None:
+    adopted = Counter(pool.adopt for pool in pools if pool.adopt)
+    for pool in pools:
+        if adopted[pool.adopt] > 1:
+            table.problems.append(
+                PolicyProblem(
+                    f"pools.{pool.name}.adopt", pool.adopt, "another pool adopts it as well: leave it to one"
+                )
+            )

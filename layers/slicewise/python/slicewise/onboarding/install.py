@@ -67,9 +67,10 @@ def difference(world: World, settings: Settings) -> Difference:
     actions: list[Action] = []
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
-    changing = [name(pool) for pool in contents.node_pools if layout.ROLLOUT_ANNOTATION in annotations(pool)]
+    touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
+    unfinished = [name(pool) for pool in contents.node_pools if touched & annotations(pool).keys()]
     asleep = [name(pool) for pool in contents.node_pools if layout.ASLEEP in annotations(pool)]
-    roles = rbac.objects(policy, changing, asleep)
+    roles = rbac.objects(policy, unfinished, asleep)
     actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
@@ -311,6 +312,9 @@ def _target(
         and not (found and _did_not_share(found, pool))
     ):
         n = now
+    if pool.adopt and found:
+        # Tuning takes it over: with the labels of its nodes, which must come first.
+        return PoolTarget(layout.overlays(pool, gpu, n, weights), found, _busy(found, keys))
     wanted = _disrupted_as(found, layout.node_pool(policy, pool, gpu, n))
     left = _left(contents, found, wanted, keys) if found else None
     return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
@@ -330,8 +334,8 @@ def _did_not_share(found: Object, pool: Pool) -> bool:
     return labels(found).get(layout.SHARING_LABEL, pool.sharing) != pool.sharing
 
 
-def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]) -> Finding | None:
-    """Why a NodePool must stay as it is; None where it may be applied."""
+def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
+    """Why nothing may be applied to a NodePool and its overlays now."""
     pool_name = name(found)
     if being_deleted(found):
         return Finding(
@@ -352,6 +356,14 @@ def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[
             f"NodePool {pool_name} allows {' and '.join(keys)}: its N is being changed.",
             "Nothing: tuning narrows it once every node is over.",
         )
+    return None
+
+
+def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]) -> Finding | None:
+    """Why a NodePool must stay as it is; None where it may be applied."""
+    if busy := _busy(found, keys):
+        return busy
+    pool_name = name(found)
     if _class_of(found)[:2] != _class_of(wanted)[:2]:
         return Finding(
             "node-class-fixed",

@@ -12,7 +12,7 @@ from datetime import datetime
 from slicewise import layout
 from slicewise.actions import Finding
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
-from slicewise.objects import is_ours, name
+from slicewise.objects import annotations, is_ours, name
 from slicewise.onboarding import karpenter, manifests, rbac, versions
 from slicewise.onboarding.world import Settings, live
 from slicewise.policy import Policy
@@ -74,6 +74,7 @@ def inside(
         *_device_plugins(contents),
         *_operator(contents, policy, settings),
         *_names_taken(contents, policy),
+        *_adopted(contents, policy),
         *_node_class(contents, policy, settings),
         *_left_over(contents, policy),
     )
@@ -194,8 +195,24 @@ def _our_refs(policy: Policy) -> list[Ref]:
     for pool in policy.pools:
         for gpu in pool.models():
             refs += [ref_of(item) for item in layout.overlays(pool, gpu, pool.start, weights)]
-            refs.append(ref_of(layout.node_pool(policy, pool, gpu, pool.start)))
+            if not pool.adopt:
+                refs.append(ref_of(layout.node_pool(policy, pool, gpu, pool.start)))
     return refs
+
+
+def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:
+    """What keeps us from taking over NodePools that the policy adopts."""
+    there = {name(item): item for item in contents.node_pools}
+    found = []
+    for pool in policy.pools:
+        if pool.adopt and pool.adopt not in there:
+            says = f"Pool {pool.name} adopts NodePool {pool.adopt}, which is not there."
+            found.append(_refuse("adopt-missing", says, "Create it, correct the name, or remove `adopt`."))
+        elif pool.adopt and (why := layout.why_not_adopted(there[pool.adopt], pool)):
+            says = f"Pool {pool.name} cannot adopt NodePool {pool.adopt}: {why}."
+            remedy = "Change it there when its workloads may move, or leave it out of the policy."
+            found.append(_refuse("adopt-impossible", says, remedy))
+    return found
 
 
 def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
@@ -231,7 +248,7 @@ def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
             f"Once nothing runs there: kubectl delete nodepool {name(item)}, then its NodeOverlays.",
         )
         for item in sorted(contents.node_pools, key=name)
-        if is_ours(item) and name(item) not in wanted
+        if is_ours(item) and name(item) not in wanted and layout.ORIGINAL_ANNOTATION not in annotations(item)
     ]
 
 

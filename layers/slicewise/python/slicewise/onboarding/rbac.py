@@ -56,17 +56,17 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def objects(policy: Policy, changing: Iterable[str] = (), asleep: Iterable[str] = ()) -> tuple[Object, ...]:
+def objects(policy: Policy, unfinished: Iterable[str] = (), asleep: Iterable[str] = ()) -> tuple[Object, ...]:
     """
-    `changing` are NodePools whose N is being changed, `asleep` those that sleep, also where the policy no
-    longer asks for them: what is held there must be given back.
+    `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, also
+    where the policy no longer asks for them: what is held there must be given back.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
     namespaces = release_namespaces(policy)
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
-        _cluster_role(TUNER, _tuner_rules(policy, changing)),
+        _cluster_role(TUNER, _tuner_rules(policy, unfinished)),
         *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
         _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
@@ -119,8 +119,8 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
     return rules
 
 
-def _tuner_rules(policy: Policy, changing: Iterable[str]) -> list[dict[str, Any]]:
-    node_pools = sorted({*_node_pools(policy), *changing})
+def _tuner_rules(policy: Policy, unfinished: Iterable[str]) -> list[dict[str, Any]]:
+    node_pools = sorted({*_node_pools(policy), *unfinished})
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),

@@ -6,6 +6,7 @@ In a cluster, exactly what the group `slicewise:tuner` may do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from slicewise.actions import Stage
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
-from slicewise.objects import status
+from slicewise.objects import name, status
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
@@ -110,7 +111,7 @@ def _inside(
     now: datetime,
 ) -> TuningWorld:
     kubernetes = ports.kubernetes(cluster)
-    contents = look(kubernetes)
+    contents = look(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
     changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
     if changing:
         budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
@@ -144,7 +145,8 @@ def _evidence_is_due(record: Record | None, now: datetime) -> bool:
     return looked_at is None or not timedelta(0) <= now - looked_at < STEP
 
 
-def look(kubernetes: Kubernetes) -> ClusterContents:
+def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
+    """`adopted` are NodePools whose nodes may not have our label yet."""
     config_map = kubernetes.get(layout.CONFIG_MAP)
     # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
     pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
@@ -153,11 +155,21 @@ def look(kubernetes: Kubernetes) -> ClusterContents:
         objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
         node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
-        node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_OUR_POOLS),
-        nodes=kubernetes.list("v1", "Node", labels=_OUR_POOLS),
+        node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted),
+        nodes=_of_pools(kubernetes, "v1", "Node", adopted),
         pods=tuple(pod for pod in pods if not _has_failed(pod)),
         failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
     )
+
+
+def _of_pools(
+    kubernetes: Kubernetes, api_version: str, kind: str, adopted: Iterable[str]
+) -> tuple[Object, ...]:
+    found = {name(item): item for item in kubernetes.list(api_version, kind, labels=_OUR_POOLS)}
+    for node_pool in adopted:
+        mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}")
+        found |= {name(item): item for item in mine}
+    return tuple(found.values())
 
 
 def _has_failed(pod: Object) -> bool:

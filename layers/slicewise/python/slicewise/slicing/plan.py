@@ -19,7 +19,7 @@ from slicewise.model import ref_of
 from slicewise.objects import annotations
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
-from slicewise.slicing import alarms, consolidation, drift, future, letting_go, rollout
+from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout
 from slicewise.slicing.carrying import carried_on
 from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.parts import Part, broken_now, known_before
@@ -66,11 +66,14 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     kept = alarms.actions(cluster, policy, world.alarms)
     if policy is None:
         left, why = world.contents, "no policy asks for this cluster any more"
-        findings = letting_go.halfway(left, (), why) if left else ()
-        actions = (*kept, *(letting_go.let_go(left, (), why, now) if left else ()))
+        if left is None:
+            return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster"), kept)
+        given_back, shared = adoption.given_back(left, None)
         # Only a cluster of which nothing is held any more is not looked into again.
-        holds = bool(left) and letting_go.holds(left, ())
+        holds = bool(given_back) or letting_go.holds(left, ())
         stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
+        findings = (*letting_go.halfway(left, (), why), *shared)
+        actions = (*kept, *letting_go.let_go(left, (), why, now), *given_back)
         return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
     if world.contents is None:
         return Plan(Outcome(Stage.WAITING, f"the cluster is {cluster.status}"), details=world.known)
@@ -137,9 +140,14 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
             changing.add(state.name)
         if part.begins_to_grow:
             growing.add(state.name)
+    adopting = adoption.steps(contents, policy, now)
+    parts += [_adopting(step, ours) for step in adopting]
+    node_pools = [*(state.name for state in states), *(step.node_pool for step in adopting)]
     proof = prove(contents, now, changing)
     findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
     findings += letting_go.halfway(contents, ours, gone)
+    given_back, shared = adoption.given_back(contents, policy)
+    findings += shared
     if world.series_error:
         findings.append(
             Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
@@ -148,7 +156,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     if world.series_error:
         waits.append(_UNREAD_WAIT)
     outcome = Outcome(
-        Stage.TUNING if changing else Stage.ONBOARDED,
+        Stage.TUNING if changing or any(step.wait for step in adopting) else Stage.ONBOARDED,
         _reason(proof.summary, parts),
         tuple(dict.fromkeys(findings)),
         min(waits, default=None),
@@ -156,13 +164,20 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     actions = (
         *kept,
         *(
-            _in_part(action, state.name)
-            for state, part in zip(states, parts, strict=True)
+            _in_part(action, node_pool)
+            for node_pool, part in zip(node_pools, parts, strict=True)
             for action in part.actions
         ),
         *letting_go.let_go(contents, ours, gone, now),
+        *given_back,
     )
-    return Plan(outcome, actions, tuple(part.detail for part in parts))
+    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
+
+
+def _adopting(step: adoption.Step, decided: set[str]) -> Part:
+    says = f"{step.node_pool}: {step.says}"
+    detail = {} if step.node_pool in decided else {"node_pool": step.node_pool, "n": 1, "reason": step.says}
+    return Part(says, detail, step.actions, step.findings, step.wait)
 
 
 def _asleep(state: PoolState) -> Part:

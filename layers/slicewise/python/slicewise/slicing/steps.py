@@ -128,7 +128,7 @@ def _annotation(state: PoolState, rollout: Rollout | None) -> tuple[Operation, .
 
 def count_with(state: PoolState, overlay: Object, n: int, why: str, now: datetime) -> Patch:
     resource = layout.resource(state.pool)
-    gpus = int(name(overlay).removeprefix(f"{state.name}-"))
+    gpus = int(name(overlay).rpartition("-")[2])
     wanted = layout.capacity(state.pool, state.gpu, n, gpus)[resource]
     operations = (
         *set_value(overlay, ("spec", "capacity", resource), wanted),

@@ -1,0 +1,263 @@
+"""
+Taking over a NodePool that somebody else made, and giving it back as it was. Pure.
+
+Karpenter replaces a node whose NodeClaim lacks what its NodePool requires. So each Node and NodeClaim is
+labelled first, with what its device plugin does already (whole GPUs), and only then that is required. N is
+chosen afterwards, as for every other NodePool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import layout, quantities
+from slicewise.actions import Action, ClaimsCarry, Finding, Patch
+from slicewise.json_patch import Operation, remove, set_value
+from slicewise.model import ClusterContents, Object, ref_of
+from slicewise.objects import (
+    MANAGED_BY,
+    MANAGER,
+    annotations,
+    asked,
+    being_deleted,
+    is_ours,
+    labels,
+    name,
+    spec,
+    status,
+)
+from slicewise.policy import Policy, Pool
+from slicewise.slicing.change import SOON, RolloutSettings
+from slicewise.slicing.pool_state import stamp
+from slicewise.slicing.startup import STARTUP_ANNOTATION
+from slicewise.slicing.steps import marked_at
+
+_REQUIREMENTS = ("spec", "template", "spec", "requirements")
+_OURS = (MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL)
+_REMEMBERED = (layout.ORIGINAL_ANNOTATION, layout.TUNING_ANNOTATION, STARTUP_ANNOTATION)
+_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What comes next of taking one NodePool over; without actions and `wait`, a person must do something."""
+
+    node_pool: str
+    says: str
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+
+
+def steps(contents: ClusterContents, policy: Policy, now: datetime) -> tuple[Step, ...]:
+    """One for each NodePool that is being adopted, or has new NodeClaims of the time before."""
+    there = {name(item): item for item in contents.node_pools}
+    adopting = [(pool, there[pool.adopt]) for pool in policy.pools if pool.adopt and pool.adopt in there]
+    found = (_step(contents, pool, node_pool, now) for pool, node_pool in adopting)
+    return tuple(step for step in found if step)
+
+
+def _step(contents: ClusterContents, pool: Pool, node_pool: Object, now: datetime) -> Step | None:
+    ours = is_ours(node_pool)
+    if being_deleted(node_pool) or layout.ASLEEP in annotations(node_pool):
+        return None
+    if ours and not _is_of(node_pool, pool.name):
+        return None
+    if not ours and (why := _why_not(contents, pool, node_pool)):
+        finding = Finding(
+            "not-adopted",
+            f"NodePool {name(node_pool)} is not taken over: {why}.",
+            "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
+        )
+        return Step(name(node_pool), f"not taken over: {why}", findings=(finding,))
+    claims = [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
+    bare = [claim for claim in claims if _lacks(claim, pool)]
+    if bare:
+        at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
+        nodes = {name(node): node for node in contents.nodes}
+        actions = [action for claim in bare[:at_once] for action in _label(claim, nodes, pool, now)]
+        says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
+        return Step(name(node_pool), says, tuple(actions), wait=SOON)
+    if ours:
+        return None
+    marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
+    left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
+    if left > timedelta(0):
+        return Step(name(node_pool), "Karpenter is given time to see the labels", wait=left)
+    return Step(name(node_pool), "it is taken over at one pod a GPU", (_take(node_pool, pool),), wait=SOON)
+
+
+def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | None:
+    if why := layout.why_not_adopted(node_pool, pool):
+        return why
+    (gpu,) = pool.models()
+    key = layout.adopted_labels(pool)[layout.CONFIG_LABEL]
+    nodes = {name(node) for node in contents.nodes if _of(node, node_pool)}
+    for item in (*contents.node_claims, *contents.nodes):
+        if not _of(item, node_pool):
+            continue
+        # Karpenter labels a NodeClaim once it has chosen a machine, and its Node from the beginning.
+        model = labels(item).get(layout.GPU_NAME_LABEL, "" if item["kind"] == "Node" else gpu.karpenter_name)
+        if model != gpu.karpenter_name:
+            return f"{ref_of(item)} has {model or 'no'} GPUs, and the pool is for {gpu.name}"
+        if labels(item).get(layout.CONFIG_LABEL, key) != key:
+            return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
+    for pod in contents.pods:
+        if spec(pod).get("nodeName") in nodes and asked(pod, layout.GPU_RESOURCE) > 1:
+            whose = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
+            return f"pod {whose} asks for more than one GPU, which no shared GPU can give"
+    return None
+
+
+def _of(item: Object, node_pool: Object) -> bool:
+    return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
+
+
+def _lacks(claim: Object, pool: Pool) -> bool:
+    return any(labels(claim).get(key) != value for key, value in _wanted(claim, pool).items())
+
+
+def _wanted(item: Object, pool: Pool) -> dict[str, str]:
+    """Where it has a key, that is N's matter."""
+    wanted = layout.adopted_labels(pool)
+    return {**wanted, layout.CONFIG_LABEL: labels(item).get(layout.CONFIG_LABEL, wanted[layout.CONFIG_LABEL])}
+
+
+def _label(claim: Object, nodes: dict[str, Object], pool: Pool, now: datetime) -> Iterable[Patch]:
+    node = nodes.get(status(claim).get("nodeName", ""))
+    for item in (node, claim):
+        if item is None:
+            continue
+        operations = [*set_value(item, _CHANGED, stamp(now))]
+        for key, value in _wanted(item, pool).items():
+            operations += set_value(item, ("metadata", "labels", key), value)
+        why = "what its NodePool will require must stand on it first, or Karpenter replaces it"
+        yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
+
+
+def _take(node_pool: Object, pool: Pool) -> Patch:
+    (gpu,) = pool.models()
+    original = {
+        "limits": spec(node_pool).get("limits"),
+        "disruption": spec(node_pool).get("disruption"),
+        "requirements": _added(node_pool, pool),
+    }
+    own = {MANAGED_BY: MANAGER, layout.POOL_LABEL: pool.name, layout.SHARING_LABEL: pool.sharing.value}
+    text = json.dumps(original, sort_keys=True, separators=(",", ":"))
+    limits = {**(spec(node_pool).get("limits") or {}), **layout.limits(pool, gpu, 1)}
+    operations = (
+        *set_value(node_pool, ("metadata", "labels"), {**labels(node_pool), **own}),
+        *set_value(
+            node_pool,
+            ("metadata", "annotations"),
+            {**annotations(node_pool), layout.ORIGINAL_ANNOTATION: text},
+        ),
+        *set_value(node_pool, _REQUIREMENTS, layout.adopted_requirements(node_pool, pool)),
+        *set_value(node_pool, ("spec", "limits"), limits),
+    )
+    return Patch(
+        ref_of(node_pool),
+        operations,
+        f"take over NodePool {name(node_pool)}",
+        f"pool {pool.name} adopts it, and every NodeClaim of it has the labels that it requires from now on",
+        ClaimsCarry(name(node_pool), layout.adopted_labels(pool)[layout.CONFIG_LABEL]),
+    )
+
+
+def _added(node_pool: Object, pool: Pool) -> list[str]:
+    """Keys that it did not require before."""
+    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    before = {one.get("key") for one in live}
+    return [key for key in layout.adopted_labels(pool) if key not in before]
+
+
+# Giving back
+
+
+def given_back(
+    contents: ClusterContents, policy: Policy | None
+) -> tuple[tuple[Patch, ...], tuple[Finding, ...]]:
+    """
+    Adopted NodePools that the policy no longer asks for, once no change of N is under way.
+
+    One that another pool adopts by now is given back before it is taken over again: its nodes have other
+    labels then.
+    """
+    adopters = {pool.adopt: pool.name for pool in policy.pools} if policy else {}
+    patches: list[Patch] = []
+    findings: list[Finding] = []
+    for node_pool in contents.node_pools:
+        marks = annotations(node_pool)
+        left = layout.ORIGINAL_ANNOTATION in marks and not _is_of(
+            node_pool, adopters.get(name(node_pool), "")
+        )
+        # Who sleeps has other settings until it wakes, as the sleeper remembers them.
+        if left and not marks.keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}:
+            n = layout.slices_of_key((layout.config_keys_of(node_pool) or ("",))[0]) or 1
+            patches.append(_give_back(node_pool, n))
+            findings += [_still_shared(node_pool, n)] if n > 1 else []
+    return tuple(patches), tuple(findings)
+
+
+def _is_of(node_pool: Object, pool_name: str) -> bool:
+    return labels(node_pool).get(layout.POOL_LABEL) == pool_name
+
+
+def _give_back(node_pool: Object, n: int) -> Patch:
+    """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
+    original = _original(node_pool)
+    operations: list[Operation] = [
+        *_put(node_pool, ("spec", "disruption"), original.get("disruption")),
+        *_put(node_pool, ("spec", "limits"), _limits(original.get("limits"), n)),
+        *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
+        *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
+    ]
+    if n == 1:
+        added = original.get("requirements") or ()
+        live = spec(node_pool)["template"]["spec"]["requirements"]
+        kept = [one for one in live if one.get("key") not in added]
+        operations += set_value(node_pool, _REQUIREMENTS, kept)
+    why = "no policy asks for it any more: its limits and consolidation are what they were"
+    says = f"give NodePool {name(node_pool)} back"
+    return Patch(ref_of(node_pool), tuple(operations), says, why, part=name(node_pool))
+
+
+def _original(node_pool: Object) -> dict[str, Any]:
+    try:
+        found = json.loads(annotations(node_pool)[layout.ORIGINAL_ANNOTATION])
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found
+    # Somebody wrote into it: what stands is kept, and only our marks go.
+    return {"limits": spec(node_pool).get("limits"), "disruption": spec(node_pool).get("disruption")}
+
+
+def _put(live: Object, path: tuple[str, ...], value: object) -> tuple[Operation, ...]:
+    return remove(live, path) if value is None else set_value(live, path, value)
+
+
+def _limits(original: dict[str, Any] | None, n: int) -> dict[str, Any] | None:
+    """Karpenter counts slices there, not GPUs."""
+    if not original or layout.GPU_RESOURCE not in original:
+        return original
+    slices = quantities.whole(original[layout.GPU_RESOURCE]) * n
+    return {**original, layout.GPU_RESOURCE: str(slices) if n > 1 else original[layout.GPU_RESOURCE]}
+
+
+def _without(table: Any, keys: Collection[str]) -> dict[str, str]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _still_shared(node_pool: Object, n: int) -> Finding:
+    return Finding(
+        "given-back-shared",
+        f"NodePool {name(node_pool)} is given back with {n} pods a GPU: its nodes, its requirement and its "
+        "NodeOverlays go on saying so.",
+        f"For whole GPUs again, have it require {layout.CONFIG_LABEL} In [{layout.EXCLUSIVE}] and its "
+        "NodeOverlays say one slice a GPU: Karpenter then replaces its nodes under its budgets.",
+    )

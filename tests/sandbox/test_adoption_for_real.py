@@ -1,0 +1,149 @@
+"""A NodePool that a team made before us is taken over on the real Karpenter, and given back as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sandbox import samples
+from sandbox.kube import condition
+from sandbox.system import Cluster, System
+from tests.sandbox.system_fixtures import (
+    NODE_CLAIMS,
+    NODE_OVERLAYS,
+    NODE_POOLS,
+    NODES,
+    PODS,
+    POLICY_TAG,
+    TUNER,
+    requests_of,
+    running,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.sandbox
+
+NAME, THEIRS = "before-us", f"{NODE_POOLS}/gpu"
+POOL_LABEL, KEY = "slicewise.dev/pool", "nvidia.com/device-plugin.config"
+LOOKS_AFTER_SECONDS = 12
+
+
+def team_s_node_pool() -> dict[str, Any]:
+    """Of whole GPUs, one pod each, with a limit and a budget of their own."""
+    pool = samples.node_pool("gpu", key="none", labels={"team": "vision"})
+    spec = pool["spec"]["template"]["spec"]
+    spec["requirements"] = [one for one in spec["requirements"] if one["key"] != KEY]
+    pool["spec"]["disruption"] |= {"consolidateAfter": "1h", "budgets": [{"nodes": "1"}]}
+    return {**pool, "spec": {**pool["spec"], "limits": {"cpu": "500", "nvidia.com/gpu": "10"}}}
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Cluster:
+    """Onboarded, with three nodes of the team's on which pods run, each on a GPU of its own."""
+    cluster = system.start_control_plane(NAME)
+    cluster.kube.apply(team_s_node_pool(), field_manager="their-helm")
+    cluster.kube.apply(samples.deployment("vision", 3, "gpu"))
+    system.create_cluster(NAME, tags={POLICY_TAG: "one-pool"})
+    system.wait_for_stage(NAME, "onboarded")
+    eventually(lambda: running(cluster.kube, "vision") == 3, "the team's pods do not run", within_seconds=120)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def before(cluster: Cluster) -> dict[str, Any]:
+    return cluster.kube.get(THEIRS)
+
+
+@pytest.fixture(scope="module")
+def adopted(system: System, cluster: Cluster, before: dict[str, Any]) -> Iterator[set[str]]:
+    """All NodeClaims that were ever seen to drift, until Karpenter has had its time to look."""
+    pods, claims = names(cluster, PODS), names(cluster, NODE_CLAIMS)
+    drifted: set[str] = set()
+    follow(system, "adopting-a-pool")
+    eventually(
+        lambda: KEY in required(cluster) and not drifted.update(drifting(cluster)),
+        lambda: system.record(NAME, "tuning"),
+        within_seconds=180,
+    )
+    watch_for_drift(cluster, drifted)
+    assert names(cluster, PODS) == pods
+    assert names(cluster, NODE_CLAIMS) == claims
+    yield drifted
+
+
+def test_it_is_taken_over_with_no_node_replaced_and_no_pod_moved(cluster, before, adopted):
+    pool = cluster.kube.get(THEIRS)
+
+    assert adopted == set()
+    assert (required(cluster)[KEY], required(cluster)[POOL_LABEL]) == (["exclusive"], ["taken"])
+    assert pool["spec"]["limits"] == {"cpu": "500", "nvidia.com/gpu": "16"}
+    assert pool["spec"]["template"]["metadata"] == before["spec"]["template"]["metadata"]
+    overlay = cluster.kube.get(f"{NODE_OVERLAYS}/slicewise-taken-l4-1")
+    assert overlay["spec"]["capacity"] == {"nvidia.com/gpu": "1"}
+    assert condition(overlay, "Ready") == "True"
+
+
+def test_a_node_that_is_born_later_is_one_of_the_pool(cluster, adopted):
+    cluster.kube.apply(samples.deployment("vision", 4, "gpu"))
+    eventually(
+        lambda: running(cluster.kube, "vision") == 4, "the fourth pod does not run", within_seconds=120
+    )
+
+    nodes = cluster.kube.list(NODES, labelSelector=f"{POOL_LABEL}=taken,{KEY}=exclusive")
+    assert len(nodes) == 4
+    assert drifting(cluster) == set()
+
+
+def test_it_is_given_back_as_it_was(system, cluster, before, adopted):
+    claims, drifted = names(cluster, NODE_CLAIMS), set[str]()
+    follow(system, "one-pool")
+    eventually(
+        lambda: cluster.kube.get(THEIRS)["spec"] == before["spec"],
+        lambda: (cluster.kube.get(THEIRS), system.record(NAME, "tuning")),
+        within_seconds=180,
+    )
+    watch_for_drift(cluster, drifted)
+
+    now = cluster.kube.get(THEIRS)
+    assert drifted == set()
+    assert names(cluster, NODE_CLAIMS) == claims
+    assert now["metadata"].get("labels") == before["metadata"].get("labels")
+    assert ours(now) == []
+
+
+def test_the_tuner_needed_no_right_that_it_did_not_have(cluster, adopted):
+    assert [request for request in requests_of(cluster, TUNER) if request.code == 403] == []
+
+
+def follow(system: System, policy: str) -> None:
+    """What the cluster's owner tags is onboarded anew, and then tuned."""
+    system.aws.client("eks").tag_resource(resourceArn=system.arn(NAME), tags={POLICY_TAG: policy})
+
+
+def required(cluster: Cluster) -> dict[str, list[str]]:
+    requirements = cluster.kube.get(THEIRS)["spec"]["template"]["spec"]["requirements"]
+    return {one["key"]: one["values"] for one in requirements}
+
+
+def names(cluster: Cluster, kind: str) -> set[str]:
+    return {item["metadata"]["name"] for item in cluster.kube.list(kind)}
+
+
+def drifting(cluster: Cluster) -> set[str]:
+    claims = cluster.kube.list(NODE_CLAIMS)
+    return {claim["metadata"]["name"] for claim in claims if condition(claim, "Drifted") == "True"}
+
+
+def watch_for_drift(cluster: Cluster, drifted: set[str]) -> None:
+    """Karpenter looks at NodeClaims again within seconds after a NodePool changed."""
+    end = time.monotonic() + LOOKS_AFTER_SECONDS
+    while time.monotonic() < end:
+        drifted.update(drifting(cluster))
+        time.sleep(0.3)
+
+
+def ours(pool: dict[str, Any]) -> list[str]:
+    return [name for name in pool["metadata"].get("annotations", {}) if name.startswith("slicewise.dev/")]

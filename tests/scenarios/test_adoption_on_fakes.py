@@ -1,0 +1,298 @@
+"""A NodePool that somebody else made is taken over by a policy, tuned, and given back as it was."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from slicewise import layout
+from slicewise.actions import Stage
+from slicewise.app import TUNING
+from slicewise.events import Hint
+from slicewise.model import Ref
+from slicewise.policy import parse
+
+from tests.fakes.account import Account
+from tests.fakes.calls import strike
+from tests.fakes.karpenter import FakeKarpenter
+from tests.tuned_account import DAY, GPU_1, TunedAccount
+
+POLICY = """
+pools:
+  shared: {sharing: time-slicing, gpus: [l4], adopt: gpu, replicas: {max: 8}, maxGpus: 16}
+tuning: {raiseAfter: 2h, lowerAfter: 30m, dwell: 1h, canary: 2m, lock: 24h}
+"""
+WITHOUT_IT = "pools:\n  other: {sharing: none, gpus: [a10g], maxGpus: 4, gpuCounts: [1]}\n"
+THEIRS: dict[str, Any] = {
+    "apiVersion": "karpenter.sh/v1",
+    "kind": "NodePool",
+    "metadata": {"name": "gpu", "labels": {"team": "vision"}, "annotations": {"owner": "ann"}},
+    "spec": {
+        "template": {
+            "metadata": {"labels": {"team": "vision"}},
+            "spec": {
+                "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "gpu"},
+                "requirements": [
+                    {"key": layout.GPU_NAME_LABEL, "operator": "In", "values": ["l4"]},
+                    {"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "Gt", "values": ["0"]},
+                ],
+            },
+        },
+        "disruption": {
+            "consolidationPolicy": "WhenEmpty",
+            "consolidateAfter": "1h",
+            "budgets": [{"nodes": "1"}],
+        },
+        "limits": {"cpu": "1000", "nvidia.com/gpu": "10"},
+    },
+}
+
+
+class Adopting(TunedAccount):
+    """An account whose cluster had a NodePool of its team's, with three nodes that run, before us."""
+
+    def __init__(self, policy: str = POLICY, theirs: dict[str, Any] = THEIRS, nodes: int = 3) -> None:
+        Account.__init__(self, policy)
+        self.create_cluster()
+        server = self.servers["gpu-1"]
+        server.create(deepcopy(theirs))
+        self.karpenter = FakeKarpenter(server, parse(POLICY, "default"), self.clock)
+        for _ in range(nodes):
+            self.karpenter.add_node(1, pool="gpu")
+        self.clock.pass_by(3 * DAY)
+
+    def onboard(self) -> None:
+        """Until tuning is woken, which then takes over."""
+        self.send_created()
+        while self.queues.waiting and not any(m.capability == TUNING for m in self.queues.waiting):
+            self.answer_one()
+
+    def idle(self) -> None:
+        """Whole GPUs, measured, of which nothing much is used."""
+        self.measure(memory_mib=2000.0, slots=1, busy=4.0)
+
+    @property
+    def node_pool(self) -> dict[str, Any]:
+        return self.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", "gpu")]
+
+    @property
+    def capacities(self) -> set[str]:
+        objects = self.servers["gpu-1"].objects.items()
+        overlays = [item for ref, item in objects if ref.kind == "NodeOverlay" and ref.name.endswith("-1")]
+        return {item["spec"]["capacity"]["nvidia.com/gpu"] for item in overlays}
+
+    def undisturbed(self) -> bool:
+        seen = self.karpenter
+        return not (seen.ever_drifted or seen.replaced or seen.moved or seen.broken_promises)
+
+
+def test_it_is_taken_over_with_no_node_replaced():
+    account = Adopting()
+    account.onboard()
+
+    account.tune()
+
+    assert account.undisturbed()
+    assert account.n == 1
+    assert account.node_pool["spec"]["limits"] == {"cpu": "1000", "nvidia.com/gpu": "16"}
+    assert account.capacities == {"1"}
+    assert account.tuned.stage is Stage.ONBOARDED
+    template = account.node_pool["spec"]["template"]
+    assert template["metadata"] == THEIRS["spec"]["template"]["metadata"], "that is hashed"
+
+
+def test_its_n_then_follows_use_like_any_other():
+    account = Adopting()
+    account.onboard()
+    account.tune()
+    account.idle()
+
+    account.hours(8)
+
+    assert account.n > 1
+    assert account.undisturbed() or account.karpenter.consolidated
+    assert not account.karpenter.ever_drifted
+    assert account.capacities == {str(account.n)}
+
+
+def test_it_is_given_back_as_it_was_when_its_pool_leaves_the_policy():
+    account = Adopting()
+    before = deepcopy(account.node_pool)
+    account.onboard()
+    account.tune()
+
+    account.policies["default"] = WITHOUT_IT
+    account.send(Hint(GPU_1, "the policy changed"))
+    account.run_until_idle()
+    account.tune()
+
+    now = account.node_pool
+    assert now["spec"] == before["spec"]
+    assert now["metadata"]["labels"] == before["metadata"]["labels"]
+    assert now["metadata"]["annotations"] == before["metadata"]["annotations"]
+    assert account.undisturbed()
+
+
+def test_it_is_given_back_when_the_cluster_loses_its_tag():
+    account = Adopting()
+    before = deepcopy(account.node_pool)
+    account.onboard()
+    account.tune()
+
+    account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags={})
+    account.tune()
+
+    assert account.node_pool["spec"] == before["spec"]
+    assert account.undisturbed()
+
+
+def test_a_nodepool_that_sleeps_is_neither_taken_over_nor_given_back():
+    account = Adopting()
+    account.node_pool["metadata"]["annotations"][layout.ASLEEP] = "2026-03-02T07:00:00Z"
+    account.onboard()
+    account.tune()
+    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+
+    del account.node_pool["metadata"]["annotations"][layout.ASLEEP]
+    account.tune()
+    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+
+    account.node_pool["metadata"]["annotations"][layout.ASLEEP] = "2026-03-02T07:00:00Z"
+    account.policies["default"] = WITHOUT_IT
+    account.tune()
+    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+
+
+def test_under_another_pool_it_is_given_back_and_taken_over_again():
+    account = Adopting()
+    account.onboard()
+    account.tune()
+
+    account.policies["default"] = POLICY.replace("shared:", "renamed:")
+    account.send(Hint(GPU_1, "the policy changed"))
+    account.run_until_idle()
+    account.tune()
+
+    assert account.node_pool["metadata"]["labels"][layout.POOL_LABEL] == "renamed"
+    nodes = [item for ref, item in account.servers["gpu-1"].objects.items() if ref.kind == "Node"]
+    assert {node["metadata"]["labels"][layout.POOL_LABEL] for node in nodes} == {"renamed"}
+    account.karpenter.tick()
+    assert account.undisturbed()
+
+
+def test_shared_gpus_are_given_back_shared():
+    account = Adopting()
+    account.onboard()
+    account.tune()
+    account.idle()
+    account.hours(8)
+    n = account.n
+
+    account.policies["default"] = WITHOUT_IT
+    record = account.tune()
+
+    assert account.n == n, "else Karpenter would replace nodes whose pods run"
+    assert account.node_pool["spec"]["disruption"] == THEIRS["spec"]["disruption"]
+    assert account.node_pool["spec"]["limits"] == {"cpu": "1000", "nvidia.com/gpu": str(10 * n)}
+    assert "given-back-shared" in {finding.code for finding in record.findings}
+    assert not account.karpenter.ever_drifted
+
+
+@pytest.mark.parametrize("born_after", range(5))
+def test_a_node_that_is_born_meanwhile_is_caught(born_after):
+    account = Adopting()
+    account.onboard()
+    for _ in range(born_after):
+        account.answer_next()
+
+    account.karpenter.add_node(1, pool="gpu")
+    account.answer_all()
+
+    assert account.undisturbed()
+    assert account.n == 1
+
+
+THEIR_KEY = {"key": layout.CONFIG_LABEL, "operator": "In", "values": ["theirs"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"metadata": {"labels": {layout.POOL_LABEL: "mine"}}},
+            f"template has the label {layout.POOL_LABEL}",
+        ),
+        ({"spec": {"requirements": [THEIR_KEY]}}, f"requires another {layout.CONFIG_LABEL}"),
+    ],
+    ids=["a hashed label", "a key of their own"],
+)
+def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change, told):
+    theirs = deepcopy(THEIRS)
+    for part, value in change.items():
+        theirs["spec"]["template"][part] |= value
+    account = Adopting(theirs=theirs, nodes=0)
+    before = deepcopy(account.node_pool)
+    account.onboard()
+
+    record = account.record()
+    assert record.stage is Stage.REFUSED
+    assert told in record.reason
+    assert account.node_pool == before
+
+
+def test_a_nodepool_that_is_not_there_is_refused():
+    account = Adopting(POLICY.replace("adopt: gpu", "adopt: gone"))
+    account.onboard()
+
+    assert account.record().stage is Stage.REFUSED
+    assert "adopts NodePool gone, which is not there" in account.record().reason
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "told"),
+    [
+        (layout.GPU_NAME_LABEL, "t4", "has t4 GPUs, and the pool is for l4"),
+        (layout.CONFIG_LABEL, "ts-3", f"is labelled {layout.CONFIG_LABEL}=ts-3"),
+    ],
+    ids=["another model", "a key of their own"],
+)
+def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over(label, value, told):
+    account = Adopting()
+    account.servers["gpu-1"].objects[Ref("v1", "Node", "node-003")]["metadata"]["labels"][label] = value
+    account.onboard()
+
+    record = account.tune()
+
+    assert [finding.code for finding in record.findings] == ["not-adopted"]
+    assert told in record.findings[0].says
+    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+
+
+def test_pods_that_ask_for_two_gpus_keep_it_from_being_taken_over():
+    account = Adopting()
+    server = account.servers["gpu-1"]
+    pod = next(item for ref, item in server.objects.items() if ref.kind == "Pod")
+    pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "2"
+    account.onboard()
+
+    record = account.tune()
+
+    assert [finding.code for finding in record.findings] == ["not-adopted"]
+    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+
+
+def test_killed_at_every_call_the_next_pass_goes_on():
+    account = Adopting()
+    account.onboard()
+    whole = deepcopy(account)
+    whole.answer_all()
+    assert layout.ORIGINAL_ANNOTATION in whole.node_pool["metadata"]["annotations"]
+
+    for number in range(len(account.calls.made), len(whole.calls.made)):
+        struck = deepcopy(account)
+        strike("killed", number)(struck.calls)
+        struck.answer_all()
+        assert struck.node_pool["spec"] == whole.node_pool["spec"], whole.calls.made[number]
+        assert struck.undisturbed(), whole.calls.made[number]
