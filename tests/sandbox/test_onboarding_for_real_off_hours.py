@@ -21,6 +21,8 @@ from tests.sandbox.system_fixtures import (
     NODES,
     PODS,
     POLICY_TAG,
+    SLEEPER,
+    look,
     policy_text,
     publish,
     running,
@@ -127,6 +129,22 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))
     eventually(lambda: stage(system) == "awake")
     assert {name: cluster.kube.get(path)["spec"] for name, path in at.items()} == before
+
+
+def test_a_look_that_was_turned_away_is_made_again(system, cluster):
+    eks = system.aws.client("eks")
+    [sleeper] = [
+        arn
+        for arn in eks.list_access_entries(clusterName=NIGHTLY)["accessEntries"]
+        if arn.endswith(f"/{SLEEPER}")
+    ]
+    eks.delete_access_entry(clusterName=NIGHTLY, principalArn=sleeper)
+    ask(system)
+    eventually(lambda: stage(system) != "awake", "the look was let in")
+
+    look(system, NIGHTLY)
+
+    eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
 
 
 def test_a_schedule_waits_for_the_next_change_and_goes_with_the_policy(system, cluster):

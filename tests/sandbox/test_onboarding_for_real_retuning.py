@@ -98,8 +98,14 @@ def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, 
     tune(system)
 
     eventually(lambda: busy.kube.get(OVERLAY)["spec"]["capacity"]["nvidia.com/gpu"] == "5", "not put back")
-    told = [finding["says"] for finding in record(system)["findings"]]
-    assert [says for says in told if "NodeOverlay" in says and "written by kubectl-edit" in says]
+    eventually(
+        lambda: [
+            finding["says"]
+            for finding in record(system)["findings"]
+            if "NodeOverlay" in finding["says"] and "written by kubectl-edit" in finding["says"]
+        ],
+        lambda: record(system)["findings"],
+    )
 
 
 def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised):
