@@ -40,3 +40,11 @@ class Clock:
     def tick(self) -> None:
         for listener in self._listeners:
             listener(self.now())
+
+    def follow_real_time(self) -> None:
+        """
+        Forget what it was advanced by, for what lasts seconds by the clock of those who do not follow this
+        one. What has fired does not fire again.
+        """
+        with self._lock:
+            self._offset = timedelta(0)

@@ -220,6 +220,17 @@ def test_a_group_that_is_not_there_is_not_found(aws, scheduler):
         schedule(aws, "lost", "rate(1 hour)", GroupName="nowhere")
 
 
+def test_what_has_fired_does_not_fire_again_once_the_clock_follows_real_time(aws, scheduler):
+    schedule(aws, "hourly", "rate(1 hour)", body='"hourly"')
+    aws.clock.advance(HOUR)
+
+    aws.clock.follow_real_time()
+    aws.clock.tick()
+
+    assert abs(aws.clock.now() - datetime.now(UTC)) < timedelta(seconds=1)
+    assert messages(aws) == ["hourly"]
+
+
 def test_the_clock_does_not_go_back(aws):
     with pytest.raises(ValueError, match="does not go back"):
         aws.clock.advance(-HOUR)
