@@ -35,6 +35,12 @@ def test_a_night_saves_what_ran_in_the_evening_less_what_went_on():
     assert "when the sleep began" in whole["method"] and "us-east-1" in whole["method"]
 
 
+def test_a_sleep_of_minutes_has_saved_something_too():
+    first = saving.counted((), nodes("g6.xlarge", 2), NOW)
+
+    assert saving.told(saving.counted((first,), (), hours(0.03))).startswith("0.06 node-hours of g6.xlarge")
+
+
 def test_what_has_no_list_price_is_told_in_hours_alone():
     first = saving.counted((), [*nodes("g6.xlarge", 1, "spot"), *nodes("p5e.48xlarge", 1)], NOW)
     whole = saving.counted((first,), (), hours(8))

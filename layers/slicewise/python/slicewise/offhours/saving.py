@@ -56,10 +56,17 @@ def counted(known: Sequence[Mapping[str, Any]], nodes: Iterable[Object], now: da
 def told(detail: Mapping[str, Any]) -> str:
     """In words; empty where nothing would have run."""
     saved = {kind: float(hours) for kind, hours in detail.get("saved", {}).items() if float(hours) > 0}
-    words = [f"{hours:.1f} node-hours of {_priced(kind)}" for kind, hours in sorted(saved.items())]
+    words = [
+        f"{hours:.{_digits(hours)}f} node-hours of {_priced(kind)}" for kind, hours in sorted(saved.items())
+    ]
     usd = float(detail.get("usd", 0.0))
     total = f": ${usd:,.2f} ({prices.TERMS})" if words and usd > 0 else ""
     return ", ".join(words) + total
+
+
+def _digits(hours: float) -> int:
+    """After the point: a sleep of minutes has saved something, too."""
+    return 1 if hours >= 1 else 2
 
 
 def _priced(kind: str) -> str:
