@@ -139,6 +139,7 @@ def test_somebodys_edit_of_one_node_pool_stops_no_other():
     other = server.objects[OVERLAY._replace(name="slicewise-shared-a10g-1")]
     assert other["spec"]["capacity"] == {GPU: "4"}
     assert "somebody was faster" in account.tuned.reason
+    assert account.tuned.stage is Stage.TUNING
     server.patch = patch
     account.answer_all()
     assert server.objects[OVERLAY]["spec"]["capacity"] == {GPU: "4"}

@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 
 from slicewise import batches
+from slicewise.actions import Stage
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import eks
@@ -115,6 +116,7 @@ class App:
             cluster=lambda world: world.cluster,
             acts=plan.acts,
             remembered=plan.remembered,
+            at_work=Stage.TUNING,
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 

@@ -57,6 +57,7 @@ class Capability(Generic[W]):
         cluster: The EKS cluster in a world, None where it is gone.
         acts: Whether this world's policy lets us act, not only say what we would do.
         remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
+        at_work: The stage of a cluster that is not as it should be yet.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Capability(Generic[W]):
     cluster: Callable[[W], EksCluster | None]
     acts: Callable[[W], bool]
     remembered: Callable[[W, Record | None, datetime], dict[str, object]]
+    at_work: Stage = Stage.INSTALLING
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Passes(Generic[W]):
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
                     raise
-                outcome = _again(outcome, conflict, conflicts)
+                outcome = _again(outcome, conflict, conflicts, capability.at_work)
         else:
             progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
             # What we may not do stays undone: looking sooner than the sweep would find the same.
@@ -332,7 +334,7 @@ def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, 
     return tuple(kept)
 
 
-def _again(outcome: Outcome, conflict: Conflict, conflicts: int) -> Outcome:
-    stage = Stage.INSTALLING if outcome.stage in (Stage.ONBOARDED, Stage.VERIFYING) else outcome.stage
+def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Stage) -> Outcome:
+    stage = at_work if outcome.stage in (Stage.ONBOARDED, Stage.VERIFYING) else outcome.stage
     wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
     return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)
