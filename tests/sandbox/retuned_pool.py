@@ -306,12 +306,13 @@ def make_pool(
     counts: str = "[1]",
     sharing: str = "time-slicing",
     after: str = "10m",
+    node_class: str = "default",
 ) -> RetunedPool:
     policy = builders.policy(
         f"{{{name}: {{sharing: {sharing}, gpus: {gpus}, replicas: {{start: {start}, max: 8}}, "
         f"maxGpus: 16, gpuCounts: {counts}}}}}",
         f"consolidation: {{after: {after}}}",
-        "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default, create: false}",
+        f"nodeClass: {{group: karpenter.kwok.sh, kind: KWOKNodeClass, name: {node_class}, create: false}}",
     )
     return RetunedPool(plane, policy, as_tuner(plane, policy, f"tuner-{name}"))
 

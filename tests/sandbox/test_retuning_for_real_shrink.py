@@ -56,6 +56,14 @@ def all_fit(plane: ControlPlane) -> Story:
     return story
 
 
+def none_fits(plane: ControlPlane) -> Story:
+    pool = make_pool(plane, "crowded", 8)
+    nodes = pool.on_each_node(5, 5, 5)
+    pool.seen.start()
+    pool.change(4, within_seconds=280)
+    return Story(pool, nodes)
+
+
 def two_become_one(plane: ControlPlane) -> Story:
     pool = make_pool(plane, "single", 2)
     nodes = pool.on_each_node(1, 1)
@@ -106,7 +114,7 @@ def under_mps(plane: ControlPlane) -> Story:
     return Story(pool)
 
 
-STORIES = (some_fit, all_fit, two_become_one, several_gpus, blocked, under_mps)
+STORIES = (some_fit, all_fit, none_fits, two_become_one, several_gpus, blocked, under_mps)
 Told = Callable[[Callable[[ControlPlane], Story]], Story]
 
 
@@ -143,6 +151,15 @@ def test_where_all_fit_nothing_drifts_at_whatever_stage_it_stops(told: Told):
     assert pool.stands() == at(4, "ts-4")
     assert pool.running("n0") | pool.running("n1") == story.stay
     assert (pool.seen.drifted, pool.seen.gone, pool.seen.short) == (set(), [], [])
+
+
+def test_where_none_fits_each_pod_moves_once(told: Told):
+    story = told(none_fits)
+    pool = story.pool
+
+    assert pool.stands() == at(4, "ts-4")
+    assert story.left == [False, False, False]
+    assert len([gone for gone in set(pool.seen.gone) if gone.startswith("Pod")]) == 15
 
 
 def test_two_pods_a_gpu_become_one_in_place_only_where_nothing_runs(told: Told):

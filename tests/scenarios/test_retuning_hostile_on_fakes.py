@@ -109,6 +109,46 @@ def test_a_node_that_stays_away_is_replaced_after_half_an_hour():
     assert HALF_AN_HOUR < world.clock.now - began < 2 * HALF_AN_HOUR
 
 
+def test_no_pod_moves_twice_where_many_nodes_are_replaced():
+    world = World(8, [5] * 5).hold_forever()
+
+    world.change(4, passes=200)
+
+    assert world.stands() == at(4, "ts-4", after="Never")
+    assert len(world.karpenter.moved) == len(set(world.karpenter.moved)) == 25
+
+
+def test_a_node_that_has_just_come_to_replace_others_is_not_closed():
+    """Its NodeClaim names it some moments later; closed, it would make Karpenter start another (run)."""
+    world = World(8, [6, 6]).hold_forever()
+    world.karpenter.stuck |= set(world.nodes)
+    world.tuner.begin(4)
+    while not world.stands()["cordoned"]:
+        world.let_pass(timedelta(seconds=10))
+        world.tuner.step()
+    new = world.karpenter.add_node(0)
+    world.server.set_status(Ref("karpenter.sh/v1", "NodeClaim", new), {})
+
+    world.tuner.step()
+
+    assert world.stands()["cordoned"] == world.nodes
+
+
+def test_a_node_that_is_not_replaced_for_long_takes_pods_again_where_the_new_n_has_room():
+    world = World(8, [8, 8], gpus=4).hold_forever()
+    world.karpenter.stuck |= set(world.nodes)
+    world.tuner.begin(4)
+    for _ in range(20):
+        world.let_pass(timedelta(seconds=10))
+        world.tuner.step()
+    assert sorted(world.stands()["cordoned"]) == world.nodes
+
+    world.let_pass(HALF_AN_HOUR)
+    world.tuner.step()
+
+    assert world.stands()["cordoned"] == []
+
+
 def test_who_keeps_the_old_n_drifts_no_node_whose_pods_fit_for_longer_than_a_look():
     world = halfway(World(4, [2, 2, 2]).hold_forever())
     world.karpenter.stuck |= set(world.nodes)

@@ -122,6 +122,7 @@ def test_a_node_that_never_offered_a_slice_holds_no_roll_up():
     assert last.finished
     assert (world.stands()["keys"], world.stands()["labels"]) == (("ts-4",), {"ts-4"})
     assert world.karpenter.replaced == [world.nodes[0]]
+    assert world.tuner.conflicts == []
 
 
 def test_a_gpu_that_is_sick_keeps_no_node_from_shrinking_in_place():
@@ -135,7 +136,7 @@ def test_a_gpu_that_is_sick_keeps_no_node_from_shrinking_in_place():
     assert (world.karpenter.ever_drifted, world.karpenter.moved) == (set(), [])
 
 
-def test_a_plugin_that_does_not_shrink_gets_its_label_back_before_pods_may_come():
+def test_a_plugin_that_does_not_shrink_gets_its_label_back_and_its_node_is_replaced():
     world = World(8, [2, 1, 1]).hold_forever()
     world.karpenter.silent.add(world.nodes[1])
     world.karpenter.stuck.add(world.nodes[1])
@@ -146,7 +147,6 @@ def test_a_plugin_that_does_not_shrink_gets_its_label_back_before_pods_may_come(
 
     node = world.server.objects[Ref("v1", "Node", world.nodes[1])]
     assert node["metadata"]["labels"][layout.CONFIG_LABEL] == "ts-8"
-    assert not node["spec"].get("unschedulable")
     assert world.karpenter.ever_drifted == {world.nodes[1]}
     world.karpenter.stuck.clear()
     assert world.change(4).finished

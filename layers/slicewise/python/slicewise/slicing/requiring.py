@@ -16,6 +16,7 @@ from slicewise.objects import MANAGER, written_by
 from slicewise.slicing import steps
 from slicewise.slicing.change import Advance, Change, act
 from slicewise.slicing.pool_state import Rollout
+from slicewise.slicing.rolling import closed
 from slicewise.slicing.shrinking import fits
 
 # A person may change their mind; whoever takes it back a third time is a tool.
@@ -140,14 +141,16 @@ def narrow(change: Change) -> Advance | None:
     if change.rollout.grows:
         guard = ClaimsCarry(change.state.name, change.new)
         return _narrowed(change, "every NodeClaim carries it", guard)
-    return _narrowed(change, "the nodes that do not fit are replaced under the pool's budgets")
+    step = _narrowed(change, "the nodes that do not fit are replaced under the pool's budgets")
+    return replace(step, actions=(*closed(change), *step.actions))
 
 
 def narrow_at_once(change: Change) -> Advance | None:
     if change.rollout.yields or (change.state.keys == (change.new,) and change.rollout.narrowed):
         return None
     why = "changing N kills what runs under MPS, so nodes are replaced"
-    return _unseen(change) or _narrowed(change, why)
+    step = _unseen(change) or _narrowed(change, why)
+    return replace(step, actions=(*closed(change), *step.actions)) if step.actions else step
 
 
 def _unseen(change: Change) -> Advance | None:

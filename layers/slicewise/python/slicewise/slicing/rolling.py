@@ -16,7 +16,29 @@ def roll(change: Change) -> Advance | None:
         return None
     says = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
     told = (*change.blockers, *_not_ready(change), *_no_room(change))
-    return act(_never_came(change), says, ROLL, findings=told)
+    return act([*_never_came(change), *closed(change)], says, ROLL, findings=told)
+
+
+def closed(change: Change) -> list[Action]:
+    """
+    A node that is to be replaced takes no more pods: they would move with the others, from one such node to
+    the next. Where Karpenter may not replace it for long, it is closed only where it is full by the new N.
+    """
+    rollout = change.rollout
+    if rollout.grows or rollout.yields:
+        return []
+    # A node that has just come has no NodeClaim that names it yet.
+    old = [node for node in change.nodes if node.claim_object and node.claim_key != change.new]
+    full = [n for n in old if not change.rolls_long or n.slots_in_use >= rollout.target * n.gpus]
+    why = "it is replaced, and pods that come now would have to move again"
+    return [
+        *(steps.cordon(node, why, change.now) for node in full if node.schedulable),
+        *(
+            steps.uncordon(node, "it is not replaced for long")
+            for node in old
+            if node.cordoned_by_us and node not in full
+        ),
+    ]
 
 
 def _never_came(change: Change) -> list[Action]:
