@@ -6,8 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# One a core; tests that share a control plane stay on one of them.
-WORKERS := -n auto --dist loadgroup
+# One a core, each with whole files. Tests on the control plane use all cores by themselves, and share theirs.
+WORKERS := -n auto --dist loadfile
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 
@@ -44,7 +44,7 @@ test-soak: setup
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q $(WORKERS) -m sandbox
+	@$(PY) -m pytest -q -m sandbox
 
 clean:
 	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis
