@@ -191,3 +191,15 @@ def _holds(live: Any, wanted: Any, quantity: bool) -> bool:
             _holds(one, other, quantity) for one, other in zip(live, wanted, strict=True)
         )
     return quantities.same(live, wanted) if quantity else live == wanted
+
+
+def asked_by(pod_spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What `containers` and `initContainers` ask for, and nothing else of them."""
+    return {
+        part: [
+            {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}
+            for one in pod_spec[part]
+        ]
+        for part in ("containers", "initContainers")
+        if part in pod_spec
+    }

@@ -54,13 +54,13 @@ class StateTable:
             with own_errors(f"dynamodb:UpdateItem, the lease of {cluster}"):
                 answer = self._db.update_item(
                     TableName=self._table,
-                    Key=_item(_key(cluster, "lease")),
+                    Key=item_of(_key(cluster, "lease")),
                     UpdateExpression=(
                         "SET holder = :holder, #until = :until, expires = :expires ADD #token :one"
                     ),
                     ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
                     ExpressionAttributeNames={"#until": "until", "#token": "token"},
-                    ExpressionAttributeValues=_item(
+                    ExpressionAttributeValues=item_of(
                         {
                             ":holder": holder,
                             ":until": _milliseconds(until),
@@ -73,7 +73,7 @@ class StateTable:
                 )
         except Conflict as error:
             raise LeaseHeld(f"another pass works on {cluster}") from error
-        return Lease(cluster, holder, int(_values(answer["Attributes"])["token"]), until)
+        return Lease(cluster, holder, int(values_of(answer["Attributes"])["token"]), until)
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         self._set_until(lease, now + length)
@@ -91,11 +91,11 @@ class StateTable:
             with own_errors(f"dynamodb:UpdateItem, the lease of {lease.cluster}"):
                 self._db.update_item(
                     TableName=self._table,
-                    Key=_item(_key(lease.cluster, "lease")),
+                    Key=item_of(_key(lease.cluster, "lease")),
                     UpdateExpression="SET #until = :until",
                     ConditionExpression="#token = :token",
                     ExpressionAttributeNames={"#until": "until", "#token": "token"},
-                    ExpressionAttributeValues=_item(
+                    ExpressionAttributeValues=item_of(
                         {":until": _milliseconds(until) if until else 0, ":token": lease.token}
                     ),
                 )
@@ -105,9 +105,9 @@ class StateTable:
     def paused(self, cluster: str) -> str | None:
         for key in ({"pk": _FLEET, "sk": "pause"}, _key(cluster, "pause")):
             with own_errors("dynamodb:GetItem, the pause"):
-                found = self._db.get_item(TableName=self._table, Key=_item(key), ConsistentRead=True)
+                found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True)
             if "Item" in found:
-                return str(_values(found["Item"])["reason"])
+                return str(values_of(found["Item"])["reason"])
         return None
 
     def pause(self, cluster: str | None, reason: str) -> None:
@@ -119,8 +119,8 @@ class StateTable:
     def record(self, cluster: str, capability: str) -> Record | None:
         key = _key(cluster, f"record#{capability}")
         with own_errors(f"dynamodb:GetItem, the record of {cluster}"):
-            found = self._db.get_item(TableName=self._table, Key=_item(key), ConsistentRead=True)
-        return _record(_values(found["Item"])) if "Item" in found else None
+            found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True)
+        return _record(values_of(found["Item"])) if "Item" in found else None
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
         # History first: killed in between, the line is told twice, which is true; never not at all.
@@ -141,11 +141,11 @@ class StateTable:
             pages = self._db.get_paginator("query").paginate(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues=_item({":pk": _key(cluster, "")["pk"]}),
+                ExpressionAttributeValues=item_of({":pk": _key(cluster, "")["pk"]}),
                 ProjectionExpression="pk, sk",
                 ConsistentRead=True,
             )
-            keys = [_values(item) for page in pages for item in page["Items"]]
+            keys = [values_of(item) for page in pages for item in page["Items"]]
         # The lease stays, and with it the growing token, until DynamoDB lets it expire.
         for key in keys:
             if key["sk"] != "lease":
@@ -159,9 +159,9 @@ class StateTable:
                     TableName=self._table,
                     IndexName=INDEX,
                     KeyConditionExpression="capability = :capability",
-                    ExpressionAttributeValues=_item({":capability": capability}),
+                    ExpressionAttributeValues=item_of({":capability": capability}),
                 )
-                found += (_record(_values(item)) for page in pages for item in page["Items"])
+                found += (_record(values_of(item)) for page in pages for item in page["Items"])
         return tuple(found)
 
     def _put(self, item: Item, only_over: int | None = None) -> None:
@@ -171,14 +171,14 @@ class StateTable:
             condition = {
                 "ConditionExpression": "attribute_not_exists(#token) OR #token <= :token",
                 "ExpressionAttributeNames": {"#token": "token"},
-                "ExpressionAttributeValues": _item({":token": only_over}),
+                "ExpressionAttributeValues": item_of({":token": only_over}),
             }
         with own_errors(f"dynamodb:PutItem {item['sk']}"):
-            self._db.put_item(TableName=self._table, Item=_item(item), **condition)
+            self._db.put_item(TableName=self._table, Item=item_of(item), **condition)
 
     def _delete(self, key: Item) -> None:
         with own_errors(f"dynamodb:DeleteItem {key['sk']}"):
-            self._db.delete_item(TableName=self._table, Key=_item(key))
+            self._db.delete_item(TableName=self._table, Key=item_of(key))
 
 
 def _key(cluster: str, sort: str) -> Item:
@@ -224,11 +224,11 @@ def _record(item: Mapping[str, Any]) -> Record:
     )
 
 
-def _item(values: Mapping[str, Any]) -> Item:
+def item_of(values: Mapping[str, Any]) -> Item:
     serialize = TypeSerializer().serialize
     return {name: serialize(value) for name, value in values.items()}
 
 
-def _values(item: Mapping[str, Any]) -> Item:
+def values_of(item: Mapping[str, Any]) -> Item:
     deserialize = TypeDeserializer().deserialize
     return {name: deserialize(value) for name, value in item.items()}

@@ -21,8 +21,7 @@ import boto3
 
 from slicewise.errors import Conflict
 from slicewise.gateways.aws import client, own_errors
-from slicewise.gateways.dynamodb import _item as item_of
-from slicewise.gateways.dynamodb import _values as values_of
+from slicewise.gateways.dynamodb import item_of, values_of
 from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.snapshots import Snapshot

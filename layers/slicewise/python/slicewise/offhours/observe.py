@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from slicewise import holidays, layout, startups
 from slicewise import policy as policies
@@ -20,7 +19,7 @@ from slicewise.errors import InvalidPolicy, Refused
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import UNFINISHED, spec
+from slicewise.objects import UNFINISHED, asked_by, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours
 from slicewise.offhours import workloads
@@ -205,13 +204,7 @@ def of_a_pod(pod: Object) -> Object:
     """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
     metadata, found, told = pod["metadata"], pod["spec"], pod.get("status") or {}
     marks = metadata.get("annotations") or {}
-    kept: dict[str, Any] = {key: found[key] for key in _OF_A_SPEC if key in found}
-    for part in ("containers", "initContainers"):
-        if part in found:
-            kept[part] = [
-                {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}
-                for one in found[part]
-            ]
+    kept = {key: found[key] for key in _OF_A_SPEC if key in found} | asked_by(found)
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from slicewise import layout
 from slicewise import policy as policies
@@ -17,7 +16,7 @@ from slicewise.actions import Stage
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
-from slicewise.objects import name, status
+from slicewise.objects import asked_by, name, status
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
@@ -201,13 +200,7 @@ def of_a_pod(pod: Object) -> Object:
     """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
     metadata, found = pod["metadata"], pod["spec"]
     marks = {k: v for k, v in (metadata.get("annotations") or {}).items() if k == DO_NOT_DISRUPT}
-    kept: dict[str, Any] = {key: found[key] for key in ("nodeName", "nodeSelector") if key in found}
-    for part in ("containers", "initContainers"):
-        if part in found:
-            kept[part] = [
-                {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}
-                for one in found[part]
-            ]
+    kept = {key: found[key] for key in ("nodeName", "nodeSelector") if key in found} | asked_by(found)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
