@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 from slicewise import layout
 
-from tests.retuning import Retuning
+from tests.retuning import FAST, Retuning
 from tests.sandbox.retuned_pool import BUDGETS, CLAIMS, NODE_POOLS, NODES, OVERLAYS, RetunedPool, at
 from tests.waiting import eventually
 
@@ -143,6 +146,8 @@ def test_machines_with_several_gpus_grow_in_place(retuned):
 
 def test_a_canary_that_breaks_a_promise_takes_the_pool_back(retuned):
     pool = retuned("canary", 4)
+    # Longer than a busy machine takes to reload the stand-in plugin: the promise is broken on the canary.
+    pool.tuner.settings = replace(FAST, canary=timedelta(seconds=30))
     pool.run(7)
     pods = pool.running()
     pool.seen.start()
