@@ -56,7 +56,6 @@ class Night:
     def __init__(self, sleeper: Passes, things: Sequence[Thing], pool: Ref) -> None:
         self.sleeper, self.pool = sleeper, pool
         self.deleted: dict[Thing, Object] = {}
-        self.copied: set[Thing] = set()
         self.left: dict[Thing, tuple[Any, ...]] = {thing: (self.value(thing),) for thing in things}
         self.disruption = sleeper.value(pool, "spec", "disruption")
 
@@ -95,8 +94,7 @@ class Night:
             value = thing.values[choice % len(thing.values)]
             if thing in self.deleted or self.value(thing) == value:
                 return
-            # Of an object that was copied asleep nobody can tell that a person put it to sleep once more.
-            if thing in self.copied and value == thing.values[-1]:
+            if value == thing.values[-1] and self.made_anew_unseen(thing):
                 return
             self.sleeper.edit(thing.ref, thing.path, value)
             self.left[thing] = (value,)
@@ -129,11 +127,20 @@ class Night:
         kept = [
             one
             for one in self.sleeper.kept._kept.values()
-            if one.ref == thing.ref and self.value(thing) == thing.values[-1]
+            if one.ref == thing.ref and not one.woken and self.value(thing) == thing.values[-1]
         ]
-        if kept:
-            self.copied.add(thing)
         self.left[thing] = (*self.left[thing], kept[0].original) if kept else (self.value(thing),)
+
+    def made_anew_unseen(self, thing: Thing) -> bool:
+        """
+        Whether no pass has seen it awake since: of such an object nobody can tell whether it was copied
+        asleep, or put to sleep by a person.
+        """
+        uid = self.sleeper.value(thing.ref, "metadata", "uid")
+        return any(
+            one.ref == thing.ref and one.uid != uid and not one.woken
+            for one in self.sleeper.kept._kept.values()
+        )
 
     def say(self, asleep: bool, hours: int | None) -> None:
         now = self.sleeper.clock.now
@@ -166,7 +173,7 @@ def steps_with(things: Sequence[Thing]) -> st.SearchStrategy[tuple[Any, ...]]:
     thing, choice = st.sampled_from(things), st.integers(0, 3)
     strike = st.tuples(st.sampled_from(["", "", "before", "after", "lost"]), st.integers(0, 45))
     return st.one_of(
-        st.tuples(st.just("time"), st.sampled_from([5, 60, 300, 540, 720, 1440])),
+        st.tuples(st.just("time"), st.sampled_from([5, 45, 60, 300, 540, 720, 1440])),
         st.tuples(st.just("run"), strike),
         st.tuples(st.just("run"), strike),
         st.tuples(st.just("edit"), thing, choice, st.booleans()),

@@ -62,6 +62,13 @@ def test_what_is_kept_comes_back_as_it_was(kept, original):
     assert kept.snapshots(B) == ()
 
 
+def test_for_which_morning_it_was_woken_is_kept(kept):
+    kept.keep(A, snapshot())
+    kept.keep(A, snapshot().as_woken("2026-11-26T06:00"))
+
+    assert kept.snapshots(A) == (snapshot().as_woken("2026-11-26T06:00"),)
+
+
 def test_a_snapshot_is_written_once(kept):
     kept.keep(A, snapshot())
 

@@ -139,6 +139,10 @@ class Passes:
                 return found
         raise AssertionError(f"no end: {self.plans[-1] if self.plans else None}")
 
+    def after_a_pass(self) -> Self:
+        self.run_pass()
+        return self
+
     def later(self, **span: float) -> Self:
         self.clock.now += timedelta(**span)
         return self
@@ -194,6 +198,11 @@ class Sleeper(Passes):
 
     def node(self, name: str) -> None:
         self.create(builders.node(name=name))
+
+    def run_pods(self, *names: str) -> None:
+        """A kubelet's work, which nobody does here by himself."""
+        for name in names:
+            self.server.set_status(Ref("v1", "Pod", name, "ml"), {"phase": "Running"})
 
     def live(self, ref: Ref) -> Object | None:
         return self.server.objects.get(ref)

@@ -13,8 +13,8 @@ from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Ni
 _TARGET = scaled("Deployment", "of-keda", 2)
 _POOL = {"apiVersion": NODE_POOL.api_version, "kind": "NodePool", "metadata": {"name": NODE_POOL.name}}
 THINGS = (
-    Thing(scaled("Deployment", "server", 3), REPLICAS, (1, 3, 4, 0)),
-    Thing(scaled("StatefulSet", "store", 2), REPLICAS, (1, 2, 5, 0)),
+    Thing(scaled("Deployment", "server", 3, priority=1000), REPLICAS, (1, 3, 4, 0)),
+    Thing(scaled("StatefulSet", "store", 2, priority=1000), REPLICAS, (1, 2, 5, 0)),
     Thing(scaled("Rollout", "web", 3, version="argoproj.io/v1alpha1"), REPLICAS, (2, 3, 0)),
     Thing(scaled("LeaderWorkerSet", "llm", 1, version="leaderworkerset.x-k8s.io/v1"), REPLICAS, (1, 2, 0)),
     Thing(cron_job("nightly"), SUSPEND, (False, True), absent=False),
@@ -73,7 +73,11 @@ def test_a_pass_may_end_at_any_call_of_a_sleep_and_a_wake(how):
                 ("run", (how, number)),
                 ("time", 60),
                 ("run", (how, number)),
-                ("time", 600),
+                ("time", 525),  # of two stages the first is woken, then the second
+                ("run", (how, number)),
+                ("time", 5),
+                ("run", (how, number)),
+                ("time", 15),
                 ("run", (how, number)),
             ]
         )

@@ -105,6 +105,8 @@ class KeepSnapshot:
     why: str
 
     def __str__(self) -> str:
+        if self.snapshot.woken:
+            return f"note that {self.snapshot.ref} is awake"
         if self.snapshot.done:
             return f"note that {self.snapshot.ref} sleeps"
         return f"keep {self.snapshot.field} of {self.snapshot.ref}"

@@ -14,7 +14,8 @@ from slicewise.model import Ref
 @dataclass(frozen=True)
 class Snapshot:
     """
-    One field of one object. Written before the field is first changed, deleted when it was given back.
+    One field of one object. Written before the field is first changed, deleted once it was given back and the
+    night is over.
 
     Attributes:
         ref, field: Its key: an object that is made anew under its name keeps it.
@@ -22,6 +23,8 @@ class Snapshot:
         original, ours: JSON values; None where nothing stands there.
         window: Which sleep it belongs to: when that ends, as text.
         done: Whether `ours` was written. Until then nobody knows who last wrote what is there.
+        woken: For which morning it was given back: when its window ends, as text. Empty while it sleeps. From
+            then on nobody writes the field for it any more.
         priority: Of its pods; the highest wake first.
         version: Grows by one with each write; the table takes a write only over the one before.
     """
@@ -34,6 +37,7 @@ class Snapshot:
     window: str
     taken_at: datetime
     done: bool = False
+    woken: str = ""
     priority: int = 0
     slices: int = 0
     version: int = 1
@@ -48,6 +52,9 @@ class Snapshot:
 
     def as_done(self) -> Snapshot:
         return replace(self, done=True, version=self.version + 1).sealed()
+
+    def as_woken(self, morning: str) -> Snapshot:
+        return replace(self, woken=morning, version=self.version + 1).sealed()
 
 
 def _checksum(snapshot: Snapshot) -> str:

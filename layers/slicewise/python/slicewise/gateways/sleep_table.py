@@ -121,6 +121,7 @@ def _fields(snapshot: Snapshot) -> dict[str, Any]:
         "window": snapshot.window,
         "taken_at": snapshot.taken_at.isoformat(),
         "done": snapshot.done,
+        "woken": snapshot.woken,
         "priority": snapshot.priority,
         "slices": snapshot.slices,
         "version": snapshot.version,
@@ -135,6 +136,7 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
         original=json.loads(item["original"]),
         ours=json.loads(item["ours"]),
         taken_at=datetime.fromisoformat(item["taken_at"]),
+        woken=item.get("woken", ""),  # items of before have none
         priority=int(item["priority"]),
         slices=int(item["slices"]),
         version=int(item["version"]),

@@ -7,7 +7,8 @@ pass does, and the next pass goes on:
     nothing kept     keep, write, note as done
     kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
     kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
-    waking           ours is there: give back, forget. Anything else: somebody wanted it so, forget
+    waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
+    woken            left alone, whatever is there, and forgotten once the night is over
 
 Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
 """
@@ -67,12 +68,11 @@ def put_to_sleep(
     value, ours = setting.value(live), setting.asleep
     if kept and not kept.intact:
         return Step(findings=(_damaged(kept),), settled=False)
-    # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone:
-    # that sleep is over, and what is there now sleeps like anything new.
-    over = (
-        kept
-        and not _as_we_left_it(setting, live, kept)
-        and (kept.window != window.id or kept.uid != _uid(live))
+    # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone, or
+    # woken by us: that sleep is over, and what is there now sleeps like anything new.
+    over = kept and (
+        bool(kept.woken)
+        or (not _as_we_left_it(setting, live, kept) and (kept.window != window.id or kept.uid != _uid(live)))
     )
     if over or kept is None or (not kept.done and value not in (ours, kept.original)):
         if value == ours:
@@ -88,19 +88,28 @@ def put_to_sleep(
     return Step((ForgetSnapshot(kept, "somebody had put it to sleep already"),))
 
 
-def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str) -> Step:
+def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, morning: str = "") -> Step:
+    """
+    Args:
+        morning: When the night will be over, as text, while it is not: until then what was woken is
+            remembered. Empty has it forgotten.
+    """
     if not kept.intact:
         return Step(findings=(_damaged(kept),), settled=False)
+
+    def done(reason: str) -> Action:
+        return KeepSnapshot(kept.as_woken(morning), reason) if morning else ForgetSnapshot(kept, reason)
+
+    if kept.woken:
+        return Step() if morning else Step((done("the night is over"),))
     if live is None:
-        return Step((ForgetSnapshot(kept, "the object is gone"),), (_gone(kept),))
+        return Step((done("the object is gone"),), (_gone(kept),))
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
-        return Step(
-            (setting.write(live, kept.original, why), ForgetSnapshot(kept, "it is as it was")), findings
-        )
+        return Step((setting.write(live, kept.original, why), done("it is as it was")), findings)
     if setting.value(live) == kept.original:
-        return Step((ForgetSnapshot(kept, "it is as it was"),))
-    return Step((ForgetSnapshot(kept, "somebody has changed it since"),), (_person_won(setting, live, kept),))
+        return Step((done("it is as it was"),))
+    return Step((done("somebody has changed it since"),), (_person_won(setting, live, kept),))
 
 
 def _snapshot(

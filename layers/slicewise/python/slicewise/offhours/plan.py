@@ -28,7 +28,7 @@ from slicewise.actions import (
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours
-from slicewise.offhours import saving, telling
+from slicewise.offhours import saving, staging, telling
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
@@ -45,6 +45,7 @@ NEXT_BATCH = timedelta(seconds=1)
 DRAINING = timedelta(seconds=15)
 ASLEEP_LOOK = timedelta(minutes=15)
 LATE_LOOK = timedelta(minutes=1)
+STAGE_LOOK = timedelta(seconds=15)
 NOT_LET_IN = timedelta(minutes=5)
 TELL_BEFORE = timedelta(minutes=5)
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
@@ -85,7 +86,7 @@ def _schedule(world: World, now: datetime) -> Iterator[Action]:
         if world.schedule and not world.paused:
             yield DeleteSchedule("nothing is to come")
         return
-    early = edge.at - world.lead
+    early = edge.at - _ahead(world)
     at = early if not edge.asleep and early > now else edge.at
     if world.schedule != at.replace(microsecond=0):
         yield PutSchedule(CAPABILITY, at, "off-hours begin" if edge.asleep else "off-hours end")
@@ -108,9 +109,18 @@ def _plan(world: World, now: datetime) -> Plan:
     edge, who = world.times.next_edge(now), world.times.says(now)
     if not world.times.is_asleep(now):
         return _awake(world, world.found, f"awake by {who}", edge, now)
-    if edge and now >= edge.at - world.lead:
+    if edge and (now >= edge.at - _ahead(world) or _has_begun_to_wake(world, edge)):
         return _waking(world, world.found, edge, now)
     return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
+
+
+def _ahead(world: World) -> timedelta:
+    return staging.ahead(world.snapshots, world.lead)
+
+
+def _has_begun_to_wake(world: World, edge: Edge) -> bool:
+    """Also where the lead is a shorter one by now, since the nodes of this very morning started quicker."""
+    return any(kept.woken == edge.at.isoformat() for kept in world.snapshots)
 
 
 # Asleep
@@ -141,7 +151,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         says = f"{why}; {drained}" if drained else why
         return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
     says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
-    return as_told(Stage.ASLEEP, says, _until(edge, world.lead, now) or ASLEEP_LOOK)
+    return as_told(Stage.ASLEEP, says, _until(edge, _ahead(world), now) or ASLEEP_LOOK)
 
 
 def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> list[_Subject]:
@@ -159,6 +169,7 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
         if ref in looked_after or _makes_work(item, importance, by_keda)
     }
     live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda}
+    importance |= {by_keda[ref]: work for ref, work in importance.items() if ref in by_keda}
     subjects = [
         _Subject(
             item,
@@ -184,15 +195,9 @@ def _makes_work(item: Object, importance: dict[Ref, Workload], by_keda: dict[Ref
 
 def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:
     """What KEDA scales, by name, and the ScaledObject that says so."""
-    scaled = {}
-    for ref, item in found.objects.items():
-        if ref.kind == "ScaledObject":
-            target = spec(item).get("scaleTargetRef") or {}
-            kind = target.get("kind") or "Deployment"
-            scaled[
-                Ref(target.get("apiVersion") or "apps/v1", kind, target.get("name", ""), ref.namespace)
-            ] = ref
-    return scaled
+    return {
+        following.scaled_by(item): ref for ref, item in found.objects.items() if ref.kind == "ScaledObject"
+    }
 
 
 def _rank(subject: _Subject) -> tuple[int, ...]:
@@ -240,10 +245,11 @@ def _ends(pod: Object, work: Workload) -> bool:
 
 
 def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
-    minutes = round(world.lead.total_seconds() / 60)
-    at = _clock(edge, world)
+    minutes = round(_ahead(world).total_seconds() / 60)
+    at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
-    actions, findings, left = _give_back(world, found, why)
+    turn = staging.turn(world.snapshots, found, edge.at, world.lead, now)
+    actions, findings, left = _give_back(turn.snapshots, found, why, morning)
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
@@ -251,8 +257,11 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     findings = (*findings, *pending)
     wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - tell_before - now
     says = f"{why}; {left} objects are left" if left else why
+    if turn.waits:
+        says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
+    elif not left:
+        actions = (*actions, *_mark(found.node_pools, None))
     known = tuple(_whole(one, found, now) for one in world.known)
-    morning = edge.at.isoformat()
     if pending and not any(one.get("notified") == morning for one in world.known):
         # Before the record that remembers it: told twice after a kill, and never not at all.
         text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
@@ -271,31 +280,32 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
-    actions, findings, left = _give_back(world, found, why)
+    actions, findings, left = _give_back(world.snapshots, found, why)
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"
         return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
+    actions = (*actions, *_mark(found.node_pools, None))
     wait = _until(edge, timedelta(0), now)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
 
 
-def _give_back(world: World, found: Found, why: str) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
+def _give_back(
+    snapshots: Iterable[Snapshot], found: Found, why: str, morning: str = ""
+) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
     """NodePools first, so that nodes may start; then the most important workloads first."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
     order = sorted(
-        world.snapshots,
-        key=lambda kept: (kept.ref.kind != "NodePool", -kept.priority, kept.ref, kept.field),
+        snapshots, key=lambda kept: (kept.ref.kind != "NodePool", -kept.priority, kept.ref, kept.field)
     )
     steps = [
-        give_back(setting, objects.get(kept.ref), kept, why)
+        give_back(setting, objects.get(kept.ref), kept, why, morning)
         for kept in order
         for setting in settings_of(kept.ref.api_version, kept.ref.kind)
         if setting.field == kept.field
     ]
     actions, left = _first_of(steps)
-    unmark = () if left else tuple(_mark(found.node_pools, None))
-    return (*actions, *unmark), _findings(steps), left
+    return actions, _findings(steps), left
 
 
 # Together

@@ -107,6 +107,13 @@ def controller_of(item: Object) -> Mapping[str, str] | None:
     return None
 
 
+def scaled_by(scaled_object: Object) -> Ref:
+    """What a ScaledObject of KEDA scales."""
+    target = spec(scaled_object).get("scaleTargetRef") or {}
+    kind, version = target.get("kind") or "Deployment", target.get("apiVersion") or "apps/v1"
+    return Ref(version, kind, target.get("name", ""), scaled_object["metadata"].get("namespace", ""))
+
+
 def goes_with_its_node(pod: Object) -> bool:
     """Whether Karpenter takes a node for empty on which only such pods run."""
     return (controller_of(pod) or {}).get("kind") in ("DaemonSet", "Node")
