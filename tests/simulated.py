@@ -20,6 +20,7 @@ from slicewise.actions import (
     DeleteAccessEntry,
     Forget,
     GrantAdmin,
+    Patch,
     Plan,
     PutAccessEntry,
     PutAddon,
@@ -46,6 +47,7 @@ from slicewise.policy import Policy, fingerprint
 from slicewise.records import Record
 
 from tests import builders
+from tests.fakes.kubernetes import patched
 
 OUR_READ_ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", "slicewise-installer")
 
@@ -196,6 +198,7 @@ class SimulatedCluster:
             PutPodIdentity: self._put_identity,
             Apply: self._apply,
             Delete: self._delete,
+            Patch: self._patch,
             ApplyChartCrds: self._apply_crds,
             UpgradeRelease: self._upgrade,
             RollbackRelease: self._roll_back,
@@ -241,6 +244,10 @@ class SimulatedCluster:
         if ref.kind == "NodeOverlay" and self.gate:
             item["status"] = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1}]}
         self.objects[ref] = item
+
+    def _patch(self, action: Patch) -> None:
+        self._write(action)
+        self.objects[action.ref] = patched(self.objects[action.ref], action.operations)
 
     def _delete(self, action: Delete) -> None:
         self._write(action)

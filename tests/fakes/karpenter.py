@@ -61,7 +61,7 @@ class FakeKarpenter:
         self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-operator"}})
         self.server.apply(layout.config_map({}), "slicewise")
         weights = layout.overlay_weights(self.policy)
-        for pool in self.policy.pools:
+        for pool in self.policy.parts:
             for gpu in pool.models():
                 for overlay in layout.overlays(pool, gpu, n, weights):
                     self.server.apply(overlay, "slicewise")
@@ -78,10 +78,14 @@ class FakeKarpenter:
             self.add_pod(node)
         return node
 
-    def add_pod(self, node: str | None = None, name: str | None = None) -> str:
+    def add_pod(self, node: str | None = None, name: str | None = None, size: int | None = None) -> str:
+        """`size` is the class that it selects."""
         name = name or f"pod-{next(self._numbers)}"
         spec: Object = {
-            "nodeSelector": {layout.POOL_LABEL: "shared"},
+            "nodeSelector": {
+                layout.POOL_LABEL: "shared",
+                **({layout.CLASS_LABEL: str(size)} if size else {}),
+            },
             "containers": [{"name": "main", "resources": {"limits": {GPU: "1"}}}],
         }
         metadata = {"name": name, "namespace": "default", "labels": {"app": "demo"}}
@@ -188,14 +192,20 @@ class FakeKarpenter:
         for pod in self._of("Pod"):
             if pod["spec"].get("nodeName"):
                 continue
-            name = next((n for n in map(_name, self._of("Node")) if self._has_room(n)), None)
-            if name is None and (pool := self._may_launch()):
+            fitting = (n for n in map(_name, self._of("Node")) if self._has_room(n) and self._enters(pod, n))
+            name = next(fitting, None)
+            if name is None and (pool := self._may_launch(pod)):
                 name = self._launch(pool)
-            if name and self._has_room(name):
+            if name and self._has_room(name) and self._enters(pod, name):
                 self.server.create({**pod, "spec": {**pod["spec"], "nodeName": name}})
 
-    def _may_launch(self) -> str | None:
+    def _enters(self, pod: Object, node: str) -> bool:
+        return _is_let_in(pod, self._node(node)["metadata"]["labels"])
+
+    def _may_launch(self, pod: Object) -> str | None:
         for pool in self._of("NodePool"):
+            if not _is_let_in(pod, self._template_labels(_name(pool))):
+                continue
             waiting = [n for n in self._of("Node") if not self._slices(_name(n))]
             used = sum(self._slices(_name(c)) for c in self._of("NodeClaim") if self._pool(c) is pool)
             limit = quantities.whole(pool["spec"].get("limits", {}).get(GPU, "1000"))
@@ -262,6 +272,13 @@ class FakeKarpenter:
             used, slices = len(self._pods_on(_name(node))), self._slices(_name(node))
             if used > slices:
                 self.broken_promises.append(f"{_name(node)}: {used} pods on {slices} slices")
+
+
+def _is_let_in(pod: Object, labels: Object) -> bool:
+    """Classes beside the first are tainted; a pod that selects none of them tolerates none."""
+    wanted = pod["spec"].get("nodeSelector", {}).get(layout.CLASS_LABEL)
+    found = labels.get(layout.CLASS_LABEL)
+    return found == wanted or (wanted is None and found == "1")
 
 
 def _required(pool: Object) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from tests import builders
 from tests.builders import INSTALLER, NODE_ROLE, TUNER
 from tests.simulated import SimulatedCluster
 
+SPLIT = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2, 3]}}"
 POOLS = {
     "time-slicing": builders.DEFAULT_POOLS,
     "every way": """{
@@ -23,6 +24,7 @@ POOLS = {
         batch: {sharing: mps, gpus: [l4], maxGpus: 8},
         slices: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8},
         whole: {sharing: none, gpus: [l4], maxGpus: 4}}""",
+    "classes": SPLIT,
 }
 BARE = {"karpenter": None, "gate": False, "crds": set()}
 KARPENTER_TOO = ("karpenter: {install: true}",)

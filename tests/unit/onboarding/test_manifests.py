@@ -89,10 +89,13 @@ def test_mig_manager_runs_only_where_a_pool_is_cut_and_the_strategy_is_always_mi
     assert values["mig"] == {"strategy": "mixed"}
 
 
-def test_our_taint_is_tolerated_by_operands_and_by_nfd():
+def test_our_taints_are_tolerated_by_operands_and_by_nfd():
     values = manifests.operator_values(builders.policy())
 
-    wanted = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    wanted = [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "slicewise.dev/class", "operator": "Exists", "effect": "NoSchedule"},
+    ]
     assert values["daemonsets"]["tolerations"] == wanted
     assert values["node-feature-discovery"]["worker"]["tolerations"] == wanted
 

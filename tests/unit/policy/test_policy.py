@@ -9,6 +9,7 @@ from slicewise import layout
 from slicewise.errors import InvalidPolicy
 from slicewise.policy import (
     BusinessHours,
+    Classes,
     ConsolidationPolicy,
     Drift,
     Metrics,
@@ -85,6 +86,21 @@ def test_naming_another_node_class_means_that_it_is_not_ours():
     )
 
     assert not policy.node_class.create
+
+
+def test_a_pool_that_is_split_has_classes_in_place_of_replicas():
+    policy = builders.policy(
+        "{a: {sharing: mps, gpus: [l4], maxGpus: 1, classes: [3, 1]},"
+        " b: {sharing: time-slicing, gpus: [l4], maxGpus: 1, classes: [1, 2], movesADay: 0}}"
+    )
+
+    assert [(pool.classes, pool.replicas) for pool in policy.pools] == [
+        (Classes((1, 3), 15), None),
+        (Classes((1, 2), 0), None),
+    ]
+    assert [(part.name, part.size, part.start) for part in policy.parts] == [
+        ("a", 1, 1), ("a", 3, 3), ("b", 1, 1), ("b", 2, 2),
+    ]  # fmt: skip
 
 
 def test_mig_needs_no_replicas():
@@ -225,7 +241,38 @@ ONE_MISTAKE = {
         "kube-system",
         "a namespace of yours",
     ),
-    "classes": (pool(classes=[1, 2]), "pools.shared.classes", [1, 2], "not in this release"),
+    "classes with replicas": (
+        pool(classes=[1, 2], replicas={"start": 2}),
+        "pools.shared.replicas",
+        {"start": 2},
+        "each class has its own number",
+    ),
+    "classes of whole": (
+        pool(sharing="none", classes=[1, 2]),
+        "pools.shared.classes",
+        [1, 2],
+        "or write `sharing: time-slicing` or mps",
+    ),
+    "classes of mig": (
+        pool(sharing="mig", gpus=["h100"], profile="1g.10gb", maxGpus=8, classes=[1, 2]),
+        "pools.shared.classes",
+        [1, 2],
+        "divide a GPU by a number",
+    ),
+    "classes of a NodePool that is there": (
+        pool(classes=[1, 2], adopt="gpu"),
+        "pools.shared.adopt",
+        "gpu",
+        "without replacing them",
+    ),
+    "classes without 1": (pool(classes=[2, 3]), "pools.shared.classes", [2, 3], "add 1"),
+    "one class": (pool(classes=[1]), "pools.shared.classes", [1], "sharing: none"),
+    "classes a number": (pool(classes=3), "pools.shared.classes", 3, "such as [1, 2, 3]"),
+    "a class too many": (pool(classes=[1, 17]), "pools.shared.classes[1]", 17, "from 1 to 16"),
+    "a class by name": (pool(classes=[1, "small"]), "pools.shared.classes[1]", "small", "whole number"),
+    "a class twice": (pool(classes=[1, 2, 2]), "pools.shared.classes[2]", 2, "stands twice"),
+    "moves without classes": (pool(movesADay=3), "pools.shared.movesADay", 3, "classes: [1, 2, 3]"),
+    "moves below none": (pool(classes=[1, 2], movesADay=-1), "pools.shared.movesADay", -1, "from 0 to"),
     "source of metrics": (
         pool() + "metrics: {source: datadog}",
         "metrics.source",

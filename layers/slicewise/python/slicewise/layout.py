@@ -23,6 +23,8 @@ CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPAC
 EXCLUSIVE = "exclusive"
 
 POOL_LABEL = "slicewise.dev/pool"
+# On nodes of a pool that is split: N of their class. Also a taint, but for class 1, and on a workload `auto`.
+CLASS_LABEL = "slicewise.dev/class"
 # On a NodePool's own metadata, which is not hashed: the policy's `sharing`.
 SHARING_LABEL = "slicewise.dev/sharing"
 # On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.
@@ -49,6 +51,11 @@ GPU_MEMORY_LABEL = "karpenter.k8s.aws/instance-gpu-memory"
 GPU_MANUFACTURER_LABEL = "karpenter.k8s.aws/instance-gpu-manufacturer"
 GPU_RESOURCE = "nvidia.com/gpu"
 TAINT = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}
+# For whatever has to run on every node of ours. Always both: a pool may be split, and no longer, at any time.
+TOLERATIONS = [
+    {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},
+    {"key": CLASS_LABEL, "operator": "Exists", "effect": "NoSchedule"},
+]
 
 _PREFIXES = {Sharing.TIME_SLICING: "ts", Sharing.MPS: "mps"}
 
@@ -136,6 +143,22 @@ def limits(pool: Pool, gpu: GpuModel, n: int) -> dict[str, str]:
     return {resource(pool): str(slices_per_gpu(pool, gpu, n) * pool.max_gpus)}
 
 
+# Pods
+
+
+def class_of(pod_spec: Mapping[str, Any]) -> int | None:
+    """The class that a pod, or a template of pods, selects; None for none, or for what is no class."""
+    found = str((pod_spec.get("nodeSelector") or {}).get(CLASS_LABEL, ""))
+    return int(found) if found.isdecimal() else None
+
+
+def selects(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
+    """Whether a pod is meant for a pool or, where that is split, for this class; without one, for class 1."""
+    if (pod_spec.get("nodeSelector") or {}).get(POOL_LABEL) != pool.name:
+        return False
+    return pool.size in (None, class_of(pod_spec) or 1)
+
+
 # NodePools and NodeOverlays
 
 # How many nodes Karpenter may take away at once. An empty node moves nobody, and each minute of it is paid
@@ -155,7 +178,25 @@ def overlay_name(pool: Pool, gpu: GpuModel, gpus: int) -> str:
 
 
 def _own_name(pool: Pool, gpu: GpuModel) -> str:
-    return f"slicewise-{pool.name}-{gpu.name}"
+    return "-".join(("slicewise", pool.name, gpu.name, *_class(pool).values()))
+
+
+def node_pool_names(policy: Policy) -> frozenset[str]:
+    return frozenset(node_pool_name(part, gpu) for part in policy.parts for gpu in part.models())
+
+
+def is_superseded(node_pool: str, marks: Mapping[str, str], policy: Policy) -> bool:
+    """
+    Whether a NodePool of this name and these labels is one that a pool had before it was split otherwise.
+    """
+    size = marks.get(CLASS_LABEL)
+    bare = node_pool.removesuffix(f"-{size}") if size else node_pool
+    names = {_own_name(pool, gpu) for pool in policy.pools for gpu in pool.models()}
+    return bare in names and node_pool not in node_pool_names(policy)
+
+
+def _class(pool: Pool) -> dict[str, str]:
+    return {CLASS_LABEL: str(pool.size)} if pool.size else {}
 
 
 def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
@@ -175,7 +216,7 @@ def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
         "kind": "NodePool",
         "metadata": {
             "name": node_pool_name(pool, gpu),
-            "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value},
+            "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value, **_class(pool)},
         },
         "spec": {
             "template": {
@@ -186,7 +227,7 @@ def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
                         "kind": policy.node_class.kind,
                         "name": policy.node_class.name,
                     },
-                    "taints": [TAINT],
+                    "taints": _taints(pool),
                     "requirements": _node_requirements(pool, gpu, n),
                 },
             },
@@ -200,8 +241,14 @@ def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
     }
 
 
+def _taints(pool: Pool) -> list[dict[str, str]]:
+    """A pod without a class lands in class 1 alone, where it has a GPU to itself."""
+    shared = {"key": CLASS_LABEL, "value": str(pool.size), "effect": "NoSchedule"}
+    return [TAINT, shared] if (pool.size or 1) > 1 else [TAINT]
+
+
 def _template_labels(pool: Pool) -> dict[str, str]:
-    labels = {POOL_LABEL: pool.name}
+    labels = {POOL_LABEL: pool.name, **_class(pool)}
     if pool.profile:
         labels[MIG_LABEL] = f"all-{pool.profile}"
     return labels
@@ -240,7 +287,10 @@ def _overlay(pool: Pool, gpu: GpuModel, n: int, count: int, weights: Mapping[str
     return {
         "apiVersion": "karpenter.sh/v1alpha1",
         "kind": "NodeOverlay",
-        "metadata": {"name": overlay_name(pool, gpu, count), "labels": {POOL_LABEL: pool.name}},
+        "metadata": {
+            "name": overlay_name(pool, gpu, count),
+            "labels": {POOL_LABEL: pool.name, **_class(pool)},
+        },
         "spec": {
             "weight": weights[overlay_name(pool, gpu, count)],
             "requirements": _in(
@@ -314,7 +364,7 @@ def overlay_weights(policy: Policy) -> dict[str, int]:
     """
     names = sorted(
         overlay_name(pool, gpu, count)
-        for pool in policy.pools
+        for pool in policy.parts
         for gpu in pool.models()
         for count in gpu.counts
     )

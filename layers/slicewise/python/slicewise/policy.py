@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -84,6 +84,20 @@ class Replicas:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """
+    Sub-pools of a pool, each with an N of its own that never changes.
+
+    Attributes:
+        sizes: N of each, ascending. The first is 1: a pod without a class has a GPU to itself.
+        moves_a_day: Workloads that may change class in a day, of those that let us move them.
+    """
+
+    sizes: tuple[int, ...] = (1, 2, 3)
+    moves_a_day: int = 15
+
+
+@dataclass(frozen=True)
 class Pool:
     """
     One choice that pods have: `nodeSelector: {slicewise.dev/pool: <name>}`.
@@ -97,6 +111,8 @@ class Pool:
         slowdown_budget: Mean slowdown that sharing may cause; None for batch, which only wants its GPU full.
         time_slice: Only for time-slicing.
         adopt: A NodePool of somebody else's that is taken over, as it is; N begins at 1 there.
+        classes: None for a pool with one N; then it has no replicas.
+        size: Of one class, as `parts` gives them: its N.
     """
 
     name: str
@@ -110,6 +126,14 @@ class Pool:
     slowdown_budget: float | None = 2.0
     time_slice: TimeSlice = TimeSlice.DEFAULT
     adopt: str | None = None
+    classes: Classes | None = None
+    size: int | None = None
+
+    def parts(self) -> tuple[Pool, ...]:
+        """Itself, or its classes: each part has a NodePool a GPU model."""
+        if self.classes is None or self.size:
+            return (self,)
+        return tuple(replace(self, size=size) for size in self.classes.sizes)
 
     def models(self) -> tuple[GpuModel, ...]:
         return tuple(catalog.model(name) for name in self.gpus)
@@ -120,6 +144,8 @@ class Pool:
     @property
     def start(self) -> int:
         """Slices a GPU that the pool begins with; 1 where a GPU is not divided by replicas, or not yet."""
+        if self.size:
+            return self.size
         return self.replicas.start if self.replicas and not self.adopt else 1
 
 
@@ -222,6 +248,15 @@ class Policy:
     @property
     def has_mig(self) -> bool:
         return any(pool.sharing is Sharing.MIG for pool in self.pools)
+
+    @property
+    def has_classes(self) -> bool:
+        return any(pool.classes for pool in self.pools)
+
+    @property
+    def parts(self) -> tuple[Pool, ...]:
+        """Its pools, those that are split as their classes."""
+        return tuple(part for pool in self.pools for part in pool.parts())
 
 
 def fingerprint(policy: Policy) -> str:

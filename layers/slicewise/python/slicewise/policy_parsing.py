@@ -17,6 +17,7 @@ from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.policy import (
     MAX_REPLICAS,
     MIN_REPLICAS,
+    Classes,
     Consolidation,
     Drift,
     Metrics,
@@ -132,6 +133,7 @@ def _pool(table: Table, name: str) -> Pool:
         sharing=sharing or Sharing.NONE,
         gpus=gpus,
         max_gpus=_max_gpus(table),
+        classes=_classes(table, sharing),
         replicas=_replicas(table, sharing),
         profile=_profile(table, sharing, gpus),
         capacity_types=_capacity_types(table),
@@ -144,7 +146,7 @@ def _pool(table: Table, name: str) -> Pool:
     table.close(
         (
             *("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"),
-            *("slowdownBudget", "timeSlice", "adopt"),
+            *("slowdownBudget", "timeSlice", "adopt", "classes", "movesADay"),
         )
     )
     return pool
@@ -189,7 +191,51 @@ def _max_gpus(table: Table) -> int:
     return table.whole("maxGpus", 1, 10_000, why) or 1
 
 
+def _classes(table: Table, sharing: Sharing | None) -> Classes | None:
+    if not table.has("classes"):
+        if table.has("movesADay"):
+            remedy = "remove it, or split the pool: classes: [1, 2, 3]"
+            table.note("movesADay", table.take("movesADay"), remedy)
+        return None
+    written = table.listed("classes", "write a list such as [1, 2, 3]: pods that share a GPU, of each class")
+    sizes = _sizes(table, written or [])
+    if sharing and not sharing.has_replicas:
+        remedy = "remove it, or write `sharing: time-slicing` or mps: only these divide a GPU by a number"
+        table.note("classes", written, remedy)
+    for other, remedy in _NOT_WITH_CLASSES.items():
+        if table.has(other):
+            table.note(other, table.take(other), remedy)
+    why = "that many workloads change class in a day at most; with 0 classes are only recommended"
+    moves = table.whole("movesADay", 0, 10_000, why) if table.has("movesADay") else Classes.moves_a_day
+    return Classes(sizes, moves or 0)
+
+
+_NOT_WITH_CLASSES = {
+    "replicas": "remove it, or remove `classes`: each class has its own number, which never changes",
+    "adopt": "remove it, or remove `classes`: nodes that run cannot be split without replacing them",
+}
+
+
+def _sizes(table: Table, written: Sequence[object]) -> tuple[int, ...]:
+    before = len(table.problems)
+    for index, item in enumerate(written):
+        if not isinstance(item, int) or isinstance(item, bool) or not 1 <= item <= MAX_REPLICAS:
+            remedy = f"write a whole number from 1 to {MAX_REPLICAS}: pods that share a GPU"
+            table.note(f"classes[{index}]", item, remedy)
+    if not written or len(table.problems) > before:
+        return Classes.sizes
+    sizes = tuple(sorted({item for item in written if isinstance(item, int)}))
+    if sizes[0] != 1:
+        table.note("classes", written, "add 1: a pod that is not known yet needs a GPU to itself")
+    elif len(sizes) == 1:
+        table.note("classes", written, "add another, such as 2; for whole GPUs only write `sharing: none`")
+    return sizes
+
+
 def _replicas(table: Table, sharing: Sharing | None) -> Replicas | None:
+    if table.has("classes"):
+        table.take("replicas")
+        return None
     if not table.has("replicas"):
         return Replicas() if sharing and sharing.has_replicas else None
     if sharing is Sharing.NONE:

@@ -21,9 +21,6 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 DURATION = re.compile(r"([0-9]+(s|m|h))+")  # as Karpenter's CRDs and Go write them
 
-_NOT_YET = {
-    "classes": "splitting a pool into classes is not in this release; remove it",
-}
 _NO_PERIOD = (
     "the device plugin has no such setting and would ignore it without a word; remove it. "
     "The driver alone decides how long a time slice is: for the pool, write `timeSlice: short`"
@@ -141,7 +138,7 @@ class Table:
         for key, value in self.value.items():
             if key in self.taken:
                 continue
-            remedy = _NEVER.get(key) or _NOT_YET.get(key)
+            remedy = _NEVER.get(key)
             if remedy is None:
                 close = difflib.get_close_matches(str(key), list(known), n=1)
                 hint = f"did you mean {close[0]}? " if close else ""

@@ -113,9 +113,7 @@ def _is_new(record: Record | None, now: datetime) -> bool:
 
 def _node_pools(policy: Policy | None) -> frozenset[str] | None:
     """Those that we have a right to change; without a policy, those of which something is kept."""
-    if policy is None:
-        return None
-    return frozenset(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
+    return layout.node_pool_names(policy) if policy else None
 
 
 def lead(node_pools: Iterable[Object]) -> timedelta:

@@ -37,7 +37,7 @@ from slicewise.objects import (
     required_values,
     spec,
 )
-from slicewise.onboarding import karpenter, manifests, rbac, time_slice, versions
+from slicewise.onboarding import karpenter, manifests, rbac, retiring, time_slice, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.policy import Drift, Policy, Pool
 
@@ -78,7 +78,8 @@ def difference(world: World, settings: Settings) -> Difference:
     if policy.node_class.create:
         actions += node_class.actions
         pool_findings += node_class.findings
-    actions += pools
+    actions += (*pools, *retiring.actions(contents, policy))
+    pool_findings += retiring.findings(contents, policy)
     actions += _time_slices(contents, policy)
     tuner = world.entries.get(settings.tuner_role)
     if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
@@ -266,7 +267,7 @@ class PoolTarget:
 def targets(contents: ClusterContents, policy: Policy) -> tuple[PoolTarget, ...]:
     weights = layout.overlay_weights(policy)
     return tuple(
-        _target(contents, policy, pool, gpu, weights) for pool in policy.pools for gpu in pool.models()
+        _target(contents, policy, pool, gpu, weights) for pool in policy.parts for gpu in pool.models()
     )
 
 
@@ -306,7 +307,8 @@ def _target(
     n = pool.start
     keys = layout.config_keys_of(found) if found else ()
     if (
-        len(keys) == 1
+        not pool.size
+        and len(keys) == 1
         and (now := layout.slices_of_key(keys[0]))
         and layout.config_key(pool.sharing, now) == keys[0]
         and not (found and _did_not_share(found, pool))

@@ -23,8 +23,6 @@ GATE_PROBE = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
 # Charts do not know this key and ignore it; a release's values are where helm keeps what its owner said.
 _MARK = "slicewise"
 
-_TOLERATIONS = [{"key": layout.GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
-
 
 def namespace() -> Object:
     return stamped({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE.name}})
@@ -127,8 +125,8 @@ def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) ->
             "env": [{"name": "KUBERNETES_VIRTUAL_GPUS", "value": "true"}],
         },
         # In both places: operands and NFD's workers each have their own list.
-        "daemonsets": {"tolerations": _TOLERATIONS},
-        "node-feature-discovery": {"worker": {"tolerations": _TOLERATIONS}},
+        "daemonsets": {"tolerations": layout.TOLERATIONS},
+        "node-feature-discovery": {"worker": {"tolerations": layout.TOLERATIONS}},
     }
     return _merged(adopted, ours) if adopted is not None else ours
 

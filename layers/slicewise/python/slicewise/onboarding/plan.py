@@ -22,6 +22,7 @@ from slicewise.actions import (
     Forget,
     GrantAdmin,
     Outcome,
+    Patch,
     Plan,
     PutAccessEntry,
     RevokeAdmin,
@@ -47,7 +48,7 @@ VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
 # Each look into a refused cluster makes us its admin for seconds, and alarms at its owner's: at most daily.
 REFUSED_LOOK = timedelta(hours=24)
 
-_IN_CLUSTER = (Apply, Delete, ApplyChartCrds, UpgradeRelease, RollbackRelease)
+_IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, UpgradeRelease, RollbackRelease)
 
 
 def plan(world: World, settings: Settings, now: datetime) -> Plan:

@@ -12,7 +12,7 @@ from datetime import datetime
 from slicewise import layout
 from slicewise.actions import Finding
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
-from slicewise.objects import annotations, is_ours, name
+from slicewise.objects import annotations, is_ours, labels, name
 from slicewise.onboarding import karpenter, manifests, rbac, versions
 from slicewise.onboarding.world import Settings, live
 from slicewise.policy import Policy
@@ -192,7 +192,7 @@ def _our_refs(policy: Policy) -> list[Ref]:
     if policy.node_class.create and (node_class := rbac.node_class_ref(policy)):
         refs.append(node_class)
     weights = layout.overlay_weights(policy)
-    for pool in policy.pools:
+    for pool in policy.parts:
         for gpu in pool.models():
             refs += [ref_of(item) for item in layout.overlays(pool, gpu, pool.start, weights)]
             if not pool.adopt:
@@ -239,7 +239,7 @@ def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -
 
 
 def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
-    wanted = {layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models()}
+    wanted = layout.node_pool_names(policy)
     return [
         Finding(
             "pool-left-over",
@@ -248,7 +248,10 @@ def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
             f"Once nothing runs there: kubectl delete nodepool {name(item)}, then its NodeOverlays.",
         )
         for item in sorted(contents.node_pools, key=name)
-        if is_ours(item) and name(item) not in wanted and layout.ORIGINAL_ANNOTATION not in annotations(item)
+        if is_ours(item)
+        and name(item) not in wanted
+        and layout.ORIGINAL_ANNOTATION not in annotations(item)
+        and not layout.is_superseded(name(item), labels(item), policy)
     ]
 
 

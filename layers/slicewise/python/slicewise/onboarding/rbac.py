@@ -86,7 +86,7 @@ def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tu
     """
     rules = [
         _rule("karpenter.sh", ["nodepools"], ["list"]),
-        _rule("karpenter.sh", ["nodepools"], ["patch"], sorted({*_node_pools(policy), *asleep})),
+        _rule("karpenter.sh", ["nodepools"], ["patch"], sorted({*layout.node_pool_names(policy), *asleep})),
         _rule("", ["nodes", "pods"], ["list"]),
         _rule("apps", ["deployments", "replicasets", "statefulsets"], ["list"]),
         _rule("batch", ["jobs"], ["list"]),
@@ -120,7 +120,7 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
 
 
 def _tuner_rules(policy: Policy, unfinished: Iterable[str]) -> list[dict[str, Any]]:
-    node_pools = sorted({*_node_pools(policy), *unfinished})
+    node_pools = sorted({*layout.node_pool_names(policy), *unfinished})
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),
@@ -130,10 +130,6 @@ def _tuner_rules(policy: Policy, unfinished: Iterable[str]) -> list[dict[str, An
         _rule("karpenter.sh", ["nodeclaims"], ["patch"]),
         _rule("", ["nodes"], ["patch"]),
     ]
-
-
-def _node_pools(policy: Policy) -> list[str]:
-    return sorted(layout.node_pool_name(pool, gpu) for pool in policy.pools for gpu in pool.models())
 
 
 def _release_rules(namespace: str) -> list[dict[str, Any]]:

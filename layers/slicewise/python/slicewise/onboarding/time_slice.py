@@ -88,9 +88,7 @@ def _daemon_set(pool: Pool) -> Object:
                         "automountServiceAccountToken": False,
                         "runtimeClassName": "nvidia",
                         "nodeSelector": {layout.POOL_LABEL: pool.name},
-                        "tolerations": [
-                            {"key": layout.GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
-                        ],
+                        "tolerations": layout.TOLERATIONS,
                         "terminationGracePeriodSeconds": 30,
                         "containers": [container],
                     },

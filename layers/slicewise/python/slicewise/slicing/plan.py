@@ -236,6 +236,10 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         return Part(
             "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
         )
+    if state.pool.size:
+        return Part(
+            "", {**bare, "reason": f"it is class {state.pool.size} of its pool, whose N never changes"}
+        )
     if not world.whole:
         return Part(
             "",

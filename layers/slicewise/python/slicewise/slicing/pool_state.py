@@ -209,7 +209,7 @@ def pool_states(contents: ClusterContents, policy: Policy) -> tuple[PoolState, .
     known_keys = frozenset(config_map.get("data") or ()) if config_map else None
     return tuple(
         _pool_state(contents, pool, gpu, live[pool_name], by_node, known_keys)
-        for pool in policy.pools
+        for pool in policy.parts
         for gpu in pool.models()
         if (pool_name := layout.node_pool_name(pool, gpu)) in live
     )
@@ -229,7 +229,7 @@ def _pool_state(
     overlays = tuple(item for item in contents.node_overlays if name(item) in overlay_names)
     keys = layout.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
-    rollout = rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
+    rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
     pool = _as_begun(pool, node_pool) if rollout else pool
     history, history_finding = read_tuning(node_pool)
     return PoolState(
@@ -243,15 +243,11 @@ def _pool_state(
             if _of(node, node_pool)
         ),
         claims=claims,
-        pending=sum(
-            1
-            for pod in by_node.get("", ())
-            if (spec(pod).get("nodeSelector") or {}).get(layout.POOL_LABEL) == pool.name
-        ),
+        pending=sum(1 for pod in by_node.get("", ()) if layout.selects(spec(pod), pool)),
         rollout=rollout,
         history=history,
         keys=keys,
-        n=rollout.from_ if rollout else _n_of(keys, pool),
+        n=rollout.from_ if rollout else pool.size or _n_of(keys, pool),
         known_keys=known_keys,
         findings=tuple(finding for finding in (rollout_finding, history_finding) if finding),
     )
