@@ -86,7 +86,7 @@ def _tell_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
     """1 where there is no such pool."""
     wanted = [one for one in details if pool in (None, one.get("pool"), one.get("node_pool"))]
     for detail in wanted:
-        print("\n".join(words.lines(detail) if "node_pool" in detail else [str(detail.get("says", ""))]))
+        print("\n".join(words.lines(detail)))
     if not wanted:
         print(f"there is no pool {pool}" if pool else "there is no NodePool of ours")
     return 0 if wanted else 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slicewise.slicing import explain_classes
+
 Detail = Mapping[str, Any]
 
 
@@ -14,6 +16,10 @@ def lines(detail: Detail) -> list[str]:
         detail: One of Record.details; of an older release, or of a NodePool that was not decided on yet, it
             may lack fields.
     """
+    if "classes" in detail:
+        return explain_classes.lines(detail)
+    if "node_pool" not in detail:
+        return [str(detail.get("says", ""))]
     told = [f"{detail['node_pool']}: N is {detail.get('n', 'unknown')}"]
     told += [f"  {line}" for line in (*_decision(detail), *_why(detail), *_then(detail))]
     return told

@@ -68,7 +68,7 @@ def broken(
         slowdown_budget: As the policy's; None does not look.
         failed_pods: Pods with phase Failed, which `contents.pods` leaves out.
     """
-    window = Window(read(series, source, contents), contents, node_pool, now)
+    window = Window(read(series, source, contents), contents, frozenset({node_pool}), now)
     watched = set(window.pool_nodes) if nodes is None else set(window.pool_nodes) & set(nodes)
     devices = [device for device in window.devices if device.node in watched]
     pods = [pod for pod in window.pods if spec(pod)["nodeName"] in watched]

@@ -21,6 +21,7 @@ from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout
 from slicewise.slicing.carrying import carried_on
+from slicewise.slicing.classed import about_classes
 from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.parts import Part, broken_now, known_before
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
@@ -143,6 +144,10 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     adopting = adoption.steps(contents, policy, now)
     parts += [_adopting(step, ours) for step in adopting]
     node_pools = [*(state.name for state in states), *(step.node_pool for step in adopting)]
+    for pool in (pool for pool in policy.pools if pool.classes):
+        of_pool = [state for state in states if state.pool.name == pool.name]
+        parts.append(about_classes(pool, of_pool, world, policy, now))
+        node_pools.append(pool.name)
     proof = prove(contents, now, changing)
     findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
     findings += letting_go.halfway(contents, ours, gone)
@@ -236,10 +241,10 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         return Part(
             "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
         )
-    if state.pool.size:
-        return Part(
-            "", {**bare, "reason": f"it is class {state.pool.size} of its pool, whose N never changes"}
-        )
+    if size := state.pool.size:
+        broken = broken_now(state, world, policy, now - RECENT, now) if world.whole else ()
+        reason = f"it is class {size} of pool {state.pool.name}: {_pods(size)} a GPU, always"
+        return Part("", {**bare, "reason": reason, "broken": [one.says for one in broken[:_MOST_SAID]]})
     if not world.whole:
         return Part(
             "",
@@ -285,6 +290,10 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         told["reason"] = begun.says
         return Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))
     return Part(decision.says, told, memory, problems)
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod{'s' if count > 1 else ''}"
 
 
 def _told_before(state: PoolState, world: TuningWorld) -> Tuning:

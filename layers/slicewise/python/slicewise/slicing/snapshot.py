@@ -39,6 +39,7 @@ def dump(world: TuningWorld, now: datetime) -> str:
             "series": [_of(series) for series in world.series],
             "series_error": world.series_error,
             "alarms": [_of(alarm) for alarm in world.alarms],
+            "known": list(world.known),
         },
         default=_plain,
     )
@@ -72,6 +73,7 @@ def _world(found: dict[str, Any]) -> TuningWorld:
         series=tuple(_series(one) for one in found["series"]),
         series_error=found["series_error"],
         alarms=tuple(_alarm(one) for one in found["alarms"]),
+        known=tuple(found.get("known") or ()),  # releases before this one left it out
     )
 
 

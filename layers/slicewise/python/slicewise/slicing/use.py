@@ -67,7 +67,7 @@ def pool_use(
         source: As the policy says: "container-insights", "prometheus" or "none".
     """
     readings = read(series, source, contents)
-    window = Window(readings, contents, node_pool, now)
+    window = Window(readings, contents, frozenset({node_pool}), now)
     pods = window.uses()
     return PoolUse(
         pods,
@@ -113,11 +113,11 @@ def _possible(readings: Readings, contents: ClusterContents) -> Readings:
 
 @dataclass(frozen=True)
 class Window:
-    """One NodePool's pods, nodes and GPUs, looked at from `now`."""
+    """Pods, nodes and GPUs of one NodePool, or of a pool's together, looked at from `now`."""
 
     readings: Readings
     contents: ClusterContents
-    node_pool: str
+    node_pools: frozenset[str]
     now: datetime
 
     @cached_property
@@ -125,7 +125,7 @@ class Window:
         return {
             name(node): node
             for node in self.contents.nodes
-            if labels(node).get(layout.NODE_POOL_LABEL) == self.node_pool
+            if labels(node).get(layout.NODE_POOL_LABEL) in self.node_pools
         }
 
     @cached_property

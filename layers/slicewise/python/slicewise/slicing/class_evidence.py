@@ -1,0 +1,94 @@
+"""What was measured of a pool that is split into classes: all its NodePools together. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from slicewise import layout
+from slicewise.actions import Finding
+from slicewise.model import ClusterContents, Object, Series
+from slicewise.objects import labels, spec
+from slicewise.policy import Pool
+from slicewise.slicing.evidence import PodUse
+from slicewise.slicing.problems import told
+from slicewise.slicing.use import Window, read
+from slicewise.slicing.workloads import Workload, pod_key, workloads
+
+DAY = timedelta(days=1)
+# Measured use never exceeds a GPU, so who had to wait shows only as a GPU that never rests: a mean over ten
+# minutes of which less than this is left was full most of them.
+SATURATED = 0.95
+
+
+@dataclass(frozen=True)
+class ClassEvidence:
+    """
+    Attributes:
+        pods: By "namespace/pod".
+        gpus: The pods of each GPU. On a machine with several nobody tells them apart: then the busiest of a
+            node are taken to be together.
+        contended: Share of the pool's GPU time of the last day in which a shared GPU never rested; NaN where
+            it has nodes and nothing was measured of them.
+    """
+
+    pods: Mapping[str, PodUse]
+    workloads: tuple[Workload, ...]
+    gpus: tuple[tuple[str, ...], ...]
+    contended: float
+    problems: tuple[Finding, ...] = ()
+
+
+def class_evidence(
+    series: Sequence[Series], source: str, contents: ClusterContents, pool: Pool, now: datetime
+) -> ClassEvidence:
+    """Of all nodes of the pool, also of those of the time before it was split."""
+    own = [node for node in contents.nodes if labels(node).get(layout.POOL_LABEL) == pool.name]
+    node_pools = frozenset(labels(node).get(layout.NODE_POOL_LABEL, "") for node in own)
+    readings = read(series, source, contents)
+    window = Window(readings, contents, node_pools, now)
+    uses = {use.name: use for use in window.uses()}
+    problems = told(
+        readings, source, window.devices, window.pool_nodes, f"pool {pool.name}", window.names_some, now
+    )
+    return ClassEvidence(
+        uses,
+        workloads(window.pods),
+        _gpus(window, uses),
+        contended(window, now - DAY),
+        problems,
+    )
+
+
+def contended(window: Window, since: datetime) -> float:
+    begin, full, all_steps = since.timestamp(), 0, 0
+    for device in window.devices:
+        for at, busy in device.busy.items():
+            if at >= begin:
+                all_steps += 1
+                full += busy >= SATURATED and window.sharers(device, at) > 1
+    if not all_steps:
+        return math.nan if window.pool_nodes else 0.0
+    return full / all_steps
+
+
+def _gpus(window: Window, uses: Mapping[str, PodUse]) -> tuple[tuple[str, ...], ...]:
+    on: dict[str, list[str]] = {}
+    for pod in window.pods:
+        on.setdefault(spec(pod)["nodeName"], []).append(pod_key(pod))
+    groups: list[tuple[str, ...]] = []
+    for node, pods in sorted(on.items()):
+        busiest = sorted(pods, key=lambda pod: (-uses[pod].expected_busy, pod))
+        size = _slots_a_gpu(window.pool_nodes[node], len(pods))
+        groups += [tuple(busiest[at : at + size]) for at in range(0, len(busiest), size)]
+    return tuple(groups)
+
+
+def _slots_a_gpu(node: Object, pods: int) -> int:
+    """As its label says; all its pods together where there is one GPU, or where it says nothing."""
+    found = labels(node)
+    if found.get(layout.GPU_COUNT_LABEL) == "1":
+        return max(1, pods)
+    return layout.slices_of_key(found.get(layout.CONFIG_LABEL, "")) or max(1, pods)

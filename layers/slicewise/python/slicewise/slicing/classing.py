@@ -1,0 +1,275 @@
+"""
+Which class each workload of a split pool belongs in: decided once a day, and at once where memory is short.
+Pure.
+
+Between two days the record keeps what was decided. Where that is lost, it is decided anew from what was
+measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise.model import Ref
+from slicewise.policy import Pool
+from slicewise.slicing.class_evidence import ClassEvidence
+from slicewise.slicing.classes import ClassChange, ClassPolicy, calibrate_classes, reclassify
+from slicewise.slicing.evidence import WINDOW_DAYS, Grade, usable_memory
+from slicewise.slicing.pool_state import stamp
+from slicewise.slicing.workloads import Workload
+
+EVERY = timedelta(days=1)
+# Passes come hourly, and a little early or late.
+_SLACK = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """
+    Attributes:
+        before: The class that the workload's pods ask for; `after` is the one that they belong in.
+    """
+
+    workload: Ref
+    pods: int
+    before: int
+    after: int
+    reason: str = ""
+
+    @property
+    def changes(self) -> bool:
+        return self.after != self.before
+
+    @property
+    def tightens(self) -> bool:
+        return self.after < self.before
+
+    @property
+    def gpus_saved(self) -> float:
+        return self.pods * (1 / self.before - 1 / self.after)
+
+
+@dataclass(frozen=True)
+class ClassDecision:
+    """
+    One day's decision about a pool.
+
+    Attributes:
+        threshold: Busy share that a GPU may hold; None while nothing was decided.
+        happened: When each of the last days ended, and its contended share: the promise, as it was kept.
+        recommendations: Changes first, the most urgent before all others.
+    """
+
+    pool: str
+    sizes: tuple[int, ...]
+    decided_at: datetime | None = None
+    threshold: float | None = None
+    happened: tuple[tuple[datetime, float], ...] = ()
+    recommendations: tuple[Recommendation, ...] = field(default=())
+
+    def is_due(self, now: datetime) -> bool:
+        return self.decided_at is None or not timedelta(0) <= now - self.decided_at < EVERY - _SLACK
+
+    @property
+    def changes(self) -> tuple[Recommendation, ...]:
+        return tuple(one for one in self.recommendations if one.changes)
+
+
+def decided(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime) -> ClassDecision:
+    """`before` is what the record kept."""
+    if pool.classes and before.sizes != pool.classes.sizes:
+        before = replace(before, decided_at=None)
+    found = _anew(pool, before, evidence, now) if before.is_due(now) else _carried_on(before, evidence)
+    ours = {one.workload: one for one in found.recommendations}
+    for one in _outgrown(pool, evidence):
+        if one.after < ours[one.workload].after:
+            ours[one.workload] = one
+    return replace(found, recommendations=in_order(ours.values()))
+
+
+def in_order(found: Iterable[Recommendation]) -> tuple[Recommendation, ...]:
+    """Who must have more room comes first, then what saves most."""
+    return tuple(
+        sorted(found, key=lambda one: (not one.changes, not one.tightens, -abs(one.gpus_saved), one.workload))
+    )
+
+
+def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime) -> ClassDecision:
+    policy, card = rule(pool), card_mib(pool)
+    happened = [(at, share) for at, share in before.happened if now - at < WINDOW_DAYS * EVERY]
+    if before.decided_at:
+        # What happened before the first decision happened under another rule.
+        happened.append((now, evidence.contended))
+    shares = [share for _, share in happened]
+    calibration = calibrate_classes(tuple(evidence.pods.values()), card, policy, happened=shares)
+    contended = evidence.contended if before.decided_at else 0.0
+    current, threshold = _current(evidence.workloads), calibration.threshold
+    found = reclassify(evidence.pods, evidence.gpus, current, threshold, card, contended, policy)
+    changes = _measured(found, pool, evidence)
+    return ClassDecision(
+        pool.name,
+        policy.sizes,
+        now,
+        threshold,
+        tuple(happened[-WINDOW_DAYS:]),
+        tuple(_of_workload(workload, evidence, changes, policy.sizes) for workload in evidence.workloads),
+    )
+
+
+def _carried_on(before: ClassDecision, evidence: ClassEvidence) -> ClassDecision:
+    """Who has come since is in no class until the next day; who has moved is where it belongs."""
+    known = {one.workload: one for one in before.recommendations}
+    return replace(
+        before,
+        recommendations=tuple(
+            _as_it_is(workload, known.get(workload.ref)) for workload in evidence.workloads
+        ),
+    )
+
+
+def _as_it_is(workload: Workload, known: Recommendation | None) -> Recommendation:
+    pods, size = len(workload.pods), workload.size
+    if known is None:
+        return Recommendation(workload.ref, pods, size, size, "nothing was decided about it yet today")
+    return replace(known, pods=pods, before=size)
+
+
+def _of_workload(
+    workload: Workload, evidence: ClassEvidence, changes: Sequence[ClassChange], sizes: Sequence[int]
+) -> Recommendation:
+    """One template for all its pods: the pod that needs most decides."""
+    size, pods = workload.size, len(workload.pods)
+    of_pod = {change.pod: change for change in changes}
+    wanted = {pod: of_pod[pod].after if pod in of_pod else size for pod in workload.pods}
+    tightest = min(wanted, key=lambda pod: (wanted[pod], pod not in of_pod, pod))
+    after = wanted[tightest]
+    if after > size and any(evidence.pods[pod].grade is Grade.DEVICE for pod in workload.pods):
+        reason = "only its GPU is measured, not the pod: that it shares one proves no room for more"
+        return Recommendation(workload.ref, pods, size, size, reason)
+    if after == size and size not in sizes:
+        # A class that has gone, or that never was.
+        smaller = max((one for one in sizes if one < size), default=1)
+        return Recommendation(workload.ref, pods, size, smaller, f"the pool has no class {size}")
+    return Recommendation(workload.ref, pods, size, after, _why(tightest, of_pod, workload, evidence))
+
+
+def _why(pod: str, of_pod: Mapping[str, ClassChange], workload: Workload, evidence: ClassEvidence) -> str:
+    if pod not in of_pod:
+        unknown = sum(1 for one in workload.pods if not evidence.pods[one].has_history)
+        if unknown:
+            return f"{unknown} of {len(workload.pods)} pods have no full day of measurements"
+        return "it belongs where it is"
+    whose = f"pod {pod.partition('/')[2]}: " if len(workload.pods) > 1 else ""
+    return whose + of_pod[pod].reason
+
+
+def _outgrown(pool: Pool, evidence: ClassEvidence) -> Iterable[Recommendation]:
+    """Memory does not wait for the next day, and neither does a class that has gone."""
+    alone = [(pod,) for pod in evidence.pods]
+    current, card, policy = _current(evidence.workloads), card_mib(pool), rule(pool)
+    found = _measured(reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy), pool, evidence)
+    tighter = [change for change in found if change.after < change.before]
+    for workload in evidence.workloads:
+        one = _of_workload(workload, evidence, tighter, policy.sizes)
+        if one.tightens:
+            yield one
+
+
+def _measured(changes: Iterable[ClassChange], pool: Pool, evidence: ClassEvidence) -> list[ClassChange]:
+    """
+    Who is not known for a day counts as a whole GPU, so that it never loosens; but nothing was measured that
+    says it needs one either, so that it does not tighten. A pod that has just been moved is not known yet.
+    """
+    usable = usable_memory(card_mib(pool), rule(pool).memory_headroom)
+    return [
+        change
+        for change in changes
+        if (pod := evidence.pods[change.pod]).has_history or change.before * pod.memory_mib > usable
+    ]
+
+
+def _current(workloads: Iterable[Workload]) -> dict[str, int]:
+    return {pod: workload.size for workload in workloads for pod in workload.pods}
+
+
+def rule(pool: Pool) -> ClassPolicy:
+    assert pool.classes
+    return ClassPolicy(sizes=pool.classes.sizes)
+
+
+def card_mib(pool: Pool) -> int:
+    """A class is of the pool, not of a model: its pods must fit on the smallest card that they may get."""
+    return min(gpu.memory_mib for gpu in pool.models())
+
+
+# As the record keeps it
+
+_MOST_KEPT = 150
+
+
+def dumped(decision: ClassDecision, moves_a_day: int, frozen: str = "") -> dict[str, Any]:
+    """
+    JSON values. Changes are kept before all that stays; 150 workloads take some 40 of an item's 400 KB.
+
+    `frozen` tells why nothing was decided now.
+    """
+    kept = decision.recommendations[:_MOST_KEPT]
+    told: dict[str, Any] = {
+        "pool": decision.pool,
+        "classes": list(decision.sizes),
+        "moves_a_day": moves_a_day,
+        "decided_at": stamp(decision.decided_at),
+        "threshold": decision.threshold,
+        "contended": [[stamp(at), None if math.isnan(share) else share] for at, share in decision.happened],
+        "gpus": [round(sum(one.pods / of for one, of in pairs), 1) for pairs in _both(decision)],
+        "count": len(decision.recommendations),
+        "workloads": [
+            {
+                "ref": list(one.workload),
+                "pods": one.pods,
+                "class": one.before,
+                "recommended": one.after,
+                "reason": one.reason,
+            }
+            for one in kept
+        ],
+    }
+    return {**told, "frozen": frozen} if frozen else told
+
+
+def _both(decision: ClassDecision) -> Iterable[list[tuple[Recommendation, int]]]:
+    yield [(one, one.before) for one in decision.recommendations]
+    yield [(one, one.after) for one in decision.recommendations]
+
+
+def loaded(details: Iterable[Mapping[str, Any]], pool: str) -> ClassDecision:
+    """The decision about a pool as the record before kept it; one that is due where that cannot be read."""
+    for detail in details:
+        if detail.get("pool") == pool and "classes" in detail:
+            try:
+                return _loaded(detail)
+            except (KeyError, TypeError, ValueError):
+                break
+    return ClassDecision(pool, ())
+
+
+def _loaded(detail: Mapping[str, Any]) -> ClassDecision:
+    decided_at = detail["decided_at"]
+    return ClassDecision(
+        detail["pool"],
+        tuple(detail["classes"]),
+        datetime.fromisoformat(decided_at) if decided_at else None,
+        detail["threshold"],
+        tuple(
+            (datetime.fromisoformat(at), math.nan if share is None else float(share))
+            for at, share in detail["contended"]
+        ),
+        tuple(
+            Recommendation(Ref(*one["ref"]), one["pods"], one["class"], one["recommended"], one["reason"])
+            for one in detail["workloads"]
+        ),
+    )

@@ -1,0 +1,52 @@
+"""Which class each workload belongs in, as a person would want it told, from what a record keeps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from slicewise import layout
+from slicewise.model import Ref
+
+Detail = Mapping[str, Any]
+
+
+def lines(detail: Detail) -> list[str]:
+    """`detail` is one of Record.details, about a pool that is split into classes."""
+    sizes = ", ".join(map(str, detail["classes"]))
+    told = [f"pool {detail['pool']}: split into classes of {sizes} pods a GPU"]
+    return told + [f"  {line}" for line in (*_decision(detail), *_workloads(detail))]
+
+
+def _decision(detail: Detail) -> list[str]:
+    told = [f"Nothing is decided now: {detail['frozen']}"] if detail.get("frozen") else []
+    if not detail["decided_at"]:
+        return told
+    now, then = detail["gpus"]
+    told.append(f"Decided each day, last at {detail['decided_at']}: see docs/tuning.md")
+    told.append(f"A GPU may hold {detail['threshold']:.2f} of expected busy time, learnt from past days")
+    told.append(f"At the classes that its workloads have they need {now:g} GPUs; where they belong, {then:g}")
+    shares = [share for _, share in detail["contended"]]
+    if shares:
+        days = ", ".join("unmeasured" if share is None else f"{share:.1%}" for share in shares)
+        told.append(f"Contended on the last days, where 1 % is promised: {days} of GPU time")
+    return told
+
+
+def _workloads(detail: Detail) -> list[str]:
+    told = [_workload(one) for one in detail["workloads"]]
+    left = detail["count"] - len(detail["workloads"])
+    told += [f"{left} more stay where they are"] if left > 0 else []
+    if any(one["class"] != one["recommended"] for one in detail["workloads"]):
+        told.append(
+            f'To move one by hand: nodeSelector {layout.CLASS_LABEL}: "N" beside the pool\'s, and the '
+            f'toleration {{key: {layout.CLASS_LABEL}, value: "N"}}; for class 1, neither'
+        )
+    return told
+
+
+def _workload(one: Detail) -> str:
+    pods = f"{one['pods']} pod{'s' if one['pods'] != 1 else ''}"
+    before, after = one["class"], one["recommended"]
+    step = f"class {before}→{after}" if before != after else f"class {before}"
+    return f"{Ref(*one['ref'])}, {pods}: {step}: {one['reason']}"
