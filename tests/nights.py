@@ -18,6 +18,7 @@ from slicewise.actions import Stage
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
+from slicewise.offhours.settings import opens
 
 from tests.fakes.controllers import PAUSED
 from tests.fakes.sleeper import Passes
@@ -96,6 +97,8 @@ class Night:
                 return
             if value == thing.values[-1] and self.made_anew_unseen(thing):
                 return
+            if value is None and self.is_open(thing):
+                return
             self.sleeper.edit(thing.ref, thing.path, value)
             self.left[thing] = (value,)
 
@@ -142,6 +145,13 @@ class Night:
             for one in self.sleeper.kept._kept.values()
         )
 
+    def refuse(self) -> None:
+        self.sleeper.refuse()
+
+    def is_open(self, thing: Thing) -> bool:
+        """Then nobody can tell who took its limit away: what is not there has no writer."""
+        return any(one.ref == thing.ref and opens(one) for one in self.sleeper.kept._kept.values())
+
     def say(self, asleep: bool, hours: int | None) -> None:
         now = self.sleeper.clock.now
         self.sleeper.say(asleep, now + timedelta(hours=hours) if hours else None)
@@ -154,6 +164,7 @@ class Night:
         sleeper = self.sleeper
         self.be_quiet()
         sleeper.between = None
+        sleeper.later(minutes=25)  # longer than a refusal of EC2 counts
         while sleeper.calendar.is_asleep(sleeper.clock.now):
             sleeper.later(hours=1)
         end = sleeper.settle()
@@ -166,10 +177,12 @@ class Night:
             else:
                 assert self.value(thing) in wanted, (thing.ref, thing.path)
         assert sleeper.value(self.pool, "spec", "disruption") == self.disruption
-        assert sleeper.value(self.pool, "metadata", "annotations", layout.ASLEEP) is None
+        for mark in (layout.ASLEEP, layout.OPENED):
+            for ref in {self.pool, *(thing.ref for thing in self.left if thing.ref.kind == "NodePool")}:
+                assert sleeper.value(ref, "metadata", "annotations", mark) is None
 
 
-def steps_with(things: Sequence[Thing]) -> st.SearchStrategy[tuple[Any, ...]]:
+def steps_with(things: Sequence[Thing], *more: str) -> st.SearchStrategy[tuple[Any, ...]]:
     thing, choice = st.sampled_from(things), st.integers(0, 3)
     strike = st.tuples(st.sampled_from(["", "", "before", "after", "lost"]), st.integers(0, 45))
     return st.one_of(
@@ -181,4 +194,5 @@ def steps_with(things: Sequence[Thing]) -> st.SearchStrategy[tuple[Any, ...]]:
         st.tuples(st.just("make_anew"), thing, choice),
         st.tuples(st.just("say"), st.booleans(), st.sampled_from([None, 1, 12])),
         st.tuples(st.just("be_quiet")),
+        *(st.tuples(st.just(name)) for name in more),
     )

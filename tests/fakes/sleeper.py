@@ -18,6 +18,7 @@ from slicewise.off_hours import OffHours, Override
 from slicewise.offhours import observe, plan
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import until_next_edge
+from slicewise.policy import parse
 from slicewise.ports import Kubernetes, Ports
 
 from tests import builders
@@ -41,6 +42,9 @@ CRDS = (
     "modelservers.inference.example.com",
 )
 NODE_POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
+# With a model that is opened where EC2 has none of the other.
+FALLBACK_POOLS = builders.DEFAULT_POOLS.replace("gpus: [l4]", "gpus: [l4], fallbackGpus: [l40s]")
+FALLBACK = NODE_POOL._replace(name="slicewise-shared-l40s")
 
 
 class Passes:
@@ -180,17 +184,19 @@ class Sleeper(Passes):
         server: Its API server.
     """
 
-    def __init__(self, off_hours: OffHours | None = NIGHTS) -> None:
+    def __init__(self, off_hours: OffHours | None = NIGHTS, pools: str = builders.DEFAULT_POOLS) -> None:
         calls, clock = Calls(), Clock(WEDNESDAY_NOON)
         self.server = FakeApiServer(clock)
         super().__init__(FakeKubernetes(self.server, calls), calls, clock, off_hours)
         self.server.add_crds(*CRDS)
         self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})
         self.controllers = Controllers(self.server)
-        policy = builders.policy()
-        [pool] = policy.pools
-        [gpu] = pool.models()
-        self.server.apply(layout.node_pool(policy, pool, gpu, 4), "slicewise")
+        self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+        self.pools = pools
+        policy = parse(self.policy_text(), "default")
+        for pool in policy.parts:
+            for gpu in pool.models():
+                self.server.apply(layout.node_pool(policy, pool, gpu, pool.start), "slicewise")
 
     def create(self, *items: Object) -> None:
         for item in items:
@@ -203,6 +209,20 @@ class Sleeper(Passes):
         """A kubelet's work, which nobody does here by himself."""
         for name in names:
             self.server.set_status(Ref("v1", "Pod", name, "ml"), {"phase": "Running"})
+
+    def refuse(self, node_pool: str = NODE_POOL.name, ago: timedelta = timedelta(0)) -> None:
+        """EC2 has no machine for Karpenter, whose NodeClaim is gone at once."""
+        claim, at = f"{node_pool}-{len(self.server.objects):05}", self.clock.now - ago
+        self.server.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{claim}.17", "namespace": "default"},
+                "involvedObject": {"kind": "NodeClaim", "name": claim},
+                "reason": "InsufficientCapacityError",
+                "lastTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        )
 
     def live(self, ref: Ref) -> Object | None:
         return self.server.objects.get(ref)

@@ -27,11 +27,14 @@ CHART = SHARED / "charts" / "karpenter-crd-1.14.1.tgz"
 PARSER = SHARED / "tools" / "nvidia-config"
 KINDS = {"NodePool": "v1", "NodeOverlay": "v1alpha1", "EC2NodeClass": "v1"}
 
-POLICY = builders.policy("""{
+POLICY = builders.policy(
+    """{
     shared: {sharing: time-slicing, gpus: [l4, a100-40gb], maxGpus: 16, capacityTypes: [spot, on-demand]},
     batch: {sharing: mps, gpus: [rtx-pro-server-6000], maxGpus: 8},
     slices: {sharing: mig, gpus: [h100, a100-80gb], profile: 1g.10gb, maxGpus: 8},
-    whole: {sharing: none, gpus: [t4g], maxGpus: 4}}""")
+    whole: {sharing: none, gpus: [t4g], maxGpus: 4, fallbackGpus: [t4]}}""",
+    "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}",
+)
 
 
 def ours():

@@ -99,7 +99,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     },
     # Asleep only on a day that is far away, or when a person says so.
     "nightly": {
-        "pools": {"shared": shared(4)},
+        "pools": {"shared": shared(4, fallbackGpus=["l40s"])},
         "offHours": {"timeZone": "Europe/Berlin", "asleep": [str(FAR_DAY)]},
     },
     "with-karpenter": {"pools": {"shared": shared(4)}, "karpenter": {"install": True}},

@@ -18,6 +18,7 @@ from sandbox.system import Cluster, System
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.sandbox.system_fixtures import (
     FAR_DAY,
+    NODE_POOLS,
     NODES,
     PODS,
     POLICY_TAG,
@@ -35,6 +36,9 @@ pytestmark = pytest.mark.sandbox
 NIGHTLY, POOL = "nightly", "/apis/karpenter.sh/v1/nodepools/slicewise-shared-l4"
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/nightly"
 CRON_JOB = "/apis/batch/v1/namespaces/default/cronjobs/nightly"
+FALLBACK = "slicewise-shared-l40s"
+NODE_CLASS = "/apis/karpenter.kwok.sh/v1alpha1/kwoknodeclasses/default"
+SOLD_OUT = "sandbox.slicewise.dev/sold-out"
 GPU = GpuWorkloads("default", "shared")
 # Their controllers are not here: what those would do with a count is done by hand.
 NOT_CONTROLLED_HERE = (
@@ -93,6 +97,38 @@ def gpu_nodes(cluster: Cluster) -> list[Any]:
     return cluster.kube.list(NODES, labelSelector="slicewise.dev/pool=shared")
 
 
+def nodes_limit(cluster: Cluster) -> str | None:
+    return cluster.kube.get(f"{NODE_POOLS}/{FALLBACK}")["spec"]["limits"].get("nodes")
+
+
+def sell_out(cluster: Cluster, families: str | None) -> None:
+    cluster.kube.merge(NODE_CLASS, {"metadata": {"annotations": {SOLD_OUT: families}}})
+
+
+def test_a_fallback_is_opened_where_ec2_has_none_of_the_usual_machines(system, cluster):
+    """On the real Karpenter: a limit of no nodes holds it shut, and pods land there once that is gone."""
+    more = GPU.scaled("Deployment", "more", 7)  # 3 of them on nodes that run
+    try:
+        sell_out(cluster, "g6")
+        cluster.kube.create(more)
+        events = "/api/v1/namespaces/default/events"
+        eventually(lambda: cluster.kube.list(events, fieldSelector="reason=InsufficientCapacityError"))
+        assert nodes_limit(cluster) == "0" and running(cluster.kube, "more") == 3
+
+        ask(system)
+        eventually(lambda: running(cluster.kube, "more") == 7, lambda: system.record(NIGHTLY, "off-hours"))
+
+        [node] = cluster.kube.list(NODES, labelSelector=f"karpenter.sh/nodepool={FALLBACK}")
+        assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "g6e.xlarge"
+        assert node["status"]["allocatable"]["nvidia.com/gpu"] == "4", "N is right there, too"
+        assert nodes_limit(cluster) is None
+        look(system, NIGHTLY)
+        assert nodes_limit(cluster) is None, "onboarding leaves it open"
+    finally:
+        sell_out(cluster, None)
+        cluster.kube.delete(cluster.kube.path(more))
+
+
 def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, cluster):
     at = {"workload": DEPLOYMENT, "cron job": CRON_JOB, "pool": POOL, "keda": f"{KEDA}/scaledobjects/of-keda"}
     at |= {owner["kind"]: cluster.kube.path(owner) for owner in NOT_CONTROLLED_HERE}
@@ -124,6 +160,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
         cluster.kube.delete(f"{PODS}/{owner['metadata']['name']}-0")
     eventually(lambda: stage(system) == "asleep", lambda: system.record(NIGHTLY, "off-hours"))
     eventually(lambda: gpu_nodes(cluster) == [], "GPU nodes run")
+    assert nodes_limit(cluster) == "0", "a fallback that was open is closed"
 
     say(system, asleep=False)
     eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))

@@ -28,7 +28,6 @@ FAILED_SWEEPS = "slicewise-sweep-dead-letters"
 AFTER_SOMEBODY_CHANGED_OUR_ENTRY = ["bare: get namespaces gpu-operator"]
 # For what no flow here meets, each with its reason.
 SELDOM = {
-    "sns:Publish": "pods wait for a GPU shortly before people come",
     ("get", "*", "*/scale"): "a kind of the users' own, of which nothing else may be read",
 }
 FLOWS = {"struck", "pools", "bare", "occupied", "tuned", "nightly"}

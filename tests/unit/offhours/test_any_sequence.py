@@ -7,11 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.controllers import cron_job, scaled, scaled_job, scaled_object
-from tests.fakes.sleeper import NODE_POOL, Sleeper
+from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Steps, Thing, steps_with
 
 _TARGET = scaled("Deployment", "of-keda", 2)
-_POOL = {"apiVersion": NODE_POOL.api_version, "kind": "NodePool", "metadata": {"name": NODE_POOL.name}}
+_POOL, _FALLBACK = (
+    {"apiVersion": ref.api_version, "kind": "NodePool", "metadata": {"name": ref.name}}
+    for ref in (NODE_POOL, FALLBACK)
+)
 THINGS = (
     Thing(scaled("Deployment", "server", 3, priority=1000), REPLICAS, (1, 3, 4, 0)),
     Thing(scaled("StatefulSet", "store", 2, priority=1000), REPLICAS, (1, 2, 5, 0)),
@@ -21,12 +24,13 @@ THINGS = (
     Thing(scaled_object("keda", _TARGET, "2"), PAUSED_OBJECT, (None, "1", "2", "0")),
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
     Thing(_POOL, NODES, (None, "7", "0"), replaceable=False),
+    Thing(_FALLBACK, NODES, (None, "7", "0"), replaceable=False),
 )
-STEPS = steps_with(THINGS)
+STEPS = steps_with(THINGS, "refuse")
 
 
 def night() -> Night:
-    sleeper = Sleeper()
+    sleeper = Sleeper(pools=FALLBACK_POOLS)
     sleeper.create(_TARGET, *(thing.item for thing in THINGS if thing.replaceable))
     return Night(sleeper, THINGS, NODE_POOL)
 
@@ -73,9 +77,11 @@ def test_a_pass_may_end_at_any_call_of_a_sleep_and_a_wake(how):
                 ("run", (how, number)),
                 ("time", 60),
                 ("run", (how, number)),
+                ("refuse",),
                 ("time", 525),  # of two stages the first is woken, then the second
                 ("run", (how, number)),
                 ("time", 5),
+                ("refuse",),
                 ("run", (how, number)),
                 ("time", 15),
                 ("run", (how, number)),

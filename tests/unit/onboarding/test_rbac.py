@@ -164,6 +164,16 @@ def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
         assert ("list", group, KINDS[group, kind][0], "") in held
 
 
+def test_the_sleeper_reads_events_only_where_a_pool_has_a_fallback():
+    pools = builders.DEFAULT_POOLS.replace("gpus: [l4]", "gpus: [l4], fallbackGpus: [l40s]")
+    events = ("list", "", "events", "")
+
+    assert events not in granted(builders.policy(builders.DEFAULT_POOLS, NIGHTS), "ClusterRole", rbac.SLEEPER)
+    held = granted(builders.policy(pools, NIGHTS), "ClusterRole", rbac.SLEEPER)
+    assert events in held
+    assert ("patch", "karpenter.sh", "nodepools", "slicewise-shared-l40s") in held
+
+
 def test_the_sleeper_may_wake_a_nodepool_that_the_policy_dropped():
     policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS)
     [role] = [

@@ -39,6 +39,14 @@ WAITED_ANNOTATION = "slicewise.dev/waited-for"
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
 # On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
 ASLEEP = "slicewise.dev/asleep"
+# On a fallback model's NodePool while it may have nodes: until when. Onboarding leaves its limit alone then.
+OPENED = "slicewise.dev/opened"
+# On a NodePool's own metadata: a fallback model's, which has no nodes but where EC2 has none of the others.
+FALLBACK_LABEL = "slicewise.dev/fallback"
+# A limit of Karpenter's: no nodes at all.
+NO_NODES = {"nodes": "0"}
+# Karpenter tries the heaviest NodePools first, and those without a weight last: the others before fallbacks.
+WEIGHT_BEFORE_FALLBACKS = 10
 # On an adopted NodePool: the settings that it had, to be put back when it is left.
 ORIGINAL_ANNOTATION = "slicewise.dev/original"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
@@ -211,12 +219,14 @@ def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
 
 
 def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
+    fallback = pool.is_fallback(gpu)
+    labels = {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value, **_class(pool)}
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodePool",
         "metadata": {
             "name": node_pool_name(pool, gpu),
-            "labels": {POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value, **_class(pool)},
+            "labels": labels | ({FALLBACK_LABEL: "true"} if fallback else {}),
         },
         "spec": {
             "template": {
@@ -236,7 +246,8 @@ def _node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
                 "consolidateAfter": policy.consolidation.first_after,
                 "budgets": BUDGETS,
             },
-            "limits": limits(pool, gpu, n),
+            "limits": limits(pool, gpu, n) | (NO_NODES if fallback else {}),
+            **({"weight": WEIGHT_BEFORE_FALLBACKS} if pool.fallback_gpus and not fallback else {}),
         },
     }
 

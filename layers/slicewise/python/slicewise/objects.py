@@ -52,6 +52,12 @@ def created_at(item: Object) -> datetime | None:
     return moment(item["metadata"].get("creationTimestamp"))
 
 
+def last_seen(event: Object) -> datetime | None:
+    """When an Event last happened, whichever of its two APIs it was written through."""
+    of_series = (event.get("series") or {}).get("lastObservedTime")
+    return moment(event.get("lastTimestamp") or of_series or event.get("eventTime")) or created_at(event)
+
+
 def being_deleted(item: Object) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 

@@ -113,6 +113,8 @@ class Pool:
         adopt: A NodePool of somebody else's that is taken over, as it is; N begins at 1 there.
         classes: None for a pool with one N; then it has no replicas.
         size: Of one class, as `parts` gives them: its N.
+        fallback_gpus: Further models, whose NodePools are opened only where EC2 has none of `gpus` after a
+            night off.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Pool:
     adopt: str | None = None
     classes: Classes | None = None
     size: int | None = None
+    fallback_gpus: tuple[str, ...] = ()
 
     def parts(self) -> tuple[Pool, ...]:
         """Itself, or its classes: each part has a NodePool a GPU model."""
@@ -136,7 +139,11 @@ class Pool:
         return tuple(replace(self, size=size) for size in self.classes.sizes)
 
     def models(self) -> tuple[GpuModel, ...]:
-        return tuple(catalog.model(name) for name in self.gpus)
+        """Of all its NodePools, those of fallbacks last."""
+        return tuple(catalog.model(name) for name in (*self.gpus, *self.fallback_gpus))
+
+    def is_fallback(self, gpu: GpuModel) -> bool:
+        return gpu.name in self.fallback_gpus
 
     def counts(self, gpu: GpuModel) -> tuple[int, ...]:
         return tuple(count for count in gpu.counts if count in self.gpu_counts)

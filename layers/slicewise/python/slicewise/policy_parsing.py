@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from slicewise import catalog, strict_yaml
+from slicewise import policy_fallbacks as fallbacks
 from slicewise import policy_sections as sections
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.policy import (
@@ -66,6 +67,7 @@ def _policy(table: Table, name: str) -> Policy:
     tuning = sections.tuning(table.table("tuning")) if table.has("tuning") else Tuning()
     drift = table.choice("drift", Drift, Drift.REPAIR) or Drift.REPAIR
     off_hours = sections.off_hours(table.table("offHours")) if table.has("offHours") else None
+    fallbacks.have_mornings(table, pools)
     table.close(
         (
             "mode",
@@ -141,12 +143,13 @@ def _pool(table: Table, name: str) -> Pool:
         slowdown_budget=_slowdown_budget(table, sharing),
         time_slice=_time_slice(table, sharing),
         adopt=_adopt(table, sharing, gpus),
+        fallback_gpus=fallbacks.models(table, sharing, gpus),
     )
     _fits_a_machine(table, pool)
     table.close(
         (
             *("sharing", "gpus", "replicas", "profile", "maxGpus", "capacityTypes", "gpuCounts"),
-            *("slowdownBudget", "timeSlice", "adopt", "classes", "movesADay"),
+            *("slowdownBudget", "timeSlice", "adopt", "classes", "movesADay", "fallbackGpus"),
         )
     )
     return pool

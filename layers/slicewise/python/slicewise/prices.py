@@ -8,6 +8,8 @@ mostly cost more, a contract makes it less, and Spot changes by the hour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TERMS = "on demand in us-east-1 on 2026-07-20"
 
 _USD_AN_HOUR = {
@@ -83,6 +85,15 @@ _USD_AN_HOUR = {
     "p6-b200": {"48xlarge": 113.9328},
     "p6-b300": {"48xlarge": 142.416},
 }
+
+
+def cheapest(families: Iterable[str]) -> tuple[str, float] | None:
+    """The cheapest machine of some families and its price; None where none has one."""
+    known = [
+        (usd, f"{family}.{size}") for family in families for size, usd in _USD_AN_HOUR.get(family, {}).items()
+    ]
+    usd, machine = min(known, default=(0.0, ""))
+    return (machine, usd) if machine else None
 
 
 def usd_an_hour(instance_type: str) -> float | None:

@@ -8,6 +8,7 @@
 //     reports it: provider.go
 //   - a Node is born without extended resources, which a device plugin adds
 //     later, so that Karpenter's wait for them is real: nodes.go
+//   - families can be sold out, as EC2's are on some mornings: soldout.go
 //
 // Everything else, scheduling, consolidation, drift, overlays, is Karpenter's.
 package main
@@ -16,6 +17,7 @@ import (
 	"context"
 	"os"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	kwok "sigs.k8s.io/karpenter/kwok/cloudprovider"
 	"sigs.k8s.io/karpenter/pkg/cloudprovider"
@@ -38,7 +40,11 @@ func main() {
 		log.FromContext(ctx).Error(err, "cannot read the instance types")
 		os.Exit(1)
 	}
-	undecorated := kwok.NewCloudProvider(ctx, bareNodes{op.GetClient()}, types)
+	undecorated := &soldOut{
+		CloudProvider: kwok.NewCloudProvider(ctx, bareNodes{op.GetClient()}, types),
+		kube:          op.GetClient(),
+		refused:       sets.New[string](),
+	}
 	provider := overlaidCreate{
 		CloudProvider: overlay.Decorate(undecorated, op.GetClient(), op.InstanceTypeStore),
 		kube:          op.GetClient(),

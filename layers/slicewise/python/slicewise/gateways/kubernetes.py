@@ -27,6 +27,7 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 # (group, kind) → (plural, namespaced): every kind that our requests name, so that none has to be discovered.
 KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("", "ConfigMap"): ("configmaps", True),
+    ("", "Event"): ("events", True),
     ("", "Namespace"): ("namespaces", False),
     ("", "Node"): ("nodes", False),
     ("", "Pod"): ("pods", True),

@@ -19,7 +19,7 @@ from slicewise.errors import InvalidPolicy, Refused
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import UNFINISHED, asked_by, spec
+from slicewise.objects import UNFINISHED, asked_by, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours
 from slicewise.offhours import workloads
@@ -74,12 +74,16 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
         schedule=schedule,
         policy_name=name,
         known=record.details if record else (),
+        pools=policy.pools if policy else (),
     )
     if (off_hours is None and not snapshots) or cluster.status != "ACTIVE":
         return world
     namespaces = off_hours.namespaces if off_hours else ()
     try:
-        found = look(ports.kubernetes(cluster), snapshots, namespaces, _node_pools(policy))
+        kubernetes = ports.kubernetes(cluster)
+        found = look(kubernetes, snapshots, namespaces, _node_pools(policy))
+        if any(pool.fallback_gpus for pool in world.pools):
+            found = replace(found, refused=_refused(kubernetes, found.node_pools))
     except Refused as error:
         if not _is_new(record, now):
             raise
@@ -117,13 +121,35 @@ def _node_pools(policy: Policy | None) -> frozenset[str] | None:
 
 
 def lead(node_pools: Iterable[Object]) -> timedelta:
-    """As long as 95 of 100 nodes took to have their first pod ready, of the slowest pool."""
+    """As long as 95 of 100 nodes took to have their first pod ready, of the slowest but fallbacks."""
     learned = (
         startups.p95(timedelta(seconds=seconds) for seconds in startups.remembered(pool).values())
         for pool in node_pools
+        if layout.FALLBACK_LABEL not in labels(pool)
     )
     slowest = max((found for found in learned if found), default=NOT_LEARNED)
     return timedelta(minutes=math.ceil(slowest / timedelta(minutes=1)))
+
+
+def _refused(kubernetes: Kubernetes, node_pools: Iterable[Object]) -> dict[str, datetime]:
+    """
+    By NodePool, when EC2 last refused a machine. Karpenter deletes the NodeClaim then, and leaves an event of
+    it where those of objects without a namespace are (karpenter v1.14.1, lifecycle/launch.go; 1.15 alike).
+    """
+    found: dict[str, datetime] = {}
+    of_claims = "involvedObject.kind=NodeClaim,reason=InsufficientCapacityError"
+    events = kubernetes.list("v1", "Event", namespace="default", fields=of_claims)
+    for node_pool in map(name_of, node_pools):
+        moments = [last_seen(one) for one in events if _is_claim_of(one["involvedObject"]["name"], node_pool)]
+        if moments := [moment for moment in moments if moment]:
+            found[node_pool] = max(moments)
+    return found
+
+
+def _is_claim_of(claim: str, node_pool: str) -> bool:
+    """The API server makes a name of 58 letters of what it is given at most, and five of its own."""
+    given = f"{node_pool}-"[:58]
+    return claim.startswith(given) and len(claim) == len(given) + 5
 
 
 def _policy(name: str, ports: Ports) -> tuple[Policy | None, tuple[Finding, ...]]:

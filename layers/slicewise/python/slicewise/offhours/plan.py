@@ -28,11 +28,11 @@ from slicewise.actions import (
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours
-from slicewise.offhours import saving, staging, telling
+from slicewise.offhours import fallback, saving, staging, telling
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
-from slicewise.offhours.settings import Setting, settings_of
+from slicewise.offhours.settings import NO_NODES, Setting, settings_of
 from slicewise.offhours.workloads import Nature, Workload
 from slicewise.offhours.world import Found, World
 from slicewise.records import Record
@@ -115,7 +115,7 @@ def _plan(world: World, now: datetime) -> Plan:
 
 
 def _ahead(world: World) -> timedelta:
-    return staging.ahead(world.snapshots, world.lead)
+    return staging.ahead(world.slept, world.lead)
 
 
 def _has_begun_to_wake(world: World, edge: Edge) -> bool:
@@ -137,7 +137,12 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         if subject.live is not None
     ]
     actions, left = _first_of(steps)
-    actions = (*_mark(found.node_pools, window.id), *actions, *_bare_pods(made, policy, why))
+    actions = (
+        *fallback.closed(world, found, why),
+        *_mark(found.node_pools, window.id),
+        *actions,
+        *_bare_pods(made, policy, why),
+    )
     findings = (*_findings(steps), *telling.kept_awake(made, policy), *telling.holding_nodes(found, policy))
     saved = saving.counted(world.known, found.nodes, now)
 
@@ -159,7 +164,8 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
     NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
     first. What is kept is looked at again whether it still runs pods or not.
     """
-    kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.snapshots}
+    kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
+    being_closed = fallback.are_open(world, found)
     importance = {work.ref: work for work in made if work.nature is Nature.SCALES and not work.keeps_awake}
     by_keda = _scaled_by_keda(found)
     looked_after = {ref for ref, _ in kept}
@@ -180,6 +186,7 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
         )
         for ref, item in live.items()
         for setting in settings_of(ref.api_version, ref.kind)
+        if setting is not NO_NODES or ref not in being_closed
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
 
@@ -248,7 +255,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     minutes = round(_ahead(world).total_seconds() / 60)
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
-    turn = staging.turn(world.snapshots, found, edge.at, world.lead, now)
+    turn = staging.turn(world.slept, found, edge.at, world.lead, now)
     actions, findings, left = _give_back(turn.snapshots, found, why, morning)
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
@@ -261,6 +268,9 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
         actions = (*actions, *_mark(found.node_pools, None))
+    opening = fallback.tended(world, found, at, now)
+    actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
+    wait = min(wait, opening.wait or wait)
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending and not any(one.get("notified") == morning for one in world.known):
         # Before the record that remembers it: told twice after a kill, and never not at all.
@@ -280,13 +290,16 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
-    actions, findings, left = _give_back(world.snapshots, found, why)
+    actions, findings, left = _give_back(world.slept, found, why)
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"
         return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
     actions = (*actions, *_mark(found.node_pools, None))
-    wait = _until(edge, timedelta(0), now)
+    opening = fallback.tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
+    actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
+    waits = [wait for wait in (_until(edge, timedelta(0), now), opening.wait) if wait is not None]
+    wait = min(waits, default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
 
 

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slicewise import json_patch
+from slicewise import json_patch, layout
 from slicewise.actions import Action, Patch, Scale
 from slicewise.model import Object, ref_of
 from slicewise.objects import written_by
+from slicewise.snapshots import Snapshot
 
 FIELD_MANAGER = "slicewise"
 
@@ -85,7 +86,9 @@ SUSPEND = Setting(("spec", "suspend"), True, absent=False)
 PAUSED_REPLICAS = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused-replicas"), "0")
 PAUSED = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused"), "true")
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
-NO_NODES = Setting(("spec", "limits", "nodes"), "0")
+NO_NODES = Setting(("spec", "limits", "nodes"), layout.NO_NODES["nodes"])
+# A fallback model's NodePool, which has that limit at all other times (fallback.py).
+OPENED = Setting(("spec", "limits", "nodes"), None)
 ONLY_EMPTY_NODES_GO = Setting(
     ("spec", "disruption"),
     {
@@ -105,6 +108,11 @@ _OF_KIND = {
     ("keda.sh", "ScaledJob"): (PAUSED,),
     ("karpenter.sh", "NodePool"): (NO_NODES, ONLY_EMPTY_NODES_GO),
 }
+
+
+def opens(kept: Snapshot) -> bool:
+    """Whether it is of a NodePool that was opened, not put to sleep."""
+    return kept.field == OPENED.field and kept.ours is None
 
 
 def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:

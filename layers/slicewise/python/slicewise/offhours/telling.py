@@ -74,5 +74,5 @@ def still_pending(found: Found, at: str) -> Iterator[Finding]:
         yield Finding(
             "still-pending",
             f"{ref_of(pod)} waits for a GPU shortly before {at}: {says}",
-            "Look at Karpenter's NodeClaims: where EC2 has no capacity, allow more GPU models in the pool.",
+            "Look at Karpenter's NodeClaims: where EC2 has no capacity, name fallbackGpus in the pool.",
         )

@@ -159,6 +159,18 @@ def marked(item: Object) -> bool:
     return found is not None and found != "false"
 
 
+def chooses(pod_spec: Object, pool: str) -> bool:
+    """Whether a pod may run on the nodes of this pool, and asks for a pool at all."""
+    chosen = (pod_spec.get("nodeSelector") or {}).get(layout.POOL_LABEL)
+    if chosen is not None:
+        return bool(chosen == pool)
+    return any(
+        one.get("key") == layout.POOL_LABEL
+        and (one.get("operator") == "Exists" or pool in (one.get("values") or ()))
+        for one in _required(pod_spec)
+    )
+
+
 def on_our_pools(pod_spec: Object, nodes: frozenset[str] = frozenset()) -> bool:
     """
     Whether a pod chooses a pool of ours, or runs on a node of one.
@@ -168,10 +180,18 @@ def on_our_pools(pod_spec: Object, nodes: frozenset[str] = frozenset()) -> bool:
     """
     if layout.POOL_LABEL in (pod_spec.get("nodeSelector") or {}) or pod_spec.get("nodeName") in nodes:
         return True
-    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     return any(
         expression.get("key") == layout.POOL_LABEL and expression.get("operator") in ("In", "Exists")
+        for expression in _required(pod_spec)
+    )
+
+
+def _required(pod_spec: Object) -> list[Object]:
+    """The expressions of its required node affinity."""
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return [
+        expression
         for term in required.get("nodeSelectorTerms") or ()
         for expression in term.get("matchExpressions") or ()
-    )
+    ]

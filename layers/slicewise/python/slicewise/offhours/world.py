@@ -11,6 +11,8 @@ from slicewise.actions import Finding
 from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
 from slicewise.offhours.override import Times
+from slicewise.offhours.settings import opens
+from slicewise.policy import Pool
 from slicewise.snapshots import Snapshot
 
 
@@ -23,6 +25,7 @@ class Found:
         objects: By name: what can sleep beside workloads (CronJobs, KEDA's), in scope; and every object of
             which something is kept.
         node_pools, nodes: Ours.
+        refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
     """
 
     pods: tuple[Object, ...] = ()
@@ -30,6 +33,7 @@ class Found:
     objects: Mapping[Ref, Object] = field(default_factory=dict)
     node_pools: tuple[Object, ...] = ()
     nodes: tuple[Object, ...] = ()
+    refused: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class World:
         findings: What was wrong with what was read.
         known: Details of the record before: what the last sleep saved.
         refused: Why nobody let us look inside, so far.
+        pools: Of the policy; empty where none can be read.
         schedule: When the cluster's schedule will ask for a look; None where it has none.
     """
 
@@ -61,3 +66,12 @@ class World:
     policy_name: str = ""
     known: tuple[Mapping[str, Any], ...] = ()
     refused: str = ""
+    pools: tuple[Pool, ...] = ()
+
+    @property
+    def slept(self) -> tuple[Snapshot, ...]:
+        return tuple(kept for kept in self.snapshots if not opens(kept))
+
+    @property
+    def opened(self) -> tuple[Snapshot, ...]:
+        return tuple(kept for kept in self.snapshots if opens(kept))

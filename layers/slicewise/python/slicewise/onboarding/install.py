@@ -37,7 +37,7 @@ from slicewise.objects import (
     required_values,
     spec,
 )
-from slicewise.onboarding import karpenter, manifests, rbac, retiring, time_slice, versions
+from slicewise.onboarding import fallbacks, karpenter, manifests, rbac, retiring, time_slice, versions
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.policy import Drift, Policy, Pool
 
@@ -69,7 +69,8 @@ def difference(world: World, settings: Settings) -> Difference:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
     touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
     unfinished = [name(pool) for pool in contents.node_pools if touched & annotations(pool).keys()]
-    asleep = [name(pool) for pool in contents.node_pools if layout.ASLEEP in annotations(pool)]
+    held = {layout.ASLEEP, layout.OPENED}
+    asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     roles = rbac.objects(policy, unfinished, asleep)
     actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
@@ -279,6 +280,7 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
     node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
     actions = [
         *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet"),
+        *(action for item in node_pools for action in fallbacks.no_more(live(contents, ref_of(item)), item)),
         *_applies(contents, node_pools, "its nodes are born with N slices a GPU"),
     ]
     return actions, [*(target.left for target in wanted if target.left is not None), *edited.values()]
@@ -317,7 +319,7 @@ def _target(
     if pool.adopt and found:
         # Tuning takes it over: with the labels of its nodes, which must come first.
         return PoolTarget(layout.overlays(pool, gpu, n, weights), found, _busy(found, keys))
-    wanted = _disrupted_as(found, layout.node_pool(policy, pool, gpu, n))
+    wanted = fallbacks.opened_as(found, _disrupted_as(found, layout.node_pool(policy, pool, gpu, n)))
     left = _left(contents, found, wanted, keys) if found else None
     return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
 

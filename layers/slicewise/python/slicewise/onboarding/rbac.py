@@ -58,8 +58,8 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
 
 def objects(policy: Policy, unfinished: Iterable[str] = (), asleep: Iterable[str] = ()) -> tuple[Object, ...]:
     """
-    `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, also
-    where the policy no longer asks for them: what is held there must be given back.
+    `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, or
+    are open, also where the policy no longer asks for them: what is held there must be given back.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -96,6 +96,8 @@ def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tu
         _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list", "patch"]),
         _rule("*", ["*/scale"], ["get", "patch"]),
     ]
+    if any(pool.fallback_gpus for pool in policy.pools):
+        rules.append(_rule("", ["events"], ["list"]))
     if off_hours.bare_pods is BarePods.DELETE:
         rules.append(_rule("", ["pods"], ["delete"]))
     return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)

@@ -1,0 +1,263 @@
+"""
+Where EC2 has no machine of a pool's GPUs when people come: its fallback models are opened, and closed. Pure.
+
+Onboarding makes their NodePools ahead, with overlays and N, and with a limit of no nodes. Opening one is to
+take that limit away; what it was is kept, as all that we change.
+
+    opened   pods wait for the pool, and EC2 has just refused Karpenter a machine of it
+    closed   the cluster sleeps, or no policy names it any more; or no machine was refused for a while, and
+             nothing runs on its nodes
+
+Karpenter tries the other NodePools of the pool first, each time (their weight), so an open one costs nothing
+as long as the usual machines are to be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from slicewise import json_patch, layout, prices
+from slicewise.actions import Action, Finding, ForgetSnapshot, KeepSnapshot, Notify, Patch
+from slicewise.catalog import GpuModel
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations, being_deleted, labels, name, spec
+from slicewise.offhours import workloads as following
+from slicewise.offhours.decide import give_back
+from slicewise.offhours.settings import OPENED
+from slicewise.offhours.world import Found, World
+from slicewise.policy import Pool
+from slicewise.snapshots import Snapshot
+
+# Karpenter's AWS provider leaves what was refused alone for 3 minutes and asks again (v1.14.1, pkg/cache,
+# UnavailableOfferingsTTL): while it is so, there is always a refusal as young as this.
+FRESH = timedelta(minutes=5)
+# Longer than a machine takes to start: while one is on its way, nothing runs and nothing is refused either.
+CALM = timedelta(minutes=20)
+LOOK = timedelta(minutes=2)
+_INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+
+
+@dataclass(frozen=True)
+class Tended:
+    """`wait`: when to look again; None where nothing is awaited."""
+
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class _Fallback:
+    pool: Pool
+    gpu: GpuModel
+    node_pool: Object
+    kept: Snapshot | None
+
+    @property
+    def node_pool_name(self) -> str:
+        return name(self.node_pool)
+
+
+def closed(world: World, found: Found, why: str) -> tuple[Action, ...]:
+    """All that is open is closed."""
+    return (
+        *(action for kept in world.opened for action in _close(found, kept, why)),
+        *_close_unknown(world, found),
+    )
+
+
+def are_open(world: World, found: Found) -> frozenset[Ref]:
+    """Those that are closed, not put to sleep."""
+    marked = {ref_of(item) for item in found.node_pools if layout.OPENED in annotations(item)}
+    return frozenset(marked | {kept.ref for kept in world.opened})
+
+
+def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
+    """
+    Args:
+        until: When the cluster will sleep, or the night ends, as text for people.
+    """
+    fallbacks = {ref_of(one.node_pool): one for one in _fallbacks(world, found)}
+    actions: list[Action] = []
+    findings: list[Finding] = []
+    wait: timedelta | None = None
+    for kept in world.opened:
+        one = fallbacks.get(kept.ref)
+        if one is None:
+            actions += _close(found, kept, "no policy names it as a fallback any more")
+        elif not kept.done or OPENED.value(one.node_pool) != kept.ours:
+            continue  # not yet open; or a person has closed it, which stays until the cluster sleeps
+        elif _is_calm(one, found, now) and not _is_busy(one, found):
+            actions += _close(found, kept, "nothing runs there, and no other machine of the pool is refused")
+        else:
+            findings.append(_is_open(one, found, kept))
+            wait = CALM / 2
+    for one in fallbacks.values():
+        waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
+        if waiting and not (one.kept and one.kept.done):
+            wait = LOOK
+            actions += _open(one, found, len(waiting), world, until, now)
+    return Tended((*actions, *_close_unknown(world, found)), tuple(findings), wait)
+
+
+def _fallbacks(world: World, found: Found) -> Iterator[_Fallback]:
+    live = {name(item): item for item in found.node_pools if not being_deleted(item)}
+    kept = {one.ref: one for one in world.snapshots if one.field == OPENED.field}
+    for pool in (part for whole in world.pools for part in whole.parts()):
+        for gpu in pool.models():
+            item = live.get(layout.node_pool_name(pool, gpu))
+            if item and pool.is_fallback(gpu):
+                yield _Fallback(pool, gpu, item, kept.get(ref_of(item)))
+
+
+# Opening
+
+
+def _open(
+    one: _Fallback, found: Found, waiting: int, world: World, until: str, now: datetime
+) -> Iterator[Action]:
+    kept, value = one.kept, OPENED.value(one.node_pool)
+    if kept and kept in world.opened:
+        yield from _finish(one, kept, found, waiting, world, until)
+        return
+    asleep = kept and not kept.woken
+    # Another limit than ours is a person's, and stays.
+    if asleep or value != layout.NO_NODES["nodes"] or not _refusals(one, found, now - FRESH):
+        return
+    fresh = Snapshot(
+        ref=ref_of(one.node_pool),
+        field=OPENED.field,
+        uid=str(one.node_pool["metadata"].get("uid") or ""),
+        original=value,
+        ours=OPENED.asleep,
+        window=until,
+        taken_at=now,
+        version=kept.version + 1 if kept else 1,
+    ).sealed()
+    yield KeepSnapshot(fresh, "its limit is written down before it is taken away")
+    yield from _finish(one, fresh, found, waiting, world, until)
+
+
+def _finish(
+    one: _Fallback, kept: Snapshot, found: Found, waiting: int, world: World, until: str
+) -> Iterator[Action]:
+    """What is left of opening it. Told before it is done: twice after a kill, and never not at all."""
+    value = OPENED.value(one.node_pool)
+    if value not in (kept.original, kept.ours):
+        yield from (*_unmark(one.node_pool), ForgetSnapshot(kept, "somebody has set another limit"))
+        return
+    if value == kept.original:
+        why = f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
+        assert world.cluster
+        subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
+        yield Notify(subject, _opens(one, waiting, until), why)
+        if marked := json_patch.set_value(one.node_pool, ("metadata", "annotations", layout.OPENED), until):
+            says = f"mark NodePool {one.node_pool_name} as open"
+            yield Patch(kept.ref, marked, says, "onboarding leaves its limit alone now")
+        yield OPENED.write(one.node_pool, kept.ours, why)
+    yield KeepSnapshot(kept.as_done(), "it is open")
+
+
+def _opens(one: _Fallback, waiting: int, until: str) -> str:
+    usual = one.pool.models()[0]
+    return (
+        f"EC2 has no {_usual(one.pool)}, and {waiting} pods of pool {one.pool.name} wait. So NodePool "
+        f"{one.node_pool_name} may have nodes with {one.gpu.name}, until {until} at the latest.\n"
+        f"A node-hour there costs {_from(one.pool, one.gpu)}; with {usual.name} {_from(one.pool, usual)} "
+        f"(list prices, {prices.TERMS}).\n"
+        f"To have none: remove {one.gpu.name} from fallbackGpus of the pool. To have it at all times: name "
+        "it in gpus."
+    )
+
+
+def _from(pool: Pool, gpu: GpuModel) -> str:
+    found = prices.cheapest(gpu.families)
+    if found is None or min(gpu.counts) not in pool.counts(gpu):
+        return "what its machine costs, which has no list price here"
+    return f"from ${found[1]:g} ({found[0]})"
+
+
+def _usual(pool: Pool) -> str:
+    return " nor ".join(pool.gpus)
+
+
+def _refusals(one: _Fallback, found: Found, since: datetime) -> list[str]:
+    """NodePools of the pool, other than fallbacks, of which EC2 refused a machine since then."""
+    names = [
+        layout.node_pool_name(one.pool, gpu) for gpu in one.pool.models() if not one.pool.is_fallback(gpu)
+    ]
+    return [
+        node_pool for node_pool in names if node_pool in found.refused and found.refused[node_pool] >= since
+    ]
+
+
+def _waits(pod: Object, pool: Pool) -> bool:
+    if spec(pod).get("nodeName") or being_deleted(pod) or not following.chooses(spec(pod), pool.name):
+        return False
+    return pool.size in (None, layout.class_of(spec(pod)) or 1)
+
+
+# Open, and closed again
+
+
+def _is_calm(one: _Fallback, found: Found, now: datetime) -> bool:
+    assert one.kept
+    return one.kept.taken_at <= now - CALM and not _refusals(one, found, now - CALM)
+
+
+def _nodes(one: _Fallback, found: Found) -> list[Object]:
+    return [node for node in found.nodes if labels(node).get(layout.NODE_POOL_LABEL) == one.node_pool_name]
+
+
+def _is_busy(one: _Fallback, found: Found) -> bool:
+    busy = {spec(pod).get("nodeName") for pod in found.pods if not following.goes_with_its_node(pod)}
+    return any(name(node) in busy for node in _nodes(one, found))
+
+
+def _is_open(one: _Fallback, found: Found, kept: Snapshot) -> Finding:
+    kinds = [labels(node).get(_INSTANCE_TYPE, "") for node in _nodes(one, found)]
+    cost = [f"{kinds.count(kind)} {_priced(kind)}" for kind in sorted(set(kinds))]
+    usual = one.pool.models()[0]
+    return Finding(
+        "fallback-open",
+        f"NodePool {one.node_pool_name} is open since {kept.taken_at:%d %b %H:%M} UTC, when EC2 had no "
+        f"{_usual(one.pool)}: {', '.join(cost) or 'no node'} runs there; a node-hour with {usual.name} costs "
+        f"{_from(one.pool, usual)}.",
+        "It is closed when the cluster sleeps, or once the usual machines are to be had and it is empty.",
+    )
+
+
+def _priced(kind: str) -> str:
+    price = prices.usd_an_hour(kind)
+    return f"{kind} at ${price:g}" if price is not None else kind
+
+
+def _close(found: Found, kept: Snapshot, why: str) -> tuple[Action, ...]:
+    live = _live(found, kept.ref)
+    if live is None:
+        return (ForgetSnapshot(kept, "the NodePool is gone"),)
+    actions = give_back(OPENED, live, kept, why).actions
+    return (*actions[:-1], *_unmark(live), *actions[-1:])
+
+
+def _close_unknown(world: World, found: Found) -> Iterator[Action]:
+    """Of which nothing is kept, though it is marked: the table was emptied."""
+    still = {kept.ref for kept in world.opened}
+    for item in found.node_pools:
+        if layout.OPENED in annotations(item) and ref_of(item) not in still:
+            if OPENED.value(item) is None:
+                yield OPENED.write(item, layout.NO_NODES["nodes"], "nothing is known of why it is open")
+            yield from _unmark(item)
+
+
+def _unmark(node_pool: Object) -> Iterator[Action]:
+    path = ("metadata", "annotations", layout.OPENED)
+    if operations := json_patch.remove(node_pool, path):
+        ref = ref_of(node_pool)
+        yield Patch(ref, operations, f"mark {ref} as closed", "its limit is back")
+
+
+def _live(found: Found, ref: Ref) -> Object | None:
+    return next((item for item in found.node_pools if ref_of(item) == ref), None)
