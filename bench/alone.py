@@ -1,4 +1,4 @@
-"""A tune pass without AWS: its ports are stood in for, but for the cluster's API server, which is real."""
+"""Passes without AWS: their ports are stood in for, but for the cluster's API server, which is real."""
 
 from __future__ import annotations
 
@@ -53,8 +53,11 @@ class _Store:
 
 
 class _Policies:
+    def __init__(self, text: str):
+        self._text = text
+
     def text(self, name: str) -> str:
-        return large_cluster.POLICY_TEXT
+        return self._text
 
 
 class _Quiet:
@@ -66,21 +69,29 @@ class _Quiet:
 
 def a_pass(access: dict[str, str]) -> Callable[[], str]:
     """
+    Returns:
+        Runs one pass of tuning; gives what it said.
+    """
+    app = an_app(access, large_cluster.POLICY_TEXT)
+    hint = app.hint(NAME, "a bench")
+    return lambda: app.tuning.run(hint).reason
+
+
+def an_app(access: dict[str, str], policy: str, **ports: Any) -> App:
+    """
     Args:
         access: `url`, base64 `ca` and `token` of the API server.
-
-    Returns:
-        Runs one pass; gives what it said.
+        policy: Its YAML.
+        ports: Those that are not to be stood in for.
     """
     given: dict[str, Any] = {
         "eks": _Eks(access["url"], access["ca"]),
         "store": _Store(),
-        "policies": _Policies(),
+        "policies": _Policies(policy),
         "kubernetes": lambda cluster: KubernetesApi.of(cluster, lambda: access["token"]),
+        **ports,
     }
     rest = {field.name: _Quiet() for field in fields(Ports) if field.name not in given}
     chart = Chart("", "")
     roles = (f"arn:aws:iam::{ACCOUNT}:role/{role}" for role in ("installer", "tuner"))
-    app = App(Ports(**given, **rest), Home(ACCOUNT, REGION), Settings(*roles, chart, chart, chart, "", ""))
-    hint = app.hint(NAME, "a bench")
-    return lambda: app.tuning.run(hint).reason
+    return App(Ports(**given, **rest), Home(ACCOUNT, REGION), Settings(*roles, chart, chart, chart, "", ""))

@@ -39,7 +39,7 @@ def fill(plane: ControlPlane, nodes: int, say: Callable[[str], None]) -> None:
             kube.merge(f"{kube.path(item)}/status", {"status": item["status"]})
 
     for what, items in (
-        ("NodePool and NodeOverlays", _pool()),
+        ("NodePool and NodeOverlays", pool()),
         ("nodes", map(node, range(nodes))),
         ("NodeClaims", map(claim, range(nodes))),
         ("pods", map(pod, range(nodes * PODS_A_NODE))),
@@ -50,7 +50,7 @@ def fill(plane: ControlPlane, nodes: int, say: Callable[[str], None]) -> None:
                 pass
 
 
-def _pool() -> Iterator[Object]:
+def pool() -> Iterator[Object]:
     yield layout.node_pool(POLICY, POOL, GPU, POOL.start)
     yield from layout.overlays(POOL, GPU, POOL.start, layout.overlay_weights(POLICY))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 from slicewise import layout
 from slicewise.acting import Hands
 from slicewise.actions import Plan
-from slicewise.errors import Conflict, Unavailable
+from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Object, Ref, ref_of
 from slicewise.off_hours import OffHours, Override
@@ -22,7 +23,7 @@ from slicewise.policy import parse
 from slicewise.ports import Kubernetes, Ports
 
 from tests import builders
-from tests.fakes.calls import Calls, Killed
+from tests.fakes.calls import Calls, Killed, strike
 from tests.fakes.clock import Clock
 from tests.fakes.controllers import Controllers, end_orphans
 from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
@@ -134,6 +135,14 @@ class Passes:
             return None
         self.plans.append(found)
         return found
+
+    def struck_pass(self, how: str, number: int) -> None:
+        """One pass whose call of this number, from 0, is struck; a queue would bring back what it raises."""
+        strike(how, len(self.calls.made) + number)(self.calls)
+        with suppress(Refused, Unauthorized):
+            self.run_pass()
+        self.calls.revive()
+        self.calls.lose_answer, self.calls.refuse = {}, {}
 
     def settle(self, most: int = 30) -> Plan:
         """Passes, at one time, until one has nothing to do."""

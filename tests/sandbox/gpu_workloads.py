@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import samples
+from sandbox.kube import KubeClient
 from tests.nights import PAUSED_OBJECT
 
 Object = dict[str, Any]
@@ -74,8 +75,8 @@ class GpuWorkloads:
         }
 
 
-def pod_of(owner: Object) -> Object:
-    """Its first, as the owner's controller would make it, were it here; `owner` as it was read."""
+def pod_of(owner: Object, number: int = 0) -> Object:
+    """One of its pods, as the owner's controller would make it, were it here; `owner` as it was read."""
     spec, metadata = owner["spec"], owner["metadata"]
     template = spec.get("template") or spec["leaderWorkerTemplate"]["workerTemplate"]
     above = {key: owner[key] for key in ("apiVersion", "kind")}
@@ -84,10 +85,25 @@ def pod_of(owner: Object) -> Object:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"{metadata['name']}-0",
+            "name": f"{metadata['name']}-{number}",
             "namespace": metadata["namespace"],
             "labels": {"app": metadata["name"]},
             "ownerReferences": [above],
         },
         "spec": template["spec"],
     }
+
+
+def follow(kube: KubeClient, item: Object) -> None:
+    """Have as many pods as an object asks for; none where it is gone. Its controller's work, once."""
+    namespace, app = item["metadata"]["namespace"], item["metadata"]["name"]
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    owner = kube.find(kube.path(item))
+    wanted = {f"{app}-{number}": number for number in range(owner["spec"]["replicas"] if owner else 0)}
+    there = {pod["metadata"]["name"]: pod for pod in kube.list(pods, labelSelector=f"app={app}")}
+    for name, pod in there.items():
+        above = pod["metadata"]["ownerReferences"][0]["uid"]
+        if name not in wanted or above != owner["metadata"]["uid"]:
+            kube.delete(f"{pods}/{name}", missing_ok=True)
+    for name in wanted.keys() - there.keys():
+        kube.create(pod_of(owner, wanted[name]))

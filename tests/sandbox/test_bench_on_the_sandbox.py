@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import passes
+from bench import nights, passes
 
 pytestmark = pytest.mark.sandbox
 
@@ -13,3 +13,9 @@ def test_a_pass_over_a_cluster_of_plain_objects_is_measured_against_their_lists(
     assert found["runs"]["lists"][0]["said"] == "38 objects"  # 3 nodes, 3 claims, 30 pods, 2 system nodes
     assert found["measured"]["pass"]["seconds"] > 0
     assert "30 of 30 slices" in found["said"]
+
+
+def test_workloads_that_sleep_and_wake_are_counted_in_passes():
+    found = nights.run(workloads=3)
+
+    assert found["passes"] == 1 and found["holds"]

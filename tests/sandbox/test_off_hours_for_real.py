@@ -31,7 +31,7 @@ from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
-from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
+from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, follow, pod_of
 from tests.waiting import eventually
 from tests.workload_crds import serve
 
@@ -58,9 +58,12 @@ class Nights(Passes):
         calls = Calls()
         super().__init__(Counted(gateway, calls), calls, Clock(WEDNESDAY_NOON))  # type: ignore[arg-type]
         self.kube, self.pools = kube, POOLS
+        self.followed: list[Object] = []  # whose controllers are not here
 
     def run_pass(self) -> Plan | None:
         time.sleep(0.2)  # for pods of what has just been scaled or made
+        for item in self.followed:
+            follow(self.kube, item)
         return super().run_pass()
 
     def create(self, *items: Object) -> None:
@@ -304,8 +307,12 @@ def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
 
 
 TARGET = GPU.scaled("Deployment", "any-target", 1)
-# Rollout and LeaderWorkerSet make no pods here by themselves, so that nothing would find them.
+FOLLOWED = (
+    GPU.scaled("Rollout", "any-web", 1, ROLLOUT),
+    GPU.scaled("LeaderWorkerSet", "any-llm", 2, LEADER_WORKER_SET),
+)
 THINGS = (
+    *(Thing(item, REPLICAS, (1, 2, 0)) for item in FOLLOWED),
     Thing(GPU.scaled("Deployment", "any-server", 3), REPLICAS, (1, 3, 4, 0)),
     Thing(GPU.scaled("StatefulSet", "any-store", 2), REPLICAS, (1, 2, 5, 0)),
     Thing(GPU.cron_job("any-report"), SUSPEND, (False, True), absent=False),
@@ -327,6 +334,7 @@ def test_the_last_person_wins_whatever_happens(cluster: Cluster, steps):
     """Issue 6, 4.2, on the real API server and controllers."""
     made = [TARGET, *(thing.item for thing in THINGS if thing.replaceable)]
     night = cluster.another_night()
+    night.followed = list(FOLLOWED)
     try:
         night.create(*made)
         for app, count in (("any-server", 3), ("any-store", 2), ("any-target", 1)):
@@ -335,5 +343,7 @@ def test_the_last_person_wins_whatever_happens(cluster: Cluster, steps):
     finally:
         for item in made:
             cluster.kube.delete(cluster.kube.path(item), missing_ok=True)
+        for item in FOLLOWED:
+            follow(cluster.kube, item)
         night.write(POOL, [{"op": "add", "path": "/spec/limits/nodes", "value": "9"}])
         night.write(POOL, [{"op": "remove", "path": "/spec/limits/nodes"}])

@@ -240,7 +240,7 @@ def test_a_node_pool_that_is_made_anew_is_closed_and_opened_again():
     assert not is_open(sleeper)
 
 
-@pytest.mark.parametrize("how", ["killed before", "killed after", "answer lost", *REFUSALS])
+@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
 def test_opening_and_closing_go_on_wherever_a_pass_ends(how):
     """Each call of a pass is struck once, when it opens and when it closes."""
     whole = waking()
@@ -251,36 +251,17 @@ def test_opening_and_closing_go_on_wherever_a_pass_ends(how):
     for number in range(len(whole.calls.made) - before):
         sleeper = waking()
         sleeper.refuse()
-        strike(sleeper, how, number)
+        sleeper.struck_pass(how, number)
         sleeper.settle()
         assert is_open(sleeper) and mark(sleeper)
         assert [subject for subject, _ in sleeper.notices.sent], "never not told"
 
         sleeper.at("2026-11-26T20:01")
-        strike(sleeper, how, number)
+        sleeper.struck_pass(how, number)
         sleeper.settle()
         assert not is_open(sleeper) and mark(sleeper) is None
         sleeper.at("2026-11-27T12:00").settle()
         assert not is_open(sleeper) and sleeper.kept.snapshots(sleeper.cluster.arn) == ()
-
-
-def strike(sleeper: Sleeper, how: str, number: int) -> None:
-    calls = sleeper.calls
-    number += len(calls.made)
-    if how == "killed before":
-        calls.kill_before = number
-    elif how == "killed after":
-        calls.kill_after = number
-    elif how == "answer lost":
-        calls.lose_answer = {number: REFUSALS["429, 500 or no connection"]}
-    else:
-        calls.refuse = {number: REFUSALS[how]}
-    try:
-        sleeper.run_pass()
-    except (type(REFUSALS["403"]), type(REFUSALS["401"])):
-        pass  # the loop raises them, and the queue brings the message back
-    calls.kill_before = calls.kill_after = None
-    calls.lose_answer, calls.refuse = {}, {}
 
 
 def test_of_a_split_pool_only_the_class_that_waits_is_opened():

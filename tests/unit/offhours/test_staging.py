@@ -10,6 +10,7 @@ from slicewise.model import ref_of
 from slicewise.offhours import staging
 from slicewise.startups import STARTUP_ANNOTATION
 
+from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import cron_job, scaled, scaled_object
 from tests.fakes.sleeper import NODE_POOL, Sleeper
 
@@ -186,8 +187,8 @@ def test_a_person_who_says_sleep_while_it_wakes_is_obeyed():
     assert awake(sleeper) == ["high", "low"]
 
 
-@pytest.mark.parametrize("how", ["before", "after"])
-def test_a_waking_goes_on_in_its_order_wherever_a_pass_is_killed(how):
+@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
+def test_a_waking_goes_on_in_its_order_wherever_a_pass_ends(how):
     whole = asleep(HIGH, MIDDLE, LOW).at("2026-11-26T06:40")
     before = len(whole.calls.made)
     whole.run_pass()
@@ -196,10 +197,7 @@ def test_a_waking_goes_on_in_its_order_wherever_a_pass_is_killed(how):
         sleeper = asleep(HIGH, MIDDLE, LOW).at("2026-11-26T06:40")
         for running in ((), ("high-0", "high-1"), ("middle-0",)):
             sleeper.run_pods(*running)
-            strike = len(sleeper.calls.made) + number
-            setattr(sleeper.calls, f"kill_{how}", strike)
-            sleeper.run_pass()
-            sleeper.calls.kill_before = sleeper.calls.kill_after = None
+            sleeper.struck_pass(how, number)
             assert awake(sleeper) == ["high", "middle", "low"][: len(awake(sleeper))]
             if not running:
                 assert "middle" not in awake(sleeper)

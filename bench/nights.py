@@ -1,0 +1,132 @@
+"""
+The nights track: in how many passes 500 workloads are asleep and awake again, and how long each takes.
+
+Deployments of one pod each stand in a real API server with the real controllers; their pods are scheduled by
+nobody, since nodes are not what is measured. What they were is kept in the real table's code, on moto.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import alone, large_cluster
+
+WORKLOADS, PASSES_AT_MOST = 500, 3
+NIGHT, WAKING = datetime(2026, 11, 25, 20, 1, tzinfo=UTC), datetime(2026, 11, 26, 6, 50, tzinfo=UTC)
+POLICY = f"{large_cluster.POLICY_TEXT}\noffHours: {{timeZone: UTC, asleep: ['Mon-Fri 20:00-07:00']}}\n"
+DEPLOYMENTS, PODS = "/apis/apps/v1/namespaces/default/deployments", "/api/v1/namespaces/default/pods"
+
+
+class _Clock:
+    """Jumps over the night."""
+
+    now = NIGHT
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def run(workloads: int = WORKLOADS) -> dict[str, Any]:
+    from moto import mock_aws
+
+    from sandbox.control_plane import ControlPlane
+
+    with (
+        mock_aws(),
+        tempfile.TemporaryDirectory(prefix="slicewise-bench-") as folder,
+        ControlPlane.start(Path(folder), karpenter=False, progress=_say) as plane,
+    ):
+        plane.install_crds()
+        _fill(plane, workloads)
+        ca = base64.b64encode(plane.ca_pem).decode()
+        access = {"url": plane.url, "ca": ca, "token": plane.admin_token}
+        clock = _Clock()
+        app = alone.an_app(access, POLICY, sleep=_table())
+        app.clock = clock
+        clock.now = NIGHT
+        asleep = _until(app, plane, replicas=0)
+        clock.now = WAKING
+        awake = _until(app, plane, replicas=1)
+    most = max(len(asleep), len(awake))
+    return {
+        "workloads": workloads,
+        "seconds": {"asleep": asleep, "awake": awake},
+        "passes": most,
+        "passes_at_most": PASSES_AT_MOST,
+        "holds": most <= PASSES_AT_MOST,
+    }
+
+
+def _fill(plane: Any, workloads: int) -> None:
+    kube = plane.kube
+    for item in large_cluster.pool():
+        kube.create(item)
+    _say(f"creating {workloads} workloads")
+    with ThreadPoolExecutor(large_cluster.THREADS) as threads:
+        list(threads.map(lambda number: kube.create(_workload(number)), range(workloads)))
+    _wait(lambda: len(kube.list(PODS)) == workloads)
+
+
+def _workload(number: int) -> dict[str, Any]:
+    template = large_cluster.pod(number)
+    app = {"app": f"crowd-{number:03}"}
+    spec = {**template["spec"], "schedulerName": "nobody"}
+    del spec["nodeName"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": app["app"], "namespace": "default"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": app},
+            "template": {"metadata": {"labels": app}, "spec": spec},
+        },
+    }
+
+
+def _table() -> Any:
+    import boto3
+    from slicewise.gateways.sleep_table import SleepTable
+
+    session = boto3.Session("test", "test", region_name=alone.REGION)
+    keys = [("pk", "HASH"), ("sk", "RANGE")]
+    session.client("dynamodb").create_table(
+        TableName="bench",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
+    )
+    return SleepTable("bench", session, alone.REGION)
+
+
+def _until(app: Any, plane: Any, replicas: int) -> list[float]:
+    """Seconds of each pass, until every workload has so many replicas."""
+    took: list[float] = []
+    while {item["spec"]["replicas"] for item in plane.kube.list(DEPLOYMENTS)} != {replicas}:
+        if len(took) == 2 * PASSES_AT_MOST:
+            raise RuntimeError(f"{len(took)} passes, and some workloads are not at {replicas} replicas")
+        began = time.monotonic()
+        report = app.off_hours.run(app.hint(alone.NAME, "a bench"))
+        took.append(round(time.monotonic() - began, 2))
+        _say(f"{took[-1]:.1f} s: {report.reason}")
+    return took
+
+
+def _wait(until: Callable[[], bool], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > deadline:
+            raise TimeoutError("not all pods are made: is this machine busy?")
+        time.sleep(1)
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr)
