@@ -20,12 +20,21 @@ SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
 
 
 def install(patches: Patches) -> None:
+    _know_the_services(patches)
     _use_the_back_end_without_docker(patches)
     _run_functions_on_invoke(patches)
     _leave_mapped_queues_to_our_pollers(patches)
     _refuse_mappings_that_are_not_played(patches)
     _shape_events_as_event_bridge_does(patches)
     _refuse_targets_that_never_fire(patches)
+
+
+def _know_the_services(patches: Patches) -> None:
+    """Fault: each request lists moto's whole package on disk, which takes longer than to answer it."""
+    from moto import backends
+
+    known = tuple(backends.list_of_moto_modules())
+    patches.replace(backends, "list_of_moto_modules", lambda: known)
 
 
 def _use_the_back_end_without_docker(patches: Patches) -> None:
