@@ -44,7 +44,7 @@ test-soak: setup
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q -m sandbox
+	@$(PY) -m pytest -q -n 3 --dist loadscope -m sandbox
 
 clean:
 	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis

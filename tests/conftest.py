@@ -7,9 +7,21 @@ here passes on a busy machine, too. `pytest --hypothesis-profile=default` looks 
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import sharing
 
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=sharing.longest_first)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> sharing.Groups | None:
+    return sharing.Groups(config, log) if config.getoption("dist") == "loadscope" else None
