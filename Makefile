@@ -6,8 +6,10 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# One a core, each with whole files. Tests on the control plane use all cores by themselves, and share theirs.
+# One a core, each with whole files. Tests on control planes wait for Karpenter and helm more than they compute;
+# those that share one stay together (tests/sharing.py).
 WORKERS := -n auto --dist loadfile
+SANDBOX_WORKERS := -n 3 --dist loadscope
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 
@@ -44,7 +46,7 @@ test-soak: setup
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q -n 3 --dist loadscope -m sandbox
+	@$(PY) -m pytest -q $(SANDBOX_WORKERS) -m sandbox
 
 clean:
 	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis

@@ -14,6 +14,8 @@ from sandbox.system import System
 
 CLUSTER, SECOND = "gpu-1", "gpu-2"
 POLICY_TAG = {"slicewise.dev/policy": "sandbox"}
+# Of the chapters after these: the same pools, with hours that are seconds.
+LATER_POLICY_TAG = {"slicewise.dev/policy": "day"}
 OURS = {"labelSelector": "app.kubernetes.io/managed-by=slicewise"}
 KINDS_OF_OURS = (
     "/apis/karpenter.sh/v1/nodepools",
@@ -114,10 +116,10 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     )
     story.saw(f"the record says: {_reason(system, CLUSTER)}")
 
-    _create_refused_clusters(system)
+    _prepare_later_chapters(system)
     system.start_control_plane(SECOND)
     system.aws.events.lose_next = 1
-    system.create_cluster(SECOND, tags=POLICY_TAG)
+    system.create_cluster(SECOND, tags=LATER_POLICY_TAG)
     story.saw("a second cluster is created, and its event is lost on the way, as CloudTrail's may be")
     time.sleep(3)
     heard = system.record(SECOND) is not None
@@ -132,8 +134,12 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     )
 
 
-def _create_refused_clusters(system: System) -> None:
-    """Ahead of their chapter: who is still CREATING at the first look gets the next one a minute later."""
+def _prepare_later_chapters(system: System) -> None:
+    """
+    What takes its time begins meanwhile: who is still CREATING at the first look gets the next one a minute
+    later, and another policy takes some passes to be taken in.
+    """
+    system.aws.client("eks").tag_resource(resourceArn=system.arn(CLUSTER), tags=LATER_POLICY_TAG)
     system.create_cluster("auto-mode", tags=POLICY_TAG, computeConfig={"enabled": True})
     system.create_cluster("config-map", tags=POLICY_TAG, accessConfig={"authenticationMode": "CONFIG_MAP"})
     system.start_control_plane("gate-off", node_overlay_gate=False)

@@ -48,17 +48,16 @@ def tell(story: Narrator, system: System) -> None:
 def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two: TunedCluster) -> None:
     story.tell(
         """N is how many pods share a GPU. It began at 4, a guess. What is right depends on what the pods do:
-        too low wastes GPUs, too high makes pods slow, or kills them for want of memory. Both clusters now get
-        the policy `day`, in which hours are seconds, and a team that brings five small models. What passes
-        leave in a cluster's record is printed as "Slicewise:", with nodes called 1, 2 and so on."""
+        too low wastes GPUs, too high makes pods slow, or kills them for want of memory. Both clusters have
+        the policy `day` by now, in which hours are seconds, and a team brings five small models to each. What
+        passes leave in a cluster's record is printed as "Slicewise:", with nodes called 1, 2 and so on."""
     )
     for cluster in (one, two):
-        cluster.follow_policy("day")
         cluster.scale(5)
     wait(
         story, lambda: one.runs(5) and two.runs(5), "in gpu-1 and gpu-2 five pods run: 4 and 1, on two nodes"
     )
-    wait(story, system.is_quiet, "Slicewise has taken the new policy in")
+    wait(story, system.is_quiet, "all that went before has been looked at")
     story.saw("somebody asks: slicewise tune gpu-1")
     one.ask_for_a_pass()
     _tell_news(story, one)

@@ -40,10 +40,6 @@ class TunedCluster:
 
     # What people do
 
-    def follow_policy(self, policy: str) -> None:
-        tags = {"slicewise.dev/policy": policy}
-        self._system.aws.client("eks").tag_resource(resourceArn=self._system.arn(self.name), tags=tags)
-
     def scale(self, pods: int) -> None:
         self.kube.apply(slice_pods(APP, pods))
 
