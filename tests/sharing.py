@@ -14,6 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 # The longest first, so that no process is left alone with one at the end.
 GROUPS = (
     "tests/sandbox/test_onboarding_for_real*",  # one deployed Slicewise; the last file judges the others
+    "tests/sandbox/test_operation_for_real*",  # another
     "tests/sandbox/test_retuning_for_real*",  # one control plane, whose pools change
 )
 

@@ -1,0 +1,96 @@
+"""
+With which rights a deployed Slicewise did all that the tests of a process had it do.
+
+Read from what was decided: by the sandbox's IAM about each call, and by the clusters' audit logs.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import audit
+from sandbox.kube import KubeClient
+from sandbox.system import System
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+Right = tuple[str, str, str]  # verb, API group, resource
+
+# Granted to our roles and used by the Lambda service in their name; the sandbox plays it as administrator.
+USED_BY_LAMBDA_ITSELF = {
+    "logs:CreateLogStream": "Lambda writes a function's log",
+    "logs:PutLogEvents": "Lambda writes a function's log",
+    "sqs:ReceiveMessage": "the event source mapping polls the queue",
+    "sqs:DeleteMessage": "the event source mapping deletes what was handled",
+    "sqs:GetQueueAttributes": "the event source mapping watches the queue's length",
+}
+# Of one queue only: a sweep that fails for good is put there by Lambda.
+FAILED_SWEEPS = "slicewise-sweep-dead-letters"
+# For what no flow here meets, each with its reason.
+SELDOM_ASKED: dict[Right, str] = {
+    ("get", "*", "*/scale"): "a kind of the users' own, of which nothing else may be read"
+}
+
+
+def skip_unless_lived(system: System, flows: set[str]) -> None:
+    """Judged alone, nothing would have been used."""
+    if missing := flows - set(system.clusters):
+        pytest.skip(f"judges what other files do, of which these did not run: {', '.join(sorted(missing))}")
+
+
+def forbidden(system: System) -> list[str]:
+    return [
+        f"{name}: {request.verb} {request.resource} {request.name}"
+        for name, cluster in system.clusters.items()
+        for request in audit.requests(cluster.plane.audit_log, user_contains="assumed-role/slicewise-")
+        if request.code == 403
+    ]
+
+
+def unused_actions(system: System, role: str) -> list[str]:
+    return [
+        str(grant)
+        for grant in system.aws.iam.unused_grants(role)
+        if grant.action not in USED_BY_LAMBDA_ITSELF
+        and not any(resource.endswith(f":{FAILED_SWEEPS}") for resource in grant.resources)
+    ]
+
+
+def unused_verbs(system: System, role: str) -> list[Right]:
+    """On no cluster, under the group's own rights: a request made as cluster admin proves nothing."""
+    granted, used = set[Right](), set[Right]()
+    for cluster in system.clusters.values():
+        if not cluster.kube.healthy():
+            continue
+        granted |= _granted(cluster.kube, role)
+        used |= {
+            _right_to(request)
+            for request in audit.requests(cluster.plane.audit_log, user_contains=f"assumed-role/{role}/")
+            if request.code in (200, 404) and not _as_admin(request)
+        }
+    assert granted
+    return sorted(granted - used - SELDOM_ASKED.keys())
+
+
+def _right_to(request: audit.Request) -> Right:
+    """Scaling is one right, whatever is scaled."""
+    if request.subresource == "scale":
+        return request.verb, "*", "*/scale"
+    return request.verb, request.api_group, request.resource
+
+
+def _as_admin(request: audit.Request) -> bool:
+    return any(group.startswith("eks-access-policy:") for group in request.groups)
+
+
+def _granted(kube: KubeClient, role: str) -> set[Right]:
+    roles = [kube.find(f"{RBAC}/clusterroles/{role}")]
+    roles += [item for item in kube.list(f"{RBAC}/roles") if item["metadata"]["name"] == role]
+    return {
+        (verb, group, resource)
+        for found in roles
+        if found
+        for rule in found["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }

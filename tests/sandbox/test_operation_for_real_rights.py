@@ -1,0 +1,38 @@
+"""
+With which rights onboarded clusters were tuned and put to sleep: none were missing, none granted for nothing.
+
+Runs last of its group (tests run in the order of their files' names), since it judges what the other files'
+clusters have seen.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sandbox import rights
+from tests.sandbox.system_fixtures import SLEEPER, TUNER
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_flows(system):
+    rights.skip_unless_lived(system, {"tuned", "nightly", "before-us"})
+
+
+def test_no_call_to_aws_was_denied(system):
+    assert [str(decision) for decision in system.aws.iam.denied()] == []
+
+
+def test_no_request_to_kubernetes_was_forbidden(system):
+    assert rights.forbidden(system) == []
+
+
+@pytest.mark.parametrize("role", [TUNER, SLEEPER])
+def test_every_action_that_a_role_may_do_was_done(system, role):
+    assert rights.unused_actions(system, role) == []
+
+
+@pytest.mark.parametrize("role", [TUNER, SLEEPER])
+def test_every_verb_that_a_group_may_use_was_used(system, role):
+    assert rights.unused_verbs(system, role) == []
