@@ -77,6 +77,7 @@ class System:
         account: str = "123456789012",
         creating_seconds: float = 2.0,
         cloudtrail_delay_seconds: float = 0.0,
+        delay_share: float = 1.0,
         progress: Progress = print,
     ) -> System:
         """
@@ -87,6 +88,7 @@ class System:
             account: Its own where several run in one process.
             creating_seconds: How long clusters stay CREATING.
             cloudtrail_delay_seconds: How late the events of API calls arrive.
+            delay_share: How long messages wait that were sent for later; see `Aws.start`.
 
         Raises:
             SynthesisFailed: With what the CDK app said.
@@ -98,6 +100,7 @@ class System:
                     account=account,
                     creating_seconds=creating_seconds,
                     cloudtrail_delay_seconds=cloudtrail_delay_seconds,
+                    delay_share=delay_share,
                 )
             )
             progress("synthesizing the stack from cdk_app/, as `cdk deploy` would")

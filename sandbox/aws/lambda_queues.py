@@ -14,6 +14,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from sandbox.aws import running
+from sandbox.aws.patching import Patches
+
 if TYPE_CHECKING:
     from sandbox.aws.server import Aws
 
@@ -22,6 +25,38 @@ log = logging.getLogger(__name__)
 DEFAULT_POLLERS = 2  # where the mapping sets no MaximumConcurrency; AWS starts with 5
 LOOK_FOR_MAPPINGS_SECONDS = 0.25
 LOOK_FOR_MESSAGES_SECONDS = 0.1
+
+
+def install(patches: Patches) -> None:
+    """Has what is sent or put back for later wait for `Aws.delay_share` of that time."""
+    from moto.sqs.models import SQSBackend
+
+    def sending(real: Any) -> Any:
+        def send_message(self: Any, *args: Any, **options: Any) -> Any:
+            message = real(self, *args, **options)
+            message.delayed_until = _sooner(self.account_id, message.delayed_until)
+            return message
+
+        return send_message
+
+    def putting_back(real: Any) -> Any:
+        def change_message_visibility(
+            self: Any, queue_name: str, receipt_handle: str, visibility_timeout: int
+        ) -> None:
+            real(self, queue_name, receipt_handle, visibility_timeout)
+            for message in self.get_queue(queue_name)._messages:
+                if message.had_receipt_handle(receipt_handle):
+                    message.visible_at = _sooner(self.account_id, message.visible_at)
+
+        return change_message_visibility
+
+    patches.wrap(SQSBackend, "send_message", sending)
+    patches.wrap(SQSBackend, "change_message_visibility", putting_back)
+
+
+def _sooner(account: str, at_ms: float) -> float:
+    aws, now_ms = running.of(account), time.time() * 1000
+    return now_ms + (at_ms - now_ms) * aws.delay_share if aws and at_ms > now_ms else at_ms
 
 
 class Mappings:

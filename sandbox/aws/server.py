@@ -32,6 +32,7 @@ from sandbox.aws import (
     alarms,
     eks,
     identity,
+    lambda_queues,
     metrics,
     moto_fixes,
     running,
@@ -45,7 +46,6 @@ from sandbox.aws.cloudtrail import Events
 from sandbox.aws.eks import Attachment
 from sandbox.aws.identity import Iam
 from sandbox.aws.lambda_functions import Functions
-from sandbox.aws.lambda_queues import Mappings
 from sandbox.aws.metrics import MetricStore
 from sandbox.aws.patching import Patches
 from sandbox.aws.schedules import Schedules
@@ -54,6 +54,7 @@ ADMIN_SECRET = "sandbox-admin"
 # A Lambda may run for 15 minutes; a client that gives up and repeats would run it twice at once.
 CLIENT_CONFIG = Config(read_timeout=910, retries={"max_attempts": 0}, max_pool_connections=50)
 
+_PATCHING = (moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules, identity, lambda_queues)
 _patches, _starting = Patches(), threading.Lock()
 
 
@@ -70,6 +71,7 @@ class Aws:
         metrics: What CloudWatch has been told.
         webhook_ca_pem: Of the token webhook's serving certificate.
         creating_seconds: How long clusters and add-ons are CREATING, and clusters UPDATING.
+        delay_share: See `start`.
         witness: Called with an assumed role's name before its request is answered, by AWS or (at its token)
             by a cluster. Whoever asked waits meanwhile, so a test can kill it at just that moment.
     """
@@ -83,10 +85,11 @@ class Aws:
         python_for_lambdas: Path | None,
         creating_seconds: float,
         cloudtrail_delay_seconds: float,
+        delay_share: float,
         enforce_iam: bool,
     ):
         self.folder, self.region, self.account = folder, region, account
-        self.creating_seconds = creating_seconds
+        self.creating_seconds, self.delay_share = creating_seconds, delay_share
         self.witness: Callable[[str], None] = lambda role: None
         self._attachments: dict[str | None, Attachment] = {}
         self._clients: dict[str, Any] = {}
@@ -105,7 +108,7 @@ class Aws:
             self._authenticator = Authenticator(self, folder / "webhook")
             self.webhook_ca_pem = self._authenticator.ca_pem
             self.schedules = Schedules(self)
-            self._mappings = Mappings(self)
+            self._mappings = lambda_queues.Mappings(self)
         except BaseException:
             _leave(self)
             raise
@@ -120,6 +123,7 @@ class Aws:
         python_for_lambdas: Path | None = None,
         creating_seconds: float = 2.0,
         cloudtrail_delay_seconds: float = 0.0,
+        delay_share: float = 1.0,
         enforce_iam: bool = True,
     ) -> Aws:
         """
@@ -128,6 +132,8 @@ class Aws:
             python_for_lambdas: Instead of the environment that is built once, see `lambda_environment`.
             creating_seconds: How long clusters and add-ons are CREATING.
             cloudtrail_delay_seconds: How late CloudTrail events arrive.
+            delay_share: How long queues hold back what is sent or put back for later, as a share of what was
+                asked for. Less than 1 for tests, where installations of minutes take seconds.
             enforce_iam: Refuse what an assumed role is not granted; decisions are logged either way.
 
         Raises:
@@ -140,6 +146,7 @@ class Aws:
             python_for_lambdas=python_for_lambdas,
             creating_seconds=creating_seconds,
             cloudtrail_delay_seconds=cloudtrail_delay_seconds,
+            delay_share=delay_share,
             enforce_iam=enforce_iam,
         )
 
@@ -271,7 +278,7 @@ def _enter(aws: Aws) -> None:
         first = not running.any_left()
         running.enter(aws)
         if first:
-            for module in (moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules, identity):
+            for module in _PATCHING:
                 module.install(_patches)
         # Of a plain mock that ran before us.
         _forget_state(aws.account)

@@ -124,7 +124,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     for name in POLICIES:
         (policies / f"{name}.yaml").write_text(policy_text(name))
     with System.start(
-        folder, account=ACCOUNT, context={"policies": str(policies)}, creating_seconds=0
+        folder,
+        account=ACCOUNT,
+        context={"policies": str(policies)},
+        creating_seconds=0,
+        # What passes wait for, such as an operator's installation, is over within seconds here.
+        delay_share=0.25,
     ) as system:
         yield system
 
