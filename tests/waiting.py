@@ -14,7 +14,7 @@ def eventually(
     what: str | Callable[[], object] | None = None,
     *,
     within_seconds: float = 300,
-    every: float = 0.1,
+    every: float = 0.25,
 ) -> T:
     """
     The first true thing that `read` returns.
