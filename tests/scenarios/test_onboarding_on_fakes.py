@@ -349,6 +349,35 @@ def test_a_hundred_duplicates_do_not_queue_a_hundred_looks_each_minute():
     assert len(account.queues.waiting) == 1
 
 
+def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_same():
+    """Clocks differ between machines; a look that waited for itself would be the last."""
+    account = Account()
+    account.create_cluster(status="CREATING")
+    account.send_created()
+    account.answer_one()
+
+    for _ in range(3):
+        [look] = account.queues.waiting
+        look.due = account.clock.now
+        account.answer_one()
+
+    assert len(account.queues.waiting) == 1
+
+
+def test_a_look_that_is_delivered_twice_queues_one():
+    account = Account()
+    account.create_cluster(status="CREATING")
+    account.send_created()
+    account.answer_one()
+    [look] = account.queues.waiting
+    account.queues.put("onboarding", look.body, timedelta(seconds=61))
+
+    account.answer_one()
+    account.answer_one()
+
+    assert len(account.queues.waiting) == 1
+
+
 def test_an_event_that_arrives_while_a_pass_runs_is_looked_at_later():
     account = Account()
     account.create_cluster()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -140,6 +141,15 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
         pytest.param(
             json.dumps({"slicewise": 1, "cluster": "a", "forced": "yes"}), "'forced'", id="forced is a text"
         ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "due": "soon"}), "'due'", id="due is no time"
+        ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "due": "2026-11-02T08:00:00"}),
+            "zone",
+            id="due lacks a zone",
+        ),
+        pytest.param(json.dumps({"slicewise": 1, "cluster": "a", "due": 5}), "'due'", id="due is a number"),
         pytest.param(json.dumps({"slicewise": 1, "cluster": ["a"]}), "no cluster", id="cluster is a list"),
         pytest.param(
             json.dumps({"slicewise": 1, "cluster": "arn:aws:s3:::x"}), "not the ARN", id="a bucket's ARN"
@@ -166,7 +176,7 @@ def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
 
 
 def test_a_hint_survives_its_journey_through_the_queue():
-    hint = Hint(GPU_1, "asked for by hand", forced=True)
+    hint = Hint(GPU_1, "asked for by hand", forced=True, due=datetime(2026, 11, 2, 8, 0, 0, 5, UTC))
 
     assert read(hint.message(), HOME) == hint
 

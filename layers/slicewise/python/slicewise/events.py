@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -49,11 +50,13 @@ class Hint:
     Attributes:
         cluster: The cluster's ARN.
         forced: A person asked: look inside again, also where nothing seems to have changed.
+        due: When the look was to come that a pass has put on the queue; None for all others.
     """
 
     cluster: str
     reason: str
     forced: bool = False
+    due: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +65,8 @@ class Hint:
     def message(self) -> str:
         """The hint as the text of a queue message; `read` gives it back."""
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": self.reason}
-        return json.dumps(body | ({"forced": True} if self.forced else {}))
+        due = {"due": self.due.isoformat()} if self.due else {}
+        return json.dumps(body | ({"forced": True} if self.forced else {}) | due)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,20 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     forced = event.get("forced", False)
     if not isinstance(forced, bool):
         raise InvalidEvent(f"'forced' is {forced!r}; write true or false")
-    return _hint(event.get("cluster"), str(event.get("reason") or "a message by hand"), home, forced)
+    hint = _hint(event.get("cluster"), str(event.get("reason") or "a message by hand"), home, forced)
+    return replace(hint, due=_due(event.get("due"))) if isinstance(hint, Hint) else hint
+
+
+def _due(text: object) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        due = datetime.fromisoformat(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        due = None
+    if due is None or due.tzinfo is None:
+        raise InvalidEvent(f"'due' is {text!r}; write a time with its zone, such as 2026-11-02T08:00:00Z")
+    return due
 
 
 def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:

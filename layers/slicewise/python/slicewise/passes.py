@@ -216,14 +216,15 @@ class Passes(Generic[W]):
         """
         now = self._clock()
         queued = before.next_look if before else None
-        if queued and queued <= now + _CLOCK_ERROR:
+        # This is that look, or it must have been lost: it is over.
+        if queued and ((hint.due and queued <= hint.due) or queued <= now + _CLOCK_ERROR):
             queued = None
         if outcome.wait is None:
             return queued
         wait = min(outcome.wait, _LONGEST_WAIT)
         if queued and queued <= now + wait + _CLOCK_ERROR:
             return queued
-        again = Hint(hint.cluster, outcome.reason)
+        again = Hint(hint.cluster, outcome.reason, due=now + wait)
         self._ports.queues.send(self._capability.name, again.message(), wait)
         return now + wait
 
