@@ -86,7 +86,8 @@ def up_in_background(folder: Path, arguments: list[str], say: Callable[[str], No
             cwd=Path(__file__).parents[1],
         )
     told = 0
-    while not (state := read(folder)).get("ready"):
+    # Its own record: one that was killed before has left a record, which says that it is ready.
+    while not ((state := read(folder)).get("ready") and state["pid"] == process.pid):
         if process.poll() is not None:
             raise SessionError(f"the sandbox ended while starting:\n{tail(log_path)}")
         lines = log_path.read_text(errors="replace").splitlines()

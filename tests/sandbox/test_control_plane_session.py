@@ -70,3 +70,5 @@ def test_one_that_was_killed_does_not_stop_the_next(folder: Path):
     eventually(lambda: not any(start_time(pid) for pid in pids))
     assert "nothing runs" in run("status", folder).stdout
     assert run("up", folder, "--keep").returncode == 0
+    assert "export KUBECONFIG=" in run("status", folder).stdout, "it said to be ready before it was"
+    assert "ended" in run("down", folder).stdout
