@@ -173,8 +173,12 @@ class PackingDaily:
 
     def __call__(self, morning: Morning) -> Placed:
         threshold = self._memo.get(
-            ("packing", morning.day),
-            lambda: calibrate_packing(morning.known, morning.card_mib, self._policy).threshold,
+            ("packing", morning.day, morning.happened),
+            lambda: (
+                calibrate_packing(
+                    morning.known, morning.card_mib, self._policy, happened=morning.happened
+                ).threshold
+            ),
         )
         if self._fleet is None:
             memory = usable_memory(morning.card_mib, self._policy.memory_headroom)

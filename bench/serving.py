@@ -44,6 +44,8 @@ VARIED = {
         "raise_factor",
         "lower_below",
         "moves",
+        "rounds",
+        "LEAST_AIM",
         "OVERLOAD_RISK",
     ),
     "packing-static": (*EVERYWHERE, "week_safety"),
@@ -224,7 +226,7 @@ def _scaled(policy, constant: str, factor: float):
     # Room is a share: a quarter more than 0.9 would mean loosening into overload.
     if constant == "room":
         value = min(1.0, value)
-    return replace(policy, **{constant: round(value) if constant == "moves" else value})
+    return replace(policy, **{constant: round(value) if constant in ("moves", "rounds") else value})
 
 
 def _mean(runs: Sequence[Score], attribute: str) -> float:

@@ -129,7 +129,7 @@ def test_no_evidence_card_or_threshold_breaks_classes_and_packing(
     for change in repack(pods, nodes, {"a": Request(1, 1)}, threshold, card):
         assert 0 <= change.request.busy <= 1000
     assert calibrate_classes(list(pods.values()), card, happened=[contended]).threshold > 0
-    assert calibrate_packing(list(pods.values()), card).threshold > 0
+    assert calibrate_packing(list(pods.values()), card, happened=[contended]).threshold > 0
     assert advise(raw, contended, [Offer("a", "mig", card, 1, threshold, raw)], "a").reason
 
 

@@ -10,7 +10,7 @@ from slicewise.slicing.classes import ClassPolicy, calibrate_classes, class_of, 
 from slicewise.slicing.evidence import PodUse, effective_busy, measure
 from slicewise.slicing.evidence_lanes import from_lanes, share_over, to_lanes
 from slicewise.slicing.packing import PackingPolicy, calibrate_packing, repack, request_for
-from slicewise.slicing.packing_calibration import daily_target
+from slicewise.slicing.packing_calibration import daily_target, joint_share, recent_share
 from slicewise.slicing.packing_placement import Fleet, Request, settle
 
 CARD = 22_888.0
@@ -71,6 +71,16 @@ def test_consolidation_empties_a_gpu_only_if_all_its_pods_fit_elsewhere():
     assert sorted(map(sorted, fleet.groups())) == [[0, 2], [1]]
 
 
+def test_consolidation_on_a_copy_leaves_apart_who_must_not_meet():
+    fleet = Fleet([Request(1, 100)] * 3, 10)
+    for pod in range(3):
+        fleet.put(pod, fleet.new_node())
+
+    fleet.consolidate(lambda group: not {0, 1} <= set(group))
+
+    assert sorted(map(sorted, fleet.groups())) in ([[0], [1, 2]], [[0, 2], [1]])
+
+
 def test_a_pod_without_history_asks_for_a_whole_gpu():
     assert request_for(PodUse("new", 100.0), 0.7, 20_599) == Request(20_599, 1000)
 
@@ -86,7 +96,29 @@ def test_a_hot_gpu_lets_one_pod_go_with_the_reason():
     (change,) = repack(pods, [["a", "b"]], asks, 0.8, CARD)
 
     assert (change.pod, change.request.busy) == ("b", 750)
-    assert change.reason == "its GPU would have been contended 100.0% of the time, over 1.0%"
+    assert change.reason == "its GPU would have been contended 100.0% of the time, over 1.5%"
+
+
+def test_a_pod_that_leaves_a_hot_gpu_asks_for_so_much_that_it_lands_on_a_cool_one():
+    """At 750 thousandths there is room beside c, who is busier than it asks for."""
+    pods = named(pod("a", 0.7), pod("b", 0.6), pod("c", 0.5))
+    asks = {"a": Request(3000, 900), "b": Request(3000, 400), "c": Request(3000, 200)}
+
+    def changed(rounds):
+        changes = repack(pods, [["a", "b"], ["c"]], asks, 0.8, CARD, PackingPolicy(rounds=rounds))
+        return [(change.pod, change.request.busy) for change in changes]
+
+    assert changed(rounds=1) == [("b", 750)]
+    assert changed(rounds=4) == [("b", 938)]
+
+
+def test_what_contended_lately_counts_more_than_what_contended_days_ago():
+    busy = [0.9] * 6 + [0.0] * 66
+    early, late = pod("a", busy).days, pod("a", busy[::-1]).days
+
+    assert joint_share([early, early]) == joint_share([late, late]) == 6 / 72
+    assert recent_share([early, early]) == pytest.approx(1 / 36)
+    assert recent_share([late, late]) == pytest.approx((1 + 1 / 4 + 1 / 12) / 3)
 
 
 def test_no_more_pods_are_raised_a_day_than_the_policy_allows():
@@ -113,6 +145,22 @@ def test_a_request_falls_only_where_a_gpu_can_go():
     assert repack(named(pod("small", 0.05)), [["small"]], {"small": Request(3000, 900)}, 0.8, CARD) == []
 
 
+@pytest.mark.parametrize(("apart", "lowered"), [(False, 0), (True, 1)])
+def test_no_request_falls_where_pods_would_meet_that_are_busy_at_the_same_time(apart, lowered):
+    burst = [0.9, *[0.0] * 9] * 12
+    pods = named(pod("a", burst), pod("b", burst[::-1] if apart else burst))
+    asks = {name: Request(3000, 900) for name in pods}
+
+    assert len(repack(pods, [["a"], ["b"]], asks, 0.8, CARD)) == 2 * lowered
+
+
+def test_who_finds_room_for_its_old_request_is_not_restarted_for_a_lower_one():
+    pods = named(pod("small", 0.05), pod("other", 0.08))
+    asks = {"small": Request(3000, 900), "other": Request(3000, 300)}
+
+    assert len(repack(pods, [["small"], ["other"]], asks, 0.8, CARD)) == 1
+
+
 def test_the_order_of_pods_does_not_matter():
     pods = named(*(pod(f"p{i}", 0.3 + i / 20) for i in range(8)))
     nodes = [["p0", "p7"], ["p1", "p6"], ["p2", "p5"], ["p3", "p4"]]
@@ -125,6 +173,15 @@ def test_the_order_of_pods_does_not_matter():
 def test_too_little_history_calibrates_to_the_tightest_threshold():
     assert calibrate_packing([pod("a", days=1)], CARD).folds == 0
     assert calibrate_packing([], CARD).threshold == calibrate_packing([pod("a", days=1)], CARD).threshold
+
+
+def test_the_threshold_tightens_after_days_that_overspent():
+    rng = random.Random(1)
+    pods = [pod(f"p{i}", [rng.random() ** 3 for _ in range(24 * 5)]) for i in range(40)]
+
+    spent = [calibrate_packing(pods, CARD, happened=[share]).threshold for share in (0.0, 0.008, 0.05)]
+
+    assert spent[0] >= spent[1] > spent[2]
 
 
 def test_a_class_is_what_memory_and_busy_time_allow():

@@ -12,9 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slicewise.slicing.evidence import PodUse, usable_memory
-from slicewise.slicing.packing import node_risk
-from slicewise.slicing.packing_calibration import Calibration, calibrate, daily_folds, daily_target
+from slicewise.slicing.evidence import WINDOW_DAYS, PodUse, usable_memory
+from slicewise.slicing.packing_calibration import (
+    Calibration,
+    calibrate,
+    daily_folds,
+    daily_target,
+    joint_share,
+)
 from slicewise.slicing.packing_placement import Request, settle
 
 
@@ -24,7 +29,7 @@ class ClassPolicy:
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
         memory_headroom, gate, week_safety: As in `PackingPolicy`.
-        safety: As there, and higher, for the budget of `daily_target` takes back what was overspent.
+        safety: As there, and higher, for a broken promise tightens all at once.
         hot: As there, but at 3.5 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
         room: Loosen only if the class would fit a pod busier by 1/room. That is for half a GPU
@@ -142,15 +147,21 @@ def reclassify(
     return list(changes.values())
 
 
+def _risk(pods: Sequence[PodUse]) -> float:
+    """Share of time these pods would have contended, over the window or yesterday, whichever is higher."""
+    window = [pod.days[-WINDOW_DAYS:] for pod in pods]
+    return max(joint_share(window), joint_share([days[-1:] for days in window]))
+
+
 def _hot_nodes(known, nodes, hot: float) -> list[tuple[float, Sequence[str]]]:
-    shares = [(node_risk([known[name] for name in node]), node) for node in nodes if len(node) > 1]
+    shares = [(_risk([known[name] for name in node]), node) for node in nodes if len(node) > 1]
     return sorted((pair for pair in shares if pair[0] > hot), key=lambda pair: (-pair[0], sorted(pair[1])))
 
 
 def _leavers(node, known, current, target, hot: float) -> list[str]:
     """Pods that outgrew their class leave first, then the busiest, until the rest is cool."""
     rest, leavers = sorted(node), []
-    while len(rest) > 1 and node_risk([known[name] for name in rest]) > hot:
+    while len(rest) > 1 and _risk([known[name] for name in rest]) > hot:
         leaver = max(rest, key=lambda n: (target[n] < current[n], known[n].expected_busy, n))
         rest.remove(leaver)
         leavers.append(leaver)

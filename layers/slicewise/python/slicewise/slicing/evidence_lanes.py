@@ -25,6 +25,11 @@ def from_lanes(lanes: int, samples: int) -> array:
     return array("I", lanes.to_bytes(4 * samples, "little"))
 
 
+def newest(lanes: int, samples: int, count: int) -> int:
+    """The last `count` of the samples."""
+    return lanes >> _BITS * (samples - count)
+
+
 def share_over(lanes: int, samples: int, limit: int = 1000) -> float:
     """Share of the samples whose value exceeds `limit`."""
     if samples <= 0:

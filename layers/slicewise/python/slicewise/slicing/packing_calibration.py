@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from slicewise.slicing.evidence import WINDOW_DAYS, Day, PodUse
-from slicewise.slicing.evidence_lanes import from_lanes, share_over, to_lanes
+from slicewise.slicing.evidence_lanes import from_lanes, newest, share_over, to_lanes
 
 # Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can tell apart.
 THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
@@ -141,12 +141,29 @@ def contended_share(groups: Sequence[Sequence[int]], days: Sequence[Sequence[Day
 def joint_share(pods: Sequence[Sequence[Day]]) -> float:
     """The same for one GPU and the given days of its pods, matched from the newest back."""
     length = max((len(days) for days in pods), default=0)
-    total = 0.0
-    for back in range(1, length + 1):
-        here = [days[-back] for days in pods if len(days) >= back]
-        samples = math.lcm(*(day.samples for day in here))
-        total += share_over(sum(_lanes(day, samples) for day in here), samples)
+    total = sum(share_over(*_joint_day(pods, back)) for back in range(1, length + 1))
     return total / length if length else 0.0
+
+
+def recent_share(pods: Sequence[Sequence[Day]]) -> float:
+    """
+    The same, the newest counting most: the mean of the last quarter of a day, the last day and three days.
+
+    What contended yesterday evening contends today more often than what contended a week ago.
+    """
+    if not any(pods):
+        return 0.0
+    lanes, samples = _joint_day(pods, 1)
+    quarter = max(1, samples // 4)
+    evening = share_over(newest(lanes, samples, quarter), quarter)
+    return (evening + share_over(lanes, samples) + joint_share([days[-3:] for days in pods])) / 3
+
+
+def _joint_day(pods: Sequence[Sequence[Day]], back: int) -> tuple[int, int]:
+    """The summed lanes of the pods' day so many days ago, and how many samples they are."""
+    here = [days[-back] for days in pods if len(days) >= back]
+    samples = math.lcm(*(day.samples for day in here))
+    return sum(_lanes(day, samples) for day in here), samples
 
 
 def _lanes(day: Day, samples: int) -> int:

@@ -8,7 +8,7 @@ calibration on past days and the benchmark.
 """
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 NO_SLOT_LIMIT = 1 << 30
@@ -64,29 +64,48 @@ class Fleet:
             self._busy[index] += self.requests[pod].busy - request.busy
         self.requests[pod] = request
 
-    def empty(self, index: int) -> list[int]:
-        """Move all pods of a GPU to others; nothing moves, and [] returns, unless all fit."""
+    def spare(self, index: int) -> Request:
+        """What nobody asks for on that GPU; below zero where it is over its capacity."""
+        return Request(self._memory[index], self._busy[index])
+
+    def empty(self, index: int, wanted: Callable[[Sequence[int]], bool] | None = None) -> list[int]:
+        """
+        Move all pods of a GPU to others; nothing moves, and [] returns, unless all fit.
+
+        Args:
+            wanted: Whether the pods that a GPU would then hold may meet there; all may unless given.
+        """
         moved: list[int] = []
         for pod in sorted(self.nodes[index], key=lambda p: -self.requests[p].memory_mib):
             target = self._find(pod, without=index)
-            if target < 0:
+            if target >= 0:
+                self.remove(pod)
+                self.put(pod, target)
+                moved.append(pod)
+            if target < 0 or (wanted and not wanted(self.nodes[target])):
                 for back in moved:
                     self.remove(back)
                     self.put(back, index)
                 return []
-            self.remove(pod)
-            self.put(pod, target)
-            moved.append(pod)
         return moved
 
-    def consolidate(self) -> list[int]:
-        """Empty GPUs one by one, fewest pods first, until none can be; the pods that moved."""
+    def consolidate(
+        self, wanted: Callable[[Sequence[int]], bool] | None = None, most: int | None = None
+    ) -> list[int]:
+        """
+        Empty GPUs one by one, fewest pods first, until none can be; the pods that moved.
+
+        Args:
+            wanted: As for `empty`.
+            most: Try so many at most in each turn; all unless given.
+        """
         moved: list[int] = []
         progress = True
         while progress:
             progress = False
-            for index in sorted(range(len(self.nodes)), key=lambda i: len(self.nodes[i])):
-                if self.nodes[index] and (done := self.empty(index)):
+            used = [index for index, node in enumerate(self.nodes) if node]
+            for index in sorted(used, key=lambda i: len(self.nodes[i]))[:most]:
+                if self.nodes[index] and (done := self.empty(index, wanted)):
                     moved += done
                     progress = True
         return moved
