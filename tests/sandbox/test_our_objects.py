@@ -6,14 +6,17 @@ read back as `holds` expects, so that a second pass over it changes nothing.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from slicewise import layout
 from slicewise.objects import holds
-from slicewise.onboarding import manifests, rbac, time_slice
+from slicewise.offhours.settings import OPENED
+from slicewise.onboarding import fallbacks, manifests, rbac, time_slice
 
 from sandbox.charts import chart
 from sandbox.control_plane import ControlPlane
@@ -30,8 +33,9 @@ POLICY = builders.policy(
         timeSlice: short},
     batch: {sharing: mps, gpus: [rtx-pro-server-6000], maxGpus: 8},
     slices: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8},
-    whole: {sharing: none, gpus: [t4g], maxGpus: 4}}""",
+    whole: {sharing: none, gpus: [t4g], maxGpus: 4, fallbackGpus: [t4]}}""",
     "karpenter: {install: true}",
+    "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}",
 )
 
 
@@ -91,6 +95,36 @@ def test_changing_n_is_accepted_on_what_stands(crds: KubeClient) -> None:
     for wanted in (*layout.overlays(pool, gpu, 8, weights), layout.node_pool(POLICY, pool, gpu, 8)):
         crds.apply(wanted, field_manager="slicewise")
         assert holds(crds.get(crds.path(wanted)), wanted)
+
+
+def test_a_fallback_that_off_hours_closed_may_have_nodes_once_the_policy_names_it_at_all_times(
+    crds: KubeClient,
+) -> None:
+    """A limit that a patch wrote stays when what is applied no longer has it: so it is taken away first."""
+    pool = next(pool for pool in POLICY.pools if pool.name == "whole")
+    fallback = pool.models()[-1]
+    closed = layout.node_pool(POLICY, pool, fallback, 1)
+    wanted = layout.node_pool(
+        POLICY, replace(pool, gpus=pool.gpus + pool.fallback_gpus, fallback_gpus=()), fallback, 1
+    )
+    path = crds.path(closed)
+
+    def patch(operations: Sequence[Mapping[str, Any]]) -> None:
+        crds.request("PATCH", f"{path}?fieldManager=slicewise", operations, "application/json-patch+json")
+
+    crds.apply(closed, field_manager="slicewise")
+    for value in (None, "0"):  # opened, and closed again
+        patch(OPENED.write(crds.get(path), value, "a test").operations)
+    crds.apply(wanted, field_manager="slicewise")
+    assert crds.get(path)["spec"]["limits"]["nodes"] == "0", "without that it would stay"
+
+    crds.apply(closed, field_manager="slicewise")
+    for value in (None, "0"):
+        patch(OPENED.write(crds.get(path), value, "a test").operations)
+    for action in fallbacks.no_more(crds.get(path), wanted):
+        patch(action.operations)
+    crds.apply(wanted, field_manager="slicewise")
+    assert "nodes" not in crds.get(path)["spec"]["limits"]
 
 
 def examples() -> list:
