@@ -108,6 +108,7 @@ class SlicewiseStack(cdk.Stack):
             permissions.read_policies(POLICY_PREFIX),
             permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
             permissions.send(tuning.queue),
+            permissions.publish(notices.topic),
         )
         shift.allow(
             *permissions.sleeper(schedules.group, schedules.role),

@@ -8,6 +8,7 @@ import pytest
 from slicewise.errors import Conflict, Refused, Unauthorized
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
+from slicewise.objects import applied_by, written_by
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
@@ -268,6 +269,87 @@ def test_a_field_that_we_patched_is_ours_to_apply_again(far_side):
     far_side.port.apply(config_map(a="1"))
 
     assert far_side.port.get(NOTES)["data"] == {"a": "1"}
+
+
+def deployment(**pod_spec):
+    labels, container = {"app": "sleepy"}, {"name": "main", "image": "example.com/none:1"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "sleepy", "namespace": NAMESPACE},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], **pod_spec}},
+        },
+    }
+
+
+SLEEPY = Ref("apps/v1", "Deployment", "sleepy", NAMESPACE)
+
+
+def chosen(live, **pod_spec):
+    """Two fields of a template, over what was seen."""
+    seen = {key: live["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    plain = {key: live[key] for key in ("apiVersion", "kind")}
+    return {**plain, "metadata": seen, "spec": {"template": {"spec": pod_spec}}}
+
+
+def choose(far_side, **pod_spec):
+    """The real controllers write its status meanwhile: then it is read again, as a pass does."""
+    for _ in range(20):
+        try:
+            return far_side.port.apply(chosen(far_side.port.get(SLEEPY), **pod_spec))
+        except Conflict:
+            continue
+    raise AssertionError("it never stands still")
+
+
+def test_what_names_the_version_that_was_seen_is_applied_over_no_other(far_side):
+    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}))
+    seen = far_side.port.get(SLEEPY)
+    far_side.by_somebody_else(deployment(nodeSelector={"a": "2"}))
+
+    with pytest.raises(Conflict):
+        far_side.port.apply(chosen(seen, nodeSelector={"a": "3"}))
+
+    assert far_side.port.get(SLEEPY)["spec"]["template"]["spec"]["nodeSelector"] == {"a": "2"}
+
+
+def test_what_is_gone_is_not_made_anew_by_who_names_it(far_side):
+    far_side.by_somebody_else(deployment())
+    seen = far_side.port.get(SLEEPY)
+    far_side.port.delete(SLEEPY)
+
+    with pytest.raises(Conflict):
+        far_side.port.apply(chosen(seen, nodeSelector={"a": "3"}))
+
+    assert far_side.port.get(SLEEPY) is None
+
+
+def test_selector_and_tolerations_have_one_writer_as_a_whole_who_is_told_with_how(far_side):
+    gpu, own = {"key": "gpu", "operator": "Exists"}, {"key": "own", "operator": "Exists"}
+    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
+
+    choose(far_side, nodeSelector={"b": "2"}, tolerations=[own])
+
+    (live,) = far_side.port.list("apps/v1", "Deployment", namespace=NAMESPACE, managed_fields=True)
+    pod_spec, path = live["spec"]["template"]["spec"], ("spec", "template", "spec", "nodeSelector")
+    assert (pod_spec["nodeSelector"], pod_spec["tolerations"]) == ({"b": "2"}, [own])
+    assert written_by(live, path) == applied_by(live, path) == ("slicewise",)
+    assert "slicewise" not in written_by(live, ("spec", "replicas"))
+
+
+def test_a_field_that_another_took_from_us_stays_when_we_leave_it_out(far_side):
+    gpu, own = {"key": "gpu", "operator": "Exists"}, {"key": "own", "operator": "Exists"}
+    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}))
+    choose(far_side, nodeSelector={"b": "2"}, tolerations=[own])
+    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
+
+    choose(far_side, nodeSelector={"b": "2"})
+
+    pod_spec = far_side.port.get(SLEEPY)["spec"]["template"]["spec"]
+    assert (pod_spec["nodeSelector"], pod_spec["tolerations"]) == ({"b": "2"}, [gpu])
 
 
 def test_lists_are_narrowed_by_fields(far_side):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from slicewise.errors import Conflict, Refused, Unauthorized
@@ -11,7 +12,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
-from tests.fakes.managed_fields import Writers
+from tests.fakes.managed_fields import ATOMIC, Writers
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KARPENTER_CRDS = (
@@ -43,7 +44,7 @@ class FakeApiServer:
 
     def create(self, item: Object) -> None:
         """By some other hand; replaces what is there."""
-        self.apply(item, manager="somebody")
+        self.apply(item, manager="somebody", operation="Update")
 
     def add_crds(self, *names: str) -> None:
         for name in names:
@@ -63,18 +64,23 @@ class FakeApiServer:
             if ref.kind == kind and ref.api_version == api_version
         ]
 
-    def apply(self, item: Object, manager: str) -> None:
+    def apply(self, item: Object, manager: str, operation: str = "Apply") -> None:
         ref = ref_of(item)
         if not self.serves(ref.api_version, ref.kind):
             raise Conflict(f"{ref}: its kind is not served")
         if ref.namespace and Ref("v1", "Namespace", ref.namespace) not in self.objects:
             raise Conflict(f"{ref}: its namespace does not exist")
         before = self.objects.get(ref)
+        for known in ("uid", "resourceVersion"):
+            seen = item["metadata"].get(known) if operation == "Apply" else None
+            if seen and (before is None or before["metadata"][known] != seen):
+                raise Conflict(f"{ref}: its {known} is not {seen}")
         after = copied(before) if before else {}
-        _remove(after, self._applied.get((ref, manager), {}), item)
+        held = partial(self._writers.holds, ref, manager, operation)
+        _remove(after, self._applied.get((ref, manager), {}), item, held)
         _merge(after, item)
         self._applied[ref, manager] = copied(item)
-        self._writers.applied(ref, manager, before or {}, item)
+        self._writers.applied(ref, manager, before or {}, item, operation)
         self._keep(ref, before, after)
 
     def patch(self, ref: Ref, operations: Sequence[Object], manager: str = "slicewise") -> None:
@@ -159,19 +165,27 @@ def patched(item: Object, operations: Sequence[Object]) -> dict[str, Any]:
 
 def _merge(live: dict[str, Any], wanted: Object) -> None:
     for key, value in wanted.items():
-        if isinstance(value, dict) and isinstance(live.get(key), dict):
+        if isinstance(value, dict) and isinstance(live.get(key), dict) and (key,) not in ATOMIC:
             _merge(live[key], value)
         else:
             live[key] = copied(value)
 
 
-def _remove(live: dict[str, Any], applied: Object, wanted: Object) -> None:
-    """What we applied before and no longer want goes; what others wrote stays."""
+def _remove(
+    live: dict[str, Any],
+    applied: Object,
+    wanted: Object,
+    held: Callable[[tuple[str, ...]], bool],
+    path: tuple[str, ...] = (),
+) -> None:
+    """What we applied before, still hold and no longer want goes; what others wrote stays."""
     for key, value in applied.items():
+        here = (*path, key)
         if key not in wanted:
-            live.pop(key, None)
+            if held(here):
+                live.pop(key, None)
         elif isinstance(value, dict) and isinstance(wanted[key], dict) and isinstance(live.get(key), dict):
-            _remove(live[key], value, wanted[key])
+            _remove(live[key], value, wanted[key], held, here)
 
 
 class FakeKubernetes:
@@ -244,7 +258,7 @@ class FakeKubernetes:
 
     def apply(self, item: Object) -> None:
         with self._calls.call(f"kubernetes.apply {ref_of(item)}"):
-            self._may_write()
+            self._may_patch(ref_of(item))
             self._server.apply(item, manager="slicewise")
 
     def patch(self, ref: Ref, operations: Sequence[Object]) -> None:

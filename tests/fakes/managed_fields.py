@@ -9,6 +9,8 @@ from typing import Any
 from slicewise.model import Object, Ref
 
 Path = tuple[str, ...]
+# Tables that have one manager as a whole, as lists have; by the end of their path.
+ATOMIC = (("nodeSelector",),)
 
 
 class Writers:
@@ -18,7 +20,7 @@ class Writers:
     """
 
     def __init__(self) -> None:
-        self._of: dict[Ref, dict[Path, set[str]]] = defaultdict(dict)
+        self._of: dict[Ref, dict[Path, set[tuple[str, str]]]] = defaultdict(dict)
 
     def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
         old, new = dict(_leaves(before)), dict(_leaves(after))
@@ -27,15 +29,22 @@ class Writers:
             fields.pop(path, None)
         for path, value in new.items():
             if path not in old or old[path] != value:
-                fields[path] = {manager}
+                fields[path] = {(manager, "Update")}
 
-    def applied(self, ref: Ref, manager: str, before: Object, item: Object) -> None:
+    def applied(self, ref: Ref, manager: str, before: Object, item: Object, operation: str = "Apply") -> None:
         old, fields = dict(_leaves(before)), self._of[ref]
         for path, value in _leaves(item):
             if path in old and old[path] == value:
-                fields.setdefault(path, set()).add(manager)
+                fields.setdefault(path, set()).add((manager, operation))
             else:
-                fields[path] = {manager}
+                fields[path] = {(manager, operation)}
+
+    def holds(self, ref: Ref, manager: str, operation: str, path: Path) -> bool:
+        """Something at or below the path."""
+        return any(
+            (manager, operation) in holders and found[: len(path)] == path
+            for found, holders in self._of[ref].items()
+        )
 
     def forget(self, ref: Ref) -> None:
         self._of.pop(ref, None)
@@ -44,17 +53,20 @@ class Writers:
         self._of[ref].pop(path, None)
 
     def managed_fields(self, ref: Ref) -> list[Object]:
-        by_manager: dict[str, dict[str, Any]] = defaultdict(dict)
+        by_manager: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
         for path, managers in self._of.get(ref, {}).items():
             for manager in managers:
                 node = by_manager[manager]
                 for key in path:
                     node = node.setdefault(f"f:{key}", {})
-        return [{"manager": name, "fieldsV1": fields} for name, fields in sorted(by_manager.items())]
+        return [
+            {"manager": name, "operation": operation, "fieldsV1": fields}
+            for (name, operation), fields in sorted(by_manager.items())
+        ]
 
 
 def _leaves(item: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    if isinstance(item, dict) and item:
+    if isinstance(item, dict) and item and path[-1:] not in ATOMIC:
         for key, value in item.items():
             if path or key not in ("apiVersion", "kind", "status"):
                 yield from _leaves(value, (*path, key))

@@ -66,6 +66,13 @@ EVERY_POOL: dict[str, Any] = {
     "shared": shared(4),
     "slices": {"sharing": "mig", "gpus": ["h100"], "profile": "1g.10gb", "maxGpus": 8, "gpuCounts": [8]},
     "whole": {"sharing": "none", "gpus": ["l40s"], "maxGpus": 4, "gpuCounts": [1]},
+    "mixed": {
+        "sharing": "time-slicing",
+        "gpus": ["l4"],
+        "classes": [1, 2, 3],
+        "maxGpus": 16,
+        "gpuCounts": [1],
+    },
     # The other ways of sharing.
     "batch": {**shared(3, gpu="t4"), "sharing": "mps"},
     "sevenths": {

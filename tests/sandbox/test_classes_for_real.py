@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 from slicewise import layout
+from slicewise.actions import SetClass
+from slicewise.errors import Conflict
+from slicewise.model import Ref
 from slicewise.policy import parse
+from slicewise.slicing.class_marks import is_rolled_out
+from slicewise.slicing.classing import ClassDecision, Recommendation
+from slicewise.slicing.moving import Moves, moves
+from slicewise.slicing.observe import look
 
 from sandbox import samples
-from sandbox.kube import KubeClient, condition
-from tests.sandbox.retuned_pool import DEPLOYMENTS, NODE_POOLS, NODES, OVERLAYS, PODS
+from sandbox.control_plane import ControlPlane
+from sandbox.kube import condition
+from tests.sandbox.retuned_pool import DEPLOYMENTS, NODE_POOLS, NODES, OVERLAYS, PODS, as_tuner
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -39,7 +48,8 @@ def workload(name: str, replicas: int, size: int | None = None) -> dict:
 class Split:
     """The pool, as onboarding makes it."""
 
-    def __init__(self, kube: KubeClient):
+    def __init__(self, plane: ControlPlane):
+        kube = plane.kube
         self.kube, self.policy = kube, parse(POLICY, "mixed")
         self._apps: set[str] = set()
         weights = layout.overlay_weights(self.policy)
@@ -49,13 +59,15 @@ class Split:
                     kube.apply(overlay, field_manager="slicewise")
                 kube.apply(layout.node_pool(self.policy, part, gpu, part.start), field_manager="slicewise")
         eventually(lambda: all(condition(o, "Ready") == "True" for o in self.ours(OVERLAYS)))
+        self.tuner = as_tuner(plane, self.policy, "tuner-mixed")
 
     def ours(self, kind: str) -> list[dict]:
         return self.kube.list(kind, labelSelector=f"{layout.POOL_LABEL}=mixed")
 
     def run(self, *workloads: dict) -> None:
         for item in workloads:
-            self.kube.apply(item)
+            # Who applies on the server's side comes again: the fields would be left to them.
+            self.kube.request("POST", DEPLOYMENTS, item)
         self._apps |= {item["metadata"]["name"] for item in workloads}
         wanted = {item["metadata"]["name"]: item["spec"]["replicas"] for item in workloads}
         eventually(
@@ -75,6 +87,28 @@ class Split:
     def nodes(self) -> dict[str, dict]:
         return {node["metadata"]["name"]: node for node in self.ours(NODES)}
 
+    def move(self, name: str, after: int) -> Moves:
+        """What a pass does once it is decided that a workload belongs there; with the tuner's rights."""
+        (item,) = [one for one in look(self.tuner).workloads if one["metadata"]["name"] == name]
+        size = layout.class_of(item["spec"]["template"]["spec"]) or 1
+        ref = Ref("apps/v1", "Deployment", name, "default")
+        one = Recommendation(ref, item["spec"]["replicas"], size, after, "a test")
+        decision = ClassDecision("mixed", (1, 2, 3), recommendations=(one,))
+        found = moves(decision, "gpu-1", [item], 15, "", datetime.now(UTC))
+        for action in found.actions:
+            if isinstance(action, SetClass):
+                self.tuner.apply(action.object)
+        return found
+
+    def is_rolled_out(self, name: str) -> bool:
+        return is_rolled_out(self.kube.get(f"{DEPLOYMENTS}/{name}"))
+
+    def classes_of(self, app: str) -> Counter[str]:
+        """How many pods of an app run on nodes of each class."""
+        nodes = self.nodes()
+        on = (nodes[node]["metadata"]["labels"][layout.CLASS_LABEL] for node in self.running(app).values())
+        return Counter(on)
+
     def clean(self) -> None:
         for app in self._apps:
             self.kube.delete(f"{DEPLOYMENTS}/{app}", missing_ok=True)
@@ -84,7 +118,7 @@ class Split:
 
 @pytest.fixture(scope="module")
 def split(retuning_plane):
-    made = Split(retuning_plane.kube)
+    made = Split(retuning_plane)
     yield made
     made.clean()
 
@@ -101,3 +135,53 @@ def test_pods_of_a_class_fill_nodes_of_its_n_and_one_without_has_a_gpu_to_itself
     assert slices == {"none": {"1"}, "two": {"2"}, "three": {"3"}}
     assert {app: len(counts) for app, counts in on.items()} == {"none": 2, "two": 3, "three": 3}
     assert len(nodes) == 8
+
+
+def test_a_workload_that_opted_in_goes_to_its_class_by_a_rolling_update_and_back(split):
+    """What a person wrote beside the class stays, and a move over something newer than was seen is none."""
+    item = workload("opted", 4)
+    item["metadata"]["labels"] = {layout.CLASS_LABEL: layout.AUTO}
+    split.run(item)
+    eventually(lambda: split.is_rolled_out("opted"))
+    before = split.running("opted")
+    assert split.classes_of("opted") == {"1": 4}
+
+    moved = split.move("opted", 2)
+
+    eventually(lambda: split.is_rolled_out("opted"), lambda: split.classes_of("opted"), within_seconds=60)
+    assert split.classes_of("opted") == {"2": 4}
+    assert max(Counter(split.running("opted").values()).values()) == 2
+    assert not before.keys() & split.running("opted").keys()
+    pod_spec = split.kube.get(f"{DEPLOYMENTS}/opted")["spec"]["template"]["spec"]
+    assert ON_GPUS in pod_spec["tolerations"] and pod_spec["nodeSelector"] == {
+        **POOL,
+        layout.CLASS_LABEL: "2",
+    }
+    with pytest.raises(Conflict):
+        split.tuner.apply(moved.actions[-1].object)
+
+    split.move("opted", 1)
+
+    eventually(lambda: split.is_rolled_out("opted"), lambda: split.classes_of("opted"), within_seconds=60)
+    assert split.classes_of("opted") == {"1": 4}
+    pod_spec = split.kube.get(f"{DEPLOYMENTS}/opted")["spec"]["template"]["spec"]
+    assert (pod_spec["nodeSelector"], pod_spec["tolerations"]) == (POOL, [ON_GPUS])
+
+
+def test_what_kubectl_applies_over_a_move_leaves_no_pod_that_cannot_start(split):
+    """Its patch merges the selector, and puts its own tolerations back."""
+    item = workload("applied", 2)
+    item["metadata"]["labels"] = {layout.CLASS_LABEL: layout.AUTO}
+    split.run(item)
+    eventually(lambda: split.is_rolled_out("applied"))
+    split.move("applied", 2)
+    eventually(lambda: split.is_rolled_out("applied"), within_seconds=60)
+    pod_spec = {"nodeSelector": POOL, "tolerations": [ON_GPUS]}
+    split.kube.merge(f"{DEPLOYMENTS}/applied", {"spec": {"template": {"spec": pod_spec}}})
+
+    found = split.move("applied", 2)
+
+    eventually(lambda: split.is_rolled_out("applied"), within_seconds=60)
+    assert [finding.code for finding in found.findings] == ["class-reverted"]
+    assert split.classes_of("applied") == {"1": 2}
+    assert split.move("applied", 2).actions == ()

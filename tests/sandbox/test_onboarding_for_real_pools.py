@@ -38,7 +38,8 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.sandbox
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-GPU = "nvidia.com/gpu"
+PODS_OF_DEFAULT = "/api/v1/namespaces/default/pods"
+GPU, CLASS = "nvidia.com/gpu", "slicewise.dev/class"
 SLICED = range(2, 9)
 PODS = {
     **{f"n{n}": (23, GPU) for n in SLICED},
@@ -59,6 +60,10 @@ def kube(pools):
     """With pods in every pool; all of them at once, since the pools do not touch each other."""
     for pool, (replicas, resource) in PODS.items():
         pools.kube.apply(asking_pods(pool, replicas, pool, resource))
+    for size in (1, 2, 3):
+        item = _of_a_class(size)
+        # Who applies on the server's side comes again: what it writes would be left to it.
+        pools.kube.create(item)
     _kubectl(pools, "apply", "-k", EXAMPLES / "slice-inference")
     _kubectl(pools, "apply", "-f", EXAMPLES / "mig-inference")
     _kubectl(pools, "apply", "-f", EXAMPLES / "whole-gpu-training")
@@ -75,7 +80,7 @@ def test_a_cluster_without_access_entries_is_switched_where_its_tag_allows_it(sy
 def test_every_pool_of_the_policy_is_there_and_ready(pools):
     found = ours(pools.kube, NODE_POOLS)
 
-    assert len(found) == len(EVERY_POOL)
+    assert len(found) == len(EVERY_POOL) + 2  # one of them has three classes
     assert {name for name, item in found.items() if condition(item, "Ready") != "True"} == set()
 
 
@@ -93,6 +98,38 @@ def test_23_pods_take_just_as_many_nodes_as_they_need(kube, n, pools_of, gpus, i
     assert len(nodes) == math.ceil(23 / (n * gpus))
     assert {_type(node) for node in nodes} == {instance_type}
     assert {_allocatable(node, GPU) for node in nodes} == {n * gpus}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_pods_of_a_class_take_nodes_of_its_n_alone(kube, size):
+    """GPU Operator's operands tolerate its taint, or no slice would be offered there."""
+    _wait_for_pods(kube, f"mixed-{size}", 5)
+
+    nodes = [node for node in nodes_of(kube, "mixed") if node["metadata"]["labels"][CLASS] == str(size)]
+    assert len(nodes) == math.ceil(5 / size)
+    assert {_allocatable(node, GPU) for node in nodes} == {size}
+
+
+def _pods_on(kube, app: str) -> dict[str, str]:
+    """Names of an app's pods that run and stay, with their nodes."""
+    return {
+        pod["metadata"]["name"]: pod["spec"]["nodeName"]
+        for pod in kube.list(PODS_OF_DEFAULT, labelSelector=f"app={app}")
+        if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+    }
+
+
+def _of_a_class(size: int) -> dict[str, Any]:
+    """Five pods; those of the first class say nothing of it."""
+    item = asking_pods(f"mixed-{size}", 5, "mixed")
+    if size == 3:
+        item["kind"] = "StatefulSet"
+        item["spec"] |= {"serviceName": "mixed", "podManagementPolicy": "Parallel"}
+    if size > 1:
+        pod_spec = item["spec"]["template"]["spec"]
+        pod_spec["nodeSelector"][CLASS] = str(size)
+        pod_spec["tolerations"].append({"key": CLASS, "value": str(size)})
+    return item
 
 
 def test_mps_shares_as_time_slicing_does(kube):
@@ -131,12 +168,14 @@ def test_the_tuner_finds_every_slice_that_was_promised(system, kube):
 
     assert record["findings"] == []
     sliced = sum(n * gpus * math.ceil(23 / (n * gpus)) for n in SLICED for gpus in (1, 4))
-    # Then batch, sevenths, shared, slices and whole.
-    slices = sliced + 8 * 3 + 2 * 56 + 2 * 4 + 56 + 1
+    # Then batch, sevenths, shared, slices and whole, and the classes of mixed.
+    slices = sliced + 8 * 3 + 2 * 56 + 2 * 4 + 56 + 1 + 5 * 1 + 3 * 2 + 2 * 3
     assert f"{slices} of {slices} slices" in record["reason"]
 
 
 def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system, kube):
+    for size in (1, 2, 3):
+        _wait_for_pods(kube, f"mixed-{size}", 5)
     claims = {claim["metadata"]["uid"] for claim in kube.list(NODE_CLAIMS)}
     changed = {
         **EVERY_POOL,
@@ -144,6 +183,7 @@ def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system
         "n3": shared(5),  # where a pool starts says nothing about one that exists
         "n4": shared(4, capacityTypes=["spot"]),
         "late": shared(2, gpu="a10g"),
+        "mixed": shared(2),
     }
     publish(system, "every-pool", policy_text("every-pool", pools=changed))
     system.sweep()
@@ -157,10 +197,31 @@ def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system
     assert _required(found["slicewise-n4-l4"], "karpenter.sh/capacity-type") == ["on-demand"]
     told = [finding for finding in record["findings"] if finding["code"] == "would-replace-nodes"]
     assert len(told) == 1 and "slicewise-n4-l4" in told[0]["says"] and told[0]["remedy"]
+    assert [found[f"slicewise-mixed-l4-{size}"]["spec"]["limits"] for size in (1, 2, 3)] == [{GPU: "0"}] * 3
+    assert "node-pool-closed" in codes(record)
     left = kube.list(NODE_CLAIMS)
     assert {claim["metadata"]["uid"] for claim in left} == claims
     assert [claim["metadata"]["name"] for claim in left if condition(claim, "Drifted") == "True"] == []
     assert not is_admin(system, POOLS)
+
+
+def test_workloads_that_opted_in_leave_the_classes_of_a_pool_that_is_no_longer_split(system, kube):
+    """One after another, with the tuner's own rights; who did not opt in stays where it is."""
+    moved = {app: kube.path(_of_a_class(size)) for size in (2, 3) if (app := f"mixed-{size}")}
+    stays = _pods_on(kube, "mixed-1")
+    for path in moved.values():
+        kube.merge(path, {"metadata": {"labels": {CLASS: "auto"}}})
+
+    def are_home() -> bool:
+        prove(system, POOLS)
+        selectors = [kube.get(path)["spec"]["template"]["spec"]["nodeSelector"] for path in moved.values()]
+        return selectors == [{"slicewise.dev/pool": "mixed"}] * 2
+
+    eventually(are_home, "they are not moved", every=2)
+    # Their own tolerations of a class, which a person wrote, stay: so its nodes may keep them.
+    for app in moved:
+        _wait_for_pods(kube, app, 5)
+    assert _pods_on(kube, "mixed-1") == stays
 
 
 def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, fleet, kube):

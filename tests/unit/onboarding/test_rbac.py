@@ -96,6 +96,28 @@ def test_the_tuner_reads_what_it_decides_by_and_changes_what_n_is_made_of():
     }
 
 
+SPLIT = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2]}}"
+
+
+def test_the_tuner_may_change_workloads_only_where_there_are_classes():
+    more = granted(builders.policy(SPLIT), "ClusterRole", "slicewise-tuner")
+    plain = granted(builders.policy(), "ClusterRole", "slicewise-tuner")
+
+    assert {right for right in more - plain if right[1] == "apps"} == {
+        (verb, "apps", kind, "") for verb in ("list", "patch") for kind in ("deployments", "statefulsets")
+    }
+    assert {right[3] for right in more if right[:3] == ("patch", "karpenter.sh", "nodepools")} == {
+        "slicewise-shared-l4-1",
+        "slicewise-shared-l4-2",
+    }
+
+
+def test_the_tuner_may_move_workloads_home_while_classes_are_left():
+    rules = [rule for item in rbac.objects(builders.policy(), split=True) for rule in item.get("rules", ())]
+
+    assert ["deployments", "statefulsets"] in [rule["resources"] for rule in rules]
+
+
 def test_secrets_are_read_in_kube_system_only_where_karpenter_is_ours_to_install():
     assert rbac.release_namespaces(builders.policy()) == ("gpu-operator",)
     assert rbac.release_namespaces(builders.policy(builders.DEFAULT_POOLS, BY_US)) == (

@@ -256,9 +256,22 @@ def test_a_decision_is_told_as_a_person_would_want_it():
         "  Contended on the last days, where 1 % is promised: 0.2% of GPU time",
         "  Deployment team/quiet, 2 pods: class 1→3: pod quiet-0: 3 pods 8% busier than it fit on a GPU",
         "  Deployment team/large, 1 pod: class 1: it belongs where it is",
+        "  Moved by itself, 15 a day at most, is who carries the label slicewise.dev/class: auto",
         '  To move one by hand: nodeSelector slicewise.dev/class: "N" beside the pool\'s, and the toleration '
         '{key: slicewise.dev/class, value: "N"}; for class 1, neither',
     ]
+
+
+def test_what_becomes_of_one_that_opted_in_is_told_with_it():
+    found = decided(POOL, NEW, evidence(QUIET, LARGE), NOW)
+    notes = {ref("quiet"): "it is moved", ref("large"): ""}
+
+    told = explain.lines(dumped(found, 15, notes=notes))
+
+    assert (
+        "  Deployment team/quiet, 2 pods: class 1→3 (auto: it is moved): pod quiet-0: 3 pods 8%" in told[-2]
+    )
+    assert told[-1] == "  Deployment team/large, 1 pod: class 1 (auto): it belongs where it is"
 
 
 # From pods to workloads

@@ -30,6 +30,7 @@ from slicewise.actions import (
     RevokeAdmin,
     RollbackRelease,
     Scale,
+    SetClass,
     SlotsFit,
     UpgradeRelease,
     Wake,
@@ -71,7 +72,7 @@ class Hands:
     def do(self, action: Action) -> None:
         eks, cluster = self._ports.eks, self._hint.name
         match action:
-            case Apply():
+            case Apply() | SetClass():
                 self._kubernetes.apply(action.object)
             case Patch():
                 self._check(action.guard)

@@ -80,6 +80,26 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class SetClass:
+    """
+    Server-side apply of a class to the template of what makes pods: they are replaced by a rolling update.
+
+    Attributes:
+        object: Our fields, with the uid and resourceVersion that the plan saw: a Conflict where either has
+            changed.
+        part: As in Patch.
+    """
+
+    object: Object
+    says: str
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return self.says
+
+
+@dataclass(frozen=True)
 class Scale:
     """
     Set the replicas of whatever has a `scale` subresource, through it.
@@ -326,6 +346,7 @@ Action = (
     Apply
     | Delete
     | Patch
+    | SetClass
     | Scale
     | KeepSnapshot
     | ForgetSnapshot

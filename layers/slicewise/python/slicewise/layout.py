@@ -25,6 +25,9 @@ EXCLUSIVE = "exclusive"
 POOL_LABEL = "slicewise.dev/pool"
 # On nodes of a pool that is split: N of their class. Also a taint, but for class 1, and on a workload `auto`.
 CLASS_LABEL = "slicewise.dev/class"
+AUTO = "auto"
+# On a workload that opted in: the class that we wrote, and when.
+MOVED_ANNOTATION = "slicewise.dev/class-moved"
 # On a NodePool's own metadata, which is not hashed: the policy's `sharing`.
 SHARING_LABEL = "slicewise.dev/sharing"
 # On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.

@@ -173,6 +173,7 @@ class ClusterContents:
             pool's label or GPUs, `pods` those that ask for a slice and are not finished.
         failed_pods: Pods in phase Failed that asked for a slice.
         disruption_budgets: PodDisruptionBudgets, of all namespaces.
+        workloads: Deployments and StatefulSets that let us move them between the classes of their pool.
         device_plugins: DaemonSets that advertise nvidia.com/gpu, as Refs, ours (GPU Operator's) excluded.
         releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
         karpenter: None where no Karpenter Deployment was found.
@@ -188,6 +189,7 @@ class ClusterContents:
     pods: tuple[Object, ...] = ()
     failed_pods: tuple[Object, ...] = ()
     disruption_budgets: tuple[Object, ...] = ()
+    workloads: tuple[Object, ...] = ()
     device_plugins: tuple[Ref, ...] = ()
     releases: tuple[Release, ...] = ()
     karpenter: KarpenterInstall | None = None

@@ -98,12 +98,21 @@ def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tupl
 
 def written_by(item: Object, path: Sequence[str]) -> tuple[str, ...]:
     """Field managers that wrote the field at `path`, by name; empty where the object does not tell."""
+    return _managers(item, path, ("Apply", "Update"))
+
+
+def applied_by(item: Object, path: Sequence[str]) -> tuple[str, ...]:
+    """Of those, whoever did it by server-side apply: such writers come again, and take what they apply."""
+    return _managers(item, path, ("Apply",))
+
+
+def _managers(item: Object, path: Sequence[str], operations: Sequence[str]) -> tuple[str, ...]:
     found = set()
     for entry in item["metadata"].get("managedFields") or ():
         fields: Any = entry.get("fieldsV1")
         for key in path:
             fields = fields.get(f"f:{key}") if isinstance(fields, Mapping) else None
-        if fields is not None:
+        if fields is not None and entry.get("operation", "Update") in operations:
             found.add(entry.get("manager", ""))
     return tuple(sorted(found))
 

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from slicewise.acting import Hands, time_for
-from slicewise.actions import Finding, Forget, Outcome, Patch, Plan, Stage
+from slicewise.actions import Finding, Forget, Outcome, Patch, Plan, SetClass, Stage
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
@@ -183,7 +183,7 @@ class Passes(Generic[W]):
         """A Conflict in one part of the plan is raised once the others are through."""
         ended: dict[str, Conflict] = {}
         for action in plan.actions:
-            part = action.part if isinstance(action, Patch) else ""
+            part = action.part if isinstance(action, Patch | SetClass) else ""
             if part in ended:
                 continue
             # Only the holder of the lease may write: asked before each action, for as long as it may take.

@@ -32,6 +32,7 @@ from slicewise.objects import (
     being_deleted,
     first_difference,
     holds,
+    is_ours,
     labels,
     name,
     required_values,
@@ -71,7 +72,8 @@ def difference(world: World, settings: Settings) -> Difference:
     unfinished = [name(pool) for pool in contents.node_pools if touched & annotations(pool).keys()]
     held = {layout.ASLEEP, layout.OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
-    roles = rbac.objects(policy, unfinished, asleep)
+    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
+    roles = rbac.objects(policy, unfinished, asleep, split)
     actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")

@@ -5,8 +5,9 @@ While it installs, the installer is cluster admin by an EKS access policy, for a
 afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` may
 read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, and the labels of
 Nodes and NodeClaims, which RBAC can limit neither by name nor by field. It may delete nothing and touches no
-pod. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists cannot be
-limited by name either; everything that can be, is.
+pod. Where a pool is split into classes it may patch Deployments and StatefulSets, too; it touches those that
+carry our label. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists
+cannot be limited by name either; everything that can be, is.
 """
 
 from __future__ import annotations
@@ -56,17 +57,20 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
     )
 
 
-def objects(policy: Policy, unfinished: Iterable[str] = (), asleep: Iterable[str] = ()) -> tuple[Object, ...]:
+def objects(
+    policy: Policy, unfinished: Iterable[str] = (), asleep: Iterable[str] = (), split: bool = False
+) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, or
-    are open, also where the policy no longer asks for them: what is held there must be given back.
+    are open, also where the policy no longer asks for them: what is held there must be given back. `split`
+    says that there are classes, whose workloads must be moved home.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
     namespaces = release_namespaces(policy)
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
-        _cluster_role(TUNER, _tuner_rules(policy, unfinished)),
+        _cluster_role(TUNER, _tuner_rules(policy, unfinished, split or policy.has_classes)),
         *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
         _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
@@ -121,7 +125,7 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
     return rules
 
 
-def _tuner_rules(policy: Policy, unfinished: Iterable[str]) -> list[dict[str, Any]]:
+def _tuner_rules(policy: Policy, unfinished: Iterable[str], split: bool) -> list[dict[str, Any]]:
     node_pools = sorted({*layout.node_pool_names(policy), *unfinished})
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
@@ -131,6 +135,8 @@ def _tuner_rules(policy: Policy, unfinished: Iterable[str]) -> list[dict[str, An
         _rule("karpenter.sh", ["nodeoverlays"], ["patch"], sorted(layout.overlay_weights(policy))),
         _rule("karpenter.sh", ["nodeclaims"], ["patch"]),
         _rule("", ["nodes"], ["patch"]),
+        # Of their users' own making, so that they cannot be named ahead.
+        *([_rule("apps", ["deployments", "statefulsets"], ["list", "patch"])] if split else []),
     ]
 
 

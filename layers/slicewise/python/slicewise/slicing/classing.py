@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from slicewise.model import Ref
@@ -211,11 +212,18 @@ def card_mib(pool: Pool) -> int:
 _MOST_KEPT = 150
 
 
-def dumped(decision: ClassDecision, moves_a_day: int, frozen: str = "") -> dict[str, Any]:
+def dumped(
+    decision: ClassDecision,
+    moves_a_day: int,
+    frozen: str = "",
+    notes: Mapping[Ref, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """
     JSON values. Changes are kept before all that stays; 150 workloads take some 40 of an item's 400 KB.
 
-    `frozen` tells why nothing was decided now.
+    Args:
+        frozen: Why nothing was decided now.
+        notes: What becomes of those that let us move them.
     """
     kept = decision.recommendations[:_MOST_KEPT]
     told: dict[str, Any] = {
@@ -234,6 +242,7 @@ def dumped(decision: ClassDecision, moves_a_day: int, frozen: str = "") -> dict[
                 "class": one.before,
                 "recommended": one.after,
                 "reason": one.reason,
+                **({"auto": notes[one.workload]} if one.workload in notes else {}),
             }
             for one in kept
         ],

@@ -37,7 +37,11 @@ def _workloads(detail: Detail) -> list[str]:
     told = [_workload(one) for one in detail["workloads"]]
     left = detail["count"] - len(detail["workloads"])
     told += [f"{left} more stay where they are"] if left > 0 else []
-    if any(one["class"] != one["recommended"] for one in detail["workloads"]):
+    if any(one["class"] != one["recommended"] and "auto" not in one for one in detail["workloads"]):
+        told.append(
+            f"Moved by itself, {detail['moves_a_day']} a day at most, is who carries the label "
+            f"{layout.CLASS_LABEL}: {layout.AUTO}"
+        )
         told.append(
             f'To move one by hand: nodeSelector {layout.CLASS_LABEL}: "N" beside the pool\'s, and the '
             f'toleration {{key: {layout.CLASS_LABEL}, value: "N"}}; for class 1, neither'
@@ -49,4 +53,5 @@ def _workload(one: Detail) -> str:
     pods = f"{one['pods']} pod{'s' if one['pods'] != 1 else ''}"
     before, after = one["class"], one["recommended"]
     step = f"class {before}→{after}" if before != after else f"class {before}"
-    return f"{Ref(*one['ref'])}, {pods}: {step}: {one['reason']}"
+    auto = f" (auto: {one['auto']})" if one.get("auto") else " (auto)" if "auto" in one else ""
+    return f"{Ref(*one['ref'])}, {pods}: {step}{auto}: {one['reason']}"

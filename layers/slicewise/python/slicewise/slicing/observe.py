@@ -16,11 +16,12 @@ from slicewise.actions import Stage
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
-from slicewise.objects import asked_by, name, status
+from slicewise.objects import annotations, asked_by, is_ours, labels, name, status
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
 from slicewise.slicing import alarms
+from slicewise.slicing.class_marks import is_moving
 from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
 from slicewise.slicing.use import STEP, WINDOW
 from slicewise.slicing.world import TuningWorld
@@ -115,7 +116,8 @@ def _inside(
     if changing:
         budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
         contents = replace(contents, disruption_budgets=budgets)
-    whole = not changing or _evidence_is_due(record, now)
+    moving = any(is_moving(item, now) for item in contents.workloads)
+    whole = not (changing or moving) or _evidence_is_due(record, now)
     world = replace(
         world,
         contents=contents,
@@ -147,17 +149,36 @@ def _evidence_is_due(record: Record | None, now: datetime) -> bool:
 def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
     """`adopted` are NodePools whose nodes may not have our label yet."""
     config_map = kubernetes.get(layout.CONFIG_MAP)
+    node_pools = kubernetes.list("karpenter.sh/v1", "NodePool")
+    # Where there are classes, onboarding has given us the right to look for who lets us move it.
+    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
     # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
     pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
         version="",
         objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
-        node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
+        node_pools=node_pools,
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted),
         nodes=_of_pools(kubernetes, "v1", "Node", adopted),
         pods=tuple(pod for pod in pods if not _has_failed(pod)),
         failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
+        workloads=_opted_in(kubernetes) if split else (),
+    )
+
+
+def _opted_in(kubernetes: Kubernetes) -> tuple[Object, ...]:
+    """With who wrote what: a class is not put where somebody else puts another again and again."""
+    return tuple(
+        item
+        for kind in ("Deployment", "StatefulSet")
+        for item in kubernetes.list(
+            "apps/v1",
+            kind,
+            labels=f"{layout.CLASS_LABEL}={layout.AUTO}",
+            trim=of_a_workload,
+            managed_fields=True,
+        )
     )
 
 
@@ -184,6 +205,29 @@ def asks_for_slices(pod: Object) -> bool:
         for part in ("requests", "limits")
         for resource in (container.get("resources") or {}).get(part) or ()
     )
+
+
+def of_a_workload(item: Object) -> Object:
+    """What moving reads of it: its template may hold secrets."""
+    metadata, found = item["metadata"], item["spec"]
+    pod_spec = (found.get("template") or {}).get("spec") or {}
+    chosen = {key: pod_spec[key] for key in ("nodeSelector", "tolerations") if key in pod_spec}
+    marks = {k: v for k, v in annotations(item).items() if k == layout.MOVED_ANNOTATION}
+    return {
+        **{key: item[key] for key in ("apiVersion", "kind", "status") if key in item},
+        "metadata": {
+            **{
+                key: metadata[key]
+                for key in (*_METADATA, "uid", "generation", "managedFields")
+                if key in metadata
+            },
+            "annotations": marks,
+        },
+        "spec": {
+            **{key: found[key] for key in ("replicas", "paused", "updateStrategy") if key in found},
+            "template": {"spec": chosen},
+        },
+    }
 
 
 _METADATA = (

@@ -8,7 +8,7 @@ happens to it. Else its N is decided on, its consolidation set, and what somebod
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,6 @@ from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout
 from slicewise.slicing.carrying import carried_on
-from slicewise.slicing.classed import about_classes
 from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.parts import Part, broken_now, known_before
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
@@ -144,10 +143,9 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     adopting = adoption.steps(contents, policy, now)
     parts += [_adopting(step, ours) for step in adopting]
     node_pools = [*(state.name for state in states), *(step.node_pool for step in adopting)]
-    for pool in (pool for pool in policy.pools if pool.classes):
-        of_pool = [state for state in states if state.pool.name == pool.name]
-        parts.append(about_classes(pool, of_pool, world, policy, now))
-        node_pools.append(pool.name)
+    for pool_name, part in _about_classes(policy, states, world, now):
+        parts.append(part)
+        node_pools.append(pool_name)
     proof = prove(contents, now, changing)
     findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
     findings += letting_go.halfway(contents, ours, gone)
@@ -177,6 +175,18 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         *given_back,
     )
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
+
+
+def _about_classes(
+    policy: Policy, states: Sequence[PoolState], world: TuningWorld, now: datetime
+) -> Iterable[tuple[str, Part]]:
+    """Every cold start would pay for what decides on classes, and few policies have any."""
+    assert world.contents
+    if not (policy.has_classes or world.contents.workloads):
+        return ()
+    from slicewise.slicing.classed import about_classes
+
+    return about_classes(policy, states, world, now)
 
 
 def _adopting(step: adoption.Step, decided: set[str]) -> Part:

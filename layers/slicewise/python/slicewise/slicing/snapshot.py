@@ -15,7 +15,7 @@ from slicewise.slicing.world import TuningWorld
 VERSION = 1
 _LISTS = (
     *("node_pools", "node_overlays", "node_claims", "nodes"),
-    *("pods", "failed_pods", "disruption_budgets"),
+    *("pods", "failed_pods", "disruption_budgets", "workloads"),
 )
 
 
@@ -85,7 +85,7 @@ def _cluster(found: dict[str, Any]) -> EksCluster:
 
 
 def _contents(found: dict[str, Any]) -> ClusterContents:
-    lists = {name: tuple(found["contents"][name]) for name in _LISTS}
+    lists = {name: tuple(found["contents"].get(name) or ()) for name in _LISTS}
     objects = {ref_of(item): item for item in found["objects"]}
     assert set(objects) <= {layout.CONFIG_MAP}
     return ClusterContents(version="", objects=objects, **lists)

@@ -1,0 +1,92 @@
+"""
+What a workload that opted in tells of its moves: what we wrote, and how far it is rolled out. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise import layout
+from slicewise.model import Object
+from slicewise.objects import annotations, being_deleted, spec, status
+from slicewise.slicing.pool_state import stamp
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """
+    What we did to a workload, as its annotation tells.
+
+    Attributes:
+        size: The class that we wrote last; None where we never did.
+        added: The toleration is ours.
+        moved: When it was moved, within a day of the last.
+        left: Somebody took the class away again, so that it is moved no more.
+    """
+
+    size: int | None = None
+    added: bool = False
+    moved: tuple[datetime, ...] = ()
+    left: bool = False
+
+    @property
+    def own(self) -> dict[str, str]:
+        return toleration(self.size or 1)
+
+    def dumped(self) -> str:
+        told: dict[str, Any] = {"class": self.size, "moved": [stamp(at) for at in self.moved]}
+        told |= {"toleration": True} if self.added else {}
+        told |= {"left": True} if self.left else {}
+        return json.dumps(told, separators=(",", ":"))
+
+
+def toleration(size: int) -> dict[str, str]:
+    return {"key": layout.CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
+
+
+def read_mark(item: Object) -> Mark:
+    """Leniently: a person may have written it."""
+    text = annotations(item).get(layout.MOVED_ANNOTATION)
+    try:
+        found = json.loads(text) if text else {}
+        size = found.get("class")
+        moved = tuple(datetime.fromisoformat(at) for at in found.get("moved") or ())
+        if any(at.tzinfo is None for at in moved):
+            raise ValueError(text)
+        return Mark(
+            int(size) if size else None, found.get("toleration") is True, moved, found.get("left") is True
+        )
+    except (ValueError, TypeError, AttributeError):
+        return Mark(left=True)
+
+
+def template(item: Object) -> Mapping[str, Any]:
+    """The pod spec."""
+    return (spec(item).get("template") or {}).get("spec") or {}
+
+
+def is_rolled_out(item: Object) -> bool:
+    told, replicas = status(item), spec(item).get("replicas", 1)
+    ready = told.get("availableReplicas", told.get("readyReplicas", 0)) or 0
+    return (
+        told.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
+        and (told.get("updatedReplicas") or 0) >= replicas
+        and ready >= replicas
+        and (told.get("replicas") or 0) <= replicas
+    )
+
+
+def is_moving(item: Object, now: datetime) -> bool:
+    """We moved it today, and not all of its pods are ready."""
+    moved = bool(read_mark(item).moved) and now - last_moved(item) < DAY
+    return moved and not being_deleted(item) and not is_rolled_out(item)
+
+
+def last_moved(item: Object) -> datetime:
+    return max(read_mark(item).moved)

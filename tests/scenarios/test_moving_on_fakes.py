@@ -1,0 +1,227 @@
+"""
+Workloads that opted in are moved to the class that they belong in, whatever strikes the passes on the way.
+
+Stand-ins as in test_tuning_on_fakes.py; the Deployment controller replaces all pods of a template at once.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import timedelta
+
+import pytest
+from slicewise import layout
+from slicewise.app import TUNING
+from slicewise.model import Ref
+from slicewise.slicing import explain, snapshot
+from slicewise.slicing.plan import plan
+
+from tests.fakes.calls import REFUSALS, strike
+from tests.fakes.deployments import NAMESPACE, Deployments, deployment
+from tests.tuned_account import DAY, TunedAccount
+
+POLICY = """pools:
+  shared: {sharing: time-slicing, gpus: [l4], classes: [1, 2, 3], movesADay: 2, maxGpus: 16, gpuCounts: [1]}
+consolidation: {after: Never}
+"""
+
+
+class MovedAccount(TunedAccount):
+    """Deployments whose pods have a GPU each, and have been measured alone there for three days."""
+
+    def __init__(self, *, policy=POLICY, **replicas):
+        super().__init__(pods=(), policy=policy)
+        self.server = self.servers["gpu-1"]
+        self.deployments = Deployments(self.server)
+        self.karpenter.tick, tick = self._tick, self.karpenter.tick
+        self._karpenters_tick = tick
+        for name, count in replicas.items():
+            self.server.create(deployment(name, count, auto=not name.startswith("by_hand")))
+        self.let_pass(timedelta(seconds=30))
+        self.clock.pass_by(3 * DAY)
+        self.measure()
+
+    def measure(self, **use):
+        super().measure(**{"busy": 3.0, "memory_mib": 3000.0, "slots": 1} | use)
+
+    def _tick(self):
+        self._karpenters_tick()
+        self.deployments.tick()
+
+    def live(self, name):
+        return self.server.objects[Ref("apps/v1", "Deployment", name, NAMESPACE)]
+
+    def template(self, name):
+        return self.live(name)["spec"]["template"]["spec"]
+
+    def sizes(self):
+        return {
+            ref.name: layout.class_of(item["spec"]["template"]["spec"])
+            for ref, item in sorted(self.server.of_kind("apps/v1", "Deployment"))
+            if ref.namespace == NAMESPACE
+        }
+
+    def where(self, name):
+        """Classes of the nodes that its pods are on."""
+        nodes = {ref.name: item for ref, item in self.server.of_kind("v1", "Node")}
+        return {
+            nodes[pod["spec"]["nodeName"]]["metadata"]["labels"][layout.CLASS_LABEL]
+            for _, pod in self.deployments._pods(name)
+        }
+
+    def note(self, name):
+        (found,) = [one for one in self.tuned.details if "classes" in one]
+        return next(one.get("auto") for one in found["workloads"] if one["ref"][2] == name)
+
+
+def test_one_after_another_is_moved_as_many_as_the_policy_lets_a_day():
+    account = MovedAccount(a=3, b=2, c=1)
+
+    account.hours(1)
+
+    assert account.sizes() == {"a": 3, "b": 3, "c": None}
+    assert account.where("a") == account.where("b") == {"3"}
+    assert account.deployments.rolled == ["a", "b"]
+    assert [subject for subject, _ in account.notices.sent] == [
+        "Slicewise moves Deployment ml/a of gpu-1 to class 3",
+        "Slicewise moves Deployment ml/b of gpu-1 to class 3",
+    ]
+    assert account.note("c") == "it is moved, but not now: 2 moves a day are allowed"
+
+    account.measure()
+    account.hours(24, busy=3.0)
+    assert account.sizes()["c"] == 3 and account.deployments.rolled == ["a", "b", "c"]
+
+
+def test_each_move_stands_in_the_history_with_its_reason():
+    account = MovedAccount(a=3)
+
+    account.hours(1)
+
+    told = [line for record in account.store.history for line in record.changed]
+    assert any(line.startswith("move Deployment ml/a from class 1 to class 3: ") for line in told)
+
+
+def test_who_did_not_opt_in_is_only_told():
+    account = MovedAccount(by_hand=2)
+
+    account.hours(2)
+
+    assert account.sizes() == {"by_hand": None} and account.deployments.rolled == []
+    (found,) = [one for one in account.tuned.details if "classes" in one]
+    assert "Deployment ml/by_hand, 2 pods: class 1→3: " in "\n".join(explain.lines(found))
+
+
+def test_a_mode_that_only_recommends_moves_nobody_and_says_what_it_would():
+    account = MovedAccount(a=3)
+    account.policies["default"] = "mode: recommend\n" + POLICY
+
+    account.hours(2)
+
+    assert account.sizes() == {"a": None} and account.notices.sent == []
+    assert any(line.startswith("would move Deployment ml/a") for line in account.tuned.changed)
+
+
+def test_a_snapshot_tells_whom_the_next_pass_would_move():
+    account = MovedAccount(a=3)
+    world, planned = account._apps[TUNING].tuning.dry_run(account.person().hint("gpu-1", ""))
+
+    again, now = snapshot.load(snapshot.dump(world, account.clock()))
+
+    assert "move Deployment ml/a from class 1 to class 3" in [str(action) for action in planned.actions]
+    assert plan(again, now).actions == planned.actions
+
+
+def test_nobody_is_moved_in_a_paused_cluster_nor_in_a_pool_that_sleeps():
+    account = MovedAccount(a=3)
+    marks = account.server.objects[Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4-1")]["metadata"]
+    marks["annotations"][layout.ASLEEP] = "2026-11-25T06:00:00Z"
+    account.hours(1)
+    assert account.sizes() == {"a": None}
+
+    del marks["annotations"][layout.ASLEEP]
+    account.store.pause(None, "a test")
+    account.hours(1)
+    assert account.sizes() == {"a": None}
+
+    account.store.resume(None)
+    account.hours(1)
+    assert account.sizes() == {"a": 3}
+
+
+def test_a_tool_that_puts_its_own_back_is_told_and_not_fought():
+    account = MovedAccount(a=3)
+    account.hours(1)
+    plain = deployment("a", 3)["spec"]["template"]["spec"]
+    ref = Ref("apps/v1", "Deployment", "a", NAMESPACE)
+    for field in ("nodeSelector", "tolerations"):
+        path = f"/spec/template/spec/{field}"
+        account.server.patch(
+            ref, [{"op": "replace", "path": path, "value": plain[field]}], "argocd-controller"
+        )
+    rolled = list(account.deployments.rolled)
+
+    account.hours(30)
+
+    assert account.sizes() == {"a": None} and account.deployments.rolled == rolled
+    (finding,) = [one for one in account.tuned.findings if one.code == "class-reverted"]
+    assert finding.says.startswith("argocd-controller wrote over the class")
+
+
+def test_a_toleration_that_somebody_applied_away_leaves_no_pod_that_cannot_start():
+    account = MovedAccount(a=3)
+    account.hours(1)
+    plain = deployment("a", 3)["spec"]["template"]["spec"]["tolerations"]
+    ref, path = Ref("apps/v1", "Deployment", "a", NAMESPACE), "/spec/template/spec/tolerations"
+    account.server.patch(ref, [{"op": "replace", "path": path, "value": plain}], "kubectl-client-side-apply")
+
+    account.hours(2)
+
+    assert account.template("a")["nodeSelector"] == {layout.POOL_LABEL: "shared"}
+    assert account.template("a")["tolerations"] == plain
+    assert account.where("a") == {"1"}
+
+
+def test_when_the_pool_is_no_longer_split_its_workloads_go_home():
+    account = MovedAccount(a=2)
+    account.hours(1)
+    assert account.where("a") == {"3"}
+    whole = POLICY.replace("classes: [1, 2, 3], movesADay: 2", "replicas: {start: 2, max: 4}")
+    account.policies["default"] = whole
+    account.send_created()
+    account.answer_gone()
+
+    account.hours(1)
+
+    assert account.sizes() == {"a": None}
+    assert account.template("a")["tolerations"] == [{"key": layout.GPU_RESOURCE, "operator": "Exists"}]
+
+
+STRIKES = [("killed",), ("answer lost",), *((kind, kind) for kind in REFUSALS)]
+
+
+@pytest.mark.parametrize("kinds", STRIKES, ids=lambda kinds: f"{kinds[0]}, {len(kinds)} in a row")
+@pytest.mark.parametrize(
+    "share",
+    [pytest.param(7, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
+)
+def test_whatever_strikes_a_pass_each_is_moved_once_and_ends_where_it_belongs(kinds, share):
+    begin = MovedAccount(a=2, b=1)
+    quiet, before = deepcopy(begin), len(begin.calls.made)
+    quiet.tune()
+    assert quiet.sizes() == {"a": 3, "b": 3}
+
+    # Killed at each of them; of the others, each kind takes its turn.
+    step = share if kinds == ("killed",) else 3 * share
+    for number in range(before + STRIKES.index(kinds) % step, len(quiet.calls.made), step):
+        account = deepcopy(begin)
+        for later, kind in enumerate(kinds):
+            strike(kind, number + later)(account.calls)
+
+        account.tune()
+        account.hours(1)
+
+        assert account.sizes() == {"a": 3, "b": 3}, quiet.calls.made[number]
+        assert account.deployments.rolled == ["a", "b"], quiet.calls.made[number]
+        told = {subject for subject, _ in account.notices.sent}
+        assert told == {f"Slicewise moves Deployment ml/{name} of gpu-1 to class 3" for name in "ab"}
