@@ -9,6 +9,7 @@ CloudFormation's faults are in `stack_fixes`, whole missing services in modules 
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
 
 def install(patches: Patches) -> None:
     _know_the_services(patches)
+    _do_not_count_a_queue_for_each_message(patches)
     _use_the_back_end_without_docker(patches)
     _run_functions_on_invoke(patches)
     _leave_mapped_queues_to_our_pollers(patches)
@@ -35,6 +37,17 @@ def _know_the_services(patches: Patches) -> None:
 
     known = tuple(backends.list_of_moto_modules())
     patches.replace(backends, "list_of_moto_modules", lambda: known)
+
+
+def _do_not_count_a_queue_for_each_message(patches: Patches) -> None:
+    """Fault: whether a message is too old is asked of all attributes, for which all messages are counted."""
+    from moto.sqs.models import SQSBackend
+
+    def is_kept(self: Any, queue_name: str, message: Any) -> bool:
+        period = self.get_queue(queue_name).message_retention_period
+        return bool(message.sent_timestamp / 1000 + period > time.time())
+
+    patches.wrap(SQSBackend, "is_message_valid_based_on_retention_period", lambda real: is_kept)
 
 
 def _use_the_back_end_without_docker(patches: Patches) -> None:

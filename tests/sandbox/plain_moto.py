@@ -237,7 +237,29 @@ def access_entries_are_missing() -> Any:
         return type(error).__name__
 
 
+def each_message_counts_the_queue() -> bool:
+    from moto.sqs.models import Queue
+
+    counted, count = list[int](), Queue.approximate_number_of_messages.fget
+    url = client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    client("sqs").send_message(QueueUrl=url, MessageBody="1")
+    Queue.approximate_number_of_messages = property(lambda queue: counted.append(1) or count(queue))
+    try:
+        client("sqs").receive_message(QueueUrl=url)
+    finally:
+        Queue.approximate_number_of_messages = property(count)
+    return bool(counted)
+
+
+def services_are_looked_up_on_disk() -> bool:
+    from moto import backends
+
+    return backends.list_of_moto_modules() is not backends.list_of_moto_modules()
+
+
 PROBES: tuple[Callable[[], Any], ...] = (
+    each_message_counts_the_queue,
+    services_are_looked_up_on_disk,
     invoke_echoes,
     mapped_queue_is_emptied,
     event_lacks_account,

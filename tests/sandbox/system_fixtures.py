@@ -136,7 +136,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         context={"policies": str(policies)},
         creating_seconds=0,
         # What passes wait for, such as an operator's installation, is over within seconds here.
-        delay_share=0.25,
+        delay_share=0.4,
     ) as system:
         yield system
 

@@ -24,6 +24,8 @@ from tests.sandbox import plain_moto
 
 FAULTS = {
     # fault: (what plain moto does, the fix)
+    "each_message_counts_the_queue": (True, "moto_fixes._do_not_count_a_queue_for_each_message"),
+    "services_are_looked_up_on_disk": (True, "moto_fixes._know_the_services"),
     "invoke_echoes": ({"sent": 1}, "moto_fixes._run_functions_on_invoke"),
     "mapped_queue_is_emptied": (["0", "0"], "moto_fixes._leave_mapped_queues_to_our_pollers"),
     "event_lacks_account": (False, "moto_fixes._shape_events_as_event_bridge_does"),
