@@ -73,6 +73,17 @@ def raised(system: System, busy: Cluster) -> dict[str, Any]:
     return {**before, "drifted": drifted}
 
 
+def test_a_pass_that_gets_no_answer_comes_back_by_itself(system, cluster):
+    aws, reached = system.aws, system.aws.attachment(TUNED)
+    aws.attach(TUNED, "https://127.0.0.1:1", reached.ca_pem)  # nobody listens there
+    tune(system)
+    eventually(lambda: "no answer, the queue tries again" in record(system)["reason"], lambda: record(system))
+
+    aws.attach(TUNED, reached.endpoint, reached.ca_pem)
+
+    settled(system)
+
+
 def test_an_alarm_wakes_the_tuner_which_raises_n_and_replaces_nothing(system, busy, raised):
     assert raised["drifted"] == set()
     assert names(busy, NODE_CLAIMS) == raised["claims"]
