@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 # One a core, each with whole files. Tests on control planes wait for Karpenter and helm more than they compute;
 # those that share one stay together (tests/sharing.py).
 WORKERS := -n auto --dist loadfile
-SANDBOX_WORKERS := -n 3 --dist loadscope
+SANDBOX_WORKERS := -n 2 --dist loadscope
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 

@@ -1,7 +1,7 @@
 """
 Which tests share what takes long to start, and so run in one process, in the order of their files' names.
 
-`pytest -m sandbox -n 3 --dist loadscope` gives each process one group after the other.
+`pytest -m sandbox -n 2 --dist loadscope` gives each process one group after the other.
 """
 
 from __future__ import annotations

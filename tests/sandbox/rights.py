@@ -25,8 +25,13 @@ USED_BY_LAMBDA_ITSELF = {
 }
 # Of one queue only: a sweep that fails for good is put there by Lambda.
 FAILED_SWEEPS = "slicewise-sweep-dead-letters"
-# What a role does under the other deployment: a workload is moved to another class, and that is told.
-DONE_ELSEWHERE = {("slicewise-tuner", "sns:Publish"): "test_onboarding_for_real_pools.py"}
+# What a role does under the other deployment, and where that is looked at.
+DONE_ELSEWHERE = {
+    # A workload is moved to another class, and that is told.
+    ("slicewise-tuner", "sns:Publish"): "test_onboarding_for_real_pools.py",
+    # A statement a role that is let in: the sleeper is only where a policy has off-hours.
+    ("slicewise-installer", "eks:CreateAccessEntry"): "test_operation_for_real_off_hours.py",
+}
 # For what no flow here meets, each with its reason.
 SELDOM_ASKED: dict[Right, str] = {
     ("get", "*", "*/scale"): "a kind of the users' own, of which nothing else may be read"

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import pytest
+from slicewise.slicing.rollout import RolloutSettings
 
 from sandbox.control_plane import ControlPlane
 from tests.retuning import FAST
@@ -107,7 +107,8 @@ def blocked(plane: ControlPlane) -> Story:
 
 def under_mps(plane: ControlPlane) -> Story:
     pool = make_pool(plane, "clients", 4, sharing="mps")
-    pool.tuner.settings = replace(FAST, settle=timedelta(seconds=8))
+    # As in production: a Karpenter that has much to do plans with a new overlay seconds after it is Ready.
+    pool.tuner.settings = replace(FAST, settle=RolloutSettings().settle)
     pool.run(4)
     pool.seen.start()
     pool.change(8)
