@@ -172,7 +172,7 @@ def template(**changes: Any) -> dict[str, Any]:
         "Role": {
             "Type": "AWS::IAM::Role",
             "Properties": {
-                "RoleName": "work",
+                "RoleName": "runner",
                 "ManagedPolicyArns": [{"Ref": "Listing"}],
                 "AssumeRolePolicyDocument": {
                     "Version": "2012-10-17",

@@ -71,7 +71,7 @@ def test_a_function_runs_as_its_role_with_its_layer_and_nothing_of_ours(aws, app
     answer, error = invoke(aws)
 
     assert error is None
-    assert answer["who"] == "arn:aws:sts::123456789012:assumed-role/work/work"
+    assert answer["who"] == "arn:aws:sts::123456789012:assumed-role/runner/work"
     assert answer["greeting"] == "hello"
     assert answer["tool_is_executable"]
     assert answer["memory"] == "256"

@@ -349,12 +349,18 @@ def test_a_hundred_duplicates_do_not_queue_a_hundred_looks_each_minute():
     assert len(account.queues.waiting) == 1
 
 
-def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_same():
-    """Clocks differ between machines; a look that waited for itself would be the last."""
+def _with_a_look_to_come() -> Account:
+    """Of a cluster that is still being created."""
     account = Account()
     account.create_cluster(status="CREATING")
     account.send_created()
     account.answer_one()
+    return account
+
+
+def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_same():
+    """Clocks differ between machines; a look that waited for itself would be the last."""
+    account = _with_a_look_to_come()
 
     for _ in range(3):
         [look] = account.queues.waiting
@@ -365,10 +371,7 @@ def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_sam
 
 
 def test_a_look_that_is_delivered_twice_queues_one():
-    account = Account()
-    account.create_cluster(status="CREATING")
-    account.send_created()
-    account.answer_one()
+    account = _with_a_look_to_come()
     [look] = account.queues.waiting
     account.queues.put("onboarding", look.body, timedelta(seconds=61))
 

@@ -122,6 +122,12 @@ def test_a_move_writes_selector_and_toleration_as_a_whole_and_only_over_what_was
 
 
 HELD = (("slicewise", "Apply", "nodeSelector"), ("slicewise", "Apply", "tolerations"))
+IN_CLASS_2 = workload(
+    size=2,
+    tolerations=[GPU, ours(2)],
+    mark={"class": 2, "moved": [], "toleration": True},
+    holders=HELD,
+)
 
 
 @pytest.mark.parametrize(
@@ -129,24 +135,14 @@ HELD = (("slicewise", "Apply", "nodeSelector"), ("slicewise", "Apply", "tolerati
     [
         pytest.param(workload(), 3, "3", [GPU, ours(3)], id="first move"),
         pytest.param(
-            workload(
-                size=2,
-                tolerations=[GPU, ours(2)],
-                mark={"class": 2, "moved": [], "toleration": True},
-                holders=HELD,
-            ),
+            IN_CLASS_2,
             3,
             "3",
             [GPU, ours(3)],
             id="from one to another",
         ),
         pytest.param(
-            workload(
-                size=2,
-                tolerations=[GPU, ours(2)],
-                mark={"class": 2, "moved": [], "toleration": True},
-                holders=HELD,
-            ),
+            IN_CLASS_2,
             1,
             None,
             [GPU],

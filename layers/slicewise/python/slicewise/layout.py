@@ -165,8 +165,16 @@ def class_of(pod_spec: Mapping[str, Any]) -> int | None:
 
 def selects(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
     """Whether a pod is meant for a pool or, where that is split, for this class; without one, for class 1."""
-    if (pod_spec.get("nodeSelector") or {}).get(POOL_LABEL) != pool.name:
-        return False
+    return chooses(pod_spec, pool) and is_of_class(pod_spec, pool)
+
+
+def chooses(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
+    """Whether a pod selects a pool, whatever its class."""
+    return bool((pod_spec.get("nodeSelector") or {}).get(POOL_LABEL) == pool.name)
+
+
+def is_of_class(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
+    """Also of every pool that is not split."""
     return pool.size in (None, class_of(pod_spec) or 1)
 
 

@@ -58,6 +58,12 @@ def last_seen(event: Object) -> datetime | None:
     return moment(event.get("lastTimestamp") or of_series or event.get("eventTime")) or created_at(event)
 
 
+def controller_of(item: Object) -> Mapping[str, Any] | None:
+    """The owner reference of what makes an object and keeps it as it is."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((one for one in owners if one.get("controller")), None)
+
+
 def being_deleted(item: Object) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 

@@ -196,7 +196,7 @@ def _refusals(one: _Fallback, found: Found, since: datetime) -> list[str]:
 def _waits(pod: Object, pool: Pool) -> bool:
     if spec(pod).get("nodeName") or being_deleted(pod) or not following.chooses(spec(pod), pool.name):
         return False
-    return pool.size in (None, layout.class_of(spec(pod)) or 1)
+    return layout.is_of_class(spec(pod), pool)
 
 
 # Open, and closed again

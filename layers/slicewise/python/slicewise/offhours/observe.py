@@ -19,7 +19,7 @@ from slicewise.errors import InvalidPolicy, Refused
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import UNFINISHED, asked_by, labels, last_seen, spec
+from slicewise.objects import UNFINISHED, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours
 from slicewise.offhours import workloads
@@ -279,7 +279,7 @@ def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tup
     """By kind, the uids and names of those above that are not known yet."""
     found: dict[tuple[str, str], dict[str, Ref]] = {}
     for item in items:
-        owner = workloads.controller_of(item)
+        owner = controller_of(item)
         if owner and owner["uid"] not in owners:
             ref = Ref(
                 owner["apiVersion"], owner["kind"], owner["name"], item["metadata"].get("namespace", "")

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, asked, labels, spec
+from slicewise.objects import annotations, asked, controller_of, labels, spec
 
 KEEP_AWAKE = "slicewise.dev/keep-awake"
 # Kinds with replicas that are known to be read whole; of all others, only the `scale` subresource is.
@@ -98,13 +98,6 @@ def slices(pod: Object) -> int:
         if resource.startswith(_GPU_PREFIX)
     }
     return sum(asked(pod, resource) for resource in resources)
-
-
-def controller_of(item: Object) -> Mapping[str, str] | None:
-    for owner in item["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            return owner
-    return None
 
 
 def scaled_by(scaled_object: Object) -> Ref:

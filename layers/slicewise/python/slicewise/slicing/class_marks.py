@@ -36,6 +36,11 @@ class Mark:
     left: bool = False
 
     @property
+    def last_moved(self) -> datetime:
+        """Of one that was moved."""
+        return max(self.moved)
+
+    @property
     def own(self) -> dict[str, str]:
         return toleration(self.size or 1)
 
@@ -84,9 +89,6 @@ def is_rolled_out(item: Object) -> bool:
 
 def is_moving(item: Object, now: datetime) -> bool:
     """We moved it today, and not all of its pods are ready."""
-    moved = bool(read_mark(item).moved) and now - last_moved(item) < DAY
+    mark = read_mark(item)
+    moved = bool(mark.moved) and now - mark.last_moved < DAY
     return moved and not being_deleted(item) and not is_rolled_out(item)
-
-
-def last_moved(item: Object) -> datetime:
-    return max(read_mark(item).moved)

@@ -29,7 +29,7 @@ def about_classes(
     busy = f"N of NodePool {changing} is being changed" if changing else ""
     for pool in policy.pools:
         of_pool = [state for state in states if state.pool.name == pool.name]
-        opted_in = [item for item in world.contents.workloads if _chooses(template(item), pool)]
+        opted_in = [item for item in world.contents.workloads if layout.chooses(template(item), pool)]
         if pool.classes:
             yield pool.name, _of_a_split_pool(pool, pool.classes, of_pool, opted_in, world, policy, busy, now)
         elif left := [item for item in opted_in if layout.class_of(template(item))]:
@@ -85,10 +85,6 @@ def _name(world: TuningWorld) -> str:
     return world.cluster.name if world.cluster else ""
 
 
-def _chooses(pod_spec: Object, pool: Pool) -> bool:
-    return (pod_spec.get("nodeSelector") or {}).get(layout.POOL_LABEL) == pool.name
-
-
 def _frozen(states: Sequence[PoolState], world: TuningWorld, policy: Policy) -> str:
     """Why nothing is decided; empty where it is."""
     if policy.metrics.source is MetricsSource.NONE:
@@ -109,7 +105,7 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
     waiting: dict[str, int] = {}
     for pod in contents.pods:
         size = layout.class_of(spec(pod))
-        if not spec(pod).get("nodeName") and _chooses(spec(pod), pool) and size and size not in sizes:
+        if not spec(pod).get("nodeName") and layout.chooses(spec(pod), pool) and size and size not in sizes:
             waiting[str(workload_of(pod))] = size
     for workload, size in sorted(waiting.items()):
         yield Finding(

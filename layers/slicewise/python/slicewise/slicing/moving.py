@@ -17,12 +17,11 @@ from typing import Any
 from slicewise import layout
 from slicewise.actions import Action, Finding, Notify, SetClass
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import MANAGER, applied_by, being_deleted, spec, written_by
+from slicewise.objects import MANAGER, applied_by, being_deleted, controller_of, spec, written_by
 from slicewise.slicing.class_marks import (
     DAY,
     is_moving,
     is_rolled_out,
-    last_moved,
     read_mark,
     template,
     toleration,
@@ -79,7 +78,7 @@ def moves(
     findings += [_held(item) for item in opted_in if notes[ref_of(item)].endswith(_HELD)]
     findings += [_unpinned(item) for item in opted_in if _is_unpinned(item)]
     unfinished = [item for item in opted_in if is_moving(item, now)]
-    findings += [_stuck(item) for item in unfinished if now - last_moved(item) > PATIENCE]
+    findings += [_stuck(item) for item in unfinished if now - read_mark(item).last_moved > PATIENCE]
     left = moves_a_day - sum(1 for item in opted_in for at in read_mark(item).moved if now - at < DAY)
     why = frozen or _waits(unfinished, left, moves_a_day)
     if why:
@@ -88,7 +87,7 @@ def moves(
         }
     told = {"findings": tuple(findings), "notes": notes}
     if why or not ready:
-        fresh = any(now - last_moved(item) <= PATIENCE for item in unfinished)
+        fresh = any(now - read_mark(item).last_moved <= PATIENCE for item in unfinished)
         return Moves(**told, wait=LOOK_AGAIN if fresh and not frozen else None)
     one, item = ready[0]
     write = _write(item, one.after, now, split, _says(one, item), one.reason)
@@ -107,9 +106,7 @@ def _note(item: Object, wanted: Recommendation | None, split: bool) -> str:
         return ""
     if being_deleted(item) or spec(item).get("replicas") == 0:
         return "it has no pods to move"
-    if owner := next(
-        (one for one in item["metadata"].get("ownerReferences") or () if one.get("controller")), None
-    ):
+    if owner := controller_of(item):
         return f"it is made by {owner['kind']} {owner['name']}, which would undo it: set the class there"
     if spec(item).get("paused"):
         return "its rollout is paused"
@@ -260,10 +257,11 @@ def _held(item: Object) -> Finding:
 
 
 def _stuck(item: Object) -> Finding:
+    mark = read_mark(item)
     return Finding(
         "class-move-stuck",
-        f"{ref_of(item)} was moved to class {read_mark(item).size} at {stamp(last_moved(item))}, and not all "
-        "of its pods are ready.",
+        f"{ref_of(item)} was moved to class {mark.size} at {stamp(mark.last_moved)}, and not all of its pods "
+        "are ready.",
         f"Nobody else of its pool is moved meanwhile. See kubectl rollout status {_named(item)}.",
     )
 

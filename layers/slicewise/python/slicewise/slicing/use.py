@@ -18,7 +18,7 @@ from typing import Any
 from slicewise import catalog, layout
 from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object, Series
-from slicewise.objects import created_at, labels, moment, name, spec, status
+from slicewise.objects import controller_of, created_at, labels, moment, name, spec, status
 from slicewise.slicing import container_insights, dcgm
 from slicewise.slicing.evidence import Grade, PodUse, measure
 from slicewise.slicing.pasts import Line, Past, samples
@@ -347,7 +347,7 @@ def _siblings_pattern(pod: Object) -> re.Pattern[str] | None:
     The controllers' own names: a ReplicaSet's pods end in five letters, a Deployment's ReplicaSets in the
     hash of their template. A StatefulSet's pods keep their names.
     """
-    owner = next((one for one in pod["metadata"].get("ownerReferences") or () if one.get("controller")), None)
+    owner = controller_of(pod)
     if owner is None:
         return None
     base = re.escape(owner["name"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from slicewise import layout
 from slicewise.model import Object, Ref
-from slicewise.objects import created_at, labels, name, spec
+from slicewise.objects import controller_of, created_at, labels, name, spec
 
 # The label by which a ReplicaSet's maker is known, and what kind that is.
 _BY_HASH = {
@@ -36,7 +36,7 @@ def workload_of(pod: Object) -> Ref:
     """What makes a pod, as far as the pod itself tells; a pod that nobody makes is its own."""
     metadata = pod["metadata"]
     namespace = metadata.get("namespace", "default")
-    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), None)
+    owner = controller_of(pod)
     if owner is None:
         return Ref("v1", "Pod", name(pod), namespace)
     for label, (version, kind) in _BY_HASH.items():
