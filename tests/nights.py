@@ -14,11 +14,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 from slicewise import layout
-from slicewise.actions import Stage
+from slicewise.actions import Plan, Stage
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
 from slicewise.offhours.settings import opens
+from slicewise.snapshots import Snapshot
 
 from tests.fakes.controllers import PAUSED
 from tests.fakes.sleeper import Passes
@@ -97,8 +98,6 @@ class Night:
                 return
             if value == thing.values[-1] and self.made_anew_unseen(thing):
                 return
-            if value is None and self.is_open(thing):
-                return
             self.sleeper.edit(thing.ref, thing.path, value)
             self.left[thing] = (value,)
 
@@ -111,6 +110,14 @@ class Night:
         if thing.replaceable and thing not in self.deleted:
             self.deleted[thing] = self.sleeper.live(thing.ref)
             self.sleeper.delete(thing.ref)
+
+    def _next_morning(self) -> Plan:
+        while self.sleeper.calendar.is_asleep(self.sleeper.clock.now):
+            self.sleeper.later(hours=1)
+        return self.sleeper.settle()
+
+    def _is_closed(self, kept: Snapshot) -> bool:
+        return opens(kept) and self.sleeper.value(kept.ref, *NODES) == kept.original
 
     def make_anew(self, thing: Thing, choice: int) -> None:
         """As it was when it was deleted, or with a value that a person chose."""
@@ -148,10 +155,6 @@ class Night:
     def refuse(self) -> None:
         self.sleeper.refuse()
 
-    def is_open(self, thing: Thing) -> bool:
-        """Then nobody can tell who took its limit away: what is not there has no writer."""
-        return any(one.ref == thing.ref and opens(one) for one in self.sleeper.kept._kept.values())
-
     def say(self, asleep: bool, hours: int | None) -> None:
         now = self.sleeper.clock.now
         self.sleeper.say(asleep, now + timedelta(hours=hours) if hours else None)
@@ -165,9 +168,13 @@ class Night:
         self.be_quiet()
         sleeper.between = None
         sleeper.later(minutes=25)  # longer than a refusal of EC2 counts
-        while sleeper.calendar.is_asleep(sleeper.clock.now):
-            sleeper.later(hours=1)
-        end = sleeper.settle()
+        end = self._next_morning()
+        if sleeper.kept._kept and all(self._is_closed(one) for one in sleeper.kept._kept.values()):
+            # That a person closed a fallback is remembered until the cluster sleeps again.
+            while not sleeper.calendar.is_asleep(sleeper.clock.now):
+                sleeper.later(hours=1)
+            sleeper.settle()
+            end = self._next_morning()
 
         assert end.outcome.stage is Stage.AWAKE
         assert sleeper.kept._kept == {}

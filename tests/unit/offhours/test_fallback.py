@@ -11,6 +11,7 @@ from slicewise.model import Ref, ref_of
 from slicewise.objects import last_seen
 from slicewise.offhours.fallback import CALM, FRESH
 from slicewise.offhours.observe import _is_claim_of
+from slicewise.offhours.settings import opens
 from slicewise.startups import STARTUP_ANNOTATION
 
 from tests import builders
@@ -178,6 +179,16 @@ def test_a_persons_limit_stays(limit):
     for at in ("2026-11-26T12:00", "2026-11-26T20:01", "2026-11-27T08:00"):
         sleeper.at(at).settle()
     assert sleeper.value(FALLBACK, *NODES) == limit and mark(sleeper) is None
+
+
+def test_an_open_one_with_another_limit_is_the_persons_from_then_on():
+    sleeper = opened()
+    sleeper.edit(FALLBACK, NODES, "7")
+
+    sleeper.later(minutes=1).settle()
+
+    assert mark(sleeper) is None
+    assert not any(opens(kept) for kept in sleeper.kept._kept.values())
 
 
 def test_a_person_who_has_set_another_limit_is_not_opened_over():

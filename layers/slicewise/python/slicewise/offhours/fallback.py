@@ -2,7 +2,8 @@
 Where EC2 has no machine of a pool's GPUs when people come: its fallback models are opened, and closed. Pure.
 
 Onboarding makes their NodePools ahead, with overlays and N, and with a limit of no nodes. Opening one is to
-take that limit away; what it was is kept, as all that we change.
+take that limit away and to mark it, in one write: nobody is named as the writer of what is not there, so the
+mark tells what we opened from what a person did. What we mean to do is kept before, as all that we change.
 
     opened   pods wait for the pool, and EC2 has just refused Karpenter a machine of it
     closed   the cluster sleeps, or no policy names it any more; or no machine was refused for a while, and
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from slicewise import json_patch, layout, prices
 from slicewise.actions import Action, Finding, ForgetSnapshot, KeepSnapshot, Notify, Patch
@@ -24,7 +26,6 @@ from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, labels, name, spec
 from slicewise.offhours import workloads as following
-from slicewise.offhours.decide import give_back
 from slicewise.offhours.settings import OPENED
 from slicewise.offhours.world import Found, World
 from slicewise.policy import Pool
@@ -36,6 +37,8 @@ FRESH = timedelta(minutes=5)
 # Longer than a machine takes to start: while one is on its way, nothing runs and nothing is refused either.
 CALM = timedelta(minutes=20)
 LOOK = timedelta(minutes=2)
+_CLOSED = layout.NO_NODES["nodes"]
+_MARK = ("metadata", "annotations", layout.OPENED)
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
@@ -70,7 +73,7 @@ def closed(world: World, found: Found, why: str) -> tuple[Action, ...]:
 
 def are_open(world: World, found: Found) -> frozenset[Ref]:
     """Those that are closed, not put to sleep."""
-    marked = {ref_of(item) for item in found.node_pools if layout.OPENED in annotations(item)}
+    marked = {ref_of(item) for item in found.node_pools if _is_marked(item)}
     return frozenset(marked | {kept.ref for kept in world.opened})
 
 
@@ -87,19 +90,51 @@ def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
         one = fallbacks.get(kept.ref)
         if one is None:
             actions += _close(found, kept, "no policy names it as a fallback any more")
-        elif not kept.done or OPENED.value(one.node_pool) != kept.ours:
-            continue  # not yet open; or a person has closed it, which stays until the cluster sleeps
-        elif _is_calm(one, found, now) and not _is_busy(one, found):
-            actions += _close(found, kept, "nothing runs there, and no other machine of the pool is refused")
-        else:
-            findings.append(_is_open(one, found, kept))
-            wait = CALM / 2
+            continue
+        match _state(one.node_pool, kept):
+            case _State.GIVEN_BACK:
+                actions.append(ForgetSnapshot(kept, "it is closed"))
+            case _State.TAKEN:
+                actions += _leave_alone(one.node_pool, kept)
+            case _State.OPEN if not kept.done:
+                actions.append(KeepSnapshot(kept.as_done(), "it is open"))
+            case _State.OPEN if _is_calm(one, found, now) and not _is_busy(one, found):
+                why = "nothing runs there, and no other machine of the pool is refused"
+                actions += _close(found, kept, why)
+            case _State.OPEN:
+                findings.append(_is_open(one, found, kept))
+                wait = CALM / 2
     for one in fallbacks.values():
         waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
         if waiting and not (one.kept and one.kept.done):
             wait = LOOK
             actions += _open(one, found, len(waiting), world, until, now)
     return Tended((*actions, *_close_unknown(world, found)), tuple(findings), wait)
+
+
+class _State(Enum):
+    """Of one that is kept: what its limit and our mark, which we write together, say."""
+
+    TO_OPEN = auto()
+    OPEN = auto()
+    GIVEN_BACK = auto()
+    CLOSED_BY_A_PERSON = auto()  # which stays until the cluster sleeps
+    TAKEN = auto()  # by a person, who gave it a limit of their own, or none
+
+
+def _state(node_pool: Object, kept: Snapshot) -> _State:
+    match OPENED.value(node_pool), _is_marked(node_pool):
+        case None, True:
+            return _State.OPEN
+        case limit, True if limit == _CLOSED:
+            return _State.CLOSED_BY_A_PERSON
+        case limit, False if limit == _CLOSED:
+            return _State.GIVEN_BACK if kept.done else _State.TO_OPEN
+    return _State.TAKEN
+
+
+def _is_marked(node_pool: Object) -> bool:
+    return layout.OPENED in annotations(node_pool)
 
 
 def _fallbacks(world: World, found: Found) -> Iterator[_Fallback]:
@@ -120,11 +155,12 @@ def _open(
 ) -> Iterator[Action]:
     kept, value = one.kept, OPENED.value(one.node_pool)
     if kept and kept in world.opened:
-        yield from _finish(one, kept, found, waiting, world, until)
+        if _state(one.node_pool, kept) is _State.TO_OPEN:
+            yield from _finish(one, kept, waiting, world, until)
         return
     asleep = kept and not kept.woken
     # Another limit than ours is a person's, and stays.
-    if asleep or value != layout.NO_NODES["nodes"] or not _refusals(one, found, now - FRESH):
+    if asleep or value != _CLOSED or not _refusals(one, found, now - FRESH):
         return
     fresh = Snapshot(
         ref=ref_of(one.node_pool),
@@ -137,26 +173,21 @@ def _open(
         version=kept.version + 1 if kept else 1,
     ).sealed()
     yield KeepSnapshot(fresh, "its limit is written down before it is taken away")
-    yield from _finish(one, fresh, found, waiting, world, until)
+    yield from _finish(one, fresh, waiting, world, until)
 
 
-def _finish(
-    one: _Fallback, kept: Snapshot, found: Found, waiting: int, world: World, until: str
-) -> Iterator[Action]:
+def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: str) -> Iterator[Action]:
     """What is left of opening it. Told before it is done: twice after a kill, and never not at all."""
-    value = OPENED.value(one.node_pool)
-    if value not in (kept.original, kept.ours):
-        yield from (*_unmark(one.node_pool), ForgetSnapshot(kept, "somebody has set another limit"))
-        return
-    if value == kept.original:
-        why = f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
-        assert world.cluster
-        subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
-        yield Notify(subject, _opens(one, waiting, until), why)
-        if marked := json_patch.set_value(one.node_pool, ("metadata", "annotations", layout.OPENED), until):
-            says = f"mark NodePool {one.node_pool_name} as open"
-            yield Patch(kept.ref, marked, says, "onboarding leaves its limit alone now")
-        yield OPENED.write(one.node_pool, kept.ours, why)
+    why = f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
+    assert world.cluster
+    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
+    yield Notify(subject, _opens(one, waiting, until), why)
+    operations = (
+        *json_patch.set_value(one.node_pool, _MARK, until),
+        *json_patch.remove(one.node_pool, OPENED.path),
+    )
+    says = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
+    yield Patch(kept.ref, operations, says, why)
     yield KeepSnapshot(kept.as_done(), "it is open")
 
 
@@ -234,29 +265,46 @@ def _priced(kind: str) -> str:
     return f"{kind} at ${price:g}" if price is not None else kind
 
 
-def _close(found: Found, kept: Snapshot, why: str) -> tuple[Action, ...]:
+def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
     live = _live(found, kept.ref)
     if live is None:
-        return (ForgetSnapshot(kept, "the NodePool is gone"),)
-    actions = give_back(OPENED, live, kept, why).actions
-    return (*actions[:-1], *_unmark(live), *actions[-1:])
+        yield ForgetSnapshot(kept, "the NodePool is gone")
+    elif _state(live, kept) is _State.TAKEN:
+        yield from _leave_alone(live, kept)
+    else:
+        yield from _give_back(live, why)
+        yield ForgetSnapshot(kept, "it is closed")
 
 
 def _close_unknown(world: World, found: Found) -> Iterator[Action]:
     """Of which nothing is kept, though it is marked: the table was emptied."""
     still = {kept.ref for kept in world.opened}
     for item in found.node_pools:
-        if layout.OPENED in annotations(item) and ref_of(item) not in still:
+        if _is_marked(item) and ref_of(item) not in still:
             if OPENED.value(item) is None:
-                yield OPENED.write(item, layout.NO_NODES["nodes"], "nothing is known of why it is open")
-            yield from _unmark(item)
+                yield from _give_back(item, "nothing is known of why it is open")
+            else:
+                yield from _unmark(item)
+
+
+def _give_back(node_pool: Object, why: str) -> Iterator[Action]:
+    operations = (
+        *json_patch.remove(node_pool, _MARK),
+        *json_patch.set_value(node_pool, OPENED.path, _CLOSED),
+    )
+    if operations:
+        yield Patch(ref_of(node_pool), operations, f"close NodePool {name(node_pool)}", why)
+
+
+def _leave_alone(node_pool: Object, kept: Snapshot) -> Iterator[Action]:
+    yield from _unmark(node_pool)
+    yield ForgetSnapshot(kept, "somebody has set another limit")
 
 
 def _unmark(node_pool: Object) -> Iterator[Action]:
-    path = ("metadata", "annotations", layout.OPENED)
-    if operations := json_patch.remove(node_pool, path):
+    if operations := json_patch.remove(node_pool, _MARK):
         ref = ref_of(node_pool)
-        yield Patch(ref, operations, f"mark {ref} as closed", "its limit is back")
+        yield Patch(ref, operations, f"mark {ref} as not opened by us", "its limit is a person's")
 
 
 def _live(found: Found, ref: Ref) -> Object | None:
