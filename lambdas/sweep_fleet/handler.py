@@ -6,6 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
+import slicewise.cold_start  # noqa: F401 -- first, see there
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from slicewise.app import App

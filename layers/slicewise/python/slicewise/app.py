@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -30,13 +30,16 @@ from slicewise.gateways.queues import SqsQueues
 from slicewise.gateways.schedules import EventBridgeSchedules
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.model import EksCluster
-from slicewise.offhours.override import Times
-from slicewise.offhours.world import World as OffHoursWorld
-from slicewise.onboarding.world import Chart, Settings, World
+from slicewise.onboarding.world import Chart, Settings
 from slicewise.passes import Capability, Passes
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
-from slicewise.slicing.world import TuningWorld
+
+if TYPE_CHECKING:
+    from slicewise.offhours.override import Times
+    from slicewise.offhours.world import World as OffHoursWorld
+    from slicewise.onboarding.world import World
+    from slicewise.slicing.world import TuningWorld
 
 ONBOARDING, TUNING, OFF_HOURS = "onboarding", "tuning", "off-hours"
 CAPABILITIES = (ONBOARDING, TUNING, OFF_HOURS)
@@ -91,7 +94,7 @@ class App:
     def onboarding(self) -> Passes[World]:
         from slicewise.onboarding import observe, plan
 
-        capability = Capability[World](
+        capability: Capability[World] = Capability(
             name=ONBOARDING,
             observe=lambda hint, record, now: observe.observe(
                 hint, record, self.ports, self.settings, self.default_policy, self.as_person
@@ -107,7 +110,7 @@ class App:
     def tuning(self) -> Passes[TuningWorld]:
         from slicewise.slicing import observe, plan
 
-        capability = Capability[TuningWorld](
+        capability: Capability[TuningWorld] = Capability(
             name=TUNING,
             observe=lambda hint, record, now: observe.observe(
                 hint, record, self.ports, self.default_policy, now
@@ -124,7 +127,7 @@ class App:
     def off_hours(self) -> Passes[OffHoursWorld]:
         from slicewise.offhours import observe, plan
 
-        capability = Capability[OffHoursWorld](
+        capability: Capability[OffHoursWorld] = Capability(
             name=OFF_HOURS,
             observe=lambda hint, record, now: observe.observe(
                 hint, record, self.ports, self.default_policy, now

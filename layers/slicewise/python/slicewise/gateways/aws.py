@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
@@ -35,7 +36,9 @@ _BUSY = frozenset(
 )
 
 
+@cache
 def client(service: str, session: boto3.Session, region: str) -> Any:
+    """One a service, whoever asks: making one takes longer than a call."""
     return session.client(service, region_name=region, config=_CONFIG)
 
 
