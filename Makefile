@@ -6,9 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# One a core, each with whole files. Tests on control planes wait for Karpenter and helm more than they compute;
-# those that share one stay together (tests/sharing.py).
-WORKERS := -n auto --dist loadfile
+# Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py).
+WORKERS := -n auto --dist loadscope
 SANDBOX_WORKERS := -n 2 --dist loadscope
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean

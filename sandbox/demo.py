@@ -57,6 +57,8 @@ CHAPTERS = (
 PROMISED = tuple(claim for chapter in CHAPTERS for claim in chapter.claims)
 # Longer than a cluster here is CREATING: else its first look finds it so, and the next comes a minute later.
 CLOUDTRAIL_DELAY = 3.0
+# What passes wait for in an account, such as an operator's installation, takes seconds here.
+DELAY_SHARE = 0.4
 
 
 def run(out: Path) -> bool:
@@ -90,7 +92,12 @@ def run(out: Path) -> bool:
 
 def _tell(story: Narrator, folder: Path) -> None:
     story.chapter(f"1. {DEPLOYED}")
-    with System.start(folder, cloudtrail_delay_seconds=CLOUDTRAIL_DELAY, progress=story.saw) as system:
+    with System.start(
+        folder,
+        cloudtrail_delay_seconds=CLOUDTRAIL_DELAY,
+        delay_share=DELAY_SHARE,
+        progress=story.saw,
+    ) as system:
         story.saw(f"done; the GPU Operator will come from {charts.chart('gpu-operator').origin}")
         for number, chapter in enumerate(CHAPTERS, start=2):
             story.chapter(f"{number}. {chapter.title}")

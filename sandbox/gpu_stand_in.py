@@ -207,13 +207,13 @@ class GpuStandIn:
                 self._stopped.wait(TICK_SECONDS)  # a node vanished, or the API server did: next round
 
     def _round(self, now: float) -> None:
-        if now - self._observed[0] > MEMORY_SECONDS:
-            operator = self._operator()
-            self._observed = (now, operator, self._config_keys(operator) if operator else {})
         with self._lock:
             nodes = [node for node in self._nodes.values() if _kind(node)]
             uids = {node["metadata"]["uid"] for node in nodes}
             self._operands = {uid: o for uid, o in self._operands.items() if uid in uids}
+        if nodes and now - self._observed[0] > MEMORY_SECONDS:
+            operator = self._operator()
+            self._observed = (now, operator, self._config_keys(operator) if operator else {})
         for node in nodes:
             try:
                 self._visit(node, *self._observed[1:], now)

@@ -28,7 +28,7 @@ class KarpenterFollower:
         failure: Why Karpenter did not start, as its log says; None while all is well.
     """
 
-    def __init__(self, plane: ControlPlane, poll_seconds: float = 0.5):
+    def __init__(self, plane: ControlPlane, poll_seconds: float = 1.0):
         self.failure: str | None = None
         self._plane = plane
         self._poll = poll_seconds

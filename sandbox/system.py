@@ -67,6 +67,7 @@ class System:
         self.folder, self.aws, self.outputs = folder, aws, outputs
         self.clusters: dict[str, Cluster] = {}
         self._ending = ending
+        self._endings: dict[str, ExitStack] = {}
 
     @classmethod
     def start(
@@ -151,15 +152,20 @@ class System:
             cluster_name=name,
             progress=progress,
         )
-        self._ending.enter_context(plane)
+        self._endings[name] = ending = self._ending.enter_context(ExitStack())
+        ending.enter_context(plane)
         if karpenter:
             plane.kube.apply(node_class())
         else:
-            self._ending.enter_context(KarpenterFollower(plane))
-        gpus = self._ending.enter_context(GpuStandIn(plane.kube))
+            ending.enter_context(KarpenterFollower(plane))
+        gpus = ending.enter_context(GpuStandIn(plane.kube))
         self.aws.attach(None if any_cluster else name, plane.url, _text(plane.ca_pem))
         self.clusters[name] = Cluster(name, plane, gpus)
         return self.clusters[name]
+
+    def end_control_plane(self, name: str) -> None:
+        """What it logged stays, and so does its entry in `clusters`."""
+        self._endings.pop(name).close()
 
     def create_cluster(self, name: str, *, tags: Mapping[str, str] | None = None, **options: Any) -> str:
         """

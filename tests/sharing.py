@@ -1,7 +1,7 @@
 """
 Which tests share what takes long to start, and so run in one process, in the order of their files' names.
 
-`pytest -m sandbox -n 2 --dist loadscope` gives each process one group after the other.
+`pytest -n 2 --dist loadscope` gives each process one group after the other, the long ones first.
 """
 
 from __future__ import annotations
@@ -19,6 +19,21 @@ GROUPS = (
 )
 
 
+# Files that share nothing and take more than 15 s: one of them left for the end keeps a single core busy.
+LONG = (
+    "tests/unit/offhours/test_any_sequence.py",
+    "tests/scenarios/test_tuning_struck_on_fakes.py",
+    "tests/scenarios/test_moving_on_fakes.py",
+    "tests/unit/offhours/test_calendar_in_every_zone.py",
+    "tests/scenarios/test_onboarding_on_fakes.py",
+    "tests/bench/test_harness.py",
+    "tests/infra/*",
+    "tests/scenarios/test_retuning_any_mishaps_on_fakes.py",
+    "tests/sandbox/test_aws_deployment.py",
+    "tests/unit/slicing/test_any_input.py",
+)
+
+
 def group(nodeid: str) -> str:
     """A file by itself, if it shares nothing."""
     file = nodeid.partition("::")[0]
@@ -26,9 +41,10 @@ def group(nodeid: str) -> str:
 
 
 def longest_first(item: pytest.Item) -> int:
-    """For sorting; files that share nothing stay in their order."""
-    found = group(item.nodeid)
-    return GROUPS.index(found) if found in GROUPS else len(GROUPS)
+    """For sorting; files that are neither shared nor long stay in their order."""
+    file = item.nodeid.partition("::")[0]
+    order = (*GROUPS, *LONG)
+    return next((n for n, pattern in enumerate(order) if fnmatch(file, pattern)), len(order))
 
 
 class Groups(LoadScopeScheduling):

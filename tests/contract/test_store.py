@@ -7,7 +7,7 @@ import pytest
 from slicewise.actions import Finding, Stage
 from slicewise.errors import LeaseHeld
 from slicewise.gateways.dynamodb import StateTable
-from slicewise.ports import Store
+from slicewise.ports import Store, Waiting
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
@@ -95,6 +95,31 @@ def test_who_lost_the_lease_can_neither_renew_it_nor_end_the_next_holders(store)
     store.release(late)
     with pytest.raises(LeaseHeld):
         store.acquire(A, "three", NOW + MINUTE, MINUTE)
+
+
+def test_who_waits_for_a_lease_is_known_until_its_kind_has_one(store):
+    lease = store.acquire(A, "one", NOW, MINUTE, "onboarding")
+    assert store.waiting(A) == Waiting(lease.token)
+
+    for capability in ("tuning", "onboarding", "tuning"):
+        store.note_waiting(A, capability, lease.token)
+    assert store.waiting(A) == Waiting(lease.token, frozenset({"tuning", "onboarding"}))
+    assert store.waiting(B).capabilities == frozenset()
+
+    store.release(lease)
+    second = store.acquire(A, "two", NOW, MINUTE, "tuning")
+    assert store.waiting(A) == Waiting(second.token, frozenset({"onboarding"}))
+
+
+def test_nobody_is_noted_as_waiting_for_a_lease_that_has_ended(store):
+    first = store.acquire(A, "one", NOW, MINUTE)
+    second = store.acquire(A, "two", NOW + MINUTE, MINUTE)
+
+    store.note_waiting(A, "tuning", first.token)
+    store.note_waiting(B, "tuning", first.token)
+
+    assert store.waiting(A) == Waiting(second.token)
+    assert store.waiting(B) == Waiting()
 
 
 def test_a_record_comes_back_as_it_was_saved(store):

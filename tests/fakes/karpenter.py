@@ -109,7 +109,8 @@ class FakeKarpenter:
         self._watch()
 
     def _of(self, kind: str) -> list[Object]:
-        return [item for ref, item in sorted(self.server.objects.items()) if ref.kind == kind]
+        objects = self.server.objects
+        return [objects[ref] for ref in sorted(ref for ref in objects if ref.kind == kind)]
 
     def _node(self, name: str) -> Object:
         return self.server.objects[Ref("v1", "Node", name)]

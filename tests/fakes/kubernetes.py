@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from slicewise.errors import Conflict, Refused, Unauthorized
 from slicewise.gateways.kubernetes import KINDS
@@ -41,6 +42,16 @@ class FakeApiServer:
         self._revision = 0
         self._writers = Writers()
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Objects are JSON, and what was applied never changes: tests copy whole worlds by the hundred."""
+        twin = copy(self)
+        memo[id(self)] = twin
+        twin.objects = {ref: copied(item) for ref, item in self.objects.items()}
+        twin._applied = dict(self._applied)
+        for name in ("on_change", "_clock", "_writers"):
+            setattr(twin, name, deepcopy(getattr(self, name), memo))
+        return twin
 
     def create(self, item: Object) -> None:
         """By some other hand; replaces what is there."""

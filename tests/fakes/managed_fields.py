@@ -22,6 +22,12 @@ class Writers:
     def __init__(self) -> None:
         self._of: dict[Ref, dict[Path, set[tuple[str, str]]]] = defaultdict(dict)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Writers:
+        twin = Writers()
+        for ref, fields in self._of.items():
+            twin._of[ref] = {path: set(holders) for path, holders in fields.items()}
+        return twin
+
     def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
         old, new = dict(_leaves(before)), dict(_leaves(after))
         fields = self._of[ref]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise.errors import LeaseHeld
-from slicewise.ports import Lease
+from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
@@ -18,17 +18,30 @@ class FakeStore:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._leases: dict[str, tuple[int, datetime | None]] = {}
+        self._waiting: dict[str, frozenset[str]] = {}
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
         self._pauses: dict[str | None, str] = {}
         self.history: list[Record] = []
 
-    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+    def acquire(
+        self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
+    ) -> Lease:
         with self._calls.call("store.acquire"):
             token, until = self._leases.get(cluster, (0, None))
             if until is not None and until > now:
                 raise LeaseHeld(f"another pass works on {cluster}")
             self._leases[cluster] = token + 1, now + length
+            self._waiting[cluster] = self._waiting.get(cluster, frozenset()) - {capability}
             return Lease(cluster, holder, token + 1, now + length)
+
+    def waiting(self, cluster: str) -> Waiting:
+        with self._calls.call("store.waiting"):
+            return Waiting(self._leases.get(cluster, (0,))[0], self._waiting.get(cluster, frozenset()))
+
+    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
+        with self._calls.call("store.note_waiting"):
+            if self._leases.get(cluster, (0,))[0] == token:
+                self._waiting[cluster] = self._waiting.get(cluster, frozenset()) | {capability}
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         with self._calls.call("store.renew"):

@@ -52,7 +52,11 @@ PODS = {
 @pytest.fixture(scope="module")
 def pools(system, fleet):
     system.wait_for_stage(POOLS, "onboarded")
-    return fleet.pools
+    yield fleet.pools
+    # A hundred nodes cost half a core for as long as they stand.
+    system.aws.client("eks").delete_cluster(name=POOLS)
+    eventually(lambda: not system.record(POOLS))
+    system.end_control_plane(POOLS)
 
 
 @pytest.fixture(scope="module")

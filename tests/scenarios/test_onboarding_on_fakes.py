@@ -277,12 +277,63 @@ def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():
     assert account.clock.now - killed_at < timedelta(minutes=9)
 
 
-def test_hints_that_find_the_cluster_taken_do_not_all_come_back_at_once():
+def _come_in_the_middle(account: Account, *hints: Hint) -> None:
+    """While a pass looks, these are received by other processes."""
+    describe = account.eks.describe
+
+    def looking(name: str):
+        account.eks.describe = describe
+        for hint in hints:
+            account.send(hint)
+            account._answer(*account.queues.receive(timedelta(minutes=16)))
+        return describe(name)
+
+    account.eks.describe = looking
+
+
+def test_of_the_hints_that_come_while_a_pass_is_at_work_one_waits_for_its_end():
+    account = created(status="CREATING")
+    _come_in_the_middle(account, *(Hint(GPU_1, f"number {n}") for n in range(20)))
+
+    account.answer_one()
+
+    waiting = [json.loads(message.body) for message in account.queues.waiting]
+    assert [body["reason"] for body in waiting if body.get("waits")] == ["number 0"]
+    assert len(waiting) == 2  # and the look at a cluster that is being made
+    account.answer_one()
+    assert not account.lost and len(account.queues.waiting) == 1
+
+
+def test_what_a_person_insists_on_is_not_dropped_for_another_that_waits():
+    account = created(status="CREATING")
+    _come_in_the_middle(account, Hint(GPU_1, "a sweep"), Hint(GPU_1, "by hand", forced=True))
+
+    account.answer_one()
+
+    waiting = [json.loads(message.body) for message in account.queues.waiting]
+    assert {"a sweep", "by hand"} <= {body["reason"] for body in waiting if body.get("waits")}
+
+
+def test_what_waits_goes_on_waiting_while_one_pass_follows_another():
+    account = Account()
+    cluster = account.create_cluster()
+    account.send(Hint(cluster.arn, "waits", waits=True))
+    for number in range(5):
+        lease = account.store.acquire(cluster.arn, f"pass {number}", account.clock.now, timedelta(minutes=1))
+        account._answer(*account.queues.receive(timedelta(minutes=16)))
+        account.store.release(lease)
+
+    account.run_until_idle()
+
+    assert stage(account) is Stage.ONBOARDED
+
+
+def test_hints_that_wait_do_not_all_come_back_at_once():
     account = Account()
     cluster = account.create_cluster()
     account.store.acquire(cluster.arn, "another pass", account.clock.now, timedelta(seconds=60))
     for _ in range(20):
-        account.send_created()
+        account.send(Hint(cluster.arn, "waits", waits=True))
     for _ in range(20):
         account._answer(*account.queues.receive(timedelta(minutes=16)))
 

@@ -142,6 +142,9 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
             json.dumps({"slicewise": 1, "cluster": "a", "forced": "yes"}), "'forced'", id="forced is a text"
         ),
         pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "waits": None}), "'waits'", id="waits is nothing"
+        ),
+        pytest.param(
             json.dumps({"slicewise": 1, "cluster": "a", "due": "soon"}), "'due'", id="due is no time"
         ),
         pytest.param(
@@ -176,7 +179,8 @@ def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
 
 
 def test_a_hint_survives_its_journey_through_the_queue():
-    hint = Hint(GPU_1, "asked for by hand", forced=True, due=datetime(2026, 11, 2, 8, 0, 0, 5, UTC))
+    due = datetime(2026, 11, 2, 8, 0, 0, 5, UTC)
+    hint = Hint(GPU_1, "asked for by hand", forced=True, due=due, waits=True)
 
     assert read(hint.message(), HOME) == hint
 

@@ -51,12 +51,14 @@ class Hint:
         cluster: The cluster's ARN.
         forced: A person asked: look inside again, also where nothing seems to have changed.
         due: When the look was to come that a pass has put on the queue; None for all others.
+        waits: It has found another pass at work; those that find it so later need not wait, too.
     """
 
     cluster: str
     reason: str
     forced: bool = False
     due: datetime | None = None
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ class Hint:
         """The hint as the text of a queue message; `read` gives it back."""
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": self.reason}
         due = {"due": self.due.isoformat()} if self.due else {}
-        return json.dumps(body | ({"forced": True} if self.forced else {}) | due)
+        flags = {name: True for name in ("forced", "waits") if getattr(self, name)}
+        return json.dumps(body | flags | due)
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,14 @@ def read(body: str, home: Home) -> Hint | Ignored:
 def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     if event["slicewise"] != MESSAGE_VERSION:
         raise InvalidEvent(f"'slicewise' is {event['slicewise']!r}; this release reads {MESSAGE_VERSION}")
-    forced = event.get("forced", False)
-    if not isinstance(forced, bool):
-        raise InvalidEvent(f"'forced' is {forced!r}; write true or false")
-    hint = _hint(event.get("cluster"), str(event.get("reason") or "a message by hand"), home, forced)
-    return replace(hint, due=_due(event.get("due"))) if isinstance(hint, Hint) else hint
+    for flag in ("forced", "waits"):
+        if not isinstance(event.get(flag, False), bool):
+            raise InvalidEvent(f"{flag!r} is {event[flag]!r}; write true or false")
+    reason = str(event.get("reason") or "a message by hand")
+    hint = _hint(event.get("cluster"), reason, home, event.get("forced", False))
+    if isinstance(hint, Ignored):
+        return hint
+    return replace(hint, due=_due(event.get("due")), waits=event.get("waits", False))
 
 
 def _due(text: object) -> datetime | None:

@@ -3,7 +3,8 @@ The one loop: lease, observe, plan, apply, record, look again.
 
 Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
 
-* LeaseHeld     another pass works on this cluster: the hint is sent again for later, nothing is recorded
+* LeaseHeld     another pass works on this cluster: the hint is sent again for later, unless another one waits
+                already; nothing is recorded
 * Conflict      something changed since it was read: recorded, and looked at again in 2 s, 4 s, ...; the
                 eighth in a row is raised like the rest
 * all others    recorded in one place, and raised: the queue brings the message back, and at last puts it
@@ -30,8 +31,7 @@ from slicewise.records import Record
 
 # A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
 _LOOK = timedelta(minutes=2)
-# Spread out: hints that came together would else come back together, and each time only one of them find the
-# lease free (ten duplicates took 75 s).
+# Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
@@ -129,7 +129,7 @@ class Passes(Generic[W]):
     def run(self, hint: Hint) -> Report:
         store = self._ports.store
         try:
-            lease = store.acquire(hint.cluster, self._holder, self._clock(), _LOOK)
+            lease = store.acquire(hint.cluster, self._holder, self._clock(), _LOOK, self._capability.name)
         except LeaseHeld as busy:
             return self._later(hint, str(busy))
         progress = _Progress(lease)
@@ -293,9 +293,18 @@ class Passes(Generic[W]):
             return
 
     def _later(self, hint: Hint, reason: str) -> Report:
+        """A hundred hints that come while a pass is at work come to one look after it."""
+        name, store = self._capability.name, self._ports.store
+        waiting = store.waiting(hint.cluster)
+        # What waits is never dropped, nor what a person insists on.
+        if name in waiting.capabilities and not (hint.waits or hint.forced):
+            return Report(hint.cluster, name, "busy", f"{reason}, and another hint waits for its end")
         wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
-        self._ports.queues.send(self._capability.name, hint.message(), wait)
-        return Report(hint.cluster, self._capability.name, "busy", reason, next_look=self._clock() + wait)
+        # Sent before it is noted: whoever ends between the two leaves one hint too many, not too few.
+        self._ports.queues.send(name, replace(hint, waits=True).message(), wait)
+        if not hint.waits:
+            store.note_waiting(hint.cluster, name, waiting.token)
+        return Report(hint.cluster, name, "busy", reason, next_look=self._clock() + wait)
 
     def _release(self, lease: Lease) -> None:
         try:

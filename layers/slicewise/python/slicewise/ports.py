@@ -145,11 +145,30 @@ class Lease:
     until: datetime
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """For which capabilities a hint waits on the queue until the lease is free that has this token."""
+
+    token: int = 0
+    capabilities: frozenset[str] = frozenset()
+
+
 class Store(Protocol):
     """What we keep about clusters outside them."""
 
-    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
-        """Raises LeaseHeld while another holder's lease has not expired."""
+    def acquire(
+        self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
+    ) -> Lease:
+        """
+        Whoever waited for it on behalf of this capability has no need to any more.
+
+        Raises LeaseHeld while another holder's lease has not expired.
+        """
+
+    def waiting(self, cluster: str) -> Waiting: ...
+
+    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
+        """Does nothing where the lease has another token by now: what was to wait may be over already."""
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         """Raises LeaseHeld where somebody else has taken the lease since."""

@@ -2,7 +2,7 @@
 What we keep about clusters, in one DynamoDB table.
 
     pk                sk
-    cluster#<arn>     lease                        holder, token (grows, never reset), until
+    cluster#<arn>     lease                        holder, token (grows, never reset), until, waiting
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
     cluster#<arn>     pause                        why
@@ -26,7 +26,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from slicewise.actions import Finding, Stage
 from slicewise.errors import Conflict, LeaseHeld
 from slicewise.gateways.aws import client, own_errors
-from slicewise.ports import Lease
+from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 
 INDEX = "records"
@@ -48,8 +48,17 @@ class StateTable:
     def _db(self) -> Any:
         return client("dynamodb", self._session, self._region)
 
-    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+    def acquire(
+        self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
+    ) -> Lease:
         until = now + length
+        values = {
+            ":holder": holder,
+            ":until": _milliseconds(until),
+            ":now": _milliseconds(now),
+            ":expires": _epoch(now + _KEPT),
+            ":one": 1,
+        }
         try:
             with own_errors(f"dynamodb:UpdateItem, the lease of {cluster}"):
                 answer = self._db.update_item(
@@ -57,23 +66,40 @@ class StateTable:
                     Key=item_of(_key(cluster, "lease")),
                     UpdateExpression=(
                         "SET holder = :holder, #until = :until, expires = :expires ADD #token :one"
+                        + (" DELETE waiting :capability" if capability else "")
                     ),
                     ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
                     ExpressionAttributeNames={"#until": "until", "#token": "token"},
                     ExpressionAttributeValues=item_of(
-                        {
-                            ":holder": holder,
-                            ":until": _milliseconds(until),
-                            ":now": _milliseconds(now),
-                            ":expires": _epoch(now + _KEPT),
-                            ":one": 1,
-                        }
+                        values | ({":capability": {capability}} if capability else {})
                     ),
                     ReturnValues="UPDATED_NEW",
                 )
         except Conflict as error:
             raise LeaseHeld(f"another pass works on {cluster}") from error
         return Lease(cluster, holder, int(values_of(answer["Attributes"])["token"]), until)
+
+    def waiting(self, cluster: str) -> Waiting:
+        with own_errors(f"dynamodb:GetItem, the lease of {cluster}"):
+            found = self._db.get_item(
+                TableName=self._table, Key=item_of(_key(cluster, "lease")), ConsistentRead=True
+            )
+        lease = values_of(found.get("Item", {}))
+        return Waiting(int(lease.get("token", 0)), frozenset(lease.get("waiting", ())))
+
+    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
+        try:
+            with own_errors(f"dynamodb:UpdateItem, who waits for {cluster}"):
+                self._db.update_item(
+                    TableName=self._table,
+                    Key=item_of(_key(cluster, "lease")),
+                    UpdateExpression="ADD waiting :capability",
+                    ConditionExpression="#token = :token",
+                    ExpressionAttributeNames={"#token": "token"},
+                    ExpressionAttributeValues=item_of({":capability": {capability}, ":token": token}),
+                )
+        except Conflict:
+            return
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         self._set_until(lease, now + length)

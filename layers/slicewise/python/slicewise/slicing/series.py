@@ -6,7 +6,6 @@ The readers of each source (container_insights.py, dcgm.py) make these; use.py a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -104,7 +103,7 @@ class Cleaner:
     def _clean(self, series: Series, unit: float, most: float) -> Iterable[tuple[int, float]]:
         for at, raw in zip(series.times, series.values, strict=True):
             value = raw / unit
-            if math.isfinite(value) and 0 <= value <= most:
+            if 0 <= value <= most:  # neither infinity nor what is no number is
                 yield at, value
             else:
                 self.impossible += 1
