@@ -6,7 +6,10 @@ Which tests share what takes long to start, and so run in one process, in the or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from fnmatch import fnmatch
+from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -45,6 +48,36 @@ def longest_first(item: pytest.Item) -> int:
     file = item.nodeid.partition("::")[0]
     order = (*GROUPS, *LONG)
     return next((n for n, pattern in enumerate(order) if fnmatch(file, pattern)), len(order))
+
+
+class GroupsOwn:
+    """What the files of a group share: started once, and ended with the last of them, since it costs CPU."""
+
+    def __init__(self) -> None:
+        self._started: dict[tuple[str, str], Any] = {}
+        self._ending: dict[tuple[str, str], ExitStack] = {}
+
+    def share(
+        self, request: pytest.FixtureRequest, start: Callable[[], AbstractContextManager[Any]]
+    ) -> Iterator[Any]:
+        """The body of a fixture of scope "module", whose name it goes by."""
+        mine = group(request.node.nodeid)
+        key = mine, str(request.fixturename)
+        if key not in self._started:
+            self._ending[key] = ExitStack()
+            self._started[key] = self._ending[key].enter_context(start())
+        yield self._started[key]
+        files = [item.nodeid.partition("::")[0] for item in request.session.items]
+        if request.node.nodeid == [file for file in files if group(file) == mine][-1]:
+            self._end(key)
+
+    def end(self) -> None:
+        for key in list(self._started):
+            self._end(key)
+
+    def _end(self, key: tuple[str, str]) -> None:
+        del self._started[key]
+        self._ending.pop(key).close()
 
 
 class Groups(LoadScopeScheduling):

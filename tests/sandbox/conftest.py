@@ -20,6 +20,14 @@ from tests.sandbox.fleet import fleet  # noqa: F401
 from tests.sandbox.retuned_pool import retuned, retuning_plane  # noqa: F401
 from tests.sandbox.struck_cluster import struck  # noqa: F401
 from tests.sandbox.system_fixtures import system  # noqa: F401
+from tests.sharing import GroupsOwn
+
+
+@pytest.fixture(scope="session")
+def groups_own() -> Iterator[GroupsOwn]:
+    own = GroupsOwn()
+    yield own
+    own.end()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -34,8 +35,13 @@ class Fleet:
     occupied: Cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet(system: System) -> Fleet:
+    return _fleet(system)
+
+
+@cache
+def _fleet(system: System) -> Fleet:
     pools = system.start_control_plane(POOLS)
     system.create_cluster(
         POOLS,

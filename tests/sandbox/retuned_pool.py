@@ -12,8 +12,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +33,7 @@ from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import KubeClient, KubeError, condition
 from tests import builders
 from tests.retuning import FAST, Retuning
+from tests.sharing import GroupsOwn
 from tests.waiting import eventually
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/namespaces/default/pods"
@@ -272,10 +275,17 @@ def at(n: int, key: str, after: str = "10m", **more: object) -> dict[str, object
     } | more
 
 
-@pytest.fixture(scope="session")
-def retuning_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+@pytest.fixture(scope="module")
+def retuning_plane(
+    request: pytest.FixtureRequest, groups_own: GroupsOwn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
     """Karpenter, stand-in GPUs and the device plugin's keys, for all tests of changes of N."""
-    with ControlPlane.start(tmp_path_factory.mktemp("retuning"), system_nodes=1) as plane:
+    yield from groups_own.share(request, lambda: _plane(tmp_path_factory.mktemp("retuning")))
+
+
+@contextmanager
+def _plane(folder: Path) -> Iterator[ControlPlane]:
+    with ControlPlane.start(folder, system_nodes=1) as plane:
         plane.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-operator"}})
         plane.kube.apply(layout.config_map({}))
         plane.kube.apply(samples.node_class())

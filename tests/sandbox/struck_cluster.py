@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 
@@ -34,8 +35,13 @@ class Struck:
     left: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def struck(system: System) -> Struck:
+    return _struck(system)
+
+
+@cache
+def _struck(system: System) -> Struck:
     story = Struck(system.start_control_plane(NAME))
     system.create_cluster(NAME, tags={POLICY_TAG: "one-pool"})
     for moment, has_come in _moments(system, story.cluster).items():

@@ -7,9 +7,11 @@ functions, with their roles' rights. Tests look from outside, as an administrato
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +20,10 @@ import yaml
 from sandbox import audit
 from sandbox.kube import KubeClient
 from sandbox.system import Cluster, System
+from tests.sharing import GroupsOwn
 from tests.waiting import eventually
 
-ACCOUNT = "111122223333"  # of its own: other tests of the process have theirs
+ACCOUNTS = map("1111222233{:02}".format, itertools.count(33))  # each its own: moto's state is the process's
 POLICY_TAG = "slicewise.dev/policy"
 ONBOARD, TUNE = "slicewise-onboard-cluster", "slicewise-tune-slicing"
 INSTALLER, TUNER, SLEEPER, SWEEPER = (
@@ -123,22 +126,26 @@ def publish(system: System, name: str, text: str) -> None:
     system.aws.client("ssm").put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
 
 
-@pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    folder = tmp_path_factory.mktemp("system")
+@pytest.fixture(scope="module")
+def system(
+    request: pytest.FixtureRequest, groups_own: GroupsOwn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    yield from groups_own.share(request, lambda: _deployed(tmp_path_factory.mktemp("system")))
+
+
+def _deployed(folder: Path) -> System:
     policies = folder / "policies"
     policies.mkdir()
     for name in POLICIES:
         (policies / f"{name}.yaml").write_text(policy_text(name))
-    with System.start(
+    return System.start(
         folder,
-        account=ACCOUNT,
+        account=next(ACCOUNTS),
         context={"policies": str(policies)},
         creating_seconds=0,
         # What passes wait for, such as an operator's installation, is over within seconds here.
         delay_share=0.4,
-    ) as system:
-        yield system
+    )
 
 
 # Waiting and asking

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
+from slicewise.slicing.rollout import RolloutSettings
 
 from tests.retuning import FAST, Retuning
 from tests.sandbox.retuned_pool import BUDGETS, CLAIMS, NODE_POOLS, NODES, OVERLAYS, RetunedPool, at
@@ -113,8 +114,15 @@ def test_one_pod_a_gpu_becomes_two_with_the_pods_that_run(retuned):
 
 
 def _start_at_one(pool: RetunedPool) -> None:
-    """A policy's replicas begin at 2; a pool at 1 is one that was lowered."""
+    """
+    A policy's replicas begin at 2; a pool at 1 is one that was lowered.
+
+    Karpenter gets the time that it gets in production to see it: a busy one would make a node of the old N
+    still, and replace it once the pods are there.
+    """
+    pool.tuner.settings = replace(FAST, settle=RolloutSettings().settle)
     assert pool.change(1).finished
+    pool.tuner.settings = FAST
 
 
 def test_two_gpu_models_of_a_pool_have_each_their_own_n(retuned):

@@ -107,8 +107,8 @@ def blocked(plane: ControlPlane) -> Story:
 
 def under_mps(plane: ControlPlane) -> Story:
     pool = make_pool(plane, "clients", 4, sharing="mps")
-    # As in production: a Karpenter that has much to do plans with a new overlay seconds after it is Ready.
-    pool.tuner.settings = replace(FAST, settle=RolloutSettings().settle)
+    # A Karpenter that has much to do plans with a new overlay seconds after it is Ready; here it has a lot.
+    pool.tuner.settings = replace(FAST, settle=2 * RolloutSettings().settle)
     pool.run(4)
     pool.seen.start()
     pool.change(8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import boto3
@@ -36,10 +35,16 @@ _BUSY = frozenset(
 )
 
 
-@cache
+_clients: dict[tuple[int, str, str], tuple[boto3.Session, Any]] = {}
+
+
 def client(service: str, session: boto3.Session, region: str) -> Any:
-    """One a service, whoever asks: making one takes longer than a call."""
-    return session.client(service, region_name=region, config=_CONFIG)
+    """One a service, session and region, whoever asks: making one takes longer than a call."""
+    key = (id(session), service, region)
+    if key not in _clients:
+        # With the session, whose id no other one gets while it lives.
+        _clients[key] = session, session.client(service, region_name=region, config=_CONFIG)
+    return _clients[key][1]
 
 
 def code_of(error: ClientError) -> str:
