@@ -9,8 +9,6 @@ The whole of Slicewise on this machine: AWS, the stack, and clusters with real c
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +26,7 @@ from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.karpenter_follower import KarpenterFollower
 from sandbox.kube import KubeClient
 from sandbox.samples import node_class
-from sandbox.tools import node
+from sandbox.synthesis import synthesize
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = Path(__file__).with_name("policies")
@@ -36,10 +34,6 @@ CHARTS = ("gpu-operator", "karpenter", "karpenter-crd")
 NETWORK = {"subnetIds": ["subnet-0a", "subnet-0b"], "securityGroupIds": ["sg-0a"]}
 
 Progress = Callable[[str], None]
-
-
-class SynthesisFailed(Exception):
-    """The CDK app did not synthesize; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -276,21 +270,6 @@ def context_for(aws: Aws) -> dict[str, str]:
         # The functions run here under this interpreter, so its bytecode is what keeps them quick.
         "bytecode_python": sys.executable,
     }
-
-
-def synthesize(out: Path, context: Mapping[str, str]) -> Path:
-    """Run `python -m cdk_app` as a person would; returns the cloud assembly."""
-    arguments = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]
-    done = subprocess.run(
-        [sys.executable, "-m", "cdk_app", "--out", str(out), *arguments],
-        cwd=ROOT,
-        env={**os.environ, "JSII_NODE": str(node())},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SynthesisFailed(done.stderr.strip() or done.stdout.strip())
-    return out
 
 
 def _text(pem: str | bytes) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from sandbox.aws import cdk_cli
 from sandbox.aws.server import Aws
-from sandbox.system import context_for, synthesize
+from sandbox.synthesis import synthesize
+from sandbox.system import context_for
 
 pytestmark = pytest.mark.sandbox
 
