@@ -8,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py).
 WORKERS := -n auto --dist loadscope
-SANDBOX_WORKERS := -n 2 --dist loadscope
+SANDBOX_WORKERS := -n 3 --dist loadscope  # they wait for Karpenter and helm half of the time
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 

@@ -42,7 +42,9 @@ class _Eks:
 class _Store:
     """Nothing is remembered, nobody else is there."""
 
-    def acquire(self, cluster: str, holder: str, now: datetime, length: timedelta) -> Lease:
+    def acquire(
+        self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
+    ) -> Lease:
         return Lease(cluster, holder, 1, now + length)
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:

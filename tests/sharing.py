@@ -19,6 +19,7 @@ GROUPS = (
     "tests/sandbox/test_onboarding_for_real*",  # one deployed Slicewise; the last file judges the others
     "tests/sandbox/test_operation_for_real*",  # another
     "tests/sandbox/test_retuning_for_real*",  # one control plane, whose pools change
+    "tests/infra/test_template*",  # two syntheses
 )
 
 
@@ -30,7 +31,6 @@ LONG = (
     "tests/unit/offhours/test_calendar_in_every_zone.py",
     "tests/scenarios/test_onboarding_on_fakes.py",
     "tests/bench/test_harness.py",
-    "tests/infra/*",
     "tests/scenarios/test_retuning_any_mishaps_on_fakes.py",
     "tests/sandbox/test_aws_deployment.py",
     "tests/unit/slicing/test_any_input.py",

@@ -254,7 +254,7 @@ class RetunedPool:
             last = found
             after_each(last)
             assert time.monotonic() < deadline, self.tuner.said
-            time.sleep(0.1 if last.actions else 0.3)
+            time.sleep(0.1 if last.actions else 0.7)  # each look lists the whole cluster
         return last
 
     def clean(self) -> None:
@@ -262,6 +262,9 @@ class RetunedPool:
             self.kube.delete(f"{DEPLOYMENTS}/{app}", missing_ok=True)
         for gpu in self.pool.models():
             self.kube.delete(f"{NODE_POOLS}/{self.name(gpu.name)}", missing_ok=True)
+        # Karpenter goes through all overlays, again and again, before it plans with a change of one.
+        for overlay in self.overlays():
+            self.kube.delete(f"{OVERLAYS}/{overlay['metadata']['name']}", missing_ok=True)
 
 
 def at(n: int, key: str, after: str = "10m", **more: object) -> dict[str, object]:

@@ -28,6 +28,7 @@ POOLS = (
     "{hours: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1]}}"
 )
 NAME = "slicewise-hours-l4"
+DELETED_LAST = "controller.kubernetes.io/pod-deletion-cost"
 WEEK = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
@@ -113,7 +114,12 @@ def test_within_business_hours_karpenter_moves_no_pod_and_lets_empty_nodes_go(
     scale(5)
     eventually(lambda: len(holding()) == 2 == len(nodes()), lambda: f"{nodes()} hold {holding()}")
 
-    scale(2)  # one a node, since a Deployment takes pods from where it has most
+    stay = {
+        pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in kube.list(PODS, labelSelector="app=hours")
+    }
+    for pod in stay.values():
+        kube.merge(f"{PODS}/{pod}", {"metadata": {"annotations": {DELETED_LAST: "1"}}})
+    scale(2)  # one a node
     both = nodes()
     assert len(holding()) == 2
     assert stays(lambda: nodes() == both, seconds=45), "a node with a pod went within business hours"

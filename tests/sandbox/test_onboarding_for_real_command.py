@@ -34,6 +34,7 @@ def slicewise(system, struck) -> Command:
         clusterName=NAME, principalArn=role, policyArn=CLUSTER_ADMIN, accessScope={"type": "cluster"}
     )
     keys = system.aws.client("sts").assume_role(RoleArn=role, RoleSessionName="ann")["Credentials"]
+    eventually(lambda: system.record(NAME, "tuning"), "the tuner has not looked")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environ = {
         **inherited,
