@@ -6,9 +6,9 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py).
-WORKERS := -n auto --dist loadscope
-SANDBOX_WORKERS := -n 3 --dist loadscope  # they wait for Karpenter and helm half of the time
+# Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py). One process
+# more than two cores need, since tests on control planes wait for Karpenter and helm a third of their time.
+WORKERS := -n 3 --dist loadscope
 
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 
@@ -28,7 +28,9 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt pyproj
 demo: setup
 	@$(PY) -m sandbox demo --out out/demo.json
 
-test: setup lint test-fast test-sandbox
+test: setup lint
+	@$(PY) -m sandbox build
+	@$(PY) -m pytest -q $(WORKERS) -m "not soak"
 
 bench: setup
 	@$(PY) -m bench all --json out/bench.json --html out/bench.html
@@ -45,7 +47,7 @@ test-soak: setup
 
 test-sandbox: setup
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q $(SANDBOX_WORKERS) -m sandbox
+	@$(PY) -m pytest -q $(WORKERS) -m sandbox
 
 clean:
 	rm -rf $(VENV) cdk.out out build .pytest_cache .ruff_cache .hypothesis

@@ -50,6 +50,7 @@ def synthesize(out: Path, context: Mapping[str, str]) -> Path:
         kept.touch()
         for old in sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
             shutil.rmtree(old)
+        shutil.rmtree(out, ignore_errors=True)  # a killed sandbox left one there
         return Path(shutil.copytree(kept, out))
 
 

@@ -1,7 +1,7 @@
 """
 Which tests share what takes long to start, and so run in one process, in the order of their files' names.
 
-`pytest -n 2 --dist loadscope` gives each process one group after the other, the long ones first.
+`pytest -n 3 --dist loadscope` gives each process one group after the other, the long ones first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,18 @@ GROUPS = (
 )
 
 
-# Files that share nothing and take more than 15 s: one of them left for the end keeps a single core busy.
+# Files that share nothing and take more than 15 s: one of them left for the end keeps a single process busy.
 LONG = (
+    "tests/sandbox/test_off_hours_for_real.py",
+    "tests/sandbox/test_consolidation_for_real.py",
+    "tests/sandbox/test_control_plane_session.py",
+    "tests/sandbox/test_aws_cdk_cli.py",
+    "tests/sandbox/test_onboarding_killed.py",
+    "tests/sandbox/test_bench_on_the_sandbox.py",
+    "tests/sandbox/test_control_plane*",
+    "tests/sandbox/test_gpu_stand_in.py",
+    "tests/sandbox/test_classes_for_real.py",
+    "tests/contract/test_helm.py",
     "tests/unit/offhours/test_any_sequence.py",
     "tests/scenarios/test_tuning_struck_on_fakes.py",
     "tests/scenarios/test_moving_on_fakes.py",

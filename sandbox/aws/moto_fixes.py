@@ -8,7 +8,9 @@ CloudFormation's faults are in `stack_fixes`, whole missing services in modules 
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +25,7 @@ SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
 def install(patches: Patches) -> None:
     _know_the_services(patches)
     _do_not_count_a_queue_for_each_message(patches)
+    _write_one_item_at_a_time(patches)
     _use_the_back_end_without_docker(patches)
     _run_functions_on_invoke(patches)
     _leave_mapped_queues_to_our_pollers(patches)
@@ -48,6 +51,24 @@ def _do_not_count_a_queue_for_each_message(patches: Patches) -> None:
         return bool(message.sent_timestamp / 1000 + period > time.time())
 
     patches.wrap(SQSBackend, "is_message_valid_based_on_retention_period", lambda real: is_kept)
+
+
+def _write_one_item_at_a_time(patches: Patches) -> None:
+    """Fault: of two conditional writes at one time both may find their condition true."""
+    from moto.dynamodb.models import DynamoDBBackend
+
+    one_at_a_time = threading.RLock()
+
+    def locked(real: Any) -> Any:
+        @functools.wraps(real)
+        def write(*arguments: Any, **named: Any) -> Any:
+            with one_at_a_time:
+                return real(*arguments, **named)
+
+        return write
+
+    for name in ("put_item", "update_item", "delete_item", "transact_write_items"):
+        patches.wrap(DynamoDBBackend, name, locked)
 
 
 def _use_the_back_end_without_docker(patches: Patches) -> None:

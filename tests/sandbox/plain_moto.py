@@ -9,13 +9,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 REGION = "eu-west-1"
@@ -251,6 +255,46 @@ def each_message_counts_the_queue() -> bool:
     return bool(counted)
 
 
+def writers_that_find_a_condition_true() -> int:
+    """Of two that write at one time where nothing may stand."""
+    from moto.dynamodb.models.table import Table
+
+    key, dynamodb = {"AttributeName": "pk"}, client("dynamodb")
+    dynamodb.create_table(
+        TableName="leases",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[key | {"AttributeType": "S"}],
+        KeySchema=[key | {"KeyType": "HASH"}],
+    )
+    both_have_read, real = threading.Barrier(2), Table.get_item
+
+    def get_item(*arguments: Any, **named: Any) -> Any:
+        found = real(*arguments, **named)
+        with suppress(threading.BrokenBarrierError):
+            both_have_read.wait(1)
+        return found
+
+    def write(writer: str) -> bool:
+        try:
+            dynamodb.update_item(
+                TableName="leases",
+                Key={"pk": {"S": "a"}},
+                UpdateExpression="SET writer = :writer",
+                ConditionExpression="attribute_not_exists(writer)",
+                ExpressionAttributeValues={":writer": {"S": writer}},
+            )
+        except ClientError:
+            return False
+        return True
+
+    Table.get_item = get_item
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            return sum(threads.map(write, ("one", "two")))
+    finally:
+        Table.get_item = real
+
+
 def services_are_looked_up_on_disk() -> bool:
     from moto import backends
 
@@ -259,6 +303,7 @@ def services_are_looked_up_on_disk() -> bool:
 
 PROBES: tuple[Callable[[], Any], ...] = (
     each_message_counts_the_queue,
+    writers_that_find_a_condition_true,
     services_are_looked_up_on_disk,
     invoke_echoes,
     mapped_queue_is_emptied,

@@ -25,6 +25,7 @@ from tests.sandbox import plain_moto
 FAULTS = {
     # fault: (what plain moto does, the fix)
     "each_message_counts_the_queue": (True, "moto_fixes._do_not_count_a_queue_for_each_message"),
+    "writers_that_find_a_condition_true": (2, "moto_fixes._write_one_item_at_a_time"),
     "services_are_looked_up_on_disk": (True, "moto_fixes._know_the_services"),
     "invoke_echoes": ({"sent": 1}, "moto_fixes._run_functions_on_invoke"),
     "mapped_queue_is_emptied": (["0", "0"], "moto_fixes._leave_mapped_queues_to_our_pollers"),
@@ -88,6 +89,16 @@ def test_fixes_can_be_taken_back():
 
     assert during != before
     assert snapshot() == before
+
+
+def test_a_condition_is_true_for_one_of_two_writers():
+    patches = Patches()
+    moto_fixes.install(patches)
+    try:
+        with mock_aws():
+            assert plain_moto.writers_that_find_a_condition_true() == 1
+    finally:
+        patches.undo()
 
 
 def snapshot() -> list[Any]:

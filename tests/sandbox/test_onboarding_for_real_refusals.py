@@ -121,7 +121,9 @@ def test_a_hundred_duplicates_end_in_one_record_and_no_dead_letter(system, fleet
     eventually(lambda: answered() >= 1 + DUPLICATES, lambda: f"{answered()} answers")
     eventually(lambda: system.record(AUTO_MODE, "onboarding")["stage"] == "refused")
 
-    assert history(system, AUTO_MODE) == 1
+    assert history(system, AUTO_MODE) == 1, [
+        line for line in log_lines(system) if line.get("cluster") == system.arn(AUTO_MODE)
+    ]
     letters = system.aws.client("sqs").get_queue_attributes(
         QueueUrl=system.outputs["DeadLettersUrl"], AttributeNames=["ApproximateNumberOfMessages"]
     )
