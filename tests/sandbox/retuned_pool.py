@@ -254,7 +254,7 @@ class RetunedPool:
             last = found
             after_each(last)
             assert time.monotonic() < deadline, self.tuner.said
-            time.sleep(0.1 if last.actions else 0.7)  # each look lists the whole cluster
+            time.sleep(0.1 if last.actions else 1.0)  # each look lists the whole cluster
         return last
 
     def clean(self) -> None:
