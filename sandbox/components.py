@@ -12,7 +12,9 @@ from pathlib import Path
 
 from sandbox.pki import Pki
 
-# The controllers that clusters here need; without cloud, volumes and certificates.
+# The controllers that clusters here need, without cloud, volumes, certificates, and the one that evicts for
+# taints: on a busy machine it sees a pod on a new node before it sees that Karpenter has taken the node's
+# NoExecute taint `karpenter.sh/unregistered` away, and deletes the pod.
 CONTROLLERS = (
     "namespace-controller",
     "serviceaccount-controller",
@@ -29,7 +31,6 @@ CONTROLLERS = (
     "resourcequota-controller",
     "horizontal-pod-autoscaler-controller",
     "node-lifecycle-controller",
-    "taint-eviction-controller",
     "clusterrole-aggregation-controller",
     "ttl-after-finished-controller",
 )
