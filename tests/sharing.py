@@ -64,8 +64,7 @@ class GroupsOwn:
     """What the files of a group share: started once, and ended with the last of them, since it costs CPU."""
 
     def __init__(self) -> None:
-        self._started: dict[tuple[str, str], Any] = {}
-        self._ending: dict[tuple[str, str], ExitStack] = {}
+        self._started: dict[tuple[str, str], tuple[Any, ExitStack]] = {}
 
     def share(
         self, request: pytest.FixtureRequest, start: Callable[[], AbstractContextManager[Any]]
@@ -74,9 +73,9 @@ class GroupsOwn:
         mine = group(request.node.nodeid)
         key = mine, str(request.fixturename)
         if key not in self._started:
-            self._ending[key] = ExitStack()
-            self._started[key] = self._ending[key].enter_context(start())
-        yield self._started[key]
+            ending = ExitStack()
+            self._started[key] = ending.enter_context(start()), ending
+        yield self._started[key][0]
         files = [item.nodeid.partition("::")[0] for item in request.session.items]
         if request.node.nodeid == [file for file in files if group(file) == mine][-1]:
             self._end(key)
@@ -86,8 +85,8 @@ class GroupsOwn:
             self._end(key)
 
     def _end(self, key: tuple[str, str]) -> None:
-        del self._started[key]
-        self._ending.pop(key).close()
+        _, ending = self._started.pop(key)
+        ending.close()
 
 
 class Groups(LoadScopeScheduling):

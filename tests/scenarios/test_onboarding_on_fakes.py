@@ -402,9 +402,7 @@ def test_a_hundred_duplicates_do_not_queue_a_hundred_looks_each_minute():
 
 def _with_a_look_to_come() -> Account:
     """Of a cluster that is still being created."""
-    account = Account()
-    account.create_cluster(status="CREATING")
-    account.send_created()
+    account = created(status="CREATING")
     account.answer_one()
     return account
 

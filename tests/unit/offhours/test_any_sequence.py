@@ -50,8 +50,8 @@ def test_the_last_person_wins(steps):
 
 @pytest.mark.exhaustive
 @given(st.lists(STEPS, min_size=3, max_size=14))
-@settings(max_examples=1_000, deadline=None, suppress_health_check=_SLOW)
-def test_the_last_person_wins_a_thousand_times(steps):
+@settings(max_examples=2_000, deadline=None, suppress_health_check=_SLOW)
+def test_the_last_person_wins_two_thousand_times(steps):
     play(steps)
 
 
