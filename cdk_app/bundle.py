@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdk_app import api_models
 from cdk_app.config import ROOT, Config
 from cdk_app.errors import DeploymentError
 
@@ -117,11 +118,14 @@ def _ask(command: str) -> Interpreter | None:
 def build_layer(interpreters: Iterable[Interpreter]) -> Asset:
     """Our package and its dependencies, pure Python, so that one layer serves arm64 and x86-64."""
     sources = _python_files(PACKAGE)
-    key = _key([REQUIREMENTS.read_bytes(), *_fingerprints(PACKAGE, sources)], interpreters)
+    models = [api_models.SOURCE.encode(), Path(api_models.__file__).read_bytes()]
+    key = _key([REQUIREMENTS.read_bytes(), *models, *_fingerprints(PACKAGE, sources)], interpreters)
 
     def fill(folder: Path) -> None:
+        package = folder / "python" / "slicewise"
         shutil.copytree(_packages(), folder / "python")
-        _copy(sources, PACKAGE, folder / "python" / "slicewise")
+        _copy(sources, PACKAGE, package)
+        api_models.write(package / "gateways" / "api_models")
         _compile(folder, interpreters, appears_at="/opt")
 
     return Asset(_built(BUILD / f"layer-{key}", fill), key)

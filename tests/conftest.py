@@ -10,12 +10,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sandbox.aws import botocore_files
 from tests import sharing
 
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+botocore_files.read_once()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

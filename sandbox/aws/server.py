@@ -30,6 +30,7 @@ from werkzeug.serving import make_server
 
 from sandbox.aws import (
     alarms,
+    botocore_files,
     eks,
     identity,
     lambda_queues,
@@ -56,6 +57,7 @@ CLIENT_CONFIG = Config(read_timeout=910, retries={"max_attempts": 0}, max_pool_c
 
 _PATCHING = (moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules, identity, lambda_queues)
 _patches, _starting = Patches(), threading.Lock()
+botocore_files.read_once()
 
 
 class Aws:

@@ -12,13 +12,21 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests import functions_aws
+
 REGION = "eu-west-1"
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
+def admin(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
     """Plain moto, empty."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
         yield boto3.Session("testing", "testing", region_name=REGION)
+
+
+@pytest.fixture
+def session(admin: boto3.Session) -> boto3.Session:
+    """What a deployed function has, of the same moto."""
+    return functions_aws.session(region=REGION)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import boto3
 import pytest
 from slicewise.errors import Conflict
 from slicewise.events import Home
@@ -10,6 +9,7 @@ from slicewise.gateways.eks import EksApi
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
 
 from sandbox.aws.server import Aws
+from tests import functions_aws
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START
 from tests.fakes.eks import FakeEks
@@ -48,8 +48,8 @@ class Sandboxed:
     def __init__(self, aws: Aws):
         self._aws, self._eks = aws, aws.client("eks")
         environment = aws.environment()
-        session = boto3.Session(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name=aws.region
+        session = functions_aws.session(
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], aws.region
         )
         self.port = EksApi(session, aws.region)
 

@@ -15,6 +15,7 @@ from sandbox.aws.loopback import Handler, Server
 from sandbox.aws.metrics import Series as Stored
 from sandbox.aws.server import Aws
 from sandbox.prometheus import Prometheus
+from tests import functions_aws
 from tests.fakes.calls import Calls
 from tests.fakes.metrics import FakeMetrics
 
@@ -44,8 +45,8 @@ class ContainerInsights:
     def __init__(self, aws):
         self.aws = aws
         environment = aws.environment()
-        session = boto3.Session(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name=aws.region
+        session = functions_aws.session(
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], aws.region
         )
         self.port = CloudWatchMetrics(session, aws.region)
 

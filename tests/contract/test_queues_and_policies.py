@@ -14,8 +14,8 @@ from tests.fakes.queues import FakePolicies, FakeQueues
 class Sqs:
     """The far side of the gateway: what stands in the queue, with its delay in seconds."""
 
-    def __init__(self, session):
-        self._sqs = session.client("sqs", region_name="eu-west-1")
+    def __init__(self, session, admin):
+        self._sqs = admin.client("sqs")
         self.url = self._sqs.create_queue(QueueName="onboarding", Attributes={"VisibilityTimeout": "600"})[
             "QueueUrl"
         ]
@@ -51,7 +51,7 @@ class InMemory:
 
 @pytest.fixture(params=["fake", "gateway"])
 def far_side(request):
-    return InMemory() if request.param == "fake" else Sqs(request.getfixturevalue("session"))
+    return InMemory() if request.param == "fake" else Sqs(*map(request.getfixturevalue, ("session", "admin")))
 
 
 def test_a_message_comes_after_its_delay_and_never_later_than_sqs_can_delay(far_side):
@@ -91,7 +91,7 @@ def policies(request):
     if request.param == "fake":
         return FakePolicies(Calls(), default="pools: {}")
     session = request.getfixturevalue("session")
-    session.client("ssm", region_name="eu-west-1").put_parameter(
+    request.getfixturevalue("admin").client("ssm").put_parameter(
         Name="/slicewise/policies/default", Value="pools: {}", Type="String"
     )
     return SsmPolicies("/slicewise/policies/", session, "eu-west-1")

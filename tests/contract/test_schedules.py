@@ -19,8 +19,8 @@ LONGEST = "gpu-" + "a" * 96
 def schedules(request):
     if request.param == "fake":
         return FakeSchedules(Calls())
-    session = request.getfixturevalue("session")
-    session.client("scheduler").create_schedule_group(Name=GROUP)
+    session, admin = map(request.getfixturevalue, ("session", "admin"))
+    admin.client("scheduler").create_schedule_group(Name=GROUP)
     queue = "arn:aws:sqs:eu-west-1:111122223333:slicewise-off-hours"
     role = "arn:aws:iam::111122223333:role/schedules"
     return EventBridgeSchedules(GROUP, queue, role, session, "eu-west-1")
@@ -46,13 +46,13 @@ def test_deleting_twice_is_fine(schedules):
     assert schedules.next("gpu-1") is None
 
 
-def test_a_schedule_sends_the_hint_to_the_queue_once_and_goes(session):
-    session.client("scheduler").create_schedule_group(Name=GROUP)
+def test_a_schedule_sends_the_hint_to_the_queue_once_and_goes(session, admin):
+    admin.client("scheduler").create_schedule_group(Name=GROUP)
     queue, role = "arn:aws:sqs:eu-west-1:111122223333:q", "arn:aws:iam::111122223333:role/r"
     EventBridgeSchedules(GROUP, queue, role, session, "eu-west-1").put("gpu-1", NIGHT, '{"slicewise": 1}')
 
-    [listed] = session.client("scheduler").list_schedules(GroupName=GROUP)["Schedules"]
-    found = session.client("scheduler").get_schedule(GroupName=GROUP, Name=listed["Name"])
+    [listed] = admin.client("scheduler").list_schedules(GroupName=GROUP)["Schedules"]
+    found = admin.client("scheduler").get_schedule(GroupName=GROUP, Name=listed["Name"])
     target = found["Target"]
     assert (target["Arn"], target["RoleArn"], target["Input"]) == (queue, role, '{"slicewise": 1}')
     assert found["ScheduleExpression"] == "at(2026-11-25T19:00:00)"

@@ -38,9 +38,9 @@ def snapshot(name: str = "server", original: object = 3, **changes: object) -> S
 def kept(request):
     if request.param == "fake":
         return FakeSleepStore(Calls())
-    session = request.getfixturevalue("session")
+    session, admin = map(request.getfixturevalue, ("session", "admin"))
     keys = [("pk", "HASH"), ("sk", "RANGE")]
-    session.client("dynamodb").create_table(
+    admin.client("dynamodb").create_table(
         TableName="slicewise-state",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
@@ -118,16 +118,15 @@ def test_what_a_person_said_last_counts(kept):
     assert kept.override(A) is None
 
 
-def test_what_is_kept_of_a_cluster_that_is_gone_goes_with_it(request):
-    request.getfixturevalue("session")
-    store_of = StateTable("slicewise-state", request.getfixturevalue("session"), "eu-west-1")
-    request.getfixturevalue("session").client("dynamodb").create_table(
+def test_what_is_kept_of_a_cluster_that_is_gone_goes_with_it(session, admin):
+    store_of = StateTable("slicewise-state", session, "eu-west-1")
+    admin.client("dynamodb").create_table(
         TableName="slicewise-state",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
     )
-    table = SleepTable("slicewise-state", request.getfixturevalue("session"), "eu-west-1")
+    table = SleepTable("slicewise-state", session, "eu-west-1")
     table.keep(A, snapshot())
 
     store_of.forget(A)

@@ -28,10 +28,10 @@ def record(cluster: str = A, **changes: object) -> Record:
 def store(request) -> Store:
     if request.param == "fake":
         return FakeStore(Calls())
-    session = request.getfixturevalue("session")
+    session, admin = map(request.getfixturevalue, ("session", "admin"))
     keys = [("pk", "HASH"), ("sk", "RANGE")]
     index_keys = [("capability", "HASH"), ("pk", "RANGE")]
-    session.client("dynamodb").create_table(
+    admin.client("dynamodb").create_table(
         TableName="slicewise-state",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[

@@ -14,13 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-
 from slicewise import batches
 from slicewise.actions import Stage
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
-from slicewise.gateways import eks
+from slicewise.gateways import aws, eks
 from slicewise.gateways.alarms import CloudWatchAlarms
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.kubernetes import KubernetesApi
@@ -36,6 +34,8 @@ from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 
 if TYPE_CHECKING:
+    import boto3
+
     from slicewise.offhours.override import Times
     from slicewise.offhours.world import World as OffHoursWorld
     from slicewise.onboarding.world import World
@@ -78,7 +78,7 @@ class App:
         Raises:
             MissingSetting: names the variable.
         """
-        session = session or boto3.Session()
+        session = session or aws.session()
         region = environ.get("AWS_REGION") or session.region_name
         if not region:
             raise MissingSetting("AWS_REGION")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.loaders import Loader
 
 from slicewise.errors import Conflict, Refused, SlicewiseError, Unavailable
 
@@ -34,8 +37,29 @@ _BUSY = frozenset(
     }
 )
 
+# The layer's build puts it there: botocore's data, cut down to the calls that gateways make.
+API_MODELS = Path(__file__).parent / "api_models"
 
 _clients: dict[tuple[int, str, str], tuple[boto3.Session, Any]] = {}
+
+
+class _OwnData(Loader):
+    """For botocore as good as its own: endpoints come from each service's rules."""
+
+    BUILTIN_DATA_PATH = str(API_MODELS)
+
+
+def session(models: Path = API_MODELS, **given: str) -> boto3.Session:
+    """
+    With botocore's whole data where the package was not built into a layer.
+
+    Args:
+        given: As for boto3.Session; what is not given comes from the environment.
+    """
+    core = botocore.session.get_session()
+    if models.is_dir():
+        core.register_component("data_loader", _OwnData([str(models)], include_default_search_paths=False))
+    return boto3.Session(botocore_session=core, **given)
 
 
 def client(service: str, session: boto3.Session, region: str) -> Any:
