@@ -93,12 +93,13 @@ def _workload(number: int) -> dict[str, Any]:
 
 
 def _table() -> Any:
-    import boto3
+    import botocore.session
     from slicewise.gateways.sleep_table import SleepTable
 
-    session = boto3.Session("test", "test", region_name=alone.REGION)
+    session = botocore.session.get_session()
+    session.set_credentials("test", "test")
     keys = [("pk", "HASH"), ("sk", "RANGE")]
-    session.client("dynamodb").create_table(
+    session.create_client("dynamodb", region_name=alone.REGION).create_table(
         TableName="bench",
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],

@@ -15,7 +15,7 @@ from typing import Any
 
 from botocore import __version__
 from botocore.exceptions import DataNotFoundError
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 
 CALLS: Mapping[str, tuple[str, ...]] = {
     "cloudwatch": (
@@ -57,7 +57,8 @@ SOURCE = f"botocore {__version__}"
 
 def write(folder: Path) -> None:
     """In the layout of botocore's own data folder."""
-    loader = Loader()
+    # From disk: what a session resolves, it writes into the data that it has read.
+    loader = Loader(file_loader=JSONFileLoader())
     for name in ("partitions", "sdk-default-configuration"):
         _write(folder / f"{name}.json", loader.load_data(name))
     prefixes = set()

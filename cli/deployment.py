@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session, get_session
 from slicewise.app import App, MissingSetting
 
 FUNCTION = "slicewise-onboard-cluster"
@@ -25,10 +25,10 @@ def app() -> App:
     Raises:
         NotDeployed: says what was tried and what to do.
     """
-    session = boto3.Session()
-    if not session.region_name and not os.environ.get("AWS_REGION"):
+    session = get_session()
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if not region:
         raise NotDeployed("no Region is set: set AWS_REGION, or a profile with a region")
-    region = os.environ.get("AWS_REGION") or session.region_name
     environ = dict(os.environ) if "TABLE_NAME" in os.environ else _settings_of(session, region)
     try:
         return replace(App.from_env({**environ, "AWS_REGION": region}, session), as_person=True)
@@ -36,9 +36,9 @@ def app() -> App:
         raise NotDeployed(f"function {FUNCTION} is of another release: {error}") from error
 
 
-def _settings_of(session: boto3.Session, region: str) -> dict[str, str]:
+def _settings_of(session: Session, region: str) -> dict[str, str]:
     try:
-        functions = session.client("lambda", region_name=region)
+        functions = session.create_client("lambda", region_name=region)
         found = functions.get_function_configuration(FunctionName=FUNCTION)
     except (ClientError, BotoCoreError) as error:
         raise NotDeployed(

@@ -8,7 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import boto3
+from botocore.session import Session
 from slicewise.gateways import aws
 
 from cdk_app import api_models
@@ -22,5 +22,10 @@ def models() -> Path:
     return folder
 
 
-def session(key: str = "testing", secret: str = "testing", region: str = "eu-west-1") -> boto3.Session:
-    return aws.session(models(), aws_access_key_id=key, aws_secret_access_key=secret, region_name=region)
+def session(
+    key: str = "testing", secret: str = "testing", token: str | None = None, region: str = "eu-west-1"
+) -> Session:
+    made = aws.session(models())
+    made.set_credentials(key, secret, token)
+    made.set_config_variable("region", region)
+    return made

@@ -9,18 +9,17 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import boto3
 from slicewise.gateways.prometheus import PrometheusMetrics
 from slicewise.model import ClusterContents, Object, Series
 
 from sandbox.prometheus import Prometheus
-from tests import builders
+from tests import builders, functions_aws
 from tests.builders import NOW
 
 EXPOSITIONS = Path(__file__).parent / "unit/slicing/expositions"
 STEP = timedelta(minutes=10)
 POOL = "slicewise-shared-l4"
-_SESSION = boto3.Session("testing", "testing", region_name="eu-west-1")
+_SESSION = functions_aws.session()
 
 
 def pod(

@@ -74,7 +74,7 @@ class AlarmChanges(Construct):
     """
     Alarms of clusters that were raised, or are over, go to the queue.
 
-    Found by their names, since not every boto3 can make alarms send their tags. That they came back to OK
+    Found by their names, which a rule can tell by their prefix. That they came back to OK
     matters for one kind, which the function knows.
     """
 

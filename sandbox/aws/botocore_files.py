@@ -1,8 +1,8 @@
 """
-botocore's data files, each read once a process.
+What botocore is told of AWS's endpoints, read once a process.
 
-Every session has a loader of its own, which reads again what is told of AWS's endpoints (a megabyte) and of
-each service. moto makes sessions for single requests, and tests make one each: a tenth of their time.
+Every session has a loader of its own, which reads that megabyte again. moto makes sessions for single
+requests, and tests make one each: a tenth of their time.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader, Loader
 
+# Not the services' models, which moto changes.
+_READ_ONLY = ("endpoints", "partitions")
+
 
 class _ReadOnce(JSONFileLoader):
     def load_file(self, file_path: str) -> Any:
-        return _read(file_path)
+        return _read(file_path) if file_path.endswith(_READ_ONLY) else super().load_file(file_path)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.session import Session
 from moto import mock_aws
 
 from tests import functions_aws
@@ -27,6 +28,6 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
 
 
 @pytest.fixture
-def session(admin: boto3.Session) -> boto3.Session:
+def session(admin: boto3.Session) -> Session:
     """What a deployed function has, of the same moto."""
     return functions_aws.session(region=REGION)

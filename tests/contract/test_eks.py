@@ -49,7 +49,7 @@ class Sandboxed:
         self._aws, self._eks = aws, aws.client("eks")
         environment = aws.environment()
         session = functions_aws.session(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], aws.region
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region=aws.region
         )
         self.port = EksApi(session, aws.region)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pytest
 from botocore.credentials import Credentials
 from slicewise.errors import Refused, Unavailable
@@ -23,7 +22,7 @@ from tests.fakes.metrics import FakeMetrics
 END = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
 STEP = timedelta(minutes=10)
 WEEK = timedelta(days=7)
-SESSION = boto3.Session("testing", "testing", region_name="eu-west-1")
+SESSION = functions_aws.session()
 
 
 def at(steps: float) -> datetime:
@@ -46,7 +45,7 @@ class ContainerInsights:
         self.aws = aws
         environment = aws.environment()
         session = functions_aws.session(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], aws.region
+            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region=aws.region
         )
         self.port = CloudWatchMetrics(session, aws.region)
 
@@ -262,7 +261,7 @@ def test_an_endpoint_is_taken_as_people_paste_it(scraped, ending):
 
 
 def signing(server, secret):
-    port = PrometheusMetrics(server.url, boto3.Session("AKIA", secret, region_name="eu-west-1"))
+    port = PrometheusMetrics(server.url, functions_aws.session("AKIA", secret))
     # As the host's name would say it.
     port._region = "eu-west-1"
     return port

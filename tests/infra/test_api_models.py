@@ -64,7 +64,7 @@ def test_a_call_is_made_and_read_as_botocore_does(service):
 @pytest.mark.parametrize("region", REGIONS)
 def test_calls_go_where_botocore_sends_them(service, region, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    own = functions_aws.session(region=region).client(service)
+    own = functions_aws.session(region=region).create_client(service)
     plain = boto3.Session("testing", "testing", region_name=region).client(service)
 
     assert own.meta.endpoint_url == plain.meta.endpoint_url

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from slicewise.actions import Stage
 from slicewise.app import App
@@ -27,6 +26,7 @@ from sandbox.charts import chart
 from sandbox.control_plane import ControlPlane
 from sandbox.samples import node_class
 from sandbox.tools import tools
+from tests import functions_aws
 from tests.fakes.calls import Calls, Killed
 
 pytestmark = pytest.mark.sandbox
@@ -134,8 +134,8 @@ class Sandboxed:
     def _app(self, role: str, calls: Calls) -> App:
         arn = f"arn:aws:iam::{self.aws.account}:role/{role}"
         keys = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        session = boto3.Session(
-            keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=self.aws.region
+        session = functions_aws.session(
+            keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], self.aws.region
         )
         app = App.from_env(self.environ, session)
         ports = app.ports

@@ -4,7 +4,6 @@ import base64
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError
 from slicewise.errors import Conflict, Refused, Unavailable
@@ -13,6 +12,7 @@ from slicewise.gateways.aws import own_errors
 from slicewise.gateways.queues import _seconds
 from slicewise.model import EksCluster, cluster_admin_policy
 
+from tests import functions_aws
 from tests.fakes.clock import START
 
 
@@ -55,7 +55,7 @@ def test_our_own_errors_pass_as_they_are():
 
 
 def test_a_token_is_a_presigned_question_that_names_the_cluster():
-    session = boto3.Session("AKIAEXAMPLE", "secret", "session-token")
+    session = functions_aws.session("AKIAEXAMPLE", "secret", "session-token")
 
     token = eks.token("gpu-1", "eu-west-1", session)
 
@@ -70,7 +70,7 @@ def test_a_token_is_a_presigned_question_that_names_the_cluster():
 
 
 def test_a_token_for_china_goes_to_chinas_sts():
-    packed = eks.token("a", "cn-north-1", boto3.Session("AKIAEXAMPLE", "secret")).partition(".")[2]
+    packed = eks.token("a", "cn-north-1", functions_aws.session("AKIAEXAMPLE", "secret")).partition(".")[2]
 
     assert b"sts.cn-north-1.amazonaws.com.cn" in base64.urlsafe_b64decode(packed + "==")
 
@@ -80,7 +80,7 @@ def test_a_token_is_used_again_until_five_minutes_have_passed(monkeypatch):
     monkeypatch.setattr(eks, "token", lambda *_: made.append(now[0]) or f"token {len(made)}")
     monkeypatch.setattr(eks.time, "monotonic", lambda: now[0])
     cluster = EksCluster("arn", "a", "eu-west-1", "1", "ACTIVE", "1.35", "API", START)
-    current = eks.tokens(cluster, boto3.Session("AKIAEXAMPLE", "secret"))
+    current = eks.tokens(cluster, functions_aws.session("AKIAEXAMPLE", "secret"))
 
     assert [current(), current()] == ["token 1", "token 1"]
     now[0] += 301

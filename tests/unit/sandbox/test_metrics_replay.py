@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import numpy as np
 import pytest
 from slicewise.gateways.cloudwatch import CloudWatchMetrics
@@ -15,7 +14,7 @@ from bench.trace import Trace
 from sandbox.aws.metrics import Series
 from sandbox.aws.server import Aws
 from sandbox.metrics_replay import MetricsReplay
-from tests import builders
+from tests import builders, functions_aws
 
 NOW = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
 POOL = "slicewise-shared-l4"
@@ -64,7 +63,7 @@ def replay(aws):
 
 def read(aws):
     key, secret = (aws.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
-    gateway = CloudWatchMetrics(boto3.Session(key, secret, region_name=aws.region), aws.region)
+    gateway = CloudWatchMetrics(functions_aws.session(key, secret, region=aws.region), aws.region)
     return gateway.read("gpu-1", NOW - WINDOW, NOW, STEP)
 
 

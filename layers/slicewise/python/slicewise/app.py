@@ -34,7 +34,7 @@ from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 
 if TYPE_CHECKING:
-    import boto3
+    from botocore.session import Session
 
     from slicewise.offhours.override import Times
     from slicewise.offhours.world import World as OffHoursWorld
@@ -73,13 +73,13 @@ class App:
     as_person: bool = False
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], session: boto3.Session | None = None) -> App:
+    def from_env(cls, environ: Mapping[str, str], session: Session | None = None) -> App:
         """
         Raises:
             MissingSetting: names the variable.
         """
         session = session or aws.session()
-        region = environ.get("AWS_REGION") or session.region_name
+        region = environ.get("AWS_REGION") or session.get_config_variable("region")
         if not region:
             raise MissingSetting("AWS_REGION")
         return cls(
@@ -169,7 +169,7 @@ class App:
         return Hint(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
 
 
-def _ports(environ: Mapping[str, str], session: boto3.Session, region: str) -> Ports:
+def _ports(environ: Mapping[str, str], session: Session, region: str) -> Ports:
     def kubernetes(cluster: EksCluster) -> KubernetesApi:
         return KubernetesApi.of(cluster, eks.tokens(cluster, session))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import boto3
+from botocore.session import Session
 
 from slicewise.gateways.aws import client, own_errors
 from slicewise.model import Alarm
@@ -19,7 +19,7 @@ _SETTINGS = (
 class CloudWatchAlarms:
     """Implements ports.Alarms."""
 
-    def __init__(self, session: boto3.Session, region: str):
+    def __init__(self, session: Session, region: str):
         self._session, self._region = session, region
 
     @cached_property
@@ -37,19 +37,14 @@ class CloudWatchAlarms:
     def put(self, alarm: Alarm) -> None:
         tags = [{"Key": key, "Value": value} for key, value in alarm.tags.items()]
         with own_errors(f"cloudwatch:PutMetricAlarm {alarm.name}"):
-            # CloudWatch ignores tags of an alarm that exists: ours never change, so that is as well.
             self._cloudwatch.put_metric_alarm(
-                AlarmName=alarm.name, Tags=tags, **alarm.settings, **self._propagation()
+                AlarmName=alarm.name,
+                # Of an alarm that exists CloudWatch ignores them: ours never change, so that is as well.
+                Tags=tags,
+                # So that its events tell the cluster (since 2026; else the alarm's name does).
+                ActionConfiguration={"AlarmTagsPropagation": {"Enabled": True}},
+                **alarm.settings,
             )
-
-    def _propagation(self) -> dict[str, Any]:
-        """
-        Tags in the alarm's events, where the runtime's boto3 knows of them: they came in 2026. Without them
-        the alarm's name tells the cluster.
-        """
-        request = self._cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape
-        known = "ActionConfiguration" in request.members
-        return {"ActionConfiguration": {"AlarmTagsPropagation": {"Enabled": True}}} if known else {}
 
     def delete(self, name: str) -> None:
         with own_errors(f"cloudwatch:DeleteAlarms {name}"):

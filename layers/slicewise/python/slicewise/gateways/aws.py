@@ -1,4 +1,9 @@
-"""What the gateways to AWS share: clients that wait and retry sensibly, and one reading of their errors."""
+"""
+What the gateways to AWS share: clients that wait and retry sensibly, and one reading of their errors.
+
+They use botocore, which boto3's clients are made of: boto3 itself would bring what moves files to S3, and a
+cold start would pay for it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.session import Session
 
 from slicewise.errors import Conflict, Refused, SlicewiseError, Unavailable
 
@@ -40,7 +45,7 @@ _BUSY = frozenset(
 # The layer's build puts it there: botocore's data, cut down to the calls that gateways make.
 API_MODELS = Path(__file__).parent / "api_models"
 
-_clients: dict[tuple[int, str, str], tuple[boto3.Session, Any]] = {}
+_clients: dict[tuple[int, str, str], tuple[Session, Any]] = {}
 
 
 class _OwnData(Loader):
@@ -49,25 +54,20 @@ class _OwnData(Loader):
     BUILTIN_DATA_PATH = str(API_MODELS)
 
 
-def session(models: Path = API_MODELS, **given: str) -> boto3.Session:
-    """
-    With botocore's whole data where the package was not built into a layer.
-
-    Args:
-        given: As for boto3.Session; what is not given comes from the environment.
-    """
-    core = botocore.session.get_session()
+def session(models: Path = API_MODELS) -> Session:
+    """Of whoever runs this; with botocore's whole data where the package was not built into a layer."""
+    made = botocore.session.get_session()
     if models.is_dir():
-        core.register_component("data_loader", _OwnData([str(models)], include_default_search_paths=False))
-    return boto3.Session(botocore_session=core, **given)
+        made.register_component("data_loader", _OwnData([str(models)], include_default_search_paths=False))
+    return made
 
 
-def client(service: str, session: boto3.Session, region: str) -> Any:
+def client(service: str, session: Session, region: str) -> Any:
     """One a service, session and region, whoever asks: making one takes longer than a call."""
     key = (id(session), service, region)
     if key not in _clients:
         # With the session, whose id no other one gets while it lives.
-        _clients[key] = session, session.client(service, region_name=region, config=_CONFIG)
+        _clients[key] = session, session.create_client(service, region_name=region, config=_CONFIG)
     return _clients[key][1]
 
 
@@ -79,7 +79,7 @@ def code_of(error: ClientError) -> str:
 @contextmanager
 def own_errors(what: str) -> Iterator[None]:
     """
-    Translate what boto3 raises: Conflict, Refused or Unavailable, by error code and status.
+    Translate what botocore raises: Conflict, Refused or Unavailable, by error code and status.
 
     Args:
         what: The call and what it was about, for the message: "eks:DescribeCluster of gpu-1".

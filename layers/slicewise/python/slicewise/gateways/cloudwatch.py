@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import boto3
+from botocore.session import Session
 from botocore.utils import parse_timestamp
 
 from slicewise.gateways.aws import client, own_errors
@@ -43,13 +43,13 @@ class CloudWatchMetrics:
     nodes that are gone, are not listed and cost nothing.
     """
 
-    def __init__(self, session: boto3.Session, region: str):
+    def __init__(self, session: Session, region: str):
         self._session, self._region = session, region
 
     @cached_property
     def _cloudwatch(self) -> Any:
         # botocore takes 80 µs to put a moment into the local time zone, which is most of a read's time.
-        parsers = self._session._session.get_component("response_parser_factory")
+        parsers = self._session.get_component("response_parser_factory")
         parsers.set_parser_defaults(timestamp_parser=_moment)
         return client("cloudwatch", self._session, self._region)
 

@@ -20,12 +20,12 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-import boto3
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.session import Session
 
 from slicewise.actions import Finding, Stage
 from slicewise.errors import Conflict, LeaseHeld
 from slicewise.gateways.aws import client, own_errors
+from slicewise.gateways.dynamodb_values import item_of, values_of
 from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 
@@ -40,7 +40,7 @@ Item = dict[str, Any]
 class StateTable:
     """Implements ports.Store."""
 
-    def __init__(self, table: str, session: boto3.Session, region: str):
+    def __init__(self, table: str, session: Session, region: str):
         self._table = table
         self._session, self._region = session, region
 
@@ -248,13 +248,3 @@ def _record(item: Mapping[str, Any]) -> Record:
         conflicts=int(item.get("conflicts", 0)),
         details=tuple(json.loads(detail) for detail in item.get("details", ())),
     )
-
-
-def item_of(values: Mapping[str, Any]) -> Item:
-    serialize = TypeSerializer().serialize
-    return {name: serialize(value) for name, value in values.items()}
-
-
-def values_of(item: Mapping[str, Any]) -> Item:
-    deserialize = TypeDeserializer().deserialize
-    return {name: deserialize(value) for name, value in item.items()}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
 from botocore.model import ServiceId
+from botocore.session import Session
 from botocore.signers import RequestSigner
 
 from slicewise.errors import Conflict, Refused
@@ -28,7 +28,7 @@ _STS = ServiceId("STS")  # what a client would say, which would cost a cold star
 class EksApi:
     """Implements ports.Eks."""
 
-    def __init__(self, session: boto3.Session, region: str):
+    def __init__(self, session: Session, region: str):
         self._session, self._region = session, region
 
     @cached_property
@@ -223,13 +223,14 @@ def _cluster(found: dict[str, Any], region: str) -> EksCluster:
     )
 
 
-def token(cluster_name: str, region: str, session: boto3.Session) -> str:
+def token(cluster_name: str, region: str, session: Session) -> str:
     """
     A bearer token for the cluster's API server: a presigned sts:GetCallerIdentity that names the cluster.
 
     Signing is local (about 0.1 ms) and needs no permission; EKS accepts the token for 15 minutes.
     """
-    signer = RequestSigner(_STS, region, "sts", "v4", session.get_credentials(), session.events)
+    events = session.get_component("event_emitter")
+    signer = RequestSigner(_STS, region, "sts", "v4", session.get_credentials(), events)
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     url = signer.generate_presigned_url(
         {
@@ -246,7 +247,7 @@ def token(cluster_name: str, region: str, session: boto3.Session) -> str:
     return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
 
 
-def tokens(cluster: EksCluster, session: boto3.Session) -> Callable[[], str]:
+def tokens(cluster: EksCluster, session: Session) -> Callable[[], str]:
     """A source of tokens for one cluster, each used for five of its fifteen minutes."""
     kept: list[tuple[float, str]] = []
 

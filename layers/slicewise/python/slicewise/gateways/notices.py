@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import boto3
+from botocore.session import Session
 
 from slicewise.gateways.aws import client, own_errors
 
@@ -15,7 +15,7 @@ _LONGEST_SUBJECT = 100  # SNS API reference, Publish
 class SnsNotices:
     """Implements ports.Notices."""
 
-    def __init__(self, topic_arn: str, session: boto3.Session, region: str):
+    def __init__(self, topic_arn: str, session: Session, region: str):
         self._topic, self._session, self._region = topic_arn, session, region
 
     @cached_property

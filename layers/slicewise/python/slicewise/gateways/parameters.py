@@ -6,8 +6,8 @@ import re
 from functools import cached_property
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
 from slicewise.gateways.aws import client, code_of, own_errors
 
@@ -22,7 +22,7 @@ class SsmPolicies:
         prefix: Such as "/slicewise/policies/".
     """
 
-    def __init__(self, prefix: str, session: boto3.Session, region: str):
+    def __init__(self, prefix: str, session: Session, region: str):
         self._prefix = prefix
         self._session, self._region = session, region
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import boto3
 import urllib3
+from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
 from slicewise.model import Series
@@ -45,7 +45,7 @@ class PrometheusMetrics:
             the session's credentials (aps:QueryMetrics).
     """
 
-    def __init__(self, endpoint: str, session: boto3.Session):
+    def __init__(self, endpoint: str, session: Session):
         self._url = endpoint.partition("/api/v1")[0].rstrip("/") + "/api/v1/query_range"
         self._session = session
         host = urlsplit(endpoint).hostname or ""

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-import boto3
+from botocore.session import Session
 
 from slicewise.errors import Unavailable
 from slicewise.gateways.aws import client, own_errors
@@ -26,7 +26,7 @@ class SqsQueues:
         urls: Queue URL by capability: "onboarding", "tuning".
     """
 
-    def __init__(self, urls: Mapping[str, str], session: boto3.Session, region: str):
+    def __init__(self, urls: Mapping[str, str], session: Session, region: str):
         self._urls = urls
         self._session, self._region = session, region
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
 from slicewise.gateways.aws import client, code_of, own_errors
 
@@ -25,7 +25,7 @@ class EventBridgeSchedules:
         role_arn: With it EventBridge Scheduler may send.
     """
 
-    def __init__(self, group: str, queue_arn: str, role_arn: str, session: boto3.Session, region: str):
+    def __init__(self, group: str, queue_arn: str, role_arn: str, session: Session, region: str):
         self._group, self._queue, self._role = group, queue_arn, role_arn
         self._session, self._region = session, region
 

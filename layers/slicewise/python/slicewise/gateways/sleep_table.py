@@ -17,11 +17,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import boto3
+from botocore.session import Session
 
 from slicewise.errors import Conflict
 from slicewise.gateways.aws import client, own_errors
-from slicewise.gateways.dynamodb import item_of, values_of
+from slicewise.gateways.dynamodb_values import item_of, values_of
 from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.snapshots import Snapshot
@@ -30,7 +30,7 @@ from slicewise.snapshots import Snapshot
 class SleepTable:
     """Implements ports.SleepStore."""
 
-    def __init__(self, table: str, session: boto3.Session, region: str):
+    def __init__(self, table: str, session: Session, region: str):
         self._table, self._session, self._region = table, session, region
 
     @cached_property
