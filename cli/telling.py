@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slicewise.actions import Finding
+from slicewise.outcomes import Finding
 
 
 def tell_findings(findings: tuple[Finding, ...]) -> None:

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slicewise.actions import Plan
 from slicewise.app import TUNING, App
 from slicewise.errors import InvalidPolicy, Refused
+from slicewise.outcomes import Plan
 from slicewise.slicing import explain as words
 from slicewise.slicing import snapshot as snapshots
 from slicewise.slicing.plan import plan as next_pass

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sandbox.cache import cache_folder, locked
@@ -29,7 +29,7 @@ class SynthesisFailed(RuntimeError):
     """The CDK app did not synthesize; the message is what it said."""
 
 
-def synthesize(out: Path, context: Mapping[str, str]) -> Path:
+def synthesize(out: Path, context: Mapping[str, str], progress: Callable[[str], None] = print) -> Path:
     """
     Run `python -m cdk_app` as a person would, or copy what it made of the same before; returns `out`.
 
@@ -38,7 +38,7 @@ def synthesize(out: Path, context: Mapping[str, str]) -> Path:
     """
     folder = cache_folder() / "assemblies"
     kept = folder / _key(context)
-    with locked(folder.with_suffix(".lock"), lambda line: None):
+    with locked(folder.with_suffix(".lock"), progress):
         if not kept.exists():
             folder.mkdir(exist_ok=True)
             made = Path(tempfile.mkdtemp(dir=folder, prefix="unfinished-"))

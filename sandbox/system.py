@@ -99,7 +99,7 @@ class System:
                 )
             )
             progress("synthesizing the stack from cdk_app/, as `cdk deploy` would")
-            synthesized = synthesize(folder / "cdk.out", context_for(aws) | dict(context or {}))
+            synthesized = synthesize(folder / "cdk.out", context_for(aws) | dict(context or {}), progress)
             progress("deploying it through CloudFormation")
             outputs = assembly.deploy(synthesized, aws)
             return cls(folder, aws, outputs, starting.pop_all())

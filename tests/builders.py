@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from slicewise.actions import Stage
 from slicewise.model import ClusterContents, EksCluster, KarpenterInstall, Object
 from slicewise.onboarding.world import Chart, Settings, eks_fingerprint
+from slicewise.outcomes import Stage
 from slicewise.policy import Policy, fingerprint, parse
 from slicewise.records import Record
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 from slicewise import layout
-from slicewise.actions import Plan, Stage
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
 from slicewise.offhours.settings import opens
+from slicewise.outcomes import Plan, Stage
 from slicewise.snapshots import Snapshot
 
 from tests.fakes.controllers import PAUSED

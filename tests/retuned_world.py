@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.model import Ref
 from slicewise.slicing.rollout import Advance, RolloutSettings
 
@@ -88,7 +88,7 @@ class World:
         pool = self.server.objects[POOL]
         nodes = [item for ref, item in self.server.objects.items() if ref.kind in ("Node", "NodeClaim")]
         return {
-            "keys": layout.config_keys_of(pool),
+            "keys": as_found.config_keys_of(pool),
             "limit": pool["spec"]["limits"]["nvidia.com/gpu"],
             "after": pool["spec"]["disruption"]["consolidateAfter"],
             "rollout": pool["metadata"]["annotations"].get(layout.ROLLOUT_ANNOTATION),

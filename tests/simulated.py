@@ -11,24 +11,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.actions import (
-    Action,
+from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake
+from slicewise.installations import (
     AllowAccessEntries,
-    Apply,
     ApplyChartCrds,
-    Delete,
     DeleteAccessEntry,
-    Forget,
     GrantAdmin,
-    Patch,
-    Plan,
     PutAccessEntry,
     PutAddon,
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
     UpgradeRelease,
-    Wake,
 )
 from slicewise.model import (
     CLUSTER_ADMIN_POLICY,
@@ -43,6 +37,7 @@ from slicewise.model import (
 )
 from slicewise.onboarding import plan as planning
 from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
+from slicewise.outcomes import Plan
 from slicewise.policy import Policy, fingerprint
 from slicewise.records import Record
 

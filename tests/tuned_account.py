@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.app import TUNING
 from slicewise.events import Hint
 from slicewise.model import Ref
@@ -117,7 +117,7 @@ class TunedAccount(Account):
 
     @property
     def n(self) -> int | None:
-        keys = layout.config_keys_of(self.node_pool)
+        keys = as_found.config_keys_of(self.node_pool)
         return layout.slices_of_key(keys[0]) if len(keys) == 1 else None
 
 

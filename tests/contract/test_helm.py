@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 from slicewise.acting import Hands
-from slicewise.actions import RollbackRelease
 from slicewise.errors import Unavailable
 from slicewise.events import Hint, Home
 from slicewise.gateways.helm import HelmCli
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.installations import RollbackRelease
 from slicewise.model import EksCluster, Ref
 from slicewise.ports import Ports
 

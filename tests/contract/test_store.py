@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slicewise.actions import Finding, Stage
 from slicewise.errors import LeaseHeld
 from slicewise.gateways.dynamodb import StateTable
+from slicewise.outcomes import Finding, Stage
 from slicewise.ports import Store, Waiting
 from slicewise.records import Record
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from slicewise import layout
 from slicewise.acting import Hands
-from slicewise.actions import Plan
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Object, Ref, ref_of
@@ -19,6 +18,7 @@ from slicewise.off_hours import OffHours, Override
 from slicewise.offhours import observe, plan
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import until_next_edge
+from slicewise.outcomes import Plan
 from slicewise.policy import parse
 from slicewise.ports import Kubernetes, Ports
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.onboarding import rbac
@@ -224,10 +224,10 @@ class RetunedPool:
         items = [*self.claims(gpu), *self.nodes(gpu)]
         overlays = [o for o in self.overlays() if o["metadata"]["name"].startswith(f"{self.name(gpu)}-")]
         return {
-            "keys": layout.config_keys_of(pool),
+            "keys": as_found.config_keys_of(pool),
             "n": {
-                *(layout.n_of_overlay(overlay, self.pool) for overlay in overlays),
-                layout.n_of_limits(pool, self.pool),
+                *(as_found.n_of_overlay(overlay, self.pool) for overlay in overlays),
+                as_found.n_of_limits(pool, self.pool),
             },
             "after": pool["spec"]["disruption"]["consolidateAfter"],
             "changing": layout.ROLLOUT_ANNOTATION in pool["metadata"]["annotations"],

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from slicewise import layout
-from slicewise.actions import Plan, Stage
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import rbac
+from slicewise.outcomes import Plan, Stage
 
 from sandbox import samples
 from sandbox.control_plane import ControlPlane

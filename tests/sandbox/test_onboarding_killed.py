@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.app import App
 from slicewise.errors import SlicewiseError
 from slicewise.gateways import helm
 from slicewise.model import ref_of
+from slicewise.outcomes import Stage
 
 from sandbox.aws.server import Aws
 from sandbox.charts import chart

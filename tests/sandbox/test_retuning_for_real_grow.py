@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.slicing.rollout import RolloutSettings
 
 from tests.retuning import FAST, Retuning
@@ -212,7 +212,7 @@ def test_a_persons_edits_in_the_middle_are_seen_and_taken_along(retuned):
     )
 
     def edit(found):
-        if set(layout.config_keys_of(pool.node_pool())) == {"ts-4", "ts-8"}:
+        if set(as_found.config_keys_of(pool.node_pool())) == {"ts-4", "ts-8"}:
             next(edits, lambda: None)()
 
     pool.change(8, after_each=edit)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from slicewise import layout
-from slicewise.actions import Stage
 from slicewise.app import TUNING
 from slicewise.events import Hint
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 from slicewise.policy import parse
 
 from tests.fakes.account import Account

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from slicewise import layout
-from slicewise.actions import Stage
 from slicewise.app import TUNING
 from slicewise.errors import Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 from slicewise.policy import parse
 from slicewise.slicing import explain, snapshot
 from slicewise.slicing.plan import plan

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from slicewise import layout
-from slicewise.actions import Stage
 from slicewise.events import Hint
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, POLICY, Account
 

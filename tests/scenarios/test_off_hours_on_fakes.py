@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.app import OFF_HOURS, TUNING
 from slicewise.events import Hint
 from slicewise.model import Ref, ref_of
+from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, POLICY, SLEEPER, Account
 from tests.fakes.controllers import Controllers, scaled

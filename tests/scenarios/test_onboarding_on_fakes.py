@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import CLUSTER_ADMIN_POLICY, Ref, Release
+from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, INSTALLER, POLICY, TUNER, Account, created_event
 from tests.fakes.calls import REFUSALS, Calls, strike

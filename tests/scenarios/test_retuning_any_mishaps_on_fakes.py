@@ -7,7 +7,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.model import Ref
 
 from tests.fakes.calls import Killed
@@ -57,7 +57,7 @@ def node_is_born(world: World, chance: Random) -> None:
 def machine_is_not_to_be_had(world: World, chance: Random) -> None:
     for name in world.karpenter.vain:
         world.server.delete(Ref("karpenter.sh/v1", "NodeClaim", name))
-    keys = layout.config_keys_of(world.server.objects[POOL])
+    keys = as_found.config_keys_of(world.server.objects[POOL])
     name = world.karpenter._launch(POOL.name, chance.choice(keys))
     world.server.delete(Ref("v1", "Node", name))
     world.karpenter.vain.append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
 from slicewise.policy import Policy
@@ -90,7 +90,7 @@ def launched_in_vain(world: World) -> None:
     """A NodeClaim that Karpenter has just made, and the one before it has gone again."""
     for name in world.karpenter.vain:
         world.server.delete(Ref("karpenter.sh/v1", "NodeClaim", name))
-    (key, *_) = layout.config_keys_of(world.server.objects[POOL])
+    (key, *_) = as_found.config_keys_of(world.server.objects[POOL])
     name = world.karpenter._launch(POOL.name, key)
     world.server.delete(Ref("v1", "Node", name))
     world.karpenter.vain.append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from slicewise import layout
+from slicewise import as_found, layout
 
 from tests.retuned_world import POOL, World, at
 
@@ -15,12 +15,12 @@ def enforce(world: World, key: str, every: int = 1) -> list[str]:
     writes, put_back = [], []
 
     def back(item):
-        if item["kind"] != "NodePool" or layout.config_keys_of(item) == (key,):
+        if item["kind"] != "NodePool" or as_found.config_keys_of(item) == (key,):
             return
         writes.append(item)
         if len(writes) % every:
             return
-        put_back.append(layout.config_keys_of(item))
+        put_back.append(as_found.config_keys_of(item))
         requirements = [
             {**one, "values": [key]} if one["key"] == layout.CONFIG_LABEL else one
             for one in item["spec"]["template"]["spec"]["requirements"]

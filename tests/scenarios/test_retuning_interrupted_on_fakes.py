@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise import layout
-from slicewise.actions import Stage
+from slicewise import as_found, layout
 from slicewise.app import TUNING
 from slicewise.errors import Conflict
 from slicewise.events import Hint
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 
 from tests.tuned_account import GPU_1, POLICY, TunedAccount
 
@@ -56,7 +56,7 @@ def has_canary(account: TunedAccount) -> bool:
 
 
 def is_wide(account: TunedAccount) -> bool:
-    return len(layout.config_keys_of(account.node_pool)) == 2
+    return len(as_found.config_keys_of(account.node_pool)) == 2
 
 
 def after(account: TunedAccount) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise import layout
+from slicewise import as_found, layout
 from slicewise.model import Ref
 
 from tests.retuned_world import MPS, OVERLAYS, POOL, SETTINGS, World, at, halfway
@@ -119,7 +119,7 @@ def test_a_node_born_of_the_nodepool_before_it_was_narrowed_is_taken_along():
     done = []
 
     def late(item):
-        if item["kind"] == "NodePool" and layout.config_keys_of(item) == ("ts-8",) and not done:
+        if item["kind"] == "NodePool" and as_found.config_keys_of(item) == ("ts-8",) and not done:
             done.append(world.karpenter._launch(POOL.name, "ts-4"))
 
     world.server.on_change.append(late)

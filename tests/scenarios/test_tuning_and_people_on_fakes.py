@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from slicewise import layout
-from slicewise.actions import Stage
 from slicewise.errors import Unavailable
+from slicewise.outcomes import Stage
 
 from tests.scenarios.test_tuning_on_fakes import OVERLAY, POOL_REF, codes, edit, writes
 from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount

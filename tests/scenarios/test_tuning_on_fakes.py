@@ -11,12 +11,12 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import layout
-from slicewise.actions import Stage
+from slicewise import as_found, layout
 from slicewise.app import TUNING
 from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 
 from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event
 
@@ -198,7 +198,7 @@ def test_a_canary_waits_while_nobody_can_tell_how_it_does():
             account.metrics.read = unreadable
         account._answer(*account.queues.receive(timedelta(minutes=6)))
 
-    assert layout.config_keys_of(account.node_pool) == ("ts-4",)
+    assert as_found.config_keys_of(account.node_pool) == ("ts-4",)
     assert "waits: metrics cannot be read" in account.tuned.reason
     account.metrics.read = read
     account.answer_all()

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from slicewise.actions import Stage
 from slicewise.events import Home
 from slicewise.fleet.sweep import sweep
+from slicewise.outcomes import Stage
 from slicewise.records import Record
 
 from tests.fakes.clock import START

@@ -8,8 +8,8 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from hypothesis import given
 from hypothesis import strategies as some
-from slicewise.actions import Stage
 from slicewise.gateways.dynamodb_values import item_of, values_of
+from slicewise.outcomes import Stage
 
 VALUES = some.recursive(
     some.none() | some.booleans() | some.integers(-(10**20), 10**20) | some.text() | some.sampled_from(Stage),

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
-from slicewise.actions import Stage
 from slicewise.model import Ref, ref_of
 from slicewise.objects import last_seen
 from slicewise.offhours.fallback import CALM, FRESH
 from slicewise.offhours.observe import _is_claim_of
 from slicewise.offhours.settings import opens
+from slicewise.outcomes import Stage
 from slicewise.startups import STARTUP_ANNOTATION
 
 from tests import builders

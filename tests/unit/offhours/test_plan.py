@@ -6,9 +6,9 @@ import copy
 from dataclasses import replace
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.model import Ref, ref_of
 from slicewise.off_hours import BarePods, OffHours
+from slicewise.outcomes import Stage
 from slicewise.startups import STARTUP_ANNOTATION
 
 from tests.fakes.controllers import (

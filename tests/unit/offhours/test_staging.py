@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.model import ref_of
 from slicewise.offhours import staging
+from slicewise.outcomes import Stage
 from slicewise.startups import STARTUP_ANNOTATION
 
 from tests.fakes.calls import REFUSALS

@@ -1,9 +1,9 @@
 """A policy may split a pool, split it otherwise, or no longer: what runs stays where it is."""
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.model import Ref
 from slicewise.objects import name
+from slicewise.outcomes import Stage
 from slicewise.policy import Drift
 
 from tests import builders

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from slicewise.actions import GrantAdmin, RevokeAdmin, Stage
+from slicewise.installations import GrantAdmin, RevokeAdmin
 from slicewise.model import CLUSTER_ADMIN_POLICY, Release
+from slicewise.outcomes import Stage
 
 from tests import builders
 from tests.builders import INSTALLER, NODE_ROLE, TUNER

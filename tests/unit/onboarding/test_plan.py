@@ -5,24 +5,21 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
-from slicewise.actions import (
+from slicewise.actions import Apply, Delete, Forget, Wake
+from slicewise.errors import InvalidPolicy
+from slicewise.installations import (
     AllowAccessEntries,
-    Apply,
-    Delete,
     DeleteAccessEntry,
-    Forget,
     GrantAdmin,
     PutAccessEntry,
     RevokeAdmin,
-    Stage,
     UpgradeRelease,
-    Wake,
 )
-from slicewise.errors import InvalidPolicy
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref, ref_of
 from slicewise.onboarding import manifests
 from slicewise.onboarding.plan import acts, plan
 from slicewise.onboarding.world import Chart, LookError, LookFailure, World
+from slicewise.outcomes import Stage
 from slicewise.policy import parse
 
 from tests import builders

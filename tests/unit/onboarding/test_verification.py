@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.actions import Stage
 from slicewise.model import Ref
+from slicewise.outcomes import Stage
 
 from tests import builders
 from tests.simulated import SimulatedCluster

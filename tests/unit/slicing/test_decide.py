@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
-from slicewise.actions import Finding
+from slicewise.outcomes import Finding
 from slicewise.slicing.control import Breach
 from slicewise.slicing.decide import Decision, decide, details, host, nodes_needed
 from slicewise.slicing.evidence import Grade, PodUse, day_of

@@ -8,35 +8,37 @@ from functools import cached_property
 from slicewise import layout
 from slicewise.actions import (
     Action,
-    AllowAccessEntries,
     Apply,
-    ApplyChartCrds,
     ClaimsCarry,
     Delete,
-    DeleteAccessEntry,
     DeleteAlarm,
     DeleteSchedule,
     Forget,
     ForgetSnapshot,
-    GrantAdmin,
     KeepSnapshot,
     Notify,
     Patch,
-    PutAccessEntry,
-    PutAddon,
     PutAlarm,
-    PutPodIdentity,
     PutSchedule,
-    RevokeAdmin,
-    RollbackRelease,
     Scale,
     SetClass,
     SlotsFit,
-    UpgradeRelease,
     Wake,
 )
 from slicewise.errors import Conflict
 from slicewise.events import Hint
+from slicewise.installations import (
+    AllowAccessEntries,
+    ApplyChartCrds,
+    DeleteAccessEntry,
+    GrantAdmin,
+    PutAccessEntry,
+    PutAddon,
+    PutPodIdentity,
+    RevokeAdmin,
+    RollbackRelease,
+    UpgradeRelease,
+)
 from slicewise.model import EksCluster
 from slicewise.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.ports import Helm, Kubernetes, Ports

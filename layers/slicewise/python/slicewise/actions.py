@@ -1,5 +1,5 @@
 """
-What a plan may ask for: values that say what to do and why. `apply` in passes.py turns each into one call.
+What a plan may ask for: values that say what to do and why. `Hands` in acting.py turns each into one call.
 
 Every action is idempotent: done twice, it leaves what it leaves when done once.
 """
@@ -7,11 +7,11 @@ Every action is idempotent: done twice, it leaves what it leaves when done once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
+from slicewise.installations import Installation
 from slicewise.model import Alarm, Object, Ref, ref_of
 from slicewise.snapshots import Snapshot
 
@@ -178,127 +178,6 @@ class Notify:
 
 
 @dataclass(frozen=True)
-class ApplyChartCrds:
-    """Server-side apply the CRDs of a chart's crds/ folder: helm never upgrades those itself."""
-
-    chart: str
-    version: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"apply the CRDs of chart {self.chart} {self.version}"
-
-
-@dataclass(frozen=True)
-class UpgradeRelease:
-    """`helm upgrade --install` without waiting. `take_ownership` adopts objects that helm did not make."""
-
-    name: str
-    namespace: str
-    chart: str
-    version: str
-    values: Mapping[str, Any]
-    why: str
-    take_ownership: bool = False
-
-    def __str__(self) -> str:
-        return f"install {self.name} {self.version} in {self.namespace}"
-
-
-@dataclass(frozen=True)
-class RollbackRelease:
-    """Heal a release left `pending-*` by a killed helm: to its last deployed revision, or uninstall."""
-
-    name: str
-    namespace: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"roll back the unfinished release {self.name} in {self.namespace}"
-
-
-@dataclass(frozen=True)
-class AllowAccessEntries:
-    """Switch CONFIG_MAP to API_AND_CONFIG_MAP. One-way: only ever planned where a tag allows it."""
-
-    why: str
-
-    def __str__(self) -> str:
-        return "switch the authentication mode to API_AND_CONFIG_MAP"
-
-
-@dataclass(frozen=True)
-class PutAccessEntry:
-    """Create the entry, or give an existing one these groups."""
-
-    principal: str
-    groups: tuple[str, ...]
-    why: str
-    type: str = "STANDARD"
-
-    def __str__(self) -> str:
-        role, who = self.principal.rsplit("/", 1)[-1], ", ".join(self.groups) or self.type
-        return f"put an access entry for role {role} as {who}"
-
-
-@dataclass(frozen=True)
-class DeleteAccessEntry:
-    """Take an identity's access to the cluster away; that it is gone already is fine."""
-
-    principal: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"delete the access entry of {self.principal.rsplit('/', 1)[-1]}"
-
-
-@dataclass(frozen=True)
-class GrantAdmin:
-    """Associate AmazonEKSClusterAdminPolicy with an entry, cluster-wide."""
-
-    principal: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"make {self.principal.rsplit('/', 1)[-1]} cluster admin for the installation"
-
-
-@dataclass(frozen=True)
-class RevokeAdmin:
-    """Disassociate AmazonEKSClusterAdminPolicy; that it is gone already is fine."""
-
-    principal: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"revoke cluster admin from {self.principal.rsplit('/', 1)[-1]}"
-
-
-@dataclass(frozen=True)
-class PutAddon:
-    """Install an EKS add-on in its default version; that it is there already is fine."""
-
-    name: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"install the EKS add-on {self.name}"
-
-
-@dataclass(frozen=True)
-class PutPodIdentity:
-    """Give a service account an IAM role; that it has one already is fine."""
-
-    namespace: str
-    service_account: str
-    role_arn: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"give {self.namespace}/{self.service_account} the role {self.role_arn.rsplit('/', 1)[-1]}"
-
-
-@dataclass(frozen=True)
 class PutAlarm:
     """Create an alarm, or give the one of its name these settings."""
 
@@ -353,78 +232,9 @@ Action = (
     | PutSchedule
     | DeleteSchedule
     | Notify
-    | ApplyChartCrds
-    | UpgradeRelease
-    | RollbackRelease
-    | AllowAccessEntries
-    | PutAccessEntry
-    | DeleteAccessEntry
-    | GrantAdmin
-    | RevokeAdmin
-    | PutAddon
-    | PutPodIdentity
     | PutAlarm
     | DeleteAlarm
     | Forget
     | Wake
+    | Installation
 )
-
-
-class Stage(StrEnum):
-    """Where a cluster stands. Recorded by every pass, never read to choose the next action."""
-
-    LEFT_ALONE = "left-alone"  # no policy asks for it
-    WAITING = "waiting"  # for AWS: the cluster, its endpoint, access
-    REFUSED = "refused"  # preflight found what must be mended by a person
-    INSTALLING = "installing"
-    VERIFYING = "verifying"
-    ONBOARDED = "onboarded"
-    TUNING = "tuning"  # N is being changed
-    AWAKE = "awake"
-    GOING_TO_SLEEP = "going-to-sleep"
-    ASLEEP = "asleep"
-    WAKING = "waking"
-    FAILED = "failed"  # a deadline passed, or a policy is wrong
-    GONE = "gone"
-    PAUSED = "paused"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a person should know: a stable code, what was found, and what to do about it."""
-
-    code: str
-    says: str
-    remedy: str
-    refuses: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.says} {self.remedy}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """
-    How a pass ended.
-
-    Attributes:
-        wait: When to look again; None leaves it to the sweep. The queue caps it at 900 s.
-    """
-
-    stage: Stage
-    reason: str
-    findings: tuple[Finding, ...] = ()
-    wait: timedelta | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    Actions in the order in which they must happen, and the outcome once they have.
-
-    `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
-    """
-
-    outcome: Outcome
-    actions: tuple[Action, ...] = field(default=())
-    details: tuple[Mapping[str, Any], ...] = ()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slicewise import batches
-from slicewise.actions import Stage
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import aws, eks
@@ -29,6 +28,7 @@ from slicewise.gateways.schedules import EventBridgeSchedules
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.model import EksCluster
 from slicewise.onboarding.world import Chart, Settings
+from slicewise.outcomes import Stage
 from slicewise.passes import Capability, Passes
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports

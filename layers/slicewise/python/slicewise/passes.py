@@ -22,10 +22,11 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from slicewise.acting import Hands, time_for
-from slicewise.actions import Finding, Forget, Outcome, Patch, Plan, SetClass, Stage
+from slicewise.actions import Forget, Patch, SetClass
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.ports import Lease, Ports
 from slicewise.records import Record
 

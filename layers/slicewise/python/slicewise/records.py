@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from slicewise.actions import Finding, Stage
+from slicewise.outcomes import Finding, Stage
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from slicewise.actions import Stage
 from slicewise.events import Hint, Home
+from slicewise.outcomes import Stage
 from slicewise.records import Record
 
 # EKS throttles its control API (about 100 DescribeCluster at once see 20 refusals), so a fleet is not

@@ -22,10 +22,10 @@ from typing import Any
 
 from botocore.session import Session
 
-from slicewise.actions import Finding, Stage
 from slicewise.errors import Conflict, LeaseHeld
 from slicewise.gateways.aws import client, own_errors
 from slicewise.gateways.dynamodb_values import item_of, values_of
+from slicewise.outcomes import Finding, Stage
 from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from slicewise.actions import Action, Finding, ForgetSnapshot, KeepSnapshot
+from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot
 from slicewise.model import Object, ref_of
 from slicewise.objects import annotations, labels
 from slicewise.offhours.settings import Setting
+from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
 
 _GITOPS_MANAGERS = {

@@ -21,13 +21,14 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from slicewise import json_patch, layout, prices
-from slicewise.actions import Action, Finding, ForgetSnapshot, KeepSnapshot, Notify, Patch
+from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot, Notify, Patch
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, labels, name, spec
 from slicewise.offhours import workloads as following
 from slicewise.offhours.settings import OPENED
 from slicewise.offhours.world import Found, World
+from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.snapshots import Snapshot
 

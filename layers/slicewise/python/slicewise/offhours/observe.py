@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 from slicewise import holidays, layout, startups
 from slicewise import policy as policies
-from slicewise.actions import Finding, Stage
 from slicewise.errors import InvalidPolicy, Refused
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
@@ -26,6 +25,7 @@ from slicewise.offhours import workloads
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import Times
 from slicewise.offhours.world import Found, World
+from slicewise.outcomes import Finding, Stage
 from slicewise.policy import Mode, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record

@@ -13,18 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import json_patch, layout
-from slicewise.actions import (
-    Action,
-    Delete,
-    DeleteSchedule,
-    Finding,
-    Notify,
-    Outcome,
-    Patch,
-    Plan,
-    PutSchedule,
-    Stage,
-)
+from slicewise.actions import Action, Delete, DeleteSchedule, Notify, Patch, PutSchedule
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours
@@ -35,6 +24,7 @@ from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
 from slicewise.offhours.settings import NO_NODES, Setting, settings_of
 from slicewise.offhours.workloads import Nature, Workload
 from slicewise.offhours.world import Found, World
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from slicewise.actions import Finding
 from slicewise.model import Object, ref_of
 from slicewise.objects import condition, name, spec
 from slicewise.off_hours import BarePods, OffHours
 from slicewise.offhours import workloads as following
 from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
 from slicewise.offhours.world import Found
+from slicewise.outcomes import Finding
 
 
 def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.actions import Finding
 from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
 from slicewise.offhours.override import Times
 from slicewise.offhours.settings import opens
+from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.snapshots import Snapshot
 

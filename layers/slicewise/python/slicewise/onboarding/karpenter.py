@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from slicewise import objects
-from slicewise.actions import Finding
 from slicewise.model import ClusterContents
 from slicewise.objects import created_at, status
 from slicewise.onboarding import manifests, rbac, versions
 from slicewise.onboarding.world import Settings
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 # Karpenter 1.14.1 and 1.15.0 were read and run. NodeOverlay is alpha, and its code (it replaces capacity)

@@ -11,31 +11,23 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from slicewise.actions import (
-    Action,
+from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake
+from slicewise.installations import (
     AllowAccessEntries,
-    Apply,
     ApplyChartCrds,
-    Delete,
     DeleteAccessEntry,
-    Finding,
-    Forget,
     GrantAdmin,
-    Outcome,
-    Patch,
-    Plan,
     PutAccessEntry,
     RevokeAdmin,
     RollbackRelease,
-    Stage,
     UpgradeRelease,
-    Wake,
 )
 from slicewise.model import POLICY_TAG, AccessEntry, EksCluster
 from slicewise.objects import is_ours
 from slicewise.onboarding import install, karpenter, manifests, preflight, rbac, verification
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.world import LookFailure, Settings, World, eks_fingerprint, live
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.policy import Mode, fingerprint
 
 ACTIVE_POLL, ACTIVE_DEADLINE = timedelta(seconds=60), timedelta(minutes=45)

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from slicewise import layout
-from slicewise.actions import Finding
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
 from slicewise.objects import annotations, is_ours, labels, name
 from slicewise.onboarding import karpenter, manifests, rbac, versions
 from slicewise.onboarding.world import Settings, live
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 # Karpenter's CRDs validate by CEL rules (GA in 1.29); 1.31 is the oldest that EKS still supports.

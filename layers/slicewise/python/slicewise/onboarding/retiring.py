@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise import layout
-from slicewise.actions import Action, Delete, Finding, Patch
+from slicewise.actions import Action, Delete, Patch
 from slicewise.json_patch import set_value
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import (
@@ -21,6 +21,7 @@ from slicewise.objects import (
     required_values,
     spec,
 )
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 # In place of the stamp: should the policy want the NodePool back, it is applied anew.

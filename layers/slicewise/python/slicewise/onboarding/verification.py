@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slicewise import layout, quantities
-from slicewise.actions import Finding
+from slicewise import as_found, layout, quantities
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import condition, is_true, labels, name, status
-from slicewise.onboarding import install, manifests, rbac
+from slicewise.onboarding import manifests, pool_targets, rbac
 from slicewise.onboarding.world import live
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 
@@ -35,7 +35,7 @@ def _operator(contents: ClusterContents) -> Iterator[Finding]:
 
 
 def _overlays(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
-    for target in install.targets(contents, policy):
+    for target in pool_targets.targets(contents, policy):
         for wanted in target.overlays if target.left is None else ():
             overlay = live(contents, ref_of(wanted))
             if overlay is None or not is_true(overlay, "Ready"):
@@ -60,7 +60,7 @@ def _not_ready(overlay: Object) -> Finding:
 
 def _ready(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
     """NodePools and our NodeClass, where Karpenter says that they are not ready; silence is no objection."""
-    refs = [ref_of(target.node_pool) for target in install.targets(contents, policy)]
+    refs = [ref_of(target.node_pool) for target in pool_targets.targets(contents, policy)]
     items = [item for ref in refs if (item := live(contents, ref))]
     node_class = rbac.node_class_ref(policy)
     if node_class and (item := live(contents, node_class)):
@@ -93,7 +93,7 @@ def without_effect(contents: ClusterContents) -> tuple[Finding, ...]:
 
 def _mismatch(claim: Object) -> Finding | None:
     believed = status(claim).get("capacity")
-    promised = layout.promised(labels(claim), layout.born_with(claim))
+    promised = as_found.promised(labels(claim), as_found.born_with(claim))
     if not believed or promised is None:
         return None  # not launched yet, or of a time before this layout
     for resource, wanted in promised.items():

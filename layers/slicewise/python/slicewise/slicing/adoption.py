@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import layout, quantities
-from slicewise.actions import Action, ClaimsCarry, Finding, Patch
+from slicewise import as_found, layout, quantities
+from slicewise.actions import Action, ClaimsCarry, Patch
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import (
@@ -30,6 +30,7 @@ from slicewise.objects import (
     spec,
     status,
 )
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy, Pool
 from slicewise.slicing.change import SOON, RolloutSettings
 from slicewise.slicing.pool_state import stamp
@@ -197,7 +198,7 @@ def given_back(
         )
         # Who sleeps has other settings until it wakes, as the sleeper remembers them.
         if left and not marks.keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}:
-            n = layout.slices_of_key((layout.config_keys_of(node_pool) or ("",))[0]) or 1
+            n = layout.slices_of_key((as_found.config_keys_of(node_pool) or ("",))[0]) or 1
             patches.append(_give_back(node_pool, n))
             findings += [_still_shared(node_pool, n)] if n > 1 else []
     return tuple(patches), tuple(findings)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object
 from slicewise.objects import annotations, condition, labels, name, since, spec, status
+from slicewise.outcomes import Finding
 from slicewise.slicing.pool_state import DO_NOT_DISRUPT, NodeState, PoolState
 
 

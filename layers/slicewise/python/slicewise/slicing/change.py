@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise import layout
-from slicewise.actions import Action, Finding
+from slicewise.actions import Action
 from slicewise.model import Object
 from slicewise.objects import being_deleted, created_at, labels, name
+from slicewise.outcomes import Finding
 from slicewise.slicing import steps
 from slicewise.slicing.pool_state import NodeState, PoolState, Rollout
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise import layout
-from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object, Series
 from slicewise.objects import labels, spec
+from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.slicing.evidence import PodUse
 from slicewise.slicing.problems import told

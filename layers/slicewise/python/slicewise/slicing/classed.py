@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from slicewise import layout
-from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import annotations, spec
+from slicewise.outcomes import Finding
 from slicewise.policy import Classes, MetricsSource, Policy, Pool
 from slicewise.slicing.class_evidence import class_evidence
 from slicewise.slicing.class_marks import template

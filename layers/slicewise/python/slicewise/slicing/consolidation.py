@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import business_hours, json_patch, layout, quantities
-from slicewise.actions import Action, Finding, Patch
+from slicewise.actions import Action, Patch
 from slicewise.model import Object, ref_of
 from slicewise.objects import spec
+from slicewise.outcomes import Finding
 from slicewise.policy import LEARNED, Consolidation, Policy
 from slicewise.slicing import startup
 from slicewise.slicing.pool_state import PoolState

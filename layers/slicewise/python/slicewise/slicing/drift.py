@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from slicewise import layout
-from slicewise.actions import Action, Finding
+from slicewise import as_found, layout
+from slicewise.actions import Action
 from slicewise.model import Object, ref_of
 from slicewise.objects import labels, name, written_by
+from slicewise.outcomes import Finding
 from slicewise.policy import Drift, Policy, Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.pool_state import NodeState, PoolState
@@ -38,10 +39,10 @@ def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
     findings: list[Finding] = []
     resource = layout.resource(state.pool)
     for overlay in state.overlays:
-        if layout.n_of_overlay(overlay, state.pool) != state.n:
+        if as_found.n_of_overlay(overlay, state.pool) != state.n:
             actions.append(steps.count_with(state, overlay, state.n, f"N is {state.n}", now))
             findings += _told(overlay, ("spec", "capacity", resource), state.n, puts_back)
-    if layout.n_of_limits(state.node_pool, state.pool) != state.n:
+    if as_found.n_of_limits(state.node_pool, state.pool) != state.n:
         actions.append(steps.limit(state, state.n, f"N is {state.n}"))
         findings += _told(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
     findings += [_relabelled(node, key) for node in state.nodes if _is_odd(node, key)]

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from slicewise import layout
-from slicewise.actions import Action, Finding, Patch
+from slicewise.actions import Action, Patch
 from slicewise.json_patch import set_value
 from slicewise.model import Object, ref_of
+from slicewise.outcomes import Finding
 from slicewise.slicing.pool_state import PoolState, Rollout, Tuning, stamp
 from slicewise.slicing.steps import marked_at
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from slicewise import layout
-from slicewise.actions import Action, Finding
+from slicewise.actions import Action
+from slicewise.outcomes import Finding
 from slicewise.slicing import steps
 from slicewise.slicing.change import (
     CANARY,

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
-from slicewise import layout, quantities
-from slicewise.actions import Action, Finding, Patch
+from slicewise import as_found, layout, quantities
+from slicewise.actions import Action, Patch
 from slicewise.json_patch import Operation, expect, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import annotations, is_ours, labels, name, spec, status
+from slicewise.outcomes import Finding
 from slicewise.slicing.change import RolloutSettings
 from slicewise.slicing.pool_state import Rollout, read_rollout
 from slicewise.slicing.steps import marked_at
@@ -88,7 +89,7 @@ def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterato
 
 def _offers_more(node: Object) -> bool:
     """Than its label promises."""
-    promised = layout.promised(labels(node), labels(node).get(layout.CONFIG_LABEL)) or {}
+    promised = as_found.promised(labels(node), labels(node).get(layout.CONFIG_LABEL)) or {}
     offered = status(node).get("allocatable") or {}
     return any(quantities.whole(offered.get(resource)) > most for resource, most in promised.items())
 

@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import layout
-from slicewise.actions import Action, Finding, Notify, SetClass
+from slicewise.actions import Action, Notify, SetClass
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import MANAGER, applied_by, being_deleted, controller_of, spec, written_by
+from slicewise.outcomes import Finding
 from slicewise.slicing.class_marks import (
     DAY,
     is_moving,

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise import policy as policies
-from slicewise.actions import Stage
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
 from slicewise.objects import annotations, asked_by, is_ours, labels, name, status
+from slicewise.outcomes import Stage
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record

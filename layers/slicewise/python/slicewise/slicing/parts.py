@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.actions import Action, Finding
+from slicewise.actions import Action
+from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 from slicewise.slicing.health import Broken, broken
 from slicewise.slicing.pool_state import PoolState

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import json_patch, layout
-from slicewise.actions import Action, Finding, Outcome, Patch, Plan, Stage
+from slicewise.actions import Action, Patch
 from slicewise.model import ref_of
 from slicewise.objects import annotations
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
 from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout

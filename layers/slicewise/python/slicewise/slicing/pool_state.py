@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from slicewise import layout, quantities
-from slicewise.actions import Finding
+from slicewise import as_found, layout, quantities
 from slicewise.catalog import GpuModel
 from slicewise.model import ClusterContents, Object
 from slicewise.objects import (
@@ -27,6 +26,7 @@ from slicewise.objects import (
     spec,
     status,
 )
+from slicewise.outcomes import Finding
 from slicewise.policy import MAX_REPLICAS, Policy, Pool, Sharing
 from slicewise.slicing import control
 
@@ -227,7 +227,7 @@ def _pool_state(
     claims = tuple(item for item in contents.node_claims if _of(item, node_pool))
     claim_of = {status(claim).get("nodeName"): claim for claim in claims}
     overlays = tuple(item for item in contents.node_overlays if name(item) in overlay_names)
-    keys = layout.config_keys_of(node_pool)
+    keys = as_found.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
     rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
     pool = _as_begun(pool, node_pool) if rollout else pool
@@ -263,7 +263,7 @@ def _forgotten_rollout(
     found = sorted(n for n in map(layout.slices_of_key, keys) if n)
     if len(found) != 2:
         return None
-    counted = {layout.n_of_overlay(overlay, pool) for overlay in overlays}
+    counted = {as_found.n_of_overlay(overlay, pool) for overlay in overlays}
     to = found[1] if counted == {found[1]} else found[0]
     from_ = found[0] if to == found[1] else found[1]
     reason = "its nodes may have either N, and no change of it is told"

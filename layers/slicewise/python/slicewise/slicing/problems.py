@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from slicewise.actions import Finding
 from slicewise.model import Object
 from slicewise.objects import created_at
+from slicewise.outcomes import Finding
 from slicewise.slicing.series import Device, Fault, Readings
 
 # Exporter and agent come with the node; the first points take some minutes more.

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from slicewise import layout, quantities
-from slicewise.actions import Finding
+from slicewise import as_found, layout, quantities
 from slicewise.model import ClusterContents, Object
 from slicewise.objects import (
     condition,
@@ -26,6 +25,7 @@ from slicewise.objects import (
     spec,
     status,
 )
+from slicewise.outcomes import Finding
 
 # Driver, operands and device plugin take two to three minutes on a new node. Karpenter itself sets no limit:
 # a node without slices stays uninitialised, and its pods nominated, for ever.
@@ -70,7 +70,7 @@ class _Judgement:
 def _judge(node: Object, contents: ClusterContents, now: datetime, changing: Collection[str]) -> _Judgement:
     found = labels(node)
     key = found.get(layout.CONFIG_LABEL)
-    promised = layout.promised(found, key)
+    promised = as_found.promised(found, key)
     if promised is None:
         return _Judgement(0, 0, finding=_unknown(node, key))
     allocatable = status(node).get("allocatable") or {}
@@ -165,7 +165,7 @@ def _claims(contents: ClusterContents) -> list[Finding]:
     for claim in sorted(contents.node_claims, key=name):
         node_pool = labels(claim).get(layout.NODE_POOL_LABEL, "")
         believed = status(claim).get("capacity")
-        promised = layout.promised(labels(claim), layout.born_with(claim))
+        promised = as_found.promised(labels(claim), as_found.born_with(claim))
         if node_pool in found or not believed or promised is None:
             continue
         had = {resource: quantities.whole(believed.get(resource)) for resource in promised}

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from slicewise import layout
-from slicewise.actions import ClaimsCarry, Finding
+from slicewise.actions import ClaimsCarry
 from slicewise.objects import MANAGER, written_by
+from slicewise.outcomes import Finding
 from slicewise.slicing import steps
 from slicewise.slicing.change import Advance, Change, act
 from slicewise.slicing.pool_state import Rollout

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from slicewise import layout, quantities
-from slicewise.actions import Action, Finding
+from slicewise.actions import Action
 from slicewise.objects import is_true, labels, spec
+from slicewise.outcomes import Finding
 from slicewise.slicing import steps
 from slicewise.slicing.change import ROLL, Advance, Change, act
 

@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import layout
-from slicewise.actions import Finding
+from slicewise import as_found, layout
 from slicewise.objects import MANAGER, being_deleted, is_true, name, written_by
+from slicewise.outcomes import Finding
 from slicewise.policy import Sharing
 from slicewise.slicing import steps
 from slicewise.slicing.change import PLUGIN, RAREST, ROLL, SOON, Advance, Change, RolloutSettings, Stage, act
@@ -95,7 +95,7 @@ def _held_again(change: Change, step: Advance) -> Advance:
 def _with_more_gpus(change: Change, step: Advance) -> Advance:
     """A policy that allows more GPUs is followed at once, at the N that the change began with."""
     state, before = change.state, change.rollout.from_
-    limit = layout.n_of_limits(state.node_pool, state.pool)
+    limit = as_found.n_of_limits(state.node_pool, state.pool)
     is_over = change.rollout.narrowed and all(key == change.new for key in change.claim_keys)
     if step.finished or is_over or change.rollout.limited or limit is None or limit >= before:
         return step
@@ -227,7 +227,7 @@ def _overlays(change: Change) -> Advance | None:
         if change.rollout.grows and state.pool.sharing is not Sharing.MPS
         else "Karpenter must plan for what new nodes will offer"
     )
-    wrong = [overlay for overlay in state.overlays if layout.n_of_overlay(overlay, state.pool) != n]
+    wrong = [overlay for overlay in state.overlays if as_found.n_of_overlay(overlay, state.pool) != n]
     if wrong:
         actions = [steps.count_with(state, overlay, n, why, change.now) for overlay in wrong]
         return act(actions, f"Karpenter counts {n} slices a GPU")
@@ -240,7 +240,7 @@ def _overlays(change: Change) -> Advance | None:
 def _limits(change: Change) -> Advance | None:
     """Once: a tool may put the limit back each time, and the end of the change tells it."""
     n, rollout = change.rollout.target, change.rollout
-    if layout.n_of_limits(change.state.node_pool, change.state.pool) == n or rollout.limited == n:
+    if as_found.n_of_limits(change.state.node_pool, change.state.pool) == n or rollout.limited == n:
         return None
     why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
     action = steps.limit(change.state, n, why, rollout=replace(rollout, limited=n))
@@ -280,13 +280,13 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
         told = " or ".join(state.keys) or "any key"
         odd.append(f"NodePool {state.name} lets its nodes have {told}, not {' or '.join(sorted(keys))}")
     for overlay in state.overlays:
-        if layout.n_of_overlay(overlay, state.pool) not in known:
+        if as_found.n_of_overlay(overlay, state.pool) not in known:
             odd.append(
                 f"NodeOverlay {name(overlay)} says neither N = {' nor '.join(map(str, sorted(known)))}"
             )
     path = ("spec", "limits", layout.resource(state.pool))
     ours = written_by(state.node_pool, path) == (MANAGER,)
-    if layout.n_of_limits(state.node_pool, state.pool) not in known and not ours:
+    if as_found.n_of_limits(state.node_pool, state.pool) not in known and not ours:
         odd.append(f"the limit of NodePool {state.name} fits neither N")
     for node in change.nodes:
         if node.key not in keys and steps.waited_for(node) is None:

@@ -16,9 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from slicewise import catalog, layout
-from slicewise.actions import Finding
 from slicewise.model import ClusterContents, Object, Series
 from slicewise.objects import controller_of, created_at, labels, moment, name, spec, status
+from slicewise.outcomes import Finding
 from slicewise.slicing import container_insights, dcgm
 from slicewise.slicing.evidence import Grade, PodUse, measure
 from slicewise.slicing.pasts import Line, Past, samples

@@ -1,0 +1,142 @@
+"""What an onboarding alone asks for, as in actions.py: helm's releases, access to the cluster, add-ons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ApplyChartCrds:
+    """Server-side apply the CRDs of a chart's crds/ folder: helm never upgrades those itself."""
+
+    chart: str
+    version: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"apply the CRDs of chart {self.chart} {self.version}"
+
+
+@dataclass(frozen=True)
+class UpgradeRelease:
+    """`helm upgrade --install` without waiting. `take_ownership` adopts objects that helm did not make."""
+
+    name: str
+    namespace: str
+    chart: str
+    version: str
+    values: Mapping[str, Any]
+    why: str
+    take_ownership: bool = False
+
+    def __str__(self) -> str:
+        return f"install {self.name} {self.version} in {self.namespace}"
+
+
+@dataclass(frozen=True)
+class RollbackRelease:
+    """Heal a release left `pending-*` by a killed helm: to its last deployed revision, or uninstall."""
+
+    name: str
+    namespace: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"roll back the unfinished release {self.name} in {self.namespace}"
+
+
+@dataclass(frozen=True)
+class AllowAccessEntries:
+    """Switch CONFIG_MAP to API_AND_CONFIG_MAP. One-way: only ever planned where a tag allows it."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return "switch the authentication mode to API_AND_CONFIG_MAP"
+
+
+@dataclass(frozen=True)
+class PutAccessEntry:
+    """Create the entry, or give an existing one these groups."""
+
+    principal: str
+    groups: tuple[str, ...]
+    why: str
+    type: str = "STANDARD"
+
+    def __str__(self) -> str:
+        role, who = self.principal.rsplit("/", 1)[-1], ", ".join(self.groups) or self.type
+        return f"put an access entry for role {role} as {who}"
+
+
+@dataclass(frozen=True)
+class DeleteAccessEntry:
+    """Take an identity's access to the cluster away; that it is gone already is fine."""
+
+    principal: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete the access entry of {self.principal.rsplit('/', 1)[-1]}"
+
+
+@dataclass(frozen=True)
+class GrantAdmin:
+    """Associate AmazonEKSClusterAdminPolicy with an entry, cluster-wide."""
+
+    principal: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"make {self.principal.rsplit('/', 1)[-1]} cluster admin for the installation"
+
+
+@dataclass(frozen=True)
+class RevokeAdmin:
+    """Disassociate AmazonEKSClusterAdminPolicy; that it is gone already is fine."""
+
+    principal: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"revoke cluster admin from {self.principal.rsplit('/', 1)[-1]}"
+
+
+@dataclass(frozen=True)
+class PutAddon:
+    """Install an EKS add-on in its default version; that it is there already is fine."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"install the EKS add-on {self.name}"
+
+
+@dataclass(frozen=True)
+class PutPodIdentity:
+    """Give a service account an IAM role; that it has one already is fine."""
+
+    namespace: str
+    service_account: str
+    role_arn: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"give {self.namespace}/{self.service_account} the role {self.role_arn.rsplit('/', 1)[-1]}"
+
+
+Installation = (
+    ApplyChartCrds
+    | UpgradeRelease
+    | RollbackRelease
+    | AllowAccessEntries
+    | PutAccessEntry
+    | DeleteAccessEntry
+    | GrantAdmin
+    | RevokeAdmin
+    | PutAddon
+    | PutPodIdentity
+)

@@ -1,0 +1,72 @@
+"""How a pass ends: what it plans, where that leaves the cluster, and what a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slicewise.actions import Action
+
+
+class Stage(StrEnum):
+    """Where a cluster stands. Recorded by every pass, never read to choose the next action."""
+
+    LEFT_ALONE = "left-alone"  # no policy asks for it
+    WAITING = "waiting"  # for AWS: the cluster, its endpoint, access
+    REFUSED = "refused"  # preflight found what must be mended by a person
+    INSTALLING = "installing"
+    VERIFYING = "verifying"
+    ONBOARDED = "onboarded"
+    TUNING = "tuning"  # N is being changed
+    AWAKE = "awake"
+    GOING_TO_SLEEP = "going-to-sleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
+    FAILED = "failed"  # a deadline passed, or a policy is wrong
+    GONE = "gone"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know: a stable code, what was found, and what to do about it."""
+
+    code: str
+    says: str
+    remedy: str
+    refuses: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.says} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a pass ended.
+
+    Attributes:
+        wait: When to look again; None leaves it to the sweep. The queue caps it at 900 s.
+    """
+
+    stage: Stage
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Actions in the order in which they must happen, and the outcome once they have.
+
+    `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    """
+
+    outcome: Outcome
+    actions: tuple[Action, ...] = field(default=())
+    details: tuple[Mapping[str, Any], ...] = ()
