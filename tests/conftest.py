@@ -7,6 +7,8 @@ here passes on a busy machine, too. `pytest --hypothesis-profile=default` looks 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -27,3 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> sharing.Groups | None:
     return sharing.Groups(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+@pytest.fixture(scope="session")
+def groups_own() -> Iterator[sharing.GroupsOwn]:
+    own = sharing.GroupsOwn()
+    yield own
+    own.end()

@@ -1,7 +1,7 @@
 """
 Which tests share what takes long to start, and so run in one process, in the order of their files' names.
 
-`pytest -n 3 --dist loadscope` gives each process one group after the other, the long ones first.
+`pytest -n 4 --dist loadscope` gives each process one group after the other, the long ones first.
 """
 
 from __future__ import annotations
@@ -16,23 +16,29 @@ from xdist.scheduler import LoadScopeScheduling
 
 # The longest first, so that no process is left alone with one at the end.
 GROUPS = (
-    "tests/sandbox/test_onboarding_for_real*",  # one deployed Slicewise; the last file judges the others
-    "tests/sandbox/test_operation_for_real*",  # another
-    "tests/sandbox/test_retuning_for_real*",  # one control plane, whose pools change
-    "tests/infra/test_template*",  # two syntheses
+    ("tests/sandbox/test_onboarding_for_real*",),  # one deployed Slicewise; the last file judges the others
+    ("tests/sandbox/test_operation_for_real*",),  # another
+    ("tests/sandbox/test_retuning_for_real*",),  # one control plane, whose pools change
+    # One control plane that each leaves as it was.
+    (
+        "tests/sandbox/test_consolidation_for_real.py",
+        "tests/sandbox/test_control_plane.py",
+        "tests/sandbox/test_control_plane_official_client.py",
+        "tests/sandbox/test_gpu_stand_in.py",
+    ),
+    ("tests/infra/test_template*", "tests/infra/test_api_models.py"),  # two syntheses
+    ("tests/contract/test_kubernetes.py", "tests/contract/test_scaling.py"),  # one API server
 )
 
 
 # Files that share nothing and take more than 15 s: one of them left for the end keeps a single process busy.
 LONG = (
     "tests/sandbox/test_off_hours_for_real.py",
-    "tests/sandbox/test_consolidation_for_real.py",
     "tests/sandbox/test_control_plane_session.py",
     "tests/sandbox/test_aws_cdk_cli.py",
     "tests/sandbox/test_onboarding_killed.py",
     "tests/sandbox/test_bench_on_the_sandbox.py",
     "tests/sandbox/test_control_plane*",
-    "tests/sandbox/test_gpu_stand_in.py",
     "tests/sandbox/test_classes_for_real.py",
     "tests/contract/test_helm.py",
     "tests/unit/offhours/test_any_sequence.py",
@@ -50,14 +56,18 @@ LONG = (
 def group(nodeid: str) -> str:
     """A file by itself, if it shares nothing."""
     file = nodeid.partition("::")[0]
-    return next((pattern for pattern in GROUPS if fnmatch(file, pattern)), file)
+    return next((f"group {n}" for n, patterns in enumerate(GROUPS) if _any(file, patterns)), file)
+
+
+def _any(file: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(file, pattern) for pattern in patterns)
 
 
 def longest_first(item: pytest.Item) -> int:
     """For sorting; files that are neither shared nor long stay in their order."""
     file = item.nodeid.partition("::")[0]
-    order = (*GROUPS, *LONG)
-    return next((n for n, pattern in enumerate(order) if fnmatch(file, pattern)), len(order))
+    order = (*GROUPS, *((pattern,) for pattern in LONG))
+    return next((n for n, patterns in enumerate(order) if _any(file, patterns)), len(order))
 
 
 class GroupsOwn:

@@ -102,11 +102,11 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory):
+def plane(request, groups_own, tmp_path_factory):
     from sandbox.control_plane import ControlPlane
 
-    with ControlPlane.start(tmp_path_factory.mktemp("kubernetes"), system_nodes=0) as running:
-        yield running
+    folder = tmp_path_factory.mktemp("kubernetes")
+    yield from groups_own.share(request, lambda: ControlPlane.start(folder, system_nodes=0))
 
 
 @pytest.fixture(params=["fake", pytest.param("gateway", marks=pytest.mark.sandbox)])

@@ -23,21 +23,15 @@ from tests.sandbox.system_fixtures import system  # noqa: F401
 from tests.sharing import GroupsOwn
 
 
-@pytest.fixture(scope="session")
-def groups_own() -> Iterator[GroupsOwn]:
-    own = GroupsOwn()
-    yield own
-    own.end()
+@pytest.fixture(scope="module")
+def control_plane(
+    request: pytest.FixtureRequest, groups_own: GroupsOwn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """With Karpenter and the NodeOverlay gate on, for all who leave it as it was."""
+    yield from groups_own.share(request, lambda: ControlPlane.start(tmp_path_factory.mktemp("control-plane")))
 
 
-@pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """One for the whole session, with Karpenter and the NodeOverlay gate on."""
-    with ControlPlane.start(tmp_path_factory.mktemp("control-plane")) as plane:
-        yield plane
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kube(control_plane: ControlPlane) -> KubeClient:
     """The admin's client of the shared control plane."""
     return control_plane.kube

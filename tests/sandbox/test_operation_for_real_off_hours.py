@@ -73,7 +73,7 @@ def cluster(system: System) -> Cluster:
 
 def say(system: System, asleep: bool) -> None:
     """What `slicewise sleep` and `wake` write, and the hint that they send."""
-    administrator = SimpleNamespace(client=lambda service, **_: system.aws.client(service))
+    administrator = SimpleNamespace(create_client=lambda service, **_: system.aws.client(service))
     now = datetime.now(UTC)
     table = SleepTable(system.outputs["StateTableName"], administrator, system.aws.region)
     arn = system.aws.client("eks").describe_cluster(name=NIGHTLY)["cluster"]["arn"]

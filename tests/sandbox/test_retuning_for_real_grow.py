@@ -117,8 +117,8 @@ def _start_at_one(pool: RetunedPool) -> None:
     """
     A policy's replicas begin at 2; a pool at 1 is one that was lowered.
 
-    Karpenter gets the time that it gets in production to see it: a busy one would make a node of the old N
-    still, and replace it once the pods are there.
+    Karpenter gets the time that it gets in production to plan with it: it goes through every overlay of the
+    control plane before one that has changed counts, and other tests have theirs there.
     """
     pool.tuner.settings = replace(FAST, settle=RolloutSettings().settle)
     assert pool.change(1).finished
