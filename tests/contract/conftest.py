@@ -14,6 +14,7 @@ from botocore.session import Session
 from moto import mock_aws
 
 from tests import functions_aws
+from tests.contract.kubernetes_sides import InMemory, Real
 
 REGION = "eu-west-1"
 
@@ -31,3 +32,18 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
 def session(admin: boto3.Session) -> Session:
     """What a deployed function has, of the same moto."""
     return functions_aws.session(region=REGION)
+
+
+@pytest.fixture(scope="module")
+def plane(request, groups_own, tmp_path_factory):
+    """An API server with Karpenter's definitions."""
+    from sandbox.control_plane import ControlPlane
+
+    folder = tmp_path_factory.mktemp("kubernetes")
+    yield from groups_own.share(request, lambda: ControlPlane.start(folder, system_nodes=0))
+
+
+@pytest.fixture(params=["fake", pytest.param("gateway", marks=pytest.mark.sandbox)])
+def far_side(request):
+    """Of Kubernetes' port; other ports' tests have one of their own."""
+    return InMemory() if request.param == "fake" else Real(request.getfixturevalue("plane"))

@@ -7,7 +7,7 @@ from slicewise.errors import Conflict
 from slicewise.model import ref_of
 from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND
 
-from tests.contract.test_kubernetes import NAMESPACE, InMemory, far_side, plane  # noqa: F401
+from tests.contract.kubernetes_sides import NAMESPACE, InMemory
 from tests.fakes.controllers import cron_job, scaled, scaled_object
 from tests.workload_crds import serve
 
@@ -42,7 +42,7 @@ KINDS = [
 
 
 @pytest.fixture
-def served(far_side):  # noqa: F811
+def served(far_side):
     """With the definitions of what users scale."""
     if isinstance(far_side, InMemory):
         far_side.server.add_crds(
@@ -53,7 +53,7 @@ def served(far_side):  # noqa: F811
     return far_side
 
 
-def live(far_side, item):  # noqa: F811
+def live(far_side, item):
     ref = ref_of(item)
     [found] = far_side.port.list(
         ref.api_version,
