@@ -45,7 +45,7 @@ LONG = (
     "tests/scenarios/test_tuning_struck_on_fakes.py",
     "tests/scenarios/test_moving_on_fakes.py",
     "tests/unit/offhours/test_calendar_in_every_zone.py",
-    "tests/scenarios/test_onboarding_on_fakes.py",
+    "tests/scenarios/test_onboarding_struck_on_fakes.py",
     "tests/bench/test_harness.py",
     "tests/scenarios/test_retuning_any_mishaps_on_fakes.py",
     "tests/sandbox/test_aws_deployment.py",
