@@ -48,7 +48,8 @@ def _read(spelt: Mapping[str, Any]) -> Any:
         case "S" | "BOOL":
             return value
         case "N":
-            return int(value)
+            # Ours are whole; a replica's own fields (aws:rep:updatetime) are not.
+            return int(value) if value.lstrip("-").isdigit() else float(value)
         case "NULL":
             return None
         case "M":
