@@ -11,7 +11,6 @@ import pytest
 from slicewise import model
 from slicewise.onboarding import rbac
 
-from cdk_app import permissions
 from tests.infra.templates import Template, as_list, spelt_out
 
 ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sleeper", "slicewise-sweeper")
@@ -303,6 +302,9 @@ def test_policies_stay_within_what_iam_takes(full):
 
 
 def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
+    # Here, since it starts a process of the CDK's in each that collects tests.
+    from cdk_app import permissions
+
     assert permissions.ALLOW_ACCESS_ENTRIES_TAG == model.ALLOW_ACCESS_ENTRIES_TAG
     assert str(model.AlarmName("gpu-1", "idle")).startswith(permissions.ALARM_PREFIX)
     assert (permissions.INSTALLER_GROUP, permissions.TUNER_GROUP) == (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP)
