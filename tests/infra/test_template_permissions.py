@@ -302,7 +302,7 @@ def test_policies_stay_within_what_iam_takes(full):
 
 
 def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
-    # Here, since it starts a process of the CDK's in each that collects tests.
+    # Not above: it starts a process of the CDK, and every worker collects this file.
     from cdk_app import permissions
 
     assert permissions.ALLOW_ACCESS_ENTRIES_TAG == model.ALLOW_ACCESS_ENTRIES_TAG
