@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from botocore import __version__
-from botocore.exceptions import DataNotFoundError
 from botocore.loaders import JSONFileLoader, Loader
 
 CALLS: Mapping[str, tuple[str, ...]] = {
@@ -68,10 +67,7 @@ def write(folder: Path) -> None:
         place = folder / service / loader.determine_latest_version(service, "service-2")
         _write(place / "service-2.json", model_of(model, calls))
         _write(place / "endpoint-rule-set-1.json", loader.load_service_model(service, "endpoint-rule-set-1"))
-        try:
-            pages = loader.load_service_model(service, "paginators-1")["pagination"]
-        except DataNotFoundError:
-            continue
+        pages = loader.load_service_model(service, "paginators-1")["pagination"]
         kept = {call: page for call, page in pages.items() if call in calls}
         _write(place / "paginators-1.json", {"pagination": kept})
     _write(folder / "endpoints.json", endpoints_of(loader.load_data("endpoints"), prefixes))

@@ -14,6 +14,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.managed_fields import ATOMIC, Writers
+from tests.fakes.selectors import has_fields, selected
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KARPENTER_CRDS = (
@@ -246,8 +247,8 @@ class FakeKubernetes:
                 self._told(ref, trim(item) if trim else item, managed_fields)
                 for ref, item in sorted(self._server.of_kind(api_version, kind))
                 if namespace in ("", ref.namespace)
-                and _selected(item["metadata"].get("labels") or {}, labels)
-                and _has_fields(item, fields)
+                and selected(item["metadata"].get("labels") or {}, labels)
+                and has_fields(item, fields)
                 and (only is None or only(item))
             )
 
@@ -368,36 +369,3 @@ class FakeKubernetes:
         entry = self._known()
         if entry is not None and CLUSTER_ADMIN_POLICY not in entry.policies:
             raise Refused("writing takes more than the group allows")
-
-
-def _selected(labels: Object, selector: str) -> bool:
-    """Equality, existence and `in (…)`: what our own requests use."""
-    wanted = selector
-    while wanted:
-        key, operator, rest = _head(wanted)
-        values, wanted = rest
-        if key not in labels or (operator and labels[key] not in values):
-            return False
-    return True
-
-
-def _head(selector: str) -> tuple[str, str, tuple[tuple[str, ...], str]]:
-    if " in (" in selector.split(",")[0]:
-        key, _, rest = selector.partition(" in (")
-        values, _, rest = rest.partition(")")
-        return key, "in", (tuple(value.strip() for value in values.split(",")), rest.lstrip(","))
-    term, _, rest = selector.partition(",")
-    key, operator, value = term.partition("=")
-    return key, operator, ((value,), rest)
-
-
-def _has_fields(item: Object, selector: str) -> bool:
-    """`path!=value` and `path=value`, as in spec.nodeName=a,status.phase!=Failed."""
-    for term in filter(None, selector.split(",")):
-        path, _, value = term.partition("=")
-        found: Any = item
-        for part in path.removesuffix("!").split("."):
-            found = (found or {}).get(part)
-        if (found == value) == path.endswith("!"):
-            return False
-    return True

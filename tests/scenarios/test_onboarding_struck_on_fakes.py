@@ -174,11 +174,7 @@ def test_hints_that_wait_do_not_all_come_back_at_once():
 
 
 def test_what_stays_refused_ends_on_the_dead_letter_queue_and_in_the_record():
-    account = Account()
-    account.create_cluster()
-    account.eks.grant_admin = _always(Refused("eks:AssociateAccessPolicy: AccessDenied"))
-    account.send_created()
-    account.run_until_idle()
+    account = _never_admin(Refused("eks:AssociateAccessPolicy: AccessDenied"))
 
     assert len(account.queues.dead) == 1
     assert stage(account) is Stage.FAILED
@@ -186,18 +182,21 @@ def test_what_stays_refused_ends_on_the_dead_letter_queue_and_in_the_record():
 
 
 def test_what_never_stops_changing_is_given_to_the_alarm_in_the_end():
-    account = Account()
-    account.create_cluster()
-    account.eks.grant_admin = _always(Conflict("another writer"))
-    account.send_created()
-    account.run_until_idle()
+    account = _never_admin(Conflict("another writer"))
 
     assert len(account.queues.dead) == 1
     assert account.clock.now - START < timedelta(hours=1)
 
 
-def _always(error: Exception):
+def _never_admin(error: Exception) -> Account:
+    """An account with a cluster whose onboarding always fails at the same call, after the last try."""
+
     def call(*_args):
         raise error
 
-    return call
+    account = Account()
+    account.create_cluster()
+    account.eks.grant_admin = call
+    account.send_created()
+    account.run_until_idle()
+    return account

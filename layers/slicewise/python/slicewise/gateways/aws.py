@@ -48,17 +48,14 @@ API_MODELS = Path(__file__).parent / "api_models"
 _clients: dict[tuple[int, str, str], tuple[Session, Any]] = {}
 
 
-class _OwnData(Loader):
-    """For botocore as good as its own: endpoints come from each service's rules."""
-
-    BUILTIN_DATA_PATH = str(API_MODELS)
-
-
 def session(models: Path = API_MODELS) -> Session:
     """Of whoever runs this; with botocore's whole data where the package was not built into a layer."""
     made = botocore.session.get_session()
     if models.is_dir():
-        made.register_component("data_loader", _OwnData([str(models)], include_default_search_paths=False))
+        loader = Loader([str(models)], include_default_search_paths=False)
+        # For botocore as good as its own: endpoints come from each service's rules.
+        loader.BUILTIN_DATA_PATH = str(models)
+        made.register_component("data_loader", loader)
     return made
 
 

@@ -1,8 +1,7 @@
 """
 What differs between a cluster and its policy, as actions in the order in which they must happen. Pure.
 
-N is read from the live NodePools, never from the policy: changing it is tuning's work. What would make
-Karpenter replace nodes that run is told, not done.
+What its NodePools shall be, and which are left as they are, is pool_targets' to say.
 """
 
 from __future__ import annotations
