@@ -48,10 +48,13 @@ class Real:
                 self._kube.delete(
                     f"/api/v1/namespaces/{NAMESPACE}/configmaps/{item['metadata']['name']}", missing_ok=True
                 )
-        for item in self._kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays"):
-            self._kube.delete(
-                f"/apis/karpenter.sh/v1alpha1/nodeoverlays/{item['metadata']['name']}", missing_ok=True
-            )
+        # The files that share the API server leave theirs.
+        for kinds in (
+            "/apis/karpenter.sh/v1alpha1/nodeoverlays",
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+        ):
+            for item in self._kube.list(kinds):
+                self._kube.delete(f"{kinds}/{item['metadata']['name']}", missing_ok=True)
         self.port = self._as(plane.admin_token)
 
     def by_somebody_else(self, item):
