@@ -1,13 +1,12 @@
 """The table of facts makes sense, and agrees with the list of machines that it was taken from."""
 
-import csv
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 from slicewise import catalog
 
-INSTANCES = Path(__file__).parents[3].parent / "shared" / "data" / "ec2_gpu_instances.csv"
+from bench.trace import instance_prices
+
 MIG_MODELS = [model for model in catalog.MODELS if model.mig]
 PROFILES = [pytest.param(m, p, n, id=f"{m.name} {p}") for m in MIG_MODELS for p, n in m.mig.items()]
 
@@ -44,14 +43,12 @@ def test_models_that_share_a_name_differ_in_memory():
     assert len({(m.karpenter_name, m.memory_mib) for m in catalog.MODELS}) == len(catalog.MODELS)
 
 
-@pytest.mark.skipif(not INSTANCES.exists(), reason="the list of EC2 machines (../shared/data) is not here")
 def test_the_catalog_is_what_karpenter_lists():
     listed = defaultdict(set)
-    with INSTANCES.open() as file:
-        for row in csv.DictReader(file):
-            if row["gpu_manufacturer"] == "nvidia" and int(row["gpu_count"]) > 0:
-                family = row["instance_type"].split(".")[0]
-                listed[row["gpu_name"], int(row["gpu_mem_mib_each"])].add((int(row["gpu_count"]), family))
+    for row in instance_prices():
+        if row["gpu_manufacturer"] == "nvidia" and int(row["gpu_count"]) > 0:
+            family = row["instance_type"].split(".")[0]
+            listed[row["gpu_name"], int(row["gpu_mem_mib_each"])].add((int(row["gpu_count"]), family))
 
     ours = {(m.karpenter_name, m.memory_mib): (set(m.counts), set(m.families)) for m in catalog.MODELS}
 

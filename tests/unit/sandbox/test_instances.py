@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from bench.trace import instance_prices
 from sandbox.instances import INSTANCE_TYPES, write_files
 
-TABLE = Path(__file__).parents[4] / "shared" / "data" / "ec2_gpu_instances.csv"
 
-
-@pytest.mark.skipif(not TABLE.exists(), reason=f"needs the table of EC2 GPU types, {TABLE.name}")
 @pytest.mark.parametrize("name", [t.name for t in INSTANCE_TYPES.values() if t.gpus])
 def test_figures_are_those_of_the_published_table(name: str):
-    with TABLE.open() as lines:
-        row = next(row for row in csv.DictReader(lines) if row["instance_type"] == name)
+    row = next(row for row in instance_prices() if row["instance_type"] == name)
     kind = INSTANCE_TYPES[name]
 
     assert (kind.gpu_name, kind.gpus) == (row["gpu_name"], int(row["gpu_count"]))
