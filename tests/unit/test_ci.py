@@ -23,7 +23,7 @@ mkdir -p .venv/bin
 printf '#!/bin/sh\\nexec {sys.executable} "$@"\\n' > .venv/bin/python
 chmod +x .venv/bin/python
 pwd > "$SEEN/folder"
-ls -A .. > "$SEEN/beside"
+ls -A "$(dirname "$PWD")" > "$SEEN/beside"
 exec .venv/bin/python -m pytest -q -p no:cacheprovider tests
 """
 TESTS = f"""
