@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from slicewise import policy
@@ -36,11 +35,11 @@ def _check(file: str) -> int:
 
 def backtest(arguments: Sequence[str]) -> int:
     """The bench's own command, which knows its options and says what they are."""
-    if find_spec("bench") is None or find_spec("bench.backtest") is None:
-        print(
-            "slicewise: backtest needs the repository's bench/backtest.py, which is not here", file=sys.stderr
-        )
+    try:
+        from bench import backtest as bench_backtest
+    except ModuleNotFoundError as missing:
+        if missing.name != "numpy":
+            raise
+        print("slicewise: backtest needs numpy, which is not installed: pip install numpy", file=sys.stderr)
         return 2
-    from bench import backtest as bench_backtest
-
     return bench_backtest.main(list(arguments)) or 0
