@@ -28,7 +28,9 @@ def lambda_python(progress: Callable[[str], None] = print) -> Path:
     Raises:
         RuntimeError: pip could not install the packages; the message holds what it said.
     """
-    about = "\n".join([*PACKAGES, platform.python_version(), platform.machine(), sys.executable])
+    # The interpreter itself, of which our own environment is only a view: clones share what is built.
+    base = str(Path(sys.executable).resolve())
+    about = "\n".join([*PACKAGES, platform.python_version(), platform.machine(), base])
     key = hashlib.sha256(about.encode()).hexdigest()[:16]
     folder = cache_folder() / f"lambda-runtime-{key}"
     python = folder / "bin" / "python"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from importlib import metadata
 
 from sandbox.aws.lambda_environment import PACKAGES, lambda_python
@@ -21,3 +22,12 @@ def test_it_holds_the_runtime_client_and_boto3_and_nothing_of_the_project():
     done = subprocess.run([lambda_python(), "-I", "-c", program], capture_output=True, text=True, check=True)
 
     assert json.loads(done.stdout) == [True, True, False, False, False, False]
+
+
+def test_clones_share_it(tmp_path, monkeypatch):
+    """Each would else leave 60 MB in the user's cache folder."""
+    mine = lambda_python()
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    assert lambda_python() == mine
