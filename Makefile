@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make:
 #   make demo    the whole system on this machine, told step by step
 #   make test    every test
-# And one more, for who wants to check our figures:
+# And one more, to check our figures:
 #   make bench   how the tuning rules do on public traces: minutes, and a page in out/bench.html
+
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
 
 help:
-	@sed -n 's/^#  *//p' Makefile
+	@sed -n '/^#/!q; s/^# //p' Makefile
 
 setup: $(VENV)/.installed
 
