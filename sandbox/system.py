@@ -217,7 +217,7 @@ class System:
         Wait until a pass records this stage; `saw` gets each record whose stage or reason is new.
 
         Raises:
-            TimeoutError: With the last record, and where the functions' logs lie.
+            TimeoutError: With the last record; a note on it says where the functions' logs lie.
         """
         last: tuple[object, ...] = ()
         deadline = time.monotonic() + within_seconds
@@ -229,10 +229,11 @@ class System:
             if record and record["stage"] == stage:
                 return record
             if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"{name} is not {stage} after {within_seconds:.0f} s; the last record: {record}; "
-                    f"logs: {self.folder}/aws/lambda"
+                late = TimeoutError(
+                    f"{name} is not {stage} after {within_seconds:.0f} s; the last record: {record}"
                 )
+                late.add_note(f"logs: {self.folder}/aws/lambda")
+                raise late
             time.sleep(0.1)
 
     def is_quiet(self) -> bool:
