@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from sandbox.aws import botocore_files
 from tests import sharing
+from tests.support import group_outcomes
 
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -30,6 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> sharing.Groups | None:
     return sharing.Groups(config, log) if config.getoption("dist") == "loadscope" else None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    group_outcomes.note(report)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+ROOT = Path(__file__).parents[1]
 
 # The longest first, so that no process is left alone with one at the end.
 GROUPS = (
@@ -53,10 +56,28 @@ LONG = (
 )
 
 
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
 def group(nodeid: str) -> str:
     """A file by itself, if it shares nothing."""
-    file = nodeid.partition("::")[0]
+    file = file_of(nodeid)
     return next((f"group {n}" for n, patterns in enumerate(GROUPS) if _any(file, patterns)), file)
+
+
+def patterns_of(group: str) -> tuple[str, ...]:
+    return GROUPS[int(group.removeprefix("group "))]
+
+
+def files_of(group: str) -> set[str]:
+    """All that there are, whether they run or not."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for pattern in patterns_of(group)
+        for path in ROOT.glob(pattern)
+        if path.suffix == ".py"
+    }
 
 
 def _any(file: str, patterns: tuple[str, ...]) -> bool:
@@ -65,7 +86,7 @@ def _any(file: str, patterns: tuple[str, ...]) -> bool:
 
 def longest_first(item: pytest.Item) -> int:
     """For sorting; files that are neither shared nor long stay in their order."""
-    file = item.nodeid.partition("::")[0]
+    file = file_of(item.nodeid)
     order = (*GROUPS, *((pattern,) for pattern in LONG))
     return next((n for n, patterns in enumerate(order) if _any(file, patterns)), len(order))
 
@@ -86,7 +107,7 @@ class GroupsOwn:
             ending = ExitStack()
             self._started[key] = ending.enter_context(start()), ending
         yield self._started[key][0]
-        files = [item.nodeid.partition("::")[0] for item in request.session.items]
+        files = [file_of(item.nodeid) for item in request.session.items]
         if request.node.nodeid == [file for file in files if group(file) == mine][-1]:
             self._end(key)
 

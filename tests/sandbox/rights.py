@@ -6,11 +6,10 @@ Read from what was decided: by the sandbox's IAM about each call, and by the clu
 
 from __future__ import annotations
 
-import pytest
-
 from sandbox import audit
 from sandbox.kube import KubeClient
 from sandbox.system import System
+from tests.support.nonempty import nonempty
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 Right = tuple[str, str, str]  # verb, API group, resource
@@ -38,22 +37,26 @@ SELDOM_ASKED: dict[Right, str] = {
 }
 
 
-def skip_unless_lived(system: System, flows: set[str]) -> None:
-    """Judged alone, nothing would have been used."""
-    if missing := flows - set(system.clusters):
-        pytest.skip(f"judges what other files do, of which these did not run: {', '.join(sorted(missing))}")
+def denied(system: System) -> list[str]:
+    decisions = nonempty(system.aws.iam.decisions)
+    return [str(decision) for decision in decisions if not decision.allowed]
 
 
 def forbidden(system: System) -> list[str]:
-    return [
-        f"{name}: {request.verb} {request.resource} {request.name}"
+    asked = [
+        (name, request)
         for name, cluster in system.clusters.items()
         for request in audit.requests(cluster.plane.audit_log, user_contains="assumed-role/slicewise-")
+    ]
+    return [
+        f"{name}: {request.verb} {request.resource} {request.name}"
+        for name, request in nonempty(asked)
         if request.code == 403
     ]
 
 
 def unused_actions(system: System, role: str) -> list[str]:
+    nonempty(system.aws.iam.granted(role))
     return [
         str(grant)
         for grant in system.aws.iam.unused_grants(role)
@@ -74,8 +77,7 @@ def unused_verbs(system: System, role: str) -> list[Right]:
             for request in audit.requests(cluster.plane.audit_log, user_contains=f"assumed-role/{role}/")
             if request.code in (200, 404) and not _as_admin(request)
         }
-    assert granted
-    return sorted(granted - used - SELDOM_ASKED.keys())
+    return sorted(nonempty(granted) - used - SELDOM_ASKED.keys())
 
 
 def _right_to(request: audit.Request) -> Right:

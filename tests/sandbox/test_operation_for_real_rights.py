@@ -11,17 +11,18 @@ import pytest
 
 from tests.sandbox import rights
 from tests.sandbox.system_fixtures import SLEEPER, TUNER
+from tests.support.group_outcomes import needs_the_whole_group
 
 pytestmark = pytest.mark.sandbox
 
 
 @pytest.fixture(scope="module", autouse=True)
-def all_flows(system):
-    rights.skip_unless_lived(system, {"tuned", "nightly", "before-us"})
+def all_flows(request):
+    needs_the_whole_group(request)
 
 
 def test_no_call_to_aws_was_denied(system):
-    assert [str(decision) for decision in system.aws.iam.denied()] == []
+    assert rights.denied(system) == []
 
 
 def test_no_request_to_kubernetes_was_forbidden(system):
