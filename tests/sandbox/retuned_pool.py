@@ -7,7 +7,6 @@ The change is driven with the rights that a tuner needs and no others, through t
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import threading
 import time
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from slicewise import as_found, layout
@@ -30,7 +29,7 @@ from slicewise.slicing.rollout import Advance
 from sandbox import samples
 from sandbox.control_plane import ControlPlane
 from sandbox.gpu_stand_in import GpuStandIn
-from sandbox.kube import KubeClient, KubeError, condition
+from sandbox.kube import KubeClient, condition
 from tests import builders
 from tests.retuning import FAST, Retuning
 from tests.sharing import GroupsOwn
@@ -44,25 +43,42 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 ACCOUNTS = "/api/v1/namespaces/kube-system/serviceaccounts"
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass
 class Recorder:
-    """
-    What became of one pool's NodeClaims and pods, by watches that miss nothing.
-
-    Attributes:
-        drifted: NodeClaims that ever had the condition Drifted=True.
-        gone: Names of objects that were deleted, with their kind.
-    """
+    """What became of one pool's NodeClaims and pods since `start`, by watches that miss nothing."""
 
     kube: KubeClient
     pool: str
-    drifted: set[str] = field(default_factory=set)
-    made: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    _drifted: set[str] = field(default_factory=set)
+    _made: list[str] = field(default_factory=list)
+    _gone: list[str] = field(default_factory=list)
     _events: list[tuple[int, str, str, Any]] = field(default_factory=list)
+    _lost: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def drifted(self) -> set[str]:
+        """NodeClaims that ever had the condition Drifted=True."""
+        return self._watched(self._drifted)
+
+    @property
+    def made(self) -> list[str]:
+        """NodeClaims."""
+        return self._watched(self._made)
+
+    @property
+    def gone(self) -> list[str]:
+        """Names of objects that were deleted, with their kind."""
+        return self._watched(self._gone)
+
+    def _watched(self, found: T) -> T:
+        """That something was never seen says nothing where nobody looked."""
+        assert self._events, "nothing was watched: call start() before what shall be seen"
+        assert not self._lost, f"no longer watched: {self._lost}"
+        return found
 
     def start(self) -> Recorder:
         for path, see in ((CLAIMS, self._claim), (NODES, self._node), (PODS, self._pod)):
@@ -77,23 +93,27 @@ class Recorder:
         return self
 
     def _follow(self, path: str, version: str, see: Callable[[str, Object], None]) -> None:
+        """Until the control plane ends, or something is wrong; either way nothing is seen from then on."""
         try:
-            for kind, item in self.kube.watch(path, version, timeout_seconds=600):
-                with self._lock:
-                    see(kind, item)
-        except (OSError, KubeError, ValueError, http.client.HTTPException):
-            return  # the control plane has ended
+            while True:
+                for kind, item in self.kube.watch(path, version, allowWatchBookmarks="true"):
+                    version = item["metadata"]["resourceVersion"]
+                    if kind != "BOOKMARK":
+                        with self._lock:
+                            see(kind, item)
+        except Exception as error:
+            self._lost.append(f"{path}: {error!r}")
 
     def _claim(self, kind: str, claim: Object) -> None:
         name = claim["metadata"]["name"]
         if not name.startswith(f"slicewise-{self.pool}-"):
             return
         if condition(claim, "Drifted") == "True":
-            self.drifted.add(name)
+            self._drifted.add(name)
         if kind == "ADDED":
-            self.made.append(name)
+            self._made.append(name)
         if kind == "DELETED":
-            self.gone.append(f"NodeClaim {name}")
+            self._gone.append(f"NodeClaim {name}")
 
     def _node(self, kind: str, node: Object) -> None:
         slices = int(node.get("status", {}).get("allocatable", {}).get("nvidia.com/gpu", 0))
@@ -105,7 +125,7 @@ class Recorder:
             return
         going = kind == "DELETED" or pod["metadata"].get("deletionTimestamp")
         if going:
-            self.gone.append(f"Pod {name}")
+            self._gone.append(f"Pod {name}")
         self._note(pod, "Pod", None if going else pod["spec"].get("nodeName"))
 
     def _note(self, item: Object, kind: str, value: Any) -> None:
@@ -123,7 +143,7 @@ class Recorder:
         pods: dict[str, str] = {}
         found: list[str] = []
         with self._lock:
-            events = sorted(self._events, key=lambda event: event[:3])
+            events = sorted(self._watched(self._events), key=lambda event: event[:3])
         for _, kind, name, value in events:
             known = slices if kind == "Node" else pods
             if value is None:

@@ -122,7 +122,9 @@ def test_an_environment_that_takes_too_long_is_killed_and_never_used_again(aws, 
     # Others may be warm, of messages of the tests before: the next start need not be cold.
     killed = run_of(aws, answer).log_stream
     assert killed not in aws.functions.warm("work")
-    assert invoke(aws)[0]["environment"]["AWS_LAMBDA_LOG_STREAM_NAME"] != killed
+    next_one = invoke(aws)[0]["environment"]["AWS_LAMBDA_LOG_STREAM_NAME"]
+    assert next_one != killed
+    assert next_one in aws.functions.warm("work")
 
 
 def test_a_function_whose_process_ends_is_reported_as_crashed(aws, app):
@@ -197,16 +199,18 @@ def test_update_changes_what_changed_and_destroy_leaves_nothing(tmp_path):
         assert alarm["Threshold"] == 5
         assert aws.client("sqs").get_queue_url(QueueName="extra")["QueueUrl"]
 
+        assert [kind for kind, found in listed(aws).items() if not found] == []
         destroy(changed, aws)
 
-        assert left_over(aws) == []
+        assert {kind: found for kind, found in listed(aws).items() if found} == {}
 
 
 def invoke_locally(aws: Aws) -> Any:
     return json.loads(aws.functions.invoke("work", {}).payload)
 
 
-def left_over(aws: Aws) -> list[Any]:
+def listed(aws: Aws) -> dict[str, list[Any]]:
+    """All that there is, of each kind that the stack makes."""
     listings = [
         ("cloudwatch", "describe_alarms", "MetricAlarms"),
         ("dynamodb", "list_tables", "TableNames"),
@@ -221,9 +225,10 @@ def left_over(aws: Aws) -> list[Any]:
         ("sns", "list_topics", "Topics"),
         ("sqs", "list_queues", "QueueUrls"),
     ]
-    return [
-        one for service, verb, key in listings for one in getattr(aws.client(service), verb)().get(key, [])
-    ]
+    return {
+        f"{service} {key}": getattr(aws.client(service), verb)().get(key, [])
+        for service, verb, key in listings
+    }
 
 
 def test_a_type_that_nobody_makes_fails_the_deployment_by_name(tmp_path, aws):

@@ -18,6 +18,7 @@ from tests.sandbox.system_fixtures import (
     ours,
     running,
 )
+from tests.support.nonempty import nonempty
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -54,6 +55,14 @@ def onboarded(system, bare):
     return bare
 
 
+@pytest.fixture(scope="module")
+def with_pods(onboarded):
+    """Five of them, on nodes that the Karpenter started which we installed."""
+    onboarded.kube.apply(asking_pods("first", 5, "shared"))
+    eventually(lambda: running(onboarded.kube, "first") == 5, "the pods do not run")
+    return onboarded
+
+
 def test_a_cluster_without_a_policy_is_left_alone_and_says_so(system, bare):
     record = system.wait_for_stage(BARE, "left-alone")
 
@@ -85,23 +94,21 @@ def test_karpenter_gets_its_roles_from_eks(system, onboarded):
     )
 
 
-def test_the_karpenter_that_we_installed_starts_nodes_with_slices(onboarded):
-    onboarded.kube.apply(asking_pods("first", 5, "shared"))
-
-    eventually(lambda: running(onboarded.kube, "first") == 5, "the pods do not run")
-    assert len(nodes_of(onboarded.kube, "shared")) == 2
+def test_the_karpenter_that_we_installed_starts_nodes_with_slices(with_pods):
+    assert len(nodes_of(with_pods.kube, "shared")) == 2
 
 
-def test_without_the_tag_the_cluster_is_left_alone_and_keeps_what_it_has(system, onboarded):
-    pools, claims = ours(onboarded.kube, NODE_POOLS), onboarded.kube.list(NODE_CLAIMS)
+def test_without_the_tag_the_cluster_is_left_alone_and_keeps_what_it_has(system, with_pods):
+    kube = with_pods.kube
+    pools, claims = nonempty(ours(kube, NODE_POOLS)), nonempty(kube.list(NODE_CLAIMS))
 
     system.aws.client("eks").untag_resource(resourceArn=system.arn(BARE), tagKeys=[POLICY_TAG])
 
     record = system.wait_for_stage(BARE, "left-alone")
     assert "no policy asks for this cluster" in record["reason"]
     assert record["changed"] == []
-    assert ours(onboarded.kube, NODE_POOLS).keys() == pools.keys()
-    assert len(onboarded.kube.list(NODE_CLAIMS)) == len(claims)
+    assert ours(kube, NODE_POOLS).keys() == pools.keys()
+    assert len(kube.list(NODE_CLAIMS)) == len(claims)
 
 
 def test_of_a_deleted_cluster_nothing_is_remembered(system, onboarded):

@@ -22,6 +22,7 @@ from tests.sandbox.system_fixtures import (
     requests_of,
     running,
 )
+from tests.support.nonempty import nonempty
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -99,6 +100,7 @@ def test_a_node_that_is_born_later_is_one_of_the_pool(cluster, adopted):
 
 def test_it_is_given_back_as_it_was(system, cluster, before, adopted):
     claims, drifted = names(cluster, NODE_CLAIMS), set[str]()
+    nonempty(ours(cluster.kube.get(THEIRS)))
     follow(system, "one-pool")
     eventually(
         lambda: cluster.kube.get(THEIRS)["spec"] == before["spec"],
@@ -115,7 +117,7 @@ def test_it_is_given_back_as_it_was(system, cluster, before, adopted):
 
 
 def test_the_tuner_needed_no_right_that_it_did_not_have(cluster, adopted):
-    assert [request for request in requests_of(cluster, TUNER) if request.code == 403] == []
+    assert [request for request in nonempty(requests_of(cluster, TUNER)) if request.code == 403] == []
 
 
 def follow(system: System, policy: str) -> None:

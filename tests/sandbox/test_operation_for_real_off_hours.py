@@ -175,6 +175,7 @@ def test_a_look_that_was_turned_away_is_made_again(system, cluster):
         for arn in eks.list_access_entries(clusterName=NIGHTLY)["accessEntries"]
         if arn.endswith(f"/{SLEEPER}")
     ]
+    eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
     eks.delete_access_entry(clusterName=NIGHTLY, principalArn=sleeper)
     ask(system)
     eventually(lambda: stage(system) != "awake", "the look was let in")

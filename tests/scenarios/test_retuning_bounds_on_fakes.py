@@ -322,6 +322,23 @@ def test_more_gpus_that_a_pool_may_have_are_allowed_at_once_while_it_is_rolled()
     assert not any("fits neither N" in says for says in world.tuner.findings)
 
 
+def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
+    world = World(8, [6, 2])
+    world.karpenter.stuck.add(world.nodes[0])
+    world.tuner.begin(4)
+    world.tuner.step()
+    assert not any("fits neither N" in says for says in world.tuner.findings)
+
+    pool = world.server.objects[POOL]
+    pool["spec"]["limits"]["nvidia.com/gpu"] = "100"
+    pool["metadata"]["managedFields"] = [
+        {"manager": "kubectl-edit", "fieldsV1": {"f:spec": {"f:limits": {"f:nvidia.com/gpu": {}}}}}
+    ]
+    world.tuner.step()
+
+    assert any("fits neither N: somebody wrote it" in says for says in world.tuner.findings)
+
+
 def test_more_gpus_are_allowed_at_once_while_a_canary_tries():
     world = World(4, [4, 4])
     world.tuner.begin(8)

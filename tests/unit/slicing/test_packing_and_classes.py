@@ -13,6 +13,8 @@ from slicewise.slicing.packing import PackingPolicy, calibrate_packing, repack, 
 from slicewise.slicing.packing_calibration import daily_target, joint_share, recent_share
 from slicewise.slicing.packing_placement import Fleet, Request, settle
 
+from tests.support.nonempty import nonempty
+
 CARD = 22_888.0
 
 
@@ -162,12 +164,13 @@ def test_who_finds_room_for_its_old_request_is_not_restarted_for_a_lower_one():
 
 
 def test_the_order_of_pods_does_not_matter():
-    pods = named(*(pod(f"p{i}", 0.3 + i / 20) for i in range(8)))
+    pods = named(*(pod(f"p{i}", 0.4 + i / 20) for i in range(8)))
     nodes = [["p0", "p7"], ["p1", "p6"], ["p2", "p5"], ["p3", "p4"]]
     asks = {name: Request(3000, 450) for name in pods}
     mixed = [node[::-1] for node in nodes[::-1]]
 
-    assert repack(pods, nodes, asks, 0.8, CARD) == repack(pods, mixed, asks, 0.8, CARD)
+    changes = nonempty(repack(pods, nodes, asks, 0.8, CARD))
+    assert changes == repack(pods, mixed, asks, 0.8, CARD)
 
 
 def test_too_little_history_calibrates_to_the_tightest_threshold():
