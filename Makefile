@@ -14,7 +14,7 @@ WORKERS := -n 4 --dist loadscope
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test bench test-fast test-soak test-sandbox lint setup clean
+.PHONY: help demo test bench test-fast test-soak test-sandbox test-oldest lint setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -48,6 +48,11 @@ test-fast: setup
 
 test-soak: setup
 	@$(PY) -m pytest -q $(WORKERS) -m soak
+
+# The scenarios once more, on the oldest Kubernetes and Karpenter that we build: minutes more for the build, once.
+test-oldest: setup
+	@$(PY) -m sandbox build --versions oldest
+	@SLICEWISE_VERSIONS=oldest $(PY) -m pytest -q $(WORKERS) -m sandbox
 
 test-sandbox: setup
 	@$(PY) -m sandbox build

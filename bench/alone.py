@@ -15,6 +15,7 @@ from slicewise.onboarding.world import Chart, Settings
 from slicewise.ports import Lease, Ports
 
 from bench import large_cluster
+from sandbox.cluster import versions
 
 ACCOUNT, REGION, NAME = "111122223333", "eu-central-1", "bench"
 
@@ -27,7 +28,7 @@ class _Eks:
             region=REGION,
             account=ACCOUNT,
             status="ACTIVE",
-            version="1.35",
+            version=versions.chosen().minor,
             authentication_mode="API",
             created_at=datetime.now(UTC) - timedelta(days=30),
             endpoint=url,

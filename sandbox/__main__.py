@@ -1,5 +1,5 @@
 """
-python -m sandbox build                             build the control plane, once; the others do it too
+python -m sandbox build [--versions newest|oldest]  build what they all run, once; the others do it too
 python -m sandbox demo [--out FILE]                 the main job, told step by step
 python -m sandbox up [--keep] [--folder FOLDER]     start the whole system, and hold until Ctrl-C (or keep it)
 python -m sandbox send create-cluster NAME ...      make something happen in it (send --help)
@@ -10,6 +10,7 @@ python -m sandbox down [--folder FOLDER]            end what `up --keep` left ru
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from sandbox import binaries, send, session
 from sandbox.binaries import BuildFailed
+from sandbox.cluster import api_schemas, karpenter_charts, nvidia_config, versions, workload_crds
 from sandbox.go_toolchain import GoMissing
 from sandbox.tools import ToolMissing, tools
 
@@ -25,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         return _COMMANDS[chosen.command](chosen)
-    except (session.SessionError, BuildFailed, GoMissing, ToolMissing) as error:
+    except (session.SessionError, BuildFailed, GoMissing, ToolMissing, versions.UnknownVersions) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -45,7 +47,13 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--keep", action="store_true", help="run in the background until down")
         if name == "send":
             send.add_arguments(command)
-    commands.add_parser("build", help="build the control plane, once: 5 to 15 minutes on 2 cores")
+    build = commands.add_parser("build", help="build what sandbox and tests run, once: minutes")
+    build.add_argument(
+        "--versions",
+        choices=versions.PAIRS,
+        help=f"of Kubernetes and Karpenter; else what {versions.SWITCH} says",
+    )
+    build.add_argument("--check", action="store_true", help="build nothing; 0 if all of it is there, else 1")
     demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
     return parser
@@ -66,9 +74,22 @@ def world(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 def _build(chosen: argparse.Namespace) -> int:
-    binaries.ensure()
+    if chosen.versions:
+        os.environ[versions.SWITCH] = chosen.versions
+    if chosen.check:
+        return _check()
     tools()
+    binaries.ensure()
+    for get in (karpenter_charts.folder, workload_crds.folder, api_schemas.folder, nvidia_config.command):
+        get()
     return 0
+
+
+def _check() -> int:
+    name = versions.chosen().name
+    built = binaries.is_built()
+    print(f"the {name} versions are {'' if built else 'not '}built")
+    return 0 if built else 1
 
 
 def _demo(chosen: argparse.Namespace) -> int:

@@ -1,29 +1,28 @@
 """
-Packaged helm charts: the vendors' own where they are at hand, else small stand-ins of ours.
+Packaged helm charts, the vendors' own: Karpenter's out of its Go module, the GPU Operator's from NVIDIA's
+repository.
 
-The vendors' are looked for in the folder `SLICEWISE_CHARTS`, else in `../shared/charts`
-beside this repository.
+A folder that `SLICEWISE_CHARTS` names goes before both. Where the GPU Operator's chart cannot be had, a small
+stand-in of ours takes its place, and says so.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
+import json
 import os
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from sandbox import binaries
 from sandbox.cache import cache_folder
+from sandbox.cluster import chart_archive, chart_repository, karpenter_charts, versions
+from sandbox.cluster.chart_repository import NotHad, Wanted
 
+FOLDER = "SLICEWISE_CHARTS"
 STAND_INS = Path(__file__).parent / "charts"
-BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared" / "charts"
-# Where a stand-in chart gets Karpenter's own CRDs: helm's crds/ or, to be upgradable, templates/.
-CRD_FOLDERS = {"karpenter": "crds", "karpenter-crd": "templates"}
+CONFIGURATION = Path(__file__).parents[1] / "cdk.json"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Chart:
     Attributes:
         path: A packaged chart (.tgz).
         version: Of the chart.
-        origin: For people: where it comes from.
+        origin: For people, as the end of "it comes from …".
         real: Whether it is the vendor's own.
     """
 
@@ -44,40 +43,56 @@ class Chart:
 
 def chart(name: str) -> Chart:
     """
-    gpu-operator, karpenter or karpenter-crd; of several versions, the one that sorts last.
+    gpu-operator, karpenter or karpenter-crd; of several versions in a folder, the one that sorts last.
 
     Raises:
-        KeyError: Neither a real chart nor a stand-in has that name.
+        KeyError: No chart has that name.
     """
-    folder = Path(os.environ.get("SLICEWISE_CHARTS") or BESIDE_THE_REPOSITORY)
-    # "karpenter-1.14.1", but not "karpenter-crd-1.14.1".
-    named = re.compile(rf"{re.escape(name)}-(v?\d\S*)\.tgz")
-    found = sorted(path for path in folder.glob("*.tgz") if named.fullmatch(path.name))
-    if found:
-        version = named.fullmatch(found[-1].name)[1]
-        return Chart(found[-1], version, f"the vendor's chart, {found[-1]}", real=True)
-    if not (STAND_INS / name).is_dir():
-        raise KeyError(f"no chart {name!r}: not in {folder}, and no stand-in of ours")
-    version = yaml.safe_load((STAND_INS / name / "Chart.yaml").read_text())["version"]
-    origin = f"a stand-in of ours: {folder} holds no {name} chart"
-    return Chart(_pack(name, version), version, origin, real=False)
+    brought = os.environ.get(FOLDER)
+    if brought and (found := _newest(Path(brought), name)):
+        return _real(found, name, f"the vendor's chart {found.name}, of {FOLDER}")
+    if name in karpenter_charts.NAMES:
+        found = karpenter_charts.folder() / f"{name}-{versions.chosen().karpenter}.tgz"
+        return _real(found, name, f"Karpenter's own chart {found.name}")
+    if name == "gpu-operator":
+        return _gpu_operator()
+    raise KeyError(f"no chart {name!r}: there are {', '.join((*karpenter_charts.NAMES, 'gpu-operator'))}")
 
 
-def _pack(name: str, version: str) -> Path:
+def product() -> Wanted:
+    """The GPU Operator's chart that the product installs, by cdk.json."""
+    context = json.loads(CONFIGURATION.read_text())["context"]
+    repository = context["gpu_operator_chart"].partition("/charts/")[0]
+    return Wanted(repository, "gpu-operator", context["gpu_operator_version"])
+
+
+def _gpu_operator() -> Chart:
+    wanted = product()
+    try:
+        path = chart_repository.fetched(wanted, cache_folder() / "charts" / "fetched")
+        return Chart(path, wanted.version, f"NVIDIA's own chart {path.name}", real=True)
+    except NotHad:
+        return _stand_in(wanted.name)
+
+
+def _stand_in(name: str) -> Chart:
     source = STAND_INS / name
-    files = {f"{name}/{path.relative_to(source)}": path for path in source.rglob("*") if path.is_file()}
-    if name in CRD_FOLDERS:
-        for crd in binaries.ensure().crds.glob("karpenter.*.yaml"):
-            if "kwok" not in crd.name:
-                files[f"{name}/{CRD_FOLDERS[name]}/{crd.name}"] = crd
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz", compresslevel=1) as archive:
-        for inner in sorted(files):
-            archive.add(files[inner], arcname=inner)
-    key = hashlib.sha256(b"".join(files[inner].read_bytes() for inner in sorted(files))).hexdigest()[:16]
-    target = cache_folder() / "charts" / key / f"{name}-{version}.tgz"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.with_suffix(f".{os.getpid()}.tmp")
-    work.write_bytes(content.getvalue())
-    work.rename(target)
-    return target
+    version = yaml.safe_load((source / "Chart.yaml").read_text())["version"]
+    files = {f"{name}/{p.relative_to(source)}": p.read_bytes() for p in source.rglob("*") if p.is_file()}
+    origin = (
+        f"a stand-in of ours, because NVIDIA's chart {name} {version} could not be fetched: "
+        f"to bring the real one, set {FOLDER}=<folder that holds {name}-{version}.tgz>"
+    )
+    packed = chart_archive.packed(files)
+    path = chart_archive.keep(packed, f"{name}-{version}.tgz", cache_folder() / "charts" / "stand-ins")
+    return Chart(path, version, origin, real=False)
+
+
+def _newest(folder: Path, name: str) -> Path | None:
+    # "karpenter-1.15.0", but not "karpenter-crd-1.15.0".
+    named = re.compile(rf"{re.escape(name)}-v?\d\S*\.tgz")
+    return max((path for path in folder.glob("*.tgz") if named.fullmatch(path.name)), default=None)
+
+
+def _real(path: Path, name: str, origin: str) -> Chart:
+    return Chart(path, path.name.removeprefix(f"{name}-").removesuffix(".tgz"), origin, real=True)

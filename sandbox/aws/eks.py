@@ -26,10 +26,10 @@ from moto.eks.responses import EKSResponse
 
 from sandbox.aws import cloudtrail, running
 from sandbox.aws.patching import Patches
+from sandbox.cluster import versions
 
 # One-way: each mode can only be changed to one further right.
 MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
-DEFAULT_VERSION = "1.35"
 # What CreateCluster is told and DescribeCluster tells again.
 PASSED_THROUGH = ("computeConfig", "storageConfig", "upgradePolicy", "zonalShiftConfig", "deletionProtection")
 NOBODY = "https://127.0.0.1:1"
@@ -76,7 +76,7 @@ class Clusters:
     def create_cluster(self: Any) -> ActionResult:
         made = self.plain_create_cluster().result["cluster"]
         asked = self._get_param("accessConfig") or {}
-        made.version = self._get_param("version") or DEFAULT_VERSION
+        made.version = self._get_param("version") or versions.chosen().minor
         made.status = "CREATING"
         made.sandbox = ClusterState(
             aws=aws_of(self),

@@ -17,6 +17,7 @@ from slicewise.installations import RollbackRelease
 from slicewise.model import EksCluster, Ref
 from slicewise.ports import Ports
 
+from sandbox.cluster import versions
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START, Clock
 from tests.fakes.helm import FakeHelm, FakeReleases
@@ -59,7 +60,7 @@ class Real:
             HOME.region,
             HOME.account,
             "ACTIVE",
-            "1.35",
+            versions.chosen().minor,
             "API",
             START,
             endpoint=plane.url,

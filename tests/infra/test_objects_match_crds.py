@@ -1,5 +1,5 @@
 """
-Our objects are valid by the CRDs of Karpenter's AWS provider, and our keys by NVIDIA's own parser.
+Our objects are valid by the CRDs of Karpenter's own chart, and our keys by NVIDIA's own parser.
 
 The structure alone is checked here (types, enums, patterns, required and unknown fields); the CRDs' CEL rules
 are a kube-apiserver's to check.
@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 from slicewise import layout
 from slicewise.onboarding import manifests
 
+from sandbox.cluster import nvidia_config
 from tests import builders
-
-SHARED = Path(__file__).parents[2].parent / "shared"
-CHART = SHARED / "charts" / "karpenter-crd-1.14.1.tgz"
-PARSER = SHARED / "tools" / "nvidia-config"
-KINDS = {"NodePool": "v1", "NodeOverlay": "v1alpha1", "EC2NodeClass": "v1"}
+from tests.support import vendor_charts
 
 POLICY = builders.policy(
     """{
@@ -55,19 +49,11 @@ OBJECTS = [
 
 @pytest.fixture(scope="module")
 def schemas():
-    if not CHART.exists():
-        pytest.skip(f"Karpenter's CRDs ({CHART.name} of ../shared/charts) are not here")
-    found = {}
-    with tarfile.open(CHART) as chart:
-        for member in chart.getmembers():
-            if "/templates/" not in member.name or not member.name.endswith(".yaml"):
-                continue
-            text = chart.extractfile(member).read().decode()
-            crd = yaml.safe_load("\n".join(line for line in text.splitlines() if "{{" not in line))
-            kind = crd["spec"]["names"]["kind"]
-            for version in crd["spec"]["versions"]:
-                found[kind, version["name"]] = _strict(version["schema"]["openAPIV3Schema"])
-    return found
+    return {
+        (crd["spec"]["names"]["kind"], version["name"]): _strict(version["schema"]["openAPIV3Schema"])
+        for crd in vendor_charts.definitions(vendor_charts.vendor_chart("karpenter-crd"))
+        for version in crd["spec"]["versions"]
+    }
 
 
 def _strict(schema):
@@ -111,7 +97,7 @@ def test_names_and_labels_are_what_kubernetes_allows(item):
     "change",
     [
         pytest.param(lambda spec: spec.update(weightt=1), id="unknown field"),
-        pytest.param(lambda spec: spec["disruption"].pop("consolidateAfter"), id="required field missing"),
+        pytest.param(lambda spec: spec["template"]["spec"].pop("nodeClassRef"), id="required field missing"),
         pytest.param(
             lambda spec: spec["disruption"].update(consolidationPolicy="Always"), id="not of the enum"
         ),
@@ -131,19 +117,12 @@ def test_the_check_itself_finds_what_is_wrong(schemas, change):
 
 @pytest.mark.sandbox
 def test_nvidias_own_parser_reads_every_key_as_we_mean_it(tmp_path):
-    if not PARSER.exists():
-        pytest.skip("NVIDIA's parser (../shared/tools/nvidia-config) is not here")
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("NVIDIA's parser needs Go, which is not on the PATH")
-    module = tmp_path / "nvidia-config"
-    shutil.copytree(PARSER, module, copy_function=shutil.copy)
     keys = layout.device_plugin_configs()
     for key, text in keys.items():
         (tmp_path / f"{key}.yaml").write_text(text)
 
-    files = [str(tmp_path / f"{key}.yaml") for key in keys]
-    run = subprocess.run([go, "run", ".", *files], cwd=module, capture_output=True, text=True, timeout=600)
+    files = [tmp_path / f"{key}.yaml" for key in keys]
+    run = subprocess.run([nvidia_config.command(), *files], capture_output=True, text=True)
 
     assert run.returncode == 0, run.stdout + run.stderr
     read = {Path(line["file"]).stem: line for line in map(json.loads, run.stdout.splitlines())}
@@ -156,3 +135,14 @@ def test_nvidias_own_parser_reads_every_key_as_we_mean_it(tmp_path):
             assert line["replicas"] == {"nvidia.com/gpu": n}
             assert line["failRequestsGreaterThanOne"] is True
             assert line["renameByDefault"] is False
+
+
+@pytest.mark.sandbox
+def test_nvidias_own_parser_refuses_what_its_plugin_would_refuse(tmp_path):
+    file = tmp_path / "one.yaml"
+    file.write_text("version: v1\nsharing: {timeSlicing: {resources: [{name: nvidia.com/gpu, replicas: 1}]}}")
+
+    run = subprocess.run([nvidia_config.command(), file], capture_output=True, text=True)
+
+    assert run.returncode == 1
+    assert "number of replicas must be >= 2" in run.stderr

@@ -68,13 +68,13 @@ def test_the_default_attachment_stands_behind_every_other_cluster(aws, eks):
 
 
 def test_describe_tells_what_create_was_told(eks):
-    create(eks, version="1.35", tags={"slicewise.dev/policy": "default"}, computeConfig={"enabled": True})
+    create(eks, version="1.34", tags={"slicewise.dev/policy": "default"}, computeConfig={"enabled": True})
 
     found = eks.describe_cluster(name="gpu-1")["cluster"]
 
     assert found["computeConfig"]["enabled"]
     assert found["tags"] == {"slicewise.dev/policy": "default"}
-    assert found["version"] == "1.35"
+    assert found["version"] == "1.34"
     assert found["accessConfig"]["authenticationMode"] == "API"
 
 

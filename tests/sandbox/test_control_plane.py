@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.cluster import versions
 from sandbox.control_plane import DEPLOYMENT_PATH, ControlPlane
 from sandbox.karpenter_follower import feature_gates
 from sandbox.kube import KubeClient, KubeError
@@ -32,7 +33,7 @@ def alive(pids: dict[str, int]) -> list[str]:
 def test_it_tells_its_version_and_runs_karpenters_pods(control_plane: ControlPlane):
     kube = control_plane.kube
 
-    assert kube.get("/version")["gitVersion"].startswith("v1.35.")
+    assert kube.get("/version")["gitVersion"] == f"v{versions.chosen().kubernetes}"
     eventually(lambda: len(running_pods(kube, "app.kubernetes.io/name=karpenter")) == 2)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +14,12 @@ import yaml
 
 from sandbox import samples
 from sandbox.charts import Chart, chart
+from sandbox.cluster import chart_repository
 from sandbox.control_plane import ControlPlane
 from sandbox.gpu_stand_in import GpuStandIn, Operator
 from sandbox.karpenter_follower import KarpenterFollower
 from sandbox.tools import tools
+from tests.support.vendor_charts import values, vendor_chart
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -58,19 +59,18 @@ def helm(plane: ControlPlane, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def real(name: str) -> Chart:
-    found = chart(name)
-    if not found.real:
-        pytest.skip(f"the vendor's chart of {name} is not at hand: set SLICEWISE_CHARTS")
-    return found
-
-
 def stand_in(name: str, monkeypatch: pytest.MonkeyPatch, empty: Path) -> Chart:
+    """As where NVIDIA's repository cannot be reached and nobody brought a chart."""
     monkeypatch.setenv("SLICEWISE_CHARTS", str(empty))
+    monkeypatch.setattr(chart_repository, "fetched", not_had)
     found = chart(name)
     assert not found.real
     assert "stand-in" in found.origin
     return found
+
+
+def not_had(*_: object) -> Path:
+    raise chart_repository.NotHad("a test has no network")
 
 
 def install_operator(helm: Callable[..., str], packed: Chart) -> None:
@@ -118,7 +118,7 @@ def assert_gpus_come_with_the_operator(plane: ControlPlane, install: Callable[[]
 
 
 def test_gpus_come_with_nvidias_own_chart(plane: ControlPlane, helm: Callable[..., str]):
-    packed = real("gpu-operator")
+    packed = vendor_chart("gpu-operator")
 
     assert_gpus_come_with_the_operator(plane, lambda: install_operator(helm, packed))
 
@@ -164,28 +164,10 @@ def assert_karpenter_follows(plane: ControlPlane, helm: Callable[..., str], pack
 
 
 def test_karpenter_runs_as_its_own_chart_says(plane: ControlPlane, helm: Callable[..., str]):
-    assert_karpenter_follows(plane, helm, real("karpenter"))
-
-
-def test_karpenter_runs_as_the_stand_in_chart_says(plane, helm, monkeypatch, tmp_path):
-    assert_karpenter_follows(plane, helm, stand_in("karpenter", monkeypatch, tmp_path))
-
-
-def test_the_crd_stand_in_holds_the_crds_of_the_aws_provider(plane, helm, monkeypatch, tmp_path):
-    packed = stand_in("karpenter-crd", monkeypatch, tmp_path)
-
-    rendered = helm("template", "karpenter-crd", packed.path)
-
-    for kind in ("EC2NodeClass", "NodePool", "NodeClaim", "NodeOverlay"):
-        assert f"kind: {kind}\n" in rendered
+    assert_karpenter_follows(plane, helm, vendor_chart("karpenter"))
 
 
 # Held to the real thing
-
-
-def values_of(packed: Chart, name: str) -> dict:
-    with tarfile.open(packed.path) as archive:
-        return yaml.safe_load(archive.extractfile(f"{name}/values.yaml").read())
 
 
 def assert_agrees(ours: object, theirs: object, path: str) -> None:
@@ -199,15 +181,14 @@ def assert_agrees(ours: object, theirs: object, path: str) -> None:
         assert ours == theirs, path
 
 
-@pytest.mark.parametrize("name", ["gpu-operator", "karpenter"])
-def test_the_stand_ins_values_are_those_of_the_vendors_chart(name: str, monkeypatch, tmp_path):
-    theirs = values_of(real(name), name)
+def test_the_stand_ins_values_are_those_of_the_vendors_chart(monkeypatch, tmp_path):
+    theirs = values(vendor_chart("gpu-operator"))
 
-    assert_agrees(values_of(stand_in(name, monkeypatch, tmp_path), name), theirs, name)
+    assert_agrees(values(stand_in("gpu-operator", monkeypatch, tmp_path)), theirs, "gpu-operator")
 
 
 def test_the_stand_ins_cluster_policy_says_what_the_vendors_says(helm, monkeypatch, tmp_path):
-    charts = {"theirs": real("gpu-operator"), "ours": stand_in("gpu-operator", monkeypatch, tmp_path)}
+    charts = {"theirs": vendor_chart("gpu-operator"), "ours": stand_in("gpu-operator", monkeypatch, tmp_path)}
     specs = {
         whose: next(
             obj["spec"]

@@ -23,6 +23,7 @@ from slicewise.outcomes import Stage
 
 from sandbox.aws.server import Aws
 from sandbox.charts import chart
+from sandbox.cluster import versions
 from sandbox.control_plane import ControlPlane
 from sandbox.samples import node_class
 from sandbox.tools import tools
@@ -225,7 +226,7 @@ def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
         aws.attach(name, plane.url, plane.ca_pem.decode())
         aws.client("eks").create_cluster(
             name=name,
-            version="1.35",
+            version=versions.chosen().minor,
             roleArn=f"arn:aws:iam::{aws.account}:role/eks",
             resourcesVpcConfig={"subnetIds": ["subnet-0a", "subnet-0b"]},
             accessConfig={"authenticationMode": "API"},

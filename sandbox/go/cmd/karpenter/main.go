@@ -10,6 +10,9 @@
 //     later, so that Karpenter's wait for them is real: nodes.go
 //   - families can be sold out, as EC2's are on some mornings: soldout.go
 //
+// Karpenter's releases start their controllers in different ways: controllers_newest.go
+// and controllers_oldest.go hold what differs between the two that are built.
+//
 // Everything else, scheduling, consolidation, drift, overlays, is Karpenter's.
 package main
 
@@ -22,8 +25,6 @@ import (
 	kwok "sigs.k8s.io/karpenter/kwok/cloudprovider"
 	"sigs.k8s.io/karpenter/pkg/cloudprovider"
 	"sigs.k8s.io/karpenter/pkg/cloudprovider/overlay"
-	"sigs.k8s.io/karpenter/pkg/controllers"
-	"sigs.k8s.io/karpenter/pkg/controllers/state"
 	"sigs.k8s.io/karpenter/pkg/operator"
 
 	"slicewise.dev/sandbox/lifeline"
@@ -36,10 +37,7 @@ func main() {
 	lifeline.Hold()
 	ctx, op := operator.NewOperator()
 	types, err := instanceTypes(ctx)
-	if err != nil {
-		log.FromContext(ctx).Error(err, "cannot read the instance types")
-		os.Exit(1)
-	}
+	exitOn(ctx, err, "cannot read the instance types")
 	undecorated := &soldOut{
 		CloudProvider: kwok.NewCloudProvider(ctx, bareNodes{op.GetClient()}, types),
 		kube:          op.GetClient(),
@@ -49,11 +47,16 @@ func main() {
 		CloudProvider: overlay.Decorate(undecorated, op.GetClient(), op.InstanceTypeStore),
 		kube:          op.GetClient(),
 	}
-	cluster := state.NewCluster(op.Clock, op.GetClient(), provider)
-	op.WithControllers(ctx, controllers.NewControllers(
-		ctx, op.Manager, op.Clock, op.GetClient(), op.EventRecorder,
-		provider, undecorated, cluster, op.InstanceTypeStore,
-	)...).Start(ctx)
+	parts, err := karpenterControllers(ctx, op, provider, undecorated)
+	exitOn(ctx, err, "cannot put Karpenter's controllers together")
+	op.WithControllers(ctx, parts...).Start(ctx)
+}
+
+func exitOn(ctx context.Context, err error, message string) {
+	if err != nil {
+		log.FromContext(ctx).Error(err, message)
+		os.Exit(1)
+	}
 }
 
 func instanceTypes(ctx context.Context) ([]*cloudprovider.InstanceType, error) {

@@ -17,8 +17,9 @@ from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
-# Karpenter's CRDs validate by CEL rules (GA in 1.29); 1.31 is the oldest that EKS still supports.
-KUBERNETES_OLDEST, KUBERNETES_TRIED = (1, 31), (1, 36)
+# Karpenter's CRDs validate by CEL rules (GA in 1.29). EKS supported 1.31 until 26 November 2026 and upgrades
+# such clusters itself from then on; until it has, they are looked after.
+KUBERNETES_OLDEST, KUBERNETES_TRIED = (1, 31), (1, 37)
 
 
 def refuses(findings: Iterable[Finding]) -> bool:

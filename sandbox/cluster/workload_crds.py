@@ -1,0 +1,102 @@
+"""The definitions of what users run beside Kubernetes' own kinds, each out of its project's Go module."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox import go_toolchain
+from sandbox.cluster import go_modules, versions
+from sandbox.cluster.go_modules import Pinned
+from sandbox.cluster.kept import kept, key
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Attributes:
+        prefix: Of the copies' names.
+        module: The project's.
+        files: Which of its files; a glob.
+    """
+
+    prefix: str
+    module: Pinned
+    files: str
+
+
+SOURCES = (
+    Source(
+        "keda-",
+        Pinned("github.com/kedacore/keda/v2", "v2.21.0", "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps="),
+        "config/crd/bases/keda.sh_scaled*.yaml",
+    ),
+    Source(
+        "argo-",
+        Pinned(
+            "github.com/argoproj/argo-rollouts",
+            "v1.10.2",
+            "h1:sEPWsY+HUvnXj3Vh0ejb+GDTceQ/palqhFo2FVQJMk0=",
+        ),
+        "manifests/crds/rollout-crd.yaml",
+    ),
+    Source(
+        "",
+        Pinned("sigs.k8s.io/lws", "v0.8.0", "h1:DdhJ8QabwTfWgbgaHH2gdf8twliioHaoSfmDXRYEVU0="),
+        "config/crd/bases/*.yaml",
+    ),
+    Source(
+        "",
+        Pinned("sigs.k8s.io/jobset", "v0.10.1", "h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU="),
+        "config/components/crd/bases/*.yaml",
+    ),
+    Source(
+        "ray-",
+        Pinned(
+            "github.com/ray-project/kuberay/ray-operator",
+            "v1.5.0",
+            "h1:KCjCQ7PSsvs9Ke+90CZbbs498nuaIJ/JkXk4vd54EVg=",
+        ),
+        "config/crd/bases/*.yaml",
+    ),
+    Source(
+        "kueue-",
+        Pinned("sigs.k8s.io/kueue", "v0.17.0", "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I="),
+        "config/components/crd/bases/*.yaml",
+    ),
+)
+# Raise it when `_copy` names or chooses the files in another way.
+RECIPE = 1
+
+
+def folder(progress: Callable[[str], None] = print) -> Path:
+    """
+    Where they lie, one a file: `keda-scaledobjects-v2.21.0.yaml`; copied into the cache at the first call
+    (20 MB of downloads).
+
+    Raises:
+        BuildFailed: A module cannot be had, or is not what was pinned.
+    """
+    wanted = key(str(RECIPE), *(f"{s.prefix} {s.module} {s.module.sum} {s.files}" for s in SOURCES))
+    return kept(f"workload-crds-{wanted}", lambda work: _copy(work, progress), progress)
+
+
+def _copy(target: Path, progress: Callable[[str], None]) -> None:
+    progress(
+        "fetching the definitions of KEDA, Argo Rollouts, LeaderWorkerSet, JobSet, KubeRay and Kueue, once"
+    )
+    go = go_toolchain.install(go_toolchain.choose(versions.chosen().go), progress)
+    for source in SOURCES:
+        for found in sorted(go_modules.downloaded(go, source.module).glob(source.files)):
+            name = f"{source.prefix}{_plural(found)}-{source.module.version}.yaml"
+            shutil.copyfile(found, target / name)
+
+
+def _plural(crd: Path) -> str:
+    """Files are named in a way of their own in each project; definitions are not."""
+    found = re.search(r"^  name: (\w+)\.", crd.read_text(), re.MULTILINE)
+    assert found, f"{crd} is no CustomResourceDefinition"
+    return found[1]
