@@ -18,8 +18,8 @@ def vendor_chart(name: str) -> Chart:
     found = charts.chart(name)
     if not found.real:
         pytest.skip(
-            f"NVIDIA's chart {name} could not be fetched; with it: "
-            f"{charts.FOLDER}=<folder with {name}-*.tgz> .venv/bin/python -m pytest '{_node_id()}'"
+            f"needs NVIDIA's GPU Operator chart: {charts.FOLDER}=<folder with {name}-*.tgz> "
+            f".venv/bin/python -m pytest '{_node_id()}'"
         )
     return found
 

@@ -13,9 +13,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Until they take what they need from Go modules. Delete this line's content with the last of them.
-STILL_OUTSIDE = {"sandbox/charts.py", "tests/infra/test_objects_match_crds.py", "tests/unit/onboarding/test_manifests.py", "tests/workload_crds.py"}  # fmt: skip # noqa: E501
-
 # Names that tests have refused, and the one pattern by which CI looks for NVIDIA's chart.
 UP = 2 * "."  # this file is read, too
 ALLOWED = {
@@ -103,8 +100,7 @@ def test_no_file_leads_out_of_the_repository():
 
     assert {"README.md", "Makefile", ".ci/run", "docs/architecture.md", "sandbox/demo.py"} <= texts.keys()
     found = {file: out for file, text in texts.items() if (out := leads_out(file, text))}
-    assert {file: out for file, out in found.items() if file not in STILL_OUTSIDE} == {}
-    assert found.keys() >= STILL_OUTSIDE, "those that lead out no more leave the list"
+    assert found == {}
 
 
 HOME = "/".join(["", "home", "ada"])
