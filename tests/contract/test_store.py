@@ -134,6 +134,7 @@ def test_a_record_comes_back_as_it_was_saved(store):
         looked_at=NOW,
         next_look=NOW + MINUTE,
         conflicts=2,
+        notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
 

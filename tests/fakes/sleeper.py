@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from slicewise import layout
 from slicewise.acting import Hands
+from slicewise.actions import Notify
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Object, Ref, ref_of
@@ -19,6 +20,7 @@ from slicewise.offhours import observe, plan
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import until_next_edge
 from slicewise.outcomes import Plan
+from slicewise.passes import without_sent
 from slicewise.policy import parse
 from slicewise.ports import Kubernetes, Ports
 
@@ -55,6 +57,7 @@ class Passes:
     Attributes:
         pools: Of its policy, as YAML.
         plans: Of each pass, in order.
+        notified: Keys of the notices that passes sent, as the record keeps them.
         between: Called between a pass's look and its first action, once.
     """
 
@@ -68,6 +71,7 @@ class Passes:
         self.notices = FakeNotices(calls)
         self.cluster = builders.cluster()
         self.plans: list[Plan] = []
+        self.notified: set[str] = set()
         self.between: Callable[[], object] | None = None
         self._hint = Hint(self.cluster.arn, "a test")
         self._ports = Ports(
@@ -118,7 +122,8 @@ class Passes:
 
     def look(self) -> Plan:
         """What the next pass would do."""
-        return plan.plan(observe.observe(self._hint, None, self._ports, "", self.clock.now), self.clock.now)
+        world = observe.observe(self._hint, None, self._ports, "", self.clock.now)
+        return without_sent(plan.plan(world, self.clock.now), self.notified)
 
     def run_pass(self) -> Plan | None:
         """One pass; None where it was killed, got no answer, or found that something had changed."""
@@ -130,6 +135,7 @@ class Passes:
             hands = Hands(self._hint, self.cluster, self._ports)
             for action in found.actions:
                 hands.do(action)
+                self.notified |= {action.key} if isinstance(action, Notify) else set()
         except (Conflict, Killed, Unavailable):
             self.calls.revive()
             return None

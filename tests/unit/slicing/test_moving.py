@@ -97,7 +97,7 @@ def codes(found):
 
 def test_a_move_writes_selector_and_toleration_as_a_whole_and_only_over_what_was_seen():
     found = moved(workload())
-    write = found.actions[-1]
+    write = found.actions[0]
 
     assert write.object == {
         "apiVersion": "apps/v1",
@@ -177,13 +177,37 @@ def test_what_people_tolerate_is_kept_and_what_we_added_goes_with_the_class(item
 # Which, and how many
 
 
-def test_each_move_is_told_before_it_is_made():
-    notice, write = moved(workload()).actions
+def test_each_move_is_reported_after_it_is_made_and_only_then():
+    write, notice = moved(workload()).actions
 
     assert isinstance(notice, Notify) and isinstance(write, SetClass)
+    assert write.part == notice.part != "", "a write that conflicts reports nothing"
     assert notice.subject == "Slicewise moves Deployment ml/llm of gpu-1 to class 2"
     assert "Its 2 pods are replaced by a rolling update: it fits." in notice.text
     assert "It is the 1st of at most 15 moves a day." in notice.text
+
+
+def test_a_move_is_reported_as_long_as_it_can_be_seen_under_one_key():
+    made = moved(workload(), to=2).actions[-1]
+    after = marked("llm", NOW.isoformat())
+
+    found = moves(belongs(("llm", 2, 2)), "gpu-1", [after], 15, "", NOW + timedelta(hours=1))
+
+    assert found.actions == ()
+    assert [(one.key, one.subject) for one in found.notices] == [(made.key, made.subject)]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(marked("a", ago(hours=25)), id="a day ago"),
+        pytest.param(workload(size=2, mark={"class": 1, "moved": [ago(hours=1)], "left": True}), id="undone"),
+        pytest.param(marked("a", (NOW + timedelta(hours=1)).isoformat()), id="a clock that is wrong"),
+        pytest.param(workload(size=2), id="never moved"),
+    ],
+)
+def test_what_was_not_moved_lately_is_not_reported(item):
+    assert moves(belongs(), "gpu-1", [item], 15, "", NOW).notices == ()
 
 
 def test_one_after_another_the_most_urgent_first():
@@ -192,7 +216,7 @@ def test_one_after_another_the_most_urgent_first():
 
     found = moves(decision, "gpu-1", items, 15, "", NOW)
 
-    assert str(found.actions[-1]) == "move Deployment ml/full from class 3 to class 1"
+    assert str(found.actions[0]) == "move Deployment ml/full from class 3 to class 1"
     assert len(found.actions) == 2 and found.wait == LOOK_AGAIN
 
 
@@ -230,7 +254,7 @@ def test_so_many_a_day_and_no_more(a_day, moves_on):
 
     assert bool(found.actions) == moves_on
     if moves_on:
-        assert "the 3rd of at most 3" in found.actions[0].text
+        assert "the 3rd of at most 3" in found.actions[-1].text
 
 
 def test_frozen_means_that_nobody_is_moved_and_says_why():

@@ -167,11 +167,22 @@ class DeleteSchedule:
 
 @dataclass(frozen=True)
 class Notify:
-    """Tell the operators now, on the topic that alarms go to. Sent twice, it is read twice."""
+    """
+    Report to the operators now, on the topic that alarms go to. Sent twice, it is read twice.
+
+    It follows what it reports: a write that did not happen is not reported. A pass that is killed between the
+    two reports nothing, so a plan asks for the notice as long as what it reports can be seen.
+
+    Attributes:
+        key: What it reports, and when that happened: a notice whose key the record holds is not sent again.
+        part: As in Patch.
+    """
 
     subject: str
     text: str
     why: str
+    key: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"tell the operators: {self.subject}"

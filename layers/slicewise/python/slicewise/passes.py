@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from slicewise.acting import Hands, time_for
-from slicewise.actions import Forget, Patch, SetClass
+from slicewise.actions import Forget, Notify, Patch, SetClass
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
@@ -40,6 +40,8 @@ _MOST_CONFLICTS = 7
 _MOST_TOLD = 100
 _MOST_DETAIL_BYTES = 150_000
 _LONGEST_TEXT = 800
+# Beside those that the plan still asks for: of a paused cluster, say, which asks for none.
+_MOST_NOTIFIED = 100
 _LONGEST_WAIT = timedelta(seconds=900)
 # A message that comes on time may still come a moment before its time by another machine's clock.
 _CLOCK_ERROR = timedelta(seconds=1)
@@ -106,6 +108,7 @@ class _Progress:
     remembered: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     details: tuple[Mapping[str, Any], ...] = ()
+    notified: tuple[str, ...] = ()
 
 
 class Passes(Generic[W]):
@@ -146,17 +149,18 @@ class Passes(Generic[W]):
 
     def dry_run(self, hint: Hint) -> tuple[W, Plan]:
         """What the next pass would see and do. Takes no lease and writes nothing."""
-        now = self._clock()
-        world = self._capability.observe(
-            hint, self._ports.store.record(hint.cluster, self._capability.name), now
-        )
-        return world, self._capability.plan(world, now)
+        now, before = self._clock(), self._ports.store.record(hint.cluster, self._capability.name)
+        world = self._capability.observe(hint, before, now)
+        return world, without_sent(self._capability.plan(world, now), before.notified if before else ())
 
     def _pass(self, hint: Hint, progress: _Progress) -> Report:
         capability, store = self._capability, self._ports.store
         progress.before = before = store.record(hint.cluster, capability.name)
+        sent = progress.notified = before.notified if before else ()
         world = capability.observe(hint, before, self._clock())
         plan = capability.plan(world, self._clock())
+        progress.notified = _still_known(sent, plan)
+        plan = without_sent(plan, sent)
         progress.remembered = capability.remembered(world, before, self._clock())
         progress.details = _some_details(plan.details)
 
@@ -184,7 +188,7 @@ class Passes(Generic[W]):
         """A Conflict in one part of the plan is raised once the others are through."""
         ended: dict[str, Conflict] = {}
         for action in plan.actions:
-            part = action.part if isinstance(action, Patch | SetClass) else ""
+            part = action.part if isinstance(action, Patch | SetClass | Notify) else ""
             if part in ended:
                 continue
             # Only the holder of the lease may write: asked before each action, for as long as it may take.
@@ -197,6 +201,8 @@ class Passes(Generic[W]):
                 ended[part] = conflict
             else:
                 progress.changed.append(f"{action}: {action.why}")
+                if isinstance(action, Notify):
+                    progress.notified += (action.key,)
         for conflict in ended.values():
             raise conflict
 
@@ -253,6 +259,7 @@ class Passes(Generic[W]):
             next_look=next_look,
             conflicts=conflicts,
             details=progress.details,
+            notified=progress.notified,
             **progress.remembered,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
@@ -312,6 +319,19 @@ class Passes(Generic[W]):
             self._ports.store.release(lease)
         except SlicewiseError:
             return  # it expires by itself
+
+
+def without_sent(plan: Plan, sent: Collection[str]) -> Plan:
+    """A plan asks for a notice as long as what it reports can be seen; `sent` are keys of what went out."""
+    left = (one for one in plan.actions if not (isinstance(one, Notify) and one.key in sent))
+    return replace(plan, actions=tuple(left))
+
+
+def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
+    """Of the notices that were sent, those that matter: all that the plan asks for, and the newest others."""
+    asked = {one.key for one in plan.actions if isinstance(one, Notify)}
+    others = [key for key in sent if key not in asked]
+    return (*others[-_MOST_NOTIFIED:], *(key for key in sent if key in asked))
 
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -25,6 +25,7 @@ class Record:
             queue a hundred looks each.
         conflicts: How many passes in a row ended because something had changed under them.
         details: Plan.details: decisions with their inputs, one a NodePool.
+        notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
     """
 
     cluster: str
@@ -42,3 +43,4 @@ class Record:
     next_look: datetime | None = None
     conflicts: int = 0
     details: tuple[Mapping[str, Any], ...] = ()
+    notified: tuple[str, ...] = ()

@@ -229,6 +229,7 @@ def _fields(record: Record) -> Item:
         fields[name] = fields[name].isoformat() if fields[name] else None
     fields["stage"] = str(record.stage)
     fields["changed"] = list(record.changed)
+    fields["notified"] = list(record.notified)
     fields["findings"] = [dict(vars(finding)) for finding in record.findings]
     # As text: DynamoDB knows no binary fractions.
     fields["details"] = [json.dumps(detail, sort_keys=True) for detail in record.details]
@@ -247,4 +248,5 @@ def _record(item: Mapping[str, Any]) -> Record:
         changed=tuple(item["changed"]),
         conflicts=int(item.get("conflicts", 0)),
         details=tuple(json.loads(detail) for detail in item.get("details", ())),
+        notified=tuple(item.get("notified", ())),
     )

@@ -92,7 +92,12 @@ def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
         if one is None:
             actions += _close(found, kept, "no policy names it as a fallback any more")
             continue
-        match _state(one.node_pool, kept):
+        state = _state(one.node_pool, kept)
+        if state is _State.OPEN:
+            # The pass that opened it may have been killed before it reported that.
+            waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
+            actions.append(_notice(one, kept, len(waiting), world, until))
+        match state:
             case _State.GIVEN_BACK:
                 actions.append(ForgetSnapshot(kept, "it is closed"))
             case _State.TAKEN:
@@ -178,18 +183,26 @@ def _open(
 
 
 def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: str) -> Iterator[Action]:
-    """What is left of opening it. Told before it is done: twice after a kill, and never not at all."""
-    why = f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
-    assert world.cluster
-    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
-    yield Notify(subject, _opens(one, waiting, until), why)
+    """What is left of opening it."""
     operations = (
         *json_patch.set_value(one.node_pool, _MARK, until),
         *json_patch.remove(one.node_pool, OPENED.path),
     )
     says = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
-    yield Patch(kept.ref, operations, says, why)
+    yield Patch(kept.ref, operations, says, _why(one, waiting))
+    yield _notice(one, kept, waiting, world, until)
     yield KeepSnapshot(kept.as_done(), "it is open")
+
+
+def _why(one: _Fallback, waiting: int) -> str:
+    return f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
+
+
+def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: str) -> Notify:
+    assert world.cluster
+    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
+    key = f"opened {kept.ref} {kept.taken_at.isoformat()}"
+    return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key)
 
 
 def _opens(one: _Fallback, waiting: int, until: str) -> str:

@@ -262,12 +262,10 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait)
     known = tuple(_whole(one, found, now) for one in world.known)
-    if pending and not any(one.get("notified") == morning for one in world.known):
-        # Before the record that remembers it: told twice after a kill, and never not at all.
+    if pending:
         text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
         subject = f"Slicewise: {len(pending)} pods of {_name(world)} wait for a GPU"
-        actions = (*actions, Notify(subject, text, f"people come at {at}"))
-        known = (*known, {"notified": morning, "pods": [finding.says for finding in pending]})
+        actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from slicewise import layout
+from slicewise.actions import SetClass
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import annotations, spec
 from slicewise.outcomes import Finding
@@ -59,7 +60,7 @@ def _of_a_split_pool(
     found = moves(decision, _name(world), opted_in, classes.moves_a_day, why, now)
     detail = dumped(decision, classes.moves_a_day, frozen, found.notes)
     findings = (*problems, *found.findings, *_nowhere(world.contents, pool))
-    return Part(_says(decision, found), detail, found.actions, findings, found.wait)
+    return Part(_says(decision, found), detail, (*found.notices, *found.actions), findings, found.wait)
 
 
 def _of_a_pool_no_longer_split(
@@ -78,7 +79,7 @@ def _of_a_pool_no_longer_split(
     )
     decision = ClassDecision(pool.name, (), now, recommendations=home)
     found = moves(decision, cluster, left, Classes.moves_a_day, frozen, now, split=False)
-    return Part(_says(decision, found), {}, found.actions, found.findings, found.wait)
+    return Part(_says(decision, found), {}, (*found.notices, *found.actions), found.findings, found.wait)
 
 
 def _name(world: TuningWorld) -> str:
@@ -116,8 +117,8 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
 
 
 def _says(decision: ClassDecision, found: Moves) -> str:
-    if found.actions:
-        return f"pool {decision.pool}: {found.actions[-1]}"
+    if moved := [action for action in found.actions if isinstance(action, SetClass)]:
+        return f"pool {decision.pool}: {moved[0]}"
     count = len(decision.changes)
     if not count:
         return ""

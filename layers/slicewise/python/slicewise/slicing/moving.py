@@ -40,10 +40,13 @@ _POD_SPEC = ("spec", "template", "spec")
 class Moves:
     """
     Attributes:
+        actions: The next move, and its notice after it.
+        notices: Of moves before, as long as they can be seen; the loop drops those that were sent.
         notes: Of each workload that opted in, what becomes of it.
     """
 
     actions: tuple[Action, ...] = ()
+    notices: tuple[Notify, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: Mapping[Ref, str] = field(default_factory=dict)
     wait: timedelta | None = None
@@ -66,10 +69,11 @@ def moves(
         split: Its nodes carry classes; else nothing may select one.
     """
     wanted = {one.workload: one for one in decision.recommendations}
+    notices = _notices(cluster, opted_in, wanted, moves_a_day, now)
     halves = [item for item in opted_in if _is_half(item)]
     if halves and not frozen:
-        item = halves[0]
-        return Moves(_finish_revert(item, split), tuple(_reverted(one) for one in halves), wait=LOOK_AGAIN)
+        findings = tuple(_reverted(one) for one in halves)
+        return Moves(_finish_revert(halves[0], split), notices, findings, wait=LOOK_AGAIN)
     findings = [_reverted(item) for item in opted_in if _is_reverted(item)]
     notes = {ref_of(item): _note(item, wanted.get(ref_of(item)), split) for item in opted_in}
     ready = [
@@ -80,19 +84,20 @@ def moves(
     findings += [_unpinned(item) for item in opted_in if _is_unpinned(item)]
     unfinished = [item for item in opted_in if is_moving(item, now)]
     findings += [_stuck(item) for item in unfinished if now - read_mark(item).last_moved > PATIENCE]
-    left = moves_a_day - sum(1 for item in opted_in for at in read_mark(item).moved if now - at < DAY)
+    left = moves_a_day - _moved_until(opted_in, now)
     why = frozen or _waits(unfinished, left, moves_a_day)
     if why:
         notes = {
             ref: f"{_MOVES}, but not now: {why}" if note == _MOVES else note for ref, note in notes.items()
         }
-    told = {"findings": tuple(findings), "notes": notes}
+    told = {"notices": notices, "findings": tuple(findings), "notes": notes}
     if why or not ready:
         fresh = any(now - read_mark(item).last_moved <= PATIENCE for item in unfinished)
         return Moves(**told, wait=LOOK_AGAIN if fresh and not frozen else None)
     one, item = ready[0]
     write = _write(item, one.after, now, split, _says(one, item), one.reason)
-    return Moves((_notice(cluster, one, item, left, moves_a_day), write), **told, wait=LOOK_AGAIN)
+    notice = _notice(cluster, item, one.after, now, one, _moved_until(opted_in, now) + 1, moves_a_day)
+    return Moves((write, notice), **told, wait=LOOK_AGAIN)
 
 
 _MOVES, _HELD = "it is moved", "applies these fields"
@@ -137,15 +142,52 @@ def _says(one: Recommendation, item: Object) -> str:
     return f"move {one.workload} from class {layout.class_of(template(item)) or 1} to class {one.after}"
 
 
-def _notice(cluster: str, one: Recommendation, item: Object, left: int, moves_a_day: int) -> Notify:
-    """Before the move: whoever is killed in between tells it twice, and never not at all."""
+def _moved_until(opted_in: Iterable[Object], at: datetime) -> int:
+    """Moves of a day, with that at this moment."""
+    return sum(1 for item in opted_in for moved in read_mark(item).moved if moved <= at < moved + DAY)
+
+
+def _notices(
+    cluster: str,
+    opted_in: Sequence[Object],
+    wanted: Mapping[Ref, Recommendation],
+    moves_a_day: int,
+    now: datetime,
+) -> tuple[Notify, ...]:
+    """The pass that made a move may have been killed before it reported it."""
+    marks = ((item, read_mark(item)) for item in opted_in)
+    return tuple(
+        _notice(
+            *(cluster, item, mark.size, mark.last_moved, wanted.get(ref_of(item))),
+            *(_moved_until(opted_in, mark.last_moved), moves_a_day),
+        )
+        for item, mark in marks
+        if mark.size and mark.moved and not mark.left and timedelta(0) <= now - mark.last_moved < DAY
+    )
+
+
+def _notice(
+    cluster: str,
+    item: Object,
+    size: int,
+    moved_at: datetime,
+    known: Recommendation | None,
+    number: int,
+    moves_a_day: int,
+) -> Notify:
+    """
+    Args:
+        number: Of this move, among those of the day.
+    """
+    reason = f": {known.reason}" if known else ""
     text = (
-        f"Its {one.pods} pods are replaced by a rolling update: {one.reason}.\n\nIt is the "
-        f"{_nth(moves_a_day - left + 1)} of at most {moves_a_day} moves a day. To keep it where it is, take "
+        f"Its {spec(item).get('replicas', 1)} pods are replaced by a rolling update{reason}.\n\nIt is the "
+        f"{_nth(number)} of at most {moves_a_day} moves a day. To keep it where it is, take "
         f"the label {layout.CLASS_LABEL} off it."
     )
-    subject = f"Slicewise moves {one.workload} of {cluster} to class {one.after}"
-    return Notify(subject, text, "each move is told")
+    ref = str(ref_of(item))
+    subject = f"Slicewise moves {ref} of {cluster} to class {size}"
+    return Notify(subject, text, "each move is reported", f"moved {ref} {stamp(moved_at)}", part=ref)
 
 
 def _nth(number: int) -> str:

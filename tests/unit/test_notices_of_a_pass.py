@@ -1,0 +1,167 @@
+"""What the one loop makes of the notices that plans ask for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from slicewise.actions import Notify, Patch
+from slicewise.errors import Conflict, Refused
+from slicewise.events import Hint
+from slicewise.model import Ref
+from slicewise.outcomes import Outcome, Plan, Stage
+from slicewise.passes import Capability, Passes
+from slicewise.ports import Ports
+
+from tests import builders
+from tests.fakes.account import HOME
+from tests.fakes.calls import Calls, Killed
+from tests.fakes.clock import Clock
+from tests.fakes.notices import FakeNotices
+from tests.fakes.queues import FakeQueues
+from tests.fakes.store import FakeStore
+
+HINT = Hint(HOME.arn("gpu-1"), "a test")
+NOTICE = Notify("it happened", "at nine", "a test", key="it happened at nine")
+
+
+def patch(part: str = "") -> Patch:
+    return Patch(Ref("v1", "Node", "a"), (), "patch a", "a test", part=part)
+
+
+class Loop:
+    """A capability whose plan is always these actions; `patches` is what each patch answers."""
+
+    def __init__(self, *actions: object) -> None:
+        self.actions, self.acts, self.patches = actions, True, None
+        self.calls, self.clock = Calls(), Clock()
+        self.store, self.notices = FakeStore(self.calls), FakeNotices(self.calls)
+        capability = Capability(
+            "test",
+            observe=lambda *_: builders.cluster(),
+            plan=lambda *_: Plan(Outcome(Stage.ONBOARDED, "as it is"), self.actions),
+            cluster=lambda cluster: cluster,
+            acts=lambda _: self.acts,
+            remembered=lambda *_: {},
+        )
+        ports = Ports(
+            *(None, self.store, FakeQueues(self.clock, self.calls), None),
+            kubernetes=lambda _: SimpleNamespace(patch=self._patch),
+            helm=None,
+            sleep=None,
+            schedules=None,
+            notices=self.notices,
+        )
+        self.passes = Passes(capability, ports, self.clock)
+
+    def _patch(self, *_: object) -> None:
+        if self.patches:
+            raise self.patches
+
+    def run(self, times: int = 1) -> int:
+        """Passes, whatever they end with. Returns how many notices have been sent in all."""
+        for _ in range(times):
+            with suppress(Conflict, Refused, Killed):
+                self.passes.run(HINT)
+            self.calls.revive()
+            self.store._leases.clear()
+        return len(self.notices.sent)
+
+
+def test_a_notice_is_sent_once_however_often_a_plan_asks_for_it():
+    loop = Loop(NOTICE)
+
+    assert loop.run(3) == 1
+    loop.actions = (NOTICE, replace(NOTICE, key="it happened at ten"))
+    assert loop.run(3) == 2
+
+
+def test_what_was_sent_already_is_neither_shown_nor_recorded_as_done():
+    loop = Loop(NOTICE)
+    assert loop.passes.dry_run(HINT)[1].actions == (NOTICE,)
+
+    loop.run(2)
+
+    assert loop.passes.dry_run(HINT)[1].actions == ()
+    assert loop.store.record(HINT.cluster, "test").changed == ()
+
+
+@pytest.mark.parametrize("part", ["", "a"])
+def test_a_write_that_conflicts_reports_nothing_and_is_reported_once_it_is_through(part):
+    loop = Loop(patch(part), replace(NOTICE, part=part))
+    loop.patches = Conflict("409")
+    assert loop.run(20) == 0
+
+    loop.patches = None
+    assert loop.run(3) == 1
+
+
+def test_a_conflict_in_one_part_has_the_notice_of_another_sent():
+    loop = Loop(patch("a"), replace(NOTICE, part="b"))
+    loop.patches = Conflict("409")
+
+    assert loop.run(3) == 1
+
+
+@pytest.mark.parametrize("error", [Refused("403"), Conflict("409")], ids=["refused", "conflict"])
+def test_a_notice_that_could_not_be_sent_is_sent_by_the_next_pass(error):
+    loop = Loop(NOTICE)
+    loop.calls.refuse[loop_number(loop, "notices.publish")] = error
+
+    assert loop.run() == 0
+    assert loop.run(3) == 1
+
+
+@pytest.mark.parametrize("call", ["notices.publish", "store.save"])
+@pytest.mark.parametrize("how", ["kill_before", "kill_after"])
+def test_a_pass_that_is_killed_has_a_notice_sent_once_more_at_most_and_never_not_at_all(call, how):
+    loop = Loop(NOTICE)
+    setattr(loop.calls, how, loop_number(loop, call))
+
+    assert 1 <= loop.run(3) <= 2
+
+
+def test_a_failure_after_a_notice_has_it_remembered():
+    loop = Loop(NOTICE, patch())
+    loop.patches = Refused("403")
+
+    assert loop.run(3) == 1
+
+
+def test_a_plan_that_asks_for_none_for_a_while_has_none_forgotten():
+    loop = Loop(NOTICE)
+    loop.run()
+    loop.actions = ()
+    loop.run(3)
+    loop.actions = (NOTICE,)
+
+    assert loop.run() == 1
+
+
+def test_only_the_newest_of_what_nobody_asks_for_any_more_are_kept():
+    loop = Loop(*(replace(NOTICE, key=str(number)) for number in range(250)))
+    assert loop.run(2) == 250
+
+    loop.actions = (NOTICE,)
+    loop.run(2)
+
+    kept = loop.store.record(HINT.cluster, "test").notified
+    assert kept == (*map(str, range(150, 250)), NOTICE.key)
+
+
+def test_a_mode_that_only_says_sends_nothing():
+    loop = Loop(NOTICE)
+    loop.acts = False
+
+    assert loop.run(2) == 0
+    loop.acts = True
+    assert loop.run() == 1
+
+
+def loop_number(loop: Loop, call: str) -> int:
+    """The number of the first such call of a pass."""
+    twin = Loop(*loop.actions)
+    twin.run()
+    return twin.calls.made.index(call)
