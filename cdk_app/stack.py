@@ -106,7 +106,7 @@ class SlicewiseStack(cdk.Stack):
         tune.allow(
             *permissions.tuner(config.amp_workspaces),
             permissions.read_policies(POLICY_PREFIX),
-            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem"),
+            permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "Query"),
             permissions.send(tuning.queue),
             permissions.publish(notices.topic),
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slicewise.errors import LeaseHeld
+from slicewise.errors import LeaseHeld, Refused
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.outcomes import Finding, Stage
 from slicewise.ports import Store, Waiting
@@ -26,9 +26,11 @@ def record(cluster: str = A, **changes: object) -> Record:
 
 @pytest.fixture(params=["fake", "gateway"])
 def store(request) -> Store:
-    if request.param == "fake":
-        return FakeStore(Calls())
-    session, admin = map(request.getfixturevalue, ("session", "admin"))
+    return FakeStore(Calls()) if request.param == "fake" else request.getfixturevalue("table")
+
+
+@pytest.fixture
+def table(session, admin) -> StateTable:
     keys = [("pk", "HASH"), ("sk", "RANGE")]
     index_keys = [("capability", "HASH"), ("pk", "RANGE")]
     admin.client("dynamodb").create_table(
@@ -143,6 +145,42 @@ def test_a_record_comes_back_as_it_was_saved(store):
     assert store.record(B, "onboarding") is None
 
 
+def test_details_of_any_length_come_back_as_they_were_saved(store):
+    long = [{"pool": f"pool-{i}", "text": "ä" * 60_000 * i} for i in range(12)]
+    for details in (long, long[:1], (), long[3:], long):
+        lease = store.acquire(A, "one", NOW, MINUTE)
+        store.save(record(details=tuple(details)), lease, history=True)
+        store.release(lease)
+
+        assert store.record(A, "onboarding").details == tuple(details)
+        assert store.record(A, "tuning") is None
+
+
+@pytest.mark.parametrize(
+    "much",
+    [
+        {"reason": "ä" * 205_000},
+        {"findings": (Finding("a", "b" * 300_000, "c" * 120_000),)},
+        {"changed": ("a" * 4_000,) * 103},
+    ],
+    ids=lambda much: next(iter(much)),
+)
+@pytest.mark.parametrize("history", [True, False])
+def test_a_record_that_does_not_fit_into_an_item_is_refused(store, much, history):
+    lease = store.acquire(A, "one", NOW, MINUTE)
+    store.save(record(reason="before"), lease, history=False)
+
+    with pytest.raises(Refused):
+        store.save(record(**much), lease, history=history)
+    assert store.record(A, "onboarding").reason == "before"
+
+
+def test_a_record_that_just_fits_into_an_item_is_kept(store):
+    lease = store.acquire(A, "one", NOW, MINUTE)
+
+    store.save(record(reason="ä" * 200_000), lease, history=False)
+
+
 def test_a_later_record_takes_the_place_of_the_one_before(store):
     lease = store.acquire(A, "one", NOW, MINUTE)
     store.save(record(reason="first", looked_at=NOW), lease, history=False)
@@ -165,9 +203,10 @@ def test_the_fleet_is_listed_without_its_history(store):
         lease = store.acquire(cluster, "one", NOW, MINUTE)
         for minute in range(3):
             store.save(record(cluster, at=NOW + minute * MINUTE), lease, history=True)
-        store.save(record(cluster, capability="tuning"), lease, history=True)
+        store.save(record(cluster, capability="tuning", details=({"n": 4},)), lease, history=True)
 
     listed = sorted((found.cluster, found.capability, found.at) for found in store.records())
+    assert {found.details for found in store.records()} == {()}
     assert listed == [
         (cluster, capability, at)
         for cluster in (A, B)
@@ -206,3 +245,85 @@ def test_a_pause_holds_until_it_is_lifted(store, paused):
     store.resume(paused)
     store.resume(paused)
     assert store.paused(A) is None
+
+
+# Of the table alone: what a pass leaves that ends between two of its calls.
+
+DETAILS = tuple({"pool": name, "text": name * 350_000} for name in "abc")
+
+
+def kept_items(admin):
+    return admin.client("dynamodb").scan(TableName="slicewise-state")["Items"]
+
+
+@pytest.mark.parametrize("puts", range(7))
+def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(table, monkeypatch, puts):
+    lease = table.acquire(A, "one", NOW, MINUTE)
+    table.save(record(details=DETAILS), lease, history=False)
+    table.release(lease)
+    later, put = table.acquire(A, "two", NOW, MINUTE), table._db.put_item
+    left = iter(range(puts))
+
+    def killed(**options):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return put(**options)
+
+    monkeypatch.setattr(table._db, "put_item", killed)
+    with pytest.raises(KeyboardInterrupt):
+        table.save(record(details=DETAILS[::-1], reason="later"), later, history=False)
+    monkeypatch.undo()
+
+    assert table.record(A, "onboarding") == record(details=DETAILS)
+    third = table.acquire(A, "three", NOW + MINUTE, MINUTE)
+    table.save(record(details=DETAILS[1:]), third, history=False)
+    assert table.record(A, "onboarding").details == DETAILS[1:]
+
+
+def test_a_pass_that_lost_its_lease_leaves_the_details_of_a_later_one(table):
+    late = table.acquire(A, "one", NOW, MINUTE)
+    table.save(record(details=DETAILS), table.acquire(A, "two", NOW + MINUTE, MINUTE), history=False)
+
+    for _ in range(2):
+        with pytest.raises(LeaseHeld):
+            table.save(record(details=DETAILS[:1]), late, history=False)
+    assert table.record(A, "onboarding").details == DETAILS
+
+
+def test_a_person_reads_either_the_record_before_or_the_one_after(table, monkeypatch):
+    """Between the read of a record and that of its details, two passes save theirs."""
+    for number in range(2):
+        lease = table.acquire(A, "one", NOW + number * MINUTE, MINUTE)
+        table.save(record(details=DETAILS), lease, history=False)
+    read, later = table._details, [DETAILS[:2], DETAILS[1:]]
+
+    def overtaken(*arguments):
+        while later:
+            lease = table.acquire(A, "two", NOW + timedelta(hours=3 - len(later)), MINUTE)
+            table.save(record(details=later.pop(0)), lease, history=False)
+        return read(*arguments)
+
+    monkeypatch.setattr(table, "_details", overtaken)
+
+    assert table.record(A, "onboarding").details == DETAILS[1:]
+
+
+def test_items_of_details_are_no_records(table, admin):
+    table.save(record(details=DETAILS), table.acquire(A, "one", NOW, MINUTE), history=True)
+    sizes = [len(str(item)) for item in kept_items(admin)]
+
+    assert len(table.records()) == 1 and max(sizes) < 400_000
+    table.forget(A)
+    assert [item["sk"]["S"] for item in kept_items(admin)] == ["lease"]
+
+
+def test_details_that_an_older_release_kept_in_the_record_itself_are_read(table, admin):
+    table.save(record(), table.acquire(A, "one", NOW, MINUTE), history=False)
+    admin.client("dynamodb").update_item(
+        TableName="slicewise-state",
+        Key={"pk": {"S": f"cluster#{A}"}, "sk": {"S": "record#onboarding"}},
+        UpdateExpression="SET details = :old REMOVE details_count, details_half",
+        ExpressionAttributeValues={":old": {"L": [{"S": '{"pool": "a"}'}]}},
+    )
+
+    assert table.record(A, "onboarding").details == ({"pool": "a"},)

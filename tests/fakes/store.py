@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from slicewise.errors import LeaseHeld
+from slicewise.errors import LeaseHeld, Refused
+from slicewise.outcomes import Finding
 from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
+
+# DynamoDB's quota: 400 KB an item, names and values together.
+MOST_BYTES = 400 * 1024
 
 
 class FakeStore:
@@ -75,6 +80,7 @@ class FakeStore:
         with self._calls.call("store.save"):
             if history:
                 self.history.append(record)
+            _fits_into_an_item(record)
             key = record.cluster, record.capability
             if self._records.get(key, (None, 0))[1] > lease.token:
                 raise LeaseHeld(f"a later pass has recorded {record.cluster} already")
@@ -89,4 +95,25 @@ class FakeStore:
 
     def records(self) -> tuple[Record, ...]:
         with self._calls.call("store.records"):
-            return tuple(record for record, _ in self._records.values())
+            return tuple(replace(record, details=()) for record, _ in self._records.values())
+
+
+def _fits_into_an_item(record: Record) -> None:
+    """Details have items of their own."""
+    size = sum(len(name) + _bytes(value) for name, value in vars(record).items() if name != "details")
+    if size > MOST_BYTES:
+        raise Refused(f"the record of {record.cluster} has {size} bytes; an item holds {MOST_BYTES}")
+
+
+def _bytes(value: Any) -> int:
+    """As DynamoDB counts (developer guide, "Item sizes and formats"), but for numbers, which are few."""
+    match value:
+        case tuple():
+            return 3 + sum(1 + _bytes(one) for one in value)
+        case Finding():
+            return 3 + sum(1 + len(name) + _bytes(one) for name, one in vars(value).items())
+        case datetime():
+            return len(value.isoformat())
+        case str():
+            return len(value.encode())
+    return 1

@@ -235,7 +235,7 @@ def test_each_table_action_has_the_writers_that_need_it(template):
         "PutItem": {"installer", "tuner", "sleeper"},
         "UpdateItem": {"installer", "tuner", "sleeper"},
         "DeleteItem": {"installer", "sleeper"},  # forgets a cluster that is gone; a workload that is awake
-        "Query": {"installer", "sweeper", "sleeper"},
+        "Query": {"installer", "tuner", "sweeper", "sleeper"},
     }
 
 

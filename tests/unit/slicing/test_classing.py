@@ -233,7 +233,17 @@ def test_a_clock_that_ran_ahead_keeps_nothing_from_being_decided():
     assert replace(NEW, decided_at=NOW + 3 * DAY).is_due(NOW)
 
 
-def test_two_thousand_workloads_leave_room_in_a_record_and_its_changes_are_kept_first():
+def test_all_changes_are_kept_however_many_workloads_there_are():
+    many = [(f"w{i:04}", 1, [used(f"team/w{i:04}-0")]) for i in range(400)]
+    found = decided(POOL, NEW, evidence(*many), NOW)
+    assert len(found.changes) == 400
+
+    again = loaded([json.loads(json.dumps(dumped(found, 15)))], "shared")
+
+    assert again.recommendations == found.recommendations
+
+
+def test_of_two_thousand_workloads_that_stay_some_are_kept_behind_the_changes():
     many = [(f"w{i:04}", 1, [used(f"team/w{i:04}-0", memory=12_000)]) for i in range(2000)]
     kept = dumped(decided(POOL, NEW, evidence(*many, QUIET), NOW), 15)
 

@@ -38,7 +38,8 @@ _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
 _MOST_TOLD = 100
-_MOST_DETAIL_BYTES = 150_000
+# Details have items of their own. Some 4,000 workloads that change class; each KB is a write, 1,000 a second.
+_MOST_DETAIL_BYTES = 2_000_000
 _LONGEST_TEXT = 800
 # Beside those that the plan still asks for: of a paused cluster, say, which asks for none.
 _MOST_NOTIFIED = 100
@@ -163,6 +164,7 @@ class Passes(Generic[W]):
         plan = without_sent(plan, sent)
         progress.remembered = capability.remembered(world, before, self._clock())
         progress.details = _some_details(plan.details)
+        plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
         gone = capability.cluster(world) is None and before is None
         if gone or any(isinstance(action, Forget) for action in plan.actions):
@@ -356,13 +358,27 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
 
 
 def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
-    kept, room = [], _MOST_DETAIL_BYTES
-    for detail in details:
-        room -= len(json.dumps(detail).encode())
+    """The first ones, as many as there is room for."""
+    room = _MOST_DETAIL_BYTES
+    for number, detail in enumerate(details):
+        room -= len(json.dumps(detail))
         if room < 0:
-            return (*kept, {"says": f"{len(details) - len(kept)} more are not kept"})
-        kept.append(detail)
-    return tuple(kept)
+            return details[:number]
+    return details
+
+
+def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -> Outcome:
+    if not details:
+        return outcome
+    about = [str(detail.get("node_pool") or detail.get("pool") or "something") for detail in details]
+    found = Finding(
+        "details-not-kept",
+        f"The record has no room for what was decided about {', '.join(about)}: it keeps "
+        f"{_MOST_DETAIL_BYTES:,} bytes.",
+        "Each pass decides on these again, without what the last days were like. Run fewer workloads in the "
+        "pools of this cluster that are split into classes.",
+    )
+    return replace(outcome, findings=(found, *outcome.findings))
 
 
 def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Stage) -> Outcome:

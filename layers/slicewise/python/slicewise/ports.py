@@ -190,6 +190,9 @@ class Store(Protocol):
         """
         Keep the record in place of the one before; with `history`, also as a line that stays for 90 days.
 
+        Each of its details may be of any length; all else together must fit into one item, 400 KB, or it is
+        Refused.
+
         Raises LeaseHeld where a pass with a later lease has written since.
         """
 
@@ -197,7 +200,7 @@ class Store(Protocol):
         """Delete all we keep about a cluster, but for its lease, which expires by itself."""
 
     def records(self) -> tuple[Record, ...]:
-        """The newest record of every cluster and capability."""
+        """The newest record of every cluster and capability, without details."""
 
 
 class SleepStore(Protocol):

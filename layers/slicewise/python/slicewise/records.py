@@ -1,4 +1,4 @@
-"""What a pass leaves behind outside the cluster: enough to tell a person, never needed to act."""
+"""What a pass leaves behind outside the cluster, for people; what rests on it is in docs/architecture.md."""
 
 from __future__ import annotations
 

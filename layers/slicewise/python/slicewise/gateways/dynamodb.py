@@ -4,6 +4,7 @@ What we keep about clusters, in one DynamoDB table.
     pk                sk
     cluster#<arn>     lease                        holder, token (grows, never reset), until, waiting
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
+    cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
     cluster#<arn>     pause                        why
     fleet             pause                        why
@@ -23,6 +24,7 @@ from typing import Any
 from botocore.session import Session
 
 from slicewise.errors import Conflict, LeaseHeld
+from slicewise.gateways import record_details
 from slicewise.gateways.aws import client, own_errors
 from slicewise.gateways.dynamodb_values import item_of, values_of
 from slicewise.outcomes import Finding, Stage
@@ -32,6 +34,8 @@ from slicewise.records import Record
 INDEX = "records"
 _FLEET = "fleet"
 _KEPT = timedelta(days=90)
+# A record may be written while it is read, by people alone: a pass that reads holds the lease.
+_READS = 3
 _TIMES = ("at", "since", "looked_at", "next_look")
 
 Item = dict[str, Any]
@@ -143,10 +147,36 @@ class StateTable:
         self._delete(_pause_key(cluster))
 
     def record(self, cluster: str, capability: str) -> Record | None:
+        item, details = None, ()
+        for _ in range(_READS):
+            item = self._record_item(cluster, capability)
+            details = self._details(cluster, capability, item) if item else ()
+            if item is None or len(details) >= item.get("details_count", 0):
+                break
+        return _record(item, details) if item else None
+
+    def _record_item(self, cluster: str, capability: str, only: str = "") -> Item | None:
         key = _key(cluster, f"record#{capability}")
+        part = {"ProjectionExpression": only} if only else {}
         with own_errors(f"dynamodb:GetItem, the record of {cluster}"):
-            found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True)
-        return _record(values_of(found["Item"])) if "Item" in found else None
+            found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True, **part)
+        return values_of(found["Item"]) if "Item" in found else None
+
+    def _details(self, cluster: str, capability: str, item: Item) -> record_details.Details:
+        if "details_count" not in item:  # written by a release that kept them in the record itself
+            return tuple(map(json.loads, item.get("details", ())))
+        if not item["details_count"]:
+            return ()
+        sort = record_details.prefix(capability, item["details_half"])
+        with own_errors(f"dynamodb:Query, the details of {cluster}"):
+            pages = self._db.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+                ExpressionAttributeValues=item_of({":pk": _key(cluster, "")["pk"], ":sk": sort}),
+                ConsistentRead=True,
+            )
+            found = [values_of(one) for page in pages for one in page["Items"]]
+        return record_details.read(found, item["token"])
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
         # History first: killed in between, the line is told twice, which is true; never not at all.
@@ -155,12 +185,24 @@ class StateTable:
             kept = {"expires": _epoch(record.at + _KEPT)}
             # Without `capability`, which would put every line of history into the index of records.
             told = {k: v for k, v in _fields(record).items() if k not in ("cluster", "capability")}
+            told["details"] = record_details.in_history(record.details)
             self._put(_key(record.cluster, line) | told | kept)
-        item = _key(record.cluster, f"record#{record.capability}") | _fields(record) | {"token": lease.token}
+        half = self._free_half(record) if record.details else 0
+        details = [
+            _key(record.cluster, item["sk"]) | item
+            for item in record_details.items(record.details, record.capability, half, lease.token)
+        ]
+        counted = {"details_half": half, "details_count": len(record.details), "token": lease.token}
+        item = _key(record.cluster, f"record#{record.capability}") | _fields(record) | counted
         try:
-            self._put(item, only_over=lease.token)
+            for one in (*details, item):
+                self._put(one, only_over=lease.token)
         except Conflict as error:
             raise LeaseHeld(f"a later pass has recorded {record.cluster} already") from error
+
+    def _free_half(self, record: Record) -> int:
+        before = self._record_item(record.cluster, record.capability, "details_half") or {}
+        return (int(before.get("details_half", 0)) + 1) % record_details.HALVES
 
     def forget(self, cluster: str) -> None:
         with own_errors(f"dynamodb:Query of {cluster}"):
@@ -187,7 +229,7 @@ class StateTable:
                     KeyConditionExpression="capability = :capability",
                     ExpressionAttributeValues=item_of({":capability": capability}),
                 )
-                found += (_record(values_of(item)) for page in pages for item in page["Items"])
+                found += (_record(values_of(item), ()) for page in pages for item in page["Items"])
         return tuple(found)
 
     def _put(self, item: Item, only_over: int | None = None) -> None:
@@ -231,12 +273,11 @@ def _fields(record: Record) -> Item:
     fields["changed"] = list(record.changed)
     fields["notified"] = list(record.notified)
     fields["findings"] = [dict(vars(finding)) for finding in record.findings]
-    # As text: DynamoDB knows no binary fractions.
-    fields["details"] = [json.dumps(detail, sort_keys=True) for detail in record.details]
+    del fields["details"]
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _record(item: Mapping[str, Any]) -> Record:
+def _record(item: Mapping[str, Any], details: record_details.Details) -> Record:
     times = {name: datetime.fromisoformat(item[name]) for name in _TIMES if item.get(name)}
     findings = tuple(Finding(**finding) for finding in item["findings"])
     text = ("cluster", "capability", "reason", "policy", "fingerprint", "world")
@@ -247,6 +288,6 @@ def _record(item: Mapping[str, Any]) -> Record:
         findings=findings,
         changed=tuple(item["changed"]),
         conflicts=int(item.get("conflicts", 0)),
-        details=tuple(json.loads(detail) for detail in item.get("details", ())),
+        details=details,
         notified=tuple(item.get("notified", ())),
     )

@@ -1,4 +1,4 @@
-"""What the one loop makes of the notices that plans ask for."""
+"""What the one loop makes of the notices that plans ask for, and what it keeps of what led to decisions."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def patch(part: str = "") -> Patch:
 
 
 class Loop:
-    """A capability whose plan is always these actions; `patches` is what each patch answers."""
+    """A capability whose plan is always these actions and details; `patches` is what each patch answers."""
 
     def __init__(self, *actions: object) -> None:
         self.actions, self.acts, self.patches = actions, True, None
+        self.details: tuple[dict[str, object], ...] = ()
         self.calls, self.clock = Calls(), Clock()
         self.store, self.notices = FakeStore(self.calls), FakeNotices(self.calls)
         capability = Capability(
             "test",
             observe=lambda *_: builders.cluster(),
-            plan=lambda *_: Plan(Outcome(Stage.ONBOARDED, "as it is"), self.actions),
+            plan=lambda *_: Plan(Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details),
             cluster=lambda cluster: cluster,
             acts=lambda _: self.acts,
             remembered=lambda *_: {},
@@ -158,6 +159,29 @@ def test_a_mode_that_only_says_sends_nothing():
     assert loop.run(2) == 0
     loop.acts = True
     assert loop.run() == 1
+
+
+def test_what_was_decided_about_many_pools_is_kept_whole():
+    loop = Loop()
+    loop.details = tuple({"pool": f"pool-{i}", "text": "x" * 61_000} for i in range(30))
+
+    loop.run()
+
+    record = loop.store.record(HINT.cluster, "test")
+    assert record.details == loop.details and record.findings == ()
+
+
+def test_what_has_no_room_in_the_record_is_reported_by_name():
+    loop = Loop()
+    names = ({"node_pool": "a"}, {"pool": "b"}, {"node_pool": "c", "pool": "b"}, {"other": 1})
+    loop.details = tuple({**name, "text": "x" * 1_100_000} for name in names)
+
+    loop.run()
+
+    record = loop.store.record(HINT.cluster, "test")
+    [finding] = record.findings
+    assert record.details == loop.details[:1]
+    assert finding.code == "details-not-kept" and "decided about b, c, something:" in finding.says
 
 
 def loop_number(loop: Loop, call: str) -> int:

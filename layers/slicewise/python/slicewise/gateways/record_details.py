@@ -1,0 +1,76 @@
+"""
+What led to the decisions of a pass, as items of the table in dynamodb.py. Pure.
+
+    pk                sk
+    cluster#<arn>     detail#<capability>#<half>#<index>#<part>     one of Record.details, or a part of it
+
+An item holds 400 KB, so each mapping has one of its own, and a long one several. They are written before the
+record that counts them, into the half that the record before does not use: a pass that is killed between the
+two leaves that record as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+HALVES = 2
+# Far below 400 KB (409,600 bytes), with names and keys. json.dumps writes one byte a letter.
+_PART_BYTES = 300_000
+# Of a line of history, which is one item and holds the changes and findings of its pass, too.
+_HISTORY_BYTES = 150_000
+
+Item = dict[str, Any]
+Details = tuple[Mapping[str, Any], ...]
+
+
+def prefix(capability: str, half: int) -> str:
+    """Of the sort keys of all items of a half."""
+    return f"detail#{capability}#{half}#"
+
+
+def items(details: Sequence[Mapping[str, Any]], capability: str, half: int, token: int) -> Iterator[Item]:
+    """Without their partition key."""
+    for index, detail in enumerate(details):
+        text = json.dumps(detail, sort_keys=True)
+        for part, start in enumerate(range(0, len(text), _PART_BYTES)):
+            sort = f"{prefix(capability, half)}{index:04}#{part:03}"
+            yield {"sk": sort, "token": token, "text": text[start : start + _PART_BYTES]}
+
+
+def read(found: Iterable[Mapping[str, Any]], token: int) -> Details:
+    """
+    Args:
+        found: Items of one half, by sort key.
+        token: Of the record. Items of another are of a pass that was killed, or came since.
+
+    Returns:
+        What is whole: of a detail that is being written over now, some parts are missing.
+    """
+    texts: dict[str, str] = {}
+    for item in found:
+        if item["token"] == token:
+            index = item["sk"].rpartition("#")[0]
+            texts[index] = texts.get(index, "") + item["text"]
+    return tuple(detail for text in texts.values() if (detail := _whole(text)) is not None)
+
+
+def _whole(text: str) -> Mapping[str, Any] | None:
+    try:
+        return dict(json.loads(text))
+    except ValueError:
+        return None
+
+
+def in_history(details: Sequence[Mapping[str, Any]]) -> list[str]:
+    """As texts, as many as one item has room for: history is for people, and the record has them all."""
+    kept, room = [], _HISTORY_BYTES
+    for detail in details:
+        text = json.dumps(detail, sort_keys=True)
+        room -= len(text)
+        if room < 0:
+            left = len(details) - len(kept)
+            return [*kept, json.dumps({"says": f"history has no room for {left} more"})]
+        kept.append(text)
+    return kept
