@@ -6,8 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slicewise import policy
-from slicewise.errors import InvalidPolicy
+from slicewise import holidays, policy
+from slicewise.errors import InvalidPolicy, PolicyProblem
+from slicewise.holidays import NO_HOLIDAYS, UnreadableHolidays
+from slicewise.policy import Policy
 
 
 def check_policies(files: Sequence[str]) -> int:
@@ -23,6 +25,8 @@ def _check(file: str) -> int:
         return 1
     try:
         found = policy.parse(text, "standard input" if file == "-" else Path(file).stem)
+        if file != "-":
+            _check_holidays(found, Path(file).parent / "holidays")
     except InvalidPolicy as error:
         print(f"{file}: {len(error.problems)} to mend")
         for problem in error.problems:
@@ -31,6 +35,24 @@ def _check(file: str) -> int:
     pools = ", ".join(f"{pool.name} ({pool.sharing}: {', '.join(pool.gpus)})" for pool in found.pools)
     print(f"{file}: fine. Mode {found.mode}; pools {pools}")
     return 0
+
+
+def _check_holidays(found: Policy, folder: Path) -> None:
+    """Of a file all by itself; where a text comes from standard input, nobody knows what lies beside it."""
+    name = found.off_hours.holidays if found.off_hours else ""
+    if not name:
+        return
+    path, remedy = folder / f"{name}.ics", ""
+    try:
+        days = holidays.read(path.read_text(encoding="utf-8"))
+        remedy = "" if days != NO_HOLIDAYS else f"{path} holds no holidays; put some there, or remove this"
+    except OSError:
+        others = ", ".join(sorted(other.stem for other in folder.glob("*.ics"))) or "none"
+        remedy = f"there is no file {path}; add it, or remove this; there are: {others}"
+    except (UnicodeDecodeError, UnreadableHolidays) as error:
+        remedy = f"{path} cannot be used: {error}"
+    if remedy:
+        raise InvalidPolicy(found.name, (PolicyProblem("offHours.holidays", name, remedy),))
 
 
 def backtest(arguments: Sequence[str]) -> int:

@@ -189,6 +189,14 @@ def test_holidays_that_cannot_be_read_are_refused_at_synthesis(tmp_path):
     assert "FREQ=YEARLY" in refused(with_holidays(tmp_path, HOLIDAYS.replace("YEARLY", "WEEKLY")))
 
 
+def test_holidays_that_are_not_there_are_refused_at_synthesis(tmp_path):
+    text = (ROOT / "policies" / "default.yaml").read_text()
+    nights = 'offHours: {timeZone: UTC, asleep: ["Sat-Sun"], holidays: de}\n'
+    (tmp_path / "default.yaml").write_text(text + nights)
+
+    assert f"offHours.holidays: 'de': there is no file {tmp_path}/holidays/de.ics" in refused(tmp_path)
+
+
 def test_at_the_command_line_an_error_is_a_message_and_no_traceback(tmp_path):
     answer = synthesize(tmp_path / "cdk.out", "install_karpenter=yes")
 

@@ -105,7 +105,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     # A day is a second: what tuning waits for is the unit tests' business.
     "tuned": {
         "pools": {"shared": shared(4)},
-        "tuning": {"raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"},
+        "tuning": {"trial": True, "raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"},
     },
     # Asleep only on a day that is far away, or when a person says so.
     "nightly": {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
 import pytest
@@ -230,3 +231,46 @@ def test_a_command_about_nothing_is_a_mistake(tuned, command):
     with pytest.raises(SystemExit) as ended:
         run(tuned, command)
     assert ended.value.code == 2
+
+
+HOLIDAYS = (
+    "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:New Year\nDTSTART;VALUE=DATE:20260101\nRRULE:FREQ=YEARLY\n"
+    "END:VEVENT\nEND:VCALENDAR\n"
+)
+NIGHTS = GOOD + 'offHours: {timeZone: UTC, asleep: ["Mon-Fri 20:00-07:00"], holidays: de}\n'
+
+
+def checked(folder, files, capsys) -> tuple[int, str]:
+    (folder / "holidays").mkdir()
+    (folder / "gpus.yaml").write_text(NIGHTS)
+    for name, text in files.items():
+        (folder / "holidays" / name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return main(["policy", "check", str(folder / "gpus.yaml")]), capsys.readouterr().out
+
+
+def test_a_policy_with_its_holidays_beside_it_is_fine(tmp_path, capsys):
+    assert checked(tmp_path, {"de.ics": HOLIDAYS}, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "there is no file {folder}/holidays/de.ics; add it, or remove this; there are: none"),
+        ({"fr.ics": HOLIDAYS, "us.ics": HOLIDAYS}, "there are: fr, us"),
+        ({"de.ics": HOLIDAYS.replace("YEARLY", "WEEKLY")}, "holidays/de.ics cannot be used: "),
+        ({"de.ics": b"\xff\xfe"}, "holidays/de.ics cannot be used: "),
+        ({"de.ics": "BEGIN:VCALENDAR\nEND:VCALENDAR\n"}, "holidays/de.ics holds no holidays"),
+    ],
+    ids=["missing", "of others", "odd", "not text", "empty"],
+)
+def test_holidays_that_no_cluster_could_sleep_by_fail_the_check(tmp_path, capsys, files, words):
+    status, told = checked(tmp_path, files, capsys)
+
+    assert status == 1
+    assert "offHours.holidays: 'de': " in told and words.format(folder=tmp_path) in told
+
+
+def test_from_standard_input_nobody_knows_which_holidays_lie_beside_a_policy(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(NIGHTS))
+
+    assert main(["policy", "check", "-"]) == 0

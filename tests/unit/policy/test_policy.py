@@ -49,7 +49,7 @@ def test_what_tuning_needs_is_read_into_values():
         "{a: {sharing: time-slicing, gpus: [l4], maxGpus: 1, slowdownBudget: none, timeSlice: long}}",
         "consolidation: {after: learned, businessHours: {timeZone: Asia/Tokyo, hours: [Sun 08:00-18:00]}}",
         "metrics: {source: prometheus, endpoint: 'https://prometheus.example/'}",
-        "tuning: {raiseAfter: 1h30m, lock: 90s}",
+        "tuning: {raiseAfter: 1h30m, dwell: 2h, lock: 7200s}",
         "drift: tell",
     )
 
@@ -58,7 +58,7 @@ def test_what_tuning_needs_is_read_into_values():
     assert policy.consolidation.first_after == "10m"
     assert policy.consolidation.business_hours == BusinessHours("Asia/Tokyo", ("Sun 08:00-18:00",))
     assert policy.metrics == Metrics(MetricsSource.PROMETHEUS, "https://prometheus.example")
-    assert (policy.tuning.raise_after, policy.tuning.lock) == (timedelta(minutes=90), timedelta(seconds=90))
+    assert (policy.tuning.raise_after, policy.tuning.lock) == (timedelta(minutes=90), timedelta(hours=2))
     assert policy.drift is Drift.TELL
 
 

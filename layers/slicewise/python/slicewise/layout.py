@@ -14,7 +14,7 @@ from typing import Any
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
 from slicewise.objects import is_ours, required_values, spec, stamped
-from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, Policy, Pool, Sharing
+from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Policy, Pool, Sharing
 
 OPERATOR_NAMESPACE = "gpu-operator"
 CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPACE)
@@ -182,7 +182,7 @@ def is_of_class(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
 # for: all may go together. Moving pods stays at Karpenter's own default of a tenth, rounded up.
 BUDGETS = [
     {"nodes": "100%", "reasons": ["Empty"]},
-    {"nodes": "10%", "reasons": ["Underutilized", "Drifted"]},
+    {"nodes": f"{MOVES_PODS_PERCENT}%", "reasons": ["Underutilized", "Drifted"]},
 ]
 
 

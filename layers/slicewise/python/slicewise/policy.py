@@ -19,6 +19,7 @@ from slicewise.catalog import GpuModel
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.model import POLICY_TAG
 from slicewise.off_hours import OffHours
+from slicewise.policy_bounds import bounded, required
 
 
 class Mode(StrEnum):
@@ -73,14 +74,17 @@ class Drift(StrEnum):
 # The device plugin refuses fewer than 2 (k8s-device-plugin v0.20.0, api/config/v1/replicas.go); 1 is a pool
 # that does not share. 16 slices of the smallest card, 16 GiB, are 1 GiB each: below that hardly a model fits.
 MIN_REPLICAS, MAX_REPLICAS = 2, 16
+_REPLICAS = (MIN_REPLICAS, MAX_REPLICAS, "for one pod a GPU write `sharing: none`")
+_SECOND, _MINUTE, _HOUR, _DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
+_AT_ONCE = timedelta(0)
 
 
 @dataclass(frozen=True)
 class Replicas:
     """How many pods share a GPU: at first, and at most after tuning."""
 
-    start: int = 4
-    max: int = 8
+    start: int = bounded(4, *_REPLICAS)
+    max: int = bounded(8, *_REPLICAS)
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,14 @@ class Classes:
         moves_a_day: Workloads that may change class in a day, of those that let us move them.
     """
 
-    sizes: tuple[int, ...] = (1, 2, 3)
-    moves_a_day: int = 15
+    sizes: tuple[int, ...] = bounded((1, 2, 3), 1, MAX_REPLICAS, "pods that share a GPU")
+    moves_a_day: int = bounded(
+        15,
+        0,
+        1000,
+        "that many workloads change class in a day at most, one after another; with 0 classes are only "
+        "recommended",
+    )
 
 
 @dataclass(frozen=True)
@@ -120,12 +130,20 @@ class Pool:
     name: str
     sharing: Sharing
     gpus: tuple[str, ...]
-    max_gpus: int
+    max_gpus: int = required(
+        1, 10_000, "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
+    )
     replicas: Replicas | None = None
     profile: str | None = None
     capacity_types: tuple[str, ...] = ("on-demand",)
     gpu_counts: tuple[int, ...] = (1, 2, 4, 8)
-    slowdown_budget: float | None = 2.0
+    slowdown_budget: float | None = bounded(
+        2.0,
+        1.05,
+        100,
+        "how many times longer a request may take than alone on the GPU, which is not measured to less than "
+        "a twentieth; for batch write none",
+    )
     time_slice: TimeSlice = TimeSlice.DEFAULT
     adopt: str | None = None
     classes: Classes | None = None
@@ -157,6 +175,8 @@ class Pool:
 
 
 LEARNED = "learned"
+# Of the nodes of a NodePool, how many with pods on them go at once at any hour.
+MOVES_PODS_PERCENT = 10
 
 
 @dataclass(frozen=True)
@@ -186,8 +206,10 @@ class Consolidation:
     """
 
     policy: ConsolidationPolicy = ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED
-    after: str = "10m"
-    idle_after: str = "1m"
+    after: str = bounded("10m", _AT_ONCE, 30 * _DAY, "to keep idle nodes for good write Never")
+    idle_after: str = bounded(
+        "1m", _AT_ONCE, _DAY, "it is for clusters whose GPUs do nothing, in place of `after`"
+    )
     business_hours: BusinessHours | None = None
 
     @property
@@ -209,6 +231,8 @@ class Tuning:
     """
     When N changes.
 
+    N is decided on at most once in ten minutes, a step of what is measured.
+
     Attributes:
         raise_after: A higher N must have been right for this long.
         lower_after: A lower one for this long, unless a promise is broken: then at once.
@@ -216,14 +240,44 @@ class Tuning:
         canary: How long one node runs with a new N before the others follow.
         lock: How long an N whose canary failed is not tried again.
         minimum_history: Least evidence from which N is ever raised.
+        trial: Times may be shorter than is good for a cluster that matters, so that one can watch.
     """
 
-    raise_after: timedelta = timedelta(hours=24)
-    lower_after: timedelta = timedelta(hours=2)
-    dwell: timedelta = timedelta(hours=6)
-    canary: timedelta = timedelta(minutes=30)
-    lock: timedelta = timedelta(hours=24)
-    minimum_history: timedelta = timedelta(hours=24)
+    raise_after: timedelta = bounded(
+        _DAY, _HOUR, 30 * _DAY, "less lets a few measurements raise N, and more never comes", _AT_ONCE
+    )
+    lower_after: timedelta = bounded(
+        2 * _HOUR,
+        10 * _MINUTE,
+        7 * _DAY,
+        "less lets one measurement lower N, and more keeps it too high",
+        _AT_ONCE,
+    )
+    dwell: timedelta = bounded(
+        6 * _HOUR,
+        10 * _MINUTE,
+        30 * _DAY,
+        "less has N change again and again, and more hardly ever",
+        _AT_ONCE,
+    )
+    canary: timedelta = bounded(
+        30 * _MINUTE, _MINUTE, _DAY, "less tries nothing, and more holds consolidation for days", _SECOND
+    )
+    lock: timedelta = bounded(
+        _DAY,
+        _HOUR,
+        30 * _DAY,
+        "less has nodes try again what has just failed, and more hardly ever",
+        _AT_ONCE,
+    )
+    minimum_history: timedelta = bounded(
+        _DAY,
+        _DAY,
+        6 * _DAY,
+        "less holds no daily peak, and more is never known: a week is read, and of that six whole days at "
+        "least",
+    )
+    trial: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from slicewise import catalog, strict_yaml
+from slicewise import catalog, policy_pairs, strict_yaml
 from slicewise import policy_fallbacks as fallbacks
 from slicewise import policy_sections as sections
 from slicewise.errors import InvalidPolicy, PolicyProblem
@@ -31,6 +31,7 @@ from slicewise.policy import (
     TimeSlice,
     Tuning,
 )
+from slicewise.policy_bounds import all_bounds, bounds_of
 from slicewise.policy_table import Table
 
 _POOL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?")
@@ -47,6 +48,8 @@ def parse(text: str, name: str) -> Policy:
     except strict_yaml.Unreadable as error:
         raise InvalidPolicy(name, (error.problem,)) from error
     policy = _policy(Table(document, "", problems), name)
+    # Only of fields that are right: of others nobody knows what they would do together.
+    problems += [] if problems else policy_pairs.problems(document, policy)
     if problems:
         raise InvalidPolicy(name, tuple(problems))
     return policy
@@ -187,11 +190,11 @@ def _gpus(table: Table) -> tuple[str, ...]:
 
 
 def _max_gpus(table: Table) -> int:
-    why = "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
+    bounds = bounds_of(Pool, "max_gpus")
     if not table.has("maxGpus"):
-        table.missing("maxGpus", f"write a whole number; {why}")
+        table.missing("maxGpus", f"write a whole number; {bounds.why}")
         return 1
-    return table.whole("maxGpus", 1, 10_000, why) or 1
+    return table.whole("maxGpus", bounds) or 1
 
 
 def _classes(table: Table, sharing: Sharing | None) -> Classes | None:
@@ -208,8 +211,8 @@ def _classes(table: Table, sharing: Sharing | None) -> Classes | None:
     for other, remedy in _NOT_WITH_CLASSES.items():
         if table.has(other):
             table.note(other, table.take(other), remedy)
-    why = "that many workloads change class in a day at most; with 0 classes are only recommended"
-    moves = table.whole("movesADay", 0, 10_000, why) if table.has("movesADay") else Classes.moves_a_day
+    bounds = bounds_of(Classes, "moves_a_day")
+    moves = table.whole("movesADay", bounds) if table.has("movesADay") else Classes.moves_a_day
     return Classes(sizes, moves or 0)
 
 
@@ -221,10 +224,10 @@ _NOT_WITH_CLASSES = {
 
 def _sizes(table: Table, written: Sequence[object]) -> tuple[int, ...]:
     before = len(table.problems)
+    bounds = bounds_of(Classes, "sizes")
     for index, item in enumerate(written):
-        if not isinstance(item, int) or isinstance(item, bool) or not 1 <= item <= MAX_REPLICAS:
-            remedy = f"write a whole number from 1 to {MAX_REPLICAS}: pods that share a GPU"
-            table.note(f"classes[{index}]", item, remedy)
+        if not isinstance(item, int) or isinstance(item, bool) or not bounds.allow(item):
+            table.note(f"classes[{index}]", item, f"write a whole number {bounds}: {bounds.why}")
     if not written or len(table.problems) > before:
         return Classes.sizes
     sizes = tuple(sorted({item for item in written if isinstance(item, int)}))
@@ -254,12 +257,10 @@ def _replicas(table: Table, sharing: Sharing | None) -> Replicas | None:
         table.note("replicas", value, "write {start: 4, max: 8}: the slices of a GPU at first, and at most")
         return Replicas()
     inner = Table(value, table.at("replicas"), table.problems)
-    why = "for one pod a GPU write `sharing: none`"
-    start = inner.whole("start", MIN_REPLICAS, MAX_REPLICAS, why) if inner.has("start") else Replicas.start
+    bounds = all_bounds(Replicas)
+    start = inner.whole("start", bounds["start"]) if inner.has("start") else Replicas.start
     highest = (
-        inner.whole("max", MIN_REPLICAS, MAX_REPLICAS, why)
-        if inner.has("max")
-        else max(Replicas.max, start or MIN_REPLICAS)
+        inner.whole("max", bounds["max"]) if inner.has("max") else max(Replicas.max, start or MIN_REPLICAS)
     )
     if table.has("adopt") and not inner.has("start"):
         start = MIN_REPLICAS  # nobody's wish: an adopted NodePool begins at one pod a GPU
@@ -330,20 +331,15 @@ def _gpu_counts(table: Table, gpus: tuple[str, ...]) -> tuple[int, ...]:
 def _slowdown_budget(table: Table, sharing: Sharing | None) -> float | None:
     if not table.has("slowdownBudget"):
         return Pool.slowdown_budget
-    value = table.take("slowdownBudget")
+    value, bounds = table.take("slowdownBudget"), bounds_of(Pool, "slowdown_budget")
     if sharing and not sharing.has_replicas:
         table.note(
             "slowdownBudget", value, f"remove it: with `sharing: {sharing}` there is no N to choose by it"
         )
     elif value == "none":
         return None
-    elif not isinstance(value, int | float) or isinstance(value, bool) or not 1 < value <= 100:
-        table.note(
-            "slowdownBudget",
-            value,
-            "write a number above 1, such as 2.0: how many times longer a request may take than alone on the "
-            "GPU; or none, for batch",
-        )
+    elif not isinstance(value, int | float) or isinstance(value, bool) or not bounds.allow(value):
+        table.note("slowdownBudget", value, f"write a number {bounds}, such as 2.0: {bounds.why}")
     else:
         return float(value)
     return Pool.slowdown_budget

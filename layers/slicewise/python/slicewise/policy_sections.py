@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 from slicewise import business_hours
 from slicewise.calendar_entries import entry, zone_problem
@@ -18,6 +17,7 @@ from slicewise.policy import (
     NodeClass,
     Tuning,
 )
+from slicewise.policy_bounds import all_bounds, spelt
 from slicewise.policy_table import DURATION, Table
 
 # NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
@@ -31,19 +31,31 @@ _SLEEPS = 'write a list, such as ["Mon-Fri 20:00-07:00", "Sat-Sun"]'
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+# What answers there is the machine itself, such as EC2's metadata: never a server of measurements.
+_LINK_LOCAL = re.compile(r"https?://(169\.254\.|\[fe80:|0\.0\.0\.0|\[::\])", re.IGNORECASE)
 _GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_FILE = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")  # as synthesis takes them, cdk_app/policies.py
 
 
 def consolidation(table: Table) -> Consolidation:
     default = Consolidation()
     policy = table.choice("policy", ConsolidationPolicy, default.policy)
-    after = table.text(
-        "after", default.after, _AFTER, "write a duration such as 30s, 10m or 1h30m, or learned, or Never"
+    bounds = all_bounds(Consolidation)
+    after = table.duration(
+        "after",
+        default.after,
+        bounds["after"],
+        _AFTER,
+        "write a duration such as 30s, 10m or 1h30m, or learned, or Never",
     )
-    idle_after = table.text(
-        "idleAfter", default.idle_after, DURATION, "write a duration such as 1m: it is for idle clusters"
+    idle_after = table.duration(
+        "idleAfter",
+        default.idle_after,
+        bounds["idle_after"],
+        DURATION,
+        "write a duration such as 1m: it is for idle clusters",
     )
     hours = _business_hours(table.table("businessHours")) if table.has("businessHours") else None
     table.close(("policy", "after", "idleAfter", "businessHours"))
@@ -64,7 +76,7 @@ def _business_hours(table: Table) -> BusinessHours:
             business_hours.spans(str(item))
         except ValueError as error:
             table.note(f"hours[{index}]", item, str(error))
-    nodes = table.text("nodes", "0", _NODES, 'write a text such as "0", "1" or "10%", in quotes')
+    nodes = table.text("nodes", "0", _NODES, 'write a text such as "0", "1" or "5%", in quotes')
     zone = _time_zone(table) if table.has("timeZone") else "UTC"
     table.close(("timeZone", "hours", "nodes"))
     return BusinessHours(zone, tuple(map(str, hours or ())), nodes)
@@ -87,7 +99,7 @@ def off_hours(table: Table) -> OffHours:
         asleep=_entries(table, "asleep"),
         awake=_entries(table, "awake"),
         holidays=table.text(
-            "holidays", "", _NAME, "write the name of a file of policies/holidays, without .ics"
+            "holidays", "", _FILE, "write the name of a file of policies/holidays, without .ics"
         ),
         namespaces=_namespaces(table),
         bare_pods=table.choice("barePods", BarePods, BarePods.KEEP) or BarePods.KEEP,
@@ -127,6 +139,8 @@ def metrics(table: Table) -> Metrics:
         _URL,
         f"{_ENDPOINTS}, without user, query or fragment",
     )
+    if _LINK_LOCAL.match(endpoint):
+        table.note("endpoint", endpoint, f"no server can be reached there from a function; {_ENDPOINTS}")
     if source is MetricsSource.PROMETHEUS and not table.has("endpoint"):
         table.missing("endpoint", _ENDPOINTS)
     if source not in (None, MetricsSource.PROMETHEUS) and table.has("endpoint"):
@@ -136,22 +150,13 @@ def metrics(table: Table) -> Metrics:
 
 
 def tuning(table: Table) -> Tuning:
-    default = Tuning()
-    found = Tuning(
-        raise_after=table.span("raiseAfter", default.raise_after),
-        lower_after=table.span("lowerAfter", default.lower_after),
-        dwell=table.span("dwell", default.dwell),
-        canary=table.span("canary", default.canary),
-        lock=table.span("lock", default.lock),
-        minimum_history=table.span(
-            "minimumHistory",
-            default.minimum_history,
-            timedelta(hours=24),
-            "write 24h or more: less than a day holds no daily peak",
-        ),
-    )
-    table.close(("raiseAfter", "lowerAfter", "dwell", "canary", "lock", "minimumHistory"))
-    return found
+    trial = table.flag("trial", False)
+    spans = {}
+    for name, bounds in all_bounds(Tuning).items():
+        allowed = bounds.of_a_trial() if trial else bounds
+        spans[name] = table.span(spelt(name), getattr(Tuning, name), allowed)
+    table.close((*map(spelt, spans), "trial"))
+    return Tuning(**spans, trial=trial)
 
 
 def node_class(table: Table) -> NodeClass:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from slicewise import quantities, strict_yaml
 from slicewise.errors import PolicyProblem
+from slicewise.policy_bounds import Bounds
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -91,11 +92,11 @@ class Table:
             return default
         return value
 
-    def whole(self, key: str, low: int, high: int, why: str) -> int | None:
-        """A whole number in [low, high]; None where it is something else, which is then noted."""
+    def whole(self, key: str, bounds: Bounds) -> int | None:
+        """A whole number within its bounds; None where it is something else, which is then noted."""
         value = self.take(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.note(key, value, f"write a whole number from {low} to {high}; {why}")
+        if not isinstance(value, int) or isinstance(value, bool) or not bounds.allow(value):
+            self.note(key, value, f"write a whole number {bounds}; {bounds.why}")
             return None
         return value
 
@@ -108,17 +109,18 @@ class Table:
             return default
         return value
 
-    def span(self, key: str, default: timedelta, least: timedelta = timedelta(0), why: str = "") -> timedelta:
-        """A Go duration of at least `least`."""
-        if not self.has(key):
-            return default
-        value = self.take(key)
-        if not isinstance(value, str) or not DURATION.fullmatch(value):
-            self.note(key, value, "write a duration such as 30m, 24h or 1h30m")
-            return default
-        if (span := quantities.duration(value)) < least:
-            self.note(key, value, why)
-        return span
+    def span(self, key: str, default: timedelta, bounds: Bounds) -> timedelta:
+        """A Go duration within its bounds."""
+        text = self.duration(key, "", bounds, DURATION, "write a duration such as 30m, 24h or 1h30m")
+        return quantities.duration(text) if text else default
+
+    def duration(self, key: str, default: str, bounds: Bounds, pattern: re.Pattern[str], remedy: str) -> str:
+        """A Go duration within its bounds, or another word that the pattern knows, as text."""
+        text = self.text(key, default, pattern, remedy)
+        if not (self.has(key) and DURATION.fullmatch(text)) or bounds.allow(quantities.duration(text)):
+            return text
+        self.note(key, text, f"write a duration {bounds}: {bounds.why}")
+        return default
 
     def listed(self, key: str, remedy: str) -> list[Any] | None:
         """A list that is not empty and holds nothing twice."""

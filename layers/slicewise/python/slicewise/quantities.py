@@ -58,9 +58,14 @@ def duration(text: str) -> timedelta:
 
     Raises:
         ValueError: it is not such a span; "Never" is none.
+
+    A number beyond all calendars counts as the longest span there is.
     """
     parts = re.findall(r"([0-9]+)(s|m|h)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is not a duration")
     names = {"s": "seconds", "m": "minutes", "h": "hours"}
-    return sum((timedelta(**{names[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    try:
+        return sum((timedelta(**{names[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    except (OverflowError, ValueError):  # of a number of thousands of digits
+        return timedelta.max
