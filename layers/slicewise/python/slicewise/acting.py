@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
 
@@ -43,19 +44,34 @@ from slicewise.model import EksCluster
 from slicewise.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.ports import Helm, Kubernetes, Ports
 
+# Each call is given up after 35 seconds (gateways/kubernetes.py), and an action makes a few.
+ONE_WRITE = timedelta(minutes=2)
 _RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
 
 
 def time_for(action: Action) -> timedelta:
     """The longest that one action may take: what the lease must cover before it begins."""
-    return timedelta(minutes=7) if isinstance(action, _RUNS_HELM) else timedelta(minutes=2)
+    return timedelta(minutes=7) if isinstance(action, _RUNS_HELM) else ONE_WRITE
 
 
 class Hands:
-    """Does actions on one cluster; connects to it when the first one needs that."""
+    """
+    Does actions on one cluster; connects to it when the first one needs that.
 
-    def __init__(self, hint: Hint, cluster: EksCluster | None, ports: Ports):
+    Args:
+        still_ours: Raises LeaseHeld where the cluster has become another pass's. Called before each further
+            write of an action that has several.
+    """
+
+    def __init__(
+        self,
+        hint: Hint,
+        cluster: EksCluster | None,
+        ports: Ports,
+        still_ours: Callable[[], None] = lambda: None,
+    ):
         self._hint, self._cluster, self._ports = hint, cluster, ports
+        self._still_ours = still_ours
 
     @cached_property
     def _kubernetes(self) -> Kubernetes:
@@ -96,6 +112,7 @@ class Hands:
                 self._kubernetes.delete(action.ref)
             case ApplyChartCrds():
                 for crd in self._helm.chart_crds(action.chart, action.version):
+                    self._still_ours()
                     self._kubernetes.apply(crd)
             case UpgradeRelease():
                 self._helm.upgrade(

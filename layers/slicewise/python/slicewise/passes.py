@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from slicewise.acting import Hands, time_for
+from slicewise.acting import ONE_WRITE, Hands, time_for
 from slicewise.actions import Forget, Notify, Patch, SetClass
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
@@ -172,7 +172,7 @@ class Passes(Generic[W]):
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
             try:
-                self._apply(plan, Hands(hint, capability.cluster(world), self._ports), progress)
+                self._apply(plan, self._hands(hint, capability.cluster(world), progress), progress)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
@@ -193,8 +193,7 @@ class Passes(Generic[W]):
             part = action.part if isinstance(action, Patch | SetClass | Notify) else ""
             if part in ended:
                 continue
-            # Only the holder of the lease may write: asked before each action, for as long as it may take.
-            progress.lease = self._ports.store.renew(progress.lease, self._clock(), time_for(action))
+            self._renew(progress, time_for(action))
             try:
                 hands.do(action)
             except Conflict as conflict:
@@ -208,9 +207,16 @@ class Passes(Generic[W]):
         for conflict in ended.values():
             raise conflict
 
+    def _hands(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> Hands:
+        return Hands(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
+
+    def _renew(self, progress: _Progress, length: timedelta) -> None:
+        """Only the holder of the lease may write: asked before each action, for as long as it may take."""
+        progress.lease = self._ports.store.renew(progress.lease, self._clock(), length)
+
     def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
         """No record after it: that would be all we know about a cluster that is gone."""
-        self._apply(plan, Hands(hint, None, self._ports), progress)
+        self._apply(plan, self._hands(hint, None, progress), progress)
         outcome = plan.outcome
         return Report(
             hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)

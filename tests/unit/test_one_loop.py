@@ -1,15 +1,17 @@
-"""What the one loop makes of the notices that plans ask for, and what it keeps of what led to decisions."""
+"""What the one loop makes of notices, what it keeps of what led to decisions, and under which lease."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from slicewise.actions import Notify, Patch
-from slicewise.errors import Conflict, Refused
+from slicewise.errors import Conflict, LeaseHeld, Refused
 from slicewise.events import Hint
+from slicewise.installations import ApplyChartCrds
 from slicewise.model import Ref
 from slicewise.outcomes import Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
@@ -37,6 +39,7 @@ class Loop:
     def __init__(self, *actions: object) -> None:
         self.actions, self.acts, self.patches = actions, True, None
         self.details: tuple[dict[str, object], ...] = ()
+        self.crds, self.apply = ({"kind": "a"},) * 30, lambda item: None
         self.calls, self.clock = Calls(), Clock()
         self.store, self.notices = FakeStore(self.calls), FakeNotices(self.calls)
         capability = Capability(
@@ -49,8 +52,8 @@ class Loop:
         )
         ports = Ports(
             *(None, self.store, FakeQueues(self.clock, self.calls), None),
-            kubernetes=lambda _: SimpleNamespace(patch=self._patch),
-            helm=None,
+            kubernetes=lambda _: SimpleNamespace(patch=self._patch, apply=self.apply),
+            helm=lambda _: SimpleNamespace(chart_crds=lambda *_: self.crds),
             sleep=None,
             schedules=None,
             notices=self.notices,
@@ -182,6 +185,36 @@ def test_what_has_no_room_in_the_record_is_reported_by_name():
     [finding] = record.findings
     assert record.details == loop.details[:1]
     assert finding.code == "details-not-kept" and "decided about b, c, something:" in finding.says
+
+
+def test_a_charts_definitions_that_take_longer_than_a_lease_are_applied_under_it():
+    loop, applied = Loop(ApplyChartCrds("c", "1", "a test")), []
+
+    def slowly(item):
+        loop.clock.pass_by(timedelta(seconds=34))
+        with pytest.raises(LeaseHeld):
+            loop.store.acquire(HINT.cluster, "another", loop.clock(), timedelta(minutes=2))
+        applied.append(item)
+
+    loop.apply = slowly
+    loop.run()
+
+    assert len(applied) == 30
+
+
+def test_a_pass_that_lost_its_lease_applies_no_further_definition():
+    loop, applied = Loop(ApplyChartCrds("c", "1", "a test")), []
+
+    def overtaken(item):
+        applied.append(item)
+        if len(applied) == 3:
+            loop.clock.pass_by(timedelta(hours=1))
+            loop.store.acquire(HINT.cluster, "another", loop.clock(), timedelta(minutes=2))
+
+    loop.apply = overtaken
+    loop.run()
+
+    assert len(applied) == 3 and loop.store.record(HINT.cluster, "test") is None
 
 
 def loop_number(loop: Loop, call: str) -> int:
