@@ -8,6 +8,7 @@ problem is told at once: a deployment that fails five times for five typos costs
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ class InvalidConfig(DeploymentError):
     """The context lacks something, or holds something that cannot be deployed."""
 
 
+def digest_of(file: Path) -> str:
+    """sha256 in hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class ChartSource:
     """
@@ -33,10 +39,13 @@ class ChartSource:
         reference: An `oci://` or `https://` reference, or the path of a packed chart (.tgz), which is
             then carried in the installer's own code, so that nothing is downloaded at run time.
         version: The chart's version, as its Chart.yaml spells it.
+        sha256: Of the packed chart, in hex: the installer refuses any other. Empty where none is given; of a
+            file the digest that it has now is taken then.
     """
 
     reference: str
     version: str
+    sha256: str = ""
 
     @property
     def vendored(self) -> Path | None:
@@ -47,6 +56,19 @@ class ChartSource:
     def for_runtime(self) -> str:
         """What the installer is told: `charts/<file>` lies in its own code folder."""
         return f"charts/{self.vendored.name}" if self.vendored else self.reference
+
+    @property
+    def digest(self) -> str:
+        """What the installer is told to expect; empty where nobody knows."""
+        return self.sha256 or (digest_of(self.vendored) if self.vendored else "")
+
+    @property
+    def shown_by(self) -> str:
+        """A command that prints the digest of what is there now."""
+        if self.reference.startswith("https://"):
+            return f"curl -fsSL {self.reference} | sha256sum"
+        name = self.reference.rpartition("/")[2]
+        return f"helm pull {self.reference} --version {self.version} && sha256sum {name}-{self.version}.tgz"
 
 
 @dataclass(frozen=True)
@@ -106,9 +128,9 @@ class Config:
             policies=Path(read.text("policies", str(POLICIES))),
             subnet_ids=read.several("subnet_ids", matching=r"subnet-([0-9a-f]{8}|[0-9a-f]{17})"),
             security_group_ids=read.several("security_group_ids", matching=r"sg-([0-9a-f]{8}|[0-9a-f]{17})"),
-            gpu_operator=read.chart("gpu_operator_chart", "gpu_operator_version"),
-            karpenter=read.chart("karpenter_chart", "karpenter_version"),
-            karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version"),
+            gpu_operator=read.chart("gpu_operator_chart", "gpu_operator_version", "gpu_operator_sha256"),
+            karpenter=read.chart("karpenter_chart", "karpenter_version", "karpenter_sha256"),
+            karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version", "karpenter_crd_sha256"),
             install_karpenter=read.flag("install_karpenter"),
             node_role=read.text("node_role", ""),
             amp_workspaces=read.several(
@@ -184,8 +206,13 @@ class _Reader:
         self.problem(key, f"is {value!r}: pass true or false")
         return False
 
-    def chart(self, key: str, version_key: str) -> ChartSource:
-        source = ChartSource(self.text(key), self.text(version_key))
+    def chart(self, key: str, version_key: str, digest_key: str) -> ChartSource:
+        source = ChartSource(self.text(key), self.text(version_key), self.text(digest_key, ""))
+        if not re.fullmatch(r"[0-9a-f]{64}|", source.sha256):
+            self.problem(
+                digest_key,
+                f"is {source.sha256!r}: pass the 64 digits that `{source.shown_by}` prints, or nothing",
+            )
         if not source.reference:
             return source
         if source.vendored is None and not source.reference.startswith(("oci://", "https://")):
@@ -196,6 +223,17 @@ class _Reader:
             source.vendored.is_file() and source.vendored.suffix == ".tgz"
         ):
             self.problem(key, f"is {source.reference!r}, which is no .tgz file: pack it with `helm package`")
+        elif source.vendored is not None and source.sha256 not in ("", digest_of(source.vendored)):
+            self.problem(
+                digest_key,
+                f"is {source.sha256!r}, but {source.reference!r} has {digest_of(source.vendored)!r}: pass "
+                "both of one chart, or no digest, and the file's is taken",
+            )
+        if source.reference.startswith("oci://") and re.search(r"[:@]", source.reference.rpartition("/")[2]):
+            self.problem(
+                key,
+                f"is {source.reference!r}: its version goes into {version_key}, its digest into {digest_key}",
+            )
         # Of a packed chart helm installs the version that it is, whatever we ask for: the installer would
         # find another than it wants, and upgrade for ever.
         packed = source.reference.endswith(".tgz")

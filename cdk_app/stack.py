@@ -147,6 +147,7 @@ class SlicewiseStack(cdk.Stack):
             acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
         if not assets.has_bytecode:
             self._warn_of_slow_starts()
+        self._warn_of_unchecked_charts()
 
     def _environment_of(
         self,
@@ -169,9 +170,12 @@ class SlicewiseStack(cdk.Stack):
             "SLEEPER_ROLE_ARN": permissions.role_arn(roles.sleeper),
             "GPU_OPERATOR_CHART": config.gpu_operator.for_runtime,
             "GPU_OPERATOR_VERSION": config.gpu_operator.version,
+            "GPU_OPERATOR_SHA256": config.gpu_operator.digest,
             "KARPENTER_CHART": config.karpenter.for_runtime,
             "KARPENTER_CRD_CHART": config.karpenter_crd.for_runtime,
             "KARPENTER_VERSION": config.karpenter.version,
+            "KARPENTER_SHA256": config.karpenter.digest,
+            "KARPENTER_CRD_SHA256": config.karpenter_crd.digest,
             "KARPENTER_CONTROLLER_ROLE_ARN": karpenter.controller.role_arn if karpenter else "",
             "KARPENTER_NODE_ROLE_NAME": karpenter.nodes.role_name if karpenter else config.node_role,
         }
@@ -260,6 +264,22 @@ class SlicewiseStack(cdk.Stack):
             "No Python 3.13 was found to compile the Lambda code with: every cold start compiles it again "
             "and takes 4 to 6 times longer. Install Python 3.13, or pass -c bytecode_python=PATH.",
         )
+
+    def _warn_of_unchecked_charts(self) -> None:
+        """The installer is cluster admin when it installs them."""
+        config = self._config
+        charts = {"gpu_operator": config.gpu_operator} | (
+            {"karpenter": config.karpenter, "karpenter_crd": config.karpenter_crd}
+            if config.install_karpenter
+            else {}
+        )
+        for name, source in charts.items():
+            if not source.digest:
+                cdk.Annotations.of(self).add_warning_v2(
+                    f"slicewise:chart-unchecked-{name}",
+                    f"{source.reference} {source.version} is installed as it comes: no sha256 is given. "
+                    f"Look at what `{source.shown_by}` prints, and pass -c {name}_sha256=<those digits>.",
+                )
 
     def _tell_a_person(
         self,

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
+import io
 import json
+import tarfile
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from slicewise.acting import Hands
-from slicewise.errors import Unavailable
+from slicewise.errors import Refused, Unavailable
 from slicewise.events import Hint, Home
 from slicewise.gateways.helm import HelmCli
 from slicewise.gateways.kubernetes import KubernetesApi
@@ -181,6 +188,14 @@ def test_the_charts_definitions_are_told(far_side):
     assert "clusterpolicies.nvidia.com" in names
 
 
+def test_a_chart_that_is_another_version_than_asked_for_is_refused(far_side):
+    with pytest.raises(Refused, match=f"says that it is version {far_side.version}"):
+        far_side.port.chart_crds(far_side.chart, "v1.2.3")
+    with pytest.raises(Refused, match=f"says that it is version {far_side.version}"):
+        far_side.port.upgrade(*PLACE, far_side.chart, "v1.2.3", VALUES)
+    assert newest(far_side) is None
+
+
 def test_a_pending_release_blocks_the_next_upgrade(far_side):
     install(far_side)
     far_side.leave_pending()
@@ -204,6 +219,62 @@ def test_a_pending_release_is_healed_and_takes_upgrades_again(far_side, deployed
     assert (healed.status if healed else None) == ("deployed" if deployed_before else None)
     install(far_side)
     assert newest(far_side).status == "deployed"
+
+
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "things.example.com"},
+}
+
+
+def packed(version: str) -> bytes:
+    files = {
+        "it/Chart.yaml": f"apiVersion: v2\nname: it\nversion: {version}\n",
+        "it/crds/things.yaml": json.dumps(CRD),
+    }
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, text in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text.encode()))
+    return written.getvalue()
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A chart that an address answers with, and where; the real helm fetches it."""
+    (tmp_path / "it-1.2.3.tgz").write_bytes(packed("1.2.3"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path / "it-1.2.3.tgz", f"http://127.0.0.1:{server.server_port}/it-1.2.3.tgz"
+    server.shutdown()
+    server.server_close()
+
+
+def of_the_network(url: str, digest: str) -> HelmCli:
+    from sandbox.tools import tools
+
+    nowhere = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
+    return HelmCli(tools().helm, nowhere, lambda: "t", None, Path("."), digests={url: digest})  # type: ignore[arg-type]
+
+
+def test_the_real_helm_fetches_a_chart_of_the_digest_that_is_expected(published):
+    file, url = published
+    found = of_the_network(url, hashlib.sha256(file.read_bytes()).hexdigest())
+
+    assert found.chart_crds(url, "1.2.3") == (CRD,)
+
+
+def test_a_chart_that_changed_where_it_is_published_is_refused(published):
+    file, url = published
+    expected = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.write_bytes(packed("1.2.3 # and more"))
+
+    with pytest.raises(Refused, match=f"this deployment expects {expected}"):
+        of_the_network(url, expected).chart_crds(url, "1.2.3")
 
 
 def roll_back(far_side):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from slicewise.errors import Unavailable
+from slicewise.errors import Refused, Unavailable
 from slicewise.model import Object, Release
 
 from tests.fakes.calls import Calls
@@ -49,6 +50,7 @@ class FakeHelm:
         *,
         take_ownership: bool = False,
     ) -> None:
+        _is_of(chart, version)
         kept = self._releases.revisions.setdefault((name, namespace), [])
         server = self._releases.server
         with self._calls.call(f"helm.upgrade {namespace}/{name}: begin"):
@@ -89,6 +91,7 @@ class FakeHelm:
 
     def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
         with self._calls.call(f"helm.chart_crds {chart_name(chart)}"):
+            _is_of(chart, version)
             names = {"gpu-operator": ("clusterpolicies.nvidia.com",)}.get(chart_name(chart), ())
             head = dict(zip(("apiVersion", "kind"), CRD, strict=True))
             return tuple(head | {"metadata": {"name": name}} for name in names)
@@ -106,6 +109,13 @@ def chart_name(reference: str) -> str:
     """ "oci://registry/charts/karpenter" and "charts/karpenter-1.14.1.tgz" are both "karpenter"."""
     last = reference.rpartition("/")[2]
     return "-".join(part for part in last.split("-") if not part.lstrip("v")[:1].isdigit())
+
+
+def _is_of(reference: str, version: str) -> None:
+    """A packed chart says which version it is; here its file's name says so."""
+    found = re.search(r"-(v?[0-9][^/]*)\.tgz$", reference)
+    if found and found[1].removeprefix("v") != version.removeprefix("v"):
+        raise Refused(f"chart {reference} says that it is version {found[1]}, not {version}")
 
 
 def rendered(chart: str, name: str, namespace: str, version: str, values: Mapping[str, Any]) -> Rendered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -79,6 +80,51 @@ WRONG = {
 @pytest.mark.parametrize(("context", "says"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_value_is_told_with_its_remedy(context, says):
     assert says in refusal(**context)
+
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def test_a_chart_comes_with_its_digest_or_with_a_command_that_prints_it(tmp_path):
+    config = configured(gpu_operator_sha256=DIGEST)
+    assert (config.gpu_operator.digest, config.karpenter.digest) == (DIGEST, "")
+    assert config.gpu_operator.shown_by == f"curl -fsSL {DEFAULTS['gpu_operator_chart']} | sha256sum"
+    assert config.karpenter_crd.shown_by == (
+        "helm pull oci://public.ecr.aws/karpenter/karpenter-crd --version 1.14.1 "
+        "&& sha256sum karpenter-crd-1.14.1.tgz"
+    )
+
+
+def test_a_chart_that_is_carried_along_is_known_by_the_digest_that_it_has(tmp_path):
+    file = tmp_path / "gpu-operator-v26.7.0.tgz"
+    file.write_bytes(b"a chart")
+    known = hashlib.sha256(b"a chart").hexdigest()
+
+    for digest in ("", known):
+        found = configured(gpu_operator_chart=str(file), gpu_operator_sha256=digest)
+        assert found.gpu_operator.digest == known
+    message = refusal(gpu_operator_chart=str(file), gpu_operator_sha256=DIGEST)
+    assert f"'gpu_operator_sha256': is '{DIGEST}', but '{file}' has '{known}'" in message
+
+
+@pytest.mark.parametrize("digest", ["abc", DIGEST.upper(), f"sha256:{DIGEST}", DIGEST[:-1]])
+def test_what_is_no_digest_is_told_with_the_command_that_prints_one(digest):
+    assert (
+        f"'karpenter_sha256': is '{digest}': pass the 64 digits that `helm pull oci://public.ecr.aws/karpenter/"
+        "karpenter --version 1.14.1 && sha256sum karpenter-1.14.1.tgz` prints"
+        in refusal(karpenter_sha256=digest)
+    )
+
+
+@pytest.mark.parametrize("tag", [":1.14.1", f"@sha256:{DIGEST}"])
+def test_a_registrys_reference_has_neither_version_nor_digest_in_it(tag):
+    chart = f"oci://registry.example:5000/karpenter{tag}"
+
+    assert (
+        f"is {chart!r}: its version goes into karpenter_version, its digest into karpenter_sha256"
+        in refusal(karpenter_chart=chart)
+    )
+    configured(karpenter_chart="oci://registry.example:5000/karpenter")
 
 
 def test_charts_that_would_overwrite_each_other_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import sys
 
@@ -42,6 +43,27 @@ def test_charts_are_references_unless_they_are_files(template, full):
     assert vendored["GPU_OPERATOR_CHART"] == "charts/gpu_operator-v26.7.0.tgz"
     for name in ("GPU_OPERATOR_CHART", "KARPENTER_CHART", "KARPENTER_CRD_CHART"):
         assert (full.asset_folder(function) / vendored[name]).is_file()
+
+
+def test_the_installer_is_told_which_digests_to_expect_of_the_charts(template, full):
+    def digests(of) -> list[str]:
+        told = of.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
+        return [told[name] for name in ("GPU_OPERATOR_SHA256", "KARPENTER_SHA256", "KARPENTER_CRD_SHA256")]
+
+    assert digests(template) == ["", "", ""]
+    charts = (b"gpu_operator", b"karpenter", b"karpenter_crd")
+    assert digests(full) == [hashlib.sha256(chart).hexdigest() for chart in charts]
+
+
+def test_synthesis_warns_of_a_chart_without_a_digest_and_says_what_prints_it(template, full):
+    def warnings(of) -> str:
+        return "".join(path.read_text() for path in of.assembly.glob("*.json") if "template" not in path.name)
+
+    assert "gpu-operator-v26.7.0.tgz v26.7.0 is installed as it comes" in warnings(template)
+    how = "gpu-operator-v26.7.0.tgz | sha256sum` prints, and pass -c gpu_operator_sha256="
+    assert how in warnings(template)
+    assert "karpenter_sha256" not in warnings(template), "nobody installs it by this deployment"
+    assert "chart-unchecked" not in warnings(full)
 
 
 def test_our_node_class_gets_the_role_that_is_named_or_made(template, full):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from slicewise.installations import GrantAdmin, RevokeAdmin
+from slicewise.installations import GrantAdmin, RevokeAdmin, UpgradeRelease
 from slicewise.model import CLUSTER_ADMIN_POLICY, Release
 from slicewise.outcomes import Stage
 
@@ -188,3 +188,35 @@ def test_an_adopted_release_keeps_its_owners_values_where_ours_say_nothing():
     assert values["toolkit"] == {"enabled": False, "env": ["a"]}
     assert values["extra"] == {"x": 1}
     assert cluster.step().actions == ()
+
+
+ADDRESS = "https://charts.example.com/gpu-operator-v26.7.0.tgz"
+
+
+def test_a_chart_that_nobody_checks_is_told_when_it_is_installed_and_how_to_have_it_checked():
+    cluster = fresh()
+    cluster.settings = builders.settings(gpu_operator=builders.Chart(ADDRESS, "v26.7.0"))
+
+    plans = [cluster.step() for _ in range(12)]
+    [installs] = [
+        plan for plan in plans if any(isinstance(action, UpgradeRelease) for action in plan.actions)
+    ]
+    [finding] = installs.outcome.findings
+
+    assert finding.code == "chart-unchecked" and not finding.refuses
+    assert f"Chart gpu-operator v26.7.0 is installed as it comes from {ADDRESS}" in finding.says
+    assert f"`curl -fsSL {ADDRESS} | sha256sum`" in finding.remedy
+    assert "-c gpu_operator_sha256=" in finding.remedy
+    assert plans[-1].outcome.findings == (), "it is news of an installation only"
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [builders.Chart(ADDRESS, "v26.7.0", "0" * 64), builders.Chart("charts/gpu-operator.tgz", "v26.7.0")],
+    ids=["with a digest", "carried along"],
+)
+def test_a_chart_that_is_checked_is_no_news(chart):
+    cluster = fresh()
+    cluster.settings = builders.settings(gpu_operator=chart)
+
+    assert [cluster.step().outcome.findings for _ in range(12)] == [()] * 12

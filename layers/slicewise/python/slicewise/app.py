@@ -7,7 +7,7 @@ needed: a function's cold start pays for what its passes touch, and importing a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -82,10 +82,11 @@ class App:
         region = environ.get("AWS_REGION") or session.get_config_variable("region")
         if not region:
             raise MissingSetting("AWS_REGION")
+        settings = _settings(environ)
         return cls(
-            ports=_ports(environ, session, region),
+            ports=_ports(environ, session, region, settings.charts),
             home=_home(_required(environ, "INSTALLER_ROLE_ARN"), region),
-            settings=_settings(environ),
+            settings=settings,
             default_policy=environ.get("DEFAULT_POLICY", ""),
             holder=environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "slicewise"),
         )
@@ -169,7 +170,7 @@ class App:
         return Hint(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
 
 
-def _ports(environ: Mapping[str, str], session: Session, region: str) -> Ports:
+def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:
     def kubernetes(cluster: EksCluster) -> KubernetesApi:
         return KubernetesApi.of(cluster, eks.tokens(cluster, session))
 
@@ -183,6 +184,7 @@ def _ports(environ: Mapping[str, str], session: Session, region: str) -> Ports:
             kubernetes=kubernetes(cluster),
             charts=Path(environ.get("LAMBDA_TASK_ROOT", ".")),
             environ=environ,
+            digests={chart.ref: chart.sha256 for chart in charts if chart.sha256},
         )
 
     def metrics(policy: Policy) -> Metrics:
@@ -229,10 +231,14 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         tuner_role=_required(environ, "TUNER_ROLE_ARN"),
         sleeper_role=_required(environ, "SLEEPER_ROLE_ARN"),
         gpu_operator=Chart(
-            _required(environ, "GPU_OPERATOR_CHART"), _required(environ, "GPU_OPERATOR_VERSION")
+            _required(environ, "GPU_OPERATOR_CHART"),
+            _required(environ, "GPU_OPERATOR_VERSION"),
+            environ.get("GPU_OPERATOR_SHA256", ""),
         ),
-        karpenter=Chart(environ.get("KARPENTER_CHART", ""), karpenter),
-        karpenter_crd=Chart(environ.get("KARPENTER_CRD_CHART", ""), karpenter),
+        karpenter=Chart(environ.get("KARPENTER_CHART", ""), karpenter, environ.get("KARPENTER_SHA256", "")),
+        karpenter_crd=Chart(
+            environ.get("KARPENTER_CRD_CHART", ""), karpenter, environ.get("KARPENTER_CRD_SHA256", "")
+        ),
         karpenter_controller_role=environ.get("KARPENTER_CONTROLLER_ROLE_ARN", ""),
         karpenter_node_role=environ.get("KARPENTER_NODE_ROLE_NAME", ""),
     )

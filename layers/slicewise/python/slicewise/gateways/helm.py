@@ -6,19 +6,27 @@ How it is run, and why:
 * --no-hooks: a pre-upgrade Job that never ends would hold the release in `pending-upgrade`; what the hooks of
   these charts do (upgrading CRDs) we do ourselves by server-side apply, hence also --skip-crds.
 * Everything it writes goes to a folder of its own that ends with the call; there the token is, too.
+* A chart from the network is pulled first, by its version, and looked at before helm runs it as cluster
+  admin: its sha256, where one is configured, and the version that it says it is. A tag, or what an address
+  answers with, may be another chart tomorrow.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
+import io
 import json
 import os
+import re
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -30,7 +38,13 @@ from slicewise.ports import Kubernetes
 # Far below the 15 minutes of a token and of a Lambda function.
 _HELM_TIMEOUT = "5m"
 _KILL_AFTER_SECONDS = 330
+# A chart has some hundred kilobytes. With the call that follows it must end within a lease, acting.time_for.
+_PULL_SECONDS = 60
+_MOST_CHART_BYTES = 20 * 1024 * 1024
 _HISTORY = "5"
+_CHART = "the packed chart"  # as an argument: where it lies is known when helm runs
+_CHART_YAML = re.compile(r"[^/]+/Chart\.yaml")
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 _PASSED_ON = ("PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
 
@@ -42,6 +56,8 @@ class HelmCli:
         binary: Path of helm 4.
         token: A bearer token of the cluster, asked for once a call.
         charts: Folder that a chart reference starting with "charts/" is relative to.
+        digests: By chart reference, the sha256 of the packed chart in hex; a chart without one is taken as it
+            comes.
     """
 
     def __init__(
@@ -52,9 +68,11 @@ class HelmCli:
         kubernetes: Kubernetes,
         charts: Path,
         environ: Mapping[str, str] = os.environ,
+        digests: Mapping[str, str] = NO_DIGESTS,
     ):
         self._binary, self._cluster, self._token = binary, cluster, token
-        self._kubernetes, self._charts = kubernetes, charts
+        self._kubernetes, self._charts, self._digests = kubernetes, charts, digests
+        self._packed: dict[tuple[str, str], bytes] = {}
         self._environ = {name: environ[name] for name in _PASSED_ON if name in environ}
 
     def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
@@ -74,10 +92,11 @@ class HelmCli:
     ) -> None:
         adopting = ("--take-ownership", "--force-conflicts") if take_ownership else ()
         self._run(
-            *("upgrade", name, *self._chart(chart, version), "--install", "--namespace", namespace),
+            *("upgrade", name, _CHART, "--install", "--namespace", namespace),
             *("--create-namespace", "--values", "-", "--no-hooks", "--skip-crds"),
             *("--history-max", _HISTORY, "--timeout", _HELM_TIMEOUT, *adopting),
             given=json.dumps(values),
+            packed=self._chart(chart, version),
         )
 
     def rollback(self, name: str, namespace: str, revision: int) -> None:
@@ -93,36 +112,62 @@ class HelmCli:
         )
 
     def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
-        shown = self._run("show", "crds", *self._chart(chart, version))
+        shown = self._run("show", "crds", _CHART, packed=self._chart(chart, version))
         return tuple(item for item in yaml.load_all(shown, Loader=_LOADER) if item)
 
-    def _chart(self, chart: str, version: str) -> tuple[str, ...]:
-        if chart.startswith("charts/"):
-            return (str(self._charts / chart),)
-        if chart.endswith(".tgz"):
-            return (chart,)
-        return (chart, "--version", version)
+    def _chart(self, chart: str, version: str) -> bytes:
+        """The packed chart, checked."""
+        if (chart, version) not in self._packed:
+            packed = self._read(chart) if "://" not in chart else self._pull(chart, version)
+            check(packed, chart, version, self._digests.get(chart, ""))
+            self._packed[chart, version] = packed
+        return self._packed[chart, version]
 
-    def _run(self, *arguments: str, given: str = "") -> str:
+    def _read(self, chart: str) -> bytes:
+        try:
+            return (self._charts / chart).read_bytes()
+        except OSError as error:
+            raise Refused(f"chart {chart} is not in the function's code: deploy again ({error})") from error
+
+    def _pull(self, chart: str, version: str) -> bytes:
+        # helm takes no version of what an address names in full.
+        chosen = () if chart.endswith(".tgz") else ("--version", version)
+        with tempfile.TemporaryDirectory(prefix="chart-") as folder:
+            self._run("pull", chart, *chosen, "--destination", folder, seconds=_PULL_SECONDS)
+            files = list(Path(folder).iterdir())
+            size = sum(file.stat().st_size for file in files)
+            if len(files) != 1 or size > _MOST_CHART_BYTES:
+                limit = f"one of at most {_MOST_CHART_BYTES} bytes was expected"
+                raise Refused(f"helm pulled {len(files)} files of {size} bytes as chart {chart}: {limit}")
+            return files[0].read_bytes()
+
+    def _run(
+        self, *arguments: str, given: str = "", packed: bytes | None = None, seconds: float | None = None
+    ) -> str:
         """
         helm tells only 0 or 1, and its messages are not for programs to judge: every failure may pass, is
         retried, and reaches the dead-letter queue and its alarm when it does not.
         """
         what = f"helm {' '.join(arguments[:2])} on {self._cluster.name}"
+        seconds = seconds or _KILL_AFTER_SECONDS
         with self._workplace() as environ:
+            file = Path(environ["HOME"], "chart.tgz")
+            if packed is not None:
+                file.write_bytes(packed)
+            words = [str(file) if argument == _CHART else argument for argument in arguments]
             try:
                 done = subprocess.run(
-                    [str(self._binary), *arguments],
+                    [str(self._binary), *words],
                     env=environ,
                     input=given,
                     capture_output=True,
                     text=True,
-                    timeout=_KILL_AFTER_SECONDS,
+                    timeout=seconds,
                 )
             except FileNotFoundError as error:
                 raise Refused(f"{what}: no helm at {self._binary}; the function needs its layer") from error
             except subprocess.TimeoutExpired as error:
-                raise Unavailable(f"{what}: not done after {_KILL_AFTER_SECONDS} s, ended") from error
+                raise Unavailable(f"{what}: not done after {seconds} s, ended") from error
         if done.returncode:
             raise Unavailable(f"{what}: {done.stderr.strip()[-800:]}")
         return done.stdout
@@ -154,6 +199,38 @@ class HelmCli:
             "users": [{"name": "us", "user": {"token": self._token()}}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "us"}}],
         }
+
+
+def check(packed: bytes, chart: str, version: str, digest: str) -> None:
+    """
+    Args:
+        digest: sha256 in hex; empty where none is configured.
+
+    Raises:
+        Refused: It is not the chart that was asked for, or none at all.
+    """
+    found = hashlib.sha256(packed).hexdigest()
+    if digest and found != digest:
+        raise Refused(
+            f"chart {chart} has the sha256 {found}, and this deployment expects {digest}: nothing of it was "
+            "installed. Find out why it changed; if that is the chart that you want, deploy with its sha256"
+        )
+    says = _version_in(packed, chart)
+    if says.removeprefix("v") != version.removeprefix("v"):
+        raise Refused(
+            f"chart {chart} says that it is version {says}, and this deployment expects {version}: nothing "
+            "of it was installed. Deploy with a chart and a version that fit together"
+        )
+
+
+def _version_in(packed: bytes, chart: str) -> str:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as files:
+            [place] = (name for name in files.getnames() if _CHART_YAML.fullmatch(name))
+            about = files.extractfile(place)
+            return str(yaml.load(about.read() if about else b"", Loader=_LOADER)["version"])
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise Refused(f"chart {chart} is not a packed chart ({type(error).__name__}: {error})") from error
 
 
 # libyaml's loader where PyYAML has it: GPU Operator's CRDs, 280 kB, take 0.05 s with it and 0.4 s without.

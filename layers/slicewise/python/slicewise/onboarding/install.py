@@ -187,7 +187,24 @@ def _release(
     why = _why_upgrade(release, chart, values)
     if why:
         actions.append(UpgradeRelease(name, namespace, chart.ref, chart.version, values, why, take_ownership))
-    return Difference(tuple(actions), ())
+    return Difference(tuple(actions), _unchecked(name, chart) if why else ())
+
+
+def _unchecked(name: str, chart: Chart) -> tuple[Finding, ...]:
+    """Cluster admin is lent to what an address on the network answers with."""
+    if not chart.is_unchecked:
+        return ()
+    key = f"{name.replace('-', '_')}_sha256"
+    pull = f"helm pull {chart.ref} --version {chart.version} && sha256sum {name}-*.tgz"
+    show = f"curl -fsSL {chart.ref} | sha256sum" if chart.ref.startswith("https://") else pull
+    return (
+        Finding(
+            "chart-unchecked",
+            f"Chart {name} {chart.version} is installed as it comes from {chart.ref}: this deployment names "
+            "no sha256 of it.",
+            f"Look at what `{show}` prints, and deploy with -c {key}=<those digits>.",
+        ),
+    )
 
 
 def _why_upgrade(release: Release | None, chart: Chart, values: Mapping[str, Any]) -> str | None:

@@ -37,10 +37,21 @@ class LookError:
 
 @dataclass(frozen=True)
 class Chart:
-    """A helm chart: path of a packaged chart, or an OCI or https reference, and its version."""
+    """
+    A helm chart: path of a packaged chart, or an OCI or https reference, and its version.
+
+    Attributes:
+        sha256: Of the packed chart, in hex; empty where the deployment names none.
+    """
 
     ref: str
     version: str
+    sha256: str = ""
+
+    @property
+    def is_unchecked(self) -> bool:
+        """It comes from the network, and whatever comes is taken."""
+        return "://" in self.ref and not self.sha256
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,10 @@ class Settings:
     sleeper_role: str = ""
     karpenter_controller_role: str = ""
     karpenter_node_role: str = ""
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        return self.gpu_operator, self.karpenter, self.karpenter_crd
 
     @property
     def can_install_karpenter(self) -> bool:
