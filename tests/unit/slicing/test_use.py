@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.model import fewer_days
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.tuning import choose_replicas
 from slicewise.slicing.use import pool_use
@@ -341,7 +342,19 @@ def test_a_value_that_cannot_be_is_left_out_and_told(value):
 def test_what_the_source_says_of_missing_points_is_told_once():
     series = [replace(one, incomplete="a store is down") for one in one_gpu()]
 
-    assert codes(insights_use(series)) == ["metrics-incomplete"]
+    found = insights_use(series)
+    assert codes(found) == ["metrics-incomplete"]
+    assert "The source says that points are missing: a store is down" in found.problems[0].says
+
+
+@pytest.mark.parametrize(("days", "words"), [(1, "the last day was read"), (3, "the last 3 days were read")])
+def test_days_that_we_left_out_are_not_called_the_sources_fault_nor_said_to_come_back(days, words):
+    series = [replace(one, incomplete=fewer_days(days, 4000)) for one in one_gpu()]
+
+    (finding,) = insights_use(series).problems
+
+    assert f"only {words}, for there are 4000 series" in finding.says and "source" not in finding.says
+    assert "It stays so" in finding.remedy and "N does not rise" in finding.remedy
 
 
 def test_pools_do_not_see_each_others_pods_and_gpus():

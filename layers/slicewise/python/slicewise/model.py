@@ -210,3 +210,17 @@ class Series:
     times: tuple[int, ...]
     values: tuple[float, ...]
     incomplete: str = ""
+
+
+_FEWER = "only the last "
+
+
+def fewer_days(days: int, series: int) -> str:
+    """Series.incomplete of points that we did not ask for: a week of them would not fit into memory."""
+    last = "day was" if days == 1 else f"{days} days were"
+    return f"{_FEWER}{last} read, for there are {series} series"
+
+
+def is_by_choice(incomplete: str) -> bool:
+    """Whether it is we who left points out, and no source that lacks them."""
+    return incomplete.startswith(_FEWER)

@@ -11,7 +11,7 @@ from botocore.session import Session
 from botocore.utils import parse_timestamp
 
 from slicewise.gateways.aws import client, own_errors
-from slicewise.model import Series
+from slicewise.model import Series, fewer_days
 
 NAMESPACE = "ContainerInsights"
 _OF_A_GPU = frozenset({"ClusterName", "NodeName", "InstanceId", "InstanceType", "GpuDevice"})
@@ -125,4 +125,4 @@ def _affordable(start: datetime, end: datetime, step: timedelta, series: int) ->
     begin = datetime.fromtimestamp(int(start.timestamp()) // seconds * seconds, UTC)
     if end - begin <= days * _DAY:
         return begin, ""
-    return end - days * _DAY, f"only the last {days} days were read, for there are {series} series"
+    return end - days * _DAY, fewer_days(days, series)

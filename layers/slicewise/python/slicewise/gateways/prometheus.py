@@ -12,7 +12,7 @@ import urllib3
 from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import Series
+from slicewise.model import Series, fewer_days
 
 # What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
 _WANTED = {
@@ -62,7 +62,7 @@ class PrometheusMetrics:
         begin, why = start, ""
         if middle - start > days * _DAY:
             begin = middle - max(0, days) * _DAY
-            why = f"only the last {max(0, days) + 1} days were read, for there are {len(newest)} series"
+            why = fewer_days(max(0, days) + 1, len(newest))
         older = self._all(cluster, begin, middle, step, why) if begin < middle else {}
         return tuple(
             _joined(older.get(key), newest.get(key), why) for key in dict.fromkeys((*older, *newest))

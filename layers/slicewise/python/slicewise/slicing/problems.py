@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from slicewise.model import Object
+from slicewise.model import Object, is_by_choice
 from slicewise.objects import created_at
 from slicewise.outcomes import Finding
 from slicewise.slicing.series import Device, Fault, Readings
@@ -58,11 +58,23 @@ def told(
     if readings.impossible:
         says = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
         found.append(Finding("metrics-impossible", says, "See what else writes series of these names."))
-    found += [
-        Finding("metrics-incomplete", f"The source says that points are missing: {why}", "It mends itself.")
-        for why in readings.incomplete
-    ]
+    found += [_incomplete(why) for why in readings.incomplete]
     return tuple(found)
+
+
+def _incomplete(why: str) -> Finding:
+    if is_by_choice(why):
+        return Finding(
+            "metrics-incomplete",
+            f"Not the whole week was read: {why}, and a pass has no memory for more.",
+            "It stays so with that many GPUs and pods in one cluster, and until then N does not rise. "
+            "docs/metrics.md says how many fit.",
+        )
+    return Finding(
+        "metrics-incomplete",
+        f"The source says that points are missing: {why}",
+        "No action is needed where it comes and goes. Where it stays, see how the source itself is doing.",
+    )
 
 
 def _unmeasured(devices, nodes, source, node_pool, now) -> list[Finding]:
