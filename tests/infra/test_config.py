@@ -90,8 +90,8 @@ def test_a_chart_comes_with_its_digest_or_with_a_command_that_prints_it(tmp_path
     assert (config.gpu_operator.digest, config.karpenter.digest) == (DIGEST, "")
     assert config.gpu_operator.shown_by == f"curl -fsSL {DEFAULTS['gpu_operator_chart']} | sha256sum"
     assert config.karpenter_crd.shown_by == (
-        "helm pull oci://public.ecr.aws/karpenter/karpenter-crd --version 1.14.1 "
-        "&& sha256sum karpenter-crd-1.14.1.tgz"
+        "helm pull oci://public.ecr.aws/karpenter/karpenter-crd --version 1.15.0 "
+        "&& sha256sum karpenter-crd-1.15.0.tgz"
     )
 
 
@@ -111,7 +111,7 @@ def test_a_chart_that_is_carried_along_is_known_by_the_digest_that_it_has(tmp_pa
 def test_what_is_no_digest_is_told_with_the_command_that_prints_one(digest):
     assert (
         f"'karpenter_sha256': is '{digest}': pass the 64 digits that `helm pull oci://public.ecr.aws/karpenter/"
-        "karpenter --version 1.14.1 && sha256sum karpenter-1.14.1.tgz` prints"
+        "karpenter --version 1.15.0 && sha256sum karpenter-1.15.0.tgz` prints"
         in refusal(karpenter_sha256=digest)
     )
 
