@@ -107,6 +107,11 @@ def _problems(policy: PolicyFile) -> list[str]:
                 else "shorten its comments, or split it into two policies"
             )
         )
+    if nested := re.search(r"\{\{.*?\}\}", policy.text, re.DOTALL):
+        found.append(
+            f"policy {policy.name!r}: has {nested[0][:40]!r}, which Systems Manager takes for the name of "
+            "another parameter and refuses: write it without doubled braces"
+        )
     return found
 
 

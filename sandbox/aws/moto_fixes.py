@@ -3,7 +3,8 @@ What moto 5.2.5 does differently from AWS, put right in its own process.
 
 Each function heals one fault and names it; `tests/sandbox/test_aws_moto_fixes.py` shows the
 fault on plain moto beside the healed behaviour, so that a fix which moto no longer needs is noticed.
-CloudFormation's faults are in `stack_fixes`, whole missing services in modules of their own.
+CloudFormation's faults are in `stack_fixes`, what AWS refuses by size or name in `limits`, whole missing
+services in modules of their own.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from sandbox.aws import (
     eks,
     identity,
     lambda_queues,
+    limits,
     metrics,
     moto_fixes,
     running,
@@ -55,7 +56,11 @@ ADMIN_SECRET = "sandbox-admin"
 # A Lambda may run for 15 minutes; a client that gives up and repeats would run it twice at once.
 CLIENT_CONFIG = Config(read_timeout=910, retries={"max_attempts": 0}, max_pool_connections=50)
 
-_PATCHING = (moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules, identity, lambda_queues)
+_PATCHING = (
+    *(moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules),
+    # A call that is wrong and not allowed is told to be the latter: so the former is asked last.
+    *(limits, identity, lambda_queues),
+)
 _patches, _starting = Patches(), threading.Lock()
 botocore_files.read_once()
 

@@ -187,6 +187,14 @@ def test_a_policy_larger_than_a_parameter_is_refused_with_its_size(tmp_path):
     assert f"has {len(good.encode()) + 4096} bytes, and a parameter holds 4096" in refused(tmp_path)
 
 
+def test_a_policy_that_systems_manager_takes_for_a_reference_is_refused(tmp_path):
+    """CloudFormation would fail half-way: a parameter's value may not nest another parameter."""
+    good = (ROOT / "policies" / "default.yaml").read_text()
+    (tmp_path / "gpus.yaml").write_text("# made of {{ team }}\n" + good)
+
+    assert "policy 'gpus': has '{{ team }}'" in refused(tmp_path)
+
+
 def test_a_default_policy_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
     (tmp_path / "small.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
 

@@ -301,7 +301,84 @@ def services_are_looked_up_on_disk() -> bool:
     return backends.list_of_moto_modules() is not backends.list_of_moto_modules()
 
 
+def taken(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except ClientError:
+        return False
+    return True
+
+
+def queue_counts_letters() -> bool:
+    url = client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    return taken(lambda: client("sqs").send_message(QueueUrl=url, MessageBody="é" * 600_000))
+
+
+def queue_takes_what_is_no_text() -> bool:
+    url = client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    return taken(lambda: client("sqs").send_message(QueueUrl=url, MessageBody="a\x00"))
+
+
+def topic_counts_letters() -> bool:
+    topic = client("sns").create_topic(Name="t")["TopicArn"]
+    return taken(lambda: client("sns").publish(TopicArn=topic, Message="é" * 140_000))
+
+
+def topic_takes_any_subject() -> bool:
+    topic = client("sns").create_topic(Name="t")["TopicArn"]
+    return taken(lambda: client("sns").publish(TopicArn=topic, Message="x", Subject="a\nb"))
+
+
+def schedule(**changes: Any) -> Any:
+    plain = {
+        "Name": "x",
+        "ScheduleExpression": "at(2026-01-01T00:00:00)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": f"arn:aws:sqs:{REGION}:123456789012:q", "RoleArn": ROLE, "Input": "{}"},
+    }
+    return client("scheduler").create_schedule(**plain | changes)
+
+
+def schedules_have_any_name() -> bool:
+    return taken(lambda: schedule(Name="a" * 65)) and taken(lambda: schedule(Name="of two words"))
+
+
+def schedule_input_has_any_length() -> bool:
+    target = {"Arn": f"arn:aws:sqs:{REGION}:123456789012:q", "RoleArn": ROLE, "Input": "x" * 262_145}
+    return taken(lambda: schedule(Target=target))
+
+
+def parameter_has_any_length() -> bool:
+    return taken(lambda: client("ssm").put_parameter(Name="/a", Value="x" * 4097, Type="String"))
+
+
+def parameter_may_nest_another() -> bool:
+    return taken(lambda: client("ssm").put_parameter(Name="/a", Value="{{ssm:b}}", Type="String"))
+
+
+def alarm_has_any_name() -> bool:
+    return taken(lambda: client("cloudwatch").put_metric_alarm(**ALARM | {"AlarmName": "a" * 256}))
+
+
+def no_alarm_is_deleted() -> bool:
+    return taken(lambda: client("cloudwatch").delete_alarms(AlarmNames=["none"]))
+
+
+LIMITS: tuple[Callable[[], bool], ...] = (
+    queue_counts_letters,
+    queue_takes_what_is_no_text,
+    topic_counts_letters,
+    topic_takes_any_subject,
+    schedules_have_any_name,
+    schedule_input_has_any_length,
+    parameter_has_any_length,
+    parameter_may_nest_another,
+    alarm_has_any_name,
+    no_alarm_is_deleted,
+)
+
 PROBES: tuple[Callable[[], Any], ...] = (
+    *LIMITS,
     each_message_counts_the_queue,
     writers_that_find_a_condition_true,
     services_are_looked_up_on_disk,

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
-from sandbox.aws import moto_fixes, running, stack_fixes, stack_types
+from sandbox.aws import limits, moto_fixes, running, stack_fixes, stack_types
 from sandbox.aws.patching import Patches
 from sandbox.aws.server import Aws
 from tests.sandbox import plain_moto
@@ -45,7 +45,17 @@ FAULTS = {
     "periods_begin_at_the_question": (2, "metrics.Metrics"),
     "cluster_is_active_at_once": (["ACTIVE", False], "eks.Clusters"),
     "access_entries_are_missing": ("ClientError", "eks_access.AccessEntries"),
+    **{probe.__name__: (True, "limits") for probe in plain_moto.LIMITS},
 }
+
+
+def asked(queries: int) -> dict[str, Any]:
+    stat = {"Metric": {"Namespace": "N", "MetricName": "m"}, "Period": 600, "Stat": "Average"}
+    return {
+        "MetricDataQueries": [{"Id": f"m{number}", "MetricStat": stat} for number in range(queries)],
+        "StartTime": 0,
+        "EndTime": 1,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +92,7 @@ def test_plain_mocks_see_plain_moto_again_once_the_last_one_stopped(tmp_path):
 
 def test_fixes_can_be_taken_back():
     patches, before = Patches(), snapshot()
-    for module in (moto_fixes, stack_fixes, stack_types):
+    for module in (moto_fixes, stack_fixes, stack_types, limits):
         module.install(patches)
     during = snapshot()
     patches.undo()
@@ -101,12 +111,92 @@ def test_a_condition_is_true_for_one_of_two_writers():
         patches.undo()
 
 
+@pytest.mark.parametrize("probe", plain_moto.LIMITS)
+def test_what_aws_refuses_is_refused(probe):
+    patches = Patches()
+    limits.install(patches)
+    try:
+        with mock_aws():
+            assert probe() is False
+    finally:
+        patches.undo()
+
+
+# Each with the largest that is taken, so that no limit is too strict either.
+TARGET = {"Arn": "arn:aws:sqs:eu-west-1:111122223333:q", "RoleArn": "arn:aws:iam::111122223333:role/r"}
+LATE = {"MessageBody": "x"}
+
+
+def item(text: str) -> dict[str, Any]:
+    return {"Item": {"pk": {"S": "p"}, "text": {"S": text}}}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "fits", "is_too_much"),
+    [
+        ("sqs", "SendMessage", {"MessageBody": "x" * 1_048_576}, {"MessageBody": "x" * 1_048_577}),
+        (
+            "sqs",
+            "SendMessage",
+            {"MessageBody": "x", "DelaySeconds": 900},
+            {"MessageBody": "x", "DelaySeconds": 901},
+        ),
+        (
+            "sqs",
+            "SendMessageBatch",
+            {"Entries": [{"MessageBody": "x" * 104_857}] * 10},
+            {"Entries": [{"MessageBody": "x" * 104_858}] * 10},
+        ),
+        ("sns", "Publish", {"Message": "x" * 262_144}, {"Message": "x" * 262_145}),
+        ("sns", "Publish", {"Message": "x", "Subject": "é" * 99}, {"Message": "x", "Subject": "e" * 100}),
+        ("scheduler", "CreateSchedule", {"Name": "A-b_c." * 10 + "1234"}, {"Name": "A" * 65}),
+        ("scheduler", "UpdateSchedule", {"Description": "d" * 512}, {"Description": "d" * 513}),
+        (
+            "scheduler",
+            "UpdateSchedule",
+            {"Target": TARGET | {"Input": "é" * 131_072}},
+            {"Target": TARGET | {"Input": "é" * 131_073}},
+        ),
+        ("ssm", "PutParameter", {"Name": "/a", "Value": "{a: {b: 1}}"}, {"Name": "/a", "Value": "{{a}}"}),
+        (
+            "ssm",
+            "PutParameter",
+            {"Name": "/a", "Value": "x" * 8192, "Tier": "Advanced"},
+            {"Name": "/a", "Value": "x" * 8193, "Tier": "Advanced"},
+        ),
+        # "pk", "p", "text" and 204,796 times two bytes are 409,599.
+        ("dynamodb", "PutItem", item("é" * 204_796 + "e"), item("é" * 204_797)),
+        ("cloudwatch", "GetMetricData", asked(500), asked(501)),
+        ("eks", "CreateCluster", {"name": "a" * 100, "tags": {}}, {"name": "a" * 101}),
+        ("eks", "CreateCluster", {"name": "1_a-B"}, {"name": "_1"}),
+    ],
+)
+def test_a_limit_is_where_aws_has_it(service, operation, fits, is_too_much):
+    assert limits.problems(service, operation, fits) == ()
+    assert len(limits.problems(service, operation, is_too_much)) >= 1
+
+
+def test_what_is_wrong_is_told_with_its_place():
+    alarm = {"AlarmName": "a", "Tags": [{"Key": "k", "Value": "v" * 257}], "ComparisonOperator": "Below"}
+
+    assert limits.problems("cloudwatch", "PutMetricAlarm", alarm) == (
+        "ComparisonOperator: 'Below' is none of GreaterThanOrEqualToThreshold, GreaterThanThreshold, "
+        "LessThanThreshold, LessThanOrEqualToThreshold, LessThanLowerOrGreaterThanUpperThreshold, "
+        "LessThanLowerThreshold, GreaterThanUpperThreshold",
+        "Tags[0].Value: 257 characters, and the most is 256",
+    )
+
+
 def snapshot() -> list[Any]:
     from moto.awslambda.models import LambdaFunction, LayerVersion
     from moto.cloudformation import parsing
+    from moto.cloudwatch.models import CloudWatchBackend
+    from moto.core.responses import BaseResponse
     from moto.events.models import Rule
 
     return [
+        vars(BaseResponse)["call_action"],
+        vars(CloudWatchBackend)["delete_alarms"],
         vars(Rule)["send_to_targets"],
         vars(LambdaFunction)["create_from_cloudformation_json"],
         "physical_resource_id" in vars(LayerVersion),

@@ -29,6 +29,9 @@ def client_error(code: str, status: int) -> ClientError:
         (client_error("InvalidParameterException", 400), Refused),
         (client_error("ResourceInUseException", 409), Conflict),
         (client_error("ConditionalCheckFailedException", 400), Conflict),
+        (client_error("ConflictException", 409), Conflict),  # EventBridge Scheduler
+        (client_error("ResourceConflict", 409), Conflict),  # CloudWatch
+        (client_error("ServiceQuotaExceededException", 402), Refused),
         (client_error("ThrottlingException", 400), Unavailable),
         (client_error("TooManyRequestsException", 429), Unavailable),
         (client_error("ProvisionedThroughputExceededException", 400), Unavailable),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from slicewise.gateways.aws import client, own_errors
+from slicewise.gateways.aws import client, code_of, own_errors
 from slicewise.model import Alarm
 
 _SETTINGS = (
@@ -48,7 +49,11 @@ class CloudWatchAlarms:
 
     def delete(self, name: str) -> None:
         with own_errors(f"cloudwatch:DeleteAlarms {name}"):
-            self._cloudwatch.delete_alarms(AlarmNames=[name])
+            try:
+                self._cloudwatch.delete_alarms(AlarmNames=[name])
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFound":
+                    raise
 
 
 def _alarm(item: dict[str, Any]) -> Alarm:

@@ -28,7 +28,14 @@ _CONFIG = Config(
     user_agent_appid="slicewise",
 )
 
-_CONFLICTS = frozenset({"ResourceInUseException", "ConditionalCheckFailedException"})
+_CONFLICTS = frozenset(
+    {
+        "ConditionalCheckFailedException",
+        "ConflictException",  # EventBridge Scheduler
+        "ResourceConflict",  # CloudWatch
+        "ResourceInUseException",
+    }
+)
 _BUSY = frozenset(
     {
         "Throttling",
