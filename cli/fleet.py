@@ -10,9 +10,10 @@ from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, App
 from slicewise.events import name_of
 from slicewise.onboarding.world import LookFailure
 from slicewise.records import Record
+from slicewise.sizes import cut
 
 from cli import tuning
-from cli.telling import tell_findings
+from cli.telling import LONGEST_REASON, tell_findings
 
 
 def status(app: App, cluster: str | None) -> int:
@@ -82,7 +83,7 @@ def plan(app: App, cluster: str) -> int:
 
 
 def pause(app: App, arguments: argparse.Namespace) -> int:
-    reason = arguments.reason or f"by {getpass.getuser()}"
+    reason = cut(arguments.reason, LONGEST_REASON) or f"by {getpass.getuser()}"
     app.ports.store.pause(_which(app, arguments), reason)
     print(f"{_named(arguments)} paused; what runs goes on running, and nothing is changed until resumed")
     return 0

@@ -17,6 +17,9 @@ from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.off_hours import OffHours, Override
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import until_next_edge
+from slicewise.sizes import cut
+
+from cli.telling import LONGEST_REASON
 
 _SPAN = re.compile(r"([0-9]{1,3})(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -42,7 +45,8 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     if until is None:
         print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
         return 2
-    app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), arguments.reason))
+    reason = cut(arguments.reason, LONGEST_REASON)
+    app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), reason))
     app.ports.queues.send(OFF_HOURS, hint.message())
     told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
     print(f"{hint.name} is {'asleep' if asleep else 'awake'} until {told}; slicewise status {hint.name}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from slicewise.outcomes import Finding
 
+# Of what a person gives as a reason, in bytes: it is shown on one line.
+LONGEST_REASON = 800
+
 
 def tell_findings(findings: tuple[Finding, ...]) -> None:
     for finding in findings:

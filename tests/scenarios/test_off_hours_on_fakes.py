@@ -105,6 +105,18 @@ def test_schedules_alone_put_it_to_sleep_and_wake_it_in_time(account):
     assert account.lost == []
 
 
+def test_of_many_pods_that_wait_ten_are_named_and_the_mail_goes_out_once(account):
+    server = account.servers["gpu-1"]
+    server.patch(ref_of(SERVER), ({"op": "replace", "path": "/spec/replicas", "value": 300},))
+    until(account, berlin(20.1))
+    until(account, berlin(7.1, 1))
+
+    [(subject, text)] = account.notices.sent
+    assert subject == "Slicewise: 300 pods of gpu-1 wait for a GPU"
+    assert text.count("Pod ml/server-") == 10 and "290 more pods wait for a GPU" in text
+    assert account.lost == []
+
+
 def test_the_sweep_makes_up_for_a_schedule_that_was_lost(account):
     account.clock.now = berlin(20.5)
     account.sweep()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from slicewise.off_hours import Override
@@ -79,6 +79,36 @@ def test_a_cluster_whose_policy_has_no_off_hours_says_so(capsys):
 
     assert run(account, "sleep", "gpu-1") == 1
     assert "write offHours into its policy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["sleep", "pause"])
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        pytest.param("x" * 5000, "x" * 779 + "… (cut: 5000 bytes)", id="a long one"),
+        pytest.param("na\udcefve", "na?ve", id="bytes that are no UTF-8"),
+    ],
+)
+def test_a_reason_is_kept_as_far_as_it_can_be(account, command, reason, kept):
+    assert run(account, command, "gpu-1", "--reason", reason) == 0
+
+    assert kept == (said(account).reason if command == "sleep" else account.store.paused(GPU_1))
+
+
+def test_the_status_of_the_fleet_tells_who_sleeps(account, capsys):
+    account.send_created()
+    account.run_until_idle()
+    run(account, "sleep", "gpu-1")
+    account.run_until(NOW + timedelta(minutes=1))
+    capsys.readouterr()
+
+    assert run(account, "status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["gpu-1", "off-hours", "asleep"],
+        ["gpu-1", "onboarding", "onboarded"],
+        ["gpu-1", "tuning", "onboarded"],
+    ]
 
 
 def test_what_was_said_is_told_and_can_be_taken_back(account, capsys):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slicewise import batches
+from slicewise.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import aws, eks
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from slicewise.offhours.world import World as OffHoursWorld
     from slicewise.onboarding.world import World
     from slicewise.slicing.world import TuningWorld
-
-ONBOARDING, TUNING, OFF_HOURS = "onboarding", "tuning", "off-hours"
-CAPABILITIES = (ONBOARDING, TUNING, OFF_HOURS)
 
 
 class MissingSetting(Exception):

@@ -19,8 +19,11 @@ from urllib.parse import unquote
 
 from slicewise.errors import InvalidEvent
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG, POLICY_TAG, AlarmName
+from slicewise.sizes import cut
 
 MESSAGE_VERSION = 1
+# Far below what SQS and EventBridge Scheduler take of a message: a pass's reason may hold another's answer.
+_LONGEST_REASON = 800
 _TAGS_OF_OURS = frozenset({POLICY_TAG, ALLOW_ACCESS_ENTRIES_TAG})
 # Source: EKS API reference, CreateCluster.
 _NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
@@ -65,8 +68,9 @@ class Hint:
         return name_of(self.cluster)
 
     def message(self) -> str:
-        """The hint as the text of a queue message; `read` gives it back."""
-        body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": self.reason}
+        """The hint as the text of a queue message; `read` gives it back, a long reason cut."""
+        reason = cut(self.reason, _LONGEST_REASON)
+        body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": reason}
         due = {"due": self.due.isoformat()} if self.due else {}
         flags = {name: True for name in ("forced", "waits") if getattr(self, name)}
         return json.dumps(body | flags | due)

@@ -29,6 +29,7 @@ from slicewise.model import EksCluster
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.ports import Lease, Ports
 from slicewise.records import Record
+from slicewise.sizes import cut, first_that_fit
 
 # A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
 _LOOK = timedelta(minutes=2)
@@ -36,13 +37,18 @@ _LOOK = timedelta(minutes=2)
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 _FIRST_CONFLICT = timedelta(seconds=2)
 _MOST_CONFLICTS = 7
-# A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit.
+# A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit. These, in
+# bytes, leave 50 KB for its other fields and for what DynamoDB adds to each value.
 _MOST_TOLD = 100
 # Details have items of their own. Some 4,000 workloads that change class; each KB is a write, 1,000 a second.
 _MOST_DETAIL_BYTES = 2_000_000
 _LONGEST_TEXT = 800
 # Beside those that the plan still asks for: of a paused cluster, say, which asks for none.
 _MOST_NOTIFIED = 100
+_MOST_FINDING_BYTES = 120_000
+_MOST_CHANGE_BYTES = 80_000
+# Names of a finding's fields, and DynamoDB's own bytes for each.
+_OF_A_FINDING = 40
 _LONGEST_WAIT = timedelta(seconds=900)
 # A message that comes on time may still come a moment before its time by another machine's clock.
 _CLOCK_ERROR = timedelta(seconds=1)
@@ -259,7 +265,7 @@ class Passes(Generic[W]):
             cluster=hint.cluster,
             capability=self._capability.name,
             stage=outcome.stage,
-            reason=outcome.reason,
+            reason=_short(outcome.reason),
             at=now,
             since=before.since if before and same else now,
             findings=findings,
@@ -343,24 +349,31 @@ def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
 
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    left = len(found) - _MOST_TOLD
-    found = tuple(replace(finding, says=_short(finding.says)) for finding in found[:_MOST_TOLD])
-    if left <= 0:
-        return found
+    short = (replace(one, says=_short(one.says), remedy=_short(one.remedy)) for one in found[:_MOST_TOLD])
+    kept = first_that_fit(short, _MOST_FINDING_BYTES, _bytes_of)
+    left = len(found) - len(kept)
+    if not left:
+        return kept
     more = Finding(
         "more-findings", f"{left} more are not kept.", "Mend these; the next pass tells the others."
     )
-    return (*found, more)
+    return (*kept, more)
+
+
+def _bytes_of(finding: Finding) -> int:
+    texts = finding.code, finding.says, finding.remedy
+    return sum(len(text.encode()) for text in texts) + _OF_A_FINDING
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+    return cut(text, _LONGEST_TEXT)
 
 
 def _some_changes(changed: list[str]) -> tuple[str, ...]:
-    left = len(changed) - _MOST_TOLD
-    kept = tuple(map(_short, changed[:_MOST_TOLD]))
-    return (*kept, f"and {left} more") if left > 0 else kept
+    short = map(_short, changed[:_MOST_TOLD])
+    kept = first_that_fit(short, _MOST_CHANGE_BYTES, lambda text: len(text.encode()))
+    left = len(changed) - len(kept)
+    return (*kept, f"and {left} more") if left else kept
 
 
 def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:

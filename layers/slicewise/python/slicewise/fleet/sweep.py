@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from slicewise.capabilities import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.events import Hint, Home
 from slicewise.outcomes import Stage
 from slicewise.records import Record
@@ -40,23 +41,19 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
         Looks in the order of names, spread over time.
     """
     there, remembered = {home.arn(name) for name in clusters}, tuple(records)
-    onboarded = {r.cluster for r in remembered if r.capability == "onboarding" and r.stage is Stage.ONBOARDED}
+    onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and r.stage is Stage.ONBOARDED}
     # Also where no policy asks for it any more: a last look takes the alarms away.
-    tuned = {r.cluster for r in remembered if r.capability == "tuning" and r.stage is not Stage.LEFT_ALONE}
-    asleep = {
-        r.cluster for r in remembered if r.capability == "off-hours" and r.stage is not Stage.LEFT_ALONE
-    }
-    looks = [("onboarding", Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
+    tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.LEFT_ALONE}
+    asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.LEFT_ALONE}
+    looks = [(ONBOARDING, Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
-        ("onboarding", Hint(cluster, "the sweep: we remember it, EKS does not list it"))
+        (ONBOARDING, Hint(cluster, "the sweep: we remember it, EKS does not list it"))
         for cluster in sorted({record.cluster for record in remembered} - there)
     ]
-    looks += [
-        ("tuning", Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)
-    ]
+    looks += [(TUNING, Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)]
     # A policy may begin to ask for off-hours at any time; where none does, a look is over at once.
     looks += [
-        ("off-hours", Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
+        (OFF_HOURS, Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
     ]
     pace = min(_PACE, _LONGEST / max(len(looks), 1))
     return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))

@@ -8,8 +8,12 @@ from typing import Any
 from botocore.session import Session
 
 from slicewise.gateways.aws import client, own_errors
+from slicewise.sizes import cut
 
-_LONGEST_SUBJECT = 100  # SNS API reference, Publish
+# SNS API reference, Publish: a subject has less than 100 characters and no control characters; a message has
+# 256 KiB at most where its topic does not say otherwise, which ours does not.
+_LONGEST_SUBJECT = 99
+_LONGEST_TEXT = 256 * 1024
 
 
 class SnsNotices:
@@ -24,4 +28,10 @@ class SnsNotices:
 
     def publish(self, subject: str, text: str) -> None:
         with own_errors(f"sns:Publish to {self._topic}"):
-            self._sns.publish(TopicArn=self._topic, Subject=subject[:_LONGEST_SUBJECT], Message=text)
+            self._sns.publish(
+                TopicArn=self._topic, Subject=_subject(subject), Message=cut(text, _LONGEST_TEXT)
+            )
+
+
+def _subject(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in text)[:_LONGEST_SUBJECT]

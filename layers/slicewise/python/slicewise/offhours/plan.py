@@ -14,6 +14,7 @@ from typing import Any
 
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Delete, DeleteSchedule, Notify, Patch, PutSchedule
+from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours
@@ -28,7 +29,6 @@ from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
 
-CAPABILITY = "off-hours"
 # Each takes four calls, each of some ten milliseconds, and a lease's renewal each: 200 take about a minute.
 MOST_OBJECTS = 200
 NEXT_BATCH = timedelta(seconds=1)
@@ -79,7 +79,7 @@ def _schedule(world: World, now: datetime) -> Iterator[Action]:
     early = edge.at - _ahead(world)
     at = early if not edge.asleep and early > now else edge.at
     if world.schedule != at.replace(microsecond=0):
-        yield PutSchedule(CAPABILITY, at, "off-hours begin" if edge.asleep else "off-hours end")
+        yield PutSchedule(OFF_HOURS, at, "off-hours begin" if edge.asleep else "off-hours end")
 
 
 def _plan(world: World, now: datetime) -> Plan:
@@ -264,7 +264,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending:
         text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
-        subject = f"Slicewise: {len(pending)} pods of {_name(world)} wait for a GPU"
+        subject = f"Slicewise: {len(telling.waiting(found))} pods of {_name(world)} wait for a GPU"
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
 

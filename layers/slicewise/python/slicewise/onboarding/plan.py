@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake
+from slicewise.capabilities import OFF_HOURS, TUNING
 from slicewise.installations import (
     AllowAccessEntries,
     ApplyChartCrds,
@@ -56,7 +57,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     cluster = world.cluster
     if cluster is None:
         # In this order: killed in between, we still remember that there is something to forget.
-        last = (Wake("tuning", "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
+        last = (Wake(TUNING, "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
         return Plan(Outcome(Stage.GONE, "the cluster is gone"), last)
     aside = _not_ours_to_touch(world, settings)
     if aside:
@@ -347,9 +348,9 @@ def _verified(world: World, settings: Settings, findings: tuple[Finding, ...], n
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"
     first = world.record is None or world.record.stage is not Stage.ONBOARDED
-    wake = (Wake("tuning", "the cluster is onboarded"),) if first and _in_act_mode(world) else ()
+    wake = (Wake(TUNING, "the cluster is onboarded"),) if first and _in_act_mode(world) else ()
     if wake and policy.off_hours:
-        wake = (*wake, Wake("off-hours", "the cluster is onboarded"))
+        wake = (*wake, Wake(OFF_HOURS, "the cluster is onboarded"))
     return Plan(Outcome(Stage.ONBOARDED, reason, findings), (*closing, *wake))
 
 
