@@ -24,7 +24,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
         "ListMetrics",
         "PutMetricAlarm",
     ),
-    "dynamodb": ("DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"),
+    "dynamodb": ("DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
     "eks": (
         "AssociateAccessPolicy",
         "CreateAccessEntry",

@@ -159,8 +159,8 @@ def use_table(table: dynamodb.ITable, *actions: str) -> iam.PolicyStatement:
     return _allow([f"dynamodb:{action}" for action in actions], table.table_arn)
 
 
-def use_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
-    return _allow(["dynamodb:Query"], f"{table.table_arn}/index/{index}")
+def read_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
+    return _allow(["dynamodb:Scan"], f"{table.table_arn}/index/{index}")
 
 
 def send(*queues: sqs.IQueue) -> iam.PolicyStatement:

@@ -119,7 +119,7 @@ class SlicewiseStack(cdk.Stack):
         )
         sweep.allow(
             *permissions.sweeper(),
-            permissions.use_index(state.table, "records"),
+            permissions.read_index(state.table, "records"),
             permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
         )
 

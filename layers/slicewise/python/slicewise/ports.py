@@ -197,10 +197,16 @@ class Store(Protocol):
         """
 
     def forget(self, cluster: str) -> None:
-        """Delete all we keep about a cluster, but for its lease, which expires by itself."""
+        """
+        Delete all we keep about a cluster, what a SleepStore keeps included, but for its lease, which expires
+        by itself.
+        """
 
     def records(self) -> tuple[Record, ...]:
-        """The newest record of every cluster and capability, without details."""
+        """
+        The newest record of every cluster and capability, without details; also of a capability that this
+        release does not know.
+        """
 
 
 class SleepStore(Protocol):
@@ -239,7 +245,10 @@ class Notices(Protocol):
     """The operators' topic."""
 
     def publish(self, subject: str, text: str) -> None:
-        """Subjects are cut at SNS's 100 characters."""
+        """
+        Both are cut to what SNS takes: subjects to a line of 99 characters, texts to 256 KiB. A long text is
+        no reason for a pass to fail.
+        """
 
 
 class Queues(Protocol):
@@ -254,7 +263,9 @@ class Queues(Protocol):
 
 class Policies(Protocol):
     def text(self, name: str) -> str | None:
-        """The policy's YAML; None where there is no policy of that name."""
+        """
+        The policy's YAML, or of "holidays/<name>" a file of holidays; None where there is none of that name.
+        """
 
 
 class Metrics(Protocol):

@@ -11,7 +11,8 @@ from botocore.session import Session
 
 from slicewise.gateways.aws import client, code_of, own_errors
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+# A policy's, or "holidays/" and that of a file of holidays, as the deployment names its parameters.
+_NAME = re.compile(r"(holidays/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 class SsmPolicies:
