@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.credentials import Credentials
+from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.responses import ActionResult
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways import cloudwatch, prometheus
 from slicewise.gateways.cloudwatch import CloudWatchMetrics
@@ -11,6 +13,7 @@ from slicewise.gateways.prometheus import PrometheusMetrics
 from slicewise.model import Series
 
 from sandbox.aws.loopback import Handler, Server
+from sandbox.aws.metrics import Metrics
 from sandbox.aws.metrics import Series as Stored
 from sandbox.aws.server import Aws
 from sandbox.prometheus import Prometheus
@@ -194,6 +197,41 @@ def test_answers_in_pages_are_put_together(insights):
     assert read(insights)[-1].values == tuple(values.values())
 
 
+LEFT_OUT = "CloudWatch left out points of node_gpu_utilization"
+TOO_MANY = "Maximum number of allowed metrics exceeded"
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        pytest.param([("PartialData", ()), ("Complete", ())], "", id="a page follows"),
+        pytest.param([("Complete", ()), (None, ())], "", id="a page follows for others"),
+        pytest.param([("PartialData", ())], f"{LEFT_OUT} (PartialData)", id="no page follows"),
+        pytest.param(
+            [("InternalError", ()), ("Complete", ())], f"{LEFT_OUT} (InternalError)", id="an error on the way"
+        ),
+        pytest.param([("Complete", [TOO_MANY])], f"CloudWatch says: {TOO_MANY}", id="of the whole answer"),
+    ],
+)
+def test_what_cloudwatch_says_to_have_left_out_is_told(insights, monkeypatch, pages, told):
+    """As its pages of results say it, by the API reference of MetricDataResult and GetMetricData."""
+    insights.put("gpu-1", "n-1", {at(1000): 10.0})
+    answers, real = list(pages), Metrics.get_metric_data
+
+    def get_metric_data(self):
+        result = real(self).result
+        status, messages = answers.pop(0)
+        [one] = result["MetricDataResults"]
+        result["MetricDataResults"] = [one | {"StatusCode": status}] if status else []
+        result["Messages"] = [{"Code": "x", "Value": text} for text in messages]
+        return ActionResult(result | ({"NextToken": "{}"} if answers else {}))
+
+    monkeypatch.setattr(CloudWatchResponse, "get_metric_data", get_metric_data)
+
+    [series] = read(insights)
+    assert series.incomplete == told
+
+
 def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_told(insights, monkeypatch):
     monkeypatch.setattr(cloudwatch, "MAX_POINTS", 2 * 2 * 144)
     for node in ("n-1", "n-2"):
@@ -283,11 +321,25 @@ def test_amazon_managed_prometheus_gets_signed_requests(scraped):
             read(scraped)
 
 
-def test_only_workspaces_of_amazon_managed_prometheus_are_signed_for():
-    amp = PrometheusMetrics("https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1", SESSION)
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("aps-workspaces.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("aps-workspaces.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("aps-workspaces-fips.us-east-1.amazonaws.com", "us-east-1"),
+        ("aps-workspaces.eu-west-1.api.aws", "eu-west-1"),
+        ("vpce-0ab1-2cd3.aps-workspaces.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ("vpce-0ab1-2cd3-eu-west-1a.aps-workspaces.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ("prometheus.monitoring", None),
+        ("vpce-0ab1.prometheus.example", None),
+        ("aps-workspaces", None),
+    ],
+)
+def test_only_workspaces_of_amazon_managed_prometheus_are_signed_for(host, region):
+    port = PrometheusMetrics(f"https://{host}:443/workspaces/ws-1", SESSION)
 
-    assert amp._region == "eu-central-1"
-    assert PrometheusMetrics("http://prometheus.monitoring:9090", SESSION)._region is None
+    assert port._region == region
+    assert ("Authorization" in port._signed("", {})) == bool(region)
 
 
 def test_a_prometheus_out_of_reach_is_unavailable(scraped):

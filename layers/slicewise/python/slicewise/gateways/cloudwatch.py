@@ -81,7 +81,8 @@ class CloudWatchMetrics:
         self, metrics: Sequence[_Metric], start: datetime, end: datetime, step: timedelta, why: str
     ) -> Iterable[Series]:
         points: dict[str, dict[int, float]] = {f"m{n}": {} for n in range(len(metrics))}
-        partial: set[str] = set()
+        status: dict[str, str] = {}
+        said: list[str] = []
         pages = self._cloudwatch.get_paginator("get_metric_data").paginate(
             MetricDataQueries=[_query(f"m{n}", metric, step) for n, metric in enumerate(metrics)],
             StartTime=start,
@@ -89,16 +90,32 @@ class CloudWatchMetrics:
             ScanBy="TimestampAscending",
         )
         for page in pages:
+            said += (one.get("Value", "") for one in page.get("Messages") or ())
             for result in page["MetricDataResults"]:
                 times = (int(at.timestamp()) for at in result["Timestamps"])
                 points[result["Id"]].update(zip(times, result["Values"], strict=True))
-                # PartialData only says that another page follows; these say that there is none.
-                if result.get("StatusCode") in ("InternalError", "Forbidden"):
-                    partial.add(result["Id"])
+                if status.get(result["Id"]) not in _LEFT_OUT:
+                    status[result["Id"]] = result.get("StatusCode", _COMPLETE)
         for n, metric in enumerate(metrics):
             if found := points[f"m{n}"]:
-                told = f"CloudWatch left out points of {metric.name}" if f"m{n}" in partial else why
+                told = _left_out(metric, status[f"m{n}"], said) or why
                 yield Series(metric.name, metric.dimensions, tuple(found), tuple(found.values()), told)
+
+
+_COMPLETE = "Complete"
+# On whatever page: PartialData only says that another page follows, unless it was the last one.
+_LEFT_OUT = ("InternalError", "Forbidden")
+
+
+def _left_out(metric: _Metric, status: str, said: Sequence[str]) -> str:
+    """
+    Args:
+        status: Of the metric's last page.
+        said: Of the whole answer, such as that it holds too many metrics: as much as possible was read.
+    """
+    if status != _COMPLETE:
+        return f"CloudWatch left out points of {metric.name} ({status})"
+    return f"CloudWatch says: {'; '.join(said)}" if said else ""
 
 
 def _moment(value: Any) -> datetime:

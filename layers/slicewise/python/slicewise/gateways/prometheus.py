@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,15 +42,14 @@ class PrometheusMetrics:
 
     Args:
         endpoint: Such as "http://prometheus.monitoring:9090", or a workspace of Amazon Managed Prometheus,
-            "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-…", whose requests are signed with
-            the session's credentials (aps:QueryMetrics).
+            "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-…" or a VPC endpoint of it, whose
+            requests are signed with the session's credentials (aps:QueryMetrics).
     """
 
     def __init__(self, endpoint: str, session: Session):
         self._url = endpoint.partition("/api/v1")[0].rstrip("/") + "/api/v1/query_range"
         self._session = session
-        host = urlsplit(endpoint).hostname or ""
-        self._region = host.split(".")[1] if host.startswith("aps-workspaces") else None
+        self._region = _region_of(urlsplit(endpoint).hostname or "")
         self._http = urllib3.PoolManager(retries=False)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
@@ -133,6 +133,17 @@ class PrometheusMetrics:
         request = AWSRequest("POST", self._url, headers, body.encode())
         SigV4Auth(credentials.get_frozen_credentials(), "aps", self._region).add_auth(request)
         return dict(request.headers.items())
+
+
+# "aps-workspaces.<region>.amazonaws.com" and its like; a VPC endpoint's name comes before that:
+# "vpce-0abc-1def.aps-workspaces.<region>.vpce.amazonaws.com".
+_AMP = re.compile(r"(vpce-[a-z0-9-]+\.)?aps-workspaces(-fips)?\.(?P<region>[a-z0-9-]+)\..+")
+
+
+def _region_of(host: str) -> str | None:
+    """Of a workspace of Amazon Managed Prometheus; None for any other host, which gets no signature."""
+    found = _AMP.fullmatch(host)
+    return found["region"] if found else None
 
 
 def _query(name: str, cluster: str, seconds: int) -> str:
