@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,8 +57,9 @@ def full(tmp_path_factory) -> Template:
         "amp_workspaces=arn:aws:aps:eu-west-1:111122223333:workspace/ws-1",
         f"bytecode_python={sys.executable}",
     ]
+    defaults = json.loads((ROOT / "cdk.json").read_text())["context"]
     for name in ("gpu_operator", "karpenter", "karpenter_crd"):
-        version = "v26.7.0" if name == "gpu_operator" else "1.14.1"
+        version = defaults["gpu_operator_version" if name == "gpu_operator" else "karpenter_version"]
         chart = folder / f"{name}-{version}.tgz"
         chart.write_bytes(name.encode())
         options.append(f"{name}_chart={chart}")
