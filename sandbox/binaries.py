@@ -92,7 +92,7 @@ def _build(pair: Versions, chosen: go_toolchain.Go, work: Path, progress: Progre
     )
     _compile(pair, go, work, progress)
     _copy_files(pair, go, work)
-    progress(f"built in {work.parent}")
+    progress("built")
 
 
 def _compile(pair: Versions, go: Path, target: Path, progress: Progress) -> None:

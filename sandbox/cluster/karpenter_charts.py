@@ -8,12 +8,13 @@ from pathlib import Path
 
 from sandbox import go_toolchain
 from sandbox.cluster import chart_archive, go_modules, versions
+from sandbox.cluster.go_modules import BuildFailed
 from sandbox.cluster.kept import kept, key
 from sandbox.cluster.versions import Versions
 
 NAMES = ("karpenter", "karpenter-crd")
 # Raise it when `pack` packs in another way.
-RECIPE = 1
+RECIPE = 2
 
 
 def folder(progress: Callable[[str], None] = print) -> Path:
@@ -39,7 +40,8 @@ def pack(provider: Path, version: str, folder: Path) -> None:
 
     Args:
         provider: The unpacked Go module of the AWS provider.
-        version: Of its tag. The charts' source often still says the release before.
+        version: Of its tag. The charts' source still says the release before: Karpenter's release job writes
+            version, image tag and digest in after the tag. The digest is not known here, so there is none.
     """
     for name in NAMES:
         files = chart_files(provider, name, version)
@@ -50,16 +52,22 @@ def chart_files(provider: Path, name: str, version: str) -> dict[str, bytes]:
     """What the chart holds: content by path, beginning with its name."""
     source = provider / "charts" / name
     files = {f"{name}/{p.relative_to(source)}": p.read_bytes() for p in source.rglob("*") if p.is_file()}
-    files[f"{name}/Chart.yaml"] = _stamped(files[f"{name}/Chart.yaml"], version)
-    if name == "karpenter":  # its crds/ is a symbolic link, and Go leaves those out of modules
+    _write(files, f"{name}/Chart.yaml", {"version": version, "appVersion": version})
+    if name == "karpenter":
+        _write(files, "karpenter/values.yaml", {"    tag": version, "    digest": '""'})
+        # Its crds/ is a symbolic link, and Go leaves those out of modules.
         for crd in (provider / "pkg/apis/crds").glob("*.yaml"):
             files[f"{name}/crds/{crd.name}"] = crd.read_bytes()
     return files
 
 
-def _stamped(chart: bytes, version: str) -> bytes:
-    stamped, found = re.subn(
-        r"^(version|appVersion): .*$", rf"\g<1>: {version}", chart.decode(), flags=re.MULTILINE
-    )
-    assert found == 2, "a Chart.yaml has one version and one appVersion"
-    return stamped.encode()
+def _write(files: dict[str, bytes], file: str, values: dict[str, str]) -> None:
+    """Give the keys, each with its indentation, other values; there has to be one of each."""
+    text = files[file].decode()
+    for name, value in values.items():
+        text, found = re.subn(rf"^{name}: .*$", f"{name}: {value}", text, flags=re.MULTILINE)
+        if found != 1:
+            raise BuildFailed(
+                f"{file} has {found} lines {name.strip()!r}, expected one: its layout has changed"
+            )
+    files[file] = text.encode()

@@ -12,6 +12,7 @@ from sandbox import charts
 from sandbox.charts import chart
 from sandbox.cluster import chart_repository, karpenter_charts
 from sandbox.cluster.chart_repository import NotHad, Wanted
+from sandbox.cluster.go_modules import BuildFailed
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def provider(tmp_path: Path) -> Path:
     for file, content in {
         "charts/karpenter/Chart.yaml": "name: karpenter\nversion: 1.14.1\nappVersion: 1.14.1\n",
         "charts/karpenter/templates/deployment.yaml": "kind: Deployment\n",
+        "charts/karpenter/values.yaml": "controller:\n  image:\n    tag: 1.14.1\n    digest: sha256:ab\n",
         "charts/karpenter-crd/Chart.yaml": "name: karpenter-crd\nversion: 1.14.1\nappVersion: 1.14.1\n",
         "charts/karpenter-crd/templates/karpenter.sh_nodepools.yaml": "kind: {{ .Values.kind }}\n",
         "charts/karpenter-0.2.0.tgz": "an old one",
@@ -119,12 +121,21 @@ def test_karpenters_charts_have_the_version_of_their_tag_and_the_definitions(pro
     karpenter, definitions = found["karpenter-1.15.0.tgz"], found["karpenter-crd-1.15.0.tgz"]
     assert karpenter["karpenter/crds/karpenter.sh_nodepools.yaml"] == "kind: CustomResourceDefinition\n"
     assert definitions["karpenter-crd/templates/karpenter.sh_nodepools.yaml"] == "kind: {{ .Values.kind }}\n"
+    image = yaml.safe_load(karpenter["karpenter/values.yaml"])["controller"]["image"]
+    assert image == {"tag": "1.15.0", "digest": ""}, "else the release before would run"
     for name, files in (("karpenter", karpenter), ("karpenter-crd", definitions)):
         assert yaml.safe_load(files[f"{name}/Chart.yaml"]) == {
             "name": name,
             "version": "1.15.0",
             "appVersion": "1.15.0",
         }
+
+
+def test_a_chart_of_another_layout_is_an_error_that_says_so(provider: Path, tmp_path: Path):
+    (provider / "charts/karpenter/values.yaml").write_text("image: {tag: 1.14.1}\n")
+
+    with pytest.raises(BuildFailed, match=r"karpenter/values.yaml has 0 lines 'tag', expected one"):
+        packed(provider, tmp_path / "packed", "1.15.0")
 
 
 def test_a_chart_is_packed_to_the_same_bytes_each_time(provider: Path, tmp_path: Path):
