@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from slicewise.model import Series as Measured
-from slicewise.slicing.use import WINDOW, pool_use
+from slicewise.slicing.use import WINDOW, pool_use, read
 
 from sandbox.aws.metrics import MetricStore
 from sandbox.kube import KubeClient
@@ -38,7 +38,8 @@ def test_pods_made_old_keep_their_age_and_have_a_history(kube: KubeClient):
         replay.day(8)
         now = datetime.now(UTC)
         seen = builders.contents(nodes=(kube.get("/api/v1/nodes/replayed"),), pods=(kube.get(POD),))
-        found = pool_use(listed(store, now), "container-insights", seen, now, "slicewise-shared-l4")
+        readings = read(listed(store, now), "container-insights", seen)
+        found = pool_use(readings, "container-insights", seen, now, "slicewise-shared-l4")
 
         assert len(found.pods[0].days) >= 6  # seven, but for the step under way
         assert found.pods[0].has_history

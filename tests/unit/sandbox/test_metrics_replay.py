@@ -9,6 +9,7 @@ import pytest
 from slicewise.gateways.cloudwatch import CloudWatchMetrics
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.use import STEP, WINDOW, pool_use
+from slicewise.slicing.use import read as in_one_shape
 
 from bench.trace import Trace
 from sandbox.aws.metrics import Series
@@ -72,7 +73,8 @@ def test_a_pass_finds_a_week_of_every_pod_that_is_there(aws, replay):
     seen = builders.contents(
         nodes=tuple(replay._kube.list("/api/v1/nodes")), pods=tuple(replay._kube.list("/api/v1/pods"))
     )
-    found = pool_use(read(aws), "container-insights", seen, NOW, POOL)
+    readings = in_one_shape(read(aws), "container-insights", seen)
+    found = pool_use(readings, "container-insights", seen, NOW, POOL)
 
     assert [len(one.days) for one in found.pods] == [7, 7, 7]
     assert found.grade is Grade.DEVICE

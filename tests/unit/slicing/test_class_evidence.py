@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.slicing.class_evidence import class_evidence
+from slicewise.slicing.use import read
 
 from tests import builders
 from tests.builders import NOW
@@ -30,7 +31,9 @@ def node(name, size, gpus=1):
 
 def seen(series, *pods, nodes):
     contents = builders.contents(nodes=tuple(nodes), pods=pods)
-    return class_evidence(series, "container-insights", contents, POOL, NOW)
+    return class_evidence(
+        read(series, "container-insights", contents), "container-insights", contents, POOL, NOW
+    )
 
 
 def test_pods_of_all_classes_and_of_the_time_before_are_looked_at_together():

@@ -8,6 +8,8 @@ import pytest
 from slicewise import layout
 from slicewise.slicing.control import Breach
 from slicewise.slicing.health import broken
+from slicewise.slicing.series import Readings
+from slicewise.slicing.use import read
 
 from tests import builders
 from tests.builders import NOW
@@ -20,7 +22,9 @@ LATE = 282
 
 
 def found(seen, series=(), source="container-insights", nodes=("n-1",), since=SINCE, **more):
-    return [one.breach for one in broken(seen, series, source, POOL, since, NOW, nodes=nodes, **more)]
+    return [
+        one.breach for one in broken(seen, read(series, source, seen), POOL, since, NOW, nodes=nodes, **more)
+    ]
 
 
 def stamp(before_now):
@@ -198,7 +202,7 @@ def test_of_a_hundred_nodes_more_than_five_have_to_refuse_pods():
 
 def test_a_storm_of_refused_pods_is_one_line():
     away = [refused("UnexpectedAdmissionError") for _ in range(50)]
-    [one] = broken(changed(), (), "none", POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
+    [one] = broken(changed(), Readings(), POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
 
     assert one.says == (
         "n-1 turned 50 pods away (c-0, c-0, c-0) after it was changed; 1 would be an accident"
@@ -250,7 +254,13 @@ def test_only_the_canarys_nodes_are_looked_at():
 
     assert found(seen, series, memory_bound_mib=20_000) == []
     both = broken(
-        seen, series, "container-insights", POOL, SINCE, NOW, nodes=["n-1", "n-2"], memory_bound_mib=20_000
+        seen,
+        read(series, "container-insights", seen),
+        POOL,
+        SINCE,
+        NOW,
+        nodes=["n-1", "n-2"],
+        memory_bound_mib=20_000,
     )
     assert [(one.breach, one.node) for one in both] == [(Breach.OUT_OF_MEMORY, "n-2"), (Breach.MEMORY, "n-2")]
 

@@ -10,7 +10,7 @@ import pytest
 from slicewise.model import fewer_days
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.tuning import choose_replicas
-from slicewise.slicing.use import pool_use
+from slicewise.slicing.use import pool_use, read
 
 from tests import builders
 from tests.builders import NOW
@@ -22,7 +22,7 @@ REAL = ("4.5.3-virtual-gpus", "after-4.5.3-virtual-gpus")
 
 
 def use(series, source="prometheus", seen=TWO, pool=POOL):
-    return pool_use(series, source, seen, NOW, pool)
+    return pool_use(read(series, source, seen), source, seen, NOW, pool)
 
 
 def insights_use(series, seen=TWO):
@@ -384,7 +384,7 @@ def test_memory_that_the_card_does_not_have_is_no_measurement():
     spike = insights("node_gpu_memory_used", lambda step: (900_000 if step == 100 else 4000) * 1024 * 1024)
     series = (insights("node_gpu_utilization", 40.0), spike, insights("node_gpu_usage_total", 2))
 
-    use = pool_use(series, "container-insights", contents(pod("a"), pod("b")), NOW, POOL)
+    use = insights_use(series, contents(pod("a"), pod("b")))
 
     assert max(use.device_peaks.values()) == 4000
     assert "metrics-impossible" in {problem.code for problem in use.problems}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slicewise.model import ClusterContents, Object
 from slicewise.objects import annotations, condition, labels, name, since, spec, status
 from slicewise.outcomes import Finding
-from slicewise.slicing.pool_state import DO_NOT_DISRUPT, NodeState, PoolState
+from slicewise.slicing.pool_state import DO_NOT_DISRUPT, NodeState, PoolState, by_node
 
 
 def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]:
@@ -19,11 +19,12 @@ def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]
     from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are looked at.
     """
     found: list[Finding] = []
+    pods = by_node(contents.pods)
     for node in state.nodes:
         drifted = condition(node.claim_object, "Drifted") if node.claim_object else None
         if not drifted or drifted.get("status") != "True":
             continue
-        causes = _causes(contents, node)
+        causes = _causes(node, pods.get(node.name, ()), contents.disruption_budgets)
         at = since(drifted)
         if causes:
             found.append(
@@ -37,11 +38,10 @@ def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]
     return tuple(found)
 
 
-def _causes(contents: ClusterContents, node: NodeState) -> list[str]:
+def _causes(node: NodeState, pods: Sequence[Object], budgets: Iterable[Object]) -> list[str]:
     causes = [f"the node says {DO_NOT_DISRUPT}"] if _forbids(node.node) else []
-    pods = [pod for pod in contents.pods if spec(pod).get("nodeName") == node.name]
     causes += [f"pod {_told(pod)} says {DO_NOT_DISRUPT}" for pod in pods if _forbids(pod)]
-    for budget in contents.disruption_budgets:
+    for budget in budgets:
         held = [pod for pod in pods if _covers(budget, pod)]
         if held and not status(budget).get("disruptionsAllowed"):
             causes.append(f"PodDisruptionBudget {_told(budget)} allows none of {len(held)} pods to go")

@@ -81,7 +81,7 @@ def _blind(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) 
     if not (change.canary and tried) or state.keys != (layout.config_key(state.pool.sharing, change.from_),):
         return ""
     lately = now - max(policy.tuning.canary, _MEASURED_WITHIN)
-    if is_measured(world.contents, world.series, source.value, change.canary.node, lately):
+    if is_measured(world.readings, change.canary.node, lately):
         return ""
     return f"nothing was measured of the canary, node {change.canary.node}"
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise import layout
-from slicewise.model import ClusterContents, Object, Series
+from slicewise.model import ClusterContents, Object
 from slicewise.objects import labels, spec
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.slicing.evidence import PodUse
 from slicewise.slicing.problems import told
-from slicewise.slicing.use import Window, read
+from slicewise.slicing.series import Readings
+from slicewise.slicing.use import Window
 from slicewise.slicing.workloads import Workload, pod_key, workloads
 
 DAY = timedelta(days=1)
@@ -42,12 +43,11 @@ class ClassEvidence:
 
 
 def class_evidence(
-    series: Sequence[Series], source: str, contents: ClusterContents, pool: Pool, now: datetime
+    readings: Readings, source: str, contents: ClusterContents, pool: Pool, now: datetime
 ) -> ClassEvidence:
     """Of all nodes of the pool, also of those of the time before it was split."""
     own = [node for node in contents.nodes if labels(node).get(layout.POOL_LABEL) == pool.name]
     node_pools = frozenset(labels(node).get(layout.NODE_POOL_LABEL, "") for node in own)
-    readings = read(series, source, contents)
     window = Window(readings, contents, node_pools, now)
     uses = {use.name: use for use in window.uses()}
     problems = told(

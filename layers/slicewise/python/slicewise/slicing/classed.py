@@ -54,7 +54,7 @@ def _of_a_split_pool(
     decision, problems = known, ()
     if world.whole and not frozen:
         source = policy.metrics.source.value
-        evidence = class_evidence(world.series, source, world.contents, pool, now)
+        evidence = class_evidence(world.readings, source, world.contents, pool, now)
         decision, problems = decided(pool, known, evidence, now), evidence.problems
     why = frozen or busy or ("it is decided anew first" if decision.is_due(now) else "")
     found = moves(decision, _name(world), opted_in, classes.moves_a_day, why, now)

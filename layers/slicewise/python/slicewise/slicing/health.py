@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from slicewise import layout, quantities
-from slicewise.model import ClusterContents, Object, Series
+from slicewise.model import ClusterContents, Object
 from slicewise.objects import being_deleted, moment, name, spec, status
 from slicewise.slicing.control import Breach
-from slicewise.slicing.series import Device, Points
+from slicewise.slicing.series import Device, Points, Readings
 from slicewise.slicing.slowdown import queueing, time_slicing
 from slicewise.slicing.steps import marked_at
-from slicewise.slicing.use import STEP, Window, read, started
+from slicewise.slicing.use import STEP, Window, started
 
 # Errors of an application, after which the GPU is well: k8s-device-plugin, internal/rm/health.go.
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
@@ -46,8 +46,7 @@ class Broken(NamedTuple):
 
 def broken(
     contents: ClusterContents,
-    series: Sequence[Series],
-    source: str,
+    readings: Readings,
     node_pool: str,
     since: datetime,
     now: datetime,
@@ -61,14 +60,14 @@ def broken(
     What broke after `since`, worst first, then by node.
 
     Args:
-        series: As for `pool_use`.
+        readings: As for `pool_use`.
         since: Of a canary its start. Else a day ago: the slowdown is its mean, which hours may exceed.
         nodes: The canary's; None looks at all of the NodePool's.
         memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None does not look.
         slowdown_budget: As the policy's; None does not look.
         failed_pods: Pods with phase Failed, which `contents.pods` leaves out.
     """
-    window = Window(read(series, source, contents), contents, frozenset({node_pool}), now)
+    window = Window(readings, contents, frozenset({node_pool}), now)
     watched = set(window.pool_nodes) if nodes is None else set(window.pool_nodes) & set(nodes)
     devices = [device for device in window.devices if device.node in watched]
     pods = [pod for pod in window.pods if spec(pod)["nodeName"] in watched]
@@ -85,12 +84,9 @@ def broken(
     return tuple(sorted(filter(None, found), key=lambda one: (order.index(one.breach), one.node, one.says)))
 
 
-def is_measured(
-    contents: ClusterContents, series: Sequence[Series], source: str, node: str, since: datetime
-) -> bool:
+def is_measured(readings: Readings, node: str, since: datetime) -> bool:
     """Whether anything that could break a promise was measured of a node's GPUs."""
-    devices = read(series, source, contents).devices
-    return any(device.node == node and _after(device.memory_mib, since) for device in devices)
+    return any(device.node == node and _after(device.memory_mib, since) for device in readings.devices)
 
 
 def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[Broken]:

@@ -51,8 +51,7 @@ def broken_now(
     assert world.contents
     return broken(
         world.contents,
-        world.series,
-        policy.metrics.source.value,
+        world.readings,
         state.name,
         since,
         now,

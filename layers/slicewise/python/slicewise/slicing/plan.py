@@ -264,7 +264,7 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
     assert world.contents
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
-    use = pool_use(world.series, policy.metrics.source.value, world.contents, now, state.name)
+    use = pool_use(world.readings, policy.metrics.source.value, world.contents, now, state.name)
     since = now - RECENT
     if state.history.changed_at:
         # The step in which N changed measured the old one, too.

@@ -6,7 +6,7 @@ Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -202,17 +202,23 @@ class PoolState:
 def pool_states(contents: ClusterContents, policy: Policy) -> tuple[PoolState, ...]:
     """Of every NodePool that the policy wants and that is there, in the policy's order."""
     live = {name(item): item for item in contents.node_pools if is_ours(item)}
-    by_node: dict[str, list[Object]] = {}
-    for pod in contents.pods:
-        by_node.setdefault(spec(pod).get("nodeName") or "", []).append(pod)
+    pods = by_node(contents.pods)
     config_map = contents.objects.get(layout.CONFIG_MAP)
     known_keys = frozenset(config_map.get("data") or ()) if config_map else None
     return tuple(
-        _pool_state(contents, pool, gpu, live[pool_name], by_node, known_keys)
+        _pool_state(contents, pool, gpu, live[pool_name], pods, known_keys)
         for pool in policy.parts
         for gpu in pool.models()
         if (pool_name := layout.node_pool_name(pool, gpu)) in live
     )
+
+
+def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    """Pods by the name of the node that they are on; those on none by ""."""
+    found: dict[str, list[Object]] = {}
+    for pod in pods:
+        found.setdefault(spec(pod).get("nodeName") or "", []).append(pod)
+    return found
 
 
 def _pool_state(
@@ -220,7 +226,7 @@ def _pool_state(
     pool: Pool,
     gpu: GpuModel,
     node_pool: Object,
-    by_node: Mapping[str, list[Object]],
+    pods: Mapping[str, list[Object]],
     known_keys: frozenset[str] | None,
 ) -> PoolState:
     overlay_names = {layout.overlay_name(pool, gpu, count) for count in gpu.counts}
@@ -238,12 +244,12 @@ def _pool_state(
         node_pool=node_pool,
         overlays=overlays,
         nodes=tuple(
-            _node_state(node, claim_of.get(name(node)), by_node.get(name(node), ()), layout.resource(pool))
+            _node_state(node, claim_of.get(name(node)), pods.get(name(node), ()), layout.resource(pool))
             for node in sorted(contents.nodes, key=name)
             if _of(node, node_pool)
         ),
         claims=claims,
-        pending=sum(1 for pod in by_node.get("", ()) if layout.selects(spec(pod), pool)),
+        pending=sum(1 for pod in pods.get("", ()) if layout.selects(spec(pod), pool)),
         rollout=rollout,
         history=history,
         keys=keys,

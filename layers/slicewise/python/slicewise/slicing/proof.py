@@ -8,7 +8,8 @@ plugin that never came. Only nodes show it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,13 +51,28 @@ class Proof:
 def prove(contents: ClusterContents, now: datetime, changing: Collection[str] = ()) -> Proof:
     """`changing` are NodePools whose N is being changed: their nodes differ for a while, as they should."""
     nodes = [node for node in contents.nodes if layout.POOL_LABEL in labels(node)]
-    judged = [_judge(node, contents, now, changing) for node in sorted(nodes, key=name)]
+    known = _Known(_registered(contents.node_claims), Counter(_awaited(contents.pods)))
+    judged = [_judge(node, known, now, changing) for node in sorted(nodes, key=name)]
     findings = (
         *(judgement.finding for judgement in judged if judgement.finding),
         *_overlays(contents),
         *_claims(contents),
     )
     return Proof(_summary(judged, findings), findings)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """
+    What is looked up for each of thousands of nodes.
+
+    Attributes:
+        registered: When each node registered, by its name.
+        waiting: By pool, how many pods wait for a node.
+    """
+
+    registered: Mapping[str, datetime]
+    waiting: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class _Judgement:
     finding: Finding | None = None
 
 
-def _judge(node: Object, contents: ClusterContents, now: datetime, changing: Collection[str]) -> _Judgement:
+def _judge(node: Object, known: _Known, now: datetime, changing: Collection[str]) -> _Judgement:
     found = labels(node)
     key = found.get(layout.CONFIG_LABEL)
     promised = as_found.promised(found, key)
@@ -80,21 +96,30 @@ def _judge(node: Object, contents: ClusterContents, now: datetime, changing: Col
         return _Judgement(total, due)
     if total and found.get(layout.NODE_POOL_LABEL) in changing:
         return _Judgement(total, due)
-    if now - _started(node, contents, now) <= START_UP:
+    # When it registered, as its NodeClaim tells; else when it was created.
+    started = known.registered.get(name(node)) or created_at(node) or now
+    if now - started <= START_UP:
         return _Judgement(total, due, starting=True)
     if total == 0:
-        return _Judgement(0, due, finding=_never_initialised(node, promised, contents))
+        return _Judgement(0, due, finding=_never_initialised(node, promised, known))
     return _Judgement(total, due, finding=_mismatch(node, key, offered, promised))
 
 
-def _started(node: Object, contents: ClusterContents, now: datetime) -> datetime:
-    """When the node registered, as its NodeClaim tells; else when it was created."""
-    for claim in contents.node_claims:
-        if status(claim).get("nodeName") == name(node):
-            registered = condition(claim, "Registered") or {}
-            if registered.get("status") == "True" and (at := since(registered)):
-                return at
-    return created_at(node) or now
+def _registered(claims: Iterable[Object]) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
+    for claim in claims:
+        registered = condition(claim, "Registered") or {}
+        if registered.get("status") == "True" and (at := since(registered)):
+            found.setdefault(status(claim).get("nodeName", ""), at)
+    return found
+
+
+def _awaited(pods: Iterable[Object]) -> Iterator[str]:
+    """The pool that each pod chooses which has no node yet."""
+    for pod in pods:
+        pool = (spec(pod).get("nodeSelector") or {}).get(layout.POOL_LABEL)
+        if pool and not spec(pod).get("nodeName"):
+            yield pool
 
 
 def _unknown(node: Object, key: str | None) -> Finding:
@@ -112,9 +137,9 @@ def _unknown(node: Object, key: str | None) -> Finding:
     )
 
 
-def _never_initialised(node: Object, promised: Mapping[str, int], contents: ClusterContents) -> Finding:
+def _never_initialised(node: Object, promised: Mapping[str, int], known: _Known) -> Finding:
     pool = labels(node)[layout.POOL_LABEL]
-    waiting = sum(1 for pod in contents.pods if _waits_for(pod, pool))
+    waiting = known.waiting.get(pool, 0)
     pods = (
         f" {waiting} pods of pool {pool} wait, and Karpenter starts nothing else for them." if waiting else ""
     )
@@ -135,11 +160,6 @@ def _mismatch(
         "If it was just relabelled, wait. Else see the device plugin's config-manager on this node: it "
         "notices a changed label, not a changed ConfigMap.",
     )
-
-
-def _waits_for(pod: Object, pool: str) -> bool:
-    selector = spec(pod).get("nodeSelector") or {}
-    return selector.get(layout.POOL_LABEL) == pool and not spec(pod).get("nodeName")
 
 
 def _overlays(contents: ClusterContents) -> list[Finding]:

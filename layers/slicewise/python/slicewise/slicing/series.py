@@ -7,8 +7,9 @@ The readers of each source (container_insights.py, dcgm.py) make these; use.py a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from slicewise.model import Series
 
@@ -81,6 +82,32 @@ class Readings:
     slots_in_use: Mapping[str, Points] = field(default_factory=dict)
     impossible: int = 0
     incomplete: tuple[str, ...] = ()
+
+    @cached_property
+    def by_pod(self) -> Mapping[tuple[str, str], PodPoints]:
+        """By namespace and name. On several GPUs, or two nodes in turn (StatefulSet), the larger counts."""
+        found: dict[tuple[str, str], PodPoints] = {}
+        for one in self.pods:
+            before = found.get((one.namespace, one.pod))
+            found[one.namespace, one.pod] = _both(before, one) if before else one
+        return found
+
+    @cached_property
+    def pods_since(self) -> int:
+        return first_of(self.pods)
+
+
+def _both(one: PodPoints, other: PodPoints) -> PodPoints:
+    return replace(
+        other,
+        busy=highest(one.busy, other.busy),
+        memory_mib=highest(one.memory_mib, other.memory_mib),
+    )
+
+
+def first_of(measured: Iterable[Device | PodPoints]) -> int:
+    """When a source began to tell anything of the kind: what nobody measured before is not missing."""
+    return min((min(one.memory_mib) for one in measured if one.memory_mib), default=0)
 
 
 class Cleaner:

@@ -23,7 +23,7 @@ from slicewise.slicing import container_insights, dcgm
 from slicewise.slicing.evidence import Grade, PodUse, measure
 from slicewise.slicing.pasts import Line, Past, samples
 from slicewise.slicing.problems import told
-from slicewise.slicing.series import Device, PodPoints, Points, Readings, highest
+from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_of, highest
 
 # What to ask a source for: ten-minute points, of which a day of a pod's history has 144.
 STEP = timedelta(minutes=10)
@@ -59,14 +59,13 @@ class PoolUse:
 
 
 def pool_use(
-    series: Sequence[Series], source: str, contents: ClusterContents, now: datetime, node_pool: str
+    readings: Readings, source: str, contents: ClusterContents, now: datetime, node_pool: str
 ) -> PoolUse:
     """
     Args:
-        series: What `ports.Metrics.read` gave for (now − WINDOW, now, STEP).
+        readings: Of the whole cluster, over WINDOW.
         source: As the policy says: "container-insights", "prometheus" or "none".
     """
-    readings = read(series, source, contents)
     window = Window(readings, contents, frozenset({node_pool}), now)
     pods = window.uses()
     return PoolUse(
@@ -83,7 +82,12 @@ def pool_use(
 
 
 def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Readings:
-    """The series of any source, in one shape."""
+    """
+    The series of any source, in one shape: once a pass, however many NodePools there are.
+
+    Args:
+        series: What `ports.Metrics.read` gave for (now − WINDOW, now, STEP).
+    """
     if source == PROMETHEUS:
         nodes = {name(node) for node in contents.nodes}
         pods = {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods}
@@ -181,15 +185,15 @@ class Window:
         node = spec(pod)["nodeName"]
         at = started(pod)
         since = int((at + STARTING).timestamp()) if at else 0
-        measured = self._measured.get(_key(pod))
+        measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
-            since = max(since, _first(self.readings.pods))
+            since = max(since, self.readings.pods_since)
             return Past(since, _from(measured.busy, since), _from(measured.memory_mib, since), Grade.POD)
         return self._share(node, max(since, self._devices_since))
 
     @cached_property
     def _devices_since(self) -> int:
-        return _first(self.devices)
+        return first_of(self.devices)
 
     def _share(self, node: str, since: int) -> Past | None:
         if node not in self._shares:
@@ -245,25 +249,10 @@ class Window:
                 starts.setdefault(spec(pod)["nodeName"], []).append(at.timestamp())
         return starts
 
-    @cached_property
-    def _measured(self) -> dict[tuple[str, str], PodPoints]:
-        measured: dict[tuple[str, str], PodPoints] = {}
-        for one in self.readings.pods:
-            before = measured.get((one.namespace, one.pod))
-            if before:
-                # On several GPUs, or on another node under the same name (StatefulSet): the larger counts.
-                one = replace(
-                    one,
-                    busy=highest(before.busy, one.busy),
-                    memory_mib=highest(before.memory_mib, one.memory_mib),
-                )
-            measured[one.namespace, one.pod] = one
-        return measured
-
     @property
     def names_some(self) -> bool:
         """Whether some pods have series of their own and others on the same node have none."""
-        named = {spec(pod)["nodeName"] for pod in self.pods if _key(pod) in self._measured}
+        named = {spec(pod)["nodeName"] for pod in self.pods if _key(pod) in self.readings.by_pod}
         return bool(named & self._collapsed)
 
     @cached_property
@@ -278,7 +267,7 @@ class Window:
         ) | {device.node for device in self.devices if device.fault}
 
     def _points(self, key: tuple[str, str]) -> PodPoints:
-        return self._measured.get(key) or PodPoints(*key, "", "", {}, {})
+        return self.readings.by_pod.get(key) or PodPoints(*key, "", "", {}, {})
 
     def _line(self, pod: Object, past: Past) -> Line | None:
         """
@@ -298,7 +287,7 @@ class Window:
             ]
             members += [
                 Past(min(gone.busy), gone.busy, gone.memory_mib, Grade.POD)
-                for (its, called), gone in self._measured.items()
+                for (its, called), gone in self.readings.by_pod.items()
                 if with_gone and its == namespace and (its, called) not in self.pasts and gone.busy
                 if workload.fullmatch(called) and gone.model in self._models
             ]
@@ -360,11 +349,6 @@ def _siblings_pattern(pod: Object) -> re.Pattern[str] | None:
 def _weakest(pods: Iterable[PodUse]) -> Grade:
     grades = {pod.grade for pod in pods if pod.has_history}
     return Grade.DEVICE if Grade.DEVICE in grades else Grade.POD if grades else Grade.NONE
-
-
-def _first(measured: Iterable[Device | PodPoints]) -> int:
-    """When a source began to tell anything of the kind: what nobody measured before is not missing."""
-    return min((min(one.memory_mib) for one in measured if one.memory_mib), default=0)
 
 
 def _from(points: Points, since: int) -> Points:

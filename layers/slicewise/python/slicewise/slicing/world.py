@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from slicewise.errors import InvalidPolicy
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series
 from slicewise.policy import Policy
+from slicewise.slicing.series import Readings
+from slicewise.slicing.use import read
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,9 @@ class TuningWorld:
     series_error: str = ""
     alarms: tuple[Alarm, ...] = ()
     known: tuple[Mapping[str, Any], ...] = ()
+
+    @cached_property
+    def readings(self) -> Readings:
+        """The series in one shape: made once, since a week of a large cluster takes seconds."""
+        assert self.policy and self.contents
+        return read(self.series, self.policy.metrics.source.value, self.contents)
