@@ -158,33 +158,31 @@ def chooses(pod_spec: Object, pool: str) -> bool:
     if chosen is not None:
         return bool(chosen == pool)
     return any(
-        one.get("key") == layout.POOL_LABEL
-        and (one.get("operator") == "Exists" or pool in (one.get("values") or ()))
-        for one in _required(pod_spec)
+        _names_a_pool(one) and (one["operator"] == "Exists" or pool in (one.get("values") or ()))
+        for term in _alternatives(pod_spec)
+        for one in term
     )
 
 
 def on_our_pools(pod_spec: Object, nodes: frozenset[str] = frozenset()) -> bool:
     """
-    Whether a pod chooses a pool of ours, or runs on a node of one.
+    Whether a pod can only run on pools of ours, or runs on a node of one.
 
     Args:
         pod_spec: Of a pod, or of the template of something that makes pods.
     """
     if layout.POOL_LABEL in (pod_spec.get("nodeSelector") or {}) or pod_spec.get("nodeName") in nodes:
         return True
-    return any(
-        expression.get("key") == layout.POOL_LABEL and expression.get("operator") in ("In", "Exists")
-        for expression in _required(pod_spec)
-    )
+    terms = _alternatives(pod_spec)
+    return bool(terms) and all(any(map(_names_a_pool, term)) for term in terms)
 
 
-def _required(pod_spec: Object) -> list[Object]:
-    """The expressions of its required node affinity."""
+def _names_a_pool(expression: Object) -> bool:
+    return expression.get("key") == layout.POOL_LABEL and expression.get("operator") in ("In", "Exists")
+
+
+def _alternatives(pod_spec: Object) -> list[list[Object]]:
+    """Of its required node affinity: a node has to meet all expressions of one term, whichever that is."""
     affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-    return [
-        expression
-        for term in required.get("nodeSelectorTerms") or ()
-        for expression in term.get("matchExpressions") or ()
-    ]
+    return [list(term.get("matchExpressions") or ()) for term in required.get("nodeSelectorTerms") or ()]
