@@ -1,7 +1,8 @@
 """
 One set of tests for each port, run on its fake and on its gateway: a fake is trusted because it passes them.
 
-DynamoDB, SQS and SSM are moto's own; EKS, whose access entries moto lacks, is the sandbox's.
+DynamoDB, SQS, SSM, SNS, Scheduler and CloudWatch's alarms are moto's, made to refuse what AWS refuses
+(sandbox/aws/limits.py); EKS, whose access entries moto lacks, is the sandbox's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import boto3
 import pytest
 from botocore.session import Session
 from moto import mock_aws
+from slicewise.ports import Store
 
+from sandbox.aws import limits
+from sandbox.aws.patching import Patches
 from tests import functions_aws
+from tests.contract import tables
 from tests.contract.kubernetes_sides import InMemory, Real
 
 REGION = "eu-west-1"
@@ -21,17 +26,35 @@ REGION = "eu-west-1"
 
 @pytest.fixture
 def admin(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
-    """Plain moto, empty."""
+    """moto, empty, as strict as AWS."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        yield boto3.Session("testing", "testing", region_name=REGION)
+    patches = Patches()
+    limits.install(patches)
+    try:
+        with mock_aws():
+            yield boto3.Session("testing", "testing", region_name=REGION)
+    finally:
+        patches.undo()
 
 
 @pytest.fixture
 def session(admin: boto3.Session) -> Session:
     """What a deployed function has, of the same moto."""
     return functions_aws.session(region=REGION)
+
+
+@pytest.fixture(params=["fake", "gateway"])
+def table(request) -> tables.Table:
+    """Both ports of the state table, on one and the same table."""
+    if request.param == "fake":
+        return tables.in_memory()
+    return tables.in_dynamodb(*map(request.getfixturevalue, ("session", "admin")))
+
+
+@pytest.fixture
+def store(table) -> Store:
+    return table.store
 
 
 @pytest.fixture(scope="module")

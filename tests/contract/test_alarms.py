@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from slicewise.errors import Refused
 from slicewise.gateways.alarms import CloudWatchAlarms
+from slicewise.model import EksCluster
 from slicewise.ports import Alarms
 from slicewise.slicing import alarms as planned
 
@@ -23,9 +27,36 @@ def alarms(request) -> Alarms:
     return CloudWatchAlarms(request.getfixturevalue("session"), "eu-west-1")
 
 
-def put_all(alarms: Alarms) -> None:
-    for alarm in planned.wanted(CLUSTER, builders.policy()):
+def put_all(alarms: Alarms, cluster: EksCluster = CLUSTER) -> None:
+    for alarm in planned.wanted(cluster, builders.policy()):
         alarms.put(alarm)
+
+
+def test_alarms_of_a_cluster_with_the_longest_name_are_kept(alarms):
+    name = "A" + "_" * 98 + "-"
+    longest = replace(CLUSTER, name=name, arn=f"arn:aws-us-gov:eks:us-gov-west-1:111122223333:cluster/{name}")
+    put_all(alarms, longest)
+
+    assert planned.actions(longest, builders.policy(), alarms.named(planned.prefix(longest))) == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"name": "slicewise/" + "a" * 250}, id="a long name"),
+        pytest.param({"settings": {"AlarmDescription": "x" * 1025}}, id="a long description"),
+        pytest.param({"settings": {"EvaluationPeriods": 300}}, id="more than a day"),
+        pytest.param({"settings": {"ComparisonOperator": "Below"}}, id="a word of no meaning"),
+        pytest.param({"tags": {"slicewise.dev/cluster": "a" * 257}}, id="a long tag"),
+    ],
+)
+def test_an_alarm_that_cloudwatch_does_not_take_is_refused(alarms, wrong):
+    alarm = planned.wanted(CLUSTER, builders.policy())[0]
+    changes = wrong | ({"settings": {**alarm.settings, **wrong["settings"]}} if "settings" in wrong else {})
+
+    with pytest.raises(Refused):
+        alarms.put(replace(alarm, **changes))
+    assert alarms.named("slicewise/") == ()
 
 
 def test_what_was_put_is_found_with_the_same_settings(alarms):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from slicewise.errors import Refused
+from slicewise.events import Hint, Home
 from slicewise.gateways.schedules import EventBridgeSchedules
 
 from tests.fakes.calls import Calls
@@ -12,7 +15,8 @@ from tests.fakes.schedules import FakeSchedules
 
 NIGHT = datetime(2026, 11, 25, 19, tzinfo=UTC)
 GROUP = "slicewise-off-hours"
-LONGEST = "gpu-" + "a" * 96
+HOME = Home("111122223333", "eu-west-1")
+LONGEST = "gpu_" + "A" * 95 + "-"
 
 
 @pytest.fixture(params=["fake", "gateway"])
@@ -26,19 +30,53 @@ def schedules(request):
     return EventBridgeSchedules(GROUP, queue, role, session, "eu-west-1")
 
 
-@pytest.mark.parametrize("cluster", ["gpu-1", LONGEST], ids=["a name", "the longest name"])
+def message(cluster):
+    return Hint(HOME.arn(cluster), "off-hours end").message()
+
+
+@pytest.mark.parametrize("cluster", ["gpu-1", "1", LONGEST], ids=["a name", "a digit", "the longest name"])
 def test_a_schedule_is_for_one_moment_and_replaced_by_the_next(schedules, cluster):
     assert schedules.next(cluster) is None
 
-    schedules.put(cluster, NIGHT, "{}")
+    schedules.put(cluster, NIGHT, message(cluster))
     assert schedules.next(cluster) == NIGHT and schedules.next("gpu-2") is None
 
-    schedules.put(cluster, NIGHT + timedelta(hours=11), "{}")
+    schedules.put(cluster, NIGHT + timedelta(hours=11), message(cluster))
     assert schedules.next(cluster) == NIGHT + timedelta(hours=11)
 
 
+def test_clusters_whose_long_names_begin_alike_have_schedules_of_their_own(schedules):
+    schedules.put("a" * 99 + "1", NIGHT, message("a" * 99 + "1"))
+
+    assert schedules.next("a" * 99 + "2") is None
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(NIGHT.replace(microsecond=1), id="a moment after"),
+        pytest.param(NIGHT.replace(microsecond=999_999), id="what a person said for two hours from now"),
+        pytest.param(NIGHT.astimezone(ZoneInfo("Europe/Berlin")), id="in the cluster's zone"),
+    ],
+)
+def test_a_moment_comes_back_as_whole_seconds_of_utc(schedules, at):
+    """Else each pass would find another moment there than it wants, and write it again."""
+    schedules.put("gpu-1", at, message("gpu-1"))
+
+    assert schedules.next("gpu-1") == NIGHT
+
+
+def test_a_message_longer_than_a_schedule_holds_is_refused_and_a_hint_is_never_that_long(schedules):
+    with pytest.raises(Refused):
+        schedules.put("gpu-1", NIGHT, "→" * 90_000)
+    assert schedules.next("gpu-1") is None
+
+    schedules.put(LONGEST, NIGHT, Hint(HOME.arn(LONGEST), "→" * 90_000).message())
+    assert schedules.next(LONGEST) == NIGHT
+
+
 def test_deleting_twice_is_fine(schedules):
-    schedules.put("gpu-1", NIGHT, "{}")
+    schedules.put("gpu-1", NIGHT, message("gpu-1"))
 
     schedules.delete("gpu-1")
     schedules.delete("gpu-1")

@@ -6,16 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slicewise.errors import Conflict
-from slicewise.gateways.dynamodb import StateTable
-from slicewise.gateways.sleep_table import SleepTable
+from slicewise.errors import Conflict, Refused
 from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.snapshots import Snapshot
-
-from tests.contract.test_store import store  # noqa: F401
-from tests.fakes.calls import Calls
-from tests.fakes.sleep_store import FakeSleepStore
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
 A, B = (f"arn:aws:eks:eu-west-1:111122223333:cluster/{name}" for name in "ab")
@@ -34,19 +28,9 @@ def snapshot(name: str = "server", original: object = 3, **changes: object) -> S
     return replace(plain, **changes).sealed()  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["fake", "gateway"])
-def kept(request):
-    if request.param == "fake":
-        return FakeSleepStore(Calls())
-    session, admin = map(request.getfixturevalue, ("session", "admin"))
-    keys = [("pk", "HASH"), ("sk", "RANGE")]
-    admin.client("dynamodb").create_table(
-        TableName="slicewise-state",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
-    )
-    return SleepTable("slicewise-state", session, "eu-west-1")
+@pytest.fixture
+def kept(table):
+    return table.sleep
 
 
 @pytest.mark.parametrize(
@@ -118,17 +102,45 @@ def test_what_a_person_said_last_counts(kept):
     assert kept.override(A) is None
 
 
-def test_what_is_kept_of_a_cluster_that_is_gone_goes_with_it(session, admin):
-    store_of = StateTable("slicewise-state", session, "eu-west-1")
-    admin.client("dynamodb").create_table(
-        TableName="slicewise-state",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-    )
-    table = SleepTable("slicewise-state", session, "eu-west-1")
-    table.keep(A, snapshot())
+def test_the_longest_names_that_kubernetes_has_are_kept(kept):
+    group, kind, namespace, name = "g" * 253, "K" * 63, "n" * 63, "o" * 253
+    longest = replace(snapshot(), ref=Ref(f"{group}/v1alpha1", kind, name, namespace)).sealed()
+    cluster = f"arn:aws-us-gov:eks:us-gov-west-1:111122223333:cluster/{'c' * 100}"
+    kept.keep(cluster, longest)
+    kept.keep(cluster, longest.as_done())
+    kept.forget_snapshot(cluster, longest.as_done())
 
-    store_of.forget(A)
+    assert kept.snapshots(cluster) == ()
 
-    assert table.snapshots(A) == ()
+
+def test_what_is_kept_is_told_in_one_order(kept):
+    for name, namespace, kind in (
+        ("b", "ml", "StatefulSet"),
+        ("a", "web", "Deployment"),
+        ("b", "ml", "Deployment"),
+    ):
+        kept.keep(A, replace(snapshot(), ref=Ref("apps/v1", kind, name, namespace)).sealed())
+
+    assert [str(one.ref) for one in kept.snapshots(A)] == [
+        "Deployment ml/b",
+        "Deployment web/a",
+        "StatefulSet ml/b",
+    ]
+
+
+def test_a_kept_value_is_a_copy_as_json_has_it(kept):
+    original = {"budgets": ({"nodes": "10%"},)}
+    kept.keep(A, snapshot(original=original))
+    original["budgets"] = ()
+
+    [found] = kept.snapshots(A)
+    assert found.original == {"budgets": [{"nodes": "10%"}]} and found.intact
+
+
+def test_what_is_larger_than_an_item_is_refused(kept):
+    with pytest.raises(Refused):
+        kept.keep(A, snapshot(original={"text": "x" * 410_000}))
+    with pytest.raises(Refused):
+        kept.say(A, Override(True, NOW, NOW, "ada", "→" * 140_000))
+
+    assert kept.snapshots(A) == () and kept.override(A) is None

@@ -4,14 +4,23 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from slicewise.capabilities import CAPABILITIES
 from slicewise.errors import LeaseHeld, Refused
+from slicewise.events import Hint, Home
+from slicewise.fleet.sweep import sweep
 from slicewise.gateways.dynamodb import StateTable
-from slicewise.outcomes import Finding, Stage
-from slicewise.ports import Store, Waiting
+from slicewise.off_hours import Override
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
+from slicewise.passes import Capability, Passes
+from slicewise.ports import Lease, Ports, Waiting
 from slicewise.records import Record
 
+from tests import builders
+from tests.contract import tables
+from tests.contract.test_sleep_store import snapshot
 from tests.fakes.calls import Calls
-from tests.fakes.store import FakeStore
+from tests.fakes.clock import Clock
+from tests.fakes.queues import FakeQueues
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -24,31 +33,9 @@ def record(cluster: str = A, **changes: object) -> Record:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["fake", "gateway"])
-def store(request) -> Store:
-    return FakeStore(Calls()) if request.param == "fake" else request.getfixturevalue("table")
-
-
 @pytest.fixture
-def table(session, admin) -> StateTable:
-    keys = [("pk", "HASH"), ("sk", "RANGE")]
-    index_keys = [("capability", "HASH"), ("pk", "RANGE")]
-    admin.client("dynamodb").create_table(
-        TableName="slicewise-state",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "capability")
-        ],
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "records",
-                "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in index_keys],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
-    )
-    return StateTable("slicewise-state", session, "eu-west-1")
+def state_table(session, admin) -> StateTable:
+    return tables.in_dynamodb(session, admin).store
 
 
 def test_a_lease_keeps_others_out_until_it_expires(store):
@@ -69,6 +56,16 @@ def test_leases_of_two_clusters_do_not_touch(store):
     store.acquire(A, "one", NOW, MINUTE)
 
     store.acquire(B, "two", NOW, MINUTE)
+
+
+def test_who_never_had_the_lease_can_neither_renew_nor_end_it(store):
+    stranger = Lease(A, "nobody", 7, NOW + MINUTE)
+
+    with pytest.raises(LeaseHeld):
+        store.renew(stranger, NOW, MINUTE)
+    store.release(stranger)
+
+    store.acquire(A, "one", NOW, MINUTE)
 
 
 def test_every_holder_gets_a_greater_token(store):
@@ -103,14 +100,14 @@ def test_who_waits_for_a_lease_is_known_until_its_kind_has_one(store):
     lease = store.acquire(A, "one", NOW, MINUTE, "onboarding")
     assert store.waiting(A) == Waiting(lease.token)
 
-    for capability in ("tuning", "onboarding", "tuning"):
+    for capability in (*CAPABILITIES, *CAPABILITIES):
         store.note_waiting(A, capability, lease.token)
-    assert store.waiting(A) == Waiting(lease.token, frozenset({"tuning", "onboarding"}))
+    assert store.waiting(A) == Waiting(lease.token, frozenset(CAPABILITIES))
     assert store.waiting(B).capabilities == frozenset()
 
     store.release(lease)
     second = store.acquire(A, "two", NOW, MINUTE, "tuning")
-    assert store.waiting(A) == Waiting(second.token, frozenset({"onboarding"}))
+    assert store.waiting(A) == Waiting(second.token, frozenset(CAPABILITIES) - {"tuning"})
 
 
 def test_nobody_is_noted_as_waiting_for_a_lease_that_has_ended(store):
@@ -124,8 +121,10 @@ def test_nobody_is_noted_as_waiting_for_a_lease_that_has_ended(store):
     assert store.waiting(B) == Waiting()
 
 
-def test_a_record_comes_back_as_it_was_saved(store):
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_a_record_comes_back_as_it_was_saved(store, capability):
     whole = record(
+        capability=capability,
         stage=Stage.REFUSED,
         findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
         details=({"pool": "slicewise-shared-l4", "n": 4, "slowdown": 1.25, "bounds": [{"what": "memory"}]},),
@@ -140,9 +139,19 @@ def test_a_record_comes_back_as_it_was_saved(store):
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
 
-    assert store.record(A, "onboarding") == whole
-    assert store.record(A, "tuning") is None
-    assert store.record(B, "onboarding") is None
+    assert store.record(A, capability) == whole
+    assert [store.record(A, other) for other in CAPABILITIES if other != capability] == [None, None]
+    assert store.record(B, capability) is None
+
+
+def test_details_come_back_as_json_has_them(store):
+    """What decides on them next must not meet a tuple in tests and a list in AWS."""
+    told = ({"nodes": ("a", "b"), "by": {"n": None, "share": 0.5}, "n": True},)
+    store.save(record(details=told), store.acquire(A, "one", NOW, MINUTE), history=False)
+
+    assert store.record(A, "onboarding").details == (
+        {"nodes": ["a", "b"], "by": {"n": None, "share": 0.5}, "n": True},
+    )
 
 
 def test_details_of_any_length_come_back_as_they_were_saved(store):
@@ -198,6 +207,9 @@ def test_a_pass_that_lost_its_lease_cannot_overwrite_a_later_ones_record(store):
     assert store.record(A, "onboarding").reason == "later"
 
 
+UNHEARD_OF = "defragmentation"
+
+
 def test_the_fleet_is_listed_without_its_history(store):
     for cluster in (A, B):
         lease = store.acquire(cluster, "one", NOW, MINUTE)
@@ -214,6 +226,36 @@ def test_the_fleet_is_listed_without_its_history(store):
     ]
 
 
+@pytest.mark.parametrize("capability", [*CAPABILITIES, UNHEARD_OF])
+def test_no_capability_is_left_out_of_the_fleet(store, capability):
+    """Also one that another release keeps records of: its cluster has to be forgotten as well."""
+    store.save(record(A, capability=capability), store.acquire(A, "one", NOW, MINUTE), history=True)
+
+    assert [(found.cluster, found.capability) for found in store.records()] == [(A, capability)]
+
+
+@pytest.mark.parametrize("onboarding", [stage for stage in Stage if stage is not Stage.GONE])
+def test_a_cluster_that_sleeps_is_swept_whatever_became_of_its_onboarding(store, onboarding):
+    """It may have lost the message that was to wake it."""
+    lease = store.acquire(A, "one", NOW, MINUTE)
+    store.save(record(A, stage=onboarding), lease, history=False)
+    store.save(record(A, capability="off-hours", stage=Stage.ASLEEP), lease, history=False)
+
+    looks = sweep(["a"], store.records(), Home("111122223333", "eu-west-1"))
+
+    assert "off-hours" in {look.capability for look in looks}
+
+
+def test_a_fleet_of_more_records_than_one_answer_holds_is_listed_whole(store):
+    """A page is 1 MiB."""
+    clusters = [f"arn:aws:eks:eu-west-1:111122223333:cluster/{number:02}-{'c' * 97}" for number in range(12)]
+    for cluster in clusters:
+        lease = store.acquire(cluster, "one", NOW, MINUTE)
+        store.save(record(cluster, details=({"text": "x" * 140_000},)), lease, history=True)
+
+    assert sorted(found.cluster for found in store.records()) == clusters
+
+
 def test_forgetting_a_cluster_leaves_the_others(store):
     for cluster in (A, B):
         store.save(record(cluster), store.acquire(cluster, "one", NOW, MINUTE), history=True)
@@ -226,6 +268,18 @@ def test_forgetting_a_cluster_leaves_the_others(store):
     assert store.paused(A) is None
     assert [found.cluster for found in store.records()] == [B]
     assert store.paused(B) == "maintenance"
+
+
+def test_what_sleeps_is_forgotten_with_its_cluster_and_no_other_is(table):
+    said = Override(True, NOW, NOW + MINUTE, "ada")
+    for cluster in (A, B):
+        table.sleep.keep(cluster, snapshot())
+        table.sleep.say(cluster, said)
+
+    table.store.forget(A)
+
+    assert table.sleep.snapshots(A) == () and table.sleep.override(A) is None
+    assert table.sleep.snapshots(B) == (snapshot(),) and table.sleep.override(B) == said
 
 
 def test_a_forgotten_clusters_token_still_grows(store):
@@ -253,15 +307,15 @@ DETAILS = tuple({"pool": name, "text": name * 350_000} for name in "abc")
 
 
 def kept_items(admin):
-    return admin.client("dynamodb").scan(TableName="slicewise-state")["Items"]
+    return admin.client("dynamodb").scan(TableName=tables.NAME)["Items"]
 
 
 @pytest.mark.parametrize("puts", range(7))
-def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(table, monkeypatch, puts):
-    lease = table.acquire(A, "one", NOW, MINUTE)
-    table.save(record(details=DETAILS), lease, history=False)
-    table.release(lease)
-    later, put = table.acquire(A, "two", NOW, MINUTE), table._db.put_item
+def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(state_table, monkeypatch, puts):
+    lease = state_table.acquire(A, "one", NOW, MINUTE)
+    state_table.save(record(details=DETAILS), lease, history=False)
+    state_table.release(lease)
+    later, put = state_table.acquire(A, "two", NOW, MINUTE), state_table._db.put_item
     left = iter(range(puts))
 
     def killed(**options):
@@ -269,61 +323,133 @@ def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(table, monk
             raise KeyboardInterrupt
         return put(**options)
 
-    monkeypatch.setattr(table._db, "put_item", killed)
+    monkeypatch.setattr(state_table._db, "put_item", killed)
     with pytest.raises(KeyboardInterrupt):
-        table.save(record(details=DETAILS[::-1], reason="later"), later, history=False)
+        state_table.save(record(details=DETAILS[::-1], reason="later"), later, history=False)
     monkeypatch.undo()
 
-    assert table.record(A, "onboarding") == record(details=DETAILS)
-    third = table.acquire(A, "three", NOW + MINUTE, MINUTE)
-    table.save(record(details=DETAILS[1:]), third, history=False)
-    assert table.record(A, "onboarding").details == DETAILS[1:]
+    assert state_table.record(A, "onboarding") == record(details=DETAILS)
+    third = state_table.acquire(A, "three", NOW + MINUTE, MINUTE)
+    state_table.save(record(details=DETAILS[1:]), third, history=False)
+    assert state_table.record(A, "onboarding").details == DETAILS[1:]
 
 
-def test_a_pass_that_lost_its_lease_leaves_the_details_of_a_later_one(table):
-    late = table.acquire(A, "one", NOW, MINUTE)
-    table.save(record(details=DETAILS), table.acquire(A, "two", NOW + MINUTE, MINUTE), history=False)
+def test_a_pass_that_lost_its_lease_leaves_the_details_of_a_later_one(state_table):
+    late = state_table.acquire(A, "one", NOW, MINUTE)
+    state_table.save(
+        record(details=DETAILS), state_table.acquire(A, "two", NOW + MINUTE, MINUTE), history=False
+    )
 
     for _ in range(2):
         with pytest.raises(LeaseHeld):
-            table.save(record(details=DETAILS[:1]), late, history=False)
-    assert table.record(A, "onboarding").details == DETAILS
+            state_table.save(record(details=DETAILS[:1]), late, history=False)
+    assert state_table.record(A, "onboarding").details == DETAILS
 
 
-def test_a_person_reads_either_the_record_before_or_the_one_after(table, monkeypatch):
+def test_a_person_reads_either_the_record_before_or_the_one_after(state_table, monkeypatch):
     """Between the read of a record and that of its details, two passes save theirs."""
     for number in range(2):
-        lease = table.acquire(A, "one", NOW + number * MINUTE, MINUTE)
-        table.save(record(details=DETAILS), lease, history=False)
-    read, later = table._details, [DETAILS[:2], DETAILS[1:]]
+        lease = state_table.acquire(A, "one", NOW + number * MINUTE, MINUTE)
+        state_table.save(record(details=DETAILS), lease, history=False)
+    read, later = state_table._details, [DETAILS[:2], DETAILS[1:]]
 
     def overtaken(*arguments):
         while later:
-            lease = table.acquire(A, "two", NOW + timedelta(hours=3 - len(later)), MINUTE)
-            table.save(record(details=later.pop(0)), lease, history=False)
+            lease = state_table.acquire(A, "two", NOW + timedelta(hours=3 - len(later)), MINUTE)
+            state_table.save(record(details=later.pop(0)), lease, history=False)
         return read(*arguments)
 
-    monkeypatch.setattr(table, "_details", overtaken)
+    monkeypatch.setattr(state_table, "_details", overtaken)
 
-    assert table.record(A, "onboarding").details == DETAILS[1:]
+    assert state_table.record(A, "onboarding").details == DETAILS[1:]
 
 
-def test_items_of_details_are_no_records(table, admin):
-    table.save(record(details=DETAILS), table.acquire(A, "one", NOW, MINUTE), history=True)
+def test_items_of_details_are_no_records(state_table, admin):
+    state_table.save(record(details=DETAILS), state_table.acquire(A, "one", NOW, MINUTE), history=True)
     sizes = [len(str(item)) for item in kept_items(admin)]
 
-    assert len(table.records()) == 1 and max(sizes) < 400_000
-    table.forget(A)
+    assert len(state_table.records()) == 1 and max(sizes) < 400_000
+    state_table.forget(A)
     assert [item["sk"]["S"] for item in kept_items(admin)] == ["lease"]
 
 
-def test_details_that_an_older_release_kept_in_the_record_itself_are_read(table, admin):
-    table.save(record(), table.acquire(A, "one", NOW, MINUTE), history=False)
+def test_details_that_an_older_release_kept_in_the_record_itself_are_read(state_table, admin):
+    state_table.save(record(), state_table.acquire(A, "one", NOW, MINUTE), history=False)
     admin.client("dynamodb").update_item(
-        TableName="slicewise-state",
+        TableName=tables.NAME,
         Key={"pk": {"S": f"cluster#{A}"}, "sk": {"S": "record#onboarding"}},
         UpdateExpression="SET details = :old REMOVE details_count, details_half",
         ExpressionAttributeValues={":old": {"L": [{"S": '{"pool": "a"}'}]}},
     )
 
-    assert table.record(A, "onboarding").details == ({"pool": "a"},)
+    assert state_table.record(A, "onboarding").details == ({"pool": "a"},)
+
+
+@pytest.mark.parametrize("sign", ["x", "→", "😀", "\x00"], ids=["one byte", "three bytes", "four", "escaped"])
+def test_the_longest_record_that_a_pass_can_make_is_kept_and_tells_what_is_not(store, sign):
+    """DynamoDB takes 400 KB."""
+    texts = tuple(Finding(f"a-code-{n}", sign * 2000, sign * 1500) for n in range(500))
+    details = tuple({"pool": f"p{n}", "why": sign * 1000} for n in range(400))
+    changed = tuple(Would(sign * 2000) for _ in range(500))
+    plan = Plan(Outcome(Stage.TUNING, sign * 5000, texts), changed, details)
+
+    run_pass(store, plan)
+
+    kept = store.record(A, "tuning")
+    assert 20 < len(kept.findings) < 102 and kept.findings[-1].code == "more-findings"
+    lost = len(details) - len(kept.details)
+    found = len(texts) + bool(lost)
+    assert kept.findings[-1].says == f"{found - len(kept.findings) + 1} more are not kept."
+    assert (kept.findings[0].code == "details-not-kept") == bool(lost)
+    assert 20 < len(kept.changed) < 102 and kept.changed[-1] == f"and {500 - len(kept.changed) + 1} more"
+    assert kept.reason.endswith("bytes)")
+
+
+def test_a_record_that_is_too_large_is_refused(store):
+    whole = record(changed=("x" * 1000,) * 420)
+
+    with pytest.raises(Refused):
+        store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=False)
+    assert store.record(A, "onboarding") is None
+
+
+def test_a_pause_whose_reason_is_too_long_is_refused(store):
+    with pytest.raises(Refused):
+        store.pause(A, "x" * 410_000)
+    assert store.paused(A) is None
+
+
+class Would:
+    """An action that is not allowed: it is told, and nothing more."""
+
+    why = "it is long"
+
+    def __init__(self, says):
+        self.says = says
+
+    def __str__(self):
+        return self.says
+
+
+def run_pass(store, plan):
+    """A pass of tuning that may not act; what it does is to keep its record."""
+    ports = Ports(
+        *(None, store, FakeQueues(Clock(), Calls()), None, None, None),
+        sleep=None,
+        schedules=None,
+        notices=None,
+    )  # type: ignore[arg-type]
+    cluster = builders.cluster()
+    only_told = Capability(
+        "tuning",
+        observe=lambda hint, record, now: None,
+        plan=lambda world, now: plan,
+        cluster=lambda world: cluster,
+        acts=lambda world: False,
+        remembered=lambda world, before, now: {
+            "policy": "p" * 256,
+            "fingerprint": "f" * 64,
+            "world": "w" * 64,
+        },
+    )
+    Passes(only_told, ports, lambda: NOW).run(Hint(A, "a test"))

@@ -64,8 +64,8 @@ class Account:
     def __init__(self, policy: str = POLICY, default_policy: str = "") -> None:
         self.clock, self.calls = Clock(), Calls()
         self.eks = FakeEks(HOME, self.calls, self.clock)
-        self.store = FakeStore(self.calls)
         self.sleep = FakeSleepStore(self.calls)
+        self.store = FakeStore(self.calls, self.sleep)
         self.schedules = FakeSchedules(self.calls)
         self.notices = FakeNotices(self.calls)
         self.queues = FakeQueues(self.clock, self.calls)

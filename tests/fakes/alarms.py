@@ -8,6 +8,7 @@ from slicewise.model import Alarm
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+from tests.fakes.refusals import check
 
 
 class FakeAlarms:
@@ -19,11 +20,14 @@ class FakeAlarms:
 
     def named(self, prefix: str) -> tuple[Alarm, ...]:
         with self._calls.call(f"alarms.named {prefix}"):
+            check("cloudwatch", "DescribeAlarms", AlarmNamePrefix=prefix)
             found = sorted(name for name in self.kept if name.startswith(prefix))
             return tuple(replace(self.kept[name], tags={}) for name in found)
 
     def put(self, alarm: Alarm) -> None:
         with self._calls.call(f"alarms.put {alarm.name}"):
+            tags = [{"Key": key, "Value": value} for key, value in alarm.tags.items()]
+            check("cloudwatch", "PutMetricAlarm", AlarmName=alarm.name, Tags=tags, **alarm.settings)
             before = self.kept.get(alarm.name)
             if before:
                 alarm = replace(before, settings=alarm.settings)
@@ -33,6 +37,7 @@ class FakeAlarms:
 
     def delete(self, name: str) -> None:
         with self._calls.call(f"alarms.delete {name}"):
+            check("cloudwatch", "DeleteAlarms", AlarmNames=[name])
             self.kept.pop(name, None)
 
     def set_state(self, name: str, state: str) -> None:

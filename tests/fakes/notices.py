@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from slicewise.sizes import cut
+
+from sandbox.aws import limits
 from tests.fakes.calls import Calls
+from tests.fakes.refusals import check
 
 
 class FakeNotices:
-    """Implements ports.Notices. `sent` holds (subject, text)."""
+    """Implements ports.Notices. `sent` holds (subject, text), as the topic gets them."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -14,4 +18,7 @@ class FakeNotices:
 
     def publish(self, subject: str, text: str) -> None:
         with self._calls.call("notices.publish"):
-            self.sent.append((subject, text))
+            line = "".join(sign if sign.isprintable() else " " for sign in subject)[: limits.SNS_SUBJECT]
+            text = cut(text, limits.SNS_MESSAGE)
+            check("sns", "Publish", Subject=line, Message=text)
+            self.sent.append((line, text))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
+
+from slicewise.capabilities import CAPABILITIES
+from slicewise.errors import Refused
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+from tests.fakes.refusals import check
 
 
 @dataclass(order=True)
@@ -35,18 +42,25 @@ class FakeQueues:
 
     def send_all(self, capability: str, messages: Iterable[tuple[str, timedelta]]) -> None:
         with self._calls.call(f"queues.send_all {capability}"):
-            for message, delay in messages:
-                self.put(capability, message, delay)
+            left = iter(messages)
+            while batch := list(islice(left, 10)):
+                check("sqs", "SendMessageBatch", Entries=[{"MessageBody": body} for body, _ in batch])
+                for body, delay in batch:
+                    self.put(capability, body, delay)
 
     def retry_in(self, capability: str, receipt: str, delay: timedelta) -> None:
         with self._calls.call(f"queues.retry_in {capability}"):
-            self._in_flight[receipt].due = self._clock.now + min(delay, timedelta(seconds=900))
+            if receipt not in self._in_flight:
+                raise Refused(f"sqs:ChangeMessageVisibility: receipt {receipt!r} is not valid")
+            self._in_flight[receipt].due = self._clock.now + _delayed(delay)
 
     def put(self, capability: str, body: str, delay: timedelta = timedelta(0)) -> None:
         """From outside, past the counter."""
+        if capability not in CAPABILITIES:
+            raise KeyError(f"there is no queue {capability}")
+        check("sqs", "SendMessage", MessageBody=body)
         self._numbers += 1
-        due = self._clock.now + min(delay, timedelta(seconds=900))
-        self.waiting.append(Message(due, self._numbers, capability, body))
+        self.waiting.append(Message(self._clock.now + _delayed(delay), self._numbers, capability, body))
 
     def receive(self, visibility: timedelta) -> tuple[str, Message] | None:
         """The message that is due first, moving the clock to it; hidden for `visibility` from then on."""
@@ -69,8 +83,16 @@ class FakeQueues:
         (self.dead if message.received >= most_receives else self.waiting).append(message)
 
 
+def _delayed(delay: timedelta) -> timedelta:
+    """SQS counts whole seconds, 900 at most."""
+    return timedelta(seconds=math.ceil(min(max(delay.total_seconds(), 0), 900)))
+
+
+_POLICY = re.compile("(holidays/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+
+
 class FakePolicies(dict[str, str]):
-    """Implements ports.Policies."""
+    """Implements ports.Policies: what a deployment has made parameters of."""
 
     def __init__(self, calls: Calls, **texts: str) -> None:
         super().__init__(texts)
@@ -78,4 +100,6 @@ class FakePolicies(dict[str, str]):
 
     def text(self, name: str) -> str | None:
         with self._calls.call(f"policies.text {name}"):
-            return self.get(name)
+            if name in self:
+                check("ssm", "PutParameter", Name=f"/slicewise/policies/{name}", Value=self[name])
+            return self.get(name) if _POLICY.fullmatch(name) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tests.fakes.calls import Calls
+from tests.fakes.refusals import check
+
+_TARGET = {"Arn": "arn:aws:sqs:eu-west-1:111122223333:q", "RoleArn": "arn:aws:iam::111122223333:role/r"}
 
 
 class FakeSchedules:
@@ -25,7 +28,9 @@ class FakeSchedules:
 
     def put(self, cluster: str, at: datetime, message: str) -> None:
         with self._calls.call(f"schedules.put {at:%H:%M}"):
-            self.waiting[cluster] = at, message
+            check("scheduler", "CreateSchedule", Target={**_TARGET, "Input": message})
+            # An at() expression tells whole seconds, in the zone that is named beside it.
+            self.waiting[cluster] = at.astimezone(UTC).replace(microsecond=0), message
 
     def delete(self, cluster: str) -> None:
         with self._calls.call("schedules.delete"):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from slicewise.errors import Conflict
 from slicewise.off_hours import Override
 from slicewise.snapshots import Snapshot
 
 from tests.fakes.calls import Calls
+from tests.fakes.refusals import as_kept, check_item
+
+_Key = tuple[str, str]
 
 
 class FakeSleepStore:
@@ -14,7 +19,7 @@ class FakeSleepStore:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._kept: dict[tuple[str, ...], Snapshot] = {}
+        self._kept: dict[_Key, Snapshot] = {}
         self._said: dict[str, Override] = {}
 
     def snapshots(self, cluster: str) -> tuple[Snapshot, ...]:
@@ -23,15 +28,17 @@ class FakeSleepStore:
 
     def keep(self, cluster: str, snapshot: Snapshot) -> None:
         with self._calls.call(f"sleep.keep {snapshot.ref} {snapshot.field}"):
-            key = cluster, *snapshot.ref, snapshot.field
+            key = _key(cluster, snapshot)
+            kept = replace(snapshot, original=as_kept(snapshot.original), ours=as_kept(snapshot.ours))
+            check_item(pk=f"cluster#{cluster}", sk=key[1], all=str(vars(kept)))
             before = self._kept.get(key)
             if (before.version if before else 0) != snapshot.version - 1:
                 raise Conflict(f"{snapshot.ref} was kept otherwise")
-            self._kept[key] = snapshot
+            self._kept[key] = kept
 
     def forget_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
         with self._calls.call(f"sleep.forget_snapshot {snapshot.ref} {snapshot.field}"):
-            key = cluster, *snapshot.ref, snapshot.field
+            key = _key(cluster, snapshot)
             if key in self._kept and self._kept[key].version != snapshot.version:
                 raise Conflict(f"{snapshot.ref} was kept otherwise")
             self._kept.pop(key, None)
@@ -42,8 +49,20 @@ class FakeSleepStore:
 
     def say(self, cluster: str, override: Override) -> None:
         with self._calls.call("sleep.say"):
+            check_item(pk=f"cluster#{cluster}", sk="override", all=str(vars(override)))
             self._said[cluster] = override
 
     def unsay(self, cluster: str) -> None:
         with self._calls.call("sleep.unsay"):
             self._said.pop(cluster, None)
+
+    def forget(self, cluster: str) -> None:
+        """All of a cluster, which is gone: it is in the table that the store clears."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != cluster}
+        self._said.pop(cluster, None)
+
+
+def _key(cluster: str, snapshot: Snapshot) -> _Key:
+    """In the order in which the table tells them: by its sort key."""
+    ref = snapshot.ref
+    return cluster, "#".join(("snapshot", ref.api_version, ref.kind, ref.namespace, ref.name, snapshot.field))

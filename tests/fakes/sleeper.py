@@ -66,7 +66,8 @@ class Passes:
     ) -> None:
         self.calls, self.clock, self.off_hours = calls, clock, off_hours
         self.pools = builders.DEFAULT_POOLS
-        self.store, self.kept = FakeStore(calls), FakeSleepStore(calls)
+        self.kept = FakeSleepStore(calls)
+        self.store = FakeStore(calls, self.kept)
         self.schedules = FakeSchedules(calls)
         self.notices = FakeNotices(calls)
         self.cluster = builders.cluster()

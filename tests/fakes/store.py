@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from slicewise.errors import LeaseHeld, Refused
-from slicewise.outcomes import Finding
+from slicewise.errors import LeaseHeld
 from slicewise.ports import Lease, Waiting
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
-
-# DynamoDB's quota: 400 KB an item, names and values together.
-MOST_BYTES = 400 * 1024
+from tests.fakes.refusals import check_item
+from tests.fakes.sleep_store import FakeSleepStore
 
 
 class FakeStore:
-    """Implements ports.Store. `history` holds every line that was kept for people."""
+    """
+    Implements ports.Store. `history` holds every line that was kept for people.
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    Args:
+        sleep: What is kept in the same table about clusters that sleep.
+    """
+
+    def __init__(self, calls: Calls, sleep: FakeSleepStore | None = None) -> None:
+        self._calls, self._sleep = calls, sleep
         self._leases: dict[str, tuple[int, datetime | None]] = {}
         self._waiting: dict[str, frozenset[str]] = {}
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
@@ -50,14 +53,14 @@ class FakeStore:
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         with self._calls.call("store.renew"):
-            if self._leases[lease.cluster][0] != lease.token:
+            if self._leases.get(lease.cluster, (0,))[0] != lease.token:
                 raise LeaseHeld(f"another pass has taken over {lease.cluster}")
             self._leases[lease.cluster] = lease.token, now + length
             return replace(lease, until=now + length)
 
     def release(self, lease: Lease) -> None:
         with self._calls.call("store.release"):
-            if self._leases[lease.cluster][0] == lease.token:
+            if self._leases.get(lease.cluster, (0,))[0] == lease.token:
                 self._leases[lease.cluster] = lease.token, None
 
     def paused(self, cluster: str) -> str | None:
@@ -66,6 +69,7 @@ class FakeStore:
 
     def pause(self, cluster: str | None, reason: str) -> None:
         with self._calls.call("store.pause"):
+            check_item(pk=f"cluster#{cluster}", sk="pause", reason=reason)
             self._pauses[cluster] = reason
 
     def resume(self, cluster: str | None) -> None:
@@ -78,9 +82,9 @@ class FakeStore:
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
         with self._calls.call("store.save"):
+            record = _kept(record)
             if history:
                 self.history.append(record)
-            _fits_into_an_item(record)
             key = record.cluster, record.capability
             if self._records.get(key, (None, 0))[1] > lease.token:
                 raise LeaseHeld(f"a later pass has recorded {record.cluster} already")
@@ -92,28 +96,28 @@ class FakeStore:
             for key in [key for key in self._records if key[0] == cluster]:
                 del self._records[key]
             self.history = [record for record in self.history if record.cluster != cluster]
+            if self._sleep:
+                self._sleep.forget(cluster)
 
     def records(self) -> tuple[Record, ...]:
         with self._calls.call("store.records"):
             return tuple(replace(record, details=()) for record, _ in self._records.values())
 
 
-def _fits_into_an_item(record: Record) -> None:
-    """Details have items of their own."""
-    size = sum(len(name) + _bytes(value) for name, value in vars(record).items() if name != "details")
-    if size > MOST_BYTES:
-        raise Refused(f"the record of {record.cluster} has {size} bytes; an item holds {MOST_BYTES}")
+def _kept(record: Record) -> Record:
+    """
+    As the table gives it back; details have items of their own.
 
-
-def _bytes(value: Any) -> int:
-    """As DynamoDB counts (developer guide, "Item sizes and formats"), but for numbers, which are few."""
-    match value:
-        case tuple():
-            return 3 + sum(1 + _bytes(one) for one in value)
-        case Finding():
-            return 3 + sum(1 + len(name) + _bytes(one) for name, one in vars(value).items())
-        case datetime():
-            return len(value.isoformat())
-        case str():
-            return len(value.encode())
-    return 1
+    Raises:
+        Refused: What is left is too large for an item.
+    """
+    texts = [json.dumps(detail) for detail in record.details]
+    check_item(
+        pk=f"cluster#{record.cluster}",
+        sk=f"record#{record.capability}",
+        findings=[dict(vars(finding)) for finding in record.findings],
+        changed=record.changed,
+        notified=record.notified,
+        rest=[record.reason, record.policy, record.fingerprint, record.world],
+    )
+    return replace(record, details=tuple(map(json.loads, texts)))

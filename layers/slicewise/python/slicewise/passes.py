@@ -378,12 +378,7 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
 
 def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
     """The first ones, as many as there is room for."""
-    room = _MOST_DETAIL_BYTES
-    for number, detail in enumerate(details):
-        room -= len(json.dumps(detail))
-        if room < 0:
-            return details[:number]
-    return details
+    return first_that_fit(details, _MOST_DETAIL_BYTES, lambda detail: len(json.dumps(detail)))
 
 
 def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -> Outcome:
