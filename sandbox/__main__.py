@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=versions.PAIRS,
         help=f"of Kubernetes and Karpenter; else what {versions.SWITCH} says",
     )
-    build.add_argument("--check", action="store_true", help="build nothing; 0 if all of it is there, else 1")
+    build.add_argument(
+        "--if-cached", action="store_true", help="build nothing; 0 if all of it is there, else 1"
+    )
     demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
     return parser
@@ -76,8 +78,8 @@ def world(folder: Path) -> Iterator[Mapping[str, str]]:
 def _build(chosen: argparse.Namespace) -> int:
     if chosen.versions:
         os.environ[versions.SWITCH] = chosen.versions
-    if chosen.check:
-        return _check()
+    if chosen.if_cached:
+        return _is_cached()
     tools()
     binaries.ensure()
     for get in (karpenter_charts.folder, workload_crds.folder, api_schemas.folder, nvidia_config.command):
@@ -85,7 +87,7 @@ def _build(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _check() -> int:
+def _is_cached() -> int:
     name = versions.chosen().name
     built = binaries.is_built()
     print(f"the {name} versions are {'' if built else 'not '}built")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import binaries, go_toolchain
+from sandbox.__main__ import main
 from sandbox.binaries import BuildFailed
 from sandbox.cluster import go_modules, versions
 from sandbox.cluster.go_modules import Pinned
@@ -95,6 +96,19 @@ def test_each_pair_of_versions_is_a_build_of_its_own(cache: Path, monkeypatch: p
     assert binaries.ensure(quiet) != newest
     assert binaries.is_built()
     assert len(made) == 2
+
+
+def test_the_command_says_whether_a_pair_is_built_and_builds_nothing(cache: Path, monkeypatch, capsys):
+    made = builds(monkeypatch)
+    monkeypatch.setenv(versions.SWITCH, "oldest")
+    binaries.ensure(quiet)
+    made.clear()
+
+    found = {name: main(["build", "--versions", name, "--if-cached"]) for name in ("newest", "oldest")}
+
+    assert found == {"newest": 1, "oldest": 0}
+    assert capsys.readouterr().out == "the newest versions are not built\nthe oldest versions are built\n"
+    assert made == []
 
 
 @pytest.mark.parametrize("error", [BuildFailed("no network"), KeyboardInterrupt()], ids=["failed", "Ctrl-C"])
