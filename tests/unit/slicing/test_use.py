@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.model import fewer_days
+from slicewise.model import Series, fewer_days
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.tuning import choose_replicas
-from slicewise.slicing.use import pool_use, read
+from slicewise.slicing.use import STEP, pool_use, read
 
 from tests import builders
 from tests.builders import NOW
@@ -328,6 +328,33 @@ def test_a_node_that_is_still_starting_is_not_missed():
     node = builders.node(name="n-1", age=timedelta(minutes=10))
 
     assert not insights_use((), contents(nodes=[node])).problems
+
+
+def test_containers_of_a_pod_each_show_what_the_whole_pod_uses():
+    times = tuple(int((NOW - (step + 1) * STEP).timestamp()) for step in reversed(range(288)))
+
+    def shown(name, value, **labels):
+        its = {"Hostname": "n-1", "gpu": "0", "modelName": "NVIDIA L4", **labels}
+        return Series(name, its, times, (value,) * 288)
+
+    pods = {"a-0": 3000.0, "b-0": 5000.0}
+    series = [
+        *(shown("DCGM_FI_DEV_FB_USED", sum(pods.values())), shown("DCGM_FI_DEV_GPU_UTIL", 50.0)),
+        *(
+            shown(metric, value, namespace="team", pod=name, container=container)
+            for name, memory in pods.items()
+            for container in ("main", "helper")
+            for metric, value in (("DCGM_FI_DEV_FB_USED", memory), ("DCGM_FI_DEV_GPU_UTIL", 20.0))
+        ),
+    ]
+
+    found = use(series)
+
+    assert [(one.name, one.memory_mib, one.days[-1].peak) for one in found.pods] == [
+        ("team/a-0", 3000.0, 0.2),
+        ("team/b-0", 5000.0, 0.2),
+    ]
+    assert found.grade is Grade.POD
 
 
 @pytest.mark.parametrize("value", [-1.0, 250.0, float("inf")])

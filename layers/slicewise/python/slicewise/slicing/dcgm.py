@@ -50,6 +50,10 @@ class _Field:
     pods: dict[_Pod, dict[int, float]] = field(default_factory=dict)
 
     def add(self, pod: _Pod | None, points: Points) -> None:
+        """
+        Containers of a pod have a series each, which all show what the pod uses: processes are attributed by
+        the pod's uid (pidmapper.go). So they are no sum.
+        """
         if pod is None:
             self.own = highest(self.own, points)
         else:
