@@ -111,9 +111,16 @@ def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
         _allow(["cloudwatch:ListMetrics", "cloudwatch:GetMetricData"], "*"),
         # By a prefix of names, which IAM checks on all alarms.
         _allow(["cloudwatch:DescribeAlarms"], _regional("cloudwatch", "alarm:*")),
+        # Ours only change their state, which EventBridge tells. An alarm with actions could end machines:
+        # each of them must be this one, which is none, and "all of none" holds (CloudWatch user guide,
+        # "Using condition keys to limit alarm actions").
+        _allow(
+            ["cloudwatch:PutMetricAlarm"],
+            own_alarms,
+            **{"ForAllValues:StringEquals": {"cloudwatch:AlarmActions": ["none"]}},
+        ),
         _allow(
             [
-                "cloudwatch:PutMetricAlarm",
                 "cloudwatch:DeleteAlarms",
                 # CloudWatch asks for these two where an alarm is made with tags and sends them.
                 "cloudwatch:TagResource",

@@ -242,6 +242,9 @@ _BY_SERVICE: dict[str, Callable[[Call], list[str]]] = {
 }
 
 
+_ALARM_ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
+
+
 def _context(call: Call) -> ContextValues:
     context: ContextValues = {
         "aws:RequestedRegion": [call.region],
@@ -254,6 +257,10 @@ def _context(call: Call) -> ContextValues:
         context |= {f"aws:RequestTag/{key}": [value] for key, value in tags.items()}
     if call.service == "cloudwatch" and (namespace := call.parameters.get("Namespace")):
         context["cloudwatch:namespace"] = [namespace]
+    if call.service == "cloudwatch":
+        context["cloudwatch:AlarmActions"] = [
+            action for key in _ALARM_ACTIONS for action in call.parameters.get(key) or ()
+        ]
     if call.service == "eks":
         context |= _eks_context(call)
     return context

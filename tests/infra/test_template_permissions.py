@@ -217,6 +217,13 @@ def test_the_tuner_changes_alarms_of_clusters_and_no_others(template):
     assert {resource.rpartition(":")[2] for _, resource in changing} == {"slicewise/*"}
 
 
+def test_the_tuners_alarms_can_do_nothing(template):
+    [statement] = template.granted("slicewise-tuner", "cloudwatch:PutMetricAlarm")
+
+    assert statement["Action"] == "cloudwatch:PutMetricAlarm"
+    assert statement["Condition"] == {"ForAllValues:StringEquals": {"cloudwatch:AlarmActions": ["none"]}}
+
+
 def test_metrics_are_read_from_the_workspaces_that_the_deployment_names(template, full):
     (statement,) = full.granted("gpu-eu-tuner", "aps:QueryMetrics")
 

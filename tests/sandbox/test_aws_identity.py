@@ -68,7 +68,23 @@ GRANTS = [
     },
     {"Effect": "Allow", "Action": "cloudwatch:*", "Resource": "*"},
     {"Effect": "Deny", "Action": "cloudwatch:DeleteAlarms", "Resource": arn("cloudwatch", "alarm:precious")},
+    {
+        "Effect": "Deny",
+        "Action": "cloudwatch:PutMetricAlarm",
+        "Resource": "*",
+        "Condition": {"ForAnyValue:StringLike": {"cloudwatch:AlarmActions": "*"}},
+    },
 ]
+ALARM = {
+    "AlarmName": "a",
+    "Namespace": "b",
+    "MetricName": "c",
+    "Period": 60,
+    "Statistic": "Average",
+    "EvaluationPeriods": 1,
+    "Threshold": 1.0,
+    "ComparisonOperator": "GreaterThanThreshold",
+}
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +165,7 @@ ALLOWED = {
     ),
     "whoami needs no grant": ("sts", "get_caller_identity", {}),
     "all of a service": ("cloudwatch", "list_metrics", {}),
+    "an alarm that does nothing": ("cloudwatch", "put_metric_alarm", ALARM),
 }
 DENIED = {
     "other table": ("dynamodb", "put_item", put("other")),
@@ -190,6 +207,14 @@ DENIED = {
         },
     ),
     "other function": ("lambda", "invoke", {"FunctionName": "other"}),
+    **{
+        f"an alarm with {key}": (
+            "cloudwatch",
+            "put_metric_alarm",
+            {**ALARM, key: ["arn:aws:sns:eu-west-1:1:a"]},
+        )
+        for key in ("AlarmActions", "OKActions", "InsufficientDataActions")
+    },
     "explicit deny beats allow": ("cloudwatch", "delete_alarms", {"AlarmNames": ["precious"]}),
     "read a role": ("iam", "get_role", {"RoleName": "worker"}),
     "publish": ("sns", "publish", {"TopicArn": arn("sns", "notices"), "Message": "x"}),
