@@ -75,6 +75,18 @@ def test_one_on_which_pods_run_is_closed_and_nothing_else_of_it_is_touched(chang
     assert [GOES[change]] not in speak_of and speak_of
 
 
+def test_one_of_mig_is_closed_by_the_resource_that_its_nodes_have():
+    before = "{shared: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8}}"
+    cluster = onboarded(before)
+    cluster.claims.append(builders.node_claim("slicewise-shared-h100", "mig"))
+    cluster.policy = builders.policy(TWO.replace("l4", "h100"))
+
+    cluster.run()
+
+    closed = cluster.objects[ref("slicewise-shared-h100")]
+    assert closed["spec"]["limits"] == {"nvidia.com/mig-1g.10gb": "0", "nvidia.com/gpu": "0"}
+
+
 def test_the_new_nodepools_are_there_before_the_old_one_is_closed():
     cluster = onboarded(ONE)
     cluster.policy = builders.policy(TWO)

@@ -26,6 +26,7 @@ from slicewise.policy import Policy
 
 # In place of the stamp: should the policy want the NodePool back, it is applied anew.
 _CLOSED = "closed"
+_GPUS = "nvidia.com/"
 
 
 def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
@@ -74,7 +75,10 @@ def _is_closed(node_pool: Object) -> bool:
 
 
 def _close(node_pool: Object) -> Patch:
-    limits = {**(spec(node_pool).get("limits") or {}), layout.GPU_RESOURCE: "0"}
+    limits = spec(node_pool).get("limits") or {}
+    # Of MIG's nodes no `nvidia.com/gpu` counts: what the NodePool's own limit names must be none, too.
+    gpus = dict.fromkeys((name for name in limits if name.startswith(_GPUS)), "0")
+    limits = {**limits, **gpus, layout.GPU_RESOURCE: "0"}
     operations = (
         *set_value(node_pool, ("spec", "limits"), limits),
         *set_value(node_pool, ("metadata", "annotations", APPLIED), _CLOSED),
