@@ -214,7 +214,7 @@ def is_alive(process: int) -> bool:
         return False
 
 
-ONLY_THE_OLDEST = "import sys\nsys.exit(sys.argv[1:] != ['build', '--versions', 'oldest', '--check'])\n"
+ONLY_THE_OLDEST = "import sys\nsys.exit(sys.argv[1:] != ['build', '--versions', 'oldest', '--if-cached'])\n"
 
 
 def test_the_oldest_versions_are_tested_where_they_are_built(checkout):
