@@ -14,6 +14,7 @@ from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
 from slicewise.ports import Lease, Ports, Waiting
 from slicewise.records import Record
+from slicewise.retries import Retry
 
 from tests import builders
 from tests.contract import tables
@@ -136,6 +137,7 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
         next_look=NOW + MINUTE,
         conflicts=2,
         notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
+        retries=(Retry("Deployment ml/a", "scale it", 2, NOW, "denied", conflict=True, notified=True),),
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
 

@@ -24,6 +24,7 @@ class Calls:
         kill_before, kill_after: Number of the call, from 0, before or after which the process ends.
         refuse: Error for the call of this number, which then has no effect.
         lose_answer: Error for the call of this number, which has its effect all the same.
+        fails: What each call of this text fails with, for as long as that lasts; None where it does not.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Calls:
         self.kill_after: int | None = None
         self.refuse: dict[int, Exception] = {}
         self.lose_answer: dict[int, Exception] = {}
+        self.fails: Callable[[str], Exception | None] = _fine
         self._dead = False
 
     @contextmanager
@@ -42,8 +44,8 @@ class Calls:
         self.made.append(what)
         if number == self.kill_before:
             self._end(what)
-        if number in self.refuse:
-            raise self.refuse[number]
+        if error := self.refuse.get(number) or self.fails(what):
+            raise error
         yield
         if number == self.kill_after:
             self._end(what)
@@ -58,6 +60,10 @@ class Calls:
     def _end(self, what: str) -> None:
         self._dead = True
         raise Killed(what)
+
+
+def _fine(what: str) -> Exception | None:
+    return None
 
 
 # What can befall a call, as `strike` names it, beside being killed and losing the answer.

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 from slicewise import layout
-from slicewise.acting import Hands
+from slicewise.acting import Attempt, Hands
 from slicewise.actions import Notify
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
@@ -23,6 +23,7 @@ from slicewise.outcomes import Plan
 from slicewise.passes import without_sent
 from slicewise.policy import parse
 from slicewise.ports import Kubernetes, Ports
+from slicewise.retries import Retry
 
 from tests import builders
 from tests.fakes.calls import Calls, Killed, strike
@@ -56,8 +57,9 @@ class Passes:
 
     Attributes:
         pools: Of its policy, as YAML.
-        plans: Of each pass, in order.
+        plans: Of each pass that did all it planned, in order.
         notified: Keys of the notices that passes sent, as the record keeps them.
+        failed: What the last pass left undone.
         between: Called between a pass's look and its first action, once.
     """
 
@@ -73,6 +75,7 @@ class Passes:
         self.cluster = builders.cluster()
         self.plans: list[Plan] = []
         self.notified: set[str] = set()
+        self.failed: tuple[Retry, ...] = ()
         self.between: Callable[[], object] | None = None
         self._hint = Hint(self.cluster.arn, "a test")
         self._ports = Ports(
@@ -127,18 +130,27 @@ class Passes:
         return without_sent(plan.plan(world, self.clock.now), self.notified)
 
     def run_pass(self) -> Plan | None:
-        """One pass; None where it was killed, got no answer, or found that something had changed."""
+        """
+        One pass; None where it was killed, got no answer, or left something undone that failed. What failed
+        is tried again by the next pass, whenever that comes.
+        """
         try:
             found = self.look()
             between, self.between = self.between, None
             if between:
                 between()
             hands = Hands(self._hint, self.cluster, self._ports)
+            attempt = Attempt((), self.clock, found.longest_retry)
             for action in found.actions:
-                hands.do(action)
-                self.notified |= {action.key} if isinstance(action, Notify) else set()
+                if not attempt.leaves_out(action):
+                    with attempt.at(action):
+                        hands.do(action)
+                        self.notified |= {action.key} if isinstance(action, Notify) else set()
         except (Conflict, Killed, Unavailable):
             self.calls.revive()
+            return None
+        self.failed = attempt.failed
+        if self.failed:
             return None
         self.plans.append(found)
         return found

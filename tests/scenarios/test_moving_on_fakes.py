@@ -198,7 +198,7 @@ def test_when_the_pool_is_no_longer_split_its_workloads_go_home():
     assert account.template("a")["tolerations"] == [{"key": layout.GPU_RESOURCE, "operator": "Exists"}]
 
 
-def test_a_move_that_always_conflicts_is_never_reported():
+def test_a_move_that_always_conflicts_is_reported_once_as_one_that_fails():
     """A status that changes all the time, or an autoscaler, changes the version of the whole object."""
     account = MovedAccount(a=3)
     apply = account.server.apply
@@ -209,12 +209,16 @@ def test_a_move_that_always_conflicts_is_never_reported():
         return apply(item, *more, **options)
 
     account.server.apply = busy
-    account.hours(1)
-    assert account.notices.sent == [] and account.sizes() == {"a": None}
+    with pytest.raises(AssertionError, match="still busy"):
+        account.hours(1)
+    assert [subject for subject, _ in account.notices.sent] == [
+        "Slicewise: 1 object of gpu-1 cannot be changed"
+    ]
+    assert account.sizes() == {"a": None}
 
     account.server.apply = apply
     account.hours(1)
-    assert len(account.notices.sent) == 1 and account.sizes() == {"a": 3}
+    assert len(account.notices.sent) == 2 and account.sizes() == {"a": 3}
 
 
 def test_a_move_is_reported_once_and_once_more_where_the_record_is_lost():

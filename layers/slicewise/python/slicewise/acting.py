@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import cached_property
 
-from slicewise import layout
+from slicewise import layout, retries
 from slicewise.actions import (
     Action,
     Apply,
@@ -25,8 +26,9 @@ from slicewise.actions import (
     SetClass,
     SlotsFit,
     Wake,
+    part_of,
 )
-from slicewise.errors import Conflict
+from slicewise.errors import Conflict, LeaseHeld, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.installations import (
     AllowAccessEntries,
@@ -43,15 +45,75 @@ from slicewise.installations import (
 from slicewise.model import EksCluster
 from slicewise.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.ports import Helm, Kubernetes, Ports
+from slicewise.retries import Retry
 
 # Each call is given up after 35 seconds (gateways/kubernetes.py), and an action makes a few.
 ONE_WRITE = timedelta(minutes=2)
+# Each may take half a minute to get no answer, of the five minutes that a function has. Those that are left
+# are tried by the next pass, which leaves these out until their time has come.
+_MOST_UNANSWERED = 4
 _RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
 
 
 def time_for(action: Action) -> timedelta:
     """The longest that one action may take: what the lease must cover before it begins."""
     return timedelta(minutes=7) if isinstance(action, _RUNS_HELM) else ONE_WRITE
+
+
+class Attempt:
+    """
+    One try at a plan, in which a part that fails ends alone.
+
+    Args:
+        before: What failed in the passes before.
+        longest: The longest that a failed part waits for its next try.
+    """
+
+    def __init__(self, before: Iterable[Retry], clock: Callable[[], datetime], longest: timedelta):
+        self._before = {retry.part: retry for retry in before}
+        self._clock, self._longest = clock, longest
+        self._failed: dict[str, Retry] = {}
+        self._unanswered = 0
+
+    @property
+    def failed(self) -> tuple[Retry, ...]:
+        """What is to be tried again, also what this pass left out because its time had not come."""
+        return tuple(self._failed.values())
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether so many parts got no answer that the others are left for the next pass."""
+        return self._unanswered >= _MOST_UNANSWERED
+
+    def leaves_out(self, action: Action) -> bool:
+        part = part_of(action)
+        if not part:
+            return False
+        if part in self._failed or self.is_given_up:
+            return True
+        before = self._before.get(part)
+        if before is None or before.action != str(action) or before.at <= self._clock():
+            return False
+        self._failed[part] = before
+        return True
+
+    @contextmanager
+    def at(self, action: Action) -> Iterator[None]:
+        """
+        Keeps an error of a part. Raised are errors about all that follows: of an action without a part, of
+        our identity, and of the lease.
+        """
+        part = part_of(action)
+        try:
+            yield
+        except (Unauthorized, LeaseHeld):
+            raise
+        except (Conflict, Refused, Unavailable) as error:
+            if not part:
+                raise
+            self._unanswered += retries.is_unanswered(error)
+            before, now = self._before.get(part), self._clock()
+            self._failed[part] = retries.failed(part, str(action), error, before, now, self._longest)
 
 
 class Hands:

@@ -2,12 +2,15 @@
 What a plan may ask for: values that say what to do and why. `Hands` in acting.py turns each into one call.
 
 Every action is idempotent: done twice, it leaves what it leaves when done once.
+
+`part` says of what an action is one step: one object, or one NodePool's change. An error ends the later steps
+of its part and no others (retries.py). It is empty where all that follows rests on the action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +36,7 @@ class Delete:
 
     ref: Ref
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"delete {self.ref}"
@@ -64,8 +68,6 @@ class Patch:
     Attributes:
         says: What it does, in words for people.
         guard: What must still be so at the moment of writing; otherwise Conflict.
-        part: Of what it is one step, such as a NodePool's change: a Conflict ends the steps of this part and
-            no others. Empty where all that follows rests on it.
     """
 
     ref: Ref
@@ -87,7 +89,6 @@ class SetClass:
     Attributes:
         object: Our fields, with the uid and resourceVersion that the plan saw: a Conflict where either has
             changed.
-        part: As in Patch.
     """
 
     object: Object
@@ -112,6 +113,7 @@ class Scale:
     seen: int
     replicas: int
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"scale {self.ref} from {self.seen} to {self.replicas}"
@@ -123,6 +125,7 @@ class KeepSnapshot:
 
     snapshot: Snapshot
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         if self.snapshot.woken:
@@ -138,6 +141,7 @@ class ForgetSnapshot:
 
     snapshot: Snapshot
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"forget {self.snapshot.field} of {self.snapshot.ref}"
@@ -150,6 +154,7 @@ class PutSchedule:
     capability: str
     at: datetime
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"schedule a look at {self.at:%Y-%m-%d %H:%M} UTC"
@@ -160,6 +165,7 @@ class DeleteSchedule:
     """That it is gone already is fine."""
 
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return "delete the schedule"
@@ -249,3 +255,12 @@ Action = (
     | Wake
     | Installation
 )
+
+
+def in_part(action: Action, part: str) -> Action:
+    """The same as a step of a part; what knows no parts stays as it is."""
+    return replace(action, part=part) if hasattr(action, "part") else action  # type: ignore[call-arg]
+
+
+def part_of(action: Action) -> str:
+    return getattr(action, "part", "")

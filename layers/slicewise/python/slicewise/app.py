@@ -118,7 +118,7 @@ class App:
             cluster=lambda world: world.cluster,
             acts=plan.acts,
             remembered=plan.remembered,
-            at_work=Stage.TUNING,
+            at_work=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
@@ -135,6 +135,7 @@ class App:
             cluster=lambda world: world.cluster,
             acts=plan.acts,
             remembered=plan.remembered,
+            at_work={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 

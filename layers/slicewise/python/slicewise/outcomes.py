@@ -65,8 +65,10 @@ class Plan:
     Actions in the order in which they must happen, and the outcome once they have.
 
     `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    `longest_retry` is the longest that an object whose action failed waits for its next try.
     """
 
     outcome: Outcome
     actions: tuple[Action, ...] = field(default=())
     details: tuple[Mapping[str, Any], ...] = ()
+    longest_retry: timedelta = timedelta(minutes=15)

@@ -5,8 +5,11 @@ Killed after any single call, the next pass goes on from what is there. What a p
 
 * LeaseHeld     another pass works on this cluster: the hint is sent again for later, unless another one waits
                 already; nothing is recorded
-* Conflict      something changed since it was read: recorded, and looked at again in 2 s, 4 s, ...; the
-                eighth in a row is raised like the rest
+* one of a part of the plan, such as one object: recorded with the answer's words, and tried again in 5 s,
+                10 s, ... up to 15 min (retries.py); the other parts go on, and the operators are notified of
+                what fails five times
+* Conflict      without a part: something changed since it was read: recorded, and looked at again in 2 s,
+                4 s, ...; the eighth in a row is raised like the rest
 * all others    recorded in one place, and raised: the queue brings the message back, and at last puts it
                 on the dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just
                 granted take a while, and what stays refused must not be quiet.
@@ -21,14 +24,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from slicewise.acting import ONE_WRITE, Hands, time_for
-from slicewise.actions import Forget, Notify, Patch, SetClass
+from slicewise import retries
+from slicewise.acting import ONE_WRITE, Attempt, Hands, time_for
+from slicewise.actions import Forget, Notify
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.ports import Lease, Ports
 from slicewise.records import Record
+from slicewise.retries import Retry
 from slicewise.sizes import cut, first_that_fit
 
 # A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
@@ -36,6 +41,7 @@ _LOOK = timedelta(minutes=2)
 # Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 _FIRST_CONFLICT = timedelta(seconds=2)
+_FIRST_RETRY = timedelta(seconds=5)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit. These, in
 # bytes, leave 50 KB for its other fields and for what DynamoDB adds to each value.
@@ -67,7 +73,7 @@ class Capability(Generic[W]):
         cluster: The EKS cluster in a world, None where it is gone.
         acts: Whether this world's policy lets us act, not only say what we would do.
         remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
-        at_work: The stage of a cluster that is not as it should be yet.
+        at_work: By each stage that is only reached once every action is done, the stage until then.
     """
 
     name: str
@@ -76,7 +82,9 @@ class Capability(Generic[W]):
     cluster: Callable[[W], EksCluster | None]
     acts: Callable[[W], bool]
     remembered: Callable[[W, Record | None, datetime], dict[str, object]]
-    at_work: Stage = Stage.INSTALLING
+    at_work: Mapping[Stage, Stage] = field(
+        default_factory=lambda: dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.INSTALLING)
+    )
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class _Progress:
     changed: list[str] = field(default_factory=list)
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
+    retries: tuple[Retry, ...] = ()
 
 
 class Passes(Generic[W]):
@@ -178,7 +187,8 @@ class Passes(Generic[W]):
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
             try:
-                self._apply(plan, self._hands(hint, capability.cluster(world), progress), progress)
+                hands = self._hands(hint, capability.cluster(world), progress)
+                outcome = self._after(outcome, self._apply(plan, hands, progress), hint, progress)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
@@ -192,26 +202,48 @@ class Passes(Generic[W]):
         next_look = self._look_again(hint, outcome, before)
         return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
 
-    def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> None:
-        """A Conflict in one part of the plan is raised once the others are through."""
-        ended: dict[str, Conflict] = {}
+    def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
+        before = progress.before
+        attempt = Attempt(before.retries if before else (), self._clock, plan.longest_retry)
         for action in plan.actions:
-            part = action.part if isinstance(action, Patch | SetClass | Notify) else ""
-            if part in ended:
+            if attempt.leaves_out(action):
                 continue
             self._renew(progress, time_for(action))
-            try:
+            with attempt.at(action):
                 hands.do(action)
-            except Conflict as conflict:
-                if not part:
-                    raise
-                ended[part] = conflict
-            else:
                 progress.changed.append(f"{action}: {action.why}")
                 if isinstance(action, Notify):
                     progress.notified += (action.key,)
-        for conflict in ended.values():
-            raise conflict
+            progress.retries = attempt.failed
+        return attempt
+
+    def _after(self, outcome: Outcome, attempt: Attempt, hint: Hint, progress: _Progress) -> Outcome:
+        """What of the plan's outcome is true where parts of it failed."""
+        if not attempt.failed:
+            return outcome
+        progress.retries = self._notified(attempt.failed, hint)
+        now = self._clock()
+        waits = (
+            outcome.wait,
+            retries.wait(progress.retries, now),
+            _FIRST_RETRY if attempt.is_given_up else None,
+        )
+        return Outcome(
+            self._capability.at_work.get(outcome.stage, outcome.stage),
+            f"{outcome.reason}; {retries.summary(progress.retries)}",
+            (*outcome.findings, *retries.findings(progress.retries)),
+            min(wait for wait in waits if wait is not None),
+        )
+
+    def _notified(self, failed: tuple[Retry, ...], hint: Hint) -> tuple[Retry, ...]:
+        """Before the record that remembers it: told twice after a kill, and never not at all."""
+        if not any(retry.needs_a_notice for retry in failed):
+            return failed
+        try:
+            self._ports.notices.publish(*retries.notice(failed, hint.name))
+        except SlicewiseError:
+            return failed  # the next pass tries again
+        return tuple(replace(retry, notified=retry.notified or retry.needs_a_notice) for retry in failed)
 
     def _hands(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> Hands:
         return Hands(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
@@ -274,6 +306,7 @@ class Passes(Generic[W]):
             conflicts=conflicts,
             details=progress.details,
             notified=progress.notified,
+            retries=progress.retries[:_MOST_TOLD],
             **progress.remembered,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
@@ -294,6 +327,7 @@ class Passes(Generic[W]):
         else:
             outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
         before = progress.before
+        failed = {retry.part: retry for retry in (*(before.retries if before else ()), *progress.retries)}
         kept = progress.remembered or (
             {name: getattr(before, name) for name in ("policy", "fingerprint", "world", "looked_at")}
             if before
@@ -307,6 +341,7 @@ class Passes(Generic[W]):
                     progress,
                     remembered=kept,
                     details=progress.details or (before.details if before else ()),
+                    retries=tuple(failed.values()),
                 ),
                 next_look=before.next_look if before else None,
                 conflicts=before.conflicts if before else 0,
@@ -395,7 +430,7 @@ def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -
     return replace(outcome, findings=(found, *outcome.findings))
 
 
-def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Stage) -> Outcome:
-    stage = at_work if outcome.stage in (Stage.ONBOARDED, Stage.VERIFYING) else outcome.stage
+def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Mapping[Stage, Stage]) -> Outcome:
+    stage = at_work.get(outcome.stage, outcome.stage)
     wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
     return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)

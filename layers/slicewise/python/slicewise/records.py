@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.outcomes import Finding, Stage
+from slicewise.retries import Retry
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Record:
         next_look: When the look that a pass has put on the queue is due; so a hundred duplicate events do not
             queue a hundred looks each.
         conflicts: How many passes in a row ended because something had changed under them.
+        retries: Actions on single objects that failed, and when each is tried again.
         details: Plan.details: decisions with their inputs, one a NodePool.
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
     """
@@ -44,3 +46,4 @@ class Record:
     conflicts: int = 0
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
+    retries: tuple[Retry, ...] = ()

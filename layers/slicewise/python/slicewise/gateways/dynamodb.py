@@ -23,6 +23,7 @@ from typing import Any
 
 from botocore.session import Session
 
+from slicewise import retries
 from slicewise.errors import Conflict, LeaseHeld
 from slicewise.gateways import record_details
 from slicewise.gateways.aws import client, own_errors
@@ -267,6 +268,7 @@ def _fields(record: Record) -> Item:
     fields["changed"] = list(record.changed)
     fields["notified"] = list(record.notified)
     fields["findings"] = [dict(vars(finding)) for finding in record.findings]
+    fields["retries"] = [json.dumps(retries.as_json(retry)) for retry in record.retries]
     del fields["details"]
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -284,4 +286,5 @@ def _record(item: Mapping[str, Any], details: record_details.Details) -> Record:
         conflicts=int(item.get("conflicts", 0)),
         details=details,
         notified=tuple(item.get("notified", ())),
+        retries=tuple(retries.from_json(json.loads(retry)) for retry in item.get("retries", ())),
     )

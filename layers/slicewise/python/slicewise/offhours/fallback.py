@@ -202,7 +202,7 @@ def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: s
     assert world.cluster
     subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
     key = f"opened {kept.ref} {kept.taken_at.isoformat()}"
-    return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key)
+    return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key, part=str(kept.ref))
 
 
 def _opens(one: _Fallback, waiting: int, until: str) -> str:

@@ -8,13 +8,14 @@ thousand calls for 500 workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from slicewise import holidays, layout, startups
 from slicewise import policy as policies
-from slicewise.errors import InvalidPolicy, Refused
+from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import Object, Ref, ref_of
@@ -46,9 +47,13 @@ READ = {
     ("keda.sh", "ScaledJob"),
 }
 _LEVELS = 6
+# Each may take half a minute to get no answer. That many kinds are no webhook's fault any more.
+_MOST_UNANSWERED_KINDS = 3
+_MOST_UNANSWERED_OF_A_KIND = 5
 _OF_METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
 _OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority")
 LET_IN_WITHIN = timedelta(hours=2)
+T = TypeVar("T")
 # Longer than the few minutes that a machine, its driver and a large image take.
 NOT_LEARNED = timedelta(minutes=10)
 
@@ -80,10 +85,10 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
         return world
     namespaces = off_hours.namespaces if off_hours else ()
     try:
-        kubernetes = ports.kubernetes(cluster)
-        found = look(kubernetes, snapshots, namespaces, _node_pools(policy))
+        reading = Reading(ports.kubernetes(cluster))
+        found = look(reading, snapshots, namespaces, _node_pools(policy))
         if any(pool.fallback_gpus for pool in world.pools):
-            found = replace(found, refused=_refused(kubernetes, found.node_pools))
+            found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
     except Refused as error:
         if not _is_new(record, now):
             raise
@@ -131,7 +136,60 @@ def lead(node_pools: Iterable[Object]) -> timedelta:
     return timedelta(minutes=math.ceil(slowest / timedelta(minutes=1)))
 
 
-def _refused(kubernetes: Kubernetes, node_pools: Iterable[Object]) -> dict[str, datetime]:
+class Reading:
+    """
+    Reads what can be read: a kind or an object that fails is left out, and so keeps no other from its sleep
+    or its morning. Where one kind after another gets no answer, the cluster gives none, and that is raised.
+
+    Attributes:
+        unread: What failed, with the answer's words; a Ref without a name is a kind.
+    """
+
+    def __init__(self, kubernetes: Kubernetes):
+        self.kubernetes = kubernetes
+        self.unread: dict[Ref, str] = {}
+        self._unanswered: dict[tuple[str, str], int] = {}
+
+    def list(self, version: str, kind: str, **options: Any) -> tuple[Object, ...]:
+        """As ports.Kubernetes.list; empty where it fails."""
+        return self._kept(
+            Ref(version, kind, ""), lambda: self.kubernetes.list(version, kind, **options), otherwise=()
+        )
+
+    def has_scale(self, version: str, kind: str) -> bool:
+        return self._kept(
+            Ref(version, kind, ""), lambda: self.kubernetes.has_scale(version, kind), otherwise=False
+        )
+
+    def replicas(self, ref: Ref) -> Object | None:
+        if unanswered := self._is_given_up(ref):
+            self.unread[ref] = unanswered
+            return None
+        return self._kept(ref, lambda: self.kubernetes.replicas(ref), otherwise=None)
+
+    def _kept(self, ref: Ref, ask: Callable[[], T], otherwise: T) -> T:
+        try:
+            return ask()
+        except Unauthorized:
+            raise
+        except (Refused, Unavailable) as error:
+            self.unread[ref] = str(error)
+            if isinstance(error, Unavailable):
+                self._count(ref, error)
+            return otherwise
+
+    def _count(self, ref: Ref, error: SlicewiseError) -> None:
+        self._unanswered[ref[:2]] = self._unanswered.get(ref[:2], 0) + 1
+        if len(self._unanswered) >= _MOST_UNANSWERED_KINDS:
+            raise error
+
+    def _is_given_up(self, ref: Ref) -> str:
+        if self._unanswered.get(ref[:2], 0) < _MOST_UNANSWERED_OF_A_KIND:
+            return ""
+        return f"{_MOST_UNANSWERED_OF_A_KIND} others of its kind gave no answer"
+
+
+def _refused(kubernetes: Reading, node_pools: Iterable[Object]) -> dict[str, datetime]:
     """
     By NodePool, when EC2 last refused a machine. Karpenter deletes the NodeClaim then, and leaves an event of
     it where those of objects without a namespace are (karpenter v1.14.1, lifecycle/launch.go; 1.15 alike).
@@ -177,17 +235,19 @@ def _holidays(name: str, ports: Ports) -> tuple[Holidays, tuple[Finding, ...]]:
 
 
 def look(
-    kubernetes: Kubernetes,
+    reading: Reading,
     snapshots: Iterable[Snapshot],
     namespaces: tuple[str, ...] = (),
     names_of_pools: frozenset[str] | None = None,
 ) -> Found:
     """
+    Without NodePools, Nodes and Pods there is nothing to decide on: their errors are raised.
+
     Args:
         namespaces: Whose pods are in scope wherever they run.
         names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
     """
-    kept = {snapshot.ref for snapshot in snapshots}
+    kept, kubernetes = {snapshot.ref for snapshot in snapshots}, reading.kubernetes
 
     def is_wanted(pool: Object) -> bool:
         return names_of_pools is None or name_of(pool) in names_of_pools or ref_of(pool) in kept
@@ -211,7 +271,7 @@ def look(
             (*_KEDA[0], None),
             (*_KEDA[1], _scaled_job_template),
         )
-        for item in kubernetes.list(
+        for item in reading.list(
             version,
             kind,
             managed_fields=True,
@@ -220,8 +280,8 @@ def look(
             ),
         )
     }
-    owners, by_name = _owners(kubernetes, pods, kept - objects.keys())
-    return Found(pods, owners, objects | by_name, node_pools, nodes)
+    owners, by_name = _owners(reading, pods, kept - objects.keys())
+    return Found(pods, owners, objects | by_name, node_pools, nodes, unread=reading.unread)
 
 
 def of_a_pod(pod: Object) -> Object:
@@ -242,7 +302,7 @@ def of_a_pod(pod: Object) -> Object:
 
 
 def _owners(
-    kubernetes: Kubernetes, pods: tuple[Object, ...], kept: set[Ref]
+    reading: Reading, pods: tuple[Object, ...], kept: set[Ref]
 ) -> tuple[dict[str, Object], dict[Ref, Object]]:
     """Level by level, each kind once a level: all above the pods by uid, and what is kept by name."""
     owners = {pod["metadata"]["uid"]: pod for pod in pods}
@@ -257,7 +317,7 @@ def _owners(
         below = []
         for version, kind in sorted(kinds):
             refs, uids = wanted.pop((version, kind), set()), asked.get((version, kind), {})
-            for item in _read(kubernetes, version, kind, refs, uids):
+            for item in _read(reading, version, kind, refs, uids):
                 uid = item["metadata"]["uid"]
                 if uid in uids and uid not in owners:
                     owners[uid] = item
@@ -289,27 +349,20 @@ def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tup
 
 
 def _read(
-    kubernetes: Kubernetes, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
+    reading: Reading, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
 ) -> Iterable[Object]:
     if (version.rpartition("/")[0], kind) in READ:
-        return kubernetes.list(
+        return reading.list(
             version,
             kind,
             managed_fields=True,
             only=lambda item: ref_of(item) in refs or item["metadata"]["uid"] in uids,
         )
     # A kind that we know nothing of: only its `scale` subresource may be read, where it has one.
-    if kind in ("Node", "DaemonSet", "Pod") or not kubernetes.has_scale(version, kind):
+    if kind in ("Node", "DaemonSet", "Pod") or not reading.has_scale(version, kind):
         return ()
-    found = (_replicas(kubernetes, ref) for ref in {*refs, *uids.values()})
+    found = (reading.replicas(ref) for ref in sorted({*refs, *uids.values()}))
     return [{**item, "readThroughScale": True} for item in found if item]
-
-
-def _replicas(kubernetes: Kubernetes, ref: Ref) -> Object | None:
-    try:
-        return kubernetes.replicas(ref)
-    except Refused:
-        return None
 
 
 def _cron_template(item: Object) -> Object:

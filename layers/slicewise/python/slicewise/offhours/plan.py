@@ -13,7 +13,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import json_patch, layout
-from slicewise.actions import Action, Delete, DeleteSchedule, Notify, Patch, PutSchedule
+from slicewise.actions import (
+    Action,
+    Delete,
+    DeleteSchedule,
+    ForgetSnapshot,
+    KeepSnapshot,
+    Notify,
+    Patch,
+    PutSchedule,
+    Scale,
+    in_part,
+    part_of,
+)
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
@@ -37,7 +49,11 @@ ASLEEP_LOOK = timedelta(minutes=15)
 LATE_LOOK = timedelta(minutes=1)
 STAGE_LOOK = timedelta(seconds=15)
 NOT_LET_IN = timedelta(minutes=5)
+# What could not be given back is tried each minute while people wait for it, and later as anything else.
+RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
+NEAR = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
+FOR_EVER = "for ever"
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
 
 
@@ -65,8 +81,43 @@ def remembered(world: World, before: Record | None, now: datetime) -> dict[str, 
 
 def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
-    outcome = replace(found.outcome, findings=(*world.findings, *found.outcome.findings))
-    return replace(found, outcome=outcome, actions=(*found.actions, *_schedule(world, now)))
+    outcome = replace(found.outcome, findings=(*world.findings, *_unread(world), *found.outcome.findings))
+    actions = (*found.actions, *_schedule(world, now))
+    actions = tuple(in_part(one, _part(one)) for one in actions)
+    if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
+        found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
+    return replace(found, outcome=outcome, actions=actions)
+
+
+def _is_near_the_opening(world: World, now: datetime) -> bool:
+    openings = [datetime.fromisoformat(kept.window) for kept in world.slept if kept.window != FOR_EVER]
+    return any(now < opening + NEAR for opening in openings)
+
+
+def _part(action: Action) -> str:
+    """An object is a part with all that is done to it, or noted of it: what fails there ends there."""
+    if given := part_of(action):
+        return given
+    match action:
+        case Patch(ref=ref) | Scale(ref=ref) | Delete(ref=ref):
+            return str(ref)
+        case KeepSnapshot(snapshot=kept) | ForgetSnapshot(snapshot=kept):
+            return str(kept.ref)
+        case PutSchedule() | DeleteSchedule():
+            return "the schedule"
+        case Notify(subject=subject):
+            return f"the notice {subject!r}"
+    raise TypeError(f"no part is known for {type(action).__name__}")
+
+
+def _unread(world: World) -> Iterator[Finding]:
+    for ref, says in sorted(world.found.unread.items()) if world.found else ():
+        yield Finding(
+            "cannot-be-read",
+            f"{ref if ref.name else f'every {ref.kind} ({ref.api_version})'} could not be read: {says}",
+            "It is left as it is, and so is what stands below it; everything else went on. Restore what does "
+            "not answer, or allow what is refused.",
+        )
 
 
 def _schedule(world: World, now: datetime) -> Iterator[Action]:
@@ -117,8 +168,8 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 
 
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
-    window = Window(edge.at.isoformat() if edge else "for ever", now)
-    made = following.workloads(telling.in_scope(found, policy), found.owners)
+    window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
+    made = following.workloads(telling.in_scope(found, policy), found.owners, found.unread)
     steps = [
         put_to_sleep(
             subject.setting, subject.live, subject.kept, window, why, subject.priority, subject.slices
@@ -254,6 +305,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     findings = (*findings, *pending)
     wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - tell_before - now
     says = f"{why}; {left} objects are left" if left else why
+    if unread := _unread_of(turn.snapshots, found):
+        says, wait = f"{says}; {unread}", min(wait, LATE_LOOK)
     if turn.waits:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
@@ -283,6 +336,9 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if left:
         says = f"{why}; {left} objects are left"
         return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
+    if unread := _unread_of(world.slept, found):
+        says = f"{why}; {unread}"
+        return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
     actions = (*actions, *_mark(found.node_pools, None))
     opening = fallback.tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
@@ -302,11 +358,19 @@ def _give_back(
     steps = [
         give_back(setting, objects.get(kept.ref), kept, why, morning)
         for kept in order
+        if not found.why_unread(kept.ref)
         for setting in settings_of(kept.ref.api_version, kept.ref.kind)
         if setting.field == kept.field
     ]
     actions, left = _first_of(steps)
     return actions, _findings(steps), left
+
+
+def _unread_of(snapshots: Iterable[Snapshot], found: Found) -> str:
+    """What sleeps and could not be read, in words; empty where all could."""
+    unread = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
+    more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+    return f"{unread[0]}{more} could not be read" if unread else ""
 
 
 # Together

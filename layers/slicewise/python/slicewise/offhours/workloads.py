@@ -34,6 +34,7 @@ class Nature(StrEnum):
     BARE = "bare"
     DAEMON = "daemon"
     UNKNOWN = "unknown"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,24 @@ class Workload:
         return tuple(sorted({spec(pod)["nodeName"] for pod in self.pods if spec(pod).get("nodeName")}))
 
 
-def workloads(pods: Iterable[Object], owners: Mapping[str, Object]) -> tuple[Workload, ...]:
+def workloads(
+    pods: Iterable[Object], owners: Mapping[str, Object], unread: Mapping[Ref, str] | None = None
+) -> tuple[Workload, ...]:
     """
     Args:
         owners: By uid, every object above the pods that could be read; of kinds that could not, what their
             `scale` subresource says.
+        unread: What an error kept from being read, as in Found: nothing below it is scaled, since what is
+            above would undo that.
     """
     tops: dict[Ref, tuple[Object, Nature, list[Object], bool]] = {}
     for pod in pods:
         chain = _chain(pod, owners)
-        top, nature = _top(chain, owners)
+        above = _owner(chain[-1])
+        if above and unread_of(ref_of(above), unread or {}):
+            top, nature = above, Nature.UNREAD
+        else:
+            top, nature = _top(chain, owners)
         awake = any(marked(item) for item in chain)
         _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
         tops[ref_of(top)] = top, nature, [*members, pod], kept or awake
@@ -85,6 +94,20 @@ def workloads(pods: Iterable[Object], owners: Mapping[str, Object]) -> tuple[Wor
         Workload(top, nature, tuple(members), awake)
         for _, (top, nature, members, awake) in sorted(tops.items())
     )
+
+
+def unread_of(ref: Ref, unread: Mapping[Ref, str]) -> str:
+    """Why an object, or its whole kind, could not be read; empty where it could."""
+    return unread.get(ref) or unread.get(Ref(ref.api_version, ref.kind, "")) or ""
+
+
+def _owner(item: Object) -> Object | None:
+    """What stands above, as far as the reference to it tells."""
+    owner = controller_of(item)
+    if owner is None:
+        return None
+    metadata = {"name": owner["name"], "namespace": item["metadata"].get("namespace", "")}
+    return {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata}
 
 
 def slices(pod: Object) -> int:

@@ -11,6 +11,7 @@ from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
 from slicewise.offhours.override import Times
 from slicewise.offhours.settings import opens
+from slicewise.offhours.workloads import unread_of
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.snapshots import Snapshot
@@ -26,6 +27,7 @@ class Found:
             which something is kept.
         node_pools, nodes: Ours.
         refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
+        unread: What could not be read, with the answer's words: an object, or by a Ref without a name a kind.
     """
 
     pods: tuple[Object, ...] = ()
@@ -34,6 +36,11 @@ class Found:
     node_pools: tuple[Object, ...] = ()
     nodes: tuple[Object, ...] = ()
     refused: Mapping[str, datetime] = field(default_factory=dict)
+    unread: Mapping[Ref, str] = field(default_factory=dict)
+
+    def why_unread(self, ref: Ref) -> str:
+        """Empty where it was read, or is known to be gone."""
+        return unread_of(ref, self.unread)
 
 
 @dataclass(frozen=True)
