@@ -284,7 +284,9 @@ def test_a_paused_cluster_is_neither_put_to_sleep_nor_woken():
     sleeper.create(SERVER)
     sleeper.store.pause(sleeper.cluster.arn, "an audit")
 
-    assert sleeper.at(NIGHT).run_pass().actions == ()
+    planned = sleeper.at(NIGHT).run_pass()
+    assert [type(action).__name__ for action in planned.actions] == ["PutSchedule"]
+    assert sleeper.replicas(SERVER) == 3
 
 
 def test_an_idle_pod_without_gpu_that_holds_a_gpu_node_is_told():

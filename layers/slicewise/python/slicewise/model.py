@@ -105,6 +105,14 @@ class EksCluster:
     tags: Mapping[str, str] = field(default_factory=dict)
     bottlerocket_node_groups: tuple[str, ...] = ()
 
+    @property
+    def answers(self) -> bool:
+        """
+        Whether its API server can be asked. It goes on working while EKS updates it (EKS API reference,
+        UpdateClusterVersion).
+        """
+        return self.status in ("ACTIVE", "UPDATING")
+
     def policy_name(self, default: str) -> str | None:
         """The policy that the tags choose, else the deployment's default; None leaves the cluster alone."""
         name = self.tags.get(POLICY_TAG, default).strip()

@@ -18,7 +18,7 @@ from slicewise import policy as policies
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
-from slicewise.model import Object, Ref, ref_of
+from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours
@@ -53,6 +53,7 @@ _MOST_UNANSWERED_OF_A_KIND = 5
 _OF_METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
 _OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority")
 LET_IN_WITHIN = timedelta(hours=2)
+NEAR_AN_EDGE = timedelta(minutes=15)
 T = TypeVar("T")
 # Longer than the few minutes that a machine, its driver and a large image take.
 NOT_LEARNED = timedelta(minutes=10)
@@ -64,40 +65,73 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
     awake costs less than one that does not wake.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    schedule = ports.schedules.next(hint.name)
-    if cluster is None or paused:
-        return World(cluster, paused=paused, schedule=schedule)
+    schedule = _scheduled(hint, ports)
+    if cluster is None:
+        return World(None, schedule=schedule)
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
     off_hours, snapshots = policy and policy.off_hours, ports.sleep.snapshots(hint.cluster)
+    times, problem = _times(off_hours, hint, ports) if off_hours else (None, ())
     world = World(
         cluster,
         off_hours,
+        times=times,
+        paused=paused,
         snapshots=snapshots,
         acts=policy is None or policy.mode is Mode.ACT,
-        findings=findings,
+        findings=(*findings, *problem),
         schedule=schedule,
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),
+        waiting_since=record.since if record and record.stage is Stage.WAITING else None,
     )
-    if (off_hours is None and not snapshots) or cluster.status != "ACTIVE":
+    if paused or (off_hours is None and not snapshots) or not cluster.answers:
         return world
-    namespaces = off_hours.namespaces if off_hours else ()
+    return _inside(world, cluster, policy, record, ports, now)
+
+
+def _scheduled(hint: Hint, ports: Ports) -> datetime | None:
+    """Where nobody tells, it is put again: that takes nothing but a call."""
+    try:
+        return ports.schedules.next(hint.name)
+    except (Refused, Unavailable):
+        return None
+
+
+def _inside(
+    world: World,
+    cluster: EksCluster,
+    policy: Policy | None,
+    record: Record | None,
+    ports: Ports,
+    now: datetime,
+) -> World:
+    """
+    What stands in the way of a look is raised where nothing sleeps and nothing is about to: the queue's
+    retries bridge seconds, and its alarm reports more. Else it must not end the chain of looks.
+    """
+    namespaces = world.off_hours.namespaces if world.off_hours else ()
     try:
         reading = Reading(ports.kubernetes(cluster))
-        found = look(reading, snapshots, namespaces, _node_pools(policy))
+        found = look(reading, world.snapshots, namespaces, _node_pools(policy))
         if any(pool.fallback_gpus for pool in world.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
-    except Refused as error:
-        if not _is_new(record, now):
+    except (Refused, Unavailable) as error:
+        if isinstance(error, Refused) and not world.snapshots and _is_new(record, now):
+            return replace(world, refused=str(error))
+        if _is_quiet(world, now):
             raise
-        return replace(world, refused=str(error))
-    world = replace(world, found=found, lead=lead(found.node_pools))
-    if off_hours is None:
-        return world
-    times, problem = _times(off_hours, hint, ports)
-    return replace(world, times=times, findings=(*findings, *problem))
+        return replace(world, unreachable=str(error))
+    return replace(world, found=found, lead=lead(found.node_pools))
+
+
+def _is_quiet(world: World, now: datetime) -> bool:
+    """Whether nothing sleeps, and nothing is to for a while."""
+    if world.snapshots or world.times is None or world.times.is_asleep(now):
+        return False
+    edge = world.times.next_edge(now)
+    return edge is None or edge.at - now > NEAR_AN_EDGE
 
 
 def times(hint: Hint, ports: Ports, default_policy: str = "") -> Times | None:

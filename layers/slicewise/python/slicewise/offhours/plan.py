@@ -52,6 +52,10 @@ NOT_LET_IN = timedelta(minutes=5)
 # What could not be given back is tried each minute while people wait for it, and later as anything else.
 RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
 NEAR = timedelta(minutes=30)
+# Waking begins at most two leads early, and the longest lead is an hour.
+LONGEST_AHEAD = timedelta(hours=2)
+SOON = timedelta(hours=1)
+LONG_OUT_OF_REACH = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
 FOR_EVER = "for ever"
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
@@ -82,7 +86,7 @@ def remembered(world: World, before: Record | None, now: datetime) -> dict[str, 
 def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
     outcome = replace(found.outcome, findings=(*world.findings, *_unread(world), *found.outcome.findings))
-    actions = (*found.actions, *_schedule(world, now))
+    actions = (*_schedule(world, now), *found.actions)
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
         found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
@@ -121,30 +125,40 @@ def _unread(world: World) -> Iterator[Finding]:
 
 
 def _schedule(world: World, now: datetime) -> Iterator[Action]:
-    """The next moment at which something must happen; a lost one costs what is left until the sweep."""
-    edge = world.times.next_edge(now) if world.times and not world.paused else None
+    """
+    The next moment at which something must happen. It is put before anything is changed, and deleted only
+    where nothing sleeps and nothing is to.
+    """
+    edge = world.times.next_edge(now) if world.times else None
     if edge is None:
-        if world.schedule and not world.paused:
+        if world.schedule and not world.snapshots and (world.times or not world.off_hours):
             yield DeleteSchedule("nothing is to come")
         return
-    early = edge.at - _ahead(world)
-    at = early if not edge.asleep and early > now else edge.at
-    if world.schedule != at.replace(microsecond=0):
+    at = _next_look(world, edge, now)
+    # Without a look inside nobody knows how long waking takes: an earlier pass knew.
+    known = world.schedule is not None and world.found is None and now < world.schedule <= edge.at
+    if not known and world.schedule != at.replace(microsecond=0):
         yield PutSchedule(OFF_HOURS, at, "off-hours begin" if edge.asleep else "off-hours end")
+
+
+def _next_look(world: World, edge: Edge, now: datetime) -> datetime:
+    early = edge.at - (_ahead(world) if world.found else LONGEST_AHEAD)
+    return early if not edge.asleep and early > now else edge.at
 
 
 def _plan(world: World, now: datetime) -> Plan:
     if world.cluster is None:
         return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
     if world.paused:
-        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"))
+        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"), details=world.known)
     if world.off_hours is None and not world.snapshots:
         return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for off-hours here"))
     if world.refused:
-        says = f"onboarding has not let us in yet: {world.refused}"
-        return Plan(Outcome(Stage.WAITING, says, wait=NOT_LET_IN))
-    if world.cluster.status != "ACTIVE" or world.found is None:
-        return Plan(Outcome(Stage.WAITING, f"the cluster is {world.cluster.status}"))
+        return _waiting(world, f"onboarding has not let us in yet: {world.refused}")
+    if not world.cluster.answers:
+        return _waiting(world, f"the cluster is {world.cluster.status}")
+    if world.found is None:
+        return _out_of_reach(world, now)
     if world.off_hours is None or world.times is None:
         return _awake(world, world.found, "no policy asks for off-hours any more", None, now)
     edge, who = world.times.next_edge(now), world.times.says(now)
@@ -153,6 +167,42 @@ def _plan(world: World, now: datetime) -> Plan:
     if edge and (now >= edge.at - _ahead(world) or _has_begun_to_wake(world, edge)):
         return _waking(world, world.found, edge, now)
     return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
+
+
+def _waiting(world: World, says: str) -> Plan:
+    return Plan(Outcome(Stage.WAITING, says, wait=NOT_LET_IN), details=world.known)
+
+
+def _out_of_reach(world: World, now: datetime) -> Plan:
+    """Each such look asks for the next, each minute while somebody waits for what sleeps, and is reported."""
+    edge = world.times.next_edge(now) if world.times else None
+    sleeping = {kept.ref for kept in world.slept if not kept.woken}
+    workloads = sum(ref.kind != "NodePool" for ref in sleeping)
+    asleep = world.times is not None and world.times.is_asleep(now)
+    due = bool(sleeping) and (not asleep or (edge is not None and edge.at - now <= SOON))
+    people = f"people come at {_clock(edge, world)}" if asleep and edge else "they should be awake"
+    finding = Finding(
+        "out-of-reach",
+        f"{_name(world)} cannot be looked into: {world.unreachable}"
+        + (f"; {workloads} workload{'s' * (workloads != 1)} asleep, {people}." if sleeping else "."),
+        "Check that its endpoint answers and that slicewise-sleeper has an access entry (slicewise onboard). "
+        f"A look is tried again {'each minute' if due else 'every five minutes'}, and wakes what is due.",
+    )
+    actions = tuple(_tell_out_of_reach(world, finding, due, edge, now))
+    wait = LATE_LOOK if due else NOT_LET_IN
+    return Plan(Outcome(Stage.WAITING, finding.says, (finding,), wait), actions, world.known)
+
+
+def _tell_out_of_reach(
+    world: World, finding: Finding, due: bool, edge: Edge | None, now: datetime
+) -> Iterator[Action]:
+    """Once a sleep; one look that fails is no news."""
+    sleep = min((kept.window for kept in world.slept if not kept.woken), default="")
+    since, mark = world.waiting_since, {"out-of-reach": sleep or (edge.at.isoformat() if edge else "now")}
+    if since is None or mark in world.known or (not due and now - since < LONG_OUT_OF_REACH):
+        return
+    subject = f"Slicewise: {_name(world)} cannot be looked into"
+    yield Notify(subject, str(finding), "it is to be looked into now", remember=mark)
 
 
 def _ahead(world: World) -> timedelta:

@@ -55,7 +55,9 @@ class World:
         acts: Whether a plan is carried out, not only told.
         findings: What was wrong with what was read.
         known: Details of the record before: what the last sleep saved.
-        refused: Why nobody let us look inside, so far.
+        refused: Why nobody let us look inside, so far: onboarding may be about to.
+        unreachable: Why no look inside came to an end, where the next must come soon.
+        waiting_since: Since when the passes before have waited for the cluster; None where the last did not.
         pools: Of the policy; empty where none can be read.
         schedule: When the cluster's schedule will ask for a look; None where it has none.
     """
@@ -73,6 +75,8 @@ class World:
     policy_name: str = ""
     known: tuple[Mapping[str, Any], ...] = ()
     refused: str = ""
+    unreachable: str = ""
+    waiting_since: datetime | None = None
     pools: tuple[Pool, ...] = ()
 
     @property

@@ -59,7 +59,7 @@ def observe(
     if world.policy_error:
         return _under_a_wrong_policy(world, cluster, ports)
     world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
-    if cluster.status != "ACTIVE":
+    if not cluster.answers:
         return world
     if world.policy is None:
         return _once_more(world, cluster, record, ports)
@@ -75,7 +75,7 @@ def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, p
 
 def _under_a_wrong_policy(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
     """That it is wrong is told in any case."""
-    if cluster.status != "ACTIVE":
+    if not cluster.answers:
         return world
     try:
         return _as_left(world, cluster, ports)
