@@ -84,16 +84,35 @@ def plan(app: App, cluster: str) -> int:
 
 def pause(app: App, arguments: argparse.Namespace) -> int:
     reason = cut(arguments.reason, LONGEST_REASON) or f"by {getpass.getuser()}"
-    app.ports.store.pause(_which(app, arguments), reason)
+    app.ports.store.pause(_which(app, arguments), reason, arguments.keep_asleep)
     print(f"{_named(arguments)} paused; what runs goes on running, and nothing is changed until resumed")
+    names = app.ports.eks.cluster_names() if arguments.all else (arguments.cluster,)
+    for cluster in names:
+        _tell_sleepers(app, cluster, arguments.keep_asleep)
     return 0
+
+
+def _tell_sleepers(app: App, cluster: str, keep_asleep: bool) -> None:
+    """What sleeps while it is paused, and what becomes of it."""
+    hint = app.hint(cluster, "")
+    kept = app.ports.sleep.snapshots(hint.cluster)
+    names = sorted({str(one.ref) for one in kept if one.ref.kind != "NodePool" and not one.woken})
+    if not names:
+        return
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    print(f"{hint.name}: {len(names)} asleep: {', '.join(names[:5])}{more}")
+    if keep_asleep:
+        print(f"  They stay asleep until slicewise resume {hint.name}.")
+    else:
+        print("  They wake as the calendar says. To keep them asleep: pause with --keep-asleep.")
 
 
 def resume(app: App, arguments: argparse.Namespace) -> int:
     cluster = _which(app, arguments)
     app.ports.store.resume(cluster)
     if cluster:
-        app.ports.queues.send(ONBOARDING, app.hint(cluster, "resumed").message())
+        for capability in CAPABILITIES:
+            app.ports.queues.send(capability, app.hint(cluster, "resumed").message())
     else:
         app.sweep()
     print(f"{_named(arguments)} resumed")

@@ -113,7 +113,11 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     calendar.set_defaults(run=lambda a: off_hours.calendar(a.file, a.start, a.days))
 
     for name, run, says in (
-        ("pause", fleet.pause, "touch nothing until resumed: one cluster, or all"),
+        (
+            "pause",
+            fleet.pause,
+            "change nothing until resumed, but for waking what sleeps: one cluster, or all",
+        ),
         ("resume", fleet.resume, "go on: one cluster, or all"),
     ):
         switch = commands.add_parser(name, help=says)
@@ -122,6 +126,11 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         which.add_argument("--all", action="store_true", help="the whole fleet")
         if name == "pause":
             switch.add_argument("--reason", default="", help="shown to whoever asks for the status")
+            switch.add_argument(
+                "--keep-asleep",
+                action="store_true",
+                help="what sleeps stays asleep past its opening, too, until resumed",
+            )
         switch.set_defaults(run=lambda a, run=run: run(app(), a))
 
     # Only for the list of commands: `main` hands it on before anything is parsed.

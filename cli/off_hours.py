@@ -17,6 +17,7 @@ from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.off_hours import OffHours, Override
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import until_next_edge
+from slicewise.outcomes import Stage
 from slicewise.sizes import cut
 
 from cli.telling import LONGEST_REASON
@@ -45,12 +46,43 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     if until is None:
         print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
         return 2
+    if problem := _in_the_way(app, arguments.cluster, asleep):
+        print(f"{hint.name}: {problem}")
+        return 1
     reason = cut(arguments.reason, LONGEST_REASON)
     app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), reason))
     app.ports.queues.send(OFF_HOURS, hint.message())
     told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
-    print(f"{hint.name} is {'asleep' if asleep else 'awake'} until {told}; slicewise status {hint.name}")
+    if not asleep and (trouble := _last_trouble(app, hint.cluster)):
+        print(f"{hint.name} is to be awake until {told}, but could not be woken when it was last looked at:")
+        print(f"  {trouble}\n  It is woken as soon as a look succeeds; slicewise status {hint.name}")
+        return 1
+    does = "goes to sleep" if asleep else "wakes"
+    print(f"{hint.name} {does} now, until {told}; slicewise status {hint.name}")
     return 0
+
+
+def _in_the_way(app: App, cluster: str, asleep: bool) -> str:
+    """Why what is asked for will not happen, and what to do; empty where it will."""
+    world = app.off_hours_outside(cluster)
+    assert world.cluster
+    if not world.cluster.answers:
+        return f"EKS says that it is {world.cluster.status}, so nothing in it can be changed"
+    if world.keep_asleep and not asleep:
+        return (
+            f"it is paused ({world.paused}) and kept asleep, so it does not wake; "
+            f"slicewise resume {world.cluster.name}, or --all where the fleet is paused"
+        )
+    if world.paused and asleep:
+        return f"it is paused ({world.paused}), so nothing is put to sleep; resume it first"
+    if not world.acts and asleep:
+        return "its policy's mode only observes, so nothing is put to sleep; write mode: act, and deploy that"
+    return ""
+
+
+def _last_trouble(app: App, cluster: str) -> str:
+    record = app.ports.store.record(cluster, OFF_HOURS)
+    return record.reason if record and record.stage is Stage.WAITING else ""
 
 
 def unsay(app: App, cluster: str) -> int:

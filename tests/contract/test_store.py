@@ -455,3 +455,20 @@ def run_pass(store, plan):
         },
     )
     Passes(only_told, ports, lambda: NOW).run(Hint(A, "a test"))
+
+
+@pytest.mark.parametrize("paused", [A, None], ids=["the cluster", "the fleet"])
+def test_a_pause_keeps_asleep_only_where_it_says_so(store, paused):
+    assert not store.keeps_asleep(A)
+    store.pause(paused, "audit")
+    assert not store.keeps_asleep(A)
+
+    store.pause(paused, "audit", keep_asleep=True)
+    assert store.keeps_asleep(A) and store.keeps_asleep(B) == (paused is None)
+    assert store.paused(A) == "audit"
+
+    store.pause(paused, "audit")
+    assert not store.keeps_asleep(A)
+    store.pause(paused, "audit", keep_asleep=True)
+    store.resume(paused)
+    assert not store.keeps_asleep(A)

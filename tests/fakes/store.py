@@ -29,6 +29,7 @@ class FakeStore:
         self._waiting: dict[str, frozenset[str]] = {}
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
         self._pauses: dict[str | None, str] = {}
+        self._keeping: set[str | None] = set()
         self.history: list[Record] = []
 
     def acquire(
@@ -67,14 +68,20 @@ class FakeStore:
         with self._calls.call("store.paused"):
             return self._pauses.get(None) or self._pauses.get(cluster)
 
-    def pause(self, cluster: str | None, reason: str) -> None:
+    def keeps_asleep(self, cluster: str) -> bool:
+        with self._calls.call("store.keeps_asleep"):
+            return bool(self._keeping & {None, cluster})
+
+    def pause(self, cluster: str | None, reason: str, keep_asleep: bool = False) -> None:
         with self._calls.call("store.pause"):
             check_item(pk=f"cluster#{cluster}", sk="pause", reason=reason)
             self._pauses[cluster] = reason
+            self._keeping = self._keeping - {cluster} | ({cluster} if keep_asleep else set())
 
     def resume(self, cluster: str | None) -> None:
         with self._calls.call("store.resume"):
             self._pauses.pop(cluster, None)
+            self._keeping -= {cluster}
 
     def record(self, cluster: str, capability: str) -> Record | None:
         with self._calls.call("store.record"):
@@ -93,6 +100,7 @@ class FakeStore:
     def forget(self, cluster: str) -> None:
         with self._calls.call("store.forget"):
             self._pauses.pop(cluster, None)
+            self._keeping -= {cluster}
             for key in [key for key in self._records if key[0] == cluster]:
                 del self._records[key]
             self.history = [record for record in self.history if record.cluster != cluster]

@@ -145,6 +145,12 @@ class App:
 
         return observe.times(self.hint(cluster, ""), self.ports, self.default_policy)
 
+    def off_hours_outside(self, cluster: str) -> OffHoursWorld:
+        """What is known of a cluster's sleep without a look into it."""
+        from slicewise.offhours import observe
+
+        return observe.outside(self.hint(cluster, ""), self.ports, self.default_policy)
+
     def passes(self, capability: str) -> Passes[Any]:
         if capability == ONBOARDING:
             return self.onboarding

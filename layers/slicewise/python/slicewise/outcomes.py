@@ -65,10 +65,12 @@ class Plan:
     Actions in the order in which they must happen, and the outcome once they have.
 
     `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    `would` is what would be done, did the policy's mode or a pause let us: only reported.
     `longest_retry` is the longest that an object whose action failed waits for its next try.
     """
 
     outcome: Outcome
     actions: tuple[Action, ...] = field(default=())
     details: tuple[Mapping[str, Any], ...] = ()
+    would: tuple[Action, ...] = ()
     longest_retry: timedelta = timedelta(minutes=15)

@@ -187,6 +187,7 @@ class Passes(Generic[W]):
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
             try:
+                progress.changed += [f"would {action}: {action.why}" for action in plan.would]
                 hands = self._hands(hint, capability.cluster(world), progress)
                 outcome = self._after(outcome, self._apply(plan, hands, progress), hint, progress)
             except Conflict as conflict:

@@ -179,7 +179,10 @@ class Store(Protocol):
     def paused(self, cluster: str) -> str | None:
         """Who or what paused this cluster or the whole fleet, for people; None where nobody did."""
 
-    def pause(self, cluster: str | None, reason: str) -> None:
+    def keeps_asleep(self, cluster: str) -> bool:
+        """Whether a pause asks that what sleeps stays asleep; the morning comes otherwise, paused or not."""
+
+    def pause(self, cluster: str | None, reason: str, keep_asleep: bool = False) -> None:
         """Pause one cluster, or the fleet (None)."""
 
     def resume(self, cluster: str | None) -> None: ...

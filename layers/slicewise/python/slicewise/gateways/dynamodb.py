@@ -6,8 +6,8 @@ What we keep about clusters, in one DynamoDB table.
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
-    cluster#<arn>     pause                        why
-    fleet             pause                        why
+    cluster#<arn>     pause                        why, and whether what sleeps stays asleep
+    fleet             pause                        likewise
 
 Times are ISO 8601 in UTC, but for `until` and `expires` (seconds since 1970), which conditions and DynamoDB's
 time to live compare.
@@ -16,7 +16,7 @@ time to live compare.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -134,15 +134,21 @@ class StateTable:
             raise LeaseHeld(f"another pass has taken over {lease.cluster}") from error
 
     def paused(self, cluster: str) -> str | None:
-        for key in ({"pk": _FLEET, "sk": "pause"}, _key(cluster, "pause")):
+        return next((str(pause["reason"]) for pause in self._pauses(cluster)), None)
+
+    def keeps_asleep(self, cluster: str) -> bool:
+        return any(pause.get("keep_asleep", False) for pause in self._pauses(cluster))
+
+    def _pauses(self, cluster: str) -> Iterator[Mapping[str, Any]]:
+        """Of the fleet, then of the cluster."""
+        for key in (_pause_key(None), _pause_key(cluster)):
             with own_errors("dynamodb:GetItem, the pause"):
                 found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True)
             if "Item" in found:
-                return str(values_of(found["Item"])["reason"])
-        return None
+                yield values_of(found["Item"])
 
-    def pause(self, cluster: str | None, reason: str) -> None:
-        self._put(_pause_key(cluster) | {"reason": reason})
+    def pause(self, cluster: str | None, reason: str, keep_asleep: bool = False) -> None:
+        self._put(_pause_key(cluster) | {"reason": reason, "keep_asleep": keep_asleep})
 
     def resume(self, cluster: str | None) -> None:
         self._delete(_pause_key(cluster))

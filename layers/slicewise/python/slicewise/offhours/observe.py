@@ -64,10 +64,27 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
     A policy that cannot be read asks for no sleep: what sleeps under it is woken, since a cluster that stays
     awake costs less than one that does not wake.
     """
+    world, policy = _outside(hint, record, ports, default_policy)
+    resting = world.paused and (world.keep_asleep or not world.slept)
+    if resting or world.cluster is None or not world.cluster.answers:
+        return world
+    if world.off_hours is None and not world.snapshots:
+        return world
+    return _inside(world, world.cluster, policy, record, ports, now)
+
+
+def outside(hint: Hint, ports: Ports, default_policy: str) -> World:
+    """All that is known without a look into the cluster."""
+    return _outside(hint, None, ports, default_policy)[0]
+
+
+def _outside(
+    hint: Hint, record: Record | None, ports: Ports, default_policy: str
+) -> tuple[World, Policy | None]:
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
     schedule = _scheduled(hint, ports)
     if cluster is None:
-        return World(None, schedule=schedule)
+        return World(None, schedule=schedule), None
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
     off_hours, snapshots = policy and policy.off_hours, ports.sleep.snapshots(hint.cluster)
@@ -77,6 +94,7 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
         off_hours,
         times=times,
         paused=paused,
+        keep_asleep=bool(paused) and ports.store.keeps_asleep(hint.cluster),
         snapshots=snapshots,
         acts=policy is None or policy.mode is Mode.ACT,
         findings=(*findings, *problem),
@@ -86,9 +104,7 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
         pools=policy.pools if policy else (),
         waiting_since=record.since if record and record.stage is Stage.WAITING else None,
     )
-    if paused or (off_hours is None and not snapshots) or not cluster.answers:
-        return world
-    return _inside(world, cluster, policy, record, ports, now)
+    return world, policy
 
 
 def _scheduled(hint: Hint, ports: Ports) -> datetime | None:

@@ -73,8 +73,8 @@ class _Subject:
 
 
 def acts(world: World) -> bool:
-    """Whether the plan is carried out. Where no policy applies any more, what is given back is ours."""
-    return world.acts
+    """A plan tells by itself what is only reported: what sleeps is given back in every mode."""
+    return True
 
 
 def remembered(world: World, before: Record | None, now: datetime) -> dict[str, object]:
@@ -85,12 +85,35 @@ def remembered(world: World, before: Record | None, now: datetime) -> dict[str, 
 
 def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
+    if not world.may_sleep and world.found is not None:
+        found = _without_new_sleep(world, found, now)
     outcome = replace(found.outcome, findings=(*world.findings, *_unread(world), *found.outcome.findings))
     actions = (*_schedule(world, now), *found.actions)
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
         found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
     return replace(found, outcome=outcome, actions=actions)
+
+
+def _without_new_sleep(world: World, found: Plan, now: datetime) -> Plan:
+    """
+    Where a pause or the policy's mode lets nobody be put to sleep: what sleeps gets its morning. The stage
+    is that of the cluster, not the one that a sleep would reach.
+    """
+    who = f"paused: {world.paused}" if world.paused else "the policy's mode lets nothing be put to sleep"
+    outcome, slept = found.outcome, [kept for kept in world.slept if not kept.woken]
+    if outcome.stage not in (Stage.GOING_TO_SLEEP, Stage.ASLEEP):
+        stage = Stage.PAUSED if world.paused and not (found.actions or slept) else outcome.stage
+        return replace(found, outcome=replace(outcome, stage=stage, reason=f"{who}; {outcome.reason}"))
+    stage = Stage.PAUSED if world.paused else Stage.ASLEEP if slept else Stage.AWAKE
+    says = f"{len(slept)} objects sleep, and are woken in time" if slept else "nothing sleeps"
+    edge = world.times.next_edge(now) if world.times else None
+    wait = _until(edge, _ahead(world), now)
+    return Plan(
+        replace(outcome, stage=stage, reason=f"{who}; {says}", wait=wait),
+        details=found.details if slept else world.known,
+        would=() if world.paused else found.actions,
+    )
 
 
 def _is_near_the_opening(world: World, now: datetime) -> bool:
@@ -149,8 +172,8 @@ def _next_look(world: World, edge: Edge, now: datetime) -> datetime:
 def _plan(world: World, now: datetime) -> Plan:
     if world.cluster is None:
         return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
-    if world.paused:
-        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}"), details=world.known)
+    if world.paused and (world.keep_asleep or not world.slept):
+        return _paused(world)
     if world.off_hours is None and not world.snapshots:
         return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for off-hours here"))
     if world.refused:
@@ -167,6 +190,19 @@ def _plan(world: World, now: datetime) -> Plan:
     if edge and (now >= edge.at - _ahead(world) or _has_begun_to_wake(world, edge)):
         return _waking(world, world.found, edge, now)
     return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
+
+
+def _paused(world: World) -> Plan:
+    outcome = Outcome(Stage.PAUSED, f"paused: {world.paused}")
+    if names := sorted({str(kept.ref) for kept in world.slept if not kept.woken}):
+        finding = Finding(
+            "kept-asleep",
+            f"{len(names)} objects stay asleep, past the opening, too: {', '.join(names[:5])}"
+            + (f" and {len(names) - 5} more." if len(names) > 5 else "."),
+            f"That is what --keep-asleep asked for. To wake them in time: slicewise resume {_name(world)}",
+        )
+        outcome = replace(outcome, findings=(finding,))
+    return Plan(outcome, details=world.known)
 
 
 def _waiting(world: World, says: str) -> Plan:
@@ -361,7 +397,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
         actions = (*actions, *_mark(found.node_pools, None))
-    opening = fallback.tended(world, found, at, now)
+    opening = _tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait)
     known = tuple(_whole(one, found, now) for one in world.known)
@@ -370,6 +406,11 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         subject = f"Slicewise: {len(telling.waiting(found))} pods of {_name(world)} wait for a GPU"
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
+
+
+def _tended(world: World, found: Found, until: str, now: datetime) -> fallback.Tended:
+    """Opening a fallback gives nothing back."""
+    return fallback.tended(world, found, until, now) if world.may_sleep else fallback.Tended()
 
 
 def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str, Any]:
@@ -390,7 +431,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
         says = f"{why}; {unread}"
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
     actions = (*actions, *_mark(found.node_pools, None))
-    opening = fallback.tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
+    opening = _tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     waits = [wait for wait in (_until(edge, timedelta(0), now), opening.wait) if wait is not None]
     wait = min(waits, default=None)

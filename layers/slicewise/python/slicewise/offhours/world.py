@@ -52,7 +52,8 @@ class World:
         times: Of off_hours, with what a person said.
         found: None where nothing was looked at: there is nothing to do.
         lead: How long before the end of a sleep it is ended, so that pods run when people come.
-        acts: Whether a plan is carried out, not only told.
+        acts: Whether the policy's mode lets us put to sleep. What sleeps is given back in every mode.
+        paused: Why a person paused the cluster; it is given back then as well, unless keep_asleep.
         findings: What was wrong with what was read.
         known: Details of the record before: what the last sleep saved.
         refused: Why nobody let us look inside, so far: onboarding may be about to.
@@ -70,6 +71,7 @@ class World:
     snapshots: tuple[Snapshot, ...] = ()
     lead: timedelta = timedelta(minutes=10)
     acts: bool = True
+    keep_asleep: bool = False
     findings: tuple[Finding, ...] = ()
     schedule: datetime | None = None
     policy_name: str = ""
@@ -78,6 +80,10 @@ class World:
     unreachable: str = ""
     waiting_since: datetime | None = None
     pools: tuple[Pool, ...] = ()
+
+    @property
+    def may_sleep(self) -> bool:
+        return self.acts and not self.paused
 
     @property
     def slept(self) -> tuple[Snapshot, ...]:
