@@ -54,6 +54,8 @@ class Controllers:
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
         for number in range(max(wanted, 9)):
             ref = Ref("v1", "Pod", f"{name}-{number}", namespace)
+            if item["kind"] == "StatefulSet":
+                self._claims(item, number, number < wanted)
             if number >= wanted:
                 for gone in (
                     ref,
@@ -66,6 +68,18 @@ class Controllers:
             if item["kind"] == "LeaderWorkerSet":
                 workers = self._made("apps/v1", "StatefulSet", ref.name, pod, {})
                 self._made("v1", "Pod", f"{ref.name}-1", workers, spec(item)["template"]["spec"])
+
+    def _claims(self, item: Object, number: int, wanted: bool) -> None:
+        """Volumes outlive their pods, unless the set says that a smaller number of replicas deletes them."""
+        retention = spec(item).get("persistentVolumeClaimRetentionPolicy") or {}
+        for template in spec(item).get("volumeClaimTemplates") or ():
+            name = f"{template['metadata']['name']}-{item['metadata']['name']}-{number}"
+            ref = Ref("v1", "PersistentVolumeClaim", name, item["metadata"]["namespace"])
+            if wanted and ref not in self._server.objects:
+                metadata = {"name": name, "namespace": ref.namespace}
+                self._server.create({"apiVersion": "v1", "kind": ref.kind, "metadata": metadata})
+            if not wanted and retention.get("whenScaled") == "Delete":
+                self._server.delete(ref)
 
     def _made(self, version: str, kind: str, name: str, owner: Object, body: Object) -> dict[str, Any]:
         namespace = owner["metadata"]["namespace"]
@@ -114,6 +128,14 @@ def scaled(
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"replicas": replicas, "template": {"spec": pod_spec(**pod)}},
     }
+
+
+def keeping_volumes(item: dict[str, Any], when_scaled: str = "Delete") -> dict[str, Any]:
+    """A StatefulSet with a volume a pod, and what becomes of it when a pod is scaled away."""
+    retention = {"whenScaled": when_scaled, "whenDeleted": "Retain"}
+    claims = [{"metadata": {"name": "index"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+    more = {"persistentVolumeClaimRetentionPolicy": retention, "volumeClaimTemplates": claims}
+    return {**item, "spec": {**item["spec"], **more}}
 
 
 def cron_job(name: str, suspend: bool | None = None, namespace: str = "ml", **pod: Any) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Passes:
                     "timeZone": wanted.time_zone,
                     "asleep": list(wanted.asleep),
                     "barePods": wanted.bare_pods.value,
+                    "volumes": wanted.volumes.value,
                     **({"namespaces": list(wanted.namespaces)} if wanted.namespaces else {}),
                 }
             )

@@ -14,6 +14,13 @@ class BarePods(StrEnum):
     DELETE = "delete"
 
 
+class Volumes(StrEnum):
+    """What happens to a StatefulSet that deletes its volumes when it is scaled down."""
+
+    LEAVE = "leave"
+    RETAIN = "retain"
+
+
 @dataclass(frozen=True)
 class OffHours:
     """
@@ -22,6 +29,7 @@ class OffHours:
         asleep, awake: Weekly hours and dates.
         holidays: Name of a file of holidays beside the policies, without ".ics"; empty for none.
         namespaces: Where all that scales sleeps, beside what runs on our pools.
+        volumes: Whether a StatefulSet whose volumes would go is left awake, or retains them for the night.
     """
 
     time_zone: str
@@ -30,6 +38,7 @@ class OffHours:
     holidays: str = ""
     namespaces: tuple[str, ...] = ()
     bare_pods: BarePods = BarePods.KEEP
+    volumes: Volumes = Volumes.LEAVE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ remembered between passes but the snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,12 +29,12 @@ from slicewise.actions import (
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
-from slicewise.off_hours import BarePods, OffHours
+from slicewise.off_hours import BarePods, OffHours, Volumes
 from slicewise.offhours import fallback, saving, staging, telling
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
-from slicewise.offhours.settings import NO_NODES, Setting, settings_of
+from slicewise.offhours.settings import NO_NODES, PAUSED_REPLICAS, REPLICAS, RETAIN, Setting, settings_of
 from slicewise.offhours.workloads import Nature, Workload
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
@@ -256,13 +256,7 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
     made = following.workloads(telling.in_scope(found, policy), found.owners, found.unread)
-    steps = [
-        put_to_sleep(
-            subject.setting, subject.live, subject.kept, window, why, subject.priority, subject.slices
-        )
-        for subject in _order_of_sleep(world, found, made)
-        if subject.live is not None
-    ]
+    steps = _steps_to_sleep(world, found, made, policy, window, why)
     actions, left = _first_of(steps)
     actions = (
         *fallback.closed(world, found, why),
@@ -286,6 +280,34 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     return as_told(Stage.ASLEEP, says, _until(edge, _ahead(world), now) or ASLEEP_LOOK)
 
 
+def _steps_to_sleep(
+    world: World, found: Found, made: Sequence[Workload], policy: OffHours, window: Window, why: str
+) -> list[Step]:
+    """What would cost data is left, unless this very plan retains its volumes before it is scaled."""
+    by_keda = _scaled_by_keda(found)
+    losing = {work.ref: work for work in made if work.losing}
+    losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
+    retained: set[Ref] = set()
+    steps = []
+    for subject in _order_of_sleep(world, found, made):
+        assert subject.live is not None
+        ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
+        if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
+            continue
+        step = put_to_sleep(
+            subject.setting, subject.live, subject.kept, window, why, subject.priority, subject.slices
+        )
+        if subject.setting is RETAIN and step.actions:
+            retained.add(ref)
+        elif work and step.actions and subject.setting in (REPLICAS, PAUSED_REPLICAS):
+            if not retained.issuperset(work.losing):
+                step = Step(findings=(telling.volumes(work),), settled=False)
+            # KEDA scales its target: it must not, where the target could not be told to retain.
+            step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
+        steps.append(step)
+    return steps
+
+
 def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> list[_Subject]:
     """
     NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
@@ -301,7 +323,7 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
         for ref, item in found.objects.items()
         if ref in looked_after or _makes_work(item, importance, by_keda)
     }
-    live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda}
+    live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda or work.losing}
     importance |= {by_keda[ref]: work for ref, work in importance.items() if ref in by_keda}
     subjects = [
         _Subject(
@@ -313,7 +335,8 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
         )
         for ref, item in live.items()
         for setting in settings_of(ref.api_version, ref.kind)
-        if setting is not NO_NODES or ref not in being_closed
+        if (setting is not NO_NODES or ref not in being_closed)
+        and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
 
@@ -337,7 +360,9 @@ def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:
 def _rank(subject: _Subject) -> tuple[int, ...]:
     if subject.live is None or subject.live["kind"] == "NodePool":
         return (0,)
-    return (2,) if subject.setting.scaled else (1,)
+    if subject.setting is RETAIN:
+        return (1,)
+    return (3,) if subject.setting.scaled else (2,)
 
 
 def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
@@ -383,7 +408,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
     turn = staging.turn(world.slept, found, edge.at, world.lead, now)
-    actions, findings, left = _give_back(turn.snapshots, found, why, morning)
+    held = _held(world, found, now)
+    actions, findings, left = _give_back(_without(turn.snapshots, held), found, why, morning)
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
@@ -399,7 +425,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         actions = (*actions, *_mark(found.node_pools, None))
     opening = _tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
-    wait = min(wait, opening.wait or wait)
+    wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending:
         text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
@@ -422,7 +448,8 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
-    actions, findings, left = _give_back(world.slept, found, why)
+    held = _held(world, found, now)
+    actions, findings, left = _give_back(_without(world.slept, held), found, why)
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"
@@ -433,8 +460,8 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     actions = (*actions, *_mark(found.node_pools, None))
     opening = _tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
-    waits = [wait for wait in (_until(edge, timedelta(0), now), opening.wait) if wait is not None]
-    wait = min(waits, default=None)
+    waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
+    wait = min((wait for wait in waits if wait is not None), default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
 
 
@@ -444,7 +471,14 @@ def _give_back(
     """NodePools first, so that nodes may start; then the most important workloads first."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
     order = sorted(
-        snapshots, key=lambda kept: (kept.ref.kind != "NodePool", -kept.priority, kept.ref, kept.field)
+        snapshots,
+        key=lambda kept: (
+            kept.ref.kind != "NodePool",
+            kept.field == RETAIN.field,
+            -kept.priority,
+            kept.ref,
+            kept.field,
+        ),
     )
     steps = [
         give_back(setting, objects.get(kept.ref), kept, why, morning)
@@ -455,6 +489,27 @@ def _give_back(
     ]
     actions, left = _first_of(steps)
     return actions, _findings(steps), left
+
+
+def _held(world: World, found: Found, now: datetime) -> tuple[Snapshot, ...]:
+    """
+    What says that volumes are retained is given back last: once a look finds that the set has replicas again,
+    or that nobody gave it any for a while.
+    """
+    near = _is_near_the_opening(world, now)
+    return tuple(
+        kept
+        for kept in world.slept
+        if kept.field == RETAIN.field and not kept.woken and near and _has_none(found.objects.get(kept.ref))
+    )
+
+
+def _has_none(live: Object | None) -> bool:
+    return live is not None and not REPLICAS.value(live)
+
+
+def _without(snapshots: Iterable[Snapshot], held: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
+    return tuple(kept for kept in snapshots if kept not in held)
 
 
 def _unread_of(snapshots: Iterable[Snapshot], found: Found) -> str:

@@ -3,6 +3,8 @@ Which field of an object is changed to put it to sleep, and how it is read and w
 
     what has a `scale` subresource   its replicas, to 0, through it; a HorizontalPodAutoscaler does nothing
                                      while its target has 0, and goes on by itself afterwards
+    StatefulSet with whenScaled: Delete
+                                     Retain first, where the policy says so; else it is left
     KEDA ScaledObject                its own annotation: 0 replicas, whatever the triggers say. KEDA scales
                                      the target then; we do not, so that nobody fights
     KEDA ScaledJob, CronJob          no new Jobs; those that run finish
@@ -82,6 +84,8 @@ def _short(value: Any) -> str:
 
 
 REPLICAS = Setting(("spec", "replicas"), 0, absent=1, scaled=True)
+# Written before the replicas and given back after them: with Delete, a StatefulSet loses its data at 0.
+RETAIN = Setting(("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"), "Retain", absent="Retain")
 SUSPEND = Setting(("spec", "suspend"), True, absent=False)
 PAUSED_REPLICAS = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused-replicas"), "0")
 PAUSED = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused"), "true")
@@ -103,6 +107,7 @@ ONLY_EMPTY_NODES_GO = Setting(
 )
 
 _OF_KIND = {
+    ("apps", "StatefulSet"): (RETAIN, REPLICAS),
     ("batch", "CronJob"): (SUSPEND,),
     ("keda.sh", "ScaledObject"): (PAUSED_REPLICAS,),
     ("keda.sh", "ScaledJob"): (PAUSED,),

@@ -37,9 +37,7 @@ def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
                 "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
             )
         elif work.nature is Nature.JOB:
-            yield Finding(
-                "job-runs", f"{work.ref} runs to its end; {holds}.", "Nothing to do: its node goes with it."
-            )
+            yield Finding("job-runs", f"{work.ref} runs to its end; {holds}.", _remedy_for_job(work))
         elif work.nature is Nature.BARE and policy.bare_pods is BarePods.KEEP:
             yield Finding(
                 "bare-pod",
@@ -52,6 +50,23 @@ def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
                 f"{work.ref} has no scale subresource, nor has what makes it; {holds}.",
                 f"Stop it by hand, or mark it {KEEP_AWAKE}.",
             )
+
+
+def _remedy_for_job(work: Workload) -> str:
+    if not following.scales(work.top):
+        return "No action needed: its node goes with it, unless another Job starts there."
+    return f"No action needed. To have it scaled to 0 at night, label its pods {following.SLEEPS}=true."
+
+
+def volumes(work: Workload) -> Finding:
+    """Of a workload that is left since its sleep would cost data."""
+    return Finding(
+        "volumes-would-go",
+        f"{', '.join(map(str, work.losing))} deletes its volumes when scaled down (whenScaled: Delete), so "
+        f"it is left awake; it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
+        "Write offHours: {volumes: retain}, which retains them for the night; or set whenScaled: Retain; or "
+        f"mark it {KEEP_AWAKE}.",
+    )
 
 
 def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:

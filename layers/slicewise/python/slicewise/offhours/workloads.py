@@ -16,6 +16,8 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, asked, controller_of, labels, spec
 
 KEEP_AWAKE = "slicewise.dev/keep-awake"
+# On what would otherwise be left, since 0 replicas may end it: it sleeps at 0 like anything else.
+SLEEPS = "slicewise.dev/sleeps"
 # Kinds with replicas that are known to be read whole; of all others, only the `scale` subresource is.
 SCALABLE = {
     ("apps", "Deployment"),
@@ -45,12 +47,14 @@ class Workload:
     Attributes:
         top: The object that decides how many there are; a pod that nobody makes is its own.
         keeps_awake: A person marked a pod, or something that makes it.
+        losing: StatefulSets above its pods that delete their volumes when they are scaled down.
     """
 
     top: Object
     nature: Nature
     pods: tuple[Object, ...]
     keeps_awake: bool = False
+    losing: tuple[Ref, ...] = ()
 
     @property
     def ref(self) -> Ref:
@@ -80,6 +84,7 @@ def workloads(
             above would undo that.
     """
     tops: dict[Ref, tuple[Object, Nature, list[Object], bool]] = {}
+    losing: dict[Ref, set[Ref]] = {}
     for pod in pods:
         chain = _chain(pod, owners)
         above = _owner(chain[-1])
@@ -88,11 +93,12 @@ def workloads(
         else:
             top, nature = _top(chain, owners)
         awake = any(marked(item) for item in chain)
+        losing.setdefault(ref_of(top), set()).update(ref_of(item) for item in chain if loses_volumes(item))
         _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
         tops[ref_of(top)] = top, nature, [*members, pod], kept or awake
     return tuple(
-        Workload(top, nature, tuple(members), awake)
-        for _, (top, nature, members, awake) in sorted(tops.items())
+        Workload(top, nature, tuple(members), awake, tuple(sorted(losing[ref])))
+        for ref, (top, nature, members, awake) in sorted(tops.items())
     )
 
 
@@ -149,7 +155,8 @@ def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
 def _top(chain: list[Object], owners: Mapping[str, Object]) -> tuple[Object, Nature]:
     for item in reversed(chain):
         if scales(item):
-            return item, Nature.SCALES
+            ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
+            return item, Nature.JOB if ends else Nature.SCALES
     for item in chain:
         if item["kind"] == "Job":
             return item, Nature.JOB
@@ -168,6 +175,21 @@ def _top(chain: list[Object], owners: Mapping[str, Object]) -> tuple[Object, Nat
 def scales(item: Object) -> bool:
     group = item["apiVersion"].rpartition("/")[0]
     return (group, item["kind"]) in SCALABLE or bool(item.get("readThroughScale"))
+
+
+def ends_at_zero(item: Object) -> bool:
+    """
+    Whether 0 replicas mean the end of what runs, not a pause: of training jobs, such as Kubeflow's
+    PyTorchJob, `scale` is the number of workers, and a job that loses them fails or begins again.
+    """
+    return str(item["kind"]).endswith("Job")
+
+
+def loses_volumes(item: Object) -> bool:
+    """Whether its controller deletes the volumes of each pod that a smaller number of replicas ends."""
+    if item["kind"] != "StatefulSet" or not spec(item).get("volumeClaimTemplates"):
+        return False
+    return (spec(item).get("persistentVolumeClaimRetentionPolicy") or {}).get("whenScaled") == "Delete"
 
 
 def marked(item: Object) -> bool:

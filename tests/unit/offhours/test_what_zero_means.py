@@ -1,0 +1,225 @@
+"""What 0 replicas would cost an object is asked before it is put to sleep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from slicewise.errors import Refused, Unavailable
+from slicewise.model import Ref, ref_of
+from slicewise.off_hours import Volumes
+
+from tests.fakes.calls import REFUSALS
+from tests.fakes.controllers import cron_job, keeping_volumes, pod_spec, scaled, scaled_object
+from tests.fakes.sleeper import NIGHTS, Sleeper
+from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
+
+RETAINING = replace(NIGHTS, volumes=Volumes.RETAIN)
+STORE = keeping_volumes(scaled("StatefulSet", "store", 2))
+WHEN_SCALED = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
+
+
+def volumes(sleeper: Sleeper) -> dict[str, str]:
+    """Uids by name: a volume that was deleted and made again has another."""
+    return {
+        ref.name: item["metadata"]["uid"]
+        for ref, item in sleeper.server.objects.items()
+        if ref.kind == "PersistentVolumeClaim"
+    }
+
+
+def test_a_set_that_deletes_its_volumes_is_left_and_reported_unless_the_policy_says_otherwise():
+    sleeper = Sleeper()
+    sleeper.create(STORE, SERVER)
+    before = volumes(sleeper)
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    assert sleeper.replicas(STORE) == 2 and sleeper.replicas(SERVER) == 0
+    [finding] = [one for one in asleep.outcome.findings if one.code == "volumes-would-go"]
+    assert "StatefulSet ml/store" in finding.says and "volumes: retain" in finding.remedy
+    assert volumes(sleeper) == before and len(before) == 2
+
+
+def test_where_the_policy_says_so_it_retains_them_first_and_has_its_own_word_back_last():
+    sleeper = Sleeper(RETAINING)
+    sleeper.create(STORE)
+    before, claims = objects_of(sleeper), volumes(sleeper)
+
+    sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(STORE) == 0 and sleeper.value(ref_of(STORE), *WHEN_SCALED) == "Retain"
+    assert volumes(sleeper) == claims
+
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before and volumes(sleeper) == claims
+    writes = [
+        call for call in sleeper.calls.made if "StatefulSet" in call and ("patch" in call or "scale " in call)
+    ]
+    assert [call.split()[0] for call in writes] == [
+        "kubernetes.patch", "kubernetes.scale", "kubernetes.scale", "kubernetes.patch"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [Refused("403"), Unavailable("500")])
+def test_without_the_right_to_retain_it_is_not_scaled(error):
+    sleeper = Sleeper(RETAINING)
+    sleeper.create(STORE, SERVER)
+    sleeper.calls.fails = lambda call: error if call.startswith("kubernetes.patch StatefulSet") else None
+
+    assert sleeper.at(NIGHT).run_pass() is None
+
+    assert sleeper.replicas(STORE) == 2 and sleeper.replicas(SERVER) == 0
+    assert [failed.part for failed in sleeper.failed] == ["StatefulSet ml/store"]
+
+
+@pytest.mark.parametrize("policy", [NIGHTS, RETAINING])
+def test_a_set_that_keda_scales_is_paused_only_once_it_retains(policy):
+    scaler = scaled_object("keda", STORE)
+    sleeper = Sleeper(policy)
+    sleeper.controllers.demand[ref_of(scaler)] = 2
+    sleeper.create(STORE, scaler)
+    before, claims = objects_of(sleeper), volumes(sleeper)
+
+    asleep = sleeper.at(NIGHT).settle()
+    assert volumes(sleeper) == claims
+    assert sleeper.replicas(STORE) == (0 if policy is RETAINING else 2)
+    assert ("volumes-would-go" in codes(asleep)) == (policy is NIGHTS)
+
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before and volumes(sleeper) == claims
+
+
+def test_keda_is_not_paused_where_its_set_could_not_be_told_to_retain():
+    scaler = scaled_object("keda", STORE)
+    sleeper = Sleeper(RETAINING)
+    sleeper.controllers.demand[ref_of(scaler)] = 2
+    sleeper.create(STORE, scaler)
+    claims = volumes(sleeper)
+    sleeper.calls.fails = lambda call: (
+        Refused("403") if call.startswith("kubernetes.patch Stateful") else None
+    )
+
+    sleeper.at(NIGHT).run_pass()
+
+    assert sleeper.replicas(STORE) == 2 and volumes(sleeper) == claims
+
+
+def test_a_set_below_an_operator_that_scales_it_is_left():
+    """What we would write into it, its operator would put back."""
+    server = scaled("ModelServer", "own", 2, version="inference.example.com/v1")
+    sleeper = Sleeper(RETAINING)
+    sleeper.create(server)
+    above = {**{key: server[key] for key in ("apiVersion", "kind")}, "name": "own", "controller": True}
+    above["uid"] = sleeper.server.objects[ref_of(server)]["metadata"]["uid"]
+    store = {**STORE, "metadata": {**STORE["metadata"], "ownerReferences": [above]}}
+    sleeper.create(store)
+    pod = sleeper.controllers._made("v1", "Pod", "store-0", sleeper.server.objects[ref_of(store)], pod_spec())
+    assert pod
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    assert sleeper.replicas(server) == 2 and "volumes-would-go" in codes(asleep)
+
+
+def test_delete_that_comes_back_before_it_is_scaled_leaves_it_awake():
+    """Somebody's tool puts its own word back between two passes."""
+    sleeper = Sleeper(RETAINING)
+    sleeper.create(STORE)
+    claims = volumes(sleeper)
+    sleeper.calls.fails = lambda call: Unavailable("503") if call.startswith("kubernetes.scale ") else None
+    sleeper.at(NIGHT).run_pass()
+    assert sleeper.value(ref_of(STORE), *WHEN_SCALED) == "Retain" and sleeper.replicas(STORE) == 2
+    sleeper.calls.fails = lambda call: None
+    sleeper.edit(ref_of(STORE), WHEN_SCALED, "Delete")
+
+    asleep = sleeper.settle()
+
+    assert sleeper.replicas(STORE) == 2 and volumes(sleeper) == claims
+    assert "volumes-would-go" in codes(asleep)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(keeping_volumes(scaled("StatefulSet", "store", 2), "Retain"), id="it retains anyway"),
+        pytest.param(scaled("StatefulSet", "store", 2), id="it has no volumes"),
+    ],
+)
+def test_other_sets_sleep_as_ever_and_are_not_patched(item):
+    sleeper = Sleeper()
+    sleeper.create(item)
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    assert sleeper.replicas(item) == 0 and "volumes-would-go" not in codes(asleep)
+    assert not [call for call in sleeper.calls.made if call.startswith("kubernetes.patch StatefulSet")]
+
+
+@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
+def test_no_volume_is_lost_wherever_a_pass_ends(how):
+    whole = Sleeper(RETAINING)
+    whole.create(STORE)
+    number = 0
+    while True:
+        sleeper = Sleeper(RETAINING)
+        sleeper.create(STORE)
+        before, claims = objects_of(sleeper), volumes(sleeper)
+        begin = len(sleeper.calls.made)
+        sleeper.at(NIGHT).struck_pass(how, number)
+        done = len(sleeper.calls.made) - begin <= number
+        assert volumes(sleeper) == claims
+        sleeper.settle()
+        assert sleeper.replicas(STORE) == 0 and volumes(sleeper) == claims
+        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.settle()
+        assert objects_of(sleeper) == before and volumes(sleeper) == claims
+        if done:
+            break
+        number += 1
+    assert number > 10
+
+
+# Jobs of other kinds
+
+
+TORCH = scaled("PyTorchJob", "ft", 2, version="kubeflow.org/v1")
+
+
+def training(labels: dict[str, str]) -> Sleeper:
+    sleeper = Sleeper()
+    sleeper.server.add_crds("pytorchjobs.kubeflow.org")
+    sleeper.create(TORCH, SERVER)
+    pod = {
+        **sleeper.controllers._made("v1", "Pod", "ft-0", sleeper.server.objects[ref_of(TORCH)], pod_spec())
+    }
+    sleeper.server.objects[ref_of(pod)]["metadata"]["labels"] = labels
+    return sleeper
+
+
+def test_a_training_job_with_a_scale_runs_to_its_end_and_is_reported():
+    sleeper = training({})
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    assert sleeper.replicas(TORCH) == 2 and sleeper.replicas(SERVER) == 0
+    [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert (
+        "PyTorchJob ml/ft runs to its end" in finding.says and "slicewise.dev/sleeps=true" in finding.remedy
+    )
+
+
+def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():
+    sleeper = training({"slicewise.dev/sleeps": "true"})
+
+    sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(TORCH) == 0
+    sleeper.at(MORNING).settle()
+    assert sleeper.replicas(TORCH) == 2
+
+
+def test_a_cron_job_is_no_such_job():
+    sleeper = Sleeper()
+    sleeper.create(cron_job("nightly"))
+    sleeper.at(NIGHT).settle()
+
+    assert sleeper.value(Ref("batch/v1", "CronJob", "nightly", "ml"), "spec", "suspend") is True
