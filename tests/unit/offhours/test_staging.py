@@ -11,7 +11,7 @@ from slicewise.outcomes import Stage
 from slicewise.startups import STARTUP_ANNOTATION
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import cron_job, scaled, scaled_object
+from tests.fakes.controllers import cron_job, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import NODE_POOL, Sleeper
 
 NIGHT, OPENING = "2026-11-25T20:01", "2026-11-26T07:00"
@@ -137,14 +137,31 @@ def test_who_is_edited_or_deleted_in_between_keeps_nobody_waiting():
     assert awake(sleeper) == ["low"]
 
 
-def test_what_makes_jobs_wakes_with_the_last_stage():
-    nightly = cron_job("nightly")
-    sleeper = asleep(scaled("Deployment", "high", 1, priority=1000), nightly).at("2026-11-26T06:50")
+def test_what_makes_jobs_from_a_queue_wakes_with_the_last_stage_and_a_cron_job_at_the_opening():
+    nightly, queue = cron_job("nightly"), scaled_job("queue")
+    sleeper = asleep(scaled("Deployment", "high", 1, priority=1000), nightly, queue).at("2026-11-26T06:50")
     assert len(staging.stages(sleeper.kept.snapshots(sleeper.cluster.arn))) == 1
 
-    sleeper.settle()
+    woken = sleeper.settle()
+    assert sleeper.value(ref_of(queue), "metadata", "annotations", "autoscaling.keda.sh/paused") is None
+    assert sleeper.value(ref_of(nightly), "spec", "suspend") is True, "its missed run would start at once"
+    [finding] = [one for one in woken.outcome.findings if one.code == "missed-run"]
+    assert "CronJob ml/nightly (0 3 * * *)" in finding.says and "startingDeadlineSeconds" in finding.remedy
 
+    told = sleeper.at(OPENING).run_pass()
     assert sleeper.value(ref_of(nightly), "spec", "suspend") in (None, False)
+    assert "missed-run" in {one.code for one in told.outcome.findings}
+    assert sleeper.settle().outcome.findings == ()
+
+
+def test_a_cron_job_that_drops_late_runs_or_was_suspended_is_not_reported():
+    late, paused = cron_job("late"), cron_job("paused", suspend=True)
+    late["spec"]["startingDeadlineSeconds"] = 60
+    sleeper = asleep(scaled("Deployment", "high", 1), late, paused).at("2026-11-26T06:52")
+
+    assert "missed-run" not in {one.code for one in sleeper.settle().outcome.findings}
+    sleeper.at(OPENING).settle()
+    assert sleeper.value(ref_of(paused), "spec", "suspend") is True
 
 
 def test_what_keda_scales_is_as_important_as_its_pods():

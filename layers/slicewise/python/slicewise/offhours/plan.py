@@ -409,7 +409,10 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     why = f"waking {minutes} min early for {at}"
     turn = staging.turn(world.slept, found, edge.at, world.lead, now)
     held = _held(world, found, now)
-    actions, findings, left = _give_back(_without(turn.snapshots, held), found, why, morning)
+    # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
+    crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
+    actions, findings, left = _give_back(_without(turn.snapshots, (*held, *crons)), found, why, morning)
+    findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
@@ -450,6 +453,8 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
     held = _held(world, found, now)
     actions, findings, left = _give_back(_without(world.slept, held), found, why)
+    crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
+    findings = (*findings, *telling.missed_runs(crons, found, "now"))
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"

@@ -12,6 +12,7 @@ from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
 from slicewise.sizes import cut
+from slicewise.snapshots import Snapshot
 
 MOST_NAMED = 10
 _LONGEST_REASON = 600
@@ -67,6 +68,27 @@ def volumes(work: Workload) -> Finding:
         "Write offHours: {volumes: retain}, which retains them for the night; or set whenScaled: Retain; or "
         f"mark it {KEEP_AWAKE}.",
     )
+
+
+def missed_runs(suspended: Iterable[Snapshot], found: Found, at: str) -> Iterator[Finding]:
+    """
+    A CronJob that may run again starts the last run that it missed, unless startingDeadlineSeconds says that
+    this is too late (Kubernetes' documentation of CronJobs; with 100 missed ones it starts none).
+    """
+    names = [
+        f"{kept.ref} ({spec(found.objects[kept.ref]).get('schedule')})"
+        for kept in suspended
+        if kept.ref in found.objects
+        and kept.original is not True
+        and spec(found.objects[kept.ref]).get("startingDeadlineSeconds") is None
+    ]
+    if names:
+        yield Finding(
+            "missed-run",
+            f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''} slept, and may "
+            f"start {at} the last run that it missed.",
+            "To have a run dropped that comes too late, set startingDeadlineSeconds.",
+        )
 
 
 def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
