@@ -148,6 +148,8 @@ class _Night:
         for one in details:
             if one.get("told"):
                 story.saw(f"the record keeps what the sleep has saved: {one['told']}")
+        # At the opening, and not before, the CronJob may start what it missed.
+        self.follow(lambda: self.stage() == "awake")
         now, marks = self.sleeping(), self.kube.get(POOL)["metadata"].get("annotations", {})
         story.claim(
             "awake-exactly",

@@ -46,6 +46,17 @@ def test_what_is_kept_comes_back_as_it_was(kept, original):
     assert kept.snapshots(B) == ()
 
 
+def test_what_we_had_written_before_is_kept_until_the_other_is_written(kept):
+    kept.keep(A, snapshot())
+    changed = snapshot().with_ours(1)
+    kept.keep(A, changed)
+
+    assert kept.snapshots(A) == (changed,) and changed.intact
+    assert (changed.earlier, changed.ours, changed.original, changed.done) == ((0,), 1, 3, False)
+    kept.keep(A, changed.as_done())
+    assert kept.snapshots(A)[0].earlier == () and kept.snapshots(A)[0].intact
+
+
 def test_for_which_morning_it_was_woken_is_kept(kept):
     kept.keep(A, snapshot())
     kept.keep(A, snapshot().as_woken("2026-11-26T06:00"))

@@ -23,6 +23,7 @@ class Snapshot:
         original, ours: JSON values; None where nothing stands there.
         window: Which sleep it belongs to: when that ends, as text.
         done: Whether `ours` was written. Until then nobody knows who last wrote what is there.
+        earlier: What we had written before `ours`, and may stand there still; until `ours` was written.
         woken: For which morning it was given back: when its window ends, as text. Empty while it sleeps. From
             then on nobody writes the field for it any more.
         priority: Of its pods; the highest wake first.
@@ -41,6 +42,7 @@ class Snapshot:
     priority: int = 0
     slices: int = 0
     version: int = 1
+    earlier: tuple[Any, ...] = ()
     checksum: str = ""
 
     @property
@@ -51,7 +53,12 @@ class Snapshot:
         return replace(self, checksum=_checksum(self))
 
     def as_done(self) -> Snapshot:
-        return replace(self, done=True, version=self.version + 1).sealed()
+        return replace(self, done=True, earlier=(), version=self.version + 1).sealed()
+
+    def with_ours(self, ours: Any) -> Snapshot:
+        """To be written in place of what we wrote before."""
+        earlier = (self.ours,)
+        return replace(self, ours=ours, earlier=earlier, done=False, version=self.version + 1).sealed()
 
     def as_woken(self, morning: str) -> Snapshot:
         return replace(self, woken=morning, version=self.version + 1).sealed()
@@ -60,4 +67,6 @@ class Snapshot:
 def _checksum(snapshot: Snapshot) -> str:
     """Over all that a restoration rests on."""
     meaning = [*snapshot.ref, snapshot.field, snapshot.uid, snapshot.original, snapshot.ours, snapshot.window]
+    if snapshot.earlier:  # items of before have none
+        meaning.append(list(snapshot.earlier))
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:32]

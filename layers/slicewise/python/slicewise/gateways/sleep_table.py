@@ -118,6 +118,7 @@ def _fields(snapshot: Snapshot) -> dict[str, Any]:
         # As JSON: DynamoDB has no whole numbers, and the checksum is over what came in.
         "original": json.dumps(snapshot.original),
         "ours": json.dumps(snapshot.ours),
+        "earlier": [json.dumps(value) for value in snapshot.earlier],
         "window": snapshot.window,
         "taken_at": snapshot.taken_at.isoformat(),
         "done": snapshot.done,
@@ -136,6 +137,7 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
         original=json.loads(item["original"]),
         ours=json.loads(item["ours"]),
         taken_at=datetime.fromisoformat(item["taken_at"]),
+        earlier=tuple(json.loads(value) for value in item.get("earlier", ())),
         woken=item.get("woken", ""),  # items of before have none
         priority=int(item["priority"]),
         slices=int(item["slices"]),

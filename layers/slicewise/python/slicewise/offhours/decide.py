@@ -75,7 +75,7 @@ def put_to_sleep(
         bool(kept.woken)
         or (not _as_we_left_it(setting, live, kept) and (kept.window != window.id or kept.uid != _uid(live)))
     )
-    if over or kept is None or (not kept.done and value not in (ours, kept.original)):
+    if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
         if value == ours:
             return Step((ForgetSnapshot(kept, "somebody has put it to sleep since"),) if kept else ())
         fresh = _snapshot(setting, live, kept, window, priority, slices)
@@ -87,6 +87,17 @@ def put_to_sleep(
     if _as_we_left_it(setting, live, kept):
         return Step((KeepSnapshot(kept.as_done(), why),))
     return Step((ForgetSnapshot(kept, "somebody had put it to sleep already"),))
+
+
+def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str) -> Step | None:
+    """
+    Another value of ours in place of the one that stands there; None where it is not there, or not ours. What
+    it was before the sleep stays what is kept.
+    """
+    if not kept.intact or not kept.done or not _as_we_left_it(setting, live, kept):
+        return None
+    fresh = kept.with_ours(setting.asleep)
+    return Step(_write(setting, live, fresh, why, keep=True))
 
 
 def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, morning: str = "") -> Step:
@@ -137,7 +148,7 @@ def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool)
 
 def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:
     """An object that was made anew as it slept was copied asleep: nobody meant to keep it so."""
-    if setting.value(live) != kept.ours:
+    if setting.value(live) not in (kept.ours, *kept.earlier):
         return False
     return _uid(live) != kept.uid or setting.written_by_us(live)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import json_patch, layout
+from slicewise import json_patch, layout, quantities
 from slicewise.actions import (
     Action,
     Delete,
@@ -31,9 +31,10 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours, Volumes
 from slicewise.offhours import fallback, saving, staging, telling
+from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
-from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep
+from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep, write_otherwise
 from slicewise.offhours.settings import NO_NODES, PAUSED_REPLICAS, REPLICAS, RETAIN, Setting, settings_of
 from slicewise.offhours.workloads import Nature, Workload
 from slicewise.offhours.world import Found, World
@@ -256,7 +257,9 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
     made = following.workloads(telling.in_scope(found, policy), found.owners, found.unread)
-    steps = _steps_to_sleep(world, found, made, policy, window, why)
+    staying = staying_awake.stayers(made, policy)
+    nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
+    steps = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps)
     actions = (
         *fallback.closed(world, found, why),
@@ -264,7 +267,12 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         *actions,
         *_bare_pods(made, policy, why),
     )
-    findings = (*_findings(steps), *telling.kept_awake(made, policy), *telling.holding_nodes(found, policy))
+    findings = (
+        *_findings(steps),
+        *telling.kept_awake(made, policy),
+        *staying_awake.findings(nodes, staying),
+        *telling.holding_nodes(found, policy),
+    )
     saved = saving.counted(world.known, found.nodes, now)
 
     def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
@@ -281,7 +289,13 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
 
 
 def _steps_to_sleep(
-    world: World, found: Found, made: Sequence[Workload], policy: OffHours, window: Window, why: str
+    world: World,
+    found: Found,
+    made: Sequence[Workload],
+    nodes: Mapping[Ref, int],
+    policy: OffHours,
+    window: Window,
+    why: str,
 ) -> list[Step]:
     """What would cost data is left, unless this very plan retains its volumes before it is scaled."""
     by_keda = _scaled_by_keda(found)
@@ -289,14 +303,12 @@ def _steps_to_sleep(
     losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
     retained: set[Ref] = set()
     steps = []
-    for subject in _order_of_sleep(world, found, made):
+    for subject in _order_of_sleep(world, found, made, nodes):
         assert subject.live is not None
         ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
             continue
-        step = put_to_sleep(
-            subject.setting, subject.live, subject.kept, window, why, subject.priority, subject.slices
-        )
+        step = _step_to_sleep(subject, window, why)
         if subject.setting is RETAIN and step.actions:
             retained.add(ref)
         elif work and step.actions and subject.setting in (REPLICAS, PAUSED_REPLICAS):
@@ -308,7 +320,19 @@ def _steps_to_sleep(
     return steps
 
 
-def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> list[_Subject]:
+def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
+    kept, setting = subject.kept, subject.setting
+    if kept and not kept.woken and setting.field == NO_NODES.field and kept.ours != setting.asleep:
+        assert subject.live is not None
+        if changed := write_otherwise(setting, subject.live, kept, why):
+            return changed
+        setting = replace(setting, asleep=kept.ours)
+    return put_to_sleep(setting, subject.live, kept, window, why, subject.priority, subject.slices)
+
+
+def _order_of_sleep(
+    world: World, found: Found, made: Iterable[Workload], nodes: Mapping[Ref, int]
+) -> list[_Subject]:
     """
     NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
     first. What is kept is looked at again whether it still runs pods or not.
@@ -328,7 +352,7 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
     subjects = [
         _Subject(
             item,
-            setting,
+            _limited(setting, nodes.get(ref, 0), kept.get((ref, setting.field)), item),
             kept.get((ref, setting.field)),
             importance[ref].priority if ref in importance else 0,
             importance[ref].slices if ref in importance else 0,
@@ -339,6 +363,15 @@ def _order_of_sleep(world: World, found: Found, made: Iterable[Workload]) -> lis
         and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
+
+
+def _limited(setting: Setting, nodes: int, kept: Snapshot | None, live: Object) -> Setting:
+    """As many nodes as what stays awake needs, and never more than the NodePool may have by day."""
+    if setting is not NO_NODES or not nodes:
+        return setting
+    own = kept.original if kept and not kept.woken else setting.value(live)
+    most = quantities.whole(own) if own is not None else nodes
+    return replace(setting, asleep=str(min(nodes, most)))
 
 
 def _makes_work(item: Object, importance: dict[Ref, Workload], by_keda: dict[Ref, Ref]) -> bool:
