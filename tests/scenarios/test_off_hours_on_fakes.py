@@ -94,7 +94,7 @@ def test_schedules_alone_put_it_to_sleep_and_wake_it_in_time(account):
     assert stage(account) is Stage.AWAKE
     # No Karpenter makes nodes here, so everybody still waits, and that is told once.
     [(subject, text)] = account.notices.sent
-    assert subject == "Slicewise: 3 pods of gpu-1 wait for a GPU" and "Pod ml/server-0" in text
+    assert subject == "Slicewise: 3 pods of gpu-1 do not run yet" and "Pod ml/server-0" in text
     saved = account.record(capability=OFF_HOURS).details[0]
     # From the first pass of the night to the one that began to wake it.
     assert (

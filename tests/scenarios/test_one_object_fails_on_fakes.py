@@ -123,7 +123,7 @@ def test_notices_that_cannot_be_sent_keep_nobody_asleep_and_are_sent_later(three
 
     three.calls.fails = lambda call: None
     until(three, berlin(7, 1))
-    assert [subject for subject, _ in three.notices.sent] == ["Slicewise: 9 pods of gpu-1 wait for a GPU"]
+    assert [subject for subject, _ in three.notices.sent] == ["Slicewise: 9 pods of gpu-1 do not run yet"]
 
 
 def test_all_writes_fail_for_an_hour_and_then_each_is_made(three):

@@ -161,7 +161,7 @@ def _uid(item: Object) -> str:
 
 
 def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
-    tool = _gitops_tool(setting, live)
+    tool, manager = _gitops_tool(setting, live), _manager_by_marks(live)
     value = _said(setting.value(live))
     if tool:
         return Finding(
@@ -169,10 +169,18 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
             f"{tool} has set {kept.field} of {kept.ref} to {value} while it slept; we do not fight it.",
             f"Have {tool} leave {kept.field} alone: docs/off-hours.md has the setting.",
         )
+    writers = sorted(setting.managers(live))
+    by = (
+        f"by {', '.join(writers)}"
+        if writers
+        else "by a user or a controller that the API server does not name"
+    )
+    maybe = f" It is managed by {manager}, which may have done it." if manager and not writers else ""
     return Finding(
         "woken-by-somebody",
-        f"{kept.ref} has {kept.field} {value}, set while it slept; it is left so.",
-        "To run it on a GPU now, wake the cluster: slicewise wake.",
+        f"{kept.ref} has {kept.field} {value}, set while it slept {by}; it is left so.{maybe}",
+        "Where no person did it, look at its HorizontalPodAutoscaler (ScaledToZero, minReplicas) and at what "
+        "manages it (docs/off-hours.md). To run it on a GPU now, wake the cluster: slicewise wake.",
     )
 
 
@@ -214,8 +222,14 @@ def _gitops_tool(setting: Setting, live: Object) -> str | None:
     for manager in sorted(managers):
         if tool := _GITOPS_MANAGERS.get(manager):
             return tool
-    if managers:
-        return None
+    return None
+
+
+def _manager_by_marks(live: Object) -> str | None:
+    """
+    What a GitOps tool's marks say. They tell who manages an object, not who wrote a count: of one that went
+    through the `scale` subresource after a 0, the API server keeps no writer.
+    """
     if "argocd.argoproj.io/tracking-id" in annotations(live):
         return "Argo CD"
     if any(key.endswith("toolkit.fluxcd.io/name") for key in labels(live)):

@@ -51,7 +51,7 @@ _LEVELS = 6
 _MOST_UNANSWERED_KINDS = 3
 _MOST_UNANSWERED_OF_A_KIND = 5
 _OF_METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
-_OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority")
+_OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority", "schedulingGates")
 LET_IN_WITHIN = timedelta(hours=2)
 NEAR_AN_EDGE = timedelta(minutes=15)
 T = TypeVar("T")
@@ -347,8 +347,18 @@ def of_a_pod(pod: Object) -> Object:
             "annotations": {key: marks[key] for key in (workloads.KEEP_AWAKE,) if key in marks},
         },
         "spec": kept,
-        "status": {key: told[key] for key in ("phase", "conditions") if key in told},
+        "status": {key: told[key] for key in ("phase", "conditions") if key in told} | _waiting(told),
     }
+
+
+def _waiting(status: Object) -> dict[str, Any]:
+    """Of its containers, those that wait, and why."""
+    waiting = [
+        {"name": one.get("name"), "state": {"waiting": one["state"]["waiting"]}}
+        for one in status.get("containerStatuses") or ()
+        if (one.get("state") or {}).get("waiting")
+    ]
+    return {"containerStatuses": waiting} if waiting else {}
 
 
 def _owners(

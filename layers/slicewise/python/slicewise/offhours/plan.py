@@ -30,7 +30,7 @@ from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, name, spec
 from slicewise.off_hours import BarePods, OffHours, Volumes
-from slicewise.offhours import fallback, saving, staging, telling
+from slicewise.offhours import fallback, not_running, saving, staging, telling
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
@@ -267,8 +267,10 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         *actions,
         *_bare_pods(made, policy, why),
     )
+    outliving = tuple(not_running.outliving(found, made, world.slept, now))
     findings = (
         *_findings(steps),
+        *outliving,
         *telling.kept_awake(made, policy),
         *staying_awake.findings(nodes, staying),
         *telling.holding_nodes(found, policy),
@@ -285,7 +287,11 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         says = f"{why}; {drained}" if drained else why
         return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
     says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
-    return as_told(Stage.ASLEEP, says, _until(edge, _ahead(world), now) or ASLEEP_LOOK)
+    wait = _until(edge, _ahead(world), now) or ASLEEP_LOOK
+    if outliving:
+        says = f"{says}; {len(outliving)} objects were put to 0 and still have pods"
+        return as_told(Stage.GOING_TO_SLEEP, says, wait)
+    return as_told(Stage.ASLEEP, says, wait)
 
 
 def _steps_to_sleep(
@@ -449,8 +455,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
-    pending = tuple(telling.still_pending(found, at)) if late else ()
-    findings = (*findings, *pending)
+    pending = not_running.not_yet(found, world.snapshots) if late else ()
+    findings = (*findings, *not_running.findings(pending, at))
     wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - tell_before - now
     says = f"{why}; {left} objects are left" if left else why
     if unread := _unread_of(turn.snapshots, found):
@@ -464,8 +470,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending:
-        text = "\n".join([*(finding.says for finding in pending), pending[0].remedy])
-        subject = f"Slicewise: {len(telling.waiting(found))} pods of {_name(world)} wait for a GPU"
+        subject, text = not_running.notice(pending, _name(world))
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
 

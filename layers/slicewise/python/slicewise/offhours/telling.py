@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from slicewise.model import Object, ref_of
-from slicewise.objects import condition, name, spec
+from slicewise.objects import name, spec
 from slicewise.off_hours import BarePods, OffHours
 from slicewise.offhours import workloads as following
 from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
-from slicewise.sizes import cut
 from slicewise.snapshots import Snapshot
-
-MOST_NAMED = 10
-_LONGEST_REASON = 600
 
 
 def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
@@ -104,28 +100,3 @@ def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
                 f"{ref_of(pod)} uses no GPU and keeps GPU node {spec(pod)['nodeName']} running.",
                 "Remove its toleration of nvidia.com/gpu, so that it runs on other nodes.",
             )
-
-
-def waiting(found: Found) -> list[Object]:
-    """The pods that have no node yet, the most important first."""
-    pods = [pod for pod in found.pods if not spec(pod).get("nodeName") and following.on_our_pools(spec(pod))]
-    return sorted(pods, key=lambda pod: (-(spec(pod).get("priority") or 0), ref_of(pod)))
-
-
-def still_pending(found: Found, at: str) -> Iterator[Finding]:
-    """Some by name and the rest as a number: a mail of a thousand pods is too long to send, and to read."""
-    pods = waiting(found)
-    for pod in pods[:MOST_NAMED]:
-        scheduled = condition(pod, "PodScheduled") or {}
-        says = cut(scheduled.get("message") or "the scheduler has not said why", _LONGEST_REASON)
-        yield Finding(
-            "still-pending",
-            f"{ref_of(pod)} waits for a GPU shortly before {at}: {says}",
-            "Look at Karpenter's NodeClaims: where EC2 has no capacity, name fallbackGpus in the pool.",
-        )
-    if left := len(pods[MOST_NAMED:]):
-        yield Finding(
-            "still-pending",
-            f"{left} more pods wait for a GPU shortly before {at}.",
-            "List them all: kubectl get pods --all-namespaces --field-selector status.phase=Pending",
-        )
