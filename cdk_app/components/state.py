@@ -11,7 +11,7 @@ class State(Construct):
     """
     Leases, records, history and pause switches.
 
-    It outlives the stack: later releases keep here what they need to put workloads back.
+    It outlives the stack, and is protected from deletion: what sleeps is kept here, and could not be woken.
 
     Attributes:
         table: pk `cluster#<arn>` or `fleet`; sk `lease`, `record#<capability>`, `pass#...` or `pause`. Its
@@ -31,6 +31,7 @@ class State(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
+            deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )
         self.table.add_global_secondary_index(

@@ -131,6 +131,7 @@ def test_the_table_outlives_the_stack_and_can_be_set_back(template):
 
     assert table.attributes["DeletionPolicy"] == table.attributes["UpdateReplacePolicy"] == "Retain"
     assert table.properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table.properties["DeletionProtectionEnabled"] is True, "what sleeps could not be woken without it"
     assert table.properties["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
     assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
 

@@ -28,14 +28,22 @@ from slicewise.actions import (
 )
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, name, spec
+from slicewise.objects import annotations, labels, name, spec
 from slicewise.off_hours import BarePods, OffHours, Volumes
 from slicewise.offhours import fallback, not_running, saving, staging, telling
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep, write_otherwise
-from slicewise.offhours.settings import NO_NODES, PAUSED_REPLICAS, REPLICAS, RETAIN, Setting, settings_of
+from slicewise.offhours.settings import (
+    FIELD_MANAGER,
+    NO_NODES,
+    PAUSED_REPLICAS,
+    REPLICAS,
+    RETAIN,
+    Setting,
+    settings_of,
+)
 from slicewise.offhours.workloads import Nature, Workload
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
@@ -475,6 +483,25 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
 
 
+def _forgotten(world: World, found: Found) -> Step:
+    """
+    A NodePool that we closed and of which nothing is kept: the table was emptied, or its items were lost.
+    With its limit no GPU node could ever start again.
+    """
+    kept, actions, findings = {one.ref for one in world.snapshots}, [], []
+    for pool in found.node_pools:
+        ref = ref_of(pool)
+        if ref in kept or layout.FALLBACK_LABEL in labels(pool) or NO_NODES.value(pool) != NO_NODES.asleep:
+            continue
+        writers = NO_NODES.managers(pool)
+        if writers == {FIELD_MANAGER}:
+            operations = json_patch.remove(pool, NO_NODES.path)
+            why = "nothing is kept of what it was, and no node could start"
+            actions.append(Patch(ref, operations, f"take the limit of no nodes from {ref}", why))
+        findings.append(telling.closed_without_reason(ref, writers))
+    return Step(tuple(actions), tuple(findings))
+
+
 def _tended(world: World, found: Found, until: str, now: datetime) -> fallback.Tended:
     """Opening a fallback gives nothing back."""
     return fallback.tended(world, found, until, now) if world.may_sleep else fallback.Tended()
@@ -500,9 +527,11 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if unread := _unread_of(world.slept, found):
         says = f"{why}; {unread}"
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
-    actions = (*actions, *_mark(found.node_pools, None))
+    forgotten = _forgotten(world, found)
+    actions = (*actions, *_mark(found.node_pools, None), *forgotten.actions)
     opening = _tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
-    actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
+    actions = (*actions, *opening.actions)
+    findings = (*findings, *forgotten.findings, *opening.findings)
     waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
     wait = min((wait for wait in waits if wait is not None), default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)

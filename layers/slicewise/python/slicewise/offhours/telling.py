@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from slicewise.model import Object, ref_of
+from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
 from slicewise.off_hours import BarePods, OffHours
 from slicewise.offhours import workloads as following
+from slicewise.offhours.settings import FIELD_MANAGER
 from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
@@ -85,6 +86,23 @@ def missed_runs(suspended: Iterable[Snapshot], found: Found, at: str) -> Iterato
             f"start {at} the last run that it missed.",
             "To have a run dropped that comes too late, set startingDeadlineSeconds.",
         )
+
+
+def closed_without_reason(node_pool: Ref, writers: Collection[str]) -> Finding:
+    """Of a NodePool that may have no node while the cluster is awake."""
+    if set(writers) == {FIELD_MANAGER}:
+        return Finding(
+            "sleep-forgotten",
+            f"{node_pool} was closed for a sleep of which nothing is kept, so it is opened again. What slept "
+            "with it is not known any more.",
+            "Set the replicas of workloads that are at 0 by hand, and a limit of nodes if it had one.",
+        )
+    return Finding(
+        "closed-by-somebody",
+        f"{node_pool} has limits.nodes 0, set by {', '.join(sorted(writers)) or 'something unknown'}: no GPU "
+        "node can start there.",
+        "Remove the limit, if that is not meant.",
+    )
 
 
 def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
