@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 from slicewise.model import Series, fewer_days
+from slicewise.policy import Tuning
+from slicewise.policy_bounds import bounds_of
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.tuning import choose_replicas
 from slicewise.slicing.use import STEP, pool_use, read
@@ -372,6 +374,16 @@ def test_what_the_source_says_of_missing_points_is_told_once():
     found = insights_use(series)
     assert codes(found) == ["metrics-incomplete"]
     assert "The source says that points are missing: a store is down" in found.problems[0].says
+
+
+def test_a_week_holds_as_many_whole_days_as_a_policy_may_ask_for_though_its_newest_step_is_not_there_yet():
+    """A source is always a step behind, so that the seventh day is not whole."""
+    most = bounds_of(Tuning, "minimum_history").most
+    series = [replace(one, times=one.times[:-1], values=one.values[:-1]) for one in one_gpu(days=7)]
+
+    found = insights_use(series, contents(pod("a-0", age=9 * DAYS)))
+
+    assert len(found.pods[0].days) * DAYS == most
 
 
 @pytest.mark.parametrize(("days", "words"), [(1, "the last day was read"), (3, "the last 3 days were read")])
