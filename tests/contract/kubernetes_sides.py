@@ -13,6 +13,8 @@ from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 
 NAMESPACE = "contract"
 ROLE = "arn:aws:iam::111122223333:role/somebody"
+# A group of the stranger's, which may be bound to roles.
+MEMBERS = f"system:serviceaccounts:{NAMESPACE}"
 
 
 class InMemory:
@@ -27,6 +29,9 @@ class InMemory:
 
     def as_stranger(self):
         return FakeKubernetes(self.server, Calls(), lambda: AccessEntry(ROLE))
+
+    def as_member(self):
+        return FakeKubernetes(self.server, Calls(), lambda: AccessEntry(ROLE, (MEMBERS,)))
 
     def as_nobody(self):
         return FakeKubernetes(self.server, Calls(), lambda: None)
@@ -71,6 +76,9 @@ class Real:
         path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/stranger/token"
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         return self._as(self._kube.request("POST", path, asked)["status"]["token"])
+
+    def as_member(self):
+        return self.as_stranger()
 
     def as_nobody(self):
         return self._as("not-a-token")

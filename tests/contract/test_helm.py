@@ -31,6 +31,7 @@ from tests.fakes.helm import FakeHelm, FakeReleases
 from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
 
 PLACE = ("gpu-operator", "gpu-operator")
+OPERATOR = Ref("apps/v1", "Deployment", *PLACE)
 HOME = Home("111122223333", "eu-west-1")
 VALUES = {"operator": {"upgradeCRD": False}, "mig": {"strategy": "mixed"}}
 
@@ -171,6 +172,49 @@ def test_an_upgrade_takes_the_place_of_the_revision_before(far_side):
         (1, "superseded"),
     ]
     assert newest(far_side).values == VALUES | {"gfd": {"enabled": True}}
+
+
+def test_the_last_five_revisions_are_kept(far_side):
+    for number in range(6):
+        install(far_side, number=number)
+
+    assert [(r.revision, r.status) for r in far_side.port.revisions(*PLACE)] == [
+        (6, "deployed"),
+        *((revision, "superseded") for revision in (5, 4, 3, 2)),
+    ]
+
+
+def test_there_is_no_way_back_to_a_revision_that_is_not_kept(far_side):
+    install(far_side)
+
+    for place in (PLACE, ("another", PLACE[1])):
+        with pytest.raises(Unavailable):
+            far_side.port.rollback(*place, 7)
+    assert newest(far_side).status == "deployed"
+
+
+@pytest.mark.parametrize("name", ["a" * 54, "GPU", "a_b"])
+def test_a_name_that_helm_does_not_take_is_refused(far_side, name):
+    with pytest.raises(Unavailable):
+        far_side.port.upgrade(name, PLACE[1], far_side.chart, far_side.version, VALUES)
+    assert far_side.port.revisions(name, PLACE[1]) == ()
+
+
+def test_what_somebody_else_made_is_not_taken_over_untold(far_side):
+    install(far_side)
+    made = far_side.kubernetes.get(OPERATOR)
+    far_side.port.uninstall(*PLACE)
+    theirs = {key: made[key] for key in ("apiVersion", "kind", "spec")}
+    far_side.kubernetes.apply(
+        {**theirs, "metadata": {"name": OPERATOR.name, "namespace": OPERATOR.namespace}}
+    )
+
+    with pytest.raises(Unavailable):
+        install(far_side)
+    assert far_side.port.revisions(*PLACE) == ()
+
+    far_side.port.upgrade(*PLACE, far_side.chart, far_side.version, VALUES, take_ownership=True)
+    assert newest(far_side).status == "deployed"
 
 
 def test_uninstalling_twice_is_fine(far_side):

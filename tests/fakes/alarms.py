@@ -8,7 +8,7 @@ from slicewise.model import Alarm
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
-from tests.fakes.refusals import check
+from tests.fakes.refusals import check, check_text
 
 
 class FakeAlarms:
@@ -20,7 +20,7 @@ class FakeAlarms:
 
     def named(self, prefix: str) -> tuple[Alarm, ...]:
         with self._calls.call(f"alarms.named {prefix}"):
-            check("cloudwatch", "DescribeAlarms", AlarmNamePrefix=prefix)
+            check_text("cloudwatch", "DescribeAlarms", AlarmNamePrefix=prefix)
             found = sorted(name for name in self.kept if name.startswith(prefix))
             return tuple(replace(self.kept[name], tags={}) for name in found)
 

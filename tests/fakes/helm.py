@@ -8,12 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import Object, Release
+from slicewise.model import Object, Release, ref_of
 
 from tests.fakes.calls import Calls
 from tests.fakes.kubernetes import CRD, KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+from tests.fakes.refusals import as_kept
 
 Rendered = list[dict[str, Any]]
+# As the gateway has helm keep them.
+_HISTORY = 5
+_NAME = re.compile(r"(?=.{1,53}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class FakeReleases:
@@ -37,7 +41,7 @@ class FakeHelm:
 
     def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
         with self._calls.call(f"helm.revisions {namespace}/{name}"):
-            self._kubernetes._may_read(namespace)
+            self._kubernetes.may_list_secrets(namespace)
             return tuple(reversed(self._releases.revisions.get((name, namespace), [])))
 
     def upgrade(
@@ -54,32 +58,40 @@ class FakeHelm:
         kept = self._releases.revisions.setdefault((name, namespace), [])
         server = self._releases.server
         with self._calls.call(f"helm.upgrade {namespace}/{name}: begin"):
-            self._kubernetes._may_write()
+            self._kubernetes.may_write_anything()
+            if not _NAME.fullmatch(name):
+                raise Unavailable(f"invalid release name: {name}")
             if kept and kept[-1].pending:
                 raise Unavailable("another operation (install/upgrade/rollback) is in progress")
+            items = rendered(chart_name(chart), name, namespace, version, values)
+            if not kept and not take_ownership:
+                self._refuse_what_is_not_ours(items, name, namespace)
             server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
             status = "pending-upgrade" if kept else "pending-install"
             kept.append(
-                Release(name, namespace, len(kept) + 1, status, chart_name(chart), version, dict(values))
+                Release(name, namespace, _next(kept), status, chart_name(chart), version, as_kept(values))
             )
+            del kept[:-_HISTORY]
         with self._calls.call(f"helm.upgrade {namespace}/{name}: objects"):
-            for item in rendered(chart_name(chart), name, namespace, version, values):
+            for item in items:
                 server.create(item)
         with self._calls.call(f"helm.upgrade {namespace}/{name}: end"):
             self._deployed(kept)
 
     def rollback(self, name: str, namespace: str, revision: int) -> None:
         with self._calls.call(f"helm.rollback {namespace}/{name}"):
-            self._kubernetes._may_write()
-            kept = self._releases.revisions[name, namespace]
-            back = next(release for release in kept if release.revision == revision)
+            self._kubernetes.may_write_anything()
+            kept = self._releases.revisions.get((name, namespace), [])
+            back = next((release for release in kept if release.revision == revision), None)
+            if back is None:
+                raise Unavailable(f"release {name} has no revision {revision}")
             kept[-1] = replace(kept[-1], status="failed")
-            kept.append(replace(back, revision=len(kept) + 1))
+            kept.append(replace(back, revision=_next(kept)))
             self._deployed(kept)
 
     def uninstall(self, name: str, namespace: str) -> None:
         with self._calls.call(f"helm.uninstall {namespace}/{name}: begin"):
-            self._kubernetes._may_write()
+            self._kubernetes.may_write_anything()
             if kept := self._releases.revisions.get((name, namespace)):
                 kept[-1] = replace(kept[-1], status="uninstalling")
         with self._calls.call(f"helm.uninstall {namespace}/{name}"):
@@ -96,6 +108,14 @@ class FakeHelm:
             head = dict(zip(("apiVersion", "kind"), CRD, strict=True))
             return tuple(head | {"metadata": {"name": name}} for name in names)
 
+    def _refuse_what_is_not_ours(self, items: Rendered, name: str, namespace: str) -> None:
+        for item in items:
+            found = self._releases.server.objects.get(ref_of(item))
+            marks = (found or {}).get("metadata", {}).get("annotations") or {}
+            owner = marks.get("meta.helm.sh/release-name"), marks.get("meta.helm.sh/release-namespace")
+            if found and owner != (name, namespace):
+                raise Unavailable(f"invalid ownership metadata: {ref_of(item)} exists")
+
     @staticmethod
     def _deployed(kept: list[Release]) -> None:
         kept[:] = [
@@ -103,6 +123,10 @@ class FakeHelm:
             for release in kept
         ]
         kept[-1] = replace(kept[-1], status="deployed")
+
+
+def _next(kept: list[Release]) -> int:
+    return kept[-1].revision + 1 if kept else 1
 
 
 def chart_name(reference: str) -> str:

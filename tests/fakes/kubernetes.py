@@ -11,10 +11,12 @@ from slicewise.errors import Conflict, Refused, Unauthorized
 from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_of
 
+from tests.fakes import rbac
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.managed_fields import ATOMIC, Writers
-from tests.fakes.selectors import has_fields, selected
+from tests.fakes.object_limits import check, check_metadata
+from tests.fakes.selectors import check_fields, has_fields, selected
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KARPENTER_CRDS = (
@@ -133,6 +135,8 @@ class FakeApiServer:
     def _keep(self, ref: Ref, before: Any, after: dict[str, Any], tell: bool = True) -> None:
         if after == before:
             return
+        if before is None or _marks(before) != _marks(after):
+            check_metadata(after["metadata"])
         self._revision += 1
         metadata = after["metadata"]
         metadata.setdefault("creationTimestamp", self._clock.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -143,6 +147,10 @@ class FakeApiServer:
         self.objects[ref] = after
         for controller in self.on_change if tell else ():
             controller(after)
+
+
+def _marks(item: Object) -> tuple[Any, Any]:
+    return item["metadata"].get("labels"), item["metadata"].get("annotations")
 
 
 def copied(value: Any) -> Any:
@@ -205,19 +213,14 @@ class FakeKubernetes:
     One caller's view. Implements ports.Kubernetes.
 
     Args:
-        entry: The caller's access entry at this moment; None where access is not to be checked.
-        group: The group that opens the door for reading, once a ClusterRoleBinding names it.
+        entry: The caller's access entry at this moment; None where access is not to be checked. What its
+            groups may do is what the roles and bindings that stand in the cluster say.
     """
 
     def __init__(
-        self,
-        server: FakeApiServer,
-        calls: Calls,
-        entry: Callable[[], AccessEntry | None] | None = None,
-        readable_secrets: tuple[str, ...] = ("gpu-operator",),
+        self, server: FakeApiServer, calls: Calls, entry: Callable[[], AccessEntry | None] | None = None
     ) -> None:
         self._server, self._calls, self._entry = server, calls, entry
-        self._readable_secrets = readable_secrets
 
     def version(self) -> str:
         with self._calls.call("kubernetes.version"):
@@ -226,8 +229,9 @@ class FakeKubernetes:
 
     def get(self, ref: Ref) -> Object | None:
         with self._calls.call(f"kubernetes.get {ref}"):
-            self._may_read()
-            return copied(self._server.objects.get(ref))
+            self._may("get", ref)
+            found = self._server.objects.get(ref)
+            return copied(self._told(ref, found, False)) if found else None
 
     def list(
         self,
@@ -242,21 +246,22 @@ class FakeKubernetes:
         managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         with self._calls.call(f"kubernetes.list {kind}"):
-            self._may_read(namespace if kind == "Secret" else None)
-            return tuple(
-                self._told(ref, trim(item) if trim else item, managed_fields)
+            self._may("list", Ref(api_version, kind, "", namespace))
+            check_fields(kind, fields)
+            found = (
+                self._told(ref, item, managed_fields)
                 for ref, item in sorted(self._server.of_kind(api_version, kind))
                 if namespace in ("", ref.namespace)
                 and selected(item["metadata"].get("labels") or {}, labels)
                 and has_fields(item, fields)
-                and (only is None or only(item))
             )
+            return tuple(copied(trim(item) if trim else item) for item in found if only is None or only(item))
 
     def _told(self, ref: Ref, item: Object, managed_fields: bool) -> Object:
-        told = copied(item)
-        if managed_fields:
-            told["metadata"]["managedFields"] = self._server.managed_fields(ref)
-        return told
+        if not managed_fields and ref.kind not in ("NodePool", "NodeOverlay"):
+            return item
+        writers = item["metadata"].get("managedFields") or self._server.managed_fields(ref)
+        return {**item, "metadata": {**item["metadata"], "managedFields": writers}}
 
     def may_do_everything(self) -> bool:
         with self._calls.call("kubernetes.may_do_everything"):
@@ -265,21 +270,26 @@ class FakeKubernetes:
 
     def crds(self) -> frozenset[str]:
         with self._calls.call("kubernetes.crds"):
-            self._may_read()
+            self._may("list", Ref(*CRD, ""))
             return frozenset(ref.name for ref in self._server.objects if ref[:2] == CRD)
 
     def apply(self, item: Object) -> None:
-        with self._calls.call(f"kubernetes.apply {ref_of(item)}"):
-            self._may_patch(ref_of(item))
+        ref = ref_of(item)
+        with self._calls.call(f"kubernetes.apply {ref}"):
+            self._may("patch", ref)
+            if ref not in self._server.objects:
+                self._may("create", ref)
+            check(item)
             self._server.apply(item, manager="slicewise")
 
     def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
         with self._calls.call(f"kubernetes.patch {ref}"):
-            self._may_patch(ref)
+            self._may("patch", ref)
             self._server.patch(ref, operations)
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):
+            self._known()  # who is known may ask what is served
             return any(
                 (ref.api_version, ref.kind) == (api_version, kind) and "replicas" in item.get("spec", {})
                 for ref, item in self._server.objects.items()
@@ -287,6 +297,7 @@ class FakeKubernetes:
 
     def replicas(self, ref: Ref) -> Object | None:
         with self._calls.call(f"kubernetes.replicas {ref}"):
+            self._may("get", ref, "/scale")
             found = self._server.objects.get(ref)
             if found is None or "replicas" not in found.get("spec", {}):
                 return None
@@ -295,13 +306,22 @@ class FakeKubernetes:
 
     def scale(self, ref: Ref, seen: int, replicas: int) -> None:
         with self._calls.call(f"kubernetes.scale {ref}"):
-            self._may_scale()
+            self._may("patch", ref, "/scale")
             self._server.scale(ref, seen, replicas)
 
     def delete(self, ref: Ref) -> None:
         with self._calls.call(f"kubernetes.delete {ref}"):
-            self._may_write()
+            self._may("delete", ref)
             self._server.delete(ref)
+
+    def may_write_anything(self) -> None:
+        """What helm does in a cluster takes admin."""
+        entry = self._known()
+        if entry is not None and CLUSTER_ADMIN_POLICY not in entry.policies:
+            raise Refused("writing takes more than the group allows")
+
+    def may_list_secrets(self, namespace: str) -> None:
+        self._may("list", Ref("v1", "Secret", "", namespace))
 
     def _known(self) -> AccessEntry | None:
         if self._entry is None:
@@ -311,61 +331,13 @@ class FakeKubernetes:
             raise Unauthorized("no access entry")
         return entry
 
-    def _may_read(self, secrets_of: str | None = None) -> None:
-        entry = self._known()
-        if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
-            return
-        bound = {
-            subject["name"]
-            for ref, item in self._server.objects.items()
-            if ref.kind == "ClusterRoleBinding"
-            for subject in item.get("subjects", ())
-        }
-        if not bound.intersection(entry.groups):
-            raise Refused(f"groups {entry.groups} are bound to nothing")
-        if secrets_of is not None and secrets_of not in self._readable_secrets:
-            raise Refused(f"secrets of {secrets_of or 'all namespaces'}")
-
-    def _may_patch(self, ref: Ref) -> None:
+    def _may(self, verb: str, ref: Ref, subresource: str = "") -> None:
+        """Also of what is not there or not served: an API server asks for the right first."""
         entry = self._known()
         if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
             return
         group = ref.api_version.rpartition("/")[0]
-        for rule in self._rules_of(entry.groups):
-            names = rule.get("resourceNames")
-            if (
-                "patch" in rule["verbs"]
-                and group in rule["apiGroups"]
-                and KINDS[group, ref.kind][0] in rule["resources"]
-                and (not names or ref.name in names)
-            ):
-                return
-        raise Refused(f"groups {entry.groups} may not patch {ref}")
-
-    def _rules_of(self, groups: tuple[str, ...]) -> list[Object]:
-        roles = {
-            item["roleRef"]["name"]
-            for ref, item in self._server.objects.items()
-            if ref.kind == "ClusterRoleBinding"
-            and any(subject["name"] in groups for subject in item.get("subjects", ()))
-        }
-        return [
-            rule
-            for ref, item in self._server.objects.items()
-            if ref.kind == "ClusterRole" and ref.name in roles
-            for rule in item.get("rules", ())
-        ]
-
-    def _may_scale(self) -> None:
-        entry = self._known()
-        if entry is None or CLUSTER_ADMIN_POLICY in entry.policies:
-            return
-        if not any(
-            "patch" in r["verbs"] and "*/scale" in r["resources"] for r in self._rules_of(entry.groups)
-        ):
-            raise Refused("scaling takes more than the group allows")
-
-    def _may_write(self) -> None:
-        entry = self._known()
-        if entry is not None and CLUSTER_ADMIN_POLICY not in entry.policies:
-            raise Refused("writing takes more than the group allows")
+        plural = KINDS.get((group, ref.kind), (f"{ref.kind.lower()}es",))[0] + subresource
+        asked = verb, group, plural, ref.name, ref.namespace
+        if not rbac.allows(self._server.objects, entry.groups, *asked):
+            raise Refused(f"403: groups {entry.groups} may not {verb} {plural} {ref.name} {ref.namespace}")

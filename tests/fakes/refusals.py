@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from slicewise.errors import Refused
@@ -20,6 +21,12 @@ def check(service: str, operation: str, **parameters: Any) -> None:
         raise Refused(f"{service}:{operation}: {'; '.join(found)}")
 
 
+@cache
+def check_text(service: str, operation: str, **texts: str) -> None:
+    """As check, of texts that come again and again."""
+    check(service, operation, **texts)
+
+
 def check_item(**attributes: Any) -> None:
     """
     An item of the state table, whose keys are pk and sk.
@@ -30,7 +37,9 @@ def check_item(**attributes: Any) -> None:
     for key, most in (("pk", limits.DYNAMODB_PARTITION_KEY), ("sk", limits.DYNAMODB_SORT_KEY)):
         if not 0 < len(attributes[key].encode()) <= most:
             raise Refused(f"dynamodb:PutItem: {key} has {len(attributes[key].encode())} bytes of {most}")
-    check("dynamodb", "PutItem", TableName="slicewise-state", Item=item_of(attributes))
+    # A letter has four bytes at most: what is far from too large need not be counted.
+    if len(repr(attributes)) * 4 > limits.DYNAMODB_ITEM:
+        check("dynamodb", "PutItem", TableName="slicewise-state", Item=item_of(attributes))
 
 
 def as_kept(value: Any) -> Any:

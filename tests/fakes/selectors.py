@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from slicewise.errors import Refused
 from slicewise.model import Object
+
+from tests.fakes.object_limits import check_selector_value
+
+# What an API server can select by, beside metadata.name and metadata.namespace; it refuses all others.
+_FIELDS = {
+    "Event": ("involvedObject.", "reason", "reportingComponent", "source", "type"),
+    "Job": ("status.successful",),
+    "Namespace": ("status.phase",),
+    "Node": ("spec.unschedulable",),
+    "Pod": (
+        *("spec.hostNetwork", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName"),
+        *("spec.serviceAccountName", "status.nominatedNodeName", "status.phase", "status.podIP"),
+    ),
+    "ReplicaSet": ("status.replicas",),
+    "Secret": ("type",),
+}
 
 
 def selected(labels: Object, selector: str) -> bool:
@@ -13,6 +30,8 @@ def selected(labels: Object, selector: str) -> bool:
     while wanted:
         key, operator, rest = _head(wanted)
         values, wanted = rest
+        for value in values:
+            check_selector_value(value)
         if key not in labels or (operator and labels[key] not in values):
             return False
     return True
@@ -26,6 +45,18 @@ def _head(selector: str) -> tuple[str, str, tuple[tuple[str, ...], str]]:
     term, _, rest = selector.partition(",")
     key, operator, value = term.partition("=")
     return key, operator, ((value,), rest)
+
+
+def check_fields(kind: str, selector: str) -> None:
+    """
+    Raises:
+        Refused: The API server cannot select this kind by such a field.
+    """
+    for term in filter(None, selector.split(",")):
+        path = term.partition("=")[0].removesuffix("!")
+        known = "metadata.name", "metadata.namespace", *_FIELDS.get(kind, ())
+        if not any(path == one or (one.endswith(".") and path.startswith(one)) for one in known):
+            raise Refused(f"400: field label not supported: {path}")
 
 
 def has_fields(item: Object, selector: str) -> bool:
