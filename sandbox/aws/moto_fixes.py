@@ -33,6 +33,7 @@ def install(patches: Patches) -> None:
     _refuse_mappings_that_are_not_played(patches)
     _shape_events_as_event_bridge_does(patches)
     _refuse_targets_that_never_fire(patches)
+    _know_that_a_cluster_is_gone(patches)
 
 
 def _know_the_services(patches: Patches) -> None:
@@ -204,3 +205,19 @@ def _refuse_targets_that_never_fire(patches: Patches) -> None:
         return put_targets
 
     patches.wrap(EventsBackend, "put_targets", wrapped)
+
+
+def _know_that_a_cluster_is_gone(patches: Patches) -> None:
+    """Fault: who lists the node groups of a cluster that is not there gets HTTP 500."""
+    from moto.eks.exceptions import ResourceNotFoundException
+    from moto.eks.models import EKSBackend
+
+    def wrapped(real: Any) -> Any:
+        def list_nodegroups(self: Any, cluster_name: str, *args: Any, **kwargs: Any) -> Any:
+            if cluster_name not in self.clusters:
+                raise ResourceNotFoundException(message=f"there is no cluster {cluster_name}")
+            return real(self, cluster_name, *args, **kwargs)
+
+        return list_nodegroups
+
+    patches.wrap(EKSBackend, "list_nodegroups", wrapped)

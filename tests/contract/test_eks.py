@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from slicewise.errors import Conflict
+from slicewise.errors import Conflict, Refused
 from slicewise.events import Home
 from slicewise.gateways.eks import EksApi
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+from slicewise.onboarding import rbac
 
 from sandbox.aws.server import Aws
 from tests import functions_aws
@@ -237,6 +238,76 @@ def test_a_cluster_that_is_not_active_yet_is_a_conflict(far_side):
 
     with pytest.raises(Conflict):
         far_side.port.allow_access_entries("new")
+
+
+GROUPS = (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP, rbac.SLEEPER_GROUP)
+IN_A_FOLDER = "arn:aws:iam::111122223333:role/platform/gpu/slicewise-installer"
+
+
+@pytest.mark.parametrize("principal", [ROLE, IN_A_FOLDER])
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_role_of_ours_gets_an_entry_in_its_group(far_side, principal, group):
+    far_side.create("c" * 100)
+
+    far_side.port.put_access_entry("c" * 100, principal, (group,), "STANDARD")
+
+    assert far_side.port.access_entry("c" * 100, principal).groups == (group,)
+
+
+@pytest.mark.parametrize("group", ["system:masters", "eks:x", "aws:x", "amazon:x", "iam:x"])
+def test_kubernetes_own_groups_are_not_given_away(far_side, group):
+    far_side.create("a")
+
+    with pytest.raises(Refused):
+        far_side.port.put_access_entry("a", ROLE, (group,), "STANDARD")
+    assert far_side.port.access_entry("a", ROLE) is None
+
+
+def test_nodes_are_no_admins(far_side):
+    far_side.create("a")
+    far_side.port.put_access_entry("a", NODES, (), "EC2_LINUX")
+
+    with pytest.raises(Refused):
+        far_side.port.grant_admin("a", NODES)
+    assert not far_side.port.access_entry("a", NODES).is_admin
+
+
+# Passes ask one after another: a cluster may go between any two calls.
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ("describe", None),
+        ("bottlerocket_gpu_node_groups", ()),
+        (("access_entry", ROLE), None),
+        (("delete_access_entry", ROLE), None),
+        (("revoke_admin", ROLE), None),
+        ("addons", frozenset()),
+        (("pod_identity", "kube-system", "karpenter"), None),
+    ],
+)
+def test_of_a_cluster_that_is_gone_nothing_is_known(far_side, call, found):
+    name, *more = (call,) if isinstance(call, str) else call
+
+    assert getattr(far_side.port, name)("gone", *more) == found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("allow_access_entries",),
+        ("put_access_entry", ROLE, (rbac.TUNER_GROUP,), "STANDARD"),
+        ("put_access_entry", NODES, (), "EC2_LINUX"),
+        ("grant_admin", ROLE),
+        ("put_addon", "eks-pod-identity-agent"),
+        ("put_pod_identity", "kube-system", "karpenter", ROLE),
+    ],
+    ids=lambda call: call[0],
+)
+def test_nothing_is_put_into_a_cluster_that_is_gone(far_side, call):
+    name, *more = call
+
+    with pytest.raises(Conflict):
+        getattr(far_side.port, name)("gone", *more)
 
 
 def test_an_addon_is_installed_once(far_side):

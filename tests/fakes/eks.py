@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from slicewise.errors import Conflict
+from slicewise.errors import Conflict, Refused
 from slicewise.events import Home
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+
+_RESERVED = ("system:", "eks:", "aws:", "amazon:", "iam:")
 
 
 class FakeEks:
@@ -38,7 +40,8 @@ class FakeEks:
 
     def access_entry(self, name: str, principal: str) -> AccessEntry | None:
         with self._calls.call(f"eks.access_entry {name} {principal}"):
-            self._takes_entries(name)
+            if name in self.clusters:
+                self._takes_entries(name)
             return self.entries.get((name, principal))
 
     def allow_access_entries(self, name: str) -> None:
@@ -50,6 +53,8 @@ class FakeEks:
     def put_access_entry(self, name: str, principal: str, groups: tuple[str, ...], type: str) -> None:
         with self._calls.call(f"eks.put_access_entry {name} {principal}"):
             self._takes_entries(name)
+            if reserved := [group for group in groups if group.startswith(_RESERVED)]:
+                raise Refused(f"the group names {reserved} are reserved")
             new = AccessEntry(principal, groups, type=type, created_at=self._clock.now)
             there = self.entries.get((name, principal))
             if there and there.type != "STANDARD":
@@ -58,7 +63,8 @@ class FakeEks:
 
     def delete_access_entry(self, name: str, principal: str) -> None:
         with self._calls.call(f"eks.delete_access_entry {name} {principal}"):
-            self._takes_entries(name)
+            if name in self.clusters:
+                self._takes_entries(name)
             self.entries.pop((name, principal), None)
 
     def grant_admin(self, name: str, principal: str) -> None:
@@ -66,11 +72,14 @@ class FakeEks:
             self._takes_entries(name)
             if (name, principal) not in self.entries:
                 raise Conflict(f"{principal} has no entry on {name}")
+            if self.entries[name, principal].type != "STANDARD":
+                raise Refused(f"the entry of {principal} takes no policies")
             self._set_policies(name, principal, (CLUSTER_ADMIN_POLICY,), self._clock.now)
 
     def revoke_admin(self, name: str, principal: str) -> None:
         with self._calls.call(f"eks.revoke_admin {name} {principal}"):
-            self._takes_entries(name)
+            if name in self.clusters:
+                self._takes_entries(name)
             self._set_policies(name, principal, ())
 
     def addons(self, name: str) -> frozenset[str]:

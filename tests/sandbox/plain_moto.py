@@ -233,6 +233,13 @@ def cluster_is_active_at_once() -> Any:
     return made["cluster"]["status"], "accessConfig" in made["cluster"]
 
 
+def node_groups_of_no_cluster_fail() -> Any:
+    try:
+        client("eks").list_nodegroups(clusterName="none")
+    except Exception as error:
+        return type(error).__name__
+
+
 def access_entries_are_missing() -> Any:
     client("eks").create_cluster(name="c", roleArn=ROLE, resourcesVpcConfig={})
     try:
@@ -399,6 +406,7 @@ PROBES: tuple[Callable[[], Any], ...] = (
     metric_is_listed_once_a_datapoint,
     periods_begin_at_the_question,
     cluster_is_active_at_once,
+    node_groups_of_no_cluster_fail,
     access_entries_are_missing,
 )
 

@@ -44,6 +44,7 @@ FAULTS = {
     "metric_is_listed_once_a_datapoint": (2, "metrics.Metrics"),
     "periods_begin_at_the_question": (2, "metrics.Metrics"),
     "cluster_is_active_at_once": (["ACTIVE", False], "eks.Clusters"),
+    "node_groups_of_no_cluster_fail": ("KeyError", "moto_fixes._know_that_a_cluster_is_gone"),
     "access_entries_are_missing": ("ClientError", "eks_access.AccessEntries"),
     **{probe.__name__: (True, "limits") for probe in plain_moto.LIMITS},
 }

@@ -46,9 +46,7 @@ class EksApi:
 
     def bottlerocket_gpu_node_groups(self, name: str) -> tuple[str, ...]:
         """Their NVIDIA variants run a device plugin of their own; the others never see a GPU."""
-        with own_errors(f"eks:ListNodegroups of {name}"):
-            pages = self._eks.get_paginator("list_nodegroups").paginate(clusterName=name)
-            names = [group for page in pages for group in page["nodegroups"]]
+        names = self._listed("list_nodegroups", "nodegroups", name)
         return tuple(group for group in names if self._is_bottlerocket_gpu(name, group))
 
     def _is_bottlerocket_gpu(self, name: str, group: str) -> bool:
@@ -123,9 +121,7 @@ class EksApi:
         )
 
     def addons(self, name: str) -> frozenset[str]:
-        with own_errors(f"eks:ListAddons of {name}"):
-            pages = self._eks.get_paginator("list_addons").paginate(clusterName=name)
-            return frozenset(addon for page in pages for addon in page["addons"])
+        return frozenset(self._listed("list_addons", "addons", name))
 
     def pod_identity(self, name: str, namespace: str, service_account: str) -> str | None:
         listed = self._found(
@@ -155,6 +151,17 @@ class EksApi:
             serviceAccount=service_account,
             roleArn=role_arn,
         )
+
+    def _listed(self, call: str, key: str, name: str) -> list[str]:
+        """All pages; a cluster that has gone since it was described has nothing."""
+        with own_errors(_what(call, {"clusterName": name})):
+            try:
+                pages = self._eks.get_paginator(call).paginate(clusterName=name)
+                return [item for page in pages for item in page[key]]
+            except ClientError as error:
+                if code_of(error) == _ABSENT:
+                    return []
+                raise
 
     def _call(self, call: str, **arguments: Any) -> dict[str, Any]:
         return getattr(self._eks, call)(**arguments)
