@@ -136,6 +136,35 @@ def test_points_before_the_window_are_left_out(far_side):
     assert series.values == (20.0, 30.0)
 
 
+def test_a_window_that_begins_within_a_step_holds_that_step(far_side):
+    """As a pass asks for it, at any second."""
+    far_side.put("gpu-1", "n-1", {at(n): float(n) for n in (998, 999, 1000, 1006)})
+    seconds = timedelta(minutes=3, seconds=7, microseconds=5)
+
+    [series] = far_side.port.read("gpu-1", at(999) + seconds, at(1007) + seconds, STEP)
+
+    assert series.values == (999.0, 1000.0, 1006.0)
+
+
+def test_the_step_that_goes_on_is_told_by_cloudwatch_alone(insights, scraped):
+    for far_side in (insights, scraped):
+        far_side.put("gpu-1", "n-1", {at(1006): 1.0, at(1007): 2.0})
+
+    def values(far_side):
+        [series] = far_side.port.read("gpu-1", at(1000), at(1007) + timedelta(minutes=9), STEP)
+        return series.values
+
+    assert values(insights) == (1.0, 2.0)
+    assert values(scraped) == (1.0,)
+
+
+@pytest.mark.parametrize("length", [timedelta(0), timedelta(hours=-1)])
+def test_a_window_without_time_holds_nothing(far_side, length):
+    far_side.put("gpu-1", "n-1", {at(1000): 1.0})
+
+    assert far_side.port.read("gpu-1", at(1000), at(1000) + length, STEP) == ()
+
+
 def test_another_clusters_series_are_not_read(far_side):
     far_side.put("gpu-1", "n-1", {at(1000): 10.0})
     far_side.put("gpu-12", "n-1", {at(1000): 20.0})

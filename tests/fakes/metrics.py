@@ -14,7 +14,10 @@ from tests.fakes.calls import Calls
 
 
 class FakeMetrics:
-    """Implements ports.Metrics: hands out, a cluster, what lies in the asked window."""
+    """
+    Implements ports.Metrics: hands out, a cluster, what lies in the asked window. A test that plays a
+    Prometheus puts no point into the step that goes on.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -28,7 +31,9 @@ class FakeMetrics:
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
         with self._calls.call(f"metrics.read {cluster}"):
-            cut = [_within(one, start.timestamp(), end.timestamp()) for one in self.series.get(cluster, ())]
+            seconds = int(step.total_seconds())
+            first = int(start.timestamp()) // seconds * seconds
+            cut = [_within(one, first, end.timestamp()) for one in self.series.get(cluster, ())]
             return tuple(one for one in cut if one.times)
 
 

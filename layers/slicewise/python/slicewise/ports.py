@@ -104,7 +104,10 @@ class Helm(Protocol):
 
 
 class Eks(Protocol):
-    """The EKS API of one account and Region."""
+    """
+    The EKS API of one account and Region. Of a cluster that is gone nothing is known and nothing is left to
+    take away; what puts something into it is a Conflict.
+    """
 
     def cluster_names(self) -> tuple[str, ...]: ...
 
@@ -277,6 +280,8 @@ class Metrics(Protocol):
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
         """
         What is known of the cluster's GPUs, a point each `step` that holds data; empty where nothing is.
+        Steps begin on the clock, the first is the one in which `start` lies. The one that goes on at `end`
+        CloudWatch tells with what it holds so far, a Prometheus not at all.
 
         Series keep the source's names, labels and units. Points that a source says to be missing are told in
         `Series.incomplete`.

@@ -54,6 +54,11 @@ class CloudWatchMetrics:
         return client("cloudwatch", self._session, self._region)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+        # On the clock: CloudWatch's periods begin there, whatever is asked for.
+        seconds = int(step.total_seconds())
+        start = datetime.fromtimestamp(int(start.timestamp()) // seconds * seconds, UTC)
+        if start >= end:
+            return ()
         with own_errors(f"cloudwatch:ListMetrics of {cluster}"):
             metrics = [metric for name in _WANTED for metric in self._metrics(name, cluster)]
         begin, why = _affordable(start, end, step, len(metrics))
@@ -137,9 +142,6 @@ def _query(id: str, metric: _Metric, step: timedelta) -> dict[str, Any]:
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
     """From when on so many series can be held, in whole days and one at least, and why it is not `start`."""
     days = max(1, MAX_POINTS // max(1, series * int(_DAY / step)))
-    # On the clock: CloudWatch's periods begin there, whatever is asked for.
-    seconds = int(step.total_seconds())
-    begin = datetime.fromtimestamp(int(start.timestamp()) // seconds * seconds, UTC)
-    if end - begin <= days * _DAY:
-        return begin, ""
+    if end - start <= days * _DAY:
+        return start, ""
     return end - days * _DAY, fewer_days(days, series)
