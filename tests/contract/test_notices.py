@@ -51,10 +51,10 @@ def test_what_is_told_arrives(far_side):
         pytest.param("a\nb\tc\x00d", "a b c d", id="of several lines"),
     ],
 )
-def test_a_subject_is_one_line_of_less_than_a_hundred_characters(far_side, subject, arrives):
+def test_a_subject_that_is_no_short_line_is_cut_and_stands_whole_above_the_text(far_side, subject, arrives):
     far_side.port.publish(subject, "text")
 
-    assert far_side.arrived() == [(arrives, "text")]
+    assert far_side.arrived() == [(arrives, f"{subject}\n\ntext")]
 
 
 @pytest.mark.parametrize("sign", ["x", "→"], ids=["one byte", "three bytes"])

@@ -19,6 +19,6 @@ class FakeNotices:
     def publish(self, subject: str, text: str) -> None:
         with self._calls.call("notices.publish"):
             line = "".join(sign if sign.isprintable() else " " for sign in subject)[: limits.SNS_SUBJECT]
-            text = cut(text, limits.SNS_MESSAGE)
+            text = cut(text if line == subject else f"{subject}\n\n{text}", limits.SNS_MESSAGE)
             check("sns", "Publish", Subject=line, Message=text)
             self.sent.append((line, text))

@@ -252,8 +252,8 @@ class Notices(Protocol):
 
     def publish(self, subject: str, text: str) -> None:
         """
-        Both are cut to what SNS takes: subjects to a line of 99 characters, texts to 256 KiB. A long text is
-        no reason for a pass to fail.
+        Both are cut to what SNS takes: subjects to a line of 99 characters, and then the whole stands above
+        the text; texts to 256 KiB. A long text is no reason for a pass to fail.
         """
 
 

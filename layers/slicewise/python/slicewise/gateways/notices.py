@@ -27,11 +27,8 @@ class SnsNotices:
         return client("sns", self._session, self._region)
 
     def publish(self, subject: str, text: str) -> None:
+        line = "".join(sign if sign.isprintable() else " " for sign in subject)[:_LONGEST_SUBJECT]
+        # Names of clusters and workloads are long, and come last.
+        whole = text if line == subject else f"{subject}\n\n{text}"
         with own_errors(f"sns:Publish to {self._topic}"):
-            self._sns.publish(
-                TopicArn=self._topic, Subject=_subject(subject), Message=cut(text, _LONGEST_TEXT)
-            )
-
-
-def _subject(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text)[:_LONGEST_SUBJECT]
+            self._sns.publish(TopicArn=self._topic, Subject=line, Message=cut(whole, _LONGEST_TEXT))
