@@ -112,8 +112,8 @@ def test_of_many_pods_that_wait_ten_are_named_and_the_mail_goes_out_once(account
     until(account, berlin(7.1, 1))
 
     [(subject, text)] = account.notices.sent
-    assert subject == "Slicewise: 300 pods of gpu-1 wait for a GPU"
-    assert text.count("Pod ml/server-") == 10 and "290 more pods wait for a GPU" in text
+    assert subject == "Slicewise: 300 pods of gpu-1 do not run yet"
+    assert text.count("Pod ml/server-") == 10 and "And 290 more likewise." in text
     assert account.lost == []
 
 

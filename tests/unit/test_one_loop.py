@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from slicewise.actions import Notify, Patch
+from slicewise.capabilities import TUNING
 from slicewise.errors import Conflict, LeaseHeld, Refused
 from slicewise.events import Hint
 from slicewise.installations import ApplyChartCrds
@@ -43,7 +44,7 @@ class Loop:
         self.calls, self.clock = Calls(), Clock()
         self.store, self.notices = FakeStore(self.calls), FakeNotices(self.calls)
         capability = Capability(
-            "test",
+            TUNING,
             observe=lambda *_: builders.cluster(),
             plan=lambda *_: Plan(Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details),
             cluster=lambda cluster: cluster,
@@ -65,13 +66,14 @@ class Loop:
             raise self.patches
 
     def run(self, times: int = 1) -> int:
-        """Passes, whatever they end with. Returns how many notices have been sent in all."""
+        """Passes an hour apart, whatever they end with. Returns how often NOTICE has been sent in all."""
         for _ in range(times):
             with suppress(Conflict, Refused, Killed):
                 self.passes.run(HINT)
             self.calls.revive()
             self.store._leases.clear()
-        return len(self.notices.sent)
+            self.clock.pass_by(timedelta(hours=1))
+        return sum(subject == NOTICE.subject for subject, _ in self.notices.sent)
 
 
 def test_a_notice_is_sent_once_however_often_a_plan_asks_for_it():
@@ -89,7 +91,7 @@ def test_what_was_sent_already_is_neither_shown_nor_recorded_as_done():
     loop.run(2)
 
     assert loop.passes.dry_run(HINT)[1].actions == ()
-    assert loop.store.record(HINT.cluster, "test").changed == ()
+    assert loop.store.record(HINT.cluster, TUNING).changed == ()
 
 
 @pytest.mark.parametrize("part", ["", "a"])
@@ -151,7 +153,7 @@ def test_only_the_newest_of_what_nobody_asks_for_any_more_are_kept():
     loop.actions = (NOTICE,)
     loop.run(2)
 
-    kept = loop.store.record(HINT.cluster, "test").notified
+    kept = loop.store.record(HINT.cluster, TUNING).notified
     assert kept == (*map(str, range(150, 250)), NOTICE.key)
 
 
@@ -170,7 +172,7 @@ def test_what_was_decided_about_many_pools_is_kept_whole():
 
     loop.run()
 
-    record = loop.store.record(HINT.cluster, "test")
+    record = loop.store.record(HINT.cluster, TUNING)
     assert record.details == loop.details and record.findings == ()
 
 
@@ -181,7 +183,7 @@ def test_what_has_no_room_in_the_record_is_reported_by_name():
 
     loop.run()
 
-    record = loop.store.record(HINT.cluster, "test")
+    record = loop.store.record(HINT.cluster, TUNING)
     [finding] = record.findings
     assert record.details == loop.details[:1]
     assert finding.code == "details-not-kept" and "decided about b, c, something:" in finding.says
@@ -214,7 +216,7 @@ def test_a_pass_that_lost_its_lease_applies_no_further_definition():
     loop.apply = overtaken
     loop.run()
 
-    assert len(applied) == 3 and loop.store.record(HINT.cluster, "test") is None
+    assert len(applied) == 3 and loop.store.record(HINT.cluster, TUNING) is None
 
 
 def loop_number(loop: Loop, call: str) -> int:
