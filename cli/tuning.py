@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slicewise.app import TUNING, App
-from slicewise.errors import InvalidPolicy, Refused
+from slicewise.errors import UNREADABLE, InvalidPolicy, Refused
 from slicewise.outcomes import Plan
 from slicewise.slicing import explain as words
 from slicewise.slicing import snapshot as snapshots
@@ -58,27 +58,44 @@ def snapshot(app: App, cluster: str) -> int:
 
 def explain_snapshot(file: str, pool: str | None) -> int:
     found = _read(file)
-    if found is None:
-        return 2
-    world, now = found
-    return _tell_pools(next_pass(world, now).details, pool)
+    return _tell_pools(found[1].details, pool) if found else 2
 
 
 def plan_snapshot(file: str) -> int:
     found = _read(file)
     if found is None:
         return 2
-    world, now = found
-    _tell_plan(world.cluster.name if world.cluster else file, next_pass(world, now))
+    world, planned = found
+    _tell_plan(world.cluster.name if world.cluster else file, planned)
     return 0
 
 
-def _read(file: str) -> tuple[TuningWorld, datetime] | None:
+def _read(file: str) -> tuple[TuningWorld, Plan] | None:
+    """A snapshot's world and the pass that it leads to; None, and said why, where there is none."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        return snapshots.load(text)
+        world, now = snapshots.load(text)
     except (OSError, UnicodeDecodeError, snapshots.Unreadable, InvalidPolicy) as error:
         print(f"slicewise: {file}: {error}", file=sys.stderr)
+        return None
+    if (version := snapshots.version(text)) != snapshots.VERSION:
+        print(
+            f"slicewise: {file}: it is of version {version}, and this release writes "
+            f"{snapshots.VERSION}: what only that version knows is left out",
+            file=sys.stderr,
+        )
+    return _planned(file, world, now)
+
+
+def _planned(file: str, world: TuningWorld, now: datetime) -> tuple[TuningWorld, Plan] | None:
+    try:
+        return world, next_pass(world, now)
+    except UNREADABLE as error:
+        print(
+            f"slicewise: {file}: its contents are not as a cluster holds them "
+            f"({type(error).__name__}: {error}); take a new one with slicewise snapshot CLUSTER",
+            file=sys.stderr,
+        )
         return None
 
 

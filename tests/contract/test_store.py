@@ -12,9 +12,10 @@ from slicewise.gateways.dynamodb import StateTable
 from slicewise.off_hours import Override
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
-from slicewise.ports import Lease, Ports, Waiting
+from slicewise.ports import Begun, Lease, Ports, Store, Waiting
 from slicewise.records import Record
 from slicewise.retries import Retry
+from slicewise.sweeps import KEPT
 
 from tests import builders
 from tests.contract import tables
@@ -22,6 +23,7 @@ from tests.contract.test_sleep_store import snapshot
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.queues import FakeQueues
+from tests.fakes.store import FakeStore
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -76,6 +78,60 @@ def test_every_holder_gets_a_greater_token(store):
     third = store.acquire(A, "three", NOW + 2 * MINUTE, MINUTE)
 
     assert first.token < second.token < third.token
+
+
+def test_a_lease_that_is_lost_begins_again_beyond_every_token_of_before(store):
+    """DynamoDB lets it expire after 90 days. Records stay, and only a later token replaces one."""
+    for minute in range(3):
+        lease = store.acquire(A, "one", NOW + minute * MINUTE, MINUTE)
+        store.save(record(reason="before"), lease, history=False)
+        store.release(lease)
+    lose_the_lease(store)
+
+    later = NOW + timedelta(days=91)
+    lease = store.acquire(A, "two", later, MINUTE)
+    store.save(record(reason="after", at=later), lease, history=False)
+
+    assert store.record(A, "onboarding").reason == "after"
+
+
+def lose_the_lease(store: Store) -> None:
+    if isinstance(store, FakeStore):
+        store._leases.clear()
+    else:
+        store._delete({"pk": f"cluster#{A}", "sk": "lease"})
+
+
+def test_a_pass_is_seen_from_its_lease_to_its_end(store):
+    assert store.begun(A) == ()
+
+    first = store.acquire(A, "stream 1", NOW, MINUTE, "onboarding")
+    assert store.begun(A) == (Begun("onboarding", NOW, NOW + MINUTE, "stream 1"),)
+
+    store.release(store.renew(first, NOW, MINUTE))
+    assert store.begun(A) == store.begun(B) == ()
+
+
+def test_a_pass_that_never_ended_is_seen_until_its_kind_has_ended_one(store):
+    store.acquire(A, "stream 1", NOW, MINUTE, "tuning")
+    later = NOW + MINUTE
+    store.release(store.acquire(A, "stream 2", later, MINUTE, "onboarding"))
+    store.release(store.acquire(A, "a person", later, MINUTE))
+    assert store.begun(A) == (Begun("tuning", NOW, NOW + MINUTE, "stream 1"),)
+
+    again = store.acquire(A, "stream 3", later, MINUTE, "tuning")
+    assert [begun.holder for begun in store.begun(A)] == ["stream 3"]
+    store.release(again)
+    assert store.begun(A) == ()
+
+
+def test_the_newest_sweeps_are_remembered_oldest_first(store):
+    assert store.sweeps() == ()
+
+    for hour in range(KEPT + 2):
+        store.note_sweep(NOW + hour * timedelta(hours=1))
+
+    assert store.sweeps() == tuple(NOW + hour * timedelta(hours=1) for hour in range(2, KEPT + 2))
 
 
 def test_renewing_pushes_the_end_out(store):
@@ -138,6 +194,7 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
         conflicts=2,
         notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
         retries=(Retry("Deployment ml/a", "scale it", 2, NOW, "denied", conflict=True, notified=True),),
+        retry="try 1 of 5 failed; the queue tries again in 10 s",
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
 

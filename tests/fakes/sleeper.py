@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -125,10 +126,10 @@ class Passes:
         assert end
         self.kept._said[self.cluster.arn] = Override(asleep, now, end, "ada")
 
-    def look(self) -> Plan:
-        """What the next pass would do."""
+    def look(self, known: tuple[Any, ...] = ()) -> Plan:
+        """What the next pass would do; `known` are details of the record before."""
         world = observe.observe(self._hint, None, self._ports, "", self.clock.now)
-        return without_sent(plan.plan(world, self.clock.now), self.notified)
+        return without_sent(plan.plan(replace(world, known=known), self.clock.now), self.notified)
 
     def run_pass(self) -> Plan | None:
         """

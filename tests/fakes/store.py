@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from slicewise import sweeps
 from slicewise.errors import LeaseHeld
-from slicewise.ports import Lease, Waiting
+from slicewise.ports import Begun, Lease, Waiting
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
@@ -30,18 +31,26 @@ class FakeStore:
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
         self._pauses: dict[str | None, str] = {}
         self._keeping: set[str | None] = set()
+        self._begun: dict[tuple[str, str], Begun] = {}
+        self._sweeps: tuple[datetime, ...] = ()
         self.history: list[Record] = []
 
     def acquire(
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
         with self._calls.call("store.acquire"):
-            token, until = self._leases.get(cluster, (0, None))
+            token, until = self._leases.get(cluster, (int(now.timestamp() * 1000), None))
             if until is not None and until > now:
                 raise LeaseHeld(f"another pass works on {cluster}")
             self._leases[cluster] = token + 1, now + length
             self._waiting[cluster] = self._waiting.get(cluster, frozenset()) - {capability}
-            return Lease(cluster, holder, token + 1, now + length)
+            if capability:
+                self._begun[cluster, capability] = Begun(capability, now, now + length, holder)
+            return Lease(cluster, holder, token + 1, now + length, capability)
+
+    def begun(self, cluster: str) -> tuple[Begun, ...]:
+        with self._calls.call("store.begun"):
+            return tuple(begun for key, begun in sorted(self._begun.items()) if key[0] == cluster)
 
     def waiting(self, cluster: str) -> Waiting:
         with self._calls.call("store.waiting"):
@@ -63,6 +72,7 @@ class FakeStore:
         with self._calls.call("store.release"):
             if self._leases.get(lease.cluster, (0,))[0] == lease.token:
                 self._leases[lease.cluster] = lease.token, None
+                self._begun.pop((lease.cluster, lease.capability), None)
 
     def paused(self, cluster: str) -> str | None:
         with self._calls.call("store.paused"):
@@ -110,6 +120,14 @@ class FakeStore:
     def records(self) -> tuple[Record, ...]:
         with self._calls.call("store.records"):
             return tuple(replace(record, details=()) for record, _ in self._records.values())
+
+    def note_sweep(self, at: datetime) -> None:
+        with self._calls.call("store.note_sweep"):
+            self._sweeps = sweeps.noted(self._sweeps, at)
+
+    def sweeps(self) -> tuple[datetime, ...]:
+        with self._calls.call("store.sweeps"):
+            return self._sweeps
 
 
 def _kept(record: Record) -> Record:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
 from slicewise.errors import InvalidEvent
 from slicewise.events import Hint, Home, Ignored, read
+
+from tests.mutations import mutated
 
 HOME = Home(account="111122223333", region="eu-central-1")
 GPU_1 = "arn:aws:eks:eu-central-1:111122223333:cluster/gpu-1"
@@ -136,7 +140,15 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
         pytest.param("[]", "list", id="a list"),
         pytest.param("null", "NoneType", id="null"),
         pytest.param("{}", "neither", id="an unknown shape"),
-        pytest.param(json.dumps({"slicewise": 2, "cluster": "a"}), "reads 1", id="a later version's message"),
+        pytest.param(json.dumps({"slicewise": "2", "cluster": "a"}), "the version", id="version is a text"),
+        pytest.param(json.dumps({"slicewise": True, "cluster": "a"}), "the version", id="version is a flag"),
+        pytest.param(
+            json.dumps({"slicewise": 2, "of": "a"}), "no cluster", id="a later version's, of nothing"
+        ),
+        pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "tries": -1}), "'tries'", id="tries is negative"
+        ),
+        pytest.param("[" * 100_000, "not JSON", id="nested without end"),
         pytest.param(json.dumps({"slicewise": 1}), "no cluster", id="by hand, without a cluster"),
         pytest.param(
             json.dumps({"slicewise": 1, "cluster": "a", "forced": "yes"}), "'forced'", id="forced is a text"
@@ -260,3 +272,53 @@ def test_an_alarm_that_asks_nothing_is_ignored(body):
 def test_an_alarm_in_no_known_shape_is_an_invalid_event(body):
     with pytest.raises(InvalidEvent):
         read(body, HOME)
+
+
+# What another release sends
+
+
+def test_a_later_versions_message_is_a_look_at_its_cluster():
+    body = {
+        "slicewise": 2,
+        "cluster": "gpu-1",
+        "reason": {"text": "x"},
+        "due": 5,
+        "waits": "y",
+        "tries": "x",
+    }
+
+    assert read(json.dumps(body), HOME) == Hint(GPU_1, "a message of version 2")
+    assert read(json.dumps(body | {"forced": True}), HOME).forced
+    assert not read(json.dumps(body | {"forced": "no"}), HOME).forced
+
+
+def test_what_a_later_release_adds_to_our_version_is_left_out():
+    assert read(json.dumps({"slicewise": 1, "cluster": "gpu-1", "reason": "x", "trace": "y"}), HOME) == Hint(
+        GPU_1, "x"
+    )
+
+
+def test_how_often_a_hint_was_sent_again_travels_with_it():
+    hint = Hint(GPU_1, "a sweep", waits=True, tries=7)
+
+    assert read(hint.message(), HOME) == hint
+    assert "tries" not in json.loads(Hint(GPU_1, "a sweep").message())
+
+
+@pytest.mark.parametrize("tags", [5, "slicewise.dev/policy", True], ids=str)
+def test_tags_of_a_shape_that_nobody_knows_cost_a_look(tags):
+    found = read(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": tags}), HOME)
+
+    assert found == Hint(GPU_1, "TagResource seen by CloudTrail")
+
+
+_OURS = json.loads(Hint(GPU_1, "a sweep", True, datetime(2026, 3, 2, tzinfo=UTC), True, 3).message())
+_SEEN = json.loads(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": {"slicewise.dev/policy": "x"}}))
+
+
+@settings(max_examples=300)
+@given(mutated(_OURS) | mutated(_SEEN) | mutated(json.loads(alarm())))
+def test_any_message_is_a_hint_or_ignored_or_named_as_malformed(event):
+    with contextlib.suppress(InvalidEvent):
+        found = read(json.dumps(event), HOME)
+        assert isinstance(found, Ignored) or read(found.message(), HOME) == found

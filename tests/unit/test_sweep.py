@@ -30,6 +30,12 @@ def test_only_onboarded_clusters_are_proven():
     assert [name for capability, name in asked(["a", "b", "c"], records) if capability == "tuning"] == ["a"]
 
 
+def test_a_stage_that_only_another_release_knows_is_looked_into():
+    records = [remembered("a", "quarantined"), remembered("b", Stage.REFUSED)]
+
+    assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
+
+
 def test_a_cluster_that_no_policy_asks_for_any_more_is_looked_at_once_by_tuning():
     """Its alarms have to go; after that look its record says that it is left alone."""
     tuned = remembered("a", Stage.ONBOARDED, "tuning")

@@ -62,3 +62,8 @@ class Unavailable(SlicewiseError):
 
 class LeaseHeld(SlicewiseError):
     """Another pass holds the cluster's lease."""
+
+
+# What reading a value raises that another release, or a person, wrote otherwise than we do: other types,
+# missing fields, numbers or nesting without end. For values that are read leniently.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)

@@ -55,6 +55,7 @@ class Hint:
         forced: A person asked: look inside again, also where nothing seems to have changed.
         due: When the look was to come that a pass has put on the queue; None for all others.
         waits: It has found another pass at work; those that find it so later need not wait, too.
+        tries: How often it has been sent again since.
     """
 
     cluster: str
@@ -62,6 +63,7 @@ class Hint:
     forced: bool = False
     due: datetime | None = None
     waits: bool = False
+    tries: int = 0
 
     @property
     def name(self) -> str:
@@ -72,8 +74,9 @@ class Hint:
         reason = cut(self.reason, _LONGEST_REASON)
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": reason}
         due = {"due": self.due.isoformat()} if self.due else {}
+        tries = {"tries": self.tries} if self.tries else {}
         flags = {name: True for name in ("forced", "waits") if getattr(self, name)}
-        return json.dumps(body | flags | due)
+        return json.dumps(body | flags | due | tries)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def read(body: str, home: Home) -> Hint | Ignored:
     """
     try:
         event = json.loads(body)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent(f"the message is not JSON: {error}") from error
     if not isinstance(event, dict):
         raise InvalidEvent(f"the message is a JSON {type(event).__name__}, not an object")
@@ -109,8 +112,16 @@ def read(body: str, home: Home) -> Hint | Ignored:
 
 
 def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
-    if event["slicewise"] != MESSAGE_VERSION:
-        raise InvalidEvent(f"'slicewise' is {event['slicewise']!r}; this release reads {MESSAGE_VERSION}")
+    """
+    Of our version every field is checked: a person may have written it. Of another version all that counts is
+    which cluster to look at: functions of two releases read one queue while a deployment is under way.
+    """
+    version = event["slicewise"]
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise InvalidEvent(f"'slicewise' is {version!r}; write the version of the message, {MESSAGE_VERSION}")
+    if version != MESSAGE_VERSION:
+        why = f"a message of version {version}"
+        return _hint(event.get("cluster"), why, home, event.get("forced") is True)
     for flag in ("forced", "waits"):
         if not isinstance(event.get(flag, False), bool):
             raise InvalidEvent(f"{flag!r} is {event[flag]!r}; write true or false")
@@ -118,7 +129,10 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     hint = _hint(event.get("cluster"), reason, home, event.get("forced", False))
     if isinstance(hint, Ignored):
         return hint
-    return replace(hint, due=_due(event.get("due")), waits=event.get("waits", False))
+    waits, tries = event.get("waits", False), event.get("tries", 0)
+    if not isinstance(tries, int) or isinstance(tries, bool) or tries < 0:
+        raise InvalidEvent(f"'tries' is {tries!r}; write a number, 0 or more")
+    return replace(hint, due=_due(event.get("due")), waits=waits, tries=tries)
 
 
 def _due(text: object) -> datetime | None:
@@ -194,7 +208,8 @@ def _tagged(request: Mapping[str, Any], _response: Mapping[str, Any]) -> object:
     if ":cluster/" not in arn:
         return Ignored(f"tags of {arn}, which is not a cluster")
     tags = request.get("tags") or request.get("tagKeys") or ()
-    if not _TAGS_OF_OURS.intersection(tags):
+    # Of another shape they are taken for ours: that costs a look.
+    if isinstance(tags, dict | list | tuple) and not any(tag in tags for tag in _TAGS_OF_OURS):
         return Ignored("the tags that changed are not ours")
     return arn
 

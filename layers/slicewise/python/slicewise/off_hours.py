@@ -49,6 +49,7 @@ class Override:
     Attributes:
         until: From then on the calendar counts again.
         by, reason: For people.
+        unreadable: Names of the fields that another release, or a person, wrote otherwise than we do.
     """
 
     asleep: bool
@@ -56,6 +57,7 @@ class Override:
     until: datetime
     by: str
     reason: str = ""
+    unreadable: tuple[str, ...] = ()
 
     def holds(self, at: datetime) -> bool:
         return self.said_at <= at < self.until

@@ -31,6 +31,11 @@ class Stage(StrEnum):
     PAUSED = "paused"
 
 
+def stage_of(text: str) -> Stage | str:
+    """A stage that only another release knows keeps its text."""
+    return Stage(text) if text in set(Stage) else text
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something a person should know: a stable code, what was found, and what to do about it."""

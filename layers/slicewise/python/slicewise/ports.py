@@ -140,12 +140,34 @@ class Eks(Protocol):
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on one cluster until `until`. `token` grows with every holder: the fence."""
+    """
+    The right to work on one cluster until `until`. `token` grows with every holder: the fence.
+
+    Attributes:
+        capability: Of the pass that holds it; empty for one that is not to be seen among `begun`.
+    """
 
     cluster: str
     holder: str
     token: int
     until: datetime
+    capability: str = ""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """
+    A pass that has begun and not ended: it is at work, or was stopped by time or memory.
+
+    Attributes:
+        until: Later than this it is not at work any more.
+        holder: Who it was: a function's log stream.
+    """
+
+    capability: str
+    at: datetime
+    until: datetime
+    holder: str
 
 
 @dataclass(frozen=True)
@@ -163,10 +185,17 @@ class Store(Protocol):
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
         """
-        Whoever waited for it on behalf of this capability has no need to any more.
+        Whoever waited for it on behalf of this capability has no need to any more. Until it is released, the
+        pass is among `begun`.
+
+        The token is greater than all before, also where the lease was lost since (tokens begin at the
+        milliseconds since 1970).
 
         Raises LeaseHeld while another holder's lease has not expired.
         """
+
+    def begun(self, cluster: str) -> tuple[Begun, ...]:
+        """The newest pass of each capability that has begun and not ended, by capability."""
 
     def waiting(self, cluster: str) -> Waiting: ...
 
@@ -212,13 +241,22 @@ class Store(Protocol):
         """
         The newest record of every cluster and capability, without details; also of a capability that this
         release does not know.
+
+        There is one also where its item cannot be read, as far as it goes: see Record.unreadable.
         """
+
+    def note_sweep(self, at: datetime) -> None:
+        """The fleet was swept."""
+
+    def sweeps(self) -> tuple[datetime, ...]:
+        """When the fleet was swept, oldest first; the newest sweeps.KEPT."""
 
 
 class SleepStore(Protocol):
     """What we keep about clusters that sleep off-hours."""
 
-    def snapshots(self, cluster: str) -> tuple[Snapshot, ...]: ...
+    def snapshots(self, cluster: str) -> tuple[Snapshot, ...]:
+        """Of an item that cannot be read, one that is not `intact`."""
 
     def keep(self, cluster: str, snapshot: Snapshot) -> None:
         """Conflict unless what is kept is the version just before, or nothing for version 1."""
@@ -227,7 +265,7 @@ class SleepStore(Protocol):
         """Conflict where another version is kept; that none is is fine."""
 
     def override(self, cluster: str) -> Override | None:
-        """What a person said last, also where that is over."""
+        """What a person said last, also where that is over; see Override.unreadable."""
 
     def say(self, cluster: str, override: Override) -> None: ...
 

@@ -15,6 +15,8 @@ _SUFFIXES = {
     },
     **{f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
 }
+# Far beyond what the API server takes (64 bits); more would only take memory.
+_MOST_DIGITS = 1000
 
 
 def number(quantity: object) -> Fraction:
@@ -35,13 +37,20 @@ def _number(text: str) -> Fraction:
         raise ValueError(f"{text!r} is not a Kubernetes quantity")
     digits, suffix, exponent = match.groups()
     if exponent is not None:
-        return Fraction(digits) * Fraction(10) ** int(exponent)
+        return Fraction(digits) * Fraction(10) ** max(-_MOST_DIGITS, min(int(exponent), _MOST_DIGITS))
     return Fraction(digits) * _SUFFIXES.get(suffix, Fraction(1))
 
 
 def whole(quantity: object) -> int:
     """A count, such as GPUs. Absent (None) counts as 0; fractions round down."""
     return int(number(quantity)) if quantity is not None else 0
+
+
+def is_one(value: object) -> bool:
+    try:
+        return number(value) >= 0 and isinstance(value, str | int)
+    except ValueError:
+        return False
 
 
 def same(one: object, other: object) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from slicewise.outcomes import Finding, Stage
 from slicewise.retries import Retry
+
+# Stands for a time that cannot be read.
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,15 @@ class Record:
         retries: Actions on single objects that failed, and when each is tried again.
         details: Plan.details: decisions with their inputs, one a NodePool.
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
+        retry: What becomes of a pass that failed: how many tries its message has left, or when the next
+            attempt is. Empty after one that ended well.
+        unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
+            count as absent, and are not saved again.
     """
 
     cluster: str
     capability: str
-    stage: Stage
+    stage: Stage | str
     reason: str
     at: datetime
     since: datetime
@@ -47,3 +54,5 @@ class Record:
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
     retries: tuple[Retry, ...] = ()
+    retry: str = ""
+    unreadable: tuple[str, ...] = ()

@@ -123,5 +123,15 @@ def as_json(retry: Retry) -> dict[str, object]:
 
 
 def from_json(value: Mapping[str, object]) -> Retry:
+    """
+    Fields that another release adds are left out.
+
+    Raises:
+        ValueError, TypeError: It is no retry.
+    """
+    texts = [value.get(name) for name in ("part", "action", "says")]
+    times, at = value.get("times"), datetime.fromisoformat(str(value.get("at")))
+    if not all(isinstance(text, str) for text in texts) or type(times) is not int or at.tzinfo is None:
+        raise ValueError(f"{value} is no retry")
     known = {name: value[name] for name in Retry.__dataclass_fields__ if name in value}
-    return Retry(**known | {"at": datetime.fromisoformat(str(value["at"]))})  # type: ignore[arg-type]
+    return Retry(**known | {"at": at})  # type: ignore[arg-type]

@@ -6,22 +6,44 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
+from slicewise.errors import UNREADABLE
 from slicewise.model import Object
 from slicewise.objects import annotations
 
 STARTUP_ANNOTATION = "slicewise.dev/startup"
 # Fewer say nothing about the slow end.
 LEAST = 3
+# Seconds: longer than we ever write, and still a length of time.
+_LONGEST = 86_400
 
 
 def remembered(node_pool: Object) -> dict[str, int]:
-    """Seconds to the first ready pod by NodeClaim, oldest first; empty where the annotation is not ours."""
+    """Seconds to the first ready pod by NodeClaim, oldest first, as far as they can be read."""
+    return dict(pair for one in _told(node_pool) or () if (pair := _pair(one)))
+
+
+def is_unreadable(node_pool: Object) -> bool:
+    """Whether the annotation, or part of it, is not as we write it; what is measured next replaces it."""
+    told = _told(node_pool)
+    return told is None or not all(map(_pair, told))
+
+
+def _told(node_pool: Object) -> list[Any] | None:
     try:
-        pairs = json.loads(annotations(node_pool).get(STARTUP_ANNOTATION, "[]"))
-        return {str(claim): int(seconds) for claim, seconds in pairs if int(seconds) > 0}
-    except (ValueError, TypeError):
-        return {}
+        found = json.loads(annotations(node_pool).get(STARTUP_ANNOTATION, "[]"))
+    except UNREADABLE:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _pair(one: Any) -> tuple[str, int] | None:
+    try:
+        claim, seconds = one
+        return (str(claim), int(seconds)) if 0 < int(seconds) <= _LONGEST else None
+    except UNREADABLE:
+        return None
 
 
 def p95(startups: Iterable[timedelta]) -> timedelta | None:

@@ -41,7 +41,7 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
         Looks in the order of names, spread over time.
     """
     there, remembered = {home.arn(name) for name in clusters}, tuple(records)
-    onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and r.stage is Stage.ONBOARDED}
+    onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and _may_be_onboarded(r)}
     # Also where no policy asks for it any more: a last look takes the alarms away.
     tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.LEFT_ALONE}
     asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.LEFT_ALONE}
@@ -57,3 +57,8 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     ]
     pace = min(_PACE, _LONGEST / max(len(looks), 1))
     return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))
+
+
+def _may_be_onboarded(record: Record) -> bool:
+    """Also in a stage that only another release knows: a look in vain costs less than none."""
+    return record.stage is Stage.ONBOARDED or not isinstance(record.stage, Stage)

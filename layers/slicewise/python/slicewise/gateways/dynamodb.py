@@ -2,12 +2,14 @@
 What we keep about clusters, in one DynamoDB table.
 
     pk                sk
-    cluster#<arn>     lease                        holder, token (grows, never reset), until, waiting
+    cluster#<arn>     lease                        holder, token (grows, never reset), until, waiting; and
+                                                   began#<capability> of each pass that has not ended
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
     cluster#<arn>     pause                        why, and whether what sleeps stays asleep
     fleet             pause                        likewise
+    fleet             sweep                        when the newest ran
 
 Times are ISO 8601 in UTC, but for `until` and `expires` (seconds since 1970), which conditions and DynamoDB's
 time to live compare.
@@ -17,27 +19,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from botocore.session import Session
 
-from slicewise import retries
+from slicewise import retries, sweeps
 from slicewise.errors import Conflict, LeaseHeld
 from slicewise.gateways import record_details
 from slicewise.gateways.aws import client, own_errors
-from slicewise.gateways.dynamodb_values import item_of, values_of
-from slicewise.outcomes import Finding, Stage
-from slicewise.ports import Lease, Waiting
-from slicewise.records import Record
+from slicewise.gateways.dynamodb_values import Fields, item_of, table_of, text_of, utc_of, values_of
+from slicewise.outcomes import Finding, stage_of
+from slicewise.ports import Begun, Lease, Waiting
+from slicewise.records import UNKNOWN_TIME, Record
 
 INDEX = "records"
 _FLEET = "fleet"
+_SWEEP = {"pk": _FLEET, "sk": "sweep"}
+_BEGAN = "began#"
 _KEPT = timedelta(days=90)
 # A record may be written while it is read, by people alone: a pass that reads holds the lease.
 _READS = 3
 _TIMES = ("at", "since", "looked_at", "next_look")
+_RECORD = "record#"
 
 Item = dict[str, Any]
 
@@ -57,40 +63,62 @@ class StateTable:
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
         until = now + length
+        began = {"at": now.isoformat(), "until": until.isoformat(), "holder": holder}
         values = {
             ":holder": holder,
             ":until": _milliseconds(until),
             ":now": _milliseconds(now),
             ":expires": _epoch(now + _KEPT),
             ":one": 1,
+            ":number": "N",
+            **({":capability": {capability}, ":began": began} if capability else {}),
         }
+        names = {"#until": "until", "#token": "token"} | _began(capability)
         try:
             with own_errors(f"dynamodb:UpdateItem, the lease of {cluster}"):
                 answer = self._db.update_item(
                     TableName=self._table,
                     Key=item_of(_key(cluster, "lease")),
+                    # A lease that DynamoDB let expire begins at the clock: each token of before is smaller,
+                    # since no two passes of a cluster begin in one millisecond.
                     UpdateExpression=(
-                        "SET holder = :holder, #until = :until, expires = :expires ADD #token :one"
-                        + (" DELETE waiting :capability" if capability else "")
+                        "SET holder = :holder, #until = :until, expires = :expires, "
+                        "#token = if_not_exists(#token, :now) + :one"
+                        + (", #began = :began DELETE waiting :capability" if capability else "")
                     ),
-                    ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
-                    ExpressionAttributeNames={"#until": "until", "#token": "token"},
-                    ExpressionAttributeValues=item_of(
-                        values | ({":capability": {capability}} if capability else {})
+                    # An end that is no number is nobody's: it would keep everybody out for ever.
+                    ConditionExpression=(
+                        "attribute_not_exists(#until) OR NOT attribute_type(#until, :number) "
+                        "OR #until <= :now"
                     ),
+                    ExpressionAttributeNames=names,
+                    ExpressionAttributeValues=item_of(values),
                     ReturnValues="UPDATED_NEW",
                 )
         except Conflict as error:
             raise LeaseHeld(f"another pass works on {cluster}") from error
-        return Lease(cluster, holder, int(values_of(answer["Attributes"])["token"]), until)
+        token = int(values_of(answer["Attributes"])["token"])
+        return Lease(cluster, holder, token, until, capability)
+
+    def begun(self, cluster: str) -> tuple[Begun, ...]:
+        lease = self._lease(cluster)
+        return tuple(
+            _pass_begun(name.removeprefix(_BEGAN), found)
+            for name, found in sorted(lease.items())
+            if name.startswith(_BEGAN) and isinstance(found, Mapping)
+        )
 
     def waiting(self, cluster: str) -> Waiting:
+        lease = self._lease(cluster)
+        waiting = lease.get("waiting")
+        return Waiting(Fields(lease).whole("token"), frozenset(waiting if isinstance(waiting, set) else ()))
+
+    def _lease(self, cluster: str) -> Item:
         with own_errors(f"dynamodb:GetItem, the lease of {cluster}"):
             found = self._db.get_item(
                 TableName=self._table, Key=item_of(_key(cluster, "lease")), ConsistentRead=True
             )
-        lease = values_of(found.get("Item", {}))
-        return Waiting(int(lease.get("token", 0)), frozenset(lease.get("waiting", ())))
+        return values_of(found.get("Item", {}))
 
     def note_waiting(self, cluster: str, capability: str, token: int) -> None:
         try:
@@ -108,7 +136,7 @@ class StateTable:
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         self._set_until(lease, now + length)
-        return Lease(lease.cluster, lease.holder, lease.token, now + length)
+        return replace(lease, until=now + length)
 
     def release(self, lease: Lease) -> None:
         try:
@@ -117,15 +145,22 @@ class StateTable:
             return
 
     def _set_until(self, lease: Lease, until: datetime | None) -> None:
-        """The token stays: the next holder's must be greater."""
+        """
+        The token stays: the next holder's must be greater.
+
+        Args:
+            until: None ends it.
+        """
+        ends = until is None and lease.capability
         try:
             with own_errors(f"dynamodb:UpdateItem, the lease of {lease.cluster}"):
                 self._db.update_item(
                     TableName=self._table,
                     Key=item_of(_key(lease.cluster, "lease")),
-                    UpdateExpression="SET #until = :until",
+                    UpdateExpression="SET #until = :until" + (" REMOVE #began" if ends else ""),
                     ConditionExpression="#token = :token",
-                    ExpressionAttributeNames={"#until": "until", "#token": "token"},
+                    ExpressionAttributeNames={"#until": "until", "#token": "token"}
+                    | (_began(lease.capability) if ends else {}),
                     ExpressionAttributeValues=item_of(
                         {":until": _milliseconds(until) if until else 0, ":token": lease.token}
                     ),
@@ -134,10 +169,12 @@ class StateTable:
             raise LeaseHeld(f"another pass has taken over {lease.cluster}") from error
 
     def paused(self, cluster: str) -> str | None:
-        return next((str(pause["reason"]) for pause in self._pauses(cluster)), None)
+        # A pause whose reason cannot be read is a pause.
+        reasons = (Fields(pause).text("reason") for pause in self._pauses(cluster))
+        return next((reason or "no reason was given" for reason in reasons), None)
 
     def keeps_asleep(self, cluster: str) -> bool:
-        return any(pause.get("keep_asleep", False) for pause in self._pauses(cluster))
+        return any(Fields(pause).flag("keep_asleep") for pause in self._pauses(cluster))
 
     def _pauses(self, cluster: str) -> Iterator[Mapping[str, Any]]:
         """Of the fleet, then of the cluster."""
@@ -157,8 +194,9 @@ class StateTable:
         item, details = None, ()
         for _ in range(_READS):
             item = self._record_item(cluster, capability)
-            details = self._details(cluster, capability, item) if item else ()
-            if item is None or len(details) >= item.get("details_count", 0):
+            counted = Fields(item or {}).whole("details_count")
+            details = self._details(cluster, capability, item) if item and counted else ()
+            if len(details) >= counted:
                 break
         return _record(item, details) if item else None
 
@@ -170,11 +208,8 @@ class StateTable:
         return values_of(found["Item"]) if "Item" in found else None
 
     def _details(self, cluster: str, capability: str, item: Item) -> record_details.Details:
-        if "details_count" not in item:  # written by a release that kept them in the record itself
-            return tuple(map(json.loads, item.get("details", ())))
-        if not item["details_count"]:
-            return ()
-        sort = record_details.prefix(capability, item["details_half"])
+        fields = Fields(item)
+        sort = record_details.prefix(capability, fields.whole("details_half"))
         with own_errors(f"dynamodb:Query, the details of {cluster}"):
             pages = self._db.get_paginator("query").paginate(
                 TableName=self._table,
@@ -183,7 +218,7 @@ class StateTable:
                 ConsistentRead=True,
             )
             found = [values_of(one) for page in pages for one in page["Items"]]
-        return record_details.read(found, item["token"])
+        return record_details.read(found, fields.whole("token"))
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
         # History first: killed in between, the line is told twice, which is true; never not at all.
@@ -209,7 +244,7 @@ class StateTable:
 
     def _free_half(self, record: Record) -> int:
         before = self._record_item(record.cluster, record.capability, "details_half") or {}
-        return (int(before.get("details_half", 0)) + 1) % record_details.HALVES
+        return (Fields(before).whole("details_half") + 1) % record_details.HALVES
 
     def forget(self, cluster: str) -> None:
         with own_errors(f"dynamodb:Query of {cluster}"):
@@ -231,7 +266,17 @@ class StateTable:
         # names forgets the next one. Each costs what the items cost that are read.
         with own_errors(f"dynamodb:Scan of the index {INDEX}"):
             pages = self._db.get_paginator("scan").paginate(TableName=self._table, IndexName=INDEX)
-            return tuple(_record(values_of(item), ()) for page in pages for item in page["Items"])
+            items = [values_of(item) for page in pages for item in page["Items"]]
+        return tuple(_record(item) for item in items if _is_record(item))
+
+    def note_sweep(self, at: datetime) -> None:
+        kept = sweeps.noted(self.sweeps(), at)
+        self._put(_SWEEP | {"times": [one.isoformat() for one in kept]})
+
+    def sweeps(self) -> tuple[datetime, ...]:
+        with own_errors("dynamodb:GetItem, the sweeps"):
+            found = self._db.get_item(TableName=self._table, Key=item_of(_SWEEP), ConsistentRead=True)
+        return Fields(values_of(found.get("Item", {}))).each("times", utc_of)
 
     def _put(self, item: Item, only_over: int | None = None) -> None:
         """With `only_over`, only where no later token has written."""
@@ -254,6 +299,16 @@ def _key(cluster: str, sort: str) -> Item:
     return {"pk": f"cluster#{cluster}", "sk": sort}
 
 
+def _began(capability: str) -> dict[str, str]:
+    return {"#began": f"{_BEGAN}{capability}"} if capability else {}
+
+
+def _pass_begun(capability: str, item: Mapping[str, Any]) -> Begun:
+    found = Fields(item)
+    at, until = found.time("at") or UNKNOWN_TIME, found.time("until") or UNKNOWN_TIME
+    return Begun(capability, at, until, found.text("holder"))
+
+
 def _pause_key(cluster: str | None) -> Item:
     return _key(cluster, "pause") if cluster else {"pk": _FLEET, "sk": "pause"}
 
@@ -267,7 +322,7 @@ def _milliseconds(time: datetime) -> int:
 
 
 def _fields(record: Record) -> Item:
-    fields = dict(vars(record))
+    fields = {name: value for name, value in vars(record).items() if name != "unreadable"}
     for name in _TIMES:
         fields[name] = fields[name].isoformat() if fields[name] else None
     fields["stage"] = str(record.stage)
@@ -279,18 +334,43 @@ def _fields(record: Record) -> Item:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _record(item: Mapping[str, Any], details: record_details.Details) -> Record:
-    times = {name: datetime.fromisoformat(item[name]) for name in _TIMES if item.get(name)}
-    findings = tuple(Finding(**finding) for finding in item["findings"])
-    text = ("cluster", "capability", "reason", "policy", "fingerprint", "world")
-    return Record(
-        **{name: item.get(name, "") for name in text},
-        **times,
-        stage=Stage(item["stage"]),
-        findings=findings,
-        changed=tuple(item["changed"]),
-        conflicts=int(item.get("conflicts", 0)),
-        details=details,
-        notified=tuple(item.get("notified", ())),
-        retries=tuple(retries.from_json(json.loads(retry)) for retry in item.get("retries", ())),
+def _is_record(item: Mapping[str, Any]) -> bool:
+    """Another release may keep other items under a capability, too."""
+    return item["pk"].startswith("cluster#") and item["sk"].startswith(_RECORD)
+
+
+def _record(item: Mapping[str, Any], details: record_details.Details = ()) -> Record:
+    """There is one whatever stands in the item: its key tells of which cluster and capability it is."""
+    found = Fields(item, needed=("stage", "reason", "at", "since", "findings", "changed"))
+    at, since = found.time("at"), found.time("since")
+    record = Record(
+        cluster=item["pk"].removeprefix("cluster#"),
+        capability=item["sk"].removeprefix(_RECORD),
+        **{name: found.text(name) for name in ("reason", "policy", "fingerprint", "world", "retry")},
+        stage=stage_of(found.text("stage")),
+        at=at or since or UNKNOWN_TIME,
+        since=since or at or UNKNOWN_TIME,
+        looked_at=found.time("looked_at"),
+        next_look=found.time("next_look"),
+        findings=found.each("findings", _finding),
+        changed=found.each("changed", text_of),
+        conflicts=found.whole("conflicts"),
+        # A release of before kept them in the record itself.
+        details=found.each("details", table_of) if "details" in item else details,
+        notified=found.each("notified", text_of),
+        retries=found.each("retries", _retry),
     )
+    return replace(record, unreadable=tuple(found.unreadable))
+
+
+def _retry(text: str) -> retries.Retry:
+    return retries.from_json(table_of(text))
+
+
+def _finding(item: Mapping[str, Any]) -> Finding:
+    """What another release adds to it is left out."""
+    found = Fields(item, needed=("code", "says"))
+    texts = [found.text(name) for name in ("code", "says", "remedy")]
+    if found.unreadable:
+        raise ValueError(f"a finding without {', '.join(found.unreadable)}")
+    return Finding(*texts, refuses=found.flag("refuses"))

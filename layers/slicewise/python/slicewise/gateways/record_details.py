@@ -15,6 +15,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from slicewise.errors import UNREADABLE
+
 HALVES = 2
 # Far below 400 KB (409,600 bytes), with names and keys. json.dumps writes one byte a letter.
 _PART_BYTES = 300_000
@@ -50,16 +52,16 @@ def read(found: Iterable[Mapping[str, Any]], token: int) -> Details:
     """
     texts: dict[str, str] = {}
     for item in found:
-        if item["token"] == token:
+        if item.get("token") == token:
             index = item["sk"].rpartition("#")[0]
-            texts[index] = texts.get(index, "") + item["text"]
+            texts[index] = texts.get(index, "") + str(item.get("text"))
     return tuple(detail for text in texts.values() if (detail := _whole(text)) is not None)
 
 
 def _whole(text: str) -> Mapping[str, Any] | None:
     try:
         return dict(json.loads(text))
-    except ValueError:
+    except UNREADABLE:
         return None
 
 

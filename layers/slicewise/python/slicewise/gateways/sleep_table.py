@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,9 +20,10 @@ from botocore.session import Session
 
 from slicewise.errors import Conflict
 from slicewise.gateways.aws import client, own_errors
-from slicewise.gateways.dynamodb_values import item_of, values_of
+from slicewise.gateways.dynamodb_values import Fields, item_of, values_of
 from slicewise.model import Ref
 from slicewise.off_hours import Override
+from slicewise.records import UNKNOWN_TIME
 from slicewise.snapshots import Snapshot
 
 
@@ -73,16 +73,15 @@ class SleepTable:
             found = self._db.get_item(
                 TableName=self._table, Key=item_of(_override_key(cluster)), ConsistentRead=True
             )
-        if "Item" not in found:
-            return None
-        item = values_of(found["Item"])
-        times = {name: datetime.fromisoformat(item[name]) for name in ("said_at", "until")}
-        return Override(asleep=item["asleep"], by=item["by"], reason=item["reason"], **times)
+        return _override(values_of(found["Item"])) if "Item" in found else None
 
     def say(self, cluster: str, override: Override) -> None:
-        fields = asdict(override) | {
+        fields = {
+            "asleep": override.asleep,
             "said_at": override.said_at.isoformat(),
             "until": override.until.isoformat(),
+            "by": override.by,
+            "reason": override.reason,
         }
         with own_errors(f"dynamodb:PutItem, what was said about {cluster}"):
             self._db.put_item(TableName=self._table, Item=item_of(_override_key(cluster) | fields))
@@ -130,16 +129,55 @@ def _fields(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+# What a restoration rests on, or the table's own writes: an item without one of them is damaged.
+_NEEDED = ("uid", "original", "ours", "window", "checksum", "version")
+
+
 def _snapshot(item: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(
-        ref=Ref(*(item[name] for name in Ref._fields)),
-        **{name: item[name] for name in ("field", "uid", "window", "done", "checksum")},
-        original=json.loads(item["original"]),
-        ours=json.loads(item["ours"]),
-        taken_at=datetime.fromisoformat(item["taken_at"]),
-        earlier=tuple(json.loads(value) for value in item.get("earlier", ())),
-        woken=item.get("woken", ""),  # items of before have none
-        priority=int(item["priority"]),
-        slices=int(item["slices"]),
-        version=int(item["version"]),
+    """
+    Another release, or a person, may have written it. What we cannot read counts as damaged
+    (Snapshot.intact), so that it is neither used nor lost; of which object and field it is, the key tells.
+    """
+    found = Fields(item, _NEEDED)
+    ref, field = _of_key(item["sk"])
+    snapshot = Snapshot(
+        ref=ref,
+        field=field,
+        **{name: found.text(name) for name in ("uid", "window", "checksum")},
+        original=found.json("original"),
+        ours=found.json("ours"),
+        taken_at=found.time("taken_at") or UNKNOWN_TIME,
+        done=found.flag("done"),
+        earlier=found.each("earlier", json.loads),
+        woken=found.text("woken"),  # items of before have none
+        priority=found.whole("priority"),
+        slices=found.whole("slices"),
+        version=found.whole("version"),
     )
+    is_damaged = not set(_NEEDED).isdisjoint(found.unreadable)
+    return replace(snapshot, checksum="") if is_damaged else snapshot
+
+
+def _of_key(sort_key: str) -> tuple[Ref, str]:
+    """A key of another shape stands for itself: no object has an empty kind."""
+    parts = sort_key.split("#")
+    if len(parts) != 6:
+        return Ref("", "", sort_key), ""
+    _, api_version, kind, namespace, name, field = parts
+    return Ref(api_version, kind, name, namespace), field
+
+
+def _override(item: Mapping[str, Any]) -> Override:
+    """
+    Without an end that can be read, the calendar counts. With one, but without what was said, the cluster is
+    awake until then: one that runs too long costs less than one that nobody can work on.
+    """
+    found = Fields(item, needed=("asleep", "said_at", "until"))
+    override = Override(
+        asleep=found.flag("asleep"),
+        said_at=found.time("said_at") or UNKNOWN_TIME,
+        until=found.time("until") or UNKNOWN_TIME,
+        by=found.text("by") or "somebody",
+        reason=found.text("reason"),
+    )
+    return replace(override, unreadable=tuple(found.unreadable))

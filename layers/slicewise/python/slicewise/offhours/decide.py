@@ -68,7 +68,7 @@ def put_to_sleep(
 ) -> Step:
     value, ours = setting.value(live), setting.asleep
     if kept and not kept.intact:
-        return Step(findings=(_damaged(kept),), settled=False)
+        return Step(findings=(damaged(kept),), settled=False)
     # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone, or
     # woken by us: that sleep is over, and what is there now sleeps like anything new.
     over = kept and (
@@ -107,7 +107,7 @@ def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, m
             remembered. Empty has it forgotten.
     """
     if not kept.intact:
-        return Step(findings=(_damaged(kept),), settled=False)
+        return Step(findings=(damaged(kept),), settled=False)
 
     def done(reason: str) -> Action:
         return KeepSnapshot(kept.as_woken(morning), reason) if morning else ForgetSnapshot(kept, reason)
@@ -209,10 +209,11 @@ def _made_anew(kept: Snapshot) -> Finding:
     )
 
 
-def _damaged(kept: Snapshot) -> Finding:
+def damaged(kept: Snapshot) -> Finding:
     return Finding(
         "snapshot-damaged",
-        f"what was kept of {kept.field} of {kept.ref} does not match its checksum; it is not used.",
+        f"what was kept of {kept.field} of {kept.ref} cannot be read, or does not match its checksum; it is "
+        "not used.",
         "Set the field by hand, then delete the item from the table.",
     )
 

@@ -42,6 +42,7 @@ from slicewise.offhours.settings import (
     REPLICAS,
     RETAIN,
     Setting,
+    setting_of,
     settings_of,
 )
 from slicewise.offhours.workloads import Nature, Workload
@@ -96,7 +97,8 @@ def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
     if not world.may_sleep and world.found is not None:
         found = _without_new_sleep(world, found, now)
-    outcome = replace(found.outcome, findings=(*world.findings, *_unread(world), *found.outcome.findings))
+    findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
+    outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     actions = (*_schedule(world, now), *found.actions)
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
@@ -144,6 +146,12 @@ def _part(action: Action) -> str:
         case Notify(subject=subject):
             return f"the notice {subject!r}"
     raise TypeError(f"no part is known for {type(action).__name__}")
+
+
+def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
+    yield from telling.misread(world.times.override if world.times else None, now)
+    yield from telling.not_restorable(world.snapshots)
+    yield from _unread(world)
 
 
 def _unread(world: World) -> Iterator[Finding]:
@@ -556,8 +564,7 @@ def _give_back(
         give_back(setting, objects.get(kept.ref), kept, why, morning)
         for kept in order
         if not found.why_unread(kept.ref)
-        for setting in settings_of(kept.ref.api_version, kept.ref.kind)
-        if setting.field == kept.field
+        if (setting := setting_of(kept))
     ]
     actions, left = _first_of(steps)
     return actions, _findings(steps), left

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from slicewise import prices
+from slicewise.errors import UNREADABLE
 from slicewise.model import Object
 from slicewise.objects import labels
 
@@ -35,10 +36,19 @@ def counted(known: Sequence[Mapping[str, Any]], nodes: Iterable[Object], now: da
     """
     there = Counter(map(_kind, nodes))
     before = next((one for one in known if "began" in one and not one.get("ended")), None)
-    if before is None:
-        moment = now.isoformat()
-        began = {"began": moment, "counted": moment, "nodes": dict(there), "ran": {}, "saved": {}}
-        return {**began, "usd": 0.0, "method": METHOD}
+    try:
+        return _counted_on(before, there, now) if before else _begun(there, now)
+    except UNREADABLE:
+        return {**_begun(there, now), "note": "what was counted before cannot be read, and is not in it"}
+
+
+def _begun(there: Mapping[str, int], now: datetime) -> dict[str, Any]:
+    moment = now.isoformat()
+    began = {"began": moment, "counted": moment, "nodes": dict(there), "ran": {}, "saved": {}}
+    return {**began, "usd": 0.0, "method": METHOD}
+
+
+def _counted_on(before: Mapping[str, Any], there: Mapping[str, int], now: datetime) -> dict[str, Any]:
     hours = _hours(before["counted"], now)
     ran = {kind: float(value) for kind, value in before["ran"].items()}
     for kind, number in there.items():
@@ -61,7 +71,8 @@ def told(detail: Mapping[str, Any]) -> str:
     ]
     usd = float(detail.get("usd", 0.0))
     total = f": ${usd:,.2f} ({prices.TERMS})" if words and usd > 0 else ""
-    return ", ".join(words) + total
+    note = f"; {detail['note']}" if words and detail.get("note") else ""
+    return ", ".join(words) + total + note
 
 
 def _digits(hours: float) -> int:

@@ -116,10 +116,16 @@ _OF_KIND = {
 
 
 def opens(kept: Snapshot) -> bool:
-    """Whether it is of a NodePool that was opened, not put to sleep."""
-    return kept.field == OPENED.field and kept.ours is None
+    """Whether it is of a NodePool that was opened, not put to sleep. A damaged one says nothing."""
+    return kept.field == OPENED.field and kept.ours is None and kept.intact
 
 
 def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
     """All that is not known otherwise is scaled."""
     return _OF_KIND.get((api_version.rpartition("/")[0], kind), (REPLICAS,))
+
+
+def setting_of(kept: Snapshot) -> Setting | None:
+    """None for a field that only another release puts to sleep."""
+    found = settings_of(kept.ref.api_version, kept.ref.kind)
+    return next((setting for setting in found if setting.field == kept.field), None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
-from slicewise.off_hours import BarePods, OffHours
+from slicewise.off_hours import BarePods, OffHours, Override
 from slicewise.offhours import workloads as following
-from slicewise.offhours.settings import FIELD_MANAGER
+from slicewise.offhours.decide import damaged
+from slicewise.offhours.settings import FIELD_MANAGER, setting_of
 from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
@@ -118,3 +120,37 @@ def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
                 f"{ref_of(pod)} uses no GPU and keeps GPU node {spec(pod)['nodeName']} running.",
                 "Remove its toleration of nvidia.com/gpu, so that it runs on other nodes.",
             )
+
+
+def not_restorable(snapshots: Iterable[Snapshot]) -> Iterator[Finding]:
+    """What another release kept, or somebody edited: it is left in the table, and a person must see to it."""
+    for kept in snapshots:
+        if not kept.ref.kind:
+            yield Finding(
+                "snapshot-unknown",
+                f"Item {kept.ref.name} of the table belongs to another release; what it restores stays as it "
+                "is.",
+                "Deploy that release until the cluster is awake, or restore it by hand and delete the item.",
+            )
+        elif not kept.intact:
+            yield damaged(kept)
+        elif setting_of(kept) is None:
+            yield Finding(
+                "snapshot-unknown",
+                f"{kept.ref} was put to sleep through {kept.field}, which this release does not know; it "
+                "stays as it is.",
+                "Deploy the release that did so until the cluster is awake, or set the field by hand and "
+                "delete the item from the table.",
+            )
+
+
+def misread(override: Override | None, now: datetime) -> Iterator[Finding]:
+    """Once it is over, nobody needs to know any more what it said."""
+    if override and override.unreadable and ("until" in override.unreadable or now < override.until):
+        yield Finding(
+            "override-unreadable",
+            "What a person last said about this cluster's sleep cannot be read "
+            f"({', '.join(override.unreadable)}). Until the end that it names the cluster is awake; without "
+            "one its calendar counts.",
+            "Say it again: slicewise sleep, wake or snooze; or slicewise follow-calendar.",
+        )

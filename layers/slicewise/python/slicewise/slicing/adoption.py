@@ -9,13 +9,14 @@ chosen afterwards, as for every other NodePool.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import as_found, layout, quantities
 from slicewise.actions import Action, ClaimsCarry, Patch
+from slicewise.errors import UNREADABLE
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import (
@@ -201,6 +202,7 @@ def given_back(
             n = layout.slices_of_key((as_found.config_keys_of(node_pool) or ("",))[0]) or 1
             patches.append(_give_back(node_pool, n))
             findings += [_still_shared(node_pool, n)] if n > 1 else []
+            findings += _unreadable(node_pool)
     return tuple(patches), tuple(findings)
 
 
@@ -212,8 +214,8 @@ def _give_back(node_pool: Object, n: int) -> Patch:
     """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
     original = _original(node_pool)
     operations: list[Operation] = [
-        *_put(node_pool, ("spec", "disruption"), original.get("disruption")),
-        *_put(node_pool, ("spec", "limits"), _limits(original.get("limits"), n)),
+        *_put_back(node_pool, "disruption", original),
+        *_put_back(node_pool, "limits", _in_slices(original, n)),
         *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
         *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
     ]
@@ -228,26 +230,68 @@ def _give_back(node_pool: Object, n: int) -> Patch:
 
 
 def _original(node_pool: Object) -> dict[str, Any]:
+    """What can be read of it. The rest stays as it stands, and only our marks go."""
+    found = _read_original(node_pool)
+    return {part: value for part, value in found.items() if part in _ORIGINAL and _ORIGINAL[part](value)}
+
+
+def _read_original(node_pool: Object) -> dict[str, Any]:
     try:
         found = json.loads(annotations(node_pool)[layout.ORIGINAL_ANNOTATION])
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
-        return found
-    # Somebody wrote into it: what stands is kept, and only our marks go.
-    return {"limits": spec(node_pool).get("limits"), "disruption": spec(node_pool).get("disruption")}
+    except UNREADABLE:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _put(live: Object, path: tuple[str, ...], value: object) -> tuple[Operation, ...]:
+def _is_settings(value: Any) -> bool:
+    """As a NodePool holds them, or as it lacked them."""
+    return value is None or isinstance(value, dict)
+
+
+def _is_limits(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(quantities.is_one, value.values())))
+
+
+def _is_keys(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(key, str) for key in value)
+
+
+_ORIGINAL: dict[str, Callable[[Any], bool]] = {
+    "limits": _is_limits,
+    "disruption": _is_settings,
+    "requirements": _is_keys,
+}
+
+
+def _unreadable(node_pool: Object) -> Iterable[Finding]:
+    found = _read_original(node_pool)
+    lost = [
+        part for part, is_readable in _ORIGINAL.items() if part not in found or not is_readable(found[part])
+    ]
+    if lost:
+        yield Finding(
+            "original-unreadable",
+            f"NodePool {name(node_pool)} is given back, but of {', '.join(lost)} it cannot be read what it "
+            "was: that stays as it stands.",
+            f"Look at its {', '.join(lost)}, and set by hand what you want.",
+        )
+
+
+def _put_back(live: Object, part: str, original: dict[str, Any]) -> tuple[Operation, ...]:
+    """None stands for what it lacked."""
+    if part not in original:
+        return ()
+    path, value = ("spec", part), original[part]
     return remove(live, path) if value is None else set_value(live, path, value)
 
 
-def _limits(original: dict[str, Any] | None, n: int) -> dict[str, Any] | None:
-    """Karpenter counts slices there, not GPUs."""
-    if not original or layout.GPU_RESOURCE not in original:
+def _in_slices(original: dict[str, Any], n: int) -> dict[str, Any]:
+    """Karpenter counts slices in limits, not GPUs."""
+    limits = original.get("limits") or {}
+    if n == 1 or layout.GPU_RESOURCE not in limits:
         return original
-    slices = quantities.whole(original[layout.GPU_RESOURCE]) * n
-    return {**original, layout.GPU_RESOURCE: str(slices) if n > 1 else original[layout.GPU_RESOURCE]}
+    slices = quantities.whole(limits[layout.GPU_RESOURCE]) * n
+    return {**original, "limits": {**limits, layout.GPU_RESOURCE: str(slices)}}
 
 
 def _without(table: Any, keys: Collection[str]) -> dict[str, str]:

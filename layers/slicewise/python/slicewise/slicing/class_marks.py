@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise import layout
+from slicewise.errors import UNREADABLE
 from slicewise.model import Object
 from slicewise.objects import annotations, being_deleted, spec, status
 from slicewise.slicing.pool_state import stamp
@@ -67,7 +68,7 @@ def read_mark(item: Object) -> Mark:
         return Mark(
             int(size) if size else None, found.get("toleration") is True, moved, found.get("left") is True
         )
-    except (ValueError, TypeError, AttributeError):
+    except UNREADABLE:
         return Mark(left=True)
 
 

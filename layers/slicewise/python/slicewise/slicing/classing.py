@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from slicewise.errors import UNREADABLE
 from slicewise.model import Ref
 from slicewise.policy import Pool
 from slicewise.slicing.class_evidence import ClassEvidence
@@ -262,24 +263,33 @@ def loaded(details: Iterable[Mapping[str, Any]], pool: str) -> ClassDecision:
         if detail.get("pool") == pool and "classes" in detail:
             try:
                 return _loaded(detail)
-            except (KeyError, TypeError, ValueError):
+            except UNREADABLE:
                 break
     return ClassDecision(pool, ())
 
 
 def _loaded(detail: Mapping[str, Any]) -> ClassDecision:
-    decided_at = detail["decided_at"]
+    decided_at, threshold = detail["decided_at"], detail["threshold"]
     return ClassDecision(
         detail["pool"],
-        tuple(detail["classes"]),
-        datetime.fromisoformat(decided_at) if decided_at else None,
-        detail["threshold"],
-        tuple(
-            (datetime.fromisoformat(at), math.nan if share is None else float(share))
-            for at, share in detail["contended"]
-        ),
-        tuple(
-            Recommendation(Ref(*one["ref"]), one["pods"], one["class"], one["recommended"], one["reason"])
-            for one in detail["workloads"]
-        ),
+        tuple(map(int, detail["classes"])),
+        _aware(decided_at) if decided_at else None,
+        None if threshold is None else float(threshold),
+        tuple((_aware(at), math.nan if share is None else float(share)) for at, share in detail["contended"]),
+        tuple(map(_recommendation, detail["workloads"])),
     )
+
+
+def _recommendation(one: Mapping[str, Any]) -> Recommendation:
+    before, after = int(one["class"]), int(one["recommended"])
+    ref = Ref(*map(str, one["ref"]))
+    if min(before, after) < 1:
+        raise ValueError(f"{ref}: class {before} or {after}")
+    return Recommendation(ref, int(one["pods"]), before, after, str(one["reason"]))
+
+
+def _aware(stamp: str) -> datetime:
+    at = datetime.fromisoformat(stamp)
+    if at.tzinfo is None:
+        raise ValueError(f"{stamp} has no zone")
+    return at

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slicewise.errors import UNREADABLE
 from slicewise.slicing import explain_classes
 
 Detail = Mapping[str, Any]
@@ -13,9 +14,21 @@ Detail = Mapping[str, Any]
 def lines(detail: Detail) -> list[str]:
     """
     Args:
-        detail: One of Record.details; of an older release, or of a NodePool that was not decided on yet, it
+        detail: One of Record.details; of another release, or of a NodePool that was not decided on yet, it
             may lack fields.
     """
+    try:
+        return _lines(detail)
+    except UNREADABLE as error:
+        subject = detail.get("node_pool") or f"pool {detail.get('pool', 'unknown')}"
+        return [
+            f"{subject}: this decision was recorded by another release of Slicewise, and cannot be explained "
+            f"here ({type(error).__name__}: {error})",
+            "  Decide again: slicewise tune CLUSTER",
+        ]
+
+
+def _lines(detail: Detail) -> list[str]:
     if "classes" in detail:
         return explain_classes.lines(detail)
     if "node_pool" not in detail:

@@ -46,7 +46,7 @@ def holds(contents: ClusterContents, carried_on: Collection[str]) -> bool:
 
 
 def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) -> tuple[Finding, ...]:
-    return tuple(
+    told = tuple(
         Finding(
             "n-half-changed",
             f"N of NodePool {name(pool)} is between {rollout.from_} and {rollout.to}, and {why}.",
@@ -55,6 +55,9 @@ def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) ->
         )
         for pool, rollout in _left(contents, carried_on)
     )
+    left = (pool for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on)
+    # What a change holds that nobody can read cannot be given back by us.
+    return (*told, *(finding for pool in left if (finding := read_rollout(pool)[1])))
 
 
 def uncordon(

@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 from slicewise import as_found, layout, quantities
 from slicewise.catalog import GpuModel
+from slicewise.errors import UNREADABLE
 from slicewise.model import ClusterContents, Object
 from slicewise.objects import (
     annotations,
@@ -29,10 +31,13 @@ from slicewise.objects import (
 from slicewise.outcomes import Finding
 from slicewise.policy import MAX_REPLICAS, Policy, Pool, Sharing
 from slicewise.slicing import control
+from slicewise.startups import STARTUP_ANNOTATION, is_unreadable
 
 # Karpenter's promise not to take a node or a pod away by itself.
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 DISRUPTED_TAINT = "karpenter.sh/disrupted"
+# Of spec.disruption.consolidateAfter; source: NodePool's CRD, karpenter v1.14.1.
+_AFTER = re.compile(r"([0-9]+(s|m|h))+|Never")
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,7 @@ def _pool_state(
     rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
     pool = _as_begun(pool, node_pool) if rollout else pool
     history, history_finding = read_tuning(node_pool)
+    startup_finding = _unreadable(STARTUP_ANNOTATION, node_pool) if is_unreadable(node_pool) else None
     return PoolState(
         pool=pool,
         gpu=gpu,
@@ -255,7 +261,7 @@ def _pool_state(
         keys=keys,
         n=rollout.from_ if rollout else pool.size or _n_of(keys, pool),
         known_keys=known_keys,
-        findings=tuple(finding for finding in (rollout_finding, history_finding) if finding),
+        findings=tuple(filter(None, (rollout_finding, history_finding, startup_finding))),
     )
 
 
@@ -337,12 +343,16 @@ def _read(node_pool: Object, annotation: str, parse: Any, otherwise: Any) -> tup
         return otherwise, None
     try:
         return parse(json.loads(text)), None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return otherwise, Finding(
-            "annotation-unreadable",
-            f"Annotation {annotation} of NodePool {name(node_pool)} cannot be read and counts as absent.",
-            f"kubectl annotate nodepool {name(node_pool)} {annotation}- removes it.",
-        )
+    except UNREADABLE:
+        return otherwise, _unreadable(annotation, node_pool)
+
+
+def _unreadable(annotation: str, node_pool: Object) -> Finding:
+    return Finding(
+        "annotation-unreadable",
+        f"Annotation {annotation} of NodePool {name(node_pool)} cannot be read and counts as absent.",
+        f"kubectl annotate nodepool {name(node_pool)} {annotation}- removes it.",
+    )
 
 
 def _rollout(found: Mapping[str, Any]) -> Rollout:
@@ -356,7 +366,7 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         since=_required_time(found["since"]),
         reason=str(found.get("reason", "")),
         canary=Canary(str(canary["node"]), _required_time(canary["since"])) if canary else None,
-        held={str(k): str(v) for k, v in (found.get("held") or {}).items()},
+        held=_held(found.get("held") or {}),
         narrowed=_time(found.get("narrowed")),
         revert=found.get("revert") is True,
         wide=found.get("wide") is True,
@@ -364,6 +374,13 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         limited=int(found["limited"]) if found.get("limited") else None,
         yields=str(found.get("yields", "")),
     )
+
+
+def _held(found: Mapping[str, Any]) -> dict[str, str]:
+    """The API server would refuse to be given back anything else, each time."""
+    if not all(_AFTER.fullmatch(str(value)) for value in found.values()):
+        raise ValueError(f"held: {found}")
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def _tuning(found: Mapping[str, Any]) -> Tuning:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from slicewise import layout
+from slicewise.errors import UNREADABLE
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series, ref_of
 from slicewise.policy import parse
 from slicewise.slicing.world import TuningWorld
@@ -20,7 +21,7 @@ _LISTS = (
 
 
 class Unreadable(Exception):
-    """The text is no snapshot of this release; says why."""
+    """The text is no snapshot that this release can read; says why."""
 
 
 def dump(world: TuningWorld, now: datetime) -> str:
@@ -47,57 +48,75 @@ def dump(world: TuningWorld, now: datetime) -> str:
 
 def load(text: str) -> tuple[TuningWorld, datetime]:
     """
-    The world again, and when it was.
+    The world again, and when it was. Fields that only another release writes are left out.
 
     Raises:
         Unreadable: It is no snapshot.
+        InvalidPolicy: Its policy is none for this release.
     """
     try:
         found = json.loads(text)
-        if found["slicewise_snapshot"] != VERSION:
-            raise Unreadable(f"it is of version {found['slicewise_snapshot']}; this release reads {VERSION}")
-        return _world(found), datetime.fromisoformat(found["taken_at"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Whatever it says: what can be read of another version is what this one needs.
+        found["slicewise_snapshot"]
+        return _world(found), _time(found["taken_at"])
+    except UNREADABLE as error:
         raise Unreadable(f"it is no snapshot ({type(error).__name__}: {error})") from error
 
 
+def version(text: str) -> object:
+    """Of a snapshot that can be loaded."""
+    return json.loads(text)["slicewise_snapshot"]
+
+
 def _world(found: dict[str, Any]) -> TuningWorld:
-    policy = parse(found["policy"], found["policy_name"]) if found["policy"] else None
+    policy = parse(found["policy"], found["policy_name"]) if found.get("policy") else None
     return TuningWorld(
-        cluster=_cluster(found["cluster"]) if found["cluster"] else None,
-        policy_name=found["policy_name"],
+        cluster=_cluster(found["cluster"]) if found.get("cluster") else None,
+        policy_name=found.get("policy_name"),
         policy=policy,
-        policy_text=found["policy"],
-        paused=found["paused"],
-        contents=_contents(found) if found["contents"] else None,
-        series=tuple(_series(one) for one in found["series"]),
-        series_error=found["series_error"],
-        alarms=tuple(_alarm(one) for one in found["alarms"]),
-        known=tuple(found.get("known") or ()),  # releases before this one left it out
+        policy_text=found.get("policy") or "",
+        paused=found.get("paused"),
+        contents=_contents(found) if found.get("contents") else None,
+        series=tuple(_series(one) for one in found.get("series") or ()),
+        series_error=found.get("series_error") or "",
+        alarms=tuple(_alarm(one) for one in found.get("alarms") or ()),
+        known=tuple(one for one in found.get("known") or () if isinstance(one, dict)),
     )
 
 
 def _cluster(found: dict[str, Any]) -> EksCluster:
-    known = {field.name for field in fields(EksCluster)} & found.keys()
     groups = tuple(found.get("bottlerocket_node_groups") or ())
-    given = {name: found[name] for name in known} | {"bottlerocket_node_groups": groups}
-    return EksCluster(**{**given, "created_at": datetime.fromisoformat(found["created_at"])})
+    given = _known(EksCluster, found) | {"bottlerocket_node_groups": groups}
+    return EksCluster(**{**given, "created_at": _time(found["created_at"])})
 
 
 def _contents(found: dict[str, Any]) -> ClusterContents:
     lists = {name: tuple(found["contents"].get(name) or ()) for name in _LISTS}
-    objects = {ref_of(item): item for item in found["objects"]}
-    assert set(objects) <= {layout.CONFIG_MAP}
-    return ClusterContents(version="", objects=objects, **lists)
+    objects = {ref_of(item): item for item in found.get("objects") or ()}
+    known = {ref: item for ref, item in objects.items() if ref == layout.CONFIG_MAP}
+    return ClusterContents(version="", objects=known, **lists)
 
 
 def _series(found: dict[str, Any]) -> Series:
-    return Series(**{**found, "times": tuple(found["times"]), "values": tuple(found["values"])})
+    given = _known(Series, found)
+    return Series(**{**given, "times": tuple(given["times"]), "values": tuple(given["values"])})
 
 
 def _alarm(found: dict[str, Any]) -> Alarm:
-    since = found["state_since"]
-    return Alarm(**{**found, "state_since": datetime.fromisoformat(since) if since else None})
+    since = found.get("state_since")
+    return Alarm(**{**_known(Alarm, found), "state_since": _time(since) if since else None})
+
+
+def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What another release adds is left out; what it lacks has its default, or is missed by name."""
+    return {field.name: found[field.name] for field in fields(kind) if field.name in found}
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text} has no zone")
+    return at
 
 
 def _of(value: Any) -> dict[str, Any]:
