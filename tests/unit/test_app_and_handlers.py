@@ -3,15 +3,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from slicewise.app import App, MissingSetting
 from slicewise.batches import retry_delay
-from slicewise.errors import Unavailable
+from slicewise.errors import LeaseHeld, Unavailable
+from slicewise.events import Hint
 
-from tests.fakes.account import Account
+from tests.fakes.account import HOME, Account
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {
@@ -125,6 +127,75 @@ def test_the_reason_of_a_failure_is_kept_where_status_finds_it():
 @pytest.mark.parametrize(("times", "seconds"), [(0, 10), (1, 10), (2, 20), (5, 160), (50, 900)])
 def test_retries_double_up_to_a_quarter_of_an_hour(times, seconds):
     assert retry_delay(times) == timedelta(seconds=seconds)
+
+
+def test_a_record_that_cannot_be_read_whole_is_swept_and_logged():
+    account = Account()
+    for name in ("gpu-1", "gpu-2"):
+        account.create_cluster(name)
+        account.send_created(name)
+    account.run_until_idle()
+    key = HOME.arn("gpu-1"), "onboarding"
+    record, token = account.store._records[key]
+    account.store._records[key] = replace(record, stage="quarantined", unreadable=("since",)), token
+    log = Listening()
+
+    looks = account.person().sweep(log)
+
+    asked = {(look.capability, look.hint.name) for look in looks}
+    assert asked >= {(name, cluster) for name in ("onboarding", "tuning") for cluster in ("gpu-1", "gpu-2")}
+    [(message, told)] = log.warned
+    assert message == "a record cannot be read whole"
+    assert told == {"cluster": HOME.arn("gpu-1"), "capability": "onboarding", "fields": ("since",)}
+
+
+def test_a_sweep_is_noted_once_its_looks_are_asked_for_and_goes_on_where_that_fails():
+    account = Account()
+    account.create_cluster()
+    account.sweep()
+    assert account.store.sweeps() == (account.clock.now,)
+
+    def refusing(at):
+        raise Unavailable("dynamodb:PutItem sweep: throttled")
+
+    account.store.note_sweep, log = refusing, Listening()
+    looks = account.person().sweep(log)
+
+    assert len(account.queues.waiting) == 2 * len(looks) > 0
+    assert [message for message, _ in log.warned] == ["this sweep could not be noted"]
+
+
+def test_a_pass_that_gave_up_is_an_error_in_the_log():
+    account = Account()
+    account.create_cluster()
+
+    def refusing(record, lease, *, history):
+        raise LeaseHeld("a later pass has recorded it already")
+
+    account.store.save, log = refusing, Listening()
+    body = Hint(HOME.arn("gpu-1"), "a test", tries=8).message()
+    account.queues.put("onboarding", body)
+    receipt, message = account.queues.receive(timedelta(minutes=16))
+    record = {"messageId": "1", "receiptHandle": receipt, "body": message.body}
+
+    answer = account.person().answer({"Records": [record]}, "onboarding", log)
+
+    assert answer == {"batchItemFailures": []}
+    [(told, line)] = log.failed
+    assert told == "gave up" and line["stage"] == "given-up" and "gpu-1" in line["cluster"]
+
+
+class Listening:
+    def __init__(self):
+        self.warned, self.failed = [], []
+
+    def info(self, *_, **__): ...
+
+    def warning(self, message, extra):
+        self.warned.append((message, extra))
+
+    def error(self, message, extra):
+        self.failed.append((message, extra))
 
 
 class Quiet:

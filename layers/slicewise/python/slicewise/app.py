@@ -7,15 +7,17 @@ needed: a function's cold start pays for what its passes touch, and importing a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slicewise import batches
 from slicewise.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
+from slicewise.errors import SlicewiseError
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import aws, eks
@@ -33,6 +35,7 @@ from slicewise.outcomes import Stage
 from slicewise.passes import Capability, Passes
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
+from slicewise.records import Record
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
     from slicewise.offhours.world import World as OffHoursWorld
     from slicewise.onboarding.world import World
     from slicewise.slicing.world import TuningWorld
+
+# Of their functions; a test holds the deployment to them.
+TIMEOUTS = {ONBOARDING: timedelta(minutes=15), TUNING: timedelta(minutes=5), OFF_HOURS: timedelta(minutes=5)}
 
 
 class MissingSetting(Exception):
@@ -102,6 +108,7 @@ class App:
             cluster=lambda world: world.cluster,
             acts=lambda world: plan.acts(world, self.settings),
             remembered=observe.remembered,
+            timeout=TIMEOUTS[ONBOARDING],
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
@@ -119,6 +126,7 @@ class App:
             acts=plan.acts,
             remembered=plan.remembered,
             at_work=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),
+            timeout=TIMEOUTS[TUNING],
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
@@ -136,6 +144,7 @@ class App:
             acts=plan.acts,
             remembered=plan.remembered,
             at_work={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},
+            timeout=TIMEOUTS[OFF_HOURS],
         )
         return Passes(capability, self.ports, self.clock, self.holder)
 
@@ -160,15 +169,33 @@ class App:
         """A batch of the capability's queue; see batches.answer."""
         return batches.answer(event, self.passes(capability), self.home, self.ports.queues, capability, log)
 
-    def sweep(self) -> tuple[Look, ...]:
-        """Ask for a look at every cluster that exists or is remembered; returns what was asked for."""
-        looks = sweep(self.ports.eks.cluster_names(), self.ports.store.records(), self.home)
+    def sweep(self, log: Any = None) -> tuple[Look, ...]:
+        """
+        Ask for a look at every cluster that exists or is remembered; returns what was asked for.
+
+        Args:
+            log: Told of records that cannot be read whole. They stop nothing: the next pass replaces each.
+        """
+        records = self.ports.store.records()
+        looks = sweep(self.ports.eks.cluster_names(), records, self.home)
         for capability in CAPABILITIES:
             self.ports.queues.send_all(
                 capability,
                 [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
             )
+        self._note_sweep(records, log or logging.getLogger(__name__))
         return looks
+
+    def _note_sweep(self, records: Iterable[Record], log: Any) -> None:
+        """For people. Whatever fails here, the looks are asked for."""
+        for record in records:
+            if record.unreadable:
+                told = {"cluster": record.cluster, "capability": record.capability}
+                log.warning("a record cannot be read whole", extra=told | {"fields": record.unreadable})
+        try:
+            self.ports.store.note_sweep(self.clock())
+        except SlicewiseError as error:
+            log.warning("this sweep could not be noted", extra={"why": str(error)})
 
     def hint(self, cluster: str, reason: str, forced: bool = False) -> Hint:
         """A hint for a cluster that a person named, by name or ARN."""

@@ -10,10 +10,12 @@ from typing import Any
 
 from slicewise.errors import InvalidEvent, SlicewiseError
 from slicewise.events import Home, Ignored, read
-from slicewise.passes import Passes
+from slicewise.passes import GIVEN_UP, Delivery, Passes
 from slicewise.ports import Queues
 
 _FIRST_RETRY = timedelta(seconds=10)
+# Then the queue gives a message to the dead letters; a test holds the deployment to it.
+MOST_RECEIVES = 5
 
 
 def answer(
@@ -34,7 +36,7 @@ def answer(
     failed = []
     for message in event["Records"]:
         try:
-            _handle(message["body"], passes, home, log)
+            _handle(message, passes, home, log)
         except InvalidEvent as error:
             log.error(
                 "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
@@ -48,21 +50,34 @@ def answer(
     return {"batchItemFailures": failed}
 
 
-def _handle(body: str, passes: Passes[Any], home: Home, log: Any) -> None:
-    hint = read(body, home)
+def _handle(message: Mapping[str, Any], passes: Passes[Any], home: Home, log: Any) -> None:
+    hint = read(message["body"], home)
     if isinstance(hint, Ignored):
         log.info("ignored", extra={"reason": hint.reason})
         return
     began = time.monotonic()
-    report = passes.run(hint)
-    log.info("decided", extra=report.line() | {"seconds": round(time.monotonic() - began, 3)})
+    report = passes.run(hint, _delivery(message))
+    line = report.line() | {"seconds": round(time.monotonic() - began, 3)}
+    if report.stage == GIVEN_UP:
+        log.error("gave up", extra=line)
+    else:
+        log.info("decided", extra=line)
+
+
+def _delivery(message: Mapping[str, Any]) -> Delivery:
+    times = _times_received(message)
+    return Delivery(times, MOST_RECEIVES, retry_delay(times))
+
+
+def _times_received(message: Mapping[str, Any]) -> int:
+    return int(message.get("attributes", {}).get("ApproximateReceiveCount", 1))
 
 
 def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> None:
     """Sooner than the queue's visibility timeout, which has to be longer than the longest pass."""
-    times = int(message.get("attributes", {}).get("ApproximateReceiveCount", 1))
+    delay = retry_delay(_times_received(message))
     try:
-        queues.retry_in(capability, message["receiptHandle"], retry_delay(times))
+        queues.retry_in(capability, message["receiptHandle"], delay)
     except SlicewiseError:
         return  # then the visibility timeout brings it back
 

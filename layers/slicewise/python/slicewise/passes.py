@@ -4,7 +4,8 @@ The one loop: lease, observe, plan, apply, record, look again.
 Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
 
 * LeaseHeld     another pass works on this cluster: the hint is sent again for later, unless another one waits
-                already; nothing is recorded
+                already; nothing is recorded. It comes back later each time: a lease that is never free, or a
+                record that can never be saved, costs a few passes an hour
 * one of a part of the plan, such as one object: recorded with the answer's words, and tried again in 5 s,
                 10 s, ... up to 15 min (retries.py); the other parts go on, and the operators are notified of
                 what fails five times
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from slicewise import retries
+from slicewise import retries, sweeps
 from slicewise.acting import ONE_WRITE, Attempt, Hands, time_for
 from slicewise.actions import Forget, Notify
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
@@ -32,14 +33,19 @@ from slicewise.events import Hint
 from slicewise.model import EksCluster
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.ports import Lease, Ports
-from slicewise.records import Record
+from slicewise.records import UNKNOWN_TIME, Record
 from slicewise.retries import Retry
 from slicewise.sizes import cut, first_that_fit
 
-# A look lists the world once: seconds, at worst a minute and a half against an endpoint that does not answer.
-_LOOK = timedelta(minutes=2)
+# Clocks of machines differ.
+_LEASE_MARGIN = timedelta(seconds=10)
 # Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
+# A quarter of an hour long: no lease lasts longer. Then each wait is twice as long as the one before, up to
+# what SQS can delay.
+_QUICK_TRIES = 75
+# A pass that has done its work for nothing is dear: it waits twice as long each time, and then for the sweep.
+_MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
 _FIRST_RETRY = timedelta(seconds=5)
 _MOST_CONFLICTS = 7
@@ -74,6 +80,7 @@ class Capability(Generic[W]):
         acts: Whether this world's policy lets us act, not only say what we would do.
         remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
         at_work: By each stage that is only reached once every action is done, the stage until then.
+        timeout: Of the function that runs it: so long may a look take, and no pass outlives it.
     """
 
     name: str
@@ -85,11 +92,39 @@ class Capability(Generic[W]):
     at_work: Mapping[Stage, Stage] = field(
         default_factory=lambda: dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.INSTALLING)
     )
+    timeout: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """
+    One of the tries that a message has.
+
+    Attributes:
+        number: From 1; the last is `most`.
+        retry: After how long the queue tries again, while there is another.
+    """
+
+    number: int
+    most: int
+    retry: timedelta
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.most
+
+
+GIVEN_UP = "given-up"
 
 
 @dataclass(frozen=True)
 class Report:
-    """One pass in the words of its `decided` log line."""
+    """
+    One pass in the words of its `decided` log line.
+
+    Attributes:
+        stage: The record's; or "busy", or GIVEN_UP, where none could be saved.
+    """
 
     cluster: str
     capability: str
@@ -119,6 +154,8 @@ class _Progress:
     """How far a pass has come: what its failure, wherever it strikes, must be able to tell."""
 
     lease: Lease
+    deadline: datetime
+    delivery: Delivery | None = None
     before: Record | None = None
     remembered: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
@@ -146,17 +183,27 @@ class Passes(Generic[W]):
         self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
         self._chance = chance
 
-    def run(self, hint: Hint) -> Report:
-        store = self._ports.store
+    def run(self, hint: Hint, delivery: Delivery | None = None) -> Report:
+        """
+        The lease is taken for as long as the function may run, so that nobody takes it from a pass that
+        looks, however long. Before each action it is renewed for as long as that may take: a pass that is
+        killed in between is followed soon, and one that is killed while it looks, once its function would
+        have ended.
+        """
+        store, name = self._ports.store, self._capability.name
+        length = self._capability.timeout + _LEASE_MARGIN
         try:
-            lease = store.acquire(hint.cluster, self._holder, self._clock(), _LOOK, self._capability.name)
+            lease = store.acquire(hint.cluster, self._holder, self._clock(), length, name)
         except LeaseHeld as busy:
-            return self._later(hint, str(busy))
-        progress = _Progress(lease)
+            return self._later(hint, str(busy), self._spread(hint.tries - _QUICK_TRIES))
+        progress = _Progress(lease, lease.until, delivery)
         try:
             return self._pass(hint, progress)
         except LeaseHeld as lost:
-            return self._later(hint, str(lost))
+            if hint.tries >= _MOST_LOST:
+                why = f"{lost}; given up after {hint.tries} tries, the hourly sweep asks again"
+                return Report(hint.cluster, name, GIVEN_UP, why)
+            return self._later(hint, str(lost), self._spread(hint.tries))
         except Exception as error:
             self._record_failure(hint, progress, error)
             raise
@@ -171,7 +218,7 @@ class Passes(Generic[W]):
 
     def _pass(self, hint: Hint, progress: _Progress) -> Report:
         capability, store = self._capability, self._ports.store
-        progress.before = before = store.record(hint.cluster, capability.name)
+        progress.before = before = _sound(store.record(hint.cluster, capability.name), self._clock())
         sent = progress.notified = before.notified if before else ()
         world = capability.observe(hint, before, self._clock())
         plan = capability.plan(world, self._clock())
@@ -251,7 +298,8 @@ class Passes(Generic[W]):
 
     def _renew(self, progress: _Progress, length: timedelta) -> None:
         """Only the holder of the lease may write: asked before each action, for as long as it may take."""
-        progress.lease = self._ports.store.renew(progress.lease, self._clock(), length)
+        now = self._clock()
+        progress.lease = self._ports.store.renew(progress.lease, now, min(length, progress.deadline - now))
 
     def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
         """No record after it: that would be all we know about a cluster that is gone."""
@@ -290,9 +338,11 @@ class Passes(Generic[W]):
         *,
         next_look: datetime | None = None,
         conflicts: int = 0,
+        retry: str = "",
     ) -> Report:
         now, before = self._clock(), progress.before
-        changed, findings = _some_changes(progress.changed), _some_findings(outcome.findings)
+        changed = _some_changes(progress.changed)
+        findings = _some_findings((*outcome.findings, *_misread(before)))
         same = before is not None and before.stage == outcome.stage
         record = Record(
             cluster=hint.cluster,
@@ -308,6 +358,7 @@ class Passes(Generic[W]):
             details=progress.details,
             notified=progress.notified,
             retries=progress.retries[:_MOST_TOLD],
+            retry=retry,
             **progress.remembered,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
@@ -324,7 +375,7 @@ class Passes(Generic[W]):
     def _record_failure(self, hint: Hint, progress: _Progress, error: Exception) -> None:
         """Best effort: the error that is on its way must not be hidden by one of telling it."""
         if isinstance(error, Unavailable):
-            outcome = Outcome(Stage.WAITING, f"no answer, the queue tries again: {error}")
+            outcome = Outcome(Stage.WAITING, f"no answer: {error}")
         else:
             outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
         before = progress.before
@@ -346,20 +397,40 @@ class Passes(Generic[W]):
                 ),
                 next_look=before.next_look if before else None,
                 conflicts=before.conflicts if before else 0,
+                retry=self._retry(progress.delivery),
             )
         except SlicewiseError:
             return
 
-    def _later(self, hint: Hint, reason: str) -> Report:
+    def _retry(self, delivery: Delivery | None) -> str:
+        """What becomes of a pass that failed."""
+        if delivery is None:
+            return "the queue tries again"
+        failed = f"try {delivery.number} of {delivery.most} failed"
+        if not delivery.is_last:
+            return f"{failed}; the queue tries again in {delivery.retry.total_seconds():.0f} s"
+        return f"{failed}: gave up; {sweeps.next_attempt(self._sweeps(), self._clock())}"
+
+    def _sweeps(self) -> tuple[datetime, ...]:
+        try:
+            return self._ports.store.sweeps()
+        except SlicewiseError:
+            return ()
+
+    def _spread(self, doublings: int) -> timedelta:
+        wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
+        return min(wait * 2 ** min(max(doublings, 0), 10), _LONGEST_WAIT)
+
+    def _later(self, hint: Hint, reason: str, wait: timedelta) -> Report:
         """A hundred hints that come while a pass is at work come to one look after it."""
         name, store = self._capability.name, self._ports.store
         waiting = store.waiting(hint.cluster)
         # What waits is never dropped, nor what a person insists on.
         if name in waiting.capabilities and not (hint.waits or hint.forced):
             return Report(hint.cluster, name, "busy", f"{reason}, and another hint waits for its end")
-        wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
         # Sent before it is noted: whoever ends between the two leaves one hint too many, not too few.
-        self._ports.queues.send(name, replace(hint, waits=True).message(), wait)
+        again = replace(hint, waits=True, tries=hint.tries + 1)
+        self._ports.queues.send(name, again.message(), wait)
         if not hint.waits:
             store.note_waiting(hint.cluster, name, waiting.token)
         return Report(hint.cluster, name, "busy", reason, next_look=self._clock() + wait)
@@ -382,6 +453,32 @@ def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
     asked = {one.key for one in plan.actions if isinstance(one, Notify)}
     others = [key for key in sent if key not in asked]
     return (*others[-_MOST_NOTIFIED:], *(key for key in sent if key in asked))
+
+
+def _sound(before: Record | None, now: datetime) -> Record | None:
+    """
+    As it was read, but that a stage began now where its time cannot be read, or has not come yet; and that
+    nobody has looked at what was looked at in the future.
+    """
+    if before is None:
+        return None
+    since = before.since if UNKNOWN_TIME < before.since <= now else now
+    looked_at = before.looked_at
+    is_past = looked_at is None or looked_at <= now + _CLOCK_ERROR
+    return replace(before, since=since, looked_at=looked_at if is_past else None)
+
+
+def _misread(before: Record | None) -> tuple[Finding, ...]:
+    if before is None or not before.unreadable:
+        return ()
+    return (
+        Finding(
+            "record-unreadable",
+            f"The record of the pass before was written by another release of Slicewise, or by hand: "
+            f"{', '.join(before.unreadable)} could not be read, and counted as absent.",
+            "Nothing to do after an upgrade or a rollback; else find out who writes to the table.",
+        ),
+    )
 
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
