@@ -4,43 +4,112 @@ from __future__ import annotations
 
 import argparse
 import getpass
+from collections.abc import Sequence
 from datetime import datetime
 
-from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, App
+from slicewise import sweeps
+from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING, App
+from slicewise.errors import SlicewiseError
 from slicewise.events import name_of
 from slicewise.onboarding.world import LookFailure
+from slicewise.outcomes import Stage
+from slicewise.ports import Begun
 from slicewise.records import Record
 from slicewise.sizes import cut
 
 from cli import tuning
 from cli.telling import LONGEST_REASON, tell_findings
 
+# What each capability's function is called: where a pass that never finished has left its log.
+_FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: "shift-capacity"}
+
 
 def status(app: App, cluster: str | None) -> int:
     """A line a cluster, or all about one; 1 where that one was never looked at."""
-    wanted = app.hint(cluster, "").cluster if cluster else None
+    _tell_late_sweep(app)
+    return _status_of(app, app.hint(cluster, "").cluster) if cluster else _status_of_all(app)
+
+
+def _status_of(app: App, cluster: str) -> int:
     store = app.ports.store
-    if wanted:
-        found = [record for name in CAPABILITIES if (record := store.record(wanted, name))]
-        if reason := store.paused(wanted):
-            print(f"paused: {reason}")
-        _tell_sleep(app, wanted)
-        if not found:
-            print(f"{name_of(wanted)}: no pass has looked at it yet; slicewise onboard {name_of(wanted)}")
-            return 1
-        for record in found:
-            _tell(record)
-        return 0
-    records = sorted(store.records(), key=lambda record: (record.cluster, record.capability))
+    found = [record for name in CAPABILITIES if (record := store.record(cluster, name))]
+    begun, swept = {one.capability: one for one in store.begun(cluster)}, store.sweeps()
+    if reason := store.paused(cluster):
+        print(f"paused: {reason}")
+    _tell_sleep(app, cluster)
+    for record in found:
+        _tell(record)
+        _tell_all(_since_then(record, begun.pop(record.capability, None), swept, app.clock()))
+    for one in begun.values():
+        print(f"{name_of(cluster)}: {one.capability}")
+        _tell_all(_never_finished(one, app.clock()))
+    if not (found or begun):
+        print(f"{name_of(cluster)}: no pass has looked at it yet; slicewise onboard {name_of(cluster)}")
+    return 0 if found else 1
+
+
+def _status_of_all(app: App) -> int:
+    records = sorted(app.ports.store.records(), key=lambda record: (record.cluster, record.capability))
+    swept = app.ports.store.sweeps()
     for record in records:
         print(f"{name_of(record.cluster):30} {record.capability:12} {record.stage:12} {record.reason}")
+        _tell_all(_since_then(record, None, swept, app.clock()))
     if not records:
         print("no cluster has been looked at yet")
     return 0
 
 
+def _tell_late_sweep(app: App) -> None:
+    found, now = app.ports.store.sweeps(), app.clock()
+    if sweeps.is_late(found, now):
+        print(
+            f"no sweep has run since {_minute(found[-1])}: what a lost event left undone stays undone. "
+            "Look at its schedule: aws scheduler get-schedule --name slicewise-sweep"
+        )
+
+
+def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], now: datetime) -> list[str]:
+    """What the record itself cannot tell: what has not been recorded since."""
+    told = [record.retry] if record.retry else []
+    if record.unreadable:
+        fields = ", ".join(record.unreadable)
+        told.append(f"not read of this record: {fields} (another release, or a person, wrote it)")
+    missed = sweeps.missed(swept, record.at, now) if _is_swept(record) else 0
+    if missed:
+        since = f"no reconcile has finished since {_minute(record.at)}"
+        told.append(f"{since} ({missed} sweep{'s' if missed > 1 else ''})")
+    return told + (_never_finished(begun, now) if begun else [])
+
+
+def _is_swept(record: Record) -> bool:
+    """What nobody asks for any more is left to onboarding, which knows when somebody does."""
+    return record.capability == ONBOARDING or record.stage != Stage.LEFT_ALONE
+
+
+def _never_finished(begun: Begun, now: datetime) -> list[str]:
+    started = f"a pass started {_minute(begun.at)}"
+    if now < begun.until:
+        return [f"{started} and is at work"]
+    log = f"/aws/lambda/slicewise-{_FUNCTIONS.get(begun.capability, begun.capability)}"
+    return [
+        f"{started} and never finished: it ran out of time or memory, or was stopped",
+        f"its log: aws logs tail {log} --log-stream-names '{begun.holder}' --since 2d",
+    ]
+
+
+def _tell_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"  {line}")
+
+
 def _tell_sleep(app: App, cluster: str) -> None:
-    times, now = app.sleep_times(cluster), app.clock()
+    now = app.clock()
+    try:
+        times = app.sleep_times(cluster)
+    except SlicewiseError as error:
+        # What passes have recorded is asked for all the more where AWS does not answer.
+        print(f"when it sleeps could not be asked: {error}")
+        return
     if times is None:
         return
     edge = times.next_edge(now)
