@@ -170,6 +170,12 @@ def read_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
     return _allow(["dynamodb:Scan"], f"{table.table_arn}/index/{index}")
 
 
+def note_sweeps(table: dynamodb.ITable) -> iam.PolicyStatement:
+    """When the fleet was swept, in one item of what is kept about the fleet."""
+    only = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["fleet"]}}
+    return _allow(["dynamodb:GetItem", "dynamodb:PutItem"], table.table_arn, **only)
+
+
 def send(*queues: sqs.IQueue) -> iam.PolicyStatement:
     return _allow(["sqs:SendMessage"], *(queue.queue_arn for queue in queues))
 

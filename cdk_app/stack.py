@@ -23,6 +23,8 @@ from cdk_app.policies import PolicyFile
 
 POLICY_PREFIX = "/slicewise/policies/"
 
+# A pass holds a cluster for so long at most. The runtime has them, too (slicewise.app.TIMEOUTS); a test
+# compares.
 # A helm call ends within 10 minutes, since its token lives 15.
 INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
@@ -120,6 +122,7 @@ class SlicewiseStack(cdk.Stack):
         sweep.allow(
             *permissions.sweeper(),
             permissions.read_index(state.table, "records"),
+            permissions.note_sweeps(state.table),
             permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
         )
 
@@ -129,7 +132,13 @@ class SlicewiseStack(cdk.Stack):
         off_hours.feed(shift.function, max_concurrency=10)
         ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
         AlarmChanges(self, "AlarmChanges", queue=tuning.queue, dead_letters=tuning.dead_letters)
-        HourlySweep(self, "HourlySweep", function=sweep.function, dead_letters=missed_sweeps.queue)
+        HourlySweep(
+            self,
+            "HourlySweep",
+            function=sweep.function,
+            dead_letters=missed_sweeps.queue,
+            notices=notices,
+        )
 
         self._tell_a_person(notices, state, onboarding, tuning, onboard, tune)
         for name, value, description in (

@@ -9,8 +9,11 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk_app import alarms
 from cdk_app.components.notices import Notices
 
+# Then a message is given up. The runtime tells how many tries are left (slicewise.batches); a test compares.
+MOST_RECEIVES = 5
 # Long enough for a long weekend and a look at it.
 DEAD_LETTERS_KEPT = Duration.days(14)
 # The sweep sends a hint a cluster and hour: older ones wait in line, or fail again and again.
@@ -39,8 +42,7 @@ class DeadLetters(Construct):
             self,
             "NotEmpty",
             alarm_name=f"slicewise-{name}-dead-letters",
-            alarm_description=f"A message of {name} failed for good. Read it and the function's log of its "
-            "time, mend the cause, then redrive the queue.",
+            alarm_description=str(alarms.given_up(name)),
             metric=self.queue.metric_approximate_number_of_messages_visible(
                 period=Duration.minutes(5), statistic="Maximum"
             ),
@@ -69,14 +71,13 @@ class Inbox(Construct):
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             visibility_timeout=_visibility(function_timeout),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=5),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=MOST_RECEIVES),
         )
         alarm = cloudwatch.Alarm(
             self,
             "TooOld",
             alarm_name=f"slicewise-{name}-waits",
-            alarm_description=f"A message of {name} has been waiting for more than an hour: the function "
-            "fails, is throttled, or has too much to do. Read its log.",
+            alarm_description=str(alarms.too_old(name)),
             metric=self.queue.metric_approximate_age_of_oldest_message(
                 period=Duration.minutes(5), statistic="Maximum"
             ),

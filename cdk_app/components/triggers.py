@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -11,6 +12,8 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from cdk_app import alarms
+from cdk_app.components.notices import Notices
 from cdk_app.permissions import ALARM_PREFIX
 
 CALLS = {
@@ -98,10 +101,22 @@ class AlarmChanges(Construct):
 
 
 class HourlySweep(Construct):
-    """Calls the function each hour, at a minute that the scheduler chooses; a failed call is kept."""
+    """
+    Calls the function each hour, at a minute that the scheduler chooses. A failed call is kept; that there
+    was none raises an alarm.
+    """
 
-    def __init__(self, scope: Construct, id: str, *, function: lambda_.IFunction, dead_letters: sqs.IQueue):
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        function: lambda_.IFunction,
+        dead_letters: sqs.IQueue,
+        notices: Notices,
+    ):
         super().__init__(scope, id)
+        notices.tell(self._missing(function))
         role = iam.Role(
             self,
             "Role",
@@ -134,3 +149,20 @@ class HourlySweep(Construct):
             ),
         )
         schedule.node.add_dependency(policy)
+
+    def _missing(self, function: lambda_.IFunction) -> cloudwatch.Alarm:
+        """
+        By Lambda's own metric, which costs nothing; a sweep that was called and failed is among the dead
+        letters. No data are no calls. Two sweeps are 75 minutes apart at most, so that two hours hold one.
+        """
+        return cloudwatch.Alarm(
+            self,
+            "Missing",
+            alarm_name="slicewise-no-sweep",
+            alarm_description=str(alarms.NO_SWEEP),
+            metric=function.metric_invocations(period=Duration.hours(1), statistic="Sum"),
+            threshold=1,
+            evaluation_periods=2,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from moto.events.models import EventPattern
+from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING
+from slicewise.batches import MOST_RECEIVES
 
 from tests.infra.templates import Template, as_list, spelt_out
 
+ROOT = Path(__file__).parents[2]
 QUEUE, ALARM, RULE = "AWS::SQS::Queue", "AWS::CloudWatch::Alarm", "AWS::Events::Rule"
 
 
@@ -128,6 +133,74 @@ def test_every_alarm_tells_the_topic_and_may(template):
 
     assert all(item.properties["AlarmActions"] == [{"Ref": topic.id}] for item in template.all(ALARM))
     assert len(may_publish) == 1 and "sns:Publish" in as_list(may_publish[0]["Action"])
+
+
+def test_an_alarm_says_that_the_fleet_was_not_swept_for_two_hours(template):
+    alarm = template.one(ALARM, AlarmName="slicewise-no-sweep").properties
+    [function] = alarm["Dimensions"]
+
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Invocations")
+    assert function["Value"]["Ref"] == template.function("slicewise-sweep-fleet").id
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 2 * 3600
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == (
+        *("Sum", 1),
+        "LessThanThreshold",
+    )
+    assert alarm["TreatMissingData"] == "breaching", "a function that nobody calls has no data"
+
+
+PARTS = re.compile(r"What failed: (.+) For the clusters: (.+) First command: (.+)")
+# CloudWatch API reference, PutMetricAlarm.
+LONGEST_DESCRIPTION = 1024
+
+
+def told_by_alarms(template: Template) -> dict[str, tuple[str, ...]]:
+    """By name, what failed, what it means for the clusters, and the first command."""
+    descriptions = {
+        item.properties["AlarmName"]: item.properties["AlarmDescription"] for item in template.all(ALARM)
+    }
+    assert max(map(len, descriptions.values())) <= LONGEST_DESCRIPTION
+    found = {name: PARTS.fullmatch(text) for name, text in descriptions.items()}
+    assert all(found.values()), [name for name, parts in found.items() if not parts]
+    return {name: parts.groups() for name, parts in found.items()}
+
+
+def test_every_alarm_says_what_failed_what_it_means_and_what_to_type_first(template):
+    told = told_by_alarms(template)
+
+    assert len(told) == len(template.all(ALARM)) == 8
+    commands = {command for *_, command in told.values()}
+    assert {command.split()[0] for command in commands} == {"aws", "slicewise"}
+    changing = re.compile(r"\b(delete|put|update|start|purge|redrive|invoke)\b")
+    assert not any(changing.search(command) for command in commands)
+
+
+def test_the_page_on_alarms_has_each_of_them_with_the_same_first_command(template):
+    page = (ROOT / "docs/deploying.md").read_text()
+    rows = re.findall(r"^\| `(slicewise-[a-z-]+)` \| (.+) \| (.+) \| `(.+)` \|$", page, re.MULTILINE)
+
+    told = told_by_alarms(template)
+    assert {name: command for name, _, _, command in rows} == {name: one[2] for name, one in told.items()}
+
+
+def test_functions_end_when_the_runtime_thinks_they_do(template):
+    """A lease lasts as long as the function may run: a shorter one would be taken from a pass that looks."""
+    names = {
+        ONBOARDING: "slicewise-onboard-cluster",
+        TUNING: "slicewise-tune-slicing",
+        OFF_HOURS: "slicewise-shift-capacity",
+    }
+
+    assert {name: template.function(function).properties["Timeout"] for name, function in names.items()} == {
+        name: timeout.total_seconds() for name, timeout in TIMEOUTS.items()
+    }
+    assert names.keys() == set(CAPABILITIES)
+
+
+def test_messages_have_the_tries_that_records_tell(template):
+    policies = [item.properties.get("RedrivePolicy") for item in template.all(QUEUE)]
+
+    assert {policy["maxReceiveCount"] for policy in policies if policy} == {MOST_RECEIVES}
 
 
 def test_nobody_is_subscribed_unless_an_address_is_given(template, full):

@@ -238,8 +238,8 @@ def test_each_table_action_has_the_writers_that_need_it(template):
             holders.setdefault(action.removeprefix("dynamodb:"), set()).add(role.removeprefix("slicewise-"))
 
     assert holders == {
-        "GetItem": {"installer", "tuner", "sleeper"},
-        "PutItem": {"installer", "tuner", "sleeper"},
+        "GetItem": {"installer", "tuner", "sleeper", "sweeper"},
+        "PutItem": {"installer", "tuner", "sleeper", "sweeper"},
         "UpdateItem": {"installer", "tuner", "sleeper"},
         "DeleteItem": {"installer", "sleeper"},  # forgets a cluster that is gone; a workload that is awake
         "Query": {"installer", "tuner", "sleeper"},
@@ -251,6 +251,12 @@ def test_the_sweeper_reads_the_index_and_never_the_history(template):
     (scan,) = template.granted("slicewise-sweeper", "dynamodb:Scan")
 
     assert scan["Resource"].endswith("/index/records")
+
+
+def test_the_sweeper_writes_down_nothing_but_what_is_kept_about_the_fleet(template):
+    for action in ("dynamodb:GetItem", "dynamodb:PutItem"):
+        (statement,) = template.granted("slicewise-sweeper", action)
+        assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["fleet"]}}
 
 
 def test_nobody_carries_a_managed_policy_of_aws_but_karpenters_nodes(template, full):

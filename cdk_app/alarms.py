@@ -1,0 +1,70 @@
+"""
+What each alarm of the deployment says to whoever it wakes: what failed, what that means for the clusters, and
+the first command to type. docs/deploying.md has the same table; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """
+    Attributes:
+        failed, clusters: One sentence each.
+        first: A command that changes nothing.
+    """
+
+    failed: str
+    clusters: str
+    first: str
+
+    def __str__(self) -> str:
+        return f"What failed: {self.failed} For the clusters: {self.clusters} First command: {self.first}"
+
+
+# By the queue's name, as the functions are named behind them.
+_FUNCTIONS = {"onboarding": "onboard-cluster", "tuning": "tune-slicing", "off-hours": "shift-capacity"}
+_WHERE_LOST = {
+    "onboarding": "One cluster is not installed, verified or repaired before the next hourly sweep; what "
+    "runs in it goes on running.",
+    "tuning": "The number of pods that share a GPU stays as it is in one cluster. A change of it may stand "
+    "half way, with consolidation held and nodes cordoned, until the next hourly sweep.",
+    "off-hours": "One cluster may not go to sleep, or may not wake, before the next hourly sweep.",
+}
+_WHERE_LATE = {
+    "onboarding": "New and changed clusters are taken on late; what runs in them goes on running.",
+    "tuning": "Breaches of memory and changes of load are answered late.",
+    "off-hours": "Clusters may sleep or wake late.",
+}
+
+SWEEP_FAILED = Meaning(
+    "The hourly sweep could not be called, or failed three times.",
+    "What a lost event left undone is not repaired this hour; events, alarms and schedules still work.",
+    "aws logs tail /aws/lambda/slicewise-sweep-fleet --since 2h",
+)
+NO_SWEEP = Meaning(
+    "No sweep has run for two hours: its schedule, its role or its function is gone, disabled or throttled.",
+    "Nothing repairs lost events: new clusters may stay unseen, and clusters whose morning was lost asleep.",
+    "aws scheduler get-schedule --name slicewise-sweep",
+)
+
+
+def given_up(name: str) -> Meaning:
+    """A message of this queue is among the dead letters."""
+    if name == "sweep":
+        return SWEEP_FAILED
+    return Meaning(
+        f"A message of {name} failed five times and was given up.", _WHERE_LOST[name], "slicewise status"
+    )
+
+
+def too_old(name: str) -> Meaning:
+    """A message has waited in this queue for more than an hour."""
+    return Meaning(
+        f"A message of {name} has waited for more than an hour: the function is throttled, fails each time, "
+        "or has too much to do.",
+        _WHERE_LATE[name],
+        f"aws logs tail /aws/lambda/slicewise-{_FUNCTIONS[name]} --since 1h",
+    )
