@@ -91,9 +91,10 @@ def _never_finished(begun: Begun, now: datetime) -> list[str]:
     if now < begun.until:
         return [f"{started} and is at work"]
     log = f"/aws/lambda/slicewise-{_FUNCTIONS.get(begun.capability, begun.capability)}"
+    days = (now - begun.at).days + 1
     return [
         f"{started} and never finished: it ran out of time or memory, or was stopped",
-        f"its log: aws logs tail {log} --log-stream-names '{begun.holder}' --since 2d",
+        f"its log: aws logs tail {log} --log-stream-names '{begun.holder}' --since {days}d",
     ]
 
 

@@ -18,6 +18,8 @@ from boto3.dynamodb.types import TypeSerializer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
+from slicewise.events import Home
+from slicewise.fleet.sweep import sweep
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.dynamodb_values import values_of
 from slicewise.gateways.sleep_table import SleepTable
@@ -32,6 +34,7 @@ from tests.mutations import ITEM_GARBAGE, mutated
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+HOME = Home("111122223333", "eu-west-1")
 A, B = (f"arn:aws:eks:eu-west-1:111122223333:cluster/{name}" for name in "ab")
 RECORD = Record(
     A,
@@ -183,6 +186,7 @@ def test_whatever_stands_in_one_record_the_fleet_is_listed():
         assert beside in records
         assert found == answered(StateTable, item).record(A, "onboarding")
         # What passes reckon with is what it seems to be.
+        assert {look.hint.cluster for look in sweep(["a", "b"], records, HOME)} == {A, B}
         assert found.capability == "onboarding" and isinstance(found.conflicts, int)
         assert found.at.tzinfo and found.since.tzinfo
         assert all(isinstance(detail, dict) for detail in found.details)

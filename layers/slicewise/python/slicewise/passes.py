@@ -342,7 +342,7 @@ class Passes(Generic[W]):
     ) -> Report:
         now, before = self._clock(), progress.before
         changed = _some_changes(progress.changed)
-        findings = _some_findings((*outcome.findings, *_misread(before)))
+        findings = _some_findings((*_misread(before), *outcome.findings))
         same = before is not None and before.stage == outcome.stage
         record = Record(
             cluster=hint.cluster,
