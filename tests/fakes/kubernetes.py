@@ -97,7 +97,7 @@ class FakeApiServer:
         self._writers.applied(ref, manager, before or {}, item, operation)
         self._keep(ref, before, after)
 
-    def patch(self, ref: Ref, operations: Sequence[Object], manager: str = "slicewise") -> None:
+    def patch(self, ref: Ref, operations: Sequence[Object], manager: str = "somebody") -> None:
         before = self.objects.get(ref)
         if before is None:
             raise Conflict(f"{ref} is gone")
@@ -105,7 +105,7 @@ class FakeApiServer:
         self._writers.updated(ref, manager, before, after)
         self._keep(ref, before, after)
 
-    def scale(self, ref: Ref, seen: int, replicas: int, manager: str = "slicewise") -> None:
+    def scale(self, ref: Ref, seen: int, replicas: int, manager: str = "somebody") -> None:
         """
         Whatever has replicas in its spec can be scaled here. A Scale leaves a 0 out, so it has no writer.
         """
@@ -285,7 +285,7 @@ class FakeKubernetes:
     def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
         with self._calls.call(f"kubernetes.patch {ref}"):
             self._may("patch", ref)
-            self._server.patch(ref, operations)
+            self._server.patch(ref, operations, manager="slicewise")
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):
@@ -307,7 +307,7 @@ class FakeKubernetes:
     def scale(self, ref: Ref, seen: int, replicas: int) -> None:
         with self._calls.call(f"kubernetes.scale {ref}"):
             self._may("patch", ref, "/scale")
-            self._server.scale(ref, seen, replicas)
+            self._server.scale(ref, seen, replicas, manager="slicewise")
 
     def delete(self, ref: Ref) -> None:
         with self._calls.call(f"kubernetes.delete {ref}"):

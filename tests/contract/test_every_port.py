@@ -1,0 +1,86 @@
+"""Each port has a fake and gateways with its very methods, and each method is held by some contract."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from slicewise import ports
+from slicewise.gateways import (
+    alarms,
+    cloudwatch,
+    dynamodb,
+    eks,
+    helm,
+    kubernetes,
+    notices,
+    parameters,
+    prometheus,
+    queues,
+    schedules,
+    sleep_table,
+)
+
+from tests.fakes import alarms as fake_alarms
+from tests.fakes import eks as fake_eks
+from tests.fakes import helm as fake_helm
+from tests.fakes import kubernetes as fake_kubernetes
+from tests.fakes import metrics as fake_metrics
+from tests.fakes import notices as fake_notices
+from tests.fakes import queues as fake_queues
+from tests.fakes import schedules as fake_schedules
+from tests.fakes import sleep_store as fake_sleep_store
+from tests.fakes import store as fake_store
+
+SIDES = {
+    ports.Alarms: (fake_alarms.FakeAlarms, alarms.CloudWatchAlarms, ports.NoAlarms),
+    ports.Eks: (fake_eks.FakeEks, eks.EksApi),
+    ports.Helm: (fake_helm.FakeHelm, helm.HelmCli),
+    ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),
+    ports.Metrics: (
+        *(fake_metrics.FakeMetrics, cloudwatch.CloudWatchMetrics, prometheus.PrometheusMetrics),
+        ports.NoMetrics,
+    ),
+    ports.Notices: (fake_notices.FakeNotices, notices.SnsNotices),
+    ports.Policies: (fake_queues.FakePolicies, parameters.SsmPolicies),
+    ports.Queues: (fake_queues.FakeQueues, queues.SqsQueues),
+    ports.Schedules: (fake_schedules.FakeSchedules, schedules.EventBridgeSchedules),
+    ports.SleepStore: (fake_sleep_store.FakeSleepStore, sleep_table.SleepTable),
+    ports.Store: (fake_store.FakeStore, dynamodb.StateTable),
+}
+METHODS = [
+    (port, name)
+    for port in SIDES
+    for name, found in vars(port).items()
+    if inspect.isfunction(found) and not name.startswith("_")
+]
+CONTRACTS = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+
+
+def test_every_port_is_here():
+    protocols = {found for found in vars(ports).values() if getattr(found, "_is_protocol", False)}
+
+    assert {port for port in protocols if port.__module__ == ports.__name__} == set(SIDES)
+
+
+@pytest.mark.parametrize(("port", "name"), METHODS, ids=lambda one: getattr(one, "__name__", one))
+def test_a_method_is_the_same_on_every_side(port, name):
+    wanted = parameters_of(port, name)
+
+    assert {side.__name__: parameters_of(side, name) for side in SIDES[port]} == {
+        side.__name__: wanted for side in SIDES[port]
+    }
+
+
+@pytest.mark.parametrize(("port", "name"), METHODS, ids=lambda one: getattr(one, "__name__", one))
+def test_a_method_is_held_by_a_contract(port, name):
+    assert re.search(rf"\.{name}\(|\"{name}\"", CONTRACTS), f"no contract calls {port.__name__}.{name}"
+
+
+def parameters_of(side, name):
+    return [
+        (found.name, found.kind, found.default)
+        for found in inspect.signature(getattr(side, name)).parameters.values()
+    ]
