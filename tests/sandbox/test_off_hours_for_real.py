@@ -21,6 +21,7 @@ from slicewise.model import Ref
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import rbac
 from slicewise.outcomes import Plan, Stage
+from slicewise.policy import Policy
 
 from sandbox import samples
 from sandbox.control_plane import ControlPlane
@@ -40,11 +41,9 @@ pytestmark = pytest.mark.sandbox
 NAMESPACE = "nightly"
 GPU = GpuWorkloads(NAMESPACE, "nights")
 POOLS = "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}"
-POLICY = builders.policy(
-    POOLS,
-    "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}",
-    "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}",
-)
+SLEEPS = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}"
+NODE_CLASS = "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}"
+POLICY = builders.policy(POOLS, SLEEPS, NODE_CLASS)
 POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-nights-l4")
 NIGHT, EARLY, MORNING = "2026-11-25T20:01", "2026-11-26T06:50", "2026-11-26T07:00"
@@ -118,13 +117,8 @@ class Cluster:
 
     def _sleeper(self) -> str:
         """A service account with the rights that the product gives to its sleeper, and no others."""
-        [role] = [
-            item
-            for item in rbac.objects(POLICY)
-            if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
-        ]
         account = {"name": "sleeper", "namespace": "kube-system"}
-        self.kube.apply(role)
+        self.grant(POLICY)
         self.kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
         self.kube.apply(
             {
@@ -142,6 +136,15 @@ class Cluster:
         path = "/api/v1/namespaces/kube-system/serviceaccounts/sleeper/token"
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         return str(self.kube.request("POST", path, asked)["status"]["token"])
+
+    def grant(self, policy: Policy) -> None:
+        """What onboarding gives to the sleeper under this policy."""
+        [role] = [
+            item
+            for item in rbac.objects(policy)
+            if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
+        ]
+        self.kube.apply(role)
 
     def another_night(self) -> Nights:
         """Of which nothing is kept yet."""
@@ -265,7 +268,8 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
     cluster.night.at(EARLY)
     cluster.settle(Stage.WAKING)
     after = {name: cluster.spec(at) for name, at in objects.items()}
-    assert after == before
+    assert after.pop("nightly")["suspend"] is True, "a missed run must not take the nodes of people's pods"
+    assert after == {name: spec for name, spec in before.items() if name != "nightly"}
     restored = cluster.kube.get(objects["of-keda"])["metadata"]["annotations"]
     assert restored["autoscaling.keda.sh/paused-replicas"] == "2"
     assert layout.ASLEEP not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
@@ -274,6 +278,7 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
 
     cluster.night.at(MORNING)
     assert cluster.settle(Stage.AWAKE).actions == ()
+    assert cluster.spec(objects["nightly"]) == before["nightly"]
     assert cluster.night.kept.snapshots(cluster.night.cluster.arn) == ()
     for plural, name, group in (
         ("deployments", "server", "apps/v1"),
@@ -347,3 +352,123 @@ def test_the_last_person_wins_whatever_happens(cluster: Cluster, steps):
             follow(cluster.kube, item)
         night.write(POOL, [{"op": "add", "path": "/spec/limits/nodes", "value": "9"}])
         night.write(POOL, [{"op": "remove", "path": "/spec/limits/nodes"}])
+
+
+def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody(cluster: Cluster):
+    """A ValidatingAdmissionPolicy, and a kind whose scale points at a path that an object lacks."""
+    kube, path = cluster.kube, cluster.path
+    for name in ("a-chat", "b-embed", "c-rag"):
+        kube.create(GPU.scaled("Deployment", name, 1))
+    group = "training.example.com"
+    properties = {"x-kubernetes-preserve-unknown-fields": True, "type": "object"}
+    kube.create(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"torchjobs.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"kind": "TorchJob", "plural": "torchjobs", "singular": "torchjob"},
+                "versions": [
+                    {
+                        "name": "v1",
+                        "served": True,
+                        "storage": True,
+                        "schema": {
+                            "openAPIV3Schema": {
+                                "type": "object",
+                                "properties": {"spec": properties, "status": properties},
+                            }
+                        },
+                        "subresources": {
+                            "status": {},
+                            "scale": {
+                                "specReplicasPath": ".spec.worker.replicas",
+                                "statusReplicasPath": ".status.replicas",
+                            },
+                        },
+                    }
+                ],
+            },
+        }
+    )
+    job = {
+        "apiVersion": f"{group}/v1",
+        "kind": "TorchJob",
+        "metadata": {"name": "ft", "namespace": NAMESPACE},
+        "spec": {"master": {"replicas": 1}},
+    }
+    made = eventually(lambda: _created(kube, job), every=1)
+    kube.create(pod_of({**GPU.scaled("TorchJob", "ft", 1, f"{group}/v1"), "metadata": made["metadata"]}))
+    expression = (
+        "object.metadata.name != 'b-embed' || (has(object.spec.replicas) && object.spec.replicas > 0)"
+    )
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["deployments/scale"],
+    }
+    kube.create(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": "at-least-one"},
+            "spec": {
+                "matchConstraints": {"resourceRules": [rule]},
+                "validations": [{"expression": expression, "message": "b-embed needs one replica"}],
+            },
+        }
+    )
+    kube.create(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": "at-least-one"},
+            "spec": {"policyName": "at-least-one", "validationActions": ["Deny"]},
+        }
+    )
+    for app in ("a-chat", "b-embed", "c-rag"):
+        eventually(lambda app=app: cluster.running(app) == 1, app)
+    eventually(lambda: _is_denied(cluster, "b-embed"), every=1)
+
+    night = cluster.night.at(NIGHT)
+    night.run_pass()
+    night.run_pass()
+    counts = {
+        name: cluster.spec(path("deployments", name))["replicas"] for name in ("a-chat", "b-embed", "c-rag")
+    }
+    assert counts == {"a-chat": 0, "b-embed": 1, "c-rag": 0}
+    [failed] = night.failed
+    assert failed.part == f"Deployment {NAMESPACE}/b-embed" and "b-embed needs one replica" in failed.says
+    planned = night.look()
+    assert "TorchJob" in next(one.says for one in planned.outcome.findings if one.code == "cannot-be-read")
+    assert night.schedules.waiting["gpu-1"]
+
+    night.at(MORNING)
+    night.run_pass()
+    assert [cluster.spec(path("deployments", name))["replicas"] for name in counts] == [1, 1, 1]
+    for name in counts:
+        kube.delete(path("deployments", name))
+    kube.delete(path("pods", "ft-0", "v1"))
+
+
+def _created(kube: KubeClient, item: Object) -> Object | None:
+    """A kind is served a moment after its definition."""
+    try:
+        return kube.create(item)
+    except Exception as error:
+        return None if "404" in str(error) else pytest.fail(str(error))
+
+
+def _is_denied(cluster: Cluster, name: str) -> bool:
+    """The policy is in effect a moment after it was made; asked without writing anything."""
+    at = f"{cluster.path('deployments', name)}/scale?dryRun=All"
+    try:
+        cluster.kube.request(
+            "PATCH", at, {"spec": {"replicas": 0}}, content_type="application/merge-patch+json"
+        )
+    except Exception as error:
+        return "needs one replica" in str(error)
+    return False
