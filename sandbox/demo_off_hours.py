@@ -7,7 +7,6 @@ Everything is done by the deployed functions on the real control plane; a person
 from __future__ import annotations
 
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -144,8 +143,7 @@ class _Night:
                 "not too soon": first is not None and first >= opening - lead - timedelta(seconds=1),
             },
         )
-        details = [json.loads(one) for one in self.record().get("details", ())]
-        for one in details:
+        for one in self.system.details(self.cluster.name, "off-hours"):
             if one.get("told"):
                 story.saw(f"the record keeps what the sleep has saved: {one['told']}")
         # At the opening, and not before, the CronJob may start what it missed.

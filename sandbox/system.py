@@ -202,6 +202,27 @@ class System:
         item = self.aws.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item")
         return _plain(item) if item else None
 
+    def details(self, name: str, capability: str) -> list[dict[str, Any]]:
+        """What led to the decisions of the newest record: items of their own, each in one part or several."""
+        record = self.record(name, capability) or {}
+        if not record.get("details_count"):
+            return []
+        found = self.aws.client("dynamodb").query(
+            TableName=self.outputs["StateTableName"],
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={
+                ":pk": {"S": f"cluster#{self.arn(name)}"},
+                ":sk": {"S": f"detail#{capability}#{record['details_half']}#"},
+            },
+            ConsistentRead=True,
+        )
+        texts: dict[str, str] = {}
+        for item in map(_plain, found["Items"]):
+            if item["token"] == record["token"]:
+                index = item["sk"].rpartition("#")[0]
+                texts[index] = texts.get(index, "") + item["text"]
+        return [json.loads(text) for text in texts.values()]
+
     def arn(self, name: str) -> str:
         return self.aws.arn("eks", f"cluster/{name}")
 

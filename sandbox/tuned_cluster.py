@@ -127,8 +127,8 @@ class TunedCluster:
 
     def detail(self) -> Mapping[str, Any]:
         """What the record says of the only NodePool."""
-        details = self.record().get("details")
-        return json.loads(details[0]) if details else {}
+        details = self._system.details(self.name, "tuning")
+        return details[0] if details else {}
 
     def news(self) -> str | None:
         """What the newest record says of the NodePool, where it has not been told yet."""

@@ -158,7 +158,7 @@ def test_a_workload_that_opted_in_goes_to_its_class_by_a_rolling_update_and_back
         layout.CLASS_LABEL: "2",
     }
     with pytest.raises(Conflict):
-        split.tuner.apply(moved.actions[-1].object)
+        split.tuner.apply(moved.actions[0].object)
 
     split.move("opted", 1)
 

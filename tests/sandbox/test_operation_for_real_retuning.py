@@ -5,7 +5,6 @@ with pods running, lowers it when the policy says so, and takes its alarms along
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -161,7 +160,7 @@ def record(system: System) -> dict[str, Any]:
 
 
 def details(system: System) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in record(system)["details"]]
+    return system.details(TUNED, "tuning")
 
 
 def settled(system: System) -> None:
