@@ -256,25 +256,18 @@ class System:
                 )
                 late.add_note(f"logs: {self.folder}/aws/lambda")
                 raise late
-            time.sleep(0.1)
+            time.sleep(0.25)  # a look takes 10 ms of a core
 
     def is_quiet(self) -> bool:
         """Whether no event is on its way, and no message waits, is worked on, or is delayed in any queue."""
+        from moto.sqs.models import sqs_backends
+
         if self.aws.events.pending():
             return False
-        sqs = self.aws.client("sqs")
-        for key, url in self.outputs.items():
-            if not key.endswith("QueueUrl"):
-                continue
-            names = [
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-                "ApproximateNumberOfMessagesDelayed",
-            ]
-            counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-            if any(int(counts[name]) for name in names):
-                return False
-        return True
+        # In moto's memory: asked through HTTP, it takes a tenth of a second of a core.
+        queues = sqs_backends[self.aws.account][self.aws.region].queues
+        urls = [url for key, url in self.outputs.items() if key.endswith("QueueUrl")]
+        return not any(queues[url.rpartition("/")[2]]._messages for url in urls)
 
 
 def context_for(aws: Aws) -> dict[str, str]:

@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sandbox.aws import running
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_POLLERS = 2  # where the mapping sets no MaximumConcurrency; AWS starts with 5
-LOOK_FOR_MAPPINGS_SECONDS = 0.25
-LOOK_FOR_MESSAGES_SECONDS = 0.1
+LOOK_SECONDS = 0.1
 
 
 def install(patches: Patches) -> None:
@@ -59,56 +59,89 @@ def _sooner(account: str, at_ms: float) -> float:
     return now_ms + (at_ms - now_ms) * aws.delay_share if aws and at_ms > now_ms else at_ms
 
 
+@dataclass(frozen=True)
+class _ToDo:
+    """
+    What wakes a mapping's pollers.
+
+    Attributes:
+        taking: One poller after the other looks and takes: else all of them ask for the same message.
+    """
+
+    arrived: threading.Event = field(default_factory=threading.Event)
+    taking: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Mappings:
-    """Keeps as many pollers running as the deployed mappings ask for."""
+    """
+    Keeps as many pollers running as the deployed mappings ask for.
+
+    One thread looks at all queues and wakes the pollers of those that have messages: thirty pollers that each
+    look by themselves take a twentieth of a core while nothing happens.
+    """
 
     def __init__(self, aws: Aws):
         self._aws, self._stopping = aws, threading.Event()
         self._pollers: dict[str, list[threading.Thread]] = {}
+        self._to_do: dict[str, _ToDo] = {}
         self._watcher = threading.Thread(target=self._watch, name="sqs-mappings", daemon=True)
         self._watcher.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        threads = [self._watcher, *(poller for group in self._pollers.values() for poller in group)]
-        for thread in threads:
-            thread.join(timeout=2)
+        self._watcher.join(timeout=2)
+        for to_do in self._to_do.values():
+            to_do.arrived.set()
+        for group in self._pollers.values():
+            for poller in group:
+                poller.join(timeout=2)
 
     def _watch(self) -> None:
-        while not self._stopping.wait(LOOK_FOR_MAPPINGS_SECONDS):
-            for mapping in _mappings(self._aws):
+        while not self._stopping.wait(LOOK_SECONDS):
+            mappings = {mapping.uuid: mapping for mapping in _mappings(self._aws)}
+            for mapping in mappings.values():
                 self._man(mapping)
+            for uuid, to_do in self._to_do.items():
+                mapping = mappings.get(uuid)
+                # Without a mapping they wake to end.
+                if mapping is None or not mapping.enabled or _has_messages(self._aws, mapping):
+                    to_do.arrived.set()
 
     def _man(self, mapping: Any) -> None:
         wanted = (mapping.scaling_config or {}).get("MaximumConcurrency", DEFAULT_POLLERS)
         alive = [poller for poller in self._pollers.get(mapping.uuid, []) if poller.is_alive()]
+        to_do = self._to_do.setdefault(mapping.uuid, _ToDo())
         while mapping.enabled and len(alive) < int(wanted):
-            poller = threading.Thread(target=self._poll, args=(mapping.uuid,), daemon=True)
+            poller = threading.Thread(target=self._poll, args=(mapping.uuid, to_do), daemon=True)
             poller.start()
             alive.append(poller)
         self._pollers[mapping.uuid] = alive
 
-    def _poll(self, uuid: str) -> None:
+    def _poll(self, uuid: str, to_do: _ToDo) -> None:
         sqs = self._aws.client("sqs")
-        while not self._stopping.is_set():
+        while to_do.arrived.wait() and not self._stopping.is_set():
             mapping = next((one for one in _mappings(self._aws) if one.uuid == uuid), None)
             if mapping is None or not mapping.enabled:
                 return
             try:
-                if not _has_messages(self._aws, mapping):
-                    self._stopping.wait(LOOK_FOR_MESSAGES_SECONDS)
-                    continue
-                self._take_batch(sqs, mapping)
+                with to_do.taking:
+                    url, messages = self._take_batch(sqs, mapping)
+                    if not messages:
+                        to_do.arrived.clear()
+                        continue
+                self._handle(sqs, url, mapping, messages)
             except Exception:
                 # A queue that is being deleted, a function that is being replaced: look again.
                 if not self._stopping.wait(0.5):
                     log.warning("polling %s failed", mapping.event_source_arn, exc_info=True)
 
-    def _take_batch(self, sqs: Any, mapping: Any) -> None:
+    def _take_batch(self, sqs: Any, mapping: Any) -> tuple[str, list[dict[str, Any]]]:
+        if not _has_messages(self._aws, mapping):
+            return "", []
         url = sqs.get_queue_url(QueueName=mapping.event_source_arn.split(":")[-1])["QueueUrl"]
-        messages = _receive(sqs, url, mapping)
-        if not messages:
-            return
+        return url, _receive(sqs, url, mapping)
+
+    def _handle(self, sqs: Any, url: str, mapping: Any, messages: list[dict[str, Any]]) -> None:
         records = [_record(message, mapping.event_source_arn, self._aws.region) for message in messages]
         outcome = self._aws.functions.invoke(mapping.function_arn, {"Records": records})
         if outcome.failed:
@@ -129,13 +162,13 @@ def _mappings(aws: Aws) -> list[Any]:
 
 def _has_messages(aws: Aws, mapping: Any) -> bool:
     """
-    Looked up in moto's memory. Long polls through HTTP would take a third of a core for the queues of one
-    deployment while nothing happens, and notice a delayed message a second late.
+    Looked up in moto's memory; a queue that is gone has none. Long polls through HTTP would take a third of a
+    core for the queues of one deployment while nothing happens, and notice a delayed message a second late.
     """
     from moto.sqs.models import sqs_backends
 
-    queue = sqs_backends[aws.account][aws.region].queues[mapping.event_source_arn.split(":")[-1]]
-    return bool(queue.messages)
+    queue = sqs_backends[aws.account][aws.region].queues.get(mapping.event_source_arn.split(":")[-1])
+    return bool(queue and queue.messages)
 
 
 def _receive(sqs: Any, url: str, mapping: Any) -> list[dict[str, Any]]:
