@@ -113,7 +113,7 @@ def test_a_conflict_while_consolidation_is_given_back_does_not_keep_it():
     account = growing(is_wide)
     server, patch = account.servers["gpu-1"], account.servers["gpu-1"].patch
 
-    def once(*_):
+    def once(*_, **__):
         server.patch = patch
         raise Conflict("somebody was faster")
 

@@ -50,6 +50,7 @@ class Loop:
             cluster=lambda cluster: cluster,
             acts=lambda _: self.acts,
             remembered=lambda *_: {},
+            timeout=timedelta(minutes=20),
         )
         ports = Ports(
             *(None, self.store, FakeQueues(self.clock, self.calls), None),

@@ -251,11 +251,11 @@ def _tell_out_of_reach(
 ) -> Iterator[Action]:
     """Once a sleep; one look that fails is no news."""
     sleep = min((kept.window for kept in world.slept if not kept.woken), default="")
-    since, mark = world.waiting_since, {"out-of-reach": sleep or (edge.at.isoformat() if edge else "now")}
-    if since is None or mark in world.known or (not due and now - since < LONG_OUT_OF_REACH):
+    since, key = world.waiting_since, f"out of reach {sleep or (edge.at.isoformat() if edge else 'now')}"
+    if since is None or (not due and now - since < LONG_OUT_OF_REACH):
         return
     subject = f"Slicewise: {_name(world)} cannot be looked into"
-    yield Notify(subject, str(finding), "it is to be looked into now", remember=mark)
+    yield Notify(subject, str(finding), "it is to be looked into now", key)
 
 
 def _ahead(world: World) -> timedelta:
