@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from slicewise.app import OFF_HOURS
 from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.model import Ref, ref_of
+from slicewise.offhours import plan
 from slicewise.outcomes import Stage
 
 from tests.fakes.account import Account
@@ -268,3 +270,39 @@ def test_pods_of_nobody_are_unaffected_by_what_cannot_be_read():
     sleeper.calls.fails = fails("kubernetes.list ScaledJob", Refused("403"))
 
     assert {"bare-pod", "cannot-be-read"} <= codes(sleeper.at("2026-11-25T20:01").settle())
+
+
+def test_a_policy_that_denies_hundreds_keeps_no_other_awake(account, monkeypatch):
+    """One pass changes so many objects at most: those that it denies must not be these, pass after pass."""
+    monkeypatch.setattr(plan, "MOST_OBJECTS", 2)
+    server = account.servers["gpu-1"]
+    for item in (CHAT, EMBED, RAG):
+        server.create(item)
+    denied = tuple(f"kubernetes.scale {ref_of(item)}" for item in (CHAT, EMBED))
+    account.calls.fails = lambda call: DENIED if call.startswith(denied) else None
+
+    until(account, berlin(21))
+
+    assert replicas(account) == [2, 2, 0]
+
+
+def test_one_that_is_denied_all_night_costs_as_many_looks_as_it_has_tries(three):
+    three.calls.fails = fails(f"kubernetes.scale {ref_of(EMBED)}", DENIED)
+    until(three, berlin(21))
+    before = len(three.calls.made)
+
+    until(three, berlin(23))
+
+    looks = sum(call.startswith("store.acquire") for call in three.calls.made[before:])
+    assert looks < 30, "each 15 minutes, and the sweep's"
+
+
+@pytest.mark.parametrize("window", ["", "the next sleep", "2026-03-04T07:00:00"])
+def test_a_kept_item_that_cannot_be_read_keeps_no_other_asleep(three, window):
+    until(three, berlin(21))
+    [key] = [key for key, kept in three.sleep._kept.items() if kept.ref == ref_of(EMBED)]
+    three.sleep._kept[key] = replace(three.sleep._kept[key], window=window, checksum="")
+
+    until(three, berlin(8, 1))
+
+    assert replicas(three)[0] == replicas(three)[2] == 2

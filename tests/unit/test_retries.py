@@ -62,6 +62,50 @@ def test_another_action_on_the_same_object_is_tried_at_once_and_counts_anew():
     assert try_once(scale(seen=3), Refused("denied"), failed).failed[0].times == 1
 
 
+def test_what_failed_before_is_tried_after_everything_else():
+    """A try without an answer takes half a minute: four of them first would leave no time for others."""
+    failed = try_once(scale(), Unavailable("timed out")).failed
+    others, first = [scale(EMBED), PutAlarm(Alarm("a", {}), "it knows no parts")], scale()
+
+    assert Attempt(failed, lambda: NOW, LONGEST).in_order([first, *others]) == [*others, first]
+    assert Attempt((), lambda: NOW, LONGEST).in_order([first, *others]) == [first, *others]
+
+
+def test_objects_that_never_answer_keep_no_other_waiting_however_slow_they_are():
+    clock, slow = [NOW], [Ref("apps/v1", "Deployment", f"a-{n}", "ml") for n in range(4)]
+    failed, tried = (), []
+    for _ in range(2):  # passes
+        attempt = Attempt(failed, lambda: clock[0], timedelta(minutes=1))
+        for action in attempt.in_order([scale(ref) for ref in (*slow, CHAT)]):
+            if attempt.leaves_out(action):
+                continue
+            tried.append(action.ref)
+            with attempt.at(action):
+                if action.ref in slow:
+                    clock[0] += timedelta(seconds=35)
+                    raise Unavailable("timed out")
+        failed = (*attempt.failed, *attempt.untried)
+
+    assert CHAT in tried
+
+
+def test_what_had_no_turn_is_remembered_with_all_that_is_known_of_it():
+    """Else the operators are notified again of what they know."""
+    known = retries.Retry(str(CHAT), str(scale()), 9, NOW, "denied", notified=True)
+    given_up = Attempt((known,), lambda: NOW, LONGEST)
+    given_up._unanswered = 4
+    assert given_up.leaves_out(scale()) and (*given_up.failed, *given_up.untried) == (known,)
+
+    of_nothing = Attempt((known,), lambda: NOW, LONGEST)
+    assert of_nothing.untried == (known,)
+    assert Attempt((known,), lambda: NOW + timedelta(hours=3), LONGEST).untried == ()
+
+    done = Attempt((known,), lambda: NOW, LONGEST)
+    with done.at(scale()):
+        pass
+    assert (*done.failed, *done.untried) == ()
+
+
 @pytest.mark.parametrize("error", [Conflict("409"), Refused("403"), Unavailable("503")])
 def test_the_rest_of_a_part_that_failed_is_left_out_and_others_are_not(error):
     attempt = try_once(scale(), error)

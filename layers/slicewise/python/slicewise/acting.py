@@ -52,6 +52,8 @@ ONE_WRITE = timedelta(minutes=2)
 # Each may take half a minute to get no answer, of the five minutes that a function has. Those that are left
 # are tried by the next pass, which leaves these out until their time has come.
 _MOST_UNANSWERED = 4
+# Longer than the sweep takes to come round: a part that no plan mentions for so long fails no more.
+_REMEMBERED = timedelta(hours=2)
 _RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
 
 
@@ -73,12 +75,27 @@ class Attempt:
         self._before = {retry.part: retry for retry in before}
         self._clock, self._longest = clock, longest
         self._failed: dict[str, Retry] = {}
+        self._done: set[str] = set()
         self._unanswered = 0
 
     @property
     def failed(self) -> tuple[Retry, ...]:
         """What is to be tried again, also what this pass left out because its time had not come."""
         return tuple(self._failed.values())
+
+    @property
+    def untried(self) -> tuple[Retry, ...]:
+        """
+        What failed before and did not have its turn: this pass was given up, ended before, or looked at
+        nothing. Without it the operators would be notified of it again.
+        """
+        since = self._clock() - _REMEMBERED
+        tried = self._failed.keys() | self._done
+        return tuple(retry for part, retry in self._before.items() if part not in tried and retry.at > since)
+
+    def in_order(self, actions: Iterable[Action]) -> list[Action]:
+        """Parts that failed before come last: one that gets no answer takes half a minute, and all wait."""
+        return sorted(actions, key=lambda action: part_of(action) in self._before)
 
     @property
     def is_given_up(self) -> bool:
@@ -106,6 +123,7 @@ class Attempt:
         part = part_of(action)
         try:
             yield
+            self._done.add(part)
         except (Unauthorized, LeaseHeld):
             raise
         except (Conflict, Refused, Unavailable) as error:

@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 
 from slicewise import retries, sweeps
 from slicewise.acting import ONE_WRITE, Attempt, Hands, time_for
-from slicewise.actions import Forget, Notify
+from slicewise.actions import Action, Forget, Notify
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
 from slicewise.events import Hint
 from slicewise.model import EksCluster
@@ -59,6 +59,7 @@ _LONGEST_TEXT = 800
 _MOST_NOTIFIED = 100
 _MOST_FINDING_BYTES = 120_000
 _MOST_CHANGE_BYTES = 80_000
+_MOST_RETRY_BYTES = 100_000
 # Names of a finding's fields, and DynamoDB's own bytes for each.
 _OF_A_FINDING = 40
 _LONGEST_WAIT = timedelta(seconds=900)
@@ -220,6 +221,7 @@ class Passes(Generic[W]):
         capability, store = self._capability, self._ports.store
         progress.before = before = _sound(store.record(hint.cluster, capability.name), self._clock())
         sent = progress.notified = before.notified if before else ()
+        progress.retries = before.retries if before else ()
         world = capability.observe(hint, before, self._clock())
         plan = capability.plan(world, self._clock())
         progress.notified = _still_known(sent, plan)
@@ -251,35 +253,35 @@ class Passes(Generic[W]):
         return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
 
     def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
-        before = progress.before
-        attempt = Attempt(before.retries if before else (), self._clock, plan.longest_retry)
-        for action in plan.actions:
-            if attempt.leaves_out(action):
-                continue
-            self._renew(progress, time_for(action))
-            with attempt.at(action):
-                hands.do(action)
-                progress.changed.append(f"{action}: {action.why}")
-                if isinstance(action, Notify):
-                    progress.notified += (action.key,)
-            progress.retries = attempt.failed
+        attempt = Attempt(progress.retries, self._clock, plan.longest_retry)
+        try:
+            for action in attempt.in_order(plan.actions):
+                if not attempt.leaves_out(action):
+                    self._renew(progress, time_for(action))
+                    with attempt.at(action):
+                        self._do(action, hands, progress)
+        finally:
+            progress.retries = (*attempt.failed, *attempt.untried)
         return attempt
+
+    def _do(self, action: Action, hands: Hands, progress: _Progress) -> None:
+        hands.do(action)
+        progress.changed.append(f"{action}: {action.why}")
+        if isinstance(action, Notify):
+            progress.notified += (action.key,)
 
     def _after(self, outcome: Outcome, attempt: Attempt, hint: Hint, progress: _Progress) -> Outcome:
         """What of the plan's outcome is true where parts of it failed."""
         if not attempt.failed:
             return outcome
-        progress.retries = self._notified(attempt.failed, hint)
+        failed = self._notified(attempt.failed, hint)
+        progress.retries = (*failed, *attempt.untried)
         now = self._clock()
-        waits = (
-            outcome.wait,
-            retries.wait(progress.retries, now),
-            _FIRST_RETRY if attempt.is_given_up else None,
-        )
+        waits = (outcome.wait, retries.wait(failed, now), _FIRST_RETRY if attempt.is_given_up else None)
         return Outcome(
             self._capability.at_work.get(outcome.stage, outcome.stage),
-            f"{outcome.reason}; {retries.summary(progress.retries)}",
-            (*outcome.findings, *retries.findings(progress.retries)),
+            f"{outcome.reason}; {retries.summary(failed)}",
+            (*outcome.findings, *retries.findings(failed)),
             min(wait for wait in waits if wait is not None),
         )
 
@@ -357,7 +359,7 @@ class Passes(Generic[W]):
             conflicts=conflicts,
             details=progress.details,
             notified=progress.notified,
-            retries=progress.retries[:_MOST_TOLD],
+            retries=_some_retries(progress.retries),
             retry=retry,
             **progress.remembered,  # type: ignore[arg-type]
         )
@@ -507,6 +509,12 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
     kept = first_that_fit(short, _MOST_CHANGE_BYTES, lambda text: len(text.encode()))
     left = len(changed) - len(kept)
     return (*kept, f"and {left} more") if left else kept
+
+
+def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
+    """The words of some; of the others when they are tried again, and that the operators know of them."""
+    short = (one if number < _MOST_TOLD else replace(one, says="") for number, one in enumerate(failed))
+    return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
 
 
 def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from slicewise.errors import Conflict, SlicewiseError, Unavailable
 from slicewise.outcomes import Finding
+from slicewise.sizes import cut
 
 # A conflict is over once the object was read again; a policy, a webhook or a server takes longer to change.
 _FIRST_AFTER_CONFLICT = timedelta(seconds=2)
@@ -70,9 +71,15 @@ def failed(
     first = _FIRST_AFTER_CONFLICT if conflict else _FIRST
     # Ten doublings are far beyond the longest already.
     wait = min(first * 2 ** min(times - 1, 10), longest)
-    text = str(error)
-    says = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-    return Retry(part, action, times, now + wait, says, conflict, bool(again and again.notified))
+    return Retry(
+        part,
+        action,
+        times,
+        now + wait,
+        cut(str(error), _LONGEST_TEXT),
+        conflict,
+        bool(again and again.notified),
+    )
 
 
 def wait(retries: Iterable[Retry], now: datetime) -> timedelta | None:

@@ -102,6 +102,7 @@ def _outside(
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),
+        failing=frozenset(retry.part for retry in record.retries) if record else frozenset(),
         waiting_since=record.since if record and record.stage is Stage.WAITING else None,
     )
     return world, policy

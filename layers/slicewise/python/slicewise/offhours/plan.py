@@ -7,7 +7,7 @@ remembered between passes but the snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -128,8 +128,17 @@ def _without_new_sleep(world: World, found: Plan, now: datetime) -> Plan:
 
 
 def _is_near_the_opening(world: World, now: datetime) -> bool:
-    openings = [datetime.fromisoformat(kept.window) for kept in world.slept if kept.window != FOR_EVER]
-    return any(now < opening + NEAR for opening in openings)
+    openings = (_opening(kept) for kept in world.slept if kept.intact)
+    return any(now < opening + NEAR for opening in openings if opening)
+
+
+def _opening(kept: Snapshot) -> datetime | None:
+    """None where the sleep has no end, and where another release, or a person, wrote something else."""
+    try:
+        opening = datetime.fromisoformat(kept.window)
+    except ValueError:
+        return None
+    return opening if opening.tzinfo else None
 
 
 def _part(action: Action) -> str:
@@ -251,9 +260,12 @@ def _tell_out_of_reach(
 ) -> Iterator[Action]:
     """Once a sleep; one look that fails is no news."""
     sleep = min((kept.window for kept in world.slept if not kept.woken), default="")
-    since, key = world.waiting_since, f"out of reach {sleep or (edge.at.isoformat() if edge else 'now')}"
+    since = world.waiting_since
     if since is None or (not due and now - since < LONG_OUT_OF_REACH):
         return
+    # Once more where people come soon: that it was out of reach at night is no word about the morning.
+    when = f"{sleep or (edge.at.isoformat() if edge else since.date())}{' due' * due}"
+    key = f"out of reach {when}" if sleep != FOR_EVER else f"out of reach {since.date()}{' due' * due}"
     subject = f"Slicewise: {_name(world)} cannot be looked into"
     yield Notify(subject, str(finding), "it is to be looked into now", key)
 
@@ -276,7 +288,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     staying = staying_awake.stayers(made, policy)
     nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
     steps = _steps_to_sleep(world, found, made, nodes, policy, window, why)
-    actions, left = _first_of(steps)
+    actions, left = _first_of(steps, world.failing)
     actions = (
         *fallback.closed(world, found, why),
         *_mark(found.node_pools, window.id),
@@ -299,7 +311,8 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     if left:
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
     drained = _draining(made, found)
-    if actions or drained:
+    # What failed before has a time of its own (retries.py): alone, it asks for no look each few seconds.
+    if drained or any(_part(one) not in world.failing for one in actions):
         says = f"{why}; {drained}" if drained else why
         return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
     says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
@@ -466,7 +479,9 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     held = _held(world, found, now)
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
-    actions, findings, left = _give_back(_without(turn.snapshots, (*held, *crons)), found, why, morning)
+    actions, findings, left = _give_back(
+        world, _without(turn.snapshots, (*held, *crons)), found, why, morning
+    )
     findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
@@ -525,7 +540,7 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
     held = _held(world, found, now)
-    actions, findings, left = _give_back(_without(world.slept, held), found, why)
+    actions, findings, left = _give_back(world, _without(world.slept, held), found, why)
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
     findings = (*findings, *telling.missed_runs(crons, found, "now"))
     known = tuple(_whole(one, found, now) for one in world.known)
@@ -546,7 +561,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
 
 
 def _give_back(
-    snapshots: Iterable[Snapshot], found: Found, why: str, morning: str = ""
+    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, morning: str = ""
 ) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
     """NodePools first, so that nodes may start; then the most important workloads first."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
@@ -566,7 +581,7 @@ def _give_back(
         if not found.why_unread(kept.ref)
         if (setting := setting_of(kept))
     ]
-    actions, left = _first_of(steps)
+    actions, left = _first_of(steps, world.failing)
     return actions, _findings(steps), left
 
 
@@ -601,11 +616,15 @@ def _unread_of(snapshots: Iterable[Snapshot], found: Found) -> str:
 # Together
 
 
-def _first_of(steps: Iterable[Step]) -> tuple[tuple[Action, ...], int]:
-    """The actions of as many objects as one pass does, and how many are left."""
+def _first_of(steps: Iterable[Step], failing: Collection[str]) -> tuple[tuple[Action, ...], int]:
+    """
+    The actions of as many objects as one pass does, and how many are left. What failed before comes last, and
+    is not left: else 200 objects that a policy denies would keep all others from their turn.
+    """
     busy = [step for step in steps if step.actions]
-    now = busy[:MOST_OBJECTS]
-    return tuple(action for step in now for action in step.actions), len(busy) - len(now)
+    calm = [step for step in busy if _part(step.actions[0]) not in failing]
+    now = [*calm, *(step for step in busy if _part(step.actions[0]) in failing)][:MOST_OBJECTS]
+    return tuple(action for step in now for action in step.actions), max(len(calm) - MOST_OBJECTS, 0)
 
 
 def _findings(steps: Iterable[Step]) -> tuple[Finding, ...]:

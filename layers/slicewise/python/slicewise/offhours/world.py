@@ -60,6 +60,7 @@ class World:
         unreachable: Why no look inside came to an end, where the next must come soon.
         waiting_since: Since when the passes before have waited for the cluster; None where the last did not.
         pools: Of the policy; empty where none can be read.
+        failing: Parts of the plan, such as objects, that failed in the passes before (retries.py).
         schedule: When the cluster's schedule will ask for a look; None where it has none.
     """
 
@@ -80,6 +81,7 @@ class World:
     unreachable: str = ""
     waiting_since: datetime | None = None
     pools: tuple[Pool, ...] = ()
+    failing: frozenset[str] = frozenset()
 
     @property
     def may_sleep(self) -> bool:
