@@ -5,6 +5,7 @@ from __future__ import annotations
 from slicewise import layout
 from slicewise.model import ref_of
 
+from tests.fakes.controllers import scaled
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes
 
@@ -31,6 +32,21 @@ def test_a_node_pool_that_we_closed_is_opened_again_and_that_is_reported():
     assert "NodePool slicewise-shared-l4" in finding.says and "by hand" in finding.remedy
     assert sleeper.value(FALLBACK, *NODES) == "0", "that one has none by day"
     assert sleeper.settle().outcome.findings == ()
+
+
+def test_a_node_pool_that_stayed_open_for_what_stays_awake_gets_all_its_nodes_again():
+    sleeper = Sleeper()
+    sleeper.create(SERVER)
+    stays = scaled("Deployment", "stays", 1)
+    stays["metadata"]["labels"] = {"slicewise.dev/keep-awake": "true"}
+    sleeper.create(stays)
+    sleeper.at(NIGHT).settle()
+    assert sleeper.value(NODE_POOL, *NODES) == "1"
+    sleeper.kept._kept.clear()
+
+    woken = sleeper.at(MORNING).run_pass()
+
+    assert sleeper.value(NODE_POOL, *NODES) is None and "sleep-forgotten" in codes(woken)
 
 
 def test_a_night_whose_table_was_emptied_keeps_workloads_that_are_seen_afterwards_as_ever():

@@ -11,8 +11,8 @@ What we keep about clusters, in one DynamoDB table.
     fleet             pause                        likewise
     fleet             sweep                        when the newest ran
 
-Times are ISO 8601 in UTC, but for `until` and `expires` (seconds since 1970), which conditions and DynamoDB's
-time to live compare.
+Times are ISO 8601 in UTC, but for `until` (milliseconds since 1970) and `expires` (seconds), which conditions
+and DynamoDB's time to live compare.
 """
 
 from __future__ import annotations

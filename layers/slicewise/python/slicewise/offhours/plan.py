@@ -514,13 +514,16 @@ def _forgotten(world: World, found: Found) -> Step:
     kept, actions, findings = {one.ref for one in world.snapshots}, [], []
     for pool in found.node_pools:
         ref = ref_of(pool)
-        if ref in kept or layout.FALLBACK_LABEL in labels(pool) or NO_NODES.value(pool) != NO_NODES.asleep:
+        value, writers = NO_NODES.value(pool), NO_NODES.managers(pool)
+        closed = value == NO_NODES.asleep
+        # Where something stayed awake, as many nodes as that needs: ours while the mark of the sleep stands.
+        narrowed = value is not None and layout.ASLEEP in annotations(pool) and writers == {FIELD_MANAGER}
+        if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or narrowed):
             continue
-        writers = NO_NODES.managers(pool)
         if writers == {FIELD_MANAGER}:
             operations = json_patch.remove(pool, NO_NODES.path)
             why = "nothing is kept of what it was, and no node could start"
-            actions.append(Patch(ref, operations, f"take the limit of no nodes from {ref}", why))
+            actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))
         findings.append(telling.closed_without_reason(ref, writers))
     return Step(tuple(actions), tuple(findings))
 
