@@ -4,11 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from slicewise.actions import Scale
 from slicewise.capabilities import CAPABILITIES
 from slicewise.errors import LeaseHeld, Refused
 from slicewise.events import Hint, Home
 from slicewise.fleet.sweep import sweep
 from slicewise.gateways.dynamodb import StateTable
+from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
@@ -464,6 +466,21 @@ def test_the_longest_record_that_a_pass_can_make_is_kept_and_tells_what_is_not(s
     assert kept.reason.endswith("bytes)")
 
 
+@pytest.mark.parametrize("sign", ["x", "→"], ids=["one byte", "three bytes"])
+def test_the_longest_answers_to_what_failed_are_kept_as_far_as_they_fit(store, sign):
+    """Together with all else of a record; what is lost of them is tried again at once."""
+    texts = tuple(Finding(f"a-code-{n}", sign * 2000, sign * 1500) for n in range(500))
+    details = tuple({"pool": f"p{n}", "why": sign * 1000} for n in range(400))
+    names = [Ref("apps/v1", "Deployment", f"{n:03}{'d' * 200}", "n" * 63) for n in range(200)]
+    scales = tuple(Scale(ref, 1, 0, "off-hours begin", part=str(ref)) for ref in names)
+
+    run_pass(store, Plan(Outcome(Stage.TUNING, "r", texts), scales, details), answer=sign * 5000)
+
+    kept = store.record(A, "tuning")
+    assert 20 < len(kept.retries) <= 100
+    assert all(len(retry.says.encode()) <= 400 for retry in kept.retries)
+
+
 def test_a_record_that_is_too_large_is_refused(store):
     whole = record(changed=("x" * 1000,) * 420)
 
@@ -490,10 +507,20 @@ class Would:
         return self.says
 
 
-def run_pass(store, plan):
-    """A pass of tuning that may not act; what it does is to keep its record."""
+class Refusing:
+    """An API server that takes no change, and says so at length."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def scale(self, ref, seen, replicas):
+        raise Refused(self.answer)
+
+
+def run_pass(store, plan, answer=""):
+    """A pass of tuning that may not act, or whose every action gets this answer; it keeps its record."""
     ports = Ports(
-        *(None, store, FakeQueues(Clock(), Calls()), None, None, None),
+        *(None, store, FakeQueues(Clock(), Calls()), None, lambda cluster: Refusing(answer), None),
         sleep=None,
         schedules=None,
         notices=None,
@@ -504,7 +531,7 @@ def run_pass(store, plan):
         observe=lambda hint, record, now: None,
         plan=lambda world, now: plan,
         cluster=lambda world: cluster,
-        acts=lambda world: False,
+        acts=lambda world: bool(answer),
         remembered=lambda world, before, now: {
             "policy": "p" * 256,
             "fingerprint": "f" * 64,

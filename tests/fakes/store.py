@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import sweeps
+from slicewise import retries, sweeps
 from slicewise.errors import LeaseHeld
 from slicewise.ports import Begun, Lease, Waiting
 from slicewise.records import Record
@@ -144,6 +144,7 @@ def _kept(record: Record) -> Record:
         findings=[dict(vars(finding)) for finding in record.findings],
         changed=record.changed,
         notified=record.notified,
+        retries=[json.dumps(retries.as_json(retry)) for retry in record.retries],
         rest=[record.reason, record.policy, record.fingerprint, record.world],
     )
     return replace(record, details=tuple(map(json.loads, texts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slicewise.model import Ref, ref_of
+from slicewise.offhours.not_running import NotYet, notice
 from slicewise.outcomes import Stage
 
 from tests.fakes.controllers import PAUSED, scaled, scaled_object
@@ -294,3 +295,17 @@ def test_a_writer_that_the_api_server_knows_is_named():
         one for one in sleeper.later(minutes=3).settle().outcome.findings if one.code == "woken-by-somebody"
     ]
     assert "set while it slept by kubectl" in finding.says
+
+
+def test_a_notice_can_be_read_however_many_causes_there_are_and_however_long_they_are():
+    """SNS takes 256 KiB, and nobody reads a tenth of that."""
+    waiting = [
+        NotYet(f"Deployment ml/{number} has 0 of 1 pods: {'→' * 2000}", f"kubectl describe {number}")
+        for number in range(1000)
+    ]
+
+    subject, text = notice(waiting, "gpu-1")
+
+    assert subject == "Slicewise: 1000 pods of gpu-1 do not run yet"
+    assert "kubectl describe 9\nAnd 990 more with remedies of their own: slicewise status gpu-1" in text
+    assert len(text.encode()) < 10_000

@@ -57,9 +57,12 @@ _MOST_DETAIL_BYTES = 2_000_000
 _LONGEST_TEXT = 800
 # Beside those that the plan still asks for: of a paused cluster, say, which asks for none.
 _MOST_NOTIFIED = 100
-_MOST_FINDING_BYTES = 120_000
-_MOST_CHANGE_BYTES = 80_000
-_MOST_RETRY_BYTES = 100_000
+_MOST_FINDING_BYTES = 110_000
+_MOST_CHANGE_BYTES = 70_000
+# What is lost of these is tried again at once.
+_MOST_RETRY_BYTES = 40_000
+# Of so many in their own words; the findings have them as well.
+_MOST_QUOTED = 20
 # Names of a finding's fields, and DynamoDB's own bytes for each.
 _OF_A_FINDING = 40
 _LONGEST_WAIT = timedelta(seconds=900)
@@ -513,7 +516,7 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
 
 def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
     """The words of some; of the others when they are tried again, and that the operators know of them."""
-    short = (one if number < _MOST_TOLD else replace(one, says="") for number, one in enumerate(failed))
+    short = (one if number < _MOST_QUOTED else replace(one, says="") for number, one in enumerate(failed))
     return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
 
 

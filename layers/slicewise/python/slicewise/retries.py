@@ -65,21 +65,15 @@ def failed(
         before: What the record of the pass before says of the part.
         longest: The backoff doubles up to this.
     """
+    action = cut(action, _LONGEST_TEXT)
     again = before if before and before.action == action else None
     times = 1 + (again.times if again else 0)
     conflict = isinstance(error, Conflict)
     first = _FIRST_AFTER_CONFLICT if conflict else _FIRST
     # Ten doublings are far beyond the longest already.
     wait = min(first * 2 ** min(times - 1, 10), longest)
-    return Retry(
-        part,
-        action,
-        times,
-        now + wait,
-        cut(str(error), _LONGEST_TEXT),
-        conflict,
-        bool(again and again.notified),
-    )
+    says = cut(str(error), _LONGEST_TEXT)
+    return Retry(part, action, times, now + wait, says, conflict, bool(again and again.notified))
 
 
 def wait(retries: Iterable[Retry], now: datetime) -> timedelta | None:

@@ -16,11 +16,13 @@ from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS, setti
 from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
+from slicewise.sizes import cut
 from slicewise.snapshots import Snapshot
 
 # Longer than a controller takes to end pods, which get 30 s by default; their own, longer grace is added.
 OUTLIVES = timedelta(minutes=5)
 _MOST_IN_A_NOTICE = 10
+_LONGEST_LINE = 800
 _CAPACITY = "Look at Karpenter's NodeClaims: where EC2 has no capacity, name fallbackGpus in the pool."
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _STARTS_BADLY = (
@@ -60,15 +62,18 @@ def findings(waiting: Iterable[NotYet], at: str) -> tuple[Finding, ...]:
 
 
 def notice(waiting: Sequence[NotYet], cluster: str) -> tuple[str, str]:
-    """Subject and text: each cause with a few of its objects, since SNS takes 256 KiB."""
+    """Subject and text: a few causes with a few of their objects each, since SNS takes 256 KiB."""
     pods = sum(one.pods for one in waiting)
     lines: list[str] = []
-    for remedy in dict.fromkeys(one.remedy for one in waiting):
+    remedies = list(dict.fromkeys(one.remedy for one in waiting))
+    for remedy in remedies[:_MOST_IN_A_NOTICE]:
         alike = [one for one in waiting if one.remedy == remedy]
-        lines += [one.says for one in alike[:_MOST_IN_A_NOTICE]]
+        lines += [cut(one.says, _LONGEST_LINE) for one in alike[:_MOST_IN_A_NOTICE]]
         if len(alike) > _MOST_IN_A_NOTICE:
             lines.append(f"And {len(alike) - _MOST_IN_A_NOTICE} more likewise.")
         lines.append(remedy)
+    if left := len(remedies[_MOST_IN_A_NOTICE:]):
+        lines.append(f"And {left} more with remedies of their own: slicewise status {cluster}")
     return f"Slicewise: {pods} pod{'s' * (pods != 1)} of {cluster} do not run yet", "\n".join(lines)
 
 
