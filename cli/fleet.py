@@ -70,7 +70,7 @@ def _tell_late_sweep(app: App) -> None:
 
 def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], now: datetime) -> list[str]:
     """What the record itself cannot tell: what has not been recorded since."""
-    told = [record.retry] if record.retry else []
+    told = [record.next_try] if record.next_try else []
     if record.unreadable:
         fields = ", ".join(record.unreadable)
         told.append(f"not read of this record: {fields} (another release, or a person, wrote it)")

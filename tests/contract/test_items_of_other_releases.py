@@ -5,6 +5,7 @@ garbage. Every item that can be read is, and none stops the others.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 from slicewise.events import Home
 from slicewise.fleet.sweep import sweep
+from slicewise.gateways import record_details
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.dynamodb_values import values_of
 from slicewise.gateways.sleep_table import SleepTable
@@ -27,6 +29,7 @@ from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.outcomes import Finding, Stage
 from slicewise.records import Record
+from slicewise.retries import Retry, as_json
 from slicewise.snapshots import Snapshot
 
 from tests import functions_aws
@@ -49,8 +52,11 @@ RECORD = Record(
     looked_at=NOW,
     next_look=NOW + MINUTE,
     conflicts=2,
-    details=({"pool": "shared", "n": 4},),
+    notified=("pods wait 2026-11-26T06:00:00+00:00",),
+    retries=(Retry("Deployment ml/server", "scale it", 2, NOW, "denied"),),
 )
+DETAILS = ({"pool": "shared", "n": 4}, {"pool": "batch", "n": 1})
+RETRY = as_json(RECORD.retries[0])
 SNAPSHOT = Snapshot(
     Ref("apps/v1", "Deployment", "server", "ml"), "spec.replicas", "uid-1", 3, 0, "2026-11-26T06:00", NOW
 ).sealed()
@@ -127,14 +133,15 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Table]:
 class Answering:
     """DynamoDB that answers each question with these items: hundreds of them take moto minutes."""
 
-    def __init__(self, *items: dict[str, Any]) -> None:
-        self._items = [_spelt(item) for item in items]
+    def __init__(self, items: tuple[dict[str, Any], ...], details: tuple[dict[str, Any], ...]) -> None:
+        self._items, self._details = [_spelt(one) for one in items], [_spelt(one) for one in details]
 
     def get_paginator(self, name: str) -> Answering:
         return self
 
     def paginate(self, **question: Any) -> list[dict[str, Any]]:
-        return [{"Items": self._items}]
+        sort = question.get("ExpressionAttributeValues", {}).get(":sk", {"S": ""})["S"]
+        return [{"Items": self._details if sort.startswith("detail#") else self._items}]
 
     def get_item(self, **question: Any) -> dict[str, Any]:
         return {"Item": self._items[0]}
@@ -144,10 +151,10 @@ def _spelt(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: TypeSerializer().serialize(_plain(value)) for name, value in fields.items()}
 
 
-def answered(of: type[Any], *items: dict[str, Any]) -> Any:
-    """A gateway whose table holds these."""
+def answered(of: type[Any], *items: dict[str, Any], details: tuple[dict[str, Any], ...] = ()) -> Any:
+    """A gateway whose table holds these; `details` are those of a record."""
     gateway = of("slicewise-state", None, "eu-west-1")
-    gateway._db = Answering(*items)
+    gateway._db = Answering(items, details)
     return gateway
 
 
@@ -178,20 +185,57 @@ def test_whatever_stands_in_one_record_the_fleet_is_listed():
     @example(whole | {"stage": "quarantined"})
     def holds(item):
         records = answered(StateTable, item, other).records()
-        found, beside = (
-            {record.cluster: record for record in records}[A],
-            replace(RECORD, cluster=B, details=()),
-        )
+        found, beside = {record.cluster: record for record in records}[A], replace(RECORD, cluster=B)
 
         assert beside in records
-        assert found == answered(StateTable, item).record(A, "onboarding")
+        assert replace(found, details=()) == found
         # What passes reckon with is what it seems to be.
         assert {look.hint.cluster for look in sweep(["a", "b"], records, HOME)} == {A, B}
         assert found.capability == "onboarding" and isinstance(found.conflicts, int)
         assert found.at.tzinfo and found.since.tzinfo
-        assert all(isinstance(detail, dict) for detail in found.details)
+        assert all(retry.at.tzinfo and retry.times >= 1 for retry in found.retries)
 
     holds()
+
+
+def test_whatever_stands_in_its_details_a_record_is_read():
+    whole = written(lambda table: None, "record#onboarding")
+    details = [{**one, "pk": whole["pk"]} for one in record_details.items(DETAILS, "onboarding", 1, 7)]
+    whole |= {"details_half": 1, "details_count": 2, "token": 7}
+
+    @MANY
+    @given(items_like(whole), items_like(details[0]))
+    @example(whole, {"pk": whole["pk"], "sk": details[0]["sk"]})
+    def holds(item, detail):
+        found = answered(StateTable, item, details=(detail, details[1])).record(A, "onboarding")
+
+        assert found.cluster == A and all(isinstance(one, dict) for one in found.details)
+        if item == whole:
+            # The other is whole; of this one all stands there, or is told to be unreadable, or was not ours.
+            assert DETAILS[1] in found.details
+
+    holds()
+
+
+@pytest.mark.parametrize("change", [{"text": 5}, {"text": None}, {"token": "7"}], ids=str)
+def test_a_detail_that_cannot_be_read_is_named_and_costs_the_others_nothing(change):
+    whole = written(lambda table: None, "record#onboarding")
+    first, second = [{**one, "pk": whole["pk"]} for one in record_details.items(DETAILS, "onboarding", 1, 7)]
+    whole |= {"details_half": 1, "details_count": 2, "token": 7}
+
+    found = answered(StateTable, whole, details=(first | change, second)).record(A, "onboarding")
+
+    assert found.details == (DETAILS[1],)
+    assert found.unreadable == ("detail#onboarding#1#0000",)
+
+
+def test_details_that_a_release_of_before_kept_in_the_record_are_read(table):
+    fields = table.item(A, "record#onboarding")
+    old = {name: one for name, one in fields.items() if not name.startswith("details")}
+    table.put(A, "record#onboarding", old | {"details": ['{"n": 4}', "[]", "{"]})
+
+    found = table.store.record(A, "onboarding")
+    assert found.details == ({"n": 4},) and found.unreadable == ("details[1]", "details[2]")
 
 
 def test_a_stage_that_only_another_release_knows_keeps_its_text(table):
@@ -205,7 +249,12 @@ def test_a_stage_that_only_another_release_knows_keeps_its_text(table):
 def test_what_another_release_adds_is_left_out(table):
     fields = table.item(A, "record#onboarding")
     [finding] = fields["findings"]
-    table.put(A, "record#onboarding", fields | {"owner": "ada", "findings": [finding | {"links": ["x"]}]})
+    later = [json.dumps(RETRY | {"webhook": "x"})]
+    table.put(
+        A,
+        "record#onboarding",
+        fields | {"owner": "ada", "findings": [finding | {"links": ["x"]}], "retries": later},
+    )
 
     assert table.store.record(A, "onboarding") == RECORD
 
@@ -221,7 +270,11 @@ def test_what_another_release_adds_is_left_out(table):
         ({"changed": ["a", 5]}, "changed[1]", {"changed": ("a",)}),
         ({"changed": "a"}, "changed", {"changed": ()}),
         ({"findings": [{"says": "x"}]}, "findings[0]", {"findings": ()}),
-        ({"details": ['{"n": 4}', "[]", "{"]}, "details[1]", {"details": ({"n": 4},)}),
+        ({"notified": ["a", None]}, "notified[1]", {"notified": ("a",)}),
+        ({"retries": ['{"part": "a"}']}, "retries[0]", {"retries": ()}),
+        ({"retries": [json.dumps(RETRY | {"at": "2026-11-25T19:00:00"})]}, "retries[0]", {"retries": ()}),
+        ({"retries": [json.dumps(RETRY | {"times": "two"})]}, "retries[0]", {"retries": ()}),
+        ({"details_count": "many"}, "details_count", {}),
         ({"policy": ["default"]}, "policy", {"policy": ""}),
     ],
 )
@@ -334,6 +387,13 @@ def test_what_cannot_be_read_of_an_override_has_the_safe_side_count(table, chang
 
 
 # Switches and leases
+
+
+@pytest.mark.parametrize("keeps", ["yes", 1, None, ["x"]], ids=str)
+def test_where_nobody_can_read_whether_a_pause_keeps_asleep_what_sleeps_gets_its_morning(table, keeps):
+    table.put(A, "pause", {"reason": "an audit", "keep_asleep": keeps})
+
+    assert table.store.paused(A) == "an audit" and not table.store.keeps_asleep(A)
 
 
 @pytest.mark.parametrize("fields", [{}, {"reason": 5}, {"reason": ""}, {"reason": None}], ids=str)

@@ -25,7 +25,6 @@ from tests.contract.test_sleep_store import snapshot
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.queues import FakeQueues
-from tests.fakes.store import FakeStore
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -98,10 +97,10 @@ def test_a_lease_that_is_lost_begins_again_beyond_every_token_of_before(store):
 
 
 def lose_the_lease(store: Store) -> None:
-    if isinstance(store, FakeStore):
-        store._leases.clear()
-    else:
+    if isinstance(store, StateTable):
         store._delete({"pk": f"cluster#{A}", "sk": "lease"})
+    else:
+        store._leases.clear()
 
 
 def test_a_pass_is_seen_from_its_lease_to_its_end(store):
@@ -196,7 +195,7 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
         conflicts=2,
         notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
         retries=(Retry("Deployment ml/a", "scale it", 2, NOW, "denied", conflict=True, notified=True),),
-        retry="try 1 of 5 failed; the queue tries again in 10 s",
+        next_try="try 1 of 5 failed; the queue tries again in 10 s",
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)
 

@@ -235,7 +235,7 @@ def test_a_record_tells_how_many_tries_are_left_and_when_the_next_is_after_the_l
     told = []
     while account.queues.waiting:
         account.answer_one()
-        told.append(account.record().retry)
+        told.append(account.record().next_try)
 
     assert told == [
         "try 1 of 5 failed; the queue tries again in 10 s",
@@ -256,12 +256,12 @@ def test_a_pass_that_ends_well_leaves_no_word_of_tries():
     failing(account)
     account.send(Hint(GPU_1, "a test"))
     account.answer_one()
-    assert account.record().retry
+    assert account.record().next_try
     account.eks.describe = describe
 
     account.run_until_idle()
 
-    assert account.record().retry == ""
+    assert account.record().next_try == ""
 
 
 def test_where_the_sweeps_cannot_be_read_a_failure_is_recorded_all_the_same():
@@ -276,7 +276,7 @@ def test_where_the_sweeps_cannot_be_read_a_failure_is_recorded_all_the_same():
     with pytest.raises(Unavailable):
         account.person().onboarding.run(Hint(GPU_1, "a test"), Delivery(5, 5, timedelta(0)))
 
-    assert account.record().retry == "try 5 of 5 failed: gave up; next attempt with the hourly sweep"
+    assert account.record().next_try == "try 5 of 5 failed: gave up; next attempt with the hourly sweep"
 
 
 def test_failures_alike_are_one_line_of_history():

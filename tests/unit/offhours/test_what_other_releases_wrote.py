@@ -24,7 +24,7 @@ from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes
 
 WAKING = "2026-11-26T06:51"
 OTHER = scaled("StatefulSet", "store", 2)
-DAMAGED = {"original": None, "ours": None, "uid": "", "version": 0, "checksum": ""}
+DAMAGED = {"original": None, "ours": None, "uid": "", "window": "", "version": 0, "checksum": ""}
 
 
 def asleep(*items, pools=None) -> Sleeper:

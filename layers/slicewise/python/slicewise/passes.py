@@ -102,7 +102,7 @@ class Capability(Generic[W]):
 @dataclass(frozen=True)
 class Delivery:
     """
-    One of the tries that a message has.
+    One of the times that the queue hands out a message.
 
     Attributes:
         number: From 1; the last is `most`.
@@ -304,6 +304,7 @@ class Passes(Generic[W]):
     def _renew(self, progress: _Progress, length: timedelta) -> None:
         """Only the holder of the lease may write: asked before each action, for as long as it may take."""
         now = self._clock()
+        # No pass outlives its function, so that nobody has to wait for one longer.
         progress.lease = self._ports.store.renew(progress.lease, now, min(length, progress.deadline - now))
 
     def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
@@ -343,7 +344,7 @@ class Passes(Generic[W]):
         *,
         next_look: datetime | None = None,
         conflicts: int = 0,
-        retry: str = "",
+        next_try: str = "",
     ) -> Report:
         now, before = self._clock(), progress.before
         changed = _some_changes(progress.changed)
@@ -363,7 +364,7 @@ class Passes(Generic[W]):
             details=progress.details,
             notified=progress.notified,
             retries=_some_retries(progress.retries),
-            retry=retry,
+            next_try=next_try,
             **progress.remembered,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
@@ -402,12 +403,12 @@ class Passes(Generic[W]):
                 ),
                 next_look=before.next_look if before else None,
                 conflicts=before.conflicts if before else 0,
-                retry=self._retry(progress.delivery),
+                next_try=self._next_try(progress.delivery),
             )
         except SlicewiseError:
             return
 
-    def _retry(self, delivery: Delivery | None) -> str:
+    def _next_try(self, delivery: Delivery | None) -> str:
         """What becomes of a pass that failed."""
         if delivery is None:
             return "the queue tries again"

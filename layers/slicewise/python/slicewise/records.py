@@ -31,7 +31,7 @@ class Record:
         retries: Actions on single objects that failed, and when each is tried again.
         details: Plan.details: decisions with their inputs, one a NodePool.
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
-        retry: What becomes of a pass that failed: how many tries its message has left, or when the next
+        next_try: What becomes of a pass that failed: how many tries its message has left, or when the next
             attempt is. Empty after one that ended well.
         unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
             count as absent, and are not saved again.
@@ -54,5 +54,5 @@ class Record:
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
     retries: tuple[Retry, ...] = ()
-    retry: str = ""
+    next_try: str = ""
     unreadable: tuple[str, ...] = ()

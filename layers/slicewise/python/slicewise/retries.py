@@ -125,14 +125,14 @@ def as_json(retry: Retry) -> dict[str, object]:
 
 def from_json(value: Mapping[str, object]) -> Retry:
     """
-    Fields that another release adds are left out.
+    What another release adds is left out.
 
     Raises:
-        ValueError, TypeError: It is no retry.
+        ValueError, TypeError, KeyError: Something is missing, or of another kind. Then it is tried at once.
     """
-    texts = [value.get(name) for name in ("part", "action", "says")]
-    times, at = value.get("times"), datetime.fromisoformat(str(value.get("at")))
-    if not all(isinstance(text, str) for text in texts) or type(times) is not int or at.tzinfo is None:
-        raise ValueError(f"{value} is no retry")
-    known = {name: value[name] for name in Retry.__dataclass_fields__ if name in value}
-    return Retry(**known | {"at": at})  # type: ignore[arg-type]
+    texts = {name: str(value[name]) for name in ("part", "action", "says")}
+    flags = {name: value.get(name) is True for name in ("conflict", "notified")}
+    at, times = datetime.fromisoformat(str(value["at"])), value["times"]
+    if at.tzinfo is None or not isinstance(times, int) or times < 1:
+        raise ValueError(f"{at}, {times!r}")
+    return Retry(**texts, **flags, times=times, at=at)  # type: ignore[arg-type]

@@ -49,6 +49,15 @@ class Snapshot:
     def intact(self) -> bool:
         return self.checksum == _checksum(self)
 
+    @property
+    def ends(self) -> datetime | None:
+        """When its sleep ends; None where that is never, or another release wrote it otherwise."""
+        try:
+            at = datetime.fromisoformat(self.window)
+        except ValueError:
+            return None
+        return at if at.tzinfo else None
+
     def sealed(self) -> Snapshot:
         return replace(self, checksum=_checksum(self))
 

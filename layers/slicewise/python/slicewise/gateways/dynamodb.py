@@ -34,6 +34,7 @@ from slicewise.gateways.dynamodb_values import Fields, item_of, table_of, text_o
 from slicewise.outcomes import Finding, stage_of
 from slicewise.ports import Begun, Lease, Waiting
 from slicewise.records import UNKNOWN_TIME, Record
+from slicewise.retries import Retry
 
 INDEX = "records"
 _FLEET = "fleet"
@@ -43,6 +44,7 @@ _KEPT = timedelta(days=90)
 # A record may be written while it is read, by people alone: a pass that reads holds the lease.
 _READS = 3
 _TIMES = ("at", "since", "looked_at", "next_look")
+_TEXTS = ("reason", "policy", "fingerprint", "world", "next_try")
 _RECORD = "record#"
 
 Item = dict[str, Any]
@@ -170,19 +172,20 @@ class StateTable:
 
     def paused(self, cluster: str) -> str | None:
         # A pause whose reason cannot be read is a pause.
-        reasons = (Fields(pause).text("reason") for pause in self._pauses(cluster))
-        return next((reason or "no reason was given" for reason in reasons), None)
+        reasons = (pause.text("reason") or "no reason was given" for pause in self._pauses(cluster))
+        return next(reasons, None)
 
     def keeps_asleep(self, cluster: str) -> bool:
-        return any(Fields(pause).flag("keep_asleep") for pause in self._pauses(cluster))
+        """Where that cannot be read, what sleeps gets its morning."""
+        return any(pause.flag("keep_asleep") for pause in self._pauses(cluster))
 
-    def _pauses(self, cluster: str) -> Iterator[Mapping[str, Any]]:
+    def _pauses(self, cluster: str) -> Iterator[Fields]:
         """Of the fleet, then of the cluster."""
         for key in (_pause_key(None), _pause_key(cluster)):
             with own_errors("dynamodb:GetItem, the pause"):
                 found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True)
             if "Item" in found:
-                yield values_of(found["Item"])
+                yield Fields(values_of(found["Item"]))
 
     def pause(self, cluster: str | None, reason: str, keep_asleep: bool = False) -> None:
         self._put(_pause_key(cluster) | {"reason": reason, "keep_asleep": keep_asleep})
@@ -191,12 +194,11 @@ class StateTable:
         self._delete(_pause_key(cluster))
 
     def record(self, cluster: str, capability: str) -> Record | None:
-        item, details = None, ()
+        item, details = None, record_details.NONE
         for _ in range(_READS):
             item = self._record_item(cluster, capability)
-            counted = Fields(item or {}).whole("details_count")
-            details = self._details(cluster, capability, item) if item and counted else ()
-            if len(details) >= counted:
+            details = self._details(cluster, capability, item) if item else record_details.NONE
+            if item is None or len(details.whole) >= Fields(item).whole("details_count"):
                 break
         return _record(item, details) if item else None
 
@@ -207,9 +209,14 @@ class StateTable:
             found = self._db.get_item(TableName=self._table, Key=item_of(key), ConsistentRead=True, **part)
         return values_of(found["Item"]) if "Item" in found else None
 
-    def _details(self, cluster: str, capability: str, item: Item) -> record_details.Details:
-        fields = Fields(item)
-        sort = record_details.prefix(capability, fields.whole("details_half"))
+    def _details(self, cluster: str, capability: str, item: Item) -> record_details.Read:
+        found = Fields(item)
+        count, half, token = (found.whole(name) for name in ("details_count", "details_half", "token"))
+        if "details_count" not in item:  # written by a release that kept them in the record itself
+            return record_details.Read(found.each("details", table_of), tuple(found.unreadable))
+        if not count or found.unreadable:
+            return record_details.Read(unreadable=tuple(found.unreadable))
+        sort = record_details.prefix(capability, half)
         with own_errors(f"dynamodb:Query, the details of {cluster}"):
             pages = self._db.get_paginator("query").paginate(
                 TableName=self._table,
@@ -217,8 +224,8 @@ class StateTable:
                 ExpressionAttributeValues=item_of({":pk": _key(cluster, "")["pk"], ":sk": sort}),
                 ConsistentRead=True,
             )
-            found = [values_of(one) for page in pages for one in page["Items"]]
-        return record_details.read(found, fields.whole("token"))
+            items = [values_of(one) for page in pages for one in page["Items"]]
+        return record_details.read(items, token)
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
         # History first: killed in between, the line is told twice, which is true; never not at all.
@@ -266,8 +273,8 @@ class StateTable:
         # names forgets the next one. Each costs what the items cost that are read.
         with own_errors(f"dynamodb:Scan of the index {INDEX}"):
             pages = self._db.get_paginator("scan").paginate(TableName=self._table, IndexName=INDEX)
-            items = [values_of(item) for page in pages for item in page["Items"]]
-        return tuple(_record(item) for item in items if _is_record(item))
+            found = (values_of(item) for page in pages for item in page["Items"])
+            return tuple(_record(item, record_details.NONE) for item in found if _is_record(item))
 
     def note_sweep(self, at: datetime) -> None:
         kept = sweeps.noted(self.sweeps(), at)
@@ -339,14 +346,14 @@ def _is_record(item: Mapping[str, Any]) -> bool:
     return item["pk"].startswith("cluster#") and item["sk"].startswith(_RECORD)
 
 
-def _record(item: Mapping[str, Any], details: record_details.Details = ()) -> Record:
+def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
     """There is one whatever stands in the item: its key tells of which cluster and capability it is."""
     found = Fields(item, needed=("stage", "reason", "at", "since", "findings", "changed"))
     at, since = found.time("at"), found.time("since")
     record = Record(
         cluster=item["pk"].removeprefix("cluster#"),
         capability=item["sk"].removeprefix(_RECORD),
-        **{name: found.text(name) for name in ("reason", "policy", "fingerprint", "world", "retry")},
+        **{name: found.text(name) for name in _TEXTS},
         stage=stage_of(found.text("stage")),
         at=at or since or UNKNOWN_TIME,
         since=since or at or UNKNOWN_TIME,
@@ -355,16 +362,15 @@ def _record(item: Mapping[str, Any], details: record_details.Details = ()) -> Re
         findings=found.each("findings", _finding),
         changed=found.each("changed", text_of),
         conflicts=found.whole("conflicts"),
-        # A release of before kept them in the record itself.
-        details=found.each("details", table_of) if "details" in item else details,
+        details=details.whole,
         notified=found.each("notified", text_of),
         retries=found.each("retries", _retry),
     )
-    return replace(record, unreadable=tuple(found.unreadable))
+    return replace(record, unreadable=(*found.unreadable, *details.unreadable))
 
 
-def _retry(text: str) -> retries.Retry:
-    return retries.from_json(table_of(text))
+def _retry(text: Any) -> Retry:
+    return retries.from_json(json.loads(text))
 
 
 def _finding(item: Mapping[str, Any]) -> Finding:

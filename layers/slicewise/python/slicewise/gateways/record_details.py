@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from slicewise.errors import UNREADABLE
+from slicewise.gateways.dynamodb_values import Fields, table_of
 
 HALVES = 2
 # Far below 400 KB (409,600 bytes), with names and keys. json.dumps writes one byte a letter.
 _PART_BYTES = 300_000
 # Of a line of history, which is one item and holds the changes and findings of its pass, too.
 _HISTORY_BYTES = 150_000
+
+# In place of a part that cannot be read: then the whole cannot, either.
+_NO_JSON = "}"
 
 Item = dict[str, Any]
 Details = tuple[Mapping[str, Any], ...]
@@ -41,26 +46,46 @@ def items(details: Sequence[Mapping[str, Any]], capability: str, half: int, toke
             yield {"sk": sort, "token": token, "text": text[start : start + _PART_BYTES]}
 
 
-def read(found: Iterable[Mapping[str, Any]], token: int) -> Details:
+@dataclass(frozen=True)
+class Read:
+    """
+    Details as they stand in the table.
+
+    Attributes:
+        whole: Those that can be read.
+        unreadable: Sort keys of the others: of one that is being written over now, some parts are missing; or
+            another release, or a person, wrote it otherwise than we do.
+    """
+
+    whole: Details = ()
+    unreadable: tuple[str, ...] = ()
+
+
+NONE = Read()
+
+
+def read(found: Iterable[Mapping[str, Any]], token: int) -> Read:
     """
     Args:
         found: Items of one half, by sort key.
         token: Of the record. Items of another are of a pass that was killed, or came since.
-
-    Returns:
-        What is whole: of a detail that is being written over now, some parts are missing.
     """
     texts: dict[str, str] = {}
     for item in found:
-        if item.get("token") == token:
-            index = item["sk"].rpartition("#")[0]
-            texts[index] = texts.get(index, "") + str(item.get("text"))
-    return tuple(detail for text in texts.values() if (detail := _whole(text)) is not None)
+        index, fields = item["sk"].rpartition("#")[0], Fields(item, needed=("token", "text"))
+        theirs, text = fields.whole("token"), fields.text("text")
+        if theirs == token or fields.unreadable:
+            texts[index] = texts.get(index, "") + (_NO_JSON if fields.unreadable else text)
+    details = {index: _whole(text) for index, text in texts.items()}
+    return Read(
+        tuple(detail for detail in details.values() if detail is not None),
+        tuple(index for index, detail in details.items() if detail is None),
+    )
 
 
 def _whole(text: str) -> Mapping[str, Any] | None:
     try:
-        return dict(json.loads(text))
+        return table_of(text)
     except UNREADABLE:
         return None
 

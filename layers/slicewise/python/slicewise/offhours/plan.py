@@ -128,17 +128,7 @@ def _without_new_sleep(world: World, found: Plan, now: datetime) -> Plan:
 
 
 def _is_near_the_opening(world: World, now: datetime) -> bool:
-    openings = (_opening(kept) for kept in world.slept if kept.intact)
-    return any(now < opening + NEAR for opening in openings if opening)
-
-
-def _opening(kept: Snapshot) -> datetime | None:
-    """None where the sleep has no end, and where another release, or a person, wrote something else."""
-    try:
-        opening = datetime.fromisoformat(kept.window)
-    except ValueError:
-        return None
-    return opening if opening.tzinfo else None
+    return any(kept.ends and now < kept.ends + NEAR for kept in world.slept)
 
 
 def _part(action: Action) -> str:
