@@ -17,33 +17,42 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sandbox.cache import cache_folder, locked
-from sandbox.tools import node
+from sandbox.tools import node, node_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # All that the app reads, beside what its context names.
 SOURCES = ("cdk_app", "lambdas", "layers", "policies", "cdk.json", "requirements.txt", "constraints.txt")
-_KEPT = 4  # of 50 MB each, helm and kubectl in the most part
+_KEPT = 8  # of 50 MB each, helm and kubectl in the most part: those of the tests, and a demo's
 
 
 class SynthesisFailed(RuntimeError):
     """The CDK app did not synthesize; the message is what it said."""
 
 
-def synthesize(out: Path, context: Mapping[str, str], progress: Callable[[str], None] = print) -> Path:
+def synthesize(
+    out: Path,
+    context: Mapping[str, str],
+    progress: Callable[[str], None] = print,
+    environment: Mapping[str, str] | None = None,
+) -> Path:
     """
     Run `python -m cdk_app` as a person would, or copy what it made of the same before; returns `out`.
+
+    Args:
+        context: CDK context; see cdk_app/config.py.
+        environment: All that it gets, in the place of this process's environment and the Node found here.
 
     Raises:
         SynthesisFailed
     """
     folder = cache_folder() / "assemblies"
-    kept = folder / _key(context)
+    kept = folder / _key(context, environment)
     with locked(folder.with_suffix(".lock"), progress):
         if not kept.exists():
             folder.mkdir(exist_ok=True)
             made = Path(tempfile.mkdtemp(dir=folder, prefix="unfinished-"))
             try:
-                _run(made, context)
+                _run(made, context, environment)
                 made.rename(kept)
             finally:
                 shutil.rmtree(made, ignore_errors=True)
@@ -54,12 +63,13 @@ def synthesize(out: Path, context: Mapping[str, str], progress: Callable[[str], 
         return Path(shutil.copytree(kept, out))
 
 
-def _run(out: Path, context: Mapping[str, str]) -> None:
+def _run(out: Path, context: Mapping[str, str], environment: Mapping[str, str] | None) -> None:
+    around = environment if environment is not None else {**os.environ, "JSII_NODE": str(node())}
     arguments = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]
     done = subprocess.run(
         [sys.executable, "-m", "cdk_app", "--out", str(out), *arguments],
         cwd=ROOT,
-        env={**os.environ, "JSII_NODE": str(node())},
+        env={**around, **node_environment(around)},
         capture_output=True,
         text=True,
     )
@@ -67,9 +77,10 @@ def _run(out: Path, context: Mapping[str, str]) -> None:
         raise SynthesisFailed(done.stderr.strip() or done.stdout.strip())
 
 
-def _key(context: Mapping[str, str]) -> str:
+def _key(context: Mapping[str, str], environment: Mapping[str, str] | None = None) -> str:
     """Of what is read, not of where it lies."""
-    whole = hashlib.sha256(f"{sys.executable} {platform.python_version()}".encode())
+    made_with = "this process's" if environment is None else sorted(environment)
+    whole = hashlib.sha256(f"{sys.executable} {platform.python_version()} {made_with}".encode())
     for name in SOURCES:
         for part in _contents(ROOT / name):
             whole.update(part)

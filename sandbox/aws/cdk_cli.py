@@ -109,7 +109,9 @@ def _npm() -> list[str | Path]:
 def _environment() -> dict[str, str]:
     """This process's, less every AWS setting: the CLI must not leave the sandbox."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    return kept | {
+    return {
+        **kept,
+        **tools.node_environment(kept),
         "PATH": f"{_node().parent}{os.pathsep}{kept.get('PATH', '')}",
         "JSII_NODE": str(_node()),
         "CI": "true",

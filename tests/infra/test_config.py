@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cdk_app import policies
 from cdk_app.config import ROOT, Config, InvalidConfig
-from tests.infra.conftest import synthesize
+from tests.infra.conftest import bare
 
 DEFAULTS = json.loads((ROOT / "cdk.json").read_text())["context"]
 
@@ -252,7 +254,9 @@ def test_holidays_that_are_not_there_are_refused_at_synthesis(tmp_path):
 
 
 def test_at_the_command_line_an_error_is_a_message_and_no_traceback(tmp_path):
-    answer = synthesize(tmp_path / "cdk.out", "install_karpenter=yes")
+    command = [sys.executable, "-m", "cdk_app", "--out", tmp_path / "cdk.out", "-c", "install_karpenter=yes"]
+
+    answer = subprocess.run(command, cwd=ROOT, env=bare(tmp_path), capture_output=True, text=True)
 
     assert answer.returncode == 1
     assert answer.stderr.strip().endswith("context 'install_karpenter': is 'yes': pass true or false")
