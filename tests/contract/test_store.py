@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from slicewise.actions import Scale
 from slicewise.capabilities import CAPABILITIES
 from slicewise.errors import LeaseHeld, Refused
@@ -31,6 +33,9 @@ MINUTE = timedelta(minutes=1)
 A = "arn:aws:eks:eu-west-1:111122223333:cluster/a"
 B = "arn:aws:eks:eu-west-1:111122223333:cluster/b"
 
+_NOTHING = BytesIO()
+_NOTHING.stream = lambda *_, **__: iter(())  # type: ignore[attr-defined]
+
 
 def record(cluster: str = A, **changes: object) -> Record:
     plain = Record(cluster, "onboarding", Stage.ONBOARDED, "nothing to change", at=NOW, since=NOW)
@@ -48,6 +53,27 @@ def test_a_lease_keeps_others_out_until_it_expires(store):
     with pytest.raises(LeaseHeld):
         store.acquire(A, "two", NOW + MINUTE - timedelta(seconds=1), MINUTE)
     store.acquire(A, "two", NOW + MINUTE, MINUTE)
+
+
+def test_a_lease_whose_answer_was_lost_is_had_when_botocore_asks_again(state_table):
+    lost = list[int]()
+
+    def lose_the_first_answer(request, **_):
+        """moto is asked, too; botocore takes the first answer."""
+        if lost:
+            return None
+        lost.append(503)
+        return AWSResponse(request.url, 503, {}, _NOTHING)
+
+    state_table._db.meta.events.register_first("before-send.dynamodb.UpdateItem", lose_the_first_answer)
+
+    lease = state_table.acquire(A, "one", NOW, MINUTE)
+
+    assert lost
+    with pytest.raises(LeaseHeld):
+        state_table.acquire(A, "one", NOW, MINUTE)
+    state_table.release(lease)
+    assert state_table.acquire(A, "two", NOW, MINUTE).token > lease.token
 
 
 def test_a_released_lease_is_free_at_once(store):

@@ -2,7 +2,8 @@
 What we keep about clusters, in one DynamoDB table.
 
     pk                sk
-    cluster#<arn>     lease                        holder, token (grows, never reset), until, waiting; and
+    cluster#<arn>     lease                        holder, token (grows, never reset), until, attempt (of a
+                                                   request, however often it is sent), waiting; and
                                                    began#<capability> of each pass that has not ended
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
@@ -18,6 +19,7 @@ and DynamoDB's time to live compare.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -73,6 +75,9 @@ class StateTable:
             ":expires": _epoch(now + _KEPT),
             ":one": 1,
             ":number": "N",
+            # Whose answer got lost asks again, botocore without telling us: it must not find its own lease in
+            # its way, which would keep everybody out for as long as a function may run.
+            ":attempt": os.urandom(8).hex(),
             **({":capability": {capability}, ":began": began} if capability else {}),
         }
         names = {"#until": "until", "#token": "token"} | _began(capability)
@@ -84,14 +89,14 @@ class StateTable:
                     # A lease that DynamoDB let expire begins at the clock: each token of before is smaller,
                     # since no two passes of a cluster begin in one millisecond.
                     UpdateExpression=(
-                        "SET holder = :holder, #until = :until, expires = :expires, "
+                        "SET holder = :holder, #until = :until, expires = :expires, attempt = :attempt, "
                         "#token = if_not_exists(#token, :now) + :one"
                         + (", #began = :began DELETE waiting :capability" if capability else "")
                     ),
                     # An end that is no number is nobody's: it would keep everybody out for ever.
                     ConditionExpression=(
                         "attribute_not_exists(#until) OR NOT attribute_type(#until, :number) "
-                        "OR #until <= :now"
+                        "OR #until <= :now OR attempt = :attempt"
                     ),
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=item_of(values),
