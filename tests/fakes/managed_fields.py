@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 from slicewise.model import Object, Ref
@@ -29,7 +28,7 @@ class Writers:
         return twin
 
     def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
-        old, new = dict(_leaves(before)), dict(_leaves(after))
+        old, new = _leaves(before), _leaves(after)
         fields = self._of[ref]
         for path in old.keys() - new.keys():
             fields.pop(path, None)
@@ -38,8 +37,8 @@ class Writers:
                 fields[path] = {(manager, "Update")}
 
     def applied(self, ref: Ref, manager: str, before: Object, item: Object, operation: str = "Apply") -> None:
-        old, fields = dict(_leaves(before)), self._of[ref]
-        for path, value in _leaves(item):
+        old, fields = _leaves(before), self._of[ref]
+        for path, value in _leaves(item).items():
             if path in old and old[path] == value:
                 fields.setdefault(path, set()).add((manager, operation))
             else:
@@ -71,10 +70,17 @@ class Writers:
         ]
 
 
-def _leaves(item: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _leaves(item: Object) -> dict[Path, Any]:
+    """What has a writer of its own, by its path."""
+    found: dict[Path, Any] = {}
+    _collect(item, (), found)
+    return found
+
+
+def _collect(item: Any, path: Path, found: dict[Path, Any]) -> None:
     if isinstance(item, dict) and item and path[-1:] not in ATOMIC:
         for key, value in item.items():
             if path or key not in ("apiVersion", "kind", "status"):
-                yield from _leaves(value, (*path, key))
+                _collect(value, (*path, key), found)
     elif path[:1] != ("metadata",) or path[1:2] in (("labels",), ("annotations",)):
-        yield path, item
+        found[path] = item
