@@ -320,6 +320,7 @@ class Policy:
         return tuple(part for pool in self.pools for part in pool.parts())
 
 
+@lru_cache(maxsize=64)  # as the policy that is parsed
 def fingerprint(policy: Policy) -> str:
     """
     16 hex digits over what the policy means: comments, order of keys, defaults written out and its name are

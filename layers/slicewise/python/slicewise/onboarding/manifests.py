@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from slicewise import layout
@@ -163,6 +164,7 @@ def find_release(releases: tuple[Release, ...], name: str, namespace: str) -> Re
     return next((r for r in releases if (r.name, r.namespace) == (name, namespace)), None)
 
 
+@lru_cache(maxsize=64)  # as the policy that is parsed
 def observed_refs(policy: Policy) -> tuple[Ref, ...]:
     """
     The objects that a look must `get` one by one. What comes with a list (NodePools, NodeOverlays) is not

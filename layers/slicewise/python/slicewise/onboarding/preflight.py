@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from slicewise import layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
@@ -187,7 +188,8 @@ def _names_taken(contents: ClusterContents, policy: Policy) -> list[Finding]:
     return found
 
 
-def _our_refs(policy: Policy) -> list[Ref]:
+@lru_cache(maxsize=64)  # as the policy that is parsed
+def _our_refs(policy: Policy) -> tuple[Ref, ...]:
     refs = [ref_of(item) for item in rbac.objects(policy)]
     refs.append(layout.CONFIG_MAP)
     if policy.node_class.create and (node_class := rbac.node_class_ref(policy)):
@@ -198,7 +200,7 @@ def _our_refs(policy: Policy) -> list[Ref]:
             refs += [ref_of(item) for item in layout.overlays(pool, gpu, pool.start, weights)]
             if not pool.adopt:
                 refs.append(ref_of(layout.node_pool(policy, pool, gpu, pool.start)))
-    return refs
+    return tuple(refs)
 
 
 def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:

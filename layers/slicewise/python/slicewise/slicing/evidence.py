@@ -18,6 +18,7 @@ DAY_SECONDS = 86_400
 BURST_WEIGHT = 3.0
 # The sort of evidence that a fresh pod lacks: seven days hold every weekday once.
 WINDOW_DAYS = 7
+_NUMBER = (int, float)
 
 
 class Grade(Enum):
@@ -128,14 +129,12 @@ def measure(
         count as 1. A series shorter than a day has no days.
     """
     per_day = max(1, DAY_SECONDS // max(1, step_seconds))
-    clean, missing = [], 0
     whole = len(busy) // per_day * per_day
-    for value in busy[len(busy) - whole :]:
-        usable = isinstance(value, int | float) and math.isfinite(value) and value >= 0
-        missing += not usable
-        clean.append(min(1.0, value) if usable else 1.0)
+    recent = busy[len(busy) - whole :]
+    usable = [isinstance(value, _NUMBER) and 0 <= value < math.inf for value in recent]  # so no NaN either
+    clean = [min(1.0, value) if known else 1.0 for value, known in zip(recent, usable, strict=True)]
     days = tuple(day_of(clean[i : i + per_day]) for i in range(0, whole, per_day))
-    known = [m for m in memory_mib if isinstance(m, int | float) and math.isfinite(m) and m >= 0]
+    known = [m for m in memory_mib if isinstance(m, _NUMBER) and 0 <= m < math.inf]
     stale = not math.isfinite(stale_seconds) or stale_seconds > 3600
     return PodUse(
         name,
@@ -143,7 +142,7 @@ def measure(
         days,
         min(known, default=0.0),
         Grade.NONE if stale or not days or not known else grade,
-        missing,
+        usable.count(False),
     )
 
 

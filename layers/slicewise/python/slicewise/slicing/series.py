@@ -118,7 +118,7 @@ class Cleaner:
 
     def busy(self, series: Series, whole: float) -> dict[int, float]:
         """Fractions from values of which `whole` means always busy."""
-        return {at: min(1.0, value) for at, value in self._clean(series, whole, _MOST_BUSY)}
+        return {at: value if value < 1.0 else 1.0 for at, value in self._clean(series, whole, _MOST_BUSY)}
 
     def memory_mib(self, series: Series, unit: float) -> dict[int, float]:
         """MiB from values of which `unit` are one."""
@@ -127,13 +127,14 @@ class Cleaner:
     def counts(self, series: Series) -> dict[int, float]:
         return dict(self._clean(series, 1.0, _MOST_MIB))
 
-    def _clean(self, series: Series, unit: float, most: float) -> Iterable[tuple[int, float]]:
-        for at, raw in zip(series.times, series.values, strict=True):
-            value = raw / unit
-            if 0 <= value <= most:  # neither infinity nor what is no number is
-                yield at, value
-            else:
-                self.impossible += 1
+    def _clean(self, series: Series, unit: float, most: float) -> list[tuple[int, float]]:
+        kept = [
+            (at, value)
+            for at, raw in zip(series.times, series.values, strict=True)
+            if 0 <= (value := raw / unit) <= most  # neither infinity nor what is no number is
+        ]
+        self.impossible += len(series.times) - len(kept)
+        return kept
 
 
 def highest(one: Points, other: Points) -> dict[int, float]:
