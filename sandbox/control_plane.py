@@ -201,7 +201,7 @@ class ControlPlane:
 
     def _start_components(self, webhook: Path | None, webhook_cache_ttl: str) -> None:
         def start(command: list[str]) -> None:
-            self._children.start(command[0], [self._built.ctl, *command], components.SELDOM_COLLECTED)
+            self._children.start(command[0], [self._built.ctl, *command], components.SPARING)
 
         start(components.etcd(self._layout))
         start(components.apiserver(self._layout, webhook, webhook_cache_ttl))
