@@ -58,6 +58,7 @@ class Recorder:
     _events: list[tuple[int, str, str, Any]] = field(default_factory=list)
     _lost: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
     def drifted(self) -> set[str]:
@@ -92,11 +93,17 @@ class Recorder:
             thread.start()
         return self
 
+    def stop(self) -> None:
+        """Of many tests on one control plane, each would be told of all that the later ones do."""
+        self._stopped.set()
+
     def _follow(self, path: str, version: str, see: Callable[[str, Object], None]) -> None:
-        """Until the control plane ends, or something is wrong; either way nothing is seen from then on."""
+        """Until stopped, or something is wrong; either way nothing is seen from then on."""
         try:
             while True:
                 for kind, item in self.kube.watch(path, version, allowWatchBookmarks="true"):
+                    if self._stopped.is_set():
+                        return
                     version = item["metadata"]["resourceVersion"]
                     if kind != "BOOKMARK":
                         with self._lock:
@@ -190,11 +197,11 @@ class RetunedPool:
         self.wait_for_pods(count, app)
 
     def wait_for_pods(self, count: int, app: str = "a") -> None:
-        eventually(
-            lambda: len(self.running(app)) == count and len(self.pods(app)) == count,
-            lambda: f"{len(self.running(app))} of {count} run",
-            within_seconds=180,
-        )
+        def all_run() -> bool:
+            pods = self.pods(app)
+            return len(pods) == count == len(_placed(pods))
+
+        eventually(all_run, lambda: f"{len(self.running(app))} of {count} run", within_seconds=180)
 
     def pods(self, app: str = "a") -> list[Object]:
         found = self.kube.list(PODS, labelSelector=f"app={self.pool.name}-{app}")
@@ -202,11 +209,7 @@ class RetunedPool:
 
     def running(self, app: str = "a") -> dict[str, str]:
         """Names of running pods -> their node."""
-        return {
-            pod["metadata"]["name"]: pod["spec"]["nodeName"]
-            for pod in self.pods(app)
-            if pod["status"].get("phase") == "Running"
-        }
+        return _placed(self.pods(app))
 
     def on_each_node(self, *counts: int) -> list[str]:
         """A node for each count, with that many pods of an app of its own (n0, n1, ...)."""
@@ -278,6 +281,7 @@ class RetunedPool:
         return last
 
     def clean(self) -> None:
+        self.seen.stop()
         for app in set(self._apps):
             self.kube.delete(f"{DEPLOYMENTS}/{app}", missing_ok=True)
         for gpu in self.pool.models():
@@ -285,6 +289,14 @@ class RetunedPool:
         # Karpenter goes through all overlays, again and again, before it plans with a change of one.
         for overlay in self.overlays():
             self.kube.delete(f"{OVERLAYS}/{overlay['metadata']['name']}", missing_ok=True)
+
+
+def _placed(pods: Sequence[Object]) -> dict[str, str]:
+    return {
+        pod["metadata"]["name"]: pod["spec"]["nodeName"]
+        for pod in pods
+        if pod["status"].get("phase") == "Running"
+    }
 
 
 def at(n: int, key: str, after: str = "10m", **more: object) -> dict[str, object]:
