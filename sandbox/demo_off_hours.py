@@ -16,13 +16,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.demo_steps import GPU_NODES, PODS, slice_pods, wait
-from sandbox.kube import KubeClient
+from sandbox.kube import KubeClient, KubeError
 from sandbox.narrative import Narrator
 from sandbox.system import ROOT, Cluster, System
 
 PROMISED = (
+    "one-refusal-stops-nobody",
     "asleep-no-gpu-nodes",
     "asleep-rest-untouched",
+    "woken-while-paused",
     "awake-on-time",
     "awake-exactly",
     "person-wins",
@@ -31,12 +33,13 @@ SLEEPER = "/apis/rbac.authorization.k8s.io/v1/clusterroles/slicewise-sleeper"
 WORKLOADS = ("/apis/apps/v1/deployments", "/apis/apps/v1/statefulsets", "/apis/apps/v1/daemonsets")
 CRON_JOB = "/apis/batch/v1/namespaces/default/cronjobs/report"
 NOTEBOOK = "/apis/apps/v1/namespaces/default/deployments/notebook"
+LEDGER = "/apis/apps/v1/namespaces/default/deployments/ledger"
 POOL = "/apis/karpenter.sh/v1/nodepools/slicewise-shared-l4"
 OVERLAYS = "/apis/karpenter.sh/v1alpha1/nodeoverlays"
 # Longer than Karpenter collects pods before it starts nodes for them.
 KARPENTER_ACTS_WITHIN_SECONDS = 4.0
 # Between what a person says and the waking that follows from it.
-BEFORE_WAKING = timedelta(seconds=8)
+BEFORE_WAKING = timedelta(seconds=10)
 
 
 def tell(story: Narrator, system: System) -> None:
@@ -91,7 +94,23 @@ class _Night:
 
     def asleep(self) -> None:
         story, nodes, pods = self.story, len(self.gpu_nodes()), len(self.gpu_pods())
+        self.deny_scaling_the_ledger()
         self.sleep_until(datetime.now(UTC) + timedelta(hours=10), "night")
+        self.follow(lambda: bool(self.refusals()) and not self.awake_but_the_ledger())
+        for says in self.refusals():
+            story.aside(says)
+        story.claim(
+            "one-refusal-stops-nobody",
+            "the ledger is named with the API server's words; all others sleep, the morning is scheduled",
+            expected={"reported": 1, "others awake": [], "ledger's replicas": 1, "scheduled in time": True},
+            observed={
+                "reported": len(self.refusals()),
+                "others awake": self.awake_but_the_ledger(),
+                "ledger's replicas": self.replicas(LEDGER),
+                "scheduled in time": self.scheduled() <= self.until,
+            },
+        )
+        self.allow_scaling_the_ledger()
         self.follow(lambda: self.stage() == "asleep")
         story.claim(
             "asleep-no-gpu-nodes",
@@ -129,6 +148,7 @@ class _Night:
         story.saw(f"by what its nodes took to start, waking begins {minutes} min before people come")
         opening = datetime.now(UTC) + lead + BEFORE_WAKING
         self.sleep_until(opening, "early")
+        self.slicewise("pause", self.cluster.name, "--reason", "the network is being moved")
         self.follow(self.all_run)
         ran, all_run, first = datetime.now(UTC), self.all_run(), self.first_gpu_node()
         story.claim(
@@ -148,6 +168,17 @@ class _Night:
                 story.saw(f"the record keeps what the sleep has saved: {one['told']}")
         # At the opening, and not before, the CronJob may start what it missed.
         self.follow(lambda: self.stage() == "awake")
+        story.claim(
+            "woken-while-paused",
+            "the cluster is paused since before the waking began, and nothing in it still sleeps",
+            expected={"paused": True, "pods run": True, "still asleep": []},
+            observed={
+                "paused": str(self.record().get("reason")).startswith("paused: "),
+                "pods run": all_run,
+                "still asleep": self.still_asleep(),
+            },
+        )
+        self.slicewise("resume", self.cluster.name)
         now, marks = self.sleeping(), self.kube.get(POOL)["metadata"].get("annotations", {})
         story.claim(
             "awake-exactly",
@@ -174,6 +205,18 @@ class _Night:
     def sleep_until(self, until: datetime, reason: str) -> None:
         self.until = until.replace(microsecond=0)
         self.slicewise("sleep", self.cluster.name, "--until", self.until.isoformat(), "--reason", reason)
+
+    def deny_scaling_the_ledger(self) -> None:
+        """A policy of the cluster that somebody wrote for the day, and forgot."""
+        for item in _denial():
+            self.kube.apply(item)
+        self.story.saw("an admission policy of the cluster says: the ledger has one replica at least")
+        wait(self.story, self.is_denied, "the API server enforces it")
+
+    def allow_scaling_the_ledger(self) -> None:
+        for item in _denial():
+            self.kube.delete(self.kube.path(item))
+        self.story.saw("the policy is deleted; Slicewise tries again by itself")
 
     def slicewise(self, *arguments: str) -> None:
         """The command, as an operator runs it."""
@@ -227,6 +270,29 @@ class _Night:
         [found] = scheduler.list_schedules(GroupName=group)["Schedules"]
         at = scheduler.get_schedule(GroupName=group, Name=found["Name"])["ScheduleExpression"]
         return datetime.strptime(at, "at(%Y-%m-%dT%H:%M:%S)").replace(tzinfo=UTC)
+
+    def is_denied(self) -> bool:
+        try:
+            self.kube.merge(f"{LEDGER}/scale?dryRun=All", {"spec": {"replicas": 0}})
+        except KubeError as error:
+            return error.status == 422
+        return False
+
+    def refusals(self) -> list[str]:
+        """What the newest record says could not be changed."""
+        found = self.record().get("findings", [])
+        return [f"{one['says']} {one['remedy']}" for one in found if one["code"] == "cannot-be-changed"]
+
+    def awake(self) -> list[str]:
+        """Workloads that have replicas, without the notebook."""
+        return sorted(name for name, spec in self.sleeping().items() if spec.get("replicas", 0) > 0)
+
+    def awake_but_the_ledger(self) -> list[str]:
+        return [name for name in self.awake() if name != "deployments/ledger"]
+
+    def still_asleep(self) -> list[str]:
+        had_replicas = {name for name, spec in self.specs.items() if spec.get("replicas", 0) > 0}
+        return sorted(had_replicas - set(self.awake()))
 
     def sleeping(self) -> dict[str, Any]:
         """The specs of all that sleeps, by name; without the notebook, which a person changes."""
@@ -305,6 +371,28 @@ def _on_gpus(pod_spec: Mapping[str, Any]) -> bool:
     return "slicewise.dev/pool" in (pod_spec.get("nodeSelector") or {})
 
 
+def _denial() -> tuple[dict[str, Any], ...]:
+    """A ValidatingAdmissionPolicy and its binding."""
+    group, name = "admissionregistration.k8s.io/v1", {"name": "ledger-has-a-replica"}
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["deployments/scale"],
+    }
+    validation = {
+        "expression": "object.metadata.name != 'ledger' || (has(object.spec.replicas) && "
+        "object.spec.replicas > 0)",
+        "message": "the ledger has one replica at least",
+    }
+    spec = {"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}
+    bound = {"policyName": name["name"], "validationActions": ["Deny"]}
+    return (
+        {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": name, "spec": spec},
+        {"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": name, "spec": bound},
+    )
+
+
 def _workloads() -> tuple[dict[str, Any], ...]:
     index = slice_pods("index", 2)
     index |= {"kind": "StatefulSet"}
@@ -323,4 +411,9 @@ def _workloads() -> tuple[dict[str, Any], ...]:
         "metadata": {"name": "report", "namespace": "default"},
         "spec": {"schedule": "0 4 1 1 *", "jobTemplate": {"spec": {"template": template}}},
     }
-    return slice_pods("search", 4), index, slice_pods("notebook", 1), website, report
+    return (
+        *(slice_pods(name, pods) for name, pods in (("search", 4), ("notebook", 1), ("ledger", 1))),
+        index,
+        website,
+        report,
+    )
