@@ -67,14 +67,14 @@ def run(out: Path) -> bool:
     story = Narrator(sys.stdout, PROMISED)
     story.tell(
         """Slicewise on this machine. Real: Kubernetes' control plane, Karpenter, helm, the template that
-        `cdk deploy` deploys, the Lambda functions' built code and their IAM policies. Played: AWS's APIs, the
-        kubelets, and the GPUs. Nothing leaves this machine."""
+        `cdk deploy` deploys, the Lambda functions' built code and their IAM policies. Simulated: AWS's APIs,
+        the kubelets, and the GPUs. Nothing leaves this machine."""
     )
     story.tell(
-        """In a few words: pods that ask for one slice share a GPU with others. Karpenter starts nodes for
-        pods that wait: what nodes, its NodePools say; what a node not yet born will offer, a NodeOverlay
-        tells it. Slicewise keeps all three in step. Each line below begins with the second in which
-        something was seen; a claim (✓ or ✗) compares what was seen with what should be."""
+        """In short: pods that each ask for one slice share a GPU. Karpenter starts nodes for pods that are
+        pending: its NodePools say which nodes it may start, and a NodeOverlay how many slices a new node
+        will have. Slicewise keeps pods, NodePools and NodeOverlays in step. Each line below begins with the
+        second at which it was seen; a claim (✓ or ✗) compares what was seen with what should be."""
     )
     with tempfile.TemporaryDirectory(prefix="slicewise-demo-") as folder:
         try:

@@ -2,8 +2,8 @@
 The demo's chapter on tuning: in one cluster N grows, in the other its canary fails; then idle nodes go, N
 shrinks, and somebody's edit is put back.
 
-Everything is done by the deployed functions on the real control planes. Played are what CloudWatch measured
-(public traces), when an alarm goes off (nothing evaluates alarms here), and what people do.
+Everything is done by the deployed functions on the real control planes. Simulated are what CloudWatch
+measured (public traces), when an alarm goes off (nothing evaluates alarms here), and what people do.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def tell(story: Narrator, system: System) -> None:
 def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two: TunedCluster) -> None:
     story.tell(
         """N is how many pods share a GPU. It began at 4, a guess. What is right depends on what the pods do:
-        too low wastes GPUs, too high makes pods slow, or kills them for want of memory. Both clusters have
-        the policy `day` by now, in which hours are seconds, and a team brings five small models to each. What
-        passes leave in a cluster's record is printed as "Slicewise:", with nodes called 1, 2 and so on."""
+        too low wastes GPUs, too high makes pods slow, or kills them for want of memory. Both clusters now
+        have the policy `day`, in which hours are seconds, and a team deploys five small models to each. What
+        Slicewise records about a cluster is printed as "Slicewise:", with nodes called 1, 2 and so on."""
     )
     for cluster in (one, two):
         cluster.scale(5)
@@ -95,7 +95,7 @@ def _an_alarm_goes_off(story: Narrator, system: System, one: TunedCluster, two: 
             "after it": one.looked_at() > before,
         },
     )
-    story.aside("Why, is asked with `slicewise explain gpu-1`:")
+    story.aside("To see why, an engineer runs `slicewise explain gpu-1`:")
     for line in one.explain():
         story.quote(line)
 
@@ -157,7 +157,7 @@ def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> No
     wait(story, lambda: one.runs(10), "gpu-1: five more pods come, and run")
     story.claim(
         "new-slices-are-used",
-        "10 pods at 5 a GPU take ceil(10 / 5) nodes: those that were there",
+        "10 pods at 5 a GPU need 10 / 5 = 2 nodes: those that were there",
         expected=2,
         observed=one.nodes(),
     )

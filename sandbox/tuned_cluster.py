@@ -24,6 +24,8 @@ KEY = "nvidia.com/device-plugin.config"
 APP = "assistant"
 # Small and idle enough that eight of them would do well on an L4.
 SMALL_MIB, LOAD = 2500, 0.3
+# Of tuning, in seconds.
+_STEP, _FIRST_MEASURED, _LEAST_LEFT = 600, 5.0, 30.0
 _POOL = f"/apis/karpenter.sh/v1/nodepools/{NODE_POOL}"
 _OVERLAY = f"/apis/karpenter.sh/v1alpha1/nodeoverlays/{NODE_POOL}-1"
 _SLICES = "nvidia.com/gpu"
@@ -78,11 +80,15 @@ class TunedCluster:
         """
         As if the pods had run for a week, until this step of ten minutes began; returns how many points.
 
-        The step itself is left to what happens now.
+        The step itself is left to what happens now, for which enough of it has to be left; and in its first
+        seconds nothing of it is measured yet.
         """
+        gone = time.time() % _STEP
+        time.sleep(max(0.0, _FIRST_MEASURED - gone))
+        if gone > _STEP - _LEAST_LEFT:
+            time.sleep(_STEP - gone + _FIRST_MEASURED)
         self._replay.age()
-        step = 600
-        return self._replay.day(until=datetime.fromtimestamp(time.time() // step * step, UTC))
+        return self._replay.day(until=datetime.fromtimestamp(time.time() // _STEP * _STEP, UTC))
 
     def alarm(self, kind: str, state: str, why: str) -> None:
         """Played: nothing evaluates alarms here. What hears of it is real."""
