@@ -79,7 +79,7 @@ def pods_share_gpus(story: Narrator, system: System) -> None:
         there = wait(story, lambda pods=pods: running(kube) == pods, f"{pods} pods run")
         story.claim(
             f"nodes-for-{pods}-pods",
-            f"{pods} pods at 4 a GPU take ceil({pods} / 4) single-GPU nodes",
+            f"{pods} pods at 4 a GPU need {expected} single-GPU nodes",
             expected=expected,
             observed=len(kube.list("/api/v1/nodes", **GPU_NODES)),
         )
