@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from slicewise import layout
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
+from slicewise.off_hours import Volumes
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import rbac
 from slicewise.outcomes import Plan, Stage
@@ -42,6 +44,7 @@ NAMESPACE = "nightly"
 GPU = GpuWorkloads(NAMESPACE, "nights")
 POOLS = "{nights: {sharing: time-slicing, gpus: [l4], replicas: {start: 4}, maxGpus: 16, gpuCounts: [1]}}"
 SLEEPS = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}"
+RETAINING = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun], volumes: retain}"
 NODE_CLASS = "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default}"
 POLICY = builders.policy(POOLS, SLEEPS, NODE_CLASS)
 POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
@@ -472,3 +475,84 @@ def _is_denied(cluster: Cluster, name: str) -> bool:
     except Exception as error:
         return "needs one replica" in str(error)
     return False
+
+
+def test_a_set_that_deletes_its_volumes_when_scaled_down_keeps_them_over_a_night(cluster: Cluster):
+    """With the real StatefulSet controller, which deletes claims half a second after a scale-down."""
+    kube, path = cluster.kube, cluster.path
+    store = GPU.scaled("StatefulSet", "vectors", 2)
+    store["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenScaled": "Delete", "whenDeleted": "Retain"}
+    store["spec"]["podManagementPolicy"] = "Parallel"
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    store["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "index"}, "spec": claim}]
+    kube.create(store)
+    # No provisioner is here, so its pods wait for their volumes; their claims come and go all the same.
+    eventually(lambda: len(cluster.pods("vectors")) == 2)
+    at = path("statefulsets", "vectors")
+    before = claims(cluster)
+    assert sorted(before) == ["index-vectors-0", "index-vectors-1"]
+
+    # The policy says nothing: it is left.
+    cluster.night.at(NIGHT).run_pass()
+    assert cluster.spec(at)["replicas"] == 2
+    planned = cluster.night.look()
+    assert "volumes-would-go" in {one.code for one in planned.outcome.findings}
+
+    # It says so, and the right is there.
+    cluster.night.off_hours = replace(cluster.night.off_hours, volumes=Volumes.RETAIN)
+    cluster.grant(builders.policy(POOLS, RETAINING, NODE_CLASS))
+    eventually(lambda: cluster.night.run_pass() and cluster.spec(at)["replicas"] == 0, every=1)
+    eventually(lambda: cluster.pods("vectors") == [])
+    time.sleep(3)  # six times as long as the controller took to delete them
+    assert claims(cluster) == before
+
+    cluster.night.at(MORNING)
+    cluster.settle(Stage.AWAKE)
+    assert cluster.night.kept.snapshots(cluster.night.cluster.arn) == ()
+    assert cluster.spec(at)["replicas"] == 2
+    assert cluster.spec(at)["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete"
+    eventually(lambda: len(cluster.pods("vectors")) == 2)
+    time.sleep(3)
+    assert claims(cluster) == before
+    # As a check of the check: by its own word, a smaller number of replicas takes the claims along.
+    kube.merge(f"{at}/scale", {"spec": {"replicas": 0}})
+    eventually(lambda: claims(cluster) == {})
+    kube.delete(at)
+
+
+def test_what_stays_awake_gets_a_lost_node_back_at_night(cluster: Cluster):
+    """The real Karpenter replaces it under `limits.nodes`, and starts none beside it."""
+    kube, path = cluster.kube, cluster.path
+    staying = GPU.scaled("Deployment", "stays", 1)
+    staying["spec"]["template"]["metadata"]["labels"]["slicewise.dev/keep-awake"] = "true"
+    for item in (staying, GPU.scaled("Deployment", "sleeps", 5)):
+        kube.create(item)
+    eventually(lambda: (cluster.running("stays"), cluster.running("sleeps")) == (1, 5))
+    limits = cluster.spec(POOL_PATH).get("limits")
+
+    cluster.night.at(NIGHT)
+    cluster.settle(Stage.ASLEEP)
+    assert cluster.spec(POOL_PATH)["limits"]["nodes"] == "1"
+    [lost] = eventually(lambda: claims if len(claims := cluster.claims()) == 1 else None)
+    kube.delete(kube.path(lost))
+
+    def runs_elsewhere() -> bool:
+        """Passes go on: a pod that waits is let have a node beside the one that is going."""
+        cluster.night.run_pass()
+        names = {claim["metadata"]["name"] for claim in cluster.claims()}
+        return len(names) == 1 and lost["metadata"]["name"] not in names and cluster.running("stays") == 1
+
+    eventually(runs_elsewhere, every=1)
+    assert cluster.running("sleeps") == 0
+
+    cluster.night.at(MORNING)
+    cluster.settle(Stage.AWAKE)
+    assert cluster.spec(POOL_PATH).get("limits") == limits
+    for name in ("stays", "sleeps"):
+        kube.delete(path("deployments", name))
+
+
+def claims(cluster: Cluster) -> dict[str, str]:
+    """Uids by name, of those that nobody has begun to delete; a protected one stays for a while."""
+    found = [one["metadata"] for one in cluster.kube.list(cluster.path("persistentvolumeclaims", group="v1"))]
+    return {one["name"]: one["uid"] for one in found if "deletionTimestamp" not in one}
