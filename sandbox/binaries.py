@@ -84,8 +84,8 @@ def _name(pair: Versions, go_version: str) -> str:
 def _build(pair: Versions, chosen: go_toolchain.Go, work: Path, progress: Progress) -> None:
     go = go_toolchain.install(chosen, progress)
     cores = os.cpu_count() or 2
-    # 490 CPU seconds were measured; linking does not parallelise, hence the fixed part.
-    minutes = max(1, round((23 + 30 + 490 / cores) / 60))
+    # 780 CPU seconds were measured; linking does not parallelise, hence the fixed part.
+    minutes = max(1, round((23 + 30 + 780 / cores) / 60))
     progress(
         f"building the control plane (etcd, Kubernetes {pair.kubernetes}, kwok, Karpenter {pair.karpenter}) "
         f"from source, once: about {minutes} minutes on {cores} cores"
