@@ -154,13 +154,14 @@ def test_refusals_that_come_at_once_stop_nobody_however_many_they_are():
 
 
 def test_a_finding_names_the_object_what_was_tried_and_the_answers_words():
-    [finding] = retries.findings(try_once(scale(), Refused("422 b-embed needs one replica")).failed)
+    for words in ("422 b-embed needs one replica", "422 b-embed needs one replica."):
+        [finding] = retries.findings(try_once(scale(), Refused(words)).failed)
 
-    assert finding.code == "cannot-be-changed"
-    assert (
-        finding.says == "Failed once to scale Deployment ml/chat from 2 to 0: 422 b-embed needs one replica"
-    )
-    assert "next at 20:00:05 UTC" in finding.remedy
+        assert finding.code == "cannot-be-changed"
+        assert finding.says == (
+            "Failed once to scale Deployment ml/chat from 2 to 0: 422 b-embed needs one replica."
+        )
+        assert "next at 20:00:05 UTC" in finding.remedy
 
 
 def test_a_conflict_is_reported_once_it_has_come_three_times():

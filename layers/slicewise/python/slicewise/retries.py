@@ -90,7 +90,7 @@ def _finding(retry: Retry) -> Finding:
     often = "once" if retry.times == 1 else f"{retry.times} times"
     return Finding(
         "cannot-be-changed",
-        f"Failed {often} to {retry.action}: {retry.says}",
+        f"Failed {often} to {retry.action}: {retry.says.rstrip('.')}.",
         "Allow what the answer refuses, or restore what does not answer. It is tried again by itself, next "
         f"at {retry.at:%H:%M:%S} UTC; everything else went on.",
     )
