@@ -47,6 +47,7 @@ def for_functions(
     tune: PassFunction,
     shift: PassFunction,
     sweep: PassFunction,
+    watch: PassFunction,
     *,
     role_prefix: str,
     in_vpc: bool,
@@ -66,7 +67,7 @@ def for_functions(
     _wildcards(tune.role, ALARMS_BY_PREFIX, f"{alarms}:*")
     _wildcards(tune.role, ALARMS_OF_CLUSTERS, f"{alarms}:{ALARM_PREFIX}*")
     _wildcards(sweep.role, NO_RESOURCE, "*")
-    for one in (onboard, tune, shift, sweep):
+    for one in (onboard, tune, shift, sweep, watch):
         _acknowledge(one.function, "AwsSolutions-L1", PINNED_RUNTIME)
     for one in (onboard, tune, shift) if in_vpc else ():
         _wildcards(one, INTERFACES, "*")

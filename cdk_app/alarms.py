@@ -31,7 +31,8 @@ _WHERE_LOST = {
     "runs in it goes on running.",
     "tuning": "The number of pods that share a GPU stays as it is in one cluster. A change of it may stand "
     "half way, with consolidation held and nodes cordoned, until the next hourly sweep.",
-    "off-hours": "One cluster may not go to sleep, or may not wake, before the next hourly sweep.",
+    "off-hours": "One cluster may not go to sleep before the next hourly sweep. One that is to wake gets "
+    "another message every five minutes.",
 }
 _WHERE_LATE = {
     "onboarding": "New and changed clusters are taken on late; what runs in them goes on running.",
@@ -46,15 +47,33 @@ SWEEP_FAILED = Meaning(
 )
 NO_SWEEP = Meaning(
     "No sweep has run for two hours: its schedule, its role or its function is gone, disabled or throttled.",
-    "Nothing repairs lost events: new clusters may stay unseen, and clusters whose morning was lost asleep.",
+    "Nothing repairs lost events: new clusters may stay unseen, and changes of N half way. Mornings come.",
     "aws scheduler get-schedule --name slicewise-sweep",
 )
+LOOK_FAILED = Meaning(
+    "The look at openings, every five minutes, could not be called, or failed three times.",
+    "Each wakes by its schedule alone; one whose schedule or message is lost sleeps until the hourly sweep.",
+    "aws logs tail /aws/lambda/slicewise-watch-openings --since 1h",
+)
+NO_LOOK = Meaning(
+    "Nobody has looked at openings for a quarter of an hour: the rule or its function is gone, disabled or "
+    "throttled.",
+    "Each wakes by its schedule alone, and nothing says which are asleep past their hour.",
+    "aws events describe-rule --name slicewise-openings",
+)
+ASLEEP_PAST_ITS_HOUR = Meaning(
+    "At least one cluster has workloads asleep more than five minutes after its opening. The log line names "
+    "each.",
+    "People find no GPU there. A message every five minutes asks to wake it, for as long as it sleeps.",
+    "aws logs tail /aws/lambda/slicewise-watch-openings --since 30m --filter-pattern asleep",
+)
+_CALLED_BY_THE_CLOCK = {"sweep": SWEEP_FAILED, "openings": LOOK_FAILED}
 
 
 def given_up(name: str) -> Meaning:
     """A message of this queue is among the dead letters."""
-    if name == "sweep":
-        return SWEEP_FAILED
+    if name in _CALLED_BY_THE_CLOCK:
+        return _CALLED_BY_THE_CLOCK[name]
     return Meaning(
         f"A message of {name} failed five times and was given up.", _WHERE_LOST[name], "slicewise status"
     )

@@ -57,6 +57,7 @@ class Assets:
     tune_slicing: Asset
     shift_capacity: Asset
     sweep_fleet: Asset
+    watch_openings: Asset
     has_bytecode: bool
 
 
@@ -83,6 +84,7 @@ def build_all(config: Config) -> Assets:
         tune_slicing=build_function("tune_slicing", pythons),
         shift_capacity=build_function("shift_capacity", pythons),
         sweep_fleet=build_function("sweep_fleet", pythons),
+        watch_openings=build_function("watch_openings", pythons),
         has_bytecode=any(python.cache_tag == RUNTIME_CACHE_TAG for python in pythons),
     )
 

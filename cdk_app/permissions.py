@@ -170,6 +170,17 @@ def read_index(table: dynamodb.ITable, index: str) -> iam.PolicyStatement:
     return _allow(["dynamodb:Scan"], f"{table.table_arn}/index/{index}")
 
 
+def watch_openings(table: dynamodb.ITable) -> list[iam.PolicyStatement]:
+    """
+    Which clusters are due to wake, and of a late one whether a person wants it asleep: in the items of any
+    cluster, which no condition narrows.
+    """
+    return [
+        _allow(["dynamodb:Query"], f"{table.table_arn}/index/openings"),
+        use_table(table, "GetItem"),
+    ]
+
+
 def note_sweeps(table: dynamodb.ITable) -> iam.PolicyStatement:
     """When the fleet was swept, in one item of what is kept about the fleet."""
     only = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["fleet"]}}

@@ -17,7 +17,7 @@ from cdk_app.components.karpenter import KarpenterRoles
 from cdk_app.components.notices import Notices
 from cdk_app.components.off_hours import OffHoursSchedules
 from cdk_app.components.state import State
-from cdk_app.components.triggers import AlarmChanges, ClusterCalls, HourlySweep
+from cdk_app.components.triggers import AlarmChanges, ClusterCalls, HourlySweep, OpeningsWatch
 from cdk_app.config import Config
 from cdk_app.policies import PolicyFile
 
@@ -30,6 +30,8 @@ INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
 SLEEPER_TIMEOUT = Duration.minutes(5)
 SWEEP_TIMEOUT = Duration.minutes(5)
+WATCH_TIMEOUT = Duration.minutes(2)
+WATCH_OPENINGS = "watch-openings"
 
 
 class SlicewiseStack(cdk.Stack):
@@ -63,6 +65,7 @@ class SlicewiseStack(cdk.Stack):
         )
         schedules = OffHoursSchedules(self, "Schedules", queue=off_hours.queue)
         missed_sweeps = DeadLetters(self, "MissedSweeps", name="sweep", notices=notices)
+        missed_looks = DeadLetters(self, "MissedLooks", name="openings", notices=notices)
         for policy in policies:
             self._publish(policy)
 
@@ -97,6 +100,7 @@ class SlicewiseStack(cdk.Stack):
         tune = self._tune_slicing()
         shift = self._shift_capacity()
         sweep = self._sweep_fleet(missed_sweeps)
+        watch = self._watch_openings(missed_looks)
 
         # Who may do what. Queues are read through `feed`, below.
         onboard.allow(
@@ -125,6 +129,7 @@ class SlicewiseStack(cdk.Stack):
             permissions.note_sweeps(state.table),
             permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
         )
+        watch.allow(*permissions.watch_openings(state.table), permissions.send(off_hours.queue))
 
         # What wakes whom.
         onboarding.feed(onboard.function, max_concurrency=10)
@@ -139,6 +144,14 @@ class SlicewiseStack(cdk.Stack):
             dead_letters=missed_sweeps.queue,
             notices=notices,
         )
+        OpeningsWatch(
+            self,
+            "OpeningsWatch",
+            function=watch.function,
+            service=WATCH_OPENINGS,
+            dead_letters=missed_looks.queue,
+            notices=notices,
+        )
 
         self._tell_a_person(notices, state, onboarding, tuning, onboard, tune)
         for name, value, description in (
@@ -150,7 +163,9 @@ class SlicewiseStack(cdk.Stack):
         ):
             cdk.CfnOutput(self, name, value=value, description=description)
         acknowledgements.for_functions(
-            onboard, tune, shift, sweep, role_prefix=config.role_prefix, in_vpc=bool(config.subnet_ids)
+            *(onboard, tune, shift, sweep, watch),
+            role_prefix=config.role_prefix,
+            in_vpc=bool(config.subnet_ids),
         )
         if karpenter:
             acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
@@ -250,6 +265,20 @@ class SlicewiseStack(cdk.Stack):
             layers=[self._layer],
             environment=self._environment,
             timeout=SWEEP_TIMEOUT,
+            memory_mib=512,
+            dead_letters=missed.queue,
+        )
+
+    def _watch_openings(self, missed: DeadLetters) -> PassFunction:
+        return PassFunction(
+            self,
+            "WatchOpenings",
+            name=WATCH_OPENINGS,
+            role_name=f"{self._config.role_prefix}-watcher",
+            code=self._assets.watch_openings,
+            layers=[self._layer],
+            environment=self._environment,
+            timeout=WATCH_TIMEOUT,
             memory_mib=512,
             dead_letters=missed.queue,
         )

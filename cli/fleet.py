@@ -27,6 +27,7 @@ _FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: 
 def status(app: App, cluster: str | None) -> int:
     """A line a cluster, or all about one; 1 where that one was never looked at."""
     _tell_late_sweep(app)
+    _tell_late_clusters(app)
     return _status_of(app, app.hint(cluster, "").cluster) if cluster else _status_of_all(app)
 
 
@@ -66,6 +67,16 @@ def _tell_late_sweep(app: App) -> None:
             f"no sweep has run since {_minute(found[-1])}: what a lost event left undone stays undone. "
             "Look at its schedule: aws scheduler get-schedule --name slicewise-sweep"
         )
+
+
+def _tell_late_clusters(app: App) -> None:
+    try:
+        late = app.late_clusters()
+    except SlicewiseError as error:
+        print(f"which clusters are asleep past their hour could not be asked: {error}")
+        return
+    for cluster in late:
+        print(f"{name_of(cluster)} is asleep past its hour; slicewise status {name_of(cluster)} says why")
 
 
 def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], now: datetime) -> list[str]:

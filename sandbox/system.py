@@ -195,6 +195,10 @@ class System:
         """Invoke the hourly sweep now."""
         self.aws.client("lambda").invoke(FunctionName="slicewise-sweep-fleet", Payload=b"{}")
 
+    def watch_openings(self) -> None:
+        """Invoke the look at openings now, which the rule calls every five minutes."""
+        self.aws.client("lambda").invoke(FunctionName="slicewise-watch-openings", Payload=b"{}")
+
     def record(self, name: str, capability: str = "onboarding") -> dict[str, Any] | None:
         """The newest record of a capability on a cluster, as `slicewise status` reads it."""
         key = {"pk": {"S": f"cluster#{self.arn(name)}"}, "sk": {"S": f"record#{capability}"}}

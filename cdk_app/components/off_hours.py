@@ -10,8 +10,8 @@ from constructs import Construct
 
 class OffHoursSchedules(Construct):
     """
-    A group of schedules, one a cluster, which the function keeps. One that is lost costs what is left until
-    the hourly sweep, so none has dead letters.
+    A group of schedules, one a cluster, which the function keeps. One that is lost costs five minutes of a
+    morning (OpeningsWatch), or of a night what is left until the hourly sweep: none has dead letters.
 
     Attributes:
         group: Its name.

@@ -9,13 +9,14 @@ from constructs import Construct
 
 class State(Construct):
     """
-    Leases, records, history and pause switches.
+    Leases, records, history, pause switches, and what sleeps.
 
     It outlives the stack, and is protected from deletion: what sleeps is kept here, and could not be woken.
 
     Attributes:
         table: pk `cluster#<arn>` or `fleet`; sk `lease`, `record#<capability>`, `pass#...` or `pause`. Its
-            index `records` holds one row a cluster and capability: the fleet is listed without history.
+            index `records` holds one row a cluster and capability: the fleet is listed without history. Its
+            index `openings` holds one row a cluster that sleeps, by when its waking is due.
     """
 
     def __init__(self, scope: Construct, id: str):
@@ -34,9 +35,13 @@ class State(Construct):
             deletion_protection=True,
             removal_policy=RemovalPolicy.RETAIN,
         )
+        self._add_index("records", "capability", "pk")
+        self._add_index("openings", "watch", "due")
+
+    def _add_index(self, name: str, partition: str, sort: str) -> None:
         self.table.add_global_secondary_index(
-            index_name="records",
-            partition_key=dynamodb.Attribute(name="capability", type=dynamodb.AttributeType.STRING),
-            sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            index_name=name,
+            partition_key=dynamodb.Attribute(name=partition, type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name=sort, type=dynamodb.AttributeType.STRING),
             projection_type=dynamodb.ProjectionType.ALL,
         )

@@ -100,6 +100,82 @@ class AlarmChanges(Construct):
         )
 
 
+class OpeningsWatch(Construct):
+    """
+    Calls the function every five minutes. By a rule and not by EventBridge Scheduler, which wakes clusters
+    already: what ends the one leaves the other.
+
+    A failed call is kept; that there was none raises an alarm, and so does what the function counts.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        function: lambda_.IFunction,
+        service: str,
+        dead_letters: sqs.IQueue,
+        notices: Notices,
+    ):
+        """
+        Args:
+            service: The dimension of what the function counts.
+        """
+        super().__init__(scope, id)
+        notices.tell(self._missing(function))
+        notices.tell(self._late(service))
+        target = targets.LambdaFunction(
+            function,
+            dead_letter_queue=dead_letters,
+            event=events.RuleTargetInput.from_object({"slicewise": 1, "reason": "openings"}),
+            # Five minutes later the next one does the same work.
+            max_event_age=Duration.minutes(4),
+            retry_attempts=3,
+        )
+        events.Rule(
+            self,
+            "Rule",
+            rule_name="slicewise-openings",
+            description="Slicewise: asks for a look at each cluster whose waking is due",
+            schedule=events.Schedule.rate(Duration.minutes(5)),
+            targets=[target],
+        )
+
+    def _missing(self, function: lambda_.IFunction) -> cloudwatch.Alarm:
+        """No data are no calls. The hour's sweep is no help here: nobody is to sleep an hour too long."""
+        return cloudwatch.Alarm(
+            self,
+            "Missing",
+            alarm_name="slicewise-no-look-at-openings",
+            alarm_description=str(alarms.NO_LOOK),
+            metric=function.metric_invocations(period=Duration.minutes(5), statistic="Sum"),
+            threshold=1,
+            evaluation_periods=3,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        )
+
+    def _late(self, service: str) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "Late",
+            alarm_name="slicewise-asleep-past-its-hour",
+            alarm_description=str(alarms.ASLEEP_PAST_ITS_HOUR),
+            metric=cloudwatch.Metric(
+                namespace="Slicewise",
+                metric_name="AsleepPastItsHour",
+                dimensions_map={"service": service},
+                period=Duration.minutes(5),
+                statistic="Maximum",
+            ),
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+
 class HourlySweep(Construct):
     """
     Calls the function each hour, at a minute that the scheduler chooses. A failed call is kept; that there

@@ -139,13 +139,16 @@ def _refuse_mappings_that_are_not_played(patches: Patches) -> None:
 
 
 def _shape_events_as_event_bridge_does(patches: Patches) -> None:
-    """Faults: a queue's event lacks `account`, and a target's `Input` and `InputPath` are ignored."""
+    """
+    Faults: a queue's event lacks `account`, a target's `Input` and `InputPath` are ignored, and a rule with a
+    schedule alone takes every event.
+    """
     from moto.events.models import Rule
     from moto.sqs.models import sqs_backends
 
     def wrapped(real: Any) -> Any:
         def send_to_targets(self: Any, original_event: Any, transform_input: bool = True) -> None:
-            if not self.event_pattern.matches_event(original_event):
+            if not self.event_pattern.dump() or not self.event_pattern.matches_event(original_event):
                 return
             queues = sqs_backends[self.account_id][self.region_name]
             for target in filter(_is_queue, self.targets):
@@ -187,15 +190,20 @@ def _target_input(target: dict[str, Any], event: dict[str, Any]) -> Any:
 
 
 def _refuse_targets_that_never_fire(patches: Patches) -> None:
-    """Fault: moto accepts Lambda and SNS targets, then fails each PutEvents with HTTP 500."""
+    """
+    Fault: moto accepts Lambda and SNS targets, then fails each PutEvents with HTTP 500. A rule by the clock
+    may call a function: here it never does, and who needs that invokes it (System.watch_openings).
+    """
     from moto.events.exceptions import ValidationException
     from moto.events.models import EventsBackend
 
     def wrapped(real: Any) -> Any:
         def put_targets(self: Any, name: str, event_bus_arn: Any, targets: list[dict[str, Any]]) -> None:
+            scheduled = self.describe_rule(name, event_bus_arn).scheduled_expression
+            supported = (*SUPPORTED_RULE_TARGETS, "lambda") if scheduled else SUPPORTED_RULE_TARGETS
             for target in targets:
                 service = target["Arn"].split(":")[2]
-                if running.of(self.account_id) and service not in SUPPORTED_RULE_TARGETS:
+                if running.of(self.account_id) and service not in supported:
                     raise ValidationException(
                         f"the sandbox delivers a rule's events to {', '.join(SUPPORTED_RULE_TARGETS)} only,"
                         f" not to {target['Arn']}: put a queue in between"

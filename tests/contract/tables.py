@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from slicewise.gateways.dynamodb import INDEX, StateTable
+from slicewise.gateways import dynamodb, sleep_table
+from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.ports import SleepStore, Store
 
@@ -14,6 +15,7 @@ from tests.fakes.sleep_store import FakeSleepStore
 from tests.fakes.store import FakeStore
 
 NAME = "slicewise-state"
+INDEXES = {dynamodb.INDEX: ("capability", "pk"), sleep_table.INDEX: ("watch", "due")}
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,31 @@ def in_memory() -> Table:
     return Table(FakeStore(Calls(), sleep), sleep)
 
 
-def in_dynamodb(session: Any, admin: Any) -> Table:
-    keys, index = [("pk", "HASH"), ("sk", "RANGE")], [("capability", "HASH"), ("pk", "RANGE")]
-    admin.client("dynamodb").create_table(
+def create(dynamodb: Any) -> None:
+    """As the deployment makes it; a test of the template compares the indexes."""
+    dynamodb.create_table(
         TableName=NAME,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "capability")
+            {"AttributeName": name, "AttributeType": "S"}
+            for name in ("pk", "sk", *sorted({name for keys in INDEXES.values() for name in keys} - {"pk"}))
         ],
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
+        KeySchema=_keys("pk", "sk"),
         GlobalSecondaryIndexes=[
-            {
-                "IndexName": INDEX,
-                "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in index],
-                "Projection": {"ProjectionType": "ALL"},
-            }
+            {"IndexName": index, "KeySchema": _keys(*keys), "Projection": {"ProjectionType": "ALL"}}
+            for index, keys in INDEXES.items()
         ],
     )
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+def in_dynamodb(session: Any, admin: Any) -> Table:
+    create(admin.client("dynamodb"))
     region = "eu-west-1"
     return Table(StateTable(NAME, session, region), SleepTable(NAME, session, region))

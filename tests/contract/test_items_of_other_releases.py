@@ -27,12 +27,14 @@ from slicewise.gateways.dynamodb_values import values_of
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.model import Ref
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.outcomes import Finding, Stage
-from slicewise.records import Record
+from slicewise.records import UNKNOWN_TIME, Record
 from slicewise.retries import Retry, as_json
 from slicewise.snapshots import Snapshot
 
 from tests import functions_aws
+from tests.contract import tables
 from tests.mutations import ITEM_GARBAGE, mutated
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
@@ -69,23 +71,7 @@ class Table:
 
     def __init__(self) -> None:
         self._raw = boto3.client("dynamodb", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
-        keys = [("pk", "HASH"), ("sk", "RANGE")]
-        index_keys = [("capability", "HASH"), ("pk", "RANGE")]
-        self._raw.create_table(
-            TableName="slicewise-state",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "capability")
-            ],
-            KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "records",
-                    "KeySchema": [{"AttributeName": name, "KeyType": kind} for name, kind in index_keys],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
+        tables.create(self._raw)
         session = functions_aws.session(region="eu-west-1")
         self.store = StateTable("slicewise-state", session, "eu-west-1")
         self.sleep = SleepTable("slicewise-state", session, "eu-west-1")
@@ -384,6 +370,39 @@ def test_what_cannot_be_read_of_an_override_has_the_safe_side_count(table, chang
     found = table.sleep.override(A)
     assert (found.holds(NOW), found.asleep) == (holds, asleep)
     assert found.unreadable == tuple(name for name in changes if changes[name] != "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts_as"),
+    [
+        ({"opens": "in the morning"}, Opening(NOW, NOW)),
+        ({"opens": None}, Opening(NOW, NOW)),
+        ({"opens": 7}, Opening(NOW, NOW)),
+        ({"opens": "2026-11-25T19:10:00"}, Opening(NOW, NOW)),
+        ({"stage": "half awake"}, Opening(NOW, NOW + MINUTE)),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_of_an_opening_keeps_it_due(table, changes, counts_as):
+    table.sleep.put_opening(A, Opening(NOW, NOW + MINUTE))
+    table.sleep.put_opening(B, Opening(NOW, NOW + MINUTE))
+    table.put(A, "opening", table.item(A, "opening") | changes)
+
+    assert table.sleep.opening(A) == counts_as
+    assert table.sleep.openings(NOW) == {A: counts_as, B: Opening(NOW, NOW + MINUTE)}
+
+
+def test_an_opening_whose_time_is_garbage_is_told_apart_from_any_that_we_write(table):
+    table.sleep.put_opening(A, Opening(NOW, NOW + MINUTE))
+    table.put(A, "opening", table.item(A, "opening") | {"due": "soon"})
+
+    assert table.sleep.opening(A) == Opening(UNKNOWN_TIME, NOW + MINUTE)
+
+
+def test_an_item_of_another_kind_in_the_index_is_no_opening(table):
+    table.put(A, "watched", {"watch": "openings", "due": NOW.isoformat()})
+
+    assert table.sleep.openings(NOW) == {}
 
 
 # Switches and leases

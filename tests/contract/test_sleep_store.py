@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from slicewise.errors import Conflict, Refused
 from slicewise.model import Ref
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.snapshots import Snapshot
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
@@ -155,3 +156,39 @@ def test_what_is_larger_than_an_item_is_refused(kept):
         kept.say(A, Override(True, NOW, NOW, "ada", "→" * 140_000))
 
     assert kept.snapshots(A) == () and kept.override(A) is None
+
+
+OPENING = Opening(NOW + timedelta(hours=10, minutes=50), NOW + timedelta(hours=11))
+
+
+def test_when_a_cluster_must_be_awake_is_kept_until_it_is_deleted(kept):
+    assert kept.opening(A) is None
+    kept.put_opening(A, OPENING)
+    kept.put_opening(A, replace(OPENING, due=NOW))
+
+    assert kept.opening(A) == replace(OPENING, due=NOW) and kept.opening(B) is None
+    kept.delete_opening(A)
+    kept.delete_opening(A)
+    assert kept.opening(A) is None
+
+
+def test_an_opening_is_kept_in_utc_to_the_second(kept):
+    berlin = timezone(timedelta(hours=1))
+    kept.put_opening(A, Opening(NOW.astimezone(berlin), OPENING.opens.replace(microsecond=5)))
+
+    assert kept.opening(A) == Opening(NOW, OPENING.opens)
+
+
+def test_one_query_finds_the_openings_that_are_due_and_no_others(kept):
+    clusters = [f"{A}{number}" for number in range(5)]
+    for number, cluster in enumerate(clusters):
+        kept.put_opening(cluster, replace(OPENING, due=NOW + timedelta(seconds=number)))
+        kept.keep(cluster, snapshot())
+    kept.delete_opening(clusters[1])
+
+    assert kept.openings(NOW - timedelta(seconds=1)) == {}
+    assert kept.openings(NOW + timedelta(seconds=3, milliseconds=4)) == {
+        cluster: replace(OPENING, due=NOW + timedelta(seconds=number))
+        for number, cluster in enumerate(clusters)
+        if number in (0, 2, 3)
+    }

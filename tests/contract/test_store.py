@@ -14,6 +14,7 @@ from slicewise.fleet.sweep import sweep
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.model import Ref
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
 from slicewise.ports import Begun, Lease, Ports, Store, Waiting
@@ -361,10 +362,12 @@ def test_what_sleeps_is_forgotten_with_its_cluster_and_no_other_is(table):
     for cluster in (A, B):
         table.sleep.keep(cluster, snapshot())
         table.sleep.say(cluster, said)
+        table.sleep.put_opening(cluster, Opening(NOW, NOW + MINUTE))
 
     table.store.forget(A)
 
     assert table.sleep.snapshots(A) == () and table.sleep.override(A) is None
+    assert table.sleep.openings(NOW) == {B: Opening(NOW, NOW + MINUTE)}
     assert table.sleep.snapshots(B) == (snapshot(),) and table.sleep.override(B) == said
 
 

@@ -59,6 +59,7 @@ class Account:
         metrics: What was measured of the clusters.
         gate: Whether each cluster's Karpenter honours NodeOverlays.
         lost: Errors that passes ended with, in order.
+        late: Of each look at openings, the clusters that it found asleep past their hour.
     """
 
     def __init__(self, policy: str = POLICY, default_policy: str = "") -> None:
@@ -76,6 +77,7 @@ class Account:
         self.alarms = FakeAlarms(self.calls, self.clock)
         self.gate = True
         self.lost: list[BaseException] = []
+        self.late: list[tuple[str, ...]] = []
         self._default_policy = default_policy
         self._deploy()
 
@@ -182,6 +184,9 @@ class Account:
 
     def sweep(self) -> None:
         self._apps[ONBOARDING].sweep()
+
+    def watch_openings(self) -> None:
+        self._apps[OFF_HOURS].watch_openings(self.late.append)
 
     def record(self, name: str = "gpu-1", capability: str = ONBOARDING) -> Record | None:
         return self.store._records.get((HOME.arn(name), capability), (None, 0))[0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from slicewise.errors import Conflict
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.snapshots import Snapshot
 
 from tests.fakes.calls import Calls
@@ -21,6 +24,7 @@ class FakeSleepStore:
         self._calls = calls
         self._kept: dict[_Key, Snapshot] = {}
         self._said: dict[str, Override] = {}
+        self._openings: dict[str, Opening] = {}
 
     def snapshots(self, cluster: str) -> tuple[Snapshot, ...]:
         with self._calls.call("sleep.snapshots"):
@@ -56,10 +60,32 @@ class FakeSleepStore:
         with self._calls.call("sleep.unsay"):
             self._said.pop(cluster, None)
 
+    def opening(self, cluster: str) -> Opening | None:
+        with self._calls.call("sleep.opening"):
+            return self._openings.get(cluster)
+
+    def put_opening(self, cluster: str, opening: Opening) -> None:
+        with self._calls.call(f"sleep.put_opening {opening.due:%H:%M}"):
+            self._openings[cluster] = Opening(_whole(opening.due), _whole(opening.opens))
+
+    def delete_opening(self, cluster: str) -> None:
+        with self._calls.call("sleep.delete_opening"):
+            self._openings.pop(cluster, None)
+
+    def openings(self, until: datetime) -> Mapping[str, Opening]:
+        with self._calls.call("sleep.openings"):
+            return {key: one for key, one in self._openings.items() if one.due <= _whole(until)}
+
     def forget(self, cluster: str) -> None:
         """All of a cluster, which is gone: it is in the table that the store clears."""
         self._kept = {key: kept for key, kept in self._kept.items() if key[0] != cluster}
         self._said.pop(cluster, None)
+        self._openings.pop(cluster, None)
+
+
+def _whole(at: datetime) -> datetime:
+    """Times are kept in UTC, to the second."""
+    return at.astimezone(UTC).replace(microsecond=0)
 
 
 def _key(cluster: str, snapshot: Snapshot) -> _Key:

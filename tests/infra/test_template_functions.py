@@ -11,6 +11,7 @@ import pytest
 
 from cdk_app.bundle import PACKAGE
 from cdk_app.config import ROOT
+from tests.contract.tables import INDEXES
 from tests.infra.templates import spelt_out
 
 FUNCTION = "AWS::Lambda::Function"
@@ -89,12 +90,14 @@ def test_only_the_installer_runs_on_x86_since_helm_comes_so(template):
         "slicewise-tune-slicing": ["arm64"],
         "slicewise-shift-capacity": ["arm64"],
         "slicewise-sweep-fleet": ["arm64"],
+        "slicewise-watch-openings": ["arm64"],
     }
     assert layers == {
         "slicewise-onboard-cluster": 2,
         "slicewise-tune-slicing": 1,
         "slicewise-shift-capacity": 1,
         "slicewise-sweep-fleet": 1,
+        "slicewise-watch-openings": 1,
     }
 
 
@@ -106,7 +109,7 @@ def test_every_function_has_its_own_role_and_its_handler_in_its_asset(template):
         assert f"def {name}(" in source
         roles.add(function.properties["Role"]["Fn::GetAtt"][0])
 
-    assert len(roles) == len(template.all(FUNCTION)) == 4
+    assert len(roles) == len(template.all(FUNCTION)) == 5
 
 
 def test_the_installer_outlives_a_helm_call_and_its_token(template):
@@ -136,12 +139,13 @@ def test_the_table_outlives_the_stack_and_can_be_set_back(template):
     assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_the_fleet_is_listed_by_an_index_of_records(template):
-    (index,) = template.one("AWS::DynamoDB::Table").properties["GlobalSecondaryIndexes"]
+def test_the_table_has_the_indexes_that_the_contract_of_its_stores_is_tried_on(template):
+    found = template.one("AWS::DynamoDB::Table").properties["GlobalSecondaryIndexes"]
 
-    assert index["IndexName"] == "records"
-    assert [key["AttributeName"] for key in index["KeySchema"]] == ["capability", "pk"]
-    assert index["Projection"] == {"ProjectionType": "ALL"}
+    assert {
+        index["IndexName"]: tuple(key["AttributeName"] for key in index["KeySchema"]) for index in found
+    } == INDEXES
+    assert all(index["Projection"] == {"ProjectionType": "ALL"} for index in found)
 
 
 def test_every_policy_file_becomes_the_parameter_that_clusters_name(template):
@@ -159,7 +163,7 @@ def test_roles_carry_the_prefix_so_that_a_second_region_does_not_collide(templat
     def names(which):
         return {item.properties.get("RoleName") for item in which.all("AWS::IAM::Role")} - {None}
 
-    ours = {"installer", "tuner", "sleeper", "sweeper"}
+    ours = {"installer", "tuner", "sleeper", "sweeper", "watcher"}
     assert names(template) == {f"slicewise-{who}" for who in ours}
     assert names(full) == {f"gpu-eu-{who}" for who in ours | {"karpenter-controller", "karpenter-node"}}
     environment = full.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
@@ -172,7 +176,7 @@ def test_functions_that_talk_to_clusters_stand_in_the_subnets_given(template, fu
     }
 
     assert not any(item.properties.get("VpcConfig") for item in template.all(FUNCTION))
-    assert inside.pop("slicewise-sweep-fleet") is None
+    assert inside.pop("slicewise-sweep-fleet") is inside.pop("slicewise-watch-openings") is None
     for config in inside.values():
         assert config["SubnetIds"] == ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
         assert config["SecurityGroupIds"] == ["sg-0123456789abcdef0"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from moto.events.models import EventPattern
 from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING
 from slicewise.batches import MOST_RECEIVES
+from slicewise.fleet.openings import EVERY
 
 from tests.infra.templates import Template, as_list, spelt_out
 
@@ -40,12 +44,13 @@ def test_every_rule_target_and_the_schedule_have_dead_letters(template):
     targets = [target for rule in template.all(RULE) for target in rule.properties["Targets"]]
     targets += [item.properties["Target"] for item in template.all("AWS::Scheduler::Schedule")]
 
-    assert len(targets) == 4
+    assert len(targets) == 5
     assert {spelt_out(target["DeadLetterConfig"]["Arn"]) for target in targets} <= arns
 
 
-def test_a_sweep_that_fails_in_the_function_is_kept_too(template):
-    config = template.function("slicewise-sweep-fleet").properties["DeadLetterConfig"]
+@pytest.mark.parametrize("name", ["slicewise-sweep-fleet", "slicewise-watch-openings"])
+def test_a_call_by_the_clock_that_fails_in_the_function_is_kept_too(template, name):
+    config = template.function(name).properties["DeadLetterConfig"]
 
     assert spelt_out(config["TargetArn"]) in {f"<{id}.Arn>" for id in dead_letter_ids(template)}
 
@@ -97,6 +102,7 @@ def test_functions_that_wake_themselves_are_not_stopped_as_a_loop(template):
         "slicewise-tune-slicing": "Allow",
         "slicewise-shift-capacity": "Allow",
         "slicewise-sweep-fleet": "Terminate",
+        "slicewise-watch-openings": "Terminate",
     }
 
 
@@ -149,6 +155,64 @@ def test_an_alarm_says_that_the_fleet_was_not_swept_for_two_hours(template):
     assert alarm["TreatMissingData"] == "breaching", "a function that nobody calls has no data"
 
 
+def test_openings_are_looked_at_every_five_minutes_by_a_rule_of_its_own(template):
+    """Not by EventBridge Scheduler, which wakes clusters: what ends the one leaves the other."""
+    rule = template.one(RULE, Name="slicewise-openings").properties
+    function = template.function("slicewise-watch-openings")
+    [target] = rule["Targets"]
+
+    assert rule["ScheduleExpression"] == f"rate({EVERY.seconds // 60} minutes)" == "rate(5 minutes)"
+    assert rule["State"] == "ENABLED" and target["Arn"] == {"Fn::GetAtt": [function.id, "Arn"]}
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] < EVERY.seconds
+    called = template.one("AWS::Lambda::Permission").properties
+    assert called["FunctionName"] == target["Arn"] and called["Principal"] == "events.amazonaws.com"
+
+
+def test_an_alarm_says_that_nobody_has_looked_at_openings_for_a_quarter_of_an_hour(template):
+    alarm = template.one(ALARM, AlarmName="slicewise-no-look-at-openings").properties
+    [function] = alarm["Dimensions"]
+
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Invocations")
+    assert function["Value"]["Ref"] == template.function("slicewise-watch-openings").id
+    assert alarm["Period"] * alarm["EvaluationPeriods"] == 15 * 60
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
+    assert alarm["TreatMissingData"] == "breaching", "a function that nobody calls has no data"
+
+
+def test_one_cluster_asleep_past_its_hour_is_an_alarm_on_what_the_function_writes(template):
+    alarm = template.one(ALARM, AlarmName="slicewise-asleep-past-its-hour").properties
+    environment = template.function("slicewise-watch-openings").properties["Environment"]["Variables"]
+    line = written_by_the_function(environment["POWERTOOLS_SERVICE_NAME"])
+    [block] = line["_aws"]["CloudWatchMetrics"]
+
+    assert [alarm["Namespace"], alarm["MetricName"]] == [block["Namespace"], block["Metrics"][0]["Name"]]
+    assert {one["Name"]: one["Value"] for one in alarm["Dimensions"]} == {
+        name: line[name] for name in block["Dimensions"][0]
+    }
+    assert line["AsleepPastItsHour"] == [1.0] and alarm["Threshold"] == 1
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (EVERY.seconds, 1), "the very first look rings"
+
+
+def written_by_the_function(service: str) -> dict:
+    """The line of metrics that its handler leaves with one cluster that is late."""
+    code = "import handler; handler.report(('arn:aws:eks:eu-west-1:111122223333:cluster/gpu-1',))"
+    path = os.pathsep.join(
+        str(ROOT / folder) for folder in ("lambdas/watch_openings", "layers/slicewise/python")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": path, "POWERTOOLS_SERVICE_NAME": service},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any(line.get("clusters") == ["gpu-1"] for line in lines), "the log names it"
+    [metrics] = [line for line in lines if "_aws" in line]
+    return metrics
+
+
 PARTS = re.compile(r"What failed: (.+) For the clusters: (.+) First command: (.+)")
 # CloudWatch API reference, PutMetricAlarm.
 LONGEST_DESCRIPTION = 1024
@@ -168,7 +232,7 @@ def told_by_alarms(template: Template) -> dict[str, tuple[str, ...]]:
 def test_every_alarm_says_what_failed_what_it_means_and_what_to_type_first(template):
     told = told_by_alarms(template)
 
-    assert len(told) == len(template.all(ALARM)) == 8
+    assert len(told) == len(template.all(ALARM)) == 11
     commands = {command for *_, command in told.values()}
     assert {command.split()[0] for command in commands} == {"aws", "slicewise"}
     changing = re.compile(r"\b(delete|put|update|start|purge|redrive|invoke)\b")
@@ -281,6 +345,7 @@ EVENTS = {
 
 @pytest.mark.parametrize(("event", "wanted"), EVENTS.values(), ids=EVENTS.keys())
 def test_rules_take_the_events_that_matter_and_no_others(template, event, wanted):
-    patterns = [EventPattern.load(json.dumps(rule.properties["EventPattern"])) for rule in template.all(RULE)]
+    found = [rule.properties.get("EventPattern") for rule in template.all(RULE)]
+    patterns = [EventPattern.load(json.dumps(pattern)) for pattern in found if pattern]
 
     assert sum(pattern.matches_event(event) for pattern in patterns) == (1 if wanted else 0)

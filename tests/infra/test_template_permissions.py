@@ -13,12 +13,19 @@ from slicewise.onboarding import rbac
 
 from tests.infra.templates import Template, as_list, spelt_out
 
-ROLES = ("slicewise-installer", "slicewise-tuner", "slicewise-sleeper", "slicewise-sweeper")
+ROLES = (
+    "slicewise-installer",
+    "slicewise-tuner",
+    "slicewise-sleeper",
+    "slicewise-sweeper",
+    "slicewise-watcher",
+)
 FULL_ROLES = (
     "gpu-eu-installer",
     "gpu-eu-tuner",
     "gpu-eu-sleeper",
     "gpu-eu-sweeper",
+    "gpu-eu-watcher",
     "gpu-eu-karpenter-controller",
 )
 EKS = "arn:<AWS::Partition>:eks:<AWS::Region>:<AWS::AccountId>"
@@ -238,11 +245,11 @@ def test_each_table_action_has_the_writers_that_need_it(template):
             holders.setdefault(action.removeprefix("dynamodb:"), set()).add(role.removeprefix("slicewise-"))
 
     assert holders == {
-        "GetItem": {"installer", "tuner", "sleeper", "sweeper"},
+        "GetItem": {"installer", "tuner", "sleeper", "sweeper", "watcher"},
         "PutItem": {"installer", "tuner", "sleeper", "sweeper"},
         "UpdateItem": {"installer", "tuner", "sleeper"},
         "DeleteItem": {"installer", "sleeper"},  # forgets a cluster that is gone; a workload that is awake
-        "Query": {"installer", "tuner", "sleeper"},
+        "Query": {"installer", "tuner", "sleeper", "watcher"},
         "Scan": {"sweeper"},
     }
 
@@ -251,6 +258,18 @@ def test_the_sweeper_reads_the_index_and_never_the_history(template):
     (scan,) = template.granted("slicewise-sweeper", "dynamodb:Scan")
 
     assert scan["Resource"].endswith("/index/records")
+
+
+def test_the_watcher_reads_openings_and_sends_to_off_hours_alone(template):
+    (query,) = template.granted("slicewise-watcher", "dynamodb:Query")
+    off_hours = template.one("AWS::SQS::Queue", QueueName="slicewise-off-hours")
+    missed = template.one("AWS::SQS::Queue", QueueName="slicewise-openings-dead-letters")
+
+    assert query["Resource"].endswith("/index/openings")
+    sent_to = {one["Resource"] for one in template.granted("slicewise-watcher", "sqs:SendMessage")}
+    assert sent_to == {f"<{off_hours.id}.Arn>", f"<{missed.id}.Arn>"}
+    services = {action.split(":")[0] for _, action, _ in grants(template, ("slicewise-watcher",))}
+    assert services == {"dynamodb", "sqs", "logs"}
 
 
 def test_the_sweeper_writes_down_nothing_but_what_is_kept_about_the_fleet(template):

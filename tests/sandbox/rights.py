@@ -22,8 +22,8 @@ USED_BY_LAMBDA_ITSELF = {
     "sqs:DeleteMessage": "the event source mapping deletes what was handled",
     "sqs:GetQueueAttributes": "the event source mapping watches the queue's length",
 }
-# Of one queue only: a sweep that fails for good is put there by Lambda.
-FAILED_SWEEPS = "slicewise-sweep-dead-letters"
+# Of these queues only: what the clock calls and fails for good is put there by Lambda.
+FAILED_CALLS = ("slicewise-sweep-dead-letters", "slicewise-openings-dead-letters")
 # What a role does under the other deployment, and where that is looked at.
 DONE_ELSEWHERE = {
     # A workload is moved to another class, and that is told.
@@ -62,7 +62,7 @@ def unused_actions(system: System, role: str) -> list[str]:
         for grant in system.aws.iam.unused_grants(role)
         if grant.action not in USED_BY_LAMBDA_ITSELF
         and (role, grant.action) not in DONE_ELSEWHERE
-        and not any(resource.endswith(f":{FAILED_SWEEPS}") for resource in grant.resources)
+        and not any(resource.endswith(FAILED_CALLS) for resource in grant.resources)
     ]
 
 

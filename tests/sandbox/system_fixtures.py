@@ -26,8 +26,8 @@ from tests.waiting import eventually
 ACCOUNTS = map("1111222233{:02}".format, itertools.count(33))  # each its own: moto's state is the process's
 POLICY_TAG = "slicewise.dev/policy"
 ONBOARD, TUNE = "slicewise-onboard-cluster", "slicewise-tune-slicing"
-INSTALLER, TUNER, SLEEPER, SWEEPER = (
-    f"slicewise-{name}" for name in ("installer", "tuner", "sleeper", "sweeper")
+INSTALLER, TUNER, SLEEPER, SWEEPER, WATCHER = (
+    f"slicewise-{name}" for name in ("installer", "tuner", "sleeper", "sweeper", "watcher")
 )
 
 # As near as schedules are made for, and as far as no test lasts.

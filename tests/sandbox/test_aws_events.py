@@ -261,6 +261,15 @@ def test_a_target_gets_its_constant_input(aws):
     assert json.loads(message["Body"]) == {"kind": "sweep"}
 
 
+def test_a_rule_with_a_schedule_may_call_a_function_and_takes_no_event(aws):
+    events, work = aws.client("events"), aws.arn("lambda", "function:work")
+    events.put_rule(Name="clock", ScheduleExpression="rate(5 minutes)")
+    events.put_targets(Rule="clock", Targets=[{"Id": "1", "Arn": work}])
+
+    answer = events.put_events(Entries=[{"Source": "mine", "DetailType": "x", "Detail": "{}"}])
+    assert answer["FailedEntryCount"] == 0
+
+
 def test_a_target_that_would_never_fire_is_refused(aws):
     events = aws.client("events")
     events.put_rule(Name="direct", EventPattern=json.dumps({"source": ["mine"]}))

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 
 from sandbox.system import Cluster, System
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
@@ -71,14 +72,15 @@ def cluster(system: System) -> Cluster:
     return cluster
 
 
-def say(system: System, asleep: bool) -> None:
-    """What `slicewise sleep` and `wake` write, and the hint that they send."""
+def table_of(system: System) -> SleepTable:
     administrator = SimpleNamespace(create_client=lambda service, **_: system.aws.client(service))
+    return SleepTable(system.outputs["StateTableName"], administrator, system.aws.region)
+
+
+def say(system: System, asleep: bool) -> None:
+    """What `slicewise sleep` and `wake` write, without the hint that they send."""
     now = datetime.now(UTC)
-    table = SleepTable(system.outputs["StateTableName"], administrator, system.aws.region)
-    arn = system.aws.client("eks").describe_cluster(name=NIGHTLY)["cluster"]["arn"]
-    table.say(arn, Override(asleep, now, now + timedelta(hours=2), "ada"))
-    ask(system)
+    table_of(system).say(system.arn(NIGHTLY), Override(asleep, now, now + timedelta(hours=2), "ada"))
 
 
 def ask(system: System) -> None:
@@ -138,6 +140,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     eventually(lambda: running(cluster.kube, "batch") == 1, "batch")
 
     say(system, asleep=True)
+    ask(system)
     eventually(
         lambda: cluster.kube.get(DEPLOYMENT)["spec"]["replicas"] == 0,
         lambda: system.record(NIGHTLY, "off-hours"),
@@ -162,10 +165,17 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     eventually(lambda: gpu_nodes(cluster) == [], "GPU nodes run")
     assert nodes_limit(cluster) == "0", "a fallback that was open is closed"
 
+    arn, table, now = system.arn(NIGHTLY), table_of(system), datetime.now(UTC)
+    assert table.opening(arn).opens - now > timedelta(hours=1), "a person said: for two hours"
+    # Its hour has come, and no message does.
     say(system, asleep=False)
+    table.put_opening(arn, Opening(now - timedelta(minutes=20), now - timedelta(minutes=10)))
+    system.watch_openings()
     eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))
     eventually(lambda: stage(system) == "awake")
     assert {name: cluster.kube.get(path)["spec"] for name, path in at.items()} == before
+    system.watch_openings()
+    eventually(lambda: table.opening(arn) is None, lambda: system.record(NIGHTLY, "off-hours"))
 
 
 def test_a_look_that_was_turned_away_is_made_again(system, cluster):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sandbox import rights
-from tests.sandbox.system_fixtures import SLEEPER, TUNER
+from tests.sandbox.system_fixtures import SLEEPER, TUNER, WATCHER
 from tests.support.group_outcomes import needs_the_whole_group
 
 pytestmark = pytest.mark.sandbox
@@ -29,7 +29,7 @@ def test_no_request_to_kubernetes_was_forbidden(system):
     assert rights.forbidden(system) == []
 
 
-@pytest.mark.parametrize("role", [TUNER, SLEEPER])
+@pytest.mark.parametrize("role", [TUNER, SLEEPER, WATCHER])
 def test_every_action_that_a_role_may_do_was_done(system, role):
     assert rights.unused_actions(system, role) == []
 

@@ -50,7 +50,9 @@ def test_a_missing_setting_is_named(name):
         App.from_env({key: value for key, value in ENVIRON.items() if key != name})
 
 
-@pytest.mark.parametrize("function", ["onboard_cluster", "tune_slicing", "shift_capacity", "sweep_fleet"])
+@pytest.mark.parametrize(
+    "function", ["onboard_cluster", "tune_slicing", "shift_capacity", "sweep_fleet", "watch_openings"]
+)
 def test_importing_a_handler_needs_no_environment(function, monkeypatch):
     for name in [*ENVIRON, "AWS_DEFAULT_REGION", "AWS_PROFILE"]:
         monkeypatch.delenv(name, raising=False)

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
-from slicewise.errors import Unavailable
+from slicewise.errors import Refused, Unavailable
 from slicewise.events import Hint
+from slicewise.openings import Opening
 from slicewise.outcomes import Stage
 from slicewise.records import Record
 
@@ -157,3 +158,22 @@ def test_every_capability_has_a_function_whose_log_is_named(account, capsys):
     assert told.count("gpu-1: onboarding") == 1
     functions = ("onboard-cluster", "tune-slicing", "shift-capacity")
     assert all(f"/aws/lambda/slicewise-{function} " in told for function in functions)
+
+
+@pytest.mark.parametrize("which", [[], ["gpu-1"]], ids=["the fleet", "one cluster"])
+def test_a_cluster_that_sleeps_past_its_hour_is_named_first(account, capsys, which):
+    now = account.clock.now
+    account.sleep.put_opening(GPU_1, Opening(now - HOUR, now - 6 * MINUTE))
+    account.sleep.put_opening(HOME.arn("gpu-2"), Opening(now - HOUR, now - 4 * MINUTE))
+    first, *others = status(account, capsys, *which).splitlines()
+
+    assert first == "gpu-1 is asleep past its hour; slicewise status gpu-1 says why"
+    assert not any("past" in line for line in others)
+
+
+def test_records_are_told_also_where_nobody_can_say_which_clusters_are_late(account, capsys):
+    account.calls.fails = lambda call: Refused("no such index") if call == "sleep.openings" else None
+
+    told = status(account, capsys)
+    assert "which clusters are asleep past their hour could not be asked: no such index" in told
+    assert "onboarded" in told

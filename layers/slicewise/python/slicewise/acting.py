@@ -14,6 +14,7 @@ from slicewise.actions import (
     ClaimsCarry,
     Delete,
     DeleteAlarm,
+    DeleteOpening,
     DeleteSchedule,
     Forget,
     ForgetSnapshot,
@@ -21,6 +22,7 @@ from slicewise.actions import (
     Notify,
     Patch,
     PutAlarm,
+    PutOpening,
     PutSchedule,
     Scale,
     SetClass,
@@ -184,6 +186,10 @@ class Hands:
                 self._ports.notices.publish(action.subject, action.text)
             case DeleteSchedule():
                 self._ports.schedules.delete(cluster)
+            case PutOpening():
+                self._ports.sleep.put_opening(self._hint.cluster, action.opening)
+            case DeleteOpening():
+                self._ports.sleep.delete_opening(self._hint.cluster)
             case KeepSnapshot():
                 self._ports.sleep.keep(self._hint.cluster, action.snapshot)
             case ForgetSnapshot():

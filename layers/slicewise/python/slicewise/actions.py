@@ -16,6 +16,7 @@ from typing import Any
 
 from slicewise.installations import Installation
 from slicewise.model import Alarm, Object, Ref, ref_of
+from slicewise.openings import Opening
 from slicewise.snapshots import Snapshot
 
 
@@ -172,6 +173,29 @@ class DeleteSchedule:
 
 
 @dataclass(frozen=True)
+class PutOpening:
+    """Write down when what sleeps must be awake again, where whoever looks at the fleet finds it."""
+
+    opening: Opening
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"note that it opens at {self.opening.opens:%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True)
+class DeleteOpening:
+    """That it is gone already is fine."""
+
+    why: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return "note that nothing waits for its opening"
+
+
+@dataclass(frozen=True)
 class Notify:
     """
     Report to the operators now, on the topic that alarms go to. Sent twice, it is read twice.
@@ -248,6 +272,8 @@ Action = (
     | ForgetSnapshot
     | PutSchedule
     | DeleteSchedule
+    | PutOpening
+    | DeleteOpening
     | Notify
     | PutAlarm
     | DeleteAlarm

@@ -19,6 +19,7 @@ from slicewise import batches
 from slicewise.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import SlicewiseError
 from slicewise.events import Hint, Home
+from slicewise.fleet import openings
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import aws, eks
 from slicewise.gateways.alarms import CloudWatchAlarms
@@ -31,6 +32,7 @@ from slicewise.gateways.schedules import EventBridgeSchedules
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.model import EksCluster
 from slicewise.onboarding.world import Chart, Settings
+from slicewise.openings import Opening
 from slicewise.outcomes import Stage
 from slicewise.passes import Capability, Passes
 from slicewise.policy import MetricsSource, Policy
@@ -178,13 +180,49 @@ class App:
         """
         records = self.ports.store.records()
         looks = sweep(self.ports.eks.cluster_names(), records, self.home)
+        self._ask_for(looks)
+        self._note_sweep(records, log or logging.getLogger(__name__))
+        return looks
+
+    def watch_openings(self, report: Callable[[tuple[str, ...]], None]) -> tuple[Look, ...]:
+        """
+        Ask for a look at every cluster whose waking is due; returns what was asked for.
+
+        Args:
+            report: Gets the clusters in which something sleeps past its hour, also where there are none. It
+                comes first: whatever becomes of the messages, somebody is told.
+        """
+        now = self.clock()
+        found = self.ports.sleep.openings(now)
+        report(self._late(found, now))
+        looks = openings.looks(found, now)
+        self._ask_for(looks)
+        return looks
+
+    def late_clusters(self) -> tuple[str, ...]:
+        """ARNs of those in which something sleeps past its hour, and nobody wants it so."""
+        now = self.clock()
+        return self._late(self.ports.sleep.openings(now), now)
+
+    def _late(self, found: Mapping[str, Opening], now: datetime) -> tuple[str, ...]:
+        late = openings.past_their_hour(found, now)
+        return tuple(cluster for cluster in late if not self._is_wanted_asleep(cluster, now))
+
+    def _is_wanted_asleep(self, cluster: str, now: datetime) -> bool:
+        """A pass has not written it down yet; where nobody can tell, it is late."""
+        try:
+            said = self.ports.sleep.override(cluster)
+            asked = said is not None and said.asleep and said.holds(now)
+            return asked or self.ports.store.keeps_asleep(cluster)
+        except SlicewiseError:
+            return False
+
+    def _ask_for(self, looks: Iterable[Look]) -> None:
         for capability in CAPABILITIES:
             self.ports.queues.send_all(
                 capability,
                 [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
             )
-        self._note_sweep(records, log or logging.getLogger(__name__))
-        return looks
 
     def _note_sweep(self, records: Iterable[Record], log: Any) -> None:
         """For people. Whatever fails here, the looks are asked for."""

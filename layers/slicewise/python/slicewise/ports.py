@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from slicewise.model import AccessEntry, Alarm, EksCluster, Object, Ref, Release, Series
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.policy import Policy
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
@@ -270,6 +271,23 @@ class SleepStore(Protocol):
     def say(self, cluster: str, override: Override) -> None: ...
 
     def unsay(self, cluster: str) -> None: ...
+
+    def opening(self, cluster: str) -> Opening | None:
+        """
+        When it must be awake again; None where nothing sleeps. Of what cannot be read, `due` is UNKNOWN_TIME,
+        and `opens` is `due`.
+        """
+
+    def put_opening(self, cluster: str, opening: Opening) -> None:
+        """In place of the one before."""
+
+    def delete_opening(self, cluster: str) -> None:
+        """That it is gone already is fine."""
+
+    def openings(self, until: datetime) -> Mapping[str, Opening]:
+        """
+        By cluster, every opening that is due at `until` or before. One query; its answer may be a second old.
+        """
 
 
 class Schedules(Protocol):

@@ -4,6 +4,7 @@ What we keep about clusters that sleep, in the table of dynamodb.py.
     pk                sk
     cluster#<arn>     snapshot#<api version>#<kind>#<namespace>#<name>#<field>
     cluster#<arn>     override                     what a person said last
+    cluster#<arn>     opening                      when it must be awake; also in the index `openings`
 
 An item a field of an object: some hundred bytes each, where a list of all would not fit into one.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -23,8 +25,13 @@ from slicewise.gateways.aws import client, own_errors
 from slicewise.gateways.dynamodb_values import Fields, item_of, values_of
 from slicewise.model import Ref
 from slicewise.off_hours import Override
+from slicewise.openings import Opening
 from slicewise.records import UNKNOWN_TIME
 from slicewise.snapshots import Snapshot
+
+# Only openings have its keys, so that it holds one item a cluster that sleeps. All stand in one partition.
+INDEX = "openings"
+_WATCH = {"watch": "openings"}
 
 
 class SleepTable:
@@ -89,6 +96,33 @@ class SleepTable:
     def unsay(self, cluster: str) -> None:
         with own_errors(f"dynamodb:DeleteItem, what was said about {cluster}"):
             self._db.delete_item(TableName=self._table, Key=item_of(_override_key(cluster)))
+
+    def opening(self, cluster: str) -> Opening | None:
+        with own_errors(f"dynamodb:GetItem, the opening of {cluster}"):
+            found = self._db.get_item(
+                TableName=self._table, Key=item_of(_opening_key(cluster)), ConsistentRead=True
+            )
+        return _opening(values_of(found["Item"])) if "Item" in found else None
+
+    def put_opening(self, cluster: str, opening: Opening) -> None:
+        times = {"due": _text(opening.due), "opens": _text(opening.opens)}
+        with own_errors(f"dynamodb:PutItem, the opening of {cluster}"):
+            self._db.put_item(TableName=self._table, Item=item_of(_opening_key(cluster) | _WATCH | times))
+
+    def delete_opening(self, cluster: str) -> None:
+        with own_errors(f"dynamodb:DeleteItem, the opening of {cluster}"):
+            self._db.delete_item(TableName=self._table, Key=item_of(_opening_key(cluster)))
+
+    def openings(self, until: datetime) -> Mapping[str, Opening]:
+        with own_errors(f"dynamodb:Query of the index {INDEX}"):
+            pages = self._db.get_paginator("query").paginate(
+                TableName=self._table,
+                IndexName=INDEX,
+                KeyConditionExpression="watch = :watch AND due <= :until",
+                ExpressionAttributeValues=item_of({":watch": _WATCH["watch"], ":until": _text(until)}),
+            )
+            items = [values_of(item) for page in pages for item in page["Items"]]
+        return {item["pk"].removeprefix("cluster#"): _opening(item) for item in items if _is_opening(item)}
 
 
 def _is_version(version: int) -> dict[str, Any]:
@@ -181,3 +215,24 @@ def _override(item: Mapping[str, Any]) -> Override:
         reason=found.text("reason"),
     )
     return replace(override, unreadable=tuple(found.unreadable))
+
+
+def _opening_key(cluster: str) -> dict[str, str]:
+    return {"pk": f"cluster#{cluster}", "sk": "opening"}
+
+
+def _is_opening(item: Mapping[str, Any]) -> bool:
+    """Another release may keep other items in the index, too."""
+    return item["pk"].startswith("cluster#") and item["sk"] == "opening"
+
+
+def _opening(item: Mapping[str, Any]) -> Opening:
+    """No pass wants one whose times are equal, or unknown: the next one writes it again."""
+    found = Fields(item, needed=("due", "opens"))
+    due = found.time("due") or UNKNOWN_TIME
+    return Opening(due, found.time("opens") or due)
+
+
+def _text(at: datetime) -> str:
+    """Texts of one length and zone: the index puts them in order as texts."""
+    return at.astimezone(UTC).isoformat(timespec="seconds")

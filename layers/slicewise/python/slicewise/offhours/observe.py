@@ -82,9 +82,9 @@ def _outside(
     hint: Hint, record: Record | None, ports: Ports, default_policy: str
 ) -> tuple[World, Policy | None]:
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    schedule = _scheduled(hint, ports)
+    schedule, opening = _scheduled(hint, ports), ports.sleep.opening(hint.cluster)
     if cluster is None:
-        return World(None, schedule=schedule), None
+        return World(None, schedule=schedule, opening=opening), None
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
     off_hours, snapshots = policy and policy.off_hours, ports.sleep.snapshots(hint.cluster)
@@ -99,6 +99,7 @@ def _outside(
         acts=policy is None or policy.mode is Mode.ACT,
         findings=(*findings, *problem),
         schedule=schedule,
+        opening=opening,
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),

@@ -16,11 +16,13 @@ from slicewise import json_patch, layout, quantities
 from slicewise.actions import (
     Action,
     Delete,
+    DeleteOpening,
     DeleteSchedule,
     ForgetSnapshot,
     KeepSnapshot,
     Notify,
     Patch,
+    PutOpening,
     PutSchedule,
     Scale,
     in_part,
@@ -35,6 +37,7 @@ from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep, write_otherwise
+from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
     NO_NODES,
@@ -58,6 +61,7 @@ DRAINING = timedelta(seconds=15)
 ASLEEP_LOOK = timedelta(minutes=15)
 LATE_LOOK = timedelta(minutes=1)
 STAGE_LOOK = timedelta(seconds=15)
+SETTLED_LOOK = timedelta(minutes=1)
 NOT_LET_IN = timedelta(minutes=5)
 # What could not be given back is tried each minute while people wait for it, and later as anything else.
 RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
@@ -99,7 +103,8 @@ def plan(world: World, now: datetime) -> Plan:
         found = _without_new_sleep(world, found, now)
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
-    actions = (*_schedule(world, now), *found.actions)
+    opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
+    actions = (*_schedule(world, now), *noted(world, opening), *found.actions)
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
         found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
@@ -142,6 +147,8 @@ def _part(action: Action) -> str:
             return str(kept.ref)
         case PutSchedule() | DeleteSchedule():
             return "the schedule"
+        case PutOpening() | DeleteOpening():
+            return "the opening"
         case Notify(subject=subject):
             return f"the notice {subject!r}"
     raise TypeError(f"no part is known for {type(action).__name__}")
@@ -181,8 +188,16 @@ def _schedule(world: World, now: datetime) -> Iterator[Action]:
 
 
 def _next_look(world: World, edge: Edge, now: datetime) -> datetime:
-    early = edge.at - (_ahead(world) if world.found else LONGEST_AHEAD)
-    return early if not edge.asleep and early > now else edge.at
+    early = _begin_of_waking(world, now)
+    return early if early and early > now else edge.at
+
+
+def _begin_of_waking(world: World, now: datetime) -> datetime | None:
+    """Of the opening that comes next; None where the next change is another one, or none."""
+    edge = world.times.next_edge(now) if world.times else None
+    if edge is None or edge.asleep:
+        return None
+    return edge.at - (_ahead(world) if world.found else LONGEST_AHEAD)
 
 
 def _plan(world: World, now: datetime) -> Plan:
@@ -478,7 +493,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     late = edge.at - now <= tell_before
     pending = not_running.not_yet(found, world.snapshots) if late else ()
     findings = (*findings, *not_running.findings(pending, at))
-    wait = NEXT_BATCH if left else LATE_LOOK if late else edge.at - tell_before - now
+    wait = NEXT_BATCH if left else next_of_waking(edge, tell_before, bool(pending), now)
     says = f"{why}; {left} objects are left" if left else why
     if unread := _unread_of(turn.snapshots, found):
         says, wait = f"{says}; {unread}", min(wait, LATE_LOOK)
@@ -494,6 +509,13 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         subject, text = not_running.notice(pending, _name(world))
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
+
+
+def next_of_waking(edge: Edge, tell_before: timedelta, pending: bool, now: datetime) -> timedelta:
+    """The schedule asks for a look at the opening; the one after it finds nothing asleep any more."""
+    if now < edge.at - tell_before:
+        return edge.at - tell_before - now
+    return LATE_LOOK if pending else edge.at + SETTLED_LOOK - now
 
 
 def _forgotten(world: World, found: Found) -> Step:
@@ -635,7 +657,7 @@ def _told(
 
 
 def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | None:
-    """Until an edge that comes soon; a schedule wakes us for others, and the sweep where that is lost."""
+    """Until an edge that comes soon; for others a schedule wakes us, the look at openings, or the sweep."""
     wait = edge.at - lead - now if edge else ASLEEP_LOOK
     return max(wait, timedelta(seconds=1)) if wait <= ASLEEP_LOOK and edge else None
 

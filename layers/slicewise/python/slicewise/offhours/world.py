@@ -12,6 +12,7 @@ from slicewise.off_hours import OffHours
 from slicewise.offhours.override import Times
 from slicewise.offhours.settings import opens
 from slicewise.offhours.workloads import unread_of
+from slicewise.openings import Opening
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.snapshots import Snapshot
@@ -62,6 +63,7 @@ class World:
         pools: Of the policy; empty where none can be read.
         failing: Parts of the plan, such as objects, that failed in the passes before (retries.py).
         schedule: When the cluster's schedule will ask for a look; None where it has none.
+        opening: What is written down of when it must be awake; None where nothing is.
     """
 
     cluster: EksCluster | None
@@ -75,6 +77,7 @@ class World:
     keep_asleep: bool = False
     findings: tuple[Finding, ...] = ()
     schedule: datetime | None = None
+    opening: Opening | None = None
     policy_name: str = ""
     known: tuple[Mapping[str, Any], ...] = ()
     refused: str = ""

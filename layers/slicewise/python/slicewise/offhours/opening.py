@@ -1,0 +1,78 @@
+"""When a cluster that sleeps must be awake again, written down as the second way to its morning. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from slicewise.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
+from slicewise.offhours.settings import RETAIN, opens, setting_of
+from slicewise.offhours.world import World
+from slicewise.openings import Opening
+from slicewise.records import UNKNOWN_TIME
+from slicewise.snapshots import Snapshot
+
+
+def opening_of(
+    world: World, planned: Iterable[Action], early: datetime | None, now: datetime
+) -> Opening | None:
+    """
+    Args:
+        planned: What this very pass does: what it puts to sleep needs a morning, too.
+        early: When the waking for the next opening begins; None where none comes.
+
+    Returns:
+        None where nothing sleeps that we could wake, or where a person wants it asleep: for ever, or for as
+        long as the pause lasts.
+    """
+    sleeping = _sleeping(world, planned)
+    if world.cluster is None or (world.paused and world.keep_asleep) or not sleeping:
+        return None
+    if world.times is None or not world.times.is_asleep(now):
+        return _past(world.opening, now)
+    edge = world.times.next_edge(now)
+    if edge is None or early is None:
+        return None
+    opens = edge.at.replace(microsecond=0)
+    # They are woken at the hour (plan.py): what must be woken before it is awake.
+    if all(kept.ref.kind == "CronJob" for kept in sleeping):
+        return Opening(opens, opens)
+    return _ahead(world, opens, early.replace(microsecond=0), now)
+
+
+def noted(world: World, opening: Opening | None) -> Iterator[Action]:
+    """Nothing where it is written down already."""
+    if opening == world.opening:
+        return
+    if opening is None:
+        yield DeleteOpening("nothing sleeps that is to be woken")
+    else:
+        yield PutOpening(opening, "it is held by the schedule, and by a look every five minutes")
+
+
+def _is_asleep(kept: Snapshot) -> bool:
+    """Whether an object sleeps and we can wake it. That volumes are retained is no sleep."""
+    is_ours = kept.intact and setting_of(kept) is not None and not opens(kept)
+    return is_ours and not kept.woken and kept.field != RETAIN.field
+
+
+def _sleeping(world: World, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
+    kept = (one.snapshot for one in planned if isinstance(one, KeepSnapshot))
+    return tuple(filter(_is_asleep, (*world.slept, *kept)))
+
+
+def _past(stands: Opening | None, now: datetime) -> Opening:
+    """The hour has come, or nobody wants it asleep any more: from when on it is late stays as it is."""
+    if stands and UNKNOWN_TIME < stands.due <= stands.opens <= now:
+        return stands
+    at = now.replace(microsecond=0)
+    return Opening(at, at)
+
+
+def _ahead(world: World, opening: datetime, early: datetime, now: datetime) -> Opening:
+    """Once it is due it stays, though nodes start quicker by now, as it does where nobody can look."""
+    stands = world.opening
+    is_known = stands is not None and stands.opens == opening and stands.due > UNKNOWN_TIME
+    if stands and is_known and (world.found is None or stands.due <= now):
+        return stands
+    return Opening(min(early, opening), opening)
