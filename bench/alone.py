@@ -51,6 +51,9 @@ class _Store:
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         return lease
 
+    def fleet_size(self) -> int:
+        return 1
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments, **named: None
 

@@ -32,6 +32,9 @@ SLEEPER_TIMEOUT = Duration.minutes(5)
 SWEEP_TIMEOUT = Duration.minutes(5)
 WATCH_TIMEOUT = Duration.minutes(2)
 WATCH_OPENINGS = "watch-openings"
+# A fleet in one time zone wakes within minutes, each pass in another API server (`python -m bench openings`).
+# The runtime has it, too (slicewise.fleet.openings); a test compares.
+SLEEPERS_AT_ONCE = 120
 
 
 class SlicewiseStack(cdk.Stack):
@@ -134,7 +137,7 @@ class SlicewiseStack(cdk.Stack):
         # What wakes whom.
         onboarding.feed(onboard.function, max_concurrency=10)
         tuning.feed(tune.function, max_concurrency=10)
-        off_hours.feed(shift.function, max_concurrency=10)
+        off_hours.feed(shift.function, max_concurrency=SLEEPERS_AT_ONCE)
         ClusterCalls(self, "ClusterCalls", queue=onboarding.queue, dead_letters=onboarding.dead_letters)
         AlarmChanges(self, "AlarmChanges", queue=tuning.queue, dead_letters=tuning.dead_letters)
         HourlySweep(

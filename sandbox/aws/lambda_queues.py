@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_POLLERS = 2  # where the mapping sets no MaximumConcurrency; AWS starts with 5
+# As many as a few cores have use for: each may run a function of its own.
+MOST_POLLERS = 10
 LOOK_SECONDS = 0.1
 
 
@@ -74,7 +76,7 @@ class _ToDo:
 
 class Mappings:
     """
-    Keeps as many pollers running as the deployed mappings ask for.
+    Keeps as many pollers running as the deployed mappings ask for, up to a few.
 
     One thread looks at all queues and wakes the pollers of those that have messages: thirty pollers that each
     look by themselves take a twentieth of a core while nothing happens.
@@ -108,10 +110,11 @@ class Mappings:
                     to_do.arrived.set()
 
     def _man(self, mapping: Any) -> None:
-        wanted = (mapping.scaling_config or {}).get("MaximumConcurrency", DEFAULT_POLLERS)
+        asked = (mapping.scaling_config or {}).get("MaximumConcurrency", DEFAULT_POLLERS)
+        wanted = min(int(asked), MOST_POLLERS)
         alive = [poller for poller in self._pollers.get(mapping.uuid, []) if poller.is_alive()]
         to_do = self._to_do.setdefault(mapping.uuid, _ToDo())
-        while mapping.enabled and len(alive) < int(wanted):
+        while mapping.enabled and len(alive) < wanted:
             poller = threading.Thread(target=self._poll, args=(mapping.uuid, to_do), daemon=True)
             poller.start()
             alive.append(poller)

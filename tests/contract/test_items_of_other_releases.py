@@ -447,5 +447,14 @@ def test_sweeps_that_cannot_be_read_are_left_out(table, fields):
     assert table.store.sweeps() == (
         (NOW,) if len(fields.get("times", ())) == 3 and fields["times"] != "now" else ()
     )
-    table.store.note_sweep(NOW + MINUTE)
+    table.store.note_sweep(NOW + MINUTE, 1)
     assert table.store.sweeps()[-1] == NOW + MINUTE
+
+
+@pytest.mark.parametrize("clusters", ["many", None, -4, True, 1.5], ids=str)
+def test_a_fleet_whose_size_cannot_be_read_counts_as_small(table, clusters):
+    item = {"pk": "fleet", "sk": "sweep", "times": [NOW.isoformat()], "clusters": _plain(clusters)}
+    spelt = {name: TypeSerializer().serialize(value) for name, value in item.items()}
+    table._raw.put_item(TableName="slicewise-state", Item=spelt)
+
+    assert table.store.fleet_size() == 0 and table.store.sweeps() == (NOW,)

@@ -157,9 +157,18 @@ def test_the_newest_sweeps_are_remembered_oldest_first(store):
     assert store.sweeps() == ()
 
     for hour in range(KEPT + 2):
-        store.note_sweep(NOW + hour * timedelta(hours=1))
+        store.note_sweep(NOW + hour * timedelta(hours=1), hour)
 
     assert store.sweeps() == tuple(NOW + hour * timedelta(hours=1) for hour in range(2, KEPT + 2))
+
+
+def test_the_fleet_is_as_large_as_the_newest_sweep_found_it(store):
+    assert store.fleet_size() == 0
+
+    store.note_sweep(NOW, 1000)
+    store.note_sweep(NOW + MINUTE, 7)
+
+    assert store.fleet_size() == 7
 
 
 def test_renewing_pushes_the_end_out(store):

@@ -33,6 +33,7 @@ class FakeStore:
         self._keeping: set[str | None] = set()
         self._begun: dict[tuple[str, str], Begun] = {}
         self._sweeps: tuple[datetime, ...] = ()
+        self._fleet_size = 0
         self.history: list[Record] = []
 
     def acquire(
@@ -121,9 +122,13 @@ class FakeStore:
         with self._calls.call("store.records"):
             return tuple(replace(record, details=()) for record, _ in self._records.values())
 
-    def note_sweep(self, at: datetime) -> None:
+    def note_sweep(self, at: datetime, clusters: int) -> None:
         with self._calls.call("store.note_sweep"):
-            self._sweeps = sweeps.noted(self._sweeps, at)
+            self._sweeps, self._fleet_size = sweeps.noted(self._sweeps, at), clusters
+
+    def fleet_size(self) -> int:
+        with self._calls.call("store.fleet_size"):
+            return self._fleet_size
 
     def sweeps(self) -> tuple[datetime, ...]:
         with self._calls.call("store.sweeps"):

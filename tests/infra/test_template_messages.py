@@ -13,7 +13,7 @@ import pytest
 from moto.events.models import EventPattern
 from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING
 from slicewise.batches import MOST_RECEIVES
-from slicewise.fleet.openings import EVERY
+from slicewise.fleet.openings import EVERY, PASSES_AT_ONCE
 
 from tests.infra.templates import Template, as_list, spelt_out
 
@@ -88,6 +88,18 @@ def test_messages_are_handled_one_by_one_and_fail_alone(template):
         assert mapping.properties["BatchSize"] == 1
         assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2  # Lambda's least
+
+
+def test_as_many_clusters_wake_at_once_as_the_simulation_reckons_with(template):
+    queues = {item.properties["QueueName"]: item.id for item in template.all(QUEUE)}
+    at_once = {
+        mapping.properties["EventSourceArn"]["Fn::GetAtt"][0]: mapping.properties["ScalingConfig"]
+        for mapping in template.all("AWS::Lambda::EventSourceMapping")
+    }
+
+    assert at_once[queues["slicewise-off-hours"]] == {"MaximumConcurrency": PASSES_AT_ONCE}
+    # New accounts have ten places, others a thousand; the account has other functions.
+    assert sum(one["MaximumConcurrency"] for one in at_once.values()) <= 200
 
 
 def test_functions_that_wake_themselves_are_not_stopped_as_a_loop(template):

@@ -155,9 +155,9 @@ def test_a_sweep_is_noted_once_its_looks_are_asked_for_and_goes_on_where_that_fa
     account = Account()
     account.create_cluster()
     account.sweep()
-    assert account.store.sweeps() == (account.clock.now,)
+    assert account.store.sweeps() == (account.clock.now,) and account.store.fleet_size() == 1
 
-    def refusing(at):
+    def refusing(at, clusters):
         raise Unavailable("dynamodb:PutItem sweep: throttled")
 
     account.store.note_sweep, log = refusing, Listening()

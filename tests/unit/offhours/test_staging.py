@@ -223,3 +223,43 @@ def test_a_waking_goes_on_in_its_order_wherever_a_pass_ends(how):
         sleeper.at(OPENING).settle()
         assert [sleeper.replicas(item) for item in (HIGH, MIDDLE, LOW)] == [2, 1, 3]
         assert sleeper.kept.snapshots(sleeper.cluster.arn) == ()
+
+
+# Where many clusters open at the same minute, each has its own moment.
+
+NAMES = [f"gpu-{number}" for number in range(1000)]
+
+
+def test_a_small_fleet_begins_as_late_as_it_can():
+    assert {staging.share(name, clusters) for clusters in (0, 1) for name in NAMES} == {timedelta(0)}
+    assert max(staging.share(name, 20) for name in NAMES) < timedelta(seconds=10)
+
+
+def test_of_a_thousand_clusters_each_begins_at_its_own_moment_the_same_each_morning():
+    shares = sorted(staging.share(name, 1000) for name in NAMES)
+
+    assert shares == sorted(staging.share(name, 1000) for name in reversed(NAMES))
+    assert timedelta(seconds=100) <= shares[0] and shares[-1] < timedelta(seconds=500)
+    # In no half minute more than twice its share of them.
+    begun = [sum(at <= share < at + timedelta(seconds=30) for share in shares) for at in shares]
+    assert max(begun) < 2 * 1000 * 30 / 400
+
+
+def test_no_fleet_is_so_large_that_its_nodes_run_for_an_hour():
+    assert max(staging.share(name, 1_000_000) for name in NAMES) < timedelta(minutes=15)
+
+
+def test_a_cluster_of_a_large_fleet_is_woken_so_much_earlier_and_asks_for_that_moment():
+    sleeper = Sleeper()
+    sleeper.store.note_sweep(sleeper.clock.now, 1000)
+    share = staging.share(sleeper.cluster.name, 1000)
+    sleeper.create(HIGH)
+    sleeper.at(NIGHT).settle()
+    begins = sleeper.at(OPENING).clock.now - LEAD - share
+
+    assert sleeper.schedules.waiting["gpu-1"][0] == begins
+    assert sleeper.kept.opening(sleeper.cluster.arn).due == begins
+    sleeper.clock.now = begins - timedelta(seconds=1)
+    assert awake(sleeper.after_a_pass()) == []
+    sleeper.clock.now = begins
+    assert awake(sleeper.after_a_pass()) == ["high"]

@@ -179,9 +179,10 @@ class App:
             log: Told of records that cannot be read whole. They stop nothing: the next pass replaces each.
         """
         records = self.ports.store.records()
-        looks = sweep(self.ports.eks.cluster_names(), records, self.home)
+        names = self.ports.eks.cluster_names()
+        looks = sweep(names, records, self.home)
         self._ask_for(looks)
-        self._note_sweep(records, log or logging.getLogger(__name__))
+        self._note_sweep(records, len(names), log or logging.getLogger(__name__))
         return looks
 
     def watch_openings(self, report: Callable[[tuple[str, ...]], None]) -> tuple[Look, ...]:
@@ -224,14 +225,14 @@ class App:
                 [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
             )
 
-    def _note_sweep(self, records: Iterable[Record], log: Any) -> None:
+    def _note_sweep(self, records: Iterable[Record], clusters: int, log: Any) -> None:
         """For people. Whatever fails here, the looks are asked for."""
         for record in records:
             if record.unreadable:
                 told = {"cluster": record.cluster, "capability": record.capability}
                 log.warning("a record cannot be read whole", extra=told | {"fields": record.unreadable})
         try:
-            self.ports.store.note_sweep(self.clock())
+            self.ports.store.note_sweep(self.clock(), clusters)
         except SlicewiseError as error:
             log.warning("this sweep could not be noted", extra={"why": str(error)})
 

@@ -246,8 +246,11 @@ class Store(Protocol):
         There is one also where its item cannot be read, as far as it goes: see Record.unreadable.
         """
 
-    def note_sweep(self, at: datetime) -> None:
-        """The fleet was swept."""
+    def note_sweep(self, at: datetime, clusters: int) -> None:
+        """The fleet was swept, and EKS listed so many clusters."""
+
+    def fleet_size(self) -> int:
+        """How many clusters EKS listed at the newest sweep; 0 where none is noted."""
 
     def sweeps(self) -> tuple[datetime, ...]:
         """When the fleet was swept, oldest first; the newest sweeps.KEPT."""

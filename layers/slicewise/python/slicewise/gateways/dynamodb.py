@@ -10,7 +10,7 @@ What we keep about clusters, in one DynamoDB table.
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
     cluster#<arn>     pause                        why, and whether what sleeps stays asleep
     fleet             pause                        likewise
-    fleet             sweep                        when the newest ran
+    fleet             sweep                        when the newest ran, and how many clusters there were
 
 Times are ISO 8601 in UTC, but for `until` (milliseconds since 1970) and `expires` (seconds), which conditions
 and DynamoDB's time to live compare.
@@ -281,14 +281,20 @@ class StateTable:
             found = (values_of(item) for page in pages for item in page["Items"])
             return tuple(_record(item, record_details.NONE) for item in found if _is_record(item))
 
-    def note_sweep(self, at: datetime) -> None:
+    def note_sweep(self, at: datetime, clusters: int) -> None:
         kept = sweeps.noted(self.sweeps(), at)
-        self._put(_SWEEP | {"times": [one.isoformat() for one in kept]})
+        self._put(_SWEEP | {"times": [one.isoformat() for one in kept], "clusters": clusters})
+
+    def fleet_size(self) -> int:
+        return max(self._swept().whole("clusters"), 0)  # items of before have none
 
     def sweeps(self) -> tuple[datetime, ...]:
+        return self._swept().each("times", utc_of)
+
+    def _swept(self) -> Fields:
         with own_errors("dynamodb:GetItem, the sweeps"):
             found = self._db.get_item(TableName=self._table, Key=item_of(_SWEEP), ConsistentRead=True)
-        return Fields(values_of(found.get("Item", {}))).each("times", utc_of)
+        return Fields(values_of(found.get("Item", {})))
 
     def _put(self, item: Item, only_over: int | None = None) -> None:
         """With `only_over`, only where no later token has written."""

@@ -22,7 +22,7 @@ from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours
-from slicewise.offhours import workloads
+from slicewise.offhours import staging, workloads
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.override import Times
 from slicewise.offhours.world import Found, World
@@ -100,6 +100,7 @@ def _outside(
         findings=(*findings, *problem),
         schedule=schedule,
         opening=opening,
+        share=staging.share(hint.name, ports.store.fleet_size()),
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),

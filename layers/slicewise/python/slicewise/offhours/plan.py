@@ -67,7 +67,7 @@ NOT_LET_IN = timedelta(minutes=5)
 RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
 NEAR = timedelta(minutes=30)
 # Waking begins at most two leads early, and the longest lead is an hour.
-LONGEST_AHEAD = timedelta(hours=2)
+LONGEST_AHEAD = timedelta(hours=2) + staging.LONGEST_SHARE
 SOON = timedelta(hours=1)
 LONG_OUT_OF_REACH = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
@@ -276,7 +276,7 @@ def _tell_out_of_reach(
 
 
 def _ahead(world: World) -> timedelta:
-    return staging.ahead(world.slept, world.lead)
+    return staging.ahead(world.slept, world.lead) + world.share
 
 
 def _has_begun_to_wake(world: World, edge: Edge) -> bool:

@@ -14,6 +14,7 @@ the first nodes run for hours before anybody comes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,10 @@ from slicewise.offhours.world import Found
 from slicewise.snapshots import Snapshot
 
 Stage = tuple[Snapshot, ...]
+# As long as a fleet takes, a cluster: three passes of 10 s each, a hundred at once, and some to spare.
+SHARE_OF_EACH, LONGEST_SHARE = timedelta(seconds=0.5), timedelta(minutes=15)
+# Whoever begins last must end in time, too.
+LEAST_OF_ALL = 0.2
 # They make Jobs by a clock or a queue: nobody knows how important those will be.
 _MAKE_JOBS = ("CronJob", "ScaledJob")
 
@@ -66,6 +71,20 @@ def ahead(snapshots: Sequence[Snapshot], lead: timedelta) -> timedelta:
     """How long before the opening the waking begins."""
     number = len(stages(snapshots))
     return lead + max(0, number - 1) * step(lead, number)
+
+
+def share(cluster: str, clusters: int) -> timedelta:
+    """
+    How much earlier than it must a cluster begins to wake, where so many may open at the same minute: each at
+    its own moment, the same each morning. So the queue, the function and the EKS API are done with all by the
+    time that their nodes need (`python -m bench openings`).
+
+    Returns:
+        Whole seconds; none where there are few.
+    """
+    among = int.from_bytes(hashlib.sha256(cluster.encode()).digest()[:4]) / 2**32
+    all_of_them = min(clusters * SHARE_OF_EACH, LONGEST_SHARE)
+    return timedelta(seconds=int((LEAST_OF_ALL + (1 - LEAST_OF_ALL) * among) * all_of_them.total_seconds()))
 
 
 def turn(

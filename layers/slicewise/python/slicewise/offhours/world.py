@@ -53,6 +53,7 @@ class World:
         times: Of off_hours, with what a person said.
         found: None where nothing was looked at: there is nothing to do.
         lead: How long before the end of a sleep it is ended, so that pods run when people come.
+        share: How much earlier this cluster begins, so that not all of a fleet begin at once.
         acts: Whether the policy's mode lets us put to sleep. What sleeps is given back in every mode.
         paused: Why a person paused the cluster; it is given back then as well, unless keep_asleep.
         findings: What was wrong with what was read.
@@ -73,6 +74,7 @@ class World:
     found: Found | None = None
     snapshots: tuple[Snapshot, ...] = ()
     lead: timedelta = timedelta(minutes=10)
+    share: timedelta = timedelta(0)
     acts: bool = True
     keep_asleep: bool = False
     findings: tuple[Finding, ...] = ()
