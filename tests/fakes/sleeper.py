@@ -57,7 +57,7 @@ class Passes:
     Passes of off-hours over one cluster, one by one; what they keep is on fakes.
 
     Attributes:
-        pools: Of its policy, as YAML.
+        pools, mode: Of its policy, as YAML.
         plans: Of each pass that did all it planned, in order.
         notified: Keys of the notices that passes sent, as the record keeps them.
         failed: What the last pass left undone.
@@ -68,7 +68,7 @@ class Passes:
         self, kubernetes: Kubernetes, calls: Calls, clock: Clock, off_hours: OffHours | None = NIGHTS
     ) -> None:
         self.calls, self.clock, self.off_hours = calls, clock, off_hours
-        self.pools = builders.DEFAULT_POOLS
+        self.pools, self.mode = builders.DEFAULT_POOLS, "act"
         self.kept = FakeSleepStore(calls)
         self.store = FakeStore(calls, self.kept)
         self.schedules = FakeSchedules(calls)
@@ -92,7 +92,7 @@ class Passes:
         )
 
     def policy_text(self) -> str:
-        text = f"pools: {self.pools}\n"
+        text = f"mode: {self.mode}\npools: {self.pools}\n"
         if not self.off_hours:
             return text
         wanted = self.off_hours

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
+from slicewise.errors import Refused
 from slicewise.model import Ref, ref_of
 from slicewise.objects import last_seen
 from slicewise.offhours.fallback import CALM, FRESH
@@ -140,6 +141,71 @@ def test_the_next_sleep_closes_it():
     assert not is_open(sleeper) and mark(sleeper) is None
     sleeper.at("2026-11-27T07:00").settle()
     assert not is_open(sleeper) and sleeper.kept.snapshots(sleeper.cluster.arn) == ()
+
+
+STOPS = {
+    "observe": lambda sleeper: setattr(sleeper, "mode", "observe"),
+    "recommend": lambda sleeper: setattr(sleeper, "mode", "recommend"),
+    "paused": lambda sleeper: sleeper.store.pause(sleeper.cluster.arn, "on call"),
+    "kept asleep": lambda sleeper: sleeper.store.pause(sleeper.cluster.arn, "on call", keep_asleep=True),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("when", ["when the cluster would sleep", "when the usual machines are back"])
+def test_it_is_closed_in_every_mode_and_paused_or_not(stop, when):
+    sleeper = opened()
+    place(sleeper)
+    sleeper.at("2026-11-26T09:00").settle()
+    assert [kept.ref for kept in sleeper.kept._kept.values()] == [FALLBACK]
+    STOPS[stop](sleeper)
+
+    assert is_open(sleeper) and sleeper.settle().outcome.wait, "pods run there, and it is looked at again"
+    assert is_open(sleeper)
+    if when == "when the cluster would sleep":
+        sleeper.at("2026-11-26T20:01").settle()
+        assert sleeper.replicas(SERVER) == 3
+    else:
+        place(sleeper, NODE_POOL, "usual")
+        sleeper.settle()
+
+    assert not is_open(sleeper) and mark(sleeper) is None
+    assert sleeper.kept._kept == {}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_none_is_opened_while_nothing_may_be_put_to_sleep(stop):
+    sleeper = waking()
+    sleeper.at(OPENING).settle()
+    STOPS[stop](sleeper)
+    sleeper.refuse()
+
+    sleeper.settle()
+
+    assert not is_open(sleeper)
+
+
+@pytest.mark.parametrize("when", ["when the cluster would sleep", "when the usual machines are back"])
+def test_a_topic_that_refuses_keeps_none_open_and_none_undone(when):
+    sleeper = waking()
+    sleeper.refuse()
+    sleeper.calls.fails = lambda call: Refused("403") if call.startswith("notices.") else None
+    for _ in range(3):
+        sleeper.run_pass()
+    assert is_open(sleeper) and [failed.part for failed in sleeper.failed] != [str(FALLBACK)]
+    [kept] = [kept for kept in sleeper.kept._kept.values() if opens(kept)]
+    assert kept.done, "it is open, whoever was told"
+
+    place(sleeper, NODE_POOL, "usual")
+    if when == "when the cluster would sleep":
+        sleeper.at("2026-11-26T20:01")
+    else:
+        sleeper.at("2026-11-26T09:00")
+    for _ in range(9):
+        sleeper.run_pass()
+
+    assert not is_open(sleeper) and mark(sleeper) is None
+    assert not [kept for kept in sleeper.kept._kept.values() if opens(kept)]
 
 
 def test_it_is_closed_once_nothing_runs_there_and_nothing_was_refused_for_a_while():

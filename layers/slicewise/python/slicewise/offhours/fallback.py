@@ -16,7 +16,7 @@ as long as the usual machines are to be had.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -80,6 +80,8 @@ def are_open(world: World, found: Found) -> frozenset[Ref]:
 
 def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
     """
+    A pause, or a mode that only reports, has none opened; what is open is closed as ever.
+
     Args:
         until: When the cluster will sleep, or the night ends, as text for people.
     """
@@ -94,9 +96,10 @@ def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
             continue
         state = _state(one.node_pool, kept)
         if state is _State.OPEN:
-            # The pass that opened it may have been killed before it reported that.
+            # The pass that opened it may have been killed before it reported that. A part of its own: a topic
+            # that refuses must not keep it open.
             waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
-            actions.append(_notice(one, kept, len(waiting), world, until))
+            actions.append(replace(_notice(one, kept, len(waiting), world, until), part=""))
         match state:
             case _State.GIVEN_BACK:
                 actions.append(ForgetSnapshot(kept, "it is closed"))
@@ -110,7 +113,7 @@ def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
             case _State.OPEN:
                 findings.append(_is_open(one, found, kept))
                 wait = CALM / 2
-    for one in fallbacks.values():
+    for one in fallbacks.values() if world.may_sleep else ():
         waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
         if waiting and not (one.kept and one.kept.done):
             wait = LOOK
@@ -190,8 +193,8 @@ def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: s
     )
     says = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
     yield Patch(kept.ref, operations, says, _why(one, waiting))
-    yield _notice(one, kept, waiting, world, until)
     yield KeepSnapshot(kept.as_done(), "it is open")
+    yield _notice(one, kept, waiting, world, until)
 
 
 def _why(one: _Fallback, waiting: int) -> str:

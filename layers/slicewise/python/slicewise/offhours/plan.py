@@ -99,8 +99,8 @@ def remembered(world: World, before: Record | None, now: datetime) -> dict[str, 
 
 def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
-    if not world.may_sleep and world.found is not None:
-        found = _without_new_sleep(world, found, now)
+    if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
+        found = _without_new_sleep(world, world.found, found, now)
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
@@ -111,7 +111,7 @@ def plan(world: World, now: datetime) -> Plan:
     return replace(found, outcome=outcome, actions=actions)
 
 
-def _without_new_sleep(world: World, found: Plan, now: datetime) -> Plan:
+def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) -> Plan:
     """
     Where a pause or the policy's mode lets nobody be put to sleep: what sleeps gets its morning. The stage
     is that of the cluster, not the one that a sleep would reach.
@@ -125,10 +125,12 @@ def _without_new_sleep(world: World, found: Plan, now: datetime) -> Plan:
     says = f"{len(slept)} objects sleep, and are woken in time" if slept else "nothing sleeps"
     edge = world.times.next_edge(now) if world.times else None
     wait = _until(edge, _ahead(world), now)
+    closing = fallback.closed(world, seen, outcome.reason)
     return Plan(
         replace(outcome, stage=stage, reason=f"{who}; {says}", wait=wait),
+        closing,
         details=found.details if slept else world.known,
-        would=() if world.paused else found.actions,
+        would=() if world.paused else tuple(one for one in found.actions if one not in closing),
     )
 
 
@@ -204,7 +206,7 @@ def _plan(world: World, now: datetime) -> Plan:
     if world.cluster is None:
         return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
     if world.paused and (world.keep_asleep or not world.slept):
-        return _paused(world)
+        return _paused(world, now)
     if world.off_hours is None and not world.snapshots:
         return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for off-hours here"))
     if world.refused:
@@ -223,8 +225,9 @@ def _plan(world: World, now: datetime) -> Plan:
     return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
 
 
-def _paused(world: World) -> Plan:
-    outcome = Outcome(Stage.PAUSED, f"paused: {world.paused}")
+def _paused(world: World, now: datetime) -> Plan:
+    closing = _closing(world, world.found, now) if world.found else fallback.Tended()
+    outcome = Outcome(Stage.PAUSED, f"paused: {world.paused}", closing.findings, closing.wait)
     if names := sorted({str(kept.ref) for kept in world.slept if not kept.woken}):
         finding = Finding(
             "kept-asleep",
@@ -232,8 +235,16 @@ def _paused(world: World) -> Plan:
             + (f" and {len(names) - 5} more." if len(names) > 5 else "."),
             f"That is what --keep-asleep asked for. To wake them in time: slicewise resume {_name(world)}",
         )
-        outcome = replace(outcome, findings=(finding,))
-    return Plan(outcome, details=world.known)
+        outcome = replace(outcome, findings=(*closing.findings, finding))
+    return Plan(outcome, closing.actions, world.known)
+
+
+def _closing(world: World, found: Found, now: datetime) -> fallback.Tended:
+    """A pause, also one that keeps things asleep, keeps no fallback open."""
+    edge = world.times.next_edge(now) if world.times else None
+    if world.times is None or world.times.is_asleep(now):
+        return fallback.Tended(fallback.closed(world, found, "the cluster is to be asleep"))
+    return fallback.tended(world, found, _until_then(edge, world), now)
 
 
 def _waiting(world: World, says: str) -> Plan:
@@ -501,7 +512,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
         actions = (*actions, *_mark(found.node_pools, None))
-    opening = _tended(world, found, at, now)
+    opening = fallback.tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
@@ -540,9 +551,8 @@ def _forgotten(world: World, found: Found) -> Step:
     return Step(tuple(actions), tuple(findings))
 
 
-def _tended(world: World, found: Found, until: str, now: datetime) -> fallback.Tended:
-    """Opening a fallback gives nothing back."""
-    return fallback.tended(world, found, until, now) if world.may_sleep else fallback.Tended()
+def _is_asleep(setting: Setting, live: Object) -> bool:
+    return bool(setting.value(live) == setting.asleep)
 
 
 def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str, Any]:
@@ -567,7 +577,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
     forgotten = _forgotten(world, found)
     actions = (*actions, *_mark(found.node_pools, None), *forgotten.actions)
-    opening = _tended(world, found, _clock(edge, world) if edge else "the next sleep", now)
+    opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *opening.actions)
     findings = (*findings, *forgotten.findings, *opening.findings)
     waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
@@ -665,6 +675,10 @@ def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | Non
 def _name(world: World) -> str:
     assert world.cluster
     return world.cluster.name
+
+
+def _until_then(edge: Edge | None, world: World) -> str:
+    return _clock(edge, world) if edge else "the next sleep"
 
 
 def _clock(edge: Edge, world: World) -> str:
