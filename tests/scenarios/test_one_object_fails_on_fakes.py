@@ -15,7 +15,7 @@ from slicewise.outcomes import Stage
 
 from tests.fakes.account import Account
 from tests.fakes.controllers import cron_job, pod_spec, scaled, scaled_object
-from tests.fakes.sleeper import Sleeper
+from tests.fakes.sleeper import NODE_POOL, Sleeper
 from tests.scenarios.test_off_hours_on_fakes import account as plain_account
 from tests.scenarios.test_off_hours_on_fakes import berlin, stage, until
 
@@ -203,7 +203,8 @@ def test_a_kind_that_cannot_be_listed_keeps_no_other_from_sleep_or_morning(kind,
         sleeper.at("2026-11-25T20:01").settle()
         asleep = {"Deployment": CHAT, "StatefulSet": store}
         for name, item in asleep.items():
-            assert (sleeper.replicas(item) == 0) == (at == "dawn" or name != kind), (at, name)
+            sleeps = at == "dawn" or kind not in (name, "ScaledObject")  # KEDA may scale any of them
+            assert (sleeper.replicas(item) == 0) == sleeps, (at, name)
 
         sleeper.calls.fails = fails(f"kubernetes.list {kind}", error)
         told = sleeper.at("2026-11-26T07:00").settle()
@@ -213,6 +214,55 @@ def test_a_kind_that_cannot_be_listed_keeps_no_other_from_sleep_or_morning(kind,
         assert sleeper.replicas(CHAT) == sleeper.replicas(store) == 2
         assert not sleeper.value(ref_of(nightly), "spec", "suspend")
         assert sleeper.kept.snapshots(sleeper.cluster.arn) == ()
+
+
+@pytest.mark.parametrize("error", [Unavailable("500 conversion webhook failed"), Refused("403")])
+def test_nothing_is_scaled_while_nobody_can_say_whom_keda_scales(error):
+    """KEDA would put its target back, minute by minute, and both would go on writing."""
+    target = scaled("Deployment", "of-keda", 2)
+    scaler = scaled_object("keda", target)
+    sleeper = Sleeper()
+    sleeper.controllers.demand[ref_of(scaler)] = 2
+    sleeper.create(CHAT, target, scaler, cron_job("nightly"))
+    sleeper.node("node-1")
+    sleeper.calls.fails = fails("kubernetes.list ScaledObject", error)
+
+    asleep = sleeper.at("2026-11-25T20:01").settle()
+    assert not [call for call in sleeper.calls.made if call.startswith("kubernetes.scale ")]
+    assert sleeper.value(ref_of(cron_job("nightly")), "spec", "suspend") is True, "KEDA scales no CronJob"
+    [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-read"]
+    assert "every ScaledObject" in finding.says
+    assert asleep.outcome.wait and asleep.outcome.wait <= timedelta(minutes=15), "it is read again soon"
+    assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") == "1", "what is left keeps a way to a node"
+
+    sleeper.calls.fails = lambda call: None
+    sleeper.settle()
+    assert sleeper.replicas(CHAT) == sleeper.replicas(target) == 0
+
+    sleeper.calls.fails = fails("kubernetes.list ScaledObject", error)
+    sleeper.at("2026-11-26T07:00").settle()
+    assert sleeper.replicas(CHAT) == 2, "its morning needs nobody's word"
+    assert sleeper.replicas(target) == 0
+    sleeper.calls.fails = lambda call: None
+    sleeper.settle()
+    assert sleeper.replicas(target) == 2 and sleeper.kept._kept == {}
+
+
+def test_nor_is_what_an_earlier_pass_was_about_to_scale():
+    """In between somebody may have made a ScaledObject for it."""
+    sleeper = Sleeper()
+    sleeper.create(CHAT)
+    sleeper.calls.fails = fails("kubernetes.scale ", Unavailable("503"))
+    sleeper.at("2026-11-25T20:01").run_pass()
+    assert [kept.done for kept in sleeper.kept._kept.values() if kept.ref == ref_of(CHAT)] == [False]
+
+    sleeper.calls.fails = fails("kubernetes.list ScaledObject", Refused("403"))
+    sleeper.settle()
+    assert sleeper.replicas(CHAT) == 2
+
+    sleeper.calls.fails = lambda call: None
+    sleeper.settle()
+    assert sleeper.replicas(CHAT) == 0
 
 
 def test_nothing_below_an_owner_that_cannot_be_read_is_scaled():

@@ -32,7 +32,7 @@ from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
 
-_KEDA = (("keda.sh/v1alpha1", "ScaledObject"), ("keda.sh/v1alpha1", "ScaledJob"))
+_KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
 # Kinds that are read whole, so that their own owners and who wrote their replicas are known.
 READ = {

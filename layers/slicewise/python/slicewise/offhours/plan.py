@@ -392,6 +392,8 @@ def _order_of_sleep(
     being_closed = fallback.are_open(world, found)
     importance = {work.ref: work for work in made if work.nature is Nature.SCALES and not work.keeps_awake}
     by_keda = _scaled_by_keda(found)
+    # Whom KEDA scales is not known then: it would fight who scales its target.
+    scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
     live = {ref_of(pool): pool for pool in found.node_pools} | {
         ref: item
@@ -412,6 +414,7 @@ def _order_of_sleep(
         for setting in settings_of(ref.api_version, ref.kind)
         if (setting is not NO_NODES or ref not in being_closed)
         and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
+        and not (setting.scaled and scalers_unread)
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
 

@@ -26,6 +26,8 @@ SCALABLE = {
     ("argoproj.io", "Rollout"),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
 }
+# KEDA's, of no name: as the kind that could not be read.
+SCALED_OBJECT = Ref("keda.sh/v1alpha1", "ScaledObject", "")
 _DEEPEST = 10
 _GPU_PREFIX = "nvidia.com/"
 
@@ -81,17 +83,21 @@ def workloads(
         owners: By uid, every object above the pods that could be read; of kinds that could not, what their
             `scale` subresource says.
         unread: What an error kept from being read, as in Found: nothing below it is scaled, since what is
-            above would undo that.
+            above would undo that. Nor is anything where KEDA's ScaledObjects are among it: any of them may
+            scale what we would.
     """
+    unread = unread or {}
+    scalers_unread = bool(unread_of(SCALED_OBJECT, unread))
     tops: dict[Ref, tuple[Object, Nature, list[Object], bool]] = {}
     losing: dict[Ref, set[Ref]] = {}
     for pod in pods:
         chain = _chain(pod, owners)
         above = _owner(chain[-1])
-        if above and unread_of(ref_of(above), unread or {}):
+        if above and unread_of(ref_of(above), unread):
             top, nature = above, Nature.UNREAD
         else:
             top, nature = _top(chain, owners)
+            nature = Nature.UNREAD if scalers_unread and nature is Nature.SCALES else nature
         awake = any(marked(item) for item in chain)
         losing.setdefault(ref_of(top), set()).update(ref_of(item) for item in chain if loses_volumes(item))
         _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
