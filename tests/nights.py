@@ -17,7 +17,7 @@ from slicewise import layout
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
-from slicewise.offhours.settings import opens
+from slicewise.offhours.settings import noted_fields, opens
 from slicewise.outcomes import Plan, Stage
 from slicewise.snapshots import Snapshot
 
@@ -152,6 +152,18 @@ class Night:
             for one in self.sleeper.kept._kept.values()
         )
 
+    def lose(self, thing: Thing) -> None:
+        """
+        The table loses what it has of an object that carries it as well. What was copied asleep carries it
+        of another, and that a person closed a fallback stands nowhere else.
+        """
+        kept = self.sleeper.kept._kept
+        uid = self.sleeper.value(thing.ref, "metadata", "uid")
+        for key, one in list(kept.items()):
+            noted = one.field in noted_fields(one.ref) and not opens(one)
+            if one.ref == thing.ref and one.uid == uid and noted:
+                del kept[key]
+
     def refuse(self) -> None:
         self.sleeper.refuse()
 
@@ -183,10 +195,17 @@ class Night:
                 assert sleeper.live(thing.ref) is None
             else:
                 assert self.value(thing) in wanted, (thing.ref, thing.path)
+                self.check_notes(thing)
         assert sleeper.value(self.pool, "spec", "disruption") == self.disruption
         for mark in (layout.ASLEEP, layout.OPENED):
             for ref in {self.pool, *(thing.ref for thing in self.left if thing.ref.kind == "NodePool")}:
                 assert sleeper.value(ref, "metadata", "annotations", mark) is None
+
+    def check_notes(self, thing: Thing) -> None:
+        """Nothing that is awake says of itself that it sleeps; a copy may still say it of another."""
+        note = self.sleeper.value(thing.ref, "metadata", "annotations", layout.ASLEEP_WAS)
+        uid = self.sleeper.value(thing.ref, "metadata", "uid")
+        assert note is None or f'"uid":"{uid}"' not in note, (thing.ref, note)
 
 
 def steps_with(things: Sequence[Thing], *more: str) -> st.SearchStrategy[tuple[Any, ...]]:
@@ -198,6 +217,7 @@ def steps_with(things: Sequence[Thing], *more: str) -> st.SearchStrategy[tuple[A
         st.tuples(st.just("run"), strike),
         st.tuples(st.just("edit"), thing, choice, st.booleans()),
         st.tuples(st.just("delete"), thing),
+        st.tuples(st.just("lose"), thing),
         st.tuples(st.just("make_anew"), thing, choice),
         st.tuples(st.just("say"), st.booleans(), st.sampled_from([None, 1, 12])),
         st.tuples(st.just("be_quiet")),

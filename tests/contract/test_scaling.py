@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from slicewise.errors import Conflict
 from slicewise.model import ref_of
-from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND
+from slicewise.offhours import originals
+from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND, noted_fields
+from slicewise.snapshots import Snapshot
 
 from tests.contract.kubernetes_sides import NAMESPACE, InMemory
 from tests.fakes.controllers import cron_job, scaled, scaled_object
@@ -15,6 +20,7 @@ _TEMPLATE = {
     "metadata": {"labels": {"app": "a"}},
     "spec": {"containers": [{"name": "main", "image": "example.com/a"}]},
 }
+NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
 _SELECTOR = {"matchLabels": {"app": "a"}}
 
 
@@ -126,13 +132,18 @@ def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, sett
         job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
     served.by_somebody_else(item)
     found = live(served, item)
-    before = setting.value(found)
+    before, uid = setting.value(found), found["metadata"]["uid"]
+    kept = Snapshot(ref_of(item), setting.field, uid, before, setting.asleep, "tonight", NOW).sealed()
 
-    action = setting.write(found, setting.asleep, "a test")
+    action = setting.write(found, setting.asleep, "a test", note=kept)
     served.port.patch(action.ref, action.operations)
     asleep = live(served, item)
     assert setting.value(asleep) == setting.asleep and setting.managers(asleep) == {"slicewise"}
+    assert originals.read([asleep], (), noted_fields).snapshots == (
+        replace(kept, done=True, version=0, recovered=True),
+    )
 
     action = setting.write(asleep, before, "a test")
     served.port.patch(action.ref, action.operations)
-    assert setting.value(live(served, item)) == before
+    awake = live(served, item)
+    assert setting.value(awake) == before and not originals.is_noted(awake)

@@ -94,6 +94,16 @@ def test_what_is_forgotten_is_gone_and_only_the_version_that_was_seen(kept):
     assert kept.snapshots(A) == ()
 
 
+def test_what_the_table_lacks_is_written_again_or_forgotten_without_having_been_there(kept):
+    recovered = snapshot(version=0, recovered=True)
+    kept.forget_snapshot(A, recovered)
+
+    kept.keep(A, recovered.as_done())
+    assert kept.snapshots(A) == (recovered.as_done(),) and not kept.snapshots(A)[0].recovered
+    with pytest.raises(Conflict):
+        kept.forget_snapshot(A, recovered)
+
+
 def test_five_hundred_workloads_are_kept(kept):
     """More than a page of DynamoDB, whose names are long."""
     for number in range(500):

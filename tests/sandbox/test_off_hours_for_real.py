@@ -457,6 +457,54 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
     kube.delete(path("pods", "ft-0", "v1"))
 
 
+def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster: Cluster):
+    """With the rights that onboarding gives, on objects as the API server keeps them."""
+    kube, path, night = cluster.kube, cluster.path, cluster.another_night()
+    made = [
+        GPU.scaled("Deployment", "noted-target", 1),
+        GPU.cron_job("noted"),
+        GPU.scaled_object("noted-target", "2"),
+        GPU.scaled_job("noted"),
+    ]
+    night.create(*made)
+    eventually(lambda: cluster.running("noted-target") == 1)
+    objects = {item["kind"]: kube.path(item) for item in made[1:]} | {"NodePool": POOL_PATH}
+
+    def said() -> dict[str, tuple[Any, Any]]:
+        found = {kind: kube.get(at) for kind, at in objects.items()}
+        return {kind: (one["spec"], one["metadata"].get("annotations")) for kind, one in found.items()}
+
+    before = said()
+    assert before["NodePool"][1]["karpenter.sh/nodepool-hash"]
+    night.at(NIGHT)
+    night.run_pass()
+    assert not night.failed
+    asleep = said()
+    for kind, (_, marks) in asleep.items():
+        assert layout.ASLEEP_WAS in marks, kind
+    assert (
+        asleep["NodePool"][1]["karpenter.sh/nodepool-hash"]
+        == before["NodePool"][1]["karpenter.sh/nodepool-hash"]
+    )
+    copy = {**GPU.cron_job("noted-copy"), "spec": asleep["CronJob"][0]}
+    copy["metadata"] = {**copy["metadata"], "annotations": asleep["CronJob"][1]}
+    night.create(copy)
+
+    night.kept._kept.clear()
+    night.later(hours=1).run_pass()
+    assert {kept.ref.kind for kept in night.kept._kept.values()} == set(objects)
+    night.kept._kept.clear()
+    night.at(MORNING)
+    for _ in range(3):
+        told = night.run_pass()
+
+    assert said() == before and not night.failed
+    assert cluster.spec(path("cronjobs", "noted-copy", "batch/v1"))["suspend"] is True
+    assert told and [one.code for one in told.outcome.findings] == ["original-copied"]
+    for item in (*made, copy):
+        kube.delete(kube.path(item))
+
+
 def _created(kube: KubeClient, item: Object) -> Object | None:
     """A kind is served a moment after its definition."""
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from slicewise import layout
 from slicewise.app import OFF_HOURS, TUNING
 from slicewise.events import Hint
 from slicewise.model import Ref, ref_of
 from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, POLICY, SLEEPER, Account
-from tests.fakes.controllers import Controllers, scaled
+from tests.fakes.controllers import Controllers, cron_job, scaled
 
 ASLEEP_AT_NIGHT = POLICY + 'offHours: {timeZone: Europe/Berlin, asleep: ["Mon-Fri 20:00-07:00", "Sat-Sun"]}\n'
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
@@ -145,6 +146,42 @@ def test_onboarding_leaves_a_sleeping_pool_asleep(account):
     account.run_until(berlin(20.4))
 
     assert account.servers["gpu-1"].objects[POOL]["spec"] == asleep
+
+
+def test_what_a_sleeping_pool_carries_is_no_drift_to_onboarding_or_tuning(account):
+    until(account, berlin(20.2))
+    pool = account.servers["gpu-1"].objects[POOL]
+    assert layout.ASLEEP_WAS in pool["metadata"]["annotations"]
+
+    for capability in (None, TUNING):
+        hint = Hint(HOME.arn("gpu-1"), "a test", forced=True)
+        account.send(hint, *([capability] if capability else []))
+        account.run_until(berlin(20.4))
+    assert account.record().stage is Stage.ONBOARDED
+    for record in (account.record(), account.record(capability=TUNING)):
+        assert record.findings == record.changed == ()
+    assert account.servers["gpu-1"].objects[POOL] == pool
+
+
+def test_a_table_that_was_emptied_at_night_costs_no_cron_job_and_no_node_pool_its_morning(account):
+    """All of it: also the records, by which the sweep knows that something sleeps."""
+    server, nightly = account.servers["gpu-1"], cron_job("nightly", suspend=False)
+    server.create(nightly)
+    before = {ref: server.objects[ref]["spec"] for ref in (ref_of(nightly), POOL)}
+    until(account, berlin(20.2))
+    assert all(server.objects[ref]["spec"] != spec for ref, spec in before.items())
+    account.sleep.forget(HOME.arn("gpu-1"))
+    account.store._records.clear()
+
+    until(account, berlin(7.1, 1))
+
+    assert {ref: server.objects[ref]["spec"] for ref in before} == before
+    assert all(layout.ASLEEP_WAS not in marks(server.objects[ref]) for ref in before)
+    assert replicas(account) == 0 and any("not in the table" in one for one, _ in account.notices.sent)
+
+
+def marks(item):
+    return item["metadata"].get("annotations") or {}
 
 
 def test_a_policy_that_is_broken_at_night_wakes_what_sleeps(account):

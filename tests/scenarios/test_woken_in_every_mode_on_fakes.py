@@ -29,7 +29,8 @@ def to_mode(account: Account, mode: str) -> None:
 def pool_is_open(account: Account) -> bool:
     pool = account.servers["gpu-1"].objects[POOL]
     marks = pool["metadata"].get("annotations") or {}
-    return "nodes" not in pool["spec"]["limits"] and "slicewise.dev/asleep" not in marks
+    is_marked = any(key.startswith("slicewise.dev/asleep") for key in marks)
+    return "nodes" not in pool["spec"]["limits"] and not is_marked
 
 
 STOPS = {

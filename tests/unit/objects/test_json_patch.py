@@ -1,7 +1,7 @@
 """Patches say what they saw, so that they hold only while it is so."""
 
 import pytest
-from slicewise.json_patch import expect, remove, set_value
+from slicewise.json_patch import after, expect, remove, set_value
 
 from tests.fakes.kubernetes import patched
 
@@ -45,10 +45,10 @@ def test_a_value_is_set_over_what_was_seen(path, value, wanted):
     found = set_value(LIVE, path, value)
 
     assert found == wanted
-    after = patched(LIVE, found)
+    left = patched(LIVE, found)
     for key in path:
-        after = after[key]
-    assert after == value
+        left = left[key]
+    assert left == value
 
 
 def test_what_is_there_is_removed_over_what_was_seen():
@@ -57,6 +57,22 @@ def test_what_is_there_is_removed_over_what_was_seen():
     assert found == ops(("test", "/spec/limits", {"gpu": "4"}), ("remove", "/spec/limits"))
     assert "limits" not in patched(LIVE, found)["spec"]
     assert remove(LIVE, ("spec", "nothing")) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metadata", "labels", "a.b/c"), "2"),
+        (("metadata", "annotations", "x/~y"), "z"),
+        (("spec", "new"), None),
+        (("spec", "limits"), {}),
+    ],
+)
+def test_what_a_patch_leaves_is_what_an_api_server_makes_of_it(path, value):
+    operations = (*set_value(LIVE, path, value), *remove(LIVE, ("spec", "list")))
+
+    assert after(LIVE, operations) == patched(LIVE, operations)
+    assert LIVE["spec"]["list"] == [1, 2], "what was read stays as it was"
 
 
 def test_presence_and_absence_can_be_expected():

@@ -7,7 +7,7 @@ whole patch where somebody has written that very field since, and lets it pass w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from slicewise.model import Object
@@ -45,6 +45,24 @@ def expect(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
     """That still stands at `path` what we read there, or still nothing."""
     known, found = _follow(live, path)
     return (_test(path, found) if len(known) == len(path) else _test(path[: len(known) + 1], None),)
+
+
+def after(live: Object, operations: Iterable[Operation]) -> Object:
+    """What an object is once such operations are done: what a second patch in the same pass will find."""
+    for operation in operations:
+        way = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"][1:].split("/")]
+        if operation["op"] != "test":
+            live = _changed(live, way, operation)
+    return live
+
+
+def _changed(item: Mapping[str, Any], way: Sequence[str], operation: Operation) -> Object:
+    first, rest = way[0], way[1:]
+    if rest:
+        return {**item, first: _changed(item.get(first) or {}, rest, operation)}
+    if operation["op"] == "remove":
+        return {key: value for key, value in item.items() if key != first}
+    return {**item, first: operation["value"]}
 
 
 def pointer(path: Sequence[str]) -> str:

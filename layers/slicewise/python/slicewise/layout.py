@@ -40,6 +40,11 @@ WAITED_ANNOTATION = "slicewise.dev/waited-for"
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
 # On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
 ASLEEP = "slicewise.dev/asleep"
+# On each object that sleeps and that we may patch as a whole: what its fields were (offhours/originals.py).
+ASLEEP_WAS = "slicewise.dev/asleep-was"
+# On a NodePool's own metadata while a StatefulSet still has to get back that it deletes its volumes: as long
+# as that lasts, onboarding leaves the sleeper the right to do so.
+RETAINS = "slicewise.dev/retains-volumes"
 # On a fallback model's NodePool while it may have nodes: until when. Onboarding leaves its limit alone then.
 OPENED = "slicewise.dev/opened"
 # On a NodePool's own metadata: a fallback model's, which has no nodes but where EC2 has none of the others.

@@ -1,4 +1,7 @@
-"""What an object was before it was put to sleep: values, kept outside the cluster."""
+"""
+What an object was before it was put to sleep: values, kept outside the cluster, and on the object itself
+where its kind lets us.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ class Snapshot:
             then on nobody writes the field for it any more.
         priority: Of its pods; the highest wake first.
         version: Grows by one with each write; the table takes a write only over the one before.
+        recovered: Read from the object's own annotation, since the table lacks it, or has it damaged:
+            `version` is then the table's, 0 for none.
     """
 
     ref: Ref
@@ -44,6 +49,7 @@ class Snapshot:
     version: int = 1
     earlier: tuple[Any, ...] = ()
     checksum: str = ""
+    recovered: bool = False
 
     @property
     def intact(self) -> bool:
@@ -62,15 +68,17 @@ class Snapshot:
         return replace(self, checksum=_checksum(self))
 
     def as_done(self) -> Snapshot:
-        return replace(self, done=True, earlier=(), version=self.version + 1).sealed()
+        return self._next(done=True, earlier=())
 
     def with_ours(self, ours: Any) -> Snapshot:
         """To be written in place of what we wrote before."""
-        earlier = (self.ours,)
-        return replace(self, ours=ours, earlier=earlier, done=False, version=self.version + 1).sealed()
+        return self._next(ours=ours, earlier=(self.ours,), done=False)
 
     def as_woken(self, morning: str) -> Snapshot:
-        return replace(self, woken=morning, version=self.version + 1).sealed()
+        return self._next(woken=morning)
+
+    def _next(self, **changes: Any) -> Snapshot:
+        return replace(self, **changes, version=self.version + 1, recovered=False).sealed()
 
 
 def _checksum(snapshot: Snapshot) -> str:

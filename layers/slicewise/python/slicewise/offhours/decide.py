@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from slicewise import layout
 from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot
 from slicewise.model import Object, ref_of
 from slicewise.objects import annotations, labels
@@ -77,16 +78,21 @@ def put_to_sleep(
     )
     if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
         if value == ours:
-            return Step((ForgetSnapshot(kept, "somebody has put it to sleep since"),) if kept else ())
+            return _left_to_a_person(setting, live, kept, "somebody has put it to sleep since")
         fresh = _snapshot(setting, live, kept, window, priority, slices)
         return Step(_write(setting, live, fresh, why, keep=True))
     if kept.done:
-        return Step() if value == ours else Step(findings=(_touched(setting, live, kept),))
+        found = (KeepSnapshot(kept.as_done(), "the table lacks it"),) if kept.recovered else ()
+        return Step(found, () if value == ours else (_touched(setting, live, kept),))
     if value != ours:
         return Step(_write(setting, live, kept, why, keep=False))
     if _as_we_left_it(setting, live, kept):
         return Step((KeepSnapshot(kept.as_done(), why),))
-    return Step((ForgetSnapshot(kept, "somebody had put it to sleep already"),))
+    return _left_to_a_person(setting, live, kept, "somebody had put it to sleep already")
+
+
+def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why: str) -> Step:
+    return Step((*setting.unnote(live, why), ForgetSnapshot(kept, why))) if kept else Step()
 
 
 def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str) -> Step | None:
@@ -119,9 +125,10 @@ def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, m
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
         return Step((setting.write(live, kept.original, why), done("it is as it was")), findings)
+    noted = setting.unnote(live, why)
     if setting.value(live) == kept.original:
-        return Step((done("it is as it was"),))
-    return Step((done("somebody has changed it since"),), (_person_won(setting, live, kept),))
+        return Step((*noted, done("it is as it was")))
+    return Step((*noted, done("somebody has changed it since")), (_person_won(setting, live, kept),))
 
 
 def _snapshot(
@@ -143,7 +150,8 @@ def _snapshot(
 
 def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool) -> tuple[Action, ...]:
     first = (KeepSnapshot(kept, "what it was is written down before it is changed"),) if keep else ()
-    return (*first, setting.write(live, setting.asleep, why), KeepSnapshot(kept.as_done(), why))
+    write = setting.write(live, setting.asleep, why, note=kept)
+    return (*first, write, KeepSnapshot(kept.as_done(), why))
 
 
 def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:
@@ -214,7 +222,8 @@ def damaged(kept: Snapshot) -> Finding:
         "snapshot-damaged",
         f"what was kept of {kept.field} of {kept.ref} cannot be read, or does not match its checksum; it is "
         "not used.",
-        "Set the field by hand, then delete the item from the table.",
+        f"Delete the item from the table: annotation {layout.ASLEEP_WAS} of the object is used then. Where "
+        "it has none, set the field by hand first.",
     )
 
 

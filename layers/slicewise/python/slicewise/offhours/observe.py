@@ -21,10 +21,12 @@ from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
-from slicewise.off_hours import OffHours
-from slicewise.offhours import staging, workloads
+from slicewise.off_hours import OffHours, Volumes
+from slicewise.offhours import originals, staging, workloads
 from slicewise.offhours.calendar import Calendar
+from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
+from slicewise.offhours.settings import noted_fields
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Stage
 from slicewise.policy import Mode, Policy
@@ -34,6 +36,7 @@ from slicewise.snapshots import Snapshot
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
+_STATEFUL_SET = ("apps/v1", "StatefulSet")
 # Kinds that are read whole, so that their own owners and who wrote their replicas are known.
 READ = {
     ("apps", "Deployment"),
@@ -133,7 +136,7 @@ def _inside(
     namespaces = world.off_hours.namespaces if world.off_hours else ()
     try:
         reading = Reading(ports.kubernetes(cluster))
-        found = look(reading, world.snapshots, namespaces, _node_pools(policy))
+        found = look(reading, world.snapshots, namespaces, _node_pools(policy), _kinds_of_sets(world))
         if any(pool.fallback_gpus for pool in world.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
     except (Refused, Unavailable) as error:
@@ -142,7 +145,20 @@ def _inside(
         if _is_quiet(world, now):
             raise
         return replace(world, unreachable=str(error))
-    return replace(world, found=found, lead=lead(found.node_pools))
+    return replace(_recovered(world, found.originals), found=found, lead=lead(found.node_pools))
+
+
+def _kinds_of_sets(world: World) -> tuple[tuple[str, str], ...]:
+    """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
+    retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
+    return (_STATEFUL_SET,) if retains else ()
+
+
+def _recovered(world: World, found: Originals) -> World:
+    """The table wins: what is noted on objects counts where it has nothing, or a damaged item."""
+    keys = {(kept.ref, kept.field) for kept in found.snapshots}
+    tabled = (kept for kept in world.snapshots if (kept.ref, kept.field) not in keys)
+    return replace(world, snapshots=(*tabled, *found.snapshots), findings=(*world.findings, *found.findings))
 
 
 def _is_quiet(world: World, now: datetime) -> bool:
@@ -292,6 +308,7 @@ def look(
     snapshots: Iterable[Snapshot],
     namespaces: tuple[str, ...] = (),
     names_of_pools: frozenset[str] | None = None,
+    noted_kinds: Iterable[tuple[str, str]] = (),
 ) -> Found:
     """
     Without NodePools, Nodes and Pods there is nothing to decide on: their errors are raised.
@@ -299,14 +316,20 @@ def look(
     Args:
         namespaces: Whose pods are in scope wherever they run.
         names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
+        noted_kinds: Listed for what is noted on their objects, beside those that are listed anyway.
     """
-    kept, kubernetes = {snapshot.ref for snapshot in snapshots}, reading.kubernetes
+    snapshots, kubernetes = tuple(snapshots), reading.kubernetes
+    kept = {snapshot.ref for snapshot in snapshots}
 
     def is_wanted(pool: Object) -> bool:
         return names_of_pools is None or name_of(pool) in names_of_pools or ref_of(pool) in kept
 
-    node_pools = kubernetes.list(
-        "karpenter.sh/v1", "NodePool", labels=layout.POOL_LABEL, only=is_wanted, managed_fields=True
+    all_pools = kubernetes.list(
+        "karpenter.sh/v1",
+        "NodePool",
+        labels=layout.POOL_LABEL,
+        only=lambda pool: is_wanted(pool) or originals.is_noted(pool),
+        managed_fields=True,
     )
     nodes = kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
     names = frozenset(node["metadata"]["name"] for node in nodes)
@@ -317,24 +340,33 @@ def look(
     pods = kubernetes.list(
         "v1", "Pod", fields=UNFINISHED, only=lambda pod: matters(pod, spec(pod)), trim=of_a_pod
     )
-    objects = {
-        ref_of(item): item
-        for version, kind, template in (
-            (*_CRON_JOB, _cron_template),
-            (*_KEDA[0], None),
-            (*_KEDA[1], _scaled_job_template),
-        )
+
+    def is_in_scope(item: Object) -> bool:
+        template = _TEMPLATES.get((item["apiVersion"], item["kind"]))
+        return template is None or matters(item, template(item))
+
+    beside = [
+        item
+        for version, kind in (_CRON_JOB, *_KEDA)
         for item in reading.list(
             version,
             kind,
             managed_fields=True,
-            only=lambda item, template=template: (
-                template is None or ref_of(item) in kept or matters(item, template(item))
-            ),
+            only=lambda item: ref_of(item) in kept or originals.is_noted(item) or is_in_scope(item),
         )
-    }
+    ]
+    sets = [
+        item
+        for version, kind in noted_kinds
+        for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
+    ]
+    noted = originals.read((*all_pools, *beside, *sets), snapshots, noted_fields)
+    kept |= {snapshot.ref for snapshot in noted.snapshots}
+    node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
+    objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
+    objects |= {ref_of(item): item for item in sets if ref_of(item) in kept}
     owners, by_name = _owners(reading, pods, kept - objects.keys())
-    return Found(pods, owners, objects | by_name, node_pools, nodes, unread=reading.unread)
+    return Found(pods, owners, objects | by_name, node_pools, nodes, unread=reading.unread, originals=noted)
 
 
 def of_a_pod(pod: Object) -> Object:
@@ -435,6 +467,10 @@ def _cron_template(item: Object) -> Object:
 
 def _scaled_job_template(item: Object) -> Object:
     return _pod_spec({"spec": spec(item).get("jobTargetRef") or {}})
+
+
+# What each makes pods of; a ScaledObject makes none, and all of them are looked at.
+_TEMPLATES = {_CRON_JOB: _cron_template, _KEDA[1]: _scaled_job_template}
 
 
 def _pod_spec(job: Object) -> Object:

@@ -41,6 +41,7 @@ from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
     NO_NODES,
+    ONLY_EMPTY_NODES_GO,
     PAUSED_REPLICAS,
     REPLICAS,
     RETAIN,
@@ -104,7 +105,7 @@ def plan(world: World, now: datetime) -> Plan:
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
-    actions = (*_schedule(world, now), *noted(world, opening), *found.actions)
+    actions = (*_schedule(world, now), *noted(world, opening), *_tell_recovered(world), *found.actions)
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
         found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
@@ -159,7 +160,19 @@ def _part(action: Action) -> str:
 def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
     yield from telling.misread(world.times.override if world.times else None, now)
     yield from telling.not_restorable(world.snapshots)
+    if found := telling.recovered(world.snapshots):
+        yield found
     yield from _unread(world)
+
+
+def _tell_recovered(world: World) -> Iterator[Action]:
+    """
+    Once a sleep, and before it is in the table again: afterwards nothing tells that it was not.
+    """
+    if found := telling.recovered(world.snapshots):
+        subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
+        window = min(kept.window for kept in world.snapshots if kept.recovered)
+        yield Notify(subject, str(found), "the table has lost items", f"recovered {window}")
 
 
 def _unread(world: World) -> Iterator[Finding]:
@@ -353,13 +366,15 @@ def _steps_to_sleep(
     losing = {work.ref: work for work in made if work.losing}
     losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
     retained: set[Ref] = set()
+    changed: dict[Ref, Object] = {}
     steps = []
     for subject in _order_of_sleep(world, found, made, nodes):
         assert subject.live is not None
         ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
             continue
-        step = _step_to_sleep(subject, window, why)
+        step = _step_to_sleep(replace(subject, live=changed.get(ref, subject.live)), window, why)
+        changed[ref] = _after(step, changed.get(ref, subject.live))
         if subject.setting is RETAIN and step.actions:
             retained.add(ref)
         elif work and step.actions and subject.setting in (REPLICAS, PAUSED_REPLICAS):
@@ -369,6 +384,14 @@ def _steps_to_sleep(
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
     return steps
+
+
+def _after(step: Step, live: Object) -> Object:
+    """What a step leaves of its object: the next one, of another field, must expect just that."""
+    for action in step.actions:
+        if isinstance(action, Patch):
+            live = json_patch.after(live, action.operations)
+    return live
 
 
 def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
@@ -542,8 +565,10 @@ def _forgotten(world: World, found: Found) -> Step:
         ref = ref_of(pool)
         value, writers = NO_NODES.value(pool), NO_NODES.managers(pool)
         closed = value == NO_NODES.asleep
-        # Where something stayed awake, as many nodes as that needs: ours while the mark of the sleep stands.
-        narrowed = value is not None and layout.ASLEEP in annotations(pool) and writers == {FIELD_MANAGER}
+        # Where something stayed awake, as many nodes as that needs: ours while all of the sleep stands. Once
+        # its consolidation was given back, the limit that we wrote last may be its own.
+        asleep = layout.ASLEEP in annotations(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
+        narrowed = value is not None and asleep and writers == {FIELD_MANAGER}
         if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or narrowed):
             continue
         if writers == {FIELD_MANAGER}:
@@ -603,12 +628,13 @@ def _give_back(
             kept.field,
         ),
     )
-    steps = [
-        give_back(setting, objects.get(kept.ref), kept, why, morning)
-        for kept in order
-        if not found.why_unread(kept.ref)
-        if (setting := setting_of(kept))
-    ]
+    steps = []
+    for kept in order:
+        if (setting := setting_of(kept)) and not found.why_unread(kept.ref):
+            live = objects.get(kept.ref)
+            steps.append(step := give_back(setting, live, kept, why, morning))
+            if live:
+                objects[kept.ref] = _after(step, live)
     actions, left = _first_of(steps, world.failing)
     return actions, _findings(steps), left
 

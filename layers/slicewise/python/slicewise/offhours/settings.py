@@ -19,8 +19,9 @@ from typing import Any
 
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Patch, Scale
-from slicewise.model import Object, ref_of
+from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import written_by
+from slicewise.offhours import originals
 from slicewise.snapshots import Snapshot
 
 FIELD_MANAGER = "slicewise"
@@ -53,8 +54,14 @@ class Setting:
             found = found.get(key) if isinstance(found, Mapping) else None
         return self.absent if found is None else found
 
-    def write(self, item: Object, value: Any, why: str) -> Action:
-        """Takes effect only where the object still says what it says now."""
+    def write(self, item: Object, value: Any, why: str, note: Snapshot | None = None) -> Action:
+        """
+        Takes effect only where the object still says what it says now.
+
+        Args:
+            note: What is written down on the object in the same patch, where that is one; None takes away
+                what was.
+        """
         ref, seen = ref_of(item), self.value(item)
         if self.scaled:
             return Scale(ref, seen, value, why)
@@ -63,7 +70,15 @@ class Setting:
             if value == self.absent and value is None
             else json_patch.set_value(item, self.path, value)
         )
-        return Patch(ref, operations, f"set {self.field} of {ref} to {_short(value)}", why)
+        written = json_patch.after(item, operations)
+        noted = originals.noting(written, note) if note else originals.removing(written, self.field)
+        return Patch(ref, (*operations, *noted), f"set {self.field} of {ref} to {_short(value)}", why)
+
+    def unnote(self, item: Object, why: str) -> tuple[Action, ...]:
+        """Takes away what was written down on the object, and leaves the field; nothing where nothing was."""
+        operations = () if self.scaled else originals.removing(item, self.field)
+        says = f"take what {self.field} was from {ref_of(item)}"
+        return (Patch(ref_of(item), operations, says, why),) if operations else ()
 
     def managers(self, item: Object) -> frozenset[str]:
         """
@@ -123,6 +138,12 @@ def opens(kept: Snapshot) -> bool:
 def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
     """All that is not known otherwise is scaled."""
     return _OF_KIND.get((api_version.rpartition("/")[0], kind), (REPLICAS,))
+
+
+def noted_fields(ref: Ref) -> frozenset[str]:
+    """What is written down on such an object itself: nothing that goes through `scale`, which is replicas."""
+    found = settings_of(ref.api_version, ref.kind)
+    return frozenset(setting.field for setting in found if not setting.scaled)
 
 
 def setting_of(kept: Snapshot) -> Setting | None:

@@ -144,6 +144,21 @@ def not_restorable(snapshots: Iterable[Snapshot]) -> Iterator[Finding]:
             )
 
 
+def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
+    """What the table has lost, or has damaged, and objects themselves have; None where that is nothing."""
+    names = sorted({str(kept.ref) for kept in snapshots if kept.recovered})
+    if not names:
+        return None
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return Finding(
+        "recovered-from-annotations",
+        f"The table has lost what {', '.join(names[:5])}{more} had before the sleep. Their own annotations "
+        "say it, so they wake as ever. Replicas are in the table alone: what else it lost stays at 0.",
+        "Look for workloads at 0 that should not be, and set their replicas by hand: kubectl get "
+        "deployments,statefulsets -A",
+    )
+
+
 def misread(override: Override | None, now: datetime) -> Iterator[Finding]:
     """Once it is over, nobody needs to know any more what it said."""
     if override and override.unreadable and ("until" in override.unreadable or now < override.until):

@@ -9,6 +9,7 @@ from typing import Any
 
 from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
+from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
 from slicewise.offhours.settings import opens
 from slicewise.offhours.workloads import unread_of
@@ -29,6 +30,7 @@ class Found:
         node_pools, nodes: Ours.
         refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
         unread: What could not be read, with the answer's words: an object, or by a Ref without a name a kind.
+        originals: What annotations of these objects say that they were, and the table does not.
     """
 
     pods: tuple[Object, ...] = ()
@@ -38,6 +40,7 @@ class Found:
     nodes: tuple[Object, ...] = ()
     refused: Mapping[str, datetime] = field(default_factory=dict)
     unread: Mapping[Ref, str] = field(default_factory=dict)
+    originals: Originals = field(default_factory=Originals)
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be gone."""
@@ -65,6 +68,8 @@ class World:
         failing: Parts of the plan, such as objects, that failed in the passes before (retries.py).
         schedule: When the cluster's schedule will ask for a look; None where it has none.
         opening: What is written down of when it must be awake; None where nothing is.
+        snapshots: What is kept: of the table, and once the cluster was looked into, of annotations that the
+            table lacks.
     """
 
     cluster: EksCluster | None
