@@ -183,6 +183,17 @@ def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bar
     assert {right[2] for right in held if right[0] == "get"} == {"*/scale"}
 
 
+def test_the_right_on_stateful_sets_stays_as_long_as_one_needs_it():
+    policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS)
+    role = {ref_of(item): item for item in rbac.objects(policy, retaining=True)}[rbac.SLEEPER_ROLE]
+    plain = {ref_of(item): item for item in rbac.objects(policy)}[rbac.SLEEPER_ROLE]
+
+    assert rbac.may_retain(role) and not rbac.may_retain(plain) and not rbac.may_retain(None)
+    assert [rule for rule in role["rules"] if rule not in plain["rules"]] == [
+        {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": ["patch"]}
+    ]
+
+
 def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
     held = granted(builders.policy(builders.DEFAULT_POOLS, NIGHTS), "ClusterRole", "slicewise-sleeper")
 

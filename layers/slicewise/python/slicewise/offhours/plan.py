@@ -102,6 +102,9 @@ def plan(world: World, now: datetime) -> Plan:
     found = _plan(world, now)
     if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
         found = _without_new_sleep(world, world.found, found, now)
+    if world.found:
+        marked = _mark_retaining(world, world.found.node_pools, found.actions)
+        found = replace(found, actions=marked)
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
@@ -489,6 +492,39 @@ def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
             yield Patch(ref_of(pool), operations, f"mark {ref_of(pool)} as awake", "it is as it was")
 
 
+def _mark_retaining(world: World, pools: Sequence[Object], actions: Sequence[Action]) -> tuple[Action, ...]:
+    """
+    Onboarding leaves us the right to give a StatefulSet its own word back as long as a NodePool carries this,
+    whatever the policy says by then. So it stands there before the first is told to retain, and goes with the
+    last: before that is forgotten, since nobody may look again afterwards.
+    """
+    needed = {kept.ref for kept in world.slept if kept.field == RETAIN.field and not kept.woken}
+    of_sets = [
+        (number, one.snapshot, isinstance(one, ForgetSnapshot) or bool(one.snapshot.woken))
+        for number, one in enumerate(actions)
+        if isinstance(one, KeepSnapshot | ForgetSnapshot) and one.snapshot.field == RETAIN.field
+    ]
+    ended = {kept.ref for _, kept, ends in of_sets if ends}
+    if needed - ended or not all(ends for _, _, ends in of_sets):
+        return (*_retention_marks(pools, "true"), *actions)
+    last = max((number for number, _, _ in of_sets), default=0)
+    part = _part(actions[last]) if of_sets else ""
+    unmarked = (in_part(one, part) for one in _retention_marks(pools, None))
+    return (*actions[:last], *unmarked, *actions[last:])
+
+
+def _retention_marks(pools: Iterable[Object], value: str | None) -> Iterator[Action]:
+    path = ("metadata", "annotations", layout.RETAINS)
+    for pool in pools:
+        operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
+        says = f"mark on {ref_of(pool)} that {'' if value else 'no '}StatefulSets retain their volumes"
+        why = (
+            "the right to give back what they say of them must stay" if value else "each says it itself again"
+        )
+        if operations:
+            yield Patch(ref_of(pool), operations, says, why)
+
+
 def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator[Action]:
     if policy.bare_pods is BarePods.DELETE:
         for work in made:
@@ -635,6 +671,8 @@ def _give_back(
             steps.append(step := give_back(setting, live, kept, why, morning))
             if live:
                 objects[kept.ref] = _after(step, live)
+            if setting is RETAIN and step.actions and str(kept.ref) in world.failing:
+                steps.append(Step(findings=(telling.still_retains(kept),)))
     actions, left = _first_of(steps, world.failing)
     return actions, _findings(steps), left
 

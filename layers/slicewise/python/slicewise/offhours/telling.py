@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
+from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
 from slicewise.off_hours import BarePods, OffHours, Override
@@ -66,6 +68,21 @@ def volumes(work: Workload) -> Finding:
         f"it is left awake; it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
         "Write offHours: {volumes: retain}, which retains them for the night; or set whenScaled: Retain; or "
         f"mark it {KEEP_AWAKE}.",
+    )
+
+
+def still_retains(kept: Snapshot) -> Finding:
+    """Of a StatefulSet whose retention could not be given back, most often since the right is gone."""
+    merge = {
+        "metadata": {"annotations": {layout.ASLEEP_WAS: None}},
+        "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": kept.original}},
+    }
+    return Finding(
+        "still-retains-volumes",
+        f"{kept.ref} retains its volumes when it is scaled down, as for the sleep; it had {kept.field} "
+        f"{kept.original}, which could not be given back.",
+        f"Write offHours: {{volumes: retain}} until it was, or do it by hand: kubectl patch statefulset "
+        f"{kept.ref.name} -n {kept.ref.namespace} --type merge -p '{json.dumps(merge)}'",
     )
 
 

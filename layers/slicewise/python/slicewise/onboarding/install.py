@@ -75,7 +75,7 @@ def difference(world: World, settings: Settings) -> Difference:
     held = {layout.ASLEEP, layout.OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
-    roles = rbac.objects(policy, unfinished, asleep, split)
+    roles = rbac.objects(policy, unfinished, asleep, split, _is_retaining(contents))
     actions += _applies(contents, roles, "what we may read once installation is over")
     actions += release_actions
     actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
@@ -97,6 +97,12 @@ def difference(world: World, settings: Settings) -> Difference:
         actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
     findings = (*release_findings, *_edited_keys(contents), *pool_findings)
     return Difference(tuple(actions), findings)
+
+
+def _is_retaining(contents: ClusterContents) -> bool:
+    """A mark keeps the right that is there; it gives none."""
+    marked = any(layout.RETAINS in annotations(pool) for pool in contents.node_pools)
+    return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
 
 
 def _applies(contents: ClusterContents, wanted: tuple[Object, ...], why: str) -> list[Action]:

@@ -27,6 +27,7 @@ INSTALLER_GROUP, TUNER_GROUP, SLEEPER_GROUP = "slicewise:installer", "slicewise:
 _RBAC = "rbac.authorization.k8s.io"
 _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
 KARPENTER_NAMESPACE = "kube-system"
+SLEEPER_ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", SLEEPER)
 CLUSTER_POLICY = Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")
 
 # Versions under which a NodeClass of a group is read. Of other groups we know none, and read none.
@@ -58,12 +59,17 @@ def release_namespaces(policy: Policy) -> tuple[str, ...]:
 
 
 def objects(
-    policy: Policy, unfinished: Iterable[str] = (), asleep: Iterable[str] = (), split: bool = False
+    policy: Policy,
+    unfinished: Iterable[str] = (),
+    asleep: Iterable[str] = (),
+    split: bool = False,
+    retaining: bool = False,
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, or
     are open, also where the policy no longer asks for them: what is held there must be given back. `split`
-    says that there are classes, whose workloads must be moved home.
+    says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets have yet to
+    get back what becomes of their volumes, though the policy leaves them alone by now.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -77,11 +83,22 @@ def objects(
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
-        *(_off_hours(policy, policy.off_hours, asleep) if policy.off_hours else ()),
+        *(_off_hours(policy, policy.off_hours, asleep, retaining) if policy.off_hours else ()),
     )
 
 
-def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tuple[Object, ...]:
+def may_retain(sleeper: Object | None) -> bool:
+    """Whether a live role lets the sleeper patch StatefulSets."""
+    rules = (sleeper or {}).get("rules") or ()
+    return any(
+        "statefulsets" in (rule.get("resources") or ()) and "patch" in (rule.get("verbs") or ())
+        for rule in rules
+    )
+
+
+def _off_hours(
+    policy: Policy, off_hours: OffHours, asleep: Iterable[str], retaining: bool
+) -> tuple[Object, ...]:
     """
     Who puts workloads to sleep has an identity of its own, and only where they sleep.
 
@@ -102,7 +119,7 @@ def _off_hours(policy: Policy, off_hours: OffHours, asleep: Iterable[str]) -> tu
     ]
     if any(pool.fallback_gpus for pool in policy.pools):
         rules.append(_rule("", ["events"], ["list"]))
-    if off_hours.volumes is Volumes.RETAIN:
+    if off_hours.volumes is Volumes.RETAIN or retaining:
         # The retention policy has no subresource, so it must be `patch` on the whole, templates included.
         rules.append(_rule("apps", ["statefulsets"], ["patch"]))
     if off_hours.bare_pods is BarePods.DELETE:
