@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from slicewise import json_patch
 from slicewise.errors import Conflict
 from slicewise.model import ref_of
 from slicewise.offhours import originals
@@ -115,6 +116,28 @@ def test_what_is_not_there_cannot_be_scaled(served):
         served.port.scale(missing, 1, 0)
     assert not served.port.has_scale("v1", "ConfigMap")
     assert not served.port.has_scale("nobody.example.com/v1", "Unknown")
+
+
+def test_a_status_is_patched_through_its_subresource_and_nothing_else_is(served):
+    item = cron_job("status", namespace=NAMESPACE, suspend=True)
+    job = item["spec"]["jobTemplate"]["spec"]
+    job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
+    served.by_somebody_else(item)
+    last = ("status", "lastScheduleTime")
+    for at in ("2026-11-26T05:59:59Z", "2026-11-27T05:59:59Z"):
+        found = live(served, item)
+        operations = (
+            *json_patch.set_value(found, last, at),
+            *json_patch.set_value(found, ("spec", "suspend"), False),
+        )
+        served.port.patch(ref_of(item), operations, "status")
+        assert live(served, item)["status"]["lastScheduleTime"] == at
+        assert live(served, item)["spec"]["suspend"] is True
+
+    with pytest.raises(Conflict):
+        served.port.patch(ref_of(item), json_patch.set_value(found, last, "2026-11-28T05:59:59Z"), "status")
+    with pytest.raises(Conflict):
+        served.port.patch(ref_of(item)._replace(name="missing"), operations, "status")
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,16 @@ class FakeApiServer:
         self._writers.applied(ref, manager, before or {}, item, operation)
         self._keep(ref, before, after)
 
-    def patch(self, ref: Ref, operations: Sequence[Object], manager: str = "somebody") -> None:
+    def patch(
+        self, ref: Ref, operations: Sequence[Object], manager: str = "somebody", subresource: str = ""
+    ) -> None:
         before = self.objects.get(ref)
         if before is None:
             raise Conflict(f"{ref} is gone")
         after = patched(before, operations)
+        if subresource == "status":
+            self.set_status(ref, after.get("status") or {})
+            return
         self._writers.updated(ref, manager, before, after)
         self._keep(ref, before, after)
 
@@ -287,10 +292,10 @@ class FakeKubernetes:
             check(item)
             self._server.apply(item, manager="slicewise")
 
-    def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
-        with self._calls.call(f"kubernetes.patch {ref}"):
-            self._may("patch", ref)
-            self._server.patch(ref, operations, manager="slicewise")
+    def patch(self, ref: Ref, operations: Sequence[Object], subresource: str = "") -> None:
+        with self._calls.call(f"kubernetes.patch {ref}{f'/{subresource}' if subresource else ''}"):
+            self._may("patch", ref, f"/{subresource}" if subresource else "")
+            self._server.patch(ref, operations, "slicewise", subresource)
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):

@@ -105,6 +105,7 @@ class Passes:
                     "asleep": list(wanted.asleep),
                     "barePods": wanted.bare_pods.value,
                     "volumes": wanted.volumes.value,
+                    "missedRuns": wanted.missed_runs.value,
                     **({"namespaces": list(wanted.namespaces)} if wanted.namespaces else {}),
                 }
             )

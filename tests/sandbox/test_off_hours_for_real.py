@@ -11,6 +11,7 @@ import base64
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from slicewise import layout
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
-from slicewise.off_hours import Volumes
+from slicewise.off_hours import MissedRuns, Volumes
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import rbac
 from slicewise.outcomes import Plan, Stage
@@ -32,7 +33,7 @@ from sandbox.kube import KubeClient
 from tests import builders
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
-from tests.fakes.sleeper import WEDNESDAY_NOON, Passes
+from tests.fakes.sleeper import NIGHTS, WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, follow, pod_of
 from tests.waiting import eventually
@@ -49,6 +50,7 @@ NODE_CLASS = "nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: d
 POLICY = builders.policy(POOLS, SLEEPS, NODE_CLASS)
 POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-nights-l4")
+SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 NIGHT, EARLY, MORNING = "2026-11-25T20:01", "2026-11-26T06:50", "2026-11-26T07:00"
 Object = dict[str, Any]
 
@@ -502,6 +504,47 @@ def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster:
     assert cluster.spec(path("cronjobs", "noted-copy", "batch/v1"))["suspend"] is True
     assert told and [one.code for one in told.outcome.findings] == ["original-copied"]
     for item in (*made, copy):
+        kube.delete(kube.path(item))
+
+
+def test_a_missed_run_is_skipped_where_the_policy_says_so_and_the_next_one_comes(cluster: Cluster):
+    """On the real controller: of two CronJobs of each minute, we resume one, and a person the other."""
+    kube, night = cluster.kube, cluster.another_night()
+    night.off_hours = replace(NIGHTS, missed_runs=MissedRuns.SKIP)
+    cluster.grant(builders.policy(POOLS, SLEEPS.replace("}", ", missedRuns: skip}"), NODE_CLASS))
+    ours, by_hand = (GPU.cron_job(name) for name in ("skips", "by-hand"))
+    for item in (ours, by_hand):
+        item["spec"] |= {"schedule": "* * * * *", "suspend": item is by_hand}
+    night.create(ours, by_hand)
+    night.clock.now = suspended = datetime.now(UTC)
+    night.say(True, suspended + timedelta(hours=8))
+
+    def is_suspended() -> bool:
+        night.run_pass()
+        return bool(cluster.spec(kube.path(ours))["suspend"])
+
+    eventually(is_suspended)
+    suspended = datetime.now(UTC)
+    eventually(lambda: datetime.now(UTC).minute != suspended.minute)
+    night.clock.now = resumed = datetime.now(UTC)
+    night.say(False, resumed + timedelta(hours=8))
+    night.run_pass()
+    assert not night.failed and not cluster.spec(kube.path(ours))["suspend"]
+    kube.merge(kube.path(by_hand), {"spec": {"suspend": False}})
+
+    def since(item: Object) -> list[datetime]:
+        """The times for which its Jobs were made, since it was suspended."""
+        made = kube.list(cluster.path("jobs", group="batch/v1"))
+        mine = [
+            one["metadata"] for one in made if one["metadata"]["name"].startswith(item["metadata"]["name"])
+        ]
+        times = [datetime.fromisoformat(one["annotations"][SCHEDULED]) for one in mine]
+        return sorted(at for at in times if at > suspended)
+
+    eventually(lambda: since(by_hand) and since(ours))
+    assert since(by_hand)[0] <= resumed, "nobody told its controller"
+    assert since(ours)[0] > resumed
+    for item in (ours, by_hand):
         kube.delete(kube.path(item))
 
 

@@ -228,10 +228,10 @@ def test_a_pod_that_comes_between_look_and_write_is_a_conflict():
     kubernetes, done = world.tuner.kubernetes, []
     write = kubernetes.patch
 
-    def patch(ref, operations):
+    def patch(ref, operations, subresource=""):
         if ref.kind == "Node" and any(o.get("value") == "ts-4" for o in operations):
             done.append("relabelled")
-        return write(ref, operations)
+        return write(ref, operations, subresource)
 
     kubernetes.patch = patch
     world.tuner.begin(4)

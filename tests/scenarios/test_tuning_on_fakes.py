@@ -126,7 +126,7 @@ def test_somebodys_edit_of_one_node_pool_stops_no_other():
         edit(account, OVERLAY._replace(name=f"slicewise-shared-{count}-1"), "spec", "capacity", {GPU: "9"})
     patch = server.patch
 
-    def faster(ref, operations, manager):
+    def faster(ref, operations, manager, subresource):
         if ref.name.startswith(POOL):
             raise Conflict("somebody was faster")
         patch(ref, operations, manager)

@@ -163,10 +163,11 @@ def test_the_installer_may_look_for_the_sleeper_before_a_policy_asks_for_one():
     assert ("get", "rbac.authorization.k8s.io", "clusterroles", rbac.SLEEPER) in held
 
 
+@pytest.mark.parametrize("missed_runs", ["run", "skip"])
 @pytest.mark.parametrize("volumes", ["leave", "retain"])
 @pytest.mark.parametrize("bare_pods", ["keep", "delete"])
-def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bare_pods, volumes):
-    more = f", barePods: {bare_pods}, volumes: {volumes}}}"
+def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bare_pods, volumes, missed_runs):
+    more = f", barePods: {bare_pods}, volumes: {volumes}, missedRuns: {missed_runs}}}"
     policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS.replace("}", more))
     held = granted(policy, "ClusterRole", "slicewise-sleeper")
     writes = {right for right in held if right[0] not in ("list", "get")}
@@ -179,7 +180,7 @@ def test_the_sleeper_scales_and_pauses_and_deletes_only_what_the_policy_says(bar
         ("patch", "karpenter.sh", "nodepools", "slicewise-shared-l4"),
     } | ({("delete", "", "pods", "")} if bare_pods == "delete" else set()) | (
         {("patch", "apps", "statefulsets", "")} if volumes == "retain" else set()
-    )
+    ) | ({("patch", "batch", "cronjobs/status", "")} if missed_runs == "skip" else set())
     assert {right[2] for right in held if right[0] == "get"} == {"*/scale"}
 
 

@@ -176,7 +176,7 @@ class Hands:
                 self._kubernetes.apply(action.object)
             case Patch():
                 self._check(action.guard)
-                self._kubernetes.patch(action.ref, action.operations)
+                self._kubernetes.patch(action.ref, action.operations, action.subresource)
             case Scale():
                 self._kubernetes.scale(action.ref, action.seen, action.replicas)
             case PutSchedule():

@@ -68,6 +68,7 @@ class Patch:
 
     Attributes:
         says: What it does, in words for people.
+        subresource: Through which it is written, such as "status"; empty for the object itself.
         guard: What must still be so at the moment of writing; otherwise Conflict.
     """
 
@@ -77,6 +78,7 @@ class Patch:
     why: str
     guard: SlotsFit | ClaimsCarry | None = None
     part: str = ""
+    subresource: str = ""
 
     def __str__(self) -> str:
         return self.says

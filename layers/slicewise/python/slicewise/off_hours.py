@@ -21,6 +21,13 @@ class Volumes(StrEnum):
     RETAIN = "retain"
 
 
+class MissedRuns(StrEnum):
+    """What becomes of the last run that a CronJob missed while it slept."""
+
+    RUN = "run"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True)
 class OffHours:
     """
@@ -30,6 +37,7 @@ class OffHours:
         holidays: Name of a file of holidays beside the policies, without ".ics"; empty for none.
         namespaces: Where all that scales sleeps, beside what runs on our pools.
         volumes: Whether a StatefulSet whose volumes would go is left awake, or retains them for the night.
+        missed_runs: Whether a CronJob starts at the opening what it missed, or waits for its next time.
     """
 
     time_zone: str
@@ -39,6 +47,7 @@ class OffHours:
     namespaces: tuple[str, ...] = ()
     bare_pods: BarePods = BarePods.KEEP
     volumes: Volumes = Volumes.LEAVE
+    missed_runs: MissedRuns = MissedRuns.RUN
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 
 from slicewise import business_hours
 from slicewise.calendar_entries import entry, zone_problem
-from slicewise.off_hours import BarePods, OffHours, Volumes
+from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
 from slicewise.policy import (
     LEARNED,
     BusinessHours,
@@ -104,8 +104,11 @@ def off_hours(table: Table) -> OffHours:
         namespaces=_namespaces(table),
         bare_pods=table.choice("barePods", BarePods, BarePods.KEEP) or BarePods.KEEP,
         volumes=table.choice("volumes", Volumes, Volumes.LEAVE) or Volumes.LEAVE,
+        missed_runs=table.choice("missedRuns", MissedRuns, MissedRuns.RUN) or MissedRuns.RUN,
     )
-    table.close(("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods", "volumes"))
+    table.close(
+        ("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods", "volumes", "missedRuns")
+    )
     return found
 
 

@@ -58,8 +58,11 @@ class Kubernetes(Protocol):
     def apply(self, item: Object) -> None:
         """Server-side apply by our field manager. Conflict where the kind or namespace is not there yet."""
 
-    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
-        """A JSON Patch. Conflict where one of its tests fails, or the object is not there."""
+    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]], subresource: str = "") -> None:
+        """
+        A JSON Patch. Conflict where one of its tests fails, or the object is not there. Through a subresource
+        such as "status", only what belongs to it is changed.
+        """
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind have a `scale` subresource."""

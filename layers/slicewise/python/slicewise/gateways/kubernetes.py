@@ -133,10 +133,11 @@ class KubernetesApi:
         if self._request("PATCH", f"{_path_of(ref)}?{query}", item, headers) is None:
             raise Conflict(f"{ref} cannot be applied yet: its kind or namespace is not served; plan again")
 
-    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]]) -> None:
+    def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]], subresource: str = "") -> None:
+        path = f"{_path_of(ref)}/{subresource}" if subresource else _path_of(ref)
         query = urlencode({"fieldManager": FIELD_MANAGER})
         headers = {"Content-Type": "application/json-patch+json"}
-        if self._request("PATCH", f"{_path_of(ref)}?{query}", operations, headers, tests=True) is None:
+        if self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
             raise Conflict(f"{ref} is gone; plan again")
 
     def has_scale(self, api_version: str, kind: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slicewise import json_patch, layout, quantities
@@ -30,8 +30,8 @@ from slicewise.actions import (
 )
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, labels, name, spec
-from slicewise.off_hours import BarePods, OffHours, Volumes
+from slicewise.objects import annotations, labels, moment, name, spec, status
+from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
 from slicewise.offhours import fallback, not_running, saving, staging, telling
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
@@ -45,6 +45,7 @@ from slicewise.offhours.settings import (
     PAUSED_REPLICAS,
     REPLICAS,
     RETAIN,
+    SUSPEND,
     Setting,
     setting_of,
     settings_of,
@@ -73,6 +74,7 @@ SOON = timedelta(hours=1)
 LONG_OUT_OF_REACH = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
 FOR_EVER = "for ever"
+_LAST_SCHEDULED = ("status", "lastScheduleTime")
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
 
 
@@ -560,7 +562,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     actions, findings, left = _give_back(
         world, _without(turn.snapshots, (*held, *crons)), found, why, morning
     )
-    findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
+    if not _skips_missed_runs(world):
+        findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
@@ -631,7 +634,10 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     held = _held(world, found, now)
     actions, findings, left = _give_back(world, _without(world.slept, held), found, why)
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
-    findings = (*findings, *telling.missed_runs(crons, found, "now"))
+    if _skips_missed_runs(world):
+        actions = (*_skipping(crons, found, actions, now), *actions)
+    else:
+        findings = (*findings, *telling.missed_runs(crons, found, "now"))
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"
@@ -647,6 +653,38 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
     wait = min((wait for wait in waits if wait is not None), default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
+
+
+def _skips_missed_runs(world: World) -> bool:
+    return world.off_hours is not None and world.off_hours.missed_runs is MissedRuns.SKIP
+
+
+def _skipping(
+    crons: Iterable[Snapshot], found: Found, actions: Sequence[Action], now: datetime
+) -> Iterator[Action]:
+    """
+    A CronJob's controller makes up for the last time since status.lastScheduleTime, so that becomes the last
+    moment before the opening: what is due at the opening or later is started. Before it is resumed, and a
+    part of its own: a run too many costs less than a CronJob that stays suspended.
+    """
+    resumed = {one.ref for one in actions if isinstance(one, Patch) and _writes(one, SUSPEND)}
+    for kept in crons:
+        live = found.objects.get(kept.ref)
+        if live is None or kept.ref not in resumed:
+            continue
+        at = min(now, kept.ends - timedelta(seconds=1)) if kept.ends else now
+        last = moment(status(live).get("lastScheduleTime"))
+        if last is None or last < at:
+            text = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            operations = json_patch.set_value(live, _LAST_SCHEDULED, text)
+            says = f"have {kept.ref} start no run that it missed before {at:%H:%M:%S} UTC"
+            part = f"missed runs of {kept.ref}"
+            yield Patch(kept.ref, operations, says, "the policy skips them", part=part, subresource="status")
+
+
+def _writes(patch: Patch, setting: Setting) -> bool:
+    path = json_patch.pointer(setting.path)
+    return any(one["path"] == path and one["op"] != "test" for one in patch.operations)
 
 
 def _give_back(

@@ -18,7 +18,7 @@ from typing import Any
 from slicewise import layout
 from slicewise.model import Object, Ref
 from slicewise.objects import stamped
-from slicewise.off_hours import BarePods, OffHours, Volumes
+from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
 from slicewise.policy import Policy
 
 INSTALLER, TUNER, SLEEPER = "slicewise-installer", "slicewise-tuner", "slicewise-sleeper"
@@ -122,6 +122,8 @@ def _off_hours(
     if off_hours.volumes is Volumes.RETAIN or retaining:
         # The retention policy has no subresource, so it must be `patch` on the whole, templates included.
         rules.append(_rule("apps", ["statefulsets"], ["patch"]))
+    if off_hours.missed_runs is MissedRuns.SKIP:
+        rules.append(_rule("batch", ["cronjobs/status"], ["patch"]))
     if off_hours.bare_pods is BarePods.DELETE:
         rules.append(_rule("", ["pods"], ["delete"]))
     return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)
