@@ -142,7 +142,7 @@ def test_the_estimate_is_told_before_the_wait(cache: Path, monkeypatch: pytest.M
 
     binaries.ensure(told.append)
 
-    assert "once: about 5 minutes on 2 cores" in told[0]
+    assert "once: about 7 minutes on 2 cores" in told[0]
 
 
 @pytest.mark.parametrize(
