@@ -604,17 +604,17 @@ def _forgotten(world: World, found: Found) -> Step:
         ref = ref_of(pool)
         value, writers = NO_NODES.value(pool), NO_NODES.managers(pool)
         closed = value == NO_NODES.asleep
-        # Where something stayed awake, as many nodes as that needs: ours while all of the sleep stands. Once
-        # its consolidation was given back, the limit that we wrote last may be its own.
+        # Also where it has as many nodes as what stays awake needs: ours while all of the sleep stands. Once
+        # its consolidation was given back, the limit that we wrote last is its own, which may be 0, too.
         asleep = layout.ASLEEP in annotations(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
-        narrowed = value is not None and asleep and writers == {FIELD_MANAGER}
-        if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or narrowed):
+        ours = value is not None and asleep and writers == {FIELD_MANAGER}
+        if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue
-        if writers == {FIELD_MANAGER}:
+        if ours:
             operations = json_patch.remove(pool, NO_NODES.path)
             why = "nothing is kept of what it was, and no node could start"
             actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))
-        findings.append(telling.closed_without_reason(ref, writers))
+        findings.append(telling.closed_without_reason(ref, writers, ours))
     return Step(tuple(actions), tuple(findings))
 
 

@@ -107,9 +107,9 @@ def missed_runs(suspended: Iterable[Snapshot], found: Found, at: str) -> Iterato
         )
 
 
-def closed_without_reason(node_pool: Ref, writers: Collection[str]) -> Finding:
+def closed_without_reason(node_pool: Ref, writers: Collection[str], is_opened: bool) -> Finding:
     """Of a NodePool that may have no node while the cluster is awake."""
-    if set(writers) == {FIELD_MANAGER}:
+    if is_opened:
         return Finding(
             "sleep-forgotten",
             f"{node_pool} was closed for a sleep of which nothing is kept, so it is opened again. What slept "
@@ -118,10 +118,15 @@ def closed_without_reason(node_pool: Ref, writers: Collection[str]) -> Finding:
         )
     return Finding(
         "closed-by-somebody",
-        f"{node_pool} has limits.nodes 0, set by {', '.join(sorted(writers)) or 'something unknown'}: no GPU "
-        "node can start there.",
+        f"{node_pool} has limits.nodes 0, set {_by(writers)}: no GPU node can start there.",
         "Remove the limit, if that is not meant.",
     )
+
+
+def _by(writers: Collection[str]) -> str:
+    if set(writers) == {FIELD_MANAGER}:
+        return "by somebody before a sleep and given back after it"
+    return f"by {', '.join(sorted(writers)) or 'something unknown'}"
 
 
 def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
