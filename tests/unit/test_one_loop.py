@@ -137,6 +137,18 @@ def test_a_failure_after_a_notice_has_it_remembered():
     assert loop.run(3) == 1
 
 
+def test_a_record_that_could_not_be_read_is_not_written_over():
+    loop = Loop(NOTICE)
+    loop.details = ({"pool": "a"},)
+    loop.run()
+    kept = loop.store.record(HINT.cluster, TUNING)
+    loop.calls.refuse[len(loop.calls.made) + 1] = Refused("throttled")
+    assert loop.run() == 1 and loop.calls.made[-2] == "store.record"
+
+    assert loop.store.record(HINT.cluster, TUNING) == kept
+    assert loop.run(3) == 1
+
+
 def test_a_plan_that_asks_for_none_for_a_while_has_none_forgotten():
     loop = Loop(NOTICE)
     loop.run()

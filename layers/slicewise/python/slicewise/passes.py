@@ -161,6 +161,7 @@ class _Progress:
     deadline: datetime
     delivery: Delivery | None = None
     before: Record | None = None
+    has_read: bool = False
     remembered: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     details: tuple[Mapping[str, Any], ...] = ()
@@ -223,6 +224,7 @@ class Passes(Generic[W]):
     def _pass(self, hint: Hint, progress: _Progress) -> Report:
         capability, store = self._capability, self._ports.store
         progress.before = before = _sound(store.record(hint.cluster, capability.name), self._clock())
+        progress.has_read = True
         sent = progress.notified = before.notified if before else ()
         progress.retries = before.retries if before else ()
         world = capability.observe(hint, before, self._clock())
@@ -379,7 +381,12 @@ class Passes(Generic[W]):
         )
 
     def _record_failure(self, hint: Hint, progress: _Progress, error: Exception) -> None:
-        """Best effort: the error that is on its way must not be hidden by one of telling it."""
+        """
+        Best effort: the error that is on its way must not be hidden by one of telling it. A record that could
+        not be read is not written over: what was notified, and decided, would be forgotten.
+        """
+        if not progress.has_read:
+            return
         if isinstance(error, Unavailable):
             outcome = Outcome(Stage.WAITING, f"no answer: {error}")
         else:
