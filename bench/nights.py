@@ -1,8 +1,10 @@
 """
-The nights track: in how many passes 500 workloads are asleep and awake again, and how long each takes.
+The nights track: in how many passes 500 workloads are asleep and awake again, how long each takes, and how
+many calls they make.
 
 Deployments of one pod each stand in a real API server with the real controllers; their pods are scheduled by
-nobody, since nodes are not what is measured. What they were is kept in the real table's code, on moto.
+nobody, since nodes are not what is measured. What they were, the lease and the record are kept by the real
+table's code, on moto.
 """
 
 from __future__ import annotations
@@ -11,33 +13,48 @@ import base64
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from slicewise.gateways.kubernetes import MOST_AT_ONCE as THREADS
+
 from bench import alone, large_cluster
 
-WORKLOADS, PASSES_AT_MOST = 500, 3
+WORKLOADS, PASSES_AT_MOST = 500, 2
 NIGHT, WAKING = datetime(2026, 11, 25, 20, 1, tzinfo=UTC), datetime(2026, 11, 26, 6, 50, tzinfo=UTC)
 POLICY = f"{large_cluster.POLICY_TEXT}\noffHours: {{timeZone: UTC, asleep: ['Mon-Fri 20:00-07:00']}}\n"
 DEPLOYMENTS, PODS = "/apis/apps/v1/namespaces/default/deployments", "/api/v1/namespaces/default/pods"
 
 
 class _Clock:
-    """Jumps over the night."""
+    """Jumps over the night, and goes on from there."""
 
-    now = NIGHT
+    def __init__(self) -> None:
+        self.jump_to(NIGHT)
+
+    def jump_to(self, now: datetime) -> None:
+        self._jumped_to, self._at = now, time.monotonic()
 
     def __call__(self) -> datetime:
-        return self.now
+        return self._jumped_to + timedelta(seconds=time.monotonic() - self._at)
 
 
 def run(workloads: int = WORKLOADS) -> dict[str, Any]:
     from moto import mock_aws
+    from slicewise.gateways.kubernetes import KubernetesApi
 
     from sandbox.control_plane import ControlPlane
+
+    calls: list[str] = []
+
+    class Counted(KubernetesApi):
+        def _request(self, method: str, *arguments: Any, **options: Any) -> Any:
+            calls.append(f"API server: {method}")
+            return super()._request(method, *arguments, **options)
 
     with (
         mock_aws(),
@@ -49,16 +66,25 @@ def run(workloads: int = WORKLOADS) -> dict[str, Any]:
         ca = base64.b64encode(plane.ca_pem).decode()
         access = {"url": plane.url, "ca": ca, "token": plane.admin_token}
         clock = _Clock()
-        app = alone.an_app(access, POLICY, sleep=_table())
-        app.clock = clock
-        clock.now = NIGHT
-        asleep = _until(app, plane, replicas=0)
-        clock.now = WAKING
-        awake = _until(app, plane, replicas=1)
-    most = max(len(asleep), len(awake))
+        app = alone.an_app(
+            access,
+            POLICY,
+            kubernetes=lambda cluster: Counted.of(cluster, lambda: access["token"]),
+            **_tables(calls),
+        )
+        app.clock, app.threads = clock, THREADS
+        seconds, made = {}, {}
+        for name, now, replicas in (("asleep", NIGHT, 0), ("awake", WAKING, 1)):
+            clock.jump_to(now)
+            calls.clear()
+            seconds[name] = _until(app, plane, replicas)
+            made[name] = dict(sorted(Counter(calls).items()))
+    most = max(map(len, seconds.values()))
     return {
         "workloads": workloads,
-        "seconds": {"asleep": asleep, "awake": awake},
+        "seconds": seconds,
+        "seconds_in_all": {name: round(sum(took), 1) for name, took in seconds.items()},
+        "calls": made,
         "passes": most,
         "passes_at_most": PASSES_AT_MOST,
         "holds": most <= PASSES_AT_MOST,
@@ -92,8 +118,10 @@ def _workload(number: int) -> dict[str, Any]:
     }
 
 
-def _table() -> Any:
+def _tables(calls: list[str]) -> dict[str, Any]:
+    """What is kept about the cluster; each call is added to `calls`."""
     import botocore.session
+    from slicewise.gateways.dynamodb import StateTable
     from slicewise.gateways.sleep_table import SleepTable
 
     session = botocore.session.get_session()
@@ -105,7 +133,9 @@ def _table() -> Any:
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in keys],
         KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys],
     )
-    return SleepTable("bench", session, alone.REGION)
+    session.register("before-call.dynamodb", lambda model, **_: calls.append(f"DynamoDB: {model.name}"))
+    where = ("bench", session, alone.REGION)
+    return {"store": StateTable(*where), "sleep": SleepTable(*where)}
 
 
 def _until(app: Any, plane: Any, replicas: int) -> list[float]:

@@ -19,3 +19,6 @@ def test_workloads_that_sleep_and_wake_are_counted_in_passes():
     found = nights.run(workloads=3)
 
     assert found["passes"] == 1 and found["holds"]
+    for calls in found["calls"].values():
+        assert calls["API server: PATCH"] == 3 + 3, "one a workload, and what a NodePool takes"
+        assert calls["DynamoDB: UpdateItem"] == 3, "the lease is taken, renewed once and given back"

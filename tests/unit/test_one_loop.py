@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from threading import Barrier
 from types import SimpleNamespace
 
 import pytest
+from slicewise.acting import Attempt
 from slicewise.actions import Notify, Patch
 from slicewise.capabilities import TUNING
-from slicewise.errors import Conflict, LeaseHeld, Refused
+from slicewise.errors import Conflict, LeaseHeld, Refused, Unauthorized
 from slicewise.events import Hint
 from slicewise.installations import ApplyChartCrds
 from slicewise.model import Ref
@@ -30,15 +33,24 @@ HINT = Hint(HOME.arn("gpu-1"), "a test")
 NOTICE = Notify("it happened", "at nine", "a test", key="it happened at nine")
 
 
-def patch(part: str = "") -> Patch:
-    return Patch(Ref("v1", "Node", "a"), (), "patch a", "a test", part=part)
+def patch(part: str = "", name: str = "a") -> Patch:
+    return Patch(Ref("v1", "Node", name), (), f"patch {name}", "a test", part=part)
 
 
 class Loop:
-    """A capability whose plan is always these actions and details; `patches` is what each patch answers."""
+    """
+    A capability whose plan is always these actions and details.
 
-    def __init__(self, *actions: object) -> None:
+    Attributes:
+        patches: What each patch answers.
+        patch: Does what each patch does.
+        abreast: Of its plan.
+    """
+
+    def __init__(self, *actions: object, threads: int = 1) -> None:
         self.actions, self.acts, self.patches = actions, True, None
+        self.patch: Callable[[str], object] = lambda name: None
+        self.abreast: dict[str, str] = {}
         self.details: tuple[dict[str, object], ...] = ()
         self.crds, self.apply = ({"kind": "a"},) * 30, lambda item: None
         self.calls, self.clock = Calls(), Clock()
@@ -46,7 +58,9 @@ class Loop:
         capability = Capability(
             TUNING,
             observe=lambda *_: builders.cluster(),
-            plan=lambda *_: Plan(Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details),
+            plan=lambda *_: Plan(
+                Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details, abreast=self.abreast
+            ),
             cluster=lambda cluster: cluster,
             acts=lambda _: self.acts,
             remembered=lambda *_: {},
@@ -60,9 +74,10 @@ class Loop:
             schedules=None,
             notices=self.notices,
         )
-        self.passes = Passes(capability, ports, self.clock)
+        self.passes = Passes(capability, ports, self.clock, threads=threads)
 
-    def _patch(self, *_: object) -> None:
+    def _patch(self, ref: Ref, *_: object) -> None:
+        self.patch(ref.name)
         if self.patches:
             raise self.patches
 
@@ -230,6 +245,135 @@ def test_a_pass_that_lost_its_lease_applies_no_further_definition():
     loop.run()
 
     assert len(applied) == 3 and loop.store.record(HINT.cluster, TUNING) is None
+
+
+# The lease while a pass acts
+
+
+ONE_WRITE, SPARE, MARGIN = timedelta(minutes=2), timedelta(seconds=30), timedelta(seconds=10)
+SECOND = timedelta(seconds=1)
+
+
+def patches(number: int) -> list[Patch]:
+    return [patch(f"part {one}", f"{one}") for one in range(number)]
+
+
+def test_many_short_actions_share_one_renewal():
+    loop = Loop(*patches(200))
+
+    loop.run()
+
+    assert loop.calls.made.count("store.renew") == 1
+
+
+def test_while_a_pass_acts_nobody_gets_its_lease_though_the_clocks_differ():
+    """Each action takes its time, up to the longest, and the other's clock is fast."""
+    seconds = iter((0, 25, 120, 0, 20, 120, 60, 110))
+    loop = Loop(*patches(8))
+
+    def slowly(name: str) -> None:
+        loop.clock.pass_by(next(seconds) * SECOND)
+        with pytest.raises(LeaseHeld):
+            loop.store.acquire(HINT.cluster, "another", loop.clock() + MARGIN - SECOND, ONE_WRITE)
+
+    loop.patch = slowly
+    loop.run()
+
+    assert next(seconds, None) is None and 1 < loop.calls.made.count("store.renew") < 8
+
+
+@pytest.mark.parametrize("killed_at", ["0", "100", "199"])
+def test_a_pass_that_is_killed_in_an_action_is_waited_for_half_a_minute_longer_than_that_may_take(killed_at):
+    loop = Loop(*patches(200))
+
+    def kill(name: str) -> None:
+        if name == killed_at:
+            loop.calls.kill_before = len(loop.calls.made)
+            loop.store.sweeps()
+        loop.clock.pass_by(SECOND / 10)
+
+    loop.patch = kill
+    with pytest.raises(Killed):
+        loop.passes.run(HINT)
+    loop.calls.revive()
+
+    with pytest.raises(LeaseHeld):
+        loop.store.acquire(HINT.cluster, "another", loop.clock() + ONE_WRITE, ONE_WRITE)
+    loop.store.acquire(HINT.cluster, "another", loop.clock() + ONE_WRITE + SPARE, ONE_WRITE)
+
+
+def test_a_lease_that_was_lost_stops_the_actions_that_are_left():
+    loop = Loop(*patches(9))
+
+    def overtaken(name: str) -> None:
+        if name == "2":
+            loop.clock.pass_by(timedelta(hours=1))
+            loop.store.acquire(HINT.cluster, "another", loop.clock(), ONE_WRITE)
+        assert name <= "2"
+
+    loop.patch = overtaken
+    loop.run()
+
+    assert loop.store.record(HINT.cluster, TUNING) is None
+
+
+# Parts that are done side by side
+
+
+def side_by_side(*actions: Patch) -> Loop:
+    loop = Loop(*actions, threads=4)
+    loop.abreast = {action.part: "workload" for action in actions}
+    return loop
+
+
+def test_parts_that_wait_for_no_other_are_under_way_together():
+    loop, all_four = side_by_side(*patches(4)), Barrier(4, timeout=30)
+    loop.patch = lambda name: all_four.wait()
+
+    loop.run()
+
+    assert len(loop.store.record(HINT.cluster, TUNING).changed) == 4
+
+
+def test_side_by_side_too_a_failure_is_its_parts_alone():
+    loop = side_by_side(*(patch(part, f"{part}{step}") for part in "abcdef" for step in (1, 2)))
+
+    def fails(name: str) -> None:
+        if name == "c1":
+            raise Refused("403")
+
+    loop.patch = fails
+    loop.run()
+
+    record = loop.store.record(HINT.cluster, TUNING)
+    assert len(record.changed) == 10 and [retry.part for retry in record.retries] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "error", [Unauthorized("401"), LeaseHeld("taken over"), ValueError("a bug"), Killed()]
+)
+def test_what_concerns_all_leaves_out_the_others_that_are_under_way(error):
+    attempt = Attempt((), Clock(), timedelta(minutes=15))
+    assert not attempt.leaves_out(patch("b"))
+
+    with pytest.raises(type(error)), attempt.ends_where_this_fails(), attempt.at(patch("a")):
+        raise error
+
+    assert attempt.leaves_out(patch("b")) and attempt.leaves_out(patch())
+
+
+def test_side_by_side_too_a_lease_that_was_lost_ends_the_pass():
+    loop = side_by_side(*patches(4))
+    loop.clock.pass_by(timedelta(hours=1))
+    loop.store.renew = _taken_over
+
+    loop.run()
+
+    assert loop.store.record(HINT.cluster, TUNING) is None
+
+
+def _taken_over(*_: object) -> None:
+    raise LeaseHeld("another pass has taken over")
 
 
 def loop_number(loop: Loop, call: str) -> int:

@@ -93,7 +93,7 @@ def test_what_had_no_turn_is_remembered_with_all_that_is_known_of_it():
     """Else the operators are notified again of what they know."""
     known = retries.Retry(str(CHAT), str(scale()), 9, NOW, "denied", notified=True)
     given_up = Attempt((known,), lambda: NOW, LONGEST)
-    given_up._unanswered = 4
+    given_up._unanswered = ["another"] * 4
     assert given_up.leaves_out(scale()) and (*given_up.failed, *given_up.untried) == (known,)
 
     of_nothing = Attempt((known,), lambda: NOW, LONGEST)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from slicewise.model import Ref, ref_of
 from slicewise.off_hours import BarePods, OffHours
+from slicewise.offhours import plan as plan_of_nights
 from slicewise.outcomes import Stage
 from slicewise.startups import STARTUP_ANNOTATION
 
@@ -320,12 +321,15 @@ def test_it_is_asleep_once_the_nodes_on_which_only_daemons_run_are_gone():
     assert sleeper.settle().outcome.stage is Stage.ASLEEP
 
 
-def test_five_hundred_workloads_take_three_passes():
+@pytest.mark.parametrize(("at_once", "passes"), [(1_000, 1), (200, 3)])
+def test_five_hundred_workloads_take_one_pass_or_as_many_as_it_takes(at_once, passes, monkeypatch):
+    assert plan_of_nights.MOST_OBJECTS == 1_000
+    monkeypatch.setattr(plan_of_nights, "MOST_OBJECTS", at_once)
     sleeper = Sleeper()
     for number in range(500):
         sleeper.create(scaled("StatefulSet", f"s-{number:03}", 1))
 
-    for _ in range(3):
+    for _ in range(passes):
         plan = sleeper.at(NIGHT).run_pass()
 
     assert plan.outcome.stage is Stage.GOING_TO_SLEEP and sleeper.run_pass().actions == ()

@@ -78,7 +78,8 @@ class Attempt:
         self._clock, self._longest = clock, longest
         self._failed: dict[str, Retry] = {}
         self._done: set[str] = set()
-        self._unanswered = 0
+        self._unanswered: list[str] = []
+        self._has_ended = False
 
     @property
     def failed(self) -> tuple[Retry, ...]:
@@ -102,9 +103,11 @@ class Attempt:
     @property
     def is_given_up(self) -> bool:
         """Whether so many parts got no answer that the others are left for the next pass."""
-        return self._unanswered >= _MOST_UNANSWERED
+        return len(self._unanswered) >= _MOST_UNANSWERED
 
     def leaves_out(self, action: Action) -> bool:
+        if self._has_ended:
+            return True
         part = part_of(action)
         if not part:
             return False
@@ -115,6 +118,15 @@ class Attempt:
             return False
         self._failed[part] = before
         return True
+
+    @contextmanager
+    def ends_where_this_fails(self) -> Iterator[None]:
+        """Also for those that are tried side by side: what is raised concerns them all."""
+        try:
+            yield
+        except BaseException:
+            self._has_ended = True
+            raise
 
     @contextmanager
     def at(self, action: Action) -> Iterator[None]:
@@ -131,7 +143,8 @@ class Attempt:
         except (Conflict, Refused, Unavailable) as error:
             if not part:
                 raise
-            self._unanswered += retries.is_unanswered(error)
+            if retries.is_unanswered(error):
+                self._unanswered.append(part)
             before, now = self._before.get(part), self._clock()
             self._failed[part] = retries.failed(part, str(action), error, before, now, self._longest)
 

@@ -24,7 +24,7 @@ from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import aws, eks
 from slicewise.gateways.alarms import CloudWatchAlarms
 from slicewise.gateways.dynamodb import StateTable
-from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.gateways.kubernetes import MOST_AT_ONCE, KubernetesApi
 from slicewise.gateways.notices import SnsNotices
 from slicewise.gateways.parameters import SsmPolicies
 from slicewise.gateways.queues import SqsQueues
@@ -68,6 +68,7 @@ class App:
     Attributes:
         default_policy: For clusters without a policy tag; empty leaves them alone.
         as_person: Clusters are looked into with the rights of whoever runs this, not with the installer's.
+        threads: So many parts of a plan are done side by side. One where each run is to be like the other.
     """
 
     ports: Ports
@@ -77,6 +78,7 @@ class App:
     clock: Callable[[], datetime] = _utc_now
     holder: str = "slicewise"
     as_person: bool = False
+    threads: int = 1
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], session: Session | None = None) -> App:
@@ -95,6 +97,7 @@ class App:
             settings=settings,
             default_policy=environ.get("DEFAULT_POLICY", ""),
             holder=environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "slicewise"),
+            threads=MOST_AT_ONCE,
         )
 
     @cached_property
@@ -112,7 +115,7 @@ class App:
             remembered=observe.remembered,
             timeout=TIMEOUTS[ONBOARDING],
         )
-        return Passes(capability, self.ports, self.clock, self.holder)
+        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
     def tuning(self) -> Passes[TuningWorld]:
@@ -130,7 +133,7 @@ class App:
             at_work=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),
             timeout=TIMEOUTS[TUNING],
         )
-        return Passes(capability, self.ports, self.clock, self.holder)
+        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
     def off_hours(self) -> Passes[OffHoursWorld]:
@@ -148,7 +151,7 @@ class App:
             at_work={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},
             timeout=TIMEOUTS[OFF_HOURS],
         )
-        return Passes(capability, self.ports, self.clock, self.holder)
+        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     def sleep_times(self, cluster: str) -> Times | None:
         """When a cluster is to be asleep; None where that is never."""

@@ -72,6 +72,7 @@ class Plan:
     `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
     `would` is what would be done, did the policy's mode or a pause let us: only reported.
     `longest_retry` is the longest that an object whose action failed waits for its next try.
+    `abreast` has the rank of each part that waits for no other of its rank: lanes.py does these side by side.
     """
 
     outcome: Outcome
@@ -79,3 +80,4 @@ class Plan:
     details: tuple[Mapping[str, Any], ...] = ()
     would: tuple[Action, ...] = ()
     longest_retry: timedelta = timedelta(minutes=15)
+    abreast: Mapping[str, str] = field(default_factory=dict)

@@ -23,9 +23,10 @@ import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from slicewise import retries, sweeps
+from slicewise import lanes, retries, sweeps
 from slicewise.acting import ONE_WRITE, Attempt, Hands, time_for
 from slicewise.actions import Action, Forget, Notify
 from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
@@ -39,6 +40,9 @@ from slicewise.sizes import cut, first_that_fit
 
 # Clocks of machines differ.
 _LEASE_MARGIN = timedelta(seconds=10)
+# What a renewal gives beyond the action that it is for, so that those after it need none of their own. By
+# that much a pass that was killed is waited for longer.
+_LEASE_SPARE = timedelta(seconds=30)
 # Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 # A quarter of an hour long: no lease lasts longer. Then each wait is twice as long as the one before, up to
@@ -167,6 +171,7 @@ class _Progress:
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
     retries: tuple[Retry, ...] = ()
+    renewing: Lock = field(default_factory=Lock)
 
 
 class Passes(Generic[W]):
@@ -175,6 +180,7 @@ class Passes(Generic[W]):
         clock: Aware UTC now.
         holder: Names this process in the lease, for people.
         chance: A number from 0 to 1, each time another, that spreads hints that found the lease taken.
+        threads: So many parts of a plan are done side by side, of those that it lets.
     """
 
     def __init__(
@@ -184,16 +190,17 @@ class Passes(Generic[W]):
         clock: Callable[[], datetime],
         holder: str = "slicewise",
         chance: Callable[[], float] = random.random,
+        threads: int = 1,
     ):
         self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
-        self._chance = chance
+        self._chance, self._threads = chance, threads
 
     def run(self, hint: Hint, delivery: Delivery | None = None) -> Report:
         """
         The lease is taken for as long as the function may run, so that nobody takes it from a pass that
-        looks, however long. Before each action it is renewed for as long as that may take: a pass that is
-        killed in between is followed soon, and one that is killed while it looks, once its function would
-        have ended.
+        looks, however long. Before each action it is held for as long as that may take, and renewed where it
+        is not, for half a minute more: a pass that is killed in between is followed soon, and one that is
+        killed while it looks, once its function would have ended.
         """
         store, name = self._ports.store, self._capability.name
         length = self._capability.timeout + _LEASE_MARGIN
@@ -259,15 +266,25 @@ class Passes(Generic[W]):
 
     def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
         attempt = Attempt(progress.retries, self._clock, plan.longest_retry)
+
+        def do(lane: lanes.Lane) -> None:
+            for action in lane:
+                self._try(action, attempt, hands, progress)
+
         try:
-            for action in attempt.in_order(plan.actions):
-                if not attempt.leaves_out(action):
-                    self._renew(progress, time_for(action))
-                    with attempt.at(action):
-                        self._do(action, hands, progress)
+            for stretch in lanes.stretches(attempt.in_order(plan.actions), plan.abreast):
+                lanes.run(stretch, do, self._threads)
         finally:
             progress.retries = (*attempt.failed, *attempt.untried)
         return attempt
+
+    def _try(self, action: Action, attempt: Attempt, hands: Hands, progress: _Progress) -> None:
+        if attempt.leaves_out(action):
+            return
+        with attempt.ends_where_this_fails():
+            self._renew(progress, time_for(action))
+            with attempt.at(action):
+                self._do(action, hands, progress)
 
     def _do(self, action: Action, hands: Hands, progress: _Progress) -> None:
         hands.do(action)
@@ -304,10 +321,18 @@ class Passes(Generic[W]):
         return Hands(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
 
     def _renew(self, progress: _Progress, length: timedelta) -> None:
-        """Only the holder of the lease may write: asked before each action, for as long as it may take."""
-        now = self._clock()
-        # No pass outlives its function, so that nobody has to wait for one longer.
-        progress.lease = self._ports.store.renew(progress.lease, now, min(length, progress.deadline - now))
+        """
+        Only the holder of the lease may write, for as long as `length`. Nobody can take a lease before it
+        ends by their own clock, so while enough of ours is left there is nothing to ask. One that is longer
+        than it need be is made shorter, since others wait for its end where a pass is killed.
+        """
+        with progress.renewing:
+            now = self._clock()
+            if length + _LEASE_MARGIN <= progress.lease.until - now <= length + _LEASE_SPARE:
+                return
+            # No pass outlives its function, so that nobody has to wait for one longer.
+            length = min(length + _LEASE_SPARE, progress.deadline - now)
+            progress.lease = self._ports.store.renew(progress.lease, now, length)
 
     def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
         """No record after it: that would be all we know about a cluster that is gone."""

@@ -21,6 +21,9 @@ from slicewise.model import EksCluster, Object, Ref, ref_of
 
 FIELD_MANAGER = "slicewise"
 PAGE = 500
+# Requests that wait for no other: an API server spends most of a write on waiting for etcd's disk, which
+# takes several at once. A client to AWS keeps 10 connections.
+MOST_AT_ONCE = 8
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
@@ -75,7 +78,7 @@ class KubernetesApi:
     def __init__(self, endpoint: str, ca_data: str, token: Callable[[], str]):
         self._endpoint, self._token = endpoint.rstrip("/"), token
         tls = ssl.create_default_context(cadata=base64.b64decode(ca_data).decode())
-        self._http = urllib3.PoolManager(ssl_context=tls, retries=False)
+        self._http = urllib3.PoolManager(ssl_context=tls, retries=False, maxsize=MOST_AT_ONCE)
         self._served: dict[str, Mapping[str, str]] = {}
 
     @classmethod

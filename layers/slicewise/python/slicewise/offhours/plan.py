@@ -56,8 +56,9 @@ from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
 
-# Each takes four calls, each of some ten milliseconds, and a lease's renewal each: 200 take about a minute.
-MOST_OBJECTS = 200
+# Each takes three calls, of some ten milliseconds each, and eight are done at once: all take seconds, and
+# less than a minute where calls are ten times as slow. More passes would list the whole cluster as often.
+MOST_OBJECTS = 1_000
 NEXT_BATCH = timedelta(seconds=1)
 DRAINING = timedelta(seconds=15)
 ASLEEP_LOOK = timedelta(minutes=15)
@@ -114,7 +115,23 @@ def plan(world: World, now: datetime) -> Plan:
     actions = tuple(in_part(one, _part(one)) for one in actions)
     if outcome.stage in (Stage.WAKING, Stage.AWAKE) and _is_near_the_opening(world, now):
         found = replace(found, longest_retry=RETRY_NEAR_THE_OPENING)
-    return replace(found, outcome=outcome, actions=actions)
+    return replace(found, outcome=outcome, actions=actions, abreast=_abreast(actions))
+
+
+def _abreast(actions: Iterable[Action]) -> dict[str, str]:
+    """
+    Objects in namespaces wait for no other of their rank: what makes work, or workloads. Everything else (the
+    schedule, NodePools, notices) is done alone, in its turn.
+    """
+    ranks: dict[str, str] = {}
+    for action in actions:
+        if isinstance(action, Patch | Scale | Delete) and action.ref.namespace:
+            ranks.setdefault(action.part, "makes work")
+        if isinstance(action, Scale):
+            ranks[action.part] = "workload"
+        if isinstance(action, KeepSnapshot | ForgetSnapshot) and action.snapshot.ref.namespace:
+            ranks.setdefault(action.part, "makes work")
+    return ranks
 
 
 def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) -> Plan:
@@ -749,7 +766,7 @@ def _unread_of(snapshots: Iterable[Snapshot], found: Found) -> str:
 def _first_of(steps: Iterable[Step], failing: Collection[str]) -> tuple[tuple[Action, ...], int]:
     """
     The actions of as many objects as one pass does, and how many are left. What failed before comes last, and
-    is not left: else 200 objects that a policy denies would keep all others from their turn.
+    is not left: else as many that a policy denies would keep all others from their turn.
     """
     busy = [step for step in steps if step.actions]
     calm = [step for step in busy if _part(step.actions[0]) not in failing]
