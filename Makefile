@@ -47,6 +47,7 @@ test-fast: setup
 	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak"
 
 test-soak: setup
+	@$(PY) -m sandbox build
 	@$(PY) -m pytest -q $(WORKERS) -m soak
 
 # The scenarios once more, on the oldest Kubernetes and Karpenter that we build: minutes more for the build, once.

@@ -37,6 +37,7 @@ GROUPS = (
 # Files that share nothing and take more than 15 s: one of them left for the end keeps a single process busy.
 LONG = (
     "tests/sandbox/test_off_hours_for_real.py",
+    "tests/sandbox/test_random_nights_for_real.py",
     "tests/sandbox/test_control_plane_session.py",
     "tests/sandbox/test_aws_cdk_cli.py",
     "tests/sandbox/test_onboarding_killed.py",
@@ -45,6 +46,7 @@ LONG = (
     "tests/sandbox/test_classes_for_real.py",
     "tests/contract/test_helm.py",
     "tests/unit/offhours/test_any_sequence.py",
+    "tests/scenarios/test_random_nights_on_fakes.py",
     "tests/scenarios/test_tuning_struck_on_fakes.py",
     "tests/scenarios/test_moving_on_fakes.py",
     "tests/unit/offhours/test_calendar_in_every_zone.py",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from slicewise.app import OFF_HOURS, ONBOARDING, TUNING, App
+from slicewise.app import OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING, App
 from slicewise.events import Hint, Home
 from slicewise.model import AccessEntry, EksCluster, Object
 from slicewise.onboarding.world import Chart, Settings
@@ -47,8 +47,8 @@ POLICY = """
 pools:
   shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1, 4]}
 """
-# As long as the longest pass may take, and then some: a function that was killed keeps its message that long.
-VISIBILITY = timedelta(minutes=16)
+# A minute more than the function may run, as cdk_app has it: one that was killed keeps its message that long.
+VISIBILITY = {capability: timeout + timedelta(minutes=1) for capability, timeout in TIMEOUTS.items()}
 
 
 class Account:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -65,15 +65,19 @@ class FakeQueues:
         self._numbers += 1
         self.waiting.append(Message(self._clock.now + _delayed(delay), self._numbers, capability, body))
 
-    def receive(self, visibility: timedelta) -> tuple[str, Message] | None:
-        """The message that is due first, moving the clock to it; hidden for `visibility` from then on."""
+    def receive(self, visibility: timedelta | Mapping[str, timedelta]) -> tuple[str, Message] | None:
+        """
+        The message that is due first, moving the clock to it; hidden for `visibility` from then on, of all
+        queues or by queue.
+        """
         if not self.waiting:
             return None
         message = min(self.waiting)
         self.waiting.remove(message)
         self._clock.now = max(self._clock.now, message.due)
         message.received += 1
-        message.due = self._clock.now + visibility
+        hidden = visibility if isinstance(visibility, timedelta) else visibility[message.capability]
+        message.due = self._clock.now + hidden
         receipt = f"{message.number}-{message.received}"
         self._in_flight[receipt] = message
         return receipt, message

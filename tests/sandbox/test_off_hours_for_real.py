@@ -95,7 +95,8 @@ class Counted:
         method = getattr(self._port, name)
 
         def call(*arguments: Any, **options: Any) -> Any:
-            with self._calls.call(f"kubernetes.{name}"):
+            about = f" {arguments[0]}" if arguments and isinstance(arguments[0], Ref) else ""
+            with self._calls.call(f"kubernetes.{name}{about}"):
                 return method(*arguments, **options)
 
         return call
@@ -112,7 +113,7 @@ class Cluster:
     def __init__(self, plane: ControlPlane):
         self.kube: KubeClient = plane.kube
         token = self._sleeper()
-        self._gateway = KubernetesApi(plane.url, base64.b64encode(plane.ca_pem).decode(), lambda: token)
+        self.gateway = KubernetesApi(plane.url, base64.b64encode(plane.ca_pem).decode(), lambda: token)
         self.night = self.another_night()
         [pool] = POLICY.pools
         [gpu] = pool.models()
@@ -153,7 +154,7 @@ class Cluster:
 
     def another_night(self) -> Nights:
         """Of which nothing is kept yet."""
-        return Nights(self._gateway, self.kube)
+        return Nights(self.gateway, self.kube)
 
     def settle(self, stage: Stage) -> Plan:
         """Passes a second apart, until one finds the cluster so."""
