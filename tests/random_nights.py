@@ -21,7 +21,7 @@ from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, VISIBILITY, Account
 from tests.fakes.calls import Killed
-from tests.nights import Thing
+from tests.nights import REPLICAS, Thing
 from tests.scenarios.test_mornings_on_fakes import live, set_status
 from tests.scenarios.test_off_hours_on_fakes import berlin
 
@@ -36,8 +36,6 @@ PATIENCE = 5 * MINUTE
 # take the whole waking.
 KILLED_PATIENCE = VISIBILITY[OFF_HOURS]
 MOST_KILLS = 2
-# A hint that is lost is made up for by the next sweep.
-LOST_HINTS_PATIENCE = timedelta(minutes=65)
 TIMEOUT = "read timed out"
 ANSWERS: Mapping[str, type[SlicewiseError]] = {
     "403 forbidden": Refused,
@@ -56,6 +54,9 @@ class NightlyAccount(Account):
     def sweep(self) -> None:
         self._up_to_three_times(super().sweep)
 
+    def watch_openings(self) -> None:
+        self._up_to_three_times(super().watch_openings)
+
     def _up_to_three_times(self, function: Callable[[], None]) -> None:
         for _ in range(3):
             try:
@@ -73,7 +74,7 @@ class World:
         dusk: When it sleeps. It wakes at OPENING.
         asleep: Those hours, as the policy `default` has them.
         pools: The YAML of that policy, without its off-hours.
-        forgotten: What slept when the table was emptied: nothing else holds what it was.
+        forgotten: What slept when the table was emptied.
     """
 
     account: Account
@@ -106,7 +107,7 @@ class Mishap:
         says: What, for people.
         then: When something else happens, and what.
         kills: Whether a process ends with it.
-        loses_hints: Whether what would have woken the cluster in time may be lost with it.
+        asks_nothing: Whether no policy asks for off-hours from then on.
     """
 
     at: datetime
@@ -114,7 +115,7 @@ class Mishap:
     happen: Callable[[Account], object]
     then: tuple[datetime, Callable[[Account], object]] | None = None
     kills: bool = False
-    loses_hints: bool = False
+    asks_nothing: bool = False
 
     def __str__(self) -> str:
         return f"{self.at + timedelta(hours=1):%H:%M} {self.says}"
@@ -133,13 +134,13 @@ class Night:
 
     def play(self) -> str:
         """What of it must not be, with its story; empty where all is well."""
-        self._until(OPENING if self._patience == PATIENCE else OPENING + self._patience)
+        self._until(OPENING)
         told = self._notices()
-        self._until(OPENING + self._patience)
+        self._until(OPENING + PATIENCE)
         broken = self._broken(told, lambda ref: ref.kind != "CronJob")
         # They are woken at the opening, so before it nobody can know what becomes of them.
         kills = sum(one.kills for one in self.mishaps)
-        self._until(OPENING + max(self._patience, kills * KILLED_PATIENCE + MINUTE))
+        self._until(OPENING + max(PATIENCE, kills * KILLED_PATIENCE + MINUTE))
         broken += self._broken(self._notices(), lambda ref: ref.kind == "CronJob")
         dead = [one for one in self.world.account.queues.dead if one.capability == OFF_HOURS]
         broken += [f"dead letter: {one.body}" for one in dead]
@@ -159,10 +160,6 @@ class Night:
     def _notices(self) -> str:
         return "\n".join("\n".join(notice) for notice in self.world.account.notices.sent)
 
-    @property
-    def _patience(self) -> timedelta:
-        return LOST_HINTS_PATIENCE if any(one.loses_hints for one in self.mishaps) else PATIENCE
-
     def _broken(self, told: str, asked: Callable[[Ref], bool]) -> list[str]:
         """What runs otherwise than it did, and no notice names."""
         if f"{NAME} cannot be looked into" in told:
@@ -171,8 +168,17 @@ class Night:
             f"{thing.ref} has {'.'.join(thing.path)} {value!r} and had {self.wanted[thing]!r}"
             for thing, value in self.world.values().items()
             if asked(thing.ref) and value != self.wanted[thing]
-            if str(thing.ref) not in told and thing.ref not in self.world.forgotten
+            if str(thing.ref) not in told and not self._is_forgotten(thing.ref)
         ]
+
+    def _is_forgotten(self, ref: Ref) -> bool:
+        """
+        Replicas have no annotation, and what says that volumes are retained waits for them. Where no policy
+        asks for off-hours, nobody looks for annotations.
+        """
+        scaled = {thing.ref for thing in self.world.things if thing.path == REPLICAS}
+        asks_nothing = any(one.asks_nothing for one in self.mishaps)
+        return ref in self.world.forgotten and (ref in scaled or asks_nothing)
 
     def story(self) -> list[str]:
         record = self.world.account.record(capability=OFF_HOURS)
@@ -287,9 +293,7 @@ def updating(world: World, chance: Random, at: datetime) -> Mishap:
 
 
 def schedule_lost(world: World, chance: Random, at: datetime) -> Mishap:
-    return Mishap(
-        at, "the schedule gets lost", lambda account: account.schedules.waiting.clear(), loses_hints=True
-    )
+    return Mishap(at, "the schedule gets lost", lambda account: account.schedules.waiting.clear())
 
 
 def messages_lost(world: World, chance: Random, at: datetime) -> Mishap:
@@ -302,7 +306,7 @@ def messages_lost(world: World, chance: Random, at: datetime) -> Mishap:
         if due and due[0] <= account.clock.now:
             account.schedules.waiting.clear()
 
-    return Mishap(at, "off-hours' messages get lost", lose, loses_hints=True)
+    return Mishap(at, "off-hours' messages get lost", lose)
 
 
 def paused(world: World, chance: Random, at: datetime) -> Mishap:
@@ -337,11 +341,21 @@ def other_mode(world: World, chance: Random, at: datetime) -> Mishap:
 def wrong_policy(world: World, chance: Random, at: datetime) -> Mishap:
     nowhere = "offHours: {timeZone: Europe/Nowhere, asleep: [Sat]}\n"
     text = chance.choice(("pools: {", f"{world.pools}{nowhere}", f"{world.pools}offHours: {{}}\n", ""))
-    return Mishap(at, f"the policy is made wrong: …{text[-40:]!r}", lambda account: _publish(account, text))
+    return Mishap(
+        at,
+        f"the policy is made wrong: …{text[-40:]!r}",
+        lambda account: _publish(account, text),
+        asks_nothing=True,
+    )
 
 
 def no_off_hours(world: World, chance: Random, at: datetime) -> Mishap:
-    return Mishap(at, "the policy asks for off-hours no more", lambda account: _publish(account, world.pools))
+    return Mishap(
+        at,
+        "the policy asks for off-hours no more",
+        lambda account: _publish(account, world.pools),
+        asks_nothing=True,
+    )
 
 
 def _publish(account: Account, text: str) -> None:
@@ -357,12 +371,15 @@ def renamed_policy(world: World, chance: Random, at: datetime) -> Mishap:
             _tag(account, {POLICY_TAG: "renamed"})
 
     return Mishap(
-        at, f"the policy is renamed, {'with' if is_tagged else 'without'} the cluster's tag", rename
+        at,
+        f"the policy is renamed, {'with' if is_tagged else 'without'} the cluster's tag",
+        rename,
+        asks_nothing=not is_tagged,
     )
 
 
 def untagged(world: World, chance: Random, at: datetime) -> Mishap:
-    return Mishap(at, "the cluster's tag is removed", lambda account: _tag(account, {}))
+    return Mishap(at, "the cluster's tag is removed", lambda account: _tag(account, {}), asks_nothing=True)
 
 
 def _tag(account: Account, tags: Mapping[str, str]) -> None:
@@ -376,7 +393,7 @@ def emptied(world: World, chance: Random, at: datetime) -> Mishap:
         for kept in (store._records, store._leases, store._pauses, store._begun, sleep._kept, sleep._said):
             kept.clear()
 
-    return Mishap(at, "the table is emptied", empty, loses_hints=True)
+    return Mishap(at, "the table is emptied", empty)
 
 
 CALLS: Sequence[Kind] = (answered, answered, answered, answered, answer_lost, killed, killed, killed)

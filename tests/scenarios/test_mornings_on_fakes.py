@@ -33,6 +33,8 @@ def live(account: Account, until: datetime, happenings: Sequence[Happening] = ()
             left.pop(0)[1]()
         if begin.minute == 30:
             account.sweep()
+        if begin.minute % 5 == 3:
+            account.watch_openings()
         due = account.schedules.waiting.get("gpu-1")
         if due and due[0] <= begin:
             del account.schedules.waiting["gpu-1"]
