@@ -51,7 +51,7 @@ BEGIN, END = -45 * 60.0, 30 * 60.0
 class Fleet:
     """
     Attributes:
-        passes: How many give everything back: each does 200 objects.
+        passes: How many give everything back: each does 1,000 objects, and stages may take one each.
         at_once: MaximumConcurrency of the event source mapping.
         silent: Share of clusters whose API server does not answer.
         lost: Share of clusters for which no message comes when their waking begins.

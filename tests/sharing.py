@@ -1,7 +1,7 @@
 """
 Which tests share what takes long to start, and so run in one process, in the order of their files' names.
 
-`pytest -n 4 --dist loadscope` gives each process one group after the other, the long ones first.
+`pytest -n 6 --dist loadscope` gives each process one group after the other, the long ones first.
 """
 
 from __future__ import annotations
