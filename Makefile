@@ -9,7 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py). More processes
 # than two cores need, since tests on control planes wait for Karpenter and helm a third of their time.
-WORKERS := -n 4 --dist loadscope
+WORKERS := -n 6 --dist loadscope
 
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE

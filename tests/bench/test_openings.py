@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.gateways.aws import _CONFIG
+from slicewise.gateways.aws import client
 
 from bench.openings import EKS_TRIES, Fleet, Morning
+from tests import functions_aws
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -43,4 +44,6 @@ def test_every_cluster_that_answers_is_woken_once_and_its_opening_is_over():
 
 
 def test_a_refused_call_is_made_again_as_often_as_by_our_client():
-    assert 1 + _CONFIG.retries["max_attempts"] == EKS_TRIES
+    eks = client("eks", functions_aws.session(region="eu-west-1"), "eu-west-1")
+
+    assert eks.meta.config.retries["total_max_attempts"] == EKS_TRIES
