@@ -317,6 +317,23 @@ def test_a_lease_that_was_lost_stops_the_actions_that_are_left():
     assert loop.store.record(HINT.cluster, TUNING) is None
 
 
+def test_of_more_failures_than_a_record_holds_those_that_failed_most_often_are_kept():
+    """Else each pass pushes out those of the one before, and none ever fails often enough to be reported."""
+    loop = Loop(*(patch(f"Deployment ml/{'d' * 60}-{number:04}") for number in range(1_000)))
+
+    def denied(name: str) -> None:
+        raise Refused("403 " + "x" * 300)
+
+    loop.patch = denied
+    for _ in range(7):
+        loop.run()
+
+    record = loop.store.record(HINT.cluster, TUNING)
+    assert 100 < len(record.retries) < 1_000
+    assert sum(retry.times == 7 for retry in record.retries) >= len(record.retries) - 2
+    assert loop.notices.sent, "after the fifth time the operators are notified"
+
+
 # Parts that are done side by side
 
 

@@ -201,3 +201,16 @@ def test_it_comes_back_from_json_as_it_was_and_fields_of_a_later_version_are_dro
     [failed] = try_once(scale(), Refused("denied")).failed
 
     assert retries.from_json(retries.as_json(failed) | {"colour": "red"}) == failed
+
+
+def test_a_part_that_was_begun_is_ended_though_others_get_no_answer():
+    attempt = Attempt((), lambda: NOW, LONGEST)
+    with attempt.at(scale(Ref("apps/v1", "Deployment", "begun", "ml"))):
+        pass
+    for number in range(4):
+        with attempt.at(scale(Ref("apps/v1", "Deployment", f"d{number}", "ml"))):
+            raise Unavailable("no answer")
+
+    assert attempt.is_given_up
+    assert not attempt.leaves_out(scale(Ref("apps/v1", "Deployment", "begun", "ml")))
+    assert attempt.leaves_out(scale(Ref("apps/v1", "Deployment", "another", "ml")))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from slicewise import layout
+from slicewise.errors import Unavailable
 from slicewise.model import Ref, ref_of
 from slicewise.off_hours import Volumes
 
@@ -522,3 +523,74 @@ def test_a_limit_of_no_nodes_that_a_person_set_is_left_and_reported():
     assert sleeper.value(NODE_POOL, *NODES) == "0" and "closed-by-somebody" in codes(told)
     [finding] = told.outcome.findings
     assert "kubectl" in finding.says
+
+
+# What a lost table must not lead to
+
+
+def test_a_recovered_word_on_volumes_is_not_taken_for_one_that_stands():
+    """A tool put both fields back, and our annotation stayed: scaled now, its volumes would go."""
+    whole = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
+    sleeper = with_workloads(STORE, off_hours=RETAINING)
+    sleeper.at(NIGHT).settle()
+    for path, value in ((whole, "Delete"), (("spec", "replicas"), 2)):
+        sleeper.edit(ref_of(STORE), path, value)
+    volumes = claims(sleeper)
+    empty(sleeper)
+
+    sleeper.later(hours=1).settle()
+
+    assert claims(sleeper) == volumes and volumes
+    assert sleeper.replicas(STORE) == 2 or sleeper.value(ref_of(STORE), *whole) == "Retain"
+
+
+def claims(sleeper: Sleeper) -> set[Ref]:
+    return {ref for ref in sleeper.server.objects if ref.kind == "PersistentVolumeClaim"}
+
+
+def test_a_forgotten_node_pool_is_opened_though_a_pass_was_waking_before_the_opening():
+    sleeper = forgotten()
+
+    sleeper.at("2026-11-26T06:50").settle()
+    sleeper.at(MORNING).settle()
+
+    assert sleeper.value(NODE_POOL, *NODES) is None
+
+
+@pytest.mark.parametrize("how", ["kill_before", "kill_after"])
+def test_a_forgotten_node_pool_is_opened_whatever_call_a_pass_ends_at(how):
+    for call in range(40):
+        sleeper = forgotten()
+        sleeper.at(MORNING)
+        setattr(sleeper.calls, how, len(sleeper.calls.made) + call)
+        sleeper.run_pass()
+        setattr(sleeper.calls, how, None)
+        sleeper.settle()
+        assert sleeper.value(NODE_POOL, *NODES) is None, call
+
+
+def test_a_pause_after_the_table_was_emptied_keeps_nothing_asleep():
+    sleeper = with_workloads(CRON, SERVER)
+    sleeper.at(NIGHT).settle()
+    empty(sleeper)
+    sleeper.store.pause(sleeper.cluster.arn, "the table was emptied")
+
+    sleeper.at(MORNING).settle()
+
+    assert sleeper.value(ref_of(CRON), "spec", "suspend") is False
+    assert sleeper.value(NODE_POOL, *NODES) is None
+
+
+def test_the_table_has_nothing_again_before_the_operators_were_notified_of_what_it_lost():
+    sleeper = with_workloads(CRON, SERVER)
+    sleeper.at(NIGHT).settle()
+    empty(sleeper)
+    sleeper.calls.fails = lambda what: Unavailable("503") if "publish" in str(what) else None
+    sleeper.later(minutes=5).run_pass()
+    assert sleeper.failed and not sleeper.kept.snapshots(sleeper.cluster.arn)
+
+    sleeper.calls.fails = lambda what: None
+    sleeper.later(minutes=5).settle()
+
+    assert any(key.startswith("recovered ") for key in sleeper.notified)
+    assert sleeper.kept.snapshots(sleeper.cluster.arn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from slicewise import lanes
 from slicewise.errors import Refused, Unavailable
 from slicewise.model import ref_of
 from slicewise.off_hours import MissedRuns
@@ -129,3 +130,23 @@ def test_wherever_passes_end_it_is_resumed_and_is_as_it_was(how):
         assert after == before and sleeper.kept._kept == {}
         number += 1
     assert number > 5
+
+
+def test_no_run_is_resumed_beside_the_word_on_what_it_missed():
+    """Also in a pass that does nothing else in between, as after one that could not read CronJobs."""
+    sleeper = asleep().at("2026-11-26T07:00")
+    sleeper.calls.fails = lambda what: Unavailable("no answer") if "list CronJob" in str(what) else None
+    sleeper.run_pass()
+    sleeper.calls.fails = lambda what: None
+
+    planned = sleeper.later(minutes=1).look()
+
+    stretches = [
+        {str(action.part) for lane in stretch for action in lane}
+        for stretch in lanes.stretches(planned.actions, planned.abreast)
+    ]
+    [skipped] = [
+        number for number, parts in enumerate(stretches) if f"missed runs of {ref_of(CRON)}" in parts
+    ]
+    [resumed] = [number for number, parts in enumerate(stretches) if str(ref_of(CRON)) in parts]
+    assert skipped < resumed

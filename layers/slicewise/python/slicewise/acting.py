@@ -111,7 +111,7 @@ class Attempt:
         part = part_of(action)
         if not part:
             return False
-        if part in self._failed or self.is_given_up:
+        if part in self._failed or (self.is_given_up and part not in self._done):
             return True
         before = self._before.get(part)
         if before is None or before.action != str(action) or before.at <= self._clock():

@@ -52,6 +52,9 @@ _QUICK_TRIES = 75
 _MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
 _FIRST_RETRY = timedelta(seconds=5)
+# Where more failed than a record holds, those left out would be tried each few seconds, as if they had never
+# failed.
+_CROWDED_RETRY = timedelta(minutes=1)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit. These, in
 # bytes, leave 50 KB for its other fields and for what DynamoDB adds to each value.
@@ -64,7 +67,7 @@ _MOST_NOTIFIED = 100
 _MOST_FINDING_BYTES = 110_000
 _MOST_CHANGE_BYTES = 70_000
 # What is lost of these is tried again at once.
-_MOST_RETRY_BYTES = 40_000
+_MOST_RETRY_BYTES = 100_000
 # Of so many in their own words; the findings have them as well.
 _MOST_QUOTED = 20
 # Names of a finding's fields, and DynamoDB's own bytes for each.
@@ -299,7 +302,10 @@ class Passes(Generic[W]):
         failed = self._notified(attempt.failed, hint)
         progress.retries = (*failed, *attempt.untried)
         now = self._clock()
-        waits = (outcome.wait, retries.wait(failed, now), _FIRST_RETRY if attempt.is_given_up else None)
+        soonest = retries.wait(failed, now)
+        if soonest and len(_some_retries(failed)) < len(failed):
+            soonest = max(soonest, _CROWDED_RETRY)
+        waits = (outcome.wait, soonest, _FIRST_RETRY if attempt.is_given_up else None)
         return Outcome(
             self._capability.at_work.get(outcome.stage, outcome.stage),
             f"{outcome.reason}; {retries.summary(failed)}",
@@ -549,6 +555,8 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
 
 def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
     """The words of some; of the others when they are tried again, and that the operators know of them."""
+    # Those that failed most often first: what is not kept begins anew, and nobody would ever be told.
+    failed = tuple(sorted(failed, key=lambda one: -one.times))
     short = (one if number < _MOST_QUOTED else replace(one, says="") for number, one in enumerate(failed))
     return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
 

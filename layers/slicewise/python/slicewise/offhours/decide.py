@@ -35,6 +35,10 @@ _GITOPS_MANAGERS = {
     "helm-controller": "Flux",
 }
 
+# A part of its own: once the table has again what it lacked, nothing tells that it did not. So what is
+# written back waits until the operators were notified.
+RECOVERY = "what the table has lost"
+
 
 @dataclass(frozen=True)
 class Window:
@@ -82,7 +86,7 @@ def put_to_sleep(
         fresh = _snapshot(setting, live, kept, window, priority, slices)
         return Step(_write(setting, live, fresh, why, keep=True))
     if kept.done:
-        found = (KeepSnapshot(kept.as_done(), "the table lacks it"),) if kept.recovered else ()
+        found = (KeepSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
         return Step(found, () if value == ours else (_touched(setting, live, kept),))
     if value != ours:
         return Step(_write(setting, live, kept, why, keep=False))

@@ -68,7 +68,8 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
     awake costs less than one that does not wake.
     """
     world, policy = _outside(hint, record, ports, default_policy)
-    resting = world.paused and not world.opened and (world.keep_asleep or not world.slept)
+    # Also where the table knows of nothing that sleeps: the objects themselves may.
+    resting = world.paused and world.keep_asleep and not world.opened
     if resting or world.cluster is None or not world.cluster.answers:
         return world
     if world.off_hours is None and not world.snapshots:

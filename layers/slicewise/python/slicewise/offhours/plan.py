@@ -36,7 +36,7 @@ from slicewise.offhours import fallback, not_running, saving, staging, telling
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
-from slicewise.offhours.decide import Step, Window, give_back, put_to_sleep, write_otherwise
+from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
@@ -125,6 +125,8 @@ def _abreast(actions: Iterable[Action]) -> dict[str, str]:
     """
     ranks: dict[str, str] = {}
     for action in actions:
+        if isinstance(action, Patch) and action.subresource:
+            ranks[action.part] = "missed runs"  # before any is resumed
         if isinstance(action, Patch | Scale | Delete) and action.ref.namespace:
             ranks.setdefault(action.part, "makes work")
         if isinstance(action, Scale):
@@ -194,7 +196,7 @@ def _tell_recovered(world: World) -> Iterator[Action]:
     if found := telling.recovered(world.snapshots):
         subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
         window = min(kept.window for kept in world.snapshots if kept.recovered)
-        yield Notify(subject, str(found), "the table has lost items", f"recovered {window}")
+        yield Notify(subject, str(found), "the table has lost items", f"recovered {window}", RECOVERY)
 
 
 def _unread(world: World) -> Iterator[Finding]:
@@ -397,7 +399,7 @@ def _steps_to_sleep(
             continue
         step = _step_to_sleep(replace(subject, live=changed.get(ref, subject.live)), window, why)
         changed[ref] = _after(step, changed.get(ref, subject.live))
-        if subject.setting is RETAIN and step.actions:
+        if subject.setting is RETAIN and _is_asleep(RETAIN, changed[ref]):
             retained.add(ref)
         elif work and step.actions and subject.setting in (REPLICAS, PAUSED_REPLICAS):
             if not retained.issuperset(work.losing):
@@ -593,7 +595,9 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     if turn.waits:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
-        actions = (*actions, *_mark(found.node_pools, None))
+        forgotten = _forgotten(world, found)
+        actions = (*actions, *forgotten.actions, *_mark(_without_pools(found, forgotten), None))
+        findings = (*findings, *forgotten.findings)
     opening = fallback.tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
@@ -628,11 +632,19 @@ def _forgotten(world: World, found: Found) -> Step:
         if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue
         if ours:
-            operations = json_patch.remove(pool, NO_NODES.path)
+            # In one: without the mark nobody would know afterwards whose limit it is.
+            mark = ("metadata", "annotations", layout.ASLEEP)
+            operations = (*json_patch.remove(pool, NO_NODES.path), *json_patch.remove(pool, mark))
             why = "nothing is kept of what it was, and no node could start"
             actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))
         findings.append(telling.closed_without_reason(ref, writers, ours))
     return Step(tuple(actions), tuple(findings))
+
+
+def _without_pools(found: Found, forgotten: Step) -> tuple[Object, ...]:
+    """NodePools that such a step does not change."""
+    changed = {action.ref for action in forgotten.actions if isinstance(action, Patch)}
+    return tuple(pool for pool in found.node_pools if ref_of(pool) not in changed)
 
 
 def _is_asleep(setting: Setting, live: Object) -> bool:
@@ -663,7 +675,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
         says = f"{why}; {unread}"
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
     forgotten = _forgotten(world, found)
-    actions = (*actions, *_mark(found.node_pools, None), *forgotten.actions)
+    actions = (*actions, *forgotten.actions, *_mark(_without_pools(found, forgotten), None))
     opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *opening.actions)
     findings = (*findings, *forgotten.findings, *opening.findings)
