@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise import retries, sweeps
-from slicewise.errors import LeaseHeld
+from slicewise.errors import LeaseHeld, Unavailable
 from slicewise.ports import Begun, Lease, Waiting
 from slicewise.records import Record
 
@@ -39,15 +39,26 @@ class FakeStore:
     def acquire(
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
-        with self._calls.call("store.acquire"):
-            token, until = self._leases.get(cluster, (int(now.timestamp() * 1000), None))
-            if until is not None and until > now:
-                raise LeaseHeld(f"another pass works on {cluster}")
-            self._leases[cluster] = token + 1, now + length
-            self._waiting[cluster] = self._waiting.get(cluster, frozenset()) - {capability}
-            if capability:
-                self._begun[cluster, capability] = Begun(capability, now, now + length, holder)
-            return Lease(cluster, holder, token + 1, now + length, capability)
+        taken: list[Lease] = []
+        try:
+            with self._calls.call("store.acquire"):
+                taken.append(self._taken(cluster, holder, now, length, capability))
+        except Unavailable:
+            # As the gateway's client does by itself, it asks again where an answer is lost; what is sent
+            # twice is one attempt.
+            if not taken:
+                raise
+        return taken[0]
+
+    def _taken(self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str) -> Lease:
+        token, until = self._leases.get(cluster, (int(now.timestamp() * 1000), None))
+        if until is not None and until > now:
+            raise LeaseHeld(f"another pass works on {cluster}")
+        self._leases[cluster] = token + 1, now + length
+        self._waiting[cluster] = self._waiting.get(cluster, frozenset()) - {capability}
+        if capability:
+            self._begun[cluster, capability] = Begun(capability, now, now + length, holder)
+        return Lease(cluster, holder, token + 1, now + length, capability)
 
     def begun(self, cluster: str) -> tuple[Begun, ...]:
         with self._calls.call("store.begun"):
