@@ -144,16 +144,8 @@ class OpeningsWatch(Construct):
 
     def _missing(self, function: lambda_.IFunction) -> cloudwatch.Alarm:
         """No data are no calls. The hour's sweep is no help here: nobody is to sleep an hour too long."""
-        return cloudwatch.Alarm(
-            self,
-            "Missing",
-            alarm_name="slicewise-no-look-at-openings",
-            alarm_description=str(alarms.NO_LOOK),
-            metric=function.metric_invocations(period=Duration.minutes(5), statistic="Sum"),
-            threshold=1,
-            evaluation_periods=3,
-            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        return _not_called(
+            self, function, "slicewise-no-look-at-openings", alarms.NO_LOOK, Duration.minutes(5), periods=3
         )
 
     def _late(self, service: str) -> cloudwatch.Alarm:
@@ -231,14 +223,29 @@ class HourlySweep(Construct):
         By Lambda's own metric, which costs nothing; a sweep that was called and failed is among the dead
         letters. No data are no calls. Two sweeps are 75 minutes apart at most, so that two hours hold one.
         """
-        return cloudwatch.Alarm(
-            self,
-            "Missing",
-            alarm_name="slicewise-no-sweep",
-            alarm_description=str(alarms.NO_SWEEP),
-            metric=function.metric_invocations(period=Duration.hours(1), statistic="Sum"),
-            threshold=1,
-            evaluation_periods=2,
-            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        return _not_called(
+            self, function, "slicewise-no-sweep", alarms.NO_SWEEP, Duration.hours(1), periods=2
         )
+
+
+def _not_called(
+    scope: Construct,
+    function: lambda_.IFunction,
+    name: str,
+    meaning: alarms.Meaning,
+    period: Duration,
+    *,
+    periods: int,
+) -> cloudwatch.Alarm:
+    """Rings once a function has not been called for so many periods. No data are no calls."""
+    return cloudwatch.Alarm(
+        scope,
+        "Missing",
+        alarm_name=name,
+        alarm_description=str(meaning),
+        metric=function.metric_invocations(period=period, statistic="Sum"),
+        threshold=1,
+        evaluation_periods=periods,
+        comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+        treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+    )

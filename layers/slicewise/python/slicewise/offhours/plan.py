@@ -595,9 +595,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     if turn.waits:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
-        forgotten = _forgotten(world, found)
-        actions = (*actions, *forgotten.actions, *_mark(_without_pools(found, forgotten), None))
-        findings = (*findings, *forgotten.findings)
+        unmarked = _unmarked(world, found)
+        actions, findings = (*actions, *unmarked.actions), (*findings, *unmarked.findings)
     opening = fallback.tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
@@ -613,6 +612,14 @@ def next_of_waking(edge: Edge, tell_before: timedelta, pending: bool, now: datet
     if now < edge.at - tell_before:
         return edge.at - tell_before - now
     return LATE_LOOK if pending else edge.at + SETTLED_LOOK - now
+
+
+def _unmarked(world: World, found: Found) -> Step:
+    """No NodePool is marked as asleep any more; a forgotten one loses its limit in the same patch."""
+    forgotten = _forgotten(world, found)
+    changed = {action.ref for action in forgotten.actions if isinstance(action, Patch)}
+    others = (pool for pool in found.node_pools if ref_of(pool) not in changed)
+    return replace(forgotten, actions=(*forgotten.actions, *_mark(others, None)))
 
 
 def _forgotten(world: World, found: Found) -> Step:
@@ -639,12 +646,6 @@ def _forgotten(world: World, found: Found) -> Step:
             actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))
         findings.append(telling.closed_without_reason(ref, writers, ours))
     return Step(tuple(actions), tuple(findings))
-
-
-def _without_pools(found: Found, forgotten: Step) -> tuple[Object, ...]:
-    """NodePools that such a step does not change."""
-    changed = {action.ref for action in forgotten.actions if isinstance(action, Patch)}
-    return tuple(pool for pool in found.node_pools if ref_of(pool) not in changed)
 
 
 def _is_asleep(setting: Setting, live: Object) -> bool:
@@ -674,11 +675,10 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if unread := _unread_of(world.slept, found):
         says = f"{why}; {unread}"
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
-    forgotten = _forgotten(world, found)
-    actions = (*actions, *forgotten.actions, *_mark(_without_pools(found, forgotten), None))
+    unmarked = _unmarked(world, found)
     opening = fallback.tended(world, found, _until_then(edge, world), now)
-    actions = (*actions, *opening.actions)
-    findings = (*findings, *forgotten.findings, *opening.findings)
+    actions = (*actions, *unmarked.actions, *opening.actions)
+    findings = (*findings, *unmarked.findings, *opening.findings)
     waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
     wait = min((wait for wait in waits if wait is not None), default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
