@@ -41,6 +41,7 @@ class MetricsReplay:
     Attributes:
         load: Factor on how busy the pods are.
         at_most_mib: Pods are clients of models that need no more device memory than that.
+        alone: For so long at the beginning of the time that is told, each node had but the first of its pods.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class MetricsReplay:
         seed: int = 0,
         load: float = 1.0,
         at_most_mib: float = 6000,
+        alone: timedelta = timedelta(0),
     ):
         self._store, self._kube, self._cluster = store, kube, cluster
         self._seed = seed
-        self.load, self.at_most_mib = load, at_most_mib
+        self.load, self.at_most_mib, self.alone = load, at_most_mib, alone
         self._told: dict[str, datetime] = {}
 
     @classmethod
@@ -73,11 +75,14 @@ class MetricsReplay:
         points = 0
         for node, pods in self._nodes():
             name = node["metadata"]["name"]
-            begin = max(until - timedelta(days=days), self._told.get(name, datetime.min.replace(tzinfo=UTC)))
+            first = until - timedelta(days=days)
+            begin = max(first, self._told.get(name, datetime.min.replace(tzinfo=UTC)))
             times = list(_steps(begin, until))
-            for series, values in self._of_node(node, pods, times):
-                self._store.put_values(series, zip(times, values, strict=True))
-                points += len(times)
+            lonely = [at for at in times if at < first + self.alone]
+            for its_pods, at_times in ((pods[:1], lonely), (pods, times[len(lonely) :])):
+                for series, values in self._of_node(node, its_pods, at_times):
+                    self._store.put_values(series, zip(at_times, values, strict=True))
+                    points += len(at_times)
             if times:
                 self._told[name] = times[-1] + STEP
         return points
@@ -85,14 +90,16 @@ class MetricsReplay:
     def age(self, by: timedelta = timedelta(days=9)) -> int:
         """
         Make every pod on a GPU node one that started so long ago: what was measured of it then is its own.
+        But for the first of a node, they came once that one had been alone.
 
         Returns:
             How many pods that were.
         """
-        started = (datetime.now(UTC) - by).strftime("%Y-%m-%dT%H:%M:%SZ")
-        aged = 0
+        now, aged = datetime.now(UTC), 0
         for _, pods in self._nodes():
-            for pod in pods:
+            for number, pod in enumerate(pods):
+                later = self.alone + timedelta(days=1) if number and self.alone else timedelta(0)
+                started = (now - by + later).strftime("%Y-%m-%dT%H:%M:%SZ")
                 metadata = pod["metadata"]
                 path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
                 self._kube.merge(path, {"status": {"startTime": started}})

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.demo_steps import GPU_NODES, PODS, running, slice_pods
@@ -24,6 +24,8 @@ KEY = "nvidia.com/device-plugin.config"
 APP = "assistant"
 # Small and idle enough that eight of them would do well on an L4.
 SMALL_MIB, LOAD = 2500, 0.3
+# So long each node had one pod only: by whole GPUs, which are all that is measured, no other is known.
+ALONE = timedelta(days=3)
 # Of tuning, in seconds.
 _STEP, _FIRST_MEASURED, _LEAST_LEFT = 600, 5.0, 30.0
 _POOL = f"/apis/karpenter.sh/v1/nodepools/{NODE_POOL}"
@@ -36,7 +38,7 @@ class TunedCluster:
         self.name = name
         self.kube: KubeClient = system.clusters[name].kube
         self._system = system
-        self._replay = MetricsReplay.of(system, name, at_most_mib=SMALL_MIB, load=LOAD)
+        self._replay = MetricsReplay.of(system, name, at_most_mib=SMALL_MIB, load=LOAD, alone=ALONE)
         self._told = ""
         self._nodes_called: dict[str, str] = {}
 

@@ -9,7 +9,7 @@ from typing import Any
 from slicewise import as_found, layout
 from slicewise.app import TUNING
 from slicewise.events import Hint
-from slicewise.model import Ref
+from slicewise.model import Ref, Series
 from slicewise.policy import parse
 from slicewise.records import Record
 
@@ -17,11 +17,14 @@ from tests.fakes.account import HOME, VISIBILITY, Account
 from tests.fakes.karpenter import FakeKarpenter
 from tests.measured import one_gpu
 
-POLICY = """
+# Container Insights measures whole GPUs, by which N rises for nobody here: no pod was ever alone on one.
+BY_GPU = """
 pools:
   shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1]}
 tuning: {raiseAfter: 2h, lowerAfter: 30m, dwell: 1h, canary: 2m, lock: 24h}
 """
+BY_POD = 'metrics: {source: prometheus, endpoint: "https://prometheus.example"}\n'
+POLICY = BY_GPU + BY_POD
 POOL = "slicewise-shared-l4"
 GPU_1 = HOME.arn("gpu-1")
 DAY = timedelta(days=1)
@@ -35,6 +38,7 @@ class TunedAccount(Account):
 
     def __init__(self, pods: tuple[int, ...] = (4, 4, 4, 4, 4), policy: str = POLICY, **use: Any) -> None:
         super().__init__(policy)
+        self._by_pod = "source: prometheus" in policy
         self.create_cluster()
         self.send_created()
         self.run_until_idle()
@@ -45,14 +49,46 @@ class TunedAccount(Account):
         self.measure(**use)
 
     def measure(self, **use: Any) -> None:
-        """Each node's GPU has been used alike for three days, and will be."""
-        given = {"busy": 10.0, "memory_mib": 4096.0, "slots": 4} | use
-        nodes = sorted(ref.name for ref in self.servers["gpu-1"].objects if ref.kind == "Node")
+        """
+        Each node's GPU has been used alike for three days, and will be.
+
+        Args:
+            use: `busy` in percent and `memory_mib` of a GPU on which there are `slots` pods.
+        """
+        self._use = {"busy": 10.0, "memory_mib": 4096.0, "slots": 4} | use
+        self._since = _ten_minutes(self.clock.now) - 3 * DAY
+        if self._by_pod:
+            self.metrics.scraped = self._scraped
+            return
         self.metrics.series["gpu-1"] = [
             series
-            for node in nodes
-            for series in one_gpu(**given, node=node, days=4, until=_ten_minutes(self.clock.now) + DAY)
+            for node in self._nodes()
+            for series in one_gpu(**self._use, node=node, days=4, until=_ten_minutes(self.clock.now) + DAY)
         ]
+
+    def _nodes(self) -> list[str]:
+        return sorted(ref.name for ref in self.servers["gpu-1"].objects if ref.kind == "Node")
+
+    def _scraped(self, start: datetime, end: datetime) -> list[Series]:
+        """What a Prometheus has of the GPUs and pods that are there now."""
+        begin = int(max(start, self._since).timestamp())
+        # The step that goes on has no point yet.
+        times = tuple(range(begin, int(end.timestamp()) // 600 * 600, 600))
+        pods = [item for ref, item in self.servers["gpu-1"].objects.items() if ref.kind == "Pod"]
+        found: list[Series] = []
+        for node in self._nodes():
+            on = [pod["metadata"] for pod in pods if pod["spec"].get("nodeName") == node]
+            of_gpu = {"Hostname": node, "gpu": "0", "modelName": "NVIDIA L4"}
+            shares = [({}, len(on) or 1)] + [
+                ({"pod": one["name"], "namespace": one.get("namespace", "default")}, 1) for one in on
+            ]
+            for labels, times_as_much in shares:
+                for name, value in (("GPU_UTIL", self._use["busy"]), ("FB_USED", self._use["memory_mib"])):
+                    of_one = value * times_as_much / self._use["slots"]
+                    found.append(
+                        Series(f"DCGM_FI_DEV_{name}", of_gpu | labels, times, (of_one,) * len(times))
+                    )
+        return found
 
     def tune(self, reason: str = "a test", passes: int = 200) -> Record:
         """One hint, and all the looks that its passes ask for in turn."""

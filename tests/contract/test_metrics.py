@@ -179,7 +179,7 @@ def test_each_gpu_has_a_series_of_its_own(far_side):
     assert len({tuple(sorted(series.labels.items())) for series in read(far_side)}) == 2
 
 
-def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_pods(insights):
+def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_and_the_most_pods(insights):
     minutes = {at(1000) + timedelta(minutes=n): value for n, value in enumerate((1.0, 2.0, 6.0))}
     for name in ("node_gpu_utilization", "node_gpu_memory_used", "node_gpu_usage_total"):
         insights.put("gpu-1", "n-1", minutes, name)
@@ -188,6 +188,7 @@ def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_pod
         "node_gpu_utilization": (3.0,),
         "node_gpu_memory_used": (6.0,),
         "node_gpu_usage_total": (1.0,),
+        "node_gpu_usage_total/most": (6.0,),
     }
 
 

@@ -117,7 +117,7 @@ def test_it_is_decided_once_a_day_and_the_days_are_kept():
     second = of_classes(account)
 
     assert first["decided_at"] < second["decided_at"]
-    assert second["contended"] == [*first["contended"], [second["decided_at"], 0.0]]
+    assert second["contended"] == [*first["contended"], [second["decided_at"], 0.0, 0.0]]
 
 
 def test_what_the_record_lost_is_decided_anew_and_comes_to_the_same():

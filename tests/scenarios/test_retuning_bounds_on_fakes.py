@@ -21,7 +21,7 @@ from tests.scenarios.test_retuning_interrupted_on_fakes import (
     is_wide,
     shrinking,
 )
-from tests.tuned_account import POLICY, TunedAccount
+from tests.tuned_account import TunedAccount
 
 
 def test_a_node_that_karpenter_is_about_to_take_away_is_waited_for_without_conflicts():
@@ -189,8 +189,9 @@ def test_the_reason_of_a_revert_is_short_however_much_broke():
 def test_a_canary_of_which_nothing_is_measured_takes_the_pool_back():
     account = growing(has_canary)
     canary = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION))["canary"]["node"]
-    account.metrics.series["gpu-1"] = [
-        series for series in account.metrics.series["gpu-1"] if series.labels["NodeName"] != canary
+    scraped = account.metrics.scraped
+    account.metrics.scraped = lambda start, end: [
+        series for series in scraped(start, end) if series.labels["Hostname"] != canary
     ]
 
     account.answer_all()
@@ -249,8 +250,8 @@ def crash(account: TunedAccount, node: str) -> None:
 
 
 def test_what_broke_before_n_was_lowered_does_not_lower_it_again():
-    policy = POLICY + "metrics: {source: prometheus, endpoint: https://prometheus.example}\n"
-    account = TunedAccount(pods=(1, 1), policy=policy)
+    account = TunedAccount(pods=(1, 1))
+    account.metrics.scraped = None
     account.metrics.series["gpu-1"] = [
         Series(name, {"Hostname": node, "gpu": "0", "UUID": f"GPU-{node}"}, times, values)
         for node in ("node-001", "node-003")

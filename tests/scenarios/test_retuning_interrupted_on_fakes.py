@@ -15,7 +15,7 @@ from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.outcomes import Stage
 
-from tests.tuned_account import GPU_1, POLICY, TunedAccount
+from tests.tuned_account import BY_POD, GPU_1, POLICY, TunedAccount
 
 OTHER = "pools:\n  other: {sharing: none, gpus: [a10g], maxGpus: 4, gpuCounts: [1]}\n"
 
@@ -207,7 +207,7 @@ def test_another_way_of_sharing_waits_for_the_end_of_a_change_and_replaces_no_no
     account = growing(stage)
 
     account.policies["default"] = (
-        f"pools:\n  shared: {{{sharing}, gpus: [l4], maxGpus: 16, gpuCounts: [1]}}\n"
+        f"pools:\n  shared: {{{sharing}, gpus: [l4], maxGpus: 16, gpuCounts: [1]}}\n{BY_POD}"
     )
     sweep(account)
     sweep(account)

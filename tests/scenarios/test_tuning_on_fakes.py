@@ -18,7 +18,7 @@ from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.outcomes import Stage
 
-from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event
+from tests.tuned_account import BY_GPU, GPU_1, POLICY, POOL, TunedAccount, alarm_event
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
 GPU = layout.GPU_RESOURCE
@@ -78,7 +78,7 @@ def test_a_decision_is_kept_with_its_inputs_also_when_nothing_changes():
 
 def test_an_unchanged_cluster_is_written_to_once_and_then_left_alone():
     account = TunedAccount(pods=(1,), busy=80.0, slots=1)
-    account.hours(2)
+    account.hours(4)
     before, lines = len(account.calls.made), len(account.store.history)
 
     account.hours(3)
@@ -210,7 +210,7 @@ def unreadable(*_):
 
 def test_thin_evidence_keeps_n():
     account = TunedAccount()
-    account.metrics.series.clear()
+    account.metrics.scraped = None
 
     account.hours(5)
 
@@ -251,7 +251,7 @@ def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
 
 
 def test_a_policy_without_metrics_never_changes_n():
-    account = TunedAccount(policy=POLICY + "metrics: {source: none}\n")
+    account = TunedAccount(policy=BY_GPU + "metrics: {source: none}\n")
 
     account.hours(4)
 
@@ -323,7 +323,7 @@ def turned_away(account: TunedAccount, node: str, pods: int) -> str:
 
 
 def test_the_first_pass_puts_the_alarms_and_later_ones_leave_them():
-    account = TunedAccount()
+    account = TunedAccount(policy=BY_GPU)
     account.hours(1)
     before = len(account.calls.made)
 
@@ -351,7 +351,7 @@ def test_an_alarm_wakes_the_tuner_and_its_echo_starts_no_loop():
 
 
 def test_idle_gpus_go_sooner_until_the_alarm_is_over():
-    account = TunedAccount(pods=(1, 0))
+    account = TunedAccount(pods=(1, 0), policy=BY_GPU)
     account.hours(1)
     assert account.node_pool["spec"]["disruption"]["consolidateAfter"] == "10m"
 

@@ -83,9 +83,17 @@ def test_on_a_machine_of_several_gpus_the_busiest_are_taken_to_be_together():
 def test_a_shared_gpu_that_never_rests_is_contended(busy, slots, share):
     found = seen(one_gpu(busy=busy, slots=slots), pod("a"), pod("b"), nodes=[node("n-1", 2)])
 
-    assert found.contended == pytest.approx(share, abs=0.01)
+    assert found.contended == pytest.approx((share, share), abs=0.01)
 
 
 def test_a_day_that_nobody_measured_is_not_a_calm_day():
-    assert math.isnan(seen((), pod("a"), nodes=[node("n-1", 2)]).contended)
-    assert seen((), nodes=[]).contended == 0.0
+    assert seen((), pod("a"), nodes=[node("n-1", 2)]).contended == (0.0, 1.0)
+    assert seen((), nodes=[]).contended == (0.0, 0.0)
+
+
+def test_half_a_day_that_nobody_measured_may_have_been_contended_and_was_not_for_certain():
+    gap = one_gpu(busy=lambda step: math.nan if 150 <= step < 222 else 50.0, slots=2)
+
+    found = seen(gap, pod("a"), pod("b"), nodes=[node("n-1", 2)])
+
+    assert found.contended == pytest.approx((0.0, 0.5), abs=0.01)

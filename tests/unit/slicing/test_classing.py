@@ -15,7 +15,7 @@ from slicewise.model import Ref
 from slicewise.slicing import explain
 from slicewise.slicing.class_evidence import ClassEvidence
 from slicewise.slicing.classing import ClassDecision, decided, dumped, loaded
-from slicewise.slicing.evidence import Grade, PodUse, measure
+from slicewise.slicing.evidence import Grade, Interval, PodUse, measure
 from slicewise.slicing.workloads import Workload, workload_of
 
 from tests import builders
@@ -37,6 +37,13 @@ def used(name, busy=0.05, memory=3000.0, days=4, grade=Grade.POD):
     return measure(name, [busy] * (144 * days), [memory], grade=grade)
 
 
+UNMEASURED = Interval(0.0, 1.0)
+
+
+def measured(share):
+    return Interval(share, share)
+
+
 def evidence(*members, contended=0.0, gpus=None):
     """Workloads as (name, size, its pods' use); each pod has a GPU to itself unless `gpus` says otherwise."""
     uses = {use.name: use for _, _, pods in members for use in pods}
@@ -44,7 +51,7 @@ def evidence(*members, contended=0.0, gpus=None):
         uses,
         tuple(Workload(ref(name), size, tuple(use.name for use in pods)) for name, size, pods in members),
         tuple((name,) for name in uses) if gpus is None else gpus,
-        contended,
+        contended if isinstance(contended, Interval) else measured(contended),
     )
 
 
@@ -84,7 +91,7 @@ def test_it_is_decided_once_a_day_and_kept_in_between():
 
     assert (wanted(later), later.decided_at) == ({"quiet": 3}, NOW)
     assert (wanted(next_day), next_day.decided_at) == ({"quiet": 1}, NOW + DAY)
-    assert next_day.happened == ((NOW + DAY, 0.004),)
+    assert next_day.happened == ((NOW + DAY, measured(0.004)),)
 
 
 def test_an_overspent_day_makes_the_next_one_more_careful():
@@ -96,9 +103,9 @@ def test_an_overspent_day_makes_the_next_one_more_careful():
     ]
     seen = evidence(("a", 1, pods))
 
-    calm = decided(POOL, first, replace(seen, contended=0.0), NOW).threshold
-    overspent = decided(POOL, first, replace(seen, contended=0.05), NOW).threshold
-    unmeasured = decided(POOL, first, replace(seen, contended=math.nan), NOW).threshold
+    calm = decided(POOL, first, replace(seen, contended=measured(0.0)), NOW).threshold
+    overspent = decided(POOL, first, replace(seen, contended=measured(0.05)), NOW).threshold
+    unmeasured = decided(POOL, first, replace(seen, contended=UNMEASURED), NOW).threshold
 
     assert calm > overspent >= unmeasured
 
@@ -211,7 +218,7 @@ def test_no_class_is_recommended_in_which_the_memory_of_its_pods_would_not_fit(d
 
 def test_what_is_kept_is_json_and_comes_back_as_it_was():
     first = decided(POOL, NEW, evidence(QUIET, LARGE), NOW)
-    found = decided(POOL, first, evidence(QUIET, LARGE, contended=math.nan), NOW + DAY)
+    found = decided(POOL, first, evidence(QUIET, LARGE, contended=UNMEASURED), NOW + DAY)
 
     text = json.dumps(dumped(found, 15), allow_nan=False)
     again = loaded([{"node_pool": "x"}, json.loads(text)], "shared")

@@ -11,9 +11,10 @@ from datetime import timedelta
 import pytest
 from slicewise import layout
 from slicewise.outcomes import Finding
+from slicewise.slicing import explain
 from slicewise.slicing.control import Breach
 from slicewise.slicing.decide import Decision, decide, details, host, nodes_needed
-from slicewise.slicing.evidence import Grade, PodUse, day_of
+from slicewise.slicing.evidence import Grade, PodUse, day_of, measure
 from slicewise.slicing.health import Broken
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states
 from slicewise.slicing.use import PoolUse
@@ -89,14 +90,9 @@ def test_n_does_not_rise_where_nothing_waits_and_no_node_could_go():
             id="a node without metrics",
         ),
         pytest.param(
-            use(used(grade=Grade.DEVICE), Grade.DEVICE, device_peaks={"n-1/0": 0.8 * L4}),
-            "they do not prove that one more pod would fit",
-            id="only whole GPUs, rather full",
-        ),
-        pytest.param(
-            use(used(grade=Grade.DEVICE), Grade.DEVICE),
-            "they do not prove that one more pod would fit",
-            id="only whole GPUs, of unknown memory",
+            use(used(grade=Grade.DEVICE), Grade.DEVICE, device_peaks={"n-1/0": 0.3 * L4}),
+            "what 16 of 16 pods need alone is not known until each workload has had a GPU to itself",
+            id="only whole GPUs, though they are rather empty",
         ),
     ],
 )
@@ -107,10 +103,44 @@ def test_thin_evidence_keeps_n_and_says_so(seen, because):
     assert because in decision.says
 
 
-def test_whole_gpus_with_room_for_one_more_let_n_rise():
-    seen = use(used(grade=Grade.DEVICE), Grade.DEVICE, device_peaks={"n-1/0": 0.5 * L4}, problems=(QUIET,))
+def test_a_finding_that_leaves_what_was_measured_as_good_as_it_is_lets_n_rise():
+    fewer, gap = Finding("metrics-fewer-days", "", ""), Finding("metrics-gap", "", "")
 
-    assert decided(state(), seen).step.after == 5
+    assert decided(state(), use(problems=(QUIET, fewer, gap))).step.after == 5
+
+
+# Two readings
+
+
+def gappy(count: int = 16, busy: float = 0.05, gap: int = 12) -> tuple[PodUse, ...]:
+    """Pods of a week, of which the same steps of the last day were not measured."""
+    week = [busy] * (144 * 7 - 72 - gap) + [math.nan] * gap + [busy] * 72
+    return tuple(measure(f"pod-{i}", week, [1000.0]) for i in range(count))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 144])
+def test_a_gap_neither_lowers_n_nor_raises_it(steps):
+    """Ten minutes of it once took N from 8 to 6, and an hour to 3."""
+    decision = decided(state(n=8, pods_on_each=8), use(gappy(gap=steps)))
+
+    assert decision.step.after == 8
+    assert decision.allowed and decision.allowed.upper == 8
+    assert not decided(state(n=2, pods_on_each=2), use(gappy(gap=144))).changes
+
+
+def test_what_lies_between_both_readings_leaves_n_and_says_so():
+    decision = decided(state(n=6, pods_on_each=6), use(gappy(gap=36)))
+
+    assert decision.allowed and decision.allowed.lower < 6 < decision.allowed.upper
+    assert "what was measured allows 8, and with what was not measured pods may need" in decision.says
+    told = explain.lines(details(decision, NOW))
+    assert any("must fall to 8 by what they use for certain" in line for line in told)
+
+
+def test_pods_that_are_too_busy_lower_n_though_they_have_gaps():
+    decision = decided(state(n=8, pods_on_each=8), use(gappy(busy=0.3)))
+
+    assert decision.step.after < 8 and "pods may need" not in decision.says
 
 
 def test_the_policy_may_want_more_history():

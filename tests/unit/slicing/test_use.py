@@ -230,7 +230,7 @@ def test_a_pod_on_a_node_that_is_not_measured_counts_as_a_whole_gpu():
 
 # A workload's time
 
-DEPLOYMENT = {"owner": ("ReplicaSet", "web-7f"), "labels": {"pod-template-hash": "7f"}}
+DEPLOYMENT = {"owner": ("ReplicaSet", "web-7f5d8c9b7"), "labels": {"pod-template-hash": "7f5d8c9b7"}}
 
 
 def renamed(series, **names):
@@ -247,9 +247,11 @@ def renamed(series, **names):
 
 def test_a_new_pod_of_a_deployment_goes_on_where_those_before_it_ended():
     series = scraped("4.5.3-virtual-gpus", days=3, gpu_memory=2400.0, until=NOW - timedelta(hours=5))
-    before = [one for one in renamed(series, **{"a-0": "web-6a-abcde"}) if one.labels.get("pod")]
-    now = renamed(scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f-fghij"})
-    young = pod("web-7f-fghij", age=timedelta(hours=5), **DEPLOYMENT)
+    before = [one for one in renamed(series, **{"a-0": "web-6d5f8c9b7-xbcdf"}) if one.labels.get("pod")]
+    now = renamed(
+        scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f5d8c9b7-fghjk"}
+    )
+    young = pod("web-7f5d8c9b7-fghjk", age=timedelta(hours=5), **DEPLOYMENT)
     found = use([*before, *now], seen=contents(young))
 
     assert found.pods[0].has_history
@@ -259,12 +261,14 @@ def test_a_new_pod_of_a_deployment_goes_on_where_those_before_it_ended():
 
 def test_a_night_without_any_pod_is_neither_idle_nor_missing():
     def rename(series):
-        return [one for one in renamed(series, **{"a-0": "web-6a-abcde"}) if one.labels.get("pod")]
+        return [one for one in renamed(series, **{"a-0": "web-6d5f8c9b7-xbcdf"}) if one.labels.get("pod")]
 
     evening = NOW - timedelta(hours=14)
     before = rename(scraped("4.5.3-virtual-gpus", days=2, gpu_memory=2400.0, until=evening))
-    now = renamed(scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f-fghij"})
-    young = pod("web-7f-fghij", age=timedelta(hours=5), **DEPLOYMENT)
+    now = renamed(
+        scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f5d8c9b7-fghjk"}
+    )
+    young = pod("web-7f5d8c9b7-fghjk", age=timedelta(hours=5), **DEPLOYMENT)
     found = use([*before, *now], seen=contents(young))
 
     assert found.pods[0].missing == 0
@@ -274,8 +278,8 @@ def test_a_night_without_any_pod_is_neither_idle_nor_missing():
 @pytest.mark.parametrize(
     ("called", "model"),
     [
-        pytest.param("website-6a-abcde", "NVIDIA L4", id="of another workload"),
-        pytest.param("web-6a-abcde", "NVIDIA A10G", id="on another model of GPU"),
+        pytest.param("website-6d5f8c9b7-xbcdf", "NVIDIA L4", id="of another workload"),
+        pytest.param("web-6d5f8c9b7-xbcdf", "NVIDIA A10G", id="on another model of GPU"),
     ],
 )
 def test_what_others_did_is_no_history(called, model):
@@ -284,8 +288,10 @@ def test_what_others_did_is_no_history(called, model):
         for one in renamed(scraped("4.5.3-virtual-gpus", days=3), **{"a-0": called})
         if one.labels.get("pod")
     ]
-    now = renamed(scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f-fghij"})
-    young = pod("web-7f-fghij", age=timedelta(hours=5), **DEPLOYMENT)
+    now = renamed(
+        scraped("4.5.3-virtual-gpus", days=0.2, gpu_memory=2400.0), **{"a-0": "web-7f5d8c9b7-fghjk"}
+    )
+    young = pod("web-7f5d8c9b7-fghjk", age=timedelta(hours=5), **DEPLOYMENT)
 
     assert not use([*before, *now], seen=contents(young)).pods[0].has_history
 
@@ -293,19 +299,19 @@ def test_what_others_did_is_no_history(called, model):
 def test_a_young_pod_on_a_shared_gpu_goes_on_from_its_elders_elsewhere():
     nodes = [builders.node(name=name, age=9 * DAYS) for name in ("n-1", "n-2")]
     elder, young = (
-        pod("web-7f-abcde", **DEPLOYMENT),
-        pod("web-7f-fghij", "n-2", timedelta(hours=3), **DEPLOYMENT),
+        pod("web-7f5d8c9b7-bcdfg", **DEPLOYMENT),
+        pod("web-7f5d8c9b7-fghjk", "n-2", timedelta(hours=3), **DEPLOYMENT),
     )
     series = [*one_gpu(memory_mib=8000, slots=2), *one_gpu(node="n-2", days=0.1, memory_mib=2000, slots=2)]
     found = insights_use(series, contents(elder, young, nodes=nodes))
 
-    assert of(found, "web-7f-fghij").has_history
-    assert of(found, "web-7f-fghij").memory_mib == 4000
+    assert of(found, "web-7f5d8c9b7-fghjk").has_history
+    assert of(found, "web-7f5d8c9b7-fghjk").memory_mib == 4000
 
 
 def test_pods_with_one_past_are_measured_once():
     """Ten thousand pods of a week would else take a minute and two gigabytes."""
-    old = [pod(f"web-7f-abcd{letter}", **DEPLOYMENT) for letter in "abcdef"]
+    old = [pod(f"web-7f5d8c9b7-bcd{letter}f", **DEPLOYMENT) for letter in "abcdef"]
     found = insights_use(one_gpu(memory_mib=8000, slots=6), contents(*old))
 
     assert all(one.days is found.pods[0].days for one in found.pods)
@@ -392,8 +398,9 @@ def test_days_that_we_left_out_are_not_called_the_sources_fault_nor_said_to_come
 
     (finding,) = insights_use(series).problems
 
+    assert finding.code == "metrics-fewer-days"
     assert f"only {words}, for there are 4000 series" in finding.says and "source" not in finding.says
-    assert "It stays so" in finding.remedy and "N does not rise" in finding.remedy
+    assert "It stays so" in finding.remedy and "count as they are" in finding.remedy
 
 
 def test_pools_do_not_see_each_others_pods_and_gpus():

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise.model import ClusterContents, Object
-from slicewise.objects import labels, spec
+from slicewise.objects import created_at, labels, spec
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
-from slicewise.slicing.evidence import PodUse
-from slicewise.slicing.problems import told
+from slicewise.slicing.evidence import Interval, PodUse
+from slicewise.slicing.problems import FIRST_POINTS, told
 from slicewise.slicing.series import Readings
 from slicewise.slicing.use import Window
 from slicewise.slicing.workloads import Workload, pod_key, workloads
@@ -31,14 +30,14 @@ class ClassEvidence:
         pods: By "namespace/pod".
         gpus: The pods of each GPU. On a machine with several nobody tells them apart: then the busiest of a
             node are taken to be together.
-        contended: Share of the pool's GPU time of the last day in which a shared GPU never rested; NaN where
-            it has nodes and nothing was measured of them.
+        contended: Share of the pool's GPU time of the last day in which a shared GPU never rested: what was
+            measured of it, and what it may have been with all that was not.
     """
 
     pods: Mapping[str, PodUse]
     workloads: tuple[Workload, ...]
     gpus: tuple[tuple[str, ...], ...]
-    contended: float
+    contended: Interval
     problems: tuple[Finding, ...] = ()
 
 
@@ -62,16 +61,25 @@ def class_evidence(
     )
 
 
-def contended(window: Window, since: datetime) -> float:
-    begin, full, all_steps = since.timestamp(), 0, 0
+def contended(window: Window, since: datetime) -> Interval:
+    begin, full, known, unknown = since.timestamp(), 0, 0, 0.0
     for device in window.devices:
-        for at, busy in device.busy.items():
-            if at >= begin:
-                all_steps += 1
-                full += busy >= SATURATED and window.sharers(device, at) > 1
-    if not all_steps:
-        return math.nan if window.pool_nodes else 0.0
-    return full / all_steps
+        steps = [at for at in device.busy if at >= begin]
+        known += len(steps)
+        full += sum(device.busy[at] >= SATURATED and window.sharing.on_gpu(device, at) > 1 for at in steps)
+        unknown += _expected(window, device.node, since) - len(steps)
+    measured = {device.node for device in window.devices}
+    unknown += sum(_expected(window, node, since) for node in window.pool_nodes if node not in measured)
+    whole = known + max(0.0, unknown)
+    return Interval(full / whole, (full + max(0.0, unknown)) / whole) if whole else Interval(0.0, 0.0)
+
+
+def _expected(window: Window, node: str, since: datetime) -> float:
+    """Steps of a GPU of the node that a source should have had by now, since the node had settled."""
+    settled = (created_at(window.pool_nodes[node]) or since) + FIRST_POINTS
+    begin = max(since, settled).timestamp()
+    # A source is a step behind.
+    return max(0.0, (window.now.timestamp() - window.step - begin) // window.step)
 
 
 def _gpus(window: Window, uses: Mapping[str, PodUse]) -> tuple[tuple[str, ...], ...]:

@@ -102,6 +102,7 @@ def reclassify(
     card_memory_mib: float,
     contended_yesterday: float,
     policy: ClassPolicy | None = None,
+    measured_threshold: float | None = None,
 ) -> list[ClassChange]:
     """
     The day's changes of class: memory first, then hot GPUs, hottest first, then the rest.
@@ -110,12 +111,18 @@ def reclassify(
         pods: Evidence by pod name; a pod on a node but not here counts as a whole GPU.
         nodes: The pods of each GPU.
         current: The class of each pod; one without is taken to be in class 1.
-        contended_yesterday: Share of the pool's GPU time, as it happened.
+        contended_yesterday: Share of the pool's GPU time, as it was measured.
+        measured_threshold: The threshold by which pods must tighten; None where it is the one by which they
+            may loosen.
+
+    A pod tightens by what it needs for certain, and loosens by what it may need.
     """
     policy = policy or ClassPolicy()
-    known = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
+    may_need = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
+    known = {name: pod.lower for name, pod in may_need.items()}
     current = {name: current.get(name, 1) for name in known}
-    target = {name: class_of(pod, threshold, card_memory_mib, policy) for name, pod in known.items()}
+    tight = threshold if measured_threshold is None else measured_threshold
+    target = {name: class_of(pod, tight, card_memory_mib, policy) for name, pod in known.items()}
     changes: dict[str, ClassChange] = {}
 
     def change(name: str, after: int, reason: str) -> None:
@@ -137,12 +144,12 @@ def reclassify(
         for name in sorted(known):
             if target[name] < current[name]:
                 change(name, target[name], reason)
-    for name in sorted(known, key=lambda n: (known[n].expected_busy, n)):
+    for name in sorted(may_need, key=lambda n: (may_need[n].expected_busy, n)):
         for after in sorted(policy.sizes, reverse=True):
             if after <= current[name] or name in changes:
                 break
             spare = _spare(policy.room, current[name], after)
-            if class_of(known[name], threshold, card_memory_mib, policy, spare) >= after:
+            if class_of(may_need[name], threshold, card_memory_mib, policy, spare) >= after:
                 change(name, after, f"{after} pods {1 / spare - 1:.0%} busier than it fit on a GPU")
     return list(changes.values())
 

@@ -20,7 +20,7 @@ from slicewise.model import Ref
 from slicewise.policy import Pool
 from slicewise.slicing.class_evidence import ClassEvidence
 from slicewise.slicing.classes import ClassChange, ClassPolicy, calibrate_classes, reclassify
-from slicewise.slicing.evidence import WINDOW_DAYS, Grade, usable_memory
+from slicewise.slicing.evidence import WINDOW_DAYS, Grade, Interval, PodUse
 from slicewise.slicing.pool_state import stamp
 from slicewise.slicing.workloads import Workload
 
@@ -61,7 +61,7 @@ class ClassDecision:
     One day's decision about a pool.
 
     Attributes:
-        threshold: Busy share that a GPU may hold; None while nothing was decided.
+        threshold: Busy share that a GPU may hold for pods to loosen; None while nothing was decided.
         happened: When each of the last days ended, and its contended share: the promise, as it was kept.
         recommendations: Changes first, the most urgent before all others.
     """
@@ -70,7 +70,7 @@ class ClassDecision:
     sizes: tuple[int, ...]
     decided_at: datetime | None = None
     threshold: float | None = None
-    happened: tuple[tuple[datetime, float], ...] = ()
+    happened: tuple[tuple[datetime, Interval], ...] = ()
     recommendations: tuple[Recommendation, ...] = field(default=())
 
     def is_due(self, now: datetime) -> bool:
@@ -106,20 +106,26 @@ def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datet
     if before.decided_at:
         # What happened before the first decision happened under another rule.
         happened.append((now, evidence.contended))
-    shares = [share for _, share in happened]
-    calibration = calibrate_classes(tuple(evidence.pods.values()), card, policy, happened=shares)
-    contended = evidence.contended if before.decided_at else 0.0
-    current, threshold = _current(evidence.workloads), calibration.threshold
-    found = reclassify(evidence.pods, evidence.gpus, current, threshold, card, contended, policy)
-    changes = _measured(found, pool, evidence)
+    threshold = _threshold(evidence.pods.values(), [share.upper for _, share in happened], card, policy)
+    certain = [pod.lower for pod in evidence.pods.values()]
+    tight = _threshold(certain, [share.lower for _, share in happened], card, policy)
+    contended = evidence.contended.lower if before.decided_at else 0.0
+    current = _current(evidence.workloads)
+    found = reclassify(
+        evidence.pods, evidence.gpus, current, threshold, card, contended, policy, max(threshold, tight)
+    )
     return ClassDecision(
         pool.name,
         policy.sizes,
         now,
         threshold,
         tuple(happened[-WINDOW_DAYS:]),
-        tuple(_of_workload(workload, evidence, changes, policy.sizes) for workload in evidence.workloads),
+        tuple(_of_workload(workload, evidence, found, policy.sizes) for workload in evidence.workloads),
     )
+
+
+def _threshold(pods: Iterable[PodUse], happened: Sequence[float], card: float, policy: ClassPolicy) -> float:
+    return calibrate_classes(tuple(pods), card, policy, happened=happened).threshold
 
 
 def _carried_on(before: ClassDecision, evidence: ClassEvidence) -> ClassDecision:
@@ -173,25 +179,12 @@ def _outgrown(pool: Pool, evidence: ClassEvidence) -> Iterable[Recommendation]:
     """Memory does not wait for the next day, and neither does a class that has gone."""
     alone = [(pod,) for pod in evidence.pods]
     current, card, policy = _current(evidence.workloads), card_mib(pool), rule(pool)
-    found = _measured(reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy), pool, evidence)
+    found = reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy)
     tighter = [change for change in found if change.after < change.before]
     for workload in evidence.workloads:
         one = _of_workload(workload, evidence, tighter, policy.sizes)
         if one.tightens:
             yield one
-
-
-def _measured(changes: Iterable[ClassChange], pool: Pool, evidence: ClassEvidence) -> list[ClassChange]:
-    """
-    Who is not known for a day counts as a whole GPU, so that it never loosens; but nothing was measured that
-    says it needs one either, so that it does not tighten. A pod that has just been moved is not known yet.
-    """
-    usable = usable_memory(card_mib(pool), rule(pool).memory_headroom)
-    return [
-        change
-        for change in changes
-        if (pod := evidence.pods[change.pod]).has_history or change.before * pod.memory_mib > usable
-    ]
 
 
 def _current(workloads: Iterable[Workload]) -> dict[str, int]:
@@ -234,7 +227,7 @@ def dumped(
         "moves_a_day": moves_a_day,
         "decided_at": stamp(decision.decided_at),
         "threshold": decision.threshold,
-        "contended": [[stamp(at), None if math.isnan(share) else share] for at, share in decision.happened],
+        "contended": [[stamp(at), share.lower, share.upper] for at, share in decision.happened],
         "gpus": [round(sum(one.pods / of for one, of in pairs), 1) for pairs in _both(decision)],
         "count": len(decision.recommendations),
         "workloads": [
@@ -275,9 +268,16 @@ def _loaded(detail: Mapping[str, Any]) -> ClassDecision:
         tuple(map(int, detail["classes"])),
         _aware(decided_at) if decided_at else None,
         None if threshold is None else float(threshold),
-        tuple((_aware(at), math.nan if share is None else float(share)) for at, share in detail["contended"]),
+        tuple((_aware(at), _interval(*shares)) for at, *shares in detail["contended"]),
         tuple(map(_recommendation, detail["workloads"])),
     )
+
+
+def _interval(lower: float | None, upper: float | None = None) -> Interval:
+    """Releases before wrote one figure a day, and none where nothing was measured."""
+    if lower is None:
+        return Interval(0.0, 1.0)
+    return Interval(float(lower), float(lower if upper is None else upper))
 
 
 def _recommendation(one: Mapping[str, Any]) -> Recommendation:

@@ -17,14 +17,16 @@ from slicewise.model import Series
 from slicewise.slicing.series import MIB, Cleaner, Device, Points, Readings, incomplete
 
 UTILIZATION, MEMORY_USED = "node_gpu_utilization", "node_gpu_memory_used"
-SLOTS_IN_USE = "node_gpu_usage_total"
+# Of the same metric the fewest of a step, and, by another name since names tell statistics apart, the most.
+SLOTS_IN_USE, MOST_SLOTS = "node_gpu_usage_total", "node_gpu_usage_total/most"
 
 
 def read(series: Iterable[Series]) -> Readings:
     series, cleaner = tuple(series), Cleaner()
     busy: dict[tuple[str, str], Points] = {}
     memory: dict[tuple[str, str], Points] = {}
-    slots: dict[str, Points] = {}
+    fewest: dict[str, Points] = {}
+    most: dict[str, Points] = {}
     for one in series:
         node, gpu = one.labels.get("NodeName", ""), one.labels.get("GpuDevice", "")
         if one.name == UTILIZATION and gpu:
@@ -32,10 +34,12 @@ def read(series: Iterable[Series]) -> Readings:
         elif one.name == MEMORY_USED and gpu:
             memory[node, gpu] = cleaner.memory_mib(one, MIB)
         elif one.name == SLOTS_IN_USE:
-            slots[node] = cleaner.counts(one)
+            fewest[node] = cleaner.counts(one)
+        elif one.name == MOST_SLOTS:
+            most[node] = cleaner.counts(one)
     devices = tuple(
         Device(node, gpu, busy.get((node, gpu), {}), memory.get((node, gpu), {}))
         for node, gpu in sorted(busy.keys() | memory.keys())
         if node
     )
-    return Readings(devices, (), slots, cleaner.impossible, incomplete(series))
+    return Readings(devices, (), fewest, most, cleaner.impossible, incomplete(series))

@@ -104,7 +104,7 @@ def read(
         pods += told
     # Of a node that is gone only its pods are of interest, as the past of those that run now.
     known = tuple(device for device in devices if device.node in nodes)
-    return Readings(known, tuple(pods), {}, cleaner.impossible, incomplete(series))
+    return Readings(known, tuple(pods), impossible=cleaner.impossible, incomplete=incomplete(series))
 
 
 def _points(series: Series, cleaner: Cleaner) -> dict[int, float] | None:

@@ -1,8 +1,9 @@
 """
 What N a NodePool should have, and whether to change it now: the rule's choice, and control's step. Pure.
 
-Evidence decides in one direction only. A pod without a full day of history counts as a whole GPU, so that it
-never lets N rise; but it has not been measured either, so that it never makes N fall.
+The rule is asked twice. By what pods may use (evidence.py, the upper reading) it says how far N may rise; by
+what they use for certain, how far N must fall. The second is never below the first, and N stays where it lies
+between them: what was not measured moves it in neither direction.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from slicewise.objects import spec, status
 from slicewise.policy import Policy
 from slicewise.slicing.control import ControlPolicy, Situation, Step
 from slicewise.slicing.control import decide as next_step
-from slicewise.slicing.evidence import Grade, PodUse
+from slicewise.slicing.evidence import Grade, Interval, PodUse
 from slicewise.slicing.health import Broken
 from slicewise.slicing.pool_state import NodeState, PoolState, Tuning
+from slicewise.slicing.problems import FEWER_DAYS, SOURCE_GAP
 from slicewise.slicing.tuning import Choice, Host, TuningPolicy, choose_replicas
 from slicewise.slicing.use import PoolUse
 
@@ -30,7 +32,7 @@ from slicewise.slicing.use import PoolUse
 RECENT = timedelta(days=1)
 _MOST_BROKEN = 20  # a thousand nodes may break one promise
 # What a person should know, but which leaves what was measured as good as it is.
-_HARMLESS = frozenset({"pods-not-told-apart"})
+_HARMLESS = frozenset({"pods-not-told-apart", FEWER_DAYS, SOURCE_GAP})
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Decision:
     One decision about one NodePool.
 
     Attributes:
-        choice: The rule's, of all pods; None where nothing was measured.
+        choice: The rule's: by what pods may use, or, where N must fall, by what they use for certain; None
+            where nothing was measured.
         target: What N should be by the evidence there is.
+        allowed: What N may rise to, and what it must fall to; N stays where it lies between them.
         doubt: Why the evidence allows no higher N; empty where it does.
         history: What control shall remember.
     """
@@ -51,6 +55,7 @@ class Decision:
     history: Tuning
     choice: Choice | None
     grade: Grade
+    allowed: Interval | None = None
     doubt: str = ""
     broken: tuple[Broken, ...] = ()
 
@@ -79,8 +84,8 @@ def decide(
         broken: Since the last change of N, and within the last day.
         frozen: Why N may not change at all.
     """
-    choice = _choose(state, use.pods, contents, policy)
-    target, doubt = _target(state, use, choice, contents, policy)
+    wanted = _target(state, use, contents, policy)
+    target, doubt = wanted.target, wanted.doubt
     history = state.history if frozen else state.history.seen(state.n, target, now)
     situation = Situation(
         target=target,
@@ -93,7 +98,9 @@ def decide(
     step = next_step(state.n, situation, history, _control(policy), now)
     if doubt and target >= state.n and not (frozen or step.after != state.n):
         step = Step(state.n, state.n, doubt)
-    return Decision(state, step, target, history, choice, use.grade, doubt, tuple(broken))
+    return Decision(
+        state, step, target, history, wanted.choice, use.grade, wanted.allowed, doubt, tuple(broken)
+    )
 
 
 def _slots_a_gpu(node: NodeState) -> int:
@@ -106,11 +113,17 @@ def _control(policy: Policy) -> ControlPolicy:
     return ControlPolicy(asked.raise_after, asked.lower_after, asked.dwell, asked.lock)
 
 
-def _choose(
-    state: PoolState, pods: Sequence[PodUse], contents: ClusterContents, policy: Policy
-) -> Choice | None:
-    if not any(pod.has_history for pod in pods):
-        return None
+@dataclass(frozen=True)
+class _Target:
+    """The N that the evidence speaks for, and why it cannot speak for a higher one."""
+
+    target: int
+    choice: Choice | None
+    allowed: Interval | None = None
+    doubt: str = ""
+
+
+def _choose(state: PoolState, pods: Sequence[PodUse], contents: ClusterContents, policy: Policy) -> Choice:
     assert state.pool.replicas
     return choose_replicas(
         state.name,
@@ -122,27 +135,32 @@ def _choose(
     )
 
 
-def _target(
-    state: PoolState, use: PoolUse, choice: Choice | None, contents: ClusterContents, policy: Policy
-) -> tuple[int, str]:
-    """The N that the evidence speaks for, and why it cannot speak for a higher one."""
+def _target(state: PoolState, use: PoolUse, contents: ClusterContents, policy: Policy) -> _Target:
     highest = state.pool.replicas.max if state.pool.replicas else state.n
-    if state.n > highest:
-        return highest, ""
-    if choice is None:
-        return state.n, "no pod has a full day of measurements"
     measured = [pod for pod in use.pods if pod.has_history]
-    known = _choose(state, measured, contents, policy)
-    assert known
-    if known.target < state.n:
-        return known.target, ""
+    may = _choose(state, use.pods, contents, policy) if measured else None
+    if state.n > highest:
+        return _Target(highest, may)
+    if may is None:
+        return _Target(state.n, None, doubt="no pod has a full day of measurements")
+    must = _choose(state, [pod.lower for pod in use.pods], contents, policy)
+    allowed = Interval(may.target, max(may.target, must.target))
+    if allowed.upper < state.n:
+        return _Target(must.target, must, allowed)
     unknown = len(use.pods) - len(measured)
-    if choice.target <= state.n and unknown:
-        return state.n, f"{unknown} of {len(use.pods)} pods have no full day of measurements"
-    return choice.target, _doubt(state, use, measured, policy)
+    if may.target <= state.n and unknown:
+        doubt = f"{unknown} of {len(use.pods)} pods have no full day of measurements"
+        return _Target(state.n, may, allowed, doubt)
+    doubt = _doubt(use, measured, policy)
+    if may.target < state.n and not doubt:
+        doubt = (
+            f"what was measured allows {allowed.upper}, and with what was not measured pods may need "
+            f"{allowed.lower}"
+        )
+    return _Target(max(may.target, state.n), may, allowed, doubt)
 
 
-def _doubt(state: PoolState, use: PoolUse, measured: Sequence[PodUse], policy: Policy) -> str:
+def _doubt(use: PoolUse, measured: Sequence[PodUse], policy: Policy) -> str:
     troubles = [problem.says for problem in use.problems if problem.code not in _HARMLESS]
     if troubles:
         return f"the evidence is incomplete, which never raises N: {troubles[0]}"
@@ -150,16 +168,13 @@ def _doubt(state: PoolState, use: PoolUse, measured: Sequence[PodUse], policy: P
     shortest = min(len(pod.days) for pod in measured)
     if shortest < days:
         return f"{shortest} days are measured, fewer than the policy's {days:g}"
-    if use.grade is Grade.DEVICE and not _one_more_fits(state, use):
-        return "whole GPUs are measured, not pods, and they do not prove that one more pod would fit"
+    estimated = sum(pod.grade is Grade.DEVICE for pod in measured)
+    if estimated:
+        return (
+            f"whole GPUs are measured, not pods: what {estimated} of {len(measured)} pods need alone is not "
+            "known until each workload has had a GPU to itself for a day"
+        )
     return ""
-
-
-def _one_more_fits(state: PoolState, use: PoolUse) -> bool:
-    """Memory a pod is not known then, only that of all; each more is taken to be as large as their mean."""
-    room = (1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib
-    peak = max(use.device_peaks.values(), default=math.inf)
-    return peak * (state.n + 1) / state.n <= room
 
 
 def _demand(state: PoolState) -> bool:
@@ -244,6 +259,8 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
     }
     if decision.doubt:
         told["doubt"] = decision.doubt
+    if decision.allowed:
+        told["allowed"] = [decision.allowed.lower, decision.allowed.upper]
     if choice:
         told |= {
             "bounds": [

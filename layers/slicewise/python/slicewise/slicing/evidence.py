@@ -1,15 +1,18 @@
 """
-What was measured of a pod, cleaned so that a gap can only make us more careful.
+What was measured of a pod, in two readings of the same samples.
 
-A missing, infinite or negative sample counts as a fully busy GPU, and a pod
-without a full day of samples as a whole one. So less evidence never raises N.
+"May N rise?" and "must N fall?" are two questions, and a gap must speak for neither. The upper reading counts
+a missing, infinite or negative sample as a fully busy GPU, and a pod without a full day of samples as a whole
+one: it alone may raise N. The lower reading counts only what was measured: it alone may lower N. So less
+evidence neither raises N nor lowers it.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from slicewise.slicing.evidence_lanes import to_lanes
 
@@ -25,6 +28,13 @@ class Grade(Enum):
     POD = "measured by pod"
     DEVICE = "estimated from the device, shared out over its pods"
     NONE = "no full day of history"
+
+
+class Interval(NamedTuple):
+    """What a figure lies between, as far as was measured; both ends in the unit of the figure."""
+
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True)
@@ -43,10 +53,13 @@ class PodUse:
     The measured use of one pod.
 
     Attributes:
-        days: Whole days, oldest first, yesterday last. Fewer where the pod is younger.
-        memory_mib: Highest device memory seen, CUDA context included; NaN if unknown.
+        days: Whole days in the upper reading, oldest first, yesterday last. Fewer where the pod is younger.
+        memory_mib: Highest device memory that it may have used, CUDA context included; NaN if unknown.
         memory_floor_mib: Lowest device memory seen once it had started.
         missing: Samples of `days` that were missing, and count as fully busy.
+        measured_days: The same days in the lower reading; None where both are one.
+        measured_memory_mib: Highest device memory that was measured to be its own; None where that is
+            `memory_mib`.
     """
 
     name: str
@@ -55,6 +68,8 @@ class PodUse:
     memory_floor_mib: float = 0.0
     grade: Grade = Grade.POD
     missing: int = 0
+    measured_days: tuple[Day, ...] | None = None
+    measured_memory_mib: float | None = None
 
     @property
     def has_history(self) -> bool:
@@ -72,11 +87,24 @@ class PodUse:
             return 1.0
         return max(effective_busy(self.days[-WINDOW_DAYS:]), effective_busy(self.days[-1:]))
 
+    @cached_property
+    def lower(self) -> "PodUse":
+        """
+        The lower reading, as a pod of its own: what it needs for certain.
+
+        A pod of which nothing is known needs nothing for certain.
+        """
+        days = self.days if self.measured_days is None else self.measured_days
+        memory = self.memory_mib if self.measured_memory_mib is None else self.measured_memory_mib
+        known = memory if math.isfinite(memory) and memory >= 0 else 0.0
+        return PodUse(self.name, known, days or _IDLE, min(self.memory_floor_mib, known))
+
     def until(self, day: int) -> "PodUse":
         """What was known `day` days before the end of the record: `until(0)` is all of it."""
         if day == 0:
             return self
-        return PodUse(self.name, self.memory_mib, self.days[:-day], self.memory_floor_mib, self.grade)
+        low = None if self.measured_days is None else self.measured_days[:-day]
+        return replace(self, days=self.days[:-day], measured_days=low, missing=0)
 
 
 def usable_memory(card_memory_mib: float, headroom: float) -> int:
@@ -111,6 +139,8 @@ def measure(
     busy: Sequence[float],
     memory_mib: Sequence[float],
     *,
+    measured_busy: Sequence[float] | None = None,
+    measured_memory_mib: Sequence[float] | None = None,
     step_seconds: int = 600,
     stale_seconds: float = 0.0,
     grade: Grade = Grade.POD,
@@ -119,8 +149,10 @@ def measure(
     Turn samples into evidence.
 
     Args:
-        busy: Busy fractions of a GPU, oldest first, one each `step_seconds`.
+        busy: Busy fractions of a GPU, oldest first, one each `step_seconds`: what the pod may have used.
         memory_mib: Device memory of the same pod; its spacing does not matter.
+        measured_busy: What it used for certain, sample by sample; None where that is the same.
+        measured_memory_mib: Likewise.
         stale_seconds: How long ago the last sample was taken. Over an hour,
             the pod counts as one without history.
 
@@ -131,10 +163,13 @@ def measure(
     per_day = max(1, DAY_SECONDS // max(1, step_seconds))
     whole = len(busy) // per_day * per_day
     recent = busy[len(busy) - whole :]
-    usable = [isinstance(value, _NUMBER) and 0 <= value < math.inf for value in recent]  # so no NaN either
-    clean = [min(1.0, value) if known else 1.0 for value, known in zip(recent, usable, strict=True)]
-    days = tuple(day_of(clean[i : i + per_day]) for i in range(0, whole, per_day))
-    known = [m for m in memory_mib if isinstance(m, _NUMBER) and 0 <= m < math.inf]
+    missing = sum(not _is_known(value) for value in recent)
+    days = _days(recent, per_day, 1.0)
+    low: tuple[Day, ...] | None = None
+    if missing or measured_busy is not None:
+        certain = busy if measured_busy is None else measured_busy
+        low = _days(certain[len(certain) - whole :], per_day, 0.0)
+    known = _known(memory_mib)
     stale = not math.isfinite(stale_seconds) or stale_seconds > 3600
     return PodUse(
         name,
@@ -142,11 +177,31 @@ def measure(
         days,
         min(known, default=0.0),
         Grade.NONE if stale or not days or not known else grade,
-        usable.count(False),
+        missing,
+        low,
+        None if measured_memory_mib is None else max(_known(measured_memory_mib), default=0.0),
     )
+
+
+def _days(samples: Sequence[float], per_day: int, gap: float) -> tuple[Day, ...]:
+    """Whole days of samples; what is no measurement counts as `gap`."""
+    clean = [min(1.0, value) if _is_known(value) else gap for value in samples]
+    return tuple(day_of(clean[i : i + per_day]) for i in range(0, len(clean), per_day))
+
+
+def _known(values: Iterable[float]) -> list[float]:
+    return [value for value in values if _is_known(value)]
+
+
+def _is_known(value: float) -> bool:
+    return isinstance(value, _NUMBER) and 0 <= value < math.inf  # so no NaN either
 
 
 def day_of(fractions: Sequence[float]) -> Day:
     """One day from clean fractions in [0, 1]."""
     lanes = to_lanes(round(1000 * value) for value in fractions)
     return Day(sum(fractions) / len(fractions), max(fractions), lanes, len(fractions))
+
+
+# A pod that needs nothing.
+_IDLE = (day_of([0.0]),)

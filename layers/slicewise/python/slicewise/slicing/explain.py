@@ -60,6 +60,12 @@ def _why(detail: Detail) -> list[str]:
     told += [f"  {bound['what']:8} allows {bound['n']:2}: {bound['says']}" for bound in detail["bounds"]]
     told.append(_predicted(detail))
     told.append(f"Evidence: {detail['confidence']}; {detail['evidence']}")
+    low, high = detail.get("allowed") or (detail["rule"], detail["rule"])
+    if low != high:
+        told.append(
+            f"N may rise to {low} by what pods may use, and must fall to {high} by what they use for "
+            "certain: what was not measured lies between"
+        )
     if detail.get("doubt"):
         told.append(f"It speaks for no higher N: {detail['doubt']}")
     return told

@@ -26,11 +26,19 @@ def _decision(detail: Detail) -> list[str]:
     told.append(f"Decided each day, last at {detail['decided_at']}: see docs/tuning.md")
     told.append(f"A GPU may hold {detail['threshold']:.2f} of expected busy time, learnt from past days")
     told.append(f"At the classes that its workloads have they need {now:g} GPUs; where they belong, {then:g}")
-    shares = [share for _, share in detail["contended"]]
-    if shares:
-        days = ", ".join("unmeasured" if share is None else f"{share:.1%}" for share in shares)
+    if detail["contended"]:
+        days = ", ".join(_contended(*shares) for _, *shares in detail["contended"])
         told.append(f"Contended on the last days, where 1 % is promised: {days} of GPU time")
     return told
+
+
+def _contended(lower: float | None, upper: float | None = None) -> str:
+    """Releases before wrote one figure a day, and none where nothing was measured."""
+    if lower is None or (lower, upper) == (0.0, 1.0):
+        return "unmeasured"
+    if upper is None or round(upper, 3) == round(lower, 3):
+        return f"{lower:.1%}"
+    return f"{lower:.1%} (up to {upper:.1%} with what was not measured)"
 
 
 def _workloads(detail: Detail) -> list[str]:

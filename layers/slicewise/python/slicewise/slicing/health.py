@@ -193,7 +193,8 @@ def _asks_rightly(pod: Object) -> bool:
 def _slow(window: Window, device: Device, since: datetime, budget: float) -> Broken | None:
     """The slowdown that a request saw in the mean, by how busy the GPU's other pods were."""
     steps = [
-        (busy, _slowdown(busy, window.sharers(device, at))) for at, busy in _after(device.busy, since).items()
+        (busy, _slowdown(busy, window.sharing.on_gpu(device, at)))
+        for at, busy in _after(device.busy, since).items()
     ]
     work = sum(busy for busy, _ in steps)
     if len(steps) < _LEAST_STEPS or not work:

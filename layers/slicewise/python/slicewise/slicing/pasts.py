@@ -13,42 +13,65 @@ from slicewise.slicing.series import Points
 
 @dataclass(frozen=True)
 class Past:
-    """What is known of one pod: from when on it counts, and its points by second."""
+    """
+    What is known of one pod: from when on it counts, and its points by second.
+
+    Attributes:
+        busy, memory_mib: What it may have used: fractions of a GPU, and MiB.
+        measured_busy, measured_memory_mib: What it used for certain, in the same units. Of a pod that is
+            measured itself they are the same points.
+    """
 
     since: int
     busy: Points
     memory_mib: Points
     grade: Grade
+    measured_busy: Points
+    measured_memory_mib: Points
+
+    @classmethod
+    def of_a_pod(cls, since: int, busy: Points, memory_mib: Points) -> Past:
+        """Of one that is measured itself."""
+        return cls(since, busy, memory_mib, Grade.POD, busy, memory_mib)
 
     @cached_property
     def last(self) -> int:
         return max(self.busy, default=self.since)
 
+    def samples(self, step: int) -> list[float]:
+        """`busy`, one a step from the first that counts to the last; NaN where it was not measured."""
+        return [self.busy.get(at, math.nan) for at in self._steps(step)]
 
-def samples(past: Past, step: int) -> list[float]:
-    """One a step from the pod's first that counts to its last; NaN where it was not measured."""
-    first = -(-past.since // step) * step
-    return [past.busy.get(at, math.nan) for at in range(first, past.last + 1, step)] if past.busy else []
+    def measured_samples(self, step: int) -> list[float]:
+        """`measured_busy` at the same steps."""
+        return [self.measured_busy.get(at, math.nan) for at in self._steps(step)]
+
+    def _steps(self, step: int) -> range:
+        first = -(-self.since // step) * step
+        return range(first, self.last + 1, step) if self.busy else range(0)
 
 
 class Line:
     """
-    What the busiest pod of a workload did, at every step at which it had one.
+    What the pods of a workload did, at every step at which it had one.
 
     Steps between two of its pods' lives are left out: asleep is not unmeasured. A step within a life without
     a measurement stays missing. Lives are added oldest first, as far as somebody has asked.
 
     Attributes:
-        memory_mib: The lowest and the highest of the lives so far.
+        memory_mib: The lowest and the highest that one of the lives so far may have used;
+            `measured_memory_mib` the highest that one used for certain, 0.0 where none did.
         estimated: One of them is known by its GPU only.
     """
 
     def __init__(self, members: Iterable[Past], step: int):
         self.memory_mib: tuple[float, ...] = ()
+        self.measured_memory_mib = 0.0
         self.estimated = False
         self._step, self._members = step, sorted(members, key=lambda past: past.since)
         self._added, self._alike = 0, set[tuple[int, int]]()
         self._busiest: dict[int, float] = {}
+        self._lives: dict[int, tuple[float, int]] = {}
 
     def until(self, since: int) -> int:
         """Add the lives that began before; how many there are. Never asked for less than before."""
@@ -58,7 +81,12 @@ class Line:
         return self._added
 
     def busy(self, before: int) -> list[float]:
+        """By step, what the busiest pod may have used."""
         return [self._busiest[at] for at in sorted(self._busiest) if at < before]
+
+    def measured_busy(self, before: int) -> list[float]:
+        """By the same steps, what its pods used for certain in the mean: who was not measured, nothing."""
+        return [total / count for at, (total, count) in sorted(self._lives.items()) if at < before]
 
     def _add(self, life: Past) -> None:
         self.estimated = self.estimated or life.grade is Grade.DEVICE
@@ -66,13 +94,18 @@ class Line:
         if life.memory_mib:
             known = (*self.memory_mib, *life.memory_mib.values())
             self.memory_mib = min(known), max(known)
+        self.measured_memory_mib = max(
+            self.measured_memory_mib, *life.measured_memory_mib.values(), self.measured_memory_mib
+        )
         if alike in self._alike:
             return
         self._alike.add(alike)
         first = -(-life.since // self._step) * self._step
-        for at, value in zip(
-            range(first, life.last + 1, self._step), samples(life, self._step), strict=False
-        ):
+        steps = range(first, life.last + 1, self._step)
+        both = zip(steps, life.samples(self._step), life.measured_samples(self._step), strict=False)
+        for at, value, measured in both:
             known = self._busiest.get(at, math.nan)
             if math.isnan(known) or value > known:
                 self._busiest[at] = value
+            total, count = self._lives.get(at, (0.0, 0))
+            self._lives[at] = total + (0.0 if math.isnan(measured) else measured), count + 1

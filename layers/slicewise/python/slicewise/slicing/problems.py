@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from slicewise.model import Object, is_by_choice
 from slicewise.objects import created_at
@@ -11,8 +11,10 @@ from slicewise.outcomes import Finding
 from slicewise.slicing.series import Device, Fault, Readings
 
 # Exporter and agent come with the node; the first points take some minutes more.
-_FIRST_POINTS = timedelta(minutes=30)
+FIRST_POINTS = timedelta(minutes=30)
 _STALE = timedelta(hours=1)
+# Codes of what leaves the evidence as good as it is.
+FEWER_DAYS, SOURCE_GAP = "metrics-fewer-days", "metrics-gap"
 
 _REMEDIES = {
     "container-insights": "See that the add-on amazon-cloudwatch-observability runs on the node with "
@@ -22,7 +24,7 @@ _REMEDIES = {
 }
 _BY_POD = (
     "Give dcgm-exporter 4.5.3 or later KUBERNETES_VIRTUAL_GPUS=true and hostPID, and its scrape honorLabels: "
-    "until then N rises by one at a time at most, and only as far as whole GPUs prove that there is room."
+    "until then N rises only where each workload once had a GPU to itself for a day."
 )
 _BY_FAULT = {
     Fault.REPEATED: "dcgm-exporter repeats the value of the whole GPU for each of its pods.",
@@ -59,16 +61,34 @@ def told(
         says = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
         found.append(Finding("metrics-impossible", says, "See what else writes series of these names."))
     found += [_incomplete(why) for why in readings.incomplete]
+    found += _gaps(readings, now)
     return tuple(found)
+
+
+def _gaps(readings: Readings, now: datetime) -> list[Finding]:
+    """Of the last day: what is missing of every GPU at once is the source's own."""
+    begin = int((now - timedelta(days=1)).timestamp())
+    gaps = [(at, end) for at, end in readings.gaps if end > begin]
+    if not gaps:
+        return []
+    spans = ", ".join(f"{_clock(at)} to {_clock(end)}" for at, end in gaps[:3])
+    more = f" and {len(gaps) - 3} times more" if len(gaps) > 3 else ""
+    says = f"No GPU of the cluster was measured from {spans}{more} (UTC): the source itself was away."
+    remedy = "N is not lowered by it; it may rise again once a day without such a gap allows it."
+    return [Finding(SOURCE_GAP, says, remedy)]
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M")
 
 
 def _incomplete(why: str) -> Finding:
     if is_by_choice(why):
         return Finding(
-            "metrics-incomplete",
+            FEWER_DAYS,
             f"Not the whole week was read: {why}, and a pass has no memory for more.",
-            "It stays so with that many GPUs and pods in one cluster, and until then N does not rise. "
-            "docs/metrics.md says how many fit.",
+            "It stays so with that many GPUs and pods in one cluster. The days that were read count as they "
+            "are. docs/metrics.md says how many fit.",
         )
     return Finding(
         "metrics-incomplete",
@@ -79,7 +99,7 @@ def _incomplete(why: str) -> Finding:
 
 def _unmeasured(devices, nodes, source, node_pool, now) -> list[Finding]:
     measured = {device.node for device in devices if device.busy and device.memory_mib}
-    settled = {name for name, node in nodes.items() if now - (created_at(node) or now) > _FIRST_POINTS}
+    settled = {name for name, node in nodes.items() if now - (created_at(node) or now) > FIRST_POINTS}
     missing = sorted(settled - measured)
     if not missing:
         return []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 
 from slicewise.model import Series
 
@@ -72,7 +73,7 @@ class PodPoints:
 class Readings:
     """
     Attributes:
-        slots_in_use: By node, where the source counts them.
+        slots_in_use: The fewest in each step by node, where the source counts them; `most_slots` the most.
         impossible: Values that no GPU can have; they count as missing.
         incomplete: What the source said about missing points, each text once.
     """
@@ -80,6 +81,7 @@ class Readings:
     devices: tuple[Device, ...] = ()
     pods: tuple[PodPoints, ...] = ()
     slots_in_use: Mapping[str, Points] = field(default_factory=dict)
+    most_slots: Mapping[str, Points] = field(default_factory=dict)
     impossible: int = 0
     incomplete: tuple[str, ...] = ()
 
@@ -95,6 +97,17 @@ class Readings:
     @cached_property
     def pods_since(self) -> int:
         return first_of(self.pods)
+
+    @cached_property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """From when to when, in seconds, nothing at all was measured between the first point and the last."""
+        steps = sorted({at for device in self.devices for at in (*device.busy, *device.memory_mib)})
+        if len(steps) < 2:
+            return ()
+        # Whoever reads asks for one step, which most of the points keep to.
+        pairs = list(pairwise(steps))
+        step = min(later - earlier for earlier, later in pairs)
+        return tuple((earlier + step, later) for earlier, later in pairs if later - earlier > step)
 
 
 def _both(one: PodPoints, other: PodPoints) -> PodPoints:

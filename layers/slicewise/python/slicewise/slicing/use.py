@@ -1,14 +1,13 @@
 """
 What was measured of one NodePool, from series as their source names them. Pure.
 
-Evidence that is missing, stale, partial or contradictory only ever makes a pod look larger, and is told.
+Evidence that is missing, stale, partial or contradictory makes a pod look larger where N may rise by it, and
+smaller where N must fall by it (evidence.py); and it is told.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,14 +15,16 @@ from functools import cached_property
 from typing import Any
 
 from slicewise import catalog, layout
-from slicewise.model import ClusterContents, Object, Series
+from slicewise.model import ClusterContents, Object, Ref, Series
 from slicewise.objects import controller_of, created_at, labels, moment, name, spec, status
 from slicewise.outcomes import Finding
 from slicewise.slicing import container_insights, dcgm
-from slicewise.slicing.evidence import Grade, PodUse, measure
-from slicewise.slicing.pasts import Line, Past, samples
+from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
+from slicewise.slicing.pasts import Line, Past
 from slicewise.slicing.problems import told
-from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_of, highest
+from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_of
+from slicewise.slicing.shares import Sharing
+from slicewise.slicing.workloads import made_by, workload_of
 
 # What to ask a source for: ten-minute points, of which a day of a pod's history has 144.
 STEP = timedelta(minutes=10)
@@ -159,19 +160,36 @@ class Window:
         """The pod's own past, continued backwards by that of its workload's other pods."""
         line = self._line(pod, past)
         lived = line.until(past.since) if line else 0
+        alone_mib = self._alone_mib.get(workload_of(pod))
         # Pods that share a node, and came to it before the window began, have one past.
-        alike = (id(past.busy), id(past.memory_mib), past.since, id(line) if lived else None, lived)
+        points = id(past.busy), id(past.memory_mib), id(past.measured_busy)
+        alike = (*points, past.since, id(line) if lived else None, lived, alone_mib)
         if alike not in self._alike:
-            self._alike[alike] = self._measure(past, line if lived else None)
+            self._alike[alike] = self._measure(past, line if lived else None, alone_mib)
         return replace(self._alike[alike], name="/".join(_key(pod)))
 
-    def _measure(self, past: Past, line: Line | None) -> PodUse:
-        busy, memory, grade = samples(past, self.step), [*past.memory_mib.values()], past.grade
+    def _measure(self, past: Past, line: Line | None, alone_mib: float | None) -> PodUse:
+        busy, memory, grade = past.samples(self.step), [*past.memory_mib.values()], past.grade
+        measured, measured_memory = past.measured_samples(self.step), [*past.measured_memory_mib.values()]
         if line:
             busy, memory = [*line.busy(past.since), *busy], [*memory, *line.memory_mib]
+            measured = [*line.measured_busy(past.since), *measured]
+            measured_memory.append(line.measured_memory_mib)
             grade = Grade.DEVICE if line.estimated else grade
+        if alone_mib is not None and grade is Grade.DEVICE:
+            # What it needs is known from when nobody else was there, and is no less than its share since.
+            memory, grade = [*memory, alone_mib], Grade.POD
         stale = self.now.timestamp() - (past.last + self.step)
-        return measure("", busy, memory, step_seconds=self.step, stale_seconds=stale, grade=grade)
+        return measure(
+            "",
+            busy,
+            memory,
+            measured_busy=measured,
+            measured_memory_mib=measured_memory,
+            step_seconds=self.step,
+            stale_seconds=stale,
+            grade=grade,
+        )
 
     @cached_property
     def _alike(self) -> dict[tuple[object, ...], PodUse]:
@@ -188,7 +206,7 @@ class Window:
         measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
             since = max(since, self.readings.pods_since)
-            return Past(since, _from(measured.busy, since), _from(measured.memory_mib, since), Grade.POD)
+            return Past.of_a_pod(since, _from(measured.busy, since), _from(measured.memory_mib, since))
         return self._share(node, max(since, self._devices_since))
 
     @cached_property
@@ -196,50 +214,41 @@ class Window:
         return first_of(self.devices)
 
     def _share(self, node: str, since: int) -> Past | None:
-        if node not in self._shares:
+        share = self.sharing.by_node.get(node)
+        if share is None:
             return None
-        busy, memory, shared_last = self._shares[node]
-        # Whoever has a GPU to itself is measured by it.
-        grade = Grade.POD if shared_last < since else Grade.DEVICE
-        return Past(since, _from(busy, since), _from(memory, since), grade)
+        busy, memory = _from(share.busy, since), _from(share.memory_mib, since)
+        if share.shared_last < since:
+            # Whoever has a GPU to itself is measured by it.
+            return Past.of_a_pod(since, busy, memory)
+        # Of its memory nothing is certain: the others on its GPU may have used all of it.
+        return Past(since, busy, memory, Grade.DEVICE, _from(share.measured_busy, since), {})
 
     @cached_property
-    def _shares(self) -> dict[str, tuple[Points, Points, float]]:
-        """
-        By node: busy and memory of a pod's part of its GPUs, and when another pod was last seen on them.
-
-        Nobody says which GPU a pod is on: the part of the fullest and the busiest one counts, so that it is
-        rather more than less.
-        """
-        shares: dict[str, tuple[Points, Points, float]] = {}
-        for device in self.devices:
-            sharers = {at: self.sharers(device, at) for at in {**device.busy, **device.memory_mib}}
-            busy = {at: value / sharers[at] for at, value in device.busy.items()}
-            memory = {at: value / sharers[at] for at, value in device.memory_mib.items()}
-            shared_last: float = max((at for at, count in sharers.items() if count != 1), default=-1)
-            if self._gpus[device.node] > 1 or device.node not in self.readings.slots_in_use:
-                shared_last = math.inf
-            if device.node in shares:
-                busy, memory = highest(shares[device.node][0], busy), highest(shares[device.node][1], memory)
-            shares[device.node] = busy, memory, shared_last
-        return shares
-
-    def sharers(self, device: Device, at: int) -> int:
-        """How many pods were on the GPU then: rather too few, since they share its use among them."""
-        if at in device.sharers:
-            return max(1, int(device.sharers[at]))
-        slots = self.readings.slots_in_use.get(device.node, {})
-        count = slots[at] if at in slots else self._there(device.node, at)
-        return max(1, int(count) // self._gpus[device.node])
+    def sharing(self) -> Sharing:
+        readings = self.readings
+        return Sharing(self.devices, readings.slots_in_use, readings.most_slots, self._starts, self.step)
 
     @cached_property
-    def _gpus(self) -> Mapping[str, int]:
-        """GPUs by node."""
-        return Counter(device.node for device in self.devices)
-
-    def _there(self, node: str, at: int) -> int:
-        """Pods that are on the node now and had started by then."""
-        return sum(1 for start in self._starts.get(node, ()) if start <= at)
+    def _alone_mib(self) -> Mapping[Ref, float]:
+        """
+        By workload, the most memory that a pod of it used while it had a GPU to itself, where its pods were
+        alone for a day or more.
+        """
+        steps: dict[Ref, set[int]] = {}
+        most: dict[Ref, float] = {}
+        for pod in self.pods:
+            past = self.pasts[_key(pod)]
+            if not past or past.grade is not Grade.DEVICE:
+                continue
+            alone = self.sharing.by_node[spec(pod)["nodeName"]].alone & past.memory_mib.keys()
+            if alone:
+                workload = workload_of(pod)
+                steps.setdefault(workload, set()).update(alone)
+                most[workload] = max(most.get(workload, 0.0), *(past.memory_mib[at] for at in alone))
+        return {
+            workload: mib for workload, mib in most.items() if len(steps[workload]) * self.step >= DAY_SECONDS
+        }
 
     @cached_property
     def _starts(self) -> dict[str, list[float]]:
@@ -274,28 +283,42 @@ class Window:
         The pods of the same workload; for one that is measured itself also those that are gone, on the same
         model of GPU.
         """
-        workload = _siblings_pattern(pod)
-        if workload is None:
+        if controller_of(pod) is None:
             return None
-        namespace, with_gone = _key(pod)[0], past.grade is Grade.POD
-        key = namespace, workload.pattern, with_gone
-        if key not in self._lines:
+        workload, with_gone = workload_of(pod), past.grade is Grade.POD
+        if (workload, with_gone) not in self._lines:
             members = [
-                other
-                for (its, called), other in self.pasts.items()
-                if other and its == namespace and workload.fullmatch(called)
+                known
+                for other in self._by_workload[workload]
+                if (known := self.pasts[_key(other)]) is not None
             ]
-            members += [
-                Past(min(gone.busy), gone.busy, gone.memory_mib, Grade.POD)
-                for (its, called), gone in self.readings.by_pod.items()
-                if with_gone and its == namespace and (its, called) not in self.pasts and gone.busy
-                if workload.fullmatch(called) and gone.model in self._models
-            ]
-            self._lines[key] = Line(members, self.step)
-        return self._lines[key]
+            if with_gone:
+                members += self._gone(pod)
+            self._lines[workload, with_gone] = Line(members, self.step)
+        return self._lines[workload, with_gone]
+
+    def _gone(self, pod: Object) -> Iterable[Past]:
+        called = made_by(pod)
+        for (namespace, gone), points in self.readings.by_pod.items():
+            if namespace != _key(pod)[0] or (namespace, gone) in self._live or not points.busy:
+                continue
+            if points.model in self._models and called.fullmatch(gone):
+                yield Past.of_a_pod(min(points.busy), points.busy, points.memory_mib)
 
     @cached_property
-    def _lines(self) -> dict[tuple[str, str, bool], Line]:
+    def _live(self) -> frozenset[tuple[str, str]]:
+        """All pods that are there now, of whatever NodePool: none of them is a past of another."""
+        return frozenset(map(_key, self.contents.pods))
+
+    @cached_property
+    def _by_workload(self) -> Mapping[Ref, list[Object]]:
+        found: dict[Ref, list[Object]] = {}
+        for pod in self.pods:
+            found.setdefault(workload_of(pod), []).append(pod)
+        return found
+
+    @cached_property
+    def _lines(self) -> dict[tuple[Ref, bool], Line]:
         return {}
 
     @cached_property
@@ -327,23 +350,6 @@ def card_mib(node: Object) -> int | None:
         return int(memory)
     models = [gpu for gpu in catalog.MODELS if gpu.karpenter_name == found.get(layout.GPU_NAME_LABEL)]
     return models[0].memory_mib if len(models) == 1 else None
-
-
-def _siblings_pattern(pod: Object) -> re.Pattern[str] | None:
-    """
-    Names of the pods of the same workload; None for a pod of its own.
-
-    The controllers' own names: a ReplicaSet's pods end in five letters, a Deployment's ReplicaSets in the
-    hash of their template. A StatefulSet's pods keep their names.
-    """
-    owner = controller_of(pod)
-    if owner is None:
-        return None
-    base = re.escape(owner["name"])
-    template = labels(pod).get("pod-template-hash")
-    if owner["kind"] == "ReplicaSet" and template and owner["name"].endswith(f"-{template}"):
-        base = re.escape(owner["name"].removesuffix(f"-{template}")) + "-[0-9a-z]{1,10}"
-    return re.compile(base + "-(?:[0-9a-z]{5}|[0-9]+)")
 
 
 def _weakest(pods: Iterable[PodUse]) -> Grade:

@@ -4,6 +4,7 @@ From pods to the workloads that make them: all pods of one have one template, an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,30 @@ def workload_of(pod: Object) -> Ref:
         if owner["kind"] == "ReplicaSet" and owner["name"].endswith(suffix):
             return Ref(version, kind, owner["name"].removesuffix(suffix), namespace)
     return Ref(owner.get("apiVersion", ""), owner["kind"], owner["name"], namespace)
+
+
+# What Kubernetes makes names of (apimachinery, util/rand): no vowels, and no 0, 1 and 3.
+_LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"
+
+
+def made_by(pod: Object) -> re.Pattern[str]:
+    """
+    Names that the controllers of a pod's workload give to its pods: of one that is gone nothing else is left.
+
+    A ReplicaSet's pods end in five letters, a Deployment's ReplicaSets in the hash of their template, a
+    StatefulSet's pods keep their names. Of others a pod's name tells nothing for certain.
+    """
+    owner, workload = controller_of(pod), workload_of(pod)
+    if owner is None:
+        return _NONE
+    base = re.escape(workload.name)
+    if owner["kind"] == "ReplicaSet" and workload.name != owner["name"]:
+        base += f"-{_LETTERS}{{6,10}}"
+    ending = "[0-9]+" if owner["kind"] == "StatefulSet" else _LETTERS + "{5}"
+    return re.compile(f"{base}-{ending}")
+
+
+_NONE = re.compile("(?!)")
 
 
 def workloads(pods: Iterable[Object]) -> tuple[Workload, ...]:
