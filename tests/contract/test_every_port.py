@@ -11,6 +11,7 @@ from slicewise import ports
 from slicewise.gateways import (
     alarms,
     cloudwatch,
+    cloudwatch_promql,
     dynamodb,
     eks,
     helm,
@@ -41,6 +42,7 @@ SIDES = {
     ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),
     ports.Metrics: (
         *(fake_metrics.FakeMetrics, cloudwatch.CloudWatchMetrics, prometheus.PrometheusMetrics),
+        cloudwatch_promql.CloudWatchPromQl,
         ports.NoMetrics,
     ),
     ports.Notices: (fake_notices.FakeNotices, notices.SnsNotices),

@@ -9,6 +9,7 @@ from moto.core.responses import ActionResult
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways import cloudwatch, prometheus
 from slicewise.gateways.cloudwatch import CloudWatchMetrics
+from slicewise.gateways.cloudwatch_promql import CloudWatchPromQl
 from slicewise.gateways.prometheus import PrometheusMetrics
 from slicewise.model import Series
 
@@ -19,6 +20,7 @@ from sandbox.aws.server import Aws
 from sandbox.prometheus import Prometheus
 from tests import functions_aws
 from tests.fakes.calls import Calls
+from tests.fakes.cloudwatch_promql import CloudWatchApi
 from tests.fakes.metrics import FakeMetrics
 
 # The sandbox lists metrics by how recent their points are, so the window lies where a pass's does.
@@ -60,6 +62,20 @@ class ContainerInsights:
         self.aws.metrics.put_values(stored, values.items())
 
 
+class OtelInsights:
+    def __init__(self, api, environ):
+        self.api = api
+        environ.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", api.url)
+        self.port = CloudWatchPromQl(functions_aws.session(), "eu-west-1")
+
+    def put(self, cluster, node, values, name="DCGM_FI_DEV_GPU_UTIL", **labels):
+        # A sample at the very start of a step belongs to the point that begins one step before.
+        points = [(int(when.timestamp()) + 1, value) for when, value in values.items()]
+        of_a_gpu = {"gpu": "0", "UUID": f"GPU-0{node}", "modelName": "NVIDIA L4"}
+        whose = {"@resource.k8s.cluster.name": cluster, "@resource.k8s.node.name": node}
+        self.api.put(name, {**whose, **of_a_gpu, **labels}, points)
+
+
 class Scraped:
     def __init__(self, server):
         self.server = server
@@ -95,11 +111,15 @@ def scraped(server):
     return Scraped(server)
 
 
-@pytest.fixture(params=["fake", "container-insights", "prometheus"])
+@pytest.fixture
+def otel(monkeypatch):
+    with CloudWatchApi() as api:
+        yield OtelInsights(api, monkeypatch)
+
+
+@pytest.fixture(params=["fake", "insights", "otel", "scraped"])
 def far_side(request):
-    if request.param == "fake":
-        return InMemory()
-    return request.getfixturevalue("insights" if request.param == "container-insights" else "scraped")
+    return InMemory() if request.param == "fake" else request.getfixturevalue(request.param)
 
 
 def read(far_side, cluster="gpu-1", start=END - WEEK):

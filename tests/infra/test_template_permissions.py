@@ -119,6 +119,18 @@ def test_all_resources_are_named_where_the_action_knows_resources(which, roles, 
             assert not kinds_of_resources(action), f"{role}: {action} could be scoped"
 
 
+@pytest.mark.parametrize(("which", "roles"), [("template", ROLES), ("full", FULL_ROLES)])
+def test_only_the_tuner_reads_metrics_by_what_both_versions_of_container_insights_take(which, roles, request):
+    """PromQL takes the same two ("IAM permissions for PromQL"), and signs for `monitoring`, not for `aps`."""
+    readers = {(role, action) for role, action, _ in grants(request.getfixturevalue(which), roles)}
+    metrics = {"cloudwatch:ListMetrics", "cloudwatch:GetMetricData"}
+
+    [tuner] = [role for role in roles if role.endswith("-tuner")]
+    assert {(role, action) for role, action in readers if action in metrics} == {
+        (tuner, action) for action in metrics
+    }
+
+
 def test_entries_are_made_for_our_own_roles_and_groups_only(template):
     found = {
         statement["Condition"]["ArnEquals"]["eks:principalArn"].rsplit("/", 1)[-1]: statement

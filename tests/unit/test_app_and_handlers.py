@@ -13,6 +13,7 @@ from slicewise.batches import retry_delay
 from slicewise.errors import LeaseHeld, Unavailable
 from slicewise.events import Hint
 
+from tests import builders
 from tests.fakes.account import HOME, Account
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,21 @@ def test_the_deployments_environment_is_enough():
     assert not app.settings.can_install_karpenter
     assert app.default_policy == ""
     assert app.threads > 1 and app.off_hours._threads == app.threads, "objects are changed side by side"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "gateway"),
+    [
+        ("{source: container-insights}", "CloudWatchMetrics"),
+        ("{source: container-insights-otel}", "CloudWatchPromQl"),
+        ('{source: prometheus, endpoint: "http://prometheus:9090"}', "PrometheusMetrics"),
+        ("{source: none}", "NoMetrics"),
+    ],
+)
+def test_a_policys_source_of_metrics_is_the_one_that_is_read(metrics, gateway):
+    policy = builders.policy(builders.DEFAULT_POOLS, f"metrics: {metrics}")
+
+    assert type(App.from_env(ENVIRON).ports.metrics(policy)).__name__ == gateway
 
 
 @pytest.mark.parametrize("name", sorted(ENVIRON.keys() - OPTIONAL))

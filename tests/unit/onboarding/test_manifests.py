@@ -45,6 +45,7 @@ def test_no_helm_hook_is_left_to_hang_on():
     ("metrics", "on"),
     [
         pytest.param("{source: container-insights}", False, id="the CloudWatch add-on has its own"),
+        pytest.param("{source: container-insights-otel}", False, id="the same one by OpenTelemetry"),
         pytest.param('{source: prometheus, endpoint: "http://prometheus:9090"}', True, id="prometheus"),
         pytest.param("{source: none}", True, id="none"),
     ],

@@ -12,6 +12,7 @@ from tests.unit.policy.texts import pool, problems, problems_of_any
 
 DOCS = Path(__file__).parents[3] / "docs" / "policies.md"
 PROMETHEUS = "metrics: {source: prometheus, endpoint: 'https://prometheus.example'}\n"
+OTEL = "metrics: {source: container-insights-otel}\n"
 NONE = "metrics: {source: none}\n"
 CLASSES = {"classes": [1, 2]}
 
@@ -78,8 +79,14 @@ VOID = {
     "idle by Prometheus": (
         consolidation("idleAfter: 2m", PROMETHEUS),
         "consolidation.idleAfter",
-        "only Container Insights",
+        "only `source: container-insights` has an alarm",
         consolidation("after: 5m", PROMETHEUS),
+    ),
+    "idle by OpenTelemetry": (
+        consolidation("idleAfter: 2m", OTEL),
+        "consolidation.idleAfter",
+        "only `source: container-insights` has an alarm",
+        consolidation("after: 5m", OTEL),
     ),
     "idle and never": (
         consolidation("idleAfter: 2m, after: Never"),

@@ -64,6 +64,12 @@ def test_only_the_alarm_that_differs_is_put():
             "no policy asks for it",
             id="metrics are not in CloudWatch",
         ),
+        pytest.param(
+            CLUSTER,
+            builders.policy(builders.DEFAULT_POOLS, "metrics: {source: container-insights-otel}"),
+            "no policy asks for it",
+            id="its metrics have other names by OpenTelemetry",
+        ),
     ],
 )
 def test_alarms_that_nobody_wants_go(cluster, policy, why):

@@ -270,6 +270,10 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
             from slicewise.gateways.cloudwatch import CloudWatchMetrics
 
             return CloudWatchMetrics(session, region)
+        if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS_OTEL:
+            from slicewise.gateways.cloudwatch_promql import CloudWatchPromQl
+
+            return CloudWatchPromQl(session, region)
         return NoMetrics()
 
     queues = {

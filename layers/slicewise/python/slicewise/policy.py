@@ -60,6 +60,7 @@ class MetricsSource(StrEnum):
     """Where measured use is read; with `none`, N is never changed."""
 
     CONTAINER_INSIGHTS = "container-insights"
+    CONTAINER_INSIGHTS_OTEL = "container-insights-otel"
     PROMETHEUS = "prometheus"
     NONE = "none"
 

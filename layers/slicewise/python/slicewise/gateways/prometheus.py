@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -46,6 +46,11 @@ class PrometheusMetrics:
             requests are signed with the session's credentials (aps:QueryMetrics).
     """
 
+    _names = tuple(_WANTED)
+    _signed_for = "aps"
+    # Answers that come and go, beside those of a server at fault.
+    _busy = frozenset({429})
+
     def __init__(self, endpoint: str, session: Session):
         self._url = endpoint.partition("/api/v1")[0].rstrip("/") + "/api/v1/query_range"
         self._session = session
@@ -72,7 +77,7 @@ class PrometheusMetrics:
         self, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
     ) -> dict[Any, Series]:
         found = {}
-        for name in _WANTED:
+        for name in self._names:
             for series in self._range(name, cluster, start, end, step, why):
                 found[name, frozenset(series.labels.items())] = series
         return found
@@ -86,10 +91,14 @@ class PrometheusMetrics:
         last = int(end.timestamp()) // seconds * seconds
         if last < first:
             return []
-        query = _query(name, cluster, seconds)
-        answer = self._post({"query": query, "start": first, "end": last, "step": seconds})
-        warnings = "; ".join(answer.get("warnings") or ()) or why
-        return [_series(name, found, seconds, warnings) for found in answer["data"]["result"]]
+        return [
+            _series(name, found, seconds, "; ".join(answer.get("warnings") or ()) or why)
+            for answer in self._answers(name, cluster, {"start": first, "end": last, "step": seconds})
+            for found in answer["data"]["result"]
+        ]
+
+    def _answers(self, name: str, cluster: str, window: Mapping[str, int]) -> Iterator[Any]:
+        yield self._post({"query": _query(name, cluster, window["step"]), **window})
 
     def _post(self, form: Mapping[str, Any]) -> Any:
         body = urlencode(form)
@@ -108,7 +117,7 @@ class PrometheusMetrics:
             answer.release_conn()
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"{what}: out of reach ({type(error).__name__})") from error
-        if answer.status == 429 or answer.status >= 500:
+        if answer.status in self._busy or answer.status >= 500:
             raise Unavailable(f"{what}: {answer.status} {data[:300]!r}")
         if answer.status != 200:
             raise Refused(f"{what}: {answer.status} {data[:300]!r}")
@@ -131,7 +140,7 @@ class PrometheusMetrics:
         if credentials is None:
             raise Refused(f"no credentials to sign a request to {self._url} with")
         request = AWSRequest("POST", self._url, headers, body.encode())
-        SigV4Auth(credentials.get_frozen_credentials(), "aps", self._region).add_auth(request)
+        SigV4Auth(credentials.get_frozen_credentials(), self._signed_for, self._region).add_auth(request)
         return dict(request.headers.items())
 
 

@@ -21,6 +21,9 @@ POD_IDENTITY_ADDON = "eks-pod-identity-agent"
 NAMESPACE = Ref("v1", "Namespace", layout.OPERATOR_NAMESPACE)
 GATE_PROBE = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
 
+# The CloudWatch add-on brings an exporter of its own, which both versions of Container Insights read.
+_MEASURED_BY_THE_ADD_ON = (MetricsSource.CONTAINER_INSIGHTS, MetricsSource.CONTAINER_INSIGHTS_OTEL)
+
 # Charts do not know this key and ignore it; a release's values are where helm keeps what its owner said.
 _MARK = "slicewise"
 
@@ -118,8 +121,8 @@ def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) ->
         "mig": {"strategy": "mixed"},
         "migManager": {"enabled": policy.has_mig},
         "dcgmExporter": {
-            # The CloudWatch add-on brings an exporter of its own, and two on a node fight over the counters.
-            "enabled": policy.metrics.source is not MetricsSource.CONTAINER_INSIGHTS,
+            # Two exporters on a node fight over the GPUs' profiling counters.
+            "enabled": policy.metrics.source not in _MEASURED_BY_THE_ADD_ON,
             "hostPID": True,  # or use by process, and so by pod, cannot be told
             "serviceMonitor": {"enabled": True, "honorLabels": True, "relabelings": [_NODE_OF_EXPORTER]},
             # Without it all slices of a GPU count as one, and the last pod is named for them.

@@ -27,7 +27,10 @@ def prefix(cluster: EksCluster | str) -> str:
 
 
 def wanted(cluster: EksCluster, policy: Policy | None) -> tuple[Alarm, ...]:
-    """None for a cluster without a policy, nor where something else than CloudWatch holds its metrics."""
+    """
+    None for a cluster without a policy, nor where its metrics are not the classic Container Insights' own: by
+    OpenTelemetry they have other names, and only alarms over PromQL see them.
+    """
     if policy is None or policy.metrics.source is not MetricsSource.CONTAINER_INSIGHTS:
         return ()
     busy, memory = "node_gpu_utilization", "node_gpu_memory_utilization"

@@ -77,12 +77,18 @@ class _Field:
 
 
 def read(
-    series: Iterable[Series], nodes: Collection[str], node_of: Mapping[tuple[str, str], str]
+    series: Iterable[Series],
+    nodes: Collection[str],
+    node_of: Mapping[tuple[str, str], str],
+    *,
+    all_are_kept: bool = False,
 ) -> Readings:
     """
     Args:
         nodes: Names of the cluster's GPU nodes, by which the label that holds the node is known.
         node_of: Node by (namespace, pod), for series that name no node.
+        all_are_kept: Nothing drops series on the way here. Then a GPU has its own beside those of its pods,
+            or it has one series, which is labelled with its pods in turn.
     """
     series, cleaner = tuple(series), Cleaner()
     renamed = any(one.labels.get("exported_pod") for one in series)
@@ -99,7 +105,7 @@ def read(
         models[gpu] = one.labels.get("modelName", "")
     devices, pods = [], []
     for (node, gpu), found in sorted(fields.items()):
-        device, told = _judge(node, gpu, models[node, gpu], found)
+        device, told = _judge(node, gpu, models[node, gpu], found, all_are_kept)
         devices.append(device)
         pods += told
     # Of a node that is gone only its pods are of interest, as the past of those that run now.
@@ -149,10 +155,12 @@ def _gpu(labels: Mapping[str, str]) -> str:
     return f"{gpu}/{instance}" if instance else gpu
 
 
-def _judge(node: str, gpu: str, model: str, found: Mapping[str, _Field]) -> tuple[Device, list[PodPoints]]:
+def _judge(
+    node: str, gpu: str, model: str, found: Mapping[str, _Field], all_are_kept: bool
+) -> tuple[Device, list[PodPoints]]:
     memory, kernels = found.get(MEMORY, _Field()), found.get(KERNELS, _Field())
-    fault = _fault(memory)
-    whole = memory.whole if memory.own or fault else _sum(memory)
+    fault = _fault(memory, all_are_kept)
+    whole = memory.whole if memory.own or fault or all_are_kept else _sum(memory)
     # The engine's counter says how long kernels ran, as GPU_UTIL does, but does not round up to "some ran".
     busy = found[ENGINE].whole if ENGINE in found else kernels.whole
     device = Device(
@@ -172,10 +180,22 @@ def _judge(node: str, gpu: str, model: str, found: Mapping[str, _Field]) -> tupl
     ]
 
 
-def _fault(memory: _Field) -> Fault | None:
+def _takes_turns(memory: _Field) -> bool:
+    """
+    Whether the GPU's one series is labelled now with one of its pods and then with another: the exporter
+    takes the last that the kubelet lists, which promises no order. A pod that only follows another shares one
+    step with it at most.
+    """
+    shared = sum(count > 1 and at not in memory.own for at, count in memory.sharers.items())
+    return 0 < len(memory.pods) <= shared
+
+
+def _fault(memory: _Field, all_are_kept: bool) -> Fault | None:
     """Whether the values by pod are real, from all moments at which they could be told apart."""
+    if all_are_kept and _takes_turns(memory):
+        return Fault.COLLAPSED
     shared, repeated, used, unattributed = 0, 0, 0, 0
-    whole = memory.whole
+    whole = memory.own if all_are_kept else memory.whole
     for at, total in whole.items():
         values = [points[at] for points in memory.pods.values() if at in points]
         if len(values) > 1 and total > 0:

@@ -19,13 +19,19 @@ FEWER_DAYS, SOURCE_GAP = "metrics-fewer-days", "metrics-gap"
 _REMEDIES = {
     "container-insights": "See that the add-on amazon-cloudwatch-observability runs on the node with "
     "Container Insights switched on; its exporter knows only some instance families.",
+    "container-insights-otel": "See that the add-on amazon-cloudwatch-observability, v6.0.1 or later, runs "
+    "on the node with otelContainerInsights.enabled: true and its dcgmExporter not switched off; that knows "
+    "only some instance types.",
     "prometheus": "See that dcgm-exporter runs on the node and is scraped, and that Hostname is the node's "
     "name (NODE_NAME). A label cluster or cluster_name must be the EKS cluster's name.",
 }
-_BY_POD = (
-    "Give dcgm-exporter 4.5.3 or later KUBERNETES_VIRTUAL_GPUS=true and hostPID, and its scrape honorLabels: "
-    "until then N rises only where each workload once had a GPU to itself for a day."
-)
+_UNTIL_THEN = "until then N rises only where each workload once had a GPU to itself for a day."
+_BY_POD = {
+    "container-insights-otel": "The add-on's exporter has no setting for it. With `source: prometheus` each "
+    f"pod is measured; {_UNTIL_THEN}",
+    "prometheus": "Give dcgm-exporter 4.5.3 or later KUBERNETES_VIRTUAL_GPUS=true and hostPID, and its "
+    f"scrape honorLabels: {_UNTIL_THEN}",
+}
 _BY_FAULT = {
     Fault.REPEATED: "dcgm-exporter repeats the value of the whole GPU for each of its pods.",
     Fault.UNATTRIBUTED: "dcgm-exporter does not see the pods' processes: their memory does not add up.",
@@ -56,7 +62,7 @@ def told(
     faults = {device.fault for device in devices if device.fault} | (
         {Fault.COLLAPSED} if collapsed else set()
     )
-    found += [Finding("pods-not-told-apart", _BY_FAULT[fault], _BY_POD) for fault in sorted(faults)]
+    found += [Finding("pods-not-told-apart", _BY_FAULT[fault], _BY_POD[source]) for fault in sorted(faults)]
     if readings.impossible:
         says = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
         found.append(Finding("metrics-impossible", says, "See what else writes series of these names."))

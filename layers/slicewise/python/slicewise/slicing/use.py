@@ -18,7 +18,7 @@ from slicewise import catalog, layout
 from slicewise.model import ClusterContents, Object, Ref, Series
 from slicewise.objects import controller_of, created_at, labels, moment, name, spec, status
 from slicewise.outcomes import Finding
-from slicewise.slicing import container_insights, dcgm
+from slicewise.slicing import container_insights, dcgm, otel_insights
 from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
 from slicewise.slicing.pasts import Line, Past
 from slicewise.slicing.problems import told
@@ -36,6 +36,7 @@ FRESH = timedelta(hours=1)
 # What a catalog, a driver and EC2 call the memory of a card differs by a few percent.
 _CARD_SLACK = 1.1
 PROMETHEUS, CONTAINER_INSIGHTS = "prometheus", "container-insights"
+CONTAINER_INSIGHTS_OTEL = "container-insights-otel"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def pool_use(
     """
     Args:
         readings: Of the whole cluster, over WINDOW.
-        source: As the policy says: "container-insights", "prometheus" or "none".
+        source: As the policy says, such as "container-insights" or "none".
     """
     window = Window(readings, contents, frozenset({node_pool}), now)
     pods = window.uses()
@@ -89,10 +90,11 @@ def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Re
     Args:
         series: What `ports.Metrics.read` gave for (now − WINDOW, now, STEP).
     """
-    if source == PROMETHEUS:
+    if source in (PROMETHEUS, CONTAINER_INSIGHTS_OTEL):
         nodes = {name(node) for node in contents.nodes}
         pods = {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods}
-        return _possible(dcgm.read(series, nodes, pods), contents)
+        of_dcgm = dcgm if source == PROMETHEUS else otel_insights
+        return _possible(of_dcgm.read(series, nodes, pods), contents)
     if source == CONTAINER_INSIGHTS:
         return _possible(container_insights.read(series), contents)
     return Readings()
