@@ -32,8 +32,8 @@ OPENING = berlin(7, 1)
 # Of one priority of pods, and of two.
 WAKES = (OPENING - 10 * MINUTE, OPENING - 15 * MINUTE)
 PATIENCE = 5 * MINUTE
-# A pass that is killed while it looks is followed once its function would have ended. Three in a row would
-# take the whole waking.
+# A pass that is killed while it looks is followed once its function would have ended; where the message that
+# asked for it was lost before, that comes on top. Three in a row would take the whole waking.
 KILLED_PATIENCE = VISIBILITY[OFF_HOURS]
 MOST_KILLS = 2
 TIMEOUT = "read timed out"
@@ -108,6 +108,7 @@ class Mishap:
         then: When something else happens, and what.
         kills: Whether a process ends with it.
         asks_nothing: Whether no policy asks for off-hours from then on.
+        loses: Whether what was to ask for a look is gone: the look at openings asks within five minutes.
     """
 
     at: datetime
@@ -116,6 +117,7 @@ class Mishap:
     then: tuple[datetime, Callable[[Account], object]] | None = None
     kills: bool = False
     asks_nothing: bool = False
+    loses: bool = False
 
     def __str__(self) -> str:
         return f"{self.at + timedelta(hours=1):%H:%M} {self.says}"
@@ -140,7 +142,8 @@ class Night:
         broken = self._broken(told, lambda ref: ref.kind != "CronJob")
         # They are woken at the opening, so before it nobody can know what becomes of them.
         kills = sum(one.kills for one in self.mishaps)
-        self._until(OPENING + max(PATIENCE, kills * KILLED_PATIENCE + MINUTE))
+        asked = PATIENCE if any(one.loses for one in self.mishaps) else MINUTE
+        self._until(OPENING + max(PATIENCE, kills * KILLED_PATIENCE + asked))
         broken += self._broken(self._notices(), lambda ref: ref.kind == "CronJob")
         dead = [one for one in self.world.account.queues.dead if one.capability == OFF_HOURS]
         broken += [f"dead letter: {one.body}" for one in dead]
@@ -293,7 +296,7 @@ def updating(world: World, chance: Random, at: datetime) -> Mishap:
 
 
 def schedule_lost(world: World, chance: Random, at: datetime) -> Mishap:
-    return Mishap(at, "the schedule gets lost", lambda account: account.schedules.waiting.clear())
+    return Mishap(at, "the schedule gets lost", lambda account: account.schedules.waiting.clear(), loses=True)
 
 
 def messages_lost(world: World, chance: Random, at: datetime) -> Mishap:
@@ -306,7 +309,7 @@ def messages_lost(world: World, chance: Random, at: datetime) -> Mishap:
         if due and due[0] <= account.clock.now:
             account.schedules.waiting.clear()
 
-    return Mishap(at, "off-hours' messages get lost", lose)
+    return Mishap(at, "off-hours' messages get lost", lose, loses=True)
 
 
 def paused(world: World, chance: Random, at: datetime) -> Mishap:

@@ -429,11 +429,14 @@ def test_a_lease_whose_end_cannot_be_read_keeps_nobody_out(table, until):
     assert table.store.acquire(A, "two", NOW, MINUTE).token == 8
 
 
-@pytest.mark.parametrize("waiting", ["onboarding", 5, [], {}], ids=str)
-def test_who_waits_for_a_lease_is_nobody_where_that_cannot_be_read(table, waiting):
-    table.put(A, "lease", {"token": 7, "waiting": waiting})
+@pytest.mark.parametrize("comes", ["soon", 5, [], {}, "2026-11-25T19:00:00"], ids=str)
+def test_who_waits_for_a_lease_is_nobody_where_that_cannot_be_read(table, comes):
+    """Nor by what a release of before kept in `waiting`, without a time: that would be trusted for ever."""
+    table.put(A, "lease", {"token": 7, "waits#tuning": comes, "waiting": ["tuning"]})
 
-    assert table.store.waiting(A).capabilities == frozenset()
+    assert table.store.waiting(A, "tuning") is None
+    table.store.note_waiting(A, "tuning", NOW)
+    assert table.store.waiting(A, "tuning") == NOW
 
 
 @pytest.mark.parametrize("fields", [{}, {"times": "now"}, {"times": [5, "x", NOW.isoformat()]}], ids=str)

@@ -17,7 +17,7 @@ from slicewise.off_hours import Override
 from slicewise.openings import Opening
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.passes import Capability, Passes
-from slicewise.ports import Begun, Lease, Ports, Store, Waiting
+from slicewise.ports import Begun, Lease, Ports, Store
 from slicewise.records import Record
 from slicewise.retries import Retry
 from slicewise.sweeps import KEPT
@@ -192,27 +192,37 @@ def test_who_lost_the_lease_can_neither_renew_it_nor_end_the_next_holders(store)
 
 def test_who_waits_for_a_lease_is_known_until_its_kind_has_one(store):
     lease = store.acquire(A, "one", NOW, MINUTE, "onboarding")
-    assert store.waiting(A) == Waiting(lease.token)
+    assert waiting(store, A) == {}
 
-    for capability in (*CAPABILITIES, *CAPABILITIES):
-        store.note_waiting(A, capability, lease.token)
-    assert store.waiting(A) == Waiting(lease.token, frozenset(CAPABILITIES))
-    assert store.waiting(B).capabilities == frozenset()
+    for late, capability in enumerate((*CAPABILITIES, *CAPABILITIES)):
+        store.note_waiting(A, capability, NOW + late * timedelta(seconds=1.5))
+    noted = {name: NOW + (number + 3) * timedelta(seconds=1.5) for number, name in enumerate(CAPABILITIES)}
+    assert waiting(store, A) == noted and waiting(store, B) == {}
 
     store.release(lease)
-    second = store.acquire(A, "two", NOW, MINUTE, "tuning")
-    assert store.waiting(A) == Waiting(second.token, frozenset(CAPABILITIES) - {"tuning"})
+    store.acquire(A, "two", NOW, MINUTE, "tuning")
+    del noted["tuning"]
+    assert waiting(store, A) == noted
 
 
-def test_nobody_is_noted_as_waiting_for_a_lease_that_has_ended(store):
-    first = store.acquire(A, "one", NOW, MINUTE)
-    second = store.acquire(A, "two", NOW + MINUTE, MINUTE)
+def test_a_lease_of_no_capability_leaves_those_that_wait(store):
+    store.release(store.acquire(A, "one", NOW, MINUTE))
+    store.note_waiting(A, "tuning", NOW)
 
-    store.note_waiting(A, "tuning", first.token)
-    store.note_waiting(B, "tuning", first.token)
+    store.acquire(A, "a person", NOW, MINUTE)
 
-    assert store.waiting(A) == Waiting(second.token)
-    assert store.waiting(B) == Waiting()
+    assert waiting(store, A) == {"tuning": NOW}
+
+
+def test_where_there_never_was_a_lease_nobody_is_noted_as_waiting_for_it(store):
+    store.note_waiting(B, "tuning", NOW)
+
+    assert waiting(store, B) == {}
+
+
+def waiting(store: Store, cluster: str) -> dict[str, datetime]:
+    noted = {capability: store.waiting(cluster, capability) for capability in CAPABILITIES}
+    return {capability: comes for capability, comes in noted.items() if comes}
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

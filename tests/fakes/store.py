@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from slicewise import retries, sweeps
 from slicewise.errors import LeaseHeld, Unavailable
-from slicewise.ports import Begun, Lease, Waiting
+from slicewise.ports import Begun, Lease
 from slicewise.records import Record
 
 from tests.fakes.calls import Calls
@@ -27,7 +27,7 @@ class FakeStore:
     def __init__(self, calls: Calls, sleep: FakeSleepStore | None = None) -> None:
         self._calls, self._sleep = calls, sleep
         self._leases: dict[str, tuple[int, datetime | None]] = {}
-        self._waiting: dict[str, frozenset[str]] = {}
+        self._waiting: dict[tuple[str, str], datetime] = {}
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
         self._pauses: dict[str | None, str] = {}
         self._keeping: set[str | None] = set()
@@ -55,7 +55,7 @@ class FakeStore:
         if until is not None and until > now:
             raise LeaseHeld(f"another pass works on {cluster}")
         self._leases[cluster] = token + 1, now + length
-        self._waiting[cluster] = self._waiting.get(cluster, frozenset()) - {capability}
+        self._waiting.pop((cluster, capability), None)
         if capability:
             self._begun[cluster, capability] = Begun(capability, now, now + length, holder)
         return Lease(cluster, holder, token + 1, now + length, capability)
@@ -64,14 +64,14 @@ class FakeStore:
         with self._calls.call("store.begun"):
             return tuple(begun for key, begun in sorted(self._begun.items()) if key[0] == cluster)
 
-    def waiting(self, cluster: str) -> Waiting:
+    def waiting(self, cluster: str, capability: str) -> datetime | None:
         with self._calls.call("store.waiting"):
-            return Waiting(self._leases.get(cluster, (0,))[0], self._waiting.get(cluster, frozenset()))
+            return self._waiting.get((cluster, capability))
 
-    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
+    def note_waiting(self, cluster: str, capability: str, comes: datetime) -> None:
         with self._calls.call("store.note_waiting"):
-            if self._leases.get(cluster, (0,))[0] == token:
-                self._waiting[cluster] = self._waiting.get(cluster, frozenset()) | {capability}
+            if cluster in self._leases:
+                self._waiting[cluster, capability] = comes
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         with self._calls.call("store.renew"):

@@ -42,6 +42,8 @@ class Cluster:
         reports: What passes have said.
         killed_in: Capabilities whose next look does not end; `killed_in_write`: nor does a write.
         during: Called at the end of each look.
+        brings: How late each hint that is sent comes: two times for one that comes twice, none for one that
+            is lost.
     """
 
     def __init__(self, look: timedelta, store: FakeStore | None = None) -> None:
@@ -53,6 +55,7 @@ class Cluster:
         self.killed_in: set[str] = set()
         self.killed_in_write = False
         self.during: Callable[[], object] = lambda: None
+        self.brings: Callable[[Hint], tuple[timedelta, ...]] = lambda hint: (timedelta(0),)
         self._queue: list[tuple[object, int, str, str]] = []
         self._sent = 0
         ports = Ports(
@@ -97,8 +100,9 @@ class Cluster:
         if self.killed_in_write:
             self._kill()
         if capability in CAPABILITIES:
-            self._sent += 1
-            heapq.heappush(self._queue, (self.clock.now + delay, self._sent, capability, message))
+            for late in self.brings(read(message, HOME)):
+                self._sent += 1
+                heapq.heappush(self._queue, (self.clock.now + delay + late, self._sent, capability, message))
 
     def until(self, moment) -> None:
         """Messages that are due by then are answered, also in the middle of a look."""
@@ -182,6 +186,7 @@ class NeverSaved(FakeStore):
 
 class NeverFree(FakeStore):
     def acquire(self, cluster, holder, now, length, capability=""):
+        self._leases[cluster] = 1, None  # beside it stands who waits
         raise LeaseHeld("another pass works on it")
 
 
@@ -213,6 +218,60 @@ def test_who_waits_behind_a_short_pass_does_not_wait_long():
 
     assert [name for name, _ in cluster.looked] == [ONBOARDING, OFF_HOURS]
     assert cluster.looked[1][1] <= timedelta(seconds=100) + WAITERS
+
+
+# A note that a hint waits, and the hint itself
+
+
+@pytest.mark.parametrize("waits", CAPABILITIES)
+def test_no_hint_is_dropped_for_one_that_was_lost(waits):
+    """Who waits for the lease of a killed pass is lost; the next hint comes before that lease ends."""
+    killed = next(name for name in CAPABILITIES if name != waits)
+    cluster = Cluster(SECOND)
+    cluster.killed_in = {killed}
+    cluster.brings = lambda hint: () if hint.reason == "lost" and hint.waits else (timedelta(0),)
+    cluster.hints(killed)
+    cluster.send(waits, Hint(GPU_1, "lost").message(), 10 * SECOND)
+    cluster.send(waits, Hint(GPU_1, "the next").message(), 120 * SECOND)
+
+    cluster.run(HOUR)
+
+    [_, (name, at)] = cluster.looked
+    assert name == waits
+    assert TIMEOUTS[killed] <= at <= TIMEOUTS[killed] + MARGIN + WAITERS
+
+
+def test_a_hint_whose_pass_was_noted_as_waiting_far_ahead_waits_itself():
+    """Some clock was wrong by a day."""
+    cluster = Cluster(timedelta(seconds=100)).hints(ONBOARDING)
+    cluster.until(START)
+    cluster.store.note_waiting(GPU_1, TUNING, cluster.clock.now + 24 * HOUR)
+    held = cluster.store.acquire(GPU_1, "another", cluster.clock.now, 60 * SECOND)
+
+    cluster.hints(TUNING).run(HOUR)
+
+    assert held and [name for name, _ in cluster.looked] == [ONBOARDING, TUNING]
+
+
+@pytest.mark.parametrize(
+    "brings",
+    [
+        pytest.param(lambda hint: (10 * 60 * SECOND,), id="each is ten minutes late"),
+        pytest.param(lambda hint: (timedelta(0), SECOND), id="each comes twice"),
+        pytest.param(lambda hint: (timedelta(0), 10 * 60 * SECOND), id="each comes once more, much later"),
+        pytest.param(lambda hint: () if hint.waits else (timedelta(0),), id="all that wait are lost"),
+    ],
+)
+def test_a_lease_that_is_never_free_costs_little_whatever_the_queue_does(brings):
+    cluster = Cluster(SECOND, NeverFree(Calls()))
+    cluster.brings = brings
+
+    cluster.run(24 * HOUR, hourly=lambda: cluster.hints(*CAPABILITIES))
+
+    assert not cluster.looked
+    tries = len(cluster.reports) / len(CAPABILITIES)
+    assert tries <= 2 * (75 + 6 + 24 * 5)
+    assert len(cluster._queue) <= 4 * len(CAPABILITIES), "no more wait from day to day"
 
 
 # What a record says of a pass that failed

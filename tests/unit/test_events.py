@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -160,6 +160,9 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
             json.dumps({"slicewise": 1, "cluster": "a", "due": "soon"}), "'due'", id="due is no time"
         ),
         pytest.param(
+            json.dumps({"slicewise": 1, "cluster": "a", "comes": 5}), "'comes'", id="comes is no time"
+        ),
+        pytest.param(
             json.dumps({"slicewise": 1, "cluster": "a", "due": "2026-11-02T08:00:00"}),
             "zone",
             id="due lacks a zone",
@@ -192,7 +195,9 @@ def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
 
 def test_a_hint_survives_its_journey_through_the_queue():
     due = datetime(2026, 11, 2, 8, 0, 0, 5, UTC)
-    hint = Hint(GPU_1, "asked for by hand", forced=True, due=due, waits=True)
+    hint = Hint(
+        GPU_1, "asked for by hand", forced=True, due=due, waits=True, comes=due + timedelta(seconds=7)
+    )
 
     assert read(hint.message(), HOME) == hint
 
@@ -285,6 +290,7 @@ def test_a_later_versions_message_is_a_look_at_its_cluster():
         "due": 5,
         "waits": "y",
         "tries": "x",
+        "comes": [],
     }
 
     assert read(json.dumps(body), HOME) == Hint(GPU_1, "a message of version 2")

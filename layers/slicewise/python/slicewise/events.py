@@ -56,6 +56,7 @@ class Hint:
         due: When the look was to come that a pass has put on the queue; None for all others.
         waits: It has found another pass at work; those that find it so later need not wait, too.
         tries: How often it has been sent again since.
+        comes: When it comes back, as it was noted for those others (ports.Store.note_waiting).
     """
 
     cluster: str
@@ -64,6 +65,7 @@ class Hint:
     due: datetime | None = None
     waits: bool = False
     tries: int = 0
+    comes: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -73,10 +75,10 @@ class Hint:
         """The hint as the text of a queue message; `read` gives it back, a long reason cut."""
         reason = cut(self.reason, _LONGEST_REASON)
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": reason}
-        due = {"due": self.due.isoformat()} if self.due else {}
+        times = {name: at.isoformat() for name in ("due", "comes") if (at := getattr(self, name))}
         tries = {"tries": self.tries} if self.tries else {}
         flags = {name: True for name in ("forced", "waits") if getattr(self, name)}
-        return json.dumps(body | flags | due | tries)
+        return json.dumps(body | flags | times | tries)
 
 
 @dataclass(frozen=True)
@@ -132,19 +134,20 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     waits, tries = event.get("waits", False), event.get("tries", 0)
     if not isinstance(tries, int) or isinstance(tries, bool) or tries < 0:
         raise InvalidEvent(f"'tries' is {tries!r}; write a number, 0 or more")
-    return replace(hint, due=_due(event.get("due")), waits=waits, tries=tries)
+    return replace(hint, due=_time(event, "due"), waits=waits, tries=tries, comes=_time(event, "comes"))
 
 
-def _due(text: object) -> datetime | None:
+def _time(event: Mapping[str, Any], name: str) -> datetime | None:
+    text = event.get(name)
     if text is None:
         return None
     try:
-        due = datetime.fromisoformat(text)  # type: ignore[arg-type]
+        found = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        due = None
-    if due is None or due.tzinfo is None:
-        raise InvalidEvent(f"'due' is {text!r}; write a time with its zone, such as 2026-11-02T08:00:00Z")
-    return due
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidEvent(f"{name!r} is {text!r}; write a time with its zone, such as 2026-11-02T08:00:00Z")
+    return found
 
 
 def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:

@@ -48,6 +48,9 @@ _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
 # A quarter of an hour long: no lease lasts longer. Then each wait is twice as long as the one before, up to
 # what SQS can delay.
 _QUICK_TRIES = 75
+# Queue and function deliver a message within seconds of its time. One that comes later than this was lost, or
+# finds that another waits in its place.
+_LATE_MESSAGE = timedelta(minutes=1)
 # A pass that has done its work for nothing is dear: it waits twice as long each time, and then for the sweep.
 _MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
@@ -468,22 +471,37 @@ class Passes(Generic[W]):
     def _later(self, hint: Hint, reason: str, wait: timedelta) -> Report:
         """A hundred hints that come while a pass is at work come to one look after it."""
         name, store = self._capability.name, self._ports.store
-        waiting = store.waiting(hint.cluster)
-        # What waits is never dropped, nor what a person insists on.
-        if name in waiting.capabilities and not (hint.waits or hint.forced):
+        comes = self._clock() + wait
+        if _gives_way(hint, store.waiting(hint.cluster, name), self._clock()):
             return Report(hint.cluster, name, "busy", f"{reason}, and another hint waits for its end")
         # Sent before it is noted: whoever ends between the two leaves one hint too many, not too few.
-        again = replace(hint, waits=True, tries=hint.tries + 1)
+        again = replace(hint, waits=True, tries=hint.tries + 1, comes=comes)
         self._ports.queues.send(name, again.message(), wait)
-        if not hint.waits:
-            store.note_waiting(hint.cluster, name, waiting.token)
-        return Report(hint.cluster, name, "busy", reason, next_look=self._clock() + wait)
+        store.note_waiting(hint.cluster, name, comes)
+        return Report(hint.cluster, name, "busy", reason, next_look=comes)
 
     def _release(self, lease: Lease) -> None:
         try:
             self._ports.store.release(lease)
         except SlicewiseError:
             return  # it expires by itself
+
+
+def _gives_way(hint: Hint, noted: datetime | None, now: datetime) -> bool:
+    """
+    Whether a hint that found the lease taken is dropped for another one that waits. What a person insists on
+    never is.
+
+    Args:
+        noted: When that other one comes back. It may be lost: soon after its time nobody waits for it any
+            more. So more than one may wait; of these, the one that was noted last goes on, in time or late.
+            Else those that come would grow in number for as long as the lease is not free.
+    """
+    if noted is None or hint.forced or noted > now + _LONGEST_WAIT + _LEASE_MARGIN:
+        return False
+    if hint.waits:
+        return hint.comes is not None and hint.comes < noted
+    return now <= noted + _LATE_MESSAGE
 
 
 def without_sent(plan: Plan, sent: Collection[str]) -> Plan:

@@ -174,14 +174,6 @@ class Begun:
     holder: str
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """For which capabilities a hint waits on the queue until the lease is free that has this token."""
-
-    token: int = 0
-    capabilities: frozenset[str] = frozenset()
-
-
 class Store(Protocol):
     """What we keep about clusters outside them."""
 
@@ -201,10 +193,14 @@ class Store(Protocol):
     def begun(self, cluster: str) -> tuple[Begun, ...]:
         """The newest pass of each capability that has begun and not ended, by capability."""
 
-    def waiting(self, cluster: str) -> Waiting: ...
+    def waiting(self, cluster: str, capability: str) -> datetime | None:
+        """
+        When the hint comes back that waits on this capability's queue for the lease, by the note of it; None
+        where none is noted, or the note cannot be read. The hint itself may have been lost since.
+        """
 
-    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
-        """Does nothing where the lease has another token by now: what was to wait may be over already."""
+    def note_waiting(self, cluster: str, capability: str, comes: datetime) -> None:
+        """In place of what was noted before. Does nothing where the cluster never had a lease."""
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         """Raises LeaseHeld where somebody else has taken the lease since."""

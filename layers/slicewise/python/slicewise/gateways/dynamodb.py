@@ -3,8 +3,9 @@ What we keep about clusters, in one DynamoDB table.
 
     pk                sk
     cluster#<arn>     lease                        holder, token (grows, never reset), until, attempt (of a
-                                                   request, however often it is sent), waiting; and
-                                                   began#<capability> of each pass that has not ended
+                                                   request, however often it is sent);
+                                                   began#<capability> of each pass that has not ended; and
+                                                   waits#<capability>, when a hint that waits comes back
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
@@ -34,14 +35,14 @@ from slicewise.gateways import record_details
 from slicewise.gateways.aws import client, own_errors
 from slicewise.gateways.dynamodb_values import Fields, item_of, table_of, text_of, utc_of, values_of
 from slicewise.outcomes import Finding, stage_of
-from slicewise.ports import Begun, Lease, Waiting
+from slicewise.ports import Begun, Lease
 from slicewise.records import UNKNOWN_TIME, Record
 from slicewise.retries import Retry
 
 INDEX = "records"
 _FLEET = "fleet"
 _SWEEP = {"pk": _FLEET, "sk": "sweep"}
-_BEGAN = "began#"
+_BEGAN, _WAITS = "began#", "waits#"
 _KEPT = timedelta(days=90)
 # A record may be written while it is read, by people alone: a pass that reads holds the lease.
 _READS = 3
@@ -78,9 +79,9 @@ class StateTable:
             # Whose answer got lost asks again, botocore without telling us: it must not find its own lease in
             # its way, which would keep everybody out for as long as a function may run.
             ":attempt": os.urandom(8).hex(),
-            **({":capability": {capability}, ":began": began} if capability else {}),
+            **({":began": began} if capability else {}),
         }
-        names = {"#until": "until", "#token": "token"} | _began(capability)
+        names = {"#until": "until", "#token": "token"} | _began(capability) | _waits(capability)
         try:
             with own_errors(f"dynamodb:UpdateItem, the lease of {cluster}"):
                 answer = self._db.update_item(
@@ -91,7 +92,7 @@ class StateTable:
                     UpdateExpression=(
                         "SET holder = :holder, #until = :until, expires = :expires, attempt = :attempt, "
                         "#token = if_not_exists(#token, :now) + :one"
-                        + (", #began = :began DELETE waiting :capability" if capability else "")
+                        + (", #began = :began REMOVE #waits" if capability else "")
                     ),
                     # An end that is no number is nobody's: it would keep everybody out for ever.
                     ConditionExpression=(
@@ -115,10 +116,8 @@ class StateTable:
             if name.startswith(_BEGAN) and isinstance(found, Mapping)
         )
 
-    def waiting(self, cluster: str) -> Waiting:
-        lease = self._lease(cluster)
-        waiting = lease.get("waiting")
-        return Waiting(Fields(lease).whole("token"), frozenset(waiting if isinstance(waiting, set) else ()))
+    def waiting(self, cluster: str, capability: str) -> datetime | None:
+        return Fields(self._lease(cluster)).time(f"{_WAITS}{capability}")
 
     def _lease(self, cluster: str) -> Item:
         with own_errors(f"dynamodb:GetItem, the lease of {cluster}"):
@@ -127,16 +126,17 @@ class StateTable:
             )
         return values_of(found.get("Item", {}))
 
-    def note_waiting(self, cluster: str, capability: str, token: int) -> None:
+    def note_waiting(self, cluster: str, capability: str, comes: datetime) -> None:
         try:
             with own_errors(f"dynamodb:UpdateItem, who waits for {cluster}"):
                 self._db.update_item(
                     TableName=self._table,
                     Key=item_of(_key(cluster, "lease")),
-                    UpdateExpression="ADD waiting :capability",
-                    ConditionExpression="#token = :token",
-                    ExpressionAttributeNames={"#token": "token"},
-                    ExpressionAttributeValues=item_of({":capability": {capability}, ":token": token}),
+                    UpdateExpression="SET #waits = :comes",
+                    # Else an item would be made that never expires.
+                    ConditionExpression="attribute_exists(#token)",
+                    ExpressionAttributeNames={"#token": "token"} | _waits(capability),
+                    ExpressionAttributeValues=item_of({":comes": comes.isoformat()}),
                 )
         except Conflict:
             return
@@ -319,6 +319,10 @@ def _key(cluster: str, sort: str) -> Item:
 
 def _began(capability: str) -> dict[str, str]:
     return {"#began": f"{_BEGAN}{capability}"} if capability else {}
+
+
+def _waits(capability: str) -> dict[str, str]:
+    return {"#waits": f"{_WAITS}{capability}"} if capability else {}
 
 
 def _pass_begun(capability: str, item: Mapping[str, Any]) -> Begun:
