@@ -150,6 +150,40 @@ def test_where_the_right_is_gone_a_person_reads_what_to_do_and_doing_it_ends_it(
     assert when_scaled(asleep) == "Delete" and marks(asleep, ref_of(STORE)) == set()
 
 
+@pytest.mark.parametrize("denied", ["first", "last"])
+def test_the_right_stays_as_long_as_one_of_several_sets_needs_it(account, denied):
+    """The policy says by noon that volumes are left, and a webhook lets go of the one in the evening."""
+    account.policies["default"] = RETAINING
+    onboard(account)
+    sets = [keeping_volumes(scaled("StatefulSet", name, 1)) for name in ("first", "last")]
+    for one in sets:
+        account.servers["gpu-1"].create(one)
+    live(account, berlin(6.5, 1))
+    refused = Refused("admission webhook: not now")
+    account.calls.fails = lambda call: (
+        refused if call.startswith(f"kubernetes.patch StatefulSet ml/{denied}") else None
+    )
+
+    live(account, berlin(12, 1))
+    account.policies["default"] = LEAVING
+    onboard(account)
+    live(account, berlin(13, 1))
+    words = {one["metadata"]["name"]: _said_by(account, one) for one in sets}
+    assert words == {"first": "Delete", "last": "Delete"} | {denied: "Retain"}
+    assert may_patch_sets(account) and layout.RETAINS in marks(account, POOL)
+
+    account.calls.fails = lambda call: None
+    live(account, berlin(14, 1))
+    onboard(account)
+    assert [_said_by(account, one) for one in sets] == ["Delete", "Delete"]
+    assert not may_patch_sets(account) and account.sleep._kept == {}
+
+
+def _said_by(account: Account, one: dict) -> str:
+    found = account.servers["gpu-1"].objects[ref_of(one)]["spec"]
+    return found["persistentVolumeClaimRetentionPolicy"]["whenScaled"]
+
+
 def _no_onboarding(call: str) -> Exception | None:
     return Refused("403") if call.startswith("kubernetes.apply ClusterRole") else None
 

@@ -19,10 +19,10 @@ from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorize
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import EksCluster, Object, Ref, ref_of
-from slicewise.objects import UNFINISHED, asked_by, controller_of, labels, last_seen, spec
+from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours, Volumes
-from slicewise.offhours import originals, staging, workloads
+from slicewise.offhours import originals, staging, volumes, workloads
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
@@ -36,7 +36,6 @@ from slicewise.snapshots import Snapshot
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
-_STATEFUL_SET = ("apps/v1", "StatefulSet")
 # Kinds that are read whole, so that their own owners and who wrote their replicas are known.
 READ = {
     ("apps", "Deployment"),
@@ -152,7 +151,7 @@ def _inside(
 def _kinds_of_sets(world: World) -> tuple[tuple[str, str], ...]:
     """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
     retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
-    return (_STATEFUL_SET,) if retains else ()
+    return (volumes.STATEFUL_SET,) if retains else ()
 
 
 def _recovered(world: World, found: Originals) -> World:
@@ -337,6 +336,10 @@ def look(
 
     def matters(item: Object, pod_spec: Object) -> bool:
         return item["metadata"].get("namespace") in namespaces or workloads.on_our_pools(pod_spec, names)
+
+    # Whatever the policy says by now: one of them has its word still to get back.
+    if any(layout.RETAINS in annotations(pool) for pool in all_pools):
+        noted_kinds = {*noted_kinds, volumes.STATEFUL_SET}
 
     pods = kubernetes.list(
         "v1", "Pod", fields=UNFINISHED, only=lambda pod: matters(pod, spec(pod)), trim=of_a_pod

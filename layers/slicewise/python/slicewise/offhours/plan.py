@@ -32,7 +32,7 @@ from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, labels, moment, name, spec, status
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
-from slicewise.offhours import fallback, not_running, saving, staging, telling
+from slicewise.offhours import fallback, not_running, saving, staging, telling, volumes
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
@@ -106,7 +106,7 @@ def plan(world: World, now: datetime) -> Plan:
     if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
         found = _without_new_sleep(world, world.found, found, now)
     if world.found:
-        marked = _mark_retaining(world, world.found.node_pools, found.actions)
+        marked = volumes.marked(world, world.found, found.actions, _part)
         found = replace(found, actions=marked)
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
@@ -513,39 +513,6 @@ def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
             yield Patch(ref_of(pool), operations, f"mark {ref_of(pool)} as awake", "it is as it was")
 
 
-def _mark_retaining(world: World, pools: Sequence[Object], actions: Sequence[Action]) -> tuple[Action, ...]:
-    """
-    Onboarding leaves us the right to give a StatefulSet its own word back as long as a NodePool carries this,
-    whatever the policy says by then. So it stands there before the first is told to retain, and goes with the
-    last: before that is forgotten, since nobody may look again afterwards.
-    """
-    needed = {kept.ref for kept in world.slept if kept.field == RETAIN.field and not kept.woken}
-    of_sets = [
-        (number, one.snapshot, isinstance(one, ForgetSnapshot) or bool(one.snapshot.woken))
-        for number, one in enumerate(actions)
-        if isinstance(one, KeepSnapshot | ForgetSnapshot) and one.snapshot.field == RETAIN.field
-    ]
-    ended = {kept.ref for _, kept, ends in of_sets if ends}
-    if needed - ended or not all(ends for _, _, ends in of_sets):
-        return (*_retention_marks(pools, "true"), *actions)
-    last = max((number for number, _, _ in of_sets), default=0)
-    part = _part(actions[last]) if of_sets else ""
-    unmarked = (in_part(one, part) for one in _retention_marks(pools, None))
-    return (*actions[:last], *unmarked, *actions[last:])
-
-
-def _retention_marks(pools: Iterable[Object], value: str | None) -> Iterator[Action]:
-    path = ("metadata", "annotations", layout.RETAINS)
-    for pool in pools:
-        operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
-        says = f"mark on {ref_of(pool)} that {'' if value else 'no '}StatefulSets retain their volumes"
-        why = (
-            "the right to give back what they say of them must stay" if value else "each says it itself again"
-        )
-        if operations:
-            yield Patch(ref_of(pool), operations, says, why)
-
-
 def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator[Action]:
     if policy.bare_pods is BarePods.DELETE:
         for work in made:
@@ -575,11 +542,11 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
     turn = staging.turn(world.slept, found, edge.at, world.lead, now)
-    held = _held(world, found, now)
+    held = volumes.held(world, found, _is_near_the_opening(world, now))
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
     actions, findings, left = _give_back(
-        world, _without(turn.snapshots, (*held, *crons)), found, why, morning
+        world, _without(turn.snapshots, (*held, *crons)), found, why, now, morning
     )
     if not _skips_missed_runs(world):
         findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
@@ -661,8 +628,8 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
-    held = _held(world, found, now)
-    actions, findings, left = _give_back(world, _without(world.slept, held), found, why)
+    held = volumes.held(world, found, _is_near_the_opening(world, now))
+    actions, findings, left = _give_back(world, _without(world.slept, held), found, why, now)
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
     if _skips_missed_runs(world):
         actions = (*_skipping(crons, found, actions, now), *actions)
@@ -679,7 +646,9 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
+    several = volumes.are_forgotten_next(world, actions)
     waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
+    waits += [NEXT_BATCH] if several else []
     wait = min((wait for wait in waits if wait is not None), default=None)
     return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
 
@@ -717,7 +686,7 @@ def _writes(patch: Patch, setting: Setting) -> bool:
 
 
 def _give_back(
-    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, morning: str = ""
+    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str = ""
 ) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
     """NodePools first, so that nodes may start; then the most important workloads first."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
@@ -731,34 +700,19 @@ def _give_back(
             kept.field,
         ),
     )
+    later = volumes.morning_of_several(world, now)
     steps = []
     for kept in order:
         if (setting := setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
-            steps.append(step := give_back(setting, live, kept, why, morning))
+            step = give_back(setting, live, kept, why, morning or (later if setting is RETAIN else ""))
+            steps.append(step)
             if live:
                 objects[kept.ref] = _after(step, live)
             if setting is RETAIN and step.actions and str(kept.ref) in world.failing:
                 steps.append(Step(findings=(telling.still_retains(kept),)))
     actions, left = _first_of(steps, world.failing)
     return actions, _findings(steps), left
-
-
-def _held(world: World, found: Found, now: datetime) -> tuple[Snapshot, ...]:
-    """
-    What says that volumes are retained is given back last: once a look finds that the set has replicas again,
-    or that nobody gave it any for a while.
-    """
-    near = _is_near_the_opening(world, now)
-    return tuple(
-        kept
-        for kept in world.slept
-        if kept.field == RETAIN.field and not kept.woken and near and _has_none(found.objects.get(kept.ref))
-    )
-
-
-def _has_none(live: Object | None) -> bool:
-    return live is not None and not REPLICAS.value(live)
 
 
 def _without(snapshots: Iterable[Snapshot], held: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
