@@ -163,7 +163,7 @@ def _recovered(world: World, found: Originals) -> World:
 
 def _is_quiet(world: World, now: datetime) -> bool:
     """Whether nothing sleeps, and nothing is to for a while."""
-    if world.snapshots or world.times is None or world.times.is_asleep(now):
+    if world.snapshots or world.opening or world.times is None or world.times.is_asleep(now):
         return False
     edge = world.times.next_edge(now)
     return edge is None or edge.at - now > NEAR_AN_EDGE

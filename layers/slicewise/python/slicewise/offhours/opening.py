@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from slicewise.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
+from slicewise.offhours import unread
 from slicewise.offhours.settings import RETAIN, opens, setting_of
 from slicewise.offhours.world import World
 from slicewise.openings import Opening
@@ -22,12 +23,14 @@ def opening_of(
         early: When the waking for the next opening begins; None where none comes.
 
     Returns:
-        None where nothing sleeps that we could wake, or where a person wants it asleep: for ever, or for as
+        None where nothing sleeps that we could wake, and where a person wants it asleep: for ever, or for as
         long as the pause lasts.
     """
     sleeping = _sleeping(world, planned)
-    if world.cluster is None or (world.paused and world.keep_asleep) or not sleeping:
+    if world.cluster is None or (world.paused and world.keep_asleep):
         return None
+    if not sleeping:
+        return _while_hidden(world, now)
     if world.times is None or not world.times.is_asleep(now):
         return _past(world.opening, now)
     edge = world.times.next_edge(now)
@@ -59,6 +62,15 @@ def _is_asleep(kept: Snapshot) -> bool:
 def _sleeping(world: World, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
     kept = (one.snapshot for one in planned if isinstance(one, KeepSnapshot))
     return tuple(filter(_is_asleep, (*world.slept, *kept)))
+
+
+def _while_hidden(world: World, now: datetime) -> Opening | None:
+    """It stands until a look has found nothing asleep; one that could not read where that may be has not."""
+    if not world.opening or not unread.hides_sleepers(world):
+        return None
+    if world.times and world.times.is_asleep(now):
+        return world.opening
+    return _past(world.opening, now)
 
 
 def _past(stands: Opening | None, now: datetime) -> Opening:

@@ -32,7 +32,7 @@ from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, labels, moment, name, spec, status
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
-from slicewise.offhours import fallback, not_running, saving, staging, telling, volumes
+from slicewise.offhours import fallback, not_running, saving, staging, telling, unread, volumes
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
@@ -146,8 +146,9 @@ def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) ->
     if outcome.stage not in (Stage.GOING_TO_SLEEP, Stage.ASLEEP):
         stage = Stage.PAUSED if world.paused and not (found.actions or slept) else outcome.stage
         return replace(found, outcome=replace(outcome, stage=stage, reason=f"{who}; {outcome.reason}"))
-    stage = Stage.PAUSED if world.paused else Stage.ASLEEP if slept else Stage.AWAKE
-    says = f"{len(slept)} objects sleep, and are woken in time" if slept else "nothing sleeps"
+    blind = unread.says(world, seen, ())
+    stage = Stage.PAUSED if world.paused else Stage.ASLEEP if slept or blind else Stage.AWAKE
+    says = f"{len(slept)} objects sleep, and are woken in time" if slept else blind or "nothing sleeps"
     edge = world.times.next_edge(now) if world.times else None
     wait = _until(edge, _ahead(world), now)
     closing = fallback.closed(world, seen, outcome.reason)
@@ -186,7 +187,7 @@ def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
     yield from telling.not_restorable(world.snapshots)
     if found := telling.recovered(world.snapshots):
         yield found
-    yield from _unread(world)
+    yield from unread.findings(world)
 
 
 def _tell_recovered(world: World) -> Iterator[Action]:
@@ -197,16 +198,6 @@ def _tell_recovered(world: World) -> Iterator[Action]:
         subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
         window = min(kept.window for kept in world.snapshots if kept.recovered)
         yield Notify(subject, str(found), "the table has lost items", f"recovered {window}", RECOVERY)
-
-
-def _unread(world: World) -> Iterator[Finding]:
-    for ref, says in sorted(world.found.unread.items()) if world.found else ():
-        yield Finding(
-            "cannot-be-read",
-            f"{ref if ref.name else f'every {ref.kind} ({ref.api_version})'} could not be read: {says}",
-            "It is left as it is, and so is what stands below it; everything else went on. Restore what does "
-            "not answer, or allow what is refused.",
-        )
 
 
 def _schedule(world: World, now: datetime) -> Iterator[Action]:
@@ -294,7 +285,7 @@ def _out_of_reach(world: World, now: datetime) -> Plan:
     sleeping = {kept.ref for kept in world.slept if not kept.woken}
     workloads = sum(ref.kind != "NodePool" for ref in sleeping)
     asleep = world.times is not None and world.times.is_asleep(now)
-    due = bool(sleeping) and (not asleep or (edge is not None and edge.at - now <= SOON))
+    due = bool(sleeping or world.opening) and (not asleep or (edge is not None and edge.at - now <= SOON))
     people = f"people come at {_clock(edge, world)}" if asleep and edge else "they should be awake"
     finding = Finding(
         "out-of-reach",
@@ -557,8 +548,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     findings = (*findings, *not_running.findings(pending, at))
     wait = NEXT_BATCH if left else next_of_waking(edge, tell_before, bool(pending), now)
     says = f"{why}; {left} objects are left" if left else why
-    if unread := _unread_of(turn.snapshots, found):
-        says, wait = f"{says}; {unread}", min(wait, LATE_LOOK)
+    if blind := unread.says(world, found, turn.snapshots):
+        says, wait = f"{says}; {blind}", min(wait, LATE_LOOK)
     if turn.waits:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
     elif not left:
@@ -639,8 +630,8 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if left:
         says = f"{why}; {left} objects are left"
         return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
-    if unread := _unread_of(world.slept, found):
-        says = f"{why}; {unread}"
+    if blind := unread.says(world, found, world.slept):
+        says, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, _name(world)))
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
     unmarked = _unmarked(world, found)
     opening = fallback.tended(world, found, _until_then(edge, world), now)
@@ -717,13 +708,6 @@ def _give_back(
 
 def _without(snapshots: Iterable[Snapshot], held: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
     return tuple(kept for kept in snapshots if kept not in held)
-
-
-def _unread_of(snapshots: Iterable[Snapshot], found: Found) -> str:
-    """What sleeps and could not be read, in words; empty where all could."""
-    unread = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
-    more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-    return f"{unread[0]}{more} could not be read" if unread else ""
 
 
 # Together

@@ -1,0 +1,69 @@
+"""
+What of a look could not be read, and what may sleep there that nobody can see. Pure.
+
+What sleeps is known by the table, and where that has lost it by the objects themselves. So while a list of
+such objects cannot be read, nobody may say that everything is awake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from slicewise.actions import Action, Notify
+from slicewise.model import Ref
+from slicewise.offhours.settings import noted_fields
+from slicewise.offhours.world import Found, World
+from slicewise.outcomes import Finding
+from slicewise.snapshots import Snapshot
+
+
+def findings(world: World) -> Iterator[Finding]:
+    for ref, answer in sorted(world.found.unread.items()) if world.found else ():
+        yield Finding(
+            "cannot-be-read",
+            f"{ref if ref.name else _every(ref)} could not be read: {answer}",
+            "It is left as it is, and so is what stands below it; everything else went on. Restore what does "
+            "not answer, or allow what is refused.",
+        )
+
+
+def lists(found: Found) -> tuple[Ref, ...]:
+    """Kinds that could not be listed, and whose objects say themselves what they were before a sleep."""
+    return tuple(sorted(ref for ref in found.unread if not ref.name and noted_fields(ref)))
+
+
+def hides_sleepers(world: World) -> bool:
+    """
+    Whether what sleeps could not be looked for, or not everywhere. By day that matters only where something
+    slept: the opening is kept until a look has read all of it.
+    """
+    if world.found is None:
+        return world.off_hours is not None and world.opening is not None
+    return bool(lists(world.found)) and bool(world.opening or world.slept)
+
+
+def says(world: World, found: Found, snapshots: Iterable[Snapshot]) -> str:
+    """What sleeps, or may, and could not be read, in words; empty where all could."""
+    refs = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
+    names = [*map(str, refs), *(map(_every, lists(found)) if not refs and hides_sleepers(world) else ())]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} could not be read" if names else ""
+
+
+def notice(world: World, found: Found, name: str) -> Iterator[Action]:
+    """Once a sleep, from the second look on: that one fails is no news."""
+    unread = lists(found)
+    if not (unread and world.opening):
+        return
+    kinds = ", ".join(map(_every, unread))
+    yield Notify(
+        f"Slicewise: {name} may not be awake",
+        f"{kinds} could not be read: {found.unread[unread[0]]}. What sleeps there is not woken until it can "
+        "be read. A look is tried again each minute. Restore what does not answer, or allow what is refused.",
+        "people are there",
+        f"unread since {world.opening.opens.isoformat()}",
+    )
+
+
+def _every(kind: Ref) -> str:
+    return f"every {kind.kind} ({kind.api_version})"
