@@ -393,7 +393,8 @@ def emptied(world: World, chance: Random, at: datetime) -> Mishap:
     def empty(account: Account) -> None:
         store, sleep = account.store, account.sleep
         world.forgotten |= {kept.ref for kept in sleep._kept.values() if not kept.woken}
-        for kept in (store._records, store._leases, store._pauses, store._begun, sleep._kept, sleep._said):
+        of_people = store._records, store._leases, store._pauses, store._begun
+        for kept in (*of_people, sleep._kept, sleep._said, sleep._openings):
             kept.clear()
 
     return Mishap(at, "the table is emptied", empty)
