@@ -194,6 +194,7 @@ def _idle_nodes_go(story: Narrator, one: TunedCluster) -> None:
 
 def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
     story.aside("The next morning more pods come, and the models on one GPU have grown.")
+    one.a_night_passes()
     one.scale(8)
     wait(story, lambda: one.runs(8), "gpu-1: eight pods run: 5 and 3, on two nodes")
     one.a_week_is_measured()

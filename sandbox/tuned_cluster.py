@@ -31,6 +31,7 @@ _STEP, _FIRST_MEASURED, _LEAST_LEFT = 600, 5.0, 30.0
 _POOL = f"/apis/karpenter.sh/v1/nodepools/{NODE_POOL}"
 _OVERLAY = f"/apis/karpenter.sh/v1alpha1/nodeoverlays/{NODE_POOL}-1"
 _SLICES = "nvidia.com/gpu"
+TUNING = "slicewise.dev/tuning"
 
 
 class TunedCluster:
@@ -110,6 +111,13 @@ class TunedCluster:
         self.kube.merge(f"{PODS}/{name}/status", {"status": {"containerStatuses": found}})
         return str(name)
 
+    def a_night_passes(self) -> None:
+        """As if N had been changed twelve hours earlier: what is measured now is of the N that stands."""
+        kept = self._kept(TUNING)
+        changed = datetime.fromisoformat(kept["changed_at"]) - timedelta(hours=12)
+        kept["changed_at"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.kube.merge(_POOL, {"metadata": {"annotations": {TUNING: json.dumps(kept)}}})
+
     def fill_memory(self, node: str, mib: int) -> None:
         """As Container Insights tells how much of a node's GPU is in use, and by how many pods."""
         cloudwatch = self._system.aws.client("cloudwatch")
@@ -176,7 +184,7 @@ class TunedCluster:
 
     def locked(self) -> list[str]:
         """Each N whose canary failed."""
-        return sorted(self._kept("slicewise.dev/tuning").get("failed", {}))
+        return sorted(self._kept(TUNING).get("failed", {}))
 
     def idle_nodes_go_after(self) -> str:
         return str(self._pool()["spec"]["disruption"]["consolidateAfter"])
@@ -211,7 +219,7 @@ class TunedCluster:
     def _pool(self) -> Mapping[str, Any]:
         return self.kube.get(_POOL)
 
-    def _kept(self, annotation: str) -> Mapping[str, Any]:
+    def _kept(self, annotation: str) -> dict[str, Any]:
         return json.loads(self._pool()["metadata"].get("annotations", {}).get(annotation, "{}"))
 
 
