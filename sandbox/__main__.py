@@ -18,7 +18,14 @@ from pathlib import Path
 
 from sandbox import binaries, send, session
 from sandbox.binaries import BuildFailed
-from sandbox.cluster import api_schemas, karpenter_charts, nvidia_config, versions, workload_crds
+from sandbox.cluster import (
+    api_schemas,
+    karpenter_charts,
+    nvidia_config,
+    prometheus_binary,
+    versions,
+    workload_crds,
+)
 from sandbox.go_toolchain import GoMissing
 from sandbox.tools import ToolMissing, tools
 
@@ -82,7 +89,10 @@ def _build(chosen: argparse.Namespace) -> int:
         return _is_cached()
     tools()
     binaries.ensure()
-    for get in (karpenter_charts.folder, workload_crds.folder, api_schemas.folder, nvidia_config.command):
+    for get in (
+        *(karpenter_charts.folder, workload_crds.folder, api_schemas.folder),
+        *(nvidia_config.command, prometheus_binary.command),
+    ):
         get()
     return 0
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +21,6 @@ from sandbox.cluster import go_modules, versions
 from sandbox.cluster.go_modules import BuildFailed
 from sandbox.cluster.kept import kept, key
 from sandbox.cluster.versions import Versions
-from sandbox.processes import Children, tail
 from sandbox.tools import node, tools
 
 __all__ = ["Binaries", "BuildFailed", "cache_folder", "ensure", "is_built", "node", "tools"]
@@ -98,28 +95,12 @@ def _build(pair: Versions, chosen: go_toolchain.Go, work: Path, progress: Progre
 def _compile(pair: Versions, go: Path, target: Path, progress: Progress) -> None:
     command = [go, "build", "-C", MODULE, *_of(pair), "-trimpath", "-ldflags", _link_flags(pair)]
     command += ["-o", f"{target}/", "./cmd/ctl", "./cmd/karpenter"]
-    build = Children(target).start("go-build", command, go_modules.environment())
-    started = time.monotonic()
-    try:
-        while _still_running(build.process, seconds=30):
-            progress(f"  building, {time.monotonic() - started:.0f} s so far")
-    finally:
-        build.stop(grace_seconds=0)
-    if build.process.returncode:
-        raise BuildFailed(f"go build failed:\n{tail(build.log, lines=20)}")
+    go_modules.build(command, target, progress)
 
 
 def _of(pair: Versions) -> list[str]:
     """One folder of sources has a module file for each pair."""
     return ["-modfile", str(pair.modules), "-tags", ",".join(pair.tags)]
-
-
-def _still_running(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        return True
 
 
 def _link_flags(pair: Versions) -> str:

@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sandbox.processes import Children, tail
 
 
 class BuildFailed(Exception):
@@ -57,6 +61,34 @@ def run(go: Path, arguments: list[str], folder: Path) -> str:
     if done.returncode:
         raise BuildFailed(f"go {' '.join(arguments)} failed:\n{done.stderr or done.stdout}")
     return done.stdout
+
+
+def build(command: Sequence[str | Path], target: Path, progress: Callable[[str], None]) -> None:
+    """
+    Run a build of minutes, and tell twice a minute that it goes on.
+
+    It ends with us. Where we are killed, its record in `target` has the next build end it (kept.py).
+
+    Raises:
+        BuildFailed: It ended otherwise than with 0.
+    """
+    child = Children(target).start("go-build", command, environment())
+    started = time.monotonic()
+    try:
+        while _still_running(child.process, seconds=30):
+            progress(f"  building, {time.monotonic() - started:.0f} s so far")
+    finally:
+        child.stop(grace_seconds=0)
+    if child.process.returncode:
+        raise BuildFailed(f"go build failed:\n{tail(child.log, lines=20)}")
+
+
+def _still_running(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        return True
 
 
 def environment() -> dict[str, str]:
