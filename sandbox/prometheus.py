@@ -1,128 +1,142 @@
 """
-A Prometheus that keeps what it is given and answers what Slicewise asks of it.
+A real Prometheus on this machine, ready in half a second, that is written to and scrapes what it is told to.
 
-Real in it: how a scrape renames labels that clash with the target's, the window (t − range, t] of a range
-selector, regular expressions that match an absent label, 11,000 points a series at most, and SigV4 where
-Amazon Managed Prometheus is played. Not played, and refused: every other query.
+    with Prometheus.start(folder) as prometheus:
+        prometheus.put("DCGM_FI_DEV_GPU_UTIL", {"gpu": "0"}, [(at, 60.0)])
+
+Each start begins empty. What lies in the past is written by Prometheus' own remote write, which takes any
+time and any label as they are: OTLP would rename metrics and add labels, and blocks that `promtool` makes are
+seen after a restart only. Samples may come in any order, within 60 days of the newest.
 """
 
 from __future__ import annotations
 
-import bisect
 import json
-import math
-import re
-import threading
+import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+import urllib3
 
-from sandbox.aws.loopback import Handler, Server
+from sandbox import ports, remote_write
+from sandbox.cluster import prometheus_binary
+from sandbox.processes import Children, end_recorded
+from sandbox.remote_write import Samples
 
-MAX_POINTS_A_SERIES = 11_000
-_WITHOUT = re.compile(r"max without \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
-_QUERY = re.compile(r"(?P<function>\w+)\((?P<name>\w+)\{(?P<matchers>[^{}]*)\}\[(?P<seconds>\d+)s\]\)")
-_MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
-_SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_FUNCTIONS: dict[str, Callable[[list[float]], float]] = {
-    "avg_over_time": lambda values: sum(values) / len(values),
-    "max_over_time": max,
-    "last_over_time": lambda values: values[-1],
-}
-
-Labels = frozenset[tuple[str, str]]
+READY_SECONDS = 30.0
+OUT_OF_ORDER = "60d"
 
 
-class BadQuery(Exception):
-    """What Prometheus answers with 400, and what is not played."""
+class Refused(Exception):
+    """Prometheus did not take what was written; the message has its words."""
 
 
 class Prometheus:
     """
+    A running Prometheus; `start` makes one.
+
     Attributes:
-        url: Of the API.
-        warnings: Sent with every answer, as a store does that could not reach all of its data.
-        signed_by: Credentials with which requests must be signed, as Amazon Managed Prometheus demands;
-            None takes any request.
-        queries: Every query that was answered.
+        url: Of its API.
+        folder: Everything of it lies here, logs included.
     """
 
-    def __init__(self) -> None:
-        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
-        self._lock = threading.Lock()
-        self.warnings: list[str] = []
-        self.signed_by: Credentials | None = None
-        self.queries: list[str] = []
-        self._server = Server(type("Api", (_Api,), {"prometheus": self}))
-        self.url = f"http://127.0.0.1:{self._server.port}"
+    def __init__(self, folder: Path, port: int):
+        self.url, self.folder = f"http://127.0.0.1:{port}", folder
+        self._children = Children(folder)
+        self._http = urllib3.PoolManager(retries=False)
 
-    def put(self, name: str, labels: Mapping[str, str], points: Iterable[tuple[int, float]]) -> None:
-        with self._lock:
-            key = frozenset({**labels, "__name__": name}.items())
-            times, values = self._series.setdefault(key, ([], []))
-            for at, value in sorted(points):
-                where = bisect.bisect_left(times, at)
-                times.insert(where, at)
-                values.insert(where, value)
-
-    def scrape(
-        self, text: str, at: int, target: Mapping[str, str] | None = None, *, honor_labels: bool = False
-    ) -> None:
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        config: Mapping[str, Any] | None = None,
+        *,
+        progress: Callable[[str], None] = print,
+    ) -> Prometheus:
         """
-        Keep an exposition as one scrape of a target would.
+        Start it, and return when it answers.
 
         Args:
-            target: Labels of the target. Without `honor_labels` they win, and what they displace is kept
-                under "exported_…".
-        """
-        for line in text.splitlines():
-            if not line.strip() or line.startswith("#"):
-                continue
-            sample = _SAMPLE.fullmatch(line.strip())
-            assert sample, line
-            own = dict(_LABEL.findall(sample["labels"] or ""))
-            self.put(sample["name"], _merged(own, target or {}, honor_labels), [(at, float(sample["value"]))])
+            folder: Its own: what an earlier start left there is ended and removed.
+            config: Beside ours, as its configuration file has it: `scrape_configs`, `remote_read` and so on.
 
-    def range(self, query: str, start: int, end: int, step: int) -> list[dict[str, Any]]:
-        """
         Raises:
-            BadQuery: the query is not one of ours, or asks for too many points.
+            BuildFailed: The first call builds it, and cannot.
+            ChildDied: It ended while starting; the message holds the end of its log.
+            TimeoutError: It did not become ready.
         """
-        if outer := _WITHOUT.fullmatch(query):
-            inner = self.range(outer["query"], start, end, step)
-            return _highest(inner, set(outer["labels"].split(",")))
-        asked = _QUERY.fullmatch(query)
-        if not asked or asked["function"] not in _FUNCTIONS:
-            raise BadQuery(f"the sandbox does not play {query!r}")
-        if (end - start) // step > MAX_POINTS_A_SERIES:
-            raise BadQuery("exceeded maximum resolution of 11,000 points per timeseries")
-        matchers = [("__name__", "=", asked["name"]), *_MATCHER.findall(asked["matchers"])]
-        function, window = _FUNCTIONS[asked["function"]], int(asked["seconds"])
-        self.queries.append(query)
-        results = []
-        with self._lock:
-            for key, (times, values) in self._series.items():
-                labels = dict(key)
-                if all(_matches(labels.get(label, ""), how, value) for label, how, value in matchers):
-                    points = [
-                        [at, _text(function(values[low:high]))]
-                        for at in range(start, end + 1, step)
-                        if (low := bisect.bisect_right(times, at - window))
-                        < (high := bisect.bisect_right(times, at))
-                    ]
-                    if points:
-                        del labels["__name__"]
-                        results.append({"metric": labels, "values": points})
-        return results
+        command = prometheus_binary.command(progress)
+        end_recorded(folder)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        port = ports.reserve()
+        file = folder / "prometheus.yml"
+        ours = {"storage": {"tsdb": {"out_of_order_time_window": OUT_OF_ORDER}}}
+        file.write_text(json.dumps({**(config or {}), **ours}))  # JSON is YAML
+        prometheus = cls(folder, port)
+        flags = {
+            "config.file": file,
+            "storage.tsdb.path": folder / "data",
+            "web.listen-address": f"127.0.0.1:{port}",
+            "scrape.discovery-reload-interval": "50ms",  # else the first scrape comes after five seconds
+            "log.level": "warn",
+        }
+        arguments = ["--web.enable-remote-write-receiver", *(f"--{name}={to}" for name, to in flags.items())]
+        prometheus._children.start("prometheus", [command, *arguments])
+        try:
+            prometheus._wait_until_ready()
+        except BaseException:
+            prometheus.close()
+            raise
+        return prometheus
+
+    def put(self, name: str, labels: Mapping[str, str], points: Iterable[tuple[float, float]]) -> None:
+        """Write one series; see `write`."""
+        self.write([Samples(name, labels, points)])
+
+    def write(self, series: Iterable[Samples]) -> None:
+        """
+        Write samples, which queries see from then on. Once more the same is no error.
+
+        Raises:
+            Refused: It takes one of them not: another value at a time that has one, a time that is too old or
+                more than ten minutes ahead of the clock.
+        """
+        for body in remote_write.bodies(series):
+            answer = self._http.request(
+                "POST", f"{self.url}/api/v1/write", body=body, headers=remote_write.HEADERS
+            )
+            if answer.status not in (200, 204):
+                raise Refused(f"{answer.status} {answer.data.decode(errors='replace').strip()}")
+
+    def ask(self, path: str, **form: Any) -> dict[str, Any]:
+        """What `/api/v1/<path>` answers to a form, errors too: `ask("query", query="up")["data"]`."""
+        answer = self._http.request("POST", f"{self.url}/api/v1/{path}", fields=form, encode_multipart=False)
+        return answer.json()
+
+    def status(self, of: str) -> dict[str, Any]:
+        """What it says of its own "flags", "config", "tsdb" and so on."""
+        return self._http.request("GET", f"{self.url}/api/v1/status/{of}").json()["data"]
 
     def close(self) -> None:
-        self._server.close()
+        """End it; a second call does nothing."""
+        self._http.clear()
+        # Nothing to save: each start begins empty.
+        self._children.stop("prometheus")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self._children.check()
+            with suppress(urllib3.exceptions.HTTPError):
+                if self._http.request("GET", f"{self.url}/-/ready", timeout=1.0).status == 200:
+                    return
+            time.sleep(0.02)
+        raise TimeoutError(f"Prometheus in {self.folder} was not ready after {READY_SECONDS:.0f} s")
 
     def __enter__(self) -> Prometheus:
         return self
@@ -131,76 +145,3 @@ class Prometheus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Api(Handler):
-    prometheus: Prometheus
-
-    def do_POST(self) -> None:
-        body = self.body()
-        if self.prometheus.signed_by and not self._is_signed(body, self.prometheus.signed_by):
-            self._answer(403, {"message": "The request signature we calculated does not match"})
-            return
-        if not self.path.endswith("/api/v1/query_range"):
-            self._answer(404, {"status": "error", "error": "not found"})
-            return
-        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-        try:
-            found = self.prometheus.range(
-                form["query"], int(form["start"]), int(form["end"]), int(form["step"])
-            )
-        except (BadQuery, KeyError, ValueError) as error:
-            self._answer(400, {"status": "error", "errorType": "bad_data", "error": str(error)})
-            return
-        answer = {"status": "success", "data": {"resultType": "matrix", "result": found}}
-        self._answer(
-            200, answer | ({"warnings": self.prometheus.warnings} if self.prometheus.warnings else {})
-        )
-
-    def _is_signed(self, body: bytes, credentials: Credentials) -> bool:
-        """Signs the request again, with the same time and headers, and compares."""
-        given = self.headers.get("Authorization", "")
-        scope = re.search(r"Credential=\S+?/\d{8}/([\w-]+)/aps/aws4_request, SignedHeaders=([\w;-]+)", given)
-        if not scope:
-            return False
-        headers = {name: self.headers[name] for name in scope[2].split(";") if name in self.headers}
-        request = AWSRequest("POST", f"http://{self.headers['Host']}{self.path}", headers, body)
-        request.context["timestamp"] = self.headers["X-Amz-Date"]
-        signer = SigV4Auth(credentials, "aps", scope[1])
-        canonical = signer.canonical_request(request)
-        signature = signer.signature(signer.string_to_sign(request, canonical), request)
-        return given.endswith(f"Signature={signature}")
-
-    def _answer(self, status: int, body: Mapping[str, Any]) -> None:
-        self.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
-
-
-def _highest(results: list[dict[str, Any]], without: set[str]) -> list[dict[str, Any]]:
-    """max without (…) (…)"""
-    groups: dict[Labels, dict[int, float]] = {}
-    for found in results:
-        key = frozenset((name, value) for name, value in found["metric"].items() if name not in without)
-        group = groups.setdefault(key, {})
-        for at, text in found["values"]:
-            group[at] = max(group.get(at, -math.inf), float(text))
-    return [
-        {"metric": dict(key), "values": [[at, _text(value)] for at, value in sorted(group.items())]}
-        for key, group in groups.items()
-    ]
-
-
-def _merged(own: Mapping[str, str], target: Mapping[str, str], honor_labels: bool) -> dict[str, str]:
-    """scrape/target.go, mutateSampleLabels."""
-    if honor_labels:
-        return {**target, **own}
-    return {(f"exported_{name}" if name in target else name): value for name, value in own.items()} | dict(
-        target
-    )
-
-
-def _matches(value: str, how: str, wanted: str) -> bool:
-    return value == wanted if how == "=" else re.fullmatch(wanted, value) is not None
-
-
-def _text(value: float) -> str:
-    return "NaN" if math.isnan(value) else repr(value)

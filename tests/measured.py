@@ -12,9 +12,10 @@ from typing import Any
 from slicewise.gateways.prometheus import PrometheusMetrics
 from slicewise.model import ClusterContents, Object, Series
 
-from sandbox.prometheus import Prometheus
 from tests import builders, functions_aws
 from tests.builders import NOW
+from tests.fakes.prometheus import Prometheus
+from tests.support import expositions
 
 EXPOSITIONS = Path(__file__).parent / "unit/slicing/expositions"
 STEP = timedelta(minutes=10)
@@ -74,17 +75,18 @@ def scraped(
     Args:
         values: By the exposition's placeholders; a function gets the number of the step.
     """
-    text = Template((EXPOSITIONS / f"{exposition}.prom").read_text())
     with Prometheus() as server:
         for step in range(round(days * 144)):
             at = until - timedelta(days=days) + step * STEP + timedelta(seconds=30)
-            now = {
-                name: value(step) if callable(value) else value
-                for name, value in {**VALUES, **values}.items()
-            }
-            page = text.substitute(node=node, **now)
-            server.scrape(page, int(at.timestamp()), target, honor_labels=honor_labels)
+            page = exposed(exposition, step, node=node, **values)
+            server.write(expositions.scraped(page, int(at.timestamp()), target, honor_labels=honor_labels))
         return PrometheusMetrics(server.url, _SESSION).read("gpu-1", NOW - timedelta(days=7), NOW, STEP)
+
+
+def exposed(exposition: str, step: int = 0, *, node: str = "n-1", **values: Value) -> str:
+    """An exporter's page; `values` as `scraped` takes them."""
+    now = {name: value(step) if callable(value) else value for name, value in {**VALUES, **values}.items()}
+    return Template((EXPOSITIONS / f"{exposition}.prom").read_text()).substitute(node=node, **now)
 
 
 def insights(

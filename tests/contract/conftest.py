@@ -20,6 +20,7 @@ from sandbox.aws.patching import Patches
 from tests import functions_aws
 from tests.contract import tables
 from tests.contract.kubernetes_sides import InMemory, Real
+from tests.fakes.prometheus import Prometheus
 
 REGION = "eu-west-1"
 
@@ -70,3 +71,23 @@ def plane(request, groups_own, tmp_path_factory):
 def far_side(request):
     """Of Kubernetes' port; other ports' tests have one of their own."""
     return InMemory() if request.param == "fake" else Real(request.getfixturevalue("plane"))
+
+
+@pytest.fixture
+def prometheus_in_memory() -> Iterator[Prometheus]:
+    with Prometheus() as server:
+        yield server
+
+
+@pytest.fixture
+def real_prometheus(tmp_path):
+    """One a test: it starts in half a second, and deleting hides what is written to the same series later."""
+    from sandbox import prometheus
+
+    with prometheus.Prometheus.start(tmp_path / "prometheus") as server:
+        yield server
+
+
+@pytest.fixture(params=["prometheus_in_memory", pytest.param("real_prometheus", marks=pytest.mark.sandbox)])
+def prometheus(request):
+    return request.getfixturevalue(request.param)

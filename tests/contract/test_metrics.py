@@ -17,7 +17,6 @@ from sandbox.aws.loopback import Handler, Server
 from sandbox.aws.metrics import Metrics
 from sandbox.aws.metrics import Series as Stored
 from sandbox.aws.server import Aws
-from sandbox.prometheus import Prometheus
 from tests import functions_aws
 from tests.fakes.calls import Calls
 from tests.fakes.cloudwatch_promql import CloudWatchApi
@@ -95,20 +94,20 @@ def aws(tmp_path_factory):
 
 
 @pytest.fixture
-def server():
-    with Prometheus() as server:
-        yield server
-
-
-@pytest.fixture
 def insights(aws):
     aws.metrics.forget()
     return ContainerInsights(aws)
 
 
 @pytest.fixture
-def scraped(server):
-    return Scraped(server)
+def scraped(prometheus):
+    return Scraped(prometheus)
+
+
+@pytest.fixture
+def played(prometheus_in_memory):
+    """For what a Prometheus of one process never does."""
+    return Scraped(prometheus_in_memory)
 
 
 @pytest.fixture
@@ -117,9 +116,24 @@ def otel(monkeypatch):
         yield OtelInsights(api, monkeypatch)
 
 
-@pytest.fixture(params=["fake", "insights", "otel", "scraped"])
+@pytest.fixture
+def otel_on_prometheus(real_prometheus, monkeypatch):
+    """What CloudWatch is asked, answered by Prometheus' own engine, which its API is compatible with."""
+    return OtelInsights(real_prometheus, monkeypatch)
+
+
+@pytest.fixture(
+    params=[
+        *("fake", "insights", "otel", "prometheus_in_memory"),
+        pytest.param("real_prometheus", marks=pytest.mark.sandbox),
+        pytest.param("otel_on_prometheus", marks=pytest.mark.sandbox),
+    ]
+)
 def far_side(request):
-    return InMemory() if request.param == "fake" else request.getfixturevalue(request.param)
+    if request.param == "fake":
+        return InMemory()
+    found = request.getfixturevalue(request.param)
+    return found if hasattr(found, "port") else Scraped(found)
 
 
 def read(far_side, cluster="gpu-1", start=END - WEEK):
@@ -337,11 +351,11 @@ def test_what_is_only_repeated_for_each_pod_is_read_once_a_gpu(scraped):
     ]
 
 
-def test_what_the_store_warns_of_is_told_with_the_series(scraped):
-    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
-    scraped.server.warnings = ["partial data: store b is down"]
+def test_what_the_store_warns_of_is_told_with_the_series(played):
+    played.put("gpu-1", "n-1", {at(1000): 10.0})
+    played.server.warnings = ["partial data: store b is down"]
 
-    assert read(scraped)[0].incomplete == "partial data: store b is down"
+    assert read(played)[0].incomplete == "partial data: store b is down"
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/api/v1/query", "/api/v1/remote_write"])
@@ -359,16 +373,16 @@ def signing(server, secret):
     return port
 
 
-def test_amazon_managed_prometheus_gets_signed_requests(scraped):
-    scraped.put("gpu-1", "n-1", {at(1000): 10.0})
-    scraped.server.signed_by = Credentials("AKIA", "right")
+def test_amazon_managed_prometheus_gets_signed_requests(played):
+    played.put("gpu-1", "n-1", {at(1000): 10.0})
+    played.server.signed_by = Credentials("AKIA", "right")
 
-    scraped.port = signing(scraped.server, "right")
-    assert len(read(scraped)) == 1
-    for port in (signing(scraped.server, "wrong"), PrometheusMetrics(scraped.server.url, SESSION)):
-        scraped.port = port
+    played.port = signing(played.server, "right")
+    assert len(read(played)) == 1
+    for port in (signing(played.server, "wrong"), PrometheusMetrics(played.server.url, SESSION)):
+        played.port = port
         with pytest.raises(Refused, match="403"):
-            read(scraped)
+            read(played)
 
 
 @pytest.mark.parametrize(
