@@ -171,6 +171,18 @@ def test_a_question_for_more_than_11_000_steps_is_refused(prometheus):
     assert (status, body["status"]) == (200, "success")
 
 
+@pytest.mark.parametrize("seconds", [30, 5])
+def test_no_window_and_no_step_make_us_ask_for_more(prometheus, seconds):
+    """A week of half minutes and a day and a half of five seconds: 20,160 and 25,920 steps."""
+    values = {second(1 + steps): float(steps) for steps in range(0, 210, 7)}
+    prometheus.put(UTIL, SERIES, [(at + 1, value) for at, value in values.items()])
+
+    [series] = read(prometheus, days=7 if seconds == 30 else 1.5, step=timedelta(seconds=seconds))
+
+    assert points(series) == dict(sorted(values.items()))
+    assert not series.incomplete
+
+
 def test_an_answer_of_many_series_is_read_whole(prometheus):
     """Compressed on the way, where the server does that: a megabyte."""
     for gpu in range(40):

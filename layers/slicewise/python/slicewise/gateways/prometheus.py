@@ -30,6 +30,8 @@ _POD_LABELS = (
 )
 # How people name the cluster in a Prometheus of several; series without any of them are this cluster's.
 _CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
+# A range query of more steps is refused (web/api/v1 of Prometheus: "exceeded maximum resolution").
+MAX_STEPS = 11_000
 MAX_POINTS = 1_500_000
 MAX_BYTES = 64 * 1024 * 1024
 _DAY = timedelta(days=1)
@@ -76,10 +78,12 @@ class PrometheusMetrics:
     def _all(
         self, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
     ) -> dict[Any, Series]:
-        found = {}
-        for name in self._names:
-            for series in self._range(name, cluster, start, end, step, why):
-                found[name, frozenset(series.labels.items())] = series
+        found: dict[Any, Series] = {}
+        for first, last in _pieces(start, end, step):
+            for name in self._names:
+                for series in self._range(name, cluster, first, last, step, why):
+                    key = name, frozenset(series.labels.items())
+                    found[key] = _joined(found.get(key), series, why)
         return found
 
     def _range(
@@ -159,6 +163,14 @@ def _query(name: str, cluster: str, seconds: int) -> str:
     ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
     step = f"{_WANTED[name]}({name}{{{ours}}}[{seconds}s])"
     return f"max without ({','.join(_POD_LABELS)}) ({step})" if name in _OF_A_GPU else step
+
+
+def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """The window, in parts of which a query may ask for every step. A week of ten minutes is one."""
+    while end - start > MAX_STEPS * step:
+        yield start, start + MAX_STEPS * step
+        start += MAX_STEPS * step
+    yield start, end
 
 
 def _series(name: str, found: Mapping[str, Any], step: int, incomplete: str) -> Series:
