@@ -6,13 +6,17 @@ with pods running, lowers it when the policy says so, and takes its alarms along
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from slicewise.slicing.evidence import Grade
 
 from sandbox.aws.metrics import Series
 from sandbox.kube import condition
+from sandbox.prometheus import Prometheus
+from sandbox.remote_write import Samples
 from sandbox.system import Cluster, System
 from tests.sandbox.system_fixtures import (
     NODE_CLAIMS,
@@ -21,6 +25,7 @@ from tests.sandbox.system_fixtures import (
     PODS,
     POLICY_TAG,
     asking_pods,
+    codes,
     policy_text,
     publish,
     running,
@@ -135,6 +140,25 @@ def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised)
     assert running(busy.kube, "tuned") == 9
 
 
+def test_pods_are_told_apart_by_what_a_real_prometheus_has_of_them(system, busy, raised, tmp_path):
+    needed = "top-4 peaks 11.7 of "  # GiB: four pods of 3000 MiB
+
+    def decided() -> dict[str, Any] | None:
+        for detail in details(system):
+            if any(bound["says"].startswith(needed) for bound in detail.get("bounds", ())):
+                return detail
+        return None
+
+    with Prometheus.start(tmp_path) as prometheus:
+        prometheus.write(dcgm(busy, of_a_pod={"busy": 10.0, "memory_mib": 3000.0}))
+        publish(system, "tuned", tuned_policy(maximum=4, source="prometheus", endpoint=prometheus.url))
+        tune(system)
+        detail = eventually(decided, lambda: (record(system), details(system)))
+
+    assert (detail["evidence"], detail["pods"], detail["after"]) == (Grade.POD.value, 9, 4)
+    assert not {code for code in codes(record(system)) if "metrics" in code or "measured" in code}
+
+
 def test_a_cluster_without_a_policy_loses_its_alarms_and_nothing_else(system, busy, raised):
     pools = busy.kube.list(NODE_POOLS)
     system.aws.client("eks").untag_resource(resourceArn=system.arn(TUNED), tagKeys=[POLICY_TAG])
@@ -148,9 +172,9 @@ def test_a_cluster_without_a_policy_loses_its_alarms_and_nothing_else(system, bu
 # Asking and doing
 
 
-def tuned_policy(maximum: int = 8) -> str:
+def tuned_policy(maximum: int = 8, **metrics: str) -> str:
     pool = shared(4) | {"replicas": {"start": 4, "max": maximum}}
-    return policy_text("tuned", pools={"shared": pool})
+    return policy_text("tuned", pools={"shared": pool}, **({"metrics": metrics} if metrics else {}))
 
 
 def tune(system: System) -> None:
@@ -214,3 +238,26 @@ def measure(system: System, cluster: Cluster, busy: float = 10.0, memory_mib: fl
             series = Series("ContainerInsights", metric, tuple(sorted(dimensions.items())))
             shares = [(at, value / 3 if at < datetime.now(UTC) - ALONE else value) for at in times]
             system.aws.metrics.put_values(series, shares)
+
+
+def dcgm(cluster: Cluster, of_a_pod: Mapping[str, float]) -> Iterator[Samples]:
+    """Three days of each GPU and its pods, as dcgm-exporter 4.5.3 exposes them where it tells pods apart."""
+    now = time.time() // 600 * 600
+    at = [now - 600 * step + 30 for step in range(1, 3 * 144)]
+
+    def samples(name: str, value: float, labels: Mapping[str, str]) -> Samples:
+        return Samples(f"DCGM_FI_{name}", labels, [(one, value) for one in at])
+
+    pods: dict[str, list[str]] = {}
+    for pod in cluster.kube.list(PODS, labelSelector="app=tuned"):
+        pods.setdefault(pod["spec"]["nodeName"], []).append(pod["metadata"]["name"])
+    for node, on_it in pods.items():
+        gpu = {"cluster": TUNED, "Hostname": node, "gpu": "0", "modelName": "NVIDIA L4"}
+        yield samples("DEV_FB_USED", 450 + len(on_it) * of_a_pod["memory_mib"], gpu)
+        yield samples("DEV_GPU_UTIL", len(on_it) * of_a_pod["busy"], gpu)
+        for number, pod in enumerate(on_it):
+            labels = {**gpu, "namespace": "default", "pod": pod, "container": "main", "vgpu": str(number)}
+            yield samples("DEV_FB_USED", of_a_pod["memory_mib"], labels)
+            yield samples("DEV_GPU_UTIL", of_a_pod["busy"], labels)
+            yield samples("PROF_GR_ENGINE_ACTIVE", len(on_it) * of_a_pod["busy"] / 100, labels)
+            yield samples("DEV_XID_ERRORS", 0.0, labels)
