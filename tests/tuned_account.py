@@ -36,6 +36,8 @@ class TunedAccount(Account):
         karpenter: Takes nodes and pods, and moves them, while time passes.
     """
 
+    _by_pod = False
+
     def __init__(self, pods: tuple[int, ...] = (4, 4, 4, 4, 4), policy: str = POLICY, **use: Any) -> None:
         super().__init__(policy)
         self._by_pod = "source: prometheus" in policy

@@ -10,6 +10,7 @@ told in words (botocore 1.44.5, the members' documentation) stands in `_WORDS`, 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -241,8 +242,11 @@ def item_bytes(item: Mapping[str, Any]) -> int:
 def _value_bytes(spelled: Mapping[str, Any]) -> int:
     [(kind, value)] = spelled.items()
     match kind:
-        case "S" | "B":
+        case "S":
             return len(value.encode())
+        case "B":
+            # Bytes where a client is asked, and their base64 where a request has come.
+            return len(value if isinstance(value, bytes) else base64.b64decode(value))
         case "N":
             return len(value.strip("-").replace(".", "").strip("0")) // 2 + 2
         case "M":

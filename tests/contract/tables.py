@@ -8,11 +8,13 @@ from typing import Any
 from slicewise.gateways import dynamodb, sleep_table
 from slicewise.gateways.dynamodb import StateTable
 from slicewise.gateways.sleep_table import SleepTable
-from slicewise.ports import SleepStore, Store
+from slicewise.gateways.usage_table import UsageTable
+from slicewise.ports import SleepStore, Store, UsageStore
 
 from tests.fakes.calls import Calls
 from tests.fakes.sleep_store import FakeSleepStore
 from tests.fakes.store import FakeStore
+from tests.fakes.usage_store import FakeUsageStore
 
 NAME = "slicewise-state"
 INDEXES = {dynamodb.INDEX: ("capability", "pk"), sleep_table.INDEX: ("watch", "due")}
@@ -22,11 +24,12 @@ INDEXES = {dynamodb.INDEX: ("capability", "pk"), sleep_table.INDEX: ("watch", "d
 class Table:
     store: Store
     sleep: SleepStore
+    usage: UsageStore
 
 
 def in_memory() -> Table:
-    sleep = FakeSleepStore(Calls())
-    return Table(FakeStore(Calls(), sleep), sleep)
+    sleep, usage = FakeSleepStore(Calls()), FakeUsageStore(Calls())
+    return Table(FakeStore(Calls(), sleep, usage), sleep, usage)
 
 
 def create(dynamodb: Any) -> None:
@@ -56,4 +59,5 @@ def _keys(partition: str, sort: str) -> list[dict[str, str]]:
 def in_dynamodb(session: Any, admin: Any) -> Table:
     create(admin.client("dynamodb"))
     region = "eu-west-1"
-    return Table(StateTable(NAME, session, region), SleepTable(NAME, session, region))
+    stores = (kind(NAME, session, region) for kind in (StateTable, SleepTable, UsageTable))
+    return Table(*stores)

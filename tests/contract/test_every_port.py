@@ -22,6 +22,7 @@ from slicewise.gateways import (
     queues,
     schedules,
     sleep_table,
+    usage_table,
 )
 
 from tests.fakes import alarms as fake_alarms
@@ -34,6 +35,7 @@ from tests.fakes import queues as fake_queues
 from tests.fakes import schedules as fake_schedules
 from tests.fakes import sleep_store as fake_sleep_store
 from tests.fakes import store as fake_store
+from tests.fakes import usage_store as fake_usage_store
 
 SIDES = {
     ports.Alarms: (fake_alarms.FakeAlarms, alarms.CloudWatchAlarms, ports.NoAlarms),
@@ -51,6 +53,7 @@ SIDES = {
     ports.Schedules: (fake_schedules.FakeSchedules, schedules.EventBridgeSchedules),
     ports.SleepStore: (fake_sleep_store.FakeSleepStore, sleep_table.SleepTable),
     ports.Store: (fake_store.FakeStore, dynamodb.StateTable),
+    ports.UsageStore: (fake_usage_store.FakeUsageStore, usage_table.UsageTable, ports.NoUsage),
 }
 METHODS = [
     (port, name)

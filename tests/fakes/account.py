@@ -27,6 +27,7 @@ from tests.fakes.queues import FakePolicies, FakeQueues
 from tests.fakes.schedules import FakeSchedules
 from tests.fakes.sleep_store import FakeSleepStore
 from tests.fakes.store import FakeStore
+from tests.fakes.usage_store import FakeUsageStore
 
 HOME = Home("111122223333", "eu-west-1")
 INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"
@@ -66,7 +67,8 @@ class Account:
         self.clock, self.calls = Clock(), Calls()
         self.eks = FakeEks(HOME, self.calls, self.clock)
         self.sleep = FakeSleepStore(self.calls)
-        self.store = FakeStore(self.calls, self.sleep)
+        self.usage = FakeUsageStore(self.calls)
+        self.store = FakeStore(self.calls, self.sleep, self.usage)
         self.schedules = FakeSchedules(self.calls)
         self.notices = FakeNotices(self.calls)
         self.queues = FakeQueues(self.clock, self.calls)
@@ -240,6 +242,7 @@ class Account:
             helm,
             metrics=lambda policy: self.metrics,
             alarms=self.alarms,
+            usage=self.usage,
             sleep=self.sleep,
             schedules=self.schedules,
             notices=self.notices,

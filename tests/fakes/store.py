@@ -14,6 +14,7 @@ from slicewise.records import Record
 from tests.fakes.calls import Calls
 from tests.fakes.refusals import check_item
 from tests.fakes.sleep_store import FakeSleepStore
+from tests.fakes.usage_store import FakeUsageStore
 
 
 class FakeStore:
@@ -21,11 +22,13 @@ class FakeStore:
     Implements ports.Store. `history` holds every line that was kept for people.
 
     Args:
-        sleep: What is kept in the same table about clusters that sleep.
+        sleep, usage: What is kept in the same table about clusters that sleep, and of what was measured.
     """
 
-    def __init__(self, calls: Calls, sleep: FakeSleepStore | None = None) -> None:
-        self._calls, self._sleep = calls, sleep
+    def __init__(
+        self, calls: Calls, sleep: FakeSleepStore | None = None, usage: FakeUsageStore | None = None
+    ) -> None:
+        self._calls, self._sleep, self._usage = calls, sleep, usage
         self._leases: dict[str, tuple[int, datetime | None]] = {}
         self._waiting: dict[tuple[str, str], datetime] = {}
         self._records: dict[tuple[str, str], tuple[Record, int]] = {}
@@ -128,6 +131,8 @@ class FakeStore:
             self.history = [record for record in self.history if record.cluster != cluster]
             if self._sleep:
                 self._sleep.forget(cluster)
+            if self._usage:
+                self._usage.forget(cluster)
 
     def records(self) -> tuple[Record, ...]:
         with self._calls.call("store.records"):

@@ -106,8 +106,8 @@ def test_it_is_taken_over_with_no_node_replaced():
 def test_its_n_then_follows_use_like_any_other():
     account = Adopting()
     account.onboard()
-    account.tune()
     account.idle()
+    account.tune()
 
     account.hours(8)
 
@@ -185,8 +185,8 @@ def test_under_another_pool_it_is_given_back_and_taken_over_again():
 def test_shared_gpus_are_given_back_shared():
     account = Adopting()
     account.onboard()
-    account.tune()
     account.idle()
+    account.tune()
     account.hours(8)
     n = account.n
 

@@ -14,11 +14,14 @@ from slicewise.slicing.plan import plan
 from slicewise.slicing.pool_state import pool_states
 
 from tests import builders
-from tests.tuned_account import DAY, GPU_1, TunedAccount
+from tests.tuned_account import BY_POD, DAY, GPU_1, TunedAccount
 
-POLICY = """pools:
+POLICY = (
+    """pools:
   shared: {sharing: time-slicing, gpus: [l4], classes: [1, 2, 3], maxGpus: 16, gpuCounts: [1]}
 """
+    + BY_POD
+)
 NAMES = [f"slicewise-shared-l4-{size}" for size in (1, 2, 3)]
 
 

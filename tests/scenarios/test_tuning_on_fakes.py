@@ -17,6 +17,7 @@ from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.outcomes import Stage
+from slicewise.slicing.usage.pages import history_of
 
 from tests.tuned_account import BY_GPU, GPU_1, POLICY, POOL, TunedAccount, alarm_event
 
@@ -144,10 +145,8 @@ def test_somebodys_edit_of_one_node_pool_stops_no_other():
     assert server.objects[OVERLAY]["spec"]["capacity"] == {GPU: "4"}
 
 
-def test_the_whole_window_is_read_once_a_point_and_not_at_each_step_of_a_change():
-    account = TunedAccount()
-    account.hours(2)
-    account.let_pass(timedelta(hours=1))
+def spans_read(account: TunedAccount) -> list[timedelta]:
+    """How long a time of each read of metrics from now on is about."""
     spans, read = [], account.metrics.read
 
     def noting(cluster, start, end, step):
@@ -155,12 +154,62 @@ def test_the_whole_window_is_read_once_a_point_and_not_at_each_step_of_a_change(
         return read(cluster, start, end, step)
 
     account.metrics.read = noting
+    return spans
+
+
+def test_a_pass_reads_what_is_new_and_never_a_week_again():
+    account = TunedAccount()
+    account.hours(2)
+    account.let_pass(timedelta(hours=1))
+    spans = spans_read(account)
+
     account.tune()
 
-    whole = [span for span in spans if span == timedelta(days=7)]
     assert account.n == 5
-    assert len(spans) > 10 and len(whole) == 2  # the one that began it, and the one after its end
-    assert all(span < timedelta(hours=2) for span in spans if span not in whole)
+    assert len(spans) > 10
+    assert all(span < timedelta(hours=2) for span in spans)
+
+
+def test_what_no_pass_has_read_for_hours_is_read_by_the_next():
+    account = TunedAccount()
+    account.hours(1)
+    account.let_pass(timedelta(hours=30))
+    spans = spans_read(account)
+
+    account.tune()
+
+    assert timedelta(hours=30) < spans[0] < timedelta(hours=31)
+
+
+def test_an_emptied_table_costs_one_long_read_and_no_decision():
+    account = TunedAccount()
+    account.hours(1)
+    account.usage.kept.clear()
+    spans = spans_read(account)
+
+    account.tune()
+
+    assert spans[0] == timedelta(days=7)
+    assert detail(account)["rule"] == 8 and detail(account)["reason"] == "target 8 has not stood for 2 h"
+
+
+def test_a_pass_that_is_killed_between_two_pages_counts_nothing_twice():
+    def looked_at(kill_before: int | None) -> TunedAccount:
+        account = TunedAccount()
+        account.hours(1)
+        account.calls.kill_before = kill_before
+        account.hours(1)
+        account.let_pass(timedelta(minutes=30))
+        account.tune()
+        return account
+
+    calls = looked_at(None).calls.made
+    whole = history_of(looked_at(None).usage.kept.values())
+    pages = [number for number, call in enumerate(calls) if call.startswith("usage.keep")]
+    assert len(pages) > 5
+
+    for number in pages[-3:]:
+        assert history_of(looked_at(number).usage.kept.values()).workloads == whole.workloads
 
 
 def test_while_one_node_pool_changes_the_others_are_decided_on_with_each_new_point():

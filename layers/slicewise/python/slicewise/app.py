@@ -30,6 +30,7 @@ from slicewise.gateways.parameters import SsmPolicies
 from slicewise.gateways.queues import SqsQueues
 from slicewise.gateways.schedules import EventBridgeSchedules
 from slicewise.gateways.sleep_table import SleepTable
+from slicewise.gateways.usage_table import UsageTable
 from slicewise.model import EksCluster
 from slicewise.onboarding.world import Chart, Settings
 from slicewise.openings import Opening
@@ -291,6 +292,7 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
         metrics=metrics,
         alarms=CloudWatchAlarms(session, region),
         sleep=SleepTable(_required(environ, "TABLE_NAME"), session, region),
+        usage=UsageTable(_required(environ, "TABLE_NAME"), session, region),
         schedules=EventBridgeSchedules(
             _required(environ, "SCHEDULE_GROUP"),
             _required(environ, "OFF_HOURS_QUEUE_ARN"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slicewise.actions import Action
+    from slicewise.usage import Page
 
 
 class Stage(StrEnum):
@@ -72,6 +73,7 @@ class Plan:
     `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
     `would` is what would be done, did the policy's mode or a pause let us: only reported.
     `longest_retry` is the longest that an object whose action failed waits for its next try.
+    `measured` is kept in every mode: what was measured, for the next pass to go on from.
     `abreast` has the rank of each part that waits for no other of its rank: lanes.py does these side by side.
     """
 
@@ -80,4 +82,5 @@ class Plan:
     details: tuple[Mapping[str, Any], ...] = ()
     would: tuple[Action, ...] = ()
     longest_retry: timedelta = timedelta(minutes=15)
+    measured: tuple[Page, ...] = ()
     abreast: Mapping[str, str] = field(default_factory=dict)

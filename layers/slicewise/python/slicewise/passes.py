@@ -37,6 +37,7 @@ from slicewise.ports import Lease, Ports
 from slicewise.records import UNKNOWN_TIME, Record
 from slicewise.retries import Retry
 from slicewise.sizes import cut, first_that_fit
+from slicewise.usage import Page
 
 # Clocks of machines differ.
 _LEASE_MARGIN = timedelta(seconds=10)
@@ -267,8 +268,19 @@ class Passes(Generic[W]):
             # What we may not do stays undone: looking sooner than the sweep would find the same.
             outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
 
+        if plan.measured and (lost := self._keep(hint, plan.measured)):
+            outcome = replace(outcome, findings=(*outcome.findings, lost))
         next_look = self._look_again(hint, outcome, before)
         return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
+
+    def _keep(self, hint: Hint, measured: tuple[Page, ...]) -> Finding | None:
+        """What is lost of it costs the next pass a longer look, and nothing else."""
+        try:
+            self._ports.usage.keep(hint.cluster, measured)
+        except SlicewiseError as error:
+            says = f"What was measured could not be kept: {error}"
+            return Finding("usage-not-kept", says, "No action is needed where it comes and goes.")
+        return None
 
     def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
         attempt = Attempt(progress.retries, self._clock, plan.longest_retry)

@@ -18,6 +18,7 @@ from slicewise.openings import Opening
 from slicewise.policy import Policy
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
+from slicewise.usage import Page
 
 
 class Kubernetes(Protocol):
@@ -346,6 +347,28 @@ class Metrics(Protocol):
         """
 
 
+class UsageStore(Protocol):
+    """What was measured of clusters, as pages of bytes: lost, it costs history and nothing else."""
+
+    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+        """Of all days that begin at `since`, in seconds, or later, and of the GPUs; 35 days are kept."""
+        ...
+
+    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+        """One after another, each in place of that of the same day and number."""
+        ...
+
+
+class NoUsage:
+    """Where nothing is measured, nothing is kept."""
+
+    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+        return ()
+
+    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+        pass
+
+
 class NoMetrics:
     """Implements Metrics for a policy that names no source: nothing was measured."""
 
@@ -393,6 +416,7 @@ class Ports:
     kubernetes: Callable[[EksCluster], Kubernetes]
     helm: Callable[[EksCluster], Helm]
     metrics: Callable[[Policy], Metrics] = lambda policy: NoMetrics()
+    usage: UsageStore = field(default_factory=NoUsage, kw_only=True)
     alarms: Alarms = field(default_factory=NoAlarms)
     sleep: SleepStore = field(kw_only=True)
     schedules: Schedules = field(kw_only=True)

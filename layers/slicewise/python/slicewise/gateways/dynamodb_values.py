@@ -38,6 +38,8 @@ def _spelt(value: Any) -> dict[str, Any]:
             return {"BOOL": value}
         case str():
             return {"S": str(value)}
+        case bytes():
+            return {"B": value}
         case int():
             return {"N": str(value)}
         case Mapping():

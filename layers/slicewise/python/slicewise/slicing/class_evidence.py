@@ -14,7 +14,8 @@ from slicewise.policy import Pool
 from slicewise.slicing.evidence import Interval, PodUse
 from slicewise.slicing.problems import FIRST_POINTS, told
 from slicewise.slicing.series import Readings
-from slicewise.slicing.use import Window
+from slicewise.slicing.usage.history import NOTHING, History
+from slicewise.slicing.use import Window, measured
 from slicewise.slicing.workloads import Workload, pod_key, workloads
 
 DAY = timedelta(days=1)
@@ -42,12 +43,19 @@ class ClassEvidence:
 
 
 def class_evidence(
-    readings: Readings, source: str, contents: ClusterContents, pool: Pool, now: datetime
+    readings: Readings,
+    source: str,
+    contents: ClusterContents,
+    pool: Pool,
+    now: datetime,
+    history: History | None = None,
 ) -> ClassEvidence:
-    """Of all nodes of the pool, also of those of the time before it was split."""
+    """Of all nodes of the pool, also of those of the time before it was split; `history` as in `pool_use`."""
+    if history is None:
+        history = measured(NOTHING, readings, contents, now).history
     own = [node for node in contents.nodes if labels(node).get(layout.POOL_LABEL) == pool.name]
     node_pools = frozenset(labels(node).get(layout.NODE_POOL_LABEL, "") for node in own)
-    window = Window(readings, contents, node_pools, now)
+    window = Window(readings, contents, node_pools, now, history)
     uses = {use.name: use for use in window.uses()}
     problems = told(
         readings, source, window.devices, window.pool_nodes, f"pool {pool.name}", window.names_some, now

@@ -17,6 +17,7 @@ from slicewise.slicing.classing import ClassDecision, Recommendation, decided, d
 from slicewise.slicing.moving import Moves, moves
 from slicewise.slicing.parts import Part
 from slicewise.slicing.pool_state import PoolState
+from slicewise.slicing.usage.history import NOTHING
 from slicewise.slicing.workloads import workload_of
 from slicewise.slicing.world import TuningWorld
 
@@ -54,7 +55,8 @@ def _of_a_split_pool(
     decision, problems = known, ()
     if world.whole and not frozen:
         source = policy.metrics.source.value
-        evidence = class_evidence(world.readings, source, world.contents, pool, now)
+        history = world.measured.history if world.measured else NOTHING
+        evidence = class_evidence(world.readings, source, world.contents, pool, now, history)
         decision, problems = decided(pool, known, evidence, now), evidence.problems
     why = frozen or busy or ("it is decided anew first" if decision.is_due(now) else "")
     found = moves(decision, _name(world), opted_in, classes.moves_a_day, why, now)

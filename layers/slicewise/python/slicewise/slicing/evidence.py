@@ -60,6 +60,8 @@ class PodUse:
         measured_days: The same days in the lower reading; None where both are one.
         measured_memory_mib: Highest device memory that was measured to be its own; None where that is
             `memory_mib`.
+        measured_memory_mib: Highest device memory that was measured to be its own; None where it is
+            `memory_mib`.
     """
 
     name: str
@@ -70,6 +72,7 @@ class PodUse:
     missing: int = 0
     measured_days: tuple[Day, ...] | None = None
     measured_memory_mib: float | None = None
+    pooled: tuple[tuple[int, float], ...] = ()
 
     @property
     def has_history(self) -> bool:

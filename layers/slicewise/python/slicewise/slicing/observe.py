@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from slicewise import layout
 from slicewise import policy as policies
@@ -22,8 +22,11 @@ from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
 from slicewise.slicing import alarms
 from slicewise.slicing.class_marks import is_moving
+from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
-from slicewise.slicing.use import STEP, WINDOW
+from slicewise.slicing.usage.history import History
+from slicewise.slicing.usage.pages import history_of
+from slicewise.slicing.use import FRESH, STEP, WINDOW
 from slicewise.slicing.world import TuningWorld
 
 _OUR_POOLS = "slicewise.dev/pool"
@@ -127,14 +130,31 @@ def _inside(
     growing = [change.since for change in changing if change.grows]
     if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
         return world
-    start = now - WINDOW
-    if not whole:
-        start = max(start, min(growing) - _BEFORE_A_CHANGE)
     try:
-        return replace(world, series=ports.metrics(policy).read(cluster.name, start, now, STEP))
+        metrics = ports.metrics(policy)
+        if not whole:
+            start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
+            return replace(world, series=metrics.read(cluster.name, start, now, STEP))
+        history = history_of(ports.usage.pages(cluster.arn, _first_day(now)))
+        series = metrics.read(cluster.name, _first_new(history, now), now, STEP)
+        return replace(world, series=series, history=history, now=now)
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
         return replace(world, series_error=str(error))
+
+
+def _first_day(now: datetime) -> int:
+    """Second at which the oldest day begins of which a part lies in the window."""
+    return int((now - WINDOW).timestamp()) // DAY_SECONDS * DAY_SECONDS
+
+
+def _first_new(history: History, now: datetime) -> datetime:
+    """From when on to ask: the step after those that are kept, and the last hour, for what is so now."""
+    if history.through is None:
+        return now - WINDOW
+    # A point stands at the beginning of its step.
+    new = datetime.fromtimestamp(history.through, UTC) + STEP
+    return max(now - WINDOW, min(new, now - FRESH - STEP))
 
 
 def _evidence_is_due(record: Record | None, now: datetime) -> bool:

@@ -26,8 +26,11 @@ from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.parts import Part, broken_now, known_before
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
 from slicewise.slicing.proof import prove
+from slicewise.slicing.usage.history import NOTHING
+from slicewise.slicing.usage.pages import pages
 from slicewise.slicing.use import STEP, pool_use
 from slicewise.slicing.world import TuningWorld
+from slicewise.usage import Page
 
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Where nothing is being changed there is no hurry, but an hour without an answer would be long.
@@ -175,7 +178,13 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         *letting_go.let_go(contents, ours, gone, now),
         *given_back,
     )
-    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
+    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail), measured=_kept(world))
+
+
+def _kept(world: TuningWorld) -> tuple[Page, ...]:
+    if world.measured is None or world.history is None:
+        return ()
+    return tuple(pages(world.measured.kept, world.history.through or 0))
 
 
 def _about_classes(
@@ -264,7 +273,8 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
     assert world.contents
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
-    use = pool_use(world.readings, policy.metrics.source.value, world.contents, now, state.name)
+    history = world.measured.history if world.measured else NOTHING
+    use = pool_use(world.readings, policy.metrics.source.value, world.contents, now, state.name, history)
     since = now - RECENT
     if state.history.changed_at:
         # The step in which N changed measured the old one, too.

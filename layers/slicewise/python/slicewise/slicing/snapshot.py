@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import fields
 from datetime import datetime
@@ -11,7 +12,9 @@ from slicewise import layout
 from slicewise.errors import UNREADABLE
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series, ref_of
 from slicewise.policy import parse
+from slicewise.slicing.usage.pages import history_of, pages
 from slicewise.slicing.world import TuningWorld
+from slicewise.usage import Page
 
 VERSION = 1
 _LISTS = (
@@ -39,6 +42,8 @@ def dump(world: TuningWorld, now: datetime) -> str:
             "objects": list(contents.objects.values()) if contents else [],
             "series": [_of(series) for series in world.series],
             "series_error": world.series_error,
+            "measured": [_of(page) for page in pages(world.history, 0)] if world.history else [],
+            "measured_at": world.now,
             "alarms": [_of(alarm) for alarm in world.alarms],
             "known": list(world.known),
         },
@@ -79,6 +84,9 @@ def _world(found: dict[str, Any]) -> TuningWorld:
         contents=_contents(found) if found.get("contents") else None,
         series=tuple(_series(one) for one in found.get("series") or ()),
         series_error=found.get("series_error") or "",
+        # Releases before read the whole week each time.
+        history=history_of(_page(one) for one in found.get("measured") or ()),
+        now=_time(found.get("measured_at") or found["taken_at"]),
         alarms=tuple(_alarm(one) for one in found.get("alarms") or ()),
         known=tuple(one for one in found.get("known") or () if isinstance(one, dict)),
     )
@@ -100,6 +108,10 @@ def _contents(found: dict[str, Any]) -> ClusterContents:
 def _series(found: dict[str, Any]) -> Series:
     given = _known(Series, found)
     return Series(**{**given, "times": tuple(given["times"]), "values": tuple(given["values"])})
+
+
+def _page(found: dict[str, Any]) -> Page:
+    return Page(**{**_known(Page, found), "content": base64.b64decode(found["content"])})
 
 
 def _alarm(found: dict[str, Any]) -> Alarm:
@@ -126,4 +138,6 @@ def _of(value: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__name__} in a snapshot")

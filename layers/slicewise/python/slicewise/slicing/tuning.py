@@ -234,6 +234,8 @@ def _distribution(pod: PodUse) -> dict[int, float]:
     days = pod.days[-WINDOW_DAYS:]
     if not pod.has_history:
         return {1000: 1.0}
+    if pod.pooled:
+        return dict(pod.pooled)
     counts: Counter[int] = Counter()
     for day in days:
         counts.update(from_lanes(day.lanes, day.samples))

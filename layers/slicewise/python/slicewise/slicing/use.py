@@ -8,22 +8,36 @@ smaller where N must fall by it (evidence.py); and it is told.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from slicewise import catalog, layout
-from slicewise.model import ClusterContents, Object, Ref, Series
-from slicewise.objects import controller_of, created_at, labels, moment, name, spec, status
+from slicewise.model import ClusterContents, Object, Series
+from slicewise.objects import created_at, labels, moment, name, spec, status
 from slicewise.outcomes import Finding
 from slicewise.slicing import container_insights, dcgm, otel_insights
-from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
-from slicewise.slicing.pasts import Line, Past
+from slicewise.slicing.evidence import Grade, PodUse
+from slicewise.slicing.pasts import Past
 from slicewise.slicing.problems import told
 from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_of
 from slicewise.slicing.shares import Sharing
+from slicewise.slicing.usage.history import (
+    NOTHING,
+    STEP_SECONDS,
+    History,
+    Life,
+    WorkloadKey,
+    add,
+    joined,
+    key_of,
+    pruned,
+    settled,
+    use_of,
+    with_devices,
+)
 from slicewise.slicing.workloads import made_by, workload_of
 
 # What to ask a source for: ten-minute points, of which a day of a pod's history has 144.
@@ -46,7 +60,7 @@ class PoolUse:
         pods: One for every pod that is on the NodePool's nodes now, measured or not, named "namespace/pod".
         grade: The weakest of the pods that have a history; NONE where no pod has one. Without a full day of
             history a pod counts as a whole GPU: a lower N that rests on such pods rests on no measurement.
-        device_peaks: Highest memory in MiB over the window, by "node/gpu".
+        device_peaks: Highest memory in MiB over the last day, by "node/gpu".
         busy_now: The busiest GPU's mean busy fraction over the last hour; None where nothing is that fresh.
         memory_now_share: Likewise, the fullest GPU's memory as a share of the card.
         problems: What is wrong with the evidence, in words.
@@ -61,14 +75,22 @@ class PoolUse:
 
 
 def pool_use(
-    readings: Readings, source: str, contents: ClusterContents, now: datetime, node_pool: str
+    readings: Readings,
+    source: str,
+    contents: ClusterContents,
+    now: datetime,
+    node_pool: str,
+    history: History | None = None,
 ) -> PoolUse:
     """
     Args:
-        readings: Of the whole cluster, over WINDOW.
+        readings: Of the whole cluster, with the last day of its GPUs.
         source: As the policy says, such as "container-insights" or "none".
+        history: What was measured of workloads, these readings included; None where they are all there is.
     """
-    window = Window(readings, contents, frozenset({node_pool}), now)
+    if history is None:
+        history = measured(NOTHING, readings, contents, now).history
+    window = Window(readings, contents, frozenset({node_pool}), now, history)
     pods = window.uses()
     return PoolUse(
         pods,
@@ -81,6 +103,38 @@ def pool_use(
         max(window.memory_shares(), default=None),
         told(readings, source, window.devices, window.pool_nodes, node_pool, window.names_some, now),
     )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """
+    What a pass knows once it has read what is new.
+
+    Attributes:
+        history: With all that was read; `kept` without the newest steps, which a source may still add to.
+        readings: Those of the pass, with the last day of each GPU.
+    """
+
+    history: History
+    kept: History
+    readings: Readings
+
+
+def measured(before: History, readings: Readings, contents: ClusterContents, now: datetime) -> Measured:
+    """
+    Args:
+        before: What the pass before has kept.
+        readings: From its last step on, or earlier.
+    """
+    newest = int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS
+    devices = joined(before, readings.devices, newest)
+    node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
+    window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now)
+    lives = tuple(window.lives())
+    kept = add(pruned(before, int((now - WINDOW).timestamp())), lives, settled(now))
+    whole = with_devices(add(kept, lives, newest, whole=False), devices, newest)
+    of_gpus = tuple(whole.devices.values())
+    return Measured(whole, with_devices(kept, devices, settled(now)), replace(readings, devices=of_gpus))
 
 
 def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Readings:
@@ -126,6 +180,7 @@ class Window:
     contents: ClusterContents
     node_pools: frozenset[str]
     now: datetime
+    history: History = NOTHING
 
     @cached_property
     def pool_nodes(self) -> dict[str, Object]:
@@ -149,53 +204,53 @@ class Window:
         return int(STEP.total_seconds())
 
     def uses(self) -> tuple[PodUse, ...]:
-        """One a pod, by name. Who began first is measured first: so each life is looked at once."""
-        pasts = {key: past for key, past in self.pasts.items() if past}
-        by_age = sorted((pod for pod in self.pods if _key(pod) in pasts), key=lambda p: pasts[_key(p)].since)
-        found = {_key(pod): self._use(pod, pasts[_key(pod)]) for pod in by_age}
-        return tuple(
-            found.get(_key(pod)) or PodUse("/".join(_key(pod)), math.nan, grade=Grade.NONE)
-            for pod in self.pods
-        )
+        """One a pod, by name: what was measured of its workload, on its model of GPU."""
+        return tuple(self._use(pod) for pod in self.pods)
 
-    def _use(self, pod: Object, past: Past) -> PodUse:
-        """The pod's own past, continued backwards by that of its workload's other pods."""
-        line = self._line(pod, past)
-        lived = line.until(past.since) if line else 0
-        alone_mib = self._alone_mib.get(workload_of(pod))
-        # Pods that share a node, and came to it before the window began, have one past.
-        points = id(past.busy), id(past.memory_mib), id(past.measured_busy)
-        alike = (*points, past.since, id(line) if lived else None, lived, alone_mib)
-        if alike not in self._alike:
-            self._alike[alike] = self._measure(past, line if lived else None, alone_mib)
-        return replace(self._alike[alike], name="/".join(_key(pod)))
-
-    def _measure(self, past: Past, line: Line | None, alone_mib: float | None) -> PodUse:
-        busy, memory, grade = past.samples(self.step), [*past.memory_mib.values()], past.grade
-        measured, measured_memory = past.measured_samples(self.step), [*past.measured_memory_mib.values()]
-        if line:
-            busy, memory = [*line.busy(past.since), *busy], [*memory, *line.memory_mib]
-            measured = [*line.measured_busy(past.since), *measured]
-            measured_memory.append(line.measured_memory_mib)
-            grade = Grade.DEVICE if line.estimated else grade
-        if alone_mib is not None and grade is Grade.DEVICE:
-            # What it needs is known from when nobody else was there, and is no less than its share since.
-            memory, grade = [*memory, alone_mib], Grade.POD
-        stale = self.now.timestamp() - (past.last + self.step)
-        return measure(
-            "",
-            busy,
-            memory,
-            measured_busy=measured,
-            measured_memory_mib=measured_memory,
-            step_seconds=self.step,
-            stale_seconds=stale,
-            grade=grade,
-        )
+    def _use(self, pod: Object) -> PodUse:
+        key = self.key_of(pod)
+        if key not in self._of_workloads:
+            self._of_workloads[key] = use_of(self.history, key, self.now, WINDOW)
+        found = self._of_workloads[key] or PodUse("", math.nan, grade=Grade.NONE)
+        return replace(found, name="/".join(_key(pod)))
 
     @cached_property
-    def _alike(self) -> dict[tuple[object, ...], PodUse]:
+    def _of_workloads(self) -> dict[WorkloadKey, PodUse | None]:
+        """Pods of a workload have one past: ten thousand are measured as often as they have owners."""
         return {}
+
+    def key_of(self, pod: Object) -> WorkloadKey:
+        found = labels(self.pool_nodes[spec(pod)["nodeName"]])
+        return key_of(pod, found.get(layout.GPU_NAME_LABEL, ""))
+
+    def lives(self) -> Iterator[Life]:
+        """What the readings say of each pod that is there, and of those of their workloads that have gone."""
+        for pod in self.pods:
+            yield Life(self.key_of(pod), self.pasts[_key(pod)] or _unmeasured(pod))
+        yield from self._gone()
+
+    def _gone(self) -> Iterator[Life]:
+        """Known by name only: it must be one that the workload's controllers give, on its model of GPU."""
+        owners: dict[tuple[str, str], list[Object]] = {}
+        for pod in self.pods:
+            known = owners.setdefault((_key(pod)[0], workload_of(pod).name), [])
+            if not known or workload_of(known[-1]) != workload_of(pod):
+                known.append(pod)
+        for key, points in self.readings.by_pod.items():
+            if key in self._live or not points.busy or points.model not in self._models:
+                continue
+            namespace, gone = key
+            set_name = gone.rpartition("-")[0]
+            for owner in (set_name, set_name.rpartition("-")[0]):
+                for pod in owners.get((namespace, owner), ()):
+                    if made_by(pod).fullmatch(gone):
+                        past = Past.of_a_pod(min(points.busy), points.busy, points.memory_mib)
+                        yield Life(self.key_of(pod), past, is_there=False)
+
+    @cached_property
+    def _live(self) -> frozenset[tuple[str, str]]:
+        """All pods that are there now, of whatever NodePool: none of them is a past of another."""
+        return frozenset(map(_key, self.contents.pods))
 
     @cached_property
     def pasts(self) -> dict[tuple[str, str], Past | None]:
@@ -224,33 +279,12 @@ class Window:
             # Whoever has a GPU to itself is measured by it.
             return Past.of_a_pod(since, busy, memory)
         # Of its memory nothing is certain: the others on its GPU may have used all of it.
-        return Past(since, busy, memory, Grade.DEVICE, _from(share.measured_busy, since), {})
+        return Past(since, busy, memory, Grade.DEVICE, _from(share.measured_busy, since), {}, share.alone)
 
     @cached_property
     def sharing(self) -> Sharing:
         readings = self.readings
         return Sharing(self.devices, readings.slots_in_use, readings.most_slots, self._starts, self.step)
-
-    @cached_property
-    def _alone_mib(self) -> Mapping[Ref, float]:
-        """
-        By workload, the most memory that a pod of it used while it had a GPU to itself, where its pods were
-        alone for a day or more.
-        """
-        steps: dict[Ref, set[int]] = {}
-        most: dict[Ref, float] = {}
-        for pod in self.pods:
-            past = self.pasts[_key(pod)]
-            if not past or past.grade is not Grade.DEVICE:
-                continue
-            alone = self.sharing.by_node[spec(pod)["nodeName"]].alone & past.memory_mib.keys()
-            if alone:
-                workload = workload_of(pod)
-                steps.setdefault(workload, set()).update(alone)
-                most[workload] = max(most.get(workload, 0.0), *(past.memory_mib[at] for at in alone))
-        return {
-            workload: mib for workload, mib in most.items() if len(steps[workload]) * self.step >= DAY_SECONDS
-        }
 
     @cached_property
     def _starts(self) -> dict[str, list[float]]:
@@ -279,49 +313,6 @@ class Window:
 
     def _points(self, key: tuple[str, str]) -> PodPoints:
         return self.readings.by_pod.get(key) or PodPoints(*key, "", "", {}, {})
-
-    def _line(self, pod: Object, past: Past) -> Line | None:
-        """
-        The pods of the same workload; for one that is measured itself also those that are gone, on the same
-        model of GPU.
-        """
-        if controller_of(pod) is None:
-            return None
-        workload, with_gone = workload_of(pod), past.grade is Grade.POD
-        if (workload, with_gone) not in self._lines:
-            members = [
-                known
-                for other in self._by_workload[workload]
-                if (known := self.pasts[_key(other)]) is not None
-            ]
-            if with_gone:
-                members += self._gone(pod)
-            self._lines[workload, with_gone] = Line(members, self.step)
-        return self._lines[workload, with_gone]
-
-    def _gone(self, pod: Object) -> Iterable[Past]:
-        called = made_by(pod)
-        for (namespace, gone), points in self.readings.by_pod.items():
-            if namespace != _key(pod)[0] or (namespace, gone) in self._live or not points.busy:
-                continue
-            if points.model in self._models and called.fullmatch(gone):
-                yield Past.of_a_pod(min(points.busy), points.busy, points.memory_mib)
-
-    @cached_property
-    def _live(self) -> frozenset[tuple[str, str]]:
-        """All pods that are there now, of whatever NodePool: none of them is a past of another."""
-        return frozenset(map(_key, self.contents.pods))
-
-    @cached_property
-    def _by_workload(self) -> Mapping[Ref, list[Object]]:
-        found: dict[Ref, list[Object]] = {}
-        for pod in self.pods:
-            found.setdefault(workload_of(pod), []).append(pod)
-        return found
-
-    @cached_property
-    def _lines(self) -> dict[tuple[Ref, bool], Line]:
-        return {}
 
     @cached_property
     def _models(self) -> frozenset[str]:
@@ -352,6 +343,11 @@ def card_mib(node: Object) -> int | None:
         return int(memory)
     models = [gpu for gpu in catalog.MODELS if gpu.karpenter_name == found.get(layout.GPU_NAME_LABEL)]
     return models[0].memory_mib if len(models) == 1 else None
+
+
+def _unmeasured(pod: Object) -> Past:
+    at = started(pod)
+    return Past(int((at + STARTING).timestamp()) if at else 0, {}, {}, Grade.NONE, {}, {})
 
 
 def _weakest(pods: Iterable[PodUse]) -> Grade:

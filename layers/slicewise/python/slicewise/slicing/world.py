@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +12,10 @@ from slicewise.errors import InvalidPolicy
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series
 from slicewise.policy import Policy
 from slicewise.slicing.series import Readings
-from slicewise.slicing.use import read
+from slicewise.slicing.usage.history import History
+from slicewise.slicing.use import Measured, measured, read
+
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,11 @@ class TuningWorld:
         contents: None where the cluster is not looked into: it is paused, not active, or nobody's.
         series: What was measured: of the whole window, or, where `whole` is false, of the time since the
             oldest change of N began. Then no NodePool is decided on that is not being changed.
+        history: What the passes before have kept of what was measured; None where `whole` is false.
         series_error: Why nothing could be read of the source of metrics.
         alarms: All that are named after the cluster.
         known: Details of the record before, for NodePools that are not decided on.
+        now: When it was looked at, as far as metrics are concerned.
     """
 
     cluster: EksCluster | None
@@ -38,12 +44,27 @@ class TuningWorld:
     contents: ClusterContents | None = None
     series: tuple[Series, ...] = ()
     whole: bool = True
+    history: History | None = None
     series_error: str = ""
     alarms: tuple[Alarm, ...] = ()
     known: tuple[Mapping[str, Any], ...] = ()
+    now: datetime = _NEVER
 
     @cached_property
     def readings(self) -> Readings:
-        """The series in one shape: made once, since a week of a large cluster takes seconds."""
+        """The series in one shape, with the last day of each GPU where that is kept."""
+        return self.measured.readings if self.measured else self._read
+
+    @cached_property
+    def measured(self) -> Measured | None:
+        """What was kept and what is new; None where nothing could be read, or not the whole."""
+        if self.history is None or self.series_error:
+            return None
+        assert self.contents
+        return measured(self.history, self._read, self.contents, self.now)
+
+    @cached_property
+    def _read(self) -> Readings:
+        """Made once, since a week of a large cluster takes seconds."""
         assert self.policy and self.contents
         return read(self.series, self.policy.metrics.source.value, self.contents)

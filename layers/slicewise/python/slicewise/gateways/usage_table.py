@@ -1,0 +1,84 @@
+"""
+What was measured of a cluster, in the table of dynamodb.py.
+
+    pk                sk
+    cluster#<arn>     usage#<day>#<number>    a page (slicing/usage/pages.py), kept 35 days; GPUs' have day 0
+
+A day is its first second since 1970, in ten figures, so that keys sort by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from botocore.session import Session
+
+from slicewise.gateways.aws import client, own_errors
+from slicewise.gateways.dynamodb_values import Fields, item_of, values_of
+from slicewise.usage import VERSION, Page
+
+_KEPT = timedelta(days=35)
+_NEEDED = ("version", "day", "number", "of", "through")
+
+
+class UsageTable:
+    """Implements ports.UsageStore."""
+
+    def __init__(self, table: str, session: Session, region: str):
+        self._table = table
+        self._session, self._region = session, region
+
+    @cached_property
+    def _db(self) -> Any:
+        return client("dynamodb", self._session, self._region)
+
+    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+        found: list[Page] = []
+        # The GPUs' pages sort before all days.
+        for first, last in ((0, 0), (since, 10**10 - 1)):
+            between = {":pk": _pk(cluster), ":first": f"usage#{first:010}#", ":last": f"usage#{last:010}#~"}
+            with own_errors(f"dynamodb:Query, what was measured of {cluster}"):
+                answers = self._db.get_paginator("query").paginate(
+                    TableName=self._table,
+                    KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                    ExpressionAttributeValues=item_of(between),
+                    ConsistentRead=True,
+                )
+                items = [values_of(item) for answer in answers for item in answer["Items"]]
+            found += (page for item in items if (page := _page(item)))
+        return tuple(found)
+
+    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+        for page in pages:
+            with own_errors(f"dynamodb:PutItem, what was measured of {cluster}"):
+                self._db.put_item(TableName=self._table, Item=item_of(_item(cluster, page)))
+
+
+def _pk(cluster: str) -> str:
+    return f"cluster#{cluster}"
+
+
+def _item(cluster: str, page: Page) -> dict[str, Any]:
+    return {
+        "pk": _pk(cluster),
+        "sk": f"usage#{page.day:010}#{page.number:03}",
+        "version": VERSION,
+        "day": page.day,
+        "number": page.number,
+        "of": page.of,
+        "through": page.through,
+        "content": page.content,
+        "expires": page.through + int(_KEPT.total_seconds()),
+    }
+
+
+def _page(item: dict[str, Any]) -> Page | None:
+    """None of one that another release wrote otherwise: it costs history only."""
+    fields, content = Fields(item, needed=_NEEDED), item.get("content")
+    version, *numbers = (fields.whole(name) for name in _NEEDED)
+    if fields.unreadable or version != VERSION or not isinstance(content, bytes):
+        return None
+    return Page(*numbers, content)

@@ -1,0 +1,304 @@
+"""
+What a workload's pods did, day by day, on one model of GPU: what a pass keeps and adds to. Pure.
+
+A pod's past is its owner's. So rollouts, nights and new nodes lose nothing, a pass reads only what is new,
+and two weeks cost no more than two days. A step is added once, with all pods that were there, and not again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import NamedTuple
+
+from slicewise.model import Object
+from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
+from slicewise.slicing.pasts import Past
+from slicewise.slicing.series import Device
+from slicewise.slicing.usage.points import StepPoints
+from slicewise.slicing.workloads import workload_of
+
+STEP_SECONDS = 600
+STEPS_A_DAY = DAY_SECONDS // STEP_SECONDS
+# In place of thousandths of a GPU: none of its pods was there; none of those that were was measured.
+NO_POD, GAP = 65535, 65534
+# Of the pooled samples: parts of a GPU, rounded up, so that none counts as less than it was.
+BUCKETS = 200
+# What is added for good: a source may be a step late, and with it a step's points.
+_SETTLED = 2 * STEP_SECONDS
+# What breaks a promise is looked for in the last day (health.py), and in the step before it.
+RECENT_STEPS = STEPS_A_DAY + 1
+_CRON_JOB = re.compile(r"(.+)-([0-9]{8,9})")
+
+
+class WorkloadKey(NamedTuple):
+    """The topmost owner that is known, and the model of GPU as Karpenter calls it, or as the source does."""
+
+    kind: str
+    namespace: str
+    name: str
+    model: str
+
+
+def key_of(pod: Object, model: str) -> WorkloadKey:
+    """
+    A CronJob names its Jobs after their minute (kubernetes, pkg/controller/cronjob/utils.go, getJobName): the
+    next Job goes on where the last one ended.
+    """
+    workload = workload_of(pod)
+    if workload.kind == "Job" and (made := _CRON_JOB.fullmatch(workload.name)):
+        return WorkloadKey("CronJob", workload.namespace, made[1], model)
+    return WorkloadKey(workload.kind, workload.namespace, workload.name, model)
+
+
+@dataclass
+class WorkloadDay:
+    """
+    One UTC day of a workload, a value a step of ten minutes.
+
+    Attributes:
+        busiest: Thousandths of a GPU that its busiest pod may have used; GAP, NO_POD.
+        certain: Thousandths that its pods used for certain in the mean: who was not measured, nothing.
+        pooled: All samples of all its pods in the upper reading, by BUCKETS of a GPU: a gap is a whole one.
+        memory_mib: The most that one of its pods may have used, and `floor_mib` the least; NaN where nothing
+            was measured. `certain_mib` is the most that one used for certain.
+        alone_steps: In how many steps a pod of it had a GPU to itself; `alone_mib` is the most it used then.
+        estimated: One of its pods was known by its GPU only.
+        last: Second of the last step that was measured; 0 where none was.
+        through: Second of the last step that was added: none up to it is added again.
+    """
+
+    busiest: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
+    certain: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
+    pooled: Counter[int] = field(default_factory=Counter)
+    memory_mib: float = math.nan
+    floor_mib: float = math.nan
+    certain_mib: float = 0.0
+    alone_steps: int = 0
+    alone_mib: float = 0.0
+    estimated: bool = False
+    last: int = 0
+    through: int = -1
+
+    def copy(self) -> WorkloadDay:
+        return replace(self, busiest=self.busiest[:], certain=self.certain[:], pooled=Counter(self.pooled))
+
+
+Days = Mapping[int, WorkloadDay]
+
+
+@dataclass(frozen=True)
+class History:
+    """
+    Attributes:
+        workloads: Days by the second at which they begin, for each workload.
+        devices: By "node/gpu", what was measured of each GPU in the last day.
+        through: Second of the last step that was added; None where nothing is known yet.
+    """
+
+    workloads: Mapping[WorkloadKey, Days] = field(default_factory=lambda: MappingProxyType({}))
+    devices: Mapping[str, Device] = field(default_factory=lambda: MappingProxyType({}))
+    through: int | None = None
+
+
+NOTHING = History()
+
+
+@dataclass(frozen=True)
+class Life:
+    """
+    One pod of a workload.
+
+    Attributes:
+        is_there: It runs now: a step without a point is a gap until then; else until its last point.
+    """
+
+    key: WorkloadKey
+    past: Past
+    is_there: bool = True
+
+
+def settled(now: datetime) -> int:
+    """Second of the last step that no source adds to any more."""
+    return int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS - _SETTLED
+
+
+def add(history: History, lives: Iterable[Life], through: int, *, whole: bool = True) -> History:
+    """
+    The history with all steps up to `through`, the second at which the last one begins.
+
+    Args:
+        whole: What has no point by then has a gap; else it may still come.
+    """
+    added = _Added(history)
+    for life in lives:
+        added.life(life, through, whole)
+    return History(added.workloads(through), history.devices, max(through, history.through or through))
+
+
+class _Added:
+    """Days that are being added to, each copied once; steps are summed up over all lives first."""
+
+    def __init__(self, history: History):
+        self._before = history
+        self._days: dict[tuple[WorkloadKey, int], WorkloadDay] = {}
+        self._sums: dict[tuple[WorkloadKey, int], dict[int, tuple[float, int]]] = {}
+        self._alone: dict[tuple[WorkloadKey, int], set[int]] = {}
+
+    def life(self, life: Life, through: int, whole: bool) -> None:
+        past, key = life.past, life.key
+        first = -(-past.since // STEP_SECONDS) * STEP_SECONDS
+        if self._before.through is not None:
+            first = max(first, self._before.through + STEP_SECONDS)
+        last = through if life.is_there and whole else min(through, past.last)
+        if last < first or not (past.busy or key in self._before.workloads):
+            return  # nothing was ever measured of its workload
+        for begin in range(first // DAY_SECONDS * DAY_SECONDS, last + 1, DAY_SECONDS):
+            known = self._before.workloads.get(key, {}).get(begin)
+            of_day = max(first, begin, known.through + STEP_SECONDS if known else 0)
+            steps = range(of_day, min(last, begin + DAY_SECONDS - STEP_SECONDS) + 1, STEP_SECONDS)
+            if steps:
+                self._add(key, begin, past, steps)
+
+    def _add(self, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
+        day = self._day(key, begin)
+        sums = self._sums.setdefault((key, begin), {})
+        busy, certain, pooled, busiest = past.busy, past.measured_busy, day.pooled, day.busiest
+        for at in steps:
+            place = (at - begin) // STEP_SECONDS
+            value = busy.get(at)
+            if value is None:
+                pooled[BUCKETS] += 1
+                if busiest[place] == NO_POD:
+                    busiest[place] = GAP
+            else:
+                share = round(1000 * value)
+                pooled[-(-share * BUCKETS // 1000)] += 1
+                known = busiest[place]
+                busiest[place] = share if known >= GAP else max(known, share)
+                day.last = max(day.last, at)
+            total, count = sums.get(place, (0.0, 0))
+            sums[place] = total + certain.get(at, 0.0), count + 1
+        self._memory(day, key, begin, past, steps)
+
+    def _memory(self, day: WorkloadDay, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
+        if past.grade is Grade.DEVICE:
+            day.estimated = day.estimated or any(at in past.busy for at in steps)
+        used = [past.memory_mib[at] for at in steps if at in past.memory_mib]
+        if used:
+            day.memory_mib = max(used) if math.isnan(day.memory_mib) else max(day.memory_mib, *used)
+            day.floor_mib = min(used) if math.isnan(day.floor_mib) else min(day.floor_mib, *used)
+        for at in steps:
+            if at in past.measured_memory_mib:
+                day.certain_mib = max(day.certain_mib, past.measured_memory_mib[at])
+        alone = [at for at in steps if at in past.alone and at in past.memory_mib]
+        if alone:
+            self._alone.setdefault((key, begin), set()).update(alone)
+            day.alone_mib = max(day.alone_mib, *(past.memory_mib[at] for at in alone))
+
+    def _day(self, key: WorkloadKey, begin: int) -> WorkloadDay:
+        if (key, begin) not in self._days:
+            known = self._before.workloads.get(key, {}).get(begin)
+            self._days[key, begin] = known.copy() if known else WorkloadDay()
+        return self._days[key, begin]
+
+    def workloads(self, through: int) -> Mapping[WorkloadKey, Days]:
+        found: dict[WorkloadKey, dict[int, WorkloadDay]] = {
+            key: dict(days) for key, days in self._before.workloads.items()
+        }
+        for (key, begin), day in self._days.items():
+            for place, (total, count) in self._sums[key, begin].items():
+                day.certain[place] = round(1000 * total / count)
+            day.through = min(through, begin + DAY_SECONDS - STEP_SECONDS)
+            day.alone_steps += len(self._alone.get((key, begin), ()))
+            found.setdefault(key, {})[begin] = day
+        return found
+
+
+def pruned(history: History, since: int) -> History:
+    """Without the days that ended before `since`, in seconds."""
+    kept = {
+        key: {begin: day for begin, day in days.items() if begin + DAY_SECONDS > since}
+        for key, days in history.workloads.items()
+    }
+    return replace(history, workloads={key: days for key, days in kept.items() if days})
+
+
+def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta) -> PodUse | None:
+    """What a pod of the workload is taken to use, without a name; None of one that was never measured."""
+    since = int((now - window).timestamp())
+    days = [(begin, day) for begin, day in sorted(history.workloads.get(key, {}).items())]
+    days = [(begin, day) for begin, day in days if begin + DAY_SECONDS > since]
+    last = max((day.last for _, day in days), default=0)
+    if not last:
+        return None
+    busy, certain = [], []
+    for begin, day in days:
+        for place in range(max(0, -(-(since - begin) // STEP_SECONDS)), STEPS_A_DAY):
+            if day.busiest[place] != NO_POD:
+                busy.append(math.nan if day.busiest[place] == GAP else day.busiest[place] / 1000)
+                certain.append(day.certain[place] / 1000)
+    memory = [mib for _, day in days for mib in (day.floor_mib, day.memory_mib) if not math.isnan(mib)]
+    grade = Grade.DEVICE if any(day.estimated for _, day in days) else Grade.POD
+    if grade is Grade.DEVICE and sum(day.alone_steps for _, day in days) >= STEPS_A_DAY:
+        # What it needs is known from when nobody else was there, and is no less than its share since.
+        grade = Grade.POD
+        memory.append(max(day.alone_mib for _, day in days))
+    found = measure(
+        "",
+        busy,
+        memory,
+        measured_busy=certain,
+        measured_memory_mib=[max(day.certain_mib for _, day in days)],
+        step_seconds=STEP_SECONDS,
+        stale_seconds=now.timestamp() - (last + STEP_SECONDS),
+        grade=grade,
+    )
+    pooled: Counter[int] = Counter()
+    for _, day in days:
+        pooled.update(day.pooled)
+    return replace(found, pooled=tuple(_thousandths(pooled)))
+
+
+def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
+    total = sum(pooled.values())
+    for bucket, count in sorted(pooled.items()):
+        yield min(1000, bucket * 1000 // BUCKETS), count / total
+
+
+# GPUs
+
+
+def joined(history: History, devices: Iterable[Device], through: int) -> tuple[Device, ...]:
+    """Each GPU that is there, with what is known of it from before, up to `through`, in seconds."""
+    return tuple(
+        _joined(before, device, through) if (before := history.devices.get(device.key)) else device
+        for device in devices
+    )
+
+
+def _joined(before: Device, device: Device, through: int) -> Device:
+    known = [*before.memory_mib, *device.memory_mib, *before.busy, *device.busy]
+    return _between(min(known, default=through), through, device, (before, device))
+
+
+def with_devices(history: History, devices: Iterable[Device], through: int) -> History:
+    """The last day of each GPU, up to `through`, the second at which its last step begins."""
+    first = through - (RECENT_STEPS - 1) * STEP_SECONDS
+    kept = {device.key: _between(first, through, device, (device,)) for device in devices}
+    return replace(history, devices=kept)
+
+
+def _between(first: int, through: int, device: Device, both: tuple[Device, ...]) -> Device:
+    busy, memory, sharers = (
+        StepPoints.between(first, through, STEP_SECONDS, *(getattr(one, name) for one in both))
+        for name in ("busy", "memory_mib", "sharers")
+    )
+    xid = {at: code for one in both for at, code in one.xid.items() if first <= at <= through}
+    return replace(device, busy=busy, memory_mib=memory, sharers=sharers, xid=xid)

@@ -1,0 +1,24 @@
+"""What was measured of a cluster, as the table keeps it: pages that slicing/usage/pages.py writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Of what a page's bytes mean: pages of another one are left alone, which costs history.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """
+    Attributes:
+        day: Second at which its day begins; 0 of one that holds the last day of GPUs.
+        number: Of its day, from 0; there are `of` of them.
+        through: Second of the last step that it holds.
+    """
+
+    day: int
+    number: int
+    of: int
+    through: int
+    content: bytes

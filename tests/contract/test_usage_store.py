@@ -1,0 +1,73 @@
+"""What was measured, as both stores keep it."""
+
+from __future__ import annotations
+
+import pytest
+from slicewise.errors import Refused
+from slicewise.usage import Page
+
+ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu-1"
+OTHER = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu"
+DAY = 86_400
+MONDAY = 20_000 * DAY
+
+
+@pytest.fixture
+def usage(table):
+    return table.usage
+
+
+def page(day: int, number: int = 0, content: bytes = b"\x00\xff of a day", of: int = 1) -> Page:
+    return Page(day, number, of, MONDAY + 600, content)
+
+
+def in_order(pages):
+    return sorted(pages, key=lambda one: (one.day, one.number))
+
+
+def test_of_a_cluster_that_nobody_measured_nothing_is_kept(usage):
+    assert usage.pages(ARN, 0) == ()
+
+
+def test_pages_come_back_as_they_were_by_cluster(usage):
+    pages = [page(0), page(MONDAY, 0, of=2), page(MONDAY, 1, of=2), page(MONDAY + DAY)]
+    usage.keep(ARN, pages)
+    usage.keep(OTHER, [page(MONDAY, content=b"another's")])
+
+    assert in_order(usage.pages(ARN, MONDAY)) == pages
+    assert usage.pages(OTHER, 0) == (page(MONDAY, content=b"another's"),)
+
+
+def test_of_days_before_only_the_gpus_are_read(usage):
+    usage.keep(ARN, [page(0), page(MONDAY), page(MONDAY + DAY)])
+
+    assert in_order(usage.pages(ARN, MONDAY + DAY)) == [page(0), page(MONDAY + DAY)]
+
+
+def test_a_page_replaces_that_of_its_day_and_number(usage):
+    usage.keep(ARN, [page(MONDAY, content=b"before")])
+    usage.keep(ARN, [page(MONDAY, content=b"after")])
+
+    assert usage.pages(ARN, MONDAY) == (page(MONDAY, content=b"after"),)
+
+
+def test_pages_of_more_than_a_query_returns_all_come_back(usage):
+    large = [page(MONDAY, number, bytes([number]) * 250_000, of=6) for number in range(6)]
+    usage.keep(ARN, large)
+
+    assert in_order(usage.pages(ARN, MONDAY)) == large
+
+
+def test_a_page_that_no_item_holds_is_refused(usage):
+    with pytest.raises(Refused):
+        usage.keep(ARN, [page(MONDAY, content=bytes(410_000))])
+
+
+def test_a_cluster_that_is_forgotten_was_never_measured(table):
+    table.usage.keep(ARN, [page(0), page(MONDAY)])
+    table.usage.keep(OTHER, [page(MONDAY)])
+
+    table.store.forget(ARN)
+
+    assert table.usage.pages(ARN, 0) == ()
+    assert table.usage.pages(OTHER, 0) == (page(MONDAY),)

@@ -1,0 +1,37 @@
+"""What was measured of clusters, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slicewise.usage import Page
+
+from tests.fakes.calls import Calls
+from tests.fakes.refusals import check_item
+
+
+class FakeUsageStore:
+    """Implements ports.UsageStore."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.kept: dict[tuple[str, int, int], Page] = {}
+
+    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+        with self._calls.call("usage.pages"):
+            return tuple(
+                page
+                for (of, day, _), page in sorted(self.kept.items())
+                if of == cluster and (day == 0 or day >= since)
+            )
+
+    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+        for page in pages:
+            with self._calls.call(f"usage.keep {page.day}/{page.number}"):
+                key = {"pk": f"cluster#{cluster}", "sk": f"usage#{page.day:010}#{page.number:03}"}
+                check_item(**key, all=page.content)
+                self.kept[cluster, page.day, page.number] = page
+
+    def forget(self, cluster: str) -> None:
+        """As the table does with all that it holds of a cluster."""
+        self.kept = {key: page for key, page in self.kept.items() if key[0] != cluster}
