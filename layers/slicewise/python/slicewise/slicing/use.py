@@ -129,7 +129,7 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
     newest = int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS
     devices = joined(before, readings.devices, newest)
     node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
-    window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now)
+    window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now, before)
     lives = tuple(window.lives())
     kept = add(pruned(before, int((now - WINDOW).timestamp())), lives, settled(now))
     whole = with_devices(add(kept, lives, newest, whole=False), devices, newest)
@@ -262,13 +262,18 @@ class Window:
         since = int((at + STARTING).timestamp()) if at else 0
         measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
-            since = max(since, self.readings.pods_since)
+            since = since if self._goes_on else max(since, self.readings.pods_since)
             return Past.of_a_pod(since, _from(measured.busy, since), _from(measured.memory_mib, since))
         return self._share(node, max(since, self._devices_since))
 
     @cached_property
     def _devices_since(self) -> int:
-        return first_of(self.devices)
+        return 0 if self._goes_on else first_of(self.devices)
+
+    @property
+    def _goes_on(self) -> bool:
+        """The source had begun before these readings: what they lack at their beginning is a gap."""
+        return self.history.through is not None
 
     def _share(self, node: str, since: int) -> Past | None:
         share = self.sharing.by_node.get(node)
@@ -304,10 +309,12 @@ class Window:
     def _collapsed(self) -> frozenset[str]:
         """Nodes where some pods have no series of their own: what one is labelled with may be all of them."""
         settled = self.now - FRESH
+        # Where nothing of the GPU is measured either, the source is away, and pods are told apart as before.
+        measured = {device.node for device in self.devices if self.lately(device.memory_mib) is not None}
         return frozenset(
             spec(pod)["nodeName"]
             for pod in self.pods
-            if (at := started(pod)) and at < settled
+            if (at := started(pod)) and at < settled and spec(pod)["nodeName"] in measured
             if self.lately(self._points(_key(pod)).memory_mib) is None
         ) | {device.node for device in self.devices if device.fault}
 
