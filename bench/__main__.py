@@ -5,7 +5,8 @@
 and not part of `all`.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
-not part of `all` either.
+`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute. Not part of `all`
+either.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from bench.tables import as_text
 
 TRACKS = ("serving", "requests", "dollars", "calibration", "sensitivity")
 # With their modules, which are imported when they are run: some need the sandbox.
-REPORTS = {"pass": "passes", "coldstart": "coldstart", "nights": "nights", "openings": "openings"}
+REPORTS = {"pass": "passes", **{track: track for track in ("coldstart", "nights", "openings", "points")}}
 
 
 def main(argv: list[str] | None = None) -> int:

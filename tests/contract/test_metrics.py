@@ -307,6 +307,8 @@ def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_told(insig
     assert series[0].incomplete == "only the last 2 days were read, for there are 2 series"
     monkeypatch.setattr(cloudwatch, "MAX_POINTS", 2 * 144)
     assert read(insights)[0].incomplete == "only the last day was read, for there are 2 series"
+    monkeypatch.setattr(cloudwatch, "MAX_POINTS", 2 * 20)
+    assert read(insights)[0].incomplete == "only the last 3 hours were read, for there are 2 series"
 
 
 def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scraped, monkeypatch):
@@ -320,6 +322,9 @@ def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scr
     assert series[0].incomplete == "only the last 2 days were read, for there are 2 series"
     monkeypatch.setattr(prometheus, "MAX_POINTS", 2 * 144)
     assert read(scraped)[0].incomplete == "only the last day was read, for there are 2 series"
+    monkeypatch.setattr(prometheus, "MAX_POINTS", 2 * 20)
+    assert read(scraped)[0].incomplete == "only the last 4 hours were read, for there are 2 series"
+    assert [len(one.values) for one in read(scraped)] == [24, 24]
 
 
 def test_a_week_is_whole_where_two_questions_meet(scraped):

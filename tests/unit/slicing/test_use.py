@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.model import Series, fewer_days
+from slicewise.model import Series, only_the_last
 from slicewise.policy import Tuning
 from slicewise.policy_bounds import bounds_of
 from slicewise.slicing.evidence import Grade
@@ -392,15 +392,23 @@ def test_a_week_holds_as_many_whole_days_as_a_policy_may_ask_for_though_its_newe
     assert len(found.pods[0].days) * DAYS == most
 
 
-@pytest.mark.parametrize(("days", "words"), [(1, "the last day was read"), (3, "the last 3 days were read")])
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (1, "the last day was read"),
+        (3, "the last 3 days were read"),
+        (0.25, "the last 6 hours were read"),
+        (0.01, "the last hour was read"),
+    ],
+)
 def test_days_that_we_left_out_are_not_called_the_sources_fault_nor_said_to_come_back(days, words):
-    series = [replace(one, incomplete=fewer_days(days, 4000)) for one in one_gpu()]
+    series = [replace(one, incomplete=only_the_last(days * DAYS, 4000)) for one in one_gpu()]
 
     (finding,) = insights_use(series).problems
 
     assert finding.code == "metrics-fewer-days"
     assert f"only {words}, for there are 4000 series" in finding.says and "source" not in finding.says
-    assert "It stays so" in finding.remedy and "count as they are" in finding.remedy
+    assert "counts as it is" in finding.remedy
 
 
 def test_pools_do_not_see_each_others_pods_and_gpus():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
@@ -223,9 +223,11 @@ class Series:
 _FEWER = "only the last "
 
 
-def fewer_days(days: int, series: int) -> str:
-    """Series.incomplete of points that we did not ask for: a week of them would not fit into memory."""
-    last = "day was" if days == 1 else f"{days} days were"
+def only_the_last(span: timedelta, series: int) -> str:
+    """Series.incomplete of points that we did not ask for: all of them would not fit into memory."""
+    hours = int(span.total_seconds() // 3600)
+    number, word = (hours // 24, "day") if hours >= 24 else (max(1, hours), "hour")
+    last = f"{word} was" if number == 1 else f"{number} {word}s were"
     return f"{_FEWER}{last} read, for there are {series} series"
 
 

@@ -11,7 +11,7 @@ from botocore.session import Session
 from botocore.utils import parse_timestamp
 
 from slicewise.gateways.aws import client, own_errors
-from slicewise.model import Series, fewer_days
+from slicewise.model import Series, only_the_last
 
 NAMESPACE = "ContainerInsights"
 _OF_A_GPU = frozenset({"ClusterName", "NodeName", "InstanceId", "InstanceType", "GpuDevice"})
@@ -29,7 +29,7 @@ _WANTED = {
 MAX_QUERIES = 500  # a GetMetricData
 # Some 100 MB here, and 15 calls: 370 GPUs for a week.
 MAX_POINTS = 1_500_000
-_DAY = timedelta(days=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class _Metric(NamedTuple):
@@ -147,8 +147,13 @@ def _query(id: str, metric: _Metric, step: timedelta) -> dict[str, Any]:
 
 
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
-    """From when on so many series can be held, in whole days and one at least, and why it is not `start`."""
-    days = max(1, MAX_POINTS // max(1, series * int(_DAY / step)))
-    if end - start <= days * _DAY:
+    """
+    From when on so many series can be held, in whole days, or hours where it is less than one, and why it is
+    not `start`.
+    """
+    room = max(_HOUR, MAX_POINTS // max(1, series) * step)
+    if end - start <= room:
         return start, ""
-    return end - days * _DAY, fewer_days(days, series)
+    unit = _DAY if room >= _DAY else _HOUR
+    span = room // unit * unit
+    return end - span, only_the_last(span, series)

@@ -13,7 +13,7 @@ import urllib3
 from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import Series, fewer_days
+from slicewise.model import Series, only_the_last
 
 # What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
 _WANTED = {
@@ -34,7 +34,7 @@ _CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
 MAX_STEPS = 11_000
 MAX_POINTS = 1_500_000
 MAX_BYTES = 64 * 1024 * 1024
-_DAY = timedelta(days=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
@@ -60,16 +60,12 @@ class PrometheusMetrics:
         self._http = urllib3.PoolManager(retries=False)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
-        """The newest day first, which tells how many more there is room for."""
-        middle = max(start, end - _DAY)
+        """The newest hour first, which tells for how many more there is room."""
+        middle = max(start, end - _HOUR)
         newest = self._all(cluster, middle, end, step, "")
         if middle == start:
             return tuple(newest.values())
-        days = MAX_POINTS // max(1, sum(len(one.times) for one in newest.values())) - 1
-        begin, why = start, ""
-        if middle - start > days * _DAY:
-            begin = middle - max(0, days) * _DAY
-            why = fewer_days(max(0, days) + 1, len(newest))
+        begin, why = _affordable(start, middle, step, len(newest))
         older = self._all(cluster, begin, middle, step, why) if begin < middle else {}
         return tuple(
             _joined(older.get(key), newest.get(key), why) for key in dict.fromkeys((*older, *newest))
@@ -157,6 +153,16 @@ def _region_of(host: str) -> str | None:
     """Of a workspace of Amazon Managed Prometheus; None for any other host, which gets no signature."""
     found = _AMP.fullmatch(host)
     return found["region"] if found else None
+
+
+def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
+    """From when on so many series can be held, in whole days where that is one or more, and why not all."""
+    room = MAX_POINTS // max(1, series) * step
+    if end - start <= room:
+        return start, ""
+    unit = _DAY if room >= _DAY else _HOUR
+    span = (room + _HOUR) // unit * unit
+    return min(end, end + _HOUR - span), only_the_last(span, series)
 
 
 def _query(name: str, cluster: str, seconds: int) -> str:

@@ -136,7 +136,7 @@ def _inside(
             start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
             return replace(world, series=metrics.read(cluster.name, start, now, STEP))
         history = history_of(ports.usage.pages(cluster.arn, _first_day(now)))
-        series = metrics.read(cluster.name, _first_new(history, now), now, STEP)
+        series = metrics.read(cluster.name, first_new(history, now), now, STEP)
         return replace(world, series=series, history=history, now=now)
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
@@ -148,7 +148,7 @@ def _first_day(now: datetime) -> int:
     return int((now - WINDOW).timestamp()) // DAY_SECONDS * DAY_SECONDS
 
 
-def _first_new(history: History, now: datetime) -> datetime:
+def first_new(history: History, now: datetime) -> datetime:
     """From when on to ask: the step after those that are kept, and the last hour, for what is so now."""
     if history.through is None:
         return now - WINDOW

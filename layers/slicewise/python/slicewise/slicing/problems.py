@@ -93,8 +93,8 @@ def _incomplete(why: str) -> Finding:
         return Finding(
             FEWER_DAYS,
             f"Not the whole week was read: {why}, and a pass has no memory for more.",
-            "It stays so with that many GPUs and pods in one cluster. The days that were read count as they "
-            "are. docs/metrics.md says how many fit.",
+            "No action is needed. What was read counts as it is, and what each pass reads is kept: after a "
+            "day there is a whole one. docs/metrics.md says how many GPUs fit.",
         )
     return Finding(
         "metrics-incomplete",
