@@ -5,8 +5,8 @@
 and not part of `all`.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
-`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute. Not part of `all`
-either.
+`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute. Neither is part
+of `all`.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """
 The points track: how many points of metrics a tuning pass reads, hour by hour, and what it keeps of them.
 
-500 machines with one GPU and five pods each, as DCGM's exporter tells them apart: 14 series a GPU. The product's
-own code says from when on it asks, and makes its history of what it gets; the series are made up, and the pages
-stay in memory. The yardstick is a week of points each pass, as releases before read it.
+500 machines with one GPU and five pods each, as DCGM's exporter tells them apart: 14 series a GPU. From when
+on to ask, and what is made of it, is the product's own code; the series are made up, and pages stay in
+memory. The yardstick is a week of points each pass, as releases before read it.
 """
 
 from __future__ import annotations

@@ -28,15 +28,22 @@ def pod(
     node: str | None = "n-1",
     age: timedelta = timedelta(days=9),
     *,
-    owner: tuple[str, str] | None = None,
+    owner: tuple[str, ...] | None = None,
     labels: Mapping[str, str] | None = None,
     status: Mapping[str, Any] | None = None,
 ) -> Object:
-    """A pod of pool `shared` and namespace `team`, started `age` ago; its owner is (kind, name)."""
+    """
+    A pod of pool `shared` and namespace `team`, started `age` ago; its owner is (kind, name), of apps/v1
+    unless a third says otherwise.
+    """
     plain = builders.pod(name, pool="shared", node=node)
     metadata: dict[str, Any] = {"name": name, "namespace": "team", "labels": dict(labels or {})}
     if owner:
-        metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
+        kind, called, *versions = owner
+        version = versions[0] if versions else "apps/v1"
+        metadata["ownerReferences"] = [
+            {"apiVersion": version, "kind": kind, "name": called, "controller": True}
+        ]
     started = {"phase": "Running", "startTime": (NOW - age).isoformat()}
     return {**plain, "metadata": metadata, "status": {**started, **(status or {})}}
 
@@ -94,7 +101,7 @@ def insights(
 ) -> Series:
     """A series of Container Insights, a point a step; steps for which `value` gives NaN have none."""
     labels = {"ClusterName": "gpu-1", "NodeName": node, "InstanceId": f"i-{node}"}
-    if name != "node_gpu_usage_total":
+    if "usage_total" not in name:
         labels |= {"InstanceType": "g6.xlarge", "GpuDevice": f"nvidia{gpu}"}
     begin = int((until - timedelta(days=days)).timestamp())
     points = {
@@ -112,4 +119,7 @@ def one_gpu(
         insights("node_gpu_utilization", busy, **more),
         insights("node_gpu_memory_used", memory_mib * 1024 * 1024, **more),
     ]
-    return (*series, insights("node_gpu_usage_total", slots, **more)) if slots is not None else tuple(series)
+    if slots is None:
+        return tuple(series)
+    counted = (insights(f"node_gpu_usage_total{most}", slots, **more) for most in ("", "/most"))
+    return (*series, *counted)

@@ -37,6 +37,7 @@ class TunedAccount(Account):
     """
 
     _by_pod = False
+    _since: datetime | None = None
 
     def __init__(self, pods: tuple[int, ...] = (4, 4, 4, 4, 4), policy: str = POLICY, **use: Any) -> None:
         super().__init__(policy)
@@ -58,7 +59,8 @@ class TunedAccount(Account):
             use: `busy` in percent and `memory_mib` of a GPU on which there are `slots` pods.
         """
         self._use = {"busy": 10.0, "memory_mib": 4096.0, "slots": 4} | use
-        self._since = _ten_minutes(self.clock.now) - 3 * DAY
+        since = _ten_minutes(self.clock.now) - 3 * DAY
+        self._since = min(since, self._since or since)
         if self._by_pod:
             self.metrics.scraped = self._scraped
             return
@@ -73,6 +75,7 @@ class TunedAccount(Account):
 
     def _scraped(self, start: datetime, end: datetime) -> list[Series]:
         """What a Prometheus has of the GPUs and pods that are there now."""
+        assert self._since
         begin = int(max(start, self._since).timestamp())
         # The step that goes on has no point yet.
         times = tuple(range(begin, int(end.timestamp()) // 600 * 600, 600))

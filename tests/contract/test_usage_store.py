@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from slicewise.errors import Refused
+from slicewise.errors import Conflict, Refused
 from slicewise.usage import Page
 
 ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu-1"
@@ -49,6 +51,24 @@ def test_a_page_replaces_that_of_its_day_and_number(usage):
     usage.keep(ARN, [page(MONDAY, content=b"after")])
 
     assert usage.pages(ARN, MONDAY) == (page(MONDAY, content=b"after"),)
+
+
+def test_of_another_number_of_pages_the_old_ones_stay(usage):
+    old, new = [page(MONDAY)], [page(MONDAY, number, of=2) for number in (0, 1)]
+    usage.keep(ARN, old)
+    usage.keep(ARN, new)
+
+    assert sorted(usage.pages(ARN, MONDAY), key=lambda one: (one.of, one.number)) == [*old, *new]
+
+
+def test_a_page_that_goes_on_longer_is_not_written_over(usage):
+    newer = replace(page(MONDAY), through=MONDAY + 1200)
+    usage.keep(ARN, [newer])
+
+    with pytest.raises(Conflict):
+        usage.keep(ARN, [page(MONDAY, content=b"late")])
+
+    assert usage.pages(ARN, MONDAY) == (newer,)
 
 
 def test_pages_of_more_than_a_query_returns_all_come_back(usage):

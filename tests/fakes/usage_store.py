@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slicewise.usage import Page
+from slicewise.errors import Conflict
+from slicewise.usage import OF_NO_DAY, Page
 
 from tests.fakes.calls import Calls
 from tests.fakes.refusals import check_item
@@ -15,22 +16,25 @@ class FakeUsageStore:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self.kept: dict[tuple[str, int, int], Page] = {}
+        self.kept: dict[tuple[str, int, int, int], Page] = {}
 
     def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
         with self._calls.call("usage.pages"):
             return tuple(
                 page
-                for (of, day, _), page in sorted(self.kept.items())
-                if of == cluster and (day == 0 or day >= since)
+                for (of, day, *_), page in sorted(self.kept.items())
+                if of == cluster and (day <= OF_NO_DAY or day >= since)
             )
 
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:
         for page in pages:
             with self._calls.call(f"usage.keep {page.day}/{page.number}"):
-                key = {"pk": f"cluster#{cluster}", "sk": f"usage#{page.day:010}#{page.number:03}"}
-                check_item(**key, all=page.content)
-                self.kept[cluster, page.day, page.number] = page
+                sort = f"usage#{page.day:010}#{page.of:04}#{page.number:04}"
+                check_item(pk=f"cluster#{cluster}", sk=sort, all=page.content)
+                key = cluster, page.day, page.of, page.number
+                if key in self.kept and self.kept[key].through > page.through:
+                    raise Conflict(f"{sort} of {cluster} goes on longer")
+                self.kept[key] = page
 
     def forget(self, cluster: str) -> None:
         """As the table does with all that it holds of a cluster."""

@@ -303,8 +303,8 @@ def test_what_becomes_of_one_that_opted_in_is_told_with_it():
             {"rollouts-pod-template-hash": "7d9c"},
             Ref("argoproj.io/v1alpha1", "Rollout", "llm", "team"),
         ),
-        (("ReplicaSet", "own"), {}, Ref("", "ReplicaSet", "own", "team")),
-        (("StatefulSet", "db"), {}, Ref("", "StatefulSet", "db", "team")),
+        (("ReplicaSet", "own"), {}, Ref("apps/v1", "ReplicaSet", "own", "team")),
+        (("StatefulSet", "db"), {}, Ref("apps/v1", "StatefulSet", "db", "team")),
         (None, {}, Ref("v1", "Pod", "p", "team")),
     ],
 )

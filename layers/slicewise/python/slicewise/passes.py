@@ -55,6 +55,8 @@ _LATE_MESSAGE = timedelta(minutes=1)
 # A pass that has done its work for nothing is dear: it waits twice as long each time, and then for the sweep.
 _MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
+# Some pages of what was measured.
+_TO_KEEP = timedelta(seconds=60)
 _FIRST_RETRY = timedelta(seconds=5)
 # Where more failed than a record holds, those left out would be tried each few seconds, as if they had never
 # failed.
@@ -268,15 +270,18 @@ class Passes(Generic[W]):
             # What we may not do stays undone: looking sooner than the sweep would find the same.
             outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
 
-        if plan.measured and (lost := self._keep(hint, plan.measured)):
+        if plan.measured and (lost := self._keep(hint, plan.measured, progress)):
             outcome = replace(outcome, findings=(*outcome.findings, lost))
         next_look = self._look_again(hint, outcome, before)
         return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
 
-    def _keep(self, hint: Hint, measured: tuple[Page, ...]) -> Finding | None:
+    def _keep(self, hint: Hint, measured: tuple[Page, ...], progress: _Progress) -> Finding | None:
         """What is lost of it costs the next pass a longer look, and nothing else."""
         try:
+            self._renew(progress, _TO_KEEP)
             self._ports.usage.keep(hint.cluster, measured)
+        except LeaseHeld:
+            raise
         except SlicewiseError as error:
             says = f"What was measured could not be kept: {error}"
             return Finding("usage-not-kept", says, "No action is needed where it comes and goes.")

@@ -351,11 +351,16 @@ class UsageStore(Protocol):
     """What was measured of clusters, as pages of bytes: lost, it costs history and nothing else."""
 
     def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
-        """Of all days that begin at `since`, in seconds, or later, and of the GPUs; 35 days are kept."""
+        """Of all days that begin at `since`, in seconds, or later, and of no day; 35 days are kept."""
         ...
 
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:
-        """One after another, each in place of that of the same day and number."""
+        """
+        One after another, each in place of that of the same day, number and number of pages.
+
+        Raises:
+            Conflict: One that goes on longer stands there.
+        """
         ...
 
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 # Of what a page's bytes mean: pages of another one are left alone, which costs history.
 VERSION = 1
+# Days that are none are at most this.
+OF_NO_DAY = 599
 
 
 @dataclass(frozen=True)
 class Page:
     """
     Attributes:
-        day: Second at which its day begins; 0 of one that holds the last day of GPUs.
+        day: Second at which its day begins; less than 600 of one that is of no day.
         number: Of its day, from 0; there are `of` of them.
         through: Second of the last step that it holds.
     """

@@ -2,9 +2,10 @@
 What was measured of a cluster, in the table of dynamodb.py.
 
     pk                sk
-    cluster#<arn>     usage#<day>#<number>    a page (slicing/usage/pages.py), kept 35 days; GPUs' have day 0
+    cluster#<arn>     usage#<day>#<of>#<number>    a page (slicing/usage/pages.py), kept 35 days
 
-A day is its first second since 1970, in ten figures, so that keys sort by time.
+A day is its first second since 1970, in ten figures, so that keys sort by time; what is of no day has less
+than 600. Where a day has another number of pages than before, the old ones stay until they expire.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from botocore.session import Session
 
 from slicewise.gateways.aws import client, own_errors
 from slicewise.gateways.dynamodb_values import Fields, item_of, values_of
-from slicewise.usage import VERSION, Page
+from slicewise.usage import OF_NO_DAY, VERSION, Page
 
 _KEPT = timedelta(days=35)
 _NEEDED = ("version", "day", "number", "of", "through")
@@ -37,8 +38,8 @@ class UsageTable:
 
     def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
         found: list[Page] = []
-        # The GPUs' pages sort before all days.
-        for first, last in ((0, 0), (since, 10**10 - 1)):
+        # What is of no day sorts before all days.
+        for first, last in ((0, OF_NO_DAY), (since, 10**10 - 1)):
             between = {":pk": _pk(cluster), ":first": f"usage#{first:010}#", ":last": f"usage#{last:010}#~"}
             with own_errors(f"dynamodb:Query, what was measured of {cluster}"):
                 answers = self._db.get_paginator("query").paginate(
@@ -54,7 +55,13 @@ class UsageTable:
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:
         for page in pages:
             with own_errors(f"dynamodb:PutItem, what was measured of {cluster}"):
-                self._db.put_item(TableName=self._table, Item=item_of(_item(cluster, page)))
+                self._db.put_item(
+                    TableName=self._table,
+                    Item=item_of(_item(cluster, page)),
+                    # A pass that was slow writes over nothing newer.
+                    ConditionExpression="attribute_not_exists(through) OR through <= :through",
+                    ExpressionAttributeValues=item_of({":through": page.through}),
+                )
 
 
 def _pk(cluster: str) -> str:
@@ -64,7 +71,7 @@ def _pk(cluster: str) -> str:
 def _item(cluster: str, page: Page) -> dict[str, Any]:
     return {
         "pk": _pk(cluster),
-        "sk": f"usage#{page.day:010}#{page.number:03}",
+        "sk": f"usage#{page.day:010}#{page.of:04}#{page.number:04}",
         "version": VERSION,
         "day": page.day,
         "number": page.number,

@@ -42,4 +42,10 @@ def read(series: Iterable[Series]) -> Readings:
         for node, gpu in sorted(busy.keys() | memory.keys())
         if node
     )
-    return Readings(devices, (), fewest, most, cleaner.impossible, incomplete(series))
+    return Readings(
+        devices,
+        slots_in_use=fewest,
+        most_slots=most,
+        impossible=cleaner.impossible,
+        incomplete=incomplete(series),
+    )

@@ -86,7 +86,10 @@ def broken(
 
 def is_measured(readings: Readings, node: str, since: datetime) -> bool:
     """Whether anything that could break a promise was measured of a node's GPUs."""
-    return any(device.node == node and _after(device.memory_mib, since) for device in readings.devices)
+    return any(
+        device.node == node and device.key not in readings.away and _after(device.memory_mib, since)
+        for device in readings.devices
+    )
 
 
 def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[Broken]:

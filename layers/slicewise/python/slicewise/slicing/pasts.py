@@ -19,7 +19,8 @@ class Past:
         busy, memory_mib: What it may have used: fractions of a GPU, and MiB.
         measured_busy, measured_memory_mib: What it used for certain, in the same units. Of a pod that is
             measured itself they are the same points.
-        alone: Steps at which it had a GPU to itself, of one that is known by its GPU only.
+        alone: Steps at which it had a GPU to itself, of one that is known by its GPU only; `counted_one` are
+            those in which nobody else was counted, though one may have been there.
     """
 
     since: int
@@ -29,6 +30,7 @@ class Past:
     measured_busy: Points
     measured_memory_mib: Points
     alone: Set[int] = frozenset()
+    counted_one: Set[int] = frozenset()
 
     @classmethod
     def of_a_pod(cls, since: int, busy: Points, memory_mib: Points) -> Past:

@@ -41,6 +41,7 @@ class Device:
         busy: Fractions of the time, 0 to 1; of kernels running, not of how full they are.
         xid: Code of the driver's last Xid error; it stays until the next one.
         sharers: How many pods the source saw on it; empty where it cannot tell.
+        fewest, most: How many pods were on all GPUs of its node in each step, where the source counts those.
     """
 
     node: str
@@ -51,6 +52,8 @@ class Device:
     sharers: Points = field(default_factory=dict)
     fault: Fault | None = None
     model: str = ""
+    fewest: Points = field(default_factory=dict)
+    most: Points = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -74,6 +77,7 @@ class Readings:
     """
     Attributes:
         slots_in_use: The fewest in each step by node, where the source counts them; `most_slots` the most.
+        away: GPUs of which only the past is known: the last read had nothing of them.
         impossible: Values that no GPU can have; they count as missing.
         incomplete: What the source said about missing points, each text once.
     """
@@ -82,6 +86,7 @@ class Readings:
     pods: tuple[PodPoints, ...] = ()
     slots_in_use: Mapping[str, Points] = field(default_factory=dict)
     most_slots: Mapping[str, Points] = field(default_factory=dict)
+    away: frozenset[str] = frozenset()
     impossible: int = 0
     incomplete: tuple[str, ...] = ()
 

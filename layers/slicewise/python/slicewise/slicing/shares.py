@@ -8,12 +8,14 @@ itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from slicewise.slicing.series import Device, Points, highest
+
+# In steps: so much later a source may count pods than it measures their memory.
+_LATE = 2
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,17 @@ class Share:
         busy: Fractions of a GPU that it may have used: the busiest GPU's, over the fewest pods on it.
         memory_mib: Likewise of the fullest one. Steps in which pods came or went have no value: their memory
             is that of all, and their pods are not.
-        measured_busy: The node's, over the most pods on it: what its pods used in the mean for certain.
-        alone: Steps at which one pod had the node's only GPU to itself.
-        shared_last: When that was last not so; infinite where nobody counts the pods.
+        measured_busy: The node's, over the most pods on it: what its pods used in the mean for certain. Steps
+            in which nobody counted them have no value.
+        counted_one: Steps at which one pod was counted on the node's only GPU; `alone` are those at which it
+            surely had it to itself.
     """
 
     busy: Points = field(default_factory=dict)
     memory_mib: Points = field(default_factory=dict)
     measured_busy: Points = field(default_factory=dict)
+    counted_one: frozenset[int] = frozenset()
     alone: frozenset[int] = frozenset()
-    shared_last: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,11 @@ class Sharing:
     """
     Attributes:
         devices: The GPUs of some nodes.
-        fewest, most: By node, how many pods were on all its GPUs in each step, where the source counts them.
         starts: By node, the seconds at which the pods that are there now started.
         step: Seconds.
     """
 
     devices: Sequence[Device]
-    fewest: Mapping[str, Points]
-    most: Mapping[str, Points]
     starts: Mapping[str, Sequence[float]]
     step: int
 
@@ -57,7 +57,7 @@ class Sharing:
         """The fewest pods that were on the GPU then, one at least."""
         if at in device.sharers:
             return max(1, int(device.sharers[at]))
-        return max(1, self._fewest(device.node, at) // len(self._of_node[device.node]))
+        return max(1, self._fewest(device, at) // len(self._of_node[device.node]))
 
     @cached_property
     def by_node(self) -> Mapping[str, Share]:
@@ -84,41 +84,43 @@ class Sharing:
             memory = highest(memory, still)
             for at, value in device.busy.items():
                 total[at] = total.get(at, 0.0) + value
-        measured = {at: value / self._most_on(node, devices, at) for at, value in total.items()}
-        alone, shared_last = self._alone(node, devices, (*busy, *memory))
-        return Share(busy, memory, measured, alone, shared_last)
+        counts = ((at, self._most_on(devices, at)) for at in total)
+        measured = {at: total[at] / max(1.0, most) for at, most in counts if most is not None}
+        one = self._counted_one(devices, (*busy, *memory))
+        around = range(-_LATE * self.step, (_LATE + 1) * self.step, self.step)
+        alone = frozenset(at for at in one if all(at + away in one for away in around))
+        return Share(busy, memory, measured, one, alone)
 
-    def _alone(
-        self, node: str, devices: Sequence[Device], steps: Iterable[int]
-    ) -> tuple[frozenset[int], float]:
-        if len(devices) > 1 or node not in self.fewest:
-            return frozenset(), math.inf
-        known = set(steps)
-        alone = frozenset(
+    def _counted_one(self, devices: Sequence[Device], steps: Iterable[int]) -> frozenset[int]:
+        """Only where somebody counted: who has gone since is in that count alone."""
+        if len(devices) > 1:
+            return frozenset()
+        (device,) = devices
+        return frozenset(
             at
-            for at in known
-            # Pods that have gone since are in the count alone, and those that are there in both.
-            if self._fewest(node, at) == self._most(node, at) == 1 and self._started(node, at) <= 1
+            for at in set(steps)
+            if device.fewest.get(at) == device.most.get(at) == 1 and self._started(device.node, at) <= 1
         )
-        return alone, max(known - alone, default=-1)
 
     def _moved(self, device: Device, at: int) -> bool:
         """Whether pods came or went in that step."""
-        return at not in device.sharers and self._fewest(device.node, at) != self._most(device.node, at)
+        if at in device.sharers:
+            return False
+        most = device.most.get(at, device.fewest.get(at))
+        if most is None:
+            return self._started(device.node, at) != self._started(device.node, at + self.step - 1)
+        return device.fewest.get(at) != most
 
-    def _most_on(self, node: str, devices: Sequence[Device], at: int) -> float:
+    @staticmethod
+    def _most_on(devices: Sequence[Device], at: int) -> float | None:
+        """Pods on all GPUs of a node; None where nobody counted them."""
         counted = [device.sharers[at] for device in devices if at in device.sharers]
-        return max(1.0, sum(counted)) if counted else max(1, self._most(node, at))
+        if counted:
+            return sum(counted)
+        return devices[0].most.get(at, devices[0].fewest.get(at))
 
-    def _fewest(self, node: str, at: int) -> int:
-        counted = self.fewest.get(node, {})
-        return int(counted[at]) if at in counted else self._started(node, at)
-
-    def _most(self, node: str, at: int) -> int:
-        for counted in (self.most.get(node, {}), self.fewest.get(node, {})):
-            if at in counted:
-                return int(counted[at])
-        return self._started(node, at + self.step - 1)
+    def _fewest(self, device: Device, at: int) -> int:
+        return int(device.fewest[at]) if at in device.fewest else self._started(device.node, at)
 
     def _started(self, node: str, at: int) -> int:
         """Pods that are on the node now and had started by then."""

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from slicewise import catalog, layout
-from slicewise.model import ClusterContents, Object, Series
+from slicewise.model import ClusterContents, Object, Ref, Series
 from slicewise.objects import created_at, labels, moment, name, spec, status
 from slicewise.outcomes import Finding
 from slicewise.slicing import container_insights, dcgm, otel_insights
@@ -28,9 +28,12 @@ from slicewise.slicing.usage.history import (
     NOTHING,
     STEP_SECONDS,
     History,
+    Known,
     Life,
     WorkloadKey,
     add,
+    alone_mib,
+    cron_job_of,
     joined,
     key_of,
     pruned,
@@ -47,6 +50,8 @@ WINDOW = timedelta(days=7)
 STARTING = timedelta(minutes=10)
 FRESH = timedelta(hours=1)
 
+# Contexts of pods and what the driver keeps are counted once for each of them that was alone.
+_ALONE_SLACK = 1.05
 # What a catalog, a driver and EC2 call the memory of a card differs by a few percent.
 _CARD_SLACK = 1.1
 PROMETHEUS, CONTAINER_INSIGHTS = "prometheus", "container-insights"
@@ -127,14 +132,17 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
         readings: From its last step on, or earlier.
     """
     newest = int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS
-    devices = joined(before, readings.devices, newest)
+    devices = joined(before, readings.devices, {name(node) for node in contents.nodes}, newest)
     node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
     window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now, before)
-    lives = tuple(window.lives())
-    kept = add(pruned(before, int((now - WINDOW).timestamp())), lives, settled(now))
+    lives, roster = tuple(window.lives()), window.roster()
+    there = {known.key for known in roster.values()}
+    kept = replace(add(pruned(before, now, WINDOW, there), lives, settled(now)), pods=roster)
     whole = with_devices(add(kept, lives, newest, whole=False), devices, newest)
     of_gpus = tuple(whole.devices.values())
-    return Measured(whole, with_devices(kept, devices, settled(now)), replace(readings, devices=of_gpus))
+    away = frozenset(whole.devices.keys() - {device.key for device in readings.devices})
+    readings = replace(readings, devices=of_gpus, away=away)
+    return Measured(whole, with_devices(kept, devices, settled(now)), readings)
 
 
 def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Readings:
@@ -150,8 +158,20 @@ def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Re
         of_dcgm = dcgm if source == PROMETHEUS else otel_insights
         return _possible(of_dcgm.read(series, nodes, pods), contents)
     if source == CONTAINER_INSIGHTS:
-        return _possible(container_insights.read(series), contents)
+        return _possible(_with_slots(container_insights.read(series)), contents)
     return Readings()
+
+
+def _with_slots(readings: Readings) -> Readings:
+    """Each GPU with the count of pods on its node, which is kept as long as what it did."""
+    fewest, most = readings.slots_in_use, readings.most_slots
+    return replace(
+        readings,
+        devices=tuple(
+            replace(device, fewest=fewest.get(device.node, {}), most=most.get(device.node, {}))
+            for device in readings.devices
+        ),
+    )
 
 
 def _possible(readings: Readings, contents: ClusterContents) -> Readings:
@@ -205,19 +225,42 @@ class Window:
 
     def uses(self) -> tuple[PodUse, ...]:
         """One a pod, by name: what was measured of its workload, on its model of GPU."""
-        return tuple(self._use(pod) for pod in self.pods)
+        found = {key: self._use(key) for key in {self.key_of(pod) for pod in self.pods}}
+        return tuple(replace(found[self.key_of(pod)], name="/".join(_key(pod))) for pod in self.pods)
 
-    def _use(self, pod: Object) -> PodUse:
-        key = self.key_of(pod)
-        if key not in self._of_workloads:
-            self._of_workloads[key] = use_of(self.history, key, self.now, WINDOW)
-        found = self._of_workloads[key] or PodUse("", math.nan, grade=Grade.NONE)
-        return replace(found, name="/".join(_key(pod)))
+    def _use(self, key: WorkloadKey) -> PodUse:
+        found = use_of(self.history, key, self.now, WINDOW) or PodUse("", math.nan, grade=Grade.NONE)
+        alone = self._alone_mib.get(key)
+        if found.grade is not Grade.DEVICE or alone is None or key in self._larger_than_alone:
+            return found
+        # What it needs is known from when nobody else was there, and is no less than its share since.
+        return replace(found, grade=Grade.POD, memory_mib=max(alone, found.memory_mib))
 
     @cached_property
-    def _of_workloads(self) -> dict[WorkloadKey, PodUse | None]:
-        """Pods of a workload have one past: ten thousand are measured as often as they have owners."""
-        return {}
+    def _alone_mib(self) -> Mapping[WorkloadKey, float]:
+        """What each workload used while a pod of it had a GPU to itself, of those that had one for a day."""
+        keys = {self.key_of(pod) for pod in self.pods}
+        found = {key: alone_mib(self.history, key, self.now, WINDOW) for key in keys}
+        return {key: mib for key, mib in found.items() if mib is not None}
+
+    @cached_property
+    def _larger_than_alone(self) -> frozenset[WorkloadKey]:
+        """
+        Workloads on GPUs that used more in the last day than their pods did alone: one of them needs more
+        than it did then, and nobody says which.
+        """
+        on: dict[str, list[WorkloadKey]] = {}
+        for pod in self.pods:
+            on.setdefault(spec(pod)["nodeName"], []).append(self.key_of(pod))
+        used: dict[str, float] = {}
+        for device in self.devices:
+            used[device.node] = used.get(device.node, 0.0) + max(device.memory_mib.values(), default=0.0)
+        return frozenset(
+            key
+            for node, keys in on.items()
+            if used.get(node, math.inf) > sum(self._alone_mib.get(key, 0.0) for key in keys) * _ALONE_SLACK
+            for key in keys
+        )
 
     def key_of(self, pod: Object) -> WorkloadKey:
         found = labels(self.pool_nodes[spec(pod)["nodeName"]])
@@ -230,27 +273,59 @@ class Window:
         yield from self._gone()
 
     def _gone(self) -> Iterator[Life]:
-        """Known by name only: it must be one that the workload's controllers give, on its model of GPU."""
-        owners: dict[tuple[str, str], list[Object]] = {}
-        for pod in self.pods:
-            known = owners.setdefault((_key(pod)[0], workload_of(pod).name), [])
-            if not known or workload_of(known[-1]) != workload_of(pod):
-                known.append(pod)
+        """
+        What pods did that were there at the pass before, or have come and gone since: those by their owner,
+        these by a name that the controllers of a workload give, on the model of GPU that its series name.
+        """
         for key, points in self.readings.by_pod.items():
-            if key in self._live or not points.busy or points.model not in self._models:
+            if not points.busy:
                 continue
-            namespace, gone = key
-            set_name = gone.rpartition("-")[0]
-            for owner in (set_name, set_name.rpartition("-")[0]):
-                for pod in owners.get((namespace, owner), ()):
-                    if made_by(pod).fullmatch(gone):
-                        past = Past.of_a_pod(min(points.busy), points.busy, points.memory_mib)
-                        yield Life(self.key_of(pod), past, is_there=False)
+            began = self._began.get(key)
+            known = self.history.pods.get(key)
+            if known and (began is None or known.since < began):
+                yield _life_of(known.key, points, known.since, began)
+            elif began is None and (owner := self._owner_by_name(key, points.model)):
+                yield _life_of(owner, points, min(points.busy), None)
+
+    def _owner_by_name(self, key: tuple[str, str], model: str) -> WorkloadKey | None:
+        namespace, gone = key
+        labels_of_model = self._labels_by_model.get(model, set())
+        if len(labels_of_model) != 1:
+            return None
+        (label,) = labels_of_model
+        parent = gone.rpartition("-")[0]
+        for called in (parent, parent.rpartition("-")[0]):
+            for pod in self._owners.get((namespace, called), ()):
+                if made_by(pod).fullmatch(gone):
+                    return key_of(pod, label)
+        return cron_job_of(namespace, parent, label, self.history)
 
     @cached_property
-    def _live(self) -> frozenset[tuple[str, str]]:
-        """All pods that are there now, of whatever NodePool: none of them is a past of another."""
-        return frozenset(map(_key, self.contents.pods))
+    def _owners(self) -> Mapping[tuple[str, str], list[Object]]:
+        """A pod of each workload that is there, by the workload's namespace and name."""
+        found: dict[tuple[str, str], dict[Ref, Object]] = {}
+        for pod in self.pods:
+            workload = workload_of(pod)
+            found.setdefault((_key(pod)[0], workload.name), {}).setdefault(workload, pod)
+        return {named: list(pods.values()) for named, pods in found.items()}
+
+    @cached_property
+    def _labels_by_model(self) -> Mapping[str, set[str]]:
+        """What Karpenter calls the models that the source names: of GPUs that are there."""
+        found: dict[str, set[str]] = {}
+        for device in self.devices:
+            label = labels(self.pool_nodes[device.node]).get(layout.GPU_NAME_LABEL, "")
+            found.setdefault(device.model, set()).add(label)
+        return found
+
+    @cached_property
+    def _began(self) -> Mapping[tuple[str, str], int]:
+        """When each pod that is there, of whatever NodePool, started; 0 where nobody knows."""
+        return {_key(pod): _since(pod) for pod in self.contents.pods}
+
+    def roster(self) -> Mapping[tuple[str, str], Known]:
+        """Who is there now: the next pass finds what each did until it went."""
+        return {_key(pod): Known(self.key_of(pod), _since(pod)) for pod in self.pods}
 
     @cached_property
     def pasts(self) -> dict[tuple[str, str], Past | None]:
@@ -258,8 +333,7 @@ class Window:
 
     def _past(self, pod: Object) -> Past | None:
         node = spec(pod)["nodeName"]
-        at = started(pod)
-        since = int((at + STARTING).timestamp()) if at else 0
+        since = _since(pod)
         measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
             since = since if self._goes_on else max(since, self.readings.pods_since)
@@ -280,16 +354,14 @@ class Window:
         if share is None:
             return None
         busy, memory = _from(share.busy, since), _from(share.memory_mib, since)
-        if share.shared_last < since:
-            # Whoever has a GPU to itself is measured by it.
-            return Past.of_a_pod(since, busy, memory)
-        # Of its memory nothing is certain: the others on its GPU may have used all of it.
-        return Past(since, busy, memory, Grade.DEVICE, _from(share.measured_busy, since), {}, share.alone)
+        # Of its memory nothing is certain while others are on its GPU: they may have used all of it.
+        certain = {at: memory[at] for at in share.alone if at in memory}
+        measured = _from(share.measured_busy, since)
+        return Past(since, busy, memory, Grade.DEVICE, measured, certain, share.alone, share.counted_one)
 
     @cached_property
     def sharing(self) -> Sharing:
-        readings = self.readings
-        return Sharing(self.devices, readings.slots_in_use, readings.most_slots, self._starts, self.step)
+        return Sharing(self.devices, self._starts, self.step)
 
     @cached_property
     def _starts(self) -> dict[str, list[float]]:
@@ -321,10 +393,6 @@ class Window:
     def _points(self, key: tuple[str, str]) -> PodPoints:
         return self.readings.by_pod.get(key) or PodPoints(*key, "", "", {}, {})
 
-    @cached_property
-    def _models(self) -> frozenset[str]:
-        return frozenset(device.model for device in self.devices)
-
     def lately(self, points: Points) -> float | None:
         """Mean of the points of the last hour, as far as there are any."""
         newest = [value for at, value in points.items() if at + self.step > self._fresh_from]
@@ -353,8 +421,23 @@ def card_mib(node: Object) -> int | None:
 
 
 def _unmeasured(pod: Object) -> Past:
+    return Past(_since(pod), {}, {}, Grade.NONE, {}, {})
+
+
+def _since(pod: Object) -> int:
+    """Second from which on it counts: not while it loads its model."""
     at = started(pod)
-    return Past(int((at + STARTING).timestamp()) if at else 0, {}, {}, Grade.NONE, {}, {})
+    return int((at + STARTING).timestamp()) if at else 0
+
+
+def _life_of(key: WorkloadKey, points: PodPoints, since: int, until: int | None) -> Life:
+    """Of one that has gone; `until` is when another of its name began."""
+
+    def its(found: Points) -> Points:
+        last = math.inf if until is None else until - int(STARTING.total_seconds()) - STEP_SECONDS
+        return {at: value for at, value in found.items() if since <= at <= last}
+
+    return Life(key, Past.of_a_pod(since, its(points.busy), its(points.memory_mib)), is_there=False)
 
 
 def _weakest(pods: Iterable[PodUse]) -> Grade:

@@ -11,11 +11,11 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from slicewise.model import Object
 from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
@@ -32,14 +32,20 @@ NO_POD, GAP = 65535, 65534
 BUCKETS = 200
 # What is added for good: a source may be a step late, and with it a step's points.
 _SETTLED = 2 * STEP_SECONDS
-# What breaks a promise is looked for in the last day (health.py), and in the step before it.
-RECENT_STEPS = STEPS_A_DAY + 1
-_CRON_JOB = re.compile(r"(.+)-([0-9]{8,9})")
+# What breaks a promise is looked for in the last day (health.py), and in the steps at its edges.
+RECENT_STEPS = STEPS_A_DAY + 3
+# Minutes since 1970, from 2020 to 2100.
+_CRON_JOB, _MINUTES = re.compile(r"(.+)-([0-9]{8})"), range(26_297_280, 68_374_080)
+# Owners of these kinds do not come again under their name.
+_ONCE = frozenset({("", "Pod"), ("batch", "Job")})
+# Of the steps that were measured: with fewer of them nobody knows the peak of its memory.
+_LEAST_MEMORY = 0.9
 
 
 class WorkloadKey(NamedTuple):
     """The topmost owner that is known, and the model of GPU as Karpenter calls it, or as the source does."""
 
+    group: str
     kind: str
     namespace: str
     name: str
@@ -47,14 +53,27 @@ class WorkloadKey(NamedTuple):
 
 
 def key_of(pod: Object, model: str) -> WorkloadKey:
-    """
-    A CronJob names its Jobs after their minute (kubernetes, pkg/controller/cronjob/utils.go, getJobName): the
-    next Job goes on where the last one ended.
-    """
+    """The next Job of a CronJob goes on where the last one ended."""
     workload = workload_of(pod)
-    if workload.kind == "Job" and (made := _CRON_JOB.fullmatch(workload.name)):
-        return WorkloadKey("CronJob", workload.namespace, made[1], model)
-    return WorkloadKey(workload.kind, workload.namespace, workload.name, model)
+    group, _, _ = workload.api_version.rpartition("/")
+    if (group, workload.kind) == ("batch", "Job") and (made := _cron_job(workload.name)):
+        return WorkloadKey("batch", "CronJob", workload.namespace, made, model)
+    return WorkloadKey(group, workload.kind, workload.namespace, workload.name, model)
+
+
+def cron_job_of(namespace: str, job: str, model: str, history: History) -> WorkloadKey | None:
+    """Whose Job it was by its name alone, of CronJobs that have been measured."""
+    key = WorkloadKey("batch", "CronJob", namespace, _cron_job(job), model)
+    return key if key in history.workloads else None
+
+
+def _cron_job(job: str) -> str:
+    """
+    A CronJob names its Jobs after their minute (kubernetes, pkg/controller/cronjob/utils.go, getJobName);
+    empty of a name that is another.
+    """
+    made = _CRON_JOB.fullmatch(job)
+    return made[1] if made and int(made[2]) in _MINUTES else ""
 
 
 @dataclass
@@ -68,6 +87,7 @@ class WorkloadDay:
         pooled: All samples of all its pods in the upper reading, by BUCKETS of a GPU: a gap is a whole one.
         memory_mib: The most that one of its pods may have used, and `floor_mib` the least; NaN where nothing
             was measured. `certain_mib` is the most that one used for certain.
+        memory_steps: In how many steps the memory of one of its pods was measured.
         alone_steps: In how many steps a pod of it had a GPU to itself; `alone_mib` is the most it used then.
         estimated: One of its pods was known by its GPU only.
         last: Second of the last step that was measured; 0 where none was.
@@ -80,6 +100,7 @@ class WorkloadDay:
     memory_mib: float = math.nan
     floor_mib: float = math.nan
     certain_mib: float = 0.0
+    memory_steps: int = 0
     alone_steps: int = 0
     alone_mib: float = 0.0
     estimated: bool = False
@@ -93,17 +114,26 @@ class WorkloadDay:
 Days = Mapping[int, WorkloadDay]
 
 
+class Known(NamedTuple):
+    """A pod that was there: whose it was, and the second from which on it counts."""
+
+    key: WorkloadKey
+    since: int
+
+
 @dataclass(frozen=True)
 class History:
     """
     Attributes:
         workloads: Days by the second at which they begin, for each workload.
         devices: By "node/gpu", what was measured of each GPU in the last day.
+        pods: By namespace and name, who was there when it was added to last.
         through: Second of the last step that was added; None where nothing is known yet.
     """
 
     workloads: Mapping[WorkloadKey, Days] = field(default_factory=lambda: MappingProxyType({}))
     devices: Mapping[str, Device] = field(default_factory=lambda: MappingProxyType({}))
+    pods: Mapping[tuple[str, str], Known] = field(default_factory=lambda: MappingProxyType({}))
     through: int | None = None
 
 
@@ -139,7 +169,8 @@ def add(history: History, lives: Iterable[Life], through: int, *, whole: bool = 
     added = _Added(history)
     for life in lives:
         added.life(life, through, whole)
-    return History(added.workloads(through), history.devices, max(through, history.through or through))
+    through = max(through, history.through or through)
+    return replace(history, workloads=added.workloads(through), through=through)
 
 
 class _Added:
@@ -150,6 +181,7 @@ class _Added:
         self._days: dict[tuple[WorkloadKey, int], WorkloadDay] = {}
         self._sums: dict[tuple[WorkloadKey, int], dict[int, tuple[float, int]]] = {}
         self._alone: dict[tuple[WorkloadKey, int], set[int]] = {}
+        self._with_memory: dict[tuple[WorkloadKey, int], set[int]] = {}
 
     def life(self, life: Life, through: int, whole: bool) -> None:
         past, key = life.past, life.key
@@ -189,7 +221,10 @@ class _Added:
 
     def _memory(self, day: WorkloadDay, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
         if past.grade is Grade.DEVICE:
-            day.estimated = day.estimated or any(at in past.busy for at in steps)
+            day.estimated = day.estimated or any(
+                at in past.busy and at not in past.counted_one for at in steps
+            )
+        self._with_memory.setdefault((key, begin), set()).update(at for at in steps if at in past.memory_mib)
         used = [past.memory_mib[at] for at in steps if at in past.memory_mib]
         if used:
             day.memory_mib = max(used) if math.isnan(day.memory_mib) else max(day.memory_mib, *used)
@@ -216,25 +251,47 @@ class _Added:
             for place, (total, count) in self._sums[key, begin].items():
                 day.certain[place] = round(1000 * total / count)
             day.through = min(through, begin + DAY_SECONDS - STEP_SECONDS)
+            day.memory_steps += len(self._with_memory[key, begin])
             day.alone_steps += len(self._alone.get((key, begin), ()))
             found.setdefault(key, {})[begin] = day
         return found
 
 
-def pruned(history: History, since: int) -> History:
-    """Without the days that ended before `since`, in seconds."""
-    kept = {
-        key: {begin: day for begin, day in days.items() if begin + DAY_SECONDS > since}
-        for key, days in history.workloads.items()
-    }
-    return replace(history, workloads={key: days for key, days in kept.items() if days})
+def pruned(history: History, now: datetime, window: timedelta, there: Container[WorkloadKey]) -> History:
+    """
+    Without days that ended before the window, and a day after they ended without owners that do not come
+    again: else a cluster of many Jobs would keep each of them.
+
+    Args:
+        there: Workloads of which a pod is there now.
+    """
+    oldest, yesterday = (now - window).timestamp(), now.timestamp() - DAY_SECONDS
+    found = {}
+    for key, days in history.workloads.items():
+        kept = {begin: day for begin, day in days.items() if begin + DAY_SECONDS > oldest}
+        ended = key[:2] in _ONCE and key not in there and max(day.last for day in days.values()) < yesterday
+        if kept and not ended:
+            found[key] = kept
+    return replace(history, workloads=found)
+
+
+def _days(history: History, key: WorkloadKey, since: int) -> list[tuple[int, WorkloadDay]]:
+    days = sorted(history.workloads.get(key, {}).items())
+    return [(begin, day) for begin, day in days if begin + DAY_SECONDS > since]
+
+
+def alone_mib(history: History, key: WorkloadKey, now: datetime, window: timedelta) -> float | None:
+    """The most that a pod of it used while it had a GPU to itself; None where that makes less than a day."""
+    days = [day for _, day in _days(history, key, int((now - window).timestamp()))]
+    if sum(day.alone_steps for day in days) < STEPS_A_DAY:
+        return None
+    return max(day.alone_mib for day in days)
 
 
 def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta) -> PodUse | None:
     """What a pod of the workload is taken to use, without a name; None of one that was never measured."""
     since = int((now - window).timestamp())
-    days = [(begin, day) for begin, day in sorted(history.workloads.get(key, {}).items())]
-    days = [(begin, day) for begin, day in days if begin + DAY_SECONDS > since]
+    days = _days(history, key, since)
     last = max((day.last for _, day in days), default=0)
     if not last:
         return None
@@ -245,11 +302,6 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
                 busy.append(math.nan if day.busiest[place] == GAP else day.busiest[place] / 1000)
                 certain.append(day.certain[place] / 1000)
     memory = [mib for _, day in days for mib in (day.floor_mib, day.memory_mib) if not math.isnan(mib)]
-    grade = Grade.DEVICE if any(day.estimated for _, day in days) else Grade.POD
-    if grade is Grade.DEVICE and sum(day.alone_steps for _, day in days) >= STEPS_A_DAY:
-        # What it needs is known from when nobody else was there, and is no less than its share since.
-        grade = Grade.POD
-        memory.append(max(day.alone_mib for _, day in days))
     found = measure(
         "",
         busy,
@@ -258,8 +310,11 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
         measured_memory_mib=[max(day.certain_mib for _, day in days)],
         step_seconds=STEP_SECONDS,
         stale_seconds=now.timestamp() - (last + STEP_SECONDS),
-        grade=grade,
+        grade=Grade.DEVICE if any(day.estimated for _, day in days) else Grade.POD,
     )
+    steps = sum(1 for _, day in days for share in day.busiest if share < GAP)
+    if sum(day.memory_steps for _, day in days) < _LEAST_MEMORY * steps:
+        found = replace(found, memory_mib=math.nan)
     pooled: Counter[int] = Counter()
     for _, day in days:
         pooled.update(day.pooled)
@@ -275,12 +330,20 @@ def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
 # GPUs
 
 
-def joined(history: History, devices: Iterable[Device], through: int) -> tuple[Device, ...]:
-    """Each GPU that is there, with what is known of it from before, up to `through`, in seconds."""
-    return tuple(
-        _joined(before, device, through) if (before := history.devices.get(device.key)) else device
-        for device in devices
-    )
+def joined(
+    history: History, devices: Iterable[Device], nodes: Container[str], through: int
+) -> tuple[Device, ...]:
+    """
+    The GPUs that were measured now, and those that were in the last day and whose node is there still: each
+    with all that is known of it, up to `through`, in seconds.
+    """
+    new = {device.key: device for device in devices}
+    found = [
+        _joined(before, device, through) if (before := history.devices.get(key)) else device
+        for key, device in new.items()
+    ]
+    away = (one for key, one in history.devices.items() if key not in new and one.node in nodes)
+    return (*found, *away)
 
 
 def _joined(before: Device, device: Device, through: int) -> Device:
@@ -295,10 +358,17 @@ def with_devices(history: History, devices: Iterable[Device], through: int) -> H
     return replace(history, devices=kept)
 
 
+POINTS_OF_A_GPU = ("busy", "memory_mib", "sharers", "fewest", "most")
+
+
 def _between(first: int, through: int, device: Device, both: tuple[Device, ...]) -> Device:
-    busy, memory, sharers = (
-        StepPoints.between(first, through, STEP_SECONDS, *(getattr(one, name) for one in both))
-        for name in ("busy", "memory_mib", "sharers")
-    )
-    xid = {at: code for one in both for at, code in one.xid.items() if first <= at <= through}
-    return replace(device, busy=busy, memory_mib=memory, sharers=sharers, xid=xid)
+    points: dict[str, Any] = {
+        name: StepPoints.between(first, through, STEP_SECONDS, *found)
+        for name in POINTS_OF_A_GPU
+        if any(found := [getattr(one, name) for one in both])
+    }
+    codes = {at: code for one in both for at, code in one.xid.items() if at <= through}
+    # The exporter repeats the last Xid for ever: the one before the window tells what is news in it.
+    older = [at for at in codes if at < first]
+    kept = {at: code for at, code in codes.items() if at >= first or at == max(older)}
+    return replace(device, **{name: points.get(name, {}) for name in POINTS_OF_A_GPU}, xid=kept)

@@ -1,9 +1,10 @@
 """
 A history as pages of bytes, each small enough for one item of a table, and back. Pure.
 
-A page holds a day of some workloads, or the last day of some GPUs; their names decide in which of a day's
-pages they are. The GPUs' are written last, and say through which step all goes. A pass that was killed before
-is as if it had not been: each workload's day says through which step it goes, and none is added to it twice.
+A page holds a day of some workloads, the pods that were there, or the last day of some GPUs; their names
+decide in which of a day's pages they are. The GPUs' are written last, and say through which step all goes. A
+pass that was killed before is as if it had not been: each workload's day says through which step it goes, and
+none is added to it twice. A day of which a page is missing counts as not read yet.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from slicewise.errors import UNREADABLE
 from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.series import Device, Fault
 from slicewise.slicing.usage.history import (
+    POINTS_OF_A_GPU,
     STEP_SECONDS,
     STEPS_A_DAY,
     History,
+    Known,
     WorkloadDay,
     WorkloadKey,
 )
@@ -31,14 +34,16 @@ from slicewise.usage import Page
 
 # Far below an item's 400 KB, since tomorrow's page of the same workloads may be larger.
 _MOST_BYTES = 250_000
-# Busy fractions and MiB as whole numbers: finer than any source measures. What is missing is the last number.
-_BUSY, _MIB = 50_000, 16
+
+
+# In place of a day's first second: what is of no day.
+GPUS, PODS = 0, 1
 
 
 def pages(history: History, since: int) -> Iterator[Page]:
     """
     What has to be written where everything before `since`, in seconds, has been: the days that have changed,
-    and the GPUs.
+    the pods and the GPUs.
     """
     if history.through is None:
         return
@@ -51,38 +56,69 @@ def pages(history: History, since: int) -> Iterator[Page]:
             if day in found
         ]
         yield from _split(of_day, day, history.through)
-    yield from _split(
-        [(key, _device(device)) for key, device in sorted(history.devices.items())], 0, history.through
-    )
+    pods = [("/".join(pod), [*pod, *known.key, known.since]) for pod, known in sorted(history.pods.items())]
+    yield from _split(pods, PODS, history.through)
+    gpus = [(key, _device(device)) for key, device in sorted(history.devices.items())]
+    yield from _split(gpus, GPUS, history.through)
 
 
 def history_of(found: Iterable[Page]) -> History:
-    """Pages that cannot be read, and such as are of another number of pages than the newest, are left out."""
+    """What cannot be read, or not wholly, is read from its source again."""
     workloads: dict[WorkloadKey, dict[int, WorkloadDay]] = {}
     devices: dict[str, Device] = {}
+    pods: dict[tuple[str, str], Known] = {}
     through: int | None = None
-    for page in _newest(found):
+    lost: list[int] = []
+    for day, of_day in _by_day(found).items():
         try:
-            content = json.loads(zlib.decompress(page.content))
-            if page.day:
-                for key, day in content:
-                    workloads.setdefault(WorkloadKey(*key), {})[page.day] = _day_of(day)
+            newest = _newest(of_day)
+            content = [entry for page in newest for entry in json.loads(zlib.decompress(page.content))]
+            if day == GPUS:
+                devices = {device.key: device for device in map(_device_of, content)}
+                through = min(page.through for page in newest)
+            elif day == PODS:
+                pods = {(str(ns), str(pod)): Known(_key(key), int(since)) for ns, pod, *key, since in content}
             else:
-                devices |= {device.key: device for device in map(_device_of, content)}
+                of_workloads = [(_key(key), _day_of(one)) for key, one in content]
+                for key, one in of_workloads:
+                    workloads.setdefault(key, {})[day] = one
         except (*UNREADABLE, zlib.error):
-            continue
-        if not page.day:
-            through = page.through if through is None else min(through, page.through)
-    return History(workloads, devices, through)
+            lost.append(day)
+    if through is not None and (of_days := [day for day in lost if day > PODS]):
+        through = min(through, min(of_days) - STEP_SECONDS)
+    return History(workloads, devices, pods, through)
 
 
-def _newest(found: Iterable[Page]) -> Iterator[Page]:
+def _by_day(found: Iterable[Page]) -> dict[int, list[Page]]:
     by_day: dict[int, list[Page]] = {}
     for page in found:
         by_day.setdefault(page.day, []).append(page)
-    for of_day in by_day.values():
-        newest = max(of_day, key=lambda page: (page.through, page.of))
-        yield from (page for page in of_day if page.of == newest.of)
+    return by_day
+
+
+def _newest(of_day: list[Page]) -> list[Page]:
+    """
+    The pages of a day that were written last and are all there: another number of them may be older, or not
+    whole.
+
+    Raises:
+        ValueError: None are.
+    """
+    whole = []
+    for of in {page.of for page in of_day}:
+        some = {page.number: page for page in of_day if page.of == of}
+        if some.keys() == set(range(of)):
+            whole.append([some[number] for number in range(of)])
+    if not whole:
+        raise ValueError("pages are missing")
+    return max(whole, key=lambda some: min(page.through for page in some))
+
+
+def _key(parts: Iterable[Any]) -> WorkloadKey:
+    parts = tuple(parts)
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError(f"{parts!r} is no workload")
+    return WorkloadKey(*parts)
 
 
 def _split(entries: list[tuple[str, Any]], day: int, through: int) -> Iterator[Page]:
@@ -105,7 +141,7 @@ def _day(day: WorkloadDay) -> dict[str, Any]:
         "busiest": _hex(day.busiest),
         "certain": _hex(day.certain),
         "pooled": sorted(day.pooled.items()),
-        "mib": [_number(day.memory_mib), _number(day.floor_mib), day.certain_mib],
+        "mib": [_number(day.memory_mib), _number(day.floor_mib), day.certain_mib, day.memory_steps],
         "alone": [day.alone_steps, day.alone_mib],
         "estimated": day.estimated,
         "last": day.last,
@@ -117,7 +153,7 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
     busiest, certain = _array("H", found["busiest"]), _array("H", found["certain"])
     if not len(busiest) == len(certain) == STEPS_A_DAY:
         raise ValueError(f"a day of {len(busiest)} steps")
-    memory, floor, certain_mib = found["mib"]
+    memory, floor, certain_mib, memory_steps = found["mib"]
     alone_steps, alone_mib = found["alone"]
     return WorkloadDay(
         busiest,
@@ -126,6 +162,7 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         math.nan if memory is None else float(memory),
         math.nan if floor is None else float(floor),
         float(certain_mib),
+        int(memory_steps),
         int(alone_steps),
         float(alone_mib),
         bool(found["estimated"]),
@@ -134,9 +171,19 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
     )
 
 
+# Kind of the numbers, and how many are one unit: finer than any source measures.
+_PACKED = {
+    "busy": ("H", 50_000),
+    "memory_mib": ("I", 16),
+    "sharers": ("H", 1),
+    "fewest": ("H", 1),
+    "most": ("H", 1),
+}
+
+
 def _device(device: Device) -> dict[str, Any]:
-    busy, memory, sharers = device.busy, device.memory_mib, device.sharers
-    known = [*busy, *memory, *sharers]
+    points: dict[str, Mapping[int, float]] = {name: getattr(device, name) for name in POINTS_OF_A_GPU}
+    known = [at for found in points.values() for at in found]
     first, last = min(known, default=0), max(known, default=-STEP_SECONDS)
     steps = range(first, last + 1, STEP_SECONDS)
     return {
@@ -145,24 +192,23 @@ def _device(device: Device) -> dict[str, Any]:
         "model": device.model,
         "fault": device.fault and device.fault.name,
         "first": first,
-        "busy": _packed(busy, steps, "H", _BUSY),
-        "mib": _packed(memory, steps, "I", _MIB),
-        "sharers": _packed(sharers, steps, "H", 1) if sharers else "",
+        "points": {name: _packed(found, steps, *_PACKED[name]) for name, found in points.items() if found},
         "xid": sorted(device.xid.items()),
     }
 
 
 def _device_of(found: Mapping[str, Any]) -> Device:
-    first = int(found["first"])
+    first, packed = int(found["first"]), found["points"]
+    points: dict[str, Any] = {
+        name: _unpacked(packed[name], first, *_PACKED[name]) for name in POINTS_OF_A_GPU if name in packed
+    }
     return Device(
         str(found["node"]),
         str(found["gpu"]),
-        _unpacked(found["busy"], first, "H", _BUSY),
-        _unpacked(found["mib"], first, "I", _MIB),
-        {int(at): float(code) for at, code in found["xid"]},
-        _unpacked(found["sharers"], first, "H", 1),
-        Fault[found["fault"]] if found["fault"] else None,
-        str(found["model"]),
+        xid={int(at): float(code) for at, code in found["xid"]},
+        fault=Fault[found["fault"]] if found["fault"] else None,
+        model=str(found["model"]),
+        **points,
     )
 
 
