@@ -28,7 +28,7 @@ POLICY_PREFIX = "/slicewise/policies/"
 # A helm call ends within 10 minutes, since its token lives 15.
 INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
-SLEEPER_TIMEOUT = Duration.minutes(5)
+SLEEPER_TIMEOUT = Duration.minutes(3)
 SWEEP_TIMEOUT = Duration.minutes(5)
 WATCH_TIMEOUT = Duration.minutes(2)
 WATCH_OPENINGS = "watch-openings"
