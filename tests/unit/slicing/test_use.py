@@ -259,6 +259,23 @@ def test_a_new_pod_of_a_deployment_goes_on_where_those_before_it_ended():
     assert found.pods[0].days[-1].mean == pytest.approx(0.1)
 
 
+def test_memory_is_known_by_day_and_whose_pod_it_is():
+    steps = 2 * 144
+    memory = {"a_memory": lambda step: 2000.0 if step < steps - 30 else 2600.0}
+    seen = contents(pod("a-0", owner=("StatefulSet", "a")), pod("b-0"))
+
+    found = use(scraped("4.5.3-virtual-gpus", days=2, **memory), seen=seen)
+    grown, calm = of(found, "a-0"), of(found, "b-0")
+
+    assert (grown.day_peaks_mib[0], grown.day_peaks_mib[-1]) == (2000.0, 2600.0)
+    assert set(calm.day_peaks_mib) == {6000.0}
+    assert (grown.workload, calm.workload) == ("team/StatefulSet/a", "")
+
+
+def test_a_part_of_a_gpu_that_grows_since_another_pod_ended_is_no_growth():
+    assert of(insights_use(one_gpu(slots=2)), "a-0").day_peaks_mib == ()
+
+
 def test_a_night_without_any_pod_is_neither_idle_nor_missing():
     def rename(series):
         return [one for one in renamed(series, **{"a-0": "web-6d5f8c9b7-xbcdf"}) if one.labels.get("pod")]

@@ -62,6 +62,9 @@ class PodUse:
             `memory_mib`.
         measured_memory_mib: Highest device memory that was measured to be its own; None where it is
             `memory_mib`.
+        day_peaks_mib: Highest device memory in MiB that was measured to be its own or its siblings', by day,
+            oldest first, today last; NaN where it is not known, () where no day's is.
+        workload: What makes the pod; "" where that is not known, and it is alone.
     """
 
     name: str
@@ -72,6 +75,8 @@ class PodUse:
     missing: int = 0
     measured_days: tuple[Day, ...] | None = None
     measured_memory_mib: float | None = None
+    day_peaks_mib: tuple[float, ...] = ()
+    workload: str = ""
     pooled: tuple[tuple[int, float], ...] = ()
 
     @property
@@ -100,14 +105,15 @@ class PodUse:
         days = self.days if self.measured_days is None else self.measured_days
         memory = self.memory_mib if self.measured_memory_mib is None else self.measured_memory_mib
         known = memory if math.isfinite(memory) and memory >= 0 else 0.0
-        return PodUse(self.name, known, days or _IDLE, min(self.memory_floor_mib, known))
+        floor = min(self.memory_floor_mib, known)
+        return PodUse(self.name, known, days or _IDLE, floor, workload=self.workload)
 
     def until(self, day: int) -> "PodUse":
         """What was known `day` days before the end of the record: `until(0)` is all of it."""
         if day == 0:
             return self
         low = None if self.measured_days is None else self.measured_days[:-day]
-        return replace(self, days=self.days[:-day], measured_days=low, missing=0)
+        return replace(self, days=self.days[:-day], measured_days=low, day_peaks_mib=(), missing=0)
 
 
 def usable_memory(card_memory_mib: float, headroom: float) -> int:

@@ -318,7 +318,14 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     pooled: Counter[int] = Counter()
     for _, day in days:
         pooled.update(day.pooled)
-    return replace(found, pooled=tuple(_thousandths(pooled)))
+    # Of a workload that is known by its GPUs only, nothing is certain: its part grows when others end.
+    peaks = tuple(day.certain_mib or math.nan for _, day in days)
+    return replace(
+        found,
+        pooled=tuple(_thousandths(pooled)),
+        day_peaks_mib=() if all(map(math.isnan, peaks)) else peaks,
+        workload="" if key.kind == "Pod" else f"{key.namespace}/{key.kind}/{key.name}",
+    )
 
 
 def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
