@@ -82,6 +82,32 @@ def test_the_pod_that_needs_most_decides_for_its_workload():
     assert wanted(decided(POOL, NEW, evidence(mixed), NOW)) == {"mixed": 1}
 
 
+def test_memory_that_may_grow_tightens_a_workload_with_the_reason():
+    days = used("team/half-0", busy=0.01, memory=9000)
+    leaks = replace(days, name="team/leaks-0", day_peaks_mib=(6000.0, 7000.0, 8000.0, 9000.0))
+    calm = replace(days, day_peaks_mib=(9000.0,) * 4)
+    found = decided(
+        POOL, NEW, evidence(("half", 2, [calm]), ("leaks", 2, [leaks]), gpus=[(calm.name, leaks.name)]), NOW
+    )
+
+    assert wanted(found)["leaks"] == 1
+    assert reasons(found)["leaks"].startswith("peak 8.8 GiB, may grow to ")
+
+
+def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next_day():
+    calm, grown = used("team/calm-0", busy=0.01, memory=9000), used("team/grown-0", busy=0.01, memory=9000)
+    members = ("calm", 2, [calm]), ("grown", 2, [grown])
+    first = decided(POOL, NEW, evidence(*members, gpus=[(calm.name, grown.name)]), NOW)
+    risen = replace(grown, memory_mib=10_200.0, day_peaks_mib=(5000.0, 9000.0, 9000.0, 10_200.0))
+    later = evidence(members[0], ("grown", 2, [risen]), gpus=[(calm.name, grown.name)])
+
+    found = decided(POOL, first, later, NOW + DAY / 4)
+
+    assert found.decided_at == NOW
+    assert wanted(found) == {"calm": 2, "grown": 1}
+    assert "of its card's 22.4 GiB are taken, and 3.9 came within a day before" in reasons(found)["grown"]
+
+
 def test_it_is_decided_once_a_day_and_kept_in_between():
     first = decided(POOL, NEW, evidence(QUIET), NOW)
     busy = ("quiet", 1, [used("team/quiet-0", busy=0.9), used("team/quiet-1", busy=0.9)])

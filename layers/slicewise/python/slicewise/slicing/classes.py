@@ -12,7 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slicewise.slicing.evidence import WINDOW_DAYS, PodUse, usable_memory
+from slicewise.slicing import memory_guard
+from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
+from slicewise.slicing.memory_growth import MemoryGrowth, workload_key
+from slicewise.slicing.memory_guard import fastest_rises, within_a_day
+from slicewise.slicing.memory_sum import QUANTILE, fits
 from slicewise.slicing.packing_calibration import (
     Calibration,
     calibrate,
@@ -29,6 +33,7 @@ class ClassPolicy:
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
         memory_headroom, gate, week_safety: As in `PackingPolicy`.
+        memory_quantile: As there, and lower: a class has slack, since its N is a whole number.
         safety: As there, and higher, for a broken promise tightens all at once.
         hot: As there, but at 3.5 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
@@ -38,6 +43,7 @@ class ClassPolicy:
 
     sizes: tuple[int, ...] = (1, 2, 3)
     memory_headroom: float = 0.1
+    memory_quantile: float = QUANTILE
     gate: float = 0.01
     safety: float = 0.9
     week_safety: float = 0.35
@@ -57,15 +63,23 @@ class ClassChange:
 
 
 def class_of(
-    pod: PodUse, threshold: float, card_memory_mib: float, policy: ClassPolicy, spare: float = 1.0
+    pod: PodUse,
+    threshold: float,
+    card_memory_mib: float,
+    policy: ClassPolicy,
+    spare: float = 1.0,
+    growth: MemoryGrowth | None = None,
 ) -> int:
     """The largest N of the policy for which N pods like this one share a GPU; 1 without history."""
     if not pod.can_share:
         return 1
-    memory = usable_memory(card_memory_mib, policy.memory_headroom)
-    busy = pod.expected_busy / spare
-    fitting = [size for size in policy.sizes if size * pod.memory_mib <= memory and size * busy <= threshold]
-    return max(fitting, default=1)
+    growth, busy = growth or MemoryGrowth(), pod.expected_busy / spare
+    for size in sorted(policy.sizes, reverse=True):
+        if size * busy <= threshold and growth.fits_alike(
+            pod, size, card_memory_mib, policy.memory_headroom, policy.memory_quantile
+        ):
+            return size
+    return 1
 
 
 def place_in_classes(classes: Sequence[int], order: Sequence[int]) -> list[list[int]]:
@@ -84,12 +98,14 @@ def calibrate_classes(
     policy: ClassPolicy | None = None,
     folds=daily_folds,
     happened: Sequence[float] = (),
+    growth: MemoryGrowth | None = None,
 ) -> Calibration:
     """The threshold for `class_of`, from past days only; `happened` as in `daily_target`."""
-    policy = policy or ClassPolicy()
+    policy, growth = policy or ClassPolicy(), growth or MemoryGrowth(pods)
 
     def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
-        return place_in_classes([class_of(p, threshold, card_memory_mib, policy) for p in train], order)
+        sizes = [class_of(p, threshold, card_memory_mib, policy, growth=growth) for p in train]
+        return place_in_classes(sizes, order)
 
     return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
 
@@ -103,6 +119,7 @@ def reclassify(
     contended_yesterday: float,
     policy: ClassPolicy | None = None,
     measured_threshold: float | None = None,
+    growth: MemoryGrowth | None = None,
 ) -> list[ClassChange]:
     """
     The day's changes of class: memory first, then hot GPUs, hottest first, then the rest.
@@ -114,27 +131,34 @@ def reclassify(
         contended_yesterday: Share of the pool's GPU time, as it was measured.
         measured_threshold: The threshold by which pods must tighten; None where it is the one by which they
             may loosen.
+        growth: What was learnt of these pods' memory; learnt here unless given.
 
     A pod tightens by what it needs for certain, and loosens by what it may need.
     """
-    policy = policy or ClassPolicy()
+    policy, growth = policy or ClassPolicy(), growth or MemoryGrowth(pods.values())
     may_need = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
     known = {name: pod.lower for name, pod in may_need.items()}
+    certain = growth.read_as(known.values())
     current = {name: current.get(name, 1) for name in known}
     tight = threshold if measured_threshold is None else measured_threshold
-    target = {name: class_of(pod, tight, card_memory_mib, policy) for name, pod in known.items()}
+    target = {
+        name: class_of(pod, tight, card_memory_mib, policy, growth=certain) for name, pod in known.items()
+    }
     changes: dict[str, ClassChange] = {}
 
     def change(name: str, after: int, reason: str) -> None:
         if name not in changes and after != current[name]:
             changes[name] = ClassChange(name, current[name], after, reason)
 
-    memory = usable_memory(card_memory_mib, policy.memory_headroom)
     for name in sorted(known):
-        if current[name] > 1 and not current[name] * known[name].memory_mib <= memory:
-            change(
-                name, min(target[name], current[name]), f"{current[name]} pods like it do not fit in memory"
-            )
+        size = current[name]
+        if size > 1 and not _fits_known(known[name], size, card_memory_mib, policy, certain):
+            change(name, min(target[name], size), f"{size} pods like it do not fit in memory")
+    for node in nodes:
+        staying = [name for name in node if name not in changes]
+        for name in _growing(staying, known, current, target, card_memory_mib, policy, certain):
+            reason = certain.tell(known[name], policy.memory_quantile)
+            change(name, max(1, min(target[name], _next_smaller(policy.sizes, current[name]))), reason)
     for share, node in _hot_nodes(known, nodes, policy.hot):
         reason = f"its GPU would have been contended {share:.1%} of the time, over {policy.hot:.1%}"
         for name in _leavers([n for n in node if n not in changes], known, current, target, policy.hot):
@@ -149,9 +173,68 @@ def reclassify(
             if after <= current[name] or name in changes:
                 break
             spare = _spare(policy.room, current[name], after)
-            if class_of(may_need[name], threshold, card_memory_mib, policy, spare) >= after:
+            if class_of(may_need[name], threshold, card_memory_mib, policy, spare, growth) >= after:
                 change(name, after, f"{after} pods {1 / spare - 1:.0%} busier than it fit on a GPU")
     return list(changes.values())
+
+
+def in_danger(
+    pods: Mapping[str, PodUse],
+    nodes: Sequence[Sequence[str]],
+    current: Mapping[str, int],
+    card_memory_mib: float,
+    policy: ClassPolicy,
+) -> list[ClassChange]:
+    """Who tightens before the next day, since its card may be full before the next look. See `reclassify`."""
+    rises = fastest_rises(pods.values())
+    cards = [
+        [
+            within_a_day(pod, rises[workload_key(pod)])
+            for name in node
+            if (pod := pods.get(name)) and pod.can_share and pod.grade is Grade.POD
+        ]
+        for node in nodes
+    ]
+    return [
+        ClassChange(
+            danger.pod, current[danger.pod], _next_smaller(policy.sizes, current[danger.pod]), danger.reason
+        )
+        for danger in memory_guard.in_danger(cards, card_memory_mib)
+        if current.get(danger.pod, 1) > 1
+    ]
+
+
+def _fits_known(
+    pod: PodUse, size: int, card_memory_mib: float, policy: ClassPolicy, growth: MemoryGrowth
+) -> bool:
+    """Whether pods like it fit a card as large as they were seen to be."""
+    return size * growth.peak(pod) <= usable_memory(card_memory_mib, policy.memory_headroom)
+
+
+def _growing(
+    node: Sequence[str],
+    known: Mapping[str, PodUse],
+    current: Mapping[str, int],
+    target: Mapping[str, int],
+    card_memory_mib: float,
+    policy: ClassPolicy,
+    growth: MemoryGrowth,
+) -> list[str]:
+    """Who leaves a GPU whose pods may outgrow its memory: who outgrew its class, then who may grow most."""
+    rest, leavers = sorted(node), []
+    while len(rest) > 1 and not fits(
+        growth.members(known[name] for name in rest),
+        card_memory_mib,
+        policy.memory_headroom,
+        policy.memory_quantile,
+    ):
+        leaver = max(
+            rest,
+            key=lambda n: (target[n] < current[n], growth.may_reach(known[n]), n),
+        )
+        rest.remove(leaver)
+        leavers.append(leaver)
+    return leavers
 
 
 def _risk(pods: Sequence[PodUse]) -> float:

@@ -19,8 +19,15 @@ from slicewise.errors import UNREADABLE
 from slicewise.model import Ref
 from slicewise.policy import Pool
 from slicewise.slicing.class_evidence import ClassEvidence
-from slicewise.slicing.classes import ClassChange, ClassPolicy, calibrate_classes, reclassify
+from slicewise.slicing.classes import (
+    ClassChange,
+    ClassPolicy,
+    calibrate_classes,
+    in_danger,
+    reclassify,
+)
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, Interval, PodUse
+from slicewise.slicing.memory_growth import MemoryGrowth
 from slicewise.slicing.pool_state import stamp
 from slicewise.slicing.workloads import Workload
 
@@ -106,13 +113,23 @@ def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datet
     if before.decided_at:
         # What happened before the first decision happened under another rule.
         happened.append((now, evidence.contended))
-    threshold = _threshold(evidence.pods.values(), [share.upper for _, share in happened], card, policy)
-    certain = [pod.lower for pod in evidence.pods.values()]
-    tight = _threshold(certain, [share.lower for _, share in happened], card, policy)
+    pods = tuple(evidence.pods.values())
+    certain, growth = tuple(pod.lower for pod in pods), MemoryGrowth(pods)
+    threshold = _threshold(pods, [share.upper for _, share in happened], card, policy, growth)
+    lower = growth.read_as(certain)
+    tight = _threshold(certain, [share.lower for _, share in happened], card, policy, lower)
     contended = evidence.contended.lower if before.decided_at else 0.0
     current = _current(evidence.workloads)
     found = reclassify(
-        evidence.pods, evidence.gpus, current, threshold, card, contended, policy, max(threshold, tight)
+        evidence.pods,
+        evidence.gpus,
+        current,
+        threshold,
+        card,
+        contended,
+        policy,
+        max(threshold, tight),
+        growth,
     )
     return ClassDecision(
         pool.name,
@@ -124,8 +141,14 @@ def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datet
     )
 
 
-def _threshold(pods: Iterable[PodUse], happened: Sequence[float], card: float, policy: ClassPolicy) -> float:
-    return calibrate_classes(tuple(pods), card, policy, happened=happened).threshold
+def _threshold(
+    pods: Sequence[PodUse],
+    happened: Sequence[float],
+    card: float,
+    policy: ClassPolicy,
+    growth: MemoryGrowth,
+) -> float:
+    return calibrate_classes(pods, card, policy, happened=happened, growth=growth).threshold
 
 
 def _carried_on(before: ClassDecision, evidence: ClassEvidence) -> ClassDecision:
@@ -181,6 +204,9 @@ def _outgrown(pool: Pool, evidence: ClassEvidence) -> Iterable[Recommendation]:
     current, card, policy = _current(evidence.workloads), card_mib(pool), rule(pool)
     found = reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy)
     tighter = [change for change in found if change.after < change.before]
+    outgrown = {change.pod for change in tighter}
+    staying = [[pod for pod in gpu if pod not in outgrown] for gpu in evidence.gpus]
+    tighter += in_danger(evidence.pods, staying, current, card, policy)
     for workload in evidence.workloads:
         one = _of_workload(workload, evidence, tighter, policy.sizes)
         if one.tightens:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from slicewise.slicing.evidence import PodUse, usable_memory
+from slicewise.slicing.memory_growth import MemoryGrowth
+from slicewise.slicing.memory_sum import fits
 from slicewise.slicing.packing_calibration import (
     Calibration,
     calibrate,
@@ -22,8 +24,8 @@ from slicewise.slicing.packing_calibration import (
     recent_share,
 )
 from slicewise.slicing.packing_placement import Fleet, Request, settle
+from slicewise.slicing.packing_requests import WHOLE, PackingPolicy, asked_mib, request_for, requests_for
 
-WHOLE = 1000
 # A GPU at twice the threshold is contended about this share of the time: the scale that joins both risks.
 OVERLOAD_RISK = 0.05
 # GPUs of a copy that are tried in turn for consolidation: it takes their number squared.
@@ -31,32 +33,6 @@ TRIED = 1000
 
 # How long the pods with these names, in ascending order, would have contended lately if they shared a GPU.
 Risk = Callable[[tuple[str, ...]], float]
-
-
-@dataclass(frozen=True)
-class PackingPolicy:
-    """
-    Attributes:
-        memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
-        gate: Share of GPU time that may be contended: the promise.
-        safety: Share of the gate to spend a day, as `daily_target` keeps account of it.
-        week_safety: The same for a decision that is to last a week: drift has seven times as long.
-        hot: A GPU is hot when its pods would have contended longer than this on their own past: 1.5 gates.
-        raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
-        lower_below: A request is too large when the pod needs less than this share of it.
-        moves: Most raises a day.
-        rounds: How often the day's raises are tried on a copy, and who lands on a hot GPU raised again.
-    """
-
-    memory_headroom: float = 0.1
-    gate: float = 0.01
-    safety: float = 0.85
-    week_safety: float = 0.4
-    hot: float = 0.015
-    raise_factor: float = 1.25
-    lower_below: float = 0.8
-    moves: int = 25
-    rounds: int = 4
 
 
 @dataclass(frozen=True)
@@ -68,33 +44,22 @@ class Change:
     reason: str
 
 
-def request_for(pod: PodUse, threshold: float, memory_mib: int) -> Request:
-    """
-    The request vector of one pod.
-
-    It always fits an empty GPU: a pod that needs more than the usable memory,
-    or has no history, asks for all of it.
-    """
-    if not pod.can_share or not threshold > 0:
-        return Request(memory_mib, WHOLE)
-    # At least one thousandth: a pod that asks for nothing would fit on a full GPU.
-    busy = max(1, math.ceil(min(WHOLE, WHOLE * pod.expected_busy / threshold)))
-    return Request(min(memory_mib, max(1, math.ceil(pod.memory_mib))), busy)
-
-
 def calibrate_packing(
     pods: Sequence[PodUse],
     card_memory_mib: float,
     policy: PackingPolicy | None = None,
     folds=daily_folds,
     happened: Sequence[float] = (),
+    growth: MemoryGrowth | None = None,
 ) -> Calibration:
     """The threshold for `request_for`, from past days only; `happened` as in `daily_target`."""
-    policy = policy or PackingPolicy()
+    policy, growth = policy or PackingPolicy(), growth or MemoryGrowth(pods)
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
+    asked = {pod.name: asked_mib(pod, card_memory_mib, policy, growth) for pod in pods}
 
     def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
-        return settle([request_for(pod, threshold, memory) for pod in train], order, memory).groups()
+        asks = [request_for(pod, threshold, memory, asked[pod.name]) for pod in train]
+        return settle(asks, order, memory).groups()
 
     return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
 
@@ -106,6 +71,7 @@ def repack(
     threshold: float,
     card_memory_mib: float,
     policy: PackingPolicy | None = None,
+    growth: MemoryGrowth | None = None,
 ) -> list[Change]:
     """
     The day's changes, raises first, hottest GPU first.
@@ -115,17 +81,23 @@ def repack(
         nodes: The pods of each GPU.
         current: What each pod asks for today; one without is taken to ask for a whole GPU.
     """
-    policy = policy or PackingPolicy()
+    policy, growth = policy or PackingPolicy(), growth or MemoryGrowth(pods.values())
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
     known = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
-    wanted = {name: request_for(pod, threshold, memory) for name, pod in known.items()}
+    asks = requests_for(list(known.values()), threshold, card_memory_mib, policy, growth)
+    wanted = dict(zip(known, asks, strict=True))
     current = {name: current.get(name, Request(memory, WHOLE)) for name in known}
     risk = cache(lambda names: recent_share([known[name].days for name in names]))
     copy = _Copy(nodes, current, memory)
-    raises = _outgrown_memory(known, current, wanted)
+    raises = _outgrown_memory(known, current, wanted, growth)
     groups = [[name for name in node if name not in raises] for node in nodes]
     for _ in range(policy.rounds):
         before = dict(raises)
+        for node in sorted(tuple(sorted(group)) for group in groups):
+            for name in _growing(node, known, raises, card_memory_mib, policy, growth):
+                raises[name] = _raise_memory(
+                    known[name], raises.get(name), current[name], wanted[name], memory, policy, growth
+                )
         for share, node in _hottest(groups, risk, policy.hot):
             for name in _leavers(node, known, raises, risk, policy.hot, threshold):
                 if name in raises or len(raises) < policy.moves:
@@ -133,7 +105,14 @@ def repack(
         if raises == before:
             break
         groups = copy.groups(copy.after(raises))
-    return [*raises.values(), *_lowers(copy, raises, wanted, risk, policy)]
+
+    def may_meet(group: tuple[str, ...]) -> bool:
+        members = growth.members(known[name] for name in group)
+        return risk(group) <= policy.hot and fits(
+            members, card_memory_mib, policy.memory_headroom, policy.memory_quantile
+        )
+
+    return [*raises.values(), *_lowers(copy, raises, wanted, may_meet, policy)]
 
 
 def _hottest(groups: Sequence[Sequence[str]], risk: Risk, hot: float) -> list[tuple[float, tuple[str, ...]]]:
@@ -180,8 +159,12 @@ def _raise(
     return Change(name, request, before.reason if before else reason)
 
 
-def _outgrown_memory(known, current, wanted) -> dict[str, Change]:
-    """Memory is never overcommitted: these come first and count against no limit."""
+def _outgrown_memory(known, current, wanted, growth: MemoryGrowth) -> dict[str, Change]:
+    """
+    Memory is never overcommitted: these come first and count against no limit.
+
+    A request that leaves less to grow than it would today is no reason yet: see `_growing`.
+    """
     return {
         name: Change(
             name, Request(wanted[name].memory_mib, max(wanted[name].busy, current[name].busy)), reason
@@ -189,40 +172,90 @@ def _outgrown_memory(known, current, wanted) -> dict[str, Change]:
         for name in sorted(known)
         if (reason := f"its memory peak outgrew {current[name].memory_mib} MiB")
         and wanted[name].memory_mib > current[name].memory_mib
+        and not growth.peak(known[name]) <= current[name].memory_mib
     }
+
+
+def _growing(
+    node: tuple[str, ...],
+    known: Mapping[str, PodUse],
+    restarted: Mapping[str, Change],
+    card_memory_mib: float,
+    policy: PackingPolicy,
+    growth: MemoryGrowth,
+) -> list[str]:
+    """Who leaves a GPU whose pods may outgrow its memory: who is restarted anyway, then who may grow most."""
+    rest, leavers = list(node), []
+    while len(rest) > 1 and not fits(
+        growth.members(known[name] for name in rest),
+        card_memory_mib,
+        policy.memory_headroom,
+        policy.memory_quantile,
+    ):
+        leaver = max(rest, key=lambda n: (n in restarted, growth.may_reach(known[n]), n))
+        rest.remove(leaver)
+        leavers.append(leaver)
+    return leavers
+
+
+def _raise_memory(
+    pod: PodUse,
+    before: Change | None,
+    now: Request,
+    wanted: Request,
+    memory: int,
+    policy: PackingPolicy,
+    growth: MemoryGrowth,
+) -> Change:
+    asked = before.request if before else now
+    least = math.ceil(asked.memory_mib * policy.raise_factor) if before else asked.memory_mib
+    request = Request(min(memory, max(wanted.memory_mib, least)), max(wanted.busy, asked.busy))
+    return Change(pod.name, request, before.reason if before else growth.tell(pod, policy.memory_quantile))
 
 
 def _lowers(
     copy: "_Copy",
     raises: Mapping[str, Change],
     wanted: Mapping[str, Request],
-    risk: Risk,
+    may_meet: Callable[[tuple[str, ...]], bool],
     policy: PackingPolicy,
 ) -> list[Change]:
-    """Lower requests only where a GPU can be emptied thereafter and no other becomes hot."""
+    """Lower requests only where a GPU can be emptied thereafter and no other becomes hot or may overflow."""
     before = {
         pod: request
         for pod, (name, request) in enumerate(zip(copy.names, copy.requests, strict=True))
-        if name not in raises and wanted[name].busy < policy.lower_below * request.busy
+        if name not in raises
+        and (
+            wanted[name].busy < policy.lower_below * request.busy
+            or wanted[name].memory_mib < policy.lower_memory_below * request.memory_mib
+        )
     }
     if not before:
         return []
     fleet = copy.after(raises)
     for pod, request in before.items():
-        fleet.ask(pod, Request(request.memory_mib, wanted[copy.names[pod]].busy))
+        needed = wanted[copy.names[pod]]
+        fleet.ask(pod, Request(min(request.memory_mib, needed.memory_mib), min(request.busy, needed.busy)))
 
-    def is_cool(group: Sequence[int]) -> bool:
-        return len(group) < 2 or risk(tuple(sorted(copy.names[pod] for pod in group))) <= policy.hot
+    def is_wanted(group: Sequence[int]) -> bool:
+        return len(group) < 2 or may_meet(tuple(sorted(copy.names[pod] for pod in group)))
 
-    fleet.consolidate(is_cool, TRIED)
+    fleet.consolidate(is_wanted, TRIED)
     lowers = []
     for pod, request in sorted(before.items(), key=lambda item: (-item[1].busy, copy.names[item[0]])):
         lowered, index = fleet.requests[pod], fleet.where[pod]
         # Whose GPU has room for its old request is not restarted for a lower one.
-        if fleet.spare(index).busy >= request.busy - lowered.busy:
+        spare = fleet.spare(index)
+        if (
+            spare.busy >= request.busy - lowered.busy
+            and spare.memory_mib >= request.memory_mib - lowered.memory_mib
+        ):
             fleet.ask(pod, request)
         else:
-            reason = f"it needs {lowered.busy} of its {request.busy} thousandths, and a GPU can go"
+            reason = (
+                f"it needs {lowered.busy} of its {request.busy} thousandths and {lowered.memory_mib} of its "
+                f"{request.memory_mib} MiB, and a GPU can go"
+            )
             lowers.append(Change(copy.names[pod], lowered, reason))
     return lowers
 

@@ -1,7 +1,7 @@
 """
 How many pods of a pool may share a GPU: N, from what was measured, with its reasons.
 
-    memory   the n largest peaks fit in (1 − h) · M; memory is never overcommitted
+    memory   the n largest peaks fit in (1 − h) · M, and in M with what they may grow by; memory_growth.py
     compute  n · ū + 1.645 · σ · √n ≤ η · (1 − 1/S); without a slowdown budget, ≤ η
     host     vCPU, RAM and pod places of the instance, a GPU, over what a pod asks
     N        the smallest of them, at least 1, at most the policy's maximum
@@ -17,11 +17,13 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
 from slicewise.slicing.evidence_lanes import from_lanes
+from slicewise.slicing.memory_growth import MemoryGrowth
+from slicewise.slicing.memory_sum import QUANTILE, Member, fits, upper_bound
 from slicewise.slicing.slowdown import TIME_SLICING_SWITCH, queueing
 
 # One-sided 95 % of a normal distribution.
@@ -42,12 +44,16 @@ class TuningPolicy:
         efficiency: η, what time-slicing leaves of a GPU: nos measured 90 %.
         memory_headroom: h, for fragmentation and for peaks between two samples.
         max_replicas: Upper limit on N.
+        memory_quantile: With what chance the memory of pods that meet must fit as it may grow.
+        memory_horizon_days: For how many days: another N takes days to come.
     """
 
     slowdown_budget: float | None = 2.0
     efficiency: float = 0.9
     memory_headroom: float = 0.1
     max_replicas: int = 8
+    memory_quantile: float = QUANTILE
+    memory_horizon_days: int = 5
 
     @property
     def busy_limit(self) -> float:
@@ -245,24 +251,30 @@ def _distribution(pod: PodUse) -> dict[int, float]:
 
 def _memory_bound(pods, card: float, policy: TuningPolicy, limit: int) -> Bound:
     room = usable_memory(card, policy.memory_headroom)
-    whole = max(room, 1.0)
-    peaks = sorted((_peak(pod, whole) for pod in pods), reverse=True)
+    growth = MemoryGrowth((pod for pod in pods if pod.can_share), policy.memory_horizon_days)
+    level, whole = policy.memory_quantile, PodUse("", max(room, 1.0))
 
-    def need(n: int) -> float:
-        # Pods that do not exist yet may be as large as the largest.
-        return sum(peaks[:n]) + max(0, n - len(peaks)) * (peaks[0] if peaks else whole)
+    # Who cannot share counts as a whole GPU, and pods that do not exist yet as the one that needs most.
+    known = [pod if pod.can_share else replace(whole, name=pod.name) for pod in pods] or [whole]
+    known.sort(key=lambda pod: (-growth.may_reach(pod, level), -pod.memory_mib))
 
-    n = _largest(limit, lambda n: need(n) <= room)
+    def together(n: int) -> list[Member]:
+        return growth.members(known[:n] + known[:1] * (n - len(known)))
+
+    n = _largest(limit, lambda n: fits(together(n), card, policy.memory_headroom, level))
 
     def tell(n: int) -> str:
         peaks_word = "the largest peak" if n == 1 else f"top-{n} peaks"
-        return f"{peaks_word} {need(n) / 1024:.1f} of {room / 1024:.1f} GiB"
+        members = together(n)
+        peaks = sum(member.peak_mib for member in members)
+        told = f"{peaks_word} {peaks / 1024:.1f} of {room / 1024:.1f} GiB"
+        if not any(member.growth.over for member in members):
+            return told
+        bound = upper_bound(members, card, policy.memory_headroom, level)
+        often = growth.growth(known[0]).told(level)
+        return f"{told}, may grow to {bound / 1024:.1f} of {card / 1024:.1f}: {often}"
 
     return Bound("memory", n, tell(n), tell(n + 1))
-
-
-def _peak(pod: PodUse, whole: float) -> float:
-    return pod.memory_mib if pod.can_share else whole
 
 
 def _compute_bound(demand: Demand, policy: TuningPolicy, limit: int) -> Bound:

@@ -1,0 +1,130 @@
+"""Memory that may grow lowers N, a class and what fits a request, and who grows too fast does not wait."""
+
+import math
+
+from slicewise.slicing.classes import ClassPolicy, class_of, in_danger, reclassify
+from slicewise.slicing.evidence import Day, Grade, PodUse
+from slicewise.slicing.memory_growth import MemoryGrowth
+from slicewise.slicing.packing import PackingPolicy, repack, request_for, requests_for
+from slicewise.slicing.packing_placement import Request
+from slicewise.slicing.tuning import choose_replicas
+
+CARD = 22_888.0
+DAY = Day(0.01, 0.02, 0, 24)
+
+
+def pod(name, *peaks, workload="", known=None):
+    """A pod that was measured for as many days as it has peaks."""
+    finite = [peak for peak in peaks if math.isfinite(peak)]
+    memory = max(finite, default=math.nan) if known is None else known
+    return PodUse(
+        name, memory, (DAY,) * len(peaks), day_peaks_mib=tuple(map(float, peaks)), workload=workload
+    )
+
+
+def fleet(grows=1.3, count=20, every=5, days=7):
+    """Pods of which each `every`th grew once, on its last day."""
+    return [
+        pod(f"p{i}", *[4000.0] * (days - 1), 4000.0 * (grows if i % every == 0 else 1)) for i in range(count)
+    ]
+
+
+def test_a_pools_n_leaves_room_for_growth_and_says_so():
+    calm = [pod(f"p{i}", *[6000.0] * 7) for i in range(20)]
+    grown = [pod(f"p{i}", *[6000.0] * 6, 6000.0 * (1.6 if i < 3 else 1)) for i in range(20)]
+    grown = [PodUse(one.name, 6000.0, one.days, day_peaks_mib=one.day_peaks_mib) for one in grown]
+
+    assert choose_replicas("p", calm, CARD).bounds[0].n == 3
+    bound = choose_replicas("p", grown, CARD).bounds[0]
+    assert bound.n == 2
+    assert "may grow to" in bound.next_arithmetic
+    assert "of 20 pods like it grew more in 5 days" in choose_replicas("p", grown, CARD).sentence
+
+
+def test_siblings_in_a_pool_are_bounded_as_one():
+    """Each pod grew by 80 % once in 60 days: two that do so apart find room, two at once do not."""
+
+    def n(workload):
+        days = [[1000.0] * (day + 3) + [1800.0] * (57 - day) for day in range(50)]
+        pods = [pod(f"p{i}", *peaks, workload=workload(i), known=7000.0) for i, peaks in enumerate(days)]
+        return choose_replicas("p", pods, CARD).bounds[0].n
+
+    assert (n(lambda i: f"pair {i // 2}"), n(lambda i: f"own {i}")) == (1, 2)
+
+
+def test_a_class_leaves_room_for_growth():
+    calm = pod("calm", *[9000.0] * 7)
+
+    assert class_of(calm, 0.8, CARD, ClassPolicy(), growth=MemoryGrowth([calm])) == 2
+    assert class_of(calm, 0.8, CARD, ClassPolicy(), growth=MemoryGrowth([calm, *fleet(2.0, every=2)])) == 1
+
+
+def test_who_may_grow_most_leaves_a_gpu_that_its_pods_may_outgrow():
+    leaks = pod("leaks", *[6000.0 * 1.07**day for day in range(7)])
+    calm = pod("calm", *[9000.0] * 7)
+    pods = {"leaks": leaks, "calm": calm}
+
+    (change,) = reclassify(pods, [["leaks", "calm"]], {"leaks": 2, "calm": 2}, 0.8, CARD, 0.0)
+
+    assert (change.pod, change.after) == ("leaks", 1)
+    assert change.reason.startswith("peak 8.8 GiB, may grow to ")
+    assert change.reason.endswith("pods like it grew more in a day")
+    apart = reclassify(pods, [["leaks"], ["calm"]], {"leaks": 1, "calm": 2}, 0.8, CARD, 0.0)
+    assert [one for one in apart if one.after < one.before] == []
+
+
+def test_a_request_has_room_for_growth_and_is_what_it_was_without():
+    calm = pod("calm", *[6000.0] * 7)
+    policy = PackingPolicy()
+
+    assert requests_for([calm], 0.8, CARD, policy, MemoryGrowth([calm])) == [request_for(calm, 0.8, 20_599)]
+    (asked,) = requests_for([calm], 0.8, CARD, policy, MemoryGrowth([calm, *fleet(2.0, every=2)]))
+    assert asked.memory_mib > 6000
+
+
+def test_a_pod_of_a_gpu_that_may_overflow_asks_for_more():
+    leaks = pod("leaks", *[6000.0 * 1.07**day for day in range(7)])
+    pods = {"leaks": leaks, "calm": pod("calm", *[9000.0] * 7)}
+    asks = {"leaks": Request(9100, 100), "calm": Request(9000, 100)}
+
+    (change,) = [c for c in repack(pods, [["leaks", "calm"]], asks, 0.8, CARD) if c.request.memory_mib > 9100]
+
+    assert change.pod == "leaks"
+    assert "may grow to" in change.reason
+
+
+def rising(name, *peaks, grade=Grade.POD):
+    return PodUse(name, max(peaks), (DAY,) * len(peaks), grade=grade, day_peaks_mib=peaks)
+
+
+def guarded(*pods, size=2):
+    found = in_danger(
+        {one.name: one for one in pods},
+        [[one.name for one in pods]],
+        {one.name: size for one in pods},
+        CARD,
+        ClassPolicy(),
+    )
+    return [(one.pod, one.after) for one in found]
+
+
+def test_who_grew_leaves_before_its_card_can_be_full():
+    assert guarded(rising("grown", 8000, 12_000), rising("calm", 9000, 9000)) == [("grown", 1)]
+
+
+def test_nobody_leaves_a_card_whose_fastest_growth_still_finds_room_or_on_which_nobody_grew():
+    assert guarded(rising("slow", 8000, 9000), rising("calm", 9000, 9000)) == []
+    assert guarded(rising("a", 3000, 11_000, 11_000), rising("b", 9000, 9000)) == []
+
+
+def test_growth_that_was_only_estimated_from_a_gpu_moves_nobody():
+    shared = rising("grown", 8000, 12_000, grade=Grade.DEVICE)
+
+    assert guarded(shared, rising("calm", 9000, 9000)) == []
+
+
+def test_a_class_is_what_its_siblings_need():
+    mine, other = pod("a-1", 4000, 4000, workload="a"), pod("a-2", 9000, 9000, workload="a")
+
+    assert class_of(mine, 0.8, CARD, ClassPolicy(), growth=MemoryGrowth([mine])) == 3
+    assert class_of(mine, 0.8, CARD, ClassPolicy(), growth=MemoryGrowth([mine, other])) == 2
