@@ -1,5 +1,9 @@
 """
-`python -m bench serving|requests|dollars|calibration|sensitivity|all [--json FILE] [--html FILE]`: the rule.
+`python -m bench serving|memory|requests|dollars|calibration|sensitivity|all [--json FILE] [--html FILE]`: the
+rule.
+
+`python -m bench frontier`: GPUs against pods at memory risk by quantile, with and without looks between
+mornings; half an hour, and not part of `all`.
 
 `python -m bench pass|coldstart|nights [--json FILE]`: what runs it, on the sandbox; minutes each,
 and not part of `all`.
@@ -15,22 +19,23 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from bench import calibration, dollars, requests, serving
+from bench import calibration, dollars, memory, requests, serving
 from bench.page import page
 from bench.tables import as_text
 
-TRACKS = ("serving", "requests", "dollars", "calibration", "sensitivity")
+TRACKS = ("serving", "memory", "requests", "dollars", "calibration", "sensitivity")
 # With their modules, which are imported when they are run: some need the sandbox.
 REPORTS = {"pass": "passes", **{track: track for track in ("coldstart", "nights", "openings", "points")}}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("track", choices=(*TRACKS, *REPORTS, "all"))
+    parser.add_argument("track", choices=(*TRACKS, "frontier", *REPORTS, "all"))
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--html", type=Path, help="write a page with charts here")
     parser.add_argument("--seeds", type=int, default=serving.SEEDS, help="mappings of clients to models")
-    parser.add_argument("--first-seed", type=int, default=0, help="serving: begin with this mapping")
+    parser.add_argument("--first-seed", type=int, default=0, help="serving, memory: begin with this seed")
+    parser.add_argument("--remembered", type=int, help="memory: days of history that a rule is given at most")
     parser.add_argument("--only", nargs="+", metavar="POLICY", help="serving: these policies alone")
     arguments = parser.parse_args(argv)
     if arguments.track in REPORTS:
@@ -60,6 +65,10 @@ def _run(track: str, chosen: argparse.Namespace) -> dict:
     print(f"{track}:", file=sys.stderr)
     if track == "serving":
         return serving.run(chosen.seeds, only=chosen.only, first_seed=chosen.first_seed)
+    if track == "memory":
+        return memory.run(chosen.seeds, first_seed=chosen.first_seed, remembered=chosen.remembered)
+    if track == "frontier":
+        return memory.run(chosen.seeds, memory.FRONTIER, first_seed=chosen.first_seed)
     if track == "sensitivity":
         rows = serving.sensitivity(min(chosen.seeds, 2))
         return {"policies": {f"{r['policy']} {r['constant']} × {r['factor']:g}": r for r in rows}}

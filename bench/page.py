@@ -21,6 +21,10 @@ HEADINGS = {
         "The scored week has 1.3 times its load, all at once.",
     ),
     "serving, weeks_exchanged": ("The weeks exchanged", "Learnt from the second week, scored on the first."),
+    "memory": (
+        "Memory that grows, on cards of 24 GiB",
+        "Decided on a quiet week, scored on a busy one. Foreseen: with the peaks of the coming day known.",
+    ),
     "requests": (
         "Pods that ask for a part of a GPU",
         "Nobody gets less than he asked for when time is shared equally.",

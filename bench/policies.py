@@ -10,6 +10,7 @@ them, for ours and the others' alike.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from slicewise.slicing.classes import (
@@ -21,11 +22,13 @@ from slicewise.slicing.classes import (
 )
 from slicewise.slicing.evidence import PodUse, usable_memory
 from slicewise.slicing.evidence_lanes import from_lanes
+from slicewise.slicing.memory_growth import MemoryGrowth, workload_key
+from slicewise.slicing.memory_guard import Rising, fastest_rises, in_danger
 from slicewise.slicing.packing import (
     PackingPolicy,
     calibrate_packing,
     repack,
-    request_for,
+    requests_for,
 )
 from slicewise.slicing.packing_calibration import half_folds
 from slicewise.slicing.packing_placement import Fleet, Request, settle
@@ -54,11 +57,49 @@ class Morning:
     present: frozenset[int]
     card_mib: int
     happened: tuple[float, ...]
+    learns_growth: bool = True
+
+    @cached_property
+    def growth(self) -> MemoryGrowth:
+        """How memory may grow, as the pods that are there tell."""
+        return MemoryGrowth(self.known if self.learns_growth else ())
 
     @property
     def known(self) -> list[PodUse]:
         """The pods that are there today, to learn from."""
         return [self.pods[pod] for pod in sorted(self.present)]
+
+
+@dataclass(frozen=True)
+class Look:
+    """
+    A look at memory between two mornings.
+
+    Attributes:
+        morning: As it was; `pods` have their memory as it is known now.
+    """
+
+    morning: Morning
+    pods: tuple[PodUse, ...]
+
+    @cached_property
+    def growth(self) -> MemoryGrowth:
+        known = [self.pods[pod] for pod in sorted(self.morning.present)]
+        return MemoryGrowth(known if self.morning.learns_growth else ())
+
+    def in_danger(self, groups: Sequence[Sequence[int]]) -> list[int]:
+        """The pods that must leave their cards now."""
+        rises = fastest_rises(self.pods)
+        number = {pod.name: index for index, pod in enumerate(self.pods)}
+
+        def rising(pod: int) -> Rising:
+            now, then = self.pods[pod], self.morning.pods[pod]
+            # Of a pod without a past there was nothing to decide on.
+            decided = then.memory_mib if then.memory_mib == then.memory_mib else now.memory_mib
+            return Rising(now.name, now.memory_mib, decided, rises[workload_key(now)])
+
+        cards = [[rising(pod) for pod in group] for group in groups]
+        return [number[danger.pod] for danger in in_danger(cards, self.morning.card_mib)]
 
 
 @dataclass(frozen=True)
@@ -143,7 +184,9 @@ def classes_static(memo: Memo, policy: ClassPolicy) -> Callable[[Morning], list[
                 calibrate_classes(morning.known, morning.card_mib, for_a_week(policy), half_folds).threshold
             ),
         )
-        sizes = [class_of(pod, threshold, morning.card_mib, policy) for pod in morning.pods]
+        sizes = [
+            class_of(pod, threshold, morning.card_mib, policy, growth=morning.growth) for pod in morning.pods
+        ]
         return place_in_classes(sizes, morning.order)
 
     return first
@@ -158,7 +201,7 @@ def packing_static(memo: Memo, policy: PackingPolicy) -> Callable[[Morning], lis
             ),
         )
         memory = usable_memory(morning.card_mib, policy.memory_headroom)
-        asks = [request_for(pod, threshold, memory) for pod in morning.pods]
+        asks = requests_for(morning.pods, threshold, morning.card_mib, policy, morning.growth)
         return settle(asks, morning.order, memory).groups()
 
     return first
@@ -176,18 +219,36 @@ class PackingDaily:
             ("packing", morning.day, morning.happened),
             lambda: (
                 calibrate_packing(
-                    morning.known, morning.card_mib, self._policy, happened=morning.happened
+                    morning.known,
+                    morning.card_mib,
+                    self._policy,
+                    happened=morning.happened,
+                    growth=morning.growth,
                 ).threshold
             ),
         )
         if self._fleet is None:
             memory = usable_memory(morning.card_mib, self._policy.memory_headroom)
-            asks = [request_for(pod, threshold, memory) for pod in morning.pods]
+            asks = requests_for(morning.pods, threshold, morning.card_mib, self._policy, morning.growth)
             self._fleet = settle(asks, [pod for pod in morning.order if pod in morning.present], memory)
             return Placed(self._fleet.groups())
         _come_and_go(morning, self._fleet)
         moves = self._change(self._fleet, morning, threshold)
         return Placed(self._fleet.groups(), moves)
+
+    def look(self, look: Look) -> Placed:
+        """Who is in danger asks for what it needs now, and is restarted."""
+        fleet, card = self._fleet, look.morning.card_mib
+        assert fleet
+        leavers = look.in_danger(fleet.groups())
+        asks = requests_for([look.pods[pod] for pod in leavers], 1.0, card, self._policy, look.growth)
+        for pod, ask in zip(leavers, asks, strict=True):
+            fleet.remove(pod)
+            now = fleet.requests[pod]
+            fleet.ask(pod, Request(max(now.memory_mib, ask.memory_mib), now.busy))
+        for pod in leavers:
+            fleet.place(pod)
+        return Placed(fleet.groups(), len(leavers))
 
     def _change(self, fleet: Fleet, morning: Morning, threshold: float) -> int:
         names = [pod.name for pod in morning.pods]
@@ -199,6 +260,7 @@ class PackingDaily:
             threshold,
             morning.card_mib,
             self._policy,
+            morning.growth,
         )
         # All restarted pods are pending at once; the larger ones are bound first where they fit.
         for change in changes:
@@ -222,12 +284,19 @@ class ClassesDaily:
             ("classes", morning.day, morning.happened),
             lambda: (
                 calibrate_classes(
-                    morning.known, morning.card_mib, self._policy, happened=morning.happened
+                    morning.known,
+                    morning.card_mib,
+                    self._policy,
+                    happened=morning.happened,
+                    growth=morning.growth,
                 ).threshold
             ),
         )
         if not self._sizes:
-            self._sizes = [class_of(pod, threshold, morning.card_mib, self._policy) for pod in morning.pods]
+            self._sizes = [
+                class_of(pod, threshold, morning.card_mib, self._policy, growth=morning.growth)
+                for pod in morning.pods
+            ]
             slots = [Request(0, 0)] * len(morning.pods)
             self._pools = {size: Fleet(slots, 0, slots=size) for size in self._policy.sizes}
             self._come_and_go(morning)
@@ -248,6 +317,7 @@ class ClassesDaily:
             morning.card_mib,
             morning.happened[-1],
             self._policy,
+            growth=morning.growth,
         )
         for change in changes:
             self._pools[change.before].remove(number[change.pod])
@@ -256,6 +326,37 @@ class ClassesDaily:
             self._sizes[number[change.pod]] = change.after
         self._moved = len(changes) + sum(len(pool.consolidate()) for pool in self._pools.values())
         return self._groups()
+
+    def look(self, look: Look) -> Placed:
+        """Who outgrew its class, and who is in danger, tightens at once."""
+        sizes, number = self._sizes, {pod.name: index for index, pod in enumerate(look.pods)}
+        groups = self._groups()
+        # Who has not grown since the morning was looked at then.
+        present = [
+            look.pods[pod]
+            for group in groups
+            for pod in group
+            if not look.pods[pod].memory_mib <= look.morning.pods[pod].memory_mib
+        ]
+        outgrown = reclassify(
+            {pod.name: pod for pod in present},
+            [[pod.name] for pod in present],
+            {pod.name: sizes[number[pod.name]] for pod in present},
+            math.inf,
+            look.morning.card_mib,
+            0.0,
+            self._policy,
+            growth=look.growth,
+        )
+        after = {number[one.pod]: one.after for one in outgrown if one.after < one.before}
+        for pod in look.in_danger([[pod for pod in group if pod not in after] for group in groups]):
+            after[pod] = max((size for size in self._policy.sizes if size < sizes[pod]), default=1)
+        for pod in after:
+            self._pools[sizes[pod]].remove(pod)
+        for pod, size in after.items():
+            self._pools[size].place(pod)
+            sizes[pod] = size
+        return Placed(self._groups(), len(after))
 
     def _come_and_go(self, morning: Morning) -> None:
         for size, pool in self._pools.items():

@@ -8,6 +8,7 @@ reason, and the first ones are named by their place in the file.
 import csv
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ SIGNALS = {
 # Where Prometheus scrapes DCGM's exporter, `pod` is the exporter unless its own labels are honoured.
 POD_LABELS = (("exported_namespace", "exported_pod"), ("namespace", "pod"))
 NAMED = 3
+# Pods of a ReplicaSet end in the hash of its template and five letters, all of Kubernetes' safe alphabet.
+REPLICA = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$")
 
 
 class BadFile(Exception):
@@ -149,6 +152,8 @@ def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None 
         samples_a_day=samples_a_day,
         alive=alive,
         usd_per_gpu_hour=usd_per_gpu_hour,
+        # Others' names say nothing sure of who their siblings are.
+        workloads=tuple(REPLICA.sub("", name) if REPLICA.search(name) else "" for name in names),
     )
 
 

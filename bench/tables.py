@@ -10,6 +10,8 @@ COLUMNS = (
     ("slowdown_p99", "p99", "{:.2f}"),
     ("slower_than_1.5_pct", ">1.5× %", "{:.1f}"),
     ("moves_per_day", "moves/day", "{:.1f}"),
+    ("guard_moves_per_day", "by guard", "{:.1f}"),
+    ("of_foreseen", "× foreseen", "{:.2f}"),
     ("seeds_within_gates", "seeds ok", "{:.0f}"),
     ("regret", "regret", "{:.2f}"),
     ("short_pods", "short pods", "{:.0f}"),

@@ -38,6 +38,8 @@ class Trace:
         decide_day: The first day that is scored; the days before it are history.
         alive: Pods × days, where the pod is there on that day; None for all on every day.
         usd_per_gpu_hour: What a GPU costs; None for the cheapest with one L4.
+        workloads: What makes each pod, "" for one of its own; () where none is known.
+        remembered: How many days of history a rule is given at most.
     """
 
     names: tuple[str, ...]
@@ -48,6 +50,8 @@ class Trace:
     samples_a_day: int = SAMPLES_A_DAY
     alive: np.ndarray | None = None
     usd_per_gpu_hour: float | None = None
+    workloads: tuple[str, ...] = ()
+    remembered: int = 2 * WEEK
 
     @property
     def days(self) -> int:
@@ -84,16 +88,22 @@ class Trace:
         ]
 
     def history(self, day: int) -> tuple[PodUse, ...]:
-        """Evidence of the days before `day`, and not a sample more: two weeks of it at most."""
-        first = max(0, day - 2 * WEEK)
+        """Evidence of the days before `day`, and not a sample more: `remembered` of it at most."""
+        first = max(0, day - self.remembered)
         peaks = np.fmax.reduce(self.memory_mib[:, first:day], axis=1, initial=np.nan)
         return tuple(
-            PodUse(name, float(peak), self._evidence[pod][first:day], grade=self._grade(pod, first, day))
-            for pod, (name, peak) in enumerate(zip(self.names, peaks, strict=True))
+            self._use(pod, float(peak), self._evidence[pod][first:day], day) for pod, peak in enumerate(peaks)
         )
 
-    def _grade(self, pod: int, first: int, day: int) -> Grade:
-        return Grade.POD if self._evidence[pod][first:day] else Grade.NONE
+    def _use(self, pod: int, peak: float, days: tuple[Day, ...], until: int) -> PodUse:
+        return PodUse(
+            self.names[pod],
+            peak,
+            days,
+            grade=Grade.POD if days else Grade.NONE,
+            day_peaks_mib=tuple(self.memory_mib[pod, until - len(days) : until].tolist()),
+            workload=self.workloads[pod] if self.workloads else "",
+        )
 
     @cached_property
     def _evidence(self) -> list["PodDays"]:
