@@ -58,13 +58,13 @@ class PodUse:
         memory_floor_mib: Lowest device memory seen once it had started.
         missing: Samples of `days` that were missing, and count as fully busy.
         measured_days: The same days in the lower reading; None where both are one.
-        measured_memory_mib: Highest device memory that was measured to be its own; None where that is
-            `memory_mib`.
         measured_memory_mib: Highest device memory that was measured to be its own; None where it is
             `memory_mib`.
         day_peaks_mib: Highest device memory in MiB that was measured to be its own or its siblings', by day,
             oldest first, today last; NaN where it is not known, () where no day's is.
         workload: What makes the pod; "" where that is not known, and it is alone.
+        pooled: Samples of all pods of its workload in the upper reading: thousandths of a GPU, and which part
+            of the samples they are. Empty where `days` are its own.
     """
 
     name: str
