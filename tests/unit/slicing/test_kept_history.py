@@ -221,6 +221,16 @@ def test_a_pod_that_was_never_measured_has_no_past():
     assert use_of(passes.seen, WEB, NOW, WINDOW) is None
 
 
+def test_a_source_that_comes_later_than_we_brings_its_past():
+    pods, nodes, passes = always(NOW), [node("n-1")], Passes()
+    passes.look([], [], NOW - 5 * HOUR, lambda begin, end: [])
+    passes.look(pods, nodes, NOW - 2 * HOUR, lambda begin, end: [])
+
+    passes.look(pods, nodes, NOW, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
+
+    assert evidence(passes) == (Grade.POD, 7, 3000.0, 0.2, 0)
+
+
 def test_a_workload_that_has_not_been_measured_for_an_hour_is_no_evidence():
     passes = run(always)
 

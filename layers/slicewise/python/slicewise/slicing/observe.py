@@ -150,7 +150,8 @@ def _first_day(now: datetime) -> int:
 
 def first_new(history: History, now: datetime) -> datetime:
     """From when on to ask: the step after those that are kept, and the last hour, for what is so now."""
-    if history.through is None:
+    if history.through is None or not history.workloads:
+        # Nobody was measured yet, and a source may have come later than we, with a past.
         return now - WINDOW
     # A point stands at the beginning of its step.
     new = datetime.fromtimestamp(history.through, UTC) + STEP

@@ -132,6 +132,8 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
         readings: From its last step on, or earlier.
     """
     newest = int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS
+    if not before.workloads:
+        before = replace(before, through=None)
     devices = joined(before, readings.devices, {name(node) for node in contents.nodes}, newest)
     node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
     window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now, before)
