@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 OPENING = berlin(7, 1)
 # Of one priority of pods, and of two.
 WAKES = (OPENING - 10 * MINUTE, OPENING - 15 * MINUTE)
-PATIENCE = 5 * MINUTE
+PATIENCE, SWEEP = 5 * MINUTE, 60 * MINUTE
 # A pass that is killed while it looks is followed once its function would have ended; where the message that
 # asked for it was lost before, that comes on top. Three in a row would take the whole waking.
 KILLED_PATIENCE = VISIBILITY[OFF_HOURS]
@@ -109,6 +109,7 @@ class Mishap:
         kills: Whether a process ends with it.
         asks_nothing: Whether no policy asks for off-hours from then on.
         loses: Whether what was to ask for a look is gone: the look at openings asks within five minutes.
+        empties: Whether what the look at openings reads is gone: where both are, the hourly sweep is left.
     """
 
     at: datetime
@@ -118,6 +119,7 @@ class Mishap:
     kills: bool = False
     asks_nothing: bool = False
     loses: bool = False
+    empties: bool = False
 
     def __str__(self) -> str:
         return f"{self.at + timedelta(hours=1):%H:%M} {self.says}"
@@ -142,7 +144,8 @@ class Night:
         broken = self._broken(told, lambda ref: ref.kind != "CronJob")
         # They are woken at the opening, so before it nobody can know what becomes of them.
         kills = sum(one.kills for one in self.mishaps)
-        asked = PATIENCE if any(one.loses for one in self.mishaps) else MINUTE
+        loses, empties = (any(getattr(one, what) for one in self.mishaps) for what in ("loses", "empties"))
+        asked = SWEEP + PATIENCE if loses and empties else PATIENCE if loses else MINUTE
         self._until(OPENING + max(PATIENCE, kills * KILLED_PATIENCE + asked))
         broken += self._broken(self._notices(), lambda ref: ref.kind == "CronJob")
         dead = [one for one in self.world.account.queues.dead if one.capability == OFF_HOURS]
@@ -397,7 +400,7 @@ def emptied(world: World, chance: Random, at: datetime) -> Mishap:
         for kept in (*of_people, sleep._kept, sleep._said, sleep._openings):
             kept.clear()
 
-    return Mishap(at, "the table is emptied", empty)
+    return Mishap(at, "the table is emptied", empty, empties=True)
 
 
 CALLS: Sequence[Kind] = (answered, answered, answered, answered, answer_lost, killed, killed, killed)
