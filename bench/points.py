@@ -19,7 +19,7 @@ from slicewise import layout
 from slicewise.model import ClusterContents, Object, Series
 from slicewise.slicing.observe import first_new
 from slicewise.slicing.usage.history import use_of
-from slicewise.slicing.usage.pages import history_of, pages
+from slicewise.slicing.usage.pages import history_of, pages, written
 from slicewise.slicing.use import STEP, WINDOW, Window, measured, read
 from slicewise.usage import Page
 
@@ -38,16 +38,16 @@ def run(gpus: int = GPUS, hours: int = HOURS) -> dict[str, Any]:
         series = tuple(fleet.series(first_new(before, now), now))
         began = time.process_time()
         found = measured(before, read(series, "prometheus", contents), contents, now)
-        written = list(pages(found.kept, before.through or 0))
+        new = list(pages(found.kept, written(before)))
         passes.append(
             {
                 "points": sum(len(one.times) for one in series),
                 "cpu_seconds": time.process_time() - began,
-                "written_kb": sum(len(page.content) for page in written) / 1000,
+                "written_kb": sum(len(page.content) for page in new) / 1000,
             }
         )
         print(f"  {now:%H:%M} {passes[-1]['points']:>10,.0f} points", file=sys.stderr)
-        kept |= {(page.day, page.number): page for page in written}
+        kept |= {(page.day, page.number): page for page in new}
     window = Window(found.readings, contents, frozenset({fleet.node_pool}), now, found.history)
     uses = [use_of(found.history, window.key_of(pod), now, WINDOW) for pod in contents.pods[::50]]
     week, steady = passes[0], passes[1:]

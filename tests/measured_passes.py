@@ -12,7 +12,7 @@ from slicewise.model import Object, Series
 from slicewise.slicing.observe import first_new
 from slicewise.slicing.series import Readings
 from slicewise.slicing.usage.history import NOTHING, History, WorkloadKey
-from slicewise.slicing.usage.pages import history_of, pages
+from slicewise.slicing.usage.pages import history_of, pages, written
 from slicewise.slicing.use import Measured, measured, read
 from slicewise.usage import Page
 
@@ -81,7 +81,7 @@ class Passes:
         self.contents = builders.contents(nodes=tuple(nodes), pods=tuple(pods))
         readings = read(series(first_new(before, now), now), self.source, self.contents)
         self.last = measured(before, readings, self.contents, now)
-        for page in pages(self.last.kept, before.through or 0):
+        for page in pages(self.last.kept, written(before)):
             self.kept[page.day, page.of, page.number] = page
         return self.seen
 

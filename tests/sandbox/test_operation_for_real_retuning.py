@@ -6,6 +6,7 @@ with pods running, lowers it when the policy says so, and takes its alarms along
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -222,22 +223,29 @@ def drifting(cluster: Cluster) -> set[str]:
     return {claim["metadata"]["name"] for claim in claims if condition(claim, "Drifted") == "True"}
 
 
-def measure(system: System, cluster: Cluster, busy: float = 10.0, memory_mib: float = 4096.0) -> None:
-    """Three days of every node's GPU in CloudWatch, as Container Insights would have written them."""
+def measure(system: System, cluster: Cluster, busy: float = 3.0, memory_mib: float = 1400.0) -> None:
+    """
+    Three days of every node's GPU in CloudWatch, as Container Insights would have written them: of each of
+    its pods, of which the first was alone until the others came.
+    """
     now = int(time.time()) // 600 * 600
     times = [datetime.fromtimestamp(now - 600 * step, UTC) for step in range(-6, 3 * 144)]
+    on = Counter(
+        pod["spec"].get("nodeName", "") for pod in cluster.kube.list(PODS, labelSelector="app=tuned")
+    )
+    came = datetime.now(UTC) - ALONE
     for node in cluster.kube.list("/api/v1/nodes", labelSelector="slicewise.dev/pool=shared"):
         name = node["metadata"]["name"]
         of_node = {"ClusterName": TUNED, "NodeName": name, "InstanceId": f"i-{name}"}
         of_gpu = of_node | {"InstanceType": "g6.xlarge", "GpuDevice": "nvidia0"}
-        for metric, dimensions, value in (
+        for metric, dimensions, of_a_pod in (
             ("node_gpu_utilization", of_gpu, busy),
             ("node_gpu_memory_used", of_gpu, memory_mib * 1024 * 1024),
-            ("node_gpu_usage_total", of_node, 3.0),
+            ("node_gpu_usage_total", of_node, 1.0),
         ):
             series = Series("ContainerInsights", metric, tuple(sorted(dimensions.items())))
-            shares = [(at, value / 3 if at < datetime.now(UTC) - ALONE else value) for at in times]
-            system.aws.metrics.put_values(series, shares)
+            values = [(at, of_a_pod * (on[name] if at >= came else min(1, on[name]))) for at in times]
+            system.aws.metrics.put_values(series, values)
 
 
 def dcgm(cluster: Cluster, of_a_pod: Mapping[str, float]) -> Iterator[Samples]:

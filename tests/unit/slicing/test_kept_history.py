@@ -229,6 +229,9 @@ def test_a_source_that_comes_later_than_we_brings_its_past():
     passes.look(pods, nodes, NOW, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
 
     assert evidence(passes) == (Grade.POD, 7, 3000.0, 0.2, 0)
+    # And the pass after it finds that past in the table.
+    passes.look(pods, nodes, NOW + HOUR, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
+    assert evidence(passes, NOW + HOUR) == (Grade.POD, 7, 3000.0, 0.2, 0)
 
 
 def test_a_workload_that_has_not_been_measured_for_an_hour_is_no_evidence():

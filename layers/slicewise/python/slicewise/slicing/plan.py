@@ -27,7 +27,7 @@ from slicewise.slicing.parts import Part, broken_now, known_before
 from slicewise.slicing.pool_state import PoolState, Tuning, pool_states, read_tuning
 from slicewise.slicing.proof import prove
 from slicewise.slicing.usage.history import NOTHING
-from slicewise.slicing.usage.pages import pages
+from slicewise.slicing.usage.pages import pages, written
 from slicewise.slicing.use import STEP, pool_use
 from slicewise.slicing.world import TuningWorld
 from slicewise.usage import Page
@@ -184,7 +184,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
 def _kept(world: TuningWorld) -> tuple[Page, ...]:
     if world.measured is None or world.history is None:
         return ()
-    return tuple(pages(world.measured.kept, world.history.through or 0))
+    return tuple(pages(world.measured.kept, written(world.history)))
 
 
 def _about_classes(

@@ -40,6 +40,11 @@ _MOST_BYTES = 250_000
 GPUS, PODS = 0, 1
 
 
+def written(before: History) -> int:
+    """Up to which second, for `pages`, a history that was read is in the table: of nobody, nothing is."""
+    return before.through if before.through is not None and before.workloads else 0
+
+
 def pages(history: History, since: int) -> Iterator[Page]:
     """
     What has to be written where everything before `since`, in seconds, has been: the days that have changed,
