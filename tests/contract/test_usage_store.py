@@ -10,7 +10,7 @@ from slicewise.usage import Page
 
 ARN = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu-1"
 OTHER = "arn:aws:eks:eu-west-1:111122223333:cluster/gpu"
-DAY = 86_400
+DAY, BY = 86_400, "prometheus"
 MONDAY = 20_000 * DAY
 
 
@@ -20,7 +20,7 @@ def usage(table):
 
 
 def page(day: int, number: int = 0, content: bytes = b"\x00\xff of a day", of: int = 1) -> Page:
-    return Page(day, number, of, MONDAY + 600, content)
+    return Page(BY, day, number, of, MONDAY + 600, content)
 
 
 def in_order(pages):
@@ -28,7 +28,7 @@ def in_order(pages):
 
 
 def test_of_a_cluster_that_nobody_measured_nothing_is_kept(usage):
-    assert usage.pages(ARN, 0) == ()
+    assert usage.pages(ARN, BY, 0) == ()
 
 
 def test_pages_come_back_as_they_were_by_cluster(usage):
@@ -36,21 +36,21 @@ def test_pages_come_back_as_they_were_by_cluster(usage):
     usage.keep(ARN, pages)
     usage.keep(OTHER, [page(MONDAY, content=b"another's")])
 
-    assert in_order(usage.pages(ARN, MONDAY)) == pages
-    assert usage.pages(OTHER, 0) == (page(MONDAY, content=b"another's"),)
+    assert in_order(usage.pages(ARN, BY, MONDAY)) == pages
+    assert usage.pages(OTHER, BY, 0) == (page(MONDAY, content=b"another's"),)
 
 
 def test_of_days_before_only_the_gpus_are_read(usage):
     usage.keep(ARN, [page(0), page(MONDAY), page(MONDAY + DAY)])
 
-    assert in_order(usage.pages(ARN, MONDAY + DAY)) == [page(0), page(MONDAY + DAY)]
+    assert in_order(usage.pages(ARN, BY, MONDAY + DAY)) == [page(0), page(MONDAY + DAY)]
 
 
 def test_a_page_replaces_that_of_its_day_and_number(usage):
     usage.keep(ARN, [page(MONDAY, content=b"before")])
     usage.keep(ARN, [page(MONDAY, content=b"after")])
 
-    assert usage.pages(ARN, MONDAY) == (page(MONDAY, content=b"after"),)
+    assert usage.pages(ARN, BY, MONDAY) == (page(MONDAY, content=b"after"),)
 
 
 def test_of_another_number_of_pages_the_old_ones_stay(usage):
@@ -58,7 +58,7 @@ def test_of_another_number_of_pages_the_old_ones_stay(usage):
     usage.keep(ARN, old)
     usage.keep(ARN, new)
 
-    assert sorted(usage.pages(ARN, MONDAY), key=lambda one: (one.of, one.number)) == [*old, *new]
+    assert sorted(usage.pages(ARN, BY, MONDAY), key=lambda one: (one.of, one.number)) == [*old, *new]
 
 
 def test_a_page_that_goes_on_longer_is_not_written_over(usage):
@@ -68,14 +68,20 @@ def test_a_page_that_goes_on_longer_is_not_written_over(usage):
     with pytest.raises(Conflict):
         usage.keep(ARN, [page(MONDAY, content=b"late")])
 
-    assert usage.pages(ARN, MONDAY) == (newer,)
+    assert usage.pages(ARN, BY, MONDAY) == (newer,)
 
 
 def test_pages_of_more_than_a_query_returns_all_come_back(usage):
     large = [page(MONDAY, number, bytes([number]) * 250_000, of=6) for number in range(6)]
     usage.keep(ARN, large)
 
-    assert in_order(usage.pages(ARN, MONDAY)) == large
+    assert in_order(usage.pages(ARN, BY, MONDAY)) == large
+
+
+def test_what_another_source_said_is_none_of_it(usage):
+    usage.keep(ARN, [page(0), page(MONDAY)])
+
+    assert usage.pages(ARN, "prom", 0) == usage.pages(ARN, "container-insights", 0) == ()
 
 
 def test_a_page_that_no_item_holds_is_refused(usage):
@@ -89,5 +95,5 @@ def test_a_cluster_that_is_forgotten_was_never_measured(table):
 
     table.store.forget(ARN)
 
-    assert table.usage.pages(ARN, 0) == ()
-    assert table.usage.pages(OTHER, 0) == (page(MONDAY),)
+    assert table.usage.pages(ARN, BY, 0) == ()
+    assert table.usage.pages(OTHER, BY, 0) == (page(MONDAY),)

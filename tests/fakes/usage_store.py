@@ -16,22 +16,22 @@ class FakeUsageStore:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self.kept: dict[tuple[str, int, int, int], Page] = {}
+        self.kept: dict[tuple[str, str, int, int, int], Page] = {}
 
-    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+    def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         with self._calls.call("usage.pages"):
             return tuple(
                 page
-                for (of, day, *_), page in sorted(self.kept.items())
-                if of == cluster and (day <= OF_NO_DAY or day >= since)
+                for (of, by, day, *_), page in sorted(self.kept.items())
+                if (of, by) == (cluster, source) and (day <= OF_NO_DAY or day >= since)
             )
 
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:
         for page in pages:
             with self._calls.call(f"usage.keep {page.day}/{page.number}"):
-                sort = f"usage#{page.day:010}#{page.of:04}#{page.number:04}"
+                sort = f"usage#{page.source}#{page.day:010}#{page.of:04}#{page.number:04}"
                 check_item(pk=f"cluster#{cluster}", sk=sort, all=page.content)
-                key = cluster, page.day, page.of, page.number
+                key = cluster, page.source, page.day, page.of, page.number
                 if key in self.kept and self.kept[key].through > page.through:
                     raise Conflict(f"{sort} of {cluster} goes on longer")
                 self.kept[key] = page

@@ -49,6 +49,9 @@ from tests.measured_passes import (
     web,
 )
 
+BY = "prometheus"
+
+
 # The same, however it is read
 
 
@@ -275,7 +278,7 @@ def test_a_pass_writes_the_day_that_changed_and_the_gpus():
     passes = run(always)
     before = history_of(passes.kept.values())
 
-    written = {page.day for page in pages(before, before.through or 0)}
+    written = {page.day for page in pages(before, before.through or 0, BY)}
 
     assert written == {0, 1, int(NOW.timestamp()) // 86_400 * 86_400}
 
@@ -321,7 +324,7 @@ def test_many_workloads_are_spread_over_pages_that_an_item_holds():
     }
     history = History(workloads, through=settled(NOW))
 
-    written = list(pages(history, settled(NOW)))
+    written = list(pages(history, settled(NOW), BY))
 
     assert len(written) > 3 and max(len(page.content) for page in written) <= 250_000
     assert history_of(written) == history
@@ -338,7 +341,7 @@ def test_a_history_comes_back_from_its_pages_as_it_was(values, mib):
         return values[place] if 0 <= place < len(values) else math.nan
 
     found = Passes().look(pods, [node("n-1")], NOW, lambda b, e: dcgm(pods, busy, mib, b, e))
-    again = history_of(pages(found, 0))
+    again = history_of(pages(found, 0, BY))
 
     assert again.workloads == found.workloads and again.through == found.through
     for key, device in found.devices.items():
@@ -642,7 +645,7 @@ def test_a_day_of_which_a_page_is_missing_is_read_again():
     middle = sorted({page.day for page in passes.kept.values()})[-3]
     some = [page for page in passes.kept.values() if page.day != middle]
 
-    half = Page(middle, 0, 2, middle + DAY_SECONDS, next(iter(passes.kept.values())).content)
+    half = Page(BY, middle, 0, 2, middle + DAY_SECONDS, next(iter(passes.kept.values())).content)
     found = history_of([*some, half])
 
     assert found.through == middle - STEP_SECONDS
@@ -650,9 +653,9 @@ def test_a_day_of_which_a_page_is_missing_is_read_again():
 
 def test_pages_of_an_older_number_give_way_to_whole_newer_ones_and_else_stand():
     history = run(always).seen
-    (old,) = [page for page in pages(history, settled(NOW)) if page.day > 1]
+    (old,) = [page for page in pages(history, settled(NOW), BY) if page.day > 1]
     halves = [replace(old, number=number, of=2, through=old.through + 600) for number in (0, 1)]
-    gpus = [page for page in pages(history, settled(NOW)) if page.day == 0]
+    gpus = [page for page in pages(history, settled(NOW), BY) if page.day == 0]
 
     assert history_of([*gpus, old, halves[0]]).workloads == history_of([*gpus, old]).workloads
     assert history_of([*gpus, old, *halves]).workloads

@@ -350,8 +350,8 @@ class Metrics(Protocol):
 class UsageStore(Protocol):
     """What was measured of clusters, as pages of bytes: lost, it costs history and nothing else."""
 
-    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
-        """Of all days that begin at `since`, in seconds, or later, and of no day; 35 days are kept."""
+    def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
+        """A source's, of all days that begin at `since`, in seconds, or later, and of no day: 35 days."""
         ...
 
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:
@@ -367,7 +367,7 @@ class UsageStore(Protocol):
 class NoUsage:
     """Where nothing is measured, nothing is kept."""
 
-    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+    def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         return ()
 
     def keep(self, cluster: str, pages: Iterable[Page]) -> None:

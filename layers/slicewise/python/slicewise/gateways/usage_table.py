@@ -2,7 +2,7 @@
 What was measured of a cluster, in the table of dynamodb.py.
 
     pk                sk
-    cluster#<arn>     usage#<day>#<of>#<number>    a page (slicing/usage/pages.py), kept 35 days
+    cluster#<arn>     usage#<source>#<day>#<of>#<number>    a page (slicing/usage/pages.py), kept 35 days
 
 A day is its first second since 1970, in ten figures, so that keys sort by time; what is of no day has less
 than 600. Where a day has another number of pages than before, the old ones stay until they expire.
@@ -36,11 +36,12 @@ class UsageTable:
     def _db(self) -> Any:
         return client("dynamodb", self._session, self._region)
 
-    def pages(self, cluster: str, since: int) -> tuple[Page, ...]:
+    def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         found: list[Page] = []
         # What is of no day sorts before all days.
         for first, last in ((0, OF_NO_DAY), (since, 10**10 - 1)):
-            between = {":pk": _pk(cluster), ":first": f"usage#{first:010}#", ":last": f"usage#{last:010}#~"}
+            ends = {":first": f"usage#{source}#{first:010}#", ":last": f"usage#{source}#{last:010}#~"}
+            between = {":pk": _pk(cluster), **ends}
             with own_errors(f"dynamodb:Query, what was measured of {cluster}"):
                 answers = self._db.get_paginator("query").paginate(
                     TableName=self._table,
@@ -71,8 +72,9 @@ def _pk(cluster: str) -> str:
 def _item(cluster: str, page: Page) -> dict[str, Any]:
     return {
         "pk": _pk(cluster),
-        "sk": f"usage#{page.day:010}#{page.of:04}#{page.number:04}",
+        "sk": f"usage#{page.source}#{page.day:010}#{page.of:04}#{page.number:04}",
         "version": VERSION,
+        "source": page.source,
         "day": page.day,
         "number": page.number,
         "of": page.of,
@@ -86,6 +88,7 @@ def _page(item: dict[str, Any]) -> Page | None:
     """None of one that another release wrote otherwise: it costs history only."""
     fields, content = Fields(item, needed=_NEEDED), item.get("content")
     version, *numbers = (fields.whole(name) for name in _NEEDED)
+    source = fields.text("source")
     if fields.unreadable or version != VERSION or not isinstance(content, bytes):
         return None
-    return Page(*numbers, content)
+    return Page(source, *numbers, content)

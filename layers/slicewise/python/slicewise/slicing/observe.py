@@ -27,7 +27,7 @@ from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
 from slicewise.slicing.usage.history import History
 from slicewise.slicing.usage.pages import history_of
 from slicewise.slicing.use import FRESH, STEP, WINDOW
-from slicewise.slicing.world import TuningWorld
+from slicewise.slicing.world import TuningWorld, measured_by
 
 _OUR_POOLS = "slicewise.dev/pool"
 _GPU_PREFIX = "nvidia.com/"
@@ -135,7 +135,7 @@ def _inside(
         if not whole:
             start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
             return replace(world, series=metrics.read(cluster.name, start, now, STEP))
-        history = history_of(ports.usage.pages(cluster.arn, _first_day(now)))
+        history = history_of(ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now)))
         series = metrics.read(cluster.name, first_new(history, now), now, STEP)
         return replace(world, series=series, history=history, now=now)
     except (Refused, Unavailable) as error:

@@ -29,7 +29,7 @@ from slicewise.slicing.proof import prove
 from slicewise.slicing.usage.history import NOTHING
 from slicewise.slicing.usage.pages import pages, written
 from slicewise.slicing.use import STEP, pool_use
-from slicewise.slicing.world import TuningWorld
+from slicewise.slicing.world import TuningWorld, measured_by
 from slicewise.usage import Page
 
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
@@ -182,9 +182,9 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
 
 
 def _kept(world: TuningWorld) -> tuple[Page, ...]:
-    if world.measured is None or world.history is None:
+    if world.measured is None or world.history is None or world.policy is None:
         return ()
-    return tuple(pages(world.measured.kept, written(world.history)))
+    return tuple(pages(world.measured.kept, written(world.history), measured_by(world.policy)))
 
 
 def _about_classes(

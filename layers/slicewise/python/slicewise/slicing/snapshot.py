@@ -42,7 +42,7 @@ def dump(world: TuningWorld, now: datetime) -> str:
             "objects": list(contents.objects.values()) if contents else [],
             "series": [_of(series) for series in world.series],
             "series_error": world.series_error,
-            "measured": [_of(page) for page in pages(world.history, 0)] if world.history else [],
+            "measured": [_of(page) for page in pages(world.history, 0, "")] if world.history else [],
             "measured_at": world.now,
             "alarms": [_of(alarm) for alarm in world.alarms],
             "known": list(world.known),

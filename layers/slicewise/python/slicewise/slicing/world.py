@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,12 @@ from slicewise.slicing.usage.history import History
 from slicewise.slicing.use import Measured, measured, read
 
 _NEVER = datetime.fromtimestamp(0, UTC)
+
+
+def measured_by(policy: Policy) -> str:
+    """Of a source that is named anew, another: it begins with the past that it has."""
+    where = f"-{zlib.crc32(policy.metrics.endpoint.encode()):08x}" if policy.metrics.endpoint else ""
+    return policy.metrics.source.value + where
 
 
 @dataclass(frozen=True)

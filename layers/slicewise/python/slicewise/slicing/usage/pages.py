@@ -45,7 +45,7 @@ def written(before: History) -> int:
     return before.through if before.through is not None and before.workloads else 0
 
 
-def pages(history: History, since: int) -> Iterator[Page]:
+def pages(history: History, since: int, source: str) -> Iterator[Page]:
     """
     What has to be written where everything before `since`, in seconds, has been: the days that have changed,
     the pods and the GPUs.
@@ -60,11 +60,11 @@ def pages(history: History, since: int) -> Iterator[Page]:
             for key, found in sorted(history.workloads.items())
             if day in found
         ]
-        yield from _split(of_day, day, history.through)
+        yield from _split(source, of_day, day, history.through)
     pods = [("/".join(pod), [*pod, *known.key, known.since]) for pod, known in sorted(history.pods.items())]
-    yield from _split(pods, PODS, history.through)
+    yield from _split(source, pods, PODS, history.through)
     gpus = [(key, _device(device)) for key, device in sorted(history.devices.items())]
-    yield from _split(gpus, GPUS, history.through)
+    yield from _split(source, gpus, GPUS, history.through)
 
 
 def history_of(found: Iterable[Page]) -> History:
@@ -126,7 +126,7 @@ def _key(parts: Iterable[Any]) -> WorkloadKey:
     return WorkloadKey(*parts)
 
 
-def _split(entries: list[tuple[str, Any]], day: int, through: int) -> Iterator[Page]:
+def _split(source: str, entries: list[tuple[str, Any]], day: int, through: int) -> Iterator[Page]:
     """As few pages as have room, by what their names come to."""
     of = 1
     while True:
@@ -138,7 +138,7 @@ def _split(entries: list[tuple[str, Any]], day: int, through: int) -> Iterator[P
             break
         of *= 2
     for number, content in enumerate(packed):
-        yield Page(day, number, of, through, content)
+        yield Page(source, day, number, of, through, content)
 
 
 def _day(day: WorkloadDay) -> dict[str, Any]:
