@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from slicewise.slicing import memory_guard
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
-from slicewise.slicing.memory_growth import MemoryGrowth, workload_key
+from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing, workload_key
 from slicewise.slicing.memory_guard import fastest_rises, within_a_day
-from slicewise.slicing.memory_sum import QUANTILE, fits
+from slicewise.slicing.memory_sum import QUANTILE
 from slicewise.slicing.packing_calibration import (
     Calibration,
     calibrate,
@@ -156,7 +156,15 @@ def reclassify(
             change(name, min(target[name], size), f"{size} pods like it do not fit in memory")
     for node in nodes:
         staying = [name for name in node if name not in changes]
-        for name in _growing(staying, known, current, target, card_memory_mib, policy, certain):
+        for name in outgrowing(
+            sorted(staying),
+            known,
+            lambda n: target[n] < current[n],
+            card_memory_mib,
+            policy.memory_headroom,
+            policy.memory_quantile,
+            certain,
+        ):
             reason = certain.tell(known[name], policy.memory_quantile)
             change(name, max(1, min(target[name], _next_smaller(policy.sizes, current[name]))), reason)
     for share, node in _hot_nodes(known, nodes, policy.hot):
@@ -209,32 +217,6 @@ def _fits_known(
 ) -> bool:
     """Whether pods like it fit a card as large as they were seen to be."""
     return size * growth.peak(pod) <= usable_memory(card_memory_mib, policy.memory_headroom)
-
-
-def _growing(
-    node: Sequence[str],
-    known: Mapping[str, PodUse],
-    current: Mapping[str, int],
-    target: Mapping[str, int],
-    card_memory_mib: float,
-    policy: ClassPolicy,
-    growth: MemoryGrowth,
-) -> list[str]:
-    """Who leaves a GPU whose pods may outgrow its memory: who outgrew its class, then who may grow most."""
-    rest, leavers = sorted(node), []
-    while len(rest) > 1 and not fits(
-        growth.members(known[name] for name in rest),
-        card_memory_mib,
-        policy.memory_headroom,
-        policy.memory_quantile,
-    ):
-        leaver = max(
-            rest,
-            key=lambda n: (target[n] < current[n], growth.may_reach(known[n]), n),
-        )
-        rest.remove(leaver)
-        leavers.append(leaver)
-    return leavers
 
 
 def _risk(pods: Sequence[PodUse]) -> float:

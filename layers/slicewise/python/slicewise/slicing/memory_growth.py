@@ -18,7 +18,7 @@ growths more are taken to be of a Pareto distribution. What a GPU's pods need to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from slicewise.slicing.evidence import PodUse
@@ -250,6 +250,33 @@ def _trimmed(over: list[float]) -> tuple[float, ...]:
     while over and over[-1] <= 0:
         over.pop()
     return tuple(over)
+
+
+def outgrowing(
+    node: Sequence[str],
+    known: Mapping[str, PodUse],
+    goes_first: Callable[[str], bool],
+    card_memory_mib: float,
+    headroom: float,
+    level: float,
+    growth: MemoryGrowth,
+) -> list[str]:
+    """
+    Who leaves a GPU whose pods may outgrow its memory, until the others fit: who goes first, then who may
+    grow most.
+
+    Args:
+        node: Names of the pods on the GPU.
+        headroom, level: As in `fits`.
+    """
+    rest, leavers = list(node), []
+    while len(rest) > 1 and not fits(
+        growth.members(known[name] for name in rest), card_memory_mib, headroom, level
+    ):
+        leaver = max(rest, key=lambda name: (goes_first(name), growth.may_reach(known[name]), name))
+        rest.remove(leaver)
+        leavers.append(leaver)
+    return leavers
 
 
 def workload_key(pod: PodUse) -> str:

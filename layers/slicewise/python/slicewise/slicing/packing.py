@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from slicewise.slicing.evidence import PodUse, usable_memory
-from slicewise.slicing.memory_growth import MemoryGrowth
+from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing
 from slicewise.slicing.memory_sum import fits
 from slicewise.slicing.packing_calibration import (
     Calibration,
@@ -94,7 +94,15 @@ def repack(
     for _ in range(policy.rounds):
         before = dict(raises)
         for node in sorted(tuple(sorted(group)) for group in groups):
-            for name in _growing(node, known, raises, card_memory_mib, policy, growth):
+            for name in outgrowing(
+                node,
+                known,
+                raises.__contains__,
+                card_memory_mib,
+                policy.memory_headroom,
+                policy.memory_quantile,
+                growth,
+            ):
                 raises[name] = _raise_memory(
                     known[name], raises.get(name), current[name], wanted[name], memory, policy, growth
                 )
@@ -163,7 +171,7 @@ def _outgrown_memory(known, current, wanted, growth: MemoryGrowth) -> dict[str, 
     """
     Memory is never overcommitted: these come first and count against no limit.
 
-    A request that leaves less to grow than it would today is no reason yet: see `_growing`.
+    A request that leaves less to grow than it would today is no reason yet: see `outgrowing`.
     """
     return {
         name: Change(
@@ -174,28 +182,6 @@ def _outgrown_memory(known, current, wanted, growth: MemoryGrowth) -> dict[str, 
         and wanted[name].memory_mib > current[name].memory_mib
         and not growth.peak(known[name]) <= current[name].memory_mib
     }
-
-
-def _growing(
-    node: tuple[str, ...],
-    known: Mapping[str, PodUse],
-    restarted: Mapping[str, Change],
-    card_memory_mib: float,
-    policy: PackingPolicy,
-    growth: MemoryGrowth,
-) -> list[str]:
-    """Who leaves a GPU whose pods may outgrow its memory: who is restarted anyway, then who may grow most."""
-    rest, leavers = list(node), []
-    while len(rest) > 1 and not fits(
-        growth.members(known[name] for name in rest),
-        card_memory_mib,
-        policy.memory_headroom,
-        policy.memory_quantile,
-    ):
-        leaver = max(rest, key=lambda n: (n in restarted, growth.may_reach(known[n]), n))
-        rest.remove(leaver)
-        leavers.append(leaver)
-    return leavers
 
 
 def _raise_memory(
