@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -212,6 +213,161 @@ def test_a_node_that_is_born_meanwhile_is_caught(born_after):
 
     assert account.undisturbed()
     assert account.n == 1
+
+
+PROTECTED = {
+    "consolidationPolicy": "WhenEmpty",
+    "consolidateAfter": "Never",
+    "budgets": [
+        {"nodes": "0", "schedule": "0 6 * * 1-5", "duration": "14h"},
+        {"nodes": "0", "reasons": ["Drifted"]},
+    ],
+}
+
+
+def protected() -> dict[str, Any]:
+    """A NodePool that its team has made safe, with all that a NodePool can say beside."""
+    theirs = deepcopy(THEIRS)
+    theirs["spec"] |= {"disruption": deepcopy(PROTECTED), "weight": 7}
+    theirs["spec"]["template"]["spec"] |= {
+        "taints": [{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}],
+        "expireAfter": "720h",
+        "terminationGracePeriod": "2h",
+    }
+    return theirs
+
+
+UNBOUNDED = POLICY.replace(", maxGpus: 16", "")
+
+
+def adopted_under(policy: str, theirs: dict[str, Any]) -> Adopting:
+    account = Adopting(policy, theirs)
+    account.onboard()
+    account.tune()
+    account.tune()
+    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    return account
+
+
+def without_our_requirements(spec: dict[str, Any]) -> dict[str, Any]:
+    left = deepcopy(spec)
+    template = left["template"]["spec"]
+    ours = (layout.POOL_LABEL, layout.CONFIG_LABEL)
+    template["requirements"] = [one for one in template["requirements"] if one["key"] not in ours]
+    return left
+
+
+def test_what_the_policy_does_not_write_stays_as_its_owner_has_it():
+    account = adopted_under(UNBOUNDED, protected())
+
+    assert without_our_requirements(account.node_pool["spec"]) == protected()["spec"]
+    assert "adopt-changes" not in codes_of(account)
+
+
+def test_its_own_limit_counts_where_the_policy_names_none():
+    account = adopted_under(UNBOUNDED, THEIRS)
+    account.idle()
+    account.hours(8)
+
+    assert account.n > 1
+    assert account.node_pool["spec"]["limits"] == {"cpu": "1000", "nvidia.com/gpu": str(10 * account.n)}
+
+
+def test_without_any_limit_of_gpus_none_is_set():
+    theirs = deepcopy(THEIRS)
+    theirs["spec"]["limits"] = {"cpu": "1000"}
+    account = adopted_under(UNBOUNDED, theirs)
+    account.idle()
+    account.hours(8)
+
+    assert account.n > 1
+    assert account.node_pool["spec"]["limits"] == {"cpu": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("written", "changes"),
+    [
+        ("policy: WhenEmptyOrUnderutilized", {"consolidationPolicy": "WhenEmptyOrUnderutilized"}),
+        ("after: 5m", {"consolidateAfter": "5m"}),
+        ("idleAfter: 2m", {}),
+    ],
+)
+def test_only_the_field_that_the_policy_writes_is_taken_over_and_it_is_given_back(written, changes):
+    policy = UNBOUNDED + f"consolidation: {{{written}}}\n"
+    account = adopted_under(policy, protected())
+    assert account.node_pool["spec"]["disruption"] == PROTECTED | changes
+
+    account.policies["default"] = UNBOUNDED
+    account.tune()
+    assert account.node_pool["spec"]["disruption"] == PROTECTED, "the policy no longer writes it"
+
+    account.policies["default"] = policy
+    account.tune()
+    account.policies["default"] = WITHOUT_IT
+    account.tune()
+    assert account.node_pool["spec"] == protected()["spec"]
+
+
+def test_business_hours_are_added_to_its_budgets_and_loosen_none():
+    hours = 'businessHours: {timeZone: UTC, hours: ["Mon-Fri 08:00-18:00"]}'
+    account = adopted_under(UNBOUNDED + f"consolidation: {{{hours}}}\n", protected())
+
+    budgets = account.node_pool["spec"]["disruption"]["budgets"]
+    assert budgets[:2] == PROTECTED["budgets"]
+    assert len(budgets) > 2
+
+    account.policies["default"] = WITHOUT_IT
+    account.tune()
+    assert account.node_pool["spec"]["disruption"] == PROTECTED
+
+
+def test_what_its_owner_changes_later_is_kept_and_stays_when_it_is_given_back():
+    account = adopted_under(UNBOUNDED + "consolidation: {after: 5m}\n", protected())
+    later = [{"nodes": "3"}]
+    account.node_pool["spec"]["disruption"]["budgets"] = deepcopy(later)
+    account.node_pool["spec"]["limits"]["cpu"] = "2000"
+    account.tune()
+    assert account.node_pool["spec"]["disruption"]["budgets"] == later
+
+    account.policies["default"] = WITHOUT_IT
+    account.tune()
+    assert account.node_pool["spec"]["disruption"] == PROTECTED | {"budgets": later}
+    assert account.node_pool["spec"]["limits"] == {"cpu": "2000", "nvidia.com/gpu": "10"}
+
+
+def test_what_an_earlier_release_wrote_over_is_put_back():
+    account = adopted_under(UNBOUNDED, protected())
+    marks = account.node_pool["metadata"]["annotations"]
+    kept = json.loads(marks[layout.ORIGINAL_ANNOTATION])
+    marks[layout.ORIGINAL_ANNOTATION] = json.dumps({k: v for k, v in kept.items() if k != "taken"})
+    disruption = {"consolidationPolicy": "WhenEmptyOrUnderutilized", "consolidateAfter": "10m"}
+    ref = Ref("karpenter.sh/v1", "NodePool", "gpu")
+    value = {**disruption, "budgets": [dict(budget) for budget in layout.BUDGETS]}
+    server = account.servers["gpu-1"]
+    server.patch(ref, [{"op": "replace", "path": "/spec/disruption", "value": value}], manager="slicewise")
+
+    account.tune()
+
+    assert account.node_pool["spec"]["disruption"] == PROTECTED
+    assert account.undisturbed()
+
+
+def test_what_the_policy_writes_over_is_told_before_it_does():
+    account = Adopting(POLICY + "consolidation: {after: 5m}\n", protected())
+    account.onboard()
+
+    [told] = [one for one in account.record().findings if one.code == "adopt-changes"]
+    assert "limit 10 of nvidia.com/gpu becomes 16 GPUs (maxGpus)" in told.says
+    assert "consolidateAfter Never becomes 5m (consolidation.after)" in told.says
+    account.answer_next()
+    assert "adopt-changes" in codes_of(account), "also the pass that labels nodes says so"
+    account.answer_all()
+    assert account.node_pool["spec"]["disruption"] == PROTECTED | {"consolidateAfter": "5m"}
+
+
+def codes_of(account: Adopting) -> set[str]:
+    assert account.tuned
+    return {finding.code for finding in account.tuned.findings}
 
 
 THEIR_KEY = {"key": layout.CONFIG_LABEL, "operator": "In", "values": ["theirs"]}

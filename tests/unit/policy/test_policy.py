@@ -129,6 +129,22 @@ def test_the_fingerprint_changes_with_the_meaning(change):
 ADOPTING = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 4, adopt: gpu}}"
 
 
+def test_beside_adopt_max_gpus_may_be_left_out_since_the_nodepool_has_a_limit_of_its_own():
+    (pool,) = builders.policy(ADOPTING.replace("maxGpus: 4, ", "")).pools
+
+    assert pool.max_gpus is None
+    with pytest.raises(InvalidPolicy, match="maxGpus"):
+        builders.policy("{shared: {sharing: time-slicing, gpus: [l4]}}")
+
+
+def test_what_was_written_of_consolidation_is_known_only_where_something_is_adopted():
+    written = "consolidation: {policy: WhenEmpty, after: 10m}"
+
+    assert builders.policy(ADOPTING, written).consolidation.written == ("after", "policy")
+    assert builders.policy(ADOPTING).consolidation.written == ()
+    assert builders.policy(builders.DEFAULT_POOLS, written).consolidation.written == ()
+
+
 def test_an_adopted_pool_begins_at_one_pod_a_gpu_and_may_grow_as_any_other():
     (pool,) = builders.policy(ADOPTING).pools
 

@@ -48,7 +48,15 @@ def n_of_overlay(overlay: Object, pool: Pool) -> int | None:
 def n_of_limits(node_pool: Object, pool: Pool) -> Fraction | None:
     """Slices a GPU that a live NodePool's limits allow for; None where there is no limit of them."""
     limit = (spec(node_pool).get("limits") or {}).get(resource(pool))
-    return None if limit is None else quantities.number(limit) / pool.max_gpus
+    return None if limit is None or not pool.max_gpus else quantities.number(limit) / pool.max_gpus
+
+
+def is_limited_for(node_pool: Object, pool: Pool, n: int) -> bool:
+    """Whether a live NodePool's limit is that of N = `n`; also where neither policy nor owner set one."""
+    limit = (spec(node_pool).get("limits") or {}).get(resource(pool))
+    if pool.max_gpus is None:
+        return True
+    return limit is not None and quantities.number(limit) == n * pool.max_gpus
 
 
 def promised(labels: Mapping[str, str], key: str | None) -> dict[str, int] | None:

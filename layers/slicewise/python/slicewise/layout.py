@@ -13,7 +13,7 @@ from typing import Any
 
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
-from slicewise.objects import is_ours, required_values, spec, stamped
+from slicewise.objects import stamped
 from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Policy, Pool, Sharing
 
 OPERATOR_NAMESPACE = "gpu-operator"
@@ -49,6 +49,8 @@ RETAINS = "slicewise.dev/retains-volumes"
 OPENED = "slicewise.dev/opened"
 # On a NodePool's own metadata: a fallback model's, which has no nodes but where EC2 has none of the others.
 FALLBACK_LABEL = "slicewise.dev/fallback"
+# Of consolidateAfter.
+NEVER = "Never"
 # A limit of Karpenter's: no nodes at all.
 NO_NODES = {"nodes": "0"}
 # Karpenter tries the heaviest NodePools first, and those without a weight last: the others before fallbacks.
@@ -153,7 +155,9 @@ def capacity(pool: Pool, gpu: GpuModel, n: int, gpus: int) -> dict[str, str]:
 
 
 def limits(pool: Pool, gpu: GpuModel, n: int) -> dict[str, str]:
-    """Karpenter's limits count slices, not GPUs: they grow and shrink with N."""
+    """Karpenter's limits count slices, not GPUs: they grow and shrink with N. Empty where nobody set one."""
+    if pool.max_gpus is None:
+        return {}
     return {resource(pool): str(slices_per_gpu(pool, gpu, n) * pool.max_gpus)}
 
 
@@ -328,40 +332,6 @@ def _overlay(pool: Pool, gpu: GpuModel, n: int, count: int, weights: Mapping[str
             "capacity": capacity(pool, gpu, n, count),
         },
     }
-
-
-# A NodePool of somebody else's
-
-
-def why_not_adopted(node_pool: Object, pool: Pool) -> str | None:
-    """What in a live NodePool stands against taking it over without replacing a node; None where nothing."""
-    if ORIGINAL_ANNOTATION in (node_pool["metadata"].get("annotations") or {}):
-        return None
-    if is_ours(node_pool):
-        return "it is one of ours"
-    template = spec(node_pool).get("template") or {}
-    hashed = (template.get("metadata") or {}).get("labels") or {}
-    requirements = (template.get("spec") or {}).get("requirements") or ()
-    for key, value in adopted_labels(pool).items():
-        if hashed.get(key, value) != value:
-            return f"its template has the label {key}={hashed[key]}, and a change of that replaces its nodes"
-        if any(one.get("key") == key for one in requirements) and required_values(requirements, key) != (
-            value,
-        ):
-            return f"it requires another {key} already"
-    return None
-
-
-def adopted_labels(pool: Pool) -> dict[str, str]:
-    """What nodes of an adopted NodePool are labelled with before it requires it: whole GPUs, as they are."""
-    return {POOL_LABEL: pool.name, CONFIG_LABEL: EXCLUSIVE}
-
-
-def adopted_requirements(node_pool: Object, pool: Pool) -> list[Object]:
-    """Those of the live NodePool and ours. Requirements are not hashed, so its template stays what it is."""
-    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
-    ours = {key: [value] for key, value in adopted_labels(pool).items()}
-    return [*(dict(one) for one in live if one.get("key") not in ours), *_in(ours)]
 
 
 def overlay_weights(policy: Policy) -> dict[str, int]:

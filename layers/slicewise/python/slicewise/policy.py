@@ -115,7 +115,8 @@ class Pool:
 
     Attributes:
         gpus: Models by their catalog names, each a NodePool of its own.
-        max_gpus: Most GPUs of each model that may run at once: it bounds the bill.
+        max_gpus: Most GPUs of each model that may run at once: it bounds the bill. None only beside `adopt`:
+            then the limit of the NodePool that is taken over goes on.
         replicas: Only for time-slicing and mps.
         profile: Only for mig.
         gpu_counts: GPUs that a machine may have; those that EC2 does not sell for a model are left out there.
@@ -131,7 +132,7 @@ class Pool:
     name: str
     sharing: Sharing
     gpus: tuple[str, ...]
-    max_gpus: int = required(
+    max_gpus: int | None = required(
         1, 10_000, "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
     )
     replicas: Replicas | None = None
@@ -204,6 +205,8 @@ class Consolidation:
     Attributes:
         after: A Go duration such as "10m", "Never", or "learned": the pool's measured start-up decides.
         idle_after: In its place while the cluster's GPUs are idle.
+        written: Which of these a person wrote, by their names here, sorted; left empty where the policy
+            adopts nothing. An adopted NodePool keeps what it has of the others: a default is nobody's wish.
     """
 
     policy: ConsolidationPolicy = ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED
@@ -212,6 +215,7 @@ class Consolidation:
         "1m", _AT_ONCE, _DAY, "it is for clusters whose GPUs do nothing, in place of `after`"
     )
     business_hours: BusinessHours | None = None
+    written: tuple[str, ...] = ()
 
     @property
     def first_after(self) -> str:

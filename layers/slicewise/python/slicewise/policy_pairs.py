@@ -40,7 +40,7 @@ def problems(written: Written, policy: Policy) -> Iterator[PolicyProblem]:
 
 def _machines(written: Written, pool: Pool) -> Iterator[PolicyProblem]:
     for index, count in enumerate(written.get("gpuCounts") or ()):
-        if count > pool.max_gpus:
+        if pool.max_gpus is not None and count > pool.max_gpus:
             yield PolicyProblem(
                 f"pools.{pool.name}.gpuCounts[{index}]",
                 count,

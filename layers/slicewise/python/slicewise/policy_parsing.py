@@ -59,7 +59,7 @@ def _policy(table: Table, name: str) -> Policy:
     mode = table.choice("mode", Mode, Mode.ACT)
     pools = _pools(table)
     consolidation = (
-        sections.consolidation(table.table("consolidation"))
+        sections.consolidation(table.table("consolidation"), any(pool.adopt for pool in pools))
         if table.has("consolidation")
         else Consolidation()
     )
@@ -160,7 +160,7 @@ def _pool(table: Table, name: str) -> Pool:
 
 def _fits_a_machine(table: Table, pool: Pool) -> None:
     """Karpenter starts no machine that would exceed the limit, so a limit below the smallest starts none."""
-    if not table.has("maxGpus"):
+    if not table.has("maxGpus") or pool.max_gpus is None:
         return
     for gpu in pool.models():
         smallest = min(pool.counts(gpu), default=0)
@@ -189,8 +189,10 @@ def _gpus(table: Table) -> tuple[str, ...]:
     return tuple(known)
 
 
-def _max_gpus(table: Table) -> int:
+def _max_gpus(table: Table) -> int | None:
     bounds = bounds_of(Pool, "max_gpus")
+    if not table.has("maxGpus") and table.has("adopt"):
+        return None
     if not table.has("maxGpus"):
         table.missing("maxGpus", f"write a whole number; {bounds.why}")
         return 1

@@ -22,6 +22,12 @@ from slicewise.policy_table import DURATION, Table
 
 # NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
 _AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
+_CONSOLIDATION = {
+    "policy": "policy",
+    "after": "after",
+    "idle_after": "idleAfter",
+    "business_hours": "businessHours",
+}
 # Each may take four of Karpenter's 50 budgets in the week of a clock change.
 _MOST_HOURS = 12
 _NODES = re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%")  # NodePool CRD v1, spec.disruption.budgets
@@ -39,7 +45,9 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _FILE = re.compile(r"[a-z0-9][-a-z0-9]{0,62}")  # as synthesis takes them, cdk_app/policies.py
 
 
-def consolidation(table: Table) -> Consolidation:
+def consolidation(table: Table, adopts: bool = False) -> Consolidation:
+    """`adopts` says that a pool takes a NodePool over: there it matters which of the fields were written."""
+    written = tuple(sorted(name for name, key in _CONSOLIDATION.items() if adopts and table.has(key)))
     default = Consolidation()
     policy = table.choice("policy", ConsolidationPolicy, default.policy)
     bounds = all_bounds(Consolidation)
@@ -58,8 +66,8 @@ def consolidation(table: Table) -> Consolidation:
         "write a duration such as 1m: it is for idle clusters",
     )
     hours = _business_hours(table.table("businessHours")) if table.has("businessHours") else None
-    table.close(("policy", "after", "idleAfter", "businessHours"))
-    return Consolidation(policy or default.policy, after, idle_after, hours)
+    table.close(_CONSOLIDATION.values())
+    return Consolidation(policy or default.policy, after, idle_after, hours, written)
 
 
 def _business_hours(table: Table) -> BusinessHours:

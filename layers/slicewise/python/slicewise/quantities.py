@@ -61,6 +61,14 @@ def same(one: object, other: object) -> bool:
         return one == other
 
 
+def is_duration(text: str) -> bool:
+    try:
+        duration(text)
+    except ValueError:
+        return False
+    return True
+
+
 def duration(text: str) -> timedelta:
     """
     A span of time as Go and Karpenter's CRDs write it: "90s", "1h30m".

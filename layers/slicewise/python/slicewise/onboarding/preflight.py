@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from slicewise import layout
+from slicewise import adopted, layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
 from slicewise.objects import annotations, is_ours, labels, name
 from slicewise.onboarding import karpenter, manifests, rbac, versions
@@ -211,10 +211,12 @@ def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:
         if pool.adopt and pool.adopt not in there:
             says = f"Pool {pool.name} adopts NodePool {pool.adopt}, which is not there."
             found.append(_refuse("adopt-missing", says, "Create it, correct the name, or remove `adopt`."))
-        elif pool.adopt and (why := layout.why_not_adopted(there[pool.adopt], pool)):
+        elif pool.adopt and (why := adopted.why_not(there[pool.adopt], pool)):
             says = f"Pool {pool.name} cannot adopt NodePool {pool.adopt}: {why}."
             remedy = "Change it there when its workloads may move, or leave it out of the policy."
             found.append(_refuse("adopt-impossible", says, remedy))
+        elif pool.adopt and (told := adopted.told_before(policy, pool, there[pool.adopt])):
+            found.append(told)
     return found
 
 

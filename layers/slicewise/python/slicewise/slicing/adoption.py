@@ -8,15 +8,13 @@ chosen afterwards, as for every other NodePool.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import as_found, layout, quantities
+from slicewise import adopted, as_found, layout
 from slicewise.actions import Action, ClaimsCarry, Patch
-from slicewise.errors import UNREADABLE
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import (
@@ -59,11 +57,13 @@ def steps(contents: ClusterContents, policy: Policy, now: datetime) -> tuple[Ste
     """One for each NodePool that is being adopted, or has new NodeClaims of the time before."""
     there = {name(item): item for item in contents.node_pools}
     adopting = [(pool, there[pool.adopt]) for pool in policy.pools if pool.adopt and pool.adopt in there]
-    found = (_step(contents, pool, node_pool, now) for pool, node_pool in adopting)
+    found = (_step(contents, policy, pool, node_pool, now) for pool, node_pool in adopting)
     return tuple(step for step in found if step)
 
 
-def _step(contents: ClusterContents, pool: Pool, node_pool: Object, now: datetime) -> Step | None:
+def _step(
+    contents: ClusterContents, policy: Policy, pool: Pool, node_pool: Object, now: datetime
+) -> Step | None:
     ours = is_ours(node_pool)
     if being_deleted(node_pool) or layout.ASLEEP in annotations(node_pool):
         return None
@@ -76,6 +76,8 @@ def _step(contents: ClusterContents, pool: Pool, node_pool: Object, now: datetim
             "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
         )
         return Step(name(node_pool), f"not taken over: {why}", findings=(finding,))
+    told = adopted.told_before(policy, pool, node_pool)
+    findings = (told,) if told and not ours else ()
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
     bare = [claim for claim in claims if _lacks(claim, pool)]
     if bare:
@@ -83,21 +85,22 @@ def _step(contents: ClusterContents, pool: Pool, node_pool: Object, now: datetim
         nodes = {name(node): node for node in contents.nodes}
         actions = [action for claim in bare[:at_once] for action in _label(claim, nodes, pool, now)]
         says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
-        return Step(name(node_pool), says, tuple(actions), wait=SOON)
+        return Step(name(node_pool), says, tuple(actions), findings, SOON)
     if ours:
         return None
     marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
     left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
     if left > timedelta(0):
-        return Step(name(node_pool), "Karpenter is given time to see the labels", wait=left)
-    return Step(name(node_pool), "it is taken over at one pod a GPU", (_take(node_pool, pool),), wait=SOON)
+        return Step(name(node_pool), "Karpenter is given time to see the labels", (), findings, left)
+    says = "it is taken over at one pod a GPU"
+    return Step(name(node_pool), says, (_take(node_pool, pool),), findings, SOON)
 
 
 def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | None:
-    if why := layout.why_not_adopted(node_pool, pool):
+    if why := adopted.why_not(node_pool, pool):
         return why
     (gpu,) = pool.models()
-    key = layout.adopted_labels(pool)[layout.CONFIG_LABEL]
+    key = adopted.labels(pool)[layout.CONFIG_LABEL]
     nodes = {name(node) for node in contents.nodes if _of(node, node_pool)}
     for item in (*contents.node_claims, *contents.nodes):
         if not _of(item, node_pool):
@@ -125,7 +128,7 @@ def _lacks(claim: Object, pool: Pool) -> bool:
 
 def _wanted(item: Object, pool: Pool) -> dict[str, str]:
     """Where it has a key, that is N's matter."""
-    wanted = layout.adopted_labels(pool)
+    wanted = adopted.labels(pool)
     return {**wanted, layout.CONFIG_LABEL: labels(item).get(layout.CONFIG_LABEL, wanted[layout.CONFIG_LABEL])}
 
 
@@ -147,9 +150,10 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         "limits": spec(node_pool).get("limits"),
         "disruption": spec(node_pool).get("disruption"),
         "requirements": _added(node_pool, pool),
+        "taken": {},
     }
     own = {MANAGED_BY: MANAGER, layout.POOL_LABEL: pool.name, layout.SHARING_LABEL: pool.sharing.value}
-    text = json.dumps(original, sort_keys=True, separators=(",", ":"))
+    text = adopted.dumped(original)
     limits = {**(spec(node_pool).get("limits") or {}), **layout.limits(pool, gpu, 1)}
     operations = (
         *set_value(node_pool, ("metadata", "labels"), {**labels(node_pool), **own}),
@@ -158,15 +162,15 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
             ("metadata", "annotations"),
             {**annotations(node_pool), layout.ORIGINAL_ANNOTATION: text},
         ),
-        *set_value(node_pool, _REQUIREMENTS, layout.adopted_requirements(node_pool, pool)),
-        *set_value(node_pool, ("spec", "limits"), limits),
+        *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool)),
+        *(set_value(node_pool, ("spec", "limits"), limits) if limits else ()),
     )
     return Patch(
         ref_of(node_pool),
         operations,
         f"take over NodePool {name(node_pool)}",
         f"pool {pool.name} adopts it, and every NodeClaim of it has the labels that it requires from now on",
-        ClaimsCarry(name(node_pool), layout.adopted_labels(pool)[layout.CONFIG_LABEL]),
+        ClaimsCarry(name(node_pool), adopted.labels(pool)[layout.CONFIG_LABEL]),
     )
 
 
@@ -174,7 +178,7 @@ def _added(node_pool: Object, pool: Pool) -> list[str]:
     """Keys that it did not require before."""
     live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
     before = {one.get("key") for one in live}
-    return [key for key in layout.adopted_labels(pool) if key not in before]
+    return [key for key in adopted.labels(pool) if key not in before]
 
 
 # Giving back
@@ -212,10 +216,10 @@ def _is_of(node_pool: Object, pool_name: str) -> bool:
 
 def _give_back(node_pool: Object, n: int) -> Patch:
     """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
-    original = _original(node_pool)
+    original = adopted.original(node_pool)
     operations: list[Operation] = [
-        *_put_back(node_pool, "disruption", original),
-        *_put_back(node_pool, "limits", _in_slices(original, n)),
+        *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
+        *_put_back(node_pool, "limits", adopted.limits_given_back(node_pool, n)),
         *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
         *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
     ]
@@ -229,46 +233,8 @@ def _give_back(node_pool: Object, n: int) -> Patch:
     return Patch(ref_of(node_pool), tuple(operations), says, why, part=name(node_pool))
 
 
-def _original(node_pool: Object) -> dict[str, Any]:
-    """What can be read of it. The rest stays as it stands, and only our marks go."""
-    found = _read_original(node_pool)
-    return {part: value for part, value in found.items() if part in _ORIGINAL and _ORIGINAL[part](value)}
-
-
-def _read_original(node_pool: Object) -> dict[str, Any]:
-    try:
-        found = json.loads(annotations(node_pool)[layout.ORIGINAL_ANNOTATION])
-    except UNREADABLE:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_settings(value: Any) -> bool:
-    """As a NodePool holds them, or as it lacked them."""
-    return value is None or isinstance(value, dict)
-
-
-def _is_limits(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and all(map(quantities.is_one, value.values())))
-
-
-def _is_keys(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(key, str) for key in value)
-
-
-_ORIGINAL: dict[str, Callable[[Any], bool]] = {
-    "limits": _is_limits,
-    "disruption": _is_settings,
-    "requirements": _is_keys,
-}
-
-
 def _unreadable(node_pool: Object) -> Iterable[Finding]:
-    found = _read_original(node_pool)
-    lost = [
-        part for part, is_readable in _ORIGINAL.items() if part not in found or not is_readable(found[part])
-    ]
-    if lost:
+    if lost := adopted.unreadable(node_pool):
         yield Finding(
             "original-unreadable",
             f"NodePool {name(node_pool)} is given back, but of {', '.join(lost)} it cannot be read what it "
@@ -277,21 +243,21 @@ def _unreadable(node_pool: Object) -> Iterable[Finding]:
         )
 
 
-def _put_back(live: Object, part: str, original: dict[str, Any]) -> tuple[Operation, ...]:
+def _put_back(live: Object, part: str, value: Any) -> tuple[Operation, ...]:
     """None stands for what it lacked."""
-    if part not in original:
-        return ()
-    path, value = ("spec", part), original[part]
+    path = ("spec", part)
     return remove(live, path) if value is None else set_value(live, path, value)
 
 
-def _in_slices(original: dict[str, Any], n: int) -> dict[str, Any]:
-    """Karpenter counts slices in limits, not GPUs."""
-    limits = original.get("limits") or {}
-    if n == 1 or layout.GPU_RESOURCE not in limits:
-        return original
-    slices = quantities.whole(limits[layout.GPU_RESOURCE]) * n
-    return {**original, "limits": {**limits, layout.GPU_RESOURCE: str(slices)}}
+def _disruption_before(node_pool: Object) -> Any:
+    """Its owner's, with what they changed since we took it over."""
+    original = adopted.original(node_pool)
+    if "disruption" not in original:
+        return spec(node_pool).get("disruption")
+    # An earlier release wrote over all of it.
+    if "taken" not in original:
+        return original["disruption"]
+    return adopted.disruption(node_pool, {}, ())[0] or None
 
 
 def _without(table: Any, keys: Collection[str]) -> dict[str, str]:

@@ -7,12 +7,12 @@ Tuning alone writes spec.disruption of a NodePool that exists; onboarding takes 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import business_hours, json_patch, layout, quantities
+from slicewise import adopted, business_hours, json_patch, layout, quantities
 from slicewise.actions import Action, Patch
 from slicewise.model import Object, ref_of
 from slicewise.objects import spec
@@ -22,7 +22,9 @@ from slicewise.slicing import startup
 from slicewise.slicing.pool_state import PoolState
 from slicewise.startups import LEAST, p95
 
-NEVER = "Never"
+NEVER = layout.NEVER
+# Where a NodePool names none (NodePool CRD v1).
+_KARPENTERS_AFTER = "0s"
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 # Longer than the few minutes that a machine, its driver and a large image take: then models are loaded, and
 # a pod that is moved meanwhile begins again.
@@ -33,12 +35,20 @@ MOVES_PODS = ("Underutilized", "Drifted")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What spec.disruption of a NodePool shall say, in Karpenter's words, and why."""
+    """
+    What spec.disruption of a NodePool shall say, in Karpenter's words, and why.
+
+    Attributes:
+        disruption: All of it, where it is somebody else's NodePool: its owner's, with what the policy writes.
+        taken: Of that, what the policy writes, to be kept with the original.
+    """
 
     after: str
     policy: str
     budgets: tuple[Object, ...]
     why: str
+    disruption: Mapping[str, Any] | None = None
+    taken: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,19 +79,58 @@ def wanted(
         idle: The cluster's GPUs do nothing, by its alarm.
     """
     chosen = policy.consolidation
+    if adopted.is_adopted(state.node_pool):
+        return _beside_theirs(chosen, state, startups, idle, now)
     after, why = _after(chosen, startups)
     if idle and after != NEVER and _span(chosen.idle_after) < _span(after):
         after, why = (
             chosen.idle_after,
             f"idle GPUs may go after {chosen.idle_after} until their alarm is over",
         )
-    budgets: list[dict[str, Any]] = [*layout.BUDGETS]
-    if hours := chosen.business_hours:
-        budgets += business_hours.budgets(hours.time_zone, hours.hours, hours.nodes, MOVES_PODS, now)
-        why += (
-            f"; within {', '.join(hours.hours)} in {hours.time_zone} at most {hours.nodes} nodes with pods go"
-        )
-    return Wanted(after, chosen.policy.value, tuple(budgets), why)
+    budgets, more = _hours(chosen, now)
+    return Wanted(after, chosen.policy.value, (*layout.BUDGETS, *budgets), why + more)
+
+
+def _hours(chosen: Consolidation, now: datetime) -> tuple[list[dict[str, Any]], str]:
+    """Budgets of the business hours, and what there is to tell of them."""
+    hours = chosen.business_hours
+    if hours is None:
+        return [], ""
+    found = business_hours.budgets(hours.time_zone, hours.hours, hours.nodes, MOVES_PODS, now)
+    why = f"; within {', '.join(hours.hours)} in {hours.time_zone} at most {hours.nodes} nodes with pods go"
+    return found, why
+
+
+def _beside_theirs(
+    chosen: Consolidation, state: PoolState, startups: Sequence[timedelta], idle: bool, now: datetime
+) -> Wanted:
+    """Of an adopted NodePool: only what a person wrote into the policy, over what its owner has."""
+    written: dict[str, str] = {}
+    why = "it was so when it was adopted, and the policy writes nothing else"
+    if "policy" in chosen.written:
+        written["consolidationPolicy"] = chosen.policy.value
+    if "after" in chosen.written:
+        written["consolidateAfter"], why = _after(chosen, startups)
+    after = written.get("consolidateAfter") or _their_after(state)
+    if idle and "idle_after" in chosen.written and after != NEVER and _span(chosen.idle_after) < _span(after):
+        written["consolidateAfter"] = chosen.idle_after
+        why = f"idle GPUs may go after {chosen.idle_after} until their alarm is over"
+    budgets, more = _hours(chosen, now)
+    found, taken = adopted.disruption(state.node_pool, written, budgets)
+    return Wanted(
+        found.get("consolidateAfter", _KARPENTERS_AFTER),
+        found.get("consolidationPolicy", ""),
+        tuple(found.get("budgets") or ()),
+        why + more,
+        found,
+        taken,
+    )
+
+
+def _their_after(state: PoolState) -> str:
+    """What its owner has, also while the policy's stands in its place."""
+    found = adopted.disruption(state.node_pool, {}, ())[0].get("consolidateAfter", _KARPENTERS_AFTER)
+    return found if found == NEVER or quantities.is_duration(found) else _KARPENTERS_AFTER
 
 
 def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, str]:
@@ -105,15 +154,19 @@ def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, s
 def actions(state: PoolState, wanted: Wanted, now: datetime) -> tuple[Action, ...]:
     """Nothing where all of it stands, or while a change of N holds consolidation."""
     live = spec(state.node_pool).get("disruption") or {}
-    disruption = {
+    disruption = wanted.disruption or {
         **live,
         "consolidationPolicy": wanted.policy,
         "consolidateAfter": wanted.after,
         "budgets": [dict(budget) for budget in wanted.budgets],
     }
-    if state.rollout or _means(live) == _means(disruption):
+    if state.rollout:
         return ()
-    operations = json_patch.set_value(state.node_pool, ("spec", "disruption"), disruption)
+    operations = () if wanted.taken is None else adopted.account(state.node_pool, wanted.taken)
+    if _means(live) != _means(disruption):
+        operations += json_patch.set_value(state.node_pool, ("spec", "disruption"), disruption)
+    if not operations:
+        return ()
     return (Patch(ref_of(state.node_pool), operations, _says(state.name, live, wanted), wanted.why),)
 
 

@@ -42,7 +42,7 @@ def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
         if as_found.n_of_overlay(overlay, state.pool) != state.n:
             actions.append(steps.count_with(state, overlay, state.n, f"N is {state.n}", now))
             findings += _told(overlay, ("spec", "capacity", resource), state.n, puts_back)
-    if as_found.n_of_limits(state.node_pool, state.pool) != state.n:
+    if not as_found.is_limited_for(state.node_pool, state.pool, state.n):
         actions.append(steps.limit(state, state.n, f"N is {state.n}"))
         findings += _told(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
     findings += [_relabelled(node, key) for node in state.nodes if _is_odd(node, key)]

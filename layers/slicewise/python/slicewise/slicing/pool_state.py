@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from slicewise import as_found, layout, quantities
+from slicewise import adopted, as_found, layout, quantities
 from slicewise.catalog import GpuModel
 from slicewise.errors import UNREADABLE
 from slicewise.model import ClusterContents, Object
@@ -241,7 +241,7 @@ def _pool_state(
     keys = as_found.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
     rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
-    pool = _as_begun(pool, node_pool) if rollout else pool
+    pool = adopted.as_limited(_as_begun(pool, node_pool) if rollout else pool, node_pool)
     history, history_finding = read_tuning(node_pool)
     startup_finding = _unreadable(STARTUP_ANNOTATION, node_pool) if is_unreadable(node_pool) else None
     return PoolState(

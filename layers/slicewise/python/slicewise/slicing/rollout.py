@@ -240,7 +240,7 @@ def _overlays(change: Change) -> Advance | None:
 def _limits(change: Change) -> Advance | None:
     """Once: a tool may put the limit back each time, and the end of the change tells it."""
     n, rollout = change.rollout.target, change.rollout
-    if as_found.n_of_limits(change.state.node_pool, change.state.pool) == n or rollout.limited == n:
+    if as_found.is_limited_for(change.state.node_pool, change.state.pool, n) or rollout.limited == n:
         return None
     why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
     action = steps.limit(change.state, n, why, rollout=replace(rollout, limited=n))
@@ -286,7 +286,7 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
             )
     path = ("spec", "limits", layout.resource(state.pool))
     ours = written_by(state.node_pool, path) == (MANAGER,)
-    if as_found.n_of_limits(state.node_pool, state.pool) not in known and not ours:
+    if not (ours or any(as_found.is_limited_for(state.node_pool, state.pool, n) for n in known)):
         odd.append(f"the limit of NodePool {state.name} fits neither N")
     for node in change.nodes:
         if node.key not in keys and steps.waited_for(node) is None:

@@ -16,7 +16,7 @@ from slicewise.model import Object, ref_of
 from slicewise.objects import moment, name, spec
 from slicewise.slicing.pool_state import NodeState, PoolState, Rollout, Tuning, stamp
 
-NEVER = "Never"
+NEVER = layout.NEVER
 _CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
 _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
