@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from slicewise import layout
 from slicewise.app import TUNING
+from slicewise.errors import Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.outcomes import Stage
 from slicewise.policy import parse
+from slicewise.slicing.explain import lines
 
 from tests.fakes.account import Account
 from tests.fakes.calls import strike
@@ -77,6 +80,10 @@ class Adopting(TunedAccount):
     @property
     def node_pool(self) -> dict[str, Any]:
         return self.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", "gpu")]
+
+    @property
+    def marks(self) -> dict[str, str]:
+        return self.node_pool["metadata"]["annotations"]
 
     @property
     def capacities(self) -> set[str]:
@@ -426,17 +433,128 @@ def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over
     assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
 
 
-def test_pods_that_ask_for_two_gpus_keep_it_from_being_taken_over():
+def asking_for(gpus: int, name: str, kind: str = "Deployment", **chooses: Any) -> dict[str, Any]:
+    """What makes pods that ask for so many GPUs."""
+    container = {"name": "main", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    template = {"template": {"spec": {"containers": [container], **chooses}}}
+    job = {"jobTemplate": {"spec": template}} if kind == "CronJob" else template
+    version = "apps/v1" if kind in ("Deployment", "StatefulSet") else "batch/v1"
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": job}
+
+
+def test_a_running_pod_that_asks_for_two_gpus_is_named_and_n_stays_one_as_long_as_it_is_there():
     account = Adopting()
     server = account.servers["gpu-1"]
-    pod = next(item for ref, item in server.objects.items() if ref.kind == "Pod")
+    account.karpenter.add_pod("node-001", name="training")
+    pod = server.objects[Ref("v1", "Pod", "training", "default")]
     pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "2"
     account.onboard()
+    account.idle()
+    account.tune()
+    account.hours(8)
+
+    assert account.n == 1 and layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
+    assert "Pod default/training (2 GPUs)" in told.says and "so N stays 1" in told.says
+
+    account.karpenter.end_pod("training")
+    account.hours(4)
+    assert account.n > 1
+    assert "more-than-one-gpu" not in codes_of(account)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Job", "CronJob"])
+def test_so_does_a_template_that_has_no_pod_now(kind):
+    account = Adopting()
+    account.onboard()
+    account.servers["gpu-1"].create(asking_for(2, "train", kind))
+    account.idle()
+    account.tune()
+    account.hours(8)
+
+    assert account.n == 1
+    [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
+    assert f"{kind} default/train (2 GPUs)" in told.says
+    assert any("To let N rise" in line for line in lines(account.tuned.details[0]))
+
+    account.servers["gpu-1"].delete(Ref(asking_for(2, "train", kind)["apiVersion"], kind, "train", "default"))
+    account.hours(4)
+    assert account.n > 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        asking_for(1, "small"),
+        asking_for(2, "elsewhere", nodeSelector={layout.POOL_LABEL: "other"}),
+        asking_for(2, "by-name", nodeSelector={layout.NODE_POOL_LABEL: "cpu"}),
+    ],
+    ids=["one GPU", "another pool", "another NodePool"],
+)
+def test_what_asks_for_one_or_goes_elsewhere_keeps_nobody_from_sharing(other):
+    account = Adopting()
+    account.onboard()
+    account.servers["gpu-1"].create(other)
+    account.idle()
+    account.tune()
+    account.hours(8)
+
+    assert account.n > 1
+
+
+def test_one_that_comes_while_n_grows_from_one_takes_it_back():
+    account = Adopting()
+    account.onboard()
+    account.idle()
+    account.tune()
+    for _ in range(8):
+        account.let_pass(timedelta(hours=1))
+        account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+        while account.queues.waiting and layout.ROLLOUT_ANNOTATION not in account.marks:
+            account.answer_next()
+        if layout.ROLLOUT_ANNOTATION in account.marks:
+            break
+    account.karpenter.add_pod(account.karpenter.add_node(0, pool="gpu"), name="training")
+    pod = account.servers["gpu-1"].objects[Ref("v1", "Pod", "training", "default")]
+    pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = "2"
+
+    account.answer_all()
+
+    assert account.n == 1
+    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["2"]
+    assert "more-than-one-gpu" in codes_of(account)
+    assert not account.karpenter.ever_drifted
+
+
+def test_on_a_shared_pool_each_that_asks_for_two_is_told_with_what_would_let_it_run():
+    account = TunedAccount()
+    account.servers["gpu-1"].create(asking_for(2, "train", "CronJob"))
 
     record = account.tune()
 
-    assert [finding.code for finding in record.findings] == ["not-adopted"]
-    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+    [told] = [one for one in record.findings if one.code == "more-than-one-gpu"]
+    assert "CronJob default/train (2 GPUs)" in told.says and "kubelet refuses" in told.says
+    assert "sharing: none" in told.remedy
+    assert any("To let them run" in line for line in lines(record.details[0]))
+
+
+@pytest.mark.parametrize("error", [Refused("403 forbidden"), Unavailable("timed out")])
+def test_templates_that_cannot_be_read_keep_n_at_one_and_end_nothing(error):
+    account = Adopting()
+    account.onboard()
+    account.calls.fails = lambda call: error if call.startswith("kubernetes.list CronJob") else None
+    account.idle()
+    account.tune()
+    account.hours(8)
+
+    assert account.n == 1
+    assert "templates-unread" in codes_of(account)
+    assert account.tuned.stage is Stage.ONBOARDED
+
+    account.calls.fails = lambda call: None
+    account.hours(4)
+    assert account.n > 1 and "templates-unread" not in codes_of(account)
 
 
 def test_killed_at_every_call_the_next_pass_goes_on():

@@ -154,8 +154,10 @@ def test_a_change_that_would_replace_nodes_is_told_and_made_once_they_are_gone(p
 
     found = cluster.run()
     assert [f.code for f in found.outcome.findings] == ["would-replace-nodes"]
-    assert cluster.done == []
+    # Where nothing is shared any more, the tuner needs to read no templates of pods.
+    assert {a.object["kind"] for a in cluster.done if isinstance(a, Apply)} <= {"ClusterRole"}
 
+    cluster.done.clear()
     cluster.claims = []
     assert cluster.run().outcome.findings == ()
     assert cluster.done

@@ -93,7 +93,21 @@ def test_the_tuner_reads_what_it_decides_by_and_changes_what_n_is_made_of():
         ("patch", "karpenter.sh", "nodeoverlays", "slicewise-shared-l4-8"),
         ("patch", "karpenter.sh", "nodeclaims", ""),
         ("patch", "", "nodes", ""),
+        # Templates of pods that ask for more than one GPU.
+        ("list", "apps", "deployments", ""),
+        ("list", "apps", "statefulsets", ""),
+        ("list", "batch", "jobs", ""),
+        ("list", "batch", "cronjobs", ""),
     }
+
+
+@pytest.mark.parametrize("sharing", ["none", "mig"])
+def test_the_tuner_reads_no_templates_where_no_pool_shares_by_replicas(sharing):
+    profile = ", profile: 1g.5gb" if sharing == "mig" else ""
+    gpus = "a100-40gb" if sharing == "mig" else "l4"
+    policy = builders.policy(f"{{p: {{sharing: {sharing}, gpus: [{gpus}]{profile}, maxGpus: 16}}}}")
+
+    assert not {right[1] for right in granted(policy, "ClusterRole", "slicewise-tuner")} & {"apps", "batch"}
 
 
 SPLIT = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2]}}"
@@ -104,7 +118,7 @@ def test_the_tuner_may_change_workloads_only_where_there_are_classes():
     plain = granted(builders.policy(), "ClusterRole", "slicewise-tuner")
 
     assert {right for right in more - plain if right[1] == "apps"} == {
-        (verb, "apps", kind, "") for verb in ("list", "patch") for kind in ("deployments", "statefulsets")
+        ("patch", "apps", kind, "") for kind in ("deployments", "statefulsets")
     }
     assert {right[3] for right in more if right[:3] == ("patch", "karpenter.sh", "nodepools")} == {
         "slicewise-shared-l4-1",

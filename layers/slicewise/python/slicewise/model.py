@@ -182,6 +182,9 @@ class ClusterContents:
         failed_pods: Pods in phase Failed that asked for a slice.
         disruption_budgets: PodDisruptionBudgets, of all namespaces.
         workloads: Deployments and StatefulSets that let us move them between the classes of their pool.
+        templates: What makes pods of which one container asks for more than one GPU, with the template's spec
+            as its own; None where that was not looked for.
+        unread_kinds: Of these it cannot be read whether they do.
         device_plugins: DaemonSets that advertise nvidia.com/gpu, as Refs, ours (GPU Operator's) excluded.
         releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
         karpenter: None where no Karpenter Deployment was found.
@@ -198,6 +201,8 @@ class ClusterContents:
     failed_pods: tuple[Object, ...] = ()
     disruption_budgets: tuple[Object, ...] = ()
     workloads: tuple[Object, ...] = ()
+    templates: tuple[Object, ...] | None = None
+    unread_kinds: tuple[str, ...] = ()
     device_plugins: tuple[Ref, ...] = ()
     releases: tuple[Release, ...] = ()
     karpenter: KarpenterInstall | None = None

@@ -159,7 +159,14 @@ def _tuner_rules(policy: Policy, unfinished: Iterable[str], split: bool) -> list
         _rule("", ["nodes"], ["patch"]),
         # Of their users' own making, so that they cannot be named ahead.
         *([_rule("apps", ["deployments", "statefulsets"], ["list", "patch"])] if split else []),
+        *(_template_rules(split) if any(pool.sharing.has_replicas for pool in policy.pools) else []),
     ]
+
+
+def _template_rules(split: bool) -> list[dict[str, Any]]:
+    """Where GPUs are shared: who will ask for more than one, which no shared GPU can give."""
+    apps = [] if split else [_rule("apps", ["deployments", "statefulsets"], ["list"])]
+    return [*apps, _rule("batch", ["jobs", "cronjobs"], ["list"])]
 
 
 def _release_rules(namespace: str) -> list[dict[str, Any]]:

@@ -21,7 +21,6 @@ from slicewise.objects import (
     MANAGED_BY,
     MANAGER,
     annotations,
-    asked,
     being_deleted,
     is_ours,
     labels,
@@ -101,7 +100,6 @@ def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | 
         return why
     (gpu,) = pool.models()
     key = adopted.labels(pool)[layout.CONFIG_LABEL]
-    nodes = {name(node) for node in contents.nodes if _of(node, node_pool)}
     for item in (*contents.node_claims, *contents.nodes):
         if not _of(item, node_pool):
             continue
@@ -111,10 +109,6 @@ def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | 
             return f"{ref_of(item)} has {model or 'no'} GPUs, and the pool is for {gpu.name}"
         if labels(item).get(layout.CONFIG_LABEL, key) != key:
             return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
-    for pod in contents.pods:
-        if spec(pod).get("nodeName") in nodes and asked(pod, layout.GPU_RESOURCE) > 1:
-            whose = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
-            return f"pod {whose} asks for more than one GPU, which no shared GPU can give"
     return None
 
 

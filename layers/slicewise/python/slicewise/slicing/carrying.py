@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from slicewise import layout
 from slicewise.objects import name
 from slicewise.policy import MetricsSource, Policy
-from slicewise.slicing import letting_go, rollout
+from slicewise.slicing import letting_go, rollout, whole_gpus
 from slicewise.slicing.blockers import blocking
 from slicewise.slicing.change import RAREST
 from slicewise.slicing.health import is_measured
@@ -28,8 +28,11 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
     assert change and contents
     known = known_before(world, state)
     began = _began(state, change.since)
+    asking = whole_gpus.known(state, contents, known_before(world, state))
     blind = _blind(state, world, policy, now) if change.grows else ""
     harm = _harm(state, world, policy, began, now) if change.grows else []
+    if change.grows and change.from_ == 1 and asking:
+        harm = [whole_gpus.why_alone(asking, contents), *harm]
     if blind and not harm:
         tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
         late = now - began >= policy.tuning.canary + _BLIND_LONGEST
@@ -63,7 +66,7 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
         says,
         detail,
         advance.actions,
-        (*state.findings, *advance.findings),
+        (*state.findings, *advance.findings, *whole_gpus.findings(state, asking, contents)),
         advance.wait,
         changing=not advance.finished,
     )

@@ -78,11 +78,13 @@ def decide(
     policy: Policy,
     now: datetime,
     frozen: str = "",
+    alone: str = "",
 ) -> Decision:
     """
     Args:
         broken: Since the last change of N, and within the last day.
         frozen: Why N may not change at all.
+        alone: Why N may not leave 1.
     """
     wanted = _target(state, use, contents, policy)
     target, doubt = wanted.target, wanted.doubt
@@ -96,7 +98,9 @@ def decide(
         frozen=frozen,
     )
     step = next_step(state.n, situation, history, _control(policy), now)
-    if doubt and target >= state.n and not (frozen or step.after != state.n):
+    if alone and step.before == 1 < step.after:
+        step = Step(1, 1, alone)
+    if doubt and target >= state.n and not (frozen or alone or step.after != state.n):
         step = Step(state.n, state.n, doubt)
     return Decision(
         state, step, target, history, wanted.choice, use.grade, wanted.allowed, doubt, tuple(broken)

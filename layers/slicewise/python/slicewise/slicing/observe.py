@@ -20,7 +20,7 @@ from slicewise.outcomes import Stage
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
-from slicewise.slicing import alarms
+from slicewise.slicing import alarms, landing, whole_gpus
 from slicewise.slicing.class_marks import is_moving
 from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
@@ -121,6 +121,8 @@ def _inside(
         contents = replace(contents, disruption_budgets=budgets)
     moving = any(is_moving(item, now) for item in contents.workloads)
     whole = not (changing or moving) or _evidence_is_due(record, now)
+    if whole and any(pool.sharing.has_replicas for pool in policy.pools):
+        contents = _with_templates(contents, kubernetes)
     world = replace(
         world,
         contents=contents,
@@ -141,6 +143,20 @@ def _inside(
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
         return replace(world, series_error=str(error))
+
+
+def _with_templates(contents: ClusterContents, kubernetes: Kubernetes) -> ClusterContents:
+    """A kind that cannot be read is told; it ends nothing."""
+    found: list[Object] = []
+    unread: list[str] = []
+    for kind, version in whole_gpus.KINDS.items():
+        try:
+            found += kubernetes.list(
+                version, kind, only=whole_gpus.asks_for_more, trim=whole_gpus.of_a_template
+            )
+        except (Refused, Unavailable):
+            unread.append(f"{kind}s")
+    return replace(contents, templates=tuple(found), unread_kinds=tuple(unread))
 
 
 def _first_day(now: datetime) -> int:
@@ -266,6 +282,8 @@ def of_a_pod(pod: Object) -> Object:
     metadata, found = pod["metadata"], pod["spec"]
     marks = {k: v for k, v in (metadata.get("annotations") or {}).items() if k == DO_NOT_DISRUPT}
     kept = {key: found[key] for key in ("nodeName", "nodeSelector") if key in found} | asked_by(found)
+    if whole_gpus.gpus_of(found) > 1:
+        kept |= landing.of_a_pod_spec(found)
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -20,7 +20,7 @@ from slicewise.objects import annotations
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
-from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout
+from slicewise.slicing import adoption, alarms, consolidation, drift, future, letting_go, rollout, whole_gpus
 from slicewise.slicing.carrying import carried_on
 from slicewise.slicing.decide import RECENT, Decision, decide, details
 from slicewise.slicing.parts import Part, broken_now, known_before
@@ -236,10 +236,12 @@ def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> Par
 
 
 def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
-    part = _about_n(state, world, policy, growing, now)
+    assert world.contents
+    asking = whole_gpus.known(state, world.contents, known_before(world, state))
+    part = _about_n(state, world, policy, growing, asking, now)
     if part.changing:
         return part
-    assert world.contents
+    refused = whole_gpus.findings(state, asking, world.contents)
     idle = alarms.idle_now(world.alarms)
     advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
     repair = drift.repair(state, policy, now)
@@ -251,11 +253,18 @@ def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
             "consolidation": {"after": advice.wanted.after, "why": advice.wanted.why},
         },
         actions=(*part.actions, *repair.actions, *left, *advice.actions),
-        findings=(*state.findings, *part.findings, *repair.findings, *advice.findings),
+        findings=(*state.findings, *part.findings, *refused, *repair.findings, *advice.findings),
     )
 
 
-def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
+def _about_n(
+    state: PoolState,
+    world: TuningWorld,
+    policy: Policy,
+    growing: set[str],
+    asking: tuple[str, ...],
+    now: datetime,
+) -> Part:
     bare = {"node_pool": state.name, "pool": state.pool.name, "gpu": state.gpu.name, "n": state.n}
     if not state.pool.sharing.has_replicas:
         return Part(
@@ -287,9 +296,12 @@ def _about_n(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         policy,
         now,
         frozen=_frozen(world, policy),
+        alone=whole_gpus.why_alone(asking, world.contents) if state.n == 1 else "",
     )
     told = details(decision, now)
     problems = () if world.series_error else use.problems
+    if asking:
+        told |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
     memory = _memory(state, decision) if acts(world) else ()
     if decision.changes:
         grows = decision.step.after > state.n

@@ -19,7 +19,7 @@ from slicewise.usage import Page
 VERSION = 1
 _LISTS = (
     *("node_pools", "node_overlays", "node_claims", "nodes"),
-    *("pods", "failed_pods", "disruption_budgets", "workloads"),
+    *("pods", "failed_pods", "disruption_budgets", "workloads", "templates"),
 )
 
 
@@ -38,7 +38,7 @@ def dump(world: TuningWorld, now: datetime) -> str:
             "policy_name": world.policy_name,
             "policy": world.policy_text,
             "paused": world.paused,
-            "contents": {name: list(getattr(contents, name)) for name in _LISTS} if contents else None,
+            "contents": {name: list(getattr(contents, name) or ()) for name in _LISTS} if contents else None,
             "objects": list(contents.objects.values()) if contents else [],
             "series": [_of(series) for series in world.series],
             "series_error": world.series_error,
