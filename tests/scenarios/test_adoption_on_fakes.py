@@ -64,7 +64,7 @@ class Adopting(TunedAccount):
         server.create(deepcopy(theirs))
         self.karpenter = FakeKarpenter(server, parse(POLICY, "default"), self.clock)
         for _ in range(nodes):
-            self.karpenter.add_node(1, pool="gpu")
+            self.karpenter.add_node(1, pool=theirs["metadata"]["name"])
         self.clock.pass_by(3 * DAY)
 
     def onboard(self) -> None:

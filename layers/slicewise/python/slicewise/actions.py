@@ -26,6 +26,7 @@ class Apply:
 
     object: Object
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"apply {ref_of(self.object)}"
@@ -226,6 +227,7 @@ class PutAlarm:
 
     alarm: Alarm
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"put alarm {self.alarm.name}"
@@ -237,6 +239,7 @@ class DeleteAlarm:
 
     name: str
     why: str
+    part: str = ""
 
     def __str__(self) -> str:
         return f"delete alarm {self.name}"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from slicewise import layout
-from slicewise.actions import Action, Apply, Delete
+from slicewise.actions import Action, Apply, Delete, in_part
 from slicewise.installations import (
     ApplyChartCrds,
     PutAccessEntry,
@@ -105,15 +106,21 @@ def _is_retaining(contents: ClusterContents) -> bool:
     return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
 
 
-def _applies(contents: ClusterContents, wanted: tuple[Object, ...], why: str) -> list[Action]:
+def _applies(
+    contents: ClusterContents,
+    wanted: tuple[Object, ...],
+    why: str,
+    parts: Mapping[Ref, str] = MappingProxyType({}),
+) -> list[Action]:
+    """`parts` are those whose failure is theirs alone; all that follows rests on the others."""
     actions: list[Action] = []
     for item in wanted:
-        found = live(contents, ref_of(item))
+        found, part = live(contents, ref_of(item)), parts.get(ref_of(item), "")
         if found is None:
-            actions.append(Apply(item, why))
+            actions.append(Apply(item, why, part))
         elif path := first_difference(found, item):
             # Also where a person edited it: they should read what was put back.
-            actions.append(Apply(item, f"its {path} is not what we want"))
+            actions.append(Apply(item, f"its {path} is not what we want", part))
     return actions
 
 
@@ -271,11 +278,11 @@ def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
 
 def _time_slices(contents: ClusterContents, policy: Policy) -> list[Action]:
     surplus = time_slice.surplus(policy, tuple(contents.objects))
+    wanted = time_slice.daemon_sets(policy)
+    why = "a pool asks for another time slice than the default"
     return [
-        *_applies(
-            contents, time_slice.daemon_sets(policy), "a pool asks for another time slice than the default"
-        ),
-        *(Delete(ref, "no pool asks for it: its end sets the driver's default") for ref in surplus),
+        *_applies(contents, wanted, why, {ref_of(item): str(ref_of(item)) for item in wanted}),
+        *(Delete(ref, "no pool asks for it: its end sets the driver's default", str(ref)) for ref in surplus),
     ]
 
 
@@ -289,10 +296,20 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
     edited = _left_edited(contents, settled) if policy.drift is Drift.TELL else {}
     overlays = tuple(o for target in settled for o in target.overlays if ref_of(o) not in edited)
     node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
+    part_of = {ref_of(o): name(target.node_pool) for target in settled for o in target.overlays}
     actions = [
-        *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet"),
-        *(action for item in node_pools for action in fallbacks.no_more(live(contents, ref_of(item)), item)),
-        *_applies(contents, node_pools, "its nodes are born with N slices a GPU"),
+        *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet", part_of),
+        *(
+            in_part(action, name(item))
+            for item in node_pools
+            for action in fallbacks.no_more(live(contents, ref_of(item)), item)
+        ),
+        *_applies(
+            contents,
+            node_pools,
+            "its nodes are born with N slices a GPU",
+            {ref_of(item): name(item) for item in node_pools},
+        ),
     ]
     return actions, [*(target.left for target in wanted if target.left is not None), *edited.values()]
 

@@ -9,9 +9,11 @@ refused cluster has changed since it was looked into.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake
+from slicewise import retries
+from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake, part_of
 from slicewise.capabilities import OFF_HOURS, TUNING
 from slicewise.installations import (
     AllowAccessEntries,
@@ -30,6 +32,7 @@ from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.world import LookFailure, Settings, World, eks_fingerprint, live
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.policy import Mode, fingerprint
+from slicewise.retries import Retry
 
 ACTIVE_POLL, ACTIVE_DEADLINE = timedelta(seconds=60), timedelta(minutes=45)
 ACCESS_POLL, ACCESS_DEADLINE = timedelta(seconds=5), timedelta(minutes=10)
@@ -278,10 +281,13 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
 
     difference = install.difference(world, settings)
     findings = (*findings, *difference.findings)
+    stuck = _stuck(world, difference.actions, now)
+    left = tuple(action for action in difference.actions if part_of(action) not in stuck)
     # The probe goes last: should we be stopped in between, our own overlays or it still prove the gate.
-    actions = (*difference.actions, *clean_up)
+    actions = (*left, *clean_up)
     if not actions:
-        return _verified(world, settings, findings, now)
+        findings = (*findings, *retries.findings(stuck.values()))
+        return _verified(world, settings, findings, now, stuck)
     return _with_admin(world, settings, actions, _told(actions), findings, now)
 
 
@@ -333,11 +339,27 @@ def _with_admin(
     return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
 
 
-def _verified(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
+def _stuck(world: World, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
+    """
+    Parts that something refuses, and whose next try is not due, by name: one NodePool that cannot be written
+    keeps no other from being looked after, nor us admin of the cluster.
+    """
+    asked = {(part_of(action), str(action)) for action in actions if part_of(action)}
+    failed = world.record.retries if world.record else ()
+    return {one.part: one for one in failed if (one.part, one.action) in asked and one.at > now}
+
+
+def _verified(
+    world: World,
+    settings: Settings,
+    findings: tuple[Finding, ...],
+    now: datetime,
+    stuck: Collection[str] = (),
+) -> Plan:
     policy, contents = world.policy, world.contents
     assert policy and contents
     closing = _let_go(world, settings, "the installation is done")
-    awaited = verification.awaited(contents, policy)
+    awaited = verification.awaited(contents, policy, stuck)
     if awaited:
         patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
         reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)

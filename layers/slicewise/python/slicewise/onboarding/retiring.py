@@ -36,12 +36,14 @@ def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
             yield _close(item)
         # Whoever is closed gets no NodeClaim any more, so that none can come between this look and the end.
         elif _is_closed(item) and not _claims(contents, item):
-            yield Delete(ref_of(item), "its pool is split otherwise by now, and no node of it is left")
+            yield Delete(
+                ref_of(item), "its pool is split otherwise by now, and no node of it is left", name(item)
+            )
     kept = {name(item) for item in superseded if _claims(contents, item) or not _is_closed(item)}
     for overlay in sorted(contents.node_overlays, key=name):
         of = required_values(spec(overlay).get("requirements") or (), layout.NODE_POOL_LABEL) or ("",)
         if is_ours(overlay) and of[0] not in kept and layout.is_superseded(of[0], labels(overlay), policy):
-            yield Delete(ref_of(overlay), f"it speaks of NodePool {of[0]}, which goes")
+            yield Delete(ref_of(overlay), f"it speaks of NodePool {of[0]}, which goes", of[0])
 
 
 def findings(contents: ClusterContents, policy: Policy) -> list[Finding]:
@@ -84,7 +86,8 @@ def _close(node_pool: Object) -> Patch:
         *set_value(node_pool, ("metadata", "annotations", APPLIED), _CLOSED),
     )
     why = "its pool is split otherwise by now: what runs there stays, and nothing new starts"
-    return Patch(ref_of(node_pool), operations, f"close NodePool {name(node_pool)}", why)
+    says = f"close NodePool {name(node_pool)}"
+    return Patch(ref_of(node_pool), operations, says, why, part=name(node_pool))
 
 
 def _claims(contents: ClusterContents, node_pool: Object) -> list[Object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from slicewise import as_found, layout, quantities
 from slicewise.model import ClusterContents, Object, ref_of
@@ -13,9 +13,15 @@ from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 
-def awaited(contents: ClusterContents, policy: Policy) -> tuple[Finding, ...]:
-    """What must still become true before the cluster counts as onboarded; empty when all has."""
-    return (*_operator(contents), *_overlays(contents, policy), *_ready(contents, policy))
+def awaited(contents: ClusterContents, policy: Policy, stuck: Collection[str] = ()) -> tuple[Finding, ...]:
+    """
+    What must still become true before the cluster counts as onboarded; empty when all has.
+
+    Args:
+        stuck: NodePools that cannot be written, or whose overlays cannot: that is told, and nobody waits for
+            them.
+    """
+    return (*_operator(contents), *_overlays(contents, policy, stuck), *_ready(contents, policy))
 
 
 def _operator(contents: ClusterContents) -> Iterator[Finding]:
@@ -34,9 +40,11 @@ def _operator(contents: ClusterContents) -> Iterator[Finding]:
         )
 
 
-def _overlays(contents: ClusterContents, policy: Policy) -> Iterator[Finding]:
+def _overlays(contents: ClusterContents, policy: Policy, stuck: Collection[str]) -> Iterator[Finding]:
     for target in pool_targets.targets(contents, policy):
-        for wanted in target.overlays if target.left is None else ():
+        if target.left or name(target.node_pool) in stuck:
+            continue
+        for wanted in target.overlays:
             overlay = live(contents, ref_of(wanted))
             if overlay is None or not is_true(overlay, "Ready"):
                 yield _not_ready(overlay or wanted)

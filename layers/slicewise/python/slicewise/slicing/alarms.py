@@ -9,6 +9,7 @@ units of the metrics: Container Insights, enhanced observability (awsemf, kubern
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from slicewise.actions import DeleteAlarm, PutAlarm
@@ -82,7 +83,13 @@ def actions(
     puts = [PutAlarm(alarm, why) for alarm in asked if (why := _why(live.get(alarm.name), alarm))]
     left = sorted(live.keys() - {alarm.name for alarm in asked})
     reason = "no policy asks for it" if cluster else "its cluster is gone"
-    return (*puts, *(DeleteAlarm(name, reason) for name in left))
+    done = (*puts, *(DeleteAlarm(name, reason) for name in left))
+    # Of a cluster that is gone nothing else is to be done, and nobody comes again.
+    return tuple(replace(one, part=_part(one)) for one in done) if cluster else done
+
+
+def _part(action: PutAlarm | DeleteAlarm) -> str:
+    return f"alarm {action.name if isinstance(action, DeleteAlarm) else action.alarm.name}"
 
 
 def _why(live: Alarm | None, alarm: Alarm) -> str:

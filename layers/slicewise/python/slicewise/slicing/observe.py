@@ -52,7 +52,8 @@ def observe(
     help, and the queue's retries bridge the seconds until a new access entry works.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    world = TuningWorld(cluster, paused=paused, known=record.details if record else ())
+    known, failed = (record.details, record.retries) if record else ((), ())
+    world = TuningWorld(cluster, paused=paused, known=known, failed=failed)
     if cluster is None:
         return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
     world = replace(world, policy_name=cluster.policy_name(default_policy))
@@ -61,12 +62,20 @@ def observe(
     world = _with_policy(world, ports)
     if world.policy_error:
         return _under_a_wrong_policy(world, cluster, ports)
-    world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    world = _with_alarms(world, cluster, ports)
     if not cluster.answers:
         return world
     if world.policy is None:
         return _once_more(world, cluster, record, ports)
     return _inside(world, cluster, world.policy, record, ports, now)
+
+
+def _with_alarms(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """They only wake us: without them all else goes on."""
+    try:
+        return replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    except (Refused, Unavailable) as error:
+        return replace(world, alarms_error=str(error))
 
 
 def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:

@@ -67,7 +67,7 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
         return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}", findings), details=world.known)
     if world.policy_error:
         return _refused(world, now)
-    kept = alarms.actions(cluster, policy, world.alarms)
+    kept = () if world.alarms_error else alarms.actions(cluster, policy, world.alarms)
     if policy is None:
         left, why = world.contents, "no policy asks for this cluster any more"
         if left is None:
@@ -159,7 +159,11 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         findings.append(
             Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
         )
-    waits = [part.wait for part in parts if part.wait is not None]
+    if world.alarms_error:
+        says = f"Alarms of this cluster cannot be read: {world.alarms_error.rstrip('.')}."
+        remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
+        findings.append(Finding("alarms-unreadable", says, remedy))
+    waits = [_not_before(part.wait, part.actions, world, now) for part in parts if part.wait is not None]
     if world.series_error:
         waits.append(_UNREAD_WAIT)
     outcome = Outcome(
@@ -179,6 +183,13 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         *given_back,
     )
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail), measured=_kept(world))
+
+
+def _not_before(wait: timedelta, actions: Sequence[Action], world: TuningWorld, now: datetime) -> timedelta:
+    """What something refuses is not looked at each few seconds, but when it is tried again."""
+    tries = {one.action: one.at - now for one in world.failed}
+    again = [tries[str(action)] for action in actions if str(action) in tries]
+    return max(wait, *again) if again else wait
 
 
 def _kept(world: TuningWorld) -> tuple[Page, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 from slicewise.errors import InvalidPolicy
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series
 from slicewise.policy import Policy
+from slicewise.retries import Retry
 from slicewise.slicing.series import Readings
 from slicewise.slicing.usage.history import History
 from slicewise.slicing.use import Measured, measured, read
@@ -37,8 +38,9 @@ class TuningWorld:
             oldest change of N began. Then no NodePool is decided on that is not being changed.
         history: What the passes before have kept of what was measured; None where `whole` is false.
         series_error: Why nothing could be read of the source of metrics.
-        alarms: All that are named after the cluster.
+        alarms: All that are named after the cluster; empty where `alarms_error` says why they are not known.
         known: Details of the record before, for NodePools that are not decided on.
+        failed: Writes that failed in passes before, and when each is tried again.
         now: When it was looked at, as far as metrics are concerned.
     """
 
@@ -54,7 +56,9 @@ class TuningWorld:
     history: History | None = None
     series_error: str = ""
     alarms: tuple[Alarm, ...] = ()
+    alarms_error: str = ""
     known: tuple[Mapping[str, Any], ...] = ()
+    failed: tuple[Retry, ...] = ()
     now: datetime = _NEVER
 
     @cached_property
