@@ -405,6 +405,104 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change,
     assert account.node_pool == before
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"replicas": 3}, "it is static (spec.replicas is 3)"),
+        (
+            {"template": {"metadata": {"labels": {layout.MIG_LABEL: "all-1g.10gb"}}}},
+            "its GPUs are split by MIG (nvidia.com/mig.config=all-1g.10gb)",
+        ),
+    ],
+    ids=["static", "MIG"],
+)
+def test_an_odd_nodepool_is_refused_by_name_before_anything_is_touched(changed, told):
+    theirs = deepcopy(THEIRS)
+    theirs["spec"] |= {key: value for key, value in changed.items() if key != "template"}
+    theirs["spec"]["template"] |= changed.get("template", {})
+    account = Adopting(theirs=theirs, nodes=0)
+    before = deepcopy(account.node_pool)
+    account.onboard()
+
+    assert account.record().stage is Stage.REFUSED
+    assert "NodePool gpu" in account.record().reason and told in account.record().reason
+    assert account.node_pool == before
+
+
+def test_a_nodepool_on_capacity_reservations_is_adopted_and_told_what_that_means():
+    theirs = deepcopy(THEIRS)
+    reserved = {"key": layout.CAPACITY_TYPE_LABEL, "operator": "In", "values": ["reserved", "on-demand"]}
+    theirs["spec"]["template"]["spec"]["requirements"].append(reserved)
+    account = Adopting(UNBOUNDED, theirs=theirs)
+    account.onboard()
+
+    [told] = [one for one in account.record().findings if one.code == "adopt-reserved"]
+    assert "NodePool gpu uses capacity reservations" in told.says
+    account.tune()
+    assert without_our_requirements(account.node_pool["spec"]) == theirs["spec"]
+    assert account.undisturbed()
+
+
+def taken_away(account: Adopting) -> None:
+    """A tool has the NodePool as its repository says: our requirements are gone from it."""
+    server = account.servers["gpu-1"]
+    path, requirements = (
+        "/spec/template/spec/requirements",
+        THEIRS["spec"]["template"]["spec"]["requirements"],
+    )
+    operation = {"op": "replace", "path": path, "value": deepcopy(requirements)}
+    server.patch(Ref("karpenter.sh/v1", "NodePool", "gpu"), [operation], manager="argocd-controller")
+
+
+def shared_by(account: Adopting) -> int:
+    account.onboard()
+    account.idle()
+    account.tune()
+    account.hours(8)
+    assert account.n and account.n > 1
+    return account.n
+
+
+def test_a_requirement_that_a_tool_takes_away_is_told_and_n_stays_what_its_nodes_do():
+    account = Adopting()
+    n = shared_by(account)
+    taken_away(account)
+    account.tune()
+    assert account.n == n, "it is put back at once, the first time"
+    taken_away(account)
+    bare = account.karpenter.add_node(0, pool="gpu")
+
+    account.send(Hint(GPU_1, "the hourly sweep"))
+    account.run_until_idle()
+    record = account.tune()
+
+    assert account.n is None, "that tool is not fought"
+    [told] = [one for one in record.findings if one.code == "requirement-taken-away"]
+    assert "argocd-controller" in told.says and f"N stays {n}" in told.says
+    assert "ignoreDifferences" in told.remedy
+    assert account.capacities == {str(n)}
+    assert account.node_pool["spec"]["limits"]["nvidia.com/gpu"] == str(16 * n)
+    assert record.details[0]["n"] == n
+    node = account.servers["gpu-1"].objects.get(Ref("v1", "Node", bare))
+    assert node is None or node["metadata"]["labels"][layout.CONFIG_LABEL] == f"ts-{n}"
+    assert not account.karpenter.ever_drifted
+
+
+def test_it_is_put_back_a_day_later_and_stays_where_the_tool_has_learnt_to_leave_it():
+    account = Adopting()
+    n = shared_by(account)
+    for _ in range(2):
+        taken_away(account)
+        account.tune()
+    assert account.n is None
+
+    account.hours(25)
+
+    assert account.n == n
+    assert "requirement-taken-away" not in codes_of(account)
+    assert not account.karpenter.ever_drifted
+
+
 def test_a_nodepool_that_is_not_there_is_refused():
     account = Adopting(POLICY.replace("adopt: gpu", "adopt: gone"))
     account.onboard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from slicewise import adopted, layout
 
 from tests import builders
@@ -47,3 +48,35 @@ def test_a_limit_below_what_runs_is_told_with_how_much_runs():
     assert adopted.differences(policy, pool, live) == (
         "limit 40 of nvidia.com/gpu becomes 16 GPUs (maxGpus), and 30 run now: none is taken away",
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"amiSelectorTerms": [{"alias": "al2023@latest"}]}, None),
+        ({"amiFamily": "Custom", "amiSelectorTerms": [{"id": "ami-1"}]}, None),
+        (
+            {"amiSelectorTerms": [{"alias": "bottlerocket@v1"}]},
+            "its EC2NodeClass gpu builds bottlerocket nodes",
+        ),
+        (
+            {"amiFamily": "AL2", "amiSelectorTerms": [{"id": "ami-1"}]},
+            "its EC2NodeClass gpu builds AL2 nodes",
+        ),
+    ],
+)
+def test_a_node_class_that_is_no_al2023_is_refused_by_name(spec, why):
+    told = adopted.why_not_class({"kind": "EC2NodeClass", "metadata": {"name": "gpu"}, "spec": spec})
+
+    assert told == (f"{why}, not AL2023" if why else None)
+
+
+def test_a_node_class_may_choose_capacity_reservations():
+    chosen = {
+        "kind": "EC2NodeClass",
+        "metadata": {"name": "gpu"},
+        "spec": {"capacityReservationSelectorTerms": [{}]},
+    }
+
+    assert adopted.is_reserved(node_pool("gpu"), chosen)
+    assert not adopted.is_reserved(node_pool("gpu"))

@@ -50,7 +50,8 @@ def test_only_the_alarm_that_differs_is_put():
 
     (action,) = alarms.actions(CLUSTER, POLICY, (edited, *WANTED[1:]))
 
-    assert action == PutAlarm(WANTED[0], "its EvaluationPeriods is not what we want")
+    part = f"alarm {WANTED[0].name}"
+    assert action == PutAlarm(WANTED[0], "its EvaluationPeriods is not what we want", part)
 
 
 @pytest.mark.parametrize(

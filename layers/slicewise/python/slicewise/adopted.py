@@ -2,37 +2,22 @@
 A NodePool that somebody else made and a policy adopts: what of it stays, what the policy takes over, and what
 stands against that. Pure.
 
-Its owner's settings stay. The policy takes over a field only where a person wrote it, and no budget is ever
-loosened: budgets of ours are added, and Karpenter follows the strictest. What was written over is kept in the
-annotation `slicewise.dev/original` on the NodePool, so that it can be given back field by field:
-
-* `limits`, `disruption`: as they were on the day of the take-over;
-* `requirements`: keys that it did not require before;
-* `taken`: fields of spec.disruption that we wrote since, with our values; of `budgets` those that we added.
+Its owner's settings stay (adopted_settings.py). The policy takes over a field only where a person wrote it,
+and no budget is ever loosened: budgets of ours are added, and Karpenter follows the strictest.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from slicewise import layout, quantities
-from slicewise.errors import UNREADABLE
-from slicewise.json_patch import Operation, set_value
+from slicewise.adopted_settings import is_adopted
 from slicewise.model import Object
-from slicewise.objects import MANAGER, annotations, is_ours, name, required_values, spec, status, written_by
+from slicewise.objects import is_ours, name, required_values, spec, status
 from slicewise.outcomes import Finding
 from slicewise.policy import LEARNED, Consolidation, Policy, Pool
 
-# What Karpenter does where a NodePool has no budgets (NodePool CRD v1, spec.disruption.budgets).
-_DEFAULT_BUDGETS = ({"nodes": "10%"},)
-_FIELDS = ("consolidationPolicy", "consolidateAfter")
-
-
-def is_adopted(node_pool: Object) -> bool:
-    return layout.ORIGINAL_ANNOTATION in annotations(node_pool)
+_FAMILY = "al2023"
 
 
 # Taking over
@@ -44,9 +29,16 @@ def why_not(node_pool: Object, pool: Pool) -> str | None:
         return None
     if is_ours(node_pool):
         return "it is one of ours"
+    if (count := spec(node_pool).get("replicas")) is not None:
+        return f"it is static (spec.replicas is {count}), and Karpenter lets such a one have no limit of GPUs"
     template = spec(node_pool).get("template") or {}
     hashed = (template.get("metadata") or {}).get("labels") or {}
     requirements = (template.get("spec") or {}).get("requirements") or ()
+    split = hashed.get(layout.MIG_LABEL) or next(
+        iter(required_values(requirements, layout.MIG_LABEL) or ()), None
+    )
+    if is_split_by_mig(split):
+        return f"its GPUs are split by MIG ({layout.MIG_LABEL}={split}), and slices of a GPU are not shared"
     for key, value in labels(pool).items():
         if hashed.get(key, value) != value:
             return f"its template has the label {key}={hashed[key]}, and a change of that replaces its nodes"
@@ -57,16 +49,44 @@ def why_not(node_pool: Object, pool: Pool) -> str | None:
     return None
 
 
+def is_split_by_mig(config: str | None) -> bool:
+    """By a node's label, as MIG manager reads it."""
+    return config not in (None, "", "all-disabled")
+
+
+def why_not_class(node_class: Object) -> str | None:
+    """What in its NodeClass stands against adopting a NodePool: only AL2023 is what we configure."""
+    found = spec(node_class)
+    terms = found.get("amiSelectorTerms") or ()
+    aliases = [term["alias"].partition("@")[0] for term in terms if term.get("alias")]
+    others = [one for one in (*aliases, found.get("amiFamily") or "") if one and one.lower() != _FAMILY]
+    # Of an image that is named by its id the family says how it starts, and AL2023 is none of the others.
+    odd = [one for one in others if one != "Custom"]
+    return f"its {node_class['kind']} {name(node_class)} builds {odd[0]} nodes, not AL2023" if odd else None
+
+
+def is_reserved(node_pool: Object, node_class: Object | None = None) -> bool:
+    """Whether its machines come out of capacity reservations of EC2."""
+    requirements = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    types = required_values(requirements, layout.CAPACITY_TYPE_LABEL) or ()
+    return "reserved" in types or bool(
+        node_class and spec(node_class).get("capacityReservationSelectorTerms")
+    )
+
+
 def labels(pool: Pool) -> dict[str, str]:
     """What nodes of an adopted NodePool are labelled with before it requires it: whole GPUs, as they are."""
     return {layout.POOL_LABEL: pool.name, layout.CONFIG_LABEL: layout.EXCLUSIVE}
 
 
-def requirements(node_pool: Object, pool: Pool) -> list[Object]:
-    """Those of the live NodePool and ours. Requirements are not hashed, so its template stays what it is."""
+def requirements(node_pool: Object, pool: Pool, key: str = layout.EXCLUSIVE) -> list[Object]:
+    """
+    Those of the live NodePool, and ours with that key of the device plugin. Requirements are not hashed, so
+    its template stays what it is.
+    """
     live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
-    ours = labels(pool)
-    added = [{"key": key, "operator": "In", "values": [value]} for key, value in ours.items()]
+    ours = {**labels(pool), layout.CONFIG_LABEL: key}
+    added = [{"key": label, "operator": "In", "values": [value]} for label, value in ours.items()]
     return [*(dict(one) for one in live if one.get("key") not in ours), *added]
 
 
@@ -98,11 +118,28 @@ def _differences(chosen: Consolidation, pool: Pool, node_pool: Object) -> Iterat
         yield "budgets are added to its own (consolidation.businessHours)"
 
 
-def told_before(policy: Policy, pool: Pool, node_pool: Object) -> Finding | None:
-    """What the policy will write over, before it does; None where nothing, or where it is adopted already."""
-    changes = () if is_adopted(node_pool) else differences(policy, pool, node_pool)
-    if not changes:
-        return None
+def told_before(
+    policy: Policy, pool: Pool, node_pool: Object, node_class: Object | None = None
+) -> tuple[Finding, ...]:
+    """What is to be known before it is taken over; none where it is adopted already."""
+    if is_adopted(node_pool):
+        return ()
+    changes = differences(policy, pool, node_pool)
+    written = (_changes(pool, node_pool, changes),) if changes else ()
+    return (*written, *((_reserved(node_pool),) if is_reserved(node_pool, node_class) else ()))
+
+
+def _reserved(node_pool: Object) -> Finding:
+    return Finding(
+        "adopt-reserved",
+        f"NodePool {name(node_pool)} uses capacity reservations. It is adopted as it is; but Karpenter "
+        "starts a replacement before it takes a node away, so where N falls and pods do not fit, nodes are "
+        "replaced only while the reservation has a machine to spare.",
+        "Nothing, or keep one machine of the reservation free.",
+    )
+
+
+def _changes(pool: Pool, node_pool: Object, changes: tuple[str, ...]) -> Finding:
     return Finding(
         "adopt-changes",
         f"Taking over NodePool {name(node_pool)} for pool {pool.name} changes what the policy writes: "
@@ -110,184 +147,6 @@ def told_before(policy: Policy, pool: Pool, node_pool: Object) -> Finding | None
         "To keep what it has, remove these fields from the policy. What is written over is given back when "
         "the pool leaves the policy.",
     )
-
-
-# What its owner had
-
-
-def original(node_pool: Object) -> dict[str, Any]:
-    """Of the annotation what can be read; the rest counts as absent, and stays as it stands."""
-    found = _read(node_pool)
-    return {part: value for part, value in found.items() if part in _PARTS and _PARTS[part](value)}
-
-
-def unreadable(node_pool: Object) -> tuple[str, ...]:
-    """Parts of the original of which it cannot be said what they were."""
-    found = original(node_pool)
-    return tuple(part for part in ("limits", "disruption", "requirements") if part not in found)
-
-
-def dumped(kept: Mapping[str, Any]) -> str:
-    return json.dumps(dict(kept), sort_keys=True, separators=(",", ":"))
-
-
-def _read(node_pool: Object) -> dict[str, Any]:
-    try:
-        found = json.loads(annotations(node_pool)[layout.ORIGINAL_ANNOTATION])
-    except UNREADABLE:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_disruption(value: Any) -> bool:
-    """As a NodePool holds it, or as it lacked it: the API server would refuse anything else."""
-    if value is None:
-        return True
-    return isinstance(value, dict) and all(
-        _FITS.get(field, lambda _: True)(one) for field, one in value.items()
-    )
-
-
-def _is_after(value: Any) -> bool:
-    return isinstance(value, str) and (value == layout.NEVER or quantities.is_duration(value))
-
-
-def _are_budgets(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
-
-
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "consolidateAfter": _is_after,
-    "consolidationPolicy": lambda value: isinstance(value, str),
-    "budgets": _are_budgets,
-}
-
-
-def _is_limits(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and all(map(quantities.is_one, value.values())))
-
-
-def _is_keys(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(key, str) for key in value)
-
-
-def _is_taken(value: Any) -> bool:
-    return value is not None and _is_disruption(value)
-
-
-_PARTS: dict[str, Callable[[Any], bool]] = {
-    "limits": _is_limits,
-    "disruption": _is_disruption,
-    "requirements": _is_keys,
-    "taken": _is_taken,
-}
-
-
-def as_limited(pool: Pool, node_pool: Object) -> Pool:
-    """With the GPUs that its owner lets run where the policy names none; None where no limit says so."""
-    if pool.max_gpus is not None:
-        return pool
-    limit = (original(node_pool).get("limits") or {}).get(layout.GPU_RESOURCE)
-    return pool if limit is None else replace(pool, max_gpus=quantities.whole(limit))
-
-
-def limits_given_back(node_pool: Object, n: int) -> dict[str, Any] | None:
-    """As its owner had the GPUs, in slices at N = `n`, since Karpenter counts these; None for no limits."""
-    found = original(node_pool)
-    live = dict(spec(node_pool).get("limits") or {})
-    if "limits" not in found:
-        return live or None
-    before = (found["limits"] or {}).get(layout.GPU_RESOURCE)
-    live.pop(layout.GPU_RESOURCE, None)
-    if before is not None:
-        live[layout.GPU_RESOURCE] = before if n == 1 else str(quantities.whole(before) * n)
-    return live or None
-
-
-# Its consolidation
-
-
-def disruption(
-    node_pool: Object, wanted: Mapping[str, str], added: Sequence[Object]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """
-    What spec.disruption of an adopted NodePool shall be, and `taken` of its original with it.
-
-    Args:
-        wanted: What the policy writes of consolidationPolicy and consolidateAfter, by these names.
-        added: Budgets of ours, beside its owner's.
-    """
-    live = dict(spec(node_pool).get("disruption") or {})
-    found = original(node_pool)
-    before, taken = found.get("disruption") or {}, found.get("taken")
-    result: dict[str, Any] = dict(live)
-    now: dict[str, Any] = {}
-    for field in _FIELDS:
-        if field in wanted:
-            result[field] = now[field] = wanted[field]
-        elif _is_still_ours(node_pool, field, live, taken):
-            _put_back(result, field, before)
-    theirs = _their_budgets(node_pool, live, found)
-    if added:
-        now["budgets"] = [*([] if theirs else _DEFAULT_BUDGETS), *(dict(one) for one in added)]
-        result["budgets"] = [*theirs, *now["budgets"]]
-    elif theirs:
-        result["budgets"] = theirs
-    else:
-        _put_back(result, "budgets", before)
-    return result, now
-
-
-def _their_budgets(
-    node_pool: Object, live: Mapping[str, Any], found: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """The owner's, with what they changed since."""
-    taken = found.get("taken")
-    if taken is None and _is_still_ours(node_pool, "budgets", live, taken):
-        return list((found.get("disruption") or {}).get("budgets") or ())
-    ours = list(map(_meaning, (taken or {}).get("budgets", ())))
-    return [budget for budget in live.get("budgets") or () if _meaning(budget) not in ours]
-
-
-def _is_still_ours(node_pool: Object, field: str, live: Mapping[str, Any], taken: Any) -> bool:
-    """
-    Whether it stands as we wrote it over its owner's. An earlier release wrote all of it and kept no account
-    of that: there the field's only writer tells.
-    """
-    if taken is None:
-        return written_by(node_pool, ("spec", "disruption", field)) == (MANAGER,)
-    return field in taken and _same(live.get(field), taken[field])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """60m and 1h0m0s are one span."""
-    if one == other or layout.NEVER in (one, other):
-        return bool(one == other)
-    try:
-        return quantities.duration(str(one)) == quantities.duration(str(other))
-    except ValueError:
-        return False
-
-
-def _put_back(result: dict[str, Any], field: str, before: Mapping[str, Any]) -> None:
-    if before.get(field) is None:
-        result.pop(field, None)
-    else:
-        result[field] = before[field]
-
-
-def _meaning(budget: Mapping[str, Any]) -> tuple[Any, ...]:
-    reasons = tuple(sorted(budget.get("reasons") or ()))
-    return budget.get("nodes"), reasons, budget.get("schedule"), budget.get("duration")
-
-
-def account(node_pool: Object, taken: Mapping[str, Any]) -> tuple[Operation, ...]:
-    """The write that keeps `taken` with the rest of the original; none where it says so already."""
-    kept = _read(node_pool)
-    if kept.get("taken") == taken:
-        return ()
-    path = ("metadata", "annotations", layout.ORIGINAL_ANNOTATION)
-    return set_value(node_pool, path, dumped({**kept, "taken": dict(taken)}))
 
 
 # Its taints

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from slicewise import catalog, quantities
@@ -14,11 +15,13 @@ from slicewise.layout import (
     GPU_NAME_LABEL,
     GPU_RESOURCE,
     MIG_LABEL,
+    NODE_POOL_LABEL,
     mig_resource,
     resource,
     slices_of_key,
 )
 from slicewise.model import Object
+from slicewise.objects import labels as labels_of
 from slicewise.objects import required_values, spec
 from slicewise.policy import Pool
 
@@ -33,6 +36,26 @@ def born_with(claim: Object) -> str | None:
     """The key that a NodeClaim was born with; its spec never changes, also when N does."""
     keys = required_values(spec(claim).get("requirements") or (), CONFIG_LABEL) or ()
     return keys[0] if len(keys) == 1 else None
+
+
+def n_of_nodes(
+    claims: Iterable[Object], overlays: Iterable[Object], pool: Pool, node_pool: str
+) -> int | None:
+    """
+    N of a NodePool whose requirement does not tell it: what most of its NodeClaims are labelled with, of two
+    the lower one; without any, what its overlays agree on. None where nothing tells.
+    """
+    of = (labels_of(claim) for claim in claims)
+    keys = (found.get(CONFIG_LABEL, "") for found in of if found.get(NODE_POOL_LABEL) == node_pool)
+    counted = Counter(n for n in map(slices_of_key, keys) if n)
+    if counted:
+        return min(counted, key=lambda n: (-counted[n], n))
+    told = {n_of_overlay(overlay, pool) for overlay in overlays if _speaks_of(overlay, node_pool)}
+    return told.pop() if len(told) == 1 else None
+
+
+def _speaks_of(overlay: Object, node_pool: str) -> bool:
+    return required_values(spec(overlay).get("requirements") or (), NODE_POOL_LABEL) == (node_pool,)
 
 
 def n_of_overlay(overlay: Object, pool: Pool) -> int | None:

@@ -50,6 +50,9 @@ def _target(
         and not (found and _did_not_share(found, pool))
     ):
         n = now
+    elif found and not keys and not pool.size and pool.sharing.has_replicas:
+        told = as_found.n_of_nodes(contents.node_claims, contents.node_overlays, pool, pool_name)
+        n = told or n
     if pool.adopt and found:
         # Tuning takes it over: with the labels of its nodes, which must come first.
         return PoolTarget(layout.overlays(pool, gpu, n, weights), found, _busy(found, keys))

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from slicewise import adopted, layout
+from slicewise import adopted, adopted_settings, layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
-from slicewise.objects import annotations, is_ours, labels, name
+from slicewise.objects import annotations, is_ours, labels, name, spec
 from slicewise.onboarding import karpenter, manifests, rbac, versions
 from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
-from slicewise.policy import Policy
+from slicewise.policy import Policy, Pool
 
 # Karpenter's CRDs validate by CEL rules (GA in 1.29). EKS supported 1.31 until 26 November 2026 and upgrades
 # such clusters itself from then on; until it has, they are looked after.
@@ -211,13 +211,31 @@ def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:
         if pool.adopt and pool.adopt not in there:
             says = f"Pool {pool.name} adopts NodePool {pool.adopt}, which is not there."
             found.append(_refuse("adopt-missing", says, "Create it, correct the name, or remove `adopt`."))
-        elif pool.adopt and (why := adopted.why_not(there[pool.adopt], pool)):
+        elif pool.adopt and (why := _why_not_adopted(contents, there[pool.adopt], pool)):
             says = f"Pool {pool.name} cannot adopt NodePool {pool.adopt}: {why}."
             remedy = "Change it there when its workloads may move, or leave it out of the policy."
             found.append(_refuse("adopt-impossible", says, remedy))
-        elif pool.adopt and (told := adopted.told_before(policy, pool, there[pool.adopt])):
-            found.append(told)
+        elif pool.adopt:
+            node_pool = there[pool.adopt]
+            found += adopted.told_before(policy, pool, node_pool, _class_of(contents, node_pool))
     return found
+
+
+def _why_not_adopted(contents: ClusterContents, node_pool: Object, pool: Pool) -> str | None:
+    node_class = _class_of(contents, node_pool)
+    why = adopted.why_not(node_pool, pool)
+    if why or node_class is None or adopted_settings.is_adopted(node_pool):
+        return why
+    return adopted.why_not_class(node_class)
+
+
+def _class_of(contents: ClusterContents, node_pool: Object) -> Object | None:
+    """Its EC2NodeClass, where that was read."""
+    template = (spec(node_pool).get("template") or {}).get("spec") or {}
+    ref = template.get("nodeClassRef") or {}
+    wanted = ref.get("kind"), ref.get("name")
+    classes = (item for found, item in contents.objects.items() if (found.kind, found.name) == wanted)
+    return next(classes, None)
 
 
 def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:

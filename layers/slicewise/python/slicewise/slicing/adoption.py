@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import adopted, as_found, layout
+from slicewise import adopted, adopted_settings, as_found, layout
 from slicewise.actions import Action, ClaimsCarry, Patch
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
@@ -30,6 +30,7 @@ from slicewise.objects import (
 )
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy, Pool
+from slicewise.slicing import taken_away
 from slicewise.slicing.change import SOON, RolloutSettings
 from slicewise.slicing.pool_state import stamp
 from slicewise.slicing.startup import STARTUP_ANNOTATION
@@ -75,22 +76,34 @@ def _step(
             "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
         )
         return Step(name(node_pool), f"not taken over: {why}", findings=(finding,))
-    told = adopted.told_before(policy, pool, node_pool)
-    findings = (told,) if told and not ours else ()
+    findings = () if ours else adopted.told_before(policy, pool, node_pool)
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
+    n = as_found.n_of_nodes(claims, contents.node_overlays, pool, name(node_pool)) if ours else 1
+    key = layout.config_key(pool.sharing, n or 1)
+    is_taken_away = ours and taken_away.is_taken_away(node_pool)
+    if is_taken_away:
+        findings = (taken_away.finding(node_pool, n or 1),)
+    # A node that has come since is one of whole GPUs, unless its NodePool says otherwise.
+    born_with = key if is_taken_away else layout.EXCLUSIVE
     bare = [claim for claim in claims if _lacks(claim, pool)]
     if bare:
         at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
         nodes = {name(node): node for node in contents.nodes}
-        actions = [action for claim in bare[:at_once] for action in _label(claim, nodes, pool, now)]
+        actions = [
+            action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now)
+        ]
         says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
         return Step(name(node_pool), says, tuple(actions), findings, SOON)
-    if ours:
+    if ours and not is_taken_away:
         return None
     marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
     left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
     if left > timedelta(0):
         return Step(name(node_pool), "Karpenter is given time to see the labels", (), findings, left)
+    if is_taken_away:
+        again = taken_away.put_back(node_pool, pool, key, now)
+        says = f"its requirement was taken away{', and is put back' if again else ''}"
+        return Step(name(node_pool), says, (again,) if again else (), findings, SOON if again else None)
     says = "it is taken over at one pod a GPU"
     return Step(name(node_pool), says, (_take(node_pool, pool),), findings, SOON)
 
@@ -107,6 +120,8 @@ def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | 
         model = labels(item).get(layout.GPU_NAME_LABEL, "" if item["kind"] == "Node" else gpu.karpenter_name)
         if model != gpu.karpenter_name:
             return f"{ref_of(item)} has {model or 'no'} GPUs, and the pool is for {gpu.name}"
+        if adopted.is_split_by_mig(labels(item).get(layout.MIG_LABEL)):
+            return f"the GPUs of {ref_of(item)} are split by MIG"
         if labels(item).get(layout.CONFIG_LABEL, key) != key:
             return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
     return None
@@ -120,19 +135,21 @@ def _lacks(claim: Object, pool: Pool) -> bool:
     return any(labels(claim).get(key) != value for key, value in _wanted(claim, pool).items())
 
 
-def _wanted(item: Object, pool: Pool) -> dict[str, str]:
+def _wanted(item: Object, pool: Pool, born_with: str = layout.EXCLUSIVE) -> dict[str, str]:
     """Where it has a key, that is N's matter."""
-    wanted = adopted.labels(pool)
-    return {**wanted, layout.CONFIG_LABEL: labels(item).get(layout.CONFIG_LABEL, wanted[layout.CONFIG_LABEL])}
+    key = labels(item).get(layout.CONFIG_LABEL, born_with)
+    return {**adopted.labels(pool), layout.CONFIG_LABEL: key}
 
 
-def _label(claim: Object, nodes: dict[str, Object], pool: Pool, now: datetime) -> Iterable[Patch]:
+def _label(
+    claim: Object, nodes: dict[str, Object], pool: Pool, born_with: str, now: datetime
+) -> Iterable[Patch]:
     node = nodes.get(status(claim).get("nodeName", ""))
     for item in (node, claim):
         if item is None:
             continue
         operations = [*set_value(item, _CHANGED, stamp(now))]
-        for key, value in _wanted(item, pool).items():
+        for key, value in _wanted(item, pool, born_with).items():
             operations += set_value(item, ("metadata", "labels", key), value)
         why = "what its NodePool will require must stand on it first, or Karpenter replaces it"
         yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
@@ -147,7 +164,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         "taken": {},
     }
     own = {MANAGED_BY: MANAGER, layout.POOL_LABEL: pool.name, layout.SHARING_LABEL: pool.sharing.value}
-    text = adopted.dumped(original)
+    text = adopted_settings.dumped(original)
     limits = {**(spec(node_pool).get("limits") or {}), **layout.limits(pool, gpu, 1)}
     operations = (
         *set_value(node_pool, ("metadata", "labels"), {**labels(node_pool), **own}),
@@ -197,11 +214,20 @@ def given_back(
         )
         # Who sleeps has other settings until it wakes, as the sleeper remembers them.
         if left and not marks.keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}:
-            n = layout.slices_of_key((as_found.config_keys_of(node_pool) or ("",))[0]) or 1
+            n = _n_of(contents, node_pool)
             patches.append(_give_back(node_pool, n))
             findings += [_still_shared(node_pool, n)] if n > 1 else []
             findings += _unreadable(node_pool)
     return tuple(patches), tuple(findings)
+
+
+def _n_of(contents: ClusterContents, node_pool: Object) -> int:
+    keys = as_found.config_keys_of(node_pool)
+    if keys:
+        return layout.slices_of_key(keys[0]) or 1
+    of = (labels(claim) for claim in contents.node_claims if _of(claim, node_pool))
+    found = [n for one in of if (n := layout.slices_of_key(one.get(layout.CONFIG_LABEL, "")))]
+    return max(found, default=1)
 
 
 def _is_of(node_pool: Object, pool_name: str) -> bool:
@@ -210,10 +236,10 @@ def _is_of(node_pool: Object, pool_name: str) -> bool:
 
 def _give_back(node_pool: Object, n: int) -> Patch:
     """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
-    original = adopted.original(node_pool)
+    original = adopted_settings.original(node_pool)
     operations: list[Operation] = [
         *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
-        *_put_back(node_pool, "limits", adopted.limits_given_back(node_pool, n)),
+        *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
         *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
         *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
     ]
@@ -228,7 +254,7 @@ def _give_back(node_pool: Object, n: int) -> Patch:
 
 
 def _unreadable(node_pool: Object) -> Iterable[Finding]:
-    if lost := adopted.unreadable(node_pool):
+    if lost := adopted_settings.unreadable(node_pool):
         yield Finding(
             "original-unreadable",
             f"NodePool {name(node_pool)} is given back, but of {', '.join(lost)} it cannot be read what it "
@@ -245,13 +271,13 @@ def _put_back(live: Object, part: str, value: Any) -> tuple[Operation, ...]:
 
 def _disruption_before(node_pool: Object) -> Any:
     """Its owner's, with what they changed since we took it over."""
-    original = adopted.original(node_pool)
+    original = adopted_settings.original(node_pool)
     if "disruption" not in original:
         return spec(node_pool).get("disruption")
     # An earlier release wrote over all of it.
     if "taken" not in original:
         return original["disruption"]
-    return adopted.disruption(node_pool, {}, ())[0] or None
+    return adopted_settings.disruption(node_pool, {}, ())[0] or None
 
 
 def _without(table: Any, keys: Collection[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import adopted, business_hours, json_patch, layout, quantities
+from slicewise import adopted_settings, business_hours, json_patch, layout, quantities
 from slicewise.actions import Action, Patch
 from slicewise.model import Object, ref_of
 from slicewise.objects import spec
@@ -79,7 +79,7 @@ def wanted(
         idle: The cluster's GPUs do nothing, by its alarm.
     """
     chosen = policy.consolidation
-    if adopted.is_adopted(state.node_pool):
+    if adopted_settings.is_adopted(state.node_pool):
         return _beside_theirs(chosen, state, startups, idle, now)
     after, why = _after(chosen, startups)
     if idle and after != NEVER and _span(chosen.idle_after) < _span(after):
@@ -116,7 +116,7 @@ def _beside_theirs(
         written["consolidateAfter"] = chosen.idle_after
         why = f"idle GPUs may go after {chosen.idle_after} until their alarm is over"
     budgets, more = _hours(chosen, now)
-    found, taken = adopted.disruption(state.node_pool, written, budgets)
+    found, taken = adopted_settings.disruption(state.node_pool, written, budgets)
     return Wanted(
         found.get("consolidateAfter", _KARPENTERS_AFTER),
         found.get("consolidationPolicy", ""),
@@ -129,7 +129,7 @@ def _beside_theirs(
 
 def _their_after(state: PoolState) -> str:
     """What its owner has, also while the policy's stands in its place."""
-    found = adopted.disruption(state.node_pool, {}, ())[0].get("consolidateAfter", _KARPENTERS_AFTER)
+    found = adopted_settings.disruption(state.node_pool, {}, ())[0].get("consolidateAfter", _KARPENTERS_AFTER)
     return found if found == NEVER or quantities.is_duration(found) else _KARPENTERS_AFTER
 
 
@@ -162,7 +162,7 @@ def actions(state: PoolState, wanted: Wanted, now: datetime) -> tuple[Action, ..
     }
     if state.rollout:
         return ()
-    operations = () if wanted.taken is None else adopted.account(state.node_pool, wanted.taken)
+    operations = () if wanted.taken is None else adopted_settings.account(state.node_pool, wanted.taken)
     if _means(live) != _means(disruption):
         operations += json_patch.set_value(state.node_pool, ("spec", "disruption"), disruption)
     if not operations:

@@ -62,7 +62,11 @@ def observe(
     world = _with_policy(world, ports)
     if world.policy_error:
         return _under_a_wrong_policy(world, cluster, ports)
-    world = _with_alarms(world, cluster, ports)
+    if world.policy is None:
+        # They are to go, and nobody comes again once they have.
+        world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    else:
+        world = _with_alarms(world, cluster, ports)
     if not cluster.answers:
         return world
     if world.policy is None:

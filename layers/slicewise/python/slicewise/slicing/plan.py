@@ -164,7 +164,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
         findings.append(Finding("alarms-unreadable", says, remedy))
     waits = [_not_before(part.wait, part.actions, world, now) for part in parts if part.wait is not None]
-    if world.series_error:
+    if world.series_error or world.alarms_error:
         waits.append(_UNREAD_WAIT)
     outcome = Outcome(
         Stage.TUNING if changing or any(step.wait for step in adopting) else Stage.ONBOARDED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from slicewise import adopted, as_found, layout, quantities
+from slicewise import adopted_settings, as_found, layout, quantities
 from slicewise.catalog import GpuModel
 from slicewise.errors import UNREADABLE
 from slicewise.model import ClusterContents, Object
@@ -241,7 +241,7 @@ def _pool_state(
     keys = as_found.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
     rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
-    pool = adopted.as_limited(_as_begun(pool, node_pool) if rollout else pool, node_pool)
+    pool = adopted_settings.as_limited(_as_begun(pool, node_pool) if rollout else pool, node_pool)
     history, history_finding = read_tuning(node_pool)
     startup_finding = _unreadable(STARTUP_ANNOTATION, node_pool) if is_unreadable(node_pool) else None
     return PoolState(
@@ -259,7 +259,7 @@ def _pool_state(
         rollout=rollout,
         history=history,
         keys=keys,
-        n=rollout.from_ if rollout else pool.size or _n_of(keys, pool),
+        n=rollout.from_ if rollout else pool.size or _n_of(keys, pool, node_pool, claims, overlays),
         known_keys=known_keys,
         findings=tuple(filter(None, (rollout_finding, history_finding, startup_finding))),
     )
@@ -296,9 +296,18 @@ def _of(item: Object, node_pool: Object) -> bool:
     return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
 
 
-def _n_of(keys: tuple[str, ...], pool: Pool) -> int:
+def _n_of(
+    keys: tuple[str, ...],
+    pool: Pool,
+    node_pool: Object,
+    claims: tuple[Object, ...],
+    overlays: tuple[Object, ...],
+) -> int:
     found = [n for n in map(layout.slices_of_key, keys) if n]
-    return min(found, default=pool.start)
+    if found:
+        return min(found)
+    told = None if keys else as_found.n_of_nodes(claims, overlays, pool, name(node_pool))
+    return told or pool.start
 
 
 def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) -> NodeState:
@@ -404,6 +413,14 @@ def _dumped(values: Mapping[str, Any]) -> str:
 
 def stamp(at: datetime | None) -> str | None:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
+
+
+def stamped_at(text: Any) -> datetime | None:
+    """A time as `stamp` writes it; None for what is none."""
+    try:
+        return _time(text)
+    except UNREADABLE:
+        return None
 
 
 def _time(stamp: str | None) -> datetime | None:
