@@ -59,7 +59,9 @@ class Retuning:
         state = next(s for s in pool_states(contents, self.policy) if s.gpu.name == gpu)
         if state.rollout is None:
             return None
-        return self._act(advance(state, broken, blocking(contents, state), self.settings, self.clock()))
+        return self._act(
+            advance(state, broken, blocking(contents, state, self.clock()), self.settings, self.clock())
+        )
 
     def _act(self, found: Advance) -> Advance:
         if found.says not in self.said[-1:]:

@@ -50,7 +50,8 @@ def test_a_change_is_told_as_it_goes():
     assert world.tuner.said == [
         "N becomes 8 instead of 4: the rule says so",
         "node node-001 is the canary",
-        "node node-001 tries N = 8 for 2 more minutes",
+        "node node-001 tries N = 8 for 2 more minutes, without a pod more than before yet",
+        "the canary was empty: no GPU of node node-001 held more than 4 pods for long enough",
         "nodes may have ts-4 or ts-8",
         "1 of 2 nodes are relabelled",
         "2 of 2 nodes are relabelled",

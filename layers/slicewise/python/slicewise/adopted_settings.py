@@ -154,6 +154,18 @@ def disruption(
     return result, now
 
 
+def added_budgets(node_pool: Object) -> list[Object]:
+    """Those that we added to its owner's."""
+    return list((original(node_pool).get("taken") or {}).get("budgets") or ())
+
+
+def with_budgets(node_pool: Object, added: Sequence[Object]) -> tuple[list[Object], tuple[Operation, ...]]:
+    """Its owner's budgets with these of ours, and the write that keeps account of them."""
+    taken = original(node_pool).get("taken") or {}
+    result, now = disruption(node_pool, {}, added)
+    return result["budgets"], account(node_pool, {**taken, "budgets": now["budgets"]})
+
+
 def _their_budgets(
     node_pool: Object, live: Mapping[str, Any], found: Mapping[str, Any]
 ) -> list[dict[str, Any]]:

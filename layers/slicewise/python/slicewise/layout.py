@@ -195,6 +195,10 @@ BUDGETS = [
 ]
 
 
+# Where nobody has tried N: of nodes whose pods would have to move one goes, and then the next.
+ONE_AT_A_TIME = {"nodes": "1", "reasons": ["Underutilized"]}
+
+
 def node_pool_name(pool: Pool, gpu: GpuModel) -> str:
     return pool.adopt or _own_name(pool, gpu)
 

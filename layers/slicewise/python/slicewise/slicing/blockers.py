@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from slicewise import disruption_budgets
 from slicewise.model import ClusterContents, Object
-from slicewise.objects import annotations, condition, labels, name, since, spec, status
+from slicewise.objects import annotations, condition, is_true, labels, name, since, spec, status
 from slicewise.outcomes import Finding
 from slicewise.slicing.pool_state import DO_NOT_DISRUPT, NodeState, PoolState, by_node
 
 
-def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]:
+def blocking(contents: ClusterContents, state: PoolState, now: datetime | None = None) -> tuple[Finding, ...]:
     """
-    One finding for each drifted NodeClaim that something forbids to replace.
+    One finding for each drifted NodeClaim that something forbids to replace, and one for each budget of the
+    NodePool that lets none of them go at `now`.
 
     Karpenter tells this only by Events, which are gone within the hour; so it is read where it comes
     from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are looked at.
@@ -35,7 +38,20 @@ def blocking(contents: ClusterContents, state: PoolState) -> tuple[Finding, ...]
                     "Remove the annotation, or let the PodDisruptionBudget allow a disruption.",
                 )
             )
-    return tuple(found)
+    is_due = any(node.claim_object and is_true(node.claim_object, "Drifted") for node in state.nodes)
+    return (*found, *(_by_budgets(state, now) if now and is_due else ()))
+
+
+def _by_budgets(state: PoolState, now: datetime) -> Iterable[Finding]:
+    budgets = (spec(state.node_pool).get("disruption") or {}).get("budgets") or ()
+    for one in disruption_budgets.blocking(budgets, "Drifted", len(state.nodes), now):
+        until = f" until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ""
+        yield Finding(
+            "roll-blocked",
+            f"A disruption budget of NodePool {state.name} lets no drifted node go{until}: {one.says}.",
+            "Wait for its end. Or loosen that budget of the NodePool, or consolidation.businessHours in the "
+            "policy, for as long as this takes: no node is replaced against it.",
+        )
 
 
 def _causes(node: NodeState, pods: Sequence[Object], budgets: Iterable[Object]) -> list[str]:

@@ -46,7 +46,7 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
     advance = rollout.advance(
         state,
         harm,
-        blocking(contents, state),
+        blocking(contents, state, now),
         rollout.RolloutSettings(canary=policy.tuning.canary),
         now,
     )
@@ -62,6 +62,8 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
     }
     if advance.failed:
         detail["failed"] = advance.failed
+    if change.canary and change.canary.empty:
+        detail["canary"] = f"empty: no GPU of node {change.canary.node} held more pods than before for long"
     return Part(
         says,
         detail,

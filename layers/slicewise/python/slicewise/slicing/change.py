@@ -30,6 +30,7 @@ class RolloutSettings:
         settle: How long others (Karpenter, the scheduler) may take to see what we wrote.
         allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
         patience: How long a change waits for what may never come: a node that does not work, a roll.
+        before_narrowing: How long growing may take beside its canary before it is given up.
         late_share: Share of a pool's nodes that may be late before their N is taken to be at fault; one may
             always be.
     """
@@ -39,6 +40,7 @@ class RolloutSettings:
     settle: timedelta = timedelta(seconds=15)
     allocatable_timeout: timedelta = timedelta(minutes=5)
     patience: timedelta = timedelta(minutes=30)
+    before_narrowing: timedelta = timedelta(hours=3)
     late_share: float = 0.05
 
 
@@ -121,6 +123,24 @@ class Change:
         """Karpenter's replacing of nodes takes longer than anybody should wait for consolidation."""
         narrowed = self.rollout.narrowed
         return narrowed is not None and self.now - narrowed >= self.settings.patience
+
+    @property
+    def longest(self) -> timedelta:
+        """How long a change may take until the requirement allows the new key only."""
+        return 2 * self.settings.canary + self.settings.before_narrowing
+
+    @property
+    def is_overdue(self) -> bool:
+        """It grows, and nodes come and go faster than it gets on, or something else never comes."""
+        rollout = self.rollout
+        began = rollout.grows and not (rollout.narrowed or rollout.revert or rollout.yields)
+        return began and self.now - rollout.since >= self.longest
+
+    @property
+    def holds_long(self) -> bool:
+        """Nobody should wait any longer for consolidation, however far the change is."""
+        late = self.longest + self.settings.patience
+        return self.rolls_long or (self.rollout.narrowed is None and self.now - self.rollout.since >= late)
 
     @property
     def moved_at(self) -> datetime:

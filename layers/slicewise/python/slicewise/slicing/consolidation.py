@@ -87,8 +87,17 @@ def wanted(
             chosen.idle_after,
             f"idle GPUs may go after {chosen.idle_after} until their alarm is over",
         )
-    budgets, more = _hours(chosen, now)
+    budgets, more = _added(chosen, state, now)
     return Wanted(after, chosen.policy.value, (*layout.BUDGETS, *budgets), why + more)
+
+
+def _added(chosen: Consolidation, state: PoolState, now: datetime) -> tuple[list[dict[str, Any]], str]:
+    """Budgets beside those that stand anyway, and what there is to tell of them."""
+    budgets, why = _hours(chosen, now)
+    if state.history.untried is None:
+        return budgets, why
+    why += f"; one node at a time, since no GPU has held more than {state.history.untried} pods for long yet"
+    return [*budgets, layout.ONE_AT_A_TIME], why
 
 
 def _hours(chosen: Consolidation, now: datetime) -> tuple[list[dict[str, Any]], str]:
@@ -115,7 +124,7 @@ def _beside_theirs(
     if idle and "idle_after" in chosen.written and after != NEVER and _span(chosen.idle_after) < _span(after):
         written["consolidateAfter"] = chosen.idle_after
         why = f"idle GPUs may go after {chosen.idle_after} until their alarm is over"
-    budgets, more = _hours(chosen, now)
+    budgets, more = _added(chosen, state, now)
     found, taken = adopted_settings.disruption(state.node_pool, written, budgets)
     return Wanted(
         found.get("consolidateAfter", _KARPENTERS_AFTER),

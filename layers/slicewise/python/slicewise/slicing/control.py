@@ -49,6 +49,8 @@ class History:
         above_since: Since when the target has been above N, without a break; `above_target` is the lowest
             target of that time. Likewise below, with the highest.
         failed: When the canary of each N failed.
+        untried: The N before, where no GPU of the canary ever held more pods than that: then nobody knows yet
+            how pods do at N.
     """
 
     changed_at: datetime | None = None
@@ -57,6 +59,7 @@ class History:
     above_target: int | None = None
     below_target: int | None = None
     failed: Mapping[int, datetime] = field(default_factory=dict)
+    untried: int | None = None
 
     def seen(self, current: int, target: int, now: datetime) -> History:
         """The history once `target` was measured at N = `current`: what `decide` looks at."""

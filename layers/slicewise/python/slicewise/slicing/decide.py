@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,9 @@ RECENT = timedelta(days=1)
 _MOST_BROKEN = 20  # a thousand nodes may break one promise
 # What a person should know, but which leaves what was measured as good as it is.
 _HARMLESS = frozenset({"pods-not-told-apart", FEWER_DAYS, SOURCE_GAP})
+
+# A day holds one daily peak.
+_TRIED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def decide(
     wanted = _target(state, use, contents, policy)
     target, doubt = wanted.target, wanted.doubt
     history = state.history if frozen else state.history.seen(state.n, target, now)
+    history = _tried_by_now(history, state, policy, now)
     situation = Situation(
         target=target,
         slots_in_use=max(map(_slots_a_gpu, state.nodes), default=0),
@@ -105,6 +109,16 @@ def decide(
     return Decision(
         state, step, target, history, wanted.choice, use.grade, wanted.allowed, doubt, tuple(broken)
     )
+
+
+def _tried_by_now(history: Tuning, state: PoolState, policy: Policy, now: datetime) -> Tuning:
+    """What no canary has tried, consolidation tries: until a GPU held more than before, a day at most."""
+    if history.untried is None:
+        return history
+    since = [begun for node in state.nodes if (begun := node.holds_more_since(history.untried))]
+    is_tried = bool(since) and now - min(since) >= policy.tuning.canary
+    is_over = history.changed_at is None or now - history.changed_at >= _TRIED_FOR
+    return replace(history, untried=None) if is_tried or is_over else history
 
 
 def _slots_a_gpu(node: NodeState) -> int:

@@ -47,6 +47,8 @@ def _decision(detail: Detail) -> list[str]:
             told.append(f"The change began at {since} because {detail.get('reason', '')}")
     elif reason := detail.get("reason"):
         told.append(f"It becomes {after}: {reason}" if after != n else f"It stays: {reason}")
+    if canary := detail.get("canary"):
+        told.append(f"The canary was {canary}")
     if failed := detail.get("failed"):
         told.append(f"A canary failed: {failed}")
     told += [f"Broken: {says}" for says in detail.get("broken", ())]
@@ -89,6 +91,11 @@ def _then(detail: Detail) -> list[str]:
     history = detail.get("history") or {}
     if at := history.get("changed_at"):
         told.append(f"N changed last at {at}")
+    if untried := history.get("untried"):
+        told.append(
+            "Nobody tried it before all nodes had it: consolidation goes one node at a time until a GPU has "
+            f"held more than {untried} pods as long as a canary, a day at most"
+        )
     for key, word in (("above", "higher"), ("below", "lower")):
         if since := history.get(f"{key}_since"):
             told.append(f"A {word} N has been right since {since}")

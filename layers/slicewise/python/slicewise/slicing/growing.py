@@ -39,13 +39,30 @@ def canary(change: Change) -> Advance | None:
         return act((action,), f"node {node.name} is the canary", PLUGIN)
     if not change.has_new(node):
         return _reloading(change, [node])
-    left = change.settings.canary - (change.now - rollout.canary.since)
-    if left <= timedelta(0):
+    return _tried(change, node, rollout.canary)
+
+
+def _tried(change: Change, node: NodeState, trial: Canary) -> Advance | None:
+    """
+    A canary counts only while one of its GPUs holds more pods than before. Nobody is moved there for it:
+    where none comes in its time, or not for long enough in twice that, it was empty, and the change says so.
+    """
+    if trial.empty:
         return None
+    begun, there = node.holds_more_since(change.rollout.other), change.now - trial.since
+    tried = change.now - max(begun, trial.since) if begun else timedelta(0)
+    if tried >= change.settings.canary:
+        return None
+    left = change.settings.canary - (tried if begun else there)
+    if left <= timedelta(0) or there >= 2 * change.settings.canary:
+        rollout = replace(change.rollout, canary=replace(trial, empty=True))
+        why = f"no GPU of node {node.name} held more than {change.rollout.other} pods for long enough"
+        says = f"remember that the canary of NodePool {change.state.name} was empty"
+        return act((steps.save(change.state, rollout, says, why),), f"the canary was empty: {why}")
     seconds = math.ceil(left.total_seconds())
     more = f"{round(seconds / 60)} more minutes" if seconds >= 90 else f"{seconds} more seconds"
-    says = f"node {node.name} tries N = {rollout.target} for {more}"
-    return act((), says, min(left, CANARY))
+    says = f"node {node.name} tries N = {change.rollout.target} for {more}"
+    return act((), says if begun else f"{says}, without a pod more than before yet", min(left, CANARY))
 
 
 def _choose_canary(change: Change) -> Advance | None:

@@ -37,7 +37,7 @@ class Part:
 def known_before(world: TuningWorld, state: PoolState) -> dict[str, Any]:
     """The decision as the record before told it."""
     found = next((one for one in world.known if one.get("node_pool") == state.name), {})
-    return {key: value for key, value in found.items() if key not in ("rollout", "since", "failed")}
+    return {key: value for key, value in found.items() if key not in ("rollout", "since", "failed", "canary")}
 
 
 def broken_now(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 from slicewise import adopted_settings, as_found, layout, quantities
@@ -42,10 +43,17 @@ _AFTER = re.compile(r"([0-9]+(s|m|h))+|Never")
 
 @dataclass(frozen=True)
 class Canary:
-    """The one node that has the new N first, and since when."""
+    """
+    The one node that has the new N first, and since when.
+
+    Attributes:
+        empty: Its time is over, and no GPU of it held more pods than before for long enough: it proves
+            nothing.
+    """
 
     node: str
     since: datetime
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,10 @@ class Rollout:
         return self.to if self.revert else self.from_
 
     def dumped(self) -> str:
-        canary = {"node": self.canary.node, "since": stamp(self.canary.since)} if self.canary else None
+        canary: dict[str, Any] | None = None
+        if self.canary:
+            canary = {"node": self.canary.node, "since": stamp(self.canary.since)}
+            canary |= {"empty": True} if self.canary.empty else {}
         return _dumped(
             {
                 "from": self.from_,
@@ -121,6 +132,7 @@ class Tuning(control.History):
                 "above_target": self.above_target,
                 "below_target": self.below_target,
                 "failed": {str(n): stamp(at) for n, at in self.failed.items()},
+                "untried": self.untried,
             }
         )
 
@@ -135,6 +147,7 @@ class NodeState:
         cordoned_by_us: And by nobody else: we may uncordon it.
         deleting: It, or its NodeClaim, is going.
         do_not_disrupt: It, or one of its GPU pods, forbids Karpenter to take it away.
+        held_since: Since when each slice that a running pod has is held, the oldest first.
     """
 
     name: str
@@ -151,6 +164,16 @@ class NodeState:
     node: Object
     claim_object: Object | None
     do_not_disrupt: bool
+    held_since: tuple[datetime, ...] = ()
+
+    def holds_more_since(self, n: int) -> datetime | None:
+        """
+        Since when one GPU of it holds more than `n` running pods for certain; None where none does.
+
+        Nobody tells which GPU holds which pod, but as many as this cannot be spread otherwise.
+        """
+        most = n * self.gpus
+        return self.held_since[most] if len(self.held_since) > most else None
 
     @property
     def leaving(self) -> bool:
@@ -332,7 +355,16 @@ def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) ->
         do_not_disrupt=any(
             annotations(holder).get(DO_NOT_DISRUPT) not in (None, "false") for holder in holders
         ),
+        held_since=tuple(sorted(_held_since(pods, resource))),
     )
+
+
+def _held_since(pods: Iterable[Object], resource: str) -> Iterator[datetime]:
+    """A pod that still pulls its image tries nothing."""
+    for pod in pods:
+        began = stamped_at(status(pod).get("startTime"))
+        if began and status(pod).get("phase") == "Running":
+            yield from repeat(began, asked(pod, resource))
 
 
 # Annotations: read leniently, since a person may have written them; written compactly.
@@ -374,7 +406,7 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         to=to,
         since=_required_time(found["since"]),
         reason=str(found.get("reason", "")),
-        canary=Canary(str(canary["node"]), _required_time(canary["since"])) if canary else None,
+        canary=_canary(canary) if canary else None,
         held=_held(found.get("held") or {}),
         narrowed=_time(found.get("narrowed")),
         revert=found.get("revert") is True,
@@ -383,6 +415,10 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         limited=int(found["limited"]) if found.get("limited") else None,
         yields=str(found.get("yields", "")),
     )
+
+
+def _canary(found: Mapping[str, Any]) -> Canary:
+    return Canary(str(found["node"]), _required_time(found["since"]), found.get("empty") is True)
 
 
 def _held(found: Mapping[str, Any]) -> dict[str, str]:
@@ -403,6 +439,7 @@ def _tuning(found: Mapping[str, Any]) -> Tuning:
         above_target=number("above_target"),
         below_target=number("below_target"),
         failed={int(n): _required_time(at) for n, at in (found.get("failed") or {}).items()},
+        untried=number("untried"),
     )
 
 

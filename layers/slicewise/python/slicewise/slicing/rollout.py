@@ -73,6 +73,8 @@ def advance(
     change = Change(state, state.rollout, settings, now, tuple(blockers))
     goes_back = broken and change.rollout.grows and not change.rollout.yields
     step = revert(change, _few(broken)) if goes_back else None
+    if step is None and change.is_overdue:
+        step = _given_up(change)
     if step is None:
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
@@ -82,12 +84,24 @@ def advance(
     return _with_more_gpus(change, _held_again(change, _patient(change, step)))
 
 
+def _given_up(change: Change) -> Advance:
+    hours = change.longest / timedelta(hours=1)
+    why = f"the change was not over {hours:g} h after it began"
+    told = Finding(
+        "change-given-up",
+        f"N of NodePool {change.state.name} stays {change.rollout.from_}: {why}.",
+        "See in the record what it waited for: nodes that come and go, as Spot does, or an overlay that "
+        "Karpenter does not take in. N is tried again after the lock.",
+    )
+    return replace(revert(change, why), findings=(told,))
+
+
 def _held_again(change: Change, step: Advance) -> Advance:
     """
     Beside the next step: a tool may put consolidation back as often as we hold it; the change must end all
     the same.
     """
-    if step.finished or change.rolls_long or not _is_put_back(change):
+    if step.finished or change.holds_long or not _is_put_back(change):
         return step
     return replace(step, actions=(steps.hold(change.state, change.rollout), *step.actions))
 
@@ -187,12 +201,11 @@ def _hold(change: Change) -> Advance | None:
     Also again where somebody set it meanwhile: theirs is put back in the end. But a roll may last for days,
     and no node that is empty should wait for it.
     """
-    if change.rolls_long:
-        why = "Karpenter replaces nodes for long by now"
+    if change.holds_long:
+        why = "Karpenter replaces nodes for long by now" if change.rolls_long else "the change takes long"
         given_back = steps.give_back(change.state, change.rollout, why)
-        return (
-            act((given_back,), "consolidation is given back while nodes are replaced") if given_back else None
-        )
+        during = "while nodes are replaced" if change.rolls_long else f"since {why}"
+        return act((given_back,), f"consolidation is given back {during}") if given_back else None
     if steps.consolidate_after(change.state) == steps.NEVER or _is_put_back(change):
         return None
     return act((steps.hold(change.state, change.rollout),), "consolidation is held while N changes")
@@ -264,9 +277,17 @@ def _finish(change: Change) -> Advance:
         above_target=None,
         below_target=None,
         failed=failed,
+        untried=rollout.from_ if _is_untried(change) else None,
     )
     says = f"N is {rollout.target} again: {rollout.reason}" if rollout.revert else f"N is {rollout.target}"
     return act((steps.release(state, rollout, history),), says, finished=True)
+
+
+def _is_untried(change: Change) -> bool:
+    """MPS has no canary: there nodes are replaced one after another, under the pool's budgets."""
+    rollout = change.rollout
+    grows = rollout.grows and not rollout.revert and change.state.pool.sharing is not Sharing.MPS
+    return grows and (rollout.canary is None or rollout.canary.empty)
 
 
 # What somebody else wrote meanwhile

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from slicewise import layout
+from slicewise import adopted_settings, layout
 from slicewise.actions import ClaimsCarry, Patch, SlotsFit
 from slicewise.json_patch import Operation, expect, remove, set_value
 from slicewise.model import Object, ref_of
@@ -26,6 +26,7 @@ _GIVEN_UP = ("metadata", "annotations", layout.GIVEN_UP_ANNOTATION)
 _WAITED = ("metadata", "annotations", layout.WAITED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 _CONSOLIDATE_AFTER = ("spec", "disruption", "consolidateAfter")
+_BUDGETS = ("spec", "disruption", "budgets")
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 
 
@@ -72,9 +73,22 @@ def release(state: PoolState, rollout: Rollout, history: Tuning) -> Patch:
         *remove(state.node_pool, _ROLLOUT),
         *set_value(state.node_pool, _TUNING, history.dumped()),
         *(set_value(state.node_pool, _CONSOLIDATE_AFTER, after) if after and ours else ()),
+        *(_carefully(state) if history.untried else ()),
     )
     says = f"release consolidation of NodePool {state.name}"
     return _patch(state.node_pool, operations, says, f"N is {rollout.target}")
+
+
+def _carefully(state: PoolState) -> tuple[Operation, ...]:
+    """In the same write that releases consolidation: else it packs every node at once."""
+    live = (spec(state.node_pool).get("disruption") or {}).get("budgets") or ()
+    if layout.ONE_AT_A_TIME in live:
+        return ()
+    if not adopted_settings.is_adopted(state.node_pool):
+        return set_value(state.node_pool, _BUDGETS, [*live, layout.ONE_AT_A_TIME])
+    added = [*adopted_settings.added_budgets(state.node_pool), layout.ONE_AT_A_TIME]
+    budgets, account = adopted_settings.with_budgets(state.node_pool, added)
+    return (*set_value(state.node_pool, _BUDGETS, budgets), *account)
 
 
 def require(
