@@ -17,6 +17,7 @@ from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.outcomes import Stage
+from slicewise.slicing.explain import lines
 from slicewise.slicing.usage.pages import history_of
 
 from tests.tuned_account import BY_GPU, GPU_1, POLICY, POOL, TunedAccount, alarm_event
@@ -440,3 +441,19 @@ def test_a_cluster_that_goes_takes_its_alarms_along_and_is_forgotten():
 
     assert account.alarms.kept == {}
     assert account.store._records == {}
+
+
+def test_after_an_empty_canary_consolidation_goes_one_node_at_a_time_for_a_day():
+    policy = POLICY.replace("max: 8", "max: 5")
+    account = TunedAccount(policy=policy)
+    record = account.hours(3)
+
+    assert account.n == 5
+    budgets = account.node_pool["spec"]["disruption"]["budgets"]
+    assert budgets == [*layout.BUDGETS, layout.ONE_AT_A_TIME], "and the passes since have left it"
+    assert "one node at a time" in record.details[0]["consolidation"]["why"]
+    assert any("Nobody tried it before all nodes had it" in line for line in lines(record.details[0]))
+
+    account.hours(26)
+    assert account.n == 5
+    assert account.node_pool["spec"]["disruption"]["budgets"] == layout.BUDGETS

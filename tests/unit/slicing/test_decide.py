@@ -223,3 +223,45 @@ def test_what_is_kept_of_a_decision_is_json():
 
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert [bound["what"] for bound in told["bounds"]] == ["memory", "compute", "host"]
+
+
+def tried_by(n: int, since: timedelta) -> PoolState:
+    """Pods at N = 5 that nobody tried, `n` of them running on one GPU for that long."""
+    found = state(n=5, nodes=1, pods_on_each=n, policy=builders.policy())
+    (node,) = found.nodes
+    history = replace(LONG, changed_at=NOW - timedelta(hours=8), untried=4)
+    return replace(found, nodes=(replace(node, held_since=(NOW - since,) * n),), history=history)
+
+
+@pytest.mark.parametrize(
+    ("n", "since", "untried"),
+    [
+        (5, timedelta(minutes=31), None),
+        (5, timedelta(minutes=29), 4),
+        (4, timedelta(hours=7), 4),
+    ],
+)
+def test_what_no_canary_tried_is_tried_once_a_gpu_held_more_for_as_long_as_a_canary(n, since, untried):
+    found = decide(tried_by(n, since), use(used(n)), (), builders.contents(), builders.policy(), NOW)
+
+    assert found.history.untried == untried
+
+
+def test_after_a_day_nobody_waits_for_it_any_more():
+    found = tried_by(4, timedelta(0))
+    found = replace(found, history=replace(found.history, changed_at=NOW - timedelta(hours=24)))
+
+    decided = decide(found, use(used(4)), (), builders.contents(), builders.policy(), NOW)
+    assert decided.history.untried is None
+
+
+def test_where_n_may_not_leave_one_it_stays_and_says_why():
+    found = state(n=1, nodes=5, pods_on_each=1)
+    found = replace(found, history=LONG)
+
+    free = decide(found, use(used(5)), (), builders.contents(), builders.policy(), NOW)
+    assert free.step.after == 2
+    held = decide(
+        found, use(used(5)), (), builders.contents(), builders.policy(), NOW, alone="Job a/b asks for two"
+    )
+    assert (held.step.after, held.step.reason) == (1, "Job a/b asks for two")
