@@ -99,7 +99,8 @@ POLICIES: dict[str, dict[str, Any]] = {
                 "adopt": "gpu",
                 "replicas": {"max": 8},
                 "maxGpus": 16,
-            }
+            },
+            "stuck": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu-stuck"},
         }
     },
     # A day is a second: what tuning waits for is the unit tests' business.

@@ -29,16 +29,38 @@ pytestmark = pytest.mark.sandbox
 
 NAME, THEIRS = "before-us", f"{NODE_POOLS}/gpu"
 POOL_LABEL, KEY = "slicewise.dev/pool", "nvidia.com/device-plugin.config"
+TUNERS = "slicewise:tuner"
 LOOKS_AFTER_SECONDS = 12
 
 
-def team_s_node_pool() -> dict[str, Any]:
+def team_s_node_pool(name: str = "gpu") -> dict[str, Any]:
     """Of whole GPUs, one pod each, with a limit and a budget of their own."""
-    pool = samples.node_pool("gpu", key="none", labels={"team": "vision"})
+    pool = samples.node_pool(name, key="none", labels={"team": "vision"})
     spec = pool["spec"]["template"]["spec"]
     spec["requirements"] = [one for one in spec["requirements"] if one["key"] != KEY]
     pool["spec"]["disruption"] |= {"consolidateAfter": "1h", "budgets": [{"nodes": "1"}]}
     return {**pool, "spec": {**pool["spec"], "limits": {"cpu": "500", "nvidia.com/gpu": "10"}}}
+
+
+def platform_s_policy(node_pool: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Its owners let nobody of ours write this NodePool."""
+    group, metadata = "admissionregistration.k8s.io/v1", {"name": "platform-owns"}
+    kind = {"apiGroups": ["karpenter.sh"], "apiVersions": ["v1"], "resources": ["nodepools"]}
+    allows = f"object.metadata.name != '{node_pool}' || !request.userInfo.groups.exists(g, g == '{TUNERS}')"
+    spec = {
+        "matchConstraints": {"resourceRules": [{**kind, "operations": ["UPDATE"]}]},
+        "validations": [{"expression": allows, "message": "the platform team owns it"}],
+    }
+    bound = {"policyName": "platform-owns", "validationActions": ["Deny"]}
+    return (
+        {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec},
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": metadata,
+            "spec": bound,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +68,9 @@ def cluster(system: System) -> Cluster:
     """Onboarded, with three nodes of the team's on which pods run, each on a GPU of its own."""
     cluster = system.start_control_plane(NAME)
     cluster.kube.apply(team_s_node_pool(), field_manager="their-helm")
+    cluster.kube.apply(team_s_node_pool("gpu-stuck"), field_manager="their-helm")
+    for item in platform_s_policy("gpu-stuck"):
+        cluster.kube.apply(item)
     cluster.kube.apply(samples.deployment("vision", 3, "gpu"))
     system.create_cluster(NAME, tags={POLICY_TAG: "one-pool"})
     system.wait_for_stage(NAME, "onboarded")
@@ -97,6 +122,42 @@ def test_a_node_that_is_born_later_is_one_of_the_pool(cluster, adopted):
     nodes = cluster.kube.list(NODES, labelSelector=f"{POOL_LABEL}=taken,{KEY}=exclusive")
     assert len(nodes) == 4
     assert drifting(cluster) == set()
+
+
+def test_a_nodepool_that_refuses_every_write_is_told_and_kept_the_other_from_nothing(
+    system, cluster, adopted
+):
+    stuck = cluster.kube.get(f"{NODE_POOLS}/gpu-stuck")
+
+    assert ours(stuck) == [] and stuck["spec"]["limits"] == {"cpu": "500", "nvidia.com/gpu": "10"}
+    told = nonempty(codes_and_texts(system)["cannot-be-changed"])
+    assert any("gpu-stuck" in one and "the platform team owns it" in one for one in told)
+
+
+def test_a_template_that_asks_for_two_gpus_is_read_and_named(system, cluster, adopted):
+    job = {"template": samples.deployment("training", 1, "gpu")["spec"]["template"]}
+    job["template"]["spec"]["restartPolicy"] = "Never"
+    job["template"]["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": "2"}
+    metadata = {"name": "training", "namespace": "default"}
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}}
+    cluster.kube.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": spec})
+
+    system.send_message("TuningQueueUrl", {"slicewise": 1, "cluster": system.arn(NAME), "reason": "a test"})
+    eventually(
+        lambda: codes_and_texts(system).get("more-than-one-gpu"),
+        lambda: system.record(NAME, "tuning"),
+        within_seconds=60,
+    )
+
+    [told] = codes_and_texts(system)["more-than-one-gpu"]
+    assert "CronJob default/training (2 GPUs)" in told and "so N stays 1" in told
+
+
+def codes_and_texts(system: System) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in (system.record(NAME, "tuning") or {}).get("findings", ()):
+        found.setdefault(one["code"], []).append(one["says"])
+    return found
 
 
 def test_it_is_given_back_as_it_was(system, cluster, before, adopted):

@@ -19,7 +19,7 @@ from slicewise.policy import parse
 from slicewise.slicing.explain import lines
 
 from tests.fakes.account import Account
-from tests.fakes.calls import strike
+from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.karpenter import FakeKarpenter
 from tests.tuned_account import DAY, GPU_1, TunedAccount
 
@@ -668,3 +668,39 @@ def test_killed_at_every_call_the_next_pass_goes_on():
         struck.answer_all()
         assert struck.node_pool["spec"] == whole.node_pool["spec"], whole.calls.made[number]
         assert struck.undisturbed(), whole.calls.made[number]
+
+
+WRITTEN = (
+    POLICY + 'consolidation: {after: 5m, businessHours: {timeZone: UTC, hours: ["Mon-Fri 08:00-18:00"]}}\n'
+)
+
+
+def come_and_gone(account: Adopting) -> Adopting:
+    """Taken over, then left by the policy; with the sweep's hints: an answer that is lost ends a pass."""
+    for policy in (WRITTEN, WITHOUT_IT):
+        account.policies["default"] = policy
+        for _ in range(2):
+            account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+            account.answer_gone()
+    return account
+
+
+@pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
+def test_struck_at_any_call_from_its_take_over_until_it_is_given_back_it_is_as_it_was(kind):
+    begun = Adopting(WRITTEN, protected(), nodes=1)
+    begun.onboard()
+    first = len(begun.calls.made)
+    whole = come_and_gone(deepcopy(begun))
+    assert whole.node_pool["spec"] == protected()["spec"]
+
+    # Each call is struck by two of the kinds at least, and every write by all.
+    writes = {i for i, call in enumerate(whole.calls.made) if call.startswith("kubernetes.patch")}
+    for number in range(first, len(whole.calls.made)):
+        if number not in writes and number % 3 != len(kind) % 3:
+            continue
+        struck = deepcopy(begun)
+        strike(kind, number)(struck.calls)
+        come_and_gone(struck)
+        assert struck.node_pool["spec"] == protected()["spec"], (kind, whole.calls.made[number])
+        assert struck.marks == THEIRS["metadata"]["annotations"], (kind, whole.calls.made[number])
+        assert struck.undisturbed(), (kind, whole.calls.made[number])
