@@ -9,6 +9,7 @@ import io
 import json
 import tarfile
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +41,7 @@ class InMemory:
     chart, version = "charts/gpu-operator-v26.7.0.tgz", "v26.7.0"
 
     def __init__(self):
+        self.began = START
         server = FakeApiServer(Clock())
         server.add_crds("clusterpolicies.nvidia.com")
         self.kubernetes = FakeKubernetes(server, Calls())
@@ -61,6 +63,7 @@ class Real:
 
     def __init__(self, plane, chart, helm, folder):
         self.chart, self.version = str(chart.path), chart.version
+        self.began = datetime.now(UTC) - timedelta(seconds=1)
         self._kube = plane.kube
         cluster = EksCluster(
             HOME.arn("a"),
@@ -161,6 +164,48 @@ def test_installing_brings_the_namespace_and_the_cluster_policy(far_side):
 
     assert far_side.kubernetes.get(Ref("v1", "Namespace", "gpu-operator"))
     assert far_side.kubernetes.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy"))
+
+
+def test_a_release_tells_its_charts_own_values_and_when_helm_began_with_it(far_side):
+    install(far_side)
+
+    release = newest(far_side)
+    assert release.defaults["driver"]["enabled"] is True
+    assert release.defaults["devicePlugin"]["config"]["name"] == ""
+    assert far_side.began <= release.changed_at <= far_side.began + timedelta(minutes=10)
+
+
+def test_the_charts_own_values_are_told_without_a_release(far_side):
+    values = far_side.port.chart_values(far_side.chart, far_side.version)
+
+    assert values["mig"] == {"strategy": "single"}
+    assert newest(far_side) is None
+
+
+def test_an_upgrade_that_is_only_tried_writes_nothing(far_side):
+    far_side.port.try_upgrade(*PLACE, far_side.chart, far_side.version, VALUES)
+    assert newest(far_side) is None
+    assert far_side.kubernetes.get(OPERATOR) is None
+
+    install(far_side)
+    before = far_side.kubernetes.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy"))
+    other = VALUES | {"mig": {"strategy": "single"}}
+    far_side.port.try_upgrade(*PLACE, far_side.chart, far_side.version, other)
+
+    assert [release.revision for release in far_side.port.revisions(*PLACE)] == [1]
+    assert far_side.kubernetes.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")) == before
+
+
+def test_trying_says_what_the_upgrade_would_fail_with(far_side):
+    with pytest.raises(Refused, match="says that it is version"):
+        far_side.port.try_upgrade(*PLACE, far_side.chart, "v1.2.3", VALUES)
+    with pytest.raises(Unavailable):
+        far_side.port.try_upgrade("GPU", PLACE[1], far_side.chart, far_side.version, VALUES)
+
+    install(far_side)
+    far_side.leave_pending()
+    with pytest.raises(Unavailable):
+        far_side.port.try_upgrade(*PLACE, far_side.chart, far_side.version, VALUES)
 
 
 def test_an_upgrade_takes_the_place_of_the_revision_before(far_side):

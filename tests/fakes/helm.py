@@ -15,6 +15,54 @@ from tests.fakes.kubernetes import CRD, KARPENTER_CRDS, FakeApiServer, FakeKuber
 from tests.fakes.refusals import as_kept
 
 Rendered = list[dict[str, Any]]
+# Of each chart's own values those that our plans decide by; tests/unit holds them against the vendor's chart.
+DEFAULTS: Mapping[str, Any] = {
+    "gpu-operator": {
+        "cdi": {"enabled": True},
+        "clusterPolicy": {"deployCR": True},
+        "daemonsets": {
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        },
+        "dcgmExporter": {
+            "enabled": True,
+            "env": [],
+            "hostPID": False,
+            "serviceMonitor": {"enabled": True, "honorLabels": False, "relabelings": []},
+        },
+        "devicePlugin": {
+            "args": [],
+            "config": {"create": False, "data": {}, "default": "", "name": ""},
+            "enabled": True,
+            "env": [],
+        },
+        "driver": {
+            "enabled": True,
+            "upgradePolicy": {"autoUpgrade": True},
+            "version": "595.91.07",
+        },
+        "gfd": {"enabled": True},
+        "gpuCluster": {"deployCR": False},
+        "mig": {"strategy": "single"},
+        "migManager": {"enabled": True},
+        "nfd": {"enabled": True},
+        "node-feature-discovery": {
+            "worker": {
+                "tolerations": [
+                    {
+                        "key": "node-role.kubernetes.io/control-plane",
+                        "operator": "Equal",
+                        "value": "",
+                        "effect": "NoSchedule",
+                    },
+                    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                ]
+            }
+        },
+        "operator": {"upgradeCRD": True},
+        "sandboxWorkloads": {"enabled": False},
+        "toolkit": {"enabled": True},
+    }
+}
 # As the gateway has helm keep them.
 _HISTORY = 5
 _NAME = re.compile(r"(?=.{1,53}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -69,7 +117,11 @@ class FakeHelm:
             server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
             status = "pending-upgrade" if kept else "pending-install"
             kept.append(
-                Release(name, namespace, _next(kept), status, chart_name(chart), version, as_kept(values))
+                Release(
+                    *(name, namespace, _next(kept), status, chart_name(chart), version, as_kept(values)),
+                    defaults=as_kept(DEFAULTS.get(chart_name(chart), {})),
+                    changed_at=server.now,
+                )
             )
             del kept[:-_HISTORY]
         with self._calls.call(f"helm.upgrade {namespace}/{name}: objects"):
@@ -77,6 +129,21 @@ class FakeHelm:
                 server.create(item)
         with self._calls.call(f"helm.upgrade {namespace}/{name}: end"):
             self._deployed(kept)
+
+    def try_upgrade(
+        self, name: str, namespace: str, chart: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        _is_of(chart, version)
+        kept = self._releases.revisions.get((name, namespace), [])
+        with self._calls.call(f"helm.try_upgrade {namespace}/{name}"):
+            self._kubernetes.may_write_anything()
+            if not _NAME.fullmatch(name):
+                raise Unavailable(f"invalid release name: {name}")
+            if kept and kept[-1].pending:
+                raise Unavailable("another operation (install/upgrade/rollback) is in progress")
+            items = rendered(chart_name(chart), name, namespace, version, values)
+            if not kept:
+                self._refuse_what_is_not_ours(items, name, namespace)
 
     def rollback(self, name: str, namespace: str, revision: int) -> None:
         with self._calls.call(f"helm.rollback {namespace}/{name}"):
@@ -86,14 +153,15 @@ class FakeHelm:
             if back is None:
                 raise Unavailable(f"release {name} has no revision {revision}")
             kept[-1] = replace(kept[-1], status="failed")
-            kept.append(replace(back, revision=_next(kept)))
+            kept.append(replace(back, revision=_next(kept), changed_at=self._releases.server.now))
             self._deployed(kept)
 
     def uninstall(self, name: str, namespace: str) -> None:
         with self._calls.call(f"helm.uninstall {namespace}/{name}: begin"):
             self._kubernetes.may_write_anything()
             if kept := self._releases.revisions.get((name, namespace)):
-                kept[-1] = replace(kept[-1], status="uninstalling")
+                now = self._releases.server.now
+                kept[-1] = replace(kept[-1], status="uninstalling", changed_at=now)
         with self._calls.call(f"helm.uninstall {namespace}/{name}"):
             self._releases.revisions.pop((name, namespace), None)
             for ref, item in list(self._releases.server.objects.items()):
@@ -107,6 +175,11 @@ class FakeHelm:
             names = {"gpu-operator": ("clusterpolicies.nvidia.com",)}.get(chart_name(chart), ())
             head = dict(zip(("apiVersion", "kind"), CRD, strict=True))
             return tuple(head | {"metadata": {"name": name}} for name in names)
+
+    def chart_values(self, chart: str, version: str) -> Mapping[str, Any]:
+        with self._calls.call(f"helm.chart_values {chart_name(chart)}"):
+            _is_of(chart, version)
+            return as_kept(DEFAULTS.get(chart_name(chart), {}))
 
     def _refuse_what_is_not_ours(self, items: Rendered, name: str, namespace: str) -> None:
         for item in items:
@@ -180,10 +253,13 @@ def _deployment(head: Object, name: str, namespace: str, env: list[Object] | Non
     }
 
 
+_IN_CLUSTER_POLICY = ("daemonsets", "devicePlugin", "driver", "mig", "migManager", "toolkit")
+
+
 def _cluster_policy(head: Object, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "nvidia.com/v1",
         "kind": "ClusterPolicy",
         "metadata": {"name": "cluster-policy", **head},
-        "spec": {key: value for key, value in values.items() if key in ("devicePlugin", "mig")},
+        "spec": {key: value for key, value in values.items() if key in _IN_CLUSTER_POLICY},
     }

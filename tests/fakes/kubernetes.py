@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
+from datetime import datetime
 from functools import partial
 from typing import Any, Self
 
@@ -55,6 +56,10 @@ class FakeApiServer:
         for name in ("on_change", "_clock", "_writers"):
             setattr(twin, name, deepcopy(getattr(self, name), memo))
         return twin
+
+    @property
+    def now(self) -> datetime:
+        return self._clock.now
 
     def create(self, item: Object) -> None:
         """By some other hand; replaces what is there."""

@@ -141,8 +141,34 @@ class AccessEntry:
 
 
 @dataclass(frozen=True)
+class Keeper:
+    """
+    A tool that keeps a release as a manifest says, and undoes what anybody else does to it.
+
+    Attributes:
+        tool: Such as "Flux".
+        manifest: What of its own it reads, such as "HelmRelease flux-system/gpu-operator".
+        values: Where in that the chart's values stand, such as "spec.values".
+    """
+
+    tool: str
+    manifest: str
+    values: str
+
+
+@dataclass(frozen=True)
 class Release:
-    """A helm release as its newest secret tells it. `values` are what the person or pass supplied."""
+    """
+    A helm release as its newest secret tells it, or as its objects show it (then `revision` is 0).
+
+    Attributes:
+        values: What the person or pass supplied.
+        defaults: The chart's own values, under those.
+        changed_at: When helm last began to change it; None where nobody says.
+        keeper: None where people or passes run helm.
+        overwritten: How often, of the revisions that helm keeps, somebody replaced values of ours by some
+            without.
+    """
 
     name: str
     namespace: str

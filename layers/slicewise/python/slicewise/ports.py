@@ -99,6 +99,11 @@ class Helm(Protocol):
     ) -> None:
         """Install or upgrade; returns when the API server has the objects, not when pods run."""
 
+    def try_upgrade(
+        self, name: str, namespace: str, chart: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        """As `upgrade`, with each object shown to the API server and none written. Raises what that would."""
+
     def rollback(self, name: str, namespace: str, revision: int) -> None: ...
 
     def uninstall(self, name: str, namespace: str) -> None:
@@ -106,6 +111,9 @@ class Helm(Protocol):
 
     def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
         """The objects of the chart's crds/ folder; needs no cluster."""
+
+    def chart_values(self, chart: str, version: str) -> Mapping[str, Any]:
+        """The chart's own values, which stand where nobody says otherwise; needs no cluster."""
 
 
 class Eks(Protocol):

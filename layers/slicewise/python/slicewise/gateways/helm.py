@@ -25,6 +25,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -99,6 +100,16 @@ class HelmCli:
             packed=self._chart(chart, version),
         )
 
+    def try_upgrade(
+        self, name: str, namespace: str, chart: str, version: str, values: Mapping[str, Any]
+    ) -> None:
+        self._run(
+            *("upgrade", name, _CHART, "--install", "--namespace", namespace, "--dry-run=server"),
+            *("--values", "-", "--no-hooks", "--skip-crds", "--timeout", _HELM_TIMEOUT),
+            given=json.dumps(values),
+            packed=self._chart(chart, version),
+        )
+
     def rollback(self, name: str, namespace: str, revision: int) -> None:
         self._run(
             *("rollback", name, str(revision), "--namespace", namespace),
@@ -114,6 +125,10 @@ class HelmCli:
     def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
         shown = self._run("show", "crds", _CHART, packed=self._chart(chart, version))
         return tuple(item for item in yaml.load_all(shown, Loader=_LOADER) if item)
+
+    def chart_values(self, chart: str, version: str) -> Mapping[str, Any]:
+        shown = self._run("show", "values", _CHART, packed=self._chart(chart, version))
+        return yaml.load(shown, Loader=_LOADER) or {}
 
     def _chart(self, chart: str, version: str) -> bytes:
         """The packed chart, checked."""
@@ -245,13 +260,27 @@ def release_in(secret: Object) -> Release:
     """
     packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
     kept = json.loads(gzip.decompress(packed))
-    chart = kept["chart"]["metadata"]
+    chart, info = kept["chart"]["metadata"], kept["info"]
+    # An uninstallation keeps the time of the installation before it, and notes its own.
+    changed = info.get("deleted") if info["status"] == "uninstalling" else None
     return Release(
         name=kept["name"],
         namespace=kept["namespace"],
         revision=kept["version"],
-        status=kept["info"]["status"],
+        status=info["status"],
         chart=chart["name"],
         chart_version=chart["version"],
         values=kept.get("config") or {},
+        defaults=kept["chart"].get("values") or {},
+        changed_at=_moment(changed or info.get("last_deployed")),
     )
+
+
+def _moment(stamp: str | None) -> datetime | None:
+    """Go writes the offset of where helm ran, up to nine digits of a second, and the year 1 for "never"."""
+    if not stamp or stamp.startswith("0001-"):
+        return None
+    try:
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", stamp)).astimezone(UTC)
+    except ValueError:
+        return None

@@ -53,6 +53,8 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("karpenter.sh", "NodeOverlay"): ("nodeoverlays", False),
     ("karpenter.k8s.aws", "EC2NodeClass"): ("ec2nodeclasses", False),
     ("karpenter.kwok.sh", "KWOKNodeClass"): ("kwoknodeclasses", False),
+    ("eks.amazonaws.com", "NodeClass"): ("nodeclasses", False),
+    ("resource.k8s.io", "DeviceClass"): ("deviceclasses", False),
     ("nvidia.com", "ClusterPolicy"): ("clusterpolicies", False),
     ("argoproj.io", "Rollout"): ("rollouts", True),
     ("keda.sh", "ScaledJob"): ("scaledjobs", True),
