@@ -22,6 +22,7 @@ from slicewise.installations import (
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
+    TryUpgrade,
     UpgradeRelease,
 )
 from slicewise.model import (
@@ -195,6 +196,7 @@ class SimulatedCluster:
             Delete: self._delete,
             Patch: self._patch,
             ApplyChartCrds: self._apply_crds,
+            TryUpgrade: self._write,
             UpgradeRelease: self._upgrade,
             RollbackRelease: self._roll_back,
             Wake: lambda a: self.woken.append(a.capability),

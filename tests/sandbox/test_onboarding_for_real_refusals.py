@@ -83,14 +83,15 @@ def test_a_gate_that_is_off_shows_by_its_effect_whatever_the_deployment_says(sys
     assert not has_entry(system, OCCUPIED, INSTALLER)
 
 
-def test_an_adopted_release_keeps_its_owner_s_values_below_ours(system, occupied, adopted):
+def test_an_adopted_release_keeps_its_owner_s_values(system, occupied, adopted):
     values = json.loads(
         helm(occupied, "get", "values", "gpu-operator", "--namespace", "gpu-operator", "--output", "json")
     )
 
     assert operator_releases(occupied.kube) == ["superseded", "deployed"]
-    assert values["slicewise"] == {"adopted": True}
-    assert values["dcgm"] == {"enabled": True}
+    theirs = {"operator": {"upgradeCRD": False}, "dcgm": {"enabled": True}}
+    assert (values["slicewise"]["adopted"], values["slicewise"]["before"]) == (True, theirs)
+    assert {key: values[key] for key in theirs} == theirs
     assert values["devicePlugin"]["config"]["name"] == "slicewise-device-plugin"
     assert not is_admin(system, OCCUPIED)
 

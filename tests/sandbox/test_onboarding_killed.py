@@ -7,6 +7,7 @@ fakes promise (a grant that holds, a release left pending, CRDs half applied) is
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from sandbox.aws.server import Aws
 from sandbox.charts import chart
 from sandbox.cluster import versions
 from sandbox.control_plane import ControlPlane
-from sandbox.samples import node_class
+from sandbox.samples import node_class, plugin_config
 from sandbox.tools import tools
 from tests import functions_aws
 from tests.fakes.calls import Calls, Killed
@@ -173,7 +174,8 @@ def aws(tmp_path_factory):
             AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
             KeySchema=keys,
         )
-        running.client("ssm").put_parameter(Name="/slicewise/policies/sandbox", Value=POLICY, Type="String")
+        for name, text in (("sandbox", POLICY), ("joining", f"{POLICY}\ngpuOperator: {{adopt: true}}\n")):
+            running.client("ssm").put_parameter(Name=f"/slicewise/policies/{name}", Value=text, Type="String")
         yield running
 
 
@@ -212,7 +214,7 @@ def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
     ca.write_text(aws.webhook_ca_pem if isinstance(aws.webhook_ca_pem, str) else aws.webhook_ca_pem.decode())
     started: list[ControlPlane] = []
 
-    def make(name: str) -> Sandboxed:
+    def make(name: str, policy: str = "sandbox") -> Sandboxed:
         plane = ControlPlane.start(
             tmp_path / name,
             token_webhook_url=aws.token_webhook_url(name),
@@ -230,7 +232,7 @@ def cluster(aws, tmp_path, monkeypatch) -> Callable[[str], Sandboxed]:
             roleArn=f"arn:aws:iam::{aws.account}:role/eks",
             resourcesVpcConfig={"subnetIds": ["subnet-0a", "subnet-0b"]},
             accessConfig={"authenticationMode": "API"},
-            tags={"slicewise.dev/policy": "sandbox"},
+            tags={"slicewise.dev/policy": policy},
         )
         aws.client("eks").describe_cluster(name=name)  # the sandbox's clusters become ACTIVE when looked at
         return Sandboxed(name, aws, plane, environ)
@@ -297,3 +299,46 @@ def test_a_helm_that_is_killed_half_way_leaves_nothing_that_stops_the_next(clust
 
     assert left == ["pending-install"]
     assert struck.state() == expected
+
+
+def test_somebodys_release_is_joined_by_passes_of_which_most_are_killed(cluster):
+    """Under a name and in a namespace of its own; afterwards our group's rights are enough to read it."""
+    struck = cluster("joined", policy="joining")
+    kube = struck.plane.kube
+    theirs = {"operator": {"upgradeCRD": False}, "devicePlugin": {"config": {"name": "team", "default": "a"}}}
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nvidia"}})
+    team = {"name": "team", "namespace": "nvidia"}
+    data = {"a": plugin_config(2)}
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": team, "data": data})
+    helm_of(struck, "install", "gpus", str(chart("gpu-operator").path), "--values", "-", given=theirs)
+    calls = KilledAt(
+        "kubernetes.apply ConfigMap nvidia/",
+        "kubernetes.apply Role nvidia/",
+        "helm.try_upgrade",
+        "helm.upgrade",
+        "kubernetes.apply NodePool",
+        "eks.revoke_admin",
+    )
+
+    struck.onboard(calls)
+
+    assert calls.left == []
+    values = json.loads(helm_of(struck, "get", "values", "gpus", "--output", "json"))
+    assert values["slicewise"]["before"] == theirs
+    assert values["devicePlugin"]["config"] == {"name": "slicewise-device-plugin", "default": "a"}
+    ours = kube.get("/api/v1/namespaces/nvidia/configmaps/slicewise-device-plugin")["data"]
+    assert ours == kube.get("/api/v1/namespaces/gpu-operator/configmaps/slicewise-device-plugin")["data"]
+    assert ours["a"] == data["a"]
+
+
+def helm_of(struck: Sandboxed, *arguments: str, given: Any = None) -> str:
+    command = [str(tools().helm), "--kubeconfig", str(struck.plane.kubeconfig), "--namespace", "nvidia"]
+    done = subprocess.run(
+        [*command, *arguments],
+        input=json.dumps(given) if given else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

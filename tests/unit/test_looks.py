@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.model import KarpenterInstall, Ref, Release
-from slicewise.onboarding.observe import _release_shown_by, foreign_device_plugins, karpenter_in
+from slicewise.model import KarpenterInstall, Release
+from slicewise.onboarding.observe import karpenter_in, look
+from slicewise.onboarding.shown_releases import release_shown_by
 from slicewise.slicing.observe import asks_for_slices
 
+from tests import builders
 from tests.fakes.account import karpenter_deployment
-
-
-def daemon_set(image: str, owner: str | None = None, name: str = "plugin"):
-    metadata = {"name": name, "namespace": "kube-system"}
-    if owner:
-        metadata["ownerReferences"] = [{"kind": owner, "name": "x"}]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": metadata,
-        "spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}},
-    }
-
-
-@pytest.mark.parametrize(
-    ("image", "owner", "foreign"),
-    [
-        pytest.param("nvcr.io/nvidia/k8s-device-plugin:v0.20.0", None, True, id="NVIDIA's manifest"),
-        pytest.param(
-            "123.dkr.ecr.eu-west-1.amazonaws.com/mirror/nvidia/k8s-device-plugin", None, True, id="a mirror"
-        ),
-        pytest.param("nvcr.io/nvidia/k8s-device-plugin:v0.20.0", "ClusterPolicy", False, id="GPU Operator's"),
-        pytest.param("ghcr.io/example/fluent-bit:3", None, False, id="something else"),
-        pytest.param(
-            "public.ecr.aws/neuron/neuron-device-plugin:2", None, False, id="another vendor's plugin"
-        ),
-    ],
-)
-def test_device_plugins_of_others_are_known_by_their_image(image, owner, foreign):
-    found = foreign_device_plugins([daemon_set(image, owner)])
-
-    assert found == ((Ref("apps/v1", "DaemonSet", "plugin", "kube-system"),) if foreign else ())
+from tests.fakes.calls import Calls
+from tests.fakes.clock import Clock
+from tests.fakes.helm import FakeHelm, FakeReleases, rendered
+from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
 
 
 def test_karpenter_is_read_from_its_deployment():
@@ -74,7 +48,7 @@ def test_a_release_is_told_by_its_deployments_labels(chart, version):
         }
     }
 
-    assert _release_shown_by(deployment) == Release(
+    assert release_shown_by(deployment) == Release(
         "gpu-operator-1700000000", "nvidia", 0, "deployed", "gpu-operator", version
     )
 
@@ -90,3 +64,19 @@ def test_a_release_is_told_by_its_deployments_labels(chart, version):
 )
 def test_a_pod_asks_for_slices_by_request_or_limit(resources, asks):
     assert asks_for_slices({"spec": {"containers": [{"name": "c"}, {"resources": resources}]}}) == asks
+
+
+def test_without_admin_nobody_elses_release_but_gpu_operators_is_asked_for():
+    calls = Calls()
+    server = FakeApiServer(Clock())
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nvidia"}})
+    for chart, namespace in (("karpenter", "kube-system"), ("gpu-operator", "nvidia")):
+        [deployment, *_] = rendered(chart, chart, namespace, "1.14.1", {})
+        server.create(deployment)
+    kubernetes = FakeKubernetes(server, calls)
+    helm = FakeHelm(FakeReleases(server), calls, kubernetes)
+
+    look(kubernetes, helm, builders.policy(), admin=False)
+    asked = [call for call in calls.made if call.startswith("helm.revisions")]
+
+    assert asked == ["helm.revisions gpu-operator/gpu-operator", "helm.revisions nvidia/gpu-operator"]

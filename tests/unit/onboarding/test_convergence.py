@@ -175,7 +175,7 @@ def test_a_newer_release_is_never_downgraded():
     assert [finding.code for finding in plan.outcome.findings] == ["release-newer"]
 
 
-def test_an_adopted_release_keeps_its_owners_values_where_ours_say_nothing():
+def test_a_joined_release_keeps_its_owners_values():
     theirs = {"driver": {"enabled": True, "version": "1"}, "toolkit": {"env": ["a"]}, "extra": {"x": 1}}
     cluster = fresh(builders.DEFAULT_POOLS, "gpuOperator: {adopt: true}")
     place = ("gpu-operator", "gpu-operator")
@@ -184,9 +184,8 @@ def test_an_adopted_release_keeps_its_owners_values_where_ours_say_nothing():
     assert cluster.run().outcome.stage is Stage.ONBOARDED
 
     values = cluster.releases[place].values
-    assert values["driver"] == {"enabled": False, "version": "1"}
-    assert values["toolkit"] == {"enabled": False, "env": ["a"]}
-    assert values["extra"] == {"x": 1}
+    assert {key: values[key] for key in theirs} == theirs
+    assert values["devicePlugin"]["config"]["name"] == "slicewise-device-plugin"
     assert cluster.step().actions == ()
 
 

@@ -1,8 +1,9 @@
 """Helm's values mean on EKS what they should, and are keys that the charts have."""
 
 import pytest
+from slicewise.installations import UpgradeRelease
 from slicewise.model import Release
-from slicewise.onboarding import manifests
+from slicewise.onboarding import manifests, operator_release
 
 from tests import builders
 from tests.support import vendor_charts
@@ -95,9 +96,11 @@ def test_a_value_that_we_no_longer_set_leaves_our_own_release():
         {"slicewise": {"adopted": False}, "old": 1},
     )  # fmt: skip
 
-    assert manifests.wanted_operator_values(builders.policy(), ours) == manifests.operator_values(
-        builders.policy()
-    )
+    contents = builders.contents(releases=(ours,))
+    found = operator_release.difference(contents, builders.policy(), builders.settings(), builders.NOW)
+    [upgrade] = [action for action in found.actions if isinstance(action, UpgradeRelease)]
+
+    assert upgrade.values == manifests.operator_values(builders.policy())
 
 
 def test_the_node_class_finds_its_network_by_the_clusters_name_and_has_room_for_images():

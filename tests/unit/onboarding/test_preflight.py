@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
-from slicewise.model import Ref, Release
+from slicewise.model import GpuServer, Ref, Release
 from slicewise.onboarding import preflight
 
 from tests import builders
@@ -109,10 +109,16 @@ def test_somebody_elses_karpenter_is_never_ours_to_install():
     assert codes(policy, karpenter=karpenter("1.9.0"), releases=(theirs,)) == ["karpenter-version"]
 
 
-def test_every_foreign_device_plugin_is_named():
-    plugins = (Ref("apps/v1", "DaemonSet", "nvdp", "b"), Ref("apps/v1", "DaemonSet", "nvdp", "a"))
+def server(namespace):
+    return GpuServer(
+        Ref("apps/v1", "DaemonSet", "nvdp", namespace), "advertises GPUs of NVIDIA's to the kubelet"
+    )
 
-    assert [f.says.split(" already")[0] for f in found(device_plugins=plugins)] == [
+
+def test_every_foreign_device_plugin_is_named():
+    plugins = tuple(server(namespace) for namespace in ("a", "b"))
+
+    assert [f.says.split(" advertises")[0] for f in found(gpu_servers=plugins)] == [
         "DaemonSet a/nvdp",
         "DaemonSet b/nvdp",
     ]
@@ -127,10 +133,11 @@ def operator(namespace="gpu-operator", **values):
     [
         (False, (operator(),), ["foreign-gpu-operator"]),
         (True, (operator(),), []),
-        (True, (operator("nvidia"),), ["foreign-gpu-operator"]),
+        (True, (operator("nvidia"),), []),
+        (True, (operator(), operator("nvidia")), ["foreign-gpu-operator"]),
         (False, (operator(slicewise={"adopted": False}),), []),
     ],
-    ids=["theirs", "theirs, adopted", "theirs, in another namespace", "ours"],
+    ids=["theirs", "theirs, adopted", "theirs, in another namespace", "two of them", "ours"],
 )
 def test_a_foreign_gpu_operator_is_adopted_only_where_the_policy_says_so(adopt, releases, expected):
     policy = builders.policy(builders.DEFAULT_POOLS, f"gpuOperator: {{adopt: {str(adopt).lower()}}}")
@@ -196,7 +203,7 @@ def test_a_node_class_must_be_there_or_ours_to_make():
 def test_all_is_told_at_once_refusals_first_each_with_a_remedy():
     findings = found(
         karpenter=karpenter("1.16.0", "NodeOverlay=false"),
-        device_plugins=(Ref("apps/v1", "DaemonSet", "nvdp", "kube-system"),),
+        gpu_servers=(server("kube-system"),),
         releases=(operator(),),
         node_pools=(named("NodePool", "slicewise-shared-l4"), named("NodePool", "slicewise-old-l4", OURS)),
     )

@@ -42,6 +42,7 @@ from slicewise.installations import (
     PutPodIdentity,
     RevokeAdmin,
     RollbackRelease,
+    TryUpgrade,
     UpgradeRelease,
 )
 from slicewise.model import EksCluster
@@ -56,7 +57,7 @@ ONE_WRITE = timedelta(minutes=2)
 _MOST_UNANSWERED = 4
 # Longer than the sweep takes to come round: a part that no plan mentions for so long fails no more.
 _REMEMBERED = timedelta(hours=2)
-_RUNS_HELM = (ApplyChartCrds, UpgradeRelease, RollbackRelease)
+_RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
 
 def time_for(action: Action) -> timedelta:
@@ -213,6 +214,10 @@ class Hands:
                 for crd in self._helm.chart_crds(action.chart, action.version):
                     self._still_ours()
                     self._kubernetes.apply(crd)
+            case TryUpgrade():
+                self._helm.try_upgrade(
+                    action.name, action.namespace, action.chart, action.version, action.values
+                )
             case UpgradeRelease():
                 self._helm.upgrade(
                     action.name,
@@ -272,6 +277,9 @@ class Hands:
         To the newest revision that was ever deployed; a release that never was is uninstalled, and so is one
         of which a killed helm has taken a part away already.
         """
+        if action.revision:
+            self._helm.rollback(action.name, action.namespace, action.revision)
+            return
         revisions = self._helm.revisions(action.name, action.namespace)
         if not revisions or not revisions[0].pending:
             return

@@ -21,7 +21,13 @@ class ApplyChartCrds:
 
 @dataclass(frozen=True)
 class UpgradeRelease:
-    """`helm upgrade --install` without waiting. `take_ownership` adopts objects that helm did not make."""
+    """
+    `helm upgrade --install` without waiting.
+
+    Attributes:
+        take_ownership: Adopt objects that helm did not make.
+        changes: Each value that changes, in words; only where the release is somebody else's.
+    """
 
     name: str
     namespace: str
@@ -30,20 +36,44 @@ class UpgradeRelease:
     values: Mapping[str, Any]
     why: str
     take_ownership: bool = False
+    changes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"install {self.name} {self.version} in {self.namespace}"
 
 
 @dataclass(frozen=True)
+class TryUpgrade:
+    """Have the API server look at what an upgrade would write, before anything of somebody else's is."""
+
+    name: str
+    namespace: str
+    chart: str
+    version: str
+    values: Mapping[str, Any]
+    why: str
+
+    def __str__(self) -> str:
+        return f"try {self.name} {self.version} in {self.namespace}, writing nothing"
+
+
+@dataclass(frozen=True)
 class RollbackRelease:
-    """Heal a release left `pending-*` by a killed helm: to its last deployed revision, or uninstall."""
+    """
+    Heal a release left `pending-*` by a killed helm: to its last deployed revision, or uninstall.
+
+    Attributes:
+        revision: Where one is named, the release becomes that again, pending or not.
+    """
 
     name: str
     namespace: str
     why: str
+    revision: int = 0
 
     def __str__(self) -> str:
+        if self.revision:
+            return f"make the release {self.name} in {self.namespace} revision {self.revision} again"
         return f"roll back the unfinished release {self.name} in {self.namespace}"
 
 
@@ -130,6 +160,7 @@ class PutPodIdentity:
 
 Installation = (
     ApplyChartCrds
+    | TryUpgrade
     | UpgradeRelease
     | RollbackRelease
     | AllowAccessEntries

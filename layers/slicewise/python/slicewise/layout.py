@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from slicewise.catalog import GpuModel
@@ -19,6 +20,7 @@ from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Pol
 OPERATOR_NAMESPACE = "gpu-operator"
 CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPACE)
 EXCLUSIVE = "exclusive"
+NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 POOL_LABEL = "slicewise.dev/pool"
 # On nodes of a pool that is split: N of their class. Also a taint, but for class 1, and on a workload `auto`.
@@ -119,14 +121,27 @@ def device_plugin_configs() -> dict[str, str]:
     return configs
 
 
-def config_map(live_data: Mapping[str, str]) -> Object:
-    """All our keys; those that are there already stay word for word, whoever wrote them."""
+def config_map(
+    live_data: Mapping[str, str],
+    theirs: Mapping[str, str] = NO_KEYS,
+    namespace: str = OPERATOR_NAMESPACE,
+) -> Object:
+    """
+    All our keys; those that are there already stay word for word, whoever wrote them.
+
+    Args:
+        theirs: Keys that a GPU Operator's owner has in a ConfigMap of their own: they follow it, where their
+            name is none of ours.
+        namespace: That of the operator.
+    """
+    ours = device_plugin_configs()
+    carried = {key: text for key, text in theirs.items() if key not in ours}
     return stamped(
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": CONFIG_MAP.name, "namespace": CONFIG_MAP.namespace},
-            "data": {**device_plugin_configs(), **live_data},
+            "metadata": {"name": CONFIG_MAP.name, "namespace": namespace},
+            "data": {**ours, **live_data, **carried},
         }
     )
 

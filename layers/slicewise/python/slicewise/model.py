@@ -177,11 +177,23 @@ class Release:
     chart: str
     chart_version: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    changed_at: datetime | None = None
+    keeper: Keeper | None = None
+    overwritten: int = 0
 
     @property
     def pending(self) -> bool:
         """A killed helm leaves this behind, and the next install or upgrade is refused because of it."""
         return self.status.startswith("pending-") or self.status == "uninstalling"
+
+
+@dataclass(frozen=True)
+class GpuServer:
+    """Something in a cluster that hands out GPUs, and what it does, in words for people."""
+
+    ref: Ref
+    does: str
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,12 @@ class ClusterContents:
         templates: What makes pods of which one container asks for more than one GPU, with the template's spec
             as its own; None where that was not looked for.
         unread_kinds: Of these it cannot be read whether they do.
-        device_plugins: DaemonSets that advertise nvidia.com/gpu, as Refs, ours (GPU Operator's) excluded.
+        gpu_servers: What hands out NVIDIA's GPUs, or shares them, beside GPU Operator's own operands.
+        feature_discovery: DaemonSets of node-feature-discovery's workers that are not GPU Operator's.
+        node_classes: EC2NodeClasses and Auto Mode's NodeClasses; read while we are admin, else empty.
+        driver_nodes: Nodes on which GPU Operator runs a driver of its own.
+        operator_chart: GPU Operator's chart's own values, in the version of this deployment; None where it
+            was not asked for, or is not at hand.
         releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
         karpenter: None where no Karpenter Deployment was found.
     """
@@ -229,7 +246,11 @@ class ClusterContents:
     workloads: tuple[Object, ...] = ()
     templates: tuple[Object, ...] | None = None
     unread_kinds: tuple[str, ...] = ()
-    device_plugins: tuple[Ref, ...] = ()
+    gpu_servers: tuple[GpuServer, ...] = ()
+    feature_discovery: tuple[Object, ...] = ()
+    node_classes: tuple[Object, ...] = ()
+    driver_nodes: int = 0
+    operator_chart: Mapping[str, Any] | None = None
     releases: tuple[Release, ...] = ()
     karpenter: KarpenterInstall | None = None
 

@@ -7,21 +7,14 @@ What its NodePools shall be, and which are left as they are, is pool_targets' to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from slicewise import layout
 from slicewise.actions import Action, Apply, Delete, in_part
-from slicewise.installations import (
-    ApplyChartCrds,
-    PutAccessEntry,
-    PutAddon,
-    PutPodIdentity,
-    RollbackRelease,
-    UpgradeRelease,
-)
-from slicewise.model import ClusterContents, Object, Ref, Release, ref_of
+from slicewise.installations import PutAccessEntry, PutAddon, PutPodIdentity
+from slicewise.model import ClusterContents, Object, Ref, ref_of
 from slicewise.objects import (
     APPLIED,
     annotations,
@@ -35,28 +28,20 @@ from slicewise.onboarding import (
     fallbacks,
     karpenter,
     manifests,
+    operator_release,
     pool_targets,
     rbac,
+    releases,
     retiring,
     time_slice,
-    versions,
 )
+from slicewise.onboarding.releases import Difference
 from slicewise.onboarding.world import Chart, Settings, World, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Drift, Policy
 
-OPERATOR_CRD = "clusterpolicies.nvidia.com"
 
-
-@dataclass(frozen=True)
-class Difference:
-    """Actions that bring a cluster to its policy, and what is left as it is, with the reason."""
-
-    actions: tuple[Action, ...]
-    findings: tuple[Finding, ...]
-
-
-def difference(world: World, settings: Settings) -> Difference:
+def difference(world: World, settings: Settings, now: datetime) -> Difference:
     """
     Needs a cluster, a policy and contents in `world`.
 
@@ -66,8 +51,7 @@ def difference(world: World, settings: Settings) -> Difference:
     cluster, policy, contents = world.cluster, world.policy, world.contents
     assert cluster and policy and contents
     pools, pool_findings = _pools(contents, policy)
-    release_actions, release_findings = _releases(world, settings)
-    config_map = _config_map(contents)
+    released = _releases(world, settings, now)
     actions: list[Action] = []
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
@@ -76,10 +60,19 @@ def difference(world: World, settings: Settings) -> Difference:
     held = {layout.ASLEEP, layout.OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
-    roles = rbac.objects(policy, unfinished, asleep, split, _is_retaining(contents))
+    roles = rbac.objects(policy, unfinished, asleep, split, _is_retaining(contents), _operator(contents))
     actions += _applies(contents, roles, "what we may read once installation is over")
-    actions += release_actions
-    actions += _applies(contents, (config_map,), "every configuration that a node can be labelled with")
+    configurations = _applies(
+        contents,
+        operator_release.config_maps(contents),
+        "every configuration that a node can be labelled with",
+    )
+    # Before plugins of others are told to read them; after a release of ours, that helm finds its namespace.
+    is_others = operator_release.joined(contents, policy, settings) is not None
+    actions += (*configurations, *released.actions) if is_others else (*released.actions, *configurations)
+    if operator_release.awaited(contents, policy, settings):
+        findings = (*released.findings, *operator_release.findings_of_keys(contents))
+        return Difference(tuple(actions), findings)
     node_class = _node_class(contents, manifests.node_class(policy, settings, cluster))
     if policy.node_class.create:
         actions += node_class.actions
@@ -96,8 +89,15 @@ def difference(world: World, settings: Settings) -> Difference:
     if policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
         why = "it puts workloads to sleep and wakes them"
         actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
-    findings = (*release_findings, *_edited_keys(contents), *pool_findings)
-    return Difference(tuple(actions), findings)
+    findings = (*released.findings, *operator_release.findings_of_keys(contents), *pool_findings)
+    return Difference(tuple(actions), findings, released.wait)
+
+
+def _operator(contents: ClusterContents) -> rbac.Operator:
+    release = operator_release.of(contents)
+    if release is None or not operator_release.is_theirs(release):
+        return rbac.OURS
+    return rbac.Operator(release.namespace, operator_release.their_config_map(release).name)
 
 
 def _is_retaining(contents: ClusterContents) -> bool:
@@ -127,41 +127,32 @@ def _applies(
 # Releases
 
 
-def _releases(world: World, settings: Settings) -> tuple[list[Action], list[Finding]]:
+def _releases(world: World, settings: Settings, now: datetime) -> Difference:
+    """
+    Nothing of the operator's while somebody's helm is at work on Karpenter, or the other way round: each is
+    waited for alone.
+    """
     cluster, policy, contents = world.cluster, world.policy, world.contents
     assert cluster and policy and contents
-    actions: list[Action] = []
-    findings: list[Finding] = []
-    if karpenter.is_ours(contents, policy):
-        found = _karpenter(world, settings)
-        actions += found.actions
-        findings += found.findings
-
-    live_release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
-    values = manifests.wanted_operator_values(policy, live_release)
-    found = _release(
-        live_release, manifests.OPERATOR, layout.OPERATOR_NAMESPACE, settings.gpu_operator, values
+    ours = karpenter.is_ours(contents, policy)
+    parts = _karpenter(world, settings, now) if ours else []
+    parts.append(operator_release.difference(contents, policy, settings, now))
+    return Difference(
+        tuple(action for part in parts for action in part.actions),
+        tuple(finding for part in parts for finding in part.findings),
+        min((part.wait for part in parts if part.wait), default=None),
     )
-    findings += found.findings
-    upgrades = any(isinstance(action, UpgradeRelease) for action in found.actions)
-    if upgrades or OPERATOR_CRD not in contents.crds:
-        chart = settings.gpu_operator
-        actions.append(ApplyChartCrds(chart.ref, chart.version, "helm never upgrades CRDs by itself"))
-    actions += found.actions
-    return actions, findings
 
 
-def _karpenter(world: World, settings: Settings) -> Difference:
+def _karpenter(world: World, settings: Settings, now: datetime) -> list[Difference]:
     cluster, contents = world.cluster, world.contents
     assert cluster and contents
 
     def step(name: str, chart: Chart, values: Mapping[str, Any], take_ownership: bool = False) -> Difference:
         release = manifests.find_release(contents.releases, name, rbac.KARPENTER_NAMESPACE)
-        return _release(release, name, rbac.KARPENTER_NAMESPACE, chart, values, take_ownership)
+        wanted = releases.Wanted(name, rbac.KARPENTER_NAMESPACE, chart, values, take_ownership)
+        return releases.difference(release, wanted, now)
 
-    # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
-    crds = step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True)
-    itself = step(manifests.KARPENTER, settings.karpenter, manifests.karpenter_values(cluster))
     access: list[Action] = []
     if manifests.POD_IDENTITY_ADDON not in world.addons:
         access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it hands Karpenter's pods their role"))
@@ -174,85 +165,11 @@ def _karpenter(world: World, settings: Settings) -> Difference:
         access.append(
             PutAccessEntry(node_role, (), "Karpenter's machines join the cluster with it", "EC2_LINUX")
         )
-    return Difference((*access, *crds.actions, *itself.actions), (*crds.findings, *itself.findings))
-
-
-def _release(
-    release: Release | None,
-    name: str,
-    namespace: str,
-    chart: Chart,
-    values: Mapping[str, Any],
-    take_ownership: bool = False,
-) -> Difference:
-    """Roll back what a killed helm left, then install, upgrade or leave alone; never downgrade."""
-    actions: list[Action] = []
-    if release and versions.is_newer(release.chart_version, chart.version):
-        newer = Finding(
-            "release-newer",
-            f"{namespace}/{name} is {release.chart_version}, newer than the {chart.version} of this "
-            "deployment.",
-            "We never downgrade: it is left as it is. Deploy Slicewise with that version.",
-        )
-        return Difference((), (newer,))
-    if release and release.pending:
-        actions.append(RollbackRelease(name, namespace, f"a killed helm left it {release.status}"))
-    why = _why_upgrade(release, chart, values)
-    if why:
-        actions.append(UpgradeRelease(name, namespace, chart.ref, chart.version, values, why, take_ownership))
-    return Difference(tuple(actions), _unchecked(name, chart) if why else ())
-
-
-def _unchecked(name: str, chart: Chart) -> tuple[Finding, ...]:
-    """Cluster admin is lent to what an address on the network answers with."""
-    if not chart.is_unchecked:
-        return ()
-    key = f"{name.replace('-', '_')}_sha256"
-    pull = f"helm pull {chart.ref} --version {chart.version} && sha256sum {name}-*.tgz"
-    show = f"curl -fsSL {chart.ref} | sha256sum" if chart.ref.startswith("https://") else pull
-    return (
-        Finding(
-            "chart-unchecked",
-            f"Chart {name} {chart.version} is installed as it comes from {chart.ref}: this deployment names "
-            "no sha256 of it.",
-            f"Look at what `{show}` prints, and deploy with -c {key}=<those digits>.",
-        ),
-    )
-
-
-def _why_upgrade(release: Release | None, chart: Chart, values: Mapping[str, Any]) -> str | None:
-    if release is None:
-        return "it is not there"
-    # A chart may call itself v1.2.3 or 1.2.3, and a deployment either.
-    if release.chart_version.removeprefix("v") != chart.version.removeprefix("v"):
-        return f"{release.chart_version} becomes {chart.version}"
-    if release.values != values:
-        return "its values differ from ours"
-    if release.status != "deployed":
-        return f"it is {release.status}"
-    return None
-
-
-# The device plugin's configurations
-
-
-def _config_map(contents: ClusterContents) -> Object:
-    """Ours, over all that is there: a key that a node may carry is neither edited nor taken away."""
-    found = live(contents, layout.CONFIG_MAP)
-    return layout.config_map(found.get("data") or {} if found else {})
-
-
-def _edited_keys(contents: ClusterContents) -> list[Finding]:
-    data = (live(contents, layout.CONFIG_MAP) or {}).get("data") or {}
     return [
-        Finding(
-            "device-plugin-key-edited",
-            f"Key {key} of {layout.CONFIG_MAP} is not what we wrote. It is left: nodes may run with it.",
-            "Put our text back while no node carries this key; an edit reaches a node when its plugin "
-            "restarts.",
-        )
-        for key, text in layout.device_plugin_configs().items()
-        if key in data and data[key] != text
+        Difference(tuple(access), ()),
+        # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
+        step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True),
+        step(manifests.KARPENTER, settings.karpenter, manifests.karpenter_values(cluster)),
     ]
 
 

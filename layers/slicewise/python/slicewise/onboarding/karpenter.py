@@ -9,6 +9,7 @@ from slicewise import objects
 from slicewise.model import ClusterContents
 from slicewise.objects import created_at, status
 from slicewise.onboarding import manifests, rbac, versions
+from slicewise.onboarding.operator_values import is_marked
 from slicewise.onboarding.world import Settings
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy
@@ -36,7 +37,7 @@ def is_ours(contents: ClusterContents, policy: Policy) -> bool:
     if not policy.install_karpenter:
         return False
     release = manifests.find_release(contents.releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE)
-    return manifests.is_marked(release) if release else contents.karpenter is None
+    return is_marked(release) if release else contents.karpenter is None
 
 
 def gate(contents: ClusterContents, policy: Policy, now: datetime) -> Gate:

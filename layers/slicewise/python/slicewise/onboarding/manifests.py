@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from slicewise import layout
-from slicewise.model import EksCluster, Object, Ref, Release, ref_of
-from slicewise.objects import stamped
+from slicewise.layout import TOLERATIONS
+from slicewise.model import ClusterContents, EksCluster, Object, Ref, Release, ref_of
+from slicewise.objects import is_ours, stamped
 from slicewise.onboarding import rbac
+from slicewise.onboarding.operator_values import (
+    EXPORTER_FOR_PROMETHEUS,
+    MARK,
+    MEASURED_BY_THE_ADD_ON,
+    is_marked,
+)
 from slicewise.onboarding.world import Settings
-from slicewise.policy import MetricsSource, Policy
+from slicewise.policy import Policy
 
 OPERATOR = "gpu-operator"
 KARPENTER, KARPENTER_CRD = "karpenter", "karpenter-crd"
@@ -20,12 +27,6 @@ POD_IDENTITY_ADDON = "eks-pod-identity-agent"
 
 NAMESPACE = Ref("v1", "Namespace", layout.OPERATOR_NAMESPACE)
 GATE_PROBE = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
-
-# The CloudWatch add-on brings an exporter of its own, which both versions of Container Insights read.
-_MEASURED_BY_THE_ADD_ON = (MetricsSource.CONTAINER_INSIGHTS, MetricsSource.CONTAINER_INSIGHTS_OTEL)
-
-# Charts do not know this key and ignore it; a release's values are where helm keeps what its owner said.
-_MARK = "slicewise"
 
 
 def namespace() -> Object:
@@ -85,27 +86,23 @@ def gate_probe() -> Object:
     )
 
 
-# The exporter's own label holds the name of its pod where nobody tells it that of its node.
-_NODE_OF_EXPORTER = {
-    "sourceLabels": ["__meta_kubernetes_pod_node_name"],
-    "targetLabel": "node",
-    "action": "replace",
-}
-
-
-def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def operator_values(
+    policy: Policy, tolerations: Iterable[Mapping[str, Any]] = TOLERATIONS, nfd: bool = True
+) -> dict[str, Any]:
     """
-    GPU Operator's values for EKS (chart v26.7.0).
+    Our own GPU Operator's values for EKS (chart v26.7.0); operator_values.join joins somebody else's.
 
     Args:
         policy: Only a MIG pool needs mig-manager, which restarts kubelets: else it stays off.
-        adopted: Values of a release that somebody else installed; they stay wherever ours say nothing.
+        tolerations: What operands must tolerate on our nodes.
+        nfd: Whether it brings node-feature-discovery, of which a cluster has room for one.
     """
-    ours: dict[str, Any] = {
-        _MARK: {"adopted": adopted is not None},
+    tolerated = [dict(one) for one in tolerations]
+    return {
+        MARK: {"adopted": False},
         "driver": {"enabled": False},  # AL2023's accelerated image has both
         "toolkit": {"enabled": False},
-        "nfd": {"enabled": True},  # its pci-10de labels decide where operands run
+        "nfd": {"enabled": nfd},  # its pci-10de labels decide where operands run
         "cdi": {"enabled": True},
         "gfd": {"enabled": True},
         # The hook that upgrades CRDs is a Job that needs a node and can hang helm; we apply the CRDs
@@ -122,29 +119,17 @@ def operator_values(policy: Policy, adopted: Mapping[str, Any] | None = None) ->
         "migManager": {"enabled": policy.has_mig},
         "dcgmExporter": {
             # Two exporters on a node fight over the GPUs' profiling counters.
-            "enabled": policy.metrics.source not in _MEASURED_BY_THE_ADD_ON,
-            "hostPID": True,  # or use by process, and so by pod, cannot be told
-            "serviceMonitor": {"enabled": True, "honorLabels": True, "relabelings": [_NODE_OF_EXPORTER]},
-            # Without it all slices of a GPU count as one, and the last pod is named for them.
-            "env": [{"name": "KUBERNETES_VIRTUAL_GPUS", "value": "true"}],
+            "enabled": policy.metrics.source not in MEASURED_BY_THE_ADD_ON,
+            **EXPORTER_FOR_PROMETHEUS,
         },
-        # In both places: operands and NFD's workers each have their own list.
-        "daemonsets": {"tolerations": layout.TOLERATIONS},
-        "node-feature-discovery": {"worker": {"tolerations": layout.TOLERATIONS}},
+        "daemonsets": {"tolerations": tolerated},
+        "node-feature-discovery": {"worker": {"tolerations": tolerated}},
     }
-    return _merged(adopted, ours) if adopted is not None else ours
-
-
-def wanted_operator_values(policy: Policy, live: Release | None) -> dict[str, Any]:
-    """The values for the release as it stands: somebody else's are kept below ours, our own are replaced."""
-    if live is None or (is_marked(live) and not live.values[_MARK].get("adopted")):
-        return operator_values(policy)
-    return operator_values(policy, adopted=live.values)
 
 
 def karpenter_values(cluster: EksCluster) -> dict[str, Any]:
     return {
-        _MARK: {"adopted": False},
+        MARK: {"adopted": False},
         "replicas": 2,
         "serviceAccount": {"name": KARPENTER_SERVICE_ACCOUNT},  # its role comes by EKS Pod Identity
         "settings": {"clusterName": cluster.name, "featureGates": {"nodeOverlay": True}},
@@ -155,16 +140,19 @@ def karpenter_values(cluster: EksCluster) -> dict[str, Any]:
 
 
 def karpenter_crd_values() -> dict[str, Any]:
-    return {_MARK: {"adopted": False}}
-
-
-def is_marked(release: Release) -> bool:
-    """Whether this release was installed or adopted by us."""
-    return isinstance(release.values.get(_MARK), Mapping)
+    return {MARK: {"adopted": False}}
 
 
 def find_release(releases: tuple[Release, ...], name: str, namespace: str) -> Release | None:
     return next((r for r in releases if (r.name, r.namespace) == (name, namespace)), None)
+
+
+def anything_of_ours(contents: ClusterContents) -> bool:
+    """Whether something that we installed stands in the cluster; the gate's probe does not count."""
+    things: list[Object] = [*contents.objects.values(), *contents.node_pools, *contents.node_overlays]
+    return any(is_ours(item) and ref_of(item) != GATE_PROBE for item in things) or any(
+        map(is_marked, contents.releases)
+    )
 
 
 @lru_cache(maxsize=64)  # as the policy that is parsed
@@ -181,12 +169,3 @@ def observed_refs(policy: Policy) -> tuple[Ref, ...]:
         *((node_class,) if node_class else ()),
         *(ref_of(item) for item in rbac.objects(policy)),
     )
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        lower = merged.get(key)
-        both = isinstance(lower, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(lower, value) if both else value
-    return merged

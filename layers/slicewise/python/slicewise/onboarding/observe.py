@@ -6,20 +6,21 @@ group `slicewise:installer`, which is all that is left once the installation is 
 
 * GET /version, and each object of `observed_refs` by name
 * LIST CustomResourceDefinitions (metadata), NodePools, NodeOverlays, NodeClaims, DaemonSets, Deployments
-* LIST Secrets of namespace gpu-operator, and of kube-system where the policy installs Karpenter: there helm
-  keeps its releases
+* LIST Secrets of namespace gpu-operator, of kube-system where the policy installs Karpenter, and of that of a
+  GPU Operator that we joined: there helm keeps its releases
 
 Releases elsewhere, which others installed, are read while cluster admin is in effect; without it, they are
-told from the labels of their Deployments.
+told from the labels of their Deployments and of the ClusterPolicy. NodeClasses, DeviceClasses and nodes of
+others are read only then, too.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from slicewise import policy as policies
@@ -31,14 +32,15 @@ from slicewise.model import (
     EksCluster,
     KarpenterInstall,
     Object,
-    Ref,
     Release,
     ref_of,
 )
 from slicewise.objects import is_ours
-from slicewise.onboarding import preflight
+from slicewise.onboarding import gpu_servers, manifests, operator_release, preflight, rbac
 from slicewise.onboarding.manifests import observed_refs
-from slicewise.onboarding.world import LookError, LookFailure, Settings, World, eks_fingerprint
+from slicewise.onboarding.operator_values import is_marked
+from slicewise.onboarding.shown_releases import release_shown_by
+from slicewise.onboarding.world import Chart, LookError, LookFailure, Settings, World, eks_fingerprint
 from slicewise.policy import Mode, Policy
 from slicewise.ports import Helm, Kubernetes, Ports
 from slicewise.records import Record
@@ -49,7 +51,7 @@ _OPERATOR: tuple[Place, ...] = (("gpu-operator", "gpu-operator"),)
 _KARPENTER: tuple[Place, ...] = (("karpenter", "kube-system"), ("karpenter-crd", "kube-system"))
 _BY_HELM = "app.kubernetes.io/name in (gpu-operator,karpenter)"
 _POOL = "slicewise.dev/pool"
-_CHART = re.compile(r"(?P<name>.+?)-(?P<version>v?[0-9]+\..+)")
+_DRIVER = "nvidia-driver-daemonset"
 
 
 def observe(
@@ -166,17 +168,31 @@ def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> d
         if world.is_admin(settings.installer_role):
             found["admin_in_effect"] = kubernetes.may_do_everything()
         helm = ports.helm(world.cluster)
-        found["contents"] = look(kubernetes, helm, policy, bool(found.get("admin_in_effect")))
+        admin = bool(found.get("admin_in_effect"))
+        found["contents"] = look(kubernetes, helm, policy, admin, settings.gpu_operator)
     return found
 
 
-def look(kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool) -> ClusterContents:
-    """One look into a cluster. Nodes and pods are not read: onboarding does not decide by them."""
+def look(
+    kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool, chart: Chart | None = None
+) -> ClusterContents:
+    """
+    One look into a cluster. Pods are not read, and of nodes labels at most.
+
+    Args:
+        chart: GPU Operator's, of this deployment.
+    """
     objects = {ref: found for ref in observed_refs(policy) if (found := kubernetes.get(ref))}
     daemon_sets = kubernetes.list("apps/v1", "DaemonSet")
     objects |= {ref_of(item): item for item in daemon_sets if is_ours(item)}
     ours = _OPERATOR + (_KARPENTER if policy.install_karpenter else ())
     deployments = kubernetes.list("apps/v1", "Deployment", labels=_BY_HELM)
+    releases = _releases(helm, deployments, objects.get(rbac.CLUSTER_POLICY), ours, admin)
+    operators = [release for release in releases if release.chart == manifests.OPERATOR]
+    operator = operators[0] if len(operators) == 1 else None
+    more = (ref for ref in operator_release.observed_refs(operator, policy) if ref not in objects)
+    objects |= {ref: found for ref in more if (found := kubernetes.get(ref))}
+    classes = kubernetes.list("resource.k8s.io/v1", "DeviceClass") if admin else ()
     return ClusterContents(
         version=kubernetes.version(),
         crds=kubernetes.crds(),
@@ -184,25 +200,56 @@ def look(kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool) -> Clu
         node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_POOL),
-        device_plugins=foreign_device_plugins(daemon_sets),
-        releases=_releases(helm, deployments, ours, admin),
+        nodes=_labelled_nodes(kubernetes) if admin else (),
+        gpu_servers=gpu_servers.servers(daemon_sets, classes),
+        feature_discovery=gpu_servers.feature_discovery(daemon_sets, operators),
+        node_classes=_node_classes(kubernetes) if admin else (),
+        driver_nodes=_driver_nodes(daemon_sets),
+        operator_chart=_chart_values(helm, chart, operator),
+        releases=releases,
         karpenter=karpenter_in(deployments),
     )
 
 
-def foreign_device_plugins(daemon_sets: Iterable[Object]) -> tuple[Ref, ...]:
-    """
-    DaemonSets that advertise NVIDIA GPUs, without those that GPU Operator runs for a ClusterPolicy.
-
-    Judged by image: names differ between charts and hand-written copies of NVIDIA's manifest, the image
-    (k8s-device-plugin, in whatever registry) does not.
-    """
-    return tuple(
-        ref_of(item)
-        for item in daemon_sets
-        if not _owned_by_cluster_policy(item)
-        and any("nvidia" in image and "device-plugin" in image for image in _images(item))
+def _node_classes(kubernetes: Kubernetes) -> tuple[Object, ...]:
+    return (
+        *kubernetes.list("karpenter.k8s.aws/v1", "EC2NodeClass"),
+        *kubernetes.list("eks.amazonaws.com/v1", "NodeClass"),
     )
+
+
+def _labelled_nodes(kubernetes: Kubernetes) -> tuple[Object, ...]:
+    """Of each its name and labels, which are enough to say whose they are."""
+    return kubernetes.list("v1", "Node", labels=gpu_servers.GPU_COUNT, trim=_labels_alone)
+
+
+def _labels_alone(node: Object) -> Object:
+    metadata = {key: node["metadata"].get(key) for key in ("name", "labels")}
+    return {"apiVersion": node["apiVersion"], "kind": node["kind"], "metadata": metadata}
+
+
+def _driver_nodes(daemon_sets: Iterable[Object]) -> int:
+    """One DaemonSet an operating system and, with precompiled drivers, a kernel."""
+    return sum(
+        int((item.get("status") or {}).get("desiredNumberScheduled") or 0)
+        for item in daemon_sets
+        if _owned_by_cluster_policy(item) and item["metadata"]["name"].startswith(_DRIVER)
+    )
+
+
+def _chart_values(helm: Helm, chart: Chart | None, release: Release | None) -> Mapping[str, Any] | None:
+    """
+    Only where a release of somebody else's is to run another chart than it does. None where the chart is not
+    at hand, as on a person's machine: whoever installs it needs it, and says so.
+    """
+    if chart is None or release is None or not operator_release.is_theirs(release):
+        return None
+    if release.chart_version.removeprefix("v") == chart.version.removeprefix("v"):
+        return None
+    try:
+        return helm.chart_values(chart.ref, chart.version)
+    except (Refused, Unavailable):
+        return None
 
 
 def karpenter_in(deployments: Iterable[Object]) -> KarpenterInstall | None:
@@ -219,36 +266,46 @@ def karpenter_in(deployments: Iterable[Object]) -> KarpenterInstall | None:
 
 
 def _releases(
-    helm: Helm, deployments: Iterable[Object], ours: tuple[Place, ...], admin: bool
+    helm: Helm,
+    deployments: Iterable[Object],
+    cluster_policy: Object | None,
+    ours: tuple[Place, ...],
+    admin: bool,
 ) -> tuple[Release, ...]:
-    """The newest revision of each release that concerns us: helm's record, or what its Deployment shows."""
-    readable = set(ours)
+    """The newest revision of each release that concerns us: helm's record, or what its objects show."""
+    items = [*deployments, *([cluster_policy] if cluster_policy else [])]
     shown: dict[Place, Release] = {}
-    for item in deployments:
-        if release := _release_shown_by(item):
-            place = release.name, release.namespace
-            shown[place] = release
-            if admin:
-                readable.add(place)
+    for item in items:
+        if release := release_shown_by(item, deployments, cluster_policy):
+            there = shown.setdefault((release.name, release.namespace), release)
+            # A tool may mark some of its objects only.
+            shown[release.name, release.namespace] = replace(there, keeper=there.keeper or release.keeper)
     found: dict[Place, Release] = dict(shown)
-    for place in sorted(readable):
-        if revisions := helm.revisions(*place):
-            found[place] = revisions[0]
-        elif place in ours:
+    # Of others than GPU Operator we may read nothing once the installation is over.
+    readable = {place for place, one in shown.items() if admin or one.chart == manifests.OPERATOR}
+    for place in sorted({*ours, *readable}):
+        if revisions := _revisions(helm, place, is_asked=place in ours or admin):
+            keeper = shown[place].keeper if place in shown else None
+            found[place] = replace(revisions[0], keeper=keeper, overwritten=_overwritten(revisions))
+        elif place in ours and not (place in shown and shown[place].keeper):
             found.pop(place, None)  # helm knows nothing of it, whatever the labels say
     return tuple(release for _, release in sorted(found.items()))
 
 
-def _release_shown_by(item: Object) -> Release | None:
-    """Without helm's own record: revision 0 and no values, enough to know that it is there and how old."""
-    annotations = item["metadata"].get("annotations") or {}
-    labels = item["metadata"].get("labels") or {}
-    name = annotations.get("meta.helm.sh/release-name")
-    chart = _CHART.fullmatch(labels.get("helm.sh/chart", ""))
-    if not name or not chart:
-        return None
-    namespace = annotations.get("meta.helm.sh/release-namespace", item["metadata"]["namespace"])
-    return Release(name, namespace, 0, "deployed", chart["name"], chart["version"])
+def _revisions(helm: Helm, place: Place, is_asked: bool) -> tuple[Release, ...]:
+    """Elsewhere than where we must be able to read, whether we may is found out by trying."""
+    try:
+        return helm.revisions(*place)
+    except Refused:
+        if is_asked:
+            raise
+        return ()
+
+
+def _overwritten(revisions: tuple[Release, ...]) -> int:
+    """Newest first."""
+    pairs = pairwise(revisions)
+    return sum(is_marked(older) and not is_marked(newer) for newer, older in pairs)
 
 
 def _owned_by_cluster_policy(item: Object) -> bool:

@@ -10,6 +10,7 @@ refused cluster has changed since it was looked into.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise import retries
@@ -23,11 +24,21 @@ from slicewise.installations import (
     PutAccessEntry,
     RevokeAdmin,
     RollbackRelease,
+    TryUpgrade,
     UpgradeRelease,
 )
 from slicewise.model import POLICY_TAG, AccessEntry, EksCluster
 from slicewise.objects import is_ours
-from slicewise.onboarding import install, karpenter, manifests, preflight, rbac, verification
+from slicewise.onboarding import (
+    gpu_findings,
+    install,
+    karpenter,
+    manifests,
+    operator_release,
+    preflight,
+    rbac,
+    verification,
+)
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.world import LookFailure, Settings, World, eks_fingerprint, live
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
@@ -44,7 +55,7 @@ VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
 # Each look into a refused cluster makes us its admin for seconds, and alarms at its owner's: at most daily.
 REFUSED_LOOK = timedelta(hours=24)
 
-_IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, UpgradeRelease, RollbackRelease)
+_IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
 
 def plan(world: World, settings: Settings, now: datetime) -> Plan:
@@ -83,7 +94,9 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         )
     if world.contents is None:
         return _from_outside(world, settings, findings, now)
-    return _from_inside(world, settings, findings, now)
+    # Which GPUs are whose is for people to read; nothing is decided by it.
+    details = gpu_findings.by_node_pool(world.contents)
+    return replace(_from_inside(world, settings, findings, now), details=details)
 
 
 def acts(world: World, settings: Settings) -> bool:
@@ -271,20 +284,26 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
         return _refused(world, settings, findings, clean_up, now)
 
     gate = karpenter.gate(contents, policy, now)
-    if gate is Gate.UNKNOWN and _in_act_mode(world):
+    # Before a manifest of somebody's says what it must, no overlay comes that would go on proving the gate.
+    is_held = operator_release.awaited(contents, policy, settings) is not None
+    if gate is Gate.UNKNOWN and _in_act_mode(world) and not is_held:
         ask = Apply(manifests.gate_probe(), "only its effect tells whether Karpenter honours NodeOverlays")
         reason = "Karpenter is asked whether it honours NodeOverlays"
         return _with_admin(world, settings, (ask,), reason, findings, now)
-    if gate is Gate.ASKED and _in_act_mode(world):
+    if gate is Gate.ASKED and _in_act_mode(world) and not is_held:
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
 
-    difference = install.difference(world, settings)
+    difference = install.difference(world, settings, now)
     findings = (*findings, *difference.findings)
     stuck = _stuck(world, difference.actions, now)
     left = tuple(action for action in difference.actions if part_of(action) not in stuck)
     # The probe goes last: should we be stopped in between, our own overlays or it still prove the gate.
     actions = (*left, *clean_up)
+    if not actions and difference.wait:
+        reason = f"a helm is at work: {difference.findings[0].says}"
+        closing = _let_go(world, settings, "somebody's helm is at work")
+        return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
         return _verified(world, settings, findings, now, stuck)
@@ -304,7 +323,7 @@ def _refused(
     if clean_up and not world.is_admin(installer):
         return _with_admin(world, settings, clean_up, "the gate's probe is taken away", findings, now)
     actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
-    if installer in world.entries and not preflight.anything_of_ours(world.contents):
+    if installer in world.entries and not manifests.anything_of_ours(world.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
     return Plan(Outcome(Stage.REFUSED, _refusal(findings), findings), actions)
 
@@ -359,7 +378,7 @@ def _verified(
     policy, contents = world.policy, world.contents
     assert policy and contents
     closing = _let_go(world, settings, "the installation is done")
-    awaited = verification.awaited(contents, policy, stuck)
+    awaited = verification.awaited(contents, policy, settings, stuck)
     if awaited:
         patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
         reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from slicewise import adopted, adopted_settings, layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
 from slicewise.objects import annotations, is_ours, labels, name, spec
-from slicewise.onboarding import karpenter, manifests, rbac, versions
+from slicewise.onboarding import gpu_findings, karpenter, operator_findings, rbac, versions
 from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy, Pool
@@ -73,8 +73,8 @@ def inside(
     found = (
         *karpenter.findings(contents, policy, settings),
         *karpenter.gate_findings(contents, policy, now),
-        *_device_plugins(contents),
-        *_operator(contents, policy, settings),
+        *gpu_findings.findings(contents, policy),
+        *operator_findings.findings(contents, policy, settings),
         *_names_taken(contents, policy),
         *_adopted(contents, policy),
         *_node_class(contents, policy, settings),
@@ -92,84 +92,6 @@ def endpoint_out_of_reach(cluster: EksCluster, says: str) -> Finding:
             "allow them in the cluster's security group."
         )
     return _refuse("endpoint-out-of-reach", f"The API server does not answer: {says}.", remedy)
-
-
-# What others have installed
-
-
-def _device_plugins(contents: ClusterContents) -> list[Finding]:
-    return [
-        _refuse(
-            "foreign-device-plugin",
-            f"{plugin} already advertises nvidia.com/gpu; two device plugins on one node fight over its "
-            "GPUs.",
-            "Delete it (GPU Operator brings the same plugin), or keep it off our nodes and remove the "
-            "policy tag.",
-        )
-        for plugin in sorted(contents.device_plugins)
-    ]
-
-
-def _operator(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
-    """GPU Operator allows one ClusterPolicy in a cluster, so there is room for one release."""
-    operators = [release for release in contents.releases if _is_operator(release.chart, release.name)]
-    elsewhere = [
-        r for r in operators if (r.name, r.namespace) != (manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
-    ]
-    found = [
-        _refuse(
-            "foreign-gpu-operator",
-            f"GPU Operator is installed as {release.namespace}/{release.name}; our configuration can only "
-            f"be read in namespace {layout.OPERATOR_NAMESPACE}.",
-            f"Reinstall it as {layout.OPERATOR_NAMESPACE}/{manifests.OPERATOR}, or uninstall it and let us.",
-        )
-        for release in elsewhere
-    ]
-    release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
-    if release and not manifests.is_marked(release) and not policy.adopt_gpu_operator:
-        found.append(
-            _refuse(
-                "foreign-gpu-operator",
-                f"Somebody else installed GPU Operator {release.chart_version} "
-                f"({release.namespace}/{release.name}).",
-                "Uninstall it, or let us take it over with its values kept below ours: gpuOperator: "
-                "{adopt: true}.",
-            )
-        )
-    ours = settings.gpu_operator.version
-    if release and not manifests.is_marked(release) and versions.is_newer(release.chart_version, ours):
-        found.append(
-            _refuse(
-                "gpu-operator-newer",
-                f"GPU Operator is {release.chart_version}, newer than the {ours} of this deployment, so we "
-                "cannot configure it: we never downgrade.",
-                f"Deploy Slicewise with GPU Operator {release.chart_version}.",
-            )
-        )
-    elif release and not manifests.is_marked(release) and release.pending:
-        found.append(
-            _refuse(
-                "gpu-operator-busy",
-                f"Somebody else's helm is at work on GPU Operator, or was killed: its release is "
-                f"{release.status}.",
-                f"Let it end, or helm rollback {release.name} -n {release.namespace}; then we look again.",
-            )
-        )
-    # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
-    orphan = live(contents, rbac.CLUSTER_POLICY) is not None and not anything_of_ours(contents)
-    if release is None and not elsewhere and orphan:
-        found.append(
-            _refuse(
-                "foreign-gpu-operator",
-                "There is a ClusterPolicy of GPU Operator, but no helm release that made it.",
-                "Remove that installation and its ClusterPolicy; we install GPU Operator by helm.",
-            )
-        )
-    return found
-
-
-def _is_operator(chart: str, release: str) -> bool:
-    return chart == manifests.OPERATOR or release == manifests.OPERATOR
 
 
 def _names_taken(contents: ClusterContents, policy: Policy) -> list[Finding]:
@@ -276,14 +198,6 @@ def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
         and layout.ORIGINAL_ANNOTATION not in annotations(item)
         and not layout.is_superseded(name(item), labels(item), policy)
     ]
-
-
-def anything_of_ours(contents: ClusterContents) -> bool:
-    """Whether something that we installed stands in the cluster; the gate's probe does not count."""
-    things: list[Object] = [*contents.objects.values(), *contents.node_pools, *contents.node_overlays]
-    return any(is_ours(item) and ref_of(item) != manifests.GATE_PROBE for item in things) or any(
-        manifests.is_marked(release) for release in contents.releases
-    )
 
 
 def _kubernetes_version(version: str) -> list[Finding]:

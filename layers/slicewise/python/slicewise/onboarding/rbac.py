@@ -13,6 +13,7 @@ cannot be limited by name either; everything that can be, is.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from slicewise import layout
@@ -29,6 +30,22 @@ _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
 KARPENTER_NAMESPACE = "kube-system"
 SLEEPER_ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", SLEEPER)
 CLUSTER_POLICY = Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """
+    Where somebody else's GPU Operator is.
+
+    Attributes:
+        config_map: Of its owner's device plugin; empty where they have none.
+    """
+
+    namespace: str
+    config_map: str = ""
+
+
+OURS = Operator(layout.OPERATOR_NAMESPACE)
 
 # Versions under which a NodeClass of a group is read. Of other groups we know none, and read none.
 _NODE_CLASS_VERSIONS = {"karpenter.k8s.aws": "v1", "karpenter.kwok.sh": "v1alpha1"}
@@ -64,20 +81,22 @@ def objects(
     asleep: Iterable[str] = (),
     split: bool = False,
     retaining: bool = False,
+    operator: Operator = OURS,
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, or
     are open, also where the policy no longer asks for them: what is held there must be given back. `split`
     says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets have yet to
-    get back what becomes of their volumes, though the policy leaves them alone by now.
+    get back what becomes of their volumes, though the policy leaves them alone by now. `operator` is where
+    GPU Operator is, if not where ours would be.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
-    namespaces = release_namespaces(policy)
+    namespaces = tuple(dict.fromkeys((*release_namespaces(policy), operator.namespace)))
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
         _cluster_role(TUNER, _tuner_rules(policy, unfinished, split or policy.has_classes)),
-        *(_role(INSTALLER, namespace, _release_rules(namespace)) for namespace in namespaces),
+        *(_role(INSTALLER, namespace, _release_rules(namespace, operator)) for namespace in namespaces),
         _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
         _cluster_role_binding(TUNER, TUNER_GROUP),
@@ -85,6 +104,11 @@ def objects(
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
         *(_off_hours(policy, policy.off_hours, asleep, retaining) if policy.off_hours else ()),
     )
+
+
+def of_release(namespace: str) -> tuple[Ref, ...]:
+    """What lets the installer read a release in a namespace."""
+    return tuple(Ref(f"{_RBAC}/v1", kind, INSTALLER, namespace) for kind in ("Role", "RoleBinding"))
 
 
 def may_retain(sleeper: Object | None) -> bool:
@@ -169,11 +193,14 @@ def _template_rules(split: bool) -> list[dict[str, Any]]:
     return [*apps, _rule("batch", ["jobs", "cronjobs"], ["list"])]
 
 
-def _release_rules(namespace: str) -> list[dict[str, Any]]:
+def _release_rules(namespace: str, operator: Operator) -> list[dict[str, Any]]:
     ours = [INSTALLER, TUNER] if namespace == layout.CONFIG_MAP.namespace else [INSTALLER]
     rules = [_rule("", ["secrets"], ["list"]), _rule(_RBAC, ["roles", "rolebindings"], ["get"], ours)]
     if namespace == layout.CONFIG_MAP.namespace:
         rules.append(_CONFIG_MAP_RULE)
+    if operator != OURS and namespace == operator.namespace:
+        read = {layout.CONFIG_MAP.name, operator.config_map} - {""}
+        rules.append(_rule("", ["configmaps"], ["get"], sorted(read)))
     return rules
 
 

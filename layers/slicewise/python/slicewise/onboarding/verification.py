@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterator
 from slicewise import as_found, layout, quantities
 from slicewise.model import ClusterContents, Object, ref_of
 from slicewise.objects import condition, is_true, labels, name, status
-from slicewise.onboarding import manifests, pool_targets, rbac
-from slicewise.onboarding.world import live
+from slicewise.onboarding import operator_release, pool_targets, rbac
+from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
 
-def awaited(contents: ClusterContents, policy: Policy, stuck: Collection[str] = ()) -> tuple[Finding, ...]:
+def awaited(
+    contents: ClusterContents, policy: Policy, settings: Settings, stuck: Collection[str] = ()
+) -> tuple[Finding, ...]:
     """
     What must still become true before the cluster counts as onboarded; empty when all has.
 
@@ -21,16 +23,18 @@ def awaited(contents: ClusterContents, policy: Policy, stuck: Collection[str] = 
         stuck: NodePools that cannot be written, or whose overlays cannot: that is told, and nobody waits for
             them.
     """
+    if kept := operator_release.awaited(contents, policy, settings):
+        return (kept,)  # nothing else was applied
     return (*_operator(contents), *_overlays(contents, policy, stuck), *_ready(contents, policy))
 
 
 def _operator(contents: ClusterContents) -> Iterator[Finding]:
-    release = manifests.find_release(contents.releases, manifests.OPERATOR, layout.OPERATOR_NAMESPACE)
+    release, (name_of_it, namespace) = operator_release.of(contents), operator_release.place(contents)
     if release is None or release.status != "deployed":
         yield Finding(
             "gpu-operator-not-deployed",
             f"GPU Operator's release is {release.status if release else 'not there'}.",
-            f"See helm history {manifests.OPERATOR} -n {layout.OPERATOR_NAMESPACE} if this lasts.",
+            f"See helm history {name_of_it} -n {namespace} if this lasts.",
         )
     if live(contents, rbac.CLUSTER_POLICY) is None:
         yield Finding(
