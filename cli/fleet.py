@@ -9,8 +9,10 @@ from datetime import datetime
 
 from slicewise import sweeps
 from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING, App
-from slicewise.errors import SlicewiseError
+from slicewise.errors import Refused, SlicewiseError
 from slicewise.events import name_of
+from slicewise.installations import TryUpgrade, UpgradeRelease
+from slicewise.model import EksCluster
 from slicewise.onboarding.world import LookFailure
 from slicewise.outcomes import Stage
 from slicewise.ports import Begun
@@ -157,10 +159,31 @@ def plan(app: App, cluster: str) -> int:
     print(f"{hint.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:
         print(f"  {action}: {action.why}")
+        if isinstance(action, UpgradeRelease):
+            print("".join(f"    {change}\n" for change in action.changes), end="")
     tell_findings(planned.outcome.findings)
+    for detail in planned.details:
+        print(f"  GPUs of NodePool {detail['node_pool']}: {detail['gpus_by']}")
+    for action in planned.actions:
+        if isinstance(action, TryUpgrade) and world.cluster:
+            _try(app, world.cluster, action)
     if world.contents and not planned.actions:
         tuning.plan(app, cluster)
     return 0
+
+
+def _try(app: App, cluster: EksCluster, action: TryUpgrade) -> None:
+    """With the caller's own rights, helm and chart, which may be none."""
+    what = f"  tried on the API server, writing nothing: {action.name} {action.version}"
+    helm = app.ports.helm(cluster)
+    try:
+        helm.try_upgrade(action.name, action.namespace, action.chart, action.version, action.values)
+    except Refused as refused:
+        print(f"  not tried on the API server: {refused}. The installer does before it writes")
+    except SlicewiseError as error:
+        print(f"{what} is refused: {error}")
+    else:
+        print(f"{what} is taken")
 
 
 def pause(app: App, arguments: argparse.Namespace) -> int:

@@ -246,6 +246,15 @@ class App:
         return Hint(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
 
 
+def _helm(environ: Mapping[str, str]) -> Path:
+    """The layer's; a person's own where there is no layer."""
+    from shutil import which
+
+    layers = Path(environ.get("OPT_ROOT", "/opt"), "helm", "helm")
+    found = None if layers.exists() else which("helm", path=environ.get("PATH", ""))
+    return Path(found) if found else layers
+
+
 def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:
     def kubernetes(cluster: EksCluster) -> KubernetesApi:
         return KubernetesApi.of(cluster, eks.tokens(cluster, session))
@@ -254,7 +263,7 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
         from slicewise.gateways.helm import HelmCli
 
         return HelmCli(
-            binary=Path(environ.get("OPT_ROOT", "/opt"), "helm", "helm"),
+            binary=_helm(environ),
             cluster=cluster,
             token=eks.tokens(cluster, session),
             kubernetes=kubernetes(cluster),
