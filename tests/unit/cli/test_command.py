@@ -8,6 +8,7 @@ from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
 
 from cli.main import main
 from tests.fakes.account import HOME, PERSON, Account
+from tests.support.operators import occupied
 from tests.tuned_account import TunedAccount
 
 GOOD = "pools:\n  whole: {sharing: none, gpus: [l4], maxGpus: 4}\n"
@@ -80,6 +81,22 @@ def test_a_plan_tells_what_would_be_done_and_does_nothing(account, capsys):
     assert "  apply NodePool slicewise-shared-l4" in told
     assert account.state() == before
     assert not account.queues.waiting
+
+
+def test_a_plan_shows_each_value_of_somebodys_operator_that_would_change(capsys):
+    account = occupied()
+    account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
+    before = account.state()
+
+    assert run(account, "plan", "gpu-1") == 0
+
+    told = capsys.readouterr().out
+    assert "  install gpus v26.7.0 in nvidia" in told
+    assert (
+        '    devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin" (slicing needs it)' in told
+    )
+    assert "  tried on the API server, writing nothing: gpus v26.7.0 is taken" in told
+    assert account.state() == before
 
 
 def test_a_plan_without_access_says_that_it_cannot_look_inside(account, capsys):
