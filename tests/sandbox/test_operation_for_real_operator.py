@@ -61,7 +61,7 @@ def cluster(system: System) -> Cluster:
             "data": KEYS,
         }
     )
-    install(cluster)
+    run_helm(cluster, "install", given=TEAM)
     pools = {"plain": samples.node_pool("plain", key="none"), "few": samples.node_pool("few", key="few")}
     spec = pools["plain"]["spec"]["template"]["spec"]
     spec["requirements"] = [
@@ -75,11 +75,12 @@ def cluster(system: System) -> Cluster:
     return cluster
 
 
-def install(cluster: Cluster) -> None:
+def run_helm(cluster: Cluster, verb: str, *options: str, given: dict[str, Any]) -> None:
+    """As a person runs it, with these values and no others."""
     chart = charts.chart("gpu-operator")
-    command = [str(tools().helm), "--kubeconfig", str(cluster.plane.kubeconfig), "install", RELEASE]
-    command += [str(chart.path), "--namespace", NAMESPACE, "--values", "-"]
-    done = subprocess.run(command, input=json.dumps(TEAM), capture_output=True, text=True, timeout=120)
+    command = [str(tools().helm), "--kubeconfig", str(cluster.plane.kubeconfig), verb, RELEASE]
+    command += [str(chart.path), "--namespace", NAMESPACE, *options, "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -171,3 +172,14 @@ def test_a_later_edit_of_the_teams_is_carried_over_with_no_right_too_many_or_too
     eventually(lambda: cluster.kube.get(OURS)["data"]["few"] == edited, "it is not carried over")
     refused = [one for one in requests_of(cluster, INSTALLER)[asked:] if one.code == 403]
     assert refused == []
+
+
+def test_what_was_kept_makes_the_release_what_it_was_byte_for_byte(cluster, joined):
+    """As docs/deploying.md says it, by hand."""
+    kept = values(cluster)["slicewise"]["before"]
+    first = helm(cluster, "get", "manifest", RELEASE, "--namespace", NAMESPACE, "--revision", "1")
+
+    run_helm(cluster, "upgrade", "--reset-values", "--no-hooks", given=kept)
+
+    assert values(cluster) == TEAM
+    assert helm(cluster, "get", "manifest", RELEASE, "--namespace", NAMESPACE) == first
