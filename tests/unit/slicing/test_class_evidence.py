@@ -6,7 +6,9 @@ import math
 from datetime import timedelta
 
 import pytest
+from slicewise.slicing import explain
 from slicewise.slicing.class_evidence import class_evidence
+from slicewise.slicing.classing import ClassDecision, decided, dumped, loaded
 from slicewise.slicing.use import read
 
 from tests import builders
@@ -57,6 +59,23 @@ def test_the_newest_pod_tells_the_class_of_a_workload():
     (workload,) = seen((), one, two, nodes=[node("n-1", 1), node("n-2", 2)]).workloads
 
     assert (workload.ref.name, workload.size, len(workload.pods)) == ("llm", 2, 2)
+
+
+def test_explain_names_what_a_person_made():
+    """People know their InferenceService, and not the Deployment that KServe makes of it."""
+    labels = {"pod-template-hash": "7d9c", "serving.kserve.io/inferenceservice": "llm"}
+    one = pod("llm-predictor-7d9c-x", "n-1", owner=("ReplicaSet", "llm-predictor-7d9c"), labels=labels)
+    found = seen((), one, pod("db-0", "n-1", owner=("StatefulSet", "db")), nodes=[node("n-1", 1)])
+
+    decision = decided(POOL, ClassDecision("shared", POOL.classes.sizes), found, NOW)
+    kept = dumped(decision, 15)
+    told = explain.lines(kept)
+
+    assert any(
+        "Deployment team/llm-predictor of InferenceService llm, 1 pod: class 1" in line for line in told
+    )
+    assert any("StatefulSet team/db, 1 pod: class 1" in line for line in told)
+    assert {one.owner for one in loaded([kept], "shared").recommendations} == {"InferenceService llm", ""}
 
 
 def test_on_a_machine_of_several_gpus_the_busiest_are_taken_to_be_together():

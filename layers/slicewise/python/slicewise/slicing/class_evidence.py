@@ -12,6 +12,7 @@ from slicewise.objects import created_at, labels, spec
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
 from slicewise.slicing.evidence import Interval, PodUse
+from slicewise.slicing.owners import told_owner
 from slicewise.slicing.problems import FIRST_POINTS, told
 from slicewise.slicing.series import Readings
 from slicewise.slicing.usage.history import NOTHING, History
@@ -62,7 +63,7 @@ def class_evidence(
     )
     return ClassEvidence(
         uses,
-        workloads(window.pods),
+        workloads(window.pods, told_owner),
         _gpus(window, uses),
         contended(window, now - DAY),
         problems,

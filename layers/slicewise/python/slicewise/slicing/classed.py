@@ -15,6 +15,7 @@ from slicewise.slicing.class_evidence import class_evidence
 from slicewise.slicing.class_marks import template
 from slicewise.slicing.classing import ClassDecision, Recommendation, decided, dumped, loaded
 from slicewise.slicing.moving import Moves, moves
+from slicewise.slicing.owners import told_owner
 from slicewise.slicing.parts import Part
 from slicewise.slicing.pool_state import PoolState
 from slicewise.slicing.usage.history import NOTHING
@@ -109,7 +110,8 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
     for pod in contents.pods:
         size = layout.class_of(spec(pod))
         if not spec(pod).get("nodeName") and layout.chooses(spec(pod), pool) and size and size not in sizes:
-            waiting[str(workload_of(pod))] = size
+            above = told_owner(pod)
+            waiting[f"{workload_of(pod)}{f' of {above}' if above else ''}"] = size
     for workload, size in sorted(waiting.items()):
         yield Finding(
             "class-not-there",

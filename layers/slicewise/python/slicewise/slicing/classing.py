@@ -41,6 +41,7 @@ class Recommendation:
     """
     Attributes:
         before: The class that the workload's pods ask for; `after` is the one that they belong in.
+        owner: What lies above the workload, for people, such as "InferenceService llm"; "" for nothing.
     """
 
     workload: Ref
@@ -48,6 +49,7 @@ class Recommendation:
     before: int
     after: int
     reason: str = ""
+    owner: str = ""
 
     @property
     def changes(self) -> bool:
@@ -165,8 +167,9 @@ def _carried_on(before: ClassDecision, evidence: ClassEvidence) -> ClassDecision
 def _as_it_is(workload: Workload, known: Recommendation | None) -> Recommendation:
     pods, size = len(workload.pods), workload.size
     if known is None:
-        return Recommendation(workload.ref, pods, size, size, "nothing was decided about it yet today")
-    return replace(known, pods=pods, before=size)
+        reason = "nothing was decided about it yet today"
+        return Recommendation(workload.ref, pods, size, size, reason, workload.owner)
+    return replace(known, pods=pods, before=size, owner=workload.owner)
 
 
 def _of_workload(
@@ -180,12 +183,14 @@ def _of_workload(
     after = wanted[tightest]
     if after > size and any(evidence.pods[pod].grade is Grade.DEVICE for pod in workload.pods):
         reason = "only its GPU is measured, not the pod: that it shares one proves no room for more"
-        return Recommendation(workload.ref, pods, size, size, reason)
+        return Recommendation(workload.ref, pods, size, size, reason, workload.owner)
     if after == size and size not in sizes:
         # A class that has gone, or that never was.
         smaller = max((one for one in sizes if one < size), default=1)
-        return Recommendation(workload.ref, pods, size, smaller, f"the pool has no class {size}")
-    return Recommendation(workload.ref, pods, size, after, _why(tightest, of_pod, workload, evidence))
+        reason = f"the pool has no class {size}"
+        return Recommendation(workload.ref, pods, size, smaller, reason, workload.owner)
+    reason = _why(tightest, of_pod, workload, evidence)
+    return Recommendation(workload.ref, pods, size, after, reason, workload.owner)
 
 
 def _why(pod: str, of_pod: Mapping[str, ClassChange], workload: Workload, evidence: ClassEvidence) -> str:
@@ -263,6 +268,7 @@ def dumped(
                 "class": one.before,
                 "recommended": one.after,
                 "reason": one.reason,
+                **({"owner": one.owner} if one.owner else {}),
                 **({"auto": notes[one.workload]} if one.workload in notes else {}),
             }
             for one in kept
@@ -311,7 +317,7 @@ def _recommendation(one: Mapping[str, Any]) -> Recommendation:
     ref = Ref(*map(str, one["ref"]))
     if min(before, after) < 1:
         raise ValueError(f"{ref}: class {before} or {after}")
-    return Recommendation(ref, int(one["pods"]), before, after, str(one["reason"]))
+    return Recommendation(ref, int(one["pods"]), before, after, str(one["reason"]), str(one.get("owner", "")))
 
 
 def _aware(stamp: str) -> datetime:

@@ -62,4 +62,5 @@ def _workload(one: Detail) -> str:
     before, after = one["class"], one["recommended"]
     step = f"class {before}→{after}" if before != after else f"class {before}"
     auto = f" (auto: {one['auto']})" if one.get("auto") else " (auto)" if "auto" in one else ""
-    return f"{Ref(*one['ref'])}, {pods}: {step}{auto}: {one['reason']}"
+    owner = f" of {one['owner']}" if one.get("owner") else ""
+    return f"{Ref(*one['ref'])}{owner}, {pods}: {step}{auto}: {one['reason']}"

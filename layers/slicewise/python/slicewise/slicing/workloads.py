@@ -5,7 +5,7 @@ From pods to the workloads that make them: all pods of one have one template, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,17 @@ class Workload:
     Attributes:
         size: The class that its newest pod selects, and so its template; 1 where it selects none.
         pods: Of one pool, as "namespace/pod".
+        owner: What lies above it, for people, such as "InferenceService llm"; "" where nothing is known to.
     """
 
     ref: Ref
     size: int
     pods: tuple[str, ...]
+    owner: str = ""
 
 
 def workload_of(pod: Object) -> Ref:
-    """What makes a pod, as far as the pod itself tells; a pod that nobody makes is its own."""
+    """What makes a pod of its template; a pod that nobody makes is its own. What lies above: owners.py."""
     metadata = pod["metadata"]
     namespace = metadata.get("namespace", "default")
     owner = controller_of(pod)
@@ -48,39 +50,50 @@ def workload_of(pod: Object) -> Ref:
 
 
 # What Kubernetes makes names of (apimachinery, util/rand): no vowels, and no 0, 1 and 3.
-_LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"
+LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"
 
 
 def made_by(pod: Object) -> re.Pattern[str]:
     """
     Names that the controllers of a pod's workload give to its pods: of one that is gone nothing else is left.
 
-    A ReplicaSet's pods end in five letters, a Deployment's ReplicaSets in the hash of their template, a
-    StatefulSet's pods keep their names. Of others a pod's name tells nothing for certain.
+    A ReplicaSet's pods end in five letters, and so do those of a Job and a DaemonSet; a Deployment's
+    ReplicaSets in the hash of their template; a StatefulSet's pods keep their names. Of others a pod's name
+    tells nothing for certain: a RayCluster's, say, end in five letters, too, but may be named as a Job is.
     """
     owner, workload = controller_of(pod), workload_of(pod)
-    if owner is None:
+    if owner is None or (owner["kind"], owner.get("apiVersion")) not in _NAMING:
         return _NONE
     base = re.escape(workload.name)
     if owner["kind"] == "ReplicaSet" and workload.name != owner["name"]:
-        base += f"-{_LETTERS}{{6,10}}"
-    ending = "[0-9]+" if owner["kind"] == "StatefulSet" else _LETTERS + "{5}"
+        base += f"-{LETTERS}{{6,10}}"
+    ending = "[0-9]+" if owner["kind"] == "StatefulSet" else LETTERS + "{5}"
     return re.compile(f"{base}-{ending}")
 
 
 _NONE = re.compile("(?!)")
+_NAMING = frozenset(
+    {
+        *((kind, "apps/v1") for kind in ("ReplicaSet", "StatefulSet", "DaemonSet")),
+        ("Job", "batch/v1"),
+        ("ReplicationController", "v1"),
+    }
+)
 
 
-def workloads(pods: Iterable[Object]) -> tuple[Workload, ...]:
+def workloads(
+    pods: Iterable[Object], told_owner: Callable[[Object], str] = lambda _: ""
+) -> tuple[Workload, ...]:
     found: dict[Ref, list[Object]] = {}
     for pod in pods:
         found.setdefault(workload_of(pod), []).append(pod)
-    return tuple(_workload(ref, members) for ref, members in sorted(found.items()))
+    return tuple(_workload(ref, members, told_owner) for ref, members in sorted(found.items()))
 
 
-def _workload(ref: Ref, members: list[Object]) -> Workload:
+def _workload(ref: Ref, members: list[Object], told_owner: Callable[[Object], str]) -> Workload:
     newest = max(members, key=_born)
-    return Workload(ref, layout.class_of(spec(newest)) or 1, tuple(sorted(map(pod_key, members))))
+    size, pods = layout.class_of(spec(newest)) or 1, tuple(sorted(map(pod_key, members)))
+    return Workload(ref, size, pods, told_owner(newest))
 
 
 def _born(pod: Object) -> tuple[Any, str]:

@@ -8,7 +8,6 @@ and two weeks cost no more than two days. A step is added once, with all pods th
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -19,10 +18,10 @@ from typing import Any, NamedTuple
 
 from slicewise.model import Object
 from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
+from slicewise.slicing.owners import cron_job, topmost_owner
 from slicewise.slicing.pasts import Past
 from slicewise.slicing.series import Device
 from slicewise.slicing.usage.points import StepPoints
-from slicewise.slicing.workloads import workload_of
 
 STEP_SECONDS = 600
 STEPS_A_DAY = DAY_SECONDS // STEP_SECONDS
@@ -34,8 +33,6 @@ BUCKETS = 200
 _SETTLED = 2 * STEP_SECONDS
 # What breaks a promise is looked for in the last day (health.py), and in the steps at its edges.
 RECENT_STEPS = STEPS_A_DAY + 3
-# Minutes since 1970, from 2020 to 2100.
-_CRON_JOB, _MINUTES = re.compile(r"(.+)-([0-9]{8})"), range(26_297_280, 68_374_080)
 # Owners of these kinds do not come again under their name.
 _ONCE = frozenset({("", "Pod"), ("batch", "Job")})
 # Of the steps that were measured: with fewer of them nobody knows the peak of its memory.
@@ -53,27 +50,16 @@ class WorkloadKey(NamedTuple):
 
 
 def key_of(pod: Object, model: str) -> WorkloadKey:
-    """The next Job of a CronJob goes on where the last one ended."""
-    workload = workload_of(pod)
-    group, _, _ = workload.api_version.rpartition("/")
-    if (group, workload.kind) == ("batch", "Job") and (made := _cron_job(workload.name)):
-        return WorkloadKey("batch", "CronJob", workload.namespace, made, model)
-    return WorkloadKey(group, workload.kind, workload.namespace, workload.name, model)
+    """The next Job of a CronJob goes on where the last one ended, and so do other runs and releases."""
+    owner = topmost_owner(pod)
+    group, _, _ = owner.api_version.rpartition("/")
+    return WorkloadKey(group, owner.kind, owner.namespace, owner.name, model)
 
 
 def cron_job_of(namespace: str, job: str, model: str, history: History) -> WorkloadKey | None:
     """Whose Job it was by its name alone, of CronJobs that have been measured."""
-    key = WorkloadKey("batch", "CronJob", namespace, _cron_job(job), model)
+    key = WorkloadKey("batch", "CronJob", namespace, cron_job(job), model)
     return key if key in history.workloads else None
-
-
-def _cron_job(job: str) -> str:
-    """
-    A CronJob names its Jobs after their minute (kubernetes, pkg/controller/cronjob/utils.go, getJobName);
-    empty of a name that is another.
-    """
-    made = _CRON_JOB.fullmatch(job)
-    return made[1] if made and int(made[2]) in _MINUTES else ""
 
 
 @dataclass
