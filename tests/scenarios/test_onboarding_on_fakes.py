@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import CLUSTER_ADMIN_POLICY
@@ -176,6 +177,28 @@ def test_a_cluster_without_a_policy_is_left_alone():
 
     assert stage(account) is Stage.LEFT_ALONE
     assert not account.eks.entries
+
+
+def test_nothing_reaches_into_a_cluster_that_no_policy_asks_for():
+    """Whoever is woken for it, by whatever, asks EKS what it is, and no more."""
+    account = Account()
+    account.create_cluster(tags={})
+    before = account.state()
+    account.calls.made.clear()
+
+    account.send_created()
+    for capability in (ONBOARDING, TUNING, OFF_HOURS):
+        account.send(Hint(HOME.arn("gpu-1"), "a test"), capability)
+    account.run_until_idle()
+    account.sweep()
+    account.watch_openings()
+    account.run_until_idle()
+
+    reached = {what.partition(" ")[0] for what in account.calls.made}
+    ours = {one for one in reached if one.partition(".")[0] in ("store", "queues", "sleep", "schedules")}
+    assert reached - ours <= {"eks.describe", "eks.access_entry", "eks.cluster_names", "alarms.named"}
+    assert "eks.describe" in reached
+    assert {**account.state(), "stages": {}} == {**before, "stages": {}}
 
 
 def test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out():
