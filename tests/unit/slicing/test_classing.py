@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -92,6 +93,36 @@ def test_memory_that_may_grow_tightens_a_workload_with_the_reason():
 
     assert wanted(found)["leaks"] == 1
     assert reasons(found)["leaks"].startswith("peak 8.8 GiB, may grow to ")
+
+
+def test_memory_that_may_grow_keeps_a_workload_from_loosening_with_the_reason():
+    half = used("team/half-0", busy=0.01, memory=9000)
+    half = replace(half, day_peaks_mib=(9000.0,) * 4)
+    grown = [
+        replace(
+            used(f"team/grown-{i}", busy=0.01, memory=4000), day_peaks_mib=(2000.0, 2000.0, 2000.0, 4000.0)
+        )
+        for i in range(4)
+    ]
+    others = [(f"grown-{i}", 1, [one]) for i, one in enumerate(grown)]
+    found = decided(POOL, NEW, evidence(("half", 1, [half]), *others), NOW)
+
+    assert wanted(found)["half"] == 1
+    line = next(line for line in explain.lines(dumped(found, 15)) if "team/half" in line)
+    assert (
+        "2 pods like it fit on a GPU only while its memory stays as it is: peak 8.8 GiB, may grow to " in line
+    )
+    assert re.search(r"grow to 1[0-9.]+: [0-4] of 5 pods like it grew more in a day$", line)
+    # Nothing of the kind is said of who is kept by something else, or known by its GPU alone.
+    busy = replace(used("team/half-0", busy=0.9, memory=9000), day_peaks_mib=(9000.0,) * 4)
+    by_gpu = replace(half, grade=Grade.DEVICE)
+    for other in (busy, by_gpu):
+        told = decided(POOL, NEW, evidence(("half", 1, [other]), *others), NOW)
+        assert "only while" not in reasons(told)["half"]
+    two = [half, replace(half, name="team/half-1")]
+    assert reasons(decided(POOL, NEW, evidence(("half", 1, two), *others), NOW))["half"].startswith(
+        "pod half-0: 2 pods like it fit"
+    )
 
 
 def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next_day():

@@ -186,6 +186,40 @@ def reclassify(
     return list(changes.values())
 
 
+def kept_by_growth(
+    pods: Mapping[str, PodUse],
+    current: Mapping[str, int],
+    threshold: float,
+    card_memory_mib: float,
+    policy: ClassPolicy,
+    growth: MemoryGrowth,
+) -> dict[str, str]:
+    """
+    By name, why pods do not loosen that would if memory never grew; `threshold` as in `reclassify`.
+
+    Of a pod that is known by its GPU alone nobody knows the peak, and it may not loosen anyway.
+    """
+    found = {}
+    for name, pod in pods.items():
+        size = current.get(name, 1)
+        looser = sorted((one for one in policy.sizes if one > size), reverse=True)
+        if not pod.can_share or pod.grade is not Grade.POD:
+            continue
+        for after in looser:
+            spare = _spare(policy.room, size, after)
+            if class_of(pod, threshold, card_memory_mib, policy, spare, growth) >= after:
+                break
+            # Beyond a whole GPU of time it is not memory that keeps it, however few share one now.
+            busy = after * pod.expected_busy / spare
+            if busy <= min(threshold, 1.0) and _fits_known(pod, after, card_memory_mib, policy, growth):
+                bound = growth.tell(pod, policy.memory_quantile)
+                found[name] = (
+                    f"{after} pods like it fit on a GPU only while its memory stays as it is: {bound}"
+                )
+                break
+    return found
+
+
 def in_danger(
     pods: Mapping[str, PodUse],
     nodes: Sequence[Sequence[str]],

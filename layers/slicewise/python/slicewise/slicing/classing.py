@@ -24,6 +24,7 @@ from slicewise.slicing.classes import (
     ClassPolicy,
     calibrate_classes,
     in_danger,
+    kept_by_growth,
     reclassify,
 )
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, Interval, PodUse
@@ -133,13 +134,14 @@ def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datet
         max(threshold, tight),
         growth,
     )
+    kept = kept_by_growth(evidence.pods, current, threshold, card, policy, growth)
     return ClassDecision(
         pool.name,
         policy.sizes,
         now,
         threshold,
         tuple(happened[-WINDOW_DAYS:]),
-        tuple(_of_workload(workload, evidence, found, policy.sizes) for workload in evidence.workloads),
+        tuple(_of_workload(one, evidence, found, policy.sizes, kept) for one in evidence.workloads),
     )
 
 
@@ -173,9 +175,13 @@ def _as_it_is(workload: Workload, known: Recommendation | None) -> Recommendatio
 
 
 def _of_workload(
-    workload: Workload, evidence: ClassEvidence, changes: Sequence[ClassChange], sizes: Sequence[int]
+    workload: Workload,
+    evidence: ClassEvidence,
+    changes: Sequence[ClassChange],
+    sizes: Sequence[int],
+    kept: Mapping[str, str] = MappingProxyType({}),
 ) -> Recommendation:
-    """One template for all its pods: the pod that needs most decides."""
+    """One template for all its pods: the pod that needs most decides. `kept` says why some do not loosen."""
     size, pods = workload.size, len(workload.pods)
     of_pod = {change.pod: change for change in changes}
     wanted = {pod: of_pod[pod].after if pod in of_pod else size for pod in workload.pods}
@@ -189,18 +195,28 @@ def _of_workload(
         smaller = max((one for one in sizes if one < size), default=1)
         reason = f"the pool has no class {size}"
         return Recommendation(workload.ref, pods, size, smaller, reason, workload.owner)
-    reason = _why(tightest, of_pod, workload, evidence)
+    reason = _why(tightest, of_pod, workload, evidence, kept)
     return Recommendation(workload.ref, pods, size, after, reason, workload.owner)
 
 
-def _why(pod: str, of_pod: Mapping[str, ClassChange], workload: Workload, evidence: ClassEvidence) -> str:
+def _why(
+    pod: str,
+    of_pod: Mapping[str, ClassChange],
+    workload: Workload,
+    evidence: ClassEvidence,
+    kept: Mapping[str, str],
+) -> str:
+    reasons = {name: change.reason for name, change in of_pod.items()}
     if pod not in of_pod:
         unknown = sum(1 for one in workload.pods if not evidence.pods[one].has_history)
         if unknown:
             return f"{unknown} of {len(workload.pods)} pods have no full day of measurements"
-        return "it belongs where it is"
+        pod = next((one for one in workload.pods if one in kept), "")
+        if not pod:
+            return "it belongs where it is"
+        reasons = {pod: kept[pod]}
     whose = f"pod {pod.partition('/')[2]}: " if len(workload.pods) > 1 else ""
-    return whose + of_pod[pod].reason
+    return whose + reasons[pod]
 
 
 def _outgrown(pool: Pool, evidence: ClassEvidence) -> Iterable[Recommendation]:

@@ -158,10 +158,17 @@ class MemoryGrowth:
 
     @cached_property
     def _seen(self) -> list[tuple[float, ...]]:
-        return [
-            tuple(sorted(ratio for past in self._pasts.values() for ratio in past.largest[bucket].values()))
+        """By bucket, the largest ratio of each pod, for people; of pods of all ages where none was as old."""
+        largest = [
+            [ratio for past in self._pasts.values() for ratio in past.largest[bucket].values()]
             for bucket in range(len(AGES))
         ]
+        everybody: dict[tuple[str, str], float] = {}
+        for key, past in self._pasts.items():
+            for found in past.largest:
+                for pod, ratio in found.items():
+                    everybody[key, pod] = max(ratio, everybody.get((key, pod), 0.0))
+        return [tuple(sorted(of_age or everybody.values())) for of_age in largest]
 
 
 class _Windows:
