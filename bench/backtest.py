@@ -7,6 +7,10 @@ range export (JSON) whose series carry the label `pod` and are named, by
 `__name__` or by a label `signal`, `busy` or `memory_mib`, or as DCGM's exporter
 names them. Several files are read as one. A pod keeps its place from the day of
 its first sample to that of its last. One sample an hour is the least.
+
+The daily rules look at memory every hour, as they do in a cluster, and move who
+would fill its card: "by guard" counts those moves a day. Memory risk counts pods
+that shared a GPU in an hour whose peaks do not fit on it together.
 """
 
 import argparse
@@ -16,12 +20,13 @@ import sys
 import time
 from pathlib import Path
 
+from bench.guarded import RecordedTrace, run
 from bench.page import page
 from bench.policies import lower_bound
 from bench.recordings import BadFile, Recording, gaps, read, to_trace
-from bench.serving import ORDERS, progress, run_trace, table
+from bench.serving import ORDERS, progress, table
 from bench.tables import as_bars, as_text
-from bench.trace import L4_MIB, Trace
+from bench.trace import L4_MIB
 
 # From here on it is worth a word that gaps count as fully busy.
 MANY_GAPS = 0.01
@@ -51,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         f"{trace.decide_day} to learn from, {len(trace.scored_days)} scored"
     )
     print(as_text(found))
+    for line in looked(found):
+        print(line)
     print(f"\nGPUs\n{as_bars({name: row['gpus'] for name, row in found.items()})}")
     if arguments.json:
         _write(arguments.json, json.dumps({"policies": found}, indent=1))
@@ -59,11 +66,29 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def backtest(trace: Trace) -> dict[str, dict]:
-    """The table of the serving track, for any trace; progress goes to stderr."""
+def backtest(trace: RecordedTrace) -> dict[str, dict]:
+    """The table of the serving track, for recorded pods, with looks; progress goes to stderr."""
     began = time.monotonic()
-    scores = run_trace(trace, orders=ORDERS, tell=lambda done, of: progress(done, of, began))
-    return table([scores], [lower_bound(trace)])
+    scores, looks = run(trace, ORDERS, tell=lambda done, of: progress(done, of, began))
+    rows = table([scores], [lower_bound(trace)])
+    days = max(1, len(trace.scored_days))
+    for name, runs in looks.items():
+        rows[name] |= {
+            "guard_moves_per_day": sum(one.moves for one in runs) / len(runs) / days,
+            "looks": sum(one.taken for one in runs),
+            "looks_acted": sum(one.acted for one in runs),
+        }
+    return rows
+
+
+def looked(rows: dict[str, dict]) -> list[str]:
+    """How often memory was acted on between mornings, a line for each rule that looks."""
+    return [
+        f"{name}: memory was looked at every hour, and at {row['looks_acted']} of {row['looks']} looks pods "
+        f"were moved, {row['guard_moves_per_day']:.1f} a day"
+        for name, row in rows.items()
+        if "looks" in row
+    ]
 
 
 def _read(files: list[Path]) -> Recording:

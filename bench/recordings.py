@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.trace import Trace
+from bench.guarded import HOURS, RecordedTrace
 
 COLUMNS = ("time", "pod", "busy", "memory_mib")
 DAY = 86_400
@@ -99,7 +99,7 @@ def read(path: Path, tell=lambda rows: None) -> Recording:
     return recording
 
 
-def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None = None) -> Trace:
+def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None = None) -> RecordedTrace:
     """
     Samples to windows, a mean of what fell in each, from the first sample on.
 
@@ -139,11 +139,13 @@ def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None 
     np.add.at(counts, (pod[known], window[known]), 1)
     by_day = np.full((len(names), days), np.nan)
     np.fmax.at(by_day, (pod, window // samples_a_day), memory)
+    by_hour = np.full((len(names), days * HOURS), np.nan)
+    np.fmax.at(by_hour, (pod, window // (samples_a_day // HOURS)), memory)
     alive = np.zeros((len(names), days), dtype=bool)
     for one in range(len(names)):
         if len(seen := window[pod == one]):
             alive[one, seen.min() // samples_a_day : seen.max() // samples_a_day + 1] = True
-    return Trace(
+    return RecordedTrace(
         tuple(names),
         _carried(by_day),
         np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0),
@@ -154,10 +156,11 @@ def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None 
         usd_per_gpu_hour=usd_per_gpu_hour,
         # Others' names say nothing sure of who their siblings are.
         workloads=tuple(REPLICA.sub("", name) if REPLICA.search(name) else "" for name in names),
+        memory_by_hour=by_hour,
     )
 
 
-def gaps(trace: Trace) -> float:
+def gaps(trace: RecordedTrace) -> float:
     """Share of the windows in pods' lives that nobody measured: each counts as fully busy."""
     lives = np.repeat(trace.alive, trace.samples_a_day, axis=1)
     return float(np.isnan(trace.busy[lives]).mean()) if lives.any() else 0.0

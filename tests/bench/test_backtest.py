@@ -1,6 +1,7 @@
 """Anybody's recorded use gives the same table; what cannot be used is counted and named."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +9,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from bench import backtest
+from bench import backtest, guarded
+from bench.policies import Morning
 from bench.recordings import BadFile, Row, read, to_trace
 
 CARD = 22_888
@@ -214,3 +216,64 @@ def test_the_price_of_the_gpu_can_be_told():
     trace = to_trace(rows_of("a", 4), CARD, usd_per_gpu_hour=2.0)
 
     assert backtest.backtest(trace)["whole"]["usd_a_week"] == pytest.approx(2 * 24 * 7)
+
+
+def grows_within_a_day(step=600):
+    """Two pods that shared a card for days; on the fifth one of them takes twice its memory by evening."""
+    rows = [row for name in ("calm", "leaks") for row in rows_of(name, 6, memory=8000.0, step=step)]
+    return [
+        replace(row, memory_mib=8000.0 * (1 + row.time % 86_400 / 86_400))
+        if row.pod == "leaks" and row.time // 86_400 == 4
+        else row
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("step", [600, 1200, 3600])
+def test_who_would_fill_its_card_before_the_next_morning_is_moved_by_a_look(step):
+    found = backtest.backtest(to_trace(grows_within_a_day(step), CARD))
+
+    assert found["static-2"]["oom_pods"] == 2
+    classes, packing = found["classes-daily"], found["packing-daily"]
+    assert classes["oom_pods"] == packing["oom_pods"] == 0
+    # One move in the three scored days, at one of 23 looks a day in each of two orders.
+    assert classes["guard_moves_per_day"] == pytest.approx(1 / 3)
+    assert (classes["looks"], classes["looks_acted"]) == (2 * 3 * 23, 2)
+    # With packing who is restarted may land where it was, as long as what it asks for by then fits there.
+    assert packing["guard_moves_per_day"] >= 1 / 3
+    assert "looks" not in found["static-2"] and "looks" not in found["pool-n"]
+
+
+def test_a_look_knows_the_day_so_far_and_no_more():
+    trace = to_trace(grows_within_a_day(), CARD)
+    morning = Morning(4, trace.history(4), (0, 1), trace.present(4), CARD, ())
+
+    seen = [dict(zip(trace.names, guarded._seen(trace, morning, hour), strict=True)) for hour in (1, 12)]
+
+    assert [one["leaks"].memory_mib for one in seen] == pytest.approx([8277.8, 11_944.4], abs=0.1)
+    assert [one["calm"].memory_mib for one in seen] == [8000.0, 8000.0]
+
+
+def test_the_output_says_how_often_looks_acted(tmp_path, capsys):
+    rows = [f"{row.time},{row.pod},{row.busy},{row.memory_mib}" for row in grows_within_a_day(3600)]
+
+    assert backtest.main([str(write(tmp_path / "use.csv", *rows))]) == 0
+
+    out = capsys.readouterr().out
+    assert "by guard" in out
+    assert (
+        "classes-daily: memory was looked at every hour, and at 2 of 138 looks pods were moved, 0.3 a day"
+        in out
+    )
+
+
+def test_an_hour_without_memory_has_that_of_the_hour_before_and_the_first_that_of_its_day():
+    rows = [
+        replace(row, memory_mib=float("nan")) if row.time // 3600 % 24 not in (6, 12) else row
+        for row in rows_of("a", 3)
+    ]
+    rows = [replace(row, memory_mib=5000.0) if row.time // 3600 == 6 else row for row in rows]
+    trace = to_trace(rows, CARD)
+
+    assert trace.by_hour.memory_mib[0, :14].tolist() == [5000.0] * 12 + [2000.0] * 2
+    assert trace.by_hour.memory_mib[0, 24] == 2000.0
