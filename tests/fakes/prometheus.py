@@ -10,22 +10,15 @@ to. Not played, and refused: every other query.
 from __future__ import annotations
 
 import bisect
-import json
 import math
 import re
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
-from sandbox.aws.loopback import Handler, Server
 from sandbox.remote_write import STALE, Samples
+from tests.fakes.range_api import Found, RangeApi, matches
 
 MAX_POINTS_A_SERIES = 11_000
 _WITHOUT = re.compile(r"max without \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
@@ -48,7 +41,7 @@ _FUNCTIONS: dict[str, Callable[[list[float]], float]] = {
 Labels = frozenset[tuple[str, str]]
 
 
-class BadQuery(Exception):
+class BadQuery(ValueError):
     """What Prometheus answers with 400, and what is not played."""
 
 
@@ -56,24 +49,19 @@ class Refused(Exception):
     """What Prometheus does not take."""
 
 
-class Prometheus:
+class Prometheus(RangeApi):
     """
     Attributes:
-        url: Of the API.
         warnings: Sent with every answer, as a store does that could not reach all of its data.
-        signed_by: Credentials with which requests must be signed, as Amazon Managed Prometheus demands;
-            None takes any request.
-        queries: Every query that was answered.
     """
 
+    service = "aps"
+
     def __init__(self) -> None:
+        super().__init__()
         self._series: dict[Labels, tuple[list[float], list[float]]] = {}
         self._lock = threading.Lock()
         self.warnings: list[str] = []
-        self.signed_by: Credentials | None = None
-        self.queries: list[str] = []
-        self._server = Server(type("Api", (_Api,), {"prometheus": self}))
-        self.url = f"http://127.0.0.1:{self._server.port}"
 
     def put(self, name: str, labels: Mapping[str, str], points: Iterable[tuple[float, float]]) -> None:
         """
@@ -97,6 +85,9 @@ class Prometheus:
         for one in series:
             self.put(one.name, one.labels, one.points)
 
+    def answer(self, query: str, start: int, end: int, step: int) -> tuple[list[Found], list[str]]:
+        return self.range(query, start, end, step), self.warnings
+
     def range(self, query: str, start: int, end: int, step: int) -> list[dict[str, Any]]:
         """
         Raises:
@@ -110,14 +101,14 @@ class Prometheus:
             raise BadQuery(f"the sandbox does not play {query!r}")
         if (end - start) // step > MAX_POINTS_A_SERIES:
             raise BadQuery("exceeded maximum resolution of 11,000 points per timeseries.")
-        matchers = [("__name__", "=", asked["name"]), *_MATCHER.findall(asked["matchers"])]
+        selectors = [("__name__", "=", asked["name"]), *_MATCHER.findall(asked["matchers"])]
         function, window = _FUNCTIONS[asked["function"]], int(asked["seconds"])
         self.queries.append(query)
         results = []
         with self._lock:
             for key, (times, values) in self._series.items():
                 labels = dict(key)
-                if all(_matches(labels.get(label, ""), how, value) for label, how, value in matchers):
+                if all(matches(labels.get(label, ""), how, value) for label, how, value in selectors):
                     points = [
                         [at, _text(function(values[low:high]))]
                         for at in range(start, end + 1, step)
@@ -128,59 +119,6 @@ class Prometheus:
                         del labels["__name__"]
                         results.append({"metric": labels, "values": points})
         return results
-
-    def close(self) -> None:
-        self._server.close()
-
-    def __enter__(self) -> Prometheus:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _Api(Handler):
-    prometheus: Prometheus
-
-    def do_POST(self) -> None:
-        body = self.body()
-        if self.prometheus.signed_by and not self._is_signed(body, self.prometheus.signed_by):
-            self._answer(403, {"message": "The request signature we calculated does not match"})
-            return
-        if not self.path.endswith("/api/v1/query_range"):
-            self._answer(404, {"status": "error", "error": "not found"})
-            return
-        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-        try:
-            found = self.prometheus.range(
-                form["query"], int(form["start"]), int(form["end"]), int(form["step"])
-            )
-        except (BadQuery, KeyError, ValueError) as error:
-            self._answer(400, {"status": "error", "errorType": "bad_data", "error": str(error)})
-            return
-        answer = {"status": "success", "data": {"resultType": "matrix", "result": found}}
-        self._answer(
-            200, answer | ({"warnings": self.prometheus.warnings} if self.prometheus.warnings else {})
-        )
-
-    def _is_signed(self, body: bytes, credentials: Credentials) -> bool:
-        """Signs the request again, with the same time and headers, and compares."""
-        given = self.headers.get("Authorization", "")
-        scope = re.search(r"Credential=\S+?/\d{8}/([\w-]+)/aps/aws4_request, SignedHeaders=([\w;-]+)", given)
-        if not scope:
-            return False
-        headers = {name: self.headers[name] for name in scope[2].split(";") if name in self.headers}
-        request = AWSRequest("POST", f"http://{self.headers['Host']}{self.path}", headers, body)
-        request.context["timestamp"] = self.headers["X-Amz-Date"]
-        signer = SigV4Auth(credentials, "aps", scope[1])
-        canonical = signer.canonical_request(request)
-        signature = signer.signature(signer.string_to_sign(request, canonical), request)
-        return given.endswith(f"Signature={signature}")
-
-    def _answer(self, status: int, body: Mapping[str, Any]) -> None:
-        self.reply(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
 def _highest(results: list[dict[str, Any]], without: set[str]) -> list[dict[str, Any]]:
@@ -195,10 +133,6 @@ def _highest(results: list[dict[str, Any]], without: set[str]) -> list[dict[str,
         {"metric": dict(key), "values": [[at, _text(_peak(values))] for at, values in sorted(group.items())]}
         for key, group in groups.items()
     ]
-
-
-def _matches(value: str, how: str, wanted: str) -> bool:
-    return value == wanted if how == "=" else re.fullmatch(wanted, value) is not None
 
 
 def _text(value: float) -> str:
