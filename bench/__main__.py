@@ -37,9 +37,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-seed", type=int, default=0, help="serving, memory: begin with this seed")
     parser.add_argument("--remembered", type=int, help="memory: days of history that a rule is given at most")
     parser.add_argument("--only", nargs="+", metavar="POLICY", help="serving: these policies alone")
+    parser.add_argument(
+        "--beside", type=Path, metavar="FOLDER", help="coldstart: in turns with this checkout"
+    )
     arguments = parser.parse_args(argv)
     if arguments.track in REPORTS:
-        return _reported(arguments.track, arguments.json)
+        settings = {"beside": arguments.beside.resolve()} if arguments.beside else {}
+        return _reported(arguments.track, arguments.json, **settings)
     tracks = TRACKS if arguments.track == "all" else (arguments.track,)
     results = {track: _run(track, arguments) for track in tracks}
     tables = _tables(results)
@@ -52,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _reported(track: str, out: Path | None) -> int:
+def _reported(track: str, out: Path | None, **settings: Path) -> int:
     print(f"{track}:", file=sys.stderr)
-    found = import_module(f"bench.{REPORTS[track]}").run()
+    found = import_module(f"bench.{REPORTS[track]}").run(**settings)
     print(json.dumps({key: value for key, value in found.items() if key != "runs"}, indent=1))
     if out:
         _write(out, json.dumps(found, indent=1))

@@ -114,7 +114,7 @@ def _upload_assets(assembly: Path, aws: Aws) -> None:
     for listing in sorted(assembly.glob("*.assets.json")):
         for asset in json.loads(listing.read_text()).get("files", {}).values():
             source = assembly / asset["source"]["path"]
-            body = _zipped(source) if asset["source"]["packaging"] == "zip" else source.read_bytes()
+            body = zipped(source) if asset["source"]["packaging"] == "zip" else source.read_bytes()
             for destination in asset["destinations"].values():
                 bucket = _resolved(destination["bucketName"], aws)
                 with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
@@ -129,7 +129,7 @@ def _resolved(text: str, aws: Aws) -> str:
     return text
 
 
-def _zipped(folder: Path) -> bytes:
+def zipped(folder: Path) -> bytes:
     """Equal folders give equal bytes; modes are kept, since layers carry programs."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

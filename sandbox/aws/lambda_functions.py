@@ -40,6 +40,7 @@ class Run:
 
     Attributes:
         log_stream: That of the environment it ran in; each has one of its own.
+        cpu_seconds: What the environment had taken of the processors by the end, since it was born.
     """
 
     function: str
@@ -47,6 +48,7 @@ class Run:
     cold: bool
     init_seconds: float
     run_seconds: float
+    cpu_seconds: float
     failed: bool
     request_id: str
 
@@ -95,6 +97,7 @@ class Functions:
                 cold=cold,
                 init_seconds=environment.init_seconds if cold else 0.0,
                 run_seconds=time.monotonic() - started,
+                cpu_seconds=environment.cpu_seconds(),
                 failed=outcome.failed,
                 request_id=outcome.request_id,
             )

@@ -174,6 +174,14 @@ class Environment:
         message = f"RequestId: {request_id} Error: Task timed out after {limit:.2f} seconds"
         return Outcome(_error("Sandbox.Timedout", message), failed=True, request_id=request_id)
 
+    def cpu_seconds(self) -> float:
+        """That its process has taken; 0 where it has ended, or the system does not say."""
+        try:
+            # Linux's number for the clock of a process.
+            return time.clock_gettime(~self._process.pid << 3 | 2)
+        except OSError:
+            return 0.0
+
     def kill(self) -> None:
         """As if the machine went away with all that runs on it; an invocation in progress ends as a crash."""
         if self._process.poll() is None:
