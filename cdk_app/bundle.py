@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdk_app import api_models
+import botocore
+
+from cdk_app import api_models, kept_code
 from cdk_app.config import ROOT, Config
 from cdk_app.errors import DeploymentError
 
@@ -120,7 +122,10 @@ def _ask(command: str) -> Interpreter | None:
 def build_layer(interpreters: Iterable[Interpreter]) -> Asset:
     """Our package and its dependencies, pure Python, so that one layer serves arm64 and x86-64."""
     sources = _python_files(PACKAGE)
-    models = [api_models.SOURCE.encode(), Path(api_models.__file__).read_bytes()]
+    models = [
+        api_models.SOURCE.encode(),
+        *(Path(made.__file__).read_bytes() for made in (api_models, kept_code)),
+    ]
     key = _key([REQUIREMENTS.read_bytes(), *models, *_fingerprints(PACKAGE, sources)], interpreters)
 
     def fill(folder: Path) -> None:
@@ -129,6 +134,7 @@ def build_layer(interpreters: Iterable[Interpreter]) -> Asset:
         _copy(sources, PACKAGE, package)
         api_models.write(package / "gateways" / "api_models")
         _compile(folder, interpreters, appears_at="/opt")
+        _keep_code(folder / "python", interpreters)
 
     return Asset(_built(BUILD / f"layer-{key}", fill), key)
 
@@ -210,6 +216,20 @@ def _compile(folder: Path, interpreters: Iterable[Interpreter], *, appears_at: s
         if answer.returncode:
             raise BundlingFailed(
                 f"{interpreter.command} cannot compile {folder.name}:\n{answer.stdout}{answer.stderr}"
+            )
+
+
+def _keep_code(folder: Path, interpreters: Iterable[Interpreter]) -> None:
+    """What modules compile while they are imported, botocore's with them: the runtime brings those."""
+    place = folder / "slicewise" / "kept_code"
+    place.mkdir()
+    for interpreter in interpreters:
+        command = [interpreter.command, "-I", "-B", kept_code.__file__, str(folder)]
+        command += [str(place / f"{interpreter.cache_tag}.bin"), str(Path(botocore.__file__).parent.parent)]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode:
+            raise BundlingFailed(
+                f"{interpreter.command} cannot import the layer that it has compiled:\n{answer.stderr}"
             )
 
 

@@ -1,0 +1,113 @@
+"""What the layer's build compiles once is what each start would compile, and all that a tuning pass needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import botocore
+import pytest
+from slicewise import cold_start
+
+from cdk_app import bundle
+from cdk_app.config import ROOT
+
+# Each runs in a process of its own, with the layer in the place of our sources.
+_NOTHING_IS_COMPILED = """
+import slicewise.cold_start
+import builtins, json, re
+compiled = []
+real, parse = builtins.compile, re._parser.parse
+
+def compile(source, file, mode, *rest, **more):
+    # Annotations, which `typing` reads by "eval", are not worth keeping.
+    if mode == "exec":
+        compiled.append(str(source))
+    return real(source, file, mode, *rest, **more)
+
+def parsed(pattern, *rest):
+    compiled.append(str(pattern))
+    return parse(pattern, *rest)
+
+builtins.compile, re._parser.parse = compile, parsed
+import handler
+from slicewise import policy
+from slicewise.app import App
+from slicewise.gateways import cloudwatch
+from slicewise.slicing import observe, plan
+policy.parse(open(sys.argv[2]).read(), "any")
+heavy = {"yaml", "boto3", "kubernetes", "requests", "slicewise.holidays", "slicewise.gateways.helm"}
+print(json.dumps([compiled, sorted(heavy & sys.modules.keys())]))
+"""
+_EQUAL = """
+import re, marshal
+compiled = {}
+from importlib.util import MAGIC_NUMBER as magic
+from slicewise import cold_start
+kept = marshal.loads(cold_start.KEPT.read_bytes()[len(magic):])
+ours = {key: re._compiler.compile(*key) for key in kept["patterns"]}
+import importlib
+importlib.reload(re._compiler)
+assert re._compiler.compile.__module__ == "re._compiler"
+# Of patterns, == compares the flags and the code as well.
+different = [key for key, found in ours.items() if found != re._compiler.compile(*key)]
+assert not different, different
+assert len(ours) > 50
+for source, code in kept["code"].items():
+    assert marshal.loads(code).co_consts == compile(source, "<string>", "exec", dont_inherit=True).co_consts
+from slicewise.model import Ref
+a, b = Ref("v1", "Pod", "x", "ns"), Ref("v1", "Pod", "x", "ns")
+assert a == b and hash(a) == hash(b) and repr(a).startswith("Ref(")
+try:
+    a.name = "y"
+except AttributeError:
+    print("fine")
+"""
+
+
+@pytest.fixture(scope="module")
+def layer():
+    return bundle.build_layer(bundle.find_interpreters((sys.executable,))).folder / "python"
+
+
+def run(layer: Path, code: str, *arguments: Path | str) -> str:
+    """-S hides this environment's packages, of which the runtime brings botocore's alone."""
+    task, brought = ROOT / "lambdas" / "tune_slicing", Path(botocore.__file__).parent.parent
+    paths = f"import sys; sys.path[:0] = [{str(layer)!r}, {str(task)!r}, {str(brought)!r}]\n"
+    answer = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", paths + code, *map(str, ("", *arguments))],
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_a_tuning_pass_compiles_nothing_and_imports_nothing_for_other_passes(layer, tmp_path):
+    """Neither classes nor patterns, nor PyYAML: the deployment hands its policy over as JSON."""
+    text = tmp_path / "policy"
+    text.write_text('{"pools":{"a":{"sharing":"none","gpus":["l4"],"maxGpus":1}}}')
+
+    compiled, heavy = json.loads(run(layer, _NOTHING_IS_COMPILED, text))
+
+    assert heavy == []
+    assert compiled == []
+
+
+def test_what_is_kept_is_what_python_would_make(layer):
+    assert run(layer, _EQUAL).strip() == "fine"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x00\x00\x00\x00 of another Python"])
+def test_what_another_python_compiled_is_left_alone(tmp_path, content, monkeypatch):
+    def never(code):
+        raise AssertionError("it was used")
+
+    monkeypatch.setattr(cold_start, "_use_code", never)
+    file = tmp_path / "kept.bin"
+    if content is not None:
+        file.write_bytes(content)
+
+    cold_start.use(file)
