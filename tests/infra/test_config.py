@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from slicewise import policy
 
 from cdk_app import policies
 from cdk_app.config import ROOT, Config, InvalidConfig
@@ -183,18 +185,28 @@ def test_a_wrong_policy_is_refused_at_synthesis_with_path_value_and_remedy(tmp_p
 
 
 def test_a_policy_larger_than_a_parameter_is_refused_with_its_size(tmp_path):
+    pool = "sharing: time-slicing, gpus: [l4, a10g], maxGpus: 4, replicas: {start: 4, max: 8}"
+    pools = "".join(f"  pool-{number:03}: {{{pool}}}\n" for number in range(50))
+    (tmp_path / "long.yaml").write_text(f"pools:\n{pools}")
+
+    assert re.search(r"has 5\d\d\d bytes, and a parameter holds 4096: split it", refused(tmp_path))
+
+
+def test_a_policy_is_deployed_as_json_without_its_comments_and_means_the_same(tmp_path):
+    """A release that knows no JSON reads it as YAML: the same values come out."""
+    dated = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun, 2026-12-24], awake: [2026-12-31]}\n"
     good = (ROOT / "policies" / "default.yaml").read_text()
-    (tmp_path / "long.yaml").write_text(good + "# x\n" * 1024)
+    # Systems Manager takes what stands in double braces for another parameter's name, and refuses it.
+    (tmp_path / "dated.yaml").write_text("# ü {{ team }}\n" + "# x\n" * 1024 + good + dated)
+    (tmp_path / "every-way.yaml").write_text((ROOT / "policies" / "every-way.yaml").read_text())
 
-    assert f"has {len(good.encode()) + 4096} bytes, and a parameter holds 4096" in refused(tmp_path)
+    found = {file.name: file.text for file in policies.load(tmp_path, "")}
 
-
-def test_a_policy_that_systems_manager_takes_for_a_reference_is_refused(tmp_path):
-    """CloudFormation would fail half-way: a parameter's value may not nest another parameter."""
-    good = (ROOT / "policies" / "default.yaml").read_text()
-    (tmp_path / "gpus.yaml").write_text("# made of {{ team }}\n" + good)
-
-    assert "policy 'gpus': has '{{ team }}'" in refused(tmp_path)
+    for name in ("dated", "every-way"):
+        written = (tmp_path / f"{name}.yaml").read_text()
+        assert policy.parse(found[name], name) == policy.parse(written, name)
+        assert json.loads(found[name]) == yaml.safe_load(found[name])
+        assert "#" not in found[name]
 
 
 def test_a_default_policy_that_does_not_exist_is_refused_with_those_that_do(tmp_path):

@@ -29,6 +29,12 @@ ODD = (
     "pools: {? [a] : 1}",
     "\x00",
     "pools: " + "[" * 5_000,
+    '{"pools": ' + "[" * 100_000,
+    '{"pools": {"a": 1, "a": 2}}',
+    '{"pools": NaN}',
+    '{"pools": ' + "1" * 5_000 + "}",
+    '{"pools": "\\ud800"}',
+    '{"mode": act, pools: {}}',
     "offHours: {timeZone: ../../etc/passwd, asleep: [Mon]}",
 )
 
