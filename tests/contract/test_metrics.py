@@ -226,6 +226,32 @@ def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_and
     }
 
 
+def test_the_fewest_and_the_most_pods_of_a_short_time_are_paid_for_once(insights, monkeypatch):
+    """Each statistic of each metric costs; what is read by the minute says as much as two of a step."""
+    asked, real = [], Metrics.get_metric_data
+
+    def get_metric_data(self):
+        asked.extend(self._get_param("MetricDataQueries"))
+        return real(self)
+
+    monkeypatch.setattr(CloudWatchResponse, "get_metric_data", get_metric_data)
+    counts = (3.0, 3.0, 1.0, 2.5) + (2.0,) * 6 + (4.0,) * 10
+    minutes = {at(1006) + timedelta(minutes=n): value for n, value in enumerate(counts)}
+    for name in ("node_gpu_utilization", "node_gpu_memory_used", "node_gpu_usage_total"):
+        insights.put("gpu-1", "n-1", minutes, name)
+    steps = tuple(int(at(n).timestamp()) for n in (1006, 1007))
+
+    of_an_hour = {one.name: one for one in read(insights, start=at(1001))}
+    hourly, asked[:] = len(asked), []
+    of_a_week = {one.name: one for one in read(insights)}
+
+    assert (hourly, len(asked)) == (3, 4)
+    assert of_an_hour == of_a_week
+    assert of_an_hour["node_gpu_usage_total"].values == (1.0, 4.0)
+    assert of_an_hour["node_gpu_usage_total/most"].values == (3.0, 4.0)
+    assert {one.times for one in of_an_hour.values()} == {steps}
+
+
 def test_what_container_insights_adds_up_over_gpus_or_keeps_by_pod_is_not_read(insights):
     insights.put("gpu-1", "n-1", {at(1000): 1.0}, FullPodName="web-1")
     for dimensions in (
