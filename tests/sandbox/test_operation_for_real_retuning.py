@@ -38,7 +38,7 @@ pytestmark = pytest.mark.sandbox
 
 TUNED, POOL = "tuned", "slicewise-shared-l4"
 OVERLAY = f"{NODE_OVERLAYS}/{POOL}-1"
-ALARMS = [f"slicewise/{TUNED}/{kind}" for kind in ("crowded", "idle", "saturated")]
+ALARMS = [f"slicewise/{TUNED}/idle"]
 # For the first two of them each node had but one pod.
 DAYS, ALONE = timedelta(days=3), timedelta(days=1)
 
@@ -73,7 +73,7 @@ def raised(system: System, busy: Cluster) -> dict[str, Any]:
     """What stood before, and all NodeClaims that were ever seen to drift, once N has been raised."""
     before = {"claims": names(busy, NODE_CLAIMS), "pods": names(busy, PODS)}
     drifted: set[str] = set()
-    raise_alarm(system, "crowded")
+    tune(system)
     eventually(
         lambda: n_of(busy) == 5 and not drifted.update(drifting(busy)),
         lambda: system.record(TUNED, "tuning"),
@@ -199,12 +199,6 @@ def settled(system: System) -> None:
 def alarms(system: System) -> list[str]:
     found = system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{TUNED}/")
     return sorted(alarm["AlarmName"] for alarm in found["MetricAlarms"])
-
-
-def raise_alarm(system: System, kind: str) -> None:
-    system.aws.client("cloudwatch").set_alarm_state(
-        AlarmName=f"slicewise/{TUNED}/{kind}", StateValue="ALARM", StateReason="a test"
-    )
 
 
 def n_of(cluster: Cluster) -> int | None:

@@ -372,28 +372,26 @@ def turned_away(account: TunedAccount, node: str, pods: int) -> str:
 # Alarms
 
 
-def test_the_first_pass_puts_the_alarms_and_later_ones_leave_them():
+def test_the_first_pass_puts_the_alarm_and_later_ones_leave_it():
     account = TunedAccount(policy=BY_GPU)
     account.hours(1)
     before = len(account.calls.made)
 
     account.hours(1)
 
-    assert sorted(account.alarms.kept) == [
-        f"slicewise/gpu-1/{kind}" for kind in ("crowded", "idle", "saturated")
-    ]
+    assert sorted(account.alarms.kept) == ["slicewise/gpu-1/idle"]
     assert not [call for call in account.calls.made[before:] if call.startswith("alarms.put")]
 
 
 def test_an_alarm_wakes_the_tuner_and_its_echo_starts_no_loop():
     account = TunedAccount()
     account.hours(1)
-    account.queues.put(TUNING, alarm_event("crowded", "ALARM", "OK"))
+    account.queues.put(TUNING, alarm_event("idle", "ALARM", "OK"))
     looks = account.calls.made.count("kubernetes.list NodePool")
 
     account.answer_all()
-    account.queues.put(TUNING, alarm_event("crowded", "ALARM", "ALARM"))
-    account.queues.put(TUNING, alarm_event("crowded", "INSUFFICIENT_DATA", "ALARM"))
+    account.queues.put(TUNING, alarm_event("idle", "ALARM", "ALARM"))
+    account.queues.put(TUNING, alarm_event("idle", "INSUFFICIENT_DATA", "ALARM"))
     account.answer_all()
 
     assert account.calls.made.count("kubernetes.list NodePool") == looks + 1

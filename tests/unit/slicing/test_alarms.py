@@ -16,12 +16,10 @@ POLICY = builders.policy()
 WANTED = alarms.wanted(CLUSTER, POLICY)
 
 
-def test_a_cluster_gets_three_alarms_that_name_it():
+def test_a_cluster_gets_one_alarm_that_names_it():
     actions = alarms.actions(CLUSTER, POLICY, ())
 
-    assert [str(action) for action in actions] == [
-        f"put alarm slicewise/gpu-1/{kind}" for kind in ("idle", "crowded", "saturated")
-    ]
+    assert [str(action) for action in actions] == ["put alarm slicewise/gpu-1/idle"]
     assert {action.alarm.tags[CLUSTER_TAG] for action in actions} == {CLUSTER.arn}
 
 
@@ -43,6 +41,15 @@ def test_alarms_that_are_as_wanted_are_left_alone():
     live = [replace(alarm, state="ALARM", tags={}) for alarm in WANTED]
 
     assert alarms.actions(CLUSTER, POLICY, live) == ()
+
+
+def test_what_a_release_before_kept_goes():
+    """Each of its metrics costs, and nobody reads them."""
+    before = tuple(replace(WANTED[0], name=f"slicewise/gpu-1/{kind}") for kind in ("crowded", "saturated"))
+
+    assert alarms.actions(CLUSTER, POLICY, (*WANTED, *before)) == tuple(
+        DeleteAlarm(alarm.name, "this release does without it") for alarm in before
+    )
 
 
 def test_only_the_alarm_that_differs_is_put():
@@ -81,7 +88,7 @@ def test_alarms_that_nobody_wants_go(cluster, policy, why):
 
 def test_the_idle_alarm_counts_only_while_it_is_raised():
     idle = next(alarm for alarm in WANTED if alarm.name.endswith("idle"))
-    crowded = next(alarm for alarm in WANTED if alarm.name.endswith("crowded"))
+    crowded = replace(idle, name="slicewise/gpu-1/crowded")
 
     assert alarms.idle_now((replace(idle, state="ALARM"),))
     assert not alarms.idle_now((replace(idle, state="OK"), replace(crowded, state="ALARM")))

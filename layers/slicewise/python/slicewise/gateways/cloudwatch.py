@@ -28,8 +28,7 @@ _WANTED = {
     ),
 }
 # The fewest and the most pods of a step, as one statistic of each of its minutes, in which the agent counts
-# once: half the price of two of the step, and ten times the points, so only for the few steps that most passes
-# read.
+# once: half the price of two of the step, and ten times the points. So only for the few steps of most passes.
 _BY_MINUTE = {"node_gpu_usage_total": "Average"}
 _MINUTE, _SHORT = timedelta(minutes=1), timedelta(hours=3)
 MAX_QUERIES = 500  # a GetMetricData
