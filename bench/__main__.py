@@ -9,8 +9,9 @@ mornings; half an hour, and not part of `all`.
 and not part of `all`.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
-`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute. Neither is part
-of `all`.
+`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute;
+`python -m bench cost [--json FILE]`: dollars that Slicewise itself costs a cluster and month. None is part of
+`all`.
 """
 
 import argparse
@@ -25,7 +26,10 @@ from bench.tables import as_text
 
 TRACKS = ("serving", "memory", "requests", "dollars", "calibration", "sensitivity")
 # With their modules, which are imported when they are run: some need the sandbox.
-REPORTS = {"pass": "passes", **{track: track for track in ("coldstart", "nights", "openings", "points")}}
+REPORTS = {
+    "pass": "passes",
+    **{track: track for track in ("coldstart", "cost", "nights", "openings", "points")},
+}
 
 
 def main(argv: list[str] | None = None) -> int:
