@@ -224,7 +224,7 @@ def _keep_code(folder: Path, interpreters: Iterable[Interpreter]) -> None:
     place = folder / "slicewise" / "kept_code"
     place.mkdir()
     for interpreter in interpreters:
-        command = [interpreter.command, "-I", "-B", kept_code.__file__, str(folder)]
+        command = [interpreter.command, "-I", "-S", "-B", kept_code.__file__, str(folder)]
         command += [str(place / f"{interpreter.cache_tag}.bin"), str(Path(botocore.__file__).parent.parent)]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:

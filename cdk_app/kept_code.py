@@ -64,7 +64,8 @@ def _watch() -> None:
 
 
 def main(folder: str, file: str, *paths: str) -> None:
-    sys.path[:0] = [folder, *paths]
+    # Ours first, as in the runtime; the others last, so that none hides a module of this Python's own.
+    sys.path[:] = [folder, *sys.path, *paths]
     _watch()
     package = importlib.import_module("slicewise")
     for module in pkgutil.walk_packages(package.__path__, "slicewise."):
