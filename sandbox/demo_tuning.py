@@ -41,7 +41,7 @@ def tell(story: Narrator, system: System) -> None:
     _a_week_is_measured(story, system, one, two)
     _n_grows_or_not(story, one, two)
     _idle_nodes_go(story, system, one)
-    _n_shrinks(story, system, one)
+    _n_shrinks(story, one)
     _somebody_edits(story, one)
 
 
@@ -169,7 +169,7 @@ def _idle_nodes_go(story: Narrator, system: System, one: TunedCluster) -> None:
     story.claim(
         "alarm-wakes-tuner",
         "nobody asked and no timer ran: the alarm, which Slicewise had made itself, caused the look",
-        expected={"alarms": ["idle"], "before it": False, "after it": True},
+        expected={"alarms": ["full", "idle"], "before it": False, "after it": True},
         observed={
             "alarms": one.alarms(),
             "before it": looked_by_itself,
@@ -195,7 +195,7 @@ def _idle_nodes_go(story: Narrator, system: System, one: TunedCluster) -> None:
     )
 
 
-def _n_shrinks(story: Narrator, system: System, one: TunedCluster) -> None:
+def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
     story.aside("The next morning more pods come, and the models on one GPU have grown.")
     one.a_night_passes()
     one.scale(8)
@@ -212,8 +212,8 @@ def _n_shrinks(story: Narrator, system: System, one: TunedCluster) -> None:
             f"gpu-1: {pods} pods hold {FULL_MIB:,} MiB of a GPU's {L4_MIB:,}: with a tenth kept free, {fits} "
             "such pods fit"
         )
-        story.saw("the hourly sweep comes")
-        system.sweep()
+        one.alarm("full", "ALARM", "memory is nearly full")
+        story.saw("gpu-1: the alarm `full` goes off")
         _follow(story, {one: lambda: one.stands_at(fits)})
         there = one.where_pods_run()
     story.claim(

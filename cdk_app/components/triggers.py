@@ -87,7 +87,7 @@ class AlarmChanges(Construct):
             self,
             "Changed",
             rule_name="slicewise-alarm-changed",
-            description="Slicewise: GPUs of a cluster became idle, or are used again",
+            description="Slicewise: GPUs of a cluster became idle or full, or are used again",
             event_pattern=events.EventPattern(
                 source=["aws.cloudwatch"],
                 detail_type=["CloudWatch Alarm State Change"],

@@ -13,7 +13,7 @@ def test_a_cluster_of_ten_gpus_stays_within_its_bound():
 
     assert found["holds"]
     assert found["total_usd"] == pytest.approx(sum(found["usd_a_month"].values()))
-    assert found["counted"]["the cluster's alarm"] == {"alarm": 1}
+    assert found["counted"]["the cluster's alarms"] == {"alarm": 2}
     assert set(found["prices"]) - {"request"} == {
         price for of_one in found["counted"].values() for price in of_one
     }

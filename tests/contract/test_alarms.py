@@ -64,7 +64,7 @@ def test_what_was_put_is_found_with_the_same_settings(alarms):
 
     found = alarms.named(PREFIX)
 
-    assert [alarm.name for alarm in found] == [f"{PREFIX}idle"]
+    assert [alarm.name for alarm in found] == [f"{PREFIX}full", f"{PREFIX}idle"]
     assert planned.actions(CLUSTER, builders.policy(), found) == ()
     assert all(alarm.state for alarm in found)
 
@@ -96,4 +96,4 @@ def test_deleting_twice_is_fine(alarms):
     for _ in range(2):
         alarms.delete(f"{PREFIX}idle")
 
-    assert alarms.named(PREFIX) == ()
+    assert [alarm.name for alarm in alarms.named(PREFIX)] == [f"{PREFIX}full"]

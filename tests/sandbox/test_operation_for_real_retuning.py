@@ -38,7 +38,7 @@ pytestmark = pytest.mark.sandbox
 
 TUNED, POOL = "tuned", "slicewise-shared-l4"
 OVERLAY = f"{NODE_OVERLAYS}/{POOL}-1"
-ALARMS = [f"slicewise/{TUNED}/idle"]
+ALARMS = [f"slicewise/{TUNED}/{kind}" for kind in ("full", "idle")]
 # For the first two of them each node had but one pod.
 DAYS, ALONE = timedelta(days=3), timedelta(days=1)
 

@@ -372,14 +372,14 @@ def turned_away(account: TunedAccount, node: str, pods: int) -> str:
 # Alarms
 
 
-def test_the_first_pass_puts_the_alarm_and_later_ones_leave_it():
+def test_the_first_pass_puts_the_alarms_and_later_ones_leave_them():
     account = TunedAccount(policy=BY_GPU)
     account.hours(1)
     before = len(account.calls.made)
 
     account.hours(1)
 
-    assert sorted(account.alarms.kept) == ["slicewise/gpu-1/idle"]
+    assert sorted(account.alarms.kept) == ["slicewise/gpu-1/full", "slicewise/gpu-1/idle"]
     assert not [call for call in account.calls.made[before:] if call.startswith("alarms.put")]
 
 

@@ -16,10 +16,13 @@ POLICY = builders.policy()
 WANTED = alarms.wanted(CLUSTER, POLICY)
 
 
-def test_a_cluster_gets_one_alarm_that_names_it():
+def test_a_cluster_gets_two_alarms_that_name_it():
     actions = alarms.actions(CLUSTER, POLICY, ())
 
-    assert [str(action) for action in actions] == ["put alarm slicewise/gpu-1/idle"]
+    assert [str(action) for action in actions] == [
+        "put alarm slicewise/gpu-1/idle",
+        "put alarm slicewise/gpu-1/full",
+    ]
     assert {action.alarm.tags[CLUSTER_TAG] for action in actions} == {CLUSTER.arn}
 
 

@@ -1,11 +1,12 @@
 """
-The alarm that wakes a cluster's tuner, and what differs from it. Pure.
+The alarms that wake a cluster's tuner, and what differs from them. Pure.
 
-One, since each metric of an alarm costs as much a month as 10,000 reads of one. It tells what cannot wait for
-the hourly sweep: idle GPUs cost more in an hour than everything here in a month. Whether N can grow takes a
-day to tell, so nothing wakes for that; whether it must shrink, the sweep finds out. An alarm never sets N: it
-makes a pass look sooner, and that pass reads the window itself. So the threshold need not be exact. Names,
-dimensions and units of the metrics: Container Insights, enhanced observability (awsemf, kubernetes.go).
+Two, of one metric each, since each metric of an alarm costs as much a month as 10,000 reads of one. They tell
+what should not wait for the hourly sweep: idle GPUs cost more in an hour than everything here in a month,
+and where a GPU's memory is full, the next pod to grow is killed. Whether N can grow takes a day to tell, so
+nothing wakes for that. An alarm never sets N: it makes a pass look sooner, and that pass reads what was
+measured itself. So thresholds need not be exact. Names, dimensions and units of the metrics: Container
+Insights, enhanced observability (awsemf, kubernetes.go).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from slicewise.objects import first_difference
 from slicewise.policy import MetricsSource, Policy
 
 NAMESPACE = "ContainerInsights"
-IDLE = "idle"
+IDLE, FULL = "idle", "full"
 _PERIOD_SECONDS = 300
 _UNWANTED = "this release does without it"
 
@@ -36,23 +37,43 @@ def wanted(cluster: EksCluster, policy: Policy | None) -> tuple[Alarm, ...]:
     """
     if policy is None or policy.metrics.source is not MetricsSource.CONTAINER_INSIGHTS:
         return ()
-    busy = {
-        "Namespace": NAMESPACE,
-        "MetricName": "node_gpu_utilization",
-        "Dimensions": [{"Name": "ClusterName", "Value": cluster.name}],
-    }
-    stat = {"Metric": busy, "Period": _PERIOD_SECONDS, "Stat": "Maximum"}
-    idle = {
-        "AlarmDescription": "GPUs were idle for half an hour. Slicewise looks whether nodes can go.",
-        "Metrics": [{"Id": "busy", "MetricStat": stat, "ReturnData": True}],
-        "ComparisonOperator": "LessThanThreshold",
-        "Threshold": 5.0,
-        "EvaluationPeriods": 6,
-        "DatapointsToAlarm": 6,
+    return (
+        _alarm(
+            cluster,
+            IDLE,
+            "GPUs were idle for half an hour. Slicewise looks whether nodes can go.",
+            "node_gpu_utilization",
+            ("LessThanThreshold", 5.0, 6),
+        ),
+        _alarm(
+            cluster,
+            FULL,
+            "A GPU's memory was nearly full for a quarter of an hour. Slicewise looks whether N must shrink.",
+            "node_gpu_memory_utilization",
+            ("GreaterThanThreshold", 85.0, 3),
+        ),
+    )
+
+
+def _alarm(
+    cluster: EksCluster, kind: str, says: str, metric: str, condition: tuple[str, float, int]
+) -> Alarm:
+    """Over the largest value of all GPUs; `condition` is how it compares, with what, in how many periods."""
+    comparison, threshold, periods = condition
+    of_cluster = [{"Name": "ClusterName", "Value": cluster.name}]
+    asked = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": of_cluster}
+    stat = {"Metric": asked, "Period": _PERIOD_SECONDS, "Stat": "Maximum"}
+    settings = {
+        "AlarmDescription": says,
+        "Metrics": [{"Id": "asked", "MetricStat": stat, "ReturnData": True}],
+        "ComparisonOperator": comparison,
+        "Threshold": threshold,
+        "EvaluationPeriods": periods,
+        "DatapointsToAlarm": periods,
         # No nodes, no metrics: nothing to look at.
         "TreatMissingData": "notBreaching",
     }
-    return (Alarm(str(AlarmName(cluster.name, IDLE)), idle, {CLUSTER_TAG: cluster.arn}),)
+    return Alarm(str(AlarmName(cluster.name, kind)), settings, {CLUSTER_TAG: cluster.arn})
 
 
 def actions(
