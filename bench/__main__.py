@@ -6,7 +6,7 @@ rule.
 mornings; half an hour, and not part of `all`.
 
 `python -m bench pass|coldstart|nights [--json FILE]`: what runs it, on the sandbox; minutes each,
-and not part of `all`.
+and not part of `all`. `pass --nodes 5000` has the largest cluster; to fill it takes minutes.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
 `python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute;
@@ -44,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--beside", type=Path, metavar="FOLDER", help="coldstart: in turns with this checkout"
     )
+    parser.add_argument("--nodes", type=int, help="pass: GPU nodes, each with ten pods")
     arguments = parser.parse_args(argv)
     if arguments.track in REPORTS:
-        settings = {"beside": arguments.beside.resolve()} if arguments.beside else {}
-        return _reported(arguments.track, arguments.json, **settings)
+        return _reported(arguments.track, arguments.json, **_settings(arguments))
     tracks = TRACKS if arguments.track == "all" else (arguments.track,)
     results = {track: _run(track, arguments) for track in tracks}
     tables = _tables(results)
@@ -60,7 +60,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _reported(track: str, out: Path | None, **settings: Path) -> int:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the track that is run; each has sizes of its own for the rest."""
+    said = {"beside": arguments.beside and arguments.beside.resolve(), "nodes": arguments.nodes}
+    of_track = {"coldstart": ("beside",), "pass": ("nodes",)}.get(arguments.track, ())
+    return {name: said[name] for name in of_track if said[name]}
+
+
+def _reported(track: str, out: Path | None, **settings: Any) -> int:
     print(f"{track}:", file=sys.stderr)
     found = import_module(f"bench.{REPORTS[track]}").run(**settings)
     print(json.dumps({key: value for key, value in found.items() if key != "runs"}, indent=1))

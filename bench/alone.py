@@ -14,7 +14,6 @@ from slicewise.model import POLICY_TAG, EksCluster
 from slicewise.onboarding.world import Chart, Settings
 from slicewise.ports import Lease, Ports
 
-from bench import large_cluster
 from sandbox.cluster import versions
 
 ACCOUNT, REGION, NAME = "111122223333", "eu-central-1", "bench"
@@ -75,10 +74,13 @@ class _Quiet:
 
 def a_pass(access: dict[str, str]) -> Callable[[], str]:
     """
+    Args:
+        access: As for `an_app`, and `policy`, its YAML.
+
     Returns:
         Runs one pass of tuning; gives what it said.
     """
-    app = an_app(access, large_cluster.POLICY_TEXT)
+    app = an_app(access, access["policy"])
     hint = app.hint(NAME, "a bench")
     return lambda: app.tuning.run(hint).reason
 

@@ -1,13 +1,20 @@
-"""A large cluster as plain objects in the sandbox: GPU nodes, their NodeClaims, pods that ask for slices."""
+"""
+A large cluster as plain objects in the sandbox: GPU nodes, their NodeClaims, pods that ask for slices.
+
+Statuses are written as kubelets and Karpenter would, and nothing else runs: what is read stays as it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from slicewise import layout, policy
+from slicewise.policy import Policy, Pool
 
 from sandbox.control_plane import ControlPlane
 from sandbox.instances import INSTANCE_TYPES, ZONES
@@ -16,33 +23,60 @@ Object = dict[str, Any]
 
 NODES, PODS_A_NODE = 1_000, 10
 TYPE = "g6.xlarge"
-POLICY_TEXT = f"""
-pools:
-  shared: {{sharing: time-slicing, gpus: [l4], replicas: {{start: {PODS_A_NODE}, max: 16}}, maxGpus: {NODES}}}
-metrics: {{source: none}}
-"""
-POLICY = policy.parse(POLICY_TEXT, "bench")
-POOL = POLICY.pools[0]
-GPU = POOL.models()[0]
-NODE_POOL = layout.node_pool_name(POOL, GPU)
 # In flight at once: more only wait for the API server.
 THREADS = 16
 
 
-def fill(plane: ControlPlane, nodes: int, say: Callable[[str], None]) -> None:
-    """Create everything and return once each pod runs; kwok plays the kubelets."""
+@dataclass(frozen=True)
+class Size:
+    """
+    Attributes:
+        node_pools: As many pools of the policy, among which the nodes are spread evenly.
+    """
+
+    nodes: int = NODES
+    node_pools: int = 1
+
+    @cached_property
+    def policy_text(self) -> str:
+        replicas = f"replicas: {{start: {PODS_A_NODE}, max: 16}}"
+        pools = (
+            f"  {name}: {{sharing: time-slicing, gpus: [l4], {replicas}, maxGpus: {self.nodes}}}\n"
+            for name in self._names
+        )
+        return f"pools:\n{''.join(pools)}metrics: {{source: none}}\n"
+
+    @cached_property
+    def policy(self) -> Policy:
+        return policy.parse(self.policy_text, "bench")
+
+    def pool_of(self, node: int) -> Pool:
+        return self.policy.pools[node % self.node_pools]
+
+    @property
+    def _names(self) -> Iterable[str]:
+        return ("shared",) if self.node_pools == 1 else (f"shared-{i:02}" for i in range(self.node_pools))
+
+
+ONE_POOL = Size()
+POLICY_TEXT = ONE_POOL.policy_text
+
+
+def fill(plane: ControlPlane, size: Size, say: Callable[[str], None]) -> None:
+    """Create everything, as it is once each pod runs. The control plane's controllers end before."""
     kube = plane.kube
+    plane.stop_controllers()
 
     def create(item: Object) -> None:
         kube.create(item)
-        if item["kind"] == "NodeClaim":
+        if item["kind"] in ("NodeClaim", "Pod"):
             kube.merge(f"{kube.path(item)}/status", {"status": item["status"]})
 
     for what, items in (
-        ("NodePool and NodeOverlays", pool()),
-        ("nodes", map(node, range(nodes))),
-        ("NodeClaims", map(claim, range(nodes))),
-        ("pods", map(pod, range(nodes * PODS_A_NODE))),
+        ("NodePools and NodeOverlays", pools(size)),
+        ("nodes", (node(size, index) for index in range(size.nodes))),
+        ("NodeClaims", (claim(size, index) for index in range(size.nodes))),
+        ("pods", (pod(size, index) for index in range(size.nodes * PODS_A_NODE))),
     ):
         say(f"creating {what}")
         with ThreadPoolExecutor(THREADS) as threads:
@@ -50,22 +84,28 @@ def fill(plane: ControlPlane, nodes: int, say: Callable[[str], None]) -> None:
                 pass
 
 
-def pool() -> Iterator[Object]:
-    yield layout.node_pool(POLICY, POOL, GPU, POOL.start)
-    yield from layout.overlays(POOL, GPU, POOL.start, layout.overlay_weights(POLICY))
+def pools(size: Size) -> Iterator[Object]:
+    weights = layout.overlay_weights(size.policy)
+    for pool in size.policy.pools:
+        yield layout.node_pool(size.policy, pool, pool.models()[0], pool.start)
+        yield from layout.overlays(pool, pool.models()[0], pool.start, weights)
 
 
-def _labels(index: int) -> dict[str, str]:
-    kind = INSTANCE_TYPES[TYPE]
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _labels(size: Size, index: int) -> dict[str, str]:
+    kind, pool = INSTANCE_TYPES[TYPE], size.pool_of(index)
     return {
         **kind.labels(),
-        "karpenter.sh/nodepool": NODE_POOL,
+        "karpenter.sh/nodepool": layout.node_pool_name(pool, pool.models()[0]),
         "karpenter.sh/capacity-type": "on-demand",
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": TYPE,
-        "nvidia.com/device-plugin.config": layout.config_key(POOL.sharing, POOL.start),
-        "slicewise.dev/pool": POOL.name,
+        "nvidia.com/device-plugin.config": layout.config_key(pool.sharing, pool.start),
+        "slicewise.dev/pool": pool.name,
         "topology.kubernetes.io/zone": ZONES[index % len(ZONES)],
     }
 
@@ -77,11 +117,11 @@ def _resources() -> dict[str, str]:
         "memory": f"{kind.memory_mib}Mi",
         "ephemeral-storage": "100Gi",
         "pods": "110",
-        "nvidia.com/gpu": str(POOL.start),
+        "nvidia.com/gpu": str(PODS_A_NODE),
     }
 
 
-def node(index: int) -> Object:
+def node(size: Size, index: int) -> Object:
     name = f"node-{index:04}"
     gpu_discovery = {
         f"nvidia.com/{key}": value
@@ -90,7 +130,7 @@ def node(index: int) -> Object:
             ("gpu.product", "NVIDIA-L4-SHARED"),
             ("gpu.count", "1"),
             ("gpu.memory", "23034"),
-            ("gpu.replicas", str(POOL.start)),
+            ("gpu.replicas", str(PODS_A_NODE)),
             ("gpu.sharing-strategy", "time-slicing"),
             ("cuda.driver.major", "580"),
             ("gpu.family", "ada-lovelace"),
@@ -101,13 +141,16 @@ def node(index: int) -> Object:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
-            "labels": {**_labels(index), **gpu_discovery, "kubernetes.io/hostname": name},
+            "labels": {**_labels(size, index), **gpu_discovery, "kubernetes.io/hostname": name},
         },
         "spec": {"providerID": f"aws:///{ZONES[index % len(ZONES)]}/i-{index:017}", "taints": [layout.TAINT]},
         "status": {
             "capacity": _resources(),
             "allocatable": _resources(),
+            "conditions": _conditions(
+                "Ready", **dict.fromkeys(("MemoryPressure", "DiskPressure", "PIDPressure"), "False")
+            ),
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "images": [
                 {
                     "names": [f"example.com/image-{i}@sha256:{i:064}", f"example.com/image-{i}:1"],
@@ -119,17 +162,16 @@ def node(index: int) -> Object:
     }
 
 
-def claim(index: int) -> Object:
-    since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def claim(size: Size, index: int) -> Object:
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodeClaim",
-        "metadata": {"name": f"{NODE_POOL}-{index:05}", "labels": _labels(index)},
+        "metadata": {"name": f"bench-{index:05}", "labels": _labels(size, index)},
         "spec": {
             "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "slicewise"},
             "requirements": [
                 {"key": key, "operator": "In", "values": [value]}
-                for key, value in sorted(_labels(index).items())
+                for key, value in sorted(_labels(size, index).items())
             ],
             "taints": [layout.TAINT],
             "expireAfter": "720h",
@@ -139,15 +181,12 @@ def claim(index: int) -> Object:
             "providerID": f"aws:///{ZONES[index % len(ZONES)]}/i-{index:017}",
             "capacity": _resources(),
             "allocatable": _resources(),
-            "conditions": [
-                {"type": kind, "status": "True", "reason": kind, "message": "", "lastTransitionTime": since}
-                for kind in ("Launched", "Registered", "Initialized", "Consolidatable", "Ready")
-            ],
+            "conditions": _conditions("Launched", "Registered", "Initialized", "Consolidatable", "Ready"),
         },
     }
 
 
-def pod(index: int) -> Object:
+def pod(size: Size, index: int) -> Object:
     variables = [{"name": f"SETTING_{i}", "value": f"value {i} of a server"} for i in range(12)]
     return {
         "apiVersion": "v1",
@@ -160,7 +199,7 @@ def pod(index: int) -> Object:
         },
         "spec": {
             "nodeName": f"node-{index // PODS_A_NODE:04}",
-            "nodeSelector": {"slicewise.dev/pool": POOL.name},
+            "nodeSelector": {"slicewise.dev/pool": size.pool_of(index // PODS_A_NODE).name},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "terminationGracePeriodSeconds": 0,
             "containers": [
@@ -177,9 +216,29 @@ def pod(index: int) -> Object:
                 }
             ],
         },
+        "status": {
+            "phase": "Running",
+            "conditions": _conditions("Initialized", "Ready", "ContainersReady"),
+            "hostIP": "127.0.0.1",
+            "podIP": "10.64.0.6",
+            "startTime": _now(),
+            "containerStatuses": [
+                {
+                    "name": "server",
+                    "state": {"running": {"startedAt": _now()}},
+                    "ready": True,
+                    "restartCount": 0,
+                    "image": "example.com/inference:1",
+                    "imageID": f"example.com/inference@sha256:{1:064}",
+                    "containerID": f"containerd://{index:064}",
+                }
+            ],
+        },
     }
 
 
-def starting(plane: ControlPlane) -> bool:
-    """Whether kwok has not brought up every pod yet."""
-    return bool(plane.kube.list("/api/v1/pods", fieldSelector="status.phase=Pending", limit="1"))
+def _conditions(*true: str, **others: str) -> list[Object]:
+    return [
+        {"type": kind, "status": value, "reason": kind, "message": "", "lastTransitionTime": _now()}
+        for kind, value in (dict.fromkeys(true, "True") | others).items()
+    ]

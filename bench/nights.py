@@ -93,7 +93,7 @@ def run(workloads: int = WORKLOADS) -> dict[str, Any]:
 
 def _fill(plane: Any, workloads: int) -> None:
     kube = plane.kube
-    for item in large_cluster.pool():
+    for item in large_cluster.pools(large_cluster.ONE_POOL):
         kube.create(item)
     _say(f"creating {workloads} workloads")
     with ThreadPoolExecutor(large_cluster.THREADS) as threads:
@@ -102,7 +102,7 @@ def _fill(plane: Any, workloads: int) -> None:
 
 
 def _workload(number: int) -> dict[str, Any]:
-    template = large_cluster.pod(number)
+    template = large_cluster.pod(large_cluster.ONE_POOL, number)
     app = {"app": f"crowd-{number:03}"}
     spec = {**template["spec"], "schedulerName": "nobody"}
     del spec["nodeName"]

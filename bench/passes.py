@@ -1,9 +1,10 @@
 """
 The pass track: how long one tune pass over a large cluster takes, and how much memory.
 
-1,000 GPU nodes, 1,000 NodeClaims and 10,000 pods stand as objects in a real API server. The yardstick is what
-nobody can do without: plain LISTs of the same objects, their JSON parsed. Each run is a process of its own,
-so that its peak of memory is its own. AWS is left out: no metrics are read here.
+1,000 GPU nodes, 1,000 NodeClaims and 10,000 pods stand as objects in a real API server; with `--nodes 5000`
+five times as many, in 40 NodePools. The yardstick is what nobody can do without: plain LISTs of the same
+objects, their JSON parsed. Each run is a process of its own, so that its peak of memory is its own. AWS is
+left out: no metrics are read here.
 """
 
 from __future__ import annotations
@@ -16,36 +17,53 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import large_cluster
 
 RUNS = 5
-SLOWER_AT_MOST, MIB_AT_MOST = 1.5, 400.0
 LISTS = ("/apis/karpenter.sh/v1/nodeclaims", "/api/v1/nodes", "/api/v1/pods")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    Attributes:
+        ratio: How many times as long as the LISTs a pass may take.
+        peak_mib: Of a pass. The tuner's function has 512 MB.
+    """
+
+    node_pools: int
+    ratio: float
+    peak_mib: float
+
+
+SMALL, LARGE = Goal(1, 1.2, 150.0), Goal(40, 1.3, 488.0)
 
 
 def run(nodes: int = large_cluster.NODES, runs: int = RUNS) -> dict[str, Any]:
     from sandbox.control_plane import ControlPlane
 
+    goal = SMALL if nodes <= large_cluster.NODES else LARGE
+    size = large_cluster.Size(nodes, goal.node_pools)
     measured: dict[str, list[dict[str, Any]]] = {"lists": [], "pass": []}
     with (
         tempfile.TemporaryDirectory(prefix="slicewise-bench-") as folder,
         ControlPlane.start(Path(folder), karpenter=False, progress=_say) as plane,
     ):
         plane.install_crds()
-        large_cluster.fill(plane, nodes, _say)
-        _wait_until_settled(plane)
+        large_cluster.fill(plane, size, _say)
         ca = base64.b64encode(plane.ca_pem).decode()
-        access = {"url": plane.url, "ca": ca, "token": plane.admin_token}
+        access = {"url": plane.url, "ca": ca, "token": plane.admin_token, "policy": size.policy_text}
         for _ in range(runs):
             for what, found in measured.items():
                 found.append(_measured(what, access))
-    return _figures(measured)
+    return {"nodes": nodes, "node_pools": goal.node_pools, **_figures(measured, goal)}
 
 
-def _figures(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _figures(runs: dict[str, list[dict[str, Any]]], goal: Goal) -> dict[str, Any]:
     seconds = {what: statistics.median(one["seconds"] for one in found) for what, found in runs.items()}
     ratio = seconds["pass"] / seconds["lists"]
     mib = max(one["peak_mib"] for one in runs["pass"])
@@ -56,23 +74,12 @@ def _figures(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         "measured": rows,
         "ratio": ratio,
-        "ratio_at_most": SLOWER_AT_MOST,
-        "peak_mib_at_most": MIB_AT_MOST,
-        "holds": ratio <= SLOWER_AT_MOST and mib <= MIB_AT_MOST,
+        "ratio_at_most": goal.ratio,
+        "peak_mib_at_most": goal.peak_mib,
+        "holds": ratio <= goal.ratio and mib <= goal.peak_mib,
         "said": runs["pass"][-1]["said"],
         "runs": runs,
     }
-
-
-def _wait_until_settled(plane: Any) -> None:
-    """Statuses that are still written would be paid for by whoever reads meanwhile."""
-    _say("waiting until each pod runs")
-    deadline = time.monotonic() + 1200  # half a minute where nothing else runs
-    while large_cluster.starting(plane):
-        if time.monotonic() > deadline:
-            raise TimeoutError("pods still start after 20 minutes: is this machine busy?")
-        time.sleep(3)
-    time.sleep(5)
 
 
 def _measured(what: str, access: dict[str, str]) -> dict[str, Any]:
@@ -123,6 +130,8 @@ def _plain_lists(access: dict[str, str]) -> tuple[float, str]:
 
 
 def _one_pass(access: dict[str, str]) -> tuple[float, str]:
+    import slicewise.cold_start  # noqa: F401 -- as the handler does
+
     from bench.alone import a_pass
 
     tune = a_pass(access)

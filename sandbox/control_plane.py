@@ -127,12 +127,16 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End every process of this control plane; a second call does nothing."""
-        self.stop_karpenter()
-        for name in ("kwok", "kube-scheduler", "kube-controller-manager"):
-            self._children.stop(name)
+        self.stop_controllers()
         # The API server drains for a minute, and etcd has nothing to save: no grace.
         for name in ("kube-apiserver", "etcd"):
             self._children.stop(name, grace_seconds=0)
+
+    def stop_controllers(self) -> None:
+        """End all but etcd and the API server: nothing changes any more but by its clients."""
+        self.stop_karpenter()
+        for name in ("kwok", "kube-scheduler", "kube-controller-manager"):
+            self._children.stop(name)
 
     def __enter__(self) -> ControlPlane:
         return self
