@@ -52,9 +52,9 @@ def run(workloads: int = WORKLOADS) -> dict[str, Any]:
     calls: list[str] = []
 
     class Counted(KubernetesApi):
-        def _request(self, method: str, *arguments: Any, **options: Any) -> Any:
+        def _answer(self, method: str, *arguments: Any, **options: Any) -> Any:
             calls.append(f"API server: {method}")
-            return super()._request(method, *arguments, **options)
+            return super()._answer(method, *arguments, **options)
 
     with (
         mock_aws(),

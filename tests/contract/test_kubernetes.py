@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Conflict, Refused, Unauthorized
+from slicewise.gateways import kubernetes, kubernetes_pages
+from slicewise.gateways.kubernetes_pages import told_ahead
 from slicewise.model import Ref
 from slicewise.objects import applied_by, written_by
 
@@ -318,6 +320,37 @@ def test_a_list_without_a_namespace_is_of_all(far_side):
     far_side.port.apply(config_map())
 
     assert any(item["metadata"]["namespace"] == NAMESPACE for item in far_side.port.list("v1", "ConfigMap"))
+
+
+def test_a_list_of_many_pages_is_whole_and_in_order(far_side, monkeypatch):
+    monkeypatch.setattr(kubernetes, "PAGE", 2)
+    for letter in "abcde":
+        far_side.port.apply(config_map(letter, {"team": "ml"}))
+        far_side.port.apply(overlay(letter, "4"))
+
+    notes = far_side.port.list("v1", "ConfigMap", namespace=NAMESPACE, labels="team=ml")
+    overlays = far_side.port.list("karpenter.sh/v1alpha1", "NodeOverlay")
+
+    for found in (notes, overlays):
+        assert [item["metadata"]["name"] for item in found] == [*"abcde"]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("kind", ["ConfigMap", "NodeOverlay"], ids=["built in", "custom"])
+def test_an_api_server_tells_where_a_list_goes_on_before_or_after_its_items(request, monkeypatch, kind):
+    """It could stop to, and lists would only be read more slowly."""
+    far_side = Real(request.getfixturevalue("plane"))
+    make = {"ConfigMap": lambda name: config_map(name), "NodeOverlay": lambda name: overlay(name, "4")}[kind]
+    for letter in "abc":
+        far_side.port.apply(make(letter))
+    pages = []
+    monkeypatch.setattr(kubernetes, "PAGE", 2)
+    monkeypatch.setattr(kubernetes_pages, "told_ahead", lambda page: pages.append(told_ahead(page)) or "")
+
+    found = far_side.port.list(make("a")["apiVersion"], kind)
+
+    assert len(found) >= 3
+    assert all(pages[:-1]) and pages[-1] == ""
 
 
 def test_all_definitions_are_told_by_name(far_side):

@@ -14,6 +14,7 @@ import urllib3
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.gateways import kubernetes
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.gateways.kubernetes_pages import Expired
 from slicewise.model import Ref
 
 from sandbox import pki
@@ -78,7 +79,7 @@ def api(server, ca) -> KubernetesApi:
         (422, Refused),
         (409, Conflict),
         (408, Unavailable),
-        (410, Unavailable),
+        (410, Expired),
         (429, Unavailable),
         (500, Unavailable),
         (503, Unavailable),

@@ -17,10 +17,11 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
+from slicewise.gateways import kubernetes_pages
+from slicewise.gateways.kubernetes_pages import PAGE, Expired
 from slicewise.model import EksCluster, Object, Ref, ref_of
 
 FIELD_MANAGER = "slicewise"
-PAGE = 500
 # Requests that wait for no other: an API server spends most of a write on waiting for etcd's disk, which
 # takes several at once. A client to AWS keeps 10 connections.
 MOST_AT_ONCE = 8
@@ -206,16 +207,20 @@ class KubernetesApi:
         managed_fields: bool = False,
     ) -> tuple[Object, ...]:
         path = _path(api_version, kind, namespace)
-        items: list[Object] = []
-        query: dict[str, Any] = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
-        while page := self._request("GET", f"{path}?{urlencode(query)}", headers={"Accept": accept}):
-            listed = (_as_listed(item, api_version, kind, managed_fields) for item in page.get("items") or ())
-            wanted = (item for item in listed if only is None or only(item))
-            items += (trim(item) if trim else item for item in wanted)
-            query["continue"] = page["metadata"].get("continue")
-            if not query["continue"]:
-                break
-        return tuple(items)
+        query = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
+
+        def fetch(token: str) -> str | None:
+            asked = urlencode(query | ({"continue": token} if token else {}))
+            data = self._answer("GET", f"{path}?{asked}", headers={"Accept": accept})
+            return None if data is None else data.decode()
+
+        def keep(item: dict[str, Any]) -> Object | None:
+            listed = _as_listed(item, api_version, kind, managed_fields)
+            if only is not None and not only(listed):
+                return None
+            return trim(listed) if trim else listed
+
+        return kubernetes_pages.read(fetch, keep)
 
     def _request(
         self,
@@ -231,6 +236,18 @@ class KubernetesApi:
 
         `tests`: the body is a JSON Patch, whose tests may fail.
         """
+        data = self._answer(method, path, body, headers, tests=tests)
+        return None if data is None else json.loads(data)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        tests: bool = False,
+    ) -> bytes | None:
         what = f"{method} {path.partition('?')[0]} of {self._endpoint}"
         try:
             answer = self._http.request(
@@ -254,7 +271,7 @@ class KubernetesApi:
             told = _json(answer.data)
             error = Conflict if tests and _test_failed(answer.status, told) else _error_of(answer.status)
             raise error(f"{what}: {answer.status} {_message(told)}")
-        return json.loads(answer.data)
+        return answer.data
 
 
 def _test_failed(status: int, told: Mapping[str, Any]) -> bool:
@@ -267,8 +284,9 @@ def _error_of(status: int) -> type[Unauthorized | Refused | Conflict | Unavailab
         return Unauthorized
     if status == 409:
         return Conflict
-    # 410: a list's continue token is too old; reading again from the start mends it.
-    return Unavailable if status in (408, 410, 429) or status >= 500 else Refused
+    if status == 410:
+        return Expired
+    return Unavailable if status in (408, 429) or status >= 500 else Refused
 
 
 def _json(data: bytes) -> Mapping[str, Any]:
@@ -299,4 +317,5 @@ def _as_listed(item: dict[str, Any], api_version: str, kind: str, managed_fields
     """Items of a list carry no kind; managedFields are half of an object's bytes, and few are read."""
     if not managed_fields and kind not in _TOLD_WITH_WRITERS:
         item["metadata"].pop("managedFields", None)
-    return item | {"apiVersion": api_version, "kind": kind}
+    item["apiVersion"], item["kind"] = api_version, kind
+    return item
