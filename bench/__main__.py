@@ -19,6 +19,7 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from bench import calibration, dollars, memory, requests, serving
 from bench.page import page

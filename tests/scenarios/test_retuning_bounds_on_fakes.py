@@ -9,7 +9,7 @@ from slicewise import as_found, layout
 from slicewise.errors import Unavailable
 from slicewise.model import Ref, Series
 from slicewise.policy import Policy
-from slicewise.slicing.observe import asks_for_slices
+from slicewise.slicing.kept import asks_for_slices
 
 from tests import builders
 from tests.retuned_world import OVERLAYS, POOL, World, at, halfway

@@ -6,7 +6,7 @@ import pytest
 from slicewise.model import KarpenterInstall, Release
 from slicewise.onboarding.observe import karpenter_in, look
 from slicewise.onboarding.shown_releases import release_shown_by
-from slicewise.slicing.observe import asks_for_slices
+from slicewise.slicing.kept import asks_for_slices
 
 from tests import builders
 from tests.fakes.account import karpenter_deployment

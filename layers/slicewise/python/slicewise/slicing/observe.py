@@ -6,7 +6,7 @@ In a cluster, exactly what the group `slicewise:tuner` may do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,22 +15,22 @@ from slicewise import policy as policies
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
-from slicewise.objects import annotations, asked_by, is_ours, labels, name, status
+from slicewise.objects import is_ours, labels, name, status
 from slicewise.outcomes import Stage
 from slicewise.policy import MetricsSource, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
-from slicewise.slicing import alarms, landing, whole_gpus
+from slicewise.slicing import alarms, whole_gpus
 from slicewise.slicing.class_marks import is_moving
 from slicewise.slicing.evidence import DAY_SECONDS
-from slicewise.slicing.pool_state import DO_NOT_DISRUPT, read_rollout
+from slicewise.slicing.kept import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
+from slicewise.slicing.pool_state import read_rollout
 from slicewise.slicing.usage.history import History
 from slicewise.slicing.usage.pages import history_of
 from slicewise.slicing.use import FRESH, STEP, WINDOW
 from slicewise.slicing.world import TuningWorld, measured_by
 
 _OUR_POOLS = "slicewise.dev/pool"
-_GPU_PREFIX = "nvidia.com/"
 # Where it was looked for and is not there: no key is known then, and no node may be given one.
 _NO_CONFIG_MAP: Object = {
     "apiVersion": layout.CONFIG_MAP.api_version,
@@ -209,8 +209,8 @@ def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents
         objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
         node_pools=node_pools,
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
-        node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted),
-        nodes=_of_pools(kubernetes, "v1", "Node", adopted),
+        node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted, of_a_claim),
+        nodes=_of_pools(kubernetes, "v1", "Node", adopted, of_a_node),
         pods=tuple(pod for pod in pods if not _has_failed(pod)),
         failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
         workloads=_opted_in(kubernetes) if split else (),
@@ -233,75 +233,18 @@ def _opted_in(kubernetes: Kubernetes) -> tuple[Object, ...]:
 
 
 def _of_pools(
-    kubernetes: Kubernetes, api_version: str, kind: str, adopted: Iterable[str]
+    kubernetes: Kubernetes,
+    api_version: str,
+    kind: str,
+    adopted: Iterable[str],
+    trim: Callable[[Object], Object],
 ) -> tuple[Object, ...]:
-    found = {name(item): item for item in kubernetes.list(api_version, kind, labels=_OUR_POOLS)}
+    found = {name(item): item for item in kubernetes.list(api_version, kind, labels=_OUR_POOLS, trim=trim)}
     for node_pool in adopted:
-        mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}")
+        mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}", trim=trim)
         found |= {name(item): item for item in mine}
     return tuple(found.values())
 
 
 def _has_failed(pod: Object) -> bool:
     return bool(status(pod).get("phase") == "Failed")
-
-
-def asks_for_slices(pod: Object) -> bool:
-    """Requests of extended resources equal their limits, and a pod may name only the limit."""
-    return any(
-        resource.startswith(_GPU_PREFIX)
-        for containers in ("containers", "initContainers")
-        for container in pod["spec"].get(containers) or ()
-        for part in ("requests", "limits")
-        for resource in (container.get("resources") or {}).get(part) or ()
-    )
-
-
-def of_a_workload(item: Object) -> Object:
-    """What moving reads of it: its template may hold secrets."""
-    metadata, found = item["metadata"], item["spec"]
-    pod_spec = (found.get("template") or {}).get("spec") or {}
-    chosen = {key: pod_spec[key] for key in ("nodeSelector", "tolerations") if key in pod_spec}
-    marks = {k: v for k, v in annotations(item).items() if k == layout.MOVED_ANNOTATION}
-    return {
-        **{key: item[key] for key in ("apiVersion", "kind", "status") if key in item},
-        "metadata": {
-            **{
-                key: metadata[key]
-                for key in (*_METADATA, "uid", "generation", "managedFields")
-                if key in metadata
-            },
-            "annotations": marks,
-        },
-        "spec": {
-            **{key: found[key] for key in ("replicas", "paused", "updateStrategy") if key in found},
-            "template": {"spec": chosen},
-        },
-    }
-
-
-_METADATA = (
-    *("name", "namespace", "labels", "ownerReferences"),
-    *("creationTimestamp", "deletionTimestamp", "resourceVersion"),
-)
-_STATUS = (
-    *("phase", "reason", "message", "startTime", "conditions"),
-    *("containerStatuses", "initContainerStatuses"),
-)
-
-
-def of_a_pod(pod: Object) -> Object:
-    """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
-    metadata, found = pod["metadata"], pod["spec"]
-    marks = {k: v for k, v in (metadata.get("annotations") or {}).items() if k == DO_NOT_DISRUPT}
-    kept = {key: found[key] for key in ("nodeName", "nodeSelector") if key in found} | asked_by(found)
-    if whole_gpus.gpus_of(found) > 1:
-        kept |= landing.of_a_pod_spec(found)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {key: metadata[key] for key in _METADATA if key in metadata}
-        | ({"annotations": marks} if marks else {}),
-        "spec": kept,
-        "status": {key: value for key, value in (pod.get("status") or {}).items() if key in _STATUS},
-    }
