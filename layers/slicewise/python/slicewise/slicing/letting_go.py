@@ -69,6 +69,9 @@ def uncordon(
     One whose device plugin is about to take slices away waits for it: a pod that comes before would lose its
     own. One whose plugin does not follow gets the label of its NodeClaim back, so that it never will.
     """
+    cordoned = tuple(_cordoned(contents, node_pools))
+    if not cordoned:
+        return ()
     keys = {status(claim).get("nodeName"): labels(claim) for claim in contents.node_claims}
     return tuple(
         Patch(
@@ -78,16 +81,20 @@ def uncordon(
             why,
             part=labels(node)[layout.NODE_POOL_LABEL],
         )
-        for node in _cordoned(contents, node_pools)
+        for node in cordoned
         if not (_offers_more(node) and _reloads(node, now))
     )
 
 
 def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterator[Object]:
-    for node in sorted(contents.nodes, key=name):
-        in_pool = labels(node).get(layout.NODE_POOL_LABEL) in node_pools
-        if in_pool and spec(node).get("unschedulable") and layout.CORDONED_ANNOTATION in annotations(node):
-            yield node
+    found = (
+        node
+        for node in contents.nodes
+        if spec(node).get("unschedulable")
+        and labels(node).get(layout.NODE_POOL_LABEL) in node_pools
+        and layout.CORDONED_ANNOTATION in annotations(node)
+    )
+    yield from sorted(found, key=name)
 
 
 def _offers_more(node: Object) -> bool:

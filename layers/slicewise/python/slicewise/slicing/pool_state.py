@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import repeat
@@ -230,11 +230,21 @@ class PoolState:
 def pool_states(contents: ClusterContents, policy: Policy) -> tuple[PoolState, ...]:
     """Of every NodePool that the policy wants and that is there, in the policy's order."""
     live = {name(item): item for item in contents.node_pools if is_ours(item)}
-    pods = by_node(contents.pods)
+    pods, claims = by_node(contents.pods), _by_node_pool(contents.node_claims)
+    nodes = _by_node_pool(sorted(contents.nodes, key=name))
     config_map = contents.objects.get(layout.CONFIG_MAP)
     known_keys = frozenset(config_map.get("data") or ()) if config_map else None
     return tuple(
-        _pool_state(contents, pool, gpu, live[pool_name], pods, known_keys)
+        _pool_state(
+            contents,
+            pool,
+            gpu,
+            live[pool_name],
+            tuple(claims.get(pool_name, ())),
+            nodes.get(pool_name, ()),
+            pods,
+            known_keys,
+        )
         for pool in policy.parts
         for gpu in pool.models()
         if (pool_name := layout.node_pool_name(pool, gpu)) in live
@@ -254,11 +264,12 @@ def _pool_state(
     pool: Pool,
     gpu: GpuModel,
     node_pool: Object,
-    pods: Mapping[str, list[Object]],
+    claims: tuple[Object, ...],
+    nodes: Sequence[Object],
+    pods: Mapping[str, Sequence[Object]],
     known_keys: frozenset[str] | None,
 ) -> PoolState:
     overlay_names = {layout.overlay_name(pool, gpu, count) for count in gpu.counts}
-    claims = tuple(item for item in contents.node_claims if _of(item, node_pool))
     claim_of = {status(claim).get("nodeName"): claim for claim in claims}
     overlays = tuple(item for item in contents.node_overlays if name(item) in overlay_names)
     keys = as_found.config_keys_of(node_pool)
@@ -274,8 +285,7 @@ def _pool_state(
         overlays=overlays,
         nodes=tuple(
             _node_state(node, claim_of.get(name(node)), pods.get(name(node), ()), layout.resource(pool))
-            for node in sorted(contents.nodes, key=name)
-            if _of(node, node_pool)
+            for node in nodes
         ),
         claims=claims,
         pending=sum(1 for pod in pods.get("", ()) if layout.selects(spec(pod), pool)),
@@ -315,8 +325,12 @@ def _as_begun(pool: Pool, node_pool: Object) -> Pool:
     return pool if begun is pool.sharing else replace(pool, sharing=begun, profile=None)
 
 
-def _of(item: Object, node_pool: Object) -> bool:
-    return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
+def _by_node_pool(items: Iterable[Object]) -> dict[str, list[Object]]:
+    """In their order. Once for all: NodePools are tens, and nodes thousands."""
+    found: dict[str, list[Object]] = {}
+    for item in items:
+        found.setdefault(labels(item).get(layout.NODE_POOL_LABEL, ""), []).append(item)
+    return found
 
 
 def _n_of(
