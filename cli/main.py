@@ -16,6 +16,7 @@ from slicewise.app import App
 from slicewise.errors import SlicewiseError
 
 from cli import fleet, local, off_hours, tuning
+from cli import offboard as offboarding
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
 
@@ -132,6 +133,18 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
                 help="what sleeps stays asleep past its opening, too, until resumed",
             )
         switch.set_defaults(run=lambda a, run=run: run(app(), a))
+
+    leave = commands.add_parser(
+        "offboard",
+        help="have everything of Slicewise leave a cluster",
+        description="Wakes what sleeps, gives back what was adopted, empties and deletes our NodePools, and "
+        "takes away all else of ours. Evicts nobody: pods that can run nowhere else are named.",
+    )
+    which = leave.add_mutually_exclusive_group(required=True)
+    which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
+    which.add_argument("--all", action="store_true", help="every cluster that is held; before cdk destroy")
+    leave.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    leave.set_defaults(run=lambda a: offboarding.offboard(app(), a))
 
     # Only for the list of commands: `main` hands it on before anything is parsed.
     commands.add_parser(

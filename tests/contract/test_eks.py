@@ -329,3 +329,17 @@ def test_a_service_account_gets_its_role_once(far_side):
     far_side.port.put_pod_identity("a", "kube-system", "other", NODES)
 
     assert far_side.port.pod_identity("a", "kube-system", "karpenter") == ROLE
+
+
+def test_a_tag_takes_the_place_of_the_one_before_and_leaves_the_others(far_side):
+    far_side.create("gpu-1", tags={"team": "vision", "slicewise.dev/policy": "default"})
+
+    far_side.port.tag("gpu-1", "slicewise.dev/policy", "offboard")
+
+    tags = far_side.port.describe("gpu-1").tags
+    assert tags == {"team": "vision", "slicewise.dev/policy": "offboard"}
+
+
+def test_a_cluster_that_is_gone_takes_no_tag(far_side):
+    with pytest.raises(Conflict):
+        far_side.port.tag("never-was", "slicewise.dev/policy", "offboard")

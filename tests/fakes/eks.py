@@ -100,6 +100,13 @@ class FakeEks:
             self._active(name)
             self.pod_identities.setdefault((name, namespace, service_account), role_arn)
 
+    def tag(self, name: str, key: str, value: str) -> None:
+        with self._calls.call(f"eks.tag {name} {key}={value}"):
+            if name not in self.clusters:
+                raise Conflict(f"{name} is gone")
+            found = self.clusters[name]
+            self.clusters[name] = replace(found, tags={**found.tags, key: value})
+
     def _set_policies(
         self, name: str, principal: str, policies: tuple[str, ...], since: datetime | None = None
     ) -> None:

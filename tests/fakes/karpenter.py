@@ -182,6 +182,11 @@ class FakeKarpenter:
                 continue
             nodes = [c for c in self._of("NodeClaim") if self._pool(c) is pool]
             used = sum(len(self._pods_on(c["metadata"]["name"])) for c in nodes)
+            if not used and quantities.whole(pool["spec"].get("limits", {}).get(GPU, "1")) == 0:
+                for claim in nodes:
+                    self.consolidated.append(claim["metadata"]["name"])
+                    self._take_away(claim["metadata"]["name"])
+                continue
             room = {c["metadata"]["name"]: self._slices(c["metadata"]["name"]) for c in nodes}
             for node in sorted(room, key=lambda node: len(self._pods_on(node))):
                 if used and used <= sum(room.values()) - room[node] and node not in self.stuck | self.unready:

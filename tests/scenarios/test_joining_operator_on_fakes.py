@@ -8,23 +8,16 @@ from datetime import timedelta
 
 import pytest
 from slicewise import layout
-from slicewise import policy as policies
-from slicewise.acting import Hands
 from slicewise.events import Hint
-from slicewise.model import Release
-from slicewise.onboarding import operator_giving_back
-from slicewise.onboarding.observe import look as look_inside
+from slicewise.model import OFFBOARD, POLICY_TAG, Release
 from slicewise.onboarding.operator_values import theirs
 from slicewise.outcomes import Stage
-from slicewise.ports import Ports
 
-from tests.fakes.account import SETTINGS, Account
+from tests.fakes.account import Account
 from tests.fakes.calls import REFUSALS, strike
-from tests.fakes.helm import FakeHelm
-from tests.fakes.kubernetes import FakeKubernetes
 from tests.fakes.refusals import as_kept
 from tests.onboarding import GPU_1, stage
-from tests.support.operators import ADOPTS, CLUSTER_POLICY, KEYS, OURS, PLACE, TEAM, THEIRS, install, occupied
+from tests.support.operators import CLUSTER_POLICY, KEYS, OURS, PLACE, TEAM, THEIRS, install, occupied
 
 
 def joined(account: Account | None = None) -> Account:
@@ -192,22 +185,17 @@ def test_a_contradiction_leaves_everything_as_it_is():
     assert account.state()["objects"] == before
 
 
-def test_given_back_it_is_what_it_was():
+def test_offboarded_it_is_what_it_was():
     account = occupied()
-    server, releases = account.servers["gpu-1"], account.releases["gpu-1"]
+    server = account.servers["gpu-1"]
     policy_before = as_kept(server.objects[CLUSTER_POLICY]["spec"])
     map_before = as_kept(server.objects[THEIRS])
     joined(account)
     assert server.objects[CLUSTER_POLICY]["spec"] != policy_before
-    kubernetes = FakeKubernetes(server, account.calls)
-    helm = FakeHelm(releases, account.calls, kubernetes)
-    seen = look_inside(kubernetes, helm, policies.parse(ADOPTS, "default"), admin=True)
-    hands = Hands(Hint(GPU_1, "a test"), account.eks.clusters["gpu-1"], _ports(kubernetes, helm))
 
-    planned = operator_giving_back.give_back(seen, helm.revisions(*PLACE), SETTINGS)
-    for action in (*planned.actions, *operator_giving_back.configurations_of_ours(seen)):
-        hands.do(action)
-        hands.do(action)
+    cluster = account.eks.clusters["gpu-1"]
+    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
+    look(account)
 
     assert newest(account).values == TEAM
     # The fake's server merges what is created over what is there; helm's own manifests are in tests/sandbox.
@@ -215,9 +203,4 @@ def test_given_back_it_is_what_it_was():
     assert server.objects[CLUSTER_POLICY]["spec"]["daemonsets"] == policy_before["daemonsets"]
     assert server.objects[THEIRS]["data"] == map_before["data"]
     assert OURS not in server.objects and layout.CONFIG_MAP not in server.objects
-
-
-def _ports(kubernetes: FakeKubernetes, helm: FakeHelm) -> Ports:
-    nothing = None  # no other port is called
-    return Ports(nothing, nothing, nothing, nothing, lambda _: kubernetes, lambda _: helm,
-                 sleep=nothing, schedules=nothing, notices=nothing)  # fmt: skip # type: ignore[arg-type]
+    assert not account.eks.entries and account.record() is None

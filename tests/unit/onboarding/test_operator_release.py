@@ -310,13 +310,11 @@ def given_back(found, *revisions):
     return operator_giving_back.give_back(found, revisions, SETTINGS)
 
 
-def test_the_owners_values_come_back_and_our_configurations_go():
+def test_the_owners_values_come_back():
     [back] = given_back(joined()).actions
-    gone = operator_giving_back.configurations_of_ours(joined())
 
     assert isinstance(back, UpgradeRelease)
     assert (back.name, back.namespace, back.values) == ("gpu-operator-1739580441", "nvidia", TEAM)
-    assert {one.ref for one in gone} == set(operator_release.config_map_refs("nvidia"))
 
 
 def test_it_waits_for_nodes_that_carry_a_key_of_ours_alone():

@@ -43,6 +43,7 @@ from slicewise.installations import (
     RevokeAdmin,
     RollbackRelease,
     TryUpgrade,
+    UninstallRelease,
     UpgradeRelease,
 )
 from slicewise.model import EksCluster
@@ -57,7 +58,7 @@ ONE_WRITE = timedelta(minutes=2)
 _MOST_UNANSWERED = 4
 # Longer than the sweep takes to come round: a part that no plan mentions for so long fails no more.
 _REMEMBERED = timedelta(hours=2)
-_RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
+_RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease, UninstallRelease)
 
 
 def time_for(action: Action) -> timedelta:
@@ -229,6 +230,8 @@ class Hands:
                 )
             case RollbackRelease():
                 self._roll_back(action)
+            case UninstallRelease():
+                self._helm.uninstall(action.name, action.namespace)
             case AllowAccessEntries():
                 eks.allow_access_entries(cluster)
             case PutAccessEntry():

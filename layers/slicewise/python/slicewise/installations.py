@@ -78,6 +78,18 @@ class RollbackRelease:
 
 
 @dataclass(frozen=True)
+class UninstallRelease:
+    """`helm uninstall`; that it is gone already is fine."""
+
+    name: str
+    namespace: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"uninstall {self.name} in {self.namespace}"
+
+
+@dataclass(frozen=True)
 class AllowAccessEntries:
     """Switch CONFIG_MAP to API_AND_CONFIG_MAP. One-way: only ever planned where a tag allows it."""
 
@@ -163,6 +175,7 @@ Installation = (
     | TryUpgrade
     | UpgradeRelease
     | RollbackRelease
+    | UninstallRelease
     | AllowAccessEntries
     | PutAccessEntry
     | DeleteAccessEntry

@@ -14,7 +14,7 @@ from typing import Any
 
 from slicewise.catalog import GpuModel
 from slicewise.model import Object, Ref
-from slicewise.objects import stamped
+from slicewise.objects import spec, stamped
 from slicewise.policy import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Policy, Pool, Sharing
 
 OPERATOR_NAMESPACE = "gpu-operator"
@@ -59,6 +59,9 @@ NO_NODES = {"nodes": "0"}
 WEIGHT_BEFORE_FALLBACKS = 10
 # On an adopted NodePool: the settings that it had, to be put back when it is left.
 ORIGINAL_ANNOTATION = "slicewise.dev/original"
+# On a NodePool in place of the stamp of what was applied: it starts no more nodes. Should the policy want it
+# back, it is applied again.
+CLOSED = "closed"
 CONFIG_LABEL = "nvidia.com/device-plugin.config"
 MIG_LABEL = "nvidia.com/mig.config"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
@@ -351,6 +354,16 @@ def _overlay(pool: Pool, gpu: GpuModel, n: int, count: int, weights: Mapping[str
             "capacity": capacity(pool, gpu, n, count),
         },
     }
+
+
+def closed_limits(node_pool: Object) -> dict[str, Any]:
+    """
+    Of a NodePool that starts no more nodes. Of MIG's nodes no `nvidia.com/gpu` counts: what its own limit
+    names must be none, too.
+    """
+    limits = spec(node_pool).get("limits") or {}
+    gpus = dict.fromkeys((resource for resource in limits if resource.startswith("nvidia.com/")), "0")
+    return {**limits, **gpus, GPU_RESOURCE: "0"}
 
 
 def overlay_weights(policy: Policy) -> dict[str, int]:

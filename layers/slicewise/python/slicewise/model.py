@@ -20,6 +20,8 @@ POLICY_TAG = "slicewise.dev/policy"
 ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # A value of the policy tag that opts a cluster out where the deployment has a default policy.
 NO_POLICY = "none"
+# A value of the policy tag that has everything of ours taken out of the cluster.
+OFFBOARD = "offboard"
 
 _CLUSTER_ADMIN = ":eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
@@ -116,7 +118,12 @@ class EksCluster:
     def policy_name(self, default: str) -> str | None:
         """The policy that the tags choose, else the deployment's default; None leaves the cluster alone."""
         name = self.tags.get(POLICY_TAG, default).strip()
-        return name if name and name != NO_POLICY else None
+        return name if name and name not in (NO_POLICY, OFFBOARD) else None
+
+    @property
+    def offboards(self) -> bool:
+        """Whether everything of ours is to leave this cluster."""
+        return self.tags.get(POLICY_TAG, "").strip() == OFFBOARD
 
 
 @dataclass(frozen=True)

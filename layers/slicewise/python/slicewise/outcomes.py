@@ -29,6 +29,7 @@ class Stage(StrEnum):
     WAKING = "waking"
     FAILED = "failed"  # a deadline passed, or a policy is wrong
     GONE = "gone"
+    OFFBOARDING = "offboarding"  # everything of ours is being taken out of the cluster
     PAUSED = "paused"
 
 
@@ -74,6 +75,7 @@ class Plan:
     `would` is what would be done, did the policy's mode or a pause let us: only reported.
     `longest_retry` is the longest that an object whose action failed waits for its next try.
     `measured` is kept in every mode: what was measured, for the next pass to go on from.
+    `unrecorded` is of a pass about a cluster of which nothing is known, nor is to be: it leaves no record.
     `abreast` has the rank of each part that waits for no other of its rank: lanes.py does these side by side.
     """
 
@@ -83,4 +85,5 @@ class Plan:
     would: tuple[Action, ...] = ()
     longest_retry: timedelta = timedelta(minutes=15)
     measured: tuple[Page, ...] = ()
+    unrecorded: bool = False
     abreast: Mapping[str, str] = field(default_factory=dict)

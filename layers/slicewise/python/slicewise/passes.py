@@ -252,8 +252,8 @@ class Passes(Generic[W]):
         plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
         gone = capability.cluster(world) is None and before is None
-        if gone or any(isinstance(action, Forget) for action in plan.actions):
-            return self._forget(hint, plan, progress)
+        if gone or plan.unrecorded or any(isinstance(action, Forget) for action in plan.actions):
+            return self._forget(hint, plan, capability.cluster(world), progress)
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
             try:
@@ -360,9 +360,9 @@ class Passes(Generic[W]):
             length = min(length + _LEASE_SPARE, progress.deadline - now)
             progress.lease = self._ports.store.renew(progress.lease, now, length)
 
-    def _forget(self, hint: Hint, plan: Plan, progress: _Progress) -> Report:
-        """No record after it: that would be all we know about a cluster that is gone."""
-        self._apply(plan, self._hands(hint, None, progress), progress)
+    def _forget(self, hint: Hint, plan: Plan, cluster: EksCluster | None, progress: _Progress) -> Report:
+        """No record after it: that would be all we know about a cluster that is gone, or no longer ours."""
+        self._apply(plan, self._hands(hint, cluster, progress), progress)
         outcome = plan.outcome
         return Report(
             hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)

@@ -150,6 +150,9 @@ class Eks(Protocol):
 
     def put_pod_identity(self, name: str, namespace: str, service_account: str, role_arn: str) -> None: ...
 
+    def tag(self, name: str, key: str, value: str) -> None:
+        """Of the cluster, in place of the value that is there. None of our roles may: a person's right."""
+
 
 @dataclass(frozen=True)
 class Lease:

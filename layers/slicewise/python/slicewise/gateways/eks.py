@@ -152,6 +152,12 @@ class EksApi:
             roleArn=role_arn,
         )
 
+    def tag(self, name: str, key: str, value: str) -> None:
+        cluster = self.describe(name)
+        if cluster is None:
+            raise Conflict(f"eks:TagResource of {name}: there is no such cluster")
+        self._checked("tag_resource", resourceArn=cluster.arn, tags={key: value})
+
     def _listed(self, call: str, key: str, name: str) -> list[str]:
         """All pages; a cluster that has gone since it was described has nothing."""
         with own_errors(_what(call, {"clusterName": name})):
@@ -204,7 +210,7 @@ class EksApi:
 
 def _what(call: str, arguments: dict[str, Any]) -> str:
     operation = "".join(word.capitalize() for word in call.split("_"))
-    name = arguments.get("clusterName") or arguments.get("name")
+    name = arguments.get("clusterName") or arguments.get("name") or arguments.get("resourceArn")
     return f"eks:{operation} of {name}" + (
         f" for {arguments[k]}" if (k := "principalArn") in arguments else ""
     )

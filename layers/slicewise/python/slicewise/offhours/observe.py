@@ -71,7 +71,8 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
     resting = world.paused and world.keep_asleep and not world.opened
     if resting or world.cluster is None or not world.cluster.answers:
         return world
-    if world.off_hours is None and not world.snapshots:
+    # Where everything of ours is to go, objects are asked, too: the table may have lost what sleeps.
+    if world.off_hours is None and not (world.snapshots or world.cluster.offboards):
         return world
     return _inside(world, world.cluster, policy, record, ports, now)
 

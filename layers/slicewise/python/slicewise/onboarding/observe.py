@@ -82,9 +82,14 @@ def observe(
         policy = known["policy"] = replace(policy, mode=Mode.RECOMMEND)
     if cluster.status != "ACTIVE":
         return World(cluster, **known)
+    if cluster.offboards and not paused:
+        # Few clusters are, and every cold start would pay for it.
+        from slicewise.onboarding import offboard_observe
+
+        return offboard_observe.observe(World(cluster, **known), ports, settings, as_person)
     if policy is None or paused:
         # Left alone, but not with rights that an interrupted installation still holds.
-        return World(cluster, entries=_entries(cluster, [settings.installer_role], ports), **known)
+        return World(cluster, entries=entries_of(cluster, [settings.installer_role], ports), **known)
 
     cluster = _with_node_groups(cluster, ports)
     known |= _at_eks(cluster, policy, ports, settings)
@@ -119,7 +124,7 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
         principals.append(settings.sleeper_role)
     if karpenter:
         principals.append(settings.node_role_arn(cluster))
-    entries = _entries(cluster, principals, ports)
+    entries = entries_of(cluster, principals, ports)
     if not karpenter:
         return {"entries": entries}
     role = ports.eks.pod_identity(cluster.name, "kube-system", "karpenter")
@@ -130,7 +135,7 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     }
 
 
-def _entries(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> dict[str, AccessEntry]:
+def entries_of(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> dict[str, AccessEntry]:
     # A cluster in mode CONFIG_MAP has no access entries, and refuses the question.
     asked = principals if cluster.authentication_mode != "CONFIG_MAP" else ()
     found = {principal: ports.eks.access_entry(cluster.name, principal) for principal in asked}
@@ -142,13 +147,13 @@ def _knocked(cluster: EksCluster, ports: Ports) -> dict[str, Any]:
     Before we let ourselves in: does the endpoint answer at all? Its 401 is a yes, and all that it tells us.
     """
     found: dict[str, Any] = {}
-    with _telling_failure(found):
+    with telling_failure(found):
         ports.kubernetes(cluster).version()
     return found
 
 
 @contextmanager
-def _telling_failure(found: dict[str, Any]) -> Iterator[None]:
+def telling_failure(found: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Unauthorized as error:
@@ -163,7 +168,7 @@ def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> d
     """The contents, or why they could not be read: a plan decides what that means."""
     assert world.cluster
     found: dict[str, Any] = {}
-    with _telling_failure(found):
+    with telling_failure(found):
         kubernetes = ports.kubernetes(world.cluster)
         if world.is_admin(settings.installer_role):
             found["admin_in_effect"] = kubernetes.may_do_everything()

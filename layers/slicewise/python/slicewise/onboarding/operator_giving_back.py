@@ -1,18 +1,18 @@
-"""A GPU Operator that we joined, made what it was. Pure; no pass calls it yet."""
+"""A GPU Operator that we joined, made what it was: where its cluster is offboarded. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from slicewise import layout
-from slicewise.actions import Action, Delete
+from slicewise.actions import Action
 from slicewise.installations import RollbackRelease, UpgradeRelease
 from slicewise.model import ClusterContents, Release
-from slicewise.objects import is_ours, labels, name
-from slicewise.onboarding.operator_release import config_map_refs, of, place, their_keys
+from slicewise.objects import labels, name
+from slicewise.onboarding.operator_release import of, their_keys
 from slicewise.onboarding.operator_values import Theirs, is_joined, is_marked, theirs
 from slicewise.onboarding.releases import Difference
-from slicewise.onboarding.world import Settings, live
+from slicewise.onboarding.world import Settings
 from slicewise.outcomes import Finding
 
 
@@ -42,17 +42,6 @@ def give_back(contents: ClusterContents, revisions: Iterable[Release], settings:
         chart = settings.gpu_operator
         back = UpgradeRelease(release.name, release.namespace, chart.ref, chart.version, owner.values, why)
     return Difference((back,), tuple(_lost(owner, release, bool(another and not unchanged))))
-
-
-def configurations_of_ours(contents: ClusterContents) -> tuple[Delete, ...]:
-    """
-    The last of what we put beside a release. Not before its device plugins have followed the values that came
-    back, one node at a time: one that starts meanwhile would wait for what is gone.
-    """
-    _, namespace = place(contents)
-    found = ((ref, live(contents, ref)) for ref in config_map_refs(namespace))
-    why = "no device plugin reads it any more"
-    return tuple(Delete(ref, why) for ref, item in found if item is not None and is_ours(item))
 
 
 def _carriers(contents: ClusterContents) -> list[str]:

@@ -74,6 +74,9 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         last = (Wake(TUNING, "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
         return Plan(Outcome(Stage.GONE, "the cluster is gone"), last)
     aside = _not_ours_to_touch(world, settings)
+    if cluster.offboards and not (world.paused or cluster.status == "DELETING"):
+        waiting = _not_active(cluster, now)
+        return Plan(waiting) if waiting else _offboard(world, settings, now)
     if aside:
         return Plan(aside, _let_go(world, settings, aside.reason))
     waiting = _not_active(cluster, now)
@@ -97,6 +100,13 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     # Which GPUs are whose is for people to read; nothing is decided by it.
     details = gpu_findings.by_node_pool(world.contents)
     return replace(_from_inside(world, settings, findings, now), details=details)
+
+
+def _offboard(world: World, settings: Settings, now: datetime) -> Plan:
+    """Few clusters are, and every cold start would pay for it."""
+    from slicewise.onboarding import offboard
+
+    return offboard.plan(world, settings, now)
 
 
 def acts(world: World, settings: Settings) -> bool:

@@ -24,10 +24,6 @@ from slicewise.objects import (
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy
 
-# In place of the stamp: should the policy want the NodePool back, it is applied anew.
-_CLOSED = "closed"
-_GPUS = "nvidia.com/"
-
 
 def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
     superseded = _superseded(contents, policy)
@@ -73,17 +69,13 @@ def _superseded(contents: ClusterContents, policy: Policy) -> list[Object]:
 
 
 def _is_closed(node_pool: Object) -> bool:
-    return annotations(node_pool).get(APPLIED) == _CLOSED
+    return annotations(node_pool).get(APPLIED) == layout.CLOSED
 
 
 def _close(node_pool: Object) -> Patch:
-    limits = spec(node_pool).get("limits") or {}
-    # Of MIG's nodes no `nvidia.com/gpu` counts: what the NodePool's own limit names must be none, too.
-    gpus = dict.fromkeys((name for name in limits if name.startswith(_GPUS)), "0")
-    limits = {**limits, **gpus, layout.GPU_RESOURCE: "0"}
     operations = (
-        *set_value(node_pool, ("spec", "limits"), limits),
-        *set_value(node_pool, ("metadata", "annotations", APPLIED), _CLOSED),
+        *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
+        *set_value(node_pool, ("metadata", "annotations", APPLIED), layout.CLOSED),
     )
     why = "its pool is split otherwise by now: what runs there stays, and nothing new starts"
     says = f"close NodePool {name(node_pool)}"

@@ -15,6 +15,7 @@ from slicewise.model import (
     EksCluster,
     Object,
     Ref,
+    Release,
     ref_of,
 )
 from slicewise.policy import Policy
@@ -88,6 +89,39 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Remains:
+    """
+    What a look for an offboarding found.
+
+    Attributes:
+        asleep: Objects that the table says are asleep.
+        others: The newest records of tuning and of off-hours, where there are any.
+        node_pools, claims: All NodePools, and the NodeClaims that carry a label of ours; None where the
+            cluster was not looked into.
+        ours: Objects of ours, in the order in which they go; None unless cluster admin was in effect.
+        contents: As onboarding sees them; None unless cluster admin was in effect.
+        revisions: Of the GPU Operator that we joined, as helm keeps them.
+        namespace: GPU Operator's, where it is ours; `namespace_holds` names what else is in it.
+        readers: Pods that read a configuration of ours for device plugins.
+        chart_crds: Names of CRDs that GPU Operator's chart brings, and of which no object is left.
+        only_told: For a person who asks what would happen: everything is planned at once.
+    """
+
+    asleep: tuple[Ref, ...] = ()
+    others: tuple[Record, ...] = ()
+    node_pools: tuple[Object, ...] | None = None
+    claims: tuple[Object, ...] = ()
+    ours: tuple[Object, ...] | None = None
+    contents: ClusterContents | None = None
+    revisions: tuple[Release, ...] = ()
+    namespace: Object | None = None
+    namespace_holds: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    chart_crds: tuple[str, ...] = ()
+    only_told: bool = False
+
+
+@dataclass(frozen=True)
 class World:
     """
     Everything that onboarding decides from. What could not be read is None, with its reason beside it.
@@ -105,6 +139,7 @@ class World:
             none was asked. A policy that was just associated takes seconds to work.
         paused: Who or what paused; empty or None where nobody did.
         forced: A person asked for this pass.
+        remains: What there is of ours, where the cluster is to be offboarded.
     """
 
     cluster: EksCluster | None
@@ -120,6 +155,7 @@ class World:
     admin_in_effect: bool | None = None
     paused: str | None = None
     forced: bool = False
+    remains: Remains | None = None
 
     def is_admin(self, principal: str) -> bool:
         entry = self.entries.get(principal)

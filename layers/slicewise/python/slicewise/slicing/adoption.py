@@ -38,7 +38,12 @@ from slicewise.slicing.steps import marked_at
 
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 _OURS = (MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL)
-_REMEMBERED = (layout.ORIGINAL_ANNOTATION, layout.TUNING_ANNOTATION, STARTUP_ANNOTATION)
+_REMEMBERED = (
+    layout.ORIGINAL_ANNOTATION,
+    layout.TUNING_ANNOTATION,
+    layout.CHANGED_ANNOTATION,
+    STARTUP_ANNOTATION,
+)
 _CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 
 
@@ -236,7 +241,6 @@ def _is_of(node_pool: Object, pool_name: str) -> bool:
 
 def _give_back(node_pool: Object, n: int) -> Patch:
     """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
-    original = adopted_settings.original(node_pool)
     operations: list[Operation] = [
         *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
         *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
@@ -244,13 +248,17 @@ def _give_back(node_pool: Object, n: int) -> Patch:
         *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
     ]
     if n == 1:
-        added = original.get("requirements") or ()
-        live = spec(node_pool)["template"]["spec"]["requirements"]
-        kept = [one for one in live if one.get("key") not in added]
-        operations += set_value(node_pool, _REQUIREMENTS, kept)
+        operations += set_value(node_pool, _REQUIREMENTS, without_added(node_pool))
     why = "no policy asks for it any more: its limits and consolidation are what they were"
     says = f"give NodePool {name(node_pool)} back"
     return Patch(ref_of(node_pool), tuple(operations), says, why, part=name(node_pool))
+
+
+def without_added(node_pool: Object) -> list[Object]:
+    """What it requires, less what it did not before it was taken over."""
+    added = adopted_settings.original(node_pool).get("requirements") or ()
+    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    return [one for one in live if one.get("key") not in added]
 
 
 def _unreadable(node_pool: Object) -> Iterable[Finding]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from slicewise import layout
 from slicewise import policy as policies
+from slicewise.adopted_settings import is_adopted
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.model import ClusterContents, EksCluster, Object
@@ -56,9 +57,11 @@ def observe(
     world = TuningWorld(cluster, paused=paused, known=known, failed=failed)
     if cluster is None:
         return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
-    world = replace(world, policy_name=cluster.policy_name(default_policy))
+    world = replace(world, policy_name=cluster.policy_name(default_policy), offboards=cluster.offboards)
     if paused:
         return world
+    if cluster.offboards:
+        return _offboarding(world, cluster, record, ports)
     world = _with_policy(world, ports)
     if world.policy_error:
         return _under_a_wrong_policy(world, cluster, ports)
@@ -99,6 +102,26 @@ def _under_a_wrong_policy(world: TuningWorld, cluster: EksCluster, ports: Ports)
         return world
 
 
+def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+    """
+    The policy that was in force says how an adopted NodePool shares its GPUs; where it is not known any more,
+    or cannot be read, such a NodePool is given back as it is.
+    """
+    world = replace(world, policy_name=record.policy if record else None, was_tuned=record is not None)
+    world = replace(_with_policy(world, ports), alarms=ports.alarms.named(alarms.prefix(cluster)))
+    world = replace(world, policy_error=None)
+    if not cluster.answers:
+        return world
+    kubernetes = ports.kubernetes(cluster)
+    try:
+        node_pools = kubernetes.list("karpenter.sh/v1", "NodePool", only=is_adopted)
+        contents = look(kubernetes, [name(one) for one in node_pools])
+        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+    except (Refused, Unauthorized):
+        return world
+    return replace(world, contents=replace(contents, disruption_budgets=budgets))
+
+
 def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
     """For what a change of N may have left held."""
     try:
@@ -109,7 +132,7 @@ def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWor
 
 def _with_policy(world: TuningWorld, ports: Ports) -> TuningWorld:
     name = world.policy_name
-    if name is None:
+    if not name:
         return world
     text = ports.policies.text(name)
     try:

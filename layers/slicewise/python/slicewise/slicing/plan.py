@@ -43,7 +43,8 @@ _MOST_SAID = 5
 
 def acts(world: TuningWorld) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
-    return world.policy is None or world.policy.mode is Mode.ACT or _holds(world, world.policy)
+    anyway = world.policy is None or world.offboards
+    return anyway or world.policy.mode is Mode.ACT or _holds(world, world.policy)
 
 
 def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:
@@ -65,6 +66,11 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     if world.paused:
         findings = tuple(_paused_halfway(known) for known in world.known if "rollout" in known)
         return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}", findings), details=world.known)
+    if world.offboards:
+        # Few clusters are, and every cold start would pay for it.
+        from slicewise.slicing import offboard
+
+        return offboard.plan(world, now)
     if world.policy_error:
         return _refused(world, now)
     kept = () if world.alarms_error else alarms.actions(cluster, policy, world.alarms)

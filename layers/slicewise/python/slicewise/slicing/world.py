@@ -33,6 +33,8 @@ class TuningWorld:
         cluster: None where EKS knows no such cluster.
         policy_name: None where no policy asks for the cluster.
         policy_text: The YAML that `policy` was read from.
+        offboards: Everything of ours is to leave the cluster; `policy` is then the one that was in force.
+        was_tuned: A pass has been recorded before.
         contents: None where the cluster is not looked into: it is paused, not active, or nobody's.
         series: What was measured: of the whole window, or, where `whole` is false, of the time since the
             oldest change of N began. Then no NodePool is decided on that is not being changed.
@@ -50,6 +52,8 @@ class TuningWorld:
     policy_text: str = ""
     policy_error: InvalidPolicy | None = None
     paused: str | None = None
+    offboards: bool = False
+    was_tuned: bool = False
     contents: ClusterContents | None = None
     series: tuple[Series, ...] = ()
     whole: bool = True

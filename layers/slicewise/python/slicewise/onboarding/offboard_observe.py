@@ -1,0 +1,114 @@
+"""
+Reads what is left of us in a cluster that is being offboarded.
+
+With the rights of group `slicewise:installer`: NodePools, and NodeClaims with a label of ours. Once cluster
+admin is in effect: everything else, by the label that all of ours carries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from slicewise import layout
+from slicewise.capabilities import OFF_HOURS, TUNING
+from slicewise.model import Object, ref_of
+from slicewise.objects import MANAGED_BY, MANAGER, is_ours, name, spec
+from slicewise.onboarding import manifests, operator_release
+from slicewise.onboarding.observe import entries_of, look, telling_failure
+from slicewise.onboarding.offboard import KINDS
+from slicewise.onboarding.operator_values import is_joined
+from slicewise.onboarding.world import Remains, Settings, World, live
+from slicewise.policy import Policy
+from slicewise.ports import Helm, Kubernetes, Ports
+
+_OURS = f"{MANAGED_BY}={MANAGER}"
+# Whatever a policy may have asked for is looked at.
+_ANY = Policy("offboard", (), adopt_gpu_operator=True)
+_BY_KUBERNETES = frozenset({"kube-root-ca.crt"})
+# Of GPU Operator's chart v26.7.0, its crds/ folder and that of its dependency.
+_CHART_CRDS = {
+    "clusterpolicies.nvidia.com": ("nvidia.com/v1", "ClusterPolicy"),
+    "nvidiadrivers.nvidia.com": ("nvidia.com/v1alpha1", "NVIDIADriver"),
+    "nodefeaturegroups.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeatureGroup"),
+    "nodefeaturerules.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeatureRule"),
+    "nodefeatures.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeature"),
+}
+_KEPT_THERE = (
+    *(("apps/v1", "Deployment"), ("apps/v1", "DaemonSet"), ("apps/v1", "StatefulSet"), ("v1", "Pod")),
+    *(("v1", "ConfigMap"), ("v1", "Secret")),
+)
+
+
+def observe(world: World, ports: Ports, settings: Settings, as_person: bool = False) -> World:
+    """Needs a cluster that is ACTIVE."""
+    cluster = world.cluster
+    if cluster is None:
+        return world
+    principals = (settings.installer_role, settings.tuner_role, settings.sleeper_role)
+    world = replace(world, entries=entries_of(cluster, principals, ports))
+    remains = Remains(
+        asleep=tuple(kept.ref for kept in ports.sleep.snapshots(cluster.arn) if not kept.woken),
+        others=tuple(r for name in (TUNING, OFF_HOURS) if (r := ports.store.record(cluster.arn, name))),
+        only_told=as_person,
+    )
+    if settings.installer_role not in world.entries and not as_person:
+        return replace(world, remains=remains)
+    found: dict[str, Any] = {}
+    with telling_failure(found):
+        kubernetes = ports.kubernetes(cluster)
+        admin = as_person or (world.is_admin(settings.installer_role) and kubernetes.may_do_everything())
+        remains = _inside(remains, kubernetes)
+        if admin:
+            remains = _as_admin(remains, kubernetes, ports.helm(cluster))
+    return replace(world, remains=remains, **found)
+
+
+def _inside(remains: Remains, kubernetes: Kubernetes) -> Remains:
+    return replace(
+        remains,
+        node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
+        claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=layout.POOL_LABEL),
+    )
+
+
+def _as_admin(remains: Remains, kubernetes: Kubernetes, helm: Helm) -> Remains:
+    contents = look(kubernetes, helm, _ANY, admin=True)
+    release = operator_release.of(contents)
+    pods = kubernetes.list("v1", "Pod", only=_reads_ours, trim=_named)
+    mine = live(contents, manifests.NAMESPACE)
+    mine = mine if mine is not None and is_ours(mine) else None
+    return replace(
+        remains,
+        ours=tuple(item for kind in KINDS for item in kubernetes.list(*kind, labels=_OURS)),
+        contents=contents,
+        revisions=helm.revisions(release.name, release.namespace) if release and is_joined(release) else (),
+        namespace=mine,
+        namespace_holds=_held(kubernetes) if mine is not None else (),
+        readers=tuple(str(ref_of(pod)) for pod in pods),
+        chart_crds=_free_crds(kubernetes) if mine is not None else (),
+    )
+
+
+def _reads_ours(pod: Object) -> bool:
+    volumes = spec(pod).get("volumes") or ()
+    return any((one.get("configMap") or {}).get("name") == layout.CONFIG_MAP.name for one in volumes)
+
+
+def _named(pod: Object) -> Object:
+    metadata = {key: pod["metadata"].get(key) for key in ("name", "namespace")}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+
+
+def _held(kubernetes: Kubernetes) -> tuple[str, ...]:
+    """What somebody else keeps in GPU Operator's namespace."""
+    where = layout.OPERATOR_NAMESPACE
+    found = (item for kind in _KEPT_THERE for item in kubernetes.list(*kind, namespace=where))
+    theirs = (item for item in found if not is_ours(item) and name(item) not in _BY_KUBERNETES)
+    return tuple(str(ref_of(item)) for item in theirs)
+
+
+def _free_crds(kubernetes: Kubernetes) -> tuple[str, ...]:
+    """Those of which no object is left; Node Feature Discovery may be somebody else's as well."""
+    there = kubernetes.crds() & _CHART_CRDS.keys()
+    return tuple(crd for crd in sorted(there) if not kubernetes.list(*_CHART_CRDS[crd]))

@@ -1,0 +1,303 @@
+"""
+Tuning's share of offboarding: adopted NodePools go back to whole GPUs and to what they were, and ours get
+empty. Pure.
+
+Nothing is evicted and nothing is deleted here. An adopted NodePool that shares its GPUs is changed to N = 1
+like at any other time, by replacing nodes under its budgets. A NodePool of ours starts no more nodes once no
+pod asks for it; Karpenter then consolidates it under its budgets, and onboarding deletes it when it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from slicewise import layout
+from slicewise.actions import Patch, in_part
+from slicewise.adopted_settings import is_adopted
+from slicewise.json_patch import Operation, remove, set_value
+from slicewise.model import ClusterContents, Object, ref_of
+from slicewise.objects import (
+    APPLIED,
+    annotations,
+    being_deleted,
+    is_ours,
+    labels,
+    name,
+    required_values,
+    spec,
+)
+from slicewise.outcomes import Finding, Outcome, Plan, Stage
+from slicewise.slicing import adoption, alarms, letting_go, rollout
+from slicewise.slicing.blockers import blocking
+from slicewise.slicing.change import SOON, RolloutSettings
+from slicewise.slicing.parts import Part
+from slicewise.slicing.pool_state import PoolState, pool_states, stamp
+from slicewise.slicing.steps import marked_at
+from slicewise.slicing.world import TuningWorld
+
+# What people have to do takes its time; what Karpenter does takes minutes.
+_FOR_PEOPLE, _FOR_KARPENTER = timedelta(minutes=15), timedelta(minutes=1)
+_MOST_NAMED = 5
+_WHY = "the cluster is being offboarded"
+_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
+_REQUIREMENTS = ("spec", "template", "spec", "requirements")
+_MARKS_ON_NODES = (
+    layout.CHANGED_ANNOTATION,
+    layout.CORDONED_ANNOTATION,
+    layout.WAITED_ANNOTATION,
+    layout.GIVEN_UP_ANNOTATION,
+)
+
+
+def plan(world: TuningWorld, now: datetime) -> Plan:
+    """The outcome is `left-alone` once nothing of the cluster is tuning's to give back."""
+    assert world.cluster
+    kept = alarms.actions(world.cluster, None, world.alarms)
+    contents = world.contents
+    if contents is None:
+        says = "the cluster is being offboarded, and could not be looked into"
+        return Plan(Outcome(Stage.LEFT_ALONE, says), kept, unrecorded=not world.was_tuned)
+    whole = tuple(_to_whole_gpus(world, contents, now))
+    busy = {state.name for state, _ in whole}
+    parts = [part for _, part in whole]
+    settled = replace(contents, node_pools=tuple(p for p in contents.node_pools if name(p) not in busy))
+    parts += _given_back(settled, now)
+    parts += [_emptied(contents, node_pool) for node_pool in _of_ours(contents)]
+    held = letting_go.let_go(contents, busy, _WHY, now)
+    waits = [part.wait for part in parts if part.wait is not None]
+    if letting_go.holds(contents, busy):
+        waits.append(_FOR_KARPENTER)
+    done = not (waits or held or any(part.actions for part in parts))
+    outcome = Outcome(
+        Stage.LEFT_ALONE if done else Stage.OFFBOARDING,
+        _reason(parts) if not done else "nothing is left to give back: onboarding takes away the rest",
+        tuple(finding for part in parts for finding in part.findings),
+        min(waits, default=None if done else SOON),
+    )
+    actions = (*kept, *held, *(action for part in parts for action in part.actions))
+    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
+
+
+def _reason(parts: Sequence[Part]) -> str:
+    says = [part.says for part in parts if part.says]
+    more = [f"and {len(says) - _MOST_NAMED} more"] if len(says) > _MOST_NAMED else []
+    return "; ".join(("the cluster is being offboarded", *says[:_MOST_NAMED], *more))
+
+
+# Adopted NodePools: first whole GPUs
+
+
+def _to_whole_gpus(
+    world: TuningWorld, contents: ClusterContents, now: datetime
+) -> Iterator[tuple[PoolState, Part]]:
+    """Those that share their GPUs, or whose N is being changed."""
+    for state in pool_states(contents, world.policy) if world.policy else ():
+        if not is_adopted(state.node_pool) or (state.n == 1 and not state.rollout):
+            continue
+        if layout.ASLEEP in annotations(state.node_pool):
+            yield state, Part(f"{state.name} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
+        else:
+            yield state, _step(state, contents, now)
+
+
+def _step(state: PoolState, contents: ClusterContents, now: datetime) -> Part:
+    """A change to more slices goes back; one to fewer goes on, and then all the way."""
+    if state.rollout:
+        undone = [_WHY] if state.rollout.grows else []
+        step = rollout.advance(state, undone, blocking(contents, state), RolloutSettings(), now)
+    else:
+        step = rollout.begin(state, 1, _WHY, now)
+    says = f"{state.name}: {step.says}"
+    detail = {"node_pool": state.name, "n": state.n, "reason": step.says}
+    actions = tuple(in_part(action, state.name) for action in step.actions)
+    return Part(says, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE))
+
+
+# Then back as they were
+
+
+def _given_back(contents: ClusterContents, now: datetime) -> Iterator[Part]:
+    """
+    One of whole GPUs in three steps: it requires our labels no more; Karpenter has had time to see that, and
+    Nodes and NodeClaims lose them, a tenth at a time; it gets back the rest. A node that lost a label that
+    its NodePool still requires would be replaced.
+    """
+    patches, findings = adoption.given_back(contents, None)
+    back = {patch.part: patch for patch in patches}
+    for node_pool in contents.node_pools:
+        labelled = _labelled(contents, node_pool)
+        if name(node_pool) in back and labelled and _is_whole(node_pool):
+            yield _released(node_pool, now) or _unlabelled(node_pool, labelled, now)
+        elif name(node_pool) in back:
+            yield Part(f"{name(node_pool)} is given back", {}, (back[name(node_pool)],), findings, SOON)
+        elif is_adopted(node_pool):
+            yield Part(f"{name(node_pool)} is not given back while it sleeps or changes", {}, wait=SOON)
+        elif labelled and not is_ours(node_pool) and not _requires_ours(node_pool):
+            yield _unlabelled(node_pool, labelled, now)
+
+
+def _is_whole(node_pool: Object) -> bool:
+    allowed = required_values(_requirements(node_pool), layout.CONFIG_LABEL)
+    return allowed in (None, (layout.EXCLUSIVE,))
+
+
+def _requirements(node_pool: Object) -> Sequence[Mapping[str, object]]:
+    return ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+
+
+def _requires_ours(node_pool: Object) -> bool:
+    return any(one.get("key") == layout.POOL_LABEL for one in _requirements(node_pool))
+
+
+def _released(node_pool: Object, now: datetime) -> Part | None:
+    """None where it requires our labels no more."""
+    kept = adoption.without_added(node_pool)
+    if len(kept) == len(_requirements(node_pool)):
+        return None
+    # When that was, is noted beside it: labels may go once Karpenter has seen it.
+    operations = (
+        *set_value(node_pool, _REQUIREMENTS, kept),
+        *set_value(node_pool, _CHANGED, stamp(now)),
+    )
+    says = f"have NodePool {name(node_pool)} require no label of ours any more"
+    return Part(
+        f"{name(node_pool)} is about to be given back",
+        {},
+        (Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool)),),
+        wait=SOON,
+    )
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """A NodeClaim, or a Node without one, and the objects that carry our labels for it."""
+
+    items: tuple[Object, ...]
+
+
+def _labelled(contents: ClusterContents, node_pool: Object) -> list[_Labelled]:
+    nodes = {name(node): node for node in contents.nodes if _of(node, node_pool)}
+    found: list[_Labelled] = []
+    for claim in contents.node_claims:
+        if _of(claim, node_pool) and not being_deleted(claim):
+            node = nodes.pop((claim.get("status") or {}).get("nodeName", ""), None)
+            found.append(_Labelled(tuple(one for one in (claim, node) if one and _strip(one, node_pool))))
+    found += [_Labelled((node,)) for node in nodes.values() if _strip(node, node_pool)]
+    return [one for one in found if one.items]
+
+
+def _of(item: Object, node_pool: Object) -> bool:
+    return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
+
+
+def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
+    """What we wrote on a Node or NodeClaim goes, but for labels that its NodePool gives it by itself."""
+    if layout.POOL_LABEL not in labels(item) and not annotations(item).keys() & set(_MARKS_ON_NODES):
+        return ()
+    template = (spec(node_pool).get("template") or {}).get("metadata") or {}
+    theirs = {*(template.get("labels") or {}), *(one.get("key") for one in adoption.without_added(node_pool))}
+    operations: list[Operation] = []
+    for key in (layout.POOL_LABEL, layout.CONFIG_LABEL):
+        if key not in theirs:
+            operations += remove(item, ("metadata", "labels", key))
+    for mark in _MARKS_ON_NODES:
+        operations += remove(item, ("metadata", "annotations", mark))
+    return tuple(operations)
+
+
+def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime) -> Part:
+    released = marked_at(node_pool, layout.CHANGED_ANNOTATION)
+    left = RolloutSettings.settle - (now - released) if released else timedelta(0)
+    if left > timedelta(0):
+        return Part(f"{name(node_pool)}: Karpenter is given time to see its requirements", {}, wait=left)
+    at_once = max(1, int(len(labelled) * RolloutSettings.batch_share))
+    actions = [
+        Patch(
+            ref_of(item),
+            _strip(item, node_pool),
+            f"take our labels off {ref_of(item)}",
+            _WHY,
+            part=name(node_pool),
+        )
+        for one in labelled[:at_once]
+        for item in one.items
+    ]
+    says = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"
+    return Part(says, {}, tuple(actions), wait=SOON)
+
+
+# NodePools of ours
+
+
+def _of_ours(contents: ClusterContents) -> list[Object]:
+    found = (one for one in contents.node_pools if is_ours(one) and not being_deleted(one))
+    return sorted((one for one in found if not is_adopted(one)), key=name)
+
+
+def _emptied(contents: ClusterContents, node_pool: Object) -> Part:
+    claims = [claim for claim in contents.node_claims if _of(claim, node_pool)]
+    asking = [pod for pod in contents.pods if _asks_for(pod, node_pool)]
+    if layout.ASLEEP in annotations(node_pool):
+        return Part(f"{name(node_pool)} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
+    if not _is_closed(node_pool):
+        if asking:
+            finding = _still_asked_for(node_pool, asking)
+            return Part(f"{name(node_pool)} is asked for by {_pods(asking)}", {}, (), (finding,), _FOR_PEOPLE)
+        return Part(f"{name(node_pool)} starts no more nodes", {}, (_close(node_pool),), wait=SOON)
+    findings = (_still_asked_for(node_pool, asking),) if asking else ()
+    if not claims:
+        return Part("", {}, findings=findings)
+    says = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
+    return Part(says, {}, findings=findings, wait=_FOR_KARPENTER)
+
+
+def _asks_for(pod: Object, node_pool: Object) -> bool:
+    """By its node selector or node affinity. Who could run elsewhere is moved there by Karpenter."""
+    wanted = {
+        (layout.NODE_POOL_LABEL, name(node_pool)),
+        (layout.POOL_LABEL, labels(node_pool).get(layout.POOL_LABEL, "")),
+    }
+    return not wanted.isdisjoint(_chosen(pod))
+
+
+def _chosen(pod: Object) -> Iterable[tuple[str, str]]:
+    yield from (spec(pod).get("nodeSelector") or {}).items()
+    affinity = (spec(pod).get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for term in required.get("nodeSelectorTerms") or ():
+        for one in term.get("matchExpressions") or ():
+            yield from ((one.get("key"), value) for value in one.get("values") or ())
+
+
+def _still_asked_for(node_pool: Object, pods: Sequence[Object]) -> Finding:
+    names = sorted(f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}" for pod in pods)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    state = "starts no more nodes, and" if _is_closed(node_pool) else "stays as it is:"
+    return Finding(
+        "still-asked-for",
+        f"NodePool {name(node_pool)} {state} {_pods(pods)} can run nowhere else: "
+        f"{', '.join(names[:_MOST_NAMED])}{more}.",
+        f"Remove {layout.POOL_LABEL} from the node selectors of their workloads, so that they ask for a GPU "
+        "elsewhere, or delete them. The NodePool is deleted once it has no node.",
+    )
+
+
+def _pods(pods: Sequence[Object]) -> str:
+    return f"{len(pods)} pod{'s' if len(pods) != 1 else ''}"
+
+
+def _is_closed(node_pool: Object) -> bool:
+    return annotations(node_pool).get(APPLIED) == layout.CLOSED
+
+
+def _close(node_pool: Object) -> Patch:
+    """Its own budgets stay. Should the policy want it back, onboarding applies all of it again."""
+    operations = (
+        *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
+        *set_value(node_pool, ("spec", "disruption", "consolidateAfter"), "0s"),
+        *set_value(node_pool, ("metadata", "annotations", APPLIED), layout.CLOSED),
+    )
+    says = f"close NodePool {name(node_pool)}"
+    return Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))

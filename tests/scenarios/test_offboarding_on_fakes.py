@@ -1,0 +1,334 @@
+"""A cluster is tagged `offboard`: what is ours goes, what was adopted is as it was, nobody is stranded."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from slicewise import layout
+from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
+from slicewise.events import Hint
+from slicewise.model import OFFBOARD, POLICY_TAG, Object, Ref
+from slicewise.objects import MANAGED_BY, MANAGER
+from slicewise.outcomes import Stage
+
+from tests.fakes.account import Account
+from tests.fakes.calls import REFUSALS, strike
+from tests.fakes.controllers import Controllers
+from tests.scenarios.test_adoption_on_fakes import POLICY as ADOPTING
+from tests.scenarios.test_adoption_on_fakes import Adopting
+from tests.scenarios.test_off_hours_on_fakes import ASLEEP_AT_NIGHT, SERVER, berlin, replicas, until
+from tests.tuned_account import GPU_1, TunedAccount
+
+BOTH = ADOPTING.replace(
+    "pools:",
+    "pools:\n  other: {sharing: time-slicing, gpus: [a10g], replicas: {start: 2, max: 4}, maxGpus: 4}",
+)
+
+
+def say_offboard(account: Account) -> None:
+    cluster = account.eks.clusters["gpu-1"]
+    account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
+    account.send(Hint(GPU_1, "its tag changed"))
+
+
+def offboarded(account: TunedAccount, passes: int = 400) -> TunedAccount:
+    say_offboard(account)
+    account.answer_gone(passes)
+    return account
+
+
+def of_ours(account: Account) -> list[Ref]:
+    objects = account.servers["gpu-1"].objects.items()
+    return [ref for ref, item in objects if (item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER]
+
+
+def nothing_is_left(account: Account) -> None:
+    assert not of_ours(account)
+    assert not account.eks.entries
+    assert not account.releases["gpu-1"].revisions
+    assert [account.record(capability=name) for name in (ONBOARDING, TUNING, OFF_HOURS)] == [None] * 3
+    assert not account.alarms.named("slicewise/")
+    assert account.schedules.next("gpu-1") is None
+    assert not account.queues.dead
+
+
+def test_a_cluster_without_workloads_is_as_if_we_had_never_been_there():
+    account = TunedAccount(pods=(0, 0))
+
+    offboarded(account)
+
+    nothing_is_left(account)
+    assert not [ref for ref in account.servers["gpu-1"].objects if ref.kind in ("NodeClaim", "Node")]
+    assert "Slicewise: gpu-1 is offboarded" in [subject for subject, _ in account.notices.sent]
+
+
+def test_pods_that_can_run_nowhere_else_are_named_and_keep_their_nodes():
+    account = TunedAccount(pods=(2,))
+    pods = {ref for ref in account.servers["gpu-1"].objects if ref.kind == "Pod"}
+
+    say_offboard(account)
+    account.run_until(account.clock.now + timedelta(hours=3))
+
+    finding = next(one for one in account.record().findings if one.code == "still-asked-for")
+    assert all(ref.name in finding.says for ref in pods)
+    assert layout.POOL_LABEL in finding.remedy
+    assert {ref for ref in account.servers["gpu-1"].objects if ref.kind == "Pod"} == pods
+    assert not (account.karpenter.moved or account.karpenter.replaced)
+    assert account.n == 4, "and a node that fails is replaced, since its NodePool stays open"
+
+    for ref in pods:
+        account.servers["gpu-1"].delete(ref)
+    account.answer_gone(400)
+
+    nothing_is_left(account)
+
+
+def test_waiting_for_people_asks_for_a_look_four_times_an_hour_at_most():
+    account = TunedAccount(pods=(2,))
+    say_offboard(account)
+    account.run_until(account.clock.now + timedelta(hours=1))
+    before = len(account.calls.made)
+
+    account.run_until(account.clock.now + timedelta(hours=10))
+
+    passes = [call for call in account.calls.made[before:] if call.startswith("store.acquire")]
+    assert len(passes) <= 10 * 4 * 3
+
+
+def test_a_cluster_that_was_never_ours_is_left_alone_without_a_trace():
+    account = Account()
+    account.create_cluster(tags={POLICY_TAG: OFFBOARD})
+
+    account.send_created()
+    account.sweep()
+    account.run_until_idle()
+
+    assert not [
+        call for call in account.calls.made if call.startswith(("eks.put", "eks.grant", "kubernetes"))
+    ]
+    assert account.record() is None
+
+
+@pytest.mark.parametrize("tags", [{}, {POLICY_TAG: "none"}], ids=["gone", "none"])
+def test_a_tag_that_is_merely_gone_empties_and_deletes_nothing(tags):
+    account = TunedAccount(pods=(2, 0))
+    before = of_ours(account)
+
+    account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags=tags)
+    account.send(Hint(GPU_1, "its tag changed"))
+    account.answer_gone(400)
+    account.hours(3)
+
+    assert of_ours(account) == before
+    limits = [
+        item["spec"]["limits"]
+        for ref, item in account.servers["gpu-1"].objects.items()
+        if ref.kind == "NodePool"
+    ]
+    assert {limit[layout.GPU_RESOURCE] for limit in limits} != {"0"}
+
+
+def test_tagged_with_a_policy_again_half_way_it_is_onboarded_as_before():
+    account = TunedAccount(pods=(0,))
+    whole = {
+        ref: item["spec"] for ref, item in account.servers["gpu-1"].objects.items() if ref.kind == "NodePool"
+    }
+    say_offboard(account)
+    while not any(
+        item["metadata"]["annotations"].get("slicewise.dev/applied") == layout.CLOSED
+        for ref, item in account.servers["gpu-1"].objects.items()
+        if ref.kind == "NodePool"
+    ):
+        account.answer_next()
+
+    account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags={POLICY_TAG: "default"})
+    account.send(Hint(GPU_1, "its tag changed"))
+    account.answer_gone(400)
+
+    assert account.record().stage is Stage.ONBOARDED
+    assert {
+        ref: item["spec"] for ref, item in account.servers["gpu-1"].objects.items() if ref.kind == "NodePool"
+    } == whole
+
+
+def test_an_operator_that_others_gpus_rest_on_stays_and_is_told():
+    account = TunedAccount(pods=())
+    labels = {"nvidia.com/gpu.count": "1"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "theirs", "labels": labels}, "spec": {}}
+    account.servers["gpu-1"].create(node)
+
+    offboarded(account)
+
+    assert ("gpu-operator", "gpu-operator") in account.releases["gpu-1"].revisions
+    assert of_ours(account) == [Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP] or set(
+        of_ours(account)
+    ) == {Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP}
+    assert any("theirs" in text and "GPU Operator stays" in text for _, text in account.notices.sent)
+    assert not account.eks.entries
+
+
+class TestAnAdoptedNodePool:
+    def shared(self) -> Adopting:
+        account = Adopting()
+        self.before = self.theirs(account)
+        account.onboard()
+        account.idle()
+        account.tune()
+        account.hours(8)
+        assert account.n > 1
+        return account
+
+    def begin_to_grow(self, account: Adopting) -> None:
+        for _ in range(12):
+            account.let_pass(timedelta(hours=1))
+            account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+            for _ in range(4):
+                account.answer_next()
+                if account.tuned and account.tuned.stage is Stage.TUNING:
+                    return
+                if not account.queues.waiting:
+                    break
+        raise AssertionError("N never grew")
+
+    def theirs(self, account: Adopting) -> dict[Ref, Any]:
+        kinds = ("NodePool", "NodeClaim", "Node")
+        objects = account.servers["gpu-1"].objects.items()
+        return {ref: deepcopy(_lasting(item)) for ref, item in objects if ref.kind in kinds}
+
+    def test_goes_back_to_whole_gpus_and_is_as_it_was(self):
+        account = self.shared()
+
+        offboarded(account)
+
+        now = self.theirs(account)
+        node_pool = Ref("karpenter.sh/v1", "NodePool", "gpu")
+        assert now[node_pool] == self.before[node_pool]
+        kept = [ref for ref in now if ref in self.before]
+        assert {ref: now[ref] for ref in kept} == {ref: self.before[ref] for ref in kept}
+        assert not [
+            ref for ref, item in now.items() if layout.POOL_LABEL in item["metadata"].get("labels", {})
+        ]
+        assert not account.karpenter.broken_promises
+        nothing_is_left(account)
+
+    def test_at_one_pod_a_gpu_no_node_is_replaced(self):
+        account = Adopting()
+        self.before = self.theirs(account)
+        account.onboard()
+        account.tune()
+
+        offboarded(account)
+
+        assert self.theirs(account) == self.before
+        assert account.undisturbed()
+        nothing_is_left(account)
+
+    def test_a_change_to_more_slices_that_is_half_way_goes_back(self):
+        account = Adopting()
+        self.before = self.theirs(account)
+        account.onboard()
+        account.idle()
+        account.tune()
+        self.begin_to_grow(account)
+
+        offboarded(account)
+
+        node_pool = Ref("karpenter.sh/v1", "NodePool", "gpu")
+        assert self.theirs(account)[node_pool] == self.before[node_pool]
+        nothing_is_left(account)
+
+
+def smooth_way(account: TunedAccount) -> list[TunedAccount]:
+    """The account before each message that is answered, and at the end."""
+    say_offboard(account)
+    found = [deepcopy(account)]
+    for _ in range(400):
+        if not account.queues.waiting:
+            return found
+        account.answer_next()
+        found.append(deepcopy(account))
+    raise AssertionError("it never ends")
+
+
+def adopted_and_ours() -> TunedAccount:
+    account = Adopting(policy=BOTH)
+    account.onboard()
+    account.tune()
+    account.run_until_idle()
+    return account
+
+
+@pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
+def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
+    way = smooth_way(adopted_and_ours())
+    end, begin = way[-1].state(), len(way[0].calls.made)
+    calls = list(enumerate(way[-1].calls.made))[begin:]
+
+    # Killed at each call; of the others a sample, since each is a world that goes on for minutes.
+    for number, call in calls if kind == "killed" else calls[::5]:
+        struck = deepcopy([account for account in way if len(account.calls.made) <= number][-1])
+        strike(kind, number)(struck.calls)
+        struck.answer_gone(400)
+        struck.sweep()
+        struck.answer_gone(400)
+
+        assert struck.state() == end, f"{kind} at call {number}, {call}"
+        nothing_is_left(struck)
+
+
+def _lasting(item: Object) -> Object:
+    metadata = {
+        key: value
+        for key, value in item["metadata"].items()
+        if key in ("name", "labels", "annotations") and value
+    }
+    return {"metadata": metadata, "spec": item.get("spec")}
+
+
+class TestAClusterThatSleeps:
+    def asleep(self) -> Account:
+        account = Account(ASLEEP_AT_NIGHT)
+        account.clock.now = berlin(12)
+        account.create_cluster()
+        account.send_created()
+        account.run_until_idle()
+        server = account.servers["gpu-1"]
+        server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})
+        Controllers(server)
+        server.create(SERVER)
+        until(account, berlin(20.5))
+        assert replicas(account) == 0
+        return account
+
+    def test_is_woken_before_anything_goes(self):
+        account = self.asleep()
+        begin = len(account.calls.made)
+
+        say_offboard(account)
+        account.run_until(berlin(21.5))
+
+        assert replicas(account) == 3
+        calls = account.calls.made[begin:]
+        woken = max(number for number, call in enumerate(calls) if call.startswith("kubernetes.scale"))
+        gone = [number for number, call in enumerate(calls) if call.startswith("kubernetes.delete")]
+        assert not gone or woken < gone[0]
+        finding = next(one for one in account.record().findings if one.code == "still-asked-for")
+        assert "ml/server" in finding.says, "its pods are awake, and can run nowhere else"
+
+    def test_with_an_emptied_table_its_objects_are_asked_what_sleeps(self):
+        """Replicas were in the table alone, and are lost with it; nothing waits for them for ever."""
+        account = self.asleep()
+        account.store.forget(GPU_1)
+        begin = len(account.calls.made)
+
+        say_offboard(account)
+        account.run_until(berlin(22.5))
+
+        calls = account.calls.made[begin:]
+        changes = [call for call in calls if call.startswith(("kubernetes.patch", "kubernetes.delete"))]
+        assert changes[0].startswith("kubernetes.patch"), "it is woken first"
+        nothing_is_left(account)
