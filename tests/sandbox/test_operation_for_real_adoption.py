@@ -16,6 +16,7 @@ from tests.sandbox.system_fixtures import (
     NODE_OVERLAYS,
     NODE_POOLS,
     NODES,
+    OPERATOR_SECRETS,
     PODS,
     POLICY_TAG,
     TUNER,
@@ -28,6 +29,14 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.sandbox
 
 NAME, THEIRS = "before-us", f"{NODE_POOLS}/gpu"
+KINDS = (
+    NODE_POOLS,
+    NODE_OVERLAYS,
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "/apis/rbac.authorization.k8s.io/v1/roles",
+    "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+)
 POOL_LABEL, KEY = "slicewise.dev/pool", "nvidia.com/device-plugin.config"
 TUNERS = "slicewise:tuner"
 LOOKS_AFTER_SECONDS = 12
@@ -178,8 +187,72 @@ def test_it_is_given_back_as_it_was(system, cluster, before, adopted):
     assert ours(now) == []
 
 
+@pytest.fixture(scope="module")
+def offboarded(system: System, cluster: Cluster, adopted: set[str]) -> dict[str, Any]:
+    """Adopted once more, and then its tag says `offboard`: what runs there, just before."""
+    follow(system, "adopting-a-pool")
+    eventually(lambda: KEY in required(cluster), lambda: system.record(NAME, "tuning"), within_seconds=180)
+    seen = {"pods": names(cluster, PODS), "claims": names(cluster, NODE_CLAIMS), "drifted": set[str]()}
+    follow(system, "offboard")
+    eventually(
+        lambda: (
+            not seen["drifted"].update(drifting(cluster)) and entries(system) == [] and left(system) == []
+        ),
+        lambda: (system.record(NAME), system.record(NAME, "tuning")),
+        within_seconds=300,
+    )
+    watch_for_drift(cluster, seen["drifted"])
+    return seen
+
+
+def test_offboarded_what_a_team_made_is_as_it_was_and_ran_on(cluster, before, offboarded):
+    now = cluster.kube.get(THEIRS)
+
+    assert offboarded["drifted"] == set()
+    assert names(cluster, PODS) == offboarded["pods"] and running(cluster.kube, "vision") == 4
+    assert names(cluster, NODE_CLAIMS) == offboarded["claims"]
+    assert (now["spec"], marks(now)) == (before["spec"], marks(before))
+    for item in nonempty([*cluster.kube.list(NODES), *cluster.kube.list(NODE_CLAIMS)]):
+        assert ours(item) == [], item["metadata"]["name"]
+        assert not {POOL_LABEL, KEY} & item["metadata"]["labels"].keys(), item["metadata"]["name"]
+
+
+def test_offboarded_nothing_of_ours_is_left(system, cluster, offboarded):
+    of_us = {"labelSelector": "app.kubernetes.io/managed-by=slicewise"}
+    kinds = [*KINDS, "/api/v1/configmaps", "/api/v1/namespaces", "/apis/apps/v1/daemonsets"]
+
+    assert [item["metadata"]["name"] for kind in kinds for item in cluster.kube.list(kind, **of_us)] == []
+    assert cluster.kube.list(OPERATOR_SECRETS, labelSelector="owner=helm") == []
+    crds = cluster.kube.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    assert "clusterpolicies.nvidia.com" not in {item["metadata"]["name"] for item in crds}
+    assert (
+        system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{NAME}/")["MetricAlarms"]
+        == []
+    )
+
+
+def test_a_sweep_finds_an_offboarded_cluster_and_leaves_no_trace_of_it(system, offboarded):
+    system.sweep()
+    eventually(system.is_quiet, "the queues are not empty")
+
+    assert left(system) == [] and entries(system) == []
+
+
 def test_the_tuner_needed_no_right_that_it_did_not_have(cluster, adopted):
     assert [request for request in nonempty(requests_of(cluster, TUNER)) if request.code == 403] == []
+
+
+def entries(system: System) -> list[str]:
+    return list(system.aws.client("eks").list_access_entries(clusterName=NAME)["accessEntries"])
+
+
+def left(system: System) -> list[str]:
+    """Capabilities with a record of the cluster."""
+    return [one for one in ("onboarding", "tuning", "off-hours") if system.record(NAME, one)]
+
+
+def marks(item: dict[str, Any]) -> tuple[Any, Any]:
+    return item["metadata"].get("labels"), item["metadata"].get("annotations")
 
 
 def follow(system: System, policy: str) -> None:
