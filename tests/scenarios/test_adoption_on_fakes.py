@@ -637,6 +637,26 @@ def test_on_a_shared_pool_each_that_asks_for_two_is_told_with_what_would_let_it_
     assert any("To let them run" in line for line in lines(record.details[0]))
 
 
+WHOLE = """
+pools:
+  whole: {sharing: none, gpus: [l4], maxGpus: 4}
+  mixed: {sharing: time-slicing, gpus: [l4], maxGpus: 4, classes: [1, 2]}
+"""
+
+
+def test_pools_of_whole_gpus_and_classes_of_one_serve_them_and_are_told_nothing():
+    account = TunedAccount(policy=WHOLE, pods=())
+    server = account.servers["gpu-1"]
+    server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    server.create(asking_for(2, "train", "CronJob"))
+    account.calls.fails = lambda call: Refused("403") if call.startswith("kubernetes.list Job") else None
+
+    record = account.tune()
+
+    told = [str(one) for one in record.findings if one.code in ("more-than-one-gpu", "templates-unread")]
+    assert told == [], "the class of two tolerates nobody who does not choose it"
+
+
 @pytest.mark.parametrize("error", [Refused("403 forbidden"), Unavailable("timed out")])
 def test_templates_that_cannot_be_read_keep_n_at_one_and_end_nothing(error):
     account = Adopting()

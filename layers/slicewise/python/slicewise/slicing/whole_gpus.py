@@ -86,7 +86,7 @@ def _kind_of_maker(item: Object) -> str:
 
 def askers(state: PoolState, contents: ClusterContents) -> tuple[str, ...]:
     """Those that may come to a NodePool, such as "CronJob team/train (2 GPUs)", as far as they were read."""
-    if not state.pool.sharing.has_replicas:
+    if not _may_share(state):
         return ()
     nodes = {node.name: node.node for node in state.nodes}
     found: dict[Ref, int] = {}
@@ -103,6 +103,11 @@ def askers(state: PoolState, contents: ClusterContents) -> tuple[str, ...]:
             ref = Ref(item["apiVersion"], item["kind"], name(item), metadata.get("namespace", "default"))
             found[ref] = max(gpus_of(spec(item)), found.get(ref, 0))
     return tuple(f"{_told(ref)} ({gpus} GPUs)" for ref, gpus in sorted(found.items()))
+
+
+def _may_share(state: PoolState) -> bool:
+    """A class of one pod a GPU never does."""
+    return state.pool.sharing.has_replicas and state.pool.size != 1
 
 
 def _may_land(pod_spec: Mapping[str, Any], state: PoolState) -> bool:
@@ -149,7 +154,7 @@ def findings(state: PoolState, found: tuple[str, ...], contents: ClusterContents
     if len(found) > _MOST_TOLD:
         says = f"{len(found) - _MOST_TOLD} more may come to NodePool {state.name} and ask for several GPUs."
         told.append(Finding("more-than-one-gpu", says, what_helps(state)))
-    if contents.unread_kinds and not found:
+    if contents.unread_kinds and not found and _may_share(state):
         told.append(
             Finding(
                 "templates-unread",
