@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -86,6 +87,33 @@ def test_pods_and_claims_are_not_gone_through_for_each_node(state):
         seen.append((found.contents.pods.times, found.contents.node_claims.times))
 
     assert seen[0] == seen[1]
+
+
+def test_pods_claims_and_nodes_are_not_gone_through_for_each_node_pool():
+    seen = []
+    for count in (1, 9):
+        found, policy = world(9, "standing"), parse(pools(count) + NO_METRICS, "default")
+        node_pools = tuple(layout.node_pool(policy, one, one.models()[0], 4) for one in policy.pools)
+        contents = replace(
+            found.contents,
+            node_pools=node_pools,
+            nodes=Counted(_in(node, number % count) for number, node in enumerate(found.contents.nodes)),
+            node_claims=Counted(
+                _in(claim, number % count) for number, claim in enumerate(found.contents.node_claims)
+            ),
+        )
+        planned = plan(replace(found, policy=policy, contents=contents), NOW)
+        assert planned.outcome.reason.startswith("9 GPU nodes, 36 of 36 slices")
+        seen.append((contents.pods.times, contents.node_claims.times))
+        # Whether one is cordoned is still asked for each NodePool, which costs little.
+        assert contents.nodes.times <= 4 + count
+
+    assert seen[0] == seen[1]
+
+
+def _in(item: dict, number: int) -> dict:
+    labels = {layout.POOL_LABEL: f"p{number}", layout.NODE_POOL_LABEL: f"slicewise-p{number}-l4"}
+    return {**item, "metadata": {**item["metadata"], "labels": {**item["metadata"]["labels"], **labels}}}
 
 
 @pytest.mark.parametrize("source", ["container-insights", "prometheus"])

@@ -83,9 +83,14 @@ def _rest(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | None
 def _kept(page: str, keep: Keep) -> tuple[tuple[Object, ...], str]:
     """With the token of the next page, "" after the last."""
     with _uncollected():
-        read = json.loads(page)
-        kept = (keep(item) for item in read.get("items") or ())
-        return tuple(item for item in kept if item is not None), read["metadata"].get("continue") or ""
+        # The page has gone when this returns, and only what is kept is looked through.
+        return _parsed(page, keep)
+
+
+def _parsed(page: str, keep: Keep) -> tuple[tuple[Object, ...], str]:
+    read = json.loads(page)
+    kept = (keep(item) for item in read.get("items") or ())
+    return tuple(item for item in kept if item is not None), read["metadata"].get("continue") or ""
 
 
 def told_ahead(page: str) -> str:

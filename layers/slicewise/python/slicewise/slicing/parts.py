@@ -50,7 +50,7 @@ def broken_now(
 ) -> tuple[Broken, ...]:
     assert world.contents
     return broken(
-        world.contents,
+        world.contents_of(state.name),
         world.readings,
         state.name,
         since,

@@ -16,7 +16,7 @@ from typing import Any
 from slicewise import json_patch, layout
 from slicewise.actions import Action, Patch
 from slicewise.model import ref_of
-from slicewise.objects import annotations
+from slicewise.objects import annotations, status
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.policy import MetricsSource, Mode, Policy, fingerprint
 from slicewise.records import Record
@@ -260,7 +260,9 @@ def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
         return part
     refused = whole_gpus.findings(state, asking, world.contents)
     idle = alarms.idle_now(world.alarms)
-    advice = consolidation.advise(policy, state, world.contents.pods, idle, now)
+    on_claims = (status(claim).get("nodeName") or "" for claim in state.claims)
+    pods = [pod for node in on_claims if node for pod in world.pods_on.get(node, ())]
+    advice = consolidation.advise(policy, state, pods, idle, now)
     repair = drift.repair(state, policy, now)
     left = letting_go.uncordon(world.contents, {state.name}, "no change of N is under way", now)
     return replace(
@@ -300,7 +302,8 @@ def _about_n(
     if not acts(world):
         state = replace(state, history=_told_before(state, world))
     history = world.measured.history if world.measured else NOTHING
-    use = pool_use(world.readings, policy.metrics.source.value, world.contents, now, state.name, history)
+    contents = world.contents_of(state.name)
+    use = pool_use(world.readings, policy.metrics.source.value, contents, now, state.name, history)
     since = now - RECENT
     if state.history.changed_at:
         # The step in which N changed measured the old one, too.
@@ -309,7 +312,7 @@ def _about_n(
         state,
         use,
         broken_now(state, world, policy, since, now),
-        world.contents,
+        contents,
         policy,
         now,
         frozen=_frozen(world, policy),

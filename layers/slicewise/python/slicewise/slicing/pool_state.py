@@ -230,8 +230,8 @@ class PoolState:
 def pool_states(contents: ClusterContents, policy: Policy) -> tuple[PoolState, ...]:
     """Of every NodePool that the policy wants and that is there, in the policy's order."""
     live = {name(item): item for item in contents.node_pools if is_ours(item)}
-    pods, claims = by_node(contents.pods), _by_node_pool(contents.node_claims)
-    nodes = _by_node_pool(sorted(contents.nodes, key=name))
+    pods, claims = by_node(contents.pods), by_node_pool(contents.node_claims)
+    nodes = by_node_pool(sorted(contents.nodes, key=name))
     config_map = contents.objects.get(layout.CONFIG_MAP)
     known_keys = frozenset(config_map.get("data") or ()) if config_map else None
     return tuple(
@@ -325,7 +325,7 @@ def _as_begun(pool: Pool, node_pool: Object) -> Pool:
     return pool if begun is pool.sharing else replace(pool, sharing=begun, profile=None)
 
 
-def _by_node_pool(items: Iterable[Object]) -> dict[str, list[Object]]:
+def by_node_pool(items: Iterable[Object]) -> dict[str, list[Object]]:
     """In their order. Once for all: NodePools are tens, and nodes thousands."""
     found: dict[str, list[Object]] = {}
     for item in items:

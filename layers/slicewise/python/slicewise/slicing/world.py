@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from slicewise.errors import InvalidPolicy
-from slicewise.model import Alarm, ClusterContents, EksCluster, Series
+from slicewise.model import Alarm, ClusterContents, EksCluster, Object, Series
 from slicewise.policy import Policy
 from slicewise.retries import Retry
+from slicewise.slicing.pool_state import by_node, by_node_pool
 from slicewise.slicing.series import Readings
 from slicewise.slicing.usage.history import History
 from slicewise.slicing.use import Measured, measured, read
@@ -83,3 +84,21 @@ class TuningWorld:
         """Made once, since a week of a large cluster takes seconds."""
         assert self.policy and self.contents
         return read(self.series, self.policy.metrics.source.value, self.contents)
+
+    def contents_of(self, node_pool: str) -> ClusterContents:
+        """With no nodes and pods but the NodePool's: who looks at one does not go through those of all."""
+        assert self.contents
+        nodes = tuple(self._nodes_of.get(node_pool, ()))
+        pods = tuple(pod for node in nodes for pod in self.pods_on.get(node["metadata"]["name"], ()))
+        return replace(self.contents, nodes=nodes, pods=pods)
+
+    @cached_property
+    def pods_on(self) -> Mapping[str, Sequence[Object]]:
+        """Pods by the name of their node, those without one by ""."""
+        assert self.contents
+        return by_node(self.contents.pods)
+
+    @cached_property
+    def _nodes_of(self) -> Mapping[str, Sequence[Object]]:
+        assert self.contents
+        return by_node_pool(self.contents.nodes)
