@@ -57,14 +57,15 @@ def _read(fetch: Fetch, keep: Keep) -> tuple[Object, ...]:
     page = fetch("")
     if page is None:
         return ()
-    if not told_ahead(page):
-        found, token = _kept(page, keep)
-        return found if not token else _rest(fetch, keep, found, fetch(token))
-    return _rest(fetch, keep, (), page)
+    if told_ahead(page):
+        return _pages(fetch, keep, (), page)
+    found, token = _kept(page, keep)
+    return _pages(fetch, keep, found, fetch(token)) if token else found
 
 
-def _rest(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | None) -> tuple[Object, ...]:
-    # Imported here: who starts pays for it, and most lists have one page.
+def _pages(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | None) -> tuple[Object, ...]:
+    """`before` is kept of the pages before `page`, which is None where the kind is served no longer."""
+    # A function that starts pays for what it imports, and most lists have one page.
     from concurrent.futures import ThreadPoolExecutor
 
     found = [*before]
@@ -77,7 +78,7 @@ def _rest(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | None
             if not token:
                 return tuple(found)
             page = coming.result() if coming else fetch(token)
-    return ()  # the kind is served no longer
+    return ()
 
 
 def _kept(page: str, keep: Keep) -> tuple[tuple[Object, ...], str]:
