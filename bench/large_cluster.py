@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from slicewise import layout, policy
@@ -80,8 +81,9 @@ def fill(plane: ControlPlane, size: Size, say: Callable[[str], None]) -> None:
     ):
         say(f"creating {what}")
         with ThreadPoolExecutor(THREADS) as threads:
-            for _ in threads.map(create, items):
-                pass
+            # A thousand at a time: they are made as fast as memory is there, and created slowly.
+            while some := list(islice(items, 1000)):
+                list(threads.map(create, some))
 
 
 def pools(size: Size) -> Iterator[Object]:

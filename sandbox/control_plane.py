@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -88,6 +88,7 @@ class ControlPlane:
         webhook_cache_ttl: str = "0s",
         system_nodes: int = 2,
         cluster_name: str = "sandbox",
+        large: bool = False,
         progress: Progress = print,
     ) -> ControlPlane:
         """
@@ -103,6 +104,7 @@ class ControlPlane:
             webhook_ca: PEM file that the webhook's certificate is checked with.
             webhook_cache_ttl: How long an answer of the webhook is remembered; "0s" is never.
             system_nodes: Nodes of a managed node group, without GPUs.
+            large: It will hold gigabytes, so that memory is spared rather than processors.
 
         Raises:
             ChildDied: A part ended while starting; the message holds the end of its log.
@@ -114,7 +116,7 @@ class ControlPlane:
         try:
             plane._write_files()
             webhook = plane._write_webhook(token_webhook_url, webhook_ca)
-            plane._start_components(webhook, webhook_cache_ttl)
+            plane._start_components(webhook, webhook_cache_ttl, components.LARGE if large else {})
             plane._furnish(system_nodes)
             if karpenter:
                 plane.install_crds()
@@ -203,9 +205,12 @@ class ControlPlane:
         path.write_text(components.webhook_config(url, ca.resolve()))
         return path
 
-    def _start_components(self, webhook: Path | None, webhook_cache_ttl: str) -> None:
+    def _start_components(
+        self, webhook: Path | None, webhook_cache_ttl: str, settings: Mapping[str, str]
+    ) -> None:
         def start(command: list[str]) -> None:
-            self._children.start(command[0], [self._built.ctl, *command], components.SPARING)
+            settled = {**components.SPARING, **settings}
+            self._children.start(command[0], [self._built.ctl, *command], settled)
 
         start(components.etcd(self._layout))
         start(components.apiserver(self._layout, webhook, webhook_cache_ttl))

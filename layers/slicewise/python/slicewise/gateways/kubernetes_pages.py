@@ -21,7 +21,7 @@ PAGE = 500
 # How often a list is begun that grows too old while it is read.
 _TRIES = 3
 _decoder = json.JSONDecoder()
-_HEAD = re.compile(r'\{"kind":"\w*","apiVersion":"[\w./]*","metadata":')
+_HEAD = re.compile(r'\{"kind":"\w*","apiVersion":"[\w./-]*","metadata":')
 _TAIL = ',"metadata":'
 
 # Takes a continue token, "" for the first page; gives the page's JSON, None where the kind is not served.
