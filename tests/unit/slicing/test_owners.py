@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from slicewise.model import Object
 from slicewise.slicing.owners import topmost_owner
-from slicewise.slicing.usage.history import WorkloadKey, key_of, use_of
+from slicewise.slicing.usage.history import History, WorkloadDay, WorkloadKey, key_of, pruned, use_of
 from slicewise.slicing.use import WINDOW
 from slicewise.slicing.workloads import made_by, workload_of
 
@@ -291,3 +291,24 @@ def test_a_rayservice_that_is_upgraded_keeps_what_was_measured_of_it():
 
     found = use_of(passes.seen, WorkloadKey("ray.io", "RayService", "team", "llm", "l4"), NOW, WINDOW)
     assert found and found.has_history and found.day_peaks_mib == (9000.0,) * 5
+
+
+@pytest.mark.parametrize(
+    "kind, kept",
+    [
+        ("batch/Job", False),
+        ("jobset.x-k8s.io/JobSet", False),
+        ("batch/CronJob", True),
+        ("ray.io/RayService", True),
+    ],
+)
+def test_of_what_runs_once_the_past_is_kept_for_a_day(kind, kept):
+    """Else a cluster of many JobSets would keep each of them for a week."""
+    group, _, name = kind.partition("/")
+    key = WorkloadKey(group, name, "team", "llm", "l4")
+    begin = int((NOW - 3 * DAY).timestamp()) // 86_400 * 86_400
+    history = History({key: {begin: WorkloadDay(last=begin + 3600)}})
+
+    assert (key in pruned(history, NOW, WINDOW, ()).workloads) is kept
+    assert key in pruned(history, NOW, WINDOW, {key}).workloads
+    assert key in pruned(history, NOW - 3 * DAY, WINDOW, ()).workloads

@@ -33,8 +33,16 @@ BUCKETS = 200
 _SETTLED = 2 * STEP_SECONDS
 # What breaks a promise is looked for in the last day (health.py), and in the steps at its edges.
 RECENT_STEPS = STEPS_A_DAY + 3
-# Owners of these kinds do not come again under their name.
-_ONCE = frozenset({("", "Pod"), ("batch", "Job")})
+# Owners of these kinds seldom come again under their name: a Job, and what is made of Jobs.
+_ONCE = frozenset(
+    {
+        ("", "Pod"),
+        ("batch", "Job"),
+        ("jobset.x-k8s.io", "JobSet"),
+        ("kubeflow.org", "MPIJob"),
+        ("ray.io", "RayJob"),
+    }
+)
 # Of the steps that were measured: with fewer of them nobody knows the peak of its memory.
 _LEAST_MEMORY = 0.9
 
