@@ -51,7 +51,7 @@ def test_what_a_release_before_kept_goes():
     before = tuple(replace(WANTED[0], name=f"slicewise/gpu-1/{kind}") for kind in ("crowded", "saturated"))
 
     assert alarms.actions(CLUSTER, POLICY, (*WANTED, *before)) == tuple(
-        DeleteAlarm(alarm.name, "this release does without it") for alarm in before
+        DeleteAlarm(alarm.name, "this release does without it", f"alarm {alarm.name}") for alarm in before
     )
 
 
