@@ -163,7 +163,7 @@ def plan(app: App, cluster: str) -> int:
             print("".join(f"    {change}\n" for change in action.changes), end="")
     tell_findings(planned.outcome.findings)
     for detail in planned.details:
-        print(f"  GPUs of NodePool {detail['node_pool']}: {detail['gpus_by']}")
+        print(f"    GPUs of NodePool {detail['node_pool']}: {detail['gpus_by']}")
     for action in planned.actions:
         if isinstance(action, TryUpgrade) and world.cluster:
             _try(app, world.cluster, action)

@@ -177,6 +177,14 @@ def test_taints_of_adopted_node_pools_are_tolerated_by_operands():
     assert wanted in upgrade.values["node-feature-discovery"]["worker"]["tolerations"]
 
 
+def test_a_chart_around_gpu_operators_is_not_ours_to_change():
+    around = Release("platform", "infra", 4, "deployed", "our-platform", "1.0.0", {"gpu-operator": {}})
+    [finding] = refusals(seen(around, objects={CLUSTER_POLICY: {**config_map("x", {}).popitem()[1]}}))
+
+    assert finding.code == "foreign-gpu-operator"
+    assert "part of the release infra/platform of chart our-platform" in finding.says
+
+
 # Drivers that would be replaced
 
 OLDER = {"version": "v26.3.0"}

@@ -40,6 +40,18 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
     release = of(contents)
     # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
     orphan = live(contents, rbac.CLUSTER_POLICY) is not None and not manifests.anything_of_ours(contents)
+    charts = (manifests.KARPENTER, manifests.KARPENTER_CRD)
+    if release is None and (around := [one for one in contents.releases if one.chart not in charts]):
+        whole = around[0]
+        return [
+            _refuse(
+                "foreign-gpu-operator",
+                f"GPU Operator is a part of the release {whole.namespace}/{whole.name} of chart "
+                f"{whole.chart}, whose other parts are none of our business.",
+                "Install GPU Operator as a release of its own (--take-ownership keeps its objects), "
+                "then let us join that.",
+            )
+        ]
     if release is None and orphan:
         return [
             _refuse(
