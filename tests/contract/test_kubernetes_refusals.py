@@ -200,7 +200,9 @@ MAY = {
     rbac.INSTALLER: {
         *("list NodePools", "list our Secrets", "list definitions", "get our ConfigMap", "get a role"),
     },
-    rbac.TUNER: {"list NodePools", "get our ConfigMap", "patch our NodePool", "patch a Node"},
+    rbac.TUNER: {
+        *("list NodePools", "list CronJobs", "get our ConfigMap", "patch our NodePool", "patch a Node"),
+    },
     rbac.SLEEPER: {
         *("list NodePools", "list CronJobs", "patch our NodePool"),
         *("scale a Deployment", "read a scale", "delete a Pod"),
