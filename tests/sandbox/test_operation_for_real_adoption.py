@@ -139,8 +139,13 @@ def test_a_nodepool_that_refuses_every_write_is_told_and_kept_the_other_from_not
     stuck = cluster.kube.get(f"{NODE_POOLS}/gpu-stuck")
 
     assert ours(stuck) == [] and stuck["spec"]["limits"] == {"cpu": "500", "nvidia.com/gpu": "10"}
-    told = nonempty(codes_and_texts(system)["cannot-be-changed"])
-    assert any("gpu-stuck" in one and "the platform team owns it" in one for one in told)
+    eventually(
+        lambda: codes_and_texts(system).get("cannot-be-changed"),
+        lambda: system.record(NAME, "tuning"),
+        within_seconds=60,
+    )
+    [told] = codes_and_texts(system)["cannot-be-changed"]
+    assert "take over NodePool gpu-stuck" in told and "the platform team owns it" in told
 
 
 def test_a_template_that_asks_for_two_gpus_is_read_and_named(system, cluster, adopted):
