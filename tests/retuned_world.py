@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from slicewise import as_found, layout
+from slicewise import as_found, layout, rights
 from slicewise.model import Ref
 from slicewise.slicing.rollout import Advance, RolloutSettings
 
@@ -49,7 +49,7 @@ class World:
         self.karpenter = FakeKarpenter(self.server, self.policy, self.clock, gpus=self.gpus)
         self.karpenter.install(self.n)
         self.nodes = [self.karpenter.add_node(pods) for pods in self.pods]
-        kubernetes = FakeKubernetes(self.server, self.calls)
+        kubernetes = FakeKubernetes.held(self.server, self.calls, rights.TUNER)
         self.tuner = Retuning(kubernetes, self.policy, self.clock, SETTINGS)
 
     def change(self, target: int, passes: int = 120) -> Advance | None:

@@ -19,7 +19,10 @@ OLDER = {
     "1.34": Pinned("k8s.io/kubernetes", "v1.34.4", "h1:Yy6R4QB8C9kJPp25GFqEvX5XQwY5qzKeqD0Xx6oAcmk="),
 }
 # What our objects and examples belong to.
-GROUPS = ("api__v1", "apis__apps__v1", "apis__batch__v1", "apis__rbac.authorization.k8s.io__v1")
+GROUPS = (
+    *("api__v1", "apis__apps__v1", "apis__batch__v1"),
+    *("apis__admissionregistration.k8s.io__v1", "apis__rbac.authorization.k8s.io__v1"),
+)
 RECIPE = 1
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
 
-from slicewise import layout
+from slicewise import layout, rights
 from slicewise.acting import Attempt, Hands
 from slicewise.actions import Notify
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
@@ -218,7 +218,7 @@ class Sleeper(Passes):
     def __init__(self, off_hours: OffHours | None = NIGHTS, pools: str = builders.DEFAULT_POOLS) -> None:
         calls, clock = Calls(), Clock(WEDNESDAY_NOON)
         self.server = FakeApiServer(clock)
-        super().__init__(FakeKubernetes(self.server, calls), calls, clock, off_hours)
+        super().__init__(FakeKubernetes.held(self.server, calls, rights.SLEEPER), calls, clock, off_hours)
         self.server.add_crds(*CRDS)
         self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})
         self.controllers = Controllers(self.server)

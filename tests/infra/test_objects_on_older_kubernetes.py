@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 from slicewise import layout
-from slicewise.onboarding import manifests, rbac, time_slice
+from slicewise.onboarding import admission, manifests, rbac, time_slice
 
 from sandbox.cluster import api_schemas
 from tests import builders
@@ -33,6 +33,7 @@ POLICY = builders.policy(
 OURS = [
     manifests.namespace(),
     layout.config_map({}),
+    *admission.objects(POLICY),
     *rbac.objects(POLICY),
     *time_slice.daemon_sets(POLICY),
 ]

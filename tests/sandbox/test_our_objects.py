@@ -15,7 +15,7 @@ import yaml
 from slicewise import layout
 from slicewise.objects import holds
 from slicewise.offhours.settings import OPENED
-from slicewise.onboarding import fallbacks, manifests, rbac, time_slice
+from slicewise.onboarding import admission, fallbacks, manifests, rbac, time_slice
 
 from sandbox.control_plane import ControlPlane
 from sandbox.kube import KubeClient
@@ -63,6 +63,7 @@ def crds(kube: KubeClient) -> KubeClient:
 def ours() -> Iterator[dict]:
     weights = layout.overlay_weights(POLICY)
     yield manifests.namespace()
+    yield from admission.objects(POLICY)
     yield from rbac.objects(POLICY)
     yield layout.config_map({})
     yield manifests.gate_probe()
@@ -79,6 +80,8 @@ def test_our_objects_are_accepted_and_come_back_as_we_sent_them(crds: KubeClient
         crds.apply(wanted, field_manager="slicewise")
         live = crds.get(crds.path(wanted))
         assert holds(live, wanted), (live, wanted)
+        if wanted["apiVersion"].startswith(admission.GROUP):
+            assert admission.difference(live, wanted) is None
 
 
 def test_changing_n_is_accepted_on_what_stands(crds: KubeClient) -> None:

@@ -33,6 +33,8 @@ SHARING_LABEL = "slicewise.dev/sharing"
 # On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.
 ROLLOUT_ANNOTATION = "slicewise.dev/rollout"
 TUNING_ANNOTATION = "slicewise.dev/tuning"
+# And how long its nodes took to start.
+STARTUP_ANNOTATION = "slicewise.dev/startup"
 # When tuning wrote another N to a Node, NodeClaim or NodeOverlay, and when it cordoned a Node.
 CHANGED_ANNOTATION = "slicewise.dev/changed"
 CORDONED_ANNOTATION = "slicewise.dev/cordoned"

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from slicewise import layout
 from slicewise.errors import UNREADABLE
 from slicewise.model import Object
 from slicewise.objects import annotations
 
-STARTUP_ANNOTATION = "slicewise.dev/startup"
+STARTUP_ANNOTATION = layout.STARTUP_ANNOTATION
 # Fewer say nothing about the slow end.
 LEAST = 3
 # Seconds: longer than we ever write, and still a length of time.

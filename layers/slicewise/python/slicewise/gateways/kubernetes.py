@@ -44,6 +44,11 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("apps", "StatefulSet"): ("statefulsets", True),
     ("batch", "CronJob"): ("cronjobs", True),
     ("batch", "Job"): ("jobs", True),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): ("validatingadmissionpolicies", False),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): (
+        "validatingadmissionpolicybindings",
+        False,
+    ),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): ("customresourcedefinitions", False),
     ("rbac.authorization.k8s.io", "ClusterRole"): ("clusterroles", False),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ("clusterrolebindings", False),
@@ -61,11 +66,6 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("nfd.k8s-sigs.io", "NodeFeature"): ("nodefeatures", True),
     ("nfd.k8s-sigs.io", "NodeFeatureGroup"): ("nodefeaturegroups", True),
     ("nfd.k8s-sigs.io", "NodeFeatureRule"): ("nodefeaturerules", False),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): ("validatingadmissionpolicies", False),
-    (
-        "admissionregistration.k8s.io",
-        "ValidatingAdmissionPolicyBinding",
-    ): ("validatingadmissionpolicybindings", False),
     ("argoproj.io", "Rollout"): ("rollouts", True),
     ("keda.sh", "ScaledJob"): ("scaledjobs", True),
     ("keda.sh", "ScaledObject"): ("scaledobjects", True),

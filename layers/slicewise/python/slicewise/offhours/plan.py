@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from slicewise import json_patch, layout, quantities
+from slicewise import json_patch, layout, quantities, rights
 from slicewise.actions import (
     Action,
     Delete,
@@ -75,7 +75,7 @@ SOON = timedelta(hours=1)
 LONG_OUT_OF_REACH = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
 FOR_EVER = "for ever"
-_LAST_SCHEDULED = ("status", "lastScheduleTime")
+_LAST_SCHEDULED = rights.LAST_SCHEDULED
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slicewise import json_patch, layout
+from slicewise import json_patch, layout, rights
 from slicewise.actions import Action, Patch, Scale
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import written_by
@@ -98,18 +98,18 @@ def _short(value: Any) -> str:
     return "what it was" if isinstance(value, Mapping) else repr(value)
 
 
-REPLICAS = Setting(("spec", "replicas"), 0, absent=1, scaled=True)
+REPLICAS = Setting(rights.REPLICAS, 0, absent=1, scaled=True)
 # Written before the replicas and given back after them: with Delete, a StatefulSet loses its data at 0.
-RETAIN = Setting(("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled"), "Retain", absent="Retain")
-SUSPEND = Setting(("spec", "suspend"), True, absent=False)
-PAUSED_REPLICAS = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused-replicas"), "0")
-PAUSED = Setting(("metadata", "annotations", "autoscaling.keda.sh/paused"), "true")
+RETAIN = Setting(rights.RETENTION, "Retain", absent="Retain")
+SUSPEND = Setting(rights.SUSPEND, True, absent=False)
+PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0")
+PAUSED = Setting(rights.PAUSED, "true")
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
-NO_NODES = Setting(("spec", "limits", "nodes"), layout.NO_NODES["nodes"])
+NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (fallback.py).
-OPENED = Setting(("spec", "limits", "nodes"), None)
+OPENED = Setting(rights.LIMIT_OF_NODES, None)
 ONLY_EMPTY_NODES_GO = Setting(
-    ("spec", "disruption"),
+    rights.DISRUPTION,
     {
         "consolidationPolicy": "WhenEmpty",
         "consolidateAfter": "0s",

@@ -25,6 +25,7 @@ from slicewise.objects import (
     spec,
 )
 from slicewise.onboarding import (
+    admission,
     fallbacks,
     karpenter,
     manifests,
@@ -61,6 +62,7 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     roles = rbac.objects(policy, unfinished, asleep, split, _is_retaining(contents), _operator(contents))
+    actions += admission.changes(contents, policy)
     actions += _applies(contents, roles, "what we may read once installation is over")
     configurations = _applies(
         contents,

@@ -10,7 +10,7 @@ from slicewise import layout
 from slicewise.layout import TOLERATIONS
 from slicewise.model import ClusterContents, EksCluster, Object, Ref, Release, ref_of
 from slicewise.objects import is_ours, stamped
-from slicewise.onboarding import rbac
+from slicewise.onboarding import admission, rbac
 from slicewise.onboarding.operator_values import (
     EXPORTER_FOR_PROMETHEUS,
     MARK,
@@ -167,5 +167,5 @@ def observed_refs(policy: Policy) -> tuple[Ref, ...]:
         layout.CONFIG_MAP,
         rbac.CLUSTER_POLICY,
         *((node_class,) if node_class else ()),
-        *(ref_of(item) for item in rbac.objects(policy)),
+        *(ref_of(item) for item in (*admission.objects(policy), *rbac.objects(policy))),
     )

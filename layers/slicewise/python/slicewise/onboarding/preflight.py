@@ -13,7 +13,7 @@ from functools import lru_cache
 from slicewise import adopted, adopted_settings, layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
 from slicewise.objects import annotations, is_ours, labels, name, spec
-from slicewise.onboarding import gpu_findings, karpenter, operator_findings, rbac, versions
+from slicewise.onboarding import admission, gpu_findings, karpenter, operator_findings, rbac, versions
 from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy, Pool
@@ -112,7 +112,7 @@ def _names_taken(contents: ClusterContents, policy: Policy) -> list[Finding]:
 
 @lru_cache(maxsize=64)  # as the policy that is parsed
 def _our_refs(policy: Policy) -> tuple[Ref, ...]:
-    refs = [ref_of(item) for item in rbac.objects(policy)]
+    refs = [ref_of(item) for item in (*admission.objects(policy), *rbac.objects(policy))]
     refs.append(layout.CONFIG_MAP)
     if policy.node_class.create and (node_class := rbac.node_class_ref(policy)):
         refs.append(node_class)

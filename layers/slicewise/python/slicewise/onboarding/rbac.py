@@ -3,27 +3,29 @@ What our identities may do in a cluster, verb by verb.
 
 While it installs, the installer is cluster admin by an EKS access policy, for as long as that takes;
 afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` may
-read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, and the labels of
-Nodes and NodeClaims, which RBAC can limit neither by name nor by field. It may delete nothing and touches no
-pod. Where a pool is split into classes it may patch Deployments and StatefulSets, too; it touches those that
-carry our label. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists
-cannot be limited by name either; everything that can be, is.
+read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, Nodes and NodeClaims,
+and where a pool is split into classes Deployments and StatefulSets, too. It may delete nothing and touches no
+pod. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists cannot be
+limited by name; everything that can be, is. What RBAC cannot say, which objects and which of their fields,
+admission.py does: what both grant is rights.py's table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slicewise import layout
+from slicewise import layout, rights
 from slicewise.model import Object, Ref
 from slicewise.objects import stamped
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
+from slicewise.onboarding import admission
 from slicewise.policy import Policy
+from slicewise.rights import Only, Write
 
-INSTALLER, TUNER, SLEEPER = "slicewise-installer", "slicewise-tuner", "slicewise-sleeper"
-INSTALLER_GROUP, TUNER_GROUP, SLEEPER_GROUP = "slicewise:installer", "slicewise:tuner", "slicewise:sleeper"
+INSTALLER, TUNER, SLEEPER = "slicewise-installer", rights.TUNER.name, rights.SLEEPER.name
+INSTALLER_GROUP, TUNER_GROUP, SLEEPER_GROUP = "slicewise:installer", rights.TUNER.group, rights.SLEEPER.group
 
 _RBAC = "rbac.authorization.k8s.io"
 _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
@@ -127,29 +129,31 @@ def _off_hours(
     Who puts workloads to sleep has an identity of its own, and only where they sleep.
 
     Whatever users scale, it may scale, and nothing else of it: RBAC names subresources of every group alone.
-    Suspending a CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole.
+    Suspending a CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole, as for
+    what a StatefulSet says of its volumes.
     """
+    names = {"nodepools": sorted({*layout.node_pool_names(policy), *asleep})}
+    left_out = set()
+    if off_hours.volumes is not Volumes.RETAIN and not retaining:
+        left_out.add("statefulsets")
+    if off_hours.missed_runs is not MissedRuns.SKIP:
+        left_out.add("cronjobs/status")
+    if off_hours.bare_pods is not BarePods.DELETE:
+        left_out.add("pods")
     rules = [
         _rule("karpenter.sh", ["nodepools"], ["list"]),
-        _rule("karpenter.sh", ["nodepools"], ["patch"], sorted({*layout.node_pool_names(policy), *asleep})),
         _rule("", ["nodes", "pods"], ["list"]),
         _rule("apps", ["deployments", "replicasets", "statefulsets"], ["list"]),
         _rule("batch", ["jobs"], ["list"]),
-        _rule("batch", ["cronjobs"], ["list", "patch"]),
+        _rule("batch", ["cronjobs"], ["list"]),
         _rule("argoproj.io", ["rollouts"], ["list"]),
         _rule("leaderworkerset.x-k8s.io", ["leaderworkersets"], ["list"]),
-        _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list", "patch"]),
-        _rule("*", ["*/scale"], ["get", "patch"]),
+        _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list"]),
+        _rule("*", ["*/scale"], ["get"]),
+        *(_write(one, names) for one in rights.SLEEPER.writes if one.resource not in left_out),
     ]
     if any(pool.fallback_gpus for pool in policy.pools):
         rules.append(_rule("", ["events"], ["list"]))
-    if off_hours.volumes is Volumes.RETAIN or retaining:
-        # The retention policy has no subresource, so it must be `patch` on the whole, templates included.
-        rules.append(_rule("apps", ["statefulsets"], ["patch"]))
-    if off_hours.missed_runs is MissedRuns.SKIP:
-        rules.append(_rule("batch", ["cronjobs/status"], ["patch"]))
-    if off_hours.bare_pods is BarePods.DELETE:
-        rules.append(_rule("", ["pods"], ["delete"]))
     return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)
 
 
@@ -163,6 +167,7 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
         _rule("", ["namespaces"], ["get"], [layout.OPERATOR_NAMESPACE]),
         _rule("nvidia.com", ["clusterpolicies"], ["get"], [CLUSTER_POLICY.name]),
         _rule(_RBAC, ["clusterroles", "clusterrolebindings"], ["get"], roles),
+        _rule(admission.GROUP, admission.PLURALS, ["get"], [TUNER, SLEEPER]),
     ]
     node_class = node_class_ref(policy)
     if node_class:
@@ -172,17 +177,18 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
 
 
 def _tuner_rules(policy: Policy, unfinished: Iterable[str], split: bool) -> list[dict[str, Any]]:
-    node_pools = sorted({*layout.node_pool_names(policy), *unfinished})
+    names = {
+        "nodepools": sorted({*layout.node_pool_names(policy), *unfinished}),
+        "nodeoverlays": sorted(layout.overlay_weights(policy)),
+    }
+    # Workloads are of their users' own making, so that they cannot be named ahead.
+    writes = [one for one in rights.TUNER.writes if split or one.only is not Only.OPTED_IN]
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),
         _rule("policy", ["poddisruptionbudgets"], ["list"]),
-        _rule("karpenter.sh", ["nodepools"], ["patch"], node_pools),
-        _rule("karpenter.sh", ["nodeoverlays"], ["patch"], sorted(layout.overlay_weights(policy))),
-        _rule("karpenter.sh", ["nodeclaims"], ["patch"]),
-        _rule("", ["nodes"], ["patch"]),
-        # Of their users' own making, so that they cannot be named ahead.
-        *([_rule("apps", ["deployments", "statefulsets"], ["list", "patch"])] if split else []),
+        *([_rule("apps", ["deployments", "statefulsets"], ["list"])] if split else []),
+        *(_write(one, names) for one in writes),
         *(_template_rules(split) if any(pool.sharing.has_replicas for pool in policy.pools) else []),
     ]
 
@@ -202,6 +208,10 @@ def _release_rules(namespace: str, operator: Operator) -> list[dict[str, Any]]:
         read = {layout.CONFIG_MAP.name, operator.config_map} - {""}
         rules.append(_rule("", ["configmaps"], ["get"], sorted(read)))
     return rules
+
+
+def _write(one: Write, names: Mapping[str, list[str]]) -> dict[str, Any]:
+    return _rule(one.group, [one.resource], [one.verb], names.get(one.resource))
 
 
 def _rule(

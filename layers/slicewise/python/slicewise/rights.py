@@ -1,0 +1,171 @@
+"""
+What each identity may write in a cluster: kind by kind, field by field. Pure.
+
+RBAC grants these writes and knows no fields; an admission policy holds each identity to the fields. Both are
+made of this table (onboarding/rbac.py, onboarding/admission.py), and so is the table in docs/deploying.md. A
+field that is not here cannot be written in any cluster: what writes a new one adds it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slicewise import layout
+from slicewise.objects import APPLIED, MANAGED_BY
+
+Path = tuple[str, ...]
+
+# Off-hours' switches (offhours/settings.py).
+SUSPEND: Path = ("spec", "suspend")
+LIMIT_OF_NODES: Path = ("spec", "limits", "nodes")
+DISRUPTION: Path = ("spec", "disruption")
+RETENTION: Path = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
+REPLICAS: Path = ("spec", "replicas")
+PAUSED_REPLICAS: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-replicas")
+PAUSED: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused")
+LAST_SCHEDULED: Path = ("status", "lastScheduleTime")
+
+
+class Only(StrEnum):
+    """Which objects of a kind may be written; the text is for people."""
+
+    ALL = ""
+    OPTED_IN = f"labelled {layout.CLASS_LABEL}: {layout.AUTO}"
+    BARE = "that nothing controls"
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries of the list at `path` whose field `key` is one of `keys`; the others keep their order."""
+
+    path: Path
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Write:
+    """
+    One right to write.
+
+    Attributes:
+        group, resource: As RBAC names them: "" is the core group, a subresource follows a slash, and
+            ("*", "*/scale") is the scale of whatever has one.
+        fields: Each with all that is below it. Nothing else of the object may differ.
+        deletes: The right is to delete, and to change nothing.
+    """
+
+    group: str
+    resource: str
+    fields: tuple[Path, ...] = ()
+    entries: tuple[Entries, ...] = ()
+    only: Only = Only.ALL
+    deletes: bool = False
+
+    @property
+    def verb(self) -> str:
+        return "delete" if self.deletes else "patch"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """
+    Attributes:
+        name: Of its roles, bindings and policies in a cluster.
+        group: Kubernetes' group, which its access entry gives it.
+    """
+
+    name: str
+    group: str
+    writes: tuple[Write, ...]
+
+
+def _annotations(*keys: str) -> Iterator[Path]:
+    return (("metadata", "annotations", key) for key in keys)
+
+
+def _labels(*keys: str) -> Iterator[Path]:
+    return (("metadata", "labels", key) for key in keys)
+
+
+_MARKS = (
+    layout.CHANGED_ANNOTATION,
+    layout.CORDONED_ANNOTATION,
+    layout.WAITED_ANNOTATION,
+    layout.GIVEN_UP_ANNOTATION,
+)
+_NODE_LABELS = (layout.POOL_LABEL, layout.CONFIG_LABEL)
+_POD_SPEC: Path = ("spec", "template", "spec")
+
+
+def _moved(resource: str) -> Write:
+    """A workload that opted in goes to another class: one label of its selector, one toleration."""
+    return Write(
+        *("apps", resource),
+        fields=(*_annotations(layout.MOVED_ANNOTATION), (*_POD_SPEC, "nodeSelector", layout.CLASS_LABEL)),
+        entries=(Entries((*_POD_SPEC, "tolerations"), (layout.CLASS_LABEL,)),),
+        only=Only.OPTED_IN,
+    )
+
+
+TUNER = Identity(
+    "slicewise-tuner",
+    "slicewise:tuner",
+    (
+        Write(
+            *("karpenter.sh", "nodepools"),
+            fields=(
+                *_labels(MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL),
+                *_annotations(
+                    layout.ROLLOUT_ANNOTATION,
+                    layout.TUNING_ANNOTATION,
+                    layout.STARTUP_ANNOTATION,
+                    layout.ORIGINAL_ANNOTATION,
+                    # While it is offboarded: that it is closed, and since when it requires no label of ours.
+                    APPLIED,
+                    layout.CHANGED_ANNOTATION,
+                ),
+                ("spec", "limits"),
+                DISRUPTION,
+            ),
+            entries=(Entries((*_POD_SPEC, "requirements"), _NODE_LABELS),),
+        ),
+        Write(
+            *("karpenter.sh", "nodeoverlays"),
+            fields=(*_annotations(*_MARKS), ("spec", "capacity")),
+        ),
+        Write(
+            *("karpenter.sh", "nodeclaims"),
+            fields=(*_labels(*_NODE_LABELS), *_annotations(*_MARKS)),
+        ),
+        Write(
+            *("", "nodes"),
+            fields=(*_labels(*_NODE_LABELS), *_annotations(*_MARKS), ("spec", "unschedulable")),
+        ),
+        _moved("deployments"),
+        _moved("statefulsets"),
+    ),
+)
+
+SLEEPER = Identity(
+    "slicewise-sleeper",
+    "slicewise:sleeper",
+    (
+        Write("*", "*/scale", fields=(REPLICAS,)),
+        Write(
+            *("karpenter.sh", "nodepools"),
+            fields=(
+                *_annotations(layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.OPENED),
+                LIMIT_OF_NODES,
+                DISRUPTION,
+            ),
+        ),
+        Write("batch", "cronjobs", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND)),
+        Write("batch", "cronjobs/status", fields=(LAST_SCHEDULED,)),
+        Write("keda.sh", "scaledobjects", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED_REPLICAS)),
+        Write("keda.sh", "scaledjobs", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED)),
+        Write("apps", "statefulsets", fields=(*_annotations(layout.ASLEEP_WAS), RETENTION)),
+        Write("", "pods", only=Only.BARE, deletes=True),
+    ),
+)

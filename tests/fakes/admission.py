@@ -1,0 +1,106 @@
+"""
+What the admission policies that stand in a cluster refuse of a write.
+
+It reads from them whom they are about, and by our table what they allow: their CEL only a real API server
+runs. The contract holds both sides to the same answers (tests/contract/test_admission.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from slicewise import rights
+from slicewise.errors import Refused
+from slicewise.model import Object, Ref
+from slicewise.objects import controller_of, labels
+from slicewise.onboarding import admission
+from slicewise.rights import Only, Path, Write
+
+from tests.fakes.json_values import copied
+
+_BY_NAME = {one.name: one for one in (rights.TUNER, rights.SLEEPER)}
+_GROUP = re.compile(r"'([^']+)' in request\.userInfo\.groups")
+_OF_THE_SERVER: tuple[Path, ...] = tuple(
+    ("metadata", key) for key in ("managedFields", "generation", "resourceVersion")
+)
+
+
+def check(
+    objects: Mapping[Ref, Object],
+    groups: Collection[str],
+    operation: str,
+    group: str,
+    resource: str,
+    before: Object | None,
+    after: Object | None,
+) -> None:
+    """
+    Args:
+        operation: "CREATE", "UPDATE" or "DELETE".
+        resource: In plural, with its subresource.
+        before, after: The object as it stands, and as it would; None where there is none.
+
+    Raises:
+        Refused: A policy is about this group and resource, and does not allow it.
+    """
+    for identity in _bound(objects, groups):
+        for write in identity.writes:
+            if _is_about(write, group, resource) and not _allows(write, operation, before, after):
+                raise Refused(f"403: policy {identity.name} denied request: may {admission.said(write)}")
+
+
+def _bound(objects: Mapping[Ref, Object], groups: Collection[str]) -> Iterator[rights.Identity]:
+    for ref, binding in objects.items():
+        if ref.kind != admission.BINDING or "Deny" not in binding["spec"]["validationActions"]:
+            continue
+        policy = objects.get(ref._replace(kind=admission.POLICY, name=binding["spec"]["policyName"]))
+        conditions = policy["spec"]["matchConditions"] if policy else ()
+        asked = {name for one in conditions for name in _GROUP.findall(one["expression"])}
+        if policy and asked & set(groups):
+            yield _BY_NAME[policy["metadata"]["name"]]
+
+
+def _is_about(write: Write, group: str, resource: str) -> bool:
+    if write.resource.startswith("*/"):
+        return resource.endswith(write.resource[1:])
+    return (write.group, write.resource) == (group, resource)
+
+
+def _allows(write: Write, operation: str, before: Object | None, after: Object | None) -> bool:
+    if before is None or operation != ("DELETE" if write.deletes else "UPDATE"):
+        return False
+    if write.only is Only.OPTED_IN and labels(before).get("slicewise.dev/class") != "auto":
+        return False
+    if write.only is Only.BARE and controller_of(before):
+        return False
+    return write.deletes or _what_stays(before, write) == _what_stays(after, write)
+
+
+def _what_stays(item: Object | None, write: Write) -> Any:
+    rest = copied(item)
+    for path in (*_OF_THE_SERVER, *write.fields):
+        _take_out(rest, path)
+    for entries in write.entries:
+        *way, last = entries.path
+        parent = rest
+        for key in way:
+            parent = parent.get(key) or {}
+        others = [one for one in parent.get(last) or () if one.get("key") not in entries.keys]
+        if others:
+            parent[last] = others
+        else:
+            _take_out(rest, entries.path)
+    return rest
+
+
+def _take_out(item: Any, path: Path) -> None:
+    """And each map on the way that is empty then, or was: none is as good as an empty one there."""
+    key, *rest = path
+    if not isinstance(item, dict) or key not in item:
+        return
+    if rest:
+        _take_out(item[key], tuple(rest))
+    if not rest or item[key] in ({}, None):
+        del item[key]
