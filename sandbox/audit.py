@@ -21,6 +21,7 @@ class Request:
         resource, subresource, namespace, name: Empty where there is none.
         path: Of the URL, for requests that are for no resource (`/version`, `/openapi/v3`).
         code: HTTP status; 401 has no user.
+        says: The answer's message; empty where it is no error.
     """
 
     user: str
@@ -33,6 +34,12 @@ class Request:
     name: str
     path: str
     code: int
+    says: str = ""
+
+    @property
+    def is_refused(self) -> bool:
+        """By RBAC or by an admission policy, which may also have failed: that is told as 422."""
+        return self.code == 403 or (self.code == 422 and "ValidatingAdmissionPolicy" in self.says)
 
 
 def requests(path: Path, user_contains: str = "") -> Iterator[Request]:
@@ -72,4 +79,5 @@ def _request(event: dict[str, Any]) -> Request:
         name=target.get("name", ""),
         path=event["requestURI"].partition("?")[0],
         code=event.get("responseStatus", {}).get("code", 0),
+        says=event.get("responseStatus", {}).get("message", ""),
     )

@@ -13,7 +13,7 @@ def tell(story: Narrator, system: System) -> None:
         f"{cluster.name}: {request.verb} {request.resource}"
         for cluster in system.clusters.values()
         for request in audit.requests(cluster.plane.audit_log, user_contains="assumed-role/slicewise-")
-        if request.code == 403
+        if request.is_refused
     ]
     story.claim(
         "nothing-denied",

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from slicewise import as_found, layout
+from slicewise import as_found, layout, rights
 from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
-from slicewise.onboarding import rbac
+from slicewise.onboarding import admission, rbac
 from slicewise.policy import Policy
 from slicewise.slicing.observe import look
 from slicewise.slicing.rollout import Advance
@@ -382,7 +382,7 @@ def _sees_all(kubernetes: KubernetesApi) -> bool:
 
 
 def tuners_rights(policy: Policy, account: str) -> Iterator[Object]:
-    """What onboarding gives the tuner under this policy, given to a service account."""
+    """What onboarding gives the tuner under this policy and holds it to, for a service account."""
     yield {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -394,3 +394,14 @@ def tuners_rights(policy: Policy, account: str) -> Iterator[Object]:
             if "subjects" in mine:
                 mine["subjects"] = [{"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}]
             yield mine
+    yield from held(rights.TUNER, account)
+
+
+def held(identity: rights.Identity, account: str) -> Iterator[Object]:
+    """The admission policy of an identity, by the name and for the user of a service account."""
+    us = f"request.userInfo.username == 'system:serviceaccount:kube-system:{account}'"
+    for item in (admission.policy_of(identity), admission.binding_of(identity)):
+        mine = json.loads(json.dumps(item).replace(identity.name, account))
+        for asked in mine["spec"].get("matchConditions", ()):
+            asked["expression"] = us
+        yield mine

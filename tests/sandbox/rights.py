@@ -6,9 +6,12 @@ Read from what was decided: by the sandbox's IAM about each call, and by the clu
 
 from __future__ import annotations
 
+from botocore.session import Session
+from slicewise.gateways import eks
+
 from sandbox import audit
 from sandbox.kube import KubeClient
-from sandbox.system import System
+from sandbox.system import Cluster, System
 from tests.support.nonempty import nonempty
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -24,6 +27,8 @@ USED_BY_LAMBDA_ITSELF = {
 }
 # Of these queues only: what the clock calls and fails for good is put there by Lambda.
 FAILED_CALLS = ("slicewise-sweep-dead-letters", "slicewise-openings-dead-letters")
+# The session of a role in which a test asks for what the role may not do.
+TRESPASSER = "trespasser"
 # What a role does under the other deployment, and where that is looked at.
 DONE_ELSEWHERE = {
     # A workload is moved to another class, and that is told.
@@ -51,8 +56,19 @@ def forbidden(system: System) -> list[str]:
     return [
         f"{name}: {request.verb} {request.resource} {request.name}"
         for name, request in nonempty(asked)
-        if request.code == 403
+        if request.is_refused and TRESPASSER not in request.user
     ]
+
+
+def trespasser(system: System, cluster: Cluster, role: str) -> KubeClient:
+    """Who has got hold of a role's credentials; what it is refused is not judged as ours."""
+    keys = system.aws.client("sts").assume_role(
+        RoleArn=f"arn:aws:iam::{system.aws.account}:role/{role}", RoleSessionName=TRESPASSER
+    )["Credentials"]
+    session = Session()
+    session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    token = eks.token(cluster.name, system.aws.region, session)
+    return KubeClient(cluster.plane.url, cluster.plane.ca_pem, token)
 
 
 def unused_actions(system: System, role: str) -> list[str]:

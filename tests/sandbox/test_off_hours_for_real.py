@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from slicewise import layout
+from slicewise import layout, rights
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
 from slicewise.off_hours import MissedRuns, Volumes
@@ -36,6 +36,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.sleeper import NIGHTS, WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, follow, pod_of
+from tests.sandbox.retuned_pool import held
 from tests.waiting import eventually
 from tests.workload_crds import serve
 
@@ -125,6 +126,8 @@ class Cluster:
         """A service account with the rights that the product gives to its sleeper, and no others."""
         account = {"name": "sleeper", "namespace": "kube-system"}
         self.grant(POLICY)
+        for item in held(rights.SLEEPER, "sleeper"):
+            self.kube.apply(item)
         self.kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
         self.kube.apply(
             {

@@ -15,7 +15,9 @@ from slicewise.gateways.sleep_table import SleepTable
 from slicewise.off_hours import Override
 from slicewise.openings import Opening
 
+from sandbox.kube import KubeError
 from sandbox.system import Cluster, System
+from tests.sandbox import rights
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.sandbox.system_fixtures import (
     FAR_DAY,
@@ -24,6 +26,7 @@ from tests.sandbox.system_fixtures import (
     PODS,
     POLICY_TAG,
     SLEEPER,
+    TUNER,
     look,
     policy_text,
     publish,
@@ -46,6 +49,7 @@ NOT_CONTROLLED_HERE = (
     GPU.scaled("Rollout", "web", 1, ROLLOUT),
     GPU.scaled("LeaderWorkerSet", "llm", 1, LEADER_WORKER_SET),
 )
+TAINT = [{"key": "a", "effect": "NoSchedule"}]
 KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
 
 
@@ -193,6 +197,24 @@ def test_a_look_that_was_turned_away_is_made_again(system, cluster):
     look(system, NIGHTLY)
 
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "patch"),
+    [
+        pytest.param(SLEEPER, CRON_JOB, {"spec": {"jobTemplate": {"spec": {"parallelism": 9}}}}, id="a Job"),
+        pytest.param(SLEEPER, POOL, {"spec": {"weight": 9}}, id="a NodePool"),
+        pytest.param(TUNER, POOL, {"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}, id="nodes"),
+        pytest.param(TUNER, f"{NODES}/system-0", {"spec": {"taints": TAINT}}, id="a Node's taints"),
+        pytest.param(TUNER, f"{NODES}/system-0", {"metadata": {"labels": {"a": "b"}}}, id="a Node's label"),
+    ],
+)
+def test_a_role_may_not_write_what_its_passes_never_write(system, cluster, role, path, patch):
+    """RBAC lets it patch the object; the admission policy that onboarding applied lets it not do this."""
+    trespasser = rights.trespasser(system, cluster, role)
+
+    with pytest.raises(KubeError, match=f"403 Forbidden: .* ValidatingAdmissionPolicy '{role}'"):
+        trespasser.merge(path, patch)
 
 
 def test_a_schedule_waits_for_the_next_change_and_goes_with_the_policy(system, cluster):
