@@ -36,6 +36,12 @@ PROMISES = {
         "test_cluster_admin_is_the_only_policy_and_the_installer_the_only_one_to_get_it",
         "sandbox/test_onboarding_for_real_after_kills.py::test_nothing_holds_cluster_admin_any_more",
     ),
+    "Write a field that it is not there for: in a cluster, admission policies have the API server refuse it "
+    "([who may write what, and what remains](docs/deploying.md#who-may-write-which-field)).": (
+        "contract/test_admission.py::test_each_may_write_its_fields_and_no_others",
+        "contract/test_admission.py::test_every_kind_that_may_be_written_is_tried",
+        "unit/onboarding/test_admission.py::test_whatever_rbac_lets_an_identity_write_is_held_by_its_policy",
+    ),
     "Replace a running node, or delete a NodePool that has one, because a file changed: it tells you. N "
     "changes in place, under MPS by new nodes; where pods do not fit a lower N, Karpenter moves them under "
     "your budgets and PodDisruptionBudgets.": (
