@@ -16,6 +16,7 @@ from tests import builders, functions_aws
 from tests.builders import NOW
 from tests.fakes.prometheus import Prometheus
 from tests.support import expositions
+from tests.support.series import in_one_piece
 
 EXPOSITIONS = Path(__file__).parent / "unit/slicing/expositions"
 STEP = timedelta(minutes=10)
@@ -87,7 +88,8 @@ def scraped(
             at = until - timedelta(days=days) + step * STEP + timedelta(seconds=30)
             page = exposed(exposition, step, node=node, **values)
             server.write(expositions.scraped(page, int(at.timestamp()), target, honor_labels=honor_labels))
-        return PrometheusMetrics(server.url, _SESSION).read("gpu-1", NOW - timedelta(days=7), NOW, STEP)
+        port = PrometheusMetrics(server.url, _SESSION)
+        return in_one_piece(port.read("gpu-1", NOW - timedelta(days=7), NOW, STEP))
 
 
 def exposed(exposition: str, step: int = 0, *, node: str = "n-1", **values: Value) -> str:

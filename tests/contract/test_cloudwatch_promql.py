@@ -13,6 +13,7 @@ from slicewise.gateways.prometheus import PrometheusMetrics
 
 from tests import functions_aws
 from tests.fakes.cloudwatch_promql import TRUNCATED, CloudWatchApi
+from tests.support.series import in_one_piece
 
 END = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 STEP, HOUR = timedelta(minutes=10), timedelta(hours=1)
@@ -48,7 +49,7 @@ def put(api, number, *, name=USED, value=1.0, cluster="gpu-1", **labels):
 
 
 def read(api_port, start=END - 2 * HOUR, cluster="gpu-1"):
-    return api_port.read(cluster, start, END, STEP)
+    return in_one_piece(api_port.read(cluster, start, END, STEP))
 
 
 def test_requests_are_signed_for_monitoring_in_the_clusters_region(api):

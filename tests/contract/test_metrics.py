@@ -21,6 +21,7 @@ from tests import functions_aws
 from tests.fakes.calls import Calls
 from tests.fakes.cloudwatch_promql import CloudWatchApi
 from tests.fakes.metrics import FakeMetrics
+from tests.support.series import in_one_piece
 
 # The sandbox lists metrics by how recent their points are, so the window lies where a pass's does.
 END = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
@@ -137,7 +138,7 @@ def far_side(request):
 
 
 def read(far_side, cluster="gpu-1", start=END - WEEK):
-    return far_side.port.read(cluster, start, END, STEP)
+    return in_one_piece(far_side.port.read(cluster, start, END, STEP))
 
 
 def test_a_cluster_without_metrics_has_none(far_side):
@@ -175,7 +176,7 @@ def test_a_window_that_begins_within_a_step_holds_that_step(far_side):
     far_side.put("gpu-1", "n-1", {at(n): float(n) for n in (998, 999, 1000, 1006)})
     seconds = timedelta(minutes=3, seconds=7, microseconds=5)
 
-    [series] = far_side.port.read("gpu-1", at(999) + seconds, at(1007) + seconds, STEP)
+    [series] = in_one_piece(far_side.port.read("gpu-1", at(999) + seconds, at(1007) + seconds, STEP))
 
     assert series.values == (999.0, 1000.0, 1006.0)
 
@@ -185,7 +186,8 @@ def test_the_step_that_goes_on_is_told_by_cloudwatch_alone(insights, scraped):
         far_side.put("gpu-1", "n-1", {at(1006): 1.0, at(1007): 2.0})
 
     def values(far_side):
-        [series] = far_side.port.read("gpu-1", at(1000), at(1007) + timedelta(minutes=9), STEP)
+        end = at(1007) + timedelta(minutes=9)
+        [series] = in_one_piece(far_side.port.read("gpu-1", at(1000), end, STEP))
         return series.values
 
     assert values(insights) == (1.0, 2.0)
@@ -196,7 +198,7 @@ def test_the_step_that_goes_on_is_told_by_cloudwatch_alone(insights, scraped):
 def test_a_window_without_time_holds_nothing(far_side, length):
     far_side.put("gpu-1", "n-1", {at(1000): 1.0})
 
-    assert far_side.port.read("gpu-1", at(1000), at(1000) + length, STEP) == ()
+    assert list(far_side.port.read("gpu-1", at(1000), at(1000) + length, STEP)) == []
 
 
 def test_another_clusters_series_are_not_read(far_side):
@@ -461,7 +463,9 @@ def test_what_is_no_answer_is_an_error(status, body, error):
     server = Server(answering)
     try:
         with pytest.raises(error):
-            PrometheusMetrics(f"http://127.0.0.1:{server.port}", SESSION).read("gpu-1", at(0), END, STEP)
+            list(
+                PrometheusMetrics(f"http://127.0.0.1:{server.port}", SESSION).read("gpu-1", at(0), END, STEP)
+            )
     finally:
         server.close()
 

@@ -18,6 +18,7 @@ from slicewise.gateways.prometheus import PrometheusMetrics
 
 from sandbox.remote_write import STALE
 from tests import functions_aws
+from tests.support.series import in_one_piece
 
 END = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
 STEP = timedelta(minutes=10)
@@ -34,7 +35,7 @@ def second(steps: float) -> int:
 
 def read(prometheus, *, days: float = 7, step: timedelta = STEP, end: datetime = END):
     port = PrometheusMetrics(prometheus.url, SESSION)
-    return port.read("gpu-1", end - timedelta(days=days), end, step)
+    return in_one_piece(port.read("gpu-1", end - timedelta(days=days), end, step))
 
 
 def asked(prometheus, query: str, start: int, end: int, step: int):

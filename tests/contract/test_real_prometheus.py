@@ -19,6 +19,7 @@ from tests import functions_aws, measured
 from tests.builders import NOW
 from tests.measured import POOL, contents, exposed, pod
 from tests.support import expositions
+from tests.support.series import in_one_piece
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -34,7 +35,7 @@ def by_labels(series):
 
 def read_of(prometheus, end=NOW, *, days=7.0, step=timedelta(minutes=10)):
     port = PrometheusMetrics(prometheus.url, SESSION)
-    return port.read("gpu-1", end - timedelta(days=days), end, step)
+    return in_one_piece(port.read("gpu-1", end - timedelta(days=days), end, step))
 
 
 # Remote write

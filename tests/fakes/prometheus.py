@@ -21,7 +21,7 @@ from sandbox.remote_write import STALE, Samples
 from tests.fakes.range_api import Found, RangeApi, matches
 
 MAX_POINTS_A_SERIES = 11_000
-_WITHOUT = re.compile(r"max without \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
+_BY = re.compile(r"max by \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
 _QUERY = re.compile(r"(?P<function>\w+)\((?P<name>\w+)\{(?P<matchers>[^{}]*)\}\[(?P<seconds>\d+)s\]\)")
 _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 _STALE = struct.pack("<d", STALE)
@@ -93,7 +93,7 @@ class Prometheus(RangeApi):
         Raises:
             BadQuery: the query is not one of ours, or asks for too many points.
         """
-        if outer := _WITHOUT.fullmatch(query):
+        if outer := _BY.fullmatch(query):
             inner = self.range(outer["query"], start, end, step)
             return _highest(inner, set(outer["labels"].split(",")))
         asked = _QUERY.fullmatch(query)
@@ -121,11 +121,11 @@ class Prometheus(RangeApi):
         return results
 
 
-def _highest(results: list[dict[str, Any]], without: set[str]) -> list[dict[str, Any]]:
-    """max without (…) (…)"""
+def _highest(results: list[dict[str, Any]], by: set[str]) -> list[dict[str, Any]]:
+    """max by (…) (…)"""
     groups: dict[Labels, dict[int, list[float]]] = {}
     for found in results:
-        key = frozenset((name, value) for name, value in found["metric"].items() if name not in without)
+        key = frozenset((name, value) for name, value in found["metric"].items() if name in by)
         group = groups.setdefault(key, {})
         for at, text in found["values"]:
             group.setdefault(at, []).append(float(text))

@@ -59,9 +59,8 @@ def test_it_begins_empty_and_what_ran_in_its_folder_ends(tmp_path: Path):
         with Prometheus.start(tmp_path) as second:
             assert value(second, "busy") is None
             with pytest.raises(Unavailable):
-                PrometheusMetrics(first.url, functions_aws.session()).read(
-                    "gpu-1", datetime.now(UTC) - timedelta(days=1), datetime.now(UTC), timedelta(minutes=10)
-                )
+                port, now = PrometheusMetrics(first.url, functions_aws.session()), datetime.now(UTC)
+                list(port.read("gpu-1", now - timedelta(days=1), now, timedelta(minutes=10)))
 
 
 def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path: Path):

@@ -16,6 +16,7 @@ from sandbox.aws.metrics import Series
 from sandbox.aws.server import Aws
 from sandbox.metrics_replay import MetricsReplay
 from tests import builders, functions_aws
+from tests.support.series import in_one_piece
 
 NOW = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
 POOL = "slicewise-shared-l4"
@@ -65,7 +66,7 @@ def replay(aws):
 def read(aws):
     key, secret = (aws.environment()[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     gateway = CloudWatchMetrics(functions_aws.session(key, secret, region=aws.region), aws.region)
-    return gateway.read("gpu-1", NOW - WINDOW, NOW, STEP)
+    return in_one_piece(gateway.read("gpu-1", NOW - WINDOW, NOW, STEP))
 
 
 def test_a_pass_finds_a_week_of_every_pod_that_is_there(aws, replay):

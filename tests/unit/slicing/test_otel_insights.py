@@ -22,6 +22,7 @@ from tests import builders, functions_aws
 from tests.builders import NOW
 from tests.fakes.cloudwatch_promql import CloudWatchApi
 from tests.measured import EXPOSITIONS, POOL, STEP, VALUES, contents, pod
+from tests.support.series import in_one_piece
 
 OTEL = "container-insights-otel"
 DAYS = timedelta(days=1)
@@ -69,7 +70,8 @@ def measured(monkeypatch, exposition=ONE_NAMED, *, named=("b-0",), days=2, node=
                 if exposition == ONE_NAMED:
                     labels = as_named(labels, whose)
                 api.put(name, labels, [(int(at.timestamp()), value)])
-        return CloudWatchPromQl(functions_aws.session(), "eu-west-1").read("gpu-1", NOW - 7 * DAYS, NOW, STEP)
+        port = CloudWatchPromQl(functions_aws.session(), "eu-west-1")
+        return in_one_piece(port.read("gpu-1", NOW - 7 * DAYS, NOW, STEP))
 
 
 def as_named(labels, whose):

@@ -8,9 +8,10 @@ The few values that rules calculate with are typed, below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
@@ -260,6 +261,15 @@ class ClusterContents:
     operator_chart: Mapping[str, Any] | None = None
     releases: tuple[Release, ...] = ()
     karpenter: KarpenterInstall | None = None
+
+    @cached_property
+    def pods_by_node(self) -> Mapping[str, Sequence[Object]]:
+        """Of `pods`, those that are bound: each NodePool is looked at for its own, and there may be many."""
+        found: dict[str, list[Object]] = {}
+        for pod in self.pods:
+            if node := pod["spec"].get("nodeName"):
+                found.setdefault(node, []).append(pod)
+        return found
 
 
 @dataclass(frozen=True)

@@ -347,14 +347,16 @@ class Policies(Protocol):
 class Metrics(Protocol):
     """Where a cluster's GPUs are measured."""
 
-    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterable[Series]:
         """
         What is known of the cluster's GPUs, a point each `step` that holds data; empty where nothing is.
+        Series arrive while they are taken, since all of a large cluster do not fit into memory: errors come
+        then, too. One may come in parts, each with points of another time.
         Steps begin on the clock, the first is the one in which `start` lies. The one that goes on at `end`
         CloudWatch tells with what it holds so far, a Prometheus not at all.
 
-        Series keep the source's names, labels and units. Points that a source says to be missing are told in
-        `Series.incomplete`.
+        Series keep the source's names and units, and the labels that tell GPUs and pods apart. Points that a
+        source says to be missing are told in `Series.incomplete`, also by a series that has no points.
         """
 
 

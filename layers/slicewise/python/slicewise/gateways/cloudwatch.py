@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from math import ceil, floor, inf
@@ -32,7 +32,7 @@ _WANTED = {
 _BY_MINUTE = {"node_gpu_usage_total": "Average"}
 _MINUTE, _SHORT = timedelta(minutes=1), timedelta(hours=3)
 MAX_QUERIES = 500  # a GetMetricData
-# Some 100 MB here, and 15 calls: 370 GPUs for a week.
+# Those of a pass, by the time that it takes to go through them; 15 calls: 370 GPUs for a week.
 MAX_POINTS = 1_500_000
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -71,22 +71,22 @@ class CloudWatchMetrics:
         parsers.set_parser_defaults(timestamp_parser=_moment)
         return client("cloudwatch", self._session, self._region)
 
-    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
+        """Some hundred metrics at a time, so that no more of their points are held."""
         # On the clock: CloudWatch's periods begin there, whatever is asked for.
         seconds = int(step.total_seconds())
         start = datetime.fromtimestamp(int(start.timestamp()) // seconds * seconds, UTC)
         if start >= end:
-            return ()
+            return
         with own_errors(f"cloudwatch:ListMetrics of {cluster}"):
             metrics = [
                 metric for name in _WANTED for metric in self._metrics(name, cluster, step, end - start)
             ]
         begin, why = _affordable(start, end, step, len(metrics))
-        found: list[Series] = []
-        with own_errors(f"cloudwatch:GetMetricData of {cluster}"):
-            for first in range(0, len(metrics), MAX_QUERIES):
-                found += self._values(metrics[first : first + MAX_QUERIES], begin, end, step, why)
-        return tuple(found)
+        for first in range(0, len(metrics), MAX_QUERIES):
+            with own_errors(f"cloudwatch:GetMetricData of {cluster}"):
+                found = list(self._values(metrics[first : first + MAX_QUERIES], begin, end, step, why))
+            yield from found
 
     def _metrics(self, name: str, cluster: str, step: timedelta, length: timedelta) -> Iterable[_Metric]:
         dimensions, statistics = _WANTED[name]

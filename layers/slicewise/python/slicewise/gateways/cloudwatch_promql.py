@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from botocore.session import Session
@@ -10,6 +11,7 @@ from botocore.session import Session
 from slicewise.errors import Refused
 from slicewise.gateways.aws import client
 from slicewise.gateways.prometheus import PrometheusMetrics
+from slicewise.gateways.prometheus_answers import WholeAnswer
 
 # What a step's point is, by name: a peak of memory is not averaged.
 _WANTED = {"DCGM_FI_DEV_FB_USED": "max_over_time", "DCGM_FI_DEV_GPU_UTIL": "avg_over_time"}
@@ -45,10 +47,12 @@ class CloudWatchPromQl(PrometheusMetrics):
         super().__init__(client("cloudwatch", session, region).meta.endpoint_url, session)
         self._region = region
 
-    def _answers(self, name: str, cluster: str, window: Mapping[str, int], digits: str = "") -> Iterator[Any]:
+    def _answers(
+        self, name: str, cluster: str, window: Mapping[str, int], digits: str = ""
+    ) -> Iterator[WholeAnswer]:
         """Whole ones, as far as they can be asked for in parts; `digits` begin the UUIDs of this part."""
         of_part = f',UUID=~"GPU-{digits}.*"' if digits else ""
-        answer = self._post({"query": _query(name, cluster, window["step"], of_part), **window})
+        answer = self._whole({"query": _query(name, cluster, window["step"], of_part), **window})
         if not _is_cut(answer) or len(digits) == _DEEPEST:
             yield _told(answer)
             return
@@ -56,11 +60,11 @@ class CloudWatchPromQl(PrometheusMetrics):
             yield from self._answers(name, cluster, window, digits + digit)
         if not digits:
             others = f',UUID!~"GPU-[{_HEX}].*"'
-            yield _told(self._post({"query": _query(name, cluster, window["step"], others), **window}))
+            yield _told(self._whole({"query": _query(name, cluster, window["step"], others), **window}))
 
-    def _post(self, form: Mapping[str, Any]) -> Any:
+    def _whole(self, form: Mapping[str, Any]) -> WholeAnswer:
         try:
-            return super()._post(form)
+            return WholeAnswer.of(self._post(form))
         except Refused as error:
             raise Refused(f"{error}. {_REMEDY}") from error
 
@@ -70,13 +74,12 @@ def _query(name: str, cluster: str, seconds: int, of_part: str) -> str:
     return f"max by ({','.join(_KEPT)}) ({_WANTED[name]}({series}[{seconds}s]))"
 
 
-def _is_cut(answer: Mapping[str, Any]) -> bool:
-    warned = any("truncated" in warning for warning in answer.get("warnings") or ())
-    return warned or len(answer["data"]["result"]) >= MOST_SERIES
+def _is_cut(answer: WholeAnswer) -> bool:
+    return any("truncated" in warning for warning in answer.warnings) or len(answer.series) >= MOST_SERIES
 
 
-def _told(answer: Any) -> Any:
+def _told(answer: WholeAnswer) -> WholeAnswer:
     """Whoever gets a full answer hears of it, also where CloudWatch does not warn."""
-    if _is_cut(answer) and not answer.get("warnings"):
-        return {**answer, "warnings": [f"an answer held {MOST_SERIES} series, and there may be more"]}
+    if _is_cut(answer) and not answer.warnings:
+        return replace(answer, warnings=[f"an answer held {MOST_SERIES} series, and there may be more"])
     return answer

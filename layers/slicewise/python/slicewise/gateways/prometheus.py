@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -13,6 +13,7 @@ import urllib3
 from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
+from slicewise.gateways.prometheus_answers import Answer, WholeAnswer
 from slicewise.model import Series, only_the_last
 
 # What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
@@ -24,16 +25,24 @@ _WANTED = {
 }
 # Of these the exporter repeats the GPU's value for each of its pods, of the others it may tell pods apart.
 _OF_A_GPU = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_XID_ERRORS"})
+# Labels that tell nodes, GPUs and pods apart; a series has as many others again.
+_GPU_LABELS = (
+    *("Hostname", "hostname", "node", "nodename", "kubernetes_node", "k8s_node_name", "instance"),
+    *("gpu", "device", "UUID", "GPU_I_ID", "modelName"),
+)
 _POD_LABELS = (
-    *("pod", "namespace", "container", "pod_uid", "vgpu", "pod_name", "pod_namespace", "container_name"),
-    *("exported_pod", "exported_namespace", "exported_container"),
+    *("pod", "namespace", "pod_name", "pod_namespace"),
+    *("exported_pod", "exported_namespace"),
 )
 # How people name the cluster in a Prometheus of several; series without any of them are this cluster's.
 _CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
 # A range query of more steps is refused (web/api/v1 of Prometheus: "exceeded maximum resolution").
 MAX_STEPS = 11_000
+# Those of a pass, by the time that it takes to go through them: a minute in a function of 512 MB.
 MAX_POINTS = 1_500_000
-MAX_BYTES = 64 * 1024 * 1024
+# Of one answer, which is not held: only so that one without an end ends.
+MAX_BYTES = 512 * 1024 * 1024
+_CHUNK = 128 * 1024
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
@@ -59,48 +68,50 @@ class PrometheusMetrics:
         self._region = _region_of(urlsplit(endpoint).hostname or "")
         self._http = urllib3.PoolManager(retries=False)
 
-    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> tuple[Series, ...]:
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
         """The newest hour first, which tells for how many more there is room."""
-        middle = max(start, end - _HOUR)
-        newest = self._all(cluster, middle, end, step, "")
+        middle, count = max(start, end - _HOUR), 0
+        for series in self._all(cluster, middle, end, step):
+            count += bool(series.times)
+            yield series
         if middle == start:
-            return tuple(newest.values())
-        begin, why = _affordable(start, middle, step, len(newest))
-        older = self._all(cluster, begin, middle, step, why) if begin < middle else {}
-        return tuple(
-            _joined(older.get(key), newest.get(key), why) for key in dict.fromkeys((*older, *newest))
-        )
+            return
+        begin, why = _affordable(start, middle, step, count)
+        if begin < middle:
+            yield from self._all(cluster, begin, middle, step)
+        if why:
+            yield Series("", {}, (), (), why)
 
-    def _all(
-        self, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
-    ) -> dict[Any, Series]:
-        found: dict[Any, Series] = {}
+    def _all(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
         for first, last in _pieces(start, end, step):
             for name in self._names:
-                for series in self._range(name, cluster, first, last, step, why):
-                    key = name, frozenset(series.labels.items())
-                    found[key] = _joined(found.get(key), series, why)
-        return found
+                yield from self._range(name, cluster, first, last, step)
 
     def _range(
-        self, name: str, cluster: str, start: datetime, end: datetime, step: timedelta, why: str
-    ) -> list[Series]:
+        self, name: str, cluster: str, start: datetime, end: datetime, step: timedelta
+    ) -> Iterator[Series]:
         seconds = int(step.total_seconds())
         # A point looks back over its step: the first ends one step after `start`.
         first = (int(start.timestamp()) // seconds + 1) * seconds
         last = int(end.timestamp()) // seconds * seconds
         if last < first:
-            return []
-        return [
-            _series(name, found, seconds, "; ".join(answer.get("warnings") or ()) or why)
-            for answer in self._answers(name, cluster, {"start": first, "end": last, "step": seconds})
-            for found in answer["data"]["result"]
-        ]
+            return
+        for answer in self._answers(name, cluster, {"start": first, "end": last, "step": seconds}):
+            for found in answer:
+                yield _series(name, found, seconds)
+            if answer.warnings:
+                yield Series(name, {}, (), (), "; ".join(answer.warnings))
 
-    def _answers(self, name: str, cluster: str, window: Mapping[str, int]) -> Iterator[Any]:
+    def _answers(self, name: str, cluster: str, window: Mapping[str, int]) -> Iterator[Answer | WholeAnswer]:
         yield self._post({"query": _query(name, cluster, window["step"]), **window})
 
-    def _post(self, form: Mapping[str, Any]) -> Any:
+    def _post(self, form: Mapping[str, Any]) -> Answer:
+        """
+        Its series raise as this does, since they are still to come when it returns.
+
+        Raises:
+            Unavailable, Refused.
+        """
         body = urlencode(form)
         what = f"{form['query']} of {self._url}"
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "gzip"}
@@ -113,22 +124,13 @@ class PrometheusMetrics:
                 timeout=_TIMEOUT,
                 preload_content=False,
             )
-            data = answer.read(MAX_BYTES + 1, decode_content=True)
-            answer.release_conn()
+            if answer.status != 200:
+                told = f"{what}: {answer.status} {answer.read(decode_content=True)[:300]!r}"
+                is_busy = answer.status in self._busy or answer.status >= 500
+                raise Unavailable(told) if is_busy else Refused(told)
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"{what}: out of reach ({type(error).__name__})") from error
-        if answer.status in self._busy or answer.status >= 500:
-            raise Unavailable(f"{what}: {answer.status} {data[:300]!r}")
-        if answer.status != 200:
-            raise Refused(f"{what}: {answer.status} {data[:300]!r}")
-        if len(data) > MAX_BYTES:
-            raise Refused(f"{what}: more than {MAX_BYTES >> 20} MiB; keep fewer series a GPU")
-        try:
-            found = json.loads(data)
-            found["data"]["result"]
-        except (ValueError, LookupError, TypeError) as error:
-            raise Refused(f"{what}: not an answer of Prometheus' API: {data[:300]!r}") from error
-        return found
+        return _Arriving(answer, what)
 
     def _signed(self, body: str, headers: dict[str, str]) -> dict[str, str]:
         if self._region is None:
@@ -167,8 +169,8 @@ def _affordable(start: datetime, end: datetime, step: timedelta, series: int) ->
 
 def _query(name: str, cluster: str, seconds: int) -> str:
     ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
-    step = f"{_WANTED[name]}({name}{{{ours}}}[{seconds}s])"
-    return f"max without ({','.join(_POD_LABELS)}) ({step})" if name in _OF_A_GPU else step
+    kept = _GPU_LABELS if name in _OF_A_GPU else (*_GPU_LABELS, *_POD_LABELS)
+    return f"max by ({','.join(kept)}) ({_WANTED[name]}({name}{{{ours}}}[{seconds}s]))"
 
 
 def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
@@ -179,17 +181,42 @@ def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[d
     yield start, end
 
 
-def _series(name: str, found: Mapping[str, Any], step: int, incomplete: str) -> Series:
+def _series(name: str, found: Mapping[str, Any], step: int) -> Series:
     """A point at t looked back from there; ours stand at the beginning of what they are about."""
     labels = {label: value for label, value in found["metric"].items() if label != "__name__"}
     times = tuple(int(at) - step for at, _ in found["values"])
-    return Series(name, labels, times, tuple(float(value) for _, value in found["values"]), incomplete)
+    return Series(name, labels, times, tuple(float(value) for _, value in found["values"]))
 
 
-def _joined(older: Series | None, newer: Series | None, why: str) -> Series:
-    first, last = older or newer, newer or older
-    assert first and last
-    told = first.incomplete or last.incomplete or why
-    if first is last:
-        return Series(first.name, first.labels, first.times, first.values, told)
-    return Series(first.name, first.labels, first.times + last.times, first.values + last.values, told)
+class _Arriving(Answer):
+    """One that is still on its way; its failures are told as the gateway's own."""
+
+    def __init__(self, answer: Any, what: str):
+        self._answer, self._what, self._head = answer, what, ""
+        super().__init__(self._chunks())
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for found in super().__iter__():
+                found["metric"], found["values"]
+                yield found
+            self._answer.drain_conn()
+            self._answer.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"{self._what}: out of reach ({type(error).__name__})") from error
+        except (ValueError, LookupError, TypeError) as error:
+            head = self._head.encode()
+            raise Refused(f"{self._what}: not an answer of Prometheus' API: {head!r}") from error
+        finally:
+            self._answer.close()
+
+    def _chunks(self) -> Iterable[str]:
+        decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+        for data in self._answer.stream(_CHUNK, decode_content=True):
+            read += len(data)
+            if read > MAX_BYTES:
+                raise Refused(f"{self._what}: more than {MAX_BYTES >> 20} MiB; keep fewer series a GPU")
+            text = decoder.decode(data)
+            self._head = self._head or text[:300]
+            yield text
+        yield decoder.decode(b"", final=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slicewise.model import Series
-from slicewise.slicing.series import MIB, Cleaner, Device, Points, Readings, incomplete
+from slicewise.slicing.series import MIB, Cleaner, Device, Points, Readings, told_by
 
 UTILIZATION, MEMORY_USED = "node_gpu_utilization", "node_gpu_memory_used"
 # Of the same metric the fewest of a step, and, by another name since names tell statistics apart, the most.
@@ -22,12 +22,12 @@ SLOTS_IN_USE, MOST_SLOTS = "node_gpu_usage_total", "node_gpu_usage_total/most"
 
 
 def read(series: Iterable[Series]) -> Readings:
-    series, cleaner = tuple(series), Cleaner()
+    cleaner, incomplete = Cleaner(), dict[str, None]()
     busy: dict[tuple[str, str], Points] = {}
     memory: dict[tuple[str, str], Points] = {}
     fewest: dict[str, Points] = {}
     most: dict[str, Points] = {}
-    for one in series:
+    for one in told_by(series, incomplete):
         node, gpu = one.labels.get("NodeName", ""), one.labels.get("GpuDevice", "")
         if one.name == UTILIZATION and gpu:
             busy[node, gpu] = cleaner.busy(one, 100)
@@ -47,5 +47,5 @@ def read(series: Iterable[Series]) -> Readings:
         slots_in_use=fewest,
         most_slots=most,
         impossible=cleaner.impossible,
-        incomplete=incomplete(series),
+        incomplete=tuple(incomplete),
     )

@@ -14,8 +14,8 @@ What it does with slices (internal/pkg/transformation/kubernetes.go), and what i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from slicewise.model import Series
 from slicewise.slicing.series import (
@@ -25,9 +25,9 @@ from slicewise.slicing.series import (
     PodPoints,
     Points,
     Readings,
-    highest,
-    incomplete,
+    told_by,
 )
+from slicewise.slicing.usage.points import covers, highest, laid_over
 
 MEMORY, KERNELS, ENGINE, XID = (
     "DCGM_FI_DEV_FB_USED",
@@ -40,14 +40,17 @@ _NODE_LABELS = ("Hostname", "hostname", "node", "nodename", "kubernetes_node", "
 _WORTH_ATTRIBUTING_MIB = 1024
 
 _Pod = tuple[str, str]
+_Gpu = tuple[str, str]
+_NOTHING: Points = {}
 
 
-@dataclass
 class _Field:
     """One field of one GPU: the GPU's own series, and those labelled with a pod."""
 
-    own: dict[int, float] = field(default_factory=dict)
-    pods: dict[_Pod, dict[int, float]] = field(default_factory=dict)
+    __slots__ = ("own", "pods")
+
+    def __init__(self, own: Points = _NOTHING, pods: dict[_Pod, Points] | None = None):
+        self.own, self.pods = own, {} if pods is None else pods
 
     def add(self, pod: _Pod | None, points: Points) -> None:
         """
@@ -57,15 +60,17 @@ class _Field:
         if pod is None:
             self.own = highest(self.own, points)
         else:
-            self.pods[pod] = highest(self.pods.get(pod, {}), points)
+            self.pods[pod] = highest(self.pods.get(pod, _NOTHING), points)
 
     @property
-    def whole(self) -> dict[int, float]:
+    def whole(self) -> Points:
         """The GPU's: its own series, else the highest of its pods'."""
-        points: dict[int, float] = {}
+        if all(covers(self.own, pod) for pod in self.pods.values()):
+            return self.own
+        points: Points = _NOTHING
         for pod in self.pods.values():
             points = highest(points, pod)
-        return points | self.own
+        return laid_over(points, self.own)
 
     @property
     def sharers(self) -> dict[int, float]:
@@ -74,6 +79,63 @@ class _Field:
             for at in points:
                 counts[at] = counts.get(at, 0) + 1
         return counts
+
+
+class _Gathered:
+    """
+    Series as they come, by GPU and field. Whether Prometheus renamed the pods' labels is known once all have
+    come, so those are kept apart until then which are labelled by the names that it would have given away.
+    """
+
+    def __init__(self, nodes: Collection[str], node_of: Mapping[_Pod, str]):
+        self._nodes = {node: node for node in nodes}
+        self._node_of = node_of
+        # One object for each pod, whatever number of series has its name.
+        self._pods: dict[_Pod, _Pod] = {pod: pod for pod in node_of}
+        self._renamed: dict[_Gpu, dict[str, _Field]] = {}
+        self._plain: dict[_Gpu, dict[str, _Field]] = {}
+        self._homeless: list[tuple[Mapping[str, str], str, Points]] = []
+        self.models: dict[_Gpu, str] = {}
+
+    def add(self, name: str, labels: Mapping[str, str], points: Points) -> None:
+        node = _node(labels, self._nodes)
+        if node:
+            self._put(node, name, labels, points)
+        else:
+            self._homeless.append((labels, name, points))
+
+    def _put(self, node: str, name: str, labels: Mapping[str, str], points: Points) -> None:
+        gpu = node, _gpu(labels)
+        is_renamed = bool(labels.get("exported_pod"))
+        fields = self._renamed if is_renamed else self._plain
+        pod = _pod(labels, is_renamed)
+        of_gpu = fields.get(gpu)
+        if of_gpu is None:
+            of_gpu = fields[gpu] = {}
+        if name not in of_gpu:
+            of_gpu[name] = _Field()
+        of_gpu[name].add(self._pods.setdefault(pod, pod) if pod else None, points)
+        self.models[gpu] = sys.intern(labels.get("modelName", ""))
+
+    def fields(self) -> Iterator[tuple[_Gpu, Mapping[str, _Field]]]:
+        """Of each GPU, in order; those that have been given are let go."""
+        renamed = bool(self._renamed) or any(labels.get("exported_pod") for labels, *_ in self._homeless)
+        for labels, name, points in self._homeless:
+            pod = _pod(labels, renamed)
+            node = self._node_of.get(pod or ("", "")) or _stranger(labels)
+            self._put(node, name, labels, points)
+        self._homeless.clear()
+        for gpu in sorted(self._renamed.keys() | self._plain.keys()):
+            found = self._renamed.pop(gpu, {})
+            for name, plain in self._plain.pop(gpu, {}).items():
+                if not renamed:
+                    found[name] = plain
+                    continue
+                # What is labelled with a pod here is labelled with the exporter's.
+                field = found.setdefault(name, _Field())
+                for points in (plain.own, *plain.pods.values()):
+                    field.add(None, points)
+            yield gpu, found
 
 
 def read(
@@ -85,35 +147,29 @@ def read(
 ) -> Readings:
     """
     Args:
+        series: Taken one by one; none of them is kept.
         nodes: Names of the cluster's GPU nodes, by which the label that holds the node is known.
         node_of: Node by (namespace, pod), for series that name no node.
         all_are_kept: Nothing drops series on the way here. Then a GPU has its own beside those of its pods,
             or it has one series, which is labelled with its pods in turn.
     """
-    series, cleaner = tuple(series), Cleaner()
-    renamed = any(one.labels.get("exported_pod") for one in series)
-    fields: dict[tuple[str, str], dict[str, _Field]] = {}
-    models: dict[tuple[str, str], str] = {}
-    for one in series:
+    cleaner, incomplete = Cleaner(), dict[str, None]()
+    gathered = _Gathered(nodes, node_of)
+    for one in told_by(series, incomplete):
         points = _points(one, cleaner)
-        if points is None:
-            continue
-        pod = _pod(one.labels, renamed)
-        node = _node(one.labels, nodes) or node_of.get(pod or ("", "")) or _stranger(one.labels)
-        gpu = node, _gpu(one.labels)
-        fields.setdefault(gpu, {}).setdefault(one.name, _Field()).add(pod, points)
-        models[gpu] = one.labels.get("modelName", "")
+        if points is not None:
+            gathered.add(sys.intern(one.name), one.labels, points)
     devices, pods = [], []
-    for (node, gpu), found in sorted(fields.items()):
-        device, told = _judge(node, gpu, models[node, gpu], found, all_are_kept)
-        devices.append(device)
+    for (node, gpu), found in gathered.fields():
+        device, told = _judge(node, gpu, gathered.models[node, gpu], found, all_are_kept)
+        # Of a node that is gone only its pods are of interest, as the past of those that run now.
+        if node in nodes:
+            devices.append(device)
         pods += told
-    # Of a node that is gone only its pods are of interest, as the past of those that run now.
-    known = tuple(device for device in devices if device.node in nodes)
-    return Readings(known, tuple(pods), impossible=cleaner.impossible, incomplete=incomplete(series))
+    return Readings(tuple(devices), tuple(pods), impossible=cleaner.impossible, incomplete=tuple(incomplete))
 
 
-def _points(series: Series, cleaner: Cleaner) -> dict[int, float] | None:
+def _points(series: Series, cleaner: Cleaner) -> Points | None:
     if series.name == MEMORY:
         return cleaner.memory_mib(series, 1)
     if series.name == KERNELS:
@@ -134,13 +190,13 @@ def _pod(labels: Mapping[str, str], renamed: bool) -> _Pod | None:
     return (namespace, name) if name and "dcgm-exporter" not in name else None
 
 
-def _node(labels: Mapping[str, str], nodes: Collection[str]) -> str:
+def _node(labels: Mapping[str, str], nodes: Mapping[str, str]) -> str:
     """The known node that a label names, also as host:port; "" where none does."""
     for label in _NODE_LABELS:
         value = labels.get(label, "")
         for name in (value, value.rpartition(":")[0]):
             if name in nodes:
-                return name
+                return nodes[name]
     return ""
 
 
@@ -195,13 +251,19 @@ def _fault(memory: _Field, all_are_kept: bool) -> Fault | None:
     if all_are_kept and _takes_turns(memory):
         return Fault.COLLAPSED
     shared, repeated, used, unattributed = 0, 0, 0, 0
+    by_pod: dict[int, list[float]] = {}
+    for points in memory.pods.values():
+        for at, value in points.items():
+            by_pod.setdefault(at, []).append(value)
     whole = memory.own if all_are_kept else memory.whole
     for at, total in whole.items():
-        values = [points[at] for points in memory.pods.values() if at in points]
+        values = by_pod.get(at)
+        if not values:
+            continue
         if len(values) > 1 and total > 0:
             shared += 1
             repeated += all(abs(value - total) < 1 for value in values)
-        if values and memory.own.get(at, 0) >= _WORTH_ATTRIBUTING_MIB:
+        if memory.own.get(at, 0) >= _WORTH_ATTRIBUTING_MIB:
             used += 1
             unattributed += sum(values) < 0.5 * total
     if repeated > 0.5 * shared:

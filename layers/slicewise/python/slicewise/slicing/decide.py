@@ -214,8 +214,7 @@ def host(state: PoolState, contents: ClusterContents) -> Host:
 
     What daemons on the node take is not known here, so this bound is rather too high.
     """
-    on = {node.name for node in state.nodes}
-    pods = [pod for pod in contents.pods if spec(pod).get("nodeName") in on]
+    pods = [pod for node in state.nodes for pod in contents.pods_by_node.get(node.name, ())]
     if not state.nodes or not pods:
         return Host()
 

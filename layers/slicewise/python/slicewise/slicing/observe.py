@@ -28,7 +28,7 @@ from slicewise.slicing.kept import asks_for_slices, of_a_claim, of_a_node, of_a_
 from slicewise.slicing.pool_state import read_rollout
 from slicewise.slicing.usage.history import History
 from slicewise.slicing.usage.pages import history_of
-from slicewise.slicing.use import FRESH, STEP, WINDOW
+from slicewise.slicing.use import FRESH, STEP, WINDOW, read
 from slicewise.slicing.world import TuningWorld, measured_by
 
 _OUR_POOLS = "slicewise.dev/pool"
@@ -169,13 +169,15 @@ def _inside(
     if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
         return world
     try:
-        metrics = ports.metrics(policy)
+        metrics, source = ports.metrics(policy), policy.metrics.source.value
+        # Series become readings while they arrive: those of a large cluster do not fit into memory at once.
         if not whole:
             start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
-            return replace(world, series=metrics.read(cluster.name, start, now, STEP))
+            series = metrics.read(cluster.name, start, now, STEP)
+            return replace(world, found=read(series, source, contents))
         history = history_of(ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now)))
         series = metrics.read(cluster.name, first_new(history, now), now, STEP)
-        return replace(world, series=series, history=history, now=now)
+        return replace(world, found=read(series, source, contents), history=history, now=now)
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
         return replace(world, series_error=str(error))

@@ -27,7 +27,7 @@ def read(
     series: Iterable[Series], nodes: Collection[str], node_of: Mapping[tuple[str, str], str]
 ) -> Readings:
     """The same as dcgm.read, which does it: only the labels differ, and how much is known of the way here."""
-    plain = [replace(one, labels=_plain(one.labels)) for one in series]
+    plain = (replace(one, labels=_plain(one.labels)) for one in series)
     return dcgm.read(plain, nodes, node_of, all_are_kept=True)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
-from functools import cached_property
 
 from slicewise.slicing.evidence import Grade
 from slicewise.slicing.series import Points
+from slicewise.slicing.usage.points import last_at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Past:
     """
     What is known of one pod: from when on it counts, and its points by second.
@@ -37,6 +37,7 @@ class Past:
         """Of one that is measured itself."""
         return cls(since, busy, memory_mib, Grade.POD, busy, memory_mib)
 
-    @cached_property
+    @property
     def last(self) -> int:
-        return max(self.busy, default=self.since)
+        at = last_at(self.busy)
+        return self.since if at is None else at

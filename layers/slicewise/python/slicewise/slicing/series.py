@@ -6,13 +6,14 @@ The readers of each source (container_insights.py, dcgm.py) make these; use.py a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
 
 from slicewise.model import Series
+from slicewise.slicing.usage.points import first_at, highest, known_at, points_of
 
 # Value by the second of the epoch at which its step begins.
 Points = Mapping[int, float]
@@ -32,14 +33,15 @@ class Fault(StrEnum):
     COLLAPSED = "only one of the pods on the GPU is named"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Device:
     """
     One GPU, or one MIG instance.
 
     Attributes:
         busy: Fractions of the time, 0 to 1; of kernels running, not of how full they are.
-        xid: Code of the driver's last Xid error; it stays until the next one.
+        xid: Code of the driver's last Xid error; it stays until the next one. Points that repeat the one
+            before may be left out.
         sharers: How many pods the source saw on it; empty where it cannot tell.
         fewest, most: How many pods were on all GPUs of its node in each step, where the source counts those.
     """
@@ -60,7 +62,7 @@ class Device:
         return f"{self.node}/{self.gpu}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PodPoints:
     """What one pod used of one GPU, by its own measurement."""
 
@@ -99,6 +101,12 @@ class Readings:
             found[one.namespace, one.pod] = _both(before, one) if before else one
         return found
 
+    def of_gpus(self, devices: Iterable[Device], away: frozenset[str] = frozenset()) -> Readings:
+        """The same with other GPUs; who is which pod is not found out once more."""
+        found = replace(self, devices=tuple(devices), away=away)
+        found.__dict__["by_pod"] = self.by_pod
+        return found
+
     @cached_property
     def pods_since(self) -> int:
         return first_of(self.pods)
@@ -106,7 +114,7 @@ class Readings:
     @cached_property
     def gaps(self) -> tuple[tuple[int, int], ...]:
         """From when to when, in seconds, nothing at all was measured between the first point and the last."""
-        steps = sorted({at for device in self.devices for at in (*device.busy, *device.memory_mib)})
+        steps = sorted(known_at(points for one in self.devices for points in (one.busy, one.memory_mib)))
         if len(steps) < 2:
             return ()
         # Whoever reads asks for one step, which most of the points keep to.
@@ -125,7 +133,7 @@ def _both(one: PodPoints, other: PodPoints) -> PodPoints:
 
 def first_of(measured: Iterable[Device | PodPoints]) -> int:
     """When a source began to tell anything of the kind: what nobody measured before is not missing."""
-    return min((min(one.memory_mib) for one in measured if one.memory_mib), default=0)
+    return min((at for one in measured if (at := first_at(one.memory_mib)) is not None), default=0)
 
 
 class Cleaner:
@@ -134,34 +142,31 @@ class Cleaner:
     def __init__(self) -> None:
         self.impossible = 0
 
-    def busy(self, series: Series, whole: float) -> dict[int, float]:
+    def busy(self, series: Series, whole: float) -> Points:
         """Fractions from values of which `whole` means always busy."""
-        return {at: value if value < 1.0 else 1.0 for at, value in self._clean(series, whole, _MOST_BUSY)}
+        times, values = self._clean(series, whole, _MOST_BUSY)
+        return points_of(times, [value if value < 1.0 else 1.0 for value in values])
 
-    def memory_mib(self, series: Series, unit: float) -> dict[int, float]:
+    def memory_mib(self, series: Series, unit: float) -> Points:
         """MiB from values of which `unit` are one."""
-        return dict(self._clean(series, unit, _MOST_MIB))
+        return points_of(*self._clean(series, unit, _MOST_MIB))
 
-    def counts(self, series: Series) -> dict[int, float]:
-        return dict(self._clean(series, 1.0, _MOST_MIB))
+    def counts(self, series: Series) -> Points:
+        return points_of(*self._clean(series, 1.0, _MOST_MIB))
 
-    def _clean(self, series: Series, unit: float, most: float) -> list[tuple[int, float]]:
-        kept = [
-            (at, value)
-            for at, raw in zip(series.times, series.values, strict=True)
-            if 0 <= (value := raw / unit) <= most  # neither infinity nor what is no number is
-        ]
-        self.impossible += len(series.times) - len(kept)
-        return kept
-
-
-def highest(one: Points, other: Points) -> dict[int, float]:
-    """Both together; the higher value where both have one."""
-    merged = dict(one)
-    for at, value in other.items():
-        merged[at] = max(value, merged.get(at, value))
-    return merged
+    def _clean(self, series: Series, unit: float, most: float) -> tuple[tuple[int, ...], list[float]]:
+        """Without infinity, and what is no number."""
+        values = [raw / unit for raw in series.values]
+        if all(0 <= value <= most for value in values):
+            return series.times, values
+        kept = [(at, value) for at, value in zip(series.times, values, strict=True) if 0 <= value <= most]
+        self.impossible += len(values) - len(kept)
+        return tuple(at for at, _ in kept), [value for _, value in kept]
 
 
-def incomplete(series: Iterable[Series]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one.incomplete for one in series if one.incomplete))
+def told_by(series: Iterable[Series], incomplete: dict[str, None]) -> Iterator[Series]:
+    """The series as they come; what they say about missing points goes to `incomplete`, each text once."""
+    for one in series:
+        if one.incomplete:
+            incomplete[one.incomplete] = None
+        yield one

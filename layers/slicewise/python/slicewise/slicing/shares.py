@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slicewise.slicing.series import Device, Points, highest
+from slicewise.slicing.series import Device, Points
+from slicewise.slicing.usage.points import highest
 
 # In steps: so much later a source may count pods than it measures their memory.
 _LATE = 2

@@ -12,7 +12,9 @@ from slicewise import layout
 from slicewise.errors import UNREADABLE
 from slicewise.model import Alarm, ClusterContents, EksCluster, Series, ref_of
 from slicewise.policy import parse
+from slicewise.slicing.series import Device, Fault, PodPoints, Points, Readings
 from slicewise.slicing.usage.pages import history_of, pages
+from slicewise.slicing.usage.points import points_of
 from slicewise.slicing.world import TuningWorld
 from slicewise.usage import Page
 
@@ -41,6 +43,7 @@ def dump(world: TuningWorld, now: datetime) -> str:
             "contents": {name: list(getattr(contents, name) or ()) for name in _LISTS} if contents else None,
             "objects": list(contents.objects.values()) if contents else [],
             "series": [_of(series) for series in world.series],
+            "found": _readings(world.found) if world.found is not None else None,
             "series_error": world.series_error,
             "measured": [_of(page) for page in pages(world.history, 0, "")] if world.history else [],
             "measured_at": world.now,
@@ -84,6 +87,7 @@ def _world(found: dict[str, Any]) -> TuningWorld:
         contents=_contents(found) if found.get("contents") else None,
         series=tuple(_series(one) for one in found.get("series") or ()),
         series_error=found.get("series_error") or "",
+        found=_readings_of(found["found"]) if found.get("found") else None,
         # Releases before read the whole week each time.
         history=history_of(_page(one) for one in found.get("measured") or ()),
         now=_time(found.get("measured_at") or found["taken_at"]),
@@ -108,6 +112,53 @@ def _contents(found: dict[str, Any]) -> ClusterContents:
 def _series(found: dict[str, Any]) -> Series:
     given = _known(Series, found)
     return Series(**{**given, "times": tuple(given["times"]), "values": tuple(given["values"])})
+
+
+_POINTS = ("busy", "memory_mib", "xid", "sharers", "fewest", "most")
+
+
+def _readings(readings: Readings) -> dict[str, Any]:
+    """Points as pairs of a second and a value, since JSON's keys are texts."""
+
+    def plain(one: Any) -> dict[str, Any]:
+        of_one = _of(one)
+        points = {name: list(of_one[name].items()) for name in _POINTS if name in of_one}
+        return {**of_one, **points, **({"fault": one.fault and one.fault.name} if "fault" in of_one else {})}
+
+    slots = {name: getattr(readings, name) for name in ("slots_in_use", "most_slots")}
+    return {
+        **_of(readings),
+        "devices": list(map(plain, readings.devices)),
+        "pods": list(map(plain, readings.pods)),
+        "away": sorted(readings.away),
+        **{
+            name: {node: list(points.items()) for node, points in found.items()}
+            for name, found in slots.items()
+        },
+    }
+
+
+def _readings_of(found: dict[str, Any]) -> Readings:
+    def read(kind: type[Any], one: dict[str, Any]) -> Any:
+        points = {name: _points(one[name]) for name in _POINTS if name in one}
+        fault = {"fault": Fault[one["fault"]]} if one.get("fault") else {}
+        return kind(**{**_known(kind, one), **_known(kind, points), **fault})
+
+    return Readings(
+        **{
+            **_known(Readings, found),
+            "devices": tuple(read(Device, one) for one in found["devices"]),
+            "pods": tuple(read(PodPoints, one) for one in found["pods"]),
+            "slots_in_use": {node: _points(of_one) for node, of_one in found["slots_in_use"].items()},
+            "most_slots": {node: _points(of_one) for node, of_one in found["most_slots"].items()},
+            "away": frozenset(found["away"]),
+            "incomplete": tuple(found["incomplete"]),
+        }
+    )
+
+
+def _points(found: list[tuple[int, float]]) -> Points:
+    return points_of(tuple(at for at, _ in found), [value for _, value in found])
 
 
 def _page(found: dict[str, Any]) -> Page:

@@ -26,7 +26,6 @@ from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_
 from slicewise.slicing.shares import Sharing
 from slicewise.slicing.usage.history import (
     NOTHING,
-    STEP_SECONDS,
     History,
     Known,
     Life,
@@ -41,6 +40,8 @@ from slicewise.slicing.usage.history import (
     use_of,
     with_devices,
 )
+from slicewise.slicing.usage.points import STEP_SECONDS, first_at
+from slicewise.slicing.usage.points import since as values_since
 from slicewise.slicing.workloads import made_by, workload_of
 
 # What to ask a source for: ten-minute points, of which a day of a pod's history has 144.
@@ -136,15 +137,14 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
         before = replace(before, through=None)
     devices = joined(before, readings.devices, {name(node) for node in contents.nodes}, newest)
     node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
-    window = Window(replace(readings, devices=devices), contents, frozenset(node_pools), now, before)
+    window = Window(readings.of_gpus(devices), contents, frozenset(node_pools), now, before)
     lives, roster = tuple(window.lives()), window.roster()
     there = {known.key for known in roster.values()}
     kept = replace(add(pruned(before, now, WINDOW, there), lives, settled(now)), pods=roster)
     whole = with_devices(add(kept, lives, newest, whole=False), devices, newest)
     of_gpus = tuple(whole.devices.values())
     away = frozenset(whole.devices.keys() - {device.key for device in readings.devices})
-    readings = replace(readings, devices=of_gpus, away=away)
-    return Measured(whole, with_devices(kept, devices, settled(now)), readings)
+    return Measured(whole, with_devices(kept, devices, settled(now)), window.readings.of_gpus(of_gpus, away))
 
 
 def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Readings:
@@ -184,7 +184,7 @@ def _possible(readings: Readings, contents: ClusterContents) -> Readings:
     def kept(one: Any) -> Any:
         nonlocal left_out
         bound = most.get(one.node, math.inf)
-        odd = [at for at, value in one.memory_mib.items() if value > bound]
+        odd = [value for value in one.memory_mib.values() if value > bound]
         left_out += len(odd)
         if not odd:
             return one
@@ -214,8 +214,8 @@ class Window:
 
     @cached_property
     def pods(self) -> tuple[Object, ...]:
-        on_pool = [pod for pod in self.contents.pods if spec(pod).get("nodeName") in self.pool_nodes]
-        return tuple(sorted(on_pool, key=_key))
+        on = self.contents.pods_by_node
+        return tuple(sorted((pod for node in self.pool_nodes for pod in on.get(node, ())), key=_key))
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:
@@ -265,13 +265,20 @@ class Window:
         )
 
     def key_of(self, pod: Object) -> WorkloadKey:
-        found = labels(self.pool_nodes[spec(pod)["nodeName"]])
-        return key_of(pod, found.get(layout.GPU_NAME_LABEL, ""))
+        return self._key_by_pod[_key(pod)]
+
+    @cached_property
+    def _key_by_pod(self) -> Mapping[tuple[str, str], WorkloadKey]:
+        """One object for all pods of a workload."""
+        models = {on: labels(node).get(layout.GPU_NAME_LABEL, "") for on, node in self.pool_nodes.items()}
+        known: dict[WorkloadKey, WorkloadKey] = {}
+        found = ((_key(pod), key_of(pod, models[spec(pod)["nodeName"]])) for pod in self.pods)
+        return {pod: known.setdefault(key, key) for pod, key in found}
 
     def lives(self) -> Iterator[Life]:
         """What the readings say of each pod that is there, and of those of their workloads that have gone."""
         for pod in self.pods:
-            yield Life(self.key_of(pod), self.pasts[_key(pod)] or _unmeasured(pod))
+            yield Life(self.key_of(pod), self._past(pod) or _unmeasured(pod))
         yield from self._gone()
 
     def _gone(self) -> Iterator[Life]:
@@ -328,10 +335,6 @@ class Window:
     def roster(self) -> Mapping[tuple[str, str], Known]:
         """Who is there now: the next pass finds what each did until it went."""
         return {_key(pod): Known(self.key_of(pod), _since(pod)) for pod in self.pods}
-
-    @cached_property
-    def pasts(self) -> dict[tuple[str, str], Past | None]:
-        return {_key(pod): self._past(pod) for pod in self.pods}
 
     def _past(self, pod: Object) -> Past | None:
         node = spec(pod)["nodeName"]
@@ -397,12 +400,12 @@ class Window:
 
     def lately(self, points: Points) -> float | None:
         """Mean of the points of the last hour, as far as there are any."""
-        newest = [value for at, value in points.items() if at + self.step > self._fresh_from]
+        newest = values_since(points, self._fresh_from - self.step + 1)
         return sum(newest) / len(newest) if newest else None
 
     @cached_property
-    def _fresh_from(self) -> float:
-        return (self.now - FRESH).timestamp()
+    def _fresh_from(self) -> int:
+        return int((self.now - FRESH).timestamp())
 
     def memory_shares(self) -> Iterable[float]:
         for device in self.devices:
@@ -449,7 +452,8 @@ def _weakest(pods: Iterable[PodUse]) -> Grade:
 
 def _from(points: Points, since: int) -> Points:
     """The same object where all of it is: pods that came before the window share one."""
-    if not points or min(points) >= since:
+    first = first_at(points)
+    if first is None or first >= since:
         return points
     return {at: value for at, value in points.items() if at >= since}
 

@@ -37,8 +37,9 @@ class TuningWorld:
         offboards: Everything of ours is to leave the cluster; `policy` is then the one that was in force.
         was_tuned: A pass has been recorded before.
         contents: None where the cluster is not looked into: it is paused, not active, or nobody's.
-        series: What was measured: of the whole window, or, where `whole` is false, of the time since the
-            oldest change of N began. Then no NodePool is decided on that is not being changed.
+        found: What was measured: all that is new, or, where `whole` is false, of the time since the oldest
+            change of N began. Then no NodePool is decided on that is not being changed.
+        series: The same as its source said it, where `found` is None.
         history: What the passes before have kept of what was measured; None where `whole` is false.
         series_error: Why nothing could be read of the source of metrics.
         alarms: All that are named after the cluster; empty where `alarms_error` says why they are not known.
@@ -57,6 +58,7 @@ class TuningWorld:
     was_tuned: bool = False
     contents: ClusterContents | None = None
     series: tuple[Series, ...] = ()
+    found: Readings | None = None
     whole: bool = True
     history: History | None = None
     series_error: str = ""
@@ -82,6 +84,8 @@ class TuningWorld:
     @cached_property
     def _read(self) -> Readings:
         """Made once, since a week of a large cluster takes seconds."""
+        if self.found is not None:
+            return self.found
         assert self.policy and self.contents
         return read(self.series, self.policy.metrics.source.value, self.contents)
 

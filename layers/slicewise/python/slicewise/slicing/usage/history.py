@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -21,9 +20,8 @@ from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
 from slicewise.slicing.owners import cron_job, topmost_owner
 from slicewise.slicing.pasts import Past
 from slicewise.slicing.series import Device
-from slicewise.slicing.usage.points import StepPoints
+from slicewise.slicing.usage.points import STEP_SECONDS, StepPoints, first_at
 
-STEP_SECONDS = 600
 STEPS_A_DAY = DAY_SECONDS // STEP_SECONDS
 # In place of thousandths of a GPU: none of its pods was there; none of those that were was measured.
 NO_POD, GAP = 65535, 65534
@@ -70,7 +68,7 @@ def cron_job_of(namespace: str, job: str, model: str, history: History) -> Workl
     return key if key in history.workloads else None
 
 
-@dataclass
+@dataclass(slots=True)
 class WorkloadDay:
     """
     One UTC day of a workload, a value a step of ten minutes.
@@ -78,7 +76,8 @@ class WorkloadDay:
     Attributes:
         busiest: Thousandths of a GPU that its busiest pod may have used; GAP, NO_POD.
         certain: Thousandths that its pods used for certain in the mean: who was not measured, nothing.
-        pooled: All samples of all its pods in the upper reading, by BUCKETS of a GPU: a gap is a whole one.
+        pooled: How many samples of all its pods lie in each of the BUCKETS of a GPU, in the upper reading: a
+            gap is a whole one.
         memory_mib: The most that one of its pods may have used, and `floor_mib` the least; NaN where nothing
             was measured. `certain_mib` is the most that one used for certain.
         memory_steps: In how many steps the memory of one of its pods was measured.
@@ -90,7 +89,7 @@ class WorkloadDay:
 
     busiest: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
     certain: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
-    pooled: Counter[int] = field(default_factory=Counter)
+    pooled: array[int] = field(default_factory=lambda: array("I", [0]) * (BUCKETS + 1))
     memory_mib: float = math.nan
     floor_mib: float = math.nan
     certain_mib: float = 0.0
@@ -102,7 +101,7 @@ class WorkloadDay:
     through: int = -1
 
     def copy(self) -> WorkloadDay:
-        return replace(self, busiest=self.busiest[:], certain=self.certain[:], pooled=Counter(self.pooled))
+        return replace(self, busiest=self.busiest[:], certain=self.certain[:], pooled=self.pooled[:])
 
 
 Days = Mapping[int, WorkloadDay]
@@ -134,7 +133,7 @@ class History:
 NOTHING = History()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Life:
     """
     One pod of a workload.
@@ -182,6 +181,8 @@ class _Added:
         first = -(-past.since // STEP_SECONDS) * STEP_SECONDS
         if self._before.through is not None:
             first = max(first, self._before.through + STEP_SECONDS)
+        if first > through:
+            return
         last = through if life.is_there and whole else min(through, past.last)
         if last < first or not (past.busy or key in self._before.workloads):
             return  # nothing was ever measured of its workload
@@ -205,7 +206,7 @@ class _Added:
                     busiest[place] = GAP
             else:
                 share = round(1000 * value)
-                pooled[-(-share * BUCKETS // 1000)] += 1
+                pooled[min(BUCKETS, -(-share * BUCKETS // 1000))] += 1
                 known = busiest[place]
                 busiest[place] = share if known >= GAP else max(known, share)
                 day.last = max(day.last, at)
@@ -218,18 +219,22 @@ class _Added:
             day.estimated = day.estimated or any(
                 at in past.busy and at not in past.counted_one for at in steps
             )
-        self._with_memory.setdefault((key, begin), set()).update(at for at in steps if at in past.memory_mib)
-        used = [past.memory_mib[at] for at in steps if at in past.memory_mib]
-        if used:
+        known = [(at, mib) for at in steps if (mib := past.memory_mib.get(at)) is not None]
+        self._with_memory.setdefault((key, begin), set()).update(at for at, _ in known)
+        if known:
+            used = [mib for _, mib in known]
             day.memory_mib = max(used) if math.isnan(day.memory_mib) else max(day.memory_mib, *used)
             day.floor_mib = min(used) if math.isnan(day.floor_mib) else min(day.floor_mib, *used)
-        for at in steps:
-            if at in past.measured_memory_mib:
-                day.certain_mib = max(day.certain_mib, past.measured_memory_mib[at])
-        alone = [at for at in steps if at in past.alone and at in past.memory_mib]
+        if past.measured_memory_mib is past.memory_mib:
+            certain = [mib for _, mib in known]
+        else:
+            found = map(past.measured_memory_mib.get, steps)
+            certain = [mib for mib in found if mib is not None]
+        day.certain_mib = max([day.certain_mib, *certain])
+        alone = [(at, mib) for at, mib in known if at in past.alone] if past.alone else []
         if alone:
-            self._alone.setdefault((key, begin), set()).update(alone)
-            day.alone_mib = max(day.alone_mib, *(past.memory_mib[at] for at in alone))
+            self._alone.setdefault((key, begin), set()).update(at for at, _ in alone)
+            day.alone_mib = max(day.alone_mib, *(mib for _, mib in alone))
 
     def _day(self, key: WorkloadKey, begin: int) -> WorkloadDay:
         if (key, begin) not in self._days:
@@ -309,9 +314,7 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     steps = sum(1 for _, day in days for share in day.busiest if share < GAP)
     if sum(day.memory_steps for _, day in days) < _LEAST_MEMORY * steps:
         found = replace(found, memory_mib=math.nan)
-    pooled: Counter[int] = Counter()
-    for _, day in days:
-        pooled.update(day.pooled)
+    pooled = [sum(counts) for counts in zip(*(day.pooled for _, day in days), strict=True)]
     # Of a workload that is known by its GPUs only, nothing is certain: its part grows when others end.
     peaks = tuple(day.certain_mib or math.nan for _, day in days)
     return replace(
@@ -322,10 +325,11 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     )
 
 
-def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
-    total = sum(pooled.values())
-    for bucket, count in sorted(pooled.items()):
-        yield min(1000, bucket * 1000 // BUCKETS), count / total
+def _thousandths(pooled: Sequence[int]) -> Iterator[tuple[int, float]]:
+    total = sum(pooled)
+    for bucket, count in enumerate(pooled):
+        if count:
+            yield min(1000, bucket * 1000 // BUCKETS), count / total
 
 
 # GPUs
@@ -348,7 +352,8 @@ def joined(
 
 
 def _joined(before: Device, device: Device, through: int) -> Device:
-    known = [*before.memory_mib, *device.memory_mib, *before.busy, *device.busy]
+    points = (before.memory_mib, device.memory_mib, before.busy, device.busy)
+    known = [at for one in points if (at := first_at(one)) is not None]
     return _between(min(known, default=through), through, device, (before, device))
 
 
@@ -369,7 +374,22 @@ def _between(first: int, through: int, device: Device, both: tuple[Device, ...])
         if any(found := [getattr(one, name) for one in both])
     }
     codes = {at: code for one in both for at, code in one.xid.items() if at <= through}
-    # The exporter repeats the last Xid for ever: the one before the window tells what is news in it.
-    older = [at for at in codes if at < first]
-    kept = {at: code for at, code in codes.items() if at >= first or at == max(older)}
-    return replace(device, **{name: points.get(name, {}) for name in POINTS_OF_A_GPU}, xid=kept)
+    return replace(
+        device, **{name: points.get(name, {}) for name in POINTS_OF_A_GPU}, xid=_changes(codes, first)
+    )
+
+
+def _changes(codes: Mapping[int, float], first: int) -> dict[int, float]:
+    """
+    The exporter repeats the last Xid for ever: only where it changes it says anything. The last change before
+    `first` tells what is news after it.
+    """
+    kept: dict[int, float] = {}
+    code = None
+    for at in sorted(codes):
+        if codes[at] != code:
+            code = codes[at]
+            if at < first:
+                kept.clear()
+            kept[at] = code
+    return kept

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zlib
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,15 +21,15 @@ from slicewise.errors import UNREADABLE
 from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.series import Device, Fault
 from slicewise.slicing.usage.history import (
+    BUCKETS,
     POINTS_OF_A_GPU,
-    STEP_SECONDS,
     STEPS_A_DAY,
     History,
     Known,
     WorkloadDay,
     WorkloadKey,
 )
-from slicewise.slicing.usage.points import StepPoints
+from slicewise.slicing.usage.points import STEP_SECONDS, StepPoints, first_at, last_at
 from slicewise.usage import Page
 
 # Far below an item's 400 KB, since tomorrow's page of the same workloads may be larger.
@@ -55,15 +55,15 @@ def pages(history: History, since: int, source: str) -> Iterator[Page]:
     begin = since // DAY_SECONDS * DAY_SECONDS
     days = sorted({day for found in history.workloads.values() for day in found if day >= begin})
     for day in days:
-        of_day = [
+        of_day = (
             ("/".join(key), [list(key), _day(found[day])])
             for key, found in sorted(history.workloads.items())
             if day in found
-        ]
+        )
         yield from _split(source, of_day, day, history.through)
-    pods = [("/".join(pod), [*pod, *known.key, known.since]) for pod, known in sorted(history.pods.items())]
+    pods = (("/".join(pod), [*pod, *known.key, known.since]) for pod, known in sorted(history.pods.items()))
     yield from _split(source, pods, PODS, history.through)
-    gpus = [(key, _device(device)) for key, device in sorted(history.devices.items())]
+    gpus = ((key, _device(device)) for key, device in sorted(history.devices.items()))
     yield from _split(source, gpus, GPUS, history.through)
 
 
@@ -74,17 +74,21 @@ def history_of(found: Iterable[Page]) -> History:
     pods: dict[tuple[str, str], Known] = {}
     through: int | None = None
     lost: list[int] = []
+    keys = _Keys()
     for day, of_day in _by_day(found).items():
         try:
             newest = _newest(of_day)
-            content = [entry for page in newest for entry in json.loads(zlib.decompress(page.content))]
+            entries = (entry for page in newest for entry in json.loads(zlib.decompress(page.content)))
             if day == GPUS:
-                devices = {device.key: device for device in map(_device_of, content)}
+                devices = {device.key: device for device in map(_device_of, entries)}
                 through = min(page.through for page in newest)
             elif day == PODS:
-                pods = {(str(ns), str(pod)): Known(_key(key), int(since)) for ns, pod, *key, since in content}
+                pods = {
+                    (sys.intern(ns), str(pod)): Known(keys.of(key), int(since))
+                    for ns, pod, *key, since in entries
+                }
             else:
-                of_workloads = [(_key(key), _day_of(one)) for key, one in content]
+                of_workloads = [(keys.of(key), _day_of(one)) for key, one in entries]
                 for key, one in of_workloads:
                     workloads.setdefault(key, {})[day] = one
         except (*UNREADABLE, zlib.error):
@@ -119,24 +123,39 @@ def _newest(of_day: list[Page]) -> list[Page]:
     return max(whole, key=lambda some: min(page.through for page in some))
 
 
-def _key(parts: Iterable[Any]) -> WorkloadKey:
-    parts = tuple(parts)
-    if not all(isinstance(part, str) for part in parts):
-        raise ValueError(f"{parts!r} is no workload")
-    return WorkloadKey(*parts)
+class _Keys:
+    """One object for each workload, however many days and pods name it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], WorkloadKey] = {}
+
+    def of(self, parts: Iterable[Any]) -> WorkloadKey:
+        parts = tuple(parts)
+        if parts not in self._known:
+            if not all(isinstance(part, str) for part in parts):
+                raise ValueError(f"{parts!r} is no workload")
+            self._known[parts] = WorkloadKey(*map(sys.intern, parts))
+        return self._known[parts]
 
 
-def _split(source: str, entries: list[tuple[str, Any]], day: int, through: int) -> Iterator[Page]:
+def _split(source: str, entries: Iterable[tuple[str, Any]], day: int, through: int) -> Iterator[Page]:
     """As few pages as have room, by what their names come to."""
+    named = [
+        (zlib.crc32(name.encode()), json.dumps(entry, separators=(",", ":")).encode())
+        for name, entry in entries
+    ]
     of = 1
     while True:
-        contents: list[list[Any]] = [[] for _ in range(of)]
-        for name, entry in entries:
-            contents[zlib.crc32(name.encode()) % of].append(entry)
-        packed = [zlib.compress(json.dumps(one, separators=(",", ":")).encode(), 6) for one in contents]
-        if max(map(len, packed)) <= _MOST_BYTES or of >= max(1, len(entries)):
+        contents: list[list[bytes]] = [[] for _ in range(of)]
+        for number, entry in named:
+            contents[number % of].append(entry)
+        packed = [zlib.compress(b"[" + b",".join(one) + b"]", 6) for one in contents]
+        largest = max(map(len, packed))
+        if largest <= _MOST_BYTES or of >= max(1, len(named)):
             break
-        of *= 2
+        # Packed anew for each power of two, thousands of GPUs would take seconds.
+        while (of * _MOST_BYTES < largest * len(packed) and of < len(named)) or of == len(packed):
+            of *= 2
     for number, content in enumerate(packed):
         yield Page(source, day, number, of, through, content)
 
@@ -145,7 +164,7 @@ def _day(day: WorkloadDay) -> dict[str, Any]:
     return {
         "busiest": _hex(day.busiest),
         "certain": _hex(day.certain),
-        "pooled": sorted(day.pooled.items()),
+        "pooled": [(bucket, count) for bucket, count in enumerate(day.pooled) if count],
         "mib": [_number(day.memory_mib), _number(day.floor_mib), day.certain_mib, day.memory_steps],
         "alone": [day.alone_steps, day.alone_mib],
         "estimated": day.estimated,
@@ -163,7 +182,7 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
     return WorkloadDay(
         busiest,
         certain,
-        Counter({int(bucket): int(count) for bucket, count in found["pooled"]}),
+        _pooled(found["pooled"]),
         math.nan if memory is None else float(memory),
         math.nan if floor is None else float(floor),
         float(certain_mib),
@@ -174,6 +193,13 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         int(found["last"]),
         int(found["through"]),
     )
+
+
+def _pooled(found: Iterable[tuple[int, int]]) -> array[int]:
+    pooled = array("I", [0]) * (BUCKETS + 1)
+    for bucket, count in found:
+        pooled[min(BUCKETS, bucket)] += count
+    return pooled
 
 
 # Kind of the numbers, and how many are one unit: finer than any source measures.
@@ -188,16 +214,18 @@ _PACKED = {
 
 def _device(device: Device) -> dict[str, Any]:
     points: dict[str, Mapping[int, float]] = {name: getattr(device, name) for name in POINTS_OF_A_GPU}
-    known = [at for found in points.values() for at in found]
-    first, last = min(known, default=0), max(known, default=-STEP_SECONDS)
-    steps = range(first, last + 1, STEP_SECONDS)
+    first = min((at for found in points.values() if (at := first_at(found)) is not None), default=0)
+    ends = (at for found in points.values() if (at := last_at(found)) is not None)
+    last = max(ends, default=first - STEP_SECONDS)
     return {
         "node": device.node,
         "gpu": device.gpu,
         "model": device.model,
         "fault": device.fault and device.fault.name,
         "first": first,
-        "points": {name: _packed(found, steps, *_PACKED[name]) for name, found in points.items() if found},
+        "points": {
+            name: _packed(found, first, last, *_PACKED[name]) for name, found in points.items() if found
+        },
         "xid": sorted(device.xid.items()),
     }
 
@@ -217,17 +245,16 @@ def _device_of(found: Mapping[str, Any]) -> Device:
     )
 
 
-def _packed(points: Mapping[int, float], steps: range, kind: str, unit: int) -> str:
-    none = _none(kind)
-    return _hex(
-        array(kind, (min(none - 1, round(points[at] * unit)) if at in points else none for at in steps))
-    )
+def _packed(points: Mapping[int, float], first: int, last: int, kind: str, unit: int) -> str:
+    none, values = _none(kind), StepPoints.between(first, last, STEP_SECONDS, points).by_step
+    most = none - 1
+    return _hex(array(kind, [min(most, round(value * unit)) if value == value else none for value in values]))
 
 
 def _unpacked(text: str, first: int, kind: str, unit: int) -> StepPoints:
     none, values = _none(kind), _array(kind, text)
     return StepPoints(
-        first, STEP_SECONDS, array("d", (math.nan if value == none else value / unit for value in values))
+        first, STEP_SECONDS, array("f", [math.nan if value == none else value / unit for value in values])
     )
 
 
