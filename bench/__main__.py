@@ -9,7 +9,8 @@ mornings; half an hour, and not part of `all`.
 and not part of `all`. `pass --nodes 5000` has the largest cluster; to fill it takes minutes.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
-`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute;
+`python -m bench points [--json FILE]`: points of metrics that a pass reads, in half a minute; with
+`--gpus 5000 [--workloads 1000]` memory and CPU of such a pass, in minutes;
 `python -m bench cost [--json FILE]`: dollars that Slicewise itself costs a cluster and month. None is part of
 `all`.
 """
@@ -41,14 +42,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=serving.SEEDS, help="mappings of clients to models")
     parser.add_argument("--first-seed", type=int, default=0, help="serving, memory: begin with this seed")
     parser.add_argument("--remembered", type=int, help="memory: days of history that a rule is given at most")
+    parser.add_argument("--gpus", type=int, help="points: memory and CPU of a pass over so many GPUs")
+    parser.add_argument(
+        "--workloads", type=int, default=1000, help="points: with --gpus, of so many workloads"
+    )
     parser.add_argument("--only", nargs="+", metavar="POLICY", help="serving: these policies alone")
     parser.add_argument(
         "--beside", type=Path, metavar="FOLDER", help="coldstart: in turns with this checkout"
     )
     parser.add_argument("--nodes", type=int, help="pass: GPU nodes, each with ten pods")
     arguments = parser.parse_args(argv)
+    if arguments.track == "points" and arguments.gpus:
+        size = {"gpus": arguments.gpus, "workloads": arguments.workloads}
+        return _reported("points of a large cluster", "large_metrics", arguments.json, **size)
     if arguments.track in REPORTS:
-        return _reported(arguments.track, arguments.json, **_settings(arguments))
+        return _reported(arguments.track, REPORTS[arguments.track], arguments.json, **_settings(arguments))
     tracks = TRACKS if arguments.track == "all" else (arguments.track,)
     results = {track: _run(track, arguments) for track in tracks}
     tables = _tables(results)
@@ -68,9 +76,9 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: said[name] for name in of_track if said[name]}
 
 
-def _reported(track: str, out: Path | None, **settings: Any) -> int:
+def _reported(track: str, module: str, out: Path | None, **settings: Any) -> int:
     print(f"{track}:", file=sys.stderr)
-    found = import_module(f"bench.{REPORTS[track]}").run(**settings)
+    found = import_module(f"bench.{module}").run(**settings)
     print(json.dumps({key: value for key, value in found.items() if key != "runs"}, indent=1))
     if out:
         _write(out, json.dumps(found, indent=1))

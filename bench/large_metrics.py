@@ -334,7 +334,7 @@ class _Table:
     def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         return tuple(pickle.loads(self._path.read_bytes())) if self._path.exists() else ()
 
-    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+    def keep(self, cluster: str, pages: Iterable[Page], now: datetime) -> None:
         self.written += sum(len(page.content) for page in pages)
 
 

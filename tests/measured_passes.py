@@ -77,7 +77,7 @@ class Passes:
         now: datetime,
         series: Callable[[datetime, datetime], Sequence[Series]],
     ) -> History:
-        before = history_of(self.kept.values())
+        before = history_of(self.kept.values(), int(now.timestamp()))
         self.contents = builders.contents(nodes=tuple(nodes), pods=tuple(pods))
         readings = read(series(first_new(before, now), now), self.source, self.contents)
         self.last = measured(before, readings, self.contents, now)

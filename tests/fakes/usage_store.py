@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from slicewise.errors import Conflict
 from slicewise.usage import OF_NO_DAY, Page
@@ -26,13 +27,13 @@ class FakeUsageStore:
                 if (of, by) == (cluster, source) and (day <= OF_NO_DAY or day >= since)
             )
 
-    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+    def keep(self, cluster: str, pages: Iterable[Page], now: datetime) -> None:
         for page in pages:
             with self._calls.call(f"usage.keep {page.day}/{page.number}"):
                 sort = f"usage#{page.source}#{page.day:010}#{page.of:04}#{page.number:04}"
                 check_item(pk=f"cluster#{cluster}", sk=sort, all=page.content)
                 key = cluster, page.source, page.day, page.of, page.number
-                if key in self.kept and self.kept[key].through > page.through:
+                if key in self.kept and page.through < self.kept[key].through <= now.timestamp():
                     raise Conflict(f"{sort} of {cluster} goes on longer")
                 self.kept[key] = page
 

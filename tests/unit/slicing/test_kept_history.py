@@ -350,6 +350,41 @@ def test_a_history_comes_back_from_its_pages_as_it_was(values, mib):
         assert dict(again.devices[key].memory_mib) == pytest.approx(dict(device.memory_mib), abs=0.1)
 
 
+# Clocks
+
+
+@pytest.mark.parametrize("hours_ahead", [2, 30, 75])
+@pytest.mark.parametrize("jumps_at", ["14:05", "23:35"])
+def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahead, jumps_at):
+    """What that pass took for gaps was still to come."""
+    pods, nodes = always(NOW), [node("n-1")]
+    hour, minute = map(int, jumps_at.split(":"))
+    jump = (NOW - 2 * DAY).replace(hour=hour, minute=minute)
+
+    def busy(at: datetime) -> float:
+        return at.hour / 40 + at.minute / 600
+
+    def passes(*, jumps: bool) -> Passes:
+        found = Passes()
+        for now in hours(NOW - 4 * DAY, NOW):
+            true = now + timedelta(minutes=5)
+            found.look(pods, nodes, true, lambda begin, end: dcgm(pods, busy, 3000.0, begin, end))
+            if jumps and true <= jump < true + HOUR:
+                found.look(
+                    pods,
+                    nodes,
+                    jump + hours_ahead * HOUR,
+                    lambda begin, end: dcgm(pods, busy, 3000.0, begin, min(end, jump)),
+                )
+        return found
+
+    jumped, steady_clock = passes(jumps=True), passes(jumps=False)
+
+    assert jumped.last.kept.through == steady_clock.last.kept.through
+    assert jumped.last.kept.workloads == steady_clock.last.kept.workloads
+    assert evidence(jumped) == evidence(steady_clock)
+
+
 # What once was lost, or counted where it was not
 
 

@@ -279,7 +279,7 @@ class Passes(Generic[W]):
         """What is lost of it costs the next pass a longer look, and nothing else."""
         try:
             self._renew(progress, _TO_KEEP)
-            self._ports.usage.keep(hint.cluster, measured)
+            self._ports.usage.keep(hint.cluster, measured, self._clock())
         except LeaseHeld:
             raise
         except SlicewiseError as error:

@@ -367,12 +367,12 @@ class UsageStore(Protocol):
         """A source's, of all days that begin at `since`, in seconds, or later, and of no day: 35 days."""
         ...
 
-    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+    def keep(self, cluster: str, pages: Iterable[Page], now: datetime) -> None:
         """
         One after another, each in place of that of the same day, number and number of pages.
 
         Raises:
-            Conflict: One that goes on longer stands there.
+            Conflict: One that goes on longer stands there, and not beyond `now`.
         """
         ...
 
@@ -383,7 +383,7 @@ class NoUsage:
     def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         return ()
 
-    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+    def keep(self, cluster: str, pages: Iterable[Page], now: datetime) -> None:
         pass
 
 

@@ -184,10 +184,10 @@ def _query(id: str, metric: _Metric) -> dict[str, Any]:
 
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
     """
-    From when on so many series can be held, in whole days, or hours where it is less than one, and why it is
-    not `start`.
+    From when on there is room for so many series, in whole days, or hours where it is less than one, and why
+    it is not `start`. Two hours always: else passes an hour apart would leave a gap between them for ever.
     """
-    room = max(_HOUR, MAX_POINTS // max(1, series) * step)
+    room = max(2 * _HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:
         return start, ""
     unit = _DAY if room >= _DAY else _HOUR

@@ -158,8 +158,11 @@ def _region_of(host: str) -> str | None:
 
 
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
-    """From when on so many series can be held, in whole days where that is one or more, and why not all."""
-    room = MAX_POINTS // max(1, series) * step
+    """
+    From when on there is room for so many series, in whole days where that is one or more, and why not all.
+    An hour always: else passes an hour apart would leave a gap between them for ever.
+    """
+    room = max(_HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:
         return start, ""
     unit = _DAY if room >= _DAY else _HOUR

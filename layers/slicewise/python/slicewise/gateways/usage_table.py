@@ -11,7 +11,7 @@ than 600. Where a day has another number of pages than before, the old ones stay
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -53,15 +53,20 @@ class UsageTable:
             found += (page for item in items if (page := _page(item)))
         return tuple(found)
 
-    def keep(self, cluster: str, pages: Iterable[Page]) -> None:
+    def keep(self, cluster: str, pages: Iterable[Page], now: datetime) -> None:
         for page in pages:
             with own_errors(f"dynamodb:PutItem, what was measured of {cluster}"):
                 self._db.put_item(
                     TableName=self._table,
                     Item=item_of(_item(cluster, page)),
-                    # A pass that was slow writes over nothing newer.
-                    ConditionExpression="attribute_not_exists(through) OR through <= :through",
-                    ExpressionAttributeValues=item_of({":through": page.through}),
+                    # A pass that was slow writes over nothing newer. What goes on longer than now was not
+                    # written by a newer one: its clock had jumped ahead.
+                    ConditionExpression=(
+                        "attribute_not_exists(through) OR through <= :through OR through > :now"
+                    ),
+                    ExpressionAttributeValues=item_of(
+                        {":through": page.through, ":now": int(now.timestamp())}
+                    ),
                 )
 
 

@@ -175,7 +175,10 @@ def _inside(
             start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
             series = metrics.read(cluster.name, start, now, STEP)
             return replace(world, found=read(series, source, contents))
-        history = history_of(ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now)))
+        pages = ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now))
+        history = history_of(pages, int(now.timestamp()))
+        # As bytes they are as much again.
+        del pages
         series = metrics.read(cluster.name, first_new(history, now), now, STEP)
         return replace(world, found=read(series, source, contents), history=history, now=now)
     except (Refused, Unavailable) as error:

@@ -8,6 +8,7 @@ itself.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,4 +126,8 @@ class Sharing:
 
     def _started(self, node: str, at: int) -> int:
         """Pods that are on the node now and had started by then."""
-        return sum(1 for start in self.starts.get(node, ()) if start <= at)
+        return bisect_right(self._sorted_starts.get(node, ()), at)
+
+    @cached_property
+    def _sorted_starts(self) -> Mapping[str, list[float]]:
+        return {node: sorted(starts) for node, starts in self.starts.items()}

@@ -184,9 +184,13 @@ class Demand:
 
     def __init__(self, pods: Sequence[PodUse]):
         weights: Counter[int] = Counter()
+        # Pods of a workload share what was measured of it, and there may be hundreds of them.
+        alike: dict[tuple[int, int, bool], list[PodUse]] = {}
         for pod in pods:
-            for value, share in _distribution(pod).items():
-                weights[value] += share
+            alike.setdefault((id(pod.pooled), id(pod.days), pod.has_history), []).append(pod)
+        for group in alike.values():
+            for value, share in _distribution(group[0]).items():
+                weights[value] += share * len(group)
         total = sum(weights.values()) or 1.0
         # Without pods: one that is always busy.
         self._values = sorted((v / 1000, w / total) for v, w in (weights or {1000: 1.0}).items())

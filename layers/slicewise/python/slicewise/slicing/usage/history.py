@@ -296,10 +296,11 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
         return None
     busy, certain = [], []
     for begin, day in days:
-        for place in range(max(0, -(-(since - begin) // STEP_SECONDS)), STEPS_A_DAY):
-            if day.busiest[place] != NO_POD:
-                busy.append(math.nan if day.busiest[place] == GAP else day.busiest[place] / 1000)
-                certain.append(day.certain[place] / 1000)
+        first = max(0, -(-(since - begin) // STEP_SECONDS))
+        for most, mean in zip(day.busiest[first:], day.certain[first:], strict=True):
+            if most != NO_POD:
+                busy.append(math.nan if most == GAP else most / 1000)
+                certain.append(mean / 1000)
     memory = [mib for _, day in days for mib in (day.floor_mib, day.memory_mib) if not math.isnan(mib)]
     found = measure(
         "",

@@ -67,17 +67,27 @@ def pages(history: History, since: int, source: str) -> Iterator[Page]:
     yield from _split(source, gpus, GPUS, history.through)
 
 
-def history_of(found: Iterable[Page]) -> History:
-    """What cannot be read, or not wholly, is read from its source again."""
+def history_of(found: Iterable[Page], now: int | None = None) -> History:
+    """
+    What cannot be read, or not wholly, is read from its source again.
+
+    Args:
+        now: In seconds. Pages that go on longer were written by a pass whose clock had jumped ahead: what it
+            took for gaps was still to come.
+    """
     workloads: dict[WorkloadKey, dict[int, WorkloadDay]] = {}
     devices: dict[str, Device] = {}
     pods: dict[tuple[str, str], Known] = {}
     through: int | None = None
     lost: list[int] = []
-    keys = _Keys()
+    keys, ahead = _Keys(), False
     for day, of_day in _by_day(found).items():
+        if now is not None and day > now:
+            continue
         try:
-            newest = _newest(of_day)
+            believed = [page for page in of_day if now is None or page.through <= now]
+            ahead = ahead or len(believed) < len(of_day)
+            newest = _newest(believed)
             entries = (entry for page in newest for entry in json.loads(zlib.decompress(page.content)))
             if day == GPUS:
                 devices = {device.key: device for device in map(_device_of, entries)}
@@ -93,8 +103,10 @@ def history_of(found: Iterable[Page]) -> History:
                     workloads.setdefault(key, {})[day] = one
         except (*UNREADABLE, zlib.error):
             lost.append(day)
-    if through is not None and (of_days := [day for day in lost if day > PODS]):
-        through = min(through, min(of_days) - STEP_SECONDS)
+    of_days = [day for day in lost if day > PODS]
+    if of_days and (ahead or through is not None):
+        before = min(of_days) - STEP_SECONDS
+        through = before if through is None else min(through, before)
     return History(workloads, devices, pods, through)
 
 
