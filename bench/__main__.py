@@ -43,9 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first-seed", type=int, default=0, help="serving, memory: begin with this seed")
     parser.add_argument("--remembered", type=int, help="memory: days of history that a rule is given at most")
     parser.add_argument("--gpus", type=int, help="points: memory and CPU of a pass over so many GPUs")
-    parser.add_argument(
-        "--workloads", type=int, default=1000, help="points: with --gpus, of so many workloads"
-    )
+    parser.add_argument("--workloads", type=int, default=1000, help="points: with --gpus, so many")
     parser.add_argument("--only", nargs="+", metavar="POLICY", help="serving: these policies alone")
     parser.add_argument(
         "--beside", type=Path, metavar="FOLDER", help="coldstart: in turns with this checkout"

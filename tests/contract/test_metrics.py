@@ -355,6 +355,23 @@ def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scr
     assert [len(one.values) for one in read(scraped)] == [24, 24]
 
 
+@pytest.mark.parametrize("minutes", [70, 110, 130, 175])
+@pytest.mark.parametrize("source", ["insights", "played"])
+def test_passes_an_hour_apart_leave_no_gap_however_many_series_there_are(
+    request, monkeypatch, source, minutes
+):
+    """Else each hour of a very large cluster would have one, and N would never rise."""
+    far_side = request.getfixturevalue(source)
+    for module in (cloudwatch, prometheus):
+        monkeypatch.setattr(module, "MAX_POINTS", 1)
+    far_side.put("gpu-1", "n-1", {at(n): 1.0 for n in range(900, 1008)})
+
+    [series] = read(far_side, start=END - timedelta(minutes=minutes))
+
+    assert len(series.values) >= min(12, minutes // 10)
+    assert bool(series.incomplete) == (minutes > 120)
+
+
 def test_a_week_is_whole_where_two_questions_meet(scraped):
     values = {at(n): float(n % 100) for n in range(1008)}
     scraped.put("gpu-1", "n-1", values)

@@ -293,7 +293,7 @@ _FEWER = "only the last "
 
 
 def only_the_last(span: timedelta, series: int) -> str:
-    """Series.incomplete of points that we did not ask for: all of them would not fit into memory."""
+    """Series.incomplete of points that we did not ask for: a pass would not end in time with all of them."""
     hours = int(span.total_seconds() // 3600)
     number, word = (hours // 24, "day") if hours >= 24 else (max(1, hours), "hour")
     last = f"{word} was" if number == 1 else f"{number} {word}s were"

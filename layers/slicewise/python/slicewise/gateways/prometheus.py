@@ -69,8 +69,8 @@ class PrometheusMetrics:
         self._http = urllib3.PoolManager(retries=False)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
-        """The newest hour first, which tells for how many more there is room."""
-        middle, count = max(start, end - _HOUR), 0
+        """The newest hour first, which tells for how many more there is room; two hours are read at once."""
+        middle, count = start if end - start <= 2 * _HOUR else end - _HOUR, 0
         for series in self._all(cluster, middle, end, step):
             count += bool(series.times)
             yield series
@@ -97,8 +97,16 @@ class PrometheusMetrics:
         if last < first:
             return
         for answer in self._answers(name, cluster, {"start": first, "end": last, "step": seconds}):
+            ends: tuple[int, ...] = ()
             for found in answer:
-                yield _series(name, found, seconds)
+                if not found["values"]:
+                    continue
+                at, texts = zip(*found["values"], strict=True)
+                if at != ends:  # most series of an answer have the same times
+                    # A point at t looked back from there; ours stand at the beginning of what they are about.
+                    ends, times = at, tuple(int(end) - seconds for end in at)
+                labels = {label: value for label, value in found["metric"].items() if label != "__name__"}
+                yield Series(name, labels, times, tuple(map(float, texts)))
             if answer.warnings:
                 yield Series(name, {}, (), (), "; ".join(answer.warnings))
 
@@ -182,13 +190,6 @@ def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[d
         yield start, start + MAX_STEPS * step
         start += MAX_STEPS * step
     yield start, end
-
-
-def _series(name: str, found: Mapping[str, Any], step: int) -> Series:
-    """A point at t looked back from there; ours stand at the beginning of what they are about."""
-    labels = {label: value for label, value in found["metric"].items() if label != "__name__"}
-    times = tuple(int(at) - step for at, _ in found["values"])
-    return Series(name, labels, times, tuple(float(value) for _, value in found["values"]))
 
 
 class _Arriving(Answer):

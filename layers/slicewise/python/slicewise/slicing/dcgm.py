@@ -193,10 +193,9 @@ def _pod(labels: Mapping[str, str], renamed: bool) -> _Pod | None:
 def _node(labels: Mapping[str, str], nodes: Mapping[str, str]) -> str:
     """The known node that a label names, also as host:port; "" where none does."""
     for label in _NODE_LABELS:
-        value = labels.get(label, "")
-        for name in (value, value.rpartition(":")[0]):
-            if name in nodes:
-                return nodes[name]
+        value = labels.get(label)
+        if value and (found := nodes.get(value) or nodes.get(value.rpartition(":")[0])):
+            return found
     return ""
 
 

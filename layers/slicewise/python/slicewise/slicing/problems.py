@@ -92,7 +92,7 @@ def _incomplete(why: str) -> Finding:
     if is_by_choice(why):
         return Finding(
             FEWER_DAYS,
-            f"Not the whole week was read: {why}, and a pass has no memory for more.",
+            f"Not the whole week was read: {why}, and a pass has no time for more.",
             "No action is needed. What was read counts as it is, and what each pass reads is kept: after a "
             "day there is a whole one. docs/metrics.md says how many GPUs fit.",
         )

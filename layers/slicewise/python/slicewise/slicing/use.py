@@ -24,6 +24,7 @@ from slicewise.slicing.pasts import Past
 from slicewise.slicing.problems import told
 from slicewise.slicing.series import Device, PodPoints, Points, Readings, first_of
 from slicewise.slicing.shares import Sharing
+from slicewise.slicing.usage.gpus import joined, with_devices
 from slicewise.slicing.usage.history import (
     NOTHING,
     History,
@@ -33,12 +34,10 @@ from slicewise.slicing.usage.history import (
     add,
     alone_mib,
     cron_job_of,
-    joined,
     key_of,
     pruned,
     settled,
     use_of,
-    with_devices,
 )
 from slicewise.slicing.usage.points import STEP_SECONDS, first_at
 from slicewise.slicing.usage.points import since as values_since

@@ -13,14 +13,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from slicewise.model import Object
 from slicewise.slicing.evidence import DAY_SECONDS, Grade, PodUse, measure
 from slicewise.slicing.owners import cron_job, topmost_owner
 from slicewise.slicing.pasts import Past
 from slicewise.slicing.series import Device
-from slicewise.slicing.usage.points import STEP_SECONDS, StepPoints, first_at
+from slicewise.slicing.usage.points import STEP_SECONDS
 
 STEPS_A_DAY = DAY_SECONDS // STEP_SECONDS
 # In place of thousandths of a GPU: none of its pods was there; none of those that were was measured.
@@ -29,8 +29,6 @@ NO_POD, GAP = 65535, 65534
 BUCKETS = 200
 # What is added for good: a source may be a step late, and with it a step's points.
 _SETTLED = 2 * STEP_SECONDS
-# What breaks a promise is looked for in the last day (health.py), and in the steps at its edges.
-RECENT_STEPS = STEPS_A_DAY + 3
 # Owners of these kinds seldom come again under their name: a Job, and what is made of Jobs.
 _ONCE = frozenset(
     {
@@ -331,66 +329,3 @@ def _thousandths(pooled: Sequence[int]) -> Iterator[tuple[int, float]]:
     for bucket, count in enumerate(pooled):
         if count:
             yield min(1000, bucket * 1000 // BUCKETS), count / total
-
-
-# GPUs
-
-
-def joined(
-    history: History, devices: Iterable[Device], nodes: Container[str], through: int
-) -> tuple[Device, ...]:
-    """
-    The GPUs that were measured now, and those that were in the last day and whose node is there still: each
-    with all that is known of it, up to `through`, in seconds.
-    """
-    new = {device.key: device for device in devices}
-    found = [
-        _joined(before, device, through) if (before := history.devices.get(key)) else device
-        for key, device in new.items()
-    ]
-    away = (one for key, one in history.devices.items() if key not in new and one.node in nodes)
-    return (*found, *away)
-
-
-def _joined(before: Device, device: Device, through: int) -> Device:
-    points = (before.memory_mib, device.memory_mib, before.busy, device.busy)
-    known = [at for one in points if (at := first_at(one)) is not None]
-    return _between(min(known, default=through), through, device, (before, device))
-
-
-def with_devices(history: History, devices: Iterable[Device], through: int) -> History:
-    """The last day of each GPU, up to `through`, the second at which its last step begins."""
-    first = through - (RECENT_STEPS - 1) * STEP_SECONDS
-    kept = {device.key: _between(first, through, device, (device,)) for device in devices}
-    return replace(history, devices=kept)
-
-
-POINTS_OF_A_GPU = ("busy", "memory_mib", "sharers", "fewest", "most")
-
-
-def _between(first: int, through: int, device: Device, both: tuple[Device, ...]) -> Device:
-    points: dict[str, Any] = {
-        name: StepPoints.between(first, through, STEP_SECONDS, *found)
-        for name in POINTS_OF_A_GPU
-        if any(found := [getattr(one, name) for one in both])
-    }
-    codes = {at: code for one in both for at, code in one.xid.items() if at <= through}
-    return replace(
-        device, **{name: points.get(name, {}) for name in POINTS_OF_A_GPU}, xid=_changes(codes, first)
-    )
-
-
-def _changes(codes: Mapping[int, float], first: int) -> dict[int, float]:
-    """
-    The exporter repeats the last Xid for ever: only where it changes it says anything. The last change before
-    `first` tells what is news after it.
-    """
-    kept: dict[int, float] = {}
-    code = None
-    for at in sorted(codes):
-        if codes[at] != code:
-            code = codes[at]
-            if at < first:
-                kept.clear()
-            kept[at] = code
-    return kept

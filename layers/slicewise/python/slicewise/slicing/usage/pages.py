@@ -20,9 +20,9 @@ from typing import Any
 from slicewise.errors import UNREADABLE
 from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.series import Device, Fault
+from slicewise.slicing.usage.gpus import POINTS_OF_A_GPU
 from slicewise.slicing.usage.history import (
     BUCKETS,
-    POINTS_OF_A_GPU,
     STEPS_A_DAY,
     History,
     Known,
