@@ -14,6 +14,7 @@ import json
 import pickle
 import random
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,13 +23,15 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http.server import ThreadingHTTPServer
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from slicewise import layout, policy
-from slicewise.model import Object
+from slicewise.model import Object, Series
+from slicewise.ports import Metrics
 from slicewise.usage import Page
 
 from sandbox.aws.loopback import Handler
@@ -44,7 +47,6 @@ POLICY_TEXT = "pools:\n" + "".join(
     for number in range(NODE_POOLS)
 )
 POLICY_TEXT += "mode: recommend\nmetrics: {source: prometheus, endpoint: 'ENDPOINT'}\n"
-_SENT_AT_ONCE = 500
 
 
 def run(gpus: int = GPUS, workloads: int = WORKLOADS) -> dict[str, Any]:
@@ -67,8 +69,6 @@ def run(gpus: int = GPUS, workloads: int = WORKLOADS) -> dict[str, Any]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -263,11 +263,7 @@ class _Api(Handler):
 
 
 def _serve(size: Mapping[str, int], port: int) -> None:
-    import threading
-    from http.server import ThreadingHTTPServer
-
     ThreadingHTTPServer(("127.0.0.1", port), type("Api", (_Api,), {"size": size})).serve_forever()
-    threading.Event().wait()
 
 
 # The table
@@ -324,6 +320,18 @@ def _week(gpus: int, workloads: int) -> Iterator[Page]:
     yield from pages(History(days, devices, known, through), 0, measured_by(by))
 
 
+class _Counted:
+    """Implements ports.Metrics by another one, and counts the points."""
+
+    def __init__(self, metrics: Metrics):
+        self._metrics, self.points = metrics, 0
+
+    def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
+        for series in self._metrics.read(cluster, start, end, step):
+            self.points += len(series.times)
+            yield series
+
+
 class _Table:
     """Implements ports.UsageStore: pages in one file, whatever source they say."""
 
@@ -342,23 +350,22 @@ class _Table:
 
 
 def _child() -> None:
-    asked = json.load(sys.stdin)
-    size = {"gpus": asked["gpus"], "workloads": asked["workloads"]}
-    from bench.alone import an_app
-
-    cluster, table = _Cluster(**size), _Table(Path(asked["table"]))
-    text = POLICY_TEXT.replace("ENDPOINT", f"http://127.0.0.1:{asked['port']}")
     from botocore.session import Session
     from slicewise.gateways.prometheus import PrometheusMetrics
 
     from bench import alone
 
-    app = an_app(
-        {"url": "https://127.0.0.1:1", "ca": "", "token": ""},
-        text,
+    asked = json.load(sys.stdin)
+    size = {"gpus": asked["gpus"], "workloads": asked["workloads"]}
+    cluster, table = _Cluster(**size), _Table(Path(asked["table"]))
+    endpoint = f"http://127.0.0.1:{asked['port']}"
+    metrics = _Counted(PrometheusMetrics(endpoint, Session()))
+    app = alone.an_app(
+        {"url": "", "ca": "", "token": ""},
+        POLICY_TEXT.replace("ENDPOINT", endpoint),
         kubernetes=lambda _: cluster,
         usage=table,
-        metrics=lambda found: PrometheusMetrics(found.metrics.endpoint, Session()),
+        metrics=lambda _: metrics,
     )
     app.clock = lambda: NOW
     if asked["what"] == "objects":
@@ -370,6 +377,7 @@ def _child() -> None:
         "peak_mib": _peak(),
         "cpu_seconds": time.process_time() - began,
         "seconds": time.monotonic() - wall,
+        "points": metrics.points,
         "written_kb": table.written / 1000,
         "said": report.reason[:200],
     }
