@@ -284,7 +284,7 @@ def _week(gpus: int, workloads: int) -> Iterator[Page]:
         steps = min(STEPS_A_DAY, (through - begin) // 600 + 1)
         values = [[rng.randrange(200) for _ in range(steps)] for _ in range(2)]
         rest = [65535] * (STEPS_A_DAY - steps)
-        pooled = array("I", [rng.randrange(1, 500) if bucket < 45 else 0 for bucket in range(201)])
+        pooled = array("I", [rng.randrange(1, 500) if bucket < 45 else 0 for bucket in range(46)])
         shares = (array("H", one + rest) for one in values)
         end = begin + (steps - 1) * 600
         return WorkloadDay(*shares, pooled, 1400.0, 1000.0, 1400.0, steps, last=end, through=end)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -74,8 +74,9 @@ class WorkloadDay:
     Attributes:
         busiest: Thousandths of a GPU that its busiest pod may have used; GAP, NO_POD.
         certain: Thousandths that its pods used for certain in the mean: who was not measured, nothing.
-        pooled: How many samples of all its pods lie in each of the BUCKETS of a GPU, in the upper reading: a
-            gap is a whole one.
+        pooled: How many samples of all its pods lie in each of the BUCKETS of a GPU, in the upper reading.
+            Whole GPUs, which gaps are as well, come first, then idle ones, and so on as far as there are any:
+            most workloads leave most of a GPU alone.
         memory_mib: The most that one of its pods may have used, and `floor_mib` the least; NaN where nothing
             was measured. `certain_mib` is the most that one used for certain.
         memory_steps: In how many steps the memory of one of its pods was measured.
@@ -87,7 +88,7 @@ class WorkloadDay:
 
     busiest: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
     certain: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
-    pooled: array[int] = field(default_factory=lambda: array("I", [0]) * (BUCKETS + 1))
+    pooled: array[int] = field(default_factory=lambda: array("I"))
     memory_mib: float = math.nan
     floor_mib: float = math.nan
     certain_mib: float = 0.0
@@ -97,6 +98,18 @@ class WorkloadDay:
     estimated: bool = False
     last: int = 0
     through: int = -1
+
+    def count(self, bucket: int, samples: int = 1) -> None:
+        """Into `pooled`: a bucket from 0, idle, to BUCKETS, a whole GPU."""
+        place = 0 if bucket >= BUCKETS else bucket + 1
+        if place >= len(self.pooled):
+            self.pooled.extend([0] * (place + 1 - len(self.pooled)))
+        self.pooled[place] += samples
+
+    def counted(self) -> list[tuple[int, int]]:
+        """Each bucket of `pooled` that has samples, and how many; in order."""
+        found = [(place - 1, samples) for place, samples in enumerate(self.pooled) if samples]
+        return [*found[1:], (BUCKETS, found[0][1])] if found and found[0][0] < 0 else found
 
     def copy(self) -> WorkloadDay:
         return replace(self, busiest=self.busiest[:], certain=self.certain[:], pooled=self.pooled[:])
@@ -194,17 +207,17 @@ class _Added:
     def _add(self, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
         day = self._day(key, begin)
         sums = self._sums.setdefault((key, begin), {})
-        busy, certain, pooled, busiest = past.busy, past.measured_busy, day.pooled, day.busiest
+        busy, certain, busiest = past.busy, past.measured_busy, day.busiest
         for at in steps:
             place = (at - begin) // STEP_SECONDS
             value = busy.get(at)
             if value is None:
-                pooled[BUCKETS] += 1
+                day.count(BUCKETS)
                 if busiest[place] == NO_POD:
                     busiest[place] = GAP
             else:
                 share = round(1000 * value)
-                pooled[min(BUCKETS, -(-share * BUCKETS // 1000))] += 1
+                day.count(-(-share * BUCKETS // 1000))
                 known = busiest[place]
                 busiest[place] = share if known >= GAP else max(known, share)
                 day.last = max(day.last, at)
@@ -313,7 +326,10 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     steps = sum(1 for _, day in days for share in day.busiest if share < GAP)
     if sum(day.memory_steps for _, day in days) < _LEAST_MEMORY * steps:
         found = replace(found, memory_mib=math.nan)
-    pooled = [sum(counts) for counts in zip(*(day.pooled for _, day in days), strict=True)]
+    pooled: dict[int, int] = {}
+    for _, day in days:
+        for bucket, samples in day.counted():
+            pooled[bucket] = pooled.get(bucket, 0) + samples
     # Of a workload that is known by its GPUs only, nothing is certain: its part grows when others end.
     peaks = tuple(day.certain_mib or math.nan for _, day in days)
     return replace(
@@ -324,8 +340,7 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     )
 
 
-def _thousandths(pooled: Sequence[int]) -> Iterator[tuple[int, float]]:
-    total = sum(pooled)
-    for bucket, count in enumerate(pooled):
-        if count:
-            yield min(1000, bucket * 1000 // BUCKETS), count / total
+def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
+    total = sum(pooled.values())
+    for bucket, samples in sorted(pooled.items()):
+        yield bucket * 1000 // BUCKETS, samples / total

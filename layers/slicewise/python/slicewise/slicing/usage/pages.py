@@ -22,7 +22,6 @@ from slicewise.slicing.evidence import DAY_SECONDS
 from slicewise.slicing.series import Device, Fault
 from slicewise.slicing.usage.gpus import POINTS_OF_A_GPU
 from slicewise.slicing.usage.history import (
-    BUCKETS,
     STEPS_A_DAY,
     History,
     Known,
@@ -176,7 +175,7 @@ def _day(day: WorkloadDay) -> dict[str, Any]:
     return {
         "busiest": _hex(day.busiest),
         "certain": _hex(day.certain),
-        "pooled": [(bucket, count) for bucket, count in enumerate(day.pooled) if count],
+        "pooled": day.counted(),
         "mib": [_number(day.memory_mib), _number(day.floor_mib), day.certain_mib, day.memory_steps],
         "alone": [day.alone_steps, day.alone_mib],
         "estimated": day.estimated,
@@ -191,10 +190,10 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         raise ValueError(f"a day of {len(busiest)} steps")
     memory, floor, certain_mib, memory_steps = found["mib"]
     alone_steps, alone_mib = found["alone"]
-    return WorkloadDay(
+    day = WorkloadDay(
         busiest,
         certain,
-        _pooled(found["pooled"]),
+        array("I"),
         math.nan if memory is None else float(memory),
         math.nan if floor is None else float(floor),
         float(certain_mib),
@@ -205,13 +204,9 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         int(found["last"]),
         int(found["through"]),
     )
-
-
-def _pooled(found: Iterable[tuple[int, int]]) -> array[int]:
-    pooled = array("I", [0]) * (BUCKETS + 1)
-    for bucket, count in found:
-        pooled[min(BUCKETS, bucket)] += count
-    return pooled
+    for bucket, samples in found["pooled"]:
+        day.count(int(bucket), int(samples))
+    return day
 
 
 # Kind of the numbers, and how many are one unit: finer than any source measures.
