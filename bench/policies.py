@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from slicewise.slicing import classes, packing
+from slicewise.slicing.busy_guard import FullCard
 from slicewise.slicing.classes import (
     ClassPolicy,
     calibrate_classes,
@@ -100,6 +102,23 @@ class Look:
 
         cards = [[rising(pod) for pod in group] for group in groups]
         return [number[danger.pod] for danger in in_danger(cards, self.morning.card_mib)]
+
+
+@dataclass(frozen=True)
+class Hour:
+    """
+    A look at busy time between two mornings.
+
+    Attributes:
+        full: Of each shared GPU that had no rest in the last hour, its pods' mean busy fractions by name.
+    """
+
+    morning: Morning
+    full: Sequence[FullCard]
+
+    @cached_property
+    def number(self) -> dict[str, int]:
+        return {pod.name: index for index, pod in enumerate(self.morning.pods)}
 
 
 @dataclass(frozen=True)
@@ -213,9 +232,10 @@ class PackingDaily:
     def __init__(self, memo: Memo, policy: PackingPolicy):
         self._memo, self._policy = memo, policy
         self._fleet: Fleet | None = None
+        self._threshold = 1.0
 
     def __call__(self, morning: Morning) -> Placed:
-        threshold = self._memo.get(
+        self._threshold = threshold = self._memo.get(
             ("packing", morning.day, morning.happened),
             lambda: (
                 calibrate_packing(
@@ -249,6 +269,19 @@ class PackingDaily:
         for pod in leavers:
             fleet.place(pod)
         return Placed(fleet.groups(), len(leavers))
+
+    def relieve(self, hour: Hour) -> Placed:
+        """Of a GPU without rest one pod asks for more, and is restarted."""
+        fleet, number = self._fleet, hour.number
+        assert fleet
+        current = {pod: fleet.requests[number[pod]] for card in hour.full for pod in card}
+        changes = packing.crowded_out(hour.full, current, self._threshold, self._policy)
+        for change in changes:
+            fleet.remove(number[change.pod])
+            fleet.ask(number[change.pod], change.request)
+        for change in changes:
+            fleet.place(number[change.pod])
+        return Placed(fleet.groups(), len(changes))
 
     def _change(self, fleet: Fleet, morning: Morning, threshold: float) -> int:
         names = [pod.name for pod in morning.pods]
@@ -357,6 +390,17 @@ class ClassesDaily:
             self._pools[size].place(pod)
             sizes[pod] = size
         return Placed(self._groups(), len(after))
+
+    def relieve(self, hour: Hour) -> Placed:
+        """Of a GPU without rest one pod tightens."""
+        current = {pod: self._sizes[hour.number[pod]] for card in hour.full for pod in card}
+        changes = classes.crowded_out(hour.full, current, self._policy)
+        for change in changes:
+            self._pools[change.before].remove(hour.number[change.pod])
+        for change in changes:
+            self._pools[change.after].place(hour.number[change.pod])
+            self._sizes[hour.number[change.pod]] = change.after
+        return Placed(self._groups(), len(changes))
 
     def _come_and_go(self, morning: Morning) -> None:
         for size, pool in self._pools.items():

@@ -2,7 +2,8 @@
 The serving track: one week to learn, one to score, every policy on the same pods.
 
 Each mapping of clients to models is run in two arrival orders; a seed's figure
-is the mean of both. Three settings: as recorded, the scored week at 1.3 × the
+is the mean of both. Every hour between two mornings a daily rule is told which
+GPUs had no rest in it, and may let pods go. Three settings: as recorded, the scored week at 1.3 × the
 load, and the weeks exchanged.
 """
 
@@ -17,12 +18,13 @@ from dataclasses import replace
 import numpy as np
 from slicewise.slicing import evidence, packing_calibration
 from slicewise.slicing import packing as packing_rule
+from slicewise.slicing.busy_guard import LOOKS_A_DAY
 from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.packing import PackingPolicy
 
 from bench import policies
-from bench.policies import Keep, Memo, Morning
-from bench.scoring import GATE, Score, Week, day_contended, score
+from bench.policies import Hour, Keep, Memo, Morning
+from bench.scoring import GATE, Groups, Parts, Score, Week, day_contended, score
 from bench.trace import Trace, serving
 
 SEEDS = 8
@@ -66,14 +68,38 @@ def play(trace: Trace, policy: Callable[[Morning], policies.Placed], arrival: in
     week, happened = Week(), []
     for day in trace.scored_days:
         present = trace.present(day)
-        placed = policy(
-            Morning(day, trace.history(day), tuple(order), present, trace.card_mib, tuple(happened))
-        )
-        groups = [[pod for pod in group if pod in present] for group in placed.groups]
-        week.groups.append([group for group in groups if group])
-        week.moves.append(placed.moves)
-        happened.append(day_contended(trace, day, week.groups[-1]))
+        morning = Morning(day, trace.history(day), tuple(order), present, trace.card_mib, tuple(happened))
+        placed = policy(morning)
+        parts, moves = [(0, _there(placed.groups, present))], placed.moves
+        if relieve := getattr(policy, "relieve", None):
+            moves += _watch(trace, morning, relieve, parts)
+        week.days.append(parts)
+        week.moves.append(moves)
+        happened.append(day_contended(trace, day, parts))
     return week
+
+
+def _watch(trace: Trace, morning: Morning, relieve: Callable[[Hour], policies.Placed], parts: Parts) -> int:
+    """The looks of a day: adds a part to it for each that moved pods, and returns how many it moved."""
+    hour, moves = max(1, trace.samples_a_day // LOOKS_A_DAY), 0
+    busy = trace.day(morning.day)
+    for now in range(hour, trace.samples_a_day, hour):
+        # Pods move at looks alone, so each group has been together for the hour.
+        full = [
+            {morning.pods[pod].name: float(busy[pod, now - hour : now].mean()) for pod in group}
+            for group in parts[-1][1]
+            if len(group) > 1 and (busy[group, now - hour : now].sum(axis=0) > 1).all()
+        ]
+        placed = relieve(Hour(morning, full)) if full else policies.Placed([])
+        if placed.moves:
+            parts.append((now, _there(placed.groups, morning.present)))
+            moves += placed.moves
+    return moves
+
+
+def _there(groups: Groups, present: frozenset[int]) -> Groups:
+    kept = [[pod for pod in group if pod in present] for group in groups]
+    return [group for group in kept if group]
 
 
 def contestants(trace: Trace, classes: ClassPolicy, packing: PackingPolicy) -> dict[str, Callable]:

@@ -10,7 +10,8 @@ from slicewise.slicing.packing import PackingPolicy
 
 from bench import calibration, requests
 from bench.__main__ import _document, main
-from bench.policies import Morning, Placed
+from bench.policies import Hour, Morning, Placed
+from bench.scoring import day_contended, gpus_of
 from bench.serving import MODULES, _vary, contestants, play, run_trace, table
 from bench.trace import SAMPLES_A_DAY, Trace, serving
 
@@ -85,7 +86,7 @@ def test_every_pod_has_one_place_each_day_and_no_memory_at_risk(name):
     trace = small(60)
     found = week(trace, name)
 
-    for groups in found.groups:
+    for groups in (groups for parts in found.days for _, groups in parts):
         assert sorted(pod for group in groups for pod in group) == list(range(60))
     assert run_trace(trace, [name], 1)[name][0].memory_risk_pods == 0
 
@@ -137,3 +138,71 @@ def test_the_sensitivity_table_varies_constants_that_do_something_and_leaves_the
 
     assert _vary((rule, "BURST_WEIGHT", 1.25, 0)) != _vary((rule, "", 1.0, 0))
     assert {name: getattr(module, name) for name, module in MODULES.items()} == before
+
+
+def busy_as(*rows: list[float]) -> Trace:
+    """Two weeks of pods that are idle but for the first scored day, which is given hour by hour."""
+    busy = np.zeros((len(rows), 14 * SAMPLES_A_DAY))
+    busy[:, 7 * SAMPLES_A_DAY : 8 * SAMPLES_A_DAY] = np.repeat(rows, 6, axis=1)
+    memory = np.full((len(rows), 14), 1000.0)
+    return Trace(tuple("abc"[: len(rows)]), memory, busy)
+
+
+class Parts:
+    """All pods on one GPU, until a look lets the first of them go."""
+
+    def __init__(self):
+        self.hours = []
+
+    def __call__(self, morning: Morning) -> Placed:
+        return Placed([list(morning.order)])
+
+    def relieve(self, hour: Hour) -> Placed:
+        self.hours.append(hour)
+        return Placed([[0], [pod for pod in hour.morning.order if pod]], 1)
+
+
+def test_a_gpu_that_had_no_rest_for_an_hour_is_told_at_the_next_look():
+    calm = [0.3] * 24
+    trace = busy_as([0.3] * 10 + [0.8] + [0.3] * 13, calm, [0.1] * 24)
+    rule = Parts()
+
+    found = play(trace, rule, 0)
+
+    assert [hour.full for hour in rule.hours] == [[pytest.approx({"a": 0.8, "b": 0.3, "c": 0.1})]]
+    assert [[begin for begin, _ in parts] for parts in found.days[:2]] == [[0, 66], [0]]
+    assert found.moves[:2] == [1, 0]
+
+
+def test_who_is_left_is_looked_at_by_what_it_wants_itself():
+    trace = busy_as([0.3] * 10 + [0.9] * 14, [0.3] * 10 + [0.9] * 14, [0.3] * 10 + [0.9] * 14)
+    rule = Parts()
+
+    found = play(trace, rule, 0)
+
+    # Seen after the eleventh hour: b and c are by themselves from then on, and full at the next look.
+    assert [begin for begin, _ in found.days[0]][:3] == [0, 66, 72]
+    assert [len(card) for hour in rule.hours[:2] for card in hour.full] == [3, 2]
+
+
+def test_time_counts_by_where_pods_were_in_it():
+    trace = busy_as([0.9] * 24, [0.9] * 24)
+    parts = [(0, [[0, 1]]), (36, [[0], [1]])]
+
+    assert gpus_of(trace, parts) == pytest.approx((36 + 2 * 108) / 144)
+    assert day_contended(trace, 7, parts) == pytest.approx(36 / (36 + 2 * 108))
+
+
+@pytest.mark.parametrize("name", ["classes-daily", "packing-daily"])
+def test_what_happens_after_a_look_changes_nothing_before_it(name):
+    trace, noon = small(60), 7 * SAMPLES_A_DAY + 72
+    future = trace.busy.copy()
+    future[:, noon:] = 0.9
+
+    def morning(busy):
+        (parts, *_) = week(replace(trace, busy=busy), name).days
+        return [part for part in parts if part[0] <= 72]
+
+    assert morning(future) == morning(trace.busy)
+    # What came before noon is not the whole day: the future given here moves pods.
+    assert week(replace(trace, busy=future), name).days[0] != week(trace, name).days[0]

@@ -139,6 +139,22 @@ def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next
     assert "of its card's 22.4 GiB are taken, and 3.9 came within a day before" in reasons(found)["grown"]
 
 
+def test_of_a_gpu_without_rest_one_workload_tightens_at_once_and_the_others_wait_till_it_has_gone():
+    members = [(name, 2, [used(f"team/{name}-0", busy=0.1, memory=9000)]) for name in "ab"]
+    shared = [("team/a-0", "team/b-0")]
+    first = decided(POOL, NEW, evidence(*members, gpus=shared), NOW)
+    full = {"team/a-0": 0.4, "team/b-0": 0.6}
+
+    found = decided(POOL, first, replace(evidence(*members, gpus=shared), full=(full,)), NOW + DAY / 4)
+
+    assert wanted(found) == {"a": 2, "b": 1}
+    assert reasons(found)["b"].startswith("its GPU had no rest for an hour, 60% of which")
+    # An hour later it has not moved yet, and the other one is the busier.
+    full = {"team/a-0": 0.6, "team/b-0": 0.4}
+    later = decided(POOL, found, replace(evidence(*members, gpus=shared), full=(full,)), NOW + DAY / 3)
+    assert wanted(later) == {"a": 2, "b": 1}
+
+
 def test_it_is_decided_once_a_day_and_kept_in_between():
     first = decided(POOL, NEW, evidence(QUIET), NOW)
     busy = ("quiet", 1, [used("team/quiet-0", busy=0.9), used("team/quiet-1", busy=0.9)])

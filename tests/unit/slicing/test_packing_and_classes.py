@@ -98,7 +98,7 @@ def test_a_hot_gpu_lets_one_pod_go_with_the_reason():
     (change,) = repack(pods, [["a", "b"]], asks, 0.8, CARD)
 
     assert (change.pod, change.request.busy) == ("b", 750)
-    assert change.reason == "its GPU would have been contended 100.0% of the time, over 1.5%"
+    assert change.reason == "its GPU would have been contended 100.0% of the time, over 3.0%"
 
 
 def test_a_pod_that_leaves_a_hot_gpu_asks_for_so_much_that_it_lands_on_a_cool_one():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,15 +12,18 @@ from slicewise.model import ClusterContents, Object
 from slicewise.objects import created_at, labels, spec
 from slicewise.outcomes import Finding
 from slicewise.policy import Pool
-from slicewise.slicing.evidence import Interval, PodUse
+from slicewise.slicing.busy_guard import FullCard
+from slicewise.slicing.evidence import Grade, Interval, PodUse
 from slicewise.slicing.owners import told_owner
 from slicewise.slicing.problems import FIRST_POINTS, told
-from slicewise.slicing.series import Readings
+from slicewise.slicing.series import Device, Points, Readings
 from slicewise.slicing.usage.history import NOTHING, History
 from slicewise.slicing.use import Window, measured
 from slicewise.slicing.workloads import Workload, pod_key, workloads
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+# So much later than it began, a source may tell of an hour.
+LATE = timedelta(minutes=30)
 # Measured use never exceeds a GPU, so who had to wait shows only as a GPU that never rests: a mean over ten
 # minutes of which less than this is left was full most of them.
 SATURATED = 0.95
@@ -34,6 +38,8 @@ class ClassEvidence:
             node are taken to be together.
         contended: Share of the pool's GPU time of the last day in which a shared GPU never rested: what was
             measured of it, and what it may have been with all that was not.
+        full: Shared GPUs that never rested in the last hour, as far as their pods are measured each.
+        watched: Whether `full` may have any GPU of the pool.
     """
 
     pods: Mapping[str, PodUse]
@@ -41,6 +47,8 @@ class ClassEvidence:
     gpus: tuple[tuple[str, ...], ...]
     contended: Interval
     problems: tuple[Finding, ...] = ()
+    full: tuple[FullCard, ...] = ()
+    watched: bool = True
 
 
 def class_evidence(
@@ -67,6 +75,8 @@ def class_evidence(
         _gpus(window, uses),
         contended(window, now - DAY),
         problems,
+        tuple(full_cards(window)),
+        _is_watched(window, uses),
     )
 
 
@@ -81,6 +91,47 @@ def contended(window: Window, since: datetime) -> Interval:
     unknown += sum(_expected(window, node, since) for node in window.pool_nodes if node not in measured)
     whole = known + max(0.0, unknown)
     return Interval(full / whole, (full + max(0.0, unknown)) / whole) if whole else Interval(0.0, 0.0)
+
+
+def full_cards(window: Window) -> Iterator[FullCard]:
+    """
+    GPUs without rest in the newest hour that a source knows, and how busy each of their pods was in it.
+
+    Only where each pod of the GPU was there and measured all the hour: of a machine with several GPUs nobody
+    knows who is on which, and who has come within the hour may have changed it all.
+    """
+    pods: dict[str, list[str]] = {}
+    for pod in window.pods:
+        pods.setdefault(spec(pod)["nodeName"], []).append(pod_key(pod))
+    gpus = Counter(device.node for device in window.devices)
+    for device in window.devices:
+        hour, here = _newest_hour(device, window), pods.get(device.node, [])
+        if gpus[device.node] > 1 or device.fault or len(here) < 2 or not hour:
+            continue
+        busy = {pod: _busy_of(pod, window) for pod in here}
+        measured = all(at in points for points in busy.values() for at in hour)
+        if measured and all(device.busy[at] >= SATURATED for at in hour):
+            yield {pod: sum(points[at] for at in hour) / len(hour) for pod, points in busy.items()}
+
+
+def _is_watched(window: Window, uses: Mapping[str, PodUse]) -> bool:
+    """A pod of which nothing is known yet has a GPU to itself."""
+    several = any(count > 1 for count in Counter(device.node for device in window.devices).values())
+    return not several and all(use.grade is not Grade.DEVICE for use in uses.values())
+
+
+def _newest_hour(device: Device, window: Window) -> list[int]:
+    """The steps of the newest hour, oldest first; [] if some are missing, or it is long ago."""
+    steps = round(HOUR.total_seconds()) // window.step
+    hour = sorted(device.busy)[-steps:]
+    whole = len(hour) == steps and hour[-1] - hour[0] == (steps - 1) * window.step
+    return hour if whole and hour[0] >= (window.now - HOUR - LATE).timestamp() else []
+
+
+def _busy_of(pod: str, window: Window) -> Points:
+    namespace, _, name = pod.partition("/")
+    points = window.readings.by_pod.get((namespace, name))
+    return points.busy if points else {}
 
 
 def _expected(window: Window, node: str, since: datetime) -> float:

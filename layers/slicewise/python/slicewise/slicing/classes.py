@@ -4,15 +4,16 @@ Classes: sub-pools with N = 1, 2 or 3 pods a GPU, and which one each workload be
 One N cannot serve a mixed pool: two pods that fill more than a card together
 force N = 1 on all. A pod's class is the largest N such that N pods like it
 fit in memory and in the calibrated busy share. Changing class restarts the
-pod, so it tightens where a GPU is hot, or for all when the promise was broken,
-and loosens only with room to spare.
+pod, so it tightens where a GPU is hot or has had no rest for an hour, or for
+all when the promise was broken, and loosens only with room to spare.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from slicewise.slicing import memory_guard
+from slicewise.slicing import busy_guard, memory_guard
+from slicewise.slicing.busy_guard import FullCard
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
 from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing, workload_key
 from slicewise.slicing.memory_guard import fastest_rises, within_a_day
@@ -34,22 +35,28 @@ class ClassPolicy:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
         memory_headroom, gate, week_safety: As in `PackingPolicy`.
         memory_quantile: As there, and lower: a class has slack, since its N is a whole number.
-        safety: As there, and higher, for a broken promise tightens all at once.
-        hot: As there, but at 3.5 gates: leaving a class takes a third or a half of a GPU, not a sliver.
+        safety: As there.
+        hot: As there, but at 7 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
         room: Loosen only if the class would fit a pod busier by 1/room. That is for half a GPU
             saved; the less a restart saves, the more room it needs.
+        watched: Whether GPUs are looked at between decisions, and pods leave those without rest.
     """
 
     sizes: tuple[int, ...] = (1, 2, 3)
     memory_headroom: float = 0.1
     memory_quantile: float = QUANTILE
     gate: float = 0.01
-    safety: float = 0.9
+    safety: float = 0.65
     week_safety: float = 0.35
-    hot: float = 0.035
+    hot: float = 0.07
     broken: float = 0.02
     room: float = 0.9
+    watched: bool = True
+
+    def unwatched(self) -> "ClassPolicy":
+        """Where nobody can say who is to leave a GPU, contention is to be foreseen: tighter, and sooner."""
+        return replace(self, watched=False, hot=0.035, safety=0.9)
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,8 @@ def calibrate_classes(
         sizes = [class_of(p, threshold, card_memory_mib, policy, growth=growth) for p in train]
         return place_in_classes(sizes, order)
 
-    return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
+    target = daily_target(policy.gate, policy.safety, happened)
+    return calibrate(pods, group, target, folds, watched=policy.watched and folds is daily_folds)
 
 
 def reclassify(
@@ -243,6 +251,17 @@ def in_danger(
         )
         for danger in memory_guard.in_danger(cards, card_memory_mib)
         if current.get(danger.pod, 1) > 1
+    ]
+
+
+def crowded_out(
+    cards: Iterable[FullCard], current: Mapping[str, int], policy: ClassPolicy
+) -> list[ClassChange]:
+    """Who tightens before the next day, since its GPU has had no rest. See `busy_guard`."""
+    shared = ({pod: busy for pod, busy in card.items() if current.get(pod, 1) > 1} for card in cards)
+    return [
+        ClassChange(one.pod, current[one.pod], _next_smaller(policy.sizes, current[one.pod]), one.reason)
+        for one in busy_guard.leavers(shared)
     ]
 
 

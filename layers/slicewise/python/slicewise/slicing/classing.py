@@ -1,6 +1,6 @@
 """
-Which class each workload of a split pool belongs in: decided once a day, and at once where memory is short.
-Pure.
+Which class each workload of a split pool belongs in: decided once a day, and at once where memory is short
+or a GPU never rests. Pure.
 
 Between two days the record keeps what was decided. Where that is lost, it is decided anew from what was
 measured.
@@ -23,6 +23,7 @@ from slicewise.slicing.classes import (
     ClassChange,
     ClassPolicy,
     calibrate_classes,
+    crowded_out,
     in_danger,
     kept_by_growth,
     reclassify,
@@ -97,7 +98,7 @@ def decided(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: dat
         before = replace(before, decided_at=None)
     found = _anew(pool, before, evidence, now) if before.is_due(now) else _carried_on(before, evidence)
     ours = {one.workload: one for one in found.recommendations}
-    for one in _outgrown(pool, evidence):
+    for one in _at_once(pool, evidence, found):
         if one.after < ours[one.workload].after:
             ours[one.workload] = one
     return replace(found, recommendations=in_order(ours.values()))
@@ -111,7 +112,7 @@ def in_order(found: Iterable[Recommendation]) -> tuple[Recommendation, ...]:
 
 
 def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime) -> ClassDecision:
-    policy, card = rule(pool), card_mib(pool)
+    policy, card = rule(pool, evidence.watched), card_mib(pool)
     happened = [(at, share) for at, share in before.happened if now - at < WINDOW_DAYS * EVERY]
     if before.decided_at:
         # What happened before the first decision happened under another rule.
@@ -219,15 +220,20 @@ def _why(
     return whose + reasons[pod]
 
 
-def _outgrown(pool: Pool, evidence: ClassEvidence) -> Iterable[Recommendation]:
-    """Memory does not wait for the next day, and neither does a class that has gone."""
+def _at_once(pool: Pool, evidence: ClassEvidence, found: ClassDecision) -> Iterable[Recommendation]:
+    """What does not wait for the next day: memory, a GPU without rest, and a class that has gone."""
     alone = [(pod,) for pod in evidence.pods]
     current, card, policy = _current(evidence.workloads), card_mib(pool), rule(pool)
-    found = reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy)
-    tighter = [change for change in found if change.after < change.before]
+    alike = reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy)
+    tighter = [change for change in alike if change.after < change.before]
     outgrown = {change.pod for change in tighter}
     staying = [[pod for pod in gpu if pod not in outgrown] for gpu in evidence.gpus]
     tighter += in_danger(evidence.pods, staying, current, card, policy)
+    # Where one leaves anyway, the others are looked at once it has gone.
+    leave = {one.workload for one in found.recommendations if one.tightens}
+    leaving = {pod for one in evidence.workloads if one.ref in leave for pod in one.pods}
+    leaving |= {change.pod for change in tighter}
+    tighter += crowded_out([card for card in evidence.full if not leaving & set(card)], current, policy)
     for workload in evidence.workloads:
         one = _of_workload(workload, evidence, tighter, policy.sizes)
         if one.tightens:
@@ -238,9 +244,10 @@ def _current(workloads: Iterable[Workload]) -> dict[str, int]:
     return {pod: workload.size for workload in workloads for pod in workload.pods}
 
 
-def rule(pool: Pool) -> ClassPolicy:
+def rule(pool: Pool, watched: bool = True) -> ClassPolicy:
     assert pool.classes
-    return ClassPolicy(sizes=pool.classes.sizes)
+    policy = ClassPolicy(sizes=pool.classes.sizes)
+    return policy if watched else policy.unwatched()
 
 
 def card_mib(pool: Pool) -> int:

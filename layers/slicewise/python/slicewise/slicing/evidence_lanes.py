@@ -30,13 +30,43 @@ def newest(lanes: int, samples: int, count: int) -> int:
     return lanes >> _BITS * (samples - count)
 
 
+def between(lanes: int, begin: int, end: int) -> int:
+    """The samples from `begin` on and before `end`."""
+    return lanes >> _BITS * begin & ((1 << _BITS * (end - begin)) - 1)
+
+
 def share_over(lanes: int, samples: int, limit: int = 1000) -> float:
     """Share of the samples whose value exceeds `limit`."""
     if samples <= 0:
         return 0.0
+    return _over(lanes, samples, limit).bit_count() / samples
+
+
+def share_over_until(lanes: int, samples: int, span: int, limit: int = 1000) -> float:
+    """
+    The same, as if the samples were cut off after the first `span` that all exceed the limit.
+
+    Args:
+        span: In samples, counted from the first one on; 0 for no end.
+    """
+    if samples <= 0:
+        return 0.0
+    over = _over(lanes, samples, limit)
+    if span > 0 and over.bit_count() >= span:
+        width = _BITS * span
+        one = (1 << width) - 1
+        for end in range(width, _BITS * samples + 1, width):
+            if (over >> end - width & one).bit_count() == span:
+                over &= (1 << end) - 1
+                break
+    return over.bit_count() / samples
+
+
+def _over(lanes: int, samples: int, limit: int) -> int:
+    """One bit a lane that exceeds the limit."""
     lift, top = _masks(samples, limit)
     # A lane above the limit carries into its top bit; nothing reaches the next lane.
-    return ((lanes + lift) & top).bit_count() / samples
+    return (lanes + lift) & top
 
 
 @lru_cache(maxsize=64)

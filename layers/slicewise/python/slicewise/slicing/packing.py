@@ -9,10 +9,11 @@ are tried on a copy of the fleet first, till no GPU of it is hot.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from slicewise.slicing.busy_guard import FullCard, leavers
 from slicewise.slicing.evidence import PodUse, usable_memory
 from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing
 from slicewise.slicing.memory_sum import fits
@@ -61,7 +62,8 @@ def calibrate_packing(
         asks = [request_for(pod, threshold, memory, asked[pod.name]) for pod in train]
         return settle(asks, order, memory).groups()
 
-    return calibrate(pods, group, daily_target(policy.gate, policy.safety, happened), folds)
+    target = daily_target(policy.gate, policy.safety, happened)
+    return calibrate(pods, group, target, folds, watched=folds is daily_folds)
 
 
 def repack(
@@ -123,6 +125,28 @@ def repack(
     return [*raises.values(), *_lowers(copy, raises, wanted, may_meet, policy)]
 
 
+def crowded_out(
+    cards: Iterable[FullCard], current: Mapping[str, Request], threshold: float, policy: PackingPolicy
+) -> list[Change]:
+    """Who asks for more before the next day, since its GPU has had no rest. See `busy_guard`."""
+    return [
+        Change(
+            one.pod,
+            Request(
+                current[one.pod].memory_mib,
+                _more(current[one.pod].busy, math.ceil(WHOLE * one.busy / threshold), policy),
+            ),
+            one.reason,
+        )
+        for one in leavers(cards)
+    ]
+
+
+def _more(asked: int, wanted: int, policy: PackingPolicy) -> int:
+    """The busy thousandths to ask for of a pod that leaves its GPU."""
+    return min(WHOLE, max(wanted, math.ceil(asked * policy.raise_factor)))
+
+
 def _hottest(groups: Sequence[Sequence[str]], risk: Risk, hot: float) -> list[tuple[float, tuple[str, ...]]]:
     nodes = [tuple(sorted(group)) for group in groups if len(group) > 1]
     return sorted(((risk(node), node) for node in nodes if risk(node) > hot), key=lambda p: (-p[0], p[1]))
@@ -161,7 +185,7 @@ def _raise(
     name: str, share: float, before: Change | None, now: Request, wanted: Request, policy: PackingPolicy
 ) -> Change:
     asked = before.request if before else now
-    busy = min(WHOLE, max(wanted.busy, math.ceil(asked.busy * policy.raise_factor)))
+    busy = _more(asked.busy, wanted.busy, policy)
     reason = f"its GPU would have been contended {share:.1%} of the time, over {policy.hot:.1%}"
     request = Request(max(asked.memory_mib, wanted.memory_mib), busy)
     return Change(name, request, before.reason if before else reason)

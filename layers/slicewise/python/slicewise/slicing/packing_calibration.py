@@ -3,8 +3,10 @@ The threshold: how much expected busy time one GPU may hold, learnt from past da
 
 For each past day: decide as if it were that morning, place the pods as the
 stock scheduler would, and look how long GPUs were contended (the busy
-fractions of their pods summed above 1). The loosest threshold whose replayed
-share stays within `target` is taken. Nothing later than the evidence is used.
+fractions of their pods summed above 1). Where GPUs are looked at between
+decisions, one counts up to the look that would have found it full for an hour.
+The loosest threshold whose replayed share stays within `target` is taken.
+Nothing later than the evidence is used.
 """
 
 import math
@@ -12,8 +14,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from slicewise.slicing.busy_guard import LOOKS_A_DAY
 from slicewise.slicing.evidence import WINDOW_DAYS, Day, PodUse
-from slicewise.slicing.evidence_lanes import from_lanes, newest, share_over, to_lanes
+from slicewise.slicing.evidence_lanes import from_lanes, newest, share_over, share_over_until, to_lanes
 
 # Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can tell apart.
 THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
@@ -95,6 +98,7 @@ def calibrate(
     group: Group,
     target: float,
     folds: Callable[[Sequence[PodUse]], list[Fold]] = daily_folds,
+    watched: bool = False,
 ) -> Calibration:
     """
     The loosest threshold that would have kept contention within `target` on past days.
@@ -102,6 +106,7 @@ def calibrate(
     Args:
         group: Places pods at a threshold in an order, and returns the pods of each GPU.
         target: Share of GPU time, such as 0.007.
+        watched: Whether a GPU without rest for an hour is relieved at the next look: it counts until then.
 
     Returns:
         The tightest threshold where no past decision can be replayed.
@@ -115,7 +120,7 @@ def calibrate(
     def contended(threshold: float) -> float:
         shares = [
             # Another order for each fold and try, so that no single one colours the whole replay.
-            _replay(fold, group, threshold, number * ORDERS + attempt)
+            _replay(fold, group, threshold, number * ORDERS + attempt, watched)
             for number, fold in enumerate(replays)
             for attempt in range(ORDERS)
         ]
@@ -132,16 +137,21 @@ def calibrate(
     return Calibration(THRESHOLDS[low], share, len(replays))
 
 
-def contended_share(groups: Sequence[Sequence[int]], days: Sequence[Sequence[Day]]) -> float:
+def contended_share(
+    groups: Sequence[Sequence[int]], days: Sequence[Sequence[Day]], watched: bool = False
+) -> float:
     """Share of GPU time in which the busy fractions of a GPU's pods sum above 1."""
-    shares = [joint_share([days[pod] for pod in group]) for group in groups]
+    shares = [joint_share([days[pod] for pod in group], watched) for group in groups]
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def joint_share(pods: Sequence[Sequence[Day]]) -> float:
+def joint_share(pods: Sequence[Sequence[Day]], watched: bool = False) -> float:
     """The same for one GPU and the given days of its pods, matched from the newest back."""
     length = max((len(days) for days in pods), default=0)
-    total = sum(share_over(*_joint_day(pods, back)) for back in range(1, length + 1))
+    total = 0.0
+    for back in range(1, length + 1):
+        lanes, samples = _joint_day(pods, back)
+        total += share_over_until(lanes, samples, max(1, samples // LOOKS_A_DAY) if watched else 0)
     return total / length if length else 0.0
 
 
@@ -174,7 +184,7 @@ def _lanes(day: Day, samples: int) -> int:
     return to_lanes(value for value in from_lanes(day.lanes, day.samples) for _ in range(times))
 
 
-def _replay(fold: Fold, group: Group, threshold: float, seed: int) -> float:
+def _replay(fold: Fold, group: Group, threshold: float, seed: int, watched: bool) -> float:
     order = list(range(len(fold.train)))
     random.Random(seed).shuffle(order)
-    return contended_share(group(fold.train, threshold, order), fold.judge)
+    return contended_share(group(fold.train, threshold, order), fold.judge, watched)

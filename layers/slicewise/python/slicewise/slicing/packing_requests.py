@@ -18,9 +18,11 @@ class PackingPolicy:
         memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
         memory_quantile: With what chance the memory of a GPU's pods must fit as it may grow until tomorrow.
         gate: Share of GPU time that may be contended: the promise.
-        safety: Share of the gate to spend a day, as `daily_target` keeps account of it.
+        safety: Share of the gate to spend a day, as `daily_target` keeps account of it. The rest is for what
+            replays leave out: who leaves a GPU between two decisions lands on another.
         week_safety: The same for a decision that is to last a week: drift has seven times as long.
-        hot: A GPU is hot when its pods would have contended longer than this on their own past: 1.5 gates.
+        hot: A GPU is hot when its pods would have contended longer than this on their own past: 3 gates.
+            Who contends less is not worth a restart before it does: see `busy_guard`.
         raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
         lower_below: A request is too large when the pod needs less than this share of its busy time.
         lower_memory_below: Likewise of its memory, of which it asks for little more than it needs.
@@ -31,9 +33,9 @@ class PackingPolicy:
     memory_headroom: float = 0.1
     memory_quantile: float = 0.9925
     gate: float = 0.01
-    safety: float = 0.85
+    safety: float = 0.7
     week_safety: float = 0.4
-    hot: float = 0.015
+    hot: float = 0.03
     raise_factor: float = 1.25
     lower_below: float = 0.8
     lower_memory_below: float = 0.95
