@@ -82,10 +82,10 @@ def backtest(trace: RecordedTrace) -> dict[str, dict]:
 
 
 def looked(rows: dict[str, dict]) -> list[str]:
-    """How often memory was acted on between mornings, a line for each rule that looks."""
+    """How often pods were moved between mornings, a line for each rule that looks."""
     return [
-        f"{name}: memory was looked at every hour, and at {row['looks_acted']} of {row['looks']} looks pods "
-        f"were moved, {row['guard_moves_per_day']:.1f} a day"
+        f"{name}: memory and GPUs without rest were looked at every hour, and at {row['looks_acted']} of "
+        f"{row['looks']} looks pods were moved, {row['guard_moves_per_day']:.1f} a day"
         for name, row in rows.items()
         if "looks" in row
     ]

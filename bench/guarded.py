@@ -1,9 +1,10 @@
 """
-Days with a look at memory every hour, for recorded pods: what `slicewise backtest` plays and scores.
+Days with a look every hour, for recorded pods: what `slicewise backtest` plays and scores.
 
 Between two mornings the rules that decide daily look at whose memory grows towards the end of its card
-(`slicewise.slicing.memory_guard`), and move it. So a pod's GPU may change within a day, and each hour is
-scored as a day of its own: its pods' peaks of that hour must fit on their card.
+(`slicewise.slicing.memory_guard`), and at which GPUs had no rest (`slicewise.slicing.busy_guard`), and move
+pods. So a pod's GPU may change within a day, and each hour is scored as a day of its own: its pods' peaks of
+that hour must fit on their card.
 """
 
 import random
@@ -16,9 +17,9 @@ from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.evidence import PodUse
 from slicewise.slicing.packing import PackingPolicy
 
-from bench.policies import Look, Morning, Placed
-from bench.scoring import Score, Week, day_contended, score
-from bench.serving import contestants
+from bench.policies import Hour, Look, Morning, Placed
+from bench.scoring import Groups, Score, Week, day_contended, score
+from bench.serving import contestants, full_cards
 from bench.trace import Trace
 
 HOURS = 24
@@ -57,7 +58,7 @@ class RecordedTrace(Trace):
 
 @dataclass
 class Looks:
-    """How often memory was looked at between mornings, at how many looks pods were moved, and how many."""
+    """How often it was looked between mornings, at how many looks pods were moved, and how many."""
 
     taken: int = 0
     acted: int = 0
@@ -82,29 +83,38 @@ def play(trace: RecordedTrace, policy: Callable[[Morning], Placed], arrival: int
         placed = policy(morning)
         hours, moves = [_present(placed, morning)], [placed.moves]
         for hour in range(1, HOURS):
-            looked = _look(policy, trace, morning, hour, looks)
-            hours.append(_present(looked, morning) if looked else hours[-1])
-            moves.append(looked.moves if looked else 0)
-        week.groups += hours
+            found = _looked(policy, trace, morning, hour, hours[-1], looks)
+            hours.append(_present(found[-1], morning) if found else hours[-1])
+            moves.append(sum(placed.moves for placed in found))
+        week.days += [[(0, groups)] for groups in hours]
         # By hour, but a Score counts moves by day, and takes an hour for one.
         week.moves += [HOURS * count for count in moves]
         happened.append(_contended(trace, day, hours))
     return week, looks
 
 
-def _look(
-    policy: Callable[[Morning], Placed], trace: RecordedTrace, morning: Morning, hour: int, looks: Looks
-) -> Placed | None:
-    """What it moves; None for nothing. A rule that decides once for the week has no look."""
-    look = getattr(policy, "look", None)
+def _looked(
+    policy: Callable[[Morning], Placed],
+    trace: RecordedTrace,
+    morning: Morning,
+    hour: int,
+    groups: Groups,
+    looks: Looks,
+) -> list[Placed]:
+    """What it moves, for memory first. A rule that decides once for the week has no look."""
+    look, relieve = getattr(policy, "look", None), getattr(policy, "relieve", None)
     if look is None:
-        return None
+        return []
     looks.taken += 1
-    found = look(Look(morning, _seen(trace, morning, hour)))
-    if not found.moves:
-        return None
-    looks.acted += 1
-    looks.moves += found.moves
+    found = [look(Look(morning, _seen(trace, morning, hour)))]
+    long = trace.samples_a_day // HOURS
+    # Where memory has moved somebody, the others are looked at once that has had its effect.
+    if relieve and long and not found[0].moves:
+        full = full_cards(trace, morning, groups, (hour - 1) * long, hour * long)
+        found.append(relieve(Hour(morning, full)) if full else Placed([]))
+    found = [placed for placed in found if placed.moves]
+    looks.acted += bool(found)
+    looks.moves += sum(placed.moves for placed in found)
     return found
 
 
@@ -125,9 +135,9 @@ def _present(placed: Placed, morning: Morning) -> list[list[int]]:
 
 def _contended(trace: RecordedTrace, day: int, hours: list[list[list[int]]]) -> float:
     if all(groups is hours[0] for groups in hours):
-        return day_contended(trace, day, hours[0])
+        return day_contended(trace, day, [(0, hours[0])])
     view = trace.by_hour
-    shares = [day_contended(view, day * HOURS + hour, groups) for hour, groups in enumerate(hours)]
+    shares = [day_contended(view, day * HOURS + hour, [(0, groups)]) for hour, groups in enumerate(hours)]
     return float(np.average(shares, weights=[len(groups) for groups in hours])) if hours[0] else 0.0
 
 

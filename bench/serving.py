@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from slicewise.slicing import evidence, packing_calibration
 from slicewise.slicing import packing as packing_rule
-from slicewise.slicing.busy_guard import LOOKS_A_DAY
+from slicewise.slicing.busy_guard import LOOKS_A_DAY, FullCard
 from slicewise.slicing.classes import ClassPolicy
 from slicewise.slicing.packing import PackingPolicy
 
@@ -82,19 +82,24 @@ def play(trace: Trace, policy: Callable[[Morning], policies.Placed], arrival: in
 def _watch(trace: Trace, morning: Morning, relieve: Callable[[Hour], policies.Placed], parts: Parts) -> int:
     """The looks of a day: adds a part to it for each that moved pods, and returns how many it moved."""
     hour, moves = max(1, trace.samples_a_day // LOOKS_A_DAY), 0
-    busy = trace.day(morning.day)
     for now in range(hour, trace.samples_a_day, hour):
         # Pods move at looks alone, so each group has been together for the hour.
-        full = [
-            {morning.pods[pod].name: float(busy[pod, now - hour : now].mean()) for pod in group}
-            for group in parts[-1][1]
-            if len(group) > 1 and (busy[group, now - hour : now].sum(axis=0) > 1).all()
-        ]
+        full = full_cards(trace, morning, parts[-1][1], now - hour, now)
         placed = relieve(Hour(morning, full)) if full else policies.Placed([])
         if placed.moves:
             parts.append((now, _there(placed.groups, morning.present)))
             moves += placed.moves
     return moves
+
+
+def full_cards(trace: Trace, morning: Morning, groups: Groups, begin: int, end: int) -> list[FullCard]:
+    """Of each shared GPU that had no rest in these samples of the day, its pods' mean busy by name."""
+    busy = trace.day(morning.day)[:, begin:end]
+    return [
+        {morning.pods[pod].name: float(busy[pod].mean()) for pod in group}
+        for group in groups
+        if len(group) > 1 and (busy[group].sum(axis=0) > 1).all()
+    ]
 
 
 def _there(groups: Groups, present: frozenset[int]) -> Groups:

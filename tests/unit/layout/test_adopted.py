@@ -1,41 +1,18 @@
-"""What of an adopted NodePool has to be tolerated, and what its policy says of it."""
+"""What a policy says of a NodePool that it adopts, and what stands against that."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from slicewise import adopted, layout
+from slicewise import adopted
 
 from tests import builders
-
-POLICY = builders.policy(
-    "{taken: {sharing: time-slicing, gpus: [l4], adopt: gpu}, "
-    "shared: {sharing: time-slicing, gpus: [l4], maxGpus: 4}}"
-)
 
 
 def node_pool(name: str, *taints: dict[str, str], **spec: Any) -> dict[str, Any]:
     body = {"template": {"spec": {"taints": list(taints)}}, **spec}
     return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": body}
-
-
-def test_operands_tolerate_the_taints_of_what_is_adopted_beside_ours():
-    team = {"key": "team", "value": "vision", "effect": "NoExecute"}
-    bare = {"key": "dedicated", "effect": "NoSchedule"}
-    found = adopted.operand_tolerations((node_pool("gpu", team, bare, dict(layout.TAINT)),), POLICY)
-
-    assert found == [
-        *layout.TOLERATIONS,
-        {"key": "team", "operator": "Equal", "value": "vision", "effect": "NoExecute"},
-        {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"},
-    ]
-
-
-def test_operands_tolerate_nothing_of_nodepools_that_nobody_adopts():
-    other = node_pool("other", {"key": "team", "value": "nlp", "effect": "NoSchedule"})
-
-    assert adopted.operand_tolerations((other,), POLICY) == list(layout.TOLERATIONS)
 
 
 def test_a_limit_below_what_runs_is_told_with_how_much_runs():

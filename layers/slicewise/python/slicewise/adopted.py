@@ -8,7 +8,7 @@ and no budget is ever loosened: budgets of ours are added, and Karpenter follows
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from slicewise import layout, quantities
 from slicewise.adopted_settings import is_adopted
@@ -146,36 +146,4 @@ def _changes(pool: Pool, node_pool: Object, changes: tuple[str, ...]) -> Finding
         f"{'; '.join(changes)}. All else of it stays as it is.",
         "To keep what it has, remove these fields from the policy. What is written over is given back when "
         "the pool leaves the policy.",
-    )
-
-
-# Its taints
-
-
-def operand_tolerations(node_pools: Sequence[Object], policy: Policy) -> list[dict[str, str]]:
-    """
-    What has to be tolerated by whatever runs on every GPU node: our taints, and those of each NodePool that
-    the policy adopts. As Kubernetes writes tolerations, none twice.
-    """
-    found: list[dict[str, str]] = [dict(one) for one in layout.TOLERATIONS]
-    adopts = {pool.adopt for pool in policy.pools if pool.adopt}
-    for node_pool in sorted((item for item in node_pools if name(item) in adopts), key=name):
-        template = (spec(node_pool).get("template") or {}).get("spec") or {}
-        for taint in template.get("taints") or ():
-            one = _toleration(taint)
-            if one not in found and not _is_covered(taint, found):
-                found.append(one)
-    return found
-
-
-def _toleration(taint: Mapping[str, str]) -> dict[str, str]:
-    """Of just this taint: another value of it may mean another thing."""
-    value = {"operator": "Equal", "value": taint["value"]} if taint.get("value") else {"operator": "Exists"}
-    return {"key": taint["key"], **value, "effect": taint["effect"]}
-
-
-def _is_covered(taint: Mapping[str, str], tolerations: Sequence[Mapping[str, str]]) -> bool:
-    return any(
-        one["key"] == taint["key"] and one["operator"] == "Exists" and one["effect"] == taint["effect"]
-        for one in tolerations
     )

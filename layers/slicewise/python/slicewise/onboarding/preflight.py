@@ -156,8 +156,8 @@ def _class_of(contents: ClusterContents, node_pool: Object) -> Object | None:
     template = (spec(node_pool).get("template") or {}).get("spec") or {}
     ref = template.get("nodeClassRef") or {}
     wanted = ref.get("kind"), ref.get("name")
-    classes = (item for found, item in contents.objects.items() if (found.kind, found.name) == wanted)
-    return next(classes, None)
+    classes = (*contents.objects.values(), *contents.node_classes)
+    return next((item for item in classes if (item["kind"], name(item)) == wanted), None)
 
 
 def _node_class(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
