@@ -261,10 +261,8 @@ def test_the_output_says_how_often_looks_acted(tmp_path, capsys):
 
     out = capsys.readouterr().out
     assert "by guard" in out
-    assert (
-        "classes-daily: memory was looked at every hour, and at 2 of 138 looks pods were moved, 0.3 a day"
-        in out
-    )
+    looked = "memory and GPUs without rest were looked at every hour"
+    assert f"classes-daily: {looked}, and at 2 of 138 looks pods were moved, 0.3 a day" in out
 
 
 def test_an_hour_without_memory_has_that_of_the_hour_before_and_the_first_that_of_its_day():
