@@ -22,8 +22,9 @@ compiled = []
 real, parse = builtins.compile, re._parser.parse
 
 def compile(source, file, mode, *rest, **more):
-    # Annotations, which `typing` reads by "eval", are not worth keeping.
-    if mode == "exec":
+    # Annotations, which `typing` reads by "eval", are not worth keeping; whole modules are compiled by the
+    # build, the handler's with them, which lies among our sources here.
+    if mode == "exec" and file == "<string>":
         compiled.append(str(source))
     return real(source, file, mode, *rest, **more)
 

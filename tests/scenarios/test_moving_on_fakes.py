@@ -217,6 +217,7 @@ def test_a_move_that_always_conflicts_is_reported_once_as_one_that_fails():
     assert account.sizes() == {"a": None}
 
     account.server.apply = apply
+    account.measure()  # tries are rare, so days have passed
     account.hours(1)
     assert len(account.notices.sent) == 2 and account.sizes() == {"a": 3}
 

@@ -28,7 +28,7 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
     assert change and contents
     known = known_before(world, state)
     began = _began(state, change.since)
-    asking = whole_gpus.known(state, contents, known_before(world, state))
+    asking = whole_gpus.known(state, world.of_several_gpus, known_before(world, state))
     blind = _blind(state, world, policy, now) if change.grows else ""
     harm = _harm(state, world, policy, began, now) if change.grows else []
     if change.grows and change.from_ == 1 and asking:

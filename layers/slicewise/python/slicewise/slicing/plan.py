@@ -254,7 +254,7 @@ def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> Par
 
 def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
     assert world.contents
-    asking = whole_gpus.known(state, world.contents, known_before(world, state))
+    asking = whole_gpus.known(state, world.of_several_gpus, known_before(world, state))
     part = _about_n(state, world, policy, growing, asking, now)
     if part.changing:
         return part

@@ -13,6 +13,7 @@ from slicewise.errors import InvalidPolicy
 from slicewise.model import Alarm, ClusterContents, EksCluster, Object, Series
 from slicewise.policy import Policy
 from slicewise.retries import Retry
+from slicewise.slicing import whole_gpus
 from slicewise.slicing.pool_state import by_node, by_node_pool
 from slicewise.slicing.series import Readings
 from slicewise.slicing.usage.history import History
@@ -95,6 +96,16 @@ class TuningWorld:
         nodes = tuple(self._nodes_of.get(node_pool, ()))
         pods = tuple(pod for node in nodes for pod in self.pods_on.get(node["metadata"]["name"], ()))
         return replace(self.contents, nodes=nodes, pods=pods)
+
+    @cached_property
+    def of_several_gpus(self) -> ClusterContents:
+        """With no pods but those that ask for more than one GPU, which are few."""
+        assert self.contents
+        pods, failed = (
+            tuple(pod for pod in found if whole_gpus.gpus_of(pod["spec"]) > 1)
+            for found in (self.contents.pods, self.contents.failed_pods)
+        )
+        return replace(self.contents, pods=pods, failed_pods=failed)
 
     @cached_property
     def pods_on(self) -> Mapping[str, Sequence[Object]]:
