@@ -724,3 +724,21 @@ def test_struck_at_any_call_from_its_take_over_until_it_is_given_back_it_is_as_i
         assert struck.node_pool["spec"] == protected()["spec"], (kind, whole.calls.made[number])
         assert struck.marks == THEIRS["metadata"]["annotations"], (kind, whole.calls.made[number])
         assert struck.undisturbed(), (kind, whole.calls.made[number])
+
+
+def test_one_whose_device_plugin_shares_gpus_by_its_default_is_not_taken_over():
+    """To say of its nodes that they have whole GPUs would take slices away under pods."""
+    account = Adopting(nodes=1)
+    before = deepcopy(account.node_pool["spec"])
+    [node] = [ref for ref in account.servers["gpu-1"].objects if ref.kind == "Node"]
+    account.karpenter.silent.add(node.name)
+    status = account.servers["gpu-1"].objects[node]["status"]
+    account.servers["gpu-1"].set_status(node, {**status, "allocatable": {"nvidia.com/gpu": "2"}})
+
+    account.onboard()
+    account.tune()
+
+    assert account.node_pool["spec"] == before
+    assert layout.CONFIG_LABEL not in account.servers["gpu-1"].objects[node]["metadata"]["labels"]
+    [told] = [one for one in account.tuned.findings if one.code == "not-adopted"]
+    assert "offers 2 slices of 1 GPU" in told.says

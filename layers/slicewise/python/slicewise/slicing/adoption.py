@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise import adopted, adopted_settings, as_found, layout
+from slicewise import adopted, adopted_settings, as_found, layout, quantities
 from slicewise.actions import Action, ClaimsCarry, Patch
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
@@ -129,7 +129,21 @@ def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | 
             return f"the GPUs of {ref_of(item)} are split by MIG"
         if labels(item).get(layout.CONFIG_LABEL, key) != key:
             return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
+        if why := _shares(item):
+            return why
     return None
+
+
+def _shares(node: Object) -> str:
+    """Its device plugin's default may share GPUs: to label it with whole ones would take slices from pods."""
+    gpus, offered = labels(node).get(layout.GPU_COUNT_LABEL, ""), status(node).get("allocatable") or {}
+    slices = quantities.whole(offered.get(layout.GPU_RESOURCE))
+    if node["kind"] != "Node" or not gpus.isdecimal() or slices <= int(gpus):
+        return ""
+    plural = "s" if gpus != "1" else ""
+    return (
+        f"{ref_of(node)} offers {slices} slices of {gpus} GPU{plural}: its device plugin shares them already"
+    )
 
 
 def _of(item: Object, node_pool: Object) -> bool:
