@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import binaries, charts, demo_off_hours, demo_onboarding, demo_rights, demo_tuning
+from sandbox import binaries, charts, demo_off_hours, demo_onboarding, demo_rights, demo_takeover, demo_tuning
 from sandbox.narrative import Narrator
 from sandbox.system import System
 
@@ -51,6 +51,11 @@ CHAPTERS = (
     Chapter("How many pods share a GPU follows what they use", demo_tuning.tell, demo_tuning.PROMISED),
     Chapter(
         "A night: GPU workloads sleep, and wake as they were", demo_off_hours.tell, demo_off_hours.PROMISED
+    ),
+    Chapter(
+        "A team's own cluster is taken over, and left as it came",
+        demo_takeover.tell,
+        demo_takeover.PROMISED,
     ),
     Chapter("With which rights", demo_rights.tell, ("nothing-denied", "admin-revoked")),
 )

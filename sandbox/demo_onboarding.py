@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from sandbox import demo_takeover
 from sandbox.demo_steps import GPU_NODES, running, slice_pods, wait
 from sandbox.kube import KubeClient, condition
 from sandbox.narrative import Narrator
@@ -145,6 +146,7 @@ def _prepare_later_chapters(system: System) -> None:
     system.create_cluster("config-map", tags=POLICY_TAG, accessConfig={"authenticationMode": "CONFIG_MAP"})
     system.start_control_plane("gate-off", node_overlay_gate=False)
     system.create_cluster("gate-off", tags=POLICY_TAG)
+    demo_takeover.prepare(system)
 
 
 def clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:

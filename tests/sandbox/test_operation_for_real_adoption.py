@@ -36,6 +36,8 @@ KINDS = (
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "/apis/rbac.authorization.k8s.io/v1/roles",
     "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
 )
 POOL_LABEL, KEY = "slicewise.dev/pool", "nvidia.com/device-plugin.config"
 TUNERS = "slicewise:tuner"
@@ -222,18 +224,17 @@ def test_offboarded_what_a_team_made_is_as_it_was_and_ran_on(cluster, before, of
         assert not {POOL_LABEL, KEY} & item["metadata"]["labels"].keys(), item["metadata"]["name"]
 
 
-def test_offboarded_nothing_of_ours_is_left(system, cluster, offboarded):
+def test_offboarded_nothing_of_ours_is_left_but_the_operator_that_others_gpus_rest_on(
+    system, cluster, offboarded
+):
     of_us = {"labelSelector": "app.kubernetes.io/managed-by=slicewise"}
-    kinds = [*KINDS, "/api/v1/configmaps", "/api/v1/namespaces", "/apis/apps/v1/daemonsets"]
+    kinds = [*KINDS, "/apis/apps/v1/daemonsets"]
 
     assert [item["metadata"]["name"] for kind in kinds for item in cluster.kube.list(kind, **of_us)] == []
-    assert cluster.kube.list(OPERATOR_SECRETS, labelSelector="owner=helm") == []
-    crds = cluster.kube.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
-    assert "clusterpolicies.nvidia.com" not in {item["metadata"]["name"] for item in crds}
-    assert (
-        system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{NAME}/")["MetricAlarms"]
-        == []
-    )
+    assert cluster.kube.list(OPERATOR_SECRETS, labelSelector="owner=helm") != []
+    assert cluster.kube.find("/api/v1/namespaces/gpu-operator/configmaps/slicewise-device-plugin")
+    alarms = system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{NAME}/")
+    assert alarms["MetricAlarms"] == []
 
 
 def test_a_sweep_finds_an_offboarded_cluster_and_leaves_no_trace_of_it(system, offboarded):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
@@ -11,15 +12,15 @@ import pytest
 from slicewise import layout
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.events import Hint
-from slicewise.model import OFFBOARD, POLICY_TAG, Object, Ref
+from slicewise.model import OFFBOARD, POLICY_TAG, Object, Ref, ref_of
 from slicewise.objects import MANAGED_BY, MANAGER
 from slicewise.outcomes import Stage
 
-from tests.fakes.account import Account
+from tests.fakes.account import TUNER, Account
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.controllers import Controllers
 from tests.scenarios.test_adoption_on_fakes import POLICY as ADOPTING
-from tests.scenarios.test_adoption_on_fakes import Adopting
+from tests.scenarios.test_adoption_on_fakes import THEIRS, Adopting
 from tests.scenarios.test_off_hours_on_fakes import ASLEEP_AT_NIGHT, SERVER, berlin, replicas, until
 from tests.tuned_account import GPU_1, TunedAccount
 
@@ -27,6 +28,26 @@ BOTH = ADOPTING.replace(
     "pools:",
     "pools:\n  other: {sharing: time-slicing, gpus: [a10g], replicas: {start: 2, max: 4}, maxGpus: 4}",
 )
+
+
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}}
+
+
+def affinity(operator: str, *values: str) -> Object:
+    one = {"key": layout.POOL_LABEL, "operator": operator, **({"values": list(values)} if values else {})}
+    term = {"nodeSelectorTerms": [{"matchExpressions": [one]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}
+
+
+def deployment(chooses: Object) -> Object:
+    """At no replicas."""
+    containers = [{"name": "main", "resources": {"limits": {layout.GPU_RESOURCE: "1"}}}]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "nightly", "namespace": "ml"},
+        "spec": {"replicas": 0, "template": {"spec": {**chooses, "containers": containers}}},
+    }
 
 
 def say_offboard(account: Account) -> None:
@@ -46,10 +67,12 @@ def of_ours(account: Account) -> list[Ref]:
     return [ref for ref, item in objects if (item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER]
 
 
-def nothing_is_left(account: Account) -> None:
-    assert not of_ours(account)
+def nothing_is_left(account: Account, operator: bool = False) -> None:
+    """But for GPU Operator, where NodePools of others go on and rest on it."""
+    there = {Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP} if operator else set()
+    assert set(of_ours(account)) == there
+    assert bool(account.releases["gpu-1"].revisions) == operator
     assert not account.eks.entries
-    assert not account.releases["gpu-1"].revisions
     assert [account.record(capability=name) for name in (ONBOARDING, TUNING, OFF_HOURS)] == [None] * 3
     assert not account.alarms.named("slicewise/")
     assert account.schedules.next("gpu-1") is None
@@ -164,9 +187,7 @@ def test_an_operator_that_others_gpus_rest_on_stays_and_is_told():
     offboarded(account)
 
     assert ("gpu-operator", "gpu-operator") in account.releases["gpu-1"].revisions
-    assert of_ours(account) == [Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP] or set(
-        of_ours(account)
-    ) == {Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP}
+    assert set(of_ours(account)) == {Ref("v1", "Namespace", "gpu-operator"), layout.CONFIG_MAP}
     assert any("theirs" in text and "GPU Operator stays" in text for _, text in account.notices.sent)
     assert not account.eks.entries
 
@@ -213,7 +234,7 @@ class TestAnAdoptedNodePool:
             ref for ref, item in now.items() if layout.POOL_LABEL in item["metadata"].get("labels", {})
         ]
         assert not account.karpenter.broken_promises
-        nothing_is_left(account)
+        nothing_is_left(account, operator=True)
 
     def test_at_one_pod_a_gpu_no_node_is_replaced(self):
         account = Adopting()
@@ -225,7 +246,7 @@ class TestAnAdoptedNodePool:
 
         assert self.theirs(account) == self.before
         assert account.undisturbed()
-        nothing_is_left(account)
+        nothing_is_left(account, operator=True)
 
     def test_a_change_to_more_slices_that_is_half_way_goes_back(self):
         account = Adopting()
@@ -239,7 +260,7 @@ class TestAnAdoptedNodePool:
 
         node_pool = Ref("karpenter.sh/v1", "NodePool", "gpu")
         assert self.theirs(account)[node_pool] == self.before[node_pool]
-        nothing_is_left(account)
+        nothing_is_left(account, operator=True)
 
 
 def smooth_way(account: TunedAccount) -> list[TunedAccount]:
@@ -277,7 +298,7 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
         struck.answer_gone(400)
 
         assert struck.state() == end, f"{kind} at call {number}, {call}"
-        nothing_is_left(struck)
+        nothing_is_left(struck, operator=True)
 
 
 def _lasting(item: Object) -> Object:
@@ -320,15 +341,127 @@ class TestAClusterThatSleeps:
         assert "ml/server" in finding.says, "its pods are awake, and can run nowhere else"
 
     def test_with_an_emptied_table_its_objects_are_asked_what_sleeps(self):
-        """Replicas were in the table alone, and are lost with it; nothing waits for them for ever."""
+        """Replicas were in the table alone, and are lost with it: who had some is named, and nothing goes."""
         account = self.asleep()
         account.store.forget(GPU_1)
-        begin = len(account.calls.made)
 
         say_offboard(account)
         account.run_until(berlin(22.5))
 
-        calls = account.calls.made[begin:]
-        changes = [call for call in calls if call.startswith(("kubernetes.patch", "kubernetes.delete"))]
-        assert changes[0].startswith("kubernetes.patch"), "it is woken first"
+        server = account.servers["gpu-1"]
+        node_pool = server.objects[Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")]
+        assert layout.ASLEEP not in node_pool["metadata"]["annotations"]
+        assert told(account, "still-asked-for") == ["Deployment ml/server"]
+
+        server.delete(ref_of(SERVER))
+        account.run_until(berlin(23.5))
+
         nothing_is_left(account)
+
+
+def told(account: Account, code: str) -> list[str]:
+    """What the findings with that code name."""
+    found = [one.says for one in account.record().findings if one.code == code]
+    return [match for says in found for match in re.findall(r"(?:[A-Z]\w+ )?[\w-]+/[\w-]+", says)]
+
+
+class TestWhoIsAskedBeforeANodePoolGoes:
+    def waits(self, *items: Object, pods: tuple[int, ...] = (0,)) -> TunedAccount:
+        account = TunedAccount(pods=pods)
+        for item in items:
+            account.servers["gpu-1"].create(NAMESPACE)
+            account.servers["gpu-1"].create(item)
+        say_offboard(account)
+        account.run_until(account.clock.now + timedelta(hours=2))
+        return account
+
+    @pytest.mark.parametrize(
+        "chooses",
+        [
+            {"nodeSelector": {layout.POOL_LABEL: "shared"}},
+            {"nodeSelector": {layout.CLASS_LABEL: "4"}},
+            {"nodeSelector": {layout.NODE_POOL_LABEL: "slicewise-shared-l4"}},
+            {"affinity": affinity("In", "shared")},
+            {"affinity": affinity("Exists")},
+        ],
+    )
+    def test_a_workload_without_a_pod_now_is_named(self, chooses):
+        account = self.waits(deployment(chooses))
+
+        assert told(account, "still-asked-for") == ["Deployment ml/nightly"]
+        assert account.n == 4
+
+    @pytest.mark.parametrize("affinity", [affinity("NotIn", "shared"), affinity("In", "another")])
+    def test_one_that_keeps_away_holds_nothing(self, affinity):
+        account = TunedAccount(pods=(0,))
+        account.servers["gpu-1"].create(NAMESPACE)
+        account.servers["gpu-1"].create(deployment({"affinity": affinity}))
+
+        nothing_is_left(offboarded(account))
+
+    def test_a_pod_that_comes_while_it_is_closed_is_named_and_waited_for(self):
+        account = TunedAccount(pods=(0,))
+        say_offboard(account)
+        while account.n is None or not closed(account):
+            account.answer_next()
+        account.karpenter.add_pod(name="late")
+
+        account.run_until(account.clock.now + timedelta(hours=2))
+
+        assert told(account, "still-asked-for") == ["default/late"]
+        assert closed(account)
+
+    def test_where_nobody_else_has_gpus_a_pod_that_chooses_nothing_stays_as_well(self):
+        account = TunedAccount(pods=(0,))
+        [node] = [ref.name for ref in account.servers["gpu-1"].objects if ref.kind == "Node"]
+        name = account.karpenter.add_pod(node)
+        pod = account.servers["gpu-1"].objects[Ref("v1", "Pod", name, "default")]
+        pod["spec"].pop("nodeSelector")
+
+        say_offboard(account)
+        account.run_until(account.clock.now + timedelta(hours=2))
+
+        assert told(account, "still-asked-for") == [f"default/{name}"]
+
+
+def closed(account: TunedAccount) -> bool:
+    objects = account.servers["gpu-1"].objects.items()
+    return any(
+        item["metadata"]["annotations"].get("slicewise.dev/applied") == layout.CLOSED
+        for ref, item in objects
+        if ref.kind == "NodePool"
+    )
+
+
+def test_a_tuner_whose_entry_was_deleted_gets_it_back_and_goes_on():
+    account = TunedAccount(pods=(0,))
+    del account.eks.entries["gpu-1", TUNER]
+
+    offboarded(account)
+
+    nothing_is_left(account)
+
+
+def test_a_node_class_that_a_teams_node_pool_uses_stays_and_is_told():
+    account = TunedAccount(pods=())
+    node_pool = deepcopy(THEIRS)
+    node_pool["spec"]["template"]["spec"]["nodeClassRef"]["name"] = "slicewise"
+    account.servers["gpu-1"].create(node_pool)
+
+    offboarded(account)
+
+    node_class = Ref("karpenter.k8s.aws/v1", "EC2NodeClass", "slicewise")
+    assert node_class in account.servers["gpu-1"].objects
+    assert any("NodePool gpu, which is not ours, rests on it" in text for _, text in account.notices.sent)
+
+
+def test_a_node_pool_with_our_label_alone_is_not_deleted():
+    account = TunedAccount(pods=())
+    node_pool = deepcopy(THEIRS)
+    node_pool["metadata"]["labels"] = {MANAGED_BY: MANAGER}
+    account.servers["gpu-1"].create(node_pool)
+
+    say_offboard(account)
+    account.run_until(account.clock.now + timedelta(hours=3))
+
+    assert Ref("karpenter.sh/v1", "NodePool", "gpu") in account.servers["gpu-1"].objects

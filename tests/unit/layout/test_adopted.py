@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from slicewise import adopted
+from slicewise import adopted, adopted_settings, layout
 
 from tests import builders
 
@@ -57,3 +57,22 @@ def test_a_node_class_may_choose_capacity_reservations():
 
     assert adopted.is_reserved(node_pool("gpu"), chosen)
     assert not adopted.is_reserved(node_pool("gpu"))
+
+
+def test_a_budget_of_the_owners_that_equals_one_of_ours_stays_when_ours_goes():
+    owner = {
+        "budgets": [dict(layout.ONE_AT_A_TIME), {"nodes": "0", "schedule": "0 8 * * *", "duration": "10h"}]
+    }
+
+    def live(disruption: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
+        original = {"limits": None, "disruption": owner, "requirements": [], "taken": taken}
+        marks = {layout.ORIGINAL_ANNOTATION: adopted_settings.dumped(original)}
+        item = node_pool("gpu", disruption=disruption)
+        return {**item, "metadata": {"name": "gpu", "annotations": marks}}
+
+    raised, taken = adopted_settings.disruption(live(owner, {}), {}, [layout.ONE_AT_A_TIME])
+    again, taken = adopted_settings.disruption(live(raised, taken), {}, [layout.ONE_AT_A_TIME])
+    later, _ = adopted_settings.disruption(live(again, taken), {}, ())
+
+    assert again == raised and len(raised["budgets"]) == 3
+    assert later == owner

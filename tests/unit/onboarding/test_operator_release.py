@@ -315,11 +315,13 @@ def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
 
 
 def given_back(found, *revisions):
-    return operator_giving_back.give_back(found, revisions, SETTINGS)
+    return operator_giving_back.give_back(found, revisions, SETTINGS, NOW)
 
 
 def test_the_owners_values_come_back():
-    [back] = given_back(joined()).actions
+    tried, back = given_back(joined()).actions
+
+    assert isinstance(tried, TryUpgrade)
 
     assert isinstance(back, UpgradeRelease)
     assert (back.name, back.namespace, back.values) == ("gpu-operator-1739580441", "nvidia", TEAM)
@@ -350,7 +352,7 @@ def test_the_chart_of_before_comes_back_while_helm_keeps_it():
     assert isinstance(back, RollbackRelease) and back.revision == 3
 
     found = given_back(from_older())
-    [back] = found.actions
+    _, back = found.actions
     assert isinstance(back, UpgradeRelease) and back.values == TEAM
     assert [one.code for one in found.findings] == ["chart-stays"]
 
@@ -366,3 +368,30 @@ def test_values_that_were_never_kept_are_told():
 def test_what_is_ours_or_was_never_joined_is_not_given_back():
     assert given_back(seen()).actions == ()
     assert given_back(seen(release({"slicewise": {"adopted": False}}))).actions == ()
+
+
+def test_a_chart_that_the_owner_has_upgraded_since_is_not_downgraded():
+    newer = replace(joined(), releases=(replace(joined().releases[0], chart_version="v27.1.0"),))
+
+    found = given_back(newer)
+
+    assert found.actions == ()
+    [told] = found.findings
+    assert told.code == "gpu-operator-by-hand" and "v27.1.0" in told.says
+
+
+def test_drivers_are_not_restarted_to_give_it_back():
+    before = release(chart_version="v26.3.0")
+
+    found = given_back(replace(from_older(), driver_nodes=5), before)
+
+    assert found.actions == ()
+    assert "drivers of 5 nodes would restart" in found.findings[0].says
+
+
+def test_somebodys_helm_is_waited_for():
+    found_release = replace(joined().releases[0], status="pending-upgrade", changed_at=NOW)
+
+    found = given_back(replace(joined(), releases=(found_release,)))
+
+    assert found.actions == () and found.wait and found.findings[0].code == "helm-at-work"

@@ -173,8 +173,14 @@ def _their_budgets(
     taken = found.get("taken")
     if taken is None and _is_still_ours(node_pool, "budgets", live, taken):
         return list((found.get("disruption") or {}).get("budgets") or ())
-    ours = list(map(_meaning, (taken or {}).get("budgets", ())))
-    return [budget for budget in live.get("budgets") or () if _meaning(budget) not in ours]
+    # As many as we added, from the end, where we put them: the owner may have another of the same meaning.
+    ours, theirs = list(map(_meaning, (taken or {}).get("budgets", ()))), []
+    for budget in reversed(live.get("budgets") or ()):
+        if _meaning(budget) in ours:
+            ours.remove(_meaning(budget))
+        else:
+            theirs.append(budget)
+    return theirs[::-1]
 
 
 def _is_still_ours(node_pool: Object, field: str, live: Mapping[str, Any], taken: Any) -> bool:

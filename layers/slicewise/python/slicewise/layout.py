@@ -368,6 +368,31 @@ def closed_limits(node_pool: Object) -> dict[str, Any]:
     return {**limits, **gpus, GPU_RESOURCE: "0"}
 
 
+def may_have_gpus(node_pool: Object) -> bool:
+    """
+    Whether a NodePool may start machines with NVIDIA GPUs, now or when a pod asks: where its requirements do
+    not rule them out. EC2's types with such GPUs are those of its families g and p.
+    """
+    requirements = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    return not any(_rules_gpus_out(one) for one in requirements)
+
+
+def _rules_gpus_out(requirement: Mapping[str, Any]) -> bool:
+    key, operator = requirement.get("key"), requirement.get("operator")
+    if key in (GPU_NAME_LABEL, GPU_COUNT_LABEL, GPU_MANUFACTURER_LABEL, GPU_MEMORY_LABEL):
+        return operator == "DoesNotExist"
+    if key in _OF_A_TYPE and operator == "In":
+        return not any(str(value).startswith(("g", "p")) for value in requirement.get("values") or ())
+    return False
+
+
+_OF_A_TYPE = (
+    "karpenter.k8s.aws/instance-category",
+    "karpenter.k8s.aws/instance-family",
+    "node.kubernetes.io/instance-type",
+)
+
+
 def overlay_weights(policy: Policy) -> dict[str, int]:
     """
     A weight for each overlay's name, no two alike: of two equal ones Karpenter drops one, even if they agree.

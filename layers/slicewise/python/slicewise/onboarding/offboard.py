@@ -13,21 +13,36 @@ access entry, without which nobody of us could look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from slicewise import layout
 from slicewise.actions import Action, Delete, Forget, Notify, Wake
 from slicewise.capabilities import OFF_HOURS, TUNING
-from slicewise.installations import DeleteAccessEntry, GrantAdmin, RevokeAdmin, UninstallRelease
+from slicewise.installations import (
+    DeleteAccessEntry,
+    GrantAdmin,
+    PutAccessEntry,
+    RevokeAdmin,
+    UninstallRelease,
+)
 from slicewise.model import Object, Ref, Release, ref_of
-from slicewise.objects import APPLIED, annotations, being_deleted, is_ours, labels, name
+from slicewise.objects import (
+    APPLIED,
+    annotations,
+    being_deleted,
+    is_ours,
+    labels,
+    name,
+    required_values,
+    spec,
+)
 from slicewise.onboarding import manifests, rbac
 from slicewise.onboarding.operator_giving_back import give_back
 from slicewise.onboarding.operator_release import is_theirs
 from slicewise.onboarding.operator_release import of as operator_of
 from slicewise.onboarding.operator_values import is_joined, is_marked
-from slicewise.onboarding.world import LookFailure, Remains, Settings, World
+from slicewise.onboarding.world import LookFailure, Remains, Settings, World, live
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 
 # Kinds of which we may have made objects, in the order in which they go. What others rest on comes last.
@@ -45,7 +60,9 @@ KINDS = (
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
 )
 _POLL, _FOR_OTHERS, _FOR_PEOPLE = timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=15)
-_ADMIN_DEADLINE = timedelta(minutes=30)
+_AGAIN, _ADMIN_DEADLINE = timedelta(minutes=5), timedelta(minutes=30)
+# After an attempt that did not end; a person may ask for one sooner, by `slicewise offboard`.
+_RESTS, _LATER = timedelta(hours=6), "; tried again six hours after it failed, or when a person asks"
 _WHY = "the cluster is being offboarded"
 _RIGHTS = ("rbac.authorization.k8s.io", "admissionregistration.k8s.io")
 _CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -57,75 +74,103 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     remains = world.remains
     if remains is None:
         raise ValueError("a look for an offboarding says what remains")
-    waits_for = [*_held_by_others(remains), *_held_in_the_cluster(world, settings)]
+    waits_for = [*_held_by_others(world, settings), *_held_in_the_cluster(world)]
     if waits_for and not remains.only_told:
-        return _others_first(world, settings, waits_for)
+        return _others_first(world, settings, waits_for, now)
     if settings.installer_role not in world.entries and not remains.only_told:
         return _ended(world, settings)
     if remains.node_pools is None:
         return _not_seen(world, settings, now)
     if remains.ours is None and not remains.only_told:
         return _as_admin(world, settings, now)
-    actions, findings = tuple(_taken_away(remains, settings)), tuple(_left(remains, settings))
+    actions, findings = tuple(_taken_away(remains, settings, now)), tuple(_left(remains, settings, now))
     if remains.only_told:
         return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *_entries_go(world, settings)))
-    waits = "" if actions else _waits(remains, settings)
+    waits = "" if actions else _waits(remains, settings, now)
     if (actions or waits) and _is_late(world, settings, now):
         says = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
-        revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
-        return Plan(Outcome(Stage.FAILED, says, findings, _FOR_PEOPLE), (revoke,))
+        return _given_up(settings, says, findings)
     if waits:
         return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: {waits}", findings, _FOR_OTHERS))
     if actions:
         says = f"{_WHY}: {len(actions)} things of ours go, first: {actions[0]}"
         return Plan(Outcome(Stage.OFFBOARDING, says, findings, _POLL), actions)
-    return _ended(world, settings, findings)
+    return _ended(world, settings, (*_of_others(world), *findings))
 
 
 # Who must come before
 
 
-def _held_by_others(remains: Remains) -> Iterator[tuple[str, str]]:
+def _held_by_others(world: World, settings: Settings) -> Iterator[tuple[str, str]]:
     """Capability, and what it still has to do."""
+    remains = world.remains or Remains()
     if remains.asleep:
         yield OFF_HOURS, f"{len(remains.asleep)} objects sleep, such as {remains.asleep[0]}"
+    roles = {TUNING: settings.tuner_role, OFF_HOURS: settings.sleeper_role}
     for record in remains.others:
-        if record.stage != Stage.LEFT_ALONE:
+        # Who is let in no more has nothing left to do, but where something is left to be given back.
+        may = roles[record.capability] in world.entries or bool(_node_pools_of_ours(remains))
+        if may and record.stage != Stage.LEFT_ALONE:
             yield record.capability, f"{record.capability} says: {record.reason}"
 
 
-def _held_in_the_cluster(world: World, settings: Settings) -> Iterator[tuple[str, str]]:
-    remains = world.remains
-    for pool in (remains.node_pools or ()) if remains else ():
+def _node_pools_of_ours(remains: Remains) -> list[Object]:
+    """Also those that are adopted."""
+    return [pool for pool in remains.node_pools or () if is_ours(pool) and not being_deleted(pool)]
+
+
+def _held_in_the_cluster(world: World) -> Iterator[tuple[str, str]]:
+    remains = world.remains or Remains()
+    for pool in remains.node_pools or ():
         marks = annotations(pool)
         if layout.ASLEEP in marks:
             yield OFF_HOURS, f"NodePool {name(pool)} is asleep"
         elif layout.ORIGINAL_ANNOTATION in marks:
             yield TUNING, f"NodePool {name(pool)} is adopted, and not given back yet"
-        elif is_ours(pool) and not being_deleted(pool):
+        elif is_ours(pool) and APPLIED in marks and not being_deleted(pool):
             claims = [c for c in remains.claims if labels(c).get(layout.NODE_POOL_LABEL) == name(pool)]
             if claims:
                 yield TUNING, f"NodePool {name(pool)} has {len(claims)} nodes"
-            elif marks.get(APPLIED) != layout.CLOSED and settings.tuner_role in world.entries:
+            elif marks[APPLIED] != layout.CLOSED:
                 yield TUNING, f"NodePool {name(pool)} may start nodes yet"
 
 
-def _others_first(world: World, settings: Settings, waits_for: list[tuple[str, str]]) -> Plan:
+def _others_first(world: World, settings: Settings, waits_for: list[tuple[str, str]], now: datetime) -> Plan:
     capabilities = dict.fromkeys(capability for capability, _ in waits_for)
-    actions: list[Action] = [Wake(capability, _WHY) for capability in capabilities]
+    actions: list[Action] = list(_lets_in(world, settings, capabilities))
+    actions += [Wake(capability, _WHY) for capability in capabilities]
     if world.is_admin(settings.installer_role):
         actions.append(RevokeAdmin(settings.installer_role, "others have to come first"))
     more = f" (and {len(waits_for) - 1} more)" if len(waits_for) > 1 else ""
-    findings = tuple(finding for record in world.remains.others for finding in record.findings)
-    outcome = Outcome(Stage.OFFBOARDING, f"{_WHY}: {waits_for[0][1]}{more}", findings, _wait(world))
+    findings = _of_others(world)
+    outcome = Outcome(Stage.OFFBOARDING, f"{_WHY}: {waits_for[0][1]}{more}", findings, _wait(world, now))
     return Plan(outcome, tuple(actions))
 
 
-def _wait(world: World) -> timedelta:
-    """People take their time: nobody is asked every half minute for a day."""
+def _lets_in(world: World, settings: Settings, capabilities: Collection[str]) -> Iterator[PutAccessEntry]:
+    """Who has something left to do needs its entry, which somebody may have deleted."""
+    of = {
+        TUNING: (settings.tuner_role, rbac.TUNER_GROUP),
+        OFF_HOURS: (settings.sleeper_role, rbac.SLEEPER_GROUP),
+    }
+    for capability in capabilities:
+        role, group = of[capability]
+        if role not in world.entries and settings.installer_role in world.entries:
+            yield PutAccessEntry(role, (group,), "it has something to give back")
+
+
+def _of_others(world: World) -> tuple[Finding, ...]:
     others = world.remains.others if world.remains else ()
-    slow = any(finding.code == "still-asked-for" for record in others for finding in record.findings)
-    return _FOR_PEOPLE if slow else _FOR_OTHERS
+    return tuple(finding for record in others for finding in record.findings)
+
+
+def _wait(world: World, now: datetime) -> timedelta:
+    """People take their time: nobody is asked every half minute for a day."""
+    if _of_others(world):
+        return _FOR_PEOPLE
+    record = world.record
+    long = record and record.stage is Stage.OFFBOARDING and now - record.since > _ADMIN_DEADLINE
+    return _AGAIN if long else _FOR_OTHERS
 
 
 # Looking inside
@@ -134,6 +179,8 @@ def _wait(world: World) -> timedelta:
 def _not_seen(world: World, settings: Settings, now: datetime) -> Plan:
     error = world.look_error
     says = f"{_WHY}: the cluster could not be looked into: {error.says if error else 'no answer'}"
+    if _is_late(world, settings, now):
+        return _given_up(settings, says)
     if error and error.kind is LookFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
         return _as_admin(world, settings, now)
     return Plan(Outcome(Stage.OFFBOARDING, says, wait=timedelta(minutes=1)))
@@ -141,13 +188,22 @@ def _not_seen(world: World, settings: Settings, now: datetime) -> Plan:
 
 def _as_admin(world: World, settings: Settings, now: datetime) -> Plan:
     if _is_late(world, settings, now):
-        says = f"{_WHY}: cluster admin is not in effect after {_ADMIN_DEADLINE.seconds // 60} minutes"
-        revoke = RevokeAdmin(settings.installer_role, "it does not work")
-        return Plan(Outcome(Stage.FAILED, says, wait=_FOR_PEOPLE), (revoke,))
+        minutes = _ADMIN_DEADLINE.seconds // 60
+        return _given_up(settings, f"{_WHY}: cluster admin is not in effect after {minutes} minutes")
     if world.is_admin(settings.installer_role):
         return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: cluster admin is not in effect yet", wait=_POLL))
+    record = world.record
+    if record and record.stage is Stage.FAILED and now - record.since < _RESTS and not world.forced:
+        says = f"{record.reason.removesuffix(_LATER)}{_LATER}"
+        return Plan(Outcome(Stage.FAILED, says, record.findings))
     grant = GrantAdmin(settings.installer_role, "to take away what is ours")
     return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: nobody needs our nodes any more", wait=_POLL), (grant,))
+
+
+def _given_up(settings: Settings, says: str, findings: tuple[Finding, ...] = ()) -> Plan:
+    """Nobody is to be cluster admin for as long as a cluster does not answer."""
+    revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
+    return Plan(Outcome(Stage.FAILED, says, findings), (revoke,))
 
 
 def _is_late(world: World, settings: Settings, now: datetime) -> bool:
@@ -159,18 +215,20 @@ def _is_late(world: World, settings: Settings, now: datetime) -> bool:
 # What goes
 
 
-def _taken_away(remains: Remains, settings: Settings) -> Iterator[Action]:
+def _taken_away(remains: Remains, settings: Settings, now: datetime) -> Iterator[Action]:
     """Rights go last: whoever is interrupted before still has them."""
     ours = tuple(item for item in remains.ours or () if not being_deleted(item))
-    yield from (_delete(item) for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
+    stays = {ref_of(item) for item, _ in _in_use(remains)}
+    things = (item for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
+    yield from (_delete(item) for item in things if ref_of(item) not in stays and not _is_doubtful(item))
     contents, release = remains.contents, _operator(remains)
     if contents and release and is_joined(release):
-        yield from give_back(contents, remains.revisions, settings).actions
+        yield from give_back(contents, remains.revisions, settings, now).actions
         return  # what it reads goes once it reads it no more
-    goes = release is not None and not is_theirs(release) and not _foreign_gpus(remains)
+    goes = release is not None and not is_theirs(release) and not _rests_on_it(remains)
     if release and goes:
         yield UninstallRelease(release.name, release.namespace, "we installed it, and no GPU rests on it")
-    if (release is None or is_theirs(release) or goes) and not remains.readers:
+    if (release is None or is_theirs(release) or goes) and not _readers(remains, goes):
         # A device plugin exits on a configuration that is gone.
         yield from (_delete(item) for item in ours if item["kind"] == "ConfigMap")
     if release is None and remains.namespace is not None:
@@ -178,9 +236,47 @@ def _taken_away(remains: Remains, settings: Settings) -> Iterator[Action]:
             yield Delete(Ref(*_CRD, crd), "GPU Operator's chart brought it, and no object of it is left")
     yield from (_delete(item) for item in ours if _is_right(item))
     namespace = remains.namespace
-    empty = not remains.namespace_holds and not remains.readers
+    empty = not remains.namespace_holds and not _readers(remains, goes)
     if namespace and empty and not _is_operator_of_ours(release) and not being_deleted(namespace):
         yield _delete(namespace)
+
+
+def _is_doubtful(item: Object) -> bool:
+    """A NodePool with our label and without our stamp may be a team's, adopted, and edited since."""
+    return item["kind"] == "NodePool" and annotations(item).get(APPLIED) != layout.CLOSED
+
+
+def _in_use(remains: Remains) -> Iterator[tuple[Object, str]]:
+    """Of ours, what somebody else's NodePool rests on, and which one."""
+    theirs = [pool for pool in remains.node_pools or () if not is_ours(pool)]
+    classes = {_class_of(pool): name(pool) for pool in theirs}
+    shared = {name(pool) for pool in theirs if _shares_by_us(pool)}
+    for item in remains.ours or ():
+        requirements = spec(item).get("requirements") or ()
+        of = required_values(requirements, layout.NODE_POOL_LABEL) or ("",)
+        if item["kind"] == "NodeOverlay" and of[0] in shared:
+            yield item, of[0]
+        if item["kind"] == "EC2NodeClass" and name(item) in classes:
+            yield item, classes[name(item)]
+
+
+def _class_of(node_pool: Object) -> str:
+    template = (spec(node_pool).get("template") or {}).get("spec") or {}
+    return str((template.get("nodeClassRef") or {}).get("name") or "")
+
+
+def _shares_by_us(node_pool: Object) -> bool:
+    """Given back with several pods a GPU, which its requirements still say."""
+    template = (spec(node_pool).get("template") or {}).get("spec") or {}
+    return any(one.get("key") == layout.POOL_LABEL for one in template.get("requirements") or ())
+
+
+def _readers(remains: Remains, goes: bool = False) -> tuple[str, ...]:
+    """What reads a configuration of ours, or will: pods, and a ClusterPolicy that names it."""
+    policy = live(remains.contents, rbac.CLUSTER_POLICY) if remains.contents else None
+    named = (((spec(policy) if policy else {}).get("devicePlugin") or {}).get("config") or {}).get("name")
+    is_named = named == layout.CONFIG_MAP.name and not goes
+    return (*remains.readers, *((str(rbac.CLUSTER_POLICY),) if is_named else ()))
 
 
 def _is_right(item: Object) -> bool:
@@ -199,43 +295,60 @@ def _is_operator_of_ours(release: Release | None) -> bool:
     return release is not None and not is_theirs(release)
 
 
-def _foreign_gpus(remains: Remains) -> tuple[str, ...]:
-    """Nodes with GPUs that no NodePool of ours started."""
-    ours = {name(pool) for pool in remains.node_pools or () if is_ours(pool)}
+def _rests_on_it(remains: Remains) -> tuple[str, ...]:
+    """Nodes with GPUs that no NodePool of ours started, and NodePools of others that may start such."""
+    pools = remains.node_pools or ()
+    ours = {name(pool) for pool in pools if is_ours(pool)}
     nodes = remains.contents.nodes if remains.contents else ()
-    return tuple(name(node) for node in nodes if labels(node).get(layout.NODE_POOL_LABEL) not in ours)
+    return (
+        *(f"NodePool {name(pool)}" for pool in pools if not is_ours(pool) and layout.may_have_gpus(pool)),
+        *(f"Node {name(one)}" for one in nodes if labels(one).get(layout.NODE_POOL_LABEL) not in ours),
+    )
 
 
-def _waits(remains: Remains, settings: Settings) -> str:
+def _waits(remains: Remains, settings: Settings, now: datetime) -> str:
     """What has to come to an end before the next step; empty where nothing has."""
     gone = [item for item in remains.ours or () if being_deleted(item)]
     if gone:
         return f"{ref_of(gone[0])} is being deleted"
     release = _operator(remains)
     if remains.contents and release and is_joined(release):
-        found = give_back(remains.contents, remains.revisions, settings).findings
+        found = give_back(remains.contents, remains.revisions, settings, now).findings
         return str(found[0]) if found else ""
-    if remains.readers and not _is_operator_of_ours(release):
-        return f"{remains.readers[0]} still reads a configuration of ours"
+    if _readers(remains) and not _is_operator_of_ours(release):
+        return f"{_readers(remains)[0]} still reads a configuration of ours"
     return ""
 
 
-def _left(remains: Remains, settings: Settings) -> Iterator[Finding]:
+def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Finding]:
     """What a person has to decide on, or should know."""
     release, contents = _operator(remains), remains.contents
     if contents and release and is_joined(release):
-        yield from give_back(contents, remains.revisions, settings).findings
-    if _is_operator_of_ours(release) and (theirs := _foreign_gpus(remains)):
+        yield from give_back(contents, remains.revisions, settings, now).findings
+    if _is_operator_of_ours(release) and (theirs := _rests_on_it(remains)):
         yield Finding(
             "gpu-operator-stays",
-            f"GPU Operator stays, with its configuration: {_some(theirs)} have GPUs that are not ours, and "
-            "rest on it.",
-            f"Once they do not: helm uninstall {manifests.OPERATOR} -n {layout.OPERATOR_NAMESPACE}",
+            f"GPU Operator stays, with its configuration: {_some(theirs)} have GPUs that are not ours, or "
+            "may get some, and rest on it.",
+            f"Once none does: helm uninstall {manifests.OPERATOR} -n {layout.OPERATOR_NAMESPACE}, then "
+            f"kubectl delete configmap {layout.CONFIG_MAP.name} -n {layout.OPERATOR_NAMESPACE}",
         )
-    if remains.readers and release and is_theirs(release) and not is_joined(release):
+    for item in filter(_is_doubtful, remains.ours or ()):
+        yield Finding(
+            "node-pool-stays",
+            f"{ref_of(item)} stays: it has our label, but not the stamp of what we made.",
+            "If it is not yours: kubectl delete nodepool " + name(item),
+        )
+    for item, node_pool in _in_use(remains):
+        yield Finding(
+            "of-ours-stays",
+            f"{ref_of(item)} stays: NodePool {node_pool}, which is not ours, rests on it.",
+            f"Once it does not: kubectl delete {item['kind'].lower()} {name(item)}",
+        )
+    if _readers(remains) and release and is_theirs(release) and not is_joined(release):
         yield Finding(
             "configuration-in-use",
-            f"{_some(remains.readers)} read ConfigMap {layout.CONFIG_MAP.name}, which is ours: it stays "
+            f"{_some(_readers(remains))} read ConfigMap {layout.CONFIG_MAP.name}, which is ours: it stays "
             "while they do.",
             "Set devicePlugin.config in the values of your GPU Operator to what it was before.",
         )

@@ -119,7 +119,15 @@ def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None,
         budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
     except (Refused, Unauthorized):
         return world
-    return replace(world, contents=replace(contents, disruption_budgets=budgets))
+    # Few clusters are, and every cold start would pay for it.
+    from slicewise.slicing.offboard import chooses_ours
+
+    contents = _with_templates(
+        replace(contents, disruption_budgets=budgets),
+        kubernetes,
+        lambda item: whole_gpus.is_going_on(item) and chooses_ours(whole_gpus.template_of(item)),
+    )
+    return replace(world, contents=contents)
 
 
 def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
@@ -186,15 +194,17 @@ def _inside(
         return replace(world, series_error=str(error))
 
 
-def _with_templates(contents: ClusterContents, kubernetes: Kubernetes) -> ClusterContents:
+def _with_templates(
+    contents: ClusterContents,
+    kubernetes: Kubernetes,
+    only: Callable[[Object], bool] = whole_gpus.asks_for_more,
+) -> ClusterContents:
     """A kind that cannot be read is told; it ends nothing."""
     found: list[Object] = []
     unread: list[str] = []
     for kind, version in whole_gpus.KINDS.items():
         try:
-            found += kubernetes.list(
-                version, kind, only=whole_gpus.asks_for_more, trim=whole_gpus.of_a_template
-            )
+            found += kubernetes.list(version, kind, only=only, trim=whole_gpus.of_a_template)
         except (Refused, Unavailable):
             unread.append(f"{kind}s")
     return replace(contents, templates=tuple(found), unread_kinds=tuple(unread))

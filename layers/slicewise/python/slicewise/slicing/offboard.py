@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from slicewise import layout
-from slicewise.actions import Patch, in_part
+from slicewise.actions import Action, Patch, in_part
 from slicewise.adopted_settings import is_adopted
 from slicewise.json_patch import Operation, remove, set_value
 from slicewise.model import ClusterContents, Object, ref_of
@@ -39,7 +40,10 @@ from slicewise.slicing.world import TuningWorld
 
 # What people have to do takes its time; what Karpenter does takes minutes.
 _FOR_PEOPLE, _FOR_KARPENTER = timedelta(minutes=15), timedelta(minutes=1)
+_AGAIN = timedelta(minutes=5)
 _MOST_NAMED = 5
+_ANY = "*"
+_OUR_LABELS = (layout.POOL_LABEL, layout.CLASS_LABEL, layout.NODE_POOL_LABEL)
 _WHY = "the cluster is being offboarded"
 _CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
@@ -57,8 +61,7 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     kept = alarms.actions(world.cluster, None, world.alarms)
     contents = world.contents
     if contents is None:
-        says = "the cluster is being offboarded, and could not be looked into"
-        return Plan(Outcome(Stage.LEFT_ALONE, says), kept, unrecorded=not world.was_tuned)
+        return _unseen(world, kept)
     whole = tuple(_to_whole_gpus(world, contents, now))
     busy = {state.name for state, _ in whole}
     parts = [part for _, part in whole]
@@ -78,6 +81,19 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     )
     actions = (*kept, *held, *(action for part in parts for action in part.actions))
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
+
+
+def _unseen(world: TuningWorld, kept: Sequence[Action]) -> Plan:
+    """Nothing is said to be done that could not be looked at."""
+    says = "the cluster is being offboarded, and could not be looked into"
+    if not world.was_tuned:
+        return Plan(Outcome(Stage.LEFT_ALONE, says), kept, unrecorded=True)
+    finding = Finding(
+        "tuner-shut-out",
+        "Tuning may not look into the cluster: what it has to give back there is not known.",
+        "Onboarding gives it its access entry again; if this lasts, see the cluster's authenticator log.",
+    )
+    return Plan(Outcome(Stage.OFFBOARDING, says, (finding,), _FOR_PEOPLE), kept)
 
 
 def _reason(parts: Sequence[Part]) -> str:
@@ -232,60 +248,105 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
 
 
 def _of_ours(contents: ClusterContents) -> list[Object]:
+    """With the stamp that we apply: one with our label alone may be a team's, adopted and edited since."""
     found = (one for one in contents.node_pools if is_ours(one) and not being_deleted(one))
-    return sorted((one for one in found if not is_adopted(one)), key=name)
+    return sorted((one for one in found if not is_adopted(one) and APPLIED in annotations(one)), key=name)
 
 
 def _emptied(contents: ClusterContents, node_pool: Object) -> Part:
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool)]
-    asking = [pod for pod in contents.pods if _asks_for(pod, node_pool)]
+    asking = _asking(contents, node_pool)
     if layout.ASLEEP in annotations(node_pool):
         return Part(f"{name(node_pool)} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
+    if asking:
+        says = f"{name(node_pool)} is asked for by {asking[0]}"
+        return Part(says, {}, (), (_still_asked_for(node_pool, asking),), _FOR_PEOPLE)
     if not _is_closed(node_pool):
-        if asking:
-            finding = _still_asked_for(node_pool, asking)
-            return Part(f"{name(node_pool)} is asked for by {_pods(asking)}", {}, (), (finding,), _FOR_PEOPLE)
         return Part(f"{name(node_pool)} starts no more nodes", {}, (_close(node_pool),), wait=SOON)
-    findings = (_still_asked_for(node_pool, asking),) if asking else ()
     if not claims:
-        return Part("", {}, findings=findings)
+        return Part("", {})
     says = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
-    return Part(says, {}, findings=findings, wait=_FOR_KARPENTER)
+    there = _names(_on(contents, node_pool))
+    findings = (_still_there(node_pool, there),) if there else ()
+    return Part(says, {}, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
 
 
-def _asks_for(pod: Object, node_pool: Object) -> bool:
-    """By its node selector or node affinity. Who could run elsewhere is moved there by Karpenter."""
-    wanted = {
+def _asking(contents: ClusterContents, node_pool: Object) -> list[str]:
+    """
+    Who could run nowhere else: pods, and templates also of what has no pod now, that choose NodePools of
+    ours; and where nobody else may start GPUs, all that run there. Who could is moved by Karpenter.
+    """
+    pods = [pod for pod in contents.pods if _chooses(spec(pod), node_pool)]
+    if not any(layout.may_have_gpus(one) for one in contents.node_pools if not is_ours(one)):
+        pods += [pod for pod in _on(contents, node_pool) if pod not in pods]
+    templates = (item for item in contents.templates or () if _chooses(spec(item), node_pool))
+    return [*(f"{item['kind']} {_name(item)}" for item in templates), *_names(pods)]
+
+
+def _on(contents: ClusterContents, node_pool: Object) -> list[Object]:
+    nodes = [name(node) for node in contents.nodes if _of(node, node_pool)]
+    return [pod for node in nodes for pod in contents.pods_by_node.get(node, ())]
+
+
+def _names(pods: Iterable[Object]) -> list[str]:
+    return sorted(map(_name, pods))
+
+
+def _name(item: Object) -> str:
+    return f"{item['metadata'].get('namespace', 'default')}/{name(item)}"
+
+
+def chooses_ours(pod_spec: Mapping[str, Any]) -> bool:
+    """Whether a pod, or a template, names any pool or class, or a NodePool, which may be ours."""
+    return any(key in _OUR_LABELS for key, _ in _chosen(pod_spec))
+
+
+def _chooses(pod_spec: Mapping[str, Any], node_pool: Object) -> bool:
+    """By node selector or node affinity. Of a class, which tuning may have written, any NodePool has one."""
+    pool, chosen = labels(node_pool).get(layout.POOL_LABEL, ""), set(_chosen(pod_spec))
+    mine = {
         (layout.NODE_POOL_LABEL, name(node_pool)),
-        (layout.POOL_LABEL, labels(node_pool).get(layout.POOL_LABEL, "")),
+        (layout.POOL_LABEL, pool),
+        (layout.POOL_LABEL, _ANY),
     }
-    return not wanted.isdisjoint(_chosen(pod))
+    return bool(mine & chosen) or any(key == layout.CLASS_LABEL for key, _ in chosen)
 
 
-def _chosen(pod: Object) -> Iterable[tuple[str, str]]:
-    yield from (spec(pod).get("nodeSelector") or {}).items()
-    affinity = (spec(pod).get("affinity") or {}).get("nodeAffinity") or {}
+def _chosen(pod_spec: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Labels and values that a node must have one of."""
+    yield from (pod_spec.get("nodeSelector") or {}).items()
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     for term in required.get("nodeSelectorTerms") or ():
         for one in term.get("matchExpressions") or ():
-            yield from ((one.get("key"), value) for value in one.get("values") or ())
+            if one.get("operator") == "In":
+                yield from ((one.get("key"), value) for value in one.get("values") or ())
+            elif one.get("operator") == "Exists":
+                yield one.get("key"), _ANY
 
 
-def _still_asked_for(node_pool: Object, pods: Sequence[Object]) -> Finding:
-    names = sorted(f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}" for pod in pods)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+def _still_asked_for(node_pool: Object, asking: Sequence[str]) -> Finding:
     state = "starts no more nodes, and" if _is_closed(node_pool) else "stays as it is:"
     return Finding(
         "still-asked-for",
-        f"NodePool {name(node_pool)} {state} {_pods(pods)} can run nowhere else: "
-        f"{', '.join(names[:_MOST_NAMED])}{more}.",
-        f"Remove {layout.POOL_LABEL} from the node selectors of their workloads, so that they ask for a GPU "
-        "elsewhere, or delete them. The NodePool is deleted once it has no node.",
+        f"NodePool {name(node_pool)} {state} {_some(asking)} can run nowhere else.",
+        f"Remove {layout.POOL_LABEL} and {layout.CLASS_LABEL} from the node selectors of these workloads, so "
+        "that they ask for a GPU elsewhere, or delete them. The NodePool goes once it has no node.",
     )
 
 
-def _pods(pods: Sequence[Object]) -> str:
-    return f"{len(pods)} pod{'s' if len(pods) != 1 else ''}"
+def _still_there(node_pool: Object, pods: Sequence[str]) -> Finding:
+    return Finding(
+        "still-on-our-nodes",
+        f"NodePool {name(node_pool)} starts no more nodes, but {_some(pods)} run there: Karpenter moves them "
+        "once they fit elsewhere, and no PodDisruptionBudget or karpenter.sh/do-not-disrupt forbids it.",
+        "Make room for them elsewhere, restart them, or delete them.",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _is_closed(node_pool: Object) -> bool:
@@ -296,6 +357,7 @@ def _close(node_pool: Object) -> Patch:
     """Its own budgets stay. Should the policy want it back, onboarding applies all of it again."""
     operations = (
         *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
+        *set_value(node_pool, ("spec", "disruption", "consolidationPolicy"), "WhenEmptyOrUnderutilized"),
         *set_value(node_pool, ("spec", "disruption", "consolidateAfter"), "0s"),
         *set_value(node_pool, ("metadata", "annotations", APPLIED), layout.CLOSED),
     )

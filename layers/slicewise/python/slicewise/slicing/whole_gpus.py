@@ -43,15 +43,18 @@ def gpus_of(pod_spec: Mapping[str, Any]) -> int:
 
 
 def asks_for_more(item: Object) -> bool:
-    """Whether a maker of pods still makes such; a Job of a CronJob is told by that."""
-    if item["kind"] == "Job" and (_is_over(item) or _kind_of_maker(item) == "CronJob"):
-        return False
-    return gpus_of(_template_of(item)) > 1
+    """Whether a maker of pods still makes such."""
+    return is_going_on(item) and gpus_of(template_of(item)) > 1
+
+
+def is_going_on(item: Object) -> bool:
+    """A Job of a CronJob is told by that."""
+    return item["kind"] != "Job" or not (_is_over(item) or _kind_of_maker(item) == "CronJob")
 
 
 def of_a_template(item: Object) -> Object:
     """What is read of it here: a template may hold secrets."""
-    metadata, found = item["metadata"], _template_of(item)
+    metadata, found = item["metadata"], template_of(item)
     asked = [
         {"resources": one["resources"]}
         for kind in ("containers", "initContainers")
@@ -66,7 +69,7 @@ def of_a_template(item: Object) -> Object:
     }
 
 
-def _template_of(item: Object) -> Mapping[str, Any]:
+def template_of(item: Object) -> Mapping[str, Any]:
     found: Mapping[str, Any] = spec(item)
     if item["kind"] == "CronJob":
         found = (found.get("jobTemplate") or {}).get("spec") or {}
