@@ -111,6 +111,7 @@ class SlicewiseStack(cdk.Stack):
             permissions.read_policies(POLICY_PREFIX),
             permissions.use_table(state.table, "GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query"),
             permissions.send(onboarding.queue, tuning.queue, off_hours.queue),
+            permissions.publish(notices.topic),
         )
         tune.allow(
             *permissions.tuner(config.amp_workspaces),

@@ -117,7 +117,8 @@ def test_it_is_taken_over_with_no_node_replaced_and_no_pod_moved(cluster, before
     assert adopted == set()
     assert (required(cluster)[KEY], required(cluster)[POOL_LABEL]) == (["exclusive"], ["taken"])
     assert pool["spec"]["limits"] == {"cpu": "500", "nvidia.com/gpu": "16"}
-    assert pool["spec"]["disruption"] == before["spec"]["disruption"], "the policy writes no consolidation"
+    # All but what the policy writes, which is `after: Never`.
+    assert pool["spec"]["disruption"] == {**before["spec"]["disruption"], "consolidateAfter": "Never"}
     assert pool["spec"]["template"]["metadata"] == before["spec"]["template"]["metadata"]
     overlay = cluster.kube.get(f"{NODE_OVERLAYS}/slicewise-taken-l4-1")
     assert overlay["spec"]["capacity"] == {"nvidia.com/gpu": "1"}

@@ -465,3 +465,18 @@ def test_a_node_pool_with_our_label_alone_is_not_deleted():
     account.run_until(account.clock.now + timedelta(hours=3))
 
     assert Ref("karpenter.sh/v1", "NodePool", "gpu") in account.servers["gpu-1"].objects
+
+
+def test_a_node_pool_that_the_policy_dropped_goes_as_well():
+    account = TunedAccount(pods=(0,))
+    other = (
+        "pools:\n  other: {sharing: time-slicing, gpus: [a10g], replicas: {start: 2, max: 4}, maxGpus: 4}\n"
+    )
+    account.policies["default"] = other
+    account.send(Hint(GPU_1, "the policy changed"))
+    account.run_until_idle()
+    assert Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4") in account.servers["gpu-1"].objects
+
+    offboarded(account)
+
+    nothing_is_left(account)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +38,18 @@ def test_cluster_admin_is_not_held_while_a_cluster_does_not_answer(kind):
 
 
 def failed(since: timedelta) -> Record:
-    return Record("c", "onboarding", Stage.FAILED, "it did not end", NOW, NOW - since)
+    given_up = offboard.plan(world(look_error=LookError(LookFailure.UNREACHABLE, "")), SETTINGS, NOW)
+    findings = given_up.outcome.findings
+    return Record("c", "onboarding", Stage.FAILED, "it did not end", NOW, NOW - since, findings)
+
+
+def test_a_pass_that_merely_failed_keeps_nobody_from_going_on():
+    known = world(AccessEntry(INSTALLER), remains=Remains(node_pools=()), record=failed(timedelta(hours=1)))
+    known = replace(known, record=replace(known.record, findings=()))
+
+    found = offboard.plan(known, SETTINGS, NOW)
+
+    assert [type(action) for action in found.actions] == [GrantAdmin]
 
 
 @pytest.mark.parametrize(

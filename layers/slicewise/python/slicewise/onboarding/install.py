@@ -57,7 +57,10 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
     touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
-    unfinished = [name(pool) for pool in contents.node_pools if touched & annotations(pool).keys()]
+    # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
+    unfinished = [
+        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations(pool).keys()
+    ]
     held = {layout.ASLEEP, layout.OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)

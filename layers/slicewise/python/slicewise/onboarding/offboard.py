@@ -61,8 +61,8 @@ KINDS = (
 )
 _POLL, _FOR_OTHERS, _FOR_PEOPLE = timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=15)
 _AGAIN, _ADMIN_DEADLINE = timedelta(minutes=5), timedelta(minutes=30)
-# After an attempt that did not end; a person may ask for one sooner, by `slicewise offboard`.
-_RESTS, _LATER = timedelta(hours=6), "; tried again six hours after it failed, or when a person asks"
+# After an attempt that did not end.
+_RESTS, _DOES_NOT_END = timedelta(hours=6), "offboarding-does-not-end"
 _WHY = "the cluster is being offboarded"
 _RIGHTS = ("rbac.authorization.k8s.io", "admissionregistration.k8s.io")
 _CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -193,17 +193,22 @@ def _as_admin(world: World, settings: Settings, now: datetime) -> Plan:
     if world.is_admin(settings.installer_role):
         return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: cluster admin is not in effect yet", wait=_POLL))
     record = world.record
-    if record and record.stage is Stage.FAILED and now - record.since < _RESTS and not world.forced:
-        says = f"{record.reason.removesuffix(_LATER)}{_LATER}"
-        return Plan(Outcome(Stage.FAILED, says, record.findings))
+    ended = record and any(finding.code == _DOES_NOT_END for finding in record.findings)
+    if record and ended and now - record.since < _RESTS and not world.forced:
+        return Plan(Outcome(Stage.FAILED, record.reason, record.findings))
     grant = GrantAdmin(settings.installer_role, "to take away what is ours")
     return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: nobody needs our nodes any more", wait=_POLL), (grant,))
 
 
 def _given_up(settings: Settings, says: str, findings: tuple[Finding, ...] = ()) -> Plan:
     """Nobody is to be cluster admin for as long as a cluster does not answer."""
+    told = Finding(
+        _DOES_NOT_END,
+        f"Offboarding was given up after {_ADMIN_DEADLINE.seconds // 60} minutes as cluster admin.",
+        "It is tried again six hours later; sooner: slicewise offboard CLUSTER.",
+    )
     revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
-    return Plan(Outcome(Stage.FAILED, says, findings), (revoke,))
+    return Plan(Outcome(Stage.FAILED, says, (told, *findings)), (revoke,))
 
 
 def _is_late(world: World, settings: Settings, now: datetime) -> bool:

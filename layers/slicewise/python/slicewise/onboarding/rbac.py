@@ -86,11 +86,11 @@ def objects(
     operator: Operator = OURS,
 ) -> tuple[Object, ...]:
     """
-    `unfinished` are NodePools whose N is being changed, or that were adopted, `asleep` those that sleep, or
-    are open, also where the policy no longer asks for them: what is held there must be given back. `split`
-    says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets have yet to
-    get back what becomes of their volumes, though the policy leaves them alone by now. `operator` is where
-    GPU Operator is, if not where ours would be.
+    `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
+    sleep, or are open, also where the policy no longer asks for them: what is held there must be given back.
+    `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
+    have yet to get back what becomes of their volumes, though the policy leaves them alone by now. `operator`
+    is where GPU Operator is, if not where ours would be.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
