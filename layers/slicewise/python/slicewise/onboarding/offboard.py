@@ -63,6 +63,8 @@ _POLL, _FOR_OTHERS, _FOR_PEOPLE = timedelta(seconds=5), timedelta(seconds=30), t
 _AGAIN, _ADMIN_DEADLINE = timedelta(minutes=5), timedelta(minutes=30)
 # After an attempt that did not end.
 _RESTS, _DOES_NOT_END = timedelta(hours=6), "offboarding-does-not-end"
+# Findings of tuning's (slicing/offboard.py) that only people can end.
+_UP_TO_PEOPLE = frozenset({"still-asked-for", "still-on-our-nodes"})
 _WHY = "the cluster is being offboarded"
 _RIGHTS = ("rbac.authorization.k8s.io", "admissionregistration.k8s.io")
 _CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -166,7 +168,7 @@ def _of_others(world: World) -> tuple[Finding, ...]:
 
 def _wait(world: World, now: datetime) -> timedelta:
     """People take their time: nobody is asked every half minute for a day."""
-    if _of_others(world):
+    if any(finding.code in _UP_TO_PEOPLE for finding in _of_others(world)):
         return _FOR_PEOPLE
     record = world.record
     long = record and record.stage is Stage.OFFBOARDING and now - record.since > _ADMIN_DEADLINE

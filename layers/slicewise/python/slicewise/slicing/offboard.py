@@ -93,7 +93,8 @@ def _unseen(world: TuningWorld, kept: Sequence[Action]) -> Plan:
         "Tuning may not look into the cluster: what it has to give back there is not known.",
         "Onboarding gives it its access entry again; if this lasts, see the cluster's authenticator log.",
     )
-    return Plan(Outcome(Stage.OFFBOARDING, says, (finding,), _FOR_PEOPLE), kept)
+    # Onboarding judges by what it sees in the cluster, and asks again as long as something is there.
+    return Plan(Outcome(Stage.LEFT_ALONE, says, (finding,)), kept)
 
 
 def _reason(parts: Sequence[Part]) -> str:
