@@ -1,32 +1,15 @@
 """Memory that may grow lowers N, a class and what fits a request, and who grows too fast does not wait."""
 
-import math
-
 from slicewise.slicing.classes import ClassPolicy, class_of, in_danger, reclassify
-from slicewise.slicing.evidence import Day, Grade, PodUse
+from slicewise.slicing.evidence import Grade, PodUse
 from slicewise.slicing.memory_growth import MemoryGrowth
 from slicewise.slicing.packing import PackingPolicy, repack, request_for, requests_for
 from slicewise.slicing.packing_placement import Request
 from slicewise.slicing.tuning import choose_replicas
 
+from tests.support.memory_pods import DAY, fleet, pod
+
 CARD = 22_888.0
-DAY = Day(0.01, 0.02, 0, 24)
-
-
-def pod(name, *peaks, workload="", known=None):
-    """A pod that was measured for as many days as it has peaks."""
-    finite = [peak for peak in peaks if math.isfinite(peak)]
-    memory = max(finite, default=math.nan) if known is None else known
-    return PodUse(
-        name, memory, (DAY,) * len(peaks), day_peaks_mib=tuple(map(float, peaks)), workload=workload
-    )
-
-
-def fleet(grows=1.3, count=20, every=5, days=7):
-    """Pods of which each `every`th grew once, on its last day."""
-    return [
-        pod(f"p{i}", *[4000.0] * (days - 1), 4000.0 * (grows if i % every == 0 else 1)) for i in range(count)
-    ]
 
 
 def test_a_pools_n_leaves_room_for_growth_and_says_so():
