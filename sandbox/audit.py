@@ -41,6 +41,12 @@ class Request:
         """By RBAC or by an admission policy, which may also have failed: that is told as 422."""
         return self.code == 403 or (self.code == 422 and "ValidatingAdmissionPolicy" in self.says)
 
+    @property
+    def is_refused_by_owners(self) -> bool:
+        """By an admission policy of the cluster's own, not of Slicewise's: no right is missing."""
+        policy = "ValidatingAdmissionPolicy '"
+        return self.is_refused and policy in self.says and f"{policy}slicewise-" not in self.says
+
 
 def requests(path: Path, user_contains: str = "") -> Iterator[Request]:
     """
