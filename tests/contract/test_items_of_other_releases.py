@@ -319,6 +319,17 @@ def test_a_snapshot_whose_key_another_release_made_is_told_by_its_key(table):
     assert (found.ref.kind, found.ref.name, found.intact) == ("", "snapshot#v2#whatever", False)
 
 
+@pytest.mark.parametrize("written", [4, "-1", "1.5", "four", "", True, ["4"], "٤"])
+def test_what_is_no_count_is_never_resumed_at(written, table):
+    """KEDA 2.21 takes any text as a count, and then scales its target no more."""
+    key = "snapshot#apps/v1#Deployment#ml#server#spec.replicas"
+    table.sleep.keep(A, SNAPSHOT)
+    table.put(A, key, {**table.item(A, key), "resume_at": written})
+
+    [found] = table.sleep.snapshots(A)
+    assert found.resume_at == "" and found.intact
+
+
 def test_the_checksum_of_a_snapshot_is_the_same_in_every_release():
     """Kept by one release, given back by another: it must never be reckoned otherwise."""
     assert SNAPSHOT.checksum == "5c3983a8ca40334939e4f917dd9999e0"

@@ -58,6 +58,15 @@ def test_what_we_had_written_before_is_kept_until_the_other_is_written(kept):
     assert kept.snapshots(A)[0].earlier == () and kept.snapshots(A)[0].intact
 
 
+def test_the_count_at_which_it_resumes_is_kept_and_is_no_part_of_the_checksum(kept):
+    """The release before reads such an item, and gives back what stood there."""
+    resuming = snapshot(original=None, resume_at="14")
+    kept.keep(A, resuming)
+
+    assert kept.snapshots(A) == (resuming,)
+    assert resuming.checksum == snapshot(original=None).checksum
+
+
 def test_for_which_morning_it_was_woken_is_kept(kept):
     kept.keep(A, snapshot())
     kept.keep(A, snapshot().as_woken("2026-11-26T06:00"))

@@ -15,13 +15,14 @@ from slicewise.objects import annotations, spec
 from tests.fakes.kubernetes import FakeApiServer
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
+USER_PAUSED = "autoscaling.keda.sh/paused"
 _SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
 
 
 class Controllers:
     """
     Attributes:
-        demand: Replicas that KEDA's triggers ask for, by ScaledObject.
+        demand: Replicas that KEDA's triggers ask for, by ScaledObject; 0 for triggers that are not active.
     """
 
     def __init__(self, server: FakeApiServer) -> None:
@@ -39,10 +40,32 @@ class Controllers:
         target = spec(item)["scaleTargetRef"]
         ref = Ref(target["apiVersion"], target["kind"], target["name"], item["metadata"]["namespace"])
         found = self._server.objects.get(ref)
-        paused = annotations(item).get(PAUSED)
-        wanted = int(paused) if paused is not None else self.demand.get(ref_of(item), 1)
-        if found and spec(found)["replicas"] != wanted:
+        if found and (wanted := self._wanted(item, spec(found)["replicas"])) is not None:
             self._server.scale(ref, spec(found)["replicas"], wanted, manager="keda-operator")
+
+    def _wanted(self, item: Object, now: int) -> int | None:
+        """
+        What KEDA 2.21 writes: at 0 it starts with its minimum, and its HorizontalPodAutoscaler brings the
+        rest later; what its user has paused it leaves alone.
+        """
+        count, demand = annotations(item).get(PAUSED), self.demand.get(ref_of(item), 1)
+        if count is not None:
+            wanted = int(count)
+        elif annotations(item).get(USER_PAUSED) == "true":
+            return None
+        else:
+            wanted = now or min(1, demand)
+        return wanted if wanted != now else None
+
+    def autoscale(self) -> None:
+        """What a HorizontalPodAutoscaler of KEDA's does a while later: as many as the triggers ask for."""
+        for item in [one for one in self._server.objects.values() if one["kind"] == "ScaledObject"]:
+            target = spec(item)["scaleTargetRef"]
+            ref = Ref(target["apiVersion"], target["kind"], target["name"], item["metadata"]["namespace"])
+            marks, now = annotations(item), spec(self._server.objects[ref])["replicas"]
+            wanted = self.demand.get(ref_of(item), now)
+            if now and now != wanted and PAUSED not in marks and marks.get(USER_PAUSED) != "true":
+                self._server.scale(ref, now, wanted, manager="horizontal-pod-autoscaler")
 
     def _pods(self, item: Object) -> None:
         owner = item

@@ -36,6 +36,7 @@ POOLS = POLICY.replace("gpus: [l4]", "gpus: [l4], fallbackGpus: [l40s]")
 # Most of a long night nothing happens: of four, three are short. All end at the opening.
 NIGHTS = ((20, "20:00-07:00"), *[(29, "05:00-07:00")] * 3)
 TARGET = scaled("Deployment", "of-keda", 1)
+RESUMED = scaled("Deployment", "resumed", 2)
 INDEX = keeping_volumes(scaled("StatefulSet", "index", 2))
 POOL = {"apiVersion": NODE_POOL.api_version, "kind": NODE_POOL.kind, "metadata": {"name": NODE_POOL.name}}
 THINGS = (
@@ -49,6 +50,8 @@ THINGS = (
     Thing(scaled("ModelServer", "own", 1, version="inference.example.com/v1"), REPLICAS, ()),
     Thing(cron_job("nightly"), SUSPEND, (), absent=False),
     Thing(scaled_object("keda", TARGET, "1"), PAUSED_OBJECT, ()),
+    Thing(RESUMED, REPLICAS, ()),
+    Thing(scaled_object("resumed", RESUMED), PAUSED_OBJECT, ()),
     Thing(scaled_job("queue"), PAUSED_JOB, ()),
     Thing(POOL, NODES, ()),
     Thing(POOL, ("spec", "disruption"), ()),

@@ -10,7 +10,7 @@ from tests.fakes.controllers import cron_job, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Steps, Thing, steps_with
 
-_TARGET = scaled("Deployment", "of-keda", 2)
+_TARGET, _RESUMED = scaled("Deployment", "of-keda", 2), scaled("Deployment", "resumed", 3)
 _POOL, _FALLBACK = (
     {"apiVersion": ref.api_version, "kind": "NodePool", "metadata": {"name": ref.name}}
     for ref in (NODE_POOL, FALLBACK)
@@ -22,6 +22,7 @@ THINGS = (
     Thing(scaled("LeaderWorkerSet", "llm", 1, version="leaderworkerset.x-k8s.io/v1"), REPLICAS, (1, 2, 0)),
     Thing(cron_job("nightly"), SUSPEND, (False, True), absent=False),
     Thing(scaled_object("keda", _TARGET, "2"), PAUSED_OBJECT, (None, "1", "2", "0")),
+    Thing(scaled_object("resumed", _RESUMED), PAUSED_OBJECT, (None, "3", "0")),
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
     Thing(_POOL, NODES, (None, "7", "0"), replaceable=False),
     Thing(_FALLBACK, NODES, (None, "7", "0"), replaceable=False),
@@ -31,7 +32,7 @@ STEPS = steps_with(THINGS, "refuse")
 
 def night() -> Night:
     sleeper = Sleeper(pools=FALLBACK_POOLS)
-    sleeper.create(_TARGET, *(thing.item for thing in THINGS if thing.replaceable))
+    sleeper.create(_TARGET, _RESUMED, *(thing.item for thing in THINGS if thing.replaceable))
     return Night(sleeper, THINGS, NODE_POOL)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from slicewise.model import Ref, ref_of
 from slicewise.offhours.not_running import NotYet, notice
@@ -165,12 +167,15 @@ def test_a_rollout_that_is_paused_does_not_scale_and_that_is_reported():
     assert "a paused Rollout does not scale" in told and "spec.paused" in what_to_do
 
 
-def test_a_scaled_object_that_its_user_paused_never_comes_back_by_itself_and_that_is_reported():
+def test_a_paused_scaled_object_of_which_an_older_release_kept_no_count_is_reported():
+    """It never comes back by itself."""
     scaler = scaled_object("keda", SERVER)
     scaler["metadata"]["annotations"] = {"autoscaling.keda.sh/paused": "true"}
     sleeper = Sleeper()
     sleeper.create(SERVER, scaler)
     sleeper.at(NIGHT).settle()
+    kept = sleeper.kept._kept
+    kept.update({key: replace(one, resume_at="") for key, one in kept.items()})
     sleeper.server.on_change.clear()
     sleeper.at("2026-11-26T06:51").settle()
     assert PAUSED not in (sleeper.value(ref_of(scaler), "metadata", "annotations") or {})

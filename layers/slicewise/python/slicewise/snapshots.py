@@ -33,6 +33,9 @@ class Snapshot:
         version: Grows by one with each write; the table takes a write only over the one before.
         recovered: Read from the object's own annotation, since the table lacks it, or has it damaged:
             `version` is then the table's, 0 for none.
+        resume_at: What is written at waking before `original` is, and stands until what it rules has
+            followed: of a ScaledObject, its target's count. Empty where `original` is written at once. The
+            checksum does not cover it, so that the release before reads the rest.
     """
 
     ref: Ref
@@ -50,6 +53,7 @@ class Snapshot:
     earlier: tuple[Any, ...] = ()
     checksum: str = ""
     recovered: bool = False
+    resume_at: str = ""
 
     @property
     def intact(self) -> bool:
@@ -72,13 +76,18 @@ class Snapshot:
 
     def with_ours(self, ours: Any) -> Snapshot:
         """To be written in place of what we wrote before."""
-        return self._next(ours=ours, earlier=(self.ours,), done=False)
+        return self._next(ours=ours, earlier=(self.ours, *self.earlier), done=False)
 
     def as_woken(self, morning: str) -> Snapshot:
         return self._next(woken=morning)
 
     def _next(self, **changes: Any) -> Snapshot:
         return replace(self, **changes, version=self.version + 1, recovered=False).sealed()
+
+
+def count_of(value: Any) -> str:
+    """`resume_at` as somebody else may have written it: anything but a count of replicas is none."""
+    return value if isinstance(value, str) and value.isascii() and value.isdigit() else ""
 
 
 def _checksum(snapshot: Snapshot) -> str:

@@ -27,7 +27,7 @@ from slicewise.model import Ref
 from slicewise.off_hours import Override
 from slicewise.openings import Opening
 from slicewise.records import UNKNOWN_TIME
-from slicewise.snapshots import Snapshot
+from slicewise.snapshots import Snapshot, count_of
 
 # Only openings have its keys, so that it holds one item a cluster that sleeps. All stand in one partition.
 INDEX = "openings"
@@ -160,6 +160,7 @@ def _fields(snapshot: Snapshot) -> dict[str, Any]:
         "slices": snapshot.slices,
         "version": snapshot.version,
         "checksum": snapshot.checksum,
+        **({"resume_at": snapshot.resume_at} if snapshot.resume_at else {}),
     }
 
 
@@ -187,6 +188,7 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
         priority=found.whole("priority"),
         slices=found.whole("slices"),
         version=found.whole("version"),
+        resume_at=count_of(found.text("resume_at")),
     )
     is_damaged = not set(_NEEDED).isdisjoint(found.unreadable)
     return replace(snapshot, checksum="") if is_damaged else snapshot

@@ -8,6 +8,7 @@ pass does, and the next pass goes on:
     kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
     kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
     waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
+    resuming         what is to be resumed at is ours by now; once its target has followed, give back
     woken            left alone, whatever is there, and forgotten once the night is over
 
 Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
@@ -16,7 +17,7 @@ Whether a value that equals ours is ours, the API server knows: it keeps who las
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,11 +56,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Step:
-    """`settled`: as far as this field goes, the object sleeps or is awake once the actions are done."""
+    """
+    Attributes:
+        settled: As far as this field goes, the object sleeps or is awake once the actions are done.
+        waits: For what the next step waits, in words; empty where it waits for nothing.
+    """
 
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
     settled: bool = True
+    waits: str = ""
 
 
 def put_to_sleep(
@@ -70,7 +76,12 @@ def put_to_sleep(
     why: str,
     priority: int = 0,
     slices: int = 0,
+    resume_at: str = "",
 ) -> Step:
+    """
+    Args:
+        resume_at: As of Snapshot, where nothing is kept yet.
+    """
     value, ours = setting.value(live), setting.asleep
     if kept and not kept.intact:
         return Step(findings=(damaged(kept),), settled=False)
@@ -83,7 +94,7 @@ def put_to_sleep(
     if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
         if value == ours:
             return _left_to_a_person(setting, live, kept, "somebody has put it to sleep since")
-        fresh = _snapshot(setting, live, kept, window, priority, slices)
+        fresh = _snapshot(setting, live, kept, window, priority, slices, resume_at)
         return Step(_write(setting, live, fresh, why, keep=True))
     if kept.done:
         found = (KeepSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
@@ -104,17 +115,26 @@ def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str) ->
     Another value of ours in place of the one that stands there; None where it is not there, or not ours. What
     it was before the sleep stays what is kept.
     """
-    if not kept.intact or not kept.done or not _as_we_left_it(setting, live, kept):
+    written = kept.done or setting.value(live) in kept.earlier
+    if not kept.intact or not written or not _as_we_left_it(setting, live, kept):
         return None
     fresh = kept.with_ours(setting.asleep)
     return Step(_write(setting, live, fresh, why, keep=True))
 
 
-def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, morning: str = "") -> Step:
+def give_back(
+    setting: Setting,
+    live: Object | None,
+    kept: Snapshot,
+    why: str,
+    morning: str = "",
+    follows: bool = True,
+) -> Step:
     """
     Args:
         morning: When the night will be over, as text, while it is not: until then what was woken is
-            remembered. Empty has it forgotten.
+            remembered. Empty removes the record.
+        follows: Whether what the field rules has followed the count at which it resumes.
     """
     if not kept.intact:
         return Step(findings=(damaged(kept),), settled=False)
@@ -128,6 +148,8 @@ def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, m
         return Step((done("the object is gone"),), (_gone(kept),))
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
+        if kept.resume_at and not follows:
+            return _resume(setting, live, kept, why, findings)
         return Step((setting.write(live, kept.original, why), done("it is as it was")), findings)
     noted = setting.unnote(live, why)
     if setting.value(live) == kept.original:
@@ -135,8 +157,28 @@ def give_back(setting: Setting, live: Object | None, kept: Snapshot, why: str, m
     return Step((*noted, done("somebody has changed it since")), (_person_won(setting, live, kept),))
 
 
+def _resume(setting: Setting, live: Object, kept: Snapshot, why: str, findings: tuple[Finding, ...]) -> Step:
+    """
+    The count first: KEDA 2.21 starts at its minimum where only its pause is removed, and stays at 0 for good
+    where its user has paused it as well.
+    """
+    waits = f"{kept.ref} has yet to bring its target to {kept.resume_at}"
+    if setting.value(live) == kept.resume_at:
+        return Step((), (_does_not_follow(kept),), settled=False, waits=waits)
+    is_kept = kept.ours == kept.resume_at
+    fresh = kept if is_kept else kept.with_ours(kept.resume_at)
+    actions = _write(replace(setting, asleep=kept.resume_at), live, fresh, why, keep=not is_kept)
+    return Step(actions, findings, settled=False, waits=waits)
+
+
 def _snapshot(
-    setting: Setting, live: Object, kept: Snapshot | None, window: Window, priority: int, slices: int
+    setting: Setting,
+    live: Object,
+    kept: Snapshot | None,
+    window: Window,
+    priority: int,
+    slices: int,
+    resume_at: str,
 ) -> Snapshot:
     return Snapshot(
         ref=ref_of(live),
@@ -149,6 +191,7 @@ def _snapshot(
         priority=priority,
         slices=slices,
         version=kept.version + 1 if kept else 1,
+        resume_at=resume_at if setting.resumes and setting.value(live) is None else "",
     ).sealed()
 
 
@@ -210,6 +253,16 @@ def _gone(kept: Snapshot) -> Finding:
         "gone-while-asleep",
         f"{kept.ref} was deleted while it slept; it had {kept.field} {_said(kept.original)}.",
         "Make it anew if that was not meant.",
+    )
+
+
+def _does_not_follow(kept: Snapshot) -> Finding:
+    return Finding(
+        "keda-does-not-follow",
+        f"{kept.ref} says {kept.field} {kept.resume_at}, at which its target ran before the sleep, and KEDA "
+        "leaves the target at 0.",
+        "See that KEDA's operator runs, or scale the target by hand. The annotation is removed once it has "
+        "replicas.",
     )
 
 

@@ -52,9 +52,11 @@ def not_yet(found: Found, snapshots: Iterable[Snapshot]) -> tuple[NotYet, ...]:
     ours = (pod for pod in found.pods if following.on_our_pools(spec(pod)))
     in_order = sorted(ours, key=lambda pod: (-(spec(pod).get("priority") or 0), ref_of(pod)))
     waiting = map(_of_pod, in_order)
+    snapshots = tuple(snapshots)
     woken = [kept for kept in snapshots if kept.woken and kept.ref in found.objects]
     missing = (_of_object(found.objects[kept.ref], kept, made) for kept in woken)
-    return tuple(one for one in (*waiting, *missing) if one)
+    resuming = (_of_resuming(found.objects.get(kept.ref), kept, found) for kept in snapshots)
+    return tuple(one for one in (*waiting, *missing, *resuming) if one)
 
 
 def findings(waiting: Iterable[NotYet], at: str) -> tuple[Finding, ...]:
@@ -149,6 +151,17 @@ def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
         f"{target} has no pods: {ref_of(live)} is paused by its user, so KEDA does not scale it up again",
         f"Scale {target} by hand, or remove {PAUSED.path[-1]}.",
     )
+
+
+def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | None:
+    """A ScaledObject that says the count already, and whose target KEDA has left at 0."""
+    if live is None or not kept.resume_at or PAUSED_REPLICAS.value(live) != kept.resume_at:
+        return None
+    target = following.scaled_by(live)
+    if kept.woken or target not in found.targets or REPLICAS.value(found.targets[target]):
+        return None
+    says = f"{target} has 0 of {kept.resume_at} replicas: KEDA has not followed {kept.ref}"
+    return NotYet(says, "See that KEDA's operator runs, or scale it by hand.", int(kept.resume_at))
 
 
 def outliving(

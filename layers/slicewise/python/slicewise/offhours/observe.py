@@ -8,7 +8,7 @@ thousand calls for 500 workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -370,8 +370,25 @@ def look(
     node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
     objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
     objects |= {ref_of(item): item for item in sets if ref_of(item) in kept}
-    owners, by_name = _owners(reading, pods, kept - objects.keys())
-    return Found(pods, owners, objects | by_name, node_pools, nodes, unread=reading.unread, originals=noted)
+    targets = _targets((*snapshots, *noted.snapshots), objects)
+    owners, by_name = _owners(reading, pods, (kept | targets) - objects.keys())
+    objects |= {ref: item for ref, item in by_name.items() if ref in kept}
+    return Found(
+        pods,
+        owners,
+        objects,
+        node_pools,
+        nodes,
+        unread=reading.unread,
+        originals=noted,
+        targets={ref: item for ref, item in by_name.items() if ref in targets},
+    )
+
+
+def _targets(snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]) -> set[Ref]:
+    """What ScaledObjects scale that must be seen to follow before they are given back."""
+    resuming = (one.ref for one in snapshots if one.resume_at and not one.woken)
+    return {workloads.scaled_by(objects[ref]) for ref in resuming if ref in objects}
 
 
 def of_a_pod(pod: Object) -> Object:
@@ -402,13 +419,13 @@ def _waiting(status: Object) -> dict[str, Any]:
 
 
 def _owners(
-    reading: Reading, pods: tuple[Object, ...], kept: set[Ref]
+    reading: Reading, pods: tuple[Object, ...], named: set[Ref]
 ) -> tuple[dict[str, Object], dict[Ref, Object]]:
-    """Level by level, each kind once a level: all above the pods by uid, and what is kept by name."""
+    """Level by level, each kind once a level: all above the pods by uid, and what is asked for by name."""
     owners = {pod["metadata"]["uid"]: pod for pod in pods}
     by_name: dict[Ref, Object] = {}
     below: list[Object] = list(pods)
-    wanted = _by_kind(kept)
+    wanted = _by_kind(named)
     for _ in range(_LEVELS):
         asked = _controllers(below, owners)
         kinds = asked.keys() | wanted.keys()
@@ -422,7 +439,7 @@ def _owners(
                 if uid in uids and uid not in owners:
                     owners[uid] = item
                     below.append(item)
-                if ref_of(item) in kept:
+                if ref_of(item) in named:
                     by_name[ref_of(item)] = item
     return owners, by_name
 

@@ -23,7 +23,7 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, written_by
 from slicewise.outcomes import Finding
 from slicewise.records import UNKNOWN_TIME
-from slicewise.snapshots import Snapshot
+from slicewise.snapshots import Snapshot, count_of
 
 _PATH = ("metadata", "annotations", layout.ASLEEP_WAS)
 _WRITER = "slicewise"
@@ -94,6 +94,7 @@ def _entry(kept: Snapshot) -> dict[str, Any]:
         "slices": done.slices,
         "uid": done.uid,
         "checksum": done.checksum,
+        **({"resumeAt": done.resume_at} if done.resume_at else {}),
     }
 
 
@@ -200,6 +201,7 @@ def _snapshot(live: Object, field: str, entry: Any) -> Snapshot | None:
         slices=_whole(entry.get("slices")),
         version=0,
         recovered=True,
+        resume_at=count_of(entry.get("resumeAt")),
     )
 
 

@@ -88,6 +88,28 @@ class _Subject:
     kept: Snapshot | None
     priority: int = 0
     slices: int = 0
+    resume_at: str = ""
+
+
+@dataclass(frozen=True)
+class _Morning:
+    """
+    What is given back.
+
+    Attributes:
+        left: How many objects wait for the next pass.
+        waits: For what a second step waits, in words; empty where it waits for nothing.
+    """
+
+    actions: tuple[Action, ...]
+    findings: tuple[Finding, ...]
+    left: int
+    waits: str
+
+    @property
+    def wait(self) -> timedelta | None:
+        """Until the next step: a controller takes seconds, and one that is down takes its time."""
+        return None if not self.waits else STAGE_LOOK if self.actions else LATE_LOOK
 
 
 def acts(world: World) -> bool:
@@ -411,12 +433,14 @@ def _after(step: Step, live: Object) -> Object:
 
 def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
     kept, setting = subject.kept, subject.setting
-    if kept and not kept.woken and setting.field == NO_NODES.field and kept.ours != setting.asleep:
+    if kept and not kept.woken and kept.ours != setting.asleep:
         assert subject.live is not None
         if changed := write_otherwise(setting, subject.live, kept, why):
             return changed
         setting = replace(setting, asleep=kept.ours)
-    return put_to_sleep(setting, subject.live, kept, window, why, subject.priority, subject.slices)
+    return put_to_sleep(
+        setting, subject.live, kept, window, why, subject.priority, subject.slices, subject.resume_at
+    )
 
 
 def _order_of_sleep(
@@ -447,6 +471,7 @@ def _order_of_sleep(
             kept.get((ref, setting.field)),
             importance[ref].priority if ref in importance else 0,
             importance[ref].slices if ref in importance else 0,
+            _count(importance[ref]) if ref in importance else "",
         )
         for ref, item in live.items()
         for setting in settings_of(ref.api_version, ref.kind)
@@ -455,6 +480,11 @@ def _order_of_sleep(
         and not (setting.scaled and scalers_unread)
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
+
+
+def _count(work: Workload) -> str:
+    """At how many replicas a workload runs, as KEDA's annotation has it; empty for none."""
+    return str(REPLICAS.value(work.top) or "")
 
 
 def _limited(setting: Setting, nodes: int, kept: Snapshot | None, live: Object) -> Setting:
@@ -536,9 +566,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     held = volumes.held(world, found, _is_near_the_opening(world, now))
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
-    actions, findings, left = _give_back(
-        world, _without(turn.snapshots, (*held, *crons)), found, why, now, morning
-    )
+    given = _give_back(world, _without(turn.snapshots, (*held, *crons)), found, why, now, morning)
+    actions, findings, left = given.actions, given.findings, given.left
     if not _skips_missed_runs(world):
         findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
@@ -552,12 +581,14 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
         says, wait = f"{says}; {blind}", min(wait, LATE_LOOK)
     if turn.waits:
         says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
+    elif given.waits:
+        says = f"{says}; {given.waits}"
     elif not left:
         unmarked = _unmarked(world, found)
         actions, findings = (*actions, *unmarked.actions), (*findings, *unmarked.findings)
     opening = fallback.tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
-    wait = min(wait, opening.wait or wait, LATE_LOOK if held else wait)
+    wait = min(wait, opening.wait or wait, given.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending:
         subject, text = not_running.notice(pending, _name(world))
@@ -620,7 +651,8 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
     held = volumes.held(world, found, _is_near_the_opening(world, now))
-    actions, findings, left = _give_back(world, _without(world.slept, held), found, why, now)
+    given = _give_back(world, _without(world.slept, held), found, why, now)
+    actions, findings, left = given.actions, given.findings, given.left
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
     if _skips_missed_runs(world):
         actions = (*_skipping(crons, found, actions, now), *actions)
@@ -638,10 +670,11 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
     several = volumes.are_forgotten_next(world, actions)
-    waits = [_until(edge, timedelta(0), now), opening.wait, LATE_LOOK if held else None]
+    waits = [_until(edge, timedelta(0), now), opening.wait, given.wait, LATE_LOOK if held else None]
     waits += [NEXT_BATCH] if several else []
     wait = min((wait for wait in waits if wait is not None), default=None)
-    return replace(_told(Stage.AWAKE, why, findings, actions, wait), details=known)
+    stage, says = (Stage.WAKING, f"{why}; {given.waits}") if given.waits else (Stage.AWAKE, why)
+    return replace(_told(stage, says, findings, actions, wait), details=known)
 
 
 def _skips_missed_runs(world: World) -> bool:
@@ -678,7 +711,7 @@ def _writes(patch: Patch, setting: Setting) -> bool:
 
 def _give_back(
     world: World, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str = ""
-) -> tuple[tuple[Action, ...], tuple[Finding, ...], int]:
+) -> _Morning:
     """NodePools first, so that nodes may start; then the most important workloads first."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
     order = sorted(
@@ -696,14 +729,31 @@ def _give_back(
     for kept in order:
         if (setting := setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
-            step = give_back(setting, live, kept, why, morning or (later if setting is RETAIN else ""))
+            wanted = morning or (later if setting is RETAIN else "")
+            step = give_back(setting, live, kept, why, wanted, live is None or _follows(kept, live, found))
             steps.append(step)
             if live:
                 objects[kept.ref] = _after(step, live)
             if setting is RETAIN and step.actions and str(kept.ref) in world.failing:
                 steps.append(Step(findings=(telling.still_retains(kept),)))
     actions, left = _first_of(steps, world.failing)
-    return actions, _findings(steps), left
+    return _Morning(actions, _findings(steps), left, _waits(steps))
+
+
+def _follows(kept: Snapshot, live: Object, found: Found) -> bool:
+    """Whether the target of a ScaledObject that is to resume at a count has pods again, or is gone."""
+    if not kept.resume_at:
+        return True
+    target = following.scaled_by(live)
+    if item := found.targets.get(target):
+        return bool(REPLICAS.value(item))
+    return not found.why_unread(target)
+
+
+def _waits(steps: Iterable[Step]) -> str:
+    waits = [step.waits for step in steps if step.waits]
+    more = f", and {len(waits) - 1} more likewise" if len(waits) > 1 else ""
+    return f"{waits[0]}{more}" if waits else ""
 
 
 def _without(snapshots: Iterable[Snapshot], held: Sequence[Snapshot]) -> tuple[Snapshot, ...]:

@@ -6,7 +6,8 @@ Which field of an object is changed to put it to sleep, and how it is read and w
     StatefulSet with whenScaled: Delete
                                      Retain first, where the policy says so; else it is left
     KEDA ScaledObject                its own annotation: 0 replicas, whatever the triggers say. KEDA scales
-                                     the target then; we do not, so that nobody fights
+                                     the target then; we do not, so that nobody fights. At waking the count
+                                     that it had, and once the target follows, nothing
     KEDA ScaledJob, CronJob          no new Jobs; those that run finish
     NodePool                         no new node, and empty ones go at once; nothing is moved
 """
@@ -36,6 +37,7 @@ class Setting:
         absent: What a field that is not there means to its controller.
         scaled: Written through the `scale` subresource.
         by_value: Who wrote it does not matter: no person writes just this.
+        resumes: Where nothing stood there, the count of what it rules is written before it is removed.
     """
 
     path: tuple[str, ...]
@@ -43,6 +45,7 @@ class Setting:
     absent: Any = None
     scaled: bool = False
     by_value: bool = False
+    resumes: bool = False
 
     @property
     def field(self) -> str:
@@ -102,7 +105,8 @@ REPLICAS = Setting(rights.REPLICAS, 0, absent=1, scaled=True)
 # Written before the replicas and given back after them: with Delete, a StatefulSet loses its data at 0.
 RETAIN = Setting(rights.RETENTION, "Retain", absent="Retain")
 SUSPEND = Setting(rights.SUSPEND, True, absent=False)
-PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0")
+# Without it KEDA starts at its minimum, and not at all where its user has paused it as well.
+PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0", resumes=True)
 PAUSED = Setting(rights.PAUSED, "true")
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])

@@ -31,6 +31,7 @@ class Found:
         refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
         unread: What could not be read, with the answer's words: an object, or by a Ref without a name a kind.
         originals: What annotations of these objects say that they were, and the table does not.
+        targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
     """
 
     pods: tuple[Object, ...] = ()
@@ -41,6 +42,7 @@ class Found:
     refused: Mapping[str, datetime] = field(default_factory=dict)
     unread: Mapping[Ref, str] = field(default_factory=dict)
     originals: Originals = field(default_factory=Originals)
+    targets: Mapping[Ref, Object] = field(default_factory=dict)
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be gone."""
