@@ -17,7 +17,8 @@ from slicewise import layout
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
-from slicewise.offhours.settings import noted_fields, opens
+from slicewise.offhours.kinds import noted_fields
+from slicewise.offhours.settings import opens
 from slicewise.outcomes import Plan, Stage
 from slicewise.snapshots import Snapshot
 
@@ -27,18 +28,25 @@ from tests.fakes.sleeper import Passes
 REPLICAS, SUSPEND, NODES = ("spec", "replicas"), ("spec", "suspend"), ("spec", "limits", "nodes")
 PAUSED_OBJECT = ("metadata", "annotations", PAUSED)
 PAUSED_JOB = ("metadata", "annotations", "autoscaling.keda.sh/paused")
+STOPPED = ("metadata", "annotations", "kubeflow-resource-stopped")
 Steps = Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """One field that people edit and we change: `values` are what people write, the last one being ours."""
+    """
+    One field that people edit and we change: `values` are what people write, the last one being ours.
+
+    Attributes:
+        scaled_by: What scales it, and is named to people in its place.
+    """
 
     item: Object
     path: tuple[str, ...]
     values: tuple[Any, ...]
     absent: Any = None
     replaceable: bool = True
+    scaled_by: Object | None = None
 
     @property
     def ref(self) -> Ref:

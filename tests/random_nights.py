@@ -16,7 +16,7 @@ from typing import Any
 
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import Conflict, Refused, SlicewiseError, Unauthorized, Unavailable
-from slicewise.model import POLICY_TAG, Object, Ref
+from slicewise.model import POLICY_TAG, Object, Ref, ref_of
 from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, VISIBILITY, Account
@@ -174,7 +174,7 @@ class Night:
             f"{thing.ref} has {'.'.join(thing.path)} {value!r} and had {self.wanted[thing]!r}"
             for thing, value in self.world.values().items()
             if asked(thing.ref) and value != self.wanted[thing]
-            if str(thing.ref) not in told and not self._is_forgotten(thing.ref)
+            if not _is_named(thing, told) and not self._is_forgotten(thing.ref)
         ]
 
     def _is_forgotten(self, ref: Ref) -> bool:
@@ -190,6 +190,11 @@ class Night:
         record = self.world.account.record(capability=OFF_HOURS)
         last = [f"now {record.at:%H:%M} UTC {record.stage}: {record.reason}"] if record else []
         return [f"seed {self.seed}:", *map(str, sorted(self.mishaps, key=lambda one: one.at)), *last]
+
+
+def _is_named(thing: Thing, told: str) -> bool:
+    named = [thing.ref, *([ref_of(thing.scaled_by)] if thing.scaled_by else [])]
+    return any(str(ref) in told for ref in named)
 
 
 # What may happen

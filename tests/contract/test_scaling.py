@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 import pytest
 from slicewise import json_patch
 from slicewise.errors import Conflict
-from slicewise.model import ref_of
+from slicewise.model import Object, ref_of
 from slicewise.offhours import originals
-from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND, noted_fields
+from slicewise.offhours.kinds import KINDS as KNOWN
+from slicewise.offhours.kinds import noted_fields
+from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND, SUSPENDED_PODS
 from slicewise.snapshots import Snapshot
 
 from tests.contract.kubernetes_sides import NAMESPACE, InMemory
-from tests.fakes.controllers import cron_job, scaled, scaled_object
-from tests.workload_crds import serve
+from tests.fakes.controllers import cron_job, ray_cluster, scaled, scaled_object
+from tests.workload_crds import SCALED, serve
 
 _TEMPLATE = {
     "metadata": {"labels": {"app": "a"}},
@@ -40,6 +42,16 @@ def deployment(kind: str = "Deployment", version: str = "apps/v1", replicas: int
     return item
 
 
+def _ray() -> Object:
+    item = ray_cluster("rc")
+    item["metadata"]["namespace"] = NAMESPACE
+    for group in (item["spec"]["headGroupSpec"], *item["spec"]["workerGroupSpecs"]):
+        group |= {"template": {"spec": _TEMPLATE["spec"]}, "rayStartParams": {}}
+    item["spec"]["workerGroupSpecs"][0] |= {"minReplicas": 0, "maxReplicas": 4}
+    return item
+
+
+RAY = _ray()
 KINDS = [
     pytest.param(deployment(), id="Deployment"),
     pytest.param(deployment("StatefulSet"), id="StatefulSet"),
@@ -53,10 +65,13 @@ def served(far_side):
     """With the definitions of what users scale."""
     if isinstance(far_side, InMemory):
         far_side.server.add_crds(
-            "rollouts.argoproj.io", "leaderworkersets.leaderworkerset.x-k8s.io", "scaledobjects.keda.sh"
+            "rollouts.argoproj.io",
+            "leaderworkersets.leaderworkerset.x-k8s.io",
+            "scaledobjects.keda.sh",
+            "rayclusters.ray.io",
         )
         return far_side
-    serve(far_side._kube)
+    serve(far_side._kube, *SCALED, "ray-rayclusters-*")
     return far_side
 
 
@@ -118,6 +133,15 @@ def test_what_is_not_there_cannot_be_scaled(served):
     assert not served.port.has_scale("nobody.example.com/v1", "Unknown")
 
 
+@pytest.mark.parametrize("row", KNOWN, ids=lambda row: row.kind)
+def test_what_a_cluster_serves_is_known(served, row):
+    absent = {"RayService", "RayJob", "RayCronJob", "ScaledJob"}
+
+    assert served.port.serves(row.api_version, row.kind) or row.kind in absent
+    assert not served.port.serves(row.api_version, f"{row.kind}s")
+    assert not served.port.serves(f"nobody.{row.api_version}", row.kind)
+
+
 def test_a_status_is_patched_through_its_subresource_and_nothing_else_is(served):
     item = cron_job("status", namespace=NAMESPACE, suspend=True)
     job = item["spec"]["jobTemplate"]["spec"]
@@ -145,12 +169,13 @@ def test_a_status_is_patched_through_its_subresource_and_nothing_else_is(served)
     [
         pytest.param(cron_job("nightly", namespace=NAMESPACE), SUSPEND, id="CronJob"),
         pytest.param(scaled_object("server", deployment()), PAUSED_REPLICAS, id="ScaledObject"),
+        pytest.param(RAY, SUSPENDED_PODS, id="RayCluster"),
     ],
 )
 def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, setting):
     if item["kind"] == "ScaledObject":
         item = {**item, "spec": {**item["spec"], "triggers": [{"type": "cpu", "metadata": {"value": "50"}}]}}
-    else:
+    elif item["kind"] == "CronJob":
         job = item["spec"]["jobTemplate"]["spec"]
         job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
     served.by_somebody_else(item)

@@ -16,6 +16,7 @@ from tests.fakes.kubernetes import FakeApiServer
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 USER_PAUSED = "autoscaling.keda.sh/paused"
+STOPPED = "kubeflow-resource-stopped"
 _SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
 
 
@@ -33,7 +34,11 @@ class Controllers:
     def reconcile(self, item: Object) -> None:
         if item["kind"] == "ScaledObject":
             self._keda(item)
-        elif item["kind"] in _SCALED and not item["metadata"].get("ownerReferences"):
+        elif item["kind"] == "RayCluster":
+            self._ray(item)
+        elif item["kind"] == "Notebook":
+            self._notebook(item)
+        elif item["kind"] in _SCALED and self._is_free(item):
             self._pods(item)
 
     def _keda(self, item: Object) -> None:
@@ -66,6 +71,43 @@ class Controllers:
             wanted = self.demand.get(ref_of(item), now)
             if now and now != wanted and PAUSED not in marks and marks.get(USER_PAUSED) != "true":
                 self._server.scale(ref, now, wanted, manager="horizontal-pod-autoscaler")
+
+    def _is_free(self, item: Object) -> bool:
+        """Others with an owner are made with their pods, by the same stand-in."""
+        owners = item["metadata"].get("ownerReferences") or ()
+        return all(owner["kind"] == "Notebook" for owner in owners)
+
+    def _notebook(self, item: Object) -> None:
+        """As Kubeflow's notebook controller: its StatefulSet has the count that the annotation says."""
+        wanted = 0 if STOPPED in annotations(item) else 1
+        body = {"replicas": wanted, "template": spec(item)["template"]}
+        made = self._made("apps/v1", "StatefulSet", item["metadata"]["name"], item, body)
+        if spec(made)["replicas"] != wanted:
+            self._server.scale(ref_of(made), spec(made)["replicas"], wanted, manager="notebook-controller")
+
+    def _ray(self, item: Object) -> None:
+        """
+        As KubeRay 1.5: with `suspend` in a worker group it stops, and leaves all as it is; what is suspended
+        stays so until the field is there and false.
+        """
+        groups = spec(item)["workerGroupSpecs"]
+        if any(group.get("suspend") for group in groups):
+            return
+        was_suspended = (item.get("status") or {}).get("state") == "suspended"
+        suspend = bool(spec(item).get("suspend", was_suspended))
+        name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+        wanted = {f"{name}-head": spec(item)["headGroupSpec"]["template"]["spec"]}
+        for group in groups:
+            for number in range(group["replicas"]):
+                wanted[f"{name}-{group['groupName']}-{number}"] = group["template"]["spec"]
+        for pod, body in wanted.items():
+            if suspend:
+                self._server.delete(Ref("v1", "Pod", pod, namespace))
+            else:
+                self._made("v1", "Pod", pod, item, body)
+        state = {"state": "suspended" if suspend else "ready"}
+        if item.get("status") != state:
+            self._server.set_status(ref_of(item), state)
 
     def _pods(self, item: Object) -> None:
         owner = item
@@ -151,6 +193,41 @@ def scaled(
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"replicas": replicas, "template": {"spec": pod_spec(**pod)}},
     }
+
+
+def ray_cluster(name: str, workers: int = 2, suspend: bool | None = None, **pod: Any) -> dict[str, Any]:
+    """A head without a GPU, which runs anywhere, and workers on a pool of ours."""
+    group = {"groupName": "gpu", "replicas": workers, "template": {"spec": pod_spec(**pod)}}
+    head = {"template": {"spec": pod_spec(pool=None, slices=0)}}
+    flag = {} if suspend is None else {"suspend": suspend}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": name, "namespace": "ml"},
+        "spec": {"headGroupSpec": head, "workerGroupSpecs": [group], **flag},
+    }
+
+
+def notebook(name: str, stopped: str | None = None, **pod: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": "ml"}
+    if stopped is not None:
+        metadata["annotations"] = {STOPPED: stopped}
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "Notebook",
+        "metadata": metadata,
+        "spec": {"template": {"spec": pod_spec(**pod)}},
+    }
+
+
+def owned(item: dict[str, Any], owner: Object) -> dict[str, Any]:
+    """`item` as the controller of `owner` makes it; `owner` has a uid."""
+    above = {
+        **{key: owner[key] for key in ("apiVersion", "kind")},
+        **{key: owner["metadata"][key] for key in ("name", "uid")},
+        "controller": True,
+    }
+    return {**item, "metadata": {**item["metadata"], "ownerReferences": [above]}}
 
 
 def keeping_volumes(item: dict[str, Any], when_scaled: str = "Delete") -> dict[str, Any]:

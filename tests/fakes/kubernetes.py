@@ -307,6 +307,11 @@ class FakeKubernetes:
             admit = self._admission(ref, f"/{subresource}" if subresource else "")
             self._server.patch(ref, operations, "slicewise", subresource, admit)
 
+    def serves(self, api_version: str, kind: str) -> bool:
+        with self._calls.call(f"kubernetes.serves {kind}"):
+            self._known()
+            return self._server.serves(api_version, kind)
+
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):
             self._known()  # who is known may ask what is served

@@ -45,6 +45,8 @@ CRDS = (
     "scaledobjects.keda.sh",
     "scaledjobs.keda.sh",
     "modelservers.inference.example.com",
+    "rayclusters.ray.io",
+    "notebooks.kubeflow.org",
 )
 NODE_POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 # With a model that is opened where EC2 has none of the other.

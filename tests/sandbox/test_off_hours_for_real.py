@@ -147,10 +147,12 @@ class Cluster:
         return str(self.kube.request("POST", path, asked)["status"]["token"])
 
     def grant(self, policy: Policy) -> None:
-        """What onboarding gives to the sleeper under this policy."""
+        """What onboarding gives to the sleeper under this policy, by what the cluster serves."""
+        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        served = {item["metadata"]["name"] for item in self.kube.list(crds)}
         [role] = [
             item
-            for item in rbac.objects(policy)
+            for item in rbac.objects(policy, crds=served)
             if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
         ]
         self.kube.apply(role)

@@ -22,12 +22,14 @@ from tests.fakes.controllers import (
     Controllers,
     cron_job,
     keeping_volumes,
+    notebook,
+    ray_cluster,
     scaled,
     scaled_job,
     scaled_object,
 )
 from tests.fakes.sleeper import CRDS, NODE_POOL
-from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Thing
+from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, STOPPED, SUSPEND, Thing
 from tests.random_nights import KINDS, MINUTE, NAME, OPENING, Night, NightlyAccount, World
 from tests.scenarios.test_mornings_on_fakes import live
 from tests.scenarios.test_off_hours_on_fakes import berlin
@@ -37,6 +39,7 @@ POOLS = POLICY.replace("gpus: [l4]", "gpus: [l4], fallbackGpus: [l40s]")
 NIGHTS = ((20, "20:00-07:00"), *[(29, "05:00-07:00")] * 3)
 TARGET = scaled("Deployment", "of-keda", 1)
 RESUMED = scaled("Deployment", "resumed", 2)
+RESUMES = scaled_object("resumed", RESUMED)
 INDEX = keeping_volumes(scaled("StatefulSet", "index", 2))
 POOL = {"apiVersion": NODE_POOL.api_version, "kind": NODE_POOL.kind, "metadata": {"name": NODE_POOL.name}}
 THINGS = (
@@ -50,9 +53,11 @@ THINGS = (
     Thing(scaled("ModelServer", "own", 1, version="inference.example.com/v1"), REPLICAS, ()),
     Thing(cron_job("nightly"), SUSPEND, (), absent=False),
     Thing(scaled_object("keda", TARGET, "1"), PAUSED_OBJECT, ()),
-    Thing(RESUMED, REPLICAS, ()),
-    Thing(scaled_object("resumed", RESUMED), PAUSED_OBJECT, ()),
+    Thing(RESUMED, REPLICAS, (), scaled_by=RESUMES),
+    Thing(RESUMES, PAUSED_OBJECT, ()),
     Thing(scaled_job("queue"), PAUSED_JOB, ()),
+    Thing(ray_cluster("rc"), SUSPEND, ()),
+    Thing(notebook("nb-ada"), STOPPED, ()),
     Thing(POOL, NODES, ()),
     Thing(POOL, ("spec", "disruption"), ()),
 )

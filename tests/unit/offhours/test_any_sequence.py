@@ -6,9 +6,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes.controllers import cron_job, scaled, scaled_job, scaled_object
+from tests.fakes.controllers import cron_job, notebook, ray_cluster, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
-from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Steps, Thing, steps_with
+from tests.nights import (
+    NODES,
+    PAUSED_JOB,
+    PAUSED_OBJECT,
+    REPLICAS,
+    STOPPED,
+    SUSPEND,
+    Night,
+    Steps,
+    Thing,
+    steps_with,
+)
 
 _TARGET, _RESUMED = scaled("Deployment", "of-keda", 2), scaled("Deployment", "resumed", 3)
 _POOL, _FALLBACK = (
@@ -24,6 +35,8 @@ THINGS = (
     Thing(scaled_object("keda", _TARGET, "2"), PAUSED_OBJECT, (None, "1", "2", "0")),
     Thing(scaled_object("resumed", _RESUMED), PAUSED_OBJECT, (None, "3", "0")),
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
+    Thing(ray_cluster("rc"), SUSPEND, (None, False, True)),
+    Thing(notebook("nb-ada"), STOPPED, (None, "2026-11-25T18:00:00Z", "slicewise-off-hours")),
     Thing(_POOL, NODES, (None, "7", "0"), replaceable=False),
     Thing(_FALLBACK, NODES, (None, "7", "0"), replaceable=False),
 )

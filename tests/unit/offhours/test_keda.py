@@ -112,8 +112,8 @@ def test_while_keda_does_not_follow_the_count_stands_and_that_is_reported():
     first = sleeper.at(EARLY).run_pass()
     assert count_of(sleeper) == "4" and first.outcome.wait == STAGE_LOOK
     second = sleeper.later(seconds=15).settle()
-    assert second.outcome.stage is Stage.WAKING and "keda-does-not-follow" in codes(second)
-    assert "has yet to bring its target to 4" in second.outcome.reason
+    assert second.outcome.stage is Stage.WAKING and "not-resumed" in codes(second)
+    assert "KEDA has yet to follow ScaledObject ml/busy" in second.outcome.reason
 
     late = sleeper.at("2026-11-26T06:56").run_pass()
     assert late and any("0 of 4 replicas: KEDA has not followed" in text for _, text in sleeper.notices.sent)

@@ -159,10 +159,12 @@ def test_an_object_that_has_fewer_pods_than_it_should_is_reported(status, says, 
 
 
 def test_a_rollout_that_is_paused_does_not_scale_and_that_is_reported():
+    """By somebody in the night: one that is paused in the evening is left awake."""
     web = scaled("Rollout", "web", 3, version="argoproj.io/v1alpha1")
-    web["spec"]["paused"] = True
+    sleeper = without_pods(web)
+    sleeper.edit(ref_of(web), ("spec", "paused"), True)
 
-    [(told, what_to_do)] = reported(without_pods(web))
+    [(told, what_to_do)] = reported(sleeper)
 
     assert "a paused Rollout does not scale" in told and "spec.paused" in what_to_do
 
@@ -217,7 +219,7 @@ def test_pods_that_outlive_the_sleep_of_their_object_are_reported_and_it_is_not_
     plan, [finding] = outliving(sleeper)
 
     assert plan.outcome.stage is Stage.GOING_TO_SLEEP and "still have pods" in plan.outcome.reason
-    assert "Deployment ml/server was put to 0, and 3 of its pods still run" in finding.says
+    assert "Deployment ml/server was put to sleep, and 3 of its pods still run" in finding.says
     assert "See that this controller runs" in finding.remedy
 
 
@@ -244,11 +246,12 @@ def test_keda_that_does_not_follow_its_pause_is_named():
 )
 def test_a_rollout_that_keeps_pods_is_named_with_why(spec, says):
     web = scaled("Rollout", "web", 3, version="argoproj.io/v1alpha1")
-    web["spec"] |= spec
     sleeper = Sleeper()
     sleeper.create(web)
     sleeper.server.on_change.clear()
     sleeper.at(NIGHT).settle()
+    for field, value in spec.items():
+        sleeper.edit(ref_of(web), ("spec", field), value)
 
     _, [finding] = outliving(sleeper)
 

@@ -11,7 +11,7 @@ from slicewise import rights
 from slicewise.actions import Apply, Delete
 from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import ref_of
-from slicewise.offhours import settings
+from slicewise.offhours import kinds
 from slicewise.onboarding import admission, rbac
 from slicewise.rights import Identity, Only, Write
 
@@ -35,7 +35,7 @@ def matched(policy):
 def test_whatever_rbac_lets_an_identity_write_is_held_by_its_policy(identity):
     [role] = [
         item
-        for item in rbac.objects(EVERYTHING)
+        for item in rbac.objects(EVERYTHING, crds={one.crd for one in identity.writes})
         if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", identity.name)
     ]
     written = {
@@ -67,10 +67,10 @@ def test_the_sleeper_may_write_every_switch_of_off_hours():
     plurals = {key: plural for key, (plural, _) in KINDS.items()}
     of = {(one.group, one.resource): one.fields for one in rights.SLEEPER.writes}
 
-    for (group, kind), switches in settings._OF_KIND.items():
-        for switch in switches:
-            resource = ("*", "*/scale") if switch.scaled else (group, plurals[group, kind])
-            assert switch.path in of[resource], (kind, switch.field)
+    for row in kinds.KINDS:
+        for switch in row.settings:
+            resource = ("*", "*/scale") if switch.scaled else (row.group, plurals[row.group, row.kind])
+            assert switch.path in of[resource], (row.kind, switch.field)
 
 
 def test_only_requests_of_the_group_are_looked_at_and_users_without_groups_are_no_error():

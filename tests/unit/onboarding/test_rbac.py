@@ -3,7 +3,7 @@
 import pytest
 from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import ref_of
-from slicewise.offhours.observe import READ
+from slicewise.offhours.kinds import KINDS as ROWS
 from slicewise.onboarding import manifests, rbac
 
 from tests import builders
@@ -11,10 +11,13 @@ from tests import builders
 BY_US = "karpenter: {install: true}"
 
 
-def granted(policy, kind, name, namespace=""):
+SERVED = {f"{plural}.{group}" for (group, _), (plural, _) in KINDS.items()}
+
+
+def granted(policy, kind, name, namespace="", crds=()):
     (role,) = [
         item
-        for item in rbac.objects(policy)
+        for item in rbac.objects(policy, crds=crds)
         if (item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", ""))
         == (kind, name, namespace)
     ]
@@ -210,10 +213,23 @@ def test_the_right_on_stateful_sets_stays_as_long_as_one_needs_it():
 
 
 def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
-    held = granted(builders.policy(builders.DEFAULT_POOLS, NIGHTS), "ClusterRole", "slicewise-sleeper")
+    held = granted(
+        builders.policy(builders.DEFAULT_POOLS, NIGHTS), "ClusterRole", "slicewise-sleeper", crds=SERVED
+    )
 
-    for group, kind in READ:
-        assert ("list", group, KINDS[group, kind][0], "") in held
+    for row in ROWS:
+        if row.is_read:
+            assert ("list", row.group, KINDS[row.group, row.kind][0], "") in held, row.kind
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.if_served], ids=lambda row: row.kind)
+def test_a_right_to_change_a_kind_comes_with_its_definition(row):
+    policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS)
+    plural = KINDS[row.group, row.kind][0]
+    rights = {(verb, row.group, plural, "") for verb in ("list", "patch")}
+
+    assert rights <= granted(policy, "ClusterRole", rbac.SLEEPER, crds={f"{plural}.{row.group}"})
+    assert not rights & granted(policy, "ClusterRole", rbac.SLEEPER)
 
 
 def test_the_sleeper_reads_events_only_where_a_pool_has_a_fallback():

@@ -65,6 +65,9 @@ class Kubernetes(Protocol):
         such as "status", only what belongs to it is changed.
         """
 
+    def serves(self, api_version: str, kind: str) -> bool:
+        """Whether the cluster has objects of this kind at all, by its discovery, which everybody may read."""
+
     def has_scale(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind have a `scale` subresource."""
 

@@ -25,6 +25,7 @@ RETENTION: Path = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
 REPLICAS: Path = ("spec", "replicas")
 PAUSED_REPLICAS: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-replicas")
 PAUSED: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused")
+STOPPED: Path = ("metadata", "annotations", "kubeflow-resource-stopped")
 LAST_SCHEDULED: Path = ("status", "lastScheduleTime")
 
 
@@ -54,6 +55,7 @@ class Write:
             ("*", "*/scale") is the scale of whatever has one.
         fields: Each with all that is below it. Nothing else of the object may differ.
         deletes: The right is to delete, and to change nothing.
+        if_served: Granted where the cluster has the definition of this kind, and listing it as well.
     """
 
     group: str
@@ -62,6 +64,11 @@ class Write:
     entries: tuple[Entries, ...] = ()
     only: Only = Only.ALL
     deletes: bool = False
+    if_served: bool = False
+
+    @property
+    def crd(self) -> str:
+        return f"{self.resource}.{self.group}"
 
     @property
     def verb(self) -> str:
@@ -166,6 +173,10 @@ SLEEPER = Identity(
         Write("keda.sh", "scaledobjects", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED_REPLICAS)),
         Write("keda.sh", "scaledjobs", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED)),
         Write("apps", "statefulsets", fields=(*_annotations(layout.ASLEEP_WAS), RETENTION)),
+        Write("ray.io", "rayclusters", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND), if_served=True),
+        Write(
+            "kubeflow.org", "notebooks", fields=(*_annotations(layout.ASLEEP_WAS), STOPPED), if_served=True
+        ),
         Write("", "pods", only=Only.BARE, deletes=True),
     ),
 )

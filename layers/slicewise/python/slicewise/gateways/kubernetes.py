@@ -70,6 +70,8 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("keda.sh", "ScaledJob"): ("scaledjobs", True),
     ("keda.sh", "ScaledObject"): ("scaledobjects", True),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): ("leaderworkersets", True),
+    ("kubeflow.org", "Notebook"): ("notebooks", True),
+    ("ray.io", "RayCluster"): ("rayclusters", True),
 }
 
 
@@ -154,6 +156,9 @@ class KubernetesApi:
         headers = {"Content-Type": "application/json-patch+json"}
         if self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
             raise Conflict(f"{ref} is gone; plan again")
+
+    def serves(self, api_version: str, kind: str) -> bool:
+        return kind in self._resources(api_version).values()
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         resources = self._resources(api_version)

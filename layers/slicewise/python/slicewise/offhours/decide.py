@@ -134,7 +134,7 @@ def give_back(
     Args:
         morning: When the night will be over, as text, while it is not: until then what was woken is
             remembered. Empty removes the record.
-        follows: Whether what the field rules has followed the count at which it resumes.
+        follows: Whether what the field rules has followed what is written before the original.
     """
     if not kept.intact:
         return Step(findings=(damaged(kept),), settled=False)
@@ -148,7 +148,7 @@ def give_back(
         return Step((done("the object is gone"),), (_gone(kept),))
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
-        if kept.resume_at and not follows:
+        if setting.resumed_at(kept) is not None and not follows:
             return _resume(setting, live, kept, why, findings)
         return Step((setting.write(live, kept.original, why), done("it is as it was")), findings)
     noted = setting.unnote(live, why)
@@ -159,15 +159,16 @@ def give_back(
 
 def _resume(setting: Setting, live: Object, kept: Snapshot, why: str, findings: tuple[Finding, ...]) -> Step:
     """
-    The count first: KEDA 2.21 starts at its minimum where only its pause is removed, and stays at 0 for good
-    where its user has paused it as well.
+    KEDA 2.21 starts at its minimum where only its pause is removed, and stays at 0 for good where its user
+    has paused it as well. KubeRay 1.5 leaves a cluster suspended until the field is there and false.
     """
-    waits = f"{kept.ref} has yet to bring its target to {kept.resume_at}"
-    if setting.value(live) == kept.resume_at:
-        return Step((), (_does_not_follow(kept),), settled=False, waits=waits)
-    is_kept = kept.ours == kept.resume_at
-    fresh = kept if is_kept else kept.with_ours(kept.resume_at)
-    actions = _write(replace(setting, asleep=kept.resume_at), live, fresh, why, keep=not is_kept)
+    first = setting.resumed_at(kept)
+    waits = f"{setting.controller} has yet to follow {kept.ref}"
+    if setting.value(live) == first:
+        return Step((), (_does_not_follow(setting, kept),), settled=False, waits=waits)
+    is_kept = kept.ours == first
+    fresh = kept if is_kept else kept.with_ours(first)
+    actions = _write(replace(setting, asleep=first), live, fresh, why, keep=not is_kept)
     return Step(actions, findings, settled=False, waits=waits)
 
 
@@ -256,13 +257,12 @@ def _gone(kept: Snapshot) -> Finding:
     )
 
 
-def _does_not_follow(kept: Snapshot) -> Finding:
+def _does_not_follow(setting: Setting, kept: Snapshot) -> Finding:
     return Finding(
-        "keda-does-not-follow",
-        f"{kept.ref} says {kept.field} {kept.resume_at}, at which its target ran before the sleep, and KEDA "
-        "leaves the target at 0.",
-        "See that KEDA's operator runs, or scale the target by hand. The annotation is removed once it has "
-        "replicas.",
+        "not-resumed",
+        f"{kept.ref} has {kept.field} {_said(setting.resumed_at(kept))} again, as for its day, and "
+        f"{setting.controller} has not followed.",
+        f"See that {setting.controller} runs. What stood there before is given back once it has followed.",
     )
 
 

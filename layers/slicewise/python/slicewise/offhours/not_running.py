@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, condition, moment, name, spec, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS, settings_of
+from slicewise.offhours.kinds import is_suspended, setting_of
+from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS
 from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
@@ -120,14 +121,17 @@ def _of_containers(pod: Object) -> NotYet | None:
 def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload]) -> NotYet | None:
     if kept.field == PAUSED_REPLICAS.field:
         return _of_keda(live, made)
-    if kept.field != REPLICAS.field:
+    setting = setting_of(kept)
+    if setting is None or not setting.ends_pods:
         return None
-    work, wanted = made.get(kept.ref), REPLICAS.value(live)
+    # How many pods a kind without `replicas` makes, it alone knows: one shows that it makes them.
+    work, wanted = made.get(kept.ref), REPLICAS.value(live) if setting is REPLICAS else 1
     there = sum(not being_deleted(pod) for pod in work.pods) if work else 0
     if there >= wanted:
         return None
     why, remedy = _why_fewer(live)
-    return NotYet(f"{kept.ref} has {there} of {wanted} pods: {why}", remedy, wanted - there)
+    counted = f"{there} of {wanted} pods" if setting is REPLICAS else "no pods"
+    return NotYet(f"{kept.ref} has {counted}: {why}", remedy, wanted - there)
 
 
 def _why_fewer(live: Object) -> tuple[str, str]:
@@ -154,34 +158,51 @@ def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
 
 
 def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | None:
-    """A ScaledObject that says the count already, and whose target KEDA has left at 0."""
-    if live is None or not kept.resume_at or PAUSED_REPLICAS.value(live) != kept.resume_at:
+    """What says already that it runs, and whose controller has not followed."""
+    setting = setting_of(kept)
+    first = setting.resumed_at(kept) if setting else None
+    if live is None or setting is None or first is None or setting.value(live) != first:
         return None
+    remedy = f"See that {setting.controller} runs."
+    if setting is not PAUSED_REPLICAS:
+        says = f"{kept.ref} is still suspended: {setting.controller} has not followed {kept.field}"
+        return NotYet(says, remedy) if is_suspended(live) and not kept.woken else None
     target = following.scaled_by(live)
     if kept.woken or target not in found.targets or REPLICAS.value(found.targets[target]):
         return None
     says = f"{target} has 0 of {kept.resume_at} replicas: KEDA has not followed {kept.ref}"
-    return NotYet(says, "See that KEDA's operator runs, or scale it by hand.", int(kept.resume_at))
+    return NotYet(says, remedy, int(kept.resume_at))
 
 
-def outliving(
-    found: Found, made: Iterable[Workload], snapshots: Iterable[Snapshot], now: datetime
-) -> Iterator[Finding]:
-    """Objects that were put to 0 and still have pods after their grace period, and what makes them."""
+def still_there(
+    found: Found, made: Iterable[Workload], snapshots: Iterable[Snapshot]
+) -> Iterator[tuple[Workload, Snapshot]]:
+    """What has pods though the object that makes them was put to sleep, and what was kept of that object."""
     kept = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
     by_keda = {
         following.scaled_by(item): ref for ref, item in found.objects.items() if ref.kind == "ScaledObject"
     }
     for work in made:
-        sleeps = kept.get(work.ref) or kept.get(by_keda.get(work.ref, work.ref))
-        if sleeps is None or now - sleeps.taken_at < OUTLIVES:
-            continue
-        pods = [pod for pod in work.pods if not _is_ending(pod, now)]
-        if pods:
+        if sleeps := kept.get(work.ref) or kept.get(by_keda.get(work.ref, work.ref)):
+            yield work, sleeps
+
+
+def is_outliving(work: Workload, sleeps: Snapshot, now: datetime) -> bool:
+    """Whether some of its pods are there that should long have ended."""
+    return now - sleeps.taken_at >= OUTLIVES and any(not _is_ending(pod, now) for pod in work.pods)
+
+
+def outliving(
+    found: Found, made: Iterable[Workload], snapshots: Iterable[Snapshot], now: datetime
+) -> Iterator[Finding]:
+    """Objects that were put to sleep and still have pods after their grace period, and what makes them."""
+    for work, sleeps in still_there(found, made, snapshots):
+        if is_outliving(work, sleeps, now):
+            pods = [pod for pod in work.pods if not _is_ending(pod, now)]
             why, remedy = _why_alive(work, sleeps)
             yield Finding(
                 "outlives-its-sleep",
-                f"{work.ref} was put to 0, and {len(pods)} of its pods still run on "
+                f"{work.ref} was put to sleep, and {len(pods)} of its pods still run on "
                 f"{', '.join(work.nodes) or 'no node'}: {why}",
                 remedy,
             )
@@ -191,11 +212,8 @@ def _is_asleep(snapshot: Snapshot, found: Found) -> bool:
     live = found.objects.get(snapshot.ref)
     if live is None or not snapshot.done or snapshot.woken:
         return False
-    return any(
-        setting.field == snapshot.field and setting.value(live) == snapshot.ours
-        for setting in settings_of(snapshot.ref.api_version, snapshot.ref.kind)
-        if setting in (REPLICAS, PAUSED_REPLICAS)
-    )
+    setting = setting_of(snapshot)
+    return bool(setting and setting.ends_pods and setting.value(live) == setting.asleep)
 
 
 def _is_ending(pod: Object, now: datetime) -> bool:

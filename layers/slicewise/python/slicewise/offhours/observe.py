@@ -8,7 +8,7 @@ thousand calls for 500 workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -22,11 +22,11 @@ from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours, Volumes
-from slicewise.offhours import originals, staging, volumes, workloads
+from slicewise.offhours import kinds, originals, staging, volumes, workloads
 from slicewise.offhours.calendar import Calendar
+from slicewise.offhours.kinds import noted_fields
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
-from slicewise.offhours.settings import noted_fields
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Stage
 from slicewise.policy import Mode, Policy
@@ -36,18 +36,6 @@ from slicewise.snapshots import Snapshot
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
-# Kinds that are read whole, so that their own owners and who wrote their replicas are known.
-READ = {
-    ("apps", "Deployment"),
-    ("apps", "ReplicaSet"),
-    ("apps", "StatefulSet"),
-    ("batch", "CronJob"),
-    ("batch", "Job"),
-    ("argoproj.io", "Rollout"),
-    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
-    ("keda.sh", "ScaledObject"),
-    ("keda.sh", "ScaledJob"),
-}
 _LEVELS = 6
 # Each may take half a minute to get no answer. That many kinds are no webhook's fault any more.
 _MOST_UNANSWERED_KINDS = 3
@@ -231,6 +219,11 @@ class Reading:
             Ref(version, kind, ""), lambda: self.kubernetes.has_scale(version, kind), otherwise=False
         )
 
+    def serves(self, version: str, kind: str) -> bool:
+        return self._kept(
+            Ref(version, kind, ""), lambda: self.kubernetes.serves(version, kind), otherwise=False
+        )
+
     def replicas(self, ref: Ref) -> Object | None:
         if unanswered := self._is_given_up(ref):
             self.unread[ref] = unanswered
@@ -362,7 +355,7 @@ def look(
     ]
     sets = [
         item
-        for version, kind in noted_kinds
+        for version, kind in (*noted_kinds, *_served(reading))
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     ]
     noted = originals.read((*all_pools, *beside, *sets), snapshots, noted_fields)
@@ -381,8 +374,15 @@ def look(
         nodes,
         unread=reading.unread,
         originals=noted,
-        targets={ref: item for ref, item in by_name.items() if ref in targets},
+        targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
     )
+
+
+def _served(reading: Reading) -> Iterator[tuple[str, str]]:
+    """Kinds with a switch of their own of which we have rights where the cluster has their definition."""
+    for row in kinds.KINDS:
+        if row.if_served and reading.serves(row.api_version, row.kind):
+            yield row.api_version, row.kind
 
 
 def _targets(snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]) -> set[Ref]:
@@ -469,15 +469,15 @@ def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tup
 def _read(
     reading: Reading, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
 ) -> Iterable[Object]:
-    if (version.rpartition("/")[0], kind) in READ:
+    if kinds.is_read(version, kind):
         return reading.list(
             version,
             kind,
             managed_fields=True,
             only=lambda item: ref_of(item) in refs or item["metadata"]["uid"] in uids,
         )
-    # A kind that we know nothing of: only its `scale` subresource may be read, where it has one.
-    if kind in ("Node", "DaemonSet", "Pod") or not reading.has_scale(version, kind):
+    # Of a kind without a row only its `scale` subresource may be read, where it has one.
+    if kind in ("Node", "Pod") or kinds.row_of(version, kind) or not reading.has_scale(version, kind):
         return ()
     found = (reading.replicas(ref) for ref in sorted({*refs, *uids.values()}))
     return [{**item, "readThroughScale": True} for item in found if item]

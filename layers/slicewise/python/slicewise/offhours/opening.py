@@ -7,7 +7,8 @@ from datetime import datetime
 
 from slicewise.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
 from slicewise.offhours import unread
-from slicewise.offhours.settings import RETAIN, opens, setting_of
+from slicewise.offhours.kinds import setting_of
+from slicewise.offhours.settings import RETAIN, opens
 from slicewise.offhours.world import World
 from slicewise.openings import Opening
 from slicewise.records import UNKNOWN_TIME

@@ -30,13 +30,14 @@ from slicewise.actions import (
 )
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, labels, moment, name, spec, status
+from slicewise.objects import annotations, being_deleted, labels, moment, name, spec, status
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
 from slicewise.offhours import fallback, not_running, saving, staging, telling, unread, volumes
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
+from slicewise.offhours.kinds import Nature, is_suspended, setting_of, settings_of
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
@@ -47,10 +48,8 @@ from slicewise.offhours.settings import (
     RETAIN,
     SUSPEND,
     Setting,
-    setting_of,
-    settings_of,
 )
-from slicewise.offhours.workloads import Nature, Workload
+from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Outcome, Plan, Stage
 from slicewise.records import Record
@@ -376,7 +375,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
 
     if left:
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
-    drained = _draining(made, found)
+    drained = _draining(world, made, found, now)
     # What failed before has a time of its own (retries.py): alone, it asks for no look each few seconds.
     if drained or any(_part(one) not in world.failing for one in actions):
         says = f"{why}; {drained}" if drained else why
@@ -384,7 +383,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
     wait = _until(edge, _ahead(world), now) or ASLEEP_LOOK
     if outliving:
-        says = f"{says}; {len(outliving)} objects were put to 0 and still have pods"
+        says = f"{says}; {len(outliving)} objects were put to sleep and still have pods"
         return as_told(Stage.GOING_TO_SLEEP, says, wait)
     return as_told(Stage.ASLEEP, says, wait)
 
@@ -414,7 +413,7 @@ def _steps_to_sleep(
         changed[ref] = _after(step, changed.get(ref, subject.live))
         if subject.setting is RETAIN and _is_asleep(RETAIN, changed[ref]):
             retained.add(ref)
-        elif work and step.actions and subject.setting in (REPLICAS, PAUSED_REPLICAS):
+        elif work and step.actions and subject.setting.ends_pods:
             if not retained.issuperset(work.losing):
                 step = Step(findings=(telling.volumes(work),), settled=False)
             # KEDA scales its target: it must not, where the target could not be told to retain.
@@ -452,7 +451,7 @@ def _order_of_sleep(
     """
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
     being_closed = fallback.are_open(world, found)
-    importance = {work.ref: work for work in made if work.nature is Nature.SCALES and not work.keeps_awake}
+    importance = {work.ref: work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake}
     by_keda = _scaled_by_keda(found)
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
@@ -541,18 +540,25 @@ def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator
                 yield Delete(work.ref, f"{why}; the policy has bare pods deleted")
 
 
-def _draining(made: Iterable[Workload], found: Found) -> str:
-    """What still has to end by itself; empty where all has."""
-    going = [pod for work in made if work.nature is Nature.SCALES for pod in work.pods if _ends(pod, work)]
+def _draining(world: World, made: Sequence[Workload], found: Found, now: datetime) -> str:
+    """
+    What still has to end by itself; empty where all has. A controller takes seconds, or is down: what
+    outlives its sleep is reported, and no more looked at each few seconds.
+    """
+    still = not_running.still_there(found, made, world.slept)
+    ending = {work.ref for work, sleeps in still if not not_running.is_outliving(work, sleeps, now)}
+    going = [
+        pod
+        for work in made
+        if work.nature is Nature.SLEEPS and not work.keeps_awake
+        for pod in work.pods
+        if being_deleted(pod) or work.ref in ending
+    ]
     busy = {spec(pod).get("nodeName") for pod in found.pods if not following.goes_with_its_node(pod)}
     empty = [node for node in found.nodes if name(node) not in busy]
     if going:
         return f"{len(going)} pods are ending"
     return f"{len(empty)} empty GPU nodes are going" if empty else ""
-
-
-def _ends(pod: Object, work: Workload) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp")) and not work.keeps_awake
 
 
 # Awake
@@ -730,7 +736,8 @@ def _give_back(
         if (setting := setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
             wanted = morning or (later if setting is RETAIN else "")
-            step = give_back(setting, live, kept, why, wanted, live is None or _follows(kept, live, found))
+            follows = live is None or _follows(setting, kept, live, found)
+            step = give_back(setting, live, kept, why, wanted, follows)
             steps.append(step)
             if live:
                 objects[kept.ref] = _after(step, live)
@@ -740,10 +747,12 @@ def _give_back(
     return _Morning(actions, _findings(steps), left, _waits(steps))
 
 
-def _follows(kept: Snapshot, live: Object, found: Found) -> bool:
-    """Whether the target of a ScaledObject that is to resume at a count has pods again, or is gone."""
-    if not kept.resume_at:
+def _follows(setting: Setting, kept: Snapshot, live: Object, found: Found) -> bool:
+    """Whether the controller of what is to resume has followed, as its own objects show; or they are gone."""
+    if setting.resumed_at(kept) is None:
         return True
+    if setting is not PAUSED_REPLICAS:
+        return not is_suspended(live)
     target = following.scaled_by(live)
     if item := found.targets.get(target):
         return bool(REPLICAS.value(item))

@@ -9,6 +9,10 @@ Which field of an object is changed to put it to sleep, and how it is read and w
                                      the target then; we do not, so that nobody fights. At waking the count
                                      that it had, and once the target follows, nothing
     KEDA ScaledJob, CronJob          no new Jobs; those that run finish
+    KubeRay RayCluster               suspended: its operator ends head and workers. Never a worker group of it
+                                     (with that the operator stops reconciling the whole cluster). At waking
+                                     false, and what stood there once the operator has followed
+    Kubeflow Notebook                its own annotation: its controller scales the StatefulSet, which it owns
     NodePool                         no new node, and empty ones go at once; nothing is moved
 """
 
@@ -20,7 +24,7 @@ from typing import Any
 
 from slicewise import json_patch, layout, rights
 from slicewise.actions import Action, Patch, Scale
-from slicewise.model import Object, Ref, ref_of
+from slicewise.model import Object, ref_of
 from slicewise.objects import written_by
 from slicewise.offhours import originals
 from slicewise.snapshots import Snapshot
@@ -38,6 +42,9 @@ class Setting:
         scaled: Written through the `scale` subresource.
         by_value: Who wrote it does not matter: no person writes just this.
         resumes: Where nothing stood there, the count of what it rules is written before it is removed.
+        awake: What is written, where nothing stood there, before it is removed; None for nothing.
+        controller: Who has to follow what is written; for people.
+        ends_pods: Asleep, the object has no pods: those that are there after their grace period outlive it.
     """
 
     path: tuple[str, ...]
@@ -46,6 +53,9 @@ class Setting:
     scaled: bool = False
     by_value: bool = False
     resumes: bool = False
+    awake: Any = None
+    controller: str = ""
+    ends_pods: bool = False
 
     @property
     def field(self) -> str:
@@ -56,6 +66,10 @@ class Setting:
         for key in self.path:
             found = found.get(key) if isinstance(found, Mapping) else None
         return self.absent if found is None else found
+
+    def resumed_at(self, kept: Snapshot) -> Any:
+        """What is written at waking before the original is; None where that is written at once."""
+        return kept.resume_at or (self.awake if kept.original is None else None)
 
     def write(self, item: Object, value: Any, why: str, note: Snapshot | None = None) -> Action:
         """
@@ -101,13 +115,18 @@ def _short(value: Any) -> str:
     return "what it was" if isinstance(value, Mapping) else repr(value)
 
 
-REPLICAS = Setting(rights.REPLICAS, 0, absent=1, scaled=True)
+REPLICAS = Setting(rights.REPLICAS, 0, absent=1, scaled=True, ends_pods=True)
 # Written before the replicas and given back after them: with Delete, a StatefulSet loses its data at 0.
 RETAIN = Setting(rights.RETENTION, "Retain", absent="Retain")
 SUSPEND = Setting(rights.SUSPEND, True, absent=False)
+# The same field where it ends what runs, and where the API server writes no default: KubeRay 1.5 leaves a
+# suspended cluster as it is until the field is there and false.
+SUSPENDED_PODS = Setting(rights.SUSPEND, True, awake=False, controller="KubeRay's operator", ends_pods=True)
 # Without it KEDA starts at its minimum, and not at all where its user has paused it as well.
-PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0", resumes=True)
+PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0", resumes=True, controller="KEDA", ends_pods=True)
 PAUSED = Setting(rights.PAUSED, "true")
+# That it is there is all that matters to the notebook controller; the value says who did it.
+STOPPED = Setting(rights.STOPPED, "slicewise-off-hours", ends_pods=True)
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (fallback.py).
@@ -125,32 +144,7 @@ ONLY_EMPTY_NODES_GO = Setting(
     by_value=True,
 )
 
-_OF_KIND = {
-    ("apps", "StatefulSet"): (RETAIN, REPLICAS),
-    ("batch", "CronJob"): (SUSPEND,),
-    ("keda.sh", "ScaledObject"): (PAUSED_REPLICAS,),
-    ("keda.sh", "ScaledJob"): (PAUSED,),
-    ("karpenter.sh", "NodePool"): (NO_NODES, ONLY_EMPTY_NODES_GO),
-}
-
 
 def opens(kept: Snapshot) -> bool:
     """Whether it is of a NodePool that was opened, not put to sleep. A damaged one says nothing."""
     return kept.field == OPENED.field and kept.ours is None and kept.intact
-
-
-def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
-    """All that is not known otherwise is scaled."""
-    return _OF_KIND.get((api_version.rpartition("/")[0], kind), (REPLICAS,))
-
-
-def noted_fields(ref: Ref) -> frozenset[str]:
-    """What is written down on such an object itself: nothing that goes through `scale`, which is replicas."""
-    found = settings_of(ref.api_version, ref.kind)
-    return frozenset(setting.field for setting in found if not setting.scaled)
-
-
-def setting_of(kept: Snapshot) -> Setting | None:
-    """None for a field that only another release puts to sleep."""
-    found = settings_of(kept.ref.api_version, kept.ref.kind)
-    return next((setting for setting in found if setting.field == kept.field), None)

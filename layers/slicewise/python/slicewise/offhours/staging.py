@@ -22,7 +22,8 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref
 from slicewise.objects import being_deleted, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.settings import REPLICAS
+from slicewise.offhours.kinds import makes_jobs, setting_of
+from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS
 from slicewise.offhours.world import Found
 from slicewise.snapshots import Snapshot
 
@@ -31,8 +32,6 @@ Stage = tuple[Snapshot, ...]
 SHARE_OF_EACH, LONGEST_SHARE = timedelta(seconds=0.5), timedelta(minutes=15)
 # Whoever begins last must end in time, too.
 LEAST_OF_ALL = 0.2
-# They make Jobs by a clock or a queue: nobody knows how important those will be.
-_MAKE_JOBS = ("CronJob", "ScaledJob")
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,11 @@ class Turn:
 def stages(snapshots: Sequence[Snapshot]) -> tuple[Stage, ...]:
     """Most important first. NodePools have none: without them no pod of any stage runs."""
     staged = [kept for kept in snapshots if kept.ref.kind != "NodePool"]
-    known = [kept.priority for kept in staged if kept.ref.kind not in _MAKE_JOBS]
+    known = [kept.priority for kept in staged if not makes_jobs(kept.ref)]
     lowest = min(known, default=0)
 
     def priority(kept: Snapshot) -> int:
-        return lowest if kept.ref.kind in _MAKE_JOBS else kept.priority
+        return lowest if makes_jobs(kept.ref) else kept.priority
 
     return tuple(
         tuple(kept for kept in staged if priority(kept) == one)
@@ -113,8 +112,16 @@ def _runs(kept: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) 
         return False
     top = following.scaled_by(live) if live["kind"] == "ScaledObject" else kept.ref
     there = [pod for pod in pods.get(top, ()) if not being_deleted(pod)]
-    wanted = REPLICAS.value(live) if kept.field == REPLICAS.field else 0
+    wanted = _least(kept, live)
     return len(there) >= wanted and all(status(pod).get("phase") == "Running" for pod in there)
+
+
+def _least(kept: Snapshot, live: Object) -> int:
+    """How many pods it has at least: KEDA's triggers may want none; how many others make, they alone know."""
+    setting = setting_of(kept)
+    if setting is REPLICAS:
+        return int(REPLICAS.value(live))
+    return 1 if setting and setting.ends_pods and setting is not PAUSED_REPLICAS else 0
 
 
 def _some(starting: Sequence[Ref]) -> str:

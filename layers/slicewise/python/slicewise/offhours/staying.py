@@ -15,7 +15,8 @@ from slicewise.model import Object, Ref
 from slicewise.objects import being_deleted, labels, name, spec
 from slicewise.off_hours import OffHours, Volumes
 from slicewise.offhours import workloads as following
-from slicewise.offhours.workloads import Nature, Workload
+from slicewise.offhours.kinds import Nature
+from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
 
@@ -30,7 +31,7 @@ def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
 
 def _stays(work: Workload, policy: OffHours) -> bool:
     left = bool(work.losing) and policy.volumes is Volumes.LEAVE
-    return work.keeps_awake or work.nature is not Nature.SCALES or left
+    return work.keeps_awake or work.nature is not Nature.SLEEPS or left
 
 
 def nodes_of(node_pool: Object, staying: Iterable[Workload], found: Found) -> int:

@@ -10,10 +10,12 @@ from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
 from slicewise.off_hours import BarePods, OffHours, Override
+from slicewise.offhours import kinds
 from slicewise.offhours import workloads as following
 from slicewise.offhours.decide import damaged
-from slicewise.offhours.settings import FIELD_MANAGER, setting_of
-from slicewise.offhours.workloads import KEEP_AWAKE, Nature, Workload
+from slicewise.offhours.kinds import Nature, setting_of
+from slicewise.offhours.settings import FIELD_MANAGER
+from slicewise.offhours.workloads import KEEP_AWAKE, Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -46,6 +48,9 @@ def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
                 f"{work.ref} would not be made anew, so it is left; {holds}.",
                 "Run it under a Deployment, or write offHours: {barePods: delete}.",
             )
+        elif work.nature is Nature.LEFT and (found := kinds.why_left(work.top)):
+            why, remedy = found
+            yield Finding("left-awake", f"{work.ref} is left awake: {why}; {holds}.", remedy)
         elif work.nature is Nature.UNKNOWN:
             yield Finding(
                 "cannot-be-scaled",

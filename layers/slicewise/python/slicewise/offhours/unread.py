@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from slicewise.actions import Action, Notify
 from slicewise.model import Ref
-from slicewise.offhours.settings import noted_fields
+from slicewise.offhours.kinds import noted_fields
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot

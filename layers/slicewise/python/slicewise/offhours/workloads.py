@@ -9,36 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, asked, controller_of, labels, spec
+from slicewise.offhours import kinds
+from slicewise.offhours.kinds import Nature
+from slicewise.offhours.settings import REPLICAS
 
 KEEP_AWAKE = "slicewise.dev/keep-awake"
 # On what would otherwise be left, since 0 replicas may end it: it sleeps at 0 like anything else.
 SLEEPS = "slicewise.dev/sleeps"
-# Kinds with replicas that are known to be read whole; of all others, only the `scale` subresource is.
-SCALABLE = {
-    ("apps", "Deployment"),
-    ("apps", "ReplicaSet"),
-    ("apps", "StatefulSet"),
-    ("argoproj.io", "Rollout"),
-    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
-}
 # KEDA's, of no name: as the kind that could not be read.
 SCALED_OBJECT = Ref("keda.sh/v1alpha1", "ScaledObject", "")
 _DEEPEST = 10
 _GPU_PREFIX = "nvidia.com/"
-
-
-class Nature(StrEnum):
-    SCALES = "scales"
-    JOB = "job"
-    BARE = "bare"
-    DAEMON = "daemon"
-    UNKNOWN = "unknown"
-    UNREAD = "unread"
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,8 @@ class Workload:
     What makes some pods.
 
     Attributes:
-        top: The object that decides how many there are; a pod that nobody makes is its own.
+        top: The object that decides how many there are; a pod that nobody makes is its own. Of a kind that is
+            not read it has a name alone.
         keeps_awake: A person marked a pod, or something that makes it.
         losing: StatefulSets above its pods that delete their volumes when they are scaled down.
     """
@@ -96,8 +82,9 @@ def workloads(
         if above and unread_of(ref_of(above), unread):
             top, nature = above, Nature.UNREAD
         else:
-            top, nature = _top(chain, owners)
-            nature = Nature.UNREAD if scalers_unread and nature is Nature.SCALES else nature
+            top, nature = _top(chain, above)
+            hidden = scalers_unread and nature is Nature.SLEEPS and scales(top)
+            nature = Nature.UNREAD if hidden else nature
         awake = any(marked(item) for item in chain)
         losing.setdefault(ref_of(top), set()).update(ref_of(item) for item in chain if loses_volumes(item))
         _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
@@ -158,29 +145,27 @@ def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
     return chain
 
 
-def _top(chain: list[Object], owners: Mapping[str, Object]) -> tuple[Object, Nature]:
-    for item in reversed(chain):
+def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
+    """
+    The topmost object that decides, and what becomes of its pods: what stands below it would be put back.
+
+    Args:
+        above: The controlling owner of the last of the chain, of which nothing is known but its name.
+    """
+    for item in (*((above,) if above else ()), *reversed(chain)):
+        row = kinds.row_of_object(item)
+        if row and (nature := row.nature_of(item)):
+            return item, nature
         if scales(item):
             ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
-            return item, Nature.JOB if ends else Nature.SCALES
-    for item in chain:
-        if item["kind"] == "Job":
-            return item, Nature.JOB
-    last = chain[-1]
-    above = (controller_of(last) or {}).get("kind")
-    if above == "Job":
-        return last, Nature.JOB
-    if "DaemonSet" in (last["kind"], above):
-        return last, Nature.DAEMON
+            return item, Nature.JOB if ends else Nature.SLEEPS
     # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
-    if len(chain) == 1 and controller_of(last) is None:
-        return last, Nature.BARE
-    return last, Nature.UNKNOWN
+    return chain[-1], Nature.UNKNOWN if above else Nature.BARE
 
 
 def scales(item: Object) -> bool:
-    group = item["apiVersion"].rpartition("/")[0]
-    return (group, item["kind"]) in SCALABLE or bool(item.get("readThroughScale"))
+    row = kinds.row_of_object(item)
+    return bool(row and REPLICAS in row.settings) or bool(item.get("readThroughScale"))
 
 
 def ends_at_zero(item: Object) -> bool:

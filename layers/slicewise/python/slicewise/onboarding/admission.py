@@ -170,9 +170,10 @@ def written(write: Write) -> Iterator[str]:
     paths = [*write.fields, *((*one.path, key) for one in write.entries for key in one.keys)]
     for parent, group in groupby(paths, key=lambda path: path[:-1]):
         keys = [path[-1] for path in group]
-        if named := [key for key in keys if "/" in key]:
+        of_people = parent in (("metadata", "labels"), ("metadata", "annotations"))
+        if named := [key for key in keys if of_people or "/" in key]:
             yield f"{'.'.join(parent)}[{', '.join(named)}]"
-        yield from (".".join((*parent, key)) for key in keys if "/" not in key)
+        yield from (".".join((*parent, key)) for key in keys if key not in named)
 
 
 def _is_asked(write: Write) -> str:

@@ -64,7 +64,8 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     held = {layout.ASLEEP, layout.OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
-    roles = rbac.objects(policy, unfinished, asleep, split, _is_retaining(contents), _operator(contents))
+    retaining, operator = _is_retaining(contents), _operator(contents)
+    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, contents.crds)
     actions += admission.changes(contents, policy)
     actions += _applies(contents, roles, "what we may read once installation is over")
     configurations = _applies(

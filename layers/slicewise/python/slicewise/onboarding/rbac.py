@@ -12,7 +12,7 @@ admission.py does: what both grant is rights.py's table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,14 @@ def objects(
     split: bool = False,
     retaining: bool = False,
     operator: Operator = OURS,
+    crds: Collection[str] = (),
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
     sleep, or are open, also where the policy no longer asks for them: what is held there must be given back.
     `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
     have yet to get back what becomes of their volumes, though the policy leaves them alone by now. `operator`
-    is where GPU Operator is, if not where ours would be.
+    is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -104,7 +105,7 @@ def objects(
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
-        *(_off_hours(policy, policy.off_hours, asleep, retaining) if policy.off_hours else ()),
+        *(_off_hours(policy, policy.off_hours, asleep, retaining, crds) if policy.off_hours else ()),
     )
 
 
@@ -123,7 +124,7 @@ def may_retain(sleeper: Object | None) -> bool:
 
 
 def _off_hours(
-    policy: Policy, off_hours: OffHours, asleep: Iterable[str], retaining: bool
+    policy: Policy, off_hours: OffHours, asleep: Iterable[str], retaining: bool, crds: Collection[str]
 ) -> tuple[Object, ...]:
     """
     Who puts workloads to sleep has an identity of its own, and only where they sleep.
@@ -140,6 +141,11 @@ def _off_hours(
         left_out.add("cronjobs/status")
     if off_hours.bare_pods is not BarePods.DELETE:
         left_out.add("pods")
+    writes = [
+        one
+        for one in rights.SLEEPER.writes
+        if one.resource not in left_out and (not one.if_served or one.crd in crds)
+    ]
     rules = [
         _rule("karpenter.sh", ["nodepools"], ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),
@@ -150,7 +156,8 @@ def _off_hours(
         _rule("leaderworkerset.x-k8s.io", ["leaderworkersets"], ["list"]),
         _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list"]),
         _rule("*", ["*/scale"], ["get"]),
-        *(_write(one, names) for one in rights.SLEEPER.writes if one.resource not in left_out),
+        *(_rule(one.group, [one.resource], ["list"]) for one in writes if one.if_served),
+        *(_write(one, names) for one in writes),
     ]
     if any(pool.fallback_gpus for pool in policy.pools):
         rules.append(_rule("", ["events"], ["list"]))

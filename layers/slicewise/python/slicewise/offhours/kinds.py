@@ -1,0 +1,185 @@
+"""
+The kinds that nights know, a row each: how an object of it is put to sleep, or why it is left. Pure.
+
+A pod is followed up its controlling owners, and the topmost object whose row says so, or that has a `scale`
+subresource, is what sleeps or is left: whoever stands above puts back what is changed below. What each row
+costs, and which releases it was run on, is the table of docs/off-hours.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from slicewise.model import Object, Ref
+from slicewise.objects import condition, spec, status
+from slicewise.offhours.settings import (
+    NO_NODES,
+    ONLY_EMPTY_NODES_GO,
+    PAUSED,
+    PAUSED_REPLICAS,
+    REPLICAS,
+    RETAIN,
+    STOPPED,
+    SUSPEND,
+    SUSPENDED_PODS,
+    Setting,
+)
+from slicewise.snapshots import Snapshot
+
+Why = tuple[str, str]
+
+
+class Nature(StrEnum):
+    """
+    What becomes of pods at night. SLEEPS: their number goes to 0. JOB: they run to their end. LEFT: they run
+    on, for a reason that the row has. All others run on as well, for want of a row.
+    """
+
+    SLEEPS = "sleeps"
+    JOB = "job"
+    LEFT = "left"
+    BARE = "bare"
+    DAEMON = "daemon"
+    UNKNOWN = "unknown"
+    UNREAD = "unread"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    Attributes:
+        version: Of the API, as objects are listed.
+        nature: What becomes of the pods below such an object; None where it is not looked for above pods.
+        settings: What is changed for the night, in that order.
+        is_read: Objects are read whole; of others at most the `scale` subresource is.
+        if_served: The right to change it is granted where the cluster has its definition.
+        makes_jobs: It starts Jobs by a clock or a queue.
+        left: Why an object is left as it is, and what a person can do; None where it is not.
+    """
+
+    group: str
+    version: str
+    kind: str
+    nature: Nature | None = None
+    settings: tuple[Setting, ...] = ()
+    is_read: bool = True
+    if_served: bool = False
+    makes_jobs: bool = False
+    left: Callable[[Object], Why | None] = lambda item: None
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}"
+
+    def nature_of(self, item: Object) -> Nature | None:
+        return Nature.LEFT if self.nature and self.left(item) else self.nature
+
+
+def _ray_service(item: Object) -> Why:
+    return (
+        "whether one that serves comes back after its cluster was suspended was never shown",
+        "Delete it for the night, or mark it slicewise.dev/keep-awake. A RayCluster of its own sleeps.",
+    )
+
+
+def _rollout(item: Object) -> Why | None:
+    """
+    Argo Rollouts 1.10 scales nothing that is paused. Timed pauses go on by the clock: at 0 replicas a canary
+    takes all steps that are left, and its new version becomes the stable one with no pod and no traffic.
+    """
+    if spec(item).get("paused"):
+        return "a Rollout that is paused does not scale", "Resume it (spec.paused)."
+    if _promotes_itself(item):
+        return (
+            "it is between two versions, and at 0 replicas its steps would go on by the clock, untested",
+            "Promote or abort it. At a step `pause: {}` it sleeps, and wakes at that step.",
+        )
+    return None
+
+
+def _promotes_itself(item: Object) -> bool:
+    now, strategy = status(item), spec(item).get("strategy") or {}
+    if (
+        now.get("abort")
+        or not now.get("stableRS")
+        or now.get("currentPodHash") in ("", None, now["stableRS"])
+    ):
+        return False
+    if "blueGreen" in strategy:
+        return bool((strategy["blueGreen"] or {}).get("autoPromotionSeconds"))
+    steps, at = (strategy.get("canary") or {}).get("steps") or (), now.get("currentStepIndex")
+    if not isinstance(at, int) or at >= len(steps):
+        return False
+    return steps[at].get("pause") != {}
+
+
+KINDS = (
+    Kind("apps", "v1", "Deployment", Nature.SLEEPS, (REPLICAS,)),
+    Kind("apps", "v1", "ReplicaSet", Nature.SLEEPS, (REPLICAS,)),
+    Kind("apps", "v1", "StatefulSet", Nature.SLEEPS, (RETAIN, REPLICAS)),
+    Kind("apps", "v1", "DaemonSet", Nature.DAEMON, is_read=False),
+    Kind("argoproj.io", "v1alpha1", "Rollout", Nature.SLEEPS, (REPLICAS,), left=_rollout),
+    Kind("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", Nature.SLEEPS, (REPLICAS,)),
+    Kind("batch", "v1", "Job", Nature.JOB),
+    Kind("batch", "v1", "CronJob", settings=(SUSPEND,), makes_jobs=True),
+    Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
+    Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
+    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True),
+    Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
+    Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
+    Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
+    Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
+    Kind("karpenter.sh", "v1", "NodePool", settings=(NO_NODES, ONLY_EMPTY_NODES_GO), is_read=False),
+)
+_BY_NAME = {(row.group, row.kind): row for row in KINDS}
+
+
+def is_suspended(ray_cluster: Object) -> bool:
+    """Whether KubeRay has it suspended, or is about to, whatever its field says by now."""
+    kinds = ("RayClusterSuspended", "RayClusterSuspending")
+    is_true = any((condition(ray_cluster, kind) or {}).get("status") == "True" for kind in kinds)
+    return is_true or status(ray_cluster).get("state") == "suspended"
+
+
+def row_of(api_version: str, kind: str) -> Kind | None:
+    return _BY_NAME.get((api_version.rpartition("/")[0], kind))
+
+
+def row_of_object(item: Object) -> Kind | None:
+    return row_of(item["apiVersion"], item["kind"])
+
+
+def why_left(item: Object) -> Why | None:
+    row = row_of_object(item)
+    return row.left(item) if row else None
+
+
+def is_read(api_version: str, kind: str) -> bool:
+    row = row_of(api_version, kind)
+    return row is not None and row.is_read
+
+
+def makes_jobs(ref: Ref) -> bool:
+    """Nobody knows ahead how important those will be."""
+    row = row_of(ref.api_version, ref.kind)
+    return row is not None and row.makes_jobs
+
+
+def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
+    """All that is not known otherwise is scaled."""
+    row = row_of(api_version, kind)
+    return row.settings if row else (REPLICAS,)
+
+
+def noted_fields(ref: Ref) -> frozenset[str]:
+    """What is written down on such an object itself: nothing that goes through `scale`, which is replicas."""
+    found = settings_of(ref.api_version, ref.kind)
+    return frozenset(setting.field for setting in found if not setting.scaled)
+
+
+def setting_of(kept: Snapshot) -> Setting | None:
+    """None for a field that only another release puts to sleep."""
+    found = settings_of(kept.ref.api_version, kept.ref.kind)
+    return next((setting for setting in found if setting.field == kept.field), None)
