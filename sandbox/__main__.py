@@ -1,7 +1,9 @@
 """
 python -m sandbox build [--versions newest|oldest]  build what they all run, once; the others do it too
+python -m sandbox build --with NAME,...             and these real controllers (build --help lists them)
 python -m sandbox demo [--out FILE]                 the main job, told step by step
 python -m sandbox up [--keep] [--folder FOLDER]     start the whole system, and hold until Ctrl-C (or keep it)
+python -m sandbox up --with NAME,...                with these real controllers in its control plane
 python -m sandbox send create-cluster NAME ...      make something happen in it (send --help)
 python -m sandbox status [--folder FOLDER]          what runs, and how to reach it
 python -m sandbox down [--folder FOLDER]            end what `up --keep` left running
@@ -12,8 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sandbox import binaries, send, session
@@ -22,10 +25,13 @@ from sandbox.cluster import (
     api_schemas,
     karpenter_charts,
     nvidia_config,
+    program,
     prometheus_binary,
     versions,
     workload_crds,
 )
+from sandbox.controllers import catalog
+from sandbox.controllers.catalog import Controller, UnknownController
 from sandbox.go_toolchain import GoMissing
 from sandbox.tools import ToolMissing, tools
 
@@ -52,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--folder", type=Path, default=session.default_folder())
         if name == "up":
             command.add_argument("--keep", action="store_true", help="run in the background until down")
+            _add_controllers(command)
         if name == "send":
             send.add_arguments(command)
     build = commands.add_parser("build", help="build what sandbox and tests run, once: minutes")
@@ -63,30 +70,51 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--if-cached", action="store_true", help="build nothing; 0 if all of it is there, else 1"
     )
+    _add_controllers(build)
     demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
     return parser
 
 
+def _add_controllers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--with",
+        dest="controllers",
+        metavar="NAME,...",
+        type=_controllers,
+        default=(),
+        help=f"real controllers beside it, each built once: {', '.join(catalog.CONTROLLERS)}",
+    )
+
+
+def _controllers(names: str) -> tuple[Controller, ...]:
+    try:
+        return catalog.listed(names)
+    except UnknownController as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 @contextmanager
-def world(folder: Path) -> Iterator[Mapping[str, str]]:
+def world(folder: Path, controllers: Sequence[Controller] = ()) -> Iterator[Mapping[str, str]]:
     """Everything that `up` starts. One control plane stands behind every cluster that somebody creates."""
+    from sandbox.controllers.process import Controllers
     from sandbox.system import System  # brings the CDK along, which the other commands do without
 
     with System.start(folder) as system:
-        cluster = system.start_control_plane("sandbox", any_cluster=True, progress=print)
-        yield {
-            **system.aws.environment(),
-            "KUBECONFIG": str(cluster.plane.kubeconfig),
-            "PATH": f"{tools().kubectl.parent}:$PATH",  # helm lies beside it
-        }
+        plane = system.start_control_plane("sandbox", any_cluster=True, progress=print).plane
+        with Controllers.start(plane, *(row.name for row in controllers)):
+            yield {
+                **system.aws.environment(),
+                "KUBECONFIG": str(plane.kubeconfig),
+                "PATH": f"{tools().kubectl.parent}:$PATH",  # helm lies beside it
+            }
 
 
 def _build(chosen: argparse.Namespace) -> int:
     if chosen.versions:
         os.environ[versions.SWITCH] = chosen.versions
     if chosen.if_cached:
-        return _is_cached()
+        return _is_cached(chosen.controllers)
     tools()
     binaries.ensure()
     for get in (
@@ -94,14 +122,17 @@ def _build(chosen: argparse.Namespace) -> int:
         *(nvidia_config.command, prometheus_binary.command),
     ):
         get()
+    for row in dict.fromkeys((*catalog.IN_EVERY_TEST_RUN, *chosen.controllers)):
+        program.built(row.program)
     return 0
 
 
-def _is_cached() -> int:
-    name = versions.chosen().name
-    built = binaries.is_built()
-    print(f"the {name} versions are {'' if built else 'not '}built")
-    return 0 if built else 1
+def _is_cached(controllers: Sequence[Controller]) -> int:
+    built = {f"the {versions.chosen().name} versions are": binaries.is_built()}
+    built |= {f"{row.program.title} is": program.is_built(row.program) for row in controllers}
+    for what, there in built.items():
+        print(f"{what} {'' if there else 'not '}built")
+    return 0 if all(built.values()) else 1
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -113,9 +144,10 @@ def _demo(chosen: argparse.Namespace) -> int:
 def _up(chosen: argparse.Namespace) -> int:
     folder = _folder(chosen)
     if chosen.keep:
-        session.up_in_background(folder, ["up", "--folder", str(folder)])
+        beside = [f"--with={','.join(row.name for row in chosen.controllers)}"] if chosen.controllers else []
+        session.up_in_background(folder, ["up", "--folder", str(folder), *beside])
     else:
-        session.up(folder, world)
+        session.up(folder, partial(world, controllers=chosen.controllers))
     return 0
 
 

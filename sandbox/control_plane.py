@@ -16,9 +16,10 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import yaml
 
@@ -55,6 +56,7 @@ class ControlPlane:
         kubeconfig: File of that user.
         audit_log: One JSON event a line (see `sandbox.audit`).
         folder: Everything of this control plane lies here, logs included.
+        pki: Its certificates; the serving one is good for any server on 127.0.0.1.
         cluster_name: What Karpenter's Deployment says; nothing else uses it.
         kube: A client of the admin.
         karpenter_gates: FEATURE_GATES of the running Karpenter; None while none runs.
@@ -67,6 +69,7 @@ class ControlPlane:
         self.ca_pem = layout.pki.ca.read_bytes()
         self.kubeconfig = layout.kubeconfig("admin")
         self.audit_log = layout.audit_log
+        self.pki = layout.pki
         self._layout = layout
         self._built = built
         self._children = Children(folder)
@@ -137,8 +140,9 @@ class ControlPlane:
     def stop_controllers(self) -> None:
         """End all but etcd and the API server: nothing changes any more but by its clients."""
         self.stop_karpenter()
-        for name in ("kwok", "kube-scheduler", "kube-controller-manager"):
-            self._children.stop(name)
+        for name in reversed([*self._children.running]):
+            if name not in ("kube-apiserver", "etcd"):
+                self._children.stop(name)
 
     def __enter__(self) -> ControlPlane:
         return self
@@ -148,6 +152,38 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
+    def start_process(
+        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], health_port: int
+    ) -> None:
+        """
+        Run another program beside the control plane, with which it ends at the latest, and return when it is
+        ready: at `health_port`, by HTTP.
+
+        Raises:
+            ChildDied: The program, or a part of the control plane, ended before.
+            TimeoutError: It did not become ready.
+        """
+        self._children.start(name, command, {**components.SPARING, **environment})
+        try:
+            self._wait(name, lambda: _answers(health_port))
+        except BaseException:
+            self.stop_process(name)
+            raise
+
+    def stop_process(self, name: str) -> None:
+        """End what `start_process` has started; a second call does nothing."""
+        self._children.stop(name)
+
+    def write_kubeconfig(self, namespace: str, account: str) -> Path:
+        """A file with which a program is this ServiceAccount, for as long as certificates here are good."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        spec = {"expirationSeconds": int(pki.LIFETIME.total_seconds())}
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        token = self.kube.request("POST", path, asked)["status"]["token"]
+        file = self._layout.kubeconfig(f"{namespace}.{account}")
+        _write_private(file, components.kubeconfig(self.url, self._layout.pki.ca, account, token))
+        return file
+
     def install_crds(self) -> None:
         """Karpenter's CRDs (those of the AWS provider) and kwok's NodeClass; returns when they serve."""
         self._install([*self._built.crds.glob("*.yaml")])
@@ -155,6 +191,20 @@ class ControlPlane:
     def install_kwok_crds(self) -> None:
         """Only what the kwok provider needs beyond Karpenter's own chart: its NodeClass."""
         self._install([*self._built.crds.glob("karpenter.kwok.sh_*.yaml")])
+
+    def serve(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Apply CustomResourceDefinitions, and return when objects of each version can be written."""
+        kinds = []
+        for crd in definitions:
+            self.kube.apply(crd)
+            spec = crd["spec"]
+            kinds += [
+                (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                for version in spec["versions"]
+                if version["served"]
+            ]
+        for api_version, kind in kinds:
+            self._wait(f"{kind} of {api_version}", lambda of=(api_version, kind): self.kube.serves(*of))
 
     def start_karpenter(self, gates: str) -> None:
         """
@@ -235,18 +285,8 @@ class ControlPlane:
         self.kube.apply(eks_furniture.karpenter_deployment(self.cluster_name, gates))
 
     def _install(self, files: list[Path]) -> None:
-        kinds = []
-        for path in files:
-            crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            self.kube.apply(crd)
-            spec = crd["spec"]
-            kinds += [
-                (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
-                for version in spec["versions"]
-                if version["served"]
-            ]
-        for api_version, kind in kinds:
-            self._wait(f"{kind} of {api_version}", lambda of=(api_version, kind): self.kube.serves(*of))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        self.serve([yaml.load(path.read_text(), loader) for path in files])
 
     def _wait(self, what: str, ready: Callable[[], object], timeout_seconds: float = 300) -> None:
         deadline = time.monotonic() + timeout_seconds

@@ -28,6 +28,7 @@ GROUPS = (
         "tests/sandbox/test_control_plane.py",
         "tests/sandbox/test_control_plane_official_client.py",
         "tests/sandbox/test_gpu_stand_in.py",
+        "tests/sandbox/test_kuberay.py",
     ),
     ("tests/infra/test_template*", "tests/infra/test_api_models.py"),  # two syntheses
     ("tests/contract/test_kubernetes.py", "tests/contract/test_scaling.py"),  # one API server

@@ -1,0 +1,173 @@
+"""
+Commands of other projects, each built from source once into the user's cache folder.
+
+A folder `sandbox/go/<name>` has the module file that pins the project and all that it needs; the command's
+own sources stay in Go's cache, and no file of the project is copied into ours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from sandbox import go_toolchain
+from sandbox.cache import cache_folder
+from sandbox.cluster import go_modules, versions
+from sandbox.cluster.go_modules import BuildFailed
+from sandbox.cluster.kept import kept, key
+
+# Raise it when this file builds or copies something else than before: the cache's key holds it.
+RECIPE = 1
+# Has the command end with the process that started it.
+HOLD = """package main
+
+import "slicewise.dev/{name}/lifeline"
+
+func init() {{
+	lifeline.Hold()
+}}
+"""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """
+    Attributes:
+        name: Of its folder below `sandbox/go`, and of the command.
+        title: As its project writes it: "KubeRay".
+        module: The project's, which our module file requires.
+        package: The command's folder in it; "" is the module's own.
+        minutes: What the build took on 2 cores with empty caches.
+        tags: Build tags.
+        stamp: The variable that holds the version, which a build without it leaves empty.
+        version_file: Has the version, where that is not the module's.
+        copies: What else is taken from the module: globs of YAML files, by the folder that they are put into,
+            as JSON, which is read ten times as fast.
+    """
+
+    name: str
+    title: str
+    module: str
+    package: str
+    minutes: float
+    tags: str = ""
+    stamp: str = ""
+    version_file: str = ""
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder(self) -> Path:
+        return versions.MODULE / self.name
+
+    @property
+    def version(self) -> str:
+        """Of the module, as its file says: "v1.5.0"."""
+        for line in (self.folder / "go.mod").read_text().splitlines():
+            match line.split():
+                case [self.module, version, *_] | ["require", self.module, version, *_]:
+                    return version
+        raise BuildFailed(f"{self.folder}/go.mod does not require {self.module}")
+
+
+def built(program: Program, progress: Progress = print) -> Path:
+    """
+    The folder with the command and what was copied beside it; the first call builds it.
+
+    Raises:
+        BuildFailed: The build or a download failed.
+    """
+    return kept(_name(program), lambda work: _build(program, work, progress), progress)
+
+
+def is_built(program: Program) -> bool:
+    """Whether `built` has nothing left to do."""
+    return (cache_folder() / _name(program)).exists()
+
+
+def _name(program: Program) -> str:
+    """What the build depends on: the row, our module file, Go's version and the machine."""
+    copied = json.dumps({folder: list(globs) for folder, globs in program.copies.items()})
+    says = (program.module, program.package, program.tags, program.stamp, program.version_file, copied)
+    files = (*sorted(program.folder.iterdir()), _lifeline())
+    return f"{program.name}-{key(str(RECIPE), _go().version, *says, files=files)}"
+
+
+def _go() -> go_toolchain.Go:
+    """One build, whichever pair of Kubernetes and Karpenter runs beside it."""
+    return go_toolchain.choose(versions.named("newest").go)
+
+
+def _lifeline() -> Path:
+    return versions.MODULE / "lifeline" / "lifeline.go"
+
+
+def _build(program: Program, work: Path, progress: Progress) -> None:
+    go = go_toolchain.install(_go(), progress)
+    progress(
+        f"building {program.title} from source, once: about {program.minutes:g} minutes on 2 cores with "
+        "empty caches"
+    )
+    module = _downloaded(go, program)
+    _copy(program, module, work)
+    sources = work / "sources"
+    sources.mkdir()
+    overlay = sources / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": _sources(program, module, sources)}))
+    options = ["-C", program.folder, "-overlay", overlay, "-tags", program.tags, "-trimpath"]
+    options += ["-ldflags", _link_flags(program, module), "-o", work / program.name]
+    go_modules.build([go, "build", *map(str, options), "."], work, progress)
+    shutil.rmtree(sources)
+
+
+def _downloaded(go: Path, program: Program) -> Path:
+    """Where the version that go.mod requires lies unpacked; Go holds it to go.sum."""
+    command = ["mod", "download", "-json", program.module]
+    return Path(json.loads(go_modules.run(go, command, program.folder))["Dir"])
+
+
+def _sources(program: Program, module: Path, work: Path) -> dict[str, str]:
+    """
+    Where Go finds the files that our folder lacks, by where it looks for them.
+
+    A command is a package that nothing can import, so its files are built as ours.
+    """
+    found = sorted((module / program.package).glob("*.go"))
+    files = [file for file in found if not file.name.endswith("_test.go")]
+    if not files:
+        raise BuildFailed(f"{module} has no {program.package or 'command'}")
+    hold = work / "hold.go"
+    hold.write_text(HOLD.format(name=program.name))
+    ours = {program.folder / "slicewise_hold.go": hold, program.folder / "lifeline/lifeline.go": _lifeline()}
+    theirs = {program.folder / file.name: file for file in files}
+    return {str(at): str(file) for at, file in (theirs | ours).items()}
+
+
+def _link_flags(program: Program, module: Path) -> str:
+    if not program.stamp:
+        return "-s -w"
+    file = program.version_file
+    version = (module / file).read_text().strip() if file else program.version
+    return f"-s -w -X {program.stamp}={version}"
+
+
+def _copy(program: Program, module: Path, work: Path) -> None:
+    for folder, globs in program.copies.items():
+        (work / folder).mkdir()
+        for glob in globs:
+            files = sorted(module.glob(glob))
+            if not files:
+                raise BuildFailed(f"{program.module}@{program.version} has no {glob}")
+            for file in files:
+                (work / folder / f"{file.stem}.json").write_text(json.dumps(_documents(file)))
+
+
+def _documents(file: Path) -> list[object]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [document for document in yaml.load_all(file.read_text(), loader) if document]

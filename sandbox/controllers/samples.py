@@ -1,0 +1,50 @@
+"""The least objects that the controllers of the catalog act on, for trying them out and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Object = dict[str, Any]
+
+RAY = "ray.io/v1"
+
+
+def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
+    """
+    A RayCluster: a head without a GPU, and one group of workers.
+
+    Args:
+        worker: The pod spec of a worker, containers and all.
+    """
+    return {
+        "apiVersion": RAY,
+        "kind": "RayCluster",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "rayVersion": "2.46.0",
+            "headGroupSpec": {"rayStartParams": {}, "template": {"spec": pod("ray-head")}},
+            "workerGroupSpecs": [
+                {
+                    "groupName": "workers",
+                    "replicas": workers,
+                    "minReplicas": 0,
+                    "maxReplicas": max(workers, 1),
+                    "rayStartParams": {},
+                    "template": {"spec": dict(worker)},
+                }
+            ],
+        },
+    }
+
+
+def pod(container: str) -> Object:
+    """The spec of a pod that runs anywhere; Ray reads its limits."""
+    amounts = {"cpu": "100m", "memory": "128Mi"}
+    image = f"example.com/{container}:1"
+    return {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [
+            {"name": container, "image": image, "resources": {"requests": amounts, "limits": amounts}}
+        ],
+    }

@@ -1,0 +1,100 @@
+"""The catalog of real controllers, and what of their projects' files is applied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sandbox import __main__
+from sandbox.cluster import program, workload_crds
+from sandbox.controllers import catalog
+from sandbox.controllers.catalog import CONTROLLERS, DEFINITIONS, KUBERAY, ROLES, Controller, Place
+from sandbox.controllers.process import placed
+
+ROOT = Path(__file__).parents[3]
+ROWS = pytest.mark.parametrize("row", CONTROLLERS.values(), ids=list(CONTROLLERS))
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_names(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["build", "--with", "kuberay,kubray"])
+
+    assert "no controller 'kubray': there are kuberay" in capsys.readouterr().err
+
+
+def test_a_name_counts_once():
+    assert [row.name for row in catalog.listed("kuberay, kuberay")] == ["kuberay"]
+
+
+@pytest.mark.parametrize(
+    ("built", "status", "says"),
+    [(True, 0, "KubeRay is built"), (False, 1, "KubeRay is not built")],
+    ids=["built", "not built"],
+)
+def test_the_command_says_whether_a_controller_is_built(monkeypatch, capsys, built, status, says):
+    monkeypatch.setattr(__main__.binaries, "is_built", lambda: True)
+    monkeypatch.setattr(program, "is_built", lambda of: built)
+
+    assert __main__.main(["build", "--with", "kuberay", "--if-cached"]) == status
+    assert says in capsys.readouterr().out.splitlines()
+
+
+def test_a_kept_sandbox_starts_with_the_controllers_that_were_asked_for(monkeypatch, tmp_path):
+    started: list[list[str]] = []
+    monkeypatch.setattr(
+        __main__.session, "up_in_background", lambda folder, arguments: started.append(arguments)
+    )
+
+    __main__.main(["up", "--keep", "--folder", str(tmp_path), "--with", "kuberay"])
+
+    assert started == [["up", "--folder", str(tmp_path), "--with=kuberay"]]
+
+
+@ROWS
+def test_the_definitions_are_those_that_all_other_tests_serve(row: Controller):
+    """One version, one checksum: else a scenario on the definitions alone would be of another controller."""
+    [source] = [source for source in workload_crds.SOURCES if source.module.path == row.program.module]
+
+    assert source.module.version == row.program.version
+    pinned = f"{source.module} {source.module.sum}".replace("@", " ")
+    assert pinned in (row.program.folder / "go.sum").read_text().splitlines()
+
+
+@ROWS
+def test_a_row_has_what_is_installed_and_asked(row: Controller):
+    place = Place(Path("/k/config"), Path("/k/certificates"), dict.fromkeys(row.ports, 20_000))
+    said = " ".join(map(str, row.arguments(place)))
+
+    assert {DEFINITIONS, ROLES} <= row.program.copies.keys()
+    assert "health" in row.ports
+    assert said.count("127.0.0.1:20000") == len(row.ports), "on loopback alone, each at a port of its own"
+    assert "/k/config" in said
+
+
+@ROWS
+def test_the_page_of_supported_versions_has_each(row: Controller):
+    page = (ROOT / "docs/supported_versions.md").read_text()
+
+    [line] = [line for line in page.splitlines() if line.startswith(f"| {row.program.title}:")]
+    assert row.program.version in line
+
+
+def test_make_test_builds_kuberay_alone():
+    assert catalog.IN_EVERY_TEST_RUN == (KUBERAY,)
+
+
+ACCOUNT = {"kind": "ServiceAccount", "name": "operator"}
+
+
+def test_roles_without_a_namespace_get_the_one_of_the_installation():
+    binding = {"kind": "ClusterRoleBinding", "metadata": {"name": "operator"}, "subjects": [ACCOUNT]}
+    role = {"kind": "Role", "metadata": {"name": "leases", "namespace": "system"}, "rules": []}
+
+    assert placed(binding, "ray-system") == {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "operator"},
+        "subjects": [{**ACCOUNT, "namespace": "ray-system"}],
+    }
+    assert placed(role, "ray-system")["metadata"] == {"name": "leases", "namespace": "ray-system"}
+    assert role["metadata"]["namespace"] == "system"
