@@ -2,7 +2,7 @@
 Sleep and wake on the real API server, with the real Karpenter and the real controllers of Kubernetes.
 
 Argo Rollouts, LeaderWorkerSet and KEDA are there by their definitions alone: what their controllers would do
-with a count is done by hand, and told where it is.
+with a count is done by hand, and told where it is. KubeRay's operator is there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from slicewise.policy import Policy
 
 from sandbox import samples
 from sandbox.control_plane import ControlPlane
+from sandbox.controllers import samples as controller_samples
+from sandbox.controllers.process import Controllers
 from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import KubeClient
 from tests import builders
@@ -53,6 +55,7 @@ POOL_PATH = "/apis/karpenter.sh/v1/nodepools/slicewise-nights-l4"
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-nights-l4")
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 NIGHT, EARLY, MORNING = "2026-11-25T20:01", "2026-11-26T06:50", "2026-11-26T07:00"
+RAY = "ray.io/v1"
 Object = dict[str, Any]
 
 
@@ -653,3 +656,88 @@ def claims(cluster: Cluster) -> dict[str, str]:
     """Uids by name, of those that nobody has begun to delete; a protected one stays for a while."""
     found = [one["metadata"] for one in cluster.kube.list(cluster.path("persistentvolumeclaims", group="v1"))]
     return {one["name"]: one["uid"] for one in found if "deletionTimestamp" not in one}
+
+
+# What KubeRay makes, with its own operator: the last tests, since its definitions stay.
+
+
+@pytest.fixture(scope="module")
+def kuberay(plane: ControlPlane) -> Iterator[Controllers]:
+    with Controllers.start(plane, "kuberay") as controllers:
+        yield controllers
+
+
+@pytest.fixture
+def ray(kuberay: Controllers, cluster: Cluster) -> Iterator[Cluster]:
+    """With the rights that come with KubeRay's definitions."""
+    cluster.grant(POLICY)
+    yield cluster
+    for plural in ("rayservices", "rayjobs", "rayclusters"):
+        for item in cluster.kube.list(cluster.path(plural, group=RAY)):
+            cluster.kube.delete(cluster.path(plural, item["metadata"]["name"], RAY))
+    eventually(lambda: not ray_pods(cluster), lambda: ray_pods(cluster))
+
+
+def ray_pods(cluster: Cluster, **labels: str) -> dict[str, str]:
+    """Phases by name."""
+    selector = ",".join(
+        ("ray.io/is-ray-node=yes", *(f"ray.io/{key}={value}" for key, value in labels.items()))
+    )
+    pods = cluster.kube.list(cluster.path("pods", group="v1"), labelSelector=selector)
+    return {pod["metadata"]["name"]: pod["status"].get("phase", "") for pod in pods}
+
+
+def a_ray_cluster(name: str, workers: int) -> Object:
+    worker = GPU.scaled("Deployment", name, 1)["spec"]["template"]["spec"]
+    return controller_samples.ray_cluster(name, workers, namespace=NAMESPACE, worker=worker)
+
+
+def all_run(cluster: Cluster, count: int, **labels: str) -> bool:
+    return list(ray_pods(cluster, **labels).values()) == ["Running"] * count
+
+
+@pytest.mark.parametrize("suspend", [None, False], ids=["no field", "false"])
+def test_a_ray_cluster_sleeps_and_wakes_as_it_was(ray: Cluster, suspend: bool | None):
+    made = a_ray_cluster("rc", 2)
+    made["spec"] |= {} if suspend is None else {"suspend": suspend}
+    ray.kube.create(made)
+    at = ray.path("rayclusters", "rc", RAY)
+    eventually(lambda: all_run(ray, 3), lambda: ray.kube.get(at))
+    before = ray.kube.get(at)
+
+    ray.night.at(NIGHT)
+    asleep = ray.settle(Stage.ASLEEP)
+    assert ray_pods(ray) == {} and ray.kube.get(at)["status"]["state"] == "suspended"
+    assert ray.gpu_nodes() == [] and asleep.outcome.findings == ()
+
+    ray.night.at(EARLY)
+    ray.settle(Stage.WAKING)
+    eventually(lambda: all_run(ray, 3), lambda: ray.kube.get(at))
+    ray.night.at(MORNING)
+    assert ray.settle(Stage.AWAKE).outcome.findings == ()
+    after = ray.kube.get(at)
+    assert (after["spec"], after["metadata"].get("annotations")) == (
+        before["spec"],
+        before["metadata"].get("annotations"),
+    )
+    assert after["metadata"]["uid"] == before["metadata"]["uid"] and all_run(ray, 3)
+
+
+def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_names(ray: Cluster):
+    spec = a_ray_cluster("any", 1)["spec"]
+    job = {"entrypoint": "python -c 1", "rayClusterSpec": spec, "shutdownAfterJobFinishes": True}
+    for kind, fields in (("RayService", {"rayClusterConfig": spec, "serveConfigV2": ""}), ("RayJob", job)):
+        metadata = {"name": kind.lower(), "namespace": NAMESPACE}
+        ray.kube.create({"apiVersion": RAY, "kind": kind, "metadata": metadata, "spec": fields})
+    eventually(lambda: all_run(ray, 4), lambda: ray_pods(ray))
+    clusters = ray.path("rayclusters", group=RAY)
+    before = {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)}
+
+    told = ray.night.at(NIGHT).settle()
+
+    said = {one.code: one.says for one in told.outcome.findings}
+    assert said["left-awake"].startswith(f"RayService {NAMESPACE}/rayservice is left awake")
+    assert said["job-runs"].startswith(f"RayJob {NAMESPACE}/rayjob runs to its end")
+    assert {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)} == before
+    assert all_run(ray, 4), "and their nodes run with them"
+    ray.night.at(MORNING).settle()
