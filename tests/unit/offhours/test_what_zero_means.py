@@ -10,7 +10,7 @@ from slicewise.model import Ref, ref_of
 from slicewise.off_hours import Volumes
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import cron_job, keeping_volumes, pod_spec, scaled, scaled_object
+from tests.fakes.controllers import cron_job, keeping_volumes, owned, pod_spec, scaled, scaled_object
 from tests.fakes.sleeper import NIGHTS, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
 
@@ -206,6 +206,28 @@ def test_a_training_job_with_a_scale_runs_to_its_end_and_is_reported():
     assert (
         "PyTorchJob ml/ft runs to its end" in finding.says and "slicewise.dev/sleeps=true" in finding.remedy
     )
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [("batch.volcano.sh/v1alpha1", "Job"), ("kubeflow.org/v2beta1", "MPIJob")]
+)
+def test_a_training_job_without_a_scale_runs_to_its_end_and_is_reported_by_its_name(version, kind):
+    job = {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": "ft", "namespace": "ml", "uid": "uid-ft"},
+    }
+    sleeper = Sleeper()
+    for number in range(2):
+        metadata = {"name": f"ft-{number}", "namespace": "ml"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec()}
+        sleeper.create(owned(pod, job))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert finding.says.startswith(f"{kind} ml/ft runs to its end; it holds 2 GPU slices")
+    assert "label" not in finding.remedy
 
 
 def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():

@@ -159,6 +159,8 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
         if scales(item):
             ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
             return item, Nature.JOB if ends else Nature.SLEEPS
+        if ends_at_zero(item):
+            return item, Nature.JOB
     # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
     return chain[-1], Nature.UNKNOWN if above else Nature.BARE
 
@@ -170,8 +172,9 @@ def scales(item: Object) -> bool:
 
 def ends_at_zero(item: Object) -> bool:
     """
-    Whether 0 replicas mean the end of what runs, not a pause: of training jobs, such as Kubeflow's
-    PyTorchJob, `scale` is the number of workers, and a job that loses them fails or begins again.
+    Whether 0 replicas would mean the end of what runs, not a pause: of training jobs, such as Kubeflow's
+    PyTorchJob, `scale` is the number of workers, and a job that loses them fails or begins again. Others,
+    such as Volcano's Job, have no `scale`.
     """
     return str(item["kind"]).endswith("Job")
 
