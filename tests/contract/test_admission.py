@@ -17,12 +17,22 @@ import pytest
 from slicewise import layout, rights
 from slicewise.errors import Refused
 from slicewise.model import Object, Ref, ref_of
+from slicewise.offhours.settings import NO_SCALE_UP
 from slicewise.onboarding import admission
 from slicewise.ports import Kubernetes
 
+from sandbox.workload_stand_ins import NOTEBOOKS
 from tests import builders
 from tests.contract.kubernetes_sides import MEMBERS, NAMESPACE, InMemory
-from tests.fakes.controllers import cron_job, scaled, scaled_job, scaled_object
+from tests.fakes.controllers import (
+    autoscaler,
+    cron_job,
+    notebook,
+    ray_cluster,
+    scaled,
+    scaled_job,
+    scaled_object,
+)
 from tests.waiting import eventually
 from tests.workload_crds import serve
 
@@ -91,6 +101,8 @@ def asked_for() -> Object:
 
 
 _TRIGGER = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *"}}
+_CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
+_METRIC = {"type": "Resource", "resource": _CPU}
 NODE_POOL = layout.node_pool(POLICY, POOL, GPU, 2)
 OVERLAY = layout.overlays(POOL, GPU, 2, layout.overlay_weights(POLICY))[0]
 NODE = {
@@ -120,6 +132,11 @@ OBJECTS = {
     "CronJob": nightly(),
     "ScaledObject": asked_for(),
     "ScaledJob": queued(),
+    "RayCluster": ray_cluster("held", namespace=NAMESPACE),
+    "Notebook": notebook("held", namespace=NAMESPACE),
+    "HorizontalPodAutoscaler": autoscaler(
+        "held", workload("Deployment", "another"), least=1, metrics=[_METRIC]
+    ),
     "bare pod": bare_pod("bare"),
     "controlled pod": controlled(),
 }
@@ -255,6 +272,9 @@ MAY = {
         Case("ScaledObject", rights.PAUSED_REPLICAS, "0"),
         Case("ScaledJob", rights.PAUSED, "true"),
         Case("StatefulSet", rights.RETENTION, "Retain"),
+        Case("RayCluster", rights.SUSPEND, True),
+        Case("Notebook", rights.STOPPED, "x"),
+        Case("HorizontalPodAutoscaler", rights.BEHAVIOR, NO_SCALE_UP.asleep),
         Case("bare pod"),
     ],
 }
@@ -294,6 +314,13 @@ MAY_NOT = {
         *of_any_kind("StatefulSet"),
         *of_a_pod_spec("StatefulSet"),
         Case("StatefulSet", (*rights.RETENTION[:-1], "whenDeleted"), "Delete"),
+        *of_any_kind("RayCluster"),
+        Case("RayCluster", ("spec", "headGroupSpec", *_POD[1:], "containers"), _OTHER_CONTAINER),
+        Case("RayCluster", ("spec", "workerGroupSpecs"), []),
+        *of_any_kind("Notebook"),
+        Case("Notebook", (*_POD, "containers"), _OTHER_CONTAINER),
+        *of_any_kind("HorizontalPodAutoscaler"),
+        Case("HorizontalPodAutoscaler", ("spec", "maxReplicas"), 99),
         Case("controlled pod", ("metadata", "labels", "theirs"), "x"),
         Case("controlled pod"),
     ],
@@ -306,8 +333,10 @@ def cluster(far_side) -> Iterator[Any]:
     """With one object of each kind, and members whom RBAC holds from nothing."""
     if isinstance(far_side, InMemory):
         far_side.server.add_crds("scaledobjects.keda.sh", "scaledjobs.keda.sh")
+        far_side.server.add_crds("rayclusters.ray.io", "notebooks.kubeflow.org")
     else:
-        serve(far_side._kube, "keda-*")
+        serve(far_side._kube, "keda-*", "ray-rayclusters-*")
+        far_side._kube.apply(NOTEBOOKS)
     refs = [ref_of(item) for item in (*OBJECTS.values(), *_EVERYTHING)]
     for item in (*_EVERYTHING, *(item for name, item in OBJECTS.items() if name != "controlled pod")):
         far_side.by_somebody_else(item)
@@ -378,6 +407,7 @@ def test_every_kind_that_may_be_written_is_tried():
     plurals = {
         *("apps/deployments", "apps/statefulsets", "batch/cronjobs", "batch/cronjobs/status"),
         *("keda.sh/scaledobjects", "keda.sh/scaledjobs", "/nodes", "/pods", "*/*/scale"),
+        *("ray.io/rayclusters", "kubeflow.org/notebooks", "autoscaling/horizontalpodautoscalers"),
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }
 

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 import pytest
 from slicewise import json_patch
 from slicewise.errors import Conflict
-from slicewise.model import Object, ref_of
+from slicewise.model import ref_of
 from slicewise.offhours import originals
 from slicewise.offhours.kinds import KINDS as KNOWN
 from slicewise.offhours.kinds import noted_fields
-from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS, SUSPEND, SUSPENDED_PODS
+from slicewise.offhours.settings import NO_SCALE_UP, PAUSED_REPLICAS, REPLICAS, SUSPEND, SUSPENDED_PODS
 from slicewise.snapshots import Snapshot
 
+from sandbox.workload_stand_ins import NOTEBOOKS
 from tests.contract.kubernetes_sides import NAMESPACE, InMemory
-from tests.fakes.controllers import cron_job, ray_cluster, scaled, scaled_object
+from tests.fakes.controllers import autoscaler, cron_job, ray_cluster, scaled, scaled_object
 from tests.workload_crds import SCALED, serve
 
 _TEMPLATE = {
@@ -42,16 +43,7 @@ def deployment(kind: str = "Deployment", version: str = "apps/v1", replicas: int
     return item
 
 
-def _ray() -> Object:
-    item = ray_cluster("rc")
-    item["metadata"]["namespace"] = NAMESPACE
-    for group in (item["spec"]["headGroupSpec"], *item["spec"]["workerGroupSpecs"]):
-        group |= {"template": {"spec": _TEMPLATE["spec"]}, "rayStartParams": {}}
-    item["spec"]["workerGroupSpecs"][0] |= {"minReplicas": 0, "maxReplicas": 4}
-    return item
-
-
-RAY = _ray()
+RAY = ray_cluster("rc", namespace=NAMESPACE)
 KINDS = [
     pytest.param(deployment(), id="Deployment"),
     pytest.param(deployment("StatefulSet"), id="StatefulSet"),
@@ -69,9 +61,11 @@ def served(far_side):
             "leaderworkersets.leaderworkerset.x-k8s.io",
             "scaledobjects.keda.sh",
             "rayclusters.ray.io",
+            "notebooks.kubeflow.org",
         )
         return far_side
     serve(far_side._kube, *SCALED, "ray-rayclusters-*")
+    far_side._kube.apply(NOTEBOOKS)
     return far_side
 
 
@@ -162,6 +156,28 @@ def test_a_status_is_patched_through_its_subresource_and_nothing_else_is(served)
         served.port.patch(ref_of(item), json_patch.set_value(found, last, "2026-11-28T05:59:59Z"), "status")
     with pytest.raises(Conflict):
         served.port.patch(ref_of(item)._replace(name="missing"), operations, "status")
+
+
+OWN = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}}
+
+
+@pytest.mark.parametrize("own", [{}, {"behavior": OWN}], ids=["none", "its own"])
+def test_what_holds_an_autoscaler_is_read_as_it_was_written_and_given_back_exactly(served, own):
+    """The API server fills in what a behavior lacks, so what we write lacks nothing."""
+    metric = {"type": "Utilization", "averageUtilization": 50}
+    metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": metric}}]
+    item = autoscaler(f"held-{len(own)}", deployment(), least=1, metrics=metrics, **own)
+    served.by_somebody_else(item)
+    before = live(served, item)["spec"]
+
+    served.port.patch(
+        ref_of(item), NO_SCALE_UP.write(live(served, item), NO_SCALE_UP.asleep, "a test").operations
+    )
+    held = live(served, item)
+    assert NO_SCALE_UP.value(held) == NO_SCALE_UP.asleep and NO_SCALE_UP.written_by_us(held)
+
+    served.port.patch(ref_of(item), NO_SCALE_UP.write(held, before.get("behavior"), "a test").operations)
+    assert live(served, item)["spec"] == before
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, spec
+from slicewise.objects import annotations, condition, spec
+from slicewise.offhours.workloads import scaled_by
 
 from tests.fakes.kubernetes import FakeApiServer
 
@@ -61,6 +62,21 @@ class Controllers:
         else:
             wanted = now or min(1, demand)
         return wanted if wanted != now else None
+
+    def wake_from_zero(self) -> None:
+        """
+        A sync of Kubernetes 1.37's autoscalers: one that went to 0 by itself (ScaledToZero) starts its target
+        again, unless its behavior lets it scale nothing up.
+        """
+        for ref, item in list(self._server.objects.items()):
+            if ref.kind != "HorizontalPodAutoscaler":
+                continue
+            scale_up = (spec(item).get("behavior") or {}).get("scaleUp") or {}
+            went = (condition(item, "ScaledToZero") or {}).get("status") == "True"
+            target = scaled_by(item)
+            now, wanted = spec(self._server.objects[target])["replicas"], self.demand.get(ref, 0)
+            if now == 0 and wanted and went and scale_up.get("selectPolicy") != "Disabled":
+                self._server.scale(target, 0, wanted, manager="horizontal-pod-autoscaler")
 
     def autoscale(self) -> None:
         """What a HorizontalPodAutoscaler of KEDA's does a while later: as many as the triggers ask for."""
@@ -195,21 +211,26 @@ def scaled(
     }
 
 
-def ray_cluster(name: str, workers: int = 2, suspend: bool | None = None, **pod: Any) -> dict[str, Any]:
+def ray_cluster(
+    name: str, workers: int = 2, suspend: bool | None = None, namespace: str = "ml", **pod: Any
+) -> dict[str, Any]:
     """A head without a GPU, which runs anywhere, and workers on a pool of ours."""
-    group = {"groupName": "gpu", "replicas": workers, "template": {"spec": pod_spec(**pod)}}
-    head = {"template": {"spec": pod_spec(pool=None, slices=0)}}
+    group = {
+        **{"groupName": "gpu", "replicas": workers, "minReplicas": 0, "maxReplicas": workers},
+        **{"rayStartParams": {}, "template": {"spec": pod_spec(**pod)}},
+    }
+    head = {"rayStartParams": {}, "template": {"spec": pod_spec(pool=None, slices=0)}}
     flag = {} if suspend is None else {"suspend": suspend}
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
-        "metadata": {"name": name, "namespace": "ml"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"headGroupSpec": head, "workerGroupSpecs": [group], **flag},
     }
 
 
-def notebook(name: str, stopped: str | None = None, **pod: Any) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"name": name, "namespace": "ml"}
+def notebook(name: str, stopped: str | None = None, namespace: str = "ml", **pod: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace}
     if stopped is not None:
         metadata["annotations"] = {STOPPED: stopped}
     return {
@@ -263,6 +284,19 @@ def scaled_object(name: str, target: Object, paused: str | None = None) -> dict[
         "kind": "ScaledObject",
         "metadata": metadata,
         "spec": {"scaleTargetRef": reference},
+    }
+
+
+def autoscaler(name: str, target: Object, least: int = 0, **spec: Any) -> dict[str, Any]:
+    """A HorizontalPodAutoscaler that has brought its target to 0 by itself, if `least` is 0."""
+    reference = {key: target[key] for key in ("apiVersion", "kind")} | {"name": target["metadata"]["name"]}
+    conditions = [{"type": "ScaledToZero", "status": "True"}] if least == 0 else []
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "namespace": target["metadata"]["namespace"]},
+        "spec": {"scaleTargetRef": reference, "minReplicas": least, "maxReplicas": 9, **spec},
+        "status": {"conditions": conditions},
     }
 
 

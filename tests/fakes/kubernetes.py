@@ -30,7 +30,7 @@ KARPENTER_CRDS = (
     "ec2nodeclasses.karpenter.k8s.aws",
 )
 _BUILT_IN = (
-    *("", "apps", "batch", "policy"),
+    *("", "apps", "autoscaling", "batch", "policy"),
     *("admissionregistration.k8s.io", "apiextensions.k8s.io", "rbac.authorization.k8s.io"),
 )
 Admit = Callable[[Object | None, Object | None], None]
@@ -310,7 +310,9 @@ class FakeKubernetes:
     def serves(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.serves {kind}"):
             self._known()
-            return self._server.serves(api_version, kind)
+            group = api_version.rpartition("/")[0]
+            is_a_kind = group not in _BUILT_IN or (group, kind) in KINDS
+            return is_a_kind and self._server.serves(api_version, kind)
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):

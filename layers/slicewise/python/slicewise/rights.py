@@ -26,7 +26,12 @@ REPLICAS: Path = ("spec", "replicas")
 PAUSED_REPLICAS: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-replicas")
 PAUSED: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused")
 STOPPED: Path = ("metadata", "annotations", "kubeflow-resource-stopped")
+BEHAVIOR: Path = ("spec", "behavior")
 LAST_SCHEDULED: Path = ("status", "lastScheduleTime")
+
+
+# From this Kubernetes on an autoscaler may bring back what is at 0 (HPAScaleToZero is on by default).
+SCALES_FROM_ZERO = (1, 37)
 
 
 class Only(StrEnum):
@@ -55,7 +60,8 @@ class Write:
             ("*", "*/scale") is the scale of whatever has one.
         fields: Each with all that is below it. Nothing else of the object may differ.
         deletes: The right is to delete, and to change nothing.
-        if_served: Granted where the cluster has the definition of this kind, and listing it as well.
+        if_served: Granted, and listing it as well, where the cluster has this kind, or a Kubernetes in which
+            it matters.
     """
 
     group: str
@@ -176,6 +182,11 @@ SLEEPER = Identity(
         Write("ray.io", "rayclusters", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND), if_served=True),
         Write(
             "kubeflow.org", "notebooks", fields=(*_annotations(layout.ASLEEP_WAS), STOPPED), if_served=True
+        ),
+        Write(
+            *("autoscaling", "horizontalpodautoscalers"),
+            fields=(*_annotations(layout.ASLEEP_WAS), BEHAVIOR),
+            if_served=True,
         ),
         Write("", "pods", only=Only.BARE, deletes=True),
     ),

@@ -70,6 +70,7 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("keda.sh", "ScaledJob"): ("scaledjobs", True),
     ("keda.sh", "ScaledObject"): ("scaledobjects", True),
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): ("leaderworkersets", True),
+    ("autoscaling", "HorizontalPodAutoscaler"): ("horizontalpodautoscalers", True),
     ("kubeflow.org", "Notebook"): ("notebooks", True),
     ("ray.io", "RayCluster"): ("rayclusters", True),
 }

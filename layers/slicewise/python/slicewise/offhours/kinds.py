@@ -16,6 +16,7 @@ from slicewise.model import Object, Ref
 from slicewise.objects import condition, spec, status
 from slicewise.offhours.settings import (
     NO_NODES,
+    NO_SCALE_UP,
     ONLY_EMPTY_NODES_GO,
     PAUSED,
     PAUSED_REPLICAS,
@@ -126,6 +127,7 @@ KINDS = (
     Kind("batch", "v1", "CronJob", settings=(SUSPEND,), makes_jobs=True),
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
     Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
+    Kind("autoscaling", "v2", "HorizontalPodAutoscaler", settings=(NO_SCALE_UP,), is_read=False),
     Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True),
     Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
     Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
@@ -133,6 +135,7 @@ KINDS = (
     Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
     Kind("karpenter.sh", "v1", "NodePool", settings=(NO_NODES, ONLY_EMPTY_NODES_GO), is_read=False),
 )
+AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
 _BY_NAME = {(row.group, row.kind): row for row in KINDS}
 
 

@@ -8,12 +8,13 @@ thousand calls for 500 workloads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from slicewise import holidays, layout, startups
+from slicewise import holidays, layout, rights, startups
 from slicewise import policy as policies
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
 from slicewise.events import Hint
@@ -125,7 +126,10 @@ def _inside(
     namespaces = world.off_hours.namespaces if world.off_hours else ()
     try:
         reading = Reading(ports.kubernetes(cluster))
-        found = look(reading, world.snapshots, namespaces, _node_pools(policy), _kinds_of_sets(world))
+        kinds_of_sets = _kinds_of_sets(world)
+        found = look(
+            reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets, cluster.version
+        )
         if any(pool.fallback_gpus for pool in world.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
     except (Refused, Unavailable) as error:
@@ -303,6 +307,7 @@ def look(
     namespaces: tuple[str, ...] = (),
     names_of_pools: frozenset[str] | None = None,
     noted_kinds: Iterable[tuple[str, str]] = (),
+    kubernetes_version: str = "",
 ) -> Found:
     """
     Without NodePools, Nodes and Pods there is nothing to decide on: their errors are raised.
@@ -311,6 +316,7 @@ def look(
         namespaces: Whose pods are in scope wherever they run.
         names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
         noted_kinds: Listed for what is noted on their objects, beside those that are listed anyway.
+        kubernetes_version: Such as "1.37".
     """
     snapshots, kubernetes = tuple(snapshots), reading.kubernetes
     kept = {snapshot.ref for snapshot in snapshots}
@@ -358,14 +364,21 @@ def look(
         for version, kind in (*noted_kinds, *_served(reading))
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     ]
-    noted = originals.read((*all_pools, *beside, *sets), snapshots, noted_fields)
+    autoscalers = _from_zero(reading, kubernetes_version, kept)
+    noted = originals.read((*all_pools, *beside, *sets, *autoscalers), snapshots, noted_fields)
     kept |= {snapshot.ref for snapshot in noted.snapshots}
     node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
     objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
     objects |= {ref_of(item): item for item in sets if ref_of(item) in kept}
     targets = _targets((*snapshots, *noted.snapshots), objects)
-    owners, by_name = _owners(reading, pods, (kept | targets) - objects.keys())
+    scaled = set(map(workloads.scaled_by, autoscalers))
+    owners, by_name = _owners(reading, pods, (kept | targets | scaled) - objects.keys())
+    ours = set(map(ref_of, owners.values()))
+    ours |= {ref for ref, item in by_name.items() if matters(item, _pod_spec(item))}
     objects |= {ref: item for ref, item in by_name.items() if ref in kept}
+    for item in autoscalers:
+        if ref_of(item) in kept or workloads.scaled_by(item) in ours:
+            objects[ref_of(item)] = item
     return Found(
         pods,
         owners,
@@ -375,6 +388,20 @@ def look(
         unread=reading.unread,
         originals=noted,
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
+    )
+
+
+def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[Object, ...]:
+    """Autoscalers that may bring back what is at 0."""
+    found = re.match(r"(\d+)\.(\d+)", version.removeprefix("v"), re.ASCII)
+    if not found or tuple(map(int, found.groups())) < rights.SCALES_FROM_ZERO:
+        return ()
+    return reading.list(
+        *kinds.AUTOSCALER,
+        managed_fields=True,
+        only=lambda item: (
+            spec(item).get("minReplicas") == 0 or ref_of(item) in kept or originals.is_noted(item)
+        ),
     )
 
 

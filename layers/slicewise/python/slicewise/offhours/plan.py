@@ -37,11 +37,12 @@ from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
-from slicewise.offhours.kinds import Nature, is_suspended, setting_of, settings_of
+from slicewise.offhours.kinds import AUTOSCALER, Nature, is_suspended, setting_of, settings_of
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
     NO_NODES,
+    NO_SCALE_UP,
     ONLY_EMPTY_NODES_GO,
     PAUSED_REPLICAS,
     REPLICAS,
@@ -456,13 +457,19 @@ def _order_of_sleep(
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
+    awake = {work.ref for work in made} - importance.keys()
     live = {ref_of(pool): pool for pool in found.node_pools} | {
         ref: item
         for ref, item in found.objects.items()
-        if ref in looked_after or _makes_work(item, importance, by_keda)
+        if ref in looked_after or _makes_work(item, importance, by_keda, awake)
     }
     live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda or work.losing}
     importance |= {by_keda[ref]: work for ref, work in importance.items() if ref in by_keda}
+    importance |= {
+        ref: importance[target]
+        for ref, item in live.items()
+        if ref[:2] == AUTOSCALER and (target := following.scaled_by(item)) in importance
+    }
     subjects = [
         _Subject(
             item,
@@ -495,11 +502,20 @@ def _limited(setting: Setting, nodes: int, kept: Snapshot | None, live: Object) 
     return replace(setting, asleep=str(min(nodes, most)))
 
 
-def _makes_work(item: Object, importance: dict[Ref, Workload], by_keda: dict[Ref, Ref]) -> bool:
-    """Whether an object beside workloads makes pods of ours, or has KEDA make them."""
+def _makes_work(
+    item: Object, importance: Mapping[Ref, Workload], by_keda: Mapping[Ref, Ref], awake: Collection[Ref]
+) -> bool:
+    """
+    Whether an object beside workloads makes pods of ours, or has KEDA or an autoscaler make them.
+
+    Args:
+        awake: Workloads that have pods, and keep them.
+    """
     if following.marked(item) or following.scales(item):
         return False
     ref = ref_of(item)
+    if ref[:2] == AUTOSCALER:
+        return following.scaled_by(item) not in awake
     target = next((target for target, scaler in by_keda.items() if scaler == ref), None)
     return target in importance if target else True
 
@@ -724,7 +740,8 @@ def _give_back(
         snapshots,
         key=lambda kept: (
             kept.ref.kind != "NodePool",
-            kept.field == RETAIN.field,
+            # An autoscaler that may act while its target is still at 0 would take its count for its own.
+            kept.field in (RETAIN.field, NO_SCALE_UP.field),
             -kept.priority,
             kept.ref,
             kept.field,
@@ -738,6 +755,10 @@ def _give_back(
             wanted = morning or (later if setting is RETAIN else "")
             follows = live is None or _follows(setting, kept, live, found)
             step = give_back(setting, live, kept, why, wanted, follows)
+            if live and setting is NO_SCALE_UP:
+                # In one with its target: what fails there leaves it held.
+                part = str(following.scaled_by(live))
+                step = replace(step, actions=tuple(in_part(one, part) for one in step.actions))
             steps.append(step)
             if live:
                 objects[kept.ref] = _after(step, live)

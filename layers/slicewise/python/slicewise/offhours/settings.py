@@ -2,7 +2,9 @@
 Which field of an object is changed to put it to sleep, and how it is read and written. Pure.
 
     what has a `scale` subresource   its replicas, to 0, through it; a HorizontalPodAutoscaler does nothing
-                                     while its target has 0, and goes on by itself afterwards
+                                     while its target has 0, and goes on by itself afterwards, but for:
+    HorizontalPodAutoscaler with minReplicas 0
+                                     scales nothing up: Kubernetes 1.37 lets it bring back what is at 0
     StatefulSet with whenScaled: Delete
                                      Retain first, where the policy says so; else it is left
     KEDA ScaledObject                its own annotation: 0 replicas, whatever the triggers say. KEDA scales
@@ -127,6 +129,25 @@ PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0", resumes=True, controller=
 PAUSED = Setting(rights.PAUSED, "true")
 # That it is there is all that matters to the notebook controller; the value says who did it.
 STOPPED = Setting(rights.STOPPED, "slicewise-off-hours", ends_pods=True)
+# Every default is written out, so that the API server adds nothing and the value can be compared.
+NO_SCALE_UP = Setting(
+    rights.BEHAVIOR,
+    {
+        "scaleUp": {
+            "selectPolicy": "Disabled",
+            "stabilizationWindowSeconds": 0,
+            "policies": [
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+                {"type": "Percent", "value": 100, "periodSeconds": 15},
+            ],
+        },
+        "scaleDown": {
+            "selectPolicy": "Max",
+            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+        },
+    },
+    by_value=True,
+)
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (fallback.py).

@@ -123,7 +123,7 @@ def slices(pod: Object) -> int:
 
 
 def scaled_by(scaled_object: Object) -> Ref:
-    """What a ScaledObject of KEDA scales."""
+    """What a ScaledObject of KEDA, or a HorizontalPodAutoscaler, scales."""
     target = spec(scaled_object).get("scaleTargetRef") or {}
     kind, version = target.get("kind") or "Deployment", target.get("apiVersion") or "apps/v1"
     return Ref(version, kind, target.get("name", ""), scaled_object["metadata"].get("namespace", ""))

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from slicewise import layout
+from slicewise import layout, rights
 from slicewise.actions import Action, Apply, Delete, in_part
 from slicewise.installations import PutAccessEntry, PutAddon, PutPodIdentity
 from slicewise.model import ClusterContents, Object, Ref, ref_of
@@ -35,6 +35,7 @@ from slicewise.onboarding import (
     releases,
     retiring,
     time_slice,
+    versions,
 )
 from slicewise.onboarding.releases import Difference
 from slicewise.onboarding.world import Chart, Settings, World, live
@@ -65,7 +66,7 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     retaining, operator = _is_retaining(contents), _operator(contents)
-    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, contents.crds)
+    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, _served(contents))
     actions += admission.changes(contents, policy)
     actions += _applies(contents, roles, "what we may read once installation is over")
     configurations = _applies(
@@ -104,6 +105,13 @@ def _operator(contents: ClusterContents) -> rbac.Operator:
     if release is None or not operator_release.is_theirs(release):
         return rbac.OURS
     return rbac.Operator(release.namespace, operator_release.their_config_map(release).name)
+
+
+def _served(contents: ClusterContents) -> frozenset[str]:
+    """Its definitions, and by such names those of Kubernetes' own kinds whose right its release calls for."""
+    found = versions.parse(contents.version)
+    own = {"horizontalpodautoscalers.autoscaling"} if found and found >= rights.SCALES_FROM_ZERO else set()
+    return contents.crds | own
 
 
 def _is_retaining(contents: ClusterContents) -> bool:

@@ -1,0 +1,162 @@
+"""From Kubernetes 1.37 on an autoscaler may bring back what is at 0: it is held for the night."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from slicewise.model import Object, ref_of
+from slicewise.offhours.settings import NO_SCALE_UP
+from slicewise.offhours.workloads import KEEP_AWAKE
+from slicewise.outcomes import Stage
+
+from tests.fakes.calls import REFUSALS
+from tests.fakes.controllers import autoscaler, scaled
+from tests.fakes.sleeper import Sleeper
+from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
+
+IDLE = scaled("Deployment", "queue", 0)
+OF_IDLE, OF_SERVER = autoscaler("queue", IDLE), autoscaler("server", SERVER)
+OWN = {"scaleUp": {"selectPolicy": "Min", "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}]}}
+
+
+def cluster(*items: Object, version: str = "1.37") -> Sleeper:
+    sleeper = Sleeper()
+    sleeper.cluster = replace(sleeper.cluster, version=version)
+    sleeper.create(*copy.deepcopy(items))
+    for item in items:
+        if item["kind"] == "HorizontalPodAutoscaler":
+            sleeper.controllers.demand[ref_of(item)] = 3
+    return sleeper
+
+
+def behavior(sleeper: Sleeper, item: Object) -> Any:
+    return sleeper.value(ref_of(item), "spec", "behavior")
+
+
+@pytest.mark.parametrize("own", [None, OWN], ids=["none", "its own"])
+@pytest.mark.parametrize("target", [IDLE, SERVER], ids=["at 0 by its autoscaler", "put to 0 by us"])
+def test_nothing_is_brought_back_at_night_and_all_is_given_back(target, own):
+    held = autoscaler("it", target, **({"behavior": own} if own else {}))
+    sleeper = cluster(target, held)
+    before = objects_of(sleeper)
+
+    sleeper.at(NIGHT).settle()
+    assert behavior(sleeper, held) == NO_SCALE_UP.asleep
+    sleeper.controllers.wake_from_zero()
+    asleep = sleeper.later(minutes=15).settle()
+    assert sleeper.replicas(target) == 0 and asleep.outcome.stage is Stage.ASLEEP and codes(asleep) == set()
+
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before
+    sleeper.controllers.wake_from_zero()
+    assert sleeper.replicas(target) == 3, "by day it does its work"
+
+
+def test_without_the_hold_it_would_come_back():
+    """What the others show is not the stand-in's kindness."""
+    sleeper = cluster(IDLE, OF_IDLE, version="1.36")
+    sleeper.at(NIGHT).settle()
+
+    sleeper.controllers.wake_from_zero()
+
+    assert sleeper.replicas(IDLE) == 3
+
+
+def test_before_1_37_no_autoscaler_is_asked_for():
+    sleeper = cluster(SERVER, OF_SERVER, version="1.36")
+
+    sleeper.at(NIGHT).settle()
+
+    assert "kubernetes.list HorizontalPodAutoscaler" not in sleeper.calls.made
+    assert behavior(sleeper, OF_SERVER) is None and sleeper.replicas(SERVER) == 0
+
+
+@pytest.mark.parametrize(
+    "untouched",
+    [
+        pytest.param(autoscaler("it", SERVER, least=1), id="it never goes to 0"),
+        pytest.param(autoscaler("it", scaled("Deployment", "cpu", 2, pool=None)), id="nothing of ours"),
+    ],
+)
+def test_others_are_left_alone(untouched):
+    sleeper = cluster(SERVER, scaled("Deployment", "cpu", 2, pool=None, slices=0), untouched)
+
+    sleeper.at(NIGHT).settle()
+
+    assert behavior(sleeper, untouched) is None and sleeper.replicas(SERVER) == 0
+
+
+def test_one_whose_target_stays_awake_is_left_to_its_work():
+    marked = copy.deepcopy(SERVER)
+    marked["metadata"]["labels"] = {KEEP_AWAKE: "true"}
+    sleeper = cluster(marked, OF_SERVER)
+
+    sleeper.at(NIGHT).settle()
+
+    assert behavior(sleeper, OF_SERVER) is None and sleeper.replicas(SERVER) == 3
+
+
+def test_it_is_held_before_its_target_goes_to_0_and_let_go_after_it_is_back():
+    sleeper = cluster(SERVER, OF_SERVER)
+    order = []
+    for at in (NIGHT, MORNING):
+        found = sleeper.at(at).look()
+        writes = [str(one.ref) for one in found.actions if hasattr(one, "ref") and one.ref.namespace == "ml"]
+        order.append([name for name in writes if "server" in name])
+        sleeper.settle()
+
+    assert order[0].index(str(ref_of(OF_SERVER))) < order[0].index(str(ref_of(SERVER)))
+    assert order[1].index(str(ref_of(OF_SERVER))) > order[1].index(str(ref_of(SERVER)))
+
+
+def test_where_the_target_could_not_be_given_back_it_stays_held():
+    sleeper = cluster(SERVER, OF_SERVER)
+    sleeper.at(NIGHT).settle()
+    sleeper.calls.fails = lambda call: REFUSALS["403"] if call.startswith("kubernetes.scale") else None
+
+    sleeper.at(MORNING).run_pass()
+    assert behavior(sleeper, OF_SERVER) == NO_SCALE_UP.asleep
+
+    sleeper.calls.fails = lambda call: None
+    sleeper.later(minutes=1).settle()
+    assert behavior(sleeper, OF_SERVER) is None and sleeper.replicas(SERVER) == 3
+
+
+def test_who_changes_its_behavior_at_night_keeps_it():
+    sleeper = cluster(SERVER, OF_SERVER)
+    sleeper.at(NIGHT).settle()
+
+    sleeper.edit(ref_of(OF_SERVER), ("spec", "behavior"), OWN)
+    sleeper.at(MORNING).settle()
+
+    assert behavior(sleeper, OF_SERVER) == OWN and sleeper.replicas(SERVER) == 3
+
+
+@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
+def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
+    whole = cluster(SERVER, OF_SERVER, IDLE, OF_IDLE)
+    before = objects_of(whole)
+    whole.at(NIGHT).settle()
+
+    for number in range(len(whole.calls.made)):
+        sleeper = cluster(SERVER, OF_SERVER, IDLE, OF_IDLE).at(NIGHT)
+        sleeper.struck_pass(how, number)
+        sleeper.later(minutes=16).settle()
+        assert behavior(sleeper, OF_SERVER) == behavior(sleeper, OF_IDLE) == NO_SCALE_UP.asleep, number
+        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.later(minutes=16).settle()
+        assert objects_of(sleeper) == before, number
+
+
+def test_the_annotation_gives_it_back_where_the_table_has_lost_it():
+    sleeper = cluster(IDLE, OF_IDLE)
+    before = objects_of(sleeper)
+    sleeper.at(NIGHT).settle()
+    sleeper.kept._kept.clear()
+
+    sleeper.at(MORNING).settle()
+
+    assert objects_of(sleeper) == before
