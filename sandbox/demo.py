@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox import binaries, charts, demo_off_hours, demo_onboarding, demo_rights, demo_takeover, demo_tuning
+from sandbox.cluster import program
+from sandbox.controllers import catalog
 from sandbox.narrative import Narrator
 from sandbox.system import System
 
@@ -68,7 +70,9 @@ DELAY_SHARE = 0.4
 
 def run(out: Path) -> bool:
     """Tell the story on stdout and write its claims to `out`; whether all of them hold."""
-    binaries.ensure(print)  # its minutes, once a machine, are not the story's
+    # Their minutes, once a machine, are not the story's.
+    binaries.ensure(print)
+    program.built(catalog.KUBERAY.program, print)
     story = Narrator(sys.stdout, PROMISED)
     story.tell(
         """Slicewise on this machine. Real: Kubernetes' control plane, Karpenter, helm, the template that

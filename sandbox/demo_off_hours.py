@@ -15,17 +15,23 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sandbox.controllers import samples
+from sandbox.controllers.process import Controllers
 from sandbox.demo_steps import GPU_NODES, PODS, slice_pods, wait
 from sandbox.kube import KubeClient, KubeError
 from sandbox.narrative import Narrator
 from sandbox.system import ROOT, Cluster, System
+from sandbox.workload_stand_ins import PAUSED_REPLICAS, Keda, NotebookController, notebook
 
 PROMISED = (
     "one-refusal-stops-nobody",
+    "job-finishes",
     "asleep-no-gpu-nodes",
     "asleep-rest-untouched",
     "woken-while-paused",
     "awake-on-time",
+    "ray-sleeps",
+    "keda-resumes",
     "awake-exactly",
     "person-wins",
 )
@@ -34,8 +40,16 @@ WORKLOADS = ("/apis/apps/v1/deployments", "/apis/apps/v1/statefulsets", "/apis/a
 CRON_JOB = "/apis/batch/v1/namespaces/default/cronjobs/report"
 NOTEBOOK = "/apis/apps/v1/namespaces/default/deployments/notebook"
 LEDGER = "/apis/apps/v1/namespaces/default/deployments/ledger"
+CHAT = "/apis/apps/v1/namespaces/default/deployments/chat"
+SCALER = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/chat"
+RAY = "/apis/ray.io/v1/namespaces/default/rayclusters/ray"
+ADA = "/apis/kubeflow.org/v1/namespaces/default/notebooks/ada"
+JOB = "/apis/batch/v1/namespaces/default/jobs/training"
+# What sleeps by a switch of its own, so that annotations say as much as the spec.
+OF_OTHER_CONTROLLERS = (SCALER, RAY, ADA)
 POOL = "/apis/karpenter.sh/v1/nodepools/slicewise-shared-l4"
 OVERLAYS = "/apis/karpenter.sh/v1alpha1/nodeoverlays"
+RAY_WORKERS = 2
 # Longer than Karpenter collects pods before it starts nodes for them.
 KARPENTER_ACTS_WITHIN_SECONDS = 4.0
 # Between what a person says and the waking that follows from it.
@@ -49,11 +63,15 @@ def tell(story: Narrator, system: System) -> None:
         that again, but for what people have changed meanwhile. A cluster's next change is a schedule of
         EventBridge; here a person says when, with the command that the demo runs for her."""
     )
-    night = _Night(story, system, system.clusters["gpu-1"])
-    night.evening()
-    night.asleep()
-    night.somebody_works_late()
-    night.morning()
+    cluster = system.clusters["gpu-1"]
+    with Controllers.start(cluster.plane, "kuberay"), Keda(cluster.plane), NotebookController(cluster.plane):
+        story.saw("KubeRay's operator runs in the cluster, the real one, built from its release")
+        story.saw("KEDA and Kubeflow's notebook controller are stood in for, by what each does with a pause")
+        night = _Night(story, system, cluster)
+        night.evening()
+        night.asleep()
+        night.somebody_works_late()
+        night.morning()
 
 
 class _Night:
@@ -63,6 +81,8 @@ class _Night:
         specs: Of all that sleeps, as they were in the evening.
         rest: Of all else, what a write to it would have changed.
         late: What was seen of the notebook at night.
+        ray: What was seen of the RayCluster at night.
+        counts: Of KEDA's target on its way back, as often as it was looked at.
     """
 
     def __init__(self, story: Narrator, system: System, cluster: Cluster):
@@ -72,6 +92,8 @@ class _Night:
         self.specs: dict[str, Any] = {}
         self.rest: dict[str, str] = {}
         self.late: dict[str, Any] = {}
+        self.ray: dict[str, Any] = {}
+        self.counts: list[int] = []
 
     # The chapters of the night
 
@@ -84,12 +106,14 @@ class _Night:
         arn = self.system.arn(self.cluster.name)
         eks.tag_resource(resourceArn=arn, tags={"slicewise.dev/policy": "night"})
         story.saw("the cluster is tagged with the policy `night`, which lets GPU workloads sleep")
-        wait(story, self.all_run, "Deployments and a StatefulSet run on GPUs")
+        wait(story, self.all_run, "Deployments, StatefulSets, a RayCluster and a Notebook run on GPUs")
         wait(story, lambda: self.running("website") == 2, "a website runs without")
         wait(story, lambda: self.kube.find(SLEEPER) is not None, "onboarding gave the sleeper its few rights")
         wait(story, lambda: self.stage() == "awake", "off-hours looked: it is day")
         wait(story, self.is_tuned, "the NodePool is as the policy says, and tuning changes nothing in it")
         self.specs = self.sleeping()
+        self.kube.apply(_training())
+        wait(story, lambda: self.job_phases() == ["Running"], "a Job has begun to train, and takes hours")
         self.rest = self.others()
 
     def asleep(self) -> None:
@@ -111,7 +135,9 @@ class _Night:
             },
         )
         self.allow_scaling_the_ledger()
-        self.follow(lambda: self.stage() == "asleep")
+        self.follow(lambda: self.stage() == "asleep" and len(self.gpu_nodes()) == 1)
+        self.let_the_job_finish()
+        self.ray = {"suspended": self.kube.get(RAY)["spec"].get("suspend"), "pods at night": self.ray_pods()}
         story.claim(
             "asleep-no-gpu-nodes",
             f"{pods} pods on {nodes} GPU nodes: workloads went to 0, the CronJob is suspended, nodes went",
@@ -129,6 +155,31 @@ class _Night:
             f"of {len(self.rest)} other objects, pods and nodes none was written, moved or ended",
             expected=[],
             observed=sorted(name for name in self.rest | now if self.rest.get(name) != now.get(name)),
+        )
+
+    def let_the_job_finish(self) -> None:
+        """It is work, not a service: it runs to its end, and its node goes with it."""
+        told = [one for one in self.record().get("findings", []) if one["code"] == "job-runs"]
+        for one in told:
+            self.story.aside(f"{one['says']} {one['remedy']}")
+        seen = {"told": len(told), "runs": self.job_phases(), "on nodes": len(self.gpu_nodes())}
+        [pod] = self.kube.list(PODS, labelSelector="job-name=training")
+        done = {"status": {"phase": "Succeeded"}}
+        self.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", done)
+        wait(self.story, lambda: not self.gpu_nodes(), "the Job has ended, and its node is gone")
+        self.look()
+        wait(self.story, self.is_closed, "the next look has closed the NodePool that was open for it")
+        status = self.kube.get(JOB).get("status", {})
+        self.story.claim(
+            "job-finishes",
+            "at night the Job ran on, on its own node; it ended by itself, once, and the node went",
+            expected={"told": 1, "runs": ["Running"], "on nodes": 1, "succeeded": 1, "failed": 0, "nodes": 0},
+            observed={
+                **seen,
+                "succeeded": status.get("succeeded", 0),
+                "failed": status.get("failed", 0),
+                "nodes": len(self.gpu_nodes()),
+            },
         )
 
     def somebody_works_late(self) -> None:
@@ -149,7 +200,7 @@ class _Night:
         opening = datetime.now(UTC) + lead + BEFORE_WAKING
         self.sleep_until(opening, "early")
         self.slicewise("pause", self.cluster.name, "--reason", "the network is being moved")
-        self.follow(self.all_run)
+        self.follow(self.all_run_again)
         ran, all_run, first = datetime.now(UTC), self.all_run(), self.first_gpu_node()
         story.claim(
             "awake-on-time",
@@ -179,6 +230,7 @@ class _Night:
             },
         )
         self.slicewise("resume", self.cluster.name)
+        self.tell_what_other_controllers_did()
         now, marks = self.sleeping(), self.kube.get(POOL)["metadata"].get("annotations", {})
         story.claim(
             "awake-exactly",
@@ -197,6 +249,35 @@ class _Night:
                 **self.late,
                 "in the morning": self.replicas(NOTEBOOK),
                 "pods": self.running("notebook"),
+            },
+        )
+
+    def tell_what_other_controllers_did(self) -> None:
+        ray, scaler = self.kube.get(RAY), self.kube.get(SCALER)
+        self.story.claim(
+            "ray-sleeps",
+            "the RayCluster was suspended by its own field, and came back with head and workers",
+            expected={
+                "suspended": True,
+                "pods at night": 0,
+                "pods": 3,
+                "state": "ready",
+                "field": self.specs[RAY].get("suspend", "none"),
+            },
+            observed={
+                **self.ray,
+                "pods": self.ray_pods(),
+                "state": ray.get("status", {}).get("state"),
+                "field": ray["spec"].get("suspend", "none"),
+            },
+        )
+        self.story.claim(
+            "keda-resumes",
+            "what KEDA scales came back at the count that it had, not at KEDA's minimum of 1, and unpaused",
+            expected={"counts on the way back": [0, 3], "paused": "no"},
+            observed={
+                "counts on the way back": list(dict.fromkeys(self.counts)),
+                "paused": scaler["metadata"].get("annotations", {}).get(PAUSED_REPLICAS, "no"),
             },
         )
 
@@ -302,7 +383,10 @@ class _Night:
             for item in self.kube.list(kind)
             if _on_gpus(item["spec"]["template"]["spec"]) and item["metadata"]["name"] != "notebook"
         }
-        return found | {path: self.kube.get(path)["spec"] for path in (CRON_JOB, POOL)}
+        found |= {path: self.kube.get(path)["spec"] for path in (CRON_JOB, POOL)}
+        others = {path: self.kube.get(path) for path in OF_OTHER_CONTROLLERS}
+        marks = {path: item["metadata"].get("annotations", {}) for path, item in others.items()}
+        return found | {path: item["spec"] | {"annotations": marks[path]} for path, item in others.items()}
 
     def others(self) -> dict[str, str]:
         """Of all that has no business with sleep, what changes when somebody writes or ends it."""
@@ -319,10 +403,14 @@ class _Night:
                 found[f"nodes/{node['metadata']['name']}"] = node["metadata"]["uid"]
         for pod in self.kube.list("/api/v1/pods"):
             # Pods of DaemonSets come and go with their nodes.
-            if not _on_gpus(pod["spec"]) and pod["spec"].get("nodeName") not in gpu_nodes:
+            of_ray = "ray.io/cluster" in pod["metadata"].get("labels", {})  # its head
+            if not (of_ray or _on_gpus(pod["spec"]) or pod["spec"].get("nodeName") in gpu_nodes):
                 metadata = pod["metadata"]
                 found[f"pods/{metadata['name']}"] = f"{metadata['uid']} {pod['status'].get('phase')}"
         return found
+
+    def is_closed(self) -> bool:
+        return self.kube.get(POOL)["spec"].get("limits", {}).get("nodes") == "0"
 
     def is_tuned(self) -> bool:
         pool = self.kube.get(POOL)
@@ -332,12 +420,28 @@ class _Night:
     def all_run(self) -> bool:
         """As many as in the evening, and what the person asks for."""
         specs = self.specs or self.sleeping()
-        wanted = sum(spec.get("replicas", 0) for spec in specs.values()) + self.replicas(NOTEBOOK)
+        wanted = (
+            sum(spec.get("replicas", 0) for spec in specs.values()) + self.replicas(NOTEBOOK) + RAY_WORKERS
+        )
         phases = [pod["status"].get("phase") for pod in self.gpu_pods()]
         return phases == ["Running"] * wanted
 
+    def all_run_again(self) -> bool:
+        self.counts.append(self.replicas(CHAT))
+        return self.all_run()
+
     def gpu_pods(self) -> list[dict[str, Any]]:
-        return [pod for pod in self.kube.list(PODS) if _on_gpus(pod["spec"])]
+        """Of services, not of the Job."""
+        pods = self.kube.list(PODS, labelSelector="!job-name")
+        return [pod for pod in pods if _on_gpus(pod["spec"])]
+
+    def job_phases(self) -> list[str]:
+        return [
+            pod["status"].get("phase", "") for pod in self.kube.list(PODS, labelSelector="job-name=training")
+        ]
+
+    def ray_pods(self) -> int:
+        return len(self.kube.list(PODS, labelSelector="ray.io/cluster=ray"))
 
     def running(self, app: str) -> int:
         pods = self.kube.list(PODS, labelSelector=f"app={app}")
@@ -411,9 +515,33 @@ def _workloads() -> tuple[dict[str, Any], ...]:
         "metadata": {"name": "report", "namespace": "default"},
         "spec": {"schedule": "0 4 1 1 *", "jobTemplate": {"spec": {"template": template}}},
     }
+    services = (("search", 4), ("notebook", 1), ("ledger", 1), ("chat", 3))
     return (
-        *(slice_pods(name, pods) for name, pods in (("search", 4), ("notebook", 1), ("ledger", 1))),
+        *(slice_pods(name, pods) for name, pods in services),
         index,
         website,
         report,
+        _scaler(),
+        samples.ray_cluster("ray", RAY_WORKERS, worker=slice_pods("any", 1)["spec"]["template"]["spec"]),
+        notebook("ada", slice_pods("any", 1)["spec"]["template"]["spec"]),
     )
+
+
+def _scaler() -> dict[str, Any]:
+    """Its minimum is 1, and load has made it 3: a CPU trigger starts nothing from 0 by itself."""
+    trigger = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}
+    spec = {
+        "scaleTargetRef": {"name": "chat"},
+        "minReplicaCount": 1,
+        "maxReplicaCount": 9,
+        "triggers": [trigger],
+    }
+    metadata = {"name": "chat", "namespace": "default"}
+    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata, "spec": spec}
+
+
+def _training() -> dict[str, Any]:
+    template = copy.deepcopy(slice_pods("training", 1)["spec"]["template"])
+    template["spec"]["restartPolicy"] = "Never"
+    metadata = {"name": "training", "namespace": "default"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": template}}

@@ -1,9 +1,13 @@
-"""Which pods are of our pools, by what they choose and where they run."""
+"""Which pods are of our pools, by what they choose and where they run, and whose they are."""
 
 from __future__ import annotations
 
 import pytest
 from slicewise.offhours.workloads import chooses, on_our_pools
+
+from tests.fakes.controllers import owned, pod_spec
+from tests.fakes.sleeper import Sleeper
+from tests.unit.offhours.sleeping import NIGHT
 
 OURS, NAMED = {"key": "slicewise.dev/pool", "operator": "Exists"}, "slicewise.dev/pool"
 SHARED = {"key": NAMED, "operator": "In", "values": ["shared"]}
@@ -54,3 +58,31 @@ def test_who_may_run_elsewhere_is_ours_only_while_it_runs_on_a_node_of_ours(pod_
 )
 def test_who_may_run_on_a_pool_and_asks_for_one_waits_for_it(pod_spec, may):
     assert chooses(pod_spec, "shared") is may
+
+
+def test_what_has_no_switch_that_we_know_is_reported_once_by_the_name_of_what_makes_its_pods():
+    spark = {"apiVersion": "sparkoperator.k8s.io/v1beta2", "kind": "SparkApplication"}
+    spark["metadata"] = {"name": "etl", "namespace": "ml", "uid": "uid-etl"}
+    sleeper = Sleeper()
+    for number in range(3):
+        metadata = {"name": f"etl-exec-{number}", "namespace": "ml"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec()}
+        sleeper.create(owned(pod, spark))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-scaled"]
+    assert finding.says.startswith("SparkApplication ml/etl has no scale subresource")
+    assert "3 GPU slices" in finding.says
+
+
+def test_a_static_pod_is_reported_by_its_own_name():
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "uid": "uid-node-1"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "etl-node-1", "namespace": "ml"}}
+    sleeper = Sleeper()
+    sleeper.create(owned({**pod, "spec": pod_spec()}, node))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-scaled"]
+    assert finding.says.startswith("Pod ml/etl-node-1 has no scale subresource")

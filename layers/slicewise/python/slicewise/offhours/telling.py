@@ -54,8 +54,8 @@ def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
         elif work.nature is Nature.UNKNOWN:
             yield Finding(
                 "cannot-be-scaled",
-                f"{work.ref} has no scale subresource, nor has what makes it; {holds}.",
-                f"Stop it by hand, or mark it {KEEP_AWAKE}.",
+                f"{work.ref} has no scale subresource, and no switch that we know; {holds}.",
+                f"Stop it by hand, or mark its pods {KEEP_AWAKE}.",
             )
 
 

@@ -161,8 +161,10 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
             return item, Nature.JOB if ends else Nature.SLEEPS
         if ends_at_zero(item):
             return item, Nature.JOB
+    if above is None:
+        return chain[-1], Nature.BARE
     # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
-    return chain[-1], Nature.UNKNOWN if above else Nature.BARE
+    return chain[-1] if above["kind"] == "Node" else above, Nature.UNKNOWN
 
 
 def scales(item: Object) -> bool:
