@@ -14,7 +14,7 @@ WORKERS := -n 6 --dist loadscope
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test bench test-fast test-soak test-sandbox test-oldest lint setup clean
+.PHONY: help demo test bench test-fast test-soak test-sandbox test-oldest test-controllers lint setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -34,7 +34,7 @@ demo: setup
 
 test: setup lint
 	@$(PY) -m sandbox build
-	@$(PY) -m pytest -q $(WORKERS) -m "not soak"
+	@$(PY) -m pytest -q $(WORKERS) -m "not soak and not controllers"
 
 bench: setup
 	@$(PY) -m bench all --json out/bench.json --html out/bench.html
@@ -44,7 +44,7 @@ lint: setup
 	@$(PY) -m ruff format --check -q .
 
 test-fast: setup
-	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak"
+	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak and not controllers"
 
 test-soak: setup
 	@$(PY) -m sandbox build
@@ -54,6 +54,11 @@ test-soak: setup
 test-oldest: setup
 	@$(PY) -m sandbox build --versions oldest
 	@SLICEWISE_VERSIONS=oldest $(PY) -m pytest -q $(WORKERS) -m sandbox
+
+# Real controllers beside a control plane: each is built once, which takes minutes and is told.
+test-controllers: setup
+	@$(PY) -m sandbox build --with all
+	@$(PY) -m pytest -q -m controllers
 
 test-sandbox: setup
 	@$(PY) -m sandbox build

@@ -101,7 +101,54 @@ KUBERAY = Controller(
     arguments=_kuberay,
 )
 
-CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY,)}
+
+def _keda(place: Place) -> Sequence[str | Path]:
+    return [
+        f"--kubeconfig={place.kubeconfig}",
+        f"--metrics-bind-address={place.address('metrics')}",
+        f"--health-probe-bind-address={place.address('health')}",
+        f"--metrics-service-bind-address={place.address('metrics-service')}",
+        f"--cert-dir={place.certificates}",
+        "--enable-cert-rotation=false",
+        # Neither its webhooks nor its metrics adapter is here.
+        "--enable-webhook-patching=false",
+        "--enable-apiservice-patching=false",
+        "--zap-encoder=console",
+    ]
+
+
+# The operator alone: it scales to 0 and from 0, and pauses. Above 1 an HPA scales, by what KEDA's metrics
+# adapter says, which is not here.
+KEDA = Controller(
+    Program(
+        name="keda",
+        title="KEDA's operator",
+        module="github.com/kedacore/keda/v2",
+        package="cmd/operator",
+        minutes=10,
+        stamp="github.com/kedacore/keda/v2/version.Version",
+        copies={
+            DEFINITIONS: ("config/crd/bases/*.yaml",),
+            ROLES: (
+                "config/service_account/service_account.yaml",
+                "config/rbac/role.yaml",
+                "config/rbac/role_binding.yaml",
+            ),
+        },
+    ),
+    namespace="keda",
+    account="keda-operator",
+    ports=("health", "metrics", "metrics-service"),
+    arguments=_keda,
+    environment=lambda place: {
+        "WATCH_NAMESPACE": "",
+        "POD_NAMESPACE": "keda",
+        "POD_NAME": "keda-operator",
+        "KEDA_CLUSTER_OBJECT_NAMESPACE": "keda",
+    },
+)
+
+CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA)}
 
 # Built by `make test`; all others on demand.
 IN_EVERY_TEST_RUN = (KUBERAY,)

@@ -7,7 +7,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-RAY = "ray.io/v1"
+RAY, KEDA = "ray.io/v1", "keda.sh/v1alpha1"
 
 
 def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
@@ -47,4 +47,36 @@ def pod(container: str) -> Object:
         "containers": [
             {"name": container, "image": image, "resources": {"requests": amounts, "limits": amounts}}
         ],
+    }
+
+
+def deployment(name: str, replicas: int, *, namespace: str = "default") -> Object:
+    """Of pods that run anywhere."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod("main")}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def scaled_object(target: str, *, least: int, while_running: str, namespace: str = "default") -> Object:
+    """
+    KEDA scales this Deployment: not below `least`, and above 0 as long as a pod runs that has the label
+    `app=<while_running>`.
+    """
+    trigger = {"podSelector": f"app={while_running}", "value": "1"}
+    return {
+        "apiVersion": KEDA,
+        "kind": "ScaledObject",
+        "metadata": {"name": target, "namespace": namespace},
+        "spec": {
+            "scaleTargetRef": {"name": target},
+            "minReplicaCount": least,
+            "maxReplicaCount": 10,
+            "pollingInterval": 1,  # seconds; else 30 go by before what runs is seen
+            "triggers": [{"type": "kubernetes-workload", "metadata": trigger}],
+        },
     }

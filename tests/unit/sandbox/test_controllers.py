@@ -20,23 +20,23 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(capsys):
     with pytest.raises(SystemExit):
         __main__.main(["build", "--with", "kuberay,kubray"])
 
-    assert "no controller 'kubray': there are kuberay" in capsys.readouterr().err
+    assert "no controller 'kubray': there are kuberay, keda" in capsys.readouterr().err
 
 
-def test_a_name_counts_once():
-    assert [row.name for row in catalog.listed("kuberay, kuberay")] == ["kuberay"]
+def test_names_are_read_in_their_order_and_once():
+    assert [row.name for row in catalog.listed("keda, kuberay,keda")] == ["keda", "kuberay"]
 
 
 @pytest.mark.parametrize(
     ("built", "status", "says"),
-    [(True, 0, "KubeRay is built"), (False, 1, "KubeRay is not built")],
+    [(True, 0, "KEDA's operator is built"), (False, 1, "KEDA's operator is not built")],
     ids=["built", "not built"],
 )
 def test_the_command_says_whether_a_controller_is_built(monkeypatch, capsys, built, status, says):
     monkeypatch.setattr(__main__.binaries, "is_built", lambda: True)
     monkeypatch.setattr(program, "is_built", lambda of: built)
 
-    assert __main__.main(["build", "--with", "kuberay", "--if-cached"]) == status
+    assert __main__.main(["build", "--with", "keda", "--if-cached"]) == status
     assert says in capsys.readouterr().out.splitlines()
 
 
@@ -46,9 +46,9 @@ def test_a_kept_sandbox_starts_with_the_controllers_that_were_asked_for(monkeypa
         __main__.session, "up_in_background", lambda folder, arguments: started.append(arguments)
     )
 
-    __main__.main(["up", "--keep", "--folder", str(tmp_path), "--with", "kuberay"])
+    __main__.main(["up", "--keep", "--folder", str(tmp_path), "--with", "keda,kuberay"])
 
-    assert started == [["up", "--folder", str(tmp_path), "--with=kuberay"]]
+    assert started == [["up", "--folder", str(tmp_path), "--with=keda,kuberay"]]
 
 
 @ROWS
@@ -82,6 +82,13 @@ def test_the_page_of_supported_versions_has_each(row: Controller):
 
 def test_make_test_builds_kuberay_alone():
     assert catalog.IN_EVERY_TEST_RUN == (KUBERAY,)
+
+
+def test_each_that_is_built_on_demand_has_a_file_of_tests_by_its_name():
+    """CI finds them so."""
+    files = {path.stem.removeprefix("test_") for path in (ROOT / "tests/controllers").glob("test_*.py")}
+
+    assert files == CONTROLLERS.keys() - {row.name for row in catalog.IN_EVERY_TEST_RUN}
 
 
 ACCOUNT = {"kind": "ServiceAccount", "name": "operator"}

@@ -1,0 +1,22 @@
+"""Real controllers that `make test` does not build: `make test-controllers` builds and runs them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.control_plane import ControlPlane
+from sandbox.kube import KubeClient
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Without Karpenter: the pods here run on the nodes of a managed node group."""
+    with ControlPlane.start(tmp_path_factory.mktemp("plane"), karpenter=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def kube(plane: ControlPlane) -> KubeClient:
+    return plane.kube
