@@ -2,9 +2,10 @@
 Run the README's test command on a fresh clone of this checkout's HEAD, in an empty folder.
 
 Then run the tests that were skipped there because NVIDIA's GPU Operator chart was missing, with the chart
-from the folder `SLICEWISE_CHARTS`, else from the first folder of `--charts` that has it. Last, where the
-oldest versions are built and time is left, run `make test-oldest`. The user's cache folder is used, so
-nothing is built twice.
+from the folder `SLICEWISE_CHARTS`, else from the first folder of `--charts` that has it. Then, where the
+oldest versions are built and time is left, run `make test-oldest`. Last, in the time that is left, run the
+tests of those real controllers that are built, those first that have not run for the longest time. No
+controller is built. The user's cache folder is used, so nothing is built twice.
 
 All of it ends within 75 minutes (`SLICEWISE_CI_SECONDS`): what still runs then is killed, and CI fails.
 """
@@ -24,6 +25,9 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from xml.etree import ElementTree
+
+import controller_rounds
+from controller_rounds import Round
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CHART = "gpu-operator-*.tgz"
@@ -111,6 +115,7 @@ def _test(runner: Runner, folder: Path, charts: str | None) -> None:
     skipped = _run_every_test(runner, clone, folder / "every-test.xml", environment)
     _run_skipped(runner, clone, folder / "skipped.xml", environment, skipped, chart_folder(charts))
     _run_oldest(runner, clone, environment)
+    _run_controllers(runner, clone, environment)
 
 
 def _environment() -> dict[str, str]:
@@ -183,6 +188,43 @@ def _run_oldest(runner: Runner, clone: Path, environment: Mapping[str, str]) -> 
     if runner.run("asking for the oldest build", asked, cwd=clone, env=environment, **quiet):
         return _say("make test-oldest was not run: the oldest versions are not built here")
     runner.must("make test-oldest", ["make", "test-oldest"], cwd=clone, env=environment)
+
+
+def _run_controllers(runner: Runner, clone: Path, environment: Mapping[str, str]) -> None:
+    """A file of tests each; its name says which controllers must be built: `test_keda.py`."""
+    files = {path.stem.removeprefix("test_"): path for path in clone.glob("tests/controllers/test_*.py")}
+    rounds = controller_rounds.read()
+    for name in controller_rounds.longest_not_run(files, rounds):
+        if why := _left_out(runner, clone, environment, name, rounds.get(name, Round())):
+            _say(f"the tests of {name} were not run: {why}")
+            continue
+        _say(f"runs the tests of {name}")
+        command = [
+            str(clone / ".venv/bin/python"),
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "controllers",
+            str(files[name]),
+        ]
+        started = time.monotonic()
+        try:
+            runner.must(f"the tests of {name}", command, cwd=clone, env=environment)
+        finally:
+            controller_rounds.note(name, time.monotonic() - started)
+
+
+def _left_out(
+    runner: Runner, clone: Path, environment: Mapping[str, str], name: str, last: Round
+) -> str | None:
+    if runner.left_s() < last.needs_s:
+        return f"fewer than {last.needs_s / 60:.0f} minutes are left"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    asked = [str(clone / ".venv/bin/python"), "-m", "sandbox", "build", "--with", name, "--if-cached"]
+    if runner.run(f"asking for the build of {name}", asked, cwd=clone, env=environment, **quiet):
+        return f"it is not built here; `python -m sandbox build --with {name}` builds it"
+    return None
 
 
 def skipped_tests(report: Path) -> dict[str, str]:

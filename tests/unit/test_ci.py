@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -68,7 +69,7 @@ class Checkout:
         (self.commands / "make").chmod(0o755)
 
     def commit(self, name: str, content: str, folder: str = "tests") -> None:
-        (self.folder / folder).mkdir(exist_ok=True)
+        (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / folder / name).write_text(content)
         self.git("add", "--all")
         self.git("-c", "user.name=ada", "-c", "user.email=ada@example.com", "commit", "--quiet", "-m", name)
@@ -252,3 +253,83 @@ def test_the_oldest_versions_are_left_out_with_a_word(checkout, sandbox, seconds
     assert answer.status == 0, answer.said
     assert f"make test-oldest was not run: {why}" in answer.said
     assert "the oldest versions pass" not in answer.said
+
+
+# As the project's: it says of which controllers a build is there.
+BUILDS = """import sys
+asked = sys.argv[1:]
+sys.exit(asked[:2] != ["build", "--with"] or asked[3:] != ["--if-cached"] or asked[2] not in {built!r})
+"""
+OF_A_CONTROLLER = """import os, pathlib, sys, pytest
+
+@pytest.mark.controllers
+def test_it():
+    name = pathlib.Path(__file__).stem
+    if "-m" in sys.argv and "controllers" in sys.argv:
+        with open(os.environ["SEEN"] + "/rounds", "a") as seen:
+            seen.write(name + "\\n")
+        assert name != os.environ.get("FAILING")
+"""
+
+
+@pytest.fixture
+def controllers(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout with tests of three controllers, two of which are built; nothing has run yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(checkout.seen / "cache"))
+    checkout.commit("__main__.py", BUILDS.format(built=["keda", "kueue"]), "sandbox")
+    for name in ("keda", "kserve", "kueue"):
+        checkout.commit(f"test_{name}.py", OF_A_CONTROLLER, "tests/controllers")
+    return checkout
+
+
+def rounds(checkout: Checkout) -> list[str]:
+    """Whose tests have run, in that order, since this was asked last."""
+    seen = checkout.seen / "rounds"
+    found = seen.read_text().split() if seen.exists() else []
+    seen.unlink(missing_ok=True)
+    return [name.removeprefix("test_") for name in found]
+
+
+def test_the_tests_of_controllers_that_are_built_run_and_the_others_are_named(controllers):
+    answer = controllers.run()
+
+    assert answer.status == 0, answer.said
+    assert rounds(controllers) == ["keda", "kueue"]
+    assert "the tests of kserve were not run: it is not built here; `python -m sandbox build" in answer.said
+
+
+def test_a_controllers_test_that_fails_fails_and_is_the_last_to_run_again(controllers):
+    answer = controllers.run(FAILING="test_keda")
+    assert answer.status == 1
+    assert "the tests of keda failed with status 1" in answer.said
+    assert rounds(controllers) == ["keda"]
+
+    assert controllers.run().status == 0
+    assert rounds(controllers) == ["kueue", "keda"]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "ran"), [(30 * 60, ["kueue"]), (60, ["kueue", "keda"])], ids=["took long", "took short"]
+)
+def test_what_took_longer_last_time_than_is_left_now_is_left_out_with_a_word(controllers, took_s, ran):
+    record = controllers.seen / "cache/slicewise/controller-rounds.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"keda": {"ended": 1.0, "took_s": took_s}}))
+
+    answer = controllers.run(SLICEWISE_CI_SECONDS="1500")
+
+    assert answer.status == 0, answer.said
+    assert rounds(controllers) == ran
+    told = "the tests of keda were not run: fewer than 60 minutes are left" in answer.said
+    assert told == (ran == ["kueue"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"keda": {"ended": 1}, "x": 3}', '{"keda": {"at": 1}}'])
+def test_a_record_of_rounds_that_cannot_be_read_is_written_anew(controllers, content):
+    record = controllers.seen / "cache/slicewise/controller-rounds.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+
+    assert controllers.run().status == 0
+    assert rounds(controllers) == ["keda", "kueue"]
+    assert set(json.loads(record.read_text())) == {"keda", "kueue"}
