@@ -11,11 +11,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.controllers import samples
+from sandbox.cluster import program
+from sandbox.control_plane import ControlPlane
+from sandbox.controllers import catalog, samples
 from sandbox.controllers.process import Controllers
 from sandbox.demo_steps import GPU_NODES, PODS, slice_pods, wait
 from sandbox.kube import KubeClient, KubeError
@@ -64,14 +67,30 @@ def tell(story: Narrator, system: System) -> None:
         EventBridge; here a person says when, with the command that the demo runs for her."""
     )
     cluster = system.clusters["gpu-1"]
-    with Controllers.start(cluster.plane, "kuberay"), Keda(cluster.plane), NotebookController(cluster.plane):
-        story.saw("KubeRay's operator runs in the cluster, the real one, built from its release")
-        story.saw("KEDA and Kubeflow's notebook controller are stood in for, by what each does with a pause")
+    with ExitStack() as ending:
+        for says, part in _controllers(cluster.plane):
+            ending.enter_context(part)
+            story.saw(says)
         night = _Night(story, system, cluster)
         night.evening()
         night.asleep()
         night.somebody_works_late()
         night.morning()
+
+
+def _controllers(plane: ControlPlane) -> Iterator[tuple[str, AbstractContextManager[Any]]]:
+    """What acts on the objects of the night beside Kubernetes, and what of it is real."""
+    real = "{} runs in the cluster, the real one, built from its release"
+    yield real.format("KubeRay's operator"), Controllers.start(plane, "kuberay")
+    if program.is_built(catalog.KEDA.program):
+        yield real.format("KEDA's operator"), Controllers.start(plane, "keda")
+    else:
+        says = "KEDA is stood in for, by what it does with a pause (python -m sandbox build --with keda)"
+        yield says, Keda(plane)
+    yield (
+        "Kubeflow's notebook controller is stood in for, by what it does with a stop",
+        NotebookController(plane),
+    )
 
 
 class _Night:
