@@ -151,6 +151,18 @@ def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
         assert objects_of(sleeper) == before, number
 
 
+def test_until_onboarding_has_granted_it_nothing_waits_for_it():
+    """A cluster that EKS has upgraded to 1.37 in the night."""
+    sleeper = cluster(SERVER, OF_SERVER)
+    sleeper.calls.fails = lambda call: (
+        REFUSALS["403"] if call == "kubernetes.list HorizontalPodAutoscaler" else None
+    )
+
+    told = sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(SERVER) == 0 and "cannot-be-read" in codes(told)
+    assert sleeper.at(MORNING).settle().outcome.stage is Stage.AWAKE and sleeper.notices.sent == []
+
+
 def test_the_annotation_gives_it_back_where_the_table_has_lost_it():
     sleeper = cluster(IDLE, OF_IDLE)
     before = objects_of(sleeper)

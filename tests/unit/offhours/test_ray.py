@@ -162,6 +162,19 @@ def test_where_the_right_is_missing_it_is_left_with_its_pods_and_everything_else
 
     assert sleeper.replicas(SERVER) == 0 and not suspended(sleeper)
     assert "cannot-be-read" in codes(told)
+    awake = sleeper.at(MORNING).settle()
+    assert awake.outcome.stage is Stage.AWAKE and sleeper.notices.sent == [], "none of them ever slept"
+
+
+def test_where_the_right_is_taken_away_at_night_the_morning_waits_for_it():
+    sleeper = with_ray()
+    sleeper.at(NIGHT).settle()
+    sleeper.calls.fails = lambda call: Refused("403") if call == "kubernetes.list RayCluster" else None
+
+    assert sleeper.at(MORNING).settle().outcome.stage is Stage.WAKING
+
+    sleeper.calls.fails = lambda call: None
+    assert sleeper.later(minutes=1).settle().outcome.stage is Stage.AWAKE and suspended(sleeper) is None
 
 
 def test_without_kuberay_nothing_of_it_is_asked_for():

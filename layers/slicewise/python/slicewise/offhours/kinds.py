@@ -164,6 +164,12 @@ def is_read(api_version: str, kind: str) -> bool:
     return row is not None and row.is_read
 
 
+def comes_with_its_kind(ref: Ref) -> bool:
+    """Whether the right to such objects is granted by what the cluster has, at the next onboarding."""
+    row = row_of(ref.api_version, ref.kind)
+    return ref[:2] == AUTOSCALER or (row is not None and row.if_served)
+
+
 def makes_jobs(ref: Ref) -> bool:
     """Nobody knows ahead how important those will be."""
     row = row_of(ref.api_version, ref.kind)

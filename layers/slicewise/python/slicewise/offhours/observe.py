@@ -205,11 +205,13 @@ class Reading:
 
     Attributes:
         unread: What failed, with the answer's words; a Ref without a name is a kind.
+        refused: Of these, what is not allowed.
     """
 
     def __init__(self, kubernetes: Kubernetes):
         self.kubernetes = kubernetes
         self.unread: dict[Ref, str] = {}
+        self.refused: set[Ref] = set()
         self._unanswered: dict[tuple[str, str], int] = {}
 
     def list(self, version: str, kind: str, **options: Any) -> tuple[Object, ...]:
@@ -241,6 +243,8 @@ class Reading:
             raise
         except (Refused, Unavailable) as error:
             self.unread[ref] = str(error)
+            if isinstance(error, Refused):
+                self.refused.add(ref)
             if isinstance(error, Unavailable):
                 self._count(ref, error)
             return otherwise
@@ -386,6 +390,7 @@ def look(
         node_pools,
         nodes,
         unread=reading.unread,
+        ungranted=frozenset(ref for ref in reading.refused if kinds.comes_with_its_kind(ref)),
         originals=noted,
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
     )

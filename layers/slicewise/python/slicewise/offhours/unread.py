@@ -28,8 +28,12 @@ def findings(world: World) -> Iterator[Finding]:
 
 
 def lists(found: Found) -> tuple[Ref, ...]:
-    """Kinds that could not be listed, and whose objects say themselves what they were before a sleep."""
-    return tuple(sorted(ref for ref in found.unread if not ref.name and noted_fields(ref)))
+    """
+    Kinds that could not be listed, and whose objects say themselves what they were before a sleep. Not those
+    whose rights have not come yet: without them none was put to sleep.
+    """
+    kinds = (ref for ref in found.unread if not ref.name and noted_fields(ref))
+    return tuple(sorted(ref for ref in kinds if ref not in found.ungranted))
 
 
 def hides_sleepers(world: World) -> bool:

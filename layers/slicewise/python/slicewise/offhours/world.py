@@ -30,6 +30,7 @@ class Found:
         node_pools, nodes: Ours.
         refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
         unread: What could not be read, with the answer's words: an object, or by a Ref without a name a kind.
+        ungranted: Kinds among `unread` whose rights come with the kind, and have not come yet.
         originals: What annotations of these objects say that they were, and the table does not.
         targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
     """
@@ -41,6 +42,7 @@ class Found:
     nodes: tuple[Object, ...] = ()
     refused: Mapping[str, datetime] = field(default_factory=dict)
     unread: Mapping[Ref, str] = field(default_factory=dict)
+    ungranted: frozenset[Ref] = frozenset()
     originals: Originals = field(default_factory=Originals)
     targets: Mapping[Ref, Object] = field(default_factory=dict)
 
