@@ -13,7 +13,7 @@ from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import autoscaler, scaled
+from tests.fakes.controllers import autoscaler, keeping_volumes, scaled
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
 
@@ -172,3 +172,43 @@ def test_the_annotation_gives_it_back_where_the_table_has_lost_it():
     sleeper.at(MORNING).settle()
 
     assert objects_of(sleeper) == before
+
+
+@pytest.mark.parametrize("own", [{}, {"scaleUp": OWN["scaleUp"]}], ids=["no scaleUp", "its own scaleUp"])
+def test_a_manifest_that_is_applied_again_at_night_leaves_nothing_held(own):
+    """Flux and kubectl write the keys that they have: scaleDown comes back, and the hold stays ours."""
+    down = {"scaleDown": {"stabilizationWindowSeconds": 600}}
+    held = autoscaler("server", SERVER, behavior={**down, **own})
+    sleeper = cluster(SERVER, held)
+    sleeper.at(NIGHT).settle()
+
+    sleeper.edit(ref_of(held), ("spec", "behavior", "scaleDown"), down["scaleDown"])
+    told = sleeper.later(hours=1).settle()
+    assert "woken-by-somebody" not in codes(told)
+
+    sleeper.at(MORNING).settle()
+    assert behavior(sleeper, held) == {**down, **own}
+
+
+@pytest.mark.parametrize("where", ["its own", "its pods'"])
+def test_one_whose_target_is_marked_and_at_0_is_left_to_its_work(where):
+    marked, mark = copy.deepcopy(IDLE), {"labels": {KEEP_AWAKE: "true"}}
+    if where == "its own":
+        marked["metadata"] |= mark
+    else:
+        marked["spec"]["template"]["metadata"] = mark
+    sleeper = cluster(marked, OF_IDLE)
+
+    sleeper.at(NIGHT).settle()
+
+    assert behavior(sleeper, OF_IDLE) is None
+
+
+def test_one_whose_target_is_left_for_its_volumes_is_left_to_its_work():
+    store = keeping_volumes(scaled("StatefulSet", "store", 1))
+    held = autoscaler("store", store)
+    sleeper = cluster(store, held)
+
+    told = sleeper.at(NIGHT).settle()
+
+    assert "volumes-would-go" in codes(told) and behavior(sleeper, held) is None

@@ -125,3 +125,19 @@ def test_without_a_definition_what_stands_above_is_no_kind_of_ours():
     sleeper.at(NIGHT).settle()
 
     assert not any("kubeflow" in str(one) for plan in sleeper.plans for one in plan.actions)
+
+
+def test_the_version_that_an_owner_reference_names_makes_no_other_notebook_of_it():
+    """Kubeflow's controller owns its StatefulSet as v1beta1; the API server serves each in all versions."""
+    sleeper = with_notebook()
+    before = objects_of(sleeper)
+    sleeper.server.objects[SET]["metadata"]["ownerReferences"][0]["apiVersion"] = "kubeflow.org/v1beta1"
+
+    asleep = sleeper.at(NIGHT).settle()
+    assert stopped(sleeper) and codes(asleep) == set()
+    assert {kept.ref for kept in sleeper.kept.snapshots(sleeper.cluster.arn) if kept.ref.kind == NB.kind} == {
+        NB
+    }
+
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before

@@ -237,3 +237,41 @@ def test_it_is_put_to_sleep_after_what_makes_work_and_woken_by_its_priority():
     sleeper.run_pods("high-head", "high-gpu-0", "high-gpu-1")
     sleeper.later(seconds=15).settle()
     assert sleeper.value(Ref("apps/v1", "Deployment", "low", "ml"), "spec", "replicas") == 1
+
+
+def test_what_kueue_admits_is_left_since_it_would_be_started_anew():
+    queued = copy.deepcopy(RAY)
+    queued["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpu"}
+    sleeper = with_ray(queued, SERVER)
+
+    told = sleeper.at(NIGHT).settle()
+
+    [finding] = findings(told, "left-awake")
+    assert "Kueue admits it" in finding.says and not suspended(sleeper) and sleeper.replicas(SERVER) == 0
+
+
+@pytest.mark.parametrize("where", ["headGroupSpec", "workerGroupSpecs"])
+def test_a_mark_in_any_of_its_templates_keeps_it_awake(where):
+    """The head runs on a CPU node: its pod is not among those that are looked at."""
+    marked = copy.deepcopy(RAY)
+    group = marked["spec"][where]
+    (group if isinstance(group, dict) else group[0])["template"]["metadata"] = {
+        "labels": {KEEP_AWAKE: "true"}
+    }
+    sleeper = with_ray(marked)
+
+    assert "kept-awake" in codes(sleeper.at(NIGHT).settle()) and not suspended(sleeper)
+
+
+def test_a_pod_that_waits_for_its_node_is_not_taken_for_an_operator_that_does_not_follow():
+    """The state stays `suspended` until all pods run; the condition says at once that it is not."""
+    sleeper = with_ray()
+    sleeper.at(NIGHT).settle()
+    sleeper.server.on_change.remove(sleeper.controllers.reconcile)
+    sleeper.at("2026-11-26T06:51").run_pass()
+    resumed = {"state": "suspended", "conditions": [{"type": "RayClusterSuspended", "status": "False"}]}
+    sleeper.server.set_status(RC, resumed)
+
+    told = sleeper.later(seconds=15).settle()
+
+    assert suspended(sleeper) is None and "not-resumed" not in codes(told)

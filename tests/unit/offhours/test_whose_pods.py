@@ -86,3 +86,15 @@ def test_a_static_pod_is_reported_by_its_own_name():
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-scaled"]
     assert finding.says.startswith("Pod ml/etl-node-1 has no scale subresource")
+
+
+def test_a_pod_that_outlives_what_made_it_is_no_object_to_be_scaled():
+    """Its ReplicaSet is gone, and a finalizer keeps it: to scale what is not there would fail all night."""
+    sleeper = Sleeper()
+    gone = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "old-7d9c", "uid": "uid-old"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "old-0", "namespace": "ml"}}
+    sleeper.create(owned({**pod, "spec": pod_spec()}, gone))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    assert sleeper.failed == () and "Pod ml/old-0" in str(asleep.outcome.findings)

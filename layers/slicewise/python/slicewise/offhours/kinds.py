@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from slicewise.model import Object, Ref
-from slicewise.objects import condition, spec, status
+from slicewise.objects import condition, labels, spec, status
 from slicewise.offhours.settings import (
     NO_NODES,
     NO_SCALE_UP,
@@ -30,6 +30,7 @@ from slicewise.offhours.settings import (
 from slicewise.snapshots import Snapshot
 
 Why = tuple[str, str]
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 class Nature(StrEnum):
@@ -76,6 +77,16 @@ class Kind:
 
     def nature_of(self, item: Object) -> Nature | None:
         return Nature.LEFT if self.nature and self.left(item) else self.nature
+
+
+def _ray_cluster(item: Object) -> Why | None:
+    """What Kueue has admitted it starts again, anew, when it is suspended (0.17, seen of a Job)."""
+    if QUEUE_LABEL not in labels(item):
+        return None
+    return (
+        "Kueue admits it, and would start it anew as soon as it is suspended",
+        "Stop its queue for the night (stopPolicy: HoldAndDrain), or take it out of the queue.",
+    )
 
 
 def _ray_service(item: Object) -> Why:
@@ -128,7 +139,7 @@ KINDS = (
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
     Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", settings=(NO_SCALE_UP,), is_read=False),
-    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True),
+    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_ray_cluster),
     Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
     Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
@@ -140,14 +151,28 @@ _BY_NAME = {(row.group, row.kind): row for row in KINDS}
 
 
 def is_suspended(ray_cluster: Object) -> bool:
-    """Whether KubeRay has it suspended, or is about to, whatever its field says by now."""
+    """
+    Whether KubeRay has it suspended, or is about to, whatever its field says by now. The conditions say so:
+    `state` stays "suspended" until all pods run again (KubeRay 1.5). It counts in releases without them.
+    """
     kinds = ("RayClusterSuspended", "RayClusterSuspending")
-    is_true = any((condition(ray_cluster, kind) or {}).get("status") == "True" for kind in kinds)
-    return is_true or status(ray_cluster).get("state") == "suspended"
+    told = [found for kind in kinds if (found := condition(ray_cluster, kind))]
+    if told:
+        return any(one.get("status") == "True" for one in told)
+    return status(ray_cluster).get("state") == "suspended"
 
 
 def row_of(api_version: str, kind: str) -> Kind | None:
     return _BY_NAME.get((api_version.rpartition("/")[0], kind))
+
+
+def known_version(api_version: str, kind: str) -> str:
+    """
+    Under which version objects of a kind are read, named and kept: an owner reference may name another one of
+    those that the API server serves it in (Kubeflow's notebook controller writes v1beta1).
+    """
+    row = row_of(api_version, kind)
+    return row.api_version if row else api_version
 
 
 def row_of_object(item: Object) -> Kind | None:

@@ -378,7 +378,7 @@ def look(
     scaled = set(map(workloads.scaled_by, autoscalers))
     owners, by_name = _owners(reading, pods, (kept | targets | scaled) - objects.keys())
     ours = set(map(ref_of, owners.values()))
-    ours |= {ref for ref, item in by_name.items() if matters(item, _pod_spec(item))}
+    ours |= {ref for ref, item in by_name.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
     objects |= {ref: item for ref, item in by_name.items() if ref in kept}
     for item in autoscalers:
         if ref_of(item) in kept or workloads.scaled_by(item) in ours:
@@ -394,6 +394,11 @@ def look(
         originals=noted,
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
     )
+
+
+def _is_marked(workload: Object) -> bool:
+    """Whether it, or what its pods will be, is to stay awake; without pods nothing else says so."""
+    return any(map(workloads.marked, (workload, *workloads.templates(workload))))
 
 
 def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[Object, ...]:
@@ -491,9 +496,8 @@ def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tup
     for item in items:
         owner = controller_of(item)
         if owner and owner["uid"] not in owners:
-            ref = Ref(
-                owner["apiVersion"], owner["kind"], owner["name"], item["metadata"].get("namespace", "")
-            )
+            version = kinds.known_version(owner["apiVersion"], owner["kind"])
+            ref = Ref(version, owner["kind"], owner["name"], item["metadata"].get("namespace", ""))
             found.setdefault((ref.api_version, ref.kind), {})[owner["uid"]] = ref
     return found
 

@@ -405,7 +405,8 @@ def _steps_to_sleep(
     retained: set[Ref] = set()
     changed: dict[Ref, Object] = {}
     steps = []
-    for subject in _order_of_sleep(world, found, made, nodes):
+    awake = {work.ref for work in staying_awake.stayers(made, policy)}
+    for subject in _order_of_sleep(world, found, made, nodes, awake):
         assert subject.live is not None
         ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
@@ -444,11 +445,18 @@ def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
 
 
 def _order_of_sleep(
-    world: World, found: Found, made: Iterable[Workload], nodes: Mapping[Ref, int]
+    world: World,
+    found: Found,
+    made: Iterable[Workload],
+    nodes: Mapping[Ref, int],
+    awake: Collection[Ref],
 ) -> list[_Subject]:
     """
     NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
     first. What is kept is looked at again whether it still runs pods or not.
+
+    Args:
+        awake: Workloads that run on.
     """
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
     being_closed = fallback.are_open(world, found)
@@ -457,7 +465,6 @@ def _order_of_sleep(
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
-    awake = {work.ref for work in made} - importance.keys()
     live = {ref_of(pool): pool for pool in found.node_pools} | {
         ref: item
         for ref, item in found.objects.items()
@@ -509,7 +516,7 @@ def _makes_work(
     Whether an object beside workloads makes pods of ours, or has KEDA or an autoscaler make them.
 
     Args:
-        awake: Workloads that have pods, and keep them.
+        awake: Workloads that run on.
     """
     if following.marked(item) or following.scales(item):
         return False

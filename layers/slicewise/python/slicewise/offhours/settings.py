@@ -113,6 +113,25 @@ class Setting:
         return self.managers(item) <= {FIELD_MANAGER}
 
 
+class Held(Setting):
+    """
+    An autoscaler's behavior, of which only `scaleUp` is ours: who applies a manifest again at night writes
+    `scaleDown` alone, and the hold must still be found and undone.
+    """
+
+    def value(self, item: Object) -> Any:
+        found = super().value(item)
+        held = isinstance(found, Mapping) and found.get("scaleUp") == self.asleep["scaleUp"]
+        return self.asleep if held else found
+
+    def write(self, item: Object, value: Any, why: str, note: Snapshot | None = None) -> Action:
+        found = super().value(item) or {}
+        if value != self.asleep and found.get("scaleDown") not in (None, self.asleep["scaleDown"]):
+            own = {"scaleUp": value["scaleUp"]} if value and "scaleUp" in value else {}
+            value = {key: one for key, one in found.items() if key != "scaleUp"} | own
+        return super().write(item, value, why, note)
+
+
 def _short(value: Any) -> str:
     return "what it was" if isinstance(value, Mapping) else repr(value)
 
@@ -130,7 +149,7 @@ PAUSED = Setting(rights.PAUSED, "true")
 # That it is there is all that matters to the notebook controller; the value says who did it.
 STOPPED = Setting(rights.STOPPED, "slicewise-off-hours", ends_pods=True)
 # Every default is written out, so that the API server adds nothing and the value can be compared.
-NO_SCALE_UP = Setting(
+NO_SCALE_UP = Held(
     rights.BEHAVIOR,
     {
         "scaleUp": {

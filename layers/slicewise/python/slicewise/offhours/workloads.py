@@ -85,7 +85,7 @@ def workloads(
             top, nature = _top(chain, above)
             hidden = scalers_unread and nature is Nature.SLEEPS and scales(top)
             nature = Nature.UNREAD if hidden else nature
-        awake = any(marked(item) for item in chain)
+        awake = any(marked(item) for item in (*chain, *templates(top)))
         losing.setdefault(ref_of(top), set()).update(ref_of(item) for item in chain if loses_volumes(item))
         _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
         tops[ref_of(top)] = top, nature, [*members, pod], kept or awake
@@ -105,8 +105,9 @@ def _owner(item: Object) -> Object | None:
     owner = controller_of(item)
     if owner is None:
         return None
+    version, kind = kinds.known_version(owner["apiVersion"], owner["kind"]), owner["kind"]
     metadata = {"name": owner["name"], "namespace": item["metadata"].get("namespace", "")}
-    return {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "metadata": metadata}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
 def slices(pod: Object) -> int:
@@ -154,9 +155,11 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
     """
     for item in (*((above,) if above else ()), *reversed(chain)):
         row = kinds.row_of_object(item)
-        if row and (nature := row.nature_of(item)):
+        nature = row.nature_of(item) if row else None
+        # One that is gone, or not served in our version, cannot be put to sleep.
+        if nature and (item is not above or nature is not Nature.SLEEPS):
             return item, nature
-        if scales(item):
+        if item is not above and scales(item):
             ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
             return item, Nature.JOB if ends else Nature.SLEEPS
         if ends_at_zero(item):
@@ -164,7 +167,8 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
     if above is None:
         return chain[-1], Nature.BARE
     # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
-    return chain[-1] if above["kind"] == "Node" else above, Nature.UNKNOWN
+    is_named = above["kind"] != "Node" and kinds.row_of_object(above) is None
+    return above if is_named else chain[-1], Nature.UNKNOWN
 
 
 def scales(item: Object) -> bool:
@@ -191,6 +195,14 @@ def loses_volumes(item: Object) -> bool:
 def marked(item: Object) -> bool:
     found = {**labels(item), **annotations(item)}.get(KEEP_AWAKE)
     return found is not None and found != "false"
+
+
+def templates(item: Object) -> tuple[Object, ...]:
+    """What an object's pods are made of; of a RayCluster, also the head's, which may run anywhere."""
+    made = spec(item)
+    groups = (made, made.get("headGroupSpec") or {}, *(made.get("workerGroupSpecs") or ()))
+    found = (group.get("template") for group in groups if isinstance(group, Mapping))
+    return tuple({"metadata": one.get("metadata") or {}} for one in found if isinstance(one, Mapping))
 
 
 def chooses(pod_spec: Object, pool: str) -> bool:
