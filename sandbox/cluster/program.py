@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,8 @@ class Program:
         version_file: Has the version, where that is not the module's.
         copies: What else is taken from the module: globs of YAML files, by the folder that they are put into,
             as JSON, which is read ten times as fast.
+        edits: What is replaced in the command's own sources, by what stands there: a path of the machine that
+            no flag says.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Program:
     stamp: str = ""
     version_file: str = ""
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    edits: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> Path:
@@ -94,7 +97,15 @@ def is_built(program: Program) -> bool:
 def _name(program: Program) -> str:
     """What the build depends on: the row, our module file, Go's version and the machine."""
     copied = json.dumps({folder: list(globs) for folder, globs in program.copies.items()})
-    says = (program.module, program.package, program.tags, program.stamp, program.version_file, copied)
+    edits = json.dumps(dict(program.edits)) if program.edits else ""
+    says = (
+        program.module,
+        program.package,
+        program.tags,
+        program.stamp,
+        program.version_file,
+        copied + edits,
+    )
     files = (*sorted(program.folder.iterdir()), _lifeline())
     return f"{program.name}-{key(str(RECIPE), _go().version, *says, files=files)}"
 
@@ -146,7 +157,20 @@ def _sources(program: Program, module: Path, work: Path) -> dict[str, str]:
     hold.write_text(HOLD.format(name=program.name))
     ours = {program.folder / "slicewise_hold.go": hold, program.folder / "lifeline/lifeline.go": _lifeline()}
     theirs = {program.folder / file.name: file for file in files}
-    return {str(at): str(file) for at, file in (theirs | ours).items()}
+    return {str(at): str(file) for at, file in (theirs | _edited(program, files, work) | ours).items()}
+
+
+def _edited(program: Program, files: Sequence[Path], work: Path) -> dict[Path, Path]:
+    """Where the command's own sources lie that are other than its project's."""
+    found: dict[Path, Path] = {}
+    for before, after in program.edits.items():
+        holding = [file for file in files if before in file.read_text()]
+        if not holding:
+            raise BuildFailed(f"{program.module}@{program.version} has no {before} to be replaced")
+        for file in holding:
+            copy = found.setdefault(program.folder / file.name, work / file.name)
+            copy.write_text((copy if copy.exists() else file).read_text().replace(before, after))
+    return found
 
 
 def _link_flags(program: Program, module: Path) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.cluster.program import Program
 
 # Folders that a program's files are copied into.
-DEFINITIONS, ROLES = "crds", "rbac"
+DEFINITIONS, ROLES, WEBHOOKS = "crds", "rbac", "webhooks"
 
 
 class UnknownController(Exception):
@@ -29,19 +30,20 @@ class Place:
 
     Attributes:
         kubeconfig: With which it is its own ServiceAccount.
-        certificates: A folder with `ca.crt`, `tls.crt` and `tls.key`, good for any server on 127.0.0.1.
+        folder: Its own, with `ca.crt`, `tls.crt` and `tls.key`, good for any server on 127.0.0.1, and with
+            the row's configuration.
         ports: Free ones, by the names that the row gives; `health` among them.
     """
 
     kubeconfig: Path
-    certificates: Path
+    folder: Path
     ports: Mapping[str, int]
 
     def address(self, port: str) -> str:
         return f"127.0.0.1:{self.ports[port]}"
 
 
-def _nothing(place: Place) -> Mapping[str, str]:
+def _nothing(place: Place) -> Mapping[str, Any]:
     return {}
 
 
@@ -49,12 +51,15 @@ def _nothing(place: Place) -> Mapping[str, str]:
 class Controller:
     """
     Attributes:
-        program: How it is built; its `copies` have DEFINITIONS and ROLES.
+        program: How it is built; its `copies` have DEFINITIONS and ROLES, and WEBHOOKS where it has some.
         namespace: Where its project installs it.
-        account: The ServiceAccount of its pods, as its roles name it.
-        ports: What it listens on; at `health`, `/readyz` says when it is ready.
+        account: The ServiceAccount of its pods.
+        ports: What it listens on; at `health`, `/readyz` says when it is ready, and `webhooks` is where its
+            webhooks are.
         arguments: Of its command.
         environment: Beside what every process here gets.
+        prefix: What its project's installation puts before each name of its roles and webhooks.
+        configuration: What `config.json` in its folder says; nothing where it reads none.
     """
 
     program: Program
@@ -63,6 +68,8 @@ class Controller:
     ports: tuple[str, ...]
     arguments: Callable[[Place], Sequence[str | Path]]
     environment: Callable[[Place], Mapping[str, str]] = _nothing
+    prefix: str = ""
+    configuration: Callable[[Place], Mapping[str, Any]] = _nothing
 
     @property
     def name(self) -> str:
@@ -108,7 +115,7 @@ def _keda(place: Place) -> Sequence[str | Path]:
         f"--metrics-bind-address={place.address('metrics')}",
         f"--health-probe-bind-address={place.address('health')}",
         f"--metrics-service-bind-address={place.address('metrics-service')}",
-        f"--cert-dir={place.certificates}",
+        f"--cert-dir={place.folder}",
         "--enable-cert-rotation=false",
         # Neither its webhooks nor its metrics adapter is here.
         "--enable-webhook-patching=false",
@@ -148,7 +155,77 @@ KEDA = Controller(
     },
 )
 
-CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA)}
+
+def _kueue_configuration(place: Place) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "config.kueue.x-k8s.io/v1beta2",
+        "kind": "Configuration",
+        "namespace": "kueue-system",
+        "health": {"healthProbeBindAddress": place.address("health")},
+        "metrics": {"bindAddress": "0"},
+        "webhook": {"host": "127.0.0.1", "port": place.ports["webhooks"], "certDir": str(place.folder)},
+        "leaderElection": {"leaderElect": False},
+        "internalCertManagement": {"enable": False},
+        "clientConnection": {"qps": 50, "burst": 100},
+        # Of what its project's configuration lists, those whose kinds are here.
+        "integrations": {
+            "frameworks": [
+                "batch/job",
+                "ray.io/rayjob",
+                "ray.io/raycluster",
+                "ray.io/rayservice",
+                "pod",
+                "deployment",
+                "statefulset",
+            ]
+        },
+    }
+
+
+KUEUE = Controller(
+    Program(
+        name="kueue",
+        title="Kueue",
+        module="sigs.k8s.io/kueue",
+        package="cmd/kueue",
+        minutes=6,
+        stamp="sigs.k8s.io/kueue/pkg/version.GitVersion",
+        copies={
+            DEFINITIONS: ("config/components/crd/bases/*.yaml",),
+            ROLES: (
+                "config/components/rbac/service_account.yaml",
+                "config/components/rbac/role.yaml",
+                "config/components/rbac/role_binding.yaml",
+                "config/components/rbac/manager_secrets_role.yaml",
+                "config/components/rbac/manager_secrets_role_binding.yaml",
+            ),
+            WEBHOOKS: (
+                "config/components/webhook/manifests.yaml",
+                "config/components/webhook/kustomization.yaml",
+            ),
+        },
+        # Where it looks for the certificate of its metrics, which nothing else says.
+        edits={'"/etc/kueue/metrics/certs"': 'os.Getenv("KUEUE_METRICS_CERTIFICATES")'},
+    ),
+    namespace="kueue-system",
+    account="kueue-controller-manager",
+    prefix="kueue-",
+    ports=("health", "webhooks"),
+    # Its visibility server wants an aggregated API, which is not here.
+    arguments=lambda place: [
+        f"--config={place.folder / 'config.json'}",
+        "--feature-gates=VisibilityOnDemand=false",
+        "--zap-encoder=console",
+    ],
+    environment=lambda place: {
+        "KUBECONFIG": str(place.kubeconfig),
+        "KUEUE_METRICS_CERTIFICATES": str(place.folder),
+        "POD_NAMESPACE": "kueue-system",
+    },
+    configuration=_kueue_configuration,
+)
+
+CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA, KUEUE)}
 
 # Built by `make test`; all others on demand.
 IN_EVERY_TEST_RUN = (KUBERAY,)

@@ -5,25 +5,21 @@ Real controllers that run beside a control plane.
         ...
         controllers.stop("keda")  # as if its pods were gone
 
-What they have brought into the cluster (definitions, roles, namespaces) stays there.
+What they have brought into the cluster (definitions, roles, namespaces) stays there, but for their webhooks.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from sandbox import ports
 from sandbox.cluster import program
 from sandbox.control_plane import ControlPlane
-from sandbox.controllers import catalog
-from sandbox.controllers.catalog import DEFINITIONS, ROLES, Controller, Place
-
-Object = dict[str, Any]
+from sandbox.controllers import catalog, manifests
+from sandbox.controllers.catalog import DEFINITIONS, ROLES, WEBHOOKS, Controller, Place
 
 
 class Controllers:
@@ -65,9 +61,15 @@ class Controllers:
         row, place = catalog.named(name), self._places[name]
         command = [program.built(row.program) / name, *row.arguments(place)]
         self._plane.start_process(name, command, row.environment(place), place.ports["health"])
+        # Only now that they answer: where they do not, the API server refuses what it would ask them.
+        for item in self._webhooks(row, place):
+            self._plane.kube.apply(item)
 
     def stop_all(self) -> None:
-        for name in self._places:
+        """End them, and take their webhooks away: unanswered, those have the API server refuse objects."""
+        for name, place in self._places.items():
+            for item in self._webhooks(catalog.named(name), place):
+                self._plane.kube.delete(self._plane.kube.path(item), missing_ok=True)
             self.stop(name)
 
     def __enter__(self) -> Controllers:
@@ -81,10 +83,16 @@ class Controllers:
     def _install(self, row: Controller) -> None:
         built, kube = program.built(row.program), self._plane.kube
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": row.namespace}})
-        self._plane.serve(read(built / DEFINITIONS))
-        for item in read(built / ROLES):
-            kube.apply(placed(item, row.namespace))
+        self._plane.serve(manifests.read(built / DEFINITIONS))
+        for item in manifests.read(built / ROLES):
+            kube.apply(manifests.role(item, row.namespace, row.prefix))
         self._places[row.name] = self._place(row)
+
+    def _webhooks(self, row: Controller, place: Place) -> list[manifests.Object]:
+        if WEBHOOKS not in row.program.copies:
+            return []
+        items = manifests.read(program.built(row.program) / WEBHOOKS)
+        return manifests.webhooks(items, row.prefix, place.ports["webhooks"], self._plane.ca_pem)
 
     def _place(self, row: Controller) -> Place:
         folder = self._plane.folder / "controllers" / row.name
@@ -97,28 +105,6 @@ class Controllers:
         ):
             shutil.copy(file, folder / name)
         kubeconfig = self._plane.write_kubeconfig(row.namespace, row.account)
-        return Place(kubeconfig, folder, {name: ports.reserve() for name in row.ports})
-
-
-def read(folder: Path) -> list[Object]:
-    """Every object of a folder of a build."""
-    return [item for file in sorted(folder.glob("*.json")) for item in json.loads(file.read_text())]
-
-
-def placed(item: Object, namespace: str) -> Object:
-    """
-    An object of a project's roles, as an installation into this namespace has it.
-
-    The files leave the namespace open, or name one that kustomize replaces.
-    """
-    cluster_wide = item["kind"].startswith("Cluster")
-    metadata = item["metadata"] | ({} if cluster_wide else {"namespace": namespace})
-    found = {**item, "metadata": metadata}
-    if "subjects" in item:
-        found["subjects"] = [subject | {"namespace": namespace} for subject in _accounts(item["subjects"])]
-    return found
-
-
-def _accounts(subjects: Sequence[Object]) -> list[Object]:
-    assert all(subject["kind"] == "ServiceAccount" for subject in subjects), subjects
-    return [*subjects]
+        place = Place(kubeconfig, folder, {name: ports.reserve() for name in row.ports})
+        (folder / "config.json").write_text(json.dumps(row.configuration(place), indent=1))
+        return place

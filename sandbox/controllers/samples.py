@@ -7,7 +7,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-RAY, KEDA = "ray.io/v1", "keda.sh/v1alpha1"
+RAY, KEDA, KUEUE = "ray.io/v1", "keda.sh/v1alpha1", "kueue.x-k8s.io/v1beta2"
 
 
 def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
@@ -80,3 +80,42 @@ def scaled_object(target: str, *, least: int, while_running: str, namespace: str
             "triggers": [{"type": "kubernetes-workload", "metadata": trigger}],
         },
     }
+
+
+def queues(name: str, quota: Mapping[str, str], *, namespace: str = "default") -> list[Object]:
+    """
+    What Kueue admits pods of a namespace by: a queue of this name, all of whose pods share the quota.
+
+    Args:
+        quota: Of each resource that its pods may request, such as {"cpu": "1", "memory": "1Gi"}.
+    """
+    amounts = [{"name": resource, "nominalQuota": amount} for resource, amount in quota.items()]
+    group = {"coveredResources": list(quota), "flavors": [{"name": name, "resources": amounts}]}
+    of_all = {"namespaceSelector": {}, "resourceGroups": [group]}
+    return [
+        {"apiVersion": KUEUE, "kind": "ResourceFlavor", "metadata": {"name": name}, "spec": {}},
+        {"apiVersion": KUEUE, "kind": "ClusterQueue", "metadata": {"name": name}, "spec": of_all},
+        {
+            "apiVersion": KUEUE,
+            "kind": "LocalQueue",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"clusterQueue": name},
+        },
+    ]
+
+
+def job(name: str, *, namespace: str = "default") -> Object:
+    """Of one pod, which runs until somebody ends it."""
+    template = {"spec": pod("main") | {"restartPolicy": "Never"}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"template": template},
+    }
+
+
+def queued(item: Object, queue: str) -> Object:
+    """The same Job or Deployment, which runs once that queue of Kueue has room."""
+    metadata = item["metadata"]
+    return item | {"metadata": metadata | {"labels": {"kueue.x-k8s.io/queue-name": queue}}}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from sandbox import __main__
 from sandbox.cluster import program, workload_crds
-from sandbox.controllers import catalog
+from sandbox.controllers import catalog, manifests
 from sandbox.controllers.catalog import CONTROLLERS, DEFINITIONS, KUBERAY, ROLES, Controller, Place
-from sandbox.controllers.process import placed
 
 ROOT = Path(__file__).parents[3]
 ROWS = pytest.mark.parametrize("row", CONTROLLERS.values(), ids=list(CONTROLLERS))
@@ -20,7 +20,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(capsys):
     with pytest.raises(SystemExit):
         __main__.main(["build", "--with", "kuberay,kubray"])
 
-    assert "no controller 'kubray': there are kuberay, keda" in capsys.readouterr().err
+    assert "no controller 'kubray': there are kuberay, keda, kueue" in capsys.readouterr().err
 
 
 def test_names_are_read_in_their_order_and_once():
@@ -64,11 +64,13 @@ def test_the_definitions_are_those_that_all_other_tests_serve(row: Controller):
 @ROWS
 def test_a_row_has_what_is_installed_and_asked(row: Controller):
     place = Place(Path("/k/config"), Path("/k/certificates"), dict.fromkeys(row.ports, 20_000))
-    said = " ".join(map(str, row.arguments(place)))
+    configured = json.dumps([row.configuration(place), dict(row.environment(place))])
+    said = " ".join([*map(str, row.arguments(place)), configured])
 
     assert {DEFINITIONS, ROLES} <= row.program.copies.keys()
     assert "health" in row.ports
-    assert said.count("127.0.0.1:20000") == len(row.ports), "on loopback alone, each at a port of its own"
+    assert said.count("20000") == len(row.ports), "each at a port of its own"
+    assert said.count("127.0.0.1") == len(row.ports), "on loopback alone"
     assert "/k/config" in said
 
 
@@ -92,16 +94,53 @@ def test_each_that_is_built_on_demand_has_tests():
 
 
 ACCOUNT = {"kind": "ServiceAccount", "name": "operator"}
+BINDING = {
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "operator"},
+    "roleRef": {"kind": "ClusterRole", "name": "operator"},
+    "subjects": [ACCOUNT],
+}
 
 
 def test_roles_without_a_namespace_get_the_one_of_the_installation():
-    binding = {"kind": "ClusterRoleBinding", "metadata": {"name": "operator"}, "subjects": [ACCOUNT]}
     role = {"kind": "Role", "metadata": {"name": "leases", "namespace": "system"}, "rules": []}
 
-    assert placed(binding, "ray-system") == {
+    assert manifests.role(BINDING, "ray-system", "") == {
         "kind": "ClusterRoleBinding",
         "metadata": {"name": "operator"},
+        "roleRef": {"kind": "ClusterRole", "name": "operator"},
         "subjects": [{**ACCOUNT, "namespace": "ray-system"}],
     }
-    assert placed(role, "ray-system")["metadata"] == {"name": "leases", "namespace": "ray-system"}
+    assert manifests.role(role, "ray-system", "")["metadata"] == {
+        "name": "leases",
+        "namespace": "ray-system",
+    }
     assert role["metadata"]["namespace"] == "system"
+
+
+def test_every_name_of_a_role_and_its_binding_gets_the_installations_prefix():
+    found = manifests.role(BINDING, "kueue-system", "kueue-")
+
+    names = [found["metadata"], found["roleRef"], *found["subjects"]]
+    assert {each["name"] for each in names} == {"kueue-operator"}
+
+
+def test_webhooks_ask_a_port_of_this_machine_for_the_namespaces_that_their_project_says():
+    service = {"name": "webhook-service", "namespace": "system", "path": "/mutate-v1-pod"}
+    hooks = [{"name": name, "clientConfig": {"service": service}} for name in ("mpod.kb.io", "mjob.kb.io")]
+    kind = "MutatingWebhookConfiguration"
+    selector = {"matchLabels": {"a": "b"}}
+    patch = {"kind": kind, "webhooks": [{"name": "mpod.kb.io", "namespaceSelector": selector}]}
+    items = [
+        {"kind": kind, "metadata": {"name": "webhooks"}, "webhooks": hooks},
+        {"patches": [{"patch": json.dumps(patch)}]},
+    ]
+
+    [found] = manifests.webhooks(items, "kueue-", 20_000, b"CA")
+
+    asked = {"url": "https://127.0.0.1:20000/mutate-v1-pod", "caBundle": "Q0E="}
+    assert found["metadata"] == {"name": "kueue-webhooks"}
+    assert found["webhooks"] == [
+        {"name": "mpod.kb.io", "clientConfig": asked, "namespaceSelector": selector},
+        {"name": "mjob.kb.io", "clientConfig": asked},
+    ]

@@ -113,7 +113,15 @@ def test_another_content_of_our_files_is_another_build(go: Go, changed: str):
 
 
 @pytest.mark.parametrize(
-    "change", [{"tags": "all"}, {"package": ""}, {"stamp": ""}, {"copies": {"files": ("VERSION",)}}], ids=str
+    "change",
+    [
+        {"tags": "all"},
+        {"package": ""},
+        {"stamp": ""},
+        {"copies": {"files": ("VERSION",)}},
+        {"edits": {"main": "x"}},
+    ],
+    ids=str,
 )
 def test_another_row_is_another_build(go: Go, change: dict):
     assert program.built(PROMETHEUS, quiet) != program.built(replace(PROMETHEUS, **change), quiet)
@@ -146,6 +154,17 @@ def test_it_says_its_version(go: Go, change: dict, version: str):
     assert any(flag.endswith(f"version.Version={version}") for flag in arguments)
 
 
+def test_a_path_that_no_flag_says_is_replaced_in_the_commands_own_source(go: Go):
+    go.file("cmd/prometheus/main.go", 'package main // "/etc/certs" and "/etc/other"')
+    edited = replace(PROMETHEUS, edits={'"/etc/certs"': "here", '"/etc/other"': "there"})
+
+    program.built(edited, quiet)
+
+    [(_, sources)] = go.builds
+    assert sources[str(PROMETHEUS.folder / "main.go")] == "package main // here and there"
+    assert (go.cached / "cmd/prometheus/main.go").read_text().count("/etc") == 2
+
+
 def test_the_estimate_is_told_before_the_wait(go: Go):
     told: list[str] = []
 
@@ -170,9 +189,10 @@ def test_what_is_copied_beside_it_is_json_with_every_document(go: Go):
     ("each", "missing", "told"),
     [
         (PROMETHEUS, "cmd", "has no cmd/prometheus"),
+        (replace(PROMETHEUS, edits={"gone": ""}), "config", r"v0\.316\.0 has no gone to be replaced"),
         (KUBERAY.program, "config/rbac", r"ray-operator@v1\.5\.0 has no config/rbac/service_account\.yaml"),
     ],
-    ids=["the command", "what is copied"],
+    ids=["the command", "what is replaced", "what is copied"],
 )
 def test_a_module_without_what_is_wanted_is_told_and_leaves_nothing(go: Go, each, missing: str, told: str):
     shutil.rmtree(go.cached / missing)

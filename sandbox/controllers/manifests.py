@@ -1,0 +1,67 @@
+"""
+What a project's own files say, as its installation has it in a cluster.
+
+The files leave namespaces and names open, or name others, which kustomize replaces.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+
+def read(folder: Path) -> list[Object]:
+    """Every object of a folder of a build."""
+    return [item for file in sorted(folder.glob("*.json")) for item in json.loads(file.read_text())]
+
+
+def role(item: Object, namespace: str, prefix: str) -> Object:
+    """A ServiceAccount, a role or a binding, in the namespace of the installation."""
+    cluster_wide = item["kind"].startswith("Cluster")
+    where = {} if cluster_wide else {"namespace": namespace}
+    found = {**item, "metadata": _prefixed(item["metadata"], prefix) | where}
+    if "roleRef" in item:
+        found["roleRef"] = _prefixed(item["roleRef"], prefix)
+        found["subjects"] = [
+            _prefixed(subject, prefix) | {"namespace": namespace} for subject in item["subjects"]
+        ]
+    return found
+
+
+def webhooks(items: Sequence[Object], prefix: str, port: int, ca: bytes) -> list[Object]:
+    """
+    Webhook configurations that ask a port of this machine, where they would ask a Service.
+
+    A kustomization among `items` adds to them what it does: which namespaces each is for.
+    """
+    patches = [yaml.safe_load(patch["patch"]) for item in items for patch in item.get("patches", ())]
+    added = {(patch["kind"], hook["name"]): hook for patch in patches for hook in patch["webhooks"]}
+    return [
+        {
+            **item,
+            "metadata": _prefixed(item["metadata"], prefix),
+            "webhooks": [
+                _asking(hook, port, ca) | added.get((item["kind"], hook["name"]), {})
+                for hook in item["webhooks"]
+            ],
+        }
+        for item in items
+        if "webhooks" in item
+    ]
+
+
+def _asking(hook: Object, port: int, ca: bytes) -> Object:
+    path = hook["clientConfig"]["service"]["path"]
+    client = {"url": f"https://127.0.0.1:{port}{path}", "caBundle": base64.b64encode(ca).decode()}
+    return {**hook, "clientConfig": client}
+
+
+def _prefixed(named: Mapping[str, Any], prefix: str) -> Object:
+    return {**named, "name": prefix + named["name"]}
