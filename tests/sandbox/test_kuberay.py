@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,9 +19,60 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
-CLUSTERS = "/apis/ray.io/v1/namespaces/default/rayclusters"
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNT = "system:serviceaccount:ray-system:kuberay-operator"
+NUMBERS = count()
+
+
+@dataclass(frozen=True)
+class Ray:
+    """One RayCluster."""
+
+    kube: KubeClient
+    name: str
+
+    @classmethod
+    def made(cls, kube: KubeClient, workers: int) -> Ray:
+        made = cls(kube, f"ray-{next(NUMBERS)}")
+        kube.create(samples.ray_cluster(made.name, workers, worker=samples.pod("ray-worker")))
+        made.comes_to("ready")
+        return made
+
+    @property
+    def path(self) -> str:
+        return f"/apis/ray.io/v1/namespaces/default/rayclusters/{self.name}"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return self.kube.get(self.path)["spec"]
+
+    @property
+    def state(self) -> str | None:
+        return self.kube.get(self.path).get("status", {}).get("state")
+
+    def comes_to(self, state: str) -> None:
+        eventually(lambda: self.state == state, lambda: self.kube.get(self.path))
+
+    def pods(self, node_type: str) -> dict[str, dict[str, Any]]:
+        """Of the "head" or the "worker" group, by name."""
+        selector = f"ray.io/cluster={self.name},ray.io/node-type={node_type}"
+        return {pod["metadata"]["name"]: pod for pod in self.kube.list(PODS, labelSelector=selector)}
+
+    def running(self) -> dict[str, int]:
+        """How many pods of each type run; an error where one is there and does not."""
+        found = {kind: self.pods(kind).values() for kind in ("head", "worker")}
+        assert {pod["status"].get("phase") for pods in found.values() for pod in pods} <= {"Running"}
+        return {kind: len(pods) for kind, pods in found.items()}
+
+    def suspend(self, value: bool | None) -> None:
+        """None takes the field away."""
+        self.kube.merge(self.path, {"spec": {"suspend": value}})
+
+    def end(self) -> None:
+        """By the operator, which is quicker than the garbage collector with a kind that it has just met."""
+        self.suspend(True)
+        self.comes_to("suspended")
+        self.kube.delete(self.path)
 
 
 @pytest.fixture(scope="module")
@@ -29,98 +82,66 @@ def controllers(control_plane: ControlPlane) -> Iterator[Controllers]:
 
 
 @pytest.fixture
-def cluster(controllers: Controllers, kube: KubeClient) -> Iterator[str]:
-    """The path of a RayCluster with two workers, which is ready."""
-    path = made_ready(kube, "ray", 2)
-    yield path
-    kube.delete(path)
-    eventually(lambda: not pods(kube), "the RayCluster's pods outlive it")
-
-
-def made_ready(kube: KubeClient, name: str, workers: int) -> str:
-    kube.create(samples.ray_cluster(name, workers, worker=samples.pod("ray-worker")))
-    path = f"{CLUSTERS}/{name}"
-    eventually(lambda: state(kube, path) == "ready", lambda: kube.get(path))
-    return path
-
-
-def state(kube: KubeClient, path: str) -> str | None:
-    return kube.get(path).get("status", {}).get("state")
-
-
-def pods(kube: KubeClient, node_type: str = "") -> dict[str, dict[str, Any]]:
-    """Of the RayCluster, by name: "head", "worker" or all."""
-    selector = "ray.io/cluster=ray" + (f",ray.io/node-type={node_type}" if node_type else "")
-    return {pod["metadata"]["name"]: pod for pod in kube.list(PODS, labelSelector=selector)}
-
-
-def running(kube: KubeClient) -> dict[str, int]:
-    found = {kind: pods(kube, kind) for kind in ("head", "worker")}
-    return {
-        kind: sum(pod["status"].get("phase") == "Running" for pod in these.values())
-        for kind, these in found.items()
-    }
-
-
-def test_suspend_takes_all_pods_away_and_gives_them_back(kube: KubeClient, cluster: str):
-    assert running(kube) == {"head": 1, "worker": 2}
-    before = kube.get(cluster)["spec"]
-
-    suspend(kube, cluster, True)
-    eventually(lambda: state(kube, cluster) == "suspended", lambda: kube.get(cluster))
-    assert pods(kube) == {}
-
-    suspend(kube, cluster, False)
-    eventually(lambda: state(kube, cluster) == "ready", lambda: kube.get(cluster))
-    assert running(kube) == {"head": 1, "worker": 2}
-
-    suspend(kube, cluster, None)
-    look_at_it_again(kube)
-    assert (state(kube, cluster), running(kube)) == ("ready", {"head": 1, "worker": 2})
-    assert kube.get(cluster)["spec"] == before
-
-
-def suspend(kube: KubeClient, cluster: str, value: bool | None) -> None:
-    """None takes the field away."""
-    kube.merge(cluster, {"spec": {"suspend": value}})
+def ray(controllers: Controllers, kube: KubeClient) -> Iterator[Ray]:
+    """With two workers, and ready."""
+    made = Ray.made(kube, workers=2)
+    yield made
+    made.end()
 
 
 def look_at_it_again(kube: KubeClient) -> None:
-    """Have the operator, which takes one RayCluster after the other, come to one that is changed now."""
-    kube.delete(made_ready(kube, "later", 0))
+    """Have the operator, which takes one RayCluster after the other, come to one that has just changed."""
+    Ray.made(kube, workers=0).end()
 
 
-def test_a_cluster_whose_suspend_is_taken_away_stays_suspended_until_it_is_false(
-    kube: KubeClient, cluster: str
-):
+def test_suspend_takes_all_pods_away_and_false_gives_them_back(ray: Ray):
+    assert ray.running() == {"head": 1, "worker": 2}
+    before = ray.spec
+
+    ray.suspend(True)
+    ray.comes_to("suspended")
+    assert ray.running() == {"head": 0, "worker": 0}
+
+    ray.suspend(False)
+    ray.comes_to("ready")
+    assert ray.running() == {"head": 1, "worker": 2}
+
+    ray.suspend(None)
+    look_at_it_again(ray.kube)
+    assert (ray.state, ray.running()) == ("ready", {"head": 1, "worker": 2})
+    assert ray.spec == before
+
+
+def test_a_cluster_whose_suspend_is_taken_away_stays_suspended(ray: Ray):
     """The field's absence means false only for a cluster that runs."""
-    suspend(kube, cluster, True)
-    eventually(lambda: state(kube, cluster) == "suspended", lambda: kube.get(cluster))
+    ray.suspend(True)
+    ray.comes_to("suspended")
 
-    suspend(kube, cluster, None)
-    look_at_it_again(kube)
+    ray.suspend(None)
+    look_at_it_again(ray.kube)
 
-    assert (state(kube, cluster), pods(kube)) == ("suspended", {})
+    assert "suspend" not in ray.spec
+    assert (ray.state, ray.running()) == ("suspended", {"head": 0, "worker": 0})
 
 
 def test_a_deleted_worker_is_made_again_by_the_operator_alone(
-    kube: KubeClient, control_plane: ControlPlane, controllers: Controllers, cluster: str
+    ray: Ray, control_plane: ControlPlane, controllers: Controllers
 ):
-    first, second = pods(kube, "worker")
+    first, second = ray.pods("worker")
     record = control_plane.folder / "processes/kuberay.json"
     assert is_recorded_alive(record)
 
     controllers.stop("kuberay")
     assert not is_recorded_alive(record)
-    kube.delete(f"{PODS}/{first}")
-    eventually(lambda: list(pods(kube, "worker")) == [second], "the worker is not deleted")
+    ray.kube.delete(f"{PODS}/{first}")
+    eventually(lambda: list(ray.pods("worker")) == [second], "the worker is not deleted")
     controllers.resume("kuberay")
 
-    eventually(lambda: running(kube) == {"head": 1, "worker": 2})
-    assert first not in pods(kube, "worker")
+    eventually(lambda: len(ray.pods("worker")) == 2, "no other worker is made")
+    assert first not in ray.pods("worker")
 
 
-def test_it_needs_no_more_than_its_own_role(control_plane: ControlPlane, cluster: str):
+def test_it_needs_no_more_than_its_own_role(control_plane: ControlPlane, ray: Ray):
     said = list(audit.requests(control_plane.audit_log, ACCOUNT))
 
     assert any((request.verb, request.resource) == ("create", "pods") for request in said)
