@@ -7,6 +7,7 @@ from slicewise.errors import Refused
 from slicewise.model import Object, ref_of
 from slicewise.objects import annotations
 from slicewise.offhours.plan import LATE_LOOK, STAGE_LOOK
+from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
 from tests.fakes.calls import REFUSALS
@@ -248,3 +249,45 @@ def test_a_kind_of_a_teams_own_resumes_as_well():
     sleeper.at(MORNING).settle()
 
     assert seen == [3] and count_of(sleeper, scaler) is None
+
+
+def test_one_that_is_deleted_at_night_is_reported_with_the_count_of_what_it_scaled():
+    sleeper = asleep()
+    sleeper.delete(ref_of(SCALER))
+
+    told = sleeper.at(MORNING).run_pass()
+
+    [finding] = [one for one in told.outcome.findings if one.code == "gone-while-asleep"]
+    assert "ran at 4 and is at 0" in finding.says and "to 4" in finding.remedy
+
+
+def test_one_that_is_created_again_at_night_keeps_the_count():
+    sleeper = asleep()
+    sleeper.server.delete(ref_of(SCALER))
+    sleeper.server.create(paused_by_its_user())
+    sleeper.later(minutes=15).settle()
+    assert count_of(sleeper) == "0"
+
+    sleeper.at(MORNING).settle()
+
+    assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4
+
+
+def test_the_count_of_an_earlier_night_is_not_taken_for_tonights():
+    """No pass ran by day; its triggers have brought it to 0 since somebody woke it."""
+    sleeper = asleep()
+    sleeper.edit(ref_of(SCALER), ("metadata", "annotations", PAUSED), None)
+    sleeper.server.scale(ref_of(BUSY), sleeper.replicas(BUSY), 0, manager="keda-operator")
+    sleeper.at("2026-11-26T20:01").settle()
+
+    assert all(one.resume_at == "" for one in sleeper.kept.snapshots(sleeper.cluster.arn))
+
+
+def test_a_marked_scaled_object_keeps_its_target_awake_and_a_way_to_a_node():
+    marked = {**SCALER, "metadata": {**SCALER["metadata"], "labels": {KEEP_AWAKE: "true"}}}
+    sleeper = Sleeper()
+    sleeper.create(BUSY, marked)
+
+    told = sleeper.at(NIGHT).settle()
+
+    assert sleeper.replicas(BUSY) == 4 and {"kept-awake", "open-for-what-stays"} <= codes(told)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from slicewise.model import Ref, ref_of
 from slicewise.objects import annotations
+from slicewise.off_hours import Volumes
 from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
 from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import STOPPED, keeping_volumes, notebook, owned, scaled
-from tests.fakes.sleeper import Sleeper
+from tests.fakes.sleeper import NIGHTS, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 
 ADA = notebook("nb-ada")
@@ -76,9 +78,11 @@ def test_one_that_is_marked_stays_awake():
     assert "kept-awake" in codes(sleeper.at(NIGHT).settle()) and stopped(sleeper) is None
 
 
-def test_a_set_below_it_that_would_lose_its_volumes_is_left_with_it():
+@pytest.mark.parametrize("policy", [NIGHTS, replace(NIGHTS, volumes=Volumes.RETAIN)], ids=["leave", "retain"])
+def test_a_set_below_it_that_would_lose_its_volumes_is_left_with_it(policy):
     """What stops the Notebook scales its StatefulSet: with whenScaled: Delete its data would go."""
     sleeper = with_notebook()
+    sleeper.off_hours = policy
     losing = keeping_volumes(scaled("StatefulSet", "nb-ada", 1))
     live = sleeper.server.objects[SET]
     for field in ("persistentVolumeClaimRetentionPolicy", "volumeClaimTemplates"):
@@ -86,7 +90,9 @@ def test_a_set_below_it_that_would_lose_its_volumes_is_left_with_it():
 
     told = sleeper.at(NIGHT).settle()
 
-    assert stopped(sleeper) is None and "volumes-would-go" in codes(told)
+    assert stopped(sleeper) is None and {"volumes-would-go", "open-for-what-stays"} <= codes(told)
+    [finding] = [one for one in told.outcome.findings if one.code == "volumes-would-go"]
+    assert "offHours" not in finding.remedy, "what would not help"
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])

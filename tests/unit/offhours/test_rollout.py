@@ -37,7 +37,7 @@ SLEEPS = [
     pytest.param({**BETWEEN, "currentStepIndex": 3}, None, id="at a pause without an end"),
     pytest.param({**BETWEEN, "currentStepIndex": 1, "abort": True}, None, id="aborted"),
     pytest.param({**BETWEEN, "currentStepIndex": 4}, None, id="past its steps"),
-    pytest.param(BETWEEN, {"blueGreen": {"activeService": "a"}}, id="blue-green, promoted by a person"),
+    pytest.param(BETWEEN, {"blueGreen": {"autoPromotionEnabled": False}}, id="blue-green, by a person"),
 ]
 LEFT = [
     pytest.param({**BETWEEN, "currentStepIndex": 1}, None, id="at a timed pause"),

@@ -239,6 +239,24 @@ def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():
     assert sleeper.replicas(TORCH) == 2
 
 
+def test_a_cron_jobs_running_job_is_reported_by_its_own_name():
+    nightly = {
+        **cron_job("nightly"),
+        "metadata": {"name": "nightly", "namespace": "ml", "uid": "uid-nightly"},
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "nightly-1", "namespace": "ml"}}
+    sleeper = Sleeper()
+    sleeper.create(nightly, owned({**job, "spec": {}}, nightly))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "nightly-1-x", "namespace": "ml"}}
+    made = sleeper.server.objects[Ref("batch/v1", "Job", "nightly-1", "ml")]
+    sleeper.create(owned({**pod, "spec": pod_spec()}, made))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert finding.says.startswith("Job ml/nightly-1 runs to its end")
+
+
 def test_a_cron_job_is_no_such_job():
     sleeper = Sleeper()
     sleeper.create(cron_job("nightly"))

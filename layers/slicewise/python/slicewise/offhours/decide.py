@@ -94,7 +94,10 @@ def put_to_sleep(
     if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
         if value == ours:
             return _left_to_a_person(setting, live, kept, "somebody has put it to sleep since")
-        fresh = _snapshot(setting, live, kept, window, priority, slices, resume_at)
+        # What was created again this night has no pods that would say at which count it ran.
+        is_tonights = kept and kept.window == window.id and not kept.woken
+        count = resume_at or (kept.resume_at if kept and is_tonights else "")
+        fresh = _snapshot(setting, live, kept, window, priority, slices, count)
         return Step(_write(setting, live, fresh, why, keep=True))
     if kept.done:
         found = (KeepSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
@@ -110,7 +113,7 @@ def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why
     return Step((*setting.unnote(live, why), ForgetSnapshot(kept, why))) if kept else Step()
 
 
-def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str) -> Step | None:
+def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str, now: datetime) -> Step | None:
     """
     Another value of ours in place of the one that stands there; None where it is not there, or not ours. What
     it was before the sleep stays what is kept.
@@ -118,7 +121,7 @@ def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str) ->
     written = kept.done or setting.value(live) in kept.earlier
     if not kept.intact or not written or not _as_we_left_it(setting, live, kept):
         return None
-    fresh = kept.with_ours(setting.asleep)
+    fresh = replace(kept.with_ours(setting.asleep), taken_at=now)
     return Step(_write(setting, live, fresh, why, keep=True))
 
 
@@ -252,8 +255,10 @@ def _person_won(setting: Setting, live: Object, kept: Snapshot) -> Finding:
 def _gone(kept: Snapshot) -> Finding:
     return Finding(
         "gone-while-asleep",
-        f"{kept.ref} was deleted while it slept; it had {kept.field} {_said(kept.original)}.",
-        "Make it anew if that was not meant.",
+        f"{kept.ref} was deleted while it slept; it had {kept.field} {_said(kept.original)}"
+        + (f", and what it scales ran at {kept.resume_at} and is at 0." if kept.resume_at else "."),
+        "Create it again if that was not meant"
+        + (f", and scale what it scaled to {kept.resume_at}." if kept.resume_at else "."),
     )
 
 

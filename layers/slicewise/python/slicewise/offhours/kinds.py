@@ -120,7 +120,8 @@ def _promotes_itself(item: Object) -> bool:
     ):
         return False
     if "blueGreen" in strategy:
-        return bool((strategy["blueGreen"] or {}).get("autoPromotionSeconds"))
+        own = strategy["blueGreen"] or {}
+        return own.get("autoPromotionEnabled") is not False or bool(own.get("autoPromotionSeconds"))
     steps, at = (strategy.get("canary") or {}).get("steps") or (), now.get("currentStepIndex")
     if not isinstance(at, int) or at >= len(steps):
         return False

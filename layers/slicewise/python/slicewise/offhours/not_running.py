@@ -13,7 +13,7 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, condition, moment, name, spec, status
 from slicewise.offhours import workloads as following
 from slicewise.offhours.kinds import is_suspended, setting_of
-from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS
+from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS, SUSPENDED_PODS
 from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
@@ -122,7 +122,8 @@ def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload]) -> No
     if kept.field == PAUSED_REPLICAS.field:
         return _of_keda(live, made)
     setting = setting_of(kept)
-    if setting is None or not setting.ends_pods:
+    # Of a RayCluster, how many workers there are is its own autoscaler's word: that it runs, its status says.
+    if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS:
         return None
     # How many pods a kind without `replicas` makes, it alone knows: one shows that it makes them.
     work, wanted = made.get(kept.ref), REPLICAS.value(live) if setting is REPLICAS else 1

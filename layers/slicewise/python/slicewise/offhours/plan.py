@@ -350,7 +350,9 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
-    made = following.workloads(telling.in_scope(found, policy), found.owners, found.unread)
+    made = _marked_by_scalers(
+        following.workloads(telling.in_scope(found, policy), found.owners, found.unread), found
+    )
     staying = staying_awake.stayers(made, policy)
     nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
     steps = _steps_to_sleep(world, found, made, nodes, policy, window, why)
@@ -436,7 +438,7 @@ def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
     kept, setting = subject.kept, subject.setting
     if kept and not kept.woken and kept.ours != setting.asleep:
         assert subject.live is not None
-        if changed := write_otherwise(setting, subject.live, kept, why):
+        if changed := write_otherwise(setting, subject.live, kept, why, window.now):
             return changed
         setting = replace(setting, asleep=kept.ours)
     return put_to_sleep(
@@ -525,6 +527,16 @@ def _makes_work(
         return following.scaled_by(item) not in awake
     target = next((target for target, scaler in by_keda.items() if scaler == ref), None)
     return target in importance if target else True
+
+
+def _marked_by_scalers(made: Iterable[Workload], found: Found) -> tuple[Workload, ...]:
+    """Whose ScaledObject a person marked is not paused, so that it stays awake as well."""
+    marked = {
+        following.scaled_by(item)
+        for ref, item in found.objects.items()
+        if ref.kind == "ScaledObject" and following.marked(item)
+    }
+    return tuple(replace(work, keeps_awake=work.keeps_awake or work.ref in marked) for work in made)
 
 
 def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:

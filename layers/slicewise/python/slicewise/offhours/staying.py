@@ -30,7 +30,8 @@ def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
 
 
 def _stays(work: Workload, policy: OffHours) -> bool:
-    left = bool(work.losing) and policy.volumes is Volumes.LEAVE
+    # Only what is scaled itself can be told to retain before.
+    left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or work.losing != (work.ref,))
     return work.keeps_awake or work.nature is not Nature.SLEEPS or left
 
 

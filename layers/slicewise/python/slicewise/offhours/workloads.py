@@ -162,7 +162,7 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
         if item is not above and scales(item):
             ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
             return item, Nature.JOB if ends else Nature.SLEEPS
-        if ends_at_zero(item):
+        if row is None and ends_at_zero(item):
             return item, Nature.JOB
     if above is None:
         return chain[-1], Nature.BARE
