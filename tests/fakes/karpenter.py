@@ -110,7 +110,7 @@ class FakeKarpenter:
 
     def _of(self, kind: str) -> list[Object]:
         objects = self.server.objects
-        return [objects[ref] for ref in sorted(ref for ref in objects if ref.kind == kind)]
+        return [objects[ref] for ref in objects.refs(kind)]
 
     def _node(self, name: str) -> Object:
         return self.server.objects[Ref("v1", "Node", name)]

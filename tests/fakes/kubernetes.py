@@ -20,6 +20,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.json_values import copied
 from tests.fakes.managed_fields import ATOMIC, Writers
 from tests.fakes.object_limits import check, check_metadata
+from tests.fakes.objects_by_kind import ObjectsByKind
 from tests.fakes.selectors import check_fields, has_fields, selected
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -46,7 +47,7 @@ class FakeApiServer:
 
     def __init__(self, clock: Clock, version: str = "v1.35.4") -> None:
         self.version = version
-        self.objects: dict[Ref, dict[str, Any]] = {}
+        self.objects = ObjectsByKind()
         self.on_change: list[Callable[[dict[str, Any]], None]] = []
         self._clock = clock
         self._applied: dict[tuple[Ref, str], Object] = {}
@@ -58,7 +59,7 @@ class FakeApiServer:
         """Objects are JSON, and what was applied never changes: tests copy whole worlds by the hundred."""
         twin = copy(self)
         memo[id(self)] = twin
-        twin.objects = {ref: copied(item) for ref, item in self.objects.items()}
+        twin.objects = ObjectsByKind({ref: copied(item) for ref, item in self.objects.items()})
         twin._applied = dict(self._applied)
         for name in ("on_change", "_clock", "_writers"):
             setattr(twin, name, deepcopy(getattr(self, name), memo))
@@ -84,11 +85,9 @@ class FakeApiServer:
         return Ref(*CRD, f"{plural}.{group}") in self.objects
 
     def of_kind(self, api_version: str, kind: str) -> list[tuple[Ref, dict[str, Any]]]:
-        return [
-            (ref, item)
-            for ref, item in self.objects.items()
-            if ref.kind == kind and ref.api_version == api_version
-        ]
+        """In the order of their names."""
+        refs = self.objects.refs(kind)
+        return [(ref, self.objects[ref]) for ref in refs if ref.api_version == api_version]
 
     def apply(self, item: Object, manager: str, operation: str = "Apply", admit: Admit | None = None) -> None:
         ref = ref_of(item)
@@ -152,8 +151,9 @@ class FakeApiServer:
             self._keep(ref, before, before | {"status": status}, tell=False)
 
     def delete(self, ref: Ref) -> None:
-        if self.objects.pop(ref, None) is None:
+        if ref not in self.objects:
             return
+        del self.objects[ref]
         self._writers.forget(ref)
         for key in [key for key in self._applied if key[0] == ref]:
             del self._applied[key]
@@ -269,7 +269,7 @@ class FakeKubernetes:
             check_fields(kind, fields)
             found = (
                 self._told(ref, item, managed_fields)
-                for ref, item in sorted(self._server.of_kind(api_version, kind))
+                for ref, item in self._server.of_kind(api_version, kind)
                 if namespace in ("", ref.namespace)
                 and selected(item["metadata"].get("labels") or {}, labels)
                 and has_fields(item, fields)
