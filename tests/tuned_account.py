@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from copy import deepcopy
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from slicewise import as_found, layout
 from slicewise.app import TUNING
@@ -28,6 +30,13 @@ POLICY = BY_GPU + BY_POD
 POOL = "slicewise-shared-l4"
 GPU_1 = HOME.arn("gpu-1")
 DAY = timedelta(days=1)
+
+Accounts = TypeVar("Accounts", bound=Account)
+
+
+def before(number: int, way: Sequence[Accounts]) -> Accounts:
+    """A copy, as it stands before the message of which this call is part: up to there nothing differs."""
+    return deepcopy([account for account in way if len(account.calls.made) <= number][-1])
 
 
 class TunedAccount(Account):
@@ -111,6 +120,16 @@ class TunedAccount(Account):
             if not self.queues.waiting:
                 return
             self.answer_next()
+        raise AssertionError(f"still busy: {self.tuned}")
+
+    def way(self, passes: int = 400) -> list[Self]:
+        """Answers all that waits; the account before each message, and at the end."""
+        found = [deepcopy(self)]
+        for _ in range(passes):
+            if not self.queues.waiting:
+                return found
+            self.answer_next()
+            found.append(deepcopy(self))
         raise AssertionError(f"still busy: {self.tuned}")
 
     def answer_next(self) -> None:

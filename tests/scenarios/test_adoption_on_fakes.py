@@ -6,6 +6,7 @@ import json
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from slicewise.slicing.explain import lines
 from tests.fakes.account import Account
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.karpenter import FakeKarpenter
-from tests.tuned_account import DAY, GPU_1, TunedAccount
+from tests.tuned_account import DAY, GPU_1, TunedAccount, before
 
 POLICY = """
 pools:
@@ -678,12 +679,12 @@ def test_templates_that_cannot_be_read_keep_n_at_one_and_end_nothing(error):
 def test_killed_at_every_call_the_next_pass_goes_on():
     account = Adopting()
     account.onboard()
-    whole = deepcopy(account)
-    whole.answer_all()
+    way = account.way()
+    whole = way[-1]
     assert layout.ORIGINAL_ANNOTATION in whole.node_pool["metadata"]["annotations"]
 
-    for number in range(len(account.calls.made), len(whole.calls.made)):
-        struck = deepcopy(account)
+    for number in range(len(way[0].calls.made), len(whole.calls.made)):
+        struck = before(number, way)
         strike("killed", number)(struck.calls)
         struck.answer_all()
         assert struck.node_pool["spec"] == whole.node_pool["spec"], whole.calls.made[number]
@@ -695,22 +696,42 @@ WRITTEN = (
 )
 
 
-def come_and_gone(account: Adopting) -> Adopting:
-    """Taken over, then left by the policy; with the sweep's hints: an answer that is lost ends a pass."""
-    for policy in (WRITTEN, WITHOUT_IT):
+# Taken over, then left by the policy; with the sweep's hints: an answer that is lost ends a pass.
+SWEEPS = (WRITTEN, WRITTEN, WITHOUT_IT, WITHOUT_IT)
+
+
+def come_by(account: Adopting, policy: str) -> list[Adopting]:
+    account.policies["default"] = policy
+    account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+    return account.way()
+
+
+@cache
+def undisturbed_way() -> list[tuple[int, Adopting]]:
+    """The account before each message that is answered and at the end, with the sweep of which it is part."""
+    account = Adopting(WRITTEN, protected(), nodes=1)
+    account.onboard()
+    return [(sweep, one) for sweep, policy in enumerate(SWEEPS) for one in come_by(account, policy)]
+
+
+def struck_at(number: int, kind: str) -> Adopting:
+    """From the message of which this call is part: up to there nothing differs."""
+    way = undisturbed_way()
+    sweep, found = [(sweep, one) for sweep, one in way if len(one.calls.made) <= number][-1]
+    account = deepcopy(found)
+    strike(kind, number)(account.calls)
+    account.answer_gone()
+    for policy in SWEEPS[sweep + 1 :]:
         account.policies["default"] = policy
-        for _ in range(2):
-            account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
-            account.answer_gone()
+        account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+        account.answer_gone()
     return account
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
 def test_struck_at_any_call_from_its_take_over_until_it_is_given_back_it_is_as_it_was(kind):
-    begun = Adopting(WRITTEN, protected(), nodes=1)
-    begun.onboard()
+    (_, begun), *_, (_, whole) = undisturbed_way()
     first = len(begun.calls.made)
-    whole = come_and_gone(deepcopy(begun))
     assert whole.node_pool["spec"] == protected()["spec"]
 
     # Each call is struck by two of the kinds at least, and every write by all.
@@ -718,9 +739,7 @@ def test_struck_at_any_call_from_its_take_over_until_it_is_given_back_it_is_as_i
     for number in range(first, len(whole.calls.made)):
         if number not in writes and number % 3 != len(kind) % 3:
             continue
-        struck = deepcopy(begun)
-        strike(kind, number)(struck.calls)
-        come_and_gone(struck)
+        struck = struck_at(number, kind)
         assert struck.node_pool["spec"] == protected()["spec"], (kind, whole.calls.made[number])
         assert struck.marks == THEIRS["metadata"]["annotations"], (kind, whole.calls.made[number])
         assert struck.undisturbed(), (kind, whole.calls.made[number])

@@ -6,20 +6,21 @@ Stand-ins as in test_tuning_on_fakes.py; the Deployment controller replaces all 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from datetime import timedelta
+from functools import cache
 
 import pytest
 from slicewise import layout
 from slicewise.app import TUNING
 from slicewise.errors import Conflict
+from slicewise.events import Hint
 from slicewise.model import Ref
 from slicewise.slicing import explain, snapshot
 from slicewise.slicing.plan import plan
 
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.deployments import NAMESPACE, Deployments, deployment
-from tests.tuned_account import DAY, TunedAccount
+from tests.tuned_account import DAY, GPU_1, TunedAccount, before
 
 POLICY = """pools:
   shared: {sharing: time-slicing, gpus: [l4], classes: [1, 2, 3], movesADay: 2, maxGpus: 16, gpuCounts: [1]}
@@ -238,6 +239,28 @@ def test_a_move_is_reported_once_and_once_more_where_the_record_is_lost():
     assert len(account.notices.sent) == 2
 
 
+@cache
+def _on_the_way() -> list[MovedAccount]:
+    """Nothing strikes: what stands before each message, and once both were moved."""
+    account = MovedAccount(a=2, b=1)
+    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    return account.way()
+
+
+@cache
+def struck(kinds: tuple[str, ...], first: int) -> tuple[dict[str, int | None], list[str], list[str]]:
+    """
+    Sizes in the end, what was replaced, and what was told. All calls are struck for one test, and some of
+    them for a quick one, too.
+    """
+    account = before(first, _on_the_way())
+    for number, kind in enumerate(kinds, first):
+        strike(kind, number)(account.calls)
+    account.answer_all()
+    account.hours(1)
+    return account.sizes(), account.deployments.rolled, [subject for subject, _ in account.notices.sent]
+
+
 STRIKES = [("killed",), ("answer lost",), *((kind, kind) for kind in REFUSALS)]
 
 
@@ -247,23 +270,14 @@ STRIKES = [("killed",), ("answer lost",), *((kind, kind) for kind in REFUSALS)]
     [pytest.param(7, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
 )
 def test_whatever_strikes_a_pass_each_is_moved_once_and_ends_where_it_belongs(kinds, share):
-    begin = MovedAccount(a=2, b=1)
-    quiet, before = deepcopy(begin), len(begin.calls.made)
-    quiet.tune()
+    begin, quiet = len(_on_the_way()[0].calls.made), _on_the_way()[-1]
     assert quiet.sizes() == {"a": 3, "b": 3}
 
     # Killed at each of them; of the others, each kind takes its turn.
     step = share if kinds == ("killed",) else 3 * share
-    for number in range(before + STRIKES.index(kinds) % step, len(quiet.calls.made), step):
-        account = deepcopy(begin)
-        for later, kind in enumerate(kinds):
-            strike(kind, number + later)(account.calls)
-
-        account.tune()
-        account.hours(1)
-
-        assert account.sizes() == {"a": 3, "b": 3}, quiet.calls.made[number]
-        assert account.deployments.rolled == ["a", "b"], quiet.calls.made[number]
-        told = [subject for subject, _ in account.notices.sent]
+    for number in range(begin + STRIKES.index(kinds) % step, len(quiet.calls.made), step):
+        sizes, rolled, told = struck(kinds, number)
+        assert sizes == {"a": 3, "b": 3}, quiet.calls.made[number]
+        assert rolled == ["a", "b"], quiet.calls.made[number]
         assert set(told) == {f"Slicewise moves Deployment ml/{name} of gpu-1 to class 3" for name in "ab"}
         assert len(told) <= 3, "one strike has one more sent at most"

@@ -22,7 +22,7 @@ from tests.fakes.controllers import Controllers
 from tests.scenarios.test_adoption_on_fakes import POLICY as ADOPTING
 from tests.scenarios.test_adoption_on_fakes import THEIRS, Adopting
 from tests.scenarios.test_off_hours_on_fakes import ASLEEP_AT_NIGHT, SERVER, berlin, replicas, until
-from tests.tuned_account import GPU_1, TunedAccount
+from tests.tuned_account import GPU_1, TunedAccount, before
 
 BOTH = ADOPTING.replace(
     "pools:",
@@ -266,13 +266,7 @@ class TestAnAdoptedNodePool:
 def smooth_way(account: TunedAccount) -> list[TunedAccount]:
     """The account before each message that is answered, and at the end."""
     say_offboard(account)
-    found = [deepcopy(account)]
-    for _ in range(400):
-        if not account.queues.waiting:
-            return found
-        account.answer_next()
-        found.append(deepcopy(account))
-    raise AssertionError("it never ends")
+    return account.way()
 
 
 def adopted_and_ours() -> TunedAccount:
@@ -291,7 +285,7 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
 
     # Killed at each call; of the others a sample, since each is a world that goes on for minutes.
     for number, call in calls if kind == "killed" else calls[::5]:
-        struck = deepcopy([account for account in way if len(account.calls.made) <= number][-1])
+        struck = before(number, way)
         strike(kind, number)(struck.calls)
         struck.answer_gone(400)
         struck.sweep()

@@ -14,7 +14,7 @@ from slicewise.events import Hint
 from slicewise.model import Ref
 
 from tests.fakes.calls import REFUSALS, strike
-from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event
+from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event, before
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
 GPU = layout.GPU_RESOURCE
@@ -42,16 +42,18 @@ def _on_the_way() -> list[TunedAccount]:
     """Nothing strikes: what stands before each message, and at the end."""
     account = due()
     account.queues.put(TUNING, Hint(GPU_1, "a test").message())
-    found = [deepcopy(account)]
-    while account.queues.waiting:
-        account.answer_next()
-        found.append(deepcopy(account))
-    return found
+    return account.way()
 
 
-def before(number: int) -> TunedAccount:
-    """As it stands before the message of which this call is part."""
-    return deepcopy([account for account in _on_the_way() if len(account.calls.made) <= number][-1])
+@cache
+def struck(kind: str, number: int) -> dict:
+    """What stands in the end; all calls are struck for one test, and some of them for a quick one, too."""
+    account = before(number, _on_the_way())
+    strike(kind, number)(account.calls)
+    account.answer_all()
+    if account.n == 2:
+        account.hours(1)  # metrics that could not be read are read again by the next sweep
+    return ended(account)
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +97,9 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind,
     # Killed at each of them; of the others, each kind takes its turn.
     first, stride = (0, 1) if kind == "killed" else (KINDS.index(kind) - 1, 2 * (len(KINDS) - 1) - 1)
     for number in range(first, calls, stride * share if kind == "killed" else stride * -(-share // 4)):
-        account = before(number)
-        strike(kind, number)(account.calls)
-        account.answer_all()
-        if account.n == 2:
-            account.hours(1)  # metrics that could not be read are read again by the next sweep
-        assert ended(account) == ended(smoothly), f"{kind} at call {number}: {smoothly.calls.made[number]}"
+        assert struck(kind, number) == ended(smoothly), (
+            f"{kind} at call {number}: {smoothly.calls.made[number]}"
+        )
 
 
 def test_hints_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
