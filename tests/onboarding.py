@@ -10,6 +10,7 @@ from slicewise.outcomes import Stage
 
 from tests.fakes.account import HOME, INSTALLER, POLICY, Account
 from tests.fakes.calls import Calls, strike
+from tests.support.futures import Futures
 
 POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 GPU_1 = HOME.arn("gpu-1")
@@ -46,8 +47,10 @@ def struck_at(number: int, kind: str, way: list[Account]) -> Account:
     """Goes the way from the message of which this call is part, since up to there nothing differs."""
     account = deepcopy([account for account in way if len(account.calls.made) <= number][-1])
     strike(kind, number)(account.calls)
-    account.run_until_idle()
-    return account
+    return FUTURES.end(account)
+
+
+FUTURES = Futures(Account.answer_one, Account.run_until_idle)
 
 
 def stage(account: Account, name: str = "gpu-1") -> Stage | None:

@@ -52,6 +52,13 @@ class Calls:
         if number in self.lose_answer:
             raise self.lose_answer[number]
 
+    @property
+    def lie_ahead(self) -> tuple[int, ...]:
+        """Numbers of the calls that will still be struck, counted from the next one."""
+        kills = (number for number in (self.kill_before, self.kill_after) if number is not None)
+        ahead = (number - len(self.made) for number in (*kills, *self.refuse, *self.lose_answer))
+        return tuple(sorted(number for number in ahead if number >= 0))
+
     def revive(self) -> None:
         """A new process; it is not killed again."""
         self._dead = False

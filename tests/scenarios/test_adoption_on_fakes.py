@@ -22,6 +22,7 @@ from slicewise.slicing.explain import lines
 from tests.fakes.account import Account
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.karpenter import FakeKarpenter
+from tests.support.futures import Futures
 from tests.tuned_account import DAY, GPU_1, TunedAccount, before
 
 POLICY = """
@@ -683,10 +684,11 @@ def test_killed_at_every_call_the_next_pass_goes_on():
     whole = way[-1]
     assert layout.ORIGINAL_ANNOTATION in whole.node_pool["metadata"]["annotations"]
 
+    futures = Futures(Adopting.answer_next, Adopting.answer_all)
     for number in range(len(way[0].calls.made), len(whole.calls.made)):
         struck = before(number, way)
         strike("killed", number)(struck.calls)
-        struck.answer_all()
+        struck = futures.end(struck)
         assert struck.node_pool["spec"] == whole.node_pool["spec"], whole.calls.made[number]
         assert struck.undisturbed(), whole.calls.made[number]
 
@@ -720,12 +722,18 @@ def struck_at(number: int, kind: str) -> Adopting:
     sweep, found = [(sweep, one) for sweep, one in way if len(one.calls.made) <= number][-1]
     account = deepcopy(found)
     strike(kind, number)(account.calls)
+    return _FUTURES.end(account, sweep)
+
+
+def _go_on(account: Adopting, sweep: int) -> None:
     account.answer_gone()
     for policy in SWEEPS[sweep + 1 :]:
         account.policies["default"] = policy
         account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
         account.answer_gone()
-    return account
+
+
+_FUTURES = Futures(Adopting.answer_next, _go_on)
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])

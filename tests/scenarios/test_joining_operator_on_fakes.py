@@ -16,7 +16,7 @@ from slicewise.outcomes import Stage
 from tests.fakes.account import Account
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.refusals import as_kept
-from tests.onboarding import GPU_1, stage
+from tests.onboarding import FUTURES, GPU_1, stage
 from tests.support.operators import CLUSTER_POLICY, KEYS, OURS, PLACE, TEAM, THEIRS, install, occupied
 
 
@@ -81,7 +81,7 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
     for number, call in enumerate(way[-1].calls.made):
         struck = deepcopy([one for one in way if len(one.calls.made) <= number][-1])
         strike(kind, number)(struck.calls)
-        struck.run_until_idle()
+        struck = FUTURES.end(struck)
 
         assert struck.state() == end, f"{kind} at call {number}, {call}"
         assert theirs(newest(struck)).values == TEAM, f"{kind} at call {number}, {call}"

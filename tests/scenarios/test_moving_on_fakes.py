@@ -20,6 +20,7 @@ from slicewise.slicing.plan import plan
 
 from tests.fakes.calls import REFUSALS, strike
 from tests.fakes.deployments import NAMESPACE, Deployments, deployment
+from tests.support.futures import Futures
 from tests.tuned_account import DAY, GPU_1, TunedAccount, before
 
 POLICY = """pools:
@@ -256,9 +257,16 @@ def struck(kinds: tuple[str, ...], first: int) -> tuple[dict[str, int | None], l
     account = before(first, _on_the_way())
     for number, kind in enumerate(kinds, first):
         strike(kind, number)(account.calls)
+    end = _FUTURES.end(account)
+    return end.sizes(), end.deployments.rolled, [subject for subject, _ in end.notices.sent]
+
+
+def _go_on(account: MovedAccount) -> None:
     account.answer_all()
     account.hours(1)
-    return account.sizes(), account.deployments.rolled, [subject for subject, _ in account.notices.sent]
+
+
+_FUTURES = Futures(MovedAccount.answer_next, _go_on)
 
 
 STRIKES = [("killed",), ("answer lost",), *((kind, kind) for kind in REFUSALS)]

@@ -22,6 +22,7 @@ from tests.fakes.controllers import Controllers
 from tests.scenarios.test_adoption_on_fakes import POLICY as ADOPTING
 from tests.scenarios.test_adoption_on_fakes import THEIRS, Adopting
 from tests.scenarios.test_off_hours_on_fakes import ASLEEP_AT_NIGHT, SERVER, berlin, replicas, until
+from tests.support.futures import Futures
 from tests.tuned_account import GPU_1, TunedAccount, before
 
 BOTH = ADOPTING.replace(
@@ -269,6 +270,15 @@ def smooth_way(account: TunedAccount) -> list[TunedAccount]:
     return account.way()
 
 
+def _go_on(account: TunedAccount) -> None:
+    account.answer_gone(400)
+    account.sweep()
+    account.answer_gone(400)
+
+
+_FUTURES = Futures(TunedAccount.answer_next, _go_on)
+
+
 def adopted_and_ours() -> TunedAccount:
     account = Adopting(policy=BOTH)
     account.onboard()
@@ -287,9 +297,7 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
     for number, call in calls if kind == "killed" else calls[::5]:
         struck = before(number, way)
         strike(kind, number)(struck.calls)
-        struck.answer_gone(400)
-        struck.sweep()
-        struck.answer_gone(400)
+        struck = _FUTURES.end(struck)
 
         assert struck.state() == end, f"{kind} at call {number}, {call}"
         nothing_is_left(struck, operator=True)

@@ -14,6 +14,7 @@ from slicewise.events import Hint
 from slicewise.model import Ref
 
 from tests.fakes.calls import REFUSALS, strike
+from tests.support.futures import Futures
 from tests.tuned_account import GPU_1, POLICY, POOL, TunedAccount, alarm_event, before
 
 OVERLAY = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{POOL}-1")
@@ -50,10 +51,16 @@ def struck(kind: str, number: int) -> dict:
     """What stands in the end; all calls are struck for one test, and some of them for a quick one, too."""
     account = before(number, _on_the_way())
     strike(kind, number)(account.calls)
+    return ended(_FUTURES.end(account))
+
+
+def _go_on(account: TunedAccount) -> None:
     account.answer_all()
     if account.n == 2:
         account.hours(1)  # metrics that could not be read are read again by the next sweep
-    return ended(account)
+
+
+_FUTURES = Futures(TunedAccount.answer_next, _go_on)
 
 
 @pytest.fixture(scope="module")
