@@ -31,7 +31,13 @@ GROUPS = (
         "tests/sandbox/test_kuberay.py",
     ),
     ("tests/infra/test_template*", "tests/infra/test_api_models.py"),  # two syntheses
-    ("tests/contract/test_kubernetes.py", "tests/contract/test_scaling.py"),  # one API server
+    # One API server.
+    (
+        "tests/contract/test_admission.py",
+        "tests/contract/test_kubernetes.py",
+        "tests/contract/test_kubernetes_refusals.py",
+        "tests/contract/test_scaling.py",
+    ),
 )
 
 

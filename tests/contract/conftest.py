@@ -8,6 +8,7 @@ DynamoDB, SQS, SSM, SNS, Scheduler and CloudWatch's alarms are moto's, made to r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import boto3
 import pytest
@@ -60,11 +61,18 @@ def store(table) -> Store:
 
 @pytest.fixture(scope="module")
 def plane(request, groups_own, tmp_path_factory):
-    """An API server with Karpenter's definitions."""
+    """An API server with Karpenter's definitions, and no Karpenter, which nothing here is about."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    yield from groups_own.share(request, lambda: _with_definitions(folder))
+
+
+@contextmanager
+def _with_definitions(folder):
     from sandbox.control_plane import ControlPlane
 
-    folder = tmp_path_factory.mktemp("kubernetes")
-    yield from groups_own.share(request, lambda: ControlPlane.start(folder, system_nodes=0))
+    with ControlPlane.start(folder, karpenter=False, system_nodes=0) as plane:
+        plane.install_crds()
+        yield plane
 
 
 @pytest.fixture(params=["fake", pytest.param("gateway", marks=pytest.mark.sandbox)])

@@ -111,7 +111,6 @@ NODE = {
     "metadata": {"name": "held", "labels": {"team": "a"}, "annotations": {"team": "a"}},
     "spec": {"taints": [{"key": "theirs", "effect": "NoSchedule"}]},
 }
-# Of a NodeClass that there is not, so that Karpenter makes no machine for it.
 CLAIM = {
     "apiVersion": "karpenter.sh/v1",
     "kind": "NodeClaim",
