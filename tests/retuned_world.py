@@ -79,9 +79,7 @@ class World:
         """Of long times only their last minute is watched."""
         seconds, quick = int((time or timedelta(0)).total_seconds()), 60
         self.clock.pass_by(timedelta(seconds=max(0, seconds - quick)))
-        for _ in range(max(1, min(seconds, quick))):
-            self.clock.pass_by(timedelta(seconds=1))
-            self.karpenter.tick()
+        self.karpenter.work_for(max(1, min(seconds, quick)))
 
     def stands(self) -> dict[str, object]:
         """All that says N."""

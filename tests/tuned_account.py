@@ -143,9 +143,7 @@ class TunedAccount(Account):
         if time > quick:
             self.clock.pass_by(time - quick)
             time = quick
-        for _ in range(int(time.total_seconds())):
-            self.clock.pass_by(timedelta(seconds=1))
-            self.karpenter.tick()
+        self.karpenter.work_for(int(time.total_seconds()))
 
     def hours(self, number: int, **use: Any) -> Record:
         """The sweep's looks, hour by hour."""

@@ -53,6 +53,7 @@ class FakeKarpenter:
     vain: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: count(1))
     _followed: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    _is_idle: bool = False
 
     # What a test sets up
 
@@ -98,6 +99,27 @@ class FakeKarpenter:
         self.server.delete(Ref("v1", "Pod", name, "default"))
 
     # What goes on
+
+    def work_for(self, seconds: int) -> None:
+        """A tick a second, but for those in which nothing can happen."""
+        for _ in range(seconds):
+            self.clock.pass_by(timedelta(seconds=1))
+            if self._is_idle:
+                continue
+            before = self._progress
+            self.tick()
+            self._is_idle = self._progress == before and not self._awaits_a_plugin
+        self._is_idle = False  # a pass or a person comes next
+
+    @property
+    def _progress(self) -> tuple[Any, ...]:
+        return *self.server.changes, len(self.broken_promises), dict(self._followed)
+
+    @property
+    def _awaits_a_plugin(self) -> bool:
+        """The only thing here that takes time."""
+        delay = self.plugin or timedelta(0)
+        return any(self.clock.now < since + delay for _, since in self._followed.values())
 
     def tick(self) -> None:
         self._ready_overlays()

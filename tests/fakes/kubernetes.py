@@ -51,7 +51,7 @@ class FakeApiServer:
         self.on_change: list[Callable[[dict[str, Any]], None]] = []
         self._clock = clock
         self._applied: dict[tuple[Ref, str], Object] = {}
-        self._revision = 0
+        self._revision = self._deleted = 0
         self._writers = Writers()
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
 
@@ -64,6 +64,11 @@ class FakeApiServer:
         for name in ("on_change", "_clock", "_writers"):
             setattr(twin, name, deepcopy(getattr(self, name), memo))
         return twin
+
+    @property
+    def changes(self) -> tuple[int, int]:
+        """Another value after each change; objects that a test edits in place are not noticed."""
+        return self._revision, self._deleted
 
     @property
     def now(self) -> datetime:
@@ -154,6 +159,7 @@ class FakeApiServer:
         if ref not in self.objects:
             return
         del self.objects[ref]
+        self._deleted += 1
         self._writers.forget(ref)
         for key in [key for key in self._applied if key[0] == ref]:
             del self._applied[key]
