@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,11 @@ def _any(file: str, patterns: tuple[str, ...]) -> bool:
 
 def longest_first(item: pytest.Item) -> int:
     """For sorting; files that are neither shared nor long stay in their order."""
-    file = file_of(item.nodeid)
+    return _place(file_of(item.nodeid))
+
+
+@cache
+def _place(file: str) -> int:
     order = (*GROUPS, *((pattern,) for pattern in LONG))
     return next((n for n, patterns in enumerate(order) if _any(file, patterns)), len(order))
 

@@ -109,17 +109,18 @@ def test_beside_a_canary_a_pods_end_counts_only_where_gpu_memory_was_short():
 
 
 def xids(code, before=0.0):
-    return scraped("4.5.3-virtual-gpus", xid=lambda step: code if step >= LATE + 2 else before)
+    """The error of each step."""
+    return lambda step: code if step >= LATE + 2 else before
 
 
 @pytest.mark.parametrize(
-    ("series", "breaches"),
+    ("xid", "breaches"),
     [
         pytest.param(xids(79.0), [Breach.XID], id="fell off the bus"),
         pytest.param(xids(48.0, before=79.0), [Breach.XID], id="another one than before"),
         pytest.param(xids(79.0, before=79.0), [], id="still the one from before"),
         pytest.param(
-            scraped("4.5.3-virtual-gpus", xid=lambda step: 0.0 if step == LATE + 1 else 79.0),
+            lambda step: 0.0 if step == LATE + 1 else 79.0,
             [Breach.XID],
             id="the same one, after the driver was loaded again",
         ),
@@ -127,7 +128,9 @@ def xids(code, before=0.0):
         pytest.param(xids(31.0), [], id="an application's own fault"),
     ],
 )
-def test_a_new_xid_error_of_the_gpu(series, breaches):
+def test_a_new_xid_error_of_the_gpu(xid, breaches):
+    series = scraped("4.5.3-virtual-gpus", xid=xid)
+
     assert found(contents(pod("a-0"), pod("b-0")), series, "prometheus") == breaches
 
 
