@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader
 
 from sandbox.aws import botocore_files
@@ -59,3 +60,20 @@ def test_models_elsewhere_are_found_and_read_each_time(tmp_path):
         loaded.append(loader.load_service_model("of-mine", "service-2")["version"])
 
     assert loaded == ["1", "2"]
+
+
+def _heard(aliaser: EventAliaser, registered: str, emitted: str) -> bool:
+    aliaser.register(registered, lambda **_: True)
+    return bool(aliaser.emit(emitted))
+
+
+def test_an_old_name_of_an_event_is_known_to_every_session_and_other_aliases_stay_their_own():
+    """Sought among aliases once; what somebody aliases otherwise is no name for others."""
+    other = EventAliaser(HierarchicalEmitter(), {"logs": "mine"})
+    first, second = (EventAliaser(HierarchicalEmitter()) for _ in range(2))
+
+    assert _heard(other, "before-call.logs", "before-call.mine")
+    for aliaser in (first, second):
+        assert _heard(aliaser, "before-call.logs", "before-call.cloudwatch-logs")
+        assert not aliaser.emit("before-call.mine")
+    assert first._alias_name_cache is second._alias_name_cache is not other._alias_name_cache
