@@ -24,8 +24,8 @@ from slicewise.slicing.classes import (
 )
 from slicewise.slicing.evidence import PodUse, usable_memory
 from slicewise.slicing.evidence_lanes import from_lanes
-from slicewise.slicing.memory_growth import MemoryGrowth, workload_key
-from slicewise.slicing.memory_guard import Rising, fastest_rises, in_danger
+from slicewise.slicing.memory_growth import MemoryGrowth
+from slicewise.slicing.memory_guard import in_danger, risings
 from slicewise.slicing.packing import (
     PackingPolicy,
     calibrate_packing,
@@ -91,16 +91,9 @@ class Look:
 
     def in_danger(self, groups: Sequence[Sequence[int]]) -> list[int]:
         """The pods that must leave their cards now."""
-        rises = fastest_rises(self.pods)
         number = {pod.name: index for index, pod in enumerate(self.pods)}
-
-        def rising(pod: int) -> Rising:
-            now, then = self.pods[pod], self.morning.pods[pod]
-            # Of a pod without a past there was nothing to decide on.
-            decided = then.memory_mib if then.memory_mib == then.memory_mib else now.memory_mib
-            return Rising(now.name, now.memory_mib, decided, rises[workload_key(now)])
-
-        cards = [[rising(pod) for pod in group] for group in groups]
+        known = risings(self.pods, {pod.name: pod.memory_mib for pod in self.morning.pods})
+        cards = [[known[self.pods[pod].name] for pod in group] for group in groups]
         return [number[danger.pod] for danger in in_danger(cards, self.morning.card_mib)]
 
 

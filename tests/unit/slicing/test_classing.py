@@ -136,7 +136,7 @@ def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next
 
     assert found.decided_at == NOW
     assert wanted(found) == {"calm": 2, "grown": 1}
-    assert "of its card's 22.4 GiB are taken, and 3.9 came within a day before" in reasons(found)["grown"]
+    assert "may need 18.8 of 22.4 GiB, and 3.9 came within a day before" in reasons(found)["grown"]
 
 
 def test_of_a_gpu_without_rest_one_workload_tightens_at_once_and_the_others_wait_till_it_has_gone():

@@ -1,5 +1,7 @@
 """Memory that may grow lowers N, a class and what fits a request, and who grows too fast does not wait."""
 
+from dataclasses import replace
+
 from slicewise.slicing.classes import ClassPolicy, class_of, in_danger, reclassify
 from slicewise.slicing.evidence import Grade, PodUse
 from slicewise.slicing.memory_growth import MemoryGrowth
@@ -76,13 +78,13 @@ def test_a_pod_of_a_gpu_that_may_overflow_asks_for_more():
     assert "may grow to" in change.reason
 
 
-def rising(name, *peaks, grade=Grade.POD):
-    return PodUse(name, max(peaks), (DAY,) * len(peaks), grade=grade, day_peaks_mib=peaks)
+def rising(name, *peaks, grade=Grade.POD, workload=""):
+    return PodUse(name, max(peaks), (DAY,) * len(peaks), grade=grade, day_peaks_mib=peaks, workload=workload)
 
 
-def guarded(*pods, size=2):
+def guarded(*pods, size=2, elsewhere=()):
     found = in_danger(
-        {one.name: one for one in pods},
+        {one.name: one for one in (*pods, *elsewhere)},
         [[one.name for one in pods]],
         {one.name: size for one in pods},
         CARD,
@@ -100,10 +102,29 @@ def test_nobody_leaves_a_card_whose_fastest_growth_still_finds_room_or_on_which_
     assert guarded(rising("a", 3000, 11_000, 11_000), rising("b", 9000, 9000)) == []
 
 
+def test_who_will_grow_as_a_sibling_on_another_card_did_leaves_before_it_does():
+    first, calm = rising("web-1", 8000, 14_000, workload="web"), rising("calm", 9000, 9000)
+    next_one = rising("web-2", 8000, 8000, workload="web")
+
+    assert guarded(next_one, calm) == []
+    assert guarded(next_one, calm, elsewhere=[first]) == [("web-2", 1)]
+    assert guarded(replace(next_one, workload="other"), calm, elsewhere=[first]) == []
+
+
+def test_a_sibling_that_came_today_hides_no_growth():
+    """What a pod is at first is no growth, unless its workload was smaller when it was decided on."""
+    old, new = rising("web-1", 8000, 8000, workload="web"), rising("web-2", 14_000, workload="web")
+
+    assert guarded(old, rising("calm", 9000, 9000), elsewhere=[new]) == [("web-1", 1)]
+    assert guarded(rising("web-2", 14_000), rising("calm", 9000, 9000)) == []
+
+
 def test_growth_that_was_only_estimated_from_a_gpu_moves_nobody():
-    shared = rising("grown", 8000, 12_000, grade=Grade.DEVICE)
+    shared = rising("grown", 8000, 12_000, grade=Grade.DEVICE, workload="web")
 
     assert guarded(shared, rising("calm", 9000, 9000)) == []
+    sibling = rising("web-2", 8000, 8000, workload="web")
+    assert guarded(sibling, rising("calm", 9000, 9000), elsewhere=[shared]) == []
 
 
 def test_a_class_is_what_its_siblings_need():

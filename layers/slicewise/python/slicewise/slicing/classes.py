@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from slicewise.slicing import busy_guard, memory_guard
 from slicewise.slicing.busy_guard import FullCard
 from slicewise.slicing.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
-from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing, workload_key
-from slicewise.slicing.memory_guard import fastest_rises, within_a_day
+from slicewise.slicing.memory_growth import MemoryGrowth, outgrowing
+from slicewise.slicing.memory_guard import within_a_day
 from slicewise.slicing.memory_sum import QUANTILE
 from slicewise.slicing.packing_calibration import (
     Calibration,
@@ -236,15 +236,8 @@ def in_danger(
     policy: ClassPolicy,
 ) -> list[ClassChange]:
     """Who tightens before the next day, since its card may be full before the next look. See `reclassify`."""
-    rises = fastest_rises(pods.values())
-    cards = [
-        [
-            within_a_day(pod, rises[workload_key(pod)])
-            for name in node
-            if (pod := pods.get(name)) and pod.can_share and pod.grade is Grade.POD
-        ]
-        for node in nodes
-    ]
+    known = within_a_day(pod for pod in pods.values() if pod.can_share and pod.grade is Grade.POD)
+    cards = [[known[name] for name in node if name in known] for node in nodes]
     return [
         ClassChange(
             danger.pod, current[danger.pod], _next_smaller(policy.sizes, current[danger.pod]), danger.reason

@@ -3,12 +3,14 @@ Between two decisions: whose memory grows towards the end of its card. Pure.
 
 A decision bounds what is likely; this catches what was not. A card is in danger where its pods hold more than
 when they were placed, and the fastest growth seen of one of them would fill it before anybody looks again.
+Pods of a workload are taken alike: a release reaches one of them after the other, and the first tells what
+the others will need.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slicewise.slicing.evidence import PodUse
@@ -21,7 +23,8 @@ class Rising:
     A pod's memory as it is looked at now.
 
     Attributes:
-        peak_mib: The highest known; `decided_mib` is what was the highest when it was last decided on.
+        peak_mib: The highest known of its workload; `decided_mib` is what was the highest when it was last
+            decided on.
         rise_mib: By how much a pod of its workload ever exceeded its own peak from one day to the next.
     """
 
@@ -43,13 +46,45 @@ class Danger:
     reason: str
 
 
-def fastest_rises(pods: Iterable[PodUse]) -> dict[str, float]:
-    """By `workload_key`, how much a pod ever exceeded its own peak by from one day to the next, in MiB."""
-    rises: dict[str, float] = {}
+def risings(pods: Iterable[PodUse], decided_mib: Mapping[str, float]) -> dict[str, Rising]:
+    """
+    The pods by name, with what is known of their workloads.
+
+    Args:
+        pods: As they are known now: those that are measured themselves, with a card of their own or not.
+        decided_mib: By name, the highest peak that was known when it was last decided on, in MiB; NaN where
+            none was. Of a workload of which none was there was nothing to decide on.
+    """
+    pods = list(pods)
+    now = _highest((workload_key(pod), pod.memory_mib) for pod in pods)
+    then = _highest((workload_key(pod), decided_mib.get(pod.name, math.nan)) for pod in pods)
+    rises = _highest((workload_key(pod), _fastest_rise(pod)) for pod in pods)
+    found = {}
     for pod in pods:
         key = workload_key(pod)
-        rises[key] = max(rises.get(key, 0.0), _fastest_rise(pod))
-    return rises
+        peak = now.get(key, pod.memory_mib)
+        found[pod.name] = Rising(pod.name, peak, then.get(key, peak), rises.get(key, 0.0))
+    return found
+
+
+def within_a_day(pods: Iterable[PodUse]) -> dict[str, Rising]:
+    """Pods as their evidence shows them: what they hold more than before the last day, they grew by since."""
+    pods = list(pods)
+    return risings(pods, {pod.name: _before_the_last_day(pod) for pod in pods})
+
+
+def _before_the_last_day(pod: PodUse) -> float:
+    """The highest peak known then in MiB; NaN of a pod that is younger."""
+    before = [peak for peak in pod.day_peaks_mib[:-1] if math.isfinite(peak)]
+    return max(before, default=math.nan)
+
+
+def _highest(values: Iterable[tuple[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, value in values:
+        if math.isfinite(value):
+            found[key] = max(value, found.get(key, value))
+    return found
 
 
 def _fastest_rise(pod: PodUse) -> float:
@@ -60,12 +95,6 @@ def _fastest_rise(pod: PodUse) -> float:
             fastest = max(fastest, peak - known)
         known = peak if math.isnan(known) or peak > known else known
     return fastest
-
-
-def within_a_day(pod: PodUse, rise_mib: float) -> Rising:
-    """A pod as its evidence shows it: what it holds more than before the last day, it grew by since."""
-    before = [peak for peak in pod.day_peaks_mib[:-1] if math.isfinite(peak)]
-    return Rising(pod.name, pod.memory_mib, max(before, default=pod.memory_mib), rise_mib)
 
 
 def in_danger(cards: Iterable[Sequence[Rising]], card_mib: float) -> list[Danger]:
@@ -87,8 +116,8 @@ def _leavers(pods: list[Rising], card_mib: float) -> Iterable[Danger]:
             return
         yield Danger(
             grown.name,
-            f"its memory grew by {grown.grown_mib / 1024:.1f} to {grown.peak_mib / 1024:.1f} GiB: "
-            f"{held / 1024:.1f} of its card's {card_mib / 1024:.1f} GiB are taken, and "
+            f"memory of its workload grew by {grown.grown_mib / 1024:.1f} to {grown.peak_mib / 1024:.1f} GiB"
+            f": the pods of its card may need {held / 1024:.1f} of {card_mib / 1024:.1f} GiB, and "
             f"{fastest / 1024:.1f} came within a day before",
         )
         pods.remove(grown)
