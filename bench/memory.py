@@ -46,6 +46,7 @@ class Variant:
         guarded: Memory is looked at every hour.
         foreseen: The peaks of the coming day are known.
         quantile: With which the sum must fit; None for the rule's own.
+        surge: By what ratio any one workload must find room to grow; None for the rule's own.
     """
 
     rule: str
@@ -53,11 +54,14 @@ class Variant:
     guarded: bool = True
     foreseen: bool = False
     quantile: float | None = None
+    surge: float | None = None
 
     def make(self, memo: Memo):
         chosen = {} if self.quantile is None else {"memory_quantile": self.quantile}
         if self.rule == "classes-daily":
             return policies.ClassesDaily(memo, ClassPolicy(**chosen))
+        if self.surge is not None:
+            chosen["memory_surge"] = self.surge
         return policies.PackingDaily(memo, PackingPolicy(**chosen))
 
 
@@ -73,7 +77,8 @@ VARIANTS = {
 }
 
 
-# What the published frontier is made of: each rule by quantile, with looks between mornings and without.
+# What the published frontier is made of: each rule by quantile, with looks between mornings and without, and
+# packing by the surge that it leaves room for.
 FRONTIER = {
     name: variant
     for rule in RULES
@@ -89,6 +94,9 @@ FRONTIER = {
             for guarded in (False, True)
         },
     }.items()
+} | {
+    f"packing-daily, surge {surge:g}": Variant("packing-daily", surge=surge)
+    for surge in (1.0, 1.2, 1.3, 1.35, 1.4, 1.5)
 }
 
 

@@ -244,9 +244,11 @@ class PackingDaily:
             memory = usable_memory(morning.card_mib, self._policy.memory_headroom)
             asks = requests_for(morning.pods, threshold, morning.card_mib, self._policy, morning.growth)
             self._fleet = settle(asks, [pod for pod in morning.order if pod in morning.present], memory)
-            return Placed(self._fleet.groups())
+            moves = self._part(self._fleet, morning)
+            return Placed(self._fleet.groups(), moves)
         _come_and_go(morning, self._fleet)
         moves = self._change(self._fleet, morning, threshold)
+        moves += self._part(self._fleet, morning)
         return Placed(self._fleet.groups(), moves)
 
     def look(self, look: Look) -> Placed:
@@ -275,6 +277,31 @@ class PackingDaily:
         for change in changes:
             fleet.place(number[change.pod])
         return Placed(fleet.groups(), len(changes))
+
+    def _part(self, fleet: Fleet, morning: Morning) -> int:
+        """Where pods have landed is looked at again, as long as somebody has to leave."""
+        names, moves = [pod.name for pod in morning.pods], 0
+        known = dict(zip(names, morning.pods, strict=True))
+        number = {name: index for index, name in enumerate(names)}
+        for _ in range(self._policy.rounds):
+            changes = packing.part(
+                known,
+                [[names[pod] for pod in group] for group in fleet.groups()],
+                dict(zip(names, fleet.requests, strict=True)),
+                self._threshold,
+                morning.card_mib,
+                self._policy,
+                morning.growth,
+            )
+            if not changes:
+                break
+            for change in changes:
+                fleet.remove(number[change.pod])
+                fleet.ask(number[change.pod], change.request)
+            for change in changes:
+                fleet.place(number[change.pod])
+            moves += len(changes)
+        return moves
 
     def _change(self, fleet: Fleet, morning: Morning, threshold: float) -> int:
         names = [pod.name for pod in morning.pods]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from slicewise.slicing import packing
 
 from bench import memory
 from bench.__main__ import main
@@ -98,6 +99,32 @@ def test_headroom_alone_puts_pods_at_risk_and_what_was_learnt_does_not():
 
     assert play(trace, VARIANTS["packing-daily, h alone"], 0).at_risk
     assert not play(trace, VARIANTS["packing-daily"], 0).at_risk
+
+
+@pytest.mark.parametrize("remembered", [7, 14])
+def test_a_release_by_a_third_fills_no_card_with_one_week_of_history_or_two(remembered):
+    """In seed 107 a service of which each pod holds 0.6 of a card needs 1.4 times as much from one day on."""
+    trace = replace(growing(107), remembered=remembered)
+
+    assert not play(trace, VARIANTS["packing-daily"], 0).at_risk
+
+
+def test_where_pods_have_landed_in_the_morning_each_card_has_room_for_a_surge(monkeypatch):
+    left, decide = [], PackingDaily.__call__
+
+    def spy(self, morning):
+        placed, known = decide(self, morning), {pod.name: pod for pod in morning.pods}
+        names = list(known)
+        nodes = [[names[pod] for pod in group] for group in placed.groups]
+        asks = dict(zip(names, self._fleet.requests, strict=True))
+        policy = self._policy
+        left.append(len(packing.part(known, nodes, asks, 1.0, morning.card_mib, policy, morning.growth)))
+        return placed
+
+    monkeypatch.setattr(PackingDaily, "__call__", spy)
+    play(small(), VARIANTS["packing-daily"], 0)
+
+    assert left == [0] * 7
 
 
 def test_a_pod_whose_card_is_full_for_ten_minutes_is_at_risk_and_so_are_those_beside_it():

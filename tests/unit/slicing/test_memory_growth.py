@@ -166,3 +166,36 @@ def test_the_order_of_pods_changes_nothing():
     assert [MemoryGrowth(pods).may_reach(one) for one in pods] == [
         MemoryGrowth(pods[::-1]).may_reach(one) for one in pods
     ]
+
+
+def test_any_one_workload_may_surge_while_the_others_stay():
+    seldom = growth_of(0.001)
+    large, small = Member(14_000, seldom), Member(6000, seldom)
+
+    assert fits([large, small], CARD, H)
+    assert not fits([large, small], CARD, H, surge=1.35)
+    assert fits([Member(12_000, seldom), small], CARD, H, surge=1.35)
+    # Siblings surge together, and who never grew does not.
+    assert not fits([Member(2 * 9000, seldom)], CARD, H, surge=1.35)
+    assert fits([Member(14_000), Member(6000)], CARD, H, surge=1.35)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.floats(100, 20_000), min_size=1, max_size=6), st.floats(1, 2))
+def test_pods_whose_requests_fit_a_card_leave_room_for_a_surge_of_any_one(drawn, surge):
+    pods = [pod(f"p{i}", peak / 1.2, peak) for i, peak in enumerate(drawn)]
+    growth = MemoryGrowth(pods)
+    asked = [growth.request_mib(one, CARD, H, level=0, surge=surge) for one in pods]
+
+    if len(pods) > 1 and sum(asked) <= (1 - H) * CARD:
+        assert fits(growth.members(pods), CARD, H, level=0, surge=surge)
+
+
+def test_a_surge_that_is_more_than_what_was_learnt_is_told_instead():
+    pods = fleet()
+    growth = MemoryGrowth(pods)
+
+    assert growth.tell(pods[1], 0.97).endswith("pods like it grew more in a day")
+    assert growth.tell(pods[1], 0.97, 4) == "peak 3.9 GiB, its GPU must have room for 15.6 of it"
+    still = MemoryGrowth([pod("a", 3000, 3000)])
+    assert "must have room" not in still.tell(pod("a", 3000, 3000), 0.97, 4)

@@ -1,11 +1,12 @@
 """Memory that may grow lowers N, a class and what fits a request, and who grows too fast does not wait."""
 
+import math
 from dataclasses import replace
 
 from slicewise.slicing.classes import ClassPolicy, class_of, in_danger, reclassify
 from slicewise.slicing.evidence import Grade, PodUse
 from slicewise.slicing.memory_growth import MemoryGrowth
-from slicewise.slicing.packing import PackingPolicy, repack, request_for, requests_for
+from slicewise.slicing.packing import PackingPolicy, part, repack, request_for, requests_for
 from slicewise.slicing.packing_placement import Request
 from slicewise.slicing.tuning import choose_replicas
 
@@ -76,6 +77,64 @@ def test_a_pod_of_a_gpu_that_may_overflow_asks_for_more():
 
     assert change.pod == "leaks"
     assert "may grow to" in change.reason
+
+
+def landed(asks, *nodes):
+    """What is changed where these pods have landed; each has 60 % of the card or 22 %, and seldom grows."""
+    peaks = {"large": 13_700.0, "small": 5000.0, "other": 5000.0}
+    pods = {name: pod(name, *[peak / 1.02, *[peak] * 13]) for name, peak in peaks.items()}
+    policy, growth = PackingPolicy(memory_quantile=0.9), MemoryGrowth(pods.values())
+    return part(pods, nodes, asks, 0.8, CARD, policy, growth)
+
+
+def test_who_asks_for_too_little_for_a_surge_asks_for_more_where_another_has_landed_beside_it():
+    stale = {"large": Request(14_000, 100), "small": Request(5000, 100), "other": Request(5000, 100)}
+
+    (change,) = landed(stale, ("large", "small"), ("other",))
+
+    assert change.pod == "large"
+    assert change.request == Request(math.ceil(1.35 * 13_700 - 0.1 * CARD), 100)
+    assert change.reason == "peak 13.4 GiB, its GPU must have room for 18.1 of it"
+    assert landed(stale, ("large",), ("small", "other")) == []
+    # Who asks for enough stays, however much it may grow.
+    enough = {**stale, "large": Request(16_300, 100), "small": Request(4000, 100)}
+    assert [change.pod for change in landed(enough, ("large", "small"), ("other",))] == ["small"]
+
+
+def test_a_morning_parts_who_may_not_surge_on_one_gpu():
+    peaks = {"large": 13_700.0, "small": 5000.0}
+    pods = {name: pod(name, *[peak / 1.02, *[peak] * 13]) for name, peak in peaks.items()}
+    asks = {"large": Request(14_000, 100), "small": Request(5000, 100)}
+
+    def changed(**chosen):
+        policy = PackingPolicy(memory_quantile=0.9, **chosen)
+        changes = repack(pods, [["large", "small"]], asks, 0.8, CARD, policy)
+        return [change.pod for change in changes if change.request.memory_mib > asks[change.pod].memory_mib]
+
+    assert changed() == ["large"]
+    assert changed(memory_surge=1.2) == []
+
+
+def test_a_request_does_not_fall_where_siblings_would_meet_that_may_not_surge_together():
+    pods = {name: pod(name, 8300, *[8500] * 13, workload="web") for name in ("web-1", "web-2")}
+    asks = {"web-1": Request(15_000, 100), "web-2": Request(9200, 100)}
+
+    def lowered(surge):
+        policy = PackingPolicy(memory_quantile=0.9, memory_surge=surge)
+        return [change.pod for change in repack(pods, [["web-1"], ["web-2"]], asks, 0.8, CARD, policy)]
+
+    assert (lowered(1.3), lowered(1.35)) == (["web-1"], [])
+
+
+def test_siblings_that_ask_for_enough_are_not_parted_before_the_next_morning():
+    pods = {name: pod(name, 8300, *[8500] * 13, workload="web") for name in ("web-1", "web-2")}
+    growth, policy = MemoryGrowth(pods.values()), PackingPolicy(memory_quantile=0.9)
+
+    def parted(asked):
+        asks = dict.fromkeys(pods, Request(asked, 100))
+        return [change.pod for change in part(pods, [("web-1", "web-2")], asks, 0.8, CARD, policy, growth)]
+
+    assert (parted(9200), parted(9100)) == ([], ["web-2"])
 
 
 def rising(name, *peaks, grade=Grade.POD, workload=""):

@@ -34,7 +34,8 @@ class ClassPolicy:
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
         memory_headroom, gate, week_safety: As in `PackingPolicy`.
-        memory_quantile: As there, and lower: a class has slack, since its N is a whole number.
+        memory_quantile: As there. No room for a surge is kept: a class has slack, since its N is a whole
+            number.
         safety: As there.
         hot: As there, but at 7 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.

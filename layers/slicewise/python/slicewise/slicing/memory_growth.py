@@ -101,22 +101,33 @@ class MemoryGrowth:
             self._fits[key] = fits(self.copies(pod, count), card_mib, headroom, level)
         return self._fits[key]
 
-    def request_mib(self, pod: PodUse, card_mib: float, headroom: float, level: float = QUANTILE) -> float:
+    def request_mib(
+        self, pod: PodUse, card_mib: float, headroom: float, level: float = QUANTILE, surge: float = 1.0
+    ) -> float:
         """
         What the pod asks for of the (1 − h) · M that requests may add up to: its part of a card that holds
         pods like it, of which one grows by the quantile of (1 − level) / n while the others stay. A sum of
         growths that are seldom large is large because of one of them (Foss, Korshunov and Zachary, "An
         introduction to heavy-tailed and subexponential distributions", 2013): so requests add up as the
         quantile of the sum does.
+
+        It asks at least for what a surge takes beyond h · M, which requests leave free: with others' peaks
+        in what is left, it fits M. Siblings that meet are left to `fits`.
         """
         peak = self.peak(pod)
         count = math.floor(max(1.0, min(MOST_COPIES, card_mib / max(peak, 1.0))))
         ratio = self.growth(pod).quantile(1 - (1 - level) / count)
-        return max(peak, (1 - headroom) * peak * (1 + (ratio - 1) / count))
+        alone = surge * peak - headroom * card_mib if self.growth(pod).over else peak
+        return max(peak, alone, (1 - headroom) * peak * (1 + (ratio - 1) / count))
 
-    def tell(self, pod: PodUse, level: float = QUANTILE) -> str:
-        """The pod's bound in one line, such as "peak 3.0 GiB, may grow to 3.9: 3 of 140 pods like it …"."""
+    def tell(self, pod: PodUse, level: float = QUANTILE, surge: float = 1.0) -> str:
+        """
+        The pod's bound in one line, such as "peak 3.0 GiB, may grow to 3.9: 3 of 140 pods like it …", or that
+        it must find room for a surge, where that is more.
+        """
         peak, most = self.peak(pod) / 1024, self.may_reach(pod, level) / 1024
+        if self.growth(pod).over and surge * peak > most:
+            return f"peak {peak:.1f} GiB, its GPU must have room for {surge * peak:.1f} of it"
         return f"peak {peak:.1f} GiB, may grow to {most:.1f}: {self.growth(pod).told(level)}"
 
     def _mixed(self, past: _Past) -> Growth:
@@ -267,6 +278,7 @@ def outgrowing(
     headroom: float,
     level: float,
     growth: MemoryGrowth,
+    surge: float = 1.0,
 ) -> list[str]:
     """
     Who leaves a GPU whose pods may outgrow its memory, until the others fit: who goes first, then who may
@@ -274,11 +286,11 @@ def outgrowing(
 
     Args:
         node: Names of the pods on the GPU.
-        headroom, level: As in `fits`.
+        headroom, level, surge: As in `fits`.
     """
     rest, leavers = list(node), []
     while len(rest) > 1 and not fits(
-        growth.members(known[name] for name in rest), card_memory_mib, headroom, level
+        growth.members(known[name] for name in rest), card_memory_mib, headroom, level, surge
     ):
         leaver = max(rest, key=lambda name: (goes_first(name), growth.may_reach(known[name]), name))
         rest.remove(leaver)

@@ -111,10 +111,23 @@ def _shares(member: Member, cell: float, cells: int) -> list[float]:
     return shares
 
 
-def fits(members: Sequence[Member], card_mib: float, headroom: float, level: float = QUANTILE) -> bool:
-    """Whether pods may share a card: known peaks within (1 − h) · M, and the sum's quantile within M."""
+def fits(
+    members: Sequence[Member],
+    card_mib: float,
+    headroom: float,
+    level: float = QUANTILE,
+    surge: float = 1.0,
+) -> bool:
+    """
+    Whether pods may share a card: known peaks within (1 − h) · M, the sum's quantile within M, and any one
+    member `surge` times its known peak while the others stay. Where memory never grew, none surges.
+    """
     known = sum(member.peak_mib for member in members)
     if not known <= usable_memory(card_mib, headroom):
+        return False
+    growing = [member.peak_mib for member in members if member.growth.over]
+    # What requests leave in exact arithmetic is not to fail by rounding.
+    if known + (surge - 1) * max(growing, default=0.0) > card_mib * (1 + 1e-9):
         return False
     # Cheaply, for most: no pod may take all the room, and all fit if none takes more than its part of it.
     allowed, room = 1 - level + 1e-9, card_mib - known

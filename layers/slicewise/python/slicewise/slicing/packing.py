@@ -104,6 +104,7 @@ def repack(
                 policy.memory_headroom,
                 policy.memory_quantile,
                 growth,
+                policy.memory_surge,
             ):
                 raises[name] = _raise_memory(
                     known[name], raises.get(name), current[name], wanted[name], memory, policy, growth
@@ -119,10 +120,56 @@ def repack(
     def may_meet(group: tuple[str, ...]) -> bool:
         members = growth.members(known[name] for name in group)
         return risk(group) <= policy.hot and fits(
-            members, card_memory_mib, policy.memory_headroom, policy.memory_quantile
+            members, card_memory_mib, policy.memory_headroom, policy.memory_quantile, policy.memory_surge
         )
 
     return [*raises.values(), *_lowers(copy, raises, wanted, may_meet, policy)]
+
+
+def part(
+    pods: Mapping[str, PodUse],
+    nodes: Sequence[Sequence[str]],
+    current: Mapping[str, Request],
+    threshold: float,
+    card_memory_mib: float,
+    policy: PackingPolicy,
+    growth: MemoryGrowth,
+) -> list[Change]:
+    """
+    Who asks for more once the day's changes have landed: the scheduler need not put pods where they were
+    tried, and a pod that asks for less than it would today takes too many beside it. Siblings that ask for
+    enough would land together again: they wait for the next morning.
+
+    Args:
+        pods, nodes, current: As in `repack`, with evidence about each pod on a node.
+    """
+    memory = usable_memory(card_memory_mib, policy.memory_headroom)
+    asks = requests_for(list(pods.values()), threshold, card_memory_mib, policy, growth)
+    wanted = dict(zip(pods, asks, strict=True))
+
+    def asks_too_little(name: str) -> bool:
+        return wanted[name].memory_mib > current[name].memory_mib
+
+    leavers = [
+        name
+        for node in nodes
+        if len(node) > 1
+        for name in outgrowing(
+            sorted(node),
+            pods,
+            asks_too_little,
+            card_memory_mib,
+            policy.memory_headroom,
+            policy.memory_quantile,
+            growth,
+            policy.memory_surge,
+        )
+        if asks_too_little(name)
+    ]
+    return [
+        _raise_memory(pods[name], None, current[name], wanted[name], memory, policy, growth)
+        for name in leavers
+    ]
 
 
 def crowded_out(
@@ -220,7 +267,8 @@ def _raise_memory(
     asked = before.request if before else now
     least = math.ceil(asked.memory_mib * policy.raise_factor) if before else asked.memory_mib
     request = Request(min(memory, max(wanted.memory_mib, least)), max(wanted.busy, asked.busy))
-    return Change(pod.name, request, before.reason if before else growth.tell(pod, policy.memory_quantile))
+    reason = before.reason if before else growth.tell(pod, policy.memory_quantile, policy.memory_surge)
+    return Change(pod.name, request, reason)
 
 
 def _lowers(

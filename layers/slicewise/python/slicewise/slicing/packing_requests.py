@@ -17,6 +17,8 @@ class PackingPolicy:
     Attributes:
         memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
         memory_quantile: With what chance the memory of a GPU's pods must fit as it may grow until tomorrow.
+        memory_surge: How many times its known peak any one workload of a GPU may need while the others stay,
+            and all still fit, however seldom that is. docs/tuning.md says how it was picked.
         gate: Share of GPU time that may be contended: the promise.
         safety: Share of the gate to spend a day, as `daily_target` keeps account of it. The rest is for what
             replays leave out: who leaves a GPU between two decisions lands on another.
@@ -31,7 +33,8 @@ class PackingPolicy:
     """
 
     memory_headroom: float = 0.1
-    memory_quantile: float = 0.9925
+    memory_quantile: float = 0.99
+    memory_surge: float = 1.35
     gate: float = 0.01
     safety: float = 0.7
     week_safety: float = 0.4
@@ -82,4 +85,6 @@ def asked_mib(
     """The memory to ask for in MiB; None where the pod asks for a whole GPU anyway."""
     if not pod.can_share:
         return None
-    return growth.request_mib(pod, card_memory_mib, policy.memory_headroom, policy.memory_quantile)
+    return growth.request_mib(
+        pod, card_memory_mib, policy.memory_headroom, policy.memory_quantile, policy.memory_surge
+    )
