@@ -93,10 +93,10 @@ class MetricStore:
             self._series.setdefault(series, _Minutes()).add(int(at.timestamp()) // MINUTE, bucket)
 
     def put_values(self, series: Series, points: Iterable[tuple[datetime, float]]) -> None:
-        """Many points of one series, without a call each: for replaying traces."""
+        """Many points of one series, without a call each: for replaying traces. Without any there is none."""
         with self._lock:
-            minutes = self._series.setdefault(series, _Minutes())
             for at, value in points:
+                minutes = self._series.setdefault(series, _Minutes())
                 minutes.add(int(at.timestamp()) // MINUTE, Bucket(1, value, value, value))
 
     def series(self, since: datetime | None = None) -> list[Series]:

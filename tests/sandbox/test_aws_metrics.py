@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.aws.metrics import Series
+from sandbox.aws.metrics import MetricStore, Series
 from sandbox.aws.server import Aws
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -153,3 +153,10 @@ def test_a_week_of_many_series_is_read_in_a_moment(aws):
 
     assert [len(one) for one in points] == [minutes // 5] * 10
     assert time.thread_time() - began < 5  # 0.3 s; moto's takes minutes
+
+
+def test_a_series_of_which_nothing_is_told_is_none():
+    store = MetricStore()
+    store.put_values(Series("GPU", "busy", ()), [])
+
+    assert store.series() == []
