@@ -127,6 +127,23 @@ def test_its_n_then_follows_use_like_any_other():
     assert account.capacities == {str(account.n)}
 
 
+def test_pods_that_wait_for_it_in_their_owners_words_want_a_higher_n():
+    """One node, and no more may come: only that a pod waits speaks for two pods a GPU."""
+    account = Adopting(POLICY.replace("maxGpus: 16", "maxGpus: 1"), nodes=1)
+    account.onboard()
+    account.idle()
+    account.tune()
+    account.hours(8)
+    assert account.n == 1, "nobody wants more"
+
+    pod = account.servers["gpu-1"].objects[Ref("v1", "Pod", account.karpenter.add_pod(), "default")]
+    pod["spec"]["nodeSelector"] = {"team": "vision"}
+    account.hours(4)
+
+    assert account.n == 2
+    assert not account.karpenter.ever_drifted
+
+
 def test_it_is_given_back_as_it_was_when_its_pool_leaves_the_policy():
     account = Adopting()
     before = deepcopy(account.node_pool)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from slicewise.objects import (
 )
 from slicewise.outcomes import Finding
 from slicewise.policy import MAX_REPLICAS, Policy, Pool, Sharing
-from slicewise.slicing import control
+from slicewise.slicing import control, landing
 from slicewise.startups import STARTUP_ANNOTATION, is_unreadable
 
 # Karpenter's promise not to take a node or a pod away by itself.
@@ -201,7 +202,8 @@ class PoolState:
 
     Attributes:
         claims: All of the NodePool, also those whose node has not come yet.
-        pending: Pods that select this pool and are bound nowhere.
+        pending: Pods that are bound nowhere, and select this pool; to a NodePool that somebody else made they
+            come by what their owners choose.
         keys: That its nodes may be born with: one, two while N is being changed.
         n: N now; while it is being changed, the one that it is changed from.
         known_keys: Of the device plugin's ConfigMap; None where that was not looked at.
@@ -288,7 +290,7 @@ def _pool_state(
             for node in nodes
         ),
         claims=claims,
-        pending=sum(1 for pod in pods.get("", ()) if layout.selects(spec(pod), pool)),
+        pending=_pending(pods.get("", ()), pool, node_pool, nodes),
         rollout=rollout,
         history=history,
         keys=keys,
@@ -296,6 +298,17 @@ def _pool_state(
         known_keys=known_keys,
         findings=tuple(filter(None, (rollout_finding, history_finding, startup_finding))),
     )
+
+
+def _pending(pods: Iterable[Object], pool: Pool, node_pool: Object, nodes: Sequence[Object]) -> int:
+    """Of pods that are bound nowhere, those that wait for this NodePool."""
+    if not adopted_settings.is_adopted(node_pool):
+        return sum(1 for pod in pods if layout.selects(spec(pod), pool))
+    resource = layout.resource(pool)
+    choices = [landing.of_a_pod_spec(spec(pod)) for pod in pods if asked(pod, resource)]
+    alike = Counter(map(repr, choices))  # pods of a workload are, and there may be thousands
+    found = {repr(one): one for one in choices}
+    return sum(alike[told] for told, one in found.items() if landing.may_land(one, pool, node_pool, nodes))
 
 
 def _forgotten_rollout(
