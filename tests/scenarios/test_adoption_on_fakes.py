@@ -129,7 +129,10 @@ def test_its_n_then_follows_use_like_any_other():
 
 def test_pods_that_wait_for_it_in_their_owners_words_want_a_higher_n():
     """One node, and no more may come: only that a pod waits speaks for two pods a GPU."""
-    account = Adopting(POLICY.replace("maxGpus: 16", "maxGpus: 1"), nodes=1)
+    theirs = deepcopy(THEIRS)
+    taint = {"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}
+    theirs["spec"]["template"]["spec"]["taints"] = [taint]
+    account = Adopting(POLICY.replace("maxGpus: 16", "maxGpus: 1"), theirs, nodes=1)
     account.onboard()
     account.idle()
     account.tune()
@@ -138,6 +141,7 @@ def test_pods_that_wait_for_it_in_their_owners_words_want_a_higher_n():
 
     pod = account.servers["gpu-1"].objects[Ref("v1", "Pod", account.karpenter.add_pod(), "default")]
     pod["spec"]["nodeSelector"] = {"team": "vision"}
+    pod["spec"]["tolerations"] = [{"key": "dedicated", "operator": "Exists"}]
     account.hours(4)
 
     assert account.n == 2

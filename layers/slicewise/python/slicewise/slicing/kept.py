@@ -55,7 +55,8 @@ def of_a_pod(pod: Object) -> Object:
     if nodes := (found.get("affinity") or {}).get("nodeAffinity"):
         # Whether it could run elsewhere.
         chosen["affinity"] = {"nodeAffinity": nodes}
-    if whole_gpus.gpus_of(found) > 1:
+    if whole_gpus.gpus_of(found) > 1 or not found.get("nodeName"):
+        # Where it may come to run.
         chosen |= landing.of_a_pod_spec(found)
     became = _chosen(told, ("phase", "reason", "startTime"))
     if "conditions" in told:
