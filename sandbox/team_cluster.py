@@ -33,21 +33,25 @@ VALUES: dict[str, Any] = {
 
 class TeamCluster:
     def __init__(self, cluster: Cluster):
-        self._cluster, self.kube = cluster, cluster.kube
+        self.cluster, self.kube = cluster, cluster.kube
 
     def prepare(self, pods: int) -> None:
         """All that they have; their pods take some seconds more."""
+        self.install()
+        self.kube.apply(_node_pool(), field_manager="their-helm")
+        self.kube.apply(samples.deployment("vision", pods, "gpu"))
+
+    def install(self) -> None:
+        """Their GPU Operator, with slices of their own."""
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         metadata = {"name": "team-slicing", "namespace": NAMESPACE}
         self.kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": KEYS})
         chart = charts.chart("gpu-operator")
         self.helm("install", RELEASE, str(chart.path), "--values", "-", given=json.dumps(VALUES))
-        self.kube.apply(_node_pool(), field_manager="their-helm")
-        self.kube.apply(samples.deployment("vision", pods, "gpu"))
 
     def helm(self, *arguments: str, given: str = "") -> str:
         """As an engineer of the team's runs it."""
-        command = [str(tools().helm), "--kubeconfig", str(self._cluster.plane.kubeconfig)]
+        command = [str(tools().helm), "--kubeconfig", str(self.cluster.plane.kubeconfig)]
         done = subprocess.run(
             [*command, *arguments, "--namespace", NAMESPACE],
             input=given,

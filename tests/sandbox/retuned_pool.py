@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import KubeClient, condition
 from tests import builders
 from tests.retuning import FAST, Retuning
+from tests.sandbox.watches import Watches
 from tests.sharing import GroupsOwn
 from tests.waiting import eventually
 
@@ -56,9 +56,10 @@ class Recorder:
     _made: list[str] = field(default_factory=list)
     _gone: list[str] = field(default_factory=list)
     _events: list[tuple[int, str, str, Any]] = field(default_factory=list)
-    _lost: list[str] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopped: threading.Event = field(default_factory=threading.Event)
+    _watches: Watches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._watches = Watches(self.kube)
 
     @property
     def drifted(self) -> set[str]:
@@ -78,38 +79,16 @@ class Recorder:
     def _watched(self, found: T) -> T:
         """That something was never seen says nothing where nobody looked."""
         assert self._events, "nothing was watched: call start() before what shall be seen"
-        assert not self._lost, f"no longer watched: {self._lost}"
+        assert not self._watches.lost, f"no longer watched: {self._watches.lost}"
         return found
 
     def start(self) -> Recorder:
         for path, see in ((CLAIMS, self._claim), (NODES, self._node), (PODS, self._pod)):
-            listed = self.kube.get(path)
-            with self._lock:
-                for item in listed["items"]:
-                    see("LISTED", item)
-            thread = threading.Thread(
-                target=self._follow, args=(path, listed["metadata"]["resourceVersion"], see), daemon=True
-            )
-            thread.start()
+            self._watches.follow(path, see)
         return self
 
     def stop(self) -> None:
-        """Of many tests on one control plane, each would be told of all that the later ones do."""
-        self._stopped.set()
-
-    def _follow(self, path: str, version: str, see: Callable[[str, Object], None]) -> None:
-        """Until stopped, or something is wrong; either way nothing is seen from then on."""
-        try:
-            while True:
-                for kind, item in self.kube.watch(path, version, allowWatchBookmarks="true"):
-                    if self._stopped.is_set():
-                        return
-                    version = item["metadata"]["resourceVersion"]
-                    if kind != "BOOKMARK":
-                        with self._lock:
-                            see(kind, item)
-        except Exception as error:
-            self._lost.append(f"{path}: {error!r}")
+        self._watches.stop()
 
     def _claim(self, kind: str, claim: Object) -> None:
         name = claim["metadata"]["name"]
@@ -149,7 +128,7 @@ class Recorder:
         slices: dict[str, int] = {}
         pods: dict[str, str] = {}
         found: list[str] = []
-        with self._lock:
+        with self._watches.lock:
             events = sorted(self._watched(self._events), key=lambda event: event[:3])
         for _, kind, name, value in events:
             known = slices if kind == "Node" else pods
