@@ -90,6 +90,18 @@ def test_a_cluster_without_workloads_is_as_if_we_had_never_been_there():
     assert "Slicewise: gpu-1 is offboarded" in [subject for subject, _ in account.notices.sent]
 
 
+def test_nobody_is_let_in_any_more_who_is_allowed_nothing():
+    """A late pass of tuning's gets no answer, rather than being forbidden each request."""
+    account = TunedAccount(pods=(0, 0))
+
+    offboarded(account)
+
+    made = account.calls.made
+    [out] = [n for n, call in enumerate(made) if call.startswith("eks.delete_access_entry") and TUNER in call]
+    right = next(n for n, call in enumerate(made) if call == "kubernetes.delete ClusterRole slicewise-tuner")
+    assert out < right
+
+
 def test_pods_that_can_run_nowhere_else_are_named_and_keep_their_nodes():
     account = TunedAccount(pods=(2,))
     pods = {ref for ref in account.servers["gpu-1"].objects if ref.kind == "Pod"}

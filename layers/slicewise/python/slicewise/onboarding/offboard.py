@@ -4,8 +4,9 @@ Onboarding's share of offboarding: what is ours goes, in an order that strands n
 1. Off-hours wakes what sleeps and deletes its schedule; tuning ends changes of N, gives adopted NodePools
    back, has ours emptied, and deletes its alarms. Both have identities of their own, so they are waited for.
 2. As cluster admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
-   and no GPU of others rests on it, its configuration, admission policies and roles.
-3. The access entries, and then what the table knows of the cluster.
+   and no GPU of others rests on it, its configuration, the access entries of the others, admission policies
+   and roles.
+3. The installer's access entry, and then what the table knows of the cluster.
 
 Nothing of it is remembered: each pass asks what is still there. The last thing to go is the installer's own
 access entry, without which nobody of us could look.
@@ -13,7 +14,7 @@ access entry, without which nobody of us could look.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from slicewise import layout
@@ -85,9 +86,10 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         return _not_seen(world, settings, now)
     if remains.ours is None and not remains.only_told:
         return _as_admin(world, settings, now)
-    actions, findings = tuple(_taken_away(remains, settings, now)), tuple(_left(remains, settings, now))
+    actions, findings = tuple(_taken_away(world, settings, now)), tuple(_left(remains, settings, now))
     if remains.only_told:
-        return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *_entries_go(world, settings)))
+        entries = (one for one in _entries_go(world, settings) if one not in actions)
+        return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *entries))
     waits = "" if actions else _waits(remains, settings, now)
     if (actions or waits) and _is_late(world, settings, now):
         says = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
@@ -222,8 +224,9 @@ def _is_late(world: World, settings: Settings, now: datetime) -> bool:
 # What goes
 
 
-def _taken_away(remains: Remains, settings: Settings, now: datetime) -> Iterator[Action]:
+def _taken_away(world: World, settings: Settings, now: datetime) -> Iterator[Action]:
     """Rights go last: whoever is interrupted before still has them."""
+    remains = world.remains or Remains()
     ours = tuple(item for item in remains.ours or () if not being_deleted(item))
     stays = {ref_of(item) for item, _ in _in_use(remains)}
     things = (item for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
@@ -241,11 +244,18 @@ def _taken_away(remains: Remains, settings: Settings, now: datetime) -> Iterator
     if release is None and remains.namespace is not None:
         for crd in remains.chart_crds:
             yield Delete(Ref(*_CRD, crd), "GPU Operator's chart brought it, and no object of it is left")
-    yield from (_delete(item) for item in ours if _is_right(item))
+    yield from _rights_go(world, settings, [item for item in ours if _is_right(item)])
     namespace = remains.namespace
     empty = not remains.namespace_holds and not _readers(remains, goes)
     if namespace and empty and not _is_operator_of_ours(release) and not being_deleted(namespace):
         yield _delete(namespace)
+
+
+def _rights_go(world: World, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
+    """Entries first: a late pass of tuning's would be let in, and forbidden everything."""
+    others = (settings.tuner_role, settings.sleeper_role) if rights else ()
+    yield from (DeleteAccessEntry(role, _WHY) for role in others if role in world.entries)
+    yield from map(_delete, rights)
 
 
 def _is_doubtful(item: Object) -> bool:
