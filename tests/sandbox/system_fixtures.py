@@ -87,26 +87,24 @@ EVERY_POOL: dict[str, Any] = {
     },
 }
 
+# A day is a second: what tuning waits for is the unit tests' business.
+SOON = {"trial": True, "raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"}
+
 POLICIES: dict[str, dict[str, Any]] = {
     "every-pool": {"pools": EVERY_POOL},
     "one-pool": {"pools": {"shared": shared(4)}},
     "adopting": {"pools": {"shared": shared(4)}, "gpuOperator": {"adopt": True}},
-    "adopting-a-pool": {
+    "tuned": {"pools": {"shared": shared(4)}, "tuning": SOON},
+    # All that a team has, and a pool of ours beside it; what it does not write of consolidation stays theirs.
+    "taking-over": {
         "pools": {
-            "taken": {
-                "sharing": "time-slicing",
-                "gpus": ["l4"],
-                "adopt": "gpu",
-                "replicas": {"max": 8},
-                "maxGpus": 16,
-            },
+            "taken": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu", "replicas": {"max": 8}},
             "stuck": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu-stuck"},
-        }
-    },
-    # A day is a second: what tuning waits for is the unit tests' business.
-    "tuned": {
-        "pools": {"shared": shared(4)},
-        "tuning": {"trial": True, "raiseAfter": "0s", "lowerAfter": "0s", "dwell": "0s", "canary": "5s"},
+            "shared": shared(2),
+        },
+        "gpuOperator": {"adopt": True},
+        "tuning": SOON,
+        "consolidation": {},
     },
     # Asleep only on a day that is far away, or when a person says so.
     "nightly": {
