@@ -29,6 +29,7 @@ REPLICAS, SUSPEND, NODES = ("spec", "replicas"), ("spec", "suspend"), ("spec", "
 PAUSED_OBJECT = ("metadata", "annotations", PAUSED)
 PAUSED_JOB = ("metadata", "annotations", "autoscaling.keda.sh/paused")
 STOPPED = ("metadata", "annotations", "kubeflow-resource-stopped")
+STOP_POLICY, ACTIVE = ("spec", "stopPolicy"), ("spec", "active")
 Steps = Sequence[tuple[Any, ...]]
 
 

@@ -17,6 +17,7 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.outcomes import Stage
 
 from tests import random_nights
+from tests.fakes import kueue
 from tests.fakes.account import POLICY
 from tests.fakes.controllers import (
     Controllers,
@@ -29,7 +30,17 @@ from tests.fakes.controllers import (
     scaled_object,
 )
 from tests.fakes.sleeper import CRDS, NODE_POOL
-from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, STOPPED, SUSPEND, Thing
+from tests.nights import (
+    ACTIVE,
+    NODES,
+    PAUSED_JOB,
+    PAUSED_OBJECT,
+    REPLICAS,
+    STOP_POLICY,
+    STOPPED,
+    SUSPEND,
+    Thing,
+)
 from tests.random_nights import KINDS, MINUTE, NAME, OPENING, Night, NightlyAccount, World
 from tests.scenarios.test_mornings_on_fakes import live
 from tests.scenarios.test_off_hours_on_fakes import berlin
@@ -42,6 +53,19 @@ RESUMED = scaled("Deployment", "resumed", 2)
 RESUMES = scaled_object("resumed", RESUMED)
 INDEX = keeping_volumes(scaled("StatefulSet", "index", 2))
 POOL = {"apiVersion": NODE_POOL.api_version, "kind": NODE_POOL.kind, "metadata": {"name": NODE_POOL.name}}
+# Made by Kueue: it wants more than its queue has, and waits all along.
+WAITS = {
+    "apiVersion": kueue.API,
+    "kind": "Workload",
+    "metadata": {"name": "job-waits", "namespace": "ml"},
+}
+QUEUES = (
+    *kueue.flavors(),
+    kueue.cluster_queue("mixed", 2, with_cpus=True),
+    kueue.local_queue("team", "gpus"),
+    kueue.local_queue("both", "mixed"),
+    kueue.job("waits", "both", slices=9),
+)
 THINGS = (
     Thing(scaled("Deployment", "server", 3, priority=1000), REPLICAS, ()),
     Thing(scaled("Deployment", "chat", 2), REPLICAS, ()),
@@ -58,6 +82,9 @@ THINGS = (
     Thing(scaled_job("queue"), PAUSED_JOB, ()),
     Thing(ray_cluster("rc"), SUSPEND, ()),
     Thing(notebook("nb-ada"), STOPPED, ()),
+    Thing(kueue.in_queue(scaled("Deployment", "queued", 2)), REPLICAS, ()),
+    Thing(kueue.cluster_queue("gpus", 2), STOP_POLICY, ()),
+    Thing(WAITS, ACTIVE, ()),
     Thing(POOL, NODES, ()),
     Thing(POOL, ("spec", "disruption"), ()),
 )
@@ -70,8 +97,11 @@ class Kubelet:
         self._server = server
 
     def run(self, item: Object) -> None:
-        if item["kind"] == "Pod" and "nodeName" not in item["spec"]:
-            ref, to_a_node = ref_of(item), {"op": "add", "path": "/spec/nodeName", "value": "node-1"}
+        ref = ref_of(item)
+        if item["kind"] != "Pod" or ref not in self._server.objects:
+            return
+        if not self._server.objects[ref]["spec"].keys() & {"nodeName", "schedulingGates"}:
+            to_a_node = {"op": "add", "path": "/spec/nodeName", "value": "node-1"}
             self._server.patch(ref, [to_a_node])
             self._server.set_status(ref, {"phase": "Running"})
 
@@ -86,12 +116,14 @@ def evening(hour: float, asleep: str) -> NightlyAccount:
     account.send_created()
     account.run_until_idle()
     server = account.servers[NAME]
-    server.add_crds(*CRDS)
+    server.add_crds(*CRDS, *kueue.CRDS)
     for namespace in ("ml", "default"):
         server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     Controllers(server)
+    kueue.Kueue(server)
     server.on_change.append(Kubelet(server).run)
-    for item in (TARGET, *(thing.item for thing in THINGS if thing.item is not POOL)):
+    made = [thing.item for thing in THINGS if thing.item not in (POOL, WAITS)]
+    for item in (TARGET, *QUEUES, *made):
         server.create(item)
     live(account, berlin(hour - 0.5))
     return account

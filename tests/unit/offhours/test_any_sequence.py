@@ -7,12 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.controllers import cron_job, notebook, ray_cluster, scaled, scaled_job, scaled_object
+from tests.fakes.kueue import API, CRDS, Kueue, cluster_queue, flavors, in_queue, job, local_queue
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
 from tests.nights import (
     NODES,
     PAUSED_JOB,
     PAUSED_OBJECT,
     REPLICAS,
+    STOP_POLICY,
     STOPPED,
     SUSPEND,
     Night,
@@ -26,6 +28,7 @@ _POOL, _FALLBACK = (
     {"apiVersion": ref.api_version, "kind": "NodePool", "metadata": {"name": ref.name}}
     for ref in (NODE_POOL, FALLBACK)
 )
+_QUEUE = cluster_queue("gpus", 2)
 THINGS = (
     Thing(scaled("Deployment", "server", 3, priority=1000), REPLICAS, (1, 3, 4, 0)),
     Thing(scaled("StatefulSet", "store", 2, priority=1000), REPLICAS, (1, 2, 5, 0)),
@@ -37,6 +40,8 @@ THINGS = (
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
     Thing(ray_cluster("rc"), SUSPEND, (None, False, True)),
     Thing(notebook("nb-ada"), STOPPED, (None, "2026-11-25T18:00:00Z", "slicewise-off-hours")),
+    Thing(in_queue(scaled("Deployment", "queued", 2)), REPLICAS, (1, 2, 0)),
+    Thing(_QUEUE, STOP_POLICY, ("None", "HoldAndDrain", "Hold"), replaceable=False),
     Thing(_POOL, NODES, (None, "7", "0"), replaceable=False),
     Thing(_FALLBACK, NODES, (None, "7", "0"), replaceable=False),
 )
@@ -45,12 +50,18 @@ STEPS = steps_with(THINGS, "refuse")
 
 def night() -> Night:
     sleeper = Sleeper(pools=FALLBACK_POOLS)
+    sleeper.server.add_crds(*CRDS)
+    Kueue(sleeper.server)
+    sleeper.create(*flavors(), _QUEUE, local_queue("team", "gpus"), job("waits"))
     sleeper.create(_TARGET, _RESUMED, *(thing.item for thing in THINGS if thing.replaceable))
     return Night(sleeper, THINGS, NODE_POOL)
 
 
 def play(steps: Steps) -> None:
-    night().play(steps)
+    played = night()
+    played.play(steps)
+    queued = played.sleeper.server.of_kind(API, "Workload")
+    assert all(item["spec"]["active"] for _, item in queued), "what waited waits on as it did"
 
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)

@@ -27,11 +27,14 @@ PAUSED_REPLICAS: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-
 PAUSED: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused")
 STOPPED: Path = ("metadata", "annotations", "kubeflow-resource-stopped")
 BEHAVIOR: Path = ("spec", "behavior")
+STOP_POLICY: Path = ("spec", "stopPolicy")
+ACTIVE: Path = ("spec", "active")
 LAST_SCHEDULED: Path = ("status", "lastScheduleTime")
 
 
 # From this Kubernetes on an autoscaler may bring back what is at 0 (HPAScaleToZero is on by default).
 SCALES_FROM_ZERO = (1, 37)
+KUEUE = "kueue.x-k8s.io"
 
 
 class Only(StrEnum):
@@ -188,6 +191,12 @@ SLEEPER = Identity(
             fields=(*_annotations(layout.ASLEEP_WAS), BEHAVIOR),
             if_served=True,
         ),
+        Write(
+            *(KUEUE, "clusterqueues"),
+            fields=(*_annotations(layout.ASLEEP_WAS), STOP_POLICY),
+            if_served=True,
+        ),
+        Write(*(KUEUE, "workloads"), fields=(*_annotations(layout.ASLEEP_WAS), ACTIVE), if_served=True),
         Write("", "pods", only=Only.BARE, deletes=True),
     ),
 )

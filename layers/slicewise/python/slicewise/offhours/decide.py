@@ -148,7 +148,7 @@ def give_back(
     if kept.woken:
         return Step() if morning else Step((done("the night is over"),))
     if live is None:
-        return Step((done("the object is gone"),), (_gone(kept),))
+        return Step((done("the object is gone"),), () if setting.derived else (_gone(kept),))
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
         if setting.resumed_at(kept) is not None and not follows:

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from slicewise import rights
 from slicewise.model import Object, Ref
 from slicewise.objects import condition, labels, spec, status
 from slicewise.offhours.settings import (
+    HELD,
     NO_NODES,
     NO_SCALE_UP,
+    NOT_ACTIVE,
     ONLY_EMPTY_NODES_GO,
     PAUSED,
     PAUSED_REPLICAS,
@@ -58,6 +61,7 @@ class Kind:
         is_read: Objects are read whole; of others at most the `scale` subresource is.
         if_served: The right to change it is granted where the cluster has its definition.
         makes_jobs: It starts Jobs by a clock or a queue.
+        lets_start: Not a workload: it decides which may start, and is of no stage of the morning.
         left: Why an object is left as it is, and what a person can do; None where it is not.
     """
 
@@ -69,6 +73,7 @@ class Kind:
     is_read: bool = True
     if_served: bool = False
     makes_jobs: bool = False
+    lets_start: bool = False
     left: Callable[[Object], Why | None] = lambda item: None
 
     @property
@@ -145,7 +150,14 @@ KINDS = (
     Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
     Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
-    Kind("karpenter.sh", "v1", "NodePool", settings=(NO_NODES, ONLY_EMPTY_NODES_GO), is_read=False),
+    Kind(
+        *("karpenter.sh", "v1", "NodePool"),
+        settings=(NO_NODES, ONLY_EMPTY_NODES_GO),
+        is_read=False,
+        lets_start=True,
+    ),
+    Kind(*(rights.KUEUE, "v1beta2", "ClusterQueue"), settings=(HELD,), if_served=True, lets_start=True),
+    Kind(*(rights.KUEUE, "v1beta2", "Workload"), settings=(NOT_ACTIVE,), if_served=True, lets_start=True),
 )
 AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
 _BY_NAME = {(row.group, row.kind): row for row in KINDS}
@@ -200,6 +212,11 @@ def makes_jobs(ref: Ref) -> bool:
     """Nobody knows ahead how important those will be."""
     row = row_of(ref.api_version, ref.kind)
     return row is not None and row.makes_jobs
+
+
+def lets_start(ref: Ref) -> bool:
+    row = row_of(ref.api_version, ref.kind)
+    return row is not None and row.lets_start
 
 
 def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:

@@ -23,11 +23,12 @@ from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours, Volumes
-from slicewise.offhours import kinds, originals, staging, volumes, workloads
+from slicewise.offhours import kinds, originals, queues, staging, volumes, workloads
 from slicewise.offhours.calendar import Calendar
 from slicewise.offhours.kinds import noted_fields
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
+from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Stage
 from slicewise.policy import Mode, Policy
@@ -41,7 +42,10 @@ _LEVELS = 6
 # Each may take half a minute to get no answer. That many kinds are no webhook's fault any more.
 _MOST_UNANSWERED_KINDS = 3
 _MOST_UNANSWERED_OF_A_KIND = 5
-_OF_METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
+_OF_METADATA = (
+    *("name", "namespace", "uid", "labels", "ownerReferences"),
+    *("creationTimestamp", "deletionTimestamp"),
+)
 _OF_A_SPEC = ("nodeName", "nodeSelector", "affinity", "priority", "schedulingGates")
 LET_IN_WITHIN = timedelta(hours=2)
 NEAR_AN_EDGE = timedelta(minutes=15)
@@ -369,11 +373,13 @@ def look(
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     ]
     autoscalers = _from_zero(reading, kubernetes_version, kept)
-    noted = originals.read((*all_pools, *beside, *sets, *autoscalers), snapshots, noted_fields)
+    kueue = _queues(reading, kept)
+    queued = (*kueue.cluster_queues, *kueue.queued)
+    noted = originals.read((*all_pools, *beside, *sets, *autoscalers, *queued), snapshots, noted_fields)
     kept |= {snapshot.ref for snapshot in noted.snapshots}
     node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
     objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
-    objects |= {ref_of(item): item for item in sets if ref_of(item) in kept}
+    objects |= {ref_of(item): item for item in (*sets, *queued) if ref_of(item) in kept}
     targets = _targets((*snapshots, *noted.snapshots), objects)
     scaled = set(map(workloads.scaled_by, autoscalers))
     owners, by_name = _owners(reading, pods, (kept | targets | scaled) - objects.keys())
@@ -393,6 +399,7 @@ def look(
         ungranted=frozenset(ref for ref in reading.refused if kinds.comes_with_its_kind(ref)),
         originals=noted,
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
+        queues=kueue,
     )
 
 
@@ -418,8 +425,38 @@ def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[O
 def _served(reading: Reading) -> Iterator[tuple[str, str]]:
     """Kinds with a switch of their own of which we have rights where the cluster has their definition."""
     for row in kinds.KINDS:
-        if row.if_served and reading.serves(row.api_version, row.kind):
+        if row.if_served and not row.lets_start and reading.serves(row.api_version, row.kind):
             yield row.api_version, row.kind
+
+
+def _queues(reading: Reading, kept: Collection[Ref]) -> Queues:
+    """Kueue's, where the cluster has it in a version that we know."""
+    if not reading.serves(*queues.CLUSTER_QUEUE):
+        return NO_QUEUES
+    return Queues(
+        flavors=reading.list(*queues.FLAVOR),
+        cluster_queues=reading.list(*queues.CLUSTER_QUEUE, managed_fields=True),
+        local_queues=reading.list(*queues.LOCAL_QUEUE),
+        queued=reading.list(
+            *queues.QUEUED,
+            managed_fields=True,
+            only=lambda one: queues.waits(one) or ref_of(one) in kept or originals.is_noted(one),
+            trim=_of_a_queued,
+        ),
+    )
+
+
+def _of_a_queued(workload: Object) -> Object:
+    """Of Kueue's Workload; its templates may hold secrets."""
+    found = workload["spec"]
+    sets = [{"template": {"spec": _of_a_pod_spec(one)}} for one in found.get("podSets") or ()]
+    kept = {key: found[key] for key in ("active", "queueName") if key in found}
+    return {**workload, "spec": {**kept, "podSets": sets}}
+
+
+def _of_a_pod_spec(pod_set: Object) -> Object:
+    found = _pod_spec({"spec": pod_set})
+    return {key: found[key] for key in _OF_A_SPEC if key in found} | asked_by(found)
 
 
 def _targets(snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]) -> set[Ref]:

@@ -7,7 +7,7 @@ remembered between passes but the snapshots.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, labels, moment, name, spec, status
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
-from slicewise.offhours import fallback, not_running, saving, staging, telling, unread, volumes
+from slicewise.offhours import fallback, not_running, queues, saving, staging, telling, unread, volumes
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
@@ -41,8 +41,10 @@ from slicewise.offhours.kinds import AUTOSCALER, Nature, is_suspended, setting_o
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
+    HELD,
     NO_NODES,
     NO_SCALE_UP,
+    NOT_ACTIVE,
     ONLY_EMPTY_NODES_GO,
     PAUSED_REPLICAS,
     REPLICAS,
@@ -64,6 +66,8 @@ DRAINING = timedelta(seconds=15)
 ASLEEP_LOOK = timedelta(minutes=15)
 LATE_LOOK = timedelta(minutes=1)
 STAGE_LOOK = timedelta(seconds=15)
+# Longer than a controller's restart; a night awake costs more than the Jobs that start.
+QUEUES_AWAITED = timedelta(minutes=10)
 SETTLED_LOOK = timedelta(minutes=1)
 NOT_LET_IN = timedelta(minutes=5)
 # What could not be given back is tried each minute while people wait for it, and later as anything else.
@@ -77,6 +81,8 @@ TELL_BEFORE = timedelta(minutes=5)
 FOR_EVER = "for ever"
 _LAST_SCHEDULED = rights.LAST_SCHEDULED
 _NODE_POOL = ("karpenter.sh/v1", "NodePool")
+# What else frees quota, or costs volumes.
+_BEFORE_ANY_SLEEP = (HELD, NOT_ACTIVE, RETAIN)
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,14 @@ class _Morning:
     Attributes:
         left: How many objects wait for the next pass.
         waits: For what a second step waits, in words; empty where it waits for nothing.
+        queued: How many Workloads of Kueue wait until what slept has its quota.
     """
 
     actions: tuple[Action, ...]
     findings: tuple[Finding, ...]
     left: int
     waits: str
+    queued: int = 0
 
     @property
     def wait(self) -> timedelta | None:
@@ -147,6 +155,8 @@ def _abreast(actions: Iterable[Action]) -> dict[str, str]:
     """
     ranks: dict[str, str] = {}
     for action in actions:
+        if isinstance(action, Patch | KeepSnapshot | ForgetSnapshot) and _is_of_a_queued(action):
+            ranks.setdefault(action.part, "waits in a queue")
         if isinstance(action, Patch) and action.subresource:
             ranks[action.part] = "missed runs"  # before any is resumed
         if isinstance(action, Patch | Scale | Delete) and action.ref.namespace:
@@ -156,6 +166,11 @@ def _abreast(actions: Iterable[Action]) -> dict[str, str]:
         if isinstance(action, KeepSnapshot | ForgetSnapshot) and action.snapshot.ref.namespace:
             ranks.setdefault(action.part, "makes work")
     return ranks
+
+
+def _is_of_a_queued(action: Patch | KeepSnapshot | ForgetSnapshot) -> bool:
+    ref = action.ref if isinstance(action, Patch) else action.snapshot.ref
+    return ref[:2] == queues.QUEUED
 
 
 def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) -> Plan:
@@ -355,7 +370,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     )
     staying = staying_awake.stayers(made, policy)
     nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
-    steps = _steps_to_sleep(world, found, made, nodes, policy, window, why)
+    steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps, world.failing)
     actions = (
         *fallback.closed(world, found, why),
@@ -370,6 +385,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
         *telling.kept_awake(made, policy),
         *staying_awake.findings(nodes, staying),
         *telling.holding_nodes(found, policy),
+        *queues.findings(found.queues, world.slept, _clock(edge, world) if edge else "a person wakes it"),
     )
     saved = saving.counted(world.known, found.nodes, now)
 
@@ -379,6 +395,9 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     if left:
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
     drained = _draining(world, made, found, now)
+    if awaited:
+        wait = DRAINING if any(_part(one) not in world.failing for one in actions) else LATE_LOOK
+        return as_told(Stage.GOING_TO_SLEEP, f"{why}; workloads run until Kueue's queues are held", wait)
     # What failed before has a time of its own (retries.py): alone, it asks for no look each few seconds.
     if drained or any(_part(one) not in world.failing for one in actions):
         says = f"{why}; {drained}" if drained else why
@@ -399,12 +418,19 @@ def _steps_to_sleep(
     policy: OffHours,
     window: Window,
     why: str,
-) -> list[Step]:
-    """What would cost data is left, unless this very plan retains its volumes before it is scaled."""
+) -> tuple[list[Step], bool]:
+    """
+    What would cost data is left, unless this very plan retains its volumes before it is scaled.
+
+    Returns:
+        And whether workloads wait until a later look finds that all queues are held: Kueue takes its time,
+        and what fails to be held would start as soon as quota is free.
+    """
     by_keda = _scaled_by_keda(found)
     losing = {work.ref: work for work in made if work.losing}
     losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
     retained: set[Ref] = set()
+    is_early, awaited = _is_early(world, window), queues.are_unread(found.unread)
     changed: dict[Ref, Object] = {}
     steps = []
     awake = {work.ref for work in staying_awake.stayers(made, policy)}
@@ -413,8 +439,11 @@ def _steps_to_sleep(
         ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
             continue
+        if is_early and awaited and subject.setting.ends_pods and not (subject.kept and subject.kept.done):
+            continue
         step = _step_to_sleep(replace(subject, live=changed.get(ref, subject.live)), window, why)
         changed[ref] = _after(step, changed.get(ref, subject.live))
+        awaited |= ref[:2] in queues.HOLDS and any(isinstance(one, Patch) for one in step.actions)
         if subject.setting is RETAIN and _is_asleep(RETAIN, changed[ref]):
             retained.add(ref)
         elif work and step.actions and subject.setting.ends_pods:
@@ -423,7 +452,13 @@ def _steps_to_sleep(
             # KEDA scales its target: it must not, where the target could not be told to retain.
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
-    return steps
+    return steps, is_early and awaited
+
+
+def _is_early(world: World, window: Window) -> bool:
+    """Whether queues may still be awaited. The NodePools, which sleep first, say since when that is so."""
+    began = min((kept.taken_at for kept in world.slept if kept.window == window.id), default=window.now)
+    return window.now - began < QUEUES_AWAITED
 
 
 def _after(step: Step, live: Object) -> Object:
@@ -473,6 +508,8 @@ def _order_of_sleep(
         if ref in looked_after or _makes_work(item, importance, by_keda, awake)
     }
     live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda or work.losing}
+    live |= {ref_of(item): item for item in queues.to_be_held(found.queues)}
+    live = {ref: item for ref, item in live.items() if queues.may_be_written(item)}
     importance |= {by_keda[ref]: work for ref, work in importance.items() if ref in by_keda}
     importance |= {
         ref: importance[target]
@@ -549,8 +586,8 @@ def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:
 def _rank(subject: _Subject) -> tuple[int, ...]:
     if subject.live is None or subject.live["kind"] == "NodePool":
         return (0,)
-    if subject.setting is RETAIN:
-        return (1,)
+    if subject.setting in _BEFORE_ANY_SLEEP:
+        return (1, _BEFORE_ANY_SLEEP.index(subject.setting))
     return (3,) if subject.setting.scaled else (2,)
 
 
@@ -607,7 +644,8 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     held = volumes.held(world, found, _is_near_the_opening(world, now))
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
-    given = _give_back(world, _without(turn.snapshots, (*held, *crons)), found, why, now, morning)
+    may = _without(turn.snapshots, (*held, *crons))
+    given = _give_back(world, may, found, why, now, morning, more_to_come=bool(turn.waits))
     actions, findings, left = given.actions, given.findings, given.left
     if not _skips_missed_runs(world):
         findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
@@ -706,6 +744,11 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if blind := unread.says(world, found, world.slept):
         says, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, _name(world)))
         return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
+    if given.queued:
+        # The marks on NodePools go last: they say that something of ours is left.
+        return replace(
+            _told(Stage.WAKING, f"{why}; {given.waits}", findings, actions, given.wait), details=known
+        )
     unmarked = _unmarked(world, found)
     opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
@@ -751,14 +794,100 @@ def _writes(patch: Patch, setting: Setting) -> bool:
 
 
 def _give_back(
-    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str = ""
+    world: World,
+    snapshots: Sequence[Snapshot],
+    found: Found,
+    why: str,
+    now: datetime,
+    morning: str = "",
+    more_to_come: bool = False,
 ) -> _Morning:
-    """NodePools first, so that nodes may start; then the most important workloads first."""
+    """
+    What slept, then its queues, and in a later pass what waits in them: who comes back is the youngest there.
+
+    Args:
+        more_to_come: Whether other workloads are to be given back later.
+    """
+    if morning and queues.are_unread(found.unread):
+        # Opened unseen, a queue would let in what waits; at the opening it is opened all the same.
+        snapshots = [kept for kept in snapshots if not _is_of_a_queue(kept)]
+    queued = tuple(kept for kept in snapshots if queues.is_queued(kept) and not kept.woken)
+    steps = _steps_back(world, _without(snapshots, queued), found, why, now, morning)
+    comes_back = any(_writes_to(step, world.failing, _ends_pods) for step in steps)
+    opens = any(_writes_to(step, world.failing, _is_of_a_queue) for step in steps)
+    held = _holding(world, found, why, now) if comes_back or opens else []
+    if _is_checked_first(world, held, comes_back):
+        steps = [step for step in steps if not _writes_to(step, (), _is_of_a_queue)]
+    steps, number, waits = [*held, *steps], len(queued) + len(held), _waits(steps)
+    if not (comes_back or opens or more_to_come or _lacks_quota(found, snapshots, now, bool(morning))):
+        steps, number = [*steps, *_steps_back(world, queued, found, why, now, morning)], 0
+    elif number and not waits:
+        waits = f"{number} queued Workload{'s' * (number != 1)} wait until what slept has its quota again"
+    actions, left = _first_of(steps, world.failing)
+    return _Morning(actions, _findings(steps), left, waits, number)
+
+
+def _is_checked_first(world: World, held: Iterable[Step], comes_back: bool) -> bool:
+    """
+    Whether a queue is left to a later look, which finds that what waits is held: what fails to be would be
+    let in. Where only newcomers are held, it is not, since those may come all morning.
+    """
+    begun = {str(kept.ref) for kept in world.slept if queues.is_queued(kept) and not kept.done}
+    parts = {_part(step.actions[0]) for step in held} - world.failing
+    return bool(parts) and (comes_back or not begun.isdisjoint(parts))
+
+
+def _writes_to(step: Step, failing: Collection[str], is_wanted: Callable[[Snapshot], bool]) -> bool:
+    """Whether it changes an object of which something like this is kept, and that does not fail each time."""
+    kept = [one.snapshot for one in step.actions if isinstance(one, KeepSnapshot | ForgetSnapshot)]
+    writes = any(isinstance(one, Patch | Scale) for one in step.actions)
+    return writes and any(map(is_wanted, kept)) and _part(step.actions[0]) not in failing
+
+
+def _lacks_quota(found: Found, snapshots: Iterable[Snapshot], now: datetime, is_early: bool) -> bool:
+    """
+    Whether something that slept has yet to get its quota, as far as its pods tell; before people come, also
+    where it could not be read.
+    """
+    made = following.workloads(found.pods, found.owners, found.unread)
+    unseen = (kept for kept in snapshots if not kept.woken and _ends_pods(kept))
+    blind = is_early and any(found.why_unread(kept.ref) for kept in unseen)
+    return blind or queues.gated(made, None if is_early else now)
+
+
+def _ends_pods(kept: Snapshot) -> bool:
+    setting = setting_of(kept)
+    return setting is not None and setting.ends_pods
+
+
+def _is_of_a_queue(kept: Snapshot) -> bool:
+    return kept.field == HELD.field
+
+
+def _holding(world: World, found: Found, why: str, now: datetime) -> list[Step]:
+    """What waits in a queue is held before that is opened; once, for what was let go again is not ours."""
+    kept = {one.ref: one for one in world.slept}
+    asleep = {one.ref for one in world.slept if not one.woken}
+    opening = {ref for ref in asleep if ref[:2] == queues.CLUSTER_QUEUE}
+    window = Window(max((one.window for one in world.slept if not one.woken), default=FOR_EVER), now)
+    steps = [
+        put_to_sleep(NOT_ACTIVE, item, kept.get(ref_of(item)), window, why)
+        for item in queues.competing(found.queues, opening)
+        if ref_of(item) not in kept or not (kept[ref_of(item)].done or kept[ref_of(item)].woken)
+    ]
+    return [step for step in steps if step.actions]
+
+
+def _steps_back(
+    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str
+) -> list[Step]:
+    """NodePools first, so that nodes may start; then the most important workloads first; then queues."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
     order = sorted(
         snapshots,
         key=lambda kept: (
             kept.ref.kind != "NodePool",
+            kept.field == HELD.field,
             # An autoscaler that may act while its target is still at 0 would take its count for its own.
             kept.field in (RETAIN.field, NO_SCALE_UP.field),
             -kept.priority,
@@ -783,8 +912,7 @@ def _give_back(
                 objects[kept.ref] = _after(step, live)
             if setting is RETAIN and step.actions and str(kept.ref) in world.failing:
                 steps.append(Step(findings=(telling.still_retains(kept),)))
-    actions, left = _first_of(steps, world.failing)
-    return _Morning(actions, _findings(steps), left, _waits(steps))
+    return steps
 
 
 def _follows(setting: Setting, kept: Snapshot, live: Object, found: Found) -> bool:

@@ -14,6 +14,11 @@ Which field of an object is changed to put it to sleep, and how it is read and w
     KubeRay RayCluster               suspended: its operator ends head and workers. Never a worker group of it
                                      (with that the operator stops reconciling the whole cluster). At waking
                                      false, and what stood there once the operator has followed
+    Kueue ClusterQueue that serves our pools alone
+                                     held: it admits nothing, and what runs goes on
+    Kueue Workload that waits for our pools
+                                     not active, so that it is not admitted; never one that runs, which would
+                                     be ended
     Kubeflow Notebook                its own annotation: its controller scales the StatefulSet, which it owns
     NodePool                         no new node, and empty ones go at once; nothing is moved
 """
@@ -47,6 +52,8 @@ class Setting:
         awake: What is written, where nothing stood there, before it is removed; None for nothing.
         controller: Who has to follow what is written; for people.
         ends_pods: Asleep, the object has no pods: those that are there after their grace period outlive it.
+        while_absent: We write ours only while nothing stands there.
+        derived: A controller makes the object for another: that it is gone is no news.
     """
 
     path: tuple[str, ...]
@@ -58,6 +65,8 @@ class Setting:
     awake: Any = None
     controller: str = ""
     ends_pods: bool = False
+    while_absent: tuple[str, ...] = ()
+    derived: bool = False
 
     @property
     def field(self) -> str:
@@ -91,7 +100,11 @@ class Setting:
         )
         written = json_patch.after(item, operations)
         noted = originals.noting(written, note) if note else originals.removing(written, self.field)
-        return Patch(ref, (*operations, *noted), f"set {self.field} of {ref} to {_short(value)}", why)
+        guard = self._still_absent(item) if value == self.asleep else ()
+        return Patch(ref, (*guard, *operations, *noted), f"set {self.field} of {ref} to {_short(value)}", why)
+
+    def _still_absent(self, item: Object) -> tuple[json_patch.Operation, ...]:
+        return json_patch.expect(item, self.while_absent) if self.while_absent else ()
 
     def unnote(self, item: Object, why: str) -> tuple[Action, ...]:
         """Takes away what was written down on the object, and leaves the field; nothing where nothing was."""
@@ -167,6 +180,10 @@ NO_SCALE_UP = Held(
     },
     by_value=True,
 )
+# What runs goes on; the API server writes the default of both, so that neither can be absent.
+HELD = Setting(rights.STOP_POLICY, "Hold", absent="None")
+# Of one that was admitted Kueue ends the pods.
+NOT_ACTIVE = Setting(rights.ACTIVE, False, absent=True, while_absent=("status", "admission"), derived=True)
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (fallback.py).

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref
 from slicewise.objects import being_deleted, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import makes_jobs, setting_of
+from slicewise.offhours.kinds import lets_start, makes_jobs, setting_of
 from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS
 from slicewise.offhours.world import Found
 from slicewise.snapshots import Snapshot
@@ -47,8 +47,8 @@ class Turn:
 
 
 def stages(snapshots: Sequence[Snapshot]) -> tuple[Stage, ...]:
-    """Most important first. NodePools have none: without them no pod of any stage runs."""
-    staged = [kept for kept in snapshots if kept.ref.kind != "NodePool"]
+    """Most important first. NodePools and queues are of none: without them no pod of any stage runs."""
+    staged = [kept for kept in snapshots if not lets_start(kept.ref)]
     known = [kept.priority for kept in staged if not makes_jobs(kept.ref)]
     lowest = min(known, default=0)
 
@@ -90,7 +90,7 @@ def turn(
     snapshots: Sequence[Snapshot], found: Found, opening: datetime, lead: timedelta, now: datetime
 ) -> Turn:
     in_order = stages(snapshots)
-    may = tuple(kept for kept in snapshots if kept.ref.kind == "NodePool")
+    may = tuple(kept for kept in snapshots if lets_start(kept.ref))
     pods = {work.ref: work.pods for work in following.workloads(found.pods, found.owners)}
     before: Stage = ()
     for index, stage in enumerate(in_order):

@@ -11,6 +11,7 @@ from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
+from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.settings import opens
 from slicewise.offhours.workloads import unread_of
 from slicewise.openings import Opening
@@ -33,6 +34,7 @@ class Found:
         ungranted: Kinds among `unread` whose rights come with the kind, and have not come yet.
         originals: What annotations of these objects say that they were, and the table does not.
         targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
+        queues: Kueue's, and what waits in them; empty where the cluster has no Kueue.
     """
 
     pods: tuple[Object, ...] = ()
@@ -45,6 +47,7 @@ class Found:
     ungranted: frozenset[Ref] = frozenset()
     originals: Originals = field(default_factory=Originals)
     targets: Mapping[Ref, Object] = field(default_factory=dict)
+    queues: Queues = NO_QUEUES
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be gone."""

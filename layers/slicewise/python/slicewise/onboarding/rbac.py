@@ -159,6 +159,8 @@ def _off_hours(
         *(_rule(one.group, [one.resource], ["list"]) for one in writes if one.if_served),
         *(_write(one, names) for one in writes),
     ]
+    if f"clusterqueues.{rights.KUEUE}" in crds:
+        rules.append(_rule(rights.KUEUE, ["localqueues", "resourceflavors"], ["list"]))
     if any(pool.fallback_gpus for pool in policy.pools):
         rules.append(_rule("", ["events"], ["list"]))
     return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)

@@ -1,0 +1,246 @@
+"""
+What Kueue has queued for our pools: what is held for a night, and in which order it is let go again. Pure.
+
+At 0 replicas a workload frees its quota, and within a second Kueue admits the next Job, which then runs all
+night on a node that still stands; in the morning the workload waits behind it (Kueue 0.17). So before any of
+them sleeps:
+
+    a ClusterQueue whose flavors are all of our pools   is held: it admits nothing, what runs goes on
+    one that serves others as well                      stays open, for CPU work; what waits in it and can
+                                                        only run on our pools is made inactive, look by look
+
+In the morning all that waits is made inactive before its queue is opened, and active again once what slept
+has its quota: Kueue admits by priority and by age, and the pods that come back are the youngest.
+
+What has pods below it that we scale, or is a pod, is never made inactive: its own sleep sees to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from slicewise import layout, rights
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import being_deleted, condition, created_at, name, spec, status
+from slicewise.offhours import workloads as following
+from slicewise.offhours.kinds import Nature
+from slicewise.offhours.settings import HELD, NOT_ACTIVE
+from slicewise.outcomes import Finding
+from slicewise.snapshots import Snapshot
+
+API = f"{rights.KUEUE}/v1beta2"
+CLUSTER_QUEUE, LOCAL_QUEUE = (API, "ClusterQueue"), (API, "LocalQueue")
+FLAVOR, QUEUED = (API, "ResourceFlavor"), (API, "Workload")
+HOLDS = (CLUSTER_QUEUE, QUEUED)
+# Of a pod that waits for quota. It is there from the pod's first moment on.
+GATE_OF_KUEUE = f"{rights.KUEUE}/"
+# Kueue admits within a second. Who has no quota after that long gets it from no Job that we hold.
+ADMITTED_WITHIN = timedelta(minutes=3)
+
+
+@dataclass(frozen=True)
+class Queues:
+    """
+    Attributes:
+        queued: Workloads of Kueue that are not admitted, and those of which something is kept.
+    """
+
+    flavors: tuple[Object, ...] = ()
+    cluster_queues: tuple[Object, ...] = ()
+    local_queues: tuple[Object, ...] = ()
+    queued: tuple[Object, ...] = ()
+
+    @cached_property
+    def ours(self) -> frozenset[str]:
+        """Flavors whose nodes carry a pool's label of ours."""
+        return frozenset(
+            name(one) for one in self.flavors if layout.POOL_LABEL in (spec(one).get("nodeLabels") or {})
+        )
+
+    def of(self, workload: Object) -> Object | None:
+        """Its ClusterQueue; None where it names none that is there."""
+        return self._by_local.get(
+            (workload["metadata"].get("namespace", ""), spec(workload).get("queueName"))
+        )
+
+    @cached_property
+    def _by_local(self) -> Mapping[tuple[str, str], Object]:
+        by_name = {name(one): one for one in self.cluster_queues}
+        return {
+            (one["metadata"].get("namespace", ""), name(one)): by_name[spec(one)["clusterQueue"]]
+            for one in self.local_queues
+            if spec(one).get("clusterQueue") in by_name
+        }
+
+
+NO_QUEUES = Queues()
+
+
+def are_unread(unread: Mapping[Ref, str]) -> bool:
+    return any(
+        following.unread_of(Ref(*kind, ""), unread) for kind in (CLUSTER_QUEUE, LOCAL_QUEUE, FLAVOR, QUEUED)
+    )
+
+
+def is_queued(kept: Snapshot) -> bool:
+    return kept.ref[:2] == QUEUED
+
+
+def waits(workload: Object) -> bool:
+    """Whether it may be admitted later."""
+    return not (_is_admitted(workload) or being_deleted(workload) or _is_of_pods(workload))
+
+
+def may_be_written(item: Object) -> bool:
+    """
+    Whether what is kept of a queue, or of what waits, may still be held: a queue that its user drains is
+    stopped already, and of what was admitted meanwhile Kueue would end the pods.
+    """
+    ref = ref_of(item)
+    if ref[:2] == CLUSTER_QUEUE:
+        return HELD.value(item) in (HELD.absent, HELD.asleep)
+    if ref[:2] == QUEUED:
+        return waits(item) or NOT_ACTIVE.value(item) == NOT_ACTIVE.asleep
+    return True
+
+
+def to_be_held(queues: Queues) -> tuple[Object, ...]:
+    """At night: ClusterQueues, and what waits in those that cannot be held as a whole."""
+    alone = (one for one in queues.cluster_queues if _is_open(one) and _serves_us_alone(one, queues.ours))
+    return (*alone, *_waiting_in_mixed(queues))
+
+
+def competing(queues: Queues, opening: Collection[Ref]) -> tuple[Object, ...]:
+    """
+    In the morning: what would be admitted before the workloads that come back.
+
+    Args:
+        opening: ClusterQueues that are held, and about to be given back.
+    """
+    behind = (one for one in _waiting(queues) if ref_of(queues.of(one) or one) in opening)
+    return (*behind, *_waiting_in_mixed(queues))
+
+
+def gated(made: Iterable[following.Workload], now: datetime | None) -> bool:
+    """
+    Whether something that slept waits for its quota.
+
+    Args:
+        now: Where people are there already, so that old pods keep nobody waiting; else None.
+    """
+    pods = (pod for work in made if work.nature is Nature.SLEEPS for pod in work.pods)
+    return any(_is_gated(pod) and (now is None or _is_young(pod, now)) for pod in pods)
+
+
+def findings(queues: Queues, slept: Iterable[Snapshot], until: str) -> Iterator[Finding]:
+    """
+    Args:
+        until: When the sleep ends, for people.
+    """
+    held = {kept.ref for kept in slept if not kept.woken}
+    counts: dict[str, int] = {}
+    for workload in _waiting(queues):
+        queue = queues.of(workload)
+        if queue and not held.isdisjoint((ref_of(queue), ref_of(workload))):
+            counts[name(queue)] = counts.get(name(queue), 0) + 1
+    whole = {ref.name for ref in held if ref[:2] == CLUSTER_QUEUE}
+    for queue, number in sorted(counts.items()):
+        yield _held(queue, number, queue in whole, until)
+
+
+def _held(queue: str, number: int, whole: bool, until: str) -> Finding:
+    what = f"{number} Workload{'s' * (number != 1)}"
+    says = (
+        f"ClusterQueue {queue} is held until {until}: {what} wait{'s' * (number == 1)} in it."
+        if whole
+        else f"{what} of ClusterQueue {queue} that can only run on our pools "
+        f"{'is' if number == 1 else 'are'} held until {until}; everything else of it goes on."
+    )
+    remedy = "No action needed: they are admitted once what sleeps is back. To run them now: slicewise wake."
+    return Finding("queue-held", says, remedy)
+
+
+# Which queue, which flavor
+
+
+def _waiting(queues: Queues) -> Iterator[Object]:
+    return (one for one in queues.queued if waits(one))
+
+
+def _waiting_in_mixed(queues: Queues) -> Iterator[Object]:
+    for workload in _waiting(queues):
+        queue = queues.of(workload)
+        if queue is None or not _is_open(queue) or _serves_us_alone(queue, queues.ours):
+            continue
+        if _lands_on_us(workload, queue, queues.ours):
+            yield workload
+
+
+def _is_open(queue: Object) -> bool:
+    return bool(HELD.value(queue) == HELD.absent)
+
+
+def _groups(queue: Object) -> list[tuple[frozenset[str], frozenset[str]]]:
+    """Each group's resources, and the names of its flavors."""
+    return [
+        (
+            frozenset(group.get("coveredResources") or ()),
+            frozenset(one["name"] for one in group.get("flavors") or ()),
+        )
+        for group in spec(queue).get("resourceGroups") or ()
+    ]
+
+
+def _serves_us_alone(queue: Object, ours: frozenset[str]) -> bool:
+    flavors = [flavor for _, names in _groups(queue) for flavor in names]
+    return bool(flavors) and ours.issuperset(flavors)
+
+
+def _lands_on_us(workload: Object, queue: Object, ours: frozenset[str]) -> bool:
+    """
+    Whether a part of it can only run on our pools: by its template, or since what it asks for has no other
+    flavor. It is admitted as a whole.
+    """
+    scarce = frozenset().union(*(names for names, flavors in _groups(queue) if flavors and flavors <= ours))
+    return any(
+        following.on_our_pools(pod_spec) or not scarce.isdisjoint(_resources(pod_spec))
+        for pod_spec in map(_pod_spec, spec(workload).get("podSets") or ())
+    )
+
+
+def _pod_spec(pod_set: Object) -> Object:
+    return (pod_set.get("template") or {}).get("spec") or {}
+
+
+def _resources(pod_spec: Object) -> frozenset[str]:
+    return frozenset(
+        resource
+        for container in (*(pod_spec.get("containers") or ()), *(pod_spec.get("initContainers") or ()))
+        for part in ("requests", "limits")
+        for resource in (container.get("resources") or {}).get(part) or ()
+    )
+
+
+def _is_admitted(workload: Object) -> bool:
+    """Or over. Of whichever generation a condition speaks: what runs must not be ended."""
+    told = (condition(workload, kind) or {} for kind in ("QuotaReserved", "Finished"))
+    return bool(status(workload).get("admission")) or any(one.get("status") == "True" for one in told)
+
+
+def _is_of_pods(workload: Object) -> bool:
+    """Whether it stands for pods, or for what we scale."""
+    owners = workload["metadata"].get("ownerReferences") or ()
+    return any(owner["kind"] == "Pod" or following.scales(owner) for owner in owners)
+
+
+def _is_gated(pod: Object) -> bool:
+    gates = spec(pod).get("schedulingGates") or ()
+    return not being_deleted(pod) and any(str(one.get("name")).startswith(GATE_OF_KUEUE) for one in gates)
+
+
+def _is_young(pod: Object, now: datetime) -> bool:
+    created = created_at(pod)
+    return created is not None and now - created < ADMITTED_WITHIN

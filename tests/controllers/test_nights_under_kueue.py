@@ -1,0 +1,162 @@
+"""Nights of what queues under the real Kueue, on GPU nodes that the real Karpenter starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from slicewise.outcomes import Stage
+
+from sandbox import samples
+from sandbox.control_plane import ControlPlane
+from sandbox.controllers import samples as controller_samples
+from sandbox.controllers.process import Controllers
+from sandbox.gpu_stand_in import GpuStandIn
+from sandbox.kube import condition
+from tests.fakes import kueue as fake
+from tests.sandbox.test_off_hours_for_real import EARLY, GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.controllers("kueue")
+
+KUEUE = fake.API
+CLUSTER_QUEUE = f"/apis/{KUEUE}/clusterqueues/gpus"
+GPUS, CPUS = ("nvidia.com/gpu", "2"), ("cpu", "4")
+
+
+@pytest.fixture(scope="module")
+def kueue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose GPU workloads sleep, with Kueue and the rights that come with its kinds."""
+    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as plane:
+        kube = plane.kube
+        for name in ("gpu-operator", NAMESPACE):
+            kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        kube.apply(samples.node_class())
+        kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
+        stand_in = GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False)
+        with Controllers.start(plane, "kueue"), stand_in:
+            cluster = Cluster(plane)
+            cluster.grant(POLICY)
+            for item in (ours(), fake.flavor("others"), fake.local_queue("team", "gpus", NAMESPACE)):
+                kube.apply(item)
+            yield cluster
+
+
+def ours() -> dict[str, Any]:
+    return fake.flavor("ours", **{"slicewise.dev/pool": "nights"})
+
+
+def queue(mixed: bool) -> dict[str, Any]:
+    """It has quota for two GPUs, all of it of our pool, or beside CPUs of other nodes."""
+    groups = [group("ours", GPUS), group("others", CPUS)] if mixed else [group("ours", GPUS, CPUS)]
+    spec = {"namespaceSelector": {}, "resourceGroups": groups}
+    return {"apiVersion": KUEUE, "kind": "ClusterQueue", "metadata": {"name": "gpus"}, "spec": spec}
+
+
+def group(flavor: str, *quotas: tuple[str, str]) -> dict[str, Any]:
+    resources = [{"name": resource, "nominalQuota": amount} for resource, amount in quotas]
+    covered = [resource for resource, _ in quotas]
+    return {"coveredResources": covered, "flavors": [{"name": flavor, "resources": resources}]}
+
+
+def queued(item: dict[str, Any]) -> dict[str, Any]:
+    return controller_samples.queued(item, "team")
+
+
+def waiting(cluster: Cluster) -> dict[str, bool]:
+    """By Job, whether its Workload is active, of those that are not admitted."""
+    found = cluster.kube.list(cluster.path("workloads", group=KUEUE))
+    return {
+        one["metadata"]["ownerReferences"][0]["name"]: one["spec"]["active"]
+        for one in found
+        if one["metadata"]["ownerReferences"][0]["kind"] == "Job"
+        and condition(one, "QuotaReserved") != "True"
+    }
+
+
+def is_started(cluster: Cluster, job: str) -> bool:
+    return not cluster.spec(cluster.path("jobs", job, "batch/v1"))["suspend"]
+
+
+def begin(cluster: Cluster, mixed: bool) -> Any:
+    """A Deployment with all of the GPUs, and two Jobs that wait for them."""
+    kube = cluster.kube
+    kube.apply(queue(mixed))
+    eventually(
+        lambda: condition(kube.get(CLUSTER_QUEUE), "Active") == "True", lambda: kube.get(CLUSTER_QUEUE)
+    )
+    kube.create(queued(GPU.scaled("Deployment", "server", 2)))
+    eventually(lambda: cluster.running("server") == 2, lambda: cluster.pods("server"))
+    for name in ("a", "b"):
+        kube.create(queued(GPU.job(name, "1h")))
+        eventually(lambda name=name: name in waiting(cluster), lambda: waiting(cluster))
+    cluster.night = cluster.another_night()
+    return specs(cluster)
+
+
+def specs(cluster: Cluster) -> Any:
+    kube, path = cluster.kube, cluster.path
+    items = [kube.get(CLUSTER_QUEUE), kube.get(path("deployments", "server"))]
+    items += [kube.get(path("jobs", name, "batch/v1")) for name in ("a", "b")]
+    marks = [one["metadata"].get("annotations", {}).get("slicewise.dev/asleep-was") for one in items]
+    return [one["spec"] for one in items], marks, {job: waiting(cluster)[job] for job in ("a", "b")}
+
+
+def wake(cluster: Cluster) -> None:
+    def has_let_go() -> bool:
+        cluster.night.run_pass()
+        return cluster.running("server") == 2 and all(waiting(cluster).values())
+
+    cluster.night.at(EARLY)
+    eventually(has_let_go, lambda: (waiting(cluster), cluster.night.plans[-1].outcome), every=1)
+    cluster.night.at(MORNING)
+    assert cluster.settle(Stage.AWAKE).outcome.findings == ()
+
+
+def end(cluster: Cluster, *jobs: str) -> None:
+    """Who waited has the quota in its turn; then all goes."""
+    kube, path = cluster.kube, cluster.path
+    assert not any(is_started(cluster, job) for job in ("a", "b"))
+    kube.merge(path("deployments", "server"), {"spec": {"replicas": 0}})
+    eventually(lambda: is_started(cluster, "a") and is_started(cluster, "b"), lambda: waiting(cluster))
+    for item in (path("deployments", "server"), *(path("jobs", job, "batch/v1") for job in jobs)):
+        kube.delete(item)
+    eventually(lambda: not kube.list(path("workloads", group=KUEUE)), "Workloads outlive their owners")
+
+
+def test_what_queues_for_our_pools_starts_in_no_night_and_all_have_their_quota_again(kueue: Cluster):
+    before = begin(kueue, mixed=False)
+
+    kueue.night.at(NIGHT)
+    asleep = kueue.settle(Stage.ASLEEP)
+    assert kueue.spec(CLUSTER_QUEUE)["stopPolicy"] == "Hold"
+    assert [one.code for one in asleep.outcome.findings] == ["queue-held"]
+    kueue.kube.create(queued(GPU.job("c", "1h")))  # of the night
+    eventually(lambda: len(waiting(kueue)) == 3, lambda: waiting(kueue))
+    assert kueue.gpu_nodes() == [] and kueue.pods("server") == []
+    assert not any(is_started(kueue, job) for job in ("a", "b", "c"))
+
+    wake(kueue)
+
+    assert specs(kueue) == before and not is_started(kueue, "c")
+    end(kueue, "a", "b", "c")
+
+
+def test_of_a_queue_with_other_nodes_cpu_work_goes_on_and_ours_waits(kueue: Cluster):
+    before = begin(kueue, mixed=True)
+
+    kueue.night.at(NIGHT)
+    asleep = kueue.settle(Stage.ASLEEP)
+    assert kueue.spec(CLUSTER_QUEUE)["stopPolicy"] == "None" and waiting(kueue) == {"a": False, "b": False}
+    assert [one.code for one in asleep.outcome.findings] == ["queue-held"]
+    cpu = controller_samples.job("cpu", namespace=NAMESPACE)
+    cpu["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "100m"}}
+    kueue.kube.create(queued(cpu))
+    eventually(lambda: is_started(kueue, "cpu"), lambda: waiting(kueue))
+    assert kueue.gpu_nodes() == [] and not is_started(kueue, "a")
+
+    wake(kueue)
+
+    assert specs(kueue) == before
+    end(kueue, "a", "b", "cpu")
