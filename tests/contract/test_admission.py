@@ -33,6 +33,7 @@ from tests.fakes.controllers import (
     scaled_job,
     scaled_object,
 )
+from tests.fakes.kueue import cluster_queue
 from tests.waiting import eventually
 from tests.workload_crds import serve
 
@@ -100,6 +101,15 @@ def asked_for() -> Object:
     return item
 
 
+def waiting() -> Object:
+    """What Kueue makes of a Job that waits."""
+    pod = {"containers": [_CONTAINER], "restartPolicy": "Never"}
+    pod_set = {"name": "main", "count": 1, "template": {"spec": pod}}
+    metadata = {"name": "held", "namespace": NAMESPACE}
+    spec = {"queueName": "team", "priority": 0, "podSets": [pod_set]}
+    return {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "Workload", "metadata": metadata, "spec": spec}
+
+
 _TRIGGER = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *"}}
 _CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
 _METRIC = {"type": "Resource", "resource": _CPU}
@@ -136,6 +146,8 @@ OBJECTS = {
     "HorizontalPodAutoscaler": autoscaler(
         "held", workload("Deployment", "another"), least=1, metrics=[_METRIC]
     ),
+    "ClusterQueue": cluster_queue("held", 1),
+    "Workload": waiting(),
     "bare pod": bare_pod("bare"),
     "controlled pod": controlled(),
 }
@@ -274,6 +286,8 @@ MAY = {
         Case("RayCluster", rights.SUSPEND, True),
         Case("Notebook", rights.STOPPED, "x"),
         Case("HorizontalPodAutoscaler", rights.BEHAVIOR, NO_SCALE_UP.asleep),
+        Case("ClusterQueue", rights.STOP_POLICY, "Hold"),
+        Case("Workload", rights.ACTIVE, False),
         Case("bare pod"),
     ],
 }
@@ -320,6 +334,10 @@ MAY_NOT = {
         Case("Notebook", (*_POD, "containers"), _OTHER_CONTAINER),
         *of_any_kind("HorizontalPodAutoscaler"),
         Case("HorizontalPodAutoscaler", ("spec", "maxReplicas"), 99),
+        *of_any_kind("ClusterQueue"),
+        Case("ClusterQueue", ("spec", "queueingStrategy"), "StrictFIFO"),
+        *of_any_kind("Workload"),
+        Case("Workload", ("spec", "priority"), 9),
         Case("controlled pod", ("metadata", "labels", "theirs"), "x"),
         Case("controlled pod"),
     ],
@@ -333,8 +351,9 @@ def cluster(far_side) -> Iterator[Any]:
     if isinstance(far_side, InMemory):
         far_side.server.add_crds("scaledobjects.keda.sh", "scaledjobs.keda.sh")
         far_side.server.add_crds("rayclusters.ray.io", "notebooks.kubeflow.org")
+        far_side.server.add_crds("clusterqueues.kueue.x-k8s.io", "workloads.kueue.x-k8s.io")
     else:
-        serve(far_side._kube, "keda-*", "ray-rayclusters-*")
+        serve(far_side._kube, "keda-*", "ray-rayclusters-*", "kueue-clusterqueues-*", "kueue-workloads-*")
         far_side._kube.apply(NOTEBOOKS)
     refs = [ref_of(item) for item in (*OBJECTS.values(), *_EVERYTHING)]
     for item in (*_EVERYTHING, *(item for name, item in OBJECTS.items() if name != "controlled pod")):
@@ -407,6 +426,7 @@ def test_every_kind_that_may_be_written_is_tried():
         *("apps/deployments", "apps/statefulsets", "batch/cronjobs", "batch/cronjobs/status"),
         *("keda.sh/scaledobjects", "keda.sh/scaledjobs", "/nodes", "/pods", "*/*/scale"),
         *("ray.io/rayclusters", "kubeflow.org/notebooks", "autoscaling/horizontalpodautoscalers"),
+        *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads"),
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }
 
