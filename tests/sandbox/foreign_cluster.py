@@ -23,6 +23,8 @@ from tests.waiting import eventually
 Object = dict[str, Any]
 GPU = layout.GPU_RESOURCE
 TAKEN, STUCK, FEW = "gpu", REFUSED_BY_ITS_OWNERS, "few"
+# Without nodes: they come to no harm by the one that refuses to be written.
+IDLE = ("gpu-second", "gpu-third")
 SMALL, LARGE = "g6.xlarge", "g6.12xlarge"  # one GPU, and four
 THEIR_HELM = "their-helm"
 DEDICATED = {"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}
@@ -49,7 +51,8 @@ class ForeignCluster(TeamCluster):
         self.install()
         for item in platforms_policy(STUCK):
             self.kube.apply(item)
-        for pool in (team_pool(TAKEN, SMALL, LARGE), team_pool(STUCK, SMALL), few_pool()):
+        idle = [team_pool(name, SMALL) for name in IDLE]
+        for pool in (team_pool(TAKEN, SMALL, LARGE), team_pool(STUCK, SMALL), few_pool(), *idle):
             self.kube.apply(pool, field_manager=THEIR_HELM)
         self.run("vision", 1)
         self.run("training", 1)

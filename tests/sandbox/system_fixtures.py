@@ -100,6 +100,8 @@ POLICIES: dict[str, dict[str, Any]] = {
         "pools": {
             "taken": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu", "replicas": {"max": 8}},
             "stuck": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu-stuck"},
+            "second": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu-second"},
+            "third": {"sharing": "time-slicing", "gpus": ["l4"], "adopt": "gpu-third"},
             "shared": shared(2),
         },
         "gpuOperator": {"adopt": True},

@@ -28,6 +28,7 @@ from tests.sandbox.foreign_cluster import (
     DEDICATED,
     FEW,
     GPU,
+    IDLE,
     STUCK,
     TAKEN,
     ForeignCluster,
@@ -162,6 +163,18 @@ def test_a_nodepool_that_refuses_every_write_is_told_and_kept_the_others_from_no
     [told] = said(system, "cannot-be-changed")
     assert f"take over NodePool {STUCK}" in told and "the platform team owns it" in told
     assert all_objects.written(team.kube)[f"nodepools//{STUCK}"] == before.objects[f"nodepools//{STUCK}"]
+
+
+def test_the_others_are_taken_over_though_one_refuses(system, team, before, adopted):
+    def taken_over(name: str) -> bool:
+        return layout.ORIGINAL_ANNOTATION in pool(team, name)["metadata"].get("annotations", {})
+
+    eventually(lambda: all(map(taken_over, IDLE)), lambda: tuned(system), within_seconds=60)
+
+    for name in IDLE:
+        was, now = before.objects[f"nodepools//{name}"]["spec"], pool(team, name)["spec"]
+        assert (now["limits"], now["disruption"]) == (was["limits"], was["disruption"])
+        assert required(team, name)[KEY] == ["exclusive"]
 
 
 def test_a_pool_of_ours_is_sliced_beside_them(team, joined):
@@ -347,8 +360,12 @@ def names(team: ForeignCluster, kind: str) -> set[str]:
     return {item["metadata"]["name"] for item in team.kube.list(kind)}
 
 
-def required(team: ForeignCluster) -> dict[str, list[str]]:
-    requirements = team.taken()["spec"]["template"]["spec"]["requirements"]
+def pool(team: ForeignCluster, name: str) -> dict[str, Any]:
+    return team.kube.get(f"{NODE_POOLS}/{name}")
+
+
+def required(team: ForeignCluster, name: str = TAKEN) -> dict[str, list[str]]:
+    requirements = pool(team, name)["spec"]["template"]["spec"]["requirements"]
     return {one["key"]: one["values"] for one in requirements}
 
 

@@ -52,3 +52,22 @@ def test_one_without_hours_blocks_always_for_the_reasons_that_it_names(budget, b
 
 def test_a_percentage_is_rounded_up_as_karpenter_does():
     assert [allowed("10%", nodes) for nodes in (0, 1, 10, 11)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "duration", "until"),
+    [
+        pytest.param("@daily", "24h", None, id="one day follows the other"),
+        pytest.param("*/30 * * * *", "30m", None, id="each half hour"),
+        pytest.param(
+            "0 6,13 * * *", "8h", datetime(2026, 11, 24, 21, tzinfo=UTC), id="another begins before"
+        ),
+        pytest.param("0 6,15 * * *", "8h", datetime(2026, 11, 24, 14, tzinfo=UTC), id="another begins later"),
+    ],
+)
+def test_it_blocks_until_what_follows_at_once_is_over_too(schedule, duration, until):
+    [found] = blocking(
+        ({"nodes": "0", "schedule": schedule, "duration": duration},), "Drifted", 5, TUESDAY_NOON
+    )
+
+    assert found.until == until

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slicewise import quantities
 
 _MINUTE = timedelta(minutes=1)
-# A budget that lasts longer than it takes to come again never ends: so far is looked back.
+# A budget that lasts longer than it takes to come again never ends: so far is looked back, and ahead.
 _LOOKED_BACK = timedelta(days=8)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -72,7 +73,7 @@ def blocking(
             found.append(Blocking(f'nodes: "{budget["nodes"]}"'))
         elif until := _active_until(str(schedule), str(budget.get("duration", "0s")), now):
             says = f'nodes: "{budget["nodes"]}", schedule "{schedule}" for {budget.get("duration")}'
-            found.append(Blocking(says, until))
+            found.append(Blocking(says, None if until == _NEVER else until))
     return tuple(found)
 
 
@@ -84,7 +85,10 @@ def allowed(text: str, nodes: int) -> int | None:
 
 
 def _active_until(schedule: str, duration: str, now: datetime) -> datetime | None:
-    """When the last occurrence that has begun ends; None where that is over, or cannot be read."""
+    """
+    When what has begun ends, with all that begins before that; _NEVER where one follows the other, None where
+    nothing has begun, or the schedule cannot be read.
+    """
     try:
         fields, length = _fields(schedule), quantities.duration(duration)
     except ValueError:
@@ -93,9 +97,22 @@ def _active_until(schedule: str, duration: str, now: datetime) -> datetime | Non
     earliest = now - min(length, _LOOKED_BACK)
     while at > earliest:
         if _matches(fields, at):
-            return at + length
+            return _end_of_all(fields, at, length, now + _LOOKED_BACK)
         at -= _MINUTE
     return None
+
+
+def _end_of_all(
+    fields: tuple[frozenset[int] | None, ...], began: datetime, length: timedelta, horizon: datetime
+) -> datetime:
+    at, end = began, began + length
+    while at <= end:
+        if at > horizon:
+            return _NEVER
+        if _matches(fields, at):
+            end = at + length
+        at += _MINUTE
+    return end
 
 
 def _fields(schedule: str) -> tuple[frozenset[int] | None, ...]:
