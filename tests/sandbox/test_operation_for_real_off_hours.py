@@ -5,6 +5,7 @@ Karpenter under its own rights; "wake" brings them back as they were; and withou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from slicewise.openings import Opening
 
 from sandbox.kube import KubeError
 from sandbox.system import Cluster, System
+from sandbox.workload_stand_ins import Keda
 from tests.sandbox import rights
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.sandbox.system_fixtures import (
@@ -54,9 +56,15 @@ KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
 
 
 @pytest.fixture(scope="module")
-def cluster(system: System) -> Cluster:
+def cluster(system: System) -> Iterator[Cluster]:
+    """With KEDA stood in for: what it scales comes back in two steps, and the second waits for it."""
     cluster = system.start_control_plane(NIGHTLY)
     serve(cluster.kube)
+    with Keda(cluster.plane):
+        yield filled(system, cluster)
+
+
+def filled(system: System, cluster: Cluster) -> Cluster:
     system.create_cluster(NIGHTLY, tags={POLICY_TAG: "nightly"})
     system.wait_for_stage(NIGHTLY, "onboarded")
     for item in (
@@ -159,8 +167,6 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
                 in (cluster.kube.get(f"{KEDA}/{paused}")["metadata"].get("annotations") or {})
             )
         )
-    # KEDA is not here either.
-    cluster.kube.merge("/apis/apps/v1/namespaces/default/deployments/of-keda", {"spec": {"replicas": 0}})
     for owner in NOT_CONTROLLED_HERE:
         path = cluster.kube.path(owner)
         eventually(lambda path=path: cluster.kube.get(path)["spec"]["replicas"] == 0, path)
