@@ -674,7 +674,8 @@ def ray(kuberay: Controllers, cluster: Cluster) -> Iterator[Cluster]:
     yield cluster
     for plural in ("rayservices", "rayjobs", "rayclusters"):
         for item in cluster.kube.list(cluster.path(plural, group=RAY)):
-            cluster.kube.delete(cluster.path(plural, item["metadata"]["name"], RAY))
+            # Its RayService or RayJob may have taken it along.
+            cluster.kube.delete(cluster.path(plural, item["metadata"]["name"], RAY), missing_ok=True)
     eventually(lambda: not ray_pods(cluster), lambda: ray_pods(cluster))
 
 

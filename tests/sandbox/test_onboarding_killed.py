@@ -366,7 +366,18 @@ def taken_over(cluster) -> Iterator[Sandboxed]:
     kube.apply(pods)
     with GpuStandIn(kube, delay_seconds=0.3, namespace="nvidia"):
         eventually(lambda: running(kube, "vision") == 2, "the team's pods do not run", within_seconds=120)
+        # Karpenter's last word on a node comes after its pods run, where the machine is busy.
+        eventually(lambda: not uninitialized(kube), lambda: uninitialized(kube), within_seconds=120)
         yield struck
+
+
+def uninitialized(kube: KubeClient) -> list[str]:
+    nodes = kube.list("/api/v1/nodes", labelSelector="karpenter.sh/nodepool")
+    return [
+        node["metadata"]["name"]
+        for node in nodes
+        if "karpenter.sh/initialized" not in node["metadata"]["labels"]
+    ]
 
 
 def test_what_a_team_has_is_joined_and_left_as_it_came_by_passes_of_which_most_are_killed(taken_over):

@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 import yaml
+from slicewise import rights as rights_of
 from slicewise.gateways.sleep_table import SleepTable
 from slicewise.off_hours import Override
+from slicewise.offhours.settings import NO_SCALE_UP
 from slicewise.openings import Opening
 
+from sandbox.cluster import versions
 from sandbox.kube import KubeError
 from sandbox.system import Cluster, System
 from sandbox.workload_stand_ins import Keda
+from tests.fakes.controllers import autoscaler
 from tests.sandbox import rights
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, pod_of
 from tests.sandbox.system_fixtures import (
@@ -51,6 +55,16 @@ NOT_CONTROLLED_HERE = (
     GPU.scaled("Rollout", "web", 1, ROLLOUT),
     GPU.scaled("LeaderWorkerSet", "llm", 1, LEADER_WORKER_SET),
 )
+# Its metric is nowhere, so that it does nothing itself.
+_WAITING = {"metric": {"name": "waiting"}, "target": {"type": "AverageValue", "averageValue": "5"}}
+QUEUED = autoscaler(
+    "nightly",
+    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "nightly", "namespace": "default"}},
+    metrics=[{"type": "External", "external": _WAITING}],
+)
+del QUEUED["status"]
+# The API server takes no minReplicas of 0 before.
+SCALES_FROM_ZERO = tuple(map(int, versions.chosen().kubernetes.split(".")[:2])) >= rights_of.SCALES_FROM_ZERO
 TAINT = [{"key": "a", "effect": "NoSchedule"}]
 KEDA = "/apis/keda.sh/v1alpha1/namespaces/default"
 
@@ -75,6 +89,7 @@ def filled(system: System, cluster: Cluster) -> Cluster:
         GPU.scaled_object("of-keda"),
         GPU.scaled_job("nightly"),
         *NOT_CONTROLLED_HERE,
+        *([QUEUED] if SCALES_FROM_ZERO else []),
     ):
         cluster.kube.apply(item)
     for owner in NOT_CONTROLLED_HERE:
@@ -146,6 +161,7 @@ def test_a_fallback_is_opened_where_ec2_has_none_of_the_usual_machines(system, c
 def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, cluster):
     at = {"workload": DEPLOYMENT, "cron job": CRON_JOB, "pool": POOL, "keda": f"{KEDA}/scaledobjects/of-keda"}
     at |= {owner["kind"]: cluster.kube.path(owner) for owner in NOT_CONTROLLED_HERE}
+    at |= {"autoscaler": cluster.kube.path(QUEUED)} if SCALES_FROM_ZERO else {}
     before = {name: cluster.kube.get(path)["spec"] for name, path in at.items()}
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
     cluster.kube.create(GPU.job("batch", "8s"))  # runs to its end
@@ -173,6 +189,8 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
         cluster.kube.delete(f"{PODS}/{owner['metadata']['name']}-0")
     eventually(lambda: stage(system) == "asleep", lambda: system.record(NIGHTLY, "off-hours"))
     eventually(lambda: gpu_nodes(cluster) == [], "GPU nodes run")
+    if SCALES_FROM_ZERO:
+        assert cluster.kube.get(at["autoscaler"])["spec"]["behavior"] == NO_SCALE_UP.asleep
     assert nodes_limit(cluster) == "0", "a fallback that was open is closed"
 
     arn, table, now = system.arn(NIGHTLY), table_of(system), datetime.now(UTC)
