@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 from slicewise.outcomes import Stage
 
-from sandbox import samples
 from sandbox.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
-from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import condition
-from tests.sandbox.test_off_hours_for_real import EARLY, GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster
+from tests.sandbox.test_off_hours_for_real import (
+    EARLY,
+    GPU,
+    MORNING,
+    NAMESPACE,
+    NIGHT,
+    POLICY,
+    Cluster,
+    gpus_of,
+)
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.controllers("keda")
@@ -27,13 +34,8 @@ PAUSED, COUNT = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replic
 def keda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with KEDA's operator and the rights that come with its kinds."""
     with ControlPlane.start(tmp_path_factory.mktemp("nights")) as plane:
-        kube = plane.kube
-        for name in ("gpu-operator", NAMESPACE):
-            kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        kube.apply(samples.node_class())
-        kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
-        stand_in = GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False)
-        with Controllers.start(plane, "keda"), stand_in:
+        gpus = gpus_of(plane.kube)
+        with Controllers.start(plane, "keda"), gpus:
             cluster = Cluster(plane)
             cluster.grant(POLICY)
             yield cluster

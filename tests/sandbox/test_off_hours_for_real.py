@@ -199,15 +199,20 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield plane
 
 
-@pytest.fixture
-def cluster(plane: ControlPlane) -> Iterator[Cluster]:
-    kube = plane.kube
+def gpus_of(kube: KubeClient) -> GpuStandIn:
+    """What gives GPU nodes their slices, once it is entered; with all that nodes and pods here need."""
     for name in ("gpu-operator", NAMESPACE):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     kube.apply(samples.node_class())
     kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
-    serve(kube)
-    with GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False):
+    return GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False)
+
+
+@pytest.fixture
+def cluster(plane: ControlPlane) -> Iterator[Cluster]:
+    gpus = gpus_of(plane.kube)
+    serve(plane.kube)
+    with gpus:
         yield Cluster(plane)
 
 

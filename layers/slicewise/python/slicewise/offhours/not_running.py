@@ -180,9 +180,7 @@ def still_there(
 ) -> Iterator[tuple[Workload, Snapshot]]:
     """What has pods though the object that makes them was put to sleep, and what was kept of that object."""
     kept = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
-    by_keda = {
-        following.scaled_by(item): ref for ref, item in found.objects.items() if ref.kind == "ScaledObject"
-    }
+    by_keda = following.scaled_by_keda(found.objects.values())
     for work in made:
         if sleeps := kept.get(work.ref) or kept.get(by_keda.get(work.ref, work.ref)):
             yield work, sleeps

@@ -426,7 +426,7 @@ def _steps_to_sleep(
         And whether workloads wait until a later look finds that all queues are held: Kueue takes its time,
         and what fails to be held would start as soon as quota is free.
     """
-    by_keda = _scaled_by_keda(found)
+    by_keda = following.scaled_by_keda(found.objects.values())
     losing = {work.ref: work for work in made if work.losing}
     losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
     retained: set[Ref] = set()
@@ -498,7 +498,7 @@ def _order_of_sleep(
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
     being_closed = fallback.are_open(world, found)
     importance = {work.ref: work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake}
-    by_keda = _scaled_by_keda(found)
+    by_keda = following.scaled_by_keda(found.objects.values())
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
@@ -568,19 +568,9 @@ def _makes_work(
 
 def _marked_by_scalers(made: Iterable[Workload], found: Found) -> tuple[Workload, ...]:
     """Whose ScaledObject a person marked is not paused, so that it stays awake as well."""
-    marked = {
-        following.scaled_by(item)
-        for ref, item in found.objects.items()
-        if ref.kind == "ScaledObject" and following.marked(item)
-    }
+    by_keda = following.scaled_by_keda(found.objects.values())
+    marked = {target for target, scaler in by_keda.items() if following.marked(found.objects[scaler])}
     return tuple(replace(work, keeps_awake=work.keeps_awake or work.ref in marked) for work in made)
-
-
-def _scaled_by_keda(found: Found) -> dict[Ref, Ref]:
-    """What KEDA scales, by name, and the ScaledObject that says so."""
-    return {
-        following.scaled_by(item): ref for ref, item in found.objects.items() if ref.kind == "ScaledObject"
-    }
 
 
 def _rank(subject: _Subject) -> tuple[int, ...]:

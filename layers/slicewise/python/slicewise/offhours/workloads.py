@@ -130,6 +130,11 @@ def scaled_by(scaled_object: Object) -> Ref:
     return Ref(version, kind, target.get("name", ""), scaled_object["metadata"].get("namespace", ""))
 
 
+def scaled_by_keda(objects: Iterable[Object]) -> dict[Ref, Ref]:
+    """What KEDA scales, by name, and the ScaledObject that says so."""
+    return {scaled_by(item): ref_of(item) for item in objects if item["kind"] == SCALED_OBJECT.kind}
+
+
 def goes_with_its_node(pod: Object) -> bool:
     """Whether Karpenter takes a node for empty on which only such pods run."""
     return (controller_of(pod) or {}).get("kind") in ("DaemonSet", "Node")
