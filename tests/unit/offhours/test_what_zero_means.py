@@ -230,6 +230,24 @@ def test_a_training_job_without_a_scale_runs_to_its_end_and_is_reported_by_its_n
     assert "label" not in finding.remedy
 
 
+def test_the_jobs_of_a_job_set_run_to_their_end_and_are_reported_once_by_the_sets_name():
+    above = {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet"}
+    above["metadata"] = {"name": "train", "namespace": "ml", "uid": "uid-train"}
+    sleeper = Sleeper()
+    for number in range(2):
+        name = f"train-workers-{number}"
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "ml"}}
+        sleeper.create(owned({**job, "spec": {}}, above))
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-0-x", "namespace": "ml"}}
+        made = sleeper.server.objects[Ref("batch/v1", "Job", name, "ml")]
+        sleeper.create(owned({**pod, "spec": pod_spec()}, made))
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert finding.says.startswith("JobSet ml/train runs to its end; it holds 2 GPU slices")
+
+
 def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():
     sleeper = training({"slicewise.dev/sleeps": "true"})
 
