@@ -22,6 +22,10 @@ def rollout(strategy: Any = None, status: Any = None, **fields: Any) -> Object:
     return {**item, "status": status or {}}
 
 
+def _run(of: str, phase: str) -> Any:
+    return {f"{of}AnalysisRunStatus": {"name": "web-7c41", "status": phase}}
+
+
 def night_of(item: Object) -> tuple[Sleeper, Any]:
     sleeper = Sleeper()
     sleeper.create(item)
@@ -38,12 +42,32 @@ SLEEPS = [
     pytest.param({**BETWEEN, "currentStepIndex": 1, "abort": True}, None, id="aborted"),
     pytest.param({**BETWEEN, "currentStepIndex": 4}, None, id="past its steps"),
     pytest.param(BETWEEN, {"blueGreen": {"autoPromotionEnabled": False}}, id="blue-green, by a person"),
+    pytest.param(
+        {**BETWEEN, "blueGreen": {"previewSelector": "7c41", **_run("prePromotion", "Successful")}},
+        {"blueGreen": {"autoPromotionEnabled": False}},
+        id="blue-green, by a person, after its analysis",
+    ),
+    pytest.param(
+        {**BETWEEN, "currentStepIndex": 3, "abort": True, "canary": _run("currentBackground", "Running")},
+        None,
+        id="aborted, its analysis about to end",
+    ),
 ]
 LEFT = [
     pytest.param({**BETWEEN, "currentStepIndex": 1}, None, id="at a timed pause"),
     pytest.param({**BETWEEN, "currentStepIndex": 0}, None, id="at a weight"),
     pytest.param(
         BETWEEN, {"blueGreen": {"autoPromotionSeconds": 600}}, id="blue-green, promoted by the clock"
+    ),
+]
+
+
+MEASURED = [
+    pytest.param({"currentStepIndex": 3, "canary": _run("currentBackground", "Running")}, None, id="canary"),
+    pytest.param(
+        {"blueGreen": _run("prePromotion", "Pending")},
+        {"blueGreen": {"autoPromotionEnabled": False}},
+        id="blue-green, by a person",
     ),
 ]
 
@@ -68,6 +92,14 @@ def test_what_would_promote_itself_with_no_pod_is_left_awake(status, strategy):
         and objects_of(sleeper)[ref_of(rollout())] == sleeper.before[ref_of(rollout())]
     )
     assert "open-for-what-stays" in codes(told)
+
+
+@pytest.mark.parametrize(("status", "strategy"), MEASURED)
+def test_what_an_analysis_would_abort_for_want_of_pods_is_left_awake(status, strategy):
+    sleeper, told = night_of(rollout(strategy, {**BETWEEN, **status}))
+
+    [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
+    assert "an analysis of its new version runs" in finding.says and sleeper.replicas(rollout()) == 5
 
 
 def test_once_it_is_through_it_sleeps_in_the_same_night():

@@ -104,7 +104,8 @@ def _ray_service(item: Object) -> Why:
 def _rollout(item: Object) -> Why | None:
     """
     Argo Rollouts 1.10 scales nothing that is paused. Timed pauses go on by the clock: at 0 replicas a canary
-    takes all steps that are left, and its new version becomes the stable one with no pod and no traffic.
+    takes all steps that are left, and its new version becomes the stable one with no pod and no traffic. An
+    analysis goes on as well, at any step: it finds no pods, and aborts what a person was to promote.
     """
     if spec(item).get("paused"):
         return "a Rollout that is paused does not scale", "Resume it (spec.paused)."
@@ -113,16 +114,29 @@ def _rollout(item: Object) -> Why | None:
             "it is between two versions, and at 0 replicas its steps would go on by the clock, untested",
             "Promote or abort it. At a step `pause: {}` it sleeps, and wakes at that step.",
         )
+    if _is_measured(item):
+        return (
+            "an analysis of its new version runs, and would find no pods and abort it",
+            "Promote or abort it, or let the analysis end.",
+        )
     return None
+
+
+def _is_between_versions(now: Object) -> bool:
+    new, stable = now.get("currentPodHash"), now.get("stableRS")
+    return bool(not now.get("abort") and new and stable and new != stable)
+
+
+def _is_measured(item: Object) -> bool:
+    now = status(item)
+    said = [entry for part in ("canary", "blueGreen") for entry in (now.get(part) or {}).items()]
+    runs = [run for key, run in said if key.endswith("AnalysisRunStatus")]
+    return _is_between_versions(now) and any(run.get("status") in ("Pending", "Running") for run in runs)
 
 
 def _promotes_itself(item: Object) -> bool:
     now, strategy = status(item), spec(item).get("strategy") or {}
-    if (
-        now.get("abort")
-        or not now.get("stableRS")
-        or now.get("currentPodHash") in ("", None, now["stableRS"])
-    ):
+    if not _is_between_versions(now):
         return False
     if "blueGreen" in strategy:
         own = strategy["blueGreen"] or {}
