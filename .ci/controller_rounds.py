@@ -43,7 +43,7 @@ def longest_not_run(names: Iterable[str], rounds: dict[str, Round]) -> list[str]
 def needed(tests: str) -> list[str]:
     """The controllers that a file of tests says in its mark: `pytest.mark.controllers("keda", "kueue")`."""
     said = re.search(r"^pytestmark = pytest\.mark\.controllers\((.*)\)$", tests, re.MULTILINE)
-    return re.findall(r'"(\w+)"', said[1]) if said else []
+    return re.findall(r'"([\w-]+)"', said[1]) if said else []
 
 
 def read() -> dict[str, Round]:

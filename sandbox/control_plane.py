@@ -153,11 +153,16 @@ class ControlPlane:
         self.stop()
 
     def start_process(
-        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], health_port: int
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str],
+        health_port: int,
+        ready_path: str = "/readyz",
     ) -> None:
         """
         Run another program beside the control plane, with which it ends at the latest, and return when it is
-        ready: at `health_port`, by HTTP.
+        ready: when it answers at `health_port`, by HTTP.
 
         Raises:
             ChildDied: The program, or a part of the control plane, ended before.
@@ -165,7 +170,7 @@ class ControlPlane:
         """
         self._children.start(name, command, {**components.SPARING, **environment})
         try:
-            self._wait(name, lambda: _answers(health_port))
+            self._wait(name, lambda: _answers(health_port, path=ready_path))
         except BaseException:
             self.stop_process(name)
             raise
@@ -328,9 +333,9 @@ def _layout(folder: Path) -> Layout:
     return Layout(folder, free, pki.create(folder / "pki"))
 
 
-def _answers(port: int, ca: Path | None = None) -> bool:
-    """Whether a health endpoint says yes; Karpenter's speaks plain HTTP at /readyz, the others TLS."""
-    url = f"https://127.0.0.1:{port}/healthz" if ca else f"http://127.0.0.1:{port}/readyz"
+def _answers(port: int, ca: Path | None = None, path: str = "/readyz") -> bool:
+    """Whether a health endpoint says yes; those of the control plane speak TLS, all others plain HTTP."""
+    url = f"https://127.0.0.1:{port}/healthz" if ca else f"http://127.0.0.1:{port}{path}"
     context = ssl.create_default_context(cafile=ca) if ca else None
     with urllib.request.urlopen(url, context=context, timeout=2) as response:
         return response.status == 200

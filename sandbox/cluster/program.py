@@ -78,6 +78,15 @@ class Program:
                     return version
         raise BuildFailed(f"{self.folder}/go.mod does not require {self.module}")
 
+    @property
+    def least_go(self) -> tuple[int, ...]:
+        """That builds it, as our module file says: (1, 26, 10)."""
+        for line in (self.folder / "go.mod").read_text().splitlines():
+            match line.split():
+                case ["go", version]:
+                    return tuple(map(int, version.split(".")))
+        raise BuildFailed(f"{self.folder}/go.mod says no version of Go")
+
 
 def built(program: Program, progress: Progress = print) -> Path:
     """
@@ -107,12 +116,12 @@ def _name(program: Program) -> str:
         copied + edits,
     )
     files = (*sorted(program.folder.iterdir()), _lifeline())
-    return f"{program.name}-{key(str(RECIPE), _go().version, *says, files=files)}"
+    return f"{program.name}-{key(str(RECIPE), _go(program).version, *says, files=files)}"
 
 
-def _go() -> go_toolchain.Go:
-    """One build, whichever pair of Kubernetes and Karpenter runs beside it."""
-    return go_toolchain.choose(versions.named("newest").go)
+def _go(program: Program) -> go_toolchain.Go:
+    """One build, whichever pair of Kubernetes and Karpenter runs beside it; some projects need a later Go."""
+    return go_toolchain.choose(max(versions.named("newest").go, program.least_go))
 
 
 def _lifeline() -> Path:
@@ -120,7 +129,7 @@ def _lifeline() -> Path:
 
 
 def _build(program: Program, work: Path, progress: Progress) -> None:
-    go = go_toolchain.install(_go(), progress)
+    go = go_toolchain.install(_go(program), progress)
     progress(
         f"building {program.title} from source, once: about {program.minutes:g} minutes on 2 cores with "
         "empty caches"

@@ -54,12 +54,15 @@ class Controller:
         program: How it is built; its `copies` have DEFINITIONS and ROLES, and WEBHOOKS where it has some.
         namespace: Where its project installs it.
         account: The ServiceAccount of its pods.
-        ports: What it listens on; at `health`, `/readyz` says when it is ready, and `webhooks` is where its
-            webhooks are.
+        ports: What it listens on; at `health`, `ready_path` says when it is ready, and `webhooks` is where
+            its webhooks are.
         arguments: Of its command.
         environment: Beside what every process here gets.
         prefix: What its project's installation puts before each name of its roles and webhooks.
         configuration: What `config.json` in its folder says; nothing where it reads none.
+        ready_path: Answered by HTTP once it is ready.
+        listens_everywhere: At all addresses of the machine, since nothing says otherwise; all others listen
+            on 127.0.0.1 alone.
     """
 
     program: Program
@@ -70,6 +73,8 @@ class Controller:
     environment: Callable[[Place], Mapping[str, str]] = _nothing
     prefix: str = ""
     configuration: Callable[[Place], Mapping[str, Any]] = _nothing
+    ready_path: str = "/readyz"
+    listens_everywhere: bool = False
 
     @property
     def name(self) -> str:
@@ -225,7 +230,37 @@ KUEUE = Controller(
     configuration=_kueue_configuration,
 )
 
-CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA, KUEUE)}
+ARGO_ROLLOUTS = Controller(
+    Program(
+        name="argo-rollouts",
+        title="Argo Rollouts",
+        module="github.com/argoproj/argo-rollouts",
+        package="cmd/rollouts-controller",
+        minutes=8,
+        copies={
+            DEFINITIONS: ("manifests/crds/*-crd.yaml",),
+            ROLES: (
+                "manifests/base/argo-rollouts-sa.yaml",
+                "manifests/role/argo-rollouts-clusterrole.yaml",
+                "manifests/cluster-install/argo-rollouts-clusterrolebinding.yaml",
+            ),
+        },
+    ),
+    namespace="argo-rollouts",
+    account="argo-rollouts",
+    ports=("health", "metrics"),
+    ready_path="/healthz",
+    listens_everywhere=True,
+    arguments=lambda place: [
+        f"--kubeconfig={place.kubeconfig}",
+        "--leader-elect=false",
+        f"--metricsPort={place.ports['metrics']}",
+        f"--healthzPort={place.ports['health']}",
+    ],
+)
+
+
+CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS)}
 
 # Built by `make test`; all others on demand.
 IN_EVERY_TEST_RUN = (KUBERAY,)

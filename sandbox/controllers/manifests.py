@@ -39,22 +39,27 @@ def webhooks(items: Sequence[Object], prefix: str, port: int, ca: bytes) -> list
     """
     Webhook configurations that ask a port of this machine, where they would ask a Service.
 
-    A kustomization among `items` adds to them what it does: which namespaces each is for.
+    What a kustomization, or a JSON patch of one, among `items` says of a webhook is added to it: which
+    namespaces, or which objects, it is for.
     """
-    patches = [yaml.safe_load(patch["patch"]) for item in items for patch in item.get("patches", ())]
-    added = {(patch["kind"], hook["name"]): hook for patch in patches for hook in patch["webhooks"]}
+    added = {hook["name"]: hook for item in items for hook in _patched(item)}
     return [
         {
             **item,
             "metadata": _prefixed(item["metadata"], prefix),
-            "webhooks": [
-                _asking(hook, port, ca) | added.get((item["kind"], hook["name"]), {})
-                for hook in item["webhooks"]
-            ],
+            "webhooks": [_asking(hook | added.get(hook["name"], {}), port, ca) for hook in item["webhooks"]],
         }
         for item in items
         if "webhooks" in item
     ]
+
+
+def _patched(item: Object | Sequence[Object]) -> list[Object]:
+    """A list is a JSON patch, whose operations each put a whole webhook in the place of one."""
+    if not isinstance(item, dict):
+        return [operation["value"] for operation in item]
+    patches = [yaml.safe_load(patch["patch"]) for patch in item.get("patches", ())]
+    return [hook for patch in patches for hook in patch["webhooks"]]
 
 
 def _asking(hook: Object, port: int, ca: bytes) -> Object:

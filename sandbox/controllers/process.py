@@ -60,7 +60,8 @@ class Controllers:
         """Start it again after `stop`, and return when it is ready."""
         row, place = catalog.named(name), self._places[name]
         command = [program.built(row.program) / name, *row.arguments(place)]
-        self._plane.start_process(name, command, row.environment(place), place.ports["health"])
+        health = place.ports["health"]
+        self._plane.start_process(name, command, row.environment(place), health, row.ready_path)
         # Only now that they answer: where they do not, the API server refuses what it would ask them.
         for item in self._webhooks(row, place):
             self._plane.kube.apply(item)

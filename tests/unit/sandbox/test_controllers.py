@@ -70,7 +70,8 @@ def test_a_row_has_what_is_installed_and_asked(row: Controller):
     assert {DEFINITIONS, ROLES} <= row.program.copies.keys()
     assert "health" in row.ports
     assert said.count("20000") == len(row.ports), "each at a port of its own"
-    assert said.count("127.0.0.1") == len(row.ports), "on loopback alone"
+    on_loopback = 0 if row.listens_everywhere else len(row.ports)
+    assert said.count("127.0.0.1") == on_loopback, "on loopback alone"
     assert "/k/config" in said
 
 
@@ -143,4 +144,24 @@ def test_webhooks_ask_a_port_of_this_machine_for_the_namespaces_that_their_proje
     assert found["webhooks"] == [
         {"name": "mpod.kb.io", "clientConfig": asked, "namespaceSelector": selector},
         {"name": "mjob.kb.io", "clientConfig": asked},
+    ]
+
+
+def test_a_json_patch_of_a_webhook_is_heeded_and_what_it_asks_is_still_a_port_of_this_machine():
+    """LeaderWorkerSet and JobSet say by one that they are asked of their own pods alone."""
+    asks = {"clientConfig": {"service": {"name": "webhook-service", "path": "/mutate--v1-pod"}}}
+    own = {"matchExpressions": [{"key": "jobset.sigs.k8s.io/jobset-name", "operator": "Exists"}]}
+    value = {"name": "mpod.kb.io", **asks, "objectSelector": own}
+    hooks = [{"name": name, **asks} for name in ("mjobset.kb.io", "mpod.kb.io")]
+    items = [
+        {"kind": "MutatingWebhookConfiguration", "metadata": {"name": "webhooks"}, "webhooks": hooks},
+        [{"op": "replace", "path": "/webhooks/1", "value": value}],
+    ]
+
+    [found] = manifests.webhooks(items, "jobset-", 20_000, b"CA")
+
+    asked = {"url": "https://127.0.0.1:20000/mutate--v1-pod", "caBundle": "Q0E="}
+    assert found["webhooks"] == [
+        {"name": "mjobset.kb.io", "clientConfig": asked},
+        {"name": "mpod.kb.io", "clientConfig": asked, "objectSelector": own},
     ]
