@@ -260,7 +260,80 @@ ARGO_ROLLOUTS = Controller(
 )
 
 
-CONTROLLERS: Mapping[str, Controller] = {row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS)}
+def _common_configuration(group: str) -> Callable[[Place], Mapping[str, Any]]:
+    """What LeaderWorkerSet and JobSet read: one shape, each in its own group."""
+    return lambda place: {
+        "apiVersion": f"{group}/v1alpha1",
+        "kind": "Configuration",
+        "health": {"healthProbeBindAddress": place.address("health")},
+        "metrics": {"bindAddress": "0"},
+        "webhook": {"host": "127.0.0.1", "port": place.ports["webhooks"], "certDir": str(place.folder)},
+        "leaderElection": {"leaderElect": False},
+        "internalCertManagement": {"enable": False},
+    }
+
+
+LWS = Controller(
+    Program(
+        name="lws",
+        title="LeaderWorkerSet",
+        module="sigs.k8s.io/lws",
+        package="cmd",
+        minutes=3,
+        stamp="sigs.k8s.io/lws/pkg/version.GitVersion",
+        copies={
+            DEFINITIONS: ("config/crd/bases/*.yaml",),
+            ROLES: (
+                "config/rbac/service_account.yaml",
+                "config/rbac/role.yaml",
+                "config/rbac/role_binding.yaml",
+            ),
+            WEBHOOKS: ("config/webhook/manifests.yaml", "config/webhook/*-patch.yaml"),
+        },
+    ),
+    namespace="lws-system",
+    account="lws-controller-manager",
+    prefix="lws-",
+    ports=("health", "webhooks"),
+    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    # It has no flag for a kubeconfig of its own.
+    environment=lambda place: {"KUBECONFIG": str(place.kubeconfig)},
+    configuration=_common_configuration("config.lws.x-k8s.io"),
+)
+
+JOBSET = Controller(
+    Program(
+        name="jobset",
+        title="JobSet",
+        module="sigs.k8s.io/jobset",
+        package="",
+        minutes=3,
+        stamp="sigs.k8s.io/jobset/pkg/version.GitVersion",
+        copies={
+            DEFINITIONS: ("config/components/crd/bases/*.yaml",),
+            ROLES: (
+                "config/components/rbac/service_account.yaml",
+                "config/components/rbac/role.yaml",
+                "config/components/rbac/role_binding.yaml",
+            ),
+            WEBHOOKS: (
+                "config/components/webhook/manifests.yaml",
+                "config/components/webhook/patches/*-patch.yaml",
+            ),
+        },
+    ),
+    namespace="jobset-system",
+    account="jobset-controller-manager",
+    prefix="jobset-",
+    ports=("health", "webhooks"),
+    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    environment=lambda place: {"KUBECONFIG": str(place.kubeconfig)},
+    configuration=_common_configuration("config.jobset.x-k8s.io"),
+)
+
+CONTROLLERS: Mapping[str, Controller] = {
+    row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET)
+}
 
 # Built by `make test`; all others on demand.
 IN_EVERY_TEST_RUN = (KUBERAY,)

@@ -1,0 +1,167 @@
+"""
+The real LeaderWorkerSet and JobSet, whose pods belong together: nights on GPU nodes that the real Karpenter
+starts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from slicewise.outcomes import Stage
+
+from sandbox import audit
+from sandbox.control_plane import ControlPlane
+from sandbox.controllers.process import Controllers
+from sandbox.kube import KubeError, condition
+from tests.sandbox.gpu_workloads import LEADER_WORKER_SET
+from tests.sandbox.test_off_hours_for_real import (
+    EARLY,
+    GPU,
+    MORNING,
+    NAMESPACE,
+    NIGHT,
+    Cluster,
+    gpus_of,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.controllers("lws", "jobset")
+
+Object = dict[str, Any]
+JOB_SET = "jobset.x-k8s.io/v1alpha2"
+GROUP = "leaderworkerset.sigs.k8s.io/group-index"
+ACCOUNTS = {
+    "system:serviceaccount:lws-system:lws-controller-manager": "statefulsets",
+    "system:serviceaccount:jobset-system:jobset-controller-manager": "jobs",
+}
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def groups(plane: ControlPlane) -> Iterator[Cluster]:
+    """A cluster whose GPU workloads sleep, with LeaderWorkerSet and JobSet."""
+    gpus = gpus_of(plane.kube)
+    with Controllers.start(plane, "lws", "jobset"), gpus:
+        yield Cluster(plane)
+
+
+@pytest.fixture(autouse=True)
+def emptied(groups: Cluster) -> Iterator[None]:
+    groups.night = groups.another_night()
+    yield
+    kinds = (("leaderworkersets", LEADER_WORKER_SET), ("jobsets", JOB_SET), ("deployments", "apps/v1"))
+    for plural, group in kinds:
+        for item in groups.kube.list(groups.path(plural, group=group)):
+            groups.kube.delete(groups.path(plural, item["metadata"]["name"], group))
+    eventually(lambda: not groups.kube.list(groups.path("pods", group="v1")), "pods outlive their owners")
+
+
+def make(cluster: Cluster, item: Object) -> None:
+    """LeaderWorkerSet says that it is ready a moment before its webhooks answer."""
+
+    def made() -> bool:
+        try:
+            cluster.kube.create(item)
+        except KubeError as error:
+            if "failed calling webhook" not in str(error):
+                raise
+            return False
+        return True
+
+    eventually(made, every=0.5)
+
+
+def leader_worker_set(name: str, replicas: int, size: int) -> Object:
+    item = GPU.scaled("LeaderWorkerSet", name, replicas, LEADER_WORKER_SET)
+    item["spec"]["leaderWorkerTemplate"]["size"] = size
+    return item
+
+
+def job_set(name: str, jobs: int) -> Object:
+    """Of Jobs of one pod each."""
+    replicated = {"name": "workers", "replicas": jobs, "template": {"spec": GPU.job(name, "1h")["spec"]}}
+    return {
+        "apiVersion": JOB_SET,
+        "kind": "JobSet",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"replicatedJobs": [replicated]},
+    }
+
+
+def members(cluster: Cluster, app: str) -> Mapping[str, int]:
+    """How many pods run of each group of a LeaderWorkerSet."""
+    running = [pod for pod in cluster.pods(app) if pod["status"].get("phase") == "Running"]
+    return Counter(pod["metadata"]["labels"][GROUP] for pod in running)
+
+
+def test_a_leader_worker_set_sleeps_and_wakes_with_its_groups_whole(groups: Cluster):
+    night, at = groups.night, groups.path("leaderworkersets", "llm", LEADER_WORKER_SET)
+    make(groups, leader_worker_set("llm", 2, size=3))
+    eventually(lambda: members(groups, "llm") == {"0": 3, "1": 3}, lambda: groups.kube.get(at))
+    before = groups.kube.get(at)
+
+    night.at(NIGHT)
+    asleep = groups.settle(Stage.ASLEEP)
+    assert groups.gpu_nodes() == [] and groups.pods("llm") == [] and asleep.outcome.findings == ()
+    assert groups.spec(at)["replicas"] == 0
+
+    night.at(EARLY)
+    groups.settle(Stage.WAKING)
+    eventually(lambda: members(groups, "llm") == {"0": 3, "1": 3}, lambda: groups.kube.get(at))
+    eventually(lambda: condition(groups.kube.get(at), "Available") == "True", lambda: groups.kube.get(at))
+    night.at(MORNING)
+    assert groups.settle(Stage.AWAKE).outcome.findings == ()
+    after = groups.kube.get(at)
+    assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"])
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+
+
+def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_then(groups: Cluster):
+    kube, night, at = groups.kube, groups.night, groups.path("jobsets", "train", JOB_SET)
+    make(groups, job_set("train", 2))
+    kube.create(GPU.scaled("Deployment", "server", 5))
+    eventually(lambda: groups.running("train") == 2, lambda: kube.get(at))
+    eventually(lambda: groups.running("server") == 5, lambda: groups.pods("server"))
+    before = kube.get(at)["spec"]
+    pods = {pod["metadata"]["uid"]: pod["spec"]["nodeName"] for pod in groups.pods("train")}
+
+    night.at(NIGHT)
+    asleep = groups.settle(Stage.ASLEEP)
+
+    said = {one.code: one.says for one in asleep.outcome.findings}
+    assert said["job-runs"].startswith(f"JobSet {NAMESPACE}/train runs to its end")
+    assert said.keys() == {"job-runs", "open-for-what-stays"} and len(asleep.outcome.findings) == 2
+    assert {pod["metadata"]["uid"] for pod in groups.pods("train")} == pods.keys()
+    assert groups.running("train") == 2 and groups.pods("server") == []
+    eventually(lambda: {node["metadata"]["name"] for node in groups.gpu_nodes()} == set(pods.values()))
+
+    for pod in groups.pods("train"):  # their programs end
+        path = groups.path("pods", pod["metadata"]["name"], "v1")
+        kube.merge(f"{path}/status", {"status": {"phase": "Succeeded"}})
+    eventually(lambda: condition(kube.get(at), "Completed") == "True", lambda: kube.get(at))
+    eventually(lambda: night.run_pass() and not groups.gpu_nodes(), lambda: groups.gpu_nodes(), every=1)
+    assert groups.settle(Stage.ASLEEP).outcome.findings == ()
+
+    night.at(EARLY)
+    groups.settle(Stage.WAKING)
+    eventually(lambda: groups.running("server") == 5, lambda: groups.pods("server"))
+    night.at(MORNING)
+    assert groups.settle(Stage.AWAKE).outcome.findings == ()
+    live = kube.get(at)
+    assert live["spec"] == before and live["status"].get("restarts", 0) == 0
+
+
+@pytest.mark.parametrize(("account", "makes"), ACCOUNTS.items())
+def test_they_need_no_more_than_their_own_roles(plane: ControlPlane, account: str, makes: str):
+    said = list(audit.requests(plane.audit_log, account))
+
+    assert any((request.verb, request.resource) == ("create", makes) for request in said)
+    assert [request for request in said if request.is_refused] == []
