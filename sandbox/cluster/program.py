@@ -52,6 +52,8 @@ class Program:
             as JSON, which is read ten times as fast.
         edits: What is replaced in the command's own sources, by what stands there: a path of the machine that
             no flag says.
+        module_edits: The same in other packages of its module, by file: an address that no flag says. It is
+            built from a copy of the module then.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Program:
     version_file: str = ""
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     edits: Mapping[str, str] = field(default_factory=dict, hash=False)
+    module_edits: Mapping[str, tuple[str, str]] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> Path:
@@ -106,7 +109,7 @@ def is_built(program: Program) -> bool:
 def _name(program: Program) -> str:
     """What the build depends on: the row, our module file, Go's version and the machine."""
     copied = json.dumps({folder: list(globs) for folder, globs in program.copies.items()})
-    edits = json.dumps(dict(program.edits)) if program.edits else ""
+    edits = "".join(json.dumps(dict(each)) for each in (program.edits, program.module_edits) if each)
     says = (
         program.module,
         program.package,
@@ -142,6 +145,8 @@ def _build(program: Program, work: Path, progress: Progress) -> None:
     overlay.write_text(json.dumps({"Replace": _sources(program, module, sources)}))
     options = ["-C", program.folder, "-overlay", overlay, "-tags", program.tags, "-trimpath"]
     options += ["-ldflags", _link_flags(program, module), "-o", work / program.name]
+    if program.module_edits:
+        options += ["-modfile", _edited_module(program, module, sources)]
     go_modules.build([go, "build", *map(str, options), "."], work, progress)
     shutil.rmtree(sources)
 
@@ -180,6 +185,26 @@ def _edited(program: Program, files: Sequence[Path], work: Path) -> dict[Path, P
             copy = found.setdefault(program.folder / file.name, work / file.name)
             copy.write_text((copy if copy.exists() else file).read_text().replace(before, after))
     return found
+
+
+def _edited_module(program: Program, module: Path, work: Path) -> Path:
+    """
+    Our module file, with an edited copy in the module's place.
+
+    An overlay, as the command's own sources have it, may not replace what lies in Go's cache of modules.
+    """
+    copy, ours = work / "module", work / "edited.mod"
+    shutil.copytree(module, copy, copy_function=shutil.copyfile)
+    for folder in (copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)  # as Go unpacked it, nobody may write or delete there
+    for name, (before, after) in program.module_edits.items():
+        file = copy / name
+        if before not in file.read_text():
+            raise BuildFailed(f"{program.module}@{program.version} has no {before} in {name} to be replaced")
+        file.write_text(file.read_text().replace(before, after))
+    ours.write_text(f"{(program.folder / 'go.mod').read_text()}\nreplace {program.module} => {copy}\n")
+    ours.with_suffix(".sum").write_text((program.folder / "go.sum").read_text())
+    return ours
 
 
 def _link_flags(program: Program, module: Path) -> str:

@@ -61,8 +61,6 @@ class Controller:
         prefix: What its project's installation puts before each name of its roles and webhooks.
         configuration: What `config.json` in its folder says; nothing where it reads none.
         ready_path: Answered by HTTP once it is ready.
-        listens_everywhere: At all addresses of the machine, since nothing says otherwise; all others listen
-            on 127.0.0.1 alone.
     """
 
     program: Program
@@ -74,7 +72,6 @@ class Controller:
     prefix: str = ""
     configuration: Callable[[Place], Mapping[str, Any]] = _nothing
     ready_path: str = "/readyz"
-    listens_everywhere: bool = False
 
     @property
     def name(self) -> str:
@@ -245,12 +242,13 @@ ARGO_ROLLOUTS = Controller(
                 "manifests/cluster-install/argo-rollouts-clusterrolebinding.yaml",
             ),
         },
+        # Both its servers listen there, at every address of the machine.
+        module_edits={"controller/controller.go": ('"0.0.0.0:%d"', '"127.0.0.1:%d"')},
     ),
     namespace="argo-rollouts",
     account="argo-rollouts",
     ports=("health", "metrics"),
     ready_path="/healthz",
-    listens_everywhere=True,
     arguments=lambda place: [
         f"--kubeconfig={place.kubeconfig}",
         "--leader-elect=false",

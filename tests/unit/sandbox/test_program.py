@@ -27,6 +27,7 @@ class Go:
     def __init__(self, cached: Path):
         self.cached = cached
         self.builds: list[tuple[list[str], dict[str, str]]] = []
+        self.edited: list[tuple[str, str, str]] = []
         self.file("VERSION", "3.16.0\n")
         for folder in ("cmd/prometheus", "."):
             for name in ("main.go", "warnings.go", "main_test.go"):
@@ -49,7 +50,17 @@ class Go:
         overlay = Path(arguments[arguments.index("-overlay") + 1])
         sources = json.loads(overlay.read_text())["Replace"]
         self.builds.append((arguments, {at: Path(file).read_text() for at, file in sources.items()}))
+        if "-modfile" in arguments:
+            ours = Path(arguments[arguments.index("-modfile") + 1])
+            module, copy = ours.read_text().rsplit(" => ", 1)
+            self.edited.append(
+                (module, ours.with_suffix(".sum").read_text(), _text(Path(copy.strip(), "web/web.go")))
+            )
         Path(arguments[arguments.index("-o") + 1]).write_text("built")
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.fixture
@@ -127,6 +138,7 @@ def test_another_content_of_our_files_is_another_build(go: Go, changed: str):
         {"stamp": ""},
         {"copies": {"files": ("VERSION",)}},
         {"edits": {"main": "x"}},
+        {"module_edits": {"VERSION": ("3.16", "3.17")}},
     ],
     ids=str,
 )
@@ -172,6 +184,19 @@ def test_a_path_that_no_flag_says_is_replaced_in_the_commands_own_source(go: Go)
     assert (go.cached / "cmd/prometheus/main.go").read_text().count("/etc") == 2
 
 
+def test_an_address_that_no_flag_says_is_replaced_in_a_copy_of_the_module(go: Go):
+    go.file("web/web.go", 'package web // "0.0.0.0:%d"')
+    edited = replace(PROMETHEUS, module_edits={"web/web.go": ("0.0.0.0", "127.0.0.1")})
+
+    program.built(edited, quiet)
+
+    [(module, sums, source)] = go.edited
+    assert module == f"{(PROMETHEUS.folder / 'go.mod').read_text()}\nreplace {PROMETHEUS.module}"
+    assert sums == (PROMETHEUS.folder / "go.sum").read_text()
+    assert source == 'package web // "127.0.0.1:%d"'
+    assert "0.0.0.0" in (go.cached / "web/web.go").read_text()
+
+
 def test_the_estimate_is_told_before_the_wait(go: Go):
     told: list[str] = []
 
@@ -197,9 +222,14 @@ def test_what_is_copied_beside_it_is_json_with_every_document(go: Go):
     [
         (PROMETHEUS, "cmd", "has no cmd/prometheus"),
         (replace(PROMETHEUS, edits={"gone": ""}), "config", r"v0\.316\.0 has no gone to be replaced"),
+        (
+            replace(PROMETHEUS, module_edits={"VERSION": ("gone", "")}),
+            "config",
+            r"v0\.316\.0 has no gone in VERSION to be replaced",
+        ),
         (KUBERAY.program, "config/rbac", r"ray-operator@v1\.5\.0 has no config/rbac/service_account\.yaml"),
     ],
-    ids=["the command", "what is replaced", "what is copied"],
+    ids=["the command", "what is replaced", "what is replaced elsewhere", "what is copied"],
 )
 def test_a_module_without_what_is_wanted_is_told_and_leaves_nothing(go: Go, each, missing: str, told: str):
     shutil.rmtree(go.cached / missing)
