@@ -67,6 +67,17 @@ SOURCES = (
         Pinned("sigs.k8s.io/kueue", "v0.17.0", "h1:7hzb38M4eKGzYW+CFv2s1L+swzzacUCHOCXxZmAV90I="),
         "config/components/crd/bases/*.yaml",
     ),
+    Source(
+        "kserve-",
+        Pinned("github.com/kserve/kserve", "v0.16.0", "h1:kDkcAU5VMiZf4zhdDXH+UdAIgzXhs10GMv0d9r4qvTs="),
+        # Without schemas, of which the API server makes a megabyte.
+        "config/crd/minimal/serving.kserve.io_inferenceservices.yaml",
+    ),
+    Source(
+        "trainer-",
+        Pinned("github.com/kubeflow/trainer/v2", "v2.1.0", "h1:jRABD9ZYToamNH2atHze3L/VC/v6KCAqUEqsOQOjVTg="),
+        "manifests/base/crds/trainer.kubeflow.org_*.yaml",
+    ),
 )
 # Raise it when `_copy` names or chooses the files in another way.
 RECIPE = 1
@@ -86,7 +97,8 @@ def folder(progress: Callable[[str], None] = print) -> Path:
 
 def _copy(target: Path, progress: Callable[[str], None]) -> None:
     progress(
-        "fetching the definitions of KEDA, Argo Rollouts, LeaderWorkerSet, JobSet, KubeRay and Kueue, once"
+        "fetching the definitions of KEDA, Argo Rollouts, LeaderWorkerSet, JobSet, KubeRay, Kueue, KServe "
+        "and Kubeflow Trainer, once"
     )
     go = go_toolchain.install(go_toolchain.choose(versions.chosen().go), progress)
     for source in SOURCES:

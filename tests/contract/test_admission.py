@@ -27,6 +27,7 @@ from tests.contract.kubernetes_sides import MEMBERS, NAMESPACE, InMemory
 from tests.fakes.controllers import (
     autoscaler,
     cron_job,
+    inference_service,
     notebook,
     ray_cluster,
     scaled,
@@ -143,6 +144,7 @@ OBJECTS = {
     "ScaledJob": queued(),
     "RayCluster": ray_cluster("held", namespace=NAMESPACE),
     "Notebook": notebook("held", namespace=NAMESPACE),
+    "InferenceService": inference_service("held", namespace=NAMESPACE),
     "HorizontalPodAutoscaler": autoscaler(
         "held", workload("Deployment", "another"), least=1, metrics=[_METRIC]
     ),
@@ -285,6 +287,7 @@ MAY = {
         Case("StatefulSet", rights.RETENTION, "Retain"),
         Case("RayCluster", rights.SUSPEND, True),
         Case("Notebook", rights.STOPPED, "x"),
+        Case("InferenceService", rights.KSERVE_STOP, "true"),
         Case("HorizontalPodAutoscaler", rights.BEHAVIOR, NO_SCALE_UP.asleep),
         Case("ClusterQueue", rights.STOP_POLICY, "Hold"),
         Case("Workload", rights.ACTIVE, False),
@@ -332,6 +335,8 @@ MAY_NOT = {
         Case("RayCluster", ("spec", "workerGroupSpecs"), []),
         *of_any_kind("Notebook"),
         Case("Notebook", (*_POD, "containers"), _OTHER_CONTAINER),
+        *of_any_kind("InferenceService"),
+        Case("InferenceService", ("spec", "predictor", "minReplicas"), 9),
         *of_any_kind("HorizontalPodAutoscaler"),
         Case("HorizontalPodAutoscaler", ("spec", "maxReplicas"), 99),
         *of_any_kind("ClusterQueue"),
@@ -351,9 +356,11 @@ def cluster(far_side) -> Iterator[Any]:
     if isinstance(far_side, InMemory):
         far_side.server.add_crds("scaledobjects.keda.sh", "scaledjobs.keda.sh")
         far_side.server.add_crds("rayclusters.ray.io", "notebooks.kubeflow.org")
+        far_side.server.add_crds("inferenceservices.serving.kserve.io")
         far_side.server.add_crds("clusterqueues.kueue.x-k8s.io", "workloads.kueue.x-k8s.io")
     else:
         serve(far_side._kube, "keda-*", "ray-rayclusters-*", "kueue-clusterqueues-*", "kueue-workloads-*")
+        serve(far_side._kube, "kserve-*")
         far_side._kube.apply(NOTEBOOKS)
     refs = [ref_of(item) for item in (*OBJECTS.values(), *_EVERYTHING)]
     for item in (*_EVERYTHING, *(item for name, item in OBJECTS.items() if name != "controlled pod")):
@@ -427,6 +434,7 @@ def test_every_kind_that_may_be_written_is_tried():
         *("keda.sh/scaledobjects", "keda.sh/scaledjobs", "/nodes", "/pods", "*/*/scale"),
         *("ray.io/rayclusters", "kubeflow.org/notebooks", "autoscaling/horizontalpodautoscalers"),
         *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads"),
+        "serving.kserve.io/inferenceservices",
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }
 

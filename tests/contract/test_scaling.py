@@ -12,12 +12,26 @@ from slicewise.model import ref_of
 from slicewise.offhours import originals
 from slicewise.offhours.kinds import KINDS as KNOWN
 from slicewise.offhours.kinds import noted_fields
-from slicewise.offhours.settings import NO_SCALE_UP, PAUSED_REPLICAS, REPLICAS, SUSPEND, SUSPENDED_PODS
+from slicewise.offhours.settings import (
+    KSERVE_STOP,
+    NO_SCALE_UP,
+    PAUSED_REPLICAS,
+    REPLICAS,
+    SUSPEND,
+    SUSPENDED_PODS,
+)
 from slicewise.snapshots import Snapshot
 
 from sandbox.workload_stand_ins import NOTEBOOKS
 from tests.contract.kubernetes_sides import NAMESPACE, InMemory
-from tests.fakes.controllers import autoscaler, cron_job, ray_cluster, scaled, scaled_object
+from tests.fakes.controllers import (
+    autoscaler,
+    cron_job,
+    inference_service,
+    ray_cluster,
+    scaled,
+    scaled_object,
+)
 from tests.workload_crds import SCALED, serve
 
 _TEMPLATE = {
@@ -62,9 +76,10 @@ def served(far_side):
             "scaledobjects.keda.sh",
             "rayclusters.ray.io",
             "notebooks.kubeflow.org",
+            "inferenceservices.serving.kserve.io",
         )
         return far_side
-    serve(far_side._kube, *SCALED, "ray-rayclusters-*")
+    serve(far_side._kube, *SCALED, "ray-rayclusters-*", "kserve-*")
     far_side._kube.apply(NOTEBOOKS)
     return far_side
 
@@ -129,7 +144,8 @@ def test_what_is_not_there_cannot_be_scaled(served):
 
 @pytest.mark.parametrize("row", KNOWN, ids=lambda row: row.kind)
 def test_what_a_cluster_serves_is_known(served, row):
-    absent = {"RayService", "RayJob", "RayCronJob", "JobSet", "ScaledJob", "ClusterQueue", "Workload"}
+    absent = {"RayService", "RayJob", "RayCronJob", "ScaledJob", "ClusterQueue", "Workload"}
+    absent |= {"Revision", "JobSet", "TrainJob"}
 
     assert served.port.serves(row.api_version, row.kind) or row.kind in absent
     assert not served.port.serves(row.api_version, f"{row.kind}s")
@@ -186,6 +202,7 @@ def test_what_holds_an_autoscaler_is_read_as_it_was_written_and_given_back_exact
         pytest.param(cron_job("nightly", namespace=NAMESPACE), SUSPEND, id="CronJob"),
         pytest.param(scaled_object("server", deployment()), PAUSED_REPLICAS, id="ScaledObject"),
         pytest.param(RAY, SUSPENDED_PODS, id="RayCluster"),
+        pytest.param(inference_service("llm", namespace=NAMESPACE), KSERVE_STOP, id="InferenceService"),
     ],
 )
 def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, setting):

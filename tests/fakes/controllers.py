@@ -18,6 +18,7 @@ from tests.fakes.kubernetes import FakeApiServer
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 USER_PAUSED = "autoscaling.keda.sh/paused"
 STOPPED = "kubeflow-resource-stopped"
+KSERVE_STOP = "serving.kserve.io/stop"
 _SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
 
 
@@ -39,6 +40,8 @@ class Controllers:
             self._ray(item)
         elif item["kind"] == "Notebook":
             self._notebook(item)
+        elif item["kind"] == "InferenceService":
+            self._kserve(item)
         elif item["kind"] in _SCALED and self._is_free(item):
             self._pods(item)
 
@@ -91,7 +94,7 @@ class Controllers:
     def _is_free(self, item: Object) -> bool:
         """Others with an owner are made with their pods, by the same stand-in."""
         owners = item["metadata"].get("ownerReferences") or ()
-        return all(owner["kind"] == "Notebook" for owner in owners)
+        return all(owner["kind"] in ("Notebook", "InferenceService", "Revision") for owner in owners)
 
     def _notebook(self, item: Object) -> None:
         """As Kubeflow's notebook controller: its StatefulSet has the count that the annotation says."""
@@ -100,6 +103,18 @@ class Controllers:
         made = self._made("apps/v1", "StatefulSet", item["metadata"]["name"], item, body)
         if spec(made)["replicas"] != wanted:
             self._server.scale(ref_of(made), spec(made)["replicas"], wanted, manager="notebook-controller")
+
+    def _kserve(self, item: Object) -> None:
+        """As KServe 0.16: its Deployment is deleted while it is stopped, and made again at the minimum."""
+        predictor = spec(item)["predictor"]
+        name = f"{item['metadata']['name']}-predictor"
+        if annotations(item).get(KSERVE_STOP, "").lower() == "true":
+            self._server.delete(Ref("apps/v1", "Deployment", name, item["metadata"]["namespace"]))
+            end_orphans(self._server)
+        elif Ref("apps/v1", "Deployment", name, item["metadata"]["namespace"]) not in self._server.objects:
+            pods = {key: one for key, one in predictor.items() if key != "minReplicas"}
+            body = {"replicas": predictor["minReplicas"], "template": {"spec": pods}}
+            self._made("apps/v1", "Deployment", name, item, body)
 
     def _ray(self, item: Object) -> None:
         """
@@ -238,6 +253,23 @@ def notebook(name: str, stopped: str | None = None, namespace: str = "ml", **pod
         "kind": "Notebook",
         "metadata": metadata,
         "spec": {"template": {"spec": pod_spec(**pod)}},
+    }
+
+
+def inference_service(
+    name: str, stop: str | None = None, replicas: int = 1, namespace: str = "ml", **pod: Any
+) -> dict[str, Any]:
+    """A model that KServe serves by a Deployment, as KServe 0.16 has seen it."""
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace}
+    if stop is not None:
+        metadata["annotations"] = {KSERVE_STOP: stop}
+    stopped = {"type": "Stopped", "status": "True" if stop == "true" else "False"}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": metadata,
+        "spec": {"predictor": {"minReplicas": replicas, **pod_spec(**pod)}},
+        "status": {"deploymentMode": "Standard", "conditions": [stopped]},
     }
 
 

@@ -47,6 +47,7 @@ CRDS = (
     "modelservers.inference.example.com",
     "rayclusters.ray.io",
     "notebooks.kubeflow.org",
+    "inferenceservices.serving.kserve.io",
 )
 NODE_POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
 # With a model that is opened where EC2 has none of the other.

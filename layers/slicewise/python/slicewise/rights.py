@@ -26,6 +26,7 @@ REPLICAS: Path = ("spec", "replicas")
 PAUSED_REPLICAS: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused-replicas")
 PAUSED: Path = ("metadata", "annotations", "autoscaling.keda.sh/paused")
 STOPPED: Path = ("metadata", "annotations", "kubeflow-resource-stopped")
+KSERVE_STOP: Path = ("metadata", "annotations", "serving.kserve.io/stop")
 BEHAVIOR: Path = ("spec", "behavior")
 STOP_POLICY: Path = ("spec", "stopPolicy")
 ACTIVE: Path = ("spec", "active")
@@ -185,6 +186,11 @@ SLEEPER = Identity(
         Write("ray.io", "rayclusters", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND), if_served=True),
         Write(
             "kubeflow.org", "notebooks", fields=(*_annotations(layout.ASLEEP_WAS), STOPPED), if_served=True
+        ),
+        Write(
+            *("serving.kserve.io", "inferenceservices"),
+            fields=(*_annotations(layout.ASLEEP_WAS), KSERVE_STOP),
+            if_served=True,
         ),
         Write(
             *("autoscaling", "horizontalpodautoscalers"),

@@ -14,9 +14,10 @@ from enum import StrEnum
 
 from slicewise import rights
 from slicewise.model import Object, Ref
-from slicewise.objects import condition, labels, spec, status
+from slicewise.objects import annotations, condition, labels, spec, status
 from slicewise.offhours.settings import (
     HELD,
+    KSERVE_STOP,
     NO_NODES,
     NO_SCALE_UP,
     NOT_ACTIVE,
@@ -63,6 +64,7 @@ class Kind:
         makes_jobs: It starts Jobs by a clock or a queue.
         lets_start: Not a workload: it decides which may start, and is of no stage of the morning.
         left: Why an object is left as it is, and what a person can do; None where it is not.
+        has_switch: Whether an object follows its settings. Where it does not, what stands below it decides.
     """
 
     group: str
@@ -75,13 +77,16 @@ class Kind:
     makes_jobs: bool = False
     lets_start: bool = False
     left: Callable[[Object], Why | None] = lambda item: None
+    has_switch: Callable[[Object], bool] = lambda item: True
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}"
 
     def nature_of(self, item: Object) -> Nature | None:
-        return Nature.LEFT if self.nature and self.left(item) else self.nature
+        if self.nature and self.left(item):
+            return Nature.LEFT
+        return self.nature if self.has_switch(item) else None
 
 
 def _ray_cluster(item: Object) -> Why | None:
@@ -134,6 +139,37 @@ def _is_measured(item: Object) -> bool:
     return _is_between_versions(now) and any(run.get("status") in ("Pending", "Running") for run in runs)
 
 
+_KSERVE_MODE, _KSERVE_LEAVES = "serving.kserve.io/deploymentMode", "serving.kserve.io/disable-auto-update"
+_KSERVE_DEPLOYS = ("Standard", "RawDeployment")
+
+
+def _inference_service(item: Object) -> Why | None:
+    """What has its mode in the status keeps it, whatever its annotation says (KServe 0.16, by its source)."""
+    mode = status(item).get("deploymentMode") or annotations(item).get(_KSERVE_MODE) or _KSERVE_DEPLOYS[0]
+    if mode in _KSERVE_DEPLOYS:
+        return None
+    return (
+        f"whether one in KServe's mode {mode} comes back after a stop was never shown",
+        "Stop it by hand for the night, or mark it slicewise.dev/keep-awake. In mode Standard it sleeps.",
+    )
+
+
+def _follows_a_stop(inference_service: Object) -> bool:
+    """
+    KServe has a condition Stopped on each that it can stop: 0.16 on all, 0.15.2 on none that is a Deployment.
+    One whose updates a person has disabled it leaves alone. It keeps no replicas of either's Deployments.
+    """
+    is_left = annotations(inference_service).get(_KSERVE_LEAVES) == "true"
+    return condition(inference_service, "Stopped") is not None and not is_left
+
+
+def _revision(item: Object) -> Why:
+    return (
+        "Knative scales it by requests, and would put back what is set below it",
+        "With autoscaling.knative.dev/min-scale 0 it goes to 0 by itself while nobody asks for it.",
+    )
+
+
 def _promotes_itself(item: Object) -> bool:
     now, strategy = status(item), spec(item).get("strategy") or {}
     if not _is_between_versions(now):
@@ -165,6 +201,15 @@ KINDS = (
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
     Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB, is_read=False),
     Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
+    Kind(
+        *("serving.kserve.io", "v1beta1", "InferenceService"),
+        *(Nature.SLEEPS, (KSERVE_STOP,)),
+        if_served=True,
+        left=_inference_service,
+        has_switch=_follows_a_stop,
+    ),
+    Kind("serving.knative.dev", "v1", "Revision", Nature.LEFT, is_read=False, left=_revision),
+    Kind("trainer.kubeflow.org", "v1alpha1", "TrainJob", Nature.JOB, is_read=False),
     Kind(
         *("karpenter.sh", "v1", "NodePool"),
         settings=(NO_NODES, ONLY_EMPTY_NODES_GO),

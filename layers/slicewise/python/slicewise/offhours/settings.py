@@ -20,6 +20,7 @@ Which field of an object is changed to put it to sleep, and how it is read and w
                                      not active, so that it is not admitted; never one that runs, which would
                                      be ended
     Kubeflow Notebook                its own annotation: its controller scales the StatefulSet, which it owns
+    KServe InferenceService          its own annotation: KServe deletes its Deployments, and makes them again
     NodePool                         no new node, and empty ones go at once; nothing is moved
 """
 
@@ -161,6 +162,7 @@ PAUSED_REPLICAS = Setting(rights.PAUSED_REPLICAS, "0", resumes=True, controller=
 PAUSED = Setting(rights.PAUSED, "true")
 # That it is there is all that matters to the notebook controller; the value says who did it.
 STOPPED = Setting(rights.STOPPED, "slicewise-off-hours", ends_pods=True)
+KSERVE_STOP = Setting(rights.KSERVE_STOP, "true", ends_pods=True)
 # Every default is written out, so that the API server adds nothing and the value can be compared.
 NO_SCALE_UP = Held(
     rights.BEHAVIOR,
