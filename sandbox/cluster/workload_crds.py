@@ -78,6 +78,15 @@ SOURCES = (
         Pinned("github.com/kubeflow/trainer/v2", "v2.1.0", "h1:jRABD9ZYToamNH2atHze3L/VC/v6KCAqUEqsOQOjVTg="),
         "manifests/base/crds/trainer.kubeflow.org_*.yaml",
     ),
+    Source(
+        "training-",
+        Pinned(
+            "github.com/kubeflow/training-operator",
+            "v1.9.3",
+            "h1:aaSHqskOtCY8Dn8sVd+l9p5XAczW6O0nYMPjVLAw/lc=",
+        ),
+        "manifests/base/crds/kubeflow.org_pytorchjobs.yaml",
+    ),
 )
 # Raise it when `_copy` names or chooses the files in another way.
 RECIPE = 1

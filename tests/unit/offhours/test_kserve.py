@@ -11,7 +11,7 @@ from slicewise.objects import annotations
 from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
-from tests.fakes.controllers import KSERVE_STOP, inference_service, owned, pod_spec, scaled, scaled_object
+from tests.fakes.controllers import KSERVE_STOP, inference_service, owned, scaled, scaled_object
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 
@@ -191,28 +191,17 @@ def test_one_that_does_not_come_back_is_reported_before_people_come():
     assert "InferenceService ml/llm has no pods: its controller has made no others" in finding.says
 
 
-# Above what Knative and Kubeflow make
-
-
-def below(version: str, kind: str, pods: Any) -> Any:
-    above = {"apiVersion": version, "kind": kind, "metadata": {"name": "top", "uid": "uid-top"}}
-    sleeper = Sleeper()
-    sleeper.create(owned(pods, above))
-    return sleeper.at(NIGHT).settle(), sleeper
+# What Knative scales
 
 
 def test_what_knative_scales_is_left_and_reported():
-    deployment = scaled("Deployment", "served", 1)
-    told, sleeper = below("serving.knative.dev/v1", "Revision", deployment)
+    revision = {"apiVersion": "serving.knative.dev/v1", "kind": "Revision"}
+    revision["metadata"] = {"name": "top", "uid": "uid-top"}
+    deployment, sleeper = scaled("Deployment", "served", 1), Sleeper()
+    sleeper.create(owned(deployment, revision))
+
+    told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "left-awake")
     assert finding.says.startswith("Revision ml/top is left awake: Knative scales it by requests")
     assert sleeper.replicas(deployment) == 1 and "open-for-what-stays" in codes(told)
-
-
-def test_a_train_job_runs_to_its_end_and_is_reported_by_its_own_name():
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ft-0", "namespace": "ml"}}
-    told, _ = below("trainer.kubeflow.org/v1alpha1", "TrainJob", {**pod, "spec": pod_spec()})
-
-    [finding] = findings(told, "job-runs")
-    assert finding.says.startswith("TrainJob ml/top runs to its end")

@@ -234,6 +234,7 @@ def test_the_jobs_of_a_job_set_run_to_their_end_and_are_reported_once_by_the_set
     above = {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet"}
     above["metadata"] = {"name": "train", "namespace": "ml", "uid": "uid-train"}
     sleeper = Sleeper()
+    sleeper.server.add_crds("jobsets.jobset.x-k8s.io")
     for number in range(2):
         name = f"train-workers-{number}"
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "ml"}}
@@ -246,6 +247,27 @@ def test_the_jobs_of_a_job_set_run_to_their_end_and_are_reported_once_by_the_set
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
     assert finding.says.startswith("JobSet ml/train runs to its end; it holds 2 GPU slices")
+
+
+TRAIN_JOB = ("trainer.kubeflow.org/v1alpha1", "TrainJob", "ft")
+JOB_SET, JOB = ("jobset.x-k8s.io/v1alpha2", "JobSet", "ft"), ("batch/v1", "Job", "ft-node-0")
+
+
+@pytest.mark.parametrize("made", [(JOB_SET, JOB), (TRAIN_JOB, JOB_SET, JOB)], ids=["JobSet", "TrainJob"])
+def test_jobs_of_a_job_set_run_to_their_end_and_are_reported_by_the_name_of_the_topmost(made):
+    sleeper = Sleeper()
+    sleeper.server.add_crds("jobsets.jobset.x-k8s.io", "trainjobs.trainer.kubeflow.org")
+    above = None
+    for version, kind, name in (*made, ("v1", "Pod", "ft-node-0-0")):
+        metadata = {"name": name, "namespace": "ml"}
+        item = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": pod_spec()}
+        sleeper.create(owned(item, above) if above else item)
+        above = sleeper.server.objects[Ref(version, kind, name, "ml")]
+
+    asleep = sleeper.at(NIGHT).settle()
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert finding.says.startswith(f"{made[0][1]} ml/ft runs to its end; it holds 1 GPU slices")
 
 
 def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():

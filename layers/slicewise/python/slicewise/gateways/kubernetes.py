@@ -73,6 +73,7 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
     ("autoscaling", "HorizontalPodAutoscaler"): ("horizontalpodautoscalers", True),
     ("kubeflow.org", "Notebook"): ("notebooks", True),
     ("ray.io", "RayCluster"): ("rayclusters", True),
+    ("jobset.x-k8s.io", "JobSet"): ("jobsets", True),
     ("serving.kserve.io", "InferenceService"): ("inferenceservices", True),
     ("kueue.x-k8s.io", "ClusterQueue"): ("clusterqueues", False),
     ("kueue.x-k8s.io", "LocalQueue"): ("localqueues", True),

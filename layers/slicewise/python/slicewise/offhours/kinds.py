@@ -209,6 +209,8 @@ KINDS = (
         has_switch=_follows_a_stop,
     ),
     Kind("serving.knative.dev", "v1", "Revision", Nature.LEFT, is_read=False, left=_revision),
+    # Read for what stands above it.
+    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB),
     Kind("trainer.kubeflow.org", "v1alpha1", "TrainJob", Nature.JOB, is_read=False),
     Kind(
         *("karpenter.sh", "v1", "NodePool"),

@@ -154,6 +154,7 @@ def _off_hours(
         _rule("batch", ["cronjobs"], ["list"]),
         _rule("argoproj.io", ["rollouts"], ["list"]),
         _rule("leaderworkerset.x-k8s.io", ["leaderworkersets"], ["list"]),
+        _rule("jobset.x-k8s.io", ["jobsets"], ["list"]),
         _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list"]),
         _rule("*", ["*/scale"], ["get"]),
         *(_rule(one.group, [one.resource], ["list"]) for one in writes if one.if_served),
