@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from slicewise.errors import Refused, Unavailable
@@ -183,29 +184,35 @@ def test_no_volume_is_lost_wherever_a_pass_ends(how):
 
 
 TORCH = scaled("PyTorchJob", "ft", 2, version="kubeflow.org/v1")
+OTHER = scaled("TuningJob", "ft", 2, version="example.com/v1")
+LABELLED = {"slicewise.dev/sleeps": "true"}
 
 
-def training(labels: dict[str, str]) -> Sleeper:
+def training(job: dict[str, Any], labels: dict[str, str]) -> Sleeper:
     sleeper = Sleeper()
-    sleeper.server.add_crds("pytorchjobs.kubeflow.org")
-    sleeper.create(TORCH, SERVER)
-    pod = {
-        **sleeper.controllers._made("v1", "Pod", "ft-0", sleeper.server.objects[ref_of(TORCH)], pod_spec())
-    }
+    sleeper.server.add_crds("pytorchjobs.kubeflow.org", "tuningjobs.example.com")
+    sleeper.create(job, SERVER)
+    pod = {**sleeper.controllers._made("v1", "Pod", "ft-0", sleeper.server.objects[ref_of(job)], pod_spec())}
     sleeper.server.objects[ref_of(pod)]["metadata"]["labels"] = labels
     return sleeper
 
 
-def test_a_training_job_with_a_scale_runs_to_its_end_and_is_reported():
-    sleeper = training({})
+@pytest.mark.parametrize(
+    ("job", "labels", "remedy"),
+    [
+        pytest.param(OTHER, {}, "slicewise.dev/sleeps=true", id="any kind"),
+        pytest.param(TORCH, {}, "spec.runPolicy.suspend", id="Kubeflow's"),
+        pytest.param(TORCH, LABELLED, "spec.runPolicy.suspend", id="Kubeflow's, labelled"),
+    ],
+)
+def test_a_training_job_with_a_scale_runs_to_its_end_and_is_reported(job, labels, remedy):
+    sleeper = training(job, labels)
 
     asleep = sleeper.at(NIGHT).settle()
 
-    assert sleeper.replicas(TORCH) == 2 and sleeper.replicas(SERVER) == 0
+    assert sleeper.replicas(job) == 2 and sleeper.replicas(SERVER) == 0
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert (
-        "PyTorchJob ml/ft runs to its end" in finding.says and "slicewise.dev/sleeps=true" in finding.remedy
-    )
+    assert f"{job['kind']} ml/ft runs to its end" in finding.says and remedy in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -271,12 +278,12 @@ def test_jobs_of_a_job_set_run_to_their_end_and_are_reported_by_the_name_of_the_
 
 
 def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():
-    sleeper = training({"slicewise.dev/sleeps": "true"})
+    sleeper = training(OTHER, LABELLED)
 
     sleeper.at(NIGHT).settle()
-    assert sleeper.replicas(TORCH) == 0
+    assert sleeper.replicas(OTHER) == 0
     sleeper.at(MORNING).settle()
-    assert sleeper.replicas(TORCH) == 2
+    assert sleeper.replicas(OTHER) == 2
 
 
 def test_a_cron_jobs_running_job_is_reported_by_its_own_name():

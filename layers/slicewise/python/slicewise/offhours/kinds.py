@@ -199,7 +199,6 @@ KINDS = (
     Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
     Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
-    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB, is_read=False),
     Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
     Kind(
         *("serving.kserve.io", "v1beta1", "InferenceService"),

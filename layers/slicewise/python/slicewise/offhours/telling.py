@@ -62,6 +62,11 @@ def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
 def _remedy_for_job(work: Workload) -> str:
     if not following.scales(work.top):
         return "No action needed: its node goes with it, unless another Job starts there."
+    if following.is_done_at_zero(work.top):
+        return (
+            "No action needed. One that checkpoints can be suspended by hand (spec.runPolicy.suspend). Label "
+            f"{following.SLEEPS} does nothing here: without workers it would count as done."
+        )
     return f"No action needed. To have it scaled to 0 at night, label its pods {following.SLEEPS}=true."
 
 

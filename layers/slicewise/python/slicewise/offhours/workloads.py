@@ -165,7 +165,8 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
         if nature and (item is not above or nature is not Nature.SLEEPS):
             return item, nature
         if item is not above and scales(item):
-            ends = ends_at_zero(item) and not any(labels(one).get(SLEEPS) == "true" for one in chain)
+            may_sleep = any(labels(one).get(SLEEPS) == "true" for one in chain) and not is_done_at_zero(item)
+            ends = ends_at_zero(item) and not may_sleep
             return item, Nature.JOB if ends else Nature.SLEEPS
         if row is None and ends_at_zero(item):
             return item, Nature.JOB
@@ -188,6 +189,14 @@ def ends_at_zero(item: Object) -> bool:
     such as Volcano's Job, have no `scale`.
     """
     return str(item["kind"]).endswith("Job")
+
+
+def is_done_at_zero(item: Object) -> bool:
+    """
+    Whether nothing brings it back from 0: Kubeflow's training operator 1.9 says of a job without a worker or
+    a master that it has succeeded, and starts it no more; a master, where there is one, runs on at 0 workers.
+    """
+    return str(item["apiVersion"]).startswith("kubeflow.org/") and ends_at_zero(item)
 
 
 def loses_volumes(item: Object) -> bool:
