@@ -8,6 +8,7 @@ election, since there is one of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from sandbox.cluster.program import Program
 
 # Folders that a program's files are copied into.
-DEFINITIONS, ROLES, WEBHOOKS = "crds", "rbac", "webhooks"
+DEFINITIONS, ROLES, WEBHOOKS, OBJECTS = "crds", "rbac", "webhooks", "objects"
 
 
 class UnknownController(Exception):
@@ -31,7 +32,7 @@ class Place:
     Attributes:
         kubeconfig: With which it is its own ServiceAccount.
         folder: Its own, with `ca.crt`, `tls.crt` and `tls.key`, good for any server on 127.0.0.1, and with
-            the row's configuration.
+            the row's configuration. As TMPDIR it has them where controller-runtime looks when it is not told.
         ports: Free ones, by the names that the row gives; `health` among them.
     """
 
@@ -47,11 +48,16 @@ def _nothing(place: Place) -> Mapping[str, Any]:
     return {}
 
 
+def _as_it_is(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    return item
+
+
 @dataclass(frozen=True)
 class Controller:
     """
     Attributes:
-        program: How it is built; its `copies` have DEFINITIONS and ROLES, and WEBHOOKS where it has some.
+        program: How it is built; its `copies` have DEFINITIONS and ROLES, WEBHOOKS where it has some, and as
+            OBJECTS what else its project's installation applies.
         namespace: Where its project installs it.
         account: The ServiceAccount of its pods.
         ports: What it listens on; at `health`, `ready_path` says when it is ready, and `webhooks` is where
@@ -60,6 +66,7 @@ class Controller:
         environment: Beside what every process here gets.
         prefix: What its project's installation puts before each name of its roles and webhooks.
         configuration: What `config.json` in its folder says; nothing where it reads none.
+        adapted: One of OBJECTS, with what is set here otherwise than its project sets it.
         ready_path: Answered by HTTP once it is ready.
     """
 
@@ -71,6 +78,7 @@ class Controller:
     environment: Callable[[Place], Mapping[str, str]] = _nothing
     prefix: str = ""
     configuration: Callable[[Place], Mapping[str, Any]] = _nothing
+    adapted: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
     ready_path: str = "/readyz"
 
     @property
@@ -329,8 +337,54 @@ JOBSET = Controller(
     configuration=_common_configuration("config.jobset.x-k8s.io"),
 )
 
+
+def _kserve_object(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its ConfigMap: without Knative, so that what names no mode is a Deployment."""
+    return {**item, "data": {**item["data"], "deploy": json.dumps({"defaultDeploymentMode": "Standard"})}}
+
+
+# Without Knative, Istio and a Gateway API, and without its agents on nodes and its LLMInferenceService,
+# which are commands of their own.
+KSERVE = Controller(
+    Program(
+        name="kserve",
+        title="KServe",
+        module="github.com/kserve/kserve",
+        package="cmd/manager",
+        minutes=8,
+        copies={
+            DEFINITIONS: ("config/crd/full/serving.kserve.io_*.yaml",),
+            ROLES: (
+                "config/rbac/service_account.yaml",
+                "config/rbac/role.yaml",
+                "config/rbac/role_binding.yaml",
+            ),
+            WEBHOOKS: ("config/webhook/manifests.yaml",),
+            OBJECTS: ("config/configmap/inferenceservice.yaml",),
+        },
+        # Its webhooks would be at every address of the machine, and no flag says otherwise.
+        edits={"Port: options.webhookPort,": 'Host: os.Getenv("WEBHOOK_HOST"), Port: options.webhookPort,'},
+    ),
+    namespace="kserve",
+    account="kserve-controller-manager",
+    ports=("health", "metrics", "webhooks"),
+    arguments=lambda place: [
+        f"--metrics-addr={place.address('metrics')}",
+        f"--health-probe-addr={place.address('health')}",
+        f"--webhook-port={place.ports['webhooks']}",
+        "--zap-encoder=console",
+    ],
+    environment=lambda place: {
+        "KUBECONFIG": str(place.kubeconfig),
+        "TMPDIR": str(place.folder),
+        "WEBHOOK_HOST": "127.0.0.1",
+        "POD_NAMESPACE": "kserve",
+    },
+    adapted=_kserve_object,
+)
+
 CONTROLLERS: Mapping[str, Controller] = {
-    row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET)
+    row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE)
 }
 
 # Built by `make test`; all others on demand.

@@ -19,7 +19,10 @@ from sandbox import ports
 from sandbox.cluster import program
 from sandbox.control_plane import ControlPlane
 from sandbox.controllers import catalog, manifests
-from sandbox.controllers.catalog import DEFINITIONS, ROLES, WEBHOOKS, Controller, Place
+from sandbox.controllers.catalog import DEFINITIONS, OBJECTS, ROLES, WEBHOOKS, Controller, Place
+
+# Where controller-runtime looks for a webhook server's certificate that is not told where it is.
+CERTIFICATES_BELOW_TMPDIR = "k8s-webhook-server/serving-certs"
 
 
 class Controllers:
@@ -87,13 +90,18 @@ class Controllers:
         self._plane.serve(manifests.read(built / DEFINITIONS))
         for item in manifests.read(built / ROLES):
             kube.apply(manifests.role(item, row.namespace, row.prefix))
+        if OBJECTS in row.program.copies:
+            for item in manifests.read(built / OBJECTS):
+                kube.apply(row.adapted(item))
         self._places[row.name] = self._place(row)
 
     def _webhooks(self, row: Controller, place: Place) -> list[manifests.Object]:
         if WEBHOOKS not in row.program.copies:
             return []
         items = manifests.read(program.built(row.program) / WEBHOOKS)
-        return manifests.webhooks(items, row.prefix, place.ports["webhooks"], self._plane.ca_pem)
+        # Both of Kubeflow's trainers call theirs "validating-webhook-configuration".
+        prefix = row.prefix or f"{row.name}-"
+        return manifests.webhooks(items, prefix, place.ports["webhooks"], self._plane.ca_pem)
 
     def _place(self, row: Controller) -> Place:
         folder = self._plane.folder / "controllers" / row.name
@@ -105,6 +113,10 @@ class Controllers:
             (pki.serving_key, "tls.key"),
         ):
             shutil.copy(file, folder / name)
+        webhooks = folder / CERTIFICATES_BELOW_TMPDIR
+        webhooks.parent.mkdir(exist_ok=True)
+        if not webhooks.exists():
+            webhooks.symlink_to(folder)
         kubeconfig = self._plane.write_kubeconfig(row.namespace, row.account)
         place = Place(kubeconfig, folder, {name: ports.reserve() for name in row.ports})
         (folder / "config.json").write_text(json.dumps(row.configuration(place), indent=1))

@@ -8,6 +8,7 @@ from typing import Any
 Object = dict[str, Any]
 
 RAY, KEDA, KUEUE = "ray.io/v1", "keda.sh/v1alpha1", "kueue.x-k8s.io/v1beta2"
+KSERVE = "serving.kserve.io/v1beta1"
 
 
 def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
@@ -102,6 +103,26 @@ def queues(name: str, quota: Mapping[str, str], *, namespace: str = "default") -
             "spec": {"clusterQueue": name},
         },
     ]
+
+
+def inference_service(
+    name: str, replicas: int, *, namespace: str = "default", pod: Mapping[str, Any]
+) -> Object:
+    """
+    A model server that KServe keeps at `replicas` by an autoscaler of its own, which may double them.
+
+    Args:
+        pod: The spec of its pods, whose first container serves.
+    """
+    serves, *others = pod["containers"]
+    containers = [{**serves, "name": "kserve-container"}, *others]
+    counts = {"minReplicas": replicas, "maxReplicas": 2 * replicas}
+    return {
+        "apiVersion": KSERVE,
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"predictor": {**pod, **counts, "containers": containers}},
+    }
 
 
 def job(name: str, *, namespace: str = "default") -> Object:
