@@ -383,8 +383,90 @@ KSERVE = Controller(
     adapted=_kserve_object,
 )
 
+
+def _trainer_configuration(place: Place) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "config.trainer.kubeflow.org/v1alpha1",
+        "kind": "Configuration",
+        "health": {"healthProbeBindAddress": place.address("health")},
+        "metrics": {"bindAddress": "0"},
+        "webhook": {"host": "127.0.0.1", "port": place.ports["webhooks"]},
+        "leaderElection": {"leaderElect": False},
+        "certManagement": {"enable": False},
+        "clientConnection": {"qps": 50, "burst": 100},
+    }
+
+
+# It makes a JobSet of each TrainJob: JobSet's definitions must be there before it, and its controller, if
+# pods are to run.
+TRAINER = Controller(
+    Program(
+        name="trainer",
+        title="Kubeflow Trainer",
+        module="github.com/kubeflow/trainer/v2",
+        package="cmd/trainer-controller-manager",
+        minutes=5,
+        copies={
+            DEFINITIONS: ("manifests/base/crds/trainer.kubeflow.org_*.yaml",),
+            ROLES: ("manifests/base/rbac/role*.yaml", "manifests/base/rbac/service_account.yaml"),
+            WEBHOOKS: ("manifests/base/webhook/manifests.yaml",),
+            OBJECTS: ("manifests/base/runtimes/torch_distributed.yaml",),
+        },
+    ),
+    namespace="kubeflow-system",
+    account="kubeflow-trainer-controller-manager",
+    ports=("health", "webhooks"),
+    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    environment=lambda place: {"KUBECONFIG": str(place.kubeconfig), "TMPDIR": str(place.folder)},
+    configuration=_trainer_configuration,
+)
+
+# It runs PyTorchJobs and their like: kinds of kubeflow.org/v1.
+TRAINING_OPERATOR = Controller(
+    Program(
+        name="training-operator",
+        title="Kubeflow's training operator",
+        module="github.com/kubeflow/training-operator",
+        package="cmd/training-operator.v1",
+        minutes=5,
+        copies={
+            DEFINITIONS: ("manifests/base/crds/kubeflow.org_*.yaml",),
+            ROLES: (
+                "manifests/base/rbac/service-account.yaml",
+                "manifests/base/rbac/role.yaml",
+                "manifests/base/rbac/cluster-role-binding.yaml",
+            ),
+            WEBHOOKS: ("manifests/base/webhook/manifests.yaml",),
+        },
+        # Its webhooks would be at every address of the machine, and wait for a kubelet to mount the
+        # certificate that it writes into a Secret. No flag says otherwise.
+        edits={
+            "Port: webhookServerPort,": 'Host: os.Getenv("WEBHOOK_HOST"), Port: webhookServerPort,',
+            "cert.ManageCerts(mgr, certGenerationConfig, certsReady)": (
+                "func(cert.Config) error { return nil }(certGenerationConfig)"
+            ),
+            "defer close(certsReady)": "close(certsReady)",
+        },
+    ),
+    namespace="kubeflow",
+    account="training-operator",
+    ports=("health", "metrics", "webhooks"),
+    arguments=lambda place: [
+        f"--metrics-bind-address={place.address('metrics')}",
+        f"--health-probe-bind-address={place.address('health')}",
+        f"--webhook-server-port={place.ports['webhooks']}",
+        "--zap-encoder=console",
+    ],
+    environment=lambda place: {
+        "KUBECONFIG": str(place.kubeconfig),
+        "TMPDIR": str(place.folder),
+        "WEBHOOK_HOST": "127.0.0.1",
+    },
+)
+
 CONTROLLERS: Mapping[str, Controller] = {
-    row.name: row for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE)
+    row.name: row
+    for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE, TRAINER, TRAINING_OPERATOR)
 }
 
 # Built by `make test`; all others on demand.

@@ -8,7 +8,8 @@ from typing import Any
 Object = dict[str, Any]
 
 RAY, KEDA, KUEUE = "ray.io/v1", "keda.sh/v1alpha1", "kueue.x-k8s.io/v1beta2"
-KSERVE = "serving.kserve.io/v1beta1"
+KSERVE, TRAINER = "serving.kserve.io/v1beta1", "trainer.kubeflow.org/v1alpha1"
+KUBEFLOW = "kubeflow.org/v1"
 
 
 def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
@@ -122,6 +123,58 @@ def inference_service(
         "kind": "InferenceService",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"predictor": {**pod, **counts, "containers": containers}},
+    }
+
+
+def training_runtime(name: str, template: Mapping[str, Any]) -> Object:
+    """
+    Of which TrainJobs in any namespace are made.
+
+    Args:
+        template: Of its pods, whose first container trains.
+    """
+    trains, *others = template["spec"]["containers"]
+    spec = {**template["spec"], "containers": [{**trains, "name": "node"}, *others]}
+    step = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
+    job = {"metadata": step, "spec": {"template": {**template, "spec": spec}}}
+    return {
+        "apiVersion": TRAINER,
+        "kind": "ClusterTrainingRuntime",
+        "metadata": {"name": name, "labels": {"trainer.kubeflow.org/framework": "plainml"}},
+        "spec": {
+            "mlPolicy": {"numNodes": 1},
+            "template": {"spec": {"replicatedJobs": [{"name": "node", "template": job}]}},
+        },
+    }
+
+
+def train_job(name: str, runtime: str, nodes: int, *, namespace: str = "default") -> Object:
+    """Of as many pods, by a ClusterTrainingRuntime."""
+    return {
+        "apiVersion": TRAINER,
+        "kind": "TrainJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"runtimeRef": {"name": runtime}, "trainer": {"numNodes": nodes}},
+    }
+
+
+def pytorch_job(
+    name: str, workers: int, *, namespace: str = "default", template: Mapping[str, Any]
+) -> Object:
+    """
+    Without a master, as torchrun's elastic jobs are.
+
+    Args:
+        template: Of its workers, whose first container trains.
+    """
+    trains, *others = template["spec"]["containers"]
+    spec = {**template["spec"], "containers": [{**trains, "name": "pytorch"}, *others]}
+    worker = {"replicas": workers, "template": {**template, "spec": spec}}
+    return {
+        "apiVersion": KUBEFLOW,
+        "kind": "PyTorchJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"pytorchReplicaSpecs": {"Worker": worker}},
     }
 
 

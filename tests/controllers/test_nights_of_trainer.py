@@ -1,0 +1,108 @@
+"""
+A night of what Kubeflow's real Trainer runs, on GPU nodes that the real Karpenter starts.
+
+JobSet is there by its definitions alone: the Job that its controller makes of a JobSet is made by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from slicewise.outcomes import Stage
+
+from sandbox import audit
+from sandbox.control_plane import ControlPlane
+from sandbox.controllers import samples as controller_samples
+from sandbox.controllers.process import Controllers
+from sandbox.kube import KubeError
+from tests.sandbox.test_off_hours_for_real import (
+    GPU,
+    MORNING,
+    NAMESPACE,
+    NIGHT,
+    POLICY,
+    Cluster,
+    gpus_of,
+)
+from tests.waiting import eventually
+from tests.workload_crds import serve
+
+pytestmark = pytest.mark.controllers("trainer")
+
+TRAINER, JOB_SET = controller_samples.TRAINER, "jobset.x-k8s.io/v1alpha2"
+ACCOUNT = "system:serviceaccount:kubeflow-system:kubeflow-trainer-controller-manager"
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def trainer(plane: ControlPlane) -> Iterator[Cluster]:
+    """A cluster whose GPU workloads sleep, with Trainer, and a runtime of pods with a GPU each."""
+    serve(plane.kube, "jobsets-*")
+    with Controllers.start(plane, "trainer"), gpus_of(plane.kube):
+        cluster = Cluster(plane)
+        cluster.grant(POLICY)
+        template = GPU.job("ft", "1h")["spec"]["template"]
+        plane.kube.create(controller_samples.training_runtime("gpus", template))
+        yield cluster
+
+
+def is_made(cluster: Cluster) -> bool:
+    """Trainer knows a runtime a moment after it was made, and refuses TrainJobs of it until then."""
+    try:
+        cluster.kube.create(controller_samples.train_job("ft", "gpus", 2, namespace=NAMESPACE))
+    except KubeError as error:
+        assert "RuntimeRef" in str(error)
+        return False
+    return True
+
+
+def job_of(job_set: Object) -> Object:
+    [replicated] = job_set["spec"]["replicatedJobs"]
+    above = {key: job_set[key] for key in ("apiVersion", "kind")}
+    above |= {key: job_set["metadata"][key] for key in ("name", "uid")} | {"controller": True}
+    name = f"{job_set['metadata']['name']}-{replicated['name']}-0"
+    metadata = {"name": name, "namespace": NAMESPACE, "ownerReferences": [above]}
+    spec = replicated["template"]["spec"]
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def test_a_train_job_runs_through_the_night_and_is_reported_by_its_own_name(trainer: Cluster):
+    kube, path = trainer.kube, trainer.path
+    eventually(lambda: is_made(trainer), "Trainer does not know the runtime")
+    job_set = eventually(lambda: kube.find(path("jobsets", "ft", JOB_SET)), "Trainer makes no JobSet")
+    kube.create(job_of(job_set))
+    kube.create(GPU.scaled("Deployment", "server", 1))
+    eventually(lambda: trainer.running("ft") == 2 and trainer.running("server") == 1)
+    before = {pod["metadata"]["uid"] for pod in trainer.pods("ft")}
+    spec = trainer.spec(path("trainjobs", "ft", TRAINER))
+
+    trainer.night.at(NIGHT)
+    asleep = trainer.settle(Stage.ASLEEP)
+
+    [says] = [one.says for one in asleep.outcome.findings if one.code == "job-runs"]
+    assert says.startswith(f"TrainJob {NAMESPACE}/ft runs to its end; it holds 2 GPU slices")
+    assert {one.code for one in asleep.outcome.findings} == {"job-runs", "open-for-what-stays"}
+    nodes = {pod["spec"]["nodeName"] for pod in trainer.pods("ft")}
+    assert {node["metadata"]["name"] for node in trainer.gpu_nodes()} == nodes and not trainer.pods("server")
+
+    trainer.night.at(MORNING)
+    assert trainer.settle(Stage.AWAKE).outcome.findings == ()
+    eventually(lambda: trainer.running("server") == 1)
+    assert {pod["metadata"]["uid"] for pod in trainer.pods("ft")} == before and trainer.running("ft") == 2
+    assert trainer.spec(path("trainjobs", "ft", TRAINER)) == spec
+    assert trainer.spec(path("jobsets", "ft", JOB_SET)) == job_set["spec"]
+
+
+def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, trainer: Cluster):
+    said = list(audit.requests(plane.audit_log, ACCOUNT))
+
+    assert any(request.resource == "jobsets" for request in said)
+    assert [request for request in said if request.is_refused] == []

@@ -1,0 +1,132 @@
+"""Nights of PyTorchJobs under Kubeflow's real operator, on GPU nodes that the real Karpenter starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from slicewise.offhours.workloads import SLEEPS
+from slicewise.outcomes import Stage
+
+from sandbox import audit
+from sandbox.control_plane import ControlPlane
+from sandbox.controllers import samples as controller_samples
+from sandbox.controllers.process import Controllers
+from sandbox.kube import condition
+from tests.sandbox.test_off_hours_for_real import (
+    GPU,
+    MORNING,
+    NAMESPACE,
+    NIGHT,
+    POLICY,
+    Cluster,
+    gpus_of,
+)
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.controllers("training-operator")
+
+KUBEFLOW = controller_samples.KUBEFLOW
+ACCOUNT = "system:serviceaccount:kubeflow:training-operator"
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def kubeflow(plane: ControlPlane) -> Iterator[Cluster]:
+    """A cluster whose GPU workloads sleep, with the operator and the rights that come with its kinds."""
+    with Controllers.start(plane, "training-operator"), gpus_of(plane.kube):
+        cluster = Cluster(plane)
+        cluster.grant(POLICY)
+        yield cluster
+
+
+def template(**labels: str) -> dict[str, Any]:
+    found = GPU.job("ft", "1h")["spec"]["template"]
+    found["metadata"]["labels"] |= labels
+    return found
+
+
+def begin(cluster: Cluster, **labels: str) -> dict[str, Any]:
+    """Two workers run, each on a GPU."""
+    made = controller_samples.pytorch_job("ft", 2, namespace=NAMESPACE, template=template(**labels))
+    cluster.kube.create(made)
+    eventually(lambda: cluster.running("ft") == 2, lambda: cluster.kube.get(path(cluster)))
+    cluster.night = cluster.another_night()
+    return cluster.kube.get(path(cluster))
+
+
+def path(cluster: Cluster) -> str:
+    return cluster.path("pytorchjobs", "ft", KUBEFLOW)
+
+
+def uids(cluster: Cluster) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in cluster.pods("ft")}
+
+
+def end(cluster: Cluster) -> None:
+    cluster.kube.delete(path(cluster))
+    eventually(lambda: not cluster.pods("ft"), lambda: cluster.pods("ft"))
+
+
+@pytest.mark.parametrize("labels", [{}, {SLEEPS: "true"}], ids=["as it is", "labelled to sleep"])
+def test_a_pytorch_job_runs_through_the_night_and_is_reported_by_its_own_name(
+    kubeflow: Cluster, labels: dict[str, str]
+):
+    before, pods = begin(kubeflow, **labels), uids(kubeflow)
+
+    kubeflow.night.at(NIGHT)
+    asleep = kubeflow.settle(Stage.ASLEEP)
+
+    says = {one.code: one.says for one in asleep.outcome.findings}
+    assert says.keys() == {"job-runs", "open-for-what-stays"}
+    assert says["job-runs"].startswith(f"PyTorchJob {NAMESPACE}/ft runs to its end; it holds 2 GPU slices")
+    kubeflow.night.at(MORNING)
+    assert kubeflow.settle(Stage.AWAKE).outcome.findings == ()
+    assert uids(kubeflow) == pods and kubeflow.running("ft") == 2
+    assert kubeflow.kube.get(path(kubeflow))["spec"] == before["spec"]
+    end(kubeflow)
+
+
+def test_one_without_workers_counts_as_done_and_nothing_brings_it_back(kubeflow: Cluster):
+    """So no label has it scaled to 0."""
+    begin(kubeflow)
+    scale = f"{path(kubeflow)}/scale"
+
+    kubeflow.kube.merge(scale, {"spec": {"replicas": 0}})
+    eventually(lambda: not kubeflow.pods("ft"), lambda: kubeflow.kube.get(path(kubeflow)))
+    eventually(lambda: condition(kubeflow.kube.get(path(kubeflow)), "Succeeded") == "True")
+    kubeflow.kube.merge(scale, {"spec": {"replicas": 2}})
+
+    later = controller_samples.pytorch_job("later", 1, namespace=NAMESPACE, template=template())
+    kubeflow.kube.create(later)  # which it takes up after that
+    eventually(lambda: len(kubeflow.pods("ft")) == 1)
+    assert condition(kubeflow.kube.get(path(kubeflow)), "Succeeded") == "True"
+    kubeflow.kube.delete(kubeflow.kube.path(later))
+    end(kubeflow)
+
+
+def test_one_that_is_suspended_by_hand_has_its_workers_again_afterwards(kubeflow: Cluster):
+    """As its report says."""
+    begin(kubeflow)
+    before = uids(kubeflow)
+
+    kubeflow.kube.merge(path(kubeflow), {"spec": {"runPolicy": {"suspend": True}}})
+    eventually(lambda: not kubeflow.pods("ft"), lambda: kubeflow.kube.get(path(kubeflow)))
+    kubeflow.kube.merge(path(kubeflow), {"spec": {"runPolicy": {"suspend": False}}})
+
+    eventually(lambda: kubeflow.running("ft") == 2, lambda: kubeflow.kube.get(path(kubeflow)))
+    assert not uids(kubeflow) & before
+    end(kubeflow)
+
+
+def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, kubeflow: Cluster):
+    said = list(audit.requests(plane.audit_log, ACCOUNT))
+
+    assert any((request.verb, request.resource) == ("create", "pods") for request in said)
+    assert [request for request in said if request.is_refused] == []
