@@ -1,8 +1,4 @@
-"""
-A night of what Kubeflow's real Trainer runs, on GPU nodes that the real Karpenter starts.
-
-JobSet is there by its definitions alone: the Job that its controller makes of a JobSet is made by hand.
-"""
+"""A night of what Kubeflow's real Trainer and JobSet run, on GPU nodes that the real Karpenter starts."""
 
 from __future__ import annotations
 
@@ -27,9 +23,8 @@ from tests.sandbox.test_off_hours_for_real import (
     gpus_of,
 )
 from tests.waiting import eventually
-from tests.workload_crds import serve
 
-pytestmark = pytest.mark.controllers("trainer")
+pytestmark = pytest.mark.controllers("jobset", "trainer")
 
 TRAINER, JOB_SET = controller_samples.TRAINER, "jobset.x-k8s.io/v1alpha2"
 ACCOUNT = "system:serviceaccount:kubeflow-system:kubeflow-trainer-controller-manager"
@@ -45,8 +40,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="module")
 def trainer(plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with Trainer, and a runtime of pods with a GPU each."""
-    serve(plane.kube, "jobsets-*")
-    with Controllers.start(plane, "trainer"), gpus_of(plane.kube):
+    with Controllers.start(plane, "jobset", "trainer"), gpus_of(plane.kube):
         cluster = Cluster(plane)
         cluster.grant(POLICY)
         template = GPU.job("ft", "1h")["spec"]["template"]
@@ -64,21 +58,10 @@ def is_made(cluster: Cluster) -> bool:
     return True
 
 
-def job_of(job_set: Object) -> Object:
-    [replicated] = job_set["spec"]["replicatedJobs"]
-    above = {key: job_set[key] for key in ("apiVersion", "kind")}
-    above |= {key: job_set["metadata"][key] for key in ("name", "uid")} | {"controller": True}
-    name = f"{job_set['metadata']['name']}-{replicated['name']}-0"
-    metadata = {"name": name, "namespace": NAMESPACE, "ownerReferences": [above]}
-    spec = replicated["template"]["spec"]
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
-
-
 def test_a_train_job_runs_through_the_night_and_is_reported_by_its_own_name(trainer: Cluster):
     kube, path = trainer.kube, trainer.path
     eventually(lambda: is_made(trainer), "Trainer does not know the runtime")
     job_set = eventually(lambda: kube.find(path("jobsets", "ft", JOB_SET)), "Trainer makes no JobSet")
-    kube.create(job_of(job_set))
     kube.create(GPU.scaled("Deployment", "server", 1))
     eventually(lambda: trainer.running("ft") == 2 and trainer.running("server") == 1)
     before = {pod["metadata"]["uid"] for pod in trainer.pods("ft")}
