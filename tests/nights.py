@@ -17,7 +17,7 @@ from slicewise import layout
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
-from slicewise.offhours.kinds import noted_fields
+from slicewise.offhours.kinds import BUILT_IN
 from slicewise.offhours.settings import opens
 from slicewise.outcomes import Plan, Stage
 from slicewise.snapshots import Snapshot
@@ -169,7 +169,7 @@ class Night:
         kept = self.sleeper.kept._kept
         uid = self.sleeper.value(thing.ref, "metadata", "uid")
         for key, one in list(kept.items()):
-            noted = one.field in noted_fields(one.ref) and not opens(one)
+            noted = one.field in BUILT_IN.noted_fields(one.ref) and not opens(one)
             if one.ref == thing.ref and one.uid == uid and noted:
                 del kept[key]
 

@@ -10,8 +10,8 @@ from slicewise import json_patch
 from slicewise.errors import Conflict
 from slicewise.model import ref_of
 from slicewise.offhours import originals
+from slicewise.offhours.kinds import BUILT_IN
 from slicewise.offhours.kinds import KINDS as KNOWN
-from slicewise.offhours.kinds import noted_fields
 from slicewise.offhours.settings import (
     KSERVE_STOP,
     NO_SCALE_UP,
@@ -220,7 +220,7 @@ def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, sett
     served.port.patch(action.ref, action.operations)
     asleep = live(served, item)
     assert setting.value(asleep) == setting.asleep and setting.managers(asleep) == {"slicewise"}
-    assert originals.read([asleep], (), noted_fields).snapshots == (
+    assert originals.read([asleep], (), BUILT_IN.noted_fields).snapshots == (
         replace(kept, done=True, version=0, recovered=True),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from slicewise import rights
@@ -22,6 +23,8 @@ from tests.fakes.json_values import copied
 
 _BY_NAME = {one.name: one for one in (rights.TUNER, rights.SLEEPER)}
 _GROUP = re.compile(r"'([^']+)' in request\.userInfo\.groups")
+_MAY_PATCH = re.compile(r" may patch [^:; ]+: (.+?); all else")
+_FIELDS = re.compile(r"metadata\.annotations\[([^\]]+)\]|([\w.]+)")
 _OF_THE_SERVER: tuple[Path, ...] = tuple(
     ("metadata", key) for key in ("managedFields", "generation", "resourceVersion")
 )
@@ -59,7 +62,26 @@ def _bound(objects: Mapping[Ref, Object], groups: Collection[str]) -> Iterator[r
         conditions = policy["spec"]["matchConditions"] if policy else ()
         asked = {name for one in conditions for name in _GROUP.findall(one["expression"])}
         if policy and asked & set(groups):
-            yield _BY_NAME[policy["metadata"]["name"]]
+            known = _BY_NAME[policy["metadata"]["name"]]
+            yield replace(known, writes=(*known.writes, *_own_writes(policy, known)))
+
+
+def _own_writes(policy: Object, known: rights.Identity) -> Iterator[Write]:
+    """Of a policy's own switches, which no table has: what the refusals of each say may be written."""
+    table, spec = {(one.group, one.resource) for one in known.writes}, policy["spec"]
+    for rule, validation in zip(spec["matchConstraints"]["resourceRules"], spec["validations"], strict=True):
+        [group], [resource] = rule["apiGroups"], rule["resources"]
+        if (group, resource) not in table:
+            yield Write(group, resource, tuple(_fields(validation["message"])))
+
+
+def _fields(message: str) -> Iterator[Path]:
+    fields = _MAY_PATCH.search(message)
+    for keys, field in _FIELDS.findall(fields[1]) if fields else ():
+        if field:
+            yield tuple(field.split("."))
+        else:
+            yield from (("metadata", "annotations", key) for key in keys.split(", "))
 
 
 def _is_about(write: Write, group: str, resource: str) -> bool:

@@ -19,6 +19,7 @@ PAUSED = "autoscaling.keda.sh/paused-replicas"
 USER_PAUSED = "autoscaling.keda.sh/paused"
 STOPPED = "kubeflow-resource-stopped"
 KSERVE_STOP = "serving.kserve.io/stop"
+PREDICTOR_STOPPED = "ml.example.com/stopped"
 _SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
 
 
@@ -42,6 +43,11 @@ class Controllers:
             self._notebook(item)
         elif item["kind"] == "InferenceService":
             self._kserve(item)
+        elif item["kind"] == "Predictor":
+            self._predictor(item)
+        elif item["kind"] == "Deployment" and _owner_kind(item) == "Predictor":
+            self._pods(item)
+            self._predictor(self._server.objects[self._above(item)])
         elif item["kind"] in _SCALED and self._is_free(item):
             self._pods(item)
 
@@ -115,6 +121,23 @@ class Controllers:
             pods = {key: one for key, one in predictor.items() if key != "minReplicas"}
             body = {"replicas": predictor["minReplicas"], "template": {"spec": pods}}
             self._made("apps/v1", "Deployment", name, item, body)
+
+    def _predictor(self, item: Object) -> None:
+        """
+        As many an operator that nobody here knows: the Deployment that it makes has the count of its object,
+        none while that is stopped, and is put back whoever else scales it.
+        """
+        fields, marks = spec(item), annotations(item)
+        stopped = fields.get("suspend") or (fields.get("server") or {}).get("state") == "Stopped"
+        wanted = 0 if stopped or marks.get(PREDICTOR_STOPPED) == "true" else fields.get("count", 1)
+        body = {"replicas": wanted, "template": fields["template"]}
+        made = self._made("apps/v1", "Deployment", item["metadata"]["name"], item, body)
+        if (now := spec(made)["replicas"]) != wanted:
+            self._server.scale(ref_of(made), now, wanted, manager="predictor-operator")
+
+    def _above(self, item: Object) -> Ref:
+        [owner] = item["metadata"]["ownerReferences"]
+        return Ref(owner["apiVersion"], owner["kind"], owner["name"], item["metadata"]["namespace"])
 
     def _ray(self, item: Object) -> None:
         """
@@ -194,6 +217,11 @@ class Controllers:
         return self._server.objects[ref]
 
 
+def _owner_kind(item: Object) -> str:
+    owners = item["metadata"].get("ownerReferences") or ()
+    return owners[0]["kind"] if owners else ""
+
+
 def end_orphans(server: FakeApiServer) -> None:
     """The garbage collector: what stands below something that is gone goes, too."""
     while True:
@@ -270,6 +298,48 @@ def inference_service(
         "metadata": metadata,
         "spec": {"predictor": {"minReplicas": replicas, **pod_spec(**pod)}},
         "status": {"deploymentMode": "Standard", "conditions": [stopped]},
+    }
+
+
+def predictor(name: str, count: int = 2, namespace: str = "ml", **fields: Any) -> dict[str, Any]:
+    """Of an operator's own kind, which no row knows; see Controllers."""
+    return {
+        "apiVersion": "ml.example.com/v1",
+        "kind": "Predictor",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"count": count, "template": {"spec": pod_spec()}, **fields},
+    }
+
+
+def predictor_crd(*versions: str, served: bool = True, scope: str = "Namespaced") -> dict[str, Any]:
+    fields = {
+        "count": {"type": "integer", "minimum": 0},
+        "suspend": {"type": "boolean"},
+        "server": {
+            "type": "object",
+            "properties": {"state": {"type": "string", "enum": ["Running", "Stopped"]}},
+        },
+        "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    }
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "predictors.ml.example.com"},
+        "spec": {
+            "group": "ml.example.com",
+            "names": {"kind": "Predictor", "plural": "predictors", "singular": "predictor"},
+            "scope": scope,
+            "versions": [
+                {
+                    "name": version,
+                    "served": served,
+                    "storage": version == (versions or ("v1",))[0],
+                    "schema": {"openAPIV3Schema": schema},
+                }
+                for version in versions or ("v1",)
+            ],
+        },
     }
 
 

@@ -13,6 +13,7 @@ from slicewise.gateways.kubernetes import KINDS
 from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Object, Ref, ref_of
 from slicewise.onboarding.admission import binding_of, policy_of
 from slicewise.rights import Identity
+from slicewise.switches import priority
 
 from tests.fakes import admission, rbac
 from tests.fakes.calls import Calls
@@ -86,8 +87,22 @@ class FakeApiServer:
         group = api_version.rpartition("/")[0]
         if group in _BUILT_IN:
             return True
+        crd = self._definition(group, kind)
+        versions = (crd.get("spec") or {}).get("versions") if crd else None
+        names = [f"{group}/{one['name']}" for one in versions or () if one["served"]]
+        return api_version in names if versions else crd is not None
+
+    def preferred_version(self, group: str, kind: str) -> str | None:
+        """As its definition says; of one without versions, "v1"."""
+        crd = self._definition(group, kind)
+        if crd is None:
+            return None
+        served = [one["name"] for one in (crd.get("spec") or {}).get("versions") or () if one["served"]]
+        return min(served, key=priority, default="v1" if "spec" not in crd else None)
+
+    def _definition(self, group: str, kind: str) -> Object | None:
         plural = KINDS.get((group, kind), (f"{kind.lower()}s", True))[0]
-        return Ref(*CRD, f"{plural}.{group}") in self.objects
+        return self.objects.get(Ref(*CRD, f"{plural}.{group}"))
 
     def of_kind(self, api_version: str, kind: str) -> list[tuple[Ref, dict[str, Any]]]:
         """In the order of their names."""
@@ -320,6 +335,11 @@ class FakeKubernetes:
             is_a_kind = group not in _BUILT_IN or (group, kind) in KINDS
             return is_a_kind and self._server.serves(api_version, kind)
 
+    def preferred_version(self, group: str, kind: str) -> str | None:
+        with self._calls.call(f"kubernetes.preferred_version {kind}"):
+            self._known()
+            return self._server.preferred_version(group, kind)
+
     def has_scale(self, api_version: str, kind: str) -> bool:
         with self._calls.call(f"kubernetes.has_scale {kind}"):
             self._known()  # who is known may ask what is served
@@ -404,4 +424,4 @@ class FakeKubernetes:
 def _resource(ref: Ref) -> tuple[str, str]:
     """API group and plural."""
     group = ref.api_version.rpartition("/")[0]
-    return group, KINDS.get((group, ref.kind), (f"{ref.kind.lower()}es",))[0]
+    return group, KINDS.get((group, ref.kind), (f"{ref.kind.lower()}s",))[0]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
 
-from slicewise import layout, rights
+from slicewise import layout, rights, switches
 from slicewise.acting import Attempt, Hands
 from slicewise.actions import Notify
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
@@ -110,6 +110,7 @@ class Passes:
                     "volumes": wanted.volumes.value,
                     "missedRuns": wanted.missed_runs.value,
                     **({"namespaces": list(wanted.namespaces)} if wanted.namespaces else {}),
+                    **({"kinds": json.loads(switches.dumped(wanted.kinds))} if wanted.kinds else {}),
                 }
             )
         )
@@ -221,7 +222,11 @@ class Sleeper(Passes):
     def __init__(self, off_hours: OffHours | None = NIGHTS, pools: str = builders.DEFAULT_POOLS) -> None:
         calls, clock = Calls(), Clock(WEDNESDAY_NOON)
         self.server = FakeApiServer(clock)
-        super().__init__(FakeKubernetes.held(self.server, calls, rights.SLEEPER), calls, clock, off_hours)
+        own = rights.of_switches(
+            (f"{one.kind.lower()}s", one) for one in (off_hours.kinds if off_hours else ())
+        )
+        held = FakeKubernetes.held(self.server, calls, rights.sleeper(own))
+        super().__init__(held, calls, clock, off_hours)
         self.server.add_crds(*CRDS)
         self.server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}})
         self.controllers = Controllers(self.server)

@@ -47,6 +47,17 @@ def expect(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
     return (_test(path, found) if len(known) == len(path) else _test(path[: len(known) + 1], None),)
 
 
+def depth(live: Object, path: Sequence[str]) -> int:
+    """How many keys of `path` lead to something."""
+    return len(_follow(live, path)[0])
+
+
+def is_alone(live: Object, path: Sequence[str]) -> bool:
+    """Whether what stands at `path` is all that its map holds."""
+    known, found = _follow(live, path[:-1])
+    return len(known) == len(path) - 1 and isinstance(found, Mapping) and set(found) == {path[-1]}
+
+
 def after(live: Object, operations: Iterable[Operation]) -> Object:
     """What an object is once such operations are done: what a second patch in the same pass will find."""
     for operation in operations:

@@ -49,6 +49,9 @@ ASLEEP_WAS = "slicewise.dev/asleep-was"
 # On a NodePool's own metadata while a StatefulSet still has to get back that it deletes its volumes: as long
 # as that lasts, onboarding leaves the sleeper the right to do so.
 RETAINS = "slicewise.dev/retains-volumes"
+# On a NodePool's own metadata while something sleeps by a switch of a policy's own (switches.py): which ones.
+# As long as it stands, onboarding leaves the sleeper the right to give them back.
+SWITCHES = "slicewise.dev/sleeps-by"
 # On a fallback model's NodePool while it may have nodes: until when. Onboarding leaves its limit alone then.
 OPENED = "slicewise.dev/opened"
 # On a NodePool's own metadata: a fallback model's, which has no nodes but where EC2 has none of the others.

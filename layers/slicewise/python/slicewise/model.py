@@ -222,6 +222,7 @@ class ClusterContents:
     Attributes:
         version: The API server's, such as "v1.35.4".
         crds: Names of the CustomResourceDefinitions, such as "nodeoverlays.karpenter.sh".
+        definitions: Of the kinds of a policy's own switches, as switches.definition has them.
         objects: The live objects that the onboarding plan asked about or owns, by Ref; absent means absent.
         node_pools, node_overlays, node_claims, nodes, pods: All of the kind; `nodes` are those with a GPU
             pool's label or GPUs, `pods` those that ask for a slice and are not finished.
@@ -243,6 +244,7 @@ class ClusterContents:
 
     version: str
     crds: frozenset[str] = frozenset()
+    definitions: tuple[Object, ...] = ()
     objects: Mapping[Ref, Object] = field(default_factory=dict)
     node_pools: tuple[Object, ...] = ()
     node_overlays: tuple[Object, ...] = ()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from slicewise.switches import Switch
+
 
 class BarePods(StrEnum):
     """What happens to pods that nobody would make anew."""
@@ -38,6 +40,7 @@ class OffHours:
         namespaces: Where all that scales sleeps, beside what runs on our pools.
         volumes: Whether a StatefulSet whose volumes would go is left awake, or retains them for the night.
         missed_runs: Whether a CronJob starts at the opening what it missed, or waits for its next time.
+        kinds: The switches of kinds that we do not know ourselves.
     """
 
     time_zone: str
@@ -48,6 +51,7 @@ class OffHours:
     bare_pods: BarePods = BarePods.KEEP
     volumes: Volumes = Volumes.LEAVE
     missed_runs: MissedRuns = MissedRuns.RUN
+    kinds: tuple[Switch, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from slicewise import business_hours
+from slicewise import business_hours, switches
 from slicewise.calendar_entries import entry, zone_problem
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
 from slicewise.policy import (
@@ -19,6 +20,7 @@ from slicewise.policy import (
 )
 from slicewise.policy_bounds import all_bounds, spelt
 from slicewise.policy_table import DURATION, Table
+from slicewise.switches import Switch
 
 # NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
 _AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
@@ -34,6 +36,9 @@ _NODES = re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%")  # NodePool CRD v1, s
 _ZONES = "write an IANA time zone such as Europe/Berlin"
 _LISTS = 'write a list, such as ["Mon-Fri 08:00-18:00"]'
 _SLEEPS = 'write a list, such as ["Mon-Fri 20:00-07:00", "Sat-Sun"]'
+_SWITCHES = (
+    "write a list, such as [{group: example.com, kind: ModelServer, path: spec.suspend, asleep: true}]"
+)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
@@ -113,9 +118,13 @@ def off_hours(table: Table) -> OffHours:
         bare_pods=table.choice("barePods", BarePods, BarePods.KEEP) or BarePods.KEEP,
         volumes=table.choice("volumes", Volumes, Volumes.LEAVE) or Volumes.LEAVE,
         missed_runs=table.choice("missedRuns", MissedRuns, MissedRuns.RUN) or MissedRuns.RUN,
+        kinds=_switches(table) if table.has("kinds") else (),
     )
     table.close(
-        ("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods", "volumes", "missedRuns")
+        (
+            *("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods", "volumes", "missedRuns"),
+            "kinds",
+        )
     )
     return found
 
@@ -141,6 +150,33 @@ def _namespaces(table: Table) -> tuple[str, ...]:
         if not isinstance(name, str) or not _NAMESPACE.fullmatch(name) or name.startswith("kube-"):
             table.note(f"namespaces[{index}]", name, "write the name of a namespace of yours")
     return tuple(map(str, names or ()))
+
+
+def _switches(table: Table) -> tuple[Switch, ...]:
+    items = table.listed("kinds", _SWITCHES) or []
+    if len(items) > switches.MOST:
+        table.note("kinds", len(items), f"write at most {switches.MOST} kinds")
+    found: list[Switch] = []
+    for index, item in enumerate(items):
+        inner = Table(item, table.at(f"kinds[{index}]"), table.problems)
+        if switch := _switch(inner):
+            if any((one.group, one.kind) == (switch.group, switch.kind) for one in found):
+                inner.note("kind", switch.kind, "this kind has a switch above; remove one of them")
+            found.append(switch)
+    return tuple(found)
+
+
+def _switch(table: Table) -> Switch | None:
+    """None where a field of it is wrong, which is then noted."""
+    item = {field: table.take(field) for field in switches.FIELDS}
+    wrong = dict(switches.problems(item)) if isinstance(table.value, Mapping) else {"": ""}
+    for field, remedy in wrong.items():
+        if table.has(field):
+            table.note(field, item[field], remedy)
+        else:
+            table.missing(field, remedy)
+    table.close(switches.FIELDS)
+    return None if wrong else switches.of(item)
 
 
 def metrics(table: Table) -> Metrics:

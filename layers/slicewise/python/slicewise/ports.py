@@ -68,6 +68,9 @@ class Kubernetes(Protocol):
     def serves(self, api_version: str, kind: str) -> bool:
         """Whether the cluster has objects of this kind at all, by its discovery, which everybody may read."""
 
+    def preferred_version(self, group: str, kind: str) -> str | None:
+        """Of those in which objects of a kind are served, such as "v1beta1"; None where none is."""
+
     def has_scale(self, api_version: str, kind: str) -> bool:
         """Whether objects of this kind have a `scale` subresource."""
 

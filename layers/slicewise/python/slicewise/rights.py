@@ -8,12 +8,13 @@ field that is not here cannot be written in any cluster: what writes a new one a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from slicewise import layout
 from slicewise.objects import APPLIED, MANAGED_BY
+from slicewise.switches import Switch
 
 Path = tuple[str, ...]
 
@@ -173,7 +174,9 @@ SLEEPER = Identity(
         Write(
             *("karpenter.sh", "nodepools"),
             fields=(
-                *_annotations(layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.OPENED),
+                *_annotations(
+                    layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.SWITCHES, layout.OPENED
+                ),
                 LIMIT_OF_NODES,
                 DISRUPTION,
             ),
@@ -206,3 +209,24 @@ SLEEPER = Identity(
         Write("", "pods", only=Only.BARE, deletes=True),
     ),
 )
+
+
+def of_switches(found: Iterable[tuple[str, Switch]]) -> tuple[Write, ...]:
+    """
+    The sleeper's writes by a policy's own switches.
+
+    Args:
+        found: Each switch, after the plural of its kind.
+    """
+    paths: dict[tuple[str, str], dict[Path, None]] = {}
+    for resource, switch in found:
+        paths.setdefault((switch.group, resource), {})[switch.path] = None
+    return tuple(
+        Write(group, resource, (*_annotations(layout.ASLEEP_WAS), *fields), if_served=True)
+        for (group, resource), fields in sorted(paths.items())
+    )
+
+
+def sleeper(own: Iterable[Write] = ()) -> Identity:
+    """With what a policy's own switches let it write."""
+    return replace(SLEEPER, writes=(*SLEEPER.writes, *own))

@@ -36,6 +36,7 @@ class Snapshot:
         resume_at: What is written at waking before `original` is, and stands until what it rules has
             followed: of a ScaledObject, its target's count. Empty where `original` is written at once. The
             checksum does not cover it, so that the release before reads the rest.
+        made: How many maps on the way to the field were not there, and go with it. Likewise not covered.
     """
 
     ref: Ref
@@ -54,6 +55,7 @@ class Snapshot:
     checksum: str = ""
     recovered: bool = False
     resume_at: str = ""
+    made: int = 0
 
     @property
     def intact(self) -> bool:

@@ -112,7 +112,7 @@ class KubernetesApi:
         return self._request("GET", "/version")["gitVersion"]
 
     def get(self, ref: Ref) -> Object | None:
-        found = self._request("GET", _path_of(ref))
+        found = self._request("GET", self._path_of(ref))
         return _as_listed(found, ref.api_version, ref.kind) if found else None
 
     def list(
@@ -154,11 +154,11 @@ class KubernetesApi:
         query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
         # JSON is YAML, so the apply-patch content type takes it as it is.
         headers = {"Content-Type": "application/apply-patch+yaml"}
-        if self._request("PATCH", f"{_path_of(ref)}?{query}", item, headers) is None:
+        if self._request("PATCH", f"{self._path_of(ref)}?{query}", item, headers) is None:
             raise Conflict(f"{ref} cannot be applied yet: its kind or namespace is not served; plan again")
 
     def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]], subresource: str = "") -> None:
-        path = f"{_path_of(ref)}/{subresource}" if subresource else _path_of(ref)
+        path = f"{self._path_of(ref)}/{subresource}" if subresource else self._path_of(ref)
         query = urlencode({"fieldManager": FIELD_MANAGER})
         headers = {"Content-Type": "application/json-patch+json"}
         if self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
@@ -166,6 +166,11 @@ class KubernetesApi:
 
     def serves(self, api_version: str, kind: str) -> bool:
         return kind in self._resources(api_version).values()
+
+    def preferred_version(self, group: str, kind: str) -> str | None:
+        found = self._request("GET", f"/apis/{quote(group)}") or {"versions": ()}
+        versions = [one["version"] for one in found["versions"]]
+        return next((one for one in versions if self.serves(f"{group}/{one}", kind)), None)
 
     def has_scale(self, api_version: str, kind: str) -> bool:
         resources = self._resources(api_version)
@@ -192,7 +197,18 @@ class KubernetesApi:
             raise Conflict(f"{ref} is gone, or cannot be scaled; plan again")
 
     def delete(self, ref: Ref) -> None:
-        self._request("DELETE", _path_of(ref))
+        self._request("DELETE", self._path_of(ref))
+
+    def _path_of(self, ref: Ref) -> str:
+        return f"{self._path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
+
+    def _path(self, api_version: str, kind: str, namespace: str) -> str:
+        """Of a kind that only a policy names, the plural is found out; of one that is not served, guessed."""
+        known = KINDS.get((api_version.rpartition("/")[0], kind))
+        plural, namespaced = known or (self._plural(api_version, kind) or f"{kind.lower()}s", True)
+        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        where = f"/namespaces/{quote(namespace)}" if namespaced and namespace else ""
+        return f"{root}{where}/{plural}"
 
     def _scale_path(self, ref: Ref) -> str | None:
         """Of kinds that are asked for by no other way, the plural is found out: they are users' own."""
@@ -227,7 +243,7 @@ class KubernetesApi:
         trim: Callable[[Object], Object] | None = None,
         managed_fields: bool = False,
     ) -> tuple[Object, ...]:
-        path = _path(api_version, kind, namespace)
+        path = self._path(api_version, kind, namespace)
         query = {"limit": PAGE} | {key: value for key, value in selectors.items() if value}
 
         def fetch(token: str) -> str | None:
@@ -320,18 +336,6 @@ def _json(data: bytes) -> Mapping[str, Any]:
 
 def _message(told: Mapping[str, Any]) -> str:
     return str(told.get("message", ""))[:500]
-
-
-def _path_of(ref: Ref) -> str:
-    return f"{_path(ref.api_version, ref.kind, ref.namespace)}/{quote(ref.name)}"
-
-
-def _path(api_version: str, kind: str, namespace: str) -> str:
-    # Kinds that a policy may name beside these are NodeClasses, whose plural always ends so.
-    plural, namespaced = KINDS.get((api_version.rpartition("/")[0], kind), (f"{kind.lower()}es", False))
-    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    where = f"/namespaces/{quote(namespace)}" if namespaced and namespace else ""
-    return f"{root}{where}/{plural}"
 
 
 def _as_listed(item: dict[str, Any], api_version: str, kind: str, managed_fields: bool = False) -> Object:

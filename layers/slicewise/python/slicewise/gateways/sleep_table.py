@@ -161,6 +161,7 @@ def _fields(snapshot: Snapshot) -> dict[str, Any]:
         "version": snapshot.version,
         "checksum": snapshot.checksum,
         **({"resume_at": snapshot.resume_at} if snapshot.resume_at else {}),
+        **({"made": snapshot.made} if snapshot.made else {}),
     }
 
 
@@ -189,6 +190,7 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
         slices=found.whole("slices"),
         version=found.whole("version"),
         resume_at=count_of(found.text("resume_at")),
+        made=found.whole("made"),
     )
     is_damaged = not set(_NEEDED).isdisjoint(found.unreadable)
     return replace(snapshot, checksum="") if is_damaged else snapshot

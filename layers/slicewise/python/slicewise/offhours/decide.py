@@ -153,7 +153,8 @@ def give_back(
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
         if setting.resumed_at(kept) is not None and not follows:
             return _resume(setting, live, kept, why, findings)
-        return Step((setting.write(live, kept.original, why), done("it is as it was")), findings)
+        write = setting.write(live, kept.original, why, made=kept.made)
+        return Step((write, done("it is as it was")), findings)
     noted = setting.unnote(live, why)
     if setting.value(live) == kept.original:
         return Step((*noted, done("it is as it was")))
@@ -196,6 +197,7 @@ def _snapshot(
         slices=slices,
         version=kept.version + 1 if kept else 1,
         resume_at=resume_at if setting.resumes and setting.value(live) is None else "",
+        made=setting.made_for(live),
     ).sealed()
 
 

@@ -8,9 +8,10 @@ costs, and which releases it was run on, is the table of docs/off-hours.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from slicewise import rights
 from slicewise.model import Object, Ref
@@ -32,6 +33,7 @@ from slicewise.offhours.settings import (
     Setting,
 )
 from slicewise.snapshots import Snapshot
+from slicewise.switches import Switch
 
 Why = tuple[str, str]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -65,6 +67,8 @@ class Kind:
         lets_start: Not a workload: it decides which may start, and is of no stage of the morning.
         left: Why an object is left as it is, and what a person can do; None where it is not.
         has_switch: Whether an object follows its settings. Where it does not, what stands below it decides.
+        former: What was changed for a night by a switch that the policy has dropped since; to be given back.
+        own: It is the policy's, not ours.
     """
 
     group: str
@@ -78,6 +82,8 @@ class Kind:
     lets_start: bool = False
     left: Callable[[Object], Why | None] = lambda item: None
     has_switch: Callable[[Object], bool] = lambda item: True
+    former: tuple[Setting, ...] = ()
+    own: bool = False
 
     @property
     def api_version(self) -> str:
@@ -89,8 +95,8 @@ class Kind:
         return self.nature if self.has_switch(item) else None
 
 
-def _ray_cluster(item: Object) -> Why | None:
-    """What Kueue has admitted it starts again, anew, when it is suspended (0.17, seen of a Job)."""
+def _queued(item: Object) -> Why | None:
+    """What Kueue has admitted it starts again when it is suspended (0.17, seen of a Job)."""
     if QUEUE_LABEL not in labels(item):
         return None
     return (
@@ -195,7 +201,7 @@ KINDS = (
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
     Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", settings=(NO_SCALE_UP,), is_read=False),
-    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_ray_cluster),
+    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_queued),
     Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
     Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
@@ -221,7 +227,114 @@ KINDS = (
     Kind(*(rights.KUEUE, "v1beta2", "Workload"), settings=(NOT_ACTIVE,), if_served=True, lets_start=True),
 )
 AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
-_BY_NAME = {(row.group, row.kind): row for row in KINDS}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """
+    The rows that a look knows: ours, and those of a policy's own switches (`with_switches`).
+
+    A kind is known by its group and name, in whichever version an object of it is named.
+    """
+
+    rows: tuple[Kind, ...] = KINDS
+
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, str], Kind]:
+        return {(row.group, row.kind): row for row in self.rows}
+
+    def row_of(self, api_version: str, kind: str) -> Kind | None:
+        return self._by_name.get((api_version.rpartition("/")[0], kind))
+
+    def row_of_object(self, item: Object) -> Kind | None:
+        return self.row_of(item["apiVersion"], item["kind"])
+
+    def known_version(self, api_version: str, kind: str) -> str:
+        """
+        Under which version objects of a kind are read, named and kept: an owner reference may name another
+        one of those that the API server serves it in (Kubeflow's notebook controller writes v1beta1).
+        """
+        row = self.row_of(api_version, kind)
+        return row.api_version if row else api_version
+
+    def why_left(self, item: Object) -> Why | None:
+        row = self.row_of_object(item)
+        return row.left(item) if row else None
+
+    def is_read(self, api_version: str, kind: str) -> bool:
+        row = self.row_of(api_version, kind)
+        return row is not None and row.is_read
+
+    def comes_with_its_kind(self, ref: Ref) -> bool:
+        """Whether the right to such objects is granted by what the cluster has, at the next onboarding."""
+        row = self.row_of(ref.api_version, ref.kind)
+        return ref[:2] == AUTOSCALER or (row is not None and row.if_served)
+
+    def settings_of(self, api_version: str, kind: str) -> tuple[Setting, ...]:
+        """All that is not known otherwise is scaled."""
+        row = self.row_of(api_version, kind)
+        return row.settings if row else (REPLICAS,)
+
+    def noted_fields(self, ref: Ref) -> frozenset[str]:
+        """What is written down on such an object itself: nothing that goes through `scale`: replicas."""
+        found = self._given_back(ref)
+        return frozenset(setting.field for setting in found if not setting.scaled)
+
+    def setting_of(self, kept: Snapshot) -> Setting | None:
+        """None for a field that only another release puts to sleep."""
+        found = self._given_back(kept.ref)
+        return next((setting for setting in found if setting.field == kept.field), None)
+
+    def _given_back(self, ref: Ref) -> tuple[Setting, ...]:
+        row = self.row_of(ref.api_version, ref.kind)
+        return (*row.settings, *row.former) if row else (REPLICAS,)
+
+
+BUILT_IN = Registry()
+
+
+def with_switches(
+    asked: Iterable[Switch], marked: Iterable[Switch], version_of: Callable[[str, str], str | None]
+) -> Registry:
+    """
+    Args:
+        asked: What the policy names.
+        marked: What sleeps, or is about to, whatever the policy says by now: it is given back.
+        version_of: Of group and kind, the version under which objects are read; None where there is none.
+    """
+    by_kind: dict[tuple[str, str], tuple[list[Switch], list[Switch]]] = {}
+    for number, given in enumerate((asked, marked)):
+        for switch in given:
+            by_kind.setdefault((switch.group, switch.kind), ([], []))[number].append(switch)
+    rows = (
+        _own_row(group, kind, version, *found)
+        for (group, kind), found in by_kind.items()
+        if (version := version_of(group, kind)) is not None
+    )
+    return Registry((*KINDS, *rows))
+
+
+def _own_row(group: str, kind: str, version: str, asked: Sequence[Switch], marked: Sequence[Switch]) -> Kind:
+    settings = tuple(_own(switch) for switch in asked)
+    former = tuple(one for one in map(_own, marked) if all(one.field != own.field for own in settings))
+    return Kind(
+        *(group, version, kind),
+        nature=Nature.SLEEPS if settings else None,
+        settings=settings,
+        former=former,
+        if_served=True,
+        own=True,
+        left=_queued if any(one.path == rights.SUSPEND for one in asked) else lambda item: None,
+    )
+
+
+def _own(switch: Switch) -> Setting:
+    return Setting(switch.path, switch.asleep, ends_pods=True, controller=f"the operator of {switch.kind}")
+
+
+def switch_of(row: Kind, setting: Setting) -> Switch:
+    """Of a row of a policy's own."""
+    return Switch(row.group, row.kind, setting.path, setting.asleep)
 
 
 def is_suspended(ray_cluster: Object) -> bool:
@@ -236,63 +349,12 @@ def is_suspended(ray_cluster: Object) -> bool:
     return status(ray_cluster).get("state") == "suspended"
 
 
-def row_of(api_version: str, kind: str) -> Kind | None:
-    return _BY_NAME.get((api_version.rpartition("/")[0], kind))
-
-
-def known_version(api_version: str, kind: str) -> str:
-    """
-    Under which version objects of a kind are read, named and kept: an owner reference may name another one of
-    those that the API server serves it in (Kubeflow's notebook controller writes v1beta1).
-    """
-    row = row_of(api_version, kind)
-    return row.api_version if row else api_version
-
-
-def row_of_object(item: Object) -> Kind | None:
-    return row_of(item["apiVersion"], item["kind"])
-
-
-def why_left(item: Object) -> Why | None:
-    row = row_of_object(item)
-    return row.left(item) if row else None
-
-
-def is_read(api_version: str, kind: str) -> bool:
-    row = row_of(api_version, kind)
-    return row is not None and row.is_read
-
-
-def comes_with_its_kind(ref: Ref) -> bool:
-    """Whether the right to such objects is granted by what the cluster has, at the next onboarding."""
-    row = row_of(ref.api_version, ref.kind)
-    return ref[:2] == AUTOSCALER or (row is not None and row.if_served)
-
-
 def makes_jobs(ref: Ref) -> bool:
     """Nobody knows ahead how important those will be."""
-    row = row_of(ref.api_version, ref.kind)
+    row = BUILT_IN.row_of(ref.api_version, ref.kind)
     return row is not None and row.makes_jobs
 
 
 def lets_start(ref: Ref) -> bool:
-    row = row_of(ref.api_version, ref.kind)
+    row = BUILT_IN.row_of(ref.api_version, ref.kind)
     return row is not None and row.lets_start
-
-
-def settings_of(api_version: str, kind: str) -> tuple[Setting, ...]:
-    """All that is not known otherwise is scaled."""
-    row = row_of(api_version, kind)
-    return row.settings if row else (REPLICAS,)
-
-
-def noted_fields(ref: Ref) -> frozenset[str]:
-    """What is written down on such an object itself: nothing that goes through `scale`, which is replicas."""
-    found = settings_of(ref.api_version, ref.kind)
-    return frozenset(setting.field for setting in found if not setting.scaled)
-
-
-def setting_of(kept: Snapshot) -> Setting | None:
-    """None for a field that only another release puts to sleep."""
-    found = settings_of(kept.ref.api_version, kept.ref.kind)
-    return next((setting for setting in found if setting.field == kept.field), None)

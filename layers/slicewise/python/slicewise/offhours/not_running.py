@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, condition, moment, name, spec, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import is_suspended, setting_of
+from slicewise.offhours.kinds import Registry, is_suspended
 from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS, SUSPENDED_PODS
 from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
@@ -49,13 +49,15 @@ class NotYet:
 
 def not_yet(found: Found, snapshots: Iterable[Snapshot]) -> tuple[NotYet, ...]:
     """Pods that wait, the most important first; then objects that have fewer pods than they should."""
-    made = {work.ref: work for work in following.workloads(found.pods, found.owners, found.unread)}
+    made = {
+        work.ref: work for work in following.workloads(found.pods, found.owners, found.unread, found.kinds)
+    }
     ours = (pod for pod in found.pods if following.on_our_pools(spec(pod)))
     in_order = sorted(ours, key=lambda pod: (-(spec(pod).get("priority") or 0), ref_of(pod)))
     waiting = map(_of_pod, in_order)
     snapshots = tuple(snapshots)
     woken = [kept for kept in snapshots if kept.woken and kept.ref in found.objects]
-    missing = (_of_object(found.objects[kept.ref], kept, made) for kept in woken)
+    missing = (_of_object(found.objects[kept.ref], kept, made, found.kinds) for kept in woken)
     resuming = (_of_resuming(found.objects.get(kept.ref), kept, found) for kept in snapshots)
     return tuple(one for one in (*waiting, *missing, *resuming) if one)
 
@@ -118,10 +120,10 @@ def _of_containers(pod: Object) -> NotYet | None:
     return None
 
 
-def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload]) -> NotYet | None:
+def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload], kinds: Registry) -> NotYet | None:
     if kept.field == PAUSED_REPLICAS.field:
         return _of_keda(live, made)
-    setting = setting_of(kept)
+    setting = kinds.setting_of(kept)
     # Of a RayCluster, how many workers there are is its own autoscaler's word: that it runs, its status says.
     if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS:
         return None
@@ -160,7 +162,7 @@ def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
 
 def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | None:
     """What says already that it runs, and whose controller has not followed."""
-    setting = setting_of(kept)
+    setting = found.kinds.setting_of(kept)
     first = setting.resumed_at(kept) if setting else None
     if live is None or setting is None or first is None or setting.value(live) != first:
         return None
@@ -211,7 +213,7 @@ def _is_asleep(snapshot: Snapshot, found: Found) -> bool:
     live = found.objects.get(snapshot.ref)
     if live is None or not snapshot.done or snapshot.woken:
         return False
-    setting = setting_of(snapshot)
+    setting = found.kinds.setting_of(snapshot)
     return bool(setting and setting.ends_pods and setting.value(live) == setting.asleep)
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from slicewise import holidays, layout, rights, startups
 from slicewise import policy as policies
+from slicewise import switches as own_switches
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
 from slicewise.events import Hint
 from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
@@ -23,9 +24,10 @@ from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
 from slicewise.off_hours import OffHours, Volumes
-from slicewise.offhours import kinds, originals, queues, staging, volumes, workloads
+from slicewise.offhours import kinds as known_kinds
+from slicewise.offhours import originals, queues, staging, volumes, workloads
 from slicewise.offhours.calendar import Calendar
-from slicewise.offhours.kinds import noted_fields
+from slicewise.offhours.kinds import BUILT_IN, Registry, with_switches
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
 from slicewise.offhours.queues import NO_QUEUES, Queues
@@ -35,6 +37,7 @@ from slicewise.policy import Mode, Policy
 from slicewise.ports import Kubernetes, Ports
 from slicewise.records import Record
 from slicewise.snapshots import Snapshot
+from slicewise.switches import Switch
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
@@ -103,6 +106,7 @@ def _outside(
         pools=policy.pools if policy else (),
         failing=frozenset(retry.part for retry in record.retries) if record else frozenset(),
         waiting_since=record.since if record and record.stage is Stage.WAITING else None,
+        kinds=with_switches(off_hours.kinds if off_hours else (), (), lambda group, kind: ""),
     )
     return world, policy
 
@@ -131,8 +135,10 @@ def _inside(
     try:
         reading = Reading(ports.kubernetes(cluster))
         kinds_of_sets = _kinds_of_sets(world)
+        asked = world.off_hours.kinds if world.off_hours else ()
         found = look(
-            reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets, cluster.version
+            *(reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets),
+            *(cluster.version, asked),
         )
         if any(pool.fallback_gpus for pool in world.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
@@ -142,7 +148,8 @@ def _inside(
         if _is_quiet(world, now):
             raise
         return replace(world, unreachable=str(error))
-    return replace(_recovered(world, found.originals), found=found, lead=lead(found.node_pools))
+    recovered = _recovered(world, found.originals)
+    return replace(recovered, found=found, lead=lead(found.node_pools), kinds=found.kinds)
 
 
 def _kinds_of_sets(world: World) -> tuple[tuple[str, str], ...]:
@@ -234,6 +241,13 @@ class Reading:
             Ref(version, kind, ""), lambda: self.kubernetes.serves(version, kind), otherwise=False
         )
 
+    def preferred_version(self, group: str, kind: str) -> str | None:
+        """Empty where it fails: such objects are unread, whichever version a reference to one names."""
+        return self._kept(
+            *(Ref(f"{group}/", kind, ""), lambda: self.kubernetes.preferred_version(group, kind)),
+            otherwise="",
+        )
+
     def replicas(self, ref: Ref) -> Object | None:
         if unanswered := self._is_given_up(ref):
             self.unread[ref] = unanswered
@@ -316,6 +330,7 @@ def look(
     names_of_pools: frozenset[str] | None = None,
     noted_kinds: Iterable[tuple[str, str]] = (),
     kubernetes_version: str = "",
+    asked: Iterable[Switch] = (),
 ) -> Found:
     """
     Without NodePools, Nodes and Pods there is nothing to decide on: their errors are raised.
@@ -325,6 +340,7 @@ def look(
         names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
         noted_kinds: Listed for what is noted on their objects, beside those that are listed anyway.
         kubernetes_version: Such as "1.37".
+        asked: The policy's own switches.
     """
     snapshots, kubernetes = tuple(snapshots), reading.kubernetes
     kept = {snapshot.ref for snapshot in snapshots}
@@ -349,6 +365,7 @@ def look(
     if any(layout.RETAINS in annotations(pool) for pool in all_pools):
         noted_kinds = {*noted_kinds, volumes.STATEFUL_SET}
 
+    kinds = _registry(reading, asked, all_pools, snapshots)
     pods = kubernetes.list(
         "v1", "Pod", fields=UNFINISHED, only=lambda pod: matters(pod, spec(pod)), trim=of_a_pod
     )
@@ -369,20 +386,20 @@ def look(
     ]
     sets = [
         item
-        for version, kind in (*noted_kinds, *_served(reading))
+        for version, kind in (*noted_kinds, *_served(reading, kinds))
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     ]
     autoscalers = _from_zero(reading, kubernetes_version, kept)
     kueue = _queues(reading, kept)
     queued = (*kueue.cluster_queues, *kueue.queued)
-    noted = originals.read((*all_pools, *beside, *sets, *autoscalers, *queued), snapshots, noted_fields)
+    noted = originals.read((*all_pools, *beside, *sets, *autoscalers, *queued), snapshots, kinds.noted_fields)
     kept |= {snapshot.ref for snapshot in noted.snapshots}
     node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
     objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
     objects |= {ref_of(item): item for item in (*sets, *queued) if ref_of(item) in kept}
     targets = _targets((*snapshots, *noted.snapshots), objects)
     scaled = set(map(workloads.scaled_by, autoscalers))
-    owners, by_name = _owners(reading, pods, (kept | targets | scaled) - objects.keys())
+    owners, by_name = _owners(reading, kinds, pods, (kept | targets | scaled) - objects.keys())
     ours = set(map(ref_of, owners.values()))
     ours |= {ref for ref, item in by_name.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
     objects |= {ref: item for ref, item in by_name.items() if ref in kept}
@@ -400,6 +417,7 @@ def look(
         originals=noted,
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
         queues=kueue,
+        kinds=kinds,
     )
 
 
@@ -414,7 +432,7 @@ def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[O
     if not found or tuple(map(int, found.groups())) < rights.SCALES_FROM_ZERO:
         return ()
     return reading.list(
-        *kinds.AUTOSCALER,
+        *known_kinds.AUTOSCALER,
         managed_fields=True,
         only=lambda item: (
             spec(item).get("minReplicas") == 0 or ref_of(item) in kept or originals.is_noted(item)
@@ -422,11 +440,37 @@ def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[O
     )
 
 
-def _served(reading: Reading) -> Iterator[tuple[str, str]]:
+def _served(reading: Reading, kinds: Registry) -> Iterator[tuple[str, str]]:
     """Kinds with a switch of their own of which we have rights where the cluster has their definition."""
-    for row in kinds.KINDS:
-        if row.if_served and not row.lets_start and reading.serves(row.api_version, row.kind):
+    for row in kinds.rows:
+        if row.if_served and row.version and not row.lets_start and reading.serves(row.api_version, row.kind):
             yield row.api_version, row.kind
+
+
+def _registry(
+    reading: Reading, asked: Iterable[Switch], pools: Iterable[Object], snapshots: Iterable[Snapshot]
+) -> Registry:
+    """With what sleeps by a switch that the policy has dropped since, as NodePools say."""
+    marked = [one for pool in pools for one in own_switches.read(annotations(pool).get(layout.SWITCHES))]
+    asked = tuple(asked)
+    if not (asked or marked):
+        return BUILT_IN
+    kept = {(group, one.ref.kind): version for one in snapshots for group, version in [_split(one.ref)]}
+
+    def version_of(group: str, kind: str) -> str | None:
+        """What sleeps is known under the version of its first night, as long as that is served."""
+        slept = kept.get((group, kind))
+        if slept and reading.serves(f"{group}/{slept}", kind):
+            return slept
+        found = reading.preferred_version(group, kind)
+        return slept if found is None else found
+
+    return with_switches(asked, dict.fromkeys(marked), version_of)
+
+
+def _split(ref: Ref) -> tuple[str, str]:
+    group, _, version = ref.api_version.rpartition("/")
+    return group, version
 
 
 def _queues(reading: Reading, kept: Collection[Ref]) -> Queues:
@@ -493,7 +537,7 @@ def _waiting(status: Object) -> dict[str, Any]:
 
 
 def _owners(
-    reading: Reading, pods: tuple[Object, ...], named: set[Ref]
+    reading: Reading, known: Registry, pods: tuple[Object, ...], named: set[Ref]
 ) -> tuple[dict[str, Object], dict[Ref, Object]]:
     """Level by level, each kind once a level: all above the pods by uid, and what is asked for by name."""
     owners = {pod["metadata"]["uid"]: pod for pod in pods}
@@ -501,14 +545,14 @@ def _owners(
     below: list[Object] = list(pods)
     wanted = _by_kind(named)
     for _ in range(_LEVELS):
-        asked = _controllers(below, owners)
+        asked = _controllers(below, owners, known)
         kinds = asked.keys() | wanted.keys()
         if not kinds:
             break
         below = []
         for version, kind in sorted(kinds):
             refs, uids = wanted.pop((version, kind), set()), asked.get((version, kind), {})
-            for item in _read(reading, version, kind, refs, uids):
+            for item in _read(reading, known, version, kind, refs, uids):
                 uid = item["metadata"]["uid"]
                 if uid in uids and uid not in owners:
                     owners[uid] = item
@@ -527,7 +571,9 @@ def _by_kind(refs: Iterable[Ref]) -> dict[tuple[str, str], set[Ref]]:
     return found
 
 
-def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tuple[str, str], dict[str, Ref]]:
+def _controllers(
+    items: Iterable[Object], owners: dict[str, Object], kinds: Registry
+) -> dict[tuple[str, str], dict[str, Ref]]:
     """By kind, the uids and names of those above that are not known yet."""
     found: dict[tuple[str, str], dict[str, Ref]] = {}
     for item in items:
@@ -540,8 +586,10 @@ def _controllers(items: Iterable[Object], owners: dict[str, Object]) -> dict[tup
 
 
 def _read(
-    reading: Reading, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
+    reading: Reading, kinds: Registry, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
 ) -> Iterable[Object]:
+    if version.endswith("/"):
+        return ()  # of a kind whose version could not be found out
     if kinds.is_read(version, kind):
         return reading.list(
             version,

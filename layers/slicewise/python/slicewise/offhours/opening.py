@@ -7,7 +7,7 @@ from datetime import datetime
 
 from slicewise.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
 from slicewise.offhours import unread
-from slicewise.offhours.kinds import setting_of
+from slicewise.offhours.kinds import Registry
 from slicewise.offhours.settings import RETAIN, opens
 from slicewise.offhours.world import World
 from slicewise.openings import Opening
@@ -54,15 +54,15 @@ def noted(world: World, opening: Opening | None) -> Iterator[Action]:
         yield PutOpening(opening, "it is held by the schedule, and by a look every five minutes")
 
 
-def _is_asleep(kept: Snapshot) -> bool:
+def _is_asleep(kept: Snapshot, kinds: Registry) -> bool:
     """Whether an object sleeps and we can wake it. That volumes are retained is no sleep."""
-    is_ours = kept.intact and setting_of(kept) is not None and not opens(kept)
+    is_ours = kept.intact and kinds.setting_of(kept) is not None and not opens(kept)
     return is_ours and not kept.woken and kept.field != RETAIN.field
 
 
 def _sleeping(world: World, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
     kept = (one.snapshot for one in planned if isinstance(one, KeepSnapshot))
-    return tuple(filter(_is_asleep, (*world.slept, *kept)))
+    return tuple(one for one in (*world.slept, *kept) if _is_asleep(one, world.kinds))
 
 
 def _while_hidden(world: World, now: datetime) -> Opening | None:

@@ -95,6 +95,7 @@ def _entry(kept: Snapshot) -> dict[str, Any]:
         "uid": done.uid,
         "checksum": done.checksum,
         **({"resumeAt": done.resume_at} if done.resume_at else {}),
+        **({"made": done.made} if done.made else {}),
     }
 
 
@@ -202,6 +203,7 @@ def _snapshot(live: Object, field: str, entry: Any) -> Snapshot | None:
         version=0,
         recovered=True,
         resume_at=count_of(entry.get("resumeAt")),
+        made=_whole(entry.get("made")),
     )
 
 

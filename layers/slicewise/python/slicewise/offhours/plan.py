@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from slicewise import json_patch, layout, quantities, rights
@@ -32,12 +33,22 @@ from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, labels, moment, name, spec, status
 from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
-from slicewise.offhours import fallback, not_running, queues, saving, staging, telling, unread, volumes
+from slicewise.offhours import (
+    fallback,
+    not_running,
+    queues,
+    saving,
+    staging,
+    switch_marks,
+    telling,
+    unread,
+    volumes,
+)
 from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
-from slicewise.offhours.kinds import AUTOSCALER, Nature, is_suspended, setting_of, settings_of
+from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
     FIELD_MANAGER,
@@ -137,7 +148,7 @@ def plan(world: World, now: datetime) -> Plan:
         found = _without_new_sleep(world, world.found, found, now)
     if world.found:
         marked = volumes.marked(world, world.found, found.actions, _part)
-        found = replace(found, actions=marked)
+        found = replace(found, actions=switch_marks.marked(world, world.found, marked))
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
@@ -221,7 +232,7 @@ def _part(action: Action) -> str:
 
 def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
     yield from telling.misread(world.times.override if world.times else None, now)
-    yield from telling.not_restorable(world.snapshots)
+    yield from telling.not_restorable(world.snapshots, world.kinds)
     if found := telling.recovered(world.snapshots):
         yield found
     yield from unread.findings(world)
@@ -366,7 +377,7 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
     made = _marked_by_scalers(
-        following.workloads(telling.in_scope(found, policy), found.owners, found.unread), found
+        following.workloads(telling.in_scope(found, policy), found.owners, found.unread, found.kinds), found
     )
     staying = staying_awake.stayers(made, policy)
     nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
@@ -382,7 +393,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     findings = (
         *_findings(steps),
         *outliving,
-        *telling.kept_awake(made, policy),
+        *telling.kept_awake(made, policy, found.kinds),
         *staying_awake.findings(nodes, staying),
         *telling.holding_nodes(found, policy),
         *queues.findings(found.queues, world.slept, _clock(edge, world) if edge else "a person wakes it"),
@@ -502,6 +513,7 @@ def _order_of_sleep(
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
+    by_former = switch_marks.by_former(world.slept, found.kinds)
     live = {ref_of(pool): pool for pool in found.node_pools} | {
         ref: item
         for ref, item in found.objects.items()
@@ -526,10 +538,11 @@ def _order_of_sleep(
             _count(importance[ref]) if ref in importance else "",
         )
         for ref, item in live.items()
-        for setting in settings_of(ref.api_version, ref.kind)
+        for setting in found.kinds.settings_of(ref.api_version, ref.kind)
         if (setting is not NO_NODES or ref not in being_closed)
         and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
         and not (setting.scaled and scalers_unread)
+        and ref not in by_former
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
 
@@ -743,7 +756,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
-    several = volumes.are_forgotten_next(world, actions)
+    several = volumes.are_forgotten_next(world, actions) or switch_marks.are_forgotten_next(world, actions)
     waits = [_until(edge, timedelta(0), now), opening.wait, given.wait, LATE_LOOK if held else None]
     waits += [NEXT_BATCH] if several else []
     wait = min((wait for wait in waits if wait is not None), default=None)
@@ -803,7 +816,8 @@ def _give_back(
         snapshots = [kept for kept in snapshots if not _is_of_a_queue(kept)]
     queued = tuple(kept for kept in snapshots if queues.is_queued(kept) and not kept.woken)
     steps = _steps_back(world, _without(snapshots, queued), found, why, now, morning)
-    comes_back = any(_writes_to(step, world.failing, _ends_pods) for step in steps)
+    ends_pods = partial(_ends_pods, kinds=found.kinds)
+    comes_back = any(_writes_to(step, world.failing, ends_pods) for step in steps)
     opens = any(_writes_to(step, world.failing, _is_of_a_queue) for step in steps)
     held = _holding(world, found, why, now) if comes_back or opens else []
     if _is_checked_first(world, held, comes_back):
@@ -839,14 +853,14 @@ def _lacks_quota(found: Found, snapshots: Iterable[Snapshot], now: datetime, is_
     Whether something that slept has yet to get its quota, as far as its pods tell; before people come, also
     where it could not be read.
     """
-    made = following.workloads(found.pods, found.owners, found.unread)
-    unseen = (kept for kept in snapshots if not kept.woken and _ends_pods(kept))
+    made = following.workloads(found.pods, found.owners, found.unread, found.kinds)
+    unseen = (kept for kept in snapshots if not kept.woken and _ends_pods(kept, found.kinds))
     blind = is_early and any(found.why_unread(kept.ref) for kept in unseen)
     return blind or queues.gated(made, None if is_early else now)
 
 
-def _ends_pods(kept: Snapshot) -> bool:
-    setting = setting_of(kept)
+def _ends_pods(kept: Snapshot, kinds: Registry) -> bool:
+    setting = kinds.setting_of(kept)
     return setting is not None and setting.ends_pods
 
 
@@ -888,9 +902,11 @@ def _steps_back(
     later = volumes.morning_of_several(world, now)
     steps = []
     for kept in order:
-        if (setting := setting_of(kept)) and not found.why_unread(kept.ref):
+        if (setting := found.kinds.setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
             wanted = morning or (later if setting is RETAIN else "")
+            if switch_marks.is_own(kept, found.kinds) and not kept.woken:
+                wanted = wanted or now.isoformat()
             follows = live is None or _follows(setting, kept, live, found)
             step = give_back(setting, live, kept, why, wanted, follows)
             if live and setting is NO_SCALE_UP:

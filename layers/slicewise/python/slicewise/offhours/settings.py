@@ -83,19 +83,26 @@ class Setting:
         """What is written at waking before the original is; None where that is written at once."""
         return kept.resume_at or (self.awake if kept.original is None else None)
 
-    def write(self, item: Object, value: Any, why: str, note: Snapshot | None = None) -> Action:
+    def made_for(self, item: Object) -> int:
+        """How many maps on the way to the field are not there, and are made when it is written."""
+        return len(self.path) - 1 - min(json_patch.depth(item, self.path), len(self.path) - 1)
+
+    def write(
+        self, item: Object, value: Any, why: str, note: Snapshot | None = None, made: int = 0
+    ) -> Action:
         """
         Takes effect only where the object still says what it says now.
 
         Args:
             note: What is written down on the object in the same patch, where that is one; None takes away
                 what was.
+            made: As of Snapshot; for what is removed.
         """
         ref, seen = ref_of(item), self.value(item)
         if self.scaled:
             return Scale(ref, seen, value, why)
         operations = (
-            json_patch.remove(item, self.path)
+            json_patch.remove(item, self._removed(item, made))
             if value == self.absent and value is None
             else json_patch.set_value(item, self.path, value)
         )
@@ -103,6 +110,13 @@ class Setting:
         noted = originals.noting(written, note) if note else originals.removing(written, self.field)
         guard = self._still_absent(item) if value == self.asleep else ()
         return Patch(ref, (*guard, *operations, *noted), f"set {self.field} of {ref} to {_short(value)}", why)
+
+    def _removed(self, item: Object, made: int) -> tuple[str, ...]:
+        """The field, with the maps that were made for it and hold nothing else by now."""
+        path = self.path
+        while made > 0 and json_patch.is_alone(item, path):
+            path, made = path[:-1], made - 1
+        return path
 
     def _still_absent(self, item: Object) -> tuple[json_patch.Operation, ...]:
         return json_patch.expect(item, self.while_absent) if self.while_absent else ()
@@ -138,12 +152,14 @@ class Held(Setting):
         held = isinstance(found, Mapping) and found.get("scaleUp") == self.asleep["scaleUp"]
         return self.asleep if held else found
 
-    def write(self, item: Object, value: Any, why: str, note: Snapshot | None = None) -> Action:
+    def write(
+        self, item: Object, value: Any, why: str, note: Snapshot | None = None, made: int = 0
+    ) -> Action:
         found = super().value(item) or {}
         if value != self.asleep and found.get("scaleDown") not in (None, self.asleep["scaleDown"]):
             own = {"scaleUp": value["scaleUp"]} if value and "scaleUp" in value else {}
             value = {key: one for key, one in found.items() if key != "scaleUp"} | own
-        return super().write(item, value, why, note)
+        return super().write(item, value, why, note, made)
 
 
 def _short(value: Any) -> str:

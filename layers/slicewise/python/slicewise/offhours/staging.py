@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref
 from slicewise.objects import being_deleted, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import lets_start, makes_jobs, setting_of
+from slicewise.offhours.kinds import Registry, lets_start, makes_jobs
 from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS
 from slicewise.offhours.world import Found
 from slicewise.snapshots import Snapshot
@@ -91,7 +91,8 @@ def turn(
 ) -> Turn:
     in_order = stages(snapshots)
     may = tuple(kept for kept in snapshots if lets_start(kept.ref))
-    pods = {work.ref: work.pods for work in following.workloads(found.pods, found.owners)}
+    made = following.workloads(found.pods, found.owners, kinds=found.kinds)
+    pods = {work.ref: work.pods for work in made}
     before: Stage = ()
     for index, stage in enumerate(in_order):
         due = opening - lead - (len(in_order) - 1 - index) * step(lead, len(in_order))
@@ -112,13 +113,13 @@ def _runs(kept: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) 
         return False
     top = following.scaled_by(live) if live["kind"] == "ScaledObject" else kept.ref
     there = [pod for pod in pods.get(top, ()) if not being_deleted(pod)]
-    wanted = _least(kept, live)
+    wanted = _least(kept, live, found.kinds)
     return len(there) >= wanted and all(status(pod).get("phase") == "Running" for pod in there)
 
 
-def _least(kept: Snapshot, live: Object) -> int:
+def _least(kept: Snapshot, live: Object, kinds: Registry) -> int:
     """How many pods it has at least: KEDA's triggers may want none; how many others make, they alone know."""
-    setting = setting_of(kept)
+    setting = kinds.setting_of(kept)
     if setting is REPLICAS:
         return int(REPLICAS.value(live))
     return 1 if setting and setting.ends_pods and setting is not PAUSED_REPLICAS else 0

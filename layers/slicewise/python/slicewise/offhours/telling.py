@@ -10,10 +10,9 @@ from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
 from slicewise.off_hours import BarePods, OffHours, Override
-from slicewise.offhours import kinds
 from slicewise.offhours import workloads as following
 from slicewise.offhours.decide import damaged
-from slicewise.offhours.kinds import Nature, setting_of
+from slicewise.offhours.kinds import Nature, Registry
 from slicewise.offhours.settings import FIELD_MANAGER
 from slicewise.offhours.workloads import KEEP_AWAKE, Workload
 from slicewise.offhours.world import Found
@@ -33,7 +32,7 @@ def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
             yield pod
 
 
-def kept_awake(made: Iterable[Workload], policy: OffHours) -> Iterator[Finding]:
+def kept_awake(made: Iterable[Workload], policy: OffHours, kinds: Registry) -> Iterator[Finding]:
     for work in made:
         holds = f"it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
         if work.keeps_awake:
@@ -155,7 +154,7 @@ def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
             )
 
 
-def not_restorable(snapshots: Iterable[Snapshot]) -> Iterator[Finding]:
+def not_restorable(snapshots: Iterable[Snapshot], kinds: Registry) -> Iterator[Finding]:
     """What another release kept, or somebody edited: it is left in the table, and a person must see to it."""
     for kept in snapshots:
         if not kept.ref.kind:
@@ -167,7 +166,7 @@ def not_restorable(snapshots: Iterable[Snapshot]) -> Iterator[Finding]:
             )
         elif not kept.intact:
             yield damaged(kept)
-        elif setting_of(kept) is None:
+        elif kinds.setting_of(kept) is None:
             yield Finding(
                 "snapshot-unknown",
                 f"{kept.ref} was put to sleep through {kept.field}, which this release does not know; it "

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 
 from slicewise.actions import Action, Notify
 from slicewise.model import Ref
-from slicewise.offhours.kinds import noted_fields
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -32,7 +31,7 @@ def lists(found: Found) -> tuple[Ref, ...]:
     Kinds that could not be listed, and whose objects say themselves what they were before a sleep. Not those
     whose rights have not come yet: without them none was put to sleep.
     """
-    kinds = (ref for ref in found.unread if not ref.name and noted_fields(ref))
+    kinds = (ref for ref in found.unread if not ref.name and found.kinds.noted_fields(ref))
     return tuple(sorted(ref for ref in kinds if ref not in found.ungranted))
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, asked, controller_of, labels, spec
-from slicewise.offhours import kinds
-from slicewise.offhours.kinds import Nature
+from slicewise.offhours.kinds import BUILT_IN, Nature, Registry
 from slicewise.offhours.settings import REPLICAS
 
 KEEP_AWAKE = "slicewise.dev/keep-awake"
@@ -62,7 +61,10 @@ class Workload:
 
 
 def workloads(
-    pods: Iterable[Object], owners: Mapping[str, Object], unread: Mapping[Ref, str] | None = None
+    pods: Iterable[Object],
+    owners: Mapping[str, Object],
+    unread: Mapping[Ref, str] | None = None,
+    kinds: Registry = BUILT_IN,
 ) -> tuple[Workload, ...]:
     """
     Args:
@@ -78,11 +80,11 @@ def workloads(
     losing: dict[Ref, set[Ref]] = {}
     for pod in pods:
         chain = _chain(pod, owners)
-        above = _owner(chain[-1])
+        above = _owner(chain[-1], kinds)
         if above and unread_of(ref_of(above), unread):
             top, nature = above, Nature.UNREAD
         else:
-            top, nature = _top(chain, above)
+            top, nature = _top(chain, above, kinds)
             hidden = scalers_unread and nature is Nature.SLEEPS and scales(top)
             nature = Nature.UNREAD if hidden else nature
         awake = any(marked(item) for item in (*chain, *templates(top)))
@@ -100,7 +102,7 @@ def unread_of(ref: Ref, unread: Mapping[Ref, str]) -> str:
     return unread.get(ref) or unread.get(Ref(ref.api_version, ref.kind, "")) or ""
 
 
-def _owner(item: Object) -> Object | None:
+def _owner(item: Object, kinds: Registry) -> Object | None:
     """What stands above, as far as the reference to it tells."""
     owner = controller_of(item)
     if owner is None:
@@ -151,7 +153,7 @@ def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
     return chain
 
 
-def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
+def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Object, Nature]:
     """
     The topmost object that decides, and what becomes of its pods: what stands below it would be put back.
 
@@ -178,7 +180,7 @@ def _top(chain: list[Object], above: Object | None) -> tuple[Object, Nature]:
 
 
 def scales(item: Object) -> bool:
-    row = kinds.row_of_object(item)
+    row = BUILT_IN.row_of_object(item)
     return bool(row and REPLICAS in row.settings) or bool(item.get("readThroughScale"))
 
 

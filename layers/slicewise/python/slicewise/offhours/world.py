@@ -9,6 +9,7 @@ from typing import Any
 
 from slicewise.model import EksCluster, Object, Ref
 from slicewise.off_hours import OffHours
+from slicewise.offhours.kinds import BUILT_IN, Registry
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
 from slicewise.offhours.queues import NO_QUEUES, Queues
@@ -35,6 +36,7 @@ class Found:
         originals: What annotations of these objects say that they were, and the table does not.
         targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
         queues: Kueue's, and what waits in them; empty where the cluster has no Kueue.
+        kinds: By which these were looked for: ours, and the policy's own that the cluster serves.
     """
 
     pods: tuple[Object, ...] = ()
@@ -48,6 +50,7 @@ class Found:
     originals: Originals = field(default_factory=Originals)
     targets: Mapping[Ref, Object] = field(default_factory=dict)
     queues: Queues = NO_QUEUES
+    kinds: Registry = BUILT_IN
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be gone."""
@@ -77,6 +80,7 @@ class World:
         opening: What is written down of when it must be awake; None where nothing is.
         snapshots: What is kept: of the table, and once the cluster was looked into, of annotations that the
             table lacks.
+        kinds: As of `found`; before a look, in versions that may be others.
     """
 
     cluster: EksCluster | None
@@ -99,6 +103,7 @@ class World:
     waiting_since: datetime | None = None
     pools: tuple[Pool, ...] = ()
     failing: frozenset[str] = frozenset()
+    kinds: Registry = BUILT_IN
 
     @property
     def may_sleep(self) -> bool:

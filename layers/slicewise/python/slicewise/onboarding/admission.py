@@ -43,6 +43,13 @@ _ASKED_FOR = (
     "request.resource.group + '/' + request.resource.resource"
     " + (request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)"
 )
+# Of these CEL takes none as a field's name.
+_CEL_WORDS = frozenset(
+    (
+        *("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in"),
+        *("let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while"),
+    )
+)
 _ONLY_THESE_DIFFER = (
     "{pairs}.all(pair,\n"
     "  pair.now.all(key, key in pair.may || (key in pair.was && pair.now[key] == pair.was[key]))\n"
@@ -50,20 +57,24 @@ _ONLY_THESE_DIFFER = (
 )
 
 
-def objects(policy: Policy) -> tuple[Object, ...]:
+def objects(policy: Policy, own: Iterable[Write] = ()) -> tuple[Object, ...]:
     """
-    They do not depend on the policy beyond who exists: which of these rights is granted, RBAC says.
+    They do not depend on the policy beyond who exists, and its own switches: which of these rights is
+    granted, RBAC says.
 
     Policies first, then what binds them.
+
+    Args:
+        own: By switches of the policy's own (own_kinds.py).
     """
-    identities = (rights.TUNER, *((rights.SLEEPER,) if policy.off_hours else ()))
+    identities = (rights.TUNER, *((rights.sleeper(own),) if policy.off_hours else ()))
     return (*map(policy_of, identities), *map(binding_of, identities))
 
 
-def changes(contents: ClusterContents, policy: Policy) -> list[Action]:
+def changes(contents: ClusterContents, policy: Policy, own: Iterable[Write] = ()) -> list[Action]:
     """What puts them right; to be done before the rights that they narrow are granted."""
     actions: list[Action] = []
-    for item in objects(policy):
+    for item in objects(policy, own):
         found = live(contents, ref_of(item))
         path = difference(found, item) if found else None
         if found and path and annotations(found).get(APPLIED) == annotations(item)[APPLIED]:
@@ -234,7 +245,7 @@ def _map(of: str, path: Path) -> str:
 
 
 def _found(of: str, path: Path) -> str:
-    return f"dyn({of})" + "".join(f".?{key}" for key in path)
+    return f"dyn({of})" + "".join(f"[?{_text(key)}]" if key in _CEL_WORDS else f".?{key}" for key in path)
 
 
 def _texts(values: Iterable[str]) -> str:

@@ -30,6 +30,7 @@ from slicewise.onboarding import (
     karpenter,
     manifests,
     operator_release,
+    own_kinds,
     pool_targets,
     rbac,
     releases,
@@ -66,8 +67,9 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     retaining, operator = _is_retaining(contents), _operator(contents)
-    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, _served(contents))
-    actions += admission.changes(contents, policy)
+    own = own_kinds.writes(contents, policy)
+    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, _served(contents), own)
+    actions += admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own)))
     actions += _applies(contents, roles, "what we may read once installation is over")
     configurations = _applies(
         contents,

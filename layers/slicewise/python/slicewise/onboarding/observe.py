@@ -5,7 +5,8 @@ The requests that a look makes inside a cluster, all of them; onboarding/rbac.py
 group `slicewise:installer`, which is all that is left once the installation is done:
 
 * GET /version, and each object of `observed_refs` by name
-* LIST CustomResourceDefinitions (metadata), NodePools, NodeOverlays, NodeClaims, DaemonSets, Deployments
+* LIST CustomResourceDefinitions (their metadata; where the policy has switches of its own, whole), NodePools,
+  NodeOverlays, NodeClaims, DaemonSets, Deployments
 * LIST Secrets of namespace gpu-operator, of kube-system where the policy installs Karpenter, and of that of a
   GPU Operator that we joined: there helm keeps its releases
 
@@ -16,7 +17,7 @@ others are read only then, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -36,7 +37,7 @@ from slicewise.model import (
     ref_of,
 )
 from slicewise.objects import is_ours
-from slicewise.onboarding import gpu_servers, manifests, operator_release, preflight, rbac
+from slicewise.onboarding import gpu_servers, manifests, operator_release, own_kinds, preflight, rbac
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.operator_values import is_marked
 from slicewise.onboarding.shown_releases import release_shown_by
@@ -44,6 +45,7 @@ from slicewise.onboarding.world import Chart, LookError, LookFailure, Settings, 
 from slicewise.policy import Mode, Policy
 from slicewise.ports import Helm, Kubernetes, Ports
 from slicewise.records import Record
+from slicewise.switches import Switch, definition, is_of
 
 Place = tuple[str, str]  # a release's name and namespace
 
@@ -198,11 +200,13 @@ def look(
     more = (ref for ref in operator_release.observed_refs(operator, policy) if ref not in objects)
     objects |= {ref: found for ref in more if (found := kubernetes.get(ref))}
     classes = kubernetes.list("resource.k8s.io/v1", "DeviceClass") if admin else ()
+    node_pools = kubernetes.list("karpenter.sh/v1", "NodePool")
     return ClusterContents(
         version=kubernetes.version(),
         crds=kubernetes.crds(),
+        definitions=_definitions(kubernetes, own_kinds.switches(policy, node_pools)),
         objects=objects,
-        node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
+        node_pools=node_pools,
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
         node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_POOL),
         nodes=_labelled_nodes(kubernetes) if admin else (),
@@ -213,6 +217,17 @@ def look(
         operator_chart=_chart_values(helm, chart, operator),
         releases=releases,
         karpenter=karpenter_in(deployments),
+    )
+
+
+def _definitions(kubernetes: Kubernetes, asked: Collection[Switch]) -> tuple[Object, ...]:
+    """All are gone through, page by page, only where a switch of the policy's own names some."""
+    if not asked:
+        return ()
+    return kubernetes.list(
+        *own_kinds.CRD,
+        only=lambda crd: any(is_of(crd, switch) for switch in asked),
+        trim=lambda crd: definition(crd, asked),
     )
 
 

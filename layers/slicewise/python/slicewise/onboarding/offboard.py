@@ -129,6 +129,8 @@ def _held_in_the_cluster(world: World) -> Iterator[tuple[str, str]]:
         marks = annotations(pool)
         if layout.ASLEEP in marks:
             yield OFF_HOURS, f"NodePool {name(pool)} is asleep"
+        elif layout.SWITCHES in marks:
+            yield OFF_HOURS, f"something sleeps by a switch that NodePool {name(pool)} has the mark of"
         elif layout.ORIGINAL_ANNOTATION in marks:
             yield TUNING, f"NodePool {name(pool)} is adopted, and not given back yet"
         elif is_ours(pool) and APPLIED in marks and not being_deleted(pool):

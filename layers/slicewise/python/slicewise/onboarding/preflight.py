@@ -13,7 +13,15 @@ from functools import lru_cache
 from slicewise import adopted, adopted_settings, layout
 from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
 from slicewise.objects import annotations, is_ours, labels, name, spec
-from slicewise.onboarding import admission, gpu_findings, karpenter, operator_findings, rbac, versions
+from slicewise.onboarding import (
+    admission,
+    gpu_findings,
+    karpenter,
+    operator_findings,
+    own_kinds,
+    rbac,
+    versions,
+)
 from slicewise.onboarding.world import Settings, live
 from slicewise.outcomes import Finding
 from slicewise.policy import Policy, Pool
@@ -79,6 +87,7 @@ def inside(
         *_adopted(contents, policy),
         *_node_class(contents, policy, settings),
         *_left_over(contents, policy),
+        *own_kinds.findings(contents, policy),
     )
     return tuple(sorted(found, key=lambda finding: not finding.refuses))
 

@@ -85,13 +85,15 @@ def objects(
     retaining: bool = False,
     operator: Operator = OURS,
     crds: Collection[str] = (),
+    own: Iterable[Write] = (),
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
     sleep, or are open, also where the policy no longer asks for them: what is held there must be given back.
     `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
     have yet to get back what becomes of their volumes, though the policy leaves them alone by now. `operator`
-    is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has.
+    is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
+    `own` are the writes of the policy's own switches.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -105,7 +107,7 @@ def objects(
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
-        *(_off_hours(policy, policy.off_hours, asleep, retaining, crds) if policy.off_hours else ()),
+        *(_off_hours(policy, policy.off_hours, asleep, retaining, crds, own) if policy.off_hours else ()),
     )
 
 
@@ -124,7 +126,12 @@ def may_retain(sleeper: Object | None) -> bool:
 
 
 def _off_hours(
-    policy: Policy, off_hours: OffHours, asleep: Iterable[str], retaining: bool, crds: Collection[str]
+    policy: Policy,
+    off_hours: OffHours,
+    asleep: Iterable[str],
+    retaining: bool,
+    crds: Collection[str],
+    own: Iterable[Write],
 ) -> tuple[Object, ...]:
     """
     Who puts workloads to sleep has an identity of its own, and only where they sleep.
@@ -145,7 +152,7 @@ def _off_hours(
         one
         for one in rights.SLEEPER.writes
         if one.resource not in left_out and (not one.if_served or one.crd in crds)
-    ]
+    ] + list(own)
     rules = [
         _rule("karpenter.sh", ["nodepools"], ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),

@@ -1,0 +1,79 @@
+"""
+What sleeps by a policy's own switch is marked on NodePools, with the switch: a policy may drop it at any
+time, and then nothing else says by which right, and of which kind, objects are to be woken. Pure.
+
+The mark stands before the first object sleeps, and goes once nothing of it does. Objects are noted as woken
+first and forgotten in the next pass, which takes the mark away before: without a policy and with nothing kept
+nobody looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from slicewise import json_patch, layout
+from slicewise import switches as own_switches
+from slicewise.actions import Action, KeepSnapshot, Patch
+from slicewise.model import Object, Ref, ref_of
+from slicewise.objects import annotations
+from slicewise.offhours.kinds import Registry, switch_of
+from slicewise.offhours.world import Found, World
+from slicewise.snapshots import Snapshot
+from slicewise.switches import Switch
+
+
+def marked(world: World, found: Found, actions: Sequence[Action]) -> tuple[Action, ...]:
+    """The actions of a plan, after those that set or remove the mark."""
+    planned = (one.snapshot for one in actions if isinstance(one, KeepSnapshot))
+    asleep = [kept for kept in (*world.slept, *planned) if not kept.woken]
+    needed = {*_switches(asleep, found.kinds), *_unread(found)}
+    return (*_marks(found.node_pools, own_switches.dumped(needed) if needed else None), *actions)
+
+
+def is_own(kept: Snapshot, kinds: Registry) -> bool:
+    row = kinds.row_of(kept.ref.api_version, kept.ref.kind)
+    return row is not None and row.own
+
+
+def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
+    """Objects that sleep by a switch that the policy has dropped or changed: no other is used this night."""
+    return {
+        kept.ref
+        for kept in asleep
+        if is_own(kept, kinds)
+        and not kept.woken
+        and kinds.setting_of(kept) not in kinds.settings_of(kept.ref.api_version, kept.ref.kind)
+    }
+
+
+def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
+    """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
+    noted = (one.snapshot for one in actions if isinstance(one, KeepSnapshot) and one.snapshot.woken)
+    return any(is_own(kept, world.kinds) and str(kept.ref) not in world.failing for kept in noted)
+
+
+def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
+    for kept in asleep:
+        row, setting = kinds.row_of(kept.ref.api_version, kept.ref.kind), kinds.setting_of(kept)
+        if row and row.own and setting:
+            yield switch_of(row, setting)
+
+
+def _unread(found: Found) -> Iterator[Switch]:
+    """What is marked already, and may sleep where nobody could look."""
+    for pool in found.node_pools:
+        for switch in own_switches.read(annotations(pool).get(layout.SWITCHES)):
+            row = found.kinds.row_of(f"{switch.group}/", switch.kind)
+            if row and found.why_unread(Ref(row.api_version, row.kind, "")):
+                yield switch
+
+
+def _marks(pools: Iterable[Object], value: str | None) -> Iterator[Action]:
+    path = ("metadata", "annotations", layout.SWITCHES)
+    for pool in pools:
+        operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
+        what = "by which switches of the policy" if value else "that by no switch of the policy"
+        says = f"mark on {ref_of(pool)} {what} something sleeps"
+        why = "the right to give them back must stay" if value else "each is as it was"
+        if operations:
+            yield Patch(ref_of(pool), operations, says, why)
