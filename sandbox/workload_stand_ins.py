@@ -2,8 +2,9 @@
 Stand-ins for controllers of what GPU teams run, for where the real ones are not at hand.
 
 Each does to its objects what nights meet, and no more: KEDA's operator as 2.21 was seen to (its
-HorizontalPodAutoscaler is left out, so what comes back at its minimum stays there), and Kubeflow's notebook
-controller as its source says, which is in no registry of modules.
+HorizontalPodAutoscaler is left out, so what comes back at its minimum stays there), Kubeflow's notebook
+controller as its source says, which is in no registry of modules, and an operator that nobody knows, with a
+kind of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Object = dict[str, Any]
 PAUSED_REPLICAS = "autoscaling.keda.sh/paused-replicas"
 PAUSED = "autoscaling.keda.sh/paused"
 STOPPED = "kubeflow-resource-stopped"
+PREDICTOR_STOPPED = "ml.example.com/stopped"
 TICK_SECONDS = 0.3
 
 
@@ -111,16 +113,41 @@ class NotebookController(StandIn):
         self._kube.apply(_set_of(item, 0 if stopped else 1), field_manager="notebook-controller")
 
 
+class PredictorOperator(StandIn):
+    """
+    As many an operator that brings a kind: its Deployment has the count of the object, none while that is
+    stopped, and is put back whoever else scales it.
+    """
+
+    path = "/apis/ml.example.com/v1/predictors"
+
+    def definitions(self) -> list[Object]:
+        return [predictors()]
+
+    def act(self, item: Object) -> None:
+        spec, marks = item["spec"], item["metadata"].get("annotations") or {}
+        stopped = spec.get("suspend") or (spec.get("server") or {}).get("state") == "Stopped"
+        count = 0 if stopped or marks.get(PREDICTOR_STOPPED) == "true" else spec["count"]
+        made = _made_for(item, "Deployment", count, {"app": item["metadata"]["name"]})
+        self._kube.apply(made, field_manager="predictor-operator")
+
+
 def _set_of(notebook: Object, replicas: int) -> Object:
-    metadata, labels = notebook["metadata"], {"notebook-name": notebook["metadata"]["name"]}
-    owner = {key: notebook[key] for key in ("apiVersion", "kind")} | {
+    name = notebook["metadata"]["name"]
+    made = _made_for(notebook, "StatefulSet", replicas, {"notebook-name": name})
+    return {**made, "spec": {**made["spec"], "serviceName": name}}
+
+
+def _made_for(above: Object, kind: str, replicas: int, labels: Object) -> Object:
+    metadata = above["metadata"]
+    owner = {key: above[key] for key in ("apiVersion", "kind")} | {
         "name": metadata["name"],
         "uid": metadata["uid"],
         "controller": True,
     }
     return {
         "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
+        "kind": kind,
         "metadata": {
             "name": metadata["name"],
             "namespace": metadata["namespace"],
@@ -128,9 +155,8 @@ def _set_of(notebook: Object, replicas: int) -> Object:
         },
         "spec": {
             "replicas": replicas,
-            "serviceName": metadata["name"],
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": notebook["spec"]["template"]["spec"]},
+            "template": {"metadata": {"labels": labels}, "spec": above["spec"]["template"]["spec"]},
         },
     }
 
@@ -164,4 +190,38 @@ def notebook(name: str, pod_spec: Object, namespace: str = "default") -> Object:
         "kind": "Notebook",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"template": {"spec": pod_spec}},
+    }
+
+
+def predictors(*versions: str, served: bool = True, scope: str = "Namespaced") -> Object:
+    """The definition of PredictorOperator's kind; the first of its versions is stored."""
+    names = versions or ("v1",)
+    state = {"type": "string", "enum": ["Running", "Stopped"]}
+    fields = {
+        "count": {"type": "integer", "minimum": 0},
+        "suspend": {"type": "boolean"},
+        "server": {"type": "object", "properties": {"state": state}},
+        # A word that CEL keeps to itself.
+        "loop": {"type": "object", "properties": {"ends": {"type": "boolean"}, "every": {"type": "string"}}},
+        "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    }
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "predictors.ml.example.com"},
+        "spec": {
+            "group": "ml.example.com",
+            "names": {"kind": "Predictor", "plural": "predictors", "singular": "predictor"},
+            "scope": scope,
+            "versions": [
+                {
+                    "name": version,
+                    "served": served,
+                    "storage": version == names[0],
+                    "schema": {"openAPIV3Schema": schema},
+                }
+                for version in names
+            ],
+        },
     }

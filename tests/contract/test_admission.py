@@ -20,8 +20,9 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.offhours.settings import NO_SCALE_UP
 from slicewise.onboarding import admission
 from slicewise.ports import Kubernetes
+from slicewise.switches import Switch
 
-from sandbox.workload_stand_ins import NOTEBOOKS
+from sandbox.workload_stand_ins import NOTEBOOKS, predictors
 from tests import builders
 from tests.contract.kubernetes_sides import MEMBERS, NAMESPACE, InMemory
 from tests.fakes.controllers import (
@@ -29,6 +30,7 @@ from tests.fakes.controllers import (
     cron_job,
     inference_service,
     notebook,
+    predictor,
     ray_cluster,
     scaled,
     scaled_job,
@@ -150,9 +152,22 @@ OBJECTS = {
     ),
     "ClusterQueue": cluster_queue("held", 1),
     "Workload": waiting(),
+    "Predictor": predictor("held", namespace=NAMESPACE),
     "bare pod": bare_pod("bare"),
     "controlled pod": controlled(),
 }
+# By switches of a policy's own: each form of path, also through a map that is not there yet.
+_SWITCHES = (
+    ("spec", "suspend"),
+    ("spec", "server", "state"),
+    ("spec", "loop", "ends"),
+    ("metadata", "annotations", "ml.example.com/stopped"),
+)
+SLEEPER = rights.sleeper(
+    rights.of_switches(
+        ("predictors", Switch("ml.example.com", "Predictor", path, True)) for path in _SWITCHES
+    )
+)
 _POD = ("spec", "template", "spec")
 _TOLERATION = {"key": layout.CLASS_LABEL, "operator": "Equal", "value": "2", "effect": "NoSchedule"}
 _OTHER_CONTAINER = [{**_CONTAINER, "image": "example.com/not-theirs"}]
@@ -274,7 +289,7 @@ MAY = {
         ),
         Case("Node", ("spec", "unschedulable"), True),
     ],
-    rights.SLEEPER: [
+    SLEEPER: [
         Case("Deployment", (), 3, "scale"),
         Case("NodePool", ("metadata", "annotations", layout.ASLEEP), "x"),
         Case("NodePool", ("spec", "limits", "nodes"), "0"),
@@ -291,6 +306,11 @@ MAY = {
         Case("HorizontalPodAutoscaler", rights.BEHAVIOR, NO_SCALE_UP.asleep),
         Case("ClusterQueue", rights.STOP_POLICY, "Hold"),
         Case("Workload", rights.ACTIVE, False),
+        *(
+            Case("Predictor", path, value)
+            for path, value in zip(_SWITCHES, (True, "Stopped", True, "x"), strict=True)
+        ),
+        Case("Predictor", ("metadata", "annotations", layout.ASLEEP_WAS), "{}"),
         Case("bare pod"),
     ],
 }
@@ -314,7 +334,7 @@ MAY_NOT = {
         Case("Node", ("spec", "taints"), []),
         Case("Node"),
     ],
-    rights.SLEEPER: [
+    SLEEPER: [
         *_HELD_OF_A_NODE_POOL,
         Case("NodePool", ("spec", "limits", "nvidia.com/gpu"), "1"),
         Case("NodePool", ("metadata", "annotations", layout.ROLLOUT_ANNOTATION), "{}"),
@@ -343,6 +363,11 @@ MAY_NOT = {
         Case("ClusterQueue", ("spec", "queueingStrategy"), "StrictFIFO"),
         *of_any_kind("Workload"),
         Case("Workload", ("spec", "priority"), 9),
+        *of_any_kind("Predictor"),
+        Case("Predictor", ("spec", "count"), 9),
+        Case("Predictor", ("spec", "loop", "every"), "1m"),
+        Case("Predictor", (*_POD, "containers"), _OTHER_CONTAINER),
+        Case("Predictor", (*_POD, "serviceAccountName"), "admin"),
         Case("controlled pod", ("metadata", "labels", "theirs"), "x"),
         Case("controlled pod"),
     ],
@@ -358,7 +383,10 @@ def cluster(far_side) -> Iterator[Any]:
         far_side.server.add_crds("rayclusters.ray.io", "notebooks.kubeflow.org")
         far_side.server.add_crds("inferenceservices.serving.kserve.io")
         far_side.server.add_crds("clusterqueues.kueue.x-k8s.io", "workloads.kueue.x-k8s.io")
+        far_side.server.create(predictors())
     else:
+        far_side._kube.apply(predictors())
+        eventually(lambda: far_side._kube.serves("ml.example.com/v1", "Predictor"), "the kind is not served")
         serve(far_side._kube, "keda-*", "ray-rayclusters-*", "kueue-clusterqueues-*", "kueue-workloads-*")
         serve(far_side._kube, "kserve-*")
         far_side._kube.apply(NOTEBOOKS)
@@ -433,7 +461,7 @@ def test_every_kind_that_may_be_written_is_tried():
         *("apps/deployments", "apps/statefulsets", "batch/cronjobs", "batch/cronjobs/status"),
         *("keda.sh/scaledobjects", "keda.sh/scaledjobs", "/nodes", "/pods", "*/*/scale"),
         *("ray.io/rayclusters", "kubeflow.org/notebooks", "autoscaling/horizontalpodautoscalers"),
-        *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads"),
+        *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads", "ml.example.com/predictors"),
         "serving.kserve.io/inferenceservices",
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }

@@ -9,6 +9,7 @@ import pytest
 from slicewise import json_patch
 from slicewise.errors import Conflict
 from slicewise.model import ref_of
+from slicewise.objects import written_by
 from slicewise.offhours import originals
 from slicewise.offhours.kinds import BUILT_IN
 from slicewise.offhours.kinds import KINDS as KNOWN
@@ -22,16 +23,18 @@ from slicewise.offhours.settings import (
 )
 from slicewise.snapshots import Snapshot
 
-from sandbox.workload_stand_ins import NOTEBOOKS
+from sandbox.workload_stand_ins import NOTEBOOKS, predictors
 from tests.contract.kubernetes_sides import NAMESPACE, InMemory
 from tests.fakes.controllers import (
     autoscaler,
     cron_job,
     inference_service,
+    predictor,
     ray_cluster,
     scaled,
     scaled_object,
 )
+from tests.waiting import eventually
 from tests.workload_crds import SCALED, serve
 
 _TEMPLATE = {
@@ -82,6 +85,38 @@ def served(far_side):
     serve(far_side._kube, *SCALED, "ray-rayclusters-*", "kserve-*")
     far_side._kube.apply(NOTEBOOKS)
     return far_side
+
+
+def serve_predictors(served):
+    crd = predictors("v1", "v1alpha1")
+    if isinstance(served, InMemory):
+        served.server.create(crd)
+    else:
+        served._kube.apply(crd)
+        eventually(lambda: served._kube.serves("ml.example.com/v1", "Predictor"), "the kind is not served")
+
+
+def test_the_version_that_a_cluster_prefers_for_a_kind_is_told(served):
+    serve_predictors(served)
+    port = served.as_admin()
+
+    assert port.preferred_version("ml.example.com", "Predictor") == "v1"
+    assert port.preferred_version("keda.sh", "Nobody") is None
+    assert port.preferred_version("nobody.example.com", "Predictor") is None
+
+
+def test_objects_of_a_kind_that_no_table_names_are_listed_and_patched(served):
+    item = predictor("patched", namespace=NAMESPACE)
+    serve_predictors(served)
+    served.by_somebody_else(item)
+    port, ref = served.as_admin(), ref_of(item)
+
+    port.patch(ref, ({"op": "add", "path": "/spec/suspend", "value": True},))
+
+    [found] = port.list(ref.api_version, ref.kind, managed_fields=True)
+    assert found["spec"]["suspend"] is True and ref_of(found) == ref
+    assert written_by(found, ("spec", "suspend")) == ("slicewise",)
+    assert port.list("ml.example.com/v1", "Nobody") == ()
 
 
 def live(far_side, item):

@@ -13,13 +13,13 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, condition, spec
 from slicewise.offhours.workloads import scaled_by
 
+from sandbox.workload_stand_ins import PREDICTOR_STOPPED
 from tests.fakes.kubernetes import FakeApiServer
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 USER_PAUSED = "autoscaling.keda.sh/paused"
 STOPPED = "kubeflow-resource-stopped"
 KSERVE_STOP = "serving.kserve.io/stop"
-PREDICTOR_STOPPED = "ml.example.com/stopped"
 _SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
 
 
@@ -308,38 +308,6 @@ def predictor(name: str, count: int = 2, namespace: str = "ml", **fields: Any) -
         "kind": "Predictor",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"count": count, "template": {"spec": pod_spec()}, **fields},
-    }
-
-
-def predictor_crd(*versions: str, served: bool = True, scope: str = "Namespaced") -> dict[str, Any]:
-    fields = {
-        "count": {"type": "integer", "minimum": 0},
-        "suspend": {"type": "boolean"},
-        "server": {
-            "type": "object",
-            "properties": {"state": {"type": "string", "enum": ["Running", "Stopped"]}},
-        },
-        "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
-    }
-    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "predictors.ml.example.com"},
-        "spec": {
-            "group": "ml.example.com",
-            "names": {"kind": "Predictor", "plural": "predictors", "singular": "predictor"},
-            "scope": scope,
-            "versions": [
-                {
-                    "name": version,
-                    "served": served,
-                    "storage": version == (versions or ("v1",))[0],
-                    "schema": {"openAPIV3Schema": schema},
-                }
-                for version in versions or ("v1",)
-            ],
-        },
     }
 
 

@@ -159,7 +159,7 @@ class FakeApiServer:
             raise Conflict(f"{ref} is gone, or cannot be scaled")
         test = {"op": "test", "path": "/spec/replicas", "value": seen}
         self.patch(ref, (test, {"op": "replace", "path": "/spec/replicas", "value": replicas}), manager)
-        if replicas == 0:
+        if self.objects[ref]["spec"]["replicas"] == 0:  # and no controller has put it back at once
             self._writers.forget_field(ref, ("spec", "replicas"))
 
     def managed_fields(self, ref: Ref) -> list[Object]:

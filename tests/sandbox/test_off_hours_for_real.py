@@ -8,6 +8,7 @@ with a count is done by hand, and told where it is. KubeRay's operator is there.
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,13 +19,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from slicewise import layout, rights
+from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
 from slicewise.off_hours import MissedRuns, Volumes
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
-from slicewise.onboarding import rbac
+from slicewise.onboarding import own_kinds, rbac
 from slicewise.outcomes import Plan, Stage
 from slicewise.policy import Policy
+from slicewise.switches import Switch, definition, is_of
 
 from sandbox import samples
 from sandbox.control_plane import ControlPlane
@@ -32,9 +35,11 @@ from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
 from sandbox.gpu_stand_in import GpuStandIn
 from sandbox.kube import KubeClient
+from sandbox.workload_stand_ins import PredictorOperator
 from tests import builders
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+from tests.fakes.controllers import predictor
 from tests.fakes.sleeper import NIGHTS, WEDNESDAY_NOON, Passes
 from tests.nights import NODES, PAUSED_JOB, PAUSED_OBJECT, REPLICAS, SUSPEND, Night, Thing, steps_with
 from tests.sandbox.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, follow, pod_of
@@ -151,11 +156,16 @@ class Cluster:
 
     def grant(self, policy: Policy) -> None:
         """What onboarding gives to the sleeper under this policy, by what the cluster serves."""
-        crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        served = {item["metadata"]["name"] for item in self.kube.list(crds)}
+        crds = self.kube.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+        served = {item["metadata"]["name"] for item in crds}
+        asked = policy.off_hours.kinds if policy.off_hours else ()
+        definitions = tuple(definition(crd, asked) for crd in crds if any(is_of(crd, one) for one in asked))
+        own = own_kinds.writes(builders.contents(definitions=definitions), policy)
+        for item in held(rights.sleeper(own), "sleeper") if own else ():
+            self.kube.apply(item)
         [role] = [
             item
-            for item in rbac.objects(policy, crds=served)
+            for item in rbac.objects(policy, crds=served, own=own)
             if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", rbac.SLEEPER)
         ]
         self.kube.apply(role)
@@ -655,6 +665,61 @@ def test_what_stays_awake_gets_a_lost_node_back_at_night(cluster: Cluster):
     assert cluster.spec(POOL_PATH).get("limits") == limits
     for name in ("stays", "sleeps"):
         kube.delete(path("deployments", name))
+
+
+SWITCH = Switch("ml.example.com", "Predictor", ("spec", "server", "state"), "Stopped")
+
+
+def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: ControlPlane, cluster: Cluster):
+    """Its operator is a stand-in, which puts back what is scaled below; all that holds us is real."""
+    template = GPU.scaled("Deployment", "gpt", 1)["spec"]["template"]
+    at, below = cluster.path("predictors", "gpt", "ml.example.com/v1"), cluster.path("deployments", "gpt")
+    with PredictorOperator(plane):
+        cluster.kube.create(predictor("gpt", 1, NAMESPACE, template=template))
+        eventually(lambda: cluster.running("gpt") == 1, lambda: cluster.kube.list(at.rpartition("/")[0]))
+        before = cluster.kube.get(at)
+
+        cluster.night.at(NIGHT).run_pass()
+        eventually(lambda: cluster.spec(below)["replicas"] == 1)
+        [told] = [one for one in cluster.night.run_pass().outcome.findings if one.code == "put-back"]
+        assert "predictor-operator, which makes it for Predictor gpt" in told.says
+        cluster.night.at(MORNING)
+        cluster.settle(Stage.AWAKE)
+
+        named = json.dumps({"timeZone": "Europe/Berlin", "asleep": ["Sat-Sun"], "kinds": [KIND]})
+        cluster.grant(builders.policy(POOLS, f"offHours: {named}", NODE_CLASS))
+        other = [{"op": "add", "path": "/spec/count", "value": 9}]
+        eventually(lambda: "spec.server.state" in refused(cluster, at, other), every=0.2)
+        cluster.night = cluster.another_night()
+        cluster.night.off_hours = replace(NIGHTS, kinds=(SWITCH,))
+        cluster.night.at(NIGHT)
+        asleep = cluster.settle(Stage.ASLEEP)
+        assert cluster.spec(at)["server"] == {"state": "Stopped"} and cluster.running("gpt") == 0
+        assert asleep.outcome.findings == () and cluster.gpu_nodes() == []
+
+        cluster.night.off_hours = NIGHTS
+        cluster.night.at(MORNING)
+        cluster.settle(Stage.AWAKE)
+        eventually(lambda: cluster.running("gpt") == 1)
+    after = cluster.kube.get(at)
+    assert after["spec"] == before["spec"]
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+    assert layout.SWITCHES not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
+    for path in (at, below):
+        cluster.kube.delete(path)
+
+
+KIND = {"group": SWITCH.group, "kind": SWITCH.kind, "path": "spec.server.state", "asleep": SWITCH.asleep}
+
+
+def refused(cluster: Cluster, path: str, operations: Sequence[Object]) -> str:
+    """With which words the sleeper's write is refused; empty where it is not."""
+    *_, name = path.split("/")
+    try:
+        cluster.gateway.patch(Ref("ml.example.com/v1", SWITCH.kind, name, NAMESPACE), operations)
+    except Refused as error:
+        return str(error)
+    return ""
 
 
 def claims(cluster: Cluster) -> dict[str, str]:

@@ -13,9 +13,10 @@ from slicewise.model import AccessEntry, Object, Ref, ref_of
 from slicewise.onboarding import admission, rbac
 from slicewise.outcomes import Stage
 
+from sandbox.workload_stand_ins import predictors
 from tests.fakes.account import HOME, Account
 from tests.fakes.calls import Calls
-from tests.fakes.controllers import Controllers, predictor, predictor_crd
+from tests.fakes.controllers import Controllers, predictor
 from tests.fakes.kubernetes import FakeKubernetes
 from tests.scenarios.test_mornings_on_fakes import live
 from tests.scenarios.test_off_hours_on_fakes import ASLEEP_AT_NIGHT, POOL, berlin
@@ -66,7 +67,7 @@ def asleep(account: Account) -> Account:
     """At ten in the evening."""
     account.policies["default"] = NAMING
     server = account.servers["gpu-1"]
-    server.create(predictor_crd())
+    server.create(predictors())
     onboard(account)
     Controllers(server)
     server.create(GPT)
@@ -116,7 +117,7 @@ def test_while_the_right_goes_it_is_held_to_nothing(asleep: Account):
 
 @pytest.mark.parametrize(
     "crd",
-    [None, predictor_crd(scope="Cluster"), predictor_crd(served=False)],
+    [None, predictors(scope="Cluster"), predictors(served=False)],
     ids=["none", "of the cluster", "not served"],
 )
 def test_what_cannot_work_is_reported_and_not_granted_and_nothing_else_suffers(account: Account, crd):
@@ -132,7 +133,7 @@ def test_what_cannot_work_is_reported_and_not_granted_and_nothing_else_suffers(a
 def test_a_mark_that_somebody_writes_gives_no_right(account: Account):
     account.policies["default"] = ASLEEP_AT_NIGHT
     server = account.servers["gpu-1"]
-    server.create(predictor_crd())
+    server.create(predictors())
     onboard(account)
     mark = '[{"group":"ml.example.com","kind":"Predictor","path":"spec.count","asleep":0}]'
     path = f"/metadata/annotations/{layout.SWITCHES.replace('/', '~1')}"

@@ -20,8 +20,9 @@ from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 from slicewise.switches import Switch
 
+from sandbox.workload_stand_ins import PREDICTOR_STOPPED, predictors
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import PREDICTOR_STOPPED, predictor, predictor_crd, scaled
+from tests.fakes.controllers import predictor, scaled
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 
@@ -39,7 +40,7 @@ def naming(*switches: Switch) -> OffHours:
 
 def with_predictor(switch: Switch = SUSPENDS, item: Any = GPT, crd: Any = None) -> Sleeper:
     sleeper = Sleeper(naming(switch))
-    sleeper.create(crd or predictor_crd(), copy.deepcopy(item))
+    sleeper.create(crd or predictors(), copy.deepcopy(item))
     return sleeper
 
 
@@ -255,11 +256,57 @@ def test_where_the_kind_cannot_be_read_it_is_left_with_all_below_it_and_the_rest
 
 
 def test_a_version_that_comes_at_night_keeps_nobody_asleep():
-    sleeper = with_predictor(crd=predictor_crd("v1"))
+    sleeper = with_predictor(crd=predictors("v1"))
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
 
-    sleeper.create(predictor_crd("v1", "v2"))
+    sleeper.create(predictors("v1", "v2"))
     sleeper.at(MORNING).settle()
 
     assert objects_of(sleeper) == before
+
+
+# An operator that puts back what is scaled
+
+
+def scalings(sleeper: Sleeper, item: Any) -> int:
+    return sleeper.calls.made.count(f"kubernetes.scale {ref_of(item)}")
+
+
+def test_without_a_switch_what_its_operator_puts_back_is_reported_with_who_and_not_fought():
+    below = scaled("Deployment", "gpt", 2)
+    sleeper = Sleeper()
+    sleeper.create(predictors(), copy.deepcopy(GPT))
+    before = objects_of(sleeper)
+
+    asleep = sleeper.at(NIGHT).settle()
+    for _ in range(3):
+        assert codes(sleeper.later(hours=1).settle()) == {"put-back"}
+
+    assert scalings(sleeper, below) == 1 and sleeper.replicas(below) == 2
+    [finding] = asleep.outcome.findings
+    assert "predictor-operator, which makes it for Predictor gpt" in finding.says
+    assert "offHours.kinds with group ml.example.com" in finding.remedy
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before and scalings(sleeper, below) == 1
+
+
+def test_of_a_kind_that_is_only_scaled_a_person_reads_how_to_find_who_puts_it_back():
+    server = scaled("ModelServer", "llm", 2, version="inference.example.com/v1")
+    sleeper = Sleeper()
+
+    def put_back(item: Any) -> None:
+        if item["kind"] == "ModelServer" and item["spec"]["replicas"] == 0:
+            sleeper.server.scale(ref_of(server), 0, 2, manager="model-operator")
+
+    sleeper.create(server)
+    sleeper.server.on_change.append(put_back)
+
+    asleep = sleeper.at(NIGHT).settle()
+    sleeper.later(hours=1).settle()
+
+    assert scalings(sleeper, server) == 1
+    [finding] = asleep.outcome.findings
+    assert finding.code == "woken-by-somebody"
+    assert "kubectl get modelserver llm -n ml -o yaml --show-managed-fields" in finding.remedy
+    assert "offHours.kinds" in finding.remedy

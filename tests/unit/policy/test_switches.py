@@ -11,8 +11,8 @@ from slicewise.errors import InvalidPolicy
 from slicewise.offhours.kinds import KINDS
 from slicewise.switches import Switch, definition, wrong_in
 
+from sandbox.workload_stand_ins import predictors
 from tests import builders
-from tests.fakes.controllers import predictor_crd
 
 GOOD = {"group": "ml.example.com", "kind": "Predictor", "path": "spec.suspend", "asleep": True}
 SUSPENDS = Switch("ml.example.com", "Predictor", ("spec", "suspend"), True)
@@ -173,7 +173,7 @@ def checked(crd, *asked):
     ],
 )
 def test_a_switch_is_held_against_the_schema_of_its_kind(path, asleep, says):
-    crd = predictor_crd()
+    crd = predictors()
     fields = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     fields["count"]["maximum"] = 10
     fields |= {
@@ -189,15 +189,15 @@ def test_a_switch_is_held_against_the_schema_of_its_kind(path, asleep, says):
 
 def test_a_kind_must_be_there_served_and_in_namespaces():
     assert "no definition" in wrong_in(SUSPENDS, None)
-    assert "no version of it is served" in checked(predictor_crd(served=False), SUSPENDS)[0]
-    assert "in no namespace" in checked(predictor_crd(scope="Cluster"), SUSPENDS)[0]
+    assert "no version of it is served" in checked(predictors(served=False), SUSPENDS)[0]
+    assert "in no namespace" in checked(predictors(scope="Cluster"), SUSPENDS)[0]
 
 
 def test_the_version_that_kubernetes_prefers_is_the_one_that_counts():
     in_order = ["v2", "v1", "v10beta3", "v1beta2", "v1beta1", "v3alpha1", "newest"]
     assert sorted(set(in_order), key=switches.priority) == in_order
 
-    crd = predictor_crd("v1alpha1", "v1")
+    crd = predictors("v1alpha1", "v1")
     _, newer = crd["spec"]["versions"]
     newer["schema"] = {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}}
     assert checked(crd, SUSPENDS) == ["its version v1 has no field spec.suspend"]

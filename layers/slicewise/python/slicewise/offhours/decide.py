@@ -24,7 +24,7 @@ from typing import Any
 from slicewise import layout
 from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot
 from slicewise.model import Object, ref_of
-from slicewise.objects import annotations, labels
+from slicewise.objects import annotations, controller_of, labels
 from slicewise.offhours.settings import Setting
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -231,6 +231,9 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
             f"Have {tool} leave {kept.field} alone: docs/off-hours.md has the setting.",
         )
     writers = sorted(setting.managers(live))
+    owner = controller_of(live)
+    if owner and setting.value(live) == kept.original:
+        return _put_back(kept, value, writers, owner)
     by = (
         f"by {', '.join(writers)}"
         if writers
@@ -240,9 +243,31 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
     return Finding(
         "woken-by-somebody",
         f"{kept.ref} has {kept.field} {value}, set while it slept {by}; it is left so.{maybe}",
-        "Where no person did it, look at its HorizontalPodAutoscaler (ScaledToZero, minReplicas) and at what "
-        "manages it (docs/off-hours.md). To run it on a GPU now, wake the cluster: slicewise wake.",
+        f"Where no person did it, look at {_suspects(setting, live, kept)} (docs/off-hours.md). To run it on "
+        "a GPU now, wake the cluster: slicewise wake.",
     )
+
+
+def _put_back(kept: Snapshot, value: str, writers: list[str], owner: Object) -> Finding:
+    """By what made the object: it has the count from the one above, and would undo each sleep of this one."""
+    group, above = owner["apiVersion"].rpartition("/")[0], owner["kind"]
+    by = f"{', '.join(writers) or 'a controller'}, which makes it for {above} {owner['name']},"
+    return Finding(
+        "put-back",
+        f"{kept.ref} was put to sleep, and {by} has set {kept.field} back to {value}; it is left so tonight.",
+        f"Name the switch of {above} in the policy (offHours.kinds with group {group}, docs/off-hours.md), "
+        "or stop it by hand.",
+    )
+
+
+def _suspects(setting: Setting, live: Object, kept: Snapshot) -> str:
+    if live.get("readThroughScale"):
+        ref = kept.ref
+        shown = f"kubectl get {ref.kind.lower()} {ref.name} -n {ref.namespace} -o yaml --show-managed-fields"
+        return f"who wrote it ({shown}): an operator that puts it back needs its own switch in offHours.kinds"
+    if setting.scaled:
+        return "its HorizontalPodAutoscaler (ScaledToZero, minReplicas) and at what manages it"
+    return "what manages it"
 
 
 def _person_won(setting: Setting, live: Object, kept: Snapshot) -> Finding:
