@@ -65,6 +65,26 @@ def test_without_the_hold_it_would_come_back():
     assert sleeper.replicas(IDLE) == 3
 
 
+@pytest.mark.parametrize("where", ["", "the Rollout", "the workload"])
+def test_one_of_a_rollout_at_0_whose_template_is_another_workloads_is_held_too(where):
+    web, deployment = (
+        scaled("Rollout", "web", 0, version="argoproj.io/v1alpha1"),
+        scaled("Deployment", "web", 0),
+    )
+    del web["spec"]["template"]
+    web["spec"]["workloadRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    for item, name in ((web, "the Rollout"), (deployment, "the workload")):
+        if where == name:
+            item["metadata"]["labels"] = {KEEP_AWAKE: "true"}
+    held = autoscaler("web", web)
+    sleeper = cluster(deployment, held)
+    sleeper.server.objects[ref_of(web)] = {**web, "metadata": {**web["metadata"], "uid": "web"}}
+
+    sleeper.at(NIGHT).settle()
+
+    assert (behavior(sleeper, held) == NO_SCALE_UP.asleep) is (not where)
+
+
 def test_before_1_37_no_autoscaler_is_asked_for():
     sleeper = cluster(SERVER, OF_SERVER, version="1.36")
 

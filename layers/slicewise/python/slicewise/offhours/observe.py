@@ -401,7 +401,8 @@ def look(
     scaled = set(map(workloads.scaled_by, autoscalers))
     owners, by_name = _owners(reading, kinds, pods, (kept | targets | scaled) - objects.keys())
     ours = set(map(ref_of, owners.values()))
-    ours |= {ref for ref, item in by_name.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
+    makes = _what_makes_pods(reading, kinds, by_name, scaled)
+    ours |= {ref for ref, item in makes.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
     objects |= {ref: item for ref, item in by_name.items() if ref in kept}
     for item in autoscalers:
         if ref_of(item) in kept or workloads.scaled_by(item) in ours:
@@ -419,6 +420,24 @@ def look(
         queues=kueue,
         kinds=kinds,
     )
+
+
+def _what_makes_pods(
+    reading: Reading, kinds: Registry, by_name: Mapping[Ref, Object], scaled: Collection[Ref]
+) -> Mapping[Ref, Object]:
+    """By name, with the workload that has the template in place of a scaled Rollout that refers to one."""
+    referring = {ref: spec(by_name[ref]).get("workloadRef") for ref in scaled if ref in by_name}
+    named = {
+        ref: Ref(to["apiVersion"], to["kind"], to["name"], ref.namespace)
+        for ref, to in referring.items()
+        if to and not _is_marked(by_name[ref])
+    }
+    found = {
+        ref_of(item): item
+        for (version, kind), refs in _by_kind(named.values()).items()
+        for item in _read(reading, kinds, version, kind, refs, {})
+    }
+    return {**by_name, **{ref: found[to] for ref, to in named.items() if to in found}}
 
 
 def _is_marked(workload: Object) -> bool:
