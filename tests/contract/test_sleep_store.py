@@ -67,6 +67,14 @@ def test_the_count_at_which_it_resumes_is_kept_and_is_no_part_of_the_checksum(ke
     assert resuming.checksum == snapshot(original=None).checksum
 
 
+def test_how_many_maps_were_made_for_a_field_is_kept_and_is_no_part_of_the_checksum(kept):
+    nested = snapshot(original=None, made=2)
+    kept.keep(A, nested)
+
+    assert kept.snapshots(A) == (nested,)
+    assert nested.checksum == snapshot(original=None).checksum
+
+
 def test_for_which_morning_it_was_woken_is_kept(kept):
     kept.keep(A, snapshot())
     kept.keep(A, snapshot().as_woken("2026-11-26T06:00"))

@@ -16,6 +16,7 @@ from slicewise import layout
 from slicewise.errors import Refused, Unavailable
 from slicewise.model import Ref, ref_of
 from slicewise.off_hours import OffHours
+from slicewise.offhours import observe
 from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 from slicewise.switches import Switch
@@ -142,8 +143,9 @@ def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
         assert objects_of(sleeper) == before, number
 
 
-def test_the_annotation_wakes_it_where_the_table_has_lost_it():
-    sleeper = with_predictor()
+@pytest.mark.parametrize("switch", [SUSPENDS, STATE, STOPS], ids=lambda one: ".".join(one.path))
+def test_the_annotation_wakes_it_where_the_table_has_lost_it(switch):
+    sleeper = with_predictor(switch)
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
     sleeper.kept._kept.clear()
@@ -156,17 +158,19 @@ def test_the_annotation_wakes_it_where_the_table_has_lost_it():
 # A policy that changes its mind
 
 
-def test_the_mark_stands_before_anything_sleeps():
-    sleeper = with_predictor().at(NIGHT)
+def test_the_mark_stands_while_anything_is_changed():
+    sleeper, seen = with_predictor(), []
 
-    sleeper.settle()
+    def watch(call: str) -> None:
+        if call == f"kubernetes.patch {PREDICTOR}":
+            seen.append(json.loads(mark(sleeper) or "[]"))
 
-    patched = [call for call in sleeper.calls.made if "kubernetes.patch" in call]
-    first = next(at for at, call in enumerate(patched) if "Predictor" in call)
-    assert "NodePool" in patched[0] and first > 0
-    assert json.loads(mark(sleeper)) == [
-        {"group": "ml.example.com", "kind": "Predictor", "path": "spec.suspend", "asleep": True}
-    ]
+    sleeper.calls.fails = watch
+    sleeper.at(NIGHT).settle()
+    sleeper.at(MORNING).settle()
+
+    entry = {"group": "ml.example.com", "kind": "Predictor", "path": "spec.suspend", "asleep": True}
+    assert seen == [[entry], [entry]] and mark(sleeper) is None
 
 
 @pytest.mark.parametrize("emptied", [False, True], ids=["table", "emptied table"])
@@ -253,6 +257,27 @@ def test_where_the_kind_cannot_be_read_it_is_left_with_all_below_it_and_the_rest
     assert sleeper.replicas(server) == 0 and "cannot-be-read" in codes(told)
     assert field(sleeper) is None and sleeper.live(POD)
     assert not any(call.startswith("kubernetes.scale Deployment ml/gpt") for call in sleeper.calls.made)
+    # Of a version that is not known nothing is asked.
+    assert ("kubernetes.list Predictor" in sleeper.calls.made) is (call == "kubernetes.list Predictor")
+
+
+def test_the_mark_stays_until_a_look_has_read_where_something_may_sleep():
+    sleeper = with_predictor()
+    before = objects_of(sleeper)
+    sleeper.at(NIGHT).settle()
+    sleeper.off_hours = NIGHTS
+    sleeper.kept._kept.clear()
+    sleeper.calls.fails = lambda made: Unavailable("no") if made == "kubernetes.list Predictor" else None
+
+    sleeper.at(MORNING)
+    for _ in range(3):
+        assert sleeper.run_pass().outcome.stage is Stage.WAKING
+        assert mark(sleeper)
+        sleeper.later(minutes=1)
+    sleeper.calls.fails = lambda made: None
+    sleeper.settle()
+
+    assert objects_of(sleeper) == before
 
 
 def test_a_version_that_comes_at_night_keeps_nobody_asleep():
@@ -261,9 +286,19 @@ def test_a_version_that_comes_at_night_keeps_nobody_asleep():
     sleeper.at(NIGHT).settle()
 
     sleeper.create(predictors("v1", "v2"))
+    assert version(sleeper) == "v1", "under another it would be another object"
     sleeper.at(MORNING).settle()
 
     assert objects_of(sleeper) == before
+    assert version(sleeper) == "v2"
+
+
+def version(sleeper: Sleeper) -> str:
+    """Under which Predictors are read by the next pass."""
+    world = observe.observe(sleeper._hint, None, sleeper._ports, "", sleeper.clock.now)
+    row = world.kinds.row_of("ml.example.com/v1", "Predictor")
+    assert row
+    return row.version
 
 
 # An operator that puts back what is scaled
