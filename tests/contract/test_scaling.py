@@ -119,6 +119,19 @@ def test_objects_of_a_kind_that_no_table_names_are_listed_and_patched(served):
     assert port.list("ml.example.com/v1", "Nobody") == ()
 
 
+def test_one_definition_is_listed_by_its_name_as_the_right_to_list_allows(served):
+    serve_predictors(served)
+    crd = "predictors.ml.example.com"
+
+    found = served.as_admin().list(
+        "apiextensions.k8s.io/v1", "CustomResourceDefinition", fields=f"metadata.name={crd}"
+    )
+
+    [schema] = [one["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for one in found]
+    assert [one["metadata"]["name"] for one in found] == [crd]
+    assert schema["properties"]["spec"]["properties"]["suspend"] == {"type": "boolean"}
+
+
 def live(far_side, item):
     ref = ref_of(item)
     [found] = far_side.port.list(

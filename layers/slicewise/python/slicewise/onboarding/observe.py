@@ -5,7 +5,7 @@ The requests that a look makes inside a cluster, all of them; onboarding/rbac.py
 group `slicewise:installer`, which is all that is left once the installation is done:
 
 * GET /version, and each object of `observed_refs` by name
-* LIST CustomResourceDefinitions (their metadata; where the policy has switches of its own, whole), NodePools,
+* LIST CustomResourceDefinitions (their metadata; whole those of the policy's own switches), NodePools,
   NodeOverlays, NodeClaims, DaemonSets, Deployments
 * LIST Secrets of namespace gpu-operator, of kube-system where the policy installs Karpenter, and of that of a
   GPU Operator that we joined: there helm keeps its releases
@@ -200,11 +200,11 @@ def look(
     more = (ref for ref in operator_release.observed_refs(operator, policy) if ref not in objects)
     objects |= {ref: found for ref in more if (found := kubernetes.get(ref))}
     classes = kubernetes.list("resource.k8s.io/v1", "DeviceClass") if admin else ()
-    node_pools = kubernetes.list("karpenter.sh/v1", "NodePool")
+    node_pools, crds = kubernetes.list("karpenter.sh/v1", "NodePool"), kubernetes.crds()
     return ClusterContents(
         version=kubernetes.version(),
-        crds=kubernetes.crds(),
-        definitions=_definitions(kubernetes, own_kinds.switches(policy, node_pools)),
+        crds=crds,
+        definitions=_definitions(kubernetes, crds, own_kinds.switches(policy, node_pools)),
         objects=objects,
         node_pools=node_pools,
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
@@ -220,15 +220,26 @@ def look(
     )
 
 
-def _definitions(kubernetes: Kubernetes, asked: Collection[Switch]) -> tuple[Object, ...]:
-    """All are gone through, page by page, only where a switch of the policy's own names some."""
-    if not asked:
-        return ()
-    return kubernetes.list(
-        *own_kinds.CRD,
-        only=lambda crd: any(is_of(crd, switch) for switch in asked),
-        trim=lambda crd: definition(crd, asked),
+def _definitions(
+    kubernetes: Kubernetes, crds: Collection[str], asked: Collection[Switch]
+) -> tuple[Object, ...]:
+    """
+    Of the kinds that switches of the policy's own name. One by one, since a schema may have a megabyte, and
+    all of their groups: which one is the kind's, only the definition says. Not by `get`: the right to list is
+    there already.
+    """
+    groups = {switch.group for switch in asked}
+    names = [name for name in sorted(crds) if name.partition(".")[2] in groups]
+    lists = (
+        kubernetes.list(
+            *own_kinds.CRD,
+            fields=f"metadata.name={name}",
+            only=lambda crd: any(is_of(crd, switch) for switch in asked),
+            trim=lambda crd: definition(crd, asked),
+        )
+        for name in names
     )
+    return tuple(crd for found in lists for crd in found)
 
 
 def _node_classes(kubernetes: Kubernetes) -> tuple[Object, ...]:
