@@ -8,7 +8,7 @@ passes that come late, twice or never, and that are killed or lose an answer at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,6 @@ from slicewise import layout
 from slicewise.errors import Unavailable
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations
-from slicewise.offhours.kinds import BUILT_IN
 from slicewise.offhours.settings import opens
 from slicewise.outcomes import Plan, Stage
 from slicewise.snapshots import Snapshot
@@ -68,6 +67,7 @@ class Night:
         self.sleeper, self.pool = sleeper, pool
         self.deleted: dict[Thing, Object] = {}
         self.left: dict[Thing, tuple[Any, ...]] = {thing: (self.value(thing),) for thing in things}
+        self._kinds = sleeper.off_hours.kinds if sleeper.off_hours else ()
         self.disruption = sleeper.value(pool, "spec", "disruption")
 
     def play(self, steps: Steps) -> None:
@@ -169,9 +169,15 @@ class Night:
         kept = self.sleeper.kept._kept
         uid = self.sleeper.value(thing.ref, "metadata", "uid")
         for key, one in list(kept.items()):
-            noted = one.field in BUILT_IN.noted_fields(one.ref) and not opens(one)
+            noted = one.field != ".".join(REPLICAS) and not opens(one)
             if one.ref == thing.ref and one.uid == uid and noted:
                 del kept[key]
+
+    def change_policy(self) -> None:
+        """It drops the kinds that have a switch of its own, or names them again."""
+        sleeper = self.sleeper
+        assert sleeper.off_hours
+        sleeper.off_hours = replace(sleeper.off_hours, kinds=() if sleeper.off_hours.kinds else self._kinds)
 
     def refuse(self) -> None:
         self.sleeper.refuse()
@@ -206,7 +212,7 @@ class Night:
                 assert self.value(thing) in wanted, (thing.ref, thing.path)
                 self.check_notes(thing)
         assert sleeper.value(self.pool, "spec", "disruption") == self.disruption
-        for mark in (layout.ASLEEP, layout.OPENED):
+        for mark in (layout.ASLEEP, layout.OPENED, layout.SWITCHES):
             for ref in {self.pool, *(thing.ref for thing in self.left if thing.ref.kind == "NodePool")}:
                 assert sleeper.value(ref, "metadata", "annotations", mark) is None
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slicewise.switches import Switch
 
-from tests.fakes.controllers import cron_job, notebook, ray_cluster, scaled, scaled_job, scaled_object
+from sandbox.workload_stand_ins import predictors
+from tests.fakes.controllers import (
+    cron_job,
+    notebook,
+    predictor,
+    ray_cluster,
+    scaled,
+    scaled_job,
+    scaled_object,
+)
 from tests.fakes.kueue import API, CRDS, Kueue, cluster_queue, flavors, in_queue, job, local_queue
-from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
+from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NIGHTS, NODE_POOL, Sleeper
 from tests.nights import (
     NODES,
     PAUSED_JOB,
@@ -28,6 +40,7 @@ _POOL, _FALLBACK = (
     {"apiVersion": ref.api_version, "kind": "NodePool", "metadata": {"name": ref.name}}
     for ref in (NODE_POOL, FALLBACK)
 )
+SWITCH = Switch("ml.example.com", "Predictor", SUSPEND, True)
 _QUEUE = cluster_queue("gpus", 2)
 THINGS = (
     Thing(scaled("Deployment", "server", 3, priority=1000), REPLICAS, (1, 3, 4, 0)),
@@ -40,17 +53,19 @@ THINGS = (
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
     Thing(ray_cluster("rc"), SUSPEND, (None, False, True)),
     Thing(notebook("nb-ada"), STOPPED, (None, "2026-11-25T18:00:00Z", "slicewise-off-hours")),
+    Thing(predictor("gpt"), SUSPEND, (None, False, True)),
     Thing(in_queue(scaled("Deployment", "queued", 2)), REPLICAS, (1, 2, 0)),
     Thing(_QUEUE, STOP_POLICY, ("None", "HoldAndDrain", "Hold"), replaceable=False),
     Thing(_POOL, NODES, (None, "7", "0"), replaceable=False),
     Thing(_FALLBACK, NODES, (None, "7", "0"), replaceable=False),
 )
-STEPS = steps_with(THINGS, "refuse")
+STEPS = steps_with(THINGS, "refuse", "change_policy")
 
 
 def night() -> Night:
-    sleeper = Sleeper(pools=FALLBACK_POOLS)
+    sleeper = Sleeper(replace(NIGHTS, kinds=(SWITCH,)), FALLBACK_POOLS)
     sleeper.server.add_crds(*CRDS)
+    sleeper.create(predictors())
     Kueue(sleeper.server)
     sleeper.create(*flavors(), _QUEUE, local_queue("team", "gpus"), job("waits"))
     sleeper.create(_TARGET, _RESUMED, *(thing.item for thing in THINGS if thing.replaceable))
