@@ -231,6 +231,30 @@ def test_a_path_that_the_policy_changes_at_night_is_given_back_all_the_same():
     assert objects_of(sleeper) == before
 
 
+@pytest.mark.parametrize(
+    ("switch", "error"),
+    [(("spec", "suspend"), None), (("spec", "suspend"), Refused("403")), (("spec", "replicas"), None)],
+    ids=["granted", "not granted", "the very field"],
+)
+def test_what_was_scaled_before_the_policy_names_its_kind_gets_its_replicas_back(switch, error):
+    llm = scaled("ModelServer", "llm", 2, version="inference.example.com/v1")
+    asleep = 0 if switch == ("spec", "replicas") else True
+    sleeper = Sleeper(naming(Switch("inference.example.com", "ModelServer", switch, asleep)))
+    named, sleeper.off_hours = sleeper.off_hours, NIGHTS
+    sleeper.create(llm)
+    before = objects_of(sleeper)
+    sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(llm) == 0
+
+    sleeper.off_hours = named
+    sleeper.calls.fails = lambda made: error if made == "kubernetes.list ModelServer" else None
+    sleeper.later(hours=1).settle()
+    assert sleeper.value(ref_of(llm), "spec", "suspend") is None
+    sleeper.at(MORNING).settle()
+
+    assert objects_of(sleeper) == before
+
+
 # A cluster that has not got the kind, or does not tell
 
 

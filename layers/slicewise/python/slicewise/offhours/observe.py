@@ -31,6 +31,7 @@ from slicewise.offhours.kinds import BUILT_IN, Registry, with_switches
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
 from slicewise.offhours.queues import NO_QUEUES, Queues
+from slicewise.offhours.settings import REPLICAS
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding, Stage
 from slicewise.policy import Mode, Policy
@@ -106,7 +107,9 @@ def _outside(
         pools=policy.pools if policy else (),
         failing=frozenset(retry.part for retry in record.retries) if record else frozenset(),
         waiting_since=record.since if record and record.stage is Stage.WAITING else None,
-        kinds=with_switches(off_hours.kinds if off_hours else (), (), lambda group, kind: ""),
+        kinds=with_switches(
+            _not_scaled(off_hours.kinds if off_hours else (), snapshots), (), lambda group, kind: ""
+        ),
     )
     return world, policy
 
@@ -471,7 +474,8 @@ def _registry(
 ) -> Registry:
     """With what sleeps by a switch that the policy has dropped since, as NodePools say."""
     marked = [one for pool in pools for one in own_switches.read(annotations(pool).get(layout.SWITCHES))]
-    asked = tuple(asked)
+    by_field = {(one.group, one.kind) for one in marked if one.path == REPLICAS.path}
+    asked = _not_scaled(asked, snapshots, by_field)
     if not (asked or marked):
         return BUILT_IN
     kept = {(group, one.ref.kind): version for one in snapshots for group, version in [_split(one.ref)]}
@@ -485,6 +489,25 @@ def _registry(
         return slept if found is None else found
 
     return with_switches(asked, dict.fromkeys(marked), version_of)
+
+
+def _not_scaled(
+    asked: Iterable[Switch], snapshots: Iterable[Snapshot], by_field: Collection[tuple[str, str]] = ()
+) -> tuple[Switch, ...]:
+    """
+    Without those of kinds that the policy names since tonight, and of which something was scaled before: its
+    replicas are given back first, by the right that is there.
+
+    Args:
+        by_field: Group and kind of what sleeps at 0 replicas by a switch, and not by `scale`.
+    """
+    at_0 = {_kind_of(kept.ref) for kept in snapshots if kept.field == REPLICAS.field and not kept.woken}
+    scaled = at_0.difference(by_field)
+    return tuple(one for one in asked if one.path == REPLICAS.path or (one.group, one.kind) not in scaled)
+
+
+def _kind_of(ref: Ref) -> tuple[str, str]:
+    return _split(ref)[0], ref.kind
 
 
 def _split(ref: Ref) -> tuple[str, str]:
