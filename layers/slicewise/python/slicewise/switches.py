@@ -169,7 +169,8 @@ def definition(crd: Object, switches: Iterable[Switch]) -> Object:
     paths = [one.path for one in switches if is_of(crd, one)]
     versions = [_checked(version, paths) for version in spec.get("versions") or ()]
     return {
-        **{key: crd[key] for key in ("apiVersion", "kind")},
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
         "metadata": {"name": crd["metadata"]["name"]},
         "spec": {"group": spec["group"], "names": names, "scope": spec.get("scope"), "versions": versions},
     }

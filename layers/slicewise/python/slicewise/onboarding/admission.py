@@ -241,7 +241,11 @@ def _others(of: str, entries: Entries) -> str:
 
 
 def _map(of: str, path: Path) -> str:
-    return f"{_found(of, path)}.orValue({{}})" if path else f"dyn({of})"
+    if not path:
+        return f"dyn({of})"
+    found = f"{_found(of, path)}.orValue({{}})"
+    # After an index CEL takes it for a map, and would compare its type with that of the other values.
+    return f"dyn({found})" if not _CEL_WORDS.isdisjoint(path) else found
 
 
 def _found(of: str, path: Path) -> str:
