@@ -671,12 +671,16 @@ SWITCH = Switch("ml.example.com", "Predictor", ("spec", "server", "state"), "Sto
 
 
 def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: ControlPlane, cluster: Cluster):
-    """Its operator is a stand-in, which puts back what is scaled below; all that holds us is real."""
+    """
+    Its operator is a stand-in, which puts back what is scaled below; all that holds us is real. Its pods wait
+    at a gate, since nothing here is about nodes.
+    """
     template = GPU.scaled("Deployment", "gpt", 1)["spec"]["template"]
+    template["spec"]["schedulingGates"] = [{"name": "example.com/never"}]
     at, below = cluster.path("predictors", "gpt", "ml.example.com/v1"), cluster.path("deployments", "gpt")
     with PredictorOperator(plane):
         cluster.kube.create(predictor("gpt", 1, NAMESPACE, template=template))
-        eventually(lambda: cluster.running("gpt") == 1, lambda: cluster.kube.list(at.rpartition("/")[0]))
+        eventually(lambda: cluster.pods("gpt"), lambda: cluster.kube.get(at))
 
         cluster.night.at(NIGHT).run_pass()
         eventually(lambda: cluster.spec(below)["replicas"] == 1)
@@ -697,13 +701,13 @@ def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: Con
         cluster.night.off_hours = replace(NIGHTS, kinds=(SWITCH,))
         cluster.night.at(NIGHT)
         asleep = cluster.settle(Stage.ASLEEP)
-        assert cluster.spec(at)["server"] == {"state": "Stopped"} and cluster.running("gpt") == 0
-        assert asleep.outcome.findings == () and cluster.gpu_nodes() == []
+        assert cluster.spec(at)["server"] == {"state": "Stopped"} and cluster.pods("gpt") == []
+        assert asleep.outcome.findings == ()
 
         cluster.night.off_hours = NIGHTS
         cluster.night.at(MORNING)
         cluster.settle(Stage.AWAKE)
-        eventually(lambda: cluster.running("gpt") == 1)
+        eventually(lambda: cluster.pods("gpt"))
     after = cluster.kube.get(at)
     assert after["spec"] == before["spec"]
     assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
