@@ -22,7 +22,6 @@ from slicewise.outcomes import Stage
 from slicewise.switches import Switch
 
 from sandbox.workload_stand_ins import PREDICTOR_STOPPED, predictors
-from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import predictor, scaled
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
@@ -127,7 +126,7 @@ def test_what_kueue_admits_is_left_since_it_would_start_it_again():
     assert "left-awake" in codes(sleeper.at(NIGHT).settle()) and field(sleeper) is None
 
 
-@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
+@pytest.mark.parametrize("how", ["killed", "answer lost", "403"])
 def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
     whole = with_predictor()
     before = objects_of(whole)
@@ -201,7 +200,7 @@ def test_without_off_hours_it_is_woken_at_once_and_no_mark_is_left():
     assert sleeper.kept.snapshots(sleeper.cluster.arn) == ()
 
 
-@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
+@pytest.mark.parametrize("how", ["killed", "403"])
 def test_without_off_hours_no_mark_is_left_whichever_call_ends_a_pass(how):
     whole = with_predictor()
     before = objects_of(whole)
