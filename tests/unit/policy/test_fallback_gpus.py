@@ -46,6 +46,14 @@ def test_what_cannot_stand_in_is_told_with_path_value_and_remedy(pools, wrong, p
     assert remedy in problem.remedy
 
 
+@pytest.mark.parametrize("count", ["[1]", "{of: 1}"])
+def test_counts_that_are_no_numbers_are_told_beside_them_as_well(count: str):
+    with pytest.raises(InvalidPolicy) as refused:
+        builders.policy(SHARED.replace("[l40s]", f"[l40s], gpuCounts: [{count}]"), NIGHTS)
+
+    assert "pools.shared.gpuCounts[0]" in {problem.path for problem in refused.value.problems}
+
+
 def test_without_off_hours_nobody_would_ever_open_them():
     with pytest.raises(InvalidPolicy) as refused:
         builders.policy(SHARED)

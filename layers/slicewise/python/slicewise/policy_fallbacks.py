@@ -38,7 +38,7 @@ def _no_fallback(table: Table, sharing: Sharing | None, gpus: tuple[str, ...], g
         return f"{gpu.name} has no MIG; name one of {', '.join(m.name for m in catalog.MODELS if m.mig)}"
     if sharing is Sharing.MIG and isinstance(profile, str) and profile not in gpu.mig:
         return f"{gpu.name} lacks profile {profile}; it has {', '.join(gpu.mig)}"
-    if isinstance(counts, list) and counts and not set(counts) & set(gpu.counts):
+    if isinstance(counts, list) and counts and not any(count in gpu.counts for count in counts):
         sold = ", ".join(str(count) for count in gpu.counts)
         return f"EC2 sells {gpu.name} only in machines with {sold}; add one of these to gpuCounts"
     return None
