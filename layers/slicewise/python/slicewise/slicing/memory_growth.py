@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 
 from slicewise.slicing.evidence import PodUse
@@ -45,21 +46,29 @@ class MemoryGrowth:
 
     def __init__(self, pods: Iterable[PodUse] = (), horizon: int = 0, prior: float = 0):
         self._prior, self._horizon = prior or PRIOR_WINDOWS, horizon or HORIZON_DAYS
-        horizon = self._horizon
+        self._read(pods)
+        # Fleets have workloads by the ten thousand, and most of a young one have no past.
+        self._pasts = {
+            key: _Past(members, self._horizon)
+            for key, members in self._siblings.items()
+            if any(pod.day_peaks_mib for pod in members)
+        }
+        self._of: dict[str, Growth] = {}
+
+    def _read(self, pods: Iterable[PodUse]) -> None:
+        """What depends on the known peaks; how memory grew does not."""
         self._siblings: dict[str, list[PodUse]] = {}
         for pod in pods:
             self._siblings.setdefault(workload_key(pod), []).append(pod)
-        self._pasts = {key: _Past(members, horizon) for key, members in self._siblings.items()}
         self._peaks = {key: _highest(one.memory_mib for one in m) for key, m in self._siblings.items()}
-        self._of: dict[str, Growth] = {}
         self._fits: dict[tuple[object, ...], bool] = {}
 
     def read_as(self, pods: Iterable[PodUse]) -> MemoryGrowth:
         """The same growth, from other known peaks of the same pods: those of their lower reading."""
-        if not self._pasts:
+        if not self._siblings:
             return self
-        other = MemoryGrowth(pods, self._horizon, self._prior)
-        other._pasts = self._pasts
+        other = copy(self)
+        other._read(pods)
         return other
 
     def peak(self, pod: PodUse) -> float:
