@@ -82,12 +82,17 @@ class Passes:
         self.failed: tuple[Retry, ...] = ()
         self.between: Callable[[], object] | None = None
         self._hint = Hint(self.cluster.arn, "a test")
-        self._ports = Ports(
+        self._kubernetes = kubernetes
+
+    @property
+    def _ports(self) -> Ports:
+        """Made for each pass, so that a copy of this has its own."""
+        return Ports(
             eks=SimpleNamespace(describe=lambda name: self.cluster),  # type: ignore[arg-type]
             store=self.store,
             queues=None,  # type: ignore[arg-type]
             policies=SimpleNamespace(text=lambda name: self.policy_text()),  # type: ignore[arg-type]
-            kubernetes=lambda cluster: kubernetes,
+            kubernetes=lambda cluster: self._kubernetes,
             helm=None,  # type: ignore[arg-type]
             sleep=self.kept,
             schedules=self.schedules,
@@ -162,13 +167,20 @@ class Passes:
         self.plans.append(found)
         return found
 
-    def struck_pass(self, how: str, number: int) -> None:
-        """One pass whose call of this number, from 0, is struck; a queue would bring back what it raises."""
-        strike(how, len(self.calls.made) + number)(self.calls)
+    def struck_pass(self, how: str, number: int) -> bool:
+        """
+        One pass whose call of this number, from 0, is struck; a queue would bring back what it raises.
+
+        Returns:
+            Whether it came to that call.
+        """
+        number += len(self.calls.made)
+        strike(how, number)(self.calls)
         with suppress(Refused, Unauthorized):
             self.run_pass()
         self.calls.revive()
         self.calls.lose_answer, self.calls.refuse = {}, {}
+        return number < len(self.calls.made)
 
     def settle(self, most: int = 30) -> Plan:
         """Passes, at one time, until one has nothing to do."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from itertools import count
 
 from slicewise.model import Ref
 
@@ -33,3 +35,14 @@ def objects_of(sleeper: Sleeper) -> dict[Ref, object]:
 
 def codes(plan) -> set[str]:
     return {finding.code for finding in plan.outcome.findings}
+
+
+def strike_each_call(play: Callable[[int], bool]) -> None:
+    """
+    Play it once for each call that may be struck.
+
+    Args:
+        play: Gets the call's number in its pass, from 0, and says whether a pass came to it.
+    """
+    struck = next(number for number in count() if not play(number))
+    assert struck > 10, "it was struck at its first calls only"

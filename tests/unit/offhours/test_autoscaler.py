@@ -155,22 +155,6 @@ def test_who_changes_its_behavior_at_night_keeps_it():
     assert behavior(sleeper, OF_SERVER) == OWN and sleeper.replicas(SERVER) == 3
 
 
-@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
-    whole = cluster(SERVER, OF_SERVER, IDLE, OF_IDLE)
-    before = objects_of(whole)
-    whole.at(NIGHT).settle()
-
-    for number in range(len(whole.calls.made)):
-        sleeper = cluster(SERVER, OF_SERVER, IDLE, OF_IDLE).at(NIGHT)
-        sleeper.struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert behavior(sleeper, OF_SERVER) == behavior(sleeper, OF_IDLE) == NO_SCALE_UP.asleep, number
-        sleeper.at(MORNING).struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert objects_of(sleeper) == before, number
-
-
 def test_until_onboarding_has_granted_it_nothing_waits_for_it():
     """A cluster that EKS has upgraded to 1.37 in the night."""
     sleeper = cluster(SERVER, OF_SERVER)

@@ -13,7 +13,7 @@ from slicewise.outcomes import Stage
 from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import PAUSED, USER_PAUSED, scaled, scaled_object
 from tests.fakes.sleeper import Sleeper
-from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
+from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of, strike_each_call
 
 EARLY = "2026-11-26T06:51"
 BUSY = scaled("Deployment", "busy", 4)
@@ -192,18 +192,16 @@ def test_a_person_who_says_sleep_while_it_resumes_is_obeyed():
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
 def test_a_pass_that_ends_at_any_call_while_it_resumes_leaves_the_rest_to_the_next(how):
-    whole = asleep().at(EARLY)
-    begun = len(whole.calls.made)
-    whole.settle()
-
-    for number in range(len(whole.calls.made) - begun):
+    def is_struck(number: int) -> bool:
         sleeper = asleep().at(EARLY)
         seen = counts(sleeper)
-        sleeper.struck_pass(how, number)
-        sleeper.struck_pass(how, number)
+        struck = [sleeper.struck_pass(how, number) for _ in range(2)]
         sleeper.at(MORNING).settle()
         assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4, number
         assert 1 not in seen, f"it dipped: {number}"
+        return any(struck)
+
+    strike_each_call(is_struck)
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
@@ -214,18 +212,17 @@ def test_a_pass_that_ends_at_any_call_while_it_is_sent_back_to_sleep_leaves_the_
         sleeper.say(asleep=True)
         return sleeper
 
-    whole = resuming()
-    begun = len(whole.calls.made)
-    whole.settle()
-
-    for number in range(len(whole.calls.made) - begun):
+    def is_struck(number: int) -> bool:
         sleeper = resuming()
-        sleeper.struck_pass(how, number)
+        struck = sleeper.struck_pass(how, number)
         sleeper.settle()
         assert count_of(sleeper) == "0" and sleeper.replicas(BUSY) == 0, number
         sleeper.say(asleep=False)
         sleeper.settle()
         assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4, number
+        return struck
+
+    strike_each_call(is_struck)
 
 
 @pytest.mark.parametrize("at", ["asleep", "resuming"])

@@ -13,7 +13,6 @@ from slicewise.off_hours import Volumes
 from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
-from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import STOPPED, keeping_volumes, notebook, owned, scaled
 from tests.fakes.sleeper import NIGHTS, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
@@ -93,22 +92,6 @@ def test_a_set_below_it_that_would_lose_its_volumes_is_left_with_it(policy):
     assert stopped(sleeper) is None and {"volumes-would-go", "open-for-what-stays"} <= codes(told)
     [finding] = [one for one in told.outcome.findings if one.code == "volumes-would-go"]
     assert "offHours" not in finding.remedy, "what would not help"
-
-
-@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
-    whole = with_notebook()
-    before = objects_of(whole)
-    whole.at(NIGHT).settle()
-
-    for number in range(len(whole.calls.made)):
-        sleeper = with_notebook().at(NIGHT)
-        sleeper.struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert stopped(sleeper), number
-        sleeper.at(MORNING).struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert objects_of(sleeper) == before, number
 
 
 def test_the_annotation_wakes_it_where_the_table_has_lost_it():

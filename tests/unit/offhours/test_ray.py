@@ -11,7 +11,6 @@ from slicewise.model import Object, Ref, ref_of
 from slicewise.offhours.workloads import KEEP_AWAKE
 from slicewise.outcomes import Stage
 
-from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import owned, ray_cluster, scaled
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
@@ -206,23 +205,6 @@ def test_the_annotation_wakes_it_where_the_table_has_lost_it():
     sleeper.at(MORNING).settle()
 
     assert objects_of(sleeper) == before
-
-
-@pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
-    whole = with_ray()
-    before = objects_of(whole)
-    whole.at(NIGHT).settle()
-    calls = len(whole.calls.made)
-
-    for number in range(calls):
-        sleeper = with_ray().at(NIGHT)
-        sleeper.struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert suspended(sleeper) is True, number
-        sleeper.at(MORNING).struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert objects_of(sleeper) == before, number
 
 
 def test_it_is_put_to_sleep_after_what_makes_work_and_woken_by_its_priority():
