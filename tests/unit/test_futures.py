@@ -11,6 +11,7 @@ from slicewise.events import Hint
 from slicewise.model import Ref
 
 from tests.fakes.calls import strike
+from tests.fakes.sleeper import NODE_POOL, Sleeper
 from tests.support.futures import Futures, mark
 from tests.tuned_account import GPU_1, POOL, TunedAccount
 
@@ -46,6 +47,49 @@ def test_accounts_that_differ_in_anything_are_not_alike(account, change):
     change(other)
 
     assert mark(one) != mark(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda sleeper: sleeper.later(seconds=1), id="the time"),
+        pytest.param(lambda sleeper: sleeper.node("n-1"), id="an object"),
+        pytest.param(lambda sleeper: sleeper.edit(NODE_POOL, ("spec", "weight"), 1), id="a field"),
+        pytest.param(lambda sleeper: sleeper.say(asleep=True), id="what a person said"),
+        pytest.param(lambda sleeper: sleeper.kept._kept.clear(), id="the table"),
+        pytest.param(lambda sleeper: sleeper.notified.add("told"), id="a notice"),
+        pytest.param(lambda sleeper: sleeper.server.on_change.clear(), id="a controller"),
+        pytest.param(lambda sleeper: setattr(sleeper, "mode", "recommend"), id="the policy"),
+    ],
+)
+def test_sleeping_clusters_that_differ_in_anything_are_not_alike(change):
+    one = Sleeper()
+    one.at("2026-11-25T20:01").settle()
+    other = deepcopy(one)
+    assert mark(one) == mark(other)
+
+    change(other)
+
+    assert mark(one) != mark(other)
+
+
+def test_a_copy_of_a_sleeping_cluster_is_a_world_of_its_own():
+    one = Sleeper()
+    other = deepcopy(one)
+
+    other.at("2026-11-25T20:01").settle()
+
+    assert mark(one) == mark(Sleeper()) and not one.calls.made and one.kept._kept == {}
+    assert other.kept._kept and other.value(NODE_POOL, "spec", "limits", "nodes") == "0"
+
+
+def test_who_has_only_looked_has_changed_nothing():
+    one = Sleeper()
+    other = deepcopy(one)
+
+    other.look()
+
+    assert other.calls.made and mark(one) == mark(other)
 
 
 def test_what_is_alike_is_played_once_and_a_strike_that_lies_ahead_is_another_future(account):

@@ -11,7 +11,7 @@ from slicewise.errors import Refused, Unauthorized
 from slicewise.model import Object, Ref, ref_of
 from slicewise.outcomes import Stage
 
-from tests.fakes.calls import REFUSALS, strike
+from tests.fakes.calls import REFUSALS
 from tests.fakes.controllers import owned, ray_cluster, scaled
 from tests.fakes.kueue import (
     API,
@@ -27,6 +27,7 @@ from tests.fakes.kueue import (
     local_queue,
 )
 from tests.fakes.sleeper import Sleeper
+from tests.support.futures import Ends
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 
 SERVER = in_queue(scaled("Deployment", "server", 2))
@@ -500,53 +501,59 @@ def test_the_annotations_give_back_what_the_table_has_lost():
         assert sleeper.policy(MIXED if mixed else QUEUE) == "None"
 
 
-def struck(sleeper: Queued, how: str, number: int) -> Queued:
-    """Some looks, as they come one after another, of which one call is struck."""
-    strike(how, len(sleeper.calls.made) + number)(sleeper.calls)
-    for _ in range(3):
+LOOKS, NEVER = 3, 10_000
+HOWS = ("killed", "answer lost", *REFUSALS)
+Start = tuple[int, Queued]
+
+
+def starts(sleeper: Queued) -> list[Start]:
+    """The cluster before and after each of some looks in a row, and how many calls were made by then."""
+    begun, found = len(sleeper.calls.made), [(0, sleeper)]
+    for _ in range(LOOKS):
+        sleeper = look_on(copy.deepcopy(sleeper), 1)
+        found.append((len(sleeper.calls.made) - begun, sleeper))
+    return found
+
+
+def look_on(sleeper: Queued, looks: int) -> Queued:
+    for _ in range(looks):
         with suppress(Refused, Unauthorized):
             sleeper.run_pass()
         sleeper.later(seconds=15)
-    sleeper.calls.revive()
-    sleeper.calls.kill_after, sleeper.calls.lose_answer, sleeper.calls.refuse = None, {}, {}
     return sleeper
 
 
-def longest(mixed: bool) -> int:
-    """How many calls the looks of a night and of a morning make."""
-    sleeper = Queued(SERVER, *JOBS, mixed=mixed)
-    counts = []
-    for time in (NIGHT, WAKING):
-        before = len(sleeper.calls.made)
-        struck(sleeper.at(time), "killed", 10_000)
-        counts.append(len(sleeper.calls.made) - before)
-        sleeper.settle()
-    return max(counts)
+def struck(looks: list[Start], how: str, number: int) -> tuple[Queued, int]:
+    """The cluster after the look whose call of this number was struck, and how many looks are to come."""
+    done, (calls, before) = [(n, look) for n, look in enumerate(looks[:LOOKS]) if look[0] <= number][-1]
+    sleeper = copy.deepcopy(before)
+    sleeper.struck_pass(how, number - calls)
+    return sleeper.later(seconds=15), LOOKS - 1 - done
 
 
-def survives(how: str, number: int, mixed: bool) -> None:
-    sleeper = Queued(SERVER, *JOBS, mixed=mixed)
-    before = objects_of(sleeper)
-    struck(sleeper.at(NIGHT), how, number).later(minutes=16).settle()
-    assert not sleeper.pods(), (how, number)
-    morning(struck(sleeper.at(WAKING), how, number).later(minutes=1))
-    assert objects_of(sleeper) == before, (how, number)
-    assert sleeper.held() == set() and sleeper.admitted() == SERVED, (how, number)
+def fall_asleep(sleeper: Queued, looks: int) -> None:
+    look_on(sleeper, looks).later(minutes=16).settle()
 
 
-HOWS = ("killed", "answer lost", *REFUSALS)
-EITHER = pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
-
-
-@EITHER
-def test_a_look_that_ends_at_any_call_leaves_the_rest_to_the_next(mixed):
-    for number in range(longest(mixed)):
-        survives(HOWS[number % len(HOWS)], number, mixed)
+def wake_up(sleeper: Queued, looks: int) -> None:
+    morning(look_on(sleeper, looks).later(minutes=1))
 
 
 @pytest.mark.exhaustive
-@EITHER
+@pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
 @pytest.mark.parametrize("how", HOWS)
 def test_a_look_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
-    for number in range(longest(mixed)):
-        survives(how, number, mixed)
+    sleeper = Queued(SERVER, *JOBS, mixed=mixed)
+    nights, mornings = Ends[Queued](fall_asleep), Ends[Queued](wake_up)
+    before, at_night = objects_of(sleeper), starts(sleeper.at(NIGHT))
+    asleep = nights.of(*struck(at_night, how, NEVER))
+    wakings = {id(asleep): starts(copy.deepcopy(asleep).at(WAKING))}
+
+    for number in range(max(looks[LOOKS][0] for looks in (at_night, wakings[id(asleep)]))):
+        asleep = nights.of(*struck(at_night, how, number))
+        assert not asleep.pods(), number
+        if id(asleep) not in wakings:
+            wakings[id(asleep)] = starts(copy.deepcopy(asleep).at(WAKING))
+        awake = mornings.of(*struck(wakings[id(asleep)], how, number))
+        assert objects_of(awake) == before, number
+        assert awake.held() == set() and awake.admitted() == SERVED, number
