@@ -8,18 +8,19 @@ runs. The contract holds both sides to the same answers (tests/contract/test_adm
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 from slicewise import rights
 from slicewise.errors import Refused
-from slicewise.model import Object, Ref
+from slicewise.model import Object
 from slicewise.objects import controller_of, labels
 from slicewise.onboarding import admission
 from slicewise.rights import Only, Path, Write
 
 from tests.fakes.json_values import copied
+from tests.fakes.objects_by_kind import ObjectsByKind
 
 _BY_NAME = {one.name: one for one in (rights.TUNER, rights.SLEEPER)}
 _GROUP = re.compile(r"'([^']+)' in request\.userInfo\.groups")
@@ -31,7 +32,7 @@ _OF_THE_SERVER: tuple[Path, ...] = tuple(
 
 
 def check(
-    objects: Mapping[Ref, Object],
+    objects: ObjectsByKind,
     groups: Collection[str],
     operation: str,
     group: str,
@@ -54,9 +55,10 @@ def check(
                 raise Refused(f"403: policy {identity.name} denied request: may {admission.said(write)}")
 
 
-def _bound(objects: Mapping[Ref, Object], groups: Collection[str]) -> Iterator[rights.Identity]:
-    for ref, binding in objects.items():
-        if ref.kind != admission.BINDING or "Deny" not in binding["spec"]["validationActions"]:
+def _bound(objects: ObjectsByKind, groups: Collection[str]) -> Iterator[rights.Identity]:
+    for ref in objects.refs(admission.BINDING):
+        binding = objects[ref]
+        if "Deny" not in binding["spec"]["validationActions"]:
             continue
         policy = objects.get(ref._replace(kind=admission.POLICY, name=binding["spec"]["policyName"]))
         conditions = policy["spec"]["matchConditions"] if policy else ()

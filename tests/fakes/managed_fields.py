@@ -20,6 +20,12 @@ class Writers:
 
     def __init__(self) -> None:
         self._of: dict[Ref, dict[Path, set[tuple[str, str]]]] = defaultdict(dict)
+        # As managed fields, until a write: lists ask for them many times between two.
+        self._told: dict[Ref, list[Object]] = {}
+
+    def __reduce__(self) -> Any:
+        """Without what was told: no two clusters differ by that."""
+        return _again, ({ref: fields for ref, fields in self._of.items() if fields},)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Writers:
         twin = Writers()
@@ -28,6 +34,7 @@ class Writers:
         return twin
 
     def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
+        self._told.pop(ref, None)
         old, new = _leaves(before), _leaves(after)
         fields = self._of[ref]
         for path in old.keys() - new.keys():
@@ -37,6 +44,7 @@ class Writers:
                 fields[path] = {(manager, "Update")}
 
     def applied(self, ref: Ref, manager: str, before: Object, item: Object, operation: str = "Apply") -> None:
+        self._told.pop(ref, None)
         old, fields = _leaves(before), self._of[ref]
         for path, value in _leaves(item).items():
             if path in old and old[path] == value:
@@ -52,12 +60,20 @@ class Writers:
         )
 
     def forget(self, ref: Ref) -> None:
+        self._told.pop(ref, None)
         self._of.pop(ref, None)
 
     def forget_field(self, ref: Ref, path: Path) -> None:
+        self._told.pop(ref, None)
         self._of[ref].pop(path, None)
 
     def managed_fields(self, ref: Ref) -> list[Object]:
+        """To be read, not changed."""
+        if ref not in self._told:
+            self._told[ref] = self._by_manager(ref)
+        return self._told[ref]
+
+    def _by_manager(self, ref: Ref) -> list[Object]:
         by_manager: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
         for path, managers in self._of.get(ref, {}).items():
             for manager in managers:
@@ -68,6 +84,12 @@ class Writers:
             {"manager": name, "operation": operation, "fieldsV1": fields}
             for (name, operation), fields in sorted(by_manager.items())
         ]
+
+
+def _again(of: dict[Ref, dict[Path, set[tuple[str, str]]]]) -> Writers:
+    writers = Writers()
+    writers._of.update(of)
+    return writers
 
 
 def _leaves(item: Object) -> dict[Path, Any]:

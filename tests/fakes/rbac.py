@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from slicewise.model import Object, Ref
+from slicewise.model import Ref
+
+from tests.fakes.objects_by_kind import ObjectsByKind
 
 _RBAC = "rbac.authorization.k8s.io/v1"
 
 
 def allows(
-    objects: Mapping[Ref, Object],
+    objects: ObjectsByKind,
     groups: Collection[str],
     verb: str,
     api_group: str,
@@ -25,24 +27,27 @@ def allows(
         name: Empty where the request names none, as a list.
         namespace: Empty for a request over all namespaces, or of what has none.
     """
-    return any(
-        _matches(rule.get("verbs"), verb)
-        and _matches(rule.get("apiGroups"), api_group)
-        and _matches(rule.get("resources"), resource, f"*/{resource.partition('/')[2]}")
-        and (not rule.get("resourceNames") or name in rule["resourceNames"])
-        for rule in _rules(objects, groups, namespace)
-    )
+    any_with_it = f"*/{resource.partition('/')[2]}"
+    for rule in _rules(objects, groups, namespace):
+        resources = rule.get("resources") or ()
+        if (
+            _matches(rule.get("apiGroups") or (), api_group)
+            and (_matches(resources, resource) or any_with_it in resources)
+            and _matches(rule.get("verbs") or (), verb)
+            and (not rule.get("resourceNames") or name in rule["resourceNames"])
+        ):
+            return True
+    return False
 
 
-def _matches(allowed: Iterable[str] | None, *wanted: str) -> bool:
-    return bool({"*", *wanted}.intersection(allowed or ()))
+def _matches(allowed: Collection[str], wanted: str) -> bool:
+    return wanted in allowed or "*" in allowed
 
 
-def _rules(
-    objects: Mapping[Ref, Object], groups: Collection[str], namespace: str
-) -> Iterator[dict[str, Any]]:
-    for ref, binding in objects.items():
-        if ref.kind not in ("ClusterRoleBinding", "RoleBinding") or ref.namespace not in ("", namespace):
+def _rules(objects: ObjectsByKind, groups: Collection[str], namespace: str) -> Iterator[dict[str, Any]]:
+    for ref in (*objects.refs("ClusterRoleBinding"), *objects.refs("RoleBinding")):
+        binding = objects[ref]
+        if ref.namespace not in ("", namespace):
             continue
         if not any(one["name"] in groups for one in binding.get("subjects", ())):
             continue
