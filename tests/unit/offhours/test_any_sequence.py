@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -62,14 +64,20 @@ THINGS = (
 STEPS = steps_with(THINGS, "refuse", "change_policy")
 
 
-def night() -> Night:
+@cache
+def noon() -> Sleeper:
+    """To be copied."""
     sleeper = Sleeper(replace(NIGHTS, kinds=(SWITCH,)), FALLBACK_POOLS)
     sleeper.server.add_crds(*CRDS)
     sleeper.create(predictors())
     Kueue(sleeper.server)
     sleeper.create(*flavors(), _QUEUE, local_queue("team", "gpus"), job("waits"))
     sleeper.create(_TARGET, _RESUMED, *(thing.item for thing in THINGS if thing.replaceable))
-    return Night(sleeper, THINGS, NODE_POOL)
+    return sleeper
+
+
+def night() -> Night:
+    return Night(deepcopy(noon()), THINGS, NODE_POOL)
 
 
 def play(steps: Steps) -> None:
