@@ -49,3 +49,8 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_sessionfinish() -> None:
+    """What is left ends with the process: to look through it for garbage once more took seconds in each."""
+    gc.freeze()
