@@ -9,7 +9,7 @@ all when the promise was broken, and loosens only with room to spare.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from slicewise.slicing import busy_guard, memory_guard
@@ -111,9 +111,9 @@ def calibrate_classes(
     """The threshold for `class_of`, from past days only; `happened` as in `daily_target`."""
     policy, growth = policy or ClassPolicy(), growth or MemoryGrowth(pods)
 
-    def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
+    def group(train: Sequence[PodUse], threshold: float) -> Callable[[Sequence[int]], list[list[int]]]:
         sizes = [class_of(p, threshold, card_memory_mib, policy, growth=growth) for p in train]
-        return place_in_classes(sizes, order)
+        return lambda order: place_in_classes(sizes, order)
 
     target = daily_target(policy.gate, policy.safety, happened)
     return calibrate(pods, group, target, folds, watched=policy.watched and folds is daily_folds)

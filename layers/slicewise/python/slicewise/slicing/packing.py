@@ -58,9 +58,9 @@ def calibrate_packing(
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
     asked = {pod.name: asked_mib(pod, card_memory_mib, policy, growth) for pod in pods}
 
-    def group(train: Sequence[PodUse], threshold: float, order: Sequence[int]) -> list[list[int]]:
+    def group(train: Sequence[PodUse], threshold: float) -> Callable[[Sequence[int]], list[list[int]]]:
         asks = [request_for(pod, threshold, memory, asked[pod.name]) for pod in train]
-        return settle(asks, order, memory).groups()
+        return lambda order: settle(asks, order, memory).groups()
 
     target = daily_target(policy.gate, policy.safety, happened)
     return calibrate(pods, group, target, folds, watched=folds is daily_folds)

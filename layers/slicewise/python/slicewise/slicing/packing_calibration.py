@@ -11,7 +11,7 @@ Nothing later than the evidence is used.
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from slicewise.slicing.busy_guard import LOOKS_A_DAY
@@ -28,7 +28,8 @@ ORDERS = 2
 # A day never aims below this share of the gate, whatever was overspent: a fleet of whole GPUs helps nobody.
 LEAST_AIM = 0.25
 
-Group = Callable[[Sequence[PodUse], float, Sequence[int]], list[list[int]]]
+# Of pods at a threshold, what makes of an order in which they come the pods of each GPU.
+Group = Callable[[Sequence[PodUse], float], Callable[[Sequence[int]], list[list[int]]]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def calibrate(
     The loosest threshold that would have kept contention within `target` on past days.
 
     Args:
-        group: Places pods at a threshold in an order, and returns the pods of each GPU.
+        group: Decides on pods at a threshold, and returns what places them in an order.
         target: Share of GPU time, such as 0.007.
         watched: Whether a GPU without rest for an hour is relieved at the next look: it counts until then.
 
@@ -119,10 +120,9 @@ def calibrate(
 
     def contended(threshold: float) -> float:
         shares = [
-            # Another order for each fold and try, so that no single one colours the whole replay.
-            _replay(fold, group, threshold, number * ORDERS + attempt, watched)
+            share
             for number, fold in enumerate(replays)
-            for attempt in range(ORDERS)
+            for share in _replayed(fold, group, threshold, number, watched)
         ]
         return sum(shares) / len(shares)
 
@@ -184,7 +184,10 @@ def _lanes(day: Day, samples: int) -> int:
     return to_lanes(value for value in from_lanes(day.lanes, day.samples) for _ in range(times))
 
 
-def _replay(fold: Fold, group: Group, threshold: float, seed: int, watched: bool) -> float:
-    order = list(range(len(fold.train)))
-    random.Random(seed).shuffle(order)
-    return contended_share(group(fold.train, threshold, order), fold.judge, watched)
+def _replayed(fold: Fold, group: Group, threshold: float, number: int, watched: bool) -> Iterator[float]:
+    """Another order for each fold and try, so that no single one colours the whole replay."""
+    place = group(fold.train, threshold)
+    for attempt in range(ORDERS):
+        order = list(range(len(fold.train)))
+        random.Random(number * ORDERS + attempt).shuffle(order)
+        yield contended_share(place(order), fold.judge, watched)
