@@ -539,7 +539,6 @@ def wake_up(sleeper: Queued, looks: int) -> None:
     morning(look_on(sleeper, looks).later(minutes=1))
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
 @pytest.mark.parametrize("how", HOWS)
 def test_a_look_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
