@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sandbox import device_plugin
@@ -37,8 +38,6 @@ MIG_LABEL = "nvidia.com/mig.config"
 MIG_STATE_LABEL = "nvidia.com/mig.config.state"
 CLUSTER_POLICIES = "/apis/nvidia.com/v1/clusterpolicies"
 TICK_SECONDS = 0.5
-# How long ClusterPolicy and ConfigMap are remembered; a kubelet takes up to a minute to pass on the latter.
-MEMORY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,12 @@ class GpuStandIn:
         self._blip = blip_seconds
         self._requires_cluster_policy = requires_cluster_policy
         self._namespace = namespace
+        # What stands in the cluster, by name.
         self._nodes: dict[str, Object] = {}
+        self._policies: dict[str, Object] = {}
+        self._config_maps: dict[str, Object] = {}
         self._operands: dict[str, Operands] = {}  # by UID: a new node of an old name starts anew
         self._restarts: set[str] = set()
-        self._observed: tuple[float, Operator | None, Mapping[str, str]] = (-1.0, None, {})
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -137,8 +138,12 @@ class GpuStandIn:
         self._admission = PodAdmission(kube, self._refuses)
 
     def start(self) -> GpuStandIn:
-        for work in (self._follow_nodes, self._run):
-            thread = threading.Thread(target=work, name=f"gpu-stand-in{work.__name__}", daemon=True)
+        followed = [("/api/v1/nodes", self._nodes)]
+        followed += [(f"/api/v1/namespaces/{self._namespace}/configmaps", self._config_maps)]
+        followed += [(CLUSTER_POLICIES, self._policies)] if self._requires_cluster_policy else []
+        works = [partial(self._follow, *one) for one in followed]
+        for number, work in enumerate([*works, self._run]):
+            thread = threading.Thread(target=work, name=f"gpu-stand-in-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
         self._admission.start()
@@ -148,7 +153,7 @@ class GpuStandIn:
         self._stopped.set()
         self._wake.set()
         self._admission.stop()
-        self._threads[1].join(5)  # the other one may sit in a watch; it is a daemon and only reads
+        self._threads[-1].join(5)  # the others may sit in a watch; they are daemons and only read
 
     def __enter__(self) -> GpuStandIn:
         return self.start()
@@ -175,26 +180,35 @@ class GpuStandIn:
             node = self._nodes.get(name)
             return self._operands.get(node["metadata"]["uid"]) if node else None
 
-    def _follow_nodes(self) -> None:
+    def _follow(self, path: str, kept: dict[str, Object]) -> None:
+        """Keep what stands at a path; nothing does while its kind is not served."""
         while not self._stopped.is_set():
             try:
-                listed = self._kube.get("/api/v1/nodes")
-                with self._lock:
-                    self._nodes = {node["metadata"]["name"]: node for node in listed["items"]}
-                self._wake.set()
-                for kind, node in self._kube.watch("/api/v1/nodes", listed["metadata"]["resourceVersion"]):
-                    if self._stopped.is_set():
-                        return
-                    if kind == "ERROR":  # our resourceVersion is too old
-                        break
+                self._watch(path, kept)
+            except KubeError as error:
+                if error.status == 404:
                     with self._lock:
-                        if kind == "DELETED":
-                            self._nodes.pop(node["metadata"]["name"], None)
-                        else:
-                            self._nodes[node["metadata"]["name"]] = node
-                    self._wake.set()
-            except (OSError, KubeError, ValueError):
+                        kept.clear()
+                self._stopped.wait(TICK_SECONDS)
+            except (OSError, ValueError):
                 self._stopped.wait(1)  # the API server is gone or restarts
+
+    def _watch(self, path: str, kept: dict[str, Object]) -> None:
+        """Until the server ends it."""
+        listed = self._kube.get(path)
+        with self._lock:
+            kept.clear()
+            kept |= {item["metadata"]["name"]: item for item in listed["items"]}
+        self._wake.set()
+        for kind, item in self._kube.watch(path, listed["metadata"]["resourceVersion"]):
+            if kind == "ERROR" or self._stopped.is_set():  # our resourceVersion is too old
+                return
+            with self._lock:
+                if kind == "DELETED":
+                    kept.pop(item["metadata"]["name"], None)
+                else:
+                    kept[item["metadata"]["name"]] = item
+            self._wake.set()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -211,12 +225,11 @@ class GpuStandIn:
             nodes = [node for node in self._nodes.values() if _kind(node)]
             uids = {node["metadata"]["uid"] for node in nodes}
             self._operands = {uid: o for uid, o in self._operands.items() if uid in uids}
-        if nodes and now - self._observed[0] > MEMORY_SECONDS:
             operator = self._operator()
-            self._observed = (now, operator, self._config_keys(operator) if operator else {})
+            keys = self._config_keys(operator) if operator else {}
         for node in nodes:
             try:
-                self._visit(node, *self._observed[1:], now)
+                self._visit(node, operator, keys, now)
             except KubeError as error:
                 if error.status != 404:  # deleted in between
                     raise
@@ -224,18 +237,10 @@ class GpuStandIn:
     def _operator(self) -> Operator | None:
         if not self._requires_cluster_policy:
             return Operator()
-        try:
-            policies = self._kube.list(CLUSTER_POLICIES)
-        except KubeError as error:
-            if error.status == 404:  # not even the CRD
-                return None
-            raise
-        return Operator.of(policies[0]) if policies else None
+        return Operator.of(min(self._policies.items())[1]) if self._policies else None
 
     def _config_keys(self, operator: Operator) -> Mapping[str, str]:
-        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{operator.config_map}"
-        found = self._kube.find(path) if operator.config_map else None
-        return found.get("data", {}) if found else {}
+        return self._config_maps.get(operator.config_map, {}).get("data", {})
 
     def _visit(self, node: Object, operator: Operator | None, keys: Mapping[str, str], now: float) -> None:
         with self._lock:
