@@ -63,8 +63,8 @@ def shared(start: int, gpu: str = "l4", gpus: int = 1, **changes: Any) -> dict[s
 
 
 EVERY_POOL: dict[str, Any] = {
-    **{f"n{n}": shared(n) for n in range(2, 9)},
-    **{f"quad{n}": shared(n, gpus=4) for n in range(2, 9)},
+    # Of two sizes of machines each: when an overlay comes, Karpenter writes the status of all of them.
+    **{f"n{n}": shared(n, gpuCounts=[1, 4], maxGpus=32) for n in range(2, 9)},
     # Those of the examples' pods.
     "shared": shared(4),
     "slices": {"sharing": "mig", "gpus": ["h100"], "profile": "1g.10gb", "maxGpus": 8, "gpuCounts": [8]},

@@ -41,13 +41,9 @@ pytestmark = pytest.mark.sandbox
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PODS_OF_DEFAULT = "/api/v1/namespaces/default/pods"
 GPU, CLASS = "nvidia.com/gpu", "slicewise.dev/class"
+GPUS_OF_A_NODE = "karpenter.k8s.aws/instance-gpu-count"
 SLICED = range(2, 9)
-PODS = {
-    **{f"n{n}": (23, GPU) for n in SLICED},
-    **{f"quad{n}": (23, GPU) for n in SLICED},
-    "batch": (23, GPU),
-    "sevenths": (57, "nvidia.com/mig-1g.5gb"),
-}
+PODS = {"batch": (23, GPU), "sevenths": (57, "nvidia.com/mig-1g.5gb")}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +61,9 @@ def kube(pools):
     """With pods in every pool; all of them at once, since the pools do not touch each other."""
     for pool, (replicas, resource) in PODS.items():
         pools.kube.apply(asking_pods(pool, replicas, pool, resource))
+    for n in SLICED:
+        for gpus in (1, 4):
+            pools.kube.apply(_on_machines_with(gpus, n, 23))
     for size in (1, 2, 3):
         item = _of_a_class(size)
         # Who applies on the server's side comes again: what it writes would be left to it.
@@ -90,16 +89,15 @@ def test_every_pool_of_the_policy_is_there_and_ready(pools):
 
 
 @pytest.mark.parametrize(
-    ("pools_of", "gpus", "instance_type"),
-    [("n", 1, "g6.xlarge"), ("quad", 4, "g6.12xlarge")],
+    ("gpus", "instance_type"),
+    [(1, "g6.xlarge"), (4, "g6.12xlarge")],
     ids=["1 GPU a node", "4 GPUs a node"],
 )
 @pytest.mark.parametrize("n", SLICED)
-def test_23_pods_take_just_as_many_nodes_as_they_need(kube, n, pools_of, gpus, instance_type):
-    pool = f"{pools_of}{n}"
-    _wait_for_pods(kube, pool, 23)
+def test_23_pods_take_just_as_many_nodes_as_they_need(kube, n, gpus, instance_type):
+    _wait_for_pods(kube, f"n{n}-on-{gpus}", 23)
 
-    nodes = nodes_of(kube, pool)
+    nodes = _with_gpus(nodes_of(kube, f"n{n}"), gpus)
     assert len(nodes) == math.ceil(23 / (n * gpus))
     assert {_type(node) for node in nodes} == {instance_type}
     assert {_allocatable(node, GPU) for node in nodes} == {n * gpus}
@@ -122,6 +120,16 @@ def _pods_on(kube, app: str) -> dict[str, str]:
         for pod in kube.list(PODS_OF_DEFAULT, labelSelector=f"app={app}")
         if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
     }
+
+
+def _on_machines_with(gpus: int, n: int, pods: int) -> dict[str, Any]:
+    item = asking_pods(f"n{n}-on-{gpus}", pods, f"n{n}")
+    item["spec"]["template"]["spec"]["nodeSelector"][GPUS_OF_A_NODE] = str(gpus)
+    return item
+
+
+def _with_gpus(nodes: list[dict[str, Any]], gpus: int) -> list[dict[str, Any]]:
+    return [node for node in nodes if node["metadata"]["labels"][GPUS_OF_A_NODE] == str(gpus)]
 
 
 def _of_a_class(size: int) -> dict[str, Any]:
@@ -186,9 +194,9 @@ def before_the_change(system, kube) -> set[str]:
     claims = {claim["metadata"]["uid"] for claim in kube.list(NODE_CLAIMS)}
     changed = {
         **EVERY_POOL,
-        "n2": shared(2, maxGpus=20),
-        "n3": shared(5),  # where a pool starts says nothing about one that exists
-        "n4": shared(4, capacityTypes=["spot"]),
+        "n2": EVERY_POOL["n2"] | {"maxGpus": 40},
+        "n3": EVERY_POOL["n3"] | {"replicas": {"start": 5, "max": 8}},  # says nothing about one that exists
+        "n4": EVERY_POOL["n4"] | {"capacityTypes": ["spot"]},
         "late": shared(2, gpu="a10g"),
         "mixed": shared(2),
     }
@@ -203,7 +211,7 @@ def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system
     record = system.wait_for_stage(POOLS, "onboarded")
 
     found = ours(kube, NODE_POOLS)
-    assert found["slicewise-n2-l4"]["spec"]["limits"] == {GPU: "40"}
+    assert found["slicewise-n2-l4"]["spec"]["limits"] == {GPU: "80"}
     assert _required(found["slicewise-n3-l4"], "nvidia.com/device-plugin.config") == ["ts-3"]
     assert _required(found["slicewise-n4-l4"], "karpenter.sh/capacity-type") == ["on-demand"]
     told = [finding for finding in record["findings"] if finding["code"] == "would-replace-nodes"]
@@ -238,13 +246,13 @@ def test_workloads_that_opted_in_leave_the_classes_of_a_pool_that_is_no_longer_s
 
 
 def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, fleet, kube):
-    # The fourth node of n8 comes up without its GPUs; one of n7 loses four of its slices.
+    # The fourth small node of n8 comes up without its GPUs; one of n7 loses four of its slices.
     fleet.pools.gpus.broken = True
-    kube.apply(asking_pods("n8", 25, "n8"))
+    kube.apply(_on_machines_with(1, 8, 25))
     silent = eventually(lambda: [n for n in nodes_of(kube, "n8") if not _allocatable(n, GPU)], "no new node")[
         0
     ]
-    short = nodes_of(kube, "n7")[0]
+    short = _with_gpus(nodes_of(kube, "n7"), 1)[0]
     path = f"/api/v1/nodes/{short['metadata']['name']}/status"
     kube.merge(path, {"status": {"allocatable": {GPU: "3"}}})
     for node in (silent, short):
@@ -269,9 +277,10 @@ def _registered_ten_minutes_ago(kube, node: str) -> None:
 
     def registered() -> tuple[dict[str, Any], dict[str, Any]] | None:
         for claim in kube.list(NODE_CLAIMS):
-            conditions = {one["type"]: one for one in claim["status"].get("conditions") or ()}
+            status = claim.get("status") or {}  # one that was made just now has none
+            conditions = {one["type"]: one for one in status.get("conditions") or ()}
             found = conditions.get("Registered", {})
-            if claim["status"].get("nodeName") == node and found.get("status") == "True":
+            if status.get("nodeName") == node and found.get("status") == "True":
                 return claim, found
         return None
 
