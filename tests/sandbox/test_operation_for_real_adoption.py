@@ -82,7 +82,8 @@ def team(system: System) -> ForeignCluster:
 
 @pytest.fixture(scope="module")
 def before(team: ForeignCluster) -> Before:
-    eventually(lambda: all(offers(team)), lambda: offers(team), within_seconds=60)
+    # Karpenter marks a node some moments after it has its GPUs.
+    eventually(lambda: all(offers(team)) and all(initialized(team)), lambda: offers(team), within_seconds=60)
     return Before(
         all_objects.written(team.kube),
         team.values(),
@@ -341,8 +342,15 @@ def manifest(team: ForeignCluster) -> str:
 
 
 def offers(team: ForeignCluster) -> list[int]:
-    nodes = team.kube.list(NODES, labelSelector="karpenter.sh/nodepool")
-    return [int(node["status"]["allocatable"].get(GPU, 0)) for node in nodes]
+    return [int(node["status"]["allocatable"].get(GPU, 0)) for node in karpenters(team)]
+
+
+def initialized(team: ForeignCluster) -> list[bool]:
+    return ["karpenter.sh/initialized" in node["metadata"]["labels"] for node in karpenters(team)]
+
+
+def karpenters(team: ForeignCluster) -> list[dict[str, Any]]:
+    return team.kube.list(NODES, labelSelector="karpenter.sh/nodepool")
 
 
 def memory_runs_short(system: System, team: ForeignCluster) -> None:
