@@ -51,6 +51,7 @@ def test_a_field_of_spec_or_an_annotation_is_a_switch(written, path, asleep):
         ("group", "", "an API group with a dot"),
         ("group", "apps", "an API group with a dot"),
         ("group", 3, "an API group with a dot"),
+        ("group", ["ml.example.com"], "an API group with a dot"),
         *(
             ("group", group, "none of this group")
             for group in (

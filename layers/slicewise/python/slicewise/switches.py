@@ -98,7 +98,7 @@ def problems(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "group", "only kinds that an operator of yours brings have a switch here, none of this group"
     if not isinstance(kind, str) or not _KIND.fullmatch(kind):
         yield "kind", "write a kind as its definition does, such as ModelServer"
-    elif (group, kind) in KNOWN:
+    elif isinstance(group, str) and (group, kind) in KNOWN:
         yield "kind", "remove it: this kind sleeps by a switch that is known (docs/off-hours.md)"
     way = _path(path)
     if problem := _path_problem(way):
