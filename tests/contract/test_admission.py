@@ -25,6 +25,7 @@ from slicewise.switches import Switch
 from sandbox.workload_stand_ins import NOTEBOOKS, predictors
 from tests import builders
 from tests.contract.kubernetes_sides import MEMBERS, NAMESPACE, InMemory
+from tests.fakes import jobs
 from tests.fakes.controllers import (
     autoscaler,
     cron_job,
@@ -113,6 +114,44 @@ def waiting() -> Object:
     return {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "Workload", "metadata": metadata, "spec": spec}
 
 
+def in_the_namespace(item: Object) -> Object:
+    return {**item, "metadata": {"name": "held", "namespace": NAMESPACE}}
+
+
+def definition(write: rights.Write, kind: str) -> Object:
+    """A stand-in for one that no Go module of its controller brings: it takes any field."""
+    version = "v1" if write.group == rights.TRAINING else "v1alpha1"
+    names = {"kind": kind, "plural": write.resource, "singular": kind.lower()}
+    [like] = NOTEBOOKS["spec"]["versions"]
+    spec = {**NOTEBOOKS["spec"], "group": write.group, "names": names}
+    spec["versions"] = [{**like, "name": version}]
+    return {**NOTEBOOKS, "metadata": {"name": write.crd}, "spec": spec}
+
+
+def training(kind: str) -> Object:
+    return {**jobs.training("held"), "kind": kind}
+
+
+_JOB_POD = {"containers": [_CONTAINER], "restartPolicy": "Never"}
+_JOB = {**jobs.job("held"), "spec": {"template": {"spec": _JOB_POD}}}
+_SETS = [{"name": "a", "template": {"spec": {"template": {"spec": _JOB_POD}}}}]
+JOBS = (
+    _JOB,
+    {**jobs.job_set("held"), "spec": {"replicatedJobs": _SETS}},
+    jobs.train_job("held"),
+    jobs.ray_job("held", ray_cluster("held")),
+    *map(training, rights.TRAINING_KINDS),
+)
+_SUSPENDED = {
+    one["kind"]: rights.RUN_SUSPEND if one["kind"] in rights.TRAINING_KINDS else rights.SUSPEND
+    for one in JOBS
+}
+STAND_INS = {
+    write.resource: definition(write, kind)
+    for kind in ("TrainJob", *rights.TRAINING_KINDS)
+    for write in rights.SLEEPER.writes
+    if write.resource == f"{kind.lower()}s"
+}
 _TRIGGER = {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 8 * * *", "end": "0 18 * * *"}}
 _CPU = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}
 _METRIC = {"type": "Resource", "resource": _CPU}
@@ -145,6 +184,7 @@ OBJECTS = {
     "ScaledObject": asked_for(),
     "ScaledJob": queued(),
     "RayCluster": ray_cluster("held", namespace=NAMESPACE),
+    **{one["kind"]: in_the_namespace(one) for one in JOBS},
     "Notebook": notebook("held", namespace=NAMESPACE),
     "InferenceService": inference_service("held", namespace=NAMESPACE),
     "HorizontalPodAutoscaler": autoscaler(
@@ -301,6 +341,7 @@ MAY = {
         Case("ScaledJob", rights.PAUSED, "true"),
         Case("StatefulSet", rights.RETENTION, "Retain"),
         Case("RayCluster", rights.SUSPEND, True),
+        *(Case(kind, path, True) for kind, path in _SUSPENDED.items()),
         Case("Notebook", rights.STOPPED, "x"),
         Case("InferenceService", rights.KSERVE_STOP, "true"),
         Case("HorizontalPodAutoscaler", rights.BEHAVIOR, NO_SCALE_UP.asleep),
@@ -353,6 +394,11 @@ MAY_NOT = {
         *of_any_kind("RayCluster"),
         Case("RayCluster", ("spec", "headGroupSpec", *_POD[1:], "containers"), _OTHER_CONTAINER),
         Case("RayCluster", ("spec", "workerGroupSpecs"), []),
+        *(case for kind in _SUSPENDED for case in of_any_kind(kind)),
+        *(Case(kind, ("spec", "ttlSecondsAfterFinished"), 9) for kind in ("Job", "JobSet", "RayJob")),
+        *(Case(kind, ("spec", "runPolicy", "cleanPodPolicy"), "All") for kind in rights.TRAINING_KINDS),
+        Case("TrainJob", ("spec", "runtimeRef", "name"), "x"),
+        *(Case(kind) for kind in _SUSPENDED),
         *of_any_kind("Notebook"),
         Case("Notebook", (*_POD, "containers"), _OTHER_CONTAINER),
         *of_any_kind("InferenceService"),
@@ -384,12 +430,14 @@ def cluster(far_side) -> Iterator[Any]:
         far_side.server.add_crds("inferenceservices.serving.kserve.io")
         far_side.server.add_crds("clusterqueues.kueue.x-k8s.io", "workloads.kueue.x-k8s.io")
         far_side.server.create(predictors())
+        far_side.server.add_crds(*(one.crd for one in rights.SLEEPER.writes if one.of_jobs))
     else:
         far_side._kube.apply(predictors())
         eventually(lambda: far_side._kube.serves("ml.example.com/v1", "Predictor"), "the kind is not served")
         serve(far_side._kube, "keda-*", "ray-rayclusters-*", "kueue-clusterqueues-*", "kueue-workloads-*")
-        serve(far_side._kube, "kserve-*")
-        far_side._kube.apply(NOTEBOOKS)
+        serve(far_side._kube, "kserve-*", "ray-rayjobs-*", "jobsets-*")
+        for item in (NOTEBOOKS, *STAND_INS.values()):
+            far_side._kube.apply(item)
     refs = [ref_of(item) for item in (*OBJECTS.values(), *_EVERYTHING)]
     for item in (*_EVERYTHING, *(item for name, item in OBJECTS.items() if name != "controlled pod")):
         far_side.by_somebody_else(item)
@@ -463,6 +511,8 @@ def test_every_kind_that_may_be_written_is_tried():
         *("ray.io/rayclusters", "kubeflow.org/notebooks", "autoscaling/horizontalpodautoscalers"),
         *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads", "ml.example.com/predictors"),
         "serving.kserve.io/inferenceservices",
+        *("batch/jobs", "jobset.x-k8s.io/jobsets", "trainer.kubeflow.org/trainjobs", "ray.io/rayjobs"),
+        *(f"kubeflow.org/{kind.lower()}s" for kind in rights.TRAINING_KINDS),
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }
 

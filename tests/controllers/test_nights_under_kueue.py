@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from slicewise.off_hours import Jobs
 from slicewise.outcomes import Stage
 
 from sandbox.control_plane import ControlPlane
@@ -13,6 +15,7 @@ from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
 from sandbox.kube import condition
 from tests.fakes import kueue as fake
+from tests.fakes.sleeper import NIGHTS
 from tests.sandbox.test_off_hours_for_real import (
     EARLY,
     GPU,
@@ -81,19 +84,28 @@ def is_started(cluster: Cluster, job: str) -> bool:
     return not cluster.spec(cluster.path("jobs", job, "batch/v1"))["suspend"]
 
 
-def begin(cluster: Cluster, mixed: bool) -> Any:
-    """A Deployment with all of the GPUs, and two Jobs that wait for them."""
+def begin(cluster: Cluster, mixed: bool, jobs: Jobs = Jobs.FINISH, ran: bool = False) -> Any:
+    """
+    A Deployment with all of the GPUs, and two Jobs that wait for them.
+
+    Args:
+        ran: One of the GPUs is a Job's, which runs.
+    """
     kube = cluster.kube
     kube.apply(queue(mixed))
     eventually(
         lambda: condition(kube.get(CLUSTER_QUEUE), "Active") == "True", lambda: kube.get(CLUSTER_QUEUE)
     )
-    kube.create(queued(GPU.scaled("Deployment", "server", 2)))
-    eventually(lambda: cluster.running("server") == 2, lambda: cluster.pods("server"))
+    if ran:
+        kube.create(queued(GPU.job("ran", "1h")))
+        eventually(lambda: cluster.running("ran") == 1, lambda: waiting(cluster))
+    kube.create(queued(GPU.scaled("Deployment", "server", 2 - ran)))
+    eventually(lambda: cluster.running("server") == 2 - ran, lambda: cluster.pods("server"))
     for name in ("a", "b"):
         kube.create(queued(GPU.job(name, "1h")))
         eventually(lambda name=name: name in waiting(cluster), lambda: waiting(cluster))
     cluster.night = cluster.another_night()
+    cluster.night.off_hours = replace(NIGHTS, jobs=jobs)
     return specs(cluster)
 
 
@@ -105,10 +117,10 @@ def specs(cluster: Cluster) -> Any:
     return [one["spec"] for one in items], marks, {job: waiting(cluster)[job] for job in ("a", "b")}
 
 
-def wake(cluster: Cluster) -> None:
+def wake(cluster: Cluster, replicas: int = 2) -> None:
     def has_let_go() -> bool:
         cluster.night.run_pass()
-        return cluster.running("server") == 2 and all(waiting(cluster).values())
+        return cluster.running("server") == replicas and all(waiting(cluster).values())
 
     cluster.night.at(EARLY)
     eventually(has_let_go, lambda: (waiting(cluster), cluster.night.plans[-1].outcome), every=1)
@@ -122,6 +134,11 @@ def end(cluster: Cluster, *jobs: str) -> None:
     assert not any(is_started(cluster, job) for job in ("a", "b"))
     kube.merge(path("deployments", "server"), {"spec": {"replicas": 0}})
     eventually(lambda: is_started(cluster, "a") and is_started(cluster, "b"), lambda: waiting(cluster))
+    clear(cluster, *jobs)
+
+
+def clear(cluster: Cluster, *jobs: str) -> None:
+    kube, path = cluster.kube, cluster.path
     for item in (path("deployments", "server"), *(path("jobs", job, "batch/v1") for job in jobs)):
         kube.delete(item)
     eventually(lambda: not kube.list(path("workloads", group=KUEUE)), "Workloads outlive their owners")
@@ -162,3 +179,46 @@ def test_of_a_queue_with_other_nodes_cpu_work_goes_on_and_ours_waits(kueue: Clus
 
     assert specs(kueue) == before
     end(kueue, "a", "b", "cpu")
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
+def test_a_job_that_runs_is_ended_for_the_night_and_runs_again_before_what_waited(
+    kueue: Cluster, mixed: bool
+):
+    before = begin(kueue, mixed, Jobs.SUSPEND, ran=True)
+    at = kueue.path("jobs", "ran", "batch/v1")
+    spec = kueue.spec(at)
+
+    kueue.night.at(NIGHT)
+    asleep = kueue.settle(Stage.ASLEEP)
+    assert kueue.gpu_nodes() == [] and kueue.pods("ran") == [] and kueue.pods("server") == []
+    assert not any(is_started(kueue, job) for job in ("ran", "a", "b"))
+    assert [one.code for one in asleep.outcome.findings] == ["queue-held"]
+
+    wake(kueue, replicas=1)
+
+    eventually(lambda: kueue.running("ran") == 1, lambda: waiting(kueue))
+    assert (specs(kueue), kueue.spec(at)) == (before, spec)
+    assert not any(is_started(kueue, job) for job in ("a", "b"))
+    clear(kueue, "ran", "a", "b")
+
+
+def test_where_jobs_may_use_the_night_they_run_on_gpu_nodes_and_nothing_of_kueue_is_written(kueue: Cluster):
+    begin(kueue, mixed=False, jobs=Jobs.RUN)
+    queue_before = kueue.kube.get(CLUSTER_QUEUE)["spec"]
+
+    def is_asleep() -> bool:
+        kueue.night.run_pass()
+        return kueue.pods("server") == [] and kueue.running("a") == kueue.running("b") == 1
+
+    kueue.night.at(NIGHT)
+    eventually(is_asleep, lambda: (waiting(kueue), kueue.night.plans[-1].outcome), every=1)
+    told = kueue.night.look().outcome
+    assert {"queues-open", "job-runs"} == {one.code for one in told.findings}
+    assert kueue.gpu_nodes() and kueue.kube.get(CLUSTER_QUEUE)["spec"] == queue_before
+
+    kueue.night.at(MORNING)
+    kueue.settle(Stage.AWAKE)
+    assert kueue.spec(kueue.path("deployments", "server"))["replicas"] == 2
+    assert kueue.running("a") == kueue.running("b") == 1 and kueue.running("server") == 0
+    clear(kueue, "a", "b")

@@ -114,6 +114,7 @@ class Passes:
                     "barePods": wanted.bare_pods.value,
                     "volumes": wanted.volumes.value,
                     "missedRuns": wanted.missed_runs.value,
+                    "jobs": wanted.jobs.value,
                     **({"namespaces": list(wanted.namespaces)} if wanted.namespaces else {}),
                     **({"kinds": json.loads(switches.dumped(wanted.kinds))} if wanted.kinds else {}),
                 }

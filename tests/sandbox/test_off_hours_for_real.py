@@ -22,7 +22,7 @@ from slicewise import layout, rights, switches
 from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.model import Ref
-from slicewise.off_hours import MissedRuns, Volumes
+from slicewise.off_hours import Jobs, MissedRuns, Volumes
 from slicewise.offhours.settings import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import own_kinds, rbac
 from slicewise.outcomes import Finding, Plan, Stage
@@ -805,6 +805,47 @@ def test_a_ray_cluster_sleeps_and_wakes_as_it_was(ray: Cluster, suspend: bool | 
         before["metadata"].get("annotations"),
     )
     assert after["metadata"]["uid"] == before["metadata"]["uid"] and all_run(ray, 3)
+
+
+def test_a_job_and_a_ray_job_are_suspended_for_a_night_and_resumed_as_they_were(ray: Cluster):
+    """By Kubernetes' own controller of Jobs, and by KubeRay's, which makes a new Ray cluster."""
+    kube = ray.kube
+    job = GPU.job("trains", "1h")
+    fields = {"entrypoint": "python -c 1", "rayClusterSpec": a_ray_cluster("any", 1)["spec"]}
+    metadata = {"name": "tunes", "namespace": NAMESPACE}
+    ray_job = {"apiVersion": RAY, "kind": "RayJob", "metadata": metadata, "spec": fields}
+    ray_job["spec"]["shutdownAfterJobFinishes"] = True
+    ray.night.off_hours = replace(NIGHTS, jobs=Jobs.SUSPEND)
+    ray.grant(builders.policy(POOLS, SLEEPS.replace("}", ", jobs: suspend}"), NODE_CLASS))
+    kube.create(job)
+    kube.create(ray_job)
+    eventually(lambda: ray.running("trains") == 1 and all_run(ray, 2), lambda: ray_pods(ray))
+    paths = [kube.path(job), kube.path(ray_job)]
+
+    def said() -> list[Any]:
+        return [(one["spec"], one["metadata"].get("annotations")) for one in map(kube.get, paths)]
+
+    before, [first] = said(), kube.list(ray.path("rayclusters", group=RAY))
+
+    ray.night.at(NIGHT)
+    asleep = ray.settle(Stage.ASLEEP)
+    assert ray_pods(ray) == {} and ray.pods("trains") == []
+    # One that Karpenter had begun by dusk may join a moment later, and goes since it is empty.
+    eventually(lambda: ray.gpu_nodes() == [], lambda: ray.gpu_nodes())
+    assert asleep.outcome.findings == () and not ray.night.failed
+    assert layout.SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
+    eventually(lambda: kube.get(paths[1])["status"]["jobDeploymentStatus"] == "Suspended")
+
+    ray.night.at(EARLY)
+    ray.settle(Stage.WAKING)
+    assert said() == before
+    eventually(lambda: ray.running("trains") == 1 and all_run(ray, 2), lambda: ray_pods(ray))
+    [second] = kube.list(ray.path("rayclusters", group=RAY))
+    assert second["metadata"]["name"] != first["metadata"]["name"]
+    ray.night.at(MORNING)
+    assert ray.settle(Stage.AWAKE).outcome.findings == ()
+    assert said() == before and layout.SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]
+    kube.delete(paths[0])
 
 
 def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_names(ray: Cluster):

@@ -9,9 +9,12 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slicewise.off_hours import Jobs
+from slicewise.outcomes import Plan
 from slicewise.switches import Switch
 
 from sandbox.workload_stand_ins import predictors
+from tests.fakes import jobs
 from tests.fakes.controllers import (
     cron_job,
     notebook,
@@ -37,6 +40,7 @@ from tests.nights import (
     steps_with,
 )
 
+SUSPENDING = replace(NIGHTS, jobs=Jobs.SUSPEND)
 _TARGET, _RESUMED = scaled("Deployment", "of-keda", 2), scaled("Deployment", "resumed", 3)
 _POOL, _FALLBACK = (
     {"apiVersion": ref.api_version, "kind": "NodePool", "metadata": {"name": ref.name}}
@@ -50,6 +54,7 @@ THINGS = (
     Thing(scaled("Rollout", "web", 3, version="argoproj.io/v1alpha1"), REPLICAS, (2, 3, 0)),
     Thing(scaled("LeaderWorkerSet", "llm", 1, version="leaderworkerset.x-k8s.io/v1"), REPLICAS, (1, 2, 0)),
     Thing(cron_job("nightly"), SUSPEND, (False, True), absent=False),
+    Thing(jobs.job("train"), SUSPEND, (False, True), absent=False),
     Thing(scaled_object("keda", _TARGET, "2"), PAUSED_OBJECT, (None, "1", "2", "0")),
     Thing(scaled_object("resumed", _RESUMED), PAUSED_OBJECT, (None, "3", "0")),
     Thing(scaled_job("queue"), PAUSED_JOB, (None, "false", "true")),
@@ -64,20 +69,31 @@ THINGS = (
 STEPS = steps_with(THINGS, "refuse", "change_policy")
 
 
+class Queued(Night):
+    """A queue that its user stopped gives nobody quota: what waits behind such pods does so for minutes."""
+
+    def _next_morning(self) -> Plan:
+        found = super()._next_morning()
+        if "until what slept has its quota" in found.outcome.reason:
+            return self.sleeper.later(minutes=4).settle()
+        return found
+
+
 @cache
 def noon() -> Sleeper:
     """To be copied."""
-    sleeper = Sleeper(replace(NIGHTS, kinds=(SWITCH,)), FALLBACK_POOLS)
+    sleeper = Sleeper(replace(SUSPENDING, kinds=(SWITCH,)), FALLBACK_POOLS)
     sleeper.server.add_crds(*CRDS)
     sleeper.create(predictors())
     Kueue(sleeper.server)
+    jobs.JobControllers(sleeper.server)
     sleeper.create(*flavors(), _QUEUE, local_queue("team", "gpus"), job("waits"))
     sleeper.create(_TARGET, _RESUMED, *(thing.item for thing in THINGS if thing.replaceable))
     return sleeper
 
 
 def night() -> Night:
-    return Night(deepcopy(noon()), THINGS, NODE_POOL)
+    return Queued(deepcopy(noon()), THINGS, NODE_POOL)
 
 
 def play(steps: Steps) -> None:

@@ -17,7 +17,10 @@ from slicewise.rights import Identity, Only, Write
 
 from tests import builders
 
-NIGHTS = "offHours: {timeZone: UTC, asleep: [Sat-Sun], barePods: delete, volumes: retain, missedRuns: skip}"
+NIGHTS = (
+    "offHours: {timeZone: UTC, asleep: [Sat-Sun], barePods: delete, volumes: retain, missedRuns: skip, "
+    "jobs: suspend}"
+)
 SPLIT = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2]}}"
 EVERYTHING = builders.policy(SPLIT, NIGHTS)
 IDENTITIES = (rights.TUNER, rights.SLEEPER)

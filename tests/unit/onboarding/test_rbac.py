@@ -222,14 +222,35 @@ def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
             assert ("list", row.group, KINDS[row.group, row.kind][0], "") in held, row.kind
 
 
+def suspending(jobs="suspend"):
+    return builders.policy(builders.DEFAULT_POOLS, NIGHTS.replace("}", f", jobs: {jobs}}}"))
+
+
+@pytest.mark.parametrize("jobs", ["finish", "run"])
+def test_the_right_on_jobs_comes_with_the_policy_and_stays_as_long_as_one_is_suspended(jobs):
+    of_jobs = {("patch", row.group, KINDS[row.group, row.kind][0], "") for row in ROWS if row.is_job}
+    never, still, now = (
+        {ref_of(item): item for item in rbac.objects(suspending(said), crds=SERVED, suspending=is_still)}[
+            rbac.SLEEPER_ROLE
+        ]
+        for said, is_still in ((jobs, False), (jobs, True), ("suspend", False))
+    )
+
+    assert len(of_jobs) == 10 and of_jobs <= granted(suspending(), "ClusterRole", rbac.SLEEPER, crds=SERVED)
+    assert not of_jobs & granted(suspending(jobs), "ClusterRole", rbac.SLEEPER, crds=SERVED)
+    assert still == now and rbac.may_suspend(now)
+    assert not rbac.may_suspend(never) and not rbac.may_suspend(None)
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.if_served], ids=lambda row: row.kind)
 def test_a_right_to_change_a_kind_comes_with_its_definition(row):
-    policy = builders.policy(builders.DEFAULT_POOLS, NIGHTS)
+    policy = suspending("suspend" if row.is_job else "finish")
     plural = KINDS[row.group, row.kind][0]
     rights = {(verb, row.group, plural, "") for verb in ("list", "patch")}
 
     assert rights <= granted(policy, "ClusterRole", rbac.SLEEPER, crds={f"{plural}.{row.group}"})
-    assert not rights & granted(policy, "ClusterRole", rbac.SLEEPER)
+    without = rights - ({("list", row.group, plural, "")} if row.is_job and row.is_read else set())
+    assert not without & granted(policy, "ClusterRole", rbac.SLEEPER)
 
 
 def test_the_sleeper_reads_events_only_where_a_pool_has_a_fallback():
@@ -252,3 +273,11 @@ def test_the_sleeper_may_wake_a_nodepool_that_the_policy_dropped():
 
     [rule] = [rule for rule in role["rules"] if "resourceNames" in rule]
     assert rule["resourceNames"] == ["slicewise-dropped-l4", "slicewise-shared-l4"]
+
+
+def test_the_right_to_jobs_is_not_taken_from_a_kind_of_another_group_with_that_plural():
+    def role(group: str) -> dict[str, list[dict[str, list[str]]]]:
+        return {"rules": [{"apiGroups": [group], "resources": ["jobs"], "verbs": ["list", "patch"]}]}
+
+    assert rbac.may_suspend(role("batch"))
+    assert not rbac.may_suspend(role("batch.volcano.sh"))

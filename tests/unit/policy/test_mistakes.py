@@ -130,6 +130,12 @@ ONE_MISTAKE = {
         "2026-02-30",
         "no such date",
     ),
+    "what jobs never do at night": (
+        pool() + "offHours: {timeZone: UTC, asleep: [Sat-Sun], jobs: pause}",
+        "offHours.jobs",
+        "pause",
+        "write one of finish or suspend or run",
+    ),
     "a namespace of Kubernetes": (
         pool() + "offHours: {timeZone: UTC, asleep: [Sat-Sun], namespaces: [kube-system]}",
         "offHours.namespaces[0]",

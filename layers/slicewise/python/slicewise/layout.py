@@ -49,6 +49,8 @@ ASLEEP_WAS = "slicewise.dev/asleep-was"
 # On a NodePool's own metadata while a StatefulSet still has to get back that it deletes its volumes: as long
 # as that lasts, onboarding leaves the sleeper the right to do so.
 RETAINS = "slicewise.dev/retains-volumes"
+# On it while a job is suspended: as long as that lasts, onboarding leaves the sleeper the right to resume it.
+SUSPENDS = "slicewise.dev/suspends-jobs"
 # On a NodePool's own metadata while something sleeps by a switch of a policy's own (switches.py): which ones.
 # As long as it stands, onboarding leaves the sleeper the right to give them back.
 SWITCHES = "slicewise.dev/sleeps-by"

@@ -30,6 +30,14 @@ class MissedRuns(StrEnum):
     SKIP = "skip"
 
 
+class Jobs(StrEnum):
+    """What becomes at night of work that ends by itself: Jobs, training jobs, RayJobs."""
+
+    FINISH = "finish"
+    SUSPEND = "suspend"
+    RUN = "run"
+
+
 @dataclass(frozen=True)
 class OffHours:
     """
@@ -41,6 +49,8 @@ class OffHours:
         volumes: Whether a StatefulSet whose volumes would go is left awake, or retains them for the night.
         missed_runs: Whether a CronJob starts at the opening what it missed, or waits for its next time.
         kinds: The switches of kinds that we do not know ourselves.
+        jobs: Whether those that run go on to their end while queued ones wait, are suspended, or queued ones
+            may start as well.
     """
 
     time_zone: str
@@ -52,6 +62,7 @@ class OffHours:
     volumes: Volumes = Volumes.LEAVE
     missed_runs: MissedRuns = MissedRuns.RUN
     kinds: tuple[Switch, ...] = ()
+    jobs: Jobs = Jobs.FINISH
 
 
 @dataclass(frozen=True)

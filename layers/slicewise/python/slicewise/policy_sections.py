@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from slicewise import business_hours, switches
 from slicewise.calendar_entries import entry, zone_problem
-from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
+from slicewise.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
 from slicewise.policy import (
     LEARNED,
     BusinessHours,
@@ -119,11 +119,12 @@ def off_hours(table: Table) -> OffHours:
         volumes=table.choice("volumes", Volumes, Volumes.LEAVE) or Volumes.LEAVE,
         missed_runs=table.choice("missedRuns", MissedRuns, MissedRuns.RUN) or MissedRuns.RUN,
         kinds=_switches(table) if table.has("kinds") else (),
+        jobs=table.choice("jobs", Jobs, Jobs.FINISH) or Jobs.FINISH,
     )
     table.close(
         (
-            *("timeZone", "asleep", "awake", "holidays", "namespaces", "barePods", "volumes", "missedRuns"),
-            "kinds",
+            *("timeZone", "asleep", "awake", "holidays", "namespaces"),
+            *("barePods", "volumes", "missedRuns", "kinds", "jobs"),
         )
     )
     return found

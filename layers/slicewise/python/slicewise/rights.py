@@ -20,6 +20,7 @@ Path = tuple[str, ...]
 
 # Off-hours' switches (offhours/settings.py).
 SUSPEND: Path = ("spec", "suspend")
+RUN_SUSPEND: Path = ("spec", "runPolicy", "suspend")
 LIMIT_OF_NODES: Path = ("spec", "limits", "nodes")
 DISRUPTION: Path = ("spec", "disruption")
 RETENTION: Path = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
@@ -67,6 +68,7 @@ class Write:
         deletes: The right is to delete, and to change nothing.
         if_served: Granted, and listing it as well, where the cluster has this kind, or a Kubernetes in which
             it matters.
+        of_jobs: Granted where the policy suspends jobs, or some are suspended still.
     """
 
     group: str
@@ -76,6 +78,7 @@ class Write:
     only: Only = Only.ALL
     deletes: bool = False
     if_served: bool = False
+    of_jobs: bool = False
 
     @property
     def crd(self) -> str:
@@ -166,6 +169,17 @@ TUNER = Identity(
     ),
 )
 
+
+def _suspended(group: str, resource: str, field: Path = SUSPEND, if_served: bool = True) -> Write:
+    """Work that ends by itself, held for the night by its own field."""
+    fields = (*_annotations(layout.ASLEEP_WAS), field)
+    return Write(group, resource, fields, if_served=if_served, of_jobs=True)
+
+
+# Kubeflow's training operator (v1.9): all have the same runPolicy.
+TRAINING = "kubeflow.org"
+TRAINING_KINDS = ("PyTorchJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob", "MPIJob")
+
 SLEEPER = Identity(
     "slicewise-sleeper",
     "slicewise:sleeper",
@@ -174,9 +188,8 @@ SLEEPER = Identity(
         Write(
             *("karpenter.sh", "nodepools"),
             fields=(
-                *_annotations(
-                    layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.SWITCHES, layout.OPENED
-                ),
+                *_annotations(layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.SUSPENDS),
+                *_annotations(layout.SWITCHES, layout.OPENED),
                 LIMIT_OF_NODES,
                 DISRUPTION,
             ),
@@ -206,6 +219,11 @@ SLEEPER = Identity(
             if_served=True,
         ),
         Write(*(KUEUE, "workloads"), fields=(*_annotations(layout.ASLEEP_WAS), ACTIVE), if_served=True),
+        _suspended("batch", "jobs", if_served=False),
+        _suspended("jobset.x-k8s.io", "jobsets"),
+        _suspended("trainer.kubeflow.org", "trainjobs"),
+        _suspended("ray.io", "rayjobs"),
+        *(_suspended(TRAINING, f"{kind.lower()}s", RUN_SUSPEND) for kind in TRAINING_KINDS),
         Write("", "pods", only=Only.BARE, deletes=True),
     ),
 )

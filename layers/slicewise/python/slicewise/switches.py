@@ -25,9 +25,16 @@ MOST = 8
 KNOWN = frozenset(
     {
         ("argoproj.io", "Rollout"),
+        ("jobset.x-k8s.io", "JobSet"),
         ("keda.sh", "ScaledJob"),
         ("keda.sh", "ScaledObject"),
+        ("kubeflow.org", "JAXJob"),
+        ("kubeflow.org", "MPIJob"),
         ("kubeflow.org", "Notebook"),
+        ("kubeflow.org", "PaddleJob"),
+        ("kubeflow.org", "PyTorchJob"),
+        ("kubeflow.org", "TFJob"),
+        ("kubeflow.org", "XGBoostJob"),
         ("kueue.x-k8s.io", "ClusterQueue"),
         ("kueue.x-k8s.io", "Workload"),
         ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
@@ -35,6 +42,9 @@ KNOWN = frozenset(
         ("ray.io", "RayCronJob"),
         ("ray.io", "RayJob"),
         ("ray.io", "RayService"),
+        ("serving.knative.dev", "Revision"),
+        ("serving.kserve.io", "InferenceService"),
+        ("trainer.kubeflow.org", "TrainJob"),
     }
 )
 

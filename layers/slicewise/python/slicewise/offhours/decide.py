@@ -25,6 +25,7 @@ from slicewise import layout
 from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot
 from slicewise.model import Object, ref_of
 from slicewise.objects import annotations, controller_of, labels
+from slicewise.offhours.kinds import makes_jobs
 from slicewise.offhours.settings import Setting
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -232,7 +233,7 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
         )
     writers = sorted(setting.managers(live))
     owner = controller_of(live)
-    if owner and setting.value(live) == kept.original:
+    if owner and not (makes_jobs(owner) or setting.derived) and setting.value(live) == kept.original:
         return _put_back(kept, value, writers, owner)
     by = (
         f"by {', '.join(writers)}"

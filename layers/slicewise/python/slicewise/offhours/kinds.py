@@ -17,6 +17,7 @@ from slicewise import rights
 from slicewise.model import Object, Ref
 from slicewise.objects import annotations, condition, labels, spec, status
 from slicewise.offhours.settings import (
+    DEACTIVATED,
     HELD,
     KSERVE_STOP,
     NO_NODES,
@@ -29,7 +30,9 @@ from slicewise.offhours.settings import (
     RETAIN,
     STOPPED,
     SUSPEND,
+    SUSPENDED_JOB,
     SUSPENDED_PODS,
+    SUSPENDED_RUN,
     Setting,
 )
 from slicewise.snapshots import Snapshot
@@ -69,6 +72,8 @@ class Kind:
         has_switch: Whether an object follows its settings. Where it does not, what stands below it decides.
         former: What was changed for a night by a switch that the policy has dropped since; to be given back.
         own: It is the policy's, not ours.
+        has_scale: Of a kind that is a job: the number of its workers, which releases before scaled to 0.
+        unsuspendable: Why a job is not suspended, though the policy has jobs suspended; None where it is.
     """
 
     group: str
@@ -84,10 +89,17 @@ class Kind:
     has_switch: Callable[[Object], bool] = lambda item: True
     former: tuple[Setting, ...] = ()
     own: bool = False
+    has_scale: bool = False
+    unsuspendable: Callable[[Object], Why | None] = lambda item: None
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}"
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is work that ends by itself and that can be suspended."""
+        return self.nature is Nature.JOB and bool(self.settings)
 
     def nature_of(self, item: Object) -> Nature | None:
         if self.nature and self.left(item):
@@ -189,6 +201,37 @@ def _promotes_itself(item: Object) -> bool:
     return steps[at].get("pause") != {}
 
 
+_SHUTS_DOWN = "Set shutdownAfterJobFinishes: true."
+# Of all other states, KubeRay 1.5 ignores the field until one of these is reached.
+_SUSPENDABLE_STATES = ("", "Initializing", "Running", "Retrying")
+
+
+def _ray_job(item: Object) -> Why | None:
+    """What KubeRay 1.5 takes for invalid it gives up for good, also once it is not suspended any more."""
+    if spec(item).get("clusterSelector"):
+        return "KubeRay suspends none that uses a cluster of others", "Let it have a cluster of its own."
+    if not spec(item).get("shutdownAfterJobFinishes"):
+        return (
+            "without shutdownAfterJobFinishes KubeRay gives up for good what is suspended",
+            _SHUTS_DOWN,
+        )
+    state = status(item).get("jobDeploymentStatus") or ""
+    if state not in _SUSPENDABLE_STATES:
+        return f"KubeRay suspends none that is {state}", "No action needed, if it ends soon; else delete it."
+    return None
+
+
+def _training(kind: str) -> Kind:
+    """Of Kubeflow's training operator; of some, `scale` is the number of workers."""
+    has_scale = kind in ("PyTorchJob", "PaddleJob", "JAXJob")
+    return Kind(
+        *(rights.TRAINING, "v1", kind, Nature.JOB, (SUSPENDED_RUN,)),
+        is_read=False,
+        if_served=True,
+        has_scale=has_scale,
+    )
+
+
 KINDS = (
     Kind("apps", "v1", "Deployment", Nature.SLEEPS, (REPLICAS,)),
     Kind("apps", "v1", "ReplicaSet", Nature.SLEEPS, (REPLICAS,)),
@@ -196,15 +239,28 @@ KINDS = (
     Kind("apps", "v1", "DaemonSet", Nature.DAEMON, is_read=False),
     Kind("argoproj.io", "v1alpha1", "Rollout", Nature.SLEEPS, (REPLICAS,), left=_rollout),
     Kind("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", Nature.SLEEPS, (REPLICAS,)),
-    Kind("batch", "v1", "Job", Nature.JOB),
+    Kind("batch", "v1", "Job", Nature.JOB, (SUSPENDED_JOB,)),
     Kind("batch", "v1", "CronJob", settings=(SUSPEND,), makes_jobs=True),
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
     Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", settings=(NO_SCALE_UP,), is_read=False),
     Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_queued),
     Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
-    Kind("ray.io", "v1", "RayJob", Nature.JOB, is_read=False),
+    Kind(
+        *("ray.io", "v1", "RayJob", Nature.JOB, (SUSPENDED_JOB,)),
+        is_read=False,
+        if_served=True,
+        unsuspendable=_ray_job,
+    ),
     Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
+    # Read at any time, for what stands above it.
+    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB, (SUSPENDED_JOB,), if_served=True),
+    Kind(
+        *("trainer.kubeflow.org", "v1alpha1", "TrainJob", Nature.JOB, (SUSPENDED_JOB,)),
+        is_read=False,
+        if_served=True,
+    ),
+    *map(_training, rights.TRAINING_KINDS),
     Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
     Kind(
         *("serving.kserve.io", "v1beta1", "InferenceService"),
@@ -214,9 +270,6 @@ KINDS = (
         has_switch=_follows_a_stop,
     ),
     Kind("serving.knative.dev", "v1", "Revision", Nature.LEFT, is_read=False, left=_revision),
-    # Read for what stands above it.
-    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB),
-    Kind("trainer.kubeflow.org", "v1alpha1", "TrainJob", Nature.JOB, is_read=False),
     Kind(
         *("karpenter.sh", "v1", "NodePool"),
         settings=(NO_NODES, ONLY_EMPTY_NODES_GO),
@@ -261,9 +314,18 @@ class Registry:
         row = self.row_of_object(item)
         return row.left(item) if row else None
 
-    def is_read(self, api_version: str, kind: str) -> bool:
+    def is_read(self, api_version: str, kind: str, suspending: bool = False) -> bool:
+        """
+        Args:
+            suspending: Whether jobs are suspended, or some may be still: then they are read as well.
+        """
         row = self.row_of(api_version, kind)
-        return row is not None and row.is_read
+        return row is not None and (row.is_read or (suspending and row.is_job))
+
+    def is_read_through_scale(self, api_version: str, kind: str) -> bool:
+        """Whether of its objects the `scale` subresource is read, where there is one and nothing else is."""
+        row = self.row_of(api_version, kind)
+        return kind not in ("Node", "Pod") and (row is None or row.has_scale)
 
     def comes_with_its_kind(self, ref: Ref) -> bool:
         """Whether the right to such objects is granted by what the cluster has, at the next onboarding."""
@@ -275,6 +337,16 @@ class Registry:
         row = self.row_of(api_version, kind)
         return row.settings if row else (REPLICAS,)
 
+    def settings_of_object(self, item: Object, was_scaled: bool = False) -> tuple[Setting, ...]:
+        """
+        Args:
+            was_scaled: Something is kept of its replicas: a job that was scaled to 0 may be read whole now.
+        """
+        if item.get("readThroughScale"):
+            return (REPLICAS,)
+        found, row = self.settings_of(item["apiVersion"], item["kind"]), self.row_of_object(item)
+        return (*found, REPLICAS) if row and row.has_scale and was_scaled else found
+
     def noted_fields(self, ref: Ref) -> frozenset[str]:
         """What is written down on such an object itself: nothing that goes through `scale`: replicas."""
         found = self._given_back(ref)
@@ -282,15 +354,20 @@ class Registry:
 
     def setting_of(self, kept: Snapshot) -> Setting | None:
         """None for a field that only another release puts to sleep."""
+        if ran(kept):
+            return DEACTIVATED
         found = self._given_back(kept.ref)
         return next((setting for setting in found if setting.field == kept.field), None)
 
     def _given_back(self, ref: Ref) -> tuple[Setting, ...]:
         row = self.row_of(ref.api_version, ref.kind)
-        return (*row.settings, *row.former) if row else (REPLICAS,)
+        if row is None:
+            return (REPLICAS,)
+        return (*row.settings, *row.former, *((REPLICAS,) if row.has_scale else ()))
 
 
 BUILT_IN = Registry()
+JOBS = tuple((row.api_version, row.kind) for row in KINDS if row.is_job)
 
 
 def with_switches(
@@ -349,12 +426,32 @@ def is_suspended(ray_cluster: Object) -> bool:
     return status(ray_cluster).get("state") == "suspended"
 
 
-def makes_jobs(ref: Ref) -> bool:
-    """Nobody knows ahead how important those will be."""
-    row = BUILT_IN.row_of(ref.api_version, ref.kind)
+def makes_jobs(owner: Object) -> bool:
+    """Whether an owner makes Jobs by a clock or a queue, and leaves them alone then."""
+    row = BUILT_IN.row_of(owner["apiVersion"], owner["kind"])
     return row is not None and row.makes_jobs
+
+
+def is_job(ref: Ref) -> bool:
+    """A policy's own kinds are none."""
+    row = BUILT_IN.row_of(ref.api_version, ref.kind)
+    return row is not None and row.is_job
+
+
+def waits_for_others(ref: Ref) -> bool:
+    """
+    Whether it is woken with the last: of what makes jobs nobody knows ahead how important those will be, and
+    a job that was suspended all night has less haste than what people wait for.
+    """
+    row = BUILT_IN.row_of(ref.api_version, ref.kind)
+    return row is not None and (row.makes_jobs or row.is_job)
 
 
 def lets_start(ref: Ref) -> bool:
     row = BUILT_IN.row_of(ref.api_version, ref.kind)
     return row is not None and row.lets_start
+
+
+def ran(kept: Snapshot) -> bool:
+    """Whether it is of a Workload of Kueue's that ran: what waits holds no slices."""
+    return kept.field == DEACTIVATED.field and kept.slices > 0

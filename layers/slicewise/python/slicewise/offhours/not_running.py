@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, condition, moment, name, spec, status
+from slicewise.offhours import jobs
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import Registry, is_suspended
-from slicewise.offhours.settings import PAUSED, PAUSED_REPLICAS, REPLICAS, SUSPENDED_PODS
+from slicewise.offhours.kinds import Registry, is_job, is_suspended
+from slicewise.offhours.settings import DEACTIVATED, PAUSED, PAUSED_REPLICAS, REPLICAS, SUSPENDED_PODS
 from slicewise.offhours.workloads import Workload
 from slicewise.offhours.world import Found
 from slicewise.outcomes import Finding
@@ -125,7 +126,8 @@ def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload], kinds
         return _of_keda(live, made)
     setting = kinds.setting_of(kept)
     # Of a RayCluster, how many workers there are is its own autoscaler's word: that it runs, its status says.
-    if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS:
+    # A job may have ended by now.
+    if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS or is_job(kept.ref):
         return None
     # How many pods a kind without `replicas` makes, it alone knows: one shows that it makes them.
     work, wanted = made.get(kept.ref), REPLICAS.value(live) if setting is REPLICAS else 1
@@ -182,9 +184,9 @@ def still_there(
 ) -> Iterator[tuple[Workload, Snapshot]]:
     """What has pods though the object that makes them was put to sleep, and what was kept of that object."""
     kept = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
-    by_keda = following.scaled_by_keda(found.objects.values())
+    switches = jobs.switches(found)
     for work in made:
-        if sleeps := kept.get(work.ref) or kept.get(by_keda.get(work.ref, work.ref)):
+        if sleeps := kept.get(work.ref) or kept.get(switches.get(work.ref, work.ref)):
             yield work, sleeps
 
 
@@ -231,6 +233,8 @@ def _why_alive(work: Workload, sleeps: Snapshot) -> tuple[str, str]:
             f"KEDA has not followed {sleeps.ref}, which is paused at 0",
             "See that KEDA's operator runs, or scale it to 0 by hand.",
         )
+    if sleeps.field == DEACTIVATED.field:
+        return f"Kueue has not ended what {sleeps.ref} stands for", "See that Kueue's manager runs."
     if work.top["kind"] == "Rollout" and spec(work.top).get("paused"):
         return "a Rollout that is paused does not scale", "Resume it (spec.paused), or scale its ReplicaSet."
     if work.top["kind"] == "Rollout" and "blueGreen" in (spec(work.top).get("strategy") or {}):

@@ -23,11 +23,11 @@ from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.model import EksCluster, Object, Ref, ref_of
 from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
 from slicewise.objects import name as name_of
-from slicewise.off_hours import OffHours, Volumes
+from slicewise.off_hours import Jobs, OffHours, Volumes
+from slicewise.offhours import kept_rights, originals, queues, staging, workloads
 from slicewise.offhours import kinds as known_kinds
-from slicewise.offhours import originals, queues, staging, volumes, workloads
 from slicewise.offhours.calendar import Calendar
-from slicewise.offhours.kinds import BUILT_IN, Registry, with_switches
+from slicewise.offhours.kinds import BUILT_IN, Registry, is_job, with_switches
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.override import Times
 from slicewise.offhours.queues import NO_QUEUES, Queues
@@ -138,10 +138,10 @@ def _inside(
     try:
         reading = Reading(ports.kubernetes(cluster))
         kinds_of_sets = _kinds_of_sets(world)
-        asked = world.off_hours.kinds if world.off_hours else ()
         found = look(
-            *(reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets),
-            *(cluster.version, asked),
+            *(reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets, cluster.version),
+            asked=world.off_hours.kinds if world.off_hours else (),
+            suspends=bool(world.off_hours and world.off_hours.jobs is Jobs.SUSPEND),
         )
         if any(pool.fallback_gpus for pool in world.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
@@ -158,7 +158,7 @@ def _inside(
 def _kinds_of_sets(world: World) -> tuple[tuple[str, str], ...]:
     """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
     retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
-    return (volumes.STATEFUL_SET,) if retains else ()
+    return kept_rights.RETAINING.kinds if retains else ()
 
 
 def _recovered(world: World, found: Originals) -> World:
@@ -334,6 +334,7 @@ def look(
     noted_kinds: Iterable[tuple[str, str]] = (),
     kubernetes_version: str = "",
     asked: Iterable[Switch] = (),
+    suspends: bool = False,
 ) -> Found:
     """
     Without NodePools, Nodes and Pods there is nothing to decide on: their errors are raised.
@@ -344,6 +345,7 @@ def look(
         noted_kinds: Listed for what is noted on their objects, beside those that are listed anyway.
         kubernetes_version: Such as "1.37".
         asked: The policy's own switches.
+        suspends: Whether the policy has jobs suspended.
     """
     snapshots, kubernetes = tuple(snapshots), reading.kubernetes
     kept = {snapshot.ref for snapshot in snapshots}
@@ -365,8 +367,9 @@ def look(
         return item["metadata"].get("namespace") in namespaces or workloads.on_our_pools(pod_spec, names)
 
     # Whatever the policy says by now: one of them has its word still to get back.
-    if any(layout.RETAINS in annotations(pool) for pool in all_pools):
-        noted_kinds = {*noted_kinds, volumes.STATEFUL_SET}
+    if _is_marked_for(kept_rights.RETAINING, all_pools):
+        noted_kinds = {*noted_kinds, *kept_rights.RETAINING.kinds}
+    suspending = suspends or _is_marked_for(kept_rights.SUSPENDING, all_pools) or any(map(is_job, kept))
 
     kinds = _registry(reading, asked, all_pools, snapshots)
     pods = kubernetes.list(
@@ -389,11 +392,11 @@ def look(
     ]
     sets = [
         item
-        for version, kind in (*noted_kinds, *_served(reading, kinds))
+        for version, kind in (*noted_kinds, *_served(reading, kinds, suspending))
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     ]
     autoscalers = _from_zero(reading, kubernetes_version, kept)
-    kueue = _queues(reading, kept)
+    kueue = _queues(reading, kept, suspending)
     queued = (*kueue.cluster_queues, *kueue.queued)
     noted = originals.read((*all_pools, *beside, *sets, *autoscalers, *queued), snapshots, kinds.noted_fields)
     kept |= {snapshot.ref for snapshot in noted.snapshots}
@@ -402,11 +405,12 @@ def look(
     objects |= {ref_of(item): item for item in (*sets, *queued) if ref_of(item) in kept}
     targets = _targets((*snapshots, *noted.snapshots), objects)
     scaled = set(map(workloads.scaled_by, autoscalers))
-    owners, by_name = _owners(reading, kinds, pods, (kept | targets | scaled) - objects.keys())
+    owners, by_name = _owners(reading, kinds, pods, (kept | targets | scaled) - objects.keys(), suspending)
     ours = set(map(ref_of, owners.values()))
     makes = _what_makes_pods(reading, kinds, by_name, scaled)
     ours |= {ref for ref, item in makes.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
     objects |= {ref: item for ref, item in by_name.items() if ref in kept}
+    objects |= _with_scale(reading, (*snapshots, *noted.snapshots), objects)
     for item in autoscalers:
         if ref_of(item) in kept or workloads.scaled_by(item) in ours:
             objects[ref_of(item)] = item
@@ -422,7 +426,12 @@ def look(
         targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
         queues=kueue,
         kinds=kinds,
+        suspending=suspending,
     )
+
+
+def _is_marked_for(right: kept_rights.KeptRight, node_pools: Iterable[Object]) -> bool:
+    return any(right.mark in annotations(pool) for pool in node_pools)
 
 
 def _what_makes_pods(
@@ -462,10 +471,11 @@ def _from_zero(reading: Reading, version: str, kept: Collection[Ref]) -> tuple[O
     )
 
 
-def _served(reading: Reading, kinds: Registry) -> Iterator[tuple[str, str]]:
+def _served(reading: Reading, kinds: Registry, suspending: bool) -> Iterator[tuple[str, str]]:
     """Kinds with a switch of their own of which we have rights where the cluster has their definition."""
     for row in kinds.rows:
-        if row.if_served and row.version and not row.lets_start and reading.serves(row.api_version, row.kind):
+        is_asked = (row.if_served or row.is_job) and not row.lets_start and (suspending or not row.is_job)
+        if is_asked and row.version and (not row.if_served or reading.serves(row.api_version, row.kind)):
             yield row.api_version, row.kind
 
 
@@ -515,7 +525,20 @@ def _split(ref: Ref) -> tuple[str, str]:
     return group, version
 
 
-def _queues(reading: Reading, kept: Collection[Ref]) -> Queues:
+def _with_scale(
+    reading: Reading, snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]
+) -> dict[Ref, Object]:
+    """Jobs that were scaled to 0 and are read whole by now, with the count: its place differs by the kind."""
+    found = {}
+    scaled = [kept.ref for kept in snapshots if is_job(kept.ref) and kept.field == REPLICAS.field]
+    for ref in scaled:
+        item = objects.get(ref)
+        if item and "readThroughScale" not in item and (count := reading.replicas(ref)):
+            found[ref] = {**item, "spec": {**spec(item), "replicas": REPLICAS.value(count)}}
+    return found
+
+
+def _queues(reading: Reading, kept: Collection[Ref], suspending: bool) -> Queues:
     """Kueue's, where the cluster has it in a version that we know."""
     if not reading.serves(*queues.CLUSTER_QUEUE):
         return NO_QUEUES
@@ -526,7 +549,12 @@ def _queues(reading: Reading, kept: Collection[Ref]) -> Queues:
         queued=reading.list(
             *queues.QUEUED,
             managed_fields=True,
-            only=lambda one: queues.waits(one) or ref_of(one) in kept or originals.is_noted(one),
+            only=lambda one: (
+                queues.waits(one)
+                or ref_of(one) in kept
+                or originals.is_noted(one)
+                or (suspending and not queues.is_over(one))
+            ),
             trim=_of_a_queued,
         ),
     )
@@ -579,7 +607,7 @@ def _waiting(status: Object) -> dict[str, Any]:
 
 
 def _owners(
-    reading: Reading, known: Registry, pods: tuple[Object, ...], named: set[Ref]
+    reading: Reading, known: Registry, pods: tuple[Object, ...], named: set[Ref], suspending: bool
 ) -> tuple[dict[str, Object], dict[Ref, Object]]:
     """Level by level, each kind once a level: all above the pods by uid, and what is asked for by name."""
     owners = {pod["metadata"]["uid"]: pod for pod in pods}
@@ -594,7 +622,7 @@ def _owners(
         below = []
         for version, kind in sorted(kinds):
             refs, uids = wanted.pop((version, kind), set()), asked.get((version, kind), {})
-            for item in _read(reading, known, version, kind, refs, uids):
+            for item in _read(reading, known, version, kind, refs, uids, suspending):
                 uid = item["metadata"]["uid"]
                 if uid in uids and uid not in owners:
                     owners[uid] = item
@@ -628,19 +656,24 @@ def _controllers(
 
 
 def _read(
-    reading: Reading, kinds: Registry, version: str, kind: str, refs: set[Ref], uids: dict[str, Ref]
+    reading: Reading,
+    kinds: Registry,
+    version: str,
+    kind: str,
+    refs: set[Ref],
+    uids: dict[str, Ref],
+    suspending: bool = False,
 ) -> Iterable[Object]:
     if version.endswith("/"):
         return ()  # of a kind whose version could not be found out
-    if kinds.is_read(version, kind):
+    if kinds.is_read(version, kind, suspending):
         return reading.list(
             version,
             kind,
             managed_fields=True,
             only=lambda item: ref_of(item) in refs or item["metadata"]["uid"] in uids,
         )
-    # Of a kind without a row only its `scale` subresource may be read, where it has one.
-    if kind in ("Node", "Pod") or kinds.row_of(version, kind) or not reading.has_scale(version, kind):
+    if not kinds.is_read_through_scale(version, kind) or not reading.has_scale(version, kind):
         return ()
     found = (reading.replicas(ref) for ref in sorted({*refs, *uids.values()}))
     return [{**item, "readThroughScale": True} for item in found if item]

@@ -32,9 +32,11 @@ from slicewise.actions import (
 from slicewise.capabilities import OFF_HOURS
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import annotations, being_deleted, labels, moment, name, spec, status
-from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
+from slicewise.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
 from slicewise.offhours import (
     fallback,
+    jobs,
+    kept_rights,
     not_running,
     queues,
     saving,
@@ -48,9 +50,10 @@ from slicewise.offhours import staying as staying_awake
 from slicewise.offhours import workloads as following
 from slicewise.offhours.calendar import Edge
 from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
-from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended
+from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended, ran
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.settings import (
+    DEACTIVATED,
     FIELD_MANAGER,
     HELD,
     NO_NODES,
@@ -147,7 +150,7 @@ def plan(world: World, now: datetime) -> Plan:
     if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
         found = _without_new_sleep(world, world.found, found, now)
     if world.found:
-        marked = volumes.marked(world, world.found, found.actions, _part)
+        marked = kept_rights.marked(world, world.found, found.actions, _part)
         found = replace(found, actions=switch_marks.marked(world, world.found, marked))
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
@@ -379,8 +382,13 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     made = _marked_by_scalers(
         following.workloads(telling.in_scope(found, policy), found.owners, found.unread, found.kinds), found
     )
+    made = jobs.for_the_night(made, found, policy)
     staying = staying_awake.stayers(made, policy)
-    nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in found.node_pools}
+    nodes = {
+        ref_of(pool): staying_awake.nodes_of(pool, staying, found)
+        for pool in found.node_pools
+        if policy.jobs is not Jobs.RUN
+    }
     steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps, world.failing)
     actions = (
@@ -393,7 +401,8 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     findings = (
         *_findings(steps),
         *outliving,
-        *telling.kept_awake(made, policy, found.kinds),
+        *telling.kept_awake(made, found, policy),
+        *jobs.open_queues(found, policy),
         *staying_awake.findings(nodes, staying),
         *telling.holding_nodes(found, policy),
         *queues.findings(found.queues, world.slept, _clock(edge, world) if edge else "a person wakes it"),
@@ -441,11 +450,15 @@ def _steps_to_sleep(
     losing = {work.ref: work for work in made if work.losing}
     losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
     retained: set[Ref] = set()
-    is_early, awaited = _is_early(world, window), queues.are_unread(found.unread)
+    runs = policy.jobs is Jobs.RUN
+    is_early, awaited = _is_early(world, window), not runs and queues.are_unread(found.unread)
     changed: dict[Ref, Object] = {}
-    steps = []
+    let_go = [kept for kept in world.slept if runs and _keeps_jobs_waiting(kept)]
+    steps = _steps_back(world, let_go, found, why, window.now, "")
     awake = {work.ref for work in staying_awake.stayers(made, policy)}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
+        if subject.kept in let_go:
+            continue
         assert subject.live is not None
         ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
@@ -454,7 +467,8 @@ def _steps_to_sleep(
             continue
         step = _step_to_sleep(replace(subject, live=changed.get(ref, subject.live)), window, why)
         changed[ref] = _after(step, changed.get(ref, subject.live))
-        awaited |= ref[:2] in queues.HOLDS and any(isinstance(one, Patch) for one in step.actions)
+        holds = subject.setting in (HELD, NOT_ACTIVE)
+        awaited |= holds and any(isinstance(one, Patch) for one in step.actions)
         if subject.setting is RETAIN and _is_asleep(RETAIN, changed[ref]):
             retained.add(ref)
         elif work and step.actions and subject.setting.ends_pods:
@@ -464,6 +478,11 @@ def _steps_to_sleep(
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
     return steps, is_early and awaited
+
+
+def _keeps_jobs_waiting(kept: Snapshot) -> bool:
+    """What a night before the policy said `jobs: run`, or this one, keeps from starting."""
+    return kept.ref[:2] in queues.HOLDS or kept.field == NO_NODES.field
 
 
 def _is_early(world: World, window: Window) -> bool:
@@ -509,7 +528,8 @@ def _order_of_sleep(
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
     being_closed = fallback.are_open(world, found)
     importance = {work.ref: work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake}
-    by_keda = following.scaled_by_keda(found.objects.values())
+    by_keda, switches = following.scaled_by_keda(found.objects.values()), jobs.switches(found)
+    runs = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
     # Whom KEDA scales is not known then: it would fight who scales its target.
     scalers_unread = found.why_unread(following.SCALED_OBJECT)
     looked_after = {ref for ref, _ in kept}
@@ -519,10 +539,12 @@ def _order_of_sleep(
         for ref, item in found.objects.items()
         if ref in looked_after or _makes_work(item, importance, by_keda, awake)
     }
-    live |= {ref: work.top for ref, work in importance.items() if ref not in by_keda or work.losing}
-    live |= {ref_of(item): item for item in queues.to_be_held(found.queues)}
+    live |= {ref: work.top for ref, work in importance.items() if ref not in switches or work.losing}
+    live |= {ref_of(item): item for item in queues.to_be_held(found.queues) if not runs}
     live = {ref: item for ref, item in live.items() if queues.may_be_written(item)}
-    importance |= {by_keda[ref]: work for ref, work in importance.items() if ref in by_keda}
+    deactivated = jobs.to_be_deactivated(made, found)
+    live |= deactivated
+    importance |= {switches[ref]: work for ref, work in importance.items() if ref in switches}
     importance |= {
         ref: importance[target]
         for ref, item in live.items()
@@ -531,15 +553,16 @@ def _order_of_sleep(
     subjects = [
         _Subject(
             item,
-            _limited(setting, nodes.get(ref, 0), kept.get((ref, setting.field)), item),
+            _fitted(setting, ref, nodes, deactivated, kept.get((ref, setting.field)), item),
             kept.get((ref, setting.field)),
             importance[ref].priority if ref in importance else 0,
             importance[ref].slices if ref in importance else 0,
             _count(importance[ref]) if ref in importance else "",
         )
         for ref, item in live.items()
-        for setting in found.kinds.settings_of(ref.api_version, ref.kind)
+        for setting in found.kinds.settings_of_object(item, (ref, REPLICAS.field) in kept)
         if (setting is not NO_NODES or ref not in being_closed)
+        and (setting is not NO_NODES or not runs or (ref, setting.field) in kept)
         and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
         and not (setting.scaled and scalers_unread)
         and ref not in by_former
@@ -550,6 +573,20 @@ def _order_of_sleep(
 def _count(work: Workload) -> str:
     """At how many replicas a workload runs, as KEDA's annotation has it; empty for none."""
     return str(REPLICAS.value(work.top) or "")
+
+
+def _fitted(
+    setting: Setting,
+    ref: Ref,
+    nodes: Mapping[Ref, int],
+    deactivated: Collection[Ref],
+    kept: Snapshot | None,
+    live: Object,
+) -> Setting:
+    """As it is written to this very object."""
+    if setting is NOT_ACTIVE and (ref in deactivated or (kept and ran(kept))):
+        return DEACTIVATED
+    return _limited(setting, nodes.get(ref, 0), kept, live)
 
 
 def _limited(setting: Setting, nodes: int, kept: Snapshot | None, live: Object) -> Setting:
@@ -756,7 +793,8 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     opening = fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
-    several = volumes.are_forgotten_next(world, actions) or switch_marks.are_forgotten_next(world, actions)
+    several = kept_rights.are_forgotten_next(world, actions)
+    several |= switch_marks.are_forgotten_next(world, actions)
     waits = [_until(edge, timedelta(0), now), opening.wait, given.wait, LATE_LOOK if held else None]
     waits += [NEXT_BATCH] if several else []
     wait = min((wait for wait in waits if wait is not None), default=None)
@@ -820,12 +858,16 @@ def _give_back(
     comes_back = any(_writes_to(step, world.failing, ends_pods) for step in steps)
     opens = any(_writes_to(step, world.failing, _is_of_a_queue) for step in steps)
     held = _holding(world, found, why, now) if comes_back or opens else []
-    if _is_checked_first(world, held, comes_back):
+    # What ran is the next to come back: as long as nothing else was held, it is to be seen held before.
+    if _is_checked_first(world, held, comes_back or (bool(queued) and all(map(ran, queued)))):
         steps = [step for step in steps if not _writes_to(step, (), _is_of_a_queue)]
     steps, number, waits = [*held, *steps], len(queued) + len(held), _waits(steps)
     if not (comes_back or opens or more_to_come or _lacks_quota(found, snapshots, now, bool(morning))):
-        steps, number = [*steps, *_steps_back(world, queued, found, why, now, morning)], 0
-    elif number and not waits:
+        ran_before = [kept for kept in queued if ran(kept) and str(kept.ref) not in world.failing]
+        turn = ran_before or queued
+        steps = [*steps, *_steps_back(world, turn, found, why, now, morning)]
+        number = len(queued) - len(turn)
+    if number and not waits:
         waits = f"{number} queued Workload{'s' * (number != 1)} wait until what slept has its quota again"
     actions, left = _first_of(steps, world.failing)
     return _Morning(actions, _findings(steps), left, waits, number)
@@ -870,6 +912,8 @@ def _is_of_a_queue(kept: Snapshot) -> bool:
 
 def _holding(world: World, found: Found, why: str, now: datetime) -> list[Step]:
     """What waits in a queue is held before that is opened; once, for what was let go again is not ours."""
+    if world.off_hours and world.off_hours.jobs is Jobs.RUN:
+        return []
     kept = {one.ref: one for one in world.slept}
     asleep = {one.ref for one in world.slept if not one.woken}
     opening = {ref for ref in asleep if ref[:2] == queues.CLUSTER_QUEUE}
@@ -899,12 +943,11 @@ def _steps_back(
             kept.field,
         ),
     )
-    later = volumes.morning_of_several(world, now)
     steps = []
     for kept in order:
         if (setting := found.kinds.setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
-            wanted = morning or (later if setting is RETAIN else "")
+            wanted = morning or kept_rights.morning_of_several(world, kept, now)
             if switch_marks.is_own(kept, found.kinds) and not kept.woken:
                 wanted = wanted or now.isoformat()
             follows = live is None or _follows(setting, kept, live, found)

@@ -12,6 +12,9 @@ them sleeps:
 In the morning all that waits is made inactive before its queue is opened, and active again once what slept
 has its quota: Kueue admits by priority and by age, and the pods that come back are the youngest.
 
+Where the policy has jobs suspended (jobs.py), what runs is made inactive as well, once its queue is held, and
+active again before what waited. Where jobs may use the night, nothing here is held.
+
 What has pods below it that we scale, or is a pod, is never made inactive: its own sleep sees to it.
 """
 
@@ -26,7 +29,7 @@ from slicewise import layout, rights
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import being_deleted, condition, created_at, name, spec, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import Nature
+from slicewise.offhours.kinds import BUILT_IN, Nature
 from slicewise.offhours.settings import HELD, NOT_ACTIVE
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -45,7 +48,8 @@ ADMITTED_WITHIN = timedelta(minutes=3)
 class Queues:
     """
     Attributes:
-        queued: Workloads of Kueue that are not admitted, and those of which something is kept.
+        queued: Workloads of Kueue that are not admitted, and those of which something is kept; where jobs may
+            be suspended, also those that are admitted.
     """
 
     flavors: tuple[Object, ...] = ()
@@ -59,6 +63,16 @@ class Queues:
         return frozenset(
             name(one) for one in self.flavors if layout.POOL_LABEL in (spec(one).get("nodeLabels") or {})
         )
+
+    @cached_property
+    def by_owner(self) -> Mapping[Ref, Object]:
+        """The Workloads of jobs, by the job; those of pods, and of what we scale, are not among them."""
+        return {_owner(one): one for one in self.queued if not (_is_of_pods(one) or being_deleted(one))}
+
+    @cached_property
+    def admitted(self) -> Mapping[Ref, Object]:
+        """Of these, those that run."""
+        return {ref: one for ref, one in self.by_owner.items() if status(one).get("admission")}
 
     def of(self, workload: Object) -> Object | None:
         """Its ClusterQueue; None where it names none that is there."""
@@ -89,6 +103,22 @@ def is_queued(kept: Snapshot) -> bool:
     return kept.ref[:2] == QUEUED
 
 
+def is_over(workload: Object) -> bool:
+    return (condition(workload, "Finished") or {}).get("status") == "True"
+
+
+def _owner(workload: Object) -> Ref:
+    """Nothing where it has none, as one that a person made."""
+    for owner in workload["metadata"].get("ownerReferences") or ():
+        version = BUILT_IN.known_version(owner["apiVersion"], owner["kind"])
+        return Ref(version, owner["kind"], owner["name"], workload["metadata"].get("namespace", ""))
+    return Ref("", "", "")
+
+
+def is_inactive(workload: Object) -> bool:
+    return bool(NOT_ACTIVE.value(workload) == NOT_ACTIVE.asleep)
+
+
 def waits(workload: Object) -> bool:
     """Whether it may be admitted later."""
     return not (_is_admitted(workload) or being_deleted(workload) or _is_of_pods(workload))
@@ -103,7 +133,7 @@ def may_be_written(item: Object) -> bool:
     if ref[:2] == CLUSTER_QUEUE:
         return HELD.value(item) in (HELD.absent, HELD.asleep)
     if ref[:2] == QUEUED:
-        return waits(item) or NOT_ACTIVE.value(item) == NOT_ACTIVE.asleep
+        return waits(item) or is_inactive(item)
     return True
 
 

@@ -21,6 +21,10 @@ Which field of an object is changed to put it to sleep, and how it is read and w
                                      be ended
     Kubeflow Notebook                its own annotation: its controller scales the StatefulSet, which it owns
     KServe InferenceService          its own annotation: KServe deletes its Deployments, and makes them again
+    Job, JobSet, TrainJob, RayJob, Kubeflow's training jobs
+                                     run to their end, or are suspended where the policy says so
+    Kueue Workload of a job that is to be suspended
+                                     not active: Kueue ends the job, and starts it again once it is active
     NodePool                         no new node, and empty ones go at once; nothing is moved
 """
 
@@ -199,9 +203,14 @@ NO_SCALE_UP = Held(
     by_value=True,
 )
 # What runs goes on; the API server writes the default of both, so that neither can be absent.
+# Where the policy suspends jobs: their controllers end the pods, and make them again once it is not there.
+SUSPENDED_JOB = Setting(rights.SUSPEND, True, ends_pods=True)
+SUSPENDED_RUN = Setting(rights.RUN_SUSPEND, True, ends_pods=True)
 HELD = Setting(rights.STOP_POLICY, "Hold", absent="None")
 # Of one that was admitted Kueue ends the pods.
 NOT_ACTIVE = Setting(rights.ACTIVE, False, absent=True, while_absent=("status", "admission"), derived=True)
+# Of one that runs, which Kueue is to end.
+DEACTIVATED = Setting(rights.ACTIVE, False, absent=True, derived=True, ends_pods=True, controller="Kueue")
 # Beside the limit of slices, which grows and shrinks with N while this one stands.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (fallback.py).

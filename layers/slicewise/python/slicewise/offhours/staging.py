@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from slicewise.model import Object, Ref
 from slicewise.objects import being_deleted, status
 from slicewise.offhours import workloads as following
-from slicewise.offhours.kinds import Registry, lets_start, makes_jobs
+from slicewise.offhours.kinds import Registry, lets_start, waits_for_others
 from slicewise.offhours.settings import PAUSED_REPLICAS, REPLICAS
 from slicewise.offhours.world import Found
 from slicewise.snapshots import Snapshot
@@ -49,11 +49,11 @@ class Turn:
 def stages(snapshots: Sequence[Snapshot]) -> tuple[Stage, ...]:
     """Most important first. NodePools and queues are of none: without them no pod of any stage runs."""
     staged = [kept for kept in snapshots if not lets_start(kept.ref)]
-    known = [kept.priority for kept in staged if not makes_jobs(kept.ref)]
+    known = [kept.priority for kept in staged if not waits_for_others(kept.ref)]
     lowest = min(known, default=0)
 
     def priority(kept: Snapshot) -> int:
-        return lowest if makes_jobs(kept.ref) else kept.priority
+        return lowest if waits_for_others(kept.ref) else kept.priority
 
     return tuple(
         tuple(kept for kept in staged if priority(kept) == one)

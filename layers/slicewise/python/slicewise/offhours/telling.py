@@ -9,10 +9,11 @@ from datetime import datetime
 from slicewise import layout
 from slicewise.model import Object, Ref, ref_of
 from slicewise.objects import name, spec
-from slicewise.off_hours import BarePods, OffHours, Override
+from slicewise.off_hours import BarePods, Jobs, OffHours, Override
+from slicewise.offhours import jobs
 from slicewise.offhours import workloads as following
 from slicewise.offhours.decide import damaged
-from slicewise.offhours.kinds import Nature, Registry
+from slicewise.offhours.kinds import Nature, Registry, Why
 from slicewise.offhours.settings import FIELD_MANAGER
 from slicewise.offhours.workloads import KEEP_AWAKE, Workload
 from slicewise.offhours.world import Found
@@ -32,7 +33,7 @@ def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
             yield pod
 
 
-def kept_awake(made: Iterable[Workload], policy: OffHours, kinds: Registry) -> Iterator[Finding]:
+def kept_awake(made: Iterable[Workload], found: Found, policy: OffHours) -> Iterator[Finding]:
     for work in made:
         holds = f"it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
         if work.keeps_awake:
@@ -40,15 +41,16 @@ def kept_awake(made: Iterable[Workload], policy: OffHours, kinds: Registry) -> I
                 "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
             )
         elif work.nature is Nature.JOB:
-            yield Finding("job-runs", f"{work.ref} runs to its end; {holds}.", _remedy_for_job(work))
+            why, remedy = _of_job(work, found, policy)
+            yield Finding("job-runs", f"{work.ref} runs to its end{why}; {holds}.", remedy)
         elif work.nature is Nature.BARE and policy.bare_pods is BarePods.KEEP:
             yield Finding(
                 "bare-pod",
                 f"{work.ref} would not be made anew, so it is left; {holds}.",
                 "Run it under a Deployment, or write offHours: {barePods: delete}.",
             )
-        elif work.nature is Nature.LEFT and (found := kinds.why_left(work.top)):
-            why, remedy = found
+        elif work.nature is Nature.LEFT and (left := found.kinds.why_left(work.top)):
+            why, remedy = left
             yield Finding("left-awake", f"{work.ref} is left awake: {why}; {holds}.", remedy)
         elif work.nature is Nature.UNKNOWN:
             yield Finding(
@@ -58,13 +60,21 @@ def kept_awake(made: Iterable[Workload], policy: OffHours, kinds: Registry) -> I
             )
 
 
+def _of_job(work: Workload, found: Found, policy: OffHours) -> Why:
+    """Why it is not suspended, where the policy says that jobs are, and a remedy."""
+    if policy.jobs is Jobs.SUSPEND and (why := jobs.why_it_runs_on(work, found)):
+        return f", not suspended: {why[0]}", why[1]
+    return "", _remedy_for_job(work)
+
+
 def _remedy_for_job(work: Workload) -> str:
     if not following.scales(work.top):
         return "No action needed: its node goes with it, unless another Job starts there."
     if following.is_done_at_zero(work.top):
         return (
-            "No action needed. One that checkpoints can be suspended by hand (spec.runPolicy.suspend). Label "
-            f"{following.SLEEPS} does nothing here: without workers it would count as done."
+            "No action needed. Those that checkpoint can be suspended at night: offHours: {jobs: suspend}, "
+            f"or one by hand (spec.runPolicy.suspend). Label {following.SLEEPS} does nothing here: without "
+            "workers it would count as done."
         )
     return f"No action needed. To have it scaled to 0 at night, label its pods {following.SLEEPS}=true."
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from slicewise.actions import Action, Notify
 from slicewise.model import Ref
+from slicewise.offhours.kinds import is_job
 from slicewise.offhours.world import Found, World
 from slicewise.outcomes import Finding
 from slicewise.snapshots import Snapshot
@@ -32,6 +33,8 @@ def lists(found: Found) -> tuple[Ref, ...]:
     whose rights have not come yet: without them none was put to sleep.
     """
     kinds = (ref for ref in found.unread if not ref.name and found.kinds.noted_fields(ref))
+    if not found.suspending:
+        kinds = (ref for ref in kinds if not is_job(ref))
     return tuple(sorted(ref for ref in kinds if ref not in found.ungranted))
 
 

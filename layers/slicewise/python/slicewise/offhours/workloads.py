@@ -163,6 +163,8 @@ def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Ob
     for item in (*((above,) if above else ()), *reversed(chain)):
         row = kinds.row_of_object(item)
         nature = row.nature_of(item) if row else None
+        if nature is Nature.JOB and item is not above and scales(item):
+            nature = None  # its pods say whether it is scaled
         # One that is gone, or not served in our version, cannot be put to sleep.
         if nature and (item is not above or nature is not Nature.SLEEPS):
             return item, nature

@@ -37,6 +37,7 @@ class Found:
         targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
         queues: Kueue's, and what waits in them; empty where the cluster has no Kueue.
         kinds: By which these were looked for: ours, and the policy's own that the cluster serves.
+        suspending: Whether jobs may be suspended: then kinds of jobs were read that otherwise are not.
     """
 
     pods: tuple[Object, ...] = ()
@@ -51,6 +52,7 @@ class Found:
     targets: Mapping[Ref, Object] = field(default_factory=dict)
     queues: Queues = NO_QUEUES
     kinds: Registry = BUILT_IN
+    suspending: bool = False
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be gone."""

@@ -68,7 +68,8 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     retaining, operator = _is_retaining(contents), _operator(contents)
     own = own_kinds.writes(contents, policy)
-    roles = rbac.objects(policy, unfinished, asleep, split, retaining, operator, _served(contents), own)
+    kept = (retaining, operator, _served(contents), _is_suspending(contents))
+    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
     actions += admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own)))
     actions += _applies(contents, roles, "what we may read once installation is over")
     configurations = _applies(
@@ -120,6 +121,12 @@ def _is_retaining(contents: ClusterContents) -> bool:
     """A mark keeps the right that is there; it gives none."""
     marked = any(layout.RETAINS in annotations(pool) for pool in contents.node_pools)
     return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
+
+
+def _is_suspending(contents: ClusterContents) -> bool:
+    """As of what StatefulSets retain."""
+    marked = any(layout.SUSPENDS in annotations(pool) for pool in contents.node_pools)
+    return marked and rbac.may_suspend(live(contents, rbac.SLEEPER_ROLE))
 
 
 def _applies(

@@ -19,7 +19,7 @@ from typing import Any
 from slicewise import layout, rights
 from slicewise.model import Object, Ref
 from slicewise.objects import stamped
-from slicewise.off_hours import BarePods, MissedRuns, OffHours, Volumes
+from slicewise.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
 from slicewise.onboarding import admission
 from slicewise.policy import Policy
 from slicewise.rights import Only, Write
@@ -85,6 +85,7 @@ def objects(
     retaining: bool = False,
     operator: Operator = OURS,
     crds: Collection[str] = (),
+    suspending: bool = False,
     own: Iterable[Write] = (),
 ) -> tuple[Object, ...]:
     """
@@ -93,7 +94,8 @@ def objects(
     `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
     have yet to get back what becomes of their volumes, though the policy leaves them alone by now. `operator`
     is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
-    `own` are the writes of the policy's own switches.
+    `suspending` says that jobs are suspended still, though the policy lets them finish by now; `own` are the
+    writes of the policy's own switches.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
@@ -107,7 +109,11 @@ def objects(
         _cluster_role_binding(TUNER, TUNER_GROUP),
         *(_role_binding(INSTALLER, namespace, INSTALLER_GROUP) for namespace in namespaces),
         _role_binding(TUNER, layout.CONFIG_MAP.namespace, TUNER_GROUP),
-        *(_off_hours(policy, policy.off_hours, asleep, retaining, crds, own) if policy.off_hours else ()),
+        *(
+            _off_hours(policy, policy.off_hours, asleep, retaining, crds, suspending, own)
+            if policy.off_hours
+            else ()
+        ),
     )
 
 
@@ -118,11 +124,19 @@ def of_release(namespace: str) -> tuple[Ref, ...]:
 
 def may_retain(sleeper: Object | None) -> bool:
     """Whether a live role lets the sleeper patch StatefulSets."""
-    rules = (sleeper or {}).get("rules") or ()
-    return any(
-        "statefulsets" in (rule.get("resources") or ()) and "patch" in (rule.get("verbs") or ())
-        for rule in rules
-    )
+    return _may_patch(sleeper, "apps", "statefulsets")
+
+
+def may_suspend(sleeper: Object | None) -> bool:
+    """Whether a live role lets the sleeper patch Jobs."""
+    return _may_patch(sleeper, "batch", "jobs")
+
+
+def _may_patch(role: Object | None, group: str, resource: str) -> bool:
+    """Of this very group: a policy's own kind may have the same plural."""
+    asked = {"apiGroups": group, "resources": resource, "verbs": "patch"}
+    rules = (role or {}).get("rules") or ()
+    return any(all(one in (rule.get(key) or ()) for key, one in asked.items()) for rule in rules)
 
 
 def _off_hours(
@@ -131,6 +145,7 @@ def _off_hours(
     asleep: Iterable[str],
     retaining: bool,
     crds: Collection[str],
+    suspending: bool,
     own: Iterable[Write],
 ) -> tuple[Object, ...]:
     """
@@ -148,6 +163,8 @@ def _off_hours(
         left_out.add("cronjobs/status")
     if off_hours.bare_pods is not BarePods.DELETE:
         left_out.add("pods")
+    if off_hours.jobs is not Jobs.SUSPEND and not suspending:
+        left_out |= {one.resource for one in rights.SLEEPER.writes if one.of_jobs}
     writes = [
         one
         for one in rights.SLEEPER.writes

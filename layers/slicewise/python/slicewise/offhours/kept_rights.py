@@ -1,0 +1,120 @@
+"""
+Rights that outlive the policy's word: what was changed under them is given back first. Pure.
+
+Onboarding leaves us such a right as long as a NodePool carries a mark, whatever the policy says by then. So
+the mark stands before the first object is changed. It goes with the last, before that is forgotten: without a
+policy and with nothing kept nobody looks again. Where several are given back at once, any may fail; they are
+noted as woken first, and forgotten in the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from slicewise import json_patch, layout
+from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot, Patch, in_part
+from slicewise.model import Object, Ref, ref_of
+from slicewise.offhours.kinds import JOBS, is_job
+from slicewise.offhours.settings import RETAIN
+from slicewise.offhours.world import Found, World
+from slicewise.snapshots import Snapshot
+
+STATEFUL_SET = ("apps/v1", "StatefulSet")
+
+
+@dataclass(frozen=True)
+class KeptRight:
+    """
+    Attributes:
+        mark: An annotation of NodePools.
+        covers: Whether what is kept was changed under it.
+        kinds: Whose objects say themselves that they were, should the table have lost it.
+        says: Of what the mark speaks, for people.
+    """
+
+    mark: str
+    covers: Callable[[Snapshot], bool]
+    kinds: tuple[tuple[str, str], ...]
+    says: str
+
+
+RETAINING = KeptRight(
+    layout.RETAINS,
+    lambda kept: kept.field == RETAIN.field,
+    (STATEFUL_SET,),
+    "StatefulSets retain their volumes",
+)
+SUSPENDING = KeptRight(layout.SUSPENDS, lambda kept: is_job(kept.ref), JOBS, "jobs are suspended")
+ALL = (RETAINING, SUSPENDING)
+
+
+def marked(
+    world: World, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
+) -> tuple[Action, ...]:
+    """
+    The actions of a plan, with those that set or remove the marks in their place.
+
+    Args:
+        part: Of which part of the plan an action is.
+    """
+    for right in ALL:
+        actions = _marked(right, world, found, actions, part)
+    return tuple(actions)
+
+
+def _marked(
+    right: KeptRight, world: World, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
+) -> tuple[Action, ...]:
+    needed = _needing(right, world)
+    noted = [(number, one) for number, one in enumerate(actions) if _is_noted(right, one)]
+    ending = {one.snapshot.ref: number for number, one in noted if _ends(one)}
+    if len(needed) > 1 or needed - ending.keys() or not all(_ends(one) for _, one in noted):
+        return (*_marks(right, found.node_pools, "true"), *actions)
+    if not noted and any(found.why_unread(Ref(*kind, "")) for kind in right.kinds):
+        return tuple(actions)  # those that the table has lost may be among them
+    last = max((ending[ref] for ref in needed or ending), default=0)
+    unmarked = _marks(right, found.node_pools, None)
+    if noted:
+        unmarked = (in_part(one, part(actions[last])) for one in unmarked)
+    return (*actions[:last], *unmarked, *actions[last:])
+
+
+def morning_of_several(world: World, kept: Snapshot, now: datetime) -> str:
+    """For give_back: that several are noted as woken before they are forgotten; empty where one is left."""
+    several = any(right.covers(kept) and len(_needing(right, world)) > 1 for right in ALL)
+    return now.isoformat() if several else ""
+
+
+def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
+    """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
+    return any(
+        _is_noted(right, one) and one.snapshot.woken and str(one.snapshot.ref) not in world.failing
+        for one in actions
+        for right in ALL
+    )
+
+
+def _needing(right: KeptRight, world: World) -> set[Ref]:
+    return {kept.ref for kept in world.slept if right.covers(kept) and not kept.woken}
+
+
+def _is_noted(right: KeptRight, action: Action) -> bool:
+    return isinstance(action, KeepSnapshot | ForgetSnapshot) and right.covers(action.snapshot)
+
+
+def _ends(action: Action) -> bool:
+    return isinstance(action, ForgetSnapshot) or bool(action.snapshot.woken)
+
+
+def _marks(right: KeptRight, pools: Iterable[Object], value: str | None) -> Iterator[Action]:
+    path = ("metadata", "annotations", right.mark)
+    for pool in pools:
+        operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
+        says = f"mark on {ref_of(pool)} that {'' if value else 'no '}{right.says}"
+        why = (
+            "the right to give back what they say of them must stay" if value else "each says it itself again"
+        )
+        if operations:
+            yield Patch(ref_of(pool), operations, says, why)
