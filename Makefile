@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Whole files, the long ones first; tests that share a control plane stay together (tests/sharing.py). More processes
+# Whole files, the long ones first; tests that share a control plane stay together (tests/support/sharing.py). More processes
 # than two cores need, since tests on control planes wait for Karpenter and helm a third of their time.
 WORKERS := -n 6 --dist loadscope
 

@@ -22,15 +22,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bench import calibration, dollars, memory, requests, serving
-from bench.page import page
+from bench.html_report import page
 from bench.tables import as_text
+from bench.tracks import calibration, costs, memory, requests, serving
 
 TRACKS = ("serving", "memory", "requests", "dollars", "calibration", "sensitivity")
 # With their modules, which are imported when they are run: some need the sandbox.
 REPORTS = {
-    "pass": "passes",
-    **{track: track for track in ("coldstart", "cost", "nights", "openings", "points")},
+    "pass": "tuning_pass",
+    "nights": "offhours_night",
+    "cost": "own_cost",
+    **{track: track for track in ("coldstart", "openings", "points")},
 }
 
 
@@ -76,7 +78,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _reported(track: str, module: str, out: Path | None, **settings: Any) -> int:
     print(f"{track}:", file=sys.stderr)
-    found = import_module(f"bench.{module}").run(**settings)
+    found = import_module(f"bench.tracks.{module}").run(**settings)
     print(json.dumps({key: value for key, value in found.items() if key != "runs"}, indent=1))
     if out:
         _write(out, json.dumps(found, indent=1))
@@ -94,7 +96,7 @@ def _run(track: str, chosen: argparse.Namespace) -> dict:
     if track == "sensitivity":
         rows = serving.sensitivity(min(chosen.seeds, 2))
         return {"policies": {f"{r['policy']} {r['constant']} × {r['factor']:g}": r for r in rows}}
-    return {"requests": requests, "dollars": dollars, "calibration": calibration}[track].run()
+    return {"requests": requests, "dollars": costs, "calibration": calibration}[track].run()
 
 
 def _document(results: dict[str, dict]) -> dict:

@@ -20,13 +20,13 @@ import sys
 import time
 from pathlib import Path
 
+from bench.contestants import lower_bound
 from bench.guarded import RecordedTrace, run
-from bench.page import page
-from bench.policies import lower_bound
-from bench.recordings import BadFile, Recording, gaps, read, to_trace
-from bench.serving import ORDERS, progress, table
+from bench.html_report import page
 from bench.tables import as_bars, as_text
-from bench.trace import L4_MIB
+from bench.tracks.serving import ORDERS, progress, table
+from bench.usage_files import BadFile, Recording, gaps, read, to_trace
+from traces.serving import L4_MIB
 
 # From here on it is worth a word that gaps count as fully busy.
 MANY_GAPS = 0.01

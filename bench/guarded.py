@@ -2,9 +2,9 @@
 Days with a look every hour, for recorded pods: what `slicewise backtest` plays and scores.
 
 Between two mornings the rules that decide daily look at whose memory grows towards the end of its card
-(`slicewise.slicing.memory_guard`), and at which GPUs had no rest (`slicewise.slicing.busy_guard`), and move
-pods. So a pod's GPU may change within a day, and each hour is scored as a day of its own: its pods' peaks of
-that hour must fit on their card.
+(`slicewise.tuning.rule.memory_guard`), and at which GPUs had no rest (`slicewise.tuning.rule.busy_guard`),
+and move pods. So a pod's GPU may change within a day, and each hour is scored as a day of its own: its pods'
+peaks of that hour must fit on their card.
 """
 
 import random
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from slicewise.slicing.classes import ClassPolicy
-from slicewise.slicing.evidence import PodUse
-from slicewise.slicing.packing import PackingPolicy
+from slicewise.tuning.classes.rule import ClassPolicy
+from slicewise.tuning.packing.rule import PackingPolicy
+from slicewise.tuning.usage.evidence import PodUse
 
-from bench.policies import Hour, Look, Morning, Placed
+from bench.contestants import Hour, Look, Morning, Placed
 from bench.scoring import Groups, Score, Week, day_contended, score
-from bench.serving import contestants, full_cards
-from bench.trace import Trace
+from bench.tracks.serving import contestants, full_cards
+from traces.serving import Trace
 
 HOURS = 24
 

@@ -14,11 +14,12 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from slicewise import layout, policy
-from slicewise.policy import Policy, Pool
+from slicewise.policy import model as policy
+from slicewise.policy.model import Policy, Pool
+from slicewise.pools import layout
 
-from sandbox.control_plane import ControlPlane
-from sandbox.instances import INSTANCE_TYPES, ZONES
+from sandbox.cluster.control_plane import ControlPlane
+from sandbox.cluster.instance_types import INSTANCE_TYPES, ZONES
 
 Object = dict[str, Any]
 

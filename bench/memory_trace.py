@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.trace import L4_MIB, SAMPLES_A_DAY, WEEK, Trace
+from traces.serving import L4_MIB, SAMPLES_A_DAY, WEEK, Trace
 
 # What the driver shows of the two cards, in MiB: L4 and A100 80 GB or H100.
 CARDS = {"24gib": L4_MIB, "80gib": 81_559}

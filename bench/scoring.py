@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from slicewise.slicing.evidence_lanes import between, share_over
-from slicewise.slicing.slowdown import TIME_SLICING_SWITCH
+from slicewise.tuning.usage.lanes import between, share_over
+from slicewise.tuning.usage.slowdown import TIME_SLICING_SWITCH
 
-from bench.trace import Trace, instance_prices
+from traces.serving import Trace, instance_prices
 
 GATE = 0.01
 # A moved pod runs twice while it starts: five minutes of two GPUs.

@@ -9,7 +9,7 @@ from typing import Any
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
-from cdk_app import bundle, policies
+from cdk_app.assets import bundle, policies
 from cdk_app.config import Config
 from cdk_app.stack import SlicewiseStack
 

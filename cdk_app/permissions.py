@@ -20,7 +20,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
-# The runtime's names for the same things (slicewise.model, slicewise.onboarding); a test compares them.
+# The runtime's names for the same things (slicewise.model.cluster, slicewise.onboarding); a test compares
+# them.
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
 SLEEPER_GROUP = "slicewise:sleeper"

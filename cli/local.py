@@ -6,10 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slicewise import holidays, policy
 from slicewise.errors import InvalidPolicy, PolicyProblem
-from slicewise.holidays import NO_HOLIDAYS, UnreadableHolidays
-from slicewise.policy import Policy
+from slicewise.policy import model as policy
+from slicewise.policy.model import Policy
+from slicewise.schedule import holidays
+from slicewise.schedule.holidays import NO_HOLIDAYS, UnreadableHolidays
 
 
 def check_policies(files: Sequence[str]) -> int:

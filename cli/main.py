@@ -15,7 +15,7 @@ from functools import cache
 from slicewise.app import App
 from slicewise.errors import SlicewiseError
 
-from cli import fleet, local, off_hours, tuning
+from cli import fleet, local, offhours, tuning
 from cli import offboard as offboarding
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
@@ -101,17 +101,17 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         end.add_argument("--until", metavar="TIME", help="such as 22:30 in the cluster's time zone")
         end.add_argument("--for", dest="span", metavar="SPAN", help="such as 90m, 2h or 3d")
         said.add_argument("--reason", default="", help="shown to whoever asks for the status")
-        said.set_defaults(run=lambda a, asleep=asleep: off_hours.say(app(), asleep, a))
+        said.set_defaults(run=lambda a, asleep=asleep: offhours.say(app(), asleep, a))
 
     follow = commands.add_parser("follow-calendar", help="forget what was said about a cluster's sleep")
     follow.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
-    follow.set_defaults(run=lambda a: off_hours.unsay(app(), a.cluster))
+    follow.set_defaults(run=lambda a: offhours.unsay(app(), a.cluster))
 
     calendar = commands.add_parser("calendar", help="when a policy's clusters sleep; needs no AWS")
     calendar.add_argument("file", metavar="POLICY", help="a policy's YAML")
     calendar.add_argument("--from", dest="start", metavar="DATE", help="such as 2026-12-21; today without")
     calendar.add_argument("--days", type=int, default=14, help="how many; 14 without")
-    calendar.set_defaults(run=lambda a: off_hours.calendar(a.file, a.start, a.days))
+    calendar.set_defaults(run=lambda a: offhours.calendar(a.file, a.start, a.days))
 
     for name, run, says in (
         (

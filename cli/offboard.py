@@ -10,11 +10,11 @@ from typing import Any
 
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING, App
 from slicewise.errors import Refused, SlicewiseError
-from slicewise.events import name_of
-from slicewise.model import OFFBOARD, POLICY_TAG, EksCluster
-from slicewise.outcomes import Stage
+from slicewise.model.cluster import OFFBOARD, POLICY_TAG, EksCluster
+from slicewise.planning.outcome import Stage
+from slicewise.trigger import name_of
 
-from cli.telling import tell_findings
+from cli.output import tell_findings
 
 _ORDER = (OFF_HOURS, TUNING, ONBOARDING)
 _TERRAFORM = (

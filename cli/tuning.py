@@ -11,13 +11,13 @@ from typing import Any
 
 from slicewise.app import TUNING, App
 from slicewise.errors import UNREADABLE, InvalidPolicy, Refused
-from slicewise.outcomes import Plan
-from slicewise.slicing import explain as words
-from slicewise.slicing import snapshot as snapshots
-from slicewise.slicing.plan import plan as next_pass
-from slicewise.slicing.world import TuningWorld
+from slicewise.planning.outcome import Plan
+from slicewise.tuning import explain as words
+from slicewise.tuning import snapshot as snapshots
+from slicewise.tuning.plan import plan as next_pass
+from slicewise.tuning.state.observation import TuningWorld
 
-from cli.telling import tell_findings
+from cli.output import tell_findings
 
 
 def tune(app: App, cluster: str) -> int:

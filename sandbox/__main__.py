@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from sandbox import binaries, send, session
-from sandbox.binaries import BuildFailed
-from sandbox.cluster import (
+from sandbox import send, session
+from sandbox.artifacts import (
     api_schemas,
+    binaries,
     karpenter_charts,
     nvidia_config,
     program,
@@ -30,10 +30,11 @@ from sandbox.cluster import (
     versions,
     workload_crds,
 )
+from sandbox.artifacts.binaries import BuildFailed
+from sandbox.artifacts.go_toolchain import GoMissing
+from sandbox.artifacts.tools import ToolMissing, tools
 from sandbox.controllers import catalog
 from sandbox.controllers.catalog import Controller, UnknownController
-from sandbox.go_toolchain import GoMissing
-from sandbox.tools import ToolMissing, tools
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -136,7 +137,7 @@ def _is_cached(controllers: Sequence[Controller]) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
-    from sandbox.demo import run  # brings the CDK along, which the other commands do without
+    from sandbox.demo.story import run  # brings the CDK along, which the other commands do without
 
     return 0 if run(chosen.out) else 1
 

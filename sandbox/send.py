@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 
-from sandbox.cluster import versions
+from sandbox.artifacts import versions
 
 NETWORK = {"subnetIds": ["subnet-0a", "subnet-0b"], "securityGroupIds": ["sg-0a"]}
 POLICY_TAG = "slicewise.dev/policy"

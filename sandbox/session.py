@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
-from sandbox.cache import cache_folder
+from sandbox.artifacts.cache import cache_folder
 from sandbox.processes import end_recorded, is_recorded_alive, start_time, tail
 
 RECORD, LOG, WORLD = "session.json", "session.log", "world"

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from sandbox.cache import cache_folder, locked
-from sandbox.tools import node, node_environment
+from sandbox.artifacts.cache import cache_folder, locked
+from sandbox.artifacts.tools import node, node_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # All that the app reads, beside what its context names.

@@ -18,15 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sandbox import charts
-from sandbox.aws import assembly, cloudtrail
+from sandbox.artifacts import charts, versions
+from sandbox.aws.cloudformation import assembly
+from sandbox.aws.cloudtrail import events as cloudtrail
 from sandbox.aws.server import Aws
-from sandbox.cluster import versions
-from sandbox.control_plane import ControlPlane
-from sandbox.gpu_stand_in import GpuStandIn
-from sandbox.karpenter_follower import KarpenterFollower
-from sandbox.kube import KubeClient
-from sandbox.samples import node_class
+from sandbox.cluster.client import KubeClient
+from sandbox.cluster.control_plane import ControlPlane
+from sandbox.cluster.karpenter_follower import KarpenterFollower
+from sandbox.cluster.samples import node_class
+from sandbox.gpus.gpu_nodes import GpuStandIn
 from sandbox.synthesis import synthesize
 
 ROOT = Path(__file__).resolve().parent.parent

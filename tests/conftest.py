@@ -13,9 +13,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sandbox.aws import botocore_files
-from tests import sharing
-from tests.support import group_outcomes
+from sandbox.aws.core import botocore_files
+from tests.support import group_outcomes, sharing
 
 settings.register_profile(
     "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]

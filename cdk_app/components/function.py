@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from cdk_app.bundle import Asset
+from cdk_app.assets.bundle import Asset
 
 
 class PassFunction(Construct):

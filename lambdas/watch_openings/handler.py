@@ -11,7 +11,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from slicewise.app import App
-from slicewise.events import name_of
+from slicewise.trigger import name_of
 
 logger = Logger()
 

@@ -19,7 +19,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-from sandbox.aws.patching import Patches
+from sandbox.aws.core.patching import Patches
 
 Parameters = Mapping[str, Any]
 

@@ -1,7 +1,7 @@
 """
 What moto 5.2.5 does differently from AWS, put right in its own process.
 
-Each function heals one fault and names it; `tests/sandbox/test_aws_moto_fixes.py` shows the
+Each function heals one fault and names it; `tests/sandbox/aws/test_moto_fixes.py` shows the
 fault on plain moto beside the healed behaviour, so that a fix which moto no longer needs is noticed.
 CloudFormation's faults are in `stack_fixes`, what AWS refuses by size or name in `limits`, whole missing
 services in modules of their own.
@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from sandbox.aws import running
-from sandbox.aws.patching import Patches
+from sandbox.aws.core import registry
+from sandbox.aws.core.patching import Patches
 
 SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
 
@@ -88,7 +88,7 @@ def _run_functions_on_invoke(patches: Patches) -> None:
         def invoke(
             self: Any, function_name: str, qualifier: Any, body: Any, headers: Any, response_headers: Any
         ) -> Any:
-            aws = running.of(self.account_id)
+            aws = registry.of(self.account_id)
             if aws is None:
                 return echo(self, function_name, qualifier, body, headers, response_headers)
             name = unquote(function_name)
@@ -127,7 +127,7 @@ def _refuse_mappings_that_are_not_played(patches: Patches) -> None:
         def create_event_source_mapping(self: Any, spec: dict[str, Any]) -> Any:
             source = spec["EventSourceArn"]
             played = ":sqs:" in source and not source.endswith(".fifo") and not spec.get("FilterCriteria")
-            if running.of(self.account_id) and not played:
+            if registry.of(self.account_id) and not played:
                 raise InvalidParameterValueException(
                     f"the sandbox polls standard SQS queues without filters only, not {source}"
                 )
@@ -203,7 +203,7 @@ def _refuse_targets_that_never_fire(patches: Patches) -> None:
             supported = (*SUPPORTED_RULE_TARGETS, "lambda") if scheduled else SUPPORTED_RULE_TARGETS
             for target in targets:
                 service = target["Arn"].split(":")[2]
-                if running.of(self.account_id) and service not in supported:
+                if registry.of(self.account_id) and service not in supported:
                     raise ValidationException(
                         f"the sandbox delivers a rule's events to {', '.join(SUPPORTED_RULE_TARGETS)} only,"
                         f" not to {target['Arn']}: put a queue in between"

@@ -28,29 +28,24 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from sandbox.aws import (
-    alarms,
-    botocore_files,
-    eks,
-    identity,
-    lambda_queues,
-    limits,
-    metrics,
-    moto_fixes,
-    running,
-    schedules,
-    stack_fixes,
-    stack_types,
-)
-from sandbox.aws.authenticator import Authenticator
-from sandbox.aws.clock import Clock
-from sandbox.aws.cloudtrail import Events
-from sandbox.aws.eks import Attachment
-from sandbox.aws.identity import Iam
-from sandbox.aws.lambda_functions import Functions
-from sandbox.aws.metrics import MetricStore
-from sandbox.aws.patching import Patches
-from sandbox.aws.schedules import Schedules
+from sandbox.aws import limits, moto_fixes
+from sandbox.aws.cloudformation import fixes as stack_fixes
+from sandbox.aws.cloudformation import types as stack_types
+from sandbox.aws.cloudtrail.events import Events
+from sandbox.aws.cloudwatch import alarms, metrics
+from sandbox.aws.cloudwatch.metrics import MetricStore
+from sandbox.aws.core import botocore_files, registry
+from sandbox.aws.core.clock import Clock
+from sandbox.aws.core.patching import Patches
+from sandbox.aws.eks import clusters as eks
+from sandbox.aws.eks.authenticator import Authenticator
+from sandbox.aws.eks.clusters import Attachment
+from sandbox.aws.functions import event_source_mappings
+from sandbox.aws.functions.functions import Functions
+from sandbox.aws.iam import enforcement
+from sandbox.aws.iam.enforcement import Iam
+from sandbox.aws.scheduler import schedules
+from sandbox.aws.scheduler.schedules import Schedules
 
 ADMIN_SECRET = "sandbox-admin"
 # A Lambda may run for 15 minutes; a client that gives up and repeats would run it twice at once.
@@ -59,7 +54,7 @@ CLIENT_CONFIG = Config(read_timeout=910, retries={"max_attempts": 0}, max_pool_c
 _PATCHING = (
     *(moto_fixes, stack_fixes, stack_types, eks, metrics, alarms, schedules),
     # A call that is wrong and not allowed is told to be the latter: so the former is asked last.
-    *(limits, identity, lambda_queues),
+    *(limits, enforcement, event_source_mappings),
 )
 _patches, _starting = Patches(), threading.Lock()
 botocore_files.read_once()
@@ -115,7 +110,7 @@ class Aws:
             self._authenticator = Authenticator(self, folder / "webhook")
             self.webhook_ca_pem = self._authenticator.ca_pem
             self.schedules = Schedules(self)
-            self._mappings = lambda_queues.Mappings(self)
+            self._mappings = event_source_mappings.Mappings(self)
         except BaseException:
             _leave(self)
             raise
@@ -282,8 +277,8 @@ def _serve(account: str) -> Any:
 
 def _enter(aws: Aws) -> None:
     with _starting:
-        first = not running.any_left()
-        running.enter(aws)
+        first = not registry.any_left()
+        registry.enter(aws)
         if first:
             for module in _PATCHING:
                 module.install(_patches)
@@ -295,8 +290,8 @@ def _enter(aws: Aws) -> None:
 def _leave(aws: Aws) -> None:
     with _starting:
         _forget_state(aws.account)
-        running.leave(aws)
-        if not running.any_left():
+        registry.leave(aws)
+        if not registry.any_left():
             _patches.undo()
     shutil.rmtree(aws.folder / "webhook", ignore_errors=True)  # private keys
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.cluster.program import Program
+from sandbox.artifacts.program import Program
 
 # Folders that a program's files are copied into.
 DEFINITIONS, ROLES, WEBHOOKS, OBJECTS = "crds", "rbac", "webhooks", "objects"

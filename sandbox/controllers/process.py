@@ -15,9 +15,9 @@ import shutil
 from collections.abc import Callable
 from types import TracebackType
 
-from sandbox import ports
-from sandbox.cluster import program
-from sandbox.control_plane import ControlPlane
+from sandbox.artifacts import program
+from sandbox.cluster import free_ports
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import catalog, manifests
 from sandbox.controllers.catalog import DEFINITIONS, OBJECTS, ROLES, WEBHOOKS, Controller, Place
 
@@ -118,6 +118,6 @@ class Controllers:
         if not webhooks.exists():
             webhooks.symlink_to(folder)
         kubeconfig = self._plane.write_kubeconfig(row.namespace, row.account)
-        place = Place(kubeconfig, folder, {name: ports.reserve() for name in row.ports})
+        place = Place(kubeconfig, folder, {name: free_ports.reserve() for name in row.ports})
         (folder / "config.json").write_text(json.dumps(row.configuration(place), indent=1))
         return place

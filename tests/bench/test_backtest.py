@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from bench import backtest, guarded
-from bench.policies import Morning
-from bench.recordings import BadFile, Row, read, to_trace
+from bench.contestants import Morning
+from bench.usage_files import BadFile, Row, read, to_trace
 
 CARD = 22_888
 HEADER = "time,pod,busy,memory_mib"

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from slicewise.slicing.classes import ClassPolicy
-from slicewise.slicing.packing import PackingPolicy
+from slicewise.tuning.classes.rule import ClassPolicy
+from slicewise.tuning.packing.rule import PackingPolicy
 
-from bench import calibration, requests
 from bench.__main__ import _document, main
-from bench.policies import Hour, Morning, Placed
+from bench.contestants import Hour, Morning, Placed
 from bench.scoring import day_contended, gpus_of
-from bench.serving import MODULES, _vary, contestants, play, run_trace, table
-from bench.trace import SAMPLES_A_DAY, Trace, serving
+from bench.tracks import calibration, requests
+from bench.tracks.serving import MODULES, _vary, contestants, play, run_trace, table
+from traces.serving import SAMPLES_A_DAY, Trace, serving
 
 
 def small(pods: int = 24, seed: int = 0) -> Trace:

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from slicewise.slicing import packing
+from slicewise.tuning.packing import rule as packing
 
-from bench import memory
 from bench.__main__ import main
-from bench.memory import VARIANTS, Variant, play, table
+from bench.contestants import PackingDaily
 from bench.memory_trace import CARDS, growing
-from bench.policies import PackingDaily
-from bench.recordings import Row, to_trace
-from bench.trace import SAMPLES_A_DAY
+from bench.tracks import memory
+from bench.tracks.memory import VARIANTS, Variant, play, table
+from bench.usage_files import Row, to_trace
+from traces.serving import SAMPLES_A_DAY
 
 
 def small(seed=0, pods=40):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.gateways.aws import client
+from slicewise.gateways.botocore_clients import client
 
-from bench.openings import EKS_TRIES, Fleet, Morning
-from tests import functions_aws
+from bench.tracks.openings import EKS_TRIES, Fleet, Morning
+from tests.support import functions_aws
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -17,11 +17,11 @@ from moto import mock_aws
 from slicewise.ports import Store
 
 from sandbox.aws import limits
-from sandbox.aws.patching import Patches
-from tests import functions_aws
-from tests.contract import tables
-from tests.contract.kubernetes_sides import InMemory, Real
+from sandbox.aws.core.patching import Patches
+from tests.contract.kubernetes.kubernetes_sides import InMemory, Real
+from tests.contract.store import tables
 from tests.fakes.prometheus import Prometheus
+from tests.support import functions_aws
 
 REGION = "eu-west-1"
 
@@ -68,7 +68,7 @@ def plane(request, groups_own, tmp_path_factory):
 
 @contextmanager
 def _with_definitions(folder):
-    from sandbox.control_plane import ControlPlane
+    from sandbox.cluster.control_plane import ControlPlane
 
     with ControlPlane.start(folder, karpenter=False, system_nodes=0) as plane:
         plane.install_crds()
@@ -90,7 +90,7 @@ def prometheus_in_memory() -> Iterator[Prometheus]:
 @pytest.fixture
 def real_prometheus(tmp_path):
     """One a test: it starts in half a second, and deleting hides what is written to the same series later."""
-    from sandbox import prometheus
+    from sandbox.metrics import prometheus
 
     with prometheus.Prometheus.start(tmp_path / "prometheus") as server:
         yield server

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 from slicewise.errors import Refused
-from slicewise.gateways.alarms import CloudWatchAlarms
-from slicewise.model import EksCluster
+from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
+from slicewise.model.cluster import EksCluster
 from slicewise.ports import Alarms
-from slicewise.slicing import alarms as planned
+from slicewise.tuning import alarms as planned
 
-from tests import builders
-from tests.fakes.alarms import FakeAlarms
+from tests.fakes.aws.alarms import FakeAlarms
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
+from tests.support import builders
 
 CLUSTER = builders.cluster()
 PREFIX = planned.prefix(CLUSTER)

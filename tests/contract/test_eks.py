@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 from botocore.session import Session
 from slicewise.errors import Conflict, Refused
-from slicewise.events import Home
 from slicewise.gateways.eks import EksApi
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
 from slicewise.onboarding import rbac
+from slicewise.trigger import Home
 
 from sandbox.aws.server import Aws
-from tests import functions_aws
+from tests.fakes.aws.eks import FakeEks
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START
-from tests.fakes.eks import FakeEks
+from tests.support import functions_aws
 
 HOME = Home("111122223333", "eu-west-1")
 ROLE = "arn:aws:iam::111122223333:role/slicewise-installer"

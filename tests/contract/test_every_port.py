@@ -9,51 +9,51 @@ from pathlib import Path
 import pytest
 from slicewise import ports
 from slicewise.gateways import (
-    alarms,
-    cloudwatch,
+    cloudwatch_alarms,
+    cloudwatch_metrics,
     cloudwatch_promql,
-    dynamodb,
     eks,
     helm,
     kubernetes,
-    notices,
-    parameters,
     prometheus,
-    queues,
-    schedules,
-    sleep_table,
-    usage_table,
+    scheduler,
+    sleep_store,
+    sns,
+    sqs,
+    ssm,
+    state_store,
+    usage_store,
 )
 
-from tests.fakes import alarms as fake_alarms
-from tests.fakes import eks as fake_eks
-from tests.fakes import helm as fake_helm
-from tests.fakes import kubernetes as fake_kubernetes
 from tests.fakes import metrics as fake_metrics
-from tests.fakes import notices as fake_notices
-from tests.fakes import queues as fake_queues
-from tests.fakes import schedules as fake_schedules
-from tests.fakes import sleep_store as fake_sleep_store
-from tests.fakes import store as fake_store
-from tests.fakes import usage_store as fake_usage_store
+from tests.fakes.aws import alarms as fake_alarms
+from tests.fakes.aws import eks as fake_eks
+from tests.fakes.aws import notices as fake_notices
+from tests.fakes.aws import queues as fake_queues
+from tests.fakes.aws import schedules as fake_schedules
+from tests.fakes.aws import sleep_store as fake_sleep_store
+from tests.fakes.aws import store as fake_store
+from tests.fakes.aws import usage_store as fake_usage_store
+from tests.fakes.kube import helm as fake_helm
+from tests.fakes.kube import kubernetes as fake_kubernetes
 
 SIDES = {
-    ports.Alarms: (fake_alarms.FakeAlarms, alarms.CloudWatchAlarms, ports.NoAlarms),
+    ports.Alarms: (fake_alarms.FakeAlarms, cloudwatch_alarms.CloudWatchAlarms, ports.NoAlarms),
     ports.Eks: (fake_eks.FakeEks, eks.EksApi),
     ports.Helm: (fake_helm.FakeHelm, helm.HelmCli),
     ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),
     ports.Metrics: (
-        *(fake_metrics.FakeMetrics, cloudwatch.CloudWatchMetrics, prometheus.PrometheusMetrics),
+        *(fake_metrics.FakeMetrics, cloudwatch_metrics.CloudWatchMetrics, prometheus.PrometheusMetrics),
         cloudwatch_promql.CloudWatchPromQl,
         ports.NoMetrics,
     ),
-    ports.Notices: (fake_notices.FakeNotices, notices.SnsNotices),
-    ports.Policies: (fake_queues.FakePolicies, parameters.SsmPolicies),
-    ports.Queues: (fake_queues.FakeQueues, queues.SqsQueues),
-    ports.Schedules: (fake_schedules.FakeSchedules, schedules.EventBridgeSchedules),
-    ports.SleepStore: (fake_sleep_store.FakeSleepStore, sleep_table.SleepTable),
-    ports.Store: (fake_store.FakeStore, dynamodb.StateTable),
-    ports.UsageStore: (fake_usage_store.FakeUsageStore, usage_table.UsageTable, ports.NoUsage),
+    ports.Notices: (fake_notices.FakeNotices, sns.SnsNotices),
+    ports.Policies: (fake_queues.FakePolicies, ssm.SsmPolicies),
+    ports.Queues: (fake_queues.FakeQueues, sqs.SqsQueues),
+    ports.Schedules: (fake_schedules.FakeSchedules, scheduler.EventBridgeSchedules),
+    ports.SleepStore: (fake_sleep_store.FakeSleepStore, sleep_store.SleepTable),
+    ports.Store: (fake_store.FakeStore, state_store.StateTable),
+    ports.UsageStore: (fake_usage_store.FakeUsageStore, usage_store.UsageTable, ports.NoUsage),
 }
 METHODS = [
     (port, name)
@@ -61,7 +61,7 @@ METHODS = [
     for name, found in vars(port).items()
     if inspect.isfunction(found) and not name.startswith("_")
 ]
-CONTRACTS = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+CONTRACTS = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
 
 
 def test_every_port_is_here():

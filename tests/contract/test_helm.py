@@ -16,20 +16,21 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from slicewise.acting import Hands
 from slicewise.errors import Refused, Unavailable
-from slicewise.events import Hint, Home
 from slicewise.gateways.helm import HelmCli
 from slicewise.gateways.kubernetes import KubernetesApi
-from slicewise.installations import RollbackRelease
-from slicewise.model import EksCluster, Ref
+from slicewise.kube.ref import Ref
+from slicewise.model.cluster import EksCluster
+from slicewise.planning.eks_actions import RollbackRelease
 from slicewise.ports import Ports
+from slicewise.reconcile.executor import Hands
+from slicewise.trigger import Hint, Home
 
-from sandbox.cluster import versions
+from sandbox.artifacts import versions
 from tests.fakes.calls import Calls
 from tests.fakes.clock import START, Clock
-from tests.fakes.helm import FakeHelm, FakeReleases
-from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
+from tests.fakes.kube.helm import FakeHelm, FakeReleases
+from tests.fakes.kube.kubernetes import FakeApiServer, FakeKubernetes
 
 PLACE = ("gpu-operator", "gpu-operator")
 OPERATOR = Ref("apps/v1", "Deployment", *PLACE)
@@ -52,7 +53,7 @@ class InMemory:
         kept = self.releases.revisions.setdefault(PLACE, [])
         newest = kept[-1] if kept else None
         status = "pending-upgrade" if newest else "pending-install"
-        from slicewise.model import Release
+        from slicewise.model.cluster import Release
 
         base = newest or Release(*PLACE, 0, "", "gpu-operator", self.version)
         kept.append(replace(base, revision=len(kept) + 1, status=status))
@@ -117,7 +118,7 @@ class Real:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory):
-    from sandbox.control_plane import ControlPlane
+    from sandbox.cluster.control_plane import ControlPlane
 
     with ControlPlane.start(tmp_path_factory.mktemp("helm"), karpenter=False, system_nodes=0) as running:
         yield running
@@ -127,8 +128,8 @@ def plane(tmp_path_factory):
 def far_side(request, tmp_path):
     if request.param == "fake":
         return InMemory()
-    from sandbox.charts import chart
-    from sandbox.tools import tools
+    from sandbox.artifacts.charts import chart
+    from sandbox.artifacts.tools import tools
 
     return Real(request.getfixturevalue("plane"), chart("gpu-operator"), tools().helm, tmp_path)
 
@@ -344,7 +345,7 @@ def published(tmp_path):
 
 
 def of_the_network(url: str, digest: str) -> HelmCli:
-    from sandbox.tools import tools
+    from sandbox.artifacts.tools import tools
 
     nowhere = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
     return HelmCli(tools().helm, nowhere, lambda: "t", None, Path("."), digests={url: digest})  # type: ignore[arg-type]

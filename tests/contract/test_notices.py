@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.gateways.notices import SnsNotices
+from slicewise.gateways.sns import SnsNotices
 
+from tests.fakes.aws.notices import FakeNotices
 from tests.fakes.calls import Calls
-from tests.fakes.notices import FakeNotices
 
 
 class InMemory:

@@ -3,15 +3,15 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.capabilities import CAPABILITIES
 from slicewise.errors import Refused
-from slicewise.events import Hint, Home
-from slicewise.gateways.parameters import SsmPolicies
-from slicewise.gateways.queues import SqsQueues
+from slicewise.gateways.sqs import SqsQueues
+from slicewise.gateways.ssm import SsmPolicies
+from slicewise.model.capabilities import CAPABILITIES
+from slicewise.trigger import Hint, Home
 
+from tests.fakes.aws.queues import FakePolicies, FakeQueues
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
-from tests.fakes.queues import FakePolicies, FakeQueues
 
 
 class Sqs:

@@ -7,11 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from slicewise.errors import Refused
-from slicewise.events import Hint, Home
-from slicewise.gateways.schedules import EventBridgeSchedules
+from slicewise.gateways.scheduler import EventBridgeSchedules
+from slicewise.trigger import Hint, Home
 
+from tests.fakes.aws.schedules import FakeSchedules
 from tests.fakes.calls import Calls
-from tests.fakes.schedules import FakeSchedules
 
 NIGHT = datetime(2026, 11, 25, 19, tzinfo=UTC)
 GROUP = "slicewise-off-hours"

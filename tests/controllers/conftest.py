@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.control_plane import ControlPlane
-from sandbox.kube import KubeClient
+from sandbox.cluster.client import KubeClient
+from sandbox.cluster.control_plane import ControlPlane
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from sandbox import audit
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster import audit
+from sandbox.cluster.client import KubeClient, condition
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples
 from sandbox.controllers.process import Controllers
-from sandbox.kube import KubeClient, condition
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("kueue")
 

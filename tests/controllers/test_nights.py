@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from slicewise.outcomes import Stage
+from slicewise.planning.outcome import Stage
 
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster.client import condition
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
-from sandbox.kube import condition
-from tests.sandbox.test_off_hours_for_real import (
+from tests.sandbox.offhours.test_offhours import (
     EARLY,
     GPU,
     MORNING,
@@ -22,7 +22,7 @@ from tests.sandbox.test_off_hours_for_real import (
     Cluster,
     gpus_of,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("keda")
 

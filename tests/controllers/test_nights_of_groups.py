@@ -10,23 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from slicewise.outcomes import Stage
+from slicewise.planning.outcome import Stage
 
-from sandbox import audit
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster import audit
+from sandbox.cluster.client import KubeError, condition
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers.process import Controllers
-from sandbox.kube import KubeError, condition
-from tests.sandbox.gpu_workloads import LEADER_WORKER_SET
-from tests.sandbox.test_off_hours_for_real import (
-    EARLY,
-    GPU,
-    MORNING,
-    NAMESPACE,
-    NIGHT,
-    Cluster,
-    gpus_of,
-)
-from tests.waiting import eventually
+from tests.sandbox.offhours.gpu_workloads import LEADER_WORKER_SET
+from tests.sandbox.offhours.test_offhours import EARLY, GPU, MORNING, NAMESPACE, NIGHT, Cluster, gpus_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("lws", "jobset")
 

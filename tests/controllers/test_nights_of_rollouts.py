@@ -14,23 +14,15 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from slicewise.outcomes import Plan, Stage
+from slicewise.planning.outcome import Plan, Stage
 
-from sandbox import audit
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster import audit
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
-from tests.sandbox.gpu_workloads import ROLLOUT
-from tests.sandbox.test_off_hours_for_real import (
-    EARLY,
-    GPU,
-    MORNING,
-    NAMESPACE,
-    NIGHT,
-    Cluster,
-    gpus_of,
-)
-from tests.waiting import eventually
+from tests.sandbox.offhours.gpu_workloads import ROLLOUT
+from tests.sandbox.offhours.test_offhours import EARLY, GPU, MORNING, NAMESPACE, NIGHT, Cluster, gpus_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("argo-rollouts")
 

@@ -6,24 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from slicewise.offhours.workloads import SLEEPS
-from slicewise.outcomes import Stage
+from slicewise.offhours.targets import SLEEPS
+from slicewise.planning.outcome import Stage
 
-from sandbox import audit
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster import audit
+from sandbox.cluster.client import condition
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
-from sandbox.kube import condition
-from tests.sandbox.test_off_hours_for_real import (
-    GPU,
-    MORNING,
-    NAMESPACE,
-    NIGHT,
-    POLICY,
-    Cluster,
-    gpus_of,
-)
-from tests.waiting import eventually
+from tests.sandbox.offhours.test_offhours import GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster, gpus_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("training-operator")
 

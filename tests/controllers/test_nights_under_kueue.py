@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from slicewise.off_hours import Jobs
-from slicewise.outcomes import Stage
+from slicewise.planning.outcome import Stage
+from slicewise.policy.off_hours import Jobs
 
-from sandbox.control_plane import ControlPlane
+from sandbox.cluster.client import condition
+from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
-from sandbox.kube import condition
-from tests.fakes import kueue as fake
+from tests.fakes.kube import kueue as fake
 from tests.fakes.sleeper import NIGHTS
-from tests.sandbox.test_off_hours_for_real import (
+from tests.sandbox.offhours.test_offhours import (
     EARLY,
     GPU,
     MORNING,
@@ -26,7 +26,7 @@ from tests.sandbox.test_off_hours_for_real import (
     Cluster,
     gpus_of,
 )
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.controllers("kueue")
 

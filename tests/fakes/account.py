@@ -9,25 +9,26 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from slicewise.app import OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING, App
-from slicewise.events import Hint, Home
-from slicewise.model import AccessEntry, EksCluster, Object
-from slicewise.onboarding.world import Chart, Settings
+from slicewise.kube.ref import Object
+from slicewise.model.cluster import AccessEntry, EksCluster
+from slicewise.onboarding.observation import Chart, Settings
+from slicewise.planning.record import Record
 from slicewise.ports import Ports
-from slicewise.records import Record
+from slicewise.trigger import Hint, Home
 
-from tests.fakes.alarms import FakeAlarms
+from tests.fakes.aws.alarms import FakeAlarms
+from tests.fakes.aws.eks import FakeEks
+from tests.fakes.aws.notices import FakeNotices
+from tests.fakes.aws.queues import FakePolicies, FakeQueues
+from tests.fakes.aws.schedules import FakeSchedules
+from tests.fakes.aws.sleep_store import FakeSleepStore
+from tests.fakes.aws.store import FakeStore
+from tests.fakes.aws.usage_store import FakeUsageStore
 from tests.fakes.calls import Calls, Killed
 from tests.fakes.clock import Clock
-from tests.fakes.eks import FakeEks
-from tests.fakes.helm import FakeHelm, FakeReleases
-from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+from tests.fakes.kube.helm import FakeHelm, FakeReleases
+from tests.fakes.kube.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 from tests.fakes.metrics import FakeMetrics
-from tests.fakes.notices import FakeNotices
-from tests.fakes.queues import FakePolicies, FakeQueues
-from tests.fakes.schedules import FakeSchedules
-from tests.fakes.sleep_store import FakeSleepStore
-from tests.fakes.store import FakeStore
-from tests.fakes.usage_store import FakeUsageStore
 
 HOME = Home("111122223333", "eu-west-1")
 INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import controller_of, labels, spec, status
+from slicewise.kube.objects import controller_of, labels, spec, status
+from slicewise.kube.ref import Object, Ref, ref_of
 
-from tests.fakes.controllers import end_orphans, owned, pod_spec
-from tests.fakes.kubernetes import FakeApiServer
-from tests.fakes.kueue import QUEUE_NAME
+from tests.fakes.kube.controllers import end_orphans, owned, pod_spec
+from tests.fakes.kube.kubernetes import FakeApiServer
+from tests.fakes.kube.kueue import QUEUE_NAME
 
 CRDS = (
     "jobsets.jobset.x-k8s.io",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from slicewise.model import Series
+from slicewise.model.cluster import Series
 
 from tests.fakes.calls import Calls
 

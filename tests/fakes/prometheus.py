@@ -1,10 +1,10 @@
 """
 A Prometheus in memory, for unit tests: it keeps what it is given and answers what Slicewise asks of it.
 
-It is held to a real one by tests/contract/test_prometheus.py: the window (t − range, t] of a range selector,
-staleness markers, NaN, regular expressions that match an absent label, and 11,000 points a series at most.
-Beyond that it demands signatures, as Amazon Managed Prometheus does, which nobody can run, and warns if told
-to. Not played, and refused: every other query.
+It is held to a real one by tests/contract/metrics/test_prometheus.py: the window (t − range, t] of a range
+selector, staleness markers, NaN, regular expressions that match an absent label, and 11,000 points a series
+at most. Beyond that it demands signatures, as Amazon Managed Prometheus does, which nobody can run, and warns
+if told to. Not played, and refused: every other query.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sandbox.remote_write import STALE, Samples
+from sandbox.metrics.remote_write import STALE, Samples
 from tests.fakes.range_api import Found, RangeApi, matches
 
 MAX_POINTS_A_SERIES = 11_000

@@ -15,7 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from sandbox.aws.loopback import Handler, Server
+from sandbox.aws.core.loopback import Handler, Server
 
 # As Prometheus names it in a matrix: labels, and points as a second and a number in text.
 Found = dict[str, Any]

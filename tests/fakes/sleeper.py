@@ -10,31 +10,33 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
 
-from slicewise import layout, rights, switches
-from slicewise.acting import Attempt, Hands
-from slicewise.actions import Notify
+from slicewise import rights
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
-from slicewise.events import Hint
-from slicewise.model import Object, Ref, ref_of
-from slicewise.off_hours import OffHours, Override
+from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours import observe, plan
-from slicewise.offhours.calendar import Calendar
-from slicewise.offhours.override import until_next_edge
-from slicewise.outcomes import Plan
-from slicewise.passes import without_sent
-from slicewise.policy import parse
+from slicewise.offhours.sleep_times import until_next_edge
+from slicewise.planning.actions import Notify
+from slicewise.planning.outcome import Plan
+from slicewise.planning.retries import Retry
+from slicewise.policy import switches
+from slicewise.policy.model import parse
+from slicewise.policy.off_hours import OffHours, Override
+from slicewise.pools import layout
 from slicewise.ports import Kubernetes, Ports
-from slicewise.retries import Retry
+from slicewise.reconcile.executor import Attempt, Hands
+from slicewise.reconcile.reconciler import without_sent
+from slicewise.schedule.calendar import Calendar
+from slicewise.trigger import Hint
 
-from tests import builders
+from tests.fakes.aws.notices import FakeNotices
+from tests.fakes.aws.schedules import FakeSchedules
+from tests.fakes.aws.sleep_store import FakeSleepStore
+from tests.fakes.aws.store import FakeStore
 from tests.fakes.calls import Calls, Killed, strike
 from tests.fakes.clock import Clock
-from tests.fakes.controllers import Controllers, end_orphans
-from tests.fakes.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
-from tests.fakes.notices import FakeNotices
-from tests.fakes.schedules import FakeSchedules
-from tests.fakes.sleep_store import FakeSleepStore
-from tests.fakes.store import FakeStore
+from tests.fakes.kube.controllers import Controllers, end_orphans
+from tests.fakes.kube.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
+from tests.support import builders
 
 NIGHTS = OffHours("Europe/Berlin", ("Mon-Fri 20:00-07:00", "Sat-Sun"))
 WEDNESDAY_NOON = datetime(2026, 11, 25, 11, tzinfo=UTC)

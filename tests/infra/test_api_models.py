@@ -6,9 +6,9 @@ import boto3
 import pytest
 from botocore.loaders import Loader
 
-from cdk_app import api_models
-from tests import functions_aws
+from cdk_app.assets import api_models
 from tests.infra.templates import Template, as_list
+from tests.support import functions_aws
 
 # IAM knows the calls for batches by the name of the call for one.
 GRANTED_BY = {"sqs:SendMessageBatch": "sqs:SendMessage"}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cdk_app import bundle
+from cdk_app.assets import bundle
 
 MEBIBYTE = 2**20
 
@@ -41,7 +41,7 @@ def test_the_layer_alone_is_enough_but_for_boto3(layer):
     """-S hides this environment's packages; boto3 is the Lambda runtime's."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import yaml, slicewise.policy\n"
+        "import yaml, slicewise.policy.model\n"
         "from aws_lambda_powertools import Logger\n"
         "Logger(service='x').info('hello')\n"
         "assert yaml.safe_load('a: [1]') == {'a': [1]}\n"

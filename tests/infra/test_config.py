@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slicewise import policy
+from slicewise.policy import model as policy
 
-from cdk_app import policies
+from cdk_app.assets import policies
 from cdk_app.config import ROOT, Config, InvalidConfig
 from tests.infra.conftest import bare
 

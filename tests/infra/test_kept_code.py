@@ -11,7 +11,7 @@ import botocore
 import pytest
 from slicewise import cold_start
 
-from cdk_app import bundle
+from cdk_app.assets import bundle
 from cdk_app.config import ROOT
 
 # Each runs in a process of its own, with the layer in the place of our sources.
@@ -34,12 +34,12 @@ def parsed(pattern, *rest):
 
 builtins.compile, re._parser.parse = compile, parsed
 import handler
-from slicewise import policy
+from slicewise.policy import model as policy
 from slicewise.app import App
-from slicewise.gateways import cloudwatch
-from slicewise.slicing import observe, plan
+from slicewise.gateways import cloudwatch_metrics as cloudwatch
+from slicewise.tuning import observe, plan
 policy.parse(open(sys.argv[2]).read(), "any")
-heavy = {"yaml", "boto3", "kubernetes", "requests", "slicewise.holidays", "slicewise.gateways.helm"}
+heavy = {"yaml", "boto3", "kubernetes", "requests", "slicewise.schedule.holidays", "slicewise.gateways.helm"}
 print(json.dumps([compiled, sorted(heavy & sys.modules.keys())]))
 """
 _EQUAL = """
@@ -58,7 +58,7 @@ assert not different, different
 assert len(ours) > 50
 for source, code in kept["code"].items():
     assert marshal.loads(code).co_consts == compile(source, "<string>", "exec", dont_inherit=True).co_consts
-from slicewise.model import Ref
+from slicewise.kube.ref import Ref
 a, b = Ref("v1", "Pod", "x", "ns"), Ref("v1", "Pod", "x", "ns")
 assert a == b and hash(a) == hash(b) and repr(a).startswith("Ref(")
 try:

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from slicewise import layout
 from slicewise.onboarding import manifests
+from slicewise.pools import layout
 
-from sandbox.cluster import nvidia_config
-from tests import builders
-from tests.support import vendor_charts
+from sandbox.artifacts import nvidia_config
+from tests.support import builders, vendor_charts
 
 POLICY = builders.policy(
     """{

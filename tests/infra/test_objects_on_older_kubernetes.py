@@ -14,11 +14,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from slicewise import layout
 from slicewise.onboarding import admission, manifests, rbac, time_slice
+from slicewise.pools import layout
 
-from sandbox.cluster import api_schemas
-from tests import builders
+from sandbox.artifacts import api_schemas
+from tests.support import builders
 
 pytestmark = pytest.mark.sandbox
 

@@ -67,7 +67,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """Made by pip from the sources alone, without a network."""
     source, environment = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("environment")
     shutil.copy(ROOT / "pyproject.toml", source)
-    for folder in ("cli", "bench", "layers"):
+    for folder in ("cli", "bench", "traces", "layers"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     venv.create(environment, with_pip=False, symlinks=True)
     python = environment / "bin" / "python"
@@ -103,7 +103,7 @@ def policy(machine: Machine) -> str:
 def test_every_import_is_declared():
     files = [*(ROOT / "cli").rglob("*.py"), *(ROOT / "layers/slicewise/python").rglob("*.py")]
     imported = {name.partition(".")[0] for file in files for name in imports(file.read_text())}
-    foreign = imported - sys.stdlib_module_names - {"cli", "bench", "slicewise"}
+    foreign = imported - sys.stdlib_module_names - {"cli", "bench", "traces", "slicewise"}
 
     assert {"botocore", "yaml"} <= foreign
     distributions = metadata.packages_distributions()

@@ -8,11 +8,11 @@ import json
 import sys
 
 import pytest
-from slicewise.policy import parse
+from slicewise.policy.model import parse
 
-from cdk_app.bundle import PACKAGE
+from cdk_app.assets.bundle import PACKAGE
 from cdk_app.config import ROOT
-from tests.contract.tables import INDEXES
+from tests.contract.store.tables import INDEXES
 from tests.infra.templates import spelt_out
 from tests.support.nonempty import nonempty
 

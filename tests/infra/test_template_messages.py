@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from moto.events.models import EventPattern
 from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TIMEOUTS, TUNING
-from slicewise.batches import MOST_RECEIVES
 from slicewise.fleet.openings import EVERY, PASSES_AT_ONCE
+from slicewise.reconcile.batch import MOST_RECEIVES
 
 from tests.infra.templates import Template, as_list, spelt_out
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 
 import pytest
-from slicewise import model
+from slicewise.model import cluster as model
 from slicewise.onboarding import rbac
 
 from tests.infra.templates import Template, as_list, spelt_out

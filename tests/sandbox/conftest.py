@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.control_plane import ControlPlane
-from sandbox.kube import KubeClient
+from sandbox.cluster.client import KubeClient
+from sandbox.cluster.control_plane import ControlPlane
 
 # One deployed Slicewise for all tests of onboarding, each with a cluster of its own in it.
 from tests.sandbox.fleet import fleet  # noqa: F401
-from tests.sandbox.retuned_pool import retuned, retuning_plane  # noqa: F401
-from tests.sandbox.struck_cluster import struck  # noqa: F401
+from tests.sandbox.onboarding.struck_cluster import struck  # noqa: F401
+from tests.sandbox.rollout.rollout_pool import retuned, retuning_plane  # noqa: F401
 from tests.sandbox.system_fixtures import system  # noqa: F401
-from tests.sharing import GroupsOwn
+from tests.support.sharing import GroupsOwn
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from functools import cache
 
 import pytest
 
-from sandbox import charts
-from sandbox.samples import node_class, node_pool
+from sandbox.artifacts import charts
+from sandbox.artifacts.tools import tools
+from sandbox.cluster.samples import node_class, node_pool
 from sandbox.system import Cluster, System
-from sandbox.tools import tools
 from tests.sandbox.system_fixtures import POLICY_TAG
 
 POOLS, BARE, OCCUPIED = "pools", "bare", "occupied"

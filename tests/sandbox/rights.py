@@ -9,8 +9,8 @@ from __future__ import annotations
 from botocore.session import Session
 from slicewise.gateways import eks
 
-from sandbox import audit
-from sandbox.kube import KubeClient
+from sandbox.cluster import audit
+from sandbox.cluster.client import KubeClient
 from sandbox.system import Cluster, System
 from tests.support.nonempty import nonempty
 
@@ -32,11 +32,11 @@ TRESPASSER = "trespasser"
 # What a role does under the other deployment, and where that is looked at.
 DONE_ELSEWHERE = {
     # A workload is moved to another class, and that is told.
-    ("slicewise-tuner", "sns:Publish"): "test_onboarding_for_real_pools.py",
+    ("slicewise-tuner", "sns:Publish"): "test_pools.py",
     # A statement a role that is let in: the sleeper is only where a policy has off-hours.
-    ("slicewise-installer", "eks:CreateAccessEntry"): "test_operation_for_real_off_hours.py",
+    ("slicewise-installer", "eks:CreateAccessEntry"): "test_offhours.py",
     # When a cluster is offboarded, what others have to do first is told.
-    ("slicewise-installer", "sns:Publish"): "test_operation_for_real_adoption.py",
+    ("slicewise-installer", "sns:Publish"): "test_adoption.py",
 }
 # Its owners refuse any change of this NodePool, by an admission policy of theirs.
 REFUSED_BY_ITS_OWNERS = "gpu-stuck"

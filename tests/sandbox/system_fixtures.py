@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import audit
-from sandbox.kube import KubeClient
+from sandbox.cluster import audit
+from sandbox.cluster.client import KubeClient
 from sandbox.system import Cluster, System
-from tests.sharing import GroupsOwn
-from tests.waiting import eventually
+from tests.support.sharing import GroupsOwn
+from tests.support.waiting import eventually
 
 ACCOUNTS = map("1111222233{:02}".format, itertools.count(33))  # each its own: moto's state is the process's
 POLICY_TAG = "slicewise.dev/policy"

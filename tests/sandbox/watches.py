@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.kube import KubeClient
+from sandbox.cluster.client import KubeClient
 
 Object = dict[str, Any]
 See = Callable[[str, Object], None]  # what happened (LISTED, ADDED, MODIFIED, DELETED), and to what

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from tests.fakes.account import Account
 from tests.fakes.calls import Calls
-from tests.fakes.kubernetes import FakeKubernetes
+from tests.fakes.kube.kubernetes import FakeKubernetes
 from tests.fakes.sleeper import Sleeper
 
 W = TypeVar("W", bound=Account | Sleeper)

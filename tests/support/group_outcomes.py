@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests import sharing
+from tests.support import sharing
 
 _passed: set[str] = set()
 _others: set[str] = set()

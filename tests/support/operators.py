@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from slicewise import layout
-from slicewise.model import Ref, Release
+from slicewise.kube.ref import Ref
+from slicewise.model.cluster import Release
+from slicewise.pools import layout
 
 from tests.fakes.account import POLICY, Account
-from tests.fakes.helm import DEFAULTS, rendered
-from tests.fakes.refusals import as_kept
+from tests.fakes.aws.refusals import as_kept
+from tests.fakes.kube.helm import DEFAULTS, rendered
 
 PLACE = ("gpus", "nvidia")
 ADOPTS = POLICY + "gpuOperator: {adopt: true}\nmetrics: {source: none}\n"

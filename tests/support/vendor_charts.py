@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox import charts
-from sandbox.charts import Chart
+from sandbox.artifacts import charts
+from sandbox.artifacts.charts import Chart
 
 
 def vendor_chart(name: str) -> Chart:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from slicewise.app import App, MissingSetting
-from slicewise.batches import retry_delay
 from slicewise.errors import LeaseHeld, Unavailable
-from slicewise.events import Hint
+from slicewise.reconcile.batch import retry_delay
+from slicewise.trigger import Hint
 
-from tests import builders
 from tests.fakes.account import HOME, Account
+from tests.support import builders
 
 ROOT = Path(__file__).parents[2]
 ENVIRON = {

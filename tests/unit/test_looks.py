@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.model import KarpenterInstall, Release
+from slicewise.model.cluster import KarpenterInstall, Release
 from slicewise.onboarding.observe import karpenter_in, look
 from slicewise.onboarding.shown_releases import release_shown_by
-from slicewise.slicing.kept import asks_for_slices
+from slicewise.tuning.observed_fields import asks_for_slices
 
-from tests import builders
 from tests.fakes.account import karpenter_deployment
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
-from tests.fakes.helm import FakeHelm, FakeReleases, rendered
-from tests.fakes.kubernetes import FakeApiServer, FakeKubernetes
+from tests.fakes.kube.helm import FakeHelm, FakeReleases, rendered
+from tests.fakes.kube.kubernetes import FakeApiServer, FakeKubernetes
+from tests.support import builders
 
 
 def test_karpenter_is_read_from_its_deployment():

@@ -4,12 +4,12 @@ import io
 from datetime import timedelta
 
 import pytest
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 
 from cli.main import main
 from tests.fakes.account import HOME, PERSON, Account
 from tests.support.operators import occupied
-from tests.tuned_account import TunedAccount
+from tests.support.tuning.tuned_account import TunedAccount
 
 GOOD = "pools:\n  whole: {sharing: none, gpus: [l4], maxGpus: 4}\n"
 BAD = "pools:\n  shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 1, max: 49}, maxGpus: 4}\n"

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from slicewise.model import CLUSTER_ADMIN_POLICY, POLICY_TAG, AccessEntry
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, POLICY_TAG, AccessEntry
 
 from tests.fakes.account import PERSON, Account
-from tests.tuned_account import TunedAccount
+from tests.support.tuning.tuned_account import TunedAccount
 from tests.unit.cli.test_command import run
 
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import Refused, Unavailable
-from slicewise.events import Hint
-from slicewise.openings import Opening
-from slicewise.outcomes import Stage
-from slicewise.records import Record
+from slicewise.model.opening import Opening
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
+from slicewise.trigger import Hint
 
 from cli.main import main
 from tests.fakes.account import HOME, Account

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from slicewise import layout
-from slicewise.policy import parse
+from slicewise.policy.model import parse
+from slicewise.pools import layout
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"

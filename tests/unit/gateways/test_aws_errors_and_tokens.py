@@ -8,12 +8,12 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsError
 from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.gateways import eks
-from slicewise.gateways.aws import own_errors
-from slicewise.gateways.queues import _seconds
-from slicewise.model import EksCluster, cluster_admin_policy
+from slicewise.gateways.botocore_clients import own_errors
+from slicewise.gateways.sqs import _seconds
+from slicewise.model.cluster import EksCluster, cluster_admin_policy
 
-from tests import functions_aws
 from tests.fakes.clock import START
+from tests.support import functions_aws
 
 
 def client_error(code: str, status: int) -> ClientError:

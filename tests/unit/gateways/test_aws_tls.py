@@ -6,12 +6,12 @@ import ssl
 
 import pytest
 from slicewise.errors import Unavailable
-from slicewise.gateways import aws
-from slicewise.gateways.notices import SnsNotices
-from slicewise.gateways.parameters import SsmPolicies
+from slicewise.gateways import botocore_clients
+from slicewise.gateways.sns import SnsNotices
+from slicewise.gateways.ssm import SsmPolicies
 
-from sandbox import pki
-from sandbox.aws.loopback import Handler, Server
+from sandbox.aws.core.loopback import Handler, Server
+from sandbox.cluster import pki
 
 
 class Ssm(Handler):
@@ -51,7 +51,7 @@ def loaded(monkeypatch) -> list[str]:
 
 def test_each_file_of_authorities_is_read_once_for_all_clients(server, loaded, monkeypatch):
     monkeypatch.setenv("AWS_CA_BUNDLE", str(server.ca))
-    session = aws.session()
+    session = botocore_clients.session()
     for region in ("eu-west-1", "us-east-1"):  # each has a client of its own
         policies = SsmPolicies("/slicewise/", session, region)
         assert [policies.text("gpu"), policies.text("gpu")] == ["a text", "a text"]
@@ -60,9 +60,13 @@ def test_each_file_of_authorities_is_read_once_for_all_clients(server, loaded, m
 
 
 def test_an_authority_that_is_not_ours_is_not_trusted(server, monkeypatch):
-    monkeypatch.setattr(aws, "_CONFIG", aws._CONFIG.merge(aws.Config(retries={"max_attempts": 0})))
+    monkeypatch.setattr(
+        botocore_clients,
+        "_CONFIG",
+        botocore_clients._CONFIG.merge(botocore_clients.Config(retries={"max_attempts": 0})),
+    )
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
-    session = aws.session()
+    session = botocore_clients.session()
 
     for _ in range(2):
         with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):

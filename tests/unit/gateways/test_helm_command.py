@@ -12,7 +12,7 @@ import pytest
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways import helm
 from slicewise.gateways.helm import NO_DIGESTS, HelmCli
-from slicewise.model import EksCluster
+from slicewise.model.cluster import EksCluster
 
 from tests.fakes.clock import START
 

@@ -15,9 +15,9 @@ from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.gateways import kubernetes
 from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.gateways.kubernetes_pages import Expired
-from slicewise.model import Ref
+from slicewise.kube.ref import Ref
 
-from sandbox import pki
+from sandbox.cluster import pki
 
 NOTES = Ref("v1", "ConfigMap", "notes", "default")
 

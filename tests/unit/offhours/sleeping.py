@@ -6,11 +6,9 @@ import copy
 from collections.abc import Callable
 from itertools import count
 
-from slicewise.model import Ref
+from slicewise.kube.ref import Ref
 
-from tests.fakes.controllers import (
-    scaled,
-)
+from tests.fakes.kube.controllers import scaled
 from tests.fakes.sleeper import Sleeper
 
 NIGHT, MORNING = "2026-11-25T20:01", "2026-11-26T07:00"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from slicewise.model import ref_of
+from slicewise.kube.ref import ref_of
 
-from tests.fakes.controllers import (
-    scaled,
-)
+from tests.fakes.kube.controllers import scaled
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, REPLICAS, SERVER, codes
 

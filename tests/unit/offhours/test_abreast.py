@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from slicewise import lanes
-from slicewise.actions import PutSchedule, Scale
-from slicewise.off_hours import OffHours, Volumes
-from slicewise.offhours.settings import RETAIN
+from slicewise.offhours.sleep_fields import RETAIN
+from slicewise.planning.actions import PutSchedule, Scale
+from slicewise.policy.off_hours import OffHours, Volumes
+from slicewise.reconcile import lanes
 
-from tests.fakes.controllers import cron_job, keeping_volumes, scaled, scaled_job
+from tests.fakes.kube.controllers import cron_job, keeping_volumes, scaled, scaled_job
 from tests.fakes.sleeper import NIGHTS, Sleeper
 
 OBJECTS = (

@@ -9,13 +9,13 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slicewise.off_hours import Jobs
-from slicewise.outcomes import Plan
-from slicewise.switches import Switch
+from slicewise.planning.outcome import Plan
+from slicewise.policy.off_hours import Jobs
+from slicewise.policy.switches import Switch
 
-from sandbox.workload_stand_ins import predictors
+from sandbox.controllers.stand_ins import predictors
 from tests.fakes import jobs
-from tests.fakes.controllers import (
+from tests.fakes.kube.controllers import (
     cron_job,
     notebook,
     predictor,
@@ -24,9 +24,9 @@ from tests.fakes.controllers import (
     scaled_job,
     scaled_object,
 )
-from tests.fakes.kueue import API, CRDS, Kueue, cluster_queue, flavors, in_queue, job, local_queue
+from tests.fakes.kube.kueue import API, CRDS, Kueue, cluster_queue, flavors, in_queue, job, local_queue
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NIGHTS, NODE_POOL, Sleeper
-from tests.nights import (
+from tests.support.offhours_nights import (
     NODES,
     PAUSED_JOB,
     PAUSED_OBJECT,

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from slicewise import layout
 from slicewise.errors import Unavailable
-from slicewise.model import Ref, ref_of
-from slicewise.off_hours import Volumes
+from slicewise.kube.ref import Ref, ref_of
+from slicewise.policy.off_hours import Volumes
+from slicewise.pools import layout
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import cron_job, keeping_volumes, scaled, scaled_job, scaled_object
+from tests.fakes.kube.controllers import cron_job, keeping_volumes, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NIGHTS, NODE_POOL, Sleeper
-from tests.mutations import mutated
+from tests.support.mutations import mutated
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
 
 NODES = ("spec", "limits", "nodes")

@@ -7,18 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from slicewise import layout, rights
+from slicewise import rights
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import Object, Ref, ref_of
-from slicewise.off_hours import Jobs, OffHours
-from slicewise.offhours.workloads import KEEP_AWAKE
-from slicewise.outcomes import Stage
-from slicewise.snapshots import Snapshot
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours.targets import KEEP_AWAKE
+from slicewise.planning.outcome import Stage
+from slicewise.policy.off_hours import Jobs, OffHours
+from slicewise.pools import layout
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.controllers import owned, ray_cluster, scaled
 from tests.fakes.jobs import CRDS, JobControllers, job, job_set, ray_job, train_job, training
-from tests.fakes.kubernetes import FakeKubernetes
+from tests.fakes.kube.controllers import owned, ray_cluster, scaled
+from tests.fakes.kube.kubernetes import FakeKubernetes
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
 

@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import pytest
 from slicewise.errors import Refused
-from slicewise.model import Ref, ref_of
-from slicewise.off_hours import Jobs, OffHours
-from slicewise.offhours.workloads import KEEP_AWAKE
-from slicewise.outcomes import Stage
+from slicewise.kube.ref import Ref, ref_of
+from slicewise.offhours.targets import KEEP_AWAKE
+from slicewise.planning.outcome import Stage
+from slicewise.policy.off_hours import Jobs, OffHours
 
-from tests.fakes.controllers import scaled
-from tests.fakes.kueue import job
+from tests.fakes.kube.controllers import scaled
+from tests.fakes.kube.kueue import job
 from tests.fakes.sleeper import NIGHTS, NODE_POOL
-from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
-from tests.unit.offhours.test_kueue import (
+from tests.unit.offhours.kinds.test_kueue import (
     HOWS,
     JOBS,
     MIXED,
@@ -28,6 +27,7 @@ from tests.unit.offhours.test_kueue import (
     struck,
     workload,
 )
+from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 
 SUSPENDING, RUNNING = replace(NIGHTS, jobs=Jobs.SUSPEND), replace(NIGHTS, jobs=Jobs.RUN)
 RAN = job("ran")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from slicewise.model import Ref, ref_of
-from slicewise.offhours.not_running import NotYet, notice
-from slicewise.outcomes import Stage
+from slicewise.kube.ref import Ref, ref_of
+from slicewise.offhours.report.not_running import NotYet, notice
+from slicewise.planning.outcome import Stage
 
-from tests.fakes.controllers import PAUSED, scaled, scaled_object
+from tests.fakes.kube.controllers import PAUSED, scaled, scaled_object
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import NIGHT, REPLICAS, SERVER, codes
 

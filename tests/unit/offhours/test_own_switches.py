@@ -12,17 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from slicewise import layout
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import Ref, ref_of
-from slicewise.off_hours import OffHours
+from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours import observe
-from slicewise.offhours.workloads import KEEP_AWAKE
-from slicewise.outcomes import Stage
-from slicewise.switches import Switch
+from slicewise.offhours.targets import KEEP_AWAKE
+from slicewise.planning.outcome import Stage
+from slicewise.policy.off_hours import OffHours
+from slicewise.policy.switches import Switch
+from slicewise.pools import layout
 
-from sandbox.workload_stand_ins import PREDICTOR_STOPPED, predictors
-from tests.fakes.controllers import predictor, scaled
+from sandbox.controllers.stand_ins import PREDICTOR_STOPPED, predictors
+from tests.fakes.kube.controllers import predictor, scaled
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
 

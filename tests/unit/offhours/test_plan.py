@@ -5,20 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from slicewise.model import Ref, ref_of
-from slicewise.off_hours import BarePods, OffHours
+from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours import plan as plan_of_nights
-from slicewise.outcomes import Stage
-from slicewise.startups import STARTUP_ANNOTATION
+from slicewise.planning.outcome import Stage
+from slicewise.policy.off_hours import BarePods, OffHours
+from slicewise.pools.startup_history import STARTUP_ANNOTATION
 
-from tests.fakes.controllers import (
-    PAUSED,
-    cron_job,
-    pod_spec,
-    scaled,
-    scaled_job,
-    scaled_object,
-)
+from tests.fakes.kube.controllers import PAUSED, cron_job, pod_spec, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, REPLICAS, SERVER, codes, objects_of
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 from slicewise.errors import Refused, Unavailable
-from slicewise.openings import Opening
-from slicewise.outcomes import Stage
+from slicewise.model.opening import Opening
+from slicewise.planning.outcome import Stage
 
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of

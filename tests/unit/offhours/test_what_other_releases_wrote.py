@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
-from slicewise.model import Ref, ref_of
-from slicewise.off_hours import Override
-from slicewise.offhours import saving
-from slicewise.outcomes import Stage
-from slicewise.records import UNKNOWN_TIME
+from slicewise.kube.ref import Ref, ref_of
+from slicewise.offhours.report import savings
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import UNKNOWN_TIME
+from slicewise.policy.off_hours import Override
 
-from tests.fakes.controllers import scaled
+from tests.fakes.kube.controllers import scaled
 from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NODE_POOL, Sleeper
-from tests.mutations import mutated
+from tests.support.mutations import mutated
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes
 
 WAKING = "2026-11-26T06:51"
@@ -175,15 +175,15 @@ NODES = [{"metadata": {"name": "a", "labels": {"node.kubernetes.io/instance-type
     ids=str,
 )
 def test_a_saving_that_cannot_be_read_is_counted_from_now_and_says_so(change):
-    known = saving.counted((), NODES, NOW) | change
+    known = savings.counted((), NODES, NOW) | change
 
-    again = saving.counted((known,), NODES, NOW + timedelta(hours=1))
-    later = saving.counted((again,), (), NOW + timedelta(hours=2))
+    again = savings.counted((known,), NODES, NOW + timedelta(hours=1))
+    later = savings.counted((again,), (), NOW + timedelta(hours=2))
     assert later["saved"] == {"g6.xlarge": 1.0}
-    assert "cannot be read" in saving.told(later)
+    assert "cannot be read" in savings.told(later)
 
 
 def test_what_a_later_release_counts_beside_is_kept():
-    known = saving.counted((), NODES, NOW) | {"carbon": 5}
+    known = savings.counted((), NODES, NOW) | {"carbon": 5}
 
-    assert saving.counted((known,), NODES, NOW + timedelta(hours=1))["carbon"] == 5
+    assert savings.counted((known,), NODES, NOW + timedelta(hours=1))["carbon"] == 5

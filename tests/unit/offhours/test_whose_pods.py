@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.offhours.workloads import chooses, on_our_pools
+from slicewise.offhours.targets import chooses, on_our_pools
 
-from tests.fakes.controllers import owned, pod_spec
+from tests.fakes.kube.controllers import owned, pod_spec
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import NIGHT
 

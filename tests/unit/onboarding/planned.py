@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
+from slicewise.onboarding.observation import LookError, LookFailure, World
 from slicewise.onboarding.plan import plan
-from slicewise.onboarding.world import LookError, LookFailure, World
 
-from tests import builders
-from tests.builders import INSTALLER, NOW
-from tests.simulated import SimulatedCluster
+from tests.support import builders
+from tests.support.builders import INSTALLER, NOW
+from tests.support.simulated_cluster import SimulatedCluster
 
 
 def entry(*, admin=False, age=timedelta(seconds=3), groups=("slicewise:installer",)):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from slicewise import rights
-from slicewise.actions import Apply, Delete
 from slicewise.gateways.kubernetes import KINDS
-from slicewise.model import ref_of
+from slicewise.kube.ref import ref_of
 from slicewise.offhours import kinds
 from slicewise.onboarding import admission, rbac
+from slicewise.planning.actions import Apply, Delete
 from slicewise.rights import Identity, Only, Write
 
-from tests import builders
+from tests.support import builders
 
 NIGHTS = (
     "offHours: {timeZone: UTC, asleep: [Sat-Sun], barePods: delete, volumes: retain, missedRuns: skip, "

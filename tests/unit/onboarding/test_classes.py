@@ -1,13 +1,13 @@
 """A policy may split a pool, split it otherwise, or no longer: what runs stays where it is."""
 
 import pytest
-from slicewise.model import Ref
-from slicewise.objects import name
-from slicewise.outcomes import Stage
-from slicewise.policy import Drift
+from slicewise.kube.objects import name
+from slicewise.kube.ref import Ref
+from slicewise.planning.outcome import Stage
+from slicewise.policy.model import Drift
 
-from tests import builders
-from tests.simulated import SimulatedCluster
+from tests.support import builders
+from tests.support.simulated_cluster import SimulatedCluster
 
 ONE = builders.DEFAULT_POOLS
 TWO = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2]}}"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from slicewise.installations import GrantAdmin, RevokeAdmin, UpgradeRelease
-from slicewise.model import CLUSTER_ADMIN_POLICY, Release
-from slicewise.outcomes import Stage
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, Release
+from slicewise.planning.eks_actions import GrantAdmin, RevokeAdmin, UpgradeRelease
+from slicewise.planning.outcome import Stage
 
-from tests import builders
-from tests.builders import INSTALLER, NODE_ROLE, TUNER
-from tests.simulated import SimulatedCluster
+from tests.support import builders
+from tests.support.builders import INSTALLER, NODE_ROLE, TUNER
+from tests.support.simulated_cluster import SimulatedCluster
 
 SPLIT = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2, 3]}}"
 POOLS = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from slicewise.model import Ref, Release
-from slicewise.onboarding import gpu_findings, gpu_servers, operator_release, rbac
+from slicewise.kube.ref import Ref
+from slicewise.model.cluster import Release
+from slicewise.onboarding import rbac
+from slicewise.onboarding.operator import gpu_findings, gpu_servers
+from slicewise.onboarding.operator import release as operator_release
 
-from tests import builders
+from tests.support import builders
 
 SOCKETS = "/var/lib/kubelet/device-plugins"
 DRA = ("/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins")

@@ -1,12 +1,12 @@
 """Helm's values mean on EKS what they should, and are keys that the charts have."""
 
 import pytest
-from slicewise.installations import UpgradeRelease
-from slicewise.model import Release
-from slicewise.onboarding import manifests, operator_release
+from slicewise.model.cluster import Release
+from slicewise.onboarding import manifests
+from slicewise.onboarding.operator import release as operator_release
+from slicewise.planning.eks_actions import UpgradeRelease
 
-from tests import builders
-from tests.support import vendor_charts
+from tests.support import builders, vendor_charts
 
 MIG = "{s: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8}}"
 

@@ -7,18 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from slicewise import layout
-from slicewise.installations import GrantAdmin, RevokeAdmin
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Release
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, Release
 from slicewise.onboarding import offboard
-from slicewise.onboarding.world import LookError, LookFailure, Remains, World
-from slicewise.outcomes import Stage
-from slicewise.records import Record
+from slicewise.onboarding.observation import LookError, LookFailure, Remains, World
+from slicewise.planning.eks_actions import GrantAdmin, RevokeAdmin
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
+from slicewise.pools import layout
 
-from tests import builders
-from tests.builders import NOW
 from tests.fakes.account import INSTALLER, SETTINGS
-from tests.onboarding import MARK
+from tests.support import builders
+from tests.support.builders import NOW
+from tests.support.onboarding_runs import MARK
 
 OURS = Release("gpu-operator", "gpu-operator", 1, "deployed", "gpu-operator", "v26.7.0", MARK)
 LONG_AGO = NOW - timedelta(hours=1)

@@ -7,18 +7,21 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise import layout
-from slicewise.actions import Apply
-from slicewise.installations import ApplyChartCrds, RollbackRelease, TryUpgrade, UpgradeRelease
-from slicewise.model import Keeper, Ref, Release, ref_of
-from slicewise.onboarding import install, operator_giving_back, operator_release, preflight, verification
-from slicewise.onboarding.operator_values import join
+from slicewise.kube.ref import Ref, ref_of
+from slicewise.model.cluster import Keeper, Release
+from slicewise.onboarding import diff, preflight, verify
+from slicewise.onboarding.helm.operator_values import join
+from slicewise.onboarding.observation import World
+from slicewise.onboarding.operator import release as operator_release
+from slicewise.onboarding.operator import restore as operator_restore
 from slicewise.onboarding.releases import LONGEST_HELM
-from slicewise.onboarding.world import World
+from slicewise.planning.actions import Apply
+from slicewise.planning.eks_actions import ApplyChartCrds, RollbackRelease, TryUpgrade, UpgradeRelease
+from slicewise.pools import layout
 
-from tests import builders
-from tests.builders import NOW, contents
-from tests.fakes.helm import DEFAULTS
+from tests.fakes.kube.helm import DEFAULTS
+from tests.support import builders
+from tests.support.builders import NOW, contents
 
 CHART = DEFAULTS["gpu-operator"]
 ADOPTS = builders.policy(builders.DEFAULT_POOLS, "gpuOperator: {adopt: true}", "metrics: {source: none}")
@@ -63,7 +66,7 @@ def refusals(found, policy=ADOPTS, settings=SETTINGS):
 
 def all_of(found, policy=ADOPTS):
     world = World(builders.cluster(), policy, contents=found)
-    return install.difference(world, SETTINGS, NOW)
+    return diff.difference(world, SETTINGS, NOW)
 
 
 def test_a_release_of_any_name_in_any_namespace_is_joined_where_it_is():
@@ -268,7 +271,7 @@ def test_what_a_tool_keeps_is_not_touched_and_told_what_to_write_instead(kept):
     assert not [one for one in planned.actions if isinstance(one, UpgradeRelease | ApplyChartCrds)]
     kinds = {one.object["kind"] for one in planned.actions if isinstance(one, Apply)}
     assert "NodePool" not in kinds and "ConfigMap" in kinds, "what the manifest will name must be there"
-    [awaited] = verification.awaited(found, ADOPTS, SETTINGS)
+    [awaited] = verify.awaited(found, ADOPTS, SETTINGS)
     assert awaited.code == "gpu-operator-kept" and not awaited.refuses
     assert kept.tool in awaited.says and kept.manifest in awaited.says
     assert 'devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin"' in awaited.says
@@ -285,7 +288,7 @@ def test_once_the_manifest_says_so_onboarding_goes_on_and_helm_is_left_alone():
 
     assert not [one for one in planned.actions if isinstance(one, UpgradeRelease | ApplyChartCrds)]
     assert "NodePool" in {one.object["kind"] for one in planned.actions if isinstance(one, Apply)}
-    assert "gpu-operator-kept" not in [one.code for one in verification.awaited(found, ADOPTS, SETTINGS)]
+    assert "gpu-operator-kept" not in [one.code for one in verify.awaited(found, ADOPTS, SETTINGS)]
 
 
 def test_a_contradiction_in_a_manifest_refuses_too():
@@ -307,7 +310,7 @@ def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
 
     again = seen(release(overwritten=2))
     assert done(again).actions == ()
-    [awaited] = verification.awaited(again, ADOPTS, SETTINGS)
+    [awaited] = verify.awaited(again, ADOPTS, SETTINGS)
     assert awaited.code == "gpu-operator-kept"
 
 
@@ -315,7 +318,7 @@ def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
 
 
 def given_back(found, *revisions):
-    return operator_giving_back.give_back(found, revisions, SETTINGS, NOW)
+    return operator_restore.give_back(found, revisions, SETTINGS, NOW)
 
 
 def test_the_owners_values_come_back():

@@ -7,16 +7,15 @@ from copy import deepcopy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slicewise import layout
-from slicewise.model import Release
-from slicewise.onboarding.operator_conflicts import CONFLICTS
-from slicewise.onboarding.operator_values import join, theirs, union
-from slicewise.onboarding.value_paths import ABSENT, at, merged, spelled
+from slicewise.model.cluster import Release
+from slicewise.onboarding.helm.conflicts import CONFLICTS
+from slicewise.onboarding.helm.operator_values import join, theirs, union
+from slicewise.onboarding.helm.value_paths import ABSENT, at, merged, spelled
+from slicewise.pools import layout
 
-from tests import builders
-from tests.fakes.helm import DEFAULTS
-from tests.fakes.refusals import as_kept
-from tests.support import vendor_charts
+from tests.fakes.aws.refusals import as_kept
+from tests.fakes.kube.helm import DEFAULTS
+from tests.support import builders, vendor_charts
 
 CHART = DEFAULTS["gpu-operator"]
 MIG = "{s: {sharing: mig, gpus: [h100], profile: 1g.10gb, maxGpus: 8}}"

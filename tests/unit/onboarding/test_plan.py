@@ -4,9 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.actions import Apply, Delete, Forget, Wake
 from slicewise.errors import InvalidPolicy
-from slicewise.installations import (
+from slicewise.kube.ref import Ref
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
+from slicewise.onboarding import manifests
+from slicewise.onboarding.observation import LookError, LookFailure
+from slicewise.onboarding.plan import acts, plan
+from slicewise.planning.actions import Apply, Delete, Forget, Wake
+from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     DeleteAccessEntry,
     GrantAdmin,
@@ -14,16 +19,12 @@ from slicewise.installations import (
     RevokeAdmin,
     UpgradeRelease,
 )
-from slicewise.model import CLUSTER_ADMIN_POLICY, AccessEntry, Ref
-from slicewise.onboarding import manifests
-from slicewise.onboarding.plan import acts, plan
-from slicewise.onboarding.world import LookError, LookFailure
-from slicewise.outcomes import Stage
-from slicewise.policy import parse
+from slicewise.planning.outcome import Stage
+from slicewise.policy.model import parse
 
-from tests import builders
-from tests.builders import INSTALLER, NOW, TUNER
-from tests.simulated import SimulatedCluster
+from tests.support import builders
+from tests.support.builders import INSTALLER, NOW, TUNER
+from tests.support.simulated_cluster import SimulatedCluster
 from tests.unit.onboarding.planned import entry, kinds, onboarded, planned, unauthorized, world
 
 MINUTE = timedelta(minutes=1)

@@ -3,12 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from slicewise import layout
-from slicewise.model import GpuServer, Ref, Release
+from slicewise.kube.ref import Ref
+from slicewise.model.cluster import GpuServer, Release
 from slicewise.onboarding import preflight
+from slicewise.pools import layout
 
-from tests import builders
-from tests.builders import NOW, contents, karpenter
+from tests.support import builders
+from tests.support.builders import NOW, contents, karpenter
 
 OURS = {"app.kubernetes.io/managed-by": "slicewise"}
 CRDS = builders.contents().crds

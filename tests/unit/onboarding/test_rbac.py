@@ -2,11 +2,11 @@
 
 import pytest
 from slicewise.gateways.kubernetes import KINDS
-from slicewise.model import ref_of
+from slicewise.kube.ref import ref_of
 from slicewise.offhours.kinds import KINDS as ROWS
 from slicewise.onboarding import manifests, rbac
 
-from tests import builders
+from tests.support import builders
 
 BY_US = "karpenter: {install: true}"
 

@@ -6,13 +6,13 @@ import subprocess
 import time
 
 import pytest
-from slicewise.actions import Apply, Delete
 from slicewise.errors import InvalidPolicy
 from slicewise.onboarding import time_slice
-from slicewise.policy import TimeSlice
+from slicewise.planning.actions import Apply, Delete
+from slicewise.policy.model import TimeSlice
 
-from tests import builders
-from tests.simulated import SimulatedCluster
+from tests.support import builders
+from tests.support.simulated_cluster import SimulatedCluster
 
 SHARED = "sharing: time-slicing, gpus: [l4], maxGpus: 8"
 SMI = """#!/bin/sh

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slicewise import holidays
 from slicewise.errors import InvalidPolicy
-from slicewise.holidays import UnreadableHolidays
-from slicewise.policy import found
+from slicewise.policy.model import found
+from slicewise.schedule import holidays
+from slicewise.schedule.holidays import UnreadableHolidays
 
-from tests.mutations import mutated
+from tests.support.mutations import mutated
 
 POLICIES = sorted((Path(__file__).parents[3] / "policies").glob("*.yaml"))
 ODD = (

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slicewise import policy as model
-from slicewise.policy import Classes, Consolidation, Pool, Replicas, Tuning
-from slicewise.policy_bounds import all_bounds, bounds_of, spelt, text_of
+from slicewise.policy import model
+from slicewise.policy.bounds import all_bounds, bounds_of, spelt, text_of
+from slicewise.policy.model import Classes, Consolidation, Pool, Replicas, Tuning
 
 from tests.unit.policy.texts import pool, problems, problems_of_any
 

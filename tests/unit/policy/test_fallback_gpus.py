@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from slicewise import layout
 from slicewise.errors import InvalidPolicy
+from slicewise.pools import layout
 
-from tests import builders
+from tests.support import builders
 
 NIGHTS = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun]}"
 SHARED = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 8, fallbackGpus: [l40s]}}"

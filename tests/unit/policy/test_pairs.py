@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from slicewise.policy import parse
+from slicewise.policy.model import parse
 
 from tests.unit.policy.texts import pool, problems, problems_of_any
 

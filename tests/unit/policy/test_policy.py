@@ -4,9 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from slicewise import layout
 from slicewise.errors import InvalidPolicy
-from slicewise.policy import (
+from slicewise.policy.model import (
     BusinessHours,
     Classes,
     ConsolidationPolicy,
@@ -19,8 +18,9 @@ from slicewise.policy import (
     fingerprint,
     parse,
 )
+from slicewise.pools import layout
 
-from tests import builders
+from tests.support import builders
 
 POLICIES = Path(__file__).parents[3] / "policies"
 

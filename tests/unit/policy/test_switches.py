@@ -6,13 +6,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from slicewise import switches
 from slicewise.errors import InvalidPolicy
 from slicewise.offhours.kinds import KINDS
-from slicewise.switches import Switch, definition, wrong_in
+from slicewise.policy import switches
+from slicewise.policy.switches import Switch, definition, wrong_in
 
-from sandbox.workload_stand_ins import predictors
-from tests import builders
+from sandbox.controllers.stand_ins import predictors
+from tests.support import builders
 
 GOOD = {"group": "ml.example.com", "kind": "Predictor", "path": "spec.suspend", "asleep": True}
 SUSPENDS = Switch("ml.example.com", "Predictor", ("spec", "suspend"), True)

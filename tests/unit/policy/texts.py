@@ -3,9 +3,7 @@
 import pytest
 import yaml
 from slicewise.errors import InvalidPolicy
-from slicewise.policy import (
-    parse,
-)
+from slicewise.policy.model import parse
 
 Problem = tuple[str, object, str]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox import all_objects
+from sandbox.cluster import all_objects
 
 GPU = "nodepools//gpu"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.audit import Request
+from sandbox.cluster.audit import Request
 
 DENIED = "ledger is forbidden: ValidatingAdmissionPolicy '{0}' with binding '{0}' denied request"
 

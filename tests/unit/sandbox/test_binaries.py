@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import binaries, go_toolchain
 from sandbox.__main__ import main
-from sandbox.binaries import BuildFailed
-from sandbox.cluster import go_modules, versions
-from sandbox.cluster.go_modules import Pinned
-from sandbox.cluster.versions import Versions
+from sandbox.artifacts import binaries, go_modules, go_toolchain, versions
+from sandbox.artifacts.binaries import BuildFailed
+from sandbox.artifacts.go_modules import Pinned
+from sandbox.artifacts.versions import Versions
 from sandbox.processes import Children
 
 GO = go_toolchain.Go("1.99.0", Path("/nonexistent/go"))

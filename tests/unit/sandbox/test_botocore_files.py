@@ -9,7 +9,7 @@ import pytest
 from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader
 
-from sandbox.aws import botocore_files
+from sandbox.aws.core import botocore_files
 
 botocore_files.read_once()
 

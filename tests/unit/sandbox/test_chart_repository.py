@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.cluster import chart_repository
-from sandbox.cluster.chart_repository import NotHad, Wanted, fetched
+from sandbox.artifacts import chart_repository
+from sandbox.artifacts.chart_repository import NotHad, Wanted, fetched
 
 CONTENT = b"a packed chart"
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox import charts
-from sandbox.charts import chart
-from sandbox.cluster import chart_repository, karpenter_charts
-from sandbox.cluster.chart_repository import NotHad, Wanted
-from sandbox.cluster.go_modules import BuildFailed
+from sandbox.artifacts import chart_repository, charts, karpenter_charts
+from sandbox.artifacts.chart_repository import NotHad, Wanted
+from sandbox.artifacts.charts import chart
+from sandbox.artifacts.go_modules import BuildFailed
 
 
 @pytest.fixture

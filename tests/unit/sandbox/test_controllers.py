@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import __main__
-from sandbox.cluster import program, workload_crds
+from sandbox.artifacts import program, workload_crds
 from sandbox.controllers import catalog, manifests
 from sandbox.controllers.catalog import CONTROLLERS, DEFINITIONS, KUBERAY, ROLES, Controller, Place
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.device_plugin import (
+from sandbox.cluster.instance_types import INSTANCE_TYPES
+from sandbox.cluster.samples import plugin_config
+from sandbox.gpus.device_plugin import (
     MIG_PROFILES,
     UNSHARED,
     InvalidConfig,
@@ -13,8 +15,6 @@ from sandbox.device_plugin import (
     parse_config,
     report,
 )
-from sandbox.instances import INSTANCE_TYPES
-from sandbox.samples import plugin_config
 
 
 def time_slicing(replicas: object = 4, **more: object) -> str:

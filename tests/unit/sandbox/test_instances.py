@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.trace import instance_prices
-from sandbox.instances import INSTANCE_TYPES, write_files
+from sandbox.cluster.instance_types import INSTANCE_TYPES, write_files
+from traces.serving import instance_prices
 
 
 @pytest.mark.parametrize("name", [t.name for t in INSTANCE_TYPES.values() if t.gpus])

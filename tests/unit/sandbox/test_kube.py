@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import kube, pki
-from sandbox.kube import KubeClient, KubeError, condition
+from sandbox.cluster import client as kube
+from sandbox.cluster import pki
+from sandbox.cluster.client import KubeClient, KubeError, condition
 
 
 class Server(BaseHTTPRequestHandler):

@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from slicewise.gateways.cloudwatch import CloudWatchMetrics
-from slicewise.slicing.evidence import Grade
-from slicewise.slicing.use import STEP, WINDOW, pool_use
-from slicewise.slicing.use import read as in_one_shape
+from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
+from slicewise.tuning.usage.evidence import Grade
+from slicewise.tuning.usage.pool_usage import STEP, WINDOW, pool_use
+from slicewise.tuning.usage.pool_usage import read as in_one_shape
 
-from bench.trace import Trace
-from sandbox.aws.metrics import Series
+from sandbox.aws.cloudwatch.metrics import Series
 from sandbox.aws.server import Aws
-from sandbox.metrics_replay import MetricsReplay
-from tests import builders, functions_aws
-from tests.support.series import in_one_piece
+from sandbox.metrics.replay import MetricsReplay
+from tests.support import builders, functions_aws
+from tests.support.tuning.series import in_one_piece
+from traces.serving import Trace
 
 NOW = datetime.fromtimestamp(int(datetime.now(UTC).timestamp()) // 600 * 600, UTC)
 POOL = "slicewise-shared-l4"

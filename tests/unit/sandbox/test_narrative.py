@@ -8,9 +8,9 @@ import json
 import pytest
 
 from sandbox import __main__ as command
-from sandbox import demo
-from sandbox.narrative import Narrator
-from sandbox.tuned_cluster import most_that_fit
+from sandbox.demo import story as demo
+from sandbox.demo.narrator import Narrator
+from sandbox.demo.tuned_cluster import most_that_fit
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import go_toolchain
-from sandbox.cluster import go_modules, program, versions
-from sandbox.cluster.go_modules import BuildFailed
-from sandbox.cluster.program import Program
-from sandbox.cluster.prometheus_binary import PROMETHEUS
+from sandbox.artifacts import go_modules, go_toolchain, program, versions
+from sandbox.artifacts.go_modules import BuildFailed
+from sandbox.artifacts.program import Program
+from sandbox.artifacts.prometheus_binary import PROMETHEUS
 from sandbox.controllers.catalog import CONTROLLERS, KUBERAY
 
 PROGRAMS = (PROMETHEUS, *(row.program for row in CONTROLLERS.values()))

@@ -9,8 +9,8 @@ import pytest
 from slicewise.onboarding import karpenter, preflight
 from slicewise.onboarding.versions import parse
 
-from sandbox.cluster import versions
-from sandbox.cluster.versions import UnknownVersions
+from sandbox.artifacts import versions
+from sandbox.artifacts.versions import UnknownVersions
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.workload_stand_ins import PAUSED, PAUSED_REPLICAS, _set_of, _wanted, notebook
+from sandbox.controllers.stand_ins import PAUSED, PAUSED_REPLICAS, _set_of, _wanted, notebook
 
 
 @pytest.mark.parametrize(

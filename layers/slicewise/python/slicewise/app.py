@@ -15,38 +15,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slicewise import batches
-from slicewise.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import SlicewiseError
-from slicewise.events import Hint, Home
 from slicewise.fleet import openings
 from slicewise.fleet.sweep import Look, sweep
-from slicewise.gateways import aws, eks
-from slicewise.gateways.alarms import CloudWatchAlarms
-from slicewise.gateways.dynamodb import StateTable
+from slicewise.gateways import botocore_clients, eks
+from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
 from slicewise.gateways.kubernetes import MOST_AT_ONCE, KubernetesApi
-from slicewise.gateways.notices import SnsNotices
-from slicewise.gateways.parameters import SsmPolicies
-from slicewise.gateways.queues import SqsQueues
-from slicewise.gateways.schedules import EventBridgeSchedules
-from slicewise.gateways.sleep_table import SleepTable
-from slicewise.gateways.usage_table import UsageTable
-from slicewise.model import EksCluster
-from slicewise.onboarding.world import Chart, Settings
-from slicewise.openings import Opening
-from slicewise.outcomes import Stage
-from slicewise.passes import Capability, Passes
-from slicewise.policy import MetricsSource, Policy
+from slicewise.gateways.scheduler import EventBridgeSchedules
+from slicewise.gateways.sleep_store import SleepTable
+from slicewise.gateways.sns import SnsNotices
+from slicewise.gateways.sqs import SqsQueues
+from slicewise.gateways.ssm import SsmPolicies
+from slicewise.gateways.state_store import StateTable
+from slicewise.gateways.usage_store import UsageTable
+from slicewise.model.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
+from slicewise.model.cluster import EksCluster
+from slicewise.model.opening import Opening
+from slicewise.onboarding.observation import Chart, Settings
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
+from slicewise.policy.model import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
-from slicewise.records import Record
+from slicewise.reconcile import batch
+from slicewise.reconcile.reconciler import Capability, Passes
+from slicewise.trigger import Hint, Home
 
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from slicewise.offhours.override import Times
-    from slicewise.offhours.world import World as OffHoursWorld
-    from slicewise.onboarding.world import World
-    from slicewise.slicing.world import TuningWorld
+    from slicewise.offhours.observation import World as OffHoursWorld
+    from slicewise.offhours.sleep_times import Times
+    from slicewise.onboarding.observation import World
+    from slicewise.tuning.state.observation import TuningWorld
 
 # Of their functions; a test holds the deployment to them. A pass of off-hours that is killed at an opening
 # keeps its lease, and its message, for as long: the next one has to wake everybody within five minutes.
@@ -88,7 +88,7 @@ class App:
         Raises:
             MissingSetting: names the variable.
         """
-        session = session or aws.session()
+        session = session or botocore_clients.session()
         region = environ.get("AWS_REGION") or session.get_config_variable("region")
         if not region:
             raise MissingSetting("AWS_REGION")
@@ -121,7 +121,7 @@ class App:
 
     @cached_property
     def tuning(self) -> Passes[TuningWorld]:
-        from slicewise.slicing import observe, plan
+        from slicewise.tuning import observe, plan
 
         capability: Capability[TuningWorld] = Capability(
             name=TUNING,
@@ -174,7 +174,7 @@ class App:
 
     def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
         """A batch of the capability's queue; see batches.answer."""
-        return batches.answer(event, self.passes(capability), self.home, self.ports.queues, capability, log)
+        return batch.answer(event, self.passes(capability), self.home, self.ports.queues, capability, log)
 
     def sweep(self, log: Any = None) -> tuple[Look, ...]:
         """
@@ -278,7 +278,7 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
 
             return PrometheusMetrics(policy.metrics.endpoint, session)
         if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS:
-            from slicewise.gateways.cloudwatch import CloudWatchMetrics
+            from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
 
             return CloudWatchMetrics(session, region)
         if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS_OTEL:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from slicewise.model import AccessEntry, Alarm, EksCluster, Object, Ref, Release, Series
-from slicewise.off_hours import Override
-from slicewise.openings import Opening
-from slicewise.policy import Policy
-from slicewise.records import Record
-from slicewise.snapshots import Snapshot
-from slicewise.usage import Page
+from slicewise.kube.ref import Object, Ref
+from slicewise.model.cluster import AccessEntry, Alarm, EksCluster, Release, Series
+from slicewise.model.opening import Opening
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.model.usage import Page
+from slicewise.planning.record import Record
+from slicewise.policy.model import Policy
+from slicewise.policy.off_hours import Override
 
 
 class Kubernetes(Protocol):

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from slicewise import layout
-from slicewise.objects import APPLIED, MANAGED_BY
-from slicewise.switches import Switch
+from slicewise.kube.objects import APPLIED, MANAGED_BY
+from slicewise.policy.switches import Switch
+from slicewise.pools import layout
 
 Path = tuple[str, ...]
 
-# Off-hours' switches (offhours/settings.py).
+# Off-hours' switches (offhours/sleep_fields.py).
 SUSPEND: Path = ("spec", "suspend")
 RUN_SUSPEND: Path = ("spec", "runPolicy", "suspend")
 LIMIT_OF_NODES: Path = ("spec", "limits", "nodes")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from slicewise.capabilities import OFF_HOURS
-from slicewise.events import Hint
 from slicewise.fleet.sweep import Look
-from slicewise.openings import Opening
+from slicewise.model.capabilities import OFF_HOURS
+from slicewise.model.opening import Opening
+from slicewise.trigger import Hint
 
 EVERY = timedelta(minutes=5)
 # Of off-hours, as deployed; a test holds the deployment to it.

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from slicewise.capabilities import OFF_HOURS, ONBOARDING, TUNING
-from slicewise.events import Hint, Home
-from slicewise.outcomes import Stage
-from slicewise.records import Record
+from slicewise.model.capabilities import OFF_HOURS, ONBOARDING, TUNING
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
+from slicewise.trigger import Hint, Home
 
 # EKS throttles its control API (about 100 DescribeCluster at once see 20 refusals), so a fleet is not
 # looked at in one instant: one cluster in two seconds, or faster where that takes longer than SQS can delay.

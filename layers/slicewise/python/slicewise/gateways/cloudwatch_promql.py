@@ -9,7 +9,7 @@ from typing import Any
 from botocore.session import Session
 
 from slicewise.errors import Refused
-from slicewise.gateways.aws import client
+from slicewise.gateways.botocore_clients import client
 from slicewise.gateways.prometheus import PrometheusMetrics
 from slicewise.gateways.prometheus_answers import WholeAnswer
 

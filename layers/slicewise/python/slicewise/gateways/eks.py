@@ -14,8 +14,8 @@ from botocore.session import Session
 from botocore.signers import RequestSigner
 
 from slicewise.errors import Conflict, Refused
-from slicewise.gateways.aws import client, code_of, own_errors
-from slicewise.model import AccessEntry, EksCluster, cluster_admin_policy
+from slicewise.gateways.botocore_clients import client, code_of, own_errors
+from slicewise.model.cluster import AccessEntry, EksCluster, cluster_admin_policy
 
 _ABSENT = "ResourceNotFoundException"
 _EXISTS = "ResourceInUseException"

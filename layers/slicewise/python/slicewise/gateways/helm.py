@@ -33,7 +33,8 @@ from typing import Any
 import yaml
 
 from slicewise.errors import Refused, Unavailable
-from slicewise.model import EksCluster, Object, Release
+from slicewise.kube.ref import Object
+from slicewise.model.cluster import EksCluster, Release
 from slicewise.ports import Kubernetes
 
 # Far below the 15 minutes of a token and of a Lambda function.

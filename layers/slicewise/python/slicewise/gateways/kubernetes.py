@@ -19,7 +19,8 @@ import urllib3
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.gateways import kubernetes_pages
 from slicewise.gateways.kubernetes_pages import PAGE, Expired
-from slicewise.model import EksCluster, Object, Ref, ref_of
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import EksCluster
 
 FIELD_MANAGER = "slicewise"
 # Requests that wait for no other: an API server spends most of a write on waiting for etcd's disk, which

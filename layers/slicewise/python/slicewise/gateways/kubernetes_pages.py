@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from slicewise.errors import Unavailable
-from slicewise.model import Object
+from slicewise.kube.ref import Object
 
 PAGE = 500
 # How often a list is begun that grows too old while it is read.

@@ -14,7 +14,7 @@ from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways.prometheus_answers import Answer, WholeAnswer
-from slicewise.model import Series, only_the_last
+from slicewise.model.cluster import Series, only_the_last
 
 # What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
 _WANTED = {

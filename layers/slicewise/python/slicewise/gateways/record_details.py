@@ -1,5 +1,5 @@
 """
-What led to the decisions of a pass, as items of the table in dynamodb.py. Pure.
+What led to the decisions of a pass, as items of the table in state_store.py. Pure.
 
     pk                sk
     cluster#<arn>     detail#<capability>#<half>#<index>#<part>     one of Record.details, or a part of it
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicewise.errors import UNREADABLE
-from slicewise.gateways.dynamodb_values import Fields, table_of
+from slicewise.gateways.dynamodb_codec import Fields, table_of
 
 HALVES = 2
 # Far below 400 KB (409,600 bytes), with names and keys. json.dumps writes one byte a letter.

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import controller_of, labels, spec
-from slicewise.off_hours import Jobs, OffHours
+from slicewise.kube.objects import controller_of, labels, spec
+from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours import queues
 from slicewise.offhours.kinds import QUEUE_LABEL, Nature, Why, makes_jobs
-from slicewise.offhours.workloads import Workload, scaled_by_keda
-from slicewise.offhours.world import Found
-from slicewise.outcomes import Finding
+from slicewise.offhours.observation import Found
+from slicewise.offhours.targets import Workload, scaled_by_keda
+from slicewise.planning.outcome import Finding
+from slicewise.policy.off_hours import Jobs, OffHours
 
 _AT_ITS_OWNER = "Suspend it there, or mark its pods slicewise.dev/keep-awake."
 _NO_SWITCH = "Stop it by hand, or mark its pods slicewise.dev/keep-awake."

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from slicewise import json_patch, layout
-from slicewise.actions import Action, ForgetSnapshot, KeepSnapshot, Patch, in_part
-from slicewise.model import Object, Ref, ref_of
+from slicewise.kube import json_patch
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import JOBS, is_job
-from slicewise.offhours.settings import RETAIN
-from slicewise.offhours.world import Found, World
-from slicewise.snapshots import Snapshot
+from slicewise.offhours.observation import Found, World
+from slicewise.offhours.sleep_fields import RETAIN
+from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Patch, in_part
+from slicewise.pools import layout
 
 STATEFUL_SET = ("apps/v1", "StatefulSet")
 

@@ -14,9 +14,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from slicewise import rights
-from slicewise.model import Object, Ref
-from slicewise.objects import annotations, condition, labels, spec, status
-from slicewise.offhours.settings import (
+from slicewise.kube.objects import annotations, condition, labels, spec, status
+from slicewise.kube.ref import Object, Ref
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours.sleep_fields import (
     DEACTIVATED,
     HELD,
     KSERVE_STOP,
@@ -35,8 +36,7 @@ from slicewise.offhours.settings import (
     SUSPENDED_RUN,
     Setting,
 )
-from slicewise.snapshots import Snapshot
-from slicewise.switches import Switch
+from slicewise.policy.switches import Switch
 
 Why = tuple[str, str]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"

@@ -14,31 +14,35 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from slicewise import holidays, layout, rights, startups
-from slicewise import policy as policies
-from slicewise import switches as own_switches
+from slicewise import rights
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
-from slicewise.events import Hint
-from slicewise.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
-from slicewise.model import EksCluster, Object, Ref, ref_of
-from slicewise.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
-from slicewise.objects import name as name_of
-from slicewise.off_hours import Jobs, OffHours, Volumes
-from slicewise.offhours import kept_rights, originals, queues, staging, workloads
+from slicewise.kube.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
+from slicewise.kube.objects import name as name_of
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import EksCluster
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours import kept_rights, originals, queues, wake_stages
 from slicewise.offhours import kinds as known_kinds
-from slicewise.offhours.calendar import Calendar
+from slicewise.offhours import targets as workloads
 from slicewise.offhours.kinds import BUILT_IN, Registry, is_job, with_switches
+from slicewise.offhours.observation import Found, World
 from slicewise.offhours.originals import Originals
-from slicewise.offhours.override import Times
 from slicewise.offhours.queues import NO_QUEUES, Queues
-from slicewise.offhours.settings import REPLICAS
-from slicewise.offhours.world import Found, World
-from slicewise.outcomes import Finding, Stage
-from slicewise.policy import Mode, Policy
+from slicewise.offhours.sleep_fields import REPLICAS
+from slicewise.offhours.sleep_times import Times
+from slicewise.planning.outcome import Finding, Stage
+from slicewise.planning.record import Record
+from slicewise.policy import model as policies
+from slicewise.policy import switches as own_switches
+from slicewise.policy.model import Mode, Policy
+from slicewise.policy.off_hours import Jobs, OffHours, Volumes
+from slicewise.policy.switches import Switch
+from slicewise.pools import layout, startup_history
 from slicewise.ports import Kubernetes, Ports
-from slicewise.records import Record
-from slicewise.snapshots import Snapshot
-from slicewise.switches import Switch
+from slicewise.schedule import holidays
+from slicewise.schedule.calendar import Calendar
+from slicewise.schedule.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
+from slicewise.trigger import Hint
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
@@ -101,7 +105,7 @@ def _outside(
         findings=(*findings, *problem),
         schedule=schedule,
         opening=opening,
-        share=staging.share(hint.name, ports.store.fleet_size()),
+        share=wake_stages.share(hint.name, ports.store.fleet_size()),
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),
@@ -204,7 +208,9 @@ def _node_pools(policy: Policy | None) -> frozenset[str] | None:
 def lead(node_pools: Iterable[Object]) -> timedelta:
     """As long as 95 of 100 nodes took to have their first pod ready, of the slowest but fallbacks."""
     learned = (
-        startups.p95(timedelta(seconds=seconds) for seconds in startups.remembered(pool).values())
+        startup_history.p95(
+            timedelta(seconds=seconds) for seconds in startup_history.remembered(pool).values()
+        )
         for pool in node_pools
         if layout.FALLBACK_LABEL not in labels(pool)
     )
@@ -635,7 +641,7 @@ def _owners(
 def _by_kind(refs: Iterable[Ref]) -> dict[tuple[str, str], set[Ref]]:
     found: dict[tuple[str, str], set[Ref]] = {}
     for ref in refs:
-        # Of a key that we cannot read (gateways/sleep_table.py) nothing is there to be listed.
+        # Of a key that we cannot read (gateways/sleep_store.py) nothing is there to be listed.
         if ref.kind not in ("NodePool", ""):
             found.setdefault((ref.api_version, ref.kind), set()).add(ref)
     return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from slicewise.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
+from slicewise.model.opening import Opening
+from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import unread
 from slicewise.offhours.kinds import Registry
-from slicewise.offhours.settings import RETAIN, opens
-from slicewise.offhours.world import World
-from slicewise.openings import Opening
-from slicewise.records import UNKNOWN_TIME
-from slicewise.snapshots import Snapshot
+from slicewise.offhours.observation import World
+from slicewise.offhours.sleep_fields import RETAIN, opens
+from slicewise.planning.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
+from slicewise.planning.record import UNKNOWN_TIME
 
 
 def opening_of(

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from slicewise import json_patch, layout
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, written_by
-from slicewise.outcomes import Finding
-from slicewise.records import UNKNOWN_TIME
-from slicewise.snapshots import Snapshot, count_of
+from slicewise.kube import json_patch
+from slicewise.kube.objects import annotations, written_by
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot, count_of
+from slicewise.planning.outcome import Finding
+from slicewise.planning.record import UNKNOWN_TIME
+from slicewise.pools import layout
 
 _PATH = ("metadata", "annotations", layout.ASLEEP_WAS)
 _WRITER = "slicewise"

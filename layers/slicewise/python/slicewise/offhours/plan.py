@@ -13,8 +13,46 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from slicewise import json_patch, layout, quantities, rights
-from slicewise.actions import (
+from slicewise import rights
+from slicewise.kube import json_patch, quantities
+from slicewise.kube.objects import annotations, being_deleted, labels, moment, name, spec, status
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.capabilities import OFF_HOURS
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours import (
+    gpu_fallback,
+    jobs,
+    kept_rights,
+    queues,
+    switch_marks,
+    unread,
+    volumes,
+    wake_stages,
+)
+from slicewise.offhours import stay_awake as staying_awake
+from slicewise.offhours import targets as following
+from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended, ran
+from slicewise.offhours.observation import Found, World
+from slicewise.offhours.opening import noted, opening_of
+from slicewise.offhours.report import findings as sleep_findings
+from slicewise.offhours.report import not_running, savings
+from slicewise.offhours.sleep_fields import (
+    DEACTIVATED,
+    FIELD_MANAGER,
+    HELD,
+    NO_NODES,
+    NO_SCALE_UP,
+    NOT_ACTIVE,
+    ONLY_EMPTY_NODES_GO,
+    PAUSED_REPLICAS,
+    REPLICAS,
+    RETAIN,
+    SUSPEND,
+    Setting,
+)
+from slicewise.offhours.targets import Workload
+from slicewise.offhours.transitions import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
+from slicewise.planning.actions import (
     Action,
     Delete,
     DeleteOpening,
@@ -29,48 +67,11 @@ from slicewise.actions import (
     in_part,
     part_of,
 )
-from slicewise.capabilities import OFF_HOURS
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations, being_deleted, labels, moment, name, spec, status
-from slicewise.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
-from slicewise.offhours import (
-    fallback,
-    jobs,
-    kept_rights,
-    not_running,
-    queues,
-    saving,
-    staging,
-    switch_marks,
-    telling,
-    unread,
-    volumes,
-)
-from slicewise.offhours import staying as staying_awake
-from slicewise.offhours import workloads as following
-from slicewise.offhours.calendar import Edge
-from slicewise.offhours.decide import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
-from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended, ran
-from slicewise.offhours.opening import noted, opening_of
-from slicewise.offhours.settings import (
-    DEACTIVATED,
-    FIELD_MANAGER,
-    HELD,
-    NO_NODES,
-    NO_SCALE_UP,
-    NOT_ACTIVE,
-    ONLY_EMPTY_NODES_GO,
-    PAUSED_REPLICAS,
-    REPLICAS,
-    RETAIN,
-    SUSPEND,
-    Setting,
-)
-from slicewise.offhours.workloads import Workload
-from slicewise.offhours.world import Found, World
-from slicewise.outcomes import Finding, Outcome, Plan, Stage
-from slicewise.records import Record
-from slicewise.snapshots import Snapshot
+from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
+from slicewise.planning.record import Record
+from slicewise.policy.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
+from slicewise.pools import layout
+from slicewise.schedule.calendar import Edge
 
 # Each takes three calls, of some ten milliseconds each, and eight are done at once: all take seconds, and
 # less than a minute where calls are ten times as slow. More passes would list the whole cluster as often.
@@ -88,7 +89,7 @@ NOT_LET_IN = timedelta(minutes=5)
 RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
 NEAR = timedelta(minutes=30)
 # Waking begins at most two leads early, and the longest lead is an hour.
-LONGEST_AHEAD = timedelta(hours=2) + staging.LONGEST_SHARE
+LONGEST_AHEAD = timedelta(hours=2) + wake_stages.LONGEST_SHARE
 SOON = timedelta(hours=1)
 LONG_OUT_OF_REACH = timedelta(minutes=30)
 TELL_BEFORE = timedelta(minutes=5)
@@ -202,7 +203,7 @@ def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) ->
     says = f"{len(slept)} objects sleep, and are woken in time" if slept else blind or "nothing sleeps"
     edge = world.times.next_edge(now) if world.times else None
     wait = _until(edge, _ahead(world), now)
-    closing = fallback.closed(world, seen, outcome.reason)
+    closing = gpu_fallback.closed(world, seen, outcome.reason)
     return Plan(
         replace(outcome, stage=stage, reason=f"{who}; {says}", wait=wait),
         closing,
@@ -234,9 +235,9 @@ def _part(action: Action) -> str:
 
 
 def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
-    yield from telling.misread(world.times.override if world.times else None, now)
-    yield from telling.not_restorable(world.snapshots, world.kinds)
-    if found := telling.recovered(world.snapshots):
+    yield from sleep_findings.misread(world.times.override if world.times else None, now)
+    yield from sleep_findings.not_restorable(world.snapshots, world.kinds)
+    if found := sleep_findings.recovered(world.snapshots):
         yield found
     yield from unread.findings(world)
 
@@ -245,7 +246,7 @@ def _tell_recovered(world: World) -> Iterator[Action]:
     """
     Once a sleep, and before it is in the table again: afterwards nothing tells that it was not.
     """
-    if found := telling.recovered(world.snapshots):
+    if found := sleep_findings.recovered(world.snapshots):
         subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
         window = min(kept.window for kept in world.snapshots if kept.recovered)
         yield Notify(subject, str(found), "the table has lost items", f"recovered {window}", RECOVERY)
@@ -305,7 +306,7 @@ def _plan(world: World, now: datetime) -> Plan:
 
 
 def _paused(world: World, now: datetime) -> Plan:
-    closing = _closing(world, world.found, now) if world.found else fallback.Tended()
+    closing = _closing(world, world.found, now) if world.found else gpu_fallback.Tended()
     outcome = Outcome(Stage.PAUSED, f"paused: {world.paused}", closing.findings, closing.wait)
     if names := sorted({str(kept.ref) for kept in world.slept if not kept.woken}):
         finding = Finding(
@@ -318,12 +319,12 @@ def _paused(world: World, now: datetime) -> Plan:
     return Plan(outcome, closing.actions, world.known)
 
 
-def _closing(world: World, found: Found, now: datetime) -> fallback.Tended:
+def _closing(world: World, found: Found, now: datetime) -> gpu_fallback.Tended:
     """A pause, also one that keeps things asleep, keeps no fallback open."""
     edge = world.times.next_edge(now) if world.times else None
     if world.times is None or world.times.is_asleep(now):
-        return fallback.Tended(fallback.closed(world, found, "the cluster is to be asleep"))
-    return fallback.tended(world, found, _until_then(edge, world), now)
+        return gpu_fallback.Tended(gpu_fallback.closed(world, found, "the cluster is to be asleep"))
+    return gpu_fallback.tended(world, found, _until_then(edge, world), now)
 
 
 def _waiting(world: World, says: str) -> Plan:
@@ -366,7 +367,7 @@ def _tell_out_of_reach(
 
 
 def _ahead(world: World) -> timedelta:
-    return staging.ahead(world.slept, world.lead) + world.share
+    return wake_stages.ahead(world.slept, world.lead) + world.share
 
 
 def _has_begun_to_wake(world: World, edge: Edge) -> bool:
@@ -380,7 +381,8 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
     made = _marked_by_scalers(
-        following.workloads(telling.in_scope(found, policy), found.owners, found.unread, found.kinds), found
+        following.workloads(sleep_findings.in_scope(found, policy), found.owners, found.unread, found.kinds),
+        found,
     )
     made = jobs.for_the_night(made, found, policy)
     staying = staying_awake.stayers(made, policy)
@@ -392,7 +394,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps, world.failing)
     actions = (
-        *fallback.closed(world, found, why),
+        *gpu_fallback.closed(world, found, why),
         *_mark(found.node_pools, window.id),
         *actions,
         *_bare_pods(made, policy, why),
@@ -401,13 +403,13 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     findings = (
         *_findings(steps),
         *outliving,
-        *telling.kept_awake(made, found, policy),
+        *sleep_findings.kept_awake(made, found, policy),
         *jobs.open_queues(found, policy),
         *staying_awake.findings(nodes, staying),
-        *telling.holding_nodes(found, policy),
+        *sleep_findings.holding_nodes(found, policy),
         *queues.findings(found.queues, world.slept, _clock(edge, world) if edge else "a person wakes it"),
     )
-    saved = saving.counted(world.known, found.nodes, now)
+    saved = savings.counted(world.known, found.nodes, now)
 
     def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
         return replace(_told(stage, reason, findings, actions, wait), details=(saved,))
@@ -418,7 +420,8 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
     if awaited:
         wait = DRAINING if any(_part(one) not in world.failing for one in actions) else LATE_LOOK
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; workloads run until Kueue's queues are held", wait)
-    # What failed before has a time of its own (retries.py): alone, it asks for no look each few seconds.
+    # What failed before has a time of its own (planning/retries.py): alone, it asks for no look each few
+    # seconds.
     if drained or any(_part(one) not in world.failing for one in actions):
         says = f"{why}; {drained}" if drained else why
         return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
@@ -473,7 +476,7 @@ def _steps_to_sleep(
             retained.add(ref)
         elif work and step.actions and subject.setting.ends_pods:
             if not retained.issuperset(work.losing):
-                step = Step(findings=(telling.volumes(work),), settled=False)
+                step = Step(findings=(sleep_findings.volumes(work),), settled=False)
             # KEDA scales its target: it must not, where the target could not be told to retain.
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
@@ -526,7 +529,7 @@ def _order_of_sleep(
         awake: Workloads that run on.
     """
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
-    being_closed = fallback.are_open(world, found)
+    being_closed = gpu_fallback.are_open(world, found)
     importance = {work.ref: work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake}
     by_keda, switches = following.scaled_by_keda(found.objects.values()), jobs.switches(found)
     runs = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
@@ -680,7 +683,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     minutes = round(_ahead(world).total_seconds() / 60)
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
-    turn = staging.turn(world.slept, found, edge.at, world.lead, now)
+    turn = wake_stages.turn(world.slept, found, edge.at, world.lead, now)
     held = volumes.held(world, found, _is_near_the_opening(world, now))
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
@@ -688,7 +691,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     given = _give_back(world, may, found, why, now, morning, more_to_come=bool(turn.waits))
     actions, findings, left = given.actions, given.findings, given.left
     if not _skips_missed_runs(world):
-        findings = (*findings, *telling.missed_runs(crons, found, f"at {at}"))
+        findings = (*findings, *sleep_findings.missed_runs(crons, found, f"at {at}"))
     # Who waits when waking has only begun is no news: of a short one, its second half counts.
     tell_before = min(TELL_BEFORE, world.lead / 2)
     late = edge.at - now <= tell_before
@@ -705,7 +708,7 @@ def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
     elif not left:
         unmarked = _unmarked(world, found)
         actions, findings = (*actions, *unmarked.actions), (*findings, *unmarked.findings)
-    opening = fallback.tended(world, found, at, now)
+    opening = gpu_fallback.tended(world, found, at, now)
     actions, findings = (*actions, *opening.actions), (*findings, *opening.findings)
     wait = min(wait, opening.wait or wait, given.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
@@ -752,7 +755,7 @@ def _forgotten(world: World, found: Found) -> Step:
             operations = (*json_patch.remove(pool, NO_NODES.path), *json_patch.remove(pool, mark))
             why = "nothing is kept of what it was, and no node could start"
             actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))
-        findings.append(telling.closed_without_reason(ref, writers, ours))
+        findings.append(sleep_findings.closed_without_reason(ref, writers, ours))
     return Step(tuple(actions), tuple(findings))
 
 
@@ -764,8 +767,8 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
     """A sleep's saving when the sleep is over: what runs from then on is wanted."""
     if known.get("ended") or "began" not in known:
         return known
-    whole = saving.counted((known,), found.nodes, now)
-    return {**whole, "ended": now.isoformat(), "told": saving.told(whole)}
+    whole = savings.counted((known,), found.nodes, now)
+    return {**whole, "ended": now.isoformat(), "told": savings.told(whole)}
 
 
 def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
@@ -776,7 +779,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     if _skips_missed_runs(world):
         actions = (*_skipping(crons, found, actions, now), *actions)
     else:
-        findings = (*findings, *telling.missed_runs(crons, found, "now"))
+        findings = (*findings, *sleep_findings.missed_runs(crons, found, "now"))
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
         says = f"{why}; {left} objects are left"
@@ -790,7 +793,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
             _told(Stage.WAKING, f"{why}; {given.waits}", findings, actions, given.wait), details=known
         )
     unmarked = _unmarked(world, found)
-    opening = fallback.tended(world, found, _until_then(edge, world), now)
+    opening = gpu_fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
     several = kept_rights.are_forgotten_next(world, actions)
@@ -960,7 +963,7 @@ def _steps_back(
             if live:
                 objects[kept.ref] = _after(step, live)
             if setting is RETAIN and step.actions and str(kept.ref) in world.failing:
-                steps.append(Step(findings=(telling.still_retains(kept),)))
+                steps.append(Step(findings=(sleep_findings.still_retains(kept),)))
     return steps
 
 

@@ -25,14 +25,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from slicewise import layout, rights
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import being_deleted, condition, created_at, name, spec, status
-from slicewise.offhours import workloads as following
+from slicewise import rights
+from slicewise.kube.objects import being_deleted, condition, created_at, name, spec, status
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import BUILT_IN, Nature
-from slicewise.offhours.settings import HELD, NOT_ACTIVE
-from slicewise.outcomes import Finding
-from slicewise.snapshots import Snapshot
+from slicewise.offhours.sleep_fields import HELD, NOT_ACTIVE
+from slicewise.planning.outcome import Finding
+from slicewise.pools import layout
 
 API = f"{rights.KUEUE}/v1beta2"
 CLUSTER_QUEUE, LOCAL_QUEUE = (API, "ClusterQueue"), (API, "LocalQueue")

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from slicewise import json_patch, layout
-from slicewise import switches as own_switches
-from slicewise.actions import Action, KeepSnapshot, Patch
-from slicewise.model import Object, Ref, ref_of
-from slicewise.objects import annotations
+from slicewise.kube import json_patch
+from slicewise.kube.objects import annotations
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import Registry, switch_of
-from slicewise.offhours.world import Found, World
-from slicewise.snapshots import Snapshot
-from slicewise.switches import Switch
+from slicewise.offhours.observation import Found, World
+from slicewise.planning.actions import Action, KeepSnapshot, Patch
+from slicewise.policy import switches as own_switches
+from slicewise.policy.switches import Switch
+from slicewise.pools import layout
 
 
 def marked(world: World, found: Found, actions: Sequence[Action]) -> tuple[Action, ...]:

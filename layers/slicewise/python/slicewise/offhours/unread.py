@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from slicewise.actions import Action, Notify
-from slicewise.model import Ref
+from slicewise.kube.ref import Ref
+from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import is_job
-from slicewise.offhours.world import Found, World
-from slicewise.outcomes import Finding
-from slicewise.snapshots import Snapshot
+from slicewise.offhours.observation import Found, World
+from slicewise.planning.actions import Action, Notify
+from slicewise.planning.outcome import Finding
 
 
 def findings(world: World) -> Iterator[Finding]:

@@ -5,10 +5,10 @@ right to do so). Pure.
 
 from __future__ import annotations
 
-from slicewise.model import Object
-from slicewise.offhours.settings import REPLICAS, RETAIN
-from slicewise.offhours.world import Found, World
-from slicewise.snapshots import Snapshot
+from slicewise.kube.ref import Object
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours.observation import Found, World
+from slicewise.offhours.sleep_fields import REPLICAS, RETAIN
 
 
 def held(world: World, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:

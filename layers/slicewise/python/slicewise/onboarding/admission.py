@@ -21,12 +21,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from slicewise import layout, rights
-from slicewise.actions import Action, Apply, Delete
-from slicewise.model import ClusterContents, Object, ref_of
-from slicewise.objects import APPLIED, annotations, first_difference, stamped
-from slicewise.onboarding.world import live
-from slicewise.policy import Policy
+from slicewise import rights
+from slicewise.kube.objects import APPLIED, annotations, first_difference, stamped
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.cluster import ClusterContents
+from slicewise.onboarding.observation import live
+from slicewise.planning.actions import Action, Apply, Delete
+from slicewise.policy.model import Policy
+from slicewise.pools import layout
 from slicewise.rights import Entries, Identity, Only, Path, Write
 
 GROUP = "admissionregistration.k8s.io"

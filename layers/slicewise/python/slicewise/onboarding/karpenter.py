@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from slicewise import objects
-from slicewise.model import ClusterContents
-from slicewise.objects import created_at, status
+from slicewise.kube import objects
+from slicewise.kube.objects import created_at, status
+from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import manifests, rbac, versions
-from slicewise.onboarding.operator_values import is_marked
-from slicewise.onboarding.world import Settings
-from slicewise.outcomes import Finding
-from slicewise.policy import Policy
+from slicewise.onboarding.helm.operator_values import is_marked
+from slicewise.onboarding.observation import Settings
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Policy
 
 # Karpenter 1.14.1 and 1.15.0 were read and run. NodeOverlay is alpha, and its code (it replaces capacity)
 # says otherwise than its documentation (it adds), so each new version is to be tried before it is trusted.

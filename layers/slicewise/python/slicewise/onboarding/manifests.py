@@ -6,19 +6,20 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from slicewise import layout
-from slicewise.layout import TOLERATIONS
-from slicewise.model import ClusterContents, EksCluster, Object, Ref, Release, ref_of
-from slicewise.objects import is_ours, stamped
+from slicewise.kube.objects import is_ours, stamped
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import ClusterContents, EksCluster, Release
 from slicewise.onboarding import admission, rbac
-from slicewise.onboarding.operator_values import (
+from slicewise.onboarding.helm.operator_values import (
     EXPORTER_FOR_PROMETHEUS,
     MARK,
     MEASURED_BY_THE_ADD_ON,
     is_marked,
 )
-from slicewise.onboarding.world import Settings
-from slicewise.policy import Policy
+from slicewise.onboarding.observation import Settings
+from slicewise.policy.model import Policy
+from slicewise.pools import layout
+from slicewise.pools.layout import TOLERATIONS
 
 OPERATOR = "gpu-operator"
 KARPENTER, KARPENTER_CRD = "karpenter", "karpenter-crd"

@@ -24,28 +24,23 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from slicewise import policy as policies
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
-from slicewise.events import Hint
-from slicewise.model import (
-    AccessEntry,
-    ClusterContents,
-    EksCluster,
-    KarpenterInstall,
-    Object,
-    Release,
-    ref_of,
-)
-from slicewise.objects import is_ours
-from slicewise.onboarding import gpu_servers, manifests, operator_release, own_kinds, preflight, rbac
+from slicewise.kube.objects import is_ours
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, KarpenterInstall, Release
+from slicewise.onboarding import manifests, own_kinds, preflight, rbac
+from slicewise.onboarding.helm.operator_values import is_marked
 from slicewise.onboarding.manifests import observed_refs
-from slicewise.onboarding.operator_values import is_marked
+from slicewise.onboarding.observation import Chart, LookError, LookFailure, Settings, World, eks_fingerprint
+from slicewise.onboarding.operator import gpu_servers
+from slicewise.onboarding.operator import release as operator_release
 from slicewise.onboarding.shown_releases import release_shown_by
-from slicewise.onboarding.world import Chart, LookError, LookFailure, Settings, World, eks_fingerprint
-from slicewise.policy import Mode, Policy
+from slicewise.planning.record import Record
+from slicewise.policy import model as policies
+from slicewise.policy.model import Mode, Policy
+from slicewise.policy.switches import Switch, definition, is_of
 from slicewise.ports import Helm, Kubernetes, Ports
-from slicewise.records import Record
-from slicewise.switches import Switch, definition, is_of
+from slicewise.trigger import Hint
 
 Place = tuple[str, str]  # a release's name and namespace
 

@@ -17,18 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from slicewise import layout
-from slicewise.actions import Action, Delete, Forget, Notify, Wake
-from slicewise.capabilities import OFF_HOURS, TUNING
-from slicewise.installations import (
-    DeleteAccessEntry,
-    GrantAdmin,
-    PutAccessEntry,
-    RevokeAdmin,
-    UninstallRelease,
-)
-from slicewise.model import Object, Ref, Release, ref_of
-from slicewise.objects import (
+from slicewise.kube.objects import (
     APPLIED,
     annotations,
     being_deleted,
@@ -38,13 +27,25 @@ from slicewise.objects import (
     required_values,
     spec,
 )
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.capabilities import OFF_HOURS, TUNING
+from slicewise.model.cluster import Release
 from slicewise.onboarding import manifests, rbac
-from slicewise.onboarding.operator_giving_back import give_back
-from slicewise.onboarding.operator_release import is_theirs
-from slicewise.onboarding.operator_release import of as operator_of
-from slicewise.onboarding.operator_values import is_joined, is_marked
-from slicewise.onboarding.world import LookFailure, Remains, Settings, World, live
-from slicewise.outcomes import Finding, Outcome, Plan, Stage
+from slicewise.onboarding.helm.operator_values import is_joined, is_marked
+from slicewise.onboarding.observation import LookFailure, Remains, Settings, World, live
+from slicewise.onboarding.operator.release import is_theirs
+from slicewise.onboarding.operator.release import of as operator_of
+from slicewise.onboarding.operator.restore import give_back
+from slicewise.planning.actions import Action, Delete, Forget, Notify, Wake
+from slicewise.planning.eks_actions import (
+    DeleteAccessEntry,
+    GrantAdmin,
+    PutAccessEntry,
+    RevokeAdmin,
+    UninstallRelease,
+)
+from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
+from slicewise.pools import layout
 
 # Kinds of which we may have made objects, in the order in which they go. What others rest on comes last.
 KINDS = (
@@ -64,7 +65,7 @@ _POLL, _FOR_OTHERS, _FOR_PEOPLE = timedelta(seconds=5), timedelta(seconds=30), t
 _AGAIN, _ADMIN_DEADLINE = timedelta(minutes=5), timedelta(minutes=30)
 # After an attempt that did not end.
 _RESTS, _DOES_NOT_END = timedelta(hours=6), "offboarding-does-not-end"
-# Findings of tuning's (slicing/offboard.py) that only people can end.
+# Findings of tuning's (tuning/offboard.py) that only people can end.
 _UP_TO_PEOPLE = frozenset({"still-asked-for", "still-on-our-nodes"})
 _WHY = "the cluster is being offboarded"
 _RIGHTS = ("rbac.authorization.k8s.io", "admissionregistration.k8s.io")

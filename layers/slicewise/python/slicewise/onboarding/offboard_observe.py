@@ -10,16 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from slicewise import layout
-from slicewise.capabilities import OFF_HOURS, TUNING
-from slicewise.model import Object, ref_of
-from slicewise.objects import MANAGED_BY, MANAGER, is_ours, name, spec
-from slicewise.onboarding import manifests, operator_release
+from slicewise.kube.objects import MANAGED_BY, MANAGER, is_ours, name, spec
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.capabilities import OFF_HOURS, TUNING
+from slicewise.onboarding import manifests
+from slicewise.onboarding.helm.operator_values import is_joined
+from slicewise.onboarding.observation import Remains, Settings, World, live
 from slicewise.onboarding.observe import entries_of, look, telling_failure
 from slicewise.onboarding.offboard import KINDS
-from slicewise.onboarding.operator_values import is_joined
-from slicewise.onboarding.world import Remains, Settings, World, live
-from slicewise.policy import Policy
+from slicewise.onboarding.operator import release as operator_release
+from slicewise.policy.model import Policy
+from slicewise.pools import layout
 from slicewise.ports import Helm, Kubernetes, Ports
 
 _OURS = f"{MANAGED_BY}={MANAGER}"

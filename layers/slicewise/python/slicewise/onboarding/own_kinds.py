@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-from slicewise import layout, rights
-from slicewise.model import ClusterContents, Object
-from slicewise.objects import annotations
+from slicewise import rights
+from slicewise.kube.objects import annotations
+from slicewise.kube.ref import Object
+from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import rbac
-from slicewise.onboarding.world import live
-from slicewise.outcomes import Finding
-from slicewise.policy import Policy
+from slicewise.onboarding.observation import live
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Policy
+from slicewise.policy.switches import Switch, is_of, read, written, wrong_in
+from slicewise.pools import layout
 from slicewise.rights import Write
-from slicewise.switches import Switch, is_of, read, written, wrong_in
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 

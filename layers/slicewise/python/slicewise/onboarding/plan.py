@@ -13,10 +13,17 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from slicewise import retries
-from slicewise.actions import Action, Apply, Delete, Forget, Patch, Wake, part_of
-from slicewise.capabilities import OFF_HOURS, TUNING
-from slicewise.installations import (
+from slicewise.kube.objects import is_ours
+from slicewise.model.capabilities import OFF_HOURS, TUNING
+from slicewise.model.cluster import POLICY_TAG, AccessEntry, EksCluster
+from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, verify
+from slicewise.onboarding.karpenter import Gate
+from slicewise.onboarding.observation import LookFailure, Settings, World, eks_fingerprint, live
+from slicewise.onboarding.operator import gpu_findings
+from slicewise.onboarding.operator import release as operator_release
+from slicewise.planning import retries
+from slicewise.planning.actions import Action, Apply, Delete, Forget, Patch, Wake, part_of
+from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     ApplyChartCrds,
     DeleteAccessEntry,
@@ -27,23 +34,9 @@ from slicewise.installations import (
     TryUpgrade,
     UpgradeRelease,
 )
-from slicewise.model import POLICY_TAG, AccessEntry, EksCluster
-from slicewise.objects import is_ours
-from slicewise.onboarding import (
-    gpu_findings,
-    install,
-    karpenter,
-    manifests,
-    operator_release,
-    preflight,
-    rbac,
-    verification,
-)
-from slicewise.onboarding.karpenter import Gate
-from slicewise.onboarding.world import LookFailure, Settings, World, eks_fingerprint, live
-from slicewise.outcomes import Finding, Outcome, Plan, Stage
-from slicewise.policy import Mode, fingerprint
-from slicewise.retries import Retry
+from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
+from slicewise.planning.retries import Retry
+from slicewise.policy.model import Mode, fingerprint
 
 ACTIVE_POLL, ACTIVE_DEADLINE = timedelta(seconds=60), timedelta(minutes=45)
 ACCESS_POLL, ACCESS_DEADLINE = timedelta(seconds=5), timedelta(minutes=10)
@@ -304,7 +297,7 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
 
-    difference = install.difference(world, settings, now)
+    difference = diff.difference(world, settings, now)
     findings = (*findings, *difference.findings)
     stuck = _stuck(world, difference.actions, now)
     left = tuple(action for action in difference.actions if part_of(action) not in stuck)
@@ -388,13 +381,13 @@ def _verified(
     policy, contents = world.policy, world.contents
     assert policy and contents
     closing = _let_go(world, settings, "the installation is done")
-    awaited = verification.awaited(contents, policy, settings, stuck)
+    awaited = verify.awaited(contents, policy, settings, stuck)
     if awaited:
         patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
         reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)
         outcome = Outcome(Stage.VERIFYING, reason, (*findings, *awaited), VERIFY_POLL if patient else None)
         return Plan(outcome, closing)
-    findings = (*findings, *verification.without_effect(contents))
+    findings = (*findings, *verify.without_effect(contents))
     reason = "nothing to change: the cluster is as its policy says"
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"

@@ -10,21 +10,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from slicewise import adopted, adopted_settings, layout
-from slicewise.model import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster, Object, Ref, ref_of
-from slicewise.objects import annotations, is_ours, labels, name, spec
-from slicewise.onboarding import (
-    admission,
-    gpu_findings,
-    karpenter,
-    operator_findings,
-    own_kinds,
-    rbac,
-    versions,
-)
-from slicewise.onboarding.world import Settings, live
-from slicewise.outcomes import Finding
-from slicewise.policy import Policy, Pool
+from slicewise.kube.objects import annotations, is_ours, labels, name, spec
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster
+from slicewise.onboarding import admission, karpenter, own_kinds, rbac, versions
+from slicewise.onboarding.observation import Settings, live
+from slicewise.onboarding.operator import findings as operator_findings
+from slicewise.onboarding.operator import gpu_findings
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Policy, Pool
+from slicewise.pools import adopted, adopted_settings, layout
 
 # Karpenter's CRDs validate by CEL rules (GA in 1.29). EKS supported 1.31 until 26 November 2026 and upgrades
 # such clusters itself from then on; until it has, they are looked after.

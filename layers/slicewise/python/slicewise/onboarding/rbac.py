@@ -16,12 +16,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slicewise import layout, rights
-from slicewise.model import Object, Ref
-from slicewise.objects import stamped
-from slicewise.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
+from slicewise import rights
+from slicewise.kube.objects import stamped
+from slicewise.kube.ref import Object, Ref
 from slicewise.onboarding import admission
-from slicewise.policy import Policy
+from slicewise.policy.model import Policy
+from slicewise.policy.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
+from slicewise.pools import layout
 from slicewise.rights import Only, Write
 
 INSTALLER, TUNER, SLEEPER = "slicewise-installer", rights.TUNER.name, rights.SLEEPER.name

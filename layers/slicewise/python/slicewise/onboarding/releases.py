@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.actions import Action
-from slicewise.installations import RollbackRelease, TryUpgrade, UpgradeRelease
-from slicewise.model import Release
+from slicewise.model.cluster import Release
 from slicewise.onboarding import versions
-from slicewise.onboarding.operator_values import is_marked
-from slicewise.onboarding.world import Chart
-from slicewise.outcomes import Finding
+from slicewise.onboarding.helm.operator_values import is_marked
+from slicewise.onboarding.observation import Chart
+from slicewise.planning.actions import Action
+from slicewise.planning.eks_actions import RollbackRelease, TryUpgrade, UpgradeRelease
+from slicewise.planning.outcome import Finding
 
 # As long as the installer's function may run, and so any helm of ours.
 LONGEST_HELM = timedelta(minutes=15)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slicewise import layout
-from slicewise.model import Keeper, Object, Release
+from slicewise.kube.ref import Object
+from slicewise.model.cluster import Keeper, Release
 from slicewise.onboarding import manifests
+from slicewise.pools import layout
 
 # Of a ClusterPolicy; what there is not told is not judged.
 _SHOWN = (

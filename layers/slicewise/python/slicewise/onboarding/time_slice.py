@@ -7,10 +7,10 @@ and again; a DaemonSet that goes sets the driver's own default. docs/time_slice.
 
 from __future__ import annotations
 
-from slicewise import layout
-from slicewise.model import Object, Ref
-from slicewise.objects import stamped
-from slicewise.policy import Policy, Pool, Sharing, TimeSlice
+from slicewise.kube.objects import stamped
+from slicewise.kube.ref import Object, Ref
+from slicewise.policy.model import Policy, Pool, Sharing, TimeSlice
+from slicewise.pools import layout
 
 NAME = "slicewise-time-slice"
 # Any image with a shell and glibc: the container runtime adds nvidia-smi.

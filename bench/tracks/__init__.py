@@ -1,0 +1,1 @@
+"""One module a track of `python -m bench`."""

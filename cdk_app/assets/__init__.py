@@ -1,0 +1,1 @@
+"""What is uploaded beside the template, and how it is built."""

@@ -1,0 +1,163 @@
+"""Commands about sleep: what a person says, and when a policy's clusters sleep."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import re
+import sys
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from pathlib import Path
+
+from slicewise.app import OFF_HOURS, App
+from slicewise.errors import InvalidPolicy
+from slicewise.offhours.sleep_times import until_next_edge
+from slicewise.planning.outcome import Stage
+from slicewise.policy import model as policies
+from slicewise.policy.off_hours import OffHours, Override
+from slicewise.schedule import holidays
+from slicewise.schedule.calendar import Calendar
+from slicewise.schedule.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
+from slicewise.sizes import cut
+
+from cli.output import LONGEST_REASON
+
+_SPAN = re.compile(r"([0-9]{1,3})(m|h|d)")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_WHEN = "write a time such as 22:30 or 2026-11-26T08:00, or with --for a span such as 90m, 2h or 3d"
+
+
+class Unclear(Exception):
+    """What was written as a time is none; the message says what to write."""
+
+
+def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
+    """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
+    hint = app.hint(arguments.cluster, f"asked for by {getpass.getuser()}", forced=True)
+    times, now = app.sleep_times(arguments.cluster), app.clock()
+    if times is None:
+        print(f"{hint.name}: no policy has it sleep; write offHours into its policy, and deploy that")
+        return 1
+    try:
+        until = _until(arguments, times.calendar.zone, now) or until_next_edge(times.calendar, asleep, now)
+    except Unclear as error:
+        print(f"slicewise: {error}", file=sys.stderr)
+        return 2
+    if until is None:
+        print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
+        return 2
+    if problem := _in_the_way(app, arguments.cluster, asleep):
+        print(f"{hint.name}: {problem}")
+        return 1
+    reason = cut(arguments.reason, LONGEST_REASON)
+    app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), reason))
+    app.ports.queues.send(OFF_HOURS, hint.message())
+    told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
+    if not asleep and (trouble := _last_trouble(app, hint.cluster)):
+        print(f"{hint.name} is to be awake until {told}, but could not be woken when it was last looked at:")
+        print(f"  {trouble}\n  It is woken as soon as a look succeeds; slicewise status {hint.name}")
+        return 1
+    does = "goes to sleep" if asleep else "wakes"
+    print(f"{hint.name} {does} now, until {told}; slicewise status {hint.name}")
+    return 0
+
+
+def _in_the_way(app: App, cluster: str, asleep: bool) -> str:
+    """Why what is asked for will not happen, and what to do; empty where it will."""
+    world = app.off_hours_outside(cluster)
+    assert world.cluster
+    if not world.cluster.answers:
+        return f"EKS says that it is {world.cluster.status}, so nothing in it can be changed"
+    if world.keep_asleep and not asleep:
+        return (
+            f"it is paused ({world.paused}) and kept asleep, so it does not wake; "
+            f"slicewise resume {world.cluster.name}, or --all where the fleet is paused"
+        )
+    if world.paused and asleep:
+        return f"it is paused ({world.paused}), so nothing is put to sleep; resume it first"
+    if not world.acts and asleep:
+        return "its policy's mode only observes, so nothing is put to sleep; write mode: act, and deploy that"
+    return ""
+
+
+def _last_trouble(app: App, cluster: str) -> str:
+    record = app.ports.store.record(cluster, OFF_HOURS)
+    return record.reason if record and record.stage is Stage.WAITING else ""
+
+
+def unsay(app: App, cluster: str) -> int:
+    hint = app.hint(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    app.ports.sleep.unsay(hint.cluster)
+    app.ports.queues.send(OFF_HOURS, hint.message())
+    print(f"{hint.name} follows its calendar again; slicewise status {hint.name}")
+    return 0
+
+
+def _until(arguments: argparse.Namespace, zone: tzinfo, now: datetime) -> datetime | None:
+    if arguments.span:
+        found = _SPAN.fullmatch(arguments.span)
+        if not found or not int(found[1]):
+            raise Unclear(f"--for {arguments.span!r}: {_WHEN}")
+        return now + timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if not arguments.until:
+        return None
+    try:
+        until = _moment(arguments.until, zone, now)
+    except ValueError as error:
+        raise Unclear(f"--until {arguments.until!r}: {_WHEN}") from error
+    if until <= now:
+        raise Unclear(f"--until {arguments.until!r}: this is over; {_WHEN}")
+    return until.astimezone(UTC)
+
+
+def _moment(text: str, zone: tzinfo, now: datetime) -> datetime:
+    """In the cluster's zone, unless the text names one; a time alone is the next such."""
+    if "T" in text or " " in text:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=zone)
+    today = now.astimezone(zone)
+    at = datetime.strptime(text, "%H:%M")
+    found = today.replace(hour=at.hour, minute=at.minute, second=0, microsecond=0)
+    return found if found > now else found + timedelta(days=1)
+
+
+def calendar(file: str, start: str | None, days: int) -> int:
+    """Every change of a policy, in its own zone and in UTC; needs no AWS."""
+    path = Path(file)
+    try:
+        found = policies.parse(path.read_text(encoding="utf-8"), path.stem).off_hours
+    except (OSError, InvalidPolicy) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if found is None:
+        print(f"{path.stem}: nothing sleeps: the policy has no offHours")
+        return 0
+    try:
+        own = _calendar(found, path.parent)
+        first = date.fromisoformat(start) if start else datetime.now(own.zone).date()
+    except (OSError, UnreadableHolidays, ValueError) as error:
+        print(f"slicewise: {error}", file=sys.stderr)
+        return 1
+    begin = datetime(first.year, first.month, first.day, tzinfo=own.zone).astimezone(UTC)
+    print(f"{own.time_zone:30} UTC")
+    print(f"{_local(begin, own):30} {begin:%a %d %b %H:%M}   {'asleep' if own.is_asleep(begin) else 'awake'}")
+    for edge in own.edges(begin, begin + timedelta(days=days)):
+        state = "asleep" if edge.asleep else "awake"
+        holiday = own.holidays.named(edge.at.astimezone(own.zone).date())
+        told = f"{_local(edge.at, own):30} {edge.at:%a %d %b %H:%M}   {state}"
+        print(f"{told}   {holiday}" if holiday else told)
+    return 0
+
+
+def _calendar(found: OffHours, folder: Path) -> Calendar:
+    return Calendar(found.time_zone, found.asleep, found.awake, _holidays(found.holidays, folder))
+
+
+def _holidays(name: str, folder: Path) -> Holidays:
+    if not name:
+        return NO_HOLIDAYS
+    return holidays.read((folder / "holidays" / f"{name}.ics").read_text(encoding="utf-8"))
+
+
+def _local(at: datetime, own: Calendar) -> str:
+    return f"{at.astimezone(own.zone):%a %d %b %H:%M %Z}"

@@ -1,0 +1,14 @@
+"""What several commands print alike."""
+
+from __future__ import annotations
+
+from slicewise.planning.outcome import Finding
+
+# Of what a person gives as a reason, in bytes: it is shown on one line.
+LONGEST_REASON = 800
+
+
+def tell_findings(findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
+        print(f"    {finding.remedy}")

@@ -1,0 +1,1 @@
+"""Kubernetes objects as JSON values: references, reading, comparing, patching, quantities. Pure."""

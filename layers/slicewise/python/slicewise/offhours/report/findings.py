@@ -1,0 +1,213 @@
+"""What is left running, and what still waits: told with what it costs and what can be done. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+
+from slicewise.kube.objects import name, spec
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours import jobs
+from slicewise.offhours import targets as following
+from slicewise.offhours.kinds import Nature, Registry, Why
+from slicewise.offhours.observation import Found
+from slicewise.offhours.sleep_fields import FIELD_MANAGER
+from slicewise.offhours.targets import KEEP_AWAKE, Workload
+from slicewise.offhours.transitions import damaged
+from slicewise.planning.outcome import Finding
+from slicewise.policy.off_hours import BarePods, Jobs, OffHours, Override
+from slicewise.pools import layout
+
+
+def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
+    nodes = frozenset(name(node) for node in found.nodes)
+    for pod in found.pods:
+        on_node = spec(pod).get("nodeName") in nodes and following.slices(pod)
+        if (
+            on_node
+            or following.on_our_pools(spec(pod))
+            or pod["metadata"].get("namespace") in policy.namespaces
+        ):
+            yield pod
+
+
+def kept_awake(made: Iterable[Workload], found: Found, policy: OffHours) -> Iterator[Finding]:
+    for work in made:
+        holds = f"it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
+        if work.keeps_awake:
+            yield Finding(
+                "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
+            )
+        elif work.nature is Nature.JOB:
+            why, remedy = _of_job(work, found, policy)
+            yield Finding("job-runs", f"{work.ref} runs to its end{why}; {holds}.", remedy)
+        elif work.nature is Nature.BARE and policy.bare_pods is BarePods.KEEP:
+            yield Finding(
+                "bare-pod",
+                f"{work.ref} would not be made anew, so it is left; {holds}.",
+                "Run it under a Deployment, or write offHours: {barePods: delete}.",
+            )
+        elif work.nature is Nature.LEFT and (left := found.kinds.why_left(work.top)):
+            why, remedy = left
+            yield Finding("left-awake", f"{work.ref} is left awake: {why}; {holds}.", remedy)
+        elif work.nature is Nature.UNKNOWN:
+            yield Finding(
+                "cannot-be-scaled",
+                f"{work.ref} has no scale subresource, and no switch that we know; {holds}.",
+                f"Stop it by hand, or mark its pods {KEEP_AWAKE}.",
+            )
+
+
+def _of_job(work: Workload, found: Found, policy: OffHours) -> Why:
+    """Why it is not suspended, where the policy says that jobs are, and a remedy."""
+    if policy.jobs is Jobs.SUSPEND and (why := jobs.why_it_runs_on(work, found)):
+        return f", not suspended: {why[0]}", why[1]
+    return "", _remedy_for_job(work)
+
+
+def _remedy_for_job(work: Workload) -> str:
+    if not following.scales(work.top):
+        return "No action needed: its node goes with it, unless another Job starts there."
+    if following.is_done_at_zero(work.top):
+        return (
+            "No action needed. Those that checkpoint can be suspended at night: offHours: {jobs: suspend}, "
+            f"or one by hand (spec.runPolicy.suspend). Label {following.SLEEPS} does nothing here: without "
+            "workers it would count as done."
+        )
+    return f"No action needed. To have it scaled to 0 at night, label its pods {following.SLEEPS}=true."
+
+
+def volumes(work: Workload) -> Finding:
+    """Of a workload that is left since its sleep would cost data."""
+    is_own = work.losing == (work.ref,)
+    return Finding(
+        "volumes-would-go",
+        f"{', '.join(map(str, work.losing))} deletes its volumes when scaled down (whenScaled: Delete), so "
+        f"it is left awake; it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
+        ("Write offHours: {volumes: retain}, which retains them for the night; or set" if is_own else "Set")
+        + f" whenScaled: Retain; or mark it {KEEP_AWAKE}.",
+    )
+
+
+def still_retains(kept: Snapshot) -> Finding:
+    """Of a StatefulSet whose retention could not be given back, most often since the right is gone."""
+    merge = {
+        "metadata": {"annotations": {layout.ASLEEP_WAS: None}},
+        "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": kept.original}},
+    }
+    return Finding(
+        "still-retains-volumes",
+        f"{kept.ref} retains its volumes when it is scaled down, as for the sleep; it had {kept.field} "
+        f"{kept.original}, which could not be given back.",
+        f"Write offHours: {{volumes: retain}} until it was, or do it by hand: kubectl patch statefulset "
+        f"{kept.ref.name} -n {kept.ref.namespace} --type merge -p '{json.dumps(merge)}'",
+    )
+
+
+def missed_runs(suspended: Iterable[Snapshot], found: Found, at: str) -> Iterator[Finding]:
+    """
+    A CronJob that may run again starts the last run that it missed, unless startingDeadlineSeconds says that
+    this is too late (Kubernetes' documentation of CronJobs; with 100 missed ones it starts none).
+    """
+    names = [
+        f"{kept.ref} ({spec(found.objects[kept.ref]).get('schedule')})"
+        for kept in suspended
+        if kept.ref in found.objects
+        and kept.original is not True
+        and spec(found.objects[kept.ref]).get("startingDeadlineSeconds") is None
+    ]
+    if names:
+        yield Finding(
+            "missed-run",
+            f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''} slept, and may "
+            f"start {at} the last run that it missed.",
+            "To have a run dropped that comes too late, set startingDeadlineSeconds.",
+        )
+
+
+def closed_without_reason(node_pool: Ref, writers: Collection[str], is_opened: bool) -> Finding:
+    """Of a NodePool that may have no node while the cluster is awake."""
+    if is_opened:
+        return Finding(
+            "sleep-forgotten",
+            f"{node_pool} was closed for a sleep of which nothing is kept, so it is opened again. What slept "
+            "with it is not known any more.",
+            "Set the replicas of workloads that are at 0 by hand, and a limit of nodes if it had one.",
+        )
+    return Finding(
+        "closed-by-somebody",
+        f"{node_pool} has limits.nodes 0, set {_by(writers)}: no GPU node can start there.",
+        "Remove the limit, if that is not meant.",
+    )
+
+
+def _by(writers: Collection[str]) -> str:
+    if set(writers) == {FIELD_MANAGER}:
+        return "by somebody before a sleep and given back after it"
+    return f"by {', '.join(sorted(writers)) or 'something unknown'}"
+
+
+def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
+    """Pods without a GPU, not in scope, for which Karpenter keeps a GPU node."""
+    nodes = frozenset(name(node) for node in found.nodes)
+    scope = {ref_of(pod) for pod in in_scope(found, policy)}
+    for pod in found.pods:
+        if spec(pod).get("nodeName") not in nodes or ref_of(pod) in scope:
+            continue
+        if not following.goes_with_its_node(pod):
+            yield Finding(
+                "holds-a-gpu-node",
+                f"{ref_of(pod)} uses no GPU and keeps GPU node {spec(pod)['nodeName']} running.",
+                "Remove its toleration of nvidia.com/gpu, so that it runs on other nodes.",
+            )
+
+
+def not_restorable(snapshots: Iterable[Snapshot], kinds: Registry) -> Iterator[Finding]:
+    """What another release kept, or somebody edited: it is left in the table, and a person must see to it."""
+    for kept in snapshots:
+        if not kept.ref.kind:
+            yield Finding(
+                "snapshot-unknown",
+                f"Item {kept.ref.name} of the table belongs to another release; what it restores stays as it "
+                "is.",
+                "Deploy that release until the cluster is awake, or restore it by hand and delete the item.",
+            )
+        elif not kept.intact:
+            yield damaged(kept)
+        elif kinds.setting_of(kept) is None:
+            yield Finding(
+                "snapshot-unknown",
+                f"{kept.ref} was put to sleep through {kept.field}, which this release does not know; it "
+                "stays as it is.",
+                "Deploy the release that did so until the cluster is awake, or set the field by hand and "
+                "delete the item from the table.",
+            )
+
+
+def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
+    """What the table has lost, or has damaged, and objects themselves have; None where that is nothing."""
+    names = sorted({str(kept.ref) for kept in snapshots if kept.recovered})
+    if not names:
+        return None
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return Finding(
+        "recovered-from-annotations",
+        f"The table has lost what {', '.join(names[:5])}{more} had before the sleep. Their own annotations "
+        "say it, so they wake as ever. Replicas are in the table alone: what else it lost stays at 0.",
+        "Look for workloads at 0 that should not be, and set their replicas by hand: kubectl get "
+        "deployments,statefulsets -A",
+    )
+
+
+def misread(override: Override | None, now: datetime) -> Iterator[Finding]:
+    """Once it is over, nobody needs to know any more what it said."""
+    if override and override.unreadable and ("until" in override.unreadable or now < override.until):
+        yield Finding(
+            "override-unreadable",
+            "What a person last said about this cluster's sleep cannot be read "
+            f"({', '.join(override.unreadable)}). Until the end that it names the cluster is awake; without "
+            "one its calendar counts.",
+            "Say it again: slicewise sleep, wake or snooze; or slicewise follow-calendar.",
+        )

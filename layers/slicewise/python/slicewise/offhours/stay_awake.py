@@ -1,0 +1,58 @@
+"""
+What stays awake at night keeps a way to a node: how many nodes each NodePool may have meanwhile. Pure.
+
+A limit of no nodes would keep Karpenter from replacing a node that is lost (spot, expiry, hardware), and what
+a person marked to stay awake would wait until the morning. So a NodePool may have as many nodes as those that
+stay run on, and one more while one of them waits: closed for what sleeps, not for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from slicewise.kube.objects import being_deleted, labels, name, spec
+from slicewise.kube.ref import Object, Ref
+from slicewise.offhours import targets as following
+from slicewise.offhours.kinds import Nature
+from slicewise.offhours.observation import Found
+from slicewise.offhours.targets import Workload
+from slicewise.planning.outcome import Finding
+from slicewise.policy.off_hours import OffHours, Volumes
+from slicewise.pools import layout
+
+# What nobody would make again needs no other node.
+_NEVER_REPLACED = (Nature.BARE, Nature.DAEMON)
+
+
+def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
+    """Those that run on by a mark, by their nature, or because their sleep would cost data."""
+    return tuple(work for work in made if work.nature not in _NEVER_REPLACED and _stays(work, policy))
+
+
+def _stays(work: Workload, policy: OffHours) -> bool:
+    # Only what is scaled itself can be told to retain before.
+    left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or work.losing != (work.ref,))
+    return work.keeps_awake or work.nature is not Nature.SLEEPS or left
+
+
+def nodes_of(node_pool: Object, staying: Iterable[Workload], found: Found) -> int:
+    """The most nodes that a NodePool may have while the others sleep."""
+    pods = [pod for work in staying for pod in work.pods if not being_deleted(pod)]
+    mine = {name(node) for node in found.nodes if labels(node).get(layout.NODE_POOL_LABEL) == name(node_pool)}
+    used = {spec(pod).get("nodeName") for pod in pods} & mine
+    pool = labels(node_pool).get(layout.POOL_LABEL, "")
+    waits = any(not spec(pod).get("nodeName") and following.chooses(spec(pod), pool) for pod in pods)
+    return len(used) + waits
+
+
+def findings(limits: dict[Ref, int], staying: Iterable[Workload]) -> Iterator[Finding]:
+    names = [str(work.ref) for work in staying]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    for ref, nodes in sorted(limits.items()):
+        if nodes:
+            yield Finding(
+                "open-for-what-stays",
+                f"{ref} may have {nodes} node{'s' * (nodes != 1)} while the cluster sleeps, for what stays "
+                f"awake: {', '.join(names[:3])}{more}.",
+                "No action needed: it is closed once they are gone. To close it now, let them sleep.",
+            )

@@ -1,0 +1,343 @@
+"""
+One field of one object: how it is put to sleep, and how it is given back. Pure.
+
+What is there, what was kept, and who wrote last decide; nothing else. So each step may be the last one that a
+pass does, and the next pass goes on:
+
+    nothing kept     keep, write, note as done
+    kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
+    kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
+    waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
+    resuming         what is to be resumed at is ours by now; once its target has followed, give back
+    woken            left alone, whatever is there, and forgotten once the night is over
+
+Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from slicewise.kube.objects import annotations, controller_of, labels
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.sleep_snapshot import Snapshot
+from slicewise.offhours.kinds import makes_jobs
+from slicewise.offhours.sleep_fields import Setting
+from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot
+from slicewise.planning.outcome import Finding
+from slicewise.pools import layout
+
+_GITOPS_MANAGERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "kustomize-controller": "Flux",
+    "helm-controller": "Flux",
+}
+
+# A part of its own: once the table has again what it lacked, nothing tells that it did not. So what is
+# written back waits until the operators were notified.
+RECOVERY = "what the table has lost"
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    A sleep.
+
+    Attributes:
+        id: When it ends, as text: the same in every pass of the sleep.
+    """
+
+    id: str
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    Attributes:
+        settled: As far as this field goes, the object sleeps or is awake once the actions are done.
+        waits: For what the next step waits, in words; empty where it waits for nothing.
+    """
+
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    settled: bool = True
+    waits: str = ""
+
+
+def put_to_sleep(
+    setting: Setting,
+    live: Object,
+    kept: Snapshot | None,
+    window: Window,
+    why: str,
+    priority: int = 0,
+    slices: int = 0,
+    resume_at: str = "",
+) -> Step:
+    """
+    Args:
+        resume_at: As of Snapshot, where nothing is kept yet.
+    """
+    value, ours = setting.value(live), setting.asleep
+    if kept and not kept.intact:
+        return Step(findings=(damaged(kept),), settled=False)
+    # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone, or
+    # woken by us: that sleep is over, and what is there now sleeps like anything new.
+    over = kept and (
+        bool(kept.woken)
+        or (not _as_we_left_it(setting, live, kept) and (kept.window != window.id or kept.uid != _uid(live)))
+    )
+    if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
+        if value == ours:
+            return _left_to_a_person(setting, live, kept, "somebody has put it to sleep since")
+        # What was created again this night has no pods that would say at which count it ran.
+        is_tonights = kept and kept.window == window.id and not kept.woken
+        count = resume_at or (kept.resume_at if kept and is_tonights else "")
+        fresh = _snapshot(setting, live, kept, window, priority, slices, count)
+        return Step(_write(setting, live, fresh, why, keep=True))
+    if kept.done:
+        found = (KeepSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
+        return Step(found, () if value == ours else (_touched(setting, live, kept),))
+    if value != ours:
+        return Step(_write(setting, live, kept, why, keep=False))
+    if _as_we_left_it(setting, live, kept):
+        return Step((KeepSnapshot(kept.as_done(), why),))
+    return _left_to_a_person(setting, live, kept, "somebody had put it to sleep already")
+
+
+def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why: str) -> Step:
+    return Step((*setting.unnote(live, why), ForgetSnapshot(kept, why))) if kept else Step()
+
+
+def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str, now: datetime) -> Step | None:
+    """
+    Another value of ours in place of the one that stands there; None where it is not there, or not ours. What
+    it was before the sleep stays what is kept.
+    """
+    written = kept.done or setting.value(live) in kept.earlier
+    if not kept.intact or not written or not _as_we_left_it(setting, live, kept):
+        return None
+    fresh = replace(kept.with_ours(setting.asleep), taken_at=now)
+    return Step(_write(setting, live, fresh, why, keep=True))
+
+
+def give_back(
+    setting: Setting,
+    live: Object | None,
+    kept: Snapshot,
+    why: str,
+    morning: str = "",
+    follows: bool = True,
+) -> Step:
+    """
+    Args:
+        morning: When the night will be over, as text, while it is not: until then what was woken is
+            remembered. Empty removes the record.
+        follows: Whether what the field rules has followed what is written before the original.
+    """
+    if not kept.intact:
+        return Step(findings=(damaged(kept),), settled=False)
+
+    def done(reason: str) -> Action:
+        return KeepSnapshot(kept.as_woken(morning), reason) if morning else ForgetSnapshot(kept, reason)
+
+    if kept.woken:
+        return Step() if morning else Step((done("the night is over"),))
+    if live is None:
+        return Step((done("the object is gone"),), () if setting.derived else (_gone(kept),))
+    if _as_we_left_it(setting, live, kept):
+        findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
+        if setting.resumed_at(kept) is not None and not follows:
+            return _resume(setting, live, kept, why, findings)
+        write = setting.write(live, kept.original, why, made=kept.made)
+        return Step((write, done("it is as it was")), findings)
+    noted = setting.unnote(live, why)
+    if setting.value(live) == kept.original:
+        return Step((*noted, done("it is as it was")))
+    return Step((*noted, done("somebody has changed it since")), (_person_won(setting, live, kept),))
+
+
+def _resume(setting: Setting, live: Object, kept: Snapshot, why: str, findings: tuple[Finding, ...]) -> Step:
+    """
+    KEDA 2.21 starts at its minimum where only its pause is removed, and stays at 0 for good where its user
+    has paused it as well. KubeRay 1.5 leaves a cluster suspended until the field is there and false.
+    """
+    first = setting.resumed_at(kept)
+    waits = f"{setting.controller} has yet to follow {kept.ref}"
+    if setting.value(live) == first:
+        return Step((), (_does_not_follow(setting, kept),), settled=False, waits=waits)
+    is_kept = kept.ours == first
+    fresh = kept if is_kept else kept.with_ours(first)
+    actions = _write(replace(setting, asleep=first), live, fresh, why, keep=not is_kept)
+    return Step(actions, findings, settled=False, waits=waits)
+
+
+def _snapshot(
+    setting: Setting,
+    live: Object,
+    kept: Snapshot | None,
+    window: Window,
+    priority: int,
+    slices: int,
+    resume_at: str,
+) -> Snapshot:
+    return Snapshot(
+        ref=ref_of(live),
+        field=setting.field,
+        uid=_uid(live),
+        original=setting.value(live),
+        ours=setting.asleep,
+        window=window.id,
+        taken_at=window.now,
+        priority=priority,
+        slices=slices,
+        version=kept.version + 1 if kept else 1,
+        resume_at=resume_at if setting.resumes and setting.value(live) is None else "",
+        made=setting.made_for(live),
+    ).sealed()
+
+
+def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool) -> tuple[Action, ...]:
+    first = (KeepSnapshot(kept, "what it was is written down before it is changed"),) if keep else ()
+    write = setting.write(live, setting.asleep, why, note=kept)
+    return (*first, write, KeepSnapshot(kept.as_done(), why))
+
+
+def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:
+    """An object that was made anew as it slept was copied asleep: nobody meant to keep it so."""
+    if setting.value(live) not in (kept.ours, *kept.earlier):
+        return False
+    return _uid(live) != kept.uid or setting.written_by_us(live)
+
+
+def _uid(item: Object) -> str:
+    return str(item["metadata"].get("uid") or "")
+
+
+# What people are told
+
+
+def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
+    tool, manager = _gitops_tool(setting, live), _manager_by_marks(live)
+    value = _said(setting.value(live))
+    if tool:
+        return Finding(
+            "gitops-wakes-it",
+            f"{tool} has set {kept.field} of {kept.ref} to {value} while it slept; we do not fight it.",
+            f"Have {tool} leave {kept.field} alone: docs/off-hours.md has the setting.",
+        )
+    writers = sorted(setting.managers(live))
+    owner = controller_of(live)
+    if owner and not (makes_jobs(owner) or setting.derived) and setting.value(live) == kept.original:
+        return _put_back(kept, value, writers, owner)
+    by = (
+        f"by {', '.join(writers)}"
+        if writers
+        else "by a user or a controller that the API server does not name"
+    )
+    maybe = f" It is managed by {manager}, which may have done it." if manager and not writers else ""
+    return Finding(
+        "woken-by-somebody",
+        f"{kept.ref} has {kept.field} {value}, set while it slept {by}; it is left so.{maybe}",
+        f"Where no person did it, look at {_suspects(setting, live, kept)} (docs/off-hours.md). To run it on "
+        "a GPU now, wake the cluster: slicewise wake.",
+    )
+
+
+def _put_back(kept: Snapshot, value: str, writers: list[str], owner: Object) -> Finding:
+    """By what made the object: it has the count from the one above, and would undo each sleep of this one."""
+    group, above = owner["apiVersion"].rpartition("/")[0], owner["kind"]
+    by = f"{', '.join(writers) or 'a controller'}, which makes it for {above} {owner['name']},"
+    return Finding(
+        "put-back",
+        f"{kept.ref} was put to sleep, and {by} has set {kept.field} back to {value}; it is left so tonight.",
+        f"Name the switch of {above} in the policy (offHours.kinds with group {group}, docs/off-hours.md), "
+        "or stop it by hand.",
+    )
+
+
+def _suspects(setting: Setting, live: Object, kept: Snapshot) -> str:
+    if live.get("readThroughScale"):
+        ref = kept.ref
+        shown = f"kubectl get {ref.kind.lower()} {ref.name} -n {ref.namespace} -o yaml --show-managed-fields"
+        return f"who wrote it ({shown}): an operator that puts it back needs its own switch in offHours.kinds"
+    if setting.scaled:
+        return "its HorizontalPodAutoscaler (ScaledToZero, minReplicas) and at what manages it"
+    return "what manages it"
+
+
+def _person_won(setting: Setting, live: Object, kept: Snapshot) -> Finding:
+    return Finding(
+        "changed-while-asleep",
+        f"{kept.ref} had {kept.field} {_said(kept.original)} before it slept, and has "
+        f"{_said(setting.value(live))} since somebody changed it; that stays.",
+        "Set it back by hand if that was not meant.",
+    )
+
+
+def _gone(kept: Snapshot) -> Finding:
+    return Finding(
+        "gone-while-asleep",
+        f"{kept.ref} was deleted while it slept; it had {kept.field} {_said(kept.original)}"
+        + (f", and what it scales ran at {kept.resume_at} and is at 0." if kept.resume_at else "."),
+        "Create it again if that was not meant"
+        + (f", and scale what it scaled to {kept.resume_at}." if kept.resume_at else "."),
+    )
+
+
+def _does_not_follow(setting: Setting, kept: Snapshot) -> Finding:
+    return Finding(
+        "not-resumed",
+        f"{kept.ref} has {kept.field} {_said(setting.resumed_at(kept))} again, as for its day, and "
+        f"{setting.controller} has not followed.",
+        f"See that {setting.controller} runs. What stood there before is given back once it has followed.",
+    )
+
+
+def _made_anew(kept: Snapshot) -> Finding:
+    return Finding(
+        "made-anew-while-asleep",
+        f"{kept.ref} was deleted and made anew while it slept; it gets {kept.field} {_said(kept.original)}.",
+        "Nothing to do, if it is the same workload.",
+    )
+
+
+def damaged(kept: Snapshot) -> Finding:
+    return Finding(
+        "snapshot-damaged",
+        f"what was kept of {kept.field} of {kept.ref} cannot be read, or does not match its checksum; it is "
+        "not used.",
+        f"Delete the item from the table: annotation {layout.ASLEEP_WAS} of the object is used then. Where "
+        "it has none, set the field by hand first.",
+    )
+
+
+def _gitops_tool(setting: Setting, live: Object) -> str | None:
+    managers = setting.managers(live)
+    for manager in sorted(managers):
+        if tool := _GITOPS_MANAGERS.get(manager):
+            return tool
+    return None
+
+
+def _manager_by_marks(live: Object) -> str | None:
+    """
+    What a GitOps tool's marks say. They tell who manages an object, not who wrote a count: of one that went
+    through the `scale` subresource after a 0, the API server keeps no writer.
+    """
+    if "argocd.argoproj.io/tracking-id" in annotations(live):
+        return "Argo CD"
+    if any(key.endswith("toolkit.fluxcd.io/name") for key in labels(live)):
+        return "Flux"
+    return None
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "other settings" if isinstance(value, Mapping) else str(value)

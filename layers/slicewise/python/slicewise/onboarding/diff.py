@@ -1,0 +1,265 @@
+"""
+What differs between a cluster and its policy, as actions in the order in which they must happen. Pure.
+
+What its NodePools shall be, and which are left as they are, is pool_targets' to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from slicewise import rights
+from slicewise.kube.objects import APPLIED, annotations, first_difference, is_ours, labels, name, spec
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import ClusterContents
+from slicewise.onboarding import (
+    admission,
+    karpenter,
+    manifests,
+    own_kinds,
+    rbac,
+    releases,
+    time_slice,
+    versions,
+)
+from slicewise.onboarding.observation import Chart, Settings, World, live
+from slicewise.onboarding.operator import release as operator_release
+from slicewise.onboarding.pools import desired as desired_pools
+from slicewise.onboarding.pools import fallback as fallback_pools
+from slicewise.onboarding.pools import superseded as superseded_pools
+from slicewise.onboarding.releases import Difference
+from slicewise.planning.actions import Action, Apply, Delete, in_part
+from slicewise.planning.eks_actions import PutAccessEntry, PutAddon, PutPodIdentity
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Drift, Policy
+from slicewise.pools import layout
+
+
+def difference(world: World, settings: Settings, now: datetime) -> Difference:
+    """
+    Needs a cluster, a policy and contents in `world`.
+
+    Order: who may read, Karpenter, GPU Operator, its configuration, NodeClass, overlays, NodePools, the
+    tuner. Overlays come before NodePools, so that Karpenter's first simulation already knows the slices.
+    """
+    cluster, policy, contents = world.cluster, world.policy, world.contents
+    assert cluster and policy and contents
+    pools, pool_findings = _pools(contents, policy)
+    released = _releases(world, settings, now)
+    actions: list[Action] = []
+    if live(contents, manifests.NAMESPACE) is None:
+        actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
+    touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
+    # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
+    unfinished = [
+        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations(pool).keys()
+    ]
+    held = {layout.ASLEEP, layout.OPENED}
+    asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
+    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
+    retaining, operator = _is_retaining(contents), _operator(contents)
+    own = own_kinds.writes(contents, policy)
+    kept = (retaining, operator, _served(contents), _is_suspending(contents))
+    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
+    actions += admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own)))
+    actions += _applies(contents, roles, "what we may read once installation is over")
+    configurations = _applies(
+        contents,
+        operator_release.config_maps(contents),
+        "every configuration that a node can be labelled with",
+    )
+    # Before plugins of others are told to read them; after a release of ours, that helm finds its namespace.
+    is_others = operator_release.joined(contents, policy, settings) is not None
+    actions += (*configurations, *released.actions) if is_others else (*released.actions, *configurations)
+    if operator_release.awaited(contents, policy, settings):
+        findings = (*released.findings, *operator_release.findings_of_keys(contents))
+        return Difference(tuple(actions), findings)
+    node_class = _node_class(contents, manifests.node_class(policy, settings, cluster))
+    if policy.node_class.create:
+        actions += node_class.actions
+        pool_findings += node_class.findings
+    actions += (*pools, *superseded_pools.actions(contents, policy))
+    pool_findings += superseded_pools.findings(contents, policy)
+    actions += _time_slices(contents, policy)
+    tuner = world.entries.get(settings.tuner_role)
+    if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
+        actions.append(
+            PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), "it proves the slices on each node")
+        )
+    sleeper = world.entries.get(settings.sleeper_role)
+    if policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
+        why = "it puts workloads to sleep and wakes them"
+        actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
+    findings = (*released.findings, *operator_release.findings_of_keys(contents), *pool_findings)
+    return Difference(tuple(actions), findings, released.wait)
+
+
+def _operator(contents: ClusterContents) -> rbac.Operator:
+    release = operator_release.of(contents)
+    if release is None or not operator_release.is_theirs(release):
+        return rbac.OURS
+    return rbac.Operator(release.namespace, operator_release.their_config_map(release).name)
+
+
+def _served(contents: ClusterContents) -> frozenset[str]:
+    """Its definitions, and by such names those of Kubernetes' own kinds whose right its release calls for."""
+    found = versions.parse(contents.version)
+    own = {"horizontalpodautoscalers.autoscaling"} if found and found >= rights.SCALES_FROM_ZERO else set()
+    return contents.crds | own
+
+
+def _is_retaining(contents: ClusterContents) -> bool:
+    """A mark keeps the right that is there; it gives none."""
+    marked = any(layout.RETAINS in annotations(pool) for pool in contents.node_pools)
+    return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
+
+
+def _is_suspending(contents: ClusterContents) -> bool:
+    """As of what StatefulSets retain."""
+    marked = any(layout.SUSPENDS in annotations(pool) for pool in contents.node_pools)
+    return marked and rbac.may_suspend(live(contents, rbac.SLEEPER_ROLE))
+
+
+def _applies(
+    contents: ClusterContents,
+    wanted: tuple[Object, ...],
+    why: str,
+    parts: Mapping[Ref, str] = MappingProxyType({}),
+) -> list[Action]:
+    """`parts` are those whose failure is theirs alone; all that follows rests on the others."""
+    actions: list[Action] = []
+    for item in wanted:
+        found, part = live(contents, ref_of(item)), parts.get(ref_of(item), "")
+        if found is None:
+            actions.append(Apply(item, why, part))
+        elif path := first_difference(found, item):
+            # Also where a person edited it: they should read what was put back.
+            actions.append(Apply(item, f"its {path} is not what we want", part))
+    return actions
+
+
+# Releases
+
+
+def _releases(world: World, settings: Settings, now: datetime) -> Difference:
+    """
+    Nothing of the operator's while somebody's helm is at work on Karpenter, or the other way round: each is
+    waited for alone.
+    """
+    cluster, policy, contents = world.cluster, world.policy, world.contents
+    assert cluster and policy and contents
+    ours = karpenter.is_ours(contents, policy)
+    parts = _karpenter(world, settings, now) if ours else []
+    parts.append(operator_release.difference(contents, policy, settings, now))
+    return Difference(
+        tuple(action for part in parts for action in part.actions),
+        tuple(finding for part in parts for finding in part.findings),
+        min((part.wait for part in parts if part.wait), default=None),
+    )
+
+
+def _karpenter(world: World, settings: Settings, now: datetime) -> list[Difference]:
+    cluster, contents = world.cluster, world.contents
+    assert cluster and contents
+
+    def step(name: str, chart: Chart, values: Mapping[str, Any], take_ownership: bool = False) -> Difference:
+        release = manifests.find_release(contents.releases, name, rbac.KARPENTER_NAMESPACE)
+        wanted = releases.Wanted(name, rbac.KARPENTER_NAMESPACE, chart, values, take_ownership)
+        return releases.difference(release, wanted, now)
+
+    access: list[Action] = []
+    if manifests.POD_IDENTITY_ADDON not in world.addons:
+        access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it hands Karpenter's pods their role"))
+    role, account = settings.karpenter_controller_role, manifests.KARPENTER_SERVICE_ACCOUNT
+    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in world.pod_identities:
+        why = "Karpenter starts and ends machines with it"
+        access.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
+    node_role = settings.node_role_arn(cluster)
+    if node_role not in world.entries:
+        access.append(
+            PutAccessEntry(node_role, (), "Karpenter's machines join the cluster with it", "EC2_LINUX")
+        )
+    return [
+        Difference(tuple(access), ()),
+        # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
+        step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True),
+        step(manifests.KARPENTER, settings.karpenter, manifests.karpenter_values(cluster)),
+    ]
+
+
+# NodeClass, NodePools and NodeOverlays
+
+
+def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
+    """Ours. Karpenter hashes its spec: a change of it replaces every node that was built by it."""
+    found = live(contents, ref_of(wanted))
+    path = first_difference(spec(found), wanted["spec"]) if found else None
+    built = [claim for claim in contents.node_claims if _built_by(claim) in (None, name(wanted))]
+    if path is None or not built:
+        return Difference(tuple(_applies(contents, (wanted,), "how our NodePools' machines are built")), ())
+    left = Finding(
+        "would-replace-nodes",
+        f"{ref_of(wanted)} is left as it is: its {path} is not what we want, and putting it right would "
+        f"replace its {len(built)} nodes.",
+        "It is applied once no node of it is left. Where you want it otherwise than we do, name a NodeClass "
+        "of yours in the policy: nodeClass: {name: ..., create: false}.",
+    )
+    return Difference((), (left,))
+
+
+def _time_slices(contents: ClusterContents, policy: Policy) -> list[Action]:
+    surplus = time_slice.surplus(policy, tuple(contents.objects))
+    wanted = time_slice.daemon_sets(policy)
+    why = "a pool asks for another time slice than the default"
+    return [
+        *_applies(contents, wanted, why, {ref_of(item): str(ref_of(item)) for item in wanted}),
+        *(Delete(ref, "no pool asks for it: its end sets the driver's default", str(ref)) for ref in surplus),
+    ]
+
+
+def _built_by(claim: Object) -> str | None:
+    return (spec(claim).get("nodeClassRef") or {}).get("name")
+
+
+def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], list[Finding]]:
+    wanted = desired_pools.targets(contents, policy)
+    settled = [target for target in wanted if target.left is None]
+    edited = _left_edited(contents, settled) if policy.drift is Drift.TELL else {}
+    overlays = tuple(o for target in settled for o in target.overlays if ref_of(o) not in edited)
+    node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
+    part_of = {ref_of(o): name(target.node_pool) for target in settled for o in target.overlays}
+    actions = [
+        *_applies(contents, overlays, "Karpenter counts slices on machines that do not exist yet", part_of),
+        *(
+            in_part(action, name(item))
+            for item in node_pools
+            for action in fallback_pools.no_more(live(contents, ref_of(item)), item)
+        ),
+        *_applies(
+            contents,
+            node_pools,
+            "its nodes are born with N slices a GPU",
+            {ref_of(item): name(item) for item in node_pools},
+        ),
+    ]
+    return actions, [*(target.left for target in wanted if target.left is not None), *edited.values()]
+
+
+def _left_edited(
+    contents: ClusterContents, targets: Iterable[desired_pools.PoolTarget]
+) -> dict[Ref, Finding]:
+    """What somebody else changed since we wrote just what we want now, as its stamp tells."""
+    found: dict[Ref, Finding] = {}
+    for item in (item for target in targets for item in (*target.overlays, target.node_pool)):
+        there = live(contents, ref_of(item))
+        path = first_difference(there, item) if there else None
+        if there and path and annotations(there).get(APPLIED) == annotations(item)[APPLIED]:
+            found[ref_of(item)] = Finding(
+                "foreign-edit",
+                f"{ref_of(item)}: its {path} is not what we wrote.",
+                "The policy says drift: tell, so it is left. Put it back, or write the wish into the policy.",
+            )
+    return found

@@ -1,0 +1,181 @@
+"""What an onboarding pass knows, and what the deployment gave it. Values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from slicewise.errors import InvalidPolicy
+from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, Release
+from slicewise.planning.record import Record
+from slicewise.policy.model import Policy
+
+
+class LookFailure(StrEnum):
+    """Why a look into a cluster ended."""
+
+    UNAUTHORIZED = "unauthorized"  # 401: no access entry, or one that is not in effect yet
+    FORBIDDEN = "forbidden"  # 403: known, but without the right to read
+    UNREACHABLE = "unreachable"  # no answer, a time-out, or a server's fault
+
+
+@dataclass(frozen=True)
+class LookError:
+    kind: LookFailure
+    says: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """
+    A helm chart: path of a packaged chart, or an OCI or https reference, and its version.
+
+    Attributes:
+        sha256: Of the packed chart, in hex; empty where the deployment names none.
+    """
+
+    ref: str
+    version: str
+    sha256: str = ""
+
+    @property
+    def is_unchecked(self) -> bool:
+        """It comes from the network, and whatever comes is taken."""
+        return "://" in self.ref and not self.sha256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What the deployment fixed.
+
+    Attributes:
+        installer_role, tuner_role, sleeper_role: ARNs of IAM roles.
+        karpenter_controller_role: ARN; empty where this deployment may not install Karpenter.
+        karpenter_node_role: *Name* of the nodes' IAM role, or empty; Karpenter makes its instance profile.
+    """
+
+    installer_role: str
+    tuner_role: str
+    gpu_operator: Chart
+    karpenter: Chart
+    karpenter_crd: Chart
+    sleeper_role: str = ""
+    karpenter_controller_role: str = ""
+    karpenter_node_role: str = ""
+
+    @property
+    def charts(self) -> tuple[Chart, ...]:
+        return self.gpu_operator, self.karpenter, self.karpenter_crd
+
+    @property
+    def can_install_karpenter(self) -> bool:
+        return bool(self.karpenter_controller_role and self.karpenter_node_role)
+
+    def node_role_arn(self, cluster: EksCluster) -> str:
+        partition = cluster.arn.split(":")[1]
+        return f"arn:{partition}:iam::{cluster.account}:role/{self.karpenter_node_role}"
+
+
+@dataclass(frozen=True)
+class Remains:
+    """
+    What a look for an offboarding found.
+
+    Attributes:
+        asleep: Objects that the table says are asleep.
+        others: The newest records of tuning and of off-hours, where there are any.
+        node_pools, claims: All NodePools, and the NodeClaims that carry a label of ours; None where the
+            cluster was not looked into.
+        ours: Objects of ours, in the order in which they go; None unless cluster admin was in effect.
+        contents: As onboarding sees them; None unless cluster admin was in effect.
+        revisions: Of the GPU Operator that we joined, as helm keeps them.
+        namespace: GPU Operator's, where it is ours; `namespace_holds` names what else is in it.
+        readers: Pods that read a configuration of ours for device plugins.
+        chart_crds: Names of CRDs that GPU Operator's chart brings, and of which no object is left.
+        only_told: For a person who asks what would happen: everything is planned at once.
+    """
+
+    asleep: tuple[Ref, ...] = ()
+    others: tuple[Record, ...] = ()
+    node_pools: tuple[Object, ...] | None = None
+    claims: tuple[Object, ...] = ()
+    ours: tuple[Object, ...] | None = None
+    contents: ClusterContents | None = None
+    revisions: tuple[Release, ...] = ()
+    namespace: Object | None = None
+    namespace_holds: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+    chart_crds: tuple[str, ...] = ()
+    only_told: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """
+    Everything that onboarding decides from. What could not be read is None, with its reason beside it.
+
+    Attributes:
+        cluster: None where EKS knows no such cluster (any more).
+        policy, policy_name, policy_error: The policy that tag or default choose; at most one of policy and
+            error is set; neither where nothing asks for this cluster.
+        entries: Access entries by principal ARN: the installer's, the tuner's and Karpenter's node role.
+        contents: What one look found; None where none was tried or it failed (`look_error`). A look without
+            an access entry is welcome: its 401 tells that the endpoint can be reached.
+        addons: Names of the EKS add-ons that are there; read only where the policy installs Karpenter.
+        pod_identities: Role ARN by "namespace/service account"; read only where addons are.
+        admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
+            none was asked. A policy that was just associated takes seconds to work.
+        paused: Who or what paused; empty or None where nobody did.
+        forced: A person asked for this pass.
+        remains: What there is of ours, where the cluster is to be offboarded.
+    """
+
+    cluster: EksCluster | None
+    policy: Policy | None = None
+    policy_name: str | None = None
+    policy_error: InvalidPolicy | None = None
+    record: Record | None = None
+    entries: Mapping[str, AccessEntry] = field(default_factory=dict)
+    contents: ClusterContents | None = None
+    look_error: LookError | None = None
+    addons: frozenset[str] = frozenset()
+    pod_identities: Mapping[str, str] = field(default_factory=dict)
+    admin_in_effect: bool | None = None
+    paused: str | None = None
+    forced: bool = False
+    remains: Remains | None = None
+
+    def is_admin(self, principal: str) -> bool:
+        entry = self.entries.get(principal)
+        return entry is not None and entry.is_admin
+
+
+def live(contents: ClusterContents, ref: Ref) -> Object | None:
+    """A live object by its Ref, whether it was asked for alone or came with a list."""
+    if ref in contents.objects:
+        return contents.objects[ref]
+    lists = {"NodePool": contents.node_pools, "NodeOverlay": contents.node_overlays}
+    return next((item for item in lists.get(ref.kind, ()) if ref_of(item) == ref), None)
+
+
+def eks_fingerprint(cluster: EksCluster) -> str:
+    """
+    16 hex digits over what preflight reads from EKS: when it changes, a refused cluster is looked at again.
+    """
+    seen = {
+        "born": cluster.created_at.isoformat(),  # a cluster made anew has the name and ARN of the one before
+        "version": cluster.version,
+        "mode": cluster.authentication_mode,
+        "auto": cluster.auto_mode,
+        "public": cluster.public_endpoint,
+        "bottlerocket": sorted(cluster.bottlerocket_node_groups),
+        "tags": {
+            key: value for key, value in sorted(cluster.tags.items()) if key.startswith("slicewise.dev/")
+        },
+    }
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

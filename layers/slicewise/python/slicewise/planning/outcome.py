@@ -1,0 +1,90 @@
+"""How a pass ends: what it plans, where that leaves the cluster, and what a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slicewise.model.usage import Page
+    from slicewise.planning.actions import Action
+
+
+class Stage(StrEnum):
+    """Where a cluster stands. Recorded by every pass, never read to choose the next action."""
+
+    LEFT_ALONE = "left-alone"  # no policy asks for it
+    WAITING = "waiting"  # for AWS: the cluster, its endpoint, access
+    REFUSED = "refused"  # preflight found what must be mended by a person
+    INSTALLING = "installing"
+    VERIFYING = "verifying"
+    ONBOARDED = "onboarded"
+    TUNING = "tuning"  # N is being changed
+    AWAKE = "awake"
+    GOING_TO_SLEEP = "going-to-sleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
+    FAILED = "failed"  # a deadline passed, or a policy is wrong
+    GONE = "gone"
+    OFFBOARDING = "offboarding"  # everything of ours is being taken out of the cluster
+    PAUSED = "paused"
+
+
+def stage_of(text: str) -> Stage | str:
+    """A stage that only another release knows keeps its text."""
+    return Stage(text) if text in set(Stage) else text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should know: a stable code, what was found, and what to do about it."""
+
+    code: str
+    says: str
+    remedy: str
+    refuses: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.says} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a pass ended.
+
+    Attributes:
+        wait: When to look again; None leaves it to the sweep. The queue caps it at 900 s.
+    """
+
+    stage: Stage
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Actions in the order in which they must happen, and the outcome once they have.
+
+    `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    `would` is what would be done, did the policy's mode or a pause let us: only reported.
+    `longest_retry` is the longest that an object whose action failed waits for its next try.
+    `measured` is kept in every mode: what was measured, for the next pass to go on from.
+    `unrecorded` is of a pass about a cluster of which nothing is known, nor is to be: it leaves no record.
+    `abreast` has the rank of each part that waits for no other of its rank: reconcile/lanes.py does these
+    side by side.
+    """
+
+    outcome: Outcome
+    actions: tuple[Action, ...] = field(default=())
+    details: tuple[Mapping[str, Any], ...] = ()
+    would: tuple[Action, ...] = ()
+    longest_retry: timedelta = timedelta(minutes=15)
+    measured: tuple[Page, ...] = ()
+    unrecorded: bool = False
+    abreast: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,58 @@
+"""What a pass leaves behind outside the cluster, for people; what rests on it is in docs/architecture.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from slicewise.planning.outcome import Finding, Stage
+from slicewise.planning.retries import Retry
+
+# Stands for a time that cannot be read.
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    The newest state of one capability on one cluster.
+
+    Attributes:
+        at: When the pass ended; `since` is when this stage was first recorded.
+        changed: What the pass did, one sentence an action; empty where it changed nothing.
+        policy: Name of the policy, empty where none applied; `fingerprint` is of its meaning.
+        world: Fingerprint of what EKS said, so that a refused cluster is looked into again when it changed.
+        looked_at: When a pass last read the inside of the cluster.
+        next_look: When the look that a pass has put on the queue is due; so a hundred duplicate events do not
+            queue a hundred looks each.
+        conflicts: How many passes in a row ended because something had changed under them.
+        retries: Actions on single objects that failed, and when each is tried again.
+        details: Plan.details: decisions with their inputs, one a NodePool.
+        notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
+        next_try: What becomes of a pass that failed: how many tries its message has left, or when the next
+            attempt is. Empty after one that ended well.
+        unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
+            count as absent, and are not saved again.
+    """
+
+    cluster: str
+    capability: str
+    stage: Stage | str
+    reason: str
+    at: datetime
+    since: datetime
+    findings: tuple[Finding, ...] = ()
+    changed: tuple[str, ...] = ()
+    policy: str = ""
+    fingerprint: str = ""
+    world: str = ""
+    looked_at: datetime | None = None
+    next_look: datetime | None = None
+    conflicts: int = 0
+    details: tuple[Mapping[str, Any], ...] = ()
+    notified: tuple[str, ...] = ()
+    retries: tuple[Retry, ...] = ()
+    next_try: str = ""
+    unreadable: tuple[str, ...] = ()

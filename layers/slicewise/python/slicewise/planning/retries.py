@@ -1,0 +1,138 @@
+"""
+One object's failure is that object's: what failed, how often, and when it is tried again. Pure.
+
+A plan's actions belong to parts (`part` of an action), such as one object. Where an action of a part fails,
+the rest of that part is left for a later pass, and every other part goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from slicewise.errors import Conflict, SlicewiseError, Unavailable
+from slicewise.planning.outcome import Finding
+from slicewise.sizes import cut
+
+# A conflict is over once the object was read again; a policy, a webhook or a server takes longer to change.
+_FIRST_AFTER_CONFLICT = timedelta(seconds=2)
+_FIRST = timedelta(seconds=5)
+# 5 + 10 + 20 + 40 s: what lasts longer than the restart of a webhook needs a person.
+_TIMES_BEFORE_A_NOTICE = 5
+# Few objects change under a pass so often in a row: then something refuses, whatever it calls it.
+_CONFLICTS_UNREPORTED = 3
+_LONGEST_TEXT = 400
+
+
+@dataclass(frozen=True)
+class Retry:
+    """
+    An action that failed, in a pass that went on with the others.
+
+    Attributes:
+        part: Of what the action is a step, such as "Deployment ml/chat".
+        action: What was tried, in words. Another action of the part is tried at once.
+        times: How often in a row it failed.
+        at: When it is tried again, not before.
+        says: The answer's own words.
+        conflict: The object had changed since it was read.
+        notified: The operators have been told.
+    """
+
+    part: str
+    action: str
+    times: int
+    at: datetime
+    says: str
+    conflict: bool = False
+    notified: bool = False
+
+    @property
+    def is_reported(self) -> bool:
+        return not self.conflict or self.times >= _CONFLICTS_UNREPORTED
+
+    @property
+    def needs_a_notice(self) -> bool:
+        return self.times >= _TIMES_BEFORE_A_NOTICE and not self.notified
+
+
+def failed(
+    part: str, action: str, error: SlicewiseError, before: Retry | None, now: datetime, longest: timedelta
+) -> Retry:
+    """
+    Args:
+        before: What the record of the pass before says of the part.
+        longest: The backoff doubles up to this.
+    """
+    action = cut(action, _LONGEST_TEXT)
+    again = before if before and before.action == action else None
+    times = 1 + (again.times if again else 0)
+    conflict = isinstance(error, Conflict)
+    first = _FIRST_AFTER_CONFLICT if conflict else _FIRST
+    # Ten doublings are far beyond the longest already.
+    wait = min(first * 2 ** min(times - 1, 10), longest)
+    says = cut(str(error), _LONGEST_TEXT)
+    return Retry(part, action, times, now + wait, says, conflict, bool(again and again.notified))
+
+
+def wait(retries: Iterable[Retry], now: datetime) -> timedelta | None:
+    """Until the first is tried again; None where nothing failed."""
+    waits = [max(retry.at - now, timedelta(seconds=1)) for retry in retries]
+    return min(waits, default=None)
+
+
+def findings(retries: Iterable[Retry]) -> tuple[Finding, ...]:
+    return tuple(_finding(retry) for retry in retries if retry.is_reported)
+
+
+def _finding(retry: Retry) -> Finding:
+    often = "once" if retry.times == 1 else f"{retry.times} times"
+    return Finding(
+        "cannot-be-changed",
+        f"Failed {often} to {retry.action}: {retry.says.rstrip('.')}.",
+        "Allow what the answer refuses, or restore what does not answer. It is tried again by itself, next "
+        f"at {retry.at:%H:%M:%S} UTC; everything else went on.",
+    )
+
+
+def summary(retries: Collection[Retry]) -> str:
+    """For the reason of a pass in which something failed."""
+    reported = [retry for retry in retries if retry.is_reported]
+    if not reported:
+        return f"something changed under this pass, looking again: {next(iter(retries)).says}"
+    more = f" and {len(reported) - 1} more" if len(reported) > 1 else ""
+    return f"{reported[0].part}{more} could not be changed yet"
+
+
+def notice(retries: Iterable[Retry], cluster: str) -> tuple[str, str]:
+    """Subject and text for the operators, of those that need one."""
+    found = [retry for retry in retries if retry.needs_a_notice]
+    lines = [str(_finding(retry)) for retry in found[:10]]
+    if len(found) > len(lines):
+        lines.append(f"And {len(found) - len(lines)} more: slicewise status {cluster}")
+    objects = "1 object" if len(found) == 1 else f"{len(found)} objects"
+    return f"Slicewise: {objects} of {cluster} cannot be changed", "\n".join(lines)
+
+
+def is_unanswered(error: SlicewiseError) -> bool:
+    return isinstance(error, Unavailable)
+
+
+def as_json(retry: Retry) -> dict[str, object]:
+    return {**vars(retry), "at": retry.at.isoformat()}
+
+
+def from_json(value: Mapping[str, object]) -> Retry:
+    """
+    What another release adds is left out.
+
+    Raises:
+        ValueError, TypeError, KeyError: Something is missing, or of another kind. Then it is tried at once.
+    """
+    texts = {name: str(value[name]) for name in ("part", "action", "says")}
+    flags = {name: value.get(name) is True for name in ("conflict", "notified")}
+    at, times = datetime.fromisoformat(str(value["at"])), value["times"]
+    if at.tzinfo is None or not isinstance(times, int) or times < 1:
+        raise ValueError(f"{at}, {times!r}")
+    return Retry(**texts, **flags, times=times, at=at)  # type: ignore[arg-type]

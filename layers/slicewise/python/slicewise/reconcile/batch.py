@@ -1,0 +1,87 @@
+"""A batch of SQS messages, answered as the event source mapping wants it (ReportBatchItemFailures)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from slicewise.errors import InvalidEvent, SlicewiseError
+from slicewise.ports import Queues
+from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Passes
+from slicewise.trigger import Home, Ignored, read
+
+_FIRST_RETRY = timedelta(seconds=10)
+# Then the queue gives a message to the dead letters; a test holds the deployment to it.
+MOST_RECEIVES = 5
+
+
+def answer(
+    event: Mapping[str, Any],
+    passes: Passes[Any],
+    home: Home,
+    queues: Queues,
+    capability: str,
+    log: logging.Logger | Any,
+) -> dict[str, Any]:
+    """
+    Run one pass a message.
+
+    A malformed message is dropped with one ERROR line: no retry mends it, and the dead-letter queue, whose
+    alarm means that a cluster needs help, is no place for it. Any other failure leaves its message on the
+    queue, to come back in 10 s, 20 s, 40 s and so on.
+    """
+    failed = []
+    for message in event["Records"]:
+        try:
+            _handle(message, passes, home, log)
+        except InvalidEvent as error:
+            log.error(
+                "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
+            )
+        except Exception as error:
+            log.exception(
+                "a pass failed", extra={"message_id": message["messageId"], "kind": type(error).__name__}
+            )
+            _bring_back(message, capability, queues)
+            failed.append({"itemIdentifier": message["messageId"]})
+    return {"batchItemFailures": failed}
+
+
+def _handle(message: Mapping[str, Any], passes: Passes[Any], home: Home, log: Any) -> None:
+    hint = read(message["body"], home)
+    if isinstance(hint, Ignored):
+        log.info("ignored", extra={"reason": hint.reason})
+        return
+    began = time.monotonic()
+    report = passes.run(hint, _delivery(message))
+    line = report.line() | {"seconds": round(time.monotonic() - began, 3)}
+    if report.stage == GIVEN_UP:
+        log.error("gave up", extra=line)
+    else:
+        log.info("decided", extra=line)
+
+
+def _delivery(message: Mapping[str, Any]) -> Delivery:
+    times = _times_received(message)
+    return Delivery(times, MOST_RECEIVES, retry_delay(times))
+
+
+def _times_received(message: Mapping[str, Any]) -> int:
+    return int(message.get("attributes", {}).get("ApproximateReceiveCount", 1))
+
+
+def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> None:
+    """Sooner than the queue's visibility timeout, which has to be longer than the longest pass."""
+    delay = retry_delay(_times_received(message))
+    try:
+        queues.retry_in(capability, message["receiptHandle"], delay)
+    except SlicewiseError:
+        return  # then the visibility timeout brings it back
+
+
+def retry_delay(times_received: int) -> timedelta:
+    # Ten doublings are far beyond the cap already.
+    return min(_FIRST_RETRY * 2 ** min(max(times_received - 1, 0), 10), timedelta(seconds=900))

@@ -1,0 +1,623 @@
+"""
+The one loop: lease, observe, plan, apply, record, look again.
+
+Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
+
+* LeaseHeld     another pass works on this cluster: the hint is sent again for later, unless another one waits
+                already; nothing is recorded. It comes back later each time: a lease that is never free, or a
+                record that can never be saved, costs a few passes an hour
+* one of a part of the plan, such as one object: recorded with the answer's words, and tried again in 5 s,
+                10 s, ... up to 15 min (planning/retries.py); the other parts go on, and the operators are
+                notified of what fails five times
+* Conflict      without a part: something changed since it was read: recorded, and looked at again in 2 s,
+                4 s, ...; the eighth in a row is raised like the rest
+* all others    recorded in one place, and raised: the queue brings the message back, and at last puts it
+                on the dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just
+                granted take a while, and what stays refused must not be quiet.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any, Generic, TypeVar
+
+from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
+from slicewise.model import sweeps
+from slicewise.model.cluster import EksCluster
+from slicewise.model.usage import Page
+from slicewise.planning import retries
+from slicewise.planning.actions import Action, Forget, Notify
+from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
+from slicewise.planning.record import UNKNOWN_TIME, Record
+from slicewise.planning.retries import Retry
+from slicewise.ports import Lease, Ports
+from slicewise.reconcile import lanes
+from slicewise.reconcile.executor import ONE_WRITE, Attempt, Hands, time_for
+from slicewise.sizes import cut, first_that_fit
+from slicewise.trigger import Hint
+
+# Clocks of machines differ.
+_LEASE_MARGIN = timedelta(seconds=10)
+# What a renewal gives beyond the action that it is for, so that those after it need none of their own. By
+# that much a pass that was killed is waited for longer.
+_LEASE_SPARE = timedelta(seconds=30)
+# Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
+_BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
+# A quarter of an hour long: no lease lasts longer. Then each wait is twice as long as the one before, up to
+# what SQS can delay.
+_QUICK_TRIES = 75
+# Queue and function deliver a message within seconds of its time. One that comes later than this was lost, or
+# finds that another waits in its place.
+_LATE_MESSAGE = timedelta(minutes=1)
+# A pass that has done its work for nothing is dear: it waits twice as long each time, and then for the sweep.
+_MOST_LOST = 8
+_FIRST_CONFLICT = timedelta(seconds=2)
+# Some pages of what was measured.
+_TO_KEEP = timedelta(seconds=60)
+_FIRST_RETRY = timedelta(seconds=5)
+# Where more failed than a record holds, those left out would be tried each few seconds, as if they had never
+# failed.
+_CROWDED_RETRY = timedelta(minutes=1)
+_MOST_CONFLICTS = 7
+# A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit. These, in
+# bytes, leave 50 KB for its other fields and for what DynamoDB adds to each value.
+_MOST_TOLD = 100
+# Details have items of their own. Some 4,000 workloads that change class; each KB is a write, 1,000 a second.
+_MOST_DETAIL_BYTES = 2_000_000
+_LONGEST_TEXT = 800
+# Beside those that the plan still asks for: of a paused cluster, say, which asks for none.
+_MOST_NOTIFIED = 100
+_MOST_FINDING_BYTES = 110_000
+_MOST_CHANGE_BYTES = 70_000
+# What is lost of these is tried again at once.
+_MOST_RETRY_BYTES = 100_000
+# Of so many in their own words; the findings have them as well.
+_MOST_QUOTED = 20
+# Names of a finding's fields, and DynamoDB's own bytes for each.
+_OF_A_FINDING = 40
+_LONGEST_WAIT = timedelta(seconds=900)
+# A message that comes on time may still come a moment before its time by another machine's clock.
+_CLOCK_ERROR = timedelta(seconds=1)
+
+W = TypeVar("W")
+
+
+@dataclass(frozen=True)
+class Capability(Generic[W]):
+    """
+    What makes the loop a pass of onboarding or of tuning. W is what it observes.
+
+    Attributes:
+        name: Also of its queue.
+        observe: Reads the world; the Record is the one of the pass before.
+        cluster: The EKS cluster in a world, None where it is gone.
+        acts: Whether this world's policy lets us act, not only say what we would do.
+        remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
+        at_work: By each stage that is only reached once every action is done, the stage until then.
+        timeout: Of the function that runs it: so long may a look take, and no pass outlives it.
+    """
+
+    name: str
+    observe: Callable[[Hint, Record | None, datetime], W]
+    plan: Callable[[W, datetime], Plan]
+    cluster: Callable[[W], EksCluster | None]
+    acts: Callable[[W], bool]
+    remembered: Callable[[W, Record | None, datetime], dict[str, object]]
+    at_work: Mapping[Stage, Stage] = field(
+        default_factory=lambda: dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.INSTALLING)
+    )
+    timeout: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """
+    One of the times that the queue hands out a message.
+
+    Attributes:
+        number: From 1; the last is `most`.
+        retry: After how long the queue tries again, while there is another.
+    """
+
+    number: int
+    most: int
+    retry: timedelta
+
+    @property
+    def is_last(self) -> bool:
+        return self.number >= self.most
+
+
+GIVEN_UP = "given-up"
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    One pass in the words of its `decided` log line.
+
+    Attributes:
+        stage: The record's; or "busy", or GIVEN_UP, where none could be saved.
+    """
+
+    cluster: str
+    capability: str
+    stage: str
+    reason: str
+    changed: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    next_look: datetime | None = None
+
+    def line(self) -> dict[str, object]:
+        told: dict[str, object] = {
+            "cluster": self.cluster,
+            "capability": self.capability,
+            "stage": str(self.stage),
+            "reason": self.reason,
+            "changed": list(self.changed),
+        }
+        if self.findings:
+            told["findings"] = [finding.code for finding in self.findings]
+        if self.next_look:
+            told["next_look"] = self.next_look.isoformat()
+        return told
+
+
+@dataclass
+class _Progress:
+    """How far a pass has come: what its failure, wherever it strikes, must be able to tell."""
+
+    lease: Lease
+    deadline: datetime
+    delivery: Delivery | None = None
+    before: Record | None = None
+    has_read: bool = False
+    remembered: dict[str, object] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    details: tuple[Mapping[str, Any], ...] = ()
+    notified: tuple[str, ...] = ()
+    retries: tuple[Retry, ...] = ()
+    renewing: Lock = field(default_factory=Lock)
+
+
+class Passes(Generic[W]):
+    """
+    Args:
+        clock: Aware UTC now.
+        holder: Names this process in the lease, for people.
+        chance: A number from 0 to 1, each time another, that spreads hints that found the lease taken.
+        threads: So many parts of a plan are done side by side, of those that it lets.
+    """
+
+    def __init__(
+        self,
+        capability: Capability[W],
+        ports: Ports,
+        clock: Callable[[], datetime],
+        holder: str = "slicewise",
+        chance: Callable[[], float] = random.random,
+        threads: int = 1,
+    ):
+        self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
+        self._chance, self._threads = chance, threads
+
+    def run(self, hint: Hint, delivery: Delivery | None = None) -> Report:
+        """
+        The lease is taken for as long as the function may run, so that nobody takes it from a pass that
+        looks, however long. Before each action it is held for as long as that may take, and renewed where it
+        is not, for half a minute more: a pass that is killed in between is followed soon, and one that is
+        killed while it looks, once its function would have ended.
+        """
+        store, name = self._ports.store, self._capability.name
+        length = self._capability.timeout + _LEASE_MARGIN
+        try:
+            lease = store.acquire(hint.cluster, self._holder, self._clock(), length, name)
+        except LeaseHeld as busy:
+            return self._later(hint, str(busy), self._spread(hint.tries - _QUICK_TRIES))
+        progress = _Progress(lease, lease.until, delivery)
+        try:
+            return self._pass(hint, progress)
+        except LeaseHeld as lost:
+            if hint.tries >= _MOST_LOST:
+                why = f"{lost}; given up after {hint.tries} tries, the hourly sweep asks again"
+                return Report(hint.cluster, name, GIVEN_UP, why)
+            return self._later(hint, str(lost), self._spread(hint.tries))
+        except Exception as error:
+            self._record_failure(hint, progress, error)
+            raise
+        finally:
+            self._release(progress.lease)
+
+    def dry_run(self, hint: Hint) -> tuple[W, Plan]:
+        """What the next pass would see and do. Takes no lease and writes nothing."""
+        now, before = self._clock(), self._ports.store.record(hint.cluster, self._capability.name)
+        world = self._capability.observe(hint, before, now)
+        return world, without_sent(self._capability.plan(world, now), before.notified if before else ())
+
+    def _pass(self, hint: Hint, progress: _Progress) -> Report:
+        capability, store = self._capability, self._ports.store
+        progress.before = before = _sound(store.record(hint.cluster, capability.name), self._clock())
+        progress.has_read = True
+        sent = progress.notified = before.notified if before else ()
+        progress.retries = before.retries if before else ()
+        world = capability.observe(hint, before, self._clock())
+        plan = capability.plan(world, self._clock())
+        progress.notified = _still_known(sent, plan)
+        plan = without_sent(plan, sent)
+        progress.remembered = capability.remembered(world, before, self._clock())
+        progress.details = _some_details(plan.details)
+        plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
+
+        gone = capability.cluster(world) is None and before is None
+        if gone or plan.unrecorded or any(isinstance(action, Forget) for action in plan.actions):
+            return self._forget(hint, plan, capability.cluster(world), progress)
+        outcome, conflicts = plan.outcome, 0
+        if capability.acts(world):
+            try:
+                progress.changed += [f"would {action}: {action.why}" for action in plan.would]
+                hands = self._hands(hint, capability.cluster(world), progress)
+                outcome = self._after(outcome, self._apply(plan, hands, progress), hint, progress)
+            except Conflict as conflict:
+                conflicts = 1 + (before.conflicts if before else 0)
+                if conflicts > _MOST_CONFLICTS:
+                    raise
+                outcome = _again(outcome, conflict, conflicts, capability.at_work)
+        else:
+            progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
+            # What we may not do stays undone: looking sooner than the sweep would find the same.
+            outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
+
+        if plan.measured and (lost := self._keep(hint, plan.measured, progress)):
+            outcome = replace(outcome, findings=(*outcome.findings, lost))
+        next_look = self._look_again(hint, outcome, before)
+        return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
+
+    def _keep(self, hint: Hint, measured: tuple[Page, ...], progress: _Progress) -> Finding | None:
+        """What is lost of it costs the next pass a longer look, and nothing else."""
+        try:
+            self._renew(progress, _TO_KEEP)
+            self._ports.usage.keep(hint.cluster, measured, self._clock())
+        except LeaseHeld:
+            raise
+        except SlicewiseError as error:
+            says = f"What was measured could not be kept: {error}"
+            return Finding("usage-not-kept", says, "No action is needed where it comes and goes.")
+        return None
+
+    def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
+        attempt = Attempt(progress.retries, self._clock, plan.longest_retry)
+
+        def do(lane: lanes.Lane) -> None:
+            for action in lane:
+                self._try(action, attempt, hands, progress)
+
+        try:
+            for stretch in lanes.stretches(attempt.in_order(plan.actions), plan.abreast):
+                lanes.run(stretch, do, self._threads)
+        finally:
+            progress.retries = (*attempt.failed, *attempt.untried)
+        return attempt
+
+    def _try(self, action: Action, attempt: Attempt, hands: Hands, progress: _Progress) -> None:
+        if attempt.leaves_out(action):
+            return
+        with attempt.ends_where_this_fails():
+            self._renew(progress, time_for(action))
+            with attempt.at(action):
+                self._do(action, hands, progress)
+
+    def _do(self, action: Action, hands: Hands, progress: _Progress) -> None:
+        hands.do(action)
+        progress.changed.append(f"{action}: {action.why}")
+        if isinstance(action, Notify):
+            progress.notified += (action.key,)
+
+    def _after(self, outcome: Outcome, attempt: Attempt, hint: Hint, progress: _Progress) -> Outcome:
+        """What of the plan's outcome is true where parts of it failed."""
+        if not attempt.failed:
+            return outcome
+        failed = self._notified(attempt.failed, hint)
+        progress.retries = (*failed, *attempt.untried)
+        now = self._clock()
+        soonest = retries.wait(failed, now)
+        if soonest and len(_some_retries(failed)) < len(failed):
+            soonest = max(soonest, _CROWDED_RETRY)
+        waits = (outcome.wait, soonest, _FIRST_RETRY if attempt.is_given_up else None)
+        return Outcome(
+            self._capability.at_work.get(outcome.stage, outcome.stage),
+            f"{outcome.reason}; {retries.summary(failed)}",
+            (*outcome.findings, *retries.findings(failed)),
+            min(wait for wait in waits if wait is not None),
+        )
+
+    def _notified(self, failed: tuple[Retry, ...], hint: Hint) -> tuple[Retry, ...]:
+        """Before the record that remembers it: told twice after a kill, and never not at all."""
+        if not any(retry.needs_a_notice for retry in failed):
+            return failed
+        try:
+            self._ports.notices.publish(*retries.notice(failed, hint.name))
+        except SlicewiseError:
+            return failed  # the next pass tries again
+        return tuple(replace(retry, notified=retry.notified or retry.needs_a_notice) for retry in failed)
+
+    def _hands(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> Hands:
+        return Hands(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
+
+    def _renew(self, progress: _Progress, length: timedelta) -> None:
+        """
+        Only the holder of the lease may write, for as long as `length`. Nobody can take a lease before it
+        ends by their own clock, so while enough of ours is left there is nothing to ask. One that is longer
+        than it need be is made shorter, since others wait for its end where a pass is killed.
+        """
+        with progress.renewing:
+            now = self._clock()
+            if length + _LEASE_MARGIN <= progress.lease.until - now <= length + _LEASE_SPARE:
+                return
+            # No pass outlives its function, so that nobody has to wait for one longer.
+            length = min(length + _LEASE_SPARE, progress.deadline - now)
+            progress.lease = self._ports.store.renew(progress.lease, now, length)
+
+    def _forget(self, hint: Hint, plan: Plan, cluster: EksCluster | None, progress: _Progress) -> Report:
+        """No record after it: that would be all we know about a cluster that is gone, or no longer ours."""
+        self._apply(plan, self._hands(hint, cluster, progress), progress)
+        outcome = plan.outcome
+        return Report(
+            hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
+        )
+
+    def _look_again(self, hint: Hint, outcome: Outcome, before: Record | None) -> datetime | None:
+        """
+        Queue the next look, unless one is queued that comes early enough.
+
+        Returns:
+            When it is due; None where the sweep is soon enough.
+        """
+        now = self._clock()
+        queued = before.next_look if before else None
+        # This is that look, or it must have been lost: it is over.
+        if queued and ((hint.due and queued <= hint.due) or queued <= now + _CLOCK_ERROR):
+            queued = None
+        if outcome.wait is None:
+            return queued
+        wait = min(outcome.wait, _LONGEST_WAIT)
+        if queued and queued <= now + wait + _CLOCK_ERROR:
+            return queued
+        again = Hint(hint.cluster, outcome.reason, due=now + wait)
+        self._ports.queues.send(self._capability.name, again.message(), wait)
+        return now + wait
+
+    def _record(
+        self,
+        hint: Hint,
+        outcome: Outcome,
+        progress: _Progress,
+        *,
+        next_look: datetime | None = None,
+        conflicts: int = 0,
+        next_try: str = "",
+    ) -> Report:
+        now, before = self._clock(), progress.before
+        changed = _some_changes(progress.changed)
+        findings = _some_findings((*_misread(before), *outcome.findings))
+        same = before is not None and before.stage == outcome.stage
+        record = Record(
+            cluster=hint.cluster,
+            capability=self._capability.name,
+            stage=outcome.stage,
+            reason=_short(outcome.reason),
+            at=now,
+            since=before.since if before and same else now,
+            findings=findings,
+            changed=changed,
+            next_look=next_look,
+            conflicts=conflicts,
+            details=progress.details,
+            notified=progress.notified,
+            retries=_some_retries(progress.retries),
+            next_try=next_try,
+            **progress.remembered,  # type: ignore[arg-type]
+        )
+        # An unchanged cluster is looked at each hour for ever; its history should show what happened.
+        news = before is None or (before.stage, before.reason, before.changed) != (
+            record.stage,
+            record.reason,
+            record.changed,
+        )
+        self._ports.store.save(record, progress.lease, history=news)
+        return Report(
+            hint.cluster, record.capability, record.stage, record.reason, changed, record.findings, next_look
+        )
+
+    def _record_failure(self, hint: Hint, progress: _Progress, error: Exception) -> None:
+        """
+        Best effort: the error that is on its way must not be hidden by one of telling it. A record that could
+        not be read is not written over: what was notified, and decided, would be forgotten.
+        """
+        if not progress.has_read:
+            return
+        if isinstance(error, Unavailable):
+            outcome = Outcome(Stage.WAITING, f"no answer: {error}")
+        else:
+            outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
+        before = progress.before
+        failed = {retry.part: retry for retry in (*(before.retries if before else ()), *progress.retries)}
+        kept = progress.remembered or (
+            {name: getattr(before, name) for name in ("policy", "fingerprint", "world", "looked_at")}
+            if before
+            else {}
+        )
+        try:
+            self._record(
+                hint,
+                outcome,
+                replace(
+                    progress,
+                    remembered=kept,
+                    details=progress.details or (before.details if before else ()),
+                    retries=tuple(failed.values()),
+                ),
+                next_look=before.next_look if before else None,
+                conflicts=before.conflicts if before else 0,
+                next_try=self._next_try(progress.delivery),
+            )
+        except SlicewiseError:
+            return
+
+    def _next_try(self, delivery: Delivery | None) -> str:
+        """What becomes of a pass that failed."""
+        if delivery is None:
+            return "the queue tries again"
+        failed = f"try {delivery.number} of {delivery.most} failed"
+        if not delivery.is_last:
+            return f"{failed}; the queue tries again in {delivery.retry.total_seconds():.0f} s"
+        return f"{failed}: gave up; {sweeps.next_attempt(self._sweeps(), self._clock())}"
+
+    def _sweeps(self) -> tuple[datetime, ...]:
+        try:
+            return self._ports.store.sweeps()
+        except SlicewiseError:
+            return ()
+
+    def _spread(self, doublings: int) -> timedelta:
+        wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
+        return min(wait * 2 ** min(max(doublings, 0), 10), _LONGEST_WAIT)
+
+    def _later(self, hint: Hint, reason: str, wait: timedelta) -> Report:
+        """A hundred hints that come while a pass is at work come to one look after it."""
+        name, store = self._capability.name, self._ports.store
+        comes = self._clock() + wait
+        if _gives_way(hint, store.waiting(hint.cluster, name), self._clock()):
+            return Report(hint.cluster, name, "busy", f"{reason}, and another hint waits for its end")
+        # Sent before it is noted: whoever ends between the two leaves one hint too many, not too few.
+        again = replace(hint, waits=True, tries=hint.tries + 1, comes=comes)
+        self._ports.queues.send(name, again.message(), wait)
+        store.note_waiting(hint.cluster, name, comes)
+        return Report(hint.cluster, name, "busy", reason, next_look=comes)
+
+    def _release(self, lease: Lease) -> None:
+        try:
+            self._ports.store.release(lease)
+        except SlicewiseError:
+            return  # it expires by itself
+
+
+def _gives_way(hint: Hint, noted: datetime | None, now: datetime) -> bool:
+    """
+    Whether a hint that found the lease taken is dropped for another one that waits. What a person insists on
+    never is.
+
+    Args:
+        noted: When that other one comes back. It may be lost: soon after its time nobody waits for it any
+            more. So more than one may wait; of these, the one that was noted last goes on, in time or late.
+            Else those that come would grow in number for as long as the lease is not free.
+    """
+    if noted is None or hint.forced or noted > now + _LONGEST_WAIT + _LEASE_MARGIN:
+        return False
+    if hint.waits:
+        return hint.comes is not None and hint.comes < noted
+    return now <= noted + _LATE_MESSAGE
+
+
+def without_sent(plan: Plan, sent: Collection[str]) -> Plan:
+    """A plan asks for a notice as long as what it reports can be seen; `sent` are keys of what went out."""
+    left = (one for one in plan.actions if not (isinstance(one, Notify) and one.key in sent))
+    return replace(plan, actions=tuple(left))
+
+
+def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
+    """Of the notices that were sent, those that matter: all that the plan asks for, and the newest others."""
+    asked = {one.key for one in plan.actions if isinstance(one, Notify)}
+    others = [key for key in sent if key not in asked]
+    return (*others[-_MOST_NOTIFIED:], *(key for key in sent if key in asked))
+
+
+def _sound(before: Record | None, now: datetime) -> Record | None:
+    """
+    As it was read, but that a stage began now where its time cannot be read, or has not come yet; and that
+    nobody has looked at what was looked at in the future.
+    """
+    if before is None:
+        return None
+    since = before.since if UNKNOWN_TIME < before.since <= now else now
+    looked_at = before.looked_at
+    is_past = looked_at is None or looked_at <= now + _CLOCK_ERROR
+    return replace(before, since=since, looked_at=looked_at if is_past else None)
+
+
+def _misread(before: Record | None) -> tuple[Finding, ...]:
+    if before is None or not before.unreadable:
+        return ()
+    return (
+        Finding(
+            "record-unreadable",
+            f"The record of the pass before was written by another release of Slicewise, or by hand: "
+            f"{', '.join(before.unreadable)} could not be read, and counted as absent.",
+            "Nothing to do after an upgrade or a rollback; else find out who writes to the table.",
+        ),
+    )
+
+
+def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    short = (replace(one, says=_short(one.says), remedy=_short(one.remedy)) for one in found[:_MOST_TOLD])
+    kept = first_that_fit(short, _MOST_FINDING_BYTES, _bytes_of)
+    left = len(found) - len(kept)
+    if not left:
+        return kept
+    more = Finding(
+        "more-findings", f"{left} more are not kept.", "Mend these; the next pass tells the others."
+    )
+    return (*kept, more)
+
+
+def _bytes_of(finding: Finding) -> int:
+    texts = finding.code, finding.says, finding.remedy
+    return sum(len(text.encode()) for text in texts) + _OF_A_FINDING
+
+
+def _short(text: str) -> str:
+    return cut(text, _LONGEST_TEXT)
+
+
+def _some_changes(changed: list[str]) -> tuple[str, ...]:
+    short = map(_short, changed[:_MOST_TOLD])
+    kept = first_that_fit(short, _MOST_CHANGE_BYTES, lambda text: len(text.encode()))
+    left = len(changed) - len(kept)
+    return (*kept, f"and {left} more") if left else kept
+
+
+def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
+    """The words of some; of the others when they are tried again, and that the operators know of them."""
+    # Those that failed most often first: what is not kept begins anew, and nobody would ever be told.
+    failed = tuple(sorted(failed, key=lambda one: -one.times))
+    short = (one if number < _MOST_QUOTED else replace(one, says="") for number, one in enumerate(failed))
+    return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
+
+
+def _some_details(details: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """The first ones, as many as there is room for."""
+    return first_that_fit(details, _MOST_DETAIL_BYTES, lambda detail: len(json.dumps(detail)))
+
+
+def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -> Outcome:
+    if not details:
+        return outcome
+    about = [str(detail.get("node_pool") or detail.get("pool") or "something") for detail in details]
+    found = Finding(
+        "details-not-kept",
+        f"The record has no room for what was decided about {', '.join(about)}: it keeps "
+        f"{_MOST_DETAIL_BYTES:,} bytes.",
+        "Each pass decides on these again, without what the last days were like. Run fewer workloads in the "
+        "pools of this cluster that are split into classes.",
+    )
+    return replace(outcome, findings=(found, *outcome.findings))
+
+
+def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Mapping[Stage, Stage]) -> Outcome:
+    stage = at_work.get(outcome.stage, outcome.stage)
+    wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
+    return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)

@@ -1,0 +1,1 @@
+"""When a cluster sleeps: weekly hours, dates, holidays, and the clock on the wall. Pure."""

@@ -1,0 +1,318 @@
+"""
+Taking over a NodePool that somebody else made, and giving it back as it was. Pure.
+
+Karpenter replaces a node whose NodeClaim lacks what its NodePool requires. So each Node and NodeClaim is
+labelled first, with what its device plugin does already (whole GPUs), and only then that is required. N is
+chosen afterwards, as for every other NodePool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise.kube import quantities
+from slicewise.kube.json_patch import Operation, remove, set_value
+from slicewise.kube.objects import (
+    MANAGED_BY,
+    MANAGER,
+    annotations,
+    being_deleted,
+    is_ours,
+    labels,
+    name,
+    spec,
+    status,
+)
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.cluster import ClusterContents
+from slicewise.planning.actions import Action, ClaimsCarry, Patch
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Policy, Pool
+from slicewise.pools import adopted, adopted_settings, layout, observed
+from slicewise.tuning import contested_requirement
+from slicewise.tuning.consolidation.startup import STARTUP_ANNOTATION
+from slicewise.tuning.rollout.context import SOON, RolloutSettings
+from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.pool_state import stamp
+
+_REQUIREMENTS = ("spec", "template", "spec", "requirements")
+_OURS = (MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL)
+_REMEMBERED = (
+    layout.ORIGINAL_ANNOTATION,
+    layout.TUNING_ANNOTATION,
+    layout.CHANGED_ANNOTATION,
+    STARTUP_ANNOTATION,
+)
+_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What comes next of taking one NodePool over; without actions and `wait`, a person must do something."""
+
+    node_pool: str
+    says: str
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+
+
+def steps(contents: ClusterContents, policy: Policy, now: datetime) -> tuple[Step, ...]:
+    """One for each NodePool that is being adopted, or has new NodeClaims of the time before."""
+    there = {name(item): item for item in contents.node_pools}
+    adopting = [(pool, there[pool.adopt]) for pool in policy.pools if pool.adopt and pool.adopt in there]
+    found = (_step(contents, policy, pool, node_pool, now) for pool, node_pool in adopting)
+    return tuple(step for step in found if step)
+
+
+def _step(
+    contents: ClusterContents, policy: Policy, pool: Pool, node_pool: Object, now: datetime
+) -> Step | None:
+    ours = is_ours(node_pool)
+    if being_deleted(node_pool) or layout.ASLEEP in annotations(node_pool):
+        return None
+    if ours and not _is_of(node_pool, pool.name):
+        return None
+    if not ours and (why := _why_not(contents, pool, node_pool)):
+        finding = Finding(
+            "not-adopted",
+            f"NodePool {name(node_pool)} is not taken over: {why}.",
+            "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
+        )
+        return Step(name(node_pool), f"not taken over: {why}", findings=(finding,))
+    findings = () if ours else adopted.told_before(policy, pool, node_pool)
+    claims = [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
+    n = observed.n_of_nodes(claims, contents.node_overlays, pool, name(node_pool)) if ours else 1
+    key = layout.config_key(pool.sharing, n or 1)
+    is_taken_away = ours and contested_requirement.is_taken_away(node_pool)
+    if is_taken_away:
+        findings = (contested_requirement.finding(node_pool, n or 1),)
+    # A node that has come since is one of whole GPUs, unless its NodePool says otherwise.
+    born_with = key if is_taken_away else layout.EXCLUSIVE
+    bare = [claim for claim in claims if _lacks(claim, pool)]
+    if bare:
+        at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
+        nodes = {name(node): node for node in contents.nodes}
+        actions = [
+            action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now)
+        ]
+        says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
+        return Step(name(node_pool), says, tuple(actions), findings, SOON)
+    if ours and not is_taken_away:
+        return None
+    marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
+    left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
+    if left > timedelta(0):
+        return Step(name(node_pool), "Karpenter is given time to see the labels", (), findings, left)
+    if is_taken_away:
+        again = contested_requirement.put_back(node_pool, pool, key, now)
+        says = f"its requirement was taken away{', and is put back' if again else ''}"
+        return Step(name(node_pool), says, (again,) if again else (), findings, SOON if again else None)
+    says = "it is taken over at one pod a GPU"
+    return Step(name(node_pool), says, (_take(node_pool, pool),), findings, SOON)
+
+
+def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | None:
+    if why := adopted.why_not(node_pool, pool):
+        return why
+    (gpu,) = pool.models()
+    key = adopted.labels(pool)[layout.CONFIG_LABEL]
+    for item in (*contents.node_claims, *contents.nodes):
+        if not _of(item, node_pool):
+            continue
+        # Karpenter labels a NodeClaim once it has chosen a machine, and its Node from the beginning.
+        model = labels(item).get(layout.GPU_NAME_LABEL, "" if item["kind"] == "Node" else gpu.karpenter_name)
+        if model != gpu.karpenter_name:
+            return f"{ref_of(item)} has {model or 'no'} GPUs, and the pool is for {gpu.name}"
+        if adopted.is_split_by_mig(labels(item).get(layout.MIG_LABEL)):
+            return f"the GPUs of {ref_of(item)} are split by MIG"
+        if labels(item).get(layout.CONFIG_LABEL, key) != key:
+            return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
+        if why := _shares(item):
+            return why
+    return None
+
+
+def _shares(node: Object) -> str:
+    """Its device plugin's default may share GPUs: to label it with whole ones would take slices from pods."""
+    gpus, offered = labels(node).get(layout.GPU_COUNT_LABEL, ""), status(node).get("allocatable") or {}
+    slices = quantities.whole(offered.get(layout.GPU_RESOURCE))
+    if node["kind"] != "Node" or not gpus.isdecimal() or slices <= int(gpus):
+        return ""
+    plural = "s" if gpus != "1" else ""
+    return (
+        f"{ref_of(node)} offers {slices} slices of {gpus} GPU{plural}: its device plugin shares them already"
+    )
+
+
+def _of(item: Object, node_pool: Object) -> bool:
+    return labels(item).get(layout.NODE_POOL_LABEL) == name(node_pool)
+
+
+def _lacks(claim: Object, pool: Pool) -> bool:
+    return any(labels(claim).get(key) != value for key, value in _wanted(claim, pool).items())
+
+
+def _wanted(item: Object, pool: Pool, born_with: str = layout.EXCLUSIVE) -> dict[str, str]:
+    """Where it has a key, that is N's matter."""
+    key = labels(item).get(layout.CONFIG_LABEL, born_with)
+    return {**adopted.labels(pool), layout.CONFIG_LABEL: key}
+
+
+def _label(
+    claim: Object, nodes: dict[str, Object], pool: Pool, born_with: str, now: datetime
+) -> Iterable[Patch]:
+    node = nodes.get(status(claim).get("nodeName", ""))
+    for item in (node, claim):
+        if item is None:
+            continue
+        operations = [*set_value(item, _CHANGED, stamp(now))]
+        for key, value in _wanted(item, pool, born_with).items():
+            operations += set_value(item, ("metadata", "labels", key), value)
+        why = "what its NodePool will require must stand on it first, or Karpenter replaces it"
+        yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
+
+
+def _take(node_pool: Object, pool: Pool) -> Patch:
+    (gpu,) = pool.models()
+    original = {
+        "limits": spec(node_pool).get("limits"),
+        "disruption": spec(node_pool).get("disruption"),
+        "requirements": _added(node_pool, pool),
+        "taken": {},
+    }
+    own = {MANAGED_BY: MANAGER, layout.POOL_LABEL: pool.name, layout.SHARING_LABEL: pool.sharing.value}
+    text = adopted_settings.dumped(original)
+    limits = {**(spec(node_pool).get("limits") or {}), **layout.limits(pool, gpu, 1)}
+    operations = (
+        *set_value(node_pool, ("metadata", "labels"), {**labels(node_pool), **own}),
+        *set_value(
+            node_pool,
+            ("metadata", "annotations"),
+            {**annotations(node_pool), layout.ORIGINAL_ANNOTATION: text},
+        ),
+        *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool)),
+        *(set_value(node_pool, ("spec", "limits"), limits) if limits else ()),
+    )
+    return Patch(
+        ref_of(node_pool),
+        operations,
+        f"take over NodePool {name(node_pool)}",
+        f"pool {pool.name} adopts it, and every NodeClaim of it has the labels that it requires from now on",
+        ClaimsCarry(name(node_pool), adopted.labels(pool)[layout.CONFIG_LABEL]),
+    )
+
+
+def _added(node_pool: Object, pool: Pool) -> list[str]:
+    """Keys that it did not require before."""
+    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    before = {one.get("key") for one in live}
+    return [key for key in adopted.labels(pool) if key not in before]
+
+
+# Giving back
+
+
+def given_back(
+    contents: ClusterContents, policy: Policy | None
+) -> tuple[tuple[Patch, ...], tuple[Finding, ...]]:
+    """
+    Adopted NodePools that the policy no longer asks for, once no change of N is under way.
+
+    One that another pool adopts by now is given back before it is taken over again: its nodes have other
+    labels then.
+    """
+    adopters = {pool.adopt: pool.name for pool in policy.pools} if policy else {}
+    patches: list[Patch] = []
+    findings: list[Finding] = []
+    for node_pool in contents.node_pools:
+        marks = annotations(node_pool)
+        left = layout.ORIGINAL_ANNOTATION in marks and not _is_of(
+            node_pool, adopters.get(name(node_pool), "")
+        )
+        # Who sleeps has other settings until it wakes, as the sleeper remembers them.
+        if left and not marks.keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}:
+            n = _n_of(contents, node_pool)
+            patches.append(_give_back(node_pool, n))
+            findings += [_still_shared(node_pool, n)] if n > 1 else []
+            findings += _unreadable(node_pool)
+    return tuple(patches), tuple(findings)
+
+
+def _n_of(contents: ClusterContents, node_pool: Object) -> int:
+    keys = observed.config_keys_of(node_pool)
+    if keys:
+        return layout.slices_of_key(keys[0]) or 1
+    of = (labels(claim) for claim in contents.node_claims if _of(claim, node_pool))
+    found = [n for one in of if (n := layout.slices_of_key(one.get(layout.CONFIG_LABEL, "")))]
+    return max(found, default=1)
+
+
+def _is_of(node_pool: Object, pool_name: str) -> bool:
+    return labels(node_pool).get(layout.POOL_LABEL) == pool_name
+
+
+def _give_back(node_pool: Object, n: int) -> Patch:
+    """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
+    operations: list[Operation] = [
+        *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
+        *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
+        *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
+        *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
+    ]
+    if n == 1:
+        operations += set_value(node_pool, _REQUIREMENTS, without_added(node_pool))
+    why = "no policy asks for it any more: its limits and consolidation are what they were"
+    says = f"give NodePool {name(node_pool)} back"
+    return Patch(ref_of(node_pool), tuple(operations), says, why, part=name(node_pool))
+
+
+def without_added(node_pool: Object) -> list[Object]:
+    """What it requires, less what it did not before it was taken over."""
+    added = adopted_settings.original(node_pool).get("requirements") or ()
+    live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    return [one for one in live if one.get("key") not in added]
+
+
+def _unreadable(node_pool: Object) -> Iterable[Finding]:
+    if lost := adopted_settings.unreadable(node_pool):
+        yield Finding(
+            "original-unreadable",
+            f"NodePool {name(node_pool)} is given back, but of {', '.join(lost)} it cannot be read what it "
+            "was: that stays as it stands.",
+            f"Look at its {', '.join(lost)}, and set by hand what you want.",
+        )
+
+
+def _put_back(live: Object, part: str, value: Any) -> tuple[Operation, ...]:
+    """None stands for what it lacked."""
+    path = ("spec", part)
+    return remove(live, path) if value is None else set_value(live, path, value)
+
+
+def _disruption_before(node_pool: Object) -> Any:
+    """Its owner's, with what they changed since we took it over."""
+    original = adopted_settings.original(node_pool)
+    if "disruption" not in original:
+        return spec(node_pool).get("disruption")
+    # An earlier release wrote over all of it.
+    if "taken" not in original:
+        return original["disruption"]
+    return adopted_settings.disruption(node_pool, {}, ())[0] or None
+
+
+def _without(table: Any, keys: Collection[str]) -> dict[str, str]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _still_shared(node_pool: Object, n: int) -> Finding:
+    return Finding(
+        "given-back-shared",
+        f"NodePool {name(node_pool)} is given back with {n} pods a GPU: its nodes, its requirement and its "
+        "NodeOverlays go on saying so.",
+        f"For whole GPUs again, have it require {layout.CONFIG_LABEL} In [{layout.EXCLUSIVE}] and its "
+        "NodeOverlays say one slice a GPU: Karpenter then replaces its nodes under its budgets.",
+    )

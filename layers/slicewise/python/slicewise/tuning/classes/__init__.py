@@ -1,0 +1,1 @@
+"""Pools that are split into classes: which workload belongs in which, and how it is moved. Pure."""

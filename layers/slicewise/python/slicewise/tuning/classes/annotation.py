@@ -1,0 +1,95 @@
+"""
+What a workload that opted in tells of its moves: what we wrote, and how far it is rolled out. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from slicewise.errors import UNREADABLE
+from slicewise.kube.objects import annotations, being_deleted, spec, status
+from slicewise.kube.ref import Object
+from slicewise.pools import layout
+from slicewise.tuning.state.pool_state import stamp
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """
+    What we did to a workload, as its annotation tells.
+
+    Attributes:
+        size: The class that we wrote last; None where we never did.
+        added: The toleration is ours.
+        moved: When it was moved, within a day of the last.
+        left: Somebody took the class away again, so that it is moved no more.
+    """
+
+    size: int | None = None
+    added: bool = False
+    moved: tuple[datetime, ...] = ()
+    left: bool = False
+
+    @property
+    def last_moved(self) -> datetime:
+        """Of one that was moved."""
+        return max(self.moved)
+
+    @property
+    def own(self) -> dict[str, str]:
+        return toleration(self.size or 1)
+
+    def dumped(self) -> str:
+        told: dict[str, Any] = {"class": self.size, "moved": [stamp(at) for at in self.moved]}
+        told |= {"toleration": True} if self.added else {}
+        told |= {"left": True} if self.left else {}
+        return json.dumps(told, separators=(",", ":"))
+
+
+def toleration(size: int) -> dict[str, str]:
+    return {"key": layout.CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
+
+
+def read_mark(item: Object) -> Mark:
+    """Leniently: a person may have written it."""
+    text = annotations(item).get(layout.MOVED_ANNOTATION)
+    try:
+        found = json.loads(text) if text else {}
+        size = found.get("class")
+        moved = tuple(datetime.fromisoformat(at) for at in found.get("moved") or ())
+        if any(at.tzinfo is None for at in moved):
+            raise ValueError(text)
+        return Mark(
+            int(size) if size else None, found.get("toleration") is True, moved, found.get("left") is True
+        )
+    except UNREADABLE:
+        return Mark(left=True)
+
+
+def template(item: Object) -> Mapping[str, Any]:
+    """The pod spec."""
+    return (spec(item).get("template") or {}).get("spec") or {}
+
+
+def is_rolled_out(item: Object) -> bool:
+    told, replicas = status(item), spec(item).get("replicas", 1)
+    ready = told.get("availableReplicas", told.get("readyReplicas", 0)) or 0
+    return (
+        told.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
+        and (told.get("updatedReplicas") or 0) >= replicas
+        and ready >= replicas
+        and (told.get("replicas") or 0) <= replicas
+    )
+
+
+def is_moving(item: Object, now: datetime) -> bool:
+    """We moved it today, and not all of its pods are ready."""
+    mark = read_mark(item)
+    moved = bool(mark.moved) and now - mark.last_moved < DAY
+    return moved and not being_deleted(item) and not is_rolled_out(item)

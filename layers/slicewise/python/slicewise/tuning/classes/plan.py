@@ -1,0 +1,131 @@
+"""What a pass does about the classes of a pool that is split: decide, move, keep, tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from slicewise.kube.objects import annotations, spec
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.cluster import ClusterContents
+from slicewise.planning.actions import SetClass
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Classes, MetricsSource, Policy, Pool
+from slicewise.pools import layout
+from slicewise.tuning.classes.annotation import template
+from slicewise.tuning.classes.decision import ClassDecision, Recommendation, decided, dumped, loaded
+from slicewise.tuning.classes.evidence import class_evidence
+from slicewise.tuning.classes.migration import Moves, moves
+from slicewise.tuning.rule.pool_plan import Part
+from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.pool_state import PoolState
+from slicewise.tuning.usage.history import NOTHING
+from slicewise.tuning.usage.owners import told_owner
+from slicewise.tuning.usage.workloads import workload_of
+
+
+def about_classes(
+    policy: Policy, states: Sequence[PoolState], world: TuningWorld, now: datetime
+) -> Iterator[tuple[str, Part]]:
+    """By pool, for those that are split, or whose workloads still have a class from when it was."""
+    assert world.contents
+    changing = next((state.name for state in states if state.rollout), "")
+    busy = f"N of NodePool {changing} is being changed" if changing else ""
+    for pool in policy.pools:
+        of_pool = [state for state in states if state.pool.name == pool.name]
+        opted_in = [item for item in world.contents.workloads if layout.chooses(template(item), pool)]
+        if pool.classes:
+            yield pool.name, _of_a_split_pool(pool, pool.classes, of_pool, opted_in, world, policy, busy, now)
+        elif left := [item for item in opted_in if layout.class_of(template(item))]:
+            frozen = _asleep(of_pool) or busy
+            yield pool.name, _of_a_pool_no_longer_split(pool, _name(world), left, frozen, now)
+
+
+def _of_a_split_pool(
+    pool: Pool,
+    classes: Classes,
+    states: Sequence[PoolState],
+    opted_in: Sequence[Object],
+    world: TuningWorld,
+    policy: Policy,
+    busy: str,
+    now: datetime,
+) -> Part:
+    assert world.contents
+    known = loaded(world.known, pool.name)
+    frozen = _frozen(states, world, policy)
+    decision, problems = known, ()
+    if world.whole and not frozen:
+        source = policy.metrics.source.value
+        history = world.measured.history if world.measured else NOTHING
+        evidence = class_evidence(world.readings, source, world.contents, pool, now, history)
+        decision, problems = decided(pool, known, evidence, now), evidence.problems
+    why = frozen or busy or ("it is decided anew first" if decision.is_due(now) else "")
+    found = moves(decision, _name(world), opted_in, classes.moves_a_day, why, now)
+    detail = dumped(decision, classes.moves_a_day, frozen, found.notes)
+    findings = (*problems, *found.findings, *_nowhere(world.contents, pool))
+    return Part(_says(decision, found), detail, (*found.notices, *found.actions), findings, found.wait)
+
+
+def _of_a_pool_no_longer_split(
+    pool: Pool, cluster: str, left: Sequence[Object], frozen: str, now: datetime
+) -> Part:
+    """Nodes without classes let nobody in who selects one."""
+    home = tuple(
+        Recommendation(
+            ref_of(item),
+            spec(item).get("replicas", 1),
+            layout.class_of(template(item)) or 1,
+            1,
+            "its pool is no longer split",
+        )
+        for item in left
+    )
+    decision = ClassDecision(pool.name, (), now, recommendations=home)
+    found = moves(decision, cluster, left, Classes.moves_a_day, frozen, now, split=False)
+    return Part(_says(decision, found), {}, (*found.notices, *found.actions), found.findings, found.wait)
+
+
+def _name(world: TuningWorld) -> str:
+    return world.cluster.name if world.cluster else ""
+
+
+def _frozen(states: Sequence[PoolState], world: TuningWorld, policy: Policy) -> str:
+    """Why nothing is decided; empty where it is."""
+    if policy.metrics.source is MetricsSource.NONE:
+        return "the policy names no source of metrics"
+    if world.series_error:
+        return "metrics cannot be read"
+    return _asleep(states)
+
+
+def _asleep(states: Iterable[PoolState]) -> str:
+    asleep = any(layout.ASLEEP in annotations(state.node_pool) for state in states)
+    return "it is asleep, and an idle night says nothing about a day's load" if asleep else ""
+
+
+def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
+    """Pods that wait for a class that the pool does not have."""
+    sizes = pool.classes.sizes if pool.classes else ()
+    waiting: dict[str, int] = {}
+    for pod in contents.pods:
+        size = layout.class_of(spec(pod))
+        if not spec(pod).get("nodeName") and layout.chooses(spec(pod), pool) and size and size not in sizes:
+            above = told_owner(pod)
+            waiting[f"{workload_of(pod)}{f' of {above}' if above else ''}"] = size
+    for workload, size in sorted(waiting.items()):
+        yield Finding(
+            "class-not-there",
+            f"Pods of {workload} wait for class {size}, which pool {pool.name} does not have.",
+            f"Write one of {', '.join(map(str, sizes))} as {layout.CLASS_LABEL} in its nodeSelector.",
+        )
+
+
+def _says(decision: ClassDecision, found: Moves) -> str:
+    if moved := [action for action in found.actions if isinstance(action, SetClass)]:
+        return f"pool {decision.pool}: {moved[0]}"
+    count = len(decision.changes)
+    if not count:
+        return ""
+    total = len(decision.recommendations)
+    return f"pool {decision.pool}: {count} of {total} workloads belong in another class"

@@ -1,0 +1,70 @@
+"""
+A tool that takes our requirement out of an adopted NodePool again, such as one that keeps it as its
+repository says. Pure.
+
+Where N stands nowhere, it is what the nodes do: overlays and limit stay, nodes that come are labelled so, and
+the requirement is put back once a day, for the day on which the tool was taught to leave it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from slicewise.kube.json_patch import set_value
+from slicewise.kube.objects import MANAGER, annotations, name, required_values, spec, written_by
+from slicewise.kube.ref import Object, ref_of
+from slicewise.planning.actions import ClaimsCarry, Patch
+from slicewise.planning.outcome import Finding
+from slicewise.policy.model import Pool
+from slicewise.pools import adopted, adopted_settings, layout
+from slicewise.tuning.state.pool_state import stamp, stamped_at
+
+_REQUIREMENTS = ("spec", "template", "spec", "requirements")
+# Each time NodeClaims carry it already, so that none drifts; the tool undoes it within minutes.
+_TRIED_AGAIN = timedelta(days=1)
+_PUT_BACK_AT = "put_back_at"
+
+
+def is_taken_away(node_pool: Object) -> bool:
+    """While N changes, that is the change's matter."""
+    requirements = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
+    lacks = any(
+        required_values(requirements, key) is None for key in (layout.POOL_LABEL, layout.CONFIG_LABEL)
+    )
+    return lacks and layout.ROLLOUT_ANNOTATION not in annotations(node_pool)
+
+
+def finding(node_pool: Object, n: int) -> Finding:
+    writers = (writer for writer in written_by(node_pool, _REQUIREMENTS) if writer != MANAGER)
+    by = " and ".join(writers) or "somebody"
+    return Finding(
+        "requirement-taken-away",
+        f"{by} took the requirement {layout.CONFIG_LABEL} out of NodePool {name(node_pool)}, by which nodes "
+        f"are born with their slices. N stays {n}, as its nodes have it; new nodes are labelled once they "
+        "have come.",
+        "Have it leave spec.template.spec.requirements, spec.limits and spec.disruption of this NodePool "
+        "alone (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). It is put back once a day.",
+    )
+
+
+def put_back(node_pool: Object, pool: Pool, key: str, now: datetime) -> Patch | None:
+    """
+    The requirement once more, with what its NodeClaims carry; None where the last time is not a day ago.
+    """
+    kept = adopted_settings.kept(node_pool)
+    last = stamped_at(kept.get(_PUT_BACK_AT))
+    if last and timedelta(0) <= now - last < _TRIED_AGAIN:
+        return None
+    again = adopted_settings.dumped({**kept, _PUT_BACK_AT: stamp(now)})
+    operations = (
+        *set_value(node_pool, ("metadata", "annotations", layout.ORIGINAL_ANNOTATION), again),
+        *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool, key)),
+    )
+    why = "every NodeClaim of it has these labels, and new nodes need them at their birth"
+    return Patch(
+        ref_of(node_pool),
+        operations,
+        f"require the labels of pool {pool.name} of NodePool {name(node_pool)} again",
+        why,
+        ClaimsCarry(name(node_pool), key),
+    )

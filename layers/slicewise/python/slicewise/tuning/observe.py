@@ -1,0 +1,290 @@
+"""
+Reads what tuning decides by: pools, overlays, claims, nodes and GPU pods, what was measured, and the alarms.
+
+In a cluster, exactly what the group `slicewise:tuner` may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
+from slicewise.kube.objects import is_ours, labels, name, status
+from slicewise.kube.ref import Object
+from slicewise.model.cluster import ClusterContents, EksCluster
+from slicewise.planning.outcome import Stage
+from slicewise.planning.record import Record
+from slicewise.policy import model as policies
+from slicewise.policy.model import MetricsSource, Policy
+from slicewise.pools import layout
+from slicewise.pools.adopted_settings import is_adopted
+from slicewise.ports import Kubernetes, Ports
+from slicewise.trigger import Hint
+from slicewise.tuning import alarms
+from slicewise.tuning.classes.annotation import is_moving
+from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
+from slicewise.tuning.state import whole_gpus
+from slicewise.tuning.state.observation import TuningWorld, measured_by
+from slicewise.tuning.state.pool_state import read_rollout
+from slicewise.tuning.usage.evidence import DAY_SECONDS
+from slicewise.tuning.usage.history import History
+from slicewise.tuning.usage.pages import history_of
+from slicewise.tuning.usage.pool_usage import FRESH, STEP, WINDOW, read
+
+_OUR_POOLS = "slicewise.dev/pool"
+# Where it was looked for and is not there: no key is known then, and no node may be given one.
+_NO_CONFIG_MAP: Object = {
+    "apiVersion": layout.CONFIG_MAP.api_version,
+    "kind": layout.CONFIG_MAP.kind,
+    "metadata": {"name": layout.CONFIG_MAP.name, "namespace": layout.CONFIG_MAP.namespace},
+    "data": {},
+}
+# Failed ones tell of slices that were refused.
+_NOT_SUCCEEDED = "status.phase!=Succeeded"
+# What is measured before a change began tells what is normal.
+_BEFORE_A_CHANGE = timedelta(hours=1)
+
+
+def observe(
+    hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime
+) -> TuningWorld:
+    """
+    What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
+    help, and the queue's retries bridge the seconds until a new access entry works.
+    """
+    cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
+    known, failed = (record.details, record.retries) if record else ((), ())
+    world = TuningWorld(cluster, paused=paused, known=known, failed=failed)
+    if cluster is None:
+        return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
+    world = replace(world, policy_name=cluster.policy_name(default_policy), offboards=cluster.offboards)
+    if paused:
+        return world
+    if cluster.offboards:
+        return _offboarding(world, cluster, record, ports)
+    world = _with_policy(world, ports)
+    if world.policy_error:
+        return _under_a_wrong_policy(world, cluster, ports)
+    if world.policy is None:
+        # They are to go, and nobody comes again once they have.
+        world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    else:
+        world = _with_alarms(world, cluster, ports)
+    if not cluster.answers:
+        return world
+    if world.policy is None:
+        return _once_more(world, cluster, record, ports)
+    return _inside(world, cluster, world.policy, record, ports, now)
+
+
+def _with_alarms(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """They only wake us: without them all else goes on."""
+    try:
+        return replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+    except (Refused, Unavailable) as error:
+        return replace(world, alarms_error=str(error))
+
+
+def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+    """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
+    if record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts):
+        return world
+    return _as_left(world, cluster, ports)
+
+
+def _under_a_wrong_policy(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """That it is wrong is told in any case."""
+    if not cluster.answers:
+        return world
+    try:
+        return _as_left(world, cluster, ports)
+    except Unavailable:
+        return world
+
+
+def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+    """
+    The policy that was in force says how an adopted NodePool shares its GPUs; where it is not known any more,
+    or cannot be read, such a NodePool is given back as it is.
+    """
+    world = replace(world, policy_name=record.policy if record else None, was_tuned=record is not None)
+    world = replace(_with_policy(world, ports), alarms=ports.alarms.named(alarms.prefix(cluster)))
+    world = replace(world, policy_error=None)
+    if not cluster.answers:
+        return world
+    kubernetes = ports.kubernetes(cluster)
+    try:
+        node_pools = kubernetes.list("karpenter.sh/v1", "NodePool", only=is_adopted)
+        contents = look(kubernetes, [name(one) for one in node_pools])
+        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+    except (Refused, Unauthorized):
+        return world
+    # Few clusters are, and every cold start would pay for it.
+    from slicewise.tuning.offboard import chooses_ours
+
+    contents = _with_templates(
+        replace(contents, disruption_budgets=budgets),
+        kubernetes,
+        lambda item: whole_gpus.is_going_on(item) and chooses_ours(whole_gpus.template_of(item)),
+    )
+    return replace(world, contents=contents)
+
+
+def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+    """For what a change of N may have left held."""
+    try:
+        return replace(world, contents=look(ports.kubernetes(cluster)))
+    except (Refused, Unauthorized):
+        return world
+
+
+def _with_policy(world: TuningWorld, ports: Ports) -> TuningWorld:
+    name = world.policy_name
+    if not name:
+        return world
+    text = ports.policies.text(name)
+    try:
+        return replace(world, policy=policies.found(text, name), policy_text=text or "")
+    except InvalidPolicy as error:
+        return replace(world, policy_error=error)
+
+
+def _inside(
+    world: TuningWorld,
+    cluster: EksCluster,
+    policy: Policy,
+    record: Record | None,
+    ports: Ports,
+    now: datetime,
+) -> TuningWorld:
+    kubernetes = ports.kubernetes(cluster)
+    contents = look(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
+    changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
+    if changing:
+        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+        contents = replace(contents, disruption_budgets=budgets)
+    moving = any(is_moving(item, now) for item in contents.workloads)
+    whole = not (changing or moving) or _evidence_is_due(record, now)
+    if whole and any(pool.sharing.has_replicas for pool in policy.pools):
+        contents = _with_templates(contents, kubernetes)
+    world = replace(
+        world,
+        contents=contents,
+        whole=whole,
+    )
+    # Going back to fewer slices rests on no measurement.
+    growing = [change.since for change in changing if change.grows]
+    if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
+        return world
+    try:
+        metrics, source = ports.metrics(policy), policy.metrics.source.value
+        # Series become readings while they arrive: those of a large cluster do not fit into memory at once.
+        if not whole:
+            start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
+            series = metrics.read(cluster.name, start, now, STEP)
+            return replace(world, found=read(series, source, contents))
+        pages = ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now))
+        history = history_of(pages, int(now.timestamp()))
+        # As bytes they are as much again.
+        del pages
+        series = metrics.read(cluster.name, first_new(history, now), now, STEP)
+        return replace(world, found=read(series, source, contents), history=history, now=now)
+    except (Refused, Unavailable) as error:
+        # Without measurements N stays, and all else goes on.
+        return replace(world, series_error=str(error))
+
+
+def _with_templates(
+    contents: ClusterContents,
+    kubernetes: Kubernetes,
+    only: Callable[[Object], bool] = whole_gpus.asks_for_more,
+) -> ClusterContents:
+    """A kind that cannot be read is told; it ends nothing."""
+    found: list[Object] = []
+    unread: list[str] = []
+    for kind, version in whole_gpus.KINDS.items():
+        try:
+            found += kubernetes.list(version, kind, only=only, trim=whole_gpus.of_a_template)
+        except (Refused, Unavailable):
+            unread.append(f"{kind}s")
+    return replace(contents, templates=tuple(found), unread_kinds=tuple(unread))
+
+
+def _first_day(now: datetime) -> int:
+    """Second at which the oldest day begins of which a part lies in the window."""
+    return int((now - WINDOW).timestamp()) // DAY_SECONDS * DAY_SECONDS
+
+
+def first_new(history: History, now: datetime) -> datetime:
+    """From when on to ask: the step after those that are kept, and the last hour, for what is so now."""
+    if history.through is None or not history.workloads:
+        # Nobody was measured yet, and a source may have come later than we, with a past.
+        return now - WINDOW
+    # A point stands at the beginning of its step.
+    new = datetime.fromtimestamp(history.through, UTC) + STEP
+    return max(now - WINDOW, min(new, now - FRESH - STEP))
+
+
+def _evidence_is_due(record: Record | None, now: datetime) -> bool:
+    """
+    While N of one NodePool is being changed a pass comes every few seconds. A week is read anew for all the
+    others only once a source has another point.
+    """
+    looked_at = record.looked_at if record else None
+    return looked_at is None or not timedelta(0) <= now - looked_at < STEP
+
+
+def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
+    """`adopted` are NodePools whose nodes may not have our label yet."""
+    config_map = kubernetes.get(layout.CONFIG_MAP)
+    node_pools = kubernetes.list("karpenter.sh/v1", "NodePool")
+    # Where there are classes, onboarding has given us the right to look for who lets us move it.
+    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
+    # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
+    pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
+    return ClusterContents(
+        version="",
+        objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
+        node_pools=node_pools,
+        node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
+        node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted, of_a_claim),
+        nodes=_of_pools(kubernetes, "v1", "Node", adopted, of_a_node),
+        pods=tuple(pod for pod in pods if not _has_failed(pod)),
+        failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
+        workloads=_opted_in(kubernetes) if split else (),
+    )
+
+
+def _opted_in(kubernetes: Kubernetes) -> tuple[Object, ...]:
+    """With who wrote what: a class is not put where somebody else puts another again and again."""
+    return tuple(
+        item
+        for kind in ("Deployment", "StatefulSet")
+        for item in kubernetes.list(
+            "apps/v1",
+            kind,
+            labels=f"{layout.CLASS_LABEL}={layout.AUTO}",
+            trim=of_a_workload,
+            managed_fields=True,
+        )
+    )
+
+
+def _of_pools(
+    kubernetes: Kubernetes,
+    api_version: str,
+    kind: str,
+    adopted: Iterable[str],
+    trim: Callable[[Object], Object],
+) -> tuple[Object, ...]:
+    found = {name(item): item for item in kubernetes.list(api_version, kind, labels=_OUR_POOLS, trim=trim)}
+    for node_pool in adopted:
+        mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}", trim=trim)
+        found |= {name(item): item for item in mine}
+    return tuple(found.values())
+
+
+def _has_failed(pod: Object) -> bool:
+    return bool(status(pod).get("phase") == "Failed")

@@ -1,0 +1,1 @@
+"""A change of N in a live NodePool, stage by stage. Pure."""

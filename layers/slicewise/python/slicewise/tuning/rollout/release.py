@@ -1,0 +1,134 @@
+"""
+What a change of N holds, consolidation and cordoned nodes, is given back where nobody may carry it on. Pure.
+
+The change itself stays where it is, with the annotation that tells of it: whoever may carry it on holds
+consolidation again and finishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+
+from slicewise.kube import quantities
+from slicewise.kube.json_patch import Operation, expect, remove, set_value
+from slicewise.kube.objects import annotations, is_ours, labels, name, spec, status
+from slicewise.kube.ref import Object, ref_of
+from slicewise.model.cluster import ClusterContents
+from slicewise.planning.actions import Action, Patch
+from slicewise.planning.outcome import Finding
+from slicewise.pools import layout, observed
+from slicewise.tuning.rollout.context import RolloutSettings
+from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.pool_state import Rollout, read_rollout
+
+_AFTER = ("spec", "disruption", "consolidateAfter")
+_ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
+_CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
+_CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
+_UNSCHEDULABLE = ("spec", "unschedulable")
+
+
+def let_go(
+    contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
+) -> tuple[Action, ...]:
+    """`carried_on` are NodePools that somebody looks after."""
+    left = _left(contents, carried_on)
+    return (
+        *(_release(pool, after, why) for pool, rollout in left if (after := _after(pool, rollout))),
+        *uncordon(contents, {name(pool) for pool, _ in left}, why, now),
+    )
+
+
+def holds(contents: ClusterContents, carried_on: Collection[str]) -> bool:
+    """Whether anything is to be let go, now or once a device plugin has followed."""
+    left = _left(contents, carried_on)
+    cordoned = any(_cordoned(contents, {name(pool) for pool, _ in left}))
+    return cordoned or any(_after(pool, rollout) for pool, rollout in left)
+
+
+def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) -> tuple[Finding, ...]:
+    told = tuple(
+        Finding(
+            "n-half-changed",
+            f"N of NodePool {name(pool)} is between {rollout.from_} and {rollout.to}, and {why}.",
+            "Consolidation is given back and no node stays cordoned. Let it be looked after again, and the "
+            "change is finished; or delete the NodePool when its workloads may move.",
+        )
+        for pool, rollout in _left(contents, carried_on)
+    )
+    left = (pool for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on)
+    # What a change holds that nobody can read cannot be given back by us.
+    return (*told, *(finding for pool in left if (finding := read_rollout(pool)[1])))
+
+
+def uncordon(
+    contents: ClusterContents, node_pools: Collection[str], why: str, now: datetime
+) -> tuple[Patch, ...]:
+    """
+    Those that we cordoned, and no others.
+
+    One whose device plugin is about to take slices away waits for it: a pod that comes before would lose its
+    own. One whose plugin does not follow gets the label of its NodeClaim back, so that it never will.
+    """
+    cordoned = tuple(_cordoned(contents, node_pools))
+    if not cordoned:
+        return ()
+    keys = {status(claim).get("nodeName"): labels(claim) for claim in contents.node_claims}
+    return tuple(
+        Patch(
+            ref_of(node),
+            (*_label_back(node, keys), *remove(node, _CORDONED), *remove(node, _UNSCHEDULABLE)),
+            f"uncordon Node {name(node)}",
+            why,
+            part=labels(node)[layout.NODE_POOL_LABEL],
+        )
+        for node in cordoned
+        if not (_offers_more(node) and _reloads(node, now))
+    )
+
+
+def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterator[Object]:
+    found = (
+        node
+        for node in contents.nodes
+        if spec(node).get("unschedulable")
+        and labels(node).get(layout.NODE_POOL_LABEL) in node_pools
+        and layout.CORDONED_ANNOTATION in annotations(node)
+    )
+    yield from sorted(found, key=name)
+
+
+def _offers_more(node: Object) -> bool:
+    """Than its label promises."""
+    promised = observed.promised(labels(node), labels(node).get(layout.CONFIG_LABEL)) or {}
+    offered = status(node).get("allocatable") or {}
+    return any(quantities.whole(offered.get(resource)) > most for resource, most in promised.items())
+
+
+def _reloads(node: Object, now: datetime) -> bool:
+    at = marked_at(node, layout.CHANGED_ANNOTATION)
+    return at is not None and abs(now - at) <= RolloutSettings.allocatable_timeout
+
+
+def _label_back(node: Object, of_claims: Mapping[str | None, Mapping[str, str]]) -> tuple[Operation, ...]:
+    key = of_claims.get(name(node), {}).get(layout.CONFIG_LABEL)
+    return set_value(node, _CONFIG, key) if key and _offers_more(node) else ()
+
+
+def _left(contents: ClusterContents, carried_on: Collection[str]) -> list[tuple[Object, Rollout]]:
+    pools = (pool for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on)
+    return [(pool, rollout) for pool in pools if (rollout := read_rollout(pool)[0])]
+
+
+def _after(pool: Object, rollout: Rollout) -> str | None:
+    live: Mapping[str, str] = spec(pool).get("disruption") or {}
+    held = rollout.held.get("consolidateAfter")
+    return held if live.get("consolidateAfter") == "Never" and held != "Never" else None
+
+
+def _release(pool: Object, after: str, why: str) -> Patch:
+    operations = (*expect(pool, _ROLLOUT), *set_value(pool, _AFTER, after))
+    return Patch(
+        ref_of(pool), operations, f"release consolidation of NodePool {name(pool)}", why, part=name(pool)
+    )

@@ -1,0 +1,114 @@
+"""A change of N that is under way: how its canary does, and so its next step. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from slicewise.kube.objects import name
+from slicewise.policy.model import MetricsSource, Policy
+from slicewise.pools import layout
+from slicewise.tuning.rollout import release as rollout_release
+from slicewise.tuning.rollout import stages as rollout_stages
+from slicewise.tuning.rollout.blockers import blocking
+from slicewise.tuning.rollout.context import RAREST
+from slicewise.tuning.rule.pool_plan import Part, broken_now, known_before
+from slicewise.tuning.rule.promises import is_measured
+from slicewise.tuning.state import whole_gpus
+from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.pool_state import PoolState
+
+# Without measurements a canary proves nothing; this soon they are asked for again.
+_BLIND_WAIT = timedelta(minutes=1)
+# So long a change may hold consolidation while nothing is known of it: a canary is ended then, and after it
+# consolidation is given back until the change goes on.
+_BLIND_LONGEST = timedelta(hours=1)
+_MEASURED_WITHIN = timedelta(minutes=30)
+
+
+def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> Part:
+    change, contents = state.rollout, world.contents
+    assert change and contents
+    known = known_before(world, state)
+    began = _began(state, change.since)
+    asking = whole_gpus.known(state, world.of_several_gpus, known_before(world, state))
+    blind = _blind(state, world, policy, now) if change.grows else ""
+    harm = _harm(state, world, policy, began, now) if change.grows else []
+    if change.grows and change.from_ == 1 and asking:
+        harm = [whole_gpus.why_alone(asking, contents), *harm]
+    if blind and not harm:
+        tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
+        late = now - began >= policy.tuning.canary + _BLIND_LONGEST
+        if not (tries and late):
+            says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
+            wait = max(_BLIND_WAIT, min((now - began) / 10, RAREST))
+            others = {name(pool) for pool in contents.node_pools} - {state.name}
+            given_back = rollout_release.let_go(contents, others, blind, now) if late else ()
+            return Part(says, {**known, "rollout": says}, given_back, wait=wait, changing=True)
+        harm = [f"{blind}, and a canary that nobody sees proves nothing"]
+    advance = rollout_stages.advance(
+        state,
+        harm,
+        blocking(contents, state, now),
+        rollout_stages.RolloutSettings(canary=policy.tuning.canary),
+        now,
+    )
+    says = f"{state.name}: N {change.other}→{change.target}: {advance.says}"
+    detail = {
+        **known,
+        "node_pool": state.name,
+        "n": state.n,
+        "after": change.target,
+        "reason": change.reason,
+        "rollout": advance.says,
+        "since": change.since.isoformat(timespec="seconds"),
+    }
+    if advance.failed:
+        detail["failed"] = advance.failed
+    if change.canary and change.canary.empty:
+        detail["canary"] = f"empty: no GPU of node {change.canary.node} held more pods than before for long"
+    return Part(
+        says,
+        detail,
+        advance.actions,
+        (*state.findings, *advance.findings, *whole_gpus.findings(state, asking, contents)),
+        advance.wait,
+        changing=not advance.finished,
+    )
+
+
+def _blind(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> str:
+    """Why nobody can tell how the canary does; empty where it can be told, or need not be yet."""
+    change, source = state.rollout, policy.metrics.source
+    assert change and world.contents
+    if source is MetricsSource.NONE:
+        return ""
+    if world.series_error:
+        return "metrics cannot be read"
+    tried = change.canary and now - change.canary.since >= policy.tuning.canary
+    if not (change.canary and tried) or state.keys != (layout.config_key(state.pool.sharing, change.from_),):
+        return ""
+    lately = now - max(policy.tuning.canary, _MEASURED_WITHIN)
+    if is_measured(world.readings, change.canary.node, lately):
+        return ""
+    return f"nothing was measured of the canary, node {change.canary.node}"
+
+
+def _harm(state: PoolState, world: TuningWorld, policy: Policy, since: datetime, now: datetime) -> list[str]:
+    """
+    What the new N has done shows on the nodes that have it. On the canary each end of a container counts; in
+    a whole pool some always end.
+    """
+    change = state.rollout
+    assert change
+    key = layout.config_key(state.pool.sharing, change.to)
+    nodes = {node.name for node in state.nodes if node.key == key}
+    canary = nodes & {change.canary.node} if change.canary else set()
+    found = broken_now(state, world, policy, since, now, canary) if canary else ()
+    if nodes:
+        found += tuple(one for one in broken_now(state, world, policy, since, now) if one.node in nodes)
+    return list(dict.fromkeys(one.says for one in found))
+
+
+def _began(state: PoolState, since: datetime) -> datetime:
+    canary = state.rollout.canary if state.rollout else None
+    return canary.since if canary else since

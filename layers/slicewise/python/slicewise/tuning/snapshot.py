@@ -1,0 +1,195 @@
+"""What a tuning pass observed, as text that a person can keep, send and plan from again. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from slicewise.errors import UNREADABLE
+from slicewise.kube.ref import ref_of
+from slicewise.model.cluster import Alarm, ClusterContents, EksCluster, Series
+from slicewise.model.usage import Page
+from slicewise.policy.model import parse
+from slicewise.pools import layout
+from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.usage.pages import history_of, pages
+from slicewise.tuning.usage.points import points_of
+from slicewise.tuning.usage.readings import Device, Fault, PodPoints, Points, Readings
+
+VERSION = 1
+_LISTS = (
+    *("node_pools", "node_overlays", "node_claims", "nodes"),
+    *("pods", "failed_pods", "disruption_budgets", "workloads", "templates"),
+)
+
+
+class Unreadable(Exception):
+    """The text is no snapshot that this release can read; says why."""
+
+
+def dump(world: TuningWorld, now: datetime) -> str:
+    """Pods hold only what tuning reads of them: no environment, no images, no secrets."""
+    contents = world.contents
+    return json.dumps(
+        {
+            "slicewise_snapshot": VERSION,
+            "taken_at": now.isoformat(),
+            "cluster": _of(world.cluster) if world.cluster else None,
+            "policy_name": world.policy_name,
+            "policy": world.policy_text,
+            "paused": world.paused,
+            "contents": {name: list(getattr(contents, name) or ()) for name in _LISTS} if contents else None,
+            "objects": list(contents.objects.values()) if contents else [],
+            "series": [_of(series) for series in world.series],
+            "found": _readings(world.found) if world.found is not None else None,
+            "series_error": world.series_error,
+            "measured": [_of(page) for page in pages(world.history, 0, "")] if world.history else [],
+            "measured_at": world.now,
+            "alarms": [_of(alarm) for alarm in world.alarms],
+            "known": list(world.known),
+        },
+        default=_plain,
+    )
+
+
+def load(text: str) -> tuple[TuningWorld, datetime]:
+    """
+    The world again, and when it was. Fields that only another release writes are left out.
+
+    Raises:
+        Unreadable: It is no snapshot.
+        InvalidPolicy: Its policy is none for this release.
+    """
+    try:
+        found = json.loads(text)
+        # Whatever it says: what can be read of another version is what this one needs.
+        found["slicewise_snapshot"]
+        return _world(found), _time(found["taken_at"])
+    except UNREADABLE as error:
+        raise Unreadable(f"it is no snapshot ({type(error).__name__}: {error})") from error
+
+
+def version(text: str) -> object:
+    """Of a snapshot that can be loaded."""
+    return json.loads(text)["slicewise_snapshot"]
+
+
+def _world(found: dict[str, Any]) -> TuningWorld:
+    policy = parse(found["policy"], found["policy_name"]) if found.get("policy") else None
+    return TuningWorld(
+        cluster=_cluster(found["cluster"]) if found.get("cluster") else None,
+        policy_name=found.get("policy_name"),
+        policy=policy,
+        policy_text=found.get("policy") or "",
+        paused=found.get("paused"),
+        contents=_contents(found) if found.get("contents") else None,
+        series=tuple(_series(one) for one in found.get("series") or ()),
+        series_error=found.get("series_error") or "",
+        found=_readings_of(found["found"]) if found.get("found") else None,
+        # Releases before read the whole week each time.
+        history=history_of(_page(one) for one in found.get("measured") or ()),
+        now=_time(found.get("measured_at") or found["taken_at"]),
+        alarms=tuple(_alarm(one) for one in found.get("alarms") or ()),
+        known=tuple(one for one in found.get("known") or () if isinstance(one, dict)),
+    )
+
+
+def _cluster(found: dict[str, Any]) -> EksCluster:
+    groups = tuple(found.get("bottlerocket_node_groups") or ())
+    given = _known(EksCluster, found) | {"bottlerocket_node_groups": groups}
+    return EksCluster(**{**given, "created_at": _time(found["created_at"])})
+
+
+def _contents(found: dict[str, Any]) -> ClusterContents:
+    lists = {name: tuple(found["contents"].get(name) or ()) for name in _LISTS}
+    objects = {ref_of(item): item for item in found.get("objects") or ()}
+    known = {ref: item for ref, item in objects.items() if ref == layout.CONFIG_MAP}
+    return ClusterContents(version="", objects=known, **lists)
+
+
+def _series(found: dict[str, Any]) -> Series:
+    given = _known(Series, found)
+    return Series(**{**given, "times": tuple(given["times"]), "values": tuple(given["values"])})
+
+
+_POINTS = ("busy", "memory_mib", "xid", "sharers", "fewest", "most")
+
+
+def _readings(readings: Readings) -> dict[str, Any]:
+    """Points as pairs of a second and a value, since JSON's keys are texts."""
+
+    def plain(one: Any) -> dict[str, Any]:
+        of_one = _of(one)
+        points = {name: list(of_one[name].items()) for name in _POINTS if name in of_one}
+        return {**of_one, **points, **({"fault": one.fault and one.fault.name} if "fault" in of_one else {})}
+
+    slots = {name: getattr(readings, name) for name in ("slots_in_use", "most_slots")}
+    return {
+        **_of(readings),
+        "devices": list(map(plain, readings.devices)),
+        "pods": list(map(plain, readings.pods)),
+        "away": sorted(readings.away),
+        **{
+            name: {node: list(points.items()) for node, points in found.items()}
+            for name, found in slots.items()
+        },
+    }
+
+
+def _readings_of(found: dict[str, Any]) -> Readings:
+    def read(kind: type[Any], one: dict[str, Any]) -> Any:
+        points = {name: _points(one[name]) for name in _POINTS if name in one}
+        fault = {"fault": Fault[one["fault"]]} if one.get("fault") else {}
+        return kind(**{**_known(kind, one), **_known(kind, points), **fault})
+
+    return Readings(
+        **{
+            **_known(Readings, found),
+            "devices": tuple(read(Device, one) for one in found["devices"]),
+            "pods": tuple(read(PodPoints, one) for one in found["pods"]),
+            "slots_in_use": {node: _points(of_one) for node, of_one in found["slots_in_use"].items()},
+            "most_slots": {node: _points(of_one) for node, of_one in found["most_slots"].items()},
+            "away": frozenset(found["away"]),
+            "incomplete": tuple(found["incomplete"]),
+        }
+    )
+
+
+def _points(found: list[tuple[int, float]]) -> Points:
+    return points_of(tuple(at for at, _ in found), [value for _, value in found])
+
+
+def _page(found: dict[str, Any]) -> Page:
+    return Page(**{**_known(Page, found), "content": base64.b64decode(found["content"])})
+
+
+def _alarm(found: dict[str, Any]) -> Alarm:
+    since = found.get("state_since")
+    return Alarm(**{**_known(Alarm, found), "state_since": _time(since) if since else None})
+
+
+def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What another release adds is left out; what it lacks has its default, or is missed by name."""
+    return {field.name: found[field.name] for field in fields(kind) if field.name in found}
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text} has no zone")
+    return at
+
+
+def _of(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} in a snapshot")

@@ -1,0 +1,1 @@
+"""What a tuning pass observes, as values."""

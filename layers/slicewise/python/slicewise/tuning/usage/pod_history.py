@@ -1,0 +1,43 @@
+"""What one pod did, step by step. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from slicewise.tuning.usage.evidence import Grade
+from slicewise.tuning.usage.points import last_at
+from slicewise.tuning.usage.readings import Points
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """
+    What is known of one pod: from when on it counts, and its points by second.
+
+    Attributes:
+        busy, memory_mib: What it may have used: fractions of a GPU, and MiB.
+        measured_busy, measured_memory_mib: What it used for certain, in the same units. Of a pod that is
+            measured itself they are the same points.
+        alone: Steps at which it had a GPU to itself, of one that is known by its GPU only; `counted_one` are
+            those in which nobody else was counted, though one may have been there.
+    """
+
+    since: int
+    busy: Points
+    memory_mib: Points
+    grade: Grade
+    measured_busy: Points
+    measured_memory_mib: Points
+    alone: Set[int] = frozenset()
+    counted_one: Set[int] = frozenset()
+
+    @classmethod
+    def of_a_pod(cls, since: int, busy: Points, memory_mib: Points) -> Past:
+        """Of one that is measured itself."""
+        return cls(since, busy, memory_mib, Grade.POD, busy, memory_mib)
+
+    @property
+    def last(self) -> int:
+        at = last_at(self.busy)
+        return self.since if at is None else at

@@ -1,0 +1,1 @@
+"""Stacks: the types that moto lacks, its faults put right, and two ways to deploy."""

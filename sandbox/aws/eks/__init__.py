@@ -1,0 +1,1 @@
+"""EKS: clusters, access entries, add-ons, and the authenticator."""

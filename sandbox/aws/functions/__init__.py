@@ -1,0 +1,1 @@
+"""Lambda: functions, their environments, and the queues that call them."""

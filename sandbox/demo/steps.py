@@ -1,0 +1,61 @@
+"""What the demo's chapters do alike: pods that ask for slices, and waiting with words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.cluster.client import KubeClient
+from sandbox.demo.narrator import Narrator
+
+PODS = "/api/v1/namespaces/default/pods"
+GPU = "nvidia.com/gpu"
+GPU_NODES = {"labelSelector": "slicewise.dev/pool"}
+
+
+def slice_pods(name: str, replicas: int, pool: str = "shared") -> dict[str, Any]:
+    """A Deployment whose pods ask for one slice each, as examples/ has them."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 0,
+                    "nodeSelector": {"slicewise.dev/pool": pool},
+                    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                    "containers": [
+                        {
+                            "name": "server",
+                            "image": "example.com/inference:1",
+                            "resources": {
+                                "requests": {"cpu": "100m", "memory": "128Mi"},
+                                "limits": {"nvidia.com/gpu": "1"},
+                            },
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def wait(story: Narrator, done: Callable[[], bool], says: str, within_seconds: float = 180) -> bool:
+    """Poll until `done`; an overdue wait is told, and the claim that follows will fail."""
+    deadline = time.monotonic() + within_seconds
+    while not done():
+        if time.monotonic() > deadline:
+            story.saw(f"still waiting after {within_seconds:.0f} s: {says}")
+            return False
+        time.sleep(0.2)
+    story.saw(says)
+    return True
+
+
+def running(kube: KubeClient) -> int:
+    return sum(pod["status"].get("phase") == "Running" for pod in kube.list(PODS))

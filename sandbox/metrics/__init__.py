@@ -1,0 +1,1 @@
+"""Metrics of GPUs: a real Prometheus, and what Container Insights would say."""

@@ -1,0 +1,265 @@
+"""
+N follows measured use in the deployed system: an alarm wakes the tuner, which raises N on the real Karpenter
+with pods running, lowers it when the policy says so, and takes its alarms along when the policy goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from slicewise.tuning.usage.evidence import Grade
+
+from sandbox.aws.cloudwatch.metrics import Series
+from sandbox.cluster.client import condition
+from sandbox.metrics.prometheus import Prometheus
+from sandbox.metrics.remote_write import Samples
+from sandbox.system import Cluster, System
+from tests.sandbox.system_fixtures import (
+    NODE_CLAIMS,
+    NODE_OVERLAYS,
+    NODE_POOLS,
+    PODS,
+    POLICY_TAG,
+    asking_pods,
+    codes,
+    policy_text,
+    publish,
+    running,
+    shared,
+)
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.sandbox
+
+TUNED, POOL = "tuned", "slicewise-shared-l4"
+OVERLAY = f"{NODE_OVERLAYS}/{POOL}-1"
+ALARMS = [f"slicewise/{TUNED}/{kind}" for kind in ("full", "idle")]
+# For the first two of them each node had but one pod.
+DAYS, ALONE = timedelta(days=3), timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def cluster(system: System) -> Cluster:
+    cluster = system.start_control_plane(TUNED)
+    system.create_cluster(TUNED, tags={POLICY_TAG: "tuned"})
+    system.wait_for_stage(TUNED, "onboarded")
+    eventually(lambda: system.record(TUNED, "tuning"), "the first pass of tuning has not ended")
+    assert alarms(system) == ALARMS
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def busy(system: System, cluster: Cluster) -> Cluster:
+    """Three nodes at N = 4 with nine pods that used little of their GPUs for days, one of each alone."""
+    cluster.kube.apply(asking_pods("tuned", 9, "shared"))
+    eventually(lambda: running(cluster.kube, "tuned") == 9, "the pods do not run", within_seconds=120)
+    first: set[str] = set()
+    for pod in cluster.kube.list(PODS, labelSelector="app=tuned"):
+        age = ALONE if pod["spec"]["nodeName"] in first else DAYS
+        first.add(pod["spec"]["nodeName"])
+        began = {"startTime": (datetime.now(UTC) - age).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        cluster.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", {"status": began})
+    measure(system, cluster)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def raised(system: System, busy: Cluster) -> dict[str, Any]:
+    """What stood before, and all NodeClaims that were ever seen to drift, once N has been raised."""
+    before = {"claims": names(busy, NODE_CLAIMS), "pods": names(busy, PODS)}
+    drifted: set[str] = set()
+    tune(system)
+    eventually(
+        lambda: n_of(busy) == 5 and not drifted.update(drifting(busy)),
+        lambda: system.record(TUNED, "tuning"),
+        within_seconds=180,
+    )
+    settled(system)
+    return {**before, "drifted": drifted}
+
+
+def test_a_pass_that_gets_no_answer_comes_back_by_itself(system, cluster):
+    aws, reached = system.aws, system.aws.attachment(TUNED)
+    aws.attach(TUNED, "https://127.0.0.1:1", reached.ca_pem)  # nobody listens there
+    tune(system)
+    eventually(lambda: "no answer: " in record(system)["reason"], lambda: record(system))
+
+    aws.attach(TUNED, reached.endpoint, reached.ca_pem)
+
+    settled(system)
+
+
+def test_an_alarm_wakes_the_tuner_which_raises_n_and_replaces_nothing(system, busy, raised):
+    assert raised["drifted"] == set()
+    assert names(busy, NODE_CLAIMS) == raised["claims"]
+    assert names(busy, PODS) == raised["pods"]
+    pool = busy.kube.get(f"{NODE_POOLS}/{POOL}")
+    assert pool["spec"]["limits"]["nvidia.com/gpu"] == str(5 * 16)
+    assert busy.kube.get(OVERLAY)["spec"]["capacity"]["nvidia.com/gpu"] == "5"
+
+
+def test_the_decision_is_recorded_with_its_inputs(system, raised):
+    (detail,) = details(system)
+
+    assert detail["n"] == 5
+    assert [bound["what"] for bound in detail["bounds"]] == ["memory", "compute", "host"]
+    assert detail["pods"] == 9
+
+
+def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, raised):
+    edited = busy.kube.get(OVERLAY)
+    edited["spec"]["capacity"] = {"nvidia.com/gpu": "9"}
+    busy.kube.request("PUT", f"{OVERLAY}?fieldManager=kubectl-edit", edited)
+
+    tune(system)
+
+    eventually(lambda: busy.kube.get(OVERLAY)["spec"]["capacity"]["nvidia.com/gpu"] == "5", "not put back")
+    eventually(
+        lambda: [
+            finding["says"]
+            for finding in record(system)["findings"]
+            if "NodeOverlay" in finding["says"] and "written by kubectl-edit" in finding["says"]
+        ],
+        lambda: record(system)["findings"],
+    )
+
+
+def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised):
+    pods = names(busy, PODS)
+
+    publish(system, "tuned", tuned_policy(maximum=4))
+    tune(system)
+
+    eventually(lambda: n_of(busy) == 4, lambda: system.record(TUNED, "tuning"), within_seconds=180)
+    settled(system)
+    assert names(busy, PODS) == pods
+    assert running(busy.kube, "tuned") == 9
+
+
+def test_pods_are_told_apart_by_what_a_real_prometheus_has_of_them(system, busy, raised, tmp_path):
+    needed = "top-4 peaks 11.7 of "  # GiB: four pods of 3000 MiB
+
+    def decided() -> dict[str, Any] | None:
+        for detail in details(system):
+            if any(bound["says"].startswith(needed) for bound in detail.get("bounds", ())):
+                return detail
+        return None
+
+    with Prometheus.start(tmp_path) as prometheus:
+        prometheus.write(dcgm(busy, of_a_pod={"busy": 10.0, "memory_mib": 3000.0}))
+        publish(system, "tuned", tuned_policy(maximum=4, source="prometheus", endpoint=prometheus.url))
+        tune(system)
+        detail = eventually(decided, lambda: (record(system), details(system)))
+
+    assert (detail["evidence"], detail["pods"], detail["after"]) == (Grade.POD.value, 9, 4)
+    assert not {code for code in codes(record(system)) if "metrics" in code or "measured" in code}
+
+
+def test_a_cluster_without_a_policy_loses_its_alarms_and_nothing_else(system, busy, raised):
+    pools = busy.kube.list(NODE_POOLS)
+    system.aws.client("eks").untag_resource(resourceArn=system.arn(TUNED), tagKeys=[POLICY_TAG])
+
+    tune(system)
+
+    eventually(lambda: alarms(system) == [], lambda: alarms(system))
+    assert len(busy.kube.list(NODE_POOLS)) == len(pools)
+
+
+# Asking and doing
+
+
+def tuned_policy(maximum: int = 8, **metrics: str) -> str:
+    pool = shared(4) | {"replicas": {"start": 4, "max": maximum}}
+    return policy_text("tuned", pools={"shared": pool}, **({"metrics": metrics} if metrics else {}))
+
+
+def tune(system: System) -> None:
+    system.send_message("TuningQueueUrl", {"slicewise": 1, "cluster": TUNED, "reason": "a test"})
+
+
+def record(system: System) -> dict[str, Any]:
+    found = system.record(TUNED, "tuning")
+    assert found
+    return found
+
+
+def details(system: System) -> list[dict[str, Any]]:
+    return system.details(TUNED, "tuning")
+
+
+def settled(system: System) -> None:
+    eventually(lambda: record(system)["stage"] == "onboarded", lambda: record(system), within_seconds=120)
+
+
+def alarms(system: System) -> list[str]:
+    found = system.aws.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"slicewise/{TUNED}/")
+    return sorted(alarm["AlarmName"] for alarm in found["MetricAlarms"])
+
+
+def n_of(cluster: Cluster) -> int | None:
+    for requirement in cluster.kube.get(f"{NODE_POOLS}/{POOL}")["spec"]["template"]["spec"]["requirements"]:
+        if requirement["key"] == "nvidia.com/device-plugin.config" and len(requirement["values"]) == 1:
+            return int(requirement["values"][0].removeprefix("ts-"))
+    return None
+
+
+def names(cluster: Cluster, kind: str) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in cluster.kube.list(kind))
+
+
+def drifting(cluster: Cluster) -> set[str]:
+    claims = cluster.kube.list(NODE_CLAIMS)
+    return {claim["metadata"]["name"] for claim in claims if condition(claim, "Drifted") == "True"}
+
+
+def measure(system: System, cluster: Cluster, busy: float = 3.0, memory_mib: float = 1400.0) -> None:
+    """
+    Three days of every node's GPU in CloudWatch, as Container Insights would have written them: of each of
+    its pods, of which the first was alone until the others came.
+    """
+    now = int(time.time()) // 600 * 600
+    times = [datetime.fromtimestamp(now - 600 * step, UTC) for step in range(-6, 3 * 144)]
+    on = Counter(
+        pod["spec"].get("nodeName", "") for pod in cluster.kube.list(PODS, labelSelector="app=tuned")
+    )
+    came = datetime.now(UTC) - ALONE
+    for node in cluster.kube.list("/api/v1/nodes", labelSelector="slicewise.dev/pool=shared"):
+        name = node["metadata"]["name"]
+        of_node = {"ClusterName": TUNED, "NodeName": name, "InstanceId": f"i-{name}"}
+        of_gpu = of_node | {"InstanceType": "g6.xlarge", "GpuDevice": "nvidia0"}
+        for metric, dimensions, of_a_pod in (
+            ("node_gpu_utilization", of_gpu, busy),
+            ("node_gpu_memory_used", of_gpu, memory_mib * 1024 * 1024),
+            ("node_gpu_usage_total", of_node, 1.0),
+        ):
+            series = Series("ContainerInsights", metric, tuple(sorted(dimensions.items())))
+            values = [(at, of_a_pod * (on[name] if at >= came else min(1, on[name]))) for at in times]
+            system.aws.metrics.put_values(series, values)
+
+
+def dcgm(cluster: Cluster, of_a_pod: Mapping[str, float]) -> Iterator[Samples]:
+    """Three days of each GPU and its pods, as dcgm-exporter 4.5.3 exposes them where it tells pods apart."""
+    now = time.time() // 600 * 600
+    at = [now - 600 * step + 30 for step in range(1, 3 * 144)]
+
+    def samples(name: str, value: float, labels: Mapping[str, str]) -> Samples:
+        return Samples(f"DCGM_FI_{name}", labels, [(one, value) for one in at])
+
+    pods: dict[str, list[str]] = {}
+    for pod in cluster.kube.list(PODS, labelSelector="app=tuned"):
+        pods.setdefault(pod["spec"]["nodeName"], []).append(pod["metadata"]["name"])
+    for node, on_it in pods.items():
+        gpu = {"cluster": TUNED, "Hostname": node, "gpu": "0", "modelName": "NVIDIA L4"}
+        yield samples("DEV_FB_USED", 450 + len(on_it) * of_a_pod["memory_mib"], gpu)
+        yield samples("DEV_GPU_UTIL", len(on_it) * of_a_pod["busy"], gpu)
+        for number, pod in enumerate(on_it):
+            labels = {**gpu, "namespace": "default", "pod": pod, "container": "main", "vgpu": str(number)}
+            yield samples("DEV_FB_USED", of_a_pod["memory_mib"], labels)
+            yield samples("DEV_GPU_UTIL", of_a_pod["busy"], labels)
+            yield samples("PROF_GR_ENGINE_ACTIVE", len(on_it) * of_a_pod["busy"] / 100, labels)
+            yield samples("DEV_XID_ERRORS", 0.0, labels)

@@ -1,0 +1,62 @@
+"""Accounts on the way through an onboarding, for the scenarios: fakes of AWS, the cluster and helm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+from slicewise.kube.ref import Ref
+from slicewise.planning.outcome import Stage
+
+from tests.fakes.account import HOME, INSTALLER, POLICY, Account
+from tests.fakes.calls import Calls, strike
+from tests.support.futures import Futures
+
+POOL = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
+GPU_1 = HOME.arn("gpu-1")
+MARK = {"slicewise": {"adopted": False}}
+INSTALLS_KARPENTER = POLICY + "karpenter: {install: true}\n"
+
+
+def onboarded(policy: str = POLICY, strike: Callable[[Calls], object] | None = None, **cluster) -> Account:
+    """An account in which one cluster's event was answered until nothing was left to answer."""
+    account = created(policy, **cluster)
+    if strike:
+        strike(account.calls)
+    account.run_until_idle()
+    return account
+
+
+def created(policy: str = POLICY, **cluster) -> Account:
+    account = Account(policy)
+    account.create_cluster(**cluster)
+    account.send_created()
+    return account
+
+
+def smooth_way(policy: str = POLICY, **cluster) -> list[Account]:
+    """The account before each message that is answered, and at the end."""
+    account = created(policy, **cluster)
+    found = [deepcopy(account)]
+    while account.answer_one():
+        found.append(deepcopy(account))
+    return found
+
+
+def struck_at(number: int, kind: str, way: list[Account]) -> Account:
+    """Goes the way from the message of which this call is part, since up to there nothing differs."""
+    account = deepcopy([account for account in way if len(account.calls.made) <= number][-1])
+    strike(kind, number)(account.calls)
+    return FUTURES.end(account)
+
+
+FUTURES = Futures(Account.answer_one, Account.run_until_idle)
+
+
+def stage(account: Account, name: str = "gpu-1") -> Stage | None:
+    record = account.record(name)
+    return record.stage if record else None
+
+
+def entry(account: Account, principal: str = INSTALLER):
+    return account.eks.entries.get(("gpu-1", principal))

@@ -1,0 +1,51 @@
+"""What a pass read comes back from a snapshot as it was."""
+
+from __future__ import annotations
+
+import pytest
+from slicewise.policy import model as policy
+from slicewise.tuning import snapshot
+from slicewise.tuning.plan import plan
+from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.usage.history import NOTHING
+from slicewise.tuning.usage.pool_usage import read
+
+from tests.support import builders
+from tests.support.builders import NOW
+from tests.support.tuning.dcgm_samples import contents, one_gpu, pod, scraped
+
+TEXT = "pools: {{shared: {{sharing: time-slicing, gpus: [l4], maxGpus: 9}}}}\nmetrics: {metrics}\n"
+SOURCES = {
+    "container-insights": "{source: container-insights}",
+    "prometheus": "{source: prometheus, endpoint: 'http://p:9090'}",
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "series"),
+    [
+        ("container-insights", one_gpu),
+        ("prometheus", lambda: scraped("4.5.3-virtual-gpus", xid=lambda step: 79.0 * (step > 100))),
+        ("prometheus", lambda: scraped("4.4.2-virtual-gpus")),
+    ],
+    ids=["whole GPUs", "by pod", "repeated"],
+)
+def test_readings_come_back_from_a_snapshot(source, series):
+    seen = contents(pod("a-0"), pod("b-0"))
+    text = TEXT.format(metrics=SOURCES[source])
+    found = read(series(), source, seen)
+    world = TuningWorld(
+        builders.cluster(),
+        "default",
+        policy.parse(text, "default"),
+        text,
+        contents=seen,
+        found=found,
+        history=NOTHING,
+        now=NOW,
+    )
+
+    again, at = snapshot.load(snapshot.dump(world, NOW))
+
+    assert again.found == found and found.devices
+    assert plan(again, at) == plan(world, NOW)
