@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from slicewise.errors import Unavailable
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.sleep_fields import opens
@@ -134,8 +134,8 @@ class Night:
             return
         old = self.deleted.pop(thing)
         metadata = {key: old["metadata"][key] for key in ("name", "namespace")}
-        if annotations(old):
-            metadata["annotations"] = dict(annotations(old))
+        if annotations_of(old):
+            metadata["annotations"] = dict(annotations_of(old))
         self.sleeper.create({**thing.item, "metadata": metadata, "spec": old["spec"]})
         value = thing.values[choice % len(thing.values)]
         if value != thing.values[-1]:

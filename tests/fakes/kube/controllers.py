@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slicewise.kube.objects import annotations, condition, spec
+from slicewise.kube.objects import annotations_of, condition, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.targets import scaled_by
 
@@ -63,10 +63,10 @@ class Controllers:
         What KEDA 2.21 writes: at 0 it starts with its minimum, and its HorizontalPodAutoscaler brings the
         rest later; what its user has paused it leaves alone.
         """
-        count, demand = annotations(item).get(PAUSED), self.demand.get(ref_of(item), 1)
+        count, demand = annotations_of(item).get(PAUSED), self.demand.get(ref_of(item), 1)
         if count is not None:
             wanted = int(count)
-        elif annotations(item).get(USER_PAUSED) == "true":
+        elif annotations_of(item).get(USER_PAUSED) == "true":
             return None
         else:
             wanted = now or min(1, demand)
@@ -92,7 +92,7 @@ class Controllers:
         for item in [one for one in self._server.objects.values() if one["kind"] == "ScaledObject"]:
             target = spec(item)["scaleTargetRef"]
             ref = Ref(target["apiVersion"], target["kind"], target["name"], item["metadata"]["namespace"])
-            marks, now = annotations(item), spec(self._server.objects[ref])["replicas"]
+            marks, now = annotations_of(item), spec(self._server.objects[ref])["replicas"]
             wanted = self.demand.get(ref_of(item), now)
             if now and now != wanted and PAUSED not in marks and marks.get(USER_PAUSED) != "true":
                 self._server.scale(ref, now, wanted, manager="horizontal-pod-autoscaler")
@@ -104,7 +104,7 @@ class Controllers:
 
     def _notebook(self, item: Object) -> None:
         """As Kubeflow's notebook controller: its StatefulSet has the count that the annotation says."""
-        wanted = 0 if STOPPED in annotations(item) else 1
+        wanted = 0 if STOPPED in annotations_of(item) else 1
         body = {"replicas": wanted, "template": spec(item)["template"]}
         made = self._made("apps/v1", "StatefulSet", item["metadata"]["name"], item, body)
         if spec(made)["replicas"] != wanted:
@@ -114,7 +114,7 @@ class Controllers:
         """As KServe 0.16: its Deployment is deleted while it is stopped, and made again at the minimum."""
         predictor = spec(item)["predictor"]
         name = f"{item['metadata']['name']}-predictor"
-        if annotations(item).get(KSERVE_STOP, "").lower() == "true":
+        if annotations_of(item).get(KSERVE_STOP, "").lower() == "true":
             self._server.delete(Ref("apps/v1", "Deployment", name, item["metadata"]["namespace"]))
             end_orphans(self._server)
         elif Ref("apps/v1", "Deployment", name, item["metadata"]["namespace"]) not in self._server.objects:
@@ -127,7 +127,7 @@ class Controllers:
         As many an operator that nobody here knows: the Deployment that it makes has the count of its object,
         none while that is stopped, and is put back whoever else scales it.
         """
-        fields, marks = spec(item), annotations(item)
+        fields, marks = spec(item), annotations_of(item)
         stopped = fields.get("suspend") or (fields.get("server") or {}).get("state") == "Stopped"
         wanted = 0 if stopped or marks.get(PREDICTOR_STOPPED) == "true" else fields.get("count", 1)
         body = {"replicas": wanted, "template": fields["template"]}

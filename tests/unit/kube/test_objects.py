@@ -69,7 +69,7 @@ def test_a_stamp_is_of_the_object_alone():
     once = objects.stamped({"metadata": {"name": "a", "annotations": {"mine": "kept"}}})
 
     assert objects.stamped(once) == once
-    assert objects.annotations(once)["mine"] == "kept"
+    assert objects.annotations_of(once)["mine"] == "kept"
     assert objects.is_ours(once)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slicewise.errors import InvalidPolicy
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, startup_history
@@ -68,7 +68,7 @@ def marked(node_pool, annotation, text):
     metadata = node_pool["metadata"]
     return {
         **node_pool,
-        "metadata": {**metadata, "annotations": {**annotations(node_pool), annotation: text}},
+        "metadata": {**metadata, "annotations": {**annotations_of(node_pool), annotation: text}},
     }
 
 

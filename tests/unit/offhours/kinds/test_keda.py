@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Refused
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, ref_of
 from slicewise.offhours.plan import LATE_LOOK, STAGE_LOOK
 from slicewise.offhours.targets import KEEP_AWAKE
@@ -38,7 +38,7 @@ def counts(sleeper: Sleeper, item: Object = BUSY) -> list[int]:
 
 
 def count_of(sleeper: Sleeper, scaler: Object = SCALER) -> str | None:
-    return annotations(sleeper.server.objects[ref_of(scaler)]).get(PAUSED)
+    return annotations_of(sleeper.server.objects[ref_of(scaler)]).get(PAUSED)
 
 
 def asleep(scaler: Object = SCALER, demand: int | None = 4, target: Object = BUSY) -> Sleeper:
@@ -138,7 +138,7 @@ def test_nodes_and_all_other_workloads_are_awake_though_keda_does_not_follow():
     found = sleeper.at(MORNING).settle()
 
     assert found.outcome.stage is Stage.WAKING and sleeper.replicas(SERVER) == 3
-    marks = [annotations(item) for ref, item in sleeper.server.objects.items() if ref.kind == "NodePool"]
+    marks = [annotations_of(item) for ref, item in sleeper.server.objects.items() if ref.kind == "NodePool"]
     assert marks and not any("slicewise.dev/asleep" in one for one in marks)
 
 

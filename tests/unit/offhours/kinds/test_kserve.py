@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
@@ -30,7 +30,7 @@ def with_service(item: Any = LLM) -> Sleeper:
 
 
 def stopped(sleeper: Sleeper) -> str | None:
-    return annotations(sleeper.server.objects[REF]).get(KSERVE_STOP)
+    return annotations_of(sleeper.server.objects[REF]).get(KSERVE_STOP)
 
 
 def findings(plan: Any, code: str) -> list[Any]:

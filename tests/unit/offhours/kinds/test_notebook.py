@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
@@ -28,7 +28,7 @@ def with_notebook(item: Any = ADA) -> Sleeper:
 
 
 def stopped(sleeper: Sleeper) -> str | None:
-    return annotations(sleeper.server.objects[NB]).get(STOPPED)
+    return annotations_of(sleeper.server.objects[NB]).get(STOPPED)
 
 
 def test_it_sleeps_and_wakes_as_it_was_and_its_set_is_its_controllers():

@@ -30,7 +30,7 @@ def labels(item: Object) -> Mapping[str, str]:
     return item["metadata"].get("labels") or {}
 
 
-def annotations(item: Object) -> Mapping[str, str]:
+def annotations_of(item: Object) -> Mapping[str, str]:
     return item["metadata"].get("annotations") or {}
 
 
@@ -157,7 +157,7 @@ def stamped(item: Object, shape: Object | None = None) -> Object:
     """
     ours = _labelled(item)
     stamp = applied_hash(_labelled(shape or item))
-    metadata = {**ours["metadata"], "annotations": {**annotations(ours), APPLIED: stamp}}
+    metadata = {**ours["metadata"], "annotations": {**annotations_of(ours), APPLIED: stamp}}
     return {**ours, "metadata": metadata}
 
 
@@ -169,7 +169,7 @@ def _labelled(item: Object) -> Object:
 def applied_hash(item: Object) -> str:
     """12 hex digits over an object, its own stamp left out."""
     metadata = dict(item["metadata"])
-    metadata["annotations"] = {k: v for k, v in annotations(item).items() if k != APPLIED}
+    metadata["annotations"] = {k: v for k, v in annotations_of(item).items() if k != APPLIED}
     text = json.dumps({**item, "metadata": metadata}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -23,7 +23,7 @@ from enum import Enum, auto
 from slicewise.hardware import prices
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations, being_deleted, labels, name, spec
+from slicewise.kube.objects import annotations_of, being_deleted, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import targets as following
@@ -145,7 +145,7 @@ def _state(node_pool: Object, kept: Snapshot) -> _State:
 
 
 def _is_marked(node_pool: Object) -> bool:
-    return layout.OPENED in annotations(node_pool)
+    return layout.OPENED in annotations_of(node_pool)
 
 
 def _fallbacks(world: World, found: Found) -> Iterator[_Fallback]:

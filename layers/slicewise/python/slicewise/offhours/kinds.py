@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from slicewise import rights
-from slicewise.kube.objects import annotations, condition, labels, spec, status
+from slicewise.kube.objects import annotations_of, condition, labels, spec, status
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.sleep_fields import (
@@ -163,7 +163,7 @@ _KSERVE_DEPLOYS = ("Standard", "RawDeployment")
 
 def _inference_service(item: Object) -> Why | None:
     """What has its mode in the status keeps it, whatever its annotation says (KServe 0.16, by its source)."""
-    mode = status(item).get("deploymentMode") or annotations(item).get(_KSERVE_MODE) or _KSERVE_DEPLOYS[0]
+    mode = status(item).get("deploymentMode") or annotations_of(item).get(_KSERVE_MODE) or _KSERVE_DEPLOYS[0]
     if mode in _KSERVE_DEPLOYS:
         return None
     return (
@@ -177,7 +177,7 @@ def _follows_a_stop(inference_service: Object) -> bool:
     KServe has a condition Stopped on each that it can stop: 0.16 on all, 0.15.2 on none that is a Deployment.
     One whose updates a person has disabled it leaves alone. It keeps no replicas of either's Deployments.
     """
-    is_left = annotations(inference_service).get(_KSERVE_LEAVES) == "true"
+    is_left = annotations_of(inference_service).get(_KSERVE_LEAVES) == "true"
     return condition(inference_service, "Stopped") is not None and not is_left
 
 

@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 
 from slicewise import rights
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
-from slicewise.kube.objects import UNFINISHED, annotations, asked_by, controller_of, labels, last_seen, spec
+from slicewise.kube.objects import (
+    UNFINISHED,
+    annotations_of,
+    asked_by,
+    controller_of,
+    labels,
+    last_seen,
+    spec,
+)
 from slicewise.kube.objects import name as name_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import EksCluster
@@ -437,7 +445,7 @@ def look(
 
 
 def _is_marked_for(right: kept_rights.KeptRight, node_pools: Iterable[Object]) -> bool:
-    return any(right.mark in annotations(pool) for pool in node_pools)
+    return any(right.mark in annotations_of(pool) for pool in node_pools)
 
 
 def _what_makes_pods(
@@ -489,7 +497,7 @@ def _registry(
     reading: Reading, asked: Iterable[Switch], pools: Iterable[Object], snapshots: Iterable[Snapshot]
 ) -> Registry:
     """With what sleeps by a switch that the policy has dropped since, as NodePools say."""
-    marked = [one for pool in pools for one in own_switches.read(annotations(pool).get(layout.SWITCHES))]
+    marked = [one for pool in pools for one in own_switches.read(annotations_of(pool).get(layout.SWITCHES))]
     by_field = {(one.group, one.kind) for one in marked if one.path == REPLICAS.path}
     asked = _not_scaled(asked, snapshots, by_field)
     if not (asked or marked):

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations, written_by
+from slicewise.kube.objects import annotations_of, written_by
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot, count_of
 from slicewise.planning.outcome import Finding
@@ -48,7 +48,7 @@ class Originals:
 
 
 def is_noted(live: Object) -> bool:
-    return layout.ASLEEP_WAS in annotations(live)
+    return layout.ASLEEP_WAS in annotations_of(live)
 
 
 # Written
@@ -105,7 +105,7 @@ def _text(entries: Entries) -> str:
 
 
 def _fits(live: Object, text: str) -> bool:
-    others = {**annotations(live), layout.ASLEEP_WAS: text}
+    others = {**annotations_of(live), layout.ASLEEP_WAS: text}
     return sum(len(key.encode()) + len(value.encode()) for key, value in others.items()) <= _MOST_BYTES
 
 
@@ -174,7 +174,7 @@ def _is_ours(live: Object) -> bool:
 
 def _entries(live: Object) -> dict[str, Any] | None:
     """By field; None where the annotation is not of our shape."""
-    text = annotations(live).get(layout.ASLEEP_WAS)
+    text = annotations_of(live).get(layout.ASLEEP_WAS)
     if text is None:
         return {}
     try:

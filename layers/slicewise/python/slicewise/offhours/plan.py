@@ -15,7 +15,7 @@ from typing import Any
 
 from slicewise import rights
 from slicewise.kube import json_patch, quantities
-from slicewise.kube.objects import annotations, being_deleted, labels, moment, name, spec, status
+from slicewise.kube.objects import annotations_of, being_deleted, labels, moment, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.sleep_snapshot import Snapshot
@@ -638,12 +638,12 @@ def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
     """Tuning leaves a NodePool alone while it carries this."""
     path = ("metadata", "annotations", layout.ASLEEP)
     for pool in node_pools:
-        if window is not None and annotations(pool).get(layout.ASLEEP) != window:
+        if window is not None and annotations_of(pool).get(layout.ASLEEP) != window:
             operations = json_patch.set_value(pool, path, window)
             yield Patch(
                 ref_of(pool), operations, f"mark {ref_of(pool)} as asleep", "nobody else changes it now"
             )
-        elif window is None and layout.ASLEEP in annotations(pool):
+        elif window is None and layout.ASLEEP in annotations_of(pool):
             operations = json_patch.remove(pool, path)
             yield Patch(ref_of(pool), operations, f"mark {ref_of(pool)} as awake", "it is as it was")
 
@@ -745,7 +745,7 @@ def _forgotten(world: World, found: Found) -> Step:
         closed = value == NO_NODES.asleep
         # Also where it has as many nodes as what stays awake needs: ours while all of the sleep stands. Once
         # its consolidation was given back, the limit that we wrote last is its own, which may be 0, too.
-        asleep = layout.ASLEEP in annotations(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
+        asleep = layout.ASLEEP in annotations_of(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
         ours = value is not None and asleep and writers == {FIELD_MANAGER}
         if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import Registry, switch_of
@@ -63,7 +63,7 @@ def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
 def _unread(found: Found) -> Iterator[Switch]:
     """What is marked already, and may sleep where nobody could look."""
     for pool in found.node_pools:
-        for switch in own_switches.read(annotations(pool).get(layout.SWITCHES)):
+        for switch in own_switches.read(annotations_of(pool).get(layout.SWITCHES)):
             row = found.kinds.row_of(f"{switch.group}/", switch.kind)
             if row and found.why_unread(Ref(row.api_version, row.kind, "")):
                 yield switch

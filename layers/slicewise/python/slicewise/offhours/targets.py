@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from slicewise.kube.objects import annotations, asked, controller_of, labels, spec
+from slicewise.kube.objects import annotations_of, asked, controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.kinds import BUILT_IN, Nature, Registry
 from slicewise.offhours.sleep_fields import REPLICAS
@@ -211,7 +211,7 @@ def loses_volumes(item: Object) -> bool:
 
 
 def marked(item: Object) -> bool:
-    found = {**labels(item), **annotations(item)}.get(KEEP_AWAKE)
+    found = {**labels(item), **annotations_of(item)}.get(KEEP_AWAKE)
     return found is not None and found != "false"
 
 

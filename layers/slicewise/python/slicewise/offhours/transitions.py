@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from slicewise.kube.objects import annotations, controller_of, labels
+from slicewise.kube.objects import annotations_of, controller_of, labels
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import makes_jobs
@@ -330,7 +330,7 @@ def _manager_by_marks(live: Object) -> str | None:
     What a GitOps tool's marks say. They tell who manages an object, not who wrote a count: of one that went
     through the `scale` subresource after a 0, the API server keeps no writer.
     """
-    if "argocd.argoproj.io/tracking-id" in annotations(live):
+    if "argocd.argoproj.io/tracking-id" in annotations_of(live):
         return "Argo CD"
     if any(key.endswith("toolkit.fluxcd.io/name") for key in labels(live)):
         return "Flux"

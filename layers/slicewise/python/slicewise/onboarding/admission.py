@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.objects import APPLIED, annotations, first_difference, stamped
+from slicewise.kube.objects import APPLIED, annotations_of, first_difference, stamped
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding.observation import live
@@ -79,7 +79,7 @@ def changes(contents: ClusterContents, policy: Policy, own: Iterable[Write] = ()
     for item in objects(policy, own):
         found = live(contents, ref_of(item))
         path = difference(found, item) if found else None
-        if found and path and annotations(found).get(APPLIED) == annotations(item)[APPLIED]:
+        if found and path and annotations_of(found).get(APPLIED) == annotations_of(item)[APPLIED]:
             # What somebody added is theirs, and would stay when ours is applied over it.
             actions.append(Delete(ref_of(item), f"somebody edited its {path}"))
         if found is None or path:

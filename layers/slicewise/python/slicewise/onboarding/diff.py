@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.objects import APPLIED, annotations, first_difference, is_ours, labels, name, spec
+from slicewise.kube.objects import APPLIED, annotations_of, first_difference, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import (
@@ -55,10 +55,10 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
     # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
     unfinished = [
-        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations(pool).keys()
+        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations_of(pool).keys()
     ]
     held = {layout.ASLEEP, layout.OPENED}
-    asleep = [name(pool) for pool in contents.node_pools if held & annotations(pool).keys()]
+    asleep = [name(pool) for pool in contents.node_pools if held & annotations_of(pool).keys()]
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     retaining, operator = _is_retaining(contents), _operator(contents)
     own = own_kinds.writes(contents, policy)
@@ -113,13 +113,13 @@ def _served(contents: ClusterContents) -> frozenset[str]:
 
 def _is_retaining(contents: ClusterContents) -> bool:
     """A mark keeps the right that is there; it gives none."""
-    marked = any(layout.RETAINS in annotations(pool) for pool in contents.node_pools)
+    marked = any(layout.RETAINS in annotations_of(pool) for pool in contents.node_pools)
     return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
 
 
 def _is_suspending(contents: ClusterContents) -> bool:
     """As of what StatefulSets retain."""
-    marked = any(layout.SUSPENDS in annotations(pool) for pool in contents.node_pools)
+    marked = any(layout.SUSPENDS in annotations_of(pool) for pool in contents.node_pools)
     return marked and rbac.may_suspend(live(contents, rbac.SLEEPER_ROLE))
 
 
@@ -256,7 +256,7 @@ def _left_edited(
     for item in (item for target in targets for item in (*target.overlays, target.node_pool)):
         there = live(contents, ref_of(item))
         path = first_difference(there, item) if there else None
-        if there and path and annotations(there).get(APPLIED) == annotations(item)[APPLIED]:
+        if there and path and annotations_of(there).get(APPLIED) == annotations_of(item)[APPLIED]:
             found[ref_of(item)] = Finding(
                 "foreign-edit",
                 f"{ref_of(item)}: its {path} is not what we wrote.",

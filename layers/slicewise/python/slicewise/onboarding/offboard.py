@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from slicewise.kube.objects import (
     APPLIED,
-    annotations,
+    annotations_of,
     being_deleted,
     is_ours,
     labels,
@@ -127,7 +127,7 @@ def _node_pools_of_ours(remains: Remains) -> list[Object]:
 def _held_in_the_cluster(world: World) -> Iterator[tuple[str, str]]:
     remains = world.remains or Remains()
     for pool in remains.node_pools or ():
-        marks = annotations(pool)
+        marks = annotations_of(pool)
         if layout.ASLEEP in marks:
             yield OFF_HOURS, f"NodePool {name(pool)} is asleep"
         elif layout.SWITCHES in marks:
@@ -263,7 +263,7 @@ def _rights_go(world: World, settings: Settings, rights: Sequence[Object]) -> It
 
 def _is_doubtful(item: Object) -> bool:
     """A NodePool with our label and without our stamp may be a team's, adopted, and edited since."""
-    return item["kind"] == "NodePool" and annotations(item).get(APPLIED) != layout.CLOSED
+    return item["kind"] == "NodePool" and annotations_of(item).get(APPLIED) != layout.CLOSED
 
 
 def _in_use(remains: Remains) -> Iterator[tuple[Object, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from slicewise import rights
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import rbac
@@ -29,7 +29,7 @@ def switches(policy: Policy, node_pools: Iterable[Object]) -> tuple[Switch, ...]
     """The policy's, and those by which something sleeps."""
     if policy.off_hours is None:
         return ()
-    marked = (one for pool in node_pools for one in read(annotations(pool).get(layout.SWITCHES)))
+    marked = (one for pool in node_pools for one in read(annotations_of(pool).get(layout.SWITCHES)))
     return tuple(dict.fromkeys((*policy.off_hours.kinds, *marked)))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, set_value
-from slicewise.kube.objects import MANAGER, annotations, spec, written_by
+from slicewise.kube.objects import MANAGER, annotations_of, spec, written_by
 from slicewise.kube.ref import Object
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
@@ -28,7 +28,7 @@ _FIELDS = ("consolidationPolicy", "consolidateAfter")
 
 
 def is_adopted(node_pool: Object) -> bool:
-    return layout.ORIGINAL_ANNOTATION in annotations(node_pool)
+    return layout.ORIGINAL_ANNOTATION in annotations_of(node_pool)
 
 
 def original(node_pool: Object) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def dumped(found: Mapping[str, Any]) -> str:
 def kept(node_pool: Object) -> dict[str, Any]:
     """All of the annotation, also what this release does not know."""
     try:
-        found = json.loads(annotations(node_pool)[layout.ORIGINAL_ANNOTATION])
+        found = json.loads(annotations_of(node_pool)[layout.ORIGINAL_ANNOTATION])
     except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}

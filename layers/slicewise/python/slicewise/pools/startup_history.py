@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from slicewise.errors import UNREADABLE
-from slicewise.kube.objects import annotations
+from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object
 from slicewise.pools import layout
 
@@ -33,7 +33,7 @@ def is_unreadable(node_pool: Object) -> bool:
 
 def _told(node_pool: Object) -> list[Any] | None:
     try:
-        found = json.loads(annotations(node_pool).get(STARTUP_ANNOTATION, "[]"))
+        found = json.loads(annotations_of(node_pool).get(STARTUP_ANNOTATION, "[]"))
     except UNREADABLE:
         return None
     return found if isinstance(found, list) else None

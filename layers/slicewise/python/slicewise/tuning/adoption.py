@@ -18,7 +18,7 @@ from slicewise.kube.json_patch import Operation, remove, set_value
 from slicewise.kube.objects import (
     MANAGED_BY,
     MANAGER,
-    annotations,
+    annotations_of,
     being_deleted,
     is_ours,
     labels,
@@ -72,7 +72,7 @@ def _step(
     contents: ClusterContents, policy: Policy, pool: Pool, node_pool: Object, now: datetime
 ) -> Step | None:
     ours = is_ours(node_pool)
-    if being_deleted(node_pool) or layout.ASLEEP in annotations(node_pool):
+    if being_deleted(node_pool) or layout.ASLEEP in annotations_of(node_pool):
         return None
     if ours and not _is_of(node_pool, pool.name):
         return None
@@ -192,7 +192,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         *set_value(
             node_pool,
             ("metadata", "annotations"),
-            {**annotations(node_pool), layout.ORIGINAL_ANNOTATION: text},
+            {**annotations_of(node_pool), layout.ORIGINAL_ANNOTATION: text},
         ),
         *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool)),
         *(set_value(node_pool, ("spec", "limits"), limits) if limits else ()),
@@ -229,7 +229,7 @@ def given_back(
     patches: list[Patch] = []
     findings: list[Finding] = []
     for node_pool in contents.node_pools:
-        marks = annotations(node_pool)
+        marks = annotations_of(node_pool)
         left = layout.ORIGINAL_ANNOTATION in marks and not _is_of(
             node_pool, adopters.get(name(node_pool), "")
         )
@@ -261,7 +261,7 @@ def _give_back(node_pool: Object, n: int) -> Patch:
         *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
         *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
         *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
-        *set_value(node_pool, ("metadata", "annotations"), _without(annotations(node_pool), _REMEMBERED)),
+        *set_value(node_pool, ("metadata", "annotations"), _without(annotations_of(node_pool), _REMEMBERED)),
     ]
     if n == 1:
         operations += set_value(node_pool, _REQUIREMENTS, without_added(node_pool))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from slicewise.kube.json_patch import set_value
-from slicewise.kube.objects import MANAGER, annotations, name, required_values, spec, written_by
+from slicewise.kube.objects import MANAGER, annotations_of, name, required_values, spec, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import ClaimsCarry, Patch
 from slicewise.planning.outcome import Finding
@@ -31,7 +31,7 @@ def is_taken_away(node_pool: Object) -> bool:
     lacks = any(
         required_values(requirements, key) is None for key in (layout.POOL_LABEL, layout.CONFIG_LABEL)
     )
-    return lacks and layout.ROLLOUT_ANNOTATION not in annotations(node_pool)
+    return lacks and layout.ROLLOUT_ANNOTATION not in annotations_of(node_pool)
 
 
 def finding(node_pool: Object, n: int) -> Finding:

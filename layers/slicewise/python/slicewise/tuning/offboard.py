@@ -17,7 +17,7 @@ from typing import Any
 from slicewise.kube.json_patch import Operation, remove, set_value
 from slicewise.kube.objects import (
     APPLIED,
-    annotations,
+    annotations_of,
     being_deleted,
     is_ours,
     labels,
@@ -116,7 +116,7 @@ def _to_whole_gpus(
     for state in pool_states(contents, world.policy) if world.policy else ():
         if not is_adopted(state.node_pool) or (state.n == 1 and not state.rollout):
             continue
-        if layout.ASLEEP in annotations(state.node_pool):
+        if layout.ASLEEP in annotations_of(state.node_pool):
             yield state, Part(f"{state.name} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
         else:
             yield state, _step(state, contents, now)
@@ -214,7 +214,7 @@ def _of(item: Object, node_pool: Object) -> bool:
 
 def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
     """What we wrote on a Node or NodeClaim goes, but for labels that its NodePool gives it by itself."""
-    if layout.POOL_LABEL not in labels(item) and not annotations(item).keys() & set(_MARKS_ON_NODES):
+    if layout.POOL_LABEL not in labels(item) and not annotations_of(item).keys() & set(_MARKS_ON_NODES):
         return ()
     template = (spec(node_pool).get("template") or {}).get("metadata") or {}
     theirs = {*(template.get("labels") or {}), *(one.get("key") for one in adoption.without_added(node_pool))}
@@ -254,13 +254,13 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
 def _of_ours(contents: ClusterContents) -> list[Object]:
     """With the stamp that we apply: one with our label alone may be a team's, adopted and edited since."""
     found = (one for one in contents.node_pools if is_ours(one) and not being_deleted(one))
-    return sorted((one for one in found if not is_adopted(one) and APPLIED in annotations(one)), key=name)
+    return sorted((one for one in found if not is_adopted(one) and APPLIED in annotations_of(one)), key=name)
 
 
 def _emptied(contents: ClusterContents, node_pool: Object) -> Part:
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool)]
     asking = _asking(contents, node_pool)
-    if layout.ASLEEP in annotations(node_pool):
+    if layout.ASLEEP in annotations_of(node_pool):
         return Part(f"{name(node_pool)} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
     if asking:
         says = f"{name(node_pool)} is asked for by {asking[0]}"
@@ -354,7 +354,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_closed(node_pool: Object) -> bool:
-    return annotations(node_pool).get(APPLIED) == layout.CLOSED
+    return annotations_of(node_pool).get(APPLIED) == layout.CLOSED
 
 
 def _close(node_pool: Object) -> Patch:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations, status
+from slicewise.kube.objects import annotations_of, status
 from slicewise.kube.ref import ref_of
 from slicewise.model.usage import Page
 from slicewise.planning.actions import Action, Patch
@@ -147,7 +147,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     growing = {state.name for state in states if state.rollout and state.rollout.grows}
     parts: list[Part] = []
     for state in states:
-        if layout.ASLEEP in annotations(state.node_pool):
+        if layout.ASLEEP in annotations_of(state.node_pool):
             parts.append(_asleep(state))
             continue
         part = _put_back_to_now(state, world, now) or (
@@ -234,7 +234,7 @@ def _adopting(step: adoption.Step, decided: set[str]) -> Part:
 
 def _asleep(state: PoolState) -> Part:
     """It has to come back as it was, and an idle night says nothing about a day's load."""
-    until = annotations(state.node_pool)[layout.ASLEEP]
+    until = annotations_of(state.node_pool)[layout.ASLEEP]
     says = f"{state.name} is asleep until {until}; nothing is changed"
     return Part("", {"node_pool": state.name, "n": state.n, "reason": says})
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from slicewise.kube.objects import annotations, being_deleted, condition, moment, name, spec, status
+from slicewise.kube.objects import annotations_of, being_deleted, condition, moment, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import jobs
@@ -154,7 +154,7 @@ def _why_fewer(live: Object) -> tuple[str, str]:
 
 def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
     target = following.scaled_by(live)
-    if target in made or annotations(live).get(PAUSED.path[-1]) != "true":
+    if target in made or annotations_of(live).get(PAUSED.path[-1]) != "true":
         return None
     return NotYet(
         f"{target} has no pods: {ref_of(live)} is paused by its user, so KEDA does not scale it up again",

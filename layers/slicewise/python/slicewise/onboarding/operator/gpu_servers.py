@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slicewise.kube.objects import annotations, labels, name, spec
+from slicewise.kube.objects import annotations_of, labels, name, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import GpuServer, Release
 
@@ -132,4 +132,4 @@ def feature_discovery(daemon_sets: Iterable[Object], operators: Iterable[Release
 
 def _release_of(item: Object) -> str | None:
     """By helm's mark; by the chart's label where a tool renders it."""
-    return annotations(item).get("meta.helm.sh/release-name") or labels(item).get(_INSTANCE)
+    return annotations_of(item).get("meta.helm.sh/release-name") or labels(item).get(_INSTANCE)

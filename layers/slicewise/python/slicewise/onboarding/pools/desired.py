@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slicewise.hardware.gpus import GpuModel
-from slicewise.kube.objects import annotations, being_deleted, holds, labels, name, required_values, spec
+from slicewise.kube.objects import annotations_of, being_deleted, holds, labels, name, required_values, spec
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding.pools import fallback as fallback_pools
@@ -86,7 +86,7 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
             "Nothing: it is made anew once it is gone. Remove the pool from the policy if it shall stay "
             "away.",
         )
-    if layout.ROLLOUT_ANNOTATION in annotations(found):
+    if layout.ROLLOUT_ANNOTATION in annotations_of(found):
         return Finding(
             "n-being-changed",
             f"N of NodePool {pool_name} is being changed.",

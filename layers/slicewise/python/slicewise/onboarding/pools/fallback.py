@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations, labels, spec
+from slicewise.kube.objects import annotations_of, labels, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action, Patch
 from slicewise.pools import layout
@@ -13,7 +13,7 @@ from slicewise.pools import layout
 
 def opened_as(found: Object | None, wanted: Object) -> Object:
     """Without the limit of no nodes while off-hours have taken it away: closing it is their work."""
-    if found is None or layout.OPENED not in annotations(found):
+    if found is None or layout.OPENED not in annotations_of(found):
         return wanted
     limits = {key: value for key, value in wanted["spec"]["limits"].items() if key not in layout.NO_NODES}
     return {**wanted, "spec": {**wanted["spec"], "limits": limits}}

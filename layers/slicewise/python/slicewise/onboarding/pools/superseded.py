@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from slicewise.kube.json_patch import set_value
 from slicewise.kube.objects import (
     APPLIED,
-    annotations,
+    annotations_of,
     being_deleted,
     is_ours,
     labels,
@@ -29,7 +29,7 @@ from slicewise.pools import layout
 def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
     superseded = _superseded(contents, policy)
     for item in superseded:
-        if not _is_closed(item) and layout.ASLEEP not in annotations(item):
+        if not _is_closed(item) and layout.ASLEEP not in annotations_of(item):
             yield _close(item)
         # Whoever is closed gets no NodeClaim any more, so that none can come between this look and the end.
         elif _is_closed(item) and not _claims(contents, item):
@@ -64,13 +64,13 @@ def _superseded(contents: ClusterContents, policy: Policy) -> list[Object]:
         for item in sorted(contents.node_pools, key=name)
         if is_ours(item)
         and not being_deleted(item)
-        and layout.ORIGINAL_ANNOTATION not in annotations(item)
+        and layout.ORIGINAL_ANNOTATION not in annotations_of(item)
         and layout.is_superseded(name(item), labels(item), policy)
     ]
 
 
 def _is_closed(node_pool: Object) -> bool:
-    return annotations(node_pool).get(APPLIED) == layout.CLOSED
+    return annotations_of(node_pool).get(APPLIED) == layout.CLOSED
 
 
 def _close(node_pool: Object) -> Patch:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.errors import UNREADABLE
-from slicewise.kube.objects import annotations, being_deleted, spec, status
+from slicewise.kube.objects import annotations_of, being_deleted, spec, status
 from slicewise.kube.ref import Object
 from slicewise.pools import layout
 from slicewise.tuning.state.pool_state import stamp
@@ -58,7 +58,7 @@ def toleration(size: int) -> dict[str, str]:
 
 def read_mark(item: Object) -> Mark:
     """Leniently: a person may have written it."""
-    text = annotations(item).get(layout.MOVED_ANNOTATION)
+    text = annotations_of(item).get(layout.MOVED_ANNOTATION)
     try:
         found = json.loads(text) if text else {}
         size = found.get("class")

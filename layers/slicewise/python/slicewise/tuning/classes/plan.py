@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from slicewise.kube.objects import annotations, spec
+from slicewise.kube.objects import annotations_of, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import SetClass
@@ -100,7 +100,7 @@ def _frozen(states: Sequence[PoolState], world: TuningWorld, policy: Policy) -> 
 
 
 def _asleep(states: Iterable[PoolState]) -> str:
-    asleep = any(layout.ASLEEP in annotations(state.node_pool) for state in states)
+    asleep = any(layout.ASLEEP in annotations_of(state.node_pool) for state in states)
     return "it is asleep, and an idle night says nothing about a day's load" if asleep else ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from slicewise.kube.objects import annotations, condition, is_true, labels, name, since, spec, status
+from slicewise.kube.objects import annotations_of, condition, is_true, labels, name, since, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.planning.outcome import Finding
@@ -66,7 +66,7 @@ def _causes(node: NodeState, pods: Sequence[Object], budgets: Iterable[Object]) 
 
 
 def _forbids(item: Object) -> bool:
-    return annotations(item).get(DO_NOT_DISRUPT) not in (None, "false")
+    return annotations_of(item).get(DO_NOT_DISRUPT) not in (None, "false")
 
 
 def _told(item: Object) -> str:

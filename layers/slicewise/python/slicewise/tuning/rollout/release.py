@@ -12,7 +12,7 @@ from datetime import datetime
 
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, expect, remove, set_value
-from slicewise.kube.objects import annotations, is_ours, labels, name, spec, status
+from slicewise.kube.objects import annotations_of, is_ours, labels, name, spec, status
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import Action, Patch
@@ -94,7 +94,7 @@ def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterato
         for node in contents.nodes
         if spec(node).get("unschedulable")
         and labels(node).get(layout.NODE_POOL_LABEL) in node_pools
-        and layout.CORDONED_ANNOTATION in annotations(node)
+        and layout.CORDONED_ANNOTATION in annotations_of(node)
     )
     yield from sorted(found, key=name)
 

@@ -18,7 +18,7 @@ from slicewise.errors import UNREADABLE
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import quantities
 from slicewise.kube.objects import (
-    annotations,
+    annotations_of,
     asked,
     being_deleted,
     created_at,
@@ -375,7 +375,7 @@ def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) ->
         allocatable=quantities.whole(allocatable),
         slots_in_use=sum(asked(pod, resource) for pod in pods),
         schedulable=not unschedulable,
-        cordoned_by_us=unschedulable and layout.CORDONED_ANNOTATION in annotations(node),
+        cordoned_by_us=unschedulable and layout.CORDONED_ANNOTATION in annotations_of(node),
         ready=is_true(node, "Ready"),
         claim=name(claim) if claim else None,
         claim_key=labels(claim).get(layout.CONFIG_LABEL) if claim else None,
@@ -383,7 +383,7 @@ def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) ->
         node=node,
         claim_object=claim,
         do_not_disrupt=any(
-            annotations(holder).get(DO_NOT_DISRUPT) not in (None, "false") for holder in holders
+            annotations_of(holder).get(DO_NOT_DISRUPT) not in (None, "false") for holder in holders
         ),
         held_since=tuple(sorted(_held_since(pods, resource))),
     )
@@ -409,7 +409,7 @@ def read_tuning(node_pool: Object) -> tuple[Tuning, Finding | None]:
 
 
 def _read(node_pool: Object, annotation: str, parse: Any, otherwise: Any) -> tuple[Any, Finding | None]:
-    text = annotations(node_pool).get(annotation)
+    text = annotations_of(node_pool).get(annotation)
     if text is None:
         return otherwise, None
     try:
