@@ -42,6 +42,7 @@ bench: setup
 lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check -q .
+	@$(PY) -m mypy
 
 test-fast: setup
 	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak and not controllers"

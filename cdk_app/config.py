@@ -152,7 +152,7 @@ class Config:
         carried = {
             source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)
         }
-        names = [path.name for path in carried - {None}]
+        names = [path.name for path in carried if path]
         if len(names) != len(set(names)):
             read.problem(
                 "karpenter_chart", "two charts have the same file name: rename one, they share a folder"
@@ -165,7 +165,9 @@ class _Reader:
     """Reads keys one by one, and keeps what is wrong with them for one error at the end."""
 
     def __init__(self, context: Mapping[str, Any]):
-        self.context, self.known, self.problems = context, set(), []
+        self.context = context
+        self.known: set[str] = set()
+        self.problems: list[str] = []
 
     def problem(self, key: str, remedy: str) -> None:
         self.problems.append(f"context {key!r}: {remedy}")

@@ -11,7 +11,7 @@ fenced, since whoever may make access entries and associate policies freely is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -32,7 +32,7 @@ ALARM_PREFIX = "slicewise/"
 
 @dataclass(frozen=True)
 class RoleNames:
-    """Roles that enter clusters. The last two are None where Karpenter's roles are not deployed."""
+    """Roles that enter clusters. The last two are made where Karpenter's roles are deployed."""
 
     installer: str
     tuner: str
@@ -247,5 +247,5 @@ def _regional(service: str, resource: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:{service}:{cdk.Aws.REGION}:{cdk.Aws.ACCOUNT_ID}:{resource}"
 
 
-def _allow(actions: list[str], *resources: str, **conditions: dict[str, object]) -> iam.PolicyStatement:
+def _allow(actions: list[str], *resources: str, **conditions: Mapping[str, object]) -> iam.PolicyStatement:
     return iam.PolicyStatement(actions=actions, resources=list(resources), conditions=conditions or None)

@@ -80,7 +80,7 @@ class SlicewiseStack(cdk.Stack):
                 controller_name=roles.karpenter_controller,
                 node_name=roles.karpenter_node,
             )
-            if config.install_karpenter
+            if roles.karpenter_controller and roles.karpenter_node
             else None
         )
         self._layer = lambda_.LayerVersion(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session, get_session
@@ -38,11 +39,12 @@ def app() -> App:
 
 def _settings_of(session: Session, region: str) -> dict[str, str]:
     try:
-        functions = session.create_client("lambda", region_name=region)
+        functions: Any = session.create_client("lambda", region_name=region)
         found = functions.get_function_configuration(FunctionName=FUNCTION)
     except (ClientError, BotoCoreError) as error:
         raise NotDeployed(
             f"cannot read function {FUNCTION} in {region}: {error}. Deploy Slicewise there (cdk deploy), or "
             "choose the account and Region where it is (AWS_PROFILE, AWS_REGION)"
         ) from error
-    return found.get("Environment", {}).get("Variables", {})
+    variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
+    return variables

@@ -7,9 +7,10 @@ import getpass
 from collections.abc import Sequence
 from datetime import datetime
 
-from slicewise.app import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING, App
+from slicewise.app import App
 from slicewise.errors import Refused, SlicewiseError
 from slicewise.model import sweeps
+from slicewise.model.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
 from slicewise.model.cluster import EksCluster
 from slicewise.onboarding.observation import LookFailure
 from slicewise.planning.eks_actions import TryUpgrade, UpgradeRelease

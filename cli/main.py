@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None, find_app: Callable[[], App] = deploy
         return local.backtest(arguments[1:])
     parsed = _parser(cache(find_app)).parse_args(arguments)
     try:
-        return parsed.run(parsed)
+        status: int = parsed.run(parsed)
+        return status
     except NotDeployed as error:
         print(f"slicewise: {error}", file=sys.stderr)
     except SlicewiseError as error:
@@ -165,7 +166,7 @@ def _add_cluster_or_snapshot(command: argparse.ArgumentParser) -> None:
 def _named(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     if not arguments.cluster:
         command.error("name a cluster, or pass --snapshot FILE")
-    return arguments.cluster
+    return str(arguments.cluster)
 
 
 if __name__ == "__main__":

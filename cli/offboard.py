@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from slicewise.app import OFF_HOURS, ONBOARDING, TUNING, App
+from slicewise.app import App
 from slicewise.errors import Refused, SlicewiseError
+from slicewise.model.capabilities import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.model.cluster import OFFBOARD, POLICY_TAG, EksCluster
 from slicewise.planning.outcome import Stage
 from slicewise.trigger import name_of
@@ -88,7 +89,7 @@ class _Tagged:
         return getattr(self._eks, call)
 
     def describe(self, name: str) -> EksCluster | None:
-        found = self._eks.describe(name)
+        found: EksCluster | None = self._eks.describe(name)
         if found is None or name != self._name:
             return found
         tags: Mapping[str, str] = {**found.tags, POLICY_TAG: OFFBOARD}

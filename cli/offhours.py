@@ -9,8 +9,9 @@ import sys
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from slicewise.app import OFF_HOURS, App
+from slicewise.app import App
 from slicewise.errors import InvalidPolicy
+from slicewise.model.capabilities import OFF_HOURS
 from slicewise.offhours.sleep_times import until_next_edge
 from slicewise.planning.outcome import Stage
 from slicewise.policy import model as policies

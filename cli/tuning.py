@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from slicewise.app import TUNING, App
+from slicewise.app import App
 from slicewise.errors import UNREADABLE, InvalidPolicy, Refused
+from slicewise.model.capabilities import TUNING
 from slicewise.planning.outcome import Plan
 from slicewise.tuning import explain as words
 from slicewise.tuning import snapshot as snapshots

@@ -90,7 +90,10 @@ def model_of(model: Mapping[str, Any], calls: Iterable[str]) -> dict[str, Any]:
             ahead |= _shapes_in(shapes[name])
     rest = {key: value for key, value in model.items() if key not in ("operations", "shapes")}
     # Sorted: equal input is to give an equal layer.
-    return _undocumented(rest | {"operations": operations, "shapes": dict(sorted(shapes.items()))})
+    kept: dict[str, Any] = _undocumented(
+        rest | {"operations": operations, "shapes": dict(sorted(shapes.items()))}
+    )
+    return kept
 
 
 def endpoints_of(endpoints: Mapping[str, Any], prefixes: Set[str]) -> dict[str, Any]:

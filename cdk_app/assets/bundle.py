@@ -124,7 +124,7 @@ def build_layer(interpreters: Iterable[Interpreter]) -> Asset:
     sources = _python_files(PACKAGE)
     models = [
         api_models.SOURCE.encode(),
-        *(Path(made.__file__).read_bytes() for made in (api_models, kept_code)),
+        *(Path(str(made.__file__)).read_bytes() for made in (api_models, kept_code)),
     ]
     key = _key([REQUIREMENTS.read_bytes(), *models, *_fingerprints(PACKAGE, sources)], interpreters)
 

@@ -21,13 +21,17 @@ import marshal
 import pkgutil
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+# Where `re` turns a parsed pattern into code.
+_COMPILER: Any = vars(re)["_compiler"]
 _CODE: dict[str, bytes] = {}
 _PATTERNS: dict[tuple[object, int], tuple[object, ...]] = {}
 
 
-def _exec(source, names, made):
+def _exec(source: str, names: dict[str, Any], made: dict[str, Any]) -> None:
     # As exec does there, and not by what this file imports from the future.
     code = compile(source, "<string>", "exec", dont_inherit=True)
     _CODE[source] = marshal.dumps(code)
@@ -37,13 +41,14 @@ def _exec(source, names, made):
 class _Sre:
     """The module `_sre`, with its `compile` watched: it is given what `re` has made of a pattern."""
 
-    def __init__(self, real):
-        self._real, self.asked = real, (None, 0)
+    def __init__(self, real: Any):
+        self._real = real
+        self.asked: tuple[str | bytes | None, int] = (None, 0)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def compile(self, pattern, flags, code, *made):
+    def compile(self, pattern: object, flags: int, code: Iterable[int], *made: Any) -> Any:
         if self.asked[0] is pattern:
             # Of plain numbers: opcodes are a class of their own, which marshal does not know.
             _PATTERNS[self.asked] = (int(flags), [int(one) for one in code], *made)
@@ -51,11 +56,11 @@ class _Sre:
 
 
 def _watch() -> None:
-    dataclasses.exec = _exec  # shadows the builtin there
-    compiler = re._compiler
+    setattr(dataclasses, "exec", _exec)  # noqa: B010 - shadows the builtin there; not an attribute of its own
+    compiler = _COMPILER
     sre, real = _Sre(compiler._sre), compiler.compile
 
-    def compile_(pattern, flags=0):
+    def compile_(pattern: Any, flags: int = 0) -> Any:
         # Of text and bytes alone: what else is compiled is parsed already, and has no equal.
         sre.asked = (pattern, int(flags)) if isinstance(pattern, str | bytes) else (None, 0)
         return real(pattern, flags)
@@ -70,7 +75,7 @@ def main(folder: str, file: str, *paths: str) -> None:
     package = importlib.import_module("slicewise")
     for module in pkgutil.walk_packages(package.__path__, "slicewise."):
         importlib.import_module(module.name)
-    kept = {"code": _CODE, "sre": re._compiler._sre.MAGIC, "patterns": _PATTERNS}
+    kept = {"code": _CODE, "sre": _COMPILER._sre.MAGIC, "patterns": _PATTERNS}
     Path(file).write_bytes(importlib.util.MAGIC_NUMBER + marshal.dumps(kept))
 
 

@@ -95,6 +95,7 @@ class PassFunction(Construct):
     def _place(self, subnet_ids: Sequence[str], security_group_ids: Sequence[str]) -> None:
         # Below the L2: that wants a Vpc object, which means a look-up with credentials at synth.
         resource = self.function.node.default_child
+        assert isinstance(resource, lambda_.CfnFunction)
         resource.vpc_config = lambda_.CfnFunction.VpcConfigProperty(
             subnet_ids=list(subnet_ids), security_group_ids=list(security_group_ids)
         )

@@ -11,6 +11,8 @@ shift, which are not deployed here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -93,6 +95,7 @@ def _instances() -> list[iam.PolicyStatement]:
     of_pool = {"aws:ResourceTag/karpenter.sh/nodepool": "*"}
     used = [_ec2(kind) for kind in USED_BY_KARPENTER]
     public = [f"arn:{cdk.Aws.PARTITION}:ec2:{cdk.Aws.REGION}::{kind}/*" for kind in PUBLIC_THINGS]
+    names = {"aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]}
     return [
         _allow(launch, [*used, *public]),
         _allow(launch, [_ec2("launch-template")], StringEquals=BELONGS_TO_OUR_CLUSTER, StringLike=of_pool),
@@ -116,13 +119,9 @@ def _instances() -> list[iam.PolicyStatement]:
             [_ec2("instance")],
             StringEquals=BELONGS_TO_OUR_CLUSTER,
             StringLike=of_pool,
-            **{
-                # Instances get their node's name once it has one.
-                "StringEqualsIfExists": ASKED_FOR_OUR_CLUSTER,
-                "ForAllValues:StringEquals": {
-                    "aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]
-                },
-            },
+            StringEqualsIfExists=ASKED_FOR_OUR_CLUSTER,
+            # Instances get their node's name once it has one.
+            **{"ForAllValues:StringEquals": names},
         ),
         _allow(
             ["ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"],
@@ -195,5 +194,7 @@ def _ec2(kind: str) -> str:
     return f"arn:{cdk.Aws.PARTITION}:ec2:{cdk.Aws.REGION}:*:{kind}/*"
 
 
-def _allow(actions: list[str], resources: list[str], **conditions: dict[str, object]) -> iam.PolicyStatement:
+def _allow(
+    actions: list[str], resources: list[str], **conditions: Mapping[str, object]
+) -> iam.PolicyStatement:
     return iam.PolicyStatement(actions=actions, resources=resources, conditions=conditions or None)

@@ -9,7 +9,8 @@ from typing import Any
 import slicewise.cold_start  # noqa: F401 -- first, see there
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from slicewise.app import ONBOARDING, App
+from slicewise.app import App
+from slicewise.model.capabilities import ONBOARDING
 
 logger = Logger()
 

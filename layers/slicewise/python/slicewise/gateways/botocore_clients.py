@@ -23,7 +23,7 @@ from botocore.session import Session
 
 from slicewise.errors import Conflict, Refused, SlicewiseError, Unavailable
 
-_CONFIG = Config(
+_CONFIG = Config(  # type: ignore[call-arg]  # its stubs lack user_agent_appid
     connect_timeout=5,
     read_timeout=20,
     # Adaptive: EKS's control API throttles a fleet's sweep; the client then slows itself down.

@@ -137,7 +137,8 @@ class EksApi:
                 associationId=association["associationId"],
             )
             if described:
-                return described["association"]["roleArn"]
+                role: str = described["association"]["roleArn"]
+                return role
         return None
 
     def put_addon(self, name: str, addon: str) -> None:
@@ -170,7 +171,8 @@ class EksApi:
                 raise
 
     def _call(self, call: str, **arguments: Any) -> dict[str, Any]:
-        return getattr(self._eks, call)(**arguments)
+        answer: dict[str, Any] = getattr(self._eks, call)(**arguments)
+        return answer
 
     def _checked(self, call: str, **arguments: Any) -> dict[str, Any]:
         with own_errors(_what(call, arguments)):
@@ -243,7 +245,10 @@ def token(cluster_name: str, region: str, session: Session) -> str:
     Signing is local (about 0.1 ms) and needs no permission; EKS accepts the token for 15 minutes.
     """
     events = session.get_component("event_emitter")
-    signer = RequestSigner(_STS, region, "sts", "v4", session.get_credentials(), events)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise Refused("no AWS credentials: an EKS token is signed with them. Name a profile, or log in.")
+    signer = RequestSigner(_STS, region, "sts", "v4", credentials, events)
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     url = signer.generate_presigned_url(
         {

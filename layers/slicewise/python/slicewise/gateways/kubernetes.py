@@ -118,7 +118,8 @@ class KubernetesApi:
         return cls(cluster.endpoint, cluster.ca_data, token)
 
     def version(self) -> str:
-        return self._request("GET", "/version")["gitVersion"]
+        version: str = self._request("GET", "/version")["gitVersion"]
+        return version
 
     def get(self, ref: Ref) -> Object | None:
         found = self._request("GET", self._path_of(ref))
@@ -315,8 +316,8 @@ class KubernetesApi:
             return None
         if answer.status >= 300:
             told = _json(answer.data)
-            error = Conflict if tests and _test_failed(answer.status, told) else _error_of(answer.status)
-            raise error(f"{what}: {answer.status} {_message(told)}")
+            kind = Conflict if tests and _test_failed(answer.status, told) else _error_of(answer.status)
+            raise kind(f"{what}: {answer.status} {_message(told)}")
         return answer.data
 
 

@@ -92,7 +92,8 @@ def _whole(text: str) -> Mapping[str, Any] | None:
 
 def in_history(details: Sequence[Mapping[str, Any]]) -> list[str]:
     """As texts, as many as one item has room for: history is for people, and the record has them all."""
-    kept, room = [], _HISTORY_BYTES
+    kept: list[str] = []
+    room = _HISTORY_BYTES
     for detail in details:
         text = json.dumps(detail, sort_keys=True)
         room -= len(text)

@@ -179,7 +179,9 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
     snapshot = Snapshot(
         ref=ref,
         field=field,
-        **{name: found.text(name) for name in ("uid", "window", "checksum")},
+        uid=found.text("uid"),
+        window=found.text("window"),
+        checksum=found.text("checksum"),
         original=found.json("original"),
         ours=found.json("ours"),
         taken_at=found.time("taken_at") or UNKNOWN_TIME,
@@ -227,7 +229,7 @@ def _opening_key(cluster: str) -> dict[str, str]:
 
 def _is_opening(item: Mapping[str, Any]) -> bool:
     """Another release may keep other items in the index, too."""
-    return item["pk"].startswith("cluster#") and item["sk"] == "opening"
+    return bool(item["pk"].startswith("cluster#") and item["sk"] == "opening")
 
 
 def _opening(item: Mapping[str, Any]) -> Opening:

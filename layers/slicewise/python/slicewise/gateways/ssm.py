@@ -42,4 +42,5 @@ class SsmPolicies:
                 if code_of(error) == "ParameterNotFound":
                     return None
                 raise
-        return answer["Parameter"]["Value"]
+        value: str = answer["Parameter"]["Value"]
+        return value

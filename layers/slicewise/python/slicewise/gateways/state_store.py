@@ -48,7 +48,6 @@ _KEPT = timedelta(days=90)
 # A record may be written while it is read, by people alone: a pass that reads holds the lease.
 _READS = 3
 _TIMES = ("at", "since", "looked_at", "next_look")
-_TEXTS = ("reason", "policy", "fingerprint", "world", "next_try")
 _RECORD = "record#"
 
 Item = dict[str, Any]
@@ -359,7 +358,7 @@ def _fields(record: Record) -> Item:
 
 def _is_record(item: Mapping[str, Any]) -> bool:
     """Another release may keep other items under a capability, too."""
-    return item["pk"].startswith("cluster#") and item["sk"].startswith(_RECORD)
+    return bool(item["pk"].startswith("cluster#") and item["sk"].startswith(_RECORD))
 
 
 def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
@@ -369,7 +368,11 @@ def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
     record = Record(
         cluster=item["pk"].removeprefix("cluster#"),
         capability=item["sk"].removeprefix(_RECORD),
-        **{name: found.text(name) for name in _TEXTS},
+        reason=found.text("reason"),
+        policy=found.text("policy"),
+        fingerprint=found.text("fingerprint"),
+        world=found.text("world"),
+        next_try=found.text("next_try"),
         stage=stage_of(found.text("stage")),
         at=at or since or UNKNOWN_TIME,
         since=since or at or UNKNOWN_TIME,
@@ -392,7 +395,7 @@ def _retry(text: Any) -> Retry:
 def _finding(item: Mapping[str, Any]) -> Finding:
     """What another release adds to it is left out."""
     found = Fields(item, needed=("code", "says"))
-    texts = [found.text(name) for name in ("code", "says", "remedy")]
+    code, says, remedy = (found.text(name) for name in ("code", "says", "remedy"))
     if found.unreadable:
         raise ValueError(f"a finding without {', '.join(found.unreadable)}")
-    return Finding(*texts, refuses=found.flag("refuses"))
+    return Finding(code, says, remedy, refuses=found.flag("refuses"))

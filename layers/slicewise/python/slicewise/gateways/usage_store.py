@@ -92,8 +92,8 @@ def _item(cluster: str, page: Page) -> dict[str, Any]:
 def _page(item: dict[str, Any]) -> Page | None:
     """None of one that another release wrote otherwise: it costs history only."""
     fields, content = Fields(item, needed=_NEEDED), item.get("content")
-    version, *numbers = (fields.whole(name) for name in _NEEDED)
+    version, day, number, of, through = (fields.whole(name) for name in _NEEDED)
     source = fields.text("source")
     if fields.unreadable or version != VERSION or not isinstance(content, bytes):
         return None
-    return Page(source, *numbers, content)
+    return Page(source, day, number, of, through, content)

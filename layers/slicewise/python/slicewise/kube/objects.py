@@ -23,7 +23,8 @@ _QUANTITY_FIELDS = frozenset({"limits", "requests", "capacity", "allocatable"})
 
 
 def name(item: Object) -> str:
-    return item["metadata"]["name"]
+    found: str = item["metadata"]["name"]
+    return found
 
 
 def labels(item: Object) -> Mapping[str, str]:
@@ -69,10 +70,8 @@ def being_deleted(item: Object) -> bool:
 
 
 def condition(item: Object, kind: str) -> Mapping[str, Any] | None:
-    for found in status(item).get("conditions") or ():
-        if found.get("type") == kind:
-            return found
-    return None
+    conditions: Sequence[Mapping[str, Any]] = status(item).get("conditions") or ()
+    return next((found for found in conditions if found.get("type") == kind), None)
 
 
 def is_true(item: Object, kind: str) -> bool:
@@ -86,7 +85,7 @@ def is_true(item: Object, kind: str) -> bool:
         return False
     generation = item["metadata"].get("generation")
     observed = found.get("observedGeneration", generation)
-    return observed == generation
+    return bool(observed == generation)
 
 
 def since(found: Mapping[str, Any]) -> datetime | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeGuard
 
 from slicewise.kube import json_patch
 from slicewise.kube.ref import Object, Ref, ref_of
@@ -23,6 +24,8 @@ from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Pat
 from slicewise.pools import layout
 
 STATEFUL_SET = ("apps/v1", "StatefulSet")
+
+_Noted = KeepSnapshot | ForgetSnapshot
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _marked(
     right: KeptRight, world: World, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
 ) -> tuple[Action, ...]:
     needed = _needing(right, world)
-    noted = [(number, one) for number, one in enumerate(actions) if _is_noted(right, one)]
+    noted = [(number, one) for number, one in enumerate(actions) if _is_noted(one, right)]
     ending = {one.snapshot.ref: number for number, one in noted if _ends(one)}
     if len(needed) > 1 or needed - ending.keys() or not all(_ends(one) for _, one in noted):
         return (*_marks(right, found.node_pools, "true"), *actions)
@@ -91,7 +94,7 @@ def morning_of_several(world: World, kept: Snapshot, now: datetime) -> str:
 def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
     """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
     return any(
-        _is_noted(right, one) and one.snapshot.woken and str(one.snapshot.ref) not in world.failing
+        _is_noted(one, right) and one.snapshot.woken and str(one.snapshot.ref) not in world.failing
         for one in actions
         for right in ALL
     )
@@ -101,11 +104,11 @@ def _needing(right: KeptRight, world: World) -> set[Ref]:
     return {kept.ref for kept in world.slept if right.covers(kept) and not kept.woken}
 
 
-def _is_noted(right: KeptRight, action: Action) -> bool:
+def _is_noted(action: Action, right: KeptRight) -> TypeGuard[_Noted]:
     return isinstance(action, KeepSnapshot | ForgetSnapshot) and right.covers(action.snapshot)
 
 
-def _ends(action: Action) -> bool:
+def _ends(action: _Noted) -> bool:
     return isinstance(action, ForgetSnapshot) or bool(action.snapshot.woken)
 
 

@@ -198,7 +198,7 @@ def _promotes_itself(item: Object) -> bool:
     steps, at = (strategy.get("canary") or {}).get("steps") or (), now.get("currentStepIndex")
     if not isinstance(at, int) or at >= len(steps):
         return False
-    return steps[at].get("pause") != {}
+    return bool(steps[at].get("pause") != {})
 
 
 _SHUTS_DOWN = "Set shutdownAfterJobFinishes: true."

@@ -100,7 +100,7 @@ def _outside(
         return World(None, schedule=schedule, opening=opening), None
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
-    off_hours, snapshots = policy and policy.off_hours, ports.sleep.snapshots(hint.cluster)
+    off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(hint.cluster)
     times, problem = _times(off_hours, hint, ports) if off_hours else (None, ())
     world = World(
         cluster,
@@ -260,10 +260,9 @@ class Reading:
 
     def preferred_version(self, group: str, kind: str) -> str | None:
         """Empty where it fails: such objects are unread, whichever version a reference to one names."""
-        return self._kept(
-            *(Ref(f"{group}/", kind, ""), lambda: self.kubernetes.preferred_version(group, kind)),
-            otherwise="",
-        )
+        unknown: str | None = ""
+        ref = Ref(f"{group}/", kind, "")
+        return self._kept(ref, lambda: self.kubernetes.preferred_version(group, kind), otherwise=unknown)
 
     def replicas(self, ref: Ref) -> Object | None:
         if unanswered := self._is_given_up(ref):
@@ -543,7 +542,7 @@ def _with_scale(
     reading: Reading, snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]
 ) -> dict[Ref, Object]:
     """Jobs that were scaled to 0 and are read whole by now, with the count: its place differs by the kind."""
-    found = {}
+    found: dict[Ref, Object] = {}
     scaled = [kept.ref for kept in snapshots if is_job(kept.ref) and kept.field == REPLICAS.field]
     for ref in scaled:
         item = objects.get(ref)

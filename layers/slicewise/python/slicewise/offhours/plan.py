@@ -196,8 +196,8 @@ def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) ->
     who = f"paused: {world.paused}" if world.paused else "the policy's mode lets nothing be put to sleep"
     outcome, slept = found.outcome, [kept for kept in world.slept if not kept.woken]
     if outcome.stage not in (Stage.GOING_TO_SLEEP, Stage.ASLEEP):
-        stage = Stage.PAUSED if world.paused and not (found.actions or slept) else outcome.stage
-        return replace(found, outcome=replace(outcome, stage=stage, reason=f"{who}; {outcome.reason}"))
+        reached = Stage.PAUSED if world.paused and not (found.actions or slept) else outcome.stage
+        return replace(found, outcome=replace(outcome, stage=reached, reason=f"{who}; {outcome.reason}"))
     blind = unread.says(world, seen, ())
     stage = Stage.PAUSED if world.paused else Stage.ASLEEP if slept or blind else Stage.AWAKE
     says = f"{len(slept)} objects sleep, and are woken in time" if slept else blind or "nothing sleeps"
@@ -460,16 +460,16 @@ def _steps_to_sleep(
     steps = _steps_back(world, let_go, found, why, window.now, "")
     awake = {work.ref for work in staying_awake.stayers(made, policy)}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
-        if subject.kept in let_go:
+        if subject.kept in let_go or subject.live is None:
             continue
-        assert subject.live is not None
-        ref, work = ref_of(subject.live), losing.get(ref_of(subject.live))
+        ref = ref_of(subject.live)
+        live, work = changed.get(ref, subject.live), losing.get(ref)
         if subject.setting is RETAIN and not subject.kept and policy.volumes is not Volumes.RETAIN:
             continue
         if is_early and awaited and subject.setting.ends_pods and not (subject.kept and subject.kept.done):
             continue
-        step = _step_to_sleep(replace(subject, live=changed.get(ref, subject.live)), window, why)
-        changed[ref] = _after(step, changed.get(ref, subject.live))
+        step = _step_to_sleep(subject, live, window, why)
+        changed[ref] = _after(step, live)
         holds = subject.setting in (HELD, NOT_ACTIVE)
         awaited |= holds and any(isinstance(one, Patch) for one in step.actions)
         if subject.setting is RETAIN and _is_asleep(RETAIN, changed[ref]):
@@ -502,16 +502,13 @@ def _after(step: Step, live: Object) -> Object:
     return live
 
 
-def _step_to_sleep(subject: _Subject, window: Window, why: str) -> Step:
+def _step_to_sleep(subject: _Subject, live: Object, window: Window, why: str) -> Step:
     kept, setting = subject.kept, subject.setting
     if kept and not kept.woken and kept.ours != setting.asleep:
-        assert subject.live is not None
-        if changed := write_otherwise(setting, subject.live, kept, why, window.now):
+        if changed := write_otherwise(setting, live, kept, why, window.now):
             return changed
         setting = replace(setting, asleep=kept.ours)
-    return put_to_sleep(
-        setting, subject.live, kept, window, why, subject.priority, subject.slices, subject.resume_at
-    )
+    return put_to_sleep(setting, live, kept, window, why, subject.priority, subject.slices, subject.resume_at)
 
 
 def _order_of_sleep(

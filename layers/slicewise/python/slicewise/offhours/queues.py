@@ -77,9 +77,8 @@ class Queues:
 
     def of(self, workload: Object) -> Object | None:
         """Its ClusterQueue; None where it names none that is there."""
-        return self._by_local.get(
-            (workload["metadata"].get("namespace", ""), spec(workload).get("queueName"))
-        )
+        called = workload["metadata"].get("namespace", ""), spec(workload).get("queueName", "")
+        return self._by_local.get(called)
 
     @cached_property
     def _by_local(self) -> Mapping[tuple[str, str], Object]:
@@ -178,8 +177,8 @@ def findings(queues: Queues, slept: Iterable[Snapshot], until: str) -> Iterator[
         if queue and not held.isdisjoint((ref_of(queue), ref_of(workload))):
             counts[name(queue)] = counts.get(name(queue), 0) + 1
     whole = {ref.name for ref in held if ref[:2] == CLUSTER_QUEUE}
-    for queue, number in sorted(counts.items()):
-        yield _held(queue, number, queue in whole, until)
+    for called, number in sorted(counts.items()):
+        yield _held(called, number, called in whole, until)
 
 
 def _held(queue: str, number: int, whole: bool, until: str) -> Finding:

@@ -392,7 +392,9 @@ def _verified(
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"
     first = world.record is None or world.record.stage is not Stage.ONBOARDED
-    wake = (Wake(TUNING, "the cluster is onboarded"),) if first and _in_act_mode(world) else ()
+    wake: tuple[Wake, ...] = ()
+    if first and _in_act_mode(world):
+        wake = (Wake(TUNING, "the cluster is onboarded"),)
     if wake and policy.off_hours:
         wake = (*wake, Wake(OFF_HOURS, "the cluster is onboarded"))
     return Plan(Outcome(Stage.ONBOARDED, reason, findings), (*closing, *wake))

@@ -52,7 +52,8 @@ def _namespace_of(chart: str, release: str, deployments: Iterable[Object]) -> st
         labels = item["metadata"].get("labels") or {}
         ours = labels.get("app.kubernetes.io/instance") == release
         if ours and labels.get("helm.sh/chart", "").startswith(f"{chart}-"):
-            return item["metadata"].get("namespace")
+            namespace: str | None = item["metadata"].get("namespace")
+            return namespace
     return None
 
 

@@ -269,7 +269,8 @@ class Wake:
         return f"wake {self.capability}"
 
 
-Action = (
+# Those that may be a step of a part.
+Step = (
     Apply
     | Delete
     | Patch
@@ -284,15 +285,13 @@ Action = (
     | Notify
     | PutAlarm
     | DeleteAlarm
-    | Forget
-    | Wake
-    | Installation
 )
+Action = Step | Forget | Wake | Installation
 
 
 def in_part(action: Action, part: str) -> Action:
     """The same as a step of a part; what knows no parts stays as it is."""
-    return replace(action, part=part) if hasattr(action, "part") else action  # type: ignore[call-arg]
+    return replace(action, part=part) if isinstance(action, Step) else action
 
 
 def part_of(action: Action) -> str:

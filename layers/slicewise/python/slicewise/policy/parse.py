@@ -386,7 +386,7 @@ def _adopt(table: Table, sharing: Sharing | None, gpus: tuple[str, ...]) -> str 
 def _adopted_once(table: Table, pools: Sequence[Pool]) -> None:
     adopted = Counter(pool.adopt for pool in pools if pool.adopt)
     for pool in pools:
-        if adopted[pool.adopt] > 1:
+        if pool.adopt and adopted[pool.adopt] > 1:
             table.problems.append(
                 PolicyProblem(
                     f"pools.{pool.name}.adopt", pool.adopt, "another pool adopts it as well: leave it to one"

@@ -84,4 +84,4 @@ def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> 
 
 def retry_delay(times_received: int) -> timedelta:
     # Ten doublings are far beyond the cap already.
-    return min(_FIRST_RETRY * 2 ** min(max(times_received - 1, 0), 10), timedelta(seconds=900))
+    return min(_FIRST_RETRY * (1 << min(max(times_received - 1, 0), 10)), timedelta(seconds=900))

@@ -485,7 +485,7 @@ class Passes(Generic[W]):
 
     def _spread(self, doublings: int) -> timedelta:
         wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
-        return min(wait * 2 ** min(max(doublings, 0), 10), _LONGEST_WAIT)
+        return min(wait * (1 << min(max(doublings, 0), 10)), _LONGEST_WAIT)
 
     def _later(self, hint: Hint, reason: str, wait: timedelta) -> Report:
         """A hundred hints that come while a pass is at work come to one look after it."""

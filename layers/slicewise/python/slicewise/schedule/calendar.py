@@ -60,7 +60,8 @@ class _Hours:
 
     def minutes(self) -> set[int]:
         """Of a day, those at which any entry may begin or end."""
-        edges = {edge for hours in (*self.weekly, *self.dated) for edge in (hours.start, hours.end)}
+        every: tuple[Span | Dated, ...] = (*self.weekly, *self.dated)
+        edges = {edge for hours in every for edge in (hours.start, hours.end)}
         return {edge % MIDNIGHT for edge in edges}
 
     def on_date(self, wall: datetime) -> bool:

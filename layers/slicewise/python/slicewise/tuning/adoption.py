@@ -32,8 +32,8 @@ from slicewise.planning.actions import Action, ClaimsCarry, Patch
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Policy, Pool
 from slicewise.pools import adopted, adopted_settings, layout, observed
+from slicewise.pools.startup_history import STARTUP_ANNOTATION
 from slicewise.tuning import contested_requirement
-from slicewise.tuning.consolidation.startup import STARTUP_ANNOTATION
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.pool_state import stamp
@@ -178,7 +178,7 @@ def _label(
 
 def _take(node_pool: Object, pool: Pool) -> Patch:
     (gpu,) = pool.models()
-    original = {
+    original: dict[str, Any] = {
         "limits": spec(node_pool).get("limits"),
         "disruption": spec(node_pool).get("disruption"),
         "requirements": _added(node_pool, pool),

@@ -91,7 +91,7 @@ def actions(
     puts = [PutAlarm(alarm, why) for alarm in asked if (why := _why(live.get(alarm.name), alarm))]
     left = sorted(live.keys() - {alarm.name for alarm in asked})
     reason = "its cluster is gone" if cluster is None else _UNWANTED if asked else "no policy asks for it"
-    done = (*puts, *(DeleteAlarm(name, reason) for name in left))
+    done: tuple[PutAlarm | DeleteAlarm, ...] = (*puts, *(DeleteAlarm(name, reason) for name in left))
     # Of a cluster that is gone nothing else is to be done, and nobody comes again.
     return tuple(replace(one, part=_part(one)) for one in done) if cluster else done
 

@@ -86,7 +86,7 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
 
 
-def _unseen(world: TuningWorld, kept: Sequence[Action]) -> Plan:
+def _unseen(world: TuningWorld, kept: tuple[Action, ...]) -> Plan:
     """Nothing is said to be done that could not be looked at."""
     says = "the cluster is being offboarded, and could not be looked into"
     if not world.was_tuned:

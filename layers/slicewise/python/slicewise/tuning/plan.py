@@ -49,8 +49,9 @@ _MOST_SAID = 5
 
 def acts(world: TuningWorld) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
-    anyway = world.policy is None or world.offboards
-    return anyway or world.policy.mode is Mode.ACT or _holds(world, world.policy)
+    if world.policy is None or world.offboards:
+        return True
+    return world.policy.mode is Mode.ACT or _holds(world, world.policy)
 
 
 def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:

@@ -104,7 +104,7 @@ def _cluster(found: dict[str, Any]) -> EksCluster:
 
 
 def _contents(found: dict[str, Any]) -> ClusterContents:
-    lists = {name: tuple(found["contents"].get(name) or ()) for name in _LISTS}
+    lists: dict[str, Any] = {name: tuple(found["contents"].get(name) or ()) for name in _LISTS}
     objects = {ref_of(item): item for item in found.get("objects") or ()}
     known = {ref: item for ref, item in objects.items() if ref == layout.CONFIG_MAP}
     return ClusterContents(version="", objects=known, **lists)

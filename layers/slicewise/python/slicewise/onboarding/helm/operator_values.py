@@ -194,10 +194,10 @@ def _covers(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return False
     exists = one.get("operator", "Equal") == "Exists"
     if not one.get("key"):
-        return exists
-    same = one["key"] == other.get("key")
-    return same and (exists or (other.get("operator", "Equal"), one.get("value"))
-                     == ("Equal", other.get("value")))  # fmt: skip
+        return bool(exists)
+    if one["key"] != other.get("key"):
+        return False
+    return bool(exists or (other.get("operator", "Equal"), one.get("value")) == ("Equal", other.get("value")))
 
 
 def _differences(

@@ -80,7 +80,7 @@ def template(item: Object) -> Mapping[str, Any]:
 def is_rolled_out(item: Object) -> bool:
     told, replicas = status(item), spec(item).get("replicas", 1)
     ready = told.get("availableReplicas", told.get("readyReplicas", 0)) or 0
-    return (
+    return bool(
         told.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
         and (told.get("updatedReplicas") or 0) >= replicas
         and ready >= replicas

@@ -65,8 +65,8 @@ def moves(
     notices = _notices(cluster, opted_in, wanted, moves_a_day, now)
     halves = [item for item in opted_in if _is_half(item)]
     if halves and not frozen:
-        findings = tuple(_reverted(one) for one in halves)
-        return Moves(_finish_revert(halves[0], split), notices, findings, wait=LOOK_AGAIN)
+        reverted = tuple(_reverted(one) for one in halves)
+        return Moves(_finish_revert(halves[0], split), notices, reverted, wait=LOOK_AGAIN)
     findings = [_reverted(item) for item in opted_in if _is_reverted(item)]
     notes = {ref_of(item): _note(item, wanted.get(ref_of(item)), split) for item in opted_in}
     ready = [
@@ -83,14 +83,14 @@ def moves(
         notes = {
             ref: f"{_MOVES}, but not now: {why}" if note == _MOVES else note for ref, note in notes.items()
         }
-    told = {"notices": notices, "findings": tuple(findings), "notes": notes}
+    nothing = Moves((), notices, tuple(findings), notes)
     if why or not ready:
         fresh = any(now - read_mark(item).last_moved <= PATIENCE for item in unfinished)
-        return Moves(**told, wait=LOOK_AGAIN if fresh and not frozen else None)
+        return replace(nothing, wait=LOOK_AGAIN if fresh and not frozen else None)
     one, item = ready[0]
     write = _write(item, one.after, now, split, _says(one, item), one.reason)
     notice = _notice(cluster, item, one.after, now, one, _moved_until(opted_in, now) + 1, moves_a_day)
-    return Moves((write, notice), **told, wait=LOOK_AGAIN)
+    return replace(nothing, actions=(write, notice), wait=LOOK_AGAIN)
 
 
 _MOVES, _HELD = "it is moved", "applies these fields"

@@ -54,7 +54,7 @@ def _of_a_split_pool(
     assert world.contents
     known = loaded(world.known, pool.name)
     frozen = _frozen(states, world, policy)
-    decision, problems = known, ()
+    decision, problems = known, tuple[Finding, ...]()
     if world.whole and not frozen:
         source = policy.metrics.source.value
         history = world.measured.history if world.measured else NOTHING

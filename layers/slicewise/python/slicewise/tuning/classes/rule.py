@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from slicewise.tuning.packing.calibration import (
     Calibration,
+    Folds,
     calibrate,
     daily_folds,
     daily_target,
@@ -104,7 +105,7 @@ def calibrate_classes(
     pods: Sequence[PodUse],
     card_memory_mib: float,
     policy: ClassPolicy | None = None,
-    folds=daily_folds,
+    folds: Folds = daily_folds,
     happened: Sequence[float] = (),
     growth: MemoryGrowth | None = None,
 ) -> Calibration:
@@ -272,12 +273,20 @@ def _risk(pods: Sequence[PodUse]) -> float:
     return max(joint_share(window), joint_share([days[-1:] for days in window]))
 
 
-def _hot_nodes(known, nodes, hot: float) -> list[tuple[float, Sequence[str]]]:
+def _hot_nodes(
+    known: Mapping[str, PodUse], nodes: Iterable[Sequence[str]], hot: float
+) -> list[tuple[float, Sequence[str]]]:
     shares = [(_risk([known[name] for name in node]), node) for node in nodes if len(node) > 1]
     return sorted((pair for pair in shares if pair[0] > hot), key=lambda pair: (-pair[0], sorted(pair[1])))
 
 
-def _leavers(node, known, current, target, hot: float) -> list[str]:
+def _leavers(
+    node: Iterable[str],
+    known: Mapping[str, PodUse],
+    current: Mapping[str, int],
+    target: Mapping[str, int],
+    hot: float,
+) -> list[str]:
     """Pods that outgrew their class leave first, then the busiest, until the rest is cool."""
     rest, leavers = sorted(node), []
     while len(rest) > 1 and _risk([known[name] for name in rest]) > hot:
@@ -289,7 +298,7 @@ def _leavers(node, known, current, target, hot: float) -> list[str]:
 
 def _spare(room: float, before: int, after: int) -> float:
     saved = 1 / before - 1 / after
-    return room ** (0.5 / saved)
+    return float(room ** (0.5 / saved))
 
 
 def _next_smaller(sizes: Sequence[int], size: int) -> int:

@@ -71,6 +71,9 @@ def daily_target(gate: float, safety: float, happened: Sequence[float]) -> float
     return min(gate, max(min(LEAST_AIM * gate, allowed), left))
 
 
+Folds = Callable[[Sequence[PodUse]], list[Fold]]
+
+
 def daily_folds(pods: Sequence[PodUse]) -> list[Fold]:
     """Each of the last days judged by what was known on its morning, two days of history at least."""
     longest = max((len(pod.days) for pod in pods), default=0)
@@ -98,7 +101,7 @@ def calibrate(
     pods: Sequence[PodUse],
     group: Group,
     target: float,
-    folds: Callable[[Sequence[PodUse]], list[Fold]] = daily_folds,
+    folds: Folds = daily_folds,
     watched: bool = False,
 ) -> Calibration:
     """

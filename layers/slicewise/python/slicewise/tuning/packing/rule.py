@@ -15,6 +15,7 @@ from functools import cache
 
 from slicewise.tuning.packing.calibration import (
     Calibration,
+    Folds,
     calibrate,
     daily_folds,
     daily_target,
@@ -49,7 +50,7 @@ def calibrate_packing(
     pods: Sequence[PodUse],
     card_memory_mib: float,
     policy: PackingPolicy | None = None,
-    folds=daily_folds,
+    folds: Folds = daily_folds,
     happened: Sequence[float] = (),
     growth: MemoryGrowth | None = None,
 ) -> Calibration:
@@ -238,7 +239,12 @@ def _raise(
     return Change(name, request, before.reason if before else reason)
 
 
-def _outgrown_memory(known, current, wanted, growth: MemoryGrowth) -> dict[str, Change]:
+def _outgrown_memory(
+    known: Mapping[str, PodUse],
+    current: Mapping[str, Request],
+    wanted: Mapping[str, Request],
+    growth: MemoryGrowth,
+) -> dict[str, Change]:
     """
     Memory is never overcommitted: these come first and count against no limit.
 

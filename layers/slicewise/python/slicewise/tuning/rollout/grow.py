@@ -129,7 +129,11 @@ def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advan
         return waits
     aside = [node for node in (*behind, *late) if node.claim_object and node.claim_key != change.new]
     if aside:
-        claims = [patches.relabel_claim(node.claim_object, change.new, why, change.now) for node in aside]
+        claims = [
+            patches.relabel_claim(claim, change.new, why, change.now)
+            for node in aside
+            if (claim := node.claim_object)
+        ]
         return act(claims, f"{says}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
     return come_or_go(change, says)
 

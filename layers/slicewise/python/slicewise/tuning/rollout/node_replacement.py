@@ -53,19 +53,19 @@ def _never_came(change: Change) -> list[Action]:
     why = "it never offered a slice, and Karpenter replaces only what did"
     resource = layout.resource(change.state.pool)
     never = [
-        node
+        (node, claim)
         for node in change.nodes
         if node.claim_key != change.new
         and node.allocatable == node.slots_in_use == 0
-        and node.claim_object
-        and not is_true(node.claim_object, "Initialized")
+        and (claim := node.claim_object)
+        and not is_true(claim, "Initialized")
     ]
     return [
         action
-        for node in never
+        for node, claim in never
         for action in (
             patches.relabel(node, change.new, why, change.now, resource, most=0),
-            patches.relabel_claim(node.claim_object, change.new, why, change.now),
+            patches.relabel_claim(claim, change.new, why, change.now),
         )
     ]
 

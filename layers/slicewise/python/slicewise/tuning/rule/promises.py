@@ -142,7 +142,8 @@ def _ended_badly(pod: Object, since: datetime) -> Broken | None:
 
 def _end(container: Mapping[str, Any]) -> Mapping[str, Any]:
     for state in ("state", "lastState"):
-        if end := (container.get(state) or {}).get("terminated"):
+        end: Mapping[str, Any] | None = (container.get(state) or {}).get("terminated")
+        if end:
             return end
     return {}
 
@@ -164,7 +165,7 @@ def _turned_away(
     """
     refused: dict[str, list[str]] = {}
     for pod in pods:
-        node, at = spec(pod).get("nodeName"), started(pod)
+        node, at = str(spec(pod).get("nodeName")), started(pod)
         if not (at and at > since and node in changed and _RELOAD < at - changed[node] < _AFTERMATH):
             continue
         if _was_refused(pod) and _asks_rightly(pod):

@@ -15,8 +15,8 @@ change that makes more use never look better.
 
 import math
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -183,7 +183,7 @@ class Demand:
     """How busy the pods of a pool are, as one distribution in which every pod weighs the same."""
 
     def __init__(self, pods: Sequence[PodUse]):
-        weights: Counter[int] = Counter()
+        weights: dict[int, float] = defaultdict(float)
         # Pods of a workload share what was measured of it, and there may be hundreds of them.
         alike: dict[tuple[int, int, bool], list[PodUse]] = {}
         for pod in pods:
@@ -253,7 +253,7 @@ def _distribution(pod: PodUse) -> dict[int, float]:
     return {value: count / samples for value, count in counts.items()}
 
 
-def _memory_bound(pods, card: float, policy: TuningPolicy, limit: int) -> Bound:
+def _memory_bound(pods: Sequence[PodUse], card: float, policy: TuningPolicy, limit: int) -> Bound:
     room = usable_memory(card, policy.memory_headroom)
     growth = MemoryGrowth((pod for pod in pods if pod.can_share), policy.memory_horizon_days)
     level, whole = policy.memory_quantile, PodUse("", max(room, 1.0))
@@ -314,7 +314,7 @@ def _host_bound(host: Host, limit: int) -> Bound:
     return Bound("host", n, tell, tell)
 
 
-def _largest(limit: int, fits) -> int:
+def _largest(limit: int, fits: Callable[[int], bool]) -> int:
     """The largest n up to which every n fits; 1 always does, as a GPU of one's own."""
     n = 1
     while n < limit and fits(n + 1):
@@ -364,7 +364,7 @@ def _would_change(bounds: Sequence[Bound], binding: str, target: int) -> str:
     return f"N = {target + 1} would need a higher maximum in the policy."
 
 
-def _greedy_advice(pods, card: float, bounds: Sequence[Bound], policy: TuningPolicy) -> str:
+def _greedy_advice(pods: Sequence[PodUse], card: float, bounds: Sequence[Bound], policy: TuningPolicy) -> str:
     greedy = [pod.name for pod in pods if is_greedy(pod, card)]
     if not greedy:
         return ""

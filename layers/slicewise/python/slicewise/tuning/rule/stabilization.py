@@ -101,7 +101,9 @@ def decide(
     return Step(current, current, "N is on target")
 
 
-def _raise(current, target, situation, history, policy, now) -> Step:
+def _raise(
+    current: int, target: int, situation: Situation, history: History, policy: ControlPolicy, now: datetime
+) -> Step:
     if situation.estimated:
         return Step(current, current, "evidence is estimated or incomplete, which never raises N")
     # One more at a time: from 1 that doubles, which is the largest step worth a canary.

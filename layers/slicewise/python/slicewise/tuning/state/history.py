@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class History:
     failed: Mapping[int, datetime] = field(default_factory=dict)
     untried: int | None = None
 
-    def seen(self, current: int, target: int, now: datetime) -> History:
+    def seen(self, current: int, target: int, now: datetime) -> Self:
         """The history once `target` was measured at N = `current`: what `decide` looks at."""
         above = below = since_above = since_below = None
         if target > current:

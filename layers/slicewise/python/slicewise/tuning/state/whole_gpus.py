@@ -83,7 +83,7 @@ def _is_over(job: Object) -> bool:
 
 
 def _kind_of_maker(item: Object) -> str:
-    return (controller_of(item) or {}).get("kind", "")
+    return str((controller_of(item) or {}).get("kind", ""))
 
 
 # What they mean for a NodePool

@@ -7,6 +7,8 @@ past days affordable in a Lambda without numpy. Sums stay exact below 2^31
 thousandths: two million busy pods on one GPU.
 """
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import Iterable
 from functools import lru_cache
@@ -20,7 +22,7 @@ def to_lanes(thousandths: Iterable[int]) -> int:
     return int.from_bytes(array("I", thousandths).tobytes(), "little")
 
 
-def from_lanes(lanes: int, samples: int) -> array:
+def from_lanes(lanes: int, samples: int) -> array[int]:
     """The samples again, as an array of unsigned integers."""
     return array("I", lanes.to_bytes(4 * samples, "little"))
 

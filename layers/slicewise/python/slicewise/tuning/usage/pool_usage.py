@@ -8,7 +8,7 @@ smaller where N must fall by it (evidence.py); and it is told.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -148,7 +148,7 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
     return Measured(whole, with_devices(kept, devices, settled(now)), window.readings.of_gpus(of_gpus, away))
 
 
-def read(series: Sequence[Series], source: str, contents: ClusterContents) -> Readings:
+def read(series: Iterable[Series], source: str, contents: ClusterContents) -> Readings:
     """
     The series of any source, in one shape: once a pass, however many NodePools there are.
 

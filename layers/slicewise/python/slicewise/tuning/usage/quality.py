@@ -104,7 +104,9 @@ def _incomplete(why: str) -> Finding:
     )
 
 
-def _unmeasured(devices, nodes, source, node_pool, now) -> list[Finding]:
+def _unmeasured(
+    devices: Collection[Device], nodes: Mapping[str, Object], source: str, node_pool: str, now: datetime
+) -> list[Finding]:
     measured = {device.node for device in devices if device.busy and device.memory_mib}
     settled = {name for name, node in nodes.items() if now - (created_at(node) or now) > FIRST_POINTS}
     missing = sorted(settled - measured)
@@ -117,7 +119,7 @@ def _unmeasured(devices, nodes, source, node_pool, now) -> list[Finding]:
     return [Finding("nodes-unmeasured", says, _REMEDIES[source])]
 
 
-def _stale(devices, source, node_pool, now) -> list[Finding]:
+def _stale(devices: Collection[Device], source: str, node_pool: str, now: datetime) -> list[Finding]:
     old = sorted(
         {
             device.node

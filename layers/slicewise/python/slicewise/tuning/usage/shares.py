@@ -139,5 +139,9 @@ class Sharing:
 
 def _quick(device: Device) -> Device:
     """With its counts in mappings while they are asked for at each step: an array takes ten times as long."""
-    found = {name: dict(getattr(device, name).items()) for name in ("sharers", "fewest", "most")}
-    return replace(device, **found)
+    return replace(
+        device,
+        sharers=dict(device.sharers.items()),
+        fewest=dict(device.fewest.items()),
+        most=dict(device.most.items()),
+    )
