@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from sandbox.aws.core import registry
 from sandbox.aws.core.patching import Patches
+from sandbox.aws.functions.functions import Functions
 
 SUPPORTED_RULE_TARGETS = ("sqs", "logs", "events")
 
@@ -88,19 +89,19 @@ def _run_functions_on_invoke(patches: Patches) -> None:
         def invoke(
             self: Any, function_name: str, qualifier: Any, body: Any, headers: Any, response_headers: Any
         ) -> Any:
-            aws = registry.of(self.account_id)
-            if aws is None:
+            account = registry.of(self.account_id)
+            if account is None:
                 return echo(self, function_name, qualifier, body, headers, response_headers)
-            name = unquote(function_name)
+            name, functions = unquote(function_name), account.service(Functions)
             self.get_function(name.split(":")[6] if name.startswith("arn:") else name)  # or moto's own 404
             kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
             event = body if isinstance(body, bytes) else (body or "{}").encode()
             if kind == "DryRun":
                 return b""
             if kind == "Event":
-                aws.functions.invoke_later(name, event)
+                functions.invoke_later(name, event)
                 return b""
-            outcome = aws.functions.invoke_raw(name, event)
+            outcome = functions.invoke_raw(name, event)
             if outcome.failed:
                 response_headers["x-amz-function-error"] = "Unhandled"
             return outcome.payload

@@ -35,11 +35,11 @@ from sandbox.aws.cloudtrail.events import Events
 from sandbox.aws.cloudwatch import alarms, metrics
 from sandbox.aws.cloudwatch.metrics import MetricStore
 from sandbox.aws.core import botocore_files, registry
+from sandbox.aws.core.account import Attachment, Service
 from sandbox.aws.core.clock import Clock
 from sandbox.aws.core.patching import Patches
 from sandbox.aws.eks import clusters as eks
 from sandbox.aws.eks.authenticator import Authenticator
-from sandbox.aws.eks.clusters import Attachment
 from sandbox.aws.functions import event_source_mappings
 from sandbox.aws.functions.functions import Functions
 from sandbox.aws.iam import enforcement
@@ -109,8 +109,8 @@ class Aws:
             self.functions = Functions(self, folder / "lambda", python_for_lambdas)
             self._authenticator = Authenticator(self, folder / "webhook")
             self.webhook_ca_pem = self._authenticator.ca_pem
-            self.schedules = Schedules(self)
-            self._mappings = event_source_mappings.Mappings(self)
+            self.schedules = Schedules(self, self.iam, self.functions)
+            self._mappings = event_source_mappings.Mappings(self, self.functions)
         except BaseException:
             _leave(self)
             raise
@@ -161,6 +161,13 @@ class Aws:
                     service, endpoint_url=self.endpoint, config=CLIENT_CONFIG
                 )
             return self._clients[service]
+
+    def service(self, kind: type[Service]) -> Service:
+        """See `core.account.Account`."""
+        for one in (self.events, self.iam, self.metrics, self.functions):
+            if isinstance(one, kind):
+                return one
+        raise LookupError(f"an account has no {kind.__name__} of its own")
 
     @property
     def admin_key_id(self) -> str:

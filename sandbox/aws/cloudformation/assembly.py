@@ -13,10 +13,9 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
+from sandbox.aws.core.account import Account
 
 # Of the modern bootstrap template; CDK's templates refuse to deploy on less than they need (6).
 BOOTSTRAP_PARAMETER, BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version", "30"
@@ -27,7 +26,7 @@ class DeploymentFailed(Exception):
     """A stack did not reach a complete state, or a resource of it was not made."""
 
 
-def deploy(assembly: Path, aws: Aws) -> dict[str, str]:
+def deploy(assembly: Path, account: Account) -> dict[str, str]:
     """
     Create the assembly's stacks.
 
@@ -37,26 +36,26 @@ def deploy(assembly: Path, aws: Aws) -> dict[str, str]:
     Raises:
         DeploymentFailed: With the resources that CloudFormation left out.
     """
-    return _put(assembly, aws, "create_stack")
+    return _put(assembly, account, "create_stack")
 
 
-def update(assembly: Path, aws: Aws) -> dict[str, str]:
+def update(assembly: Path, account: Account) -> dict[str, str]:
     """Bring the deployed stacks to what the assembly says; returns as `deploy` does."""
-    return _put(assembly, aws, "update_stack")
+    return _put(assembly, account, "update_stack")
 
 
-def destroy(assembly: Path, aws: Aws) -> None:
-    cloudformation = aws.client("cloudformation")
+def destroy(assembly: Path, account: Account) -> None:
+    cloudformation = account.client("cloudformation")
     for name, _ in reversed(_stacks(assembly)):
         cloudformation.delete_stack(StackName=name)
 
 
-def _put(assembly: Path, aws: Aws, verb: str) -> dict[str, str]:
-    cloudformation = aws.client("cloudformation")
-    aws.client("ssm").put_parameter(
+def _put(assembly: Path, account: Account, verb: str) -> dict[str, str]:
+    cloudformation = account.client("cloudformation")
+    account.client("ssm").put_parameter(
         Name=BOOTSTRAP_PARAMETER, Value=BOOTSTRAP_VERSION, Type="String", Overwrite=True
     )
-    _upload_assets(assembly, aws)
+    _upload_assets(assembly, account)
     outputs: dict[str, str] = {}
     for name, template in _stacks(assembly):
         body = template.read_text()
@@ -107,21 +106,21 @@ def _stacks(assembly: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def _upload_assets(assembly: Path, aws: Aws) -> None:
-    s3, region = aws.client("s3"), aws.region
+def _upload_assets(assembly: Path, account: Account) -> None:
+    s3, region = account.client("s3"), account.region
     for listing in sorted(assembly.glob("*.assets.json")):
         for asset in json.loads(listing.read_text()).get("files", {}).values():
             source = assembly / asset["source"]["path"]
             body = zipped(source) if asset["source"]["packaging"] == "zip" else source.read_bytes()
             for destination in asset["destinations"].values():
-                bucket = _resolved(destination["bucketName"], aws)
+                bucket = _resolved(destination["bucketName"], account)
                 with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
                     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
-                s3.put_object(Bucket=bucket, Key=_resolved(destination["objectKey"], aws), Body=body)
+                s3.put_object(Bucket=bucket, Key=_resolved(destination["objectKey"], account), Body=body)
 
 
-def _resolved(text: str, aws: Aws) -> str:
-    values = {"AccountId": aws.account, "Region": aws.region, "Partition": "aws"}
+def _resolved(text: str, account: Account) -> str:
+    values = {"AccountId": account.account, "Region": account.region, "Partition": "aws"}
     for key, value in values.items():
         text = text.replace(f"${{AWS::{key}}}", value)
     return text

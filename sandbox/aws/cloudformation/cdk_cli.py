@@ -12,13 +12,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sandbox.artifacts import tools
 from sandbox.artifacts.cache import cache_folder, locked
-
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
+from sandbox.aws.core.account import Account
 
 # `npm install aws-cdk` gives 3.0.0, published by accident, which refuses current libraries.
 VERSION = "2.1148.1"
@@ -30,7 +27,7 @@ class CdkFailed(Exception):
 
 def cdk(
     arguments: list[str],
-    aws: Aws,
+    account: Account,
     *,
     folder: Path,
     env: Mapping[str, str] | None = None,
@@ -46,7 +43,7 @@ def cdk(
     done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env={**_environment(), **aws.environment(), **(env or {})},
+        env={**_environment(), **account.environment(), **(env or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

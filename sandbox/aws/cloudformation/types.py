@@ -11,6 +11,7 @@ import json
 from typing import Any, ClassVar
 
 from sandbox.aws.core import registry
+from sandbox.aws.core.account import Account
 from sandbox.aws.core.patching import Patches
 
 Properties = dict[str, Any]
@@ -27,8 +28,8 @@ class StackResource:
     name_property: ClassVar[str] = ""
     attributes: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, name: str, properties: Properties, aws: Any):
-        self.name, self.properties, self.aws = name, properties, aws
+    def __init__(self, name: str, properties: Properties, account: Account):
+        self.name, self.properties, self.account = name, properties, account
         self.values: dict[str, str] = {}
         self.physical_resource_id = self.make() or name
 
@@ -60,7 +61,7 @@ class StackResource:
     def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
     ) -> StackResource:
-        return cls(resource_name, cloudformation_json.get("Properties", {}), registry.of(account_id))
+        return cls(resource_name, cloudformation_json.get("Properties", {}), registry.served(account_id))
 
     @classmethod
     def update_from_cloudformation_json(
@@ -70,7 +71,7 @@ class StackResource:
         name = properties.get(cls.name_property) or original_resource.name
         if name != original_resource.name:
             original_resource.drop()
-        return cls(name, properties, original_resource.aws)
+        return cls(name, properties, original_resource.account)
 
     @classmethod
     def delete_from_cloudformation_json(cls, *_: Any) -> None: ...
@@ -86,7 +87,7 @@ class Alarm(StackResource):
     type_name, name_property, attributes = "AWS::CloudWatch::Alarm", "AlarmName", ("Arn",)
 
     def make(self) -> None:
-        self.aws.client("cloudwatch").put_metric_alarm(
+        self.account.client("cloudwatch").put_metric_alarm(
             AlarmName=self.name,
             **self.take(
                 *("ActionsEnabled", "AlarmActions", "AlarmDescription", "ComparisonOperator"),
@@ -96,17 +97,17 @@ class Alarm(StackResource):
                 *("ThresholdMetricId", "TreatMissingData", "Unit"),
             ),
         )
-        self.values["Arn"] = self.aws.arn("cloudwatch", f"alarm:{self.name}")
+        self.values["Arn"] = self.account.arn("cloudwatch", f"alarm:{self.name}")
 
     def drop(self) -> None:
-        self.aws.client("cloudwatch").delete_alarms(AlarmNames=[self.name])
+        self.account.client("cloudwatch").delete_alarms(AlarmNames=[self.name])
 
 
 class Schedule(StackResource):
     type_name, name_property, attributes = "AWS::Scheduler::Schedule", "Name", ("Arn",)
 
     def make(self) -> None:
-        scheduler = self.aws.client("scheduler")
+        scheduler = self.account.client("scheduler")
         wanted = {"Name": self.name} | self.take(
             *("Description", "EndDate", "FlexibleTimeWindow", "GroupName", "KmsKeyArn", "ScheduleExpression"),
             *("ScheduleExpressionTimezone", "StartDate", "State", "Target"),
@@ -122,7 +123,7 @@ class Schedule(StackResource):
 
     def drop(self) -> None:
         group = self.properties.get("GroupName", "default")
-        self.aws.client("scheduler").delete_schedule(Name=self.name, GroupName=group)
+        self.account.client("scheduler").delete_schedule(Name=self.name, GroupName=group)
 
 
 class ScheduleGroup(StackResource):
@@ -130,7 +131,7 @@ class ScheduleGroup(StackResource):
     attributes = ("Arn",)
 
     def make(self) -> None:
-        scheduler = self.aws.client("scheduler")
+        scheduler = self.account.client("scheduler")
         try:
             self.values["Arn"] = scheduler.create_schedule_group(**{"Name": self.name} | self.take("Tags"))[
                 "ScheduleGroupArn"
@@ -139,7 +140,7 @@ class ScheduleGroup(StackResource):
             self.values["Arn"] = scheduler.get_schedule_group(Name=self.name)["Arn"]
 
     def drop(self) -> None:
-        self.aws.client("scheduler").delete_schedule_group(Name=self.name)
+        self.account.client("scheduler").delete_schedule_group(Name=self.name)
 
 
 class QueuePolicy(StackResource):
@@ -150,7 +151,7 @@ class QueuePolicy(StackResource):
         self.values["Id"] = self.name
 
     def drop(self) -> None:
-        sqs = self.aws.client("sqs")
+        sqs = self.account.client("sqs")
         # The queue may be gone already: a stack's resources are dropped in any order.
         for url in self.properties["Queues"]:
             try:
@@ -160,7 +161,7 @@ class QueuePolicy(StackResource):
 
     def _set(self, policy: str) -> None:
         for url in self.properties["Queues"]:
-            self.aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+            self.account.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
 
 
 class TopicPolicy(StackResource):
@@ -169,7 +170,7 @@ class TopicPolicy(StackResource):
     def make(self) -> None:
         policy = json.dumps(self.properties["PolicyDocument"])
         for arn in self.properties["Topics"]:
-            self.aws.client("sns").set_topic_attributes(
+            self.account.client("sns").set_topic_attributes(
                 TopicArn=arn, AttributeName="Policy", AttributeValue=policy
             )
         self.values["Id"] = self.name
@@ -180,7 +181,7 @@ class Subscription(StackResource):
 
     def make(self) -> str:
         wanted = self.take("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy")
-        made = self.aws.client("sns").subscribe(
+        made = self.account.client("sns").subscribe(
             TopicArn=self.properties["TopicArn"],
             Protocol=self.properties["Protocol"],
             Endpoint=self.properties["Endpoint"],
@@ -191,7 +192,7 @@ class Subscription(StackResource):
         return made["SubscriptionArn"]
 
     def drop(self) -> None:
-        self.aws.client("sns").unsubscribe(SubscriptionArn=self.physical_resource_id)
+        self.account.client("sns").unsubscribe(SubscriptionArn=self.physical_resource_id)
 
 
 class BucketPolicy(StackResource):

@@ -15,11 +15,10 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
+from sandbox.aws.core.account import Account
 
 Record = dict[str, Any]
 Entry = dict[str, Any]
@@ -37,9 +36,9 @@ class Events:
         lost: What was lost, for whoever wonders.
     """
 
-    def __init__(self, aws: Aws, delay_seconds: float = 0.0):
+    def __init__(self, account: Account, delay_seconds: float = 0.0):
         self.delay_seconds, self.lose_next, self.lost = delay_seconds, 0, list[Entry]()
-        self._aws, self._lock = aws, threading.Lock()
+        self._account, self._lock = account, threading.Lock()
         self._losing: Callable[[Record], bool] = lambda detail: False
         self._late: set[threading.Timer] = set()
 
@@ -95,7 +94,7 @@ class Events:
     def _deliver(self, entry: Entry) -> None:
         from moto.events.models import events_backends
 
-        events_backends[self._aws.account][self._aws.region].put_events([entry])
+        events_backends[self._account.account][self._account.region].put_events([entry])
 
 
 def record(

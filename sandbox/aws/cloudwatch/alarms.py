@@ -19,6 +19,7 @@ from typing import Any
 from moto.cloudwatch.models import CloudWatchBackend
 from moto.cloudwatch.responses import CloudWatchResponse
 
+from sandbox.aws.cloudtrail.events import Events
 from sandbox.aws.core import registry
 from sandbox.aws.core.patching import Patches
 
@@ -35,12 +36,12 @@ def _telling(real: Any) -> Any:
     """Fault healed: a change of state puts no event on the bus."""
 
     def set_alarm_state(self: Any, alarm_name: str, reason: str, reason_data: Any, state_value: str) -> None:
-        alarm, aws = self.alarms.get(alarm_name), registry.of(self.account_id)
+        alarm, account = self.alarms.get(alarm_name), registry.of(self.account_id)
         before = alarm and _state(alarm)
         real(self, alarm_name, reason, reason_data, state_value)
-        if aws and before["value"] != state_value:
+        if account and before["value"] != state_value:
             tags = self.tagger.list_tags_for_resource(alarm.alarm_arn)["Tags"]
-            aws.events.send(
+            account.service(Events).send(
                 {
                     "Source": "aws.cloudwatch",
                     "DetailType": "CloudWatch Alarm State Change",

@@ -14,7 +14,7 @@ from moto.eks.exceptions import (
     ResourceNotFoundException,
 )
 
-from sandbox.aws.eks.clusters import cluster_named, now, state_of
+from sandbox.aws.eks.state import cluster_named, now, state_of
 
 POLICY_ARN = "arn:aws:eks::aws:cluster-access-policy/"
 POLICIES = frozenset(

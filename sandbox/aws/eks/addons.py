@@ -10,7 +10,7 @@ from moto.core.responses import ActionResult
 from moto.eks.exceptions import InvalidRequestException, ResourceInUseException, ResourceNotFoundException
 
 from sandbox.aws.eks.access_entries import page
-from sandbox.aws.eks.clusters import aws_of, cluster_named, is_over, now, state_of
+from sandbox.aws.eks.state import account_of, cluster_named, is_over, now, state_of
 
 
 class Addons:
@@ -69,7 +69,7 @@ def _addon(response: Any) -> dict[str, Any]:
         raise ResourceNotFoundException(
             clusterName=cluster.name, addonName=name, message=f"cluster {cluster.name} has no add-on {name}"
         )
-    if kept["addon"]["status"] == "CREATING" and is_over(aws_of(response), kept["made_at"]):
+    if kept["addon"]["status"] == "CREATING" and is_over(account_of(response), kept["made_at"]):
         kept["addon"]["status"] = "ACTIVE"
     return kept["addon"]
 

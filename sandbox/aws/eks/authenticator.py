@@ -20,19 +20,17 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from sandbox.aws.core.account import Account
 from sandbox.aws.core.loopback import Handler, Server
-from sandbox.aws.eks.clusters import settled, state_of
+from sandbox.aws.eks.state import settled, state_of
 from sandbox.cluster import pki
-
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +126,9 @@ class Authenticator:
         reviews: The latest answers, oldest first, for tests and curious people.
     """
 
-    def __init__(self, aws: Aws, folder: Path):
+    def __init__(self, account: Account, folder: Path):
         self.reviews: deque[Review] = deque(maxlen=1000)
-        self._aws = aws
+        self._account = account
         keys = pki.create(folder)
         self.ca_pem = keys.ca.read_text()
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -151,7 +149,7 @@ class Authenticator:
             session = self._session(url)
             cluster = self._signed_for(url, session, control_plane)
             user = self._user(session, cluster)
-            self._aws.witness(session.role_arn.split("/")[-1])
+            self._account.witness(session.role_arn.split("/")[-1])
         except Refused as refusal:
             self.reviews.append(Review(control_plane, cluster, None, str(refusal)))
             return {"authenticated": False, "error": str(refusal)}
@@ -161,7 +159,7 @@ class Authenticator:
     def _session(self, url: SignedUrl) -> Any:
         from moto.sts.models import sts_backends
 
-        sessions = sts_backends[self._aws.account]["aws"].assumed_roles
+        sessions = sts_backends[self._account.account]["aws"].assumed_roles
         session = next((one for one in sessions if one.access_key_id == url.key_id), None)
         if session is None or url.fields.get("X-Amz-Security-Token") != session.session_token:
             raise Refused("unknown credentials")
@@ -172,7 +170,7 @@ class Authenticator:
     def _signed_for(self, url: SignedUrl, session: Any, control_plane: str) -> str:
         """Which of the control plane's clusters the token was made for."""
         credentials = Credentials(session.access_key_id, session.secret_access_key, session.session_token)
-        for cluster in self._aws.clusters_of(control_plane):
+        for cluster in self._account.clusters_of(control_plane):
             if hmac.compare_digest(signature(url, credentials, cluster), url.signature):
                 return cluster
         raise Refused("the signature does not match: forged, or for another cluster")
@@ -180,7 +178,7 @@ class Authenticator:
     def _user(self, session: Any, cluster_name: str) -> dict[str, Any]:
         from moto.eks.models import eks_backends
 
-        cluster = eks_backends[self._aws.account][self._aws.region].clusters.get(cluster_name)
+        cluster = eks_backends[self._account.account][self._account.region].clusters.get(cluster_name)
         if cluster is None:
             raise Refused(f"there is no cluster {cluster_name}")
         state, arn = state_of(settled(cluster)), session.role_arn
@@ -194,7 +192,7 @@ class Authenticator:
             for policy, association in policies.items()
             if association["accessScope"]["type"] == "cluster"
         ]
-        role, account = arn.split("/")[-1], self._aws.account
+        role, account = arn.split("/")[-1], self._account.account
         return {
             "username": _username(entry["username"], session.session_name),
             "uid": f"aws-iam-authenticator:{account}:{role}",

@@ -1,9 +1,9 @@
 """
 EKS: clusters that take time to become ACTIVE, point at a real apiserver, and tell CloudTrail.
 
-Access entries and add-ons are in `eks_access` and `eks_addons`. Request and response shapes
-follow botocore's model (moto routes and serialises by it); error types are the API's,
-error texts are not AWS's own and must never be matched on.
+Access entries and add-ons have modules of their own; `state` has what moto's Cluster has no room
+for. Request and response shapes follow botocore's model (moto routes and serialises by it); error
+types are the API's, error texts are not AWS's own and must never be matched on.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -26,49 +24,18 @@ from moto.eks.responses import EKSResponse
 
 from sandbox.artifacts import versions
 from sandbox.aws.cloudtrail import events as cloudtrail
-from sandbox.aws.core import registry
+from sandbox.aws.cloudtrail.events import Events
+from sandbox.aws.core.account import Attachment
 from sandbox.aws.core.patching import Patches
+from sandbox.aws.eks.access_entries import AccessEntries
+from sandbox.aws.eks.addons import Addons, PodIdentities
+from sandbox.aws.eks.state import ClusterState, account_of, cluster_named, keep, now, settled, state_of
 
 # One-way: each mode can only be changed to one further right.
 MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
 # What CreateCluster is told and DescribeCluster tells again.
 PASSED_THROUGH = ("computeConfig", "storageConfig", "upgradePolicy", "zonalShiftConfig", "deletionProtection")
 NOBODY = "https://127.0.0.1:1"
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """The control plane behind a cluster."""
-
-    endpoint: str
-    ca_pem: str
-    control_plane: str
-
-
-@dataclass
-class ClusterState:
-    """
-    What moto's Cluster has no room for.
-
-    Attributes:
-        changed_at: Since when it is CREATING or UPDATING, by the monotonic clock.
-    """
-
-    aws: Any
-    access: dict[str, Any]
-    changed_at: float
-    passed_through: dict[str, Any]
-    entries: dict[str, Any] = field(default_factory=dict)
-    addons: dict[str, Any] = field(default_factory=dict)
-    pod_identities: dict[str, Any] = field(default_factory=dict)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def state_of(cluster: Any) -> ClusterState:
-    return cluster.sandbox
 
 
 class Clusters:
@@ -79,14 +46,15 @@ class Clusters:
         asked = self._get_param("accessConfig") or {}
         made.version = self._get_param("version") or versions.chosen().minor
         made.status = "CREATING"
-        made.sandbox = ClusterState(
-            aws=aws_of(self),
+        state = ClusterState(
+            account=account_of(self),
             access={"authenticationMode": asked.get("authenticationMode", "CONFIG_MAP")},
             changed_at=time.monotonic(),
             passed_through={key: self._get_param(key) for key in PASSED_THROUGH if self._get_param(key)},
         )
+        keep(made, state)
         sent = cloudtrail.create_cluster(made.name, **where(self), tags=made.tags)
-        aws_of(self).events.send_record(sent)
+        _events(self).send_record(sent)
         return ActionResult({"cluster": described(self, made)})
 
     def describe_cluster(self: Any) -> ActionResult:
@@ -96,7 +64,7 @@ class Clusters:
         cluster = cluster_named(self, self._get_param("name"))
         body = described(self, cluster) | {"status": "DELETING"}
         self.plain_delete_cluster()
-        aws_of(self).events.send_record(cloudtrail.delete_cluster(cluster.name, **where(self)))
+        _events(self).send_record(cloudtrail.delete_cluster(cluster.name, **where(self)))
         return ActionResult({"cluster": body})
 
     def update_cluster_config(self: Any) -> ActionResult:
@@ -127,40 +95,23 @@ class Clusters:
     def tag_resource(self: Any) -> ActionResult:
         arn, tags = self._extract_arn_from_path(), self._get_param("tags")
         result = self.plain_tag_resource()
-        aws_of(self).events.send_record(cloudtrail.tag_resource(arn, tags, **where(self)))
+        _events(self).send_record(cloudtrail.tag_resource(arn, tags, **where(self)))
         return result
 
     def untag_resource(self: Any) -> ActionResult:
         arn, keys = self._extract_arn_from_path(), self._get_param("tagKeys")
         result = self.plain_untag_resource()
         keys = keys if isinstance(keys, list) else [keys]
-        aws_of(self).events.send_record(cloudtrail.untag_resource(arn, keys, **where(self)))
+        _events(self).send_record(cloudtrail.untag_resource(arn, keys, **where(self)))
         return result
 
 
-def aws_of(response: Any) -> Any:
-    return registry.of(response.current_account)
+def _events(response: Any) -> Events:
+    return account_of(response).service(Events)
 
 
 def where(response: Any) -> dict[str, str]:
     return {"account": response.current_account, "region": response.region}
-
-
-def cluster_named(response: Any, name: str) -> Any:
-    """moto's cluster, ACTIVE once its time has come, or its ResourceNotFoundException."""
-    return settled(response.eks_backend.describe_cluster(name=name))
-
-
-def settled(cluster: Any) -> Any:
-    state = state_of(cluster)
-    if cluster.status in ("CREATING", "UPDATING") and is_over(state.aws, state.changed_at):
-        cluster.status = "ACTIVE"
-    return cluster
-
-
-def is_over(aws: Any, since: float) -> bool:
-    """Whether `creating_seconds` have passed; they are read anew, so that a test can end the wait."""
-    return time.monotonic() >= since + aws.creating_seconds
 
 
 def described(response: Any, cluster: Any) -> dict[str, Any]:
@@ -185,9 +136,9 @@ def described(response: Any, cluster: Any) -> dict[str, Any]:
     }
     if cluster.status == "CREATING":
         return body  # as in AWS: neither endpoint nor authority yet
-    aws = aws_of(response)
+    account = account_of(response)
     # Without a control plane nobody listens; moto's own answer is a host on the internet, and no certificate.
-    attachment = aws.attachment(cluster.name) or Attachment(NOBODY, aws.webhook_ca_pem, cluster.name)
+    attachment = account.attachment(cluster.name) or Attachment(NOBODY, account.webhook_ca_pem, cluster.name)
     authority = base64.b64encode(attachment.ca_pem.encode()).decode()
     return body | {"endpoint": attachment.endpoint, "certificateAuthority": {"data": authority}}
 
@@ -204,9 +155,6 @@ def _update(kind: str, parameters: dict[str, str]) -> dict[str, Any]:
 
 
 def install(patches: Patches) -> None:
-    from sandbox.aws.eks.access_entries import AccessEntries
-    from sandbox.aws.eks.addons import Addons, PodIdentities
-
     # moto itself asks this before it makes a node group.
     patches.replace(Cluster, "is_active", property(lambda cluster: settled(cluster).status == "ACTIVE"))
     for name in vars(Clusters):

@@ -13,13 +13,12 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.aws.core import registry
+from sandbox.aws.core.account import Account
 from sandbox.aws.core.patching import Patches
-
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
+from sandbox.aws.functions.functions import Functions
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ LOOK_SECONDS = 0.1
 
 
 def install(patches: Patches) -> None:
-    """Has what is sent or put back for later wait for `Aws.delay_share` of that time."""
+    """Has what is sent or put back for later wait for the account's `delay_share` of that time."""
     from moto.sqs.models import SQSBackend
 
     def sending(real: Any) -> Any:
@@ -56,9 +55,9 @@ def install(patches: Patches) -> None:
     patches.wrap(SQSBackend, "change_message_visibility", putting_back)
 
 
-def _sooner(account: str, at_ms: float) -> float:
-    aws, now_ms = registry.of(account), time.time() * 1000
-    return now_ms + (at_ms - now_ms) * aws.delay_share if aws and at_ms > now_ms else at_ms
+def _sooner(number: str, at_ms: float) -> float:
+    account, now_ms = registry.of(number), time.time() * 1000
+    return now_ms + (at_ms - now_ms) * account.delay_share if account and at_ms > now_ms else at_ms
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Mappings:
     look by themselves take a twentieth of a core while nothing happens.
     """
 
-    def __init__(self, aws: Aws):
-        self._aws, self._stopping = aws, threading.Event()
+    def __init__(self, account: Account, functions: Functions):
+        self._account, self._functions, self._stopping = account, functions, threading.Event()
         self._pollers: dict[str, list[threading.Thread]] = {}
         self._to_do: dict[str, _ToDo] = {}
         self._watcher = threading.Thread(target=self._watch, name="sqs-mappings", daemon=True)
@@ -100,13 +99,13 @@ class Mappings:
 
     def _watch(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
-            mappings = {mapping.uuid: mapping for mapping in _mappings(self._aws)}
+            mappings = {mapping.uuid: mapping for mapping in _mappings(self._functions)}
             for mapping in mappings.values():
                 self._man(mapping)
             for uuid, to_do in self._to_do.items():
                 mapping = mappings.get(uuid)
                 # Without a mapping they wake to end.
-                if mapping is None or not mapping.enabled or _has_messages(self._aws, mapping):
+                if mapping is None or not mapping.enabled or _has_messages(self._account, mapping):
                     to_do.arrived.set()
 
     def _man(self, mapping: Any) -> None:
@@ -121,9 +120,9 @@ class Mappings:
         self._pollers[mapping.uuid] = alive
 
     def _poll(self, uuid: str, to_do: _ToDo) -> None:
-        sqs = self._aws.client("sqs")
+        sqs = self._account.client("sqs")
         while to_do.arrived.wait() and not self._stopping.is_set():
-            mapping = next((one for one in _mappings(self._aws) if one.uuid == uuid), None)
+            mapping = next((one for one in _mappings(self._functions) if one.uuid == uuid), None)
             if mapping is None or not mapping.enabled:
                 return
             try:
@@ -139,14 +138,14 @@ class Mappings:
                     log.warning("polling %s failed", mapping.event_source_arn, exc_info=True)
 
     def _take_batch(self, sqs: Any, mapping: Any) -> tuple[str, list[dict[str, Any]]]:
-        if not _has_messages(self._aws, mapping):
+        if not _has_messages(self._account, mapping):
             return "", []
         url = sqs.get_queue_url(QueueName=mapping.event_source_arn.split(":")[-1])["QueueUrl"]
         return url, _receive(sqs, url, mapping)
 
     def _handle(self, sqs: Any, url: str, mapping: Any, messages: list[dict[str, Any]]) -> None:
-        records = [_record(message, mapping.event_source_arn, self._aws.region) for message in messages]
-        outcome = self._aws.functions.invoke(mapping.function_arn, {"Records": records})
+        records = [_record(message, mapping.event_source_arn, self._account.region) for message in messages]
+        outcome = self._functions.invoke(mapping.function_arn, {"Records": records})
         if outcome.failed:
             return  # all of them become visible again when their time is up
         failed = _failed_ids(mapping, outcome.payload)
@@ -158,19 +157,19 @@ class Mappings:
             sqs.delete_message_batch(QueueUrl=url, Entries=entries)
 
 
-def _mappings(aws: Aws) -> list[Any]:
-    found = list(aws.functions.backend()._event_source_mappings.values())
+def _mappings(functions: Functions) -> list[Any]:
+    found = list(functions.backend()._event_source_mappings.values())
     return [mapping for mapping in found if ":sqs:" in mapping.event_source_arn]
 
 
-def _has_messages(aws: Aws, mapping: Any) -> bool:
+def _has_messages(account: Account, mapping: Any) -> bool:
     """
     Looked up in moto's memory; a queue that is gone has none. Long polls through HTTP would take a third of a
     core for the queues of one deployment while nothing happens, and notice a delayed message a second late.
     """
     from moto.sqs.models import sqs_backends
 
-    queue = sqs_backends[aws.account][aws.region].queues.get(mapping.event_source_arn.split(":")[-1])
+    queue = sqs_backends[account.account][account.region].queues.get(mapping.event_source_arn.split(":")[-1])
     return bool(queue and queue.messages)
 
 

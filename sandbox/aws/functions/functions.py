@@ -19,13 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.aws.core.account import Account
 from sandbox.aws.functions.environment import lambda_python
 from sandbox.aws.functions.runtime import Environment, Outcome, Recipe
-
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +58,9 @@ class Functions:
         runs: Every invocation so far, in order of its end.
     """
 
-    def __init__(self, aws: Aws, folder: Path, python: Path | None):
+    def __init__(self, account: Account, folder: Path, python: Path | None):
         self.logs, self.runs = folder / "logs", list[Run]()
-        self._aws, self._code, self._python = aws, folder / "code", python
+        self._account, self._code, self._python = account, folder / "code", python
         self._idle: dict[Recipe, list[Environment]] = defaultdict(list)
         self._busy: dict[str, set[Environment]] = defaultdict(set)
         self._lock, self._stopped = threading.Lock(), False
@@ -169,7 +167,7 @@ class Functions:
     def backend(self) -> Any:
         from moto.awslambda.utils import get_backend
 
-        return get_backend(self._aws.account, self._aws.region)
+        return get_backend(self._account.account, self._account.region)
 
     def _function(self, name: str) -> Any:
         try:
@@ -204,7 +202,7 @@ class Functions:
             environment.stop()
 
     def _start(self, function: Any, recipe: Recipe) -> Environment:
-        session = self._aws.client("sts").assume_role(
+        session = self._account.client("sts").assume_role(
             RoleArn=function.role, RoleSessionName=function.function_name
         )["Credentials"]
         stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{os.urandom(16).hex()}"
@@ -235,9 +233,9 @@ class Functions:
     def _variables(self, function: Any) -> Mapping[str, str]:
         logging = getattr(function, "logging_config", None) or {}
         variables = {
-            "AWS_REGION": self._aws.region,
-            "AWS_DEFAULT_REGION": self._aws.region,
-            "AWS_ENDPOINT_URL": self._aws.endpoint,
+            "AWS_REGION": self._account.region,
+            "AWS_DEFAULT_REGION": self._account.region,
+            "AWS_ENDPOINT_URL": self._account.endpoint,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",

@@ -155,9 +155,9 @@ def install(patches: Patches) -> None:
 
     def wrapped(real: Any) -> Any:
         def call_action(self: Any) -> Any:
-            aws = registry.of(self.current_account)
-            session = aws and _session(self)
-            if not session or "role/cdk-" in session.role_arn:
+            account = registry.of(self.current_account)
+            session = account and _session(self)
+            if account is None or not session or "role/cdk-" in session.role_arn:
                 return real(self)
             call = Call(
                 service=PREFIXES.get(self.boto3_service_name, self.boto3_service_name),
@@ -166,10 +166,10 @@ def install(patches: Patches) -> None:
                 account=self.current_account,
                 region=self.region,
             )
-            role = session.role_arn.split("/")[-1]
-            aws.witness(role)
-            denial = aws.iam.decide(role, needed(call))
-            if denial is None or not aws.iam.enforced:
+            role, iam = session.role_arn.split("/")[-1], account.service(Iam)
+            account.witness(role)
+            denial = iam.decide(role, needed(call))
+            if denial is None or not iam.enforced:
                 return real(self)
             code = "AccessDenied" if call.service in PLAIN_CODE else "AccessDeniedException"
             error = AccessDenied(code, _message(session, denial))

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandbox.aws.eks.state import state_of
+
 Parameters = dict[str, Any]
 ContextValues = dict[str, list[str]]
 
@@ -320,8 +322,6 @@ def _cluster(call: Call) -> Any | None:
 
 def _access_entry(call: Call) -> dict[str, Any] | None:
     from moto.eks.models import eks_backends
-
-    from sandbox.aws.eks.clusters import state_of
 
     cluster = eks_backends[call.account][call.region].clusters.get(call.parameters.get("clusterName"))
     if cluster is None:

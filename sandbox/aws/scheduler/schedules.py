@@ -16,20 +16,22 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from sandbox.aws.core import registry
+from sandbox.aws.core.account import Account
 from sandbox.aws.core.patching import Patches
+from sandbox.aws.functions.functions import Functions
+from sandbox.aws.iam.enforcement import Iam
 from sandbox.aws.iam.requests import Needed
 from sandbox.aws.scheduler import expressions as schedule_expressions
-
-if TYPE_CHECKING:
-    from sandbox.aws.server import Aws
 
 log = logging.getLogger(__name__)
 
 REAL_TIME_STEP_SECONDS = 1.0
 TARGET_SERVICES = ("sqs", "lambda")
+LONG_AGO = datetime.fromtimestamp(0, UTC)  # of schedules that a plain mock made
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,33 @@ class Firing:
     failure: str | None = None
 
 
+@dataclass
+class Progress:
+    """By the sandbox's clock: since when a schedule is what it is, and until when what was due has fired."""
+
+    started: datetime = LONG_AGO
+    fired_until: datetime = LONG_AGO
+
+
+# What moto's Schedule has no room for, as long as moto has the schedule.
+_progress: WeakKeyDictionary[Any, Progress] = WeakKeyDictionary()
+
+
+def _progress_of(schedule: Any) -> Progress:
+    return _progress.setdefault(schedule, Progress())
+
+
 class Schedules:
     """
     Attributes:
         fired: What fired so far, in order.
     """
 
-    def __init__(self, aws: Aws):
+    def __init__(self, account: Account, iam: Iam, functions: Functions):
         self.fired = list[Firing]()
-        self._aws, self._lock, self._stopping = aws, threading.RLock(), threading.Event()
-        aws.clock.on_tick(self.fire_due)
+        self._account, self._iam, self._functions = account, iam, functions
+        self._lock, self._stopping = threading.RLock(), threading.Event()
+        account.clock.on_tick(self.fire_due)
         threading.Thread(target=self._follow_real_time, name="schedules", daemon=True).start()
 
     def stop(self) -> None:
@@ -62,14 +81,14 @@ class Schedules:
         with self._lock:
             while due := min(self._due(now), default=None, key=lambda one: (one[0], one[1].name)):
                 when, schedule = due
-                schedule.fired_until = when
+                _progress_of(schedule).fired_until = when
                 self._fire(schedule, when)
                 if getattr(schedule, "action_after_completion", None) == "DELETE":
                     self._delete_if_over(schedule)
 
     def _follow_real_time(self) -> None:
         while not self._stopping.wait(REAL_TIME_STEP_SECONDS):
-            self._aws.clock.tick()
+            self._account.clock.tick()
 
     def _due(self, now: datetime) -> Iterator[tuple[datetime, Any]]:
         for schedule in self._all():
@@ -78,7 +97,7 @@ class Schedules:
                 yield when, schedule
 
     def _all(self) -> list[Any]:
-        groups = _backend(self._aws).schedule_groups.values()
+        groups = _backend(self._account).schedule_groups.values()
         return [schedule for group in list(groups) for schedule in list(group.schedules.values())]
 
     def _fire(self, schedule: Any, when: datetime) -> None:
@@ -96,31 +115,31 @@ class Schedules:
         arn = schedule.target["Arn"]
         action = {"sqs": "sqs:SendMessage", "lambda": "lambda:InvokeFunction"}[arn.split(":")[2]]
         role = schedule.target["RoleArn"].split("/")[-1]
-        denial = self._aws.iam.decide(role, [Needed(action, arn)])
-        if denial and self._aws.iam.enforced:
+        denial = self._iam.decide(role, [Needed(action, arn)])
+        if denial and self._iam.enforced:
             raise PermissionError(str(denial))
 
     def _deliver(self, schedule: Any, when: datetime) -> None:
         arn, body = schedule.target["Arn"], _input(schedule, when)
         if arn.split(":")[2] == "lambda":
             # Scheduler invokes asynchronously: it does not wait for the function.
-            self._aws.functions.invoke_later(arn.split(":")[6], body.encode())
+            self._functions.invoke_later(arn.split(":")[6], body.encode())
             return
-        sqs = self._aws.client("sqs")
+        sqs = self._account.client("sqs")
         url = sqs.get_queue_url(QueueName=arn.split(":")[-1])["QueueUrl"]
         group = schedule.target.get("SqsParameters", {}).get("MessageGroupId")
         sqs.send_message(QueueUrl=url, MessageBody=body, **({"MessageGroupId": group} if group else {}))
 
     def _delete_if_over(self, schedule: Any) -> None:
         if _following(schedule) is None:
-            _backend(self._aws).delete_schedule(schedule.group_name, schedule.name)
+            _backend(self._account).delete_schedule(schedule.group_name, schedule.name)
 
 
 def _following(schedule: Any) -> datetime | None:
     """The next time after the last one that fired, within the schedule's own start and end."""
-    started = schedule.started
+    progress = _progress_of(schedule)
     begin, end = _time(schedule.start_date), _time(schedule.end_date)
-    after = schedule.fired_until
+    after, started = progress.fired_until, progress.started
     if begin:
         after, started = max(after, begin), max(started, begin)
     expression = schedule_expressions.parse(
@@ -163,21 +182,21 @@ def _time(value: Any) -> datetime | None:
     return datetime.fromtimestamp(float(value), UTC)
 
 
-def _backend(aws: Aws) -> Any:
+def _backend(account: Account) -> Any:
     from moto.scheduler.models import scheduler_backends
 
-    return scheduler_backends[aws.account][aws.region]
+    return scheduler_backends[account.account][account.region]
 
 
 def install(patches: Patches) -> None:
     """Fault healed: nonsense is accepted as an expression, a time zone or a target."""
     from moto.scheduler.exceptions import ScheduleGroupNotFound, ValidationException
-    from moto.scheduler.models import EventBridgeSchedulerBackend, Schedule
+    from moto.scheduler.models import EventBridgeSchedulerBackend
 
     def checked(real: Any) -> Any:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            aws = registry.of(self.account_id)
-            if aws is None:
+            account = registry.of(self.account_id)
+            if account is None:
                 return real(self, *args, **kwargs)
             try:
                 zone = kwargs.get("schedule_expression_timezone") or "UTC"
@@ -192,13 +211,11 @@ def install(patches: Patches) -> None:
                 raise ValidationException(f"the sandbox fires {' and '.join(TARGET_SERVICES)} targets only")
             schedule = real(self, *args, **kwargs)
             # From now on, by the sandbox's clock; an update starts a rate afresh.
-            schedule.started = schedule.fired_until = aws.clock.now()
+            now = account.clock.now()
+            _progress[schedule] = Progress(started=now, fired_until=now)
             return schedule
 
         return method
 
-    # Attributes of schedules that a plain mock made.
-    patches.replace(Schedule, "started", datetime.fromtimestamp(0, UTC))
-    patches.replace(Schedule, "fired_until", datetime.fromtimestamp(0, UTC))
     patches.wrap(EventBridgeSchedulerBackend, "create_schedule", checked)
     patches.wrap(EventBridgeSchedulerBackend, "update_schedule", checked)

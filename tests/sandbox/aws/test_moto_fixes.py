@@ -48,7 +48,7 @@ FAULTS = {
     "periods_begin_at_the_question": (2, "metrics.Metrics"),
     "cluster_is_active_at_once": (["ACTIVE", False], "eks.Clusters"),
     "node_groups_of_no_cluster_fail": ("KeyError", "moto_fixes._know_that_a_cluster_is_gone"),
-    "access_entries_are_missing": ("ClientError", "eks_access.AccessEntries"),
+    "access_entries_are_missing": ("ClientError", "access_entries.AccessEntries"),
     **{probe.__name__: (True, "limits") for probe in plain_moto.LIMITS},
 }
 
