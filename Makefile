@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make:
 #   make demo    the whole system on this machine, told step by step
 #   make test    every test
-# And one more, to check our figures:
+# And two more, to check a change before each commit, and to check our figures:
+#   make check   lint, types and fast tests, in a minute or so
 #   make bench   how the tuning rules do on public traces: minutes, and a page in out/bench.html
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ WORKERS := -n 6 --dist loadscope
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test bench test-fast test-soak test-sandbox test-oldest test-controllers lint setup clean
+.PHONY: help demo test check bench test-fast test-soak test-sandbox test-oldest test-controllers lint setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -35,6 +36,10 @@ demo: setup
 test: setup lint
 	@$(PY) -m sandbox build
 	@$(PY) -m pytest -q $(WORKERS) -m "not soak and not controllers"
+
+# What one module decides, and which way modules import each other. As many processes as cores: nothing waits here.
+check: setup lint
+	@$(PY) -m pytest -q -n auto --dist loadscope -m "not slow and not exhaustive and not soak" tests/unit
 
 bench: setup
 	@$(PY) -m bench all --json out/bench.json --html out/bench.html

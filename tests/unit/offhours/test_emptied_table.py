@@ -20,6 +20,8 @@ from tests.fakes.sleeper import FALLBACK, FALLBACK_POOLS, NIGHTS, NODE_POOL, Sle
 from tests.support.mutations import mutated
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_of
 
+pytestmark = pytest.mark.slow
+
 NODES = ("spec", "limits", "nodes")
 NOTE = ("metadata", "annotations", layout.ASLEEP_WAS)
 RETAINING = replace(NIGHTS, volumes=Volumes.RETAIN)

@@ -18,6 +18,8 @@ from slicewise.schedule.holidays import UnreadableHolidays
 
 from tests.support.mutations import mutated
 
+pytestmark = pytest.mark.slow
+
 POLICIES = sorted((Path(__file__).parents[3] / "policies").glob("*.yaml"))
 ODD = (
     "",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 NO_CHART = "needs NVIDIA's GPU Operator chart: `SLICEWISE_CHARTS=<folder> make test` runs this"
 

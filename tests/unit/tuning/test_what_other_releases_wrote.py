@@ -29,6 +29,8 @@ from tests.scenarios.classes.test_classes import split_account
 from tests.support.mutations import GARBAGE, mutated
 from tests.support.tuning.tuned_account import TunedAccount
 
+pytestmark = pytest.mark.slow
+
 FEW = settings(max_examples=60)
 MANY = settings(max_examples=200)
 ROLLOUT = {

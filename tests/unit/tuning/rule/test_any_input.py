@@ -19,6 +19,8 @@ from slicewise.tuning.usage.evidence import Day, Grade, PodUse, measure
 
 from bench.advisor import Offer, advise
 
+pytestmark = pytest.mark.slow
+
 CARD = 22_888.0
 HOUR = 3600
 fractions = st.floats(0, 1)

@@ -30,6 +30,8 @@ from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples
 from tests.support.tuning.measured_passes import DAY, HOUR, Passes, Value, counted, hours
 
+pytestmark = pytest.mark.slow
+
 SOURCE = "container-insights"
 FIRST, BEGAN = NOW - 2 * DAY, NOW - 6 * DAY
 
