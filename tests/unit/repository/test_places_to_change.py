@@ -1,0 +1,98 @@
+"""A new GPU model takes three places: docs/architecture.md names them, and a copy tries it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.support.nonempty import nonempty
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+
+MODEL = '    GpuModel("x9", "x9", 32768, (1, 4), ("g9",)),\n'
+AFTER_MODEL = '    GpuModel("b300", "b300", 275040, (8,), ("p6-b300",), _B300),\n'
+PRICES, AFTER_PRICES = '    "g9": {"xlarge": 2.0, "12xlarge": 8.0},\n', "_USD_AN_HOUR = {\n"
+TYPES = (
+    "g9.xlarge,nvidia,x9,NVIDIA X9,9.9,1,32768,1,32,4,32768,amd64,1,3920m,29317Mi,2.0,2.0,1.0,yes,none,none\n"
+    "g9.12xlarge,nvidia,x9,NVIDIA X9,9.9,4,32768,4,128,48,393216,amd64,4,47m,3Gi,8.0,2.0,4.0,yes,none,none\n"
+)
+
+# What a contributor changes.
+PLACES: dict[str, Callable[[str], str]] = {
+    "layers/slicewise/python/slicewise/hardware/gpus.py": lambda text: inserted(text, AFTER_MODEL, MODEL),
+    "layers/slicewise/python/slicewise/hardware/prices.py": lambda text: inserted(text, AFTER_PRICES, PRICES),
+    "traces/data/ec2_gpu_instances.csv": lambda text: text + TYPES,
+}
+# What judges the tables of hardware, and what is made of each model in them.
+CHECKS = ("tests/unit/hardware", "tests/unit/offhours/test_savings.py", "tests/unit/pools/test_layout.py")
+POLICY = "pools: {new: {sharing: time-slicing, gpus: [x9], maxGpus: 4}}\n"
+
+
+def inserted(text: str, after: str, line: str) -> str:
+    assert text.count(after) == 1
+    return text.replace(after, after + line)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in nonempty(listed.stdout.split("\0")[:-1]):
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def change(copy: Path, places: Iterable[str]) -> None:
+    for place in places:
+        path = copy / place
+        path.write_text(PLACES[place](path.read_text()))
+
+
+def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In the copy and of the copy: nothing of a surrounding pytest, nor of this checkout."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    path = os.pathsep.join([str(copy), str(copy / "layers/slicewise/python")])
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=copy, env={**own, "PYTHONPATH": path}, capture_output=True, text=True)
+
+
+def checks(copy: Path) -> subprocess.CompletedProcess[str]:
+    return python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CHECKS)
+
+
+def test_a_gpu_model_is_added_in_three_places(copy):
+    change(copy, PLACES)
+    (copy / "new.yaml").write_text(POLICY)
+    answer = "import sys; from cli.main import main; sys.exit(main(['policy', 'check', 'new.yaml']))"
+
+    done, checked = checks(copy), python(copy, "-c", answer)
+
+    assert done.returncode == 0, done.stdout
+    assert (checked.returncode, checked.stdout.split(". ")[0]) == (0, "new.yaml: fine"), checked
+    assert len(PLACES) <= 3
+
+
+@pytest.mark.parametrize("forgotten", PLACES)
+def test_the_checks_fail_when_one_of_the_places_is_forgotten(copy, forgotten):
+    change(copy, PLACES.keys() - {forgotten})
+
+    done = checks(copy)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+
+
+def test_the_architecture_names_these_places():
+    lines = (ROOT / "docs/architecture.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| a GPU model |"))
+
+    assert [place for place in PLACES if f"`{place.split('python/slicewise/')[-1]}`" not in row] == []
