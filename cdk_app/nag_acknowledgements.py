@@ -14,6 +14,7 @@ from cdk_app.components.karpenter import (
     KarpenterRoles,
 )
 from cdk_app.components.offhours_schedules import OffHoursSchedules
+from cdk_app.config import Config
 from cdk_app.permissions import ALARM_PREFIX
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
@@ -42,7 +43,23 @@ CHOSEN_BY_NODE_CLASS = "Instances are launched into what a NodeClass names, whic
 PUBLISHED = "AWS's own public parameters, such as the newest image's id."
 
 
-def for_functions(
+def for_all(
+    config: Config,
+    onboard: PassFunction,
+    tune: PassFunction,
+    shift: PassFunction,
+    sweep: PassFunction,
+    watch: PassFunction,
+    *,
+    karpenter: KarpenterRoles | None,
+) -> None:
+    in_vpc, role_prefix = bool(config.subnet_ids), config.role_prefix
+    _for_functions(onboard, tune, shift, sweep, watch, role_prefix=role_prefix, in_vpc=in_vpc)
+    if karpenter:
+        _for_karpenter(onboard, karpenter, role_prefix=role_prefix)
+
+
+def _for_functions(
     onboard: PassFunction,
     tune: PassFunction,
     shift: PassFunction,
@@ -73,7 +90,7 @@ def for_functions(
         _wildcards(one, INTERFACES, "*")
 
 
-def for_karpenter(onboard: PassFunction, karpenter: KarpenterRoles, *, role_prefix: str) -> None:
+def _for_karpenter(onboard: PassFunction, karpenter: KarpenterRoles, *, role_prefix: str) -> None:
     entries = (
         f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}-karpenter-node/*"
     )

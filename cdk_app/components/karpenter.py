@@ -17,6 +17,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from cdk_app.permissions import RoleNames
+
 OUR_CLUSTER = "${aws:PrincipalTag/eks-cluster-name}"
 ASKED_FOR_OUR_CLUSTER = {"aws:RequestTag/eks:eks-cluster-name": OUR_CLUSTER}
 BELONGS_TO_OUR_CLUSTER = {"aws:ResourceTag/eks:eks-cluster-name": OUR_CLUSTER}
@@ -86,6 +88,14 @@ class KarpenterRoles(Construct):
             ],
             roles=[self.controller],
         )
+
+    @classmethod
+    def if_named(cls, scope: Construct, id: str, names: RoleNames) -> KarpenterRoles | None:
+        """None where the deployment has no names for them."""
+        controller, nodes = names.karpenter_controller, names.karpenter_node
+        if not (controller and nodes):
+            return None
+        return cls(scope, id, controller_name=controller, node_name=nodes)
 
 
 def _instances() -> list[iam.PolicyStatement]:

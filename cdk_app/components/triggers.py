@@ -9,11 +9,12 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk_app import alarms
+from cdk_app.components.function import PassFunction
 from cdk_app.components.notices import Notices
+from cdk_app.components.trigger_queue import DeadLetters, Inbox
 from cdk_app.permissions import ALARM_PREFIX
 
 CALLS = {
@@ -31,9 +32,9 @@ class ClusterCalls(Construct):
     `errorCode`. Who called does not matter: CloudFormation, Terraform and eksctl all end in the same call.
     """
 
-    def __init__(self, scope: Construct, id: str, *, queue: sqs.IQueue, dead_letters: sqs.IQueue):
+    def __init__(self, scope: Construct, id: str, *, inbox: Inbox):
         super().__init__(scope, id)
-        target = targets.SqsQueue(queue, dead_letter_queue=dead_letters)
+        target = targets.SqsQueue(inbox.queue, dead_letter_queue=inbox.dead_letters)
         events.Rule(
             self,
             "MadeOrEnded",
@@ -81,7 +82,7 @@ class AlarmChanges(Construct):
     matters for one kind, which the function knows.
     """
 
-    def __init__(self, scope: Construct, id: str, *, queue: sqs.IQueue, dead_letters: sqs.IQueue):
+    def __init__(self, scope: Construct, id: str, *, inbox: Inbox):
         super().__init__(scope, id)
         events.Rule(
             self,
@@ -96,7 +97,7 @@ class AlarmChanges(Construct):
                     "state": {"value": ["ALARM", "OK"]},
                 },
             ),
-            targets=[targets.SqsQueue(queue, dead_letter_queue=dead_letters)],
+            targets=[targets.SqsQueue(inbox.queue, dead_letter_queue=inbox.dead_letters)],
         )
 
 
@@ -112,22 +113,17 @@ class OpeningsWatch(Construct):
         self,
         scope: Construct,
         id: str,
+        watch: PassFunction,
         *,
-        function: lambda_.IFunction,
-        service: str,
-        dead_letters: sqs.IQueue,
+        dead_letters: DeadLetters,
         notices: Notices,
     ):
-        """
-        Args:
-            service: The dimension of what the function counts.
-        """
         super().__init__(scope, id)
-        notices.tell(self._missing(function))
-        notices.tell(self._late(service))
+        notices.tell(self._missing(watch.function))
+        notices.tell(self._late(watch.name))
         target = targets.LambdaFunction(
-            function,
-            dead_letter_queue=dead_letters,
+            watch.function,
+            dead_letter_queue=dead_letters.queue,
             event=events.RuleTargetInput.from_object({"slicewise": 1, "reason": "openings"}),
             # Five minutes later the next one does the same work.
             max_event_age=Duration.minutes(4),
@@ -178,12 +174,13 @@ class HourlySweep(Construct):
         self,
         scope: Construct,
         id: str,
+        sweep: PassFunction,
         *,
-        function: lambda_.IFunction,
-        dead_letters: sqs.IQueue,
+        dead_letters: DeadLetters,
         notices: Notices,
     ):
         super().__init__(scope, id)
+        function, missed = sweep.function, dead_letters.queue
         notices.tell(self._missing(function))
         role = iam.Role(
             self,
@@ -192,7 +189,7 @@ class HourlySweep(Construct):
             description="Slicewise: lets the schedule call the sweep",
         )
         call = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[function.function_arn])
-        keep = iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[dead_letters.queue_arn])
+        keep = iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[missed.queue_arn])
         policy = iam.Policy(self, "Policy", statements=[call, keep], roles=[role])
         # Not the L2 target: that would also grant every version and alias of the function.
         schedule = scheduler.CfnSchedule(
@@ -208,7 +205,7 @@ class HourlySweep(Construct):
                 arn=function.function_arn,
                 role_arn=role.role_arn,
                 input='{"slicewise": 1, "reason": "sweep"}',
-                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=dead_letters.queue_arn),
+                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=missed.queue_arn),
                 # An hour later the next one does the same work.
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
                     maximum_event_age_in_seconds=int(Duration.minutes(45).to_seconds()),

@@ -1,0 +1,48 @@
+"""What a person looks up about a deployment: the stack's outputs."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from cdk_app.components.function import PassFunction
+from cdk_app.components.policy_parameters import POLICY_PREFIX
+from cdk_app.resources import Resources
+
+
+def write(
+    scope: Construct,
+    made: Resources,
+    *,
+    onboard: PassFunction,
+    tune: PassFunction,
+    shift: PassFunction,
+) -> None:
+    for name, value, description in (
+        ("NoticesTopicArn", made.notices.topic.topic_arn, "Subscribe to it: alarms go there"),
+        (
+            "StateTableName",
+            made.state.table.table_name,
+            "Every pass over every cluster; it outlives the stack",
+        ),
+        (
+            "OnboardingQueueUrl",
+            made.onboarding.queue.queue_url,
+            "Send a hint by hand to look at a cluster now",
+        ),
+        ("TuningQueueUrl", made.tuning.queue.queue_url, "Likewise, to decide on a cluster's N now"),
+        (
+            "DeadLettersUrl",
+            made.onboarding.dead_letters.queue_url,
+            "Onboarding messages that failed for good",
+        ),
+        ("PolicyPrefix", POLICY_PREFIX, "The policies, as Systems Manager parameters"),
+        ("InstallerRoleArn", onboard.role.role_arn, "Enters clusters; is their admin while it installs"),
+        ("TunerRoleArn", tune.role.role_arn, "Enters clusters, in the group slicewise:tuner"),
+        ("OffHoursQueueUrl", made.off_hours.queue.queue_url, "Likewise, to put to sleep or wake now"),
+        ("OffHoursQueueArn", made.off_hours.queue.queue_arn, "Where schedules send"),
+        ("ScheduleGroup", made.schedules.group, "Of the schedules, one a cluster that sleeps"),
+        ("SchedulerRoleArn", made.schedules.role.role_arn, "With it they send"),
+        ("SleeperRoleArn", shift.role.role_arn, "Enters clusters that sleep: slicewise:sleeper"),
+    ):
+        cdk.CfnOutput(scope, name, value=value, description=description)
