@@ -1,5 +1,5 @@
 """
-What a plan may ask for: values that say what to do and why. `Hands` in reconcile/executor.py turns each into
+What a plan may ask for: values that say what to do and why. The handlers in reconcile turn each into
 one call.
 
 Every action is idempotent: done twice, it leaves what it leaves when done once.

@@ -1,55 +1,26 @@
-"""Each action that a plan may ask for, as one call of a port."""
+"""Tries the actions of a plan, each as one call of a port."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from slicewise.errors import Conflict, LeaseHeld, Refused, Unauthorized, Unavailable
-from slicewise.kube.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.model.cluster import EksCluster
 from slicewise.planning import retries
-from slicewise.planning.actions import (
-    Action,
-    Apply,
-    ClaimsCarry,
-    Delete,
-    DeleteAlarm,
-    DeleteOpening,
-    DeleteSchedule,
-    Forget,
-    ForgetSnapshot,
-    KeepSnapshot,
-    Notify,
-    Patch,
-    PutAlarm,
-    PutOpening,
-    PutSchedule,
-    Scale,
-    SetClass,
-    SlotsFit,
-    Wake,
-    part_of,
-)
+from slicewise.planning.actions import Action, part_of
 from slicewise.planning.eks_actions import (
-    AllowAccessEntries,
     ApplyChartCrds,
-    DeleteAccessEntry,
-    GrantAdmin,
-    PutAccessEntry,
-    PutAddon,
-    PutPodIdentity,
-    RevokeAdmin,
     RollbackRelease,
     TryUpgrade,
     UninstallRelease,
     UpgradeRelease,
 )
 from slicewise.planning.retries import Retry
-from slicewise.pools import layout
-from slicewise.ports import Helm, Kubernetes, Ports
+from slicewise.ports import Ports
+from slicewise.reconcile import eks_handlers, handlers
+from slicewise.reconcile.connection import Connection, Handler
 from slicewise.trigger import Hint
 
 # Each call is given up after 35 seconds (gateways/kubernetes.py), and an action makes a few.
@@ -60,6 +31,8 @@ _MOST_UNANSWERED = 4
 # Longer than the sweep takes to come round: a part that no plan mentions for so long fails no more.
 _REMEMBERED = timedelta(hours=2)
 _RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease, UninstallRelease)
+# Each action that a plan may ask for, and what does it.
+HANDLERS: Mapping[type[Action], Handler] = {**handlers.HANDLERS, **eks_handlers.HANDLERS}
 
 
 def time_for(action: Action) -> timedelta:
@@ -168,127 +141,10 @@ class Hands:
         ports: Ports,
         still_ours: Callable[[], None] = lambda: None,
     ):
-        self._hint, self._cluster, self._ports = hint, cluster, ports
-        self._still_ours = still_ours
-
-    @cached_property
-    def _kubernetes(self) -> Kubernetes:
-        return self._ports.kubernetes(self._live_cluster)
-
-    @cached_property
-    def _helm(self) -> Helm:
-        return self._ports.helm(self._live_cluster)
-
-    @property
-    def _live_cluster(self) -> EksCluster:
-        if self._cluster is None:
-            raise Conflict(f"{self._hint.name} is gone; nothing can be done in it")
-        return self._cluster
+        self._connection = Connection(hint, cluster, ports, still_ours)
 
     def do(self, action: Action) -> None:
-        eks, cluster = self._ports.eks, self._hint.name
-        match action:
-            case Apply() | SetClass():
-                self._kubernetes.apply(action.object)
-            case Patch():
-                self._check(action.guard)
-                self._kubernetes.patch(action.ref, action.operations, action.subresource)
-            case Scale():
-                self._kubernetes.scale(action.ref, action.seen, action.replicas)
-            case PutSchedule():
-                message = Hint(self._hint.cluster, action.why).message()
-                self._ports.schedules.put(cluster, action.at, message)
-            case Notify():
-                self._ports.notices.publish(action.subject, action.text)
-            case DeleteSchedule():
-                self._ports.schedules.delete(cluster)
-            case PutOpening():
-                self._ports.sleep.put_opening(self._hint.cluster, action.opening)
-            case DeleteOpening():
-                self._ports.sleep.delete_opening(self._hint.cluster)
-            case KeepSnapshot():
-                self._ports.sleep.keep(self._hint.cluster, action.snapshot)
-            case ForgetSnapshot():
-                self._ports.sleep.forget_snapshot(self._hint.cluster, action.snapshot)
-            case Delete():
-                self._kubernetes.delete(action.ref)
-            case ApplyChartCrds():
-                for crd in self._helm.chart_crds(action.chart, action.version):
-                    self._still_ours()
-                    self._kubernetes.apply(crd)
-            case TryUpgrade():
-                self._helm.try_upgrade(
-                    action.name, action.namespace, action.chart, action.version, action.values
-                )
-            case UpgradeRelease():
-                self._helm.upgrade(
-                    action.name,
-                    action.namespace,
-                    action.chart,
-                    action.version,
-                    action.values,
-                    take_ownership=action.take_ownership,
-                )
-            case RollbackRelease():
-                self._roll_back(action)
-            case UninstallRelease():
-                self._helm.uninstall(action.name, action.namespace)
-            case AllowAccessEntries():
-                eks.allow_access_entries(cluster)
-            case PutAccessEntry():
-                eks.put_access_entry(cluster, action.principal, action.groups, action.type)
-            case DeleteAccessEntry():
-                eks.delete_access_entry(cluster, action.principal)
-            case GrantAdmin():
-                eks.grant_admin(cluster, action.principal)
-            case RevokeAdmin():
-                eks.revoke_admin(cluster, action.principal)
-            case PutAddon():
-                eks.put_addon(cluster, action.name)
-            case PutPodIdentity():
-                eks.put_pod_identity(cluster, action.namespace, action.service_account, action.role_arn)
-            case PutAlarm():
-                self._ports.alarms.put(action.alarm)
-            case DeleteAlarm():
-                self._ports.alarms.delete(action.name)
-            case Forget():
-                self._ports.store.forget(self._hint.cluster)
-            case Wake():
-                hint = Hint(self._hint.cluster, action.why)
-                self._ports.queues.send(action.capability, hint.message(), action.after)
-            case _:
-                raise TypeError(f"no port call is known for {type(action).__name__}")
-
-    def _check(self, guard: SlotsFit | ClaimsCarry | None) -> None:
-        """What a disruptive write rests on, read again now."""
-        match guard:
-            case SlotsFit(node, resource, most):
-                pods = self._kubernetes.list("v1", "Pod", fields=f"spec.nodeName={node},{UNFINISHED}")
-                used = sum(asked(pod, resource) for pod in pods)
-                if used > most:
-                    raise Conflict(f"{used} slices of node {node} are in use by now, more than {most}")
-            case ClaimsCarry(node_pool, key):
-                claims = self._kubernetes.list(
-                    "karpenter.sh/v1", "NodeClaim", labels=f"{layout.NODE_POOL_LABEL}={node_pool}"
-                )
-                others = [name(claim) for claim in claims if not being_deleted(claim)
-                          and labels(claim).get(layout.CONFIG_LABEL) != key]  # fmt: skip
-                if others:
-                    raise Conflict(f"NodeClaim {others[0]} of {node_pool} does not carry {key} yet")
-
-    def _roll_back(self, action: RollbackRelease) -> None:
-        """
-        To the newest revision that was ever deployed; a release that never was is uninstalled, and so is one
-        of which a killed helm has taken a part away already.
-        """
-        if action.revision:
-            self._helm.rollback(action.name, action.namespace, action.revision)
-            return
-        revisions = self._helm.revisions(action.name, action.namespace)
-        if not revisions or not revisions[0].pending:
-            return
-        sound = [release.revision for release in revisions if release.status in ("deployed", "superseded")]
-        if sound and revisions[0].status != "uninstalling":
-            self._helm.rollback(action.name, action.namespace, sound[0])
-        else:
-            self._helm.uninstall(action.name, action.namespace)
+        handler = HANDLERS.get(type(action))
+        if handler is None:
+            raise TypeError(f"no port call is known for {type(action).__name__}")
+        handler(self._connection, action)
