@@ -9,7 +9,8 @@ from typing import Any
 
 from slicewise.app import App
 from slicewise.gateways.kubernetes import KubernetesApi
-from slicewise.model.cluster import POLICY_TAG, EksCluster
+from slicewise.kube.labels import POLICY_TAG
+from slicewise.model.cluster import EksCluster
 from slicewise.onboarding.observation import Chart, Settings
 from slicewise.ports import Lease, Ports
 from slicewise.trigger import Home

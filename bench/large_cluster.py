@@ -108,7 +108,7 @@ def _labels(size: Size, index: int) -> dict[str, str]:
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": TYPE,
         "nvidia.com/device-plugin.config": layout.config_key(pool.sharing, pool.start),
-        "slicewise.dev/pool": pool.name,
+        layout.POOL_LABEL: pool.name,
         "topology.kubernetes.io/zone": ZONES[index % len(ZONES)],
     }
 
@@ -202,7 +202,7 @@ def pod(size: Size, index: int) -> Object:
         },
         "spec": {
             "nodeName": f"node-{index // PODS_A_NODE:04}",
-            "nodeSelector": {"slicewise.dev/pool": size.pool_of(index // PODS_A_NODE).name},
+            "nodeSelector": {layout.POOL_LABEL: size.pool_of(index // PODS_A_NODE).name},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "terminationGracePeriodSeconds": 0,
             "containers": [

@@ -19,13 +19,12 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
+from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG
 
-# The runtime's names for the same things (slicewise.model.cluster, slicewise.onboarding); a test compares
-# them.
+# The runtime's names for the same things (slicewise.rights); a test compares them.
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
 SLEEPER_GROUP = "slicewise:sleeper"
-ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # How the names of clusters' alarms begin; the deployment's own begin with "slicewise-".
 ALARM_PREFIX = "slicewise/"
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from slicewise.app import App
 from slicewise.errors import Refused, SlicewiseError
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.model.capabilities import OFF_HOURS, ONBOARDING, TUNING
-from slicewise.model.cluster import OFFBOARD, POLICY_TAG, EksCluster
+from slicewise.model.cluster import OFFBOARD, EksCluster
 from slicewise.planning.outcome import Stage
 from slicewise.trigger import name_of
 

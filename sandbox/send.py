@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
+from slicewise.kube.labels import POLICY_TAG
 
 from sandbox.artifacts import versions
 
 NETWORK = {"subnetIds": ["subnet-0a", "subnet-0b"], "securityGroupIds": ["sg-0a"]}
-POLICY_TAG = "slicewise.dev/policy"
 
 Client = Callable[[str], Any]
 

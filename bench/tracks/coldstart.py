@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from slicewise.kube.labels import POLICY_TAG
+
 RUNS = 9
 FUNCTION, BESIDE = "slicewise-tune-slicing", "slicewise-tune-slicing-beside"
 # Prints where another checkout's layer and function lie, built by its own recipe.
@@ -84,7 +86,7 @@ def run(runs: int = RUNS, beside: Path | None = None) -> dict[str, Any]:
         System.start(Path(folder), creating_seconds=0, progress=_say) as system,
     ):
         system.start_control_plane("cold")
-        system.create_cluster("cold", tags={"slicewise.dev/policy": "sandbox"})
+        system.create_cluster("cold", tags={POLICY_TAG: "sandbox"})
         system.wait_for_stage("cold", "onboarded")
         if beside:
             _deploy(system, beside)

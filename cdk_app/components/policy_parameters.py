@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
+from slicewise.kube.labels import POLICY_TAG
 
 from cdk_app.assets.policies import PolicyFile
 
@@ -27,4 +28,4 @@ def publish(scope: Construct, policies: Iterable[PolicyFile]) -> None:
 def _described(policy: PolicyFile) -> str:
     if "/" in policy.name:
         return f"Slicewise: {policy.name}, as policies name them"
-    return f"Slicewise: for clusters with the tag slicewise.dev/policy={policy.name}"
+    return f"Slicewise: for clusters with the tag {POLICY_TAG}={policy.name}"

@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from slicewise.kube.labels import ASLEEP, POLICY_TAG, POOL_LABEL, ROLLOUT_ANNOTATION
+
 from sandbox.artifacts import program
 from sandbox.cluster.client import KubeClient, KubeError
 from sandbox.cluster.control_plane import ControlPlane
@@ -123,7 +125,7 @@ class _Night:
         for item in _workloads():
             self.kube.apply(item)
         arn = self.system.arn(self.cluster.name)
-        eks.tag_resource(resourceArn=arn, tags={"slicewise.dev/policy": "night"})
+        eks.tag_resource(resourceArn=arn, tags={POLICY_TAG: "night"})
         story.saw("the cluster is tagged with the policy `night`, which lets GPU workloads sleep")
         wait(story, self.all_run, "Deployments, StatefulSets, a RayCluster and a Notebook run on GPUs")
         wait(story, lambda: self.running("website") == 2, "a website runs without")
@@ -257,7 +259,7 @@ class _Night:
             expected={"differ": [], "marked as asleep": False},
             observed={
                 "differ": _differing_fields(self.specs, now),
-                "marked as asleep": "slicewise.dev/asleep" in marks,
+                "marked as asleep": ASLEEP in marks,
             },
         )
         story.claim(
@@ -433,7 +435,7 @@ class _Night:
 
     def is_tuned(self) -> bool:
         pool = self.kube.get(POOL)
-        changing = "slicewise.dev/rollout" in pool["metadata"].get("annotations", {})
+        changing = ROLLOUT_ANNOTATION in pool["metadata"].get("annotations", {})
         return not changing and pool["spec"]["disruption"]["consolidateAfter"] == "30m"
 
     def all_run(self) -> bool:
@@ -491,7 +493,7 @@ def _differing_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> li
 
 
 def _on_gpus(pod_spec: Mapping[str, Any]) -> bool:
-    return "slicewise.dev/pool" in (pod_spec.get("nodeSelector") or {})
+    return POOL_LABEL in (pod_spec.get("nodeSelector") or {})
 
 
 def _denial() -> tuple[dict[str, Any], ...]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from slicewise.kube.labels import POLICY_TAG
+
 from sandbox.cluster.client import KubeClient, condition
 from sandbox.demo import takeover as demo_takeover
 from sandbox.demo.narrator import Narrator
@@ -14,9 +16,9 @@ from sandbox.demo.steps import GPU_NODES, running, slice_pods, wait
 from sandbox.system import System
 
 CLUSTER, SECOND = "gpu-1", "gpu-2"
-POLICY_TAG = {"slicewise.dev/policy": "sandbox"}
+TAGS = {POLICY_TAG: "sandbox"}
 # Of the chapters after these: the same pools, with hours that are seconds.
-LATER_POLICY_TAG = {"slicewise.dev/policy": "day"}
+LATER_TAGS = {POLICY_TAG: "day"}
 OURS = {"labelSelector": "app.kubernetes.io/managed-by=slicewise"}
 KINDS_OF_OURS = (
     "/apis/karpenter.sh/v1/nodepools",
@@ -34,7 +36,7 @@ HELM_RELEASES = {"fieldSelector": "type=helm.sh/release.v1"}
 def a_cluster_is_created(story: Narrator, system: System) -> None:
     cluster = system.start_control_plane(CLUSTER)
     story.saw("its control plane runs, with Karpenter in it; no GPU Operator, no NodePool")
-    system.create_cluster(CLUSTER, tags=POLICY_TAG)
+    system.create_cluster(CLUSTER, tags=TAGS)
     story.saw(
         "eks:CreateCluster returned; CloudTrail tells EventBridge, and that is all that Slicewise hears"
     )
@@ -103,7 +105,7 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     wait(story, system.is_quiet, "the queues are empty")
     before, looked_before = _state_of_ours(kube), _last_pass(system, CLUSTER)
     for _ in range(5):
-        system.send_create_event(CLUSTER, tags=POLICY_TAG)
+        system.send_create_event(CLUSTER, tags=TAGS)
     story.saw("the same event was sent five times more")
     wait(story, system.is_quiet, "all were handled")
     after = _state_of_ours(kube)
@@ -121,7 +123,7 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     _prepare_later_chapters(system)
     system.start_control_plane(SECOND)
     system.aws.events.lose_next = 1
-    system.create_cluster(SECOND, tags=LATER_POLICY_TAG)
+    system.create_cluster(SECOND, tags=LATER_TAGS)
     story.saw("a second cluster is created, and its event is lost on the way, as CloudTrail's may be")
     time.sleep(3)
     heard = system.record(SECOND) is not None
@@ -141,11 +143,11 @@ def _prepare_later_chapters(system: System) -> None:
     What takes its time begins meanwhile: who is still CREATING at the first look gets the next one a minute
     later, and another policy takes some passes to be taken in.
     """
-    system.aws.client("eks").tag_resource(resourceArn=system.arn(CLUSTER), tags=LATER_POLICY_TAG)
-    system.create_cluster("auto-mode", tags=POLICY_TAG, computeConfig={"enabled": True})
-    system.create_cluster("config-map", tags=POLICY_TAG, accessConfig={"authenticationMode": "CONFIG_MAP"})
+    system.aws.client("eks").tag_resource(resourceArn=system.arn(CLUSTER), tags=LATER_TAGS)
+    system.create_cluster("auto-mode", tags=TAGS, computeConfig={"enabled": True})
+    system.create_cluster("config-map", tags=TAGS, accessConfig={"authenticationMode": "CONFIG_MAP"})
     system.start_control_plane("gate-off", node_overlay_gate=False)
-    system.create_cluster("gate-off", tags=POLICY_TAG)
+    system.create_cluster("gate-off", tags=TAGS)
     demo_takeover.prepare(system)
 
 

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from slicewise.kube.labels import POOL_LABEL
+
 from sandbox.cluster.client import KubeClient
 from sandbox.demo.narrator import Narrator
 
 PODS = "/api/v1/namespaces/default/pods"
 GPU = "nvidia.com/gpu"
-GPU_NODES = {"labelSelector": "slicewise.dev/pool"}
+GPU_NODES = {"labelSelector": POOL_LABEL}
 
 
 def slice_pods(name: str, replicas: int, pool: str = "shared") -> dict[str, Any]:
@@ -27,7 +29,7 @@ def slice_pods(name: str, replicas: int, pool: str = "shared") -> dict[str, Any]
                 "metadata": {"labels": {"app": name}},
                 "spec": {
                     "terminationGracePeriodSeconds": 0,
-                    "nodeSelector": {"slicewise.dev/pool": pool},
+                    "nodeSelector": {POOL_LABEL: pool},
                     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
                     "containers": [
                         {

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from slicewise.kube.labels import POLICY_TAG
+
 from sandbox.artifacts import binaries, charts, program
 from sandbox.controllers import catalog
 from sandbox.demo import offhours as demo_offhours
@@ -35,7 +37,7 @@ class Chapter:
 DEPLOYED = "Slicewise is deployed into an account"
 CHAPTERS = (
     Chapter(
-        "Somebody creates an EKS cluster with the tag slicewise.dev/policy",
+        f"Somebody creates an EKS cluster with the tag {POLICY_TAG}",
         demo_onboarding.a_cluster_is_created,
         ("onboarded-by-event",),
     ),

@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 
+from slicewise.kube.labels import ORIGINAL_ANNOTATION, POLICY_TAG
+
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import running, wait
 from sandbox.demo.team_cluster import VALUES, TeamCluster, differences
 from sandbox.system import ROOT, System
 
 CLUSTER, PODS = "team-1", 2
-POLICY_TAG = {"slicewise.dev/policy": "takeover"}
+TAGS = {POLICY_TAG: "takeover"}
 PROMISED = ("adopt-keeps-theirs", "offboard-leaves-nothing")
 _KINDS = (
     "/apis/karpenter.sh/v1/nodepools",
@@ -42,7 +44,7 @@ def tell(story: Narrator, system: System) -> None:
     )
     wait(story, lambda: running(team.kube) == PODS, f"{PODS} pods of the team's run, a GPU each")
     before, pods = team.everything(), team.pods()
-    system.create_cluster(CLUSTER, tags=POLICY_TAG)
+    system.create_cluster(CLUSTER, tags=TAGS)
     _adopted(story, system, team, before, pods)
     _offboarded(story, system, team, before, pods)
 
@@ -50,10 +52,9 @@ def tell(story: Narrator, system: System) -> None:
 def _adopted(story: Narrator, system: System, team: TeamCluster, before: dict, pods: dict[str, str]) -> None:
     system.wait_for_stage(CLUSTER, "onboarded", within_seconds=180)
     story.saw(f"{CLUSTER} is onboarded: its GPU Operator is joined")
-    marks = "slicewise.dev/original"
     wait(
         story,
-        lambda: marks in team.node_pool()["metadata"].get("annotations", {}),
+        lambda: ORIGINAL_ANNOTATION in team.node_pool()["metadata"].get("annotations", {}),
         "its NodePool is taken over, at one pod a GPU",
     )
     pool, was = team.node_pool()["spec"], before["NodePool"]["spec"]

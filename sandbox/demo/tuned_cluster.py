@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
+
 from sandbox.cluster.client import KubeClient
 from sandbox.demo.steps import GPU_NODES, PODS, running, slice_pods
 from sandbox.metrics.replay import MIB, NAMESPACE, MetricsReplay
@@ -31,7 +33,6 @@ _STEP, _FIRST_MEASURED, _LEAST_LEFT = 600, 5.0, 30.0
 _POOL = f"/apis/karpenter.sh/v1/nodepools/{NODE_POOL}"
 _OVERLAY = f"/apis/karpenter.sh/v1alpha1/nodeoverlays/{NODE_POOL}-1"
 _SLICES = "nvidia.com/gpu"
-TUNING = "slicewise.dev/tuning"
 
 
 class TunedCluster:
@@ -113,10 +114,10 @@ class TunedCluster:
 
     def a_night_passes(self) -> None:
         """As if N had been changed twelve hours earlier: what is measured now is of the N that stands."""
-        kept = self._kept(TUNING)
+        kept = self._kept(TUNING_ANNOTATION)
         changed = datetime.fromisoformat(kept["changed_at"]) - timedelta(hours=12)
         kept["changed_at"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.kube.merge(_POOL, {"metadata": {"annotations": {TUNING: json.dumps(kept)}}})
+        self.kube.merge(_POOL, {"metadata": {"annotations": {TUNING_ANNOTATION: json.dumps(kept)}}})
 
     def fill_memory(self, node: str, mib: int) -> None:
         """As Container Insights tells how much of a node's GPU is in use, and by how many pods."""
@@ -180,11 +181,11 @@ class TunedCluster:
         return self.n() == n and not self.is_changing()
 
     def is_changing(self) -> bool:
-        return bool(self._kept("slicewise.dev/rollout"))
+        return bool(self._kept(ROLLOUT_ANNOTATION))
 
     def locked(self) -> list[str]:
         """Each N whose canary failed."""
-        return sorted(self._kept(TUNING).get("failed", {}))
+        return sorted(self._kept(TUNING_ANNOTATION).get("failed", {}))
 
     def idle_nodes_go_after(self) -> str:
         return str(self._pool()["spec"]["disruption"]["consolidateAfter"])

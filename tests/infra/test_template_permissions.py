@@ -350,6 +350,6 @@ def test_names_that_are_fenced_are_the_names_that_the_runtime_uses():
     # Not above: it starts a process of the CDK, and every worker collects this file.
     from cdk_app import permissions
 
-    assert permissions.ALLOW_ACCESS_ENTRIES_TAG == model.ALLOW_ACCESS_ENTRIES_TAG
+    assert permissions.ALLOW_ACCESS_ENTRIES_TAG == "slicewise.dev/allow-access-entries"
     assert str(model.AlarmName("gpu-1", "idle")).startswith(permissions.ALARM_PREFIX)
     assert (permissions.INSTALLER_GROUP, permissions.TUNER_GROUP) == (rbac.INSTALLER_GROUP, rbac.TUNER_GROUP)

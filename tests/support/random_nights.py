@@ -16,8 +16,8 @@ from typing import Any
 
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import Conflict, Refused, SlicewiseError, Unauthorized, Unavailable
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.ref import Object, Ref, ref_of
-from slicewise.model.cluster import POLICY_TAG
 from slicewise.planning.outcome import Stage
 
 from tests.fakes.account import HOME, VISIBILITY, Account

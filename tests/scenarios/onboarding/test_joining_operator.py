@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from slicewise.model.cluster import OFFBOARD, POLICY_TAG, Release
+from slicewise.kube.labels import POLICY_TAG
+from slicewise.model.cluster import OFFBOARD, Release
 from slicewise.onboarding.helm.operator_values import theirs
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.objects import MANAGED_BY, MANAGER
 from slicewise.kube.ref import Object, Ref, ref_of
-from slicewise.model.cluster import OFFBOARD, POLICY_TAG
+from slicewise.model.cluster import OFFBOARD
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
 from slicewise.trigger import Hint

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, POLICY_TAG, AccessEntry
+from slicewise.kube.labels import POLICY_TAG
+from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 
 from tests.fakes.account import PERSON, Account
 from tests.support.tuning.tuned_account import TunedAccount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from slicewise.model.cluster import CLUSTER_TAG
+from slicewise.kube.labels import CLUSTER_TAG
 from slicewise.planning.actions import DeleteAlarm, PutAlarm
 from slicewise.tuning import alarms
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from slicewise.kube.objects import APPLIED, MANAGED_BY
+from slicewise.kube.labels import APPLIED
+from slicewise.kube.objects import MANAGED_BY
 from slicewise.policy.switches import Switch
 from slicewise.pools import layout
 

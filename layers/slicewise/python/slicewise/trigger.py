@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from slicewise.errors import InvalidEvent
-from slicewise.model.cluster import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG, POLICY_TAG, AlarmName
+from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG, POLICY_TAG
+from slicewise.model.cluster import AlarmName
 from slicewise.sizes import cut
 
 MESSAGE_VERSION = 1

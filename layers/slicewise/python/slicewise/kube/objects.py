@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import APPLIED
 from slicewise.kube.ref import Object
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "slicewise"
-APPLIED = "slicewise.dev/applied"
 
 # A field selector: pods that still hold, or want, what they ask for.
 UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"

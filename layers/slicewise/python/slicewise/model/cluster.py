@@ -14,11 +14,9 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.ref import Object, Ref
 
-# Tags on the EKS cluster: how its people speak to us.
-POLICY_TAG = "slicewise.dev/policy"
-ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # A value of the policy tag that opts a cluster out where the deployment has a default policy.
 NO_POLICY = "none"
 # A value of the policy tag that has everything of ours taken out of the cluster.
@@ -33,10 +31,6 @@ def cluster_admin_policy(principal: str) -> str:
 
 
 CLUSTER_ADMIN_POLICY = cluster_admin_policy("arn:aws:iam")
-
-
-# Tag on an alarm: the ARN of the cluster that it speaks of.
-CLUSTER_TAG = "slicewise.dev/cluster"
 
 
 class AlarmName(NamedTuple):

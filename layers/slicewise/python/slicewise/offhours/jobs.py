@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from slicewise.kube.labels import KEEP_AWAKE
 from slicewise.kube.objects import controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours import queues
@@ -20,8 +21,8 @@ from slicewise.offhours.targets import Workload, scaled_by_keda
 from slicewise.planning.outcome import Finding
 from slicewise.policy.off_hours import Jobs, OffHours
 
-_AT_ITS_OWNER = "Suspend it there, or mark its pods slicewise.dev/keep-awake."
-_NO_SWITCH = "Stop it by hand, or mark its pods slicewise.dev/keep-awake."
+_AT_ITS_OWNER = f"Suspend it there, or mark its pods {KEEP_AWAKE}."
+_NO_SWITCH = f"Stop it by hand, or mark its pods {KEEP_AWAKE}."
 
 
 def for_the_night(made: Iterable[Workload], found: Found, policy: OffHours) -> tuple[Workload, ...]:

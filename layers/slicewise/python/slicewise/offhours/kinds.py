@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from slicewise import rights
+from slicewise.kube.labels import KEEP_AWAKE
 from slicewise.kube.objects import annotations_of, condition, labels, spec, status
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.sleep_snapshot import Snapshot
@@ -120,7 +121,7 @@ def _queued(item: Object) -> Why | None:
 def _ray_service(item: Object) -> Why:
     return (
         "whether one that serves comes back after its cluster was suspended was never shown",
-        "Delete it for the night, or mark it slicewise.dev/keep-awake. A RayCluster of its own sleeps.",
+        f"Delete it for the night, or mark it {KEEP_AWAKE}. A RayCluster of its own sleeps.",
     )
 
 
@@ -168,7 +169,7 @@ def _inference_service(item: Object) -> Why | None:
         return None
     return (
         f"whether one in KServe's mode {mode} comes back after a stop was never shown",
-        "Stop it by hand for the night, or mark it slicewise.dev/keep-awake. In mode Standard it sleeps.",
+        f"Stop it by hand for the night, or mark it {KEEP_AWAKE}. In mode Standard it sleeps.",
     )
 
 

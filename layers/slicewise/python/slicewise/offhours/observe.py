@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from slicewise import rights
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
+from slicewise.kube.labels import KEEP_AWAKE
 from slicewise.kube.objects import (
     UNFINISHED,
     annotations_of,
@@ -602,7 +603,7 @@ def of_a_pod(pod: Object) -> Object:
         "kind": "Pod",
         "metadata": {
             **{key: metadata[key] for key in _OF_METADATA if key in metadata},
-            "annotations": {key: marks[key] for key in (workloads.KEEP_AWAKE,) if key in marks},
+            "annotations": {key: marks[key] for key in (KEEP_AWAKE,) if key in marks},
         },
         "spec": kept,
         "status": {key: told[key] for key in ("phase", "conditions") if key in told} | _waiting(told),

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
 from slicewise.kube.objects import annotations_of, asked, controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.kinds import BUILT_IN, Nature, Registry
 from slicewise.offhours.sleep_fields import REPLICAS
 from slicewise.pools import layout
 
-KEEP_AWAKE = "slicewise.dev/keep-awake"
-# On what would otherwise be left, since 0 replicas may end it: it sleeps at 0 like anything else.
-SLEEPS = "slicewise.dev/sleeps"
 # KEDA's, of no name: as the kind that could not be read.
 SCALED_OBJECT = Ref("keda.sh/v1alpha1", "ScaledObject", "")
 _DEEPEST = 10

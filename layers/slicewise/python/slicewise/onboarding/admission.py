@@ -22,7 +22,8 @@ from itertools import groupby
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.objects import APPLIED, annotations_of, first_difference, stamped
+from slicewise.kube.labels import APPLIED
+from slicewise.kube.objects import annotations_of, first_difference, stamped
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding.observation import live

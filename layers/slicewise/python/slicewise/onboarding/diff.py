@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.objects import APPLIED, annotations_of, first_difference, is_ours, labels, name, spec
+from slicewise.kube.labels import APPLIED
+from slicewise.kube.objects import annotations_of, first_difference, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.onboarding import (

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from slicewise.kube.labels import GATE_PROBE_RESOURCE
 from slicewise.kube.objects import is_ours, stamped
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents, EksCluster, Release
@@ -81,7 +82,7 @@ def gate_probe() -> Object:
                         "values": [GATE_PROBE.name],
                     },
                 ],
-                "capacity": {"slicewise.dev/gate-probe": "1"},
+                "capacity": {GATE_PROBE_RESOURCE: "1"},
             },
         }
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from slicewise.errors import InvalidPolicy
+from slicewise.kube.labels import PREFIX
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, Release
 from slicewise.planning.record import Record
@@ -174,8 +175,6 @@ def eks_fingerprint(cluster: EksCluster) -> str:
         "auto": cluster.auto_mode,
         "public": cluster.public_endpoint,
         "bottlerocket": sorted(cluster.bottlerocket_node_groups),
-        "tags": {
-            key: value for key, value in sorted(cluster.tags.items()) if key.startswith("slicewise.dev/")
-        },
+        "tags": {key: value for key, value in sorted(cluster.tags.items()) if key.startswith(PREFIX)},
     }
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

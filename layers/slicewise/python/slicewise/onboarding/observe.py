@@ -25,6 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import is_ours
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, KarpenterInstall, Release
@@ -47,7 +48,6 @@ Place = tuple[str, str]  # a release's name and namespace
 _OPERATOR: tuple[Place, ...] = (("gpu-operator", "gpu-operator"),)
 _KARPENTER: tuple[Place, ...] = (("karpenter", "kube-system"), ("karpenter-crd", "kube-system"))
 _BY_HELM = "app.kubernetes.io/name in (gpu-operator,karpenter)"
-_POOL = "slicewise.dev/pool"
 _DRIVER = "nvidia-driver-daemonset"
 
 
@@ -203,7 +203,7 @@ def look(
         objects=objects,
         node_pools=node_pools,
         node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
-        node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=_POOL),
+        node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=POOL_LABEL),
         nodes=_labelled_nodes(kubernetes) if admin else (),
         gpu_servers=gpu_servers.servers(daemon_sets, classes),
         feature_discovery=gpu_servers.feature_discovery(daemon_sets, operators),

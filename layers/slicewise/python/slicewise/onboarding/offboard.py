@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
-    APPLIED,
     annotations_of,
     being_deleted,
     is_ours,

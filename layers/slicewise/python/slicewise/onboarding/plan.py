@@ -13,9 +13,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.objects import is_ours
 from slicewise.model.capabilities import OFF_HOURS, TUNING
-from slicewise.model.cluster import POLICY_TAG, AccessEntry, EksCluster
+from slicewise.model.cluster import AccessEntry, EksCluster
 from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, verify
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.observation import LookFailure, Settings, World, eks_fingerprint, live

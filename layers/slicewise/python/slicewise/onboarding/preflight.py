@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
+from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG
 from slicewise.kube.objects import annotations_of, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
-from slicewise.model.cluster import ALLOW_ACCESS_ENTRIES_TAG, ClusterContents, EksCluster
+from slicewise.model.cluster import ClusterContents, EksCluster
 from slicewise.onboarding import admission, karpenter, own_kinds, rbac, versions
 from slicewise.onboarding.observation import Settings, live
 from slicewise.onboarding.operator import findings as operator_findings

@@ -17,7 +17,7 @@ from functools import lru_cache
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.hardware import gpus as catalog
 from slicewise.hardware.gpus import GpuModel
-from slicewise.model.cluster import POLICY_TAG
+from slicewise.kube.labels import POLICY_TAG
 from slicewise.policy.bounds import bounded, required
 from slicewise.policy.off_hours import OffHours
 

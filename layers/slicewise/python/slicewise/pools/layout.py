@@ -13,59 +13,67 @@ from types import MappingProxyType
 from typing import Any
 
 from slicewise.hardware.gpus import GpuModel
+from slicewise.kube.labels import (
+    ASLEEP,
+    ASLEEP_WAS,
+    CHANGED_ANNOTATION,
+    CLASS_LABEL,
+    CORDONED_ANNOTATION,
+    FALLBACK_LABEL,
+    GIVEN_UP_ANNOTATION,
+    MOVED_ANNOTATION,
+    OPENED,
+    ORIGINAL_ANNOTATION,
+    POOL_LABEL,
+    RETAINS,
+    ROLLOUT_ANNOTATION,
+    SHARING_LABEL,
+    STARTUP_ANNOTATION,
+    SUSPENDS,
+    SWITCHES,
+    TUNING_ANNOTATION,
+    WAITED_ANNOTATION,
+)
 from slicewise.kube.objects import spec, stamped
 from slicewise.kube.ref import Object, Ref
 from slicewise.policy.model import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Policy, Pool, Sharing
+
+# Read as layout.POOL_LABEL and so on, beside the numbers that they carry.
+__all__ = [
+    "ASLEEP",
+    "ASLEEP_WAS",
+    "CHANGED_ANNOTATION",
+    "CLASS_LABEL",
+    "CORDONED_ANNOTATION",
+    "FALLBACK_LABEL",
+    "GIVEN_UP_ANNOTATION",
+    "MOVED_ANNOTATION",
+    "OPENED",
+    "ORIGINAL_ANNOTATION",
+    "POOL_LABEL",
+    "RETAINS",
+    "ROLLOUT_ANNOTATION",
+    "SHARING_LABEL",
+    "STARTUP_ANNOTATION",
+    "SUSPENDS",
+    "SWITCHES",
+    "TUNING_ANNOTATION",
+    "WAITED_ANNOTATION",
+]
 
 OPERATOR_NAMESPACE = "gpu-operator"
 CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPACE)
 EXCLUSIVE = "exclusive"
 NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
-POOL_LABEL = "slicewise.dev/pool"
-# On nodes of a pool that is split: N of their class. Also a taint, but for class 1, and on a workload `auto`.
-CLASS_LABEL = "slicewise.dev/class"
+# A value of CLASS_LABEL on a workload: its class follows what it uses.
 AUTO = "auto"
-# On a workload that opted in: the class that we wrote, and when.
-MOVED_ANNOTATION = "slicewise.dev/class-moved"
-# On a NodePool's own metadata, which is not hashed: the policy's `sharing`.
-SHARING_LABEL = "slicewise.dev/sharing"
-# On a NodePool's own metadata as well: a change of N under way, and what tuning remembers of the pool.
-ROLLOUT_ANNOTATION = "slicewise.dev/rollout"
-TUNING_ANNOTATION = "slicewise.dev/tuning"
-# And how long its nodes took to start.
-STARTUP_ANNOTATION = "slicewise.dev/startup"
-# When tuning wrote another N to a Node, NodeClaim or NodeOverlay, and when it cordoned a Node.
-CHANGED_ANNOTATION = "slicewise.dev/changed"
-CORDONED_ANNOTATION = "slicewise.dev/cordoned"
-# On a Node: since when changes of N have waited for it, as long as it does not work as its label says.
-WAITED_ANNOTATION = "slicewise.dev/waited-for"
-# On a Node: when its device plugin had not followed a label to fewer slices, so that it is replaced.
-GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
-# On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
-ASLEEP = "slicewise.dev/asleep"
-# On each object that sleeps and that we may patch as a whole: what its fields were (offhours/originals.py).
-ASLEEP_WAS = "slicewise.dev/asleep-was"
-# On a NodePool's own metadata while a StatefulSet still has to get back that it deletes its volumes: as long
-# as that lasts, onboarding leaves the sleeper the right to do so.
-RETAINS = "slicewise.dev/retains-volumes"
-# On it while a job is suspended: as long as that lasts, onboarding leaves the sleeper the right to resume it.
-SUSPENDS = "slicewise.dev/suspends-jobs"
-# On a NodePool's own metadata while something sleeps by a switch of a policy's own (policy/switches.py):
-# which ones. As long as it stands, onboarding leaves the sleeper the right to give them back.
-SWITCHES = "slicewise.dev/sleeps-by"
-# On a fallback model's NodePool while it may have nodes: until when. Onboarding leaves its limit alone then.
-OPENED = "slicewise.dev/opened"
-# On a NodePool's own metadata: a fallback model's, which has no nodes but where EC2 has none of the others.
-FALLBACK_LABEL = "slicewise.dev/fallback"
 # Of consolidateAfter.
 NEVER = "Never"
 # A limit of Karpenter's: no nodes at all.
 NO_NODES = {"nodes": "0"}
 # Karpenter tries the heaviest NodePools first, and those without a weight last: the others before fallbacks.
 WEIGHT_BEFORE_FALLBACKS = 10
-# On an adopted NodePool: the settings that it had, to be put back when it is left.
-ORIGINAL_ANNOTATION = "slicewise.dev/original"
 # On a NodePool in place of the stamp of what was applied: it starts no more nodes. Should the policy want it
 # back, it is applied again.
 CLOSED = "closed"

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from slicewise.kube.labels import CLUSTER_TAG
 from slicewise.kube.objects import first_difference
-from slicewise.model.cluster import CLUSTER_TAG, Alarm, AlarmName, EksCluster
+from slicewise.model.cluster import Alarm, AlarmName, EksCluster
 from slicewise.planning.actions import DeleteAlarm, PutAlarm
 from slicewise.policy.model import MetricsSource, Policy
 

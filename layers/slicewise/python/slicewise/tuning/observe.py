@@ -33,7 +33,6 @@ from slicewise.tuning.usage.history import History
 from slicewise.tuning.usage.pages import history_of
 from slicewise.tuning.usage.pool_usage import FRESH, STEP, WINDOW, read
 
-_OUR_POOLS = "slicewise.dev/pool"
 # Where it was looked for and is not there: no key is known then, and no node may be given one.
 _NO_CONFIG_MAP: Object = {
     "apiVersion": layout.CONFIG_MAP.api_version,
@@ -279,7 +278,8 @@ def _of_pools(
     adopted: Iterable[str],
     trim: Callable[[Object], Object],
 ) -> tuple[Object, ...]:
-    found = {name(item): item for item in kubernetes.list(api_version, kind, labels=_OUR_POOLS, trim=trim)}
+    ours = kubernetes.list(api_version, kind, labels=layout.POOL_LABEL, trim=trim)
+    found = {name(item): item for item in ours}
     for node_pool in adopted:
         mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}", trim=trim)
         found |= {name(item): item for item in mine}

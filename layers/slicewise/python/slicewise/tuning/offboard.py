@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.kube.json_patch import Operation, remove, set_value
+from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
-    APPLIED,
     annotations_of,
     being_deleted,
     is_ours,

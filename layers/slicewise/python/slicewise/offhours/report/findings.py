@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
+from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
 from slicewise.kube.objects import name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -14,7 +15,7 @@ from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import Nature, Registry, Why
 from slicewise.offhours.observation import Found
 from slicewise.offhours.sleep_fields import FIELD_MANAGER
-from slicewise.offhours.targets import KEEP_AWAKE, Workload
+from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import damaged
 from slicewise.planning.outcome import Finding
 from slicewise.policy.off_hours import BarePods, Jobs, OffHours, Override
@@ -73,10 +74,10 @@ def _remedy_for_job(work: Workload) -> str:
     if following.is_done_at_zero(work.top):
         return (
             "No action needed. Those that checkpoint can be suspended at night: offHours: {jobs: suspend}, "
-            f"or one by hand (spec.runPolicy.suspend). Label {following.SLEEPS} does nothing here: without "
+            f"or one by hand (spec.runPolicy.suspend). Label {SLEEPS} does nothing here: without "
             "workers it would count as done."
         )
-    return f"No action needed. To have it scaled to 0 at night, label its pods {following.SLEEPS}=true."
+    return f"No action needed. To have it scaled to 0 at night, label its pods {SLEEPS}=true."
 
 
 def volumes(work: Workload) -> Finding:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise.kube.json_patch import set_value
+from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
-    APPLIED,
     annotations_of,
     being_deleted,
     is_ours,
