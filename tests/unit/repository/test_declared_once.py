@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from slicewise.kube import labels
+from slicewise.kube.quantities import NEVER
 
 from tests.support.nonempty import nonempty
 
@@ -53,3 +54,13 @@ def test_no_two_of_our_names_are_the_same():
     ours = [value for value in vars(labels).values() if isinstance(value, str) and OURS.match(value)]
 
     assert sorted(nonempty(ours)) == sorted(set(ours))
+
+
+def test_what_stands_in_place_of_a_duration_is_spelt_in_one_module():
+    found = [
+        str(path.relative_to(ROOT))
+        for path in nonempty(files("layers"))
+        if any(text == NEVER for _, text in texts(ast.parse(path.read_text())))
+    ]
+
+    assert found == ["layers/slicewise/python/slicewise/kube/quantities.py"]

@@ -13,6 +13,7 @@ from botocore.utils import parse_timestamp
 
 from slicewise.gateways.botocore_clients import client, own_errors
 from slicewise.model.cluster import Series, only_the_last
+from slicewise.model.spans import DAY, HOUR
 
 NAMESPACE = "ContainerInsights"
 _OF_A_GPU = frozenset({"ClusterName", "NodeName", "InstanceId", "InstanceType", "GpuDevice"})
@@ -34,7 +35,6 @@ _MINUTE, _SHORT = timedelta(minutes=1), timedelta(hours=3)
 MAX_QUERIES = 500  # a GetMetricData
 # Those of a pass, by the time that it takes to go through them; 15 calls: 370 GPUs for a week.
 MAX_POINTS = 1_500_000
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class _Metric(NamedTuple):
@@ -187,9 +187,9 @@ def _affordable(start: datetime, end: datetime, step: timedelta, series: int) ->
     From when on there is room for so many series, in whole days, or hours where it is less than one, and why
     it is not `start`. Two hours always: else passes an hour apart would leave a gap between them for ever.
     """
-    room = max(2 * _HOUR, MAX_POINTS // max(1, series) * step)
+    room = max(2 * HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:
         return start, ""
-    unit = _DAY if room >= _DAY else _HOUR
+    unit = DAY if room >= DAY else HOUR
     span = room // unit * unit
     return end - span, only_the_last(span, series)

@@ -19,10 +19,10 @@ import urllib3
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.gateways import kubernetes_pages
 from slicewise.gateways.kubernetes_pages import PAGE, Expired
+from slicewise.kube.objects import MANAGER
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import EksCluster
 
-FIELD_MANAGER = "slicewise"
 # Requests that wait for no other: an API server spends most of a write on waiting for etcd's disk, which
 # takes several at once. A client to AWS keeps 10 connections.
 MOST_AT_ONCE = 8
@@ -161,7 +161,7 @@ class KubernetesApi:
 
     def apply(self, item: Object) -> None:
         ref = ref_of(item)
-        query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
+        query = urlencode({"fieldManager": MANAGER, "force": "true"})
         # JSON is YAML, so the apply-patch content type takes it as it is.
         headers = {"Content-Type": "application/apply-patch+yaml"}
         if self._request("PATCH", f"{self._path_of(ref)}?{query}", item, headers) is None:
@@ -169,7 +169,7 @@ class KubernetesApi:
 
     def patch(self, ref: Ref, operations: Sequence[Mapping[str, Any]], subresource: str = "") -> None:
         path = f"{self._path_of(ref)}/{subresource}" if subresource else self._path_of(ref)
-        query = urlencode({"fieldManager": FIELD_MANAGER})
+        query = urlencode({"fieldManager": MANAGER})
         headers = {"Content-Type": "application/json-patch+json"}
         if self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
             raise Conflict(f"{ref} is gone; plan again")
@@ -197,7 +197,7 @@ class KubernetesApi:
 
     def scale(self, ref: Ref, seen: int, replicas: int) -> None:
         path = self._scale_path(ref)
-        query = urlencode({"fieldManager": FIELD_MANAGER})
+        query = urlencode({"fieldManager": MANAGER})
         operations = (
             {"op": "test", "path": "/spec/replicas", "value": seen or None},
             {"op": "add", "path": "/spec/replicas", "value": replicas},

@@ -15,6 +15,7 @@ from botocore.session import Session
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways.prometheus_answers import Answer, WholeAnswer
 from slicewise.model.cluster import Series, only_the_last
+from slicewise.model.spans import DAY, HOUR
 
 # What a step's point is, by name. The last Xid, for a change of it is news; a peak of memory is not averaged.
 _WANTED = {
@@ -43,7 +44,6 @@ MAX_POINTS = 1_500_000
 # Of one answer, which is not held: only so that one without an end ends.
 MAX_BYTES = 512 * 1024 * 1024
 _CHUNK = 128 * 1024
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
@@ -70,7 +70,7 @@ class PrometheusMetrics:
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
         """The newest hour first, which tells for how many more there is room; two hours are read at once."""
-        middle, count = start if end - start <= 2 * _HOUR else end - _HOUR, 0
+        middle, count = start if end - start <= 2 * HOUR else end - HOUR, 0
         for series in self._all(cluster, middle, end, step):
             count += bool(series.times)
             yield series
@@ -170,12 +170,12 @@ def _affordable(start: datetime, end: datetime, step: timedelta, series: int) ->
     From when on there is room for so many series, in whole days where that is one or more, and why not all.
     An hour always: else passes an hour apart would leave a gap between them for ever.
     """
-    room = max(_HOUR, MAX_POINTS // max(1, series) * step)
+    room = max(HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:
         return start, ""
-    unit = _DAY if room >= _DAY else _HOUR
-    span = (room + _HOUR) // unit * unit
-    return min(end, end + _HOUR - span), only_the_last(span, series)
+    unit = DAY if room >= DAY else HOUR
+    span = (room + HOUR) // unit * unit
+    return min(end, end + HOUR - span), only_the_last(span, series)
 
 
 def _query(name: str, cluster: str, seconds: int) -> str:

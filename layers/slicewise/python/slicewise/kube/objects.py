@@ -13,6 +13,7 @@ from slicewise.kube.labels import APPLIED
 from slicewise.kube.ref import Object
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
+# The value of MANAGED_BY on what is ours, and the field manager of all that we write.
 MANAGER = "slicewise"
 
 # A field selector: pods that still hold, or want, what they ask for.

@@ -61,6 +61,10 @@ def same(one: object, other: object) -> bool:
         return one == other
 
 
+# In place of a duration, of consolidateAfter: no node is taken away.
+NEVER = "Never"
+
+
 def is_duration(text: str) -> bool:
     try:
         duration(text)

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations_of, written_by
+from slicewise.kube.objects import MANAGER, annotations_of, written_by
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot, count_of
 from slicewise.planning.outcome import Finding
@@ -27,7 +27,6 @@ from slicewise.planning.record import UNKNOWN_TIME
 from slicewise.pools import layout
 
 _PATH = ("metadata", "annotations", layout.ASLEEP_WAS)
-_WRITER = "slicewise"
 # The API server refuses an object whose annotations are larger, all together, with their names.
 _MOST_BYTES = 256 * 1024
 _TEXTS = ("uid", "window", "checksum")
@@ -169,7 +168,7 @@ def _is_of(snapshot: Snapshot, live: Object) -> bool:
 
 def _is_ours(live: Object) -> bool:
     """Where nobody tells who wrote it, its uid must do."""
-    return set(written_by(live, _PATH)) <= {_WRITER}
+    return set(written_by(live, _PATH)) <= {MANAGER}
 
 
 def _entries(live: Object) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from slicewise import rights
 from slicewise.kube import json_patch, quantities
-from slicewise.kube.objects import annotations_of, being_deleted, labels, moment, name, spec, status
+from slicewise.kube.objects import MANAGER, annotations_of, being_deleted, labels, moment, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.sleep_snapshot import Snapshot
@@ -38,7 +38,6 @@ from slicewise.offhours.report import findings as sleep_findings
 from slicewise.offhours.report import not_running, savings
 from slicewise.offhours.sleep_fields import (
     DEACTIVATED,
-    FIELD_MANAGER,
     HELD,
     NO_NODES,
     NO_SCALE_UP,
@@ -743,7 +742,7 @@ def _forgotten(world: World, found: Found) -> Step:
         # Also where it has as many nodes as what stays awake needs: ours while all of the sleep stands. Once
         # its consolidation was given back, the limit that we wrote last is its own, which may be 0, too.
         asleep = layout.ASLEEP in annotations_of(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
-        ours = value is not None and asleep and writers == {FIELD_MANAGER}
+        ours = value is not None and asleep and writers == {MANAGER}
         if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue
         if ours:

@@ -36,14 +36,12 @@ from typing import Any
 
 from slicewise import rights
 from slicewise.kube import json_patch
-from slicewise.kube.objects import written_by
+from slicewise.kube.objects import MANAGER, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import originals
 from slicewise.planning.actions import Action, Patch, Scale
 from slicewise.pools import layout
-
-FIELD_MANAGER = "slicewise"
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Setting:
 
     def written_by_us(self, item: Object) -> bool:
         """Whether a value that equals ours is ours. Where nobody tells, it is."""
-        return self.managers(item) <= {FIELD_MANAGER}
+        return self.managers(item) <= {MANAGER}
 
 
 class Held(Setting):

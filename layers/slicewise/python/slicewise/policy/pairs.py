@@ -83,11 +83,11 @@ def _idle(written: Written, policy: Policy) -> Iterator[PolicyProblem]:
     asked, chosen = written.get("consolidation") or {}, policy.consolidation
     if "idleAfter" not in asked:
         return
-    after = None if chosen.after in (LEARNED, "Never") else quantities.duration(chosen.after)
+    after = None if chosen.after in (LEARNED, quantities.NEVER) else quantities.duration(chosen.after)
     why = ""
     if policy.metrics.source in (MetricsSource.PROMETHEUS, MetricsSource.CONTAINER_INSIGHTS_OTEL):
         why = "only `source: container-insights` has an alarm that tells that GPUs are idle; remove it"
-    elif chosen.after == "Never":
+    elif chosen.after == quantities.NEVER:
         why = "with `after: Never` idle nodes stay as well; remove it, or write a duration as `after`"
     elif after is not None and quantities.duration(chosen.idle_after) >= after:
         why = (

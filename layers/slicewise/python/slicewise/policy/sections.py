@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from slicewise.kube.quantities import NEVER
 from slicewise.policy import switches
 from slicewise.policy.bounds import all_bounds, spelt
 from slicewise.policy.model import (
@@ -24,7 +25,7 @@ from slicewise.schedule import weekly_hours
 from slicewise.schedule.entries import entry, zone_problem
 
 # NodePool CRD v1, spec.disruption.consolidateAfter; the last word is ours.
-_AFTER = re.compile(rf"{DURATION.pattern}|Never|{LEARNED}")
+_AFTER = re.compile(rf"{DURATION.pattern}|{NEVER}|{LEARNED}")
 _CONSOLIDATION = {
     "policy": "policy",
     "after": "after",

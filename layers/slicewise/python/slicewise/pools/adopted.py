@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from slicewise.kube import quantities
 from slicewise.kube.objects import is_ours, name, required_values, spec, status
+from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import LEARNED, Consolidation, Policy, Pool
@@ -113,7 +114,7 @@ def _differences(chosen: Consolidation, pool: Pool, node_pool: Object) -> Iterat
         if field in chosen.written and live != value:
             said = "what is learned" if value == LEARNED else value
             yield f"{part} {live or '(none)'} becomes {said} (consolidation.{field})"
-    if "idle_after" in chosen.written and disruption.get("consolidateAfter") != layout.NEVER:
+    if "idle_after" in chosen.written and disruption.get("consolidateAfter") != NEVER:
         yield f"while GPUs are idle consolidateAfter is {chosen.idle_after} (consolidation.idleAfter)"
     if chosen.business_hours:
         yield "budgets are added to its own (consolidation.businessHours)"

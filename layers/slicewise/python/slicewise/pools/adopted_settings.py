@@ -18,6 +18,7 @@ from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, set_value
 from slicewise.kube.objects import MANAGER, annotations_of, spec, written_by
+from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
@@ -66,7 +67,7 @@ def _is_disruption(value: Any) -> bool:
 
 
 def _is_after(value: Any) -> bool:
-    return isinstance(value, str) and (value == layout.NEVER or quantities.is_duration(value))
+    return isinstance(value, str) and (value == NEVER or quantities.is_duration(value))
 
 
 def _are_budgets(value: Any) -> bool:
@@ -196,7 +197,7 @@ def _is_still_ours(node_pool: Object, field: str, live: Mapping[str, Any], taken
 
 def _same(one: Any, other: Any) -> bool:
     """60m and 1h0m0s are one span."""
-    if one == other or layout.NEVER in (one, other):
+    if one == other or NEVER in (one, other):
         return bool(one == other)
     try:
         return quantities.duration(str(one)) == quantities.duration(str(other))

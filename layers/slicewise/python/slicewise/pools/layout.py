@@ -68,8 +68,6 @@ NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 # A value of CLASS_LABEL on a workload: its class follows what it uses.
 AUTO = "auto"
-# Of consolidateAfter.
-NEVER = "Never"
 # A limit of Karpenter's: no nodes at all.
 NO_NODES = {"nodes": "0"}
 # Karpenter tries the heaviest NodePools first, and those without a weight last: the others before fallbacks.

@@ -25,12 +25,12 @@ from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from slicewise.model.spans import DAY
 from slicewise.schedule.entries import MIDNIGHT, Dated, entry
 from slicewise.schedule.holidays import NO_HOLIDAYS, Holidays
 from slicewise.schedule.local_time import first_shows, shown
 from slicewise.schedule.weekly_hours import Span
 
-_DAY = timedelta(days=1)
 # A yearly holiday comes within a year; dates further away are seen once they are nearer.
 _HORIZON = timedelta(days=400)
 
@@ -69,7 +69,7 @@ class _Hours:
 
     def in_week(self, wall: datetime) -> bool:
         return any(
-            _covers(span, wall, days) for days in (0, 1) for span in self._of(wall.date() - days * _DAY)
+            _covers(span, wall, days) for days in (0, 1) for span in self._of(wall.date() - days * DAY)
         )
 
     def on_the_morning(self, wall: datetime) -> bool:
@@ -87,7 +87,7 @@ def _covers(hours: Span | Dated, wall: datetime, days: int) -> bool:
 
 
 def _within(hours: Dated, wall: datetime, first: date, last: date) -> bool:
-    return any(first <= wall.date() - days * _DAY <= last and _covers(hours, wall, days) for days in (0, 1))
+    return any(first <= wall.date() - days * DAY <= last and _covers(hours, wall, days) for days in (0, 1))
 
 
 @dataclass(frozen=True)
@@ -165,4 +165,4 @@ class Calendar:
                 if moment > last:
                     last = moment
                     yield moment
-            day += _DAY
+            day += DAY

@@ -12,9 +12,10 @@ import calendar
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date
 
-_DAY = timedelta(days=1)
+from slicewise.model.spans import DAY
+
 _DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 _DAYS = re.compile(r"P([0-9]{1,4})(D|W)")
 _NTH = re.compile(r"([+-]?[1-5])(MO|TU|WE|TH|FR|SA|SU)")
@@ -64,8 +65,8 @@ class Holiday:
     without: tuple[date, ...] = ()
 
     def covers(self, day: date) -> bool:
-        candidates = {start for year in {day.year, (day - self.days * _DAY).year} for start in self._in(year)}
-        return any(start <= day < start + self.days * _DAY for start in candidates - set(self.without))
+        candidates = {start for year in {day.year, (day - self.days * DAY).year} for start in self._in(year)}
+        return any(start <= day < start + self.days * DAY for start in candidates - set(self.without))
 
     def _in(self, year: int) -> Iterator[date]:
         yield from (start for start in (self.first, *self.more) if start.year == year)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from slicewise.kube.objects import labels, name, written_by
+from slicewise.kube.objects import MANAGER, labels, name, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding
@@ -20,8 +20,6 @@ from slicewise.pools import layout, observed
 from slicewise.tuning.rollout import patches
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.pool_state import NodeState, PoolState
-
-MANAGER = "slicewise"
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
-from slicewise.kube.objects import name, spec
+from slicewise.kube.objects import MANAGER, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import jobs
 from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import Nature, Registry, Why
 from slicewise.offhours.observation import Found
-from slicewise.offhours.sleep_fields import FIELD_MANAGER
 from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import damaged
 from slicewise.planning.outcome import Finding
@@ -145,7 +144,7 @@ def closed_without_reason(node_pool: Ref, writers: Collection[str], is_opened: b
 
 
 def _by(writers: Collection[str]) -> str:
-    if set(writers) == {FIELD_MANAGER}:
+    if set(writers) == {MANAGER}:
         return "by somebody before a sleep and given back after it"
     return f"by {', '.join(sorted(writers)) or 'something unknown'}"
 

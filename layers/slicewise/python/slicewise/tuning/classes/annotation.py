@@ -7,16 +7,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from slicewise.errors import UNREADABLE
 from slicewise.kube.objects import annotations_of, being_deleted, spec, status
 from slicewise.kube.ref import Object
+from slicewise.model.spans import DAY
 from slicewise.pools import layout
 from slicewise.tuning.state.pool_state import stamp
-
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from slicewise.kube.objects import created_at, labels, spec
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
+from slicewise.model.spans import DAY, HOUR
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
@@ -22,7 +23,6 @@ from slicewise.tuning.usage.quality import FIRST_POINTS, told
 from slicewise.tuning.usage.readings import Device, Points, Readings
 from slicewise.tuning.usage.workloads import Workload, pod_key, workloads
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # So much later than it began, a source may tell of an hour.
 LATE = timedelta(minutes=30)
 # Measured use never exceeds a GPU, so who had to wait shows only as a GPU that never rests: a mean over ten

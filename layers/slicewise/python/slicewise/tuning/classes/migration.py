@@ -16,10 +16,11 @@ from typing import Any
 
 from slicewise.kube.objects import MANAGER, applied_by, being_deleted, controller_of, spec, written_by
 from slicewise.kube.ref import Object, Ref, ref_of
+from slicewise.model.spans import DAY
 from slicewise.planning.actions import Action, Notify, SetClass
 from slicewise.planning.outcome import Finding
 from slicewise.pools import layout
-from slicewise.tuning.classes.annotation import DAY, is_moving, is_rolled_out, read_mark, template, toleration
+from slicewise.tuning.classes.annotation import is_moving, is_rolled_out, read_mark, template, toleration
 from slicewise.tuning.classes.decision import ClassDecision, Recommendation
 from slicewise.tuning.state.pool_state import stamp
 

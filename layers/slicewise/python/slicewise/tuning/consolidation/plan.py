@@ -14,6 +14,7 @@ from typing import Any
 
 from slicewise.kube import json_patch, quantities
 from slicewise.kube.objects import spec
+from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding
@@ -24,7 +25,6 @@ from slicewise.schedule import weekly_hours
 from slicewise.tuning.consolidation import startup
 from slicewise.tuning.state.pool_state import PoolState
 
-NEVER = layout.NEVER
 # Where a NodePool names none (NodePool CRD v1).
 _KARPENTERS_AFTER = "0s"
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)

@@ -10,13 +10,13 @@ from datetime import datetime
 
 from slicewise.kube.json_patch import Operation, expect, remove, set_value
 from slicewise.kube.objects import name, spec
+from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import ClaimsCarry, Patch, SlotsFit
 from slicewise.pools import adopted_settings, layout
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.pool_state import NodeState, PoolState, Rollout, Tuning, stamp
 
-NEVER = layout.NEVER
 _CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
 _ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
 _TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)

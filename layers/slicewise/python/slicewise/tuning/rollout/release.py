@@ -13,6 +13,7 @@ from datetime import datetime
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, expect, remove, set_value
 from slicewise.kube.objects import annotations_of, is_ours, labels, name, spec, status
+from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import Action, Patch
@@ -124,7 +125,7 @@ def _left(contents: ClusterContents, carried_on: Collection[str]) -> list[tuple[
 def _after(pool: Object, rollout: Rollout) -> str | None:
     live: Mapping[str, str] = spec(pool).get("disruption") or {}
     held = rollout.held.get("consolidateAfter")
-    return held if live.get("consolidateAfter") == "Never" and held != "Never" else None
+    return held if live.get("consolidateAfter") == NEVER and held != NEVER else None
 
 
 def _release(pool: Object, after: str, why: str) -> Patch:

@@ -23,6 +23,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from slicewise.kube.objects import MANAGER, being_deleted, is_true, name, written_by
+from slicewise.kube.quantities import NEVER
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Sharing
 from slicewise.pools import layout, observed
@@ -138,7 +139,7 @@ def _with_more_gpus(change: Change, step: Advance) -> Advance:
 
 def _is_put_back(change: Change) -> bool:
     after = patches.consolidate_after(change.state)
-    return after not in (patches.NEVER, None) and after == change.rollout.held.get("consolidateAfter")
+    return after not in (NEVER, None) and after == change.rollout.held.get("consolidateAfter")
 
 
 def _few(broken: Sequence[str]) -> str:
@@ -225,7 +226,7 @@ def _hold(change: Change) -> Advance | None:
         given_back = patches.give_back(change.state, change.rollout, why)
         during = "while nodes are replaced" if change.rolls_long else f"since {why}"
         return act((given_back,), f"consolidation is given back {during}") if given_back else None
-    if patches.consolidate_after(change.state) == patches.NEVER or _is_put_back(change):
+    if patches.consolidate_after(change.state) == NEVER or _is_put_back(change):
         return None
     return act((patches.hold(change.state, change.rollout),), "consolidation is held while N changes")
 
@@ -332,7 +333,7 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
         if node.key not in keys and patches.waited_for(node) is None:
             odd.append(f"Node {node.name} is labelled {node.key or 'with no key'}")
     after, held = patches.consolidate_after(state), change.rollout.held.get("consolidateAfter")
-    if held and after not in (patches.NEVER, held):
+    if held and after not in (NEVER, held):
         odd.append(f"consolidateAfter of NodePool {state.name} is {after}, and was {held} before the change")
     return tuple(
         Finding(
