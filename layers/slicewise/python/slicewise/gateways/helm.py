@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 from slicewise.errors import Refused, Unavailable
+from slicewise.kube import kinds
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import EksCluster, Release
 from slicewise.ports import Kubernetes
@@ -78,7 +79,7 @@ class HelmCli:
         self._environ = {name: environ[name] for name in _PASSED_ON if name in environ}
 
     def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
-        secrets = self._kubernetes.list("v1", "Secret", namespace=namespace, labels=f"owner=helm,name={name}")
+        secrets = self._kubernetes.list(*kinds.SECRET, namespace=namespace, labels=f"owner=helm,name={name}")
         found = (release_in(secret) for secret in secrets)
         return tuple(sorted(found, key=lambda release: release.revision, reverse=True))
 

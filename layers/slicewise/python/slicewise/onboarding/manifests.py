@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from slicewise.kube import kinds
 from slicewise.kube.labels import GATE_PROBE_RESOURCE
 from slicewise.kube.objects import is_ours, stamped
 from slicewise.kube.ref import Object, Ref, ref_of
@@ -27,8 +28,8 @@ KARPENTER, KARPENTER_CRD = "karpenter", "karpenter-crd"
 KARPENTER_SERVICE_ACCOUNT = "karpenter"
 POD_IDENTITY_ADDON = "eks-pod-identity-agent"
 
-NAMESPACE = Ref("v1", "Namespace", layout.OPERATOR_NAMESPACE)
-GATE_PROBE = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
+NAMESPACE = Ref(*kinds.NAMESPACE, layout.OPERATOR_NAMESPACE)
+GATE_PROBE = Ref(*kinds.NODE_OVERLAY, "slicewise-gate-probe")
 
 
 def namespace() -> Object:

@@ -25,6 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
+from slicewise.kube import kinds
 from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import is_ours
 from slicewise.kube.ref import Object, ref_of
@@ -185,25 +186,25 @@ def look(
         chart: GPU Operator's, of this deployment.
     """
     objects = {ref: found for ref in observed_refs(policy) if (found := kubernetes.get(ref))}
-    daemon_sets = kubernetes.list("apps/v1", "DaemonSet")
+    daemon_sets = kubernetes.list(*kinds.DAEMON_SET)
     objects |= {ref_of(item): item for item in daemon_sets if is_ours(item)}
     ours = _OPERATOR + (_KARPENTER if policy.install_karpenter else ())
-    deployments = kubernetes.list("apps/v1", "Deployment", labels=_BY_HELM)
+    deployments = kubernetes.list(*kinds.DEPLOYMENT, labels=_BY_HELM)
     releases = _releases(helm, deployments, objects.get(rbac.CLUSTER_POLICY), ours, admin)
     operators = [release for release in releases if release.chart == manifests.OPERATOR]
     operator = operators[0] if len(operators) == 1 else None
     more = (ref for ref in operator_release.observed_refs(operator, policy) if ref not in objects)
     objects |= {ref: found for ref in more if (found := kubernetes.get(ref))}
-    classes = kubernetes.list("resource.k8s.io/v1", "DeviceClass") if admin else ()
-    node_pools, crds = kubernetes.list("karpenter.sh/v1", "NodePool"), kubernetes.crds()
+    classes = kubernetes.list(*kinds.DEVICE_CLASS) if admin else ()
+    node_pools, crds = kubernetes.list(*kinds.NODE_POOL), kubernetes.crds()
     return ClusterContents(
         version=kubernetes.version(),
         crds=crds,
         definitions=_definitions(kubernetes, crds, own_kinds.switches(policy, node_pools)),
         objects=objects,
         node_pools=node_pools,
-        node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
-        node_claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=POOL_LABEL),
+        node_overlays=kubernetes.list(*kinds.NODE_OVERLAY),
+        node_claims=kubernetes.list(*kinds.NODE_CLAIM, labels=POOL_LABEL),
         nodes=_labelled_nodes(kubernetes) if admin else (),
         gpu_servers=gpu_servers.servers(daemon_sets, classes),
         feature_discovery=gpu_servers.feature_discovery(daemon_sets, operators),
@@ -239,14 +240,14 @@ def _definitions(
 
 def _node_classes(kubernetes: Kubernetes) -> tuple[Object, ...]:
     return (
-        *kubernetes.list("karpenter.k8s.aws/v1", "EC2NodeClass"),
-        *kubernetes.list("eks.amazonaws.com/v1", "NodeClass"),
+        *kubernetes.list(*kinds.EC2_NODE_CLASS),
+        *kubernetes.list(*kinds.EKS_NODE_CLASS),
     )
 
 
 def _labelled_nodes(kubernetes: Kubernetes) -> tuple[Object, ...]:
     """Of each its name and labels, which are enough to say whose they are."""
-    return kubernetes.list("v1", "Node", labels=gpu_servers.GPU_COUNT, trim=_labels_alone)
+    return kubernetes.list(*kinds.NODE, labels=gpu_servers.GPU_COUNT, trim=_labels_alone)
 
 
 def _labels_alone(node: Object) -> Object:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from slicewise.kube import kinds
 from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
     annotations_of,
@@ -49,17 +50,17 @@ from slicewise.pools import layout
 
 # Kinds of which we may have made objects, in the order in which they go. What others rest on comes last.
 KINDS = (
-    ("karpenter.sh/v1alpha1", "NodeOverlay"),
-    ("karpenter.sh/v1", "NodePool"),
-    ("karpenter.k8s.aws/v1", "EC2NodeClass"),
-    ("apps/v1", "DaemonSet"),
-    ("v1", "ConfigMap"),
-    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"),
-    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    kinds.NODE_OVERLAY,
+    kinds.NODE_POOL,
+    kinds.EC2_NODE_CLASS,
+    kinds.DAEMON_SET,
+    kinds.CONFIG_MAP,
+    kinds.ADMISSION_BINDING,
+    kinds.ADMISSION_POLICY,
+    kinds.ROLE_BINDING,
+    kinds.CLUSTER_ROLE_BINDING,
+    kinds.ROLE,
+    kinds.CLUSTER_ROLE,
 )
 _POLL, _FOR_OTHERS, _FOR_PEOPLE = timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=15)
 _AGAIN, _ADMIN_DEADLINE = timedelta(minutes=5), timedelta(minutes=30)
@@ -69,7 +70,7 @@ _RESTS, _DOES_NOT_END = timedelta(hours=6), "offboarding-does-not-end"
 _UP_TO_PEOPLE = frozenset({"still-asked-for", "still-on-our-nodes"})
 _WHY = "the cluster is being offboarded"
 _RIGHTS = ("rbac.authorization.k8s.io", "admissionregistration.k8s.io")
-_CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+_CRD = kinds.CRD
 _MOST_NAMED = 5
 
 

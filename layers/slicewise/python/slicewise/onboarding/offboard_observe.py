@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from slicewise.kube import kinds
 from slicewise.kube.objects import MANAGED_BY, MANAGER, is_ours, name, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
@@ -29,15 +30,15 @@ _ANY = Policy("offboard", (), adopt_gpu_operator=True)
 _BY_KUBERNETES = frozenset({"kube-root-ca.crt"})
 # Of GPU Operator's chart v26.7.0, its crds/ folder and that of its dependency.
 _CHART_CRDS = {
-    "clusterpolicies.nvidia.com": ("nvidia.com/v1", "ClusterPolicy"),
-    "nvidiadrivers.nvidia.com": ("nvidia.com/v1alpha1", "NVIDIADriver"),
-    "nodefeaturegroups.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeatureGroup"),
-    "nodefeaturerules.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeatureRule"),
-    "nodefeatures.nfd.k8s-sigs.io": ("nfd.k8s-sigs.io/v1alpha1", "NodeFeature"),
+    "clusterpolicies.nvidia.com": kinds.CLUSTER_POLICY,
+    "nvidiadrivers.nvidia.com": kinds.NVIDIA_DRIVER,
+    "nodefeaturegroups.nfd.k8s-sigs.io": kinds.NODE_FEATURE_GROUP,
+    "nodefeaturerules.nfd.k8s-sigs.io": kinds.NODE_FEATURE_RULE,
+    "nodefeatures.nfd.k8s-sigs.io": kinds.NODE_FEATURE,
 }
 _KEPT_THERE = (
-    *(("apps/v1", "Deployment"), ("apps/v1", "DaemonSet"), ("apps/v1", "StatefulSet"), ("v1", "Pod")),
-    *(("v1", "ConfigMap"), ("v1", "Secret")),
+    *(kinds.DEPLOYMENT, kinds.DAEMON_SET, kinds.STATEFUL_SET, kinds.POD),
+    *(kinds.CONFIG_MAP, kinds.SECRET),
 )
 
 
@@ -68,15 +69,15 @@ def observe(world: World, ports: Ports, settings: Settings, as_person: bool = Fa
 def _inside(remains: Remains, kubernetes: Kubernetes) -> Remains:
     return replace(
         remains,
-        node_pools=kubernetes.list("karpenter.sh/v1", "NodePool"),
-        claims=kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=layout.POOL_LABEL),
+        node_pools=kubernetes.list(*kinds.NODE_POOL),
+        claims=kubernetes.list(*kinds.NODE_CLAIM, labels=layout.POOL_LABEL),
     )
 
 
 def _as_admin(remains: Remains, kubernetes: Kubernetes, helm: Helm) -> Remains:
     contents = look(kubernetes, helm, _ANY, admin=True)
     release = operator_release.of(contents)
-    pods = kubernetes.list("v1", "Pod", only=_reads_ours, trim=_named)
+    pods = kubernetes.list(*kinds.POD, only=_reads_ours, trim=_named)
     mine = live(contents, manifests.NAMESPACE)
     mine = mine if mine is not None and is_ours(mine) else None
     return replace(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicewise import rights
+from slicewise.kube import kinds
 from slicewise.kube.objects import stamped
 from slicewise.kube.ref import Object, Ref
 from slicewise.onboarding import admission
@@ -31,8 +32,8 @@ INSTALLER_GROUP, TUNER_GROUP, SLEEPER_GROUP = "slicewise:installer", rights.TUNE
 _RBAC = "rbac.authorization.k8s.io"
 _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
 KARPENTER_NAMESPACE = "kube-system"
-SLEEPER_ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", SLEEPER)
-CLUSTER_POLICY = Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")
+SLEEPER_ROLE = Ref(*kinds.CLUSTER_ROLE, SLEEPER)
+CLUSTER_POLICY = Ref(*kinds.CLUSTER_POLICY, "cluster-policy")
 
 
 @dataclass(frozen=True)

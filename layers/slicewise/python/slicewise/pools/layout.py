@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from slicewise.hardware.gpus import GpuModel
+from slicewise.kube import kinds
 from slicewise.kube.labels import (
     ASLEEP,
     ASLEEP_WAS,
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 OPERATOR_NAMESPACE = "gpu-operator"
-CONFIG_MAP = Ref("v1", "ConfigMap", "slicewise-device-plugin", OPERATOR_NAMESPACE)
+CONFIG_MAP = Ref(*kinds.CONFIG_MAP, "slicewise-device-plugin", OPERATOR_NAMESPACE)
 EXCLUSIVE = "exclusive"
 NO_KEYS: Mapping[str, str] = MappingProxyType({})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slicewise.errors import Conflict
+from slicewise.kube import kinds
 from slicewise.kube.objects import UNFINISHED, asked, being_deleted, labels, name
 from slicewise.planning.actions import (
     Action,
@@ -128,7 +129,7 @@ def _check(kubernetes: Kubernetes, guard: SlotsFit | ClaimsCarry | None) -> None
 
 
 def _check_slots(kubernetes: Kubernetes, guard: SlotsFit) -> None:
-    pods = kubernetes.list("v1", "Pod", fields=f"spec.nodeName={guard.node},{UNFINISHED}")
+    pods = kubernetes.list(*kinds.POD, fields=f"spec.nodeName={guard.node},{UNFINISHED}")
     used = sum(asked(pod, guard.resource) for pod in pods)
     if used > guard.most:
         raise Conflict(f"{used} slices of node {guard.node} are in use by now, more than {guard.most}")
@@ -136,7 +137,7 @@ def _check_slots(kubernetes: Kubernetes, guard: SlotsFit) -> None:
 
 def _check_claims(kubernetes: Kubernetes, guard: ClaimsCarry) -> None:
     of_pool = f"{layout.NODE_POOL_LABEL}={guard.node_pool}"
-    claims = kubernetes.list("karpenter.sh/v1", "NodeClaim", labels=of_pool)
+    claims = kubernetes.list(*kinds.NODE_CLAIM, labels=of_pool)
     others = [
         name(claim)
         for claim in claims

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
+from slicewise.kube import kinds
 from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents, EksCluster
@@ -115,9 +116,9 @@ def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None,
         return world
     kubernetes = ports.kubernetes(cluster)
     try:
-        node_pools = kubernetes.list("karpenter.sh/v1", "NodePool", only=is_adopted)
+        node_pools = kubernetes.list(*kinds.NODE_POOL, only=is_adopted)
         contents = look(kubernetes, [name(one) for one in node_pools])
-        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+        budgets = kubernetes.list(*kinds.DISRUPTION_BUDGET)
     except (Refused, Unauthorized):
         return world
     # Few clusters are, and every cold start would pay for it.
@@ -162,7 +163,7 @@ def _inside(
     contents = look(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
     changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
     if changing:
-        budgets = kubernetes.list("policy/v1", "PodDisruptionBudget")
+        budgets = kubernetes.list(*kinds.DISRUPTION_BUDGET)
         contents = replace(contents, disruption_budgets=budgets)
     moving = any(is_moving(item, now) for item in contents.workloads)
     whole = not (changing or moving) or _evidence_is_due(record, now)
@@ -238,18 +239,18 @@ def _evidence_is_due(record: Record | None, now: datetime) -> bool:
 def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
     """`adopted` are NodePools whose nodes may not have our label yet."""
     config_map = kubernetes.get(layout.CONFIG_MAP)
-    node_pools = kubernetes.list("karpenter.sh/v1", "NodePool")
+    node_pools = kubernetes.list(*kinds.NODE_POOL)
     # Where there are classes, onboarding has given us the right to look for who lets us move it.
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
     # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
-    pods = kubernetes.list("v1", "Pod", fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
+    pods = kubernetes.list(*kinds.POD, fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
         version="",
         objects={layout.CONFIG_MAP: config_map or _NO_CONFIG_MAP},
         node_pools=node_pools,
-        node_overlays=kubernetes.list("karpenter.sh/v1alpha1", "NodeOverlay"),
-        node_claims=_of_pools(kubernetes, "karpenter.sh/v1", "NodeClaim", adopted, of_a_claim),
-        nodes=_of_pools(kubernetes, "v1", "Node", adopted, of_a_node),
+        node_overlays=kubernetes.list(*kinds.NODE_OVERLAY),
+        node_claims=_of_pools(kubernetes, *kinds.NODE_CLAIM, adopted, of_a_claim),
+        nodes=_of_pools(kubernetes, *kinds.NODE, adopted, of_a_node),
         pods=tuple(pod for pod in pods if not _has_failed(pod)),
         failed_pods=tuple(pod for pod in pods if _has_failed(pod)),
         workloads=_opted_in(kubernetes) if split else (),

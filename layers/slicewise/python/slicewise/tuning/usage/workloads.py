@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from slicewise.kube import kinds
 from slicewise.kube.objects import controller_of, created_at, labels, name, spec
 from slicewise.kube.ref import Object, Ref
 from slicewise.pools import layout
 
 # The label by which a ReplicaSet's maker is known, and what kind that is.
 _BY_HASH = {
-    "pod-template-hash": ("apps/v1", "Deployment"),
-    "rollouts-pod-template-hash": ("argoproj.io/v1alpha1", "Rollout"),
+    "pod-template-hash": kinds.DEPLOYMENT,
+    "rollouts-pod-template-hash": kinds.ROLLOUT,
 }
 
 
@@ -41,7 +42,7 @@ def workload_of(pod: Object) -> Ref:
     namespace = metadata.get("namespace", "default")
     owner = controller_of(pod)
     if owner is None:
-        return Ref("v1", "Pod", name(pod), namespace)
+        return Ref(*kinds.POD, name(pod), namespace)
     for label, (version, kind) in _BY_HASH.items():
         suffix = f"-{labels(pod).get(label)}"
         if owner["kind"] == "ReplicaSet" and owner["name"].endswith(suffix):
