@@ -16,7 +16,7 @@ from slicewise.planning.outcome import Plan
 from slicewise.tuning import explain as words
 from slicewise.tuning import snapshot as snapshots
 from slicewise.tuning.plan import plan as next_pass
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Observation, cluster_of
 
 from cli.output import tell_findings
 
@@ -52,8 +52,8 @@ def plan(app: App, cluster: str) -> int:
 
 
 def snapshot(app: App, cluster: str) -> int:
-    world, _ = app.tuning.dry_run(app.hint(cluster, "a snapshot"))
-    print(snapshots.dump(world, app.clock()))
+    observed, _ = app.tuning.dry_run(app.hint(cluster, "a snapshot"))
+    print(snapshots.dump(observed, app.clock()))
     return 0
 
 
@@ -66,16 +66,17 @@ def plan_snapshot(file: str) -> int:
     found = _read(file)
     if found is None:
         return 2
-    world, planned = found
-    _tell_plan(world.cluster.name if world.cluster else file, planned)
+    observed, planned = found
+    cluster = cluster_of(observed)
+    _tell_plan(cluster.name if cluster else file, planned)
     return 0
 
 
-def _read(file: str) -> tuple[TuningWorld, Plan] | None:
-    """A snapshot's world and the pass that it leads to; None, and said why, where there is none."""
+def _read(file: str) -> tuple[Observation, Plan] | None:
+    """What a snapshot holds and the pass that it leads to; None, and said why, where there is none."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        world, now = snapshots.load(text)
+        observed, now = snapshots.load(text)
     except (OSError, UnicodeDecodeError, snapshots.Unreadable, InvalidPolicy) as error:
         print(f"slicewise: {file}: {error}", file=sys.stderr)
         return None
@@ -85,12 +86,12 @@ def _read(file: str) -> tuple[TuningWorld, Plan] | None:
             f"{snapshots.VERSION}: what only that version knows is left out",
             file=sys.stderr,
         )
-    return _planned(file, world, now)
+    return _planned(file, observed, now)
 
 
-def _planned(file: str, world: TuningWorld, now: datetime) -> tuple[TuningWorld, Plan] | None:
+def _planned(file: str, observed: Observation, now: datetime) -> tuple[Observation, Plan] | None:
     try:
-        return world, next_pass(world, now)
+        return observed, next_pass(observed, now)
     except UNREADABLE as error:
         print(
             f"slicewise: {file}: its contents are not as a cluster holds them "

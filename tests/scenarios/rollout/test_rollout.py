@@ -243,7 +243,7 @@ def test_a_pod_that_comes_between_look_and_write_is_a_conflict():
             looked = world.tuner.state()
             from slicewise.tuning.rollout.stages import advance
 
-            step = advance(looked, (), (), SETTINGS, world.clock())
+            step = advance(looked, looked.rollout, (), (), SETTINGS, world.clock())
             if any("label Node" in str(action) for action in step.actions):
                 world.karpenter.add_pod(world.nodes[0])
                 world.tuner._act(step)

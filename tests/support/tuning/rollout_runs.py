@@ -60,7 +60,14 @@ class Retuning:
         if state.rollout is None:
             return None
         return self._act(
-            advance(state, broken, blocking(contents, state, self.clock()), self.settings, self.clock())
+            advance(
+                state,
+                state.rollout,
+                broken,
+                blocking(contents, state, self.clock()),
+                self.settings,
+                self.clock(),
+            )
         )
 
     def _act(self, found: Advance) -> Advance:

@@ -11,8 +11,10 @@ import pytest
 from slicewise.policy.model import parse
 from slicewise.pools import layout
 from slicewise.tuning.plan import plan
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Complete, Observed
 from slicewise.tuning.state.pool_state import Rollout
+from slicewise.tuning.usage.history import NOTHING
+from slicewise.tuning.usage.pool_usage import read
 
 from tests.support import builders
 from tests.support.builders import NOW
@@ -50,7 +52,7 @@ def pod(number: int, slot: int) -> dict:
     }
 
 
-def world(nodes: int, state: str) -> TuningWorld:
+def world(nodes: int, state: str) -> Observed:
     policy = parse(pools(1) + NO_METRICS, "default")
     [one] = policy.pools
     key = "ts-5" if state == "drifted" else "ts-4"
@@ -75,7 +77,7 @@ def world(nodes: int, state: str) -> TuningWorld:
     contents = builders.contents(
         node_pools=(node_pool,), nodes=tuple(live), node_claims=Counted(claims), pods=pods
     )
-    return TuningWorld(builders.cluster(), "default", policy, contents=contents)
+    return Observed(builders.cluster(), "default", policy, contents)
 
 
 @pytest.mark.parametrize("state", ["standing", "starting", "never initialised", "drifted"])
@@ -127,7 +129,10 @@ def test_series_are_not_gone_through_for_each_node_pool(source):
         contents = builders.contents(
             node_pools=node_pools, nodes=(builders.node("ts-4", name="n-1", pool="p0"),)
         )
-        plan(TuningWorld(builders.cluster(), "default", policy, contents=contents, series=series), NOW)
-        seen.append(series.times)
+        found = read(series, source, contents)
+        found = replace(found, devices=Counted(found.devices), pods=Counted(found.pods))
+        measured = Complete(found, NOTHING, NOW)
+        plan(Observed(builders.cluster(), "default", policy, contents, measured), NOW)
+        seen.append((series.times, found.devices.times, found.pods.times))
 
-    assert seen[0] == seen[1] > 0
+    assert seen[0] == seen[1] and min(seen[0]) > 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from slicewise.tuning.observed_fields import of_a_claim, of_a_node, of_a_pod
 from slicewise.tuning.plan import plan
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Observed
 
 from tests.fakes.kube.kubernetes import FakeKubernetes
 from tests.support.builders import NOW
@@ -134,7 +134,7 @@ def as_looked_at(item: Object, kind: str) -> Object:
     return guarded(full, TRIMS[kind](full))
 
 
-def looked_at(found: TuningWorld, change: Callable[[Object, str], Object]) -> TuningWorld:
+def looked_at(found: Observed, change: Callable[[Object, str], Object]) -> Observed:
     contents = found.contents
     return replace(
         found,

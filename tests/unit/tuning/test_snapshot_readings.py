@@ -6,7 +6,7 @@ import pytest
 from slicewise.policy import model as policy
 from slicewise.tuning import snapshot
 from slicewise.tuning.plan import plan
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Complete, Observed
 from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.pool_usage import read
 
@@ -34,18 +34,16 @@ def test_readings_come_back_from_a_snapshot(source, series):
     seen = contents(pod("a-0"), pod("b-0"))
     text = TEXT.format(metrics=SOURCES[source])
     found = read(series(), source, seen)
-    world = TuningWorld(
+    observed = Observed(
         builders.cluster(),
         "default",
         policy.parse(text, "default"),
-        text,
-        contents=seen,
-        found=found,
-        history=NOTHING,
-        now=NOW,
+        seen,
+        Complete(found, NOTHING, NOW),
+        policy_text=text,
     )
 
-    again, at = snapshot.load(snapshot.dump(world, NOW))
+    again, at = snapshot.load(snapshot.dump(observed, NOW))
 
-    assert again.found == found and found.devices
-    assert plan(again, at) == plan(world, NOW)
+    assert again.measurement.found == found and found.devices
+    assert plan(again, at) == plan(observed, NOW)

@@ -21,6 +21,7 @@ from slicewise.tuning import explain, snapshot
 from slicewise.tuning.classes.annotation import read_mark
 from slicewise.tuning.classes.decision import loaded
 from slicewise.tuning.plan import plan
+from slicewise.tuning.state.observation import Partial, Paused, Unmanaged
 from slicewise.tuning.state.pool_state import read_rollout, read_tuning
 
 from cli.main import main
@@ -99,6 +100,10 @@ def with_annotation(world, annotation, text):
     return replace(world, contents=replace(world.contents, node_pools=pools))
 
 
+def unmanaged(observed):
+    return Unmanaged(observed.cluster, observed.alarms, observed.contents)
+
+
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
@@ -118,7 +123,7 @@ def test_a_pass_goes_on_whatever_an_annotation_holds(world, annotation, value, p
     @example('{"from": Infinity, "to": 5}')
     def holds(text):
         looked = with_annotation(found, annotation, text)
-        looked = looked if policy == "a policy" else replace(looked, policy=None)
+        looked = looked if policy == "a policy" else unmanaged(looked)
         made = plan(looked, now)
         assert made.outcome.stage in (Stage.ONBOARDED, Stage.TUNING, Stage.LEFT_ALONE)
         json.dumps(made.details)
@@ -142,7 +147,7 @@ def test_a_change_of_n_that_cannot_be_read_is_told_also_where_nobody_may_carry_i
     found, now = world
     looked = with_annotation(found, layout.ROLLOUT_ANNOTATION, text)
 
-    for made in (plan(looked, now), plan(replace(looked, policy=None), now)):
+    for made in (plan(looked, now), plan(unmanaged(looked), now)):
         assert "annotation-unreadable" in {finding.code for finding in made.outcome.findings}
 
 
@@ -218,7 +223,7 @@ def test_what_an_adopted_pool_was_is_given_back_as_far_as_it_can_be_read(world, 
     found, now = world
     looked = with_annotation(found, layout.ORIGINAL_ANNOTATION, json.dumps(original))
 
-    made = plan(replace(looked, policy=None), now)
+    made = plan(unmanaged(looked), now)
 
     [patch] = [action for action in made.actions if "back" in str(action)]
     written = {
@@ -242,9 +247,9 @@ def test_a_pass_goes_on_whatever_the_record_before_holds(which, request):
     @given(mutated(known))
     def holds(details):
         details = tuple(one for one in details if isinstance(one, dict))
-        for whole in (True, False):
-            json.dumps(plan(replace(found, known=details, whole=whole), now).details)
-        plan(replace(found, known=details, paused="an audit"), now)
+        for measurement in (found.measurement, Partial(found.measurement.found)):
+            json.dumps(plan(replace(found, known=details, measurement=measurement), now).details)
+        plan(Paused(found.cluster, "an audit", found.policy_name, details), now)
 
     holds()
 
@@ -300,10 +305,11 @@ def test_any_snapshot_is_loaded_or_said_to_be_none(text):
     @given(mutated(whole))
     def holds(found):
         try:
-            world, now = snapshot.load(json.dumps(found))
+            observed, now = snapshot.load(json.dumps(found))
         except (snapshot.Unreadable, InvalidPolicy):
             return
-        assert now.tzinfo and (world.contents is None or isinstance(world.contents.nodes, tuple))
+        contents = getattr(observed, "contents", None)
+        assert now.tzinfo and (contents is None or isinstance(contents.nodes, tuple))
 
     holds()
 

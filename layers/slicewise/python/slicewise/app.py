@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from slicewise.offhours.observation import World as OffHoursWorld
     from slicewise.offhours.sleep_times import Times
     from slicewise.onboarding.observation import World
-    from slicewise.tuning.state.observation import TuningWorld
+    from slicewise.tuning.state.observation import Observation
 
 # Of their functions; a test holds the deployment to them. A pass of off-hours that is killed at an opening
 # keeps its lease, and its message, for as long: the next one has to wake everybody within five minutes.
@@ -120,16 +120,17 @@ class App:
         return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
-    def tuning(self) -> Passes[TuningWorld]:
+    def tuning(self) -> Passes[Observation]:
         from slicewise.tuning import observe, plan
+        from slicewise.tuning.state.observation import cluster_of
 
-        capability: Capability[TuningWorld] = Capability(
+        capability: Capability[Observation] = Capability(
             name=TUNING,
             observe=lambda hint, record, now: observe.observe(
                 hint, record, self.ports, self.default_policy, now
             ),
             plan=plan.plan,
-            cluster=lambda world: world.cluster,
+            cluster=cluster_of,
             acts=plan.acts,
             remembered=plan.remembered,
             at_work=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),

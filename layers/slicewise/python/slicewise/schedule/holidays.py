@@ -76,14 +76,13 @@ class Holiday:
         start = rule.in_year(year)
         if not start or (rule.until and start > rule.until):
             return
-        if rule.count is None or self._number(year) <= rule.count:
+        if rule.count is None or self._number(rule, year) <= rule.count:
             yield start
 
-    def _number(self, year: int) -> int:
+    def _number(self, rule: Yearly, year: int) -> int:
         """How many times it has come by then; years without the day do not count (RFC 5545, 3.3.10)."""
-        assert self.rule
-        years = range(self.first.year, year + 1, self.rule.interval)
-        return sum(1 for each in years if self.rule.in_year(each))
+        years = range(self.first.year, year + 1, rule.interval)
+        return sum(1 for each in years if rule.in_year(each))
 
 
 @dataclass(frozen=True)

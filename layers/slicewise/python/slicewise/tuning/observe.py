@@ -14,7 +14,7 @@ from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.kube import kinds
 from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
-from slicewise.model.cluster import ClusterContents, EksCluster
+from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.policy import model as policies
@@ -27,12 +27,28 @@ from slicewise.tuning import alarms
 from slicewise.tuning.classes.annotation import is_moving
 from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
 from slicewise.tuning.state import whole_gpus
-from slicewise.tuning.state.observation import TuningWorld, measured_by
+from slicewise.tuning.state.observation import (
+    Complete,
+    Deleted,
+    Measurement,
+    MetricsUnreadable,
+    NotRead,
+    NotReady,
+    Observation,
+    Observed,
+    Offboarding,
+    Partial,
+    Paused,
+    PolicyInvalid,
+    Unmanaged,
+    measured_by,
+)
 from slicewise.tuning.state.pool_state import read_rollout
 from slicewise.tuning.usage.evidence import DAY_SECONDS
 from slicewise.tuning.usage.history import History
 from slicewise.tuning.usage.pages import history_of
 from slicewise.tuning.usage.pool_usage import FRESH, STEP, WINDOW, read
+from slicewise.tuning.usage.readings import Readings
 
 # Where it was looked for and is not there: no key is known then, and no node may be given one.
 _NO_CONFIG_MAP: Object = {
@@ -49,78 +65,90 @@ _BEFORE_A_CHANGE = timedelta(hours=1)
 
 def observe(
     hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime
-) -> TuningWorld:
+) -> Observation:
     """
     What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
     help, and the queue's retries bridge the seconds until a new access entry works.
     """
     cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    known, failed = (record.details, record.retries) if record else ((), ())
-    world = TuningWorld(cluster, paused=paused, known=known, failed=failed)
+    known = record.details if record else ()
     if cluster is None:
-        return replace(world, alarms=ports.alarms.named(alarms.prefix(hint.name)))
-    world = replace(world, policy_name=cluster.policy_name(default_policy), offboards=cluster.offboards)
+        return Deleted(ports.alarms.named(alarms.prefix(hint.name)))
+    policy_name = cluster.policy_name(default_policy)
     if paused:
-        return world
+        return Paused(cluster, paused, policy_name, known)
     if cluster.offboards:
-        return _offboarding(world, cluster, record, ports)
-    world = _with_policy(world, ports)
-    if world.policy_error:
-        return _under_a_wrong_policy(world, cluster, ports)
-    if world.policy is None:
-        # They are to go, and nobody comes again once they have.
-        world = replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
-    else:
-        world = _with_alarms(world, cluster, ports)
-    if not cluster.answers:
-        return world
-    if world.policy is None:
-        return _once_more(world, cluster, record, ports)
-    return _inside(world, cluster, world.policy, record, ports, now)
-
-
-def _with_alarms(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
-    """They only wake us: without them all else goes on."""
+        return _offboarding(cluster, record, ports)
+    if not policy_name:
+        return _unmanaged(cluster, record, ports)
+    text = ports.policies.text(policy_name)
     try:
-        return replace(world, alarms=ports.alarms.named(alarms.prefix(cluster)))
+        policy = policies.found(text, policy_name)
+    except InvalidPolicy as error:
+        return PolicyInvalid(cluster, policy_name, error, _under_a_wrong_policy(cluster, ports), known)
+    its_alarms, alarms_error = _alarms(cluster, ports)
+    if not cluster.answers:
+        return NotReady(cluster, policy_name, policy, text or "", its_alarms, known)
+    contents, measurement = _inside(cluster, policy, record, ports, now)
+    return Observed(
+        cluster,
+        policy_name,
+        policy,
+        contents,
+        measurement,
+        policy_text=text or "",
+        alarms=its_alarms,
+        alarms_error=alarms_error,
+        known=known,
+        failed=record.retries if record else (),
+    )
+
+
+def _alarms(cluster: EksCluster, ports: Ports) -> tuple[tuple[Alarm, ...], str]:
+    """With why they cannot be read. They only wake us: without them all else goes on."""
+    try:
+        return ports.alarms.named(alarms.prefix(cluster)), ""
     except (Refused, Unavailable) as error:
-        return replace(world, alarms_error=str(error))
+        return (), str(error)
 
 
-def _once_more(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+def _unmanaged(cluster: EksCluster, record: Record | None, ports: Ports) -> Unmanaged:
     """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
-    if record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts):
-        return world
-    return _as_left(world, cluster, ports)
+    # Its alarms are to go, and nobody comes again once they have.
+    left = ports.alarms.named(alarms.prefix(cluster))
+    is_settled = record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts)
+    if is_settled or not cluster.answers:
+        return Unmanaged(cluster, left)
+    return Unmanaged(cluster, left, _as_left(cluster, ports))
 
 
-def _under_a_wrong_policy(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+def _under_a_wrong_policy(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
     """That it is wrong is told in any case."""
     if not cluster.answers:
-        return world
+        return None
     try:
-        return _as_left(world, cluster, ports)
+        return _as_left(cluster, ports)
     except Unavailable:
-        return world
+        return None
 
 
-def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None, ports: Ports) -> TuningWorld:
+def _offboarding(cluster: EksCluster, record: Record | None, ports: Ports) -> Offboarding:
     """
     The policy that was in force says how an adopted NodePool shares its GPUs; where it is not known any more,
     or cannot be read, such a NodePool is given back as it is.
     """
-    world = replace(world, policy_name=record.policy if record else None, was_tuned=record is not None)
-    world = replace(_with_policy(world, ports), alarms=ports.alarms.named(alarms.prefix(cluster)))
-    world = replace(world, policy_error=None)
+    policy, text = _in_force(record, ports)
+    left = ports.alarms.named(alarms.prefix(cluster))
+    found = Offboarding(cluster, record.policy if record else None, policy, left, record is not None, text)
     if not cluster.answers:
-        return world
+        return found
     kubernetes = ports.kubernetes(cluster)
     try:
         node_pools = kubernetes.list(*kinds.NODE_POOL, only=is_adopted)
         contents = look(kubernetes, [name(one) for one in node_pools])
         budgets = kubernetes.list(*kinds.DISRUPTION_BUDGET)
     except (Refused, Unauthorized):
-        return world
+        return found
     # Few clusters are, and every cold start would pay for it.
     from slicewise.tuning.offboard import chooses_ours
 
@@ -129,36 +157,31 @@ def _offboarding(world: TuningWorld, cluster: EksCluster, record: Record | None,
         kubernetes,
         lambda item: whole_gpus.is_going_on(item) and chooses_ours(whole_gpus.template_of(item)),
     )
-    return replace(world, contents=contents)
+    return replace(found, contents=contents)
 
 
-def _as_left(world: TuningWorld, cluster: EksCluster, ports: Ports) -> TuningWorld:
+def _in_force(record: Record | None, ports: Ports) -> tuple[Policy | None, str]:
+    """The policy by which the pass before tuned, and its text."""
+    if record is None or not record.policy:
+        return None, ""
+    text = ports.policies.text(record.policy)
+    try:
+        return policies.found(text, record.policy), text or ""
+    except InvalidPolicy:
+        return None, ""
+
+
+def _as_left(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
     """For what a change of N may have left held."""
     try:
-        return replace(world, contents=look(ports.kubernetes(cluster)))
+        return look(ports.kubernetes(cluster))
     except (Refused, Unauthorized):
-        return world
-
-
-def _with_policy(world: TuningWorld, ports: Ports) -> TuningWorld:
-    name = world.policy_name
-    if not name:
-        return world
-    text = ports.policies.text(name)
-    try:
-        return replace(world, policy=policies.found(text, name), policy_text=text or "")
-    except InvalidPolicy as error:
-        return replace(world, policy_error=error)
+        return None
 
 
 def _inside(
-    world: TuningWorld,
-    cluster: EksCluster,
-    policy: Policy,
-    record: Record | None,
-    ports: Ports,
-    now: datetime,
-) -> TuningWorld:
+    cluster: EksCluster, policy: Policy, record: Record | None, ports: Ports, now: datetime
+) -> tuple[ClusterContents, Measurement]:
     kubernetes = ports.kubernetes(cluster)
     contents = look(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
     changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
@@ -169,31 +192,42 @@ def _inside(
     whole = not (changing or moving) or _evidence_is_due(record, now)
     if whole and any(pool.sharing.has_replicas for pool in policy.pools):
         contents = _with_templates(contents, kubernetes)
-    world = replace(
-        world,
-        contents=contents,
-        whole=whole,
-    )
     # Going back to fewer slices rests on no measurement.
     growing = [change.since for change in changing if change.grows]
     if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
-        return world
+        return contents, NotRead(whole)
     try:
-        metrics, source = ports.metrics(policy), policy.metrics.source.value
-        # Series become readings while they arrive: those of a large cluster do not fit into memory at once.
-        if not whole:
-            start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
-            series = metrics.read(cluster.name, start, now, STEP)
-            return replace(world, found=read(series, source, contents))
-        pages = ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now))
-        history = history_of(pages, int(now.timestamp()))
-        # As bytes they are as much again.
-        del pages
-        series = metrics.read(cluster.name, first_new(history, now), now, STEP)
-        return replace(world, found=read(series, source, contents), history=history, now=now)
+        if whole:
+            return contents, _complete(cluster, policy, contents, ports, now)
+        start = max(now - WINDOW, min(growing) - _BEFORE_A_CHANGE)
+        return contents, Partial(_readings(cluster, policy, contents, ports, start, now))
     except (Refused, Unavailable) as error:
         # Without measurements N stays, and all else goes on.
-        return replace(world, series_error=str(error))
+        return contents, MetricsUnreadable(str(error), whole)
+
+
+def _complete(
+    cluster: EksCluster, policy: Policy, contents: ClusterContents, ports: Ports, now: datetime
+) -> Complete:
+    pages = ports.usage.pages(cluster.arn, measured_by(policy), _first_day(now))
+    history = history_of(pages, int(now.timestamp()))
+    # As bytes they are as much again.
+    del pages
+    found = _readings(cluster, policy, contents, ports, first_new(history, now), now)
+    return Complete(found, history, now)
+
+
+def _readings(
+    cluster: EksCluster,
+    policy: Policy,
+    contents: ClusterContents,
+    ports: Ports,
+    start: datetime,
+    now: datetime,
+) -> Readings:
+    """Series become readings while they arrive: those of a large cluster do not fit into memory at once."""
+    series = ports.metrics(policy).read(cluster.name, start, now, STEP)
+    return read(series, policy.metrics.source.value, contents)
 
 
 def _with_templates(

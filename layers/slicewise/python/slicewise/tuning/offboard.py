@@ -38,7 +38,7 @@ from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
 from slicewise.tuning.rule.pool_plan import Part
 from slicewise.tuning.state.annotations import marked_at
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Offboarding
 from slicewise.tuning.state.pool_state import PoolState, pool_states, stamp
 
 # What people have to do takes its time; what Karpenter does takes minutes.
@@ -58,14 +58,13 @@ _MARKS_ON_NODES = (
 )
 
 
-def plan(world: TuningWorld, now: datetime) -> Plan:
+def plan(found: Offboarding, now: datetime) -> Plan:
     """The outcome is `left-alone` once nothing of the cluster is tuning's to give back."""
-    assert world.cluster
-    kept = alarms.actions(world.cluster, None, world.alarms)
-    contents = world.contents
+    kept = alarms.actions(found.cluster, None, found.alarms)
+    contents = found.contents
     if contents is None:
-        return _unseen(world, kept)
-    whole = tuple(_to_whole_gpus(world, contents, now))
+        return _unseen(found, kept)
+    whole = tuple(_to_whole_gpus(found, contents, now))
     busy = {state.name for state, _ in whole}
     parts = [part for _, part in whole]
     settled = replace(contents, node_pools=tuple(p for p in contents.node_pools if name(p) not in busy))
@@ -86,10 +85,10 @@ def plan(world: TuningWorld, now: datetime) -> Plan:
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
 
 
-def _unseen(world: TuningWorld, kept: tuple[Action, ...]) -> Plan:
+def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
     """Nothing is said to be done that could not be looked at."""
     says = "the cluster is being offboarded, and could not be looked into"
-    if not world.was_tuned:
+    if not found.was_tuned:
         return Plan(Outcome(Stage.LEFT_ALONE, says), kept, unrecorded=True)
     finding = Finding(
         "tuner-shut-out",
@@ -110,10 +109,10 @@ def _reason(parts: Sequence[Part]) -> str:
 
 
 def _to_whole_gpus(
-    world: TuningWorld, contents: ClusterContents, now: datetime
+    found: Offboarding, contents: ClusterContents, now: datetime
 ) -> Iterator[tuple[PoolState, Part]]:
     """Those that share their GPUs, or whose N is being changed."""
-    for state in pool_states(contents, world.policy) if world.policy else ():
+    for state in pool_states(contents, found.policy) if found.policy else ():
         if not is_adopted(state.node_pool) or (state.n == 1 and not state.rollout):
             continue
         if layout.ASLEEP in annotations_of(state.node_pool):
@@ -126,7 +125,9 @@ def _step(state: PoolState, contents: ClusterContents, now: datetime) -> Part:
     """A change to more slices goes back; one to fewer goes on, and then all the way."""
     if state.rollout:
         undone = [_WHY] if state.rollout.grows else []
-        step = rollout_stages.advance(state, undone, blocking(contents, state), RolloutSettings(), now)
+        step = rollout_stages.advance(
+            state, state.rollout, undone, blocking(contents, state), RolloutSettings(), now
+        )
     else:
         step = rollout_stages.begin(state, 1, _WHY, now)
     says = f"{state.name}: {step.says}"

@@ -16,6 +16,7 @@ from typing import Any
 from slicewise.kube import json_patch
 from slicewise.kube.objects import annotations_of, status
 from slicewise.kube.ref import ref_of
+from slicewise.model.cluster import ClusterContents
 from slicewise.model.usage import Page
 from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
@@ -32,7 +33,18 @@ from slicewise.tuning.rollout_plan import carried_on
 from slicewise.tuning.rule.decision import RECENT, Decision, decide, details
 from slicewise.tuning.rule.pool_plan import Part, broken_now, known_before
 from slicewise.tuning.state import whole_gpus
-from slicewise.tuning.state.observation import TuningWorld, measured_by
+from slicewise.tuning.state.observation import (
+    Complete,
+    Deleted,
+    NotReady,
+    Observation,
+    Observed,
+    Offboarding,
+    Paused,
+    PolicyInvalid,
+    Unmanaged,
+    measured_by,
+)
 from slicewise.tuning.state.pool_state import PoolState, Tuning, pool_states, read_tuning
 from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.pages import pages, written
@@ -47,67 +59,88 @@ _LET_GO_WAIT = timedelta(seconds=15)
 _MOST_SAID = 5
 
 
-def acts(world: TuningWorld) -> bool:
+def acts(found: Observation) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
-    if world.policy is None or world.offboards:
-        return True
-    return world.policy.mode is Mode.ACT or _holds(world, world.policy)
+    match found:
+        case NotReady():
+            return found.policy.mode is Mode.ACT
+        case Observed():
+            return found.policy.mode is Mode.ACT or _holds(found)
+        case _:
+            return True
 
 
-def remembered(world: TuningWorld, before: Record | None, now: datetime) -> dict[str, object]:
-    """What the record of this pass keeps of its world."""
-    decided = world.contents is not None and world.whole
+def remembered(found: Observation, before: Record | None, now: datetime) -> dict[str, object]:
+    """What the record of this pass keeps of what it observed."""
+    policy = found.policy if isinstance(found, Offboarding | NotReady | Observed) else None
     return {
-        "policy": world.policy_name or "",
-        "fingerprint": fingerprint(world.policy) if world.policy else "",
-        "looked_at": now if decided else before and before.looked_at,
+        "policy": "" if isinstance(found, Deleted | Unmanaged) else found.policy_name or "",
+        "fingerprint": fingerprint(policy) if policy else "",
+        "looked_at": now if _is_looked_into(found) else before and before.looked_at,
     }
 
 
-def plan(world: TuningWorld, now: datetime) -> Plan:
+def _is_looked_into(found: Observation) -> bool:
+    match found:
+        case Observed():
+            return found.whole
+        case Offboarding() | PolicyInvalid() | Unmanaged():
+            return found.contents is not None
+        case Deleted() | Paused() | NotReady():
+            return False
+
+
+def plan(found: Observation, now: datetime) -> Plan:
     """Actions in the order in which they must happen, and one mapping of details a NodePool."""
-    cluster, policy = world.cluster, world.policy
-    if cluster is None:
-        gone = Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten")
-        return Plan(gone, alarms.actions(None, None, world.alarms))
-    if world.paused:
-        findings = tuple(_paused_halfway(known) for known in world.known if "rollout" in known)
-        return Plan(Outcome(Stage.PAUSED, f"paused: {world.paused}", findings), details=world.known)
-    if world.offboards:
-        # Few clusters are, and every cold start would pay for it.
-        from slicewise.tuning import offboard
+    match found:
+        case Deleted():
+            gone = Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten")
+            return Plan(gone, alarms.actions(None, None, found.alarms))
+        case Paused():
+            findings = tuple(_paused_halfway(known) for known in found.known if "rollout" in known)
+            return Plan(Outcome(Stage.PAUSED, f"paused: {found.why}", findings), details=found.known)
+        case Offboarding():
+            # Few clusters are, and every cold start would pay for it.
+            from slicewise.tuning import offboard
 
-        return offboard.plan(world, now)
-    if world.policy_error:
-        return _refused(world, now)
-    kept = () if world.alarms_error else alarms.actions(cluster, policy, world.alarms)
-    if policy is None:
-        left, why = world.contents, "no policy asks for this cluster any more"
-        if left is None:
+            return offboard.plan(found, now)
+        case PolicyInvalid():
+            return _refused(found, now)
+        case Unmanaged(contents=ClusterContents() as left):
+            return _unmanaged(left, alarms.actions(found.cluster, None, found.alarms), now)
+        case Unmanaged():
+            kept = alarms.actions(found.cluster, None, found.alarms)
             return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster"), kept)
-        given_back, shared = adoption.given_back(left, None)
-        # Only a cluster of which nothing is held any more is not looked into again.
-        holds = bool(given_back) or rollout_release.holds(left, ())
-        stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
-        findings = (*rollout_release.halfway(left, (), why), *shared)
-        actions = (*kept, *rollout_release.let_go(left, (), why, now), *given_back)
-        return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
-    if world.contents is None:
-        return Plan(Outcome(Stage.WAITING, f"the cluster is {cluster.status}"), details=world.known)
-    return _tune(world, policy, kept, now)
+        case NotReady():
+            waiting = Outcome(Stage.WAITING, f"the cluster is {found.cluster.status}")
+            return Plan(waiting, details=found.known)
+        case Observed() if _holds(found):
+            return _no_longer_in_force(found, now)
+        case Observed():
+            return _tune(found, found.policy, now)
 
 
-def _holds(world: TuningWorld, policy: Policy) -> bool:
+def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> Plan:
+    """Only a cluster of which nothing is held any more is not looked into again."""
+    why = "no policy asks for this cluster any more"
+    given_back, shared = adoption.given_back(left, None)
+    holds = bool(given_back) or rollout_release.holds(left, ())
+    stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
+    findings = (*rollout_release.halfway(left, (), why), *shared)
+    actions = (*kept, *rollout_release.let_go(left, (), why, now), *given_back)
+    return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
+
+
+def _holds(seen: Observed) -> bool:
     """What a pass in mode `act` left held is given back in every mode."""
-    return (
-        world.contents is not None
-        and policy.mode is not Mode.ACT
-        and rollout_release.holds(world.contents, ())
-    )
+    return seen.policy.mode is not Mode.ACT and rollout_release.holds(seen.contents, ())
 
 
-def _no_longer(policy: Policy) -> str:
-    return f"the policy's mode is {policy.mode} by now"
+def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
+    why = f"the policy's mode is {seen.policy.mode} by now"
+    actions = rollout_release.let_go(seen.contents, (), why, now)
+    says = f"what a change of N held is given back: {why}"
+    return Plan(Outcome(Stage.TUNING, says, wait=_LET_GO_WAIT), actions, seen.known)
 
 
 def _paused_halfway(known: Mapping[str, Any]) -> Finding:
@@ -118,29 +151,23 @@ def _paused_halfway(known: Mapping[str, Any]) -> Finding:
     )
 
 
-def _refused(world: TuningWorld, now: datetime) -> Plan:
+def _refused(found: PolicyInvalid, now: datetime) -> Plan:
     """Nothing is decided by a wrong policy; but what a change of N holds cannot wait until it is mended."""
-    assert world.policy_error
-    why, left = "its policy is wrong by now", world.contents
+    why, left = "its policy is wrong by now", found.contents
     findings = tuple(
         Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
-        for problem in world.policy_error.problems
+        for problem in found.error.problems
     )
     findings += rollout_release.halfway(left, (), why) if left else ()
     actions = rollout_release.let_go(left, (), why, now) if left else ()
     wait = _LET_GO_WAIT if left and rollout_release.holds(left, ()) else None
     held = "what a change of N held is given back" if actions else "nothing is touched"
-    outcome = Outcome(Stage.FAILED, f"policy {world.policy_name!r} is wrong; {held}", findings, wait)
-    return Plan(outcome, actions, world.known)
+    outcome = Outcome(Stage.FAILED, f"policy {found.policy_name!r} is wrong; {held}", findings, wait)
+    return Plan(outcome, actions, found.known)
 
 
-def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datetime) -> Plan:
-    contents = world.contents
-    assert contents
-    if _holds(world, policy):
-        says = f"what a change of N held is given back: {_no_longer(policy)}"
-        actions = rollout_release.let_go(contents, (), _no_longer(policy), now)
-        return Plan(Outcome(Stage.TUNING, says, wait=_LET_GO_WAIT), actions, world.known)
+def _tune(seen: Observed, policy: Policy, now: datetime) -> Plan:
+    contents = seen.contents
     states = pool_states(contents, policy)
     ours = {state.name for state in states}
     gone = "the policy no longer asks for it"
@@ -151,10 +178,10 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         if layout.ASLEEP in annotations_of(state.node_pool):
             parts.append(_asleep(state))
             continue
-        part = _put_back_to_now(state, world, now) or (
-            carried_on(state, world, policy, now)
+        part = _put_back_to_now(state, seen, now) or (
+            carried_on(state, state.rollout, seen, policy, now)
             if state.rollout
-            else _decided(state, world, policy, growing, now)
+            else _decided(state, seen, policy, growing, now)
         )
         parts.append(part)
         if part.changing:
@@ -164,7 +191,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     adopting = adoption.steps(contents, policy, now)
     parts += [_adopting(step, ours) for step in adopting]
     node_pools = [*(state.name for state in states), *(step.node_pool for step in adopting)]
-    for pool_name, part in _about_classes(policy, states, world, now):
+    for pool_name, part in _about_classes(policy, states, seen, now):
         parts.append(part)
         node_pools.append(pool_name)
     proof = prove(contents, now, changing)
@@ -172,16 +199,16 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
     findings += rollout_release.halfway(contents, ours, gone)
     given_back, shared = adoption.given_back(contents, policy)
     findings += shared
-    if world.series_error:
+    if seen.metrics_error:
         findings.append(
-            Finding("metrics-unreadable", f"Metrics: {world.series_error}", "Until then N stays as it is.")
+            Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
         )
-    if world.alarms_error:
-        says = f"Alarms of this cluster cannot be read: {world.alarms_error.rstrip('.')}."
+    if seen.alarms_error:
+        says = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
         remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
         findings.append(Finding("alarms-unreadable", says, remedy))
-    waits = [_not_before(part.wait, part.actions, world, now) for part in parts if part.wait is not None]
-    if world.series_error or world.alarms_error:
+    waits = [_not_before(part.wait, part.actions, seen, now) for part in parts if part.wait is not None]
+    if seen.metrics_error or seen.alarms_error:
         waits.append(_UNREAD_WAIT)
     outcome = Outcome(
         Stage.TUNING if changing or any(step.wait for step in adopting) else Stage.ONBOARDED,
@@ -190,7 +217,7 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         min(waits, default=None),
     )
     actions = (
-        *kept,
+        *(() if seen.alarms_error else alarms.actions(seen.cluster, policy, seen.alarms)),
         *(
             _in_part(action, node_pool)
             for node_pool, part in zip(node_pools, parts, strict=True)
@@ -199,32 +226,32 @@ def _tune(world: TuningWorld, policy: Policy, kept: Sequence[Action], now: datet
         *rollout_release.let_go(contents, ours, gone, now),
         *given_back,
     )
-    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail), measured=_kept(world))
+    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail), measured=_kept(seen))
 
 
-def _not_before(wait: timedelta, actions: Sequence[Action], world: TuningWorld, now: datetime) -> timedelta:
+def _not_before(wait: timedelta, actions: Sequence[Action], seen: Observed, now: datetime) -> timedelta:
     """What something refuses is not looked at each few seconds, but when it is tried again."""
-    tries = {one.action: one.at - now for one in world.failed}
+    tries = {one.action: one.at - now for one in seen.failed}
     again = [tries[str(action)] for action in actions if str(action) in tries]
     return max(wait, *again) if again else wait
 
 
-def _kept(world: TuningWorld) -> tuple[Page, ...]:
-    if world.measured is None or world.history is None or world.policy is None:
+def _kept(seen: Observed) -> tuple[Page, ...]:
+    if seen.measured is None or not isinstance(seen.measurement, Complete):
         return ()
-    return tuple(pages(world.measured.kept, written(world.history), measured_by(world.policy)))
+    before = written(seen.measurement.history)
+    return tuple(pages(seen.measured.kept, before, measured_by(seen.policy)))
 
 
 def _about_classes(
-    policy: Policy, states: Sequence[PoolState], world: TuningWorld, now: datetime
+    policy: Policy, states: Sequence[PoolState], seen: Observed, now: datetime
 ) -> Iterable[tuple[str, Part]]:
     """Every cold start would pay for what decides on classes, and few policies have any."""
-    assert world.contents
-    if not (policy.has_classes or world.contents.workloads):
+    if not (policy.has_classes or seen.contents.workloads):
         return ()
     from slicewise.tuning.classes.plan import about_classes
 
-    return about_classes(policy, states, world, now)
+    return about_classes(policy, states, seen, now)
 
 
 def _adopting(step: adoption.Step, decided: set[str]) -> Part:
@@ -251,31 +278,30 @@ def _reason(summary: str, parts: Sequence[Part]) -> str:
     return "; ".join((summary, *told[:_MOST_SAID], *more))
 
 
-def _put_back_to_now(state: PoolState, world: TuningWorld, now: datetime) -> Part | None:
+def _put_back_to_now(state: PoolState, seen: Observed, now: datetime) -> Part | None:
     actions, findings = clock_skew.mend(state, now)
-    if not actions or not acts(world):
+    if not actions or not acts(seen):
         return None
     says = f"{state.name}: times that have not come yet are put back to now"
-    known = {**known_before(world, state), "node_pool": state.name, "reason": says}
+    known = {**known_before(seen, state), "node_pool": state.name, "reason": says}
     return Part(says, known, actions, findings, _SOON, changing=bool(state.rollout))
 
 
 # A NodePool whose N stands
 
 
-def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[str], now: datetime) -> Part:
-    assert world.contents
-    asking = whole_gpus.known(state, world.of_several_gpus, known_before(world, state))
-    part = _about_n(state, world, policy, growing, asking, now)
+def _decided(state: PoolState, seen: Observed, policy: Policy, growing: set[str], now: datetime) -> Part:
+    asking = whole_gpus.known(state, seen.of_several_gpus, known_before(seen, state))
+    part = _about_n(state, seen, policy, growing, asking, now)
     if part.changing:
         return part
-    refused = whole_gpus.findings(state, asking, world.contents)
-    idle = alarms.idle_now(world.alarms)
+    refused = whole_gpus.findings(state, asking, seen.contents)
+    idle = alarms.idle_now(seen.alarms)
     on_claims = (status(claim).get("nodeName") or "" for claim in state.claims)
-    pods = [pod for node in on_claims if node for pod in world.pods_on.get(node, ())]
+    pods = [pod for node in on_claims if node for pod in seen.pods_on.get(node, ())]
     advice = consolidation.advise(policy, state, pods, idle, now)
     repair = drift.repair(state, policy, now)
-    left = rollout_release.uncordon(world.contents, {state.name}, "no change of N is under way", now)
+    left = rollout_release.uncordon(seen.contents, {state.name}, "no change of N is under way", now)
     return replace(
         part,
         detail={
@@ -289,7 +315,7 @@ def _decided(state: PoolState, world: TuningWorld, policy: Policy, growing: set[
 
 def _about_n(
     state: PoolState,
-    world: TuningWorld,
+    seen: Observed,
     policy: Policy,
     growing: set[str],
     asking: tuple[str, ...],
@@ -301,20 +327,19 @@ def _about_n(
             "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
         )
     if size := state.pool.size:
-        broken = broken_now(state, world, policy, now - RECENT, now) if world.whole else ()
+        broken = broken_now(state, seen, policy, now - RECENT, now) if seen.whole else ()
         reason = f"it is class {size} of pool {state.pool.name}: {_pods(size)} a GPU, always"
         return Part("", {**bare, "reason": reason, "broken": [one.says for one in broken[:_MOST_SAID]]})
-    if not world.whole:
+    if not seen.whole:
         return Part(
             "",
-            known_before(world, state) or {**bare, "reason": "it is decided on with the next measurements"},
+            known_before(seen, state) or {**bare, "reason": "it is decided on with the next measurements"},
         )
-    assert world.contents
-    if not acts(world):
-        state = replace(state, history=_told_before(state, world))
-    history = world.measured.history if world.measured else NOTHING
-    contents = world.contents_of(state.name)
-    use = pool_use(world.readings, policy.metrics.source.value, contents, now, state.name, history)
+    if not acts(seen):
+        state = replace(state, history=_told_before(state, seen))
+    history = seen.measured.history if seen.measured else NOTHING
+    contents = seen.contents_of(state.name)
+    use = pool_use(seen.readings, policy.metrics.source.value, contents, now, state.name, history)
     since = now - RECENT
     if state.history.changed_at:
         # The step in which N changed measured the old one, too.
@@ -322,18 +347,18 @@ def _about_n(
     decision = decide(
         state,
         use,
-        broken_now(state, world, policy, since, now),
+        broken_now(state, seen, policy, since, now),
         contents,
         policy,
         now,
-        frozen=_frozen(world, policy),
-        alone=whole_gpus.why_alone(asking, world.contents) if state.n == 1 else "",
+        frozen=_frozen(seen, policy),
+        alone=whole_gpus.why_alone(asking, seen.contents) if state.n == 1 else "",
     )
     told = details(decision, now)
-    problems = () if world.series_error else use.problems
+    problems = () if seen.metrics_error else use.problems
     if asking:
         told |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
-    memory = _memory(state, decision) if acts(world) else ()
+    memory = _memory(state, decision) if acts(seen) else ()
     if decision.changes:
         grows = decision.step.after > state.n
         if grows and growing:
@@ -360,17 +385,17 @@ def _pods(count: int) -> str:
     return f"{count} pod{'s' if count > 1 else ''}"
 
 
-def _told_before(state: PoolState, world: TuningWorld) -> Tuning:
+def _told_before(state: PoolState, seen: Observed) -> Tuning:
     """Who only recommends writes nothing into the cluster, so the record before says how long what stood."""
-    text = json.dumps(known_before(world, state).get("history", {}))
+    text = json.dumps(known_before(seen, state).get("history", {}))
     metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
     return read_tuning({"metadata": metadata})[0]
 
 
-def _frozen(world: TuningWorld, policy: Policy) -> str:
+def _frozen(seen: Observed, policy: Policy) -> str:
     if policy.metrics.source is MetricsSource.NONE:
         return "the policy names no source of metrics"
-    return "metrics cannot be read" if world.series_error else ""
+    return "metrics cannot be read" if seen.metrics_error else ""
 
 
 def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:

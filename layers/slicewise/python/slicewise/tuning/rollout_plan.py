@@ -14,8 +14,8 @@ from slicewise.tuning.rollout.context import RAREST
 from slicewise.tuning.rule.pool_plan import Part, broken_now, known_before
 from slicewise.tuning.rule.promises import is_measured
 from slicewise.tuning.state import whole_gpus
-from slicewise.tuning.state.observation import TuningWorld
-from slicewise.tuning.state.pool_state import PoolState
+from slicewise.tuning.state.observation import Observed
+from slicewise.tuning.state.pool_state import PoolState, Rollout
 
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
@@ -25,14 +25,13 @@ _BLIND_LONGEST = timedelta(hours=1)
 _MEASURED_WITHIN = timedelta(minutes=30)
 
 
-def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> Part:
-    change, contents = state.rollout, world.contents
-    assert change and contents
-    known = known_before(world, state)
-    began = _began(state, change.since)
-    asking = whole_gpus.known(state, world.of_several_gpus, known_before(world, state))
-    blind = _blind(state, world, policy, now) if change.grows else ""
-    harm = _harm(state, world, policy, began, now) if change.grows else []
+def carried_on(state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime) -> Part:
+    contents = seen.contents
+    known = known_before(seen, state)
+    began = change.canary.since if change.canary else change.since
+    asking = whole_gpus.known(state, seen.of_several_gpus, known_before(seen, state))
+    blind = _blind(state, change, seen, policy, now) if change.grows else ""
+    harm = _harm(state, change, seen, policy, began, now) if change.grows else []
     if change.grows and change.from_ == 1 and asking:
         harm = [whole_gpus.why_alone(asking, contents), *harm]
     if blind and not harm:
@@ -47,6 +46,7 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
         harm = [f"{blind}, and a canary that nobody sees proves nothing"]
     advance = rollout_stages.advance(
         state,
+        change,
         harm,
         blocking(contents, state, now),
         rollout_stages.RolloutSettings(canary=policy.tuning.canary),
@@ -76,39 +76,32 @@ def carried_on(state: PoolState, world: TuningWorld, policy: Policy, now: dateti
     )
 
 
-def _blind(state: PoolState, world: TuningWorld, policy: Policy, now: datetime) -> str:
+def _blind(state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime) -> str:
     """Why nobody can tell how the canary does; empty where it can be told, or need not be yet."""
-    change, source = state.rollout, policy.metrics.source
-    assert change and world.contents
-    if source is MetricsSource.NONE:
+    if policy.metrics.source is MetricsSource.NONE:
         return ""
-    if world.series_error:
+    if seen.metrics_error:
         return "metrics cannot be read"
     tried = change.canary and now - change.canary.since >= policy.tuning.canary
     if not (change.canary and tried) or state.keys != (layout.config_key(state.pool.sharing, change.from_),):
         return ""
     lately = now - max(policy.tuning.canary, _MEASURED_WITHIN)
-    if is_measured(world.readings, change.canary.node, lately):
+    if is_measured(seen.readings, change.canary.node, lately):
         return ""
     return f"nothing was measured of the canary, node {change.canary.node}"
 
 
-def _harm(state: PoolState, world: TuningWorld, policy: Policy, since: datetime, now: datetime) -> list[str]:
+def _harm(
+    state: PoolState, change: Rollout, seen: Observed, policy: Policy, since: datetime, now: datetime
+) -> list[str]:
     """
     What the new N has done shows on the nodes that have it. On the canary each end of a container counts; in
     a whole pool some always end.
     """
-    change = state.rollout
-    assert change
     key = layout.config_key(state.pool.sharing, change.to)
     nodes = {node.name for node in state.nodes if node.key == key}
     canary = nodes & {change.canary.node} if change.canary else set()
-    found = broken_now(state, world, policy, since, now, canary) if canary else ()
+    found = broken_now(state, seen, policy, since, now, canary) if canary else ()
     if nodes:
-        found += tuple(one for one in broken_now(state, world, policy, since, now) if one.node in nodes)
+        found += tuple(one for one in broken_now(state, seen, policy, since, now) if one.node in nodes)
     return list(dict.fromkeys(one.says for one in found))
-
-
-def _began(state: PoolState, since: datetime) -> datetime:
-    canary = state.rollout.canary if state.rollout else None
-    return canary.since if canary else since

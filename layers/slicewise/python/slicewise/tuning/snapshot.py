@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,26 @@ from slicewise.errors import UNREADABLE
 from slicewise.kube.ref import ref_of
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster, Series
 from slicewise.model.usage import Page
-from slicewise.policy.model import parse
+from slicewise.policy.model import MetricsSource, Policy, parse
 from slicewise.pools import layout
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import (
+    Complete,
+    Deleted,
+    Measurement,
+    MetricsUnreadable,
+    NotRead,
+    NotReady,
+    Observation,
+    Observed,
+    Offboarding,
+    Partial,
+    Paused,
+    PolicyInvalid,
+    Unmanaged,
+)
 from slicewise.tuning.usage.pages import history_of, pages
 from slicewise.tuning.usage.points import points_of
+from slicewise.tuning.usage.pool_usage import read
 from slicewise.tuning.usage.readings import Device, Fault, PodPoints, Points, Readings
 
 VERSION = 1
@@ -30,34 +46,78 @@ class Unreadable(Exception):
     """The text is no snapshot that this release can read; says why."""
 
 
-def dump(world: TuningWorld, now: datetime) -> str:
+# What a state lacks.
+_NOTHING: Mapping[str, Any] = {
+    "cluster": None,
+    "policy_name": None,
+    "policy": "",
+    "paused": None,
+    "contents": None,
+    "objects": [],
+    "series": [],
+    "found": None,
+    "series_error": "",
+    "measured": [],
+    "measured_at": None,
+    "alarms": [],
+    "known": [],
+}
+
+
+def dump(found: Observation, now: datetime) -> str:
     """Pods hold only what tuning reads of them: no environment, no images, no secrets."""
-    contents = world.contents
-    return json.dumps(
-        {
-            "slicewise_snapshot": VERSION,
-            "taken_at": now.isoformat(),
-            "cluster": _of(world.cluster) if world.cluster else None,
-            "policy_name": world.policy_name,
-            "policy": world.policy_text,
-            "paused": world.paused,
-            "contents": {name: list(getattr(contents, name) or ()) for name in _LISTS} if contents else None,
-            "objects": list(contents.objects.values()) if contents else [],
-            "series": [_of(series) for series in world.series],
-            "found": _readings(world.found) if world.found is not None else None,
-            "series_error": world.series_error,
-            "measured": [_of(page) for page in pages(world.history, 0, "")] if world.history else [],
-            "measured_at": world.now,
-            "alarms": [_of(alarm) for alarm in world.alarms],
-            "known": list(world.known),
-        },
-        default=_plain,
-    )
+    plain = {"slicewise_snapshot": VERSION, "taken_at": now.isoformat(), **_NOTHING, **_dumped(found)}
+    return json.dumps(plain, default=_plain)
 
 
-def load(text: str) -> tuple[TuningWorld, datetime]:
+def _dumped(found: Observation) -> dict[str, Any]:
+    match found:
+        case Deleted(alarms):
+            return {"alarms": list(map(_of, alarms))}
+        case Paused():
+            of_state: dict[str, Any] = {"policy_name": found.policy_name, "paused": found.why}
+            of_state |= {"known": list(found.known)}
+        case PolicyInvalid():
+            of_state = {"policy_name": found.policy_name, "known": list(found.known)}
+            of_state |= _dumped_contents(found.contents)
+        case Unmanaged():
+            of_state = {"alarms": list(map(_of, found.alarms)), **_dumped_contents(found.contents)}
+        case Offboarding():
+            of_state = {"policy_name": found.policy_name, "policy": found.policy_text}
+            of_state |= {"alarms": list(map(_of, found.alarms)), **_dumped_contents(found.contents)}
+        case NotReady():
+            of_state = {"policy_name": found.policy_name, "policy": found.policy_text}
+            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.known)}
+        case Observed():
+            of_state = {"policy_name": found.policy_name, "policy": found.policy_text}
+            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.known)}
+            of_state |= {**_dumped_contents(found.contents), **_dumped_measurement(found.measurement)}
+    return {"cluster": _of(found.cluster), **of_state}
+
+
+def _dumped_contents(contents: ClusterContents | None) -> dict[str, Any]:
+    if contents is None:
+        return {}
+    lists = {name: list(getattr(contents, name) or ()) for name in _LISTS}
+    return {"contents": lists, "objects": list(contents.objects.values())}
+
+
+def _dumped_measurement(measurement: Measurement) -> dict[str, Any]:
+    match measurement:
+        case Complete(found, history, at):
+            kept = [_of(page) for page in pages(history, 0, "")]
+            return {"found": _readings(found), "measured": kept, "measured_at": at}
+        case Partial(found):
+            return {"found": _readings(found)}
+        case MetricsUnreadable(why):
+            return {"series_error": why}
+        case NotRead():
+            return {}
+
+
+def load(text: str) -> tuple[Observation, datetime]:
     """
-    The world again, and when it was. Fields that only another release writes are left out.
+    What was observed, and when. Fields that only another release writes are left out.
 
     Raises:
         Unreadable: It is no snapshot.
@@ -67,7 +127,7 @@ def load(text: str) -> tuple[TuningWorld, datetime]:
         found = json.loads(text)
         # Whatever it says: what can be read of another version is what this one needs.
         found["slicewise_snapshot"]
-        return _world(found), _time(found["taken_at"])
+        return _observation(found), _time(found["taken_at"])
     except UNREADABLE as error:
         raise Unreadable(f"it is no snapshot ({type(error).__name__}: {error})") from error
 
@@ -77,24 +137,41 @@ def version(text: str) -> object:
     return json.loads(text)["slicewise_snapshot"]
 
 
-def _world(found: dict[str, Any]) -> TuningWorld:
-    policy = parse(found["policy"], found["policy_name"]) if found.get("policy") else None
-    return TuningWorld(
-        cluster=_cluster(found["cluster"]) if found.get("cluster") else None,
-        policy_name=found.get("policy_name"),
-        policy=policy,
-        policy_text=found.get("policy") or "",
-        paused=found.get("paused"),
-        contents=_contents(found) if found.get("contents") else None,
-        series=tuple(_series(one) for one in found.get("series") or ()),
-        series_error=found.get("series_error") or "",
-        found=_readings_of(found["found"]) if found.get("found") else None,
-        # Releases before read the whole week each time.
-        history=history_of(_page(one) for one in found.get("measured") or ()),
-        now=_time(found.get("measured_at") or found["taken_at"]),
-        alarms=tuple(_alarm(one) for one in found.get("alarms") or ()),
-        known=tuple(one for one in found.get("known") or () if isinstance(one, dict)),
+def _observation(found: dict[str, Any]) -> Observation:
+    """That it is offboarded, or its policy wrong, is not written down: what else is there decides."""
+    alarms = tuple(_alarm(one) for one in found.get("alarms") or ())
+    known = tuple(one for one in found.get("known") or () if isinstance(one, dict))
+    text, policy_name = found.get("policy") or "", found.get("policy_name")
+    policy = parse(text, found["policy_name"]) if text else None
+    contents = _contents(found) if found.get("contents") else None
+    if not found.get("cluster"):
+        return Deleted(alarms)
+    cluster = _cluster(found["cluster"])
+    if paused := found.get("paused"):
+        return Paused(cluster, paused, policy_name, known)
+    if policy is None:
+        return Unmanaged(cluster, alarms, contents)
+    if contents is None:
+        return NotReady(cluster, policy.name, policy, text, alarms, known)
+    measurement = _measurement(found, policy, contents)
+    return Observed(
+        cluster, policy.name, policy, contents, measurement, policy_text=text, alarms=alarms, known=known
     )
+
+
+def _measurement(found: dict[str, Any], policy: Policy, contents: ClusterContents) -> Measurement:
+    """What an earlier release read was series, and the whole week each time."""
+    source = policy.metrics.source
+    if why := found.get("series_error"):
+        return MetricsUnreadable(why)
+    if source is MetricsSource.NONE:
+        return NotRead()
+    at = _time(found.get("measured_at") or found["taken_at"])
+    history = history_of(_page(one) for one in found.get("measured") or ())
+    if found.get("found"):
+        return Complete(_readings_of(found["found"]), history, at)
+    series = tuple(_series(one) for one in found.get("series") or ())
+    return Complete(read(series, source.value, contents), history, at)
 
 
 def _cluster(found: dict[str, Any]) -> EksCluster:
@@ -140,7 +217,7 @@ def _readings(readings: Readings) -> dict[str, Any]:
 
 
 def _readings_of(found: dict[str, Any]) -> Readings:
-    def read(kind: type[Any], one: dict[str, Any]) -> Any:
+    def of(kind: type[Any], one: dict[str, Any]) -> Any:
         points = {name: _points(one[name]) for name in _POINTS if name in one}
         fault = {"fault": Fault[one["fault"]]} if one.get("fault") else {}
         return kind(**{**_known(kind, one), **_known(kind, points), **fault})
@@ -148,8 +225,8 @@ def _readings_of(found: dict[str, Any]) -> Readings:
     return Readings(
         **{
             **_known(Readings, found),
-            "devices": tuple(read(Device, one) for one in found["devices"]),
-            "pods": tuple(read(PodPoints, one) for one in found["pods"]),
+            "devices": tuple(of(Device, one) for one in found["devices"]),
+            "pods": tuple(of(PodPoints, one) for one in found["pods"]),
             "slots_in_use": {node: _points(of_one) for node, of_one in found["slots_in_use"].items()},
             "most_slots": {node: _points(of_one) for node, of_one in found["most_slots"].items()},
             "away": frozenset(found["away"]),

@@ -245,8 +245,7 @@ def _current(workloads: Iterable[Workload]) -> dict[str, int]:
 
 
 def rule(pool: Pool, watched: bool = True) -> ClassPolicy:
-    assert pool.classes
-    policy = ClassPolicy(sizes=pool.classes.sizes)
+    policy = ClassPolicy(sizes=pool.classes.sizes if pool.classes else ())
     return policy if watched else policy.unwatched()
 
 

@@ -17,7 +17,7 @@ from slicewise.tuning.classes.decision import ClassDecision, Recommendation, dec
 from slicewise.tuning.classes.evidence import class_evidence
 from slicewise.tuning.classes.migration import Moves, moves
 from slicewise.tuning.rule.pool_plan import Part
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_state import PoolState
 from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.owners import told_owner
@@ -25,20 +25,19 @@ from slicewise.tuning.usage.workloads import workload_of
 
 
 def about_classes(
-    policy: Policy, states: Sequence[PoolState], world: TuningWorld, now: datetime
+    policy: Policy, states: Sequence[PoolState], seen: Observed, now: datetime
 ) -> Iterator[tuple[str, Part]]:
     """By pool, for those that are split, or whose workloads still have a class from when it was."""
-    assert world.contents
     changing = next((state.name for state in states if state.rollout), "")
     busy = f"N of NodePool {changing} is being changed" if changing else ""
     for pool in policy.pools:
         of_pool = [state for state in states if state.pool.name == pool.name]
-        opted_in = [item for item in world.contents.workloads if layout.chooses(template(item), pool)]
+        opted_in = [item for item in seen.contents.workloads if layout.chooses(template(item), pool)]
         if pool.classes:
-            yield pool.name, _of_a_split_pool(pool, pool.classes, of_pool, opted_in, world, policy, busy, now)
+            yield pool.name, _of_a_split_pool(pool, pool.classes, of_pool, opted_in, seen, policy, busy, now)
         elif left := [item for item in opted_in if layout.class_of(template(item))]:
             frozen = _asleep(of_pool) or busy
-            yield pool.name, _of_a_pool_no_longer_split(pool, _name(world), left, frozen, now)
+            yield pool.name, _of_a_pool_no_longer_split(pool, seen.cluster.name, left, frozen, now)
 
 
 def _of_a_split_pool(
@@ -46,24 +45,23 @@ def _of_a_split_pool(
     classes: Classes,
     states: Sequence[PoolState],
     opted_in: Sequence[Object],
-    world: TuningWorld,
+    seen: Observed,
     policy: Policy,
     busy: str,
     now: datetime,
 ) -> Part:
-    assert world.contents
-    known = loaded(world.known, pool.name)
-    frozen = _frozen(states, world, policy)
+    known = loaded(seen.known, pool.name)
+    frozen = _frozen(states, seen, policy)
     decision, problems = known, tuple[Finding, ...]()
-    if world.whole and not frozen:
+    if seen.whole and not frozen:
         source = policy.metrics.source.value
-        history = world.measured.history if world.measured else NOTHING
-        evidence = class_evidence(world.readings, source, world.contents, pool, now, history)
+        history = seen.measured.history if seen.measured else NOTHING
+        evidence = class_evidence(seen.readings, source, seen.contents, pool, now, history)
         decision, problems = decided(pool, known, evidence, now), evidence.problems
     why = frozen or busy or ("it is decided anew first" if decision.is_due(now) else "")
-    found = moves(decision, _name(world), opted_in, classes.moves_a_day, why, now)
+    found = moves(decision, seen.cluster.name, opted_in, classes.moves_a_day, why, now)
     detail = dumped(decision, classes.moves_a_day, frozen, found.notes)
-    findings = (*problems, *found.findings, *_nowhere(world.contents, pool))
+    findings = (*problems, *found.findings, *_nowhere(seen.contents, pool))
     return Part(_says(decision, found), detail, (*found.notices, *found.actions), findings, found.wait)
 
 
@@ -86,15 +84,11 @@ def _of_a_pool_no_longer_split(
     return Part(_says(decision, found), {}, (*found.notices, *found.actions), found.findings, found.wait)
 
 
-def _name(world: TuningWorld) -> str:
-    return world.cluster.name if world.cluster else ""
-
-
-def _frozen(states: Sequence[PoolState], world: TuningWorld, policy: Policy) -> str:
+def _frozen(states: Sequence[PoolState], seen: Observed, policy: Policy) -> str:
     """Why nothing is decided; empty where it is."""
     if policy.metrics.source is MetricsSource.NONE:
         return "the policy names no source of metrics"
-    if world.series_error:
+    if seen.metrics_error:
         return "metrics cannot be read"
     return _asleep(states)
 

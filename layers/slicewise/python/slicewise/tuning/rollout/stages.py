@@ -76,6 +76,7 @@ def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
 
 def advance(
     state: PoolState,
+    rollout: Rollout,
     broken: Sequence[str],
     blockers: Sequence[Finding],
     settings: RolloutSettings,
@@ -85,12 +86,11 @@ def advance(
     The next actions of a change that is under way, from what is there.
 
     Args:
-        state: With a rollout.
+        rollout: The change, which `state` has.
         broken: Promises broken on the canary or in the pool since the change began, in words.
         blockers: What keeps Karpenter from replacing nodes.
     """
-    assert state.rollout
-    change = Change(state, state.rollout, settings, now, tuple(blockers))
+    change = Change(state, rollout, settings, now, tuple(blockers))
     goes_back = broken and change.rollout.grows and not change.rollout.yields
     step = revert(change, _few(broken)) if goes_back else None
     if step is None and change.is_overdue:

@@ -142,27 +142,26 @@ class _Target:
     doubt: str = ""
 
 
-def _choose(state: PoolState, pods: Sequence[PodUse], contents: ClusterContents, policy: Policy) -> Choice:
-    assert state.pool.replicas
+def _choose(state: PoolState, pods: Sequence[PodUse], contents: ClusterContents, highest: int) -> Choice:
     return choose_replicas(
         state.name,
         pods,
         state.gpu.memory_mib,
         host=host(state, contents),
         current=state.n,
-        policy=TuningPolicy(slowdown_budget=state.pool.slowdown_budget, max_replicas=state.pool.replicas.max),
+        policy=TuningPolicy(slowdown_budget=state.pool.slowdown_budget, max_replicas=highest),
     )
 
 
 def _target(state: PoolState, use: PoolUse, contents: ClusterContents, policy: Policy) -> _Target:
     highest = state.pool.replicas.max if state.pool.replicas else state.n
     measured = [pod for pod in use.pods if pod.has_history]
-    may = _choose(state, use.pods, contents, policy) if measured else None
+    may = _choose(state, use.pods, contents, highest) if measured else None
     if state.n > highest:
         return _Target(highest, may)
     if may is None:
         return _Target(state.n, None, doubt="no pod has a full day of measurements")
-    must = _choose(state, [pod.lower for pod in use.pods], contents, policy)
+    must = _choose(state, [pod.lower for pod in use.pods], contents, highest)
     allowed = Interval(may.target, max(may.target, must.target))
     if allowed.upper < state.n:
         return _Target(must.target, must, allowed)

@@ -12,7 +12,7 @@ from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Policy
 from slicewise.tuning.rule.promises import Broken, broken
 from slicewise.tuning.rule.replicas import TuningPolicy
-from slicewise.tuning.state.observation import TuningWorld
+from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_state import PoolState
 
 
@@ -34,29 +34,28 @@ class Part:
     begins_to_grow: bool = False
 
 
-def known_before(world: TuningWorld, state: PoolState) -> dict[str, Any]:
+def known_before(seen: Observed, state: PoolState) -> dict[str, Any]:
     """The decision as the record before told it."""
-    found = next((one for one in world.known if one.get("node_pool") == state.name), {})
+    found = next((one for one in seen.known if one.get("node_pool") == state.name), {})
     return {key: value for key, value in found.items() if key not in ("rollout", "since", "failed", "canary")}
 
 
 def broken_now(
     state: PoolState,
-    world: TuningWorld,
+    seen: Observed,
     policy: Policy,
     since: datetime,
     now: datetime,
     nodes: set[str] | None = None,
 ) -> tuple[Broken, ...]:
-    assert world.contents
     return broken(
-        world.contents_of(state.name),
-        world.readings,
+        seen.contents_of(state.name),
+        seen.readings,
         state.name,
         since,
         now,
         nodes=nodes,
         memory_bound_mib=(1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib,
         slowdown_budget=state.pool.slowdown_budget,
-        failed_pods=world.contents.failed_pods,
+        failed_pods=seen.contents.failed_pods,
     )

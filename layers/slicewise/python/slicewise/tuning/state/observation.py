@@ -1,26 +1,27 @@
-"""What a tuning pass observes, as values."""
+"""What a tuning pass observes, as values: one type for each state in which it can find a cluster."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from slicewise.errors import InvalidPolicy
 from slicewise.kube.ref import Object
-from slicewise.model.cluster import Alarm, ClusterContents, EksCluster, Series
+from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
 from slicewise.planning.retries import Retry
 from slicewise.policy.model import Policy
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.pool_state import by_node, by_node_pool
+from slicewise.tuning.usage import pool_usage
 from slicewise.tuning.usage.history import History
-from slicewise.tuning.usage.pool_usage import Measured, measured, read
+from slicewise.tuning.usage.pool_usage import read
 from slicewise.tuning.usage.readings import Readings
 
-_NEVER = datetime.fromtimestamp(0, UTC)
+Details = tuple[Mapping[str, Any], ...]
 
 
 def measured_by(policy: Policy) -> str:
@@ -29,71 +30,210 @@ def measured_by(policy: Policy) -> str:
     return policy.metrics.source.value + where
 
 
+# What was measured
+
+
 @dataclass(frozen=True)
-class TuningWorld:
+class Complete:
     """
+    All NodePools can be decided on.
+
     Attributes:
-        cluster: None where EKS knows no such cluster.
-        policy_name: None where no policy asks for the cluster.
-        policy_text: The YAML that `policy` was read from.
-        offboards: Everything of ours is to leave the cluster; `policy` is then the one that was in force.
-        was_tuned: A pass has been recorded before.
-        contents: None where the cluster is not looked into: it is paused, not active, or nobody's.
-        found: What was measured: all that is new, or, where `whole` is false, of the time since the oldest
-            change of N began. Then no NodePool is decided on that is not being changed.
-        series: The same as its source said it, where `found` is None.
-        history: What the passes before have kept of what was measured; None where `whole` is false.
-        series_error: Why nothing could be read of the source of metrics.
-        alarms: All that are named after the cluster; empty where `alarms_error` says why they are not known.
-        known: Details of the record before, for NodePools that are not decided on.
-        failed: Writes that failed in passes before, and when each is tried again.
-        now: When it was looked at, as far as metrics are concerned.
+        found: All that is new since the pass before.
+        history: What the passes before have kept.
+        at: When it was read.
     """
 
-    cluster: EksCluster | None
-    policy_name: str | None = None
-    policy: Policy | None = None
-    policy_text: str = ""
-    policy_error: InvalidPolicy | None = None
-    paused: str | None = None
-    offboards: bool = False
-    was_tuned: bool = False
-    contents: ClusterContents | None = None
-    series: tuple[Series, ...] = ()
-    found: Readings | None = None
+    whole: ClassVar[bool] = True
+
+    found: Readings
+    history: History
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Of the time since the oldest change of N began: no NodePool is decided on but those that change."""
+
+    whole: ClassVar[bool] = False
+
+    found: Readings
+
+
+@dataclass(frozen=True)
+class MetricsUnreadable:
+    """
+    Attributes:
+        why: What the source of metrics answered.
+        whole: Whether all was asked for: with nothing to go by, N of every NodePool stays.
+    """
+
+    why: str
     whole: bool = True
-    history: History | None = None
-    series_error: str = ""
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """
+    The policy names no source of metrics; or, where `whole` is false, N of some NodePool goes down, which
+    rests on no measurement, and the others are not due yet.
+    """
+
+    whole: bool = True
+
+
+Measurement = Complete | Partial | MetricsUnreadable | NotRead
+
+
+# What a pass finds
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """
+    EKS knows no such cluster.
+
+    Attributes:
+        alarms: All that are still named after it.
+    """
+
+    alarms: tuple[Alarm, ...] = ()
+
+
+@dataclass(frozen=True)
+class Paused:
+    """
+    Attributes:
+        why: Who or what paused.
+        known: Details of the record before.
+    """
+
+    cluster: EksCluster
+    why: str
+    policy_name: str | None = None
+    known: Details = ()
+
+
+@dataclass(frozen=True)
+class Offboarding:
+    """
+    Everything of ours is to leave the cluster.
+
+    Attributes:
+        policy: The one that was in force, by which adopted NodePools share their GPUs; None where it is not
+            known any more, or cannot be read.
+        contents: None where the cluster could not be looked into.
+        was_tuned: A pass has been recorded before.
+    """
+
+    cluster: EksCluster
+    policy_name: str | None
+    policy: Policy | None
+    alarms: tuple[Alarm, ...]
+    was_tuned: bool
+    policy_text: str = ""
+    contents: ClusterContents | None = None
+
+
+@dataclass(frozen=True)
+class PolicyInvalid:
+    """
+    Attributes:
+        contents: For what a change of N may have left held; None where the cluster could not be looked into.
+        known: Details of the record before.
+    """
+
+    cluster: EksCluster
+    policy_name: str
+    error: InvalidPolicy
+    contents: ClusterContents | None = None
+    known: Details = ()
+
+
+@dataclass(frozen=True)
+class Unmanaged:
+    """
+    No policy asks for the cluster.
+
+    Attributes:
+        contents: For what a change of N may have left held; None where nothing can be, or the cluster could
+            not be looked into.
+    """
+
+    cluster: EksCluster
+    alarms: tuple[Alarm, ...] = ()
+    contents: ClusterContents | None = None
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """
+    The cluster does not answer yet, or no longer.
+
+    Attributes:
+        known: Details of the record before.
+    """
+
+    cluster: EksCluster
+    policy_name: str
+    policy: Policy
+    policy_text: str = ""
+    alarms: tuple[Alarm, ...] = ()
+    known: Details = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """
+    A policy asks for the cluster, and it was looked into.
+
+    Attributes:
+        policy_text: The YAML that `policy` was read from.
+        alarms: All that are named after the cluster; none where `alarms_error` says why they are not known.
+        known: Details of the record before, for NodePools that are not decided on.
+        failed: Writes that failed in passes before, and when each is tried again.
+    """
+
+    cluster: EksCluster
+    policy_name: str
+    policy: Policy
+    contents: ClusterContents
+    measurement: Measurement = NotRead()
+    policy_text: str = ""
     alarms: tuple[Alarm, ...] = ()
     alarms_error: str = ""
-    known: tuple[Mapping[str, Any], ...] = ()
+    known: Details = ()
     failed: tuple[Retry, ...] = ()
-    now: datetime = _NEVER
+
+    @property
+    def whole(self) -> bool:
+        """Whether NodePools are decided on whose N is not being changed."""
+        return self.measurement.whole
+
+    @property
+    def metrics_error(self) -> str:
+        return self.measurement.why if isinstance(self.measurement, MetricsUnreadable) else ""
 
     @cached_property
     def readings(self) -> Readings:
-        """The series in one shape, with the last day of each GPU where that is kept."""
-        return self.measured.readings if self.measured else self._read
+        """With the last day of each GPU where that is kept. Made once, since that may take seconds."""
+        if self.measured:
+            return self.measured.readings
+        if isinstance(self.measurement, Partial):
+            return self.measurement.found
+        return read((), self.policy.metrics.source.value, self.contents)
 
     @cached_property
-    def measured(self) -> Measured | None:
+    def measured(self) -> pool_usage.Measured | None:
         """What was kept and what is new; None where nothing could be read, or not the whole."""
-        if self.history is None or self.series_error:
-            return None
-        assert self.contents
-        return measured(self.history, self._read, self.contents, self.now)
-
-    @cached_property
-    def _read(self) -> Readings:
-        """Made once, since a week of a large cluster takes seconds."""
-        if self.found is not None:
-            return self.found
-        assert self.policy and self.contents
-        return read(self.series, self.policy.metrics.source.value, self.contents)
+        match self.measurement:
+            case Complete(found, history, at):
+                return pool_usage.measured(history, found, self.contents, at)
+            case _:
+                return None
 
     def contents_of(self, node_pool: str) -> ClusterContents:
         """With no nodes and pods but the NodePool's: who looks at one does not go through those of all."""
-        assert self.contents
         nodes = tuple(self._nodes_of.get(node_pool, ()))
         pods = tuple(pod for node in nodes for pod in self.pods_on.get(node["metadata"]["name"], ()))
         return replace(self.contents, nodes=nodes, pods=pods)
@@ -101,7 +241,6 @@ class TuningWorld:
     @cached_property
     def of_several_gpus(self) -> ClusterContents:
         """With no pods but those that ask for more than one GPU, which are few."""
-        assert self.contents
         pods, failed = (
             tuple(pod for pod in found if whole_gpus.gpus_of(pod["spec"]) > 1)
             for found in (self.contents.pods, self.contents.failed_pods)
@@ -111,10 +250,16 @@ class TuningWorld:
     @cached_property
     def pods_on(self) -> Mapping[str, Sequence[Object]]:
         """Pods by the name of their node, those without one by ""."""
-        assert self.contents
         return by_node(self.contents.pods)
 
     @cached_property
     def _nodes_of(self) -> Mapping[str, Sequence[Object]]:
-        assert self.contents
         return by_node_pool(self.contents.nodes)
+
+
+Observation = Deleted | Paused | Offboarding | PolicyInvalid | Unmanaged | NotReady | Observed
+
+
+def cluster_of(found: Observation) -> EksCluster | None:
+    """None where EKS knows no such cluster."""
+    return None if isinstance(found, Deleted) else found.cluster
