@@ -8,8 +8,8 @@ chosen afterwards, as for every other NodePool.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,11 +31,13 @@ from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import Action, ClaimsCarry, Patch
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Policy, Pool
-from slicewise.pools import adopted, adopted_settings, layout, observed
+from slicewise.pools import adopted as adopted_pools
+from slicewise.pools import adopted_settings, layout, observed
 from slicewise.pools.startup_history import STARTUP_ANNOTATION
 from slicewise.tuning import contested_requirement
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
 from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import stamp
 
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
@@ -49,77 +51,118 @@ _REMEMBERED = (
 _CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 
 
-@dataclass(frozen=True)
-class Step:
-    """What comes next of taking one NodePool over; without actions and `wait`, a person must do something."""
+def adopted(
+    contents: ClusterContents, policy: Policy, decided: Collection[str], now: datetime
+) -> tuple[PoolPlan, ...]:
+    """
+    One for each NodePool that is being adopted, or has new NodeClaims of the time before. Without actions and
+    `wait`, a person must do something.
 
-    node_pool: str
-    says: str
-    actions: tuple[Action, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    wait: timedelta | None = None
-
-
-def steps(contents: ClusterContents, policy: Policy, now: datetime) -> tuple[Step, ...]:
-    """One for each NodePool that is being adopted, or has new NodeClaims of the time before."""
+    Args:
+        decided: NodePools of which another plan keeps the detail.
+    """
     there = {name(item): item for item in contents.node_pools}
     adopting = [(pool, there[pool.adopt]) for pool in policy.pools if pool.adopt and pool.adopt in there]
-    found = (_step(contents, policy, pool, node_pool, now) for pool, node_pool in adopting)
-    return tuple(step for step in found if step)
+    found = (_plan(contents, policy, pool, node_pool, now) for pool, node_pool in adopting)
+    return tuple(replace(one, detail={}) if one.name in decided else one for one in found if one)
 
 
-def _step(
+def _next(
+    node_pool: Object,
+    says: str,
+    actions: Iterable[Action] = (),
+    findings: tuple[Finding, ...] = (),
+    wait: timedelta | None = None,
+) -> PoolPlan:
+    detail = {"node_pool": name(node_pool), "n": 1, "reason": says}
+    return PoolPlan(name(node_pool), f"{name(node_pool)}: {says}", detail, tuple(actions), findings, wait)
+
+
+def _plan(
     contents: ClusterContents, policy: Policy, pool: Pool, node_pool: Object, now: datetime
-) -> Step | None:
+) -> PoolPlan | None:
     ours = is_ours(node_pool)
     if being_deleted(node_pool) or layout.ASLEEP in annotations_of(node_pool):
         return None
-    if ours and not _is_of(node_pool, pool.name):
-        return None
-    if not ours and (why := _why_not(contents, pool, node_pool)):
-        finding = Finding(
-            "not-adopted",
-            f"NodePool {name(node_pool)} is not taken over: {why}.",
-            "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
-        )
-        return Step(name(node_pool), f"not taken over: {why}", findings=(finding,))
-    findings = () if ours else adopted.told_before(policy, pool, node_pool)
-    claims = [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
-    n = observed.n_of_nodes(claims, contents.node_overlays, pool, name(node_pool)) if ours else 1
-    key = layout.config_key(pool.sharing, n or 1)
-    is_taken_away = ours and contested_requirement.is_taken_away(node_pool)
-    if is_taken_away:
-        findings = (contested_requirement.finding(node_pool, n or 1),)
-    # A node that has come since is one of whole GPUs, unless its NodePool says otherwise.
-    born_with = key if is_taken_away else layout.EXCLUSIVE
+    if ours:
+        return _since_adopted(contents, pool, node_pool, now) if _is_of(node_pool, pool.name) else None
+    if why := _why_not(contents, pool, node_pool):
+        return _not_adopted(node_pool, why)
+    findings = adopted_pools.told_before(policy, pool, node_pool)
+    claims = _claims(contents, node_pool)
+    # A node that has come since is one of whole GPUs.
+    labelling = _labelling(contents, pool, node_pool, claims, layout.EXCLUSIVE, findings, now)
+    if labelling := labelling or _settling(node_pool, claims, findings, now):
+        return labelling
+    says = "it is taken over at one pod a GPU"
+    return _next(node_pool, says, (_take(node_pool, pool),), findings, SOON)
+
+
+def _not_adopted(node_pool: Object, why: str) -> PoolPlan:
+    finding = Finding(
+        "not-adopted",
+        f"NodePool {name(node_pool)} is not taken over: {why}.",
+        "Change that, or remove `adopt` from the policy; until then nothing of it is touched.",
+    )
+    return _next(node_pool, f"not taken over: {why}", findings=(finding,))
+
+
+def _since_adopted(
+    contents: ClusterContents, pool: Pool, node_pool: Object, now: datetime
+) -> PoolPlan | None:
+    claims = _claims(contents, node_pool)
+    if not contested_requirement.is_taken_away(node_pool):
+        return _labelling(contents, pool, node_pool, claims, layout.EXCLUSIVE, (), now)
+    n = observed.n_of_nodes(claims, contents.node_overlays, pool, name(node_pool)) or 1
+    key, findings = layout.config_key(pool.sharing, n), (contested_requirement.finding(node_pool, n),)
+    # Where its NodePool does not say so, a node that has come since is as the others.
+    labelling = _labelling(contents, pool, node_pool, claims, key, findings, now)
+    if labelling := labelling or _settling(node_pool, claims, findings, now):
+        return labelling
+    again = contested_requirement.put_back(node_pool, pool, key, now)
+    says = f"its requirement was taken away{', and is put back' if again else ''}"
+    return _next(node_pool, says, (again,) if again else (), findings, SOON if again else None)
+
+
+def _claims(contents: ClusterContents, node_pool: Object) -> list[Object]:
+    return [claim for claim in contents.node_claims if _of(claim, node_pool) and not being_deleted(claim)]
+
+
+def _labelling(
+    contents: ClusterContents,
+    pool: Pool,
+    node_pool: Object,
+    claims: Sequence[Object],
+    born_with: str,
+    findings: tuple[Finding, ...],
+    now: datetime,
+) -> PoolPlan | None:
+    """A tenth of the nodes at a time, as long as some lack our labels."""
     bare = [claim for claim in claims if _lacks(claim, pool)]
-    if bare:
-        at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
-        nodes = {name(node): node for node in contents.nodes}
-        actions = [
-            action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now)
-        ]
-        says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
-        return Step(name(node_pool), says, tuple(actions), findings, SOON)
-    if ours and not is_taken_away:
+    if not bare:
         return None
+    at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
+    nodes = {name(node): node for node in contents.nodes}
+    actions = (action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now))
+    says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
+    return _next(node_pool, says, actions, findings, SOON)
+
+
+def _settling(
+    node_pool: Object, claims: Iterable[Object], findings: tuple[Finding, ...], now: datetime
+) -> PoolPlan | None:
     marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
     left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
-    if left > timedelta(0):
-        return Step(name(node_pool), "Karpenter is given time to see the labels", (), findings, left)
-    if is_taken_away:
-        again = contested_requirement.put_back(node_pool, pool, key, now)
-        says = f"its requirement was taken away{', and is put back' if again else ''}"
-        return Step(name(node_pool), says, (again,) if again else (), findings, SOON if again else None)
-    says = "it is taken over at one pod a GPU"
-    return Step(name(node_pool), says, (_take(node_pool, pool),), findings, SOON)
+    if left <= timedelta(0):
+        return None
+    return _next(node_pool, "Karpenter is given time to see the labels", (), findings, left)
 
 
 def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | None:
-    if why := adopted.why_not(node_pool, pool):
+    if why := adopted_pools.why_not(node_pool, pool):
         return why
     (gpu,) = pool.models()
-    key = adopted.labels(pool)[layout.CONFIG_LABEL]
+    key = adopted_pools.labels(pool)[layout.CONFIG_LABEL]
     for item in (*contents.node_claims, *contents.nodes):
         if not _of(item, node_pool):
             continue
@@ -127,7 +170,7 @@ def _why_not(contents: ClusterContents, pool: Pool, node_pool: Object) -> str | 
         model = labels(item).get(layout.GPU_NAME_LABEL, "" if item["kind"] == "Node" else gpu.karpenter_name)
         if model != gpu.karpenter_name:
             return f"{ref_of(item)} has {model or 'no'} GPUs, and the pool is for {gpu.name}"
-        if adopted.is_split_by_mig(labels(item).get(layout.MIG_LABEL)):
+        if adopted_pools.is_split_by_mig(labels(item).get(layout.MIG_LABEL)):
             return f"the GPUs of {ref_of(item)} are split by MIG"
         if labels(item).get(layout.CONFIG_LABEL, key) != key:
             return f"{ref_of(item)} is labelled {layout.CONFIG_LABEL}={labels(item)[layout.CONFIG_LABEL]}"
@@ -159,7 +202,7 @@ def _lacks(claim: Object, pool: Pool) -> bool:
 def _wanted(item: Object, pool: Pool, born_with: str = layout.EXCLUSIVE) -> dict[str, str]:
     """Where it has a key, that is N's matter."""
     key = labels(item).get(layout.CONFIG_LABEL, born_with)
-    return {**adopted.labels(pool), layout.CONFIG_LABEL: key}
+    return {**adopted_pools.labels(pool), layout.CONFIG_LABEL: key}
 
 
 def _label(
@@ -194,7 +237,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
             ("metadata", "annotations"),
             {**annotations_of(node_pool), layout.ORIGINAL_ANNOTATION: text},
         ),
-        *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool)),
+        *set_value(node_pool, _REQUIREMENTS, adopted_pools.requirements(node_pool, pool)),
         *(set_value(node_pool, ("spec", "limits"), limits) if limits else ()),
     )
     return Patch(
@@ -202,7 +245,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         operations,
         f"take over NodePool {name(node_pool)}",
         f"pool {pool.name} adopts it, and every NodeClaim of it has the labels that it requires from now on",
-        ClaimsCarry(name(node_pool), adopted.labels(pool)[layout.CONFIG_LABEL]),
+        ClaimsCarry(name(node_pool), adopted_pools.labels(pool)[layout.CONFIG_LABEL]),
     )
 
 
@@ -210,36 +253,36 @@ def _added(node_pool: Object, pool: Pool) -> list[str]:
     """Keys that it did not require before."""
     live = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
     before = {one.get("key") for one in live}
-    return [key for key in adopted.labels(pool) if key not in before]
+    return [key for key in adopted_pools.labels(pool) if key not in before]
 
 
 # Giving back
 
 
-def given_back(
-    contents: ClusterContents, policy: Policy | None
-) -> tuple[tuple[Patch, ...], tuple[Finding, ...]]:
+def given_back(contents: ClusterContents, policy: Policy | None) -> tuple[PoolPlan, ...]:
     """
-    Adopted NodePools that the policy no longer asks for, once no change of N is under way.
+    One for each adopted NodePool that the policy no longer asks for, once no change of N is under way.
 
     One that another pool adopts by now is given back before it is taken over again: its nodes have other
     labels then.
     """
     adopters = {pool.adopt: pool.name for pool in policy.pools} if policy else {}
-    patches: list[Patch] = []
-    findings: list[Finding] = []
-    for node_pool in contents.node_pools:
-        marks = annotations_of(node_pool)
-        left = layout.ORIGINAL_ANNOTATION in marks and not _is_of(
-            node_pool, adopters.get(name(node_pool), "")
-        )
+    left = (
+        node_pool
+        for node_pool in contents.node_pools
+        if layout.ORIGINAL_ANNOTATION in annotations_of(node_pool)
+        and not _is_of(node_pool, adopters.get(name(node_pool), ""))
         # Who sleeps has other settings until it wakes, as the sleeper remembers them.
-        if left and not marks.keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}:
-            n = _n_of(contents, node_pool)
-            patches.append(_give_back(node_pool, n))
-            findings += [_still_shared(node_pool, n)] if n > 1 else []
-            findings += _unreadable(node_pool)
-    return tuple(patches), tuple(findings)
+        and not annotations_of(node_pool).keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}
+    )
+    return tuple(_given_back(contents, node_pool) for node_pool in left)
+
+
+def _given_back(contents: ClusterContents, node_pool: Object) -> PoolPlan:
+    n = _n_of(contents, node_pool)
+    findings = [_still_shared(node_pool, n)] if n > 1 else []
+    findings += _unreadable(node_pool)
+    return PoolPlan(name(node_pool), actions=(_give_back(node_pool, n),), findings=tuple(findings))
 
 
 def _n_of(contents: ClusterContents, node_pool: Object) -> int:

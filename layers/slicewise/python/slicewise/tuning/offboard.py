@@ -36,9 +36,9 @@ from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
-from slicewise.tuning.rule.pool_plan import Part
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.observation import Offboarding
+from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import PoolState, pool_states, stamp
 
 # What people have to do takes its time; what Karpenter does takes minutes.
@@ -99,7 +99,7 @@ def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
     return Plan(Outcome(Stage.LEFT_ALONE, says, (finding,)), kept)
 
 
-def _reason(parts: Sequence[Part]) -> str:
+def _reason(parts: Sequence[PoolPlan]) -> str:
     says = [part.says for part in parts if part.says]
     more = [f"and {len(says) - _MOST_NAMED} more"] if len(says) > _MOST_NAMED else []
     return "; ".join(("the cluster is being offboarded", *says[:_MOST_NAMED], *more))
@@ -110,18 +110,23 @@ def _reason(parts: Sequence[Part]) -> str:
 
 def _to_whole_gpus(
     found: Offboarding, contents: ClusterContents, now: datetime
-) -> Iterator[tuple[PoolState, Part]]:
+) -> Iterator[tuple[PoolState, PoolPlan]]:
     """Those that share their GPUs, or whose N is being changed."""
     for state in pool_states(contents, found.policy) if found.policy else ():
         if not is_adopted(state.node_pool) or (state.n == 1 and not state.rollout):
             continue
         if layout.ASLEEP in annotations_of(state.node_pool):
-            yield state, Part(f"{state.name} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
+            yield state, _until_awake(state.name)
         else:
             yield state, _step(state, contents, now)
 
 
-def _step(state: PoolState, contents: ClusterContents, now: datetime) -> Part:
+def _until_awake(node_pool: str) -> PoolPlan:
+    says = f"{node_pool} is asleep until off-hours has woken it"
+    return PoolPlan(node_pool, says, wait=_FOR_KARPENTER)
+
+
+def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPlan:
     """A change to more slices goes back; one to fewer goes on, and then all the way."""
     if state.rollout:
         undone = [_WHY] if state.rollout.grows else []
@@ -133,28 +138,30 @@ def _step(state: PoolState, contents: ClusterContents, now: datetime) -> Part:
     says = f"{state.name}: {step.says}"
     detail = {"node_pool": state.name, "n": state.n, "reason": step.says}
     actions = tuple(in_part(action, state.name) for action in step.actions)
-    return Part(says, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE))
+    return PoolPlan(
+        state.name, says, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE)
+    )
 
 
 # Then back as they were
 
 
-def _given_back(contents: ClusterContents, now: datetime) -> Iterator[Part]:
+def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
     """
     One of whole GPUs in three steps: it requires our labels no more; Karpenter has had time to see that, and
     Nodes and NodeClaims lose them, a tenth at a time; it gets back the rest. A node that lost a label that
     its NodePool still requires would be replaced.
     """
-    patches, findings = adoption.given_back(contents, None)
-    back = {patch.part: patch for patch in patches}
+    back = {one.name: one for one in adoption.given_back(contents, None)}
     for node_pool in contents.node_pools:
         labelled = _labelled(contents, node_pool)
         if name(node_pool) in back and labelled and _is_whole(node_pool):
             yield _released(node_pool, now) or _unlabelled(node_pool, labelled, now)
         elif name(node_pool) in back:
-            yield Part(f"{name(node_pool)} is given back", {}, (back[name(node_pool)],), findings, SOON)
+            yield replace(back[name(node_pool)], says=f"{name(node_pool)} is given back", wait=SOON)
         elif is_adopted(node_pool):
-            yield Part(f"{name(node_pool)} is not given back while it sleeps or changes", {}, wait=SOON)
+            says = f"{name(node_pool)} is not given back while it sleeps or changes"
+            yield PoolPlan(name(node_pool), says, wait=SOON)
         elif labelled and not is_ours(node_pool) and not _requires_ours(node_pool):
             yield _unlabelled(node_pool, labelled, now)
 
@@ -172,7 +179,7 @@ def _requires_ours(node_pool: Object) -> bool:
     return any(one.get("key") == layout.POOL_LABEL for one in _requirements(node_pool))
 
 
-def _released(node_pool: Object, now: datetime) -> Part | None:
+def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
     """None where it requires our labels no more."""
     kept = adoption.without_added(node_pool)
     if len(kept) == len(_requirements(node_pool)):
@@ -183,12 +190,9 @@ def _released(node_pool: Object, now: datetime) -> Part | None:
         *set_value(node_pool, _CHANGED, stamp(now)),
     )
     says = f"have NodePool {name(node_pool)} require no label of ours any more"
-    return Part(
-        f"{name(node_pool)} is about to be given back",
-        {},
-        (Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool)),),
-        wait=SOON,
-    )
+    patch = Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))
+    about_to = f"{name(node_pool)} is about to be given back"
+    return PoolPlan(name(node_pool), about_to, actions=(patch,), wait=SOON)
 
 
 @dataclass(frozen=True)
@@ -228,11 +232,12 @@ def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
     return tuple(operations)
 
 
-def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime) -> Part:
+def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime) -> PoolPlan:
     released = marked_at(node_pool, layout.CHANGED_ANNOTATION)
     left = RolloutSettings.settle - (now - released) if released else timedelta(0)
     if left > timedelta(0):
-        return Part(f"{name(node_pool)}: Karpenter is given time to see its requirements", {}, wait=left)
+        says = f"{name(node_pool)}: Karpenter is given time to see its requirements"
+        return PoolPlan(name(node_pool), says, wait=left)
     at_once = max(1, int(len(labelled) * RolloutSettings.batch_share))
     actions = [
         Patch(
@@ -246,7 +251,7 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
         for item in one.items
     ]
     says = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"
-    return Part(says, {}, tuple(actions), wait=SOON)
+    return PoolPlan(name(node_pool), says, actions=tuple(actions), wait=SOON)
 
 
 # NodePools of ours
@@ -258,22 +263,25 @@ def _of_ours(contents: ClusterContents) -> list[Object]:
     return sorted((one for one in found if not is_adopted(one) and APPLIED in annotations_of(one)), key=name)
 
 
-def _emptied(contents: ClusterContents, node_pool: Object) -> Part:
+def _emptied(contents: ClusterContents, node_pool: Object) -> PoolPlan:
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool)]
     asking = _asking(contents, node_pool)
     if layout.ASLEEP in annotations_of(node_pool):
-        return Part(f"{name(node_pool)} is asleep until off-hours has woken it", {}, wait=_FOR_KARPENTER)
+        return _until_awake(name(node_pool))
     if asking:
         says = f"{name(node_pool)} is asked for by {asking[0]}"
-        return Part(says, {}, (), (_still_asked_for(node_pool, asking),), _FOR_PEOPLE)
+        return PoolPlan(
+            name(node_pool), says, findings=(_still_asked_for(node_pool, asking),), wait=_FOR_PEOPLE
+        )
     if not _is_closed(node_pool):
-        return Part(f"{name(node_pool)} starts no more nodes", {}, (_close(node_pool),), wait=SOON)
+        says = f"{name(node_pool)} starts no more nodes"
+        return PoolPlan(name(node_pool), says, actions=(_close(node_pool),), wait=SOON)
     if not claims:
-        return Part("", {})
+        return PoolPlan(name(node_pool))
     says = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
     there = _names(_on(contents, node_pool))
     findings = (_still_there(node_pool, there),) if there else ()
-    return Part(says, {}, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
+    return PoolPlan(name(node_pool), says, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
 
 
 def _asking(contents: ClusterContents, node_pool: Object) -> list[str]:

@@ -1,38 +1,26 @@
 """
 What a tuning pass does: prove the slices, carry changes of N on, decide on the others. Pure.
 
-A NodePool is in one of two states. While its N is being changed, the next step of that change is all that
-happens to it. Else its N is decided on, its consolidation set, and what somebody else edited put back.
+Each state that a pass can find a cluster in has its case. In one that a policy asks for, each NodePool has a
+plan of its own (pool_rules.py), and these are put together here.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.kube import json_patch
-from slicewise.kube.objects import annotations_of, status
-from slicewise.kube.ref import ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.model.usage import Page
-from slicewise.planning.actions import Action, Patch
+from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
-from slicewise.policy.model import MetricsSource, Mode, Policy, fingerprint
-from slicewise.pools import layout
-from slicewise.tuning import adoption, alarms, drift
+from slicewise.policy.model import Mode, fingerprint
+from slicewise.tuning import adoption, alarms
 from slicewise.tuning.capacity_check import prove
-from slicewise.tuning.consolidation import plan as consolidation
-from slicewise.tuning.rollout import clock_skew
+from slicewise.tuning.pool_rules import plan_pool
 from slicewise.tuning.rollout import release as rollout_release
-from slicewise.tuning.rollout import stages as rollout_stages
-from slicewise.tuning.rollout_plan import carried_on
-from slicewise.tuning.rule.decision import RECENT, Decision, decide, details
-from slicewise.tuning.rule.pool_plan import Part, broken_now, known_before
-from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.observation import (
     Complete,
     Deleted,
@@ -45,15 +33,12 @@ from slicewise.tuning.state.observation import (
     Unmanaged,
     measured_by,
 )
-from slicewise.tuning.state.pool_state import PoolState, Tuning, pool_states, read_tuning
-from slicewise.tuning.usage.history import NOTHING
+from slicewise.tuning.state.pool_plan import PoolPlan, Shared
+from slicewise.tuning.state.pool_state import PoolState, pool_states
 from slicewise.tuning.usage.pages import pages, written
-from slicewise.tuning.usage.pool_usage import STEP, pool_use
 
-_TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 # Where nothing is being changed there is no hurry, but an hour without an answer would be long.
 _UNREAD_WAIT = timedelta(minutes=15)
-_SOON = timedelta(seconds=2)
 # What is let go may have to wait for a device plugin, minutes at most.
 _LET_GO_WAIT = timedelta(seconds=15)
 _MOST_SAID = 5
@@ -117,17 +102,18 @@ def plan(found: Observation, now: datetime) -> Plan:
         case Observed() if _holds(found):
             return _no_longer_in_force(found, now)
         case Observed():
-            return _tune(found, found.policy, now)
+            return _tune(found, now)
 
 
 def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> Plan:
     """Only a cluster of which nothing is held any more is not looked into again."""
     why = "no policy asks for this cluster any more"
-    given_back, shared = adoption.given_back(left, None)
+    given_back = adoption.given_back(left, None)
+    plans = (*rollout_release.released(left, (), why, now), *given_back)
     holds = bool(given_back) or rollout_release.holds(left, ())
     stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
-    findings = (*rollout_release.halfway(left, (), why), *shared)
-    actions = (*kept, *rollout_release.let_go(left, (), why, now), *given_back)
+    findings = tuple(finding for one in plans for finding in one.findings)
+    actions = (*kept, *(action for one in plans for action in one.steps))
     return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
 
 
@@ -166,67 +152,71 @@ def _refused(found: PolicyInvalid, now: datetime) -> Plan:
     return Plan(outcome, actions, found.known)
 
 
-def _tune(seen: Observed, policy: Policy, now: datetime) -> Plan:
-    contents = seen.contents
-    states = pool_states(contents, policy)
+def _tune(seen: Observed, now: datetime) -> Plan:
+    states = pool_states(seen.contents, seen.policy)
     ours = {state.name for state in states}
-    gone = "the policy no longer asks for it"
-    changing = {state.name for state in states if state.rollout}
-    growing = {state.name for state in states if state.rollout and state.rollout.grows}
-    parts: list[Part] = []
+    of_pools, shared = _of_pools(states, seen, now)
+    adopting = adoption.adopted(seen.contents, seen.policy, ours, now)
+    plans = (*of_pools, *adopting, *_of_classes(states, seen, now), *_of_dropped(seen, ours, now))
+    proof = prove(seen.contents, now, set(shared.changing))
+    findings = (*proof.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
+    outcome = Outcome(
+        Stage.TUNING if shared.changing or any(one.wait for one in adopting) else Stage.ONBOARDED,
+        _reason(proof.summary, plans),
+        tuple(dict.fromkeys(findings)),
+        min(_waits(plans, seen, now), default=None),
+    )
+    its_alarms = () if seen.alarms_error else alarms.actions(seen.cluster, seen.policy, seen.alarms)
+    actions = (*its_alarms, *(action for one in plans for action in one.steps))
+    return Plan(outcome, actions, tuple(one.detail for one in plans if one.detail), measured=_kept(seen))
+
+
+def _of_pools(
+    states: Sequence[PoolState], seen: Observed, now: datetime
+) -> tuple[tuple[PoolPlan, ...], Shared]:
+    """One plan a NodePool, each knowing of those before it, and what all of them come to."""
+    changing = {state.name: state.rollout for state in states if state.rollout}
+    growing = frozenset(name for name, rollout in changing.items() if rollout.grows)
+    plans, shared = list[PoolPlan](), Shared(frozenset(changing), growing)
     for state in states:
-        if layout.ASLEEP in annotations_of(state.node_pool):
-            parts.append(_asleep(state))
-            continue
-        part = _put_back_to_now(state, seen, now) or (
-            carried_on(state, state.rollout, seen, policy, now)
-            if state.rollout
-            else _decided(state, seen, policy, growing, now)
-        )
-        parts.append(part)
-        if part.changing:
-            changing.add(state.name)
-        if part.begins_to_grow:
-            growing.add(state.name)
-    adopting = adoption.steps(contents, policy, now)
-    parts += [_adopting(step, ours) for step in adopting]
-    node_pools = [*(state.name for state in states), *(step.node_pool for step in adopting)]
-    for pool_name, part in _about_classes(policy, states, seen, now):
-        parts.append(part)
-        node_pools.append(pool_name)
-    proof = prove(contents, now, changing)
-    findings = [*proof.findings, *(finding for part in parts for finding in part.findings)]
-    findings += rollout_release.halfway(contents, ours, gone)
-    given_back, shared = adoption.given_back(contents, policy)
-    findings += shared
+        plans.append(plan_pool(state, seen, shared, now))
+        shared = shared.after(plans[-1])
+    return tuple(plans), shared
+
+
+def _of_classes(states: Sequence[PoolState], seen: Observed, now: datetime) -> Iterable[PoolPlan]:
+    """Every cold start would pay for what decides on classes, and few policies have any."""
+    if not (seen.policy.has_classes or seen.contents.workloads):
+        return ()
+    from slicewise.tuning.classes.plan import plan_classes
+
+    return plan_classes(states, seen, now)
+
+
+def _of_dropped(seen: Observed, ours: Collection[str], now: datetime) -> Iterable[PoolPlan]:
+    """NodePools that the policy no longer asks for get back what a change of N holds, and what they had."""
+    why = "the policy no longer asks for it"
+    return (
+        *rollout_release.released(seen.contents, ours, why, now),
+        *adoption.given_back(seen.contents, seen.policy),
+    )
+
+
+def _unread(seen: Observed) -> Iterator[Finding]:
     if seen.metrics_error:
-        findings.append(
-            Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
-        )
+        yield Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
     if seen.alarms_error:
         says = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
         remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
-        findings.append(Finding("alarms-unreadable", says, remedy))
-    waits = [_not_before(part.wait, part.actions, seen, now) for part in parts if part.wait is not None]
+        yield Finding("alarms-unreadable", says, remedy)
+
+
+def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator[timedelta]:
+    for one in plans:
+        if one.wait is not None:
+            yield _not_before(one.wait, one.actions, seen, now)
     if seen.metrics_error or seen.alarms_error:
-        waits.append(_UNREAD_WAIT)
-    outcome = Outcome(
-        Stage.TUNING if changing or any(step.wait for step in adopting) else Stage.ONBOARDED,
-        _reason(proof.summary, parts),
-        tuple(dict.fromkeys(findings)),
-        min(waits, default=None),
-    )
-    actions = (
-        *(() if seen.alarms_error else alarms.actions(seen.cluster, policy, seen.alarms)),
-        *(
-            _in_part(action, node_pool)
-            for node_pool, part in zip(node_pools, parts, strict=True)
-            for action in part.actions
-        ),
-        *rollout_release.let_go(contents, ours, gone, now),
-        *given_back,
-    )
-    return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail), measured=_kept(seen))
+        yield _UNREAD_WAIT
 
 
 def _not_before(wait: timedelta, actions: Sequence[Action], seen: Observed, now: datetime) -> timedelta:
@@ -243,167 +233,7 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
     return tuple(pages(seen.measured.kept, before, measured_by(seen.policy)))
 
 
-def _about_classes(
-    policy: Policy, states: Sequence[PoolState], seen: Observed, now: datetime
-) -> Iterable[tuple[str, Part]]:
-    """Every cold start would pay for what decides on classes, and few policies have any."""
-    if not (policy.has_classes or seen.contents.workloads):
-        return ()
-    from slicewise.tuning.classes.plan import about_classes
-
-    return about_classes(policy, states, seen, now)
-
-
-def _adopting(step: adoption.Step, decided: set[str]) -> Part:
-    says = f"{step.node_pool}: {step.says}"
-    detail = {} if step.node_pool in decided else {"node_pool": step.node_pool, "n": 1, "reason": step.says}
-    return Part(says, detail, step.actions, step.findings, step.wait)
-
-
-def _asleep(state: PoolState) -> Part:
-    """It has to come back as it was, and an idle night says nothing about a day's load."""
-    until = annotations_of(state.node_pool)[layout.ASLEEP]
-    says = f"{state.name} is asleep until {until}; nothing is changed"
-    return Part("", {"node_pool": state.name, "n": state.n, "reason": says})
-
-
-def _in_part(action: Action, node_pool: str) -> Action:
-    """Somebody's edit of one NodePool is no reason to leave the others alone."""
-    return replace(action, part=node_pool) if isinstance(action, Patch) else action
-
-
-def _reason(summary: str, parts: Sequence[Part]) -> str:
-    told = [part.says for part in sorted(parts, key=lambda part: not part.changing) if part.says]
+def _reason(summary: str, plans: Iterable[PoolPlan]) -> str:
+    told = [one.says for one in sorted(plans, key=lambda one: not one.changing) if one.says]
     more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
     return "; ".join((summary, *told[:_MOST_SAID], *more))
-
-
-def _put_back_to_now(state: PoolState, seen: Observed, now: datetime) -> Part | None:
-    actions, findings = clock_skew.mend(state, now)
-    if not actions or not acts(seen):
-        return None
-    says = f"{state.name}: times that have not come yet are put back to now"
-    known = {**known_before(seen, state), "node_pool": state.name, "reason": says}
-    return Part(says, known, actions, findings, _SOON, changing=bool(state.rollout))
-
-
-# A NodePool whose N stands
-
-
-def _decided(state: PoolState, seen: Observed, policy: Policy, growing: set[str], now: datetime) -> Part:
-    asking = whole_gpus.known(state, seen.of_several_gpus, known_before(seen, state))
-    part = _about_n(state, seen, policy, growing, asking, now)
-    if part.changing:
-        return part
-    refused = whole_gpus.findings(state, asking, seen.contents)
-    idle = alarms.idle_now(seen.alarms)
-    on_claims = (status(claim).get("nodeName") or "" for claim in state.claims)
-    pods = [pod for node in on_claims if node for pod in seen.pods_on.get(node, ())]
-    advice = consolidation.advise(policy, state, pods, idle, now)
-    repair = drift.repair(state, policy, now)
-    left = rollout_release.uncordon(seen.contents, {state.name}, "no change of N is under way", now)
-    return replace(
-        part,
-        detail={
-            **part.detail,
-            "consolidation": {"after": advice.wanted.after, "why": advice.wanted.why},
-        },
-        actions=(*part.actions, *repair.actions, *left, *advice.actions),
-        findings=(*state.findings, *part.findings, *refused, *repair.findings, *advice.findings),
-    )
-
-
-def _about_n(
-    state: PoolState,
-    seen: Observed,
-    policy: Policy,
-    growing: set[str],
-    asking: tuple[str, ...],
-    now: datetime,
-) -> Part:
-    bare = {"node_pool": state.name, "pool": state.pool.name, "gpu": state.gpu.name, "n": state.n}
-    if not state.pool.sharing.has_replicas:
-        return Part(
-            "", {**bare, "reason": f"there is no N to choose: its pool shares by {state.pool.sharing}"}
-        )
-    if size := state.pool.size:
-        broken = broken_now(state, seen, policy, now - RECENT, now) if seen.whole else ()
-        reason = f"it is class {size} of pool {state.pool.name}: {_pods(size)} a GPU, always"
-        return Part("", {**bare, "reason": reason, "broken": [one.says for one in broken[:_MOST_SAID]]})
-    if not seen.whole:
-        return Part(
-            "",
-            known_before(seen, state) or {**bare, "reason": "it is decided on with the next measurements"},
-        )
-    if not acts(seen):
-        state = replace(state, history=_told_before(state, seen))
-    history = seen.measured.history if seen.measured else NOTHING
-    contents = seen.contents_of(state.name)
-    use = pool_use(seen.readings, policy.metrics.source.value, contents, now, state.name, history)
-    since = now - RECENT
-    if state.history.changed_at:
-        # The step in which N changed measured the old one, too.
-        since = max(since, state.history.changed_at + STEP)
-    decision = decide(
-        state,
-        use,
-        broken_now(state, seen, policy, since, now),
-        contents,
-        policy,
-        now,
-        frozen=_frozen(seen, policy),
-        alone=whole_gpus.why_alone(asking, seen.contents) if state.n == 1 else "",
-    )
-    told = details(decision, now)
-    problems = () if seen.metrics_error else use.problems
-    if asking:
-        told |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
-    memory = _memory(state, decision) if acts(seen) else ()
-    if decision.changes:
-        grows = decision.step.after > state.n
-        if grows and growing:
-            told["reason"] = says = f"N may become {decision.step.after} once no other NodePool grows"
-            return Part(f"{state.name}: {says}", told, memory, problems)
-        begun = rollout_stages.begin(state, decision.step.after, decision.step.reason, now)
-        if begun.actions:
-            told["rollout"] = begun.says
-            return Part(
-                decision.says,
-                told,
-                begun.actions,
-                (*problems, *begun.findings),
-                begun.wait,
-                changing=True,
-                begins_to_grow=grows,
-            )
-        told["reason"] = begun.says
-        return Part(f"{state.name}: {begun.says}", told, memory, (*problems, *begun.findings))
-    return Part(decision.says, told, memory, problems)
-
-
-def _pods(count: int) -> str:
-    return f"{count} pod{'s' if count > 1 else ''}"
-
-
-def _told_before(state: PoolState, seen: Observed) -> Tuning:
-    """Who only recommends writes nothing into the cluster, so the record before says how long what stood."""
-    text = json.dumps(known_before(seen, state).get("history", {}))
-    metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
-    return read_tuning({"metadata": metadata})[0]
-
-
-def _frozen(seen: Observed, policy: Policy) -> str:
-    if policy.metrics.source is MetricsSource.NONE:
-        return "the policy names no source of metrics"
-    return "metrics cannot be read" if seen.metrics_error else ""
-
-
-def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:
-    """Since when another N has been right is kept where N is; written only when it changes."""
-    if decision.history == state.history:
-        return ()
-    operations = json_patch.set_value(state.node_pool, _TUNING, decision.history.dumped())
-    says = f"remember since when N should be {decision.target} for NodePool {state.name}"
-    if decision.target == state.n:
-        says = f"remember that N of NodePool {state.name} is right"
-    return (Patch(ref_of(state.node_pool), operations, says, decision.step.reason),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from slicewise.kube.objects import name
 from slicewise.policy.model import MetricsSource, Policy
@@ -10,11 +11,11 @@ from slicewise.pools import layout
 from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rollout.blockers import blocking
-from slicewise.tuning.rollout.context import RAREST
-from slicewise.tuning.rule.pool_plan import Part, broken_now, known_before
-from slicewise.tuning.rule.promises import is_measured
+from slicewise.tuning.rollout.context import RAREST, Advance
+from slicewise.tuning.rule.promises import broken_now, is_measured
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.observation import Observed
+from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import PoolState, Rollout
 
 # Without measurements a canary proves nothing; this soon they are asked for again.
@@ -25,36 +26,57 @@ _BLIND_LONGEST = timedelta(hours=1)
 _MEASURED_WITHIN = timedelta(minutes=30)
 
 
-def carried_on(state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime) -> Part:
-    contents = seen.contents
-    known = known_before(seen, state)
+def advance_rollout(
+    state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime
+) -> PoolPlan:
+    """Its next step; back, where the new N does harm; none, while nobody can tell whether it does."""
     began = change.canary.since if change.canary else change.since
-    asking = whole_gpus.known(state, seen.of_several_gpus, known_before(seen, state))
+    asking = whole_gpus.known(state, seen.of_several_gpus, seen.known_of(state.name))
     blind = _blind(state, change, seen, policy, now) if change.grows else ""
-    harm = _harm(state, change, seen, policy, began, now) if change.grows else []
+    harm = _harm(state, change, seen, began, now) if change.grows else []
     if change.grows and change.from_ == 1 and asking:
-        harm = [whole_gpus.why_alone(asking, contents), *harm]
+        harm = [whole_gpus.why_alone(asking, seen.contents), *harm]
     if blind and not harm:
         tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
         late = now - began >= policy.tuning.canary + _BLIND_LONGEST
         if not (tries and late):
-            says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
-            wait = max(_BLIND_WAIT, min((now - began) / 10, RAREST))
-            others = {name(pool) for pool in contents.node_pools} - {state.name}
-            given_back = rollout_release.let_go(contents, others, blind, now) if late else ()
-            return Part(says, {**known, "rollout": says}, given_back, wait=wait, changing=True)
+            return _waiting(state, change, seen, blind, now - began, late, now)
         harm = [f"{blind}, and a canary that nobody sees proves nothing"]
-    advance = rollout_stages.advance(
-        state,
-        change,
-        harm,
-        blocking(contents, state, now),
-        rollout_stages.RolloutSettings(canary=policy.tuning.canary),
-        now,
+    blockers = blocking(seen.contents, state, now)
+    settings = rollout_stages.RolloutSettings(canary=policy.tuning.canary)
+    advance = rollout_stages.advance(state, change, harm, blockers, settings, now)
+    refused = whole_gpus.findings(state, asking, seen.contents)
+    return PoolPlan(
+        state.name,
+        f"{state.name}: N {change.other}→{change.target}: {advance.says}",
+        {**seen.known_of(state.name), **_detail(state, change, advance)},
+        advance.actions,
+        (*state.findings, *advance.findings, *refused),
+        advance.wait,
+        changing=not advance.finished,
     )
-    says = f"{state.name}: N {change.other}→{change.target}: {advance.says}"
+
+
+def _waiting(
+    state: PoolState,
+    change: Rollout,
+    seen: Observed,
+    blind: str,
+    lasts: timedelta,
+    late: bool,
+    now: datetime,
+) -> PoolPlan:
+    """Consolidation is given back where it was held for long."""
+    says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
+    wait = max(_BLIND_WAIT, min(lasts / 10, RAREST))
+    others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
+    given_back = rollout_release.let_go(seen.contents, others, blind, now) if late else ()
+    detail = {**seen.known_of(state.name), "rollout": says}
+    return PoolPlan(state.name, says, detail, given_back, wait=wait, changing=True)
+
+
+def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, Any]:
     detail = {
-        **known,
         "node_pool": state.name,
         "n": state.n,
         "after": change.target,
@@ -66,14 +88,7 @@ def carried_on(state: PoolState, change: Rollout, seen: Observed, policy: Policy
         detail["failed"] = advance.failed
     if change.canary and change.canary.empty:
         detail["canary"] = f"empty: no GPU of node {change.canary.node} held more pods than before for long"
-    return Part(
-        says,
-        detail,
-        advance.actions,
-        (*state.findings, *advance.findings, *whole_gpus.findings(state, asking, contents)),
-        advance.wait,
-        changing=not advance.finished,
-    )
+    return detail
 
 
 def _blind(state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime) -> str:
@@ -91,9 +106,7 @@ def _blind(state: PoolState, change: Rollout, seen: Observed, policy: Policy, no
     return f"nothing was measured of the canary, node {change.canary.node}"
 
 
-def _harm(
-    state: PoolState, change: Rollout, seen: Observed, policy: Policy, since: datetime, now: datetime
-) -> list[str]:
+def _harm(state: PoolState, change: Rollout, seen: Observed, since: datetime, now: datetime) -> list[str]:
     """
     What the new N has done shows on the nodes that have it. On the canary each end of a container counts; in
     a whole pool some always end.
@@ -101,7 +114,7 @@ def _harm(
     key = layout.config_key(state.pool.sharing, change.to)
     nodes = {node.name for node in state.nodes if node.key == key}
     canary = nodes & {change.canary.node} if change.canary else set()
-    found = broken_now(state, seen, policy, since, now, canary) if canary else ()
+    found = broken_now(state, seen, since, now, canary) if canary else ()
     if nodes:
-        found += tuple(one for one in broken_now(state, seen, policy, since, now) if one.node in nodes)
+        found += tuple(one for one in broken_now(state, seen, since, now) if one.node in nodes)
     return list(dict.fromkeys(one.says for one in found))

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from slicewise.kube.objects import annotations_of, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import SetClass
 from slicewise.planning.outcome import Finding
-from slicewise.policy.model import Classes, MetricsSource, Policy, Pool
+from slicewise.policy.model import Classes, MetricsSource, Pool
 from slicewise.pools import layout
 from slicewise.tuning.classes.annotation import template
 from slicewise.tuning.classes.decision import ClassDecision, Recommendation, decided, dumped, loaded
 from slicewise.tuning.classes.evidence import class_evidence
 from slicewise.tuning.classes.migration import Moves, moves
-from slicewise.tuning.rule.pool_plan import Part
 from slicewise.tuning.state.observation import Observed
+from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import PoolState
 from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.owners import told_owner
 from slicewise.tuning.usage.workloads import workload_of
 
 
-def about_classes(
-    policy: Policy, states: Sequence[PoolState], seen: Observed, now: datetime
-) -> Iterator[tuple[str, Part]]:
-    """By pool, for those that are split, or whose workloads still have a class from when it was."""
+def plan_classes(states: Sequence[PoolState], seen: Observed, now: datetime) -> Iterator[PoolPlan]:
+    """One a pool, for those that are split, or whose workloads still have a class from when it was."""
     changing = next((state.name for state in states if state.rollout), "")
     busy = f"N of NodePool {changing} is being changed" if changing else ""
-    for pool in policy.pools:
+    for pool in seen.policy.pools:
         of_pool = [state for state in states if state.pool.name == pool.name]
         opted_in = [item for item in seen.contents.workloads if layout.chooses(template(item), pool)]
         if pool.classes:
-            yield pool.name, _of_a_split_pool(pool, pool.classes, of_pool, opted_in, seen, policy, busy, now)
+            yield _of_a_split_pool(pool, pool.classes, of_pool, opted_in, seen, busy, now)
         elif left := [item for item in opted_in if layout.class_of(template(item))]:
             frozen = _asleep(of_pool) or busy
-            yield pool.name, _of_a_pool_no_longer_split(pool, seen.cluster.name, left, frozen, now)
+            yield _of_a_pool_no_longer_split(pool, seen.cluster.name, left, frozen, now)
 
 
 def _of_a_split_pool(
@@ -46,15 +45,13 @@ def _of_a_split_pool(
     states: Sequence[PoolState],
     opted_in: Sequence[Object],
     seen: Observed,
-    policy: Policy,
     busy: str,
     now: datetime,
-) -> Part:
-    known = loaded(seen.known, pool.name)
-    frozen = _frozen(states, seen, policy)
+) -> PoolPlan:
+    known, frozen = loaded(seen.known, pool.name), _frozen(states, seen)
     decision, problems = known, tuple[Finding, ...]()
     if seen.whole and not frozen:
-        source = policy.metrics.source.value
+        source = seen.policy.metrics.source.value
         history = seen.measured.history if seen.measured else NOTHING
         evidence = class_evidence(seen.readings, source, seen.contents, pool, now, history)
         decision, problems = decided(pool, known, evidence, now), evidence.problems
@@ -62,12 +59,19 @@ def _of_a_split_pool(
     found = moves(decision, seen.cluster.name, opted_in, classes.moves_a_day, why, now)
     detail = dumped(decision, classes.moves_a_day, frozen, found.notes)
     findings = (*problems, *found.findings, *_nowhere(seen.contents, pool))
-    return Part(_says(decision, found), detail, (*found.notices, *found.actions), findings, found.wait)
+    return _plan(decision, found, detail, findings)
+
+
+def _plan(
+    decision: ClassDecision, found: Moves, detail: Mapping[str, Any], findings: tuple[Finding, ...]
+) -> PoolPlan:
+    actions = (*found.notices, *found.actions)
+    return PoolPlan(decision.pool, _says(decision, found), detail, actions, findings, found.wait)
 
 
 def _of_a_pool_no_longer_split(
     pool: Pool, cluster: str, left: Sequence[Object], frozen: str, now: datetime
-) -> Part:
+) -> PoolPlan:
     """Nodes without classes let nobody in who selects one."""
     home = tuple(
         Recommendation(
@@ -81,12 +85,12 @@ def _of_a_pool_no_longer_split(
     )
     decision = ClassDecision(pool.name, (), now, recommendations=home)
     found = moves(decision, cluster, left, Classes.moves_a_day, frozen, now, split=False)
-    return Part(_says(decision, found), {}, (*found.notices, *found.actions), found.findings, found.wait)
+    return _plan(decision, found, {}, found.findings)
 
 
-def _frozen(states: Sequence[PoolState], seen: Observed, policy: Policy) -> str:
+def _frozen(states: Sequence[PoolState], seen: Observed) -> str:
     """Why nothing is decided; empty where it is."""
-    if policy.metrics.source is MetricsSource.NONE:
+    if seen.policy.metrics.source is MetricsSource.NONE:
         return "the policy names no source of metrics"
     if seen.metrics_error:
         return "metrics cannot be read"

@@ -21,6 +21,7 @@ from slicewise.planning.outcome import Finding
 from slicewise.pools import layout, observed
 from slicewise.tuning.rollout.context import RolloutSettings
 from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import Rollout, read_rollout
 
 _AFTER = ("spec", "disruption", "consolidateAfter")
@@ -39,6 +40,21 @@ def let_go(
         *(_release(pool, after, why) for pool, rollout in left if (after := _after(pool, rollout))),
         *uncordon(contents, {name(pool) for pool, _ in left}, why, now),
     )
+
+
+def released(
+    contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
+) -> tuple[PoolPlan, ...]:
+    """One plan for each NodePool of ours that nobody looks after, with what is let go and why."""
+    names = [name(pool) for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on]
+    plans = (_released(contents, node_pool, why, now) for node_pool in names)
+    return tuple(one for one in plans if one.actions or one.findings)
+
+
+def _released(contents: ClusterContents, node_pool: str, why: str, now: datetime) -> PoolPlan:
+    others = {name(pool) for pool in contents.node_pools} - {node_pool}
+    actions, findings = let_go(contents, others, why, now), halfway(contents, others, why)
+    return PoolPlan(node_pool, actions=actions, findings=findings)
 
 
 def holds(contents: ClusterContents, carried_on: Collection[str]) -> bool:

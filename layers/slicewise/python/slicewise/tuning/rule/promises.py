@@ -17,8 +17,11 @@ from slicewise.kube.objects import being_deleted, moment, name, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.pools import layout
+from slicewise.tuning.rule.replicas import TuningPolicy
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.observation import Observed
+from slicewise.tuning.state.pool_state import PoolState
 from slicewise.tuning.usage.pool_usage import STEP, Window, started
 from slicewise.tuning.usage.readings import Device, Points, Readings
 from slicewise.tuning.usage.slowdown import queueing, time_slicing
@@ -44,6 +47,28 @@ class Broken(NamedTuple):
     breach: Breach
     says: str
     node: str
+
+
+def broken_now(
+    state: PoolState, seen: Observed, since: datetime, now: datetime, nodes: set[str] | None = None
+) -> tuple[Broken, ...]:
+    """
+    What broke on a NodePool that a pass observed; see `broken`.
+
+    Args:
+        nodes: The canary's; None looks at all of the NodePool's.
+    """
+    return broken(
+        seen.contents_of(state.name),
+        seen.readings,
+        state.name,
+        since,
+        now,
+        nodes=nodes,
+        memory_bound_mib=(1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib,
+        slowdown_budget=state.pool.slowdown_budget,
+        failed_pods=seen.contents.failed_pods,
+    )
 
 
 def broken(

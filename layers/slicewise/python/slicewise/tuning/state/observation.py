@@ -232,6 +232,12 @@ class Observed:
             case _:
                 return None
 
+    def known_of(self, node_pool: str) -> dict[str, Any]:
+        """The decision on it as the record before has it, without what it said of a change."""
+        found = next((one for one in self.known if one.get("node_pool") == node_pool), {})
+        of_a_change = ("rollout", "since", "failed", "canary")
+        return {key: value for key, value in found.items() if key not in of_a_change}
+
     def contents_of(self, node_pool: str) -> ClusterContents:
         """With no nodes and pods but the NodePool's: who looks at one does not go through those of all."""
         nodes = tuple(self._nodes_of.get(node_pool, ()))

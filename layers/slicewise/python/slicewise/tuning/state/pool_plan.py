@@ -1,0 +1,65 @@
+"""What one NodePool adds to a pass's plan, and what NodePools must know of one another. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from slicewise.planning.actions import Action, Patch
+from slicewise.planning.outcome import Finding
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """
+    What one NodePool adds to the plan; of the classes of a pool that is split, what they add together.
+
+    Attributes:
+        name: The NodePool's, or the pool's.
+        says: For the pass's reason; empty where a person need not read it each time.
+        detail: For the record, with the reason also of doing nothing; empty where another plan of the same
+            NodePool has it.
+        wait: After how long the NodePool is to be seen again; None leaves it to the sweep.
+        changing: Its N is being changed; `begins_to_grow` is of a change that begins with this pass.
+    """
+
+    name: str
+    says: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    actions: tuple[Action, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    wait: timedelta | None = None
+    changing: bool = False
+    begins_to_grow: bool = False
+
+    @property
+    def steps(self) -> tuple[Action, ...]:
+        """Its actions as its own: somebody's edit of one NodePool is no reason to leave the others alone."""
+        return tuple(
+            replace(action, part=self.name) if isinstance(action, Patch) else action
+            for action in self.actions
+        )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """
+    What NodePools must know of one another, by name.
+
+    Attributes:
+        changing: Those whose N is being changed.
+        growing: Those of them whose N rises, which only one of a cluster does at a time.
+    """
+
+    changing: frozenset[str] = frozenset()
+    growing: frozenset[str] = frozenset()
+
+    def after(self, planned: PoolPlan) -> Shared:
+        """For the NodePools that come next."""
+        name = frozenset({planned.name})
+        return Shared(
+            self.changing | name if planned.changing else self.changing,
+            self.growing | name if planned.begins_to_grow else self.growing,
+        )
