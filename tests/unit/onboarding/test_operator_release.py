@@ -11,7 +11,7 @@ from slicewise.kube.ref import Ref, ref_of
 from slicewise.model.cluster import Keeper, Release
 from slicewise.onboarding import diff, preflight, verify
 from slicewise.onboarding.helm.operator_values import join
-from slicewise.onboarding.observation import World
+from slicewise.onboarding.observation import Inside
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.onboarding.operator import restore as operator_restore
 from slicewise.onboarding.releases import LONGEST_HELM
@@ -65,8 +65,7 @@ def refusals(found, policy=ADOPTS, settings=SETTINGS):
 
 
 def all_of(found, policy=ADOPTS):
-    world = World(builders.cluster(), policy, contents=found)
-    return diff.difference(world, SETTINGS, NOW)
+    return diff.difference(Inside(builders.cluster(), policy, found), SETTINGS, NOW)
 
 
 def test_a_release_of_any_name_in_any_namespace_is_joined_where_it_is():

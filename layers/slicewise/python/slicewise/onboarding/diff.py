@@ -26,7 +26,7 @@ from slicewise.onboarding import (
     time_slice,
     versions,
 )
-from slicewise.onboarding.observation import Chart, Settings, World, live
+from slicewise.onboarding.observation import Chart, Inside, Settings, live
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.onboarding.pools import desired as desired_pools
 from slicewise.onboarding.pools import fallback as fallback_pools
@@ -39,17 +39,14 @@ from slicewise.policy.model import Drift, Policy
 from slicewise.pools import layout
 
 
-def difference(world: World, settings: Settings, now: datetime) -> Difference:
+def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     """
-    Needs a cluster, a policy and contents in `world`.
-
     Order: who may read, Karpenter, GPU Operator, its configuration, NodeClass, overlays, NodePools, the
     tuner. Overlays come before NodePools, so that Karpenter's first simulation already knows the slices.
     """
-    cluster, policy, contents = world.cluster, world.policy, world.contents
-    assert cluster and policy and contents
+    cluster, policy, contents = inside.cluster, inside.policy, inside.contents
     pools, pool_findings = _pools(contents, policy)
-    released = _releases(world, settings, now)
+    released = _releases(inside, settings, now)
     actions: list[Action] = []
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
@@ -85,12 +82,12 @@ def difference(world: World, settings: Settings, now: datetime) -> Difference:
     actions += (*pools, *superseded_pools.actions(contents, policy))
     pool_findings += superseded_pools.findings(contents, policy)
     actions += _time_slices(contents, policy)
-    tuner = world.entries.get(settings.tuner_role)
+    tuner = inside.entries.get(settings.tuner_role)
     if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
         actions.append(
             PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), "it proves the slices on each node")
         )
-    sleeper = world.entries.get(settings.sleeper_role)
+    sleeper = inside.entries.get(settings.sleeper_role)
     if policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
         why = "it puts workloads to sleep and wakes them"
         actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
@@ -145,15 +142,14 @@ def _applies(
 # Releases
 
 
-def _releases(world: World, settings: Settings, now: datetime) -> Difference:
+def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     """
     Nothing of the operator's while somebody's helm is at work on Karpenter, or the other way round: each is
     waited for alone.
     """
-    cluster, policy, contents = world.cluster, world.policy, world.contents
-    assert cluster and policy and contents
+    policy, contents = inside.policy, inside.contents
     ours = karpenter.is_ours(contents, policy)
-    parts = _karpenter(world, settings, now) if ours else []
+    parts = _karpenter(inside, settings, now) if ours else []
     parts.append(operator_release.difference(contents, policy, settings, now))
     return Difference(
         tuple(action for part in parts for action in part.actions),
@@ -162,9 +158,8 @@ def _releases(world: World, settings: Settings, now: datetime) -> Difference:
     )
 
 
-def _karpenter(world: World, settings: Settings, now: datetime) -> list[Difference]:
-    cluster, contents = world.cluster, world.contents
-    assert cluster and contents
+def _karpenter(inside: Inside, settings: Settings, now: datetime) -> list[Difference]:
+    cluster, contents = inside.cluster, inside.contents
 
     def step(name: str, chart: Chart, values: Mapping[str, Any], take_ownership: bool = False) -> Difference:
         release = manifests.find_release(contents.releases, name, rbac.KARPENTER_NAMESPACE)
@@ -172,14 +167,14 @@ def _karpenter(world: World, settings: Settings, now: datetime) -> list[Differen
         return releases.difference(release, wanted, now)
 
     access: list[Action] = []
-    if manifests.POD_IDENTITY_ADDON not in world.addons:
+    if manifests.POD_IDENTITY_ADDON not in inside.addons:
         access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it hands Karpenter's pods their role"))
     role, account = settings.karpenter_controller_role, manifests.KARPENTER_SERVICE_ACCOUNT
-    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in world.pod_identities:
+    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in inside.pod_identities:
         why = "Karpenter starts and ends machines with it"
         access.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
     node_role = settings.node_role_arn(cluster)
-    if node_role not in world.entries:
+    if node_role not in inside.entries:
         access.append(
             PutAccessEntry(node_role, (), "Karpenter's machines join the cluster with it", "EC2_LINUX")
         )

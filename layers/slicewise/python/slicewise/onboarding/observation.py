@@ -156,6 +156,23 @@ class World:
         return entry is not None and entry.is_admin
 
 
+@dataclass(frozen=True)
+class Inside:
+    """
+    A cluster that a policy asks for and that was looked into: what its difference from the policy rests on.
+
+    Attributes:
+        entries, addons, pod_identities: As in World.
+    """
+
+    cluster: EksCluster
+    policy: Policy
+    contents: ClusterContents
+    entries: Mapping[str, AccessEntry] = field(default_factory=dict)
+    addons: frozenset[str] = frozenset()
+    pod_identities: Mapping[str, str] = field(default_factory=dict)
+
+
 def live(contents: ClusterContents, ref: Ref) -> Object | None:
     """A live object by its Ref, whether it was asked for alone or came with a list."""
     if ref in contents.objects:

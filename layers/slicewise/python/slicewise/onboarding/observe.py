@@ -92,7 +92,7 @@ def observe(
     cluster = _with_node_groups(cluster, ports)
     known |= _at_eks(cluster, policy, ports, settings)
     if as_person or settings.installer_role in known["entries"]:
-        known |= _inside(World(cluster, **known), policy, ports, settings)
+        known |= _inside(World(cluster, **known), cluster, policy, ports, settings)
     elif cluster.authentication_mode != "CONFIG_MAP" and not preflight.refuses(preflight.outside(cluster)):
         known |= _knocked(cluster, ports)
     return World(cluster, **known)
@@ -162,15 +162,16 @@ def telling_failure(found: dict[str, Any]) -> Iterator[None]:
         found["look_error"] = LookError(LookFailure.UNREACHABLE, str(error))
 
 
-def _inside(world: World, policy: Policy, ports: Ports, settings: Settings) -> dict[str, Any]:
+def _inside(
+    world: World, cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings
+) -> dict[str, Any]:
     """The contents, or why they could not be read: a plan decides what that means."""
-    assert world.cluster
     found: dict[str, Any] = {}
     with telling_failure(found):
-        kubernetes = ports.kubernetes(world.cluster)
+        kubernetes = ports.kubernetes(cluster)
         if world.is_admin(settings.installer_role):
             found["admin_in_effect"] = kubernetes.may_do_everything()
-        helm = ports.helm(world.cluster)
+        helm = ports.helm(cluster)
         admin = bool(found.get("admin_in_effect"))
         found["contents"] = look(kubernetes, helm, policy, admin, settings.gpu_operator)
     return found

@@ -19,7 +19,15 @@ from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.model.cluster import AccessEntry, EksCluster
 from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, verify
 from slicewise.onboarding.karpenter import Gate
-from slicewise.onboarding.observation import LookFailure, Settings, World, eks_fingerprint, live
+from slicewise.onboarding.observation import (
+    Inside,
+    LookError,
+    LookFailure,
+    Settings,
+    World,
+    eks_fingerprint,
+    live,
+)
 from slicewise.onboarding.operator import gpu_findings
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.planning import retries
@@ -36,8 +44,9 @@ from slicewise.planning.eks_actions import (
     UpgradeRelease,
 )
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
+from slicewise.planning.record import Record
 from slicewise.planning.retries import Retry
-from slicewise.policy.model import Mode, fingerprint
+from slicewise.policy.model import Mode, Policy, fingerprint
 
 ACTIVE_POLL, ACTIVE_DEADLINE = timedelta(seconds=60), timedelta(minutes=45)
 ACCESS_POLL, ACCESS_DEADLINE = timedelta(seconds=5), timedelta(minutes=10)
@@ -67,12 +76,12 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         # In this order: killed in between, we still remember that there is something to forget.
         last = (Wake(TUNING, "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
         return Plan(Outcome(Stage.GONE, "the cluster is gone"), last)
-    aside = _not_ours_to_touch(world, settings)
+    asked = _asked_for(cluster, world, settings)
     if cluster.offboards and not (world.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
         return Plan(waiting) if waiting else _offboard(world, settings, now)
-    if aside:
-        return Plan(aside, _let_go(world, settings, aside.reason))
+    if isinstance(asked, Outcome):
+        return Plan(asked, _let_go(world, settings, asked.reason))
     waiting = _not_active(cluster, now)
     if waiting:
         return Plan(waiting)
@@ -90,10 +99,11 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
             _let_go(world, settings, "the policy's mode no longer lets us act"),
         )
     if world.contents is None:
-        return _from_outside(world, settings, findings, now)
+        return _from_outside(world, cluster, asked, settings, findings, now)
     # Which GPUs are whose is for people to read; nothing is decided by it.
     details = gpu_findings.by_node_pool(world.contents)
-    return replace(_from_inside(world, settings, findings, now), details=details)
+    inside = Inside(cluster, asked, world.contents, world.entries, world.addons, world.pod_identities)
+    return replace(_from_inside(world, inside, settings, findings, now), details=details)
 
 
 def _offboard(world: World, settings: Settings, now: datetime) -> Plan:
@@ -119,9 +129,8 @@ def _in_act_mode(world: World) -> bool:
 # Before any access
 
 
-def _not_ours_to_touch(world: World, settings: Settings) -> Outcome | None:
-    cluster = world.cluster
-    assert cluster
+def _asked_for(cluster: EksCluster, world: World, settings: Settings) -> Policy | Outcome:
+    """The policy that asks for the cluster; or why it is not ours to touch."""
     if cluster.status == "DELETING":
         return Outcome(Stage.GONE, "the cluster is being deleted", wait=ACTIVE_POLL)
     if world.paused:
@@ -140,7 +149,7 @@ def _not_ours_to_touch(world: World, settings: Settings) -> Outcome | None:
         return Outcome(
             Stage.LEFT_ALONE, f"no policy asks for this cluster: {tag}", _left_behind(world, settings)
         )
-    return None
+    return world.policy
 
 
 def _left_behind(world: World, settings: Settings) -> tuple[Finding, ...]:
@@ -180,15 +189,19 @@ def _let_go(world: World, settings: Settings, why: str) -> tuple[Action, ...]:
 # Without a look inside
 
 
-def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
-    assert world.cluster and world.policy
-    entry = world.entries.get(settings.installer_role)
-    failure = world.look_error.kind if world.look_error else None
-    if failure is LookFailure.UNREACHABLE:
-        return _out_of_reach(world, settings, findings, now)
-    if entry is None and _still_refused(world, now):
-        record = world.record
-        assert record
+def _from_outside(
+    world: World,
+    cluster: EksCluster,
+    policy: Policy,
+    settings: Settings,
+    findings: tuple[Finding, ...],
+    now: datetime,
+) -> Plan:
+    entry, error = world.entries.get(settings.installer_role), world.look_error
+    failure = error.kind if error else None
+    if error and error.kind is LookFailure.UNREACHABLE:
+        return _out_of_reach(world, cluster, error, settings, findings, now)
+    if entry is None and (record := _still_refused(world, cluster, policy, now)):
         again = (
             "It is looked into again when cluster or policy change, by hand, or a day after the last look."
         )
@@ -196,7 +209,7 @@ def _from_outside(world: World, settings: Settings, findings: tuple[Finding, ...
     if not _in_act_mode(world):
         outcome = Outcome(
             Stage.LEFT_ALONE,
-            f"mode {world.policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
+            f"mode {policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
             "cluster is not known, since looking means letting ourselves in",
             findings,
         )
@@ -248,9 +261,14 @@ def _never_let_in(world: World, settings: Settings, findings: tuple[Finding, ...
     return Plan(Outcome(Stage.FAILED, reason, (*findings, finding)), actions)
 
 
-def _out_of_reach(world: World, settings: Settings, findings: tuple[Finding, ...], now: datetime) -> Plan:
-    cluster, error = world.cluster, world.look_error
-    assert cluster and error
+def _out_of_reach(
+    world: World,
+    cluster: EksCluster,
+    error: LookError,
+    settings: Settings,
+    findings: tuple[Finding, ...],
+    now: datetime,
+) -> Plan:
     finding = preflight.endpoint_out_of_reach(cluster, error.says)
     waited = _lasted(world, Stage.WAITING, now)
     if cluster.public_endpoint and waited <= REACH_DEADLINE:
@@ -261,31 +279,33 @@ def _out_of_reach(world: World, settings: Settings, findings: tuple[Finding, ...
     return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
 
 
-def _still_refused(world: World, now: datetime) -> bool:
+def _still_refused(world: World, cluster: EksCluster, policy: Policy, now: datetime) -> Record | None:
     """
-    Whether this very cluster was refused under this very policy, less than a day ago, and nobody asks again.
+    The record of this very cluster's refusal under this very policy, less than a day ago; None also where
+    somebody asks again.
     """
     record = world.record
     if record is None or record.stage is not Stage.REFUSED or record.looked_at is None or world.forced:
-        return False
-    assert world.cluster and world.policy
-    seen = (eks_fingerprint(world.cluster), fingerprint(world.policy))
-    return (record.world, record.fingerprint) == seen and now - record.looked_at < REFUSED_LOOK
+        return None
+    seen = (eks_fingerprint(cluster), fingerprint(policy))
+    is_same = (record.world, record.fingerprint) == seen
+    return record if is_same and now - record.looked_at < REFUSED_LOOK else None
 
 
 # With a look inside
 
 
-def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...], now: datetime) -> Plan:
-    policy, contents = world.policy, world.contents
-    assert policy and contents
+def _from_inside(
+    world: World, inside: Inside, settings: Settings, outside: tuple[Finding, ...], now: datetime
+) -> Plan:
+    policy, contents = inside.policy, inside.contents
     findings = (*outside, *preflight.inside(contents, policy, settings, now))
     probe = live(contents, manifests.GATE_PROBE)
     clean_up: tuple[Action, ...] = ()
     if probe is not None and is_ours(probe):
         clean_up = (Delete(manifests.GATE_PROBE, "Karpenter has answered, or never will"),)
     if preflight.refuses(findings):
-        return _refused(world, settings, findings, clean_up, now)
+        return _refused(world, inside, settings, findings, clean_up, now)
 
     gate = karpenter.gate(contents, policy, now)
     # Before a manifest of somebody's says what it must, no overlay comes that would go on proving the gate.
@@ -293,12 +313,12 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
     if gate is Gate.UNKNOWN and _in_act_mode(world) and not is_held:
         ask = Apply(manifests.gate_probe(), "only its effect tells whether Karpenter honours NodeOverlays")
         reason = "Karpenter is asked whether it honours NodeOverlays"
-        return _with_admin(world, settings, (ask,), reason, findings, now)
+        return _with_admin(world, policy, settings, (ask,), reason, findings, now)
     if gate is Gate.ASKED and _in_act_mode(world) and not is_held:
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
 
-    difference = diff.difference(world, settings, now)
+    difference = diff.difference(inside, settings, now)
     findings = (*findings, *difference.findings)
     stuck = _stuck(world, difference.actions, now)
     left = tuple(action for action in difference.actions if part_of(action) not in stuck)
@@ -310,30 +330,33 @@ def _from_inside(world: World, settings: Settings, outside: tuple[Finding, ...],
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
-        return _verified(world, settings, findings, now, stuck)
-    return _with_admin(world, settings, actions, _told(actions), findings, now)
+        return _verified(world, inside, settings, findings, now, stuck)
+    return _with_admin(world, policy, settings, actions, _told(actions), findings, now)
 
 
 def _refused(
     world: World,
+    inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
     clean_up: tuple[Action, ...],
     now: datetime,
 ) -> Plan:
     """A cluster that we refuse keeps nothing of ours; one that was onboarded before keeps our read access."""
-    assert world.contents
     installer = settings.installer_role
     if clean_up and not world.is_admin(installer):
-        return _with_admin(world, settings, clean_up, "the gate's probe is taken away", findings, now)
+        return _with_admin(
+            world, inside.policy, settings, clean_up, "the gate's probe is taken away", findings, now
+        )
     actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
-    if installer in world.entries and not manifests.anything_of_ours(world.contents):
+    if installer in world.entries and not manifests.anything_of_ours(inside.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
     return Plan(Outcome(Stage.REFUSED, _refusal(findings), findings), actions)
 
 
 def _with_admin(
     world: World,
+    policy: Policy,
     settings: Settings,
     actions: tuple[Action, ...],
     reason: str,
@@ -345,9 +368,8 @@ def _with_admin(
     is_admin = world.is_admin(settings.installer_role)
     grant = GrantAdmin(settings.installer_role, f"to {_first_words(actions)}")
     if not _in_act_mode(world):
-        assert world.policy
         told = (grant, *actions) if needs_admin else actions
-        reason = f"mode {world.policy.mode}: not done, only told: {reason}"
+        reason = f"mode {policy.mode}: not done, only told: {reason}"
         return Plan(Outcome(Stage.LEFT_ALONE, reason, findings), told)
     if _installing(world, settings, now) > INSTALL_DEADLINE:
         late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
@@ -374,13 +396,13 @@ def _stuck(world: World, actions: tuple[Action, ...], now: datetime) -> dict[str
 
 def _verified(
     world: World,
+    inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
     now: datetime,
     stuck: Collection[str] = (),
 ) -> Plan:
-    policy, contents = world.policy, world.contents
-    assert policy and contents
+    policy, contents = inside.policy, inside.contents
     closing = _let_go(world, settings, "the installation is done")
     awaited = verify.awaited(contents, policy, settings, stuck)
     if awaited:
