@@ -1,7 +1,7 @@
 """Patches say what they saw, so that they hold only while it is so."""
 
 import pytest
-from slicewise.kube.json_patch import after, expect, remove, set_value
+from slicewise.kube.json_patch import after, annotation_path, expect, label_path, pointer, remove, set_value
 
 from tests.fakes.kube.kubernetes import patched
 
@@ -79,3 +79,8 @@ def test_presence_and_absence_can_be_expected():
     assert expect(LIVE, ("spec", "limits", "gpu")) == ops(("test", "/spec/limits/gpu", "4"))
     assert expect(LIVE, ("spec", "limits", "cpu")) == ops(("test", "/spec/limits/cpu", None))
     assert expect(LIVE, ("metadata", "annotations", "x")) == ops(("test", "/metadata/annotations", None))
+
+
+def test_labels_and_annotations_stand_in_the_metadata():
+    assert pointer(annotation_path("slicewise.dev/rollout")) == "/metadata/annotations/slicewise.dev~1rollout"
+    assert pointer(label_path("slicewise.dev/pool")) == "/metadata/labels/slicewise.dev~1pool"

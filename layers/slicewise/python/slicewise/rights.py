@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from slicewise.kube.json_patch import annotation_path, label_path
 from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import MANAGED_BY
 from slicewise.policy.switches import Switch
@@ -104,11 +105,11 @@ class Identity:
 
 
 def _annotations(*keys: str) -> Iterator[Path]:
-    return (("metadata", "annotations", key) for key in keys)
+    return map(annotation_path, keys)
 
 
 def _labels(*keys: str) -> Iterator[Path]:
-    return (("metadata", "labels", key) for key in keys)
+    return map(label_path, keys)
 
 
 _MARKS = (

@@ -76,6 +76,16 @@ def _changed(item: Mapping[str, Any], way: Sequence[str], operation: Operation) 
     return {**item, first: operation["value"]}
 
 
+def annotation_path(key: str) -> tuple[str, str, str]:
+    """Where an object has the annotation."""
+    return "metadata", "annotations", key
+
+
+def label_path(key: str) -> tuple[str, str, str]:
+    """Where an object has the label."""
+    return "metadata", "labels", key
+
+
 def pointer(path: Sequence[str]) -> str:
     """RFC 6901: "/metadata/labels/a.b~1c"."""
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)

@@ -16,7 +16,7 @@ from typing import Any
 
 from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities
-from slicewise.kube.json_patch import Operation, set_value
+from slicewise.kube.json_patch import Operation, annotation_path, set_value
 from slicewise.kube.objects import MANAGER, annotations_of, spec, written_by
 from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object
@@ -222,5 +222,5 @@ def account(node_pool: Object, taken: Mapping[str, Any]) -> tuple[Operation, ...
     found = kept(node_pool)
     if found.get("taken") == taken:
         return ()
-    path = ("metadata", "annotations", layout.ORIGINAL_ANNOTATION)
+    path = annotation_path(layout.ORIGINAL_ANNOTATION)
     return set_value(node_pool, path, dumped({**found, "taken": dict(taken)}))

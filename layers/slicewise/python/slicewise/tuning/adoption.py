@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.kube import quantities
-from slicewise.kube.json_patch import Operation, remove, set_value
+from slicewise.kube.json_patch import Operation, label_path, remove, set_value
 from slicewise.kube.objects import (
     MANAGED_BY,
     MANAGER,
@@ -36,7 +36,7 @@ from slicewise.pools import adopted_settings, layout, observed
 from slicewise.pools.startup_history import STARTUP_ANNOTATION
 from slicewise.tuning import contested_requirement
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
-from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.annotations import CHANGED_PATH, marked_at
 from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import stamp
 
@@ -48,7 +48,6 @@ _REMEMBERED = (
     layout.CHANGED_ANNOTATION,
     STARTUP_ANNOTATION,
 )
-_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 
 
 def adopted(
@@ -212,9 +211,9 @@ def _label(
     for item in (node, claim):
         if item is None:
             continue
-        operations = [*set_value(item, _CHANGED, stamp(now))]
+        operations = [*set_value(item, CHANGED_PATH, stamp(now))]
         for key, value in _wanted(item, pool, born_with).items():
-            operations += set_value(item, ("metadata", "labels", key), value)
+            operations += set_value(item, label_path(key), value)
         why = "what its NodePool will require must stand on it first, or Karpenter replaces it"
         yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
 

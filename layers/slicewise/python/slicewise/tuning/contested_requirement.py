@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from slicewise.kube.json_patch import set_value
+from slicewise.kube.json_patch import annotation_path, set_value
 from slicewise.kube.objects import MANAGER, annotations_of, name, required_values, spec, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import ClaimsCarry, Patch
@@ -57,7 +57,7 @@ def put_back(node_pool: Object, pool: Pool, key: str, now: datetime) -> Patch | 
         return None
     again = adopted_settings.dumped({**kept, _PUT_BACK_AT: stamp(now)})
     operations = (
-        *set_value(node_pool, ("metadata", "annotations", layout.ORIGINAL_ANNOTATION), again),
+        *set_value(node_pool, annotation_path(layout.ORIGINAL_ANNOTATION), again),
         *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool, key)),
     )
     why = "every NodeClaim of it has these labels, and new nodes need them at their birth"

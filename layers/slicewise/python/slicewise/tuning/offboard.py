@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from slicewise.kube.json_patch import Operation, remove, set_value
+from slicewise.kube.json_patch import Operation, annotation_path, label_path, remove, set_value
 from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
     annotations_of,
@@ -36,7 +36,7 @@ from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
-from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.annotations import CHANGED_PATH, marked_at
 from slicewise.tuning.state.observation import Offboarding
 from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import PoolState, pool_states, stamp
@@ -48,7 +48,6 @@ _MOST_NAMED = 5
 _ANY = "*"
 _OUR_LABELS = (layout.POOL_LABEL, layout.CLASS_LABEL, layout.NODE_POOL_LABEL)
 _WHY = "the cluster is being offboarded"
-_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 _MARKS_ON_NODES = (
     layout.CHANGED_ANNOTATION,
@@ -187,7 +186,7 @@ def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
     # When that was, is noted beside it: labels may go once Karpenter has seen it.
     operations = (
         *set_value(node_pool, _REQUIREMENTS, kept),
-        *set_value(node_pool, _CHANGED, stamp(now)),
+        *set_value(node_pool, CHANGED_PATH, stamp(now)),
     )
     says = f"have NodePool {name(node_pool)} require no label of ours any more"
     patch = Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))
@@ -226,9 +225,9 @@ def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
     operations: list[Operation] = []
     for key in (layout.POOL_LABEL, layout.CONFIG_LABEL):
         if key not in theirs:
-            operations += remove(item, ("metadata", "labels", key))
+            operations += remove(item, label_path(key))
     for mark in _MARKS_ON_NODES:
-        operations += remove(item, ("metadata", "annotations", mark))
+        operations += remove(item, annotation_path(mark))
     return tuple(operations)
 
 
@@ -372,7 +371,7 @@ def _close(node_pool: Object) -> Patch:
         *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
         *set_value(node_pool, ("spec", "disruption", "consolidationPolicy"), "WhenEmptyOrUnderutilized"),
         *set_value(node_pool, ("spec", "disruption", "consolidateAfter"), "0s"),
-        *set_value(node_pool, ("metadata", "annotations", APPLIED), layout.CLOSED),
+        *set_value(node_pool, annotation_path(APPLIED), layout.CLOSED),
     )
     says = f"close NodePool {name(node_pool)}"
     return Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))

@@ -29,13 +29,13 @@ from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rule.decision import RECENT, Decision, decide, details
 from slicewise.tuning.rule.promises import broken_now
 from slicewise.tuning.state import whole_gpus
+from slicewise.tuning.state.annotations import TUNING_PATH
 from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_plan import PoolPlan, Shared
 from slicewise.tuning.state.pool_state import PoolState, Tuning, read_tuning
 from slicewise.tuning.usage.history import NOTHING
 from slicewise.tuning.usage.pool_usage import STEP, pool_use
 
-_TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
 _SOON = timedelta(seconds=2)
 _MOST_SAID = 5
 
@@ -227,7 +227,7 @@ def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:
     """Since when another N has been right is kept where N is; written only when it changes."""
     if decision.history == state.history:
         return ()
-    operations = json_patch.set_value(state.node_pool, _TUNING, decision.history.dumped())
+    operations = json_patch.set_value(state.node_pool, TUNING_PATH, decision.history.dumped())
     says = f"remember since when N should be {decision.target} for NodePool {state.name}"
     if decision.target == state.n:
         says = f"remember that N of NodePool {state.name} is right"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from slicewise.kube.json_patch import set_value
+from slicewise.kube.json_patch import annotation_path, set_value
 from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import (
     annotations_of,
@@ -76,7 +76,7 @@ def _is_closed(node_pool: Object) -> bool:
 def _close(node_pool: Object) -> Patch:
     operations = (
         *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
-        *set_value(node_pool, ("metadata", "annotations", APPLIED), layout.CLOSED),
+        *set_value(node_pool, annotation_path(APPLIED), layout.CLOSED),
     )
     why = "its pool is split otherwise by now: what runs there stays, and nothing new starts"
     says = f"close NodePool {name(node_pool)}"

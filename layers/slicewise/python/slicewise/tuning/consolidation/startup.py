@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise.kube import json_patch
+from slicewise.kube.json_patch import annotation_path
 from slicewise.kube.objects import condition, created_at, name, since, spec, status
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Patch
@@ -89,7 +90,7 @@ def keep(node_pool: Object, known: Mapping[str, int]) -> tuple[Patch, ...]:
     """Remember what was learned; nothing where it is remembered already."""
     if remembered(node_pool) == known:
         return ()
-    path = ("metadata", "annotations", STARTUP_ANNOTATION)
+    path = annotation_path(STARTUP_ANNOTATION)
     return (
         Patch(
             ref_of(node_pool),

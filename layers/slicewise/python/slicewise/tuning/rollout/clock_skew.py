@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from slicewise.kube.json_patch import set_value
+from slicewise.kube.json_patch import annotation_path, set_value
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding
@@ -88,7 +88,7 @@ def _is_future(at: datetime | None, now: datetime) -> bool:
 
 def _put_back(item: Object, annotation: str, text: str) -> Patch:
     says = f"put times of {ref_of(item)} back to now"
-    operations = set_value(item, ("metadata", "annotations", annotation), text)
+    operations = set_value(item, annotation_path(annotation), text)
     return Patch(ref_of(item), operations, says, f"{annotation} tells of a time that has not come yet")
 
 

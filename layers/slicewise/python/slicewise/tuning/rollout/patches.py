@@ -14,16 +14,18 @@ from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import ClaimsCarry, Patch, SlotsFit
 from slicewise.pools import adopted_settings, layout
-from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.annotations import (
+    CHANGED_PATH,
+    CONFIG_PATH,
+    CORDONED_PATH,
+    GIVEN_UP_PATH,
+    ROLLOUT_PATH,
+    TUNING_PATH,
+    WAITED_PATH,
+    marked_at,
+)
 from slicewise.tuning.state.pool_state import NodeState, PoolState, Rollout, Tuning, stamp
 
-_CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
-_ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
-_TUNING = ("metadata", "annotations", layout.TUNING_ANNOTATION)
-_CHANGED = ("metadata", "annotations", layout.CHANGED_ANNOTATION)
-_CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
-_GIVEN_UP = ("metadata", "annotations", layout.GIVEN_UP_ANNOTATION)
-_WAITED = ("metadata", "annotations", layout.WAITED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 _CONSOLIDATE_AFTER = ("spec", "disruption", "consolidateAfter")
 _BUDGETS = ("spec", "disruption", "budgets")
@@ -34,7 +36,7 @@ _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 
 
 def save(state: PoolState, rollout: Rollout, says: str, why: str) -> Patch:
-    return _patch(state.node_pool, set_value(state.node_pool, _ROLLOUT, rollout.dumped()), says, why)
+    return _patch(state.node_pool, set_value(state.node_pool, ROLLOUT_PATH, rollout.dumped()), says, why)
 
 
 def hold(state: PoolState, rollout: Rollout) -> Patch:
@@ -42,7 +44,7 @@ def hold(state: PoolState, rollout: Rollout) -> Patch:
     live = consolidate_after(state)
     held = replace(rollout, held={"consolidateAfter": live} if live else {})
     operations = (
-        *set_value(state.node_pool, _ROLLOUT, held.dumped()),
+        *set_value(state.node_pool, ROLLOUT_PATH, held.dumped()),
         *set_value(state.node_pool, _CONSOLIDATE_AFTER, NEVER),
     )
     return _patch(
@@ -59,7 +61,7 @@ def give_back(state: PoolState, rollout: Rollout, why: str) -> Patch | None:
     if consolidate_after(state) != NEVER or after in (None, NEVER):
         return None
     operations = (
-        *expect(state.node_pool, _ROLLOUT),
+        *expect(state.node_pool, ROLLOUT_PATH),
         *set_value(state.node_pool, _CONSOLIDATE_AFTER, after),
     )
     return _patch(state.node_pool, operations, f"release consolidation of NodePool {state.name}", why)
@@ -70,8 +72,8 @@ def release(state: PoolState, rollout: Rollout, history: Tuning) -> Patch:
     after = rollout.held.get("consolidateAfter")
     ours = consolidate_after(state) == NEVER
     operations = (
-        *remove(state.node_pool, _ROLLOUT),
-        *set_value(state.node_pool, _TUNING, history.dumped()),
+        *remove(state.node_pool, ROLLOUT_PATH),
+        *set_value(state.node_pool, TUNING_PATH, history.dumped()),
         *(set_value(state.node_pool, _CONSOLIDATE_AFTER, after) if after and ours else ()),
         *(_carefully(state) if history.untried else ()),
     )
@@ -133,8 +135,8 @@ def consolidate_after(state: PoolState) -> str | None:
 
 def _annotation(state: PoolState, rollout: Rollout | None) -> tuple[Operation, ...]:
     if rollout is None:
-        return expect(state.node_pool, _ROLLOUT)
-    return set_value(state.node_pool, _ROLLOUT, rollout.dumped()) or expect(state.node_pool, _ROLLOUT)
+        return expect(state.node_pool, ROLLOUT_PATH)
+    return set_value(state.node_pool, ROLLOUT_PATH, rollout.dumped()) or expect(state.node_pool, ROLLOUT_PATH)
 
 
 # NodeOverlays
@@ -146,7 +148,7 @@ def count_with(state: PoolState, overlay: Object, n: int, why: str, now: datetim
     wanted = layout.capacity(state.pool, state.gpu, n, gpus)[resource]
     operations = (
         *set_value(overlay, ("spec", "capacity", resource), wanted),
-        *set_value(overlay, _CHANGED, stamp(now)),
+        *set_value(overlay, CHANGED_PATH, stamp(now)),
     )
     return _patch(overlay, operations, f"have {ref_of(overlay)} say {wanted} slices", why)
 
@@ -160,22 +162,22 @@ def relabel(
     """With `most`, only while its pods hold at most that many slices, and while it is cordoned."""
     operations = (
         *(expect(node.node, _UNSCHEDULABLE) if most is not None else ()),
-        *set_value(node.node, _CONFIG, key),
-        *set_value(node.node, _CHANGED, stamp(now)),
-        *remove(node.node, _WAITED),
-        *remove(node.node, _GIVEN_UP),
+        *set_value(node.node, CONFIG_PATH, key),
+        *set_value(node.node, CHANGED_PATH, stamp(now)),
+        *remove(node.node, WAITED_PATH),
+        *remove(node.node, GIVEN_UP_PATH),
     )
     guard = None if most is None else SlotsFit(node.name, resource, most)
     return _patch(node.node, operations, f"label Node {node.name} {key}", why, guard)
 
 
 def relabel_claim(claim: Object, key: str, why: str, now: datetime) -> Patch:
-    operations = (*set_value(claim, _CONFIG, key), *set_value(claim, _CHANGED, stamp(now)))
+    operations = (*set_value(claim, CONFIG_PATH, key), *set_value(claim, CHANGED_PATH, stamp(now)))
     return _patch(claim, operations, f"label NodeClaim {name(claim)} {key}", why)
 
 
 def wait_for(node: NodeState, why: str, now: datetime) -> Patch:
-    operations = set_value(node.node, _WAITED, stamp(now))
+    operations = set_value(node.node, WAITED_PATH, stamp(now))
     return _patch(node.node, operations, f"remember that Node {node.name} is waited for", why)
 
 
@@ -185,15 +187,15 @@ def waited_for(node: NodeState) -> datetime | None:
 
 def no_longer_wait_for(node: NodeState) -> Patch:
     says = f"remember that Node {node.name} is well again"
-    return _patch(node.node, remove(node.node, _WAITED), says, "it works as its label says")
+    return _patch(node.node, remove(node.node, WAITED_PATH), says, "it works as its label says")
 
 
 def give_up(node: NodeState, key: str, why: str, now: datetime) -> Patch:
     """Its label says again what its plugin still does; what we cordoned is uncordoned with it."""
     operations = (
-        *set_value(node.node, _CONFIG, key),
-        *set_value(node.node, _GIVEN_UP, stamp(now)),
-        *((*remove(node.node, _CORDONED), *remove(node.node, _UNSCHEDULABLE)) if node.cordoned_by_us else ()),
+        *set_value(node.node, CONFIG_PATH, key),
+        *set_value(node.node, GIVEN_UP_PATH, stamp(now)),
+        *(_uncordoned(node) if node.cordoned_by_us else ()),
     )
     return _patch(node.node, operations, f"label Node {node.name} {key} again", why)
 
@@ -201,13 +203,13 @@ def give_up(node: NodeState, key: str, why: str, now: datetime) -> Patch:
 def cordon(node: NodeState, why: str, now: datetime) -> Patch:
     operations = (
         *set_value(node.node, _UNSCHEDULABLE, True),
-        *set_value(node.node, _CORDONED, stamp(now)),
+        *set_value(node.node, CORDONED_PATH, stamp(now)),
     )
     return _patch(node.node, operations, f"cordon Node {node.name}", why)
 
 
 def uncordon(node: NodeState, why: str) -> Patch:
-    operations = (*remove(node.node, _CORDONED), *remove(node.node, _UNSCHEDULABLE))
+    operations = _uncordoned(node)
     return _patch(node.node, operations, f"uncordon Node {node.name}", why)
 
 
@@ -219,3 +221,7 @@ def _patch(
     guard: ClaimsCarry | SlotsFit | None = None,
 ) -> Patch:
     return Patch(ref_of(live), tuple(operations), says, why, guard)
+
+
+def _uncordoned(node: NodeState) -> tuple[Operation, ...]:
+    return *remove(node.node, CORDONED_PATH), *remove(node.node, _UNSCHEDULABLE)

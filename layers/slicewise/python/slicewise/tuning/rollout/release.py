@@ -20,14 +20,11 @@ from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding
 from slicewise.pools import layout, observed
 from slicewise.tuning.rollout.context import RolloutSettings
-from slicewise.tuning.state.annotations import marked_at
+from slicewise.tuning.state.annotations import CONFIG_PATH, CORDONED_PATH, ROLLOUT_PATH, marked_at
 from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import Rollout, read_rollout
 
 _AFTER = ("spec", "disruption", "consolidateAfter")
-_ROLLOUT = ("metadata", "annotations", layout.ROLLOUT_ANNOTATION)
-_CONFIG = ("metadata", "labels", layout.CONFIG_LABEL)
-_CORDONED = ("metadata", "annotations", layout.CORDONED_ANNOTATION)
 _UNSCHEDULABLE = ("spec", "unschedulable")
 
 
@@ -95,7 +92,7 @@ def uncordon(
     return tuple(
         Patch(
             ref_of(node),
-            (*_label_back(node, keys), *remove(node, _CORDONED), *remove(node, _UNSCHEDULABLE)),
+            (*_label_back(node, keys), *remove(node, CORDONED_PATH), *remove(node, _UNSCHEDULABLE)),
             f"uncordon Node {name(node)}",
             why,
             part=labels(node)[layout.NODE_POOL_LABEL],
@@ -130,7 +127,7 @@ def _reloads(node: Object, now: datetime) -> bool:
 
 def _label_back(node: Object, of_claims: Mapping[str | None, Mapping[str, str]]) -> tuple[Operation, ...]:
     key = of_claims.get(name(node), {}).get(layout.CONFIG_LABEL)
-    return set_value(node, _CONFIG, key) if key and _offers_more(node) else ()
+    return set_value(node, CONFIG_PATH, key) if key and _offers_more(node) else ()
 
 
 def _left(contents: ClusterContents, carried_on: Collection[str]) -> list[tuple[Object, Rollout]]:
@@ -145,7 +142,7 @@ def _after(pool: Object, rollout: Rollout) -> str | None:
 
 
 def _release(pool: Object, after: str, why: str) -> Patch:
-    operations = (*expect(pool, _ROLLOUT), *set_value(pool, _AFTER, after))
+    operations = (*expect(pool, ROLLOUT_PATH), *set_value(pool, _AFTER, after))
     return Patch(
         ref_of(pool), operations, f"release consolidation of NodePool {name(pool)}", why, part=name(pool)
     )

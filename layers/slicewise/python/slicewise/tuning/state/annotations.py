@@ -1,12 +1,24 @@
-"""When an annotation of ours says that something was done."""
+"""Where marks of ours stand on what tuning changes, and when one says that something was done."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from slicewise.kube.json_patch import annotation_path, label_path
 from slicewise.kube.objects import moment
 from slicewise.kube.ref import Object
+from slicewise.pools import layout
+
+# On a NodePool's own metadata.
+ROLLOUT_PATH = annotation_path(layout.ROLLOUT_ANNOTATION)
+TUNING_PATH = annotation_path(layout.TUNING_ANNOTATION)
+# On Nodes, NodeClaims and NodeOverlays.
+CONFIG_PATH = label_path(layout.CONFIG_LABEL)
+CHANGED_PATH = annotation_path(layout.CHANGED_ANNOTATION)
+CORDONED_PATH = annotation_path(layout.CORDONED_ANNOTATION)
+GIVEN_UP_PATH = annotation_path(layout.GIVEN_UP_ANNOTATION)
+WAITED_PATH = annotation_path(layout.WAITED_ANNOTATION)
 
 
 def marked_at(item: Object | None, annotation: str) -> datetime | None:
