@@ -139,24 +139,7 @@ class Config:
             notification_email=read.text("notification_email", "", matching=r"[^@\s]+@[^@\s]+|"),
             bytecode_pythons=read.several("bytecode_python"),
         )
-        if (config.account is None) != (config.region is None):
-            read.problem(
-                "account", "pass account and region together, or neither to use the credentials' own"
-            )
-        if bool(config.subnet_ids) != bool(config.security_group_ids):
-            read.problem("subnet_ids", "pass subnet_ids and security_group_ids together, or neither")
-        if not re.fullmatch(r"[\w+=,.@-]{0,64}", config.node_role, re.ASCII):
-            read.problem("node_role", f"is {config.node_role!r}: pass the name of an IAM role, not its ARN")
-        if config.node_role and config.install_karpenter:
-            read.problem("node_role", "install_karpenter makes a role for nodes: pass one of the two")
-        carried = {
-            source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)
-        }
-        names = [path.name for path in carried if path]
-        if len(names) != len(set(names)):
-            read.problem(
-                "karpenter_chart", "two charts have the same file name: rename one, they share a folder"
-            )
+        _check_pairs(config, read)
         read.finish()
         return config
 
@@ -257,3 +240,19 @@ class _Reader:
             # Two charts share one version key: its problem is told once.
             lines = "\n  ".join(dict.fromkeys(self.problems))
             raise InvalidConfig(f"the deployment's configuration is refused:\n  {lines}")
+
+
+def _check_pairs(config: Config, read: _Reader) -> None:
+    """What two keys say together."""
+    if (config.account is None) != (config.region is None):
+        read.problem("account", "pass account and region together, or neither to use the credentials' own")
+    if bool(config.subnet_ids) != bool(config.security_group_ids):
+        read.problem("subnet_ids", "pass subnet_ids and security_group_ids together, or neither")
+    if not re.fullmatch(r"[\w+=,.@-]{0,64}", config.node_role, re.ASCII):
+        read.problem("node_role", f"is {config.node_role!r}: pass the name of an IAM role, not its ARN")
+    if config.node_role and config.install_karpenter:
+        read.problem("node_role", "install_karpenter makes a role for nodes: pass one of the two")
+    carried = {source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)}
+    names = [path.name for path in carried if path]
+    if len(names) != len(set(names)):
+        read.problem("karpenter_chart", "two charts have the same file name: rename one, they share a folder")

@@ -82,18 +82,7 @@ def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
             ],
             *entries,
         ),
-        _allow(
-            ["eks:AssociateAccessPolicy"],
-            _entries_of(roles.installer),
-            ArnEquals={"eks:policyArn": cluster_admin_policy()},
-            StringEquals={"eks:accessScope": "cluster"},
-        ),
-        # A request to disassociate carries no scope, and a condition on what is not there would refuse it.
-        _allow(
-            ["eks:DisassociateAccessPolicy"],
-            _entries_of(roles.installer),
-            ArnEquals={"eks:policyArn": cluster_admin_policy()},
-        ),
+        *_own_admin_right(roles.installer),
     ]
     if roles.karpenter_controller and roles.karpenter_node:
         statements += _karpenter_installation(roles.karpenter_controller, roles.karpenter_node)
@@ -220,6 +209,20 @@ def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.Po
             role_arn(controller_role),
             StringEquals={"iam:PassedToService": ["eks.amazonaws.com", "pods.eks.amazonaws.com"]},
         ),
+    ]
+
+
+def _own_admin_right(installer: str) -> list[iam.PolicyStatement]:
+    only = {"eks:policyArn": cluster_admin_policy()}
+    return [
+        _allow(
+            ["eks:AssociateAccessPolicy"],
+            _entries_of(installer),
+            ArnEquals=only,
+            StringEquals={"eks:accessScope": "cluster"},
+        ),
+        # A request to disassociate carries no scope, and a condition on what is not there would refuse it.
+        _allow(["eks:DisassociateAccessPolicy"], _entries_of(installer), ArnEquals=only),
     ]
 
 

@@ -22,6 +22,8 @@ from cdk_app.permissions import RoleNames
 OUR_CLUSTER = "${aws:PrincipalTag/eks-cluster-name}"
 ASKED_FOR_OUR_CLUSTER = {"aws:RequestTag/eks:eks-cluster-name": OUR_CLUSTER}
 BELONGS_TO_OUR_CLUSTER = {"aws:ResourceTag/eks:eks-cluster-name": OUR_CLUSTER}
+ASKED_FOR_A_NODE_POOL = {"aws:RequestTag/karpenter.sh/nodepool": "*"}
+OF_A_NODE_POOL = {"aws:ResourceTag/karpenter.sh/nodepool": "*"}
 MADE_BY_KARPENTER = (
     "fleet",
     "instance",
@@ -99,36 +101,44 @@ class KarpenterRoles(Construct):
 
 
 def _instances() -> list[iam.PolicyStatement]:
+    return [*_launched(), *_changed()]
+
+
+def _launched() -> list[iam.PolicyStatement]:
+    """What is started gets its cluster's tag in the same call."""
     launch = ["ec2:RunInstances", "ec2:CreateFleet"]
     made = [_ec2(kind) for kind in MADE_BY_KARPENTER]
-    in_pool = {"aws:RequestTag/karpenter.sh/nodepool": "*"}
-    of_pool = {"aws:ResourceTag/karpenter.sh/nodepool": "*"}
     used = [_ec2(kind) for kind in USED_BY_KARPENTER]
     public = [f"arn:{cdk.Aws.PARTITION}:ec2:{cdk.Aws.REGION}::{kind}/*" for kind in PUBLIC_THINGS]
-    names = {"aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]}
+    ours = {"StringEquals": BELONGS_TO_OUR_CLUSTER, "StringLike": OF_A_NODE_POOL}
+    created = {"ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"]}
     return [
         _allow(launch, [*used, *public]),
-        _allow(launch, [_ec2("launch-template")], StringEquals=BELONGS_TO_OUR_CLUSTER, StringLike=of_pool),
+        _allow(launch, [_ec2("launch-template")], **ours),
         _allow(
             [*launch, "ec2:CreateLaunchTemplate"],
             made,
             StringEquals=ASKED_FOR_OUR_CLUSTER,
-            StringLike=in_pool,
+            StringLike=ASKED_FOR_A_NODE_POOL,
         ),
         _allow(
             ["ec2:CreateTags"],
             made,
-            StringEquals={
-                **ASKED_FOR_OUR_CLUSTER,
-                "ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"],
-            },
-            StringLike=in_pool,
+            StringEquals={**ASKED_FOR_OUR_CLUSTER, **created},
+            StringLike=ASKED_FOR_A_NODE_POOL,
         ),
+    ]
+
+
+def _changed() -> list[iam.PolicyStatement]:
+    """Only what has the cluster's tag."""
+    names = {"aws:TagKeys": ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]}
+    return [
         _allow(
             ["ec2:CreateTags"],
             [_ec2("instance")],
             StringEquals=BELONGS_TO_OUR_CLUSTER,
-            StringLike=of_pool,
+            StringLike=OF_A_NODE_POOL,
             StringEqualsIfExists=ASKED_FOR_OUR_CLUSTER,
             # Instances get their node's name once it has one.
             **{"ForAllValues:StringEquals": names},
@@ -137,7 +147,7 @@ def _instances() -> list[iam.PolicyStatement]:
             ["ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"],
             [_ec2("instance"), _ec2("launch-template")],
             StringEquals=BELONGS_TO_OUR_CLUSTER,
-            StringLike=of_pool,
+            StringLike=OF_A_NODE_POOL,
         ),
     ]
 
