@@ -16,6 +16,7 @@ from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import Jobs, OffHours
 from slicewise.pools import layout
 
+from tests.fakes import sleeper as fakes
 from tests.fakes.calls import REFUSALS
 from tests.fakes.jobs import CRDS, JobControllers, job, job_set, ray_job, train_job, training
 from tests.fakes.kube.controllers import owned, ray_cluster, scaled
@@ -367,14 +368,14 @@ class Elsewhere(FakeKubernetes):
         )
 
 
-def test_one_that_was_scaled_to_0_gets_its_workers_though_jobs_are_suspended_by_then():
+def test_one_that_was_scaled_to_0_gets_its_workers_though_jobs_are_suspended_by_then(monkeypatch):
+    monkeypatch.setattr(fakes, "FakeKubernetes", Elsewhere)
     sleeper = Sleeper(SUSPENDING)
     sleeper.server.add_crds(*CRDS)
-    reads = Elsewhere.held(sleeper.server, sleeper.calls, rights.SLEEPER)
-    sleeper._ports = replace(sleeper._ports, kubernetes=lambda cluster: reads)
     sleeper.create(SCALED)
     sleeper.at(NIGHT).settle()
-    reads.scale(ref_of(SCALED), 2, 0)  # as the release before, where its pods said so
+    # As the release before, where its pods said so.
+    Elsewhere.held(sleeper.server, sleeper.calls, rights.SLEEPER).scale(ref_of(SCALED), 2, 0)
     uid = sleeper.value(ref_of(SCALED), "metadata", "uid")
     at = sleeper.clock.now
     kept = Snapshot(ref_of(SCALED), "spec.replicas", uid, 2, 0, "2026-11-26T06:00:00+00:00", at, done=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from slicewise.errors import Refused
+from slicewise.errors import Refused, Unauthorized
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import Jobs, OffHours
 
+from tests.fakes.calls import strike
 from tests.fakes.kube.controllers import scaled
 from tests.fakes.kube.kueue import job
 from tests.fakes.sleeper import NIGHTS, NODE_POOL
@@ -24,7 +26,6 @@ from tests.unit.offhours.kinds.test_kueue import (
     Queued,
     findings,
     morning,
-    struck,
     workload,
 )
 from tests.unit.offhours.sleeping import MORNING, NIGHT, codes, objects_of
@@ -144,6 +145,18 @@ def test_where_kueue_cannot_be_read_no_job_is_suspended_since_it_may_be_kueues()
 
 def world(mixed: bool) -> Queued:
     return queued(RAN, *JOBS, mixed=mixed, gpus=1)
+
+
+def struck(sleeper: Queued, how: str, number: int) -> Queued:
+    """Some looks, as they come one after another, of which one call is struck."""
+    strike(how, len(sleeper.calls.made) + number)(sleeper.calls)
+    for _ in range(3):
+        with suppress(Refused, Unauthorized):
+            sleeper.run_pass()
+        sleeper.later(seconds=15)
+    sleeper.calls.revive()
+    sleeper.calls.kill_after, sleeper.calls.lose_answer, sleeper.calls.refuse = None, {}, {}
+    return sleeper
 
 
 def survives(how: str, number: int, mixed: bool) -> None:

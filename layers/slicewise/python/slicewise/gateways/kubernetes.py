@@ -213,6 +213,9 @@ class KubernetesApi:
     def _path(self, api_version: str, kind: str, namespace: str) -> str:
         """Of a kind that only a policy names, the plural is found out; of one that is not served, guessed."""
         known = KINDS.get((api_version.rpartition("/")[0], kind))
+        if known is None and kind.endswith("NodeClass"):
+            # Of another provider: their plural always ends so.
+            known = (f"{kind.lower()}es", False)
         plural, namespaced = known or (self._plural(api_version, kind) or f"{kind.lower()}s", True)
         root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         where = f"/namespaces/{quote(namespace)}" if namespaced and namespace else ""
