@@ -249,8 +249,16 @@ def test_a_right_to_change_a_kind_comes_with_its_definition(row):
     rights = {(verb, row.group, plural, "") for verb in ("list", "patch")}
 
     assert rights <= granted(policy, "ClusterRole", rbac.SLEEPER, crds={f"{plural}.{row.group}"})
-    without = rights - ({("list", row.group, plural, "")} if row.is_job and row.is_read else set())
-    assert not without & granted(policy, "ClusterRole", rbac.SLEEPER)
+    assert not rights & granted(policy, "ClusterRole", rbac.SLEEPER)
+
+
+def test_job_sets_are_read_for_what_their_jobs_belong_to_where_the_cluster_has_them():
+    read, changed = ((verb, "jobset.x-k8s.io", "jobsets", "") for verb in ("list", "patch"))
+    crds = {"jobsets.jobset.x-k8s.io"}
+
+    assert read in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER, crds=crds)
+    assert changed not in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER, crds=crds)
+    assert read not in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER)
 
 
 def test_the_sleeper_reads_events_only_where_a_pool_has_a_fallback():

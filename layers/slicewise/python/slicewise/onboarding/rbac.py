@@ -180,12 +180,14 @@ def _off_hours(
         _rule("batch", ["cronjobs"], ["list"]),
         _rule("argoproj.io", ["rollouts"], ["list"]),
         _rule("leaderworkerset.x-k8s.io", ["leaderworkersets"], ["list"]),
-        _rule("jobset.x-k8s.io", ["jobsets"], ["list"]),
         _rule("keda.sh", ["scaledjobs", "scaledobjects"], ["list"]),
         _rule("*", ["*/scale"], ["get"]),
         *(_rule(one.group, [one.resource], ["list"]) for one in writes if one.if_served),
         *(_write(one, names) for one in writes),
     ]
+    if "jobsets.jobset.x-k8s.io" in crds and off_hours.jobs is not Jobs.SUSPEND and not suspending:
+        # Only for what stands above its Jobs; where they are suspended, it is among the writes.
+        rules.append(_rule("jobset.x-k8s.io", ["jobsets"], ["list"]))
     if f"clusterqueues.{rights.KUEUE}" in crds:
         rules.append(_rule(rights.KUEUE, ["localqueues", "resourceflavors"], ["list"]))
     if any(pool.fallback_gpus for pool in policy.pools):
