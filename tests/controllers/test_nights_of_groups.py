@@ -16,6 +16,7 @@ from sandbox.cluster import audit
 from sandbox.cluster.client import KubeError, condition
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers.process import Controllers
+from tests.controllers.suspended_jobs import each_way, have_jobs_suspended, sleep_and_wake_as_they_were
 from tests.sandbox.offhours.gpu_workloads import LEADER_WORKER_SET
 from tests.sandbox.offhours.test_offhours import EARLY, GPU, MORNING, NAMESPACE, NIGHT, Cluster, gpus_of
 from tests.support.waiting import eventually
@@ -77,9 +78,10 @@ def leader_worker_set(name: str, replicas: int, size: int) -> Object:
     return item
 
 
-def job_set(name: str, jobs: int) -> Object:
+def job_set(name: str, jobs: int, app: str = "") -> Object:
     """Of Jobs of one pod each."""
-    replicated = {"name": "workers", "replicas": jobs, "template": {"spec": GPU.job(name, "1h")["spec"]}}
+    work = GPU.job(app or name, "1h")["spec"]
+    replicated = {"name": "workers", "replicas": jobs, "template": {"spec": work}}
     return {
         "apiVersion": JOB_SET,
         "kind": "JobSet",
@@ -149,6 +151,18 @@ def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_th
     assert groups.settle(Stage.AWAKE).outcome.findings == ()
     live = kube.get(at)
     assert live["spec"] == before and live["status"].get("restarts", 0) == 0
+
+
+def test_job_sets_are_suspended_for_a_night_and_resumed_as_they_were(groups: Cluster):
+    have_jobs_suspended(groups)
+    made = each_way(lambda name: job_set(name, 2, "sets"), "spec", "suspend")
+    for one in made:
+        make(groups, one)
+
+    sleep_and_wake_as_they_were(groups, made, "sets", 4)
+
+    restarts = [groups.kube.get(groups.kube.path(one))["status"].get("restarts", 0) for one in made]
+    assert restarts == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("account", "makes"), ACCOUNTS.items())

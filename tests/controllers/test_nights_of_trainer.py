@@ -13,6 +13,7 @@ from sandbox.cluster.client import KubeError
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
+from tests.controllers.suspended_jobs import each_way, have_jobs_suspended, sleep_and_wake_as_they_were
 from tests.sandbox.offhours.test_offhours import GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster, gpus_of
 from tests.support.waiting import eventually
 
@@ -40,10 +41,24 @@ def trainer(plane: ControlPlane) -> Iterator[Cluster]:
         yield cluster
 
 
-def is_made(cluster: Cluster) -> bool:
+@pytest.fixture(autouse=True)
+def emptied(trainer: Cluster) -> Iterator[None]:
+    trainer.night = trainer.another_night()
+    yield
+    for plural, group in (("trainjobs", TRAINER), ("deployments", "apps/v1")):
+        for item in trainer.kube.list(trainer.path(plural, group=group)):
+            trainer.kube.delete(trainer.path(plural, item["metadata"]["name"], group))
+    eventually(lambda: not trainer.kube.list(trainer.path("pods", group="v1")), "pods outlive their owners")
+
+
+def train_job(name: str) -> Object:
+    return controller_samples.train_job(name, "gpus", 2, namespace=NAMESPACE)
+
+
+def is_made(cluster: Cluster, made: Object) -> bool:
     """Trainer knows a runtime a moment after it was made, and refuses TrainJobs of it until then."""
     try:
-        cluster.kube.create(controller_samples.train_job("ft", "gpus", 2, namespace=NAMESPACE))
+        cluster.kube.create(made)
     except KubeError as error:
         assert "RuntimeRef" in str(error)
         return False
@@ -52,7 +67,7 @@ def is_made(cluster: Cluster) -> bool:
 
 def test_a_train_job_runs_through_the_night_and_is_reported_by_its_own_name(trainer: Cluster):
     kube, path = trainer.kube, trainer.path
-    eventually(lambda: is_made(trainer), "Trainer does not know the runtime")
+    eventually(lambda: is_made(trainer, train_job("ft")), "Trainer does not know the runtime")
     job_set = eventually(lambda: kube.find(path("jobsets", "ft", JOB_SET)), "Trainer makes no JobSet")
     kube.create(GPU.scaled("Deployment", "server", 1))
     eventually(lambda: trainer.running("ft") == 2 and trainer.running("server") == 1)
@@ -74,6 +89,15 @@ def test_a_train_job_runs_through_the_night_and_is_reported_by_its_own_name(trai
     assert {pod["metadata"]["uid"] for pod in trainer.pods("ft")} == before and trainer.running("ft") == 2
     assert trainer.spec(path("trainjobs", "ft", TRAINER)) == spec
     assert trainer.spec(path("jobsets", "ft", JOB_SET)) == job_set["spec"]
+
+
+def test_train_jobs_are_suspended_for_a_night_and_resumed_as_they_were(trainer: Cluster):
+    have_jobs_suspended(trainer)
+    made = each_way(train_job, "spec", "suspend")
+    for one in made:
+        eventually(lambda one=one: is_made(trainer, one), "Trainer does not know the runtime")
+
+    sleep_and_wake_as_they_were(trainer, made, "ft", 4)
 
 
 def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, trainer: Cluster):

@@ -14,6 +14,7 @@ from sandbox.cluster.client import condition
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
+from tests.controllers.suspended_jobs import each_way, have_jobs_suspended, sleep_and_wake_as_they_were
 from tests.sandbox.offhours.test_offhours import GPU, MORNING, NAMESPACE, NIGHT, POLICY, Cluster, gpus_of
 from tests.support.waiting import eventually
 
@@ -44,10 +45,13 @@ def template(**labels: str) -> dict[str, Any]:
     return found
 
 
+def pytorch_job(name: str, **labels: str) -> dict[str, Any]:
+    return controller_samples.pytorch_job(name, 2, namespace=NAMESPACE, template=template(**labels))
+
+
 def begin(cluster: Cluster, **labels: str) -> dict[str, Any]:
     """Two workers run, each on a GPU."""
-    made = controller_samples.pytorch_job("ft", 2, namespace=NAMESPACE, template=template(**labels))
-    cluster.kube.create(made)
+    cluster.kube.create(pytorch_job("ft", **labels))
     eventually(lambda: cluster.running("ft") == 2, lambda: cluster.kube.get(path(cluster)))
     cluster.night = cluster.another_night()
     return cluster.kube.get(path(cluster))
@@ -115,6 +119,19 @@ def test_one_that_is_suspended_by_hand_has_its_workers_again_afterwards(kubeflow
     eventually(lambda: kubeflow.running("ft") == 2, lambda: kubeflow.kube.get(path(kubeflow)))
     assert not uids(kubeflow) & before
     end(kubeflow)
+
+
+def test_pytorch_jobs_are_suspended_for_a_night_and_resumed_as_they_were(kubeflow: Cluster):
+    have_jobs_suspended(kubeflow)
+    made = each_way(pytorch_job, "spec", "runPolicy", "suspend")
+    for one in made:
+        kubeflow.kube.create(one)
+
+    sleep_and_wake_as_they_were(kubeflow, made, "ft", 4)
+
+    for one in made:
+        kubeflow.kube.delete(kubeflow.kube.path(one))
+    eventually(lambda: not kubeflow.pods("ft"), lambda: kubeflow.pods("ft"))
 
 
 def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, kubeflow: Cluster):
