@@ -18,12 +18,21 @@ from slicewise.kube.ref import Object, ref_of
 from slicewise.offhours.sleep_fields import NO_SCALE_UP
 
 from tests.fakes.calls import REFUSALS
-from tests.fakes.kube.controllers import STOPPED, autoscaler, notebook, ray_cluster, scaled
+from tests.fakes.kube.controllers import (
+    KSERVE_STOP,
+    STOPPED,
+    autoscaler,
+    inference_service,
+    notebook,
+    ray_cluster,
+    scaled,
+)
 from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, objects_of, strike_each_call
 
 IDLE = scaled("Deployment", "queue", 0)
 SUSPEND, STOP = ("spec", "suspend"), ("metadata", "annotations", STOPPED)
+KSERVE = ("metadata", "annotations", KSERVE_STOP)
 BEHAVIOR = ("spec", "behavior")
 
 
@@ -35,6 +44,7 @@ def is_held(found: Any) -> bool:
 KINDS: tuple[tuple[Object, tuple[str, ...], Callable[[Any], bool]], ...] = (
     (ray_cluster("rc"), SUSPEND, lambda found: found is True),
     (notebook("nb-ada"), STOP, bool),
+    (inference_service("llm"), KSERVE, lambda found: found == "true"),
     (autoscaler("server", SERVER), BEHAVIOR, is_held),
     (autoscaler("queue", IDLE), BEHAVIOR, is_held),
 )

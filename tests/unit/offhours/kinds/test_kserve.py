@@ -139,23 +139,6 @@ def test_the_scaled_object_that_kserve_makes_for_it_is_left_to_kserve():
     assert not any("ScaledObject ml/llm" in str(one) for plan in sleeper.plans for one in plan.actions)
 
 
-# By every other refusal as a Notebook, whose setting it is.
-@pytest.mark.parametrize("how", ["killed", "403"])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
-    whole = with_service()
-    before = objects_of(whole)
-    whole.at(NIGHT).settle()
-
-    for number in range(len(whole.calls.made)):
-        sleeper = with_service().at(NIGHT)
-        sleeper.struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert stopped(sleeper), number
-        sleeper.at(MORNING).struck_pass(how, number)
-        sleeper.later(minutes=16).settle()
-        assert objects_of(sleeper) == before, number
-
-
 def test_the_annotation_wakes_it_where_the_table_has_lost_it():
     sleeper = with_service()
     before = objects_of(sleeper)
