@@ -266,6 +266,10 @@ ARGO_ROLLOUTS = Controller(
 )
 
 
+def _by_its_configuration(place: Place) -> Sequence[str | Path]:
+    return [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"]
+
+
 def _common_configuration(group: str) -> Callable[[Place], Mapping[str, Any]]:
     """What LeaderWorkerSet and JobSet read: one shape, each in its own group."""
     return lambda place: {
@@ -301,7 +305,7 @@ LWS = Controller(
     account="lws-controller-manager",
     prefix="lws-",
     ports=("health", "webhooks"),
-    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    arguments=_by_its_configuration,
     # It has no flag for a kubeconfig of its own.
     environment=lambda place: {"KUBECONFIG": str(place.kubeconfig)},
     configuration=_common_configuration("config.lws.x-k8s.io"),
@@ -332,7 +336,7 @@ JOBSET = Controller(
     account="jobset-controller-manager",
     prefix="jobset-",
     ports=("health", "webhooks"),
-    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    arguments=_by_its_configuration,
     environment=lambda place: {"KUBECONFIG": str(place.kubeconfig)},
     configuration=_common_configuration("config.jobset.x-k8s.io"),
 )
@@ -416,7 +420,7 @@ TRAINER = Controller(
     namespace="kubeflow-system",
     account="kubeflow-trainer-controller-manager",
     ports=("health", "webhooks"),
-    arguments=lambda place: [f"--config={place.folder / 'config.json'}", "--zap-encoder=console"],
+    arguments=_by_its_configuration,
     environment=lambda place: {"KUBECONFIG": str(place.kubeconfig), "TMPDIR": str(place.folder)},
     configuration=_trainer_configuration,
 )
