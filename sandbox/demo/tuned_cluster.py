@@ -91,8 +91,8 @@ class TunedCluster:
         time.sleep(max(0.0, _FIRST_MEASURED - gone))
         if gone > _STEP - _LEAST_LEFT:
             time.sleep(_STEP - gone + _FIRST_MEASURED)
-        self._replay.age()
-        return self._replay.day(until=datetime.fromtimestamp(time.time() // _STEP * _STEP, UTC))
+        began = datetime.fromtimestamp(time.time() // _STEP * _STEP, UTC)
+        return self._replay.past(self._system, until=began)
 
     def alarm(self, kind: str, state: str, why: str) -> None:
         """Played: nothing evaluates alarms here. What hears of it is real."""

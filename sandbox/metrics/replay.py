@@ -22,6 +22,7 @@ from traces import serving
 Object = dict[str, Any]
 
 NAMESPACE = "ContainerInsights"
+TUNER = "slicewise-tune-slicing"
 GPU = "nvidia.com/gpu"
 GPU_COUNT, INSTANCE_TYPE = "karpenter.k8s.aws/instance-gpu-count", "node.kubernetes.io/instance-type"
 # A point each five minutes, which is the period of alarms; the trace has one each ten.
@@ -64,6 +65,17 @@ class MetricsReplay:
     @classmethod
     def of(cls, system: System, cluster: str, **how: Any) -> MetricsReplay:
         return cls(system.aws.metrics, system.clusters[cluster].kube, cluster, **how)
+
+    def past(self, system: System, *, until: datetime) -> int:
+        """
+        As if the pods that are there had run for days, and been measured; how many points those are.
+
+        A tuner that looks while it is written would keep as gaps what is not written yet: it reads old steps
+        once, since in a real cluster nothing is added to them.
+        """
+        with system.aws.functions.held(TUNER):
+            self.age()
+            return self.day(until=until)
 
     def day(self, days: float = 8, *, until: datetime | None = None) -> int:
         """

@@ -14,8 +14,9 @@ import os
 import threading
 import time
 import zipfile
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,9 @@ class Functions:
         self._idle: dict[Recipe, list[Environment]] = defaultdict(list)
         self._busy: dict[str, set[Environment]] = defaultdict(set)
         self._lock, self._stopped = threading.Lock(), False
+        self._under_way: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
+        self._changed = threading.Condition()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._code.mkdir(exist_ok=True)
 
@@ -82,6 +86,10 @@ class Functions:
 
     def invoke_raw(self, name: str, event: bytes) -> Outcome:
         function = self._function(name)
+        with self._counted(function.function_name):
+            return self._invoke(function, event)
+
+    def _invoke(self, function: Any, event: bytes) -> Outcome:
         environment, cold = self._take(function)
         started = time.monotonic()
         try:
@@ -124,6 +132,38 @@ class Functions:
         with self._lock:
             return len(self._busy[name])
 
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """
+        Meanwhile no invocation of the function is under way: those at work end first, those that come wait.
+        For what it must not see half done.
+
+        Raises:
+            LookupError: There is no such function.
+        """
+        name = self._function(name).function_name
+        with self._changed:
+            self._held[name] += 1
+            self._changed.wait_for(lambda: not self._under_way[name])
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held[name] -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def _counted(self, name: str) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or not self._held[name])
+            self._under_way[name] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way[name] -= 1
+                self._changed.notify_all()
+
     def warm(self, name: str) -> list[str]:
         """Log streams of the idle environments, of which the next invocation takes one."""
         with self._lock:
@@ -162,6 +202,8 @@ class Functions:
             busy = [environment for group in self._busy.values() for environment in group]
         for environment in busy:
             environment.kill()
+        with self._changed:
+            self._changed.notify_all()
         self.forget_warm()
 
     def backend(self) -> Any:

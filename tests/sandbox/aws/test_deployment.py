@@ -64,6 +64,23 @@ def test_a_created_cluster_reaches_the_table_through_rule_queue_and_function(aws
     assert event["detail"]["responseElements"]["cluster"]["status"] == "CREATING"
 
 
+def test_while_a_function_is_held_none_of_its_runs_begins(aws, app):
+    ran = len(aws.functions.runs)
+
+    with aws.functions.held("work"):
+        assert aws.functions.busy("work") == 0
+        aws.functions.invoke_later("work", json.dumps({"ping": "held"}).encode())
+        time.sleep(0.3)
+        assert (aws.functions.busy("work"), len(aws.functions.runs)) == (0, ran)
+
+    eventually(lambda: len(aws.functions.runs) > ran)
+
+
+def test_a_function_that_is_not_deployed_cannot_be_held(aws, app):
+    with pytest.raises(LookupError, match="no function wrok"), aws.functions.held("wrok"):
+        pass
+
+
 def test_a_function_runs_as_its_role_with_its_layer_and_nothing_of_ours(aws, app, monkeypatch):
     monkeypatch.setenv("LEAKED_FROM_THE_TEST", "1")
     aws.functions.forget_warm()

@@ -201,8 +201,7 @@ def test_a_later_edit_of_the_teams_is_carried_over(system, team, joined):
 def wanting_more(system: System, team: ForeignCluster, adopted: None) -> None:
     """A week was measured in which the pods did little, and one more of them finds no GPU."""
     replay = MetricsReplay.of(system, NAME, at_most_mib=2500, load=0.3)
-    replay.age()
-    replay.day(until=datetime.now(UTC) + timedelta(hours=1))
+    replay.past(system, until=datetime.now(UTC) + timedelta(hours=1))
     team.run("vision", 2)
 
 
