@@ -80,7 +80,7 @@ def asked_of_cloudwatch(machines: int = MACHINES) -> tuple[int, int, int]:
     """Metrics of a cluster's alarms; metrics that an hourly pass reads, and its other requests."""
     arn = "arn:aws:eks:us-east-1:111122223333:cluster/gpu-1"
     cluster = EksCluster(arn, "gpu-1", "us-east-1", "111122223333", "ACTIVE", "1.36", "API", NOW)
-    kept = alarms.wanted(cluster, Policy("any", ()))
+    kept = alarms.wanted(cluster, Policy("any", pools=()))
     of_alarms = sum("MetricStat" in query for alarm in kept for query in alarm.settings["Metrics"])
     counting = CountingCloudWatch(machines)
     gateway = CloudWatchMetrics(None, "us-east-1")  # type: ignore[arg-type]

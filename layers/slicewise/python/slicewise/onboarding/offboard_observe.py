@@ -26,7 +26,7 @@ from slicewise.ports import Helm, Kubernetes, Ports
 
 _OURS = f"{MANAGED_BY}={MANAGER}"
 # Whatever a policy may have asked for is looked at.
-_ANY = Policy("offboard", (), adopt_gpu_operator=True)
+_ANY = Policy("offboard", pools=(), adopt_gpu_operator=True)
 _BY_KUBERNETES = frozenset({"kube-root-ca.crt"})
 # Of GPU Operator's chart v26.7.0, its crds/ folder and that of its dependency.
 _CHART_CRDS = {

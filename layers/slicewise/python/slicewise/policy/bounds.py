@@ -1,16 +1,14 @@
 """
-The least and the most that a value of a policy may be, declared beside its field.
-
-The reader checks it, its message names it, and docs/policies.md lists it: tests hold them together.
+The least and the most that a value of a policy may be, declared with its field (fields.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 
-_KEY = "bounds"
+KEY = "bounds"
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,6 @@ class Bounds:
         return f"from {text_of(self.least)} to {text_of(self.most)}"
 
 
-def bounded(default: Any, least: Any, most: Any, why: str, in_trial: Any = None) -> Any:
-    """A field of a dataclass. Of a tuple, the bounds are those of each element."""
-    return field(default=default, metadata={_KEY: Bounds(least, most, why, in_trial)})
-
-
-def required(least: Any, most: Any, why: str) -> Any:
-    """A field that has no default."""
-    return field(metadata={_KEY: Bounds(least, most, why)})
-
-
 def bounds_of(section: type, name: str) -> Bounds:
     """
     Args:
@@ -57,7 +45,7 @@ def bounds_of(section: type, name: str) -> Bounds:
 
 
 def all_bounds(section: type) -> dict[str, Bounds]:
-    return {one.name: one.metadata[_KEY] for one in fields(section) if _KEY in one.metadata}
+    return {one.name: one.metadata[KEY] for one in fields(section) if KEY in one.metadata}
 
 
 def spelt(name: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+import re
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -17,8 +18,10 @@ from functools import lru_cache
 from slicewise.errors import InvalidPolicy, PolicyProblem
 from slicewise.hardware import gpus as catalog
 from slicewise.hardware.gpus import GpuModel
-from slicewise.kube.labels import POLICY_TAG
-from slicewise.policy.bounds import bounded, required
+from slicewise.kube.labels import CLASS_LABEL, POLICY_TAG
+from slicewise.kube.quantities import NEVER
+from slicewise.policy import fields
+from slicewise.policy.bounds import Bounds
 from slicewise.policy.off_hours import OffHours
 
 
@@ -75,17 +78,69 @@ class Drift(StrEnum):
 # The device plugin refuses fewer than 2 (k8s-device-plugin v0.20.0, api/config/v1/replicas.go); 1 is a pool
 # that does not share. 16 slices of the smallest card, 16 GiB, are 1 GiB each: below that hardly a model fits.
 MIN_REPLICAS, MAX_REPLICAS = 2, 16
-_REPLICAS = (MIN_REPLICAS, MAX_REPLICAS, "for one pod a GPU write `sharing: none`")
+_REPLICAS = fields.Whole(Bounds(MIN_REPLICAS, MAX_REPLICAS, "for one pod a GPU write `sharing: none`"))
 _SECOND, _MINUTE, _HOUR, _DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 _AT_ONCE = timedelta(0)
+ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
+CAPACITY_TYPES = ("on-demand", "spot", "reserved")
+GPU_COUNTS = (1, 2, 4, 8)
+_SOLD = f"EC2 sells {', '.join(catalog.names())}"
+_GPUS = fields.ListOf(fields.GpuName(), f"write a list of models, such as [l4]; {_SOLD}")
+_FALLBACKS = fields.ListOf(fields.GpuName(), f"write a list of models, such as [l40s]; {_SOLD}")
+_CAPACITY = fields.ListOf(
+    fields.OneOf(CAPACITY_TYPES, f"Karpenter knows {', '.join(CAPACITY_TYPES)}"),
+    f"write a list with some of {', '.join(CAPACITY_TYPES)}",
+)
+_COUNTS = fields.ListOf(
+    fields.OneOf(GPU_COUNTS, "EC2 sells machines with 1, 2, 4 or 8 GPUs"),
+    "write a list with some of 1, 2, 4, 8: GPUs that one machine may have",
+)
+_SIZES = fields.ListOf(
+    fields.Whole(Bounds(1, MAX_REPLICAS, "pods that share a GPU")),
+    "write a list such as [1, 2, 3]: pods that share a GPU, of each class",
+)
+_MOVES = fields.Whole(
+    Bounds(
+        0,
+        1000,
+        "that many workloads change class in a day at most, one after another; with 0 classes are only "
+        "recommended",
+    )
+)
+_MAX_GPUS = fields.Whole(
+    Bounds(
+        1, 10_000, "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
+    )
+)
+_SLOWDOWN = fields.Number(
+    Bounds(
+        1.05,
+        100,
+        "how many times longer a request may take than alone on the GPU, which is not measured to less than "
+        "a twentieth; for batch write none",
+    )
+)
+_NODE_POOL = fields.Text(
+    re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?"),
+    "write the name of the NodePool that is there, such as gpu",
+)
+_POOL_NAME = fields.Text(
+    re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?"),
+    "a pool's name has 1 to 30 of a-z, 0-9 and - (not first or last)",
+)
 
 
 @dataclass(frozen=True)
 class Replicas:
     """How many pods share a GPU: at first, and at most after tuning."""
 
-    start: int = bounded(4, *_REPLICAS)
-    max: int = bounded(8, *_REPLICAS)
+    start: int = fields.declare(_REPLICAS, "Pods that share a GPU at first.", default=4)
+    max: int = fields.declare(
+        _REPLICAS,
+        "Pods that share a GPU at most, after tuning.",
+        default=8,
+        by_default="8, or `start` where that is more",
+    )
 
 
 @dataclass(frozen=True)
@@ -98,13 +153,18 @@ class Classes:
         moves_a_day: Workloads that may change class in a day, of those that let us move them.
     """
 
-    sizes: tuple[int, ...] = bounded((1, 2, 3), 1, MAX_REPLICAS, "pods that share a GPU")
-    moves_a_day: int = bounded(
-        15,
-        0,
-        1000,
-        "that many workloads change class in a day at most, one after another; with 0 classes are only "
-        "recommended",
+    sizes: tuple[int, ...] = fields.declare(
+        _SIZES,
+        "Splits the pool into classes of so many pods a GPU, each a NodePool whose N never changes.",
+        default=(1, 2, 3),
+        path="classes",
+        by_default="one N for the whole pool",
+    )
+    moves_a_day: int = fields.declare(
+        _MOVES,
+        f"Workloads labelled {CLASS_LABEL}: auto that are moved to their class in a day at most.",
+        default=15,
+        path="movesADay",
     )
 
 
@@ -130,27 +190,55 @@ class Pool:
     """
 
     name: str
-    sharing: Sharing
-    gpus: tuple[str, ...]
-    max_gpus: int | None = required(
-        1, 10_000, "it is the most GPUs of each model that this pool may run at once, and so bounds the bill"
+    sharing: Sharing = fields.declare(
+        fields.Choice(Sharing), "How pods share a GPU: one way for the whole pool.", stand_in=Sharing.NONE
     )
-    replicas: Replicas | None = None
-    profile: str | None = None
-    capacity_types: tuple[str, ...] = ("on-demand",)
-    gpu_counts: tuple[int, ...] = (1, 2, 4, 8)
-    slowdown_budget: float | None = bounded(
-        2.0,
-        1.05,
-        100,
-        "how many times longer a request may take than alone on the GPU, which is not measured to less than "
-        "a twentieth; for batch write none",
+    gpus: tuple[str, ...] = fields.declare(
+        _GPUS, "GPU models, each of which becomes a NodePool of its own.", stand_in=()
     )
-    time_slice: TimeSlice = TimeSlice.DEFAULT
-    adopt: str | None = None
-    classes: Classes | None = None
+    max_gpus: int | None = fields.declare(
+        _MAX_GPUS,
+        "The most GPUs of each model that may run at once: it bounds the bill.",
+        unless="adopt",
+        by_default="must be written, but beside `adopt`",
+    )
+    replicas: Replicas | None = fields.declare(
+        fields.Section(Replicas, "write {start: 4, max: 8}: the slices of a GPU at first, and at most"),
+        "How many pods share a GPU, with `sharing: time-slicing` or mps.",
+        default=None,
+    )
+    profile: str | None = fields.declare(
+        fields.MigProfile(),
+        "The MIG profile that one pod gets, with `sharing: mig`.",
+        default=None,
+        by_default="must be written with `sharing: mig`",
+    )
+    capacity_types: tuple[str, ...] = fields.declare(
+        _CAPACITY, "What EC2 may start: Karpenter's capacity types.", default=("on-demand",)
+    )
+    gpu_counts: tuple[int, ...] = fields.declare(
+        _COUNTS, "How many GPUs a machine may have.", default=GPU_COUNTS
+    )
+    slowdown_budget: float | None = fields.declare(
+        _SLOWDOWN, "How many times longer a request may take than alone; none for batch.", default=2.0
+    )
+    time_slice: TimeSlice = fields.choice(
+        TimeSlice.DEFAULT, "How long a pod's turn on the GPU is; untested on hardware."
+    )
+    adopt: str | None = fields.declare(
+        _NODE_POOL,
+        "A NodePool that is there already and is taken over as it is.",
+        default=None,
+        by_default="NodePools of our own",
+    )
+    classes: Classes | None = fields.declare(fields.Inline(Classes), "", default=None)
     size: int | None = None
-    fallback_gpus: tuple[str, ...] = ()
+    fallback_gpus: tuple[str, ...] = fields.declare(
+        _FALLBACKS,
+        "Models that get nodes only where EC2 has none of `gpus` when the cluster wakes.",
+        default=(),
+        by_default="none",
+    )
 
     def parts(self) -> tuple[Pool, ...]:
         """Itself, or its classes: each part has a NodePool a GPU model."""
@@ -179,6 +267,8 @@ class Pool:
 LEARNED = "learned"
 # Of the nodes of a NodePool, how many with pods on them go at once at any hour.
 MOVES_PODS_PERCENT = 10
+# Each may take four of Karpenter's 50 budgets in the week of a clock change.
+_MOST_HOURS = 12
 
 
 @dataclass(frozen=True)
@@ -192,9 +282,25 @@ class BusinessHours:
         nodes: How many may go at once, for any reason but emptiness: a number or a percentage.
     """
 
-    time_zone: str
-    hours: tuple[str, ...]
-    nodes: str = "0"
+    time_zone: str = fields.declare(
+        fields.TimeZone(), "The time zone of `hours`, by its IANA name.", stand_in="UTC"
+    )
+    hours: tuple[str, ...] = fields.declare(
+        fields.ListOf(
+            fields.WeeklyHours(),
+            'write a list, such as ["Mon-Fri 08:00-18:00"]',
+            _MOST_HOURS,
+            f"write at most {_MOST_HOURS} lines; several days may share one: Mon-Fri",
+        ),
+        "When the cluster is busy; an end before the start is on the next day.",
+        stand_in=(),
+    )
+    nodes: str = fields.text(
+        "0",
+        re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%"),  # NodePool CRD v1, spec.disruption.budgets
+        'write a text such as "0", "1" or "5%", in quotes',
+        "How many nodes with pods on them may go at once in these hours.",
+    )
 
 
 @dataclass(frozen=True)
@@ -209,12 +315,35 @@ class Consolidation:
             adopts nothing. An adopted NodePool keeps what it has of the others: a default is nobody's wish.
     """
 
-    policy: ConsolidationPolicy = ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED
-    after: str = bounded("10m", _AT_ONCE, 30 * _DAY, "to keep idle nodes for good write Never")
-    idle_after: str = bounded(
-        "1m", _AT_ONCE, _DAY, "it is for clusters whose GPUs do nothing, in place of `after`"
+    policy: ConsolidationPolicy = fields.choice(
+        ConsolidationPolicy.WHEN_EMPTY_OR_UNDERUTILIZED, "Which nodes Karpenter takes away."
     )
-    business_hours: BusinessHours | None = None
+    # NodePool CRD v1, spec.disruption.consolidateAfter; `learned` is ours.
+    after: str = fields.declare(
+        fields.Span(
+            Bounds(_AT_ONCE, 30 * _DAY, "to keep idle nodes for good write Never"),
+            words=(NEVER, LEARNED),
+            is_text=True,
+            remedy="write a duration such as 30s, 10m or 1h30m, or learned, or Never",
+        ),
+        "How long a node stays after it could go; learned is as long as the pool's nodes take to start.",
+        default="10m",
+    )
+    idle_after: str = fields.declare(
+        fields.Span(
+            Bounds(_AT_ONCE, _DAY, "it is for clusters whose GPUs do nothing, in place of `after`"),
+            is_text=True,
+            remedy="write a duration such as 1m: it is for idle clusters",
+        ),
+        "In place of `after` while the cluster's GPUs are idle.",
+        default="1m",
+    )
+    business_hours: BusinessHours | None = fields.declare(
+        fields.Section(BusinessHours),
+        "Hours in which fewer nodes with pods on them may go.",
+        default=None,
+        by_default="none",
+    )
     written: tuple[str, ...] = ()
 
     @property
@@ -227,8 +356,16 @@ class Consolidation:
 class Metrics:
     """`endpoint` is a Prometheus-compatible server, or an AMP workspace, by its URL."""
 
-    source: MetricsSource = MetricsSource.CONTAINER_INSIGHTS
-    endpoint: str = ""
+    source: MetricsSource = fields.choice(
+        MetricsSource.CONTAINER_INSIGHTS, "Where measured use is read; with none, N is never changed."
+    )
+    endpoint: str = fields.text(
+        "",
+        re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"),
+        f"{ENDPOINTS}, without user, query or fragment",
+        "The server's URL, with `source: prometheus`.",
+        by_default="must be written with `source: prometheus`",
+    )
 
 
 @dataclass(frozen=True)
@@ -239,60 +376,105 @@ class Tuning:
     N is decided on at most once in ten minutes, a step of what is measured.
 
     Attributes:
-        raise_after: A higher N must have been right for this long.
-        lower_after: A lower one for this long, unless a promise is broken: then at once.
-        dwell: Least time between two changes.
+        raise_after: A higher N must have been right for this long: one day holds one daily peak.
+        lower_after: A lower one for this long, unless a promise is broken: then at once. Two hours outlast a
+            restart.
+        dwell: Least time between two changes, except after a breach.
         canary: How long one node runs with a new N before the others follow.
-        lock: How long an N whose canary failed is not tried again.
+        lock: How long an N whose canary failed is not tried again: a day holds one daily peak.
         minimum_history: Least evidence from which N is ever raised.
         trial: Times may be shorter than is good for a cluster that matters, so that one can watch.
     """
 
-    raise_after: timedelta = bounded(
-        _DAY, _HOUR, 30 * _DAY, "less lets a few measurements raise N, and more never comes", _AT_ONCE
+    raise_after: timedelta = fields.declare(
+        fields.Span(
+            Bounds(_HOUR, 30 * _DAY, "less lets a few measurements raise N, and more never comes", _AT_ONCE)
+        ),
+        "A higher N must have been right for this long.",
+        default=_DAY,
     )
-    lower_after: timedelta = bounded(
-        2 * _HOUR,
-        10 * _MINUTE,
-        7 * _DAY,
-        "less lets one measurement lower N, and more keeps it too high",
-        _AT_ONCE,
+    lower_after: timedelta = fields.declare(
+        fields.Span(
+            Bounds(
+                10 * _MINUTE,
+                7 * _DAY,
+                "less lets one measurement lower N, and more keeps it too high",
+                _AT_ONCE,
+            )
+        ),
+        "A lower N must have been right for this long; at once where a promise is broken.",
+        default=2 * _HOUR,
     )
-    dwell: timedelta = bounded(
-        6 * _HOUR,
-        10 * _MINUTE,
-        30 * _DAY,
-        "less has N change again and again, and more hardly ever",
-        _AT_ONCE,
+    dwell: timedelta = fields.declare(
+        fields.Span(
+            Bounds(
+                10 * _MINUTE, 30 * _DAY, "less has N change again and again, and more hardly ever", _AT_ONCE
+            )
+        ),
+        "The least time between two changes of N.",
+        default=6 * _HOUR,
     )
-    canary: timedelta = bounded(
-        30 * _MINUTE, _MINUTE, _DAY, "less tries nothing, and more holds consolidation for days", _SECOND
+    canary: timedelta = fields.declare(
+        fields.Span(
+            Bounds(_MINUTE, _DAY, "less tries nothing, and more holds consolidation for days", _SECOND)
+        ),
+        "How long one node runs with a new N before the others follow.",
+        default=30 * _MINUTE,
     )
-    lock: timedelta = bounded(
-        _DAY,
-        _HOUR,
-        30 * _DAY,
-        "less has nodes try again what has just failed, and more hardly ever",
-        _AT_ONCE,
+    lock: timedelta = fields.declare(
+        fields.Span(
+            Bounds(
+                _HOUR,
+                30 * _DAY,
+                "less has nodes try again what has just failed, and more hardly ever",
+                _AT_ONCE,
+            )
+        ),
+        "How long an N whose canary failed is not tried again.",
+        default=_DAY,
     )
-    minimum_history: timedelta = bounded(
-        _DAY,
-        _DAY,
-        6 * _DAY,
-        "less holds no daily peak, and more is never known: a week is read, and of that six whole days at "
-        "least",
+    minimum_history: timedelta = fields.declare(
+        fields.Span(
+            Bounds(
+                _DAY,
+                6 * _DAY,
+                "less holds no daily peak, and more is never known: a week is read, and of that six whole "
+                "days at least",
+            )
+        ),
+        "How much measured use it takes to raise N.",
+        default=_DAY,
     )
-    trial: bool = False
+    trial: bool = fields.flag(False, "Allows shorter times, to watch N change; not for clusters that matter.")
 
 
 @dataclass(frozen=True)
 class NodeClass:
     """Which NodeClass the NodePools name; `create` makes us its owner."""
 
-    group: str = "karpenter.k8s.aws"
-    kind: str = "EC2NodeClass"
-    name: str = "slicewise"
-    create: bool = True
+    group: str = fields.text(
+        "karpenter.k8s.aws",
+        re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+"),
+        "write an API group such as karpenter.k8s.aws",
+        "The API group of the NodeClass that the NodePools name.",
+    )
+    kind: str = fields.text(
+        "EC2NodeClass", re.compile(r"[A-Z][A-Za-z0-9]*"), "write a kind such as EC2NodeClass", "Its kind."
+    )
+    name: str = fields.text(
+        "slicewise",
+        re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"),
+        "write the name of a Kubernetes object: a-z, 0-9, - and .",
+        "Its name.",
+    )
+    create: bool = fields.flag(
+        True,
+        "Whether Slicewise makes it.",
+        by_default="true for the EC2NodeClass `slicewise`, false for any other",
+    )
+
+
+_A_POOL = "write at least one, such as `shared: {sharing: time-slicing, gpus: [l4], maxGpus: 8}`"
 
 
 @dataclass(frozen=True)
@@ -300,16 +482,41 @@ class Policy:
     """`pools` are sorted by name, so that equal policies are equal values."""
 
     name: str
-    pools: tuple[Pool, ...]
-    mode: Mode = Mode.ACT
-    consolidation: Consolidation = Consolidation()
-    node_class: NodeClass = NodeClass()
-    install_karpenter: bool = False
-    adopt_gpu_operator: bool = False
-    metrics: Metrics = Metrics()
-    tuning: Tuning = Tuning()
-    drift: Drift = Drift.REPAIR
-    off_hours: OffHours | None = None
+    _: KW_ONLY
+    mode: Mode = fields.choice(
+        Mode.ACT,
+        "With act the plan is applied; with recommend and observe it is made all the same, and not applied.",
+    )
+    pools: tuple[Pool, ...] = fields.declare(
+        fields.Named(Pool, _POOL_NAME, _A_POOL), "The pools of GPUs that pods choose from.", stand_in=()
+    )
+    consolidation: Consolidation = fields.declare(
+        fields.Section(Consolidation),
+        "When Karpenter takes away idle and half-empty GPU nodes.",
+        default=Consolidation(),
+    )
+    node_class: NodeClass = fields.declare(
+        fields.Section(NodeClass), "The NodeClass of the NodePools.", default=NodeClass()
+    )
+    install_karpenter: bool = fields.flag(
+        False, "Whether Karpenter is installed where there is none.", path="karpenter.install"
+    )
+    adopt_gpu_operator: bool = fields.flag(
+        False,
+        "Whether a GPU Operator that is there is joined; its values stay.",
+        path="gpuOperator.adopt",
+    )
+    metrics: Metrics = fields.declare(
+        fields.Section(Metrics), "Where measured use is read.", default=Metrics()
+    )
+    tuning: Tuning = fields.declare(fields.Section(Tuning), "When N changes.", default=Tuning())
+    drift: Drift = fields.choice(Drift.REPAIR, "What happens when somebody else edits objects of ours.")
+    off_hours: OffHours | None = fields.declare(
+        fields.Section(OffHours),
+        "When what runs on the pools sleeps.",
+        default=None,
+        by_default="it never sleeps",
+    )
 
     @property
     def has_mig(self) -> bool:

@@ -4,10 +4,12 @@ When a policy's GPU workloads sleep: values. Texts are read by schedule/entries.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from slicewise.policy import fields, switches
 from slicewise.policy.switches import Switch
 
 
@@ -40,6 +42,23 @@ class Jobs(StrEnum):
     RUN = "run"
 
 
+_TIMES = fields.ListOf(fields.SleepTime(), 'write a list, such as ["Mon-Fri 20:00-07:00", "Sat-Sun"]')
+_NAMESPACES = fields.ListOf(
+    fields.Text(
+        re.compile(r"(?!kube-)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"), "write the name of a namespace of yours"
+    ),
+    "write a list of namespaces, such as [ml]",
+)
+_KINDS = fields.Tables(
+    Switch,
+    "write a list, such as [{group: example.com, kind: ModelServer, path: spec.suspend, asleep: true}]",
+    most=switches.MOST,
+    too_many=f"write at most {switches.MOST} kinds",
+    unique=("group", "kind"),
+    twice="this kind has a switch above; remove one of them",
+)
+
+
 @dataclass(frozen=True)
 class OffHours:
     """
@@ -55,16 +74,45 @@ class OffHours:
             may start as well.
     """
 
-    time_zone: str
-    asleep: tuple[str, ...]
-    awake: tuple[str, ...] = ()
-    holidays: str = ""
-    namespaces: tuple[str, ...] = ()
-    bare_pods: BarePods = BarePods.KEEP
-    volumes: Volumes = Volumes.LEAVE
-    missed_runs: MissedRuns = MissedRuns.RUN
-    kinds: tuple[Switch, ...] = ()
-    jobs: Jobs = Jobs.FINISH
+    time_zone: str = fields.declare(
+        fields.TimeZone(), "The time zone of all hours and dates, by its IANA name.", stand_in="UTC"
+    )
+    asleep: tuple[str, ...] = fields.declare(
+        _TIMES, "Weekly hours and dates at which the cluster sleeps.", stand_in=()
+    )
+    awake: tuple[str, ...] = fields.declare(
+        _TIMES, "Weekly hours and dates at which it is awake nevertheless.", default=(), by_default="none"
+    )
+    holidays: str = fields.text(
+        "",
+        re.compile(r"[a-z0-9][-a-z0-9]{0,62}"),  # as synthesis takes them, cdk_app/assets/policies.py
+        "write the name of a file of policies/holidays, without .ics",
+        "A file of holidays, on which it sleeps as well.",
+        by_default="none",
+    )
+    namespaces: tuple[str, ...] = fields.declare(
+        _NAMESPACES,
+        "Namespaces where all that scales sleeps, beside what runs on the pools.",
+        default=(),
+        by_default="none",
+    )
+    bare_pods: BarePods = fields.choice(
+        BarePods.KEEP, "What happens to pods that no controller would recreate."
+    )
+    volumes: Volumes = fields.choice(
+        Volumes.LEAVE,
+        "Whether a StatefulSet that deletes volumes when scaled down is left awake, or retains them.",
+    )
+    missed_runs: MissedRuns = fields.choice(
+        MissedRuns.RUN, "What becomes of the last run that a CronJob missed while it slept."
+    )
+    kinds: tuple[Switch, ...] = fields.declare(
+        _KINDS, "By which field an operator's own kind sleeps.", default=(), by_default="none"
+    )
+    jobs: Jobs = fields.choice(
+        Jobs.FINISH,
+        "What becomes of Jobs at night: those that run finish, are suspended, or queued ones start as well.",
+    )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slicewise.kube.ref import Object
+from slicewise.policy import fields
 
 Path = tuple[str, ...]
 Value = bool | int | str
@@ -63,6 +64,9 @@ _NOT_OF_WORKLOADS = re.compile(
     r"(.+\.)?(k8s\.io|kubernetes\.io|k8s\.aws|amazonaws\.com|slicewise\.dev)|karpenter\.[a-z.]+|nvidia\.com"
 )
 _OF_OTHERS = re.compile(r"(.+\.)?(k8s\.io|kubernetes\.io|slicewise\.dev)/.*")
+_GROUPS = "write an API group with a dot, such as inference.example.com"
+_KINDS = "write a kind as its definition does, such as ModelServer"
+_PATHS = "write a field of spec, such as spec.suspend, or metadata.annotations[example.com/stopped]"
 _NO_ANNOTATION = "annotations of Kubernetes and of Slicewise are no switches: name one of the operator's"
 _TEXTS = 'write a text of 1 to 63 letters, in quotes, such as "true": annotations are texts'
 _VALUES = f"write true, false, a whole number from 0 to {_MOST_OF_A_NUMBER:,}, or a text of 1 to 63 letters"
@@ -78,10 +82,15 @@ class Switch:
         asleep: What is written there for the night.
     """
 
-    group: str
-    kind: str
-    path: Path
-    asleep: Value
+    group: str = fields.declare(fields.Text(_GROUP, _GROUPS), "The API group of an operator's own kind.")
+    kind: str = fields.declare(fields.Text(_KIND, _KINDS), "The kind, as its definition has it.")
+    path: Path = fields.declare(
+        fields.Text(re.compile(f"{_OF_SPEC.pattern}|{_OF_ANNOTATION.pattern}"), _PATHS),
+        "The field that puts an object to sleep: of spec, or one annotation.",
+    )
+    asleep: Value = fields.declare(
+        fields.AnyValue(("boolean", "integer", "string"), _VALUES), "What is written there for the night."
+    )
 
     @property
     def is_annotation(self) -> bool:
@@ -103,11 +112,11 @@ def problems(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Which field of a switch is wrong, and what to write instead."""
     group, kind, path, asleep = (item.get(field) for field in FIELDS)
     if not isinstance(group, str) or not _GROUP.fullmatch(group):
-        yield "group", "write an API group with a dot, such as inference.example.com"
+        yield "group", _GROUPS
     elif _NOT_OF_WORKLOADS.fullmatch(group):
         yield "group", "only kinds that an operator of yours brings have a switch here, none of this group"
     if not isinstance(kind, str) or not _KIND.fullmatch(kind):
-        yield "kind", "write a kind as its definition does, such as ModelServer"
+        yield "kind", _KINDS
     elif isinstance(group, str) and (group, kind) in KNOWN:
         yield "kind", "remove it: this kind sleeps by a switch that is known (docs/off-hours.md)"
     way = _path(path)
@@ -128,7 +137,7 @@ def _path(text: Any) -> Path:
 
 def _path_problem(path: Path) -> str:
     if not path:
-        return "write a field of spec, such as spec.suspend, or metadata.annotations[example.com/stopped]"
+        return _PATHS
     if path[:2] == _ANNOTATIONS:
         return _NO_ANNOTATION if _OF_OTHERS.fullmatch(path[2]) else ""
     if any("template" in key.lower() for key in path):
