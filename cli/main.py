@@ -15,7 +15,7 @@ from functools import cache
 from slicewise.app import App
 from slicewise.errors import SlicewiseError
 
-from cli import fleet, local, offhours, tuning
+from cli import fleet, local, offhours, policy_reference, policy_schema, tuning
 from cli import offboard as offboarding
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
@@ -46,11 +46,19 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     policy = commands.add_parser("policy", help="work with policies; needs no AWS")
-    check = policy.add_subparsers(metavar="COMMAND", required=True).add_parser(
-        "check", help="tell everything that is wrong in a policy"
-    )
+    with_policies = policy.add_subparsers(metavar="COMMAND", required=True)
+    check = with_policies.add_parser("check", help="report everything that is wrong in a policy")
     check.add_argument("files", metavar="FILE", nargs="+", help="a policy's YAML; - reads standard input")
     check.set_defaults(run=lambda a: local.check_policies(a.files))
+    field = with_policies.add_parser("explain", help="what a field of a policy takes, and what it is for")
+    field.add_argument(
+        "field", metavar="FIELD", nargs="?", help="such as maxGpus or tuning.dwell; all without"
+    )
+    field.set_defaults(
+        run=lambda a: policy_reference.explain(a.field) if a.field else policy_reference.list_all()
+    )
+    schema = with_policies.add_parser("schema", help="print the JSON Schema of policies, for editors")
+    schema.set_defaults(run=lambda a: policy_schema.print_schema())
 
     status = commands.add_parser("status", help="where clusters stand, and why")
     status.add_argument("cluster", metavar="CLUSTER", nargs="?", help="a cluster's name or ARN; all without")

@@ -73,10 +73,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Text:
-    """`pattern` is of the whole text; compiled, since the layer's build keeps that for each start."""
+    """
+    Attributes:
+        pattern: Of the whole text; compiled, since the layer's build keeps that for each start.
+        what: In a few words, what the text is.
+    """
 
     pattern: re.Pattern[str]
     remedy: str
+    what: str = "a text"
 
 
 class TimeZone:
@@ -117,9 +122,10 @@ class OneOf:
 
 @dataclass(frozen=True)
 class AnyValue:
-    """A value of one of these types of JSON."""
+    """True, false, a whole number or a text."""
 
-    types: tuple[str, ...]
+    bounds: Bounds
+    pattern: re.Pattern[str]
     remedy: str
 
 
@@ -269,8 +275,10 @@ def choice(default: StrEnum, help: str, **more: Any) -> Any:
     return declare(Choice(type(default)), help, default=default, **more)
 
 
-def text(default: str, pattern: re.Pattern[str], remedy: str, help: str, **more: Any) -> Any:
-    return declare(Text(pattern, remedy), help, default=default, **more)
+def text(
+    default: str, pattern: re.Pattern[str], remedy: str, help: str, what: str, by_default: str = ""
+) -> Any:
+    return declare(Text(pattern, remedy, what), help, default=default, by_default=by_default)
 
 
 def declared(section: type) -> tuple[Declared, ...]:

@@ -123,6 +123,7 @@ _SLOWDOWN = fields.Number(
 _NODE_POOL = fields.Text(
     re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?"),
     "write the name of the NodePool that is there, such as gpu",
+    "the name of a NodePool",
 )
 _POOL_NAME = fields.Text(
     re.compile(r"[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?"),
@@ -206,6 +207,7 @@ class Pool:
         fields.Section(Replicas, "write {start: 4, max: 8}: the slices of a GPU at first, and at most"),
         "How many pods share a GPU, with `sharing: time-slicing` or mps.",
         default=None,
+        by_default="{start: 4, max: 8} where pods share a GPU",
     )
     profile: str | None = fields.declare(
         fields.MigProfile(),
@@ -300,6 +302,7 @@ class BusinessHours:
         re.compile(r"[0-9]{1,4}|([0-9]|[1-9][0-9]|100)%"),  # NodePool CRD v1, spec.disruption.budgets
         'write a text such as "0", "1" or "5%", in quotes',
         "How many nodes with pods on them may go at once in these hours.",
+        "a number or a percentage, in quotes",
     )
 
 
@@ -364,6 +367,7 @@ class Metrics:
         re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"),
         f"{ENDPOINTS}, without user, query or fragment",
         "The server's URL, with `source: prometheus`.",
+        "a URL",
         by_default="must be written with `source: prometheus`",
     )
 
@@ -457,15 +461,21 @@ class NodeClass:
         re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+"),
         "write an API group such as karpenter.k8s.aws",
         "The API group of the NodeClass that the NodePools name.",
+        "an API group",
     )
     kind: str = fields.text(
-        "EC2NodeClass", re.compile(r"[A-Z][A-Za-z0-9]*"), "write a kind such as EC2NodeClass", "Its kind."
+        "EC2NodeClass",
+        re.compile(r"[A-Z][A-Za-z0-9]*"),
+        "write a kind such as EC2NodeClass",
+        "Its kind.",
+        "a kind",
     )
     name: str = fields.text(
         "slicewise",
         re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"),
         "write the name of a Kubernetes object: a-z, 0-9, - and .",
         "Its name.",
+        "a name",
     )
     create: bool = fields.flag(
         True,

@@ -88,6 +88,7 @@ class OffHours:
         re.compile(r"[a-z0-9][-a-z0-9]{0,62}"),  # as synthesis takes them, cdk_app/assets/policies.py
         "write the name of a file of policies/holidays, without .ics",
         "A file of holidays, on which it sleeps as well.",
+        "the name of a file",
         by_default="none",
     )
     namespaces: tuple[str, ...] = fields.declare(

@@ -17,6 +17,7 @@ from typing import Any
 
 from slicewise.kube.ref import Object
 from slicewise.policy import fields
+from slicewise.policy.bounds import Bounds
 
 Path = tuple[str, ...]
 Value = bool | int | str
@@ -59,6 +60,7 @@ _OF_ANNOTATION = re.compile(
 _ANNOTATIONS: Path = ("metadata", "annotations")
 _TEXT = re.compile(r"[ -~]{1,63}")
 _MOST_OF_A_NUMBER = 1_000
+_NUMBERS = Bounds(0, _MOST_OF_A_NUMBER, "replicas and the like")
 # Kubernetes' own, those of the cluster's machines and GPUs, and ours.
 _NOT_OF_WORKLOADS = re.compile(
     r"(.+\.)?(k8s\.io|kubernetes\.io|k8s\.aws|amazonaws\.com|slicewise\.dev)|karpenter\.[a-z.]+|nvidia\.com"
@@ -82,14 +84,18 @@ class Switch:
         asleep: What is written there for the night.
     """
 
-    group: str = fields.declare(fields.Text(_GROUP, _GROUPS), "The API group of an operator's own kind.")
-    kind: str = fields.declare(fields.Text(_KIND, _KINDS), "The kind, as its definition has it.")
+    group: str = fields.declare(
+        fields.Text(_GROUP, _GROUPS, "an API group"), "The API group of an operator's own kind."
+    )
+    kind: str = fields.declare(fields.Text(_KIND, _KINDS, "a kind"), "The kind, as its definition has it.")
     path: Path = fields.declare(
-        fields.Text(re.compile(f"{_OF_SPEC.pattern}|{_OF_ANNOTATION.pattern}"), _PATHS),
+        fields.Text(
+            re.compile(f"{_OF_SPEC.pattern}|{_OF_ANNOTATION.pattern}"), _PATHS, "the path of a field"
+        ),
         "The field that puts an object to sleep: of spec, or one annotation.",
     )
     asleep: Value = fields.declare(
-        fields.AnyValue(("boolean", "integer", "string"), _VALUES), "What is written there for the night."
+        fields.AnyValue(_NUMBERS, _TEXT, _VALUES), "What is written there for the night."
     )
 
     @property

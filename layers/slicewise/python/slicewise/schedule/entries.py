@@ -16,7 +16,7 @@ from slicewise.schedule.weekly_hours import Span, spans
 
 MIDNIGHT = 24 * 60
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_DATED = re.compile(rf"({_DATE})(?: - ({_DATE}))?(?: ([0-9]{{2}}:[0-9]{{2}}-[0-9]{{2}}:[0-9]{{2}}))?")
+DATED = re.compile(rf"({_DATE})(?: - ({_DATE}))?(?: ([0-9]{{2}}:[0-9]{{2}}-[0-9]{{2}}:[0-9]{{2}}))?")
 _HOW = (
     "write weekly hours such as Mon-Fri 20:00-07:00 or Sat-Sun, "
     "or dates such as 2026-12-24, 2026-12-24 - 2027-01-01 or 2026-12-24 08:00-14:00"
@@ -42,7 +42,7 @@ def entry(text: str) -> tuple[Span, ...] | Dated:
     Raises:
         ValueError: Says what to write.
     """
-    if found := _DATED.fullmatch(text):
+    if found := DATED.fullmatch(text):
         return _dated(*found.groups())
     try:
         return spans(text)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY = "|".join(_DAYS)
-_SPAN = re.compile(rf"({_DAY})(?:-({_DAY}))?(?: ([0-9]{{2}}):([0-9]{{2}})-([0-9]{{2}}):([0-9]{{2}}))?")
+SPAN = re.compile(rf"({_DAY})(?:-({_DAY}))?(?: ([0-9]{{2}}):([0-9]{{2}})-([0-9]{{2}}):([0-9]{{2}}))?")
 _MIDNIGHT = 24 * 60
 # A budget fires on the week before and after as well, where the clock may stand an hour off: the hours that
 # have just ended keep their budget until that one is over, too, however long a clock change made it.
@@ -41,7 +41,7 @@ def spans(text: str) -> tuple[Span, ...]:
     Raises:
         ValueError: Says what to write.
     """
-    found = _SPAN.fullmatch(text)
+    found = SPAN.fullmatch(text)
     if not found:
         raise ValueError("write days and hours such as Mon-Fri 08:00-18:00, or days alone such as Sat-Sun")
     first, last, *clock = found.groups()
