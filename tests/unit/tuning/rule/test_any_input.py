@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slicewise.policy.model import Tuning
 from slicewise.tuning.classes.rule import ClassPolicy, calibrate_classes, class_of, reclassify
 from slicewise.tuning.packing.calibration import daily_target, joint_share
 from slicewise.tuning.packing.placement import Request
 from slicewise.tuning.packing.rule import PackingPolicy, calibrate_packing, repack, request_for
 from slicewise.tuning.rule.replicas import Host, TuningPolicy, choose_replicas
-from slicewise.tuning.rule.stabilization import Breach, ControlPolicy, Situation, decide
+from slicewise.tuning.rule.stabilization import Breach, Situation, decide
 from slicewise.tuning.state.history import History
 from slicewise.tuning.usage.evidence import Day, Grade, PodUse, measure
 
@@ -186,7 +187,7 @@ levels = st.one_of(st.none(), st.integers(1, 60))
     moments,
 )
 def test_control_never_leaps_nor_rises_on_bad_news_whatever_the_clock_says(current, situation, history, now):
-    step = decide(current, situation, history, ControlPolicy(), now)
+    step = decide(current, situation, history, Tuning(), now)
 
     assert step.reason
     assert 1 <= step.after <= step.before + 1

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from slicewise.tuning.rule.stabilization import Breach, ControlPolicy, Situation, decide
+from slicewise.policy.model import Tuning
+from slicewise.tuning.rule.stabilization import Breach, Situation, decide
 from slicewise.tuning.state.history import History
 from slicewise.tuning.usage import slowdown
 
@@ -15,7 +16,7 @@ LONG = History(AGO(days=9), AGO(hours=25), AGO(hours=3))
 
 
 def step(current, situation, history=LONG, now=NOW):
-    return decide(current, situation, history, ControlPolicy(), now)
+    return decide(current, situation, history, Tuning(), now)
 
 
 def test_n_rises_by_one_when_the_target_stood_a_day_and_something_waits():

@@ -22,7 +22,7 @@ from slicewise.model.cluster import ClusterContents
 from slicewise.policy.model import Policy
 from slicewise.tuning.rule.promises import Broken
 from slicewise.tuning.rule.replicas import Choice, Host, TuningPolicy, choose_replicas
-from slicewise.tuning.rule.stabilization import ControlPolicy, Situation, Step
+from slicewise.tuning.rule.stabilization import Situation, Step
 from slicewise.tuning.rule.stabilization import decide as next_step
 from slicewise.tuning.state.pool_state import NodeState, PoolState, Tuning
 from slicewise.tuning.usage.evidence import Grade, Interval, PodUse
@@ -102,7 +102,7 @@ def decide(
         estimated=bool(doubt),
         frozen=frozen,
     )
-    step = next_step(state.n, situation, history, _control(policy), now)
+    step = next_step(state.n, situation, history, policy.tuning, now)
     if alone and step.before == 1 < step.after:
         step = Step(1, 1, alone)
     if doubt and target >= state.n and not (frozen or alone or step.after != state.n):
@@ -125,11 +125,6 @@ def _tried_by_now(history: Tuning, state: PoolState, policy: Policy, now: dateti
 def _slots_a_gpu(node: NodeState) -> int:
     """Nobody tells which GPU holds which pod: as if they were spread evenly."""
     return math.ceil(node.slots_in_use / max(1, node.gpus))
-
-
-def _control(policy: Policy) -> ControlPolicy:
-    asked = policy.tuning
-    return ControlPolicy(asked.raise_after, asked.lower_after, asked.dwell, asked.lock)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from slicewise.kube.objects import being_deleted, moment, name, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.pools import layout
-from slicewise.tuning.rule.replicas import TuningPolicy
+from slicewise.tuning.rule.replicas import EFFICIENCY, MEMORY_HEADROOM
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.observation import Observed
@@ -28,8 +28,6 @@ from slicewise.tuning.usage.slowdown import queueing, time_slicing
 
 # Errors of an application, after which the GPU is well: k8s-device-plugin, internal/rm/health.go.
 APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
-# What time-slicing leaves of a GPU, as in tuning.TuningPolicy.
-_EFFICIENCY = 0.9
 # kubelet turns a pod away for many a reason: one is an accident. A plugin that reloads offers no slice for
 # seconds, and what happens a day after a node was changed has another cause.
 _LEAST_REFUSED = 2
@@ -65,7 +63,7 @@ def broken_now(
         since,
         now,
         nodes=nodes,
-        memory_bound_mib=(1 - TuningPolicy.memory_headroom) * state.gpu.memory_mib,
+        memory_bound_mib=(1 - MEMORY_HEADROOM) * state.gpu.memory_mib,
         slowdown_budget=state.pool.slowdown_budget,
         failed_pods=seen.contents.failed_pods,
     )
@@ -240,7 +238,7 @@ def _slow(window: Window, device: Device, since: datetime, budget: float) -> Bro
 def _slowdown(busy: float, sharers: int) -> float:
     """At most what so many pods that never rest do to each other."""
     others = busy * (sharers - 1) / sharers
-    return min(queueing(others, _EFFICIENCY), time_slicing(sharers - 1))
+    return min(queueing(others, EFFICIENCY), time_slicing(sharers - 1))
 
 
 def _after(points: Points, since: datetime) -> dict[int, float]:

@@ -32,6 +32,10 @@ Z95 = 1.645
 GREEDY_SHARE = 0.8
 # Time-slicing keys that the device plugin's configuration offers at most.
 HARD_CAP = 48
+# η, what time-slicing leaves of a GPU: nos measured 90 %.
+EFFICIENCY = 0.9
+# h, for fragmentation and for peaks between two samples.
+MEMORY_HEADROOM = 0.1
 # Fewer days than this say little about a week.
 FEW_DAYS = 3
 
@@ -41,16 +45,16 @@ class TuningPolicy:
     """
     Attributes:
         slowdown_budget: Mean slowdown S that a request may see; None for batch.
-        efficiency: η, what time-slicing leaves of a GPU: nos measured 90 %.
-        memory_headroom: h, for fragmentation and for peaks between two samples.
+        efficiency: η.
+        memory_headroom: h.
         max_replicas: Upper limit on N.
         memory_quantile: With what chance the memory of pods that meet must fit as it may grow.
         memory_horizon_days: For how many days: another N takes days to come.
     """
 
     slowdown_budget: float | None = 2.0
-    efficiency: float = 0.9
-    memory_headroom: float = 0.1
+    efficiency: float = EFFICIENCY
+    memory_headroom: float = MEMORY_HEADROOM
     max_replicas: int = 8
     memory_quantile: float = QUANTILE
     memory_horizon_days: int = 5

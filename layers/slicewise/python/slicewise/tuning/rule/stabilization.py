@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from slicewise.policy.model import Tuning
 from slicewise.tuning.state.history import History
 
 
@@ -22,22 +23,6 @@ class Breach(Enum):
     XID = "the driver reported an Xid error"
     ADMISSION = "the device plugin turned pods away"
     SLOWDOWN = "pods were slower than the budget"
-
-
-@dataclass(frozen=True)
-class ControlPolicy:
-    """
-    Attributes:
-        raise_after: A higher target must have stood this long: one day holds one daily peak.
-        lower_after: A lower one this long, unless a promise is broken: two hours outlast a restart.
-        dwell: Least time between two changes, except after a breach.
-        lock: An N whose canary failed is not tried again for this long: a day holds one daily peak.
-    """
-
-    raise_after: timedelta = timedelta(hours=24)
-    lower_after: timedelta = timedelta(hours=2)
-    dwell: timedelta = timedelta(hours=6)
-    lock: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -74,9 +59,7 @@ class Step:
     needs_drain: bool = False
 
 
-def decide(
-    current: int, situation: Situation, history: History, policy: ControlPolicy, now: datetime
-) -> Step:
+def decide(current: int, situation: Situation, history: History, policy: Tuning, now: datetime) -> Step:
     """The next step for one pool; a clock that runs backwards means waiting, never changing."""
     current = max(1, current)
     target = max(1, situation.target)
@@ -102,7 +85,7 @@ def decide(
 
 
 def _raise(
-    current: int, target: int, situation: Situation, history: History, policy: ControlPolicy, now: datetime
+    current: int, target: int, situation: Situation, history: History, policy: Tuning, now: datetime
 ) -> Step:
     if situation.estimated:
         return Step(current, current, "evidence is estimated or incomplete, which never raises N")
