@@ -1,4 +1,4 @@
-"""A new GPU model takes three places: docs/architecture.md names them, and a copy tries it."""
+"""A GPU model takes three places, a policy field one: docs/architecture.md names them, copies try it."""
 
 from __future__ import annotations
 
@@ -96,3 +96,55 @@ def test_the_architecture_names_these_places():
     row = next(line for line in lines if line.startswith("| a GPU model |"))
 
     assert [place for place in PLACES if f"`{place.split('python/slicewise/')[-1]}`" not in row] == []
+
+
+SECTION = "layers/slicewise/python/slicewise/policy/model.py"
+FIELD = """    patience: int = fields.declare(
+        fields.Whole(Bounds(1, 9, "more is stubborn")), "How patient the new field is.", default=3
+    )
+"""
+EXAMPLE, AFTER_EXAMPLE = "  patience: 3\n", "  minimumHistory: 24h         # of measured use, to raise N\n"
+HELP = "Allows shorter times, to watch N change; not for clusters that matter."
+AFTER_FIELD = f'    trial: bool = fields.flag(False, "{HELP}")\n'
+COMMAND = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
+# What judges that schema, docs and the example of all fields follow the declarations.
+OF_FIELDS = ("tests/unit/cli/test_policy_schema.py", "tests/unit/cli/test_policy_reference.py")
+
+
+def add_field(copy: Path) -> None:
+    for place, after, line in (
+        (SECTION, AFTER_FIELD, FIELD),
+        ("policies/every-way.yaml", AFTER_EXAMPLE, EXAMPLE),
+    ):
+        (copy / place).write_text(inserted((copy / place).read_text(), after, line))
+
+
+def command(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(copy, "-c", COMMAND, *arguments)
+
+
+def test_a_policy_field_is_declared_in_one_place_and_is_read_explained_and_documented(copy):
+    add_field(copy)
+    (copy / "new.yaml").write_text(POLICY.replace("x9", "l4") + "tuning: {patience: 10}\n")
+
+    read, explained = (
+        command(copy, "policy", "check", "new.yaml"),
+        command(copy, "policy", "explain", "patience"),
+    )
+    (copy / "policies/policy.schema.json").write_text(command(copy, "policy", "schema").stdout)
+    python(copy, "-m", "cli.policy_reference", "docs/policies.md")
+    done = python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OF_FIELDS)
+
+    assert "tuning.patience: 10: write a whole number from 1 to 9; more is stubborn" in read.stdout, read
+    assert explained.stdout.startswith("tuning.patience\n  How patient the new field is."), explained
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_checks_fail_until_schema_and_docs_are_written_again(copy):
+    add_field(copy)
+
+    done = python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OF_FIELDS)
+
+    assert done.returncode == 1
+    assert "slicewise policy schema > policies/policy.schema.json" in done.stdout
+    assert "python -m cli.policy_reference docs/policies.md" in done.stdout
