@@ -224,6 +224,30 @@ def test_details_that_a_release_of_before_kept_in_the_record_are_read(table):
     assert found.details == ({"n": 4},) and found.unreadable == ("details[1]", "details[2]")
 
 
+def test_the_table_names_the_fields_of_findings_and_retries_and_no_rename_in_code_changes_them(table):
+    item = table.item(A, "record#onboarding")
+
+    assert item["findings"] == [
+        {
+            "code": "auto-mode",
+            "says": "Auto Mode is on.",
+            "remedy": "Use a cluster without it.",
+            "refuses": True,
+        }
+    ]
+    assert [json.loads(one) for one in item["retries"]] == [
+        {
+            "part": "Deployment ml/server",
+            "action": "scale it",
+            "times": 2,
+            "at": NOW.isoformat(),
+            "says": "denied",
+            "conflict": False,
+            "notified": False,
+        }
+    ]
+
+
 def test_a_stage_that_only_another_release_knows_keeps_its_text(table):
     table.put(A, "record#onboarding", table.item(A, "record#onboarding") | {"stage": "quarantined"})
 

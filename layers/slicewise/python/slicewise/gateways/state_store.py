@@ -350,7 +350,7 @@ def _fields(record: Record) -> Item:
     fields["stage"] = str(record.stage)
     fields["changed"] = list(record.changed)
     fields["notified"] = list(record.notified)
-    fields["findings"] = [dict(vars(finding)) for finding in record.findings]
+    fields["findings"] = list(map(_finding_item, record.findings))
     fields["retries"] = [json.dumps(retries.as_json(retry)) for retry in record.retries]
     del fields["details"]
     return {name: value for name, value in fields.items() if value is not None}
@@ -390,6 +390,16 @@ def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
 
 def _retry(text: Any) -> Retry:
     return retries.from_json(json.loads(text))
+
+
+def _finding_item(finding: Finding) -> Item:
+    """The names are the table's, and stay whatever the attributes are called."""
+    return {
+        "code": finding.code,
+        "says": finding.says,
+        "remedy": finding.remedy,
+        "refuses": finding.refuses,
+    }
 
 
 def _finding(item: Mapping[str, Any]) -> Finding:

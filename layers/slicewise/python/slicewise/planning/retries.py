@@ -120,7 +120,16 @@ def is_unanswered(error: SlicewiseError) -> bool:
 
 
 def as_json(retry: Retry) -> dict[str, object]:
-    return {**vars(retry), "at": retry.at.isoformat()}
+    """The names are the table's, and stay whatever the attributes are called."""
+    return {
+        "part": retry.part,
+        "action": retry.action,
+        "times": retry.times,
+        "at": retry.at.isoformat(),
+        "says": retry.says,
+        "conflict": retry.conflict,
+        "notified": retry.notified,
+    }
 
 
 def from_json(value: Mapping[str, object]) -> Retry:
@@ -130,9 +139,9 @@ def from_json(value: Mapping[str, object]) -> Retry:
     Raises:
         ValueError, TypeError, KeyError: Something is missing, or of another kind. Then it is tried at once.
     """
-    texts = {name: str(value[name]) for name in ("part", "action", "says")}
-    flags = {name: value.get(name) is True for name in ("conflict", "notified")}
+    part, action, says = (str(value[name]) for name in ("part", "action", "says"))
+    conflict, notified = (value.get(name) is True for name in ("conflict", "notified"))
     at, times = datetime.fromisoformat(str(value["at"])), value["times"]
     if at.tzinfo is None or not isinstance(times, int) or times < 1:
         raise ValueError(f"{at}, {times!r}")
-    return Retry(**texts, **flags, times=times, at=at)  # type: ignore[arg-type]
+    return Retry(part, action, times, at, says, conflict, notified)
