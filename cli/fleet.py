@@ -97,7 +97,7 @@ def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], 
 
 def _is_swept(record: Record) -> bool:
     """What nobody asks for any more is left to onboarding, which knows when somebody does."""
-    return record.capability == ONBOARDING or record.stage != Stage.LEFT_ALONE
+    return record.capability == ONBOARDING or record.stage != Stage.UNMANAGED
 
 
 def _never_finished(begun: Begun, now: datetime) -> list[str]:

@@ -37,7 +37,7 @@ def offboard(app: App, arguments: argparse.Namespace) -> int:
 
 def _known(app: App) -> set[str]:
     """Clusters that EKS lists and of which anything is recorded."""
-    recorded = {name_of(r.cluster) for r in app.ports.store.records() if r.stage != Stage.GONE}
+    recorded = {name_of(r.cluster) for r in app.ports.store.records() if r.stage != Stage.DELETED}
     return recorded & set(app.ports.eks.cluster_names())
 
 

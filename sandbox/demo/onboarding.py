@@ -158,11 +158,11 @@ def clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
         ("config-map", "its authentication mode knows no access entries, and switching it has no way back"),
         ("gate-off", "Karpenter's NodeOverlay gate is off: it would accept our overlays and ignore them"),
     ):
-        record = _stage(story, system, name, "refused")
+        record = _stage(story, system, name, "blocked")
         story.claim(
             f"refused-{name}",
             why,
-            expected={"stage": "refused", "remedy told": True},
+            expected={"stage": "blocked", "remedy told": True},
             observed={"stage": record.get("stage"), "remedy told": _remedies(record) != []},
         )
         for remedy in _remedies(record):

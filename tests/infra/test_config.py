@@ -114,7 +114,8 @@ def test_a_chart_that_is_carried_along_is_known_by_the_digest_that_it_has(tmp_pa
 @pytest.mark.parametrize("digest", ["abc", DIGEST.upper(), f"sha256:{DIGEST}", DIGEST[:-1]])
 def test_what_is_no_digest_is_told_with_the_command_that_prints_one(digest):
     assert (
-        f"'karpenter_sha256': is '{digest}': pass the 64 digits that `helm pull oci://public.ecr.aws/karpenter/"
+        f"'karpenter_sha256': is '{digest}': pass the 64 digits that `helm pull "
+        "oci://public.ecr.aws/karpenter/"
         "karpenter --version 1.15.0 && sha256sum karpenter-1.15.0.tgz` prints"
         in refusal(karpenter_sha256=digest)
     )

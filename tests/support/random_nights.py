@@ -270,7 +270,7 @@ def onboarding_refuses(world: World, chance: Random, at: datetime) -> Mishap:
 
 
 def onboarding_is_stuck(world: World, chance: Random, at: datetime) -> Mishap:
-    stage = chance.choice([one for one in Stage if one is not Stage.GONE])
+    stage = chance.choice([one for one in Stage if one is not Stage.DELETED])
 
     def stick(account: Account) -> None:
         if (GPU_1, ONBOARDING) in account.store._records:

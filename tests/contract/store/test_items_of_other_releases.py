@@ -44,7 +44,7 @@ A, B = (f"arn:aws:eks:eu-west-1:111122223333:cluster/{name}" for name in "ab")
 RECORD = Record(
     A,
     "onboarding",
-    Stage.REFUSED,
+    Stage.BLOCKED,
     "Auto Mode is on",
     at=NOW,
     since=NOW - MINUTE,
@@ -246,6 +246,17 @@ def test_the_table_names_the_fields_of_findings_and_retries_and_no_rename_in_cod
             "notified": False,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [("left-alone", Stage.UNMANAGED), ("refused", Stage.BLOCKED), ("gone", Stage.DELETED)],
+)
+def test_a_stage_that_has_another_name_now_is_read(table, before, now):
+    table.put(A, "record#onboarding", table.item(A, "record#onboarding") | {"stage": before})
+
+    found = table.store.record(A, "onboarding")
+    assert found.stage is now and found.unreadable == ()
 
 
 def test_a_stage_that_only_another_release_knows_keeps_its_text(table):

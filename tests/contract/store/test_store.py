@@ -229,7 +229,7 @@ def waiting(store: Store, cluster: str) -> dict[str, datetime]:
 def test_a_record_comes_back_as_it_was_saved(store, capability):
     whole = record(
         capability=capability,
-        stage=Stage.REFUSED,
+        stage=Stage.BLOCKED,
         findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
         details=({"pool": "slicewise-shared-l4", "n": 4, "slowdown": 1.25, "bounds": [{"what": "memory"}]},),
         changed=("apply NodePool a: it is not there",),
@@ -340,7 +340,7 @@ def test_no_capability_is_left_out_of_the_fleet(store, capability):
     assert [(found.cluster, found.capability) for found in store.records()] == [(A, capability)]
 
 
-@pytest.mark.parametrize("onboarding", [stage for stage in Stage if stage is not Stage.GONE])
+@pytest.mark.parametrize("onboarding", [stage for stage in Stage if stage is not Stage.DELETED])
 def test_a_cluster_that_sleeps_is_swept_whatever_became_of_its_onboarding(store, onboarding):
     """It may have lost the message that was to wake it."""
     lease = store.acquire(A, "one", NOW, MINUTE)

@@ -80,7 +80,7 @@ def test_a_creation_that_failed_never_reaches_a_pass_or_is_ignored(system, said)
 def test_a_cluster_that_is_gone_already_leaves_no_record(system, said):
     system.send_create_event("short-lived", tags={POLICY_TAG: "one-pool"})
 
-    assert said("decided", cluster="short-lived")["stage"] == "gone"
+    assert said("decided", cluster="short-lived")["stage"] == "deleted"
     assert system.record("short-lived") is None
 
 

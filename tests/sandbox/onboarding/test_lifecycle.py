@@ -39,7 +39,7 @@ def bare(fleet):
 @pytest.fixture(scope="module")
 def onboarded(system, bare):
     """Tagged, after it had been left alone; with two things of somebody's in the way that do not stop us."""
-    assert system.wait_for_stage(BARE, "left-alone")
+    assert system.wait_for_stage(BARE, "unmanaged")
     # Somebody made an entry for our role by hand, with a group that gives it nothing.
     system.aws.client("eks").create_access_entry(
         clusterName=BARE, principalArn=system.outputs["InstallerRoleArn"], kubernetesGroups=["viewers"]
@@ -64,7 +64,7 @@ def with_pods(onboarded):
 
 
 def test_a_cluster_without_a_policy_is_left_alone_and_says_so(system, bare):
-    record = system.wait_for_stage(BARE, "left-alone")
+    record = system.wait_for_stage(BARE, "unmanaged")
 
     assert record["reason"] == "no policy asks for this cluster: it has no tag slicewise.dev/policy"
     assert system.aws.client("eks").list_access_entries(clusterName=BARE)["accessEntries"] == []
@@ -104,7 +104,7 @@ def test_without_the_tag_the_cluster_is_left_alone_and_keeps_what_it_has(system,
 
     system.aws.client("eks").untag_resource(resourceArn=system.arn(BARE), tagKeys=[POLICY_TAG])
 
-    record = system.wait_for_stage(BARE, "left-alone")
+    record = system.wait_for_stage(BARE, "unmanaged")
     assert "no policy asks for this cluster" in record["reason"]
     assert record["changed"] == []
     assert ours(kube, NODE_POOLS).keys() == pools.keys()

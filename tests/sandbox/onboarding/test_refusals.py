@@ -36,7 +36,7 @@ def occupied(fleet):
 
 @pytest.fixture(scope="module")
 def refused(system, occupied):
-    return system.wait_for_stage(OCCUPIED, "refused")
+    return system.wait_for_stage(OCCUPIED, "blocked")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def gate_off(system, occupied, refused):
     occupied.plane.start_karpenter(components.feature_gates(False))
     system.aws.client("eks").tag_resource(resourceArn=system.arn(OCCUPIED), tags={POLICY_TAG: "adopting"})
     system.wait_for_stage(OCCUPIED, "installing")
-    return system.wait_for_stage(OCCUPIED, "refused")
+    return system.wait_for_stage(OCCUPIED, "blocked")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_what_eks_says_is_enough_to_refuse(system, fleet, name, options, code):
     if options:
         system.create_cluster(name, tags={POLICY_TAG: "one-pool"}, **options)
 
-    record = system.wait_for_stage(name, "refused")
+    record = system.wait_for_stage(name, "blocked")
     assert codes(record) == {code}
     assert all(finding["remedy"] for finding in record["findings"])
 
@@ -120,7 +120,7 @@ def test_a_hundred_duplicates_end_in_one_record_and_no_dead_letter(system, fleet
 
     # One for the creation itself; a sweep of another test may add more.
     eventually(lambda: answered() >= 1 + DUPLICATES, lambda: f"{answered()} answers")
-    eventually(lambda: system.record(AUTO_MODE, "onboarding")["stage"] == "refused")
+    eventually(lambda: system.record(AUTO_MODE, "onboarding")["stage"] == "blocked")
 
     assert history(system, AUTO_MODE) == 1, [
         line for line in log_lines(system) if line.get("cluster") == system.arn(AUTO_MODE)
@@ -133,7 +133,7 @@ def test_a_hundred_duplicates_end_in_one_record_and_no_dead_letter(system, fleet
 
 def test_a_tuner_that_cannot_reach_a_cluster_says_so_and_is_called_again(system, fleet):
     """No control plane stands behind this cluster: the deployed function fails, and the hint is kept."""
-    system.wait_for_stage(AUTO_MODE, "refused")
+    system.wait_for_stage(AUTO_MODE, "blocked")
 
     record = prove(system, AUTO_MODE)
     assert record["stage"] == "waiting"
@@ -143,7 +143,7 @@ def test_a_tuner_that_cannot_reach_a_cluster_says_so_and_is_called_again(system,
 def test_bottlerocket_gpu_nodes_have_a_plugin_of_their_own(system):
     eks = system.aws.client("eks")
     system.create_cluster("bottlerocket")
-    system.wait_for_stage("bottlerocket", "left-alone")
+    system.wait_for_stage("bottlerocket", "unmanaged")
     eks.create_nodegroup(
         clusterName="bottlerocket",
         nodegroupName="gpus",
@@ -154,5 +154,5 @@ def test_bottlerocket_gpu_nodes_have_a_plugin_of_their_own(system):
     )
     eks.tag_resource(resourceArn=system.arn("bottlerocket"), tags={POLICY_TAG: "one-pool"})
 
-    record = system.wait_for_stage("bottlerocket", "refused")
+    record = system.wait_for_stage("bottlerocket", "blocked")
     assert codes(record) == {"bottlerocket"}

@@ -266,4 +266,4 @@ def test_a_schedule_waits_for_the_next_change_and_goes_with_the_policy(system, c
     publish(system, "nightly", yaml.safe_dump(policy))
     ask(system)
     eventually(lambda: not schedules())
-    eventually(lambda: stage(system) == "left-alone", lambda: system.record(NIGHTLY, "off-hours"))
+    eventually(lambda: stage(system) == "unmanaged", lambda: system.record(NIGHTLY, "off-hours"))

@@ -113,10 +113,10 @@ def test_an_api_server_that_was_out_of_reach_costs_two_minutes_at_most(account, 
     assert not [message for message in account.queues.dead if message.capability == OFF_HOURS]
 
 
-@pytest.mark.parametrize("before", ["onboarded", "refused", "failed"])
+@pytest.mark.parametrize("before", ["onboarded", "blocked", "failed"])
 def test_that_does_not_rest_on_what_onboarding_says(account, before):
     live(account, berlin(22))
-    if before == "refused":
+    if before == "blocked":
         account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], auto_mode=True)
     happenings = [
         (berlin(6.75, 1), out_of_reach(account, Unavailable("503"))),

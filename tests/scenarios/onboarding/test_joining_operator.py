@@ -182,7 +182,7 @@ def test_a_contradiction_leaves_everything_as_it_is():
 
     joined(account)
 
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert account.state()["objects"] == before
 
 

@@ -137,7 +137,7 @@ def test_a_private_endpoint_that_nobody_reaches_is_refused_with_the_remedy():
     account.send_created()
     account.run_until_idle()
 
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert any("VPC" in finding.remedy for finding in account.record().findings)
     assert CLUSTER_ADMIN_POLICY not in (entry(account).policies if entry(account) else ())
 
@@ -168,7 +168,7 @@ def test_the_sweep_forgets_a_cluster_whose_deletion_nobody_told():
 def test_a_cluster_without_a_policy_is_left_alone():
     account = onboarded(tags={})
 
-    assert stage(account) is Stage.LEFT_ALONE
+    assert stage(account) is Stage.UNMANAGED
     assert not account.eks.entries
 
 
@@ -202,7 +202,7 @@ def test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out():
     account.run_until_idle()
 
     assert stage(account, "plain") is Stage.ONBOARDED
-    assert stage(account, "out") is Stage.LEFT_ALONE
+    assert stage(account, "out") is Stage.UNMANAGED
 
 
 def test_a_tag_that_names_no_policy_says_what_to_do():
@@ -260,7 +260,7 @@ def test_a_refused_cluster_keeps_nothing_of_ours():
     account.send_created()
     account.run_until_idle()
 
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert not account.eks.entries
     assert not [ref for ref in account.servers["gpu-1"].objects if ref.kind.startswith("Node")]
 
@@ -276,7 +276,7 @@ def test_a_refused_cluster_is_looked_into_again_by_hand_and_not_by_each_sweep():
 
     account.sweep()
     account.run_until_idle()
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert not [call for call in account.calls.made[asked:] if call.startswith(("kubernetes.l", "eks.grant"))]
 
     account.send(Hint(GPU_1, "by hand", forced=True))
@@ -343,7 +343,7 @@ def test_a_private_endpoint_out_of_reach_is_refused_before_anything_is_touched(m
 
     account = onboarded(public_endpoint=False)
 
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert [finding.code for finding in account.record().findings] == ["endpoint-out-of-reach"]
     assert account.eks.entries == {}
     assert not [call for call in account.calls.made if "access_entry" in call and "put" in call]
@@ -388,5 +388,5 @@ def test_a_thousand_broken_nodes_fit_into_a_record():
 def test_a_cluster_that_eks_already_rules_out_is_not_even_knocked_at():
     account = onboarded(auto_mode=True)
 
-    assert stage(account) is Stage.REFUSED
+    assert stage(account) is Stage.BLOCKED
     assert not [call for call in account.calls.made if call.startswith("kubernetes.")]

@@ -123,7 +123,7 @@ def test_a_conflict_while_consolidation_is_given_back_does_not_keep_it():
 
     assert server.patch == patch
     assert after(account) == "10m"
-    assert account.tuned.stage is Stage.LEFT_ALONE
+    assert account.tuned.stage is Stage.UNMANAGED
 
 
 @pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong])

@@ -423,7 +423,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change,
     account.onboard()
 
     record = account.record()
-    assert record.stage is Stage.REFUSED
+    assert record.stage is Stage.BLOCKED
     assert told in record.reason
     assert account.node_pool == before
 
@@ -447,7 +447,7 @@ def test_an_odd_nodepool_is_refused_by_name_before_anything_is_touched(changed, 
     before = deepcopy(account.node_pool)
     account.onboard()
 
-    assert account.record().stage is Stage.REFUSED
+    assert account.record().stage is Stage.BLOCKED
     assert "NodePool gpu" in account.record().reason and told in account.record().reason
     assert account.node_pool == before
 
@@ -530,7 +530,7 @@ def test_a_nodepool_that_is_not_there_is_refused():
     account = Adopting(POLICY.replace("adopt: gpu", "adopt: gone"))
     account.onboard()
 
-    assert account.record().stage is Stage.REFUSED
+    assert account.record().stage is Stage.BLOCKED
     assert "adopts NodePool gone, which is not there" in account.record().reason
 
 

@@ -424,7 +424,7 @@ def test_a_policy_that_goes_takes_the_alarms_along():
     account.answer_all()
 
     assert account.alarms.kept == {}
-    assert account.tuned.stage is Stage.LEFT_ALONE
+    assert account.tuned.stage is Stage.UNMANAGED
     account.sweep()
     assert not [message for message in account.queues.waiting if message.capability == TUNING]
 

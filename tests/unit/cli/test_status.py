@@ -64,7 +64,7 @@ def test_a_sweep_whose_looks_may_still_come_is_not_counted(account, capsys):
 
 
 def test_what_the_sweep_does_not_ask_for_is_not_missed(account, capsys):
-    left = Record(GPU_1, TUNING, Stage.LEFT_ALONE, "no policy", START, START)
+    left = Record(GPU_1, TUNING, Stage.UNMANAGED, "no policy", START, START)
     account.store._records[GPU_1, TUNING] = left, 1
     swept_in_vain(account, 2)
     account.clock.pass_by(31 * MINUTE)

@@ -25,13 +25,13 @@ def test_every_cluster_is_looked_at():
 
 
 def test_only_onboarded_clusters_are_proven():
-    records = [remembered("a"), remembered("b", Stage.REFUSED), remembered("c", Stage.INSTALLING)]
+    records = [remembered("a"), remembered("b", Stage.BLOCKED), remembered("c", Stage.INSTALLING)]
 
     assert [name for capability, name in asked(["a", "b", "c"], records) if capability == "tuning"] == ["a"]
 
 
 def test_a_stage_that_only_another_release_knows_is_looked_into():
-    records = [remembered("a", "quarantined"), remembered("b", Stage.REFUSED)]
+    records = [remembered("a", "quarantined"), remembered("b", Stage.BLOCKED)]
 
     assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
 
@@ -39,8 +39,8 @@ def test_a_stage_that_only_another_release_knows_is_looked_into():
 def test_a_cluster_that_no_policy_asks_for_any_more_is_looked_at_once_by_tuning():
     """Its alarms have to go; after that look its record says that it is left alone."""
     tuned = remembered("a", Stage.ONBOARDED, "tuning")
-    left = remembered("b", Stage.LEFT_ALONE, "tuning")
-    records = [remembered("a", Stage.LEFT_ALONE), remembered("b", Stage.LEFT_ALONE), tuned, left]
+    left = remembered("b", Stage.UNMANAGED, "tuning")
+    records = [remembered("a", Stage.UNMANAGED), remembered("b", Stage.UNMANAGED), tuned, left]
 
     assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
 

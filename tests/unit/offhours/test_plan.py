@@ -344,4 +344,4 @@ def test_a_snapshot_that_does_not_match_its_checksum_is_never_used():
 
 
 def test_a_cluster_without_off_hours_is_left_alone():
-    assert Sleeper(None).run_pass().outcome.stage is Stage.LEFT_ALONE
+    assert Sleeper(None).run_pass().outcome.stage is Stage.UNMANAGED

@@ -36,13 +36,13 @@ MINUTE = timedelta(minutes=1)
 def test_a_cluster_that_is_gone_is_forgotten():
     found = planned(cluster=None)
 
-    assert (found.outcome.stage, kinds(found)) == (Stage.GONE, [Wake, Forget])
+    assert (found.outcome.stage, kinds(found)) == (Stage.DELETED, [Wake, Forget])
 
 
 def test_a_cluster_that_goes_is_looked_at_until_it_is_gone():
     found = planned(cluster=builders.cluster(status="DELETING"))
 
-    assert (found.outcome.stage, found.outcome.wait, found.actions) == (Stage.GONE, MINUTE, ())
+    assert (found.outcome.stage, found.outcome.wait, found.actions) == (Stage.DELETED, MINUTE, ())
 
 
 def test_a_paused_cluster_is_left_as_it_is():
@@ -55,7 +55,7 @@ def test_a_paused_cluster_is_left_as_it_is():
 def test_no_policy_means_left_alone():
     found = planned(policy=None, policy_name=None)
 
-    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.LEFT_ALONE, (), None)
+    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.UNMANAGED, (), None)
 
 
 def test_a_cluster_that_was_looked_after_is_told_what_stays():
@@ -74,12 +74,12 @@ def test_a_cluster_that_was_looked_after_is_told_what_stays():
 
 
 def test_a_cluster_made_anew_under_its_old_name_is_looked_into():
-    refused = builders.record(Stage.REFUSED, looked_at=NOW - timedelta(hours=1))
+    refused = builders.record(Stage.BLOCKED, looked_at=NOW - timedelta(hours=1))
 
     same = planned(record=refused)
     anew = planned(record=refused, cluster=builders.cluster(created_at=NOW - MINUTE))
 
-    assert same.outcome.stage is Stage.REFUSED
+    assert same.outcome.stage is Stage.BLOCKED
     assert kinds(anew) == [PutAccessEntry, GrantAdmin]
 
 
@@ -131,7 +131,7 @@ def test_a_cluster_that_is_not_active_is_waited_for_with_a_deadline(status, age,
 def test_what_eks_already_rules_out_is_refused_before_any_access(fields, code):
     found = planned(cluster=builders.cluster(**fields))
 
-    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.REFUSED, (), None)
+    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.BLOCKED, (), None)
     (finding,) = found.outcome.findings
     assert (finding.code, finding.refuses) == (code, True)
     assert finding.remedy
@@ -203,7 +203,7 @@ def test_a_private_endpoint_out_of_reach_is_refused_and_told_how_to_reach_it():
         look_error=LookError(LookFailure.UNREACHABLE, "timed out"),
     )
 
-    assert (found.outcome.stage, kinds(found)) == (Stage.REFUSED, [RevokeAdmin])
+    assert (found.outcome.stage, kinds(found)) == (Stage.BLOCKED, [RevokeAdmin])
     assert "into a VPC" in found.outcome.findings[0].remedy
 
 
@@ -214,7 +214,7 @@ def test_a_public_endpoint_that_does_not_answer_is_waited_for():
     late = planned(look_error=error, record=builders.record(Stage.WAITING, 61 * MINUTE))
 
     assert (soon.outcome.stage, soon.outcome.wait) == (Stage.WAITING, MINUTE)
-    assert late.outcome.stage is Stage.REFUSED
+    assert late.outcome.stage is Stage.BLOCKED
 
 
 def test_what_a_person_sees_inside_is_planned_before_our_own_entry_is_there():
@@ -247,7 +247,7 @@ def test_a_refused_cluster_keeps_nothing_of_ours():
 def test_a_gate_that_karpenter_says_is_off_needs_no_probe():
     cluster, found = refused(gate=False, karpenter=builders.karpenter(gates="NodeOverlay=false"))
 
-    assert found.outcome.stage is Stage.REFUSED
+    assert found.outcome.stage is Stage.BLOCKED
     assert not [action for action in cluster.done if isinstance(action, Apply | Delete)]
 
 
@@ -281,7 +281,7 @@ def test_a_refused_cluster_is_looked_into_again_only_for_a_reason(change, looks)
 
     assert kinds(found) == ([PutAccessEntry, GrantAdmin] if looks else [])
     if not looks:
-        assert found.outcome.stage is Stage.REFUSED
+        assert found.outcome.stage is Stage.BLOCKED
         assert [f.code for f in found.outcome.findings] == ["node-overlay-gate-off"]
 
 
@@ -292,7 +292,7 @@ def test_an_onboarded_cluster_that_must_be_refused_keeps_our_read_access():
 
     found = cluster.step()
 
-    assert (found.outcome.stage, found.actions) == (Stage.REFUSED, ())
+    assert (found.outcome.stage, found.actions) == (Stage.BLOCKED, ())
     assert INSTALLER in cluster.entries
 
 
@@ -303,7 +303,7 @@ def test_a_probe_that_a_killed_pass_left_is_taken_away_also_without_admin():
     cluster.objects[probe] = manifests.gate_probe()
     cluster.karpenter = builders.karpenter(version="1.9.0")
 
-    assert cluster.run().outcome.stage is Stage.REFUSED
+    assert cluster.run().outcome.stage is Stage.BLOCKED
     assert probe not in cluster.objects
     assert CLUSTER_ADMIN_POLICY not in cluster.entries[INSTALLER].policies
 
@@ -316,7 +316,7 @@ def test_in_mode_observe_nothing_is_done_and_what_is_unknown_is_said():
 
     found = cluster.run()
 
-    assert found.outcome.stage is Stage.LEFT_ALONE
+    assert found.outcome.stage is Stage.UNMANAGED
     assert kinds(found) == [PutAccessEntry, GrantAdmin]
     assert "what stands in the cluster is not known" in found.outcome.reason
     assert cluster.done == []

@@ -125,7 +125,7 @@ def test_a_pass_goes_on_whatever_an_annotation_holds(world, annotation, value, p
         looked = with_annotation(found, annotation, text)
         looked = looked if policy == "a policy" else unmanaged(looked)
         made = plan(looked, now)
-        assert made.outcome.stage in (Stage.ONBOARDED, Stage.TUNING, Stage.LEFT_ALONE)
+        assert made.outcome.stage in (Stage.ONBOARDED, Stage.TUNING, Stage.UNMANAGED)
         json.dumps(made.details)
 
     holds()

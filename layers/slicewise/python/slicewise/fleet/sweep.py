@@ -43,8 +43,8 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     there, remembered = {home.arn(name) for name in clusters}, tuple(records)
     onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and _may_be_onboarded(r)}
     # Also where no policy asks for it any more: a last look takes the alarms away.
-    tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.LEFT_ALONE}
-    asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.LEFT_ALONE}
+    tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.UNMANAGED}
+    asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.UNMANAGED}
     looks = [(ONBOARDING, Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
         (ONBOARDING, Hint(cluster, "the sweep: we remember it, EKS does not list it"))

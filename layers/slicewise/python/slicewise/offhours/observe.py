@@ -204,7 +204,7 @@ def _times(off_hours: OffHours, hint: Hint, ports: Ports) -> tuple[Times, tuple[
 
 def _is_new(record: Record | None, now: datetime) -> bool:
     """Whether onboarding may still be about to let us in: it does once a policy asks for off-hours."""
-    if record is None or record.stage is Stage.LEFT_ALONE:
+    if record is None or record.stage is Stage.UNMANAGED:
         return True
     return record.stage is Stage.WAITING and now - record.since < LET_IN_WITHIN
 

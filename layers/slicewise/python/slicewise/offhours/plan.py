@@ -283,11 +283,11 @@ def _begin_of_waking(world: World, now: datetime) -> datetime | None:
 
 def _plan(world: World, now: datetime) -> Plan:
     if world.cluster is None:
-        return Plan(Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten"))
+        return Plan(Outcome(Stage.DELETED, "the cluster is gone; the sweep has it forgotten"))
     if world.paused and (world.keep_asleep or not world.slept):
         return _paused(world, now)
     if world.off_hours is None and not world.snapshots:
-        return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for off-hours here"))
+        return Plan(Outcome(Stage.UNMANAGED, "no policy asks for off-hours here"))
     if world.refused:
         return _waiting(world, f"onboarding has not let us in yet: {world.refused}")
     if not world.cluster.answers:

@@ -116,7 +116,7 @@ def _held_by_others(world: World, settings: Settings) -> Iterator[tuple[str, str
     for record in remains.others:
         # Who is let in no more has nothing left to do, but where something is left to be given back.
         may = roles[record.capability] in world.entries or bool(_node_pools_of_ours(remains))
-        if may and record.stage != Stage.LEFT_ALONE:
+        if may and record.stage != Stage.UNMANAGED:
             yield record.capability, f"{record.capability} says: {record.reason}"
 
 
@@ -400,7 +400,7 @@ def _some(names: Iterable[str]) -> str:
 
 def _ended(world: World, settings: Settings, stays: tuple[Finding, ...] = ()) -> Plan:
     """After it nothing is known of the cluster, and there is nothing to be known."""
-    outcome = Outcome(Stage.LEFT_ALONE, "its tag says offboard, and nothing of ours is left", stays)
+    outcome = Outcome(Stage.UNMANAGED, "its tag says offboard, and nothing of ours is left", stays)
     entries = _entries_go(world, settings)
     if not entries and world.record is None:
         return Plan(outcome, unrecorded=True)

@@ -75,7 +75,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     if cluster is None:
         # In this order: killed in between, we still remember that there is something to forget.
         last = (Wake(TUNING, "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
-        return Plan(Outcome(Stage.GONE, "the cluster is gone"), last)
+        return Plan(Outcome(Stage.DELETED, "the cluster is gone"), last)
     asked = _asked_for(cluster, world, settings)
     if cluster.offboards and not (world.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
@@ -87,7 +87,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         return Plan(waiting)
     findings = preflight.outside(cluster)
     if preflight.refuses(findings):
-        outcome = Outcome(Stage.REFUSED, _refusal(findings), findings)
+        outcome = Outcome(Stage.BLOCKED, _refusal(findings), findings)
         return Plan(outcome, _let_go(world, settings, "the cluster is refused"))
     if cluster.authentication_mode == "CONFIG_MAP":
         why = "access entries are the only way in, and the cluster's tag allows the one-way switch"
@@ -95,7 +95,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
         return Plan(outcome, (AllowAccessEntries(why),))
     if not _in_act_mode(world) and world.is_admin(settings.installer_role):
         return Plan(
-            Outcome(Stage.LEFT_ALONE, "the policy's mode no longer lets us act", findings, ACCESS_POLL),
+            Outcome(Stage.UNMANAGED, "the policy's mode no longer lets us act", findings, ACCESS_POLL),
             _let_go(world, settings, "the policy's mode no longer lets us act"),
         )
     if world.contents is None:
@@ -132,7 +132,7 @@ def _in_act_mode(world: World) -> bool:
 def _asked_for(cluster: EksCluster, world: World, settings: Settings) -> Policy | Outcome:
     """The policy that asks for the cluster; or why it is not ours to touch."""
     if cluster.status == "DELETING":
-        return Outcome(Stage.GONE, "the cluster is being deleted", wait=ACTIVE_POLL)
+        return Outcome(Stage.DELETED, "the cluster is being deleted", wait=ACTIVE_POLL)
     if world.paused:
         return Outcome(Stage.PAUSED, f"paused: {world.paused}")
     if world.policy_error is not None:
@@ -147,7 +147,7 @@ def _asked_for(cluster: EksCluster, world: World, settings: Settings) -> Policy 
         said = cluster.tags.get(POLICY_TAG)
         tag = f"it has no tag {POLICY_TAG}" if said is None else f"its tag {POLICY_TAG} says {said!r}"
         return Outcome(
-            Stage.LEFT_ALONE, f"no policy asks for this cluster: {tag}", _left_behind(world, settings)
+            Stage.UNMANAGED, f"no policy asks for this cluster: {tag}", _left_behind(world, settings)
         )
     return world.policy
 
@@ -205,10 +205,10 @@ def _from_outside(
         again = (
             "It is looked into again when cluster or policy change, by hand, or a day after the last look."
         )
-        return Plan(Outcome(Stage.REFUSED, f"{_refusal(record.findings)} {again}", record.findings))
+        return Plan(Outcome(Stage.BLOCKED, f"{_refusal(record.findings)} {again}", record.findings))
     if not _in_act_mode(world):
         outcome = Outcome(
-            Stage.LEFT_ALONE,
+            Stage.UNMANAGED,
             f"mode {policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
             "cluster is not known, since looking means letting ourselves in",
             findings,
@@ -275,7 +275,7 @@ def _out_of_reach(
         late = _installing(world, settings, now) > INSTALL_DEADLINE
         let_go = _let_go(world, settings, "we cannot reach the cluster") if late else ()
         return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL), let_go)
-    outcome = Outcome(Stage.REFUSED, _refusal((finding,)), (finding, *findings))
+    outcome = Outcome(Stage.BLOCKED, _refusal((finding,)), (finding, *findings))
     return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
 
 
@@ -285,7 +285,7 @@ def _still_refused(world: World, cluster: EksCluster, policy: Policy, now: datet
     somebody asks again.
     """
     record = world.record
-    if record is None or record.stage is not Stage.REFUSED or record.looked_at is None or world.forced:
+    if record is None or record.stage is not Stage.BLOCKED or record.looked_at is None or world.forced:
         return None
     seen = (eks_fingerprint(cluster), fingerprint(policy))
     is_same = (record.world, record.fingerprint) == seen
@@ -351,7 +351,7 @@ def _refused(
     actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
     if installer in world.entries and not manifests.anything_of_ours(inside.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
-    return Plan(Outcome(Stage.REFUSED, _refusal(findings), findings), actions)
+    return Plan(Outcome(Stage.BLOCKED, _refusal(findings), findings), actions)
 
 
 def _with_admin(
@@ -370,7 +370,7 @@ def _with_admin(
     if not _in_act_mode(world):
         told = (grant, *actions) if needs_admin else actions
         reason = f"mode {policy.mode}: not done, only told: {reason}"
-        return Plan(Outcome(Stage.LEFT_ALONE, reason, findings), told)
+        return Plan(Outcome(Stage.UNMANAGED, reason, findings), told)
     if _installing(world, settings, now) > INSTALL_DEADLINE:
         late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
         let_go = _let_go(world, settings, "the installation does not end")

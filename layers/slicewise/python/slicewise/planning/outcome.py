@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """Where a cluster stands. Recorded by every pass, never read to choose the next action."""
+    """How far a cluster has come. Recorded by every pass, never read to choose the next action."""
 
-    LEFT_ALONE = "left-alone"  # no policy asks for it
+    UNMANAGED = "unmanaged"  # no policy asks for it
     WAITING = "waiting"  # for AWS: the cluster, its endpoint, access
-    REFUSED = "refused"  # preflight found what must be mended by a person
+    BLOCKED = "blocked"  # preflight found what a person must fix
     INSTALLING = "installing"
     VERIFYING = "verifying"
     ONBOARDED = "onboarded"
@@ -28,14 +28,22 @@ class Stage(StrEnum):
     ASLEEP = "asleep"
     WAKING = "waking"
     FAILED = "failed"  # a deadline passed, or a policy is wrong
-    GONE = "gone"
+    DELETED = "deleted"
     OFFBOARDING = "offboarding"  # everything of ours is being taken out of the cluster
     PAUSED = "paused"
 
 
+# As releases before spelt them: records with these are in the table.
+_FORMER_STAGES = {
+    "left-alone": Stage.UNMANAGED,
+    "refused": Stage.BLOCKED,
+    "gone": Stage.DELETED,
+}
+
+
 def stage_of(text: str) -> Stage | str:
     """A stage that only another release knows keeps its text."""
-    return Stage(text) if text in set(Stage) else text
+    return Stage(text) if text in set(Stage) else _FORMER_STAGES.get(text, text)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _unmanaged(cluster: EksCluster, record: Record | None, ports: Ports) -> Unma
     """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
     # Its alarms are to go, and nobody comes again once they have.
     left = ports.alarms.named(alarms.prefix(cluster))
-    is_settled = record is None or (record.stage is Stage.LEFT_ALONE and not record.conflicts)
+    is_settled = record is None or (record.stage is Stage.UNMANAGED and not record.conflicts)
     if is_settled or not cluster.answers:
         return Unmanaged(cluster, left)
     return Unmanaged(cluster, left, _as_left(cluster, ports))

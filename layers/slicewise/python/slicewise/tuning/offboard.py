@@ -58,7 +58,7 @@ _MARKS_ON_NODES = (
 
 
 def plan(found: Offboarding, now: datetime) -> Plan:
-    """The outcome is `left-alone` once nothing of the cluster is tuning's to give back."""
+    """The outcome is `unmanaged` once nothing of the cluster is tuning's to give back."""
     kept = alarms.actions(found.cluster, None, found.alarms)
     contents = found.contents
     if contents is None:
@@ -75,7 +75,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
         waits.append(_FOR_KARPENTER)
     done = not (waits or held or any(part.actions for part in parts))
     outcome = Outcome(
-        Stage.LEFT_ALONE if done else Stage.OFFBOARDING,
+        Stage.UNMANAGED if done else Stage.OFFBOARDING,
         _reason(parts) if not done else "nothing is left to give back: onboarding takes away the rest",
         tuple(finding for part in parts for finding in part.findings),
         min(waits, default=None if done else SOON),
@@ -88,14 +88,14 @@ def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
     """Nothing is said to be done that could not be looked at."""
     says = "the cluster is being offboarded, and could not be looked into"
     if not found.was_tuned:
-        return Plan(Outcome(Stage.LEFT_ALONE, says), kept, unrecorded=True)
+        return Plan(Outcome(Stage.UNMANAGED, says), kept, unrecorded=True)
     finding = Finding(
         "tuner-shut-out",
         "Tuning may not look into the cluster: what it has to give back there is not known.",
         "Onboarding gives it its access entry again; if this lasts, see the cluster's authenticator log.",
     )
     # Onboarding judges by what it sees in the cluster, and asks again as long as something is there.
-    return Plan(Outcome(Stage.LEFT_ALONE, says, (finding,)), kept)
+    return Plan(Outcome(Stage.UNMANAGED, says, (finding,)), kept)
 
 
 def _reason(parts: Sequence[PoolPlan]) -> str:

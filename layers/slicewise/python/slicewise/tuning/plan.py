@@ -79,7 +79,7 @@ def plan(found: Observation, now: datetime) -> Plan:
     """Actions in the order in which they must happen, and one mapping of details a NodePool."""
     match found:
         case Deleted():
-            gone = Outcome(Stage.GONE, "the cluster is gone; the sweep has it forgotten")
+            gone = Outcome(Stage.DELETED, "the cluster is gone; the sweep has it forgotten")
             return Plan(gone, alarms.actions(None, None, found.alarms))
         case Paused():
             findings = tuple(_paused_halfway(known) for known in found.known if "rollout" in known)
@@ -95,7 +95,7 @@ def plan(found: Observation, now: datetime) -> Plan:
             return _unmanaged(left, alarms.actions(found.cluster, None, found.alarms), now)
         case Unmanaged():
             kept = alarms.actions(found.cluster, None, found.alarms)
-            return Plan(Outcome(Stage.LEFT_ALONE, "no policy asks for this cluster"), kept)
+            return Plan(Outcome(Stage.UNMANAGED, "no policy asks for this cluster"), kept)
         case NotReady():
             waiting = Outcome(Stage.WAITING, f"the cluster is {found.cluster.status}")
             return Plan(waiting, details=found.known)
@@ -111,7 +111,7 @@ def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> 
     given_back = adoption.given_back(left, None)
     plans = (*rollout_release.released(left, (), why, now), *given_back)
     holds = bool(given_back) or rollout_release.holds(left, ())
-    stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.LEFT_ALONE, None)
+    stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.UNMANAGED, None)
     findings = tuple(finding for one in plans for finding in one.findings)
     actions = (*kept, *(action for one in plans for action in one.steps))
     return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
