@@ -76,7 +76,7 @@ def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
 
 
 def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
-    account = TunedAccount(policy=POLICY + "drift: tell\n")
+    account = TunedAccount(policy=POLICY + "drift: report\n")
     account.hours(1)
     edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
 

@@ -226,7 +226,7 @@ ONE_MISTAKE = {
         "from 24h to 144h",
     ),
     "tuning misspelt": (pool() + "tuning: {dwel: 6h}", "tuning.dwel", "6h", "did you mean dwell"),
-    "drift unknown": (pool() + "drift: ignore", "drift", "ignore", "repair or tell"),
+    "drift unknown": (pool() + "drift: ignore", "drift", "ignore", "repair or report"),
     "metrics of the machine itself": (
         pool() + "metrics: {source: prometheus, endpoint: 'http://169.254.169.254/x'}",
         "metrics.endpoint",

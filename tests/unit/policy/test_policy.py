@@ -50,7 +50,7 @@ def test_what_tuning_needs_is_read_into_values():
         "consolidation: {after: learned, businessHours: {timeZone: Asia/Tokyo, hours: [Sun 08:00-18:00]}}",
         "metrics: {source: prometheus, endpoint: 'https://prometheus.example/'}",
         "tuning: {raiseAfter: 1h30m, dwell: 2h, lock: 7200s}",
-        "drift: tell",
+        "drift: report",
     )
 
     (pool,) = policy.pools
@@ -59,7 +59,7 @@ def test_what_tuning_needs_is_read_into_values():
     assert policy.consolidation.business_hours == BusinessHours("Asia/Tokyo", ("Sun 08:00-18:00",))
     assert policy.metrics == Metrics(MetricsSource.PROMETHEUS, "https://prometheus.example")
     assert (policy.tuning.raise_after, policy.tuning.lock) == (timedelta(minutes=90), timedelta(hours=2))
-    assert policy.drift is Drift.TELL
+    assert policy.drift is Drift.REPORT
 
 
 def test_a_start_above_the_default_maximum_raises_the_maximum():

@@ -223,7 +223,7 @@ def _built_by(claim: Object) -> str | None:
 def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], list[Finding]]:
     wanted = desired_pools.targets(contents, policy)
     settled = [target for target in wanted if target.left is None]
-    edited = _left_edited(contents, settled) if policy.drift is Drift.TELL else {}
+    edited = _left_edited(contents, settled) if policy.drift is Drift.REPORT else {}
     overlays = tuple(o for target in settled for o in target.overlays if ref_of(o) not in edited)
     node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
     part_of = {ref_of(o): name(target.node_pool) for target in settled for o in target.overlays}
@@ -256,6 +256,6 @@ def _left_edited(
             found[ref_of(item)] = Finding(
                 "foreign-edit",
                 f"{ref_of(item)}: its {path} is not what we wrote.",
-                "The policy says drift: tell, so it is left. Put it back, or write the wish into the policy.",
+                "The policy says drift: report, so it was not reverted. Revert it, or change the policy.",
             )
     return found

@@ -69,10 +69,10 @@ class MetricsSource(StrEnum):
 
 
 class Drift(StrEnum):
-    """What happens when somebody else edits an object of ours, beside being told."""
+    """What happens when somebody else edits an object of ours, beside being reported."""
 
     REPAIR = "repair"
-    TELL = "tell"
+    REPORT = "report"
 
 
 # The device plugin refuses fewer than 2 (k8s-device-plugin v0.20.0, api/config/v1/replicas.go); 1 is a pool
