@@ -23,7 +23,7 @@ from slicewise.kube.ref import Ref
 from slicewise.model.cluster import EksCluster
 from slicewise.planning.eks_actions import RollbackRelease
 from slicewise.ports import Ports
-from slicewise.reconcile.executor import Hands
+from slicewise.reconcile.executor import ActionExecutor
 from slicewise.trigger import Hint, Home
 
 from sandbox.artifacts import versions
@@ -381,4 +381,4 @@ def roll_back(far_side):
         notices=None,
     )  # type: ignore[arg-type]
     cluster = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
-    Hands(Hint(HOME.arn("a"), "test"), cluster, ports).do(RollbackRelease(*PLACE, "it is pending"))
+    ActionExecutor(Hint(HOME.arn("a"), "test"), cluster, ports).do(RollbackRelease(*PLACE, "it is pending"))

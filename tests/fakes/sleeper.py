@@ -23,7 +23,7 @@ from slicewise.policy.model import parse
 from slicewise.policy.off_hours import OffHours, Override
 from slicewise.pools import layout
 from slicewise.ports import Kubernetes, Ports
-from slicewise.reconcile.executor import Attempt, Hands
+from slicewise.reconcile.executor import ActionExecutor, Attempt
 from slicewise.reconcile.reconciler import without_sent
 from slicewise.schedule.calendar import Calendar
 from slicewise.trigger import Hint
@@ -154,12 +154,12 @@ class Passes:
             between, self.between = self.between, None
             if between:
                 between()
-            hands = Hands(self._hint, self.cluster, self._ports)
+            executor = ActionExecutor(self._hint, self.cluster, self._ports)
             attempt = Attempt((), self.clock, found.longest_retry)
             for action in found.actions:
                 if not attempt.leaves_out(action):
                     with attempt.at(action):
-                        hands.do(action)
+                        executor.do(action)
                         self.notified |= {action.key} if isinstance(action, Notify) else set()
         except (Conflict, Killed, Unavailable):
             self.calls.revive()

@@ -12,7 +12,7 @@ from slicewise.model.cluster import ClusterContents
 from slicewise.planning.actions import Patch
 from slicewise.policy.model import Policy
 from slicewise.ports import Kubernetes
-from slicewise.reconcile.executor import Hands
+from slicewise.reconcile.executor import ActionExecutor
 from slicewise.trigger import Hint
 from slicewise.tuning.observe import look
 from slicewise.tuning.rollout.blockers import blocking
@@ -75,11 +75,11 @@ class Retuning:
             self.said.append(found.says)
         self.findings += [str(f) for f in found.findings if str(f) not in self.findings]
         ports = SimpleNamespace(kubernetes=lambda cluster: self.kubernetes, eks=None)
-        hands = Hands(Hint(builders.cluster().arn, "a test"), builders.cluster(), ports)
+        executor = ActionExecutor(Hint(builders.cluster().arn, "a test"), builders.cluster(), ports)
         try:
             for action in found.actions:
                 assert isinstance(action, Patch)
-                hands.do(action)
+                executor.do(action)
                 self.done.append(str(action))
         except Conflict as conflict:
             self.conflicts.append(str(conflict))

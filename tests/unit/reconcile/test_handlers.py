@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 from slicewise.planning.actions import Action
 from slicewise.reconcile import eks_handlers, executor, handlers
-from slicewise.reconcile.executor import Hands
+from slicewise.reconcile.executor import ActionExecutor
 from slicewise.trigger import Hint
 
 
@@ -30,4 +30,6 @@ def test_what_no_handler_knows_is_refused_by_name():
         pass
 
     with pytest.raises(TypeError, match="no port call is known for Sing"):
-        Hands(Hint("arn:aws:eks:eu-west-1:111122223333:cluster/a", "a test"), None, ports=None).do(Sing())
+        ActionExecutor(Hint("arn:aws:eks:eu-west-1:111122223333:cluster/a", "a test"), None, ports=None).do(
+            Sing()
+        )

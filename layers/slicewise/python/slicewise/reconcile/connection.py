@@ -18,7 +18,7 @@ class Connection:
 
     Args:
         cluster: None where it was deleted: then nothing can be done in it, which is a Conflict.
-        still_ours: As for Hands.
+        still_ours: As for ActionExecutor.
     """
 
     def __init__(self, hint: Hint, cluster: EksCluster | None, ports: Ports, still_ours: Callable[[], None]):

@@ -125,7 +125,7 @@ class Attempt:
             self._failed[part] = retries.failed(part, str(action), error, before, now, self._longest)
 
 
-class Hands:
+class ActionExecutor:
     """
     Does actions on one cluster; connects to it when the first one needs that.
 

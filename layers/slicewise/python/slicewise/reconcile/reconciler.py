@@ -37,7 +37,7 @@ from slicewise.planning.record import UNKNOWN_TIME, Record
 from slicewise.planning.retries import Retry
 from slicewise.ports import Lease, Ports
 from slicewise.reconcile import lanes
-from slicewise.reconcile.executor import ONE_WRITE, Attempt, Hands, time_for
+from slicewise.reconcile.executor import ONE_WRITE, ActionExecutor, Attempt, time_for
 from slicewise.sizes import cut, first_that_fit
 from slicewise.trigger import Hint
 
@@ -260,8 +260,8 @@ class Passes(Generic[W]):
         if capability.acts(world):
             try:
                 progress.changed += [f"would {action}: {action.why}" for action in plan.would]
-                hands = self._hands(hint, capability.cluster(world), progress)
-                outcome = self._after(outcome, self._apply(plan, hands, progress), hint, progress)
+                executor = self._executor(hint, capability.cluster(world), progress)
+                outcome = self._after(outcome, self._apply(plan, executor, progress), hint, progress)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
@@ -289,12 +289,12 @@ class Passes(Generic[W]):
             return Finding("usage-not-kept", says, "No action is needed where it comes and goes.")
         return None
 
-    def _apply(self, plan: Plan, hands: Hands, progress: _Progress) -> Attempt:
+    def _apply(self, plan: Plan, executor: ActionExecutor, progress: _Progress) -> Attempt:
         attempt = Attempt(progress.retries, self._clock, plan.longest_retry)
 
         def do(lane: lanes.Lane) -> None:
             for action in lane:
-                self._try(action, attempt, hands, progress)
+                self._try(action, attempt, executor, progress)
 
         try:
             for stretch in lanes.stretches(attempt.in_order(plan.actions), plan.abreast):
@@ -303,16 +303,16 @@ class Passes(Generic[W]):
             progress.retries = (*attempt.failed, *attempt.untried)
         return attempt
 
-    def _try(self, action: Action, attempt: Attempt, hands: Hands, progress: _Progress) -> None:
+    def _try(self, action: Action, attempt: Attempt, executor: ActionExecutor, progress: _Progress) -> None:
         if attempt.leaves_out(action):
             return
         with attempt.ends_where_this_fails():
             self._renew(progress, time_for(action))
             with attempt.at(action):
-                self._do(action, hands, progress)
+                self._do(action, executor, progress)
 
-    def _do(self, action: Action, hands: Hands, progress: _Progress) -> None:
-        hands.do(action)
+    def _do(self, action: Action, executor: ActionExecutor, progress: _Progress) -> None:
+        executor.do(action)
         progress.changed.append(f"{action}: {action.why}")
         if isinstance(action, Notify):
             progress.notified += (action.key,)
@@ -345,8 +345,8 @@ class Passes(Generic[W]):
             return failed  # the next pass tries again
         return tuple(replace(retry, notified=retry.notified or retry.needs_a_notice) for retry in failed)
 
-    def _hands(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> Hands:
-        return Hands(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
+    def _executor(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> ActionExecutor:
+        return ActionExecutor(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
 
     def _renew(self, progress: _Progress, length: timedelta) -> None:
         """
@@ -364,7 +364,7 @@ class Passes(Generic[W]):
 
     def _forget(self, hint: Hint, plan: Plan, cluster: EksCluster | None, progress: _Progress) -> Report:
         """No record after it: that would be all we know about a cluster that is gone, or no longer ours."""
-        self._apply(plan, self._hands(hint, cluster, progress), progress)
+        self._apply(plan, self._executor(hint, cluster, progress), progress)
         outcome = plan.outcome
         return Report(
             hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
