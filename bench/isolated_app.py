@@ -82,8 +82,8 @@ def a_pass(access: dict[str, str]) -> Callable[[], str]:
         Runs one pass of tuning; gives what it said.
     """
     app = an_app(access, access["policy"])
-    hint = app.hint(NAME, "a bench")
-    return lambda: app.tuning.run(hint).reason
+    trigger = app.trigger(NAME, "a bench")
+    return lambda: app.tuning.run(trigger).reason
 
 
 def an_app(access: dict[str, str], policy: str, **ports: Any) -> App:

@@ -31,7 +31,7 @@ def status(app: App, cluster: str | None) -> int:
     """A line a cluster, or all about one; 1 where that one was never looked at."""
     _tell_late_sweep(app)
     _tell_late_clusters(app)
-    return _status_of(app, app.hint(cluster, "").cluster) if cluster else _status_of_all(app)
+    return _status_of(app, app.trigger(cluster, "").cluster) if cluster else _status_of_all(app)
 
 
 def _status_of(app: App, cluster: str) -> int:
@@ -136,28 +136,28 @@ def _tell_sleep(app: App, cluster: str) -> None:
 
 
 def onboard(app: App, cluster: str) -> int:
-    hint = app.hint(cluster, f"asked for by {getpass.getuser()}", forced=True)
-    app.ports.queues.send(ONBOARDING, hint.message())
-    print(f"{hint.name} is looked at in a moment; slicewise status {hint.name}")
+    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    app.ports.queues.send(ONBOARDING, trigger.message())
+    print(f"{trigger.name} is looked at in a moment; slicewise status {trigger.name}")
     return 0
 
 
 def plan(app: App, cluster: str) -> int:
-    hint = app.hint(cluster, "a dry run", forced=True)
-    world, planned = app.onboarding.dry_run(hint)
+    trigger = app.trigger(cluster, "a dry run", forced=True)
+    world, planned = app.onboarding.dry_run(trigger)
     if world.is_admin(app.settings.installer_role):
-        print(f"{hint.name}: an installation is under way; slicewise status {hint.name}")
+        print(f"{trigger.name}: an installation is under way; slicewise status {trigger.name}")
         return 0
     if world.look_error:
-        print(f"{hint.name}: you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
+        print(f"{trigger.name}: you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
         print("  An access entry of your own that may read the cluster would tell the rest.")
         inside = app.settings.installer_role in world.entries
         if inside or world.look_error.kind is LookFailure.UNREACHABLE:
             # Not the plan: it would be that of an installer who sees as little as this person.
-            print(f"  Slicewise's own view: slicewise status {hint.name}")
+            print(f"  Slicewise's own view: slicewise status {trigger.name}")
             return 0
     # Planned as for a policy that only recommends: its reason would say so, and the person knows better.
-    print(f"{hint.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
+    print(f"{trigger.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:
         print(f"  {action}: {action.why}")
         if isinstance(action, UpgradeRelease):
@@ -199,15 +199,15 @@ def pause(app: App, arguments: argparse.Namespace) -> int:
 
 def _tell_sleepers(app: App, cluster: str, keep_asleep: bool) -> None:
     """What sleeps while it is paused, and what becomes of it."""
-    hint = app.hint(cluster, "")
-    kept = app.ports.sleep.snapshots(hint.cluster)
+    trigger = app.trigger(cluster, "")
+    kept = app.ports.sleep.snapshots(trigger.cluster)
     names = sorted({str(one.ref) for one in kept if one.ref.kind != "NodePool" and not one.woken})
     if not names:
         return
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    print(f"{hint.name}: {len(names)} asleep: {', '.join(names[:5])}{more}")
+    print(f"{trigger.name}: {len(names)} asleep: {', '.join(names[:5])}{more}")
     if keep_asleep:
-        print(f"  They stay asleep until slicewise resume {hint.name}.")
+        print(f"  They stay asleep until slicewise resume {trigger.name}.")
     else:
         print("  They wake as the calendar says. To keep them asleep: pause with --keep-asleep.")
 
@@ -217,7 +217,7 @@ def resume(app: App, arguments: argparse.Namespace) -> int:
     app.ports.store.resume(cluster)
     if cluster:
         for capability in CAPABILITIES:
-            app.ports.queues.send(capability, app.hint(cluster, "resumed").message())
+            app.ports.queues.send(capability, app.trigger(cluster, "resumed").message())
     else:
         app.sweep()
     print(f"{_named(arguments)} resumed")
@@ -225,7 +225,7 @@ def resume(app: App, arguments: argparse.Namespace) -> int:
 
 
 def _which(app: App, arguments: argparse.Namespace) -> str | None:
-    return None if arguments.all else app.hint(arguments.cluster, "").cluster
+    return None if arguments.all else app.trigger(arguments.cluster, "").cluster
 
 
 def _named(arguments: argparse.Namespace) -> str:

@@ -32,7 +32,7 @@ def offboard(app: App, arguments: argparse.Namespace) -> int:
         print("no cluster is held: nothing is to be offboarded")
         return 0
     does = _would if arguments.dry_run else _begin
-    return max(does(app, app.hint(name, "").name) for name in names)
+    return max(does(app, app.trigger(name, "").name) for name in names)
 
 
 def _known(app: App) -> set[str]:
@@ -46,15 +46,15 @@ def _begin(app: App, name: str) -> int:
     if cluster is None:
         print(f"{name}: EKS knows no such cluster")
         return 1
-    hint = app.hint(name, f"offboarding asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(name, f"offboarding asked for by {getpass.getuser()}", forced=True)
     if not cluster.offboards:
         app.ports.eks.tag(name, POLICY_TAG, OFFBOARD)
-    if reason := app.ports.store.paused(hint.cluster):
+    if reason := app.ports.store.paused(trigger.cluster):
         print(f"{name} is tagged {OFFBOARD!r}, but is paused ({reason}): slicewise resume {name}")
         return 1
     # What sleeps first: tuning and onboarding wait for it.
     for capability in _ORDER:
-        app.ports.queues.send(capability, hint.message())
+        app.ports.queues.send(capability, trigger.message())
     print(f"{name} is being offboarded; slicewise status {name} says what is waited for")
     print(f"  {_TERRAFORM}")
     return 0
@@ -68,7 +68,7 @@ def _would(app: App, name: str) -> int:
     status = 0
     for capability in _ORDER:
         try:
-            _, planned = asked.passes(capability).dry_run(asked.hint(name, "a dry run", forced=True))
+            _, planned = asked.passes(capability).dry_run(asked.trigger(name, "a dry run", forced=True))
         except (Refused, SlicewiseError) as error:
             print(f"{name}: {capability}: you cannot look: {error}")
             status = 1

@@ -34,10 +34,10 @@ class Unclear(Exception):
 
 def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
-    hint = app.hint(arguments.cluster, f"asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(arguments.cluster, f"asked for by {getpass.getuser()}", forced=True)
     times, now = app.sleep_times(arguments.cluster), app.clock()
     if times is None:
-        print(f"{hint.name}: no policy has it sleep; write offHours into its policy, and deploy that")
+        print(f"{trigger.name}: no policy has it sleep; write offHours into its policy, and deploy that")
         return 1
     try:
         until = _until(arguments, times.calendar.zone, now) or until_next_edge(times.calendar, asleep, now)
@@ -48,18 +48,20 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
         print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
         return 2
     if problem := _in_the_way(app, arguments.cluster, asleep):
-        print(f"{hint.name}: {problem}")
+        print(f"{trigger.name}: {problem}")
         return 1
     reason = cut(arguments.reason, LONGEST_REASON)
-    app.ports.sleep.say(hint.cluster, Override(asleep, now, until, getpass.getuser(), reason))
-    app.ports.queues.send(OFF_HOURS, hint.message())
+    app.ports.sleep.say(trigger.cluster, Override(asleep, now, until, getpass.getuser(), reason))
+    app.ports.queues.send(OFF_HOURS, trigger.message())
     told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
-    if not asleep and (trouble := _last_trouble(app, hint.cluster)):
-        print(f"{hint.name} is to be awake until {told}, but could not be woken when it was last looked at:")
-        print(f"  {trouble}\n  It is woken as soon as a look succeeds; slicewise status {hint.name}")
+    if not asleep and (trouble := _last_trouble(app, trigger.cluster)):
+        print(
+            f"{trigger.name} is to be awake until {told}, but could not be woken when it was last looked at:"
+        )
+        print(f"  {trouble}\n  It is woken as soon as a look succeeds; slicewise status {trigger.name}")
         return 1
     does = "goes to sleep" if asleep else "wakes"
-    print(f"{hint.name} {does} now, until {told}; slicewise status {hint.name}")
+    print(f"{trigger.name} {does} now, until {told}; slicewise status {trigger.name}")
     return 0
 
 
@@ -87,10 +89,10 @@ def _last_trouble(app: App, cluster: str) -> str:
 
 
 def unsay(app: App, cluster: str) -> int:
-    hint = app.hint(cluster, f"asked for by {getpass.getuser()}", forced=True)
-    app.ports.sleep.unsay(hint.cluster)
-    app.ports.queues.send(OFF_HOURS, hint.message())
-    print(f"{hint.name} follows its calendar again; slicewise status {hint.name}")
+    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    app.ports.sleep.unsay(trigger.cluster)
+    app.ports.queues.send(OFF_HOURS, trigger.message())
+    print(f"{trigger.name} follows its calendar again; slicewise status {trigger.name}")
     return 0
 
 

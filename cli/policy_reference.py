@@ -102,8 +102,8 @@ def _nearest(name: str) -> str:
     last = _general(name).rpartition(".")[2].lower()
     close = [*get_close_matches(_general(name).lower(), known, n=3), *get_close_matches(last, known, n=3)]
     paths = list(dict.fromkeys(known[one] for one in close))[:3]
-    hint = f"did you mean {' or '.join(paths)}? " if paths else ""
-    return f"{hint}List all with: slicewise policy explain"
+    trigger = f"did you mean {' or '.join(paths)}? " if paths else ""
+    return f"{trigger}List all with: slicewise policy explain"
 
 
 def _inside(name: str, found: Iterable[Entry]) -> list[Entry]:

@@ -22,37 +22,37 @@ from cli.output import tell_findings
 
 
 def tune(app: App, cluster: str) -> int:
-    hint = app.hint(cluster, f"asked for by {getpass.getuser()}")
-    app.ports.queues.send(TUNING, hint.message())
-    print(f"{hint.name} is looked at in a moment; slicewise explain {hint.name}")
+    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}")
+    app.ports.queues.send(TUNING, trigger.message())
+    print(f"{trigger.name} is looked at in a moment; slicewise explain {trigger.name}")
     return 0
 
 
 def explain(app: App, cluster: str, pool: str | None) -> int:
     """What the last pass decided, in its own view; 1 where none has looked yet."""
-    hint = app.hint(cluster, "")
-    record = app.ports.store.record(hint.cluster, TUNING)
+    trigger = app.trigger(cluster, "")
+    record = app.ports.store.record(trigger.cluster, TUNING)
     if record is None or not record.details:
-        print(f"{hint.name}: nothing was decided yet; slicewise tune {hint.name}")
+        print(f"{trigger.name}: nothing was decided yet; slicewise tune {trigger.name}")
         return 1
-    print(f"{hint.name}: last pass {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}")
+    print(f"{trigger.name}: last pass {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}")
     return _tell_pools(record.details, pool)
 
 
 def plan(app: App, cluster: str) -> int:
     """Reads with the caller's rights."""
-    hint = app.hint(cluster, "a dry run")
+    trigger = app.trigger(cluster, "a dry run")
     try:
-        _, planned = app.tuning.dry_run(hint)
+        _, planned = app.tuning.dry_run(trigger)
     except Refused as refused:
-        print(f"{hint.name}: you may not read what tuning reads: {refused}")
+        print(f"{trigger.name}: you may not read what tuning reads: {refused}")
         return 0
-    _tell_plan(hint.name, planned)
+    _tell_plan(trigger.name, planned)
     return 0
 
 
 def snapshot(app: App, cluster: str) -> int:
-    observed, _ = app.tuning.dry_run(app.hint(cluster, "a snapshot"))
+    observed, _ = app.tuning.dry_run(app.trigger(cluster, "a snapshot"))
     print(snapshots.dump(observed, app.clock()))
     return 0
 

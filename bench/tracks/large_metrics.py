@@ -374,7 +374,7 @@ def _child() -> None:
         print(json.dumps({"peak_mib": _peak(), "cpu_seconds": 0.0}))
         return
     began, wall = time.process_time(), time.monotonic()
-    report = app.tuning.run(app.hint(isolated_app.NAME, "a bench"))
+    report = app.tuning.run(app.trigger(isolated_app.NAME, "a bench"))
     found = {
         "peak_mib": _peak(),
         "cpu_seconds": time.process_time() - began,

@@ -145,7 +145,7 @@ def _until(app: Any, plane: Any, replicas: int) -> list[float]:
         if len(took) == 2 * PASSES_AT_MOST:
             raise RuntimeError(f"{len(took)} passes, and some workloads are not at {replicas} replicas")
         began = time.monotonic()
-        report = app.off_hours.run(app.hint(isolated_app.NAME, "a bench"))
+        report = app.off_hours.run(app.trigger(isolated_app.NAME, "a bench"))
         took.append(round(time.monotonic() - began, 2))
         _say(f"{took[-1]:.1f} s: {report.reason}")
     return took

@@ -106,7 +106,7 @@ class Cluster:
     lost: bool
     opening: Opening | None
     running: bool = False
-    hint_waits: bool = False
+    trigger_waits: bool = False
     next_look: float | None = None
     has_a_schedule: bool = False
     given_back: float | None = None
@@ -206,7 +206,7 @@ class Morning:
         openings = {arn: one.opening for arn, one in self.clusters.items() if one.opening}
         due = {arn: opening for arn, opening in openings.items() if opening.due <= at}
         for one in fleet.looks(due, at):
-            self._send(self.clusters[one.hint.cluster], now + one.delay.total_seconds())
+            self._send(self.clusters[one.trigger.cluster], now + one.delay.total_seconds())
         self.alarms += sum(not self.clusters[arn].silent for arn in fleet.past_their_hour(due, at))
 
     # Pollers and places
@@ -228,14 +228,14 @@ class Morning:
         if message.cluster.running:
             self._after(now + BUSY_SECONDS, lambda end: self._busy(message, end))
             return
-        message.cluster.running, message.cluster.hint_waits = True, False
+        message.cluster.running, message.cluster.trigger_waits = True, False
         self._describe(message, now, now, 1)
 
     def _busy(self, message: Message, now: float) -> None:
         """As reconcile/reconciler.py: it comes back, unless another one waits already."""
         self._running -= 1
-        if not message.cluster.hint_waits or message.waits:
-            message.cluster.hint_waits = True
+        if not message.cluster.trigger_waits or message.waits:
+            message.cluster.trigger_waits = True
             self._send(message.cluster, now + 5 + 15 * self._chance.random(), waits=True)
 
     def _describe(self, message: Message, began: float, now: float, attempt: int) -> None:

@@ -24,7 +24,7 @@ from slicewise.model.cluster import EksCluster
 from slicewise.planning.eks_actions import RollbackRelease
 from slicewise.ports import Ports
 from slicewise.reconcile.executor import ActionExecutor
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 from sandbox.artifacts import versions
 from tests.fakes.calls import Calls
@@ -381,4 +381,6 @@ def roll_back(far_side):
         notices=None,
     )  # type: ignore[arg-type]
     cluster = EksCluster(HOME.arn("a"), "a", "eu-west-1", HOME.account, "ACTIVE", "1.35", "API", START)
-    ActionExecutor(Hint(HOME.arn("a"), "test"), cluster, ports).do(RollbackRelease(*PLACE, "it is pending"))
+    ActionExecutor(Trigger(HOME.arn("a"), "test"), cluster, ports).do(
+        RollbackRelease(*PLACE, "it is pending")
+    )

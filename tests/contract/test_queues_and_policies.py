@@ -7,7 +7,7 @@ from slicewise.errors import Refused
 from slicewise.gateways.sqs import SqsQueues
 from slicewise.gateways.ssm import SsmPolicies
 from slicewise.model.capabilities import CAPABILITIES
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 from tests.fakes.aws.queues import FakePolicies, FakeQueues
 from tests.fakes.calls import Calls
@@ -86,7 +86,7 @@ def test_a_message_for_nobody_is_an_error(far_side):
 
 
 def test_delays_are_whole_seconds_and_a_look_never_comes_before_its_time(far_side):
-    """As hints that found the lease taken are spread, and the looks of a sweep."""
+    """As triggers that found the lease taken are spread, and the looks of a sweep."""
     far_side.port.send("onboarding", "spread", timedelta(seconds=5.3))
     far_side.port.send_all(
         "onboarding", [("paced", timedelta(seconds=0.27)), ("over", timedelta(seconds=-3))]
@@ -95,7 +95,9 @@ def test_delays_are_whole_seconds_and_a_look_never_comes_before_its_time(far_sid
     assert far_side.standing() == {"spread": 6, "paced": 1, "over": 0}
 
 
-LONGEST = Hint(Home("111122223333", "us-gov-west-1", "aws-us-gov").arn("c" * 100), "→" * 500_000, waits=True)
+LONGEST = Trigger(
+    Home("111122223333", "us-gov-west-1", "aws-us-gov").arn("c" * 100), "→" * 500_000, waits=True
+)
 
 
 def test_the_longest_hint_is_taken(far_side):

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from slicewise.errors import Refused
 from slicewise.gateways.scheduler import EventBridgeSchedules
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 from tests.fakes.aws.schedules import FakeSchedules
 from tests.fakes.calls import Calls
@@ -31,7 +31,7 @@ def schedules(request):
 
 
 def message(cluster):
-    return Hint(HOME.arn(cluster), "off-hours end").message()
+    return Trigger(HOME.arn(cluster), "off-hours end").message()
 
 
 @pytest.mark.parametrize("cluster", ["gpu-1", "1", LONGEST], ids=["a name", "a digit", "the longest name"])
@@ -71,7 +71,7 @@ def test_a_message_longer_than_a_schedule_holds_is_refused_and_a_hint_is_never_t
         schedules.put("gpu-1", NIGHT, "→" * 90_000)
     assert schedules.next("gpu-1") is None
 
-    schedules.put(LONGEST, NIGHT, Hint(HOME.arn(LONGEST), "→" * 90_000).message())
+    schedules.put(LONGEST, NIGHT, Trigger(HOME.arn(LONGEST), "→" * 90_000).message())
     assert schedules.next(LONGEST) == NIGHT
 
 

@@ -14,7 +14,7 @@ from slicewise.model.cluster import AccessEntry, EksCluster
 from slicewise.onboarding.observation import Chart, Settings
 from slicewise.planning.record import Record
 from slicewise.ports import Ports
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 from tests.fakes.aws.alarms import FakeAlarms
 from tests.fakes.aws.eks import FakeEks
@@ -126,8 +126,8 @@ class Account:
         """The event as CloudTrail and EventBridge bring it."""
         self.queues.put(ONBOARDING, created_event(name))
 
-    def send(self, hint: Hint, capability: str = ONBOARDING) -> None:
-        self.queues.put(capability, hint.message())
+    def send(self, trigger: Trigger, capability: str = ONBOARDING) -> None:
+        self.queues.put(capability, trigger.message())
 
     def run_until_idle(self, limit: int = 200) -> int:
         """Answer messages, in the order in which they are due, until none is left. Returns how many."""

@@ -26,7 +26,7 @@ from slicewise.ports import Kubernetes, Ports
 from slicewise.reconcile.executor import ActionExecutor, Attempt
 from slicewise.reconcile.reconciler import without_sent
 from slicewise.schedule.calendar import Calendar
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.aws.notices import FakeNotices
 from tests.fakes.aws.schedules import FakeSchedules
@@ -83,7 +83,7 @@ class Passes:
         self.notified: set[str] = set()
         self.failed: tuple[Retry, ...] = ()
         self.between: Callable[[], object] | None = None
-        self._hint = Hint(self.cluster.arn, "a test")
+        self._trigger = Trigger(self.cluster.arn, "a test")
         self._kubernetes = kubernetes
 
     @property
@@ -141,7 +141,7 @@ class Passes:
 
     def look(self, known: tuple[Any, ...] = ()) -> Plan:
         """What the next pass would do; `known` are details of the record before."""
-        world = observe.observe(self._hint, None, self._ports, "", self.clock.now)
+        world = observe.observe(self._trigger, None, self._ports, "", self.clock.now)
         return without_sent(plan.plan(replace(world, known=known), self.clock.now), self.notified)
 
     def run_pass(self) -> Plan | None:
@@ -154,7 +154,7 @@ class Passes:
             between, self.between = self.between, None
             if between:
                 between()
-            executor = ActionExecutor(self._hint, self.cluster, self._ports)
+            executor = ActionExecutor(self._trigger, self.cluster, self._ports)
             attempt = Attempt((), self.clock, found.longest_retry)
             for action in found.actions:
                 if not attempt.leaves_out(action):

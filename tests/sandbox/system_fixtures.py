@@ -153,7 +153,7 @@ def _deployed(folder: Path) -> System:
 
 
 def ask(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> None:
-    """Send a hint by hand."""
+    """Send a trigger by hand."""
     body = {"slicewise": 1, "cluster": cluster, "reason": reason, "forced": forced}
     system.send_message("OnboardingQueueUrl", body)
 

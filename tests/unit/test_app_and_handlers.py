@@ -11,7 +11,7 @@ import pytest
 from slicewise.app import App, MissingSetting
 from slicewise.errors import LeaseHeld, Unavailable
 from slicewise.reconcile.batch import retry_delay
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, Account
 from tests.support import builders
@@ -161,7 +161,7 @@ def test_a_record_that_cannot_be_read_whole_is_swept_and_logged():
 
     looks = account.person().sweep(log)
 
-    asked = {(look.capability, look.hint.name) for look in looks}
+    asked = {(look.capability, look.trigger.name) for look in looks}
     assert asked >= {(name, cluster) for name in ("onboarding", "tuning") for cluster in ("gpu-1", "gpu-2")}
     [(message, told)] = log.warned
     assert message == "a record cannot be read whole"
@@ -192,7 +192,7 @@ def test_a_pass_that_gave_up_is_an_error_in_the_log():
         raise LeaseHeld("a later pass has recorded it already")
 
     account.store.save, log = refusing, Listening()
-    body = Hint(HOME.arn("gpu-1"), "a test", tries=8).message()
+    body = Trigger(HOME.arn("gpu-1"), "a test", tries=8).message()
     account.queues.put("onboarding", body)
     receipt, message = account.queues.receive(timedelta(minutes=16))
     record = {"messageId": "1", "receiptHandle": receipt, "body": message.body}

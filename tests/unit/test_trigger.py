@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from slicewise.errors import InvalidEvent
-from slicewise.trigger import Hint, Home, Ignored, read
+from slicewise.trigger import Home, Ignored, Trigger, read
 
 from tests.support.mutations import mutated
 
@@ -32,9 +32,9 @@ def cloudtrail(call: str, request: Any = None, response: Any = None, **detail: A
 
 
 def cluster_of(body: str) -> str:
-    hint = read(body, HOME)
-    assert isinstance(hint, Hint), hint
-    return hint.cluster
+    trigger = read(body, HOME)
+    assert isinstance(trigger, Trigger), trigger
+    return trigger.cluster
 
 
 @pytest.mark.parametrize(
@@ -195,17 +195,17 @@ def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
 
 def test_a_hint_survives_its_journey_through_the_queue():
     due = datetime(2026, 11, 2, 8, 0, 0, 5, UTC)
-    hint = Hint(
+    trigger = Trigger(
         GPU_1, "asked for by hand", forced=True, due=due, waits=True, comes=due + timedelta(seconds=7)
     )
 
-    assert read(hint.message(), HOME) == hint
+    assert read(trigger.message(), HOME) == trigger
 
 
 def test_only_a_message_by_hand_can_force_a_look():
     created = read(cloudtrail("CreateCluster", {"name": "gpu-1"}), HOME)
 
-    assert isinstance(created, Hint)
+    assert isinstance(created, Trigger)
     assert not created.forced
 
 
@@ -293,32 +293,32 @@ def test_a_later_versions_message_is_a_look_at_its_cluster():
         "comes": [],
     }
 
-    assert read(json.dumps(body), HOME) == Hint(GPU_1, "a message of version 2")
+    assert read(json.dumps(body), HOME) == Trigger(GPU_1, "a message of version 2")
     assert read(json.dumps(body | {"forced": True}), HOME).forced
     assert not read(json.dumps(body | {"forced": "no"}), HOME).forced
 
 
 def test_what_a_later_release_adds_to_our_version_is_left_out():
-    assert read(json.dumps({"slicewise": 1, "cluster": "gpu-1", "reason": "x", "trace": "y"}), HOME) == Hint(
-        GPU_1, "x"
-    )
+    assert read(
+        json.dumps({"slicewise": 1, "cluster": "gpu-1", "reason": "x", "trace": "y"}), HOME
+    ) == Trigger(GPU_1, "x")
 
 
 def test_how_often_a_hint_was_sent_again_travels_with_it():
-    hint = Hint(GPU_1, "a sweep", waits=True, tries=7)
+    trigger = Trigger(GPU_1, "a sweep", waits=True, tries=7)
 
-    assert read(hint.message(), HOME) == hint
-    assert "tries" not in json.loads(Hint(GPU_1, "a sweep").message())
+    assert read(trigger.message(), HOME) == trigger
+    assert "tries" not in json.loads(Trigger(GPU_1, "a sweep").message())
 
 
 @pytest.mark.parametrize("tags", [5, "slicewise.dev/policy", True], ids=str)
 def test_tags_of_a_shape_that_nobody_knows_cost_a_look(tags):
     found = read(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": tags}), HOME)
 
-    assert found == Hint(GPU_1, "TagResource seen by CloudTrail")
+    assert found == Trigger(GPU_1, "TagResource seen by CloudTrail")
 
 
-_OURS = json.loads(Hint(GPU_1, "a sweep", True, datetime(2026, 3, 2, tzinfo=UTC), True, 3).message())
+_OURS = json.loads(Trigger(GPU_1, "a sweep", True, datetime(2026, 3, 2, tzinfo=UTC), True, 3).message())
 _SEEN = json.loads(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": {"slicewise.dev/policy": "x"}}))
 
 

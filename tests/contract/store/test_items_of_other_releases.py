@@ -176,7 +176,7 @@ def test_whatever_stands_in_one_record_the_fleet_is_listed():
         assert beside in records
         assert replace(found, details=()) == found
         # What passes reckon with is what it seems to be.
-        assert {look.hint.cluster for look in sweep(["a", "b"], records, HOME)} == {A, B}
+        assert {look.trigger.cluster for look in sweep(["a", "b"], records, HOME)} == {A, B}
         assert found.capability == "onboarding" and isinstance(found.conflicts, int)
         assert found.at.tzinfo and found.since.tzinfo
         assert all(retry.at.tzinfo and retry.times >= 1 for retry in found.retries)

@@ -20,7 +20,7 @@ from slicewise.planning.retries import Retry
 from slicewise.policy.off_hours import Override
 from slicewise.ports import Begun, Lease, Ports, Store
 from slicewise.reconcile.reconciler import Capability, Passes
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 from tests.contract.store import tables
 from tests.contract.store.test_sleep_store import snapshot
@@ -575,7 +575,7 @@ def run_pass(store, plan, answer=""):
     cluster = builders.cluster()
     only_told = Capability(
         "tuning",
-        observe=lambda hint, record, now: None,
+        observe=lambda trigger, record, now: None,
         plan=lambda world, now: plan,
         cluster=lambda world: cluster,
         acts=lambda world: bool(answer),
@@ -585,7 +585,7 @@ def run_pass(store, plan, answer=""):
             "world": "w" * 64,
         },
     )
-    Passes(only_told, ports, lambda: NOW).run(Hint(A, "a test"))
+    Passes(only_told, ports, lambda: NOW).run(Trigger(A, "a test"))
 
 
 @pytest.mark.parametrize("paused", [A, None], ids=["the cluster", "the fleet"])

@@ -24,7 +24,7 @@ from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.pools import layout
 from slicewise.reconcile.reconciler import Passes
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from sandbox.artifacts import versions
 from sandbox.artifacts.charts import chart
@@ -113,20 +113,20 @@ class Sandboxed:
 
     def _pass(self, passes: Passes[Any], calls: Calls) -> None:
         try:
-            passes.run(self._hint())
+            passes.run(self._trigger())
         except Killed:
             calls.revive()
-            self._lease_runs_out(self._hint().cluster)
+            self._lease_runs_out(self._trigger().cluster)
         except SlicewiseError:
             pass  # recorded; the queue brings the message back
 
     def prove(self) -> str:
-        return self._app("slicewise-tuner", Calls()).tuning.run(self._hint()).reason
+        return self._app("slicewise-tuner", Calls()).tuning.run(self._trigger()).reason
 
     def offboard(self, calls: Calls) -> None:
         tag = {"slicewise.dev/policy": "offboard"}
         eks = self.aws.client("eks")
-        eks.tag_resource(resourceArn=self._hint().cluster, tags=tag)
+        eks.tag_resource(resourceArn=self._trigger().cluster, tags=tag)
         self.run(calls, lambda: not self.entries(), TUNING, ONBOARDING)
 
     def entries(self) -> list[str]:
@@ -140,10 +140,10 @@ class Sandboxed:
 
     def _record(self, capability: str) -> Record | None:
         store = self._app("slicewise-installer", Calls()).ports.store
-        return store.record(self._hint().cluster, capability)
+        return store.record(self._trigger().cluster, capability)
 
-    def _hint(self) -> Hint:
-        return Hint(self.aws.arn("eks", f"cluster/{self.name}"), "a test")
+    def _trigger(self) -> Trigger:
+        return Trigger(self.aws.arn("eks", f"cluster/{self.name}"), "a test")
 
     def state(self) -> dict[str, Any]:
         kube = self.plane.kube

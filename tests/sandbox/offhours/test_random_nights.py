@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING, App
 from slicewise.gateways.kubernetes import MOST_AT_ONCE
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from sandbox.cluster.control_plane import ControlPlane
 from tests.sandbox.offhours.test_offhours import GPU, NAMESPACE, POOL, POOLS, Cluster, Counted
@@ -56,7 +56,7 @@ class RealAccount(NightlyAccount):
         self.clock.now = berlin(DUSK - 0.5)
         self.create_cluster(karpenter=False)
         self._apps |= dict.fromkeys((ONBOARDING, TUNING), Idle(self._apps[OFF_HOURS]))
-        self.queues.put(OFF_HOURS, Hint(GPU_1, "a test").message())
+        self.queues.put(OFF_HOURS, Trigger(GPU_1, "a test").message())
 
     def _app(self, principal: str) -> App:
         app = super()._app(principal)

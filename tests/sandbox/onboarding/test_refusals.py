@@ -132,7 +132,7 @@ def test_a_hundred_duplicates_end_in_one_record_and_no_dead_letter(system, fleet
 
 
 def test_a_tuner_that_cannot_reach_a_cluster_says_so_and_is_called_again(system, fleet):
-    """No control plane stands behind this cluster: the deployed function fails, and the hint is kept."""
+    """No control plane stands behind this cluster: the deployed function fails, and the trigger is kept."""
     system.wait_for_stage(AUTO_MODE, "blocked")
 
     record = prove(system, AUTO_MODE)

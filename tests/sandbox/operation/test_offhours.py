@@ -105,7 +105,7 @@ def table_of(system: System) -> SleepTable:
 
 
 def say(system: System, asleep: bool) -> None:
-    """What `slicewise sleep` and `wake` write, without the hint that they send."""
+    """What `slicewise sleep` and `wake` write, without the trigger that they send."""
     now = datetime.now(UTC)
     table_of(system).say(system.arn(NIGHTLY), Override(asleep, now, now + timedelta(hours=2), "ada"))
 

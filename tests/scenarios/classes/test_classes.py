@@ -1,4 +1,4 @@
-"""A pool that is split into classes, from hint to hint. Stand-ins as in test_tuning.py."""
+"""A pool that is split into classes, from trigger to trigger. Stand-ins as in test_tuning.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.policy.model import parse
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning import explain, snapshot
 from slicewise.tuning.plan import plan
 from slicewise.tuning.state.pool_state import pool_states
@@ -143,7 +143,7 @@ def test_without_metrics_the_last_decision_stays_and_is_told_to_be_old():
         raise Unavailable("503")
 
     account.metrics.read = out_of_reach
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     account.answer_next()
 
     assert recommended(account) == known
@@ -165,8 +165,8 @@ def test_a_pool_that_sleeps_is_decided_on_once_it_is_awake():
 def test_a_snapshot_tells_what_the_next_pass_would_decide():
     account = split_account(busy=5.0, memory_mib=3000.0, slots=1)
     account.hours(1)
-    hint = account.person().hint("gpu-1", "")
-    world, planned = account._apps["tuning"].tuning.dry_run(hint)
+    trigger = account.person().trigger("gpu-1", "")
+    world, planned = account._apps["tuning"].tuning.dry_run(trigger)
 
     again, now = snapshot.load(snapshot.dump(world, account.clock()))
 

@@ -14,7 +14,7 @@ from slicewise.app import TUNING
 from slicewise.errors import Conflict
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning import explain, snapshot
 from slicewise.tuning.plan import plan
 
@@ -127,7 +127,7 @@ def test_a_mode_that_only_recommends_moves_nobody_and_says_what_it_would():
 
 def test_a_snapshot_tells_whom_the_next_pass_would_move():
     account = MovedAccount(a=3)
-    world, planned = account._apps[TUNING].tuning.dry_run(account.person().hint("gpu-1", ""))
+    world, planned = account._apps[TUNING].tuning.dry_run(account.person().trigger("gpu-1", ""))
 
     again, now = snapshot.load(snapshot.dump(world, account.clock()))
 
@@ -244,7 +244,7 @@ def test_a_move_is_reported_once_and_once_more_where_the_record_is_lost():
 def _on_the_way() -> list[MovedAccount]:
     """Nothing strikes: what stands before each message, and once both were moved."""
     account = MovedAccount(a=2, b=1)
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     return account.way()
 
 

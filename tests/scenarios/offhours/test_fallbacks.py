@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, POLICY, Account
 
@@ -24,7 +24,7 @@ def onboarded() -> Account:
 
 
 def look(account: Account) -> None:
-    account.send(Hint(HOME.arn("gpu-1"), "a test", forced=True))
+    account.send(Trigger(HOME.arn("gpu-1"), "a test", forced=True))
     account.run_until_idle()
     record = account.record()
     assert record and record.stage is Stage.ONBOARDED, record

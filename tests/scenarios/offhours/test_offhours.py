@@ -9,7 +9,7 @@ from slicewise.app import OFF_HOURS, TUNING
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, POLICY, SLEEPER, Account
 from tests.fakes.kube.controllers import Controllers, cron_job, scaled
@@ -130,7 +130,7 @@ def test_nothing_is_tuned_while_it_is_asleep(account):
     until(account, berlin(20.2))
     before = account.servers["gpu-1"].objects[POOL]["metadata"]["resourceVersion"]
 
-    account.send(Hint(HOME.arn("gpu-1"), "a test"), TUNING)
+    account.send(Trigger(HOME.arn("gpu-1"), "a test"), TUNING)
     account.run_until(berlin(20.4))
 
     assert account.servers["gpu-1"].objects[POOL]["metadata"]["resourceVersion"] == before
@@ -142,7 +142,7 @@ def test_onboarding_leaves_a_sleeping_pool_asleep(account):
     until(account, berlin(20.2))
     asleep = account.servers["gpu-1"].objects[POOL]["spec"]
 
-    account.send(Hint(HOME.arn("gpu-1"), "a test", forced=True))
+    account.send(Trigger(HOME.arn("gpu-1"), "a test", forced=True))
     account.run_until(berlin(20.4))
 
     assert account.servers["gpu-1"].objects[POOL]["spec"] == asleep
@@ -154,8 +154,8 @@ def test_what_a_sleeping_pool_carries_is_no_drift_to_onboarding_or_tuning(accoun
     assert layout.ASLEEP_WAS in pool["metadata"]["annotations"]
 
     for capability in (None, TUNING):
-        hint = Hint(HOME.arn("gpu-1"), "a test", forced=True)
-        account.send(hint, *([capability] if capability else []))
+        trigger = Trigger(HOME.arn("gpu-1"), "a test", forced=True)
+        account.send(trigger, *([capability] if capability else []))
         account.run_until(berlin(20.4))
     assert account.record().stage is Stage.ONBOARDED
     for record in (account.record(), account.record(capability=TUNING)):
@@ -204,7 +204,7 @@ def test_a_policy_that_begins_to_ask_waits_until_onboarding_has_let_it_in():
     account.run_until_idle()
     account.policies["default"] = ASLEEP_AT_NIGHT
 
-    account.send(Hint(HOME.arn("gpu-1"), "sooner than onboarding"), OFF_HOURS)
+    account.send(Trigger(HOME.arn("gpu-1"), "sooner than onboarding"), OFF_HOURS)
     account.run_until(berlin(12.01))
     assert stage(account) is Stage.WAITING and account.lost == []
 
@@ -216,7 +216,7 @@ def test_a_policy_that_begins_to_ask_waits_until_onboarding_has_let_it_in():
 def test_who_stays_refused_is_not_quiet(account):
     del account.eks.entries["gpu-1", SLEEPER]
 
-    account.send(Hint(HOME.arn("gpu-1"), "a test"), OFF_HOURS)
+    account.send(Trigger(HOME.arn("gpu-1"), "a test"), OFF_HOURS)
     account.run_until(berlin(12.01))
 
     assert account.lost

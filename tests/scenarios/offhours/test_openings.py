@@ -17,7 +17,7 @@ from slicewise.kube.ref import ref_of
 from slicewise.model.opening import Opening
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import Override
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from cli.main import main
 from tests.fakes.account import HOME, Account
@@ -183,7 +183,7 @@ def test_what_a_pause_keeps_asleep_never_rings(account, which, works):
 
     mend_the_function(account)
     run(account, "resume", "gpu-1") if which == "gpu-1" else account.store.resume(None)
-    account.send(Hint(GPU_1, "resumed"), OFF_HOURS)
+    account.send(Trigger(GPU_1, "resumed"), OFF_HOURS)
     live(account, berlin(9.1, 1))
     assert replicas(account) == 3 and account.sleep._openings == {}
 
@@ -220,7 +220,7 @@ def test_a_sleep_whose_end_is_years_away_needs_no_opening(account):
     account.policies["default"] = ASLEEP_AT_NIGHT.replace(
         'asleep: ["Mon-Fri 20:00-07:00", "Sat-Sun"]', "asleep: [2026-03-03 - 2028-01-01]"
     )
-    account.send(Hint(GPU_1, "a new policy"), OFF_HOURS)
+    account.send(Trigger(GPU_1, "a new policy"), OFF_HOURS)
     live(account, berlin(14))
 
     assert replicas(account) == 0 and account.sleep._openings == {}
@@ -230,7 +230,7 @@ def test_a_policy_that_asks_for_no_sleep_any_more_wakes_it_or_rings(account):
     live(account, berlin(22))
     account.policies["default"] = ASLEEP_AT_NIGHT.partition("offHours")[0]
     account.calls.fails = lambda call: Refused("denied") if call.startswith("kubernetes.scale ") else None
-    account.send(Hint(GPU_1, "a new policy"), OFF_HOURS)
+    account.send(Trigger(GPU_1, "a new policy"), OFF_HOURS)
     live(account, berlin(22.25))
     assert account.late[-1] == (GPU_1,)
 
@@ -261,7 +261,7 @@ def test_what_nobody_can_restore_is_no_reason_to_ring_for_ever(account):
 def test_a_cluster_of_the_release_before_gets_its_opening_with_the_next_pass(account):
     live(account, berlin(22))
     account.sleep._openings.clear()
-    account.send(Hint(GPU_1, "the hourly sweep"), OFF_HOURS)
+    account.send(Trigger(GPU_1, "the hourly sweep"), OFF_HOURS)
     live(account, berlin(22.1))
 
     assert account.sleep._openings == {GPU_1: Opening(DUE, OPENS)}
@@ -271,7 +271,7 @@ def test_passes_that_change_nothing_write_no_opening(account):
     live(account, berlin(22))
     before = len(written(account))
     for _ in range(3):
-        account.send(Hint(GPU_1, "a look"), OFF_HOURS)
+        account.send(Trigger(GPU_1, "a look"), OFF_HOURS)
         live(account, account.clock.now + MINUTE)
 
     assert len(written(account)) == before and stage(account) is Stage.ASLEEP

@@ -12,7 +12,7 @@ from slicewise.model.cluster import AccessEntry
 from slicewise.onboarding import admission, rbac
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from sandbox.controllers.stand_ins import predictors
 from tests.fakes.account import HOME, Account
@@ -32,7 +32,7 @@ POLICY = Ref("admissionregistration.k8s.io/v1", admission.POLICY, rbac.SLEEPER)
 
 
 def onboard(account: Account) -> None:
-    account.send(Hint(HOME.arn("gpu-1"), "a test", forced=True))
+    account.send(Trigger(HOME.arn("gpu-1"), "a test", forced=True))
     account.run_until(account.clock.now.replace(second=59))
 
 

@@ -15,7 +15,7 @@ from slicewise.kube.ref import Ref, ref_of
 from slicewise.onboarding import rbac
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, Account
 from tests.fakes.kube.controllers import keeping_volumes, scaled
@@ -49,7 +49,7 @@ def when_scaled(account: Account) -> str:
 
 
 def onboard(account: Account) -> None:
-    account.send(Hint(HOME.arn("gpu-1"), "a test", forced=True))
+    account.send(Trigger(HOME.arn("gpu-1"), "a test", forced=True))
     account.run_until(account.clock.now.replace(second=59))
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.planning.outcome import Stage
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import Account, created_event
 from tests.fakes.clock import START
@@ -140,7 +140,7 @@ def test_a_cluster_that_is_deleted_already_leaves_nothing_behind():
 
 def test_a_proof_that_comes_after_the_deletion_leaves_nothing_behind():
     account = Account()
-    account.send(Hint(GPU_1, "the hourly sweep"), "tuning")
+    account.send(Trigger(GPU_1, "the hourly sweep"), "tuning")
     account.run_until_idle()
 
     assert account.store.records() == ()
@@ -149,7 +149,7 @@ def test_a_proof_that_comes_after_the_deletion_leaves_nothing_behind():
 def test_a_deleted_cluster_is_forgotten():
     account = onboarded()
     del account.eks.clusters["gpu-1"]
-    account.send(Hint(GPU_1, "DeleteCluster seen by CloudTrail"))
+    account.send(Trigger(GPU_1, "DeleteCluster seen by CloudTrail"))
     account.run_until_idle()
 
     assert account.store.records() == ()

@@ -10,7 +10,7 @@ import pytest
 from slicewise.errors import Conflict, Refused
 from slicewise.model.cluster import Release
 from slicewise.planning.outcome import Stage
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import POLICY, Account
 from tests.fakes.calls import REFUSALS, strike
@@ -109,14 +109,14 @@ def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():
     assert account.clock.now - killed_at < timedelta(minutes=9)
 
 
-def _come_in_the_middle(account: Account, *hints: Hint) -> None:
+def _come_in_the_middle(account: Account, *hints: Trigger) -> None:
     """While a pass looks, these are received by other processes."""
     describe = account.eks.describe
 
     def looking(name: str):
         account.eks.describe = describe
-        for hint in hints:
-            account.send(hint)
+        for trigger in hints:
+            account.send(trigger)
             account._answer(*account.queues.receive(timedelta(minutes=16)))
         return describe(name)
 
@@ -125,7 +125,7 @@ def _come_in_the_middle(account: Account, *hints: Hint) -> None:
 
 def test_of_the_hints_that_come_while_a_pass_is_at_work_one_waits_for_its_end():
     account = created(status="CREATING")
-    _come_in_the_middle(account, *(Hint(GPU_1, f"number {n}") for n in range(20)))
+    _come_in_the_middle(account, *(Trigger(GPU_1, f"number {n}") for n in range(20)))
 
     account.answer_one()
 
@@ -138,7 +138,7 @@ def test_of_the_hints_that_come_while_a_pass_is_at_work_one_waits_for_its_end():
 
 def test_what_a_person_insists_on_is_not_dropped_for_another_that_waits():
     account = created(status="CREATING")
-    _come_in_the_middle(account, Hint(GPU_1, "a sweep"), Hint(GPU_1, "by hand", forced=True))
+    _come_in_the_middle(account, Trigger(GPU_1, "a sweep"), Trigger(GPU_1, "by hand", forced=True))
 
     account.answer_one()
 
@@ -149,7 +149,7 @@ def test_what_a_person_insists_on_is_not_dropped_for_another_that_waits():
 def test_what_waits_goes_on_waiting_while_one_pass_follows_another():
     account = Account()
     cluster = account.create_cluster()
-    account.send(Hint(cluster.arn, "waits", waits=True))
+    account.send(Trigger(cluster.arn, "waits", waits=True))
     for number in range(5):
         lease = account.store.acquire(cluster.arn, f"pass {number}", account.clock.now, timedelta(minutes=1))
         account._answer(*account.queues.receive(timedelta(minutes=16)))
@@ -166,7 +166,7 @@ def test_hints_that_wait_do_not_all_come_back_at_once():
     cluster = account.create_cluster()
     account.store.acquire(cluster.arn, "another pass", account.clock.now, timedelta(seconds=60))
     for _ in range(20):
-        account.send(Hint(cluster.arn, "waits", waits=True))
+        account.send(Trigger(cluster.arn, "waits", waits=True))
     for _ in range(20):
         account._answer(*account.queues.receive(timedelta(minutes=16)))
 

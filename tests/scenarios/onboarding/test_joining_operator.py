@@ -12,7 +12,7 @@ from slicewise.model.cluster import OFFBOARD, Release
 from slicewise.onboarding.helm.operator_values import theirs
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import Account
 from tests.fakes.aws.refusals import as_kept
@@ -33,7 +33,7 @@ def newest(account: Account) -> Release:
 
 
 def look(account: Account) -> None:
-    account.send(Hint(GPU_1, "a test", forced=True))
+    account.send(Trigger(GPU_1, "a test", forced=True))
     account.run_until_idle()
 
 
@@ -132,7 +132,7 @@ def test_somebodys_helm_at_work_is_not_rolled_back_until_it_must_be_dead():
     account.releases["gpu-1"].revisions[PLACE].append(at_work)
     called = len(account.calls.made)
 
-    account.send(Hint(GPU_1, "a test", forced=True))
+    account.send(Trigger(GPU_1, "a test", forced=True))
     account.run_until(account.clock.now + timedelta(minutes=14))
     assert not [one for one in account.calls.made[called:] if "rollback" in one or "uninstall" in one]
     assert "helm-at-work" in [one.code for one in account.record().findings]

@@ -16,7 +16,7 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import OFFBOARD
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import TUNER, Account
 from tests.fakes.calls import REFUSALS, strike
@@ -56,7 +56,7 @@ def deployment(chooses: Object) -> Object:
 def say_offboard(account: Account) -> None:
     cluster = account.eks.clusters["gpu-1"]
     account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
-    account.send(Hint(GPU_1, "its tag changed"))
+    account.send(Trigger(GPU_1, "its tag changed"))
 
 
 def offboarded(account: TunedAccount, passes: int = 400) -> TunedAccount:
@@ -157,7 +157,7 @@ def test_a_tag_that_is_merely_gone_empties_and_deletes_nothing(tags):
     before = of_ours(account)
 
     account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags=tags)
-    account.send(Hint(GPU_1, "its tag changed"))
+    account.send(Trigger(GPU_1, "its tag changed"))
     account.answer_gone(400)
     account.hours(3)
 
@@ -184,7 +184,7 @@ def test_tagged_with_a_policy_again_half_way_it_is_onboarded_as_before():
         account.answer_next()
 
     account.eks.clusters["gpu-1"] = replace(account.eks.clusters["gpu-1"], tags={POLICY_TAG: "default"})
-    account.send(Hint(GPU_1, "its tag changed"))
+    account.send(Trigger(GPU_1, "its tag changed"))
     account.answer_gone(400)
 
     assert account.record().stage is Stage.ONBOARDED
@@ -221,7 +221,7 @@ class TestAnAdoptedNodePool:
     def begin_to_grow(self, account: Adopting) -> None:
         for _ in range(12):
             account.let_pass(timedelta(hours=1))
-            account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+            account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
             for _ in range(4):
                 account.answer_next()
                 if account.tuned and account.tuned.stage is Stage.TUNING:
@@ -489,7 +489,7 @@ def test_a_node_pool_that_the_policy_dropped_goes_as_well():
         "pools:\n  other: {sharing: time-slicing, gpus: [a10g], replicas: {start: 2, max: 4}, maxGpus: 4}\n"
     )
     account.policies["default"] = other
-    account.send(Hint(GPU_1, "the policy changed"))
+    account.send(Trigger(GPU_1, "the policy changed"))
     account.run_until_idle()
     assert Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4") in account.servers["gpu-1"].objects
 

@@ -15,7 +15,7 @@ from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.errors import Unauthorized, Unavailable
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY
 from slicewise.planning.outcome import Stage
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, POLICY, TUNER, Account
 from tests.fakes.clock import START
@@ -181,7 +181,7 @@ def test_nothing_reaches_into_a_cluster_that_no_policy_asks_for():
 
     account.send_created()
     for capability in (ONBOARDING, TUNING, OFF_HOURS):
-        account.send(Hint(HOME.arn("gpu-1"), "a test"), capability)
+        account.send(Trigger(HOME.arn("gpu-1"), "a test"), capability)
     account.run_until_idle()
     account.sweep()
     account.watch_openings()
@@ -279,7 +279,7 @@ def test_a_refused_cluster_is_looked_into_again_by_hand_and_not_by_each_sweep():
     assert stage(account) is Stage.BLOCKED
     assert not [call for call in account.calls.made[asked:] if call.startswith(("kubernetes.l", "eks.grant"))]
 
-    account.send(Hint(GPU_1, "by hand", forced=True))
+    account.send(Trigger(GPU_1, "by hand", forced=True))
     account.run_until_idle()
     assert stage(account) is Stage.ONBOARDED
 

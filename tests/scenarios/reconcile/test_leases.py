@@ -19,7 +19,7 @@ from slicewise.planning.outcome import Outcome, Plan, Stage
 from slicewise.planning.record import UNKNOWN_TIME
 from slicewise.ports import Ports
 from slicewise.reconcile.reconciler import GIVEN_UP, Capability, Delivery, Passes, Report
-from slicewise.trigger import Hint, read
+from slicewise.trigger import Trigger, read
 
 from tests.fakes.account import HOME, Account
 from tests.fakes.aws.store import FakeStore
@@ -42,8 +42,8 @@ class Cluster:
         reports: What passes have said.
         killed_in: Capabilities whose next look does not end; `killed_in_write`: nor does a write.
         during: Called at the end of each look.
-        brings: How late each hint that is sent comes: two times for one that comes twice, none for one that
-            is lost.
+        brings: How late each trigger that is sent comes: two times for one that comes twice, none for one
+            that is lost.
     """
 
     def __init__(self, look: timedelta, store: FakeStore | None = None) -> None:
@@ -55,7 +55,7 @@ class Cluster:
         self.killed_in: set[str] = set()
         self.killed_in_write = False
         self.during: Callable[[], object] = lambda: None
-        self.brings: Callable[[Hint], tuple[timedelta, ...]] = lambda hint: (timedelta(0),)
+        self.brings: Callable[[Trigger], tuple[timedelta, ...]] = lambda trigger: (timedelta(0),)
         self._queue: list[tuple[object, int, str, str]] = []
         self._sent = 0
         ports = Ports(
@@ -72,7 +72,7 @@ class Cluster:
         self._passes = {name: self._of(name, ports) for name in CAPABILITIES}
 
     def _of(self, name: str, ports: Ports) -> Passes[None]:
-        def observe(hint, record, now):
+        def observe(trigger, record, now):
             self.looked.append((name, self.clock.now - START))
             self.until(self.clock.now + self.look)
             self.during()
@@ -117,7 +117,7 @@ class Cluster:
 
     def hints(self, *capabilities: str) -> Cluster:
         for number, name in enumerate(capabilities):
-            self.send(name, Hint(GPU_1, "the hourly sweep").message(), number * 5 * SECOND)
+            self.send(name, Trigger(GPU_1, "the hourly sweep").message(), number * 5 * SECOND)
         return self
 
     def run(self, time: timedelta, hourly: Callable[[], object] = lambda: None) -> Cluster:
@@ -220,19 +220,19 @@ def test_who_waits_behind_a_short_pass_does_not_wait_long():
     assert cluster.looked[1][1] <= timedelta(seconds=100) + WAITERS
 
 
-# A note that a hint waits, and the hint itself
+# A note that a trigger waits, and the trigger itself
 
 
 @pytest.mark.parametrize("waits", CAPABILITIES)
 def test_no_hint_is_dropped_for_one_that_was_lost(waits):
-    """Who waits for the lease of a killed pass is lost; the next hint comes before that lease ends."""
+    """Who waits for the lease of a killed pass is lost; the next trigger comes before that lease ends."""
     killed = next(name for name in CAPABILITIES if name != waits)
     cluster = Cluster(SECOND)
     cluster.killed_in = {killed}
-    cluster.brings = lambda hint: () if hint.reason == "lost" and hint.waits else (timedelta(0),)
+    cluster.brings = lambda trigger: () if trigger.reason == "lost" and trigger.waits else (timedelta(0),)
     cluster.hints(killed)
-    cluster.send(waits, Hint(GPU_1, "lost").message(), 10 * SECOND)
-    cluster.send(waits, Hint(GPU_1, "the next").message(), 120 * SECOND)
+    cluster.send(waits, Trigger(GPU_1, "lost").message(), 10 * SECOND)
+    cluster.send(waits, Trigger(GPU_1, "the next").message(), 120 * SECOND)
 
     cluster.run(HOUR)
 
@@ -256,10 +256,10 @@ def test_a_hint_whose_pass_was_noted_as_waiting_far_ahead_waits_itself():
 @pytest.mark.parametrize(
     "brings",
     [
-        pytest.param(lambda hint: (10 * 60 * SECOND,), id="each is ten minutes late"),
-        pytest.param(lambda hint: (timedelta(0), SECOND), id="each comes twice"),
-        pytest.param(lambda hint: (timedelta(0), 10 * 60 * SECOND), id="each comes once more, much later"),
-        pytest.param(lambda hint: () if hint.waits else (timedelta(0),), id="all that wait are lost"),
+        pytest.param(lambda trigger: (10 * 60 * SECOND,), id="each is ten minutes late"),
+        pytest.param(lambda trigger: (timedelta(0), SECOND), id="each comes twice"),
+        pytest.param(lambda trigger: (timedelta(0), 10 * 60 * SECOND), id="each comes once more, much later"),
+        pytest.param(lambda trigger: () if trigger.waits else (timedelta(0),), id="all that wait are lost"),
     ],
 )
 def test_a_lease_that_is_never_free_costs_little_whatever_the_queue_does(brings):
@@ -290,7 +290,7 @@ def test_a_record_tells_how_many_tries_are_left_and_when_the_next_is_after_the_l
     account.sweep()
     account.run_until_idle()
     failing(account)
-    account.send(Hint(GPU_1, "a test"))
+    account.send(Trigger(GPU_1, "a test"))
     told = []
     while account.queues.waiting:
         account.answer_one()
@@ -313,7 +313,7 @@ def test_a_pass_that_ends_well_leaves_no_word_of_tries():
     account.create_cluster()
     describe = account.eks.describe
     failing(account)
-    account.send(Hint(GPU_1, "a test"))
+    account.send(Trigger(GPU_1, "a test"))
     account.answer_one()
     assert account.record().next_try
     account.eks.describe = describe
@@ -333,7 +333,7 @@ def test_where_the_sweeps_cannot_be_read_a_failure_is_recorded_all_the_same():
 
     account.store.sweeps = unread
     with pytest.raises(Unavailable):
-        account.person().onboarding.run(Hint(GPU_1, "a test"), Delivery(5, 5, timedelta(0)))
+        account.person().onboarding.run(Trigger(GPU_1, "a test"), Delivery(5, 5, timedelta(0)))
 
     assert account.record().next_try == "try 5 of 5 failed: gave up; next attempt with the hourly sweep"
 
@@ -343,7 +343,7 @@ def test_failures_alike_are_one_line_of_history():
     account.create_cluster()
     failing(account)
     for _ in range(3):
-        account.send(Hint(GPU_1, "a test"))
+        account.send(Trigger(GPU_1, "a test"))
         account.run_until_idle()
 
     assert len([record for record in account.store.history if record.stage is Stage.WAITING]) == 1
@@ -361,12 +361,12 @@ def test_what_could_not_be_read_of_the_record_before_is_told_once():
     record, token = account.store._records[key]
     account.store._records[key] = replace(record, unreadable=("since", "details[0]")), token
 
-    account.send(Hint(GPU_1, "a test"))
+    account.send(Trigger(GPU_1, "a test"))
     account.run_until_idle()
     told = {finding.code: finding.says for finding in account.record().findings}
     assert "since, details[0]" in told["record-unreadable"]
 
-    account.send(Hint(GPU_1, "a test"))
+    account.send(Trigger(GPU_1, "a test"))
     account.run_until_idle()
     assert "record-unreadable" not in {finding.code for finding in account.record().findings}
 

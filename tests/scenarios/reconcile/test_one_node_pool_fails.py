@@ -13,7 +13,7 @@ from slicewise.kube.ref import Ref
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, observed
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import INSTALLER, Account
 from tests.scenarios.tuning.test_adoption import THEIRS, WITHOUT_IT, Adopting
@@ -61,10 +61,12 @@ class Teams(Adopting):
 
 
 def work_for(account: TunedAccount, hours: int) -> None:
-    """With the hourly sweep's hints; what is refused is tried again and again, so that it is never idle."""
+    """
+    With the hourly sweep's triggers; what is refused is tried again and again, so that it is never idle.
+    """
     for _ in range(hours):
         end = account.clock.now + timedelta(hours=1)
-        account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+        account.queues.put(TUNING, Trigger(GPU_1, "the hourly sweep").message())
         while account.queues.waiting and min(account.queues.waiting).due <= end:
             account.answer_next()
         account.let_pass(end - account.clock.now)
@@ -144,7 +146,7 @@ def test_onboarding_makes_the_other_nodepools_and_does_not_stay_admin(what, erro
 
     account.calls.fails = lambda call: None
     account.clock.pass_by(timedelta(hours=1))
-    account.send(Hint(GPU_1, "the hourly sweep", forced=True))
+    account.send(Trigger(GPU_1, "the hourly sweep", forced=True))
     account.run_until_idle()
     assert Ref("karpenter.sh/v1", "NodePool", "slicewise-one-l4") in account.servers["gpu-1"].objects
 

@@ -13,7 +13,7 @@ from slicewise.errors import Conflict
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, observed
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.support.tuning.tuned_account import BY_POD, GPU_1, POLICY, TunedAccount
 
@@ -25,16 +25,16 @@ def growing(until: Callable[[TunedAccount], bool]) -> TunedAccount:
     account = TunedAccount()
     account.hours(2)
     account.let_pass(timedelta(hours=1))
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     return as_far_as(account, until)
 
 
 def shrinking(until: Callable[[TunedAccount], bool]) -> TunedAccount:
     account = TunedAccount(pods=(2, 2, 2), memory_mib=18000.0, slots=2)
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     account.answer_gone()
     account.let_pass(timedelta(hours=1))
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     return as_far_as(account, until)
 
 
@@ -158,7 +158,7 @@ def test_no_pod_comes_to_a_node_that_is_let_go_before_it_has_its_fewer_slices():
 
     untagged(account)
     sent = account.clock.now
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     as_far_as(account, lambda a: not cordoned(a))
 
     assert timedelta(minutes=5) < account.clock.now - sent < timedelta(minutes=7)

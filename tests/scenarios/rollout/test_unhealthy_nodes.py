@@ -8,7 +8,7 @@ from datetime import timedelta
 from slicewise.app import TUNING
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.support.tuning.rollout_world import OVERLAYS, World
 from tests.support.tuning.tuned_account import GPU_1, POLICY, TunedAccount
@@ -237,7 +237,7 @@ def test_a_nodepool_that_is_being_rolled_keeps_no_other_from_growing():
     account.node_pool["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION] = shrinks
     account.let_pass(timedelta(hours=1))
 
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     account.answer_next()
 
     assert "slicewise-shared-l4: N 4→2" in account.tuned.reason

@@ -16,7 +16,7 @@ from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.policy.model import parse
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning.explain import lines
 
 from tests.fakes.account import Account
@@ -155,7 +155,7 @@ def test_it_is_given_back_as_it_was_when_its_pool_leaves_the_policy():
     account.tune()
 
     account.policies["default"] = WITHOUT_IT
-    account.send(Hint(GPU_1, "the policy changed"))
+    account.send(Trigger(GPU_1, "the policy changed"))
     account.run_until_idle()
     account.tune()
 
@@ -202,7 +202,7 @@ def test_under_another_pool_it_is_given_back_and_taken_over_again():
     account.tune()
 
     account.policies["default"] = POLICY.replace("shared:", "renamed:")
-    account.send(Hint(GPU_1, "the policy changed"))
+    account.send(Trigger(GPU_1, "the policy changed"))
     account.run_until_idle()
     account.tune()
 
@@ -495,7 +495,7 @@ def test_a_requirement_that_a_tool_takes_away_is_told_and_n_stays_what_its_nodes
     taken_away(account)
     bare = account.karpenter.add_node(0, pool="gpu")
 
-    account.send(Hint(GPU_1, "the hourly sweep"))
+    account.send(Trigger(GPU_1, "the hourly sweep"))
     account.run_until_idle()
     record = account.tune()
 
@@ -631,7 +631,7 @@ def test_one_that_comes_while_n_grows_from_one_takes_it_back():
     account.tune()
     for _ in range(8):
         account.let_pass(timedelta(hours=1))
-        account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+        account.queues.put(TUNING, Trigger(GPU_1, "the hourly sweep").message())
         while account.queues.waiting and layout.ROLLOUT_ANNOTATION not in account.marks:
             account.answer_next()
         if layout.ROLLOUT_ANNOTATION in account.marks:
@@ -719,13 +719,13 @@ WRITTEN = (
 )
 
 
-# Taken over, then left by the policy; with the sweep's hints: an answer that is lost ends a pass.
+# Taken over, then left by the policy; with the sweep's triggers: an answer that is lost ends a pass.
 SWEEPS = (WRITTEN, WRITTEN, WITHOUT_IT, WITHOUT_IT)
 
 
 def come_by(account: Adopting, policy: str) -> list[Adopting]:
     account.policies["default"] = policy
-    account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "the hourly sweep").message())
     return account.way()
 
 
@@ -750,7 +750,7 @@ def _go_on(account: Adopting, sweep: int) -> None:
     account.answer_gone()
     for policy in SWEEPS[sweep + 1 :]:
         account.policies["default"] = policy
-        account.queues.put(TUNING, Hint(GPU_1, "the hourly sweep").message())
+        account.queues.put(TUNING, Trigger(GPU_1, "the hourly sweep").message())
         account.answer_gone()
 
 

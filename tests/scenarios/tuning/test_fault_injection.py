@@ -1,4 +1,4 @@
-"""Tuning that is struck at every call, by hints that come twice or as garbage, and by an empty table."""
+"""Tuning that is struck at every call, by triggers that come twice or as garbage, and by an empty table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from slicewise.app import TUNING
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.calls import REFUSALS, strike
 from tests.support.futures import Futures
@@ -42,7 +42,7 @@ def due() -> TunedAccount:
 def _on_the_way() -> list[TunedAccount]:
     """Nothing strikes: what stands before each message, and at the end."""
     account = due()
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     return account.way()
 
 

@@ -1,5 +1,5 @@
 """
-Tuning from hint to hint, and what strikes it on the way.
+Tuning from trigger to trigger, and what strikes it on the way.
 
 Karpenter, the scheduler, device plugins and AWS are stand-ins; batch, loop, plan, guards and writes are the
 product's. The clock moves only when a message waits, so each run tells how long it would have taken.
@@ -16,7 +16,7 @@ from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, observed
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning.explain import lines
 from slicewise.tuning.usage.pages import history_of
 
@@ -134,7 +134,7 @@ def test_somebodys_edit_of_one_node_pool_stops_no_other():
         patch(ref, operations, *how)
 
     server.patch = faster
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     account.answer_next()
 
     other = server.objects[OVERLAY._replace(name="slicewise-shared-a10g-1")]
@@ -221,7 +221,7 @@ def test_while_one_node_pool_changes_the_others_are_decided_on_with_each_new_poi
     account.measure()
     account.hours(2)
     account.let_pass(timedelta(hours=1))
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     account.answer_next()
     began = account.clock.now
 
@@ -290,7 +290,7 @@ def test_metrics_that_cannot_be_read_keep_n_and_all_else_goes_on():
 
     account.metrics.read = refused
     began = account.clock.now
-    account.queues.put(TUNING, Hint(GPU_1, "a test").message())
+    account.queues.put(TUNING, Trigger(GPU_1, "a test").message())
     for _ in range(12):
         account.answer_next()
 

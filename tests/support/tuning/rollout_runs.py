@@ -13,7 +13,7 @@ from slicewise.planning.actions import Patch
 from slicewise.policy.model import Policy
 from slicewise.ports import Kubernetes
 from slicewise.reconcile.executor import ActionExecutor
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning.observe import look
 from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.stages import Advance, RolloutSettings, advance, begin
@@ -75,7 +75,7 @@ class Retuning:
             self.said.append(found.says)
         self.findings += [str(f) for f in found.findings if str(f) not in self.findings]
         ports = SimpleNamespace(kubernetes=lambda cluster: self.kubernetes, eks=None)
-        executor = ActionExecutor(Hint(builders.cluster().arn, "a test"), builders.cluster(), ports)
+        executor = ActionExecutor(Trigger(builders.cluster().arn, "a test"), builders.cluster(), ports)
         try:
             for action in found.actions:
                 assert isinstance(action, Patch)

@@ -14,7 +14,7 @@ from slicewise.model.cluster import Series
 from slicewise.planning.record import Record
 from slicewise.policy.model import parse
 from slicewise.pools import layout, observed
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, VISIBILITY, Account
 from tests.fakes.kube.karpenter import FakeKarpenter
@@ -106,8 +106,8 @@ class TunedAccount(Account):
         return found
 
     def tune(self, reason: str = "a test", passes: int = 200) -> Record:
-        """One hint, and all the looks that its passes ask for in turn."""
-        self.queues.put(TUNING, Hint(GPU_1, reason).message())
+        """One trigger, and all the looks that its passes ask for in turn."""
+        self.queues.put(TUNING, Trigger(GPU_1, reason).message())
         return self.answer_all(passes)
 
     def answer_all(self, passes: int = 200) -> Record:

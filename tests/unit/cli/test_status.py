@@ -11,7 +11,7 @@ from slicewise.errors import Refused, Unavailable
 from slicewise.model.opening import Opening
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from cli.main import main
 from tests.fakes.account import HOME, Account
@@ -89,7 +89,7 @@ def test_what_becomes_of_a_pass_that_failed_is_told(account, capsys, which):
         raise Unavailable("eks:DescribeCluster of gpu-1: throttled")
 
     account.eks.describe = refusing
-    account.send(Hint(GPU_1, "a test"))
+    account.send(Trigger(GPU_1, "a test"))
     account.answer_one()
     assert "try 1 of 5 failed; the queue tries again in 10 s" in status(account, capsys, *which)
 

@@ -29,19 +29,19 @@ def test_what_is_due_is_asked_for_at_once():
 
 def test_it_asks_off_hours_and_says_why():
     [look] = looks({GPU_1: opening(0, 10)}, START)
-    assert (look.capability, look.hint.cluster, look.hint.forced) == (OFF_HOURS, GPU_1, False)
-    assert look.hint.reason == f"it opens at {START + 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
+    assert (look.capability, look.trigger.cluster, look.trigger.forced) == (OFF_HOURS, GPU_1, False)
+    assert look.trigger.reason == f"it opens at {START + 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
 
     [look] = looks({GPU_1: opening(-20, -10)}, START)
-    assert look.hint.reason == f"asleep past its hour, {START - 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
+    assert look.trigger.reason == f"asleep past its hour, {START - 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
 
 
 def test_many_that_are_past_come_within_two_minutes_the_longest_due_first():
     past = {HOME.arn(f"c{number:04}"): opening(-10 - number / 1000, 0) for number in range(1000)}
     found = looks(past, START)
 
-    assert [look.hint.name for look in found[:2]] == ["c0999", "c0998"]
-    assert len({look.hint.cluster for look in found}) == 1000
+    assert [look.trigger.name for look in found[:2]] == ["c0999", "c0998"]
+    assert len({look.trigger.cluster for look in found}) == 1000
     assert timedelta(seconds=110) < max(look.delay for look in found) < 2 * MINUTE
 
 

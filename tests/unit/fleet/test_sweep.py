@@ -17,7 +17,7 @@ def remembered(name: str, stage: Stage = Stage.ONBOARDED, capability: str = "onb
 
 
 def asked(clusters, records=()):
-    return [(look.capability, look.hint.name) for look in sweep(clusters, records, HOME)]
+    return [(look.capability, look.trigger.name) for look in sweep(clusters, records, HOME)]
 
 
 def test_every_cluster_is_looked_at():
@@ -62,4 +62,4 @@ def test_looks_are_spread_over_time_and_never_beyond_what_sqs_can_delay():
 
 
 def test_no_hint_of_a_sweep_forces_a_look_into_a_refused_cluster():
-    assert not any(look.hint.forced for look in sweep(["a"], [remembered("b")], HOME))
+    assert not any(look.trigger.forced for look in sweep(["a"], [remembered("b")], HOME))

@@ -318,7 +318,7 @@ def test_a_version_that_comes_at_night_keeps_nobody_asleep():
 
 def version(sleeper: Sleeper) -> str:
     """Under which Predictors are read by the next pass."""
-    world = observe.observe(sleeper._hint, None, sleeper._ports, "", sleeper.clock.now)
+    world = observe.observe(sleeper._trigger, None, sleeper._ports, "", sleeper.clock.now)
     row = world.kinds.row_of("ml.example.com/v1", "Predictor")
     assert row
     return row.version

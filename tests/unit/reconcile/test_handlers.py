@@ -8,7 +8,7 @@ import pytest
 from slicewise.planning.actions import Action
 from slicewise.reconcile import eks_handlers, executor, handlers
 from slicewise.reconcile.executor import ActionExecutor
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 
 def test_every_action_has_exactly_one_handler():
@@ -30,6 +30,6 @@ def test_what_no_handler_knows_is_refused_by_name():
         pass
 
     with pytest.raises(TypeError, match="no port call is known for Sing"):
-        ActionExecutor(Hint("arn:aws:eks:eu-west-1:111122223333:cluster/a", "a test"), None, ports=None).do(
-            Sing()
-        )
+        ActionExecutor(
+            Trigger("arn:aws:eks:eu-west-1:111122223333:cluster/a", "a test"), None, ports=None
+        ).do(Sing())

@@ -19,7 +19,7 @@ from slicewise.planning.outcome import Outcome, Plan, Stage
 from slicewise.ports import Ports
 from slicewise.reconcile.executor import Attempt
 from slicewise.reconcile.reconciler import Capability, Passes
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME
 from tests.fakes.aws.notices import FakeNotices
@@ -29,7 +29,7 @@ from tests.fakes.calls import Calls, Killed
 from tests.fakes.clock import Clock
 from tests.support import builders
 
-HINT = Hint(HOME.arn("gpu-1"), "a test")
+HINT = Trigger(HOME.arn("gpu-1"), "a test")
 NOTICE = Notify("it happened", "at nine", "a test", key="it happened at nine")
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from slicewise.app import TUNING
 from slicewise.kube.ref import Ref
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 from tests.fakes.calls import strike
 from tests.fakes.sleeper import NODE_POOL, Sleeper
@@ -31,7 +31,9 @@ def _another_label(account: TunedAccount) -> None:
     [
         pytest.param(lambda account: account.clock.pass_by(timedelta(seconds=1)), id="the time"),
         pytest.param(_another_label, id="a label in a cluster"),
-        pytest.param(lambda account: account.queues.put(TUNING, Hint(GPU_1, "x").message()), id="a message"),
+        pytest.param(
+            lambda account: account.queues.put(TUNING, Trigger(GPU_1, "x").message()), id="a message"
+        ),
         pytest.param(lambda account: account.store.pause(None, "a test"), id="the table"),
         pytest.param(lambda account: account.eks.entries.clear(), id="who may enter"),
         pytest.param(lambda account: account.notices.sent.append(("told", "all of it")), id="a notice"),
@@ -107,7 +109,7 @@ def test_it_is_played_until_it_was_struck_before_it_is_compared(account):
     ends, begin = [], len(account.calls.made)
     for number in (0, 3):
         struck = deepcopy(account)
-        struck.queues.put(TUNING, Hint(GPU_1, "a test").message())
+        struck.queues.put(TUNING, Trigger(GPU_1, "a test").message())
         strike("killed", begin + number)(struck.calls)
         ends.append(Futures(TunedAccount.answer_next, TunedAccount.answer_all).end(struck))
         assert not struck.calls.lie_ahead and struck.lost

@@ -80,7 +80,7 @@ def seen(account):
     account.hours(1)
     account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
     app = account.person()
-    world, _ = app.tuning.dry_run(app.hint("gpu-1", "a test"))
+    world, _ = app.tuning.dry_run(app.trigger("gpu-1", "a test"))
     return world, account.clock.now
 
 

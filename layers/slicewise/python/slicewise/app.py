@@ -38,7 +38,7 @@ from slicewise.policy.model import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 from slicewise.reconcile import batch
 from slicewise.reconcile.reconciler import Capability, Passes
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -108,8 +108,8 @@ class App:
 
         capability: Capability[World] = Capability(
             name=ONBOARDING,
-            observe=lambda hint, record, now: observe.observe(
-                hint, record, self.ports, self.settings, self.default_policy, self.as_person
+            observe=lambda trigger, record, now: observe.observe(
+                trigger, record, self.ports, self.settings, self.default_policy, self.as_person
             ),
             plan=lambda world, now: plan.plan(world, self.settings, now),
             cluster=lambda world: world.cluster,
@@ -126,8 +126,8 @@ class App:
 
         capability: Capability[Observation] = Capability(
             name=TUNING,
-            observe=lambda hint, record, now: observe.observe(
-                hint, record, self.ports, self.default_policy, now
+            observe=lambda trigger, record, now: observe.observe(
+                trigger, record, self.ports, self.default_policy, now
             ),
             plan=plan.plan,
             cluster=cluster_of,
@@ -144,8 +144,8 @@ class App:
 
         capability: Capability[OffHoursWorld] = Capability(
             name=OFF_HOURS,
-            observe=lambda hint, record, now: observe.observe(
-                hint, record, self.ports, self.default_policy, now
+            observe=lambda trigger, record, now: observe.observe(
+                trigger, record, self.ports, self.default_policy, now
             ),
             plan=plan.plan,
             cluster=lambda world: world.cluster,
@@ -160,13 +160,13 @@ class App:
         """When a cluster is to be asleep; None where that is never."""
         from slicewise.offhours import observe
 
-        return observe.times(self.hint(cluster, ""), self.ports, self.default_policy)
+        return observe.times(self.trigger(cluster, ""), self.ports, self.default_policy)
 
     def off_hours_outside(self, cluster: str) -> OffHoursWorld:
         """What is known of a cluster's sleep without a look into it."""
         from slicewise.offhours import observe
 
-        return observe.outside(self.hint(cluster, ""), self.ports, self.default_policy)
+        return observe.outside(self.trigger(cluster, ""), self.ports, self.default_policy)
 
     def passes(self, capability: str) -> Passes[Any]:
         if capability == ONBOARDING:
@@ -228,7 +228,7 @@ class App:
         for capability in CAPABILITIES:
             self.ports.queues.send_all(
                 capability,
-                [(look.hint.message(), look.delay) for look in looks if look.capability == capability],
+                [(look.trigger.message(), look.delay) for look in looks if look.capability == capability],
             )
 
     def _note_sweep(self, records: Iterable[Record], clusters: int, log: Any) -> None:
@@ -242,9 +242,9 @@ class App:
         except SlicewiseError as error:
             log.warning("this sweep could not be noted", extra={"why": str(error)})
 
-    def hint(self, cluster: str, reason: str, forced: bool = False) -> Hint:
-        """A hint for a cluster that a person named, by name or ARN."""
-        return Hint(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
+    def trigger(self, cluster: str, reason: str, forced: bool = False) -> Trigger:
+        """A trigger for a cluster that a person named, by name or ARN."""
+        return Trigger(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
 
 
 def _helm(environ: Mapping[str, str]) -> Path:

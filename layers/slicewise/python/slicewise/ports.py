@@ -214,8 +214,8 @@ class Store(Protocol):
 
     def waiting(self, cluster: str, capability: str) -> datetime | None:
         """
-        When the hint comes back that waits on this capability's queue for the lease, by the note of it; None
-        where none is noted, or the note cannot be read. The hint itself may have been lost since.
+        When the trigger comes back that waits on this capability's queue for the lease, by the note of it;
+        None where none is noted, or the note cannot be read. The trigger itself may have been lost since.
         """
 
     def note_waiting(self, cluster: str, capability: str, comes: datetime) -> None:

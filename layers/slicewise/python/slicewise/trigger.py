@@ -1,7 +1,7 @@
 """
-EventBridge, Scheduler and hand-written messages, read as hints: "look at this cluster".
+EventBridge, Scheduler and hand-written messages, read as triggers: "look at this cluster".
 
-A hint never carries a decision. What happens is derived from the cluster itself, so a duplicate, late or
+A trigger never carries a decision. What happens is derived from the cluster itself, so a duplicate, late or
 reordered message costs one look and changes nothing. Shapes: alarms that changed state, and CloudTrail
 management events of EKS as they reach the default bus. In the latter the field that names the cluster differs
 between AWS's own samples (`name`, `clusterName`) and ARNs may be URL-encoded, so every variant is read.
@@ -47,7 +47,7 @@ class Home:
 
 
 @dataclass(frozen=True)
-class Hint:
+class Trigger:
     """
     A reason to look at one cluster.
 
@@ -73,7 +73,7 @@ class Hint:
         return name_of(self.cluster)
 
     def message(self) -> str:
-        """The hint as the text of a queue message; `read` gives it back, a long reason cut."""
+        """The trigger as the text of a queue message; `read` gives it back, a long reason cut."""
         reason = cut(self.reason, _LONGEST_REASON)
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": reason}
         times = {name: at.isoformat() for name in ("due", "comes") if (at := getattr(self, name))}
@@ -93,7 +93,7 @@ def name_of(cluster_arn: str) -> str:
     return cluster_arn.rpartition(":cluster/")[2]
 
 
-def read(body: str, home: Home) -> Hint | Ignored:
+def read(body: str, home: Home) -> Trigger | Ignored:
     """
     Raises:
         InvalidEvent: The text is not JSON, has no known shape, or names no cluster. No retry can mend that.
@@ -114,7 +114,7 @@ def read(body: str, home: Home) -> Hint | Ignored:
     )
 
 
-def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
+def _own_message(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
     """
     Of our version every field is checked: a person may have written it. Of another version all that counts is
     which cluster to look at: functions of two releases read one queue while a deployment is under way.
@@ -124,18 +124,18 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
         raise InvalidEvent(f"'slicewise' is {version!r}; write the version of the message, {MESSAGE_VERSION}")
     if version != MESSAGE_VERSION:
         why = f"a message of version {version}"
-        return _hint(event.get("cluster"), why, home, event.get("forced") is True)
+        return _trigger(event.get("cluster"), why, home, event.get("forced") is True)
     for flag in ("forced", "waits"):
         if not isinstance(event.get(flag, False), bool):
             raise InvalidEvent(f"{flag!r} is {event[flag]!r}; write true or false")
     reason = str(event.get("reason") or "a message by hand")
-    hint = _hint(event.get("cluster"), reason, home, event.get("forced", False))
-    if isinstance(hint, Ignored):
-        return hint
+    trigger = _trigger(event.get("cluster"), reason, home, event.get("forced", False))
+    if isinstance(trigger, Ignored):
+        return trigger
     waits, tries = event.get("waits", False), event.get("tries", 0)
     if not isinstance(tries, int) or isinstance(tries, bool) or tries < 0:
         raise InvalidEvent(f"'tries' is {tries!r}; write a number, 0 or more")
-    return replace(hint, due=_time(event, "due"), waits=waits, tries=tries, comes=_time(event, "comes"))
+    return replace(trigger, due=_time(event, "due"), waits=waits, tries=tries, comes=_time(event, "comes"))
 
 
 def _time(event: Mapping[str, Any], name: str) -> datetime | None:
@@ -151,7 +151,7 @@ def _time(event: Mapping[str, Any], name: str) -> datetime | None:
     return found
 
 
-def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
+def _eventbridge(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
     kind, detail = event["detail-type"], event.get("detail")
     if kind == _ALARM:
         return _alarm(detail, home)
@@ -168,10 +168,10 @@ def _eventbridge(event: Mapping[str, Any], home: Home) -> Hint | Ignored:
     if detail.get("errorCode"):
         return Ignored(f"{call} failed with {detail['errorCode']}")
     found = read_cluster(_mapping(detail, "requestParameters"), _mapping(detail, "responseElements"))
-    return found if isinstance(found, Ignored) else _hint(found, f"{call} seen by CloudTrail", home)
+    return found if isinstance(found, Ignored) else _trigger(found, f"{call} seen by CloudTrail", home)
 
 
-def _alarm(detail: object, home: Home) -> Hint | Ignored:
+def _alarm(detail: object, home: Home) -> Trigger | Ignored:
     """
     One of our alarms came, or went where that matters. The alarm's tags tell the cluster; an alarm that does
     not send them tells it by its name.
@@ -189,7 +189,7 @@ def _alarm(detail: object, home: Home) -> Hint | Ignored:
     tag = _mapping(detail, "alarmTags").get(CLUSTER_TAG)
     if isinstance(tag, list):  # patterns hold lists; whether events do is nowhere said
         tag = next(iter(tag), None)
-    return _hint(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", home)
+    return _trigger(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", home)
 
 
 def _created(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:
@@ -226,15 +226,15 @@ _CLUSTER_OF_CALL = {
 }
 
 
-def _hint(cluster: object, reason: str, home: Home, forced: bool = False) -> Hint | Ignored:
-    """A cluster's name or ARN as a hint, if it is one of this account and Region."""
+def _trigger(cluster: object, reason: str, home: Home, forced: bool = False) -> Trigger | Ignored:
+    """A cluster's name or ARN as a trigger, if it is one of this account and Region."""
     if not isinstance(cluster, str) or not cluster:
         raise InvalidEvent(f"no cluster is named in the message ({reason})")
     cluster = unquote(cluster)
     if not cluster.startswith("arn:"):
         if not _NAME.fullmatch(cluster):
             raise InvalidEvent(f"{cluster!r} is not a name that EKS gives a cluster")
-        return Hint(home.arn(cluster), reason, forced)
+        return Trigger(home.arn(cluster), reason, forced)
     parts = cluster.split(":", 5)
     if len(parts) != 6 or parts[2] != "eks" or not _NAME.fullmatch(parts[5].removeprefix("cluster/")):
         raise InvalidEvent(f"{cluster!r} is not the ARN of an EKS cluster")
@@ -243,7 +243,7 @@ def _hint(cluster: object, reason: str, home: Home, forced: bool = False) -> Hin
             f"{cluster} is of account {parts[4]} in {parts[3]}; "
             f"this deployment serves {home.account} in {home.region}"
         )
-    return Hint(cluster, reason, forced)
+    return Trigger(cluster, reason, forced)
 
 
 def _mapping(source: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from slicewise.fleet.sweep import Look
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.opening import Opening
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 EVERY = timedelta(minutes=5)
 # Of off-hours, as deployed; a test holds the deployment to it.
@@ -39,7 +39,7 @@ def looks(openings: Mapping[str, Opening], now: datetime) -> tuple[Look, ...]:
     in_order = sorted(openings.items(), key=lambda one: (one[1].due, one[0]))
     pace = min(_PACE, _LONGEST / max(len(in_order), 1))
     return tuple(
-        Look(OFF_HOURS, Hint(cluster, _reason(opening, now)), index * pace)
+        Look(OFF_HOURS, Trigger(cluster, _reason(opening, now)), index * pace)
         for index, (cluster, opening) in enumerate(in_order)
     )
 

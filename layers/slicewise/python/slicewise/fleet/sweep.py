@@ -14,7 +14,7 @@ from datetime import timedelta
 from slicewise.model.capabilities import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
-from slicewise.trigger import Hint, Home
+from slicewise.trigger import Home, Trigger
 
 # EKS throttles its control API (about 100 DescribeCluster at once see 20 refusals), so a fleet is not
 # looked at in one instant: one cluster in two seconds, or faster where that takes longer than SQS can delay.
@@ -24,10 +24,10 @@ _LONGEST = timedelta(seconds=900)
 
 @dataclass(frozen=True)
 class Look:
-    """A hint for one capability's queue, to arrive after `delay`."""
+    """A trigger for one capability's queue, to arrive after `delay`."""
 
     capability: str
-    hint: Hint
+    trigger: Trigger
     delay: timedelta
 
 
@@ -45,18 +45,20 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     # Also where no policy asks for it any more: a last look takes the alarms away.
     tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.UNMANAGED}
     asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.UNMANAGED}
-    looks = [(ONBOARDING, Hint(cluster, "the hourly sweep")) for cluster in sorted(there)]
+    looks = [(ONBOARDING, Trigger(cluster, "the hourly sweep")) for cluster in sorted(there)]
     looks += [
-        (ONBOARDING, Hint(cluster, "the sweep: we remember it, EKS does not list it"))
+        (ONBOARDING, Trigger(cluster, "the sweep: we remember it, EKS does not list it"))
         for cluster in sorted({record.cluster for record in remembered} - there)
     ]
-    looks += [(TUNING, Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)]
+    looks += [
+        (TUNING, Trigger(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)
+    ]
     # A policy may begin to ask for off-hours at any time; where none does, a look is over at once.
     looks += [
-        (OFF_HOURS, Hint(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
+        (OFF_HOURS, Trigger(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
     ]
     pace = min(_PACE, _LONGEST / max(len(looks), 1))
-    return tuple(Look(capability, hint, index * pace) for index, (capability, hint) in enumerate(looks))
+    return tuple(Look(capability, trigger, index * pace) for index, (capability, trigger) in enumerate(looks))
 
 
 def _may_be_onboarded(record: Record) -> bool:

@@ -5,7 +5,7 @@ What we keep about clusters, in one DynamoDB table.
     cluster#<arn>     lease                        holder, token (grows, never reset), until, attempt (of a
                                                    request, however often it is sent);
                                                    began#<capability> of each pass that has not ended; and
-                                                   waits#<capability>, when a hint that waits comes back
+                                                   waits#<capability>, when a trigger that waits comes back
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days

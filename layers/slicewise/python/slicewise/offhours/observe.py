@@ -51,7 +51,7 @@ from slicewise.ports import Kubernetes, Ports
 from slicewise.schedule import holidays
 from slicewise.schedule.calendar import Calendar
 from slicewise.schedule.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 _KEDA = (workloads.SCALED_OBJECT[:2], ("keda.sh/v1alpha1", "ScaledJob"))
 _CRON_JOB = ("batch/v1", "CronJob")
@@ -71,12 +71,14 @@ T = TypeVar("T")
 NOT_LEARNED = timedelta(minutes=10)
 
 
-def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime) -> World:
+def observe(
+    trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime
+) -> World:
     """
     A policy that cannot be read asks for no sleep: what sleeps under it is woken, since a cluster that stays
     awake costs less than one that does not wake.
     """
-    world, policy = _outside(hint, record, ports, default_policy)
+    world, policy = _outside(trigger, record, ports, default_policy)
     # Also where the table knows of nothing that sleeps: the objects themselves may.
     resting = world.paused and world.keep_asleep and not world.opened
     if resting or world.cluster is None or not world.cluster.answers:
@@ -87,34 +89,34 @@ def observe(hint: Hint, record: Record | None, ports: Ports, default_policy: str
     return _inside(world, world.cluster, policy, record, ports, now)
 
 
-def outside(hint: Hint, ports: Ports, default_policy: str) -> World:
+def outside(trigger: Trigger, ports: Ports, default_policy: str) -> World:
     """All that is known without a look into the cluster."""
-    return _outside(hint, None, ports, default_policy)[0]
+    return _outside(trigger, None, ports, default_policy)[0]
 
 
 def _outside(
-    hint: Hint, record: Record | None, ports: Ports, default_policy: str
+    trigger: Trigger, record: Record | None, ports: Ports, default_policy: str
 ) -> tuple[World, Policy | None]:
-    cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    schedule, opening = _scheduled(hint, ports), ports.sleep.opening(hint.cluster)
+    cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
+    schedule, opening = _scheduled(trigger, ports), ports.sleep.opening(trigger.cluster)
     if cluster is None:
         return World(None, schedule=schedule, opening=opening), None
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
-    off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(hint.cluster)
-    times, problem = _times(off_hours, hint, ports) if off_hours else (None, ())
+    off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(trigger.cluster)
+    times, problem = _times(off_hours, trigger, ports) if off_hours else (None, ())
     world = World(
         cluster,
         off_hours,
         times=times,
         paused=paused,
-        keep_asleep=bool(paused) and ports.store.keeps_asleep(hint.cluster),
+        keep_asleep=bool(paused) and ports.store.keeps_asleep(trigger.cluster),
         snapshots=snapshots,
         acts=policy is None or policy.mode is Mode.ACT,
         findings=(*findings, *problem),
         schedule=schedule,
         opening=opening,
-        share=wake_stages.share(hint.name, ports.store.fleet_size()),
+        share=wake_stages.share(trigger.name, ports.store.fleet_size()),
         policy_name=name,
         known=record.details if record else (),
         pools=policy.pools if policy else (),
@@ -127,10 +129,10 @@ def _outside(
     return world, policy
 
 
-def _scheduled(hint: Hint, ports: Ports) -> datetime | None:
+def _scheduled(trigger: Trigger, ports: Ports) -> datetime | None:
     """Where nobody tells, it is put again: that takes nothing but a call."""
     try:
-        return ports.schedules.next(hint.name)
+        return ports.schedules.next(trigger.name)
     except (Refused, Unavailable):
         return None
 
@@ -189,17 +191,17 @@ def _is_quiet(world: World, now: datetime) -> bool:
     return edge is None or edge.at - now > NEAR_AN_EDGE
 
 
-def times(hint: Hint, ports: Ports, default_policy: str = "") -> Times | None:
+def times(trigger: Trigger, ports: Ports, default_policy: str = "") -> Times | None:
     """When a cluster is to be asleep; None where it is gone, or no policy asks for that."""
-    cluster = ports.eks.describe(hint.name)
+    cluster = ports.eks.describe(trigger.name)
     policy, _ = _policy(cluster.policy_name(default_policy) or "", ports) if cluster else (None, ())
-    return _times(policy.off_hours, hint, ports)[0] if policy and policy.off_hours else None
+    return _times(policy.off_hours, trigger, ports)[0] if policy and policy.off_hours else None
 
 
-def _times(off_hours: OffHours, hint: Hint, ports: Ports) -> tuple[Times, tuple[Finding, ...]]:
+def _times(off_hours: OffHours, trigger: Trigger, ports: Ports) -> tuple[Times, tuple[Finding, ...]]:
     days, problem = _holidays(off_hours.holidays, ports)
     calendar = Calendar(off_hours.time_zone, off_hours.asleep, off_hours.awake, days)
-    return Times(calendar, ports.sleep.override(hint.cluster)), problem
+    return Times(calendar, ports.sleep.override(trigger.cluster)), problem
 
 
 def _is_new(record: Record | None, now: datetime) -> bool:

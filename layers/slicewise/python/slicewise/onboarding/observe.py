@@ -42,7 +42,7 @@ from slicewise.policy import model as policies
 from slicewise.policy.model import Mode, Policy
 from slicewise.policy.switches import Switch, definition, is_of
 from slicewise.ports import Helm, Kubernetes, Ports
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 Place = tuple[str, str]  # a release's name and namespace
 
@@ -53,7 +53,7 @@ _DRIVER = "nvidia-driver-daemonset"
 
 
 def observe(
-    hint: Hint,
+    trigger: Trigger,
     record: Record | None,
     ports: Ports,
     settings: Settings,
@@ -67,8 +67,8 @@ def observe(
             where the installer has no entry yet, and plan as for a policy that only recommends: all steps at
             once, instead of those that must come first.
     """
-    cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
-    known: dict[str, Any] = {"record": record, "paused": paused, "forced": hint.forced}
+    cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
+    known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
     if cluster is None:
         return World(None, **known)
     known["policy_name"] = name = cluster.policy_name(default_policy)

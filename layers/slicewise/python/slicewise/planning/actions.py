@@ -259,7 +259,7 @@ class Forget:
 
 @dataclass(frozen=True)
 class Wake:
-    """Put a hint on another capability's queue."""
+    """Put a trigger on another capability's queue."""
 
     capability: str
     why: str

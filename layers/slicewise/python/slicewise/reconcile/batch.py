@@ -51,12 +51,12 @@ def answer(
 
 
 def _handle(message: Mapping[str, Any], passes: Passes[Any], home: Home, log: Any) -> None:
-    hint = read(message["body"], home)
-    if isinstance(hint, Ignored):
-        log.info("ignored", extra={"reason": hint.reason})
+    trigger = read(message["body"], home)
+    if isinstance(trigger, Ignored):
+        log.info("ignored", extra={"reason": trigger.reason})
         return
     began = time.monotonic()
-    report = passes.run(hint, _delivery(message))
+    report = passes.run(trigger, _delivery(message))
     line = report.line() | {"seconds": round(time.monotonic() - began, 3)}
     if report.stage == GIVEN_UP:
         log.error("gave up", extra=line)

@@ -9,7 +9,7 @@ from typing import Any
 from slicewise.errors import Conflict
 from slicewise.model.cluster import EksCluster
 from slicewise.ports import Helm, Kubernetes, Ports
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 
 class Connection:
@@ -21,8 +21,10 @@ class Connection:
         still_ours: As for ActionExecutor.
     """
 
-    def __init__(self, hint: Hint, cluster: EksCluster | None, ports: Ports, still_ours: Callable[[], None]):
-        self.hint, self.ports, self.still_ours = hint, ports, still_ours
+    def __init__(
+        self, trigger: Trigger, cluster: EksCluster | None, ports: Ports, still_ours: Callable[[], None]
+    ):
+        self.trigger, self.ports, self.still_ours = trigger, ports, still_ours
         self._cluster = cluster
 
     @cached_property
@@ -36,7 +38,7 @@ class Connection:
     @property
     def _live_cluster(self) -> EksCluster:
         if self._cluster is None:
-            raise Conflict(f"{self.hint.name} is gone; nothing can be done in it")
+            raise Conflict(f"{self.trigger.name} is gone; nothing can be done in it")
         return self._cluster
 
 

@@ -67,32 +67,34 @@ def _uninstall(connection: Connection, action: UninstallRelease) -> None:
 
 
 def _allow_access_entries(connection: Connection, action: AllowAccessEntries) -> None:
-    connection.ports.eks.allow_access_entries(connection.hint.name)
+    connection.ports.eks.allow_access_entries(connection.trigger.name)
 
 
 def _put_access_entry(connection: Connection, action: PutAccessEntry) -> None:
-    connection.ports.eks.put_access_entry(connection.hint.name, action.principal, action.groups, action.type)
+    connection.ports.eks.put_access_entry(
+        connection.trigger.name, action.principal, action.groups, action.type
+    )
 
 
 def _delete_access_entry(connection: Connection, action: DeleteAccessEntry) -> None:
-    connection.ports.eks.delete_access_entry(connection.hint.name, action.principal)
+    connection.ports.eks.delete_access_entry(connection.trigger.name, action.principal)
 
 
 def _grant_admin(connection: Connection, action: GrantAdmin) -> None:
-    connection.ports.eks.grant_admin(connection.hint.name, action.principal)
+    connection.ports.eks.grant_admin(connection.trigger.name, action.principal)
 
 
 def _revoke_admin(connection: Connection, action: RevokeAdmin) -> None:
-    connection.ports.eks.revoke_admin(connection.hint.name, action.principal)
+    connection.ports.eks.revoke_admin(connection.trigger.name, action.principal)
 
 
 def _put_addon(connection: Connection, action: PutAddon) -> None:
-    connection.ports.eks.put_addon(connection.hint.name, action.name)
+    connection.ports.eks.put_addon(connection.trigger.name, action.name)
 
 
 def _put_pod_identity(connection: Connection, action: PutPodIdentity) -> None:
     connection.ports.eks.put_pod_identity(
-        connection.hint.name, action.namespace, action.service_account, action.role_arn
+        connection.trigger.name, action.namespace, action.service_account, action.role_arn
     )
 
 

@@ -21,7 +21,7 @@ from slicewise.planning.retries import Retry
 from slicewise.ports import Ports
 from slicewise.reconcile import eks_handlers, handlers
 from slicewise.reconcile.connection import Connection, Handler
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 # Each call is given up after 35 seconds (gateways/kubernetes.py), and an action makes a few.
 ONE_WRITE = timedelta(minutes=2)
@@ -136,12 +136,12 @@ class ActionExecutor:
 
     def __init__(
         self,
-        hint: Hint,
+        trigger: Trigger,
         cluster: EksCluster | None,
         ports: Ports,
         still_ours: Callable[[], None] = lambda: None,
     ):
-        self._connection = Connection(hint, cluster, ports, still_ours)
+        self._connection = Connection(trigger, cluster, ports, still_ours)
 
     def do(self, action: Action) -> None:
         handler = HANDLERS.get(type(action))

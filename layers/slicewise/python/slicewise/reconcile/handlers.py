@@ -31,7 +31,7 @@ from slicewise.planning.actions import (
 from slicewise.pools import layout
 from slicewise.ports import Kubernetes
 from slicewise.reconcile.connection import Connection, Handler
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 
 def _apply(connection: Connection, action: Apply | SetClass) -> None:
@@ -52,28 +52,28 @@ def _delete(connection: Connection, action: Delete) -> None:
 
 
 def _put_schedule(connection: Connection, action: PutSchedule) -> None:
-    message = Hint(connection.hint.cluster, action.why).message()
-    connection.ports.schedules.put(connection.hint.name, action.at, message)
+    message = Trigger(connection.trigger.cluster, action.why).message()
+    connection.ports.schedules.put(connection.trigger.name, action.at, message)
 
 
 def _delete_schedule(connection: Connection, action: DeleteSchedule) -> None:
-    connection.ports.schedules.delete(connection.hint.name)
+    connection.ports.schedules.delete(connection.trigger.name)
 
 
 def _put_opening(connection: Connection, action: PutOpening) -> None:
-    connection.ports.sleep.put_opening(connection.hint.cluster, action.opening)
+    connection.ports.sleep.put_opening(connection.trigger.cluster, action.opening)
 
 
 def _delete_opening(connection: Connection, action: DeleteOpening) -> None:
-    connection.ports.sleep.delete_opening(connection.hint.cluster)
+    connection.ports.sleep.delete_opening(connection.trigger.cluster)
 
 
 def _keep_snapshot(connection: Connection, action: KeepSnapshot) -> None:
-    connection.ports.sleep.keep(connection.hint.cluster, action.snapshot)
+    connection.ports.sleep.keep(connection.trigger.cluster, action.snapshot)
 
 
 def _forget_snapshot(connection: Connection, action: ForgetSnapshot) -> None:
-    connection.ports.sleep.forget_snapshot(connection.hint.cluster, action.snapshot)
+    connection.ports.sleep.forget_snapshot(connection.trigger.cluster, action.snapshot)
 
 
 def _notify(connection: Connection, action: Notify) -> None:
@@ -89,12 +89,12 @@ def _delete_alarm(connection: Connection, action: DeleteAlarm) -> None:
 
 
 def _forget(connection: Connection, action: Forget) -> None:
-    connection.ports.store.forget(connection.hint.cluster)
+    connection.ports.store.forget(connection.trigger.cluster)
 
 
 def _wake(connection: Connection, action: Wake) -> None:
-    hint = Hint(connection.hint.cluster, action.why)
-    connection.ports.queues.send(action.capability, hint.message(), action.after)
+    trigger = Trigger(connection.trigger.cluster, action.why)
+    connection.ports.queues.send(action.capability, trigger.message(), action.after)
 
 
 HANDLERS: Mapping[type[Action], Handler] = {

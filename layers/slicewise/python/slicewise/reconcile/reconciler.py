@@ -3,9 +3,9 @@ The one loop: lease, observe, plan, apply, record, look again.
 
 Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
 
-* LeaseHeld     another pass works on this cluster: the hint is sent again for later, unless another one waits
-                already; nothing is recorded. It comes back later each time: a lease that is never free, or a
-                record that can never be saved, costs a few passes an hour
+* LeaseHeld     another pass works on this cluster: the trigger is sent again for later, unless another one
+                waits already; nothing is recorded. It comes back later each time: a lease that is never free,
+                or a record that can never be saved, costs a few passes an hour
 * one of a part of the plan, such as one object: recorded with the answer's words, and tried again in 5 s,
                 10 s, ... up to 15 min (planning/retries.py); the other parts go on, and the operators are
                 notified of what fails five times
@@ -39,7 +39,7 @@ from slicewise.ports import Lease, Ports
 from slicewise.reconcile import lanes
 from slicewise.reconcile.executor import ONE_WRITE, ActionExecutor, Attempt, time_for
 from slicewise.sizes import cut, first_that_fit
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 
 # Clocks of machines differ.
 _LEASE_MARGIN = timedelta(seconds=10)
@@ -103,7 +103,7 @@ class Capability(Generic[W]):
     """
 
     name: str
-    observe: Callable[[Hint, Record | None, datetime], W]
+    observe: Callable[[Trigger, Record | None, datetime], W]
     plan: Callable[[W, datetime], Plan]
     cluster: Callable[[W], EksCluster | None]
     acts: Callable[[W], bool]
@@ -190,7 +190,7 @@ class Passes(Generic[W]):
     Args:
         clock: Aware UTC now.
         holder: Names this process in the lease, for people.
-        chance: A number from 0 to 1, each time another, that spreads hints that found the lease taken.
+        chance: A number from 0 to 1, each time another, that spreads triggers that found the lease taken.
         threads: So many parts of a plan are done side by side, of those that it lets.
     """
 
@@ -206,7 +206,7 @@ class Passes(Generic[W]):
         self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
         self._chance, self._threads = chance, threads
 
-    def run(self, hint: Hint, delivery: Delivery | None = None) -> Report:
+    def run(self, trigger: Trigger, delivery: Delivery | None = None) -> Report:
         """
         The lease is taken for as long as the function may run, so that nobody takes it from a pass that
         looks, however long. Before each action it is held for as long as that may take, and renewed where it
@@ -216,36 +216,36 @@ class Passes(Generic[W]):
         store, name = self._ports.store, self._capability.name
         length = self._capability.timeout + _LEASE_MARGIN
         try:
-            lease = store.acquire(hint.cluster, self._holder, self._clock(), length, name)
+            lease = store.acquire(trigger.cluster, self._holder, self._clock(), length, name)
         except LeaseHeld as busy:
-            return self._later(hint, str(busy), self._spread(hint.tries - _QUICK_TRIES))
+            return self._later(trigger, str(busy), self._spread(trigger.tries - _QUICK_TRIES))
         progress = _Progress(lease, lease.until, delivery)
         try:
-            return self._pass(hint, progress)
+            return self._pass(trigger, progress)
         except LeaseHeld as lost:
-            if hint.tries >= _MOST_LOST:
-                why = f"{lost}; given up after {hint.tries} tries, the hourly sweep asks again"
-                return Report(hint.cluster, name, GIVEN_UP, why)
-            return self._later(hint, str(lost), self._spread(hint.tries))
+            if trigger.tries >= _MOST_LOST:
+                why = f"{lost}; given up after {trigger.tries} tries, the hourly sweep asks again"
+                return Report(trigger.cluster, name, GIVEN_UP, why)
+            return self._later(trigger, str(lost), self._spread(trigger.tries))
         except Exception as error:
-            self._record_failure(hint, progress, error)
+            self._record_failure(trigger, progress, error)
             raise
         finally:
             self._release(progress.lease)
 
-    def dry_run(self, hint: Hint) -> tuple[W, Plan]:
+    def dry_run(self, trigger: Trigger) -> tuple[W, Plan]:
         """What the next pass would see and do. Takes no lease and writes nothing."""
-        now, before = self._clock(), self._ports.store.record(hint.cluster, self._capability.name)
-        world = self._capability.observe(hint, before, now)
+        now, before = self._clock(), self._ports.store.record(trigger.cluster, self._capability.name)
+        world = self._capability.observe(trigger, before, now)
         return world, without_sent(self._capability.plan(world, now), before.notified if before else ())
 
-    def _pass(self, hint: Hint, progress: _Progress) -> Report:
+    def _pass(self, trigger: Trigger, progress: _Progress) -> Report:
         capability, store = self._capability, self._ports.store
-        progress.before = before = _sound(store.record(hint.cluster, capability.name), self._clock())
+        progress.before = before = _sound(store.record(trigger.cluster, capability.name), self._clock())
         progress.has_read = True
         sent = progress.notified = before.notified if before else ()
         progress.retries = before.retries if before else ()
-        world = capability.observe(hint, before, self._clock())
+        world = capability.observe(trigger, before, self._clock())
         plan = capability.plan(world, self._clock())
         progress.notified = _still_known(sent, plan)
         plan = without_sent(plan, sent)
@@ -255,13 +255,13 @@ class Passes(Generic[W]):
 
         gone = capability.cluster(world) is None and before is None
         if gone or plan.unrecorded or any(isinstance(action, Forget) for action in plan.actions):
-            return self._forget(hint, plan, capability.cluster(world), progress)
+            return self._forget(trigger, plan, capability.cluster(world), progress)
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
             try:
                 progress.changed += [f"would {action}: {action.why}" for action in plan.would]
-                executor = self._executor(hint, capability.cluster(world), progress)
-                outcome = self._after(outcome, self._apply(plan, executor, progress), hint, progress)
+                executor = self._executor(trigger, capability.cluster(world), progress)
+                outcome = self._after(outcome, self._apply(plan, executor, progress), trigger, progress)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
@@ -272,16 +272,16 @@ class Passes(Generic[W]):
             # What we may not do stays undone: looking sooner than the sweep would find the same.
             outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
 
-        if plan.measured and (lost := self._keep(hint, plan.measured, progress)):
+        if plan.measured and (lost := self._keep(trigger, plan.measured, progress)):
             outcome = replace(outcome, findings=(*outcome.findings, lost))
-        next_look = self._look_again(hint, outcome, before)
-        return self._record(hint, outcome, progress, next_look=next_look, conflicts=conflicts)
+        next_look = self._look_again(trigger, outcome, before)
+        return self._record(trigger, outcome, progress, next_look=next_look, conflicts=conflicts)
 
-    def _keep(self, hint: Hint, measured: tuple[Page, ...], progress: _Progress) -> Finding | None:
+    def _keep(self, trigger: Trigger, measured: tuple[Page, ...], progress: _Progress) -> Finding | None:
         """What is lost of it costs the next pass a longer look, and nothing else."""
         try:
             self._renew(progress, _TO_KEEP)
-            self._ports.usage.keep(hint.cluster, measured, self._clock())
+            self._ports.usage.keep(trigger.cluster, measured, self._clock())
         except LeaseHeld:
             raise
         except SlicewiseError as error:
@@ -317,11 +317,11 @@ class Passes(Generic[W]):
         if isinstance(action, Notify):
             progress.notified += (action.key,)
 
-    def _after(self, outcome: Outcome, attempt: Attempt, hint: Hint, progress: _Progress) -> Outcome:
+    def _after(self, outcome: Outcome, attempt: Attempt, trigger: Trigger, progress: _Progress) -> Outcome:
         """What of the plan's outcome is true where parts of it failed."""
         if not attempt.failed:
             return outcome
-        failed = self._notified(attempt.failed, hint)
+        failed = self._notified(attempt.failed, trigger)
         progress.retries = (*failed, *attempt.untried)
         now = self._clock()
         soonest = retries.wait(failed, now)
@@ -335,18 +335,18 @@ class Passes(Generic[W]):
             min(wait for wait in waits if wait is not None),
         )
 
-    def _notified(self, failed: tuple[Retry, ...], hint: Hint) -> tuple[Retry, ...]:
+    def _notified(self, failed: tuple[Retry, ...], trigger: Trigger) -> tuple[Retry, ...]:
         """Before the record that remembers it: told twice after a kill, and never not at all."""
         if not any(retry.needs_a_notice for retry in failed):
             return failed
         try:
-            self._ports.notices.publish(*retries.notice(failed, hint.name))
+            self._ports.notices.publish(*retries.notice(failed, trigger.name))
         except SlicewiseError:
             return failed  # the next pass tries again
         return tuple(replace(retry, notified=retry.notified or retry.needs_a_notice) for retry in failed)
 
-    def _executor(self, hint: Hint, cluster: EksCluster | None, progress: _Progress) -> ActionExecutor:
-        return ActionExecutor(hint, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
+    def _executor(self, trigger: Trigger, cluster: EksCluster | None, progress: _Progress) -> ActionExecutor:
+        return ActionExecutor(trigger, cluster, self._ports, lambda: self._renew(progress, ONE_WRITE))
 
     def _renew(self, progress: _Progress, length: timedelta) -> None:
         """
@@ -362,15 +362,17 @@ class Passes(Generic[W]):
             length = min(length + _LEASE_SPARE, progress.deadline - now)
             progress.lease = self._ports.store.renew(progress.lease, now, length)
 
-    def _forget(self, hint: Hint, plan: Plan, cluster: EksCluster | None, progress: _Progress) -> Report:
+    def _forget(
+        self, trigger: Trigger, plan: Plan, cluster: EksCluster | None, progress: _Progress
+    ) -> Report:
         """No record after it: that would be all we know about a cluster that is gone, or no longer ours."""
-        self._apply(plan, self._executor(hint, cluster, progress), progress)
+        self._apply(plan, self._executor(trigger, cluster, progress), progress)
         outcome = plan.outcome
         return Report(
-            hint.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
+            trigger.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
         )
 
-    def _look_again(self, hint: Hint, outcome: Outcome, before: Record | None) -> datetime | None:
+    def _look_again(self, trigger: Trigger, outcome: Outcome, before: Record | None) -> datetime | None:
         """
         Queue the next look, unless one is queued that comes early enough.
 
@@ -380,20 +382,20 @@ class Passes(Generic[W]):
         now = self._clock()
         queued = before.next_look if before else None
         # This is that look, or it must have been lost: it is over.
-        if queued and ((hint.due and queued <= hint.due) or queued <= now + _CLOCK_ERROR):
+        if queued and ((trigger.due and queued <= trigger.due) or queued <= now + _CLOCK_ERROR):
             queued = None
         if outcome.wait is None:
             return queued
         wait = min(outcome.wait, _LONGEST_WAIT)
         if queued and queued <= now + wait + _CLOCK_ERROR:
             return queued
-        again = Hint(hint.cluster, outcome.reason, due=now + wait)
+        again = Trigger(trigger.cluster, outcome.reason, due=now + wait)
         self._ports.queues.send(self._capability.name, again.message(), wait)
         return now + wait
 
     def _record(
         self,
-        hint: Hint,
+        trigger: Trigger,
         outcome: Outcome,
         progress: _Progress,
         *,
@@ -406,7 +408,7 @@ class Passes(Generic[W]):
         findings = _some_findings((*_misread(before), *outcome.findings))
         same = before is not None and before.stage == outcome.stage
         record = Record(
-            cluster=hint.cluster,
+            cluster=trigger.cluster,
             capability=self._capability.name,
             stage=outcome.stage,
             reason=_short(outcome.reason),
@@ -430,10 +432,16 @@ class Passes(Generic[W]):
         )
         self._ports.store.save(record, progress.lease, history=news)
         return Report(
-            hint.cluster, record.capability, record.stage, record.reason, changed, record.findings, next_look
+            trigger.cluster,
+            record.capability,
+            record.stage,
+            record.reason,
+            changed,
+            record.findings,
+            next_look,
         )
 
-    def _record_failure(self, hint: Hint, progress: _Progress, error: Exception) -> None:
+    def _record_failure(self, trigger: Trigger, progress: _Progress, error: Exception) -> None:
         """
         Best effort: the error that is on its way must not be hidden by one of telling it. A record that could
         not be read is not written over: what was notified, and decided, would be forgotten.
@@ -453,7 +461,7 @@ class Passes(Generic[W]):
         )
         try:
             self._record(
-                hint,
+                trigger,
                 outcome,
                 replace(
                     progress,
@@ -487,17 +495,17 @@ class Passes(Generic[W]):
         wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
         return min(wait * (1 << min(max(doublings, 0), 10)), _LONGEST_WAIT)
 
-    def _later(self, hint: Hint, reason: str, wait: timedelta) -> Report:
-        """A hundred hints that come while a pass is at work come to one look after it."""
+    def _later(self, trigger: Trigger, reason: str, wait: timedelta) -> Report:
+        """A hundred triggers that come while a pass is at work come to one look after it."""
         name, store = self._capability.name, self._ports.store
         comes = self._clock() + wait
-        if _gives_way(hint, store.waiting(hint.cluster, name), self._clock()):
-            return Report(hint.cluster, name, "busy", f"{reason}, and another hint waits for its end")
-        # Sent before it is noted: whoever ends between the two leaves one hint too many, not too few.
-        again = replace(hint, waits=True, tries=hint.tries + 1, comes=comes)
+        if _gives_way(trigger, store.waiting(trigger.cluster, name), self._clock()):
+            return Report(trigger.cluster, name, "busy", f"{reason}, and another hint waits for its end")
+        # Sent before it is noted: whoever ends between the two leaves one trigger too many, not too few.
+        again = replace(trigger, waits=True, tries=trigger.tries + 1, comes=comes)
         self._ports.queues.send(name, again.message(), wait)
-        store.note_waiting(hint.cluster, name, comes)
-        return Report(hint.cluster, name, "busy", reason, next_look=comes)
+        store.note_waiting(trigger.cluster, name, comes)
+        return Report(trigger.cluster, name, "busy", reason, next_look=comes)
 
     def _release(self, lease: Lease) -> None:
         try:
@@ -506,20 +514,20 @@ class Passes(Generic[W]):
             return  # it expires by itself
 
 
-def _gives_way(hint: Hint, noted: datetime | None, now: datetime) -> bool:
+def _gives_way(trigger: Trigger, noted: datetime | None, now: datetime) -> bool:
     """
-    Whether a hint that found the lease taken is dropped for another one that waits. What a person insists on
-    never is.
+    Whether a trigger that found the lease taken is dropped for another one that waits. What a person insists
+    on never is.
 
     Args:
         noted: When that other one comes back. It may be lost: soon after its time nobody waits for it any
             more. So more than one may wait; of these, the one that was noted last goes on, in time or late.
             Else those that come would grow in number for as long as the lease is not free.
     """
-    if noted is None or hint.forced or noted > now + _LONGEST_WAIT + _LEASE_MARGIN:
+    if noted is None or trigger.forced or noted > now + _LONGEST_WAIT + _LEASE_MARGIN:
         return False
-    if hint.waits:
-        return hint.comes is not None and hint.comes < noted
+    if trigger.waits:
+        return trigger.comes is not None and trigger.comes < noted
     return now <= noted + _LATE_MESSAGE
 
 

@@ -22,7 +22,7 @@ from slicewise.policy.model import MetricsSource, Policy
 from slicewise.pools import layout
 from slicewise.pools.adopted_settings import is_adopted
 from slicewise.ports import Kubernetes, Ports
-from slicewise.trigger import Hint
+from slicewise.trigger import Trigger
 from slicewise.tuning import alarms
 from slicewise.tuning.classes.annotation import is_moving
 from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
@@ -64,16 +64,16 @@ _BEFORE_A_CHANGE = timedelta(hours=1)
 
 
 def observe(
-    hint: Hint, record: Record | None, ports: Ports, default_policy: str, now: datetime
+    trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime
 ) -> Observation:
     """
     What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
     help, and the queue's retries bridge the seconds until a new access entry works.
     """
-    cluster, paused = ports.eks.describe(hint.name), ports.store.paused(hint.cluster)
+    cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known = record.details if record else ()
     if cluster is None:
-        return Deleted(ports.alarms.named(alarms.prefix(hint.name)))
+        return Deleted(ports.alarms.named(alarms.prefix(trigger.name)))
     policy_name = cluster.policy_name(default_policy)
     if paused:
         return Paused(cluster, paused, policy_name, known)
