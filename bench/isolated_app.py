@@ -13,7 +13,7 @@ from slicewise.kube.labels import POLICY_TAG
 from slicewise.model.cluster import EksCluster
 from slicewise.onboarding.observation import Chart, Settings
 from slicewise.ports import Lease, Ports
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from sandbox.artifacts import versions
 
@@ -103,4 +103,8 @@ def an_app(access: dict[str, str], policy: str, **ports: Any) -> App:
     rest = {field.name: _Quiet() for field in fields(Ports) if field.name not in given}
     chart = Chart("", "")
     roles = (f"arn:aws:iam::{ACCOUNT}:role/{role}" for role in ("installer", "tuner"))
-    return App(Ports(**given, **rest), Home(ACCOUNT, REGION), Settings(*roles, chart, chart, chart, "", ""))
+    return App(
+        Ports(**given, **rest),
+        DeploymentScope(ACCOUNT, REGION),
+        Settings(*roles, chart, chart, chart, "", ""),
+    )

@@ -8,7 +8,7 @@ from slicewise.errors import Conflict, Refused
 from slicewise.gateways.eks import EksApi
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
 from slicewise.onboarding import rbac
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from sandbox.aws.server import Aws
 from tests.fakes.aws.eks import FakeEks
@@ -16,7 +16,7 @@ from tests.fakes.calls import Calls
 from tests.fakes.clock import START
 from tests.support import functions_aws
 
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 ROLE = "arn:aws:iam::111122223333:role/slicewise-installer"
 NODES = "arn:aws:iam::111122223333:role/nodes"
 

@@ -24,7 +24,7 @@ from slicewise.model.cluster import EksCluster
 from slicewise.planning.eks_actions import RollbackRelease
 from slicewise.ports import Ports
 from slicewise.reconcile.executor import ActionExecutor
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 from sandbox.artifacts import versions
 from tests.fakes.calls import Calls
@@ -34,7 +34,7 @@ from tests.fakes.kube.kubernetes import FakeApiServer, FakeKubernetes
 
 PLACE = ("gpu-operator", "gpu-operator")
 OPERATOR = Ref("apps/v1", "Deployment", *PLACE)
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 VALUES = {"operator": {"upgradeCRD": False}, "mig": {"strategy": "mixed"}}
 
 

@@ -7,7 +7,7 @@ from slicewise.errors import Refused
 from slicewise.gateways.sqs import SqsQueues
 from slicewise.gateways.ssm import SsmPolicies
 from slicewise.model.capabilities import CAPABILITIES
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.fakes.aws.queues import FakePolicies, FakeQueues
 from tests.fakes.calls import Calls
@@ -96,7 +96,7 @@ def test_delays_are_whole_seconds_and_a_look_never_comes_before_its_time(far_sid
 
 
 LONGEST = Trigger(
-    Home("111122223333", "us-gov-west-1", "aws-us-gov").arn("c" * 100), "→" * 500_000, waits=True
+    DeploymentScope("111122223333", "us-gov-west-1", "aws-us-gov").arn("c" * 100), "→" * 500_000, waits=True
 )
 
 

@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from slicewise.errors import Refused
 from slicewise.gateways.scheduler import EventBridgeSchedules
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.fakes.aws.schedules import FakeSchedules
 from tests.fakes.calls import Calls
 
 NIGHT = datetime(2026, 11, 25, 19, tzinfo=UTC)
 GROUP = "slicewise-off-hours"
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 LONGEST = "gpu_" + "A" * 95 + "-"
 
 

@@ -14,7 +14,7 @@ from slicewise.model.cluster import AccessEntry, EksCluster
 from slicewise.onboarding.observation import Chart, Settings
 from slicewise.planning.record import Record
 from slicewise.ports import Ports
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.fakes.aws.alarms import FakeAlarms
 from tests.fakes.aws.eks import FakeEks
@@ -30,7 +30,7 @@ from tests.fakes.kube.helm import FakeHelm, FakeReleases
 from tests.fakes.kube.kubernetes import KARPENTER_CRDS, FakeApiServer, FakeKubernetes
 from tests.fakes.metrics import FakeMetrics
 
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 INSTALLER = f"arn:aws:iam::{HOME.account}:role/slicewise-installer"
 TUNER = f"arn:aws:iam::{HOME.account}:role/slicewise-tuner"
 SLEEPER = f"arn:aws:iam::{HOME.account}:role/slicewise-sleeper"

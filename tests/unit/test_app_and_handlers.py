@@ -40,7 +40,7 @@ OPTIONAL = {"AWS_REGION"}
 def test_the_deployments_environment_is_enough():
     app = App.from_env(ENVIRON)
 
-    assert app.home.arn("a") == "arn:aws-cn:eks:eu-west-1:111122223333:cluster/a"
+    assert app.scope.arn("a") == "arn:aws-cn:eks:eu-west-1:111122223333:cluster/a"
     assert not app.settings.can_install_karpenter
     assert app.default_policy == ""
     assert app.threads > 1 and app.off_hours._threads == app.threads, "objects are changed side by side"

@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from slicewise.errors import InvalidEvent
-from slicewise.trigger import Home, Ignored, Trigger, read
+from slicewise.trigger import DeploymentScope, Ignored, Trigger, read
 
 from tests.support.mutations import mutated
 
-HOME = Home(account="111122223333", region="eu-central-1")
+HOME = DeploymentScope(account="111122223333", region="eu-central-1")
 GPU_1 = "arn:aws:eks:eu-central-1:111122223333:cluster/gpu-1"
 
 
@@ -210,7 +210,11 @@ def test_only_a_message_by_hand_can_force_a_look():
 
 
 def test_the_partition_of_the_home_is_kept():
-    assert Home("111122223333", "cn-north-1", "aws-cn").arn("a").startswith("arn:aws-cn:eks:cn-north-1:")
+    assert (
+        DeploymentScope("111122223333", "cn-north-1", "aws-cn")
+        .arn("a")
+        .startswith("arn:aws-cn:eks:cn-north-1:")
+    )
 
 
 # Alarms

@@ -31,7 +31,7 @@ from slicewise.planning.outcome import Finding, Stage
 from slicewise.planning.record import UNKNOWN_TIME, Record
 from slicewise.planning.retries import Retry, as_json
 from slicewise.policy.off_hours import Override
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from tests.contract.store import tables
 from tests.support import functions_aws
@@ -39,7 +39,7 @@ from tests.support.mutations import ITEM_GARBAGE, mutated
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 A, B = (f"arn:aws:eks:eu-west-1:111122223333:cluster/{name}" for name in "ab")
 RECORD = Record(
     A,

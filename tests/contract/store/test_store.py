@@ -20,7 +20,7 @@ from slicewise.planning.retries import Retry
 from slicewise.policy.off_hours import Override
 from slicewise.ports import Begun, Lease, Ports, Store
 from slicewise.reconcile.reconciler import Capability, Passes
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.contract.store import tables
 from tests.contract.store.test_sleep_store import snapshot
@@ -347,7 +347,7 @@ def test_a_cluster_that_sleeps_is_swept_whatever_became_of_its_onboarding(store,
     store.save(record(A, stage=onboarding), lease, history=False)
     store.save(record(A, capability="off-hours", stage=Stage.ASLEEP), lease, history=False)
 
-    looks = sweep(["a"], store.records(), Home("111122223333", "eu-west-1"))
+    looks = sweep(["a"], store.records(), DeploymentScope("111122223333", "eu-west-1"))
 
     assert "off-hours" in {look.capability for look in looks}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from slicewise.errors import Conflict, Refused
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
@@ -18,8 +18,8 @@ _RESERVED = ("system:", "eks:", "aws:", "amazon:", "iam:")
 class FakeEks:
     """Implements ports.Eks. `clusters` may be changed by a test at any time: it is the world."""
 
-    def __init__(self, home: Home, calls: Calls, clock: Clock | None = None) -> None:
-        self.home, self._calls, self._clock = home, calls, clock or Clock()
+    def __init__(self, scope: DeploymentScope, calls: Calls, clock: Clock | None = None) -> None:
+        self.scope, self._calls, self._clock = scope, calls, clock or Clock()
         self.clusters: dict[str, EksCluster] = {}
         self.entries: dict[tuple[str, str], AccessEntry] = {}
         self.addons_there: set[tuple[str, str]] = set()

@@ -7,11 +7,11 @@ from datetime import timedelta
 from slicewise.fleet.openings import looks, past_their_hour
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.opening import Opening
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from tests.fakes.clock import START
 
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 MINUTE = timedelta(minutes=1)
 GPU_1 = HOME.arn("gpu-1")
 

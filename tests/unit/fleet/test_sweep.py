@@ -5,11 +5,11 @@ from datetime import timedelta
 from slicewise.fleet.sweep import sweep
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
-from slicewise.trigger import Home
+from slicewise.trigger import DeploymentScope
 
 from tests.fakes.clock import START
 
-HOME = Home("111122223333", "eu-west-1")
+HOME = DeploymentScope("111122223333", "eu-west-1")
 
 
 def remembered(name: str, stage: Stage = Stage.ONBOARDED, capability: str = "onboarding") -> Record:

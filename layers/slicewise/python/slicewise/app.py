@@ -38,7 +38,7 @@ from slicewise.policy.model import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 from slicewise.reconcile import batch
 from slicewise.reconcile.reconciler import Capability, Passes
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -74,7 +74,7 @@ class App:
     """
 
     ports: Ports
-    home: Home
+    scope: DeploymentScope
     settings: Settings
     default_policy: str = ""
     clock: Callable[[], datetime] = _utc_now
@@ -95,7 +95,7 @@ class App:
         settings = _settings(environ)
         return cls(
             ports=_ports(environ, session, region, settings.charts),
-            home=_home(_required(environ, "INSTALLER_ROLE_ARN"), region),
+            scope=_deployment_scope(_required(environ, "INSTALLER_ROLE_ARN"), region),
             settings=settings,
             default_policy=environ.get("DEFAULT_POLICY", ""),
             holder=environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "slicewise"),
@@ -175,7 +175,7 @@ class App:
 
     def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
         """A batch of the capability's queue; see batches.answer."""
-        return batch.answer(event, self.passes(capability), self.home, self.ports.queues, capability, log)
+        return batch.answer(event, self.passes(capability), self.scope, self.ports.queues, capability, log)
 
     def sweep(self, log: Any = None) -> tuple[Look, ...]:
         """
@@ -186,7 +186,7 @@ class App:
         """
         records = self.ports.store.records()
         names = self.ports.eks.cluster_names()
-        looks = sweep(names, records, self.home)
+        looks = sweep(names, records, self.scope)
         self._ask_for(looks)
         self._note_sweep(records, len(names), log or logging.getLogger(__name__))
         return looks
@@ -244,7 +244,7 @@ class App:
 
     def trigger(self, cluster: str, reason: str, forced: bool = False) -> Trigger:
         """A trigger for a cluster that a person named, by name or ARN."""
-        return Trigger(cluster if cluster.startswith("arn:") else self.home.arn(cluster), reason, forced)
+        return Trigger(cluster if cluster.startswith("arn:") else self.scope.arn(cluster), reason, forced)
 
 
 def _helm(environ: Mapping[str, str]) -> Path:
@@ -335,10 +335,10 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _home(role_arn: str, region: str) -> Home:
+def _deployment_scope(role_arn: str, region: str) -> DeploymentScope:
     """Account and partition of "arn:aws:iam::111122223333:role/slicewise-installer"."""
     _, partition, _, _, account, _ = role_arn.split(":", 5)
-    return Home(account, region, partition)
+    return DeploymentScope(account, region, partition)
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

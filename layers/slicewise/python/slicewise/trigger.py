@@ -35,7 +35,7 @@ _ALARMS_WITH_AN_END = frozenset({"idle"})
 
 
 @dataclass(frozen=True)
-class Home:
+class DeploymentScope:
     """Where this deployment works: one account, one Region."""
 
     account: str
@@ -93,7 +93,7 @@ def name_of(cluster_arn: str) -> str:
     return cluster_arn.rpartition(":cluster/")[2]
 
 
-def read(body: str, home: Home) -> Trigger | Ignored:
+def read(body: str, scope: DeploymentScope) -> Trigger | Ignored:
     """
     Raises:
         InvalidEvent: The text is not JSON, has no known shape, or names no cluster. No retry can mend that.
@@ -105,16 +105,16 @@ def read(body: str, home: Home) -> Trigger | Ignored:
     if not isinstance(event, dict):
         raise InvalidEvent(f"the message is a JSON {type(event).__name__}, not an object")
     if "slicewise" in event:
-        return _own_message(event, home)
+        return _own_message(event, scope)
     if "detail-type" in event:
-        return _eventbridge(event, home)
+        return _eventbridge(event, scope)
     raise InvalidEvent(
         "the message is neither an EventBridge event (no 'detail-type') nor one of ours "
         '(write {"slicewise": 1, "cluster": "<name or ARN>", "reason": "..."})'
     )
 
 
-def _own_message(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
+def _own_message(event: Mapping[str, Any], scope: DeploymentScope) -> Trigger | Ignored:
     """
     Of our version every field is checked: a person may have written it. Of another version all that counts is
     which cluster to look at: functions of two releases read one queue while a deployment is under way.
@@ -124,12 +124,12 @@ def _own_message(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
         raise InvalidEvent(f"'slicewise' is {version!r}; write the version of the message, {MESSAGE_VERSION}")
     if version != MESSAGE_VERSION:
         why = f"a message of version {version}"
-        return _trigger(event.get("cluster"), why, home, event.get("forced") is True)
+        return _trigger(event.get("cluster"), why, scope, event.get("forced") is True)
     for flag in ("forced", "waits"):
         if not isinstance(event.get(flag, False), bool):
             raise InvalidEvent(f"{flag!r} is {event[flag]!r}; write true or false")
     reason = str(event.get("reason") or "a message by hand")
-    trigger = _trigger(event.get("cluster"), reason, home, event.get("forced", False))
+    trigger = _trigger(event.get("cluster"), reason, scope, event.get("forced", False))
     if isinstance(trigger, Ignored):
         return trigger
     waits, tries = event.get("waits", False), event.get("tries", 0)
@@ -151,10 +151,10 @@ def _time(event: Mapping[str, Any], name: str) -> datetime | None:
     return found
 
 
-def _eventbridge(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
+def _eventbridge(event: Mapping[str, Any], scope: DeploymentScope) -> Trigger | Ignored:
     kind, detail = event["detail-type"], event.get("detail")
     if kind == _ALARM:
-        return _alarm(detail, home)
+        return _alarm(detail, scope)
     if kind != _CLOUDTRAIL:
         return Ignored(f"detail-type {kind!r} asks nothing of this queue")
     if not isinstance(detail, dict):
@@ -168,10 +168,10 @@ def _eventbridge(event: Mapping[str, Any], home: Home) -> Trigger | Ignored:
     if detail.get("errorCode"):
         return Ignored(f"{call} failed with {detail['errorCode']}")
     found = read_cluster(_mapping(detail, "requestParameters"), _mapping(detail, "responseElements"))
-    return found if isinstance(found, Ignored) else _trigger(found, f"{call} seen by CloudTrail", home)
+    return found if isinstance(found, Ignored) else _trigger(found, f"{call} seen by CloudTrail", scope)
 
 
-def _alarm(detail: object, home: Home) -> Trigger | Ignored:
+def _alarm(detail: object, scope: DeploymentScope) -> Trigger | Ignored:
     """
     One of our alarms came, or went where that matters. The alarm's tags tell the cluster; an alarm that does
     not send them tells it by its name.
@@ -189,7 +189,7 @@ def _alarm(detail: object, home: Home) -> Trigger | Ignored:
     tag = _mapping(detail, "alarmTags").get(CLUSTER_TAG)
     if isinstance(tag, list):  # patterns hold lists; whether events do is nowhere said
         tag = next(iter(tag), None)
-    return _trigger(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", home)
+    return _trigger(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", scope)
 
 
 def _created(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:
@@ -226,7 +226,7 @@ _CLUSTER_OF_CALL = {
 }
 
 
-def _trigger(cluster: object, reason: str, home: Home, forced: bool = False) -> Trigger | Ignored:
+def _trigger(cluster: object, reason: str, scope: DeploymentScope, forced: bool = False) -> Trigger | Ignored:
     """A cluster's name or ARN as a trigger, if it is one of this account and Region."""
     if not isinstance(cluster, str) or not cluster:
         raise InvalidEvent(f"no cluster is named in the message ({reason})")
@@ -234,14 +234,14 @@ def _trigger(cluster: object, reason: str, home: Home, forced: bool = False) -> 
     if not cluster.startswith("arn:"):
         if not _NAME.fullmatch(cluster):
             raise InvalidEvent(f"{cluster!r} is not a name that EKS gives a cluster")
-        return Trigger(home.arn(cluster), reason, forced)
+        return Trigger(scope.arn(cluster), reason, forced)
     parts = cluster.split(":", 5)
     if len(parts) != 6 or parts[2] != "eks" or not _NAME.fullmatch(parts[5].removeprefix("cluster/")):
         raise InvalidEvent(f"{cluster!r} is not the ARN of an EKS cluster")
-    if (parts[3], parts[4]) != (home.region, home.account):
+    if (parts[3], parts[4]) != (scope.region, scope.account):
         return Ignored(
             f"{cluster} is of account {parts[4]} in {parts[3]}; "
-            f"this deployment serves {home.account} in {home.region}"
+            f"this deployment serves {scope.account} in {scope.region}"
         )
     return Trigger(cluster, reason, forced)
 

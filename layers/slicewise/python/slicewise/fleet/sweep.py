@@ -14,7 +14,7 @@ from datetime import timedelta
 from slicewise.model.capabilities import OFF_HOURS, ONBOARDING, TUNING
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
-from slicewise.trigger import Home, Trigger
+from slicewise.trigger import DeploymentScope, Trigger
 
 # EKS throttles its control API (about 100 DescribeCluster at once see 20 refusals), so a fleet is not
 # looked at in one instant: one cluster in two seconds, or faster where that takes longer than SQS can delay.
@@ -31,7 +31,7 @@ class Look:
     delay: timedelta
 
 
-def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tuple[Look, ...]:
+def sweep(clusters: Iterable[str], records: Iterable[Record], scope: DeploymentScope) -> tuple[Look, ...]:
     """
     Args:
         clusters: Names that EKS lists.
@@ -40,7 +40,7 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], home: Home) -> tup
     Returns:
         Looks in the order of names, spread over time.
     """
-    there, remembered = {home.arn(name) for name in clusters}, tuple(records)
+    there, remembered = {scope.arn(name) for name in clusters}, tuple(records)
     onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and _may_be_onboarded(r)}
     # Also where no policy asks for it any more: a last look takes the alarms away.
     tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.UNMANAGED}

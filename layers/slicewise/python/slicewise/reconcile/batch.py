@@ -11,7 +11,7 @@ from typing import Any
 from slicewise.errors import InvalidEvent, SlicewiseError
 from slicewise.ports import Queues
 from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Passes
-from slicewise.trigger import Home, Ignored, read
+from slicewise.trigger import DeploymentScope, Ignored, read
 
 _FIRST_RETRY = timedelta(seconds=10)
 # Then the queue gives a message to the dead letters; a test holds the deployment to it.
@@ -21,7 +21,7 @@ MOST_RECEIVES = 5
 def answer(
     event: Mapping[str, Any],
     passes: Passes[Any],
-    home: Home,
+    scope: DeploymentScope,
     queues: Queues,
     capability: str,
     log: logging.Logger | Any,
@@ -36,7 +36,7 @@ def answer(
     failed = []
     for message in event["Records"]:
         try:
-            _handle(message, passes, home, log)
+            _handle(message, passes, scope, log)
         except InvalidEvent as error:
             log.error(
                 "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
@@ -50,8 +50,8 @@ def answer(
     return {"batchItemFailures": failed}
 
 
-def _handle(message: Mapping[str, Any], passes: Passes[Any], home: Home, log: Any) -> None:
-    trigger = read(message["body"], home)
+def _handle(message: Mapping[str, Any], passes: Passes[Any], scope: DeploymentScope, log: Any) -> None:
+    trigger = read(message["body"], scope)
     if isinstance(trigger, Ignored):
         log.info("ignored", extra={"reason": trigger.reason})
         return
