@@ -11,7 +11,7 @@ from constructs import Construct
 
 from cdk_app import permissions
 from cdk_app.assets.bundle import Asset
-from cdk_app.components.function import PassFunction, Shared
+from cdk_app.components.function import ControllerFunction, Shared
 from cdk_app.components.policy_parameters import POLICY_PREFIX
 from cdk_app.components.trigger_queue import DeadLetters
 from cdk_app.resources import Resources
@@ -25,7 +25,7 @@ SLEEPERS_AT_ONCE = 120
 
 def onboard_cluster(
     scope: Construct, code: Asset, shared: Shared, made: Resources, roles: permissions.RoleNames
-) -> PassFunction:
+) -> ControllerFunction:
     return made.onboarding.run(
         "OnboardCluster",
         name="onboard-cluster",
@@ -49,7 +49,9 @@ def onboard_cluster(
     )
 
 
-def tune_slicing(code: Asset, shared: Shared, made: Resources, amp_workspaces: Sequence[str]) -> PassFunction:
+def tune_slicing(
+    code: Asset, shared: Shared, made: Resources, amp_workspaces: Sequence[str]
+) -> ControllerFunction:
     return made.tuning.run(
         "TuneSlicing",
         name="tune-slicing",
@@ -67,7 +69,7 @@ def tune_slicing(code: Asset, shared: Shared, made: Resources, amp_workspaces: S
     )
 
 
-def shift_capacity(code: Asset, shared: Shared, made: Resources) -> PassFunction:
+def shift_capacity(code: Asset, shared: Shared, made: Resources) -> ControllerFunction:
     return made.off_hours.run(
         "ShiftCapacity",
         name="shift-capacity",
@@ -89,8 +91,8 @@ def shift_capacity(code: Asset, shared: Shared, made: Resources) -> PassFunction
 
 def sweep_fleet(
     scope: Construct, code: Asset, shared: Shared, made: Resources, missed: DeadLetters
-) -> PassFunction:
-    sweep = PassFunction(
+) -> ControllerFunction:
+    sweep = ControllerFunction(
         scope,
         "SweepFleet",
         name="sweep-fleet",
@@ -111,8 +113,8 @@ def sweep_fleet(
 
 def watch_openings(
     scope: Construct, code: Asset, shared: Shared, made: Resources, missed: DeadLetters
-) -> PassFunction:
-    watch = PassFunction(
+) -> ControllerFunction:
+    watch = ControllerFunction(
         scope,
         "WatchOpenings",
         name="watch-openings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aws_cdk import Acknowledgment, Validations
 from constructs import IConstruct
 
-from cdk_app.components.function import PassFunction
+from cdk_app.components.function import ControllerFunction
 from cdk_app.components.karpenter import (
     MADE_BY_KARPENTER,
     NODE_POLICIES,
@@ -45,11 +45,11 @@ PUBLISHED = "AWS's own public parameters, such as the newest image's id."
 
 def for_all(
     config: Config,
-    onboard: PassFunction,
-    tune: PassFunction,
-    shift: PassFunction,
-    sweep: PassFunction,
-    watch: PassFunction,
+    onboard: ControllerFunction,
+    tune: ControllerFunction,
+    shift: ControllerFunction,
+    sweep: ControllerFunction,
+    watch: ControllerFunction,
     *,
     karpenter: KarpenterRoles | None,
 ) -> None:
@@ -60,11 +60,11 @@ def for_all(
 
 
 def _for_functions(
-    onboard: PassFunction,
-    tune: PassFunction,
-    shift: PassFunction,
-    sweep: PassFunction,
-    watch: PassFunction,
+    onboard: ControllerFunction,
+    tune: ControllerFunction,
+    shift: ControllerFunction,
+    sweep: ControllerFunction,
+    watch: ControllerFunction,
     *,
     role_prefix: str,
     in_vpc: bool,
@@ -90,7 +90,7 @@ def _for_functions(
         _wildcards(one, INTERFACES, "*")
 
 
-def _for_karpenter(onboard: PassFunction, karpenter: KarpenterRoles, *, role_prefix: str) -> None:
+def _for_karpenter(onboard: ControllerFunction, karpenter: KarpenterRoles, *, role_prefix: str) -> None:
     entries = (
         f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}-karpenter-node/*"
     )

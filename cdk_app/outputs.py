@@ -5,7 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from cdk_app.components.function import PassFunction
+from cdk_app.components.function import ControllerFunction
 from cdk_app.components.policy_parameters import POLICY_PREFIX
 from cdk_app.resources import Resources
 
@@ -14,9 +14,9 @@ def write(
     scope: Construct,
     made: Resources,
     *,
-    onboard: PassFunction,
-    tune: PassFunction,
-    shift: PassFunction,
+    onboard: ControllerFunction,
+    tune: ControllerFunction,
+    shift: ControllerFunction,
 ) -> None:
     for name, value, description in (
         ("NoticesTopicArn", made.notices.topic.topic_arn, "Subscribe to it: alarms go there"),

@@ -68,7 +68,7 @@ def _would(app: App, name: str) -> int:
     status = 0
     for capability in _ORDER:
         try:
-            _, planned = asked.passes(capability).dry_run(asked.trigger(name, "a dry run", forced=True))
+            _, planned = asked.reconciler(capability).dry_run(asked.trigger(name, "a dry run", forced=True))
         except (Refused, SlicewiseError) as error:
             print(f"{name}: {capability}: you cannot look: {error}")
             status = 1

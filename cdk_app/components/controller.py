@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk_app.assets.bundle import Asset
-from cdk_app.components.function import PassFunction, Shared
+from cdk_app.components.function import ControllerFunction, Shared
 from cdk_app.components.notices import Notices
 from cdk_app.components.trigger_queue import Inbox
 
@@ -41,7 +41,7 @@ class Controller(Inbox):
         memory_mib: int = 512,
         layers: Sequence[lambda_.ILayerVersion] = (),
         architecture: lambda_.Architecture = lambda_.Architecture.ARM_64,
-    ) -> PassFunction:
+    ) -> ControllerFunction:
         """
         Have a function handle the messages.
 
@@ -52,7 +52,7 @@ class Controller(Inbox):
             grants: All that it may do, but for reading its queue, which follows from this.
             max_concurrency: The most messages that are handled at once.
         """
-        made = PassFunction(
+        made = ControllerFunction(
             self._scope,
             id,
             name=name,

@@ -39,7 +39,7 @@ class Shared:
         return cls(layer, environment, config.role_prefix, config.subnet_ids, config.security_group_ids)
 
 
-class PassFunction(Construct):
+class ControllerFunction(Construct):
     """
     A function with its own role and log group.
 

@@ -12,7 +12,7 @@ from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from cdk_app import alarms
-from cdk_app.components.function import PassFunction
+from cdk_app.components.function import ControllerFunction
 from cdk_app.components.notices import Notices
 from cdk_app.components.trigger_queue import DeadLetters, Inbox
 from cdk_app.permissions import ALARM_PREFIX
@@ -113,7 +113,7 @@ class OpeningsWatch(Construct):
         self,
         scope: Construct,
         id: str,
-        watch: PassFunction,
+        watch: ControllerFunction,
         *,
         dead_letters: DeadLetters,
         notices: Notices,
@@ -174,7 +174,7 @@ class HourlySweep(Construct):
         self,
         scope: Construct,
         id: str,
-        sweep: PassFunction,
+        sweep: ControllerFunction,
         *,
         dead_letters: DeadLetters,
         notices: Notices,

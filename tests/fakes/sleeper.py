@@ -57,7 +57,7 @@ FALLBACK_POOLS = builders.DEFAULT_POOLS.replace("gpus: [l4]", "gpus: [l4], fallb
 FALLBACK = NODE_POOL._replace(name="slicewise-shared-l40s")
 
 
-class Passes:
+class Reconciler:
     """
     Passes of off-hours over one cluster, one by one; what they keep is on fakes.
 
@@ -226,7 +226,7 @@ class Passes:
         self.write(ref, [{"op": "remove" if value is None else "add", "path": pointer, "value": value}])
 
 
-class Sleeper(Passes):
+class Sleeper(Reconciler):
     """
     A cluster in memory that sleeps; `edit` and `delete` are a person's hands on it.
 

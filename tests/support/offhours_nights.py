@@ -22,7 +22,7 @@ from slicewise.planning.outcome import Plan, Stage
 from slicewise.pools import layout
 
 from tests.fakes.kube.controllers import PAUSED
-from tests.fakes.sleeper import Passes
+from tests.fakes.sleeper import Reconciler
 
 REPLICAS, SUSPEND, NODES = ("spec", "replicas"), ("spec", "suspend"), ("spec", "limits", "nodes")
 PAUSED_OBJECT = ("metadata", "annotations", PAUSED)
@@ -63,7 +63,7 @@ class Night:
         left: What the last person left in each field: a value, or several that are as good.
     """
 
-    def __init__(self, sleeper: Passes, things: Sequence[Thing], pool: Ref) -> None:
+    def __init__(self, sleeper: Reconciler, things: Sequence[Thing], pool: Ref) -> None:
         self.sleeper, self.pool = sleeper, pool
         self.deleted: dict[Thing, Object] = {}
         self.left: dict[Thing, tuple[Any, ...]] = {thing: (self.value(thing),) for thing in things}

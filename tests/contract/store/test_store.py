@@ -19,7 +19,7 @@ from slicewise.planning.record import Record
 from slicewise.planning.retries import Retry
 from slicewise.policy.off_hours import Override
 from slicewise.ports import Begun, Lease, Ports, Store
-from slicewise.reconcile.reconciler import Capability, Passes
+from slicewise.reconcile.reconciler import Capability, Reconciler
 from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.contract.store import tables
@@ -579,13 +579,13 @@ def run_pass(store, plan, answer=""):
         plan=lambda world, now: plan,
         cluster=lambda world: cluster,
         acts=lambda world: bool(answer),
-        remembered=lambda world, before, now: {
+        record_fields=lambda world, before, now: {
             "policy": "p" * 256,
             "fingerprint": "f" * 64,
             "world": "w" * 64,
         },
     )
-    Passes(only_told, ports, lambda: NOW).run(Trigger(A, "a test"))
+    Reconciler(only_told, ports, lambda: NOW).run(Trigger(A, "a test"))
 
 
 @pytest.mark.parametrize("paused", [A, None], ids=["the cluster", "the fleet"])

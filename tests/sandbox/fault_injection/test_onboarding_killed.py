@@ -23,7 +23,7 @@ from slicewise.kube.ref import ref_of
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.pools import layout
-from slicewise.reconcile.reconciler import Passes
+from slicewise.reconcile.reconciler import Reconciler
 from slicewise.trigger import Trigger
 
 from sandbox.artifacts import versions
@@ -101,7 +101,7 @@ class Sandboxed:
         the next.
         """
         roles = {ONBOARDING: "slicewise-installer", TUNING: "slicewise-tuner"}
-        passes = [self._app(roles[name], calls).passes(name) for name in capabilities]
+        passes = [self._app(roles[name], calls).reconciler(name) for name in capabilities]
         end = time.monotonic() + 120
         while time.monotonic() < end:
             for one in passes:
@@ -111,7 +111,7 @@ class Sandboxed:
             time.sleep(0.3)
         raise AssertionError([self._record(name) for name in (ONBOARDING, TUNING)])
 
-    def _pass(self, passes: Passes[Any], calls: Calls) -> None:
+    def _pass(self, passes: Reconciler[Any], calls: Calls) -> None:
         try:
             passes.run(self._trigger())
         except Killed:

@@ -41,7 +41,7 @@ from sandbox.gpus.gpu_nodes import GpuStandIn
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.kube.controllers import predictor
-from tests.fakes.sleeper import NIGHTS, WEDNESDAY_NOON, Passes
+from tests.fakes.sleeper import NIGHTS, WEDNESDAY_NOON, Reconciler
 from tests.sandbox.offhours.gpu_workloads import LEADER_WORKER_SET, ROLLOUT, GpuWorkloads, follow, pod_of
 from tests.sandbox.rollout.rollout_pool import held
 from tests.support import builders
@@ -75,7 +75,7 @@ RAY = "ray.io/v1"
 Object = dict[str, Any]
 
 
-class Nights(Passes):
+class Nights(Reconciler):
     """Passes over a real cluster, and people's hands in it; every call of a pass can be struck."""
 
     def __init__(self, gateway: KubernetesApi, kube: KubeClient):

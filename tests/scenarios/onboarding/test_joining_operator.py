@@ -128,8 +128,10 @@ def test_whoever_overwrites_us_is_joined_once_more_and_then_told():
 
 def test_somebodys_helm_at_work_is_not_rolled_back_until_it_must_be_dead():
     account = joined()
-    at_work = replace(newest(account), revision=9, status="pending-upgrade", changed_at=account.clock.now)
-    account.releases["gpu-1"].revisions[PLACE].append(at_work)
+    in_progress_stage = replace(
+        newest(account), revision=9, status="pending-upgrade", changed_at=account.clock.now
+    )
+    account.releases["gpu-1"].revisions[PLACE].append(in_progress_stage)
     called = len(account.calls.made)
 
     account.send(Trigger(GPU_1, "a test", forced=True))

@@ -18,7 +18,7 @@ from slicewise.planning.actions import Wake
 from slicewise.planning.outcome import Outcome, Plan, Stage
 from slicewise.planning.record import UNKNOWN_TIME
 from slicewise.ports import Ports
-from slicewise.reconcile.reconciler import GIVEN_UP, Capability, Delivery, Passes, Report
+from slicewise.reconcile.reconciler import GIVEN_UP, Capability, Delivery, Reconciler, Report
 from slicewise.trigger import Trigger, read
 
 from tests.fakes.account import HOME, Account
@@ -71,7 +71,7 @@ class Cluster:
         )
         self._passes = {name: self._of(name, ports) for name in CAPABILITIES}
 
-    def _of(self, name: str, ports: Ports) -> Passes[None]:
+    def _of(self, name: str, ports: Ports) -> Reconciler[None]:
         def observe(trigger, record, now):
             self.looked.append((name, self.clock.now - START))
             self.until(self.clock.now + self.look)
@@ -87,10 +87,10 @@ class Cluster:
             plan=lambda world, now: written,
             cluster=lambda world: builders.cluster(),
             acts=lambda world: True,
-            remembered=lambda world, before, now: {},
+            record_fields=lambda world, before, now: {},
             timeout=TIMEOUTS[name],
         )
-        return Passes(capability, ports, self.clock, chance=lambda: 1.0)
+        return Reconciler(capability, ports, self.clock, chance=lambda: 1.0)
 
     def _kill(self) -> None:
         self.calls.kill_before = len(self.calls.made)

@@ -53,7 +53,7 @@ def dcgm(pods: Sequence[Object], busy: Value, mib: float, begin: datetime, end: 
     return found
 
 
-class Passes:
+class Reconciler:
     """
     Hour by hour, each reading what is new as the product does, and keeping it in a table.
 

@@ -18,7 +18,7 @@ from slicewise.planning.eks_actions import ApplyChartCrds
 from slicewise.planning.outcome import Outcome, Plan, Stage
 from slicewise.ports import Ports
 from slicewise.reconcile.executor import Attempt
-from slicewise.reconcile.reconciler import Capability, Passes
+from slicewise.reconcile.reconciler import Capability, Reconciler
 from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME
@@ -63,7 +63,7 @@ class Loop:
             ),
             cluster=lambda cluster: cluster,
             acts=lambda _: self.acts,
-            remembered=lambda *_: {},
+            record_fields=lambda *_: {},
             timeout=timedelta(minutes=20),
         )
         ports = Ports(
@@ -74,7 +74,7 @@ class Loop:
             schedules=None,
             notices=self.notices,
         )
-        self.passes = Passes(capability, ports, self.clock, threads=threads)
+        self.reconciler = Reconciler(capability, ports, self.clock, threads=threads)
 
     def _patch(self, ref: Ref, *_: object) -> None:
         self.patch(ref.name)
@@ -85,7 +85,7 @@ class Loop:
         """Passes an hour apart, whatever they end with. Returns how often NOTICE has been sent in all."""
         for _ in range(times):
             with suppress(Conflict, Refused, Killed):
-                self.passes.run(HINT)
+                self.reconciler.run(HINT)
             self.calls.revive()
             self.store._leases.clear()
             self.clock.pass_by(timedelta(hours=1))
@@ -102,11 +102,11 @@ def test_a_notice_is_sent_once_however_often_a_plan_asks_for_it():
 
 def test_what_was_sent_already_is_neither_shown_nor_recorded_as_done():
     loop = Loop(NOTICE)
-    assert loop.passes.dry_run(HINT)[1].actions == (NOTICE,)
+    assert loop.reconciler.dry_run(HINT)[1].actions == (NOTICE,)
 
     loop.run(2)
 
-    assert loop.passes.dry_run(HINT)[1].actions == ()
+    assert loop.reconciler.dry_run(HINT)[1].actions == ()
     assert loop.store.record(HINT.cluster, TUNING).changed == ()
 
 
@@ -294,7 +294,7 @@ def test_a_pass_that_is_killed_in_an_action_is_waited_for_half_a_minute_longer_t
 
     loop.patch = kill
     with pytest.raises(Killed):
-        loop.passes.run(HINT)
+        loop.reconciler.run(HINT)
     loop.calls.revive()
 
     with pytest.raises(LeaseHeld):

@@ -37,7 +37,7 @@ from slicewise.planning.record import Record
 from slicewise.policy.model import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 from slicewise.reconcile import batch
-from slicewise.reconcile.reconciler import Capability, Passes
+from slicewise.reconcile.reconciler import Capability, Reconciler
 from slicewise.trigger import DeploymentScope, Trigger
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class App:
         )
 
     @cached_property
-    def onboarding(self) -> Passes[World]:
+    def onboarding(self) -> Reconciler[World]:
         from slicewise.onboarding import observe, plan
 
         capability: Capability[World] = Capability(
@@ -114,13 +114,13 @@ class App:
             plan=lambda world, now: plan.plan(world, self.settings, now),
             cluster=lambda world: world.cluster,
             acts=lambda world: plan.acts(world, self.settings),
-            remembered=observe.remembered,
+            record_fields=observe.record_fields,
             timeout=TIMEOUTS[ONBOARDING],
         )
-        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
+        return Reconciler(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
-    def tuning(self) -> Passes[Observation]:
+    def tuning(self) -> Reconciler[Observation]:
         from slicewise.tuning import observe, plan
         from slicewise.tuning.state.observation import cluster_of
 
@@ -132,14 +132,14 @@ class App:
             plan=plan.plan,
             cluster=cluster_of,
             acts=plan.acts,
-            remembered=plan.remembered,
-            at_work=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),
+            record_fields=plan.record_fields,
+            in_progress_stage=dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.TUNING),
             timeout=TIMEOUTS[TUNING],
         )
-        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
+        return Reconciler(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
-    def off_hours(self) -> Passes[OffHoursWorld]:
+    def off_hours(self) -> Reconciler[OffHoursWorld]:
         from slicewise.offhours import observe, plan
 
         capability: Capability[OffHoursWorld] = Capability(
@@ -150,11 +150,11 @@ class App:
             plan=plan.plan,
             cluster=lambda world: world.cluster,
             acts=plan.acts,
-            remembered=plan.remembered,
-            at_work={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},
+            record_fields=plan.record_fields,
+            in_progress_stage={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},
             timeout=TIMEOUTS[OFF_HOURS],
         )
-        return Passes(capability, self.ports, self.clock, self.holder, threads=self.threads)
+        return Reconciler(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     def sleep_times(self, cluster: str) -> Times | None:
         """When a cluster is to be asleep; None where that is never."""
@@ -168,14 +168,16 @@ class App:
 
         return observe.outside(self.trigger(cluster, ""), self.ports, self.default_policy)
 
-    def passes(self, capability: str) -> Passes[Any]:
+    def reconciler(self, capability: str) -> Reconciler[Any]:
         if capability == ONBOARDING:
             return self.onboarding
         return self.tuning if capability == TUNING else self.off_hours
 
     def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
         """A batch of the capability's queue; see batches.answer."""
-        return batch.answer(event, self.passes(capability), self.scope, self.ports.queues, capability, log)
+        return batch.answer(
+            event, self.reconciler(capability), self.scope, self.ports.queues, capability, log
+        )
 
     def sweep(self, log: Any = None) -> tuple[Look, ...]:
         """

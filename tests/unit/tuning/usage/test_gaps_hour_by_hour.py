@@ -28,7 +28,7 @@ from slicewise.tuning.usage.pool_usage import pool_use
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples
-from tests.support.tuning.measured_passes import DAY, HOUR, Passes, Value, counted, hours
+from tests.support.tuning.measured_passes import DAY, HOUR, Reconciler, Value, counted, hours
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def steps(fleet: Sequence[Gpu], n: int, gaps: Sequence[Gap] = ()) -> Iterator[St
     (gpu,) = policy.pools[0].models()
     nodes, there = [machine(name, f"ts-{n}") for name in named(fleet)], pods(fleet)
     node_pools = (layout.node_pool(policy, policy.pools[0], gpu, n),)
-    passes, history = Passes(SOURCE), Tuning()
+    passes, history = Reconciler(SOURCE), Tuning()
     for now in hours(FIRST, NOW):
         passes.look(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
         contents = replace(passes.contents, node_pools=node_pools)
@@ -126,7 +126,7 @@ def classes(fleet: Sequence[Gpu], size: int, gaps: Sequence[Gap] = ()) -> Iterat
     policy = builders.policy("{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 64, classes: [1, 2, 3]}}")
     key = f"ts-{size}" if size > 1 else "exclusive"
     nodes, there = [machine(name, key, size) for name in named(fleet)], pods(fleet, size)
-    passes, decision = Passes(SOURCE), ClassDecision("shared", ())
+    passes, decision = Reconciler(SOURCE), ClassDecision("shared", ())
     for now in hours(FIRST, NOW):
         passes.look(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
         evidence = class_evidence(

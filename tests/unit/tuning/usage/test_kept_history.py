@@ -39,8 +39,8 @@ from tests.support.tuning.measured_passes import (
     DAY,
     HOUR,
     WEB,
-    Passes,
     Ran,
+    Reconciler,
     counted,
     dcgm,
     hours,
@@ -67,12 +67,12 @@ def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
     def series(begin, end):
         return dcgm(pods, busy, 2000.0, begin, end)
 
-    step_by_step, now = Passes(), NOW - 5 * DAY
+    step_by_step, now = Reconciler(), NOW - 5 * DAY
     while now < NOW:
         step_by_step.look(pods, nodes, now, series)
         now += timedelta(minutes=minutes)
     step_by_step.look(pods, nodes, NOW, series)
-    at_once = Passes().look(pods, nodes, NOW, series)
+    at_once = Reconciler().look(pods, nodes, NOW, series)
 
     assert step_by_step.seen.workloads[WEB] == at_once.workloads[WEB]
     assert use_of(step_by_step.seen, WEB, NOW, WINDOW) == use_of(at_once, WEB, NOW, WINDOW)
@@ -83,7 +83,7 @@ def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
 
 def test_a_point_that_comes_a_step_late_is_counted():
     pods, nodes = [web("bcdfg", "n-1", NOW - 3 * DAY)], [node("n-1")]
-    passes, late = Passes(), 0
+    passes, late = Reconciler(), 0
 
     def series(begin, end):
         return dcgm(pods, steady(0.2), 2000.0, begin, end - timedelta(minutes=late))
@@ -99,14 +99,14 @@ def test_a_point_that_comes_a_step_late_is_counted():
 # What changes nothing
 
 
-def evidence(passes: Passes, now: datetime = NOW):
+def evidence(passes: Reconciler, now: datetime = NOW):
     found = use_of(passes.seen, WEB, now, WINDOW)
     assert found
     return found.grade, len(found.days), found.memory_mib, round(found.expected_busy, 3), found.missing
 
 
-def run(pods_at: Callable[[datetime], list[Object]], days: int = 4) -> Passes:
-    passes = Passes()
+def run(pods_at: Callable[[datetime], list[Object]], days: int = 4) -> Reconciler:
+    passes = Reconciler()
     for now in hours(NOW - days * DAY, NOW):
         pods = pods_at(now)
         nodes = [node(name) for name in sorted({pod["spec"]["nodeName"] for pod in pods})]
@@ -161,7 +161,7 @@ def test_a_night_leaves_a_workload_its_past_and_is_neither_idle_nor_missing():
 
 def test_nights_leave_whole_gpus_their_past_though_their_nodes_are_gone():
     """With the default source no pod ever had a full day: it was never decided on."""
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
         awake = 6 < now.hour < 18
         on = f"n-{now.day}"
@@ -205,7 +205,7 @@ def test_a_workload_on_another_model_of_gpu_has_a_past_of_its_own():
 
 
 def test_an_outage_costs_its_own_minutes_and_keeps_how_pods_were_measured():
-    pods, nodes, passes = always(NOW), [node("n-1")], Passes()
+    pods, nodes, passes = always(NOW), [node("n-1")], Reconciler()
     begin, end = NOW - DAY, NOW - DAY + 3 * HOUR
 
     def busy(at: datetime) -> float:
@@ -219,14 +219,14 @@ def test_an_outage_costs_its_own_minutes_and_keeps_how_pods_were_measured():
 
 
 def test_a_pod_that_was_never_measured_has_no_past():
-    passes = Passes()
+    passes = Reconciler()
     passes.look(always(NOW), [node("n-1")], NOW, lambda begin, end: [])
 
     assert use_of(passes.seen, WEB, NOW, WINDOW) is None
 
 
 def test_a_source_that_comes_later_than_we_brings_its_past():
-    pods, nodes, passes = always(NOW), [node("n-1")], Passes()
+    pods, nodes, passes = always(NOW), [node("n-1")], Reconciler()
     passes.look([], [], NOW - 5 * HOUR, lambda begin, end: [])
     passes.look(pods, nodes, NOW - 2 * HOUR, lambda begin, end: [])
 
@@ -247,7 +247,7 @@ def test_a_workload_that_has_not_been_measured_for_an_hour_is_no_evidence():
 
 def test_all_pods_of_a_workload_weigh_the_same_and_a_gap_of_one_is_a_whole_gpu():
     pods = [web("bcdfg", "n-1", NOW - 3 * DAY), web("fghjk", "n-2", NOW - 3 * DAY)]
-    passes = Passes()
+    passes = Reconciler()
 
     def series(begin, end):
         return [
@@ -285,7 +285,7 @@ def test_a_pass_writes_the_day_that_changed_and_the_gpus():
 
 
 def test_a_table_whose_last_pages_were_not_written_has_nothing_counted_twice():
-    whole, cut_short = Passes(), Passes()
+    whole, cut_short = Reconciler(), Reconciler()
     pods, nodes = always(NOW), [node("n-1")]
 
     def series(begin, end):
@@ -341,7 +341,7 @@ def test_a_history_comes_back_from_its_pages_as_it_was(values, mib):
         place = (int(at.timestamp()) - first) // 600
         return values[place] if 0 <= place < len(values) else math.nan
 
-    found = Passes().look(pods, [node("n-1")], NOW, lambda b, e: dcgm(pods, busy, mib, b, e))
+    found = Reconciler().look(pods, [node("n-1")], NOW, lambda b, e: dcgm(pods, busy, mib, b, e))
     again = history_of(pages(found, 0, BY))
 
     assert again.workloads == found.workloads and again.through == found.through
@@ -365,8 +365,8 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
     def busy(at: datetime) -> float:
         return at.hour / 40 + at.minute / 600
 
-    def passes(*, jumps: bool) -> Passes:
-        found = Passes()
+    def passes(*, jumps: bool) -> Reconciler:
+        found = Reconciler()
         for now in hours(NOW - 4 * DAY, NOW):
             true = now + timedelta(minutes=5)
             found.look(pods, nodes, true, lambda begin, end: dcgm(pods, busy, 3000.0, begin, end))
@@ -389,7 +389,9 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
 # What once was lost, or counted where it was not
 
 
-def run_through(passes: Passes, pods_at, lives, *, days: float = 3, every: int = 60, at: int = 3) -> Passes:
+def run_through(
+    passes: Reconciler, pods_at, lives, *, days: float = 3, every: int = 60, at: int = 3
+) -> Reconciler:
     """Hour by hour, some minutes past, with pods that are there then and lives that are scraped."""
     now = NOW - days * DAY + timedelta(minutes=at)
     while now <= NOW + timedelta(minutes=at):
@@ -400,7 +402,7 @@ def run_through(passes: Passes, pods_at, lives, *, days: float = 3, every: int =
     return passes
 
 
-def peak(passes: Passes, key: WorkloadKey = WEB) -> float:
+def peak(passes: Reconciler, key: WorkloadKey = WEB) -> float:
     found = use_of(passes.seen, key, NOW, WINDOW)
     return found.memory_mib if found else math.nan
 
@@ -429,7 +431,7 @@ def test_what_a_pod_did_between_the_last_pass_and_its_end_is_kept():
             web(f"bcd{life.name[-2]}f", "n-1", life.first) for life in lives if life.first <= now < life.last
         ]
 
-    assert peak(run_through(Passes(), pods_at, lives)) == 11_000.0
+    assert peak(run_through(Reconciler(), pods_at, lives)) == 11_000.0
 
 
 def test_a_pod_that_is_made_again_under_its_name_leaves_its_past():
@@ -448,7 +450,7 @@ def test_a_pod_that_is_made_again_under_its_name_leaves_its_past():
         life = lives[now >= again]
         return [world.pod("db-0", life.node, NOW - life.first, owner=("StatefulSet", "db"))]
 
-    passes = run_through(Passes(), pods_at, lives)
+    passes = run_through(Reconciler(), pods_at, lives)
 
     assert peak(passes, WorkloadKey("apps", "StatefulSet", "team", "db", "l4")) == 20_000.0
 
@@ -461,7 +463,7 @@ def test_a_pod_that_has_gone_counts_on_its_own_model_of_gpu():
         Ran("web-7f5d8c9b7-fghjk", "h", NOW - 5 * DAY, gone, steady(0.1), steady(72_000.0), "NVIDIA H100"),
         Ran("web-7f5d8c9b7-ghjkl", "h", gone, NOW + DAY, steady(0.1), steady(60_000.0), "NVIDIA H100"),
     ]
-    passes = Passes()
+    passes = Reconciler()
     for now in hours(NOW - 2 * DAY, NOW):
         which = "fghjk" if now < gone else "ghjkl"
         began = lives[1].first if now < gone else gone
@@ -496,7 +498,7 @@ def test_a_job_that_came_and_went_between_two_passes_is_its_cronjobs():
         job = seen.name.rpartition("-")[0]
         return [world.pod(seen.name, "n-1", NOW - seen.first, owner=("Job", job, "batch/v1"))]
 
-    passes, keeper = Passes(), world.pod("keeper", "n-1", 9 * DAY)
+    passes, keeper = Reconciler(), world.pod("keeper", "n-1", 9 * DAY)
     lives.append(Ran("keeper", "n-1", NOW - 9 * DAY, NOW + DAY, steady(0.1), steady(100.0)))
     run_through(passes, lambda now: [keeper, *pods_at(now)], lives, at=20)
 
@@ -516,7 +518,7 @@ def test_an_xid_of_days_ago_is_no_news_in_any_later_pass():
         labels = {"Hostname": "n-1", "gpu": "0", "modelName": "NVIDIA L4"}
         return [*found, Series("DCGM_FI_DEV_XID_ERRORS", labels, times, codes)]
 
-    passes = Passes()
+    passes = Reconciler()
     for now in hours(NOW - 4 * DAY, NOW):
         now += timedelta(minutes=3)
         passes.look(pods, [node("n-1")], now, series)
@@ -539,7 +541,7 @@ def test_a_day_alone_on_a_gpu_is_counted_hour_by_hour(alone_first):
         memory = {"mib": lambda at: 2000.0 * pods_then(at)}
         return counted("n-1", begin, end, busy=steady(0.1), slots=pods_then, **memory)
 
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
         pods = [first, second] if alone_first and now >= change else [first]
         passes.look(pods, [node("n-1")], now, series)
@@ -564,7 +566,7 @@ def test_a_day_alone_and_idle_says_nothing_where_gpus_show_that_pods_need_more()
             mib=lambda at: 12_500.0 if at >= change else 3000.0,
         )
 
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
         passes.look([first, second] if now >= change else [first], [node("n-1")], now, series)
 
@@ -587,7 +589,7 @@ def test_pods_that_are_counted_late_make_nothing_certain(late):
             mib=lambda at: 20_000.0 if at >= came else 10_000.0,
         )
 
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 3 * DAY, NOW):
         passes.look([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
 
@@ -608,7 +610,7 @@ def test_steps_in_which_nobody_counted_pods_make_nothing_certain():
             mib=lambda at: 10_000.0 if at >= went else 20_000.0,
         )
 
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 3 * DAY, NOW):
         passes.look([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
 
@@ -624,7 +626,7 @@ def test_a_rollout_leaves_what_was_contended_before_it():
     def series(begin, end):
         return counted("n-1", begin, end, busy=steady(0.99), slots=steady(2.0), mib=steady(8000.0))
 
-    passes = Passes("container-insights")
+    passes = Reconciler("container-insights")
     for now in hours(NOW - 2 * DAY, NOW):
         passes.look(new if now >= rolled else old, [node("n-1")], now, series)
 
@@ -646,7 +648,7 @@ def test_an_outage_leaves_the_last_day_of_each_gpu_and_is_told(minutes):
         return 18_000.0 if at == high and value == 4000.0 else value
 
     high = int((gone - HOUR).timestamp())
-    passes = Passes()
+    passes = Reconciler()
     for now in hours(NOW - 2 * DAY, NOW):
         passes.look(pods, nodes, now, series)
 
@@ -670,7 +672,7 @@ def test_memory_that_was_measured_for_an_hour_a_day_lets_nothing_rise():
             found.append(replace(one, times=times, values=values))
         return [one for one in found if one.times]
 
-    passes = Passes()
+    passes = Reconciler()
     passes.look(pods, nodes, NOW, series)
 
     found = use_of(passes.seen, WEB, NOW, WINDOW)

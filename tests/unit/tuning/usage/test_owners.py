@@ -16,7 +16,7 @@ from slicewise.tuning.usage.workloads import made_by, workload_of
 
 from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples as world
-from tests.support.tuning.measured_passes import DAY, HOUR, Passes, Ran, node, scraped
+from tests.support.tuning.measured_passes import DAY, HOUR, Ran, Reconciler, node, scraped
 
 HASH, LETTERS, MINUTE, SECOND = "7f5d8c9b7", "b4f5z", 29_384_700, 1_763_082_000
 
@@ -277,7 +277,7 @@ def test_a_rayservice_that_is_upgraded_keeps_what_was_measured_of_it():
         Ran("llm-b4f5z-gpu-worker-bcdfg", "n-1", NOW - 4 * DAY, upgraded, lambda _: 0.3, lambda _: 9000.0),
         Ran("llm-z2k9c-gpu-worker-fghjk", "n-1", upgraded, NOW + DAY, lambda _: 0.3, lambda _: 9000.0),
     ]
-    passes, now = Passes(), NOW - 4 * DAY
+    passes, now = Reconciler(), NOW - 4 * DAY
 
     def worker(life: Ran) -> Object:
         cluster, labels = life.name[:9], {"ray.io/serve": "true"}

@@ -139,7 +139,7 @@ def acts(world: World) -> bool:
     return True
 
 
-def remembered(world: World, before: Record | None, now: datetime) -> dict[str, object]:
+def record_fields(world: World, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of its world."""
     looked_before = before.looked_at if before else None
     return {"policy": world.policy_name, "looked_at": now if world.found else looked_before}

@@ -98,7 +98,7 @@ def observe(
     return World(cluster, **known)
 
 
-def remembered(world: World, before: Record | None, now: datetime) -> dict[str, object]:
+def record_fields(world: World, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of its world."""
     looked_before = before.looked_at if before else None
     return {

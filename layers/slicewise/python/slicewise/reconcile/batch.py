@@ -10,7 +10,7 @@ from typing import Any
 
 from slicewise.errors import InvalidEvent, SlicewiseError
 from slicewise.ports import Queues
-from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Passes
+from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Reconciler
 from slicewise.trigger import DeploymentScope, Ignored, read
 
 _FIRST_RETRY = timedelta(seconds=10)
@@ -20,7 +20,7 @@ MOST_RECEIVES = 5
 
 def answer(
     event: Mapping[str, Any],
-    passes: Passes[Any],
+    reconciler: Reconciler[Any],
     scope: DeploymentScope,
     queues: Queues,
     capability: str,
@@ -36,7 +36,7 @@ def answer(
     failed = []
     for message in event["Records"]:
         try:
-            _handle(message, passes, scope, log)
+            _handle(message, reconciler, scope, log)
         except InvalidEvent as error:
             log.error(
                 "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
@@ -50,13 +50,15 @@ def answer(
     return {"batchItemFailures": failed}
 
 
-def _handle(message: Mapping[str, Any], passes: Passes[Any], scope: DeploymentScope, log: Any) -> None:
+def _handle(
+    message: Mapping[str, Any], reconciler: Reconciler[Any], scope: DeploymentScope, log: Any
+) -> None:
     trigger = read(message["body"], scope)
     if isinstance(trigger, Ignored):
         log.info("ignored", extra={"reason": trigger.reason})
         return
     began = time.monotonic()
-    report = passes.run(trigger, _delivery(message))
+    report = reconciler.run(trigger, _delivery(message))
     line = report.line() | {"seconds": round(time.monotonic() - began, 3)}
     if report.stage == GIVEN_UP:
         log.error("gave up", extra=line)

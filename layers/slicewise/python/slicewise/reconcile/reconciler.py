@@ -107,8 +107,8 @@ class Capability(Generic[W]):
     plan: Callable[[W, datetime], Plan]
     cluster: Callable[[W], EksCluster | None]
     acts: Callable[[W], bool]
-    remembered: Callable[[W, Record | None, datetime], dict[str, object]]
-    at_work: Mapping[Stage, Stage] = field(
+    record_fields: Callable[[W, Record | None, datetime], dict[str, object]]
+    in_progress_stage: Mapping[Stage, Stage] = field(
         default_factory=lambda: dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.INSTALLING)
     )
     timeout: timedelta = timedelta(minutes=5)
@@ -177,7 +177,7 @@ class _Progress:
     delivery: Delivery | None = None
     before: Record | None = None
     has_read: bool = False
-    remembered: dict[str, object] = field(default_factory=dict)
+    record_fields: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ class _Progress:
     renewing: Lock = field(default_factory=Lock)
 
 
-class Passes(Generic[W]):
+class Reconciler(Generic[W]):
     """
     Args:
         clock: Aware UTC now.
@@ -249,7 +249,7 @@ class Passes(Generic[W]):
         plan = capability.plan(world, self._clock())
         progress.notified = _still_known(sent, plan)
         plan = without_sent(plan, sent)
-        progress.remembered = capability.remembered(world, before, self._clock())
+        progress.record_fields = capability.record_fields(world, before, self._clock())
         progress.details = _some_details(plan.details)
         plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
@@ -266,7 +266,7 @@ class Passes(Generic[W]):
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
                     raise
-                outcome = _again(outcome, conflict, conflicts, capability.at_work)
+                outcome = _again(outcome, conflict, conflicts, capability.in_progress_stage)
         else:
             progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
             # What we may not do stays undone: looking sooner than the sweep would find the same.
@@ -329,7 +329,7 @@ class Passes(Generic[W]):
             soonest = max(soonest, _CROWDED_RETRY)
         waits = (outcome.wait, soonest, _FIRST_RETRY if attempt.is_given_up else None)
         return Outcome(
-            self._capability.at_work.get(outcome.stage, outcome.stage),
+            self._capability.in_progress_stage.get(outcome.stage, outcome.stage),
             f"{outcome.reason}; {retries.summary(failed)}",
             (*outcome.findings, *retries.findings(failed)),
             min(wait for wait in waits if wait is not None),
@@ -422,7 +422,7 @@ class Passes(Generic[W]):
             notified=progress.notified,
             retries=_some_retries(progress.retries),
             next_try=next_try,
-            **progress.remembered,  # type: ignore[arg-type]
+            **progress.record_fields,  # type: ignore[arg-type]
         )
         # An unchanged cluster is looked at each hour for ever; its history should show what happened.
         news = before is None or (before.stage, before.reason, before.changed) != (
@@ -454,7 +454,7 @@ class Passes(Generic[W]):
             outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
         before = progress.before
         failed = {retry.part: retry for retry in (*(before.retries if before else ()), *progress.retries)}
-        kept = progress.remembered or (
+        kept = progress.record_fields or (
             {name: getattr(before, name) for name in ("policy", "fingerprint", "world", "looked_at")}
             if before
             else {}
@@ -465,7 +465,7 @@ class Passes(Generic[W]):
                 outcome,
                 replace(
                     progress,
-                    remembered=kept,
+                    record_fields=kept,
                     details=progress.details or (before.details if before else ()),
                     retries=tuple(failed.values()),
                 ),
@@ -625,7 +625,9 @@ def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -
     return replace(outcome, findings=(found, *outcome.findings))
 
 
-def _again(outcome: Outcome, conflict: Conflict, conflicts: int, at_work: Mapping[Stage, Stage]) -> Outcome:
-    stage = at_work.get(outcome.stage, outcome.stage)
+def _again(
+    outcome: Outcome, conflict: Conflict, conflicts: int, in_progress_stage: Mapping[Stage, Stage]
+) -> Outcome:
+    stage = in_progress_stage.get(outcome.stage, outcome.stage)
     wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
     return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)

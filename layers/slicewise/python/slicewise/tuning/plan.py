@@ -55,7 +55,7 @@ def acts(found: Observation) -> bool:
             return True
 
 
-def remembered(found: Observation, before: Record | None, now: datetime) -> dict[str, object]:
+def record_fields(found: Observation, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of what it observed."""
     policy = found.policy if isinstance(found, Offboarding | NotReady | Observed) else None
     return {
