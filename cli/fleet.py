@@ -12,7 +12,7 @@ from slicewise.errors import Refused, SlicewiseError
 from slicewise.model import sweeps
 from slicewise.model.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TUNING
 from slicewise.model.cluster import EksCluster
-from slicewise.onboarding.observation import LookFailure
+from slicewise.onboarding.observation import ObserveFailure
 from slicewise.planning.eks_actions import TryUpgrade, UpgradeRelease
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
@@ -148,11 +148,11 @@ def plan(app: App, cluster: str) -> int:
     if world.is_admin(app.settings.installer_role):
         print(f"{trigger.name}: an installation is under way; slicewise status {trigger.name}")
         return 0
-    if world.look_error:
-        print(f"{trigger.name}: you cannot look inside ({world.look_error.kind}): {world.look_error.says}")
+    if error := world.observe_error:
+        print(f"{trigger.name}: you cannot look inside ({error.kind}): {error.says}")
         print("  An access entry of your own that may read the cluster would tell the rest.")
         inside = app.settings.installer_role in world.entries
-        if inside or world.look_error.kind is LookFailure.UNREACHABLE:
+        if inside or world.observe_error.kind is ObserveFailure.UNREACHABLE:
             # Not the plan: it would be that of an installer who sees as little as this person.
             print(f"  Slicewise's own view: slicewise status {trigger.name}")
             return 0

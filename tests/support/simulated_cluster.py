@@ -22,7 +22,13 @@ from slicewise.model.cluster import (
     Release,
 )
 from slicewise.onboarding import plan as planning
-from slicewise.onboarding.observation import LookError, LookFailure, Settings, World, eks_fingerprint
+from slicewise.onboarding.observation import (
+    Observation,
+    ObserveError,
+    ObserveFailure,
+    Settings,
+    eks_fingerprint,
+)
 from slicewise.planning.actions import Action, Apply, Delete, Forget, Patch, Wake
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
@@ -86,9 +92,9 @@ class SimulatedCluster:
 
     # Looking
 
-    def world(self, **known: Any) -> World:
-        look = {"contents": self.contents()} if self._may_look() else {"look_error": self._refusal()}
-        return World(
+    def world(self, **known: Any) -> Observation:
+        look = {"contents": self.contents()} if self._may_look() else {"observe_error": self._refusal()}
+        return Observation(
             **{
                 "cluster": self.eks,
                 "policy": self.policy,
@@ -132,9 +138,9 @@ class SimulatedCluster:
     def _may_look(self) -> bool:
         return self._entry_in_effect() and (self._admin_in_effect() or OUR_READ_ROLE in self.objects)
 
-    def _refusal(self) -> LookError:
-        kind = LookFailure.FORBIDDEN if self._entry_in_effect() else LookFailure.UNAUTHORIZED
-        return LookError(kind, str(kind))
+    def _refusal(self) -> ObserveError:
+        kind = ObserveFailure.FORBIDDEN if self._entry_in_effect() else ObserveFailure.UNAUTHORIZED
+        return ObserveError(kind, str(kind))
 
     # Doing
 
@@ -164,7 +170,7 @@ class SimulatedCluster:
             self.now += plan.outcome.wait
         raise AssertionError(f"no end after {passes} passes: {plan.outcome}")
 
-    def _remember(self, plan: Plan, world: World) -> None:
+    def _remember(self, plan: Plan, world: Observation) -> None:
         before, stage = self.record, plan.outcome.stage
         since = before.since if before and before.stage is stage else self.now
         looked = self.now if world.contents else (before.looked_at if before else None)

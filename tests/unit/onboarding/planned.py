@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
-from slicewise.onboarding.observation import LookError, LookFailure, World
+from slicewise.onboarding.observation import Observation, ObserveError, ObserveFailure
 from slicewise.onboarding.plan import plan
 
 from tests.support import builders
@@ -18,7 +18,7 @@ def entry(*, admin=False, age=timedelta(seconds=3), groups=("slicewise:installer
 
 def world(**known):
     given = {"cluster": builders.cluster(), "policy": builders.policy(), "policy_name": "default"}
-    return World(**(given | known))
+    return Observation(**(given | known))
 
 
 def planned(**known):
@@ -30,7 +30,7 @@ def kinds(found):
 
 
 def unauthorized():
-    return LookError(LookFailure.UNAUTHORIZED, "401")
+    return ObserveError(ObserveFailure.UNAUTHORIZED, "401")
 
 
 def onboarded(pools=builders.DEFAULT_POOLS):

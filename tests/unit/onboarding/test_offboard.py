@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, Release
 from slicewise.onboarding import offboard
-from slicewise.onboarding.observation import LookError, LookFailure, Remains, World
+from slicewise.onboarding.observation import Observation, ObserveError, ObserveFailure, Remains
 from slicewise.planning.eks_actions import GrantAdmin, RevokeAdmin
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
@@ -25,20 +25,20 @@ LONG_AGO = NOW - timedelta(hours=1)
 ADMIN = AccessEntry(INSTALLER, policies=(CLUSTER_ADMIN_POLICY,), created_at=LONG_AGO, admin_since=LONG_AGO)
 
 
-def world(entry: AccessEntry = ADMIN, **known: Any) -> World:
-    return World(builders.cluster(), entries={INSTALLER: entry}, **{"remains": Remains(), **known})
+def world(entry: AccessEntry = ADMIN, **known: Any) -> Observation:
+    return Observation(builders.cluster(), entries={INSTALLER: entry}, **{"remains": Remains(), **known})
 
 
-@pytest.mark.parametrize("kind", LookFailure)
+@pytest.mark.parametrize("kind", ObserveFailure)
 def test_cluster_admin_is_not_held_while_a_cluster_does_not_answer(kind):
-    found = offboard.plan(world(look_error=LookError(kind, "no answer")), SETTINGS, NOW)
+    found = offboard.plan(world(observe_error=ObserveError(kind, "no answer")), SETTINGS, NOW)
 
     assert found.outcome.stage is Stage.FAILED
     assert [type(action) for action in found.actions] == [RevokeAdmin]
 
 
 def failed(since: timedelta) -> Record:
-    given_up = offboard.plan(world(look_error=LookError(LookFailure.UNREACHABLE, "")), SETTINGS, NOW)
+    given_up = offboard.plan(world(observe_error=ObserveError(ObserveFailure.UNREACHABLE, "")), SETTINGS, NOW)
     findings = given_up.outcome.findings
     return Record("c", "onboarding", Stage.FAILED, "it did not end", NOW, NOW - since, findings)
 

@@ -8,7 +8,7 @@ from slicewise.errors import InvalidPolicy
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.onboarding import manifests
-from slicewise.onboarding.observation import LookError, LookFailure
+from slicewise.onboarding.observation import ObserveError, ObserveFailure
 from slicewise.onboarding.plan import acts, plan
 from slicewise.planning.actions import Apply, Delete, Forget, Wake
 from slicewise.planning.eks_actions import (
@@ -169,11 +169,14 @@ def test_a_new_cluster_gets_an_entry_and_admin_and_a_look_in_seconds():
 
 
 def test_an_entry_with_other_groups_is_put_right():
-    assert kinds(planned(entries=entry(groups=()), look_error=unauthorized())) == [PutAccessEntry, GrantAdmin]
+    assert kinds(planned(entries=entry(groups=()), observe_error=unauthorized())) == [
+        PutAccessEntry,
+        GrantAdmin,
+    ]
 
 
 def test_unauthorized_right_after_the_entry_is_no_failure():
-    found = planned(entries=entry(admin=True), look_error=unauthorized())
+    found = planned(entries=entry(admin=True), observe_error=unauthorized())
 
     assert (found.outcome.stage, found.outcome.wait, found.actions) == (
         Stage.INSTALLING,
@@ -185,7 +188,7 @@ def test_unauthorized_right_after_the_entry_is_no_failure():
 def test_an_entry_that_never_works_is_taken_away_after_ten_minutes():
     found = planned(
         entries=entry(admin=True, age=11 * MINUTE),
-        look_error=unauthorized(),
+        observe_error=unauthorized(),
         record=builders.record(Stage.INSTALLING, since=11 * MINUTE),
     )
 
@@ -193,14 +196,16 @@ def test_an_entry_that_never_works_is_taken_away_after_ten_minutes():
 
 
 def test_a_pass_that_died_between_entry_and_admin_goes_on():
-    assert kinds(planned(entries=entry(), look_error=LookError(LookFailure.FORBIDDEN, "403"))) == [GrantAdmin]
+    assert kinds(planned(entries=entry(), observe_error=ObserveError(ObserveFailure.FORBIDDEN, "403"))) == [
+        GrantAdmin
+    ]
 
 
 def test_a_private_endpoint_out_of_reach_is_refused_and_told_how_to_reach_it():
     found = planned(
         cluster=builders.cluster(public_endpoint=False),
         entries=entry(admin=True),
-        look_error=LookError(LookFailure.UNREACHABLE, "timed out"),
+        observe_error=ObserveError(ObserveFailure.UNREACHABLE, "timed out"),
     )
 
     assert (found.outcome.stage, kinds(found)) == (Stage.BLOCKED, [RevokeAdmin])
@@ -208,10 +213,10 @@ def test_a_private_endpoint_out_of_reach_is_refused_and_told_how_to_reach_it():
 
 
 def test_a_public_endpoint_that_does_not_answer_is_waited_for():
-    error = LookError(LookFailure.UNREACHABLE, "timed out")
+    error = ObserveError(ObserveFailure.UNREACHABLE, "timed out")
 
-    soon = planned(look_error=error, record=builders.record(Stage.WAITING, 20 * MINUTE))
-    late = planned(look_error=error, record=builders.record(Stage.WAITING, 61 * MINUTE))
+    soon = planned(observe_error=error, record=builders.record(Stage.WAITING, 20 * MINUTE))
+    late = planned(observe_error=error, record=builders.record(Stage.WAITING, 61 * MINUTE))
 
     assert (soon.outcome.stage, soon.outcome.wait) == (Stage.WAITING, MINUTE)
     assert late.outcome.stage is Stage.BLOCKED

@@ -43,10 +43,10 @@ from slicewise.trigger import DeploymentScope, Trigger
 if TYPE_CHECKING:
     from botocore.session import Session
 
-    from slicewise.offhours.observation import World as OffHoursWorld
+    from slicewise.offhours.observation import Observation as OffHoursObservation
     from slicewise.offhours.sleep_times import Times
-    from slicewise.onboarding.observation import World
-    from slicewise.tuning.state.observation import Observation
+    from slicewise.onboarding.observation import Observation as OnboardingObservation
+    from slicewise.tuning.state.observation import Observation as TuningObservation
 
 # Of their functions; a test holds the deployment to them. A pass of off-hours that is killed at an opening
 # keeps its lease, and its message, for as long: the next one has to wake everybody within five minutes.
@@ -103,10 +103,10 @@ class App:
         )
 
     @cached_property
-    def onboarding(self) -> Reconciler[World]:
+    def onboarding(self) -> Reconciler[OnboardingObservation]:
         from slicewise.onboarding import observe, plan
 
-        capability: Capability[World] = Capability(
+        capability: Capability[OnboardingObservation] = Capability(
             name=ONBOARDING,
             observe=lambda trigger, record, now: observe.observe(
                 trigger, record, self.ports, self.settings, self.default_policy, self.as_person
@@ -120,11 +120,11 @@ class App:
         return Reconciler(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
-    def tuning(self) -> Reconciler[Observation]:
+    def tuning(self) -> Reconciler[TuningObservation]:
         from slicewise.tuning import observe, plan
         from slicewise.tuning.state.observation import cluster_of
 
-        capability: Capability[Observation] = Capability(
+        capability: Capability[TuningObservation] = Capability(
             name=TUNING,
             observe=lambda trigger, record, now: observe.observe(
                 trigger, record, self.ports, self.default_policy, now
@@ -139,10 +139,10 @@ class App:
         return Reconciler(capability, self.ports, self.clock, self.holder, threads=self.threads)
 
     @cached_property
-    def off_hours(self) -> Reconciler[OffHoursWorld]:
+    def off_hours(self) -> Reconciler[OffHoursObservation]:
         from slicewise.offhours import observe, plan
 
-        capability: Capability[OffHoursWorld] = Capability(
+        capability: Capability[OffHoursObservation] = Capability(
             name=OFF_HOURS,
             observe=lambda trigger, record, now: observe.observe(
                 trigger, record, self.ports, self.default_policy, now
@@ -162,7 +162,7 @@ class App:
 
         return observe.times(self.trigger(cluster, ""), self.ports, self.default_policy)
 
-    def off_hours_outside(self, cluster: str) -> OffHoursWorld:
+    def off_hours_outside(self, cluster: str) -> OffHoursObservation:
         """What is known of a cluster's sleep without a look into it."""
         from slicewise.offhours import observe
 

@@ -27,7 +27,7 @@ from slicewise.kube.objects import annotations_of, being_deleted, labels, name, 
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import targets as following
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import OPENED
 from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Notify, Patch
 from slicewise.planning.outcome import Finding
@@ -66,7 +66,7 @@ class _Fallback:
         return name(self.node_pool)
 
 
-def closed(world: World, found: Found, why: str) -> tuple[Action, ...]:
+def closed(world: Observation, found: Found, why: str) -> tuple[Action, ...]:
     """All that is open is closed."""
     return (
         *(action for kept in world.opened for action in _close(found, kept, why)),
@@ -74,13 +74,13 @@ def closed(world: World, found: Found, why: str) -> tuple[Action, ...]:
     )
 
 
-def are_open(world: World, found: Found) -> frozenset[Ref]:
+def are_open(world: Observation, found: Found) -> frozenset[Ref]:
     """Those that are closed, not put to sleep."""
     marked = {ref_of(item) for item in found.node_pools if _is_marked(item)}
     return frozenset(marked | {kept.ref for kept in world.opened})
 
 
-def tended(world: World, found: Found, until: str, now: datetime) -> Tended:
+def tended(world: Observation, found: Found, until: str, now: datetime) -> Tended:
     """
     A pause, or a mode that only reports, has none opened; what is open is closed as ever.
 
@@ -148,7 +148,7 @@ def _is_marked(node_pool: Object) -> bool:
     return layout.OPENED in annotations_of(node_pool)
 
 
-def _fallbacks(world: World, found: Found) -> Iterator[_Fallback]:
+def _fallbacks(world: Observation, found: Found) -> Iterator[_Fallback]:
     live = {name(item): item for item in found.node_pools if not being_deleted(item)}
     kept = {one.ref: one for one in world.snapshots if one.field == OPENED.field}
     for pool in (part for whole in world.pools for part in whole.parts()):
@@ -162,7 +162,7 @@ def _fallbacks(world: World, found: Found) -> Iterator[_Fallback]:
 
 
 def _open(
-    one: _Fallback, found: Found, waiting: int, world: World, until: str, now: datetime
+    one: _Fallback, found: Found, waiting: int, world: Observation, until: str, now: datetime
 ) -> Iterator[Action]:
     kept, value = one.kept, OPENED.value(one.node_pool)
     if kept and kept in world.opened:
@@ -187,7 +187,7 @@ def _open(
     yield from _finish(one, fresh, waiting, world, until)
 
 
-def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: str) -> Iterator[Action]:
+def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, until: str) -> Iterator[Action]:
     """What is left of opening it."""
     operations = (
         *json_patch.set_value(one.node_pool, _MARK, until),
@@ -203,7 +203,7 @@ def _why(one: _Fallback, waiting: int) -> str:
     return f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
 
 
-def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: World, until: str) -> Notify:
+def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, until: str) -> Notify:
     assert world.cluster
     subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
     key = f"opened {kept.ref} {kept.taken_at.isoformat()}"
@@ -295,7 +295,7 @@ def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
         yield ForgetSnapshot(kept, "it is closed")
 
 
-def _close_unknown(world: World, found: Found) -> Iterator[Action]:
+def _close_unknown(world: Observation, found: Found) -> Iterator[Action]:
     """Of which nothing is kept, though it is marked: the table was emptied."""
     still = {kept.ref for kept in world.opened}
     for item in found.node_pools:

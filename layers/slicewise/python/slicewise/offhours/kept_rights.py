@@ -18,7 +18,7 @@ from slicewise.kube import json_patch
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import JOBS, is_job
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import RETAIN
 from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Patch, in_part
 from slicewise.pools import layout
@@ -55,7 +55,7 @@ ALL = (RETAINING, SUSPENDING)
 
 
 def marked(
-    world: World, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
+    world: Observation, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
 ) -> tuple[Action, ...]:
     """
     The actions of a plan, with those that set or remove the marks in their place.
@@ -69,7 +69,11 @@ def marked(
 
 
 def _marked(
-    right: KeptRight, world: World, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
+    right: KeptRight,
+    world: Observation,
+    found: Found,
+    actions: Sequence[Action],
+    part: Callable[[Action], str],
 ) -> tuple[Action, ...]:
     needed = _needing(right, world)
     noted = [(number, one) for number, one in enumerate(actions) if _is_noted(one, right)]
@@ -85,13 +89,13 @@ def _marked(
     return (*actions[:last], *unmarked, *actions[last:])
 
 
-def morning_of_several(world: World, kept: Snapshot, now: datetime) -> str:
+def morning_of_several(world: Observation, kept: Snapshot, now: datetime) -> str:
     """For give_back: that several are noted as woken before they are forgotten; empty where one is left."""
     several = any(right.covers(kept) and len(_needing(right, world)) > 1 for right in ALL)
     return now.isoformat() if several else ""
 
 
-def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
+def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
     """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
     return any(
         _is_noted(one, right) and one.snapshot.woken and str(one.snapshot.ref) not in world.failing
@@ -100,7 +104,7 @@ def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
     )
 
 
-def _needing(right: KeptRight, world: World) -> set[Ref]:
+def _needing(right: KeptRight, world: Observation) -> set[Ref]:
     return {kept.ref for kept in world.slept if right.covers(kept) and not kept.woken}
 
 

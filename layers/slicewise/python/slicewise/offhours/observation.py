@@ -61,7 +61,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class World:
+class Observation:
     """
     Attributes:
         cluster: None where EKS knows no such cluster.

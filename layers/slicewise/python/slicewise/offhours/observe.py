@@ -34,7 +34,7 @@ from slicewise.offhours import kept_rights, originals, queues, wake_stages
 from slicewise.offhours import kinds as known_kinds
 from slicewise.offhours import targets as workloads
 from slicewise.offhours.kinds import BUILT_IN, Registry, is_job, with_switches
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.originals import Originals
 from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.sleep_fields import REPLICAS
@@ -73,7 +73,7 @@ NOT_LEARNED = timedelta(minutes=10)
 
 def observe(
     trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime
-) -> World:
+) -> Observation:
     """
     A policy that cannot be read asks for no sleep: what sleeps under it is woken, since a cluster that stays
     awake costs less than one that does not wake.
@@ -89,23 +89,23 @@ def observe(
     return _inside(world, world.cluster, policy, record, ports, now)
 
 
-def outside(trigger: Trigger, ports: Ports, default_policy: str) -> World:
+def outside(trigger: Trigger, ports: Ports, default_policy: str) -> Observation:
     """All that is known without a look into the cluster."""
     return _outside(trigger, None, ports, default_policy)[0]
 
 
 def _outside(
     trigger: Trigger, record: Record | None, ports: Ports, default_policy: str
-) -> tuple[World, Policy | None]:
+) -> tuple[Observation, Policy | None]:
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     schedule, opening = _scheduled(trigger, ports), ports.sleep.opening(trigger.cluster)
     if cluster is None:
-        return World(None, schedule=schedule, opening=opening), None
+        return Observation(None, schedule=schedule, opening=opening), None
     name = cluster.policy_name(default_policy) or ""
     policy, findings = _policy(name, ports)
     off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(trigger.cluster)
     times, problem = _times(off_hours, trigger, ports) if off_hours else (None, ())
-    world = World(
+    world = Observation(
         cluster,
         off_hours,
         times=times,
@@ -138,13 +138,13 @@ def _scheduled(trigger: Trigger, ports: Ports) -> datetime | None:
 
 
 def _inside(
-    world: World,
+    world: Observation,
     cluster: EksCluster,
     policy: Policy | None,
     record: Record | None,
     ports: Ports,
     now: datetime,
-) -> World:
+) -> Observation:
     """
     What stands in the way of a look is raised where nothing sleeps and nothing is about to: the queue's
     retries bridge seconds, and its alarm reports more. Else it must not end the chain of looks.
@@ -170,20 +170,20 @@ def _inside(
     return replace(recovered, found=found, lead=lead(found.node_pools), kinds=found.kinds)
 
 
-def _kinds_of_sets(world: World) -> tuple[tuple[str, str], ...]:
+def _kinds_of_sets(world: Observation) -> tuple[tuple[str, str], ...]:
     """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
     retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
     return kept_rights.RETAINING.kinds if retains else ()
 
 
-def _recovered(world: World, found: Originals) -> World:
+def _recovered(world: Observation, found: Originals) -> Observation:
     """The table wins: what is noted on objects counts where it has nothing, or a damaged item."""
     keys = {(kept.ref, kept.field) for kept in found.snapshots}
     tabled = (kept for kept in world.snapshots if (kept.ref, kept.field) not in keys)
     return replace(world, snapshots=(*tabled, *found.snapshots), findings=(*world.findings, *found.findings))
 
 
-def _is_quiet(world: World, now: datetime) -> bool:
+def _is_quiet(world: Observation, now: datetime) -> bool:
     """Whether nothing sleeps, and nothing is to for a while."""
     if world.snapshots or world.opening or world.times is None or world.times.is_asleep(now):
         return False

@@ -9,14 +9,14 @@ from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import unread
 from slicewise.offhours.kinds import Registry
-from slicewise.offhours.observation import World
+from slicewise.offhours.observation import Observation
 from slicewise.offhours.sleep_fields import RETAIN, opens
 from slicewise.planning.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
 from slicewise.planning.record import UNKNOWN_TIME
 
 
 def opening_of(
-    world: World, planned: Iterable[Action], early: datetime | None, now: datetime
+    world: Observation, planned: Iterable[Action], early: datetime | None, now: datetime
 ) -> Opening | None:
     """
     Args:
@@ -44,7 +44,7 @@ def opening_of(
     return _ahead(world, opens, early.replace(microsecond=0), now)
 
 
-def noted(world: World, opening: Opening | None) -> Iterator[Action]:
+def noted(world: Observation, opening: Opening | None) -> Iterator[Action]:
     """Nothing where it is written down already."""
     if opening == world.opening:
         return
@@ -60,12 +60,12 @@ def _is_asleep(kept: Snapshot, kinds: Registry) -> bool:
     return is_ours and not kept.woken and kept.field != RETAIN.field
 
 
-def _sleeping(world: World, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
+def _sleeping(world: Observation, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
     kept = (one.snapshot for one in planned if isinstance(one, KeepSnapshot))
     return tuple(one for one in (*world.slept, *kept) if _is_asleep(one, world.kinds))
 
 
-def _while_hidden(world: World, now: datetime) -> Opening | None:
+def _while_hidden(world: Observation, now: datetime) -> Opening | None:
     """It stands until a look has found nothing asleep; one that could not read where that may be has not."""
     if not world.opening or not unread.hides_sleepers(world):
         return None
@@ -82,7 +82,7 @@ def _past(stands: Opening | None, now: datetime) -> Opening:
     return Opening(at, at)
 
 
-def _ahead(world: World, opening: datetime, early: datetime, now: datetime) -> Opening:
+def _ahead(world: Observation, opening: datetime, early: datetime, now: datetime) -> Opening:
     """Once it is due it stays, though nodes start quicker by now, as it does where nobody can look."""
     stands = world.opening
     is_known = stands is not None and stands.opens == opening and stands.due > UNKNOWN_TIME

@@ -32,7 +32,7 @@ from slicewise.offhours import (
 from slicewise.offhours import stay_awake as staying_awake
 from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended, ran
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.report import findings as sleep_findings
 from slicewise.offhours.report import not_running, savings
@@ -134,18 +134,18 @@ class _Morning:
         return None if not self.waits else STAGE_LOOK if self.actions else LATE_LOOK
 
 
-def acts(world: World) -> bool:
+def acts(world: Observation) -> bool:
     """A plan tells by itself what is only reported: what sleeps is given back in every mode."""
     return True
 
 
-def record_fields(world: World, before: Record | None, now: datetime) -> dict[str, object]:
+def record_fields(world: Observation, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of its world."""
     looked_before = before.looked_at if before else None
     return {"policy": world.policy_name, "looked_at": now if world.found else looked_before}
 
 
-def plan(world: World, now: datetime) -> Plan:
+def plan(world: Observation, now: datetime) -> Plan:
     found = _plan(world, now)
     if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
         found = _without_new_sleep(world, world.found, found, now)
@@ -187,7 +187,7 @@ def _is_of_a_queued(action: Patch | KeepSnapshot | ForgetSnapshot) -> bool:
     return ref[:2] == queues.QUEUED
 
 
-def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) -> Plan:
+def _without_new_sleep(world: Observation, seen: Found, found: Plan, now: datetime) -> Plan:
     """
     Where a pause or the policy's mode lets nobody be put to sleep: what sleeps gets its morning. The stage
     is that of the cluster, not the one that a sleep would reach.
@@ -211,7 +211,7 @@ def _without_new_sleep(world: World, seen: Found, found: Plan, now: datetime) ->
     )
 
 
-def _is_near_the_opening(world: World, now: datetime) -> bool:
+def _is_near_the_opening(world: Observation, now: datetime) -> bool:
     return any(kept.ends and now < kept.ends + NEAR for kept in world.slept)
 
 
@@ -233,7 +233,7 @@ def _part(action: Action) -> str:
     raise TypeError(f"no part is known for {type(action).__name__}")
 
 
-def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
+def _unreadable(world: Observation, now: datetime) -> Iterator[Finding]:
     yield from sleep_findings.misread(world.times.override if world.times else None, now)
     yield from sleep_findings.not_restorable(world.snapshots, world.kinds)
     if found := sleep_findings.recovered(world.snapshots):
@@ -241,7 +241,7 @@ def _unreadable(world: World, now: datetime) -> Iterator[Finding]:
     yield from unread.findings(world)
 
 
-def _tell_recovered(world: World) -> Iterator[Action]:
+def _tell_recovered(world: Observation) -> Iterator[Action]:
     """
     Once a sleep, and before it is in the table again: afterwards nothing tells that it was not.
     """
@@ -251,7 +251,7 @@ def _tell_recovered(world: World) -> Iterator[Action]:
         yield Notify(subject, str(found), "the table has lost items", f"recovered {window}", RECOVERY)
 
 
-def _schedule(world: World, now: datetime) -> Iterator[Action]:
+def _schedule(world: Observation, now: datetime) -> Iterator[Action]:
     """
     The next moment at which something must happen. It is put before anything is changed, and deleted only
     where nothing sleeps and nothing is to.
@@ -268,12 +268,12 @@ def _schedule(world: World, now: datetime) -> Iterator[Action]:
         yield PutSchedule(OFF_HOURS, at, "off-hours begin" if edge.asleep else "off-hours end")
 
 
-def _next_look(world: World, edge: Edge, now: datetime) -> datetime:
+def _next_look(world: Observation, edge: Edge, now: datetime) -> datetime:
     early = _begin_of_waking(world, now)
     return early if early and early > now else edge.at
 
 
-def _begin_of_waking(world: World, now: datetime) -> datetime | None:
+def _begin_of_waking(world: Observation, now: datetime) -> datetime | None:
     """Of the opening that comes next; None where the next change is another one, or none."""
     edge = world.times.next_edge(now) if world.times else None
     if edge is None or edge.asleep:
@@ -281,7 +281,7 @@ def _begin_of_waking(world: World, now: datetime) -> datetime | None:
     return edge.at - (_ahead(world) if world.found else LONGEST_AHEAD)
 
 
-def _plan(world: World, now: datetime) -> Plan:
+def _plan(world: Observation, now: datetime) -> Plan:
     if world.cluster is None:
         return Plan(Outcome(Stage.DELETED, "the cluster is gone; the sweep has it forgotten"))
     if world.paused and (world.keep_asleep or not world.slept):
@@ -304,7 +304,7 @@ def _plan(world: World, now: datetime) -> Plan:
     return _asleep(world, world.found, world.off_hours, f"asleep by {who}", edge, now)
 
 
-def _paused(world: World, now: datetime) -> Plan:
+def _paused(world: Observation, now: datetime) -> Plan:
     closing = _closing(world, world.found, now) if world.found else gpu_fallback.Tended()
     outcome = Outcome(Stage.PAUSED, f"paused: {world.paused}", closing.findings, closing.wait)
     if names := sorted({str(kept.ref) for kept in world.slept if not kept.woken}):
@@ -318,7 +318,7 @@ def _paused(world: World, now: datetime) -> Plan:
     return Plan(outcome, closing.actions, world.known)
 
 
-def _closing(world: World, found: Found, now: datetime) -> gpu_fallback.Tended:
+def _closing(world: Observation, found: Found, now: datetime) -> gpu_fallback.Tended:
     """A pause, also one that keeps things asleep, keeps no fallback open."""
     edge = world.times.next_edge(now) if world.times else None
     if world.times is None or world.times.is_asleep(now):
@@ -326,11 +326,11 @@ def _closing(world: World, found: Found, now: datetime) -> gpu_fallback.Tended:
     return gpu_fallback.tended(world, found, _until_then(edge, world), now)
 
 
-def _waiting(world: World, says: str) -> Plan:
+def _waiting(world: Observation, says: str) -> Plan:
     return Plan(Outcome(Stage.WAITING, says, wait=NOT_LET_IN), details=world.known)
 
 
-def _out_of_reach(world: World, now: datetime) -> Plan:
+def _out_of_reach(world: Observation, now: datetime) -> Plan:
     """Each such look asks for the next, each minute while somebody waits for what sleeps, and is reported."""
     edge = world.times.next_edge(now) if world.times else None
     sleeping = {kept.ref for kept in world.slept if not kept.woken}
@@ -351,7 +351,7 @@ def _out_of_reach(world: World, now: datetime) -> Plan:
 
 
 def _tell_out_of_reach(
-    world: World, finding: Finding, due: bool, edge: Edge | None, now: datetime
+    world: Observation, finding: Finding, due: bool, edge: Edge | None, now: datetime
 ) -> Iterator[Action]:
     """Once a sleep; one look that fails is no news."""
     sleep = min((kept.window for kept in world.slept if not kept.woken), default="")
@@ -365,11 +365,11 @@ def _tell_out_of_reach(
     yield Notify(subject, str(finding), "it is to be looked into now", key)
 
 
-def _ahead(world: World) -> timedelta:
+def _ahead(world: Observation) -> timedelta:
     return wake_stages.ahead(world.slept, world.lead) + world.share
 
 
-def _has_begun_to_wake(world: World, edge: Edge) -> bool:
+def _has_begun_to_wake(world: Observation, edge: Edge) -> bool:
     """Also where the lead is a shorter one by now, since the nodes of this very morning started quicker."""
     return any(kept.woken == edge.at.isoformat() for kept in world.snapshots)
 
@@ -377,7 +377,9 @@ def _has_begun_to_wake(world: World, edge: Edge) -> bool:
 # Asleep
 
 
-def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime) -> Plan:
+def _asleep(
+    world: Observation, found: Found, policy: OffHours, why: str, edge: Edge | None, now: datetime
+) -> Plan:
     window = Window(edge.at.isoformat() if edge else FOR_EVER, now)
     made = _marked_by_scalers(
         following.workloads(sleep_findings.in_scope(found, policy), found.owners, found.unread, found.kinds),
@@ -433,7 +435,7 @@ def _asleep(world: World, found: Found, policy: OffHours, why: str, edge: Edge |
 
 
 def _steps_to_sleep(
-    world: World,
+    world: Observation,
     found: Found,
     made: Sequence[Workload],
     nodes: Mapping[Ref, int],
@@ -487,7 +489,7 @@ def _keeps_jobs_waiting(kept: Snapshot) -> bool:
     return kept.ref[:2] in queues.HOLDS or kept.field == NO_NODES.field
 
 
-def _is_early(world: World, window: Window) -> bool:
+def _is_early(world: Observation, window: Window) -> bool:
     """Whether queues may still be awaited. The NodePools, which sleep first, say since when that is so."""
     began = min((kept.taken_at for kept in world.slept if kept.window == window.id), default=window.now)
     return window.now - began < QUEUES_AWAITED
@@ -511,7 +513,7 @@ def _step_to_sleep(subject: _Subject, live: Object, window: Window, why: str) ->
 
 
 def _order_of_sleep(
-    world: World,
+    world: Observation,
     found: Found,
     made: Iterable[Workload],
     nodes: Mapping[Ref, int],
@@ -651,7 +653,7 @@ def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator
                 yield Delete(work.ref, f"{why}; the policy has bare pods deleted")
 
 
-def _draining(world: World, made: Sequence[Workload], found: Found, now: datetime) -> str:
+def _draining(world: Observation, made: Sequence[Workload], found: Found, now: datetime) -> str:
     """
     What still has to end by itself; empty where all has. A controller takes seconds, or is down: what
     outlives its sleep is reported, and no more looked at each few seconds.
@@ -675,7 +677,7 @@ def _draining(world: World, made: Sequence[Workload], found: Found, now: datetim
 # Awake
 
 
-def _waking(world: World, found: Found, edge: Edge, now: datetime) -> Plan:
+def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan:
     minutes = round(_ahead(world).total_seconds() / 60)
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
@@ -721,7 +723,7 @@ def next_of_waking(edge: Edge, tell_before: timedelta, pending: bool, now: datet
     return LATE_LOOK if pending else edge.at + SETTLED_LOOK - now
 
 
-def _unmarked(world: World, found: Found) -> Step:
+def _unmarked(world: Observation, found: Found) -> Step:
     """No NodePool is marked as asleep any more; a forgotten one loses its limit in the same patch."""
     forgotten = _forgotten(world, found)
     changed = {action.ref for action in forgotten.actions if isinstance(action, Patch)}
@@ -729,7 +731,7 @@ def _unmarked(world: World, found: Found) -> Step:
     return replace(forgotten, actions=(*forgotten.actions, *_mark(others, None)))
 
 
-def _forgotten(world: World, found: Found) -> Step:
+def _forgotten(world: Observation, found: Found) -> Step:
     """
     A NodePool that we closed and of which nothing is kept: the table was emptied, or its items were lost.
     With its limit no GPU node could ever start again.
@@ -767,7 +769,7 @@ def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str
     return {**whole, "ended": now.isoformat(), "told": savings.told(whole)}
 
 
-def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
+def _awake(world: Observation, found: Found, why: str, edge: Edge | None, now: datetime) -> Plan:
     held = volumes.held(world, found, _is_near_the_opening(world, now))
     given = _give_back(world, _without(world.slept, held), found, why, now)
     actions, findings, left = given.actions, given.findings, given.left
@@ -801,7 +803,7 @@ def _awake(world: World, found: Found, why: str, edge: Edge | None, now: datetim
     return replace(_told(stage, says, findings, actions, wait), details=known)
 
 
-def _skips_missed_runs(world: World) -> bool:
+def _skips_missed_runs(world: Observation) -> bool:
     return world.off_hours is not None and world.off_hours.missed_runs is MissedRuns.SKIP
 
 
@@ -834,7 +836,7 @@ def _writes(patch: Patch, setting: Setting) -> bool:
 
 
 def _give_back(
-    world: World,
+    world: Observation,
     snapshots: Sequence[Snapshot],
     found: Found,
     why: str,
@@ -872,7 +874,7 @@ def _give_back(
     return _Morning(actions, _findings(steps), left, waits, number)
 
 
-def _is_checked_first(world: World, held: Iterable[Step], comes_back: bool) -> bool:
+def _is_checked_first(world: Observation, held: Iterable[Step], comes_back: bool) -> bool:
     """
     Whether a queue is left to a later look, which finds that what waits is held: what fails to be would be
     let in. Where only newcomers are held, it is not, since those may come all morning.
@@ -909,7 +911,7 @@ def _is_of_a_queue(kept: Snapshot) -> bool:
     return kept.field == HELD.field
 
 
-def _holding(world: World, found: Found, why: str, now: datetime) -> list[Step]:
+def _holding(world: Observation, found: Found, why: str, now: datetime) -> list[Step]:
     """What waits in a queue is held before that is opened; once, for what was let go again is not ours."""
     if world.off_hours and world.off_hours.jobs is Jobs.RUN:
         return []
@@ -926,7 +928,7 @@ def _holding(world: World, found: Found, why: str, now: datetime) -> list[Step]:
 
 
 def _steps_back(
-    world: World, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str
+    world: Observation, snapshots: Iterable[Snapshot], found: Found, why: str, now: datetime, morning: str
 ) -> list[Step]:
     """NodePools first, so that nodes may start; then the most important workloads first; then queues."""
     objects = {**found.objects, **{ref_of(pool): pool for pool in found.node_pools}}
@@ -1019,15 +1021,15 @@ def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | Non
     return max(wait, timedelta(seconds=1)) if wait <= ASLEEP_LOOK and edge else None
 
 
-def _name(world: World) -> str:
+def _name(world: Observation) -> str:
     assert world.cluster
     return world.cluster.name
 
 
-def _until_then(edge: Edge | None, world: World) -> str:
+def _until_then(edge: Edge | None, world: Observation) -> str:
     return _clock(edge, world) if edge else "the next sleep"
 
 
-def _clock(edge: Edge, world: World) -> str:
+def _clock(edge: Edge, world: Observation) -> str:
     assert world.times
     return f"{edge.at.astimezone(world.times.calendar.zone):%a %d %b %H:%M %Z}"

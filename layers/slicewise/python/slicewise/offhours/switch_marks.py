@@ -16,14 +16,14 @@ from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import Registry, switch_of
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.planning.actions import Action, KeepSnapshot, Patch
 from slicewise.policy import switches as own_switches
 from slicewise.policy.switches import Switch
 from slicewise.pools import layout
 
 
-def marked(world: World, found: Found, actions: Sequence[Action]) -> tuple[Action, ...]:
+def marked(world: Observation, found: Found, actions: Sequence[Action]) -> tuple[Action, ...]:
     """The actions of a plan, after those that set or remove the mark."""
     planned = (one.snapshot for one in actions if isinstance(one, KeepSnapshot))
     asleep = [kept for kept in (*world.slept, *planned) if not kept.woken]
@@ -47,7 +47,7 @@ def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
     }
 
 
-def are_forgotten_next(world: World, actions: Iterable[Action]) -> bool:
+def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
     """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
     noted = (one.snapshot for one in actions if isinstance(one, KeepSnapshot) and one.snapshot.woken)
     return any(is_own(kept, world.kinds) and str(kept.ref) not in world.failing for kept in noted)

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from slicewise.kube.ref import Ref
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import is_job
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.planning.actions import Action, Notify
 from slicewise.planning.outcome import Finding
 
 
-def findings(world: World) -> Iterator[Finding]:
+def findings(world: Observation) -> Iterator[Finding]:
     for ref, answer in sorted(world.found.unread.items()) if world.found else ():
         yield Finding(
             "cannot-be-read",
@@ -38,7 +38,7 @@ def lists(found: Found) -> tuple[Ref, ...]:
     return tuple(sorted(ref for ref in kinds if ref not in found.ungranted))
 
 
-def hides_sleepers(world: World) -> bool:
+def hides_sleepers(world: Observation) -> bool:
     """
     Whether what sleeps could not be looked for, or not everywhere. By day that matters only where something
     slept: the opening is kept until a look has read all of it.
@@ -48,7 +48,7 @@ def hides_sleepers(world: World) -> bool:
     return bool(lists(world.found)) and bool(world.opening or world.slept)
 
 
-def says(world: World, found: Found, snapshots: Iterable[Snapshot]) -> str:
+def says(world: Observation, found: Found, snapshots: Iterable[Snapshot]) -> str:
     """What sleeps, or may, and could not be read, in words; empty where all could."""
     refs = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
     names = [*map(str, refs), *(map(_every, lists(found)) if not refs and hides_sleepers(world) else ())]
@@ -56,7 +56,7 @@ def says(world: World, found: Found, snapshots: Iterable[Snapshot]) -> str:
     return f"{names[0]}{more} could not be read" if names else ""
 
 
-def notice(world: World, found: Found, name: str) -> Iterator[Action]:
+def notice(world: Observation, found: Found, name: str) -> Iterator[Action]:
     """Once a sleep, from the second look on: that one fails is no news."""
     unread = lists(found)
     if not (unread and world.opening):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from slicewise.kube.ref import Object
 from slicewise.model.sleep_snapshot import Snapshot
-from slicewise.offhours.observation import Found, World
+from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import REPLICAS, RETAIN
 
 
-def held(world: World, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:
+def held(world: Observation, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:
     """
     What says that volumes are retained is given back last: once a look finds that the set has replicas again,
     or that nobody gave it any for a while.

@@ -16,7 +16,7 @@ from slicewise.planning.record import Record
 from slicewise.policy.model import Policy
 
 
-class LookFailure(StrEnum):
+class ObserveFailure(StrEnum):
     """Why a look into a cluster ended."""
 
     UNAUTHORIZED = "unauthorized"  # 401: no access entry, or one that is not in effect yet
@@ -25,8 +25,8 @@ class LookFailure(StrEnum):
 
 
 @dataclass(frozen=True)
-class LookError:
-    kind: LookFailure
+class ObserveError:
+    kind: ObserveFailure
     says: str
 
 
@@ -116,7 +116,7 @@ class Remains:
 
 
 @dataclass(frozen=True)
-class World:
+class Observation:
     """
     Everything that onboarding decides from. What could not be read is None, with its reason beside it.
 
@@ -125,8 +125,8 @@ class World:
         policy, policy_name, policy_error: The policy that tag or default choose; at most one of policy and
             error is set; neither where nothing asks for this cluster.
         entries: Access entries by principal ARN: the installer's, the tuner's and Karpenter's node role.
-        contents: What one look found; None where none was tried or it failed (`look_error`). A look without
-            an access entry is welcome: its 401 tells that the endpoint can be reached.
+        contents: What was read; None where nothing was tried or it failed (`observe_error`). To read without
+            an access entry is welcome: its 401 shows that the endpoint can be reached.
         addons: Names of the EKS add-ons that are there; read only where the policy installs Karpenter.
         pod_identities: Role ARN by "namespace/service account"; read only where addons are.
         admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
@@ -143,7 +143,7 @@ class World:
     record: Record | None = None
     entries: Mapping[str, AccessEntry] = field(default_factory=dict)
     contents: ClusterContents | None = None
-    look_error: LookError | None = None
+    observe_error: ObserveError | None = None
     addons: frozenset[str] = frozenset()
     pod_identities: Mapping[str, str] = field(default_factory=dict)
     admin_in_effect: bool | None = None
@@ -162,7 +162,7 @@ class Inside:
     A cluster that a policy asks for and that was looked into: what its difference from the policy rests on.
 
     Attributes:
-        entries, addons, pod_identities: As in World.
+        entries, addons, pod_identities: As in Observation.
     """
 
     cluster: EksCluster

@@ -33,7 +33,14 @@ from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, Ka
 from slicewise.onboarding import manifests, own_kinds, preflight, rbac
 from slicewise.onboarding.helm.operator_values import is_marked
 from slicewise.onboarding.manifests import observed_refs
-from slicewise.onboarding.observation import Chart, LookError, LookFailure, Settings, World, eks_fingerprint
+from slicewise.onboarding.observation import (
+    Chart,
+    Observation,
+    ObserveError,
+    ObserveFailure,
+    Settings,
+    eks_fingerprint,
+)
 from slicewise.onboarding.operator import gpu_servers
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.onboarding.shown_releases import release_shown_by
@@ -59,7 +66,7 @@ def observe(
     settings: Settings,
     default_policy: str = "",
     as_person: bool = False,
-) -> World:
+) -> Observation:
     """
     Args:
         default_policy: For clusters without a policy tag; empty leaves them alone.
@@ -70,7 +77,7 @@ def observe(
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
     if cluster is None:
-        return World(None, **known)
+        return Observation(None, **known)
     known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
         policy = known["policy"] = policies.found(ports.policies.text(name), name) if name else None
@@ -79,26 +86,26 @@ def observe(
     if as_person and policy and policy.mode is Mode.ACT:
         policy = known["policy"] = replace(policy, mode=Mode.RECOMMEND)
     if cluster.status != "ACTIVE":
-        return World(cluster, **known)
+        return Observation(cluster, **known)
     if cluster.offboards and not paused:
         # Few clusters are, and every cold start would pay for it.
         from slicewise.onboarding import offboard_observe
 
-        return offboard_observe.observe(World(cluster, **known), ports, settings, as_person)
+        return offboard_observe.observe(Observation(cluster, **known), ports, settings, as_person)
     if policy is None or paused:
         # Left alone, but not with rights that an interrupted installation still holds.
-        return World(cluster, entries=entries_of(cluster, [settings.installer_role], ports), **known)
+        return Observation(cluster, entries=entries_of(cluster, [settings.installer_role], ports), **known)
 
     cluster = _with_node_groups(cluster, ports)
     known |= _at_eks(cluster, policy, ports, settings)
     if as_person or settings.installer_role in known["entries"]:
-        known |= _inside(World(cluster, **known), cluster, policy, ports, settings)
+        known |= _inside(Observation(cluster, **known), cluster, policy, ports, settings)
     elif cluster.authentication_mode != "CONFIG_MAP" and not preflight.refuses(preflight.outside(cluster)):
         known |= _knocked(cluster, ports)
-    return World(cluster, **known)
+    return Observation(cluster, **known)
 
 
-def record_fields(world: World, before: Record | None, now: datetime) -> dict[str, object]:
+def record_fields(world: Observation, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of its world."""
     looked_before = before.looked_at if before else None
     return {
@@ -155,15 +162,15 @@ def telling_failure(found: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Unauthorized as error:
-        found["look_error"] = LookError(LookFailure.UNAUTHORIZED, str(error))
+        found["observe_error"] = ObserveError(ObserveFailure.UNAUTHORIZED, str(error))
     except Refused as error:
-        found["look_error"] = LookError(LookFailure.FORBIDDEN, str(error))
+        found["observe_error"] = ObserveError(ObserveFailure.FORBIDDEN, str(error))
     except Unavailable as error:
-        found["look_error"] = LookError(LookFailure.UNREACHABLE, str(error))
+        found["observe_error"] = ObserveError(ObserveFailure.UNREACHABLE, str(error))
 
 
 def _inside(
-    world: World, cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings
+    world: Observation, cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings
 ) -> dict[str, Any]:
     """The contents, or why they could not be read: a plan decides what that means."""
     found: dict[str, Any] = {}

@@ -33,7 +33,7 @@ from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.model.cluster import Release
 from slicewise.onboarding import manifests, rbac
 from slicewise.onboarding.helm.operator_values import is_joined, is_marked
-from slicewise.onboarding.observation import LookFailure, Remains, Settings, World, live
+from slicewise.onboarding.observation import Observation, ObserveFailure, Remains, Settings, live
 from slicewise.onboarding.operator.release import is_theirs
 from slicewise.onboarding.operator.release import of as operator_of
 from slicewise.onboarding.operator.restore import give_back
@@ -74,7 +74,7 @@ _CRD = kinds.CRD
 _MOST_NAMED = 5
 
 
-def plan(world: World, settings: Settings, now: datetime) -> Plan:
+def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     """Needs a cluster that is ACTIVE, and `world.remains`."""
     remains = world.remains
     if remains is None:
@@ -107,7 +107,7 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
 # Who must come before
 
 
-def _held_by_others(world: World, settings: Settings) -> Iterator[tuple[str, str]]:
+def _held_by_others(world: Observation, settings: Settings) -> Iterator[tuple[str, str]]:
     """Capability, and what it still has to do."""
     remains = world.remains or Remains()
     if remains.asleep:
@@ -125,7 +125,7 @@ def _node_pools_of_ours(remains: Remains) -> list[Object]:
     return [pool for pool in remains.node_pools or () if is_ours(pool) and not being_deleted(pool)]
 
 
-def _held_in_the_cluster(world: World) -> Iterator[tuple[str, str]]:
+def _held_in_the_cluster(world: Observation) -> Iterator[tuple[str, str]]:
     remains = world.remains or Remains()
     for pool in remains.node_pools or ():
         marks = annotations_of(pool)
@@ -143,7 +143,9 @@ def _held_in_the_cluster(world: World) -> Iterator[tuple[str, str]]:
                 yield TUNING, f"NodePool {name(pool)} may start nodes yet"
 
 
-def _others_first(world: World, settings: Settings, waits_for: list[tuple[str, str]], now: datetime) -> Plan:
+def _others_first(
+    world: Observation, settings: Settings, waits_for: list[tuple[str, str]], now: datetime
+) -> Plan:
     capabilities = dict.fromkeys(capability for capability, _ in waits_for)
     actions: list[Action] = list(_lets_in(world, settings, capabilities))
     actions += [Wake(capability, _WHY) for capability in capabilities]
@@ -155,7 +157,9 @@ def _others_first(world: World, settings: Settings, waits_for: list[tuple[str, s
     return Plan(outcome, tuple(actions))
 
 
-def _lets_in(world: World, settings: Settings, capabilities: Collection[str]) -> Iterator[PutAccessEntry]:
+def _lets_in(
+    world: Observation, settings: Settings, capabilities: Collection[str]
+) -> Iterator[PutAccessEntry]:
     """Who has something left to do needs its entry, which somebody may have deleted."""
     of = {
         TUNING: (settings.tuner_role, rbac.TUNER_GROUP),
@@ -167,12 +171,12 @@ def _lets_in(world: World, settings: Settings, capabilities: Collection[str]) ->
             yield PutAccessEntry(role, (group,), "it has something to give back")
 
 
-def _of_others(world: World) -> tuple[Finding, ...]:
+def _of_others(world: Observation) -> tuple[Finding, ...]:
     others = world.remains.others if world.remains else ()
     return tuple(finding for record in others for finding in record.findings)
 
 
-def _wait(world: World, now: datetime) -> timedelta:
+def _wait(world: Observation, now: datetime) -> timedelta:
     """People take their time: nobody is asked every half minute for a day."""
     if any(finding.code in _UP_TO_PEOPLE for finding in _of_others(world)):
         return _FOR_PEOPLE
@@ -184,17 +188,17 @@ def _wait(world: World, now: datetime) -> timedelta:
 # Looking inside
 
 
-def _not_seen(world: World, settings: Settings, now: datetime) -> Plan:
-    error = world.look_error
+def _not_seen(world: Observation, settings: Settings, now: datetime) -> Plan:
+    error = world.observe_error
     says = f"{_WHY}: the cluster could not be looked into: {error.says if error else 'no answer'}"
     if _is_late(world, settings, now):
         return _given_up(settings, says)
-    if error and error.kind is LookFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
+    if error and error.kind is ObserveFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
         return _as_admin(world, settings, now)
     return Plan(Outcome(Stage.OFFBOARDING, says, wait=timedelta(minutes=1)))
 
 
-def _as_admin(world: World, settings: Settings, now: datetime) -> Plan:
+def _as_admin(world: Observation, settings: Settings, now: datetime) -> Plan:
     if _is_late(world, settings, now):
         minutes = _ADMIN_DEADLINE.seconds // 60
         return _given_up(settings, f"{_WHY}: cluster admin is not in effect after {minutes} minutes")
@@ -219,7 +223,7 @@ def _given_up(settings: Settings, says: str, findings: tuple[Finding, ...] = ())
     return Plan(Outcome(Stage.FAILED, says, (told, *findings)), (revoke,))
 
 
-def _is_late(world: World, settings: Settings, now: datetime) -> bool:
+def _is_late(world: Observation, settings: Settings, now: datetime) -> bool:
     entry = world.entries.get(settings.installer_role)
     since = entry.admin_since if entry and entry.is_admin else None
     return since is not None and now - since > _ADMIN_DEADLINE
@@ -228,7 +232,7 @@ def _is_late(world: World, settings: Settings, now: datetime) -> bool:
 # What goes
 
 
-def _taken_away(world: World, settings: Settings, now: datetime) -> Iterator[Action]:
+def _taken_away(world: Observation, settings: Settings, now: datetime) -> Iterator[Action]:
     """Rights go last: whoever is interrupted before still has them."""
     remains = world.remains or Remains()
     ours = tuple(item for item in remains.ours or () if not being_deleted(item))
@@ -255,7 +259,7 @@ def _taken_away(world: World, settings: Settings, now: datetime) -> Iterator[Act
         yield _delete(namespace)
 
 
-def _rights_go(world: World, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
+def _rights_go(world: Observation, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
     """Entries first: a late pass of tuning's would be let in, and forbidden everything."""
     others = (settings.tuner_role, settings.sleeper_role) if rights else ()
     yield from (DeleteAccessEntry(role, _WHY) for role in others if role in world.entries)
@@ -398,7 +402,7 @@ def _some(names: Iterable[str]) -> str:
 # The end
 
 
-def _ended(world: World, settings: Settings, stays: tuple[Finding, ...] = ()) -> Plan:
+def _ended(world: Observation, settings: Settings, stays: tuple[Finding, ...] = ()) -> Plan:
     """After it nothing is known of the cluster, and there is nothing to be known."""
     outcome = Outcome(Stage.UNMANAGED, "its tag says offboard, and nothing of ours is left", stays)
     entries = _entries_go(world, settings)
@@ -414,7 +418,7 @@ def _ended(world: World, settings: Settings, stays: tuple[Finding, ...] = ()) ->
     return Plan(outcome, (said, *entries, Forget("the cluster is offboarded")))
 
 
-def _entries_go(world: World, settings: Settings) -> tuple[DeleteAccessEntry, ...]:
+def _entries_go(world: Observation, settings: Settings) -> tuple[DeleteAccessEntry, ...]:
     """The installer's last: with it goes the right to look again."""
     roles = (settings.tuner_role, settings.sleeper_role, settings.installer_role)
     return tuple(DeleteAccessEntry(role, _WHY) for role in roles if role in world.entries)

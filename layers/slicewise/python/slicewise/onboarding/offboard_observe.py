@@ -16,7 +16,7 @@ from slicewise.kube.ref import Object, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.onboarding import manifests
 from slicewise.onboarding.helm.operator_values import is_joined
-from slicewise.onboarding.observation import Remains, Settings, World, live
+from slicewise.onboarding.observation import Observation, Remains, Settings, live
 from slicewise.onboarding.observe import entries_of, look, telling_failure
 from slicewise.onboarding.offboard import KINDS
 from slicewise.onboarding.operator import release as operator_release
@@ -42,7 +42,7 @@ _KEPT_THERE = (
 )
 
 
-def observe(world: World, ports: Ports, settings: Settings, as_person: bool = False) -> World:
+def observe(world: Observation, ports: Ports, settings: Settings, as_person: bool = False) -> Observation:
     """Needs a cluster that is ACTIVE."""
     cluster = world.cluster
     if cluster is None:

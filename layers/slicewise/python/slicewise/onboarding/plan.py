@@ -1,5 +1,6 @@
 """
-What onboarding does next with one cluster: World in, Plan out. Pure, and derived from what is there alone.
+What onboarding does next with one cluster: Observation in, Plan out. Pure, and derived from what is there
+    alone.
 
 A pass does not know what the last one did. It asks in turn: is the cluster there, does a policy ask for it,
 is it ready, may we touch it, can we look inside, what differs, does it work? The first question whose answer
@@ -21,10 +22,10 @@ from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, ve
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.observation import (
     Inside,
-    LookError,
-    LookFailure,
+    Observation,
+    ObserveError,
+    ObserveFailure,
     Settings,
-    World,
     eks_fingerprint,
     live,
 )
@@ -61,10 +62,10 @@ REFUSED_LOOK = timedelta(hours=24)
 _IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
 
-def plan(world: World, settings: Settings, now: datetime) -> Plan:
+def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     """
     Args:
-        world: Read together. `contents` may be missing; then `look_error` says why.
+        world: Read together. `contents` may be missing; then `observe_error` says why.
         now: Aware UTC.
 
     Returns:
@@ -106,14 +107,14 @@ def plan(world: World, settings: Settings, now: datetime) -> Plan:
     return replace(_from_inside(world, inside, settings, findings, now), details=details)
 
 
-def _offboard(world: World, settings: Settings, now: datetime) -> Plan:
+def _offboard(world: Observation, settings: Settings, now: datetime) -> Plan:
     """Few clusters are, and every cold start would pay for it."""
     from slicewise.onboarding import offboard
 
     return offboard.plan(world, settings, now)
 
 
-def acts(world: World, settings: Settings) -> bool:
+def acts(world: Observation, settings: Settings) -> bool:
     """
     Whether the actions planned for this world are to be done, or only told.
 
@@ -122,14 +123,14 @@ def acts(world: World, settings: Settings) -> bool:
     return _in_act_mode(world) or world.is_admin(settings.installer_role)
 
 
-def _in_act_mode(world: World) -> bool:
+def _in_act_mode(world: Observation) -> bool:
     return world.policy is None or world.policy.mode is Mode.ACT
 
 
 # Before any access
 
 
-def _asked_for(cluster: EksCluster, world: World, settings: Settings) -> Policy | Outcome:
+def _asked_for(cluster: EksCluster, world: Observation, settings: Settings) -> Policy | Outcome:
     """The policy that asks for the cluster; or why it is not ours to touch."""
     if cluster.status == "DELETING":
         return Outcome(Stage.DELETED, "the cluster is being deleted", wait=ACTIVE_POLL)
@@ -152,7 +153,7 @@ def _asked_for(cluster: EksCluster, world: World, settings: Settings) -> Policy 
     return world.policy
 
 
-def _left_behind(world: World, settings: Settings) -> tuple[Finding, ...]:
+def _left_behind(world: Observation, settings: Settings) -> tuple[Finding, ...]:
     if settings.installer_role not in world.entries:
         return ()
     return (
@@ -180,7 +181,7 @@ def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:
     return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", wait=ACTIVE_POLL)
 
 
-def _let_go(world: World, settings: Settings, why: str) -> tuple[Action, ...]:
+def _let_go(world: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
     """Rights of an installation that did not end are given back, whatever stopped it."""
     installer = settings.installer_role
     return (RevokeAdmin(installer, why),) if world.is_admin(installer) else ()
@@ -190,16 +191,16 @@ def _let_go(world: World, settings: Settings, why: str) -> tuple[Action, ...]:
 
 
 def _from_outside(
-    world: World,
+    world: Observation,
     cluster: EksCluster,
     policy: Policy,
     settings: Settings,
     findings: tuple[Finding, ...],
     now: datetime,
 ) -> Plan:
-    entry, error = world.entries.get(settings.installer_role), world.look_error
+    entry, error = world.entries.get(settings.installer_role), world.observe_error
     failure = error.kind if error else None
-    if error and error.kind is LookFailure.UNREACHABLE:
+    if error and error.kind is ObserveFailure.UNREACHABLE:
         return _out_of_reach(world, cluster, error, settings, findings, now)
     if entry is None and (record := _still_refused(world, cluster, policy, now)):
         again = (
@@ -217,10 +218,10 @@ def _from_outside(
     if entry is None or entry.groups != (rbac.INSTALLER_GROUP,):
         reason = "our role gets access; the look inside comes next"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _knock(settings, entry))
-    if failure is not LookFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
+    if failure is not ObserveFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
         return _never_let_in(world, settings, findings)
     # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
-    if failure is not LookFailure.UNAUTHORIZED and not world.is_admin(settings.installer_role):
+    if failure is not ObserveFailure.UNAUTHORIZED and not world.is_admin(settings.installer_role):
         why = "nothing of ours tells what we may read yet"
         outcome = Outcome(Stage.INSTALLING, "we need to look inside", findings, ACCESS_POLL)
         return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
@@ -238,13 +239,13 @@ def _knock(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
     return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
 
 
-def _unknown_for(entry: AccessEntry, world: World, now: datetime) -> timedelta:
+def _unknown_for(entry: AccessEntry, world: Observation, now: datetime) -> timedelta:
     """How long the cluster cannot have known us: one 401 in the life of an entry is no reason to end it."""
     lasted = _lasted(world, Stage.INSTALLING, now)
     return min(now - entry.created_at, lasted) if entry.created_at else lasted
 
 
-def _never_let_in(world: World, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
+def _never_let_in(world: Observation, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
     """
     An entry is bound to the role's inner id, so that of a role made anew never works: the next pass makes it
     anew.
@@ -262,9 +263,9 @@ def _never_let_in(world: World, settings: Settings, findings: tuple[Finding, ...
 
 
 def _out_of_reach(
-    world: World,
+    world: Observation,
     cluster: EksCluster,
-    error: LookError,
+    error: ObserveError,
     settings: Settings,
     findings: tuple[Finding, ...],
     now: datetime,
@@ -279,7 +280,7 @@ def _out_of_reach(
     return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
 
 
-def _still_refused(world: World, cluster: EksCluster, policy: Policy, now: datetime) -> Record | None:
+def _still_refused(world: Observation, cluster: EksCluster, policy: Policy, now: datetime) -> Record | None:
     """
     The record of this very cluster's refusal under this very policy, less than a day ago; None also where
     somebody asks again.
@@ -296,7 +297,7 @@ def _still_refused(world: World, cluster: EksCluster, policy: Policy, now: datet
 
 
 def _from_inside(
-    world: World, inside: Inside, settings: Settings, outside: tuple[Finding, ...], now: datetime
+    world: Observation, inside: Inside, settings: Settings, outside: tuple[Finding, ...], now: datetime
 ) -> Plan:
     policy, contents = inside.policy, inside.contents
     findings = (*outside, *preflight.inside(contents, policy, settings, now))
@@ -335,7 +336,7 @@ def _from_inside(
 
 
 def _refused(
-    world: World,
+    world: Observation,
     inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
@@ -355,7 +356,7 @@ def _refused(
 
 
 def _with_admin(
-    world: World,
+    world: Observation,
     policy: Policy,
     settings: Settings,
     actions: tuple[Action, ...],
@@ -384,7 +385,7 @@ def _with_admin(
     return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
 
 
-def _stuck(world: World, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
+def _stuck(world: Observation, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
     """
     Parts that something refuses, and whose next try is not due, by name: one NodePool that cannot be written
     keeps no other from being looked after, nor us admin of the cluster.
@@ -395,7 +396,7 @@ def _stuck(world: World, actions: tuple[Action, ...], now: datetime) -> dict[str
 
 
 def _verified(
-    world: World,
+    world: Observation,
     inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
@@ -426,13 +427,13 @@ def _verified(
 # Words and time
 
 
-def _lasted(world: World, stage: Stage, now: datetime) -> timedelta:
+def _lasted(world: Observation, stage: Stage, now: datetime) -> timedelta:
     """How long a cluster has been in a stage without a break; zero where it is in another."""
     record = world.record
     return now - record.since if record and record.stage is stage else timedelta(0)
 
 
-def _installing(world: World, settings: Settings, now: datetime) -> timedelta:
+def _installing(world: Observation, settings: Settings, now: datetime) -> timedelta:
     """
     How long an installation has gone on: by its stage, or by how long we have been admin.
 
