@@ -13,7 +13,7 @@ from slicewise.planning.outcome import Finding
 from slicewise.pools import layout
 from slicewise.tuning import explain
 from slicewise.tuning.rule.decision import Decision, decide, details, host, nodes_needed
-from slicewise.tuning.rule.promises import Broken
+from slicewise.tuning.rule.promises import PromiseViolation
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.state.pool_state import PoolState, Tuning, pool_states
 from slicewise.tuning.usage.evidence import Grade, PodUse, day_of, measure
@@ -61,7 +61,7 @@ def state(n: int = 4, nodes: int = 5, pods_on_each: int = 4, policy=None, **chan
     return replace(found, **{"history": LONG, **changes})
 
 
-def decided(found: PoolState, seen: PoolUse, *broken: Broken, policy=None, **more) -> Decision:
+def decided(found: PoolState, seen: PoolUse, *broken: PromiseViolation, policy=None, **more) -> Decision:
     return decide(found, seen, broken, builders.contents(), policy or builders.policy(), NOW, **more)
 
 
@@ -162,7 +162,7 @@ def test_pods_without_history_do_not_hide_that_the_others_need_more_room():
 def test_a_broken_promise_lowers_n_at_once_also_without_evidence():
     fresh = state(history=Tuning(changed_at=NOW - timedelta(minutes=1)))
 
-    decision = decided(fresh, use(()), Broken(Breach.OUT_OF_MEMORY, "pod a was killed", "node-1"))
+    decision = decided(fresh, use(()), PromiseViolation(Breach.OUT_OF_MEMORY, "pod a was killed", "node-1"))
 
     assert decision.step.after == 3
     assert details(decision, NOW)["broken"] == ["pod a was killed"]

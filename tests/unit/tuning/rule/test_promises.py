@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.pools import layout
-from slicewise.tuning.rule.promises import broken
+from slicewise.tuning.rule.promises import violations
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.usage.pool_usage import read
 from slicewise.tuning.usage.readings import Readings
@@ -23,7 +23,8 @@ LATE = 282
 
 def found(seen, series=(), source="container-insights", nodes=("n-1",), since=SINCE, **more):
     return [
-        one.breach for one in broken(seen, read(series, source, seen), POOL, since, NOW, nodes=nodes, **more)
+        one.breach
+        for one in violations(seen, read(series, source, seen), POOL, since, NOW, nodes=nodes, **more)
     ]
 
 
@@ -205,7 +206,7 @@ def test_of_a_hundred_nodes_more_than_five_have_to_refuse_pods():
 
 def test_a_storm_of_refused_pods_is_one_line():
     away = [refused("UnexpectedAdmissionError") for _ in range(50)]
-    [one] = broken(changed(), Readings(), POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
+    [one] = violations(changed(), Readings(), POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
 
     assert one.says == (
         "n-1 turned 50 pods away (c-0, c-0, c-0) after it was changed; 1 would be an accident"
@@ -256,7 +257,7 @@ def test_only_the_canarys_nodes_are_looked_at():
     series = [*one_gpu(), *one_gpu(node="n-2", memory_mib=21_000)]
 
     assert found(seen, series, memory_bound_mib=20_000) == []
-    both = broken(
+    both = violations(
         seen,
         read(series, "container-insights", seen),
         POOL,

@@ -16,7 +16,7 @@ from slicewise.kube.ref import Object
 from slicewise.model.cluster import Series
 from slicewise.model.usage import Page
 from slicewise.tuning.classes.evidence import contended
-from slicewise.tuning.rule.promises import broken
+from slicewise.tuning.rule.promises import violations
 from slicewise.tuning.usage.evidence import DAY_SECONDS, Grade
 from slicewise.tuning.usage.history import (
     STEP_SECONDS,
@@ -523,7 +523,7 @@ def test_an_xid_of_days_ago_is_no_news_in_any_later_pass():
         now += timedelta(minutes=3)
         passes.look(pods, [node("n-1")], now, series)
         since = now - DAY
-        if broken(passes.contents, passes.last.readings, world.POOL, since, now):
+        if violations(passes.contents, passes.last.readings, world.POOL, since, now):
             told.append(now)
 
     assert told and max(told) - failed < timedelta(hours=25)

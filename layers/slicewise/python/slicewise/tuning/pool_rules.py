@@ -27,7 +27,7 @@ from slicewise.tuning.rollout import clock_skew
 from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rule.decision import RECENT, Decision, decide, details
-from slicewise.tuning.rule.promises import broken_now
+from slicewise.tuning.rule.promises import current_violations
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.annotations import TUNING_PATH
 from slicewise.tuning.state.observation import Observed
@@ -131,7 +131,7 @@ def fixed_class(state: PoolState, seen: Observed, shared: Shared, now: datetime)
     size = state.pool.size
     if not size:
         return None
-    broken = broken_now(state, seen, now - RECENT, now) if seen.whole else ()
+    broken = current_violations(state, seen, now - RECENT, now) if seen.whole else ()
     reason = f"it is class {size} of pool {state.pool.name}: {_pods(size)} a GPU, always"
     says = [one.says for one in broken[:_MOST_SAID]]
     return PoolPlan(state.name, "", {**_bare(state), "reason": reason, "broken": says})
@@ -173,7 +173,7 @@ def _decision(
     decision = decide(
         state,
         use,
-        broken_now(state, seen, since, now),
+        current_violations(state, seen, since, now),
         contents,
         policy,
         now,

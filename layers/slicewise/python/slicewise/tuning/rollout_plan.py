@@ -12,7 +12,7 @@ from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.context import RAREST, Advance
-from slicewise.tuning.rule.promises import broken_now, is_measured
+from slicewise.tuning.rule.promises import current_violations, is_measured
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_plan import PoolPlan
@@ -114,7 +114,7 @@ def _harm(state: PoolState, change: Rollout, seen: Observed, since: datetime, no
     key = layout.config_key(state.pool.sharing, change.to)
     nodes = {node.name for node in state.nodes if node.key == key}
     canary = nodes & {change.canary.node} if change.canary else set()
-    found = broken_now(state, seen, since, now, canary) if canary else ()
+    found = current_violations(state, seen, since, now, canary) if canary else ()
     if nodes:
-        found += tuple(one for one in broken_now(state, seen, since, now) if one.node in nodes)
+        found += tuple(one for one in current_violations(state, seen, since, now) if one.node in nodes)
     return list(dict.fromkeys(one.says for one in found))

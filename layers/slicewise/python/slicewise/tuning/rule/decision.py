@@ -20,7 +20,7 @@ from slicewise.kube.objects import spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
 from slicewise.policy.model import Policy
-from slicewise.tuning.rule.promises import Broken
+from slicewise.tuning.rule.promises import PromiseViolation
 from slicewise.tuning.rule.replicas import Choice, Host, TuningPolicy, choose_replicas
 from slicewise.tuning.rule.stabilization import Situation, Step
 from slicewise.tuning.rule.stabilization import decide as next_step
@@ -61,7 +61,7 @@ class Decision:
     grade: Grade
     allowed: Interval | None = None
     doubt: str = ""
-    broken: tuple[Broken, ...] = ()
+    broken: tuple[PromiseViolation, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -77,7 +77,7 @@ class Decision:
 def decide(
     state: PoolState,
     use: PoolUse,
-    broken: Sequence[Broken],
+    broken: Sequence[PromiseViolation],
     contents: ClusterContents,
     policy: Policy,
     now: datetime,

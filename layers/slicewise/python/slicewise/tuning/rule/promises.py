@@ -39,7 +39,7 @@ _LEAST_STEPS = 2
 _STEP = int(STEP.total_seconds())
 
 
-class Broken(NamedTuple):
+class PromiseViolation(NamedTuple):
     """A promise that does not hold, and where."""
 
     breach: Breach
@@ -47,16 +47,16 @@ class Broken(NamedTuple):
     node: str
 
 
-def broken_now(
+def current_violations(
     state: PoolState, seen: Observed, since: datetime, now: datetime, nodes: set[str] | None = None
-) -> tuple[Broken, ...]:
+) -> tuple[PromiseViolation, ...]:
     """
-    What broke on a NodePool that a pass observed; see `broken`.
+    What broke on a NodePool that a pass observed; see `violations`.
 
     Args:
         nodes: The canary's; None looks at all of the NodePool's.
     """
-    return broken(
+    return violations(
         seen.contents_of(state.name),
         seen.readings,
         state.name,
@@ -69,7 +69,7 @@ def broken_now(
     )
 
 
-def broken(
+def violations(
     contents: ClusterContents,
     readings: Readings,
     node_pool: str,
@@ -80,7 +80,7 @@ def broken(
     memory_bound_mib: float | None = None,
     slowdown_budget: float | None = None,
     failed_pods: Sequence[Object] = (),
-) -> tuple[Broken, ...]:
+) -> tuple[PromiseViolation, ...]:
     """
     What broke after `since`, worst first, then by node.
 
@@ -117,27 +117,29 @@ def is_measured(readings: Readings, node: str, since: datetime) -> bool:
     )
 
 
-def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[Broken]:
+def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterable[PromiseViolation]:
     for device in devices:
         peak = max(_after(device.memory_mib, since).values(), default=0.0)
         if peak > bound:
             says = f"GPU {device.key} used {peak / 1024:.1f} GiB, over the bound of {bound / 1024:.1f} GiB"
-            yield Broken(Breach.MEMORY, says, device.node)
+            yield PromiseViolation(Breach.MEMORY, says, device.node)
 
 
-def _xid(device: Device, since: datetime) -> Broken | None:
+def _xid(device: Device, since: datetime) -> PromiseViolation | None:
     """The exporter repeats the last error until the next one: only a change is news."""
     begin = since.timestamp()
     before = [at for at in device.xid if at + _STEP <= begin]
     last = device.xid[max(before)] if before else 0
     for _, code in sorted(_after(device.xid, since).items()):
         if code != last and code and int(code) not in APPLICATION_XIDS:
-            return Broken(Breach.XID, f"the driver of GPU {device.key} reported Xid {int(code)}", device.node)
+            return PromiseViolation(
+                Breach.XID, f"the driver of GPU {device.key} reported Xid {int(code)}", device.node
+            )
         last = code
     return None
 
 
-def _ended_badly(pod: Object, since: datetime) -> Broken | None:
+def _ended_badly(pod: Object, since: datetime) -> PromiseViolation | None:
     """
     A container that ran before and failed since, or one that fails again and again.
 
@@ -159,7 +161,7 @@ def _ended_badly(pod: Object, since: datetime) -> Broken | None:
             called = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
             how = end.get("reason") or f"exit code {end['exitCode']}"
             says = f"pod {called} on {spec(pod)['nodeName']} failed ({how}, restarted {restarts} times)"
-            return Broken(Breach.OUT_OF_MEMORY, says, spec(pod)["nodeName"])
+            return PromiseViolation(Breach.OUT_OF_MEMORY, says, spec(pod)["nodeName"])
     return None
 
 
@@ -179,7 +181,7 @@ def _changed(window: Window, watched: Collection[str]) -> dict[str, datetime]:
 
 def _turned_away(
     pods: Iterable[Object], changed: Mapping[str, datetime], since: datetime, on_trial: bool
-) -> Iterable[Broken]:
+) -> Iterable[PromiseViolation]:
     """
     Nodes that were changed and have since then refused pods that were bound to them.
 
@@ -199,7 +201,9 @@ def _turned_away(
     for node, names in again.items():
         told = f"{node} turned {len(names)} pods away ({', '.join(sorted(names)[:3])}) after it was changed"
         others = "" if on_trial else f", as did {len(again) - 1} more of {len(changed)} changed nodes"
-        yield Broken(Breach.ADMISSION, f"{told}{others}; {_LEAST_REFUSED - 1} would be an accident", node)
+        yield PromiseViolation(
+            Breach.ADMISSION, f"{told}{others}; {_LEAST_REFUSED - 1} would be an accident", node
+        )
 
 
 def _was_refused(pod: Object) -> bool:
@@ -219,7 +223,7 @@ def _asks_rightly(pod: Object) -> bool:
     return all(count <= 1 for count in asked)
 
 
-def _slow(window: Window, device: Device, since: datetime, budget: float) -> Broken | None:
+def _slow(window: Window, device: Device, since: datetime, budget: float) -> PromiseViolation | None:
     """The slowdown that a request saw in the mean, by how busy the GPU's other pods were."""
     steps = [
         (busy, _slowdown(busy, window.sharing.on_gpu(device, at)))
@@ -232,7 +236,7 @@ def _slow(window: Window, device: Device, since: datetime, budget: float) -> Bro
     if mean <= budget:
         return None
     says = f"requests on GPU {device.key} took {mean:.1f} times as long as alone; the budget is {budget:g}"
-    return Broken(Breach.SLOWDOWN, says, device.node)
+    return PromiseViolation(Breach.SLOWDOWN, says, device.node)
 
 
 def _slowdown(busy: float, sharers: int) -> float:
