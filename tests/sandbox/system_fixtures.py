@@ -163,7 +163,7 @@ def look(system: System, cluster: str, reason: str = "a test", forced: bool = Fa
     return _recorded(system, cluster, "onboarding", ONBOARD, lambda: ask(system, cluster, reason, forced))
 
 
-def prove(system: System, cluster: str) -> dict[str, Any]:
+def check_capacity(system: System, cluster: str) -> dict[str, Any]:
     """Have the tuner look now; what it recorded."""
     sqs = system.aws.client("sqs")
     queue = sqs.get_queue_url(QueueName="slicewise-tuning")["QueueUrl"]

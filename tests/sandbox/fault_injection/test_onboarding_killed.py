@@ -120,7 +120,7 @@ class Sandboxed:
         except SlicewiseError:
             pass  # recorded; the queue brings the message back
 
-    def prove(self) -> str:
+    def check_capacity(self) -> str:
         return self._app("slicewise-tuner", Calls()).tuning.run(self._trigger()).reason
 
     def offboard(self, calls: Calls) -> None:
@@ -305,7 +305,7 @@ def undisturbed(cluster, end) -> dict[str, Any]:
         end.update(one.state())
         assert end["release"] == "deployed"
         assert end["entries"]["slicewise-installer"] == (["slicewise:installer"], [])
-        assert "no GPU node" in one.prove()  # read with the tuner's own rights
+        assert "no GPU node" in one.check_capacity()  # read with the tuner's own rights
     return end
 
 

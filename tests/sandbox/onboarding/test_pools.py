@@ -23,12 +23,12 @@ from tests.sandbox.system_fixtures import (
     NODE_CLAIMS,
     NODE_POOLS,
     asking_pods,
+    check_capacity,
     codes,
     is_admin,
     nodes_of,
     ours,
     policy_text,
-    prove,
     publish,
     running,
     shared,
@@ -175,7 +175,7 @@ def test_the_examples_run(kube, app, pods, pool, nodes):
 
 def test_the_tuner_finds_every_slice_that_was_promised(system, kube):
     record = eventually(
-        lambda: (found := prove(system, POOLS)) and "starting" not in found["reason"] and found,
+        lambda: (found := check_capacity(system, POOLS)) and "starting" not in found["reason"] and found,
         "nodes are still starting",
     )
 
@@ -234,7 +234,7 @@ def test_workloads_that_opted_in_leave_the_classes_of_a_pool_that_is_no_longer_s
         kube.merge(path, {"metadata": {"labels": {CLASS: "auto"}}})
 
     def are_home() -> bool:
-        prove(system, POOLS)
+        check_capacity(system, POOLS)
         selectors = [kube.get(path)["spec"]["template"]["spec"]["nodeSelector"] for path in moved.values()]
         return selectors == [{"slicewise.dev/pool": "mixed"}] * 2
 
@@ -258,7 +258,7 @@ def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, flee
     for node in (silent, short):
         _registered_ten_minutes_ago(kube, node["metadata"]["name"])
 
-    record = prove(system, POOLS)
+    record = check_capacity(system, POOLS)
 
     assert codes(record) == {"never-initialised", "slices-differ"}
     told = {finding["code"]: finding for finding in record["findings"]}

@@ -14,6 +14,7 @@ from tests.sandbox.system_fixtures import (
     NODE_POOLS,
     POLICY_TAG,
     ask,
+    check_capacity,
     codes,
     has_entry,
     history,
@@ -22,7 +23,6 @@ from tests.sandbox.system_fixtures import (
     look,
     operator_releases,
     ours,
-    prove,
 )
 from tests.support.waiting import eventually
 
@@ -135,7 +135,7 @@ def test_a_tuner_that_cannot_reach_a_cluster_says_so_and_is_called_again(system,
     """No control plane stands behind this cluster: the deployed function fails, and the trigger is kept."""
     system.wait_for_stage(AUTO_MODE, "blocked")
 
-    record = prove(system, AUTO_MODE)
+    record = check_capacity(system, AUTO_MODE)
     assert record["stage"] == "waiting"
     assert "no answer: " in record["reason"]
 

@@ -46,9 +46,9 @@ from tests.sandbox.system_fixtures import (
     POLICY_TAG,
     TUNER,
     asking_pods,
+    check_capacity,
     look,
     nodes_of,
-    prove,
     requests_of,
 )
 from tests.support.nonempty import nonempty
@@ -207,7 +207,7 @@ def wanting_more(system: System, team: ForeignCluster, adopted: None) -> None:
 
 def test_while_pods_ask_for_two_gpus_n_stays_1_and_they_are_named(system, team, wanting_more):
     eventually(
-        lambda: prove(system, NAME) and detail(system)["pending"] == 1,
+        lambda: check_capacity(system, NAME) and detail(system)["pending"] == 1,
         lambda: detail(system),
         within_seconds=60,
     )

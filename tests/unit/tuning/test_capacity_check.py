@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from slicewise.tuning.capacity_check import prove
+from slicewise.tuning.capacity_check import check_capacity
 
 from tests.support import builders
 from tests.support.builders import NOW, contents, node, node_claim
@@ -12,7 +12,7 @@ OLD, YOUNG = timedelta(minutes=20), timedelta(minutes=2)
 
 
 def codes(**seen):
-    return [finding.code for finding in prove(contents(**seen), NOW).findings]
+    return [finding.code for finding in check_capacity(contents(**seen), NOW).findings]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def codes(**seen):
 def test_a_node_as_promised_is_no_finding(key, gpus, gpu, mig, allocatable):
     seen = node(key, gpus=gpus, gpu=gpu, mig=mig, allocatable=allocatable, age=OLD)
 
-    proof = prove(contents(nodes=(seen,)), NOW)
+    proof = check_capacity(contents(nodes=(seen,)), NOW)
 
     assert proof.findings == ()
     total = sum(int(count) for count in allocatable.values())
@@ -51,7 +51,7 @@ def test_a_quantity_in_another_spelling_is_the_same():
 
 def test_a_node_without_slices_after_five_minutes_is_told_with_causes_and_waiting_pods():
     pods = tuple(builders.pod(f"p{i}", pool="shared") for i in range(3))
-    (finding,) = prove(contents(nodes=(node("ts-4", age=OLD),), pods=pods), NOW).findings
+    (finding,) = check_capacity(contents(nodes=(node("ts-4", age=OLD),), pods=pods), NOW).findings
 
     assert finding.code == "never-initialised"
     assert finding.says == (
@@ -62,7 +62,7 @@ def test_a_node_without_slices_after_five_minutes_is_told_with_causes_and_waitin
 
 
 def test_a_node_that_is_starting_is_given_time():
-    proof = prove(contents(nodes=(node("ts-4", age=YOUNG),)), NOW)
+    proof = check_capacity(contents(nodes=(node("ts-4", age=YOUNG),)), NOW)
 
     assert proof.findings == ()
     assert proof.summary == "1 GPU node, 0 of 4 slices, 1 still starting"
@@ -84,7 +84,7 @@ def test_the_time_of_a_node_runs_from_its_registration():
 @pytest.mark.parametrize("slices", ["1", "3", "8"])
 def test_another_number_of_slices_is_told(slices):
     seen = node("ts-4", allocatable={"nvidia.com/gpu": slices}, age=OLD)
-    (finding,) = prove(contents(nodes=(seen,)), NOW).findings
+    (finding,) = check_capacity(contents(nodes=(seen,)), NOW).findings
 
     assert (
         finding.says == f"Node node-1 offers nvidia.com/gpu {slices}; its key ts-4 promises nvidia.com/gpu 4."
@@ -157,4 +157,4 @@ def test_an_overlay_of_ours_must_be_ready(ready, found):
 
 
 def test_an_empty_cluster_is_proved_in_few_words():
-    assert prove(contents(), NOW).summary == "no GPU node yet"
+    assert check_capacity(contents(), NOW).summary == "no GPU node yet"

@@ -33,14 +33,14 @@ _CAUSES = (
 
 
 @dataclass(frozen=True)
-class Proof:
+class CapacityCheck:
     """`summary` is one sentence; no findings means that every node is as promised or still starting."""
 
     summary: str
     findings: tuple[Finding, ...] = ()
 
 
-def prove(contents: ClusterContents, now: datetime, changing: Collection[str] = ()) -> Proof:
+def check_capacity(contents: ClusterContents, now: datetime, changing: Collection[str] = ()) -> CapacityCheck:
     """`changing` are NodePools whose N is being changed: their nodes differ for a while, as they should."""
     nodes = [node for node in contents.nodes if layout.POOL_LABEL in labels(node)]
     known = _Known(_registered(contents.node_claims), Counter(_awaited(contents.pods)))
@@ -50,7 +50,7 @@ def prove(contents: ClusterContents, now: datetime, changing: Collection[str] = 
         *_overlays(contents),
         *_claims(contents),
     )
-    return Proof(_summary(judged, findings), findings)
+    return CapacityCheck(_summary(judged, findings), findings)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
 from slicewise.policy.model import Mode, fingerprint
 from slicewise.tuning import adoption, alarms
-from slicewise.tuning.capacity_check import prove
+from slicewise.tuning.capacity_check import check_capacity
 from slicewise.tuning.pool_rules import plan_pool
 from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.state.observation import (
@@ -158,7 +158,7 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     of_pools, shared = _of_pools(states, seen, now)
     adopting = adoption.adopted(seen.contents, seen.policy, ours, now)
     plans = (*of_pools, *adopting, *_of_classes(states, seen, now), *_of_dropped(seen, ours, now))
-    proof = prove(seen.contents, now, set(shared.changing))
+    proof = check_capacity(seen.contents, now, set(shared.changing))
     findings = (*proof.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
     outcome = Outcome(
         Stage.TUNING if shared.changing or any(one.wait for one in adopting) else Stage.ONBOARDED,
