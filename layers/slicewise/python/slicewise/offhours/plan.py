@@ -457,11 +457,11 @@ def _steps_to_sleep(
     runs = policy.jobs is Jobs.RUN
     is_early, awaited = _is_early(world, window), not runs and queues.are_unread(found.unread)
     changed: dict[Ref, Object] = {}
-    let_go = [kept for kept in world.slept if runs and _keeps_jobs_waiting(kept)]
-    steps = _steps_back(world, let_go, found, why, window.now, "")
+    released = [kept for kept in world.slept if runs and _keeps_jobs_waiting(kept)]
+    steps = _steps_back(world, released, found, why, window.now, "")
     awake = {work.ref for work in staying_awake.stayers(made, policy)}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
-        if subject.kept in let_go or subject.live is None:
+        if subject.kept in released or subject.live is None:
             continue
         ref = ref_of(subject.live)
         live, work = changed.get(ref, subject.live), losing.get(ref)

@@ -82,14 +82,14 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
         waiting = _not_active(cluster, now)
         return Plan(waiting) if waiting else _offboard(world, settings, now)
     if isinstance(asked, Outcome):
-        return Plan(asked, _let_go(world, settings, asked.reason))
+        return Plan(asked, _release(world, settings, asked.reason))
     waiting = _not_active(cluster, now)
     if waiting:
         return Plan(waiting)
     findings = preflight.outside(cluster)
     if preflight.refuses(findings):
         outcome = Outcome(Stage.BLOCKED, _refusal(findings), findings)
-        return Plan(outcome, _let_go(world, settings, "the cluster is refused"))
+        return Plan(outcome, _release(world, settings, "the cluster is refused"))
     if cluster.authentication_mode == "CONFIG_MAP":
         why = "access entries are the only way in, and the cluster's tag allows the one-way switch"
         outcome = Outcome(Stage.WAITING, "access entries are being switched on", findings, SWITCH_POLL)
@@ -97,7 +97,7 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     if not _in_act_mode(world) and world.is_admin(settings.installer_role):
         return Plan(
             Outcome(Stage.UNMANAGED, "the policy's mode no longer lets us act", findings, ACCESS_POLL),
-            _let_go(world, settings, "the policy's mode no longer lets us act"),
+            _release(world, settings, "the policy's mode no longer lets us act"),
         )
     if world.contents is None:
         return _from_outside(world, cluster, asked, settings, findings, now)
@@ -181,7 +181,7 @@ def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:
     return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", wait=ACTIVE_POLL)
 
 
-def _let_go(world: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
+def _release(world: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
     """Rights of an installation that did not end are given back, whatever stopped it."""
     installer = settings.installer_role
     return (RevokeAdmin(installer, why),) if world.is_admin(installer) else ()
@@ -258,7 +258,7 @@ def _never_let_in(world: Observation, settings: Settings, findings: tuple[Findin
         "The entry is deleted and made anew at the next sweep; if this lasts, see the cluster's "
         "authenticator log.",
     )
-    actions = (*_let_go(world, settings, reason), DeleteAccessEntry(installer, "it does not work"))
+    actions = (*_release(world, settings, reason), DeleteAccessEntry(installer, "it does not work"))
     return Plan(Outcome(Stage.FAILED, reason, (*findings, finding)), actions)
 
 
@@ -274,10 +274,10 @@ def _out_of_reach(
     waited = _lasted(world, Stage.WAITING, now)
     if cluster.public_endpoint and waited <= REACH_DEADLINE:
         late = _installing(world, settings, now) > INSTALL_DEADLINE
-        let_go = _let_go(world, settings, "we cannot reach the cluster") if late else ()
-        return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL), let_go)
+        released = _release(world, settings, "we cannot reach the cluster") if late else ()
+        return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL), released)
     outcome = Outcome(Stage.BLOCKED, _refusal((finding,)), (finding, *findings))
-    return Plan(outcome, _let_go(world, settings, "we cannot reach the cluster"))
+    return Plan(outcome, _release(world, settings, "we cannot reach the cluster"))
 
 
 def _still_refused(world: Observation, cluster: EksCluster, policy: Policy, now: datetime) -> Record | None:
@@ -327,7 +327,7 @@ def _from_inside(
     actions = (*left, *clean_up)
     if not actions and difference.wait:
         reason = f"a helm is at work: {difference.findings[0].says}"
-        closing = _let_go(world, settings, "somebody's helm is at work")
+        closing = _release(world, settings, "somebody's helm is at work")
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
@@ -349,7 +349,7 @@ def _refused(
         return _with_admin(
             world, inside.policy, settings, clean_up, "the gate's probe is taken away", findings, now
         )
-    actions = (*clean_up, *_let_go(world, settings, "the cluster is refused"))
+    actions = (*clean_up, *_release(world, settings, "the cluster is refused"))
     if installer in world.entries and not manifests.anything_of_ours(inside.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
     return Plan(Outcome(Stage.BLOCKED, _refusal(findings), findings), actions)
@@ -374,8 +374,8 @@ def _with_admin(
         return Plan(Outcome(Stage.UNMANAGED, reason, findings), told)
     if _installing(world, settings, now) > INSTALL_DEADLINE:
         late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
-        let_go = _let_go(world, settings, "the installation does not end")
-        return Plan(Outcome(Stage.FAILED, late, findings), let_go)
+        released = _release(world, settings, "the installation does not end")
+        return Plan(Outcome(Stage.FAILED, late, findings), released)
     if needs_admin and not is_admin:
         # A person's look (`slicewise plan`) sees the inside before our own access entry is there.
         knock = (grant,) if settings.installer_role in world.entries else _knock(settings, None)
@@ -404,7 +404,7 @@ def _verified(
     stuck: Collection[str] = (),
 ) -> Plan:
     policy, contents = inside.policy, inside.contents
-    closing = _let_go(world, settings, "the installation is done")
+    closing = _release(world, settings, "the installation is done")
     awaited = verify.awaited(contents, policy, settings, stuck)
     if awaited:
         patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE

@@ -69,7 +69,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
     settled = replace(contents, node_pools=tuple(p for p in contents.node_pools if name(p) not in busy))
     parts += _given_back(settled, now)
     parts += [_emptied(contents, node_pool) for node_pool in _of_ours(contents)]
-    held = rollout_release.let_go(contents, busy, _WHY, now)
+    held = rollout_release.release_holds(contents, busy, _WHY, now)
     waits = [part.wait for part in parts if part.wait is not None]
     if rollout_release.holds(contents, busy):
         waits.append(_FOR_KARPENTER)

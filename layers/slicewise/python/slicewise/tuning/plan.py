@@ -124,7 +124,7 @@ def _holds(seen: Observed) -> bool:
 
 def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
     why = f"the policy's mode is {seen.policy.mode} by now"
-    actions = rollout_release.let_go(seen.contents, (), why, now)
+    actions = rollout_release.release_holds(seen.contents, (), why, now)
     says = f"what a change of N held is given back: {why}"
     return Plan(Outcome(Stage.TUNING, says, wait=_LET_GO_WAIT), actions, seen.known)
 
@@ -145,7 +145,7 @@ def _refused(found: PolicyInvalid, now: datetime) -> Plan:
         for problem in found.error.problems
     )
     findings += rollout_release.halfway(left, (), why) if left else ()
-    actions = rollout_release.let_go(left, (), why, now) if left else ()
+    actions = rollout_release.release_holds(left, (), why, now) if left else ()
     wait = _LET_GO_WAIT if left and rollout_release.holds(left, ()) else None
     held = "what a change of N held is given back" if actions else "nothing is touched"
     outcome = Outcome(Stage.FAILED, f"policy {found.policy_name!r} is wrong; {held}", findings, wait)

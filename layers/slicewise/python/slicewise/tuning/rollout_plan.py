@@ -70,7 +70,7 @@ def _waiting(
     says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
     wait = max(_BLIND_WAIT, min(lasts / 10, RAREST))
     others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
-    given_back = rollout_release.let_go(seen.contents, others, blind, now) if late else ()
+    given_back = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
     detail = {**seen.known_of(state.name), "rollout": says}
     return PoolPlan(state.name, says, detail, given_back, wait=wait, changing=True)
 

@@ -28,7 +28,7 @@ _AFTER = ("spec", "disruption", "consolidateAfter")
 _UNSCHEDULABLE = ("spec", "unschedulable")
 
 
-def let_go(
+def release_holds(
     contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
 ) -> tuple[Action, ...]:
     """`carried_on` are NodePools that somebody looks after."""
@@ -50,7 +50,7 @@ def released(
 
 def _released(contents: ClusterContents, node_pool: str, why: str, now: datetime) -> PoolPlan:
     others = {name(pool) for pool in contents.node_pools} - {node_pool}
-    actions, findings = let_go(contents, others, why, now), halfway(contents, others, why)
+    actions, findings = release_holds(contents, others, why, now), halfway(contents, others, why)
     return PoolPlan(node_pool, actions=actions, findings=findings)
 
 
