@@ -7,7 +7,7 @@ from datetime import timedelta
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 
-from tests.scenarios.rollout.test_fought_over import enforce
+from tests.scenarios.rollout.test_contested import enforce
 from tests.scenarios.rollout.test_interrupted import as_far_as, cordoned, shrinking, untagged
 from tests.support.tuning.rollout_world import POOL, World, at, halfway
 

@@ -26,11 +26,11 @@ _MOST_TAKEN_BACK = 2
 _PATH = ("spec", "template", "spec", "requirements")
 
 
-def give_way(change: Change) -> Advance | None:
+def defer_to_other_writer(change: Change) -> Advance | None:
     """Whose value came back too often has it: the nodes follow, and the requirement is left alone."""
     rollout, keys = change.rollout, change.state.keys
-    is_fought_over = rollout.taken_back >= _MOST_TAKEN_BACK and _is_taken_back(change)
-    if not (rollout.yields or is_fought_over) or (rollout.yields and keys == (change.new,)):
+    is_contested = rollout.taken_back >= _MOST_TAKEN_BACK and _is_taken_back(change)
+    if not (rollout.yields or is_contested) or (rollout.yields and keys == (change.new,)):
         return None
     whom = rollout.yields or _holders(change)
     if keys not in ((change.old,), (change.new,)):
@@ -63,7 +63,7 @@ def _yield(change: Change, revert: bool, whom: str) -> Advance:
     return act((patches.save(change.state, rollout, says, why),), why, findings=_told(change, rollout))
 
 
-def fought_over(change: Change) -> tuple[Finding, ...]:
+def contested(change: Change) -> tuple[Finding, ...]:
     return _told(change, change.rollout) if change.rollout.yields else ()
 
 

@@ -42,8 +42,8 @@ from slicewise.tuning.rollout.context import (
 from slicewise.tuning.rollout.grow import canary, relabel, revert
 from slicewise.tuning.rollout.node_replacement import roll
 from slicewise.tuning.rollout.requirement import (
-    fought_over,
-    give_way,
+    contested,
+    defer_to_other_writer,
     narrow,
     narrow_at_once,
     own_keys,
@@ -99,7 +99,7 @@ def advance(
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
-    told = (*_foreign_edits(change), *fought_over(change), *step.findings)
+    told = (*_foreign_edits(change), *contested(change), *step.findings)
     step = replace(step, findings=tuple(dict.fromkeys(told)), failed=failed)
     return _with_more_gpus(change, _held_again(change, _patient(change, step)))
 
@@ -163,7 +163,7 @@ def _patient(change: Change, step: Advance) -> Advance:
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:
-    first = (give_way, _hold, _known_key)
+    first = (defer_to_other_writer, _hold, _known_key)
     if change.state.pool.sharing is Sharing.MPS:
         if change.rollout.grows:
             return *first, _overlays, _limits, narrow_at_once, roll, _settle
