@@ -65,7 +65,7 @@ def clamp_future_timestamps(
     state: PoolState, seen: Observed, shared: Shared, now: datetime
 ) -> PoolPlan | None:
     """By a time that has not come yet nothing else could be decided."""
-    actions, findings = clock_skew.mend(state, now)
+    actions, findings = clock_skew.clamp_future_timestamps(state, now)
     if not actions or seen.policy.mode is not Mode.ACT:
         return None
     says = f"{state.name}: times that have not come yet are put back to now"

@@ -31,7 +31,9 @@ _MARKS = (
 )
 
 
-def mend(state: PoolState, now: datetime) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:
+def clamp_future_timestamps(
+    state: PoolState, now: datetime
+) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:
     """Nothing where all times are past. Once it is carried out the NodePool is read anew."""
     found = [(state.node_pool, annotation, text) for annotation, text in _of_pool(state, now)]
     items = (
