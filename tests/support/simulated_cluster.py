@@ -29,7 +29,7 @@ from slicewise.onboarding.observation import (
     Settings,
     eks_fingerprint,
 )
-from slicewise.planning.actions import Action, Apply, Delete, Forget, Patch, Wake
+from slicewise.planning.actions import Action, Apply, Delete, DeleteState, Patch, Wake
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     ApplyChartCrds,
@@ -205,7 +205,7 @@ class SimulatedCluster:
             UpgradeRelease: self._upgrade,
             RollbackRelease: self._roll_back,
             Wake: lambda a: self.woken.append(a.capability),
-            Forget: lambda a: None,
+            DeleteState: lambda a: None,
         }
         handlers[type(action)](action)
 

@@ -105,20 +105,20 @@ def test_what_is_forgotten_is_gone_and_only_the_version_that_was_seen(kept):
     kept.keep(A, snapshot().as_done())
 
     with pytest.raises(Conflict):
-        kept.forget_snapshot(A, snapshot())
-    kept.forget_snapshot(A, snapshot().as_done())
-    kept.forget_snapshot(A, snapshot().as_done())
+        kept.delete_snapshot(A, snapshot())
+    kept.delete_snapshot(A, snapshot().as_done())
+    kept.delete_snapshot(A, snapshot().as_done())
     assert kept.snapshots(A) == ()
 
 
 def test_what_the_table_lacks_is_written_again_or_forgotten_without_having_been_there(kept):
     recovered = snapshot(version=0, recovered=True)
-    kept.forget_snapshot(A, recovered)
+    kept.delete_snapshot(A, recovered)
 
     kept.keep(A, recovered.as_done())
     assert kept.snapshots(A) == (recovered.as_done(),) and not kept.snapshots(A)[0].recovered
     with pytest.raises(Conflict):
-        kept.forget_snapshot(A, recovered)
+        kept.delete_snapshot(A, recovered)
 
 
 def test_five_hundred_workloads_are_kept(kept):
@@ -147,7 +147,7 @@ def test_the_longest_names_that_kubernetes_has_are_kept(kept):
     cluster = f"arn:aws-us-gov:eks:us-gov-west-1:111122223333:cluster/{'c' * 100}"
     kept.keep(cluster, longest)
     kept.keep(cluster, longest.as_done())
-    kept.forget_snapshot(cluster, longest.as_done())
+    kept.delete_snapshot(cluster, longest.as_done())
 
     assert kept.snapshots(cluster) == ()
 

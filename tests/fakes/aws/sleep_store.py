@@ -40,7 +40,7 @@ class FakeSleepStore:
                 raise Conflict(f"{snapshot.ref} was kept otherwise")
             self._kept[key] = kept
 
-    def forget_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
+    def delete_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
         with self._calls.call(f"sleep.forget_snapshot {snapshot.ref} {snapshot.field}"):
             key = _key(cluster, snapshot)
             if key in self._kept and self._kept[key].version != snapshot.version:

@@ -10,7 +10,7 @@ from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.onboarding import manifests
 from slicewise.onboarding.observation import ObserveError, ObserveFailure
 from slicewise.onboarding.plan import acts, plan
-from slicewise.planning.actions import Apply, Delete, Forget, Wake
+from slicewise.planning.actions import Apply, Delete, DeleteState, Wake
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     DeleteAccessEntry,
@@ -36,7 +36,7 @@ MINUTE = timedelta(minutes=1)
 def test_a_cluster_that_is_gone_is_forgotten():
     found = planned(cluster=None)
 
-    assert (found.outcome.stage, kinds(found)) == (Stage.DELETED, [Wake, Forget])
+    assert (found.outcome.stage, kinds(found)) == (Stage.DELETED, [Wake, DeleteState])
 
 
 def test_a_cluster_that_goes_is_looked_at_until_it_is_gone():

@@ -283,7 +283,7 @@ class SleepStore(Protocol):
     def keep(self, cluster: str, snapshot: Snapshot) -> None:
         """Conflict unless what is kept is the version just before, or nothing for version 1."""
 
-    def forget_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
+    def delete_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
         """Conflict where another version is kept; that none is is fine."""
 
     def override(self, cluster: str) -> Override | None:

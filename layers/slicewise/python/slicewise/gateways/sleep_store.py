@@ -65,7 +65,7 @@ class SleepTable:
                 TableName=self._table, Item=item_of(_key(cluster, snapshot) | _fields(snapshot)), **before
             )
 
-    def forget_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
+    def delete_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
         key = item_of(_key(cluster, snapshot))
         try:
             with own_errors(f"dynamodb:DeleteItem, a snapshot of {snapshot.ref}"):

@@ -29,7 +29,7 @@ from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import targets as following
 from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import OPENED
-from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Notify, Patch
+from slicewise.planning.actions import Action, DeleteSnapshot, Notify, Patch, SaveSnapshot
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
@@ -104,11 +104,11 @@ def tended(world: Observation, found: Found, until: str, now: datetime) -> Tende
             actions.append(replace(_notice(one, kept, len(waiting), world, until), part=""))
         match state:
             case _State.GIVEN_BACK:
-                actions.append(ForgetSnapshot(kept, "it is closed"))
+                actions.append(DeleteSnapshot(kept, "it is closed"))
             case _State.TAKEN:
                 actions += _leave_alone(one.node_pool, kept)
             case _State.OPEN if not kept.done:
-                actions.append(KeepSnapshot(kept.as_done(), "it is open"))
+                actions.append(SaveSnapshot(kept.as_done(), "it is open"))
             case _State.OPEN if _is_calm(one, found, now) and not _is_busy(one, found):
                 why = "nothing runs there, and no other machine of the pool is refused"
                 actions += _close(found, kept, why)
@@ -183,7 +183,7 @@ def _open(
         taken_at=now,
         version=kept.version + 1 if kept else 1,
     ).sealed()
-    yield KeepSnapshot(fresh, "its limit is written down before it is taken away")
+    yield SaveSnapshot(fresh, "its limit is written down before it is taken away")
     yield from _finish(one, fresh, waiting, world, until)
 
 
@@ -195,7 +195,7 @@ def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, un
     )
     says = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
     yield Patch(kept.ref, operations, says, _why(one, waiting))
-    yield KeepSnapshot(kept.as_done(), "it is open")
+    yield SaveSnapshot(kept.as_done(), "it is open")
     yield _notice(one, kept, waiting, world, until)
 
 
@@ -287,12 +287,12 @@ def _priced(kind: str) -> str:
 def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
     live = _live(found, kept.ref)
     if live is None:
-        yield ForgetSnapshot(kept, "the NodePool is gone")
+        yield DeleteSnapshot(kept, "the NodePool is gone")
     elif _state(live, kept) is _State.TAKEN:
         yield from _leave_alone(live, kept)
     else:
         yield from _give_back(live, why)
-        yield ForgetSnapshot(kept, "it is closed")
+        yield DeleteSnapshot(kept, "it is closed")
 
 
 def _close_unknown(world: Observation, found: Found) -> Iterator[Action]:
@@ -317,7 +317,7 @@ def _give_back(node_pool: Object, why: str) -> Iterator[Action]:
 
 def _leave_alone(node_pool: Object, kept: Snapshot) -> Iterator[Action]:
     yield from _unmark(node_pool)
-    yield ForgetSnapshot(kept, "somebody has set another limit")
+    yield DeleteSnapshot(kept, "somebody has set another limit")
 
 
 def _unmark(node_pool: Object) -> Iterator[Action]:

@@ -20,12 +20,12 @@ from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import JOBS, is_job
 from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import RETAIN
-from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot, Patch, in_part
+from slicewise.planning.actions import Action, DeleteSnapshot, Patch, SaveSnapshot, in_part
 from slicewise.pools import layout
 
 STATEFUL_SET = ("apps/v1", "StatefulSet")
 
-_Noted = KeepSnapshot | ForgetSnapshot
+_Noted = SaveSnapshot | DeleteSnapshot
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ def _needing(right: KeptRight, world: Observation) -> set[Ref]:
 
 
 def _is_noted(action: Action, right: KeptRight) -> TypeGuard[_Noted]:
-    return isinstance(action, KeepSnapshot | ForgetSnapshot) and right.covers(action.snapshot)
+    return isinstance(action, SaveSnapshot | DeleteSnapshot) and right.covers(action.snapshot)
 
 
 def _ends(action: _Noted) -> bool:
-    return isinstance(action, ForgetSnapshot) or bool(action.snapshot.woken)
+    return isinstance(action, DeleteSnapshot) or bool(action.snapshot.woken)
 
 
 def _marks(right: KeptRight, pools: Iterable[Object], value: str | None) -> Iterator[Action]:

@@ -11,7 +11,7 @@ from slicewise.offhours import unread
 from slicewise.offhours.kinds import Registry
 from slicewise.offhours.observation import Observation
 from slicewise.offhours.sleep_fields import RETAIN, opens
-from slicewise.planning.actions import Action, DeleteOpening, KeepSnapshot, PutOpening
+from slicewise.planning.actions import Action, DeleteOpening, PutOpening, SaveSnapshot
 from slicewise.planning.record import UNKNOWN_TIME
 
 
@@ -61,7 +61,7 @@ def _is_asleep(kept: Snapshot, kinds: Registry) -> bool:
 
 
 def _sleeping(world: Observation, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
-    kept = (one.snapshot for one in planned if isinstance(one, KeepSnapshot))
+    kept = (one.snapshot for one in planned if isinstance(one, SaveSnapshot))
     return tuple(one for one in (*world.slept, *kept) if _is_asleep(one, world.kinds))
 
 

@@ -56,12 +56,12 @@ from slicewise.planning.actions import (
     Delete,
     DeleteOpening,
     DeleteSchedule,
-    ForgetSnapshot,
-    KeepSnapshot,
+    DeleteSnapshot,
     Notify,
     Patch,
     PutOpening,
     PutSchedule,
+    SaveSnapshot,
     Scale,
     in_part,
     part_of,
@@ -169,7 +169,7 @@ def _abreast(actions: Iterable[Action]) -> dict[str, str]:
     """
     ranks: dict[str, str] = {}
     for action in actions:
-        if isinstance(action, Patch | KeepSnapshot | ForgetSnapshot) and _is_of_a_queued(action):
+        if isinstance(action, Patch | SaveSnapshot | DeleteSnapshot) and _is_of_a_queued(action):
             ranks.setdefault(action.part, "waits in a queue")
         if isinstance(action, Patch) and action.subresource:
             ranks[action.part] = "missed runs"  # before any is resumed
@@ -177,12 +177,12 @@ def _abreast(actions: Iterable[Action]) -> dict[str, str]:
             ranks.setdefault(action.part, "makes work")
         if isinstance(action, Scale):
             ranks[action.part] = "workload"
-        if isinstance(action, KeepSnapshot | ForgetSnapshot) and action.snapshot.ref.namespace:
+        if isinstance(action, SaveSnapshot | DeleteSnapshot) and action.snapshot.ref.namespace:
             ranks.setdefault(action.part, "makes work")
     return ranks
 
 
-def _is_of_a_queued(action: Patch | KeepSnapshot | ForgetSnapshot) -> bool:
+def _is_of_a_queued(action: Patch | SaveSnapshot | DeleteSnapshot) -> bool:
     ref = action.ref if isinstance(action, Patch) else action.snapshot.ref
     return ref[:2] == queues.QUEUED
 
@@ -222,7 +222,7 @@ def _part(action: Action) -> str:
     match action:
         case Patch(ref=ref) | Scale(ref=ref) | Delete(ref=ref):
             return str(ref)
-        case KeepSnapshot(snapshot=kept) | ForgetSnapshot(snapshot=kept):
+        case SaveSnapshot(snapshot=kept) | DeleteSnapshot(snapshot=kept):
             return str(kept.ref)
         case PutSchedule() | DeleteSchedule():
             return "the schedule"
@@ -886,7 +886,7 @@ def _is_checked_first(world: Observation, held: Iterable[Step], comes_back: bool
 
 def _writes_to(step: Step, failing: Collection[str], is_wanted: Callable[[Snapshot], bool]) -> bool:
     """Whether it changes an object of which something like this is kept, and that does not fail each time."""
-    kept = [one.snapshot for one in step.actions if isinstance(one, KeepSnapshot | ForgetSnapshot)]
+    kept = [one.snapshot for one in step.actions if isinstance(one, SaveSnapshot | DeleteSnapshot)]
     writes = any(isinstance(one, Patch | Scale) for one in step.actions)
     return writes and any(map(is_wanted, kept)) and _part(step.actions[0]) not in failing
 

@@ -17,7 +17,7 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import Registry, switch_of
 from slicewise.offhours.observation import Found, Observation
-from slicewise.planning.actions import Action, KeepSnapshot, Patch
+from slicewise.planning.actions import Action, Patch, SaveSnapshot
 from slicewise.policy import switches as own_switches
 from slicewise.policy.switches import Switch
 from slicewise.pools import layout
@@ -25,7 +25,7 @@ from slicewise.pools import layout
 
 def marked(world: Observation, found: Found, actions: Sequence[Action]) -> tuple[Action, ...]:
     """The actions of a plan, after those that set or remove the mark."""
-    planned = (one.snapshot for one in actions if isinstance(one, KeepSnapshot))
+    planned = (one.snapshot for one in actions if isinstance(one, SaveSnapshot))
     asleep = [kept for kept in (*world.slept, *planned) if not kept.woken]
     needed = {*_switches(asleep, found.kinds), *_unread(found)}
     return (*_marks(found.node_pools, own_switches.dumped(needed) if needed else None), *actions)
@@ -49,7 +49,7 @@ def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
 
 def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
     """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
-    noted = (one.snapshot for one in actions if isinstance(one, KeepSnapshot) and one.snapshot.woken)
+    noted = (one.snapshot for one in actions if isinstance(one, SaveSnapshot) and one.snapshot.woken)
     return any(is_own(kept, world.kinds) and str(kept.ref) not in world.failing for kept in noted)
 
 

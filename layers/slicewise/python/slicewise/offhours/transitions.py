@@ -26,7 +26,7 @@ from slicewise.kube.ref import Object, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import makes_jobs
 from slicewise.offhours.sleep_fields import Setting
-from slicewise.planning.actions import Action, ForgetSnapshot, KeepSnapshot
+from slicewise.planning.actions import Action, DeleteSnapshot, SaveSnapshot
 from slicewise.planning.outcome import Finding
 from slicewise.pools import layout
 
@@ -101,17 +101,17 @@ def put_to_sleep(
         fresh = _snapshot(setting, live, kept, window, priority, slices, count)
         return Step(_write(setting, live, fresh, why, keep=True))
     if kept.done:
-        found = (KeepSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
+        found = (SaveSnapshot(kept.as_done(), "the table lacks it", RECOVERY),) if kept.recovered else ()
         return Step(found, () if value == ours else (_touched(setting, live, kept),))
     if value != ours:
         return Step(_write(setting, live, kept, why, keep=False))
     if _as_we_left_it(setting, live, kept):
-        return Step((KeepSnapshot(kept.as_done(), why),))
+        return Step((SaveSnapshot(kept.as_done(), why),))
     return _left_to_a_person(setting, live, kept, "somebody had put it to sleep already")
 
 
 def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why: str) -> Step:
-    return Step((*setting.unnote(live, why), ForgetSnapshot(kept, why))) if kept else Step()
+    return Step((*setting.unnote(live, why), DeleteSnapshot(kept, why))) if kept else Step()
 
 
 def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str, now: datetime) -> Step | None:
@@ -144,7 +144,7 @@ def give_back(
         return Step(findings=(damaged(kept),), settled=False)
 
     def done(reason: str) -> Action:
-        return KeepSnapshot(kept.as_woken(morning), reason) if morning else ForgetSnapshot(kept, reason)
+        return SaveSnapshot(kept.as_woken(morning), reason) if morning else DeleteSnapshot(kept, reason)
 
     if kept.woken:
         return Step() if morning else Step((done("the night is over"),))
@@ -203,9 +203,9 @@ def _snapshot(
 
 
 def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool) -> tuple[Action, ...]:
-    first = (KeepSnapshot(kept, "what it was is written down before it is changed"),) if keep else ()
+    first = (SaveSnapshot(kept, "what it was is written down before it is changed"),) if keep else ()
     write = setting.write(live, setting.asleep, why, note=kept)
-    return (*first, write, KeepSnapshot(kept.as_done(), why))
+    return (*first, write, SaveSnapshot(kept.as_done(), why))
 
 
 def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:

@@ -37,7 +37,7 @@ from slicewise.onboarding.observation import Observation, ObserveFailure, Remain
 from slicewise.onboarding.operator.release import is_theirs
 from slicewise.onboarding.operator.release import of as operator_of
 from slicewise.onboarding.operator.restore import give_back
-from slicewise.planning.actions import Action, Delete, Forget, Notify, Wake
+from slicewise.planning.actions import Action, Delete, DeleteState, Notify, Wake
 from slicewise.planning.eks_actions import (
     DeleteAccessEntry,
     GrantAdmin,
@@ -415,7 +415,7 @@ def _ended(world: Observation, settings: Settings, stays: tuple[Finding, ...] = 
         "its record goes, and with it what it says",
         "offboarded",
     )
-    return Plan(outcome, (said, *entries, Forget("the cluster is offboarded")))
+    return Plan(outcome, (said, *entries, DeleteState("the cluster is offboarded")))
 
 
 def _entries_go(world: Observation, settings: Settings) -> tuple[DeleteAccessEntry, ...]:

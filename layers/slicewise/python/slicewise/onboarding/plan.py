@@ -32,7 +32,7 @@ from slicewise.onboarding.observation import (
 from slicewise.onboarding.operator import gpu_findings
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.planning import retries
-from slicewise.planning.actions import Action, Apply, Delete, Forget, Patch, Wake, part_of
+from slicewise.planning.actions import Action, Apply, Delete, DeleteState, Patch, Wake, part_of
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     ApplyChartCrds,
@@ -75,7 +75,10 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     cluster = world.cluster
     if cluster is None:
         # In this order: killed in between, we still remember that there is something to forget.
-        last = (Wake(TUNING, "the cluster is gone: so go its alarms"), Forget("EKS knows no such cluster"))
+        last = (
+            Wake(TUNING, "the cluster is gone: so go its alarms"),
+            DeleteState("EKS knows no such cluster"),
+        )
         return Plan(Outcome(Stage.DELETED, "the cluster is gone"), last)
     asked = _asked_for(cluster, world, settings)
     if cluster.offboards and not (world.paused or cluster.status == "DELETING"):

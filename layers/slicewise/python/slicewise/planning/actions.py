@@ -126,7 +126,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class KeepSnapshot:
+class SaveSnapshot:
     """Write down what an object is before it is changed. Conflict where another pass has, since."""
 
     snapshot: Snapshot
@@ -142,7 +142,7 @@ class KeepSnapshot:
 
 
 @dataclass(frozen=True)
-class ForgetSnapshot:
+class DeleteSnapshot:
     """It was given back, or nothing is left to give back; that it is gone already is fine."""
 
     snapshot: Snapshot
@@ -248,7 +248,7 @@ class DeleteAlarm:
 
 
 @dataclass(frozen=True)
-class Forget:
+class DeleteState:
     """Delete what we keep about a cluster outside it."""
 
     why: str
@@ -276,8 +276,8 @@ Step = (
     | Patch
     | SetClass
     | Scale
-    | KeepSnapshot
-    | ForgetSnapshot
+    | SaveSnapshot
+    | DeleteSnapshot
     | PutSchedule
     | DeleteSchedule
     | PutOpening
@@ -286,7 +286,7 @@ Step = (
     | PutAlarm
     | DeleteAlarm
 )
-Action = Step | Forget | Wake | Installation
+Action = Step | DeleteState | Wake | Installation
 
 
 def in_part(action: Action, part: str) -> Action:

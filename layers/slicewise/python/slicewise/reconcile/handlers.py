@@ -15,14 +15,14 @@ from slicewise.planning.actions import (
     DeleteAlarm,
     DeleteOpening,
     DeleteSchedule,
-    Forget,
-    ForgetSnapshot,
-    KeepSnapshot,
+    DeleteSnapshot,
+    DeleteState,
     Notify,
     Patch,
     PutAlarm,
     PutOpening,
     PutSchedule,
+    SaveSnapshot,
     Scale,
     SetClass,
     SlotsFit,
@@ -68,12 +68,12 @@ def _delete_opening(connection: Connection, action: DeleteOpening) -> None:
     connection.ports.sleep.delete_opening(connection.trigger.cluster)
 
 
-def _keep_snapshot(connection: Connection, action: KeepSnapshot) -> None:
+def _save_snapshot(connection: Connection, action: SaveSnapshot) -> None:
     connection.ports.sleep.keep(connection.trigger.cluster, action.snapshot)
 
 
-def _forget_snapshot(connection: Connection, action: ForgetSnapshot) -> None:
-    connection.ports.sleep.forget_snapshot(connection.trigger.cluster, action.snapshot)
+def _delete_snapshot(connection: Connection, action: DeleteSnapshot) -> None:
+    connection.ports.sleep.delete_snapshot(connection.trigger.cluster, action.snapshot)
 
 
 def _notify(connection: Connection, action: Notify) -> None:
@@ -88,7 +88,7 @@ def _delete_alarm(connection: Connection, action: DeleteAlarm) -> None:
     connection.ports.alarms.delete(action.name)
 
 
-def _forget(connection: Connection, action: Forget) -> None:
+def _forget(connection: Connection, action: DeleteState) -> None:
     connection.ports.store.forget(connection.trigger.cluster)
 
 
@@ -107,12 +107,12 @@ HANDLERS: Mapping[type[Action], Handler] = {
     DeleteSchedule: _delete_schedule,
     PutOpening: _put_opening,
     DeleteOpening: _delete_opening,
-    KeepSnapshot: _keep_snapshot,
-    ForgetSnapshot: _forget_snapshot,
+    SaveSnapshot: _save_snapshot,
+    DeleteSnapshot: _delete_snapshot,
     Notify: _notify,
     PutAlarm: _put_alarm,
     DeleteAlarm: _delete_alarm,
-    Forget: _forget,
+    DeleteState: _forget,
     Wake: _wake,
 }
 

@@ -31,7 +31,7 @@ from slicewise.model import sweeps
 from slicewise.model.cluster import EksCluster
 from slicewise.model.usage import Page
 from slicewise.planning import retries
-from slicewise.planning.actions import Action, Forget, Notify
+from slicewise.planning.actions import Action, DeleteState, Notify
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import UNKNOWN_TIME, Record
 from slicewise.planning.retries import Retry
@@ -254,7 +254,7 @@ class Reconciler(Generic[W]):
         plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
         gone = capability.cluster(world) is None and before is None
-        if gone or plan.unrecorded or any(isinstance(action, Forget) for action in plan.actions):
+        if gone or plan.unrecorded or any(isinstance(action, DeleteState) for action in plan.actions):
             return self._forget(trigger, plan, capability.cluster(world), progress)
         outcome, conflicts = plan.outcome, 0
         if capability.acts(world):
