@@ -21,7 +21,7 @@ from slicewise.sizes import cut
 from slicewise.trigger import name_of
 
 from cli import tuning
-from cli.output import LONGEST_REASON, tell_findings
+from cli.output import LONGEST_REASON, print_findings
 
 # What each capability's function is called: where a pass that never finished has left its log.
 _FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: "shift-capacity"}
@@ -29,8 +29,8 @@ _FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: 
 
 def status(app: App, cluster: str | None) -> int:
     """A line a cluster, or all about one; 1 where that one was never looked at."""
-    _tell_late_sweep(app)
-    _tell_late_clusters(app)
+    _print_late_sweep(app)
+    _print_late_clusters(app)
     return _status_of(app, app.trigger(cluster, "").cluster) if cluster else _status_of_all(app)
 
 
@@ -40,13 +40,13 @@ def _status_of(app: App, cluster: str) -> int:
     begun, swept = {one.capability: one for one in store.begun(cluster)}, store.sweeps()
     if reason := store.paused(cluster):
         print(f"paused: {reason}")
-    _tell_sleep(app, cluster)
+    _print_sleep(app, cluster)
     for record in found:
-        _tell(record)
-        _tell_all(_since_then(record, begun.pop(record.capability, None), swept, app.clock()))
+        _print(record)
+        _print_all(_since_then(record, begun.pop(record.capability, None), swept, app.clock()))
     for one in begun.values():
         print(f"{name_of(cluster)}: {one.capability}")
-        _tell_all(_never_finished(one, app.clock()))
+        _print_all(_never_finished(one, app.clock()))
     if not (found or begun):
         print(f"{name_of(cluster)}: no pass has looked at it yet; slicewise onboard {name_of(cluster)}")
     return 0 if found else 1
@@ -57,13 +57,13 @@ def _status_of_all(app: App) -> int:
     swept = app.ports.store.sweeps()
     for record in records:
         print(f"{name_of(record.cluster):30} {record.capability:12} {record.stage:12} {record.reason}")
-        _tell_all(_since_then(record, None, swept, app.clock()))
+        _print_all(_since_then(record, None, swept, app.clock()))
     if not records:
         print("no cluster has been looked at yet")
     return 0
 
 
-def _tell_late_sweep(app: App) -> None:
+def _print_late_sweep(app: App) -> None:
     found, now = app.ports.store.sweeps(), app.clock()
     if sweeps.is_late(found, now):
         print(
@@ -72,7 +72,7 @@ def _tell_late_sweep(app: App) -> None:
         )
 
 
-def _tell_late_clusters(app: App) -> None:
+def _print_late_clusters(app: App) -> None:
     try:
         late = app.late_clusters()
     except SlicewiseError as error:
@@ -112,12 +112,12 @@ def _never_finished(begun: Begun, now: datetime) -> list[str]:
     ]
 
 
-def _tell_all(lines: Sequence[str]) -> None:
+def _print_all(lines: Sequence[str]) -> None:
     for line in lines:
         print(f"  {line}")
 
 
-def _tell_sleep(app: App, cluster: str) -> None:
+def _print_sleep(app: App, cluster: str) -> None:
     now = app.clock()
     try:
         times = app.sleep_times(cluster)
@@ -162,7 +162,7 @@ def plan(app: App, cluster: str) -> int:
         print(f"  {action}: {action.why}")
         if isinstance(action, UpgradeRelease):
             print("".join(f"    {change}\n" for change in action.changes), end="")
-    tell_findings(planned.outcome.findings)
+    print_findings(planned.outcome.findings)
     for detail in planned.details:
         print(f"    GPUs of NodePool {detail['node_pool']}: {detail['gpus_by']}")
     for action in planned.actions:
@@ -193,11 +193,11 @@ def pause(app: App, arguments: argparse.Namespace) -> int:
     print(f"{_named(arguments)} paused; what runs goes on running, and nothing is changed until resumed")
     names = app.ports.eks.cluster_names() if arguments.all else (arguments.cluster,)
     for cluster in names:
-        _tell_sleepers(app, cluster, arguments.keep_asleep)
+        _print_sleepers(app, cluster, arguments.keep_asleep)
     return 0
 
 
-def _tell_sleepers(app: App, cluster: str, keep_asleep: bool) -> None:
+def _print_sleepers(app: App, cluster: str, keep_asleep: bool) -> None:
     """What sleeps while it is paused, and what becomes of it."""
     trigger = app.trigger(cluster, "")
     kept = app.ports.sleep.snapshots(trigger.cluster)
@@ -232,7 +232,7 @@ def _named(arguments: argparse.Namespace) -> str:
     return "the fleet is" if arguments.all else f"{arguments.cluster} is"
 
 
-def _tell(record: Record) -> None:
+def _print(record: Record) -> None:
     print(f"{name_of(record.cluster)}: {record.capability}: {record.stage} since {_minute(record.since)}")
     print(f"  {record.reason}")
     print(f"  last pass {_minute(record.at)}" + (f", policy {record.policy}" if record.policy else ""))
@@ -240,7 +240,7 @@ def _tell(record: Record) -> None:
         print(f"  next look {_minute(record.next_look)}")
     for line in record.changed:
         print(f"  did: {line}" if not line.startswith("would ") else f"  {line}")
-    tell_findings(record.findings)
+    print_findings(record.findings)
 
 
 def _minute(time: datetime) -> str:

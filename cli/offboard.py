@@ -16,7 +16,7 @@ from slicewise.model.cluster import OFFBOARD, EksCluster
 from slicewise.planning.outcome import Stage
 from slicewise.trigger import name_of
 
-from cli.output import tell_findings
+from cli.output import print_findings
 
 _ORDER = (OFF_HOURS, TUNING, ONBOARDING)
 _TERRAFORM = (
@@ -76,7 +76,7 @@ def _would(app: App, name: str) -> int:
         print(f"{name}: {capability}: {planned.outcome.reason}")
         for action in planned.actions:
             print(f"  {action}: {action.why}")
-        tell_findings(planned.outcome.findings)
+        print_findings(planned.outcome.findings)
     return status
 
 

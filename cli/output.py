@@ -8,7 +8,7 @@ from slicewise.planning.outcome import Finding
 LONGEST_REASON = 800
 
 
-def tell_findings(findings: tuple[Finding, ...]) -> None:
+def print_findings(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
         print(f"    {finding.remedy}")

@@ -18,7 +18,7 @@ from slicewise.tuning import snapshot as snapshots
 from slicewise.tuning.plan import plan as next_pass
 from slicewise.tuning.state.observation import Observation, cluster_of
 
-from cli.output import tell_findings
+from cli.output import print_findings
 
 
 def tune(app: App, cluster: str) -> int:
@@ -36,7 +36,7 @@ def explain(app: App, cluster: str, pool: str | None) -> int:
         print(f"{trigger.name}: nothing was decided yet; slicewise tune {trigger.name}")
         return 1
     print(f"{trigger.name}: last pass {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}")
-    return _tell_pools(record.details, pool)
+    return _print_pools(record.details, pool)
 
 
 def plan(app: App, cluster: str) -> int:
@@ -47,7 +47,7 @@ def plan(app: App, cluster: str) -> int:
     except Refused as refused:
         print(f"{trigger.name}: you may not read what tuning reads: {refused}")
         return 0
-    _tell_plan(trigger.name, planned)
+    _print_plan(trigger.name, planned)
     return 0
 
 
@@ -59,7 +59,7 @@ def snapshot(app: App, cluster: str) -> int:
 
 def explain_snapshot(file: str, pool: str | None) -> int:
     found = _read(file)
-    return _tell_pools(found[1].details, pool) if found else 2
+    return _print_pools(found[1].details, pool) if found else 2
 
 
 def plan_snapshot(file: str) -> int:
@@ -68,7 +68,7 @@ def plan_snapshot(file: str) -> int:
         return 2
     observed, planned = found
     cluster = cluster_of(observed)
-    _tell_plan(cluster.name if cluster else file, planned)
+    _print_plan(cluster.name if cluster else file, planned)
     return 0
 
 
@@ -101,7 +101,7 @@ def _planned(file: str, observed: Observation, now: datetime) -> tuple[Observati
         return None
 
 
-def _tell_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
+def _print_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
     """1 where there is no such pool."""
     wanted = [one for one in details if pool in (None, one.get("pool"), one.get("node_pool"))]
     for detail in wanted:
@@ -111,8 +111,8 @@ def _tell_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
     return 0 if wanted else 1
 
 
-def _tell_plan(cluster: str, planned: Plan) -> None:
+def _print_plan(cluster: str, planned: Plan) -> None:
     print(f"{cluster}: {TUNING}: {planned.outcome.reason}")
     for action in planned.actions:
         print(f"  {action}: {action.why}")
-    tell_findings(planned.outcome.findings)
+    print_findings(planned.outcome.findings)

@@ -152,13 +152,13 @@ def _knocked(cluster: EksCluster, ports: Ports) -> dict[str, Any]:
     Before we let ourselves in: does the endpoint answer at all? Its 401 is a yes, and all that it tells us.
     """
     found: dict[str, Any] = {}
-    with telling_failure(found):
+    with with_failure(found):
         ports.kubernetes(cluster).version()
     return found
 
 
 @contextmanager
-def telling_failure(found: dict[str, Any]) -> Iterator[None]:
+def with_failure(found: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except Unauthorized as error:
@@ -174,7 +174,7 @@ def _inside(
 ) -> dict[str, Any]:
     """The contents, or why they could not be read: a plan decides what that means."""
     found: dict[str, Any] = {}
-    with telling_failure(found):
+    with with_failure(found):
         kubernetes = ports.kubernetes(cluster)
         if world.is_admin(settings.installer_role):
             found["admin_in_effect"] = kubernetes.may_do_everything()

@@ -17,7 +17,7 @@ from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.onboarding import manifests
 from slicewise.onboarding.helm.operator_values import is_joined
 from slicewise.onboarding.observation import Observation, Remains, Settings, live
-from slicewise.onboarding.observe import entries_of, look, telling_failure
+from slicewise.onboarding.observe import entries_of, look, with_failure
 from slicewise.onboarding.offboard import KINDS
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.policy.model import Policy
@@ -57,7 +57,7 @@ def observe(world: Observation, ports: Ports, settings: Settings, as_person: boo
     if settings.installer_role not in world.entries and not as_person:
         return replace(world, remains=remains)
     found: dict[str, Any] = {}
-    with telling_failure(found):
+    with with_failure(found):
         kubernetes = ports.kubernetes(cluster)
         admin = as_person or (world.is_admin(settings.installer_role) and kubernetes.may_do_everything())
         remains = _inside(remains, kubernetes)
