@@ -77,8 +77,8 @@ def page(results: dict[str, dict]) -> str:
         "when no pod risks its memory and GPUs are contended at most 1 % of their time.</p>",
     ]
     for heading, policies in results.items():
-        title, says = HEADINGS.get(heading, (heading, ""))
-        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(says)}</p>" if says else ""]
+        title, message = HEADINGS.get(heading, (heading, ""))
+        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(message)}</p>" if message else ""]
         if heading != "sensitivity":
             parts.append(_chart(policies, *CHARTED.get(heading, ("gpus", "GPUs"))))
         parts.append(_table(policies))

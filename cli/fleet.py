@@ -132,7 +132,7 @@ def _print_sleep(app: App, cluster: str) -> None:
     for saved in (one["told"] for one in (record.details if record else ()) if one.get("told")):
         print(f"the last sleep saved {saved}")
     until = f", until {edge.at.astimezone(times.calendar.zone):%a %d %b %H:%M %Z}" if edge else ""
-    print(f"{'asleep' if times.is_asleep(now) else 'awake'} by {times.says(now)}{until}")
+    print(f"{'asleep' if times.is_asleep(now) else 'awake'} by {times.message(now)}{until}")
 
 
 def onboard(app: App, cluster: str) -> int:
@@ -149,7 +149,7 @@ def plan(app: App, cluster: str) -> int:
         print(f"{trigger.name}: an installation is under way; slicewise status {trigger.name}")
         return 0
     if error := world.observe_error:
-        print(f"{trigger.name}: you cannot look inside ({error.kind}): {error.says}")
+        print(f"{trigger.name}: you cannot look inside ({error.kind}): {error.message}")
         print("  An access entry of your own that may read the cluster would tell the rest.")
         inside = app.settings.installer_role in world.entries
         if inside or world.observe_error.kind is ObserveFailure.UNREACHABLE:

@@ -97,13 +97,15 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     snapshot.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
     snapshot.set_defaults(run=lambda a: tuning.snapshot(app(), a.cluster))
 
-    for name, asleep, says in (
+    for name, asleep, message in (
         ("sleep", True, "put a cluster's GPU workloads to sleep now"),
         ("wake", False, "wake a cluster's GPU workloads now"),
         ("snooze", False, "not tonight: keep a cluster awake"),
     ):
         said = commands.add_parser(
-            name, help=says, description=f"{says}; until the calendar says the same, where no end is named"
+            name,
+            help=message,
+            description=f"{message}; until the calendar says the same, where no end is named",
         )
         said.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
         end = said.add_mutually_exclusive_group()
@@ -122,7 +124,7 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     calendar.add_argument("--days", type=int, default=14, help="how many; 14 without")
     calendar.set_defaults(run=lambda a: offhours.calendar(a.file, a.start, a.days))
 
-    for name, run, says in (
+    for name, run, message in (
         (
             "pause",
             fleet.pause,
@@ -130,7 +132,7 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         ),
         ("resume", fleet.resume, "go on: one cluster, or all"),
     ):
-        switch = commands.add_parser(name, help=says)
+        switch = commands.add_parser(name, help=message)
         which = switch.add_mutually_exclusive_group(required=True)
         which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
         which.add_argument("--all", action="store_true", help="the whole fleet")

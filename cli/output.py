@@ -10,5 +10,5 @@ LONGEST_REASON = 800
 
 def print_findings(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
-        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.says}")
+        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.message}")
         print(f"    {finding.remedy}")

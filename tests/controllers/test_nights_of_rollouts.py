@@ -151,7 +151,7 @@ def uids(cluster: Cluster, app: str) -> set[str]:
 
 
 def found(plan: Plan, code: str) -> list[str]:
-    return [one.says for one in plan.outcome.findings if one.code == code]
+    return [one.message for one in plan.outcome.findings if one.code == code]
 
 
 @contextmanager
@@ -324,7 +324,7 @@ def night_of_what_is_left(cluster: Cluster, left: list[str]) -> None:
     night.at(NIGHT)
     asleep = cluster.settle(Stage.ASLEEP)
 
-    reported = [says.split(" is left awake")[0] for says in found(asleep, "left-awake")]
+    reported = [message.split(" is left awake")[0] for message in found(asleep, "left-awake")]
     assert sorted(reported) == [f"Rollout {NAMESPACE}/{name}" for name in sorted(left)]
     assert len(found(asleep, "open-for-what-stays")) == 1
     assert {name: kept(cluster, name) for name in left} == before

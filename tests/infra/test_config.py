@@ -81,9 +81,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("context", "says"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_value_is_told_with_its_remedy(context, says):
-    assert says in refusal(**context)
+@pytest.mark.parametrize(("context", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_value_is_told_with_its_remedy(context, message):
+    assert message in refusal(**context)
 
 
 DIGEST = "0123456789abcdef" * 4

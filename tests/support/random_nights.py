@@ -114,7 +114,7 @@ class Mishap:
     """
 
     at: datetime
-    says: str
+    message: str
     happen: Callable[[Account], object]
     then: tuple[datetime, Callable[[Account], object]] | None = None
     kills: bool = False
@@ -123,7 +123,7 @@ class Mishap:
     empties: bool = False
 
     def __str__(self) -> str:
-        return f"{self.at + timedelta(hours=1):%H:%M} {self.says}"
+        return f"{self.at + timedelta(hours=1):%H:%M} {self.message}"
 
 
 class Night:

@@ -507,7 +507,7 @@ def test_the_longest_record_that_a_pass_can_make_is_kept_and_tells_what_is_not(s
     assert 20 < len(kept.findings) < 102 and kept.findings[-1].code == "more-findings"
     lost = len(details) - len(kept.details)
     found = len(texts) + bool(lost)
-    assert kept.findings[-1].says == f"{found - len(kept.findings) + 1} more are not kept."
+    assert kept.findings[-1].message == f"{found - len(kept.findings) + 1} more are not kept."
     assert (kept.findings[0].code == "details-not-kept") == bool(lost)
     assert 20 < len(kept.changed) < 102 and kept.changed[-1] == f"and {500 - len(kept.changed) + 1} more"
     assert kept.reason.endswith("bytes)")
@@ -525,7 +525,7 @@ def test_the_longest_answers_to_what_failed_are_kept_as_far_as_they_fit(store, s
 
     kept = store.record(A, "tuning")
     assert 20 < len(kept.retries) < len(names)
-    assert all(len(retry.says.encode()) <= 400 for retry in kept.retries)
+    assert all(len(retry.message.encode()) <= 400 for retry in kept.retries)
 
 
 def test_a_record_that_is_too_large_is_refused(store):
@@ -547,11 +547,11 @@ class Would:
 
     why = "it is long"
 
-    def __init__(self, says):
-        self.says = says
+    def __init__(self, message):
+        self.message = message
 
     def __str__(self):
-        return self.says
+        return self.message
 
 
 class Refusing:

@@ -168,7 +168,7 @@ def test_a_tool_that_puts_its_own_back_is_told_and_not_fought():
 
     assert account.sizes() == {"a": None} and account.deployments.rolled == rolled
     (finding,) = [one for one in account.tuned.findings if one.code == "class-reverted"]
-    assert finding.says.startswith("argocd-controller wrote over the class")
+    assert finding.message.startswith("argocd-controller wrote over the class")
 
 
 def test_a_toleration_that_somebody_applied_away_leaves_no_pod_that_cannot_start():

@@ -170,7 +170,7 @@ def test_an_object_whose_scale_cannot_be_read_is_left_and_reported(error):
 
     assert [sleeper.replicas(item) for item in (CHAT, MODEL, OTHER)] == [0, 2, 0]
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-read"]
-    assert "ModelServer ml/own" in finding.says and str(error) in finding.says
+    assert "ModelServer ml/own" in finding.message and str(error) in finding.message
 
 
 def test_what_cannot_be_read_in_the_morning_is_not_taken_for_gone():
@@ -231,7 +231,7 @@ def test_nothing_is_scaled_while_nobody_can_say_whom_keda_scales(error):
     assert not [call for call in sleeper.calls.made if call.startswith("kubernetes.scale ")]
     assert sleeper.value(ref_of(cron_job("nightly")), "spec", "suspend") is True, "KEDA scales no CronJob"
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-read"]
-    assert "every ScaledObject" in finding.says
+    assert "every ScaledObject" in finding.message
     assert asleep.outcome.wait and asleep.outcome.wait <= timedelta(minutes=15), "it is read again soon"
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") == "1", "what is left keeps a way to a node"
 

@@ -112,7 +112,7 @@ def test_a_pause_keeps_asleep_only_where_a_person_asks_for_it(account, which):
 
     assert replicas(account) == 0 and stage(account) is Stage.PAUSED
     [finding] = account.record(capability=OFF_HOURS).findings
-    assert finding.code == "kept-asleep" and "Deployment ml/server" in finding.says
+    assert finding.code == "kept-asleep" and "Deployment ml/server" in finding.message
     assert "slicewise resume gpu-1" in finding.remedy
 
     run(account, "resume", which)

@@ -161,7 +161,7 @@ def test_what_a_tool_keeps_is_waited_for_and_never_written(marks, by_helm, whose
     account = joined(occupied(marks=marks, by_helm=by_helm))
 
     [finding] = [one for one in account.record().findings if one.code == "gpu-operator-kept"]
-    assert finding.says.startswith(whose)
+    assert finding.message.startswith(whose)
     assert stage(account) is Stage.VERIFYING
     assert not [one for one in account.calls.made if one.startswith(("helm.upgrade", "helm.chart_crds"))]
     assert account.servers["gpu-1"].objects[OURS]["data"] == layout.device_plugin_configs() | KEYS

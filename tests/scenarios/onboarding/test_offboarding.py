@@ -112,7 +112,7 @@ def test_pods_that_can_run_nowhere_else_are_named_and_keep_their_nodes():
     account.run_until(account.clock.now + timedelta(hours=3))
 
     finding = next(one for one in account.record().findings if one.code == "still-asked-for")
-    assert all(ref.name in finding.says for ref in pods)
+    assert all(ref.name in finding.message for ref in pods)
     assert layout.POOL_LABEL in finding.remedy
     assert {ref for ref in account.servers["gpu-1"].objects if ref.kind == "Pod"} == pods
     assert not (account.karpenter.moved or account.karpenter.replaced)
@@ -354,7 +354,7 @@ class TestAClusterThatSleeps:
         gone = [number for number, call in enumerate(calls) if call.startswith("kubernetes.delete")]
         assert not gone or woken < gone[0]
         finding = next(one for one in account.record().findings if one.code == "still-asked-for")
-        assert "ml/server" in finding.says, "its pods are awake, and can run nowhere else"
+        assert "ml/server" in finding.message, "its pods are awake, and can run nowhere else"
 
     def test_with_an_emptied_table_its_objects_are_asked_what_sleeps(self):
         """Replicas were in the table alone, and are lost with it: who had some is named, and nothing goes."""
@@ -377,8 +377,8 @@ class TestAClusterThatSleeps:
 
 def told(account: Account, code: str) -> list[str]:
     """What the findings with that code name."""
-    found = [one.says for one in account.record().findings if one.code == code]
-    return [match for says in found for match in re.findall(r"(?:[A-Z]\w+ )?[\w-]+/[\w-]+", says)]
+    found = [one.message for one in account.record().findings if one.code == code]
+    return [match for message in found for match in re.findall(r"(?:[A-Z]\w+ )?[\w-]+/[\w-]+", message)]
 
 
 class TestWhoIsAskedBeforeANodePoolGoes:

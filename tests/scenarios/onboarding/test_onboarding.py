@@ -210,7 +210,7 @@ def test_a_tag_that_names_no_policy_says_what_to_do():
 
     assert stage(account) is Stage.FAILED
     [finding] = account.record().findings
-    assert "gpus" in finding.says
+    assert "gpus" in finding.message
     assert "correct the tag" in finding.remedy
 
 
@@ -381,7 +381,7 @@ def test_a_thousand_broken_nodes_fit_into_a_record():
 
     findings = account.record(capability="tuning").findings
     assert len(findings) == 101
-    assert findings[-1].says == "900 more are not kept."
+    assert findings[-1].message == "900 more are not kept."
     assert len(str(findings)) < 200_000  # of DynamoDB's 400 KB for an item
 
 

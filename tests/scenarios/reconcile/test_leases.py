@@ -363,7 +363,7 @@ def test_what_could_not_be_read_of_the_record_before_is_told_once():
 
     account.send(Trigger(GPU_1, "a test"))
     account.run_until_idle()
-    told = {finding.code: finding.says for finding in account.record().findings}
+    told = {finding.code: finding.message for finding in account.record().findings}
     assert "since, details[0]" in told["record-unreadable"]
 
     account.send(Trigger(GPU_1, "a test"))

@@ -89,7 +89,7 @@ def test_the_other_three_are_adopted_tuned_and_given_back_in_the_same_passes(err
     others = [team for team in TEAMS if team != STUCK]
     assert all(layout.ORIGINAL_ANNOTATION in account.pool(team)["metadata"]["annotations"] for team in others)
     [told] = [one for one in account.tuned.findings if one.code == "cannot-be-changed"]
-    assert f"take over NodePool {STUCK}" in told.says and str(error) in told.says
+    assert f"take over NodePool {STUCK}" in told.message and str(error) in told.message
 
     work_for(account, 8)
     assert all(layout.slices_of_key(account.ns()[team][0]) > 1 for team in others), account.ns()
@@ -139,7 +139,7 @@ def test_onboarding_makes_the_other_nodepools_and_does_not_stay_admin(what, erro
     assert Ref("karpenter.sh/v1", "NodePool", "slicewise-one-l4") not in objects
     record = account.record(capability=ONBOARDING)
     assert record.stage is Stage.ONBOARDED
-    assert what in next(one for one in record.findings if one.code == "cannot-be-changed").says
+    assert what in next(one for one in record.findings if one.code == "cannot-be-changed").message
     assert account.record(capability="tuning"), "tuning was woken"
     assert CLUSTER_ADMIN_POLICY not in account.eks.entries["gpu-1", INSTALLER].policies
     assert account.lost == []

@@ -321,7 +321,7 @@ def test_more_gpus_that_a_pool_may_have_are_allowed_at_once_while_it_is_rolled()
     world.karpenter.stuck.clear()
     world.change(4)
     assert world.stands()["limit"] == "96"
-    assert not any("fits neither N" in says for says in world.tuner.findings)
+    assert not any("fits neither N" in message for message in world.tuner.findings)
 
 
 def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
@@ -329,7 +329,7 @@ def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
     world.karpenter.stuck.add(world.nodes[0])
     world.tuner.begin(4)
     world.tuner.step()
-    assert not any("fits neither N" in says for says in world.tuner.findings)
+    assert not any("fits neither N" in message for message in world.tuner.findings)
 
     pool = world.server.objects[POOL]
     pool["spec"]["limits"]["nvidia.com/gpu"] = "100"
@@ -338,7 +338,7 @@ def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
     ]
     world.tuner.step()
 
-    assert any("fits neither N: somebody wrote it" in says for says in world.tuner.findings)
+    assert any("fits neither N: somebody wrote it" in message for message in world.tuner.findings)
 
 
 def test_more_gpus_are_allowed_at_once_while_a_canary_tries():

@@ -23,7 +23,7 @@ def test_a_broken_promise_takes_the_pool_back_and_the_n_is_remembered():
     last = world.change(8)
 
     assert last.finished and last.failed == "Xid 31 on node-001"
-    assert last.says == "N is 4 again: Xid 31 on node-001"
+    assert last.message == "N is 4 again: Xid 31 on node-001"
     assert world.stands() == at(4, "ts-4", after="Never")
     assert list(world.annotation(layout.TUNING_ANNOTATION)["failed"]) == ["8"]
     assert (world.karpenter.moved, world.karpenter.ever_drifted) == ([], set())

@@ -47,7 +47,9 @@ def test_who_takes_the_requirement_back_three_times_has_it_and_is_told():
     assert put_back == [("ts-4", "ts-8")] * 3
     assert world.stands() == at(4, "ts-4", after="Never")
     assert (world.karpenter.ever_drifted, world.karpenter.moved) == (set(), [])
-    (told,) = {says for says in world.tuner.findings if "argocd-controller puts the requirement" in says}
+    (told,) = {
+        message for message in world.tuner.findings if "argocd-controller puts the requirement" in message
+    }
     assert "Argo CD: ignoreDifferences" in told and "replicas: {start: 4, max: 4}" in told
 
 
@@ -82,7 +84,7 @@ def test_who_keeps_n_from_shrinking_is_not_fought_again_for_a_day():
     assert world.stands() == at(8, "ts-8", after="Never")
     assert world.karpenter.moved == []
     refused = world.tuner.begin(4)
-    assert "was fought over" in refused.findings[0].says and len(put_back) == 3
+    assert "was fought over" in refused.findings[0].message and len(put_back) == 3
 
 
 def test_nodes_that_were_shrinking_are_uncordoned_as_soon_as_the_pool_turns_round():

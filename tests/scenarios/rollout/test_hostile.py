@@ -71,7 +71,7 @@ def test_a_promise_that_breaks_where_a_tool_has_the_new_n_starts_no_to_and_fro()
     last = world.change(8)
 
     assert last.finished
-    assert len([says for says in world.tuner.said if says.startswith("back to N = 4")]) <= 1
+    assert len([message for message in world.tuner.said if message.startswith("back to N = 4")]) <= 1
 
 
 # Shrinking

@@ -18,7 +18,7 @@ def test_growing_replaces_no_node_and_moves_no_pod():
 
     last = world.change(8)
 
-    assert last.finished and last.says == "N is 8"
+    assert last.finished and last.message == "N is 8"
     assert world.stands() == at(8, "ts-8")
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
     assert world.annotation(layout.TUNING_ANNOTATION)["changed_at"]
@@ -341,7 +341,7 @@ def test_under_mps_fewer_slices_come_the_same_way():
 def refused(world: World, target: int = 8) -> str:
     found = world.tuner.begin(target)
     assert not found.actions
-    return found.findings[0].says
+    return found.findings[0].message
 
 
 def test_nothing_begins_where_karpenter_does_not_follow():

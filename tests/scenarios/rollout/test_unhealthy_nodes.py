@@ -45,7 +45,7 @@ def test_a_node_that_never_gets_ready_is_set_aside_and_the_others_grow():
     assert (labels(world), labels(world, "NodeClaim")) == (["ts-8", "ts-8", "ts-4"], ["ts-8"] * 3)
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
     assert HALF_AN_HOUR < world.clock.now - began < 2 * HALF_AN_HOUR
-    told = [says for says in world.tuner.findings if world.nodes[2] in says]
+    told = [message for message in world.tuner.findings if world.nodes[2] in message]
     assert "so N of NodePool slicewise-shared-l4 waits for it, 30 minutes at most" in told[0]
     assert "changes without it. Mend it, and it follows by itself" in told[1]
 
@@ -93,7 +93,7 @@ def test_one_late_plugin_of_many_is_set_aside():
 
     last = world.change(8, passes=200)
 
-    assert last.says == "N is 8" and not last.failed
+    assert last.message == "N is 8" and not last.failed
     assert world.stands()["labels"] == {"ts-8"}
     assert (world.karpenter.ever_drifted, world.karpenter.moved) == (set(), [])
     assert any(f"{world.nodes[7]} is ready and offers 4 of 8 slices" in f for f in world.tuner.findings)

@@ -387,8 +387,8 @@ def test_what_the_policy_writes_over_is_told_before_it_does():
     account.onboard()
 
     [told] = [one for one in account.record().findings if one.code == "adopt-changes"]
-    assert "limit 10 of nvidia.com/gpu becomes 16 GPUs (maxGpus)" in told.says
-    assert "consolidateAfter Never becomes 5m (consolidation.after)" in told.says
+    assert "limit 10 of nvidia.com/gpu becomes 16 GPUs (maxGpus)" in told.message
+    assert "consolidateAfter Never becomes 5m (consolidation.after)" in told.message
     account.answer_next()
     assert "adopt-changes" in codes_of(account), "also the pass that labels nodes says so"
     account.answer_all()
@@ -460,7 +460,7 @@ def test_a_nodepool_on_capacity_reservations_is_adopted_and_told_what_that_means
     account.onboard()
 
     [told] = [one for one in account.record().findings if one.code == "adopt-reserved"]
-    assert "NodePool gpu uses capacity reservations" in told.says
+    assert "NodePool gpu uses capacity reservations" in told.message
     account.tune()
     assert without_our_requirements(account.node_pool["spec"]) == theirs["spec"]
     assert account.undisturbed()
@@ -501,7 +501,7 @@ def test_a_requirement_that_a_tool_takes_away_is_told_and_n_stays_what_its_nodes
 
     assert account.n is None, "that tool is not fought"
     [told] = [one for one in record.findings if one.code == "requirement-taken-away"]
-    assert "argocd-controller" in told.says and f"N stays {n}" in told.says
+    assert "argocd-controller" in told.message and f"N stays {n}" in told.message
     assert "ignoreDifferences" in told.remedy
     assert account.capacities == {str(n)}
     assert account.node_pool["spec"]["limits"]["nvidia.com/gpu"] == str(16 * n)
@@ -550,7 +550,7 @@ def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over
     record = account.tune()
 
     assert [finding.code for finding in record.findings] == ["not-adopted"]
-    assert told in record.findings[0].says
+    assert told in record.findings[0].message
     assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
 
 
@@ -577,7 +577,7 @@ def test_a_running_pod_that_asks_for_two_gpus_is_named_and_n_stays_one_as_long_a
 
     assert account.n == 1 and layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
     [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
-    assert "Pod default/training (2 GPUs)" in told.says and "so N stays 1" in told.says
+    assert "Pod default/training (2 GPUs)" in told.message and "so N stays 1" in told.message
 
     account.karpenter.end_pod("training")
     account.hours(4)
@@ -596,7 +596,7 @@ def test_so_does_a_template_that_has_no_pod_now(kind):
 
     assert account.n == 1
     [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
-    assert f"{kind} default/train (2 GPUs)" in told.says
+    assert f"{kind} default/train (2 GPUs)" in told.message
     assert any("To let N rise" in line for line in lines(account.tuned.details[0]))
 
     account.servers["gpu-1"].delete(Ref(asking_for(2, "train", kind)["apiVersion"], kind, "train", "default"))
@@ -655,7 +655,7 @@ def test_on_a_shared_pool_each_that_asks_for_two_is_told_with_what_would_let_it_
     record = account.tune()
 
     [told] = [one for one in record.findings if one.code == "more-than-one-gpu"]
-    assert "CronJob default/train (2 GPUs)" in told.says and "kubelet refuses" in told.says
+    assert "CronJob default/train (2 GPUs)" in told.message and "kubelet refuses" in told.message
     assert "sharing: none" in told.remedy
     assert any("To let them run" in line for line in lines(record.details[0]))
 
@@ -789,4 +789,4 @@ def test_one_whose_device_plugin_shares_gpus_by_its_default_is_not_taken_over():
     assert account.node_pool["spec"] == before
     assert layout.CONFIG_LABEL not in account.servers["gpu-1"].objects[node]["metadata"]["labels"]
     [told] = [one for one in account.tuned.findings if one.code == "not-adopted"]
-    assert "offers 2 slices of 1 GPU" in told.says
+    assert "offers 2 slices of 1 GPU" in told.message

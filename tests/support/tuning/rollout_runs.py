@@ -71,8 +71,8 @@ class Retuning:
         )
 
     def _act(self, found: Advance) -> Advance:
-        if found.says not in self.said[-1:]:
-            self.said.append(found.says)
+        if found.message not in self.said[-1:]:
+            self.said.append(found.message)
         self.findings += [str(f) for f in found.findings if str(f) not in self.findings]
         ports = SimpleNamespace(kubernetes=lambda cluster: self.kubernetes, eks=None)
         executor = ActionExecutor(Trigger(builders.cluster().arn, "a test"), builders.cluster(), ports)

@@ -59,7 +59,7 @@ def test_what_a_person_says_is_kept_with_its_end_and_looked_at_now(account, caps
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("--until", "late"), "write a time such as 22:30"),
         (("--until", "2026-03-01T08:00"), "this is over"),
@@ -67,10 +67,10 @@ def test_what_a_person_says_is_kept_with_its_end_and_looked_at_now(account, caps
         (("--for", "soon"), "90m, 2h or 3d"),
     ],
 )
-def test_a_time_that_is_none_says_what_to_write(account, capsys, arguments, says):
+def test_a_time_that_is_none_says_what_to_write(account, capsys, arguments, message):
     assert run(account, "wake", "gpu-1", *arguments) == 2
 
-    assert says in capsys.readouterr().err and account.sleep.override(GPU_1) is None
+    assert message in capsys.readouterr().err and account.sleep.override(GPU_1) is None
 
 
 def test_a_cluster_whose_policy_has_no_off_hours_says_so(capsys):

@@ -61,7 +61,7 @@ def test_a_gitops_tool_that_fights_back_is_named_and_not_fought():
 
     assert sleeper.replicas(SERVER) == 3
     [finding] = [f for f in told.outcome.findings if f.code == "gitops-wakes-it"]
-    assert "Argo CD" in finding.says and "docs/off-hours.md" in finding.remedy
+    assert "Argo CD" in finding.message and "docs/off-hours.md" in finding.remedy
 
 
 def test_what_is_gone_is_told_and_what_was_made_anew_is_woken():

@@ -134,7 +134,7 @@ def test_replicas_are_lost_with_the_table_and_that_is_reported():
 
     assert sleeper.replicas(SERVER) == 0
     [finding] = [one for one in woken.outcome.findings if one.code == "recovered-from-annotations"]
-    assert "Replicas are in the table alone" in finding.says and "kubectl get" in finding.remedy
+    assert "Replicas are in the table alone" in finding.message and "kubectl get" in finding.remedy
 
 
 @pytest.mark.parametrize("asleep", [True, False])
@@ -227,7 +227,7 @@ def test_wherever_passes_end_and_the_table_is_emptied_each_object_wakes_as_it_wa
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("not json", "it is not used"),
         ("[1]", "it is not used"),
@@ -237,7 +237,7 @@ def test_wherever_passes_end_and_the_table_is_emptied_each_object_wakes_as_it_wa
         ('{"spec.paused": {}}', "spec.paused is not used"),
     ],
 )
-def test_a_note_that_cannot_be_read_is_reported_and_neither_used_nor_removed(text, says):
+def test_a_note_that_cannot_be_read_is_reported_and_neither_used_nor_removed(text, message):
     sleeper = with_workloads(CRON)
     sleeper.at(NIGHT).settle()
     if text == "edited":
@@ -248,7 +248,7 @@ def test_a_note_that_cannot_be_read_is_reported_and_neither_used_nor_removed(tex
     last = sleeper.at(MORNING).settle()
 
     [finding] = [one for one in last.outcome.findings if one.code == "original-unreadable"]
-    assert says in finding.says and "kubectl annotate cronjob nightly -n ml" in finding.remedy
+    assert message in finding.message and "kubectl annotate cronjob nightly -n ml" in finding.remedy
     assert sleeper.value(ref_of(CRON), *NOTE) == text
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is True, "nobody knows what it was"
 
@@ -324,7 +324,7 @@ def test_a_copy_under_another_name_is_not_woken_by_a_note_of_the_first():
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is False
     assert sleeper.value(copy, "spec", "suspend") is True
     [finding] = [one for one in last.outcome.findings if one.code == "original-copied"]
-    assert "CronJob ml/copy" in finding.says and "by somebody" in finding.says
+    assert "CronJob ml/copy" in finding.message and "by somebody" in finding.message
 
 
 def test_one_of_another_uid_is_not_woken_though_nobody_tells_who_wrote_its_note():
@@ -363,7 +363,7 @@ def test_a_field_that_only_another_release_puts_to_sleep_is_reported_and_left():
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is False and sleeper.kept._kept == {}
     assert json.loads(sleeper.value(ref_of(CRON), *NOTE)) == {"spec.paused": entry}
     [finding] = [one for one in last.outcome.findings if one.code == "original-unreadable"]
-    assert "spec.paused is not used" in finding.says
+    assert "spec.paused is not used" in finding.message
 
 
 def test_one_that_a_person_puts_to_sleep_for_good_carries_nothing_of_ours_any_more():
@@ -485,7 +485,7 @@ def test_a_node_pool_that_we_closed_is_opened_again_and_that_is_reported():
     assert sleeper.value(NODE_POOL, "spec", "limits", "nvidia.com/gpu") == "64"
     assert sleeper.value(NODE_POOL, "metadata", "annotations", layout.ASLEEP) is None
     [finding] = [one for one in woken.outcome.findings if one.code == "sleep-forgotten"]
-    assert "NodePool slicewise-shared-l4" in finding.says and "by hand" in finding.remedy
+    assert "NodePool slicewise-shared-l4" in finding.message and "by hand" in finding.remedy
     assert sleeper.value(FALLBACK, *NODES) == "0", "that one has none by day"
     assert sleeper.settle().outcome.findings == ()
 
@@ -524,7 +524,7 @@ def test_a_limit_of_no_nodes_that_a_person_set_is_left_and_reported():
 
     assert sleeper.value(NODE_POOL, *NODES) == "0" and "closed-by-somebody" in codes(told)
     [finding] = told.outcome.findings
-    assert "kubectl" in finding.says
+    assert "kubectl" in finding.message
 
 
 # What a lost table must not lead to

@@ -214,7 +214,7 @@ def test_it_is_closed_once_nothing_runs_there_and_nothing_was_refused_for_a_whil
     told = sleeper.at("2026-11-26T09:00").settle()
     assert is_open(sleeper) and "fallback-open" in codes(told)
     [finding] = [one for one in told.outcome.findings if one.code == "fallback-open"]
-    assert "1 g6e.xlarge at $1.861 runs there" in finding.says
+    assert "1 g6e.xlarge at $1.861 runs there" in finding.message
 
     place(sleeper, NODE_POOL, "usual")
     sleeper.refuse(ago=CALM - timedelta(minutes=1))

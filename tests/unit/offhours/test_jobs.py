@@ -93,7 +93,7 @@ def test_by_any_other_policy_it_runs_to_its_end_and_nothing_of_it_is_read_that_w
 
     assert sleeper.live(ref_of(KINDS[kind][0])) == before and pods(sleeper) == ran
     [finding] = findings(told, "job-runs")
-    assert "runs to its end;" in finding.says and not is_marked(sleeper)
+    assert "runs to its end;" in finding.message and not is_marked(sleeper)
     listed = {call.removeprefix("kubernetes.list ") for call in sleeper.calls.made if ".list " in call}
     assert listed.isdisjoint(KINDS.keys() - {"Job", "JobSet"})
 
@@ -239,12 +239,12 @@ def test_a_job_of_a_controller_that_is_not_known_runs_on_since_that_may_put_it_b
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert "not suspended: Pipeline p makes it, and may put it back" in finding.says
+    assert "not suspended: Pipeline p makes it, and may put it back" in finding.message
     assert sleeper.value(ref_of(job("step")), "spec", "suspend") is False and pods(sleeper) == {"step-0"}
 
 
 @pytest.mark.parametrize(
-    "change, status, says",
+    "change, status, message",
     [
         ({"shutdownAfterJobFinishes": False}, "Running", "without shutdownAfterJobFinishes"),
         ({"clusterSelector": {"ray.io/cluster": "x"}}, "Running", "a cluster of others"),
@@ -252,7 +252,7 @@ def test_a_job_of_a_controller_that_is_not_known_runs_on_since_that_may_put_it_b
         ({}, "Waiting", "none that is Waiting"),
     ],
 )
-def test_a_ray_job_that_kuberay_would_give_up_or_not_suspend_runs_on_and_says_why(change, status, says):
+def test_a_ray_job_that_kuberay_would_give_up_or_not_suspend_runs_on_and_says_why(change, status, message):
     item = copy.deepcopy(KINDS["RayJob"][0])
     sleeper = world(item)
     item = sleeper.server.objects[ref_of(item)]
@@ -262,7 +262,7 @@ def test_a_ray_job_that_kuberay_would_give_up_or_not_suspend_runs_on_and_says_wh
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert says in finding.says and finding.remedy and pods(sleeper)
+    assert message in finding.message and finding.remedy and pods(sleeper)
     assert not suspended(sleeper, "RayJob")
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") is not None
 
@@ -280,7 +280,7 @@ def test_a_job_of_a_kind_without_a_switch_runs_on_and_says_so():
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert "Job ml/v runs to its end, not suspended: no field of Job is known" in finding.says
+    assert "Job ml/v runs to its end, not suspended: no field of Job is known" in finding.message
     assert sleeper.replicas(SERVER) == 0 and "v-0" in pods(sleeper)
 
 
@@ -399,7 +399,7 @@ def test_where_jobs_may_use_the_night_node_pools_stay_open_and_it_is_reported():
     assert sleeper.value(NODE_POOL, "spec", "limits") == limits and sleeper.replicas(SERVER) == 0
     assert sleeper.value(NODE_POOL, "spec", "disruption", "consolidationPolicy") == "WhenEmpty"
     [finding] = findings(told, "queues-open")
-    assert "slicewise-shared-l4 may have GPU nodes" in finding.says
+    assert "slicewise-shared-l4 may have GPU nodes" in finding.message
     assert not findings(told, "open-for-what-stays")
 
 

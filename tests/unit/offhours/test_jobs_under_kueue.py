@@ -127,7 +127,7 @@ def test_pods_that_outlive_it_are_reported_with_kueue():
     told = sleeper.later(minutes=6).settle()
 
     [finding] = findings(told, "outlives-its-sleep")
-    assert "Job ml/ran was put to sleep" in finding.says and "Kueue has not ended" in finding.says
+    assert "Job ml/ran was put to sleep" in finding.message and "Kueue has not ended" in finding.message
     assert told.outcome.stage is Stage.GOING_TO_SLEEP
 
 
@@ -139,7 +139,7 @@ def test_where_kueue_cannot_be_read_no_job_is_suspended_since_it_may_be_kueues()
     told = sleeper.later(minutes=11).settle()
 
     [finding] = findings(told, "job-runs")
-    assert "whether Kueue admits it cannot be read" in finding.says and "ran" in sleeper.pods()
+    assert "whether Kueue admits it cannot be read" in finding.message and "ran" in sleeper.pods()
     assert sleeper.value(ref_of(RAN), "spec", "suspend") is False and sleeper.replicas(SERVER) == 0
 
 

@@ -27,7 +27,7 @@ def waking(item=None) -> Sleeper:
 
 def reported(sleeper: Sleeper) -> list[tuple[str, str]]:
     plan = sleeper.at(LATE).look()
-    return [(one.says, one.remedy) for one in plan.outcome.findings if one.code == "still-pending"]
+    return [(one.message, one.remedy) for one in plan.outcome.findings if one.code == "still-pending"]
 
 
 def scheduled(message: str) -> dict:
@@ -41,7 +41,7 @@ def waits(reason: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("spec", "status", "says", "remedy"),
+    ("spec", "status", "message", "remedy"),
     [
         pytest.param(
             {}, {}, "waits for a GPU: the scheduler has not said why", "fallbackGpus", id="nothing said"
@@ -93,15 +93,15 @@ def waits(reason: str) -> dict:
         ),
     ],
 )
-def test_a_pod_that_does_not_run_is_reported_with_its_own_cause(spec, status, says, remedy):
+def test_a_pod_that_does_not_run_is_reported_with_its_own_cause(spec, status, message, remedy):
     sleeper = waking()
     sleeper.server.objects[POD]["spec"].update(spec)
     sleeper.server.set_status(POD, status)
 
     [(told, what_to_do)] = reported(sleeper)
 
-    assert "Pod ml/server-0" in told and says in told and "Thu 26 Nov 07:00 CET" in told
-    assert remedy in what_to_do and ("fallbackGpus" in what_to_do) == ("GPU" in says)
+    assert "Pod ml/server-0" in told and message in told and "Thu 26 Nov 07:00 CET" in told
+    assert remedy in what_to_do and ("fallbackGpus" in what_to_do) == ("GPU" in message)
 
 
 @pytest.mark.parametrize("reason", ["ContainerCreating", "PodInitializing"])
@@ -130,7 +130,7 @@ def failure(message: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("status", "says", "remedy"),
+    ("status", "message", "remedy"),
     [
         pytest.param(
             {},
@@ -152,10 +152,10 @@ def failure(message: str) -> dict:
         ),
     ],
 )
-def test_an_object_that_has_fewer_pods_than_it_should_is_reported(status, says, remedy):
+def test_an_object_that_has_fewer_pods_than_it_should_is_reported(status, message, remedy):
     [(told, what_to_do)] = reported(without_pods(SERVER, **status))
 
-    assert "Deployment ml/server has 0 of 3 pods" in told and says in told and remedy in what_to_do
+    assert "Deployment ml/server has 0 of 3 pods" in told and message in told and remedy in what_to_do
 
 
 def test_a_rollout_that_is_paused_does_not_scale_and_that_is_reported():
@@ -219,7 +219,7 @@ def test_pods_that_outlive_the_sleep_of_their_object_are_reported_and_it_is_not_
     plan, [finding] = outliving(sleeper)
 
     assert plan.outcome.stage is Stage.GOING_TO_SLEEP and "still have pods" in plan.outcome.reason
-    assert "Deployment ml/server was put to sleep, and 3 of its pods still run" in finding.says
+    assert "Deployment ml/server was put to sleep, and 3 of its pods still run" in finding.message
     assert "See that this controller runs" in finding.remedy
 
 
@@ -233,18 +233,20 @@ def test_keda_that_does_not_follow_its_pause_is_named():
 
     _, [finding] = outliving(sleeper)
 
-    assert "KEDA has not followed ScaledObject ml/keda" in finding.says and "operator runs" in finding.remedy
+    assert (
+        "KEDA has not followed ScaledObject ml/keda" in finding.message and "operator runs" in finding.remedy
+    )
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ({"paused": True}, "a Rollout that is paused does not scale"),
         ({"strategy": {"blueGreen": {"previewReplicaCount": 1}}}, "its preview keeps its own count"),
         ({}, "the controller of Rollout has not ended them"),
     ],
 )
-def test_a_rollout_that_keeps_pods_is_named_with_why(spec, says):
+def test_a_rollout_that_keeps_pods_is_named_with_why(spec, message):
     web = scaled("Rollout", "web", 3, version="argoproj.io/v1alpha1")
     sleeper = Sleeper()
     sleeper.create(web)
@@ -255,7 +257,7 @@ def test_a_rollout_that_keeps_pods_is_named_with_why(spec, says):
 
     _, [finding] = outliving(sleeper)
 
-    assert says in finding.says
+    assert message in finding.message
 
 
 def test_pods_that_are_ending_have_their_grace_period_and_five_minutes():
@@ -267,7 +269,7 @@ def test_pods_that_are_ending_have_their_grace_period_and_five_minutes():
 
     assert outliving(sleeper)[1] == []
     _, [finding] = outliving(sleeper.later(minutes=6))
-    assert "they do not end" in finding.says and "finalizers" in finding.remedy
+    assert "they do not end" in finding.message and "finalizers" in finding.remedy
 
 
 # Who woke it
@@ -289,7 +291,7 @@ def test_a_count_of_which_no_writer_is_known_is_not_laid_to_a_gitops_tool():
 
     assert "gitops-wakes-it" not in codes(told)
     [finding] = [one for one in told.outcome.findings if one.code == "woken-by-somebody"]
-    assert "that the API server does not name" in finding.says and "managed by Argo CD" in finding.says
+    assert "that the API server does not name" in finding.message and "managed by Argo CD" in finding.message
     assert "HorizontalPodAutoscaler" in finding.remedy
 
 
@@ -302,7 +304,7 @@ def test_a_writer_that_the_api_server_knows_is_named():
     [finding] = [
         one for one in sleeper.later(minutes=3).settle().outcome.findings if one.code == "woken-by-somebody"
     ]
-    assert "set while it slept by kubectl" in finding.says
+    assert "set while it slept by kubectl" in finding.message
 
 
 def test_a_notice_can_be_read_however_many_causes_there_are_and_however_long_they_are():

@@ -343,7 +343,7 @@ def test_without_a_switch_what_its_operator_puts_back_is_reported_with_who_and_n
 
     assert scalings(sleeper, below) == 1 and sleeper.replicas(below) == 2
     [finding] = asleep.outcome.findings
-    assert "predictor-operator, which makes it for Predictor gpt" in finding.says
+    assert "predictor-operator, which makes it for Predictor gpt" in finding.message
     assert "offHours.kinds with group ml.example.com" in finding.remedy
     sleeper.at(MORNING).settle()
     assert objects_of(sleeper) == before and scalings(sleeper, below) == 1

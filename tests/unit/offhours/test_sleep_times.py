@@ -25,7 +25,7 @@ def test_without_a_word_the_calendar_counts():
 
     assert not times.is_asleep(wednesday(12)) and times.is_asleep(wednesday(21))
     assert times.next_edge(wednesday(12)) == Edge(wednesday(20), True)
-    assert times.says(wednesday(12)) == "the calendar"
+    assert times.message(wednesday(12)) == "the calendar"
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_a_word_with_an_end_gives_way_to_the_calendar():
 
     assert not times.is_asleep(wednesday(22)) and times.is_asleep(wednesday(22.5))
     assert times.next_edge(wednesday(19)) == Edge(wednesday(22.5), True)
-    assert times.says(wednesday(21)) == "ada (a demo), until Wed 25 Nov 22:30 UTC"
-    assert times.says(wednesday(23)) == "the calendar"
+    assert times.message(wednesday(21)) == "ada (a demo), until Wed 25 Nov 22:30 UTC"
+    assert times.message(wednesday(23)) == "the calendar"

@@ -47,8 +47,8 @@ def test_as_many_nodes_as_those_that_stay_run_on_are_let_in():
 
     assert sleeper.value(NODE_POOL, *NODES) == "1" and sleeper.replicas(SERVER) == 0
     [finding] = [one for one in asleep.outcome.findings if one.code == "open-for-what-stays"]
-    assert "NodePool slicewise-shared-l4 may have 1 node while" in finding.says
-    assert "Deployment ml/api" in finding.says
+    assert "NodePool slicewise-shared-l4 may have 1 node while" in finding.message
+    assert "Deployment ml/api" in finding.message
     sleeper.at(MORNING).settle()
     assert objects_of(sleeper) == before
 

@@ -146,7 +146,7 @@ def test_what_makes_jobs_from_a_queue_wakes_with_the_last_stage_and_a_cron_job_a
     assert sleeper.value(ref_of(queue), "metadata", "annotations", "autoscaling.keda.sh/paused") is None
     assert sleeper.value(ref_of(nightly), "spec", "suspend") is True, "its missed run would start at once"
     [finding] = [one for one in woken.outcome.findings if one.code == "missed-run"]
-    assert "CronJob ml/nightly (0 3 * * *)" in finding.says and "startingDeadlineSeconds" in finding.remedy
+    assert "CronJob ml/nightly (0 3 * * *)" in finding.message and "startingDeadlineSeconds" in finding.remedy
 
     told = sleeper.at(OPENING).run_pass()
     assert sleeper.value(ref_of(nightly), "spec", "suspend") in (None, False)

@@ -81,7 +81,7 @@ def test_what_another_release_put_to_sleep_through_a_field_of_its_own_is_told_an
     last = sleeper.at(MORNING).settle()
 
     [told] = [finding for finding in last.outcome.findings if finding.code == "snapshot-unknown"]
-    assert "spec.paused" in told.says and "server" in told.says
+    assert "spec.paused" in told.message and "server" in told.message
     [left] = sleeper.kept.snapshots(sleeper.cluster.arn)
     assert left.intact and sleeper.replicas(OTHER) == 2
 

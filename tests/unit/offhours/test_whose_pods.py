@@ -72,8 +72,8 @@ def test_what_has_no_switch_that_we_know_is_reported_once_by_the_name_of_what_ma
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-scaled"]
-    assert finding.says.startswith("SparkApplication ml/etl has no scale subresource")
-    assert "3 GPU slices" in finding.says
+    assert finding.message.startswith("SparkApplication ml/etl has no scale subresource")
+    assert "3 GPU slices" in finding.message
 
 
 def test_a_static_pod_is_reported_by_its_own_name():
@@ -85,7 +85,7 @@ def test_a_static_pod_is_reported_by_its_own_name():
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-scaled"]
-    assert finding.says.startswith("Pod ml/etl-node-1 has no scale subresource")
+    assert finding.message.startswith("Pod ml/etl-node-1 has no scale subresource")
 
 
 def test_a_pod_that_outlives_what_made_it_is_no_object_to_be_scaled():

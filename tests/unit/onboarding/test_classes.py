@@ -61,7 +61,7 @@ def test_one_on_which_pods_run_is_closed_and_nothing_else_of_it_is_touched(chang
     left = cluster.objects[ref(GOES[change])]
     assert left["spec"] == {**was["spec"], "limits": {"nvidia.com/gpu": "0"}}
     assert [f.code for f in plan.outcome.findings] == ["node-pool-closed"]
-    assert "1 run there" in plan.outcome.findings[0].says
+    assert "1 run there" in plan.outcome.findings[0].message
     assert plan.outcome.stage is Stage.ONBOARDED and cluster.step().actions == ()
 
     cluster.claims.clear()

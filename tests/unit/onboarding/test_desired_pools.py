@@ -190,7 +190,7 @@ def test_a_node_class_that_differs_is_put_right_only_while_no_node_runs(field, v
     cluster.claims = [builders.node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "4"})]
 
     (finding,) = cluster.run().outcome.findings
-    assert (finding.code, field in finding.says) == ("would-replace-nodes", True)
+    assert (finding.code, field in finding.message) == ("would-replace-nodes", True)
     assert cluster.done == []
 
     cluster.claims = []

@@ -77,7 +77,7 @@ def test_what_hands_out_gpus_is_seen(item):
     assert server.ref == Ref("apps/v1", "DaemonSet", item["metadata"]["name"], "kube-system")
     [finding] = gpu_findings.findings(builders.contents(gpu_servers=(server,)), builders.policy())
     assert finding.refuses and finding.code == "foreign-device-plugin"
-    assert finding.says.startswith(f"{server.ref} {server.does};")
+    assert finding.message.startswith(f"{server.ref} {server.does};")
 
 
 @pytest.mark.parametrize("item", OTHERS.values(), ids=OTHERS.keys())

@@ -128,7 +128,7 @@ def test_a_later_edit_of_the_owners_is_carried_over_and_said():
     for item in operator_release.config_maps(found):
         assert item["data"]["few"] == "version: v1\n# 3 slices\n"
         assert item["data"]["more"] == "version: v1\n"
-    assert [(one.code, "few" in one.says) for one in operator_release.findings_of_keys(found)] == [
+    assert [(one.code, "few" in one.message) for one in operator_release.findings_of_keys(found)] == [
         ("device-plugin-key-carried", True)
     ]
 
@@ -147,7 +147,7 @@ def test_a_key_of_theirs_with_our_name_and_other_content_refuses(text):
     same = text == layout.device_plugin_configs()["ts-4"]
     assert [one.code for one in found] == ([] if same else ["device-plugin-key-clash"])
     for one in found:
-        assert json.dumps(text) in one.says and "replicas: 4" in one.says and "ts-4" in one.remedy
+        assert json.dumps(text) in one.message and "replicas: 4" in one.message and "ts-4" in one.remedy
 
 
 def test_a_config_map_of_our_name_beside_their_release_must_be_ours():
@@ -184,7 +184,7 @@ def test_a_chart_around_gpu_operators_is_not_ours_to_change():
     [finding] = refusals(seen(around, objects={CLUSTER_POLICY: {**config_map("x", {}).popitem()[1]}}))
 
     assert finding.code == "foreign-gpu-operator"
-    assert "part of the release infra/platform of chart our-platform" in finding.says
+    assert "part of the release infra/platform of chart our-platform" in finding.message
 
 
 # Drivers that would be replaced
@@ -272,8 +272,8 @@ def test_what_a_tool_keeps_is_not_touched_and_told_what_to_write_instead(kept):
     assert "NodePool" not in kinds and "ConfigMap" in kinds, "what the manifest will name must be there"
     [awaited] = verify.awaited(found, ADOPTS, SETTINGS)
     assert awaited.code == "gpu-operator-kept" and not awaited.refuses
-    assert kept.tool in awaited.says and kept.manifest in awaited.says
-    assert 'devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin"' in awaited.says
+    assert kept.tool in awaited.message and kept.manifest in awaited.message
+    assert 'devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin"' in awaited.message
     assert f"{kept.values} of {kept.manifest}" in awaited.remedy
     assert '{"devicePlugin": {"config": {"name": "slicewise-device-plugin"}}' in awaited.remedy
     assert refusals(found) == []
@@ -300,7 +300,7 @@ def test_without_leave_to_adopt_whoever_keeps_it_is_named():
     [finding] = refusals(seen(release(keeper=FLUX)), builders.policy())
 
     assert finding.code == "foreign-gpu-operator"
-    assert finding.says.startswith("Flux (HelmRelease flux-system/gpus) installed GPU Operator")
+    assert finding.message.startswith("Flux (HelmRelease flux-system/gpus) installed GPU Operator")
 
 
 def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
@@ -379,7 +379,7 @@ def test_a_chart_that_the_owner_has_upgraded_since_is_not_downgraded():
 
     assert found.actions == ()
     [told] = found.findings
-    assert told.code == "gpu-operator-by-hand" and "v27.1.0" in told.says
+    assert told.code == "gpu-operator-by-hand" and "v27.1.0" in told.message
 
 
 def test_drivers_are_not_restarted_to_give_it_back():
@@ -388,7 +388,7 @@ def test_drivers_are_not_restarted_to_give_it_back():
     found = given_back(replace(from_older(), driver_nodes=5), before)
 
     assert found.actions == ()
-    assert "drivers of 5 nodes would restart" in found.findings[0].says
+    assert "drivers of 5 nodes would restart" in found.findings[0].message
 
 
 def test_somebodys_helm_is_waited_for():

@@ -134,7 +134,9 @@ def test_a_contradiction_refuses_and_says_both_values_why_and_what_to_do(row):
     [finding] = [one for one in join(policy(pools), release(values)).findings if one.refuses]
 
     assert finding.code == "operator-value-conflict"
-    assert spelled(row.path) in finding.says and row.needed in finding.says and row.why in finding.says
+    assert (
+        spelled(row.path) in finding.message and row.needed in finding.message and row.why in finding.message
+    )
     assert finding.remedy == row.remedy and finding.remedy.endswith(".")
 
 
@@ -176,9 +178,9 @@ def test_all_that_prometheus_lacks_is_told_as_it_must_be_written():
     found = join(policy(builders.DEFAULT_POOLS, PROMETHEUS), release())
     [finding] = [one for one in found.findings if one.code == "exporter-not-as-needed"]
 
-    assert "dcgmExporter.hostPID: true" in finding.says
-    assert "dcgmExporter.serviceMonitor.honorLabels: true" in finding.says
-    assert "KUBERNETES_VIRTUAL_GPUS" in finding.says
+    assert "dcgmExporter.hostPID: true" in finding.message
+    assert "dcgmExporter.serviceMonitor.honorLabels: true" in finding.message
+    assert "KUBERNETES_VIRTUAL_GPUS" in finding.message
 
 
 # Tolerations

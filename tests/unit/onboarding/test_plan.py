@@ -91,7 +91,7 @@ def test_each_mistake_of_a_policy_is_a_finding():
 
     assert (found.outcome.stage, found.actions) == (Stage.FAILED, ())
     assert found.outcome.reason == "policy default has 2 mistakes"
-    assert [f.says for f in found.outcome.findings] == ["pools.a.gpus[0]: 'a100'.", "pools.a.maxGpus: 0."]
+    assert [f.message for f in found.outcome.findings] == ["pools.a.gpus[0]: 'a100'.", "pools.a.maxGpus: 0."]
 
 
 @pytest.mark.parametrize(

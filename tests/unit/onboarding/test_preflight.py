@@ -119,7 +119,7 @@ def server(namespace):
 def test_every_foreign_device_plugin_is_named():
     plugins = tuple(server(namespace) for namespace in ("a", "b"))
 
-    assert [f.says.split(" advertises")[0] for f in found(gpu_servers=plugins)] == [
+    assert [f.message.split(" advertises")[0] for f in found(gpu_servers=plugins)] == [
         "DaemonSet a/nvdp",
         "DaemonSet b/nvdp",
     ]
@@ -218,7 +218,7 @@ def test_all_is_told_at_once_refusals_first_each_with_a_remedy():
         "pool-left-over",
     ]
     for finding in findings:
-        assert finding.says.endswith(".") and finding.remedy.endswith("."), finding
+        assert finding.message.endswith(".") and finding.remedy.endswith("."), finding
 
 
 def test_an_operator_of_others_that_is_newer_than_ours_is_not_adopted():

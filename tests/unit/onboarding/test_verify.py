@@ -48,7 +48,7 @@ def test_a_conflict_with_somebody_elses_overlay_is_told_in_karpenters_words(clus
     (finding,) = awaited(cluster)
 
     assert finding.code == "overlay-refused"
-    assert finding.says == "Karpenter refuses NodeOverlay slicewise-shared-l4-1: with theirs."
+    assert finding.message == "Karpenter refuses NodeOverlay slicewise-shared-l4-1: with theirs."
 
 
 @pytest.mark.parametrize("kind", ["NodePool", "EC2NodeClass"])
@@ -58,7 +58,7 @@ def test_what_karpenter_calls_not_ready_is_awaited(cluster, kind):
     (finding,) = awaited(cluster)
 
     assert finding.code == "not-ready"
-    assert finding.says.endswith("is not ready: no subnets.")
+    assert finding.message.endswith("is not ready: no subnets.")
 
 
 @pytest.mark.parametrize("status", ["True", "Unknown"])

@@ -159,7 +159,7 @@ def test_a_finding_names_the_object_what_was_tried_and_the_answers_words():
         [finding] = retries.findings(try_once(scale(), Refused(words)).failed)
 
         assert finding.code == "cannot-be-changed"
-        assert finding.says == (
+        assert finding.message == (
             "Failed once to scale Deployment ml/chat from 2 to 0: 422 b-embed needs one replica."
         )
         assert "next at 20:00:05 UTC" in finding.remedy

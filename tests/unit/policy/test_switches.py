@@ -154,7 +154,7 @@ def checked(crd, *asked):
 
 
 @pytest.mark.parametrize(
-    ("path", "asleep", "says"),
+    ("path", "asleep", "message"),
     [
         (("spec", "suspend"), True, ""),
         (("spec", "count"), 0, ""),
@@ -173,7 +173,7 @@ def checked(crd, *asked):
         (("spec", "either"), True, "is a number or a text"),
     ],
 )
-def test_a_switch_is_held_against_the_schema_of_its_kind(path, asleep, says):
+def test_a_switch_is_held_against_the_schema_of_its_kind(path, asleep, message):
     crd = predictors()
     fields = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     fields["count"]["maximum"] = 10
@@ -185,7 +185,7 @@ def test_a_switch_is_held_against_the_schema_of_its_kind(path, asleep, says):
 
     [found] = checked(crd, replace(SUSPENDS, path=path, asleep=asleep))
 
-    assert says in found if says else found == ""
+    assert message in found if message else found == ""
 
 
 def test_a_kind_must_be_there_served_and_in_namespaces():

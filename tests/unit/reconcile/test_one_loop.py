@@ -214,7 +214,7 @@ def test_what_has_no_room_in_the_record_is_reported_by_name():
     record = loop.store.record(HINT.cluster, TUNING)
     [finding] = record.findings
     assert record.details == loop.details[:1]
-    assert finding.code == "details-not-kept" and "decided about b, c, something:" in finding.says
+    assert finding.code == "details-not-kept" and "decided about b, c, something:" in finding.message
 
 
 def test_a_charts_definitions_that_take_longer_than_a_lease_are_applied_under_it():

@@ -262,7 +262,7 @@ def test_apia_had_no_thirtieth_of_december():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("Mon-Fri 8-18", "write weekly hours such as Mon-Fri 20:00-07:00"),
         ("weekends", "write weekly hours"),
@@ -272,8 +272,8 @@ def test_apia_had_no_thirtieth_of_december():
         ("24.12.2026", "dates such as 2026-12-24"),
     ],
 )
-def test_what_cannot_be_read_says_what_to_write(text, says):
-    with pytest.raises(ValueError, match=says):
+def test_what_cannot_be_read_says_what_to_write(text, message):
+    with pytest.raises(ValueError, match=message):
         entry(text)
 
 
@@ -283,7 +283,7 @@ def test_iana_zones_are_taken(zone):
 
 
 @pytest.mark.parametrize(
-    ("zone", "says"),
+    ("zone", "message"),
     [
         ("Europe/Berln", "did you mean Europe/Berlin"),
         ("America/New York", "did you mean America/New_York"),
@@ -294,8 +294,8 @@ def test_iana_zones_are_taken(zone):
         (2, "IANA"),
     ],
 )
-def test_other_names_of_a_zone_are_not(zone, says):
-    assert says in zone_problem(zone)
+def test_other_names_of_a_zone_are_not(zone, message):
+    assert message in zone_problem(zone)
 
 
 def test_a_date_has_its_day():

@@ -63,7 +63,7 @@ def test_cancelled_and_left_out_days_are_working_days():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("hello", "must begin with BEGIN:VCALENDAR|write NAME:VALUE"),
         ("", "no iCalendar file"),
@@ -81,8 +81,8 @@ def test_cancelled_and_left_out_days_are_working_days():
         (calendar("DTSTART:20261225").replace("END:VCALENDAR", ""), "not whole"),
     ],
 )
-def test_what_is_no_day_off_is_refused_with_its_line(text, says):
-    with pytest.raises(UnreadableHolidays, match=says):
+def test_what_is_no_day_off_is_refused_with_its_line(text, message):
+    with pytest.raises(UnreadableHolidays, match=message):
         read(text)
 
 

@@ -54,7 +54,7 @@ def test_a_node_without_slices_after_five_minutes_is_told_with_causes_and_waitin
     (finding,) = check_capacity(contents(nodes=(node("ts-4", age=OLD),), pods=pods), NOW).findings
 
     assert finding.code == "never-initialised"
-    assert finding.says == (
+    assert finding.message == (
         "Node node-1 offers no slices of nvidia.com/gpu 4 promised, 5 minutes and more after it joined. "
         "3 pods of pool shared wait, and Karpenter starts nothing else for them."
     )
@@ -87,7 +87,8 @@ def test_another_number_of_slices_is_told(slices):
     (finding,) = check_capacity(contents(nodes=(seen,)), NOW).findings
 
     assert (
-        finding.says == f"Node node-1 offers nvidia.com/gpu {slices}; its key ts-4 promises nvidia.com/gpu 4."
+        finding.message
+        == f"Node node-1 offers nvidia.com/gpu {slices}; its key ts-4 promises nvidia.com/gpu 4."
     )
 
 

@@ -231,7 +231,7 @@ def test_what_an_adopted_pool_was_is_given_back_as_far_as_it_can_be_read(world, 
     }
     for part in ("limits", "disruption"):
         assert (part in written) == (part not in lost), "what cannot be read stays as it stands"
-    told = [finding.says for finding in made.outcome.findings if finding.code == "original-unreadable"]
+    told = [finding.message for finding in made.outcome.findings if finding.code == "original-unreadable"]
     assert (lost in told[0]) if lost else not told
 
 

@@ -255,7 +255,7 @@ def test_one_that_is_deleted_at_night_is_reported_with_the_count_of_what_it_scal
     told = sleeper.at(MORNING).run_pass()
 
     [finding] = [one for one in told.outcome.findings if one.code == "gone-while-asleep"]
-    assert "ran at 4 and is at 0" in finding.says and "to 4" in finding.remedy
+    assert "ran at 4 and is at 0" in finding.message and "to 4" in finding.remedy
 
 
 def test_one_that_is_created_again_at_night_keeps_the_count():

@@ -100,7 +100,7 @@ def test_one_of_another_mode_is_left_and_reported(mode, said_by):
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "left-awake")
-    assert f"InferenceService ml/llm is left awake: whether one in KServe's mode {mode}" in finding.says
+    assert f"InferenceService ml/llm is left awake: whether one in KServe's mode {mode}" in finding.message
     assert stopped(sleeper) is None and sleeper.live(POD)
 
 
@@ -158,7 +158,7 @@ def test_pods_that_outlive_its_stop_are_reported():
     told = sleeper.later(minutes=6).settle()
 
     [finding] = findings(told, "outlives-its-sleep")
-    assert finding.says.startswith("InferenceService ml/llm was put to sleep, and 1 of its pods still run")
+    assert finding.message.startswith("InferenceService ml/llm was put to sleep, and 1 of its pods still run")
     assert told.outcome.stage is Stage.GOING_TO_SLEEP
 
 
@@ -171,7 +171,7 @@ def test_one_that_does_not_come_back_is_reported_before_people_come():
     told = sleeper.at("2026-11-26T06:56").settle()
 
     [finding] = findings(told, "still-pending")
-    assert "InferenceService ml/llm has no pods: its controller has made no others" in finding.says
+    assert "InferenceService ml/llm has no pods: its controller has made no others" in finding.message
 
 
 # What Knative scales
@@ -186,5 +186,5 @@ def test_what_knative_scales_is_left_and_reported():
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "left-awake")
-    assert finding.says.startswith("Revision ml/top is left awake: Knative scales it by requests")
+    assert finding.message.startswith("Revision ml/top is left awake: Knative scales it by requests")
     assert sleeper.replicas(deployment) == 1 and "open-for-what-stays" in codes(told)

@@ -116,7 +116,7 @@ def test_a_queue_that_serves_our_pools_alone_is_held_and_no_queued_job_starts():
     assert told.outcome.stage is Stage.ASLEEP
     for plan in (told, later):
         [finding] = findings(plan)
-        assert "ClusterQueue gpus is held until Thu 26 Nov 07:00 CET: 2 Workloads wait" in finding.says
+        assert "ClusterQueue gpus is held until Thu 26 Nov 07:00 CET: 2 Workloads wait" in finding.message
 
 
 def test_the_queue_is_held_before_anything_frees_its_quota():
@@ -300,7 +300,9 @@ def test_of_a_queue_that_serves_other_nodes_only_what_needs_our_pools_is_held():
     assert sleeper.policy(MIXED) == "None" and sleeper.admitted() == {"job-cpu"}
     assert sleeper.held() == {"job-a", "job-b"}
     [finding] = findings(told)
-    assert "2 Workloads of ClusterQueue mixed that can only run on our pools are held until" in finding.says
+    assert (
+        "2 Workloads of ClusterQueue mixed that can only run on our pools are held until" in finding.message
+    )
 
     morning(sleeper.at(WAKING))
     assert sleeper.admitted() == {*SERVED, "job-cpu"} and sleeper.held() == set()

@@ -105,7 +105,7 @@ def test_a_ray_services_cluster_is_left_and_told_once_by_the_services_name():
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "left-awake")
-    assert finding.says.startswith("RayService ml/top is left awake") and "2 GPU slices" in finding.says
+    assert finding.message.startswith("RayService ml/top is left awake") and "2 GPU slices" in finding.message
     assert sleeper.server.objects[RC] == before and sleeper.replicas(SERVER) == 0
     assert "cannot-be-scaled" not in codes(told)
     assert "open-for-what-stays" in codes(told), "a lost node is replaced"
@@ -118,7 +118,7 @@ def test_a_ray_jobs_cluster_runs_to_its_end(kind):
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert finding.says.startswith(f"{kind} ml/top runs to its end") and not suspended(sleeper)
+    assert finding.message.startswith(f"{kind} ml/top runs to its end") and not suspended(sleeper)
 
 
 def test_pods_that_outlive_its_suspension_are_reported():
@@ -129,7 +129,7 @@ def test_pods_that_outlive_its_suspension_are_reported():
     told = sleeper.later(minutes=6).settle()
 
     [finding] = findings(told, "outlives-its-sleep")
-    assert "RayCluster ml/rc was put to sleep, and 2 of its pods" in finding.says
+    assert "RayCluster ml/rc was put to sleep, and 2 of its pods" in finding.message
     assert told.outcome.stage is Stage.GOING_TO_SLEEP
 
 
@@ -142,7 +142,7 @@ def test_one_that_does_not_come_back_is_reported_before_people_come():
     told = sleeper.at(LATE).run_pass()
 
     [pending] = findings(told, "still-pending")
-    assert "RayCluster ml/rc is still suspended: KubeRay's operator has not followed" in pending.says
+    assert "RayCluster ml/rc is still suspended: KubeRay's operator has not followed" in pending.message
     assert "not-resumed" in codes(told) and suspended(sleeper) is False
     opened = sleeper.at(MORNING).settle()
     assert opened.outcome.stage is Stage.WAKING
@@ -229,7 +229,7 @@ def test_what_kueue_admits_is_left_since_it_would_be_started_anew():
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "left-awake")
-    assert "Kueue admits it" in finding.says and not suspended(sleeper) and sleeper.replicas(SERVER) == 0
+    assert "Kueue admits it" in finding.message and not suspended(sleeper) and sleeper.replicas(SERVER) == 0
 
 
 @pytest.mark.parametrize("where", ["headGroupSpec", "workerGroupSpecs"])

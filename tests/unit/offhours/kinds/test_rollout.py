@@ -86,9 +86,9 @@ def test_what_would_promote_itself_with_no_pod_is_left_awake(status, strategy):
     sleeper, told = night_of(rollout(strategy, status))
 
     [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
-    assert "Rollout ml/web is left awake: it is between two versions" in finding.says
+    assert "Rollout ml/web is left awake: it is between two versions" in finding.message
     assert (
-        "5 GPU slices" in finding.says
+        "5 GPU slices" in finding.message
         and objects_of(sleeper)[ref_of(rollout())] == sleeper.before[ref_of(rollout())]
     )
     assert "open-for-what-stays" in codes(told)
@@ -99,7 +99,7 @@ def test_what_an_analysis_would_abort_for_want_of_pods_is_left_awake(status, str
     sleeper, told = night_of(rollout(strategy, {**BETWEEN, **status}))
 
     [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
-    assert "an analysis of its new version runs" in finding.says and sleeper.replicas(rollout()) == 5
+    assert "an analysis of its new version runs" in finding.message and sleeper.replicas(rollout()) == 5
 
 
 def test_once_it_is_through_it_sleeps_in_the_same_night():
@@ -116,7 +116,7 @@ def test_one_that_its_user_has_paused_is_left_since_it_does_not_scale():
     sleeper, told = night_of(rollout(paused=True))
 
     [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
-    assert "paused does not scale" in finding.says and "spec.paused" in finding.remedy
+    assert "paused does not scale" in finding.message and "spec.paused" in finding.remedy
     assert sleeper.replicas(rollout()) == 5
 
 

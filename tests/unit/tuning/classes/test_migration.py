@@ -311,7 +311,7 @@ def test_a_class_that_somebody_took_away_is_left_to_them_and_told_with_who():
     found = moved(item)
 
     assert (found.actions, codes(found)) == ((), ["class-reverted"])
-    assert "argocd wrote over the class" in found.findings[0].says
+    assert "argocd wrote over the class" in found.findings[0].message
 
 
 def test_a_selector_without_its_toleration_is_taken_away_as_well_once():

@@ -69,11 +69,11 @@ def test_small_quiet_pods_let_n_rise_by_one_where_a_node_would_be_freed():
     decision = decided(state(), use())
 
     assert (decision.target, decision.step.after) == (8, 5)
-    assert decision.says == "slicewise-shared-l4: N 4→5: target 8 stood for 24 h"
+    assert decision.message == "slicewise-shared-l4: N 4→5: target 8 stood for 24 h"
 
 
 def test_n_does_not_rise_where_nothing_waits_and_no_node_could_go():
-    assert "buys nothing" in decided(state(nodes=4), use()).says
+    assert "buys nothing" in decided(state(nodes=4), use()).message
     assert decided(state(nodes=4, pending=1), use()).step.after == 5
 
 
@@ -100,7 +100,7 @@ def test_thin_evidence_keeps_n_and_says_so(seen, because):
     decision = decided(state(), seen)
 
     assert decision.step.after == 4
-    assert because in decision.says
+    assert because in decision.message
 
 
 def test_a_finding_that_leaves_what_was_measured_as_good_as_it_is_lets_n_rise():
@@ -132,7 +132,7 @@ def test_what_lies_between_both_readings_leaves_n_and_says_so():
     decision = decided(state(n=6, pods_on_each=6), use(gappy(gap=36)))
 
     assert decision.allowed and decision.allowed.lower < 6 < decision.allowed.upper
-    assert "what was measured allows 8, and with what was not measured pods may need" in decision.says
+    assert "what was measured allows 8, and with what was not measured pods may need" in decision.message
     told = explain.lines(details(decision, NOW))
     assert any("must fall to 8 by what they use for certain" in line for line in told)
 
@@ -140,7 +140,7 @@ def test_what_lies_between_both_readings_leaves_n_and_says_so():
 def test_pods_that_are_too_busy_lower_n_though_they_have_gaps():
     decision = decided(state(n=8, pods_on_each=8), use(gappy(busy=0.3)))
 
-    assert decision.step.after < 8 and "pods may need" not in decision.says
+    assert decision.step.after < 8 and "pods may need" not in decision.message
 
 
 def test_the_policy_may_want_more_history():
@@ -148,7 +148,7 @@ def test_the_policy_may_want_more_history():
 
     assert (
         "2 days are measured, fewer than the policy's 3"
-        in decided(state(), use(used(days=2)), policy=policy).says
+        in decided(state(), use(used(days=2)), policy=policy).message
     )
     assert decided(state(), use(used(days=3)), policy=policy).step.after == 5
 
@@ -183,7 +183,7 @@ def test_frozen_means_frozen_and_remembers_nothing_new():
 
     decision = decided(found, use(), frozen="metrics cannot be read")
 
-    assert decision.says == "slicewise-shared-l4: N stays 4: frozen: metrics cannot be read"
+    assert decision.message == "slicewise-shared-l4: N stays 4: frozen: metrics cannot be read"
     assert decision.history == found.history
 
 

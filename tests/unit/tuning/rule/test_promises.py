@@ -208,7 +208,7 @@ def test_a_storm_of_refused_pods_is_one_line():
     away = [refused("UnexpectedAdmissionError") for _ in range(50)]
     [one] = violations(changed(), Readings(), POOL, SINCE, NOW, nodes=["n-1"], failed_pods=away)
 
-    assert one.says == (
+    assert one.message == (
         "n-1 turned 50 pods away (c-0, c-0, c-0) after it was changed; 1 would be an accident"
     )
 

@@ -110,7 +110,7 @@ def test_a_gpu_whose_series_names_one_of_its_pods_is_shared_out(monkeypatch, nam
     assert found.device_peaks == {"n-1/0": 8060}
     assert of(found, "a-0").days[-1].mean == pytest.approx(0.3)
     assert codes(found) == ["pods-not-told-apart"]
-    assert "names only one" in found.problems[0].says
+    assert "names only one" in found.problems[0].message
     assert "`source: prometheus`" in found.problems[0].remedy
 
 

@@ -225,7 +225,7 @@ def test_a_pod_on_a_node_that_is_not_measured_counts_as_a_whole_gpu():
 
     assert of(found, "a-0").has_history and not of(found, "c-0").has_history
     assert codes(found) == ["nodes-unmeasured"]
-    assert "n-2" in found.problems[0].says
+    assert "n-2" in found.problems[0].message
 
 
 # A workload's time
@@ -396,7 +396,7 @@ def test_what_the_source_says_of_missing_points_is_told_once():
 
     found = insights_use(series)
     assert codes(found) == ["metrics-incomplete"]
-    assert "The source says that points are missing: a store is down" in found.problems[0].says
+    assert "The source says that points are missing: a store is down" in found.problems[0].message
 
 
 def test_a_week_holds_as_many_whole_days_as_a_policy_may_ask_for_though_its_newest_step_is_not_there_yet():
@@ -424,7 +424,7 @@ def test_days_that_we_left_out_are_not_called_the_sources_fault_nor_said_to_come
     (finding,) = insights_use(series).problems
 
     assert finding.code == "metrics-fewer-days"
-    assert f"only {words}, for there are 4000 series" in finding.says and "source" not in finding.says
+    assert f"only {words}, for there are 4000 series" in finding.message and "source" not in finding.message
     assert "counts as it is" in finding.remedy
 
 

@@ -122,8 +122,8 @@ def test_minutes_without_metrics_lower_n_by_nothing_and_are_told_once_as_the_sou
 
     assert not decision.changes and decision.allowed and decision.allowed.upper == 8
     (told,) = [problem for problem in use.problems if problem.code == "metrics-gap"]
-    assert "the source itself was away" in told.says
-    assert "UTC" in told.says and "N is not lowered by it" in told.remedy
+    assert "the source itself was away" in told.message
+    assert "UTC" in told.message and "N is not lowered by it" in told.remedy
 
 
 def test_a_gap_of_one_node_is_not_told_as_the_sources():
@@ -233,7 +233,7 @@ def test_pods_of_unlike_memory_are_not_packed_by_their_mean(n, small):
     decision, _ = seen(series, "container-insights", pods, n, nodes)
 
     assert not decision.changes
-    assert "what 12 of 12 pods need alone is not known" in decision.says or n == 3
+    assert "what 12 of 12 pods need alone is not known" in decision.message or n == 3
 
 
 def alone_then_together(hours: int) -> list[Series]:

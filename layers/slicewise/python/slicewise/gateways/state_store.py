@@ -396,7 +396,7 @@ def _finding_item(finding: Finding) -> Item:
     """The names are the table's, and stay whatever the attributes are called."""
     return {
         "code": finding.code,
-        "says": finding.says,
+        "says": finding.message,
         "remedy": finding.remedy,
         "refuses": finding.refuses,
     }
@@ -405,7 +405,7 @@ def _finding_item(finding: Finding) -> Item:
 def _finding(item: Mapping[str, Any]) -> Finding:
     """What another release adds to it is left out."""
     found = Fields(item, needed=("code", "says"))
-    code, says, remedy = (found.text(name) for name in ("code", "says", "remedy"))
+    code, message, remedy = (found.text(name) for name in ("code", "says", "remedy"))
     if found.unreadable:
         raise ValueError(f"a finding without {', '.join(found.unreadable)}")
-    return Finding(code, says, remedy, refuses=found.flag("refuses"))
+    return Finding(code, message, remedy, refuses=found.flag("refuses"))

@@ -193,8 +193,8 @@ def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, un
         *json_patch.set_value(one.node_pool, _MARK, until),
         *json_patch.remove(one.node_pool, OPENED.path),
     )
-    says = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
-    yield Patch(kept.ref, operations, says, _why(one, waiting))
+    message = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
+    yield Patch(kept.ref, operations, message, _why(one, waiting))
     yield SaveSnapshot(kept.as_done(), "it is open")
     yield _notice(one, kept, waiting, world, until)
 

@@ -41,7 +41,7 @@ class KeptRight:
     mark: str
     covers: Callable[[Snapshot], bool]
     kinds: tuple[tuple[str, str], ...]
-    says: str
+    message: str
 
 
 RETAINING = KeptRight(
@@ -120,9 +120,9 @@ def _marks(right: KeptRight, pools: Iterable[Object], value: str | None) -> Iter
     path = ("metadata", "annotations", right.mark)
     for pool in pools:
         operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
-        says = f"mark on {ref_of(pool)} that {'' if value else 'no '}{right.says}"
+        message = f"mark on {ref_of(pool)} that {'' if value else 'no '}{right.message}"
         why = (
             "the right to give back what they say of them must stay" if value else "each says it itself again"
         )
         if operations:
-            yield Patch(ref_of(pool), operations, says, why)
+            yield Patch(ref_of(pool), operations, message, why)

@@ -324,8 +324,8 @@ def _policy(name: str, ports: Ports) -> tuple[Policy | None, tuple[Finding, ...]
     try:
         return policies.found(ports.policies.text(name), name), ()
     except InvalidPolicy as error:
-        says = f"policy {name!r} cannot be used, so nothing sleeps: {error.problems[0]}"
-        return None, (Finding("policy", says, "Mend it: slicewise policy check."),)
+        message = f"policy {name!r} cannot be used, so nothing sleeps: {error.problems[0]}"
+        return None, (Finding("policy", message, "Mend it: slicewise policy check."),)
 
 
 def _holidays(name: str, ports: Ports) -> tuple[Holidays, tuple[Finding, ...]]:

@@ -197,14 +197,14 @@ def _without_new_sleep(world: Observation, seen: Found, found: Plan, now: dateti
     if outcome.stage not in (Stage.GOING_TO_SLEEP, Stage.ASLEEP):
         reached = Stage.PAUSED if world.paused and not (found.actions or slept) else outcome.stage
         return replace(found, outcome=replace(outcome, stage=reached, reason=f"{who}; {outcome.reason}"))
-    blind = unread.says(world, seen, ())
+    blind = unread.message(world, seen, ())
     stage = Stage.PAUSED if world.paused else Stage.ASLEEP if slept or blind else Stage.AWAKE
-    says = f"{len(slept)} objects sleep, and are woken in time" if slept else blind or "nothing sleeps"
+    message = f"{len(slept)} objects sleep, and are woken in time" if slept else blind or "nothing sleeps"
     edge = world.times.next_edge(now) if world.times else None
     wait = _until(edge, _ahead(world), now)
     closing = gpu_fallback.closed(world, seen, outcome.reason)
     return Plan(
-        replace(outcome, stage=stage, reason=f"{who}; {says}", wait=wait),
+        replace(outcome, stage=stage, reason=f"{who}; {message}", wait=wait),
         closing,
         details=found.details if slept else world.known,
         would=() if world.paused else tuple(one for one in found.actions if one not in closing),
@@ -296,7 +296,7 @@ def _plan(world: Observation, now: datetime) -> Plan:
         return _out_of_reach(world, now)
     if world.off_hours is None or world.times is None:
         return _awake(world, world.found, "no policy asks for off-hours any more", None, now)
-    edge, who = world.times.next_edge(now), world.times.says(now)
+    edge, who = world.times.next_edge(now), world.times.message(now)
     if not world.times.is_asleep(now):
         return _awake(world, world.found, f"awake by {who}", edge, now)
     if edge and (now >= edge.at - _ahead(world) or _has_begun_to_wake(world, edge)):
@@ -326,8 +326,8 @@ def _closing(world: Observation, found: Found, now: datetime) -> gpu_fallback.Te
     return gpu_fallback.tended(world, found, _until_then(edge, world), now)
 
 
-def _waiting(world: Observation, says: str) -> Plan:
-    return Plan(Outcome(Stage.WAITING, says, wait=NOT_LET_IN), details=world.known)
+def _waiting(world: Observation, message: str) -> Plan:
+    return Plan(Outcome(Stage.WAITING, message, wait=NOT_LET_IN), details=world.known)
 
 
 def _out_of_reach(world: Observation, now: datetime) -> Plan:
@@ -347,7 +347,7 @@ def _out_of_reach(world: Observation, now: datetime) -> Plan:
     )
     actions = tuple(_tell_out_of_reach(world, finding, due, edge, now))
     wait = LATE_LOOK if due else NOT_LET_IN
-    return Plan(Outcome(Stage.WAITING, finding.says, (finding,), wait), actions, world.known)
+    return Plan(Outcome(Stage.WAITING, finding.message, (finding,), wait), actions, world.known)
 
 
 def _tell_out_of_reach(
@@ -424,14 +424,14 @@ def _asleep(
     # What failed before has a time of its own (planning/retries.py): alone, it asks for no look each few
     # seconds.
     if drained or any(_part(one) not in world.failing for one in actions):
-        says = f"{why}; {drained}" if drained else why
-        return as_told(Stage.GOING_TO_SLEEP, says, DRAINING)
-    says = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
+        message = f"{why}; {drained}" if drained else why
+        return as_told(Stage.GOING_TO_SLEEP, message, DRAINING)
+    message = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
     wait = _until(edge, _ahead(world), now) or ASLEEP_LOOK
     if outliving:
-        says = f"{says}; {len(outliving)} objects were put to sleep and still have pods"
-        return as_told(Stage.GOING_TO_SLEEP, says, wait)
-    return as_told(Stage.ASLEEP, says, wait)
+        message = f"{message}; {len(outliving)} objects were put to sleep and still have pods"
+        return as_told(Stage.GOING_TO_SLEEP, message, wait)
+    return as_told(Stage.ASLEEP, message, wait)
 
 
 def _steps_to_sleep(
@@ -696,13 +696,13 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
     pending = not_running.not_yet(found, world.snapshots) if late else ()
     findings = (*findings, *not_running.findings(pending, at))
     wait = NEXT_BATCH if left else next_of_waking(edge, tell_before, bool(pending), now)
-    says = f"{why}; {left} objects are left" if left else why
-    if blind := unread.says(world, found, turn.snapshots):
-        says, wait = f"{says}; {blind}", min(wait, LATE_LOOK)
+    message = f"{why}; {left} objects are left" if left else why
+    if blind := unread.message(world, found, turn.snapshots):
+        message, wait = f"{message}; {blind}", min(wait, LATE_LOOK)
     if turn.waits:
-        says, wait = f"{says}; {turn.waits}", min(wait, STAGE_LOOK)
+        message, wait = f"{message}; {turn.waits}", min(wait, STAGE_LOOK)
     elif given.waits:
-        says = f"{says}; {given.waits}"
+        message = f"{message}; {given.waits}"
     elif not left:
         unmarked = _unmarked(world, found)
         actions, findings = (*actions, *unmarked.actions), (*findings, *unmarked.findings)
@@ -713,7 +713,7 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
     if pending:
         subject, text = not_running.notice(pending, _name(world))
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
-    return replace(_told(Stage.WAKING, says, findings, actions, wait), details=known)
+    return replace(_told(Stage.WAKING, message, findings, actions, wait), details=known)
 
 
 def next_of_waking(edge: Edge, tell_before: timedelta, pending: bool, now: datetime) -> timedelta:
@@ -780,11 +780,11 @@ def _awake(world: Observation, found: Found, why: str, edge: Edge | None, now: d
         findings = (*findings, *sleep_findings.missed_runs(crons, found, "now"))
     known = tuple(_whole(one, found, now) for one in world.known)
     if left:
-        says = f"{why}; {left} objects are left"
-        return replace(_told(Stage.WAKING, says, findings, actions, NEXT_BATCH), details=known)
-    if blind := unread.says(world, found, world.slept):
-        says, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, _name(world)))
-        return replace(_told(Stage.WAKING, says, findings, actions, LATE_LOOK), details=known)
+        message = f"{why}; {left} objects are left"
+        return replace(_told(Stage.WAKING, message, findings, actions, NEXT_BATCH), details=known)
+    if blind := unread.message(world, found, world.slept):
+        message, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, _name(world)))
+        return replace(_told(Stage.WAKING, message, findings, actions, LATE_LOOK), details=known)
     if given.queued:
         # The marks on NodePools go last: they say that something of ours is left.
         return replace(
@@ -799,8 +799,8 @@ def _awake(world: Observation, found: Found, why: str, edge: Edge | None, now: d
     waits = [_until(edge, timedelta(0), now), opening.wait, given.wait, LATE_LOOK if held else None]
     waits += [NEXT_BATCH] if several else []
     wait = min((wait for wait in waits if wait is not None), default=None)
-    stage, says = (Stage.WAKING, f"{why}; {given.waits}") if given.waits else (Stage.AWAKE, why)
-    return replace(_told(stage, says, findings, actions, wait), details=known)
+    stage, message = (Stage.WAKING, f"{why}; {given.waits}") if given.waits else (Stage.AWAKE, why)
+    return replace(_told(stage, message, findings, actions, wait), details=known)
 
 
 def _skips_missed_runs(world: Observation) -> bool:
@@ -825,9 +825,11 @@ def _skipping(
         if last is None or last < at:
             text = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             operations = json_patch.set_value(live, _LAST_SCHEDULED, text)
-            says = f"have {kept.ref} start no run that it missed before {at:%H:%M:%S} UTC"
+            message = f"have {kept.ref} start no run that it missed before {at:%H:%M:%S} UTC"
             part = f"missed runs of {kept.ref}"
-            yield Patch(kept.ref, operations, says, "the policy skips them", part=part, subresource="status")
+            yield Patch(
+                kept.ref, operations, message, "the policy skips them", part=part, subresource="status"
+            )
 
 
 def _writes(patch: Patch, setting: Setting) -> bool:

@@ -183,14 +183,14 @@ def findings(queues: Queues, slept: Iterable[Snapshot], until: str) -> Iterator[
 
 def _held(queue: str, number: int, whole: bool, until: str) -> Finding:
     what = f"{number} Workload{'s' * (number != 1)}"
-    says = (
+    message = (
         f"ClusterQueue {queue} is held until {until}: {what} wait{'s' * (number == 1)} in it."
         if whole
         else f"{what} of ClusterQueue {queue} that can only run on our pools "
         f"{'is' if number == 1 else 'are'} held until {until}; everything else of it goes on."
     )
     remedy = "No action needed: they are admitted once what sleeps is back. To run them now: slicewise wake."
-    return Finding("queue-held", says, remedy)
+    return Finding("queue-held", message, remedy)
 
 
 # Which queue, which flavor

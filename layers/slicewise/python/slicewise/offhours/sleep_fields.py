@@ -128,8 +128,8 @@ class Setting:
     def unnote(self, item: Object, why: str) -> tuple[Action, ...]:
         """Takes away what was written down on the object, and leaves the field; nothing where nothing was."""
         operations = () if self.scaled else originals.removing(item, self.field)
-        says = f"take what {self.field} was from {ref_of(item)}"
-        return (Patch(ref_of(item), operations, says, why),) if operations else ()
+        message = f"take what {self.field} was from {ref_of(item)}"
+        return (Patch(ref_of(item), operations, message, why),) if operations else ()
 
     def managers(self, item: Object) -> frozenset[str]:
         """

@@ -28,7 +28,7 @@ class Times:
             return Edge(override.until, not override.asleep)
         return self.calendar.next_edge(override.until)
 
-    def says(self, at: datetime) -> str:
+    def message(self, at: datetime) -> str:
         """Who decides at a moment, in words."""
         override = self.override
         if not override or not override.holds(at):

@@ -48,7 +48,7 @@ def hides_sleepers(world: Observation) -> bool:
     return bool(lists(world.found)) and bool(world.opening or world.slept)
 
 
-def says(world: Observation, found: Found, snapshots: Iterable[Snapshot]) -> str:
+def message(world: Observation, found: Found, snapshots: Iterable[Snapshot]) -> str:
     """What sleeps, or may, and could not be read, in words; empty where all could."""
     refs = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
     names = [*map(str, refs), *(map(_every, lists(found)) if not refs and hides_sleepers(world) else ())]

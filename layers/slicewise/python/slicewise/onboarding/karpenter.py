@@ -178,5 +178,5 @@ def gate_findings(contents: ClusterContents, policy: Policy, now: datetime) -> l
     ]
 
 
-def _refuse(code: str, says: str, remedy: str) -> Finding:
-    return Finding(code, says, remedy, refuses=True)
+def _refuse(code: str, message: str, remedy: str) -> Finding:
+    return Finding(code, message, remedy, refuses=True)

@@ -27,7 +27,7 @@ class ObserveFailure(StrEnum):
 @dataclass(frozen=True)
 class ObserveError:
     kind: ObserveFailure
-    says: str
+    message: str
 
 
 @dataclass(frozen=True)

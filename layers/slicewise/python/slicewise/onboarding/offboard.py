@@ -94,13 +94,13 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
         return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *entries))
     waits = "" if actions else _waits(remains, settings, now)
     if (actions or waits) and _is_late(world, settings, now):
-        says = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
-        return _given_up(settings, says, findings)
+        message = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
+        return _given_up(settings, message, findings)
     if waits:
         return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: {waits}", findings, _FOR_OTHERS))
     if actions:
-        says = f"{_WHY}: {len(actions)} things of ours go, first: {actions[0]}"
-        return Plan(Outcome(Stage.OFFBOARDING, says, findings, _POLL), actions)
+        message = f"{_WHY}: {len(actions)} things of ours go, first: {actions[0]}"
+        return Plan(Outcome(Stage.OFFBOARDING, message, findings, _POLL), actions)
     return _ended(world, settings, (*_of_others(world), *findings))
 
 
@@ -190,12 +190,12 @@ def _wait(world: Observation, now: datetime) -> timedelta:
 
 def _not_seen(world: Observation, settings: Settings, now: datetime) -> Plan:
     error = world.observe_error
-    says = f"{_WHY}: the cluster could not be looked into: {error.says if error else 'no answer'}"
+    message = f"{_WHY}: the cluster could not be looked into: {error.message if error else 'no answer'}"
     if _is_late(world, settings, now):
-        return _given_up(settings, says)
+        return _given_up(settings, message)
     if error and error.kind is ObserveFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
         return _as_admin(world, settings, now)
-    return Plan(Outcome(Stage.OFFBOARDING, says, wait=timedelta(minutes=1)))
+    return Plan(Outcome(Stage.OFFBOARDING, message, wait=timedelta(minutes=1)))
 
 
 def _as_admin(world: Observation, settings: Settings, now: datetime) -> Plan:
@@ -212,7 +212,7 @@ def _as_admin(world: Observation, settings: Settings, now: datetime) -> Plan:
     return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: nobody needs our nodes any more", wait=_POLL), (grant,))
 
 
-def _given_up(settings: Settings, says: str, findings: tuple[Finding, ...] = ()) -> Plan:
+def _given_up(settings: Settings, message: str, findings: tuple[Finding, ...] = ()) -> Plan:
     """Nobody is to be cluster admin for as long as a cluster does not answer."""
     told = Finding(
         _DOES_NOT_END,
@@ -220,7 +220,7 @@ def _given_up(settings: Settings, says: str, findings: tuple[Finding, ...] = ())
         "It is tried again six hours later; sooner: slicewise offboard CLUSTER.",
     )
     revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
-    return Plan(Outcome(Stage.FAILED, says, (told, *findings)), (revoke,))
+    return Plan(Outcome(Stage.FAILED, message, (told, *findings)), (revoke,))
 
 
 def _is_late(world: Observation, settings: Settings, now: datetime) -> bool:

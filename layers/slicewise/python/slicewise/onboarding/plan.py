@@ -273,7 +273,7 @@ def _out_of_reach(
     findings: tuple[Finding, ...],
     now: datetime,
 ) -> Plan:
-    finding = preflight.endpoint_out_of_reach(cluster, error.says)
+    finding = preflight.endpoint_out_of_reach(cluster, error.message)
     waited = _lasted(world, Stage.WAITING, now)
     if cluster.public_endpoint and waited <= REACH_DEADLINE:
         late = _installing(world, settings, now) > INSTALL_DEADLINE
@@ -329,7 +329,7 @@ def _from_inside(
     # The probe goes last: should we be stopped in between, our own overlays or it still prove the gate.
     actions = (*left, *clean_up)
     if not actions and difference.wait:
-        reason = f"a helm is at work: {difference.findings[0].says}"
+        reason = f"a helm is at work: {difference.findings[0].message}"
         closing = _release(world, settings, "somebody's helm is at work")
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
     if not actions:
@@ -411,7 +411,7 @@ def _verified(
     awaited = verify.awaited(contents, policy, settings, stuck)
     if awaited:
         patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
-        reason = f"all is applied; awaited: {awaited[0].says}" + _and_more(awaited)
+        reason = f"all is applied; awaited: {awaited[0].message}" + _and_more(awaited)
         outcome = Outcome(Stage.VERIFYING, reason, (*findings, *awaited), VERIFY_POLL if patient else None)
         return Plan(outcome, closing)
     findings = (*findings, *verify.without_effect(contents))
@@ -449,7 +449,7 @@ def _installing(world: Observation, settings: Settings, now: datetime) -> timede
 
 def _refusal(findings: tuple[Finding, ...]) -> str:
     refusing = tuple(finding for finding in findings if finding.refuses)
-    return f"{refusing[0].says}{_and_more(refusing)}" if refusing else "refused"
+    return f"{refusing[0].message}{_and_more(refusing)}" if refusing else "refused"
 
 
 def _told(actions: tuple[Action, ...]) -> str:

@@ -88,7 +88,7 @@ def inside(
     return tuple(sorted(found, key=lambda finding: not finding.refuses))
 
 
-def endpoint_out_of_reach(cluster: EksCluster, says: str) -> Finding:
+def endpoint_out_of_reach(cluster: EksCluster, message: str) -> Finding:
     if cluster.public_endpoint:
         remedy = "Allow the functions' addresses in its public access CIDRs, or deploy them into its VPC."
     else:
@@ -96,7 +96,7 @@ def endpoint_out_of_reach(cluster: EksCluster, says: str) -> Finding:
             "Its endpoint is private: deploy the functions into a VPC that reaches it on port 443, and "
             "allow them in the cluster's security group."
         )
-    return _refuse("endpoint-out-of-reach", f"The API server does not answer: {says}.", remedy)
+    return _refuse("endpoint-out-of-reach", f"The API server does not answer: {message}.", remedy)
 
 
 def _names_taken(contents: ClusterContents, policy: Policy) -> list[Finding]:
@@ -136,12 +136,12 @@ def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:
     found = []
     for pool in policy.pools:
         if pool.adopt and pool.adopt not in there:
-            says = f"Pool {pool.name} adopts NodePool {pool.adopt}, which is not there."
-            found.append(_refuse("adopt-missing", says, "Create it, correct the name, or remove `adopt`."))
+            message = f"Pool {pool.name} adopts NodePool {pool.adopt}, which is not there."
+            found.append(_refuse("adopt-missing", message, "Create it, correct the name, or remove `adopt`."))
         elif pool.adopt and (why := _why_not_adopted(contents, there[pool.adopt], pool)):
-            says = f"Pool {pool.name} cannot adopt NodePool {pool.adopt}: {why}."
+            message = f"Pool {pool.name} cannot adopt NodePool {pool.adopt}: {why}."
             remedy = "Change it there when its workloads may move, or leave it out of the policy."
-            found.append(_refuse("adopt-impossible", says, remedy))
+            found.append(_refuse("adopt-impossible", message, remedy))
         elif pool.adopt:
             node_pool = there[pool.adopt]
             found += adopted.told_before(policy, pool, node_pool, _class_of(contents, node_pool))
@@ -228,5 +228,5 @@ def _kubernetes_version(version: str) -> list[Finding]:
     return []
 
 
-def _refuse(code: str, says: str, remedy: str) -> Finding:
-    return Finding(code, says, remedy, refuses=True)
+def _refuse(code: str, message: str, remedy: str) -> Finding:
+    return Finding(code, message, remedy, refuses=True)

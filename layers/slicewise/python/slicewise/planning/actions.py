@@ -77,14 +77,14 @@ class Patch:
 
     ref: Ref
     operations: tuple[Mapping[str, Any], ...]
-    says: str
+    message: str
     why: str
     guard: SlotsFit | ClaimsCarry | None = None
     part: str = ""
     subresource: str = ""
 
     def __str__(self) -> str:
-        return self.says
+        return self.message
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class SetClass:
     """
 
     object: Object
-    says: str
+    message: str
     why: str
     part: str = ""
 
     def __str__(self) -> str:
-        return self.says
+        return self.message
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,12 @@ class Finding:
     """Something a person should know: a stable code, what was found, and what to do about it."""
 
     code: str
-    says: str
+    message: str
     remedy: str
     refuses: bool = False
 
     def __str__(self) -> str:
-        return f"{self.says} {self.remedy}"
+        return f"{self.message} {self.remedy}"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Retry:
     action: str
     times: int
     at: datetime
-    says: str
+    message: str
     conflict: bool = False
     notified: bool = False
 
@@ -72,8 +72,8 @@ def failed(
     first = _FIRST_AFTER_CONFLICT if conflict else _FIRST
     # Ten doublings are far beyond the longest already.
     wait = min(first * 2 ** min(times - 1, 10), longest)
-    says = cut(str(error), _LONGEST_TEXT)
-    return Retry(part, action, times, now + wait, says, conflict, bool(again and again.notified))
+    message = cut(str(error), _LONGEST_TEXT)
+    return Retry(part, action, times, now + wait, message, conflict, bool(again and again.notified))
 
 
 def wait(retries: Iterable[Retry], now: datetime) -> timedelta | None:
@@ -90,7 +90,7 @@ def _finding(retry: Retry) -> Finding:
     often = "once" if retry.times == 1 else f"{retry.times} times"
     return Finding(
         "cannot-be-changed",
-        f"Failed {often} to {retry.action}: {retry.says.rstrip('.')}.",
+        f"Failed {often} to {retry.action}: {retry.message.rstrip('.')}.",
         "Allow what the answer refuses, or restore what does not answer. It is tried again by itself, next "
         f"at {retry.at:%H:%M:%S} UTC; everything else went on.",
     )
@@ -100,7 +100,7 @@ def summary(retries: Collection[Retry]) -> str:
     """For the reason of a pass in which something failed."""
     reported = [retry for retry in retries if retry.is_reported]
     if not reported:
-        return f"something changed under this pass, looking again: {next(iter(retries)).says}"
+        return f"something changed under this pass, looking again: {next(iter(retries)).message}"
     more = f" and {len(reported) - 1} more" if len(reported) > 1 else ""
     return f"{reported[0].part}{more} could not be changed yet"
 
@@ -126,7 +126,7 @@ def as_json(retry: Retry) -> dict[str, object]:
         "action": retry.action,
         "times": retry.times,
         "at": retry.at.isoformat(),
-        "says": retry.says,
+        "says": retry.message,
         "conflict": retry.conflict,
         "notified": retry.notified,
     }
@@ -139,9 +139,9 @@ def from_json(value: Mapping[str, object]) -> Retry:
     Raises:
         ValueError, TypeError, KeyError: Something is missing, or of another kind. Then it is tried at once.
     """
-    part, action, says = (str(value[name]) for name in ("part", "action", "says"))
+    part, action, message = (str(value[name]) for name in ("part", "action", "says"))
     conflict, notified = (value.get(name) is True for name in ("conflict", "notified"))
     at, times = datetime.fromisoformat(str(value["at"])), value["times"]
     if at.tzinfo is None or not isinstance(times, int) or times < 1:
         raise ValueError(f"{at}, {times!r}")
-    return Retry(part, action, times, at, says, conflict, notified)
+    return Retry(part, action, times, at, message, conflict, notified)

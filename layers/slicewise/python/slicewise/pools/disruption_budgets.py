@@ -49,7 +49,7 @@ class Blocking:
         until: When it ends; None where it always holds.
     """
 
-    says: str
+    message: str
     until: datetime | None = None
 
 
@@ -72,8 +72,8 @@ def blocking(
         if not schedule:
             found.append(Blocking(f'nodes: "{budget["nodes"]}"'))
         elif until := _active_until(str(schedule), str(budget.get("duration", "0s")), now):
-            says = f'nodes: "{budget["nodes"]}", schedule "{schedule}" for {budget.get("duration")}'
-            found.append(Blocking(says, None if until == _NEVER else until))
+            message = f'nodes: "{budget["nodes"]}", schedule "{schedule}" for {budget.get("duration")}'
+            found.append(Blocking(message, None if until == _NEVER else until))
     return tuple(found)
 
 

@@ -285,8 +285,8 @@ class Reconciler(Generic[W]):
         except LeaseHeld:
             raise
         except SlicewiseError as error:
-            says = f"What was measured could not be kept: {error}"
-            return Finding("usage-not-kept", says, "No action is needed where it comes and goes.")
+            message = f"What was measured could not be kept: {error}"
+            return Finding("usage-not-kept", message, "No action is needed where it comes and goes.")
         return None
 
     def _apply(self, plan: Plan, executor: ActionExecutor, progress: _Progress) -> Attempt:
@@ -571,7 +571,9 @@ def _misread(before: Record | None) -> tuple[Finding, ...]:
 
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    short = (replace(one, says=_short(one.says), remedy=_short(one.remedy)) for one in found[:_MOST_TOLD])
+    short = (
+        replace(one, message=_short(one.message), remedy=_short(one.remedy)) for one in found[:_MOST_TOLD]
+    )
     kept = first_that_fit(short, _MOST_FINDING_BYTES, _bytes_of)
     left = len(found) - len(kept)
     if not left:
@@ -583,7 +585,7 @@ def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 
 def _bytes_of(finding: Finding) -> int:
-    texts = finding.code, finding.says, finding.remedy
+    texts = finding.code, finding.message, finding.remedy
     return sum(len(text.encode()) for text in texts) + _OF_A_FINDING
 
 
@@ -602,7 +604,7 @@ def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
     """The words of some; of the others when they are tried again, and that the operators know of them."""
     # Those that failed most often first: what is not kept begins anew, and nobody would ever be told.
     failed = tuple(sorted(failed, key=lambda one: -one.times))
-    short = (one if number < _MOST_QUOTED else replace(one, says="") for number, one in enumerate(failed))
+    short = (one if number < _MOST_QUOTED else replace(one, message="") for number, one in enumerate(failed))
     return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
 
 

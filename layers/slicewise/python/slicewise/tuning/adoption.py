@@ -68,13 +68,13 @@ def adopted(
 
 def _next(
     node_pool: Object,
-    says: str,
+    message: str,
     actions: Iterable[Action] = (),
     findings: tuple[Finding, ...] = (),
     wait: timedelta | None = None,
 ) -> PoolPlan:
-    detail = {"node_pool": name(node_pool), "n": 1, "reason": says}
-    return PoolPlan(name(node_pool), f"{name(node_pool)}: {says}", detail, tuple(actions), findings, wait)
+    detail = {"node_pool": name(node_pool), "n": 1, "reason": message}
+    return PoolPlan(name(node_pool), f"{name(node_pool)}: {message}", detail, tuple(actions), findings, wait)
 
 
 def _plan(
@@ -93,8 +93,8 @@ def _plan(
     labelling = _labelling(contents, pool, node_pool, claims, layout.EXCLUSIVE, findings, now)
     if labelling := labelling or _settling(node_pool, claims, findings, now):
         return labelling
-    says = "it is taken over at one pod a GPU"
-    return _next(node_pool, says, (_take(node_pool, pool),), findings, SOON)
+    message = "it is taken over at one pod a GPU"
+    return _next(node_pool, message, (_take(node_pool, pool),), findings, SOON)
 
 
 def _not_adopted(node_pool: Object, why: str) -> PoolPlan:
@@ -119,8 +119,8 @@ def _since_adopted(
     if labelling := labelling or _settling(node_pool, claims, findings, now):
         return labelling
     again = contested_requirement.put_back(node_pool, pool, key, now)
-    says = f"its requirement was taken away{', and is put back' if again else ''}"
-    return _next(node_pool, says, (again,) if again else (), findings, SOON if again else None)
+    message = f"its requirement was taken away{', and is put back' if again else ''}"
+    return _next(node_pool, message, (again,) if again else (), findings, SOON if again else None)
 
 
 def _claims(contents: ClusterContents, node_pool: Object) -> list[Object]:
@@ -143,8 +143,8 @@ def _labelling(
     at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
     nodes = {name(node): node for node in contents.nodes}
     actions = (action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now))
-    says = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
-    return _next(node_pool, says, actions, findings, SOON)
+    message = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
+    return _next(node_pool, message, actions, findings, SOON)
 
 
 def _settling(
@@ -308,8 +308,8 @@ def _give_back(node_pool: Object, n: int) -> Patch:
     if n == 1:
         operations += set_value(node_pool, _REQUIREMENTS, without_added(node_pool))
     why = "no policy asks for it any more: its limits and consolidation are what they were"
-    says = f"give NodePool {name(node_pool)} back"
-    return Patch(ref_of(node_pool), tuple(operations), says, why, part=name(node_pool))
+    message = f"give NodePool {name(node_pool)} back"
+    return Patch(ref_of(node_pool), tuple(operations), message, why, part=name(node_pool))
 
 
 def without_added(node_pool: Object) -> list[Object]:

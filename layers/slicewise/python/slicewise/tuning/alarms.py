@@ -57,7 +57,7 @@ def wanted(cluster: EksCluster, policy: Policy | None) -> tuple[Alarm, ...]:
 
 
 def _alarm(
-    cluster: EksCluster, kind: str, says: str, metric: str, condition: tuple[str, float, int]
+    cluster: EksCluster, kind: str, message: str, metric: str, condition: tuple[str, float, int]
 ) -> Alarm:
     """Over the largest value of all GPUs; `condition` is how it compares, with what, in how many periods."""
     comparison, threshold, periods = condition
@@ -65,7 +65,7 @@ def _alarm(
     asked = {"Namespace": NAMESPACE, "MetricName": metric, "Dimensions": of_cluster}
     stat = {"Metric": asked, "Period": _PERIOD_SECONDS, "Stat": "Maximum"}
     settings = {
-        "AlarmDescription": says,
+        "AlarmDescription": message,
         "Metrics": [{"Id": "asked", "MetricStat": stat, "ReturnData": True}],
         "ComparisonOperator": comparison,
         "Threshold": threshold,

@@ -51,7 +51,7 @@ def _decision(detail: Detail) -> list[str]:
         told.append(f"The canary was {canary}")
     if failed := detail.get("failed"):
         told.append(f"A canary failed: {failed}")
-    told += [f"Broken: {says}" for says in detail.get("broken", ())]
+    told += [f"Broken: {message}" for message in detail.get("broken", ())]
     told += [f"Asks for more than one GPU: {who}" for who in detail.get("asks_for_more", ())]
     if helps := detail.get("lets_them_run"):
         told.append(f"To let {'them run' if n and n > 1 else 'N rise'}: {helps}")

@@ -86,22 +86,22 @@ def plan(found: Offboarding, now: datetime) -> Plan:
 
 def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
     """Nothing is said to be done that could not be looked at."""
-    says = "the cluster is being offboarded, and could not be looked into"
+    message = "the cluster is being offboarded, and could not be looked into"
     if not found.was_tuned:
-        return Plan(Outcome(Stage.UNMANAGED, says), kept, unrecorded=True)
+        return Plan(Outcome(Stage.UNMANAGED, message), kept, unrecorded=True)
     finding = Finding(
         "tuner-shut-out",
         "Tuning may not look into the cluster: what it has to give back there is not known.",
         "Onboarding gives it its access entry again; if this lasts, see the cluster's authenticator log.",
     )
     # Onboarding judges by what it sees in the cluster, and asks again as long as something is there.
-    return Plan(Outcome(Stage.UNMANAGED, says, (finding,)), kept)
+    return Plan(Outcome(Stage.UNMANAGED, message, (finding,)), kept)
 
 
 def _reason(parts: Sequence[PoolPlan]) -> str:
-    says = [part.says for part in parts if part.says]
-    more = [f"and {len(says) - _MOST_NAMED} more"] if len(says) > _MOST_NAMED else []
-    return "; ".join(("the cluster is being offboarded", *says[:_MOST_NAMED], *more))
+    message = [part.message for part in parts if part.message]
+    more = [f"and {len(message) - _MOST_NAMED} more"] if len(message) > _MOST_NAMED else []
+    return "; ".join(("the cluster is being offboarded", *message[:_MOST_NAMED], *more))
 
 
 # Adopted NodePools: first whole GPUs
@@ -121,8 +121,8 @@ def _to_whole_gpus(
 
 
 def _until_awake(node_pool: str) -> PoolPlan:
-    says = f"{node_pool} is asleep until off-hours has woken it"
-    return PoolPlan(node_pool, says, wait=_FOR_KARPENTER)
+    message = f"{node_pool} is asleep until off-hours has woken it"
+    return PoolPlan(node_pool, message, wait=_FOR_KARPENTER)
 
 
 def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPlan:
@@ -134,11 +134,11 @@ def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPla
         )
     else:
         step = rollout_stages.begin(state, 1, _WHY, now)
-    says = f"{state.name}: {step.says}"
-    detail = {"node_pool": state.name, "n": state.n, "reason": step.says}
+    message = f"{state.name}: {step.message}"
+    detail = {"node_pool": state.name, "n": state.n, "reason": step.message}
     actions = tuple(in_part(action, state.name) for action in step.actions)
     return PoolPlan(
-        state.name, says, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE)
+        state.name, message, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE)
     )
 
 
@@ -157,10 +157,10 @@ def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
         if name(node_pool) in back and labelled and _is_whole(node_pool):
             yield _released(node_pool, now) or _unlabelled(node_pool, labelled, now)
         elif name(node_pool) in back:
-            yield replace(back[name(node_pool)], says=f"{name(node_pool)} is given back", wait=SOON)
+            yield replace(back[name(node_pool)], message=f"{name(node_pool)} is given back", wait=SOON)
         elif is_adopted(node_pool):
-            says = f"{name(node_pool)} is not given back while it sleeps or changes"
-            yield PoolPlan(name(node_pool), says, wait=SOON)
+            message = f"{name(node_pool)} is not given back while it sleeps or changes"
+            yield PoolPlan(name(node_pool), message, wait=SOON)
         elif labelled and not is_ours(node_pool) and not _requires_ours(node_pool):
             yield _unlabelled(node_pool, labelled, now)
 
@@ -188,8 +188,8 @@ def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
         *set_value(node_pool, _REQUIREMENTS, kept),
         *set_value(node_pool, CHANGED_PATH, stamp(now)),
     )
-    says = f"have NodePool {name(node_pool)} require no label of ours any more"
-    patch = Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))
+    message = f"have NodePool {name(node_pool)} require no label of ours any more"
+    patch = Patch(ref_of(node_pool), operations, message, _WHY, part=name(node_pool))
     about_to = f"{name(node_pool)} is about to be given back"
     return PoolPlan(name(node_pool), about_to, actions=(patch,), wait=SOON)
 
@@ -235,8 +235,8 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
     released = marked_at(node_pool, layout.CHANGED_ANNOTATION)
     left = RolloutSettings.settle - (now - released) if released else timedelta(0)
     if left > timedelta(0):
-        says = f"{name(node_pool)}: Karpenter is given time to see its requirements"
-        return PoolPlan(name(node_pool), says, wait=left)
+        message = f"{name(node_pool)}: Karpenter is given time to see its requirements"
+        return PoolPlan(name(node_pool), message, wait=left)
     at_once = max(1, int(len(labelled) * RolloutSettings.batch_share))
     actions = [
         Patch(
@@ -249,8 +249,8 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
         for one in labelled[:at_once]
         for item in one.items
     ]
-    says = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"
-    return PoolPlan(name(node_pool), says, actions=tuple(actions), wait=SOON)
+    message = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"
+    return PoolPlan(name(node_pool), message, actions=tuple(actions), wait=SOON)
 
 
 # NodePools of ours
@@ -268,19 +268,19 @@ def _emptied(contents: ClusterContents, node_pool: Object) -> PoolPlan:
     if layout.ASLEEP in annotations_of(node_pool):
         return _until_awake(name(node_pool))
     if asking:
-        says = f"{name(node_pool)} is asked for by {asking[0]}"
+        message = f"{name(node_pool)} is asked for by {asking[0]}"
         return PoolPlan(
-            name(node_pool), says, findings=(_still_asked_for(node_pool, asking),), wait=_FOR_PEOPLE
+            name(node_pool), message, findings=(_still_asked_for(node_pool, asking),), wait=_FOR_PEOPLE
         )
     if not _is_closed(node_pool):
-        says = f"{name(node_pool)} starts no more nodes"
-        return PoolPlan(name(node_pool), says, actions=(_close(node_pool),), wait=SOON)
+        message = f"{name(node_pool)} starts no more nodes"
+        return PoolPlan(name(node_pool), message, actions=(_close(node_pool),), wait=SOON)
     if not claims:
         return PoolPlan(name(node_pool))
-    says = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
+    message = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
     there = _names(_on(contents, node_pool))
     findings = (_still_there(node_pool, there),) if there else ()
-    return PoolPlan(name(node_pool), says, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
+    return PoolPlan(name(node_pool), message, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
 
 
 def _asking(contents: ClusterContents, node_pool: Object) -> list[str]:
@@ -373,5 +373,5 @@ def _close(node_pool: Object) -> Patch:
         *set_value(node_pool, ("spec", "disruption", "consolidateAfter"), "0s"),
         *set_value(node_pool, annotation_path(APPLIED), layout.CLOSED),
     )
-    says = f"close NodePool {name(node_pool)}"
-    return Patch(ref_of(node_pool), operations, says, _WHY, part=name(node_pool))
+    message = f"close NodePool {name(node_pool)}"
+    return Patch(ref_of(node_pool), operations, message, _WHY, part=name(node_pool))

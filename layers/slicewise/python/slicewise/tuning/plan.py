@@ -125,8 +125,8 @@ def _holds(seen: Observed) -> bool:
 def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
     why = f"the policy's mode is {seen.policy.mode} by now"
     actions = rollout_release.release_holds(seen.contents, (), why, now)
-    says = f"what a change of N held is given back: {why}"
-    return Plan(Outcome(Stage.TUNING, says, wait=_LET_GO_WAIT), actions, seen.known)
+    message = f"what a change of N held is given back: {why}"
+    return Plan(Outcome(Stage.TUNING, message, wait=_LET_GO_WAIT), actions, seen.known)
 
 
 def _paused_halfway(known: Mapping[str, Any]) -> Finding:
@@ -206,9 +206,9 @@ def _unread(seen: Observed) -> Iterator[Finding]:
     if seen.metrics_error:
         yield Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
     if seen.alarms_error:
-        says = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
+        message = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
         remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
-        yield Finding("alarms-unreadable", says, remedy)
+        yield Finding("alarms-unreadable", message, remedy)
 
 
 def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator[timedelta]:
@@ -234,6 +234,6 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
 
 
 def _reason(summary: str, plans: Iterable[PoolPlan]) -> str:
-    told = [one.says for one in sorted(plans, key=lambda one: not one.changing) if one.says]
+    told = [one.message for one in sorted(plans, key=lambda one: not one.changing) if one.message]
     more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
     return "; ".join((summary, *told[:_MOST_SAID], *more))

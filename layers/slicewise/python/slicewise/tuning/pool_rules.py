@@ -57,8 +57,8 @@ def asleep(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> P
     until = annotations_of(state.node_pool).get(layout.ASLEEP)
     if until is None:
         return None
-    says = f"{state.name} is asleep until {until}; nothing is changed"
-    return PoolPlan(state.name, "", {"node_pool": state.name, "n": state.n, "reason": says})
+    message = f"{state.name} is asleep until {until}; nothing is changed"
+    return PoolPlan(state.name, "", {"node_pool": state.name, "n": state.n, "reason": message})
 
 
 def clamp_future_timestamps(
@@ -68,9 +68,9 @@ def clamp_future_timestamps(
     actions, findings = clock_skew.clamp_future_timestamps(state, now)
     if not actions or seen.policy.mode is not Mode.ACT:
         return None
-    says = f"{state.name}: times that have not come yet are put back to now"
-    known = {**seen.known_of(state.name), "node_pool": state.name, "reason": says}
-    return PoolPlan(state.name, says, known, actions, findings, _SOON, changing=bool(state.rollout))
+    message = f"{state.name}: times that have not come yet are put back to now"
+    known = {**seen.known_of(state.name), "node_pool": state.name, "reason": message}
+    return PoolPlan(state.name, message, known, actions, findings, _SOON, changing=bool(state.rollout))
 
 
 def advance_rollout(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> PoolPlan | None:
@@ -133,8 +133,8 @@ def fixed_class(state: PoolState, seen: Observed, shared: Shared, now: datetime)
         return None
     broken = current_violations(state, seen, now - RECENT, now) if seen.whole else ()
     reason = f"it is class {size} of pool {state.pool.name}: {_pods(size)} a GPU, always"
-    says = [one.says for one in broken[:_MOST_SAID]]
-    return PoolPlan(state.name, "", {**_bare(state), "reason": reason, "broken": says})
+    message = [one.message for one in broken[:_MOST_SAID]]
+    return PoolPlan(state.name, "", {**_bare(state), "reason": reason, "broken": message})
 
 
 @_with_upkeep
@@ -155,7 +155,7 @@ def choose_replicas(state: PoolState, seen: Observed, shared: Shared, now: datet
     if asking:
         told |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
     memory = _memory(state, decision) if acts else ()
-    planned = PoolPlan(state.name, decision.says, told, memory, problems)
+    planned = PoolPlan(state.name, decision.message, told, memory, problems)
     return _changed(planned, state, decision, shared, now) if decision.changes else planned
 
 
@@ -189,16 +189,18 @@ def _changed(
     """With the change begun, unless another NodePool grows, or it cannot be begun now."""
     grows = decision.step.after > state.n
     if grows and shared.growing:
-        says = f"N may become {decision.step.after} once no other NodePool grows"
-        return replace(planned, says=f"{state.name}: {says}", detail={**planned.detail, "reason": says})
+        message = f"N may become {decision.step.after} once no other NodePool grows"
+        return replace(
+            planned, message=f"{state.name}: {message}", detail={**planned.detail, "reason": message}
+        )
     begun = rollout_stages.begin(state, decision.step.after, decision.step.reason, now)
     planned = replace(planned, findings=(*planned.findings, *begun.findings))
     if not begun.actions:
-        detail = {**planned.detail, "reason": begun.says}
-        return replace(planned, says=f"{state.name}: {begun.says}", detail=detail)
+        detail = {**planned.detail, "reason": begun.message}
+        return replace(planned, message=f"{state.name}: {begun.message}", detail=detail)
     return replace(
         planned,
-        detail={**planned.detail, "rollout": begun.says},
+        detail={**planned.detail, "rollout": begun.message},
         actions=begun.actions,
         wait=begun.wait,
         changing=True,
@@ -228,10 +230,10 @@ def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:
     if decision.history == state.history:
         return ()
     operations = json_patch.set_value(state.node_pool, TUNING_PATH, decision.history.dumped())
-    says = f"remember since when N should be {decision.target} for NodePool {state.name}"
+    message = f"remember since when N should be {decision.target} for NodePool {state.name}"
     if decision.target == state.n:
-        says = f"remember that N of NodePool {state.name} is right"
-    return (Patch(ref_of(state.node_pool), operations, says, decision.step.reason),)
+        message = f"remember that N of NodePool {state.name} is right"
+    return (Patch(ref_of(state.node_pool), operations, message, decision.step.reason),)
 
 
 RULES: tuple[Rule, ...] = (

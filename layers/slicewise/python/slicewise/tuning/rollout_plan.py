@@ -48,7 +48,7 @@ def advance_rollout(
     refused = whole_gpus.findings(state, asking, seen.contents)
     return PoolPlan(
         state.name,
-        f"{state.name}: N {change.other}→{change.target}: {advance.says}",
+        f"{state.name}: N {change.other}→{change.target}: {advance.message}",
         {**seen.known_of(state.name), **_detail(state, change, advance)},
         advance.actions,
         (*state.findings, *advance.findings, *refused),
@@ -67,12 +67,12 @@ def _waiting(
     now: datetime,
 ) -> PoolPlan:
     """Consolidation is given back where it was held for long."""
-    says = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
+    message = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
     wait = max(_BLIND_WAIT, min(lasts / 10, RAREST))
     others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
     given_back = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
-    detail = {**seen.known_of(state.name), "rollout": says}
-    return PoolPlan(state.name, says, detail, given_back, wait=wait, changing=True)
+    detail = {**seen.known_of(state.name), "rollout": message}
+    return PoolPlan(state.name, message, detail, given_back, wait=wait, changing=True)
 
 
 def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, An
         "n": state.n,
         "after": change.target,
         "reason": change.reason,
-        "rollout": advance.says,
+        "rollout": advance.message,
         "since": change.since.isoformat(timespec="seconds"),
     }
     if advance.failed:
@@ -117,4 +117,4 @@ def _harm(state: PoolState, change: Rollout, seen: Observed, since: datetime, no
     found = current_violations(state, seen, since, now, canary) if canary else ()
     if nodes:
         found += tuple(one for one in current_violations(state, seen, since, now) if one.node in nodes)
-    return list(dict.fromkeys(one.says for one in found))
+    return list(dict.fromkeys(one.message for one in found))

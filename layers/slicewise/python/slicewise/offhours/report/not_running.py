@@ -43,7 +43,7 @@ class NotYet:
         pods: How many.
     """
 
-    says: str
+    message: str
     remedy: str
     pods: int = 1
 
@@ -64,7 +64,9 @@ def not_yet(found: Found, snapshots: Iterable[Snapshot]) -> tuple[NotYet, ...]:
 
 
 def findings(waiting: Iterable[NotYet], at: str) -> tuple[Finding, ...]:
-    return tuple(Finding("still-pending", f"Shortly before {at}: {one.says}", one.remedy) for one in waiting)
+    return tuple(
+        Finding("still-pending", f"Shortly before {at}: {one.message}", one.remedy) for one in waiting
+    )
 
 
 def notice(waiting: Sequence[NotYet], cluster: str) -> tuple[str, str]:
@@ -74,7 +76,7 @@ def notice(waiting: Sequence[NotYet], cluster: str) -> tuple[str, str]:
     remedies = list(dict.fromkeys(one.remedy for one in waiting))
     for remedy in remedies[:_MOST_IN_A_NOTICE]:
         alike = [one for one in waiting if one.remedy == remedy]
-        lines += [cut(one.says, _LONGEST_LINE) for one in alike[:_MOST_IN_A_NOTICE]]
+        lines += [cut(one.message, _LONGEST_LINE) for one in alike[:_MOST_IN_A_NOTICE]]
         if len(alike) > _MOST_IN_A_NOTICE:
             lines.append(f"And {len(alike) - _MOST_IN_A_NOTICE} more likewise.")
         lines.append(remedy)
@@ -90,34 +92,36 @@ def _of_pod(pod: Object) -> NotYet | None:
         return _of_containers(pod)
     if gates := [str(gate.get("name")) for gate in spec(pod).get("schedulingGates") or ()]:
         return _of_gates(pod, gates)
-    says = (condition(pod, "PodScheduled") or {}).get("message") or "the scheduler has not said why"
-    if "persistentvolumeclaim" in says.lower() or "volume" in says.lower():
+    message = (condition(pod, "PodScheduled") or {}).get("message") or "the scheduler has not said why"
+    if "persistentvolumeclaim" in message.lower() or "volume" in message.lower():
         remedy = "Look at its PersistentVolumeClaims: a volume must be bound, and where its node may be."
-        return NotYet(f"{ref_of(pod)} waits for a volume: {says}", remedy)
-    return NotYet(f"{ref_of(pod)} waits for a GPU: {says}", _CAPACITY)
+        return NotYet(f"{ref_of(pod)} waits for a volume: {message}", remedy)
+    return NotYet(f"{ref_of(pod)} waits for a GPU: {message}", _CAPACITY)
 
 
 def _of_gates(pod: Object, gates: Sequence[str]) -> NotYet:
-    says = f"{ref_of(pod)} is held by the scheduling gate {', '.join(gates)}"
+    message = f"{ref_of(pod)} is held by the scheduling gate {', '.join(gates)}"
     if any(gate.startswith(_KUEUE) for gate in gates):
         namespace = pod["metadata"].get("namespace", "")
         return NotYet(
-            f"{says}: its queue has not admitted it",
+            f"{message}: its queue has not admitted it",
             f"Look at the queue's quota (kubectl get workloads -n {namespace}): Jobs that started at night "
             "may hold it.",
         )
-    return NotYet(says, "Whatever set the gate must remove it; no node starts for a pod that has one.")
+    return NotYet(message, "Whatever set the gate must remove it; no node starts for a pod that has one.")
 
 
 def _of_containers(pod: Object) -> NotYet | None:
     for container in status(pod).get("containerStatuses") or ():
         waits = (container.get("state") or {}).get("waiting") or {}
         why = f"{waits.get('reason')}: {waits.get('message', '')}"
-        says = f"{ref_of(pod)}: container {container.get('name')}: {why}"
+        message = f"{ref_of(pod)}: container {container.get('name')}: {why}"
         if waits.get("reason") in _IMAGE:
-            return NotYet(says, "Check the image's name, and the right to pull it.")
+            return NotYet(message, "Check the image's name, and the right to pull it.")
         if waits.get("reason") in _STARTS_BADLY:
-            return NotYet(says, "Look at its logs and its configuration: it has a node, and does not start.")
+            return NotYet(
+                message, "Look at its logs and its configuration: it has a node, and does not start."
+            )
     return None
 
 
@@ -141,11 +145,11 @@ def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload], kinds
 
 def _why_fewer(live: Object) -> tuple[str, str]:
     failure = condition(live, "ReplicaFailure") or {}
-    says = str(failure.get("message") or "")
-    if "exceeded quota" in says:
-        return says, "Raise the namespace's ResourceQuota, or end what holds it."
-    if says:
-        return says, "Allow its pods where the answer says that they are refused."
+    message = str(failure.get("message") or "")
+    if "exceeded quota" in message:
+        return message, "Raise the namespace's ResourceQuota, or end what holds it."
+    if message:
+        return message, "Allow its pods where the answer says that they are refused."
     if live["kind"] == "Rollout" and spec(live).get("paused"):
         return "it is paused, and a paused Rollout does not scale", "Resume it (spec.paused)."
     events = f"kubectl describe {live['kind'].lower()} {name(live)} -n {live['metadata'].get('namespace')}"
@@ -170,13 +174,13 @@ def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | 
         return None
     remedy = f"See that {setting.controller} runs."
     if setting is not PAUSED_REPLICAS:
-        says = f"{kept.ref} is still suspended: {setting.controller} has not followed {kept.field}"
-        return NotYet(says, remedy) if is_suspended(live) and not kept.woken else None
+        message = f"{kept.ref} is still suspended: {setting.controller} has not followed {kept.field}"
+        return NotYet(message, remedy) if is_suspended(live) and not kept.woken else None
     target = following.scaled_by(live)
     if kept.woken or target not in found.targets or REPLICAS.value(found.targets[target]):
         return None
-    says = f"{target} has 0 of {kept.resume_at} replicas: KEDA has not followed {kept.ref}"
-    return NotYet(says, remedy, int(kept.resume_at))
+    message = f"{target} has 0 of {kept.resume_at} replicas: KEDA has not followed {kept.ref}"
+    return NotYet(message, remedy, int(kept.resume_at))
 
 
 def still_there(

@@ -130,5 +130,5 @@ def _clashing_keys(contents: ClusterContents, release: Release) -> list[Finding]
     return found
 
 
-def _refuse(code: str, says: str, remedy: str) -> Finding:
-    return Finding(code, says, remedy, refuses=True)
+def _refuse(code: str, message: str, remedy: str) -> Finding:
+    return Finding(code, message, remedy, refuses=True)

@@ -139,16 +139,16 @@ def _bottlerocket(whose: str) -> Finding:
     )
 
 
-def _auto_mode(says: str) -> Finding:
+def _auto_mode(message: str) -> Finding:
     return _refuse(
         "auto-mode",
-        f"{says}: it brings a device plugin of its own that nobody else can configure.",
+        f"{message}: it brings a device plugin of its own that nobody else can configure.",
         "Use a NodeClass of karpenter.k8s.aws for sliced GPUs.",
     )
 
 
-def _refuse(code: str, says: str, remedy: str) -> Finding:
-    return Finding(code, says, remedy, refuses=True)
+def _refuse(code: str, message: str, remedy: str) -> Finding:
+    return Finding(code, message, remedy, refuses=True)
 
 
 # For people

@@ -79,8 +79,8 @@ def _close(node_pool: Object) -> Patch:
         *set_value(node_pool, annotation_path(APPLIED), layout.CLOSED),
     )
     why = "its pool is split otherwise by now: what runs there stays, and nothing new starts"
-    says = f"close NodePool {name(node_pool)}"
-    return Patch(ref_of(node_pool), operations, says, why, part=name(node_pool))
+    message = f"close NodePool {name(node_pool)}"
+    return Patch(ref_of(node_pool), operations, message, why, part=name(node_pool))
 
 
 def _claims(contents: ClusterContents, node_pool: Object) -> list[Object]:

@@ -191,12 +191,14 @@ def _nth(number: int) -> str:
 
 def _finish_revert(item: Object, split: bool) -> tuple[Action, ...]:
     """Its selector without its toleration: no pod of it could start anywhere."""
-    says = f"take the rest of a class off {ref_of(item)}"
+    message = f"take the rest of a class off {ref_of(item)}"
     why = f"{_writers(item)} took the toleration away, and without it no pod of it could start"
-    return (_write(item, 1, None, split, says, why),)
+    return (_write(item, 1, None, split, message, why),)
 
 
-def _write(item: Object, size: int, moved_at: datetime | None, split: bool, says: str, why: str) -> SetClass:
+def _write(
+    item: Object, size: int, moved_at: datetime | None, split: bool, message: str, why: str
+) -> SetClass:
     """Without `moved_at` it is no move, but the end of what somebody began to take away."""
     mark, pod_spec = read_mark(item), template(item)
     theirs = [dict(one) for one in pod_spec.get("tolerations") or () if not (mark.added and one == mark.own)]
@@ -218,7 +220,7 @@ def _write(item: Object, size: int, moved_at: datetime | None, split: bool, says
         "metadata": {**seen, "annotations": {layout.MOVED_ANNOTATION: text}},
         "spec": {"template": {"spec": wanted}},
     }
-    return SetClass(ours, says, why, part=str(ref_of(item)))
+    return SetClass(ours, message, why, part=str(ref_of(item)))
 
 
 # What somebody else wrote

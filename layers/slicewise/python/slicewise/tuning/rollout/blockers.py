@@ -49,7 +49,7 @@ def _by_budgets(state: PoolState, now: datetime) -> Iterable[Finding]:
         until = f" until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ""
         yield Finding(
             "roll-blocked",
-            f"A disruption budget of NodePool {state.name} lets no drifted node go{until}: {one.says}.",
+            f"A disruption budget of NodePool {state.name} lets no drifted node go{until}: {one.message}.",
             "Wait for its end. Or loosen that budget of the NodePool, or consolidation.businessHours in the "
             "policy, for as long as this takes: no node is replaced against it.",
         )

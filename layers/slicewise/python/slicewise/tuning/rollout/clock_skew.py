@@ -89,9 +89,9 @@ def _is_future(at: datetime | None, now: datetime) -> bool:
 
 
 def _put_back(item: Object, annotation: str, text: str) -> Patch:
-    says = f"put times of {ref_of(item)} back to now"
+    message = f"put times of {ref_of(item)} back to now"
     operations = set_value(item, annotation_path(annotation), text)
-    return Patch(ref_of(item), operations, says, f"{annotation} tells of a time that has not come yet")
+    return Patch(ref_of(item), operations, message, f"{annotation} tells of a time that has not come yet")
 
 
 def _told(item: Object, annotation: str) -> Finding:

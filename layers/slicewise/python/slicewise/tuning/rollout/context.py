@@ -55,7 +55,7 @@ class Advance:
     """
 
     actions: tuple[Action, ...]
-    says: str
+    message: str
     wait: timedelta | None
     findings: tuple[Finding, ...] = ()
     finished: bool = False
@@ -225,35 +225,35 @@ class Change:
         return None if at is None else self.now - at
 
 
-def act(actions: Sequence[Action], says: str, wait: timedelta = SOON, **more: object) -> Advance:
-    return Advance(tuple(actions), says, wait, **more)  # type: ignore[arg-type]
+def act(actions: Sequence[Action], message: str, wait: timedelta = SOON, **more: object) -> Advance:
+    return Advance(tuple(actions), message, wait, **more)  # type: ignore[arg-type]
 
 
-def come_or_go(change: Change, says: str) -> Advance | None:
+def come_or_go(change: Change, message: str) -> Advance | None:
     """A node has the labels that its NodeClaim has when it registers, so it may come with the new key."""
     if change.to_come:
         why = "its node comes with it"
         claims = [patches.relabel_claim(claim, change.new, why, change.now) for claim in change.to_come]
-        return act(claims, f"{says}; {len(claims)} more come with the new key", PLUGIN)
+        return act(claims, f"{message}; {len(claims)} more come with the new key", PLUGIN)
     if not change.to_go:
         return None
     if change.now - change.moved_at < change.settings.patience:
-        return act((), f"{says}; {len(change.to_go)} more are about to go", PLUGIN)
+        return act((), f"{message}; {len(change.to_go)} more are about to go", PLUGIN)
     # Without capacity for a replacement Karpenter takes its decision back, and comes to it again.
     why = "its node was about to go for long"
     claims = [patches.relabel_claim(claim, change.new, why, change.now) for claim in change.to_go]
-    return act(claims, f"{says}; {len(claims)} more do not go", PLUGIN)
+    return act(claims, f"{message}; {len(claims)} more do not go", PLUGIN)
 
 
 def wait_for(
-    change: Change, nodes: Sequence[NodeState], says: str, told: tuple[Finding, ...]
+    change: Change, nodes: Sequence[NodeState], message: str, told: tuple[Finding, ...]
 ) -> Advance | None:
     """Nodes that do not work, until they are set aside; since when it is waited is kept on each."""
     new = [node for node in nodes if patches.waited_for(node) is None]
     why = "it is set aside if it does not work for long"
     marks = [patches.wait_for(node, why, change.now) for node in new]
     if marks or any(not change.is_set_aside(node) for node in nodes):
-        return act(marks, says, ROLL, findings=told)
+        return act(marks, message, ROLL, findings=told)
     return None
 
 

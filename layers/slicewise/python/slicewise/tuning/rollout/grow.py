@@ -57,12 +57,12 @@ def _tried(change: Change, node: NodeState, trial: Canary) -> Advance | None:
     if left <= timedelta(0) or there >= 2 * change.settings.canary:
         rollout = replace(change.rollout, canary=replace(trial, empty=True))
         why = f"no GPU of node {node.name} held more than {change.rollout.other} pods for long enough"
-        says = f"remember that the canary of NodePool {change.state.name} was empty"
-        return act((patches.save(change.state, rollout, says, why),), f"the canary was empty: {why}")
+        message = f"remember that the canary of NodePool {change.state.name} was empty"
+        return act((patches.save(change.state, rollout, message, why),), f"the canary was empty: {why}")
     seconds = math.ceil(left.total_seconds())
     more = f"{round(seconds / 60)} more minutes" if seconds >= 90 else f"{seconds} more seconds"
-    says = f"node {node.name} tries N = {change.rollout.target} for {more}"
-    return act((), says if begun else f"{says}, without a pod more than before yet", min(left, CANARY))
+    message = f"node {node.name} tries N = {change.rollout.target} for {more}"
+    return act((), message if begun else f"{message}, without a pod more than before yet", min(left, CANARY))
 
 
 def _choose_canary(change: Change) -> Advance | None:
@@ -77,14 +77,14 @@ def _choose_canary(change: Change) -> Advance | None:
         return act((), "no node is ready to try the new N", ROLL, findings=not_ready(change))
     node = min(fit, key=lambda node: (-node.slots_in_use, node.name))
     rollout = replace(change.rollout, canary=Canary(node.name, change.now))
-    says = f"node {node.name} is the canary"
+    message = f"node {node.name} is the canary"
     why = "one node has the new N first"
     actions = [
         patches.save(change.state, rollout, f"choose Node {node.name} as canary of {change.state.name}", why)
     ]
     if node.key != change.new:
         actions.append(patches.relabel(node, change.new, why, change.now))
-    return act(actions, says, PLUGIN)
+    return act(actions, message, PLUGIN)
 
 
 def relabel(change: Change) -> Advance | None:
@@ -102,12 +102,12 @@ def relabel(change: Change) -> Advance | None:
     able = [node for node in old if node.works and not change.is_set_aside(node)]
     actions += [_relabel(change, node) for node in able[: max(0, change.at_once - len(reloading))]]
     total = len(change.nodes)
-    says = f"{total - len(old)} of {total} nodes are relabelled"
+    message = f"{total - len(old)} of {total} nodes are relabelled"
     if actions:
-        return act(actions, says, PLUGIN, findings=set_aside(change))
+        return act(actions, message, PLUGIN, findings=set_aside(change))
     if reloading:
         return _reloading(change, reloading)
-    return _without_them(change, says, late)
+    return _without_them(change, message, late)
 
 
 def _relabel(change: Change, node: NodeState) -> Action:
@@ -118,14 +118,14 @@ def _relabel(change: Change, node: NodeState) -> Action:
     return patches.relabel(node, change.new, why, change.now, resource, most)
 
 
-def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advance | None:
+def _without_them(change: Change, message: str, late: Sequence[NodeState]) -> Advance | None:
     """
     What does not work is waited for, and at last set aside: its Node stays as it is, and its NodeClaim says
     the new key, so that narrowing the requirement replaces nobody.
     """
     why = "the others do not wait for a node that does not work"
     behind = [node for node in change.nodes if not _is_over(change, node) and node not in late]
-    if waits := wait_for(change, behind, f"{says}; the others are not ready", not_ready(change)):
+    if waits := wait_for(change, behind, f"{message}; the others are not ready", not_ready(change)):
         return waits
     aside = [node for node in (*behind, *late) if node.claim_object and node.claim_key != change.new]
     if aside:
@@ -134,8 +134,8 @@ def _without_them(change: Change, says: str, late: Sequence[NodeState]) -> Advan
             for node in aside
             if (claim := node.claim_object)
         ]
-        return act(claims, f"{says}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
-    return come_or_go(change, says)
+        return act(claims, f"{message}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
+    return come_or_go(change, message)
 
 
 def _reloading(change: Change, nodes: Sequence[NodeState]) -> Advance:
@@ -177,6 +177,6 @@ def revert(change: Change, why: str) -> Advance:
     rollout = replace(
         change.rollout, revert=True, reason=why, narrowed=None, wide=len(change.state.keys) == 2
     )
-    says = f"back to N = {change.rollout.from_}: {why}"
+    message = f"back to N = {change.rollout.from_}: {why}"
     action = patches.save(change.state, rollout, f"take NodePool {change.state.name} back to the old N", why)
-    return act((action,), says, failed=why)
+    return act((action,), message, failed=why)

@@ -16,9 +16,9 @@ def roll(change: Change) -> Advance | None:
     old = [claim for claim in change.state.claims if labels(claim).get(layout.CONFIG_LABEL) != change.new]
     if not old:
         return None
-    says = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
+    message = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
     told = (*change.blockers, *_not_ready(change), *_no_room(change))
-    return act([*_never_came(change), *closed(change)], says, ROLL, findings=told)
+    return act([*_never_came(change), *closed(change)], message, ROLL, findings=told)
 
 
 def closed(change: Change) -> list[Action]:

@@ -35,8 +35,8 @@ _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 # NodePool: every patch also expects the annotation as it was read, so that removing it stops the change.
 
 
-def save(state: PoolState, rollout: Rollout, says: str, why: str) -> Patch:
-    return _patch(state.node_pool, set_value(state.node_pool, ROLLOUT_PATH, rollout.dumped()), says, why)
+def save(state: PoolState, rollout: Rollout, message: str, why: str) -> Patch:
+    return _patch(state.node_pool, set_value(state.node_pool, ROLLOUT_PATH, rollout.dumped()), message, why)
 
 
 def hold(state: PoolState, rollout: Rollout) -> Patch:
@@ -77,8 +77,8 @@ def release(state: PoolState, rollout: Rollout, history: Tuning) -> Patch:
         *(set_value(state.node_pool, _CONSOLIDATE_AFTER, after) if after and ours else ()),
         *(_carefully(state) if history.untried else ()),
     )
-    says = f"release consolidation of NodePool {state.name}"
-    return _patch(state.node_pool, operations, says, f"N is {rollout.target}")
+    message = f"release consolidation of NodePool {state.name}"
+    return _patch(state.node_pool, operations, message, f"N is {rollout.target}")
 
 
 def _carefully(state: PoolState) -> tuple[Operation, ...]:
@@ -115,8 +115,8 @@ def require(
         *_annotation(state, rollout),
         *set_value(state.node_pool, _REQUIREMENTS, changed),
     )
-    says = f"let nodes of NodePool {state.name} have {' or '.join(keys)}"
-    return _patch(state.node_pool, operations, says, why, guard)
+    message = f"let nodes of NodePool {state.name} have {' or '.join(keys)}"
+    return _patch(state.node_pool, operations, message, why, guard)
 
 
 def limit(state: PoolState, n: int, why: str, *, rollout: Rollout | None = None) -> Patch:
@@ -186,8 +186,8 @@ def waited_for(node: NodeState) -> datetime | None:
 
 
 def no_longer_wait_for(node: NodeState) -> Patch:
-    says = f"remember that Node {node.name} is well again"
-    return _patch(node.node, remove(node.node, WAITED_PATH), says, "it works as its label says")
+    message = f"remember that Node {node.name} is well again"
+    return _patch(node.node, remove(node.node, WAITED_PATH), message, "it works as its label says")
 
 
 def give_up(node: NodeState, key: str, why: str, now: datetime) -> Patch:
@@ -216,11 +216,11 @@ def uncordon(node: NodeState, why: str) -> Patch:
 def _patch(
     live: Object,
     operations: Sequence[Operation],
-    says: str,
+    message: str,
     why: str,
     guard: ClaimsCarry | SlotsFit | None = None,
 ) -> Patch:
-    return Patch(ref_of(live), tuple(operations), says, why, guard)
+    return Patch(ref_of(live), tuple(operations), message, why, guard)
 
 
 def _uncordoned(node: NodeState) -> tuple[Operation, ...]:

@@ -43,9 +43,11 @@ def _leave(change: Change, whom: str) -> Advance:
     """An N that has no part in the change: whatever label we wrote, Karpenter would replace the node."""
     told = " or ".join(change.state.keys) or "any key"
     history = replace(change.state.history, changed_at=change.now)
-    says = f"N is left to {whom}, whose requirement is {told}"
+    message = f"N is left to {whom}, whose requirement is {told}"
     release = patches.release(change.state, change.rollout, history)
-    return act((release,), says, findings=_told(change, replace(change.rollout, yields=whom)), finished=True)
+    return act(
+        (release,), message, findings=_told(change, replace(change.rollout, yields=whom)), finished=True
+    )
 
 
 def _yield(change: Change, revert: bool, whom: str) -> Advance:
@@ -59,8 +61,8 @@ def _yield(change: Change, revert: bool, whom: str) -> Advance:
         narrowed=change.now,
         reason=why if revert else change.rollout.reason,
     )
-    says = f"leave the requirement of NodePool {change.state.name} to {whom}"
-    return act((patches.save(change.state, rollout, says, why),), why, findings=_told(change, rollout))
+    message = f"leave the requirement of NodePool {change.state.name} to {whom}"
+    return act((patches.save(change.state, rollout, message, why),), why, findings=_told(change, rollout))
 
 
 def contested(change: Change) -> tuple[Finding, ...]:

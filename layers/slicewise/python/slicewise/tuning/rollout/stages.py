@@ -68,7 +68,7 @@ def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
     rollout = Rollout(state.n, target, now, reason)
     why_not = _why_not(state, rollout)
     if why_not:
-        return Advance((), f"N stays {state.n}: {why_not.says}", None, (why_not,))
+        return Advance((), f"N stays {state.n}: {why_not.message}", None, (why_not,))
     return act(
         (patches.hold(state, rollout),), f"N becomes {target} instead of {state.n}: {reason}", wait=SOON
     )
@@ -209,8 +209,8 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
     return None
 
 
-def no(says: str, remedy: str) -> Finding:
-    return Finding("n-cannot-change-now", f"{says}.", remedy)
+def no(message: str, remedy: str) -> Finding:
+    return Finding("n-cannot-change-now", f"{message}.", remedy)
 
 
 # Stages of every change
@@ -299,8 +299,8 @@ def _finish(change: Change) -> Advance:
         failed=failed,
         untried=rollout.from_ if _is_untried(change) else None,
     )
-    says = f"N is {rollout.target} again: {rollout.reason}" if rollout.revert else f"N is {rollout.target}"
-    return act((patches.release(state, rollout, history),), says, finished=True)
+    message = f"N is {rollout.target} again: {rollout.reason}" if rollout.revert else f"N is {rollout.target}"
+    return act((patches.release(state, rollout, history),), message, finished=True)
 
 
 def _is_untried(change: Change) -> bool:
@@ -338,8 +338,8 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             "foreign-edit",
-            f"{says[0].upper()}{says[1:]}: somebody wrote it while N is being changed.",
+            f"{message[0].upper()}{message[1:]}: somebody wrote it while N is being changed.",
             "It is taken along to the new N; a consolidateAfter is kept and put back in the end.",
         )
-        for says in odd
+        for message in odd
     )

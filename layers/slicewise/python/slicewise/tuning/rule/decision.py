@@ -68,7 +68,7 @@ class Decision:
         return self.step.after != self.state.n
 
     @property
-    def says(self) -> str:
+    def message(self) -> str:
         if self.changes:
             return f"{self.state.name}: N {self.step.before}→{self.step.after}: {self.step.reason}"
         return f"{self.state.name}: N stays {self.state.n}: {self.step.reason}"
@@ -174,7 +174,7 @@ def _target(state: PoolState, use: PoolUse, contents: ClusterContents, policy: P
 
 
 def _doubt(use: PoolUse, measured: Sequence[PodUse], policy: Policy) -> str:
-    troubles = [problem.says for problem in use.problems if problem.code not in _HARMLESS]
+    troubles = [problem.message for problem in use.problems if problem.code not in _HARMLESS]
     if troubles:
         return f"the evidence is incomplete, which never raises N: {troubles[0]}"
     days = policy.tuning.minimum_history / timedelta(days=1)
@@ -266,7 +266,7 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
         "nodes": len(state.nodes),
         "nodes_needed": nodes_needed(state, step.after),
         "slowdown_budget": state.pool.slowdown_budget,
-        "broken": [broken.says for broken in decision.broken[:_MOST_BROKEN]],
+        "broken": [broken.message for broken in decision.broken[:_MOST_BROKEN]],
         "history": json.loads(decision.history.dumped()),
     }
     if decision.doubt:

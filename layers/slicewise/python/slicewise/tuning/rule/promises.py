@@ -43,7 +43,7 @@ class PromiseViolation(NamedTuple):
     """A promise that does not hold, and where."""
 
     breach: Breach
-    says: str
+    message: str
     node: str
 
 
@@ -106,7 +106,9 @@ def violations(
         *(_slow(window, device, since, slowdown_budget) for device in devices if slowdown_budget),
     ]
     order = list(Breach)
-    return tuple(sorted(filter(None, found), key=lambda one: (order.index(one.breach), one.node, one.says)))
+    return tuple(
+        sorted(filter(None, found), key=lambda one: (order.index(one.breach), one.node, one.message))
+    )
 
 
 def is_measured(readings: Readings, node: str, since: datetime) -> bool:
@@ -121,8 +123,8 @@ def _memory(devices: Iterable[Device], since: datetime, bound: float) -> Iterabl
     for device in devices:
         peak = max(_after(device.memory_mib, since).values(), default=0.0)
         if peak > bound:
-            says = f"GPU {device.key} used {peak / 1024:.1f} GiB, over the bound of {bound / 1024:.1f} GiB"
-            yield PromiseViolation(Breach.MEMORY, says, device.node)
+            message = f"GPU {device.key} used {peak / 1024:.1f} GiB, over the bound of {bound / 1024:.1f} GiB"
+            yield PromiseViolation(Breach.MEMORY, message, device.node)
 
 
 def _xid(device: Device, since: datetime) -> PromiseViolation | None:
@@ -160,8 +162,8 @@ def _ended_badly(pod: Object, since: datetime) -> PromiseViolation | None:
         if restarts > 1 or (began and began < since):
             called = f"{pod['metadata'].get('namespace', 'default')}/{name(pod)}"
             how = end.get("reason") or f"exit code {end['exitCode']}"
-            says = f"pod {called} on {spec(pod)['nodeName']} failed ({how}, restarted {restarts} times)"
-            return PromiseViolation(Breach.OUT_OF_MEMORY, says, spec(pod)["nodeName"])
+            message = f"pod {called} on {spec(pod)['nodeName']} failed ({how}, restarted {restarts} times)"
+            return PromiseViolation(Breach.OUT_OF_MEMORY, message, spec(pod)["nodeName"])
     return None
 
 
@@ -235,8 +237,8 @@ def _slow(window: Window, device: Device, since: datetime, budget: float) -> Pro
     mean = sum(busy * slowdown for busy, slowdown in steps) / work
     if mean <= budget:
         return None
-    says = f"requests on GPU {device.key} took {mean:.1f} times as long as alone; the budget is {budget:g}"
-    return PromiseViolation(Breach.SLOWDOWN, says, device.node)
+    message = f"requests on GPU {device.key} took {mean:.1f} times as long as alone; the budget is {budget:g}"
+    return PromiseViolation(Breach.SLOWDOWN, message, device.node)
 
 
 def _slowdown(busy: float, sharers: int) -> float:

@@ -26,7 +26,7 @@ class PoolPlan:
     """
 
     name: str
-    says: str = ""
+    message: str = ""
     detail: Mapping[str, Any] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()

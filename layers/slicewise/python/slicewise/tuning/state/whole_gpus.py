@@ -157,8 +157,10 @@ def findings(state: PoolState, found: tuple[str, ...], contents: ClusterContents
     """One for each that asks, with what would let it run."""
     told = [_finding(state, one) for one in found[:_MOST_TOLD]]
     if len(found) > _MOST_TOLD:
-        says = f"{len(found) - _MOST_TOLD} more may come to NodePool {state.name} and ask for several GPUs."
-        told.append(Finding("more-than-one-gpu", says, what_helps(state)))
+        message = (
+            f"{len(found) - _MOST_TOLD} more may come to NodePool {state.name} and ask for several GPUs."
+        )
+        told.append(Finding("more-than-one-gpu", message, what_helps(state)))
     if contents.unread_kinds and not found and _may_share(state):
         told.append(
             Finding(
@@ -175,10 +177,10 @@ def findings(state: PoolState, found: tuple[str, ...], contents: ClusterContents
 def _finding(state: PoolState, asker: str) -> Finding:
     where = f"{asker} may come to NodePool {state.name}"
     if state.n == 1:
-        says = f"{where}, where it runs as long as pods have whole GPUs: so N stays 1."
+        message = f"{where}, where it runs as long as pods have whole GPUs: so N stays 1."
     else:
-        says = f"{where}, where {state.n} pods share a GPU: kubelet refuses its pods each time."
-    return Finding("more-than-one-gpu", says, what_helps(state))
+        message = f"{where}, where {state.n} pods share a GPU: kubelet refuses its pods each time."
+    return Finding("more-than-one-gpu", message, what_helps(state))
 
 
 def what_helps(state: PoolState) -> str:

@@ -57,16 +57,16 @@ def told(
     if source not in _REMEDIES:
         if not nodes:
             return ()
-        says = f"No source of metrics: N of {node_pool} stays as it is."
-        return (Finding("metrics-off", says, "Name one in the policy's `metrics.source`."),)
+        message = f"No source of metrics: N of {node_pool} stays as it is."
+        return (Finding("metrics-off", message, "Name one in the policy's `metrics.source`."),)
     found = [*_unmeasured(devices, nodes, source, node_pool, now), *_stale(devices, source, node_pool, now)]
     faults = {device.fault for device in devices if device.fault} | (
         {Fault.COLLAPSED} if collapsed else set()
     )
     found += [Finding("pods-not-told-apart", _BY_FAULT[fault], _BY_POD[source]) for fault in sorted(faults)]
     if readings.impossible:
-        says = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
-        found.append(Finding("metrics-impossible", says, "See what else writes series of these names."))
+        message = f"{readings.impossible} values that no GPU can have were left out, and count as fully busy."
+        found.append(Finding("metrics-impossible", message, "See what else writes series of these names."))
     found += [_incomplete(why) for why in readings.incomplete]
     found += _gaps(readings, now)
     return tuple(found)
@@ -80,9 +80,9 @@ def _gaps(readings: Readings, now: datetime) -> list[Finding]:
         return []
     spans = ", ".join(f"{_clock(at)} to {_clock(end)}" for at, end in gaps[:3])
     more = f" and {len(gaps) - 3} times more" if len(gaps) > 3 else ""
-    says = f"No GPU of the cluster was measured from {spans}{more} (UTC): the source itself was away."
+    message = f"No GPU of the cluster was measured from {spans}{more} (UTC): the source itself was away."
     remedy = "N is not lowered by it; it may rise again once a day without such a gap allows it."
-    return [Finding(SOURCE_GAP, says, remedy)]
+    return [Finding(SOURCE_GAP, message, remedy)]
 
 
 def _clock(at: int) -> str:
@@ -113,10 +113,10 @@ def _unmeasured(
     if not missing:
         return []
     if len(missing) == len(settled):
-        says = f"Nothing was measured of the GPUs of NodePool {node_pool}: its N stays as it is."
-        return [Finding("no-gpu-metrics", says, _REMEDIES[source])]
-    says = f"{_names(missing)} of NodePool {node_pool}: no GPU metrics; their pods count as whole GPUs."
-    return [Finding("nodes-unmeasured", says, _REMEDIES[source])]
+        message = f"Nothing was measured of the GPUs of NodePool {node_pool}: its N stays as it is."
+        return [Finding("no-gpu-metrics", message, _REMEDIES[source])]
+    message = f"{_names(missing)} of NodePool {node_pool}: no GPU metrics; their pods count as whole GPUs."
+    return [Finding("nodes-unmeasured", message, _REMEDIES[source])]
 
 
 def _stale(devices: Collection[Device], source: str, node_pool: str, now: datetime) -> list[Finding]:
@@ -129,8 +129,10 @@ def _stale(devices: Collection[Device], source: str, node_pool: str, now: dateti
     )
     if not old:
         return []
-    says = f"{_names(old)} of NodePool {node_pool}: not measured for an hour; their pods count as whole GPUs."
-    return [Finding("metrics-stale", says, _REMEDIES[source])]
+    message = (
+        f"{_names(old)} of NodePool {node_pool}: not measured for an hour; their pods count as whole GPUs."
+    )
+    return [Finding("metrics-stale", message, _REMEDIES[source])]
 
 
 def _names(nodes: list[str]) -> str:
