@@ -217,10 +217,12 @@ def _from_outside(
             "cluster is not known, since looking means letting ourselves in",
             findings,
         )
-        return Plan(outcome, _knock(settings, entry))
+        return Plan(outcome, _probe_endpoint(settings, entry))
     if entry is None or entry.groups != (rbac.INSTALLER_GROUP,):
         reason = "our role gets access; the look inside comes next"
-        return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _knock(settings, entry))
+        return Plan(
+            Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _probe_endpoint(settings, entry)
+        )
     if failure is not ObserveFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
         return _never_let_in(world, settings, findings)
     # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
@@ -235,7 +237,7 @@ def _from_outside(
     )
 
 
-def _knock(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
+def _probe_endpoint(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
     installer = settings.installer_role
     put = PutAccessEntry(installer, (rbac.INSTALLER_GROUP,), "a cluster answers only those who have one")
     grant = GrantAdmin(installer, "to look for what rules an installation out, and to install")
@@ -381,8 +383,12 @@ def _with_admin(
         return Plan(Outcome(Stage.FAILED, late, findings), released)
     if needs_admin and not is_admin:
         # A person's look (`slicewise plan`) sees the inside before our own access entry is there.
-        knock = (grant,) if settings.installer_role in world.entries else _knock(settings, None)
-        return Plan(Outcome(Stage.INSTALLING, f"we need to write: {reason}", findings, ACCESS_POLL), knock)
+        probe_endpoint = (
+            (grant,) if settings.installer_role in world.entries else _probe_endpoint(settings, None)
+        )
+        return Plan(
+            Outcome(Stage.INSTALLING, f"we need to write: {reason}", findings, ACCESS_POLL), probe_endpoint
+        )
     if needs_admin and world.admin_in_effect is False:
         return Plan(Outcome(Stage.INSTALLING, "cluster admin is not in effect yet", findings, ACCESS_POLL))
     return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
