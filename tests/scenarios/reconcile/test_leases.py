@@ -90,7 +90,7 @@ class Cluster:
             record_fields=lambda world, before, now: {},
             timeout=TIMEOUTS[name],
         )
-        return Reconciler(capability, ports, self.clock, chance=lambda: 1.0)
+        return Reconciler(capability, ports, self.clock, jitter=lambda: 1.0)
 
     def _kill(self) -> None:
         self.calls.kill_before = len(self.calls.made)

@@ -200,11 +200,11 @@ class Reconciler(Generic[W]):
         ports: Ports,
         clock: Callable[[], datetime],
         holder: str = "slicewise",
-        chance: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         threads: int = 1,
     ):
         self._capability, self._ports, self._clock, self._holder = capability, ports, clock, holder
-        self._chance, self._threads = chance, threads
+        self._jitter, self._threads = jitter, threads
 
     def run(self, trigger: Trigger, delivery: Delivery | None = None) -> Report:
         """
@@ -492,7 +492,7 @@ class Reconciler(Generic[W]):
             return ()
 
     def _spread(self, doublings: int) -> timedelta:
-        wait = _BUSY_LEAST + self._chance() * _BUSY_SPREAD
+        wait = _BUSY_LEAST + self._jitter() * _BUSY_SPREAD
         return min(wait * (1 << min(max(doublings, 0), 10)), _LONGEST_WAIT)
 
     def _later(self, trigger: Trigger, reason: str, wait: timedelta) -> Report:
