@@ -274,7 +274,14 @@ def _serve(size: Mapping[str, int], port: int) -> None:
 def _week(gpus: int, workloads: int) -> Iterator[Page]:
     """What passes of a week have kept, up to an hour ago: as varied as what is measured."""
     from slicewise.tuning.state.observation import measured_by
-    from slicewise.tuning.usage.history import STEPS_A_DAY, History, Known, WorkloadDay, WorkloadKey, settled
+    from slicewise.tuning.usage.history import (
+        STEPS_A_DAY,
+        History,
+        StoredHistory,
+        WorkloadDay,
+        WorkloadKey,
+        settled,
+    )
     from slicewise.tuning.usage.pages import pages
     from slicewise.tuning.usage.points import StepPoints
     from slicewise.tuning.usage.readings import Device
@@ -299,7 +306,9 @@ def _week(gpus: int, workloads: int) -> Iterator[Page]:
         for number in range(workloads)
     }
     known = {
-        ("ml", _pod_name(gpu, place, workloads)): Known(key(_workload(gpu, place, workloads)), 1_762_000_000)
+        ("ml", _pod_name(gpu, place, workloads)): StoredHistory(
+            key(_workload(gpu, place, workloads)), 1_762_000_000
+        )
         for gpu in range(gpus)
         for place in range(PODS_A_GPU)
     }

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from slicewise.kube.ref import Object
 from slicewise.tuning.usage.evidence import DAY_SECONDS, Grade, PodUse, measure
 from slicewise.tuning.usage.owners import cron_job, topmost_owner
-from slicewise.tuning.usage.pod_history import Past
+from slicewise.tuning.usage.pod_history import PodHistory
 from slicewise.tuning.usage.points import STEP_SECONDS
 from slicewise.tuning.usage.readings import Device
 
@@ -118,7 +118,7 @@ class WorkloadDay:
 Days = Mapping[int, WorkloadDay]
 
 
-class Known(NamedTuple):
+class StoredHistory(NamedTuple):
     """A pod that was there: whose it was, and the second from which on it counts."""
 
     key: WorkloadKey
@@ -137,7 +137,7 @@ class History:
 
     workloads: Mapping[WorkloadKey, Days] = field(default_factory=lambda: MappingProxyType({}))
     devices: Mapping[str, Device] = field(default_factory=lambda: MappingProxyType({}))
-    pods: Mapping[tuple[str, str], Known] = field(default_factory=lambda: MappingProxyType({}))
+    pods: Mapping[tuple[str, str], StoredHistory] = field(default_factory=lambda: MappingProxyType({}))
     through: int | None = None
 
 
@@ -154,7 +154,7 @@ class Life:
     """
 
     key: WorkloadKey
-    past: Past
+    past: PodHistory
     is_there: bool = True
 
 
@@ -204,7 +204,7 @@ class _Added:
             if steps:
                 self._add(key, begin, past, steps)
 
-    def _add(self, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
+    def _add(self, key: WorkloadKey, begin: int, past: PodHistory, steps: range) -> None:
         day = self._day(key, begin)
         sums = self._sums.setdefault((key, begin), {})
         busy, certain, busiest = past.busy, past.measured_busy, day.busiest
@@ -225,7 +225,7 @@ class _Added:
             sums[place] = total + certain.get(at, 0.0), count + 1
         self._memory(day, key, begin, past, steps)
 
-    def _memory(self, day: WorkloadDay, key: WorkloadKey, begin: int, past: Past, steps: range) -> None:
+    def _memory(self, day: WorkloadDay, key: WorkloadKey, begin: int, past: PodHistory, steps: range) -> None:
         if past.grade is Grade.DEVICE:
             day.estimated = day.estimated or any(
                 at in past.busy and at not in past.counted_one for at in steps

@@ -21,7 +21,7 @@ from slicewise.errors import UNREADABLE
 from slicewise.model.usage import Page
 from slicewise.tuning.usage.evidence import DAY_SECONDS
 from slicewise.tuning.usage.gpus import POINTS_OF_A_GPU
-from slicewise.tuning.usage.history import STEPS_A_DAY, History, Known, WorkloadDay, WorkloadKey
+from slicewise.tuning.usage.history import STEPS_A_DAY, History, StoredHistory, WorkloadDay, WorkloadKey
 from slicewise.tuning.usage.points import STEP_SECONDS, StepPoints, first_at, last_at
 from slicewise.tuning.usage.readings import Device, Fault
 
@@ -70,7 +70,7 @@ def history_of(found: Iterable[Page], now: int | None = None) -> History:
     """
     workloads: dict[WorkloadKey, dict[int, WorkloadDay]] = {}
     devices: dict[str, Device] = {}
-    pods: dict[tuple[str, str], Known] = {}
+    pods: dict[tuple[str, str], StoredHistory] = {}
     through: int | None = None
     lost: list[int] = []
     keys, ahead = _Keys(), False
@@ -87,7 +87,7 @@ def history_of(found: Iterable[Page], now: int | None = None) -> History:
                 through = min(page.through for page in newest)
             elif day == PODS:
                 pods = {
-                    (sys.intern(ns), str(pod)): Known(keys.of(key), int(since))
+                    (sys.intern(ns), str(pod)): StoredHistory(keys.of(key), int(since))
                     for ns, pod, *key, since in entries
                 }
             else:

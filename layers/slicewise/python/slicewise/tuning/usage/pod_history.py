@@ -11,7 +11,7 @@ from slicewise.tuning.usage.readings import Points
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PodHistory:
     """
     What is known of one pod: from when on it counts, and its points by second.
 
@@ -33,7 +33,7 @@ class Past:
     counted_one: Set[int] = frozenset()
 
     @classmethod
-    def of_a_pod(cls, since: int, busy: Points, memory_mib: Points) -> Past:
+    def of_a_pod(cls, since: int, busy: Points, memory_mib: Points) -> PodHistory:
         """Of one that is measured itself."""
         return cls(since, busy, memory_mib, Grade.POD, busy, memory_mib)
 

@@ -26,8 +26,8 @@ from slicewise.tuning.usage.gpus import joined, with_devices
 from slicewise.tuning.usage.history import (
     NOTHING,
     History,
-    Known,
     Life,
+    StoredHistory,
     WorkloadKey,
     add,
     alone_mib,
@@ -37,7 +37,7 @@ from slicewise.tuning.usage.history import (
     settled,
     use_of,
 )
-from slicewise.tuning.usage.pod_history import Past
+from slicewise.tuning.usage.pod_history import PodHistory
 from slicewise.tuning.usage.points import STEP_SECONDS, first_at
 from slicewise.tuning.usage.points import since as values_since
 from slicewise.tuning.usage.quality import told
@@ -333,17 +333,17 @@ class Window:
         """When each pod that is there, of whatever NodePool, started; 0 where nobody knows."""
         return {_key(pod): _since(pod) for pod in self.contents.pods}
 
-    def roster(self) -> Mapping[tuple[str, str], Known]:
+    def roster(self) -> Mapping[tuple[str, str], StoredHistory]:
         """Who is there now: the next pass finds what each did until it went."""
-        return {_key(pod): Known(self.key_of(pod), _since(pod)) for pod in self.pods}
+        return {_key(pod): StoredHistory(self.key_of(pod), _since(pod)) for pod in self.pods}
 
-    def _past(self, pod: Object) -> Past | None:
+    def _past(self, pod: Object) -> PodHistory | None:
         node = spec(pod)["nodeName"]
         since = _since(pod)
         measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
             since = since if self._goes_on else max(since, self.readings.pods_since)
-            return Past.of_a_pod(since, _from(measured.busy, since), _from(measured.memory_mib, since))
+            return PodHistory.of_a_pod(since, _from(measured.busy, since), _from(measured.memory_mib, since))
         return self._share(node, max(since, self._devices_since))
 
     @cached_property
@@ -355,7 +355,7 @@ class Window:
         """The source had begun before these readings: what they lack at their beginning is a gap."""
         return self.history.through is not None
 
-    def _share(self, node: str, since: int) -> Past | None:
+    def _share(self, node: str, since: int) -> PodHistory | None:
         share = self.sharing.by_node.get(node)
         if share is None:
             return None
@@ -363,7 +363,9 @@ class Window:
         # Of its memory nothing is certain while others are on its GPU: they may have used all of it.
         certain = {at: memory[at] for at in share.alone if at in memory}
         measured = _from(share.measured_busy, since)
-        return Past(since, busy, memory, Grade.DEVICE, measured, certain, share.alone, share.counted_one)
+        return PodHistory(
+            since, busy, memory, Grade.DEVICE, measured, certain, share.alone, share.counted_one
+        )
 
     @cached_property
     def sharing(self) -> Sharing:
@@ -426,8 +428,8 @@ def card_mib(node: Object) -> int | None:
     return models[0].memory_mib if len(models) == 1 else None
 
 
-def _unmeasured(pod: Object) -> Past:
-    return Past(_since(pod), {}, {}, Grade.NONE, {}, {})
+def _unmeasured(pod: Object) -> PodHistory:
+    return PodHistory(_since(pod), {}, {}, Grade.NONE, {}, {})
 
 
 def _since(pod: Object) -> int:
@@ -443,7 +445,7 @@ def _life_of(key: WorkloadKey, points: PodPoints, since: int, until: int | None)
         last = math.inf if until is None else until - int(STARTING.total_seconds()) - STEP_SECONDS
         return {at: value for at, value in found.items() if since <= at <= last}
 
-    return Life(key, Past.of_a_pod(since, its(points.busy), its(points.memory_mib)), is_there=False)
+    return Life(key, PodHistory.of_a_pod(since, its(points.busy), its(points.memory_mib)), is_there=False)
 
 
 def _weakest(pods: Iterable[PodUse]) -> Grade:
