@@ -26,7 +26,7 @@ from sandbox.cluster.client import KubeClient
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.cluster.karpenter_follower import KarpenterFollower
 from sandbox.cluster.samples import node_class
-from sandbox.gpus.gpu_nodes import GpuStandIn
+from sandbox.gpus.gpu_nodes import GpuNodes
 from sandbox.synthesis import synthesize
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ class Cluster:
 
     name: str
     plane: ControlPlane
-    gpus: GpuStandIn
+    gpus: GpuNodes
 
     @property
     def kube(self) -> KubeClient:
@@ -153,7 +153,7 @@ class System:
             plane.kube.apply(node_class())
         else:
             ending.enter_context(KarpenterFollower(plane))
-        gpus = ending.enter_context(GpuStandIn(plane.kube))
+        gpus = ending.enter_context(GpuNodes(plane.kube))
         self.aws.attach(None if any_cluster else name, plane.url, _text(plane.ca_pem))
         self.clusters[name] = Cluster(name, plane, gpus)
         return self.clusters[name]

@@ -96,7 +96,7 @@ class Operands:
         self.operator, self.key, self.due, self.crash_looping = operator, None, None, False
 
 
-class GpuStandIn:
+class GpuNodes:
     """
     Args:
         kube: A client that may write nodes.
@@ -137,7 +137,7 @@ class GpuStandIn:
         self._threads: list[threading.Thread] = []
         self._admission = PodAdmission(kube, self._refuses)
 
-    def start(self) -> GpuStandIn:
+    def start(self) -> GpuNodes:
         followed = [("/api/v1/nodes", self._nodes)]
         followed += [(f"/api/v1/namespaces/{self._namespace}/configmaps", self._config_maps)]
         followed += [(CLUSTER_POLICIES, self._policies)] if self._requires_cluster_policy else []
@@ -155,7 +155,7 @@ class GpuStandIn:
         self._admission.stop()
         self._threads[-1].join(5)  # the others may sit in a watch; they are daemons and only read
 
-    def __enter__(self) -> GpuStandIn:
+    def __enter__(self) -> GpuNodes:
         return self.start()
 
     def __exit__(self, *error: object) -> None:

@@ -18,7 +18,7 @@ from sandbox.artifacts.tools import tools
 from sandbox.cluster import samples
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.cluster.karpenter_follower import KarpenterFollower
-from sandbox.gpus.gpu_nodes import GpuStandIn, Operator
+from sandbox.gpus.gpu_nodes import GpuNodes, Operator
 from tests.support.vendor_charts import values, vendor_chart
 from tests.support.waiting import eventually
 
@@ -107,7 +107,7 @@ def assert_gpus_come_with_the_operator(plane: ControlPlane, install: Callable[[]
         return plane.kube.get(node)["status"]["allocatable"].get("nvidia.com/gpu")
 
     try:
-        with GpuStandIn(plane.kube, delay_seconds=0.2):
+        with GpuNodes(plane.kube, delay_seconds=0.2):
             time.sleep(1)
             assert gpus() is None
             install()

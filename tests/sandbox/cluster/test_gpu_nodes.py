@@ -16,7 +16,7 @@ import pytest
 from sandbox.cluster import samples
 from sandbox.cluster.client import KubeClient
 from sandbox.cluster.instance_types import INSTANCE_TYPES
-from sandbox.gpus.gpu_nodes import CONFIG_LABEL, MIG_LABEL, MIG_STATE_LABEL, GpuStandIn
+from sandbox.gpus.gpu_nodes import CONFIG_LABEL, MIG_LABEL, MIG_STATE_LABEL, GpuNodes
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -34,11 +34,11 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def stand_in(kube: KubeClient) -> Iterator[GpuStandIn]:
+def stand_in(kube: KubeClient) -> Iterator[GpuNodes]:
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-operator"}})
     kube.delete(CONFIG_MAP, missing_ok=True)
     kube.create(samples.config_map(KEYS))
-    with GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False) as running:
+    with GpuNodes(kube, delay_seconds=0.2, requires_cluster_policy=False) as running:
         yield running
 
 
@@ -119,7 +119,7 @@ def running(kube: KubeClient, app: str) -> int:
 
 
 def test_sixteen_pods_at_four_a_gpu_take_four_nodes_and_one_more_a_fifth(
-    kube: KubeClient, stand_in: GpuStandIn, pool: str
+    kube: KubeClient, stand_in: GpuNodes, pool: str
 ):
     kube.create(samples.deployment(pool, replicas=16, pool=pool))
     eventually(lambda: running(kube, pool) == 16)
@@ -131,7 +131,7 @@ def test_sixteen_pods_at_four_a_gpu_take_four_nodes_and_one_more_a_fifth(
 
 
 def test_nodes_are_born_without_gpus_and_pods_wait_for_the_plugin(
-    kube: KubeClient, stand_in: GpuStandIn, pool: str
+    kube: KubeClient, stand_in: GpuNodes, pool: str
 ):
     stand_in.broken = True
     kube.create(samples.deployment(pool, replicas=2, pool=pool))
@@ -295,5 +295,5 @@ def test_deleting_a_key_in_use_crash_loops_at_the_next_change_until_the_pod_goes
 
 def test_without_a_cluster_policy_there_are_no_gpus(kube, stand_in, gpu_node):
     stand_in.stop()
-    with GpuStandIn(kube, delay_seconds=0.1):
+    with GpuNodes(kube, delay_seconds=0.1):
         assert gpu_node("ts-4").stays_at(None)

@@ -17,7 +17,7 @@ from slicewise.tuning.state.pool_state import pool_states
 
 from sandbox.cluster import samples
 from sandbox.cluster.control_plane import ControlPlane
-from sandbox.gpus.gpu_nodes import GpuStandIn
+from sandbox.gpus.gpu_nodes import GpuNodes
 from tests.sandbox.system_fixtures import NODES, PODS, asking_pods, eventually
 from tests.support import builders
 
@@ -48,7 +48,7 @@ def api(control_plane: ControlPlane) -> Iterator[KubernetesApi]:
         kube.apply(overlay)
     kube.apply(layout.node_pool(plain, pool, pool.models()[0], 4))
     ca = base64.b64encode(control_plane.ca_pem).decode()
-    with GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False):
+    with GpuNodes(kube, delay_seconds=0.2, requires_cluster_policy=False):
         yield KubernetesApi(control_plane.url, ca, lambda: control_plane.admin_token)
         kube.delete("/apis/apps/v1/namespaces/default/deployments/hours", missing_ok=True)
         kube.delete(f"/apis/karpenter.sh/v1/nodepools/{NAME}")

@@ -34,7 +34,7 @@ from sandbox.cluster import all_objects
 from sandbox.cluster.client import KubeClient
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.cluster.samples import deployment, node_class, plugin_config
-from sandbox.gpus.gpu_nodes import GpuStandIn
+from sandbox.gpus.gpu_nodes import GpuNodes
 from tests.fakes.calls import Calls, Killed
 from tests.sandbox.operation.foreign_cluster import team_pool
 from tests.sandbox.system_fixtures import NODE_POOLS, running
@@ -364,7 +364,7 @@ def taken_over(cluster) -> Iterator[Sandboxed]:
     pods = deployment("vision", 2, "gpu")
     pods["spec"]["template"]["spec"]["tolerations"].append({"key": "dedicated", "operator": "Exists"})
     kube.apply(pods)
-    with GpuStandIn(kube, delay_seconds=0.3, namespace="nvidia"):
+    with GpuNodes(kube, delay_seconds=0.3, namespace="nvidia"):
         eventually(lambda: running(kube, "vision") == 2, "the team's pods do not run", within_seconds=120)
         # Karpenter's last word on a node comes after its pods run, where the machine is busy.
         eventually(lambda: not uninitialized(kube), lambda: uninitialized(kube), within_seconds=120)

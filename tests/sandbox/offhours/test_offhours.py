@@ -37,7 +37,7 @@ from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import samples as controller_samples
 from sandbox.controllers.process import Controllers
 from sandbox.controllers.stand_ins import PredictorOperator
-from sandbox.gpus.gpu_nodes import GpuStandIn
+from sandbox.gpus.gpu_nodes import GpuNodes
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 from tests.fakes.kube.controllers import predictor
@@ -220,13 +220,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield plane
 
 
-def gpus_of(kube: KubeClient) -> GpuStandIn:
+def gpus_of(kube: KubeClient) -> GpuNodes:
     """What gives GPU nodes their slices, once it is entered; with all that nodes and pods here need."""
     for name in ("gpu-operator", NAMESPACE):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     kube.apply(samples.node_class())
     kube.apply(samples.config_map({"ts-4": samples.plugin_config(4)}))
-    return GpuStandIn(kube, delay_seconds=0.2, requires_cluster_policy=False)
+    return GpuNodes(kube, delay_seconds=0.2, requires_cluster_policy=False)
 
 
 @pytest.fixture

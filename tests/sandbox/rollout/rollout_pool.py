@@ -29,7 +29,7 @@ from slicewise.tuning.rollout.stages import Advance
 from sandbox.cluster import samples
 from sandbox.cluster.client import KubeClient, condition
 from sandbox.cluster.control_plane import ControlPlane
-from sandbox.gpus.gpu_nodes import GpuStandIn
+from sandbox.gpus.gpu_nodes import GpuNodes
 from tests.sandbox.watches import Watches
 from tests.support import builders
 from tests.support.sharing import GroupsOwn
@@ -304,7 +304,7 @@ def _plane(folder: Path) -> Iterator[ControlPlane]:
         plane.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gpu-operator"}})
         plane.kube.apply(layout.config_map({}))
         plane.kube.apply(samples.node_class())
-        with GpuStandIn(plane.kube, delay_seconds=0.3, requires_cluster_policy=False):
+        with GpuNodes(plane.kube, delay_seconds=0.3, requires_cluster_policy=False):
             yield plane
 
 
