@@ -65,7 +65,7 @@ def _status_of_all(app: App) -> int:
 
 def _print_late_sweep(app: App) -> None:
     found, now = app.ports.store.sweeps(), app.clock()
-    if sweeps.is_late(found, now):
+    if sweeps.is_overdue(found, now):
         print(
             f"no sweep has run since {_minute(found[-1])}: what a lost event left undone stays undone. "
             "Look at its schedule: aws scheduler get-schedule --name slicewise-sweep"
@@ -74,7 +74,7 @@ def _print_late_sweep(app: App) -> None:
 
 def _print_late_clusters(app: App) -> None:
     try:
-        late = app.late_clusters()
+        late = app.overdue_clusters()
     except SlicewiseError as error:
         print(f"which clusters are asleep past their hour could not be asked: {error}")
         return

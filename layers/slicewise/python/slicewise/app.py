@@ -208,7 +208,7 @@ class App:
         self._ask_for(looks)
         return looks
 
-    def late_clusters(self) -> tuple[str, ...]:
+    def overdue_clusters(self) -> tuple[str, ...]:
         """ARNs of those in which something sleeps past its hour, and nobody wants it so."""
         now = self.clock()
         return self._late(self.ports.sleep.openings(now), now)

@@ -72,11 +72,11 @@ def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
         step_by_step.look(pods, nodes, now, series)
         now += timedelta(minutes=minutes)
     step_by_step.look(pods, nodes, NOW, series)
-    at_once = Reconciler().look(pods, nodes, NOW, series)
+    batch_size = Reconciler().look(pods, nodes, NOW, series)
 
-    assert step_by_step.seen.workloads[WEB] == at_once.workloads[WEB]
-    assert use_of(step_by_step.seen, WEB, NOW, WINDOW) == use_of(at_once, WEB, NOW, WINDOW)
-    for key, device in at_once.devices.items():
+    assert step_by_step.seen.workloads[WEB] == batch_size.workloads[WEB]
+    assert use_of(step_by_step.seen, WEB, NOW, WINDOW) == use_of(batch_size, WEB, NOW, WINDOW)
+    for key, device in batch_size.devices.items():
         assert dict(step_by_step.seen.devices[key].busy) == pytest.approx(dict(device.busy), abs=1e-5)
         assert dict(step_by_step.seen.devices[key].memory_mib) == dict(device.memory_mib)
 

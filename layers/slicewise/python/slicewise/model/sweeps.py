@@ -24,7 +24,7 @@ def missed(sweeps: Sequence[datetime], since: datetime, now: datetime) -> int:
     return sum(since < at <= now - 2 * SPREAD for at in sweeps)
 
 
-def is_late(sweeps: Sequence[datetime], now: datetime) -> bool:
+def is_overdue(sweeps: Sequence[datetime], now: datetime) -> bool:
     """No sweep in two hours. False where none was ever noted: a deployment may be new."""
     return bool(sweeps) and now - sweeps[-1] > 2 * EVERY
 
@@ -33,7 +33,7 @@ def next_attempt(sweeps: Sequence[datetime], now: datetime) -> str:
     """When what was given up is tried again, in words."""
     if not sweeps:
         return "next attempt with the hourly sweep"
-    if is_late(sweeps, now):
+    if is_overdue(sweeps, now):
         return f"next attempt with the hourly sweep, which has not run since {clock(sweeps[-1])}"
     due = max(sweeps[-1] + EVERY, now)
     return f"next attempt with the hourly sweep at about {clock(due)}"

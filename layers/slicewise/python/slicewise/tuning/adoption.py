@@ -140,9 +140,9 @@ def _labelling(
     bare = [claim for claim in claims if _lacks(claim, pool)]
     if not bare:
         return None
-    at_once = max(1, int(len(claims) * RolloutSettings.batch_share))
+    batch_size = max(1, int(len(claims) * RolloutSettings.batch_share))
     nodes = {name(node): node for node in contents.nodes}
-    actions = (action for claim in bare[:at_once] for action in _label(claim, nodes, pool, born_with, now))
+    actions = (action for claim in bare[:batch_size] for action in _label(claim, nodes, pool, born_with, now))
     message = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
     return _next(node_pool, message, actions, findings, SOON)
 

@@ -92,11 +92,11 @@ def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
     waited = [node for node in state.nodes if patches.waited_for(node)]
     behind = [node for node in state.nodes if _is_behind(node, key) and _was_left(node)]
     back = [node for node in behind if node.works and _gets_more(node, state)]
-    at_once = max(1, len(state.nodes) // 10)
+    batch_size = max(1, len(state.nodes) // 10)
     why = "it works again, and N has changed meanwhile"
     return Repair(
         (
-            *(patches.relabel(node, key, why, now) for node in back[:at_once]),
+            *(patches.relabel(node, key, why, now) for node in back[:batch_size]),
             *(patches.no_longer_wait_for(node) for node in waited if node.key == key and node.works),
         ),
         tuple(_left_behind(node, key) for node in behind if node not in back),

@@ -237,7 +237,7 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
     if left > timedelta(0):
         message = f"{name(node_pool)}: Karpenter is given time to see its requirements"
         return PoolPlan(name(node_pool), message, wait=left)
-    at_once = max(1, int(len(labelled) * RolloutSettings.batch_share))
+    batch_size = max(1, int(len(labelled) * RolloutSettings.batch_share))
     actions = [
         Patch(
             ref_of(item),
@@ -246,7 +246,7 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
             _WHY,
             part=name(node_pool),
         )
-        for one in labelled[:at_once]
+        for one in labelled[:batch_size]
         for item in one.items
     ]
     message = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"

@@ -91,11 +91,11 @@ class Change:
         return tuple(labels(claim).get(layout.CONFIG_LABEL) for claim in stay)
 
     @property
-    def at_once(self) -> int:
+    def batch_size(self) -> int:
         return max(1, int(len(self.nodes) * self.settings.batch_share))
 
     @property
-    def most_late(self) -> int:
+    def max_unavailable(self) -> int:
         if self.rollout.yields:
             return len(self.nodes)  # there is no way back
         return max(1, int(len(self.nodes) * self.settings.late_share))
@@ -186,10 +186,10 @@ class Change:
             return timeout < since <= 2 * timeout or since > self.settings.canary + 2 * timeout
         return since > timeout
 
-    def is_late(self, node: NodeState) -> bool:
+    def is_node_overdue(self, node: NodeState) -> bool:
         return self.reloads(node) and self.late(node)
 
-    def is_set_aside(self, node: NodeState) -> bool:
+    def is_skipped(self, node: NodeState) -> bool:
         """
         It does not work, and was waited for long enough, or pods hold slices that it would lose: it stays as
         it is, and the others go on.
@@ -252,7 +252,7 @@ def wait_for(
     new = [node for node in nodes if patches.waited_for(node) is None]
     why = "it is set aside if it does not work for long"
     marks = [patches.wait_for(node, why, change.now) for node in new]
-    if marks or any(not change.is_set_aside(node) for node in nodes):
+    if marks or any(not change.is_skipped(node) for node in nodes):
         return act(marks, message, ROLL, findings=told)
     return None
 
@@ -268,7 +268,7 @@ def not_ready(change: Change) -> tuple[Finding, ...]:
             "Mend it, or delete its NodeClaim.",
         )
         for node in change.nodes
-        if node.key != change.new and not (node.works or change.is_set_aside(node))
+        if node.key != change.new and not (node.works or change.is_skipped(node))
     )
 
 

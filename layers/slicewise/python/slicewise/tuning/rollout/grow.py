@@ -89,8 +89,8 @@ def _choose_canary(change: Change) -> Advance | None:
 
 def relabel(change: Change) -> Advance | None:
     """Node first; its NodeClaim once the node offers what its label says."""
-    late = [node for node in change.nodes if change.is_late(node)]
-    if len(late) > change.most_late:
+    late = [node for node in change.nodes if change.is_node_overdue(node)]
+    if len(late) > change.max_unavailable:
         return _revert_for(change, late)
     actions: list[Action] = [
         patches.relabel_claim(node.claim_object, change.new, "its node offers the new slices", change.now)
@@ -99,8 +99,8 @@ def relabel(change: Change) -> Advance | None:
     ]
     reloading = [node for node in change.nodes if change.reloads(node) and not change.late(node)]
     old = [node for node in change.nodes if node.key != change.new]
-    able = [node for node in old if node.works and not change.is_set_aside(node)]
-    actions += [_relabel(change, node) for node in able[: max(0, change.at_once - len(reloading))]]
+    able = [node for node in old if node.works and not change.is_skipped(node)]
+    actions += [_relabel(change, node) for node in able[: max(0, change.batch_size - len(reloading))]]
     total = len(change.nodes)
     message = f"{total - len(old)} of {total} nodes are relabelled"
     if actions:
@@ -157,7 +157,7 @@ def _behind(node: NodeState) -> str:
 
 
 def _is_over(change: Change, node: NodeState) -> bool:
-    return node.claim_key in (None, change.new) and (node.key == change.new or change.is_set_aside(node))
+    return node.claim_key in (None, change.new) and (node.key == change.new or change.is_skipped(node))
 
 
 def set_aside(change: Change) -> tuple[Finding, ...]:
@@ -169,7 +169,7 @@ def set_aside(change: Change) -> tuple[Finding, ...]:
             "Mend it, and it follows by itself; or delete its NodeClaim: a new node is born right.",
         )
         for node in change.nodes
-        if change.is_set_aside(node) or change.is_late(node)
+        if change.is_skipped(node) or change.is_node_overdue(node)
     )
 
 

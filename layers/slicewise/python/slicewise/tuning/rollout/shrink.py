@@ -17,7 +17,7 @@ def shrink(change: Change) -> Advance | None:
     actions: list[Action] = _claims_first(change)
     busy = sum(1 for node in change.nodes if _in_hand(change, node))
     for node in change.nodes:
-        room = busy < change.at_once
+        room = busy < change.batch_size
         step = _shrink_node(change, node, room)
         if step:
             actions.append(step)
@@ -72,7 +72,7 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
 
 
 def _shrunk_node(change: Change, node: NodeState) -> Action | None:
-    if change.is_late(node):
+    if change.is_node_overdue(node):
         # With the new label it might lose slices at any later time, with pods on them by then.
         why = "its slices do not become fewer, so that Karpenter replaces it"
         return patches.give_up(node, change.old, why, change.now)
