@@ -78,7 +78,7 @@ def _in_the_way(app: App, cluster: str, asleep: bool) -> str:
         )
     if world.paused and asleep:
         return f"it is paused ({world.paused}), so nothing is put to sleep; resume it first"
-    if not world.acts and asleep:
+    if not world.enforced and asleep:
         return "its policy's mode only observes, so nothing is put to sleep; write mode: act, and deploy that"
     return ""
 

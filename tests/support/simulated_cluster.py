@@ -148,7 +148,7 @@ class SimulatedCluster:
         """One pass. Raises Killed in its middle, where that was asked for."""
         world = self.world()
         plan = planning.plan(world, self.settings, self.now)
-        if planning.acts(world, self.settings):
+        if planning.enforced(world, self.settings):
             for action in plan.actions:
                 if self.kill_after is not None and self.kill_after == len(self.done):
                     self.kill_after = None

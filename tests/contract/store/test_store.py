@@ -578,7 +578,7 @@ def run_pass(store, plan, answer=""):
         observe=lambda trigger, record, now: None,
         plan=lambda world, now: plan,
         cluster=lambda world: cluster,
-        acts=lambda world: bool(answer),
+        enforced=lambda world: bool(answer),
         record_fields=lambda world, before, now: {
             "policy": "p" * 256,
             "fingerprint": "f" * 64,

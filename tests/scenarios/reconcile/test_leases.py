@@ -86,7 +86,7 @@ class Cluster:
             observe=observe,
             plan=lambda world, now: written,
             cluster=lambda world: builders.cluster(),
-            acts=lambda world: True,
+            enforced=lambda world: True,
             record_fields=lambda world, before, now: {},
             timeout=TIMEOUTS[name],
         )

@@ -9,7 +9,7 @@ from slicewise.kube.ref import Ref
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.onboarding import manifests
 from slicewise.onboarding.observation import ObserveError, ObserveFailure
-from slicewise.onboarding.plan import acts, plan
+from slicewise.onboarding.plan import enforced, plan
 from slicewise.planning.actions import Apply, Delete, DeleteState, Wake
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
@@ -350,14 +350,14 @@ def test_rights_left_by_a_pass_are_given_back_in_every_mode():
     left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: observe"), entries=entry(admin=True))
 
     assert kinds(plan(left, builders.settings(), NOW)) == [RevokeAdmin]
-    assert acts(left, builders.settings())
+    assert enforced(left, builders.settings())
 
 
 def test_a_tuner_that_somebody_made_admin_does_not_make_us_act():
     tuner = AccessEntry(TUNER, ("slicewise:tuner",), (CLUSTER_ADMIN_POLICY,))
     left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: recommend"), entries={TUNER: tuner})
 
-    assert not acts(left, builders.settings())
+    assert not enforced(left, builders.settings())
 
 
 def test_admin_in_another_partition_is_admin():

@@ -62,7 +62,7 @@ class Loop:
                 Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details, abreast=self.abreast
             ),
             cluster=lambda cluster: cluster,
-            acts=lambda _: self.acts,
+            enforced=lambda _: self.acts,
             record_fields=lambda *_: {},
             timeout=timedelta(minutes=20),
         )

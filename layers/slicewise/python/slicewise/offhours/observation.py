@@ -94,7 +94,7 @@ class Observation:
     snapshots: tuple[Snapshot, ...] = ()
     lead: timedelta = timedelta(minutes=10)
     share: timedelta = timedelta(0)
-    acts: bool = True
+    enforced: bool = True
     keep_asleep: bool = False
     findings: tuple[Finding, ...] = ()
     schedule: datetime | None = None
@@ -110,7 +110,7 @@ class Observation:
 
     @property
     def may_sleep(self) -> bool:
-        return self.acts and not self.paused
+        return self.enforced and not self.paused
 
     @property
     def slept(self) -> tuple[Snapshot, ...]:

@@ -112,7 +112,7 @@ def _outside(
         paused=paused,
         keep_asleep=bool(paused) and ports.store.keeps_asleep(trigger.cluster),
         snapshots=snapshots,
-        acts=policy is None or policy.mode is Mode.ACT,
+        enforced=policy is None or policy.mode is Mode.ACT,
         findings=(*findings, *problem),
         schedule=schedule,
         opening=opening,

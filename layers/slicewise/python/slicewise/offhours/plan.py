@@ -134,7 +134,7 @@ class _Morning:
         return None if not self.waits else STAGE_LOOK if self.actions else LATE_LOOK
 
 
-def acts(world: Observation) -> bool:
+def enforced(world: Observation) -> bool:
     """A plan tells by itself what is only reported: what sleeps is given back in every mode."""
     return True
 

@@ -70,7 +70,7 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
 
     Returns:
         Actions in the order in which they must happen, and the outcome once they have, with its reason for
-        the operator. Where the policy's mode is not `act`, the actions are to be told, not done (`acts`).
+        the operator. Where the policy's mode is not `act`, the actions are to be told, not done (`enforced`).
     """
     cluster = world.cluster
     if cluster is None:
@@ -117,7 +117,7 @@ def _offboard(world: Observation, settings: Settings, now: datetime) -> Plan:
     return offboard.plan(world, settings, now)
 
 
-def acts(world: Observation, settings: Settings) -> bool:
+def enforced(world: Observation, settings: Settings) -> bool:
     """
     Whether the actions planned for this world are to be done, or only told.
 

@@ -106,7 +106,7 @@ class Capability(Generic[W]):
     observe: Callable[[Trigger, Record | None, datetime], W]
     plan: Callable[[W, datetime], Plan]
     cluster: Callable[[W], EksCluster | None]
-    acts: Callable[[W], bool]
+    enforced: Callable[[W], bool]
     record_fields: Callable[[W, Record | None, datetime], dict[str, object]]
     in_progress_stage: Mapping[Stage, Stage] = field(
         default_factory=lambda: dict.fromkeys((Stage.ONBOARDED, Stage.VERIFYING), Stage.INSTALLING)
@@ -257,7 +257,7 @@ class Reconciler(Generic[W]):
         if gone or plan.unrecorded or any(isinstance(action, DeleteState) for action in plan.actions):
             return self._forget(trigger, plan, capability.cluster(world), progress)
         outcome, conflicts = plan.outcome, 0
-        if capability.acts(world):
+        if capability.enforced(world):
             try:
                 progress.changed += [f"would {action}: {action.why}" for action in plan.would]
                 executor = self._executor(trigger, capability.cluster(world), progress)

@@ -44,7 +44,7 @@ _LET_GO_WAIT = timedelta(seconds=15)
 _MOST_SAID = 5
 
 
-def acts(found: Observation) -> bool:
+def enforced(found: Observation) -> bool:
     """Whether the plan is carried out. Where no policy applies (any more) what it leaves behind is ours."""
     match found:
         case NotReady():
