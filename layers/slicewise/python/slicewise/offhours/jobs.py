@@ -15,7 +15,7 @@ from slicewise.kube.labels import KEEP_AWAKE
 from slicewise.kube.objects import controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours import queues
-from slicewise.offhours.kinds import QUEUE_LABEL, Nature, Why, makes_jobs
+from slicewise.offhours.kinds import QUEUE_LABEL, NightBehaviour, Why, makes_jobs
 from slicewise.offhours.observation import Found
 from slicewise.offhours.targets import Workload, scaled_by_keda
 from slicewise.planning.outcome import Finding
@@ -33,8 +33,8 @@ def for_the_night(made: Iterable[Workload], found: Found, policy: OffHours) -> t
 
 
 def _for_the_night(work: Workload, found: Found) -> Workload:
-    runs_on = work.nature is not Nature.JOB or why_it_runs_on(work, found)
-    return work if runs_on else replace(work, nature=Nature.SLEEPS)
+    runs_on = work.behaviour is not NightBehaviour.JOB or why_it_runs_on(work, found)
+    return work if runs_on else replace(work, behaviour=NightBehaviour.SLEEPS)
 
 
 def why_it_runs_on(work: Workload, found: Found) -> Why | None:
@@ -64,7 +64,7 @@ def switches(found: Found) -> Mapping[Ref, Ref]:
 def to_be_deactivated(made: Iterable[Workload], found: Found) -> dict[Ref, Object]:
     """By name, the Workloads of jobs that run and are suspended for the night."""
     running = found.queues.admitted
-    sleeping = (work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake)
+    sleeping = (work for work in made if work.behaviour is NightBehaviour.SLEEPS and not work.keeps_awake)
     return {ref_of(running[work.ref]): running[work.ref] for work in sleeping if work.ref in running}
 
 

@@ -43,7 +43,7 @@ Why = tuple[str, str]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
-class Nature(StrEnum):
+class NightBehaviour(StrEnum):
     """
     What becomes of pods at night. SLEEPS: their number goes to 0. JOB: they run to their end. LEFT: they run
     on, for a reason that the row has. All others run on as well, for want of a row.
@@ -80,7 +80,7 @@ class Kind:
     group: str
     version: str
     kind: str
-    nature: Nature | None = None
+    behaviour: NightBehaviour | None = None
     settings: tuple[Setting, ...] = ()
     is_read: bool = True
     if_served: bool = False
@@ -100,12 +100,12 @@ class Kind:
     @property
     def is_job(self) -> bool:
         """Whether it is work that ends by itself and that can be suspended."""
-        return self.nature is Nature.JOB and bool(self.settings)
+        return self.behaviour is NightBehaviour.JOB and bool(self.settings)
 
-    def nature_of(self, item: Object) -> Nature | None:
-        if self.nature and self.left(item):
-            return Nature.LEFT
-        return self.nature if self.has_switch(item) else None
+    def behaviour_of(self, item: Object) -> NightBehaviour | None:
+        if self.behaviour and self.left(item):
+            return NightBehaviour.LEFT
+        return self.behaviour if self.has_switch(item) else None
 
 
 def _queued(item: Object) -> Why | None:
@@ -226,7 +226,7 @@ def _training(kind: str) -> Kind:
     """Of Kubeflow's training operator; of some, `scale` is the number of workers."""
     has_scale = kind in ("PyTorchJob", "PaddleJob", "JAXJob")
     return Kind(
-        *(rights.TRAINING, "v1", kind, Nature.JOB, (SUSPENDED_RUN,)),
+        *(rights.TRAINING, "v1", kind, NightBehaviour.JOB, (SUSPENDED_RUN,)),
         is_read=False,
         if_served=True,
         has_scale=has_scale,
@@ -234,43 +234,45 @@ def _training(kind: str) -> Kind:
 
 
 KINDS = (
-    Kind("apps", "v1", "Deployment", Nature.SLEEPS, (REPLICAS,)),
-    Kind("apps", "v1", "ReplicaSet", Nature.SLEEPS, (REPLICAS,)),
-    Kind("apps", "v1", "StatefulSet", Nature.SLEEPS, (RETAIN, REPLICAS)),
-    Kind("apps", "v1", "DaemonSet", Nature.DAEMON, is_read=False),
-    Kind("argoproj.io", "v1alpha1", "Rollout", Nature.SLEEPS, (REPLICAS,), left=_rollout),
-    Kind("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", Nature.SLEEPS, (REPLICAS,)),
-    Kind("batch", "v1", "Job", Nature.JOB, (SUSPENDED_JOB,)),
+    Kind("apps", "v1", "Deployment", NightBehaviour.SLEEPS, (REPLICAS,)),
+    Kind("apps", "v1", "ReplicaSet", NightBehaviour.SLEEPS, (REPLICAS,)),
+    Kind("apps", "v1", "StatefulSet", NightBehaviour.SLEEPS, (RETAIN, REPLICAS)),
+    Kind("apps", "v1", "DaemonSet", NightBehaviour.DAEMON, is_read=False),
+    Kind("argoproj.io", "v1alpha1", "Rollout", NightBehaviour.SLEEPS, (REPLICAS,), left=_rollout),
+    Kind("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", NightBehaviour.SLEEPS, (REPLICAS,)),
+    Kind("batch", "v1", "Job", NightBehaviour.JOB, (SUSPENDED_JOB,)),
     Kind("batch", "v1", "CronJob", settings=(SUSPEND,), makes_jobs=True),
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),
     Kind("keda.sh", "v1alpha1", "ScaledJob", settings=(PAUSED,), makes_jobs=True),
     Kind("autoscaling", "v2", "HorizontalPodAutoscaler", settings=(NO_SCALE_UP,), is_read=False),
-    Kind("ray.io", "v1", "RayCluster", Nature.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_queued),
-    Kind("ray.io", "v1", "RayService", Nature.LEFT, is_read=False, left=_ray_service),
     Kind(
-        *("ray.io", "v1", "RayJob", Nature.JOB, (SUSPENDED_JOB,)),
+        "ray.io", "v1", "RayCluster", NightBehaviour.SLEEPS, (SUSPENDED_PODS,), if_served=True, left=_queued
+    ),
+    Kind("ray.io", "v1", "RayService", NightBehaviour.LEFT, is_read=False, left=_ray_service),
+    Kind(
+        *("ray.io", "v1", "RayJob", NightBehaviour.JOB, (SUSPENDED_JOB,)),
         is_read=False,
         if_served=True,
         unsuspendable=_ray_job,
     ),
-    Kind("ray.io", "v1", "RayCronJob", Nature.JOB, is_read=False),
+    Kind("ray.io", "v1", "RayCronJob", NightBehaviour.JOB, is_read=False),
     # Read at any time, for what stands above it.
-    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", Nature.JOB, (SUSPENDED_JOB,), if_served=True),
+    Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", NightBehaviour.JOB, (SUSPENDED_JOB,), if_served=True),
     Kind(
-        *("trainer.kubeflow.org", "v1alpha1", "TrainJob", Nature.JOB, (SUSPENDED_JOB,)),
+        *("trainer.kubeflow.org", "v1alpha1", "TrainJob", NightBehaviour.JOB, (SUSPENDED_JOB,)),
         is_read=False,
         if_served=True,
     ),
     *map(_training, rights.TRAINING_KINDS),
-    Kind("kubeflow.org", "v1", "Notebook", Nature.SLEEPS, (STOPPED,), if_served=True),
+    Kind("kubeflow.org", "v1", "Notebook", NightBehaviour.SLEEPS, (STOPPED,), if_served=True),
     Kind(
         *("serving.kserve.io", "v1beta1", "InferenceService"),
-        *(Nature.SLEEPS, (KSERVE_STOP,)),
+        *(NightBehaviour.SLEEPS, (KSERVE_STOP,)),
         if_served=True,
         left=_inference_service,
         has_switch=_follows_a_stop,
     ),
-    Kind("serving.knative.dev", "v1", "Revision", Nature.LEFT, is_read=False, left=_revision),
+    Kind("serving.knative.dev", "v1", "Revision", NightBehaviour.LEFT, is_read=False, left=_revision),
     Kind(
         *("karpenter.sh", "v1", "NodePool"),
         settings=(NO_NODES, ONLY_EMPTY_NODES_GO),
@@ -397,7 +399,7 @@ def _own_row(group: str, kind: str, version: str, asked: Sequence[Switch], marke
     former = tuple(one for one in map(_own, marked) if all(one.field != own.field for own in settings))
     return Kind(
         *(group, version, kind),
-        nature=Nature.SLEEPS if settings else None,
+        behaviour=NightBehaviour.SLEEPS if settings else None,
         settings=settings,
         former=former,
         if_served=True,

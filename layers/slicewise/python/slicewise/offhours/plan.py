@@ -31,7 +31,7 @@ from slicewise.offhours import (
 )
 from slicewise.offhours import stay_awake as staying_awake
 from slicewise.offhours import targets as following
-from slicewise.offhours.kinds import AUTOSCALER, Nature, Registry, is_suspended, ran
+from slicewise.offhours.kinds import AUTOSCALER, NightBehaviour, Registry, is_suspended, ran
 from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.opening import noted, opening_of
 from slicewise.offhours.report import findings as sleep_findings
@@ -528,7 +528,9 @@ def _order_of_sleep(
     """
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
     being_closed = gpu_fallback.are_open(world, found)
-    importance = {work.ref: work for work in made if work.nature is Nature.SLEEPS and not work.keeps_awake}
+    importance = {
+        work.ref: work for work in made if work.behaviour is NightBehaviour.SLEEPS and not work.keeps_awake
+    }
     by_keda, switches = following.scaled_by_keda(found.objects.values()), jobs.switches(found)
     runs = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
     # Whom KEDA scales is not known then: it would fight who scales its target.
@@ -649,7 +651,7 @@ def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
 def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator[Action]:
     if policy.bare_pods is BarePods.DELETE:
         for work in made:
-            if work.nature is Nature.BARE and not work.keeps_awake:
+            if work.behaviour is NightBehaviour.BARE and not work.keeps_awake:
                 yield Delete(work.ref, f"{why}; the policy has bare pods deleted")
 
 
@@ -663,7 +665,7 @@ def _draining(world: Observation, made: Sequence[Workload], found: Found, now: d
     going = [
         pod
         for work in made
-        if work.nature is Nature.SLEEPS and not work.keeps_awake
+        if work.behaviour is NightBehaviour.SLEEPS and not work.keeps_awake
         for pod in work.pods
         if being_deleted(pod) or work.ref in ending
     ]

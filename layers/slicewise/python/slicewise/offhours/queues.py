@@ -30,7 +30,7 @@ from slicewise.kube.objects import being_deleted, condition, created_at, name, s
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import targets as following
-from slicewise.offhours.kinds import BUILT_IN, Nature
+from slicewise.offhours.kinds import BUILT_IN, NightBehaviour
 from slicewise.offhours.sleep_fields import HELD, NOT_ACTIVE
 from slicewise.planning.outcome import Finding
 from slicewise.pools import layout
@@ -161,7 +161,7 @@ def gated(made: Iterable[following.Workload], now: datetime | None) -> bool:
     Args:
         now: Where people are there already, so that old pods keep nobody waiting; else None.
     """
-    pods = (pod for work in made if work.nature is Nature.SLEEPS for pod in work.pods)
+    pods = (pod for work in made if work.behaviour is NightBehaviour.SLEEPS for pod in work.pods)
     return any(_is_gated(pod) and (now is None or _is_young(pod, now)) for pod in pods)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from slicewise.kube.objects import being_deleted, labels, name, spec
 from slicewise.kube.ref import Object, Ref
 from slicewise.offhours import targets as following
-from slicewise.offhours.kinds import Nature
+from slicewise.offhours.kinds import NightBehaviour
 from slicewise.offhours.observation import Found
 from slicewise.offhours.targets import Workload
 from slicewise.planning.outcome import Finding
@@ -21,18 +21,18 @@ from slicewise.policy.off_hours import OffHours, Volumes
 from slicewise.pools import layout
 
 # What nobody would make again needs no other node.
-_NEVER_REPLACED = (Nature.BARE, Nature.DAEMON)
+_NEVER_REPLACED = (NightBehaviour.BARE, NightBehaviour.DAEMON)
 
 
 def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
     """Those that run on by a mark, by their nature, or because their sleep would cost data."""
-    return tuple(work for work in made if work.nature not in _NEVER_REPLACED and _stays(work, policy))
+    return tuple(work for work in made if work.behaviour not in _NEVER_REPLACED and _stays(work, policy))
 
 
 def _stays(work: Workload, policy: OffHours) -> bool:
     # Only what is scaled itself can be told to retain before.
     left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or work.losing != (work.ref,))
-    return work.keeps_awake or work.nature is not Nature.SLEEPS or left
+    return work.keeps_awake or work.behaviour is not NightBehaviour.SLEEPS or left
 
 
 def nodes_of(node_pool: Object, staying: Iterable[Workload], found: Found) -> int:

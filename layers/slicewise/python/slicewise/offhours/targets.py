@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
 from slicewise.kube.objects import annotations_of, asked, controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
-from slicewise.offhours.kinds import BUILT_IN, Nature, Registry
+from slicewise.offhours.kinds import BUILT_IN, NightBehaviour, Registry
 from slicewise.offhours.sleep_fields import REPLICAS
 from slicewise.pools import layout
 
@@ -36,7 +36,7 @@ class Workload:
     """
 
     top: Object
-    nature: Nature
+    behaviour: NightBehaviour
     pods: tuple[Object, ...]
     keeps_awake: bool = False
     losing: tuple[Ref, ...] = ()
@@ -74,24 +74,24 @@ def workloads(
     """
     unread = unread or {}
     scalers_unread = bool(unread_of(SCALED_OBJECT, unread))
-    tops: dict[Ref, tuple[Object, Nature, list[Object], bool]] = {}
+    tops: dict[Ref, tuple[Object, NightBehaviour, list[Object], bool]] = {}
     losing: dict[Ref, set[Ref]] = {}
     for pod in pods:
         chain = _chain(pod, owners)
         above = _owner(chain[-1], kinds)
         if above and unread_of(ref_of(above), unread):
-            top, nature = above, Nature.UNREAD
+            top, behaviour = above, NightBehaviour.UNREAD
         else:
-            top, nature = _top(chain, above, kinds)
-            hidden = scalers_unread and nature is Nature.SLEEPS and scales(top)
-            nature = Nature.UNREAD if hidden else nature
+            top, behaviour = _top(chain, above, kinds)
+            hidden = scalers_unread and behaviour is NightBehaviour.SLEEPS and scales(top)
+            behaviour = NightBehaviour.UNREAD if hidden else behaviour
         awake = any(marked(item) for item in (*chain, *templates(top)))
         losing.setdefault(ref_of(top), set()).update(ref_of(item) for item in chain if loses_volumes(item))
-        _, _, members, kept = tops.get(ref_of(top), (top, nature, [], False))
-        tops[ref_of(top)] = top, nature, [*members, pod], kept or awake
+        _, _, members, kept = tops.get(ref_of(top), (top, behaviour, [], False))
+        tops[ref_of(top)] = top, behaviour, [*members, pod], kept or awake
     return tuple(
-        Workload(top, nature, tuple(members), awake, tuple(sorted(losing[ref])))
-        for ref, (top, nature, members, awake) in sorted(tops.items())
+        Workload(top, behaviour, tuple(members), awake, tuple(sorted(losing[ref])))
+        for ref, (top, behaviour, members, awake) in sorted(tops.items())
     )
 
 
@@ -151,7 +151,7 @@ def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
     return chain
 
 
-def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Object, Nature]:
+def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Object, NightBehaviour]:
     """
     The topmost object that decides, and what becomes of its pods: what stands below it would be put back.
 
@@ -160,23 +160,23 @@ def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Ob
     """
     for item in (*((above,) if above else ()), *reversed(chain)):
         row = kinds.row_of_object(item)
-        nature = row.nature_of(item) if row else None
-        if nature is Nature.JOB and item is not above and scales(item):
-            nature = None  # its pods say whether it is scaled
+        behaviour = row.behaviour_of(item) if row else None
+        if behaviour is NightBehaviour.JOB and item is not above and scales(item):
+            behaviour = None  # its pods say whether it is scaled
         # One that is gone, or not served in our version, cannot be put to sleep.
-        if nature and (item is not above or nature is not Nature.SLEEPS):
-            return item, nature
+        if behaviour and (item is not above or behaviour is not NightBehaviour.SLEEPS):
+            return item, behaviour
         if item is not above and scales(item):
             may_sleep = any(labels(one).get(SLEEPS) == "true" for one in chain) and not is_done_at_zero(item)
             ends = ends_at_zero(item) and not may_sleep
-            return item, Nature.JOB if ends else Nature.SLEEPS
+            return item, NightBehaviour.JOB if ends else NightBehaviour.SLEEPS
         if row is None and ends_at_zero(item):
-            return item, Nature.JOB
+            return item, NightBehaviour.JOB
     if above is None:
-        return chain[-1], Nature.BARE
+        return chain[-1], NightBehaviour.BARE
     # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
     is_named = above["kind"] != "Node" and kinds.row_of_object(above) is None
-    return above if is_named else chain[-1], Nature.UNKNOWN
+    return above if is_named else chain[-1], NightBehaviour.UNKNOWN
 
 
 def scales(item: Object) -> bool:

@@ -12,7 +12,7 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import jobs
 from slicewise.offhours import targets as following
-from slicewise.offhours.kinds import Nature, Registry, Why
+from slicewise.offhours.kinds import NightBehaviour, Registry, Why
 from slicewise.offhours.observation import Found
 from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import damaged
@@ -40,19 +40,19 @@ def kept_awake(made: Iterable[Workload], found: Found, policy: OffHours) -> Iter
             yield Finding(
                 "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
             )
-        elif work.nature is Nature.JOB:
+        elif work.behaviour is NightBehaviour.JOB:
             why, remedy = _of_job(work, found, policy)
             yield Finding("job-runs", f"{work.ref} runs to its end{why}; {holds}.", remedy)
-        elif work.nature is Nature.BARE and policy.bare_pods is BarePods.KEEP:
+        elif work.behaviour is NightBehaviour.BARE and policy.bare_pods is BarePods.KEEP:
             yield Finding(
                 "bare-pod",
                 f"{work.ref} would not be made anew, so it is left; {holds}.",
                 "Run it under a Deployment, or write offHours: {barePods: delete}.",
             )
-        elif work.nature is Nature.LEFT and (left := found.kinds.why_left(work.top)):
+        elif work.behaviour is NightBehaviour.LEFT and (left := found.kinds.why_left(work.top)):
             why, remedy = left
             yield Finding("left-awake", f"{work.ref} is left awake: {why}; {holds}.", remedy)
-        elif work.nature is Nature.UNKNOWN:
+        elif work.behaviour is NightBehaviour.UNKNOWN:
             yield Finding(
                 "cannot-be-scaled",
                 f"{work.ref} has no scale subresource, and no switch that we know; {holds}.",
