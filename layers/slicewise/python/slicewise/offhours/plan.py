@@ -683,12 +683,12 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
     minutes = round(_ahead(world).total_seconds() / 60)
     at, morning = _clock(edge, world), edge.at.isoformat()
     why = f"waking {minutes} min early for {at}"
-    turn = wake_stages.turn(world.slept, found, edge.at, world.lead, now)
+    batch = wake_stages.next_batch(world.slept, found, edge.at, world.lead, now)
     held = volumes.held(world, found, _is_near_the_opening(world, now))
     # What a CronJob missed starts in the second in which it may, before people's pods have nodes.
     crons = tuple(kept for kept in world.slept if kept.ref.kind == "CronJob" and not kept.woken)
-    may = _without(turn.snapshots, (*held, *crons))
-    given = _give_back(world, may, found, why, now, morning, more_to_come=bool(turn.waits))
+    may = _without(batch.snapshots, (*held, *crons))
+    given = _give_back(world, may, found, why, now, morning, more_to_come=bool(batch.waits))
     actions, findings, left = given.actions, given.findings, given.left
     if not _skips_missed_runs(world):
         findings = (*findings, *sleep_findings.missed_runs(crons, found, f"at {at}"))
@@ -699,10 +699,10 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
     findings = (*findings, *not_running.findings(pending, at))
     wait = NEXT_BATCH if left else next_of_waking(edge, tell_before, bool(pending), now)
     message = f"{why}; {left} objects are left" if left else why
-    if blind := unread.message(world, found, turn.snapshots):
+    if blind := unread.message(world, found, batch.snapshots):
         message, wait = f"{message}; {blind}", min(wait, LATE_LOOK)
-    if turn.waits:
-        message, wait = f"{message}; {turn.waits}", min(wait, STAGE_LOOK)
+    if batch.waits:
+        message, wait = f"{message}; {batch.waits}", min(wait, STAGE_LOOK)
     elif given.waits:
         message = f"{message}; {given.waits}"
     elif not left:
@@ -869,9 +869,9 @@ def _give_back(
     steps, number, waits = [*held, *steps], len(queued) + len(held), _waits(steps)
     if not (comes_back or opens or more_to_come or _lacks_quota(found, snapshots, now, bool(morning))):
         ran_before = [kept for kept in queued if ran(kept) and str(kept.ref) not in world.failing]
-        turn = ran_before or queued
-        steps = [*steps, *_steps_back(world, turn, found, why, now, morning)]
-        number = len(queued) - len(turn)
+        batch = ran_before or queued
+        steps = [*steps, *_steps_back(world, batch, found, why, now, morning)]
+        number = len(queued) - len(batch)
     if number and not waits:
         waits = f"{number} queued Workload{'s' * (number != 1)} wait until what slept has its quota again"
     actions, left = _first_of(steps, world.failing)

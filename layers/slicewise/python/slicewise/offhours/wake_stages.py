@@ -35,7 +35,7 @@ LEAST_OF_ALL = 0.2
 
 
 @dataclass(frozen=True)
-class Turn:
+class WakeBatch:
     """
     Attributes:
         snapshots: What may be given back now, most important first; what was already is among it.
@@ -86,9 +86,9 @@ def share(cluster: str, clusters: int) -> timedelta:
     return timedelta(seconds=int((LEAST_OF_ALL + (1 - LEAST_OF_ALL) * among) * all_of_them.total_seconds()))
 
 
-def turn(
+def next_batch(
     snapshots: Sequence[Snapshot], found: Found, opening: datetime, lead: timedelta, now: datetime
-) -> Turn:
+) -> WakeBatch:
     in_order = stages(snapshots)
     may = tuple(kept for kept in snapshots if lets_start(kept.ref))
     made = following.workloads(found.pods, found.owners, kinds=found.kinds)
@@ -99,9 +99,9 @@ def turn(
         starting = [kept.ref for kept in before if not _runs(kept, found, pods)]
         if starting and now < due and not all(kept.woken for kept in stage):
             left = sum(not kept.woken for one in in_order[index:] for kept in one)
-            return Turn(may, f"{left} objects wait until {_some(starting)}, or {due:%H:%M} UTC")
+            return WakeBatch(may, f"{left} objects wait until {_some(starting)}, or {due:%H:%M} UTC")
         may, before = may + stage, stage
-    return Turn(may)
+    return WakeBatch(may)
 
 
 def _runs(kept: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) -> bool:
