@@ -29,7 +29,7 @@ _Noted = SaveSnapshot | DeleteSnapshot
 
 
 @dataclass(frozen=True)
-class KeptRight:
+class RetainedRight:
     """
     Attributes:
         mark: An annotation of NodePools.
@@ -44,13 +44,13 @@ class KeptRight:
     message: str
 
 
-RETAINING = KeptRight(
+RETAINING = RetainedRight(
     layout.RETAINS,
     lambda kept: kept.field == RETAIN.field,
     (STATEFUL_SET,),
     "StatefulSets retain their volumes",
 )
-SUSPENDING = KeptRight(layout.SUSPENDS, lambda kept: is_job(kept.ref), JOBS, "jobs are suspended")
+SUSPENDING = RetainedRight(layout.SUSPENDS, lambda kept: is_job(kept.ref), JOBS, "jobs are suspended")
 ALL = (RETAINING, SUSPENDING)
 
 
@@ -69,7 +69,7 @@ def marked(
 
 
 def _marked(
-    right: KeptRight,
+    right: RetainedRight,
     world: Observation,
     found: Found,
     actions: Sequence[Action],
@@ -104,11 +104,11 @@ def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
     )
 
 
-def _needing(right: KeptRight, world: Observation) -> set[Ref]:
+def _needing(right: RetainedRight, world: Observation) -> set[Ref]:
     return {kept.ref for kept in world.slept if right.covers(kept) and not kept.woken}
 
 
-def _is_noted(action: Action, right: KeptRight) -> TypeGuard[_Noted]:
+def _is_noted(action: Action, right: RetainedRight) -> TypeGuard[_Noted]:
     return isinstance(action, SaveSnapshot | DeleteSnapshot) and right.covers(action.snapshot)
 
 
@@ -116,7 +116,7 @@ def _ends(action: _Noted) -> bool:
     return isinstance(action, DeleteSnapshot) or bool(action.snapshot.woken)
 
 
-def _marks(right: KeptRight, pools: Iterable[Object], value: str | None) -> Iterator[Action]:
+def _marks(right: RetainedRight, pools: Iterable[Object], value: str | None) -> Iterator[Action]:
     path = ("metadata", "annotations", right.mark)
     for pool in pools:
         operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)

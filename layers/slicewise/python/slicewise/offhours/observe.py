@@ -446,7 +446,7 @@ def look(
     )
 
 
-def _is_marked_for(right: kept_rights.KeptRight, node_pools: Iterable[Object]) -> bool:
+def _is_marked_for(right: kept_rights.RetainedRight, node_pools: Iterable[Object]) -> bool:
     return any(right.mark in annotations_of(pool) for pool in node_pools)
 
 
