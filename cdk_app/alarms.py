@@ -28,14 +28,14 @@ class Meaning:
 _FUNCTIONS = {"onboarding": "onboard-cluster", "tuning": "tune-slicing", "off-hours": "shift-capacity"}
 _WHERE_LOST = {
     "onboarding": "One cluster is not installed, verified or repaired before the next hourly sweep; what "
-    "runs in it goes on running.",
-    "tuning": "The number of pods that share a GPU stays as it is in one cluster. A change of it may stand "
+    "runs in it keeps running.",
+    "tuning": "The number of pods that share a GPU stays as it is in one cluster. A rollout may stop "
     "half way, with consolidation held and nodes cordoned, until the next hourly sweep.",
     "off-hours": "One cluster may not go to sleep before the next hourly sweep. One that is to wake gets "
     "another message every five minutes.",
 }
 _WHERE_LATE = {
-    "onboarding": "New and changed clusters are taken on late; what runs in them goes on running.",
+    "onboarding": "New and changed clusters are taken on late; what runs in them keeps running.",
     "tuning": "Breaches of memory and changes of load are answered late.",
     "off-hours": "Clusters may sleep or wake late.",
 }
@@ -46,18 +46,18 @@ SWEEP_FAILED = Meaning(
     "aws logs tail /aws/lambda/slicewise-sweep-fleet --since 2h",
 )
 NO_SWEEP = Meaning(
-    "No sweep has run for two hours: its schedule, its role or its function is gone, disabled or throttled.",
+    "No sweep has run for two hours: its schedule, role or function is deleted, disabled or throttled.",
     "Nothing repairs lost events: new clusters may stay unseen, and changes of N half way. Mornings come.",
     "aws scheduler get-schedule --name slicewise-sweep",
 )
 LOOK_FAILED = Meaning(
-    "The look at openings, every five minutes, could not be called, or failed three times.",
+    "The check of openings, every five minutes, could not be called, or failed three times.",
     "Each wakes by its schedule alone; one whose schedule or message is lost sleeps until the hourly sweep.",
     "aws logs tail /aws/lambda/slicewise-watch-openings --since 1h",
 )
 NO_LOOK = Meaning(
-    "Nobody has looked at openings for a quarter of an hour: the rule or its function is gone, disabled or "
-    "throttled.",
+    "Openings have not been checked for a quarter of an hour: the rule or its function is deleted, disabled "
+    "or throttled.",
     "Each wakes by its schedule alone, and nothing says which are asleep past their hour.",
     "aws events describe-rule --name slicewise-openings",
 )
@@ -75,7 +75,7 @@ def given_up(name: str) -> Meaning:
     if name in _CALLED_BY_THE_CLOCK:
         return _CALLED_BY_THE_CLOCK[name]
     return Meaning(
-        f"A message of {name} failed five times and was given up.", _WHERE_LOST[name], "slicewise status"
+        f"A message of {name} failed five times and was abandoned.", _WHERE_LOST[name], "slicewise status"
     )
 
 

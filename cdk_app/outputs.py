@@ -28,7 +28,7 @@ def write(
         (
             "OnboardingQueueUrl",
             made.onboarding.queue.queue_url,
-            "Send a hint by hand to look at a cluster now",
+            "Send a message by hand to reconcile a cluster now",
         ),
         ("TuningQueueUrl", made.tuning.queue.queue_url, "Likewise, to decide on a cluster's N now"),
         (

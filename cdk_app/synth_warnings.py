@@ -34,5 +34,5 @@ def _unchecked_charts(stack: IConstruct, config: Config) -> None:
             cdk.Annotations.of(stack).add_warning_v2(
                 f"slicewise:chart-unchecked-{name}",
                 f"{source.reference} {source.version} is installed as it comes: no sha256 is given. "
-                f"Look at what `{source.shown_by}` prints, and pass -c {name}_sha256=<those digits>.",
+                f"Check what `{source.shown_by}` prints, and pass -c {name}_sha256=<those digits>.",
             )

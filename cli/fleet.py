@@ -48,7 +48,7 @@ def _status_of(app: App, cluster: str) -> int:
         print(f"{name_of(cluster)}: {one.capability}")
         _print_all(_never_finished(one, app.clock()))
     if not (found or begun):
-        print(f"{name_of(cluster)}: no pass has looked at it yet; slicewise onboard {name_of(cluster)}")
+        print(f"{name_of(cluster)}: no reconcile yet; slicewise onboard {name_of(cluster)}")
     return 0 if found else 1
 
 
@@ -59,7 +59,7 @@ def _status_of_all(app: App) -> int:
         print(f"{name_of(record.cluster):30} {record.capability:12} {record.stage:12} {record.reason}")
         _print_all(_since_then(record, None, swept, app.clock()))
     if not records:
-        print("no cluster has been looked at yet")
+        print("no cluster has been reconciled yet")
     return 0
 
 
@@ -68,7 +68,7 @@ def _print_late_sweep(app: App) -> None:
     if sweeps.is_overdue(found, now):
         print(
             f"no sweep has run since {_minute(found[-1])}: what a lost event left undone stays undone. "
-            "Look at its schedule: aws scheduler get-schedule --name slicewise-sweep"
+            "Check its schedule: aws scheduler get-schedule --name slicewise-sweep"
         )
 
 
@@ -76,7 +76,7 @@ def _print_late_clusters(app: App) -> None:
     try:
         late = app.overdue_clusters()
     except SlicewiseError as error:
-        print(f"which clusters are asleep past their hour could not be asked: {error}")
+        print(f"which clusters are asleep past their hour could not be read: {error}")
         return
     for cluster in late:
         print(f"{name_of(cluster)} is asleep past its hour; slicewise status {name_of(cluster)} says why")
@@ -101,7 +101,7 @@ def _is_swept(record: Record) -> bool:
 
 
 def _never_finished(begun: Begun, now: datetime) -> list[str]:
-    started = f"a pass started {_minute(begun.at)}"
+    started = f"a reconcile started {_minute(begun.at)}"
     if now < begun.until:
         return [f"{started} and is at work"]
     log = f"/aws/lambda/slicewise-{_FUNCTIONS.get(begun.capability, begun.capability)}"
@@ -123,7 +123,7 @@ def _print_sleep(app: App, cluster: str) -> None:
         times = app.sleep_times(cluster)
     except SlicewiseError as error:
         # What passes have recorded is asked for all the more where AWS does not answer.
-        print(f"when it sleeps could not be asked: {error}")
+        print(f"when it sleeps could not be read: {error}")
         return
     if times is None:
         return
@@ -136,9 +136,9 @@ def _print_sleep(app: App, cluster: str) -> None:
 
 
 def onboard(app: App, cluster: str) -> int:
-    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(cluster, f"requested by {getpass.getuser()}", forced=True)
     app.ports.queues.send(ONBOARDING, trigger.message())
-    print(f"{trigger.name} is looked at in a moment; slicewise status {trigger.name}")
+    print(f"{trigger.name} is queued for a reconcile; slicewise status {trigger.name}")
     return 0
 
 
@@ -149,15 +149,15 @@ def plan(app: App, cluster: str) -> int:
         print(f"{trigger.name}: an installation is under way; slicewise status {trigger.name}")
         return 0
     if error := world.observe_error:
-        print(f"{trigger.name}: you cannot look inside ({error.kind}): {error.message}")
-        print("  An access entry of your own that may read the cluster would tell the rest.")
+        print(f"{trigger.name}: you may not read the cluster ({error.kind}): {error.message}")
+        print("  An access entry of your own that may read the cluster would show the rest.")
         inside = app.settings.installer_role in world.entries
         if inside or world.observe_error.kind is ObserveFailure.UNREACHABLE:
             # Not the plan: it would be that of an installer who sees as little as this person.
             print(f"  Slicewise's own view: slicewise status {trigger.name}")
             return 0
     # Planned as for a policy that only recommends: its reason would say so, and the person knows better.
-    print(f"{trigger.name}: " + ("the next passes would" if planned.actions else planned.outcome.reason))
+    print(f"{trigger.name}: " + ("the next reconciles would" if planned.actions else planned.outcome.reason))
     for action in planned.actions:
         print(f"  {action}: {action.why}")
         if isinstance(action, UpgradeRelease):
@@ -190,7 +190,7 @@ def _try(app: App, cluster: EksCluster, action: TryUpgrade) -> None:
 def pause(app: App, arguments: argparse.Namespace) -> int:
     reason = cut(arguments.reason, LONGEST_REASON) or f"by {getpass.getuser()}"
     app.ports.store.pause(_which(app, arguments), reason, arguments.keep_asleep)
-    print(f"{_named(arguments)} paused; what runs goes on running, and nothing is changed until resumed")
+    print(f"{_named(arguments)} paused; running workloads keep running, and nothing is changed until resumed")
     names = app.ports.eks.cluster_names() if arguments.all else (arguments.cluster,)
     for cluster in names:
         _print_sleepers(app, cluster, arguments.keep_asleep)
@@ -235,9 +235,9 @@ def _named(arguments: argparse.Namespace) -> str:
 def _print(record: Record) -> None:
     print(f"{name_of(record.cluster)}: {record.capability}: {record.stage} since {_minute(record.since)}")
     print(f"  {record.reason}")
-    print(f"  last pass {_minute(record.at)}" + (f", policy {record.policy}" if record.policy else ""))
+    print(f"  last reconcile {_minute(record.at)}" + (f", policy {record.policy}" if record.policy else ""))
     if record.next_look and record.next_look > record.at:
-        print(f"  next look {_minute(record.next_look)}")
+        print(f"  next reconcile {_minute(record.next_look)}")
     for line in record.changed:
         print(f"  did: {line}" if not line.startswith("would ") else f"  {line}")
     print_findings(record.findings)

@@ -29,7 +29,7 @@ def _check(file: str) -> int:
         if file != "-":
             _check_holidays(found, Path(file).parent / "holidays")
     except InvalidPolicy as error:
-        print(f"{file}: {len(error.problems)} to mend")
+        print(f"{file}: {len(error.problems)} problem{'s' * (len(error.problems) > 1)}")
         for problem in error.problems:
             print(f"  {problem}")
         return 1

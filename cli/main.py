@@ -60,11 +60,11 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     schema = with_policies.add_parser("schema", help="print the JSON Schema of policies, for editors")
     schema.set_defaults(run=lambda a: policy_schema.print_schema())
 
-    status = commands.add_parser("status", help="where clusters stand, and why")
+    status = commands.add_parser("status", help="the stage of clusters, and why")
     status.add_argument("cluster", metavar="CLUSTER", nargs="?", help="a cluster's name or ARN; all without")
     status.set_defaults(run=lambda a: fleet.status(app(), a.cluster))
 
-    onboard = commands.add_parser("onboard", help="look at a cluster now, also inside a refused one")
+    onboard = commands.add_parser("onboard", help="reconcile a cluster now, also a blocked one")
     onboard.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
     onboard.set_defaults(run=lambda a: fleet.onboard(app(), a.cluster))
 
@@ -84,7 +84,7 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     )
 
     plan = commands.add_parser(
-        "plan", help="what the next passes would do; reads with your own rights, changes nothing"
+        "plan", help="what the next reconciles would do; reads with your own rights, changes nothing"
     )
     _add_cluster_or_snapshot(plan)
     plan.set_defaults(
@@ -111,10 +111,10 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         end = said.add_mutually_exclusive_group()
         end.add_argument("--until", metavar="TIME", help="such as 22:30 in the cluster's time zone")
         end.add_argument("--for", dest="span", metavar="SPAN", help="such as 90m, 2h or 3d")
-        said.add_argument("--reason", default="", help="shown to whoever asks for the status")
+        said.add_argument("--reason", default="", help="shown by slicewise status")
         said.set_defaults(run=lambda a, asleep=asleep: offhours.say(app(), asleep, a))
 
-    follow = commands.add_parser("follow-calendar", help="forget what was said about a cluster's sleep")
+    follow = commands.add_parser("follow-calendar", help="clear a cluster's override and follow the calendar")
     follow.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
     follow.set_defaults(run=lambda a: offhours.unsay(app(), a.cluster))
 
@@ -137,7 +137,7 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
         which.add_argument("--all", action="store_true", help="the whole fleet")
         if name == "pause":
-            switch.add_argument("--reason", default="", help="shown to whoever asks for the status")
+            switch.add_argument("--reason", default="", help="shown by slicewise status")
             switch.add_argument(
                 "--keep-asleep",
                 action="store_true",
@@ -148,8 +148,8 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     leave = commands.add_parser(
         "offboard",
         help="have everything of Slicewise leave a cluster",
-        description="Wakes what sleeps, gives back what was adopted, empties and deletes our NodePools, and "
-        "takes away all else of ours. Evicts nobody: pods that can run nowhere else are named.",
+        description="Wakes what sleeps, restores what was adopted, empties and deletes our NodePools, and "
+        "removes all else that is ours. Evicts no pod: pods that can run nowhere else are listed.",
     )
     which = leave.add_mutually_exclusive_group(required=True)
     which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")

@@ -46,7 +46,7 @@ def _begin(app: App, name: str) -> int:
     if cluster is None:
         print(f"{name}: EKS knows no such cluster")
         return 1
-    trigger = app.trigger(name, f"offboarding asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(name, f"offboarding requested by {getpass.getuser()}", forced=True)
     if not cluster.offboards:
         app.ports.eks.tag(name, POLICY_TAG, OFFBOARD)
     if reason := app.ports.store.paused(trigger.cluster):
@@ -70,7 +70,7 @@ def _would(app: App, name: str) -> int:
         try:
             _, planned = asked.reconciler(capability).dry_run(asked.trigger(name, "a dry run", forced=True))
         except (Refused, SlicewiseError) as error:
-            print(f"{name}: {capability}: you cannot look: {error}")
+            print(f"{name}: {capability}: you may not read the cluster: {error}")
             status = 1
             continue
         print(f"{name}: {capability}: {planned.outcome.reason}")

@@ -34,7 +34,7 @@ class Unclear(Exception):
 
 def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
-    trigger = app.trigger(arguments.cluster, f"asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(arguments.cluster, f"requested by {getpass.getuser()}", forced=True)
     times, now = app.sleep_times(arguments.cluster), app.clock()
     if times is None:
         print(f"{trigger.name}: no policy has it sleep; write offHours into its policy, and deploy that")
@@ -45,7 +45,10 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
         print(f"slicewise: {error}", file=sys.stderr)
         return 2
     if until is None:
-        print(f"slicewise: the calendar has no change to wait for: say until when. {_WHEN}", file=sys.stderr)
+        print(
+            f"slicewise: the calendar has no upcoming transition: pass --until or --for. {_WHEN}",
+            file=sys.stderr,
+        )
         return 2
     if problem := _in_the_way(app, arguments.cluster, asleep):
         print(f"{trigger.name}: {problem}")
@@ -55,10 +58,8 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     app.ports.queues.send(OFF_HOURS, trigger.message())
     told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
     if not asleep and (trouble := _last_trouble(app, trigger.cluster)):
-        print(
-            f"{trigger.name} is to be awake until {told}, but could not be woken when it was last looked at:"
-        )
-        print(f"  {trouble}\n  It is woken as soon as a look succeeds; slicewise status {trigger.name}")
+        print(f"{trigger.name} is to be awake until {told}, but could not be woken in the last reconcile:")
+        print(f"  {trouble}\n  It is woken as soon as a reconcile succeeds; slicewise status {trigger.name}")
         return 1
     does = "goes to sleep" if asleep else "wakes"
     print(f"{trigger.name} {does} now, until {told}; slicewise status {trigger.name}")
@@ -89,7 +90,7 @@ def _last_trouble(app: App, cluster: str) -> str:
 
 
 def unsay(app: App, cluster: str) -> int:
-    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}", forced=True)
+    trigger = app.trigger(cluster, f"requested by {getpass.getuser()}", forced=True)
     app.ports.sleep.unsay(trigger.cluster)
     app.ports.queues.send(OFF_HOURS, trigger.message())
     print(f"{trigger.name} follows its calendar again; slicewise status {trigger.name}")
@@ -109,7 +110,7 @@ def _until(arguments: argparse.Namespace, zone: tzinfo, now: datetime) -> dateti
     except ValueError as error:
         raise Unclear(f"--until {arguments.until!r}: {_WHEN}") from error
     if until <= now:
-        raise Unclear(f"--until {arguments.until!r}: this is over; {_WHEN}")
+        raise Unclear(f"--until {arguments.until!r}: this is in the past; {_WHEN}")
     return until.astimezone(UTC)
 
 

@@ -22,9 +22,9 @@ from cli.output import print_findings
 
 
 def tune(app: App, cluster: str) -> int:
-    trigger = app.trigger(cluster, f"asked for by {getpass.getuser()}")
+    trigger = app.trigger(cluster, f"requested by {getpass.getuser()}")
     app.ports.queues.send(TUNING, trigger.message())
-    print(f"{trigger.name} is looked at in a moment; slicewise explain {trigger.name}")
+    print(f"{trigger.name} is queued for a reconcile; slicewise explain {trigger.name}")
     return 0
 
 
@@ -35,7 +35,9 @@ def explain(app: App, cluster: str, pool: str | None) -> int:
     if record is None or not record.details:
         print(f"{trigger.name}: nothing was decided yet; slicewise tune {trigger.name}")
         return 1
-    print(f"{trigger.name}: last pass {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}")
+    print(
+        f"{trigger.name}: last reconcile {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}"
+    )
     return _print_pools(record.details, pool)
 
 

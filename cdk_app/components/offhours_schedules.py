@@ -27,7 +27,7 @@ class OffHoursSchedules(Construct):
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"),
-            description="Slicewise: lets schedules ask for a look at a cluster",
+            description="Slicewise: lets schedules request a reconcile of a cluster",
         )
         send = iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.queue_arn])
         self.role.add_to_policy(send)

@@ -133,7 +133,7 @@ class OpeningsWatch(Construct):
             self,
             "Rule",
             rule_name="slicewise-openings",
-            description="Slicewise: asks for a look at each cluster whose waking is due",
+            description="Slicewise: requests a reconcile of each cluster whose waking is due",
             schedule=events.Schedule.rate(Duration.minutes(5)),
             targets=[target],
         )

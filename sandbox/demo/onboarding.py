@@ -38,7 +38,7 @@ def a_cluster_is_created(story: Narrator, system: System) -> None:
     story.saw("its control plane runs, with Karpenter in it; no GPU Operator, no NodePool")
     system.create_cluster(CLUSTER, tags=TAGS)
     story.saw(
-        "eks:CreateCluster returned; CloudTrail tells EventBridge, and that is all that Slicewise hears"
+        "eks:CreateCluster returned; CloudTrail sends the event to EventBridge; Slicewise gets nothing else"
     )
     story.aside(
         """From here on Slicewise speaks: each pass of its installer leaves a record, printed as [stage] and

@@ -56,7 +56,7 @@ class TunedCluster:
     def ask_for_a_pass(self, within_seconds: float = 60) -> Mapping[str, Any]:
         """As `slicewise tune` does; the record of that pass."""
         before, deadline = self.looked_at(), time.monotonic() + within_seconds
-        body = {"slicewise": 1, "cluster": self.name, "reason": "asked for by hand"}
+        body = {"slicewise": 1, "cluster": self.name, "reason": "requested by hand"}
         self._system.send_message("TuningQueueUrl", body)
         while self.looked_at() == before and time.monotonic() < deadline:
             time.sleep(0.1)

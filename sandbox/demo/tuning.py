@@ -251,7 +251,7 @@ def _somebody_edits(story: Narrator, one: TunedCluster) -> None:
         story.saw(f"gpu-1: Slicewise: {says}")
     story.claim(
         "foreign-edit-told",
-        "the edit is told with who made it, and put back",
+        "the edit is reported with who made it, and reverted",
         expected={"edits told": 1, "of whom": True, "slices of a GPU": n},
         observed={
             "edits told": len(told),

@@ -169,7 +169,7 @@ class Night:
 
     def _broken(self, told: str, asked: Callable[[Ref], bool]) -> list[str]:
         """What runs otherwise than it did, and no notice names."""
-        if f"{NAME} cannot be looked into" in told:
+        if f"{NAME} cannot be read" in told:
             return []
         return [
             f"{thing.ref} has {'.'.join(thing.path)} {value!r} and had {self.wanted[thing]!r}"

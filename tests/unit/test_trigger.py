@@ -196,7 +196,7 @@ def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
 def test_a_hint_survives_its_journey_through_the_queue():
     due = datetime(2026, 11, 2, 8, 0, 0, 5, UTC)
     trigger = Trigger(
-        GPU_1, "asked for by hand", forced=True, due=due, waits=True, comes=due + timedelta(seconds=7)
+        GPU_1, "requested by hand", forced=True, due=due, waits=True, comes=due + timedelta(seconds=7)
     )
 
     assert read(trigger.message(), HOME) == trigger

@@ -57,7 +57,7 @@ class FakeStore:
     def _taken(self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str) -> Lease:
         token, until = self._leases.get(cluster, (int(now.timestamp() * 1000), None))
         if until is not None and until > now:
-            raise LeaseHeld(f"another pass works on {cluster}")
+            raise LeaseHeld(f"another reconcile works on {cluster}")
         self._leases[cluster] = token + 1, now + length
         self._waiting.pop((cluster, capability), None)
         if capability:
@@ -80,7 +80,7 @@ class FakeStore:
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
         with self._calls.call("store.renew"):
             if self._leases.get(lease.cluster, (0,))[0] != lease.token:
-                raise LeaseHeld(f"another pass has taken over {lease.cluster}")
+                raise LeaseHeld(f"another reconcile has taken over {lease.cluster}")
             self._leases[lease.cluster] = lease.token, now + length
             return replace(lease, until=now + length)
 

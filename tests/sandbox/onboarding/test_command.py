@@ -98,7 +98,7 @@ def test_onboard_has_the_cluster_looked_at_and_mended_at_once(system, struck, sl
     overlay = "/apis/karpenter.sh/v1alpha1/nodeoverlays/slicewise-shared-l4-8"
     before = system.record(NAME)["at"]
 
-    assert f"{NAME} is looked at in a moment" in slicewise("onboard", NAME)
+    assert f"{NAME} is queued for a reconcile" in slicewise("onboard", NAME)
 
     eventually(lambda: struck.cluster.kube.find(overlay), "the overlay is not mended")
     system.wait_for_stage(NAME, "onboarded")

@@ -66,7 +66,7 @@ def with_pods(onboarded):
 def test_a_cluster_without_a_policy_is_left_alone_and_says_so(system, bare):
     record = system.wait_for_stage(BARE, "unmanaged")
 
-    assert record["reason"] == "no policy asks for this cluster: it has no tag slicewise.dev/policy"
+    assert record["reason"] == "no policy applies to this cluster: it has no tag slicewise.dev/policy"
     assert system.aws.client("eks").list_access_entries(clusterName=BARE)["accessEntries"] == []
 
 
@@ -105,7 +105,7 @@ def test_without_the_tag_the_cluster_is_left_alone_and_keeps_what_it_has(system,
     system.aws.client("eks").untag_resource(resourceArn=system.arn(BARE), tagKeys=[POLICY_TAG])
 
     record = system.wait_for_stage(BARE, "unmanaged")
-    assert "no policy asks for this cluster" in record["reason"]
+    assert "no policy applies to this cluster" in record["reason"]
     assert record["changed"] == []
     assert ours(kube, NODE_POOLS).keys() == pools.keys()
     assert len(kube.list(NODE_CLAIMS)) == len(claims)

@@ -251,7 +251,7 @@ def blocked(system: System, team: ForeignCluster, raised: None) -> list[str]:
 def test_a_budget_that_lets_no_node_go_by_day_is_told_and_kept(team, before, blocked):
     [told] = blocked
 
-    assert f"A disruption budget of NodePool {TAKEN} lets no drifted node go until" in told
+    assert f"A disruption budget of NodePool {TAKEN} allows no drifted node to be replaced until" in told
     assert before.claims <= names(team, NODE_CLAIMS)
 
 

@@ -133,7 +133,7 @@ def test_a_person_is_told_before_the_opening_what_cannot_be_looked_into_once(acc
         account, berlin(8, 1), [(berlin(6.5, 1), out_of_reach(account, Unavailable("endpoint out of reach")))]
     )
 
-    assert subjects(account) == ["Slicewise: gpu-1 cannot be looked into"]
+    assert subjects(account) == ["Slicewise: gpu-1 cannot be read"]
     [(_, text)] = account.notices.sent
     assert (
         "1 workload asleep, people come at Wed 04 Mar 07:00 CET" in text and "endpoint out of reach" in text
@@ -147,7 +147,7 @@ def test_at_night_half_an_hour_out_of_reach_is_told(account):
     assert subjects(account) == []
 
     live(account, berlin(23.5))
-    assert subjects(account) == ["Slicewise: gpu-1 cannot be looked into"]
+    assert subjects(account) == ["Slicewise: gpu-1 cannot be read"]
 
 
 @pytest.mark.parametrize("status", ["UPDATING", "FAILED", "CREATING"])

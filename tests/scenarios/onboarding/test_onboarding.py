@@ -49,7 +49,7 @@ def test_the_history_tells_what_was_done_and_why():
     told = [line for record in onboarded().store.history for line in record.changed]
 
     assert any(line.startswith("install gpu-operator v26.7.0 in gpu-operator: ") for line in told)
-    assert told.index("apply NodePool slicewise-shared-l4: its nodes are born with N slices a GPU")
+    assert told.index("apply NodePool slicewise-shared-l4: its new nodes start with N slices a GPU")
 
 
 def test_an_onboarded_cluster_is_proven_once():

@@ -338,7 +338,7 @@ def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
     ]
     world.tuner.step()
 
-    assert any("fits neither N: somebody wrote it" in message for message in world.tuner.findings)
+    assert any("fits neither N: another writer changed it" in message for message in world.tuner.findings)
 
 
 def test_more_gpus_are_allowed_at_once_while_a_canary_tries():

@@ -164,4 +164,4 @@ def test_a_budget_of_the_nodepool_that_lets_no_node_go_is_told_with_its_end():
         world.let_pass(timedelta(seconds=20))
 
     [told] = [one for one in world.tuner.findings if "disruption budget of NodePool" in one]
-    assert "lets no drifted node go until" in told and 'schedule "0 0 * * *"' in told
+    assert "allows no drifted node to be replaced until" in told and 'schedule "0 0 * * *"' in told

@@ -106,7 +106,7 @@ def test_a_persons_edit_in_the_middle_is_told_and_taken_along(edit):
     EDITS[edit](world)
     world.change(8)
 
-    assert any("somebody wrote it while N is being changed" in told for told in world.tuner.findings)
+    assert any("another writer changed it during the rollout" in told for told in world.tuner.findings)
     assert world.stands() == at(8, "ts-8", after="Never")
     assert world.karpenter.replaced == []
 

@@ -145,7 +145,7 @@ def test_a_wrong_policy_in_the_middle_of_a_change_tells_what_is_given_back():
     account.answer_next()
 
     assert {finding.code for finding in account.tuned.findings} == {"policy", "n-half-changed"}
-    assert "what a change of N held is given back" in account.tuned.reason
+    assert "what the interrupted rollout held is released" in account.tuned.reason
     assert account.karpenter.ever_drifted == set()
 
 

@@ -58,8 +58,8 @@ def test_a_change_is_told_as_it_goes():
         "Karpenter counts 8 slices a GPU",
         "the NodePool's limit follows",
         "Karpenter is given time to see what was written",
-        "new nodes are born with ts-8: every NodeClaim carries it",
-        "every node is over; a last look follows",
+        "new nodes start with ts-8: every NodeClaim carries it",
+        "all nodes are updated; the final check is pending",
         "N is 8",
     ]
 
@@ -141,7 +141,7 @@ def test_a_node_claim_whose_node_has_not_come_gets_the_new_key_before_it():
 
     world.change(8)
 
-    assert "1 of 1 nodes are relabelled; 1 more come with the new key" in world.tuner.said
+    assert "1 of 1 nodes are relabelled; 1 more start with the new key" in world.tuner.said
     assert world.stands() == at(8, "ts-8", after="Never")
     assert (world.tuner.conflicts, world.karpenter.ever_drifted) == ([], set())
 
@@ -252,7 +252,7 @@ def test_a_pod_that_comes_between_look_and_write_is_a_conflict():
         world.let_pass(timedelta(seconds=2))
 
     assert done == []
-    assert world.tuner.conflicts == [f"5 slices of node {world.nodes[0]} are in use by now, more than 4"]
+    assert world.tuner.conflicts == [f"5 slices of node {world.nodes[0]} are in use, more than 4"]
 
 
 def test_on_several_gpus_all_pods_must_fit_on_one():
@@ -284,7 +284,7 @@ def test_what_forbids_a_roll_is_told_with_since_when():
 
     (told,) = [f for f in world.tuner.findings if "due for replacement since" in f]
     assert f"pod default/{pods[0]['metadata']['name']} says karpenter.sh/do-not-disrupt" in told
-    assert "PodDisruptionBudget default/all allows none of 8 pods to go" in told
+    assert "PodDisruptionBudget default/all allows no disruption of 8 pods" in told
 
     world.karpenter.stuck.clear()
     world.change(4)

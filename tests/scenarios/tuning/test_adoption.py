@@ -1,4 +1,4 @@
-"""A NodePool that somebody else made is taken over by a policy, tuned, and given back as it was."""
+"""A NodePool that you or a tool made is taken over by a policy, tuned, and given back as it was."""
 
 from __future__ import annotations
 

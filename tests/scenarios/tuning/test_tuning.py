@@ -73,7 +73,7 @@ def test_a_decision_is_kept_with_its_inputs_also_when_nothing_changes():
     found = detail(account)
 
     assert (found["n"], found["rule"], found["after"]) == (4, 8, 4)
-    assert found["reason"] == "target 8 has not stood for 2 h"
+    assert found["reason"] == "target 8 has not been stable for 2 h"
     assert [bound["what"] for bound in found["bounds"]] == ["memory", "compute", "host"]
     assert found["nodes"] == 5 and found["pods"] == 20
 
@@ -191,7 +191,9 @@ def test_an_emptied_table_costs_one_long_read_and_no_decision():
     account.tune()
 
     assert spans[0] == timedelta(days=7)
-    assert detail(account)["rule"] == 8 and detail(account)["reason"] == "target 8 has not stood for 2 h"
+    assert (
+        detail(account)["rule"] == 8 and detail(account)["reason"] == "target 8 has not been stable for 2 h"
+    )
 
 
 def test_a_pass_that_is_killed_between_two_pages_counts_nothing_twice():

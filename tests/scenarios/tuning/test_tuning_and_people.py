@@ -21,7 +21,7 @@ def test_whoever_only_wants_to_be_told_is_only_told(mode):
 
     assert writes(account, before) == []
     assert account.n == 4
-    assert "target 8 stood for 2 h" in account.tuned.reason
+    assert "target 8 stable for 2 h" in account.tuned.reason
     assert any(
         line.startswith(f"would hold consolidation of NodePool {POOL}") for line in account.tuned.changed
     )

@@ -101,7 +101,7 @@ def test_a_plan_shows_each_value_of_somebodys_operator_that_would_change(capsys)
 
 def test_a_plan_without_access_says_that_it_cannot_look_inside(account, capsys):
     assert run(account, "plan", "gpu-1") == 0
-    assert "you cannot look inside (unauthorized)" in capsys.readouterr().out
+    assert "you may not read the cluster (unauthorized)" in capsys.readouterr().out
 
 
 def test_a_plan_without_access_to_an_onboarded_cluster_guesses_nothing(account, capsys):
@@ -111,7 +111,7 @@ def test_a_plan_without_access_to_an_onboarded_cluster_guesses_nothing(account, 
     assert run(account, "plan", "gpu-1") == 0
 
     told = capsys.readouterr().out
-    assert "you cannot look inside (unauthorized)" in told
+    assert "you may not read the cluster (unauthorized)" in told
     assert "cluster admin" not in told
     assert "slicewise status gpu-1" in told
 
@@ -182,7 +182,7 @@ def test_a_decision_is_explained_as_a_person_would_want_it_told(tuned, capsys, p
 
     told = capsys.readouterr().out
     assert "slicewise-shared-l4: N is 4" in told
-    assert "It stays: target 8 has not stood for 2 h" in told
+    assert "It stays: target 8 has not been stable for 2 h" in told
     assert "By the rule N is 8, bound by the policy's maximum:" in told
     assert "memory   allows  8: top-8 peaks 8.0 of 20.1 GiB" in told
     assert "mean slowdown 1.2× (the budget is 2×)" in told

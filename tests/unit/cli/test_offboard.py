@@ -46,7 +46,7 @@ def test_asked_for_the_cluster_is_tagged_and_ends_without_us(capsys):
     assert "Terraform" in capsys.readouterr().out
     assert account.record() is None and not account.eks.entries
     assert run(account, "status", "gpu-1") == 1
-    assert "no pass has looked at it yet" in capsys.readouterr().out
+    assert "no reconcile yet" in capsys.readouterr().out
 
 
 def test_the_whole_fleet_leaves_but_for_clusters_that_were_never_held():
@@ -77,4 +77,4 @@ def test_a_cluster_that_is_not_there_is_said_so(capsys):
 def test_who_may_not_look_is_told_so(capsys):
     assert run(TunedAccount(pods=(0,)), "offboard", "gpu-1", "--dry-run") == 0
 
-    assert "could not be looked into" in capsys.readouterr().out
+    assert "could not be read" in capsys.readouterr().out

@@ -62,7 +62,7 @@ def test_what_a_person_says_is_kept_with_its_end_and_looked_at_now(account, caps
     ("arguments", "message"),
     [
         (("--until", "late"), "write a time such as 22:30"),
-        (("--until", "2026-03-01T08:00"), "this is over"),
+        (("--until", "2026-03-01T08:00"), "this is in the past"),
         (("--for", "0h"), "write a time such as 22:30"),
         (("--for", "soon"), "90m, 2h or 3d"),
     ],

@@ -101,11 +101,13 @@ def test_a_pass_at_work_is_told_and_one_that_never_finished_with_its_log(account
     account.clock.pass_by(HOUR)
     began = account.clock.now
     account.store.acquire(GPU_1, "2026/03/02/[$LATEST]abc", began, 5 * MINUTE, TUNING)
-    assert f"a pass started {began:%Y-%m-%d %H:%M:%S}Z and is at work" in status(account, capsys, "gpu-1")
+    assert f"a reconcile started {began:%Y-%m-%d %H:%M:%S}Z and is at work" in status(
+        account, capsys, "gpu-1"
+    )
 
     account.clock.pass_by(5 * MINUTE)
     told = status(account, capsys, "gpu-1")
-    assert f"a pass started {began:%Y-%m-%d %H:%M:%S}Z and never finished" in told
+    assert f"a reconcile started {began:%Y-%m-%d %H:%M:%S}Z and never finished" in told
     command = "aws logs tail /aws/lambda/slicewise-tune-slicing --log-stream-names"
     assert f"{command} '2026/03/02/[$LATEST]abc' --since 1d" in told
 
@@ -175,5 +177,5 @@ def test_records_are_told_also_where_nobody_can_say_which_clusters_are_late(acco
     account.calls.fails = lambda call: Refused("no such index") if call == "sleep.openings" else None
 
     told = status(account, capsys)
-    assert "which clusters are asleep past their hour could not be asked: no such index" in told
+    assert "which clusters are asleep past their hour could not be read: no such index" in told
     assert "onboarded" in told

@@ -67,7 +67,7 @@ def test_a_cluster_that_was_looked_after_is_told_what_stays():
     )
 
     assert found.outcome.reason == (
-        "no policy asks for this cluster: its tag slicewise.dev/policy says 'none'"
+        "no policy applies to this cluster: its tag slicewise.dev/policy says 'none'"
     )
     assert [finding.code for finding in found.outcome.findings] == ["left-behind"]
     assert found.actions == ()

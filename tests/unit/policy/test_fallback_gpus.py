@@ -26,7 +26,7 @@ def test_they_are_models_of_the_pool_that_are_used_last():
         (SHARED, ("[l40s]", "[l40]"), "fallbackGpus[0]", "l40", "did you mean l40s?"),
         (SHARED, ("[l40s]", "[4]"), "fallbackGpus[0]", 4, "EC2 has no such GPU"),
         (SHARED, ("[l40s]", "[a10g, l4]"), "fallbackGpus[1]", "l4", "in gpus already"),
-        (SHARED, ("[l40s]", "[l40s, l40s]"), "fallbackGpus[1]", "l40s", "stands twice"),
+        (SHARED, ("[l40s]", "[l40s, l40s]"), "fallbackGpus[1]", "l40s", "is there twice"),
         (SHARED, ("[l40s]", "l40s"), "fallbackGpus", "l40s", "write a list"),
         (SHARED, ("[l40s]", "[]"), "fallbackGpus", [], "write a list"),
         (SHARED, ("[l40s]", "[h200], gpuCounts: [1]"), "fallbackGpus[0]", "h200", "only in machines with 8"),

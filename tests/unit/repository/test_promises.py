@@ -41,7 +41,7 @@ PROMISES = {
         "contract/kubernetes/test_admission.py::test_every_kind_that_may_be_written_is_tried",
         "unit/onboarding/test_admission.py::test_whatever_rbac_lets_an_identity_write_is_held_by_its_policy",
     ),
-    "Replace a running node, or delete a NodePool that has one, because a file changed: it tells you. N "
+    "Replace a running node, or delete a NodePool that has one, because a file changed: it reports that. N "
     "changes in place, under MPS by new nodes; where pods do not fit a lower N, Karpenter moves them under "
     "your budgets and PodDisruptionBudgets.": (
         "unit/onboarding/test_desired_pools.py::"

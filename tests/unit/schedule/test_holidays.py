@@ -69,7 +69,7 @@ def test_cancelled_and_left_out_days_are_working_days():
         ("", "no iCalendar file"),
         (calendar("DTSTART:20261225T100000Z"), "line 5: '20261225T100000Z': a holiday is a whole day"),
         (calendar("DTSTART:20260230"), "no such date"),
-        (calendar("DTSTART:20261225", "DTSTART:20261226"), "line 6: DTSTART stands twice"),
+        (calendar("DTSTART:20261225", "DTSTART:20261226"), "line 6: DTSTART is there twice"),
         (calendar("SUMMARY:x"), "without DTSTART"),
         (calendar("DTSTART:20261225", "RRULE:FREQ=WEEKLY"), "line 6: .*FREQ=YEARLY"),
         (calendar("DTSTART:20261225", "RRULE:FREQ=YEARLY;BYSETPOS=1"), "BYSETPOS is not read"),

@@ -67,7 +67,7 @@ def test_only_the_alarm_that_differs_is_put():
 @pytest.mark.parametrize(
     ("cluster", "policy", "why"),
     [
-        pytest.param(None, None, "its cluster is gone", id="the cluster is gone"),
+        pytest.param(None, None, "its cluster is deleted", id="the cluster is deleted"),
         pytest.param(CLUSTER, None, "no policy asks for it", id="the policy is gone"),
         pytest.param(
             CLUSTER,

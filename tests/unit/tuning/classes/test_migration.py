@@ -279,7 +279,7 @@ def test_frozen_means_that_nobody_is_moved_and_says_why():
         (workload(ready=1), "under way"),
         (workload(metadata={"generation": 4}), "under way"),
         (workload(holders=[("argocd", "Apply", "nodeSelector")]), "argocd applies these fields"),
-        (workload(mark={"class": "x"}), "took its class away"),
+        (workload(mark={"class": "x"}), "removed its class"),
     ],
     ids=["an operator's", "paused", "on delete", "asleep", "going", "affinity", "rolling", "not seen yet",
          "applied by another", "an odd mark"],

@@ -69,11 +69,11 @@ def test_small_quiet_pods_let_n_rise_by_one_where_a_node_would_be_freed():
     decision = decided(state(), use())
 
     assert (decision.target, decision.step.after) == (8, 5)
-    assert decision.message == "slicewise-shared-l4: N 4→5: target 8 stood for 24 h"
+    assert decision.message == "slicewise-shared-l4: N 4→5: target 8 stable for 24 h"
 
 
 def test_n_does_not_rise_where_nothing_waits_and_no_node_could_go():
-    assert "buys nothing" in decided(state(nodes=4), use()).message
+    assert "would not help" in decided(state(nodes=4), use()).message
     assert decided(state(nodes=4, pending=1), use()).step.after == 5
 
 

@@ -26,11 +26,11 @@ def test_n_rises_by_one_when_the_target_stood_a_day_and_something_waits():
 @pytest.mark.parametrize(
     ("situation", "history", "said"),
     [
-        (Situation(4), LONG, "buys nothing"),
+        (Situation(4), LONG, "would not help"),
         (Situation(4, demand=True, estimated=True), LONG, "never raises"),
         (Situation(4, demand=True, frozen="asleep"), LONG, "frozen: asleep"),
         (Situation(4, demand=True), History(AGO(hours=5), AGO(hours=25)), "less than 6 h ago"),
-        (Situation(4, demand=True), History(None, AGO(hours=23)), "has not stood for 24 h"),
+        (Situation(4, demand=True), History(None, AGO(hours=23)), "has not been stable for 24 h"),
         (
             Situation(4, demand=True),
             History(None, AGO(days=2), failed={3: AGO(hours=23)}),

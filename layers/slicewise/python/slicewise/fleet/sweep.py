@@ -42,7 +42,7 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], scope: DeploymentS
     """
     there, remembered = {scope.arn(name) for name in clusters}, tuple(records)
     onboarded = {r.cluster for r in remembered if r.capability == ONBOARDING and _may_be_onboarded(r)}
-    # Also where no policy asks for it any more: a last look takes the alarms away.
+    # Also where no policy has it any more: a last look takes the alarms away.
     tuned = {r.cluster for r in remembered if r.capability == TUNING and r.stage is not Stage.UNMANAGED}
     asleep = {r.cluster for r in remembered if r.capability == OFF_HOURS and r.stage is not Stage.UNMANAGED}
     looks = [(ONBOARDING, Trigger(cluster, "the hourly sweep")) for cluster in sorted(there)]

@@ -170,7 +170,7 @@ class KubernetesApi:
         query = urlencode({"fieldManager": MANAGER})
         headers = {"Content-Type": "application/json-patch+json"}
         if self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
-            raise Conflict(f"{ref} is gone; plan again")
+            raise Conflict(f"{ref} does not exist any more; plan again")
 
     def serves(self, api_version: str, kind: str) -> bool:
         return kind in self._resources(api_version).values()
@@ -202,7 +202,7 @@ class KubernetesApi:
         )
         headers = {"Content-Type": "application/json-patch+json"}
         if not path or self._request("PATCH", f"{path}?{query}", operations, headers, tests=True) is None:
-            raise Conflict(f"{ref} is gone, or cannot be scaled; plan again")
+            raise Conflict(f"{ref} does not exist any more, or cannot be scaled; plan again")
 
     def delete(self, ref: Ref) -> None:
         self._request("DELETE", self._path_of(ref))

@@ -104,7 +104,7 @@ class StateTable:
                     ReturnValues="UPDATED_NEW",
                 )
         except Conflict as error:
-            raise LeaseHeld(f"another pass works on {cluster}") from error
+            raise LeaseHeld(f"another reconcile works on {cluster}") from error
         token = int(values_of(answer["Attributes"])["token"])
         return Lease(cluster, holder, token, until, capability)
 
@@ -173,7 +173,7 @@ class StateTable:
                     ),
                 )
         except Conflict as error:
-            raise LeaseHeld(f"another pass has taken over {lease.cluster}") from error
+            raise LeaseHeld(f"another reconcile has taken over {lease.cluster}") from error
 
     def paused(self, cluster: str) -> str | None:
         # A pause whose reason cannot be read is a pause.

@@ -287,7 +287,7 @@ def _priced(kind: str) -> str:
 def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
     live = _live(found, kept.ref)
     if live is None:
-        yield DeleteSnapshot(kept, "the NodePool is gone")
+        yield DeleteSnapshot(kept, "the NodePool is deleted")
     elif _state(live, kept) is _State.TAKEN:
         yield from _leave_alone(live, kept)
     else:
@@ -317,7 +317,7 @@ def _give_back(node_pool: Object, why: str) -> Iterator[Action]:
 
 def _leave_alone(node_pool: Object, kept: Snapshot) -> Iterator[Action]:
     yield from _unmark(node_pool)
-    yield DeleteSnapshot(kept, "somebody has set another limit")
+    yield DeleteSnapshot(kept, "a person or a tool has set another limit")
 
 
 def _unmark(node_pool: Object) -> Iterator[Action]:

@@ -44,14 +44,17 @@ def why_it_runs_on(work: Workload, found: Found) -> Why | None:
     if queues.are_unread(found.unread):
         return "whether Kueue admits it cannot be read", "Restore what could not be read: another finding."
     if QUEUE_LABEL in labels(work.top) or work.ref in found.queues.by_owner:
-        return "Kueue admits it, and shows no Workload of it that runs", "Look at its Workload in Kueue."
+        return "Kueue admits it, and shows no Workload of it that runs", "Check its Workload in Kueue."
     row, owner = found.kinds.row_of_object(work.top), controller_of(work.top)
     if owner and not makes_jobs(owner):
         return f"{owner['kind']} {owner['name']} makes it, and may put it back", _AT_ITS_OWNER
     if row is None or not row.is_job:
         return f"no field of {work.top['kind']} is known that suspends it", _NO_SWITCH
     if not spec(work.top):
-        return "it could not be read", "Wait for the next pass of onboarding, which grants the right to it."
+        return (
+            "it could not be read",
+            "Wait for the next reconcile of onboarding, which grants the right to it.",
+        )
     return row.unsuspendable(work.top)
 
 

@@ -121,8 +121,6 @@ def _marks(right: RetainedRight, pools: Iterable[Object], value: str | None) -> 
     for pool in pools:
         operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
         message = f"mark on {ref_of(pool)} that {'' if value else 'no '}{right.message}"
-        why = (
-            "the right to give back what they say of them must stay" if value else "each says it itself again"
-        )
+        why = "the right to restore what they say must stay" if value else "each says it itself again"
         if operations:
             yield Patch(ref_of(pool), operations, message, why)

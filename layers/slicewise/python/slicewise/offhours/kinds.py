@@ -113,7 +113,7 @@ def _queued(item: Object) -> Why | None:
     if QUEUE_LABEL not in labels(item):
         return None
     return (
-        "Kueue admits it, and would start it anew as soon as it is suspended",
+        "Kueue admits it, and would restart it as soon as it is suspended",
         "Stop its queue for the night (stopPolicy: HoldAndDrain), or take it out of the queue.",
     )
 

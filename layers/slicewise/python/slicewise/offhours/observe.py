@@ -325,7 +325,7 @@ def _policy(name: str, ports: Ports) -> tuple[Policy | None, tuple[Finding, ...]
         return policies.found(ports.policies.text(name), name), ()
     except InvalidPolicy as error:
         message = f"policy {name!r} cannot be used, so nothing sleeps: {error.problems[0]}"
-        return None, (Finding("policy", message, "Mend it: slicewise policy check."),)
+        return None, (Finding("policy", message, "Correct it: slicewise policy check."),)
 
 
 def _holidays(name: str, ports: Ports) -> tuple[Holidays, tuple[Finding, ...]]:

@@ -51,7 +51,7 @@ def noted(world: Observation, opening: Opening | None) -> Iterator[Action]:
     if opening is None:
         yield DeleteOpening("nothing sleeps that is to be woken")
     else:
-        yield PutOpening(opening, "it is held by the schedule, and by a look every five minutes")
+        yield PutOpening(opening, "it is kept by the schedule, and by a check every five minutes")
 
 
 def _is_asleep(kept: Snapshot, kinds: Registry) -> bool:

@@ -283,11 +283,11 @@ def _begin_of_waking(world: Observation, now: datetime) -> datetime | None:
 
 def _plan(world: Observation, now: datetime) -> Plan:
     if world.cluster is None:
-        return Plan(Outcome(Stage.DELETED, "the cluster is gone; the sweep has it forgotten"))
+        return Plan(Outcome(Stage.DELETED, "the cluster is deleted; the next sweep removes its state"))
     if world.paused and (world.keep_asleep or not world.slept):
         return _paused(world, now)
     if world.off_hours is None and not world.snapshots:
-        return Plan(Outcome(Stage.UNMANAGED, "no policy asks for off-hours here"))
+        return Plan(Outcome(Stage.UNMANAGED, "no policy has off-hours here"))
     if world.refused:
         return _waiting(world, f"onboarding has not let us in yet: {world.refused}")
     if not world.cluster.answers:
@@ -295,7 +295,7 @@ def _plan(world: Observation, now: datetime) -> Plan:
     if world.found is None:
         return _out_of_reach(world, now)
     if world.off_hours is None or world.times is None:
-        return _awake(world, world.found, "no policy asks for off-hours any more", None, now)
+        return _awake(world, world.found, "no policy has off-hours any more", None, now)
     edge, who = world.times.next_edge(now), world.times.message(now)
     if not world.times.is_asleep(now):
         return _awake(world, world.found, f"awake by {who}", edge, now)
@@ -312,7 +312,7 @@ def _paused(world: Observation, now: datetime) -> Plan:
             "kept-asleep",
             f"{len(names)} objects stay asleep, past the opening, too: {', '.join(names[:5])}"
             + (f" and {len(names) - 5} more." if len(names) > 5 else "."),
-            f"That is what --keep-asleep asked for. To wake them in time: slicewise resume {_name(world)}",
+            f"That is what --keep-asleep does. To wake them in time: slicewise resume {_name(world)}",
         )
         outcome = replace(outcome, findings=(*closing.findings, finding))
     return Plan(outcome, closing.actions, world.known)
@@ -340,10 +340,10 @@ def _out_of_reach(world: Observation, now: datetime) -> Plan:
     people = f"people come at {_clock(edge, world)}" if asleep and edge else "they should be awake"
     finding = Finding(
         "out-of-reach",
-        f"{_name(world)} cannot be looked into: {world.unreachable}"
+        f"{_name(world)} cannot be read: {world.unreachable}"
         + (f"; {workloads} workload{'s' * (workloads != 1)} asleep, {people}." if sleeping else "."),
         "Check that its endpoint answers and that slicewise-sleeper has an access entry (slicewise onboard). "
-        f"A look is tried again {'each minute' if due else 'every five minutes'}, and wakes what is due.",
+        f"The read is retried {'each minute' if due else 'every five minutes'}, and wakes what is due.",
     )
     actions = tuple(_tell_out_of_reach(world, finding, due, edge, now))
     wait = LATE_LOOK if due else NOT_LET_IN
@@ -361,8 +361,8 @@ def _tell_out_of_reach(
     # Once more where people come soon: that it was out of reach at night is no word about the morning.
     when = f"{sleep or (edge.at.isoformat() if edge else since.date())}{' due' * due}"
     key = f"out of reach {when}" if sleep != FOR_EVER else f"out of reach {since.date()}{' due' * due}"
-    subject = f"Slicewise: {_name(world)} cannot be looked into"
-    yield Notify(subject, str(finding), "it is to be looked into now", key)
+    subject = f"Slicewise: {_name(world)} cannot be read"
+    yield Notify(subject, str(finding), "it is to be read now", key)
 
 
 def _ahead(world: Observation) -> timedelta:
@@ -641,7 +641,7 @@ def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
         if window is not None and annotations_of(pool).get(layout.ASLEEP) != window:
             operations = json_patch.set_value(pool, path, window)
             yield Patch(
-                ref_of(pool), operations, f"mark {ref_of(pool)} as asleep", "nobody else changes it now"
+                ref_of(pool), operations, f"mark {ref_of(pool)} as asleep", "no other writer changes it now"
             )
         elif window is None and layout.ASLEEP in annotations_of(pool):
             operations = json_patch.remove(pool, path)

@@ -187,7 +187,7 @@ def _held(queue: str, number: int, whole: bool, until: str) -> Finding:
         f"ClusterQueue {queue} is held until {until}: {what} wait{'s' * (number == 1)} in it."
         if whole
         else f"{what} of ClusterQueue {queue} that can only run on our pools "
-        f"{'is' if number == 1 else 'are'} held until {until}; everything else of it goes on."
+        f"{'is' if number == 1 else 'are'} held until {until}; its other Workloads are still admitted."
     )
     remedy = "No action needed: they are admitted once what sleeps is back. To run them now: slicewise wake."
     return Finding("queue-held", message, remedy)

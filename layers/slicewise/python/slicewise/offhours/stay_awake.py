@@ -54,5 +54,5 @@ def findings(limits: dict[Ref, int], staying: Iterable[Workload]) -> Iterator[Fi
                 "open-for-what-stays",
                 f"{ref} may have {nodes} node{'s' * (nodes != 1)} while the cluster sleeps, for what stays "
                 f"awake: {', '.join(names[:3])}{more}.",
-                "No action needed: it is closed once they are gone. To close it now, let them sleep.",
+                "No action needed: it is closed once they have ended. To close it now, let them sleep.",
             )

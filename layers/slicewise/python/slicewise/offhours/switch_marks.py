@@ -75,6 +75,6 @@ def _marks(pools: Iterable[Object], value: str | None) -> Iterator[Action]:
         operations = json_patch.set_value(pool, path, value) if value else json_patch.remove(pool, path)
         what = "by which switches of the policy" if value else "that by no switch of the policy"
         message = f"mark on {ref_of(pool)} {what} something sleeps"
-        why = "the right to give them back must stay" if value else "each is as it was"
+        why = "the right to restore them must stay" if value else "each is as it was"
         if operations:
             yield Patch(ref_of(pool), operations, message, why)

@@ -9,7 +9,7 @@ pass does, and the next pass goes on:
     kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
     waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
     resuming         what is to be resumed at is ours by now; once its target has followed, give back
-    woken            left alone, whatever is there, and forgotten once the night is over
+    woken            left alone, whatever is there, and forgotten once the night has ended
 
 Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
 """
@@ -94,7 +94,7 @@ def put_to_sleep(
     )
     if over or kept is None or (not kept.done and value not in (ours, kept.original, *kept.earlier)):
         if value == ours:
-            return _left_to_a_person(setting, live, kept, "somebody has put it to sleep since")
+            return _left_to_a_person(setting, live, kept, "a person or a tool has put it to sleep since")
         # What was created again this night has no pods that would say at which count it ran.
         is_tonights = kept and kept.window == window.id and not kept.woken
         count = resume_at or (kept.resume_at if kept and is_tonights else "")
@@ -107,7 +107,7 @@ def put_to_sleep(
         return Step(_write(setting, live, kept, why, keep=False))
     if _as_we_left_it(setting, live, kept):
         return Step((SaveSnapshot(kept.as_done(), why),))
-    return _left_to_a_person(setting, live, kept, "somebody had put it to sleep already")
+    return _left_to_a_person(setting, live, kept, "a person or a tool had put it to sleep already")
 
 
 def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why: str) -> Step:
@@ -147,9 +147,9 @@ def give_back(
         return SaveSnapshot(kept.as_woken(morning), reason) if morning else DeleteSnapshot(kept, reason)
 
     if kept.woken:
-        return Step() if morning else Step((done("the night is over"),))
+        return Step() if morning else Step((done("the night has ended"),))
     if live is None:
-        return Step((done("the object is gone"),), () if setting.derived else (_gone(kept),))
+        return Step((done("the object is deleted"),), () if setting.derived else (_gone(kept),))
     if _as_we_left_it(setting, live, kept):
         findings = (_made_anew(kept),) if _uid(live) != kept.uid else ()
         if setting.resumed_at(kept) is not None and not follows:
@@ -159,7 +159,9 @@ def give_back(
     noted = setting.unnote(live, why)
     if setting.value(live) == kept.original:
         return Step((*noted, done("it is as it was")))
-    return Step((*noted, done("somebody has changed it since")), (_person_won(setting, live, kept),))
+    return Step(
+        (*noted, done("a person or a tool has changed it since")), (_person_won(setting, live, kept),)
+    )
 
 
 def _resume(setting: Setting, live: Object, kept: Snapshot, why: str, findings: tuple[Finding, ...]) -> Step:
@@ -295,14 +297,14 @@ def _does_not_follow(setting: Setting, kept: Snapshot) -> Finding:
         "not-resumed",
         f"{kept.ref} has {kept.field} {_said(setting.resumed_at(kept))} again, as for its day, and "
         f"{setting.controller} has not followed.",
-        f"See that {setting.controller} runs. What stood there before is given back once it has followed.",
+        f"See that {setting.controller} runs. The value of before is restored once it has followed.",
     )
 
 
 def _made_anew(kept: Snapshot) -> Finding:
     return Finding(
         "made-anew-while-asleep",
-        f"{kept.ref} was deleted and made anew while it slept; it gets {kept.field} {_said(kept.original)}.",
+        f"{kept.ref} was deleted and recreated while it slept; it gets {kept.field} {_said(kept.original)}.",
         "Nothing to do, if it is the same workload.",
     )
 

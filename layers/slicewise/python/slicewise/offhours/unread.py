@@ -65,7 +65,7 @@ def notice(world: Observation, found: Found, name: str) -> Iterator[Action]:
     yield Notify(
         f"Slicewise: {name} may not be awake",
         f"{kinds} could not be read: {found.unread[unread[0]]}. What sleeps there is not woken until it can "
-        "be read. A look is tried again each minute. Restore what does not answer, or allow what is refused.",
+        "be read. It is retried each minute. Restore what does not answer, or allow what is refused.",
         "people are there",
         f"unread since {world.opening.opens.isoformat()}",
     )

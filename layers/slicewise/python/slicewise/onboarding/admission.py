@@ -82,7 +82,7 @@ def changes(contents: ClusterContents, policy: Policy, own: Iterable[Write] = ()
         path = difference(found, item) if found else None
         if found and path and annotations_of(found).get(APPLIED) == annotations_of(item)[APPLIED]:
             # What somebody added is theirs, and would stay when ours is applied over it.
-            actions.append(Delete(ref_of(item), f"somebody edited its {path}"))
+            actions.append(Delete(ref_of(item), f"another writer edited its {path}"))
         if found is None or path:
             why = f"its {path} is not what we want" if path else "it holds us to the fields that we write"
             actions.append(Apply(item, why))

@@ -237,7 +237,7 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
         *_applies(
             contents,
             node_pools,
-            "its nodes are born with N slices a GPU",
+            "its new nodes start with N slices a GPU",
             {ref_of(item): name(item) for item in node_pools},
         ),
     ]

@@ -96,7 +96,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
         found.append(
             _refuse(
                 "node-overlay-crd-absent",
-                "The CRD of NodeOverlay is missing, without which Karpenter cannot be told of slices.",
+                "The CRD of NodeOverlay is missing, without which Karpenter cannot know of slices.",
                 "Upgrade the chart karpenter-crd to Karpenter's own version; helm does not upgrade CRDs "
                 "by itself.",
             )
@@ -138,7 +138,7 @@ def _version_findings(version: str | None) -> list[Finding]:
         return [
             Finding(
                 "karpenter-version-unknown",
-                f"Karpenter's version cannot be told from its Deployment ({version or 'no version label'}).",
+                f"Karpenter's version cannot be read from its Deployment ({version or 'no version label'}).",
                 f"Make sure that it is {versions.told(KARPENTER_OLDEST)} or later.",
             )
         ]

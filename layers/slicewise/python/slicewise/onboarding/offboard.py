@@ -78,7 +78,7 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     """Needs a cluster that is ACTIVE, and `world.remains`."""
     remains = world.remains
     if remains is None:
-        raise ValueError("a look for an offboarding says what remains")
+        raise ValueError("the offboarding reads what remains")
     waits_for = [*_held_by_others(world, settings), *_held_in_the_cluster(world)]
     if waits_for and not remains.only_told:
         return _others_first(world, settings, waits_for, now)
@@ -134,7 +134,7 @@ def _held_in_the_cluster(world: Observation) -> Iterator[tuple[str, str]]:
         elif layout.SWITCHES in marks:
             yield OFF_HOURS, f"something sleeps by a switch that NodePool {name(pool)} has the mark of"
         elif layout.ORIGINAL_ANNOTATION in marks:
-            yield TUNING, f"NodePool {name(pool)} is adopted, and not given back yet"
+            yield TUNING, f"NodePool {name(pool)} is adopted, and not restored yet"
         elif is_ours(pool) and APPLIED in marks and not being_deleted(pool):
             claims = [c for c in remains.claims if labels(c).get(layout.NODE_POOL_LABEL) == name(pool)]
             if claims:
@@ -168,7 +168,7 @@ def _lets_in(
     for capability in capabilities:
         role, group = of[capability]
         if role not in world.entries and settings.installer_role in world.entries:
-            yield PutAccessEntry(role, (group,), "it has something to give back")
+            yield PutAccessEntry(role, (group,), "it has something to restore")
 
 
 def _of_others(world: Observation) -> tuple[Finding, ...]:
@@ -190,7 +190,7 @@ def _wait(world: Observation, now: datetime) -> timedelta:
 
 def _not_seen(world: Observation, settings: Settings, now: datetime) -> Plan:
     error = world.observe_error
-    message = f"{_WHY}: the cluster could not be looked into: {error.message if error else 'no answer'}"
+    message = f"{_WHY}: the cluster could not be read: {error.message if error else 'no answer'}"
     if _is_late(world, settings, now):
         return _given_up(settings, message)
     if error and error.kind is ObserveFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
@@ -209,14 +209,14 @@ def _as_admin(world: Observation, settings: Settings, now: datetime) -> Plan:
     if record and ended and now - record.since < _RESTS and not world.forced:
         return Plan(Outcome(Stage.FAILED, record.reason, record.findings))
     grant = GrantAdmin(settings.installer_role, "to take away what is ours")
-    return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: nobody needs our nodes any more", wait=_POLL), (grant,))
+    return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: no pod needs our nodes any more", wait=_POLL), (grant,))
 
 
 def _given_up(settings: Settings, message: str, findings: tuple[Finding, ...] = ()) -> Plan:
     """Nobody is to be cluster admin for as long as a cluster does not answer."""
     told = Finding(
         _DOES_NOT_END,
-        f"Offboarding was given up after {_ADMIN_DEADLINE.seconds // 60} minutes as cluster admin.",
+        f"Offboarding was abandoned after {_ADMIN_DEADLINE.seconds // 60} minutes as cluster admin.",
         "It is tried again six hours later; sooner: slicewise offboard CLUSTER.",
     )
     revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
@@ -412,7 +412,7 @@ def _ended(world: Observation, settings: Settings, stays: tuple[Finding, ...] = 
     said = Notify(
         f"Slicewise: {cluster} is offboarded",
         "\n".join(map(str, stays)) or "Nothing of ours is left in it, and we cannot enter it any more.",
-        "its record goes, and with it what it says",
+        "its record is deleted",
         "offboarded",
     )
     return Plan(outcome, (said, *entries, DeleteState("the cluster is offboarded")))

@@ -1,6 +1,6 @@
 """
 What onboarding does next with one cluster: Observation in, Plan out. Pure, and derived from what is there
-    alone.
+alone.
 
 A pass does not know what the last one did. It asks in turn: is the cluster there, does a policy ask for it,
 is it ready, may we touch it, can we look inside, what differs, does it work? The first question whose answer
@@ -76,10 +76,10 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     if cluster is None:
         # In this order: killed in between, we still remember that there is something to forget.
         last = (
-            Wake(TUNING, "the cluster is gone: so go its alarms"),
+            Wake(TUNING, "the cluster is deleted: so are its alarms"),
             DeleteState("EKS knows no such cluster"),
         )
-        return Plan(Outcome(Stage.DELETED, "the cluster is gone"), last)
+        return Plan(Outcome(Stage.DELETED, "the cluster is deleted"), last)
     asked = _asked_for(cluster, world, settings)
     if cluster.offboards and not (world.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
@@ -151,7 +151,7 @@ def _asked_for(cluster: EksCluster, world: Observation, settings: Settings) -> P
         said = cluster.tags.get(POLICY_TAG)
         tag = f"it has no tag {POLICY_TAG}" if said is None else f"its tag {POLICY_TAG} says {said!r}"
         return Outcome(
-            Stage.UNMANAGED, f"no policy asks for this cluster: {tag}", _left_behind(world, settings)
+            Stage.UNMANAGED, f"no policy applies to this cluster: {tag}", _left_behind(world, settings)
         )
     return world.policy
 
@@ -162,9 +162,9 @@ def _left_behind(world: Observation, settings: Settings) -> tuple[Finding, ...]:
     return (
         Finding(
             "left-behind",
-            "A policy asked for this cluster before. What was installed stays and goes on working, and the "
-            "access entries of installer and tuner stay, with rights to read; nobody looks after it.",
-            "Tag it again to have it looked after, or take everything away as docs/deploying.md says.",
+            "A policy asked for this cluster before. What was installed stays and keeps working, and the "
+            "access entries of installer and tuner stay, with rights to read; no reconcile manages it.",
+            "Tag it again to have it managed, or remove everything as docs/deploying.md says.",
         ),
     )
 
@@ -206,20 +206,18 @@ def _from_outside(
     if error and error.kind is ObserveFailure.UNREACHABLE:
         return _out_of_reach(world, cluster, error, settings, findings, now)
     if entry is None and (record := _still_refused(world, cluster, policy, now)):
-        again = (
-            "It is looked into again when cluster or policy change, by hand, or a day after the last look."
-        )
+        again = "It is read again when cluster or policy change, by hand, or a day after it was last read."
         return Plan(Outcome(Stage.BLOCKED, f"{_refusal(record.findings)} {again}", record.findings))
     if not _in_act_mode(world):
         outcome = Outcome(
             Stage.UNMANAGED,
             f"mode {policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
-            "cluster is not known, since looking means letting ourselves in",
+            "cluster is not known, since reading it needs an access entry",
             findings,
         )
         return Plan(outcome, _probe_endpoint(settings, entry))
     if entry is None or entry.groups != (rbac.INSTALLER_GROUP,):
-        reason = "our role gets access; the look inside comes next"
+        reason = "our role gets access; reading the cluster comes next"
         return Plan(
             Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _probe_endpoint(settings, entry)
         )
@@ -227,8 +225,8 @@ def _from_outside(
         return _never_let_in(world, settings, findings)
     # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
     if failure is not ObserveFailure.UNAUTHORIZED and not world.is_admin(settings.installer_role):
-        why = "nothing of ours tells what we may read yet"
-        outcome = Outcome(Stage.INSTALLING, "we need to look inside", findings, ACCESS_POLL)
+        why = "our rights to read are not in effect yet"
+        outcome = Outcome(Stage.INSTALLING, "the cluster must be read", findings, ACCESS_POLL)
         return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
     if _installing(world, settings, now) > INSTALL_DEADLINE:
         return _never_let_in(world, settings, findings)
@@ -240,7 +238,7 @@ def _from_outside(
 def _probe_endpoint(settings: Settings, entry: AccessEntry | None) -> tuple[Action, ...]:
     installer = settings.installer_role
     put = PutAccessEntry(installer, (rbac.INSTALLER_GROUP,), "a cluster answers only those who have one")
-    grant = GrantAdmin(installer, "to look for what rules an installation out, and to install")
+    grant = GrantAdmin(installer, "to read what rules an installation out, and to install")
     return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
 
 
@@ -260,7 +258,7 @@ def _never_let_in(world: Observation, settings: Settings, findings: tuple[Findin
     finding = Finding(
         "not-let-in",
         f"The API server refuses {installer}, though its access entry is there.",
-        "The entry is deleted and made anew at the next sweep; if this lasts, see the cluster's "
+        "The entry is deleted and recreated at the next sweep; if this lasts, see the cluster's "
         "authenticator log.",
     )
     actions = (*_release(world, settings, reason), DeleteAccessEntry(installer, "it does not work"))
@@ -317,8 +315,8 @@ def _from_inside(
     # Before a manifest of somebody's says what it must, no overlay comes that would go on proving the gate.
     is_held = operator_release.awaited(contents, policy, settings) is not None
     if gate is Gate.UNKNOWN and _in_act_mode(world) and not is_held:
-        ask = Apply(manifests.gate_probe(), "only its effect tells whether Karpenter honours NodeOverlays")
-        reason = "Karpenter is asked whether it honours NodeOverlays"
+        ask = Apply(manifests.gate_probe(), "whether Karpenter honours NodeOverlays shows only in its effect")
+        reason = "checking whether Karpenter honours NodeOverlays"
         return _with_admin(world, policy, settings, (ask,), reason, findings, now)
     if gate is Gate.ASKED and _in_act_mode(world) and not is_held:
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
@@ -375,7 +373,7 @@ def _with_admin(
     grant = GrantAdmin(settings.installer_role, f"to {_first_words(actions)}")
     if not _in_act_mode(world):
         told = (grant, *actions) if needs_admin else actions
-        reason = f"mode {policy.mode}: not done, only told: {reason}"
+        reason = f"mode {policy.mode}: not done, only reported: {reason}"
         return Plan(Outcome(Stage.UNMANAGED, reason, findings), told)
     if _installing(world, settings, now) > INSTALL_DEADLINE:
         late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"

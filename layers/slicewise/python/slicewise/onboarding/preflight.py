@@ -39,7 +39,7 @@ def outside(cluster: EksCluster) -> tuple[Finding, ...]:
             _refuse(
                 "access-entries-off",
                 "The cluster's authentication mode is CONFIG_MAP, so no access entry can let us in.",
-                "Switch it to API_AND_CONFIG_MAP (one-way; aws-auth goes on working), or let us: tag the "
+                "Switch it to API_AND_CONFIG_MAP (one-way; aws-auth keeps working), or let us: tag the "
                 f"cluster {ALLOW_ACCESS_ENTRIES_TAG}=true.",
             )
         )

@@ -114,7 +114,7 @@ def _unchecked(name: str, chart: Chart) -> tuple[Finding, ...]:
             "chart-unchecked",
             f"Chart {name} {chart.version} is installed as it comes from {chart.ref}: this deployment names "
             "no sha256 of it.",
-            f"Look at what `{show}` prints, and deploy with -c {key}=<those digits>.",
+            f"Check what `{show}` prints, and deploy with -c {key}=<those digits>.",
         ),
     )
 

@@ -150,7 +150,7 @@ class DeleteSnapshot:
     part: str = ""
 
     def __str__(self) -> str:
-        return f"forget {self.snapshot.field} of {self.snapshot.ref}"
+        return f"delete the snapshot of {self.snapshot.field} of {self.snapshot.ref}"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class PutSchedule:
     part: str = ""
 
     def __str__(self) -> str:
-        return f"schedule a look at {self.at:%Y-%m-%d %H:%M} UTC"
+        return f"schedule a reconcile at {self.at:%Y-%m-%d %H:%M} UTC"
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Notify:
     part: str = ""
 
     def __str__(self) -> str:
-        return f"tell the operators: {self.subject}"
+        return f"notify the operators: {self.subject}"
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class DeleteState:
     why: str
 
     def __str__(self) -> str:
-        return "forget the cluster"
+        return "delete the cluster's state"
 
 
 @dataclass(frozen=True)

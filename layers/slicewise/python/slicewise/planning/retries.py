@@ -91,7 +91,7 @@ def _finding(retry: Retry) -> Finding:
     return Finding(
         "cannot-be-changed",
         f"Failed {often} to {retry.action}: {retry.message.rstrip('.')}.",
-        "Allow what the answer refuses, or restore what does not answer. It is tried again by itself, next "
+        "Allow what the answer refuses, or restore what does not answer. It is retried automatically, next "
         f"at {retry.at:%H:%M:%S} UTC; everything else went on.",
     )
 
@@ -100,7 +100,7 @@ def summary(retries: Collection[Retry]) -> str:
     """For the reason of a pass in which something failed."""
     reported = [retry for retry in retries if retry.is_reported]
     if not reported:
-        return f"something changed under this pass, looking again: {next(iter(retries)).message}"
+        return f"an object changed during the reconcile, retrying: {next(iter(retries)).message}"
     more = f" and {len(reported) - 1} more" if len(reported) > 1 else ""
     return f"{reported[0].part}{more} could not be changed yet"
 

@@ -86,7 +86,7 @@ def _idle(written: Written, policy: Policy) -> Iterator[PolicyProblem]:
     after = None if chosen.after in (LEARNED, quantities.NEVER) else quantities.duration(chosen.after)
     why = ""
     if policy.metrics.source in (MetricsSource.PROMETHEUS, MetricsSource.CONTAINER_INSIGHTS_OTEL):
-        why = "only `source: container-insights` has an alarm that tells that GPUs are idle; remove it"
+        why = "only `source: container-insights` has an alarm for idle GPUs; remove it"
     elif chosen.after == quantities.NEVER:
         why = "with `after: Never` idle nodes stay as well; remove it, or write a duration as `after`"
     elif after is not None and quantities.duration(chosen.idle_after) >= after:

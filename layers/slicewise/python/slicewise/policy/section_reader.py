@@ -186,7 +186,7 @@ def _items(table: Table, key: str, form: fields.ListOf | fields.Tables) -> Any:
         return _refused(table, key, form.remedy)
     for index, item in enumerate(value):
         if item in value[:index]:
-            table.note(f"{key}[{index}]", item, "this stands twice; remove it")
+            table.note(f"{key}[{index}]", item, "this is there twice; remove it")
     if form.most and len(value) > form.most:
         table.note(key, len(value), form.too_many)
     return value

@@ -171,7 +171,7 @@ def _adopt(table: Table, values: Values) -> None:
     if value is None:
         return
     if value.startswith("slicewise-"):
-        table.note("adopt", value, "NodePools of such names are made by us: name one that somebody else made")
+        table.note("adopt", value, "NodePools of such names are made by us: name one that you or a tool made")
     if sharing not in (None, Sharing.TIME_SLICING):
         table.note(
             "adopt",

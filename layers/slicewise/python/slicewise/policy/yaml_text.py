@@ -16,10 +16,10 @@ def load(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else WHOLE
-        raise Unreadable(where, error.problem or "", "this is not YAML; mend it there") from error
+        raise Unreadable(where, error.problem or "", "this is not YAML; correct it there") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # A date such as 2026-02-30 is a ValueError, nesting without end a RecursionError.
-        raise Unreadable(WHOLE, str(error).splitlines()[0], "this is not YAML; mend it") from error
+        raise Unreadable(WHOLE, str(error).splitlines()[0], "this is not YAML; correct it") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,7 +34,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         if not isinstance(key, str | int | float | bool | None):
             raise Unreadable(line, str(key), "keys must be plain words")
         if key in seen:
-            raise Unreadable(line, key, "this key stands twice in one place; keep one of them")
+            raise Unreadable(line, key, "this key is there twice in one place; keep one of them")
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 

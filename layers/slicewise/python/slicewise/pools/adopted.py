@@ -1,5 +1,5 @@
 """
-A NodePool that somebody else made and a policy adopts: what of it stays, what the policy takes over, and what
+A NodePool that you or a tool made and a policy adopts: what of it stays, what the policy takes over, and what
 stands against that. Pure.
 
 Its owner's settings stay (adopted_settings.py). The policy takes over a field only where a person wrote it,
@@ -146,6 +146,6 @@ def _changes(pool: Pool, node_pool: Object, changes: tuple[str, ...]) -> Finding
         "adopt-changes",
         f"Taking over NodePool {name(node_pool)} for pool {pool.name} changes what the policy writes: "
         f"{'; '.join(changes)}. All else of it stays as it is.",
-        "To keep what it has, remove these fields from the policy. What is written over is given back when "
+        "To keep what it has, remove these fields from the policy. What is overwritten is restored when "
         "the pool leaves the policy.",
     )

@@ -38,7 +38,7 @@ class Connection:
     @property
     def _live_cluster(self) -> EksCluster:
         if self._cluster is None:
-            raise Conflict(f"{self.trigger.name} is gone; nothing can be done in it")
+            raise Conflict(f"{self.trigger.name} is deleted; nothing can be done in it")
         return self._cluster
 
 

@@ -132,7 +132,7 @@ def _check_slots(kubernetes: Kubernetes, guard: SlotsFit) -> None:
     pods = kubernetes.list(*kinds.POD, fields=f"spec.nodeName={guard.node},{UNFINISHED}")
     used = sum(asked(pod, guard.resource) for pod in pods)
     if used > guard.most:
-        raise Conflict(f"{used} slices of node {guard.node} are in use by now, more than {guard.most}")
+        raise Conflict(f"{used} slices of node {guard.node} are in use, more than {guard.most}")
 
 
 def _check_claims(kubernetes: Kubernetes, guard: ClaimsCarry) -> None:

@@ -224,7 +224,7 @@ class Reconciler(Generic[W]):
             return self._pass(trigger, progress)
         except LeaseHeld as lost:
             if trigger.tries >= _MOST_LOST:
-                why = f"{lost}; given up after {trigger.tries} tries, the hourly sweep asks again"
+                why = f"{lost}; abandoned after {trigger.tries} tries, the hourly sweep asks again"
                 return Report(trigger.cluster, name, GIVEN_UP, why)
             return self._later(trigger, str(lost), self._spread(trigger.tries))
         except Exception as error:
@@ -500,7 +500,7 @@ class Reconciler(Generic[W]):
         name, store = self._capability.name, self._ports.store
         comes = self._clock() + wait
         if _gives_way(trigger, store.waiting(trigger.cluster, name), self._clock()):
-            return Report(trigger.cluster, name, "busy", f"{reason}, and another hint waits for its end")
+            return Report(trigger.cluster, name, "busy", f"{reason}, and another message is queued already")
         # Sent before it is noted: whoever ends between the two leaves one trigger too many, not too few.
         again = replace(trigger, waits=True, tries=trigger.tries + 1, comes=comes)
         self._ports.queues.send(name, again.message(), wait)
@@ -563,7 +563,7 @@ def _misread(before: Record | None) -> tuple[Finding, ...]:
     return (
         Finding(
             "record-unreadable",
-            f"The record of the pass before was written by another release of Slicewise, or by hand: "
+            f"The record of the reconcile before was written by another release of Slicewise, or by hand: "
             f"{', '.join(before.unreadable)} could not be read, and counted as absent.",
             "Nothing to do after an upgrade or a rollback; else find out who writes to the table.",
         ),
@@ -579,7 +579,7 @@ def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     if not left:
         return kept
     more = Finding(
-        "more-findings", f"{left} more are not kept.", "Mend these; the next pass tells the others."
+        "more-findings", f"{left} more are not kept.", "Fix these; the next pass reports the others."
     )
     return (*kept, more)
 
@@ -621,7 +621,8 @@ def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -
         "details-not-kept",
         f"The record has no room for what was decided about {', '.join(about)}: it keeps "
         f"{_MOST_DETAIL_BYTES:,} bytes.",
-        "Each pass decides on these again, without what the last days were like. Run fewer workloads in the "
+        "Each reconcile decides on these again, without what the last days were like. Run fewer workloads in "
+        "the "
         "pools of this cluster that are split into classes.",
     )
     return replace(outcome, findings=(found, *outcome.findings))
@@ -632,4 +633,4 @@ def _again(
 ) -> Outcome:
     stage = in_progress_stage.get(outcome.stage, outcome.stage)
     wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
-    return Outcome(stage, f"something changed under this pass, looking again: {conflict}", wait=wait)
+    return Outcome(stage, f"an object changed during the reconcile, retrying: {conflict}", wait=wait)

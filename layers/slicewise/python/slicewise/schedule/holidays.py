@@ -160,7 +160,7 @@ def _keep(
         first, kept, before = event[name]
         event[name] = first, kept, f"{before},{value}"
     elif name in event and name in ("DTSTART", "DTEND", "DURATION", "RRULE"):
-        raise UnreadableHolidays(f"line {number}: {name} stands twice in one event; keep one")
+        raise UnreadableHolidays(f"line {number}: {name} is there twice in one event; keep one")
     else:
         event[name] = number, parameters, value
 

@@ -1,5 +1,5 @@
 """
-Taking over a NodePool that somebody else made, and giving it back as it was. Pure.
+Taking over a NodePool that you or a tool made, and giving it back as it was. Pure.
 
 Karpenter replaces a node whose NodeClaim lacks what its NodePool requires. So each Node and NodeClaim is
 labelled first, with what its device plugin does already (whole GPUs), and only then that is required. N is
@@ -307,7 +307,7 @@ def _give_back(node_pool: Object, n: int) -> Patch:
     ]
     if n == 1:
         operations += set_value(node_pool, _REQUIREMENTS, without_added(node_pool))
-    why = "no policy asks for it any more: its limits and consolidation are what they were"
+    why = "no policy has it any more: its limits and consolidation are what they were"
     message = f"give NodePool {name(node_pool)} back"
     return Patch(ref_of(node_pool), tuple(operations), message, why, part=name(node_pool))
 
@@ -323,9 +323,9 @@ def _unreadable(node_pool: Object) -> Iterable[Finding]:
     if lost := adopted_settings.unreadable(node_pool):
         yield Finding(
             "original-unreadable",
-            f"NodePool {name(node_pool)} is given back, but of {', '.join(lost)} it cannot be read what it "
-            "was: that stays as it stands.",
-            f"Look at its {', '.join(lost)}, and set by hand what you want.",
+            f"NodePool {name(node_pool)} is restored, but of {', '.join(lost)} it cannot be read what it "
+            "was: that stays unchanged.",
+            f"Check its {', '.join(lost)}, and set by hand what you want.",
         )
 
 
@@ -353,7 +353,7 @@ def _without(table: Any, keys: Collection[str]) -> dict[str, str]:
 def _still_shared(node_pool: Object, n: int) -> Finding:
     return Finding(
         "given-back-shared",
-        f"NodePool {name(node_pool)} is given back with {n} pods a GPU: its nodes, its requirement and its "
+        f"NodePool {name(node_pool)} is restored with {n} pods a GPU: its nodes, its requirement and its "
         "NodeOverlays go on saying so.",
         f"For whole GPUs again, have it require {layout.CONFIG_LABEL} In [{layout.EXCLUSIVE}] and its "
         "NodeOverlays say one slice a GPU: Karpenter then replaces its nodes under its budgets.",

@@ -42,14 +42,15 @@ def wanted(cluster: EksCluster, policy: Policy | None) -> tuple[Alarm, ...]:
         _alarm(
             cluster,
             IDLE,
-            "GPUs were idle for half an hour. Slicewise looks whether nodes can go.",
+            "GPUs were idle for half an hour. Slicewise checks whether nodes can be removed.",
             "node_gpu_utilization",
             ("LessThanThreshold", 5.0, 6),
         ),
         _alarm(
             cluster,
             FULL,
-            "A GPU's memory was nearly full for a quarter of an hour. Slicewise looks whether N must shrink.",
+            "A GPU's memory was nearly full for a quarter of an hour. Slicewise checks whether N must be "
+            "lowered.",
             "node_gpu_memory_utilization",
             ("GreaterThanThreshold", 85.0, 3),
         ),
@@ -91,7 +92,7 @@ def actions(
     asked = wanted(cluster, policy) if cluster else ()
     puts = [PutAlarm(alarm, why) for alarm in asked if (why := _why(live.get(alarm.name), alarm))]
     left = sorted(live.keys() - {alarm.name for alarm in asked})
-    reason = "its cluster is gone" if cluster is None else _UNWANTED if asked else "no policy asks for it"
+    reason = "its cluster is deleted" if cluster is None else _UNWANTED if asked else "no policy asks for it"
     done: tuple[PutAlarm | DeleteAlarm, ...] = (*puts, *(DeleteAlarm(name, reason) for name in left))
     # Of a cluster that is gone nothing else is to be done, and nobody comes again.
     return tuple(replace(one, part=_part(one)) for one in done) if cluster else done

@@ -120,11 +120,12 @@ def _unknown(node: Object, key: str | None) -> Finding:
             "node-key-unknown",
             f"Node {name(node)} carries {layout.CONFIG_LABEL}={key or '(nothing)'}, which is none of our "
             "keys: the device plugin offers no GPUs for it.",
-            "Label it with the key of its NodePool, or delete its NodeClaim: a new node is born right.",
+            "Label it with the key of its NodePool, or delete its NodeClaim: delete it and a new node gets "
+            "the right label.",
         )
     return Finding(
         "node-gpus-unknown",
-        f"Node {name(node)} does not tell how many GPUs it has, or which.",
+        f"Node {name(node)} has no label that says how many GPUs it has, or which.",
         f"See that Karpenter sets {layout.GPU_COUNT_LABEL} and {layout.GPU_NAME_LABEL} on it.",
     )
 

@@ -40,7 +40,7 @@ def finding(node_pool: Object, n: int) -> Finding:
     return Finding(
         "requirement-taken-away",
         f"{by} took the requirement {layout.CONFIG_LABEL} out of NodePool {name(node_pool)}, by which nodes "
-        f"are born with their slices. N stays {n}, as its nodes have it; new nodes are labelled once they "
+        f"start with their slices. N stays {n}, as its nodes have it; new nodes are labelled once they "
         "have come.",
         "Have it leave spec.template.spec.requirements, spec.limits and spec.disruption of this NodePool "
         "alone (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). It is put back once a day.",

@@ -62,7 +62,7 @@ def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Fi
     return [
         Finding(
             "foreign-edit",
-            f"{ref_of(item)}: {'.'.join(path)} does not say N = {n}{by}.",
+            f"{ref_of(item)}: {'.'.join(path)} does not have N = {n}{by}.",
             "It is put back."
             if puts_back
             else "The policy leaves it: put it back, or Karpenter plans wrongly.",
@@ -81,7 +81,7 @@ def _is_behind(node: NodeState, key: str) -> bool:
 def _relabelled(node: NodeState, key: str) -> Finding:
     return Finding(
         "foreign-edit",
-        f"Node {node.name} is labelled {node.key or 'with no key'}; its NodeClaim says {key}.",
+        f"Node {node.name} is labelled {node.key or 'with no key'}; its NodeClaim has {key}.",
         f"kubectl label node {node.name} {layout.CONFIG_LABEL}={key} --overwrite, once its pods fit: it is "
         "not done for you, since it may take slices away from pods that run.",
     )
@@ -121,7 +121,7 @@ def _left_behind(node: NodeState, key: str) -> Finding:
         "node-set-aside",
         f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
         f"{node.promised} slices: it was left at {node.key} when its NodePool went on to {key}.",
-        "Mend it, and it follows by itself; or delete its NodeClaim: a new node is born right.",
+        "Fix the node and it is updated automatically, or delete its NodeClaim to replace it.",
     )
 
 

@@ -72,7 +72,7 @@ def _why(detail: Detail) -> list[str]:
             "certain: what was not measured lies between"
         )
     if detail.get("doubt"):
-        told.append(f"It speaks for no higher N: {detail['doubt']}")
+        told.append(f"The evidence does not support a higher N: {detail['doubt']}")
     return told
 
 

@@ -76,7 +76,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
     done = not (waits or held or any(part.actions for part in parts))
     outcome = Outcome(
         Stage.UNMANAGED if done else Stage.OFFBOARDING,
-        _reason(parts) if not done else "nothing is left to give back: onboarding takes away the rest",
+        _reason(parts) if not done else "nothing is left to restore: onboarding removes the rest",
         tuple(finding for part in parts for finding in part.findings),
         min(waits, default=None if done else SOON),
     )
@@ -86,12 +86,12 @@ def plan(found: Offboarding, now: datetime) -> Plan:
 
 def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
     """Nothing is said to be done that could not be looked at."""
-    message = "the cluster is being offboarded, and could not be looked into"
+    message = "the cluster is being offboarded, and could not be read"
     if not found.was_tuned:
         return Plan(Outcome(Stage.UNMANAGED, message), kept, unrecorded=True)
     finding = Finding(
         "tuner-shut-out",
-        "Tuning may not look into the cluster: what it has to give back there is not known.",
+        "Tuning may not read the cluster: what it has to restore there is not known.",
         "Onboarding gives it its access entry again; if this lasts, see the cluster's authenticator log.",
     )
     # Onboarding judges by what it sees in the cluster, and asks again as long as something is there.
@@ -159,7 +159,7 @@ def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
         elif name(node_pool) in back:
             yield replace(back[name(node_pool)], message=f"{name(node_pool)} is given back", wait=SOON)
         elif is_adopted(node_pool):
-            message = f"{name(node_pool)} is not given back while it sleeps or changes"
+            message = f"{name(node_pool)} is not restored while it sleeps or changes"
             yield PoolPlan(name(node_pool), message, wait=SOON)
         elif labelled and not is_ours(node_pool) and not _requires_ours(node_pool):
             yield _unlabelled(node_pool, labelled, now)
@@ -190,7 +190,7 @@ def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
     )
     message = f"have NodePool {name(node_pool)} require no label of ours any more"
     patch = Patch(ref_of(node_pool), operations, message, _WHY, part=name(node_pool))
-    about_to = f"{name(node_pool)} is about to be given back"
+    about_to = f"{name(node_pool)} is about to be restored"
     return PoolPlan(name(node_pool), about_to, actions=(patch,), wait=SOON)
 
 
@@ -343,7 +343,7 @@ def _still_asked_for(node_pool: Object, asking: Sequence[str]) -> Finding:
         "still-asked-for",
         f"NodePool {name(node_pool)} {state} {_some(asking)} can run nowhere else.",
         f"Remove {layout.POOL_LABEL} and {layout.CLASS_LABEL} from the node selectors of these workloads, so "
-        "that they ask for a GPU elsewhere, or delete them. The NodePool goes once it has no node.",
+        "that they ask for a GPU elsewhere, or delete them. The NodePool is deleted once it has no node.",
     )
 
 

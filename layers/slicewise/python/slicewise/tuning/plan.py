@@ -79,7 +79,7 @@ def plan(found: Observation, now: datetime) -> Plan:
     """Actions in the order in which they must happen, and one mapping of details a NodePool."""
     match found:
         case Deleted():
-            gone = Outcome(Stage.DELETED, "the cluster is gone; the sweep has it forgotten")
+            gone = Outcome(Stage.DELETED, "the cluster is deleted; the next sweep removes its state")
             return Plan(gone, alarms.actions(None, None, found.alarms))
         case Paused():
             findings = tuple(_paused_halfway(known) for known in found.known if "rollout" in known)
@@ -95,7 +95,7 @@ def plan(found: Observation, now: datetime) -> Plan:
             return _unmanaged(left, alarms.actions(found.cluster, None, found.alarms), now)
         case Unmanaged():
             kept = alarms.actions(found.cluster, None, found.alarms)
-            return Plan(Outcome(Stage.UNMANAGED, "no policy asks for this cluster"), kept)
+            return Plan(Outcome(Stage.UNMANAGED, "no policy applies to this cluster"), kept)
         case NotReady():
             waiting = Outcome(Stage.WAITING, f"the cluster is {found.cluster.status}")
             return Plan(waiting, details=found.known)
@@ -107,14 +107,14 @@ def plan(found: Observation, now: datetime) -> Plan:
 
 def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> Plan:
     """Only a cluster of which nothing is held any more is not looked into again."""
-    why = "no policy asks for this cluster any more"
+    why = "no policy applies to this cluster any more"
     given_back = adoption.given_back(left, None)
     plans = (*rollout_release.released(left, (), why, now), *given_back)
     holds = bool(given_back) or rollout_release.holds(left, ())
     stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.UNMANAGED, None)
     findings = tuple(finding for one in plans for finding in one.findings)
     actions = (*kept, *(action for one in plans for action in one.steps))
-    return Plan(Outcome(stage, "no policy asks for this cluster", findings, wait), actions)
+    return Plan(Outcome(stage, "no policy applies to this cluster", findings, wait), actions)
 
 
 def _holds(seen: Observed) -> bool:
@@ -123,23 +123,23 @@ def _holds(seen: Observed) -> bool:
 
 
 def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
-    why = f"the policy's mode is {seen.policy.mode} by now"
+    why = f"the policy's mode is now {seen.policy.mode}"
     actions = rollout_release.release_holds(seen.contents, (), why, now)
-    message = f"what a change of N held is given back: {why}"
+    message = f"releasing what the interrupted rollout held: {why}"
     return Plan(Outcome(Stage.TUNING, message, wait=_LET_GO_WAIT), actions, seen.known)
 
 
 def _paused_halfway(known: Mapping[str, Any]) -> Finding:
     return Finding(
         "n-half-changed",
-        f"The pause stops a change of N of NodePool {known.get('node_pool')}: {known['rollout']}.",
-        "Until it goes on, consolidation stays held, and nodes may be cordoned: slicewise resume CLUSTER.",
+        f"Paused during a rollout of N of NodePool {known.get('node_pool')}: {known['rollout']}.",
+        "Until it resumes, consolidation stays held, and nodes may be cordoned: slicewise resume CLUSTER.",
     )
 
 
 def _refused(found: PolicyInvalid, now: datetime) -> Plan:
     """Nothing is decided by a wrong policy; but what a change of N holds cannot wait until it is mended."""
-    why, left = "its policy is wrong by now", found.contents
+    why, left = "its policy is no longer valid", found.contents
     findings = tuple(
         Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
         for problem in found.error.problems
@@ -147,8 +147,8 @@ def _refused(found: PolicyInvalid, now: datetime) -> Plan:
     findings += rollout_release.halfway(left, (), why) if left else ()
     actions = rollout_release.release_holds(left, (), why, now) if left else ()
     wait = _LET_GO_WAIT if left and rollout_release.holds(left, ()) else None
-    held = "what a change of N held is given back" if actions else "nothing is touched"
-    outcome = Outcome(Stage.FAILED, f"policy {found.policy_name!r} is wrong; {held}", findings, wait)
+    held = "what the interrupted rollout held is released" if actions else "nothing is touched"
+    outcome = Outcome(Stage.FAILED, f"policy {found.policy_name!r} is not valid; {held}", findings, wait)
     return Plan(outcome, actions, found.known)
 
 
@@ -195,7 +195,7 @@ def _of_classes(states: Sequence[PoolState], seen: Observed, now: datetime) -> I
 
 def _of_dropped(seen: Observed, ours: Collection[str], now: datetime) -> Iterable[PoolPlan]:
     """NodePools that the policy no longer asks for get back what a change of N holds, and what they had."""
-    why = "the policy no longer asks for it"
+    why = "the policy no longer has it"
     return (
         *rollout_release.released(seen.contents, ours, why, now),
         *adoption.given_back(seen.contents, seen.policy),
@@ -207,7 +207,7 @@ def _unread(seen: Observed) -> Iterator[Finding]:
         yield Finding("metrics-unreadable", f"Metrics: {seen.metrics_error}", "Until then N stays as it is.")
     if seen.alarms_error:
         message = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
-        remedy = "Until then nothing wakes tuning between the hourly looks, and idle GPUs count as used."
+        remedy = "Until then nothing triggers tuning between the hourly sweeps, and idle GPUs count as used."
         yield Finding("alarms-unreadable", message, remedy)
 
 

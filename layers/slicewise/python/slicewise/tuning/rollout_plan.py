@@ -41,7 +41,7 @@ def advance_rollout(
         late = now - began >= policy.tuning.canary + _BLIND_LONGEST
         if not (tries and late):
             return _waiting(state, change, seen, blind, now - began, late, now)
-        harm = [f"{blind}, and a canary that nobody sees proves nothing"]
+        harm = [f"{blind}, and a canary that is not measured proves nothing"]
     blockers = blocking(seen.contents, state, now)
     settings = rollout_stages.RolloutSettings(canary=policy.tuning.canary)
     advance = rollout_stages.advance(state, change, harm, blockers, settings, now)

@@ -46,7 +46,7 @@ def kept_awake(made: Iterable[Workload], found: Found, policy: OffHours) -> Iter
         elif work.behaviour is NightBehaviour.BARE and policy.bare_pods is BarePods.KEEP:
             yield Finding(
                 "bare-pod",
-                f"{work.ref} would not be made anew, so it is left; {holds}.",
+                f"{work.ref} has no controller and would not be recreated, so it keeps running; {holds}.",
                 "Run it under a Deployment, or write offHours: {barePods: delete}.",
             )
         elif work.behaviour is NightBehaviour.LEFT and (left := found.kinds.why_left(work.top)):
@@ -69,7 +69,7 @@ def _of_job(work: Workload, found: Found, policy: OffHours) -> Why:
 
 def _remedy_for_job(work: Workload) -> str:
     if not following.scales(work.top):
-        return "No action needed: its node goes with it, unless another Job starts there."
+        return "No action needed: its node is removed after it, unless another Job starts there."
     if following.is_done_at_zero(work.top):
         return (
             "No action needed. Those that checkpoint can be suspended at night: offHours: {jobs: suspend}, "
@@ -100,7 +100,7 @@ def still_retains(kept: Snapshot) -> Finding:
     return Finding(
         "still-retains-volumes",
         f"{kept.ref} retains its volumes when it is scaled down, as for the sleep; it had {kept.field} "
-        f"{kept.original}, which could not be given back.",
+        f"{kept.original}, which could not be restored.",
         f"Write offHours: {{volumes: retain}} until it was, or do it by hand: kubectl patch statefulset "
         f"{kept.ref.name} -n {kept.ref.namespace} --type merge -p '{json.dumps(merge)}'",
     )
@@ -145,7 +145,7 @@ def closed_without_reason(node_pool: Ref, writers: Collection[str], is_opened: b
 
 def _by(writers: Collection[str]) -> str:
     if set(writers) == {MANAGER}:
-        return "by somebody before a sleep and given back after it"
+        return "by a person or a tool before a sleep and restored after it"
     return f"by {', '.join(sorted(writers)) or 'something unknown'}"
 
 
@@ -196,7 +196,7 @@ def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
         "recovered-from-annotations",
         f"The table has lost what {', '.join(names[:5])}{more} had before the sleep. Their own annotations "
         "say it, so they wake as ever. Replicas are in the table alone: what else it lost stays at 0.",
-        "Look for workloads at 0 that should not be, and set their replicas by hand: kubectl get "
+        "Find workloads at 0 that should not be, and set their replicas by hand: kubectl get "
         "deployments,statefulsets -A",
     )
 

@@ -25,7 +25,7 @@ from slicewise.sizes import cut
 OUTLIVES = timedelta(minutes=5)
 _MOST_IN_A_NOTICE = 10
 _LONGEST_LINE = 800
-_CAPACITY = "Look at Karpenter's NodeClaims: where EC2 has no capacity, name fallbackGpus in the pool."
+_CAPACITY = "Check Karpenter's NodeClaims: where EC2 has no capacity, name fallbackGpus in the pool."
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 _STARTS_BADLY = (
     "CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
@@ -94,7 +94,7 @@ def _of_pod(pod: Object) -> NotYet | None:
         return _of_gates(pod, gates)
     message = (condition(pod, "PodScheduled") or {}).get("message") or "the scheduler has not said why"
     if "persistentvolumeclaim" in message.lower() or "volume" in message.lower():
-        remedy = "Look at its PersistentVolumeClaims: a volume must be bound, and where its node may be."
+        remedy = "Check its PersistentVolumeClaims: a volume must be bound, and where its node may be."
         return NotYet(f"{ref_of(pod)} waits for a volume: {message}", remedy)
     return NotYet(f"{ref_of(pod)} waits for a GPU: {message}", _CAPACITY)
 
@@ -105,10 +105,12 @@ def _of_gates(pod: Object, gates: Sequence[str]) -> NotYet:
         namespace = pod["metadata"].get("namespace", "")
         return NotYet(
             f"{message}: its queue has not admitted it",
-            f"Look at the queue's quota (kubectl get workloads -n {namespace}): Jobs that started at night "
+            f"Check the queue's quota (kubectl get workloads -n {namespace}): Jobs that started at night "
             "may hold it.",
         )
-    return NotYet(message, "Whatever set the gate must remove it; no node starts for a pod that has one.")
+    return NotYet(
+        message, "The controller that set the gate must remove it; no node starts for a pod that has one."
+    )
 
 
 def _of_containers(pod: Object) -> NotYet | None:
@@ -119,9 +121,7 @@ def _of_containers(pod: Object) -> NotYet | None:
         if waits.get("reason") in _IMAGE:
             return NotYet(message, "Check the image's name, and the right to pull it.")
         if waits.get("reason") in _STARTS_BADLY:
-            return NotYet(
-                message, "Look at its logs and its configuration: it has a node, and does not start."
-            )
+            return NotYet(message, "Check its logs and its configuration: it has a node, and does not start.")
     return None
 
 
@@ -153,7 +153,7 @@ def _why_fewer(live: Object) -> tuple[str, str]:
     if live["kind"] == "Rollout" and spec(live).get("paused"):
         return "it is paused, and a paused Rollout does not scale", "Resume it (spec.paused)."
     events = f"kubectl describe {live['kind'].lower()} {name(live)} -n {live['metadata'].get('namespace')}"
-    return "its controller has made no others and says nothing of it", f"Look at its events: {events}"
+    return "its controller has made no others and reports no reason", f"Look at its events: {events}"
 
 
 def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
@@ -231,7 +231,7 @@ def _is_ending(pod: Object, now: datetime) -> bool:
 
 def _why_alive(work: Workload, sleeps: Snapshot) -> tuple[str, str]:
     if all(being_deleted(pod) for pod in work.pods):
-        return "they do not end", "Look at their finalizers, and at the kubelet of their node."
+        return "they do not end", "Check their finalizers, and the kubelet of their node."
     if sleeps.field == PAUSED_REPLICAS.field:
         return (
             f"KEDA has not followed {sleeps.ref}, which is paused at 0",

@@ -234,7 +234,7 @@ def _notes(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]:
     if brings:
         yield Finding(
             "operator-brings-driver",
-            f"GPU Operator goes on setting up {' and '.join(brings)} on nodes, as its values say; AL2023's "
+            f"GPU Operator continues to set up {' and '.join(brings)} on nodes, as its values say; AL2023's "
             "accelerated images, which our nodes run, bring both.",
             "Nothing, as long as a node of yours needs them. Else set "
             f"{' and '.join(f'{part}.enabled: false' for part in brings)}, when no pod uses a GPU.",
@@ -276,7 +276,7 @@ def _exporter(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]
         needed = ["dcgmExporter.enabled: true"] if not runs else []
         yield Finding(
             "exporter-not-as-needed",
-            "The policy measures by prometheus, and GPU Operator's exporter does not tell whose pod uses "
+            "The policy measures by prometheus, and GPU Operator's exporter does not show whose pod uses "
             f"what of a GPU: its values lack {'; '.join((*needed, *lacking))}.",
             "Write that into GPU Operator's values where nothing of yours reads the labels as they are. "
             "Until then N is only lowered, or stays.",

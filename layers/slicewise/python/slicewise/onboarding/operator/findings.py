@@ -104,7 +104,8 @@ def _before_joining(release: Release, policy: Policy, settings: Settings) -> lis
                 "gpu-operator-busy",
                 f"Somebody else's helm is at work on GPU Operator, or was killed: its release is "
                 f"{release.status}.",
-                f"Let it end, or helm rollback {release.name} -n {release.namespace}; then we look again.",
+                f"Wait until it ends, or run helm rollback {release.name} -n {release.namespace}; the next "
+                "reconcile continues.",
             )
         ]
     return []

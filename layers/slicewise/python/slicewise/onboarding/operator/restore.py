@@ -41,7 +41,7 @@ def give_back(
     owner, chart = theirs(release), settings.gpu_operator
     if not _is_same(release.chart_version, chart.version):
         return Difference((), (_by_hand(release, "its chart is not the one of this deployment"),))
-    why = "it is given back with the values that it had"
+    why = "it is restored to the values that it had"
     kept = {one.revision: one for one in revisions}.get(owner.revision)
     another = bool(owner.chart_version) and not _is_same(owner.chart_version, release.chart_version)
     unchanged = kept is not None and kept.values == owner.values and not is_marked(kept)
@@ -66,7 +66,7 @@ def _at_work(release: Release) -> Finding:
     return Finding(
         "helm-at-work",
         f"A helm is at work on {release.namespace}/{release.name}: it is {release.status}.",
-        "Nothing: it is waited for.",
+        "No action needed: Slicewise waits for it.",
     )
 
 
@@ -74,7 +74,7 @@ def _by_hand(release: Release, why: str) -> Finding:
     name, where = release.name, f"-n {release.namespace}"
     return Finding(
         "gpu-operator-by-hand",
-        f"{release.namespace}/{name} is not given back by us: {why} ({release.chart_version}).",
+        f"{release.namespace}/{name} is not restored by us: {why} ({release.chart_version}).",
         f"helm get values {name} {where} -o json | jq .slicewise.before > before.json; helm upgrade {name} "
         f"<its chart> --version {release.chart_version} {where} --reset-values -f before.json. "
         "Then: slicewise offboard CLUSTER.",
@@ -95,7 +95,7 @@ def _still_carried(carriers: list[str]) -> Finding:
         "device-plugin-key-in-use",
         f"{len(carriers)} nodes, such as {carriers[0]}, are labelled with a configuration of ours: without "
         "it their device plugins would not start.",
-        "GPU Operator is given back once they are gone, or labelled otherwise.",
+        "GPU Operator is restored once they are deleted, or labelled otherwise.",
     )
 
 

@@ -83,7 +83,8 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
         return Finding(
             "node-pool-going",
             f"NodePool {pool_name} is being deleted.",
-            "Nothing: it is made anew once it is gone. Remove the pool from the policy if it shall stay "
+            "No action needed: it is recreated once it is deleted. Remove the pool from the policy if it "
+            "shall stay "
             "away.",
         )
     if layout.ROLLOUT_ANNOTATION in annotations_of(found):
@@ -96,7 +97,7 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
         return Finding(
             "n-being-changed",
             f"NodePool {pool_name} allows {' and '.join(keys)}: its N is being changed.",
-            "Nothing: tuning narrows it once every node is over.",
+            "No action needed: tuning narrows it once every node is updated.",
         )
     return None
 
@@ -111,7 +112,7 @@ def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[
             "node-class-fixed",
             f"NodePool {pool_name} names a NodeClass of another kind than the policy, and Karpenter lets "
             "nobody change that.",
-            f"kubectl delete nodepool {pool_name} when its workloads may move; it is made anew with the new "
+            f"kubectl delete nodepool {pool_name} when its workloads may move; it is recreated with the new "
             "NodeClass.",
         )
     claims = [

@@ -34,13 +34,13 @@ def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
         # Whoever is closed gets no NodeClaim any more, so that none can come between this look and the end.
         elif _is_closed(item) and not _claims(contents, item):
             yield Delete(
-                ref_of(item), "its pool is split otherwise by now, and no node of it is left", name(item)
+                ref_of(item), "its pool is now split otherwise, and no node of it is left", name(item)
             )
     kept = {name(item) for item in superseded if _claims(contents, item) or not _is_closed(item)}
     for overlay in sorted(contents.node_overlays, key=name):
         of = required_values(spec(overlay).get("requirements") or (), layout.NODE_POOL_LABEL) or ("",)
         if is_ours(overlay) and of[0] not in kept and layout.is_superseded(of[0], labels(overlay), policy):
-            yield Delete(ref_of(overlay), f"it speaks of NodePool {of[0]}, which goes", of[0])
+            yield Delete(ref_of(overlay), f"it speaks of NodePool {of[0]}, which is deleted", of[0])
 
 
 def findings(contents: ClusterContents, policy: Policy) -> list[Finding]:
@@ -49,7 +49,8 @@ def findings(contents: ClusterContents, policy: Policy) -> list[Finding]:
             "node-pool-closed",
             f"NodePool {name(item)} is of the time before its pool was split otherwise. It starts no more "
             f"nodes; {len(claims)} run there, and take pods as long as they do.",
-            f"Nothing: it goes once they are empty. Sooner: kubectl delete nodepool {name(item)} when its "
+            "No action needed: it is deleted once they are empty. Sooner: kubectl delete nodepool "
+            f"{name(item)} when its "
             "workloads may move.",
         )
         for item in _superseded(contents, policy)
@@ -78,7 +79,7 @@ def _close(node_pool: Object) -> Patch:
         *set_value(node_pool, ("spec", "limits"), layout.closed_limits(node_pool)),
         *set_value(node_pool, annotation_path(APPLIED), layout.CLOSED),
     )
-    why = "its pool is split otherwise by now: what runs there stays, and nothing new starts"
+    why = "its pool is now split otherwise: what runs there stays, and nothing new starts"
     message = f"close NodePool {name(node_pool)}"
     return Patch(ref_of(node_pool), operations, message, why, part=name(node_pool))
 

@@ -101,7 +101,7 @@ def _note(item: Object, wanted: Recommendation | None, split: bool) -> str:
     pod_spec = template(item)
     size = layout.class_of(pod_spec)
     if _is_reverted(item):
-        return "somebody took its class away again"
+        return "a person or a tool removed its class"
     if wanted is None or (wanted.after == (size or 1) if split else size is None):
         return ""
     if being_deleted(item) or spec(item).get("replicas") == 0:
@@ -274,7 +274,7 @@ def _writers(item: Object) -> str:
 
 # Words
 
-_GITOPS = "docs/tuning.md says what to tell a GitOps tool."
+_GITOPS = "See docs/tuning.md for the GitOps tool's setting."
 
 
 def _reverted(item: Object) -> Finding:
@@ -301,7 +301,7 @@ def _stuck(item: Object) -> Finding:
         "class-move-stuck",
         f"{ref_of(item)} was moved to class {mark.size} at {stamp(mark.last_moved)}, and not all of its pods "
         "are ready.",
-        f"Nobody else of its pool is moved meanwhile. See kubectl rollout status {_named(item)}.",
+        f"No other workload of its pool is moved meanwhile. See kubectl rollout status {_named(item)}.",
     )
 
 

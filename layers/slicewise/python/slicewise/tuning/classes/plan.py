@@ -55,7 +55,7 @@ def _of_a_split_pool(
         history = seen.measured.history if seen.measured else NOTHING
         evidence = class_evidence(seen.readings, source, seen.contents, pool, now, history)
         decision, problems = decided(pool, known, evidence, now), evidence.problems
-    why = frozen or busy or ("it is decided anew first" if decision.is_due(now) else "")
+    why = frozen or busy or ("it is decided again first" if decision.is_due(now) else "")
     found = moves(decision, seen.cluster.name, opted_in, classes.moves_a_day, why, now)
     detail = dumped(decision, classes.moves_a_day, frozen, found.notes)
     findings = (*problems, *found.findings, *_nowhere(seen.contents, pool))

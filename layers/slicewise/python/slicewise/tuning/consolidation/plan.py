@@ -87,7 +87,7 @@ def wanted(
     if idle and after != NEVER and _span(chosen.idle_after) < _span(after):
         after, why = (
             chosen.idle_after,
-            f"idle GPUs may go after {chosen.idle_after} until their alarm is over",
+            f"idle nodes may be removed after {chosen.idle_after} until their alarm ends",
         )
     budgets, more = _added(chosen, state, now)
     return Wanted(after, chosen.policy.value, (*layout.BUDGETS, *budgets), why + more)
@@ -125,7 +125,7 @@ def _beside_theirs(
     after = written.get("consolidateAfter") or _their_after(state)
     if idle and "idle_after" in chosen.written and after != NEVER and _span(chosen.idle_after) < _span(after):
         written["consolidateAfter"] = chosen.idle_after
-        why = f"idle GPUs may go after {chosen.idle_after} until their alarm is over"
+        why = f"idle nodes may be removed after {chosen.idle_after} until their alarm ends"
     budgets, more = _added(chosen, state, now)
     found, taken = adopted_settings.disruption(state.node_pool, written, budgets)
     return Wanted(

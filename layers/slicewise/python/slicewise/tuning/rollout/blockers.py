@@ -49,7 +49,8 @@ def _by_budgets(state: PoolState, now: datetime) -> Iterable[Finding]:
         until = f" until {one.until:%Y-%m-%d %H:%M} UTC" if one.until else ""
         yield Finding(
             "roll-blocked",
-            f"A disruption budget of NodePool {state.name} lets no drifted node go{until}: {one.message}.",
+            f"A disruption budget of NodePool {state.name} allows no drifted node to be replaced{until}: "
+            f"{one.message}.",
             "Wait for its end. Or loosen that budget of the NodePool, or consolidation.businessHours in the "
             "policy, for as long as this takes: no node is replaced against it.",
         )
@@ -61,7 +62,7 @@ def _causes(node: NodeState, pods: Sequence[Object], budgets: Iterable[Object]) 
     for budget in budgets:
         held = [pod for pod in pods if _covers(budget, pod)]
         if held and not status(budget).get("disruptionsAllowed"):
-            causes.append(f"PodDisruptionBudget {_told(budget)} allows none of {len(held)} pods to go")
+            causes.append(f"PodDisruptionBudget {_told(budget)} allows no disruption of {len(held)} pods")
     return causes
 
 

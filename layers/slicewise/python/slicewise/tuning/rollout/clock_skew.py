@@ -91,12 +91,12 @@ def _is_future(at: datetime | None, now: datetime) -> bool:
 def _put_back(item: Object, annotation: str, text: str) -> Patch:
     message = f"put times of {ref_of(item)} back to now"
     operations = set_value(item, annotation_path(annotation), text)
-    return Patch(ref_of(item), operations, message, f"{annotation} tells of a time that has not come yet")
+    return Patch(ref_of(item), operations, message, f"{annotation} has a time in the future")
 
 
 def _told(item: Object, annotation: str) -> Finding:
     return Finding(
         "time-in-future",
-        f"{ref_of(item)}: {annotation} tells of a time that has not come yet.",
+        f"{ref_of(item)}: {annotation} has a time in the future.",
         "It counts as now. See that the clocks of those who write it are right.",
     )

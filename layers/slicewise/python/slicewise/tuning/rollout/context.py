@@ -234,15 +234,15 @@ def come_or_go(change: Change, message: str) -> Advance | None:
     if change.to_come:
         why = "its node comes with it"
         claims = [patches.relabel_claim(claim, change.new, why, change.now) for claim in change.to_come]
-        return act(claims, f"{message}; {len(claims)} more come with the new key", PLUGIN)
+        return act(claims, f"{message}; {len(claims)} more start with the new key", PLUGIN)
     if not change.to_go:
         return None
     if change.now - change.moved_at < change.settings.patience:
-        return act((), f"{message}; {len(change.to_go)} more are about to go", PLUGIN)
+        return act((), f"{message}; {len(change.to_go)} more are about to be removed", PLUGIN)
     # Without capacity for a replacement Karpenter takes its decision back, and comes to it again.
     why = "its node was about to go for long"
     claims = [patches.relabel_claim(claim, change.new, why, change.now) for claim in change.to_go]
-    return act(claims, f"{message}; {len(claims)} more do not go", PLUGIN)
+    return act(claims, f"{message}; {len(claims)} more are not removed", PLUGIN)
 
 
 def wait_for(
@@ -265,7 +265,7 @@ def not_ready(change: Change) -> tuple[Finding, ...]:
             f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
             f"{node.promised} slices, so N of NodePool {change.state.name} waits for it, {minutes} minutes "
             "at most.",
-            "Mend it, or delete its NodeClaim.",
+            "Fix the node, or delete its NodeClaim to replace it.",
         )
         for node in change.nodes
         if node.key != change.new and not (node.works or change.is_skipped(node))

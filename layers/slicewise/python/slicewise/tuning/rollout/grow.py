@@ -134,7 +134,7 @@ def _without_them(change: Change, message: str, late: Sequence[NodeState]) -> Ad
             for node in aside
             if (claim := node.claim_object)
         ]
-        return act(claims, f"{message}; {len(aside)} are set aside", PLUGIN, findings=set_aside(change))
+        return act(claims, f"{message}; {len(aside)} are skipped", PLUGIN, findings=set_aside(change))
     return come_or_go(change, message)
 
 
@@ -166,7 +166,7 @@ def set_aside(change: Change) -> tuple[Finding, ...]:
             "node-set-aside",
             f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
             f"{node.promised} slices: N of NodePool {change.state.name} changes without it.",
-            "Mend it, and it follows by itself; or delete its NodeClaim: a new node is born right.",
+            "Fix the node and it is updated automatically, or delete its NodeClaim to replace it.",
         )
         for node in change.nodes
         if change.is_skipped(node) or change.is_node_overdue(node)

@@ -77,7 +77,7 @@ def _not_ready(change: Change) -> tuple[Finding, ...]:
             "roll-blocked",
             f"Node {node.name} is not ready, and Karpenter counts it against the disruption budget of "
             f"NodePool {change.state.name}.",
-            "Mend it, or delete its NodeClaim.",
+            "Fix the node, or delete its NodeClaim to replace it.",
         )
         for node in change.nodes
         if not node.ready and node.allocatable

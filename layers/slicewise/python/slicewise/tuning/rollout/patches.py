@@ -150,7 +150,7 @@ def count_with(state: PoolState, overlay: Object, n: int, why: str, now: datetim
         *set_value(overlay, ("spec", "capacity", resource), wanted),
         *set_value(overlay, CHANGED_PATH, stamp(now)),
     )
-    return _patch(overlay, operations, f"have {ref_of(overlay)} say {wanted} slices", why)
+    return _patch(overlay, operations, f"set {ref_of(overlay)} to {wanted} slices", why)
 
 
 # Nodes and NodeClaims
@@ -178,7 +178,7 @@ def relabel_claim(claim: Object, key: str, why: str, now: datetime) -> Patch:
 
 def wait_for(node: NodeState, why: str, now: datetime) -> Patch:
     operations = set_value(node.node, WAITED_PATH, stamp(now))
-    return _patch(node.node, operations, f"remember that Node {node.name} is waited for", why)
+    return _patch(node.node, operations, f"note that Node {node.name} is pending", why)
 
 
 def waited_for(node: NodeState) -> datetime | None:

@@ -66,8 +66,8 @@ def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) ->
         Finding(
             "n-half-changed",
             f"N of NodePool {name(pool)} is between {rollout.from_} and {rollout.to}, and {why}.",
-            "Consolidation is given back and no node stays cordoned. Let it be looked after again, and the "
-            "change is finished; or delete the NodePool when its workloads may move.",
+            "Consolidation is restored and no node stays cordoned. Manage it again, and the "
+            "rollout is finished; or delete the NodePool when its workloads may move.",
         )
         for pool, rollout in _left(contents, carried_on)
     )

@@ -180,4 +180,4 @@ def _narrowed(change: Change, why: str, guard: ClaimsCarry | None = None) -> Adv
     taken = change.rollout.taken_back + (bool(change.rollout.narrowed) and _is_taken_back(change))
     rollout = replace(change.rollout, narrowed=change.now, wide=False, taken_back=taken)
     action = patches.require(change.state, (change.new,), why, rollout=rollout, guard=guard)
-    return act((action,), f"new nodes are born with {change.new}: {why}")
+    return act((action,), f"new nodes start with {change.new}: {why}")

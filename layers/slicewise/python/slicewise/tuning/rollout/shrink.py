@@ -54,7 +54,7 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
         return _shrunk_node(change, node)
     if not fits(change, node):
         if node.cordoned_by_us:
-            return patches.uncordon(node, f"{node.slots_in_use} of its slices are in use by now")
+            return patches.uncordon(node, f"{node.slots_in_use} of its slices are now in use")
         if node.claim_object and node.claim_key != node.key:
             why = "a node whose pods do not fit is replaced, and Karpenter reads the NodeClaim"
             return patches.relabel_claim(node.claim_object, node.key or "", why, change.now)

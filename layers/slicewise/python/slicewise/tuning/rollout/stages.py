@@ -133,7 +133,7 @@ def _with_more_gpus(change: Change, step: Advance) -> Advance:
     is_over = change.rollout.narrowed and all(key == change.new for key in change.claim_keys)
     if step.finished or is_over or change.rollout.limited or limit is None or limit >= before:
         return step
-    why = f"the policy allows {state.pool.max_gpus} GPUs by now"
+    why = f"the policy allows {state.pool.max_gpus} GPUs now"
     return replace(step, actions=(*step.actions, patches.limit(state, before, why)))
 
 
@@ -181,7 +181,7 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
     if rollout.to == rollout.from_:
         return no(f"N of {live} is {rollout.to} already", "Nothing.")
     if being_deleted(state.node_pool):
-        return no(f"{live} is being deleted", "Nothing: it is made anew once it is gone.")
+        return no(f"{live} is being deleted", "No action needed: it is recreated once it is deleted.")
     if state.keys != (layout.config_key(pool.sharing, rollout.from_),):
         told = " or ".join(state.keys) or "any key"
         return no(
@@ -205,7 +205,10 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
             f"Nothing: it is tried again {_LOCK // timedelta(hours=1)} hours after that.",
         )
     if rollout.grows and drifted:
-        return no(f"NodeClaim {drifted[0]} is being replaced for another reason", "Nothing: once it is gone.")
+        return no(
+            f"NodeClaim {drifted[0]} is being replaced for another reason",
+            "No action needed once it is deleted.",
+        )
     return None
 
 
@@ -222,13 +225,13 @@ def _hold(change: Change) -> Advance | None:
     and no node that is empty should wait for it.
     """
     if change.holds_long:
-        why = "Karpenter replaces nodes for long by now" if change.rolls_long else "the change takes long"
+        why = "Karpenter has been replacing nodes for long" if change.rolls_long else "the change takes long"
         given_back = patches.give_back(change.state, change.rollout, why)
         during = "while nodes are replaced" if change.rolls_long else f"since {why}"
-        return act((given_back,), f"consolidation is given back {during}") if given_back else None
+        return act((given_back,), f"consolidation is restored {during}") if given_back else None
     if patches.consolidate_after(change.state) == NEVER or _is_put_back(change):
         return None
-    return act((patches.hold(change.state, change.rollout),), "consolidation is held while N changes")
+    return act((patches.hold(change.state, change.rollout),), "consolidation is on hold while N changes")
 
 
 def _known_key(change: Change) -> Advance | None:
@@ -256,7 +259,7 @@ def _uncordon(change: Change) -> Advance | None:
 def _overlays(change: Change) -> Advance | None:
     state, n = change.state, change.rollout.target
     why = (
-        "every node has its new slices by now"
+        "every node now has its new slices"
         if change.rollout.grows and state.pool.sharing is not Sharing.MPS
         else "Karpenter must plan for what new nodes will offer"
     )
@@ -283,7 +286,7 @@ def _limits(change: Change) -> Advance | None:
 def _settle(change: Change) -> Advance | None:
     """A NodeClaim that was made of the NodePool as it was before would show now."""
     left = change.settings.settle - (change.now - (change.rollout.narrowed or change.now))
-    return act((), "every node is over; a last look follows", left) if left > timedelta(0) else None
+    return act((), "all nodes are updated; the final check is pending", left) if left > timedelta(0) else None
 
 
 def _finish(change: Change) -> Advance:
@@ -322,9 +325,7 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
         odd.append(f"NodePool {state.name} lets its nodes have {told}, not {' or '.join(sorted(keys))}")
     for overlay in state.overlays:
         if observed.n_of_overlay(overlay, state.pool) not in known:
-            odd.append(
-                f"NodeOverlay {name(overlay)} says neither N = {' nor '.join(map(str, sorted(known)))}"
-            )
+            odd.append(f"NodeOverlay {name(overlay)} has neither N = {' nor '.join(map(str, sorted(known)))}")
     path = ("spec", "limits", layout.resource(state.pool))
     ours = written_by(state.node_pool, path) == (MANAGER,)
     if not (ours or any(observed.is_limited_for(state.node_pool, state.pool, n) for n in known)):
@@ -338,7 +339,7 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             "foreign-edit",
-            f"{message[0].upper()}{message[1:]}: somebody wrote it while N is being changed.",
+            f"{message[0].upper()}{message[1:]}: another writer changed it during the rollout.",
             "It is taken along to the new N; a consolidateAfter is kept and put back in the end.",
         )
         for message in odd

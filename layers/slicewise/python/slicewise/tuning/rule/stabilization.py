@@ -75,10 +75,12 @@ def decide(current: int, situation: Situation, history: History, policy: Tuning,
     if target < current:
         since = history.below_since
         if since is None or not _passed(since, policy.lower_after, now):
-            return Step(current, current, f"target {target} has not stood for {_words(policy.lower_after)}")
+            return Step(
+                current, current, f"target {target} has not been stable for {_words(policy.lower_after)}"
+            )
         # Not lower than what stood all the time: one bad sample at its end proves nothing.
         after = min(current - 1, max(target, history.below_target or target))
-        return _lower(current, after, f"target {after} stood for {_words(policy.lower_after)}", situation)
+        return _lower(current, after, f"target {after} stable for {_words(policy.lower_after)}", situation)
     if target > current:
         return _raise(current, target, situation, history, policy, now)
     return Step(current, current, "N is on target")
@@ -96,10 +98,12 @@ def _raise(
         return Step(current, current, f"N {after} is locked for {_words(policy.lock)}: its canary failed")
     since = history.above_since
     if since is None or not _passed(since, policy.raise_after, now):
-        return Step(current, current, f"target {target} has not stood for {_words(policy.raise_after)}")
+        return Step(current, current, f"target {target} has not been stable for {_words(policy.raise_after)}")
     if not situation.demand:
-        return Step(current, current, "nothing waits and no node could go: a higher N buys nothing")
-    return Step(current, after, f"target {target} stood for {_words(policy.raise_after)}")
+        return Step(
+            current, current, "no pod is pending and no node could be removed: raising N would not help"
+        )
+    return Step(current, after, f"target {target} stable for {_words(policy.raise_after)}")
 
 
 def _lower(current: int, after: int, reason: str, situation: Situation) -> Step:

@@ -122,7 +122,7 @@ class Offboarding:
     Attributes:
         policy: The one that was in force, by which adopted NodePools share their GPUs; None where it is not
             known any more, or cannot be read.
-        contents: None where the cluster could not be looked into.
+        contents: None where the cluster could not be read.
         was_tuned: A pass has been recorded before.
     """
 
@@ -139,7 +139,7 @@ class Offboarding:
 class PolicyInvalid:
     """
     Attributes:
-        contents: For what a change of N may have left held; None where the cluster could not be looked into.
+        contents: For what a change of N may have left held; None where the cluster could not be read.
         known: Details of the record before.
     """
 

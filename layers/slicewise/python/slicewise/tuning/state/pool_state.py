@@ -205,7 +205,7 @@ class PoolState:
 
     Attributes:
         claims: All of the NodePool, also those whose node has not come yet.
-        pending: Pods that are bound nowhere, and select this pool; to a NodePool that somebody else made they
+        pending: Pods that are bound nowhere, and select this pool; to a NodePool that you or a tool made they
             come by what their owners choose.
         keys: That its nodes may be born with: one, two while N is being changed.
         n: N now; while it is being changed, the one that it is changed from.
