@@ -90,7 +90,7 @@ def _run(track: str, chosen: argparse.Namespace) -> dict:
     if track == "serving":
         return serving.run(chosen.seeds, only=chosen.only, first_seed=chosen.first_seed)
     if track == "memory":
-        return memory.run(chosen.seeds, first_seed=chosen.first_seed, record_fields=chosen.remembered)
+        return memory.run(chosen.seeds, first_seed=chosen.first_seed, remembered=chosen.remembered)
     if track == "frontier":
         return memory.run(chosen.seeds, memory.FRONTIER, first_seed=chosen.first_seed)
     if track == "sensitivity":

@@ -239,7 +239,7 @@ def run(
 def _job(job: tuple) -> dict[str, list[Run]]:
     setting, seed, variants, orders, remembered = job
     trace = growing(seed, **SETTINGS[setting])
-    trace = replace(trace, record_fields=remembered or trace.remembered)
+    trace = replace(trace, remembered=remembered or trace.remembered)
     return {
         name: [play(trace, variant, order) for order in range(orders)] for name, variant in variants.items()
     }

@@ -104,7 +104,7 @@ def test_headroom_alone_puts_pods_at_risk_and_what_was_learnt_does_not():
 @pytest.mark.parametrize("remembered", [7, 14])
 def test_a_release_by_a_third_fills_no_card_with_one_week_of_history_or_two(remembered):
     """In seed 107 a service of which each pod holds 0.6 of a card needs 1.4 times as much from one day on."""
-    trace = replace(growing(107), record_fields=remembered)
+    trace = replace(growing(107), remembered=remembered)
 
     assert not play(trace, VARIANTS["packing-daily"], 0).at_risk
 
