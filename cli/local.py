@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slicewise.errors import InvalidPolicy, PolicyProblem
-from slicewise.policy import model as policy
+from slicewise.policy import canonical
 from slicewise.policy.model import Policy
+from slicewise.policy.parse import strictly
 from slicewise.schedule import holidays
 from slicewise.schedule.holidays import NO_HOLIDAYS, UnreadableHolidays
 
@@ -18,24 +19,41 @@ def check_policies(files: Sequence[str]) -> int:
     return max([_check(file) for file in files])
 
 
+def print_checked(file: str) -> int:
+    """For a deployment: the text that functions get; where something is wrong, what `check_policies` says."""
+    found = _read(file)
+    if found is None:
+        return 1
+    sys.stdout.write(canonical.dump(found))
+    return 0
+
+
 def _check(file: str) -> int:
+    found = _read(file)
+    if found is None:
+        return 1
+    pools = ", ".join(f"{pool.name} ({pool.sharing}: {', '.join(pool.gpus)})" for pool in found.pools)
+    print(f"{file}: fine. Mode {found.mode}; pools {pools}")
+    return 0
+
+
+def _read(file: str) -> Policy | None:
+    """None where it is wrong, which was printed."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         print(f"{file}: cannot be read: {error}")
-        return 1
+        return None
     try:
-        found = policy.parse(text, "standard input" if file == "-" else Path(file).stem)
+        found = strictly(text, "standard input" if file == "-" else Path(file).stem)
         if file != "-":
             _check_holidays(found, Path(file).parent / "holidays")
     except InvalidPolicy as error:
         print(f"{file}: {len(error.problems)} problem{'s' * (len(error.problems) > 1)}")
         for problem in error.problems:
             print(f"  {problem}")
-        return 1
-    pools = ", ".join(f"{pool.name} ({pool.sharing}: {', '.join(pool.gpus)})" for pool in found.pools)
-    print(f"{file}: fine. Mode {found.mode}; pools {pools}")
-    return 0
+        return None
+    return found
 
 
 def _check_holidays(found: Policy, folder: Path) -> None:

@@ -2,20 +2,18 @@
 The policy files that a deployment carries, checked before anything is made of them.
 
 The check is that of `slicewise policy check`: synthesis refuses what the command refuses, in the same words.
-It runs in a process of its own, since this package describes what is deployed and imports none of it.
+It gives back the text that functions read without checking it again (slicewise.policy.checked). It runs in a
+process of its own, since this package describes what is deployed and imports none of it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from cdk_app.config import ROOT
 from cdk_app.errors import DeploymentError
@@ -34,7 +32,7 @@ _CHECK_HOLIDAYS = (
 )
 
 # Not the whole command: that imports what talks to AWS, which takes longer than the check.
-_CHECK = "import sys; from cli.local import check_policies; sys.exit(check_policies(sys.argv[1:]))"
+_CHECK = "import sys; from cli.local import print_checked; sys.exit(print_checked(sys.argv[1]))"
 
 
 class RefusedPolicies(DeploymentError):
@@ -62,38 +60,26 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
         RefusedPolicies: A file is refused by the parser, too large or oddly named, or there is no default.
     """
     paths = sorted(folder.glob("*.yaml"))
-    policies = tuple(PolicyFile(path.stem, path.read_text(encoding="utf-8")) for path in paths)
+    checks = {path: _check(path, _CHECK) for path in paths}
+    policies = tuple(PolicyFile(path.stem, check.text) for path, check in checks.items())
     problems: list[str] = []
-    if not policies:
+    if not paths:
         problems.append(f"{folder}: holds no policy: write one, such as {folder / 'default.yaml'}")
-    if default and default not in {policy.name for policy in policies}:
-        names = ", ".join(policy.name for policy in policies) or "none"
+    if default and default not in {path.stem for path in paths}:
+        names = ", ".join(path.stem for path in paths) or "none"
         problems.append(f"context 'default_policy': is {default!r}, but {folder} has {names}")
-    if refused := [problem for path in paths for problem in _check(path)]:
-        problems += refused
-    else:
-        # Only what the check takes is known to be YAML.
-        policies = tuple(replace(policy, text=_as_json(policy.text)) for policy in policies)
+    problems += [check.problem for check in checks.values() if check.problem]
     problems += [problem for policy in policies for problem in _problems(policy)]
     days = sorted((folder / "holidays").glob("*.ics"))
     holidays = tuple(
         PolicyFile(f"holidays/{path.stem}", _slim(path.read_text(encoding="utf-8"))) for path in days
     )
     problems += [problem for file in holidays for problem in _problems(file)]
-    problems += [
-        f"{path}: {told.splitlines()[-1]}" for path in days for told in _check(path, _CHECK_HOLIDAYS)
-    ]
+    read = {path: _check(path, _CHECK_HOLIDAYS).problem for path in days}
+    problems += [f"{path}: {problem.splitlines()[-1]}" for path, problem in read.items() if problem]
     if problems:
         raise RefusedPolicies("\n".join(problems))
     return (*policies, *holidays)
-
-
-def _as_json(text: str) -> str:
-    """
-    A policy without its comments, as functions read it soonest. Releases that read YAML alone read it, too,
-    since JSON is YAML. Dates count by their text, whatever YAML takes them for.
-    """
-    return json.dumps(yaml.safe_load(text), ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _slim(text: str) -> str:
@@ -133,9 +119,19 @@ def _problems(policy: PolicyFile) -> list[str]:
     return found
 
 
-def _check(path: Path, check: str = _CHECK) -> list[str]:
+@dataclass(frozen=True)
+class _Checked:
+    """One of the two is empty: what to deploy, and what is wrong."""
+
+    text: str
+    problem: str
+
+
+def _check(path: Path, check: str) -> _Checked:
     places = [str(ROOT), str(ROOT / "layers" / "slicewise" / "python"), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places)), "PYTHONUTF8": "1"}
     command = [sys.executable, "-c", check, str(path)]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
-    return [(answer.stdout + answer.stderr).strip()] if answer.returncode else []
+    answer = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
+    if answer.returncode:
+        return _Checked("", (answer.stdout + answer.stderr).strip())
+    return _Checked(answer.stdout, "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from slicewise.policy import checked, parse
 from slicewise.policy import model as policy
 
 from cdk_app.assets import policies
@@ -190,11 +191,11 @@ def test_a_policy_larger_than_a_parameter_is_refused_with_its_size(tmp_path):
     pools = "".join(f"  pool-{number:03}: {{{pool}}}\n" for number in range(50))
     (tmp_path / "long.yaml").write_text(f"pools:\n{pools}")
 
-    assert re.search(r"has 5\d\d\d bytes, and a parameter holds 4096: split it", refused(tmp_path))
+    assert re.search(r"has 4\d\d\d bytes, and a parameter holds 4096: split it", refused(tmp_path))
 
 
-def test_a_policy_is_deployed_as_json_without_its_comments_and_means_the_same(tmp_path):
-    """A release that knows no JSON reads it as YAML: the same values come out."""
+def test_a_policy_is_deployed_as_checked_json_without_its_comments_and_means_the_same(tmp_path):
+    """A release that knows no such line, and no JSON, reads it as YAML: the same values come out."""
     dated = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun, 2026-12-24], awake: [2026-12-31]}\n"
     good = (ROOT / "policies" / "default.yaml").read_text()
     # Systems Manager takes what stands in double braces for another parameter's name, and refuses it.
@@ -205,9 +206,11 @@ def test_a_policy_is_deployed_as_json_without_its_comments_and_means_the_same(tm
 
     for name in ("dated", "every-way"):
         written = (tmp_path / f"{name}.yaml").read_text()
-        assert policy.parse(found[name], name) == policy.parse(written, name)
-        assert json.loads(found[name]) == yaml.safe_load(found[name])
-        assert "#" not in found[name]
+        mark, body = found[name].split("\n")
+        assert checked.read(found[name], name) == policy.parse(written, name) == parse.strictly(body, name)
+        assert mark.startswith("# slicewise policy, format 1, checked by ")
+        assert json.loads(body) == yaml.safe_load(found[name])
+        assert "#" not in body
 
 
 def test_a_default_policy_that_does_not_exist_is_refused_with_those_that_do(tmp_path):

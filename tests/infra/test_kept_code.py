@@ -10,9 +10,12 @@ from pathlib import Path
 import botocore
 import pytest
 from slicewise import cold_start
+from slicewise.policy import canonical
+from slicewise.policy.model import parse
 
 from cdk_app.assets import bundle
 from cdk_app.config import ROOT
+from tests.support.nonempty import nonempty
 
 # Each runs in a process of its own, with the layer in the place of our sources.
 _NOTHING_IS_COMPILED = """
@@ -42,11 +45,29 @@ policy.parse(open(sys.argv[2]).read(), "any")
 heavy = {"yaml", "boto3", "kubernetes", "requests", "slicewise.schedule.holidays", "slicewise.gateways.helm"}
 print(json.dumps([compiled, sorted(heavy & sys.modules.keys())]))
 """
+_STARTS = """
+import importlib.util, json
+from pathlib import Path
+for path in sorted(Path(sys.argv[2]).glob("*/handler.py")):
+    spec = importlib.util.spec_from_file_location(path.parent.name, path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    print(path.parent.name)
+for capability in ("onboarding", "tuning", "offhours"):
+    importlib.import_module(f"slicewise.{capability}.observe")
+    importlib.import_module(f"slicewise.{capability}.plan")
+from slicewise.policy import model as policy
+print(policy.parse(open(sys.argv[3]).read(), "any").pools[0].name)
+print(*sorted(set(sys.argv[4:]) & sys.modules.keys()))
+"""
+_READERS = ("yaml", *(f"slicewise.policy.{name}" for name in ("pairs", "reader", "section_reader")))
+_READERS += tuple(f"slicewise.policy.{name}" for name in ("section_rules", "strict_yaml", "yaml_text"))
 _EQUAL = """
 import re, marshal
 compiled = {}
 from importlib.util import MAGIC_NUMBER as magic
 from slicewise import cold_start
+from slicewise.policy import canonical
+from slicewise.policy.model import parse
 kept = marshal.loads(cold_start.KEPT.read_bytes()[len(magic):])
 ours = {key: re._compiler.compile(*key) for key in kept["patterns"]}
 import importlib
@@ -88,13 +109,28 @@ def run(layer: Path, code: str, *arguments: Path | str) -> str:
 
 def test_a_tuning_pass_compiles_nothing_and_imports_nothing_for_other_passes(layer, tmp_path):
     """Neither classes nor patterns, nor PyYAML: the deployment hands its policy over as JSON."""
-    text = tmp_path / "policy"
-    text.write_text('{"pools":{"a":{"sharing":"none","gpus":["l4"],"maxGpus":1}}}')
+    text = a_policy(tmp_path)
 
     compiled, heavy = json.loads(run(layer, _NOTHING_IS_COMPILED, text))
 
     assert heavy == []
     assert compiled == []
+
+
+def test_no_function_starts_with_what_reads_the_text_of_a_policy(layer, tmp_path):
+    *functions, pool, readers = run(
+        layer, _STARTS, ROOT / "lambdas", a_policy(tmp_path), *nonempty(_READERS)
+    ).splitlines()
+
+    assert functions == sorted(path.name for path in (ROOT / "lambdas").iterdir() if path.is_dir())
+    assert (pool, readers) == ("a", "")
+
+
+def a_policy(folder: Path) -> Path:
+    """As its parameter has it."""
+    text = folder / "policy"
+    text.write_text(canonical.dump(parse("pools: {a: {sharing: none, gpus: [l4], maxGpus: 1}}", "any")))
+    return text
 
 
 def test_what_is_kept_is_what_python_would_make(layer):

@@ -1,19 +1,28 @@
 """
-From YAML to a Policy: strict, and with every problem said at once.
+From a policy's text to a Policy.
 
-Whether a policy is good is decided once, at the end: by whether a problem was noted.
+What a deployment has checked is taken as it is (checked.py). Any other text is read strictly, with every
+problem said at once: whether it is good is decided once, at the end, by whether a problem was noted.
 """
 
 from __future__ import annotations
 
 from slicewise.errors import InvalidPolicy, PolicyProblem
-from slicewise.policy import pairs, section_reader, strict_yaml
+from slicewise.policy import checked
 from slicewise.policy.model import Policy
-from slicewise.policy.reader import Table
 
 
 def parse(text: str, name: str) -> Policy:
     """See policy.parse."""
+    return checked.read(text, name) or strictly(text, name)
+
+
+def strictly(text: str, name: str) -> Policy:
+    """Whoever checked it before: as policies are checked for a deployment."""
+    # Brings the rules, and for YAML PyYAML: functions start without them.
+    from slicewise.policy import pairs, section_reader, strict_yaml
+    from slicewise.policy.reader import Table
+
     problems: list[PolicyProblem] = []
     try:
         document = strict_yaml.load(text)
@@ -23,5 +32,6 @@ def parse(text: str, name: str) -> Policy:
     # Only of fields that are right: of others nobody knows what they would do together.
     problems += [] if problems else pairs.problems(document, policy)
     if problems:
-        raise InvalidPolicy(name, tuple(problems))
+        another = checked.checked_by_another(text)
+        raise InvalidPolicy(name, (*([another] if another else []), *problems))
     return policy
