@@ -184,9 +184,14 @@ def marks(item):
     return item["metadata"].get("annotations") or {}
 
 
-def test_a_policy_that_is_broken_at_night_wakes_what_sleeps(account):
+@pytest.mark.parametrize(
+    "text",
+    ["pools: {}", f"# slicewise policy, format 2, checked by 9.1.0\n{ASLEEP_AT_NIGHT}"],
+    ids=["without pools", "of a newer format"],
+)
+def test_a_policy_that_is_broken_at_night_wakes_what_sleeps(account, text):
     until(account, berlin(20.2))
-    account.policies["default"] = "pools: {}"
+    account.policies["default"] = text
 
     account.sweep()
     account.run_until(berlin(20.9))

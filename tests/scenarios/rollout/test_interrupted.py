@@ -80,6 +80,10 @@ def wrong(account: TunedAccount) -> None:
     account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
 
 
+def of_a_newer_format(account: TunedAccount) -> None:
+    account.policies["default"] = "# slicewise policy, format 2, checked by 9.1.0\n" + POLICY
+
+
 def without_the_pool(account: TunedAccount) -> None:
     account.policies["default"] = OTHER
 
@@ -96,7 +100,7 @@ def sweep(account: TunedAccount) -> None:
     raise AssertionError(f"still busy: {account.tuned}")
 
 
-@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong])
+@pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong, of_a_newer_format])
 @pytest.mark.parametrize("stage", [is_held, has_canary, is_wide])
 def test_whoever_may_not_carry_a_change_on_gives_consolidation_back(stops, stage):
     account = growing(stage)

@@ -38,9 +38,14 @@ def test_a_paused_cluster_is_not_even_looked_at():
     assert account.tuned.stage is Stage.PAUSED
 
 
-def test_a_wrong_policy_touches_nothing_and_is_told():
+@pytest.mark.parametrize(
+    "text",
+    [POLICY.replace("dwell: 1h", "dwel: 1h"), f"# slicewise policy, format 2, checked by 9.1.0\n{POLICY}"],
+    ids=["a slip", "of a newer format"],
+)
+def test_a_wrong_policy_touches_nothing_and_is_told(text):
     account = TunedAccount()
-    account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
+    account.policies["default"] = text
     before = len(account.calls.made)
 
     account.hours(1)

@@ -139,7 +139,7 @@ def test_a_field_of_a_newer_release_is_refused_with_that_release():
     [
         ('"group":"ml.example.com"', '"group":"rbac.authorization.k8s.io"', "offHours.kinds[0].group"),
         ('"sharing":"mps"', '"sharing":"all"', "pools.batch.sharing"),
-        ('"name":"gpu"', '"name":"../gpu"', "nodeClass.name"),
+        ('"name":"gpu"', '"name":"GPU pool"', "nodeClass.name"),
         ('"gpus":["l4"],', "", "pools.batch.gpus"),
     ],
 )

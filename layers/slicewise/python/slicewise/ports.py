@@ -347,7 +347,8 @@ class Queues(Protocol):
 class Policies(Protocol):
     def text(self, name: str) -> str | None:
         """
-        The policy's YAML, or of "holidays/<name>" a file of holidays; None where there is none of that name.
+        The policy's text as its parameter has it (policy/checked.py, or YAML), or of "holidays/<name>" a
+        file of holidays; None where there is none of that name.
         """
 
 

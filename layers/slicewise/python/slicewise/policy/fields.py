@@ -2,9 +2,9 @@
 Each field of a policy, declared once: what it takes, what to write instead, and one line of help.
 
 A field of a section (model.py, off_hours.py, switches.py) says so in its own declaration. From these come
-the reader (section_reader.py), the JSON Schema (schema.py), and the reference that `slicewise policy explain`
-and docs/policies.md show (reference.py). A new field is declared in its section; what it must not be together
-with is a function in section_rules.py.
+the reader (section_reader.py), what functions get (canonical.py) and how they read it (checked.py), the JSON
+Schema (schema.py), and the reference in `slicewise policy explain` and docs/policies.md (reference.py).
+A new field is declared in its section; what it must not be together with is a function in section_rules.py.
 """
 
 from __future__ import annotations

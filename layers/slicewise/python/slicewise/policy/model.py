@@ -1,7 +1,7 @@
 """
 The user's policy: what a cluster's GPUs should look like, as values.
 
-`parse` (in parse.py, offered here) is the one way from YAML to these values: the command line, synth
+`parse` (in parse.py, offered here) is the one way from text to these values: the command line, synth
 and the Lambdas read a policy alike.
 """
 
@@ -553,19 +553,19 @@ def fingerprint(policy: Policy) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=64)  # each pass reads its policy anew (25 ms), and hardly any has changed
+@lru_cache(maxsize=64)  # each pass reads its policy anew, and hardly any has changed
 def parse(text: str, name: str) -> Policy:
     """
     Read a policy.
 
     Args:
-        text: YAML.
+        text: As a deployment has checked it (checked.py), which is taken as it is; else YAML.
         name: For messages; also the value of the tag `slicewise.dev/policy` that chooses it.
 
     Raises:
         InvalidPolicy: with every problem at once, each with its path, value and remedy.
     """
-    from slicewise.policy import parse as policy_parse  # brings PyYAML, which only readers of text need
+    from slicewise.policy import parse as policy_parse  # it knows these values
 
     return policy_parse.parse(text, name)
 
