@@ -111,7 +111,7 @@ def test_a_text_edited_by_hand_is_checked_at_each_pass():
     [TEXTS["default"], BODY, mark(BODY, release="0.0.9"), mark(BODY).replace("\n{", "\n# mine\n{")],
     ids=["YAML", "JSON as earlier releases wrote it", "of an earlier release", "with a line of one's own"],
 )
-def test_what_this_release_has_not_checked_is_readstrictly(text):
+def test_what_this_release_has_not_checked_is_read_strictly(text):
     assert checked.read(text, "any") is None
     assert parse(text, "any") == parse(TEXTS["default"], "any")
 

@@ -10,9 +10,9 @@ function trusts it where its own release checked it and nothing was changed sinc
 YAML, an edited text, and what another release checked, goes through the strict reader (parse.py), which is
 imported only then.
 
-The digest finds edits; it is no signature. Whoever may write the parameter may choose any policy, but gains
-nothing more by forging the line: texts, which become names in requests, and switches, which become rights
-in a cluster, are held to their forms here as well.
+The digest finds edits; it is no signature. Whoever may write the parameter may choose any policy anyway. What
+a forged line would gain them beyond that is held to its form here as well: texts, which become names in
+requests, and switches, which become rights in a cluster.
 """
 
 from __future__ import annotations
