@@ -147,53 +147,115 @@ def reclassify(
     """
     policy, growth = policy or ClassPolicy(), growth or MemoryGrowth(pods.values())
     may_need = {name: pods.get(name, PodUse(name, math.nan)) for node in nodes for name in node}
-    known = {name: pod.lower for name, pod in may_need.items()}
-    certain = growth.read_as(known.values())
-    current = {name: current.get(name, 1) for name in known}
-    tight = threshold if measured_threshold is None else measured_threshold
-    target = {
-        name: class_of(pod, tight, card_memory_mib, policy, growth=certain) for name, pod in known.items()
-    }
-    changes: dict[str, ClassChange] = {}
-
-    def change(name: str, after: int, reason: str) -> None:
-        if name not in changes and after != current[name]:
-            changes[name] = ClassChange(name, current[name], after, reason)
-
-    for name in sorted(known):
-        size = current[name]
-        if size > 1 and not _fits_known(known[name], size, card_memory_mib, policy, certain):
-            change(name, min(target[name], size), f"{size} pods like it do not fit in memory")
-    for node in nodes:
-        staying = [name for name in node if name not in changes]
-        for name in outgrowing(
-            sorted(staying),
-            known,
-            lambda n: target[n] < current[n],
-            card_memory_mib,
-            policy.memory_headroom,
-            policy.memory_quantile,
-            certain,
-        ):
-            reason = certain.tell(known[name], policy.memory_quantile)
-            change(name, max(1, min(target[name], _next_smaller(policy.sizes, current[name]))), reason)
-    for share, node in _hot_nodes(known, nodes, policy.hot):
-        reason = f"its GPU would have been contended {share:.1%} of the time, over {policy.hot:.1%}"
-        for name in _leavers([n for n in node if n not in changes], known, current, target, policy.hot):
-            change(name, max(1, min(target[name], _next_smaller(policy.sizes, current[name]))), reason)
+    certain = {name: pod.lower for name, pod in may_need.items()}
+    day = _Day(
+        policy,
+        card_memory_mib,
+        certain,
+        growth.read_as(certain.values()),
+        {name: current.get(name, 1) for name in certain},
+        threshold if measured_threshold is None else measured_threshold,
+    )
+    day.tighten_what_does_not_fit()
+    day.tighten_what_outgrows(nodes)
+    day.cool(nodes)
     if contended_yesterday > policy.broken:
-        reason = f"the pool was contended {contended_yesterday:.1%} of yesterday, over {policy.broken:.1%}"
-        for name in sorted(known):
-            if target[name] < current[name]:
-                change(name, target[name], reason)
-    for name in sorted(may_need, key=lambda n: (may_need[n].expected_busy, n)):
-        for after in sorted(policy.sizes, reverse=True):
-            if after <= current[name] or name in changes:
-                break
-            spare = _spare(policy.room, current[name], after)
-            if class_of(may_need[name], threshold, card_memory_mib, policy, spare, growth) >= after:
-                change(name, after, f"{after} pods {1 / spare - 1:.0%} busier than it fit on a GPU")
-    return list(changes.values())
+        day.tighten_all(contended_yesterday)
+    day.loosen(may_need, threshold, growth)
+    return list(day.changes.values())
+
+
+class _Day:
+    """
+    One day's changes as they are decided, a pod once, by the first reason that applies.
+
+    Args:
+        certain: What each pod needs for certain, by name.
+        growth: What was learnt of their memory, read of what is certain.
+        current: The class of each of them.
+        threshold: The one by which they must tighten.
+    """
+
+    def __init__(
+        self,
+        policy: ClassPolicy,
+        card_memory_mib: float,
+        certain: Mapping[str, PodUse],
+        growth: MemoryGrowth,
+        current: Mapping[str, int],
+        threshold: float,
+    ):
+        self._policy, self._memory_mib = policy, card_memory_mib
+        self._certain, self._growth, self._current = certain, growth, current
+        self._target = {
+            name: class_of(pod, threshold, card_memory_mib, policy, growth=growth)
+            for name, pod in certain.items()
+        }
+        self.changes: dict[str, ClassChange] = {}
+
+    def tighten_what_does_not_fit(self) -> None:
+        for name, pod in sorted(self._certain.items()):
+            size = self._current[name]
+            if size > 1 and not _fits_known(pod, size, self._memory_mib, self._policy, self._growth):
+                self._change(name, min(self._target[name], size), f"{size} pods like it do not fit in memory")
+
+    def tighten_what_outgrows(self, nodes: Sequence[Sequence[str]]) -> None:
+        policy = self._policy
+        for node in nodes:
+            for name in outgrowing(
+                sorted(self._staying(node)),
+                self._certain,
+                self._is_too_loose,
+                self._memory_mib,
+                policy.memory_headroom,
+                policy.memory_quantile,
+                self._growth,
+            ):
+                reason = self._growth.tell(self._certain[name], policy.memory_quantile)
+                self._tighten(name, reason)
+
+    def cool(self, nodes: Sequence[Sequence[str]]) -> None:
+        """Pods leave hot GPUs, the hottest first."""
+        hot = self._policy.hot
+        for share, node in _hot_nodes(self._certain, nodes, hot):
+            reason = f"its GPU would have been contended {share:.1%} of the time, over {hot:.1%}"
+            for name in _leavers(self._staying(node), self._certain, self._is_too_loose, hot):
+                self._tighten(name, reason)
+
+    def tighten_all(self, contended: float) -> None:
+        """Each pod that has outgrown its class, since the pool as a whole was contended too long."""
+        limit = self._policy.broken
+        reason = f"the pool was contended {contended:.1%} of yesterday, over {limit:.1%}"
+        for name in filter(self._is_too_loose, sorted(self._certain)):
+            self._change(name, self._target[name], reason)
+
+    def loosen(self, may_need: Mapping[str, PodUse], threshold: float, growth: MemoryGrowth) -> None:
+        for name in sorted(may_need, key=lambda n: (may_need[n].expected_busy, n)):
+            self._loosen(may_need[name], name, threshold, growth)
+
+    def _loosen(self, pod: PodUse, name: str, threshold: float, growth: MemoryGrowth) -> None:
+        """To the loosest class that it fits with room."""
+        size = self._current[name]
+        for after in sorted(self._policy.sizes, reverse=True):
+            if after <= size or name in self.changes:
+                return
+            spare = _spare(self._policy.room, size, after)
+            if class_of(pod, threshold, self._memory_mib, self._policy, spare, growth) >= after:
+                self._change(name, after, f"{after} pods {1 / spare - 1:.0%} busier than it fit on a GPU")
+
+    def _is_too_loose(self, name: str) -> bool:
+        return self._target[name] < self._current[name]
+
+    def _staying(self, node: Iterable[str]) -> list[str]:
+        return [name for name in node if name not in self.changes]
+
+    def _tighten(self, name: str, reason: str) -> None:
+        smaller = _next_smaller(self._policy.sizes, self._current[name])
+        self._change(name, max(1, min(self._target[name], smaller)), reason)
+
+    def _change(self, name: str, after: int, reason: str) -> None:
+        if name not in self.changes and after != self._current[name]:
+            self.changes[name] = ClassChange(name, self._current[name], after, reason)
 
 
 def kept_by_growth(
@@ -283,14 +345,13 @@ def _hot_nodes(
 def _leavers(
     node: Iterable[str],
     known: Mapping[str, PodUse],
-    current: Mapping[str, int],
-    target: Mapping[str, int],
+    is_too_loose: Callable[[str], bool],
     hot: float,
 ) -> list[str]:
     """Pods that outgrew their class leave first, then the busiest, until the rest is cool."""
     rest, leavers = sorted(node), []
     while len(rest) > 1 and _risk([known[name] for name in rest]) > hot:
-        leaver = max(rest, key=lambda n: (target[n] < current[n], known[n].expected_busy, n))
+        leaver = max(rest, key=lambda n: (is_too_loose(n), known[n].expected_busy, n))
         rest.remove(leaver)
         leavers.append(leaver)
     return leavers

@@ -129,6 +129,11 @@ def calibrate(
         ]
         return sum(shares) / len(shares)
 
+    return _loosest(contended, target, len(replays))
+
+
+def _loosest(contended: Callable[[float], float], target: float, replays: int) -> Calibration:
+    """By bisection: a looser threshold is contended no less."""
     low, high, share = 0, len(THRESHOLDS), 0.0
     while high - low > 1:
         middle = (low + high) // 2
@@ -137,7 +142,7 @@ def calibrate(
             low, share = middle, found
         else:
             high = middle
-    return Calibration(THRESHOLDS[low], share, len(replays))
+    return Calibration(THRESHOLDS[low], share, replays)
 
 
 def contended_share(

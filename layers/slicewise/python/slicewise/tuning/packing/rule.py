@@ -90,41 +90,81 @@ def repack(
     asks = requests_for(list(known.values()), threshold, card_memory_mib, policy, growth)
     wanted = dict(zip(known, asks, strict=True))
     current = {name: current.get(name, Request(memory, WHOLE)) for name in known}
-    risk = cache(lambda names: recent_share([known[name].days for name in names]))
     copy = _Copy(nodes, current, memory)
-    raises = _outgrown_memory(known, current, wanted, growth)
-    groups = [[name for name in node if name not in raises] for node in nodes]
-    for _ in range(policy.rounds):
-        before = dict(raises)
-        for node in sorted(tuple(sorted(group)) for group in groups):
-            for name in outgrowing(
-                node,
-                known,
-                raises.__contains__,
-                card_memory_mib,
-                policy.memory_headroom,
-                policy.memory_quantile,
-                growth,
-                policy.memory_surge,
-            ):
-                raises[name] = _raise_memory(
-                    known[name], raises.get(name), current[name], wanted[name], memory, policy, growth
-                )
-        for share, node in _hottest(groups, risk, policy.hot):
-            for name in _leavers(node, known, raises, risk, policy.hot, threshold):
-                if name in raises or len(raises) < policy.moves:
-                    raises[name] = _raise(name, share, raises.get(name), current[name], wanted[name], policy)
-        if raises == before:
-            break
-        groups = copy.groups(copy.after(raises))
+    day = _Day(policy, card_memory_mib, threshold, known, current, wanted, growth)
+    day.raise_until_cool(nodes, copy)
+    return [*day.raises.values(), *_lowers(copy, day.raises, wanted, day.may_meet, policy)]
 
-    def may_meet(group: tuple[str, ...]) -> bool:
-        members = growth.members(known[name] for name in group)
-        return risk(group) <= policy.hot and fits(
-            members, card_memory_mib, policy.memory_headroom, policy.memory_quantile, policy.memory_surge
+
+class _Day:
+    """
+    One day's raises as they are decided, a pod once.
+
+    Args:
+        known: What each pod is known to use, by name.
+        current: What each asks for.
+        wanted: What each would ask for today.
+    """
+
+    def __init__(
+        self,
+        policy: PackingPolicy,
+        card_memory_mib: float,
+        threshold: float,
+        known: Mapping[str, PodUse],
+        current: Mapping[str, Request],
+        wanted: Mapping[str, Request],
+        growth: MemoryGrowth,
+    ):
+        self._policy, self._card_mib, self._threshold = policy, card_memory_mib, threshold
+        self._known, self._current, self._wanted, self._growth = known, current, wanted, growth
+        self._risk: Risk = cache(lambda names: recent_share([known[name].days for name in names]))
+        self.raises = _outgrown_memory(known, current, wanted, growth)
+
+    def raise_until_cool(self, nodes: Sequence[Sequence[str]], copy: "_Copy") -> None:
+        """Round after round, on a copy of the fleet, until no GPU of it is hot or may overflow."""
+        groups = [[name for name in node if name not in self.raises] for node in nodes]
+        for _ in range(self._policy.rounds):
+            before = dict(self.raises)
+            self._raise_memory(groups)
+            self._raise_busy(groups)
+            if self.raises == before:
+                return
+            groups = copy.groups(copy.after(self.raises))
+
+    def may_meet(self, group: tuple[str, ...]) -> bool:
+        """Whether these pods may share a GPU."""
+        policy = self._policy
+        members = self._growth.members(self._known[name] for name in group)
+        return self._risk(group) <= policy.hot and fits(
+            members, self._card_mib, policy.memory_headroom, policy.memory_quantile, policy.memory_surge
         )
 
-    return [*raises.values(), *_lowers(copy, raises, wanted, may_meet, policy)]
+    def _raise_memory(self, groups: Sequence[Sequence[str]]) -> None:
+        memory = usable_memory(self._card_mib, self._policy.memory_headroom)
+        for node in sorted(tuple(sorted(group)) for group in groups):
+            for name in _outgrowing(
+                node, self._known, self.raises.__contains__, self._card_mib, self._policy, self._growth
+            ):
+                self.raises[name] = _raise_memory(
+                    self._known[name],
+                    self.raises.get(name),
+                    self._current[name],
+                    self._wanted[name],
+                    memory,
+                    self._policy,
+                    self._growth,
+                )
+
+    def _raise_busy(self, groups: Sequence[Sequence[str]]) -> None:
+        policy = self._policy
+        for share, node in _hottest(groups, self._risk, policy.hot):
+            for name in _leavers(node, self._known, self.raises, self._risk, policy.hot, self._threshold):
+                before = self.raises.get(name)
+                if before or len(self.raises) < policy.moves:
+                    self.raises[name] = _raise(
+                        name, share, before, self._current[name], self._wanted[name], policy
+                    )
 
 
 def part(
@@ -151,26 +191,33 @@ def part(
     def asks_too_little(name: str) -> bool:
         return wanted[name].memory_mib > current[name].memory_mib
 
-    leavers = [
-        name
-        for node in nodes
-        if len(node) > 1
-        for name in outgrowing(
-            sorted(node),
-            pods,
-            asks_too_little,
-            card_memory_mib,
-            policy.memory_headroom,
-            policy.memory_quantile,
-            growth,
-            policy.memory_surge,
-        )
-        if asks_too_little(name)
-    ]
     return [
         _raise_memory(pods[name], None, current[name], wanted[name], memory, policy, growth)
-        for name in leavers
+        for node in nodes
+        if len(node) > 1
+        for name in _outgrowing(sorted(node), pods, asks_too_little, card_memory_mib, policy, growth)
+        if asks_too_little(name)
     ]
+
+
+def _outgrowing(
+    node: Sequence[str],
+    known: Mapping[str, PodUse],
+    goes_first: Callable[[str], bool],
+    card_memory_mib: float,
+    policy: PackingPolicy,
+    growth: MemoryGrowth,
+) -> list[str]:
+    return outgrowing(
+        node,
+        known,
+        goes_first,
+        card_memory_mib,
+        policy.memory_headroom,
+        policy.memory_quantile,
+        growth,
+        policy.memory_surge,
+    )
 
 
 def crowded_out(
@@ -285,15 +332,7 @@ def _lowers(
     policy: PackingPolicy,
 ) -> list[Change]:
     """Lower requests only where a GPU can be emptied thereafter and no other becomes hot or may overflow."""
-    before = {
-        pod: request
-        for pod, (name, request) in enumerate(zip(copy.names, copy.requests, strict=True))
-        if name not in raises
-        and (
-            wanted[name].busy < policy.lower_below * request.busy
-            or wanted[name].memory_mib < policy.lower_memory_below * request.memory_mib
-        )
-    }
+    before = _too_large(copy, raises, wanted, policy)
     if not before:
         return []
     fleet = copy.after(raises)
@@ -307,21 +346,44 @@ def _lowers(
     fleet.consolidate(is_wanted, TRIED)
     lowers = []
     for pod, request in sorted(before.items(), key=lambda item: (-item[1].busy, copy.names[item[0]])):
-        lowered, index = fleet.requests[pod], fleet.where[pod]
-        # Whose GPU has room for its old request is not restarted for a lower one.
-        spare = fleet.spare(index)
-        if (
-            spare.busy >= request.busy - lowered.busy
-            and spare.memory_mib >= request.memory_mib - lowered.memory_mib
-        ):
+        if _has_room_for(request, fleet, pod):
+            # It is not restarted for a lower request.
             fleet.ask(pod, request)
         else:
-            reason = (
-                f"it needs {lowered.busy} of its {request.busy} thousandths and {lowered.memory_mib} of its "
-                f"{request.memory_mib} MiB, and a GPU can go"
-            )
-            lowers.append(Change(copy.names[pod], lowered, reason))
+            lowers.append(_lower(copy.names[pod], request, fleet.requests[pod]))
     return lowers
+
+
+def _too_large(
+    copy: "_Copy", raises: Mapping[str, Change], wanted: Mapping[str, Request], policy: PackingPolicy
+) -> dict[int, Request]:
+    """By number, what pods ask for that ask for more than they need."""
+    return {
+        pod: request
+        for pod, (name, request) in enumerate(zip(copy.names, copy.requests, strict=True))
+        if name not in raises
+        and (
+            wanted[name].busy < policy.lower_below * request.busy
+            or wanted[name].memory_mib < policy.lower_memory_below * request.memory_mib
+        )
+    }
+
+
+def _has_room_for(request: Request, fleet: Fleet, pod: int) -> bool:
+    """Whether the pod's GPU holds this request in place of the pod's own."""
+    lowered, spare = fleet.requests[pod], fleet.spare(fleet.where[pod])
+    return (
+        spare.busy >= request.busy - lowered.busy
+        and spare.memory_mib >= request.memory_mib - lowered.memory_mib
+    )
+
+
+def _lower(name: str, request: Request, lowered: Request) -> Change:
+    reason = (
+        f"it needs {lowered.busy} of its {request.busy} thousandths and {lowered.memory_mib} of its "
+        f"{request.memory_mib} MiB, and a GPU can go"
+    )
+    return Change(name, lowered, reason)
 
 
 class _Copy:
