@@ -258,38 +258,50 @@ def _helm(environ: Mapping[str, str]) -> Path:
     return Path(found) if found else layers
 
 
-def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:
-    def kubernetes(cluster: EksCluster) -> KubernetesApi:
-        return KubernetesApi.of(cluster, eks.tokens(cluster, session))
+@dataclass(frozen=True)
+class _PerCluster:
+    """Gateways that are made for one cluster or one policy, each once it is asked for."""
 
-    def helm(cluster: EksCluster) -> Helm:
+    environ: Mapping[str, str]
+    session: Session
+    region: str
+    charts: Iterable[Chart]
+
+    def kubernetes(self, cluster: EksCluster) -> KubernetesApi:
+        return KubernetesApi.of(cluster, eks.tokens(cluster, self.session))
+
+    def helm(self, cluster: EksCluster) -> Helm:
         from slicewise.gateways.helm import HelmCli
 
         return HelmCli(
-            binary=_helm(environ),
+            binary=_helm(self.environ),
             cluster=cluster,
-            token=eks.tokens(cluster, session),
-            kubernetes=kubernetes(cluster),
-            charts=Path(environ.get("LAMBDA_TASK_ROOT", ".")),
-            environ=environ,
-            digests={chart.ref: chart.sha256 for chart in charts if chart.sha256},
+            token=eks.tokens(cluster, self.session),
+            kubernetes=self.kubernetes(cluster),
+            charts=Path(self.environ.get("LAMBDA_TASK_ROOT", ".")),
+            environ=self.environ,
+            digests={chart.ref: chart.sha256 for chart in self.charts if chart.sha256},
         )
 
-    def metrics(policy: Policy) -> Metrics:
+    def metrics(self, policy: Policy) -> Metrics:
         if policy.metrics.source is MetricsSource.PROMETHEUS:
             from slicewise.gateways.prometheus import PrometheusMetrics
 
-            return PrometheusMetrics(policy.metrics.endpoint, session)
+            return PrometheusMetrics(policy.metrics.endpoint, self.session)
         if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS:
             from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
 
-            return CloudWatchMetrics(session, region)
+            return CloudWatchMetrics(self.session, self.region)
         if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS_OTEL:
             from slicewise.gateways.cloudwatch_promql import CloudWatchPromQl
 
-            return CloudWatchPromQl(session, region)
+            return CloudWatchPromQl(self.session, self.region)
         return NoMetrics()
 
+
+def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:
+    per_cluster = _PerCluster(environ, session, region, charts)
+    table = _required(environ, "TABLE_NAME")
     queues = {
         ONBOARDING: _required(environ, "ONBOARDING_QUEUE_URL"),
         TUNING: _required(environ, "TUNING_QUEUE_URL"),
@@ -297,15 +309,15 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
     }
     return Ports(
         eks=eks.EksApi(session, region),
-        store=StateTable(_required(environ, "TABLE_NAME"), session, region),
+        store=StateTable(table, session, region),
         queues=SqsQueues(queues, session, region),
         policies=SsmPolicies(_required(environ, "POLICY_PREFIX"), session, region),
-        kubernetes=kubernetes,
-        helm=helm,
-        metrics=metrics,
+        kubernetes=per_cluster.kubernetes,
+        helm=per_cluster.helm,
+        metrics=per_cluster.metrics,
         alarms=CloudWatchAlarms(session, region),
-        sleep=SleepTable(_required(environ, "TABLE_NAME"), session, region),
-        usage=UsageTable(_required(environ, "TABLE_NAME"), session, region),
+        sleep=SleepTable(table, session, region),
+        usage=UsageTable(table, session, region),
         schedules=EventBridgeSchedules(
             _required(environ, "SCHEDULE_GROUP"),
             _required(environ, "OFF_HOURS_QUEUE_ARN"),

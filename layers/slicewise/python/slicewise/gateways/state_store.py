@@ -49,6 +49,17 @@ _KEPT = timedelta(days=90)
 _READS = 3
 _TIMES = ("at", "since", "looked_at", "next_look")
 _RECORD = "record#"
+# An end that is no number is nobody's: it would keep everybody out for ever.
+_LEASE_IS_FREE = (
+    "attribute_not_exists(#until) OR NOT attribute_type(#until, :number) "
+    "OR #until <= :now OR attempt = :attempt"
+)
+# A lease that DynamoDB let expire begins at the clock: each token of before is smaller, since no two
+# reconciles of a cluster begin in one millisecond.
+_TAKE_LEASE = (
+    "SET holder = :holder, #until = :until, expires = :expires, attempt = :attempt, "
+    "#token = if_not_exists(#token, :now) + :one"
+)
 
 Item = dict[str, Any]
 
@@ -87,18 +98,8 @@ class StateTable:
                 answer = self._db.update_item(
                     TableName=self._table,
                     Key=item_of(_key(cluster, "lease")),
-                    # A lease that DynamoDB let expire begins at the clock: each token of before is smaller,
-                    # since no two passes of a cluster begin in one millisecond.
-                    UpdateExpression=(
-                        "SET holder = :holder, #until = :until, expires = :expires, attempt = :attempt, "
-                        "#token = if_not_exists(#token, :now) + :one"
-                        + (", #began = :began REMOVE #waits" if capability else "")
-                    ),
-                    # An end that is no number is nobody's: it would keep everybody out for ever.
-                    ConditionExpression=(
-                        "attribute_not_exists(#until) OR NOT attribute_type(#until, :number) "
-                        "OR #until <= :now OR attempt = :attempt"
-                    ),
+                    UpdateExpression=_TAKE_LEASE + (", #began = :began REMOVE #waits" if capability else ""),
+                    ConditionExpression=_LEASE_IS_FREE,
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=item_of(values),
                     ReturnValues="UPDATED_NEW",

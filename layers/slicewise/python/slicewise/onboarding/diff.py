@@ -6,7 +6,7 @@ What its NodePools shall be, and which are left as they are, is pool_targets' to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -50,20 +50,7 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     actions: list[Action] = []
     if live(contents, manifests.NAMESPACE) is None:
         actions.append(Apply(manifests.namespace(), "GPU Operator and our configuration live in it"))
-    touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
-    # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
-    unfinished = [
-        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations_of(pool).keys()
-    ]
-    held = {layout.ASLEEP, layout.OPENED}
-    asleep = [name(pool) for pool in contents.node_pools if held & annotations_of(pool).keys()]
-    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
-    retaining, operator = _is_retaining(contents), _operator(contents)
-    own = own_kinds.writes(contents, policy)
-    kept = (retaining, operator, _served(contents), _is_suspending(contents))
-    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
-    actions += admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own)))
-    actions += _applies(contents, roles, "what we may read once installation is over")
+    actions += _rights(contents, policy)
     configurations = _applies(
         contents,
         operator_release.config_maps(contents),
@@ -82,17 +69,41 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     actions += (*pools, *superseded_pools.actions(contents, policy))
     pool_findings += superseded_pools.findings(contents, policy)
     actions += _time_slices(contents, policy)
-    tuner = inside.entries.get(settings.tuner_role)
-    if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
-        actions.append(
-            PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), "it proves the slices on each node")
-        )
-    sleeper = inside.entries.get(settings.sleeper_role)
-    if policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
-        why = "it puts workloads to sleep and wakes them"
-        actions.append(PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why))
+    actions += _access_entries(inside, settings)
     findings = (*released.findings, *operator_release.findings_of_keys(contents), *pool_findings)
     return Difference(tuple(actions), findings, released.wait)
+
+
+def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
+    """What our roles may write, and what the API server lets them write of it."""
+    touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
+    # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
+    unfinished = [
+        name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations_of(pool).keys()
+    ]
+    held = {layout.ASLEEP, layout.OPENED}
+    asleep = [name(pool) for pool in contents.node_pools if held & annotations_of(pool).keys()]
+    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
+    retaining, operator = _is_retaining(contents), _operator(contents)
+    own = own_kinds.writes(contents, policy)
+    kept = (retaining, operator, _served(contents), _is_suspending(contents))
+    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
+    return (
+        *admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own))),
+        *_applies(contents, roles, "what we may read once installation is over"),
+    )
+
+
+def _access_entries(inside: Inside, settings: Settings) -> Iterator[PutAccessEntry]:
+    """Of those who work in the cluster once it is onboarded."""
+    tuner = inside.entries.get(settings.tuner_role)
+    if tuner is None or tuner.groups != (rbac.TUNER_GROUP,):
+        why = "it proves the slices on each node"
+        yield PutAccessEntry(settings.tuner_role, (rbac.TUNER_GROUP,), why)
+    sleeper = inside.entries.get(settings.sleeper_role)
+    if inside.policy.off_hours and (sleeper is None or sleeper.groups != (rbac.SLEEPER_GROUP,)):
+        why = "it puts workloads to sleep and wakes them"
+        yield PutAccessEntry(settings.sleeper_role, (rbac.SLEEPER_GROUP,), why)
 
 
 def _operator(contents: ClusterContents) -> rbac.Operator:

@@ -358,18 +358,7 @@ def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Findi
             f"Once none does: helm uninstall {manifests.OPERATOR} -n {layout.OPERATOR_NAMESPACE}, then "
             f"kubectl delete configmap {layout.CONFIG_MAP.name} -n {layout.OPERATOR_NAMESPACE}",
         )
-    for item in filter(_is_doubtful, remains.ours or ()):
-        yield Finding(
-            "node-pool-stays",
-            f"{ref_of(item)} stays: it has our label, but not the stamp of what we made.",
-            "If it is not yours: kubectl delete nodepool " + name(item),
-        )
-    for item, node_pool in _in_use(remains):
-        yield Finding(
-            "of-ours-stays",
-            f"{ref_of(item)} stays: NodePool {node_pool}, which is not ours, rests on it.",
-            f"Once it does not: kubectl delete {item['kind'].lower()} {name(item)}",
-        )
+    yield from _objects_that_stay(remains)
     if _readers(remains) and release and is_theirs(release) and not is_joined(release):
         yield Finding(
             "configuration-in-use",
@@ -390,6 +379,21 @@ def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Findi
             "namespace-stays",
             f"Namespace {layout.OPERATOR_NAMESPACE} stays: it holds {_some(remains.namespace_holds)}.",
             f"Once nothing needs it: kubectl delete namespace {layout.OPERATOR_NAMESPACE}",
+        )
+
+
+def _objects_that_stay(remains: Remains) -> Iterator[Finding]:
+    for item in filter(_is_doubtful, remains.ours or ()):
+        yield Finding(
+            "node-pool-stays",
+            f"{ref_of(item)} stays: it has our label, but not the stamp of what we made.",
+            "If it is not yours: kubectl delete nodepool " + name(item),
+        )
+    for item, node_pool in _in_use(remains):
+        yield Finding(
+            "of-ours-stays",
+            f"{ref_of(item)} stays: NodePool {node_pool}, which is not ours, rests on it.",
+            f"Once it does not: kubectl delete {item['kind'].lower()} {name(item)}",
         )
 
 

@@ -158,15 +158,7 @@ def _off_hours(
     what a StatefulSet says of its volumes.
     """
     names = {"nodepools": sorted({*layout.node_pool_names(policy), *asleep})}
-    left_out = set()
-    if off_hours.volumes is not Volumes.RETAIN and not retaining:
-        left_out.add("statefulsets")
-    if off_hours.missed_runs is not MissedRuns.SKIP:
-        left_out.add("cronjobs/status")
-    if off_hours.bare_pods is not BarePods.DELETE:
-        left_out.add("pods")
-    if off_hours.jobs is not Jobs.SUSPEND and not suspending:
-        left_out |= {one.resource for one in rights.SLEEPER.writes if one.of_jobs}
+    left_out = _left_out(off_hours, retaining, suspending)
     writes = [
         one
         for one in rights.SLEEPER.writes
@@ -193,6 +185,20 @@ def _off_hours(
     if any(pool.fallback_gpus for pool in policy.pools):
         rules.append(_rule("", ["events"], ["list"]))
     return _cluster_role(SLEEPER, rules), _cluster_role_binding(SLEEPER, SLEEPER_GROUP)
+
+
+def _left_out(off_hours: OffHours, retaining: bool, suspending: bool) -> set[str]:
+    """Resources that nobody need write under this policy."""
+    left_out = set()
+    if off_hours.volumes is not Volumes.RETAIN and not retaining:
+        left_out.add("statefulsets")
+    if off_hours.missed_runs is not MissedRuns.SKIP:
+        left_out.add("cronjobs/status")
+    if off_hours.bare_pods is not BarePods.DELETE:
+        left_out.add("pods")
+    if off_hours.jobs is not Jobs.SUSPEND and not suspending:
+        left_out |= {one.resource for one in rights.SLEEPER.writes if one.of_jobs}
+    return left_out
 
 
 def _installer_rules(policy: Policy) -> list[dict[str, Any]]:

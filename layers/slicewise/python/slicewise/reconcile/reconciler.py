@@ -404,8 +404,6 @@ class Reconciler(Generic[W]):
         next_try: str = "",
     ) -> Report:
         now, before = self._clock(), progress.before
-        changed = _some_changes(progress.changed)
-        findings = _some_findings((*_misread(before), *outcome.findings))
         same = before is not None and before.stage == outcome.stage
         record = Record(
             cluster=trigger.cluster,
@@ -414,8 +412,8 @@ class Reconciler(Generic[W]):
             reason=_short(outcome.reason),
             at=now,
             since=before.since if before and same else now,
-            findings=findings,
-            changed=changed,
+            findings=_some_findings((*_misread(before), *outcome.findings)),
+            changed=_some_changes(progress.changed),
             next_look=next_look,
             conflicts=conflicts,
             details=progress.details,
@@ -424,22 +422,8 @@ class Reconciler(Generic[W]):
             next_try=next_try,
             **progress.record_fields,  # type: ignore[arg-type]
         )
-        # An unchanged cluster is looked at each hour for ever; its history should show what happened.
-        news = before is None or (before.stage, before.reason, before.changed) != (
-            record.stage,
-            record.reason,
-            record.changed,
-        )
-        self._ports.store.save(record, progress.lease, history=news)
-        return Report(
-            trigger.cluster,
-            record.capability,
-            record.stage,
-            record.reason,
-            changed,
-            record.findings,
-            next_look,
-        )
+        self._ports.store.save(record, progress.lease, history=_is_news(before, record))
+        return _report(record)
 
     def _record_failure(self, trigger: Trigger, progress: _Progress, error: Exception) -> None:
         """
@@ -555,6 +539,25 @@ def _sound(before: Record | None, now: datetime) -> Record | None:
     looked_at = before.looked_at
     is_past = looked_at is None or looked_at <= now + _CLOCK_ERROR
     return replace(before, since=since, looked_at=looked_at if is_past else None)
+
+
+def _is_news(before: Record | None, now: Record) -> bool:
+    """An unchanged cluster is reconciled each hour for ever; its history should show what happened."""
+    if before is None:
+        return True
+    return (before.stage, before.reason, before.changed) != (now.stage, now.reason, now.changed)
+
+
+def _report(record: Record) -> Report:
+    return Report(
+        record.cluster,
+        record.capability,
+        record.stage,
+        record.reason,
+        record.changed,
+        record.findings,
+        record.next_look,
+    )
 
 
 def _misread(before: Record | None) -> tuple[Finding, ...]:

@@ -26,40 +26,10 @@ from slicewise.pools import layout
 
 def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
     """GPU Operator allows one ClusterPolicy in a cluster, so there is room for one release."""
-    found = all_of(contents)
-    if len(found) > 1:
-        names = ", ".join(f"{release.namespace}/{release.name}" for release in found)
-        return [
-            _refuse(
-                "foreign-gpu-operator",
-                f"GPU Operator is installed {len(found)} times ({names}), and only one of them can have the "
-                "ClusterPolicy.",
-                "Uninstall all but the one that your GPU nodes are set up by.",
-            )
-        ]
     release = of(contents)
-    # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
-    orphan = live(contents, rbac.CLUSTER_POLICY) is not None and not manifests.anything_of_ours(contents)
-    charts = (manifests.KARPENTER, manifests.KARPENTER_CRD)
-    if release is None and (around := [one for one in contents.releases if one.chart not in charts]):
-        whole = around[0]
-        return [
-            _refuse(
-                "foreign-gpu-operator",
-                f"GPU Operator is a part of the release {whole.namespace}/{whole.name} of chart "
-                f"{whole.chart}, whose other parts are none of our business.",
-                "Install GPU Operator as a release of its own (--take-ownership keeps its objects), "
-                "then let us join that.",
-            )
-        ]
-    if release is None and orphan:
-        return [
-            _refuse(
-                "foreign-gpu-operator",
-                "There is a ClusterPolicy of GPU Operator, but no helm release that made it.",
-                "Remove that installation and its ClusterPolicy; we install GPU Operator by helm.",
-            )
-        ]
+    refused = _several(contents) or (_without_release(contents) if release is None else None)
+    if refused:
+        return [refused]
     if release is None or (is_marked(release) and not is_joined(release)):
         return []
     if not is_marked(release):
@@ -69,6 +39,41 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
     found_now = [*_clashing_keys(contents, release), *_contradictions(contents, policy, settings)]
     driver = driver_restart(contents, release, settings)
     return [driver, *found_now] if driver and driver.refuses else found_now
+
+
+def _several(contents: ClusterContents) -> Finding | None:
+    found = all_of(contents)
+    if len(found) < 2:
+        return None
+    names = ", ".join(f"{release.namespace}/{release.name}" for release in found)
+    return _refuse(
+        "foreign-gpu-operator",
+        f"GPU Operator is installed {len(found)} times ({names}), and only one of them can have the "
+        "ClusterPolicy.",
+        "Uninstall all but the one that your GPU nodes are set up by.",
+    )
+
+
+def _without_release(contents: ClusterContents) -> Finding | None:
+    """Where it has no release of its own: a part of another one, or a ClusterPolicy alone."""
+    charts = (manifests.KARPENTER, manifests.KARPENTER_CRD)
+    if around := [one for one in contents.releases if one.chart not in charts]:
+        whole = around[0]
+        return _refuse(
+            "foreign-gpu-operator",
+            f"GPU Operator is a part of the release {whole.namespace}/{whole.name} of chart "
+            f"{whole.chart}, whose other parts are none of our business.",
+            "Install GPU Operator as a release of its own (--take-ownership keeps its objects), "
+            "then let us join that.",
+        )
+    # Between our rolling a first installation back and installing again, its ClusterPolicy may linger.
+    if live(contents, rbac.CLUSTER_POLICY) is None or manifests.anything_of_ours(contents):
+        return None
+    return _refuse(
+        "foreign-gpu-operator",
+        "There is a ClusterPolicy of GPU Operator, but no helm release that made it.",
+        "Remove that installation and its ClusterPolicy; we install GPU Operator by helm.",
+    )
 
 
 def _contradictions(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:

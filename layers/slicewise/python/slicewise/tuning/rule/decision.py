@@ -273,20 +273,22 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
         told["doubt"] = decision.doubt
     if decision.allowed:
         told["allowed"] = [decision.allowed.lower, decision.allowed.upper]
-    if choice:
-        told |= {
-            "bounds": [
-                {"what": bound.what, "n": bound.n, "says": bound.arithmetic, "next": bound.next_arithmetic}
-                for bound in choice.bounds
-            ],
-            "binding": choice.binding,
-            "rule": choice.target,
-            "slowdown": round(choice.slowdown_mean, 3) if math.isfinite(choice.slowdown_mean) else None,
-            "slow_share": round(choice.slow_share, 4),
-            "pods": choice.pods,
-            "gpus": list(choice.gpus),
-            "confidence": choice.confidence,
-            "would_change": choice.would_change,
-            "advice": choice.advice,
-        }
-    return told
+    return told | _of_choice(choice) if choice else told
+
+
+def _of_choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "bounds": [
+            {"what": bound.what, "n": bound.n, "says": bound.arithmetic, "next": bound.next_arithmetic}
+            for bound in choice.bounds
+        ],
+        "binding": choice.binding,
+        "rule": choice.target,
+        "slowdown": round(choice.slowdown_mean, 3) if math.isfinite(choice.slowdown_mean) else None,
+        "slow_share": round(choice.slow_share, 4),
+        "pods": choice.pods,
+        "gpus": list(choice.gpus),
+        "confidence": choice.confidence,
+        "would_change": choice.would_change,
+        "advice": choice.advice,
+    }
