@@ -190,7 +190,6 @@ def claim(size: Size, index: int) -> Object:
 
 
 def pod(size: Size, index: int) -> Object:
-    variables = [{"name": f"SETTING_{i}", "value": f"value {i} of a server"} for i in range(12)]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -205,19 +204,7 @@ def pod(size: Size, index: int) -> Object:
             "nodeSelector": {layout.POOL_LABEL: size.pool_of(index // PODS_A_NODE).name},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": "server",
-                    "image": "example.com/inference:1",
-                    "env": variables,
-                    "ports": [{"containerPort": 8080}],
-                    "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}},
-                    "resources": {
-                        "requests": {"cpu": "100m", "memory": "128Mi"},
-                        "limits": {"nvidia.com/gpu": "1"},
-                    },
-                }
-            ],
+            "containers": [_server()],
         },
         "status": {
             "phase": "Running",
@@ -225,18 +212,35 @@ def pod(size: Size, index: int) -> Object:
             "hostIP": "127.0.0.1",
             "podIP": "10.64.0.6",
             "startTime": _now(),
-            "containerStatuses": [
-                {
-                    "name": "server",
-                    "state": {"running": {"startedAt": _now()}},
-                    "ready": True,
-                    "restartCount": 0,
-                    "image": "example.com/inference:1",
-                    "imageID": f"example.com/inference@sha256:{1:064}",
-                    "containerID": f"containerd://{index:064}",
-                }
-            ],
+            "containerStatuses": [_server_status(index)],
         },
+    }
+
+
+def _server() -> Object:
+    variables = [{"name": f"SETTING_{i}", "value": f"value {i} of a server"} for i in range(12)]
+    return {
+        "name": "server",
+        "image": "example.com/inference:1",
+        "env": variables,
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}},
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"nvidia.com/gpu": "1"},
+        },
+    }
+
+
+def _server_status(index: int) -> Object:
+    return {
+        "name": "server",
+        "state": {"running": {"startedAt": _now()}},
+        "ready": True,
+        "restartCount": 0,
+        "image": "example.com/inference:1",
+        "imageID": f"example.com/inference@sha256:{1:064}",
+        "containerID": f"containerd://{index:064}",
     }
 
 

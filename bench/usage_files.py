@@ -112,6 +112,66 @@ def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None 
     if not rows:
         raise BadFile("no usable row: the columns are " + ", ".join(COLUMNS))
     names = sorted({row.pod for row in rows})
+    samples = _samples(rows, names)
+    days, samples_a_day = samples.days, samples.samples_a_day
+    return RecordedTrace(
+        tuple(names),
+        _carried(samples.memory_by(samples_a_day, len(names), days)),
+        samples.busy_by_window(len(names)),
+        decide_day=max(2, min(7, days // 2)),
+        card_mib=card_mib,
+        samples_a_day=samples_a_day,
+        alive=samples.alive(len(names)),
+        usd_per_gpu_hour=usd_per_gpu_hour,
+        # Others' names say nothing sure of who their siblings are.
+        workloads=tuple(REPLICA.sub("", name) if REPLICA.search(name) else "" for name in names),
+        memory_by_hour=samples.memory_by(samples_a_day // HOURS, len(names), days * HOURS),
+    )
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """
+    Of whole days, a value a sample: whose it is, in which window, what was measured.
+
+    Attributes:
+        pod: Number of the pod.
+        window: Number of the window, from the first sample of all on.
+        busy: Fraction of a GPU; NaN where it was not measured.
+        memory: MiB; likewise.
+    """
+
+    pod: np.ndarray
+    window: np.ndarray
+    busy: np.ndarray
+    memory: np.ndarray
+    days: int
+    samples_a_day: int
+
+    def busy_by_window(self, pods: int) -> np.ndarray:
+        """The mean of each window; NaN where there is no sample."""
+        shape, known = (pods, self.days * self.samples_a_day), ~np.isnan(self.busy)
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        np.add.at(sums, (self.pod[known], self.window[known]), self.busy[known])
+        np.add.at(counts, (self.pod[known], self.window[known]), 1)
+        return np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
+
+    def memory_by(self, windows: int, pods: int, columns: int) -> np.ndarray:
+        """The most in so many windows together."""
+        found = np.full((pods, columns), np.nan)
+        np.fmax.at(found, (self.pod, self.window // windows), self.memory)
+        return found
+
+    def alive(self, pods: int) -> np.ndarray:
+        """By pod and day, from the day of its first sample to that of its last."""
+        found = np.zeros((pods, self.days), dtype=bool)
+        for one in range(pods):
+            if len(seen := self.window[self.pod == one]):
+                found[one, seen.min() // self.samples_a_day : seen.max() // self.samples_a_day + 1] = True
+        return found
+
+
+def _samples(rows: list[Row], names: list[str]) -> _Samples:
     number = {name: index for index, name in enumerate(names)}
     pod = np.array([number[row.pod] for row in rows])
     at = np.array([row.time for row in rows])
@@ -130,34 +190,7 @@ def to_trace(rows: Iterable[Row], card_mib: int, usd_per_gpu_hour: float | None 
         )
         raise BadFile(f"the samples span {days} days, {first} to {last}: are all times seconds or ISO 8601?")
     inside = window < days * samples_a_day
-    pod, window, busy, memory = pod[inside], window[inside], busy[inside], memory[inside]
-    shape = (len(names), days * samples_a_day)
-
-    known = ~np.isnan(busy)
-    sums, counts = np.zeros(shape), np.zeros(shape)
-    np.add.at(sums, (pod[known], window[known]), busy[known])
-    np.add.at(counts, (pod[known], window[known]), 1)
-    by_day = np.full((len(names), days), np.nan)
-    np.fmax.at(by_day, (pod, window // samples_a_day), memory)
-    by_hour = np.full((len(names), days * HOURS), np.nan)
-    np.fmax.at(by_hour, (pod, window // (samples_a_day // HOURS)), memory)
-    alive = np.zeros((len(names), days), dtype=bool)
-    for one in range(len(names)):
-        if len(seen := window[pod == one]):
-            alive[one, seen.min() // samples_a_day : seen.max() // samples_a_day + 1] = True
-    return RecordedTrace(
-        tuple(names),
-        _carried(by_day),
-        np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0),
-        decide_day=max(2, min(7, days // 2)),
-        card_mib=card_mib,
-        samples_a_day=samples_a_day,
-        alive=alive,
-        usd_per_gpu_hour=usd_per_gpu_hour,
-        # Others' names say nothing sure of who their siblings are.
-        workloads=tuple(REPLICA.sub("", name) if REPLICA.search(name) else "" for name in names),
-        memory_by_hour=by_hour,
-    )
+    return _Samples(pod[inside], window[inside], busy[inside], memory[inside], days, samples_a_day)
 
 
 def gaps(trace: RecordedTrace) -> float:

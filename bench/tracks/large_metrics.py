@@ -272,63 +272,56 @@ def _serve(size: Mapping[str, int], port: int) -> None:
 
 
 def _week(gpus: int, workloads: int) -> Iterator[Page]:
-    """What passes of a week have kept, up to an hour ago: as varied as what is measured."""
+    """What reconciles of a week have kept, up to an hour ago: as varied as what is measured."""
     from slicewise.tuning.state.observation import measured_by
-    from slicewise.tuning.usage.history import (
-        STEPS_A_DAY,
-        History,
-        StoredHistory,
-        WorkloadDay,
-        WorkloadKey,
-        settled,
-    )
+    from slicewise.tuning.usage.history import History, StoredHistory, settled
     from slicewise.tuning.usage.pages import pages
-    from slicewise.tuning.usage.points import StepPoints
-    from slicewise.tuning.usage.readings import Device
 
     rng, through = random.Random(1), settled(NOW - timedelta(hours=1))
     today = through // 86_400 * 86_400
-
-    def day(begin: int) -> WorkloadDay:
-        steps = min(STEPS_A_DAY, (through - begin) // 600 + 1)
-        values = [[rng.randrange(200) for _ in range(steps)] for _ in range(2)]
-        rest = [65535] * (STEPS_A_DAY - steps)
-        pooled = array("I", [rng.randrange(1, 500) if bucket < 45 else 0 for bucket in range(46)])
-        shares = (array("H", one + rest) for one in values)
-        end = begin + (steps - 1) * 600
-        return WorkloadDay(*shares, pooled, 1400.0, 1000.0, 1400.0, steps, last=end, through=end)
-
-    def key(number: int) -> WorkloadKey:
-        return WorkloadKey("apps", "Deployment", "ml", f"inference-{number:04}", "l4")
-
     days = {
-        key(number): {today - n * 86_400: day(today - n * 86_400) for n in range(8)}
+        _key(number): {today - n * 86_400: _workload_day(rng, today - n * 86_400, through) for n in range(8)}
         for number in range(workloads)
     }
     known = {
         ("ml", _pod_name(gpu, place, workloads)): StoredHistory(
-            key(_workload(gpu, place, workloads)), 1_762_000_000
+            _key(_workload(gpu, place, workloads)), 1_762_000_000
         )
         for gpu in range(gpus)
         for place in range(PODS_A_GPU)
     }
+    devices = {f"{_node(gpu)}/0": _device(rng, gpu, through) for gpu in range(gpus)}
+    by = policy.parse(POLICY_TEXT.replace("ENDPOINT", "http://127.0.0.1"), "bench")
+    yield from pages(History(days, devices, known, through), 0, measured_by(by))
+
+
+def _workload_day(rng: random.Random, begin: int, through: int) -> Any:
+    from slicewise.tuning.usage.history import STEPS_A_DAY, WorkloadDay
+
+    steps = min(STEPS_A_DAY, (through - begin) // 600 + 1)
+    values = [[rng.randrange(200) for _ in range(steps)] for _ in range(2)]
+    rest = [65535] * (STEPS_A_DAY - steps)
+    pooled = array("I", [rng.randrange(1, 500) if bucket < 45 else 0 for bucket in range(46)])
+    shares = (array("H", one + rest) for one in values)
+    end = begin + (steps - 1) * 600
+    return WorkloadDay(*shares, pooled, 1400.0, 1000.0, 1400.0, steps, last=end, through=end)
+
+
+def _key(number: int) -> Any:
+    from slicewise.tuning.usage.history import WorkloadKey
+
+    return WorkloadKey("apps", "Deployment", "ml", f"inference-{number:04}", "l4")
+
+
+def _device(rng: random.Random, gpu: int, through: int) -> Any:
+    from slicewise.tuning.usage.points import StepPoints
+    from slicewise.tuning.usage.readings import Device
 
     def points(most: float) -> StepPoints:
         return StepPoints(through - 146 * 600, 600, array("d", (rng.random() * most for _ in range(147))))
 
-    devices = {
-        f"{_node(gpu)}/0": Device(
-            _node(gpu),
-            "0",
-            points(0.4),
-            points(15_000),
-            {through - 600 * n: 0.0 for n in range(147)},
-            model="NVIDIA L4",
-        )
-        for gpu in range(gpus)
-    }
-    by = policy.parse(POLICY_TEXT.replace("ENDPOINT", "http://127.0.0.1"), "bench")
-    yield from pages(History(days, devices, known, through), 0, measured_by(by))
+    xid = {through - 600 * n: 0.0 for n in range(147)}
+    return Device(_node(gpu), "0", points(0.4), points(15_000), xid, model="NVIDIA L4")
 
 
 class _Counted:

@@ -45,17 +45,10 @@ class _Clock:
 
 def run(workloads: int = WORKLOADS) -> dict[str, Any]:
     from moto import mock_aws
-    from slicewise.gateways.kubernetes import KubernetesApi
 
     from sandbox.cluster.control_plane import ControlPlane
 
     calls: list[str] = []
-
-    class Counted(KubernetesApi):
-        def _answer(self, method: str, *arguments: Any, **options: Any) -> Any:
-            calls.append(f"API server: {method}")
-            return super()._answer(method, *arguments, **options)
-
     with (
         mock_aws(),
         tempfile.TemporaryDirectory(prefix="slicewise-bench-") as folder,
@@ -63,15 +56,8 @@ def run(workloads: int = WORKLOADS) -> dict[str, Any]:
     ):
         plane.install_crds()
         _fill(plane, workloads)
-        ca = base64.b64encode(plane.ca_pem).decode()
-        access = {"url": plane.url, "ca": ca, "token": plane.admin_token}
         clock = _Clock()
-        app = isolated_app.an_app(
-            access,
-            POLICY,
-            kubernetes=lambda cluster: Counted.of(cluster, lambda: access["token"]),
-            **_tables(calls),
-        )
+        app = _an_app(plane, calls)
         app.clock, app.threads = clock, THREADS
         seconds, made = {}, {}
         for name, now, replicas in (("asleep", NIGHT, 0), ("awake", WAKING, 1)):
@@ -89,6 +75,25 @@ def run(workloads: int = WORKLOADS) -> dict[str, Any]:
         "passes_at_most": PASSES_AT_MOST,
         "holds": most <= PASSES_AT_MOST,
     }
+
+
+def _an_app(plane: Any, calls: list[str]) -> Any:
+    """With real gateways to the control plane, whose calls are counted."""
+    from slicewise.gateways.kubernetes import KubernetesApi
+
+    class Counted(KubernetesApi):
+        def _answer(self, method: str, *arguments: Any, **options: Any) -> Any:
+            calls.append(f"API server: {method}")
+            return super()._answer(method, *arguments, **options)
+
+    ca = base64.b64encode(plane.ca_pem).decode()
+    access = {"url": plane.url, "ca": ca, "token": plane.admin_token}
+    return isolated_app.an_app(
+        access,
+        POLICY,
+        kubernetes=lambda cluster: Counted.of(cluster, lambda: access["token"]),
+        **_tables(calls),
+    )
 
 
 def _fill(plane: Any, workloads: int) -> None:

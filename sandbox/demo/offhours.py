@@ -222,19 +222,8 @@ class _Night:
         self.sleep_until(opening, "early")
         self.slicewise("pause", self.cluster.name, "--reason", "the network is being moved")
         self.follow(self.all_run_again)
-        ran, all_run, first = datetime.now(UTC), self.all_run(), self.first_gpu_node()
-        story.claim(
-            "awake-on-time",
-            f"all pods ran {(opening - ran).total_seconds():.0f} s before the opening time; no node came "
-            f"sooner than {minutes} min before it",
-            expected={"all run": True, "in time": True, "not too soon": True},
-            observed={
-                "all run": all_run,
-                "in time": ran <= opening,
-                # Kubernetes keeps whole seconds.
-                "not too soon": first is not None and first >= opening - lead - timedelta(seconds=1),
-            },
-        )
+        all_run = self.all_run()
+        self.tell_how_soon(opening, lead, minutes, all_run)
         for one in self.system.details(self.cluster.name, "off-hours"):
             if one.get("told"):
                 story.saw(f"the record keeps what the sleep has saved: {one['told']}")
@@ -252,6 +241,25 @@ class _Night:
         )
         self.slicewise("resume", self.cluster.name)
         self.tell_what_other_controllers_did()
+        self.tell_what_came_back()
+
+    def tell_how_soon(self, opening: datetime, lead: timedelta, minutes: int, all_run: bool) -> None:
+        ran, first = datetime.now(UTC), self.first_gpu_node()
+        self.story.claim(
+            "awake-on-time",
+            f"all pods ran {(opening - ran).total_seconds():.0f} s before the opening time; no node came "
+            f"sooner than {minutes} min before it",
+            expected={"all run": True, "in time": True, "not too soon": True},
+            observed={
+                "all run": all_run,
+                "in time": ran <= opening,
+                # Kubernetes keeps whole seconds.
+                "not too soon": first is not None and first >= opening - lead - timedelta(seconds=1),
+            },
+        )
+
+    def tell_what_came_back(self) -> None:
+        story = self.story
         now, marks = self.sleeping(), self.kube.get(POOL)["metadata"].get("annotations", {})
         story.claim(
             "awake-exactly",

@@ -110,6 +110,19 @@ def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> No
             {one: lambda: one.stands_at(5), two: lambda: two.locked() == ["5"] and two.stands_at(4)},
             meanwhile=memory_runs_out,
         )
+    _one_grew(story, one, good)
+    _two_reverted(story, two, bad)
+    one.scale(10)
+    wait(story, lambda: one.runs(10), "gpu-1: five more pods come, and run")
+    story.claim(
+        "new-slices-are-used",
+        "10 pods at 5 a GPU need 10 / 5 = 2 nodes: those that were there",
+        expected=2,
+        observed=one.nodes(),
+    )
+
+
+def _one_grew(story: Narrator, one: TunedCluster, good: Witness) -> None:
     story.claim(
         "grow-replaces-no-node",
         "N became 5 on nodes that ran: Karpenter replaced none, and no pod was moved or restarted",
@@ -130,6 +143,9 @@ def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> No
             "watched": good.looks > OFTEN,
         },
     )
+
+
+def _two_reverted(story: Narrator, two: TunedCluster, bad: Witness) -> None:
     story.claim(
         "canary-reverts",
         "one node tried 5 and broke a promise: it has its 4 back, no other saw 5, which is locked for a day",
@@ -141,14 +157,6 @@ def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> No
             "nodes replaced": bad.gone_nodes,
             "pods gone": bad.gone_pods,
         },
-    )
-    one.scale(10)
-    wait(story, lambda: one.runs(10), "gpu-1: five more pods come, and run")
-    story.claim(
-        "new-slices-are-used",
-        "10 pods at 5 a GPU need 10 / 5 = 2 nodes: those that were there",
-        expected=2,
-        observed=one.nodes(),
     )
 
 
@@ -176,6 +184,10 @@ def _idle_nodes_go(story: Narrator, system: System, one: TunedCluster) -> None:
             "after it": one.looked_at() > looked_at,
         },
     )
+    _nodes_consolidate(story, one, before)
+
+
+def _nodes_consolidate(story: Narrator, one: TunedCluster, before: int) -> None:
     wait(
         story,
         lambda: one.idle_nodes_go_after() == "5s",
@@ -216,6 +228,13 @@ def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
         story.saw("gpu-1: the alarm `full` goes off")
         _follow(story, {one: lambda: one.stands_at(fits)})
         there = one.where_pods_run()
+    moved = sorted(pod for pod in left_alone if there.get(pod) != was[pod])
+    _nothing_was_killed(story, one, witness, fits, {"pods that fit": len(left_alone), "of them moved": moved})
+
+
+def _nothing_was_killed(
+    story: Narrator, one: TunedCluster, witness: Witness, fits: int, where_they_fit: dict[str, object]
+) -> None:
     story.claim(
         "shrink-kills-no-pod",
         f"N became {fits}: pods stay on a node where they fit, the others are moved under the pool's budget, "
@@ -231,12 +250,11 @@ def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
         },
         observed={
             "N": one.n(),
-            "pods that fit": len(left_alone),
-            "of them moved": sorted(pod for pod in left_alone if there.get(pod) != was[pod]),
+            **where_they_fit,
             "short of slices": witness.short,
             "watched": witness.looks > OFTEN,
             "failed": one.failed_pods(),
-            "run": len(there),
+            "run": len(one.where_pods_run()),
         },
     )
 
