@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--if-cached", action="store_true", help="build nothing; 0 if all of it is there, else 1"
     )
     _add_controllers(build)
-    demo = commands.add_parser("demo", help="tell the main job step by step, and check each claim")
+    demo = commands.add_parser("demo", help="run the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
     return parser
 

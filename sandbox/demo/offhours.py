@@ -63,10 +63,10 @@ BEFORE_WAKING = timedelta(seconds=10)
 
 def tell(story: Narrator, system: System) -> None:
     story.tell(
-        """Nobody uses most GPUs at night, and an idle GPU costs what a busy one does. A policy can say when
-        GPU workloads sleep. What each was is written down before it is changed, and in the morning each is
-        that again, but for what people have changed meanwhile. A cluster's next change is a schedule of
-        EventBridge; here a person says when, with the command that the demo runs for her."""
+        """Most GPUs are not used at night, and an idle GPU costs what a busy one does. A policy can say when
+        GPU workloads sleep. Each object is recorded before it is changed, and restored in the morning, except
+        for what users have changed meanwhile. In AWS an EventBridge schedule starts the next change of a
+        cluster; here an engineer says when, with the command that the demo runs."""
     )
     cluster = system.clusters["gpu-1"]
     with ExitStack() as ending:
@@ -187,9 +187,9 @@ class _Night:
         [pod] = self.kube.list(PODS, labelSelector="job-name=training")
         done = {"status": {"phase": "Succeeded"}}
         self.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", done)
-        wait(self.story, lambda: not self.gpu_nodes(), "the Job has ended, and its node is gone")
+        wait(self.story, lambda: not self.gpu_nodes(), "the Job has ended, and its node is removed")
         self.look()
-        wait(self.story, self.is_closed, "the next look has closed the NodePool that was open for it")
+        wait(self.story, self.is_closed, "the next reconcile has closed the NodePool that was open for it")
         status = self.kube.get(JOB).get("status", {})
         self.story.claim(
             "job-finishes",
@@ -206,7 +206,7 @@ class _Night:
     def somebody_works_late(self) -> None:
         story = self.story
         self.kube.merge(f"{NOTEBOOK}?fieldManager=kubectl-scale", {"spec": {"replicas": 2}})
-        story.saw("in the middle of the night somebody scales the notebook from 0 to 2")
+        story.saw("in the middle of the night a user scales the notebook from 0 to 2")
         time.sleep(KARPENTER_ACTS_WITHIN_SECONDS)
         found = self.look().get("findings", [])
         told = [one for one in found if one["code"] == "woken-by-somebody"]
@@ -226,7 +226,7 @@ class _Night:
         self.tell_how_soon(opening, lead, minutes, all_run)
         for one in self.system.details(self.cluster.name, "off-hours"):
             if one.get("told"):
-                story.saw(f"the record keeps what the sleep has saved: {one['told']}")
+                story.saw(f"the record has what the sleep has saved: {one['told']}")
         # At the opening, and not before, the CronJob may start what it missed.
         self.follow(lambda: self.stage() == "awake")
         story.claim(

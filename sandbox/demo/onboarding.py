@@ -41,10 +41,10 @@ def a_cluster_is_created(story: Narrator, system: System) -> None:
         "eks:CreateCluster returned; CloudTrail sends the event to EventBridge; Slicewise gets nothing else"
     )
     story.aside(
-        """From here on Slicewise speaks: each pass of its installer leaves a record, printed as [stage] and
-        reason, then what the pass did and why. A pass looks, does what is missing, and looks again until
-        nothing is; so one that is killed costs nothing but time. What a pass means to wait for takes two
-        fifths of its time here."""
+        """From here on the lines are Slicewise's own: each reconcile leaves a record, printed as [stage] and
+        reason, then what the reconcile did and why. It reads the cluster, does what is missing, and runs
+        again until nothing is missing; so one that is killed costs nothing but time. Waits between
+        reconciles take two fifths of their time here."""
     )
     record = _stage(story, system, CLUSTER, "onboarded", saw=lambda record: _tell_record(story, record))
     overlays = cluster.kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays", **OURS)
@@ -111,10 +111,10 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     after = _state_of_ours(kube)
     story.claim(
         "duplicate-event-changes-nothing",
-        f"passes looked again, and of {len(before)} objects of ours none was written",
-        expected={"looked again": True, "written": []},
+        f"reconciles ran again, and of {len(before)} objects of ours none was written",
+        expected={"reconciled again": True, "written": []},
         observed={
-            "looked again": _last_pass(system, CLUSTER) > looked_before,
+            "reconciled again": _last_pass(system, CLUSTER) > looked_before,
             "written": sorted(name for name in before | after if before.get(name) != after.get(name)),
         },
     )
@@ -128,7 +128,7 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
     time.sleep(3)
     heard = system.record(SECOND) is not None
     system.aws.clock.advance(timedelta(hours=1))
-    story.saw("an hour later the scheduled sweep looks at every cluster")
+    story.saw("an hour later the scheduled sweep reconciles every cluster")
     record = _stage(story, system, SECOND, "onboarded")
     story.claim(
         "lost-event-repaired",
@@ -168,7 +168,7 @@ def clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
         for remedy in _remedies(record):
             story.aside(f"What to do: {remedy}")
     left = [item["metadata"]["name"] for kind in KINDS_OF_OURS for item in blind.kube.list(kind, **OURS)]
-    story.claim("refused-untouched", "the refused cluster holds nothing of ours", expected=[], observed=left)
+    story.claim("refused-untouched", "the blocked cluster has nothing of ours", expected=[], observed=left)
 
 
 def _tell_record(story: Narrator, record: Mapping[str, Any]) -> None:

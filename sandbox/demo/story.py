@@ -37,7 +37,7 @@ class Chapter:
 DEPLOYED = "Slicewise is deployed into an account"
 CHAPTERS = (
     Chapter(
-        f"Somebody creates an EKS cluster with the tag {POLICY_TAG}",
+        f"A team creates an EKS cluster with the tag {POLICY_TAG}",
         demo_onboarding.a_cluster_is_created,
         ("onboarded-by-event",),
     ),

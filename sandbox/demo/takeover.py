@@ -40,7 +40,7 @@ def tell(story: Narrator, system: System) -> None:
     story.tell(
         """A team runs GPU Operator under a name of its own, with a driver, slices and tolerations of its own,
         and a NodePool that keeps its nodes. The policy says to adopt both. All that is theirs is to go on as
-        it is; and when Slicewise is told to leave, nothing of it is to be left."""
+        it is; and when the cluster is offboarded, nothing of Slicewise may remain."""
     )
     wait(story, lambda: running(team.kube) == PODS, f"{PODS} pods of the team's run, a GPU each")
     before, pods = team.everything(), team.pods()

@@ -57,8 +57,8 @@ def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two
     wait(
         story, lambda: one.runs(5) and two.runs(5), "in gpu-1 and gpu-2 five pods run: 4 and 1, on two nodes"
     )
-    wait(story, system.is_quiet, "all that went before has been looked at")
-    story.saw("somebody asks: slicewise tune gpu-1")
+    wait(story, system.is_quiet, "every message before has been handled")
+    story.saw("an engineer runs: slicewise tune gpu-1")
     one.ask_for_a_pass()
     _tell_news(story, one)
     detail = one.detail()
@@ -75,14 +75,14 @@ def _a_week_is_measured(story: Narrator, system: System, one: TunedCluster, two:
     story.saw(
         f"a week passes; CloudWatch now has {points:,} points of what the GPUs did (from public traces)"
     )
-    wait(story, system.is_quiet, "no message is on its way, so nobody is about to look")
+    wait(story, system.is_quiet, "no message is on its way, so no reconcile is due")
     before = one.looked_at(), two.looked_at()
     story.saw("the hourly sweep comes")
     system.sweep()
     wait(
         story,
         lambda: one.looked_at() > before[0] and two.looked_at() > before[1],
-        "Slicewise looks at both clusters",
+        "Slicewise reconciles both clusters",
         within_seconds=60,
     )
     story.aside("To see why, an engineer runs `slicewise explain gpu-1`:")
@@ -93,8 +93,8 @@ def _a_week_is_measured(story: Narrator, system: System, one: TunedCluster, two:
 def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> None:
     story.aside(
         """N is changed on the nodes that run. First one node alone gets the new N: the canary. If it does
-        well, the others follow, then what Karpenter is told. In gpu-1 all goes well. In gpu-2 a pod on the
-        canary will run out of memory."""
+        well, the others follow, then the slices that Karpenter expects. In gpu-1 all goes well. In gpu-2 a
+        pod on the canary will run out of memory."""
     )
     killed: list[str] = []
 
@@ -167,7 +167,7 @@ def _idle_nodes_go(story: Narrator, system: System, one: TunedCluster) -> None:
     )
     one.scale(5)
     wait(story, lambda: one.runs(5), "gpu-1: five pods are left, on two nodes")
-    wait(story, system.is_quiet, "no message is on its way, so nobody is about to look")
+    wait(story, system.is_quiet, "no message is on its way, so no reconcile is due")
     before, looked_at = one.nodes(), one.looked_at()
     time.sleep(2)
     looked_by_itself = one.looked_at() != looked_at
@@ -176,7 +176,7 @@ def _idle_nodes_go(story: Narrator, system: System, one: TunedCluster) -> None:
     wait(story, lambda: one.looked_at() > looked_at, "its event wakes Slicewise", within_seconds=60)
     story.claim(
         "alarm-wakes-tuner",
-        "nobody asked and no timer ran: the alarm, which Slicewise had made itself, caused the look",
+        "no user asked and no timer ran: the alarm, which Slicewise had made, caused the reconcile",
         expected={"alarms": ["full", "idle"], "before it": False, "after it": True},
         observed={
             "alarms": one.alarms(),
@@ -221,7 +221,7 @@ def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
         one.fill_memory(full, FULL_MIB)
         one.news()
         story.saw(
-            f"gpu-1: {pods} pods hold {FULL_MIB:,} MiB of a GPU's {L4_MIB:,}: with a tenth kept free, {fits} "
+            f"gpu-1: {pods} pods use {FULL_MIB:,} MiB of a GPU's {L4_MIB:,}: with a tenth kept free, {fits} "
             "such pods fit"
         )
         one.alarm("full", "ALARM", "memory is nearly full")
@@ -262,7 +262,7 @@ def _nothing_was_killed(
 def _somebody_edits(story: Narrator, one: TunedCluster) -> None:
     n = one.n()
     one.edit_overlay(64, EDITOR)
-    story.saw("gpu-1: somebody edits the NodeOverlay: Karpenter would believe that a GPU has 64 slices")
+    story.saw("gpu-1: a user edits the NodeOverlay: Karpenter would believe that a GPU has 64 slices")
     findings = one.ask_for_a_pass().get("findings", [])
     told = [finding["says"] for finding in findings if finding["code"] == "foreign-edit"]
     for says in told:
