@@ -71,7 +71,7 @@ def test_a_refused_cluster_holds_nothing_of_ours(system, occupied, refused):
 
 
 def test_a_refused_cluster_is_not_entered_again_until_something_changes(system, refused):
-    assert "It is looked into again when" in look(system, OCCUPIED, "the hourly sweep")["reason"]
+    assert "It is read again when" in look(system, OCCUPIED, "the hourly sweep")["reason"]
     assert not has_entry(system, OCCUPIED, INSTALLER)
 
 
