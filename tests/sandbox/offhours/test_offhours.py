@@ -481,9 +481,9 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
     }
     assert counts == {"a-chat": 0, "b-embed": 1, "c-rag": 0}
     [failed] = night.failed
-    assert failed.part == f"Deployment {NAMESPACE}/b-embed" and "b-embed needs one replica" in failed.says
+    assert failed.part == f"Deployment {NAMESPACE}/b-embed" and "b-embed needs one replica" in failed.message
     planned = night.look()
-    assert "TorchJob" in next(one.says for one in planned.outcome.findings if one.code == "cannot-be-read")
+    assert "TorchJob" in next(one.message for one in planned.outcome.findings if one.code == "cannot-be-read")
     assert night.schedules.waiting["gpu-1"]
 
     night.at(MORNING)
@@ -696,7 +696,7 @@ def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: Con
         cluster.night.at(NIGHT).run_pass()
         eventually(lambda: cluster.spec(below)["replicas"] == 1)
         [told] = eventually(lambda: put_back(cluster))
-        assert "predictor-operator, which makes it for Predictor gpt" in told.says
+        assert "predictor-operator, which makes it for Predictor gpt" in told.message
         cluster.night.at(MORNING)
         cluster.settle(Stage.AWAKE)
 
@@ -872,7 +872,7 @@ def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_na
 
     told = ray.night.at(NIGHT).settle()
 
-    said = {one.code: one.says for one in told.outcome.findings}
+    said = {one.code: one.message for one in told.outcome.findings}
     assert said["left-awake"].startswith(f"RayService {NAMESPACE}/rayservice is left awake")
     assert said["job-runs"].startswith(f"RayJob {NAMESPACE}/rayjob runs to its end")
     assert {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)} == before

@@ -29,7 +29,7 @@ def test_growing_replaces_no_node_restarts_no_pod_and_then_fills_the_nodes(retun
 
     last = pool.change(8)
 
-    assert last.finished and last.says == "N is 8"
+    assert last.finished and last.message == "N is 8"
     assert pool.stands() == at(8, "ts-8")
     assert {c["metadata"]["name"] for c in pool.claims()} == claims
     assert pool.running() == pods
