@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 # By the line, word for word: the tests that are red once it is no longer true. Who adds a line, or words one
 # otherwise, reads here what holds it, and says so.
 PROMISES = {
-    "Touch a cluster that no policy asks for, but to give back what it holds there.": (
+    "Touch a cluster that no policy asks for, except to release and restore what it changed there.": (
         "scenarios/onboarding/test_offboarding.py::test_a_tag_that_is_merely_gone_empties_and_deletes_nothing",
         "unit/onboarding/test_plan.py::test_no_policy_means_left_alone",
         "scenarios/onboarding/test_onboarding.py::test_a_cluster_without_a_policy_is_left_alone",
@@ -22,8 +22,8 @@ PROMISES = {
         "test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out",
         "sandbox/onboarding/test_lifecycle.py::test_a_cluster_without_a_policy_is_left_alone_and_says_so",
     ),
-    "Keep cluster admin: the installer has it for the seconds of an installation, and loses it also when a "
-    "pass dies.": (
+    "Keep cluster admin: the installer has it for the seconds of an installation, and loses it even when a "
+    "reconcile is killed.": (
         "scenarios/onboarding/test_onboarding.py::test_cluster_admin_is_held_only_while_installing",
         "scenarios/onboarding/test_onboarding.py::test_a_second_look_needs_no_admin_and_no_write",
         "scenarios/onboarding/test_onboarding.py::"
@@ -89,9 +89,9 @@ PROMISES = {
         "sandbox/onboarding/test_pools.py::"
         "test_a_cluster_without_access_entries_is_switched_where_its_tag_allows_it",
     ),
-    "Take over a GPU Operator, a device plugin or a NodePool of somebody else, unless the policy says "
-    "`adopt`; nor then switch off its drivers, or undo what its values say: where that rules slices out, it "
-    "is refused with both values.": (
+    "Adopt a GPU Operator, a device plugin or a NodePool of another owner, unless the policy says `adopt`; "
+    "even then it does not switch off drivers or override the owner's values: where those rule slices out, "
+    "it refuses and reports both values.": (
         "scenarios/onboarding/test_joining_operator.py::"
         "test_it_is_joined_where_it_is_and_keeps_all_that_is_its_owners",
         "unit/onboarding/test_operator_values.py::"
