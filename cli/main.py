@@ -15,7 +15,7 @@ from functools import cache
 from slicewise.app import App
 from slicewise.errors import SlicewiseError
 
-from cli import fleet, local, offhours, policy_reference, policy_schema, tuning
+from cli import assess, fleet, local, offhours, policy_reference, policy_schema, tuning
 from cli import offboard as offboarding
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
@@ -156,6 +156,8 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="every cluster that is held; before cdk destroy")
     leave.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     leave.set_defaults(run=lambda a: offboarding.offboard(app(), a))
+
+    assess.add_to(commands)
 
     # Only for the list of commands: `main` hands it on before anything is parsed.
     commands.add_parser(

@@ -8,6 +8,11 @@ from slicewise.planning.outcome import Finding
 LONGEST_REASON = 800
 
 
+def plural(count: int, what: str) -> str:
+    """Such as "1 pod" and "2 pods"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def print_findings(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.message}")

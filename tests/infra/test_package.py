@@ -107,9 +107,10 @@ def test_every_import_is_declared():
 
     assert {"botocore", "yaml"} <= foreign
     distributions = metadata.packages_distributions()
-    assert {distributions[name][0] for name in foreign} <= {
-        Requirement(r).name for r in PROJECT["dependencies"]
-    }
+    needed = {distributions[name][0] for name in foreign}
+    by_extra = {Requirement(r).name for r in PROJECT["optional-dependencies"]["assess"]}
+    assert needed - by_extra <= {Requirement(r).name for r in PROJECT["dependencies"]}
+    assert by_extra <= needed
 
 
 def imports(source: str) -> Iterator[str]:
@@ -124,7 +125,14 @@ def test_it_tells_its_commands(machine):
     answer = machine.slicewise("--help")
 
     assert answer.returncode == 0, answer.stderr
-    assert {"policy", "status", "explain", "calendar", "backtest"} <= set(answer.stdout.split())
+    assert {"policy", "status", "explain", "calendar", "assess", "backtest"} <= set(answer.stdout.split())
+
+
+def test_what_an_extra_brings_is_asked_for_by_name_where_it_is_missing(machine):
+    answer = machine.slicewise("assess")
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "pip install kubernetes" in answer.stderr
 
 
 def test_it_checks_a_policy(machine, policy):

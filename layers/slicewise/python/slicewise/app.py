@@ -249,6 +249,27 @@ class App:
         return Trigger(cluster if cluster.startswith("arn:") else self.scope.arn(cluster), reason, forced)
 
 
+def metrics_of(source: MetricsSource, endpoint: str, session: Session, region: str) -> Metrics:
+    """
+    Args:
+        endpoint: Of a Prometheus; no other source has one.
+        region: Of Container Insights; no other source needs one.
+    """
+    if source is MetricsSource.PROMETHEUS:
+        from slicewise.gateways.prometheus import PrometheusMetrics
+
+        return PrometheusMetrics(endpoint, session)
+    if source is MetricsSource.CONTAINER_INSIGHTS:
+        from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
+
+        return CloudWatchMetrics(session, region)
+    if source is MetricsSource.CONTAINER_INSIGHTS_OTEL:
+        from slicewise.gateways.cloudwatch_promql import CloudWatchPromQl
+
+        return CloudWatchPromQl(session, region)
+    return NoMetrics()
+
+
 def _helm(environ: Mapping[str, str]) -> Path:
     """The layer's; a person's own where there is no layer."""
     from shutil import which
@@ -284,19 +305,7 @@ class _PerCluster:
         )
 
     def metrics(self, policy: Policy) -> Metrics:
-        if policy.metrics.source is MetricsSource.PROMETHEUS:
-            from slicewise.gateways.prometheus import PrometheusMetrics
-
-            return PrometheusMetrics(policy.metrics.endpoint, self.session)
-        if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS:
-            from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
-
-            return CloudWatchMetrics(self.session, self.region)
-        if policy.metrics.source is MetricsSource.CONTAINER_INSIGHTS_OTEL:
-            from slicewise.gateways.cloudwatch_promql import CloudWatchPromQl
-
-            return CloudWatchPromQl(self.session, self.region)
-        return NoMetrics()
+        return metrics_of(policy.metrics.source, policy.metrics.endpoint, self.session, self.region)
 
 
 def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:

@@ -210,13 +210,16 @@ def host(state: PoolState, contents: ClusterContents) -> Host:
     What daemons on the node take is not known here, so this bound is rather too high.
     """
     pods = [pod for node in state.nodes for pod in contents.pods_by_node.get(node.name, ())]
-    if not state.nodes or not pods:
+    return host_of([(node.node, node.gpus) for node in state.nodes], pods)
+
+
+def host_of(machines: Sequence[tuple[Object, int]], pods: Sequence[Object]) -> Host:
+    """The same of any Nodes, each with how many GPUs it has, and the pods on them that ask for GPUs."""
+    if not machines or not pods:
         return Host()
 
     def least(resource: str) -> float:
-        return min(
-            (_allocatable(node, resource) / node.gpus for node in state.nodes if node.gpus), default=math.inf
-        )
+        return min((_allocatable(node, resource) / gpus for node, gpus in machines if gpus), default=math.inf)
 
     def mean(resource: str) -> float:
         return sum(_request(pod, resource) for pod in pods) / len(pods)
@@ -231,8 +234,8 @@ def host(state: PoolState, contents: ClusterContents) -> Host:
     )
 
 
-def _allocatable(node: NodeState, resource: str) -> float:
-    value = (status(node.node).get("allocatable") or {}).get(resource)
+def _allocatable(node: Object, resource: str) -> float:
+    value = (status(node).get("allocatable") or {}).get(resource)
     return float(quantities.number(value)) if value is not None else math.inf
 
 

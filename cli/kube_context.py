@@ -1,0 +1,242 @@
+"""
+Reads a cluster by a context of the kubeconfig, as kubectl would: exec plugins, proxies, OIDC, certificates.
+
+By the official client, since any cluster is to be read and not only EKS by its token. It lists page by page,
+keeps of each object what an assessment reads, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from slicewise.errors import Refused, Unauthorized, Unavailable
+from slicewise.kube.objects import UNFINISHED, spec
+from slicewise.kube.ref import Object
+from slicewise.tuning.observed_fields import asks_for_slices, of_a_pod
+
+from cli.assessment.assessment import ClusterListing
+
+PAGE = 500
+_TIMEOUT = (10, 60)
+_RIGHTS = "Ask for the ClusterRole that `slicewise assess --rights` prints."
+_SIGN_IN = "Sign in again, as for kubectl: `kubectl get nodes` must work with this context."
+# An EKS context's exec plugin, `aws eks get-token` or aws-iam-authenticator, names the cluster as metrics do.
+_CLUSTER_NAME_FLAGS = ("--cluster-name", "--cluster-id", "-i")
+_EKSCTL = ".eksctl.io"
+
+
+def contexts(named: list[str]) -> list[str]:
+    """
+    Those that were named; the current one where none was.
+
+    Raises:
+        Refused: There is no kubeconfig, or no such context in it.
+    """
+    _official()
+    found = _kubeconfigs()
+    known = [str(one.get("name")) for one in _all(found, "contexts")]
+    current = next((str(one["current-context"]) for one in found if one.get("current-context")), "")
+    wanted = named or [current]
+    missing = [name for name in wanted if name not in known]
+    if not missing:
+        return wanted
+    has = f"It has {', '.join(sorted(known)) or 'none'}."
+    if missing == [""]:
+        raise Refused(f"The kubeconfig has no current context. Pass --context. {has}")
+    raise Refused(f"The kubeconfig has no context {missing[0]}. {has}")
+
+
+def read(context: str) -> ClusterListing:
+    """
+    Its GPU nodes, the pods that ask for GPUs, and Karpenter's NodePools; what may not be read is reported.
+
+    Raises:
+        Unauthorized, Refused, Unavailable: Neither nodes nor pods can be read.
+    """
+    client, api = _official().client, _client(context)
+    core, custom = client.CoreV1Api(api), client.CustomObjectsApi(api)
+    unread: list[str] = []
+
+    def listed(what: str, call: Callable[..., Any], keep: Callable[[Object], Object | None]) -> Any:
+        try:
+            return tuple(kept for item in _pages(context, what, call) if (kept := keep(item)) is not None)
+        except Unauthorized:
+            raise
+        except Refused as error:
+            unread.append(str(error))
+            return None
+
+    nodes = listed("nodes", core.list_node, _of_a_node)
+    pods = listed(
+        "pods",
+        lambda **page: core.list_pod_for_all_namespaces(field_selector=UNFINISHED, **page),
+        _of_a_pod,
+    )
+    if nodes is None and pods is None:
+        raise Refused(unread[0])
+    pools = listed(
+        "nodepools.karpenter.sh",
+        lambda **page: custom.list_cluster_custom_object("karpenter.sh", "v1", "nodepools", **page),
+        _of_a_node_pool,
+    )
+    cluster, region = _cluster_of(context)
+    return ClusterListing(context, cluster, region, nodes or (), pods or (), pools, tuple(unread))
+
+
+def _official() -> Any:
+    """
+    Raises:
+        Refused: The client is not installed.
+    """
+    try:
+        import kubernetes
+    except ModuleNotFoundError as error:
+        raise Refused("assess reads clusters by a package that is missing: pip install kubernetes") from error
+    return kubernetes
+
+
+def _client(context: str) -> Any:
+    client, config = _official().client, _official().config
+    settings = client.Configuration()
+    try:
+        config.load_kube_config(_kubeconfig(), context, settings, persist_config=False)
+    except (config.ConfigException, OSError) as error:
+        raise Refused(f"Context {context} cannot be used: {error}") from error
+    # Whoever waits sees an API server that is away at once, not after three silent tries.
+    settings.retries = False
+    return client.ApiClient(settings)
+
+
+def _pages(context: str, what: str, call: Callable[..., Any]) -> Iterator[Object]:
+    """All objects of a kind; an absent kind has none."""
+    token: str | None = None
+    while True:
+        answer = _asked(context, what, call, {"limit": PAGE, **({"_continue": token} if token else {})})
+        yield from answer.get("items") or ()
+        token = (answer.get("metadata") or {}).get("continue")
+        if not token:
+            return
+
+
+def _asked(context: str, what: str, call: Callable[..., Any], page: Mapping[str, Any]) -> Mapping[str, Any]:
+    from urllib3.exceptions import HTTPError
+
+    try:
+        answer = call(**page, _preload_content=False, _request_timeout=_TIMEOUT)
+        found: Mapping[str, Any] = json.loads(answer.data)
+        return found
+    except _official().client.ApiException as error:
+        if error.status == 404:
+            return {}
+        raise _error(context, what, error.status or 0, error.body) from error
+    except (HTTPError, OSError) as error:
+        why = f"The API server of context {context} is out of reach ({type(error).__name__}: {error})."
+        raise Unavailable(f"{why} Look whether `kubectl --context {context} get nodes` works.") from error
+    except ValueError as error:
+        raise Unavailable(f"The API server of context {context} answered no JSON about {what}.") from error
+
+
+def _error(context: str, what: str, code: int, body: object) -> Unauthorized | Refused | Unavailable:
+    # Where the exec plugin fails, the client sends no credentials, and only logs it.
+    if code == 401 or "system:anonymous" in str(body):
+        return Unauthorized(
+            f"The API server of context {context} knows no such credentials ({code}). {_SIGN_IN}"
+        )
+    if code == 403:
+        return Refused(f"Context {context} may not list {what} (403). {_RIGHTS}")
+    if code == 410:
+        return Unavailable(f"The list of {what} grew too old while it was read (410). Run it again.")
+    return Unavailable(f"Listing {what} by context {context} failed: {code} {str(body)[:200]}")
+
+
+def _of_a_node(node: Object) -> Object:
+    """What is read of it: the rest, images above all, is most of a Node."""
+    metadata, status = node["metadata"], node.get("status") or {}
+    return {
+        "metadata": {
+            key: metadata[key] for key in ("name", "labels", "creationTimestamp") if key in metadata
+        },
+        "status": {key: status[key] for key in ("allocatable", "capacity") if key in status},
+    }
+
+
+def _of_a_pod(pod: Object) -> Object | None:
+    claims = spec(pod).get("resourceClaims")
+    if not claims and not asks_for_slices(pod):
+        return None
+    kept = of_a_pod(pod)
+    return {**kept, "spec": {**kept["spec"], "resourceClaims": claims}} if claims else kept
+
+
+def _of_a_node_pool(pool: Object) -> Object:
+    metadata = pool["metadata"]
+    return {"metadata": {key: metadata[key] for key in ("name", "labels") if key in metadata}}
+
+
+def _cluster_of(context: str) -> tuple[str, str]:
+    """What metrics call the cluster, and its Region; "" where nothing says so."""
+    found = _kubeconfigs()
+    its = _named(found, "contexts", context).get("context") or {}
+    cluster, user = str(its.get("cluster", context)), _named(found, "users", str(its.get("user", "")))
+    arguments = ((user.get("user") or {}).get("exec") or {}).get("args") or ()
+    return name_of(cluster, list(map(str, arguments))), region_of(cluster)
+
+
+def name_of(cluster: str, arguments: list[str]) -> str:
+    """As the exec plugin names it, else by the ARN or eksctl's name, else as the kubeconfig does."""
+    for flag, value in pairwise(arguments):
+        if flag in _CLUSTER_NAME_FLAGS:
+            return value
+    if cluster.endswith(_EKSCTL):
+        return cluster.partition(".")[0]
+    return cluster.rpartition("/")[2] if ":cluster/" in cluster else cluster
+
+
+def region_of(cluster: str) -> str:
+    if cluster.endswith(_EKSCTL):
+        return cluster.removesuffix(_EKSCTL).rpartition(".")[2]
+    return cluster.split(":")[3] if cluster.startswith("arn:") and cluster.count(":") >= 5 else ""
+
+
+def _named(found: list[Mapping[str, Any]], kind: str, name: str) -> Mapping[str, Any]:
+    """The first of that name, as kubectl merges files."""
+    return next((one for one in _all(found, kind) if one.get("name") == name), {})
+
+
+def _all(found: list[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
+    return (one for content in found for one in content.get(kind) or () if isinstance(one, Mapping))
+
+
+def _kubeconfigs() -> list[Mapping[str, Any]]:
+    """
+    The files' contents; KUBECONFIG may name several, and one that is missing counts as empty.
+
+    Raises:
+        Refused: None is there, or one is no kubeconfig.
+    """
+    import yaml
+
+    paths = [Path(one).expanduser() for one in _kubeconfig().split(os.pathsep) if one]
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        raise Refused(f"There is no kubeconfig at {_kubeconfig()}. Set KUBECONFIG to a file.")
+    contents = []
+    for path in there:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise Refused(f"The kubeconfig {path} cannot be read: {error}") from error
+        if not isinstance(content, Mapping):
+            raise Refused(f"{path} is no kubeconfig. Set KUBECONFIG to one.")
+        contents.append(content)
+    return contents
+
+
+def _kubeconfig() -> str:
+    """As kubectl finds it; the client would look into the environment only when it is imported."""
+    return os.environ.get("KUBECONFIG") or os.path.join("~", ".kube", "config")
