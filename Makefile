@@ -15,7 +15,7 @@ WORKERS := -n 6 --dist loadscope
 # Some machines say so; here dozens of processes start, and each would compile our modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench test-fast test-soak test-sandbox test-oldest test-controllers lint setup clean
+.PHONY: help demo test check bench test-fast test-soak test-sandbox test-oldest test-controllers lint collected setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
@@ -33,7 +33,8 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt pyproj
 demo: setup
 	@$(PY) -m sandbox demo --out out/demo.json
 
-test: setup lint
+test: setup
+	@$(MAKE) --no-print-directory -j 2 lint collected
 	@$(PY) -m sandbox build
 	@$(PY) -m pytest -q $(WORKERS) -m "not soak and not controllers"
 
@@ -48,6 +49,11 @@ lint: setup
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check -q .
 	@$(PY) -m mypy
+
+# All tests compiled once, on the core that lint leaves idle: else each of pytest's processes compiles them again.
+collected: setup
+	@$(PY) -m pytest -qq --collect-only > .pytest_collected 2>&1 || { cat .pytest_collected; exit 1; }
+	@rm .pytest_collected
 
 test-fast: setup
 	@$(PY) -m pytest -q $(WORKERS) -m "not sandbox and not soak and not controllers"
