@@ -1,6 +1,6 @@
 """
-What each alarm of the deployment says to whoever it wakes: what failed, what that means for the clusters, and
-the first command to type. docs/deploying.md has the same table; a test holds the two together.
+What each alarm of the deployment says to the person it wakes: what failed, what that means for the clusters,
+and the first command to type. docs/deploying.md has the same table; a test compares the two.
 """
 
 from __future__ import annotations

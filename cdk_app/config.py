@@ -2,7 +2,7 @@
 What a person decides about a deployment, read from CDK context.
 
 Values come from `cdk.json`, from `-c name=value`, or from a test, in this order of increasing weight. Every
-problem is told at once: a deployment that fails five times for five typos costs an afternoon.
+problem is reported at once: a deployment that fails five times for five typos costs an afternoon.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ POLICIES = ROOT / "policies"
 
 
 class InvalidConfig(DeploymentError):
-    """The context lacks something, or holds something that cannot be deployed."""
+    """The context lacks something, or has something that cannot be deployed."""
 
 
 def digest_of(file: Path) -> str:
@@ -54,12 +54,12 @@ class ChartSource:
 
     @property
     def for_runtime(self) -> str:
-        """What the installer is told: `charts/<file>` lies in its own code folder."""
+        """What the installer is given: `charts/<file>` lies in its own code folder."""
         return f"charts/{self.vendored.name}" if self.vendored else self.reference
 
     @property
     def digest(self) -> str:
-        """What the installer is told to expect; empty where nobody knows."""
+        """What the installer is to expect; empty where it is not known."""
         return self.sha256 or (digest_of(self.vendored) if self.vendored else "")
 
     @property
@@ -81,16 +81,16 @@ class Config:
         account, region: Both, or neither: then `cdk deploy` takes them from the credentials in use.
         role_prefix: IAM roles are global in an account, so a second Region needs another prefix.
         default_policy: Name of a policy for clusters without a `slicewise.dev/policy` tag; empty means that
-            such clusters are left alone.
+            such clusters are unmanaged.
         policies: Folder of the policy files.
         subnet_ids, security_group_ids: Where the functions that talk to clusters run; empty means outside
             any VPC. Given as ids, so that synthesis looks nothing up.
         gpu_operator, karpenter, karpenter_crd: The charts that are installed.
         install_karpenter: Deploys the roles that let policies ask for Karpenter's installation.
-        node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter is somebody else's;
+        node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter has another owner;
             empty means that policies must name a NodeClass of their own.
         amp_workspaces: ARNs of the AMP workspaces that policies may name as their source of metrics.
-        notification_email: Receives the alarms; empty means that nobody is subscribed.
+        notification_email: Receives the alarms; empty means that there is no subscription.
         bytecode_pythons: Interpreters to compile the Lambda code with; empty means "a Python 3.13, if found".
     """
 
@@ -180,7 +180,7 @@ class _Reader:
         found = tuple(item.strip() for item in items if item.strip())
         for item in found:
             if matching is not None and not re.fullmatch(matching, item):
-                self.problem(key, f"holds {item!r}, which does not look like {matching}")
+                self.problem(key, f"has {item!r}, which does not look like {matching}")
         return found
 
     def flag(self, key: str) -> bool:
@@ -219,8 +219,8 @@ class _Reader:
                 key,
                 f"is {source.reference!r}: its version goes into {version_key}, its digest into {digest_key}",
             )
-        # Of a packed chart helm installs the version that it is, whatever we ask for: the installer would
-        # find another than it wants, and upgrade for ever.
+        # Of a packed chart helm installs the version that it is, no matter what we ask for: the installer
+        # would find another than it wants, and upgrade for ever.
         packed = source.reference.endswith(".tgz")
         if packed and source.version and not source.reference.endswith(f"-{source.version}.tgz"):
             self.problem(
@@ -231,13 +231,13 @@ class _Reader:
         return source
 
     def finish(self) -> None:
-        """Other people's keys pass; one that is nearly ours is a typo, which would be ignored silently."""
+        """Keys of others are ignored; one that is nearly ours is a typo, which would be ignored silently."""
         for key in self.context:
             near = [] if key in self.known else difflib.get_close_matches(key, sorted(self.known), 1, 0.8)
             for meant in near:
                 self.problem(key, f"is not a key of ours: did you mean {meant!r}?")
         if self.problems:
-            # Two charts share one version key: its problem is told once.
+            # Two charts share one version key: its problem is reported once.
             lines = "\n  ".join(dict.fromkeys(self.problems))
             raise InvalidConfig(f"the deployment's configuration is refused:\n  {lines}")
 

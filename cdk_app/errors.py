@@ -1,4 +1,4 @@
-"""Errors that a person mends before anything is deployed."""
+"""Errors that a person fixes before anything is deployed."""
 
 
 class DeploymentError(Exception):

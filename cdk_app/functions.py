@@ -18,8 +18,8 @@ from cdk_app.resources import Resources
 
 SWEEP_TIMEOUT = Duration.minutes(5)
 WATCH_TIMEOUT = Duration.minutes(2)
-# A fleet in one time zone wakes within minutes, each pass in another API server (`python -m bench openings`).
-# The runtime has it, too (slicewise.fleet.openings); a test compares.
+# A fleet in one time zone wakes within minutes, each reconcile in another API server (`python -m bench
+# openings`). The runtime has it, too (slicewise.fleet.openings); a test compares.
 SLEEPERS_AT_ONCE = 120
 
 

@@ -20,7 +20,7 @@ from cdk_app.permissions import ALARM_PREFIX
 HERE = "<AWS::Region>:<AWS::AccountId>"
 
 ANY_CLUSTER = (
-    "Clusters are made after this stack, under names that nobody knows yet. What may be done to them is "
+    "Clusters are made after this stack, under names that are not known yet. What may be done to them is "
     "narrowed by conditions, and inside a cluster by its own RBAC."
 )
 ANY_ID = "The part behind the role's name is an id that EKS makes up; cluster names are not known in advance."

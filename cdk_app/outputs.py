@@ -1,4 +1,4 @@
-"""What a person looks up about a deployment: the stack's outputs."""
+"""What a person needs to know about a deployment: the stack's outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(
         (
             "StateTableName",
             made.state.table.table_name,
-            "Every pass over every cluster; it outlives the stack",
+            "The records of all reconciles of all clusters; it outlives the stack",
         ),
         (
             "OnboardingQueueUrl",

@@ -2,7 +2,8 @@
 What each role may do, read in one place.
 
 Actions, resources and condition keys are those of AWS's service authorization reference. The `eks:` calls are
-fenced, since whoever may make access entries and associate policies freely is admin of every cluster:
+fenced, since an identity that may make access entries and associate policies freely is admin of every
+cluster:
 
 * entries are made for our own roles only, each with its own Kubernetes group only;
 * ClusterAdmin is the one policy that can be associated, cluster-wide, and only with the installer's entry;
@@ -47,7 +48,7 @@ class RoleNames:
 
 
 def role_arn(name: str) -> str:
-    """From the name and not from the role, so that a role's policy can speak of the role itself."""
+    """From the name and not from the role, so that a role's policy can name the role itself."""
     return f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:role/{name}"
 
 
@@ -101,9 +102,9 @@ def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
         _allow(["cloudwatch:ListMetrics", "cloudwatch:GetMetricData"], "*"),
         # By a prefix of names, which IAM checks on all alarms.
         _allow(["cloudwatch:DescribeAlarms"], _regional("cloudwatch", "alarm:*")),
-        # Ours only change their state, which EventBridge tells. An alarm with actions could end machines:
-        # each of them must be this one, which is none, and "all of none" holds (CloudWatch user guide,
-        # "Using condition keys to limit alarm actions").
+        # Ours only change their state, which EventBridge reports. An alarm with actions could end machines:
+        # each of them must be this one, which is none, and "all of none" holds (CloudWatch user guide, "Using
+        # condition keys to limit alarm actions").
         _allow(
             ["cloudwatch:PutMetricAlarm"],
             own_alarms,
@@ -172,7 +173,7 @@ def watch_openings(table: dynamodb.ITable) -> list[iam.PolicyStatement]:
 
 
 def note_sweeps(table: dynamodb.ITable) -> iam.PolicyStatement:
-    """When the fleet was swept, in one item of what is kept about the fleet."""
+    """When the fleet was swept, in one item of what is stored about the fleet."""
     only = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["fleet"]}}
     return _allow(["dynamodb:GetItem", "dynamodb:PutItem"], table.table_arn, **only)
 

@@ -1,4 +1,4 @@
-"""The stack as a table of contents: what is kept, what runs and may do what, what calls whom."""
+"""The stack as a table of contents: what is stored, what runs and may do what, what calls what."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from cdk_app.resources import Resources
 
 DESCRIPTION = "Slicewise: GPUs on Amazon EKS, sliced, tuned and put to sleep"
 
-# A pass holds a cluster for so long at most. The runtime has them, too (slicewise.app.TIMEOUTS); a test
-# compares.
+# A reconcile has a cluster's lease for so long at most. The runtime has them, too (slicewise.app.TIMEOUTS); a
+# test compares.
 # A helm call ends within 10 minutes, since its token lives 15.
 INSTALLER_TIMEOUT = Duration.minutes(15)
 TUNER_TIMEOUT = Duration.minutes(5)
@@ -48,7 +48,7 @@ class SlicewiseStack(cdk.Stack):
         super().__init__(scope, id, stack_name=config.stack_name, env=env, description=DESCRIPTION)
         roles = RoleNames.with_prefix(config.role_prefix, karpenter=config.install_karpenter)
 
-        # What is kept, and where messages wait.
+        # What is stored, and where messages wait.
         notices = Notices(self, "Notices", email=config.notification_email)
         state = State(self, "State")
         onboarding = Controller(self, "Onboarding", "onboarding", timeout=INSTALLER_TIMEOUT, notices=notices)

@@ -21,7 +21,7 @@ def app() -> App:
     """
     The deployment in this account and Region, with the very settings that its installer function has.
 
-    A person looks into clusters with their own access entry, not with the installer's.
+    A person reads clusters with their own access entry, not with the installer's.
 
     Raises:
         NotDeployed: says what was tried and what to do.

@@ -57,14 +57,14 @@ def _read(file: str) -> Policy | None:
 
 
 def _check_holidays(found: Policy, folder: Path) -> None:
-    """Of a file all by itself; where a text comes from standard input, nobody knows what lies beside it."""
+    """Of a file alone; where a text comes from standard input, it is not known what is beside it."""
     name = found.off_hours.holidays if found.off_hours else ""
     if not name:
         return
     path, remedy = folder / f"{name}.ics", ""
     try:
         days = holidays.read(path.read_text(encoding="utf-8"))
-        remedy = "" if days != NO_HOLIDAYS else f"{path} holds no holidays; put some there, or remove this"
+        remedy = "" if days != NO_HOLIDAYS else f"{path} has no holidays; put some there, or remove this"
     except OSError:
         others = ", ".join(sorted(other.stem for other in folder.glob("*.ics"))) or "none"
         remedy = f"there is no file {path}; add it, or remove this; there are: {others}"

@@ -153,13 +153,15 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     )
     which = leave.add_mutually_exclusive_group(required=True)
     which.add_argument("cluster", metavar="CLUSTER", nargs="?", help="its name or ARN")
-    which.add_argument("--all", action="store_true", help="every cluster that is held; before cdk destroy")
+    which.add_argument(
+        "--all", action="store_true", help="every cluster of which anything is recorded; before cdk destroy"
+    )
     leave.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     leave.set_defaults(run=lambda a: offboarding.offboard(app(), a))
 
     assess.add_to(commands)
 
-    # Only for the list of commands: `main` hands it on before anything is parsed.
+    # Only for the list of commands: `main` passes it on before anything is parsed.
     commands.add_parser(
         "backtest", help="the figures of a policy on recorded use; needs no AWS", add_help=False
     )

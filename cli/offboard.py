@@ -29,7 +29,7 @@ def offboard(app: App, arguments: argparse.Namespace) -> int:
     """Returns 1 where one of the clusters cannot be offboarded, or is not there."""
     names = sorted(_known(app)) if arguments.all else [arguments.cluster]
     if not names:
-        print("no cluster is held: nothing is to be offboarded")
+        print("no cluster is recorded: nothing is to be offboarded")
         return 0
     does = _would if arguments.dry_run else _begin
     return max(does(app, app.trigger(name, "").name) for name in names)
@@ -55,7 +55,7 @@ def _begin(app: App, name: str) -> int:
     # What sleeps first: tuning and onboarding wait for it.
     for capability in _ORDER:
         app.ports.queues.send(capability, trigger.message())
-    print(f"{name} is being offboarded; slicewise status {name} says what is waited for")
+    print(f"{name} is being offboarded; slicewise status {name} shows what is pending")
     print(f"  {_TERRAFORM}")
     return 0
 

@@ -51,7 +51,7 @@ _SECTIONS = (fields.Inline, fields.Named, fields.Section, fields.Tables)
 
 
 def _below(form: Form) -> str:
-    """What stands between a table's path and the name of a field in it."""
+    """What is between a table's path and the name of a field in it."""
     return {fields.Named: ".*.", fields.Tables: "[]."}.get(type(form), ".")
 
 
@@ -207,7 +207,7 @@ _TAKES: Mapping[type, Callable[[Any], str]] = {
 
 
 def tables() -> dict[str, str]:
-    """By the name that stands in their markers."""
+    """By the name in their markers."""
     return {"bounds": "\n".join(_bounds()), "fields": "\n".join(_fields())}
 
 

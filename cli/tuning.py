@@ -1,4 +1,4 @@
-"""Commands about N: look at it now, tell why it is what it is, and what the next pass would do."""
+"""Commands about N: reconcile it now, explain why it is what it is, and what the next reconcile would do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tune(app: App, cluster: str) -> int:
 
 
 def explain(app: App, cluster: str, pool: str | None) -> int:
-    """What the last pass decided, in its own view; 1 where none has looked yet."""
+    """What the last reconcile decided, in its own view; 1 where there was none yet."""
     trigger = app.trigger(cluster, "")
     record = app.ports.store.record(trigger.cluster, TUNING)
     if record is None or not record.details:
@@ -75,7 +75,10 @@ def plan_snapshot(file: str) -> int:
 
 
 def _read(file: str) -> tuple[Observation, Plan] | None:
-    """What a snapshot holds and the pass that it leads to; None, and said why, where there is none."""
+    """
+    What a snapshot has and the reconcile that it leads to; None, with the reason printed, where there is
+    none.
+    """
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         observed, now = snapshots.load(text)
@@ -96,7 +99,7 @@ def _planned(file: str, observed: Observation, now: datetime) -> tuple[Observati
         return observed, next_pass(observed, now)
     except UNREADABLE as error:
         print(
-            f"slicewise: {file}: its contents are not as a cluster holds them "
+            f"slicewise: {file}: its contents are not as a cluster has them "
             f"({type(error).__name__}: {error}); take a new one with slicewise snapshot CLUSTER",
             file=sys.stderr,
         )

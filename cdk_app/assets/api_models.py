@@ -1,8 +1,8 @@
 """
 botocore's description of AWS, cut down to the calls that our functions make.
 
-A function that starts reads the model of every service that it calls, and botocore looks through the folders
-of 400 services before each: a fifth of a cold start (`python -m bench coldstart`). The layer carries what is
+A function that starts reads the model of every service that it calls, and botocore searches the folders of
+400 services before each: a fifth of a cold start (`python -m bench coldstart`). The layer carries what is
 left when only our calls are kept; where a service is not in it, or a call, botocore says so by name.
 """
 
@@ -97,7 +97,7 @@ def model_of(model: Mapping[str, Any], calls: Iterable[str]) -> dict[str, Any]:
 
 
 def endpoints_of(endpoints: Mapping[str, Any], prefixes: Set[str]) -> dict[str, Any]:
-    """In every partition, what is told of the services with these prefixes (CloudWatch's is "monitoring")."""
+    """In every partition, the data about the services with these prefixes (CloudWatch's is "monitoring")."""
     return {
         **endpoints,
         "partitions": [
@@ -119,7 +119,7 @@ def _shapes_in(part: Any) -> set[str]:
 
 
 def _undocumented(part: Any) -> Any:
-    """Documentation is text wherever it stands; a member of that name is a shape, and stays."""
+    """Documentation is text wherever it is; a member of that name is a shape, and stays."""
     if isinstance(part, Mapping):
         return {
             key: _undocumented(value)

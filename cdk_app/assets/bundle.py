@@ -34,7 +34,7 @@ PACKAGE = ROOT / "layers" / "slicewise" / "python" / "slicewise"
 LAMBDAS = ROOT / "lambdas"
 BUILD = ROOT / "build" / "assets"
 
-# Raise it when this file builds something else from the same input: every key holds it.
+# Raise it when this file builds something else from the same input: it is part of every key.
 RECIPE = 1
 
 
@@ -208,7 +208,7 @@ def _install(folder: Path) -> None:
 
 
 def _compile(folder: Path, interpreters: Iterable[Interpreter], *, appears_at: str) -> None:
-    """Unchecked: zipping changes time stamps, and a folder that is never edited holds no stale file."""
+    """Unchecked: zipping changes time stamps, and a folder that is never edited has no stale file."""
     for interpreter in interpreters:
         command = [interpreter.command, "-I", "-m", "compileall", "-q", "-f"]
         command += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", appears_at, str(folder)]

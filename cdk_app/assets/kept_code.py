@@ -1,5 +1,5 @@
 """
-What a function would make anew at each start, made once here: a program that the layer's build runs.
+What a function would make again at each start, made once here: a program that the layer's build runs.
 
     python kept_code.py FOLDER FILE PATH...
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from cdk_app.config import ROOT
 from cdk_app.errors import DeploymentError
 
-# A standard parameter holds 4 KB and costs nothing; an advanced one holds 8 KB and costs money each month
+# A standard parameter takes 4 KB and costs nothing; an advanced one takes 8 KB and costs money each month
 # (Systems Manager user guide, "Managing parameter tiers").
 LARGEST = 4096
 
@@ -36,7 +36,7 @@ _CHECK = "import sys; from cli.local import print_checked; sys.exit(print_checke
 
 
 class RefusedPolicies(DeploymentError):
-    """At least one policy file is wrong; the message tells every problem with path, value and remedy."""
+    """At least one policy file is wrong; the message has every problem with path, value and remedy."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
     policies = tuple(PolicyFile(path.stem, check.text) for path, check in checks.items())
     problems: list[str] = []
     if not paths:
-        problems.append(f"{folder}: holds no policy: write one, such as {folder / 'default.yaml'}")
+        problems.append(f"{folder}: has no policy: write one, such as {folder / 'default.yaml'}")
     if default and default not in {path.stem for path in paths}:
         names = ", ".join(path.stem for path in paths) or "none"
         problems.append(f"context 'default_policy': is {default!r}, but {folder} has {names}")
@@ -83,7 +83,7 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
 
 
 def _slim(text: str) -> str:
-    """A file of holidays without what nobody reads, such as ids, categories and time zones."""
+    """A file of holidays without what is never read, such as ids, categories and time zones."""
     lines = text.replace("\r\n", "\n").replace("\n ", "").replace("\n\t", "").splitlines()
     kept, block = [], ""
     for line in lines:

@@ -20,7 +20,7 @@ class Controller(Inbox):
     Made in two steps, since each function's environment names the queues of all controllers.
 
     Attributes:
-        timeout: Of the function. A message that it holds is hidden from others for as long.
+        timeout: Of the function. A message that it has received is hidden from others for as long.
     """
 
     def __init__(self, scope: Construct, id: str, name: str, *, timeout: Duration, notices: Notices):
@@ -45,11 +45,11 @@ class Controller(Inbox):
         """
         Have a function handle the messages.
 
-        It stands beside the queue and not below it: the logical ids of both are deployed, and another one
-        would be another function.
+        It is beside the queue and not below it: the logical ids of both are deployed, and another one would
+        be another function.
 
         Args:
-            grants: All that it may do, but for reading its queue, which follows from this.
+            grants: All that it may do, but for reading its queue, which is granted here.
             max_concurrency: The most messages that are handled at once.
         """
         made = ControllerFunction(

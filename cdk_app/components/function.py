@@ -71,8 +71,8 @@ class ControllerFunction(Construct):
             role: The role's name behind the prefix.
             layers: Beside the shared one, and before it.
             enters_clusters: It runs in the VPC, where one is given. What talks to AWS only stays outside.
-            wakes_itself: It sends messages to the queue that feeds it, on purpose: a pass that waits for a
-                cluster comes back each minute for up to 45. Lambda's loop detection would stop it after 16.
+            wakes_itself: It sends messages to the queue that feeds it, on purpose: a reconcile that waits for
+                a cluster comes back each minute for up to 45. Lambda's loop detection would stop it after 16.
             dead_letters: For a function that is called asynchronously.
         """
         super().__init__(scope, id)
@@ -122,7 +122,7 @@ class ControllerFunction(Construct):
             self.role.add_to_policy(statement)
 
     def _place(self, subnet_ids: Sequence[str], security_group_ids: Sequence[str]) -> None:
-        # Below the L2: that wants a Vpc object, which means a look-up with credentials at synth.
+        # Below the L2: that wants a Vpc object, which means a lookup with credentials at synth.
         resource = self.function.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)
         resource.vpc_config = lambda_.CfnFunction.VpcConfigProperty(

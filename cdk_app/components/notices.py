@@ -16,7 +16,7 @@ class Notices(Construct):
     A topic for the operators.
 
     Not encrypted with a key: CloudWatch may not publish through the AWS-managed key of SNS, and a key of our
-    own would cost more than the rest of the deployment. Messages hold alarm names, queue depths, and which
+    own would cost more than the rest of the deployment. Messages have alarm names, queue depths, and which
     pods still wait for a GPU when people come.
 
     Attributes:
@@ -40,7 +40,7 @@ class Notices(Construct):
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
 
     def tell(self, alarm: cloudwatch.Alarm) -> None:
-        """Tell when the alarm goes off, and when it is over."""
+        """Notify when the alarm is raised, and when it ends."""
         action = actions.SnsAction(self.topic)
         alarm.add_alarm_action(action)
         alarm.add_ok_action(action)

@@ -1,4 +1,4 @@
-"""Where the moments are kept at which clusters sleep and wake."""
+"""The schedules of the times at which clusters sleep and wake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept outside the clusters."""
+"""What is stored outside the clusters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ class State(Construct):
     """
     Leases, records, history, pause switches, and what sleeps.
 
-    It outlives the stack, and is protected from deletion: what sleeps is kept here, and could not be woken.
+    It outlives the stack, and is protected from deletion: without its snapshots what sleeps could not be
+    woken.
 
     Attributes:
         table: pk `cluster#<arn>` or `fleet`; sk `lease`, `record#<capability>`, `pass#...` or `pause`. Its
-            index `records` holds one row a cluster and capability: the fleet is listed without history. Its
-            index `openings` holds one row a cluster that sleeps, by when its waking is due.
+            index `records` has one row a cluster and capability: the fleet is listed without history. Its
+            index `openings` has one row a cluster that sleeps, by when its waking is due.
     """
 
     def __init__(self, scope: Construct, id: str):

@@ -1,4 +1,7 @@
-"""A capability's queue: hints come in, what fails for good goes to the dead letters, a person is told."""
+"""
+A capability's queue: triggers come in, what fails for good is moved to the dead-letter queue, a person is
+notified.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,21 @@ from constructs import Construct
 from cdk_app import alarms
 from cdk_app.components.notices import Notices
 
-# Then a message is given up. The runtime tells how many tries are left (slicewise.reconcile.batch); a test
-# compares.
+# Then a message is moved to the dead-letter queue. The runtime reports how many tries are left
+# (slicewise.reconcile.batch); a test compares.
 MOST_RECEIVES = 5
-# Long enough for a long weekend and a look at it.
+# Long enough for a long weekend and to investigate it.
 DEAD_LETTERS_KEPT = Duration.days(14)
-# The sweep sends a hint a cluster and hour: older ones wait in line, or fail again and again.
+# The sweep sends a trigger a cluster and hour: older ones wait in line, or fail again and again.
 OLDEST_MESSAGE = Duration.hours(1)
 
 
 class DeadLetters(Construct):
     """
-    Messages that a person has to look at, with the alarm that says so.
+    Messages that a person has to investigate, with the alarm that says so.
 
     Attributes:
-        queue: Redrive from here once the cause is mended.
+        queue: Redrive from here once the cause is fixed.
     """
 
     def __init__(self, scope: Construct, id: str, *, name: str, notices: Notices):
@@ -93,8 +96,8 @@ class Inbox(Construct):
         """
         Let the function handle the messages one by one, a failed one alone coming back.
 
-        A pass may take minutes, so a batch would make its last message wait for the others. The limit of
-        concurrent passes spares the EKS API, which throttles a fleet's worth of calls.
+        A reconcile may take minutes, so a batch would make its last message wait for the others. The limit of
+        concurrent reconciles spares the EKS API, which throttles a fleet's worth of calls.
         """
         mapping = lambda_.EventSourceMapping(
             self,
@@ -123,8 +126,9 @@ def _visibility(function_timeout: Duration) -> Duration:
     """
     A minute more than the function may run.
 
-    AWS advises six times that, for functions that are throttled while messages pile up. Here a killed pass
-    must be followed soon, since it may have left the installer's admin right behind: 16 minutes, not 90. A
-    message that throttling sends to the dead letters is only a hint; the next sweep repeats it.
+    AWS advises six times that, for functions that are throttled while messages pile up. Here the next
+    reconcile must come soon after one that was killed, since it may have left the installer's admin right
+    behind: 16 minutes, not 90. A message that throttling moves to the dead-letter queue is only a trigger;
+    the next sweep repeats it.
     """
     return function_timeout.plus(Duration.minutes(1))

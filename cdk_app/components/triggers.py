@@ -76,10 +76,10 @@ class ClusterCalls(Construct):
 
 class AlarmChanges(Construct):
     """
-    Alarms of clusters that were raised, or are over, go to the queue.
+    Alarms of clusters that were raised, or have ended, are sent to the queue.
 
-    Found by their names, which a rule can tell by their prefix. That they came back to OK
-    matters for one kind, which the function knows.
+    Recognised by their names, of which a rule can match the prefix. That they came back to OK matters for one
+    kind, which the function knows.
     """
 
     def __init__(self, scope: Construct, id: str, *, inbox: Inbox):
@@ -106,7 +106,7 @@ class OpeningsWatch(Construct):
     Calls the function every five minutes. By a rule and not by EventBridge Scheduler, which wakes clusters
     already: what ends the one leaves the other.
 
-    A failed call is kept; that there was none raises an alarm, and so does what the function counts.
+    A failed call is retried; that there was none raises an alarm, and so does what the function counts.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class OpeningsWatch(Construct):
         )
 
     def _missing(self, function: lambda_.IFunction) -> cloudwatch.Alarm:
-        """No data are no calls. The hour's sweep is no help here: nobody is to sleep an hour too long."""
+        """No data are no calls. The hourly sweep is no help here: no cluster is to sleep an hour too long."""
         return _not_called(
             self, function, "slicewise-no-look-at-openings", alarms.NO_LOOK, Duration.minutes(5), periods=3
         )
@@ -166,7 +166,7 @@ class OpeningsWatch(Construct):
 
 class HourlySweep(Construct):
     """
-    Calls the function each hour, at a minute that the scheduler chooses. A failed call is kept; that there
+    Calls the function each hour, at a minute that the scheduler chooses. A failed call is retried; that there
     was none raises an alarm.
     """
 
@@ -218,7 +218,7 @@ class HourlySweep(Construct):
     def _missing(self, function: lambda_.IFunction) -> cloudwatch.Alarm:
         """
         By Lambda's own metric, which costs nothing; a sweep that was called and failed is among the dead
-        letters. No data are no calls. Two sweeps are 75 minutes apart at most, so that two hours hold one.
+        letters. No data are no calls. Two sweeps are 75 minutes apart at most, so that two hours have one.
         """
         return _not_called(
             self, function, "slicewise-no-sweep", alarms.NO_SWEEP, Duration.hours(1), periods=2

@@ -1,4 +1,4 @@
-"""Queue messages about clusters, each answered by one onboarding pass."""
+"""Queue messages about clusters, each answered by one reconcile of onboarding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Queue messages about clusters, each answered by one pass that puts its workloads to sleep or wakes them."""
+"""
+Queue messages about clusters, each answered by one reconcile that puts its workloads to sleep or wakes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every hour: ask for a look at every cluster, so that a lost event costs an hour and nothing more."""
+"""Every hour: ask for a reconcile of every cluster, so that a lost event costs an hour and nothing more."""
 
 from __future__ import annotations
 

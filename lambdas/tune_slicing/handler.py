@@ -1,4 +1,4 @@
-"""Queue messages about clusters, each answered by one pass that proves the slices."""
+"""Queue messages about clusters, each answered by one reconcile that proves the slices."""
 
 from __future__ import annotations
 

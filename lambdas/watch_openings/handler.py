@@ -1,4 +1,6 @@
-"""Every five minutes: ask for a look at each cluster whose waking is due, and say which are late."""
+"""
+Every five minutes: ask for a reconcile of each cluster whose waking is due, and report which are overdue.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, i
 
 
 def report(late: tuple[str, ...]) -> None:
-    """The alarm's metric, each time: without a look it has no data, and with none late it is 0."""
+    """The alarm's metric, each time: without a run it has no data, and with none overdue it is 0."""
     if late:
         logger.error("asleep past its hour", extra={"clusters": [name_of(one) for one in late]})
     with single_metric("AsleepPastItsHour", MetricUnit.Count, len(late), namespace="Slicewise"):

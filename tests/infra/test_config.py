@@ -59,7 +59,7 @@ WRONG = {
     "half a place": ({"region": "eu-west-1"}, "pass account and region together"),
     "a subnet": (
         {"subnet_ids": "vpc-1", "security_group_ids": "sg-0123456789abcdef0"},
-        "'subnet_ids': holds 'vpc-1'",
+        "'subnet_ids': has 'vpc-1'",
     ),
     "half a network": ({"subnet_ids": "subnet-0123456789abcdef0"}, "pass subnet_ids and security_group_ids"),
     "a chart that is not there": ({"karpenter_chart": "karpenter.tgz"}, "which is no .tgz file"),
@@ -226,7 +226,7 @@ def test_a_policy_needs_a_name_that_a_tag_can_say(tmp_path):
 
 
 def test_a_folder_without_policies_is_refused(tmp_path):
-    assert "holds no policy" in refused(tmp_path)
+    assert "has no policy" in refused(tmp_path)
 
 
 HOLIDAYS = (

@@ -276,7 +276,7 @@ def test_a_policy_with_its_holidays_beside_it_is_fine(tmp_path, capsys):
         ({"fr.ics": HOLIDAYS, "us.ics": HOLIDAYS}, "there are: fr, us"),
         ({"de.ics": HOLIDAYS.replace("YEARLY", "WEEKLY")}, "holidays/de.ics cannot be used: "),
         ({"de.ics": b"\xff\xfe"}, "holidays/de.ics cannot be used: "),
-        ({"de.ics": "BEGIN:VCALENDAR\nEND:VCALENDAR\n"}, "holidays/de.ics holds no holidays"),
+        ({"de.ics": "BEGIN:VCALENDAR\nEND:VCALENDAR\n"}, "holidays/de.ics has no holidays"),
     ],
     ids=["missing", "of others", "odd", "not text", "empty"],
 )
