@@ -23,12 +23,12 @@ from slicewise.trigger import name_of
 from cli import tuning
 from cli.output import LONGEST_REASON, print_findings
 
-# What each capability's function is called: where a pass that never finished has left its log.
+# What each capability's function is called: where a reconcile that never finished has left its log.
 _FUNCTIONS = {ONBOARDING: "onboard-cluster", TUNING: "tune-slicing", OFF_HOURS: "shift-capacity"}
 
 
 def status(app: App, cluster: str | None) -> int:
-    """A line a cluster, or all about one; 1 where that one was never looked at."""
+    """A line a cluster, or all about one; 1 where that one was never reconciled."""
     _print_late_sweep(app)
     _print_late_clusters(app)
     return _status_of(app, app.trigger(cluster, "").cluster) if cluster else _status_of_all(app)
@@ -83,7 +83,7 @@ def _print_late_clusters(app: App) -> None:
 
 
 def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], now: datetime) -> list[str]:
-    """What the record itself cannot tell: what has not been recorded since."""
+    """What the record itself cannot show: what has not been recorded since."""
     told = [record.next_try] if record.next_try else []
     if record.unreadable:
         fields = ", ".join(record.unreadable)
@@ -96,7 +96,7 @@ def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], 
 
 
 def _is_swept(record: Record) -> bool:
-    """What nobody asks for any more is left to onboarding, which knows when somebody does."""
+    """What no policy asks for any longer is left to onboarding, which knows when one does."""
     return record.capability == ONBOARDING or record.stage != Stage.UNMANAGED
 
 
@@ -122,7 +122,7 @@ def _print_sleep(app: App, cluster: str) -> None:
     try:
         times = app.sleep_times(cluster)
     except SlicewiseError as error:
-        # What passes have recorded is asked for all the more where AWS does not answer.
+        # What reconciles have recorded is read all the more where AWS does not answer.
         print(f"when it sleeps could not be read: {error}")
         return
     if times is None:
@@ -236,8 +236,8 @@ def _print(record: Record) -> None:
     print(f"{name_of(record.cluster)}: {record.capability}: {record.stage} since {_minute(record.since)}")
     print(f"  {record.reason}")
     print(f"  last reconcile {_minute(record.at)}" + (f", policy {record.policy}" if record.policy else ""))
-    if record.next_look and record.next_look > record.at:
-        print(f"  next reconcile {_minute(record.next_look)}")
+    if record.requeue_at and record.requeue_at > record.at:
+        print(f"  next reconcile {_minute(record.requeue_at)}")
     for line in record.changed:
         print(f"  did: {line}" if not line.startswith("would ") else f"  {line}")
     print_findings(record.findings)

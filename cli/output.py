@@ -15,5 +15,5 @@ def plural(count: int, what: str) -> str:
 
 def print_findings(findings: tuple[Finding, ...]) -> None:
     for finding in findings:
-        print(f"  {'refuses' if finding.refuses else 'note'} [{finding.code}] {finding.message}")
+        print(f"  {'blocks' if finding.blocking else 'note'} [{finding.code}] {finding.message}")
         print(f"    {finding.remedy}")

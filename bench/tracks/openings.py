@@ -96,7 +96,7 @@ class Cluster:
         running: A pass holds its lease.
         hint_waits: A message waits for the end of that pass.
         next_look: When the look comes that the last pass has asked for.
-        given_back, opened: When the passes ended that woke its pods, and its CronJob.
+        restored, opened: When the passes ended that woke its pods, and its CronJob.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Cluster:
     trigger_waits: bool = False
     next_look: float | None = None
     has_a_schedule: bool = False
-    given_back: float | None = None
+    restored: float | None = None
     opened: float | None = None
 
     @property
@@ -280,8 +280,8 @@ class Morning:
         cluster.left = max(cluster.left - 1, 0)
         if cluster.left:
             return plan.NEXT_BATCH.total_seconds()
-        if cluster.given_back is None:
-            cluster.given_back = now
+        if cluster.restored is None:
+            cluster.restored = now
         elif cluster.opened is None:
             cluster.opening = Opening(OPENS, OPENS)
         return self._opens(cluster, now) if began >= 0 else self._waits_for_the_opening(cluster, now)
@@ -304,7 +304,7 @@ class Morning:
     def _result(self) -> dict[str, Any]:
         """Of the clusters that answer, with nodes that take the whole lead."""
         found = [one for one in self.clusters.values() if not one.silent]
-        awake = [one.given_back + LEAD.total_seconds() for one in found if one.given_back is not None]
+        awake = [one.restored + LEAD.total_seconds() for one in found if one.restored is not None]
         opened = [one.opened for one in found if one.opened is not None]
         ahead = [-one.begins - LEAD.total_seconds() for one in found]
         return {

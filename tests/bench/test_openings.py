@@ -40,7 +40,7 @@ def test_every_cluster_that_answers_is_woken_once_and_its_opening_is_over():
     answering = [one for one in clusters if not one.silent]
 
     assert all(one.left == 0 and one.opened is not None and one.opening is None for one in answering)
-    assert all(one.given_back is None for one in clusters if one.silent)
+    assert all(one.restored is None for one in clusters if one.silent)
 
 
 def test_a_refused_call_is_made_again_as_often_as_by_our_client():

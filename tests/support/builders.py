@@ -71,7 +71,7 @@ def record(stage: Stage, since: timedelta = timedelta(0), **fields: Any) -> Reco
         "since": NOW - since,
         "policy": "default",
         "fingerprint": fingerprint(policy()),
-        "world": eks_fingerprint(cluster()),
+        "cluster_fingerprint": eks_fingerprint(cluster()),
     }
     return Record(**(given | fields))
 

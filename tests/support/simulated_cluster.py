@@ -173,7 +173,7 @@ class SimulatedCluster:
     def _remember(self, plan: Plan, world: Observation) -> None:
         before, stage = self.record, plan.outcome.stage
         since = before.since if before and before.stage is stage else self.now
-        looked = self.now if world.contents else (before.looked_at if before else None)
+        looked = self.now if world.contents else (before.observed_at if before else None)
         self.record = Record(
             cluster="",
             capability="onboarding",
@@ -184,8 +184,8 @@ class SimulatedCluster:
             findings=plan.outcome.findings,
             policy=self.policy.name,
             fingerprint=fingerprint(self.policy),
-            world=eks_fingerprint(self.eks) if self.eks else "",
-            looked_at=looked,
+            cluster_fingerprint=eks_fingerprint(self.eks) if self.eks else "",
+            observed_at=looked,
         )
 
     def do(self, action: Action) -> None:

@@ -189,7 +189,7 @@ def test_a_pass_that_gave_up_is_an_error_in_the_log():
     account.create_cluster()
 
     def refusing(record, lease, *, history):
-        raise LeaseHeld("a later pass has recorded it already")
+        raise LeaseHeld("a later reconcile has recorded it already")
 
     account.store.save, log = refusing, Listening()
     body = Trigger(HOME.arn("gpu-1"), "a test", tries=8).message()

@@ -48,11 +48,12 @@ RECORD = Record(
     "Auto Mode is on",
     at=NOW,
     since=NOW - MINUTE,
-    findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
+    findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", blocking=True),),
     changed=("apply NodePool a: it is not there",),
     policy="default",
-    looked_at=NOW,
-    next_look=NOW + MINUTE,
+    cluster_fingerprint="e1",
+    observed_at=NOW,
+    requeue_at=NOW + MINUTE,
     conflicts=2,
     notified=("pods wait 2026-11-26T06:00:00+00:00",),
     retries=(Retry("Deployment ml/server", "scale it", 2, NOW, "denied"),),
@@ -224,6 +225,20 @@ def test_details_that_a_release_of_before_kept_in_the_record_are_read(table):
     assert found.details == ({"n": 4},) and found.unreadable == ("details[1]", "details[2]")
 
 
+def test_the_table_names_the_fields_of_a_record_and_no_rename_in_code_changes_them(table):
+    item = table.item(A, "record#onboarding")
+
+    times = {"at": NOW, "since": NOW - MINUTE, "looked_at": NOW, "next_look": NOW + MINUTE}
+    assert {name: item[name] for name in times} == {name: at.isoformat() for name, at in times.items()}
+    assert (item["world"], item["policy"], item["next_try"], item["conflicts"]) == ("e1", "default", "", 2)
+    assert set(item) == {
+        *times,
+        *("cluster", "capability", "stage", "reason", "findings", "changed", "policy", "fingerprint"),
+        *("world", "conflicts", "notified", "retries", "next_try"),
+        *("details_half", "details_count", "token"),
+    }
+
+
 def test_the_table_names_the_fields_of_findings_and_retries_and_no_rename_in_code_changes_them(table):
     item = table.item(A, "record#onboarding")
 
@@ -285,7 +300,7 @@ def test_what_another_release_adds_is_left_out(table):
     [
         ({"since": "yesterday"}, "since", {"since": NOW}),
         ({"at": "2026-11-25T19:00:00"}, "at", {"at": NOW - MINUTE}),
-        ({"next_look": 5}, "next_look", {"next_look": None}),
+        ({"next_look": 5}, "next_look", {"requeue_at": None}),
         ({"conflicts": "two"}, "conflicts", {"conflicts": 0}),
         ({"conflicts": True}, "conflicts", {"conflicts": 0}),
         ({"changed": ["a", 5]}, "changed[1]", {"changed": ("a",)}),

@@ -230,14 +230,14 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
     whole = record(
         capability=capability,
         stage=Stage.BLOCKED,
-        findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", refuses=True),),
+        findings=(Finding("auto-mode", "Auto Mode is on.", "Use a cluster without it.", blocking=True),),
         details=({"pool": "slicewise-shared-l4", "n": 4, "slowdown": 1.25, "bounds": [{"what": "memory"}]},),
         changed=("apply NodePool a: it is not there",),
         policy="default",
         fingerprint="f00",
-        world="ba5",
-        looked_at=NOW,
-        next_look=NOW + MINUTE,
+        cluster_fingerprint="ba5",
+        observed_at=NOW,
+        requeue_at=NOW + MINUTE,
         conflicts=2,
         notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
         retries=(Retry("Deployment ml/a", "scale it", 2, NOW, "denied", conflict=True, notified=True),),
@@ -298,7 +298,7 @@ def test_a_record_that_just_fits_into_an_item_is_kept(store):
 
 def test_a_later_record_takes_the_place_of_the_one_before(store):
     lease = store.acquire(A, "one", NOW, MINUTE)
-    store.save(record(reason="first", looked_at=NOW), lease, history=False)
+    store.save(record(reason="first", observed_at=NOW), lease, history=False)
     store.save(record(reason="second"), lease, history=False)
 
     assert store.record(A, "onboarding") == record(reason="second")
@@ -507,7 +507,7 @@ def test_the_longest_record_that_a_pass_can_make_is_kept_and_tells_what_is_not(s
     assert 20 < len(kept.findings) < 102 and kept.findings[-1].code == "more-findings"
     lost = len(details) - len(kept.details)
     found = len(texts) + bool(lost)
-    assert kept.findings[-1].message == f"{found - len(kept.findings) + 1} more are not kept."
+    assert kept.findings[-1].message == f"{found - len(kept.findings) + 1} more are not saved."
     assert (kept.findings[0].code == "details-not-kept") == bool(lost)
     assert 20 < len(kept.changed) < 102 and kept.changed[-1] == f"and {500 - len(kept.changed) + 1} more"
     assert kept.reason.endswith("bytes)")
@@ -573,7 +573,7 @@ def run_pass(store, plan, answer=""):
         notices=None,
     )  # type: ignore[arg-type]
     cluster = builders.cluster()
-    only_told = Capability(
+    is_preview = Capability(
         "tuning",
         observe=lambda trigger, record, now: None,
         plan=lambda world, now: plan,
@@ -582,10 +582,10 @@ def run_pass(store, plan, answer=""):
         record_fields=lambda world, before, now: {
             "policy": "p" * 256,
             "fingerprint": "f" * 64,
-            "world": "w" * 64,
+            "cluster_fingerprint": "w" * 64,
         },
     )
-    Reconciler(only_told, ports, lambda: NOW).run(Trigger(A, "a test"))
+    Reconciler(is_preview, ports, lambda: NOW).run(Trigger(A, "a test"))
 
 
 @pytest.mark.parametrize("paused", [A, None], ids=["the cluster", "the fleet"])

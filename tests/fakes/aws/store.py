@@ -120,7 +120,7 @@ class FakeStore:
                 self.history.append(record)
             key = record.cluster, record.capability
             if self._records.get(key, (None, 0))[1] > lease.token:
-                raise LeaseHeld(f"a later pass has recorded {record.cluster} already")
+                raise LeaseHeld(f"a later reconcile has recorded {record.cluster} already")
             self._records[key] = record, lease.token
 
     def forget(self, cluster: str) -> None:
@@ -167,6 +167,6 @@ def _kept(record: Record) -> Record:
         changed=record.changed,
         notified=record.notified,
         retries=[json.dumps(retries.as_json(retry)) for retry in record.retries],
-        rest=[record.reason, record.policy, record.fingerprint, record.world],
+        rest=[record.reason, record.policy, record.fingerprint, record.cluster_fingerprint],
     )
     return replace(record, details=tuple(map(json.loads, texts)))

@@ -98,7 +98,8 @@ def blocked(plane: ControlPlane) -> Story:
     pool.seen.start()
 
     def unblock(found):
-        if any("PodDisruptionBudget default/blocked allows no disruption of 5 pods" in f for f in pool.tuner.findings):
+        blocked = "PodDisruptionBudget default/blocked allows no disruption of 5 pods"
+        if any(blocked in finding for finding in pool.tuner.findings):
             pool.kube.delete(budget, missing_ok=True)
 
     pool.change(4, after_each=unblock)

@@ -93,4 +93,4 @@ def test_a_name_that_somebody_else_has_is_refused():
     look_again(account)
 
     assert stage(account) is Stage.BLOCKED
-    assert [finding.code for finding in account.record().findings if finding.refuses] == ["name-taken"]
+    assert [finding.code for finding in account.record().findings if finding.blocking] == ["name-taken"]

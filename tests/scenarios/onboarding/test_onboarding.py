@@ -381,7 +381,7 @@ def test_a_thousand_broken_nodes_fit_into_a_record():
 
     findings = account.record(capability="tuning").findings
     assert len(findings) == 101
-    assert findings[-1].message == "900 more are not kept."
+    assert findings[-1].message == "900 more are not saved."
     assert len(str(findings)) < 200_000  # of DynamoDB's 400 KB for an item
 
 

@@ -181,7 +181,7 @@ class NeverSaved(FakeStore):
     """Records of a lease whose tokens have begun anew: each save is refused, though the lease is ours."""
 
     def save(self, record, lease, *, history):
-        raise LeaseHeld("a later pass has recorded it already")
+        raise LeaseHeld("a later reconcile has recorded it already")
 
 
 class NeverFree(FakeStore):
@@ -380,10 +380,10 @@ def test_a_stage_whose_beginning_cannot_be_read_begins_now(odd):
     account.answer_one()
     key = GPU_1, ONBOARDING
     record, token = account.store._records[key]
-    account.store._records[key] = replace(record, since=odd, looked_at=odd), token
+    account.store._records[key] = replace(record, since=odd, observed_at=odd), token
 
     account.clock.pass_by(timedelta(minutes=1))
     account.answer_one()
 
     assert (account.record().stage, account.record().since) == (record.stage, account.clock.now)
-    assert (account.record().looked_at or START) <= account.clock.now
+    assert (account.record().observed_at or START) <= account.clock.now

@@ -147,7 +147,7 @@ def test_a_change_that_is_not_over_in_time_is_given_up_told_and_holds_nothing():
     began = world.clock.now
     last = world.change(5, passes=300)
 
-    assert last.failed and "was not over" in last.failed
+    assert last.failed and "did not end" in last.failed
     assert world.clock.now - began < timedelta(minutes=30)
     assert world.stands()["rollout"] is None and world.stands()["after"] == "10m"
     assert any("change-given-up" in told or "stays 4" in told for told in world.tuner.findings)

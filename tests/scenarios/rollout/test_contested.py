@@ -84,7 +84,7 @@ def test_who_keeps_n_from_shrinking_is_not_fought_again_for_a_day():
     assert world.stands() == at(8, "ts-8", after="Never")
     assert world.karpenter.moved == []
     refused = world.tuner.begin(4)
-    assert "was fought over" in refused.findings[0].message and len(put_back) == 3
+    assert "was contested" in refused.findings[0].message and len(put_back) == 3
 
 
 def test_nodes_that_were_shrinking_are_uncordoned_as_soon_as_the_pool_turns_round():

@@ -51,12 +51,12 @@ def test_a_change_is_told_as_it_goes():
         "N becomes 8 instead of 4: the rule says so",
         "node node-001 is the canary",
         "node node-001 tries N = 8 for 2 more minutes, without a pod more than before yet",
-        "the canary was empty: no GPU of node node-001 held more than 4 pods for long enough",
+        "the canary was empty: no GPU of node node-001 ran more than 4 pods for long enough",
         "nodes may have ts-4 or ts-8",
         "1 of 2 nodes are relabelled",
         "2 of 2 nodes are relabelled",
         "Karpenter counts 8 slices a GPU",
-        "the NodePool's limit follows",
+        "the NodePool's limit is updated",
         "Karpenter is given time to see what was written",
         "new nodes start with ts-8: every NodeClaim carries it",
         "all nodes are updated; the final check is pending",
@@ -348,7 +348,7 @@ def test_nothing_begins_where_karpenter_does_not_follow():
     world = World(4, [4])
     world.server.objects[OVERLAYS[0]]["status"] = {}
 
-    assert refused(world) == "NodeOverlay slicewise-shared-l4-1 is not ready, so Karpenter would not follow."
+    assert refused(world) == "NodeOverlay slicewise-shared-l4-1 is not ready, so Karpenter would not plan with it."
 
 
 def test_nothing_begins_while_nodes_are_being_replaced():

@@ -46,7 +46,7 @@ def test_a_node_that_never_gets_ready_is_set_aside_and_the_others_grow():
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
     assert HALF_AN_HOUR < world.clock.now - began < 2 * HALF_AN_HOUR
     told = [message for message in world.tuner.findings if world.nodes[2] in message]
-    assert "so N of NodePool slicewise-shared-l4 waits for it, 30 minutes at most" in told[0]
+    assert "so it blocks the rollout on NodePool slicewise-shared-l4, for 30 minutes at most" in told[0]
     assert "changes without it. Fix the node and it is updated automatically" in told[1]
 
 

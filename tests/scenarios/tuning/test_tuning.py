@@ -452,7 +452,7 @@ def test_after_an_empty_canary_consolidation_goes_one_node_at_a_time_for_a_day()
     budgets = account.node_pool["spec"]["disruption"]["budgets"]
     assert budgets == [*layout.BUDGETS, layout.ONE_AT_A_TIME], "and the passes since have left it"
     assert "one node at a time" in record.details[0]["consolidation"]["why"]
-    assert any("Nobody tried it before all nodes had it" in line for line in lines(record.details[0]))
+    assert any("It was not tried before all nodes had it" in line for line in lines(record.details[0]))
 
     account.hours(26)
     assert account.n == 5

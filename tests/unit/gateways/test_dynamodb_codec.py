@@ -44,7 +44,7 @@ def test_a_number_that_a_replica_adds_stops_nothing():
 
 @pytest.mark.parametrize("value", [0.5, Decimal("0.5"), object()])
 def test_a_kind_that_items_do_not_hold_is_named(value):
-    with pytest.raises(TypeError, match=f"items hold no {type(value).__name__}"):
+    with pytest.raises(TypeError, match=f"items have no {type(value).__name__}"):
         item_of({"name": value})
 
 

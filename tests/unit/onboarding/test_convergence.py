@@ -202,7 +202,7 @@ def test_a_chart_that_nobody_checks_is_told_when_it_is_installed_and_how_to_have
     ]
     [finding] = installs.outcome.findings
 
-    assert finding.code == "chart-unchecked" and not finding.refuses
+    assert finding.code == "chart-unchecked" and not finding.blocking
     assert f"Chart gpu-operator v26.7.0 is installed as it comes from {ADDRESS}" in finding.message
     assert f"`curl -fsSL {ADDRESS} | sha256sum`" in finding.remedy
     assert "-c gpu_operator_sha256=" in finding.remedy

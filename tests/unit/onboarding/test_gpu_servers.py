@@ -76,7 +76,7 @@ def test_what_hands_out_gpus_is_seen(item):
 
     assert server.ref == Ref("apps/v1", "DaemonSet", item["metadata"]["name"], "kube-system")
     [finding] = gpu_findings.findings(builders.contents(gpu_servers=(server,)), builders.policy())
-    assert finding.refuses and finding.code == "foreign-device-plugin"
+    assert finding.blocking and finding.code == "foreign-device-plugin"
     assert finding.message.startswith(f"{server.ref} {server.does};")
 
 
@@ -138,7 +138,7 @@ def node_class(spec, name="theirs"):
 
 def codes(policy=None, **seen):
     found = gpu_findings.findings(builders.contents(**seen), policy or builders.policy())
-    assert all(one.refuses for one in found)
+    assert all(one.blocking for one in found)
     return [one.code for one in found]
 
 

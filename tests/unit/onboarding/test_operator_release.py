@@ -61,7 +61,7 @@ def done(found, policy=ADOPTS, settings=SETTINGS):
 
 
 def refusals(found, policy=ADOPTS, settings=SETTINGS):
-    return [one for one in preflight.inside(found, policy, settings, NOW) if one.refuses]
+    return [one for one in preflight.inside(found, policy, settings, NOW) if one.blocking]
 
 
 def all_of(found, policy=ADOPTS):
@@ -271,7 +271,7 @@ def test_what_a_tool_keeps_is_not_touched_and_told_what_to_write_instead(kept):
     kinds = {one.object["kind"] for one in planned.actions if isinstance(one, Apply)}
     assert "NodePool" not in kinds and "ConfigMap" in kinds, "what the manifest will name must be there"
     [awaited] = verify.awaited(found, ADOPTS, SETTINGS)
-    assert awaited.code == "gpu-operator-kept" and not awaited.refuses
+    assert awaited.code == "gpu-operator-kept" and not awaited.blocking
     assert kept.tool in awaited.message and kept.manifest in awaited.message
     assert 'devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin"' in awaited.message
     assert f"{kept.values} of {kept.manifest}" in awaited.remedy
@@ -316,12 +316,12 @@ def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
 # Giving back
 
 
-def given_back(found, *revisions):
+def restored(found, *revisions):
     return operator_restore.give_back(found, revisions, SETTINGS, NOW)
 
 
 def test_the_owners_values_come_back():
-    tried, back = given_back(joined()).actions
+    tried, back = restored(joined()).actions
 
     assert isinstance(tried, TryUpgrade)
 
@@ -337,9 +337,9 @@ def test_it_waits_for_nodes_that_carry_a_key_of_ours_alone():
     }
     theirs = {**node, "metadata": {"name": "m", "labels": {layout.CONFIG_LABEL: "few"}}}
 
-    waits = given_back(joined(nodes=(node, theirs)))
+    waits = restored(joined(nodes=(node, theirs)))
     assert waits.actions == () and [one.code for one in waits.findings] == ["device-plugin-key-in-use"]
-    assert given_back(joined(nodes=(theirs,))).actions
+    assert restored(joined(nodes=(theirs,))).actions
 
 
 def from_older():
@@ -350,10 +350,10 @@ def from_older():
 def test_the_chart_of_before_comes_back_while_helm_keeps_it():
     before = release(chart_version="v26.3.0")
 
-    [back] = given_back(from_older(), before).actions
+    [back] = restored(from_older(), before).actions
     assert isinstance(back, RollbackRelease) and back.revision == 3
 
-    found = given_back(from_older())
+    found = restored(from_older())
     _, back = found.actions
     assert isinstance(back, UpgradeRelease) and back.values == TEAM
     assert [one.code for one in found.findings] == ["chart-stays"]
@@ -362,20 +362,20 @@ def test_the_chart_of_before_comes_back_while_helm_keeps_it():
 def test_values_that_were_never_kept_are_told():
     old = seen(release({"slicewise": {"adopted": True}, "a": 1}))
 
-    found = given_back(old)
+    found = restored(old)
     assert found.actions[0].values == {"a": 1}
     assert [one.code for one in found.findings] == ["original-unreadable"]
 
 
 def test_what_is_ours_or_was_never_joined_is_not_given_back():
-    assert given_back(seen()).actions == ()
-    assert given_back(seen(release({"slicewise": {"adopted": False}}))).actions == ()
+    assert restored(seen()).actions == ()
+    assert restored(seen(release({"slicewise": {"adopted": False}}))).actions == ()
 
 
 def test_a_chart_that_the_owner_has_upgraded_since_is_not_downgraded():
     newer = replace(joined(), releases=(replace(joined().releases[0], chart_version="v27.1.0"),))
 
-    found = given_back(newer)
+    found = restored(newer)
 
     assert found.actions == ()
     [told] = found.findings
@@ -385,7 +385,7 @@ def test_a_chart_that_the_owner_has_upgraded_since_is_not_downgraded():
 def test_drivers_are_not_restarted_to_give_it_back():
     before = release(chart_version="v26.3.0")
 
-    found = given_back(replace(from_older(), driver_nodes=5), before)
+    found = restored(replace(from_older(), driver_nodes=5), before)
 
     assert found.actions == ()
     assert "drivers of 5 nodes would restart" in found.findings[0].message
@@ -394,6 +394,6 @@ def test_drivers_are_not_restarted_to_give_it_back():
 def test_somebodys_helm_is_waited_for():
     found_release = replace(joined().releases[0], status="pending-upgrade", changed_at=NOW)
 
-    found = given_back(replace(joined(), releases=(found_release,)))
+    found = restored(replace(joined(), releases=(found_release,)))
 
     assert found.actions == () and found.wait and found.findings[0].code == "helm-at-work"

@@ -56,7 +56,7 @@ def bare(values):
 def test_what_the_owner_set_stays_and_ours_is_added():
     found = join(policy(), release(TEAM))
 
-    assert not [finding for finding in found.findings if finding.refuses]
+    assert not [finding for finding in found.findings if finding.blocking]
     wanted = deepcopy(TEAM)
     wanted["devicePlugin"]["config"]["name"] = "slicewise-device-plugin"
     wanted["daemonsets"]["tolerations"].append(CLASSES)
@@ -131,7 +131,7 @@ def test_a_contradiction_refuses_and_says_both_values_why_and_what_to_do(row):
     if pools == MIG:
         values.setdefault("mig", {"strategy": "mixed"})
 
-    [finding] = [one for one in join(policy(pools), release(values)).findings if one.refuses]
+    [finding] = [one for one in join(policy(pools), release(values)).findings if one.blocking]
 
     assert finding.code == "operator-value-conflict"
     assert (
@@ -143,7 +143,7 @@ def test_a_contradiction_refuses_and_says_both_values_why_and_what_to_do(row):
 def test_what_only_mig_pools_need_is_asked_for_only_where_there_are_some():
     mine = {"mig": {"strategy": "single"}, "migManager": {"enabled": False}}
 
-    assert not [one for one in join(policy(), release(mine)).findings if one.refuses]
+    assert not [one for one in join(policy(), release(mine)).findings if one.blocking]
 
 
 # The exporter stays

@@ -74,7 +74,7 @@ def test_a_cluster_that_was_looked_after_is_told_what_stays():
 
 
 def test_a_cluster_made_anew_under_its_old_name_is_looked_into():
-    refused = builders.record(Stage.BLOCKED, looked_at=NOW - timedelta(hours=1))
+    refused = builders.record(Stage.BLOCKED, observed_at=NOW - timedelta(hours=1))
 
     same = planned(record=refused)
     anew = planned(record=refused, cluster=builders.cluster(created_at=NOW - MINUTE))
@@ -133,7 +133,7 @@ def test_what_eks_already_rules_out_is_refused_before_any_access(fields, code):
 
     assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.BLOCKED, (), None)
     (finding,) = found.outcome.findings
-    assert (finding.code, finding.refuses) == (code, True)
+    assert (finding.code, finding.blocking) == (code, True)
     assert finding.remedy
 
 

@@ -182,7 +182,7 @@ def test_what_tuning_remembers_is_read_or_told(text):
 def test_of_measured_starts_those_are_kept_that_can_be_read(text):
     pool = {"metadata": {"name": "a", "annotations": {startup_history.STARTUP_ANNOTATION: text}}}
 
-    found = startup_history.remembered(pool)
+    found = startup_history.recorded_startups(pool)
     assert all(timedelta(0) < timedelta(seconds=one) <= timedelta(days=1) for one in found.values())
 
 
@@ -191,7 +191,7 @@ def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_told(worl
     text = json.dumps([*STARTUP, ["claim-4", "soon"], 5])
 
     looked = with_annotation(found, startup_history.STARTUP_ANNOTATION, text)
-    assert startup_history.remembered(looked.contents.node_pools[0]) == dict(STARTUP)
+    assert startup_history.recorded_startups(looked.contents.node_pools[0]) == dict(STARTUP)
     assert "annotation-unreadable" in {finding.code for finding in plan(looked, now).outcome.findings}
 
 
@@ -248,7 +248,7 @@ def test_a_pass_goes_on_whatever_the_record_before_holds(which, request):
     def holds(details):
         details = tuple(one for one in details if isinstance(one, dict))
         for measurement in (found.measurement, Partial(found.measurement.found)):
-            json.dumps(plan(replace(found, known=details, measurement=measurement), now).details)
+            json.dumps(plan(replace(found, recorded=details, measurement=measurement), now).details)
         plan(Paused(found.cluster, "an audit", found.policy_name, details), now)
 
     holds()

@@ -1,8 +1,9 @@
 """
-The composition root: settings from the environment, gateways, and the passes that others run.
+The composition root: settings from the environment, gateways, and the reconciles that others run.
 
 Clients are made when they are first used; capabilities, PyYAML and helm are imported only where they are
-needed: a function's cold start pays for what its passes touch, and importing a handler needs no environment.
+needed: a function's cold start pays for what its reconciles use, and importing a handler needs no
+environment.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ if TYPE_CHECKING:
     from slicewise.onboarding.observation import Observation as OnboardingObservation
     from slicewise.tuning.state.observation import Observation as TuningObservation
 
-# Of their functions; a test holds the deployment to them. A pass of off-hours that is killed at an opening
-# keeps its lease, and its message, for as long: the next one has to wake everybody within five minutes.
+# Of their functions; a test checks that the deployment has them. A reconcile of off-hours that is killed at
+# an opening keeps its lease, and its message, for as long: the next one has to wake everybody within five
+# minutes.
 TIMEOUTS = {ONBOARDING: timedelta(minutes=15), TUNING: timedelta(minutes=5), OFF_HOURS: timedelta(minutes=3)}
 
 
@@ -69,7 +71,7 @@ class App:
     """
     Attributes:
         default_policy: For clusters without a policy tag; empty leaves them alone.
-        as_person: Clusters are looked into with the rights of whoever runs this, not with the installer's.
+        as_person: Clusters are read with the rights of the user who runs this, not with the installer's.
         threads: So many parts of a plan are done side by side. One where each run is to be like the other.
     """
 
@@ -163,7 +165,7 @@ class App:
         return observe.times(self.trigger(cluster, ""), self.ports, self.default_policy)
 
     def off_hours_outside(self, cluster: str) -> OffHoursObservation:
-        """What is known of a cluster's sleep without a look into it."""
+        """What is known of a cluster's sleep without reading the cluster."""
         from slicewise.offhours import observe
 
         return observe.outside(self.trigger(cluster, ""), self.ports, self.default_policy)
@@ -181,10 +183,11 @@ class App:
 
     def sweep(self, log: Any = None) -> tuple[Look, ...]:
         """
-        Ask for a look at every cluster that exists or is remembered; returns what was asked for.
+        Ask for a reconcile of every cluster that exists or is recorded; returns what was asked for.
 
         Args:
-            log: Told of records that cannot be read whole. They stop nothing: the next pass replaces each.
+            log: Gets a line for each record that cannot be read whole. They stop nothing: the next reconcile
+                replaces each.
         """
         records = self.ports.store.records()
         names = self.ports.eks.cluster_names()
@@ -195,11 +198,11 @@ class App:
 
     def watch_openings(self, report: Callable[[tuple[str, ...]], None]) -> tuple[Look, ...]:
         """
-        Ask for a look at every cluster whose waking is due; returns what was asked for.
+        Ask for a reconcile of every cluster whose waking is due; returns what was asked for.
 
         Args:
             report: Gets the clusters in which something sleeps past its hour, also where there are none. It
-                comes first: whatever becomes of the messages, somebody is told.
+                comes first: the operators are notified, no matter what becomes of the messages.
         """
         now = self.clock()
         found = self.ports.sleep.openings(now)
@@ -209,7 +212,7 @@ class App:
         return looks
 
     def overdue_clusters(self) -> tuple[str, ...]:
-        """ARNs of those in which something sleeps past its hour, and nobody wants it so."""
+        """ARNs of those in which something sleeps past its hour, without anyone having asked for that."""
         now = self.clock()
         return self._late(self.ports.sleep.openings(now), now)
 
@@ -218,7 +221,7 @@ class App:
         return tuple(cluster for cluster in late if not self._is_wanted_asleep(cluster, now))
 
     def _is_wanted_asleep(self, cluster: str, now: datetime) -> bool:
-        """A pass has not written it down yet; where nobody can tell, it is late."""
+        """A reconcile has not recorded it yet; where that is not known, it is overdue."""
         try:
             said = self.ports.sleep.override(cluster)
             asked = said is not None and said.asleep and said.holds(now)
@@ -234,11 +237,11 @@ class App:
             )
 
     def _note_sweep(self, records: Iterable[Record], clusters: int, log: Any) -> None:
-        """For people. Whatever fails here, the looks are asked for."""
+        """For people. The reconciles are asked for, no matter what fails here."""
         for record in records:
             if record.unreadable:
-                told = {"cluster": record.cluster, "capability": record.capability}
-                log.warning("a record cannot be read whole", extra=told | {"fields": record.unreadable})
+                named = {"cluster": record.cluster, "capability": record.capability}
+                log.warning("a record cannot be read whole", extra=named | {"fields": record.unreadable})
         try:
             self.ports.store.note_sweep(self.clock(), clusters)
         except SlicewiseError as error:

@@ -2,8 +2,8 @@
 For a handler to import before anything else: what makes a function start sooner, and changes nothing else.
 
 * Garbage is collected seldom. A cold start makes a hundred thousand objects that stay (modules, classes,
-  botocore's models of services), and Python's default looks through them again after every few hundred.
-  So many are some 30 MB, and only those of them wait that refer to one another.
+  botocore's models of services), and Python's default scans them again after every few hundred. So many are
+  some 30 MB, and only those of them wait that refer to one another.
 * What the build compiled is not compiled again: the methods that `dataclasses` writes for each class, and the
   patterns of `re` (cdk_app/assets/kept_code.py). What it does not know, by its very text, is compiled as
   ever.

@@ -2,13 +2,13 @@
 Our errors, sorted by what the caller should do.
 
 * SlicewiseError
-  - InvalidEvent     drop the message; retrying cannot help
-  - InvalidPolicy    tell the person who wrote it; nothing is touched
+  - InvalidEvent     drop the message; a retry cannot help
+  - InvalidPolicy    report it to the person who wrote it; nothing is touched
   - Refused          alarm; we lack a right, or our code asks for the wrong thing
     + Unauthorized   our identity is not known (yet): access that was just granted takes seconds
   - Conflict         the object changed since it was read; plan again
   - Unavailable      time-out, throttling or a server's fault; retry later
-  - LeaseHeld        another pass works on this cluster; look again soon
+  - LeaseHeld        another reconcile works on this cluster; try again soon
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class SlicewiseError(Exception):
 
 
 class InvalidEvent(SlicewiseError):
-    """A message that no retry can mend."""
+    """A message that no retry can fix."""
 
 
 @dataclass(frozen=True)
 class PolicyProblem:
-    """One thing that is wrong in a policy: where, what stands there, and what to write instead."""
+    """One thing that is wrong in a policy: where, what is there, and what to write instead."""
 
     path: str
     value: object
@@ -37,7 +37,7 @@ class PolicyProblem:
 
 
 class InvalidPolicy(SlicewiseError):
-    """A policy that we refuse; `problems` holds every problem found, in the order of the file."""
+    """A policy that we refuse; `problems` has every problem found, in the order of the file."""
 
     def __init__(self, name: str, problems: tuple[PolicyProblem, ...]):
         self.name, self.problems = name, problems
@@ -61,7 +61,7 @@ class Unavailable(SlicewiseError):
 
 
 class LeaseHeld(SlicewiseError):
-    """Another pass holds the cluster's lease."""
+    """Another reconcile holds the cluster's lease."""
 
 
 # What reading a value raises that another release, or a person, wrote otherwise than we do: other types,

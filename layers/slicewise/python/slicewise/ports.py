@@ -1,5 +1,5 @@
 """
-What passes need from the world. Gateways implement these, and the fakes that the tests trust.
+What reconciles need from outside. Gateways implement these, and the fakes that the tests trust.
 
 Every call is idempotent and raises only our own errors (errors.py): Unauthorized, Refused, Conflict,
 Unavailable. All names of clusters here are EKS names; keys of the store are cluster ARNs.
@@ -47,8 +47,8 @@ class Kubernetes(Protocol):
         All objects of a kind, in all namespaces unless one is named; empty where the kind is unknown.
 
         What `only` says no to is dropped page by page, and what `trim` leaves of an object is all that is
-        kept of it, so that the whole is never held together. `metadata.managedFields` (who wrote what) are
-        kept of NodePools and NodeOverlays, and of others only with `managed_fields`.
+        kept of it, so that the whole is never in memory at once. `metadata.managedFields` (who wrote what)
+        are kept of NodePools and NodeOverlays, and of others only with `managed_fields`.
         """
 
     def may_do_everything(self) -> bool:
@@ -77,19 +77,21 @@ class Kubernetes(Protocol):
 
     def replicas(self, ref: Ref) -> Object | None:
         """
-        What the `scale` subresource tells: metadata without owners, and spec.replicas; None where it is gone.
-        The kind is that of the object.
+        What the `scale` subresource has: metadata without owners, and spec.replicas; None where it is
+        deleted. The kind is that of the object.
         """
 
     def scale(self, ref: Ref, seen: int, replicas: int) -> None:
-        """Through the `scale` subresource. Conflict where it does not have the replicas seen, or is gone."""
+        """
+        Through the `scale` subresource. Conflict where it does not have the replicas seen, or is deleted.
+        """
 
     def delete(self, ref: Ref) -> None:
-        """That it is gone already is fine."""
+        """Already deleted is fine."""
 
 
 class Helm(Protocol):
-    """helm, looking at one cluster."""
+    """helm, for one cluster."""
 
     def revisions(self, name: str, namespace: str) -> tuple[Release, ...]:
         """A release's revisions that helm still keeps, newest first."""
@@ -114,25 +116,25 @@ class Helm(Protocol):
     def rollback(self, name: str, namespace: str, revision: int) -> None: ...
 
     def uninstall(self, name: str, namespace: str) -> None:
-        """That it is gone already is fine."""
+        """Already deleted is fine."""
 
     def chart_crds(self, chart: str, version: str) -> tuple[Object, ...]:
         """The objects of the chart's crds/ folder; needs no cluster."""
 
     def chart_values(self, chart: str, version: str) -> Mapping[str, Any]:
-        """The chart's own values, which stand where nobody says otherwise; needs no cluster."""
+        """The chart's own values, which apply where they are not overridden; needs no cluster."""
 
 
 class Eks(Protocol):
     """
-    The EKS API of one account and Region. Of a cluster that is gone nothing is known and nothing is left to
-    take away; what puts something into it is a Conflict.
+    The EKS API of one account and Region. Of a deleted cluster nothing is known and nothing is left to
+    remove; what puts something into it is a Conflict.
     """
 
     def cluster_names(self) -> tuple[str, ...]: ...
 
     def describe(self, name: str) -> EksCluster | None:
-        """None where there is no such cluster. Node groups are not looked at."""
+        """None where there is no such cluster. Node groups are not read."""
 
     def bottlerocket_gpu_node_groups(self, name: str) -> tuple[str, ...]: ...
 
@@ -167,7 +169,7 @@ class Lease:
     The right to work on one cluster until `until`. `token` grows with every holder: the fence.
 
     Attributes:
-        capability: Of the pass that holds it; empty for one that is not to be seen among `begun`.
+        capability: Of the reconcile that has it; empty for one that is not to be seen among `begun`.
     """
 
     cluster: str
@@ -180,7 +182,7 @@ class Lease:
 @dataclass(frozen=True)
 class Begun:
     """
-    A pass that has begun and not ended: it is at work, or was stopped by time or memory.
+    A reconcile that has begun and not ended: it is at work, or was stopped by time or memory.
 
     Attributes:
         until: Later than this it is not at work any more.
@@ -200,8 +202,8 @@ class Store(Protocol):
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
         """
-        Whoever waited for it on behalf of this capability has no need to any more. Until it is released, the
-        pass is among `begun`.
+        A trigger of this capability that waited for it need not wait any longer. Until it is released, the
+        reconcile is among `begun`.
 
         The token is greater than all before, also where the lease was lost since (tokens begin at the
         milliseconds since 1970).
@@ -210,7 +212,7 @@ class Store(Protocol):
         """
 
     def begun(self, cluster: str) -> tuple[Begun, ...]:
-        """The newest pass of each capability that has begun and not ended, by capability."""
+        """The newest reconcile of each capability that has begun and not ended, by capability."""
 
     def waiting(self, cluster: str, capability: str) -> datetime | None:
         """
@@ -222,13 +224,13 @@ class Store(Protocol):
         """In place of what was noted before. Does nothing where the cluster never had a lease."""
 
     def renew(self, lease: Lease, now: datetime, length: timedelta) -> Lease:
-        """Raises LeaseHeld where somebody else has taken the lease since."""
+        """Raises LeaseHeld where another reconcile has taken the lease since."""
 
     def release(self, lease: Lease) -> None:
         """Does nothing where the lease is no longer ours."""
 
     def paused(self, cluster: str) -> str | None:
-        """Who or what paused this cluster or the whole fleet, for people; None where nobody did."""
+        """Who or what paused this cluster or the whole fleet, for people; None where it is not paused."""
 
     def keeps_asleep(self, cluster: str) -> bool:
         """Whether a pause asks that what sleeps stays asleep; the morning comes otherwise, paused or not."""
@@ -247,13 +249,13 @@ class Store(Protocol):
         Each of its details may be of any length; all else together must fit into one item, 400 KB, or it is
         Refused.
 
-        Raises LeaseHeld where a pass with a later lease has written since.
+        Raises LeaseHeld where a reconcile with a later lease has written since.
         """
 
     def forget(self, cluster: str) -> None:
         """
-        Delete all we keep about a cluster, what a SleepStore keeps included, but for its lease, which expires
-        by itself.
+        Delete all that is stored about a cluster, what a SleepStore has included, but for its lease, which
+        expires.
         """
 
     def records(self) -> tuple[Record, ...]:
@@ -281,13 +283,13 @@ class SleepStore(Protocol):
         """Of an item that cannot be read, one that is not `intact`."""
 
     def keep(self, cluster: str, snapshot: Snapshot) -> None:
-        """Conflict unless what is kept is the version just before, or nothing for version 1."""
+        """Conflict unless what is stored is the version just before, or nothing for version 1."""
 
     def delete_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
-        """Conflict where another version is kept; that none is is fine."""
+        """Conflict where another version is stored; none at all is fine."""
 
     def override(self, cluster: str) -> Override | None:
-        """What a person said last, also where that is over; see Override.unreadable."""
+        """What a person said last, also where that has ended; see Override.unreadable."""
 
     def say(self, cluster: str, override: Override) -> None: ...
 
@@ -303,7 +305,7 @@ class SleepStore(Protocol):
         """In place of the one before."""
 
     def delete_opening(self, cluster: str) -> None:
-        """That it is gone already is fine."""
+        """Already deleted is fine."""
 
     def openings(self, until: datetime) -> Mapping[str, Opening]:
         """
@@ -312,16 +314,16 @@ class SleepStore(Protocol):
 
 
 class Schedules(Protocol):
-    """One a cluster, by its EKS name: off-hours is asked for a look at a moment that is known ahead."""
+    """One a cluster, by its EKS name: off-hours is asked for a reconcile at a moment that is known ahead."""
 
     def next(self, cluster: str) -> datetime | None:
-        """When it is due, also where that is over; None where there is none."""
+        """When it is due, also where that is past; None where there is none."""
 
     def put(self, cluster: str, at: datetime, message: str) -> None:
-        """In place of the one before. It goes to off-hours' queue once."""
+        """In place of the one before. It is sent to off-hours' queue once."""
 
     def delete(self, cluster: str) -> None:
-        """That it is gone already is fine."""
+        """Already deleted is fine."""
 
 
 class Notices(Protocol):
@@ -329,8 +331,8 @@ class Notices(Protocol):
 
     def publish(self, subject: str, text: str) -> None:
         """
-        Both are cut to what SNS takes: subjects to a line of 99 characters, and then the whole stands above
-        the text; texts to 256 KiB. A long text is no reason for a pass to fail.
+        Both are cut to what SNS takes: subjects to a line of 99 characters, and then the whole is above the
+        text; texts to 256 KiB. A long text is no reason for a reconcile to fail.
         """
 
 
@@ -357,14 +359,14 @@ class Metrics(Protocol):
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterable[Series]:
         """
-        What is known of the cluster's GPUs, a point each `step` that holds data; empty where nothing is.
-        Series arrive while they are taken, since all of a large cluster do not fit into memory: errors come
-        then, too. One may come in parts, each with points of another time.
-        Steps begin on the clock, the first is the one in which `start` lies. The one that goes on at `end`
-        CloudWatch tells with what it holds so far, a Prometheus not at all.
+        What is known of the cluster's GPUs, a point each `step` that has data; empty where nothing is. Series
+        arrive while they are taken, since all of a large cluster do not fit into memory: errors come then,
+        too. One may come in parts, each with points of another time.
+        Steps begin on the clock, the first is the one in which `start` lies. The one that is in progress at
+        `end` CloudWatch returns with what it has so far, a Prometheus not at all.
 
         Series keep the source's names and units, and the labels that tell GPUs and pods apart. Points that a
-        source says to be missing are told in `Series.incomplete`, also by a series that has no points.
+        source reports as missing are in `Series.incomplete`, also by a series that has no points.
         """
 
 
@@ -380,13 +382,13 @@ class UsageStore(Protocol):
         One after another, each in place of that of the same day, number and number of pages.
 
         Raises:
-            Conflict: One that goes on longer stands there, and not beyond `now`.
+            Conflict: One that goes on longer is stored, and does not end after `now`.
         """
         ...
 
 
 class NoUsage:
-    """Where nothing is measured, nothing is kept."""
+    """Where nothing is measured, nothing is stored."""
 
     def pages(self, cluster: str, source: str, since: int) -> tuple[Page, ...]:
         return ()
@@ -412,7 +414,7 @@ class Alarms(Protocol):
         """Create it, or replace the settings of the one that is there; that one's state stays."""
 
     def delete(self, name: str) -> None:
-        """That it is gone already is fine."""
+        """Already deleted is fine."""
 
 
 class NoAlarms:
@@ -431,7 +433,7 @@ class NoAlarms:
 @dataclass(frozen=True)
 class Ports:
     """
-    All of the above, as one pass needs them. Two callables connect to a cluster, `metrics` to the source
+    All of the above, as one reconcile needs them. Two callables connect to a cluster, `metrics` to the source
     that a policy names.
     """
 

@@ -1,7 +1,7 @@
 """
 What each identity may write in a cluster: kind by kind, field by field. Pure.
 
-RBAC grants these writes and knows no fields; an admission policy holds each identity to the fields. Both are
+RBAC grants these writes and knows no fields; an admission policy limits each identity to the fields. Both are
 made of this table (onboarding/rbac.py, onboarding/admission.py), and so is the table in docs/deploying.md. A
 field that is not here cannot be written in any cluster: what writes a new one adds it here.
 """
@@ -65,7 +65,7 @@ class Write:
 
     Attributes:
         group, resource: As RBAC names them: "" is the core group, a subresource follows a slash, and
-            ("*", "*/scale") is the scale of whatever has one.
+            ("*", "*/scale") is the scale of all that have one.
         fields: Each with all that is below it. Nothing else of the object may differ.
         deletes: The right is to delete, and to change nothing.
         if_served: Granted, and listing it as well, where the cluster has this kind, or a Kubernetes in which
@@ -123,7 +123,7 @@ _POD_SPEC: Path = ("spec", "template", "spec")
 
 
 def _moved(resource: str) -> Write:
-    """A workload that opted in goes to another class: one label of its selector, one toleration."""
+    """A workload that opted in is moved to another class: one label of its selector, one toleration."""
     return Write(
         *("apps", resource),
         fields=(*_annotations(layout.MOVED_ANNOTATION), (*_POD_SPEC, "nodeSelector", layout.CLASS_LABEL)),
@@ -173,7 +173,7 @@ TUNER = Identity(
 
 
 def _suspended(group: str, resource: str, field: Path = SUSPEND, if_served: bool = True) -> Write:
-    """Work that ends by itself, held for the night by its own field."""
+    """Work that runs to completion, suspended for the night by its own field."""
     fields = (*_annotations(layout.ASLEEP_WAS), field)
     return Write(group, resource, fields, if_served=if_served, of_jobs=True)
 

@@ -15,7 +15,7 @@ def cut(text: str, most: int) -> str:
     What UTF-8 cannot say (half a surrogate pair, as a command line's bytes may become) is a "?" from here on.
 
     Args:
-        most: In bytes, some 40 at least: less does not hold the note.
+        most: In bytes, some 40 at least: fewer have no room for the note.
     """
     whole = text.encode(errors="replace")
     if len(whole) <= most:

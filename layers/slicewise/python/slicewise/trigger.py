@@ -1,8 +1,8 @@
 """
-EventBridge, Scheduler and hand-written messages, read as triggers: "look at this cluster".
+EventBridge, Scheduler and hand-written messages, read as triggers: "reconcile this cluster".
 
 A trigger never carries a decision. What happens is derived from the cluster itself, so a duplicate, late or
-reordered message costs one look and changes nothing. Shapes: alarms that changed state, and CloudTrail
+reordered message costs one reconcile and changes nothing. Shapes: alarms that changed state, and CloudTrail
 management events of EKS as they reach the default bus. In the latter the field that names the cluster differs
 between AWS's own samples (`name`, `clusterName`) and ARNs may be URL-encoded, so every variant is read.
 """
@@ -23,7 +23,8 @@ from slicewise.model.cluster import AlarmName
 from slicewise.sizes import cut
 
 MESSAGE_VERSION = 1
-# Far below what SQS and EventBridge Scheduler take of a message: a pass's reason may hold another's answer.
+# Far below what SQS and EventBridge Scheduler take of a message: a reconcile's reason may hold another's
+# answer.
 _LONGEST_REASON = 800
 _TAGS_OF_OURS = frozenset({POLICY_TAG, ALLOW_ACCESS_ENTRIES_TAG})
 # Source: EKS API reference, CreateCluster.
@@ -49,13 +50,13 @@ class DeploymentScope:
 @dataclass(frozen=True)
 class Trigger:
     """
-    A reason to look at one cluster.
+    A reason to reconcile one cluster.
 
     Attributes:
         cluster: The cluster's ARN.
-        forced: A person asked: look inside again, also where nothing seems to have changed.
-        due: When the look was to come that a pass has put on the queue; None for all others.
-        waits: It has found another pass at work; those that find it so later need not wait, too.
+        forced: A person asked: read the cluster again, also where nothing seems to have changed.
+        due: When the reconcile is due that another one has requeued; None for all others.
+        waits: It has found another reconcile at work; those that find it so later need not wait, too.
         tries: How often it has been sent again since.
         comes: When it comes back, as it was noted for those others (ports.Store.note_waiting).
     """
@@ -73,7 +74,7 @@ class Trigger:
         return name_of(self.cluster)
 
     def message(self) -> str:
-        """The trigger as the text of a queue message; `read` gives it back, a long reason cut."""
+        """The trigger as the text of a queue message; `read` reads it, a long reason cut."""
         reason = cut(self.reason, _LONGEST_REASON)
         body = {"slicewise": MESSAGE_VERSION, "cluster": self.cluster, "reason": reason}
         times = {name: at.isoformat() for name in ("due", "comes") if (at := getattr(self, name))}
@@ -96,7 +97,7 @@ def name_of(cluster_arn: str) -> str:
 def read(body: str, scope: DeploymentScope) -> Trigger | Ignored:
     """
     Raises:
-        InvalidEvent: The text is not JSON, has no known shape, or names no cluster. No retry can mend that.
+        InvalidEvent: The text is not JSON, has no known shape, or names no cluster. No retry can fix that.
     """
     try:
         event = json.loads(body)
@@ -117,7 +118,7 @@ def read(body: str, scope: DeploymentScope) -> Trigger | Ignored:
 def _own_message(event: Mapping[str, Any], scope: DeploymentScope) -> Trigger | Ignored:
     """
     Of our version every field is checked: a person may have written it. Of another version all that counts is
-    which cluster to look at: functions of two releases read one queue while a deployment is under way.
+    which cluster to reconcile: functions of two releases read one queue while a deployment is under way.
     """
     version = event["slicewise"]
     if not isinstance(version, int) or isinstance(version, bool):
@@ -173,8 +174,8 @@ def _eventbridge(event: Mapping[str, Any], scope: DeploymentScope) -> Trigger | 
 
 def _alarm(detail: object, scope: DeploymentScope) -> Trigger | Ignored:
     """
-    One of our alarms came, or went where that matters. The alarm's tags tell the cluster; an alarm that does
-    not send them tells it by its name.
+    One of our alarms was raised, or ended where that matters. The alarm's tags name the cluster; of an alarm
+    that does not send them, its name does.
     """
     if not isinstance(detail, dict):
         raise InvalidEvent(f"an alarm's event whose 'detail' is {type(detail).__name__}, not an object")
@@ -187,9 +188,9 @@ def _alarm(detail: object, scope: DeploymentScope) -> Trigger | Ignored:
     if state == before or (state != "ALARM" and not ended):
         return Ignored(f"alarm {name} went from {before} to {state}")
     tag = _mapping(detail, "alarmTags").get(CLUSTER_TAG)
-    if isinstance(tag, list):  # patterns hold lists; whether events do is nowhere said
+    if isinstance(tag, list):  # patterns have lists; whether events do is not documented
         tag = next(iter(tag), None)
-    return _trigger(tag or ours.cluster, f"alarm {ours.kind} {'is over' if ended else 'was raised'}", scope)
+    return _trigger(tag or ours.cluster, f"alarm {ours.kind} {'has ended' if ended else 'was raised'}", scope)
 
 
 def _created(request: Mapping[str, Any], response: Mapping[str, Any]) -> object:
@@ -212,7 +213,7 @@ def _tagged(request: Mapping[str, Any], _response: Mapping[str, Any]) -> object:
     if ":cluster/" not in arn:
         return Ignored(f"tags of {arn}, which is not a cluster")
     tags = request.get("tags") or request.get("tagKeys") or ()
-    # Of another shape they are taken for ours: that costs a look.
+    # Of another shape they are taken for ours: that costs a reconcile.
     if isinstance(tags, dict | list | tuple) and not any(tag in tags for tag in _TAGS_OF_OURS):
         return Ignored("the tags that changed are not ours")
     return arn

@@ -55,8 +55,8 @@ def test_the_mark_stays_until_the_last_set_has_its_own_word(denied, policy):
         sleeper.run_pass()
         assert is_marked(sleeper)
         sleeper.later(minutes=1)
-    given_back = {"Delete": [one for one in SETS if one not in denied], "Retain": list(denied)}
-    for word, sets in given_back.items():
+    restored = {"Delete": [one for one in SETS if one not in denied], "Retain": list(denied)}
+    for word, sets in restored.items():
         assert [said_by(sleeper, one) for one in sets] == [word] * len(sets)
 
     deny(sleeper)

@@ -341,12 +341,12 @@ def test_a_decision_is_told_as_a_person_would_want_it():
     assert explain.lines(dumped(found, 15)) == [
         "pool shared: split into classes of 1, 2, 3 pods a GPU",
         "  Decided each day, last at 2026-11-25T12:00:00Z: see docs/tuning.md",
-        "  A GPU may hold 2.90 of expected busy time, learnt from past days",
+        "  A GPU may have 2.90 of expected busy time, learnt from past days",
         "  At the classes that its workloads have they need 3 GPUs; where they belong, 1.7",
         "  Contended on the last days, where 1 % is promised: 0.2% of GPU time",
         "  Deployment team/quiet, 2 pods: class 1→3: pod quiet-0: 3 pods 8% busier than it fit on a GPU",
         "  Deployment team/large, 1 pod: class 1: it belongs where it is",
-        "  Moved by itself, 15 a day at most, is who carries the label slicewise.dev/class: auto",
+        "  Moved automatically, 15 a day at most, are workloads with the label slicewise.dev/class: auto",
         '  To move one by hand: nodeSelector slicewise.dev/class: "N" beside the pool\'s, and the toleration '
         '{key: slicewise.dev/class, value: "N"}; for class 1, neither',
     ]

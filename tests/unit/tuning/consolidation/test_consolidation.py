@@ -220,7 +220,7 @@ def test_nodes_that_start_slowly_are_told_with_what_their_pods_should_say():
 
     assert finding.code == "starts-slowly"
     assert 'karpenter.sh/do-not-disrupt: "15m"' in finding.remedy
-    assert not finding.refuses
+    assert not finding.blocking
 
 
 def test_a_look_at_nodes_that_just_started_remembers_them_and_a_second_look_writes_nothing():

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.pools.startup_history import STARTUP_ANNOTATION, p95, remembered
+from slicewise.pools.startup_history import STARTUP_ANNOTATION, p95, recorded_startups
 from slicewise.tuning.consolidation import startup
 from slicewise.tuning.consolidation.startup import Startup, dumped, learned, measured
 
@@ -81,7 +81,7 @@ def test_measurements_outlive_their_nodes():
     after = learned(before, measured([claim()], [pod(130)]))
 
     assert after == {"gone": 70, "claim-1": 130}
-    assert remembered(node_pool(dumped(after))) == after
+    assert recorded_startups(node_pool(dumped(after))) == after
 
 
 def test_a_claim_counts_once_though_its_first_pod_has_gone_since():
@@ -102,7 +102,7 @@ def test_only_the_newest_are_kept_and_a_second_look_at_a_large_pool_changes_noth
 
 @pytest.mark.parametrize("text", ["", "no", "{}", "[1]", '[["a"]]', '[["a","b"]]', "null", '[["a",null]]'])
 def test_an_annotation_that_somebody_broke_counts_as_nothing(text):
-    assert remembered(node_pool(text)) == {}
+    assert recorded_startups(node_pool(text)) == {}
 
 
 def test_p95_needs_three_starts_and_is_one_of_them():

@@ -1,5 +1,5 @@
 """
-Which clusters must be looked at because they open: the fleet, as a pure function.
+Which clusters must be reconciled because they open: the fleet, as a pure function.
 
 Each cluster that sleeps has a schedule. This is the other way to its morning: every five minutes one query
 finds the clusters whose waking is due and has not come about, and each gets a message. So what was lost costs
@@ -17,10 +17,10 @@ from slicewise.model.opening import Opening
 from slicewise.trigger import Trigger
 
 EVERY = timedelta(minutes=5)
-# Of off-hours, as deployed; a test holds the deployment to it.
+# Of off-hours, as deployed; a test checks that the deployment has it.
 PASSES_AT_ONCE = 120
-# Awake by the opening plus five minutes is what is promised. The pass at the opening, which wakes CronJobs,
-# and the one after it, which finds that nothing sleeps, take one of them.
+# Awake by the opening plus five minutes is what is promised. The reconcile at the opening, which wakes
+# CronJobs, and the one after it, which finds that nothing sleeps, take one of them.
 PAST_ITS_HOUR = timedelta(minutes=5)
 # For the EKS API, as with the sweep, where many are past: all within two minutes.
 _PACE = timedelta(seconds=0.5)
@@ -31,7 +31,7 @@ def looks(openings: Mapping[str, Opening], now: datetime) -> tuple[Look, ...]:
     """
     Args:
         openings: By cluster, those that are due now. To ask ahead for all that come soon would have each
-            looked at twice, every morning; of a thousand, EKS refuses some.
+            reconciled twice, every morning; of a thousand, EKS refuses some.
 
     Returns:
         One a cluster, the one that is due longest first.

@@ -60,10 +60,10 @@ _contexts: dict[int, Any] = {}
 
 
 def session(models: Path = API_MODELS) -> Session:
-    """Of whoever runs this; with botocore's whole data where the package was not built into a layer."""
+    """Of the user who runs this; with botocore's whole data where the package was not built into a layer."""
     made = botocore.session.get_session()
-    # A function's credentials are in its environment, where botocore looks first. The other places where it
-    # would look cost a cold start two TLS contexts.
+    # A function's credentials are in its environment, where botocore searches first. The other places that it
+    # would search cost a cold start two TLS contexts.
     if "AWS_ACCESS_KEY_ID" in os.environ:
         made.register_component("credential_provider", CredentialResolver([EnvProvider()]))
     if models.is_dir():
@@ -75,7 +75,7 @@ def session(models: Path = API_MODELS) -> Session:
 
 
 def client(service: str, session: Session, region: str) -> Any:
-    """One a service, session and region, whoever asks: making one takes longer than a call."""
+    """One a service, session and region, for all callers: making one takes longer than a call."""
     key = (id(session), service, region)
     if key not in _clients:
         # With the session, whose id no other one gets while it lives.
@@ -88,7 +88,7 @@ def _share_certificates(made: Any, session_id: int) -> None:
     """
     Have all clients of a session use one TLS context, which reads each file of authorities once.
 
-    Else every connection of every client reads them again: 20 ms of a processor, and a pass has five.
+    Else every connection of every client reads them again: 20 ms of a processor, and a reconcile has five.
     """
     try:
         settings = made._endpoint.http_session._manager.connection_pool_kw

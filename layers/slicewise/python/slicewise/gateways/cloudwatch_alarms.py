@@ -42,7 +42,7 @@ class CloudWatchAlarms:
                 AlarmName=alarm.name,
                 # Of an alarm that exists CloudWatch ignores them: ours never change, so that is as well.
                 Tags=tags,
-                # So that its events tell the cluster (since 2026; else the alarm's name does).
+                # So that its events name the cluster (since 2026; else the alarm's name does).
                 ActionConfiguration={"AlarmTagsPropagation": {"Enabled": True}},
                 **alarm.settings,
             )

@@ -29,11 +29,12 @@ _WANTED = {
     ),
 }
 # The fewest and the most pods of a step, as one statistic of each of its minutes, in which the agent counts
-# once: half the price of two of the step, and ten times the points. So only for the few steps of most passes.
+# once: half the price of two of the step, and ten times the points. So only for the few steps of most
+# reconciles.
 _BY_MINUTE = {"node_gpu_usage_total": "Average"}
 _MINUTE, _SHORT = timedelta(minutes=1), timedelta(hours=3)
 MAX_QUERIES = 500  # a GetMetricData
-# Those of a pass, by the time that it takes to go through them; 15 calls: 370 GPUs for a week.
+# Those of a reconcile, by the time that it takes to go through them; 15 calls: 370 GPUs for a week.
 MAX_POINTS = 1_500_000
 
 
@@ -58,7 +59,7 @@ class CloudWatchMetrics:
 
     What a read costs: 0.01 $ a 1,000 metrics, so 0.00003 $ a node with one GPU (two statistics a GPU, one a
     node): hourly, ten such nodes cost 0.22 $ a month. Metrics without a point in three hours, which are those
-    of nodes that are gone, are not listed and cost nothing.
+    of deleted nodes, are not listed and cost nothing.
     """
 
     def __init__(self, session: Session, region: str):
@@ -72,8 +73,8 @@ class CloudWatchMetrics:
         return client("cloudwatch", self._session, self._region)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
-        """Some hundred metrics at a time, so that no more of their points are held."""
-        # On the clock: CloudWatch's periods begin there, whatever is asked for.
+        """Some hundred metrics at a time, so that no more of their points are in memory."""
+        # On the clock: CloudWatch's periods begin there, no matter what is asked for.
         seconds = int(step.total_seconds())
         start = datetime.fromtimestamp(int(start.timestamp()) // seconds * seconds, UTC)
         if start >= end:
@@ -129,9 +130,9 @@ class CloudWatchMetrics:
                     status[result["Id"]] = result.get("StatusCode", _COMPLETE)
         for n, metric in enumerate(metrics):
             if found := points[f"m{n}"]:
-                told = _left_out(metric, status[f"m{n}"], said) or why
+                missing = _left_out(metric, status[f"m{n}"], said) or why
                 for name, values in _of_steps(metric, found, int(step.total_seconds())):
-                    yield Series(name, metric.dimensions, tuple(values), tuple(values.values()), told)
+                    yield Series(name, metric.dimensions, tuple(values), tuple(values.values()), missing)
 
 
 def _of_steps(
@@ -151,7 +152,7 @@ def _of_steps(
 
 
 _COMPLETE = "Complete"
-# On whatever page: PartialData only says that another page follows, unless it was the last one.
+# On any page: PartialData only says that another page follows, unless it was the last one.
 _LEFT_OUT = ("InternalError", "Forbidden")
 
 
@@ -159,7 +160,7 @@ def _left_out(metric: _Metric, status: str, said: Sequence[str]) -> str:
     """
     Args:
         status: Of the metric's last page.
-        said: Of the whole answer, such as that it holds too many metrics: as much as possible was read.
+        said: Of the whole answer, such as that it has too many metrics: as much as possible was read.
     """
     if status != _COMPLETE:
         return f"CloudWatch left out points of {metric.name} ({status})"
@@ -185,7 +186,8 @@ def _query(id: str, metric: _Metric) -> dict[str, Any]:
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
     """
     From when on there is room for so many series, in whole days, or hours where it is less than one, and why
-    it is not `start`. Two hours always: else passes an hour apart would leave a gap between them for ever.
+    it is not `start`. Two hours always: else reconciles an hour apart would leave a gap between them for
+    ever.
     """
     room = max(2 * HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:

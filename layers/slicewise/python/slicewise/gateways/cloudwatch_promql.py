@@ -15,9 +15,9 @@ from slicewise.gateways.prometheus_answers import WholeAnswer
 
 # What a step's point is, by name: a peak of memory is not averaged.
 _WANTED = {"DCGM_FI_DEV_FB_USED": "max_over_time", "DCGM_FI_DEV_GPU_UTIL": "avg_over_time"}
-# A series has up to 150 labels, those of its node and of its pod among them. These tell whose it is.
+# A series has up to 150 labels, those of its node and of its pod among them. These show whose it is.
 _KEPT = ('"@resource.k8s.node.name"', "UUID", "gpu", "GPU_I_ID", "modelName", "namespace", "pod")
-# Of an answer; of more it holds some, and a warning.
+# Of an answer; of more it has some, and a warning.
 MOST_SERIES = 500
 _HEX = "0123456789abcdef"
 # Digits of a part: 4,096 parts, so that 10,000 GPUs leave each a few.
@@ -33,14 +33,14 @@ class CloudWatchPromQl(PrometheusMetrics):
     Implements ports.Metrics with POST https://monitoring.<Region>.amazonaws.com/api/v1/query_range, whose
     requests are signed for the service `monitoring`.
 
-    An answer holds 500 series at most. One that is full is asked for again in parts, by the GPUs' UUIDs,
-    which are random numbers. Limits and codes: CloudWatch's user guide, "PromQL limits and restrictions".
+    An answer has 500 series at most. One that is full is asked for again in parts, by the GPUs' UUIDs, which
+    are random numbers. Limits and codes: CloudWatch's user guide, "PromQL limits and restrictions".
     """
 
     _names = tuple(_WANTED)
     _signed_for = "monitoring"
     # 429: the account runs 30 queries already. 422: it asked 300 times in a second, or a query was cut off
-    # after 20 seconds, or had too much to look through.
+    # after 20 seconds, or had too much to scan.
     _busy = frozenset({422, 429})
 
     def __init__(self, session: Session, region: str):
@@ -54,13 +54,13 @@ class CloudWatchPromQl(PrometheusMetrics):
         of_part = f',UUID=~"GPU-{digits}.*"' if digits else ""
         answer = self._whole({"query": _query(name, cluster, window["step"], of_part), **window})
         if not _is_cut(answer) or len(digits) == _DEEPEST:
-            yield _told(answer)
+            yield _checked(answer)
             return
         for digit in _HEX:
             yield from self._answers(name, cluster, window, digits + digit)
         if not digits:
             others = f',UUID!~"GPU-[{_HEX}].*"'
-            yield _told(self._whole({"query": _query(name, cluster, window["step"], others), **window}))
+            yield _checked(self._whole({"query": _query(name, cluster, window["step"], others), **window}))
 
     def _whole(self, form: Mapping[str, Any]) -> WholeAnswer:
         try:
@@ -78,8 +78,8 @@ def _is_cut(answer: WholeAnswer) -> bool:
     return any("truncated" in warning for warning in answer.warnings) or len(answer.series) >= MOST_SERIES
 
 
-def _told(answer: WholeAnswer) -> WholeAnswer:
-    """Whoever gets a full answer hears of it, also where CloudWatch does not warn."""
+def _checked(answer: WholeAnswer) -> WholeAnswer:
+    """A full answer is reported to the caller, also where CloudWatch does not warn."""
     if _is_cut(answer) and not answer.warnings:
-        return replace(answer, warnings=[f"an answer held {MOST_SERIES} series, and there may be more"])
+        return replace(answer, warnings=[f"an answer had {MOST_SERIES} series, and there may be more"])
     return answer

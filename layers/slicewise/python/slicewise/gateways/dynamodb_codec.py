@@ -1,6 +1,6 @@
 """
-Values as DynamoDB spells them (AttributeValue: {"S": "text"}). Our items hold some of its kinds, and any is
-read, since another release may hold more.
+Values as DynamoDB spells them (AttributeValue: {"S": "text"}). Our items have some of its kinds, and any is
+read, since another release may have more.
 
 boto3 does the same, but importing it takes a cold start as long as two calls.
 """
@@ -20,7 +20,7 @@ T = TypeVar("T")
 def item_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     Raises:
-        TypeError: A value of a kind that our items do not hold, such as a binary fraction. A set holds text.
+        TypeError: A value of a kind that our items do not have, such as a binary fraction. A set has text.
     """
     return {name: _spelt(value) for name, value in values.items()}
 
@@ -48,7 +48,7 @@ def _spelt(value: Any) -> dict[str, Any]:
             return {"SS": sorted(value)}
         case list() | tuple():
             return {"L": [_spelt(one) for one in value]}
-    raise TypeError(f"items hold no {type(value).__name__}: {value!r}")
+    raise TypeError(f"items have no {type(value).__name__}: {value!r}")
 
 
 def _read(spelt: Mapping[str, Any]) -> Any:
@@ -160,7 +160,7 @@ def text_of(value: Any) -> str:
 
 
 def table_of(text: Any) -> Mapping[str, Any]:
-    """For `Fields.each`: a JSON object that was kept as text."""
+    """For `Fields.each`: a JSON object that was stored as text."""
     found = json.loads(text)
     if not isinstance(found, Mapping):
         raise TypeError(f"{text!r} is no JSON object")

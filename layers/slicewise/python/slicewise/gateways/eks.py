@@ -160,7 +160,7 @@ class EksApi:
         self._checked("tag_resource", resourceArn=cluster.arn, tags={key: value})
 
     def _listed(self, call: str, key: str, name: str) -> list[str]:
-        """All pages; a cluster that has gone since it was described has nothing."""
+        """All pages; a cluster that was deleted since it was described has nothing."""
         with own_errors(_what(call, {"clusterName": name})):
             try:
                 pages = self._eks.get_paginator(call).paginate(clusterName=name)
@@ -179,7 +179,7 @@ class EksApi:
             try:
                 return self._call(call, **arguments)
             except ClientError as error:
-                # "Not in this state": it is updating, or its mode has changed. Both want a fresh look.
+                # "Not in this state": it is updating, or its mode has changed. Both need a new reconcile.
                 if code_of(error) in (_NOT_NOW, _ABSENT):
                     raise Conflict(f"{_what(call, arguments)}: {error}") from error
                 raise

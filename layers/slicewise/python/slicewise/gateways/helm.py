@@ -2,13 +2,13 @@
 The helm binary, run on one cluster, and the releases that it keeps there.
 
 How it is run, and why:
-* No --wait: GPU Operator takes minutes, and for ever on a cluster without nodes. Later passes verify.
-* --no-hooks: a pre-upgrade Job that never ends would hold the release in `pending-upgrade`; what the hooks of
+* No --wait: GPU Operator takes minutes, and for ever on a cluster without nodes. Later reconciles verify.
+* --no-hooks: a pre-upgrade Job that never ends would keep the release in `pending-upgrade`; what the hooks of
   these charts do (upgrading CRDs) we do ourselves by server-side apply, hence also --skip-crds.
-* Everything it writes goes to a folder of its own that ends with the call; there the token is, too.
-* A chart from the network is pulled first, by its version, and looked at before helm runs it as cluster
-  admin: its sha256, where one is configured, and the version that it says it is. A tag, or what an address
-  answers with, may be another chart tomorrow.
+* Everything it writes is in a folder of its own that is deleted after the call; there the token is, too.
+* A chart from the network is pulled first, by its version, and checked before helm runs it as cluster admin:
+  its sha256, where one is configured, and the version that it says it is. A tag, or what an address answers
+  with, may be another chart tomorrow.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from slicewise.ports import Kubernetes
 # Far below the 15 minutes of a token and of a Lambda function.
 _HELM_TIMEOUT = "5m"
 _KILL_AFTER_SECONDS = 330
-# A chart has some hundred kilobytes. With the call that follows it must end within a lease, acting.time_for.
+# A chart has some hundred kilobytes. With the call that follows it must end within a lease,
+# executor.time_for.
 _PULL_SECONDS = 60
 _MOST_CHART_BYTES = 20 * 1024 * 1024
 _HISTORY = "5"
@@ -162,8 +163,8 @@ class HelmCli:
         self, *arguments: str, given: str = "", packed: bytes | None = None, seconds: float | None = None
     ) -> str:
         """
-        helm tells only 0 or 1, and its messages are not for programs to judge: every failure may pass, is
-        retried, and reaches the dead-letter queue and its alarm when it does not.
+        helm tells only 0 or 1, and its messages are not for programs to judge: every failure may be
+        temporary, is retried, and reaches the dead-letter queue and its alarm when it does not.
         """
         what = f"helm {' '.join(arguments[:2])} on {self._cluster.name}"
         seconds = seconds or _KILL_AFTER_SECONDS

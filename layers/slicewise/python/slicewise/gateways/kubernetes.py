@@ -89,7 +89,7 @@ KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
 }
 
 
-# Few objects, which people edit: whoever did is named.
+# Few objects, which people edit: the writer is named.
 _TOLD_WITH_WRITERS = frozenset({"NodePool", "NodeOverlay"})
 
 
@@ -100,7 +100,7 @@ class KubernetesApi:
     Args:
         endpoint: Such as "https://….eks.amazonaws.com".
         ca_data: Base64 of the PEM that signs the endpoint's certificate.
-        token: Called before every request, so that a token's 15 minutes never end within a pass.
+        token: Called before every request, so that a token's 15 minutes never end within a reconcile.
     """
 
     def __init__(self, endpoint: str, ca_data: str, token: Callable[[], str]):
@@ -236,7 +236,9 @@ class KubernetesApi:
         return next((name for name, of in resources.items() if of == kind and "/" not in name), None)
 
     def _resources(self, api_version: str) -> Mapping[str, str]:
-        """Plural or "plural/subresource" to kind, of all that is served; whoever is known may ask."""
+        """
+        Plural or "plural/subresource" to kind, of all that is served; any authenticated identity may ask.
+        """
         if api_version not in self._served:
             root = "apis" if "/" in api_version else "api"
             found = self._request("GET", f"/{root}/{api_version}") or {"resources": ()}
@@ -316,15 +318,15 @@ class KubernetesApi:
         if answer.status == 404:
             return None
         if answer.status >= 300:
-            told = _json(answer.data)
-            kind = Conflict if tests and _test_failed(answer.status, told) else _error_of(answer.status)
-            raise kind(f"{what}: {answer.status} {_message(told)}")
+            answered = _json(answer.data)
+            kind = Conflict if tests and _test_failed(answer.status, answered) else _error_of(answer.status)
+            raise kind(f"{what}: {answer.status} {_message(answered)}")
         return answer.data
 
 
-def _test_failed(status: int, told: Mapping[str, Any]) -> bool:
+def _test_failed(status: int, answered: Mapping[str, Any]) -> bool:
     """A JSON Patch that is invalid has the same status; its causes are named."""
-    return status == 422 and not (told.get("details") or {}).get("causes")
+    return status == 422 and not (answered.get("details") or {}).get("causes")
 
 
 def _error_of(status: int) -> type[Unauthorized | Refused | Conflict | Unavailable]:
@@ -339,14 +341,14 @@ def _error_of(status: int) -> type[Unauthorized | Refused | Conflict | Unavailab
 
 def _json(data: bytes) -> Mapping[str, Any]:
     try:
-        told = json.loads(data)
+        answered = json.loads(data)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return answered if isinstance(answered, dict) else {}
 
 
-def _message(told: Mapping[str, Any]) -> str:
-    return str(told.get("message", ""))[:500]
+def _message(answered: Mapping[str, Any]) -> str:
+    return str(answered.get("message", ""))[:500]
 
 
 def _as_listed(item: dict[str, Any], api_version: str, kind: str, managed_fields: bool = False) -> Object:

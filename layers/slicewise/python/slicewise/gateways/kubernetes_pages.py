@@ -26,7 +26,7 @@ _TAIL = ',"metadata":'
 
 # Takes a continue token, "" for the first page; gives the page's JSON, None where the kind is not served.
 Fetch = Callable[[str], str | None]
-# Takes an item of a page, which is its own to change; gives what is kept of it, None where nothing is.
+# Takes an item of a page, which is its own to change; returns what is kept of it, None where nothing is.
 Keep = Callable[[dict[str, Any]], Object | None]
 
 
@@ -84,7 +84,7 @@ def _pages(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | Non
 def _kept(page: str, keep: Keep) -> tuple[tuple[Object, ...], str]:
     """With the token of the next page, "" after the last."""
     with _uncollected():
-        # The page has gone when this returns, and only what is kept is looked through.
+        # The page is freed when this returns, and only what is kept is scanned.
         return _parsed(page, keep)
 
 
@@ -114,8 +114,8 @@ def told_ahead(page: str) -> str:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """
-    Without looking for garbage: a page is a hundred thousand objects, none of which refers back to another,
-    so all go when the page does. To look through them each time is a third of the work.
+    Without collecting garbage: a page is a hundred thousand objects, none of which refers back to another, so
+    all are freed with the page. To scan them each time is a third of the work.
     """
     was = gc.isenabled()
     gc.disable()

@@ -39,9 +39,9 @@ _POD_LABELS = (
 _CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster_name", "eks_cluster")
 # A range query of more steps is refused (web/api/v1 of Prometheus: "exceeded maximum resolution").
 MAX_STEPS = 11_000
-# Those of a pass, by the time that it takes to go through them: a minute in a function of 512 MB.
+# Those of a reconcile, by the time that it takes to go through them: a minute in a function of 512 MB.
 MAX_POINTS = 1_500_000
-# Of one answer, which is not held: only so that one without an end ends.
+# Of one answer, which is not kept in memory: only so that one without an end ends.
 MAX_BYTES = 512 * 1024 * 1024
 _CHUNK = 128 * 1024
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
@@ -69,7 +69,7 @@ class PrometheusMetrics:
         self._http = urllib3.PoolManager(retries=False)
 
     def read(self, cluster: str, start: datetime, end: datetime, step: timedelta) -> Iterator[Series]:
-        """The newest hour first, which tells for how many more there is room; two hours are read at once."""
+        """The newest hour first, which shows for how many more there is room; two hours are read at once."""
         middle, count = start if end - start <= 2 * HOUR else end - HOUR, 0
         for series in self._all(cluster, middle, end, step):
             count += bool(series.times)
@@ -91,7 +91,7 @@ class PrometheusMetrics:
         self, name: str, cluster: str, start: datetime, end: datetime, step: timedelta
     ) -> Iterator[Series]:
         seconds = int(step.total_seconds())
-        # A point looks back over its step: the first ends one step after `start`.
+        # A point covers the step before it: the first ends one step after `start`.
         first = (int(start.timestamp()) // seconds + 1) * seconds
         last = int(end.timestamp()) // seconds * seconds
         if last < first:
@@ -103,7 +103,7 @@ class PrometheusMetrics:
                     continue
                 at, texts = zip(*found["values"], strict=True)
                 if at != ends:  # most series of an answer have the same times
-                    # A point at t looked back from there; ours stand at the beginning of what they are about.
+                    # A point at t covers what is before it; ours have the time at which that begins.
                     ends, times = at, tuple(int(end) - seconds for end in at)
                 labels = {label: value for label, value in found["metric"].items() if label != "__name__"}
                 yield Series(name, labels, times, tuple(map(float, texts)))
@@ -133,9 +133,9 @@ class PrometheusMetrics:
                 preload_content=False,
             )
             if answer.status != 200:
-                told = f"{what}: {answer.status} {answer.read(decode_content=True)[:300]!r}"
+                message = f"{what}: {answer.status} {answer.read(decode_content=True)[:300]!r}"
                 is_busy = answer.status in self._busy or answer.status >= 500
-                raise Unavailable(told) if is_busy else Refused(told)
+                raise Unavailable(message) if is_busy else Refused(message)
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"{what}: out of reach ({type(error).__name__})") from error
         return _Arriving(answer, what)
@@ -168,7 +168,7 @@ def _region_of(host: str) -> str | None:
 def _affordable(start: datetime, end: datetime, step: timedelta, series: int) -> tuple[datetime, str]:
     """
     From when on there is room for so many series, in whole days where that is one or more, and why not all.
-    An hour always: else passes an hour apart would leave a gap between them for ever.
+    An hour always: else reconciles an hour apart would leave a gap between them for ever.
     """
     room = max(HOUR, MAX_POINTS // max(1, series) * step)
     if end - start <= room:
@@ -193,7 +193,7 @@ def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[d
 
 
 class _Arriving(Answer):
-    """One that is still on its way; its failures are told as the gateway's own."""
+    """One that is still on its way; its failures are raised as the gateway's own."""
 
     def __init__(self, answer: Any, what: str):
         self._answer, self._what, self._head = answer, what, ""

@@ -2,7 +2,7 @@
 Answers of Prometheus' API, read series by series while they arrive.
 
 An answer about 50,000 pods is 30 MB of JSON, and as objects of Python ten times that: it would not fit into a
-function's memory. So no more than one series and one chunk of text is held.
+function's memory. So no more than one series and one chunk of text is in memory.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Text:
         self._buffer, self._at = "", 0
 
     def fields(self) -> Iterator[str]:
-        """Names of the object that begins here; whoever iterates takes the value after each."""
+        """Names of the object that begins here; the caller takes the value after each."""
         for _ in self._entries("{", "}"):
             key = self.value()
             if not isinstance(key, str) or self._next() != ":":
@@ -128,7 +128,9 @@ class _Text:
                 raise ValueError("it ended early")
 
     def _more(self) -> bool:
-        """As much again as is held already, so that a long value is begun few times; False at the end."""
+        """
+        As much again as is in memory already, so that a long value is begun few times; False at the end.
+        """
         wanted, got = len(self._buffer) - self._at, 0
         parts = [self._buffer[self._at :]]
         for chunk in self._chunks:

@@ -1,12 +1,12 @@
 """
-What led to the decisions of a pass, as items of the table in state_store.py. Pure.
+What led to the decisions of a reconcile, as items of the table in state_store.py. Pure.
 
     pk                sk
     cluster#<arn>     detail#<capability>#<half>#<index>#<part>     one of Record.details, or a part of it
 
-An item holds 400 KB, so each mapping has one of its own, and a long one several. They are written before the
-record that counts them, into the half that the record before does not use: a pass that is killed between the
-two leaves that record as it was.
+An item takes 400 KB, so each mapping has one of its own, and a long one several. They are written before the
+record that counts them, into the half that the record before does not use: a reconcile that is killed between
+the two leaves that record as it was.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from slicewise.gateways.dynamodb_codec import Fields, table_of
 HALVES = 2
 # Far below 400 KB (409,600 bytes), with names and keys. json.dumps writes one byte a letter.
 _PART_BYTES = 300_000
-# Of a line of history, which is one item and holds the changes and findings of its pass, too.
+# Of a line of history, which is one item and has the changes and findings of its reconcile, too.
 _HISTORY_BYTES = 150_000
 
 # In place of a part that cannot be read: then the whole cannot, either.
@@ -49,7 +49,7 @@ def items(details: Sequence[Mapping[str, Any]], capability: str, half: int, toke
 @dataclass(frozen=True)
 class Read:
     """
-    Details as they stand in the table.
+    Details as they are in the table.
 
     Attributes:
         whole: Those that can be read.
@@ -68,7 +68,7 @@ def read(found: Iterable[Mapping[str, Any]], token: int) -> Read:
     """
     Args:
         found: Items of one half, by sort key.
-        token: Of the record. Items of another are of a pass that was killed, or came since.
+        token: Of the record. Items of another are of a reconcile that was killed, or came since.
     """
     texts: dict[str, str] = {}
     for item in found:

@@ -44,7 +44,7 @@ class EventBridgeSchedules:
         try:
             return datetime.strptime(found["ScheduleExpression"], _AT).replace(tzinfo=UTC)
         except ValueError:
-            return None  # somebody else's hand; it is overwritten
+            return None  # another writer's schedule; it is overwritten
 
     def put(self, cluster: str, at: datetime, message: str) -> None:
         schedule = {

@@ -29,7 +29,7 @@ from slicewise.model.sleep_snapshot import Snapshot, count_of
 from slicewise.planning.record import UNKNOWN_TIME
 from slicewise.policy.off_hours import Override
 
-# Only openings have its keys, so that it holds one item a cluster that sleeps. All stand in one partition.
+# Only openings have its keys, so that it has one item a cluster that sleeps. All are in one partition.
 INDEX = "openings"
 _WATCH = {"watch": "openings"}
 
@@ -172,7 +172,7 @@ _NEEDED = ("uid", "original", "ours", "window", "checksum", "version")
 def _snapshot(item: Mapping[str, Any]) -> Snapshot:
     """
     Another release, or a person, may have written it. What we cannot read counts as damaged
-    (Snapshot.intact), so that it is neither used nor lost; of which object and field it is, the key tells.
+    (Snapshot.intact), so that it is neither used nor lost; of which object and field it is, the key says.
     """
     found = Fields(item, _NEEDED)
     ref, field = _of_key(item["sk"])
@@ -199,7 +199,7 @@ def _snapshot(item: Mapping[str, Any]) -> Snapshot:
 
 
 def _of_key(sort_key: str) -> tuple[Ref, str]:
-    """A key of another shape stands for itself: no object has an empty kind."""
+    """A key of another shape counts as it is: no object has an empty kind."""
     parts = sort_key.split("#")
     if len(parts) != 6:
         return Ref("", "", sort_key), ""
@@ -210,7 +210,7 @@ def _of_key(sort_key: str) -> tuple[Ref, str]:
 def _override(item: Mapping[str, Any]) -> Override:
     """
     Without an end that can be read, the calendar counts. With one, but without what was said, the cluster is
-    awake until then: one that runs too long costs less than one that nobody can work on.
+    awake until then: one that runs too long costs less than one that cannot be used.
     """
     found = Fields(item, needed=("asleep", "said_at", "until"))
     override = Override(
@@ -233,7 +233,7 @@ def _is_opening(item: Mapping[str, Any]) -> bool:
 
 
 def _opening(item: Mapping[str, Any]) -> Opening:
-    """No pass wants one whose times are equal, or unknown: the next one writes it again."""
+    """No reconcile wants one whose times are equal, or unknown: the next one writes it again."""
     found = Fields(item, needed=("due", "opens"))
     due = found.time("due") or UNKNOWN_TIME
     return Opening(due, found.time("opens") or due)

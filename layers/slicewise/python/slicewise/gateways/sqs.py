@@ -62,5 +62,5 @@ class SqsQueues:
 
 
 def _seconds(delay: timedelta) -> int:
-    """Whole seconds, rounded up: a look that comes early would find nothing new."""
+    """Whole seconds, rounded up: a reconcile that comes early would find nothing new."""
     return math.ceil(min(max(delay, timedelta(0)), _MAX_DELAY).total_seconds())

@@ -1,4 +1,4 @@
-"""Policies, kept as SSM parameters under one prefix."""
+"""Policies, stored as SSM parameters under one prefix."""
 
 from __future__ import annotations
 

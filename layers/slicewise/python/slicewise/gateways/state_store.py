@@ -4,8 +4,9 @@ What we keep about clusters, in one DynamoDB table.
     pk                sk
     cluster#<arn>     lease                        holder, token (grows, never reset), until, attempt (of a
                                                    request, however often it is sent);
-                                                   began#<capability> of each pass that has not ended; and
-                                                   waits#<capability>, when a trigger that waits comes back
+                                                   began#<capability> of each reconcile that has not ended;
+                                                   and waits#<capability>, when a trigger that waits comes
+                                                   back
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
@@ -45,11 +46,10 @@ _FLEET = "fleet"
 _SWEEP = {"pk": _FLEET, "sk": "sweep"}
 _BEGAN, _WAITS = "began#", "waits#"
 _KEPT = timedelta(days=90)
-# A record may be written while it is read, by people alone: a pass that reads holds the lease.
+# A record may be written while it is read, by people alone: a reconcile that reads has the lease.
 _READS = 3
-_TIMES = ("at", "since", "looked_at", "next_look")
 _RECORD = "record#"
-# An end that is no number is nobody's: it would keep everybody out for ever.
+# A lease whose end is no number counts as free: it would keep all others out for ever.
 _LEASE_IS_FREE = (
     "attribute_not_exists(#until) OR NOT attribute_type(#until, :number) "
     "OR #until <= :now OR attempt = :attempt"
@@ -87,8 +87,8 @@ class StateTable:
             ":expires": _epoch(now + _KEPT),
             ":one": 1,
             ":number": "N",
-            # Whose answer got lost asks again, botocore without telling us: it must not find its own lease in
-            # its way, which would keep everybody out for as long as a function may run.
+            # A caller whose answer got lost asks again, botocore without our knowledge: it must not be
+            # stopped by its own lease, which would keep all others out for as long as a function may run.
             ":attempt": os.urandom(8).hex(),
             **({":began": began} if capability else {}),
         }
@@ -234,14 +234,14 @@ class StateTable:
         return record_details.read(items, token)
 
     def save(self, record: Record, lease: Lease, *, history: bool) -> None:
-        # History first: killed in between, the line is told twice, which is true; never not at all.
+        # History first: killed in between, the line is written twice, which is true; never not at all.
         if history:
             line = f"pass#{record.capability}#{record.at.isoformat()}#{lease.token}"
             kept = {"expires": _epoch(record.at + _KEPT)}
             # Without `capability`, which would put every line of history into the index of records.
-            told = {k: v for k, v in _fields(record).items() if k not in ("cluster", "capability")}
-            told["details"] = record_details.in_history(record.details)
-            self._put(_key(record.cluster, line) | told | kept)
+            history_fields = {k: v for k, v in _fields(record).items() if k not in ("cluster", "capability")}
+            history_fields["details"] = record_details.in_history(record.details)
+            self._put(_key(record.cluster, line) | history_fields | kept)
         half = self._free_half(record) if record.details else 0
         details = [
             _key(record.cluster, item["sk"]) | item
@@ -253,7 +253,7 @@ class StateTable:
             for one in (*details, item):
                 self._put(one, only_over=lease.token)
         except Conflict as error:
-            raise LeaseHeld(f"a later pass has recorded {record.cluster} already") from error
+            raise LeaseHeld(f"a later reconcile has recorded {record.cluster} already") from error
 
     def _free_half(self, record: Record) -> int:
         before = self._record_item(record.cluster, record.capability, "details_half") or {}
@@ -275,8 +275,8 @@ class StateTable:
                 self._delete(key)
 
     def records(self) -> tuple[Record, ...]:
-        # The whole index, which holds nothing but records: a query takes a capability's name, and a list of
-        # names forgets the next one. Each costs what the items cost that are read.
+        # The whole index, which has nothing but records: a query takes a capability's name, and a list of
+        # names would lack the next one. Each costs what the items cost that are read.
         with own_errors(f"dynamodb:Scan of the index {INDEX}"):
             pages = self._db.get_paginator("scan").paginate(TableName=self._table, IndexName=INDEX)
             found = (values_of(item) for page in pages for item in page["Items"])
@@ -345,15 +345,26 @@ def _milliseconds(time: datetime) -> int:
 
 
 def _fields(record: Record) -> Item:
-    fields = {name: value for name, value in vars(record).items() if name != "unreadable"}
-    for name in _TIMES:
-        fields[name] = fields[name].isoformat() if fields[name] else None
-    fields["stage"] = str(record.stage)
-    fields["changed"] = list(record.changed)
-    fields["notified"] = list(record.notified)
-    fields["findings"] = list(map(_finding_item, record.findings))
-    fields["retries"] = [json.dumps(retries.as_json(retry)) for retry in record.retries]
-    del fields["details"]
+    """The names are the table's: they stay when an attribute is renamed. Details are items of their own."""
+    fields = {
+        "cluster": record.cluster,
+        "capability": record.capability,
+        "stage": str(record.stage),
+        "reason": record.reason,
+        "at": record.at.isoformat(),
+        "since": record.since.isoformat(),
+        "findings": list(map(_finding_item, record.findings)),
+        "changed": list(record.changed),
+        "policy": record.policy,
+        "fingerprint": record.fingerprint,
+        "world": record.cluster_fingerprint,
+        "looked_at": record.observed_at and record.observed_at.isoformat(),
+        "next_look": record.requeue_at and record.requeue_at.isoformat(),
+        "conflicts": record.conflicts,
+        "notified": list(record.notified),
+        "retries": [json.dumps(retries.as_json(retry)) for retry in record.retries],
+        "next_try": record.next_try,
+    }
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -363,7 +374,7 @@ def _is_record(item: Mapping[str, Any]) -> bool:
 
 
 def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
-    """There is one whatever stands in the item: its key tells of which cluster and capability it is."""
+    """There is one, no matter what is in the item: its key says of which cluster and capability it is."""
     found = Fields(item, needed=("stage", "reason", "at", "since", "findings", "changed"))
     at, since = found.time("at"), found.time("since")
     record = Record(
@@ -372,13 +383,13 @@ def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
         reason=found.text("reason"),
         policy=found.text("policy"),
         fingerprint=found.text("fingerprint"),
-        world=found.text("world"),
+        cluster_fingerprint=found.text("world"),
         next_try=found.text("next_try"),
         stage=stage_of(found.text("stage")),
         at=at or since or UNKNOWN_TIME,
         since=since or at or UNKNOWN_TIME,
-        looked_at=found.time("looked_at"),
-        next_look=found.time("next_look"),
+        observed_at=found.time("looked_at"),
+        requeue_at=found.time("next_look"),
         findings=found.each("findings", _finding),
         changed=found.each("changed", text_of),
         conflicts=found.whole("conflicts"),
@@ -394,12 +405,12 @@ def _retry(text: Any) -> Retry:
 
 
 def _finding_item(finding: Finding) -> Item:
-    """The names are the table's, and stay whatever the attributes are called."""
+    """The names are the table's: they stay when an attribute is renamed."""
     return {
         "code": finding.code,
         "says": finding.message,
         "remedy": finding.remedy,
-        "refuses": finding.refuses,
+        "refuses": finding.blocking,
     }
 
 
@@ -409,4 +420,4 @@ def _finding(item: Mapping[str, Any]) -> Finding:
     code, message, remedy = (found.text(name) for name in ("code", "says", "remedy"))
     if found.unreadable:
         raise ValueError(f"a finding without {', '.join(found.unreadable)}")
-    return Finding(code, message, remedy, refuses=found.flag("refuses"))
+    return Finding(code, message, remedy, blocking=found.flag("refuses"))

@@ -59,8 +59,8 @@ class UsageTable:
                 self._db.put_item(
                     TableName=self._table,
                     Item=item_of(_item(cluster, page)),
-                    # A pass that was slow writes over nothing newer. What goes on longer than now was not
-                    # written by a newer one: its clock had jumped ahead.
+                    # A reconcile that was slow writes over nothing newer. What goes on longer than now was
+                    # not written by a newer one: its clock had jumped ahead.
                     ConditionExpression=(
                         "attribute_not_exists(through) OR through <= :through OR through > :now"
                     ),

@@ -1,8 +1,8 @@
 """
 JSON Patches (RFC 6902) of live objects. Pure.
 
-Each operation that writes comes with a `test` of what stood there when we read it: the API server refuses the
-whole patch where somebody has written that very field since, and lets it pass where only others changed.
+Each operation that writes comes with a `test` of what was there when we read it: the API server refuses the
+whole patch where that very field was written since, and accepts it where only others changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Operation = Mapping[str, Any]
 
 def set_value(live: Object, path: Sequence[str], value: Any) -> tuple[Operation, ...]:
     """
-    Have `value` stand at `path`; no operation where it does already.
+    Have `value` at `path`; no operation where it is there already.
 
     Mappings on the way that are missing are made. Two patches of one object that would make the same mapping
     exclude each other: the second would overwrite the first.
@@ -34,7 +34,7 @@ def set_value(live: Object, path: Sequence[str], value: Any) -> tuple[Operation,
 
 
 def remove(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
-    """Have nothing stand at `path`; no operation where nothing does."""
+    """Have nothing at `path`; no operation where nothing is there."""
     known, found = _follow(live, path)
     if len(known) < len(path):
         return ()
@@ -42,7 +42,7 @@ def remove(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
 
 
 def expect(live: Object, path: Sequence[str]) -> tuple[Operation, ...]:
-    """That still stands at `path` what we read there, or still nothing."""
+    """That what we read at `path` is still there, or still nothing."""
     known, found = _follow(live, path)
     return (_test(path, found) if len(known) == len(path) else _test(path[: len(known) + 1], None),)
 
@@ -53,13 +53,15 @@ def depth(live: Object, path: Sequence[str]) -> int:
 
 
 def is_alone(live: Object, path: Sequence[str]) -> bool:
-    """Whether what stands at `path` is all that its map holds."""
+    """Whether what is at `path` is all that its map has."""
     known, found = _follow(live, path[:-1])
     return len(known) == len(path) - 1 and isinstance(found, Mapping) and set(found) == {path[-1]}
 
 
 def after(live: Object, operations: Iterable[Operation]) -> Object:
-    """What an object is once such operations are done: what a second patch in the same pass will find."""
+    """
+    What an object is once such operations are done: what a second patch in the same reconcile will find.
+    """
     for operation in operations:
         way = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"][1:].split("/")]
         if operation["op"] != "test":
@@ -97,7 +99,7 @@ def _test(path: Sequence[str], value: Any) -> Operation:
 
 
 def _follow(live: Object, path: Sequence[str]) -> tuple[Sequence[str], Any]:
-    """As far along `path` as mappings lead, and what stands there."""
+    """As far along `path` as mappings lead, and what is there."""
     found: Any = live
     for depth, key in enumerate(path):
         if not isinstance(found, Mapping) or found.get(key) is None:

@@ -1,8 +1,8 @@
 """
 The kinds of objects that our requests name, each in the version that we speak.
 
-Where an object's kind is compared alone, its word is written there; where a version stands beside it, it is
-one of these.
+Where an object's kind is compared alone, its word is written there; where its version counts, too, it is one
+of these.
 """
 
 from __future__ import annotations

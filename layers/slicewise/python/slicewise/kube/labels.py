@@ -2,8 +2,8 @@
 Each name of ours on what is not ours alone: labels and annotations of objects, tags of AWS resources.
 
 They are our interface with people, with other releases of ours, and with what is in clusters already: one
-that changes here is another name, and what stands under the old one is lost. All else imports them, the CDK
-app and the sandbox, too; tests and docs spell them out.
+that changes here is another name, and what has the old one is lost. All else imports them, the CDK app and
+the sandbox, too; tests and docs spell them out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ PREFIX = "slicewise.dev/"
 # Tags of an EKS cluster: how its people speak to us.
 POLICY_TAG = "slicewise.dev/policy"
 ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
-# Tag of an alarm: the ARN of the cluster that it speaks of.
+# Tag of an alarm: the ARN of the cluster that it is about.
 CLUSTER_TAG = "slicewise.dev/cluster"
 
 # On every object that we apply: a digest of what we applied.
@@ -34,14 +34,15 @@ STARTUP_ANNOTATION = "slicewise.dev/startup"
 # When tuning wrote another N to a Node, NodeClaim or NodeOverlay, and when it cordoned a Node.
 CHANGED_ANNOTATION = "slicewise.dev/changed"
 CORDONED_ANNOTATION = "slicewise.dev/cordoned"
-# On a Node: since when changes of N have waited for it, as long as it does not work as its label says.
+# On a Node: since when it has blocked rollouts, as long as it does not work as its label says.
 WAITED_ANNOTATION = "slicewise.dev/waited-for"
 # On a Node: when its device plugin had not followed a label to fewer slices, so that it is replaced.
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
 # On an adopted NodePool: the settings that it had, to be put back when it is left.
 ORIGINAL_ANNOTATION = "slicewise.dev/original"
 
-# On a NodePool's own metadata while it sleeps off-hours: when it will wake. Nobody else changes it meanwhile.
+# On a NodePool's own metadata while it sleeps off-hours: when it will wake. No other writer changes it
+# meanwhile.
 ASLEEP = "slicewise.dev/asleep"
 # On each object that sleeps and that we may patch as a whole: what its fields were (offhours/originals.py).
 ASLEEP_WAS = "slicewise.dev/asleep-was"
@@ -51,7 +52,7 @@ RETAINS = "slicewise.dev/retains-volumes"
 # On it while a job is suspended: as long as that lasts, onboarding leaves the sleeper the right to resume it.
 SUSPENDS = "slicewise.dev/suspends-jobs"
 # On a NodePool's own metadata while something sleeps by a switch of a policy's own (policy/switches.py):
-# which ones. As long as it stands, onboarding leaves the sleeper the right to give them back.
+# which ones. As long as it is there, onboarding leaves off-hours the right to restore them.
 SWITCHES = "slicewise.dev/sleeps-by"
 # On a fallback model's NodePool while it may have nodes: until when. Onboarding leaves its limit alone then.
 OPENED = "slicewise.dev/opened"

@@ -16,7 +16,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 # The value of MANAGED_BY on what is ours, and the field manager of all that we write.
 MANAGER = "slicewise"
 
-# A field selector: pods that still hold, or want, what they ask for.
+# A field selector: pods that still have, or want, what they request.
 UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
 
 # Fields whose values are quantities, or tables of them: they may come back in another spelling.
@@ -103,12 +103,12 @@ def required_values(requirements: Iterable[Mapping[str, Any]], key: str) -> tupl
 
 
 def written_by(item: Object, path: Sequence[str]) -> tuple[str, ...]:
-    """Field managers that wrote the field at `path`, by name; empty where the object does not tell."""
+    """Field managers that wrote the field at `path`, by name; empty where the object does not say."""
     return _managers(item, path, ("Apply", "Update"))
 
 
 def applied_by(item: Object, path: Sequence[str]) -> tuple[str, ...]:
-    """Of those, whoever did it by server-side apply: such writers come again, and take what they apply."""
+    """Of those, the ones that used server-side apply: such writers come again, and own what they apply."""
     return _managers(item, path, ("Apply",))
 
 
@@ -124,7 +124,7 @@ def _managers(item: Object, path: Sequence[str], operations: Sequence[str]) -> t
 
 
 def asked(pod: Object, resource: str) -> int:
-    """How much of an extended resource a pod holds, or waits for: containers together, or one initial one."""
+    """How much of an extended resource a pod has, or waits for: containers together, or one initial one."""
     side_by_side, alone = 0, 0
     for container in spec(pod).get("containers") or ():
         side_by_side += _asked(container, resource)
@@ -148,12 +148,12 @@ def is_ours(item: Object) -> bool:
 
 def stamped(item: Object, shape: Object | None = None) -> Object:
     """
-    The object as we apply it: with our label, and an annotation that tells what we applied.
+    The object as we apply it: with our label, and an annotation with the hash of what we applied.
 
-    With `shape`, the annotation tells that instead: the object without what may change on the live one.
+    With `shape`, the hash is of that instead: the object without what may change on the live one.
 
-    The annotation makes a *removed* field visible: an object that still carries it does hold everything we
-    now want, but what we wanted then is in its hash.
+    The annotation makes a *removed* field visible: an object that still carries it has everything we want
+    now, but its hash is of what we wanted then.
     """
     ours = _labelled(item)
     stamp = applied_hash(_labelled(shape or item))
@@ -176,8 +176,8 @@ def applied_hash(item: Object) -> str:
 
 def first_difference(live: Any, wanted: Any) -> str | None:
     """
-    Path of the first wanted field that does not stand in the live object, such as "spec.limits"; None where
-    all do. A list is one field. Metadata comes last: there our stamp always differs as well.
+    Path of the first wanted field that the live object lacks or has otherwise, such as "spec.limits"; None
+    where all do. A list is one field. Metadata comes last: there our stamp always differs as well.
     """
     if not isinstance(wanted, Mapping) or not isinstance(live, Mapping):
         return None if holds(live, wanted) else ""
@@ -190,7 +190,7 @@ def first_difference(live: Any, wanted: Any) -> str | None:
 
 def holds(live: Any, wanted: Any) -> bool:
     """
-    Whether every wanted field stands in the live object with the same value.
+    Whether the live object has every wanted field with the same value.
 
     Fields that are only live (defaults, status, what others own) do not matter. Quantities are compared as
     numbers. Lists are compared as sent: as long, in the same order, each element holding its own.

@@ -1,1 +1,1 @@
-"""Frozen values that everything speaks of. They import nothing but `kube`."""
+"""Frozen values that all rooms share. They import nothing but `kube`."""

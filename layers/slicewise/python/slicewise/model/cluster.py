@@ -1,5 +1,5 @@
 """
-Frozen values of what was observed: an EKS cluster, who may enter it, and what stands in it.
+Frozen values of what was observed: an EKS cluster, who may enter it, and what is in it.
 
 Kubernetes objects stay as the API server sends them (`Object`, a JSON mapping): a plan compares them with
 the objects it wants, field by field, and a typed copy of half of each would only hide the other half.
@@ -34,7 +34,7 @@ CLUSTER_ADMIN_POLICY = cluster_admin_policy("arn:aws:iam")
 
 
 class AlarmName(NamedTuple):
-    """How our alarms are named, so that an alarm tells its cluster: slicewise/<cluster>/<kind>."""
+    """How our alarms are named, so that an alarm's name has its cluster: slicewise/<cluster>/<kind>."""
 
     cluster: str
     kind: str
@@ -88,7 +88,7 @@ class EksCluster:
     @property
     def answers(self) -> bool:
         """
-        Whether its API server can be asked. It goes on working while EKS updates it (EKS API reference,
+        Whether its API server answers. It does so while EKS updates it, too (EKS API reference,
         UpdateClusterVersion).
         """
         return self.status in ("ACTIVE", "UPDATING")
@@ -109,8 +109,8 @@ class AccessEntry:
     """
     An EKS access entry with the ARNs of its cluster-wide access policies.
 
-    `created_at` tells one that is not in effect yet (seconds) from one that never will be; `admin_since` is
-    when ClusterAdmin was associated.
+    By `created_at` one that is not in effect yet (seconds) can be told from one that never will be;
+    `admin_since` is when ClusterAdmin was associated.
     """
 
     principal: str
@@ -133,7 +133,7 @@ class Keeper:
     Attributes:
         tool: Such as "Flux".
         manifest: What of its own it reads, such as "HelmRelease flux-system/gpu-operator".
-        values: Where in that the chart's values stand, such as "spec.values".
+        values: Where in that the chart's values are, such as "spec.values".
     """
 
     tool: str
@@ -144,15 +144,15 @@ class Keeper:
 @dataclass(frozen=True)
 class Release:
     """
-    A helm release as its newest secret tells it, or as its objects show it (then `revision` is 0).
+    A helm release as its newest secret records it, or as its objects show it (then `revision` is 0).
 
     Attributes:
-        values: What the person or pass supplied.
+        values: What the user or reconcile supplied.
         defaults: The chart's own values, under those.
-        changed_at: When helm last began to change it; None where nobody says.
-        keeper: None where people or passes run helm.
-        overwritten: How often, of the revisions that helm keeps, somebody replaced values of ours by some
-            without.
+        changed_at: When helm last began to change it; None where that is not recorded.
+        keeper: None where users or reconciles run helm.
+        overwritten: How often, of the revisions that helm keeps, values of ours were replaced by some without
+            them.
     """
 
     name: str
@@ -175,7 +175,7 @@ class Release:
 
 @dataclass(frozen=True)
 class GpuServer:
-    """Something in a cluster that hands out GPUs, and what it does, in words for people."""
+    """Something in a cluster that allocates GPUs, and what it does, in words for people."""
 
     ref: Ref
     does: str
@@ -194,7 +194,7 @@ class KarpenterInstall:
 @dataclass(frozen=True)
 class ClusterContents:
     """
-    What one look into a cluster found.
+    What one read of a cluster returned.
 
     Attributes:
         version: The API server's, such as "v1.35.4".
@@ -207,15 +207,15 @@ class ClusterContents:
         disruption_budgets: PodDisruptionBudgets, of all namespaces.
         workloads: Deployments and StatefulSets that let us move them between the classes of their pool.
         templates: What makes pods of which one container asks for more than one GPU, with the template's spec
-            as its own; None where that was not looked for.
+            as its own; None where that was not read.
         unread_kinds: Of these it cannot be read whether they do.
-        gpu_servers: What hands out NVIDIA's GPUs, or shares them, beside GPU Operator's own operands.
+        gpu_servers: What allocates NVIDIA's GPUs, or shares them, beside GPU Operator's own operands.
         feature_discovery: DaemonSets of node-feature-discovery's workers that are not GPU Operator's.
         node_classes: EC2NodeClasses and Auto Mode's NodeClasses; read while we are admin, else empty.
         driver_nodes: Nodes on which GPU Operator runs a driver of its own.
         operator_chart: GPU Operator's chart's own values, in the version of this deployment; None where it
             was not asked for, or is not at hand.
-        releases: Every helm release of GPU Operator and Karpenter, in whatever namespace.
+        releases: Every helm release of GPU Operator and Karpenter, in any namespace.
         karpenter: None where no Karpenter Deployment was found.
     """
 
@@ -243,7 +243,7 @@ class ClusterContents:
 
     @cached_property
     def pods_by_node(self) -> Mapping[str, Sequence[Object]]:
-        """Of `pods`, those that are bound: each NodePool is looked at for its own, and there may be many."""
+        """Of `pods`, those that are bound: each NodePool picks its own, and there may be many."""
         found: dict[str, list[Object]] = {}
         for pod in self.pods:
             if node := pod["spec"].get("nodeName"):
@@ -257,7 +257,7 @@ class Series:
     One metric over time, named and labelled as its source does.
 
     Attributes:
-        times: Seconds since the epoch, ascending; a point stands for the step that begins then.
+        times: Seconds since the epoch, ascending; a point is of the step that begins then.
         incomplete: Why points may be missing, in the source's words; empty where it says nothing.
     """
 
@@ -272,7 +272,9 @@ _FEWER = "only the last "
 
 
 def only_the_last(span: timedelta, series: int) -> str:
-    """Series.incomplete of points that we did not ask for: a pass would not end in time with all of them."""
+    """
+    Series.incomplete of points that we did not ask for: a reconcile would not end in time with all of them.
+    """
     hours = int(span.total_seconds() // 3600)
     number, word = (hours // 24, "day") if hours >= 24 else (max(1, hours), "hour")
     last = f"{word} was" if number == 1 else f"{number} {word}s were"

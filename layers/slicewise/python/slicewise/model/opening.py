@@ -1,8 +1,7 @@
 """
-When a cluster that sleeps must be awake again: a value of its own, kept beside what sleeps.
-
-The schedule (ports.Schedules) asks for a look at the same moment. This is the second way: whoever finds it
-due asks for a look, also where the schedule, its message or the pass that it asked for is lost.
+When a cluster that sleeps must be awake again: a value of its own, stored beside the snapshots. The schedule
+(ports.Schedules) asks for a reconcile at the same moment. This is the second way: a function that finds it
+due asks for a reconcile, also where the schedule, its message or the reconcile that it asked for is lost.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What an object was before it was put to sleep: values, kept outside the cluster, and on the object itself
+What an object was before it was put to sleep: values, stored outside the cluster, and on the object itself
 where its kind lets us.
 """
 
@@ -17,25 +17,25 @@ from slicewise.kube.ref import Ref
 @dataclass(frozen=True)
 class Snapshot:
     """
-    One field of one object. Written before the field is first changed, deleted once it was given back and the
-    night is over.
+    One field of one object. Written before the field is first changed, deleted once it was restored and the
+    night has ended.
 
     Attributes:
-        ref, field: Its key: an object that is made anew under its name keeps it.
+        ref, field: Its key: an object that is recreated under its name keeps it.
         uid: Of the object that was put to sleep.
-        original, ours: JSON values; None where nothing stands there.
+        original, ours: JSON values; None where nothing is there.
         window: Which sleep it belongs to: when that ends, as text.
-        done: Whether `ours` was written. Until then nobody knows who last wrote what is there.
-        earlier: What we had written before `ours`, and may stand there still; until `ours` was written.
-        woken: For which morning it was given back: when its window ends, as text. Empty while it sleeps. From
-            then on nobody writes the field for it any more.
+        done: Whether `ours` was written. Until then it is not known who last wrote what is there.
+        earlier: What we had written before `ours`, and may be there still; until `ours` was written.
+        woken: For which morning it was restored: when its window ends, as text. Empty while it sleeps. From
+            then on it makes us write the field no more.
         priority: Of its pods; the highest wake first.
         version: Grows by one with each write; the table takes a write only over the one before.
         recovered: Read from the object's own annotation, since the table lacks it, or has it damaged:
             `version` is then the table's, 0 for none.
-        resume_at: What is written at waking before `original` is, and stands until what it rules has
-            followed: of a ScaledObject, its target's count. Empty where `original` is written at once. The
-            checksum does not cover it, so that the release before reads the rest.
+        resume_at: What is written at waking before `original` is, and stays until what it rules has reached
+            it: of a ScaledObject, its target's count. Empty where `original` is written at once. The checksum
+            does not cover it, so that the release before reads the rest.
         made: How many maps on the way to the field were not there, and go with it. Likewise not covered.
     """
 
@@ -88,7 +88,7 @@ class Snapshot:
 
 
 def count_of(value: Any) -> str:
-    """`resume_at` as somebody else may have written it: anything but a count of replicas is none."""
+    """`resume_at` as another writer may have left it: anything but a count of replicas is none."""
     return value if isinstance(value, str) and value.isascii() and value.isdigit() else ""
 
 

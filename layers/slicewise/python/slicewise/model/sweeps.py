@@ -1,5 +1,5 @@
 """
-When the hourly sweep ran, and what follows from it for people. Pure.
+When the hourly sweep ran, and what that means for people. Pure.
 
 Times are aware UTC, oldest first: those of the newest KEPT sweeps.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 EVERY = timedelta(hours=1)
-# The scheduler may begin it so much later, and its looks are spread over as long again.
+# The scheduler may begin it so much later, and its reconciles are spread over as long again.
 SPREAD = timedelta(minutes=15)
 KEPT = 48
 
@@ -20,7 +20,7 @@ def noted(sweeps: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
 
 
 def missed(sweeps: Sequence[datetime], since: datetime, now: datetime) -> int:
-    """How many sweeps have asked for a look since then, and long enough ago for it to have ended."""
+    """How many sweeps have asked for a reconcile since then, and long enough ago for it to have ended."""
     return sum(since < at <= now - 2 * SPREAD for at in sweeps)
 
 
@@ -30,7 +30,7 @@ def is_overdue(sweeps: Sequence[datetime], now: datetime) -> bool:
 
 
 def next_attempt(sweeps: Sequence[datetime], now: datetime) -> str:
-    """When what was given up is tried again, in words."""
+    """When what was abandoned is tried again, in words."""
     if not sweeps:
         return "next attempt with the hourly sweep"
     if is_overdue(sweeps, now):

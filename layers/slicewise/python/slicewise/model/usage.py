@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of what a page's bytes mean: pages of another one are left alone, which costs history.
+# Of what a page's bytes mean: pages of another one are ignored, which costs history.
 VERSION = 1
 # Days that are none are at most this.
 OF_NO_DAY = 599
@@ -17,7 +17,7 @@ class Page:
         source: What it was measured by: what another source said is none of it.
         day: Second at which its day begins; less than 600 of one that is of no day.
         number: Of its day, from 0; there are `of` of them.
-        through: Second of the last step that it holds.
+        through: Second of the last step in it.
     """
 
     source: str

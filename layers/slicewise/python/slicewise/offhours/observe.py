@@ -220,7 +220,7 @@ def lead(node_pools: Iterable[Object]) -> timedelta:
     """As long as 95 of 100 nodes took to have their first pod ready, of the slowest but fallbacks."""
     learned = (
         startup_history.p95(
-            timedelta(seconds=seconds) for seconds in startup_history.remembered(pool).values()
+            timedelta(seconds=seconds) for seconds in startup_history.recorded_startups(pool).values()
         )
         for pool in node_pools
         if layout.FALLBACK_LABEL not in labels(pool)

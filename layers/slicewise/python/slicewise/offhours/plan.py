@@ -141,8 +141,8 @@ def enforced(world: Observation) -> bool:
 
 def record_fields(world: Observation, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this pass keeps of its world."""
-    looked_before = before.looked_at if before else None
-    return {"policy": world.policy_name, "looked_at": now if world.found else looked_before}
+    looked_before = before.observed_at if before else None
+    return {"policy": world.policy_name, "observed_at": now if world.found else looked_before}
 
 
 def plan(world: Observation, now: datetime) -> Plan:

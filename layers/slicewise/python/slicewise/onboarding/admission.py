@@ -1,16 +1,16 @@
 """
-The admission policies that hold tuner and sleeper to the fields that they are there for.
+The admission policies that limit tuner and sleeper to the fields that they are there for.
 
-RBAC says which kinds an identity may patch, not which fields: with `patch` on Deployments alone, whoever has
-the tuner's role could run any image under any service account. So a ValidatingAdmissionPolicy (v1 since
-Kubernetes 1.30; we refuse clusters older than 1.31) compares what stands there with what would: all but the
-fields of rights.py must be equal.
+RBAC says which kinds an identity may patch, not which fields: with `patch` on Deployments alone, the tuner's
+role could run any image under any service account. So a ValidatingAdmissionPolicy (v1 since Kubernetes 1.30;
+we refuse clusters older than 1.31) compares what is there with what would be: all but the fields of rights.py
+must be equal.
 
 It says what may differ, not what must not, and goes over maps, not over a schema: to such a policy an object
 is what the API server sends as JSON. So a field that a later Kubernetes brings is compared as well, and what
-we may not write stays so without anybody thinking of it.
+we may not write stays so without a change here.
 
-Nobody else is concerned. A policy is asked only about requests of its own group, and `has` keeps that
+No other identity is concerned. A policy is asked only about requests of its own group, and `has` keeps that
 question from failing for users without groups; only beyond it does an error refuse.
 """
 
@@ -81,17 +81,17 @@ def changes(contents: ClusterContents, policy: Policy, own: Iterable[Write] = ()
         found = live(contents, ref_of(item))
         path = difference(found, item) if found else None
         if found and path and annotations_of(found).get(APPLIED) == annotations_of(item)[APPLIED]:
-            # What somebody added is theirs, and would stay when ours is applied over it.
+            # What another writer added is theirs, and would stay when ours is applied over it.
             actions.append(Delete(ref_of(item), f"another writer edited its {path}"))
         if found is None or path:
-            why = f"its {path} is not what we want" if path else "it holds us to the fields that we write"
+            why = f"its {path} is not what we want" if path else "it limits us to the fields that we write"
             actions.append(Apply(item, why))
     return actions
 
 
 def policy_of(identity: Identity) -> Object:
     """
-    Every default is written out, so that whoever narrows one is noticed.
+    Every default is written out, so that an edit that narrows one is noticed.
     """
     return stamped(
         {
@@ -135,7 +135,8 @@ def difference(live: Object, wanted: Object) -> str | None:
     """
     Path of the first field that differs; None where none does.
 
-    As first_difference, and "spec" where somebody added what narrows it, such as a selector of namespaces.
+    As first_difference, and "spec" where something that narrows it was added, such as a selector of
+    namespaces.
     """
     if path := first_difference(live, wanted):
         return path
@@ -150,7 +151,7 @@ def _without_empty(value: Any) -> Any:
 
 
 def _matched(write: Write) -> dict[str, Any]:
-    """All operations: what is not allowed of one of these kinds is refused, whatever RBAC comes to say."""
+    """All operations: what is not allowed of one of these kinds is refused, whatever RBAC grants later."""
     return {
         "apiGroups": [write.group],
         "apiVersions": ["*"],
@@ -211,7 +212,7 @@ def _allowed(write: Write) -> str:
 
 
 def _about(only: Only) -> Iterator[str]:
-    """Of the object as it stands: what we would write of it cannot let us."""
+    """Of the object as it is now: what we would write of it cannot let us."""
     if only is Only.OPTED_IN:
         label = f"dyn(oldObject).metadata.?labels[?{_text(layout.CLASS_LABEL)}]"
         yield f"{label}.orValue('') == {_text(layout.AUTO)}"

@@ -1,7 +1,7 @@
 """
 What differs between a cluster and its policy, as actions in the order in which they must happen. Pure.
 
-What its NodePools shall be, and which are left as they are, is pool_targets' to say.
+What its NodePools shall be, and which are left unchanged, is in pools/desired.py.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
         operator_release.config_maps(contents),
         "every configuration that a node can be labelled with",
     )
-    # Before plugins of others are told to read them; after a release of ours, that helm finds its namespace.
+    # Before plugins of others are made to read them; after a release of ours, that helm finds its namespace.
     is_others = operator_release.joined(contents, policy, settings) is not None
     actions += (*configurations, *released.actions) if is_others else (*released.actions, *configurations)
     if operator_release.awaited(contents, policy, settings):
@@ -90,7 +90,7 @@ def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
     roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
     return (
         *admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own))),
-        *_applies(contents, roles, "what we may read once installation is over"),
+        *_applies(contents, roles, "what we may read once installation has ended"),
     )
 
 
@@ -138,7 +138,7 @@ def _applies(
     why: str,
     parts: Mapping[Ref, str] = MappingProxyType({}),
 ) -> list[Action]:
-    """`parts` are those whose failure is theirs alone; all that follows rests on the others."""
+    """A failure in one of `parts` ends that part alone; one in any other ends all that comes after it."""
     actions: list[Action] = []
     for item in wanted:
         found, part = live(contents, ref_of(item)), parts.get(ref_of(item), "")
@@ -155,8 +155,8 @@ def _applies(
 
 def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     """
-    Nothing of the operator's while somebody's helm is at work on Karpenter, or the other way round: each is
-    waited for alone.
+    A helm of another owner that is running on Karpenter holds up nothing of the operator's, and the other way
+    round: each is waited for alone.
     """
     policy, contents = inside.policy, inside.contents
     ours = karpenter.is_ours(contents, policy)
@@ -179,7 +179,7 @@ def _karpenter(inside: Inside, settings: Settings, now: datetime) -> list[Differ
 
     access: list[Action] = []
     if manifests.POD_IDENTITY_ADDON not in inside.addons:
-        access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it hands Karpenter's pods their role"))
+        access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it gives Karpenter's pods their role"))
     role, account = settings.karpenter_controller_role, manifests.KARPENTER_SERVICE_ACCOUNT
     if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in inside.pod_identities:
         why = "Karpenter starts and ends machines with it"
@@ -209,7 +209,7 @@ def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
         return Difference(tuple(_applies(contents, (wanted,), "how our NodePools' machines are built")), ())
     left = Finding(
         "would-replace-nodes",
-        f"{ref_of(wanted)} is left as it is: its {path} is not what we want, and putting it right would "
+        f"{ref_of(wanted)} is left unchanged: its {path} is not what we want, and putting it right would "
         f"replace its {len(built)} nodes.",
         "It is applied once no node of it is left. Where you want it otherwise than we do, name a NodeClass "
         "of yours in the policy: nodeClass: {name: ..., create: false}.",
@@ -258,7 +258,7 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
 def _left_edited(
     contents: ClusterContents, targets: Iterable[desired_pools.PoolTarget]
 ) -> dict[Ref, Finding]:
-    """What somebody else changed since we wrote just what we want now, as its stamp tells."""
+    """What another writer changed since we wrote just what we want now, as its stamp shows."""
     found: dict[Ref, Finding] = {}
     for item in (item for target in targets for item in (*target.overlays, target.node_pool)):
         there = live(contents, ref_of(item))

@@ -28,12 +28,12 @@ class Gate(StrEnum):
 
     ON = "on"
     OFF = "off"
-    ASKED = "asked"  # an overlay stands, and Karpenter has a moment left to answer
+    ASKED = "asked"  # an overlay is there, and Karpenter has a moment left to answer
     UNKNOWN = "unknown"
 
 
 def is_ours(contents: ClusterContents, policy: Policy) -> bool:
-    """Whether Karpenter is ours to install and keep: the policy says so, and nobody else's is there."""
+    """Whether Karpenter is ours to install and upgrade: the policy says so, and no other one is there."""
     if not policy.install_karpenter:
         return False
     release = manifests.find_release(contents.releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE)
@@ -45,8 +45,8 @@ def gate(contents: ClusterContents, policy: Policy, now: datetime) -> Gate:
     Whether Karpenter really honours overlays, by its effect.
 
     With the gate off no condition is ever written, so an overlay with one proves that it is on, and one that
-    stays without for 30 seconds that nobody reads it. Where Karpenter is ours we set the gate ourselves: then
-    its pods may not run yet, and `Ready` on our overlays tells in the end.
+    stays without for 30 seconds that no controller reads it. Where Karpenter is ours we set the gate
+    ourselves: then its pods may not run yet, and `Ready` on our overlays shows it in the end.
     """
     if is_ours(contents, policy):
         return Gate.ON
@@ -77,7 +77,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
             _refuse(
                 "karpenter-absent",
                 "There is no Karpenter in the cluster.",
-                f"Install Karpenter {versions.told(KARPENTER_OLDEST)} or later, {install}",
+                f"Install Karpenter {versions.shown(KARPENTER_OLDEST)} or later, {install}",
             )
         ]
     found = []
@@ -86,7 +86,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
             Finding(
                 "karpenter-not-seen",
                 "Karpenter's CRDs are there, but no Deployment of it, so its version cannot be checked.",
-                f"Nothing, if it runs outside this cluster in version {versions.told(KARPENTER_OLDEST)} "
+                f"Nothing, if it runs outside this cluster in version {versions.shown(KARPENTER_OLDEST)} "
                 "or later.",
             )
         )
@@ -126,7 +126,7 @@ def _before_installing(contents: ClusterContents, settings: Settings) -> list[Fi
 def _roles_missing() -> Finding:
     return _refuse(
         "karpenter-roles-missing",
-        "The policy asks us to install Karpenter, but this deployment of Slicewise holds no roles for it.",
+        "The policy asks us to install Karpenter, but this deployment of Slicewise has no roles for it.",
         "Deploy Slicewise with Karpenter's controller and node roles, or install Karpenter yourself and "
         "write karpenter: {install: false}.",
     )
@@ -139,7 +139,7 @@ def _version_findings(version: str | None) -> list[Finding]:
             Finding(
                 "karpenter-version-unknown",
                 f"Karpenter's version cannot be read from its Deployment ({version or 'no version label'}).",
-                f"Make sure that it is {versions.told(KARPENTER_OLDEST)} or later.",
+                f"Make sure that it is {versions.shown(KARPENTER_OLDEST)} or later.",
             )
         ]
     if parsed[:2] < KARPENTER_OLDEST or parsed[0] > KARPENTER_TRIED[0]:
@@ -147,15 +147,15 @@ def _version_findings(version: str | None) -> list[Finding]:
             _refuse(
                 "karpenter-version",
                 f"Karpenter is {version}; its NodeOverlays are trusted from "
-                f"{versions.told(KARPENTER_OLDEST)} on, within {KARPENTER_OLDEST[0]}.x.",
-                f"Move Karpenter to {versions.told(KARPENTER_TRIED)}, its CRDs first.",
+                f"{versions.shown(KARPENTER_OLDEST)} on, within {KARPENTER_OLDEST[0]}.x.",
+                f"Move Karpenter to {versions.shown(KARPENTER_TRIED)}, its CRDs first.",
             )
         ]
     if parsed[:2] > KARPENTER_TRIED:
         return [
             Finding(
                 "karpenter-version-untried",
-                f"Karpenter is {version}, newer than the {versions.told(KARPENTER_TRIED)} that we have "
+                f"Karpenter is {version}, newer than the {versions.shown(KARPENTER_TRIED)} that we have "
                 "tried.",
                 "Watch the first GPU nodes; NodeOverlay is alpha and may have changed.",
             )
@@ -179,4 +179,4 @@ def gate_findings(contents: ClusterContents, policy: Policy, now: datetime) -> l
 
 
 def _refuse(code: str, message: str, remedy: str) -> Finding:
-    return Finding(code, message, remedy, refuses=True)
+    return Finding(code, message, remedy, blocking=True)

@@ -66,7 +66,7 @@ def node_class(policy: Policy, settings: Settings, cluster: EksCluster) -> Objec
 def gate_probe() -> Object:
     """
     An overlay that matches no machine there is. With the gate on, Karpenter writes conditions on it in a
-    moment; with the gate off, nobody ever does, and nothing else in the API tells.
+    moment; with the gate off, it never does, and nothing else in the API shows it.
     """
     return stamped(
         {
@@ -93,7 +93,7 @@ def operator_values(
     policy: Policy, tolerations: Iterable[Mapping[str, Any]] = TOLERATIONS, nfd: bool = True
 ) -> dict[str, Any]:
     """
-    Our own GPU Operator's values for EKS (chart v26.7.0); operator_values.join joins somebody else's.
+    Our own GPU Operator's values for EKS (chart v26.7.0); operator_values.join joins another owner's.
 
     Args:
         policy: Only a MIG pool needs mig-manager, which restarts kubelets: else it stays off.
@@ -151,7 +151,7 @@ def find_release(releases: tuple[Release, ...], name: str, namespace: str) -> Re
 
 
 def anything_of_ours(contents: ClusterContents) -> bool:
-    """Whether something that we installed stands in the cluster; the gate's probe does not count."""
+    """Whether something that we installed is in the cluster; the gate's probe does not count."""
     things: list[Object] = [*contents.objects.values(), *contents.node_pools, *contents.node_overlays]
     return any(is_ours(item) and ref_of(item) != GATE_PROBE for item in things) or any(
         map(is_marked, contents.releases)
@@ -161,8 +161,8 @@ def anything_of_ours(contents: ClusterContents) -> bool:
 @lru_cache(maxsize=64)  # as the policy that is parsed
 def observed_refs(policy: Policy) -> tuple[Ref, ...]:
     """
-    The objects that a look must `get` one by one. What comes with a list (NodePools, NodeOverlays) is not
-    here.
+    The objects that a reconcile must `get` one by one. What comes with a list (NodePools, NodeOverlays) is
+    not here.
     """
     node_class = rbac.node_class_ref(policy)
     return (

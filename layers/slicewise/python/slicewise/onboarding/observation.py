@@ -1,4 +1,4 @@
-"""What an onboarding pass knows, and what the deployment gave it. Values only."""
+"""What a reconcile of onboarding knows, and what the deployment gave it. Values only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from slicewise.policy.model import Policy
 
 
 class ObserveFailure(StrEnum):
-    """Why a look into a cluster ended."""
+    """Why reading a cluster failed."""
 
     UNAUTHORIZED = "unauthorized"  # 401: no access entry, or one that is not in effect yet
     FORBIDDEN = "forbidden"  # 403: known, but without the right to read
@@ -45,7 +45,7 @@ class Chart:
 
     @property
     def is_unchecked(self) -> bool:
-        """It comes from the network, and whatever comes is taken."""
+        """It comes from the network, and is taken as it comes."""
         return "://" in self.ref and not self.sha256
 
 
@@ -85,20 +85,20 @@ class Settings:
 @dataclass(frozen=True)
 class Remains:
     """
-    What a look for an offboarding found.
+    What is read of a cluster for an offboarding.
 
     Attributes:
         asleep: Objects that the table says are asleep.
         others: The newest records of tuning and of off-hours, where there are any.
         node_pools, claims: All NodePools, and the NodeClaims that carry a label of ours; None where the
-            cluster was not looked into.
+            cluster was not read.
         ours: Objects of ours, in the order in which they go; None unless cluster admin was in effect.
         contents: As onboarding sees them; None unless cluster admin was in effect.
         revisions: Of the GPU Operator that we joined, as helm keeps them.
         namespace: GPU Operator's, where it is ours; `namespace_holds` names what else is in it.
         readers: Pods that read a configuration of ours for device plugins.
         chart_crds: Names of CRDs that GPU Operator's chart brings, and of which no object is left.
-        only_told: For a person who asks what would happen: everything is planned at once.
+        is_preview: For a person who asks what would happen: everything is planned at once.
     """
 
     asleep: tuple[Ref, ...] = ()
@@ -112,7 +112,7 @@ class Remains:
     namespace_holds: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     chart_crds: tuple[str, ...] = ()
-    only_told: bool = False
+    is_preview: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ class Observation:
             an access entry is welcome: its 401 shows that the endpoint can be reached.
         addons: Names of the EKS add-ons that are there; read only where the policy installs Karpenter.
         pod_identities: Role ARN by "namespace/service account"; read only where addons are.
-        admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this look; None where
-            none was asked. A policy that was just associated takes seconds to work.
-        paused: Who or what paused; empty or None where nobody did.
-        forced: A person asked for this pass.
+        admin_in_effect: Whether a SelfSubjectAccessReview for everything was allowed in this reconcile; None
+            where none was asked. A policy that was just associated takes seconds to work.
+        paused: Who or what paused it; empty or None where it is not paused.
+        forced: A person asked for this reconcile.
         remains: What there is of ours, where the cluster is to be offboarded.
     """
 
@@ -159,7 +159,7 @@ class Observation:
 @dataclass(frozen=True)
 class Inside:
     """
-    A cluster that a policy asks for and that was looked into: what its difference from the policy rests on.
+    A cluster that a policy asks for and that was read: what its difference from the policy rests on.
 
     Attributes:
         entries, addons, pod_identities: As in Observation.
@@ -183,10 +183,10 @@ def live(contents: ClusterContents, ref: Ref) -> Object | None:
 
 def eks_fingerprint(cluster: EksCluster) -> str:
     """
-    16 hex digits over what preflight reads from EKS: when it changes, a refused cluster is looked at again.
+    16 hex digits over what preflight reads from EKS: when it changes, a blocked cluster is read again.
     """
     seen = {
-        "born": cluster.created_at.isoformat(),  # a cluster made anew has the name and ARN of the one before
+        "born": cluster.created_at.isoformat(),  # a recreated cluster has the name and ARN of the one before
         "version": cluster.version,
         "mode": cluster.authentication_mode,
         "auto": cluster.auto_mode,

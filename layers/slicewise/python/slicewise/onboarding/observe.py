@@ -1,18 +1,18 @@
 """
-Reads the world that an onboarding pass decides from, through the ports and in one go.
+Reads what a reconcile of onboarding decides from, through the ports and in one go.
 
-The requests that a look makes inside a cluster, all of them; onboarding/rbac.py grants exactly these to the
-group `slicewise:installer`, which is all that is left once the installation is done:
+All requests that a reconcile makes inside a cluster; onboarding/rbac.py grants exactly these to the group
+`slicewise:installer`, which is all that is left once the installation is done:
 
 * GET /version, and each object of `observed_refs` by name
 * LIST CustomResourceDefinitions (their metadata; whole those of the policy's own switches), NodePools,
   NodeOverlays, NodeClaims, DaemonSets, Deployments
 * LIST Secrets of namespace gpu-operator, of kube-system where the policy installs Karpenter, and of that of a
-  GPU Operator that we joined: there helm keeps its releases
+  GPU Operator that we joined: there helm stores its releases
 
 Releases elsewhere, which others installed, are read while cluster admin is in effect; without it, they are
-told from the labels of their Deployments and of the ClusterPolicy. NodeClasses, DeviceClasses and nodes of
-others are read only then, too.
+recognised by the labels of their Deployments and of the ClusterPolicy. NodeClasses, DeviceClasses and nodes
+of others are read only then, too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def observe(
     """
     Args:
         default_policy: For clusters without a policy tag; empty leaves them alone.
-        as_person: For `slicewise plan`: look into the cluster with the rights of whoever runs this, so also
+        as_person: For `slicewise plan`: read the cluster with the rights of the user who runs this, so also
             where the installer has no entry yet, and plan as for a policy that only recommends: all steps at
             once, instead of those that must come first.
     """
@@ -93,26 +93,28 @@ def observe(
 
         return offboard_observe.observe(Observation(cluster, **known), ports, settings, as_person)
     if policy is None or paused:
-        # Left alone, but not with rights that an interrupted installation still holds.
+        # Unmanaged, but not with rights that an interrupted installation still has.
         return Observation(cluster, entries=entries_of(cluster, [settings.installer_role], ports), **known)
 
     cluster = _with_node_groups(cluster, ports)
     known |= _at_eks(cluster, policy, ports, settings)
     if as_person or settings.installer_role in known["entries"]:
         known |= _inside(Observation(cluster, **known), cluster, policy, ports, settings)
-    elif cluster.authentication_mode != "CONFIG_MAP" and not preflight.refuses(preflight.outside(cluster)):
+    elif cluster.authentication_mode != "CONFIG_MAP" and not preflight.has_blocking(
+        preflight.outside(cluster)
+    ):
         known |= _knocked(cluster, ports)
     return Observation(cluster, **known)
 
 
-def record_fields(world: Observation, before: Record | None, now: datetime) -> dict[str, object]:
-    """What the record of this pass keeps of its world."""
-    looked_before = before.looked_at if before else None
+def record_fields(observation: Observation, before: Record | None, now: datetime) -> dict[str, object]:
+    """What the record of this reconcile has of its observation."""
+    looked_before = before.observed_at if before else None
     return {
-        "policy": world.policy_name or "",
-        "fingerprint": policies.fingerprint(world.policy) if world.policy else "",
-        "world": eks_fingerprint(world.cluster) if world.cluster else "",
-        "looked_at": now if world.contents else looked_before,
+        "policy": observation.policy_name or "",
+        "fingerprint": policies.fingerprint(observation.policy) if observation.policy else "",
+        "cluster_fingerprint": eks_fingerprint(observation.cluster) if observation.cluster else "",
+        "observed_at": now if observation.contents else looked_before,
     }
 
 
@@ -122,7 +124,7 @@ def _with_node_groups(cluster: EksCluster, ports: Ports) -> EksCluster:
 
 
 def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings) -> dict[str, Any]:
-    """What the EKS API tells about access, and what of Karpenter's needs is there."""
+    """What the EKS API reports about access, and what of Karpenter's needs is there."""
     karpenter = policy.install_karpenter and settings.can_install_karpenter
     principals = [settings.installer_role, settings.tuner_role]
     if policy.off_hours:
@@ -149,7 +151,8 @@ def entries_of(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> 
 
 def _knocked(cluster: EksCluster, ports: Ports) -> dict[str, Any]:
     """
-    Before we let ourselves in: does the endpoint answer at all? Its 401 is a yes, and all that it tells us.
+    Before we let ourselves in: does the endpoint answer at all? Its 401 is a yes, and all that we learn from
+    it.
     """
     found: dict[str, Any] = {}
     with with_failure(found):
@@ -170,13 +173,13 @@ def with_failure(found: dict[str, Any]) -> Iterator[None]:
 
 
 def _inside(
-    world: Observation, cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings
+    observation: Observation, cluster: EksCluster, policy: Policy, ports: Ports, settings: Settings
 ) -> dict[str, Any]:
     """The contents, or why they could not be read: a plan decides what that means."""
     found: dict[str, Any] = {}
     with with_failure(found):
         kubernetes = ports.kubernetes(cluster)
-        if world.is_admin(settings.installer_role):
+        if observation.is_admin(settings.installer_role):
             found["admin_in_effect"] = kubernetes.may_do_everything()
         helm = ports.helm(cluster)
         admin = bool(found.get("admin_in_effect"))
@@ -188,7 +191,7 @@ def look(
     kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool, chart: Chart | None = None
 ) -> ClusterContents:
     """
-    One look into a cluster. Pods are not read, and of nodes labels at most.
+    One read of a cluster. Pods are not read, and of nodes labels at most.
 
     Args:
         chart: GPU Operator's, of this deployment.
@@ -274,8 +277,8 @@ def _driver_nodes(daemon_sets: Iterable[Object]) -> int:
 
 def _chart_values(helm: Helm, chart: Chart | None, release: Release | None) -> Mapping[str, Any] | None:
     """
-    Only where a release of somebody else's is to run another chart than it does. None where the chart is not
-    at hand, as on a person's machine: whoever installs it needs it, and says so.
+    Only where another owner's release is to run another chart than it does. None where the chart is not at
+    hand, as on a user's machine: the action that installs it needs it, and says so.
     """
     if chart is None or release is None or not operator_release.is_theirs(release):
         return None
@@ -316,14 +319,14 @@ def _releases(
             # A tool may mark some of its objects only.
             shown[release.name, release.namespace] = replace(there, keeper=there.keeper or release.keeper)
     found: dict[Place, Release] = dict(shown)
-    # Of others than GPU Operator we may read nothing once the installation is over.
+    # Of others than GPU Operator we may read nothing once the installation has ended.
     readable = {place for place, one in shown.items() if admin or one.chart == manifests.OPERATOR}
     for place in sorted({*ours, *readable}):
         if revisions := _revisions(helm, place, is_asked=place in ours or admin):
             keeper = shown[place].keeper if place in shown else None
             found[place] = replace(revisions[0], keeper=keeper, overwritten=_overwritten(revisions))
         elif place in ours and not (place in shown and shown[place].keeper):
-            found.pop(place, None)  # helm knows nothing of it, whatever the labels say
+            found.pop(place, None)  # helm knows nothing of it, no matter what the labels say
     return tuple(release for _, release in sorted(found.items()))
 
 

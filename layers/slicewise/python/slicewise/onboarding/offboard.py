@@ -1,15 +1,15 @@
 """
-Onboarding's share of offboarding: what is ours goes, in an order that strands nobody. Pure.
+Onboarding's share of offboarding: what is ours is removed, in an order that strands no workload. Pure.
 
-1. Off-hours wakes what sleeps and deletes its schedule; tuning ends changes of N, gives adopted NodePools
-   back, has ours emptied, and deletes its alarms. Both have identities of their own, so they are waited for.
-2. As cluster admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
+1. Off-hours wakes what sleeps and deletes its schedule; tuning ends rollouts, restores adopted NodePools, has
+ours emptied, and deletes its alarms. Both have identities of their own, so they are waited for. 2. As cluster
+admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
    and no GPU of others rests on it, its configuration, the access entries of the others, admission policies
    and roles.
 3. The installer's access entry, and then what the table knows of the cluster.
 
-Nothing of it is remembered: each pass asks what is still there. The last thing to go is the installer's own
-access entry, without which nobody of us could look.
+Nothing of it is recorded: each reconcile reads what is still there. The last thing to be deleted is the
+installer's own access entry, without which no reconcile could read the cluster.
 """
 
 from __future__ import annotations
@@ -74,26 +74,26 @@ _CRD = kinds.CRD
 _MOST_NAMED = 5
 
 
-def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
-    """Needs a cluster that is ACTIVE, and `world.remains`."""
-    remains = world.remains
+def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
+    """Needs a cluster that is ACTIVE, and `observation.remains`."""
+    remains = observation.remains
     if remains is None:
         raise ValueError("the offboarding reads what remains")
-    waits_for = [*_held_by_others(world, settings), *_held_in_the_cluster(world)]
-    if waits_for and not remains.only_told:
-        return _others_first(world, settings, waits_for, now)
-    if settings.installer_role not in world.entries and not remains.only_told:
-        return _ended(world, settings)
+    waits_for = [*_held_by_others(observation, settings), *_held_in_the_cluster(observation)]
+    if waits_for and not remains.is_preview:
+        return _others_first(observation, settings, waits_for, now)
+    if settings.installer_role not in observation.entries and not remains.is_preview:
+        return _ended(observation, settings)
     if remains.node_pools is None:
-        return _not_seen(world, settings, now)
-    if remains.ours is None and not remains.only_told:
-        return _as_admin(world, settings, now)
-    actions, findings = tuple(_taken_away(world, settings, now)), tuple(_left(remains, settings, now))
-    if remains.only_told:
-        entries = (one for one in _entries_go(world, settings) if one not in actions)
+        return _not_seen(observation, settings, now)
+    if remains.ours is None and not remains.is_preview:
+        return _as_admin(observation, settings, now)
+    actions, findings = tuple(_taken_away(observation, settings, now)), tuple(_left(remains, settings, now))
+    if remains.is_preview:
+        entries = (one for one in _entries_go(observation, settings) if one not in actions)
         return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *entries))
     waits = "" if actions else _waits(remains, settings, now)
-    if (actions or waits) and _is_late(world, settings, now):
+    if (actions or waits) and _is_late(observation, settings, now):
         message = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
         return _given_up(settings, message, findings)
     if waits:
@@ -101,21 +101,21 @@ def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
     if actions:
         message = f"{_WHY}: {len(actions)} things of ours go, first: {actions[0]}"
         return Plan(Outcome(Stage.OFFBOARDING, message, findings, _POLL), actions)
-    return _ended(world, settings, (*_of_others(world), *findings))
+    return _ended(observation, settings, (*_of_others(observation), *findings))
 
 
 # Who must come before
 
 
-def _held_by_others(world: Observation, settings: Settings) -> Iterator[tuple[str, str]]:
+def _held_by_others(observation: Observation, settings: Settings) -> Iterator[tuple[str, str]]:
     """Capability, and what it still has to do."""
-    remains = world.remains or Remains()
+    remains = observation.remains or Remains()
     if remains.asleep:
         yield OFF_HOURS, f"{len(remains.asleep)} objects sleep, such as {remains.asleep[0]}"
     roles = {TUNING: settings.tuner_role, OFF_HOURS: settings.sleeper_role}
     for record in remains.others:
-        # Who is let in no more has nothing left to do, but where something is left to be given back.
-        may = roles[record.capability] in world.entries or bool(_node_pools_of_ours(remains))
+        # A capability without an entry has nothing left to do, except where something is left to restore.
+        may = roles[record.capability] in observation.entries or bool(_node_pools_of_ours(remains))
         if may and record.stage != Stage.UNMANAGED:
             yield record.capability, f"{record.capability} says: {record.reason}"
 
@@ -125,8 +125,8 @@ def _node_pools_of_ours(remains: Remains) -> list[Object]:
     return [pool for pool in remains.node_pools or () if is_ours(pool) and not being_deleted(pool)]
 
 
-def _held_in_the_cluster(world: Observation) -> Iterator[tuple[str, str]]:
-    remains = world.remains or Remains()
+def _held_in_the_cluster(observation: Observation) -> Iterator[tuple[str, str]]:
+    remains = observation.remains or Remains()
     for pool in remains.node_pools or ():
         marks = annotations_of(pool)
         if layout.ASLEEP in marks:
@@ -144,97 +144,99 @@ def _held_in_the_cluster(world: Observation) -> Iterator[tuple[str, str]]:
 
 
 def _others_first(
-    world: Observation, settings: Settings, waits_for: list[tuple[str, str]], now: datetime
+    observation: Observation, settings: Settings, waits_for: list[tuple[str, str]], now: datetime
 ) -> Plan:
     capabilities = dict.fromkeys(capability for capability, _ in waits_for)
-    actions: list[Action] = list(_lets_in(world, settings, capabilities))
+    actions: list[Action] = list(_lets_in(observation, settings, capabilities))
     actions += [Wake(capability, _WHY) for capability in capabilities]
-    if world.is_admin(settings.installer_role):
+    if observation.is_admin(settings.installer_role):
         actions.append(RevokeAdmin(settings.installer_role, "others have to come first"))
     more = f" (and {len(waits_for) - 1} more)" if len(waits_for) > 1 else ""
-    findings = _of_others(world)
-    outcome = Outcome(Stage.OFFBOARDING, f"{_WHY}: {waits_for[0][1]}{more}", findings, _wait(world, now))
+    findings = _of_others(observation)
+    outcome = Outcome(
+        Stage.OFFBOARDING, f"{_WHY}: {waits_for[0][1]}{more}", findings, _wait(observation, now)
+    )
     return Plan(outcome, tuple(actions))
 
 
 def _lets_in(
-    world: Observation, settings: Settings, capabilities: Collection[str]
+    observation: Observation, settings: Settings, capabilities: Collection[str]
 ) -> Iterator[PutAccessEntry]:
-    """Who has something left to do needs its entry, which somebody may have deleted."""
+    """A capability that has something left to do needs its entry, which may have been deleted."""
     of = {
         TUNING: (settings.tuner_role, rbac.TUNER_GROUP),
         OFF_HOURS: (settings.sleeper_role, rbac.SLEEPER_GROUP),
     }
     for capability in capabilities:
         role, group = of[capability]
-        if role not in world.entries and settings.installer_role in world.entries:
+        if role not in observation.entries and settings.installer_role in observation.entries:
             yield PutAccessEntry(role, (group,), "it has something to restore")
 
 
-def _of_others(world: Observation) -> tuple[Finding, ...]:
-    others = world.remains.others if world.remains else ()
+def _of_others(observation: Observation) -> tuple[Finding, ...]:
+    others = observation.remains.others if observation.remains else ()
     return tuple(finding for record in others for finding in record.findings)
 
 
-def _wait(world: Observation, now: datetime) -> timedelta:
-    """People take their time: nobody is asked every half minute for a day."""
-    if any(finding.code in _UP_TO_PEOPLE for finding in _of_others(world)):
+def _wait(observation: Observation, now: datetime) -> timedelta:
+    """People take their time: they are not asked every half minute for a day."""
+    if any(finding.code in _UP_TO_PEOPLE for finding in _of_others(observation)):
         return _FOR_PEOPLE
-    record = world.record
+    record = observation.record
     long = record and record.stage is Stage.OFFBOARDING and now - record.since > _ADMIN_DEADLINE
     return _AGAIN if long else _FOR_OTHERS
 
 
-# Looking inside
+# Reading the cluster
 
 
-def _not_seen(world: Observation, settings: Settings, now: datetime) -> Plan:
-    error = world.observe_error
+def _not_seen(observation: Observation, settings: Settings, now: datetime) -> Plan:
+    error = observation.observe_error
     message = f"{_WHY}: the cluster could not be read: {error.message if error else 'no answer'}"
-    if _is_late(world, settings, now):
+    if _is_late(observation, settings, now):
         return _given_up(settings, message)
-    if error and error.kind is ObserveFailure.FORBIDDEN and not world.is_admin(settings.installer_role):
-        return _as_admin(world, settings, now)
+    if error and error.kind is ObserveFailure.FORBIDDEN and not observation.is_admin(settings.installer_role):
+        return _as_admin(observation, settings, now)
     return Plan(Outcome(Stage.OFFBOARDING, message, wait=timedelta(minutes=1)))
 
 
-def _as_admin(world: Observation, settings: Settings, now: datetime) -> Plan:
-    if _is_late(world, settings, now):
+def _as_admin(observation: Observation, settings: Settings, now: datetime) -> Plan:
+    if _is_late(observation, settings, now):
         minutes = _ADMIN_DEADLINE.seconds // 60
         return _given_up(settings, f"{_WHY}: cluster admin is not in effect after {minutes} minutes")
-    if world.is_admin(settings.installer_role):
+    if observation.is_admin(settings.installer_role):
         return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: cluster admin is not in effect yet", wait=_POLL))
-    record = world.record
+    record = observation.record
     ended = record and any(finding.code == _DOES_NOT_END for finding in record.findings)
-    if record and ended and now - record.since < _RESTS and not world.forced:
+    if record and ended and now - record.since < _RESTS and not observation.forced:
         return Plan(Outcome(Stage.FAILED, record.reason, record.findings))
     grant = GrantAdmin(settings.installer_role, "to take away what is ours")
     return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: no pod needs our nodes any more", wait=_POLL), (grant,))
 
 
 def _given_up(settings: Settings, message: str, findings: tuple[Finding, ...] = ()) -> Plan:
-    """Nobody is to be cluster admin for as long as a cluster does not answer."""
-    told = Finding(
+    """We must not be cluster admin for as long as a cluster does not answer."""
+    failure = Finding(
         _DOES_NOT_END,
         f"Offboarding was abandoned after {_ADMIN_DEADLINE.seconds // 60} minutes as cluster admin.",
         "It is tried again six hours later; sooner: slicewise offboard CLUSTER.",
     )
     revoke = RevokeAdmin(settings.installer_role, "offboarding does not end")
-    return Plan(Outcome(Stage.FAILED, message, (told, *findings)), (revoke,))
+    return Plan(Outcome(Stage.FAILED, message, (failure, *findings)), (revoke,))
 
 
-def _is_late(world: Observation, settings: Settings, now: datetime) -> bool:
-    entry = world.entries.get(settings.installer_role)
+def _is_late(observation: Observation, settings: Settings, now: datetime) -> bool:
+    entry = observation.entries.get(settings.installer_role)
     since = entry.admin_since if entry and entry.is_admin else None
     return since is not None and now - since > _ADMIN_DEADLINE
 
 
-# What goes
+# What is removed
 
 
-def _taken_away(world: Observation, settings: Settings, now: datetime) -> Iterator[Action]:
-    """Rights go last: whoever is interrupted before still has them."""
-    remains = world.remains or Remains()
+def _taken_away(observation: Observation, settings: Settings, now: datetime) -> Iterator[Action]:
+    """Rights are removed last: an offboarding that is interrupted before still has them."""
+    remains = observation.remains or Remains()
     ours = tuple(item for item in remains.ours or () if not being_deleted(item))
     stays = {ref_of(item) for item, _ in _in_use(remains)}
     things = (item for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
@@ -242,27 +244,27 @@ def _taken_away(world: Observation, settings: Settings, now: datetime) -> Iterat
     contents, release = remains.contents, _operator(remains)
     if contents and release and is_joined(release):
         yield from give_back(contents, remains.revisions, settings, now).actions
-        return  # what it reads goes once it reads it no more
+        return  # what it reads is removed once it reads it no longer
     goes = release is not None and not is_theirs(release) and not _rests_on_it(remains)
     if release and goes:
         yield UninstallRelease(release.name, release.namespace, "we installed it, and no GPU rests on it")
     if (release is None or is_theirs(release) or goes) and not _readers(remains, goes):
-        # A device plugin exits on a configuration that is gone.
+        # A device plugin exits on a configuration that is deleted.
         yield from (_delete(item) for item in ours if item["kind"] == "ConfigMap")
     if release is None and remains.namespace is not None:
         for crd in remains.chart_crds:
             yield Delete(Ref(*_CRD, crd), "GPU Operator's chart brought it, and no object of it is left")
-    yield from _rights_go(world, settings, [item for item in ours if _is_right(item)])
+    yield from _rights_go(observation, settings, [item for item in ours if _is_right(item)])
     namespace = remains.namespace
     empty = not remains.namespace_holds and not _readers(remains, goes)
     if namespace and empty and not _is_operator_of_ours(release) and not being_deleted(namespace):
         yield _delete(namespace)
 
 
-def _rights_go(world: Observation, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
-    """Entries first: a late pass of tuning's would be let in, and forbidden everything."""
+def _rights_go(observation: Observation, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
+    """Entries first: else a late reconcile of tuning would be let in, and forbidden everything."""
     others = (settings.tuner_role, settings.sleeper_role) if rights else ()
-    yield from (DeleteAccessEntry(role, _WHY) for role in others if role in world.entries)
+    yield from (DeleteAccessEntry(role, _WHY) for role in others if role in observation.entries)
     yield from map(_delete, rights)
 
 
@@ -272,7 +274,7 @@ def _is_doubtful(item: Object) -> bool:
 
 
 def _in_use(remains: Remains) -> Iterator[tuple[Object, str]]:
-    """Of ours, what somebody else's NodePool rests on, and which one."""
+    """Of ours, what another owner's NodePool uses, and which one."""
     theirs = [pool for pool in remains.node_pools or () if not is_ours(pool)]
     classes = {_class_of(pool): name(pool) for pool in theirs}
     shared = {name(pool) for pool in theirs if _shares_by_us(pool)}
@@ -291,7 +293,7 @@ def _class_of(node_pool: Object) -> str:
 
 
 def _shares_by_us(node_pool: Object) -> bool:
-    """Given back with several pods a GPU, which its requirements still say."""
+    """Restored with several pods a GPU, as its requirements still say."""
     template = (spec(node_pool).get("template") or {}).get("spec") or {}
     return any(one.get("key") == layout.POOL_LABEL for one in template.get("requirements") or ())
 
@@ -377,7 +379,7 @@ def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Findi
     if remains.namespace is not None and remains.namespace_holds and not _is_operator_of_ours(release):
         yield Finding(
             "namespace-stays",
-            f"Namespace {layout.OPERATOR_NAMESPACE} stays: it holds {_some(remains.namespace_holds)}.",
+            f"Namespace {layout.OPERATOR_NAMESPACE} stays: it still has {_some(remains.namespace_holds)}.",
             f"Once nothing needs it: kubectl delete namespace {layout.OPERATOR_NAMESPACE}",
         )
 
@@ -406,13 +408,13 @@ def _some(names: Iterable[str]) -> str:
 # The end
 
 
-def _ended(world: Observation, settings: Settings, stays: tuple[Finding, ...] = ()) -> Plan:
+def _ended(observation: Observation, settings: Settings, stays: tuple[Finding, ...] = ()) -> Plan:
     """After it nothing is known of the cluster, and there is nothing to be known."""
     outcome = Outcome(Stage.UNMANAGED, "its tag says offboard, and nothing of ours is left", stays)
-    entries = _entries_go(world, settings)
-    if not entries and world.record is None:
+    entries = _entries_go(observation, settings)
+    if not entries and observation.record is None:
         return Plan(outcome, unrecorded=True)
-    cluster = world.cluster.name if world.cluster else ""
+    cluster = observation.cluster.name if observation.cluster else ""
     said = Notify(
         f"Slicewise: {cluster} is offboarded",
         "\n".join(map(str, stays)) or "Nothing of ours is left in it, and we cannot enter it any more.",
@@ -422,7 +424,7 @@ def _ended(world: Observation, settings: Settings, stays: tuple[Finding, ...] = 
     return Plan(outcome, (said, *entries, DeleteState("the cluster is offboarded")))
 
 
-def _entries_go(world: Observation, settings: Settings) -> tuple[DeleteAccessEntry, ...]:
-    """The installer's last: with it goes the right to look again."""
+def _entries_go(observation: Observation, settings: Settings) -> tuple[DeleteAccessEntry, ...]:
+    """The installer's last: without it the cluster cannot be read again."""
     roles = (settings.tuner_role, settings.sleeper_role, settings.installer_role)
-    return tuple(DeleteAccessEntry(role, _WHY) for role in roles if role in world.entries)
+    return tuple(DeleteAccessEntry(role, _WHY) for role in roles if role in observation.entries)

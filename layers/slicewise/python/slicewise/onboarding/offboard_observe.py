@@ -25,7 +25,7 @@ from slicewise.pools import layout
 from slicewise.ports import Helm, Kubernetes, Ports
 
 _OURS = f"{MANAGED_BY}={MANAGER}"
-# Whatever a policy may have asked for is looked at.
+# All that a policy may have asked for is read.
 _ANY = Policy("offboard", pools=(), adopt_gpu_operator=True)
 _BY_KUBERNETES = frozenset({"kube-root-ca.crt"})
 # Of GPU Operator's chart v26.7.0, its crds/ folder and that of its dependency.
@@ -42,28 +42,32 @@ _KEPT_THERE = (
 )
 
 
-def observe(world: Observation, ports: Ports, settings: Settings, as_person: bool = False) -> Observation:
+def observe(
+    observation: Observation, ports: Ports, settings: Settings, as_person: bool = False
+) -> Observation:
     """Needs a cluster that is ACTIVE."""
-    cluster = world.cluster
+    cluster = observation.cluster
     if cluster is None:
-        return world
+        return observation
     principals = (settings.installer_role, settings.tuner_role, settings.sleeper_role)
-    world = replace(world, entries=entries_of(cluster, principals, ports))
+    observation = replace(observation, entries=entries_of(cluster, principals, ports))
     remains = Remains(
         asleep=tuple(kept.ref for kept in ports.sleep.snapshots(cluster.arn) if not kept.woken),
         others=tuple(r for name in (TUNING, OFF_HOURS) if (r := ports.store.record(cluster.arn, name))),
-        only_told=as_person,
+        is_preview=as_person,
     )
-    if settings.installer_role not in world.entries and not as_person:
-        return replace(world, remains=remains)
+    if settings.installer_role not in observation.entries and not as_person:
+        return replace(observation, remains=remains)
     found: dict[str, Any] = {}
     with with_failure(found):
         kubernetes = ports.kubernetes(cluster)
-        admin = as_person or (world.is_admin(settings.installer_role) and kubernetes.may_do_everything())
+        admin = as_person or (
+            observation.is_admin(settings.installer_role) and kubernetes.may_do_everything()
+        )
         remains = _inside(remains, kubernetes)
         if admin:
             remains = _as_admin(remains, kubernetes, ports.helm(cluster))
-    return replace(world, remains=remains, **found)
+    return replace(observation, remains=remains, **found)
 
 
 def _inside(remains: Remains, kubernetes: Kubernetes) -> Remains:
@@ -103,7 +107,7 @@ def _named(pod: Object) -> Object:
 
 
 def _held(kubernetes: Kubernetes) -> tuple[str, ...]:
-    """What somebody else keeps in GPU Operator's namespace."""
+    """What others have in GPU Operator's namespace."""
     where = layout.OPERATOR_NAMESPACE
     found = (item for kind in _KEPT_THERE for item in kubernetes.list(*kind, namespace=where))
     theirs = (item for item in found if not is_ours(item) and name(item) not in _BY_KUBERNETES)
@@ -111,6 +115,6 @@ def _held(kubernetes: Kubernetes) -> tuple[str, ...]:
 
 
 def _free_crds(kubernetes: Kubernetes) -> tuple[str, ...]:
-    """Those of which no object is left; Node Feature Discovery may be somebody else's as well."""
+    """Those of which no object is left; Node Feature Discovery may have another owner as well."""
     there = kubernetes.crds() & _CHART_CRDS.keys()
     return tuple(crd for crd in sorted(there) if not kubernetes.list(*_CHART_CRDS[crd]))

@@ -49,8 +49,8 @@ def writes(contents: ClusterContents, policy: Policy) -> tuple[Write, ...]:
 
 def ending(contents: ClusterContents, own: Iterable[Write]) -> Iterator[Write]:
     """
-    Kinds that the sleeper's role still lets it write, and nobody asks for any more: it is held to nothing of
-    them, until a later pass finds that the role is without.
+    Kinds that the sleeper's role still lets it write, and that no policy asks for any longer: no admission
+    policy limits it there, until a later reconcile finds that the role is without them.
     """
     known = {(one.group, one.resource) for one in (*rights.SLEEPER.writes, *own)}
     return (Write(*one) for one in dict.fromkeys(_patched(contents)) if one not in known)

@@ -2,10 +2,10 @@
 What onboarding does next with one cluster: Observation in, Plan out. Pure, and derived from what is there
 alone.
 
-A pass does not know what the last one did. It asks in turn: is the cluster there, does a policy ask for it,
-is it ready, may we touch it, can we look inside, what differs, does it work? The first question whose answer
+A reconcile does not know what the last one did. It asks in turn: is the cluster there, does a policy ask for
+it, is it ready, may we touch it, can we read it, what differs, does it work? The first question whose answer
 is not yet "yes" decides. Records are read for two things only: how long something has lasted, and whether a
-refused cluster has changed since it was looked into.
+blocked cluster has changed since it was read.
 """
 
 from __future__ import annotations
@@ -56,108 +56,117 @@ SWITCH_POLL = timedelta(seconds=30)
 REACH_POLL, REACH_DEADLINE = timedelta(seconds=60), ACTIVE_DEADLINE + timedelta(minutes=15)
 INSTALL_POLL, INSTALL_DEADLINE = timedelta(seconds=10), timedelta(minutes=30)
 VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
-# Each look into a refused cluster makes us its admin for seconds, and alarms at its owner's: at most daily.
+# To read a blocked cluster makes us its admin for seconds, which may alarm its owner: at most daily.
 REFUSED_LOOK = timedelta(hours=24)
 
 _IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
 
-def plan(world: Observation, settings: Settings, now: datetime) -> Plan:
+def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     """
     Args:
-        world: Read together. `contents` may be missing; then `observe_error` says why.
+        observation: Read together. `contents` may be missing; then `observe_error` says why.
         now: Aware UTC.
 
     Returns:
         Actions in the order in which they must happen, and the outcome once they have, with its reason for
-        the operator. Where the policy's mode is not `act`, the actions are to be told, not done (`enforced`).
+        the operator. Where the policy's mode is not `act`, the actions are reported, not done (`enforced`).
     """
-    cluster = world.cluster
+    cluster = observation.cluster
     if cluster is None:
-        # In this order: killed in between, we still remember that there is something to forget.
+        # In this order: killed in between, a record still shows that there is state to delete.
         last = (
             Wake(TUNING, "the cluster is deleted: so are its alarms"),
             DeleteState("EKS knows no such cluster"),
         )
         return Plan(Outcome(Stage.DELETED, "the cluster is deleted"), last)
-    asked = _asked_for(cluster, world, settings)
-    if cluster.offboards and not (world.paused or cluster.status == "DELETING"):
+    asked = _asked_for(cluster, observation, settings)
+    if cluster.offboards and not (observation.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
-        return Plan(waiting) if waiting else _offboard(world, settings, now)
+        return Plan(waiting) if waiting else _offboard(observation, settings, now)
     if isinstance(asked, Outcome):
-        return Plan(asked, _release(world, settings, asked.reason))
+        return Plan(asked, _release(observation, settings, asked.reason))
     waiting = _not_active(cluster, now)
     if waiting:
         return Plan(waiting)
     findings = preflight.outside(cluster)
-    if preflight.refuses(findings):
+    if preflight.has_blocking(findings):
         outcome = Outcome(Stage.BLOCKED, _refusal(findings), findings)
-        return Plan(outcome, _release(world, settings, "the cluster is refused"))
+        return Plan(outcome, _release(observation, settings, "the cluster is refused"))
     if cluster.authentication_mode == "CONFIG_MAP":
         why = "access entries are the only way in, and the cluster's tag allows the one-way switch"
         outcome = Outcome(Stage.WAITING, "access entries are being switched on", findings, SWITCH_POLL)
         return Plan(outcome, (AllowAccessEntries(why),))
-    if not _in_act_mode(world) and world.is_admin(settings.installer_role):
+    if not _in_act_mode(observation) and observation.is_admin(settings.installer_role):
         return Plan(
             Outcome(Stage.UNMANAGED, "the policy's mode no longer lets us act", findings, ACCESS_POLL),
-            _release(world, settings, "the policy's mode no longer lets us act"),
+            _release(observation, settings, "the policy's mode no longer lets us act"),
         )
-    if world.contents is None:
-        return _from_outside(world, cluster, asked, settings, findings, now)
+    if observation.contents is None:
+        return _from_outside(observation, cluster, asked, settings, findings, now)
     # Which GPUs are whose is for people to read; nothing is decided by it.
-    details = gpu_findings.by_node_pool(world.contents)
-    inside = Inside(cluster, asked, world.contents, world.entries, world.addons, world.pod_identities)
-    return replace(_from_inside(world, inside, settings, findings, now), details=details)
+    details = gpu_findings.by_node_pool(observation.contents)
+    inside = Inside(
+        cluster,
+        asked,
+        observation.contents,
+        observation.entries,
+        observation.addons,
+        observation.pod_identities,
+    )
+    return replace(_from_inside(observation, inside, settings, findings, now), details=details)
 
 
-def _offboard(world: Observation, settings: Settings, now: datetime) -> Plan:
+def _offboard(observation: Observation, settings: Settings, now: datetime) -> Plan:
     """Few clusters are, and every cold start would pay for it."""
     from slicewise.onboarding import offboard
 
-    return offboard.plan(world, settings, now)
+    return offboard.plan(observation, settings, now)
 
 
-def enforced(world: Observation, settings: Settings) -> bool:
+def enforced(observation: Observation, settings: Settings) -> bool:
     """
-    Whether the actions planned for this world are to be done, or only told.
+    Whether the actions of this plan are to be done, or only reported.
 
-    Rights that a pass in mode `act` left behind are given back in every mode.
+    Rights that a reconcile in mode `act` left behind are returned in every mode.
     """
-    return _in_act_mode(world) or world.is_admin(settings.installer_role)
+    return _in_act_mode(observation) or observation.is_admin(settings.installer_role)
 
 
-def _in_act_mode(world: Observation) -> bool:
-    return world.policy is None or world.policy.mode is Mode.ACT
+def _in_act_mode(observation: Observation) -> bool:
+    return observation.policy is None or observation.policy.mode is Mode.ACT
 
 
 # Before any access
 
 
-def _asked_for(cluster: EksCluster, world: Observation, settings: Settings) -> Policy | Outcome:
+def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings) -> Policy | Outcome:
     """The policy that asks for the cluster; or why it is not ours to touch."""
     if cluster.status == "DELETING":
         return Outcome(Stage.DELETED, "the cluster is being deleted", wait=ACTIVE_POLL)
-    if world.paused:
-        return Outcome(Stage.PAUSED, f"paused: {world.paused}")
-    if world.policy_error is not None:
+    if observation.paused:
+        return Outcome(Stage.PAUSED, f"paused: {observation.paused}")
+    if observation.policy_error is not None:
         findings = tuple(
-            Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
-            for problem in world.policy_error.problems
+            Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", blocking=True)
+            for problem in observation.policy_error.problems
         )
         return Outcome(
-            Stage.FAILED, f"policy {world.policy_error.name} has {_count(findings, 'mistake')}", findings
+            Stage.FAILED,
+            f"policy {observation.policy_error.name} has {_count(findings, 'mistake')}",
+            findings,
         )
-    if world.policy is None:
+    if observation.policy is None:
         said = cluster.tags.get(POLICY_TAG)
         tag = f"it has no tag {POLICY_TAG}" if said is None else f"its tag {POLICY_TAG} says {said!r}"
         return Outcome(
-            Stage.UNMANAGED, f"no policy applies to this cluster: {tag}", _left_behind(world, settings)
+            Stage.UNMANAGED, f"no policy applies to this cluster: {tag}", _left_behind(observation, settings)
         )
-    return world.policy
+    return observation.policy
 
 
-def _left_behind(world: Observation, settings: Settings) -> tuple[Finding, ...]:
-    if settings.installer_role not in world.entries:
+def _left_behind(observation: Observation, settings: Settings) -> tuple[Finding, ...]:
+    if settings.installer_role not in observation.entries:
         return ()
     return (
         Finding(
@@ -184,34 +193,34 @@ def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:
     return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", wait=ACTIVE_POLL)
 
 
-def _release(world: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
-    """Rights of an installation that did not end are given back, whatever stopped it."""
+def _release(observation: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
+    """Rights of an installation that did not end are returned, no matter what stopped it."""
     installer = settings.installer_role
-    return (RevokeAdmin(installer, why),) if world.is_admin(installer) else ()
+    return (RevokeAdmin(installer, why),) if observation.is_admin(installer) else ()
 
 
-# Without a look inside
+# Without reading the cluster
 
 
 def _from_outside(
-    world: Observation,
+    observation: Observation,
     cluster: EksCluster,
     policy: Policy,
     settings: Settings,
     findings: tuple[Finding, ...],
     now: datetime,
 ) -> Plan:
-    entry, error = world.entries.get(settings.installer_role), world.observe_error
+    entry, error = observation.entries.get(settings.installer_role), observation.observe_error
     failure = error.kind if error else None
     if error and error.kind is ObserveFailure.UNREACHABLE:
-        return _out_of_reach(world, cluster, error, settings, findings, now)
-    if entry is None and (record := _still_refused(world, cluster, policy, now)):
+        return _out_of_reach(observation, cluster, error, settings, findings, now)
+    if entry is None and (record := _still_refused(observation, cluster, policy, now)):
         again = "It is read again when cluster or policy change, by hand, or a day after it was last read."
         return Plan(Outcome(Stage.BLOCKED, f"{_refusal(record.findings)} {again}", record.findings))
-    if not _in_act_mode(world):
+    if not _in_act_mode(observation):
         outcome = Outcome(
             Stage.UNMANAGED,
-            f"mode {policy.mode}: nothing at EKS speaks against onboarding; what stands in the "
+            f"mode {policy.mode}: nothing at EKS rules out onboarding; what stands in the "
             "cluster is not known, since reading it needs an access entry",
             findings,
         )
@@ -221,15 +230,15 @@ def _from_outside(
         return Plan(
             Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL), _probe_endpoint(settings, entry)
         )
-    if failure is not ObserveFailure.FORBIDDEN and _unknown_for(entry, world, now) > ACCESS_DEADLINE:
-        return _never_let_in(world, settings, findings)
+    if failure is not ObserveFailure.FORBIDDEN and _unknown_for(entry, observation, now) > ACCESS_DEADLINE:
+        return _never_let_in(observation, settings, findings)
     # Rights do not help an identity that is not known: a cluster that knew us yesterday knows us again soon.
-    if failure is not ObserveFailure.UNAUTHORIZED and not world.is_admin(settings.installer_role):
+    if failure is not ObserveFailure.UNAUTHORIZED and not observation.is_admin(settings.installer_role):
         why = "our rights to read are not in effect yet"
         outcome = Outcome(Stage.INSTALLING, "the cluster must be read", findings, ACCESS_POLL)
         return Plan(outcome, (GrantAdmin(settings.installer_role, why),))
-    if _installing(world, settings, now) > INSTALL_DEADLINE:
-        return _never_let_in(world, settings, findings)
+    if _installing(observation, settings, now) > INSTALL_DEADLINE:
+        return _never_let_in(observation, settings, findings)
     return Plan(
         Outcome(Stage.INSTALLING, "access was granted and is not in effect yet", findings, ACCESS_POLL)
     )
@@ -242,16 +251,16 @@ def _probe_endpoint(settings: Settings, entry: AccessEntry | None) -> tuple[Acti
     return (grant,) if entry and entry.groups == (rbac.INSTALLER_GROUP,) else (put, grant)
 
 
-def _unknown_for(entry: AccessEntry, world: Observation, now: datetime) -> timedelta:
+def _unknown_for(entry: AccessEntry, observation: Observation, now: datetime) -> timedelta:
     """How long the cluster cannot have known us: one 401 in the life of an entry is no reason to end it."""
-    lasted = _lasted(world, Stage.INSTALLING, now)
+    lasted = _lasted(observation, Stage.INSTALLING, now)
     return min(now - entry.created_at, lasted) if entry.created_at else lasted
 
 
-def _never_let_in(world: Observation, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
+def _never_let_in(observation: Observation, settings: Settings, findings: tuple[Finding, ...]) -> Plan:
     """
-    An entry is bound to the role's inner id, so that of a role made anew never works: the next pass makes it
-    anew.
+    An entry is bound to the role's inner id, so that of a role that was recreated never works: the next
+    reconcile recreates the entry.
     """
     installer = settings.installer_role
     reason = f"the cluster does not accept {installer}, minutes after its access entry was made"
@@ -261,12 +270,12 @@ def _never_let_in(world: Observation, settings: Settings, findings: tuple[Findin
         "The entry is deleted and recreated at the next sweep; if this lasts, see the cluster's "
         "authenticator log.",
     )
-    actions = (*_release(world, settings, reason), DeleteAccessEntry(installer, "it does not work"))
+    actions = (*_release(observation, settings, reason), DeleteAccessEntry(installer, "it does not work"))
     return Plan(Outcome(Stage.FAILED, reason, (*findings, finding)), actions)
 
 
 def _out_of_reach(
-    world: Observation,
+    observation: Observation,
     cluster: EksCluster,
     error: ObserveError,
     settings: Settings,
@@ -274,33 +283,40 @@ def _out_of_reach(
     now: datetime,
 ) -> Plan:
     finding = preflight.endpoint_out_of_reach(cluster, error.message)
-    waited = _lasted(world, Stage.WAITING, now)
+    waited = _lasted(observation, Stage.WAITING, now)
     if cluster.public_endpoint and waited <= REACH_DEADLINE:
-        late = _installing(world, settings, now) > INSTALL_DEADLINE
-        released = _release(world, settings, "we cannot reach the cluster") if late else ()
+        late = _installing(observation, settings, now) > INSTALL_DEADLINE
+        released = _release(observation, settings, "we cannot reach the cluster") if late else ()
         return Plan(Outcome(Stage.WAITING, "the API server does not answer", findings, REACH_POLL), released)
     outcome = Outcome(Stage.BLOCKED, _refusal((finding,)), (finding, *findings))
-    return Plan(outcome, _release(world, settings, "we cannot reach the cluster"))
+    return Plan(outcome, _release(observation, settings, "we cannot reach the cluster"))
 
 
-def _still_refused(world: Observation, cluster: EksCluster, policy: Policy, now: datetime) -> Record | None:
+def _still_refused(
+    observation: Observation, cluster: EksCluster, policy: Policy, now: datetime
+) -> Record | None:
     """
-    The record of this very cluster's refusal under this very policy, less than a day ago; None also where
-    somebody asks again.
+    The record of this very cluster's refusal under this very policy, less than a day ago; None also where a
+    user forces a reconcile.
     """
-    record = world.record
-    if record is None or record.stage is not Stage.BLOCKED or record.looked_at is None or world.forced:
+    record = observation.record
+    if (
+        record is None
+        or record.stage is not Stage.BLOCKED
+        or record.observed_at is None
+        or observation.forced
+    ):
         return None
     seen = (eks_fingerprint(cluster), fingerprint(policy))
-    is_same = (record.world, record.fingerprint) == seen
-    return record if is_same and now - record.looked_at < REFUSED_LOOK else None
+    is_same = (record.cluster_fingerprint, record.fingerprint) == seen
+    return record if is_same and now - record.observed_at < REFUSED_LOOK else None
 
 
-# With a look inside
+# With the cluster read
 
 
 def _from_inside(
-    world: Observation, inside: Inside, settings: Settings, outside: tuple[Finding, ...], now: datetime
+    observation: Observation, inside: Inside, settings: Settings, outside: tuple[Finding, ...], now: datetime
 ) -> Plan:
     policy, contents = inside.policy, inside.contents
     findings = (*outside, *preflight.inside(contents, policy, settings, now))
@@ -308,38 +324,38 @@ def _from_inside(
     clean_up: tuple[Action, ...] = ()
     if probe is not None and is_ours(probe):
         clean_up = (Delete(manifests.GATE_PROBE, "Karpenter has answered, or never will"),)
-    if preflight.refuses(findings):
-        return _refused(world, inside, settings, findings, clean_up, now)
+    if preflight.has_blocking(findings):
+        return _refused(observation, inside, settings, findings, clean_up, now)
 
     gate = karpenter.gate(contents, policy, now)
-    # Before a manifest of somebody's says what it must, no overlay comes that would go on proving the gate.
+    # Before the manifest of a tool says what it must, there is no overlay that would go on proving the gate.
     is_held = operator_release.awaited(contents, policy, settings) is not None
-    if gate is Gate.UNKNOWN and _in_act_mode(world) and not is_held:
+    if gate is Gate.UNKNOWN and _in_act_mode(observation) and not is_held:
         ask = Apply(manifests.gate_probe(), "whether Karpenter honours NodeOverlays shows only in its effect")
         reason = "checking whether Karpenter honours NodeOverlays"
-        return _with_admin(world, policy, settings, (ask,), reason, findings, now)
-    if gate is Gate.ASKED and _in_act_mode(world) and not is_held:
+        return _with_admin(observation, policy, settings, (ask,), reason, findings, now)
+    if gate is Gate.ASKED and _in_act_mode(observation) and not is_held:
         reason = "Karpenter has up to 30 seconds to answer our NodeOverlay"
         return Plan(Outcome(Stage.INSTALLING, reason, findings, ACCESS_POLL))
 
     difference = diff.difference(inside, settings, now)
     findings = (*findings, *difference.findings)
-    stuck = _stuck(world, difference.actions, now)
+    stuck = _stuck(observation, difference.actions, now)
     left = tuple(action for action in difference.actions if part_of(action) not in stuck)
-    # The probe goes last: should we be stopped in between, our own overlays or it still prove the gate.
+    # The probe is removed last: should we be stopped in between, our own overlays or it still prove the gate.
     actions = (*left, *clean_up)
     if not actions and difference.wait:
         reason = f"a helm is at work: {difference.findings[0].message}"
-        closing = _release(world, settings, "somebody's helm is at work")
+        closing = _release(observation, settings, "another owner's helm is running")
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
-        return _verified(world, inside, settings, findings, now, stuck)
-    return _with_admin(world, policy, settings, actions, _told(actions), findings, now)
+        return _verified(observation, inside, settings, findings, now, stuck)
+    return _with_admin(observation, policy, settings, actions, _summary(actions), findings, now)
 
 
 def _refused(
-    world: Observation,
+    observation: Observation,
     inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
@@ -348,18 +364,18 @@ def _refused(
 ) -> Plan:
     """A cluster that we refuse keeps nothing of ours; one that was onboarded before keeps our read access."""
     installer = settings.installer_role
-    if clean_up and not world.is_admin(installer):
+    if clean_up and not observation.is_admin(installer):
         return _with_admin(
-            world, inside.policy, settings, clean_up, "the gate's probe is taken away", findings, now
+            observation, inside.policy, settings, clean_up, "the gate's probe is taken away", findings, now
         )
-    actions = (*clean_up, *_release(world, settings, "the cluster is refused"))
-    if installer in world.entries and not manifests.anything_of_ours(inside.contents):
+    actions = (*clean_up, *_release(observation, settings, "the cluster is refused"))
+    if installer in observation.entries and not manifests.anything_of_ours(inside.contents):
         actions = (*actions, DeleteAccessEntry(installer, "nothing of ours is in the cluster"))
     return Plan(Outcome(Stage.BLOCKED, _refusal(findings), findings), actions)
 
 
 def _with_admin(
-    world: Observation,
+    observation: Observation,
     policy: Policy,
     settings: Settings,
     actions: tuple[Action, ...],
@@ -369,41 +385,41 @@ def _with_admin(
 ) -> Plan:
     """These actions, if our rights suffice and are in effect; else what brings us there."""
     needs_admin = any(isinstance(action, _IN_CLUSTER) for action in actions)
-    is_admin = world.is_admin(settings.installer_role)
+    is_admin = observation.is_admin(settings.installer_role)
     grant = GrantAdmin(settings.installer_role, f"to {_first_words(actions)}")
-    if not _in_act_mode(world):
-        told = (grant, *actions) if needs_admin else actions
+    if not _in_act_mode(observation):
+        planned = (grant, *actions) if needs_admin else actions
         reason = f"mode {policy.mode}: not done, only reported: {reason}"
-        return Plan(Outcome(Stage.UNMANAGED, reason, findings), told)
-    if _installing(world, settings, now) > INSTALL_DEADLINE:
-        late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_told(actions)}"
-        released = _release(world, settings, "the installation does not end")
+        return Plan(Outcome(Stage.UNMANAGED, reason, findings), planned)
+    if _installing(observation, settings, now) > INSTALL_DEADLINE:
+        late = f"after {INSTALL_DEADLINE.seconds // 60} minutes there is still to do: {_summary(actions)}"
+        released = _release(observation, settings, "the installation does not end")
         return Plan(Outcome(Stage.FAILED, late, findings), released)
     if needs_admin and not is_admin:
-        # A person's look (`slicewise plan`) sees the inside before our own access entry is there.
+        # A user's `slicewise plan` reads the cluster before our own access entry is there.
         probe_endpoint = (
-            (grant,) if settings.installer_role in world.entries else _probe_endpoint(settings, None)
+            (grant,) if settings.installer_role in observation.entries else _probe_endpoint(settings, None)
         )
         return Plan(
             Outcome(Stage.INSTALLING, f"we need to write: {reason}", findings, ACCESS_POLL), probe_endpoint
         )
-    if needs_admin and world.admin_in_effect is False:
+    if needs_admin and observation.admin_in_effect is False:
         return Plan(Outcome(Stage.INSTALLING, "cluster admin is not in effect yet", findings, ACCESS_POLL))
     return Plan(Outcome(Stage.INSTALLING, reason, findings, INSTALL_POLL), actions)
 
 
-def _stuck(world: Observation, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
+def _stuck(observation: Observation, actions: tuple[Action, ...], now: datetime) -> dict[str, Retry]:
     """
     Parts that something refuses, and whose next try is not due, by name: one NodePool that cannot be written
-    keeps no other from being looked after, nor us admin of the cluster.
+    keeps no other from being served, and does not keep us admin of the cluster.
     """
     asked = {(part_of(action), str(action)) for action in actions if part_of(action)}
-    failed = world.record.retries if world.record else ()
+    failed = observation.record.retries if observation.record else ()
     return {one.part: one for one in failed if (one.part, one.action) in asked and one.at > now}
 
 
 def _verified(
-    world: Observation,
+    observation: Observation,
     inside: Inside,
     settings: Settings,
     findings: tuple[Finding, ...],
@@ -411,20 +427,20 @@ def _verified(
     stuck: Collection[str] = (),
 ) -> Plan:
     policy, contents = inside.policy, inside.contents
-    closing = _release(world, settings, "the installation is done")
+    closing = _release(observation, settings, "the installation is done")
     awaited = verify.awaited(contents, policy, settings, stuck)
     if awaited:
-        patient = _lasted(world, Stage.VERIFYING, now) <= VERIFY_DEADLINE
-        reason = f"all is applied; awaited: {awaited[0].message}" + _and_more(awaited)
+        patient = _lasted(observation, Stage.VERIFYING, now) <= VERIFY_DEADLINE
+        reason = f"all is applied; pending: {awaited[0].message}" + _and_more(awaited)
         outcome = Outcome(Stage.VERIFYING, reason, (*findings, *awaited), VERIFY_POLL if patient else None)
         return Plan(outcome, closing)
     findings = (*findings, *verify.without_effect(contents))
     reason = "nothing to change: the cluster is as its policy says"
     if findings:
         reason += f", with {_count(findings, 'finding')} to read"
-    first = world.record is None or world.record.stage is not Stage.ONBOARDED
+    first = observation.record is None or observation.record.stage is not Stage.ONBOARDED
     wake: tuple[Wake, ...] = ()
-    if first and _in_act_mode(world):
+    if first and _in_act_mode(observation):
         wake = (Wake(TUNING, "the cluster is onboarded"),)
     if wake and policy.off_hours:
         wake = (*wake, Wake(OFF_HOURS, "the cluster is onboarded"))
@@ -434,29 +450,29 @@ def _verified(
 # Words and time
 
 
-def _lasted(world: Observation, stage: Stage, now: datetime) -> timedelta:
+def _lasted(observation: Observation, stage: Stage, now: datetime) -> timedelta:
     """How long a cluster has been in a stage without a break; zero where it is in another."""
-    record = world.record
+    record = observation.record
     return now - record.since if record and record.stage is stage else timedelta(0)
 
 
-def _installing(world: Observation, settings: Settings, now: datetime) -> timedelta:
+def _installing(observation: Observation, settings: Settings, now: datetime) -> timedelta:
     """
     How long an installation has gone on: by its stage, or by how long we have been admin.
 
-    Where each pass fails at the same call, its record says so and the stage never lasts; the right does.
+    Where each reconcile fails at the same call, its record says so and the stage never lasts; the right does.
     """
-    entry = world.entries.get(settings.installer_role)
+    entry = observation.entries.get(settings.installer_role)
     held = now - entry.admin_since if entry and entry.is_admin and entry.admin_since else timedelta(0)
-    return max(held, _lasted(world, Stage.INSTALLING, now))
+    return max(held, _lasted(observation, Stage.INSTALLING, now))
 
 
 def _refusal(findings: tuple[Finding, ...]) -> str:
-    refusing = tuple(finding for finding in findings if finding.refuses)
+    refusing = tuple(finding for finding in findings if finding.blocking)
     return f"{refusing[0].message}{_and_more(refusing)}" if refusing else "refused"
 
 
-def _told(actions: tuple[Action, ...]) -> str:
+def _summary(actions: tuple[Action, ...]) -> str:
     return f"{_count(actions, 'change')}: {_first_words(actions)}"
 
 

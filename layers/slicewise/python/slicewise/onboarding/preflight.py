@@ -1,7 +1,7 @@
 """
-What must hold before anything is touched: all findings at once, each with what a person can do about it.
+What must be true before anything is touched: all findings at once, each with what a person can do about it.
 
-`outside` needs only what EKS says, and comes before any access; `inside` needs one look into the cluster.
+`outside` needs only what EKS reports, and comes before any access; `inside` needs one read of the cluster.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from slicewise.policy.model import Policy, Pool
 from slicewise.pools import adopted, adopted_settings, layout
 
 # Karpenter's CRDs validate by CEL rules (GA in 1.29). EKS supported 1.31 until 26 November 2026 and upgrades
-# such clusters itself from then on; until it has, they are looked after.
+# such clusters itself from then on; until it has, they are supported.
 KUBERNETES_OLDEST, KUBERNETES_TRIED = (1, 31), (1, 37)
 
 
-def refuses(findings: Iterable[Finding]) -> bool:
-    return any(finding.refuses for finding in findings)
+def has_blocking(findings: Iterable[Finding]) -> bool:
+    return any(finding.blocking for finding in findings)
 
 
 def outside(cluster: EksCluster) -> tuple[Finding, ...]:
@@ -48,7 +48,7 @@ def outside(cluster: EksCluster) -> tuple[Finding, ...]:
             _refuse(
                 "auto-mode",
                 "The cluster runs in EKS Auto Mode, which brings a device plugin and a Karpenter of its "
-                "own that nobody else can configure: no slices there.",
+                "own that only it can configure: no slices there.",
                 "Use a cluster without Auto Mode for sliced GPUs, or remove the policy tag from this one.",
             )
         )
@@ -73,7 +73,7 @@ def may_allow_access_entries(cluster: EksCluster) -> bool:
 def inside(
     contents: ClusterContents, policy: Policy, settings: Settings, now: datetime
 ) -> tuple[Finding, ...]:
-    """What one look into the cluster rules out or makes worth telling, refusals first."""
+    """What one read of the cluster rules out or makes worth reporting, blocking findings first."""
     found = (
         *karpenter.findings(contents, policy, settings),
         *karpenter.gate_findings(contents, policy, now),
@@ -85,7 +85,7 @@ def inside(
         *_left_over(contents, policy),
         *own_kinds.findings(contents, policy),
     )
-    return tuple(sorted(found, key=lambda finding: not finding.refuses))
+    return tuple(sorted(found, key=lambda finding: not finding.blocking))
 
 
 def endpoint_out_of_reach(cluster: EksCluster, message: str) -> Finding:
@@ -212,7 +212,7 @@ def _kubernetes_version(version: str) -> list[Finding]:
             _refuse(
                 "kubernetes-version",
                 f"The cluster runs Kubernetes {version or '(unknown)'}; "
-                f"{versions.told(KUBERNETES_OLDEST)} is the oldest that we support.",
+                f"{versions.shown(KUBERNETES_OLDEST)} is the oldest that we support.",
                 "Upgrade the cluster.",
             )
         ]
@@ -220,7 +220,7 @@ def _kubernetes_version(version: str) -> list[Finding]:
         return [
             Finding(
                 "kubernetes-version-untried",
-                f"The cluster runs Kubernetes {version}, newer than the {versions.told(KUBERNETES_TRIED)} "
+                f"The cluster runs Kubernetes {version}, newer than the {versions.shown(KUBERNETES_TRIED)} "
                 "that we have tried.",
                 "Nothing, if Karpenter and GPU Operator support it.",
             )
@@ -229,4 +229,4 @@ def _kubernetes_version(version: str) -> list[Finding]:
 
 
 def _refuse(code: str, message: str, remedy: str) -> Finding:
-    return Finding(code, message, remedy, refuses=True)
+    return Finding(code, message, remedy, blocking=True)

@@ -39,7 +39,7 @@ CLUSTER_POLICY = Ref(*kinds.CLUSTER_POLICY, "cluster-policy")
 @dataclass(frozen=True)
 class Operator:
     """
-    Where somebody else's GPU Operator is.
+    Where another owner's GPU Operator is.
 
     Attributes:
         config_map: Of its owner's device plugin; empty where they have none.
@@ -57,7 +57,7 @@ _NODE_CLASS_VERSIONS = {"karpenter.k8s.aws": "v1", "karpenter.kwok.sh": "v1alpha
 
 def node_class_ref(policy: Policy) -> Ref | None:
     """
-    None for a NodeClass of a provider whose API we do not know: it is named in NodePools, and not looked at.
+    None for a NodeClass of a provider whose API we do not know: it is named in NodePools, and not read.
     """
     node_class = policy.node_class
     version = _NODE_CLASS_VERSIONS.get(node_class.group)
@@ -66,11 +66,9 @@ def node_class_ref(policy: Policy) -> Ref | None:
 
 def release_namespaces(policy: Policy) -> tuple[str, ...]:
     """
-    Where helm releases are looked for.
-
-    Helm keeps a release in Secrets whose names end in its revision, so no name can be granted ahead, and RBAC
-    cannot grant by type: it must be `list` on a namespace's Secrets. So it is granted in our own namespace,
-    and in Karpenter's only where Karpenter is ours to install.
+    Where helm releases are read. Helm stores a release in Secrets whose names end in its revision, so no name
+    can be granted ahead, and RBAC cannot grant by type: it must be `list` on a namespace's Secrets. So it is
+    granted in our own namespace, and in Karpenter's only where Karpenter is ours to install.
     """
     return (
         (layout.OPERATOR_NAMESPACE, KARPENTER_NAMESPACE)
@@ -92,11 +90,11 @@ def objects(
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
-    sleep, or are open, also where the policy no longer asks for them: what is held there must be given back.
+    sleep, or are open, also where the policy no longer asks for them: what is held there must be released.
     `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
-    have yet to get back what becomes of their volumes, though the policy leaves them alone by now. `operator`
-    is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
-    `suspending` says that jobs are suspended still, though the policy lets them finish by now; `own` are the
+    have yet to get back what becomes of their volumes, though the policy leaves them alone now. `operator` is
+    where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
+    `suspending` says that jobs are suspended still, though the policy lets them finish now; `own` are the
     writes of the policy's own switches.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
@@ -151,11 +149,10 @@ def _off_hours(
     own: Iterable[Write],
 ) -> tuple[Object, ...]:
     """
-    Who puts workloads to sleep has an identity of its own, and only where they sleep.
-
-    Whatever users scale, it may scale, and nothing else of it: RBAC names subresources of every group alone.
-    Suspending a CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole, as for
-    what a StatefulSet says of its volumes.
+    What puts workloads to sleep has an identity of its own, and only where they sleep. All that users scale,
+    it may scale, and write nothing else of it: RBAC names subresources of every group alone. Suspending a
+    CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole, as for what a
+    StatefulSet says of its volumes.
     """
     names = {"nodepools": sorted({*layout.node_pool_names(policy), *asleep})}
     left_out = _left_out(off_hours, retaining, suspending)
@@ -178,7 +175,7 @@ def _off_hours(
         *(_write(one, names) for one in writes),
     ]
     if "jobsets.jobset.x-k8s.io" in crds and off_hours.jobs is not Jobs.SUSPEND and not suspending:
-        # Only for what stands above its Jobs; where they are suspended, it is among the writes.
+        # Only for what is above its Jobs; where they are suspended, it is among the writes.
         rules.append(_rule("jobset.x-k8s.io", ["jobsets"], ["list"]))
     if f"clusterqueues.{rights.KUEUE}" in crds:
         rules.append(_rule(rights.KUEUE, ["localqueues", "resourceflavors"], ["list"]))
@@ -202,7 +199,8 @@ def _left_out(off_hours: OffHours, retaining: bool, suspending: bool) -> set[str
 
 
 def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
-    # The sleeper's also where nobody asks for it yet: when a policy does, the first look must not be refused.
+    # The sleeper's also where no policy asks for it yet: when one does, the first reconcile must not be
+    # refused.
     roles = [INSTALLER, TUNER, SLEEPER]
     rules = [
         _rule("apiextensions.k8s.io", ["customresourcedefinitions"], ["list"]),

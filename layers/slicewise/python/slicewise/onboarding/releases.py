@@ -1,4 +1,4 @@
-"""What is done about one helm release: healed, installed, upgraded, or left alone. Pure."""
+"""What is done about one helm release: repaired, installed, upgraded, or left unchanged. Pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SOON = timedelta(seconds=30)
 @dataclass(frozen=True)
 class Difference:
     """
-    Actions that bring a cluster to its policy, and what is left as it is, with the reason.
+    Actions that bring a cluster to its policy, and what is left unchanged, with the reason.
 
     Attributes:
-        wait: When to look again where nothing is to be done now, since somebody's helm is at work.
+        wait: When to reconcile again where nothing is to be done now, since another owner's helm is running.
     """
 
     actions: tuple[Action, ...]
@@ -41,8 +41,8 @@ class Wanted:
 
     Attributes:
         take_ownership: Take over objects that helm did not make.
-        changes: Each value that the upgrade changes, in words; only of a release that is somebody else's.
-        tried_first: Have the API server look at it before anything is written.
+        changes: Each value that the upgrade changes, in words; only of another owner's release.
+        tried_first: Have the API server check it before anything is written.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Wanted:
 
 
 def difference(release: Release | None, wanted: Wanted, now: datetime) -> Difference:
-    """Roll back what a killed helm left, then install, upgrade or leave alone; never downgrade."""
+    """Roll back what a killed helm left, then install, upgrade or leave unchanged; never downgrade."""
     name, namespace, chart = wanted.name, wanted.namespace, wanted.chart
     if release and versions.is_newer(release.chart_version, chart.version):
         newer = Finding(
             "release-newer",
             f"{namespace}/{name} is {release.chart_version}, newer than the {chart.version} of this "
             "deployment.",
-            "We never downgrade: it is left as it is. Deploy Slicewise with that version.",
+            "It is left unchanged, since Slicewise never downgrades. Deploy Slicewise with that version.",
         )
         return Difference((), (newer,))
     actions: list[Action] = []
@@ -81,9 +81,10 @@ def difference(release: Release | None, wanted: Wanted, now: datetime) -> Differ
 
 def time_left(release: Release, now: datetime) -> timedelta | None:
     """
-    How long a pending release may still be somebody's helm at work; None where it was killed for certain.
+    How long a pending release may still be another owner's running helm; None where it was killed for
+    certain.
 
-    Nobody but us installs a release with our mark, and none of ours runs while this pass holds the lease.
+    Only we install a release with our mark, and none of ours runs while this reconcile holds the lease.
     """
     ours = is_marked(release) and release.status == "pending-install" and release.revision == 1
     if ours or release.changed_at is None:

@@ -11,7 +11,7 @@ from slicewise.model.cluster import Keeper, Release
 from slicewise.onboarding import manifests
 from slicewise.pools import layout
 
-# Of a ClusterPolicy; what there is not told is not judged.
+# Of a ClusterPolicy; what it does not say is not judged.
 _SHOWN = (
     *("cdi", "daemonsets", "dcgmExporter", "devicePlugin", "driver", "gfd", "mig", "migManager"),
     *("sandboxWorkloads", "toolkit"),

@@ -2,7 +2,8 @@
 How long a pod's turn on a GPU is: the driver's compute policy, set by an optional DaemonSet. Pure.
 
 Neither the device plugin nor the GPU Operator sets it. It is kept until the node reboots, so it is set again
-and again; a DaemonSet that goes sets the driver's own default. docs/time_slice.md says what is known of it.
+and again; a DaemonSet that is deleted sets the driver's own default. docs/time_slice.md says what is known of
+it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether what was installed works: what is still awaited, and what works otherwise than it should. Pure."""
+"""Whether what was installed works: what is still pending, and what works otherwise than it should. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def awaited(
     What must still become true before the cluster counts as onboarded; empty when all has.
 
     Args:
-        stuck: NodePools that cannot be written, or whose overlays cannot: that is told, and nobody waits for
-            them.
+        stuck: NodePools that cannot be written, or whose overlays cannot: that is reported, and they are not
+            waited for.
     """
     if kept := operator_release.awaited(contents, policy, settings):
         return (kept,)  # nothing else was applied
@@ -97,7 +97,7 @@ def without_effect(contents: ClusterContents) -> tuple[Finding, ...]:
     NodeClaims whose capacity is not what their overlay says; one a NodePool.
 
     `Ready` on an overlay does not mean that it matches anything: only a NodeClaim shows it. Its
-    status.capacity is what Karpenter believed at its birth, so it is held against the N of its birth.
+    status.capacity is what Karpenter expected when it made it, so it is compared with the N of that time.
     """
     found: dict[str, Finding] = {}
     for claim in contents.node_claims:

@@ -17,6 +17,6 @@ def is_newer(one: str, other: str) -> bool:
     return left is not None and right is not None and left > right
 
 
-def told(parsed: tuple[int, ...]) -> str:
+def shown(parsed: tuple[int, ...]) -> str:
     """The text of a parsed version."""
     return ".".join(str(part) for part in parsed)

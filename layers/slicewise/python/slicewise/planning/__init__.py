@@ -1,1 +1,1 @@
-"""What a plan is made of: actions, how a pass ends, what it leaves behind, what failed and waits."""
+"""What a plan is made of: actions, how a reconcile ends, what it leaves behind, what failed and waits."""

@@ -36,7 +36,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete one object; that it is gone already is fine."""
+    """Delete one object; already deleted is fine."""
 
     ref: Ref
     why: str
@@ -66,8 +66,8 @@ class ClaimsCarry:
 @dataclass(frozen=True)
 class Patch:
     """
-    A JSON Patch (RFC 6902) of one live object. Its `test` operations hold what the plan saw, so that somebody
-    else's edit of that very field is a Conflict, and a heartbeat is none.
+    A JSON Patch (RFC 6902) of one live object. Its `test` operations have what the plan saw, so that another
+    writer's edit of that very field is a Conflict, and a heartbeat is none.
 
     Attributes:
         says: What it does, in words for people.
@@ -109,10 +109,10 @@ class SetClass:
 @dataclass(frozen=True)
 class Scale:
     """
-    Set the replicas of whatever has a `scale` subresource, through it.
+    Set the replicas of an object that has a `scale` subresource, through it.
 
     Attributes:
-        seen: The replicas that the plan saw; others by now are a Conflict.
+        seen: The replicas that the plan saw; any other number is a Conflict.
     """
 
     ref: Ref
@@ -127,7 +127,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class SaveSnapshot:
-    """Write down what an object is before it is changed. Conflict where another pass has, since."""
+    """Write down what an object is before it is changed. Conflict where another reconcile has, since."""
 
     snapshot: Snapshot
     why: str
@@ -143,7 +143,7 @@ class SaveSnapshot:
 
 @dataclass(frozen=True)
 class DeleteSnapshot:
-    """It was given back, or nothing is left to give back; that it is gone already is fine."""
+    """Delete the snapshot: it was restored, or nothing is left to restore; already deleted is fine."""
 
     snapshot: Snapshot
     why: str
@@ -155,7 +155,7 @@ class DeleteSnapshot:
 
 @dataclass(frozen=True)
 class PutSchedule:
-    """Have the capability look at the cluster again at this moment, once."""
+    """Have the capability reconcile the cluster at this moment, once."""
 
     capability: str
     at: datetime
@@ -168,7 +168,7 @@ class PutSchedule:
 
 @dataclass(frozen=True)
 class DeleteSchedule:
-    """That it is gone already is fine."""
+    """Already deleted is fine."""
 
     why: str
     part: str = ""
@@ -179,7 +179,10 @@ class DeleteSchedule:
 
 @dataclass(frozen=True)
 class PutOpening:
-    """Write down when what sleeps must be awake again, where whoever looks at the fleet finds it."""
+    """
+    Write down when what sleeps must be awake again, where the function that reads the openings of the fleet
+    finds it.
+    """
 
     opening: Opening
     why: str
@@ -191,7 +194,7 @@ class PutOpening:
 
 @dataclass(frozen=True)
 class DeleteOpening:
-    """That it is gone already is fine."""
+    """Already deleted is fine."""
 
     why: str
     part: str = ""
@@ -205,11 +208,11 @@ class Notify:
     """
     Report to the operators now, on the topic that alarms go to. Sent twice, it is read twice.
 
-    It follows what it reports: a write that did not happen is not reported. A pass that is killed between the
-    two reports nothing, so a plan asks for the notice as long as what it reports can be seen.
+    It comes after what it reports: a write that did not happen is not reported. A reconcile that is killed
+    between the two reports nothing, so a plan asks for the notice as long as what it reports can be seen.
 
     Attributes:
-        key: What it reports, and when that happened: a notice whose key the record holds is not sent again.
+        key: What it reports, and when that happened: a notice whose key is in the record is not sent again.
         part: As in Patch.
     """
 
@@ -237,7 +240,7 @@ class PutAlarm:
 
 @dataclass(frozen=True)
 class DeleteAlarm:
-    """That it is gone already is fine."""
+    """Already deleted is fine."""
 
     name: str
     why: str

@@ -26,7 +26,7 @@ class UpgradeRelease:
 
     Attributes:
         take_ownership: Adopt objects that helm did not make.
-        changes: Each value that changes, in words; only where the release is somebody else's.
+        changes: Each value that changes, in words; only where another owner runs the release.
     """
 
     name: str
@@ -44,7 +44,9 @@ class UpgradeRelease:
 
 @dataclass(frozen=True)
 class TryUpgrade:
-    """Have the API server look at what an upgrade would write, before anything of somebody else's is."""
+    """
+    Have the API server check what an upgrade would write, before anything of another owner's is written.
+    """
 
     name: str
     namespace: str
@@ -79,7 +81,7 @@ class RollbackRelease:
 
 @dataclass(frozen=True)
 class UninstallRelease:
-    """`helm uninstall`; that it is gone already is fine."""
+    """`helm uninstall`; already deleted is fine."""
 
     name: str
     namespace: str
@@ -115,7 +117,7 @@ class PutAccessEntry:
 
 @dataclass(frozen=True)
 class DeleteAccessEntry:
-    """Take an identity's access to the cluster away; that it is gone already is fine."""
+    """Take an identity's access to the cluster away; already deleted is fine."""
 
     principal: str
     why: str
@@ -137,7 +139,7 @@ class GrantAdmin:
 
 @dataclass(frozen=True)
 class RevokeAdmin:
-    """Disassociate AmazonEKSClusterAdminPolicy; that it is gone already is fine."""
+    """Disassociate AmazonEKSClusterAdminPolicy; already deleted is fine."""
 
     principal: str
     why: str

@@ -1,4 +1,4 @@
-"""How a pass ends: what it plans, where that leaves the cluster, and what a person should know."""
+"""How a reconcile ends: what it plans, where that leaves the cluster, and what a person should know."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Stage(StrEnum):
-    """How far a cluster has come. Recorded by every pass, never read to choose the next action."""
+    """How far a cluster has come. Recorded by every reconcile, never read to choose the next action."""
 
     UNMANAGED = "unmanaged"  # no policy asks for it
     WAITING = "waiting"  # for AWS: the cluster, its endpoint, access
@@ -33,7 +33,7 @@ class Stage(StrEnum):
     PAUSED = "paused"
 
 
-# As releases before spelt them: records with these are in the table.
+# As earlier releases spelt them: records with these are in the table.
 _FORMER_STAGES = {
     "left-alone": Stage.UNMANAGED,
     "refused": Stage.BLOCKED,
@@ -53,7 +53,7 @@ class Finding:
     code: str
     message: str
     remedy: str
-    refuses: bool = False
+    blocking: bool = False
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}"
@@ -62,10 +62,10 @@ class Finding:
 @dataclass(frozen=True)
 class Outcome:
     """
-    How a pass ended.
+    How a reconcile ended.
 
     Attributes:
-        wait: When to look again; None leaves it to the sweep. The queue caps it at 900 s.
+        wait: When to reconcile again; None leaves it to the sweep. The queue caps it at 900 s.
     """
 
     stage: Stage
@@ -79,13 +79,12 @@ class Plan:
     """
     Actions in the order in which they must happen, and the outcome once they have.
 
-    `details` are kept in the record, as JSON values: what led to each decision, one mapping a NodePool.
-    `would` is what would be done, did the policy's mode or a pause let us: only reported.
-    `longest_retry` is the longest that an object whose action failed waits for its next try.
-    `measured` is kept in every mode: what was measured, for the next pass to go on from.
-    `unrecorded` is of a pass about a cluster of which nothing is known, nor is to be: it leaves no record.
-    `abreast` has the rank of each part that waits for no other of its rank: reconcile/lanes.py does these
-    side by side.
+    `details` are saved in the record, as JSON values: what led to each decision, one mapping a NodePool.
+    `would` is what would be done, did the policy's mode or a pause let us: only reported. `longest_retry` is
+    the longest that an object whose action failed waits for its next try. `measured` is saved in every mode:
+    what was measured, for the next reconcile to go on from. `unrecorded` is of a reconcile about a cluster of
+    which nothing is known, nor is to be: it leaves no record. `abreast` has the rank of each part that waits
+    for no other of its rank: reconcile/lanes.py does these side by side.
     """
 
     outcome: Outcome

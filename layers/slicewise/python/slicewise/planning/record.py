@@ -1,4 +1,6 @@
-"""What a pass leaves behind outside the cluster, for people; what rests on it is in docs/architecture.md."""
+"""
+What a reconcile leaves behind outside the cluster, for people; what rests on it is in docs/architecture.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 from slicewise.planning.outcome import Finding, Stage
 from slicewise.planning.retries import Retry
 
-# Stands for a time that cannot be read.
+# In place of a time that cannot be read.
 UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -20,19 +22,19 @@ class Record:
     The newest state of one capability on one cluster.
 
     Attributes:
-        at: When the pass ended; `since` is when this stage was first recorded.
-        changed: What the pass did, one sentence an action; empty where it changed nothing.
+        at: When the reconcile ended; `since` is when this stage was first recorded.
+        changed: What the reconcile did, one sentence an action; empty where it changed nothing.
         policy: Name of the policy, empty where none applied; `fingerprint` is of its meaning.
-        world: Fingerprint of what EKS said, so that a refused cluster is looked into again when it changed.
-        looked_at: When a pass last read the inside of the cluster.
-        next_look: When the look that a pass has put on the queue is due; so a hundred duplicate events do not
-            queue a hundred looks each.
-        conflicts: How many passes in a row ended because something had changed under them.
+        cluster_fingerprint: Of what EKS reported, so that a blocked cluster is read again when it changed.
+        observed_at: When a reconcile last read the inside of the cluster.
+        requeue_at: When the reconcile that was requeued is due; so a hundred duplicate events do not queue a
+            hundred reconciles each.
+        conflicts: How many reconciles in a row ended because something had changed under them.
         retries: Actions on single objects that failed, and when each is tried again.
         details: Plan.details: decisions with their inputs, one a NodePool.
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
-        next_try: What becomes of a pass that failed: how many tries its message has left, or when the next
-            attempt is. Empty after one that ended well.
+        next_try: What becomes of a reconcile that failed: how many tries its message has left, or when the
+            next attempt is. Empty after one that ended well.
         unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
             count as absent, and are not saved again.
     """
@@ -47,9 +49,9 @@ class Record:
     changed: tuple[str, ...] = ()
     policy: str = ""
     fingerprint: str = ""
-    world: str = ""
-    looked_at: datetime | None = None
-    next_look: datetime | None = None
+    cluster_fingerprint: str = ""
+    observed_at: datetime | None = None
+    requeue_at: datetime | None = None
     conflicts: int = 0
     details: tuple[Mapping[str, Any], ...] = ()
     notified: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 One object's failure is that object's: what failed, how often, and when it is tried again. Pure.
 
 A plan's actions belong to parts (`part` of an action), such as one object. Where an action of a part fails,
-the rest of that part is left for a later pass, and every other part goes on.
+the rest of that part is left for a later reconcile, and every other part goes on.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from slicewise.errors import Conflict, SlicewiseError, Unavailable
 from slicewise.planning.outcome import Finding
 from slicewise.sizes import cut
 
-# A conflict is over once the object was read again; a policy, a webhook or a server takes longer to change.
+# A conflict ends once the object was read again; a policy, a webhook or a server takes longer to change.
 _FIRST_AFTER_CONFLICT = timedelta(seconds=2)
 _FIRST = timedelta(seconds=5)
 # 5 + 10 + 20 + 40 s: what lasts longer than the restart of a webhook needs a person.
 _TIMES_BEFORE_A_NOTICE = 5
-# Few objects change under a pass so often in a row: then something refuses, whatever it calls it.
+# Few objects change under a reconcile so often in a row: then something refuses, by any name.
 _CONFLICTS_UNREPORTED = 3
 _LONGEST_TEXT = 400
 
@@ -28,7 +28,7 @@ _LONGEST_TEXT = 400
 @dataclass(frozen=True)
 class Retry:
     """
-    An action that failed, in a pass that went on with the others.
+    An action that failed, in a reconcile that went on with the others.
 
     Attributes:
         part: Of what the action is a step, such as "Deployment ml/chat".
@@ -37,7 +37,7 @@ class Retry:
         at: When it is tried again, not before.
         says: The answer's own words.
         conflict: The object had changed since it was read.
-        notified: The operators have been told.
+        notified: The operators have been notified.
     """
 
     part: str
@@ -62,7 +62,7 @@ def failed(
 ) -> Retry:
     """
     Args:
-        before: What the record of the pass before says of the part.
+        before: What the record of the previous reconcile says of the part.
         longest: The backoff doubles up to this.
     """
     action = cut(action, _LONGEST_TEXT)
@@ -97,7 +97,7 @@ def _finding(retry: Retry) -> Finding:
 
 
 def summary(retries: Collection[Retry]) -> str:
-    """For the reason of a pass in which something failed."""
+    """For the reason of a reconcile in which something failed."""
     reported = [retry for retry in retries if retry.is_reported]
     if not reported:
         return f"an object changed during the reconcile, retrying: {next(iter(retries)).message}"
@@ -120,7 +120,7 @@ def is_unanswered(error: SlicewiseError) -> bool:
 
 
 def as_json(retry: Retry) -> dict[str, object]:
-    """The names are the table's, and stay whatever the attributes are called."""
+    """The names are the table's: they stay when an attribute is renamed."""
     return {
         "part": retry.part,
         "action": retry.action,

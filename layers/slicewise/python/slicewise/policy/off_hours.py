@@ -14,7 +14,7 @@ from slicewise.policy.switches import Switch
 
 
 class BarePods(StrEnum):
-    """What happens to pods that nobody would make anew."""
+    """What happens to pods that no controller would recreate."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -35,7 +35,7 @@ class MissedRuns(StrEnum):
 
 
 class Jobs(StrEnum):
-    """What becomes at night of work that ends by itself: Jobs, training jobs, RayJobs."""
+    """What becomes at night of work that runs to completion: Jobs, training jobs, RayJobs."""
 
     FINISH = "finish"
     SUSPEND = "suspend"

@@ -23,7 +23,7 @@ Path = tuple[str, ...]
 Value = bool | int | str
 FIELDS = ("group", "kind", "path", "asleep")
 MOST = 8
-# Kinds of other groups than Kubernetes' own that nights know by themselves (offhours/kinds.py).
+# Kinds of other groups than Kubernetes' own that off-hours supports itself (offhours/kinds.py).
 KNOWN = frozenset(
     {
         ("argoproj.io", "Rollout"),
@@ -212,12 +212,12 @@ def _checked(version: Object, paths: Iterable[Path]) -> Object:
     return {"name": version.get("name"), "served": version.get("served"), "types": types}
 
 
-# Of a schema, what decides whether a value may stand there.
+# Of a schema, what decides whether a value may be there.
 _OF_A_TYPE = ("type", "enum", "minimum", "maximum", "x-kubernetes-int-or-string")
 
 
 def _type_at(schema: Object, path: Path) -> Object | None:
-    """None where nothing may stand at the path; empty where the schema takes anything there."""
+    """None where nothing may be at the path; empty where the schema takes anything there."""
     if path[:2] == _ANNOTATIONS:
         return {"type": "string"}
     for key in path:
@@ -240,7 +240,7 @@ def wrong_in(switch: Switch, crd: Object | None) -> str:
     if crd is None:
         return "the cluster has no definition of this kind"
     if crd["spec"]["scope"] != "Namespaced":
-        return "its objects are in no namespace: no pod stands below one"
+        return "its objects are in no namespace: no pod is below one"
     served = [version for version in crd["spec"]["versions"] if version["served"]]
     if not served:
         return "no version of it is served"

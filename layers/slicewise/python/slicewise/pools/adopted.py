@@ -1,9 +1,9 @@
 """
 A NodePool that you or a tool made and a policy adopts: what of it stays, what the policy takes over, and what
-stands against that. Pure.
+rules that out. Pure.
 
 Its owner's settings stay (adopted_settings.py). The policy takes over a field only where a person wrote it,
-and no budget is ever loosened: budgets of ours are added, and Karpenter follows the strictest.
+and no budget is ever loosened: budgets of ours are added, and Karpenter applies the strictest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FAMILY = "al2023"
 
 
 def why_not(node_pool: Object, pool: Pool) -> str | None:
-    """What in a live NodePool stands against taking it over without replacing a node; None where nothing."""
+    """What in a live NodePool rules out taking it over without replacing a node; None where nothing."""
     if is_adopted(node_pool):
         return None
     if is_ours(node_pool):
@@ -57,7 +57,7 @@ def is_split_by_mig(config: str | None) -> bool:
 
 
 def why_not_class(node_class: Object) -> str | None:
-    """What in its NodeClass stands against adopting a NodePool: only AL2023 is what we configure."""
+    """What in its NodeClass rules out adopting a NodePool: only AL2023 is what we configure."""
     found = spec(node_class)
     terms = found.get("amiSelectorTerms") or ()
     aliases = [term["alias"].partition("@")[0] for term in terms if term.get("alias")]

@@ -1,6 +1,6 @@
 """
-What the owner of an adopted NodePool had, and what the policy wrote over it: kept in the annotation
-`slicewise.dev/original` on the NodePool, so that it can be given back field by field. Pure.
+What the owner of an adopted NodePool had, and what the policy wrote over it: saved in the annotation
+`slicewise.dev/original` on the NodePool, so that it can be restored field by field. Pure.
 
 * `limits`, `disruption`: as they were on the day of the take-over;
 * `requirements`: keys that it did not require before;
@@ -33,8 +33,8 @@ def is_adopted(node_pool: Object) -> bool:
 
 
 def original(node_pool: Object) -> dict[str, Any]:
-    """Of the annotation what can be read; the rest counts as absent, and stays as it stands."""
-    found = kept(node_pool)
+    """Of the annotation what can be read; the rest counts as absent, and is left unchanged."""
+    found = saved(node_pool)
     return {part: value for part, value in found.items() if part in _PARTS and _PARTS[part](value)}
 
 
@@ -48,7 +48,7 @@ def dumped(found: Mapping[str, Any]) -> str:
     return json.dumps(dict(found), sort_keys=True, separators=(",", ":"))
 
 
-def kept(node_pool: Object) -> dict[str, Any]:
+def saved(node_pool: Object) -> dict[str, Any]:
     """All of the annotation, also what this release does not know."""
     try:
         found = json.loads(annotations_of(node_pool)[layout.ORIGINAL_ANNOTATION])
@@ -58,7 +58,7 @@ def kept(node_pool: Object) -> dict[str, Any]:
 
 
 def _is_disruption(value: Any) -> bool:
-    """As a NodePool holds it, or as it lacked it: the API server would refuse anything else."""
+    """As a NodePool has it, or as it lacked it: the API server would refuse anything else."""
     if value is None:
         return True
     return isinstance(value, dict) and all(
@@ -187,8 +187,8 @@ def _their_budgets(
 
 def _is_still_ours(node_pool: Object, field: str, live: Mapping[str, Any], taken: Any) -> bool:
     """
-    Whether it stands as we wrote it over its owner's. An earlier release wrote all of it and kept no account
-    of that: there the field's only writer tells.
+    Whether it is as we wrote it over its owner's. An earlier release wrote all of it and recorded nothing of
+    that: there the field's only writer decides.
     """
     if taken is None:
         return written_by(node_pool, ("spec", "disruption", field)) == (MANAGER,)
@@ -219,7 +219,7 @@ def _meaning(budget: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def account(node_pool: Object, taken: Mapping[str, Any]) -> tuple[Operation, ...]:
     """The write that keeps `taken` with the rest of the original; none where it says so already."""
-    found = kept(node_pool)
+    found = saved(node_pool)
     if found.get("taken") == taken:
         return ()
     path = annotation_path(layout.ORIGINAL_ANNOTATION)

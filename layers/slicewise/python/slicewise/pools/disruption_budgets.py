@@ -16,7 +16,8 @@ from typing import Any
 from slicewise.kube import quantities
 
 _MINUTE = timedelta(minutes=1)
-# A budget that lasts longer than it takes to come again never ends: so far is looked back, and ahead.
+# A budget that lasts longer than it takes to come again never ends: so far back, and ahead, fires are
+# searched.
 _LOOKED_BACK = timedelta(days=8)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _WORDS = {
@@ -46,7 +47,7 @@ class Blocking:
 
     Attributes:
         says: The budget, in Karpenter's words.
-        until: When it ends; None where it always holds.
+        until: When it ends; None where it always applies.
     """
 
     message: str
@@ -86,8 +87,8 @@ def allowed(text: str, nodes: int) -> int | None:
 
 def _active_until(schedule: str, duration: str, now: datetime) -> datetime | None:
     """
-    When what has begun ends, with all that begins before that; _NEVER where one follows the other, None where
-    nothing has begun, or the schedule cannot be read.
+    When what has begun ends, with all that begins before that; _NEVER where each begins before the last has
+    ended, None where nothing has begun, or the schedule cannot be read.
     """
     try:
         fields, length = _fields(schedule), quantities.duration(duration)

@@ -67,7 +67,7 @@ CONFIG_MAP = Ref(*kinds.CONFIG_MAP, "slicewise-device-plugin", OPERATOR_NAMESPAC
 EXCLUSIVE = "exclusive"
 NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
-# A value of CLASS_LABEL on a workload: its class follows what it uses.
+# A value of CLASS_LABEL on a workload: its class is chosen by what it uses.
 AUTO = "auto"
 # A limit of Karpenter's: no nodes at all.
 NO_NODES = {"nodes": "0"}
@@ -86,7 +86,7 @@ GPU_MEMORY_LABEL = "karpenter.k8s.aws/instance-gpu-memory"
 GPU_MANUFACTURER_LABEL = "karpenter.k8s.aws/instance-gpu-manufacturer"
 GPU_RESOURCE = "nvidia.com/gpu"
 TAINT = {"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}
-# For whatever has to run on every node of ours. Always both: a pool may be split, and no longer, at any time.
+# For all that has to run on every node of ours. Always both: a pool may be split, and no longer, at any time.
 TOLERATIONS = [
     {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},
     {"key": CLASS_LABEL, "operator": "Exists", "effect": "NoSchedule"},
@@ -144,7 +144,7 @@ def config_map(
     namespace: str = OPERATOR_NAMESPACE,
 ) -> Object:
     """
-    All our keys; those that are there already stay word for word, whoever wrote them.
+    All our keys; those that are there already stay word for word, no matter who wrote them.
 
     Args:
         theirs: Keys that a GPU Operator's owner has in a ConfigMap of their own: they follow it, where their
@@ -187,7 +187,7 @@ def capacity(pool: Pool, gpu: GpuModel, n: int, gpus: int) -> dict[str, str]:
 
 
 def limits(pool: Pool, gpu: GpuModel, n: int) -> dict[str, str]:
-    """Karpenter's limits count slices, not GPUs: they grow and shrink with N. Empty where nobody set one."""
+    """Karpenter's limits count slices, not GPUs: they grow and shrink with N. Empty where none is set."""
     if pool.max_gpus is None:
         return {}
     return {resource(pool): str(slices_per_gpu(pool, gpu, n) * pool.max_gpus)}
@@ -208,7 +208,7 @@ def selects(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
 
 
 def chooses(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
-    """Whether a pod selects a pool, whatever its class."""
+    """Whether a pod selects a pool, in any class."""
     return bool((pod_spec.get("nodeSelector") or {}).get(POOL_LABEL) == pool.name)
 
 
@@ -219,15 +219,15 @@ def is_of_class(pod_spec: Mapping[str, Any], pool: Pool) -> bool:
 
 # NodePools and NodeOverlays
 
-# How many nodes Karpenter may take away at once. An empty node moves nobody, and each minute of it is paid
-# for: all may go together. Moving pods stays at Karpenter's own default of a tenth, rounded up.
+# How many nodes Karpenter may remove at once. To remove an empty node moves no pod, and each minute of it is
+# paid for: all may be removed together. Moving pods stays at Karpenter's own default of a tenth, rounded up.
 BUDGETS = [
     {"nodes": "100%", "reasons": ["Empty"]},
     {"nodes": f"{MOVES_PODS_PERCENT}%", "reasons": ["Underutilized", "Drifted"]},
 ]
 
 
-# Where nobody has tried N: of nodes whose pods would have to move one goes, and then the next.
+# Where N is untried: of nodes whose pods would have to move one is removed, and then the next.
 ONE_AT_A_TIME = {"nodes": "1", "reasons": ["Underutilized"]}
 
 
@@ -263,7 +263,7 @@ def _class(pool: Pool) -> dict[str, str]:
 
 def node_pool(policy: Policy, pool: Pool, gpu: GpuModel, n: int) -> Object:
     """
-    The NodePool of one pool and GPU model, whose nodes are born with N = `n`.
+    The NodePool of one pool and GPU model, whose new nodes start with N = `n`.
 
     The template's labels and taints are hashed by Karpenter, so any change of theirs would replace every
     node: nothing that may vary is in them. N is in the requirements, which are not hashed. Our own
@@ -339,8 +339,8 @@ def overlays(pool: Pool, gpu: GpuModel, n: int, weights: Mapping[str, int]) -> t
     """
     What Karpenter shall believe of the pool's machines: one overlay for each GPU count that EC2 sells.
 
-    Keyed on the NodePool's *name*: an overlay never matches a label that stands only in requirements. Count
-    and manufacturer keep it off machines without GPUs, which would otherwise seem to have slices, too.
+    Keyed on the NodePool's *name*: an overlay never matches a label that is only in requirements. Count and
+    manufacturer keep it off machines without GPUs, which would otherwise seem to have slices, too.
     """
     return tuple(
         stamped(_overlay(pool, gpu, n, count, weights), shape=_overlay(pool, gpu, 1, count, weights))
@@ -409,8 +409,8 @@ def overlay_weights(policy: Policy) -> dict[str, int]:
     """
     A weight for each overlay's name, no two alike: of two equal ones Karpenter drops one, even if they agree.
 
-    Taken from the name's checksum, so that a pool that comes or goes leaves the others' weights as they are;
-    where two meet, the later name moves on to the next free weight. Karpenter allows 1 to 10000.
+    Taken from the name's checksum, so that a pool that is added or removed leaves the others' weights
+    unchanged; where two meet, the later name moves on to the next free weight. Karpenter allows 1 to 10000.
     """
     names = sorted(
         overlay_name(pool, gpu, count)

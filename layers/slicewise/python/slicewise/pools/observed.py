@@ -1,4 +1,4 @@
-"""N as it stands in live objects: in keys, overlays and limits, and what a machine of theirs shall offer."""
+"""N as it is in live objects: in keys, overlays and limits, and what a machine of theirs shall offer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config_keys_of(pool_object: Object) -> tuple[str, ...]:
 
 
 def born_with(claim: Object) -> str | None:
-    """The key that a NodeClaim was born with; its spec never changes, also when N does."""
+    """The key that a NodeClaim started with; its spec never changes, also when N does."""
     keys = required_values(spec(claim).get("requirements") or (), CONFIG_LABEL) or ()
     return keys[0] if len(keys) == 1 else None
 
@@ -43,8 +43,8 @@ def n_of_nodes(
     claims: Iterable[Object], overlays: Iterable[Object], pool: Pool, node_pool: str
 ) -> int | None:
     """
-    N of a NodePool whose requirement does not tell it: what most of its NodeClaims are labelled with, of two
-    the lower one; without any, what its overlays agree on. None where nothing tells.
+    N of a NodePool whose requirement does not show it: what most of its NodeClaims are labelled with, of two
+    the lower one; without any, what its overlays agree on. None where nothing shows it.
     """
     of = (labels_of(claim) for claim in claims)
     keys = (found.get(CONFIG_LABEL, "") for found in of if found.get(NODE_POOL_LABEL) == node_pool)
@@ -60,7 +60,9 @@ def _speaks_of(overlay: Object, node_pool: str) -> bool:
 
 
 def n_of_overlay(overlay: Object, pool: Pool) -> int | None:
-    """Slices a GPU that a live overlay tells Karpenter of a pool with replicas; None where that is odd."""
+    """
+    Slices a GPU that a live overlay makes Karpenter count for a pool with replicas; None where that is odd.
+    """
     counts = required_values(spec(overlay).get("requirements") or (), GPU_COUNT_LABEL) or ()
     capacity = (spec(overlay).get("capacity") or {}).get(resource(pool))
     if len(counts) != 1 or not counts[0].isdecimal() or int(counts[0]) < 1 or capacity is None:
@@ -85,7 +87,7 @@ def is_limited_for(node_pool: Object, pool: Pool, n: int) -> bool:
 
 def promised(labels: Mapping[str, str], key: str | None) -> dict[str, int] | None:
     """
-    What a machine with these labels shall offer under a key, by resource; None where they do not tell.
+    What a machine with these labels shall offer under a key, by resource; None where they do not show it.
 
     Args:
         labels: Of a NodeClaim or a Node of ours: GPU model and count, and under MIG the profile.

@@ -1,4 +1,4 @@
-"""How long a pool's nodes took to start, as its NodePool remembers. Pure."""
+"""How long a pool's nodes took to start, as its NodePool records it. Pure."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LEAST = 3
 _LONGEST = 86_400
 
 
-def remembered(node_pool: Object) -> dict[str, int]:
+def recorded_startups(node_pool: Object) -> dict[str, int]:
     """Seconds to the first ready pod by NodeClaim, oldest first, as far as they can be read."""
-    return dict(pair for one in _told(node_pool) or () if (pair := _pair(one)))
+    return dict(pair for one in _recorded(node_pool) or () if (pair := _pair(one)))
 
 
 def is_unreadable(node_pool: Object) -> bool:
     """Whether the annotation, or part of it, is not as we write it; what is measured next replaces it."""
-    told = _told(node_pool)
-    return told is None or not all(map(_pair, told))
+    recorded = _recorded(node_pool)
+    return recorded is None or not all(map(_pair, recorded))
 
 
-def _told(node_pool: Object) -> list[Any] | None:
+def _recorded(node_pool: Object) -> list[Any] | None:
     try:
         found = json.loads(annotations_of(node_pool).get(STARTUP_ANNOTATION, "[]"))
     except UNREADABLE:

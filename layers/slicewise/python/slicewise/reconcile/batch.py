@@ -14,7 +14,7 @@ from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Reconciler
 from slicewise.trigger import DeploymentScope, Ignored, read
 
 _FIRST_RETRY = timedelta(seconds=10)
-# Then the queue gives a message to the dead letters; a test holds the deployment to it.
+# Then the queue moves a message to the dead-letter queue; a test checks that the deployment has it.
 MOST_RECEIVES = 5
 
 
@@ -27,9 +27,9 @@ def answer(
     log: logging.Logger | Any,
 ) -> dict[str, Any]:
     """
-    Run one pass a message.
+    Run one reconcile a message.
 
-    A malformed message is dropped with one ERROR line: no retry mends it, and the dead-letter queue, whose
+    A malformed message is dropped with one ERROR line: no retry fixes it, and the dead-letter queue, whose
     alarm means that a cluster needs help, is no place for it. Any other failure leaves its message on the
     queue, to come back in 10 s, 20 s, 40 s and so on.
     """
@@ -43,7 +43,7 @@ def answer(
             )
         except Exception as error:
             log.exception(
-                "a pass failed", extra={"message_id": message["messageId"], "kind": type(error).__name__}
+                "a reconcile failed", extra={"message_id": message["messageId"], "kind": type(error).__name__}
             )
             _bring_back(message, capability, queues)
             failed.append({"itemIdentifier": message["messageId"]})
@@ -76,7 +76,7 @@ def _times_received(message: Mapping[str, Any]) -> int:
 
 
 def _bring_back(message: Mapping[str, Any], capability: str, queues: Queues) -> None:
-    """Sooner than the queue's visibility timeout, which has to be longer than the longest pass."""
+    """Sooner than the queue's visibility timeout, which has to be longer than the longest reconcile."""
     delay = retry_delay(_times_received(message))
     try:
         queues.retry_in(capability, message["receiptHandle"], delay)

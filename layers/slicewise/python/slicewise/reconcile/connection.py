@@ -42,5 +42,5 @@ class Connection:
         return self._cluster
 
 
-# The action is of the type under which the handler stands in its table; a test compares.
+# The action is of the type under which the handler is in its table; a test compares.
 Handler = Callable[[Connection, Any], None]

@@ -23,12 +23,12 @@ from slicewise.reconcile import eks_handlers, handlers
 from slicewise.reconcile.connection import Connection, Handler
 from slicewise.trigger import Trigger
 
-# Each call is given up after 35 seconds (gateways/kubernetes.py), and an action makes a few.
+# Each call is abandoned after 35 seconds (gateways/kubernetes.py), and an action makes a few.
 ONE_WRITE = timedelta(minutes=2)
 # Each may take half a minute to get no answer, of the five minutes that a function has. Those that are left
-# are tried by the next pass, which leaves these out until their time has come.
+# are tried by the next reconcile, which leaves these out until their time has come.
 _MOST_UNANSWERED = 4
-# Longer than the sweep takes to come round: a part that no plan mentions for so long fails no more.
+# Longer than the sweep's period: a part that no plan mentions for so long no longer counts as failed.
 _REMEMBERED = timedelta(hours=2)
 _RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease, UninstallRelease)
 # Each action that a plan may ask for, and what does it.
@@ -45,7 +45,7 @@ class Attempt:
     One try at a plan, in which a part that fails ends alone.
 
     Args:
-        before: What failed in the passes before.
+        before: What failed in the previous reconciles.
         longest: The longest that a failed part waits for its next try.
     """
 
@@ -59,13 +59,13 @@ class Attempt:
 
     @property
     def failed(self) -> tuple[Retry, ...]:
-        """What is to be tried again, also what this pass left out because its time had not come."""
+        """What is to be tried again, also what this reconcile left out because its time had not come."""
         return tuple(self._failed.values())
 
     @property
     def untried(self) -> tuple[Retry, ...]:
         """
-        What failed before and did not have its turn: this pass was given up, ended before, or looked at
+        What failed before and did not have its turn: this reconcile was abandoned, ended before, or read
         nothing. Without it the operators would be notified of it again.
         """
         since = self._clock() - _REMEMBERED
@@ -78,7 +78,7 @@ class Attempt:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether so many parts got no answer that the others are left for the next pass."""
+        """Whether so many parts got no answer that the others are left for the next reconcile."""
         return len(self._unanswered) >= _MOST_UNANSWERED
 
     def leaves_out(self, action: Action) -> bool:
@@ -130,8 +130,8 @@ class ActionExecutor:
     Does actions on one cluster; connects to it when the first one needs that.
 
     Args:
-        still_ours: Raises LeaseHeld where the cluster has become another pass's. Called before each further
-            write of an action that has several.
+        still_ours: Raises LeaseHeld where the cluster has become another reconcile's. Called before each
+            further write of an action that has several.
     """
 
     def __init__(

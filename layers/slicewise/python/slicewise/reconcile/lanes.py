@@ -2,7 +2,7 @@
 Which actions of a plan are done side by side, and doing so. Plan.abreast says which parts wait for no other.
 
 A lane is the actions of one part, in their order. Lanes of one rank run side by side, begun in the plan's
-order; whatever has another rank, or none, waits until they have ended.
+order; a lane of another rank, or of none, waits until they have ended.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run(lanes: Sequence[Lane], do: Callable[[Lane], None], threads: int) -> None
         for lane in lanes:
             do(lane)
         return
-    # A function that starts pays for what it imports, and most passes change nothing.
+    # A function that starts pays for what it imports, and most reconciles change nothing.
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads) as pool:

@@ -1,19 +1,19 @@
 """
-The one loop: lease, observe, plan, apply, record, look again.
+The one loop: lease, observe, plan, apply, record, requeue.
 
-Killed after any single call, the next pass goes on from what is there. What a pass does with each error:
+Killed after any single call, the next reconcile goes on from what is there. What is done with each error:
 
-* LeaseHeld     another pass works on this cluster: the trigger is sent again for later, unless another one
-                waits already; nothing is recorded. It comes back later each time: a lease that is never free,
-                or a record that can never be saved, costs a few passes an hour
-* one of a part of the plan, such as one object: recorded with the answer's words, and tried again in 5 s,
+* LeaseHeld     another reconcile works on this cluster: the trigger is sent again for later, unless another
+                one is queued already; nothing is recorded. The delay grows each time: a lease that is never
+                free, or a record that can never be saved, costs a few reconciles an hour
+* an error of one part of the plan, such as one object: recorded with the answer's words, and retried in 5 s,
                 10 s, ... up to 15 min (planning/retries.py); the other parts go on, and the operators are
                 notified of what fails five times
-* Conflict      without a part: something changed since it was read: recorded, and looked at again in 2 s,
-                4 s, ...; the eighth in a row is raised like the rest
-* all others    recorded in one place, and raised: the queue brings the message back, and at last puts it
-                on the dead-letter queue, whose alarm speaks. So a refused call, too: rights that were just
-                granted take a while, and what stays refused must not be quiet.
+* Conflict      without a part: something changed since it was read: recorded, and requeued in 2 s, 4 s, ...;
+                the eighth in a row is raised like the rest
+* all others    recorded in one place, and raised: the queue delivers the message again, and at last moves it
+                to the dead-letter queue, which has an alarm. So is a refused call: rights that were just
+                granted take a while, and a lasting refusal must be noticed.
 """
 
 from __future__ import annotations
@@ -44,17 +44,19 @@ from slicewise.trigger import Trigger
 # Clocks of machines differ.
 _LEASE_MARGIN = timedelta(seconds=10)
 # What a renewal gives beyond the action that it is for, so that those after it need none of their own. By
-# that much a pass that was killed is waited for longer.
+# that much others wait longer for the lease of a reconcile that was killed.
 _LEASE_SPARE = timedelta(seconds=30)
-# Spread out: what waits for one lease would else come back together, and only one of it find the lease free.
+# Spread out: the triggers that wait for one lease would else come back together, and only one of them find it
+# free.
 _BUSY_LEAST, _BUSY_SPREAD = timedelta(seconds=5), timedelta(seconds=15)
-# A quarter of an hour long: no lease lasts longer. Then each wait is twice as long as the one before, up to
+# For a quarter of an hour: no lease lasts longer. Then each wait is twice as long as the one before, up to
 # what SQS can delay.
 _QUICK_TRIES = 75
 # Queue and function deliver a message within seconds of its time. One that comes later than this was lost, or
 # finds that another waits in its place.
 _LATE_MESSAGE = timedelta(minutes=1)
-# A pass that has done its work for nothing is dear: it waits twice as long each time, and then for the sweep.
+# A reconcile that has lost its lease has worked for nothing: the wait doubles each time, and then it is the
+# sweep's.
 _MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
 # Some pages of what was measured.
@@ -66,7 +68,7 @@ _CROWDED_RETRY = timedelta(minutes=1)
 _MOST_CONFLICTS = 7
 # A record is one DynamoDB item, 400 KB at most: a thousand nodes with a finding each would not fit. These, in
 # bytes, leave 50 KB for its other fields and for what DynamoDB adds to each value.
-_MOST_TOLD = 100
+_MOST_REPORTED = 100
 # Details have items of their own. Some 4,000 workloads that change class; each KB is a write, 1,000 a second.
 _MOST_DETAIL_BYTES = 2_000_000
 _LONGEST_TEXT = 800
@@ -90,16 +92,17 @@ W = TypeVar("W")
 @dataclass(frozen=True)
 class Capability(Generic[W]):
     """
-    What makes the loop a pass of onboarding or of tuning. W is what it observes.
+    What makes the loop one of onboarding, tuning or off-hours. W is its observation.
 
     Attributes:
         name: Also of its queue.
-        observe: Reads the world; the Record is the one of the pass before.
-        cluster: The EKS cluster in a world, None where it is gone.
-        acts: Whether this world's policy lets us act, not only say what we would do.
-        remembered: Fields of Record that only this capability knows: policy, fingerprint, world, looked_at.
-        at_work: By each stage that is only reached once every action is done, the stage until then.
-        timeout: Of the function that runs it: so long may a look take, and no pass outlives it.
+        observe: Reads the cluster; the Record is the one of the previous reconcile.
+        cluster: The EKS cluster of an observation, None where it is deleted.
+        enforced: Whether the policy lets us act, not only report what we would do.
+        record_fields: Fields of Record that only this capability knows: policy, fingerprint,
+            cluster_fingerprint, observed_at.
+        in_progress_stage: By each stage that is only reached once every action is done, the stage until then.
+        timeout: Of the function that runs it: so long may observing take, and no reconcile outlives it.
     """
 
     name: str
@@ -117,7 +120,7 @@ class Capability(Generic[W]):
 @dataclass(frozen=True)
 class Delivery:
     """
-    One of the times that the queue hands out a message.
+    One delivery of a message by the queue.
 
     Attributes:
         number: From 1; the last is `most`.
@@ -139,7 +142,7 @@ GIVEN_UP = "given-up"
 @dataclass(frozen=True)
 class Report:
     """
-    One pass in the words of its `decided` log line.
+    One reconcile in the words of its `decided` log line.
 
     Attributes:
         stage: The record's; or "busy", or GIVEN_UP, where none could be saved.
@@ -151,10 +154,10 @@ class Report:
     reason: str
     changed: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
-    next_look: datetime | None = None
+    requeue_at: datetime | None = None
 
     def line(self) -> dict[str, object]:
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "cluster": self.cluster,
             "capability": self.capability,
             "stage": str(self.stage),
@@ -162,15 +165,15 @@ class Report:
             "changed": list(self.changed),
         }
         if self.findings:
-            told["findings"] = [finding.code for finding in self.findings]
-        if self.next_look:
-            told["next_look"] = self.next_look.isoformat()
-        return told
+            fields["findings"] = [finding.code for finding in self.findings]
+        if self.requeue_at:
+            fields["next_look"] = self.requeue_at.isoformat()
+        return fields
 
 
 @dataclass
 class _Progress:
-    """How far a pass has come: what its failure, wherever it strikes, must be able to tell."""
+    """How far a reconcile has come: what has to be recorded where it fails, at any point."""
 
     lease: Lease
     deadline: datetime
@@ -190,7 +193,7 @@ class Reconciler(Generic[W]):
     Args:
         clock: Aware UTC now.
         holder: Names this process in the lease, for people.
-        chance: A number from 0 to 1, each time another, that spreads triggers that found the lease taken.
+        jitter: A number from 0 to 1, each time another, that spreads triggers that found the lease taken.
         threads: So many parts of a plan are done side by side, of those that it lets.
     """
 
@@ -208,10 +211,11 @@ class Reconciler(Generic[W]):
 
     def run(self, trigger: Trigger, delivery: Delivery | None = None) -> Report:
         """
-        The lease is taken for as long as the function may run, so that nobody takes it from a pass that
-        looks, however long. Before each action it is held for as long as that may take, and renewed where it
-        is not, for half a minute more: a pass that is killed in between is followed soon, and one that is
-        killed while it looks, once its function would have ended.
+        The lease is taken for as long as the function may run, so that no other reconcile takes it while this
+        one observes, however long. Before each action it must last for as long as that may take, and is
+        renewed where it does not, for half a minute more: after a reconcile that is killed in between the
+        next one starts soon, and after one that is killed while it observes, once its function would have
+        ended.
         """
         store, name = self._ports.store, self._capability.name
         length = self._capability.timeout + _LEASE_MARGIN
@@ -221,7 +225,7 @@ class Reconciler(Generic[W]):
             return self._later(trigger, str(busy), self._spread(trigger.tries - _QUICK_TRIES))
         progress = _Progress(lease, lease.until, delivery)
         try:
-            return self._pass(trigger, progress)
+            return self._reconcile(trigger, progress)
         except LeaseHeld as lost:
             if trigger.tries >= _MOST_LOST:
                 why = f"{lost}; abandoned after {trigger.tries} tries, the hourly sweep asks again"
@@ -234,59 +238,63 @@ class Reconciler(Generic[W]):
             self._release(progress.lease)
 
     def dry_run(self, trigger: Trigger) -> tuple[W, Plan]:
-        """What the next pass would see and do. Takes no lease and writes nothing."""
+        """What the next reconcile would see and do. Takes no lease and writes nothing."""
         now, before = self._clock(), self._ports.store.record(trigger.cluster, self._capability.name)
-        world = self._capability.observe(trigger, before, now)
-        return world, without_sent(self._capability.plan(world, now), before.notified if before else ())
+        observation = self._capability.observe(trigger, before, now)
+        return observation, without_sent(
+            self._capability.plan(observation, now), before.notified if before else ()
+        )
 
-    def _pass(self, trigger: Trigger, progress: _Progress) -> Report:
+    def _reconcile(self, trigger: Trigger, progress: _Progress) -> Report:
         capability, store = self._capability, self._ports.store
         progress.before = before = _sound(store.record(trigger.cluster, capability.name), self._clock())
         progress.has_read = True
         sent = progress.notified = before.notified if before else ()
         progress.retries = before.retries if before else ()
-        world = capability.observe(trigger, before, self._clock())
-        plan = capability.plan(world, self._clock())
-        progress.notified = _still_known(sent, plan)
+        observation = capability.observe(trigger, before, self._clock())
+        plan = capability.plan(observation, self._clock())
+        progress.notified = _still_recorded(sent, plan)
         plan = without_sent(plan, sent)
-        progress.record_fields = capability.record_fields(world, before, self._clock())
+        progress.record_fields = capability.record_fields(observation, before, self._clock())
         progress.details = _some_details(plan.details)
         plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
-        gone = capability.cluster(world) is None and before is None
-        if gone or plan.unrecorded or any(isinstance(action, DeleteState) for action in plan.actions):
-            return self._forget(trigger, plan, capability.cluster(world), progress)
+        is_unknown = capability.cluster(observation) is None and before is None
+        if is_unknown or plan.unrecorded or any(isinstance(action, DeleteState) for action in plan.actions):
+            return self._end_without_record(trigger, plan, capability.cluster(observation), progress)
         outcome, conflicts = plan.outcome, 0
-        if capability.enforced(world):
+        if capability.enforced(observation):
             try:
                 progress.changed += [f"would {action}: {action.why}" for action in plan.would]
-                executor = self._executor(trigger, capability.cluster(world), progress)
+                executor = self._executor(trigger, capability.cluster(observation), progress)
                 outcome = self._after(outcome, self._apply(plan, executor, progress), trigger, progress)
             except Conflict as conflict:
                 conflicts = 1 + (before.conflicts if before else 0)
                 if conflicts > _MOST_CONFLICTS:
                     raise
-                outcome = _again(outcome, conflict, conflicts, capability.in_progress_stage)
+                outcome = _retry_soon(outcome, conflict, conflicts, capability.in_progress_stage)
         else:
             progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
-            # What we may not do stays undone: looking sooner than the sweep would find the same.
+            # What we may not do stays undone: a reconcile before the sweep would find the same.
             outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
 
-        if plan.measured and (lost := self._keep(trigger, plan.measured, progress)):
+        if plan.measured and (lost := self._save_usage(trigger, plan.measured, progress)):
             outcome = replace(outcome, findings=(*outcome.findings, lost))
-        next_look = self._look_again(trigger, outcome, before)
-        return self._record(trigger, outcome, progress, next_look=next_look, conflicts=conflicts)
+        requeue_at = self._requeue(trigger, outcome, before)
+        return self._record(trigger, outcome, progress, requeue_at=requeue_at, conflicts=conflicts)
 
-    def _keep(self, trigger: Trigger, measured: tuple[Page, ...], progress: _Progress) -> Finding | None:
-        """What is lost of it costs the next pass a longer look, and nothing else."""
+    def _save_usage(
+        self, trigger: Trigger, measured: tuple[Page, ...], progress: _Progress
+    ) -> Finding | None:
+        """What is lost of it costs the next reconcile a longer read, and nothing else."""
         try:
             self._renew(progress, _TO_KEEP)
             self._ports.usage.keep(trigger.cluster, measured, self._clock())
         except LeaseHeld:
             raise
         except SlicewiseError as error:
-            message = f"What was measured could not be kept: {error}"
-            return Finding("usage-not-kept", message, "No action is needed where it comes and goes.")
+            message = f"What was measured could not be saved: {error}"
+            return Finding("usage-not-kept", message, "No action is needed where it is temporary.")
         return None
 
     def _apply(self, plan: Plan, executor: ActionExecutor, progress: _Progress) -> Attempt:
@@ -336,13 +344,13 @@ class Reconciler(Generic[W]):
         )
 
     def _notified(self, failed: tuple[Retry, ...], trigger: Trigger) -> tuple[Retry, ...]:
-        """Before the record that remembers it: told twice after a kill, and never not at all."""
+        """Before it is recorded: sent twice after a kill, and never not at all."""
         if not any(retry.needs_a_notice for retry in failed):
             return failed
         try:
             self._ports.notices.publish(*retries.notice(failed, trigger.name))
         except SlicewiseError:
-            return failed  # the next pass tries again
+            return failed  # the next reconcile tries again
         return tuple(replace(retry, notified=retry.notified or retry.needs_a_notice) for retry in failed)
 
     def _executor(self, trigger: Trigger, cluster: EksCluster | None, progress: _Progress) -> ActionExecutor:
@@ -350,38 +358,40 @@ class Reconciler(Generic[W]):
 
     def _renew(self, progress: _Progress, length: timedelta) -> None:
         """
-        Only the holder of the lease may write, for as long as `length`. Nobody can take a lease before it
-        ends by their own clock, so while enough of ours is left there is nothing to ask. One that is longer
-        than it need be is made shorter, since others wait for its end where a pass is killed.
+        Only the holder of the lease may write, for as long as `length`. No other reconcile can take a lease
+        before it ends by its own clock, so while enough of ours is left there is nothing to ask. One that is
+        longer than it need be is made shorter, since others wait for its end where a reconcile is killed.
         """
         with progress.renewing:
             now = self._clock()
             if length + _LEASE_MARGIN <= progress.lease.until - now <= length + _LEASE_SPARE:
                 return
-            # No pass outlives its function, so that nobody has to wait for one longer.
+            # No reconcile outlives its function, so that no other has to wait for one longer.
             length = min(length + _LEASE_SPARE, progress.deadline - now)
             progress.lease = self._ports.store.renew(progress.lease, now, length)
 
-    def _forget(
+    def _end_without_record(
         self, trigger: Trigger, plan: Plan, cluster: EksCluster | None, progress: _Progress
     ) -> Report:
-        """No record after it: that would be all we know about a cluster that is gone, or no longer ours."""
+        """
+        No record after it: that would be all we know about a cluster that is deleted, or no longer ours.
+        """
         self._apply(plan, self._executor(trigger, cluster, progress), progress)
         outcome = plan.outcome
         return Report(
             trigger.cluster, self._capability.name, outcome.stage, outcome.reason, tuple(progress.changed)
         )
 
-    def _look_again(self, trigger: Trigger, outcome: Outcome, before: Record | None) -> datetime | None:
+    def _requeue(self, trigger: Trigger, outcome: Outcome, before: Record | None) -> datetime | None:
         """
-        Queue the next look, unless one is queued that comes early enough.
+        Queue the next reconcile, unless one is queued that comes early enough.
 
         Returns:
             When it is due; None where the sweep is soon enough.
         """
         now = self._clock()
-        queued = before.next_look if before else None
-        # This is that look, or it must have been lost: it is over.
+        queued = before.requeue_at if before else None
+        # This is that reconcile, or its message was lost: it is queued no longer.
         if queued and ((trigger.due and queued <= trigger.due) or queued <= now + _CLOCK_ERROR):
             queued = None
         if outcome.wait is None:
@@ -399,7 +409,7 @@ class Reconciler(Generic[W]):
         outcome: Outcome,
         progress: _Progress,
         *,
-        next_look: datetime | None = None,
+        requeue_at: datetime | None = None,
         conflicts: int = 0,
         next_try: str = "",
     ) -> Report:
@@ -414,7 +424,7 @@ class Reconciler(Generic[W]):
             since=before.since if before and same else now,
             findings=_some_findings((*_misread(before), *outcome.findings)),
             changed=_some_changes(progress.changed),
-            next_look=next_look,
+            requeue_at=requeue_at,
             conflicts=conflicts,
             details=progress.details,
             notified=progress.notified,
@@ -427,8 +437,8 @@ class Reconciler(Generic[W]):
 
     def _record_failure(self, trigger: Trigger, progress: _Progress, error: Exception) -> None:
         """
-        Best effort: the error that is on its way must not be hidden by one of telling it. A record that could
-        not be read is not written over: what was notified, and decided, would be forgotten.
+        Best effort: the error that is being raised must not be hidden by one of recording it. A record that
+        could not be read is not written over: what was notified, and decided, would be lost.
         """
         if not progress.has_read:
             return
@@ -438,8 +448,11 @@ class Reconciler(Generic[W]):
             outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
         before = progress.before
         failed = {retry.part: retry for retry in (*(before.retries if before else ()), *progress.retries)}
-        kept = progress.record_fields or (
-            {name: getattr(before, name) for name in ("policy", "fingerprint", "world", "looked_at")}
+        fields = progress.record_fields or (
+            {
+                name: getattr(before, name)
+                for name in ("policy", "fingerprint", "cluster_fingerprint", "observed_at")
+            }
             if before
             else {}
         )
@@ -449,11 +462,11 @@ class Reconciler(Generic[W]):
                 outcome,
                 replace(
                     progress,
-                    record_fields=kept,
+                    record_fields=fields,
                     details=progress.details or (before.details if before else ()),
                     retries=tuple(failed.values()),
                 ),
-                next_look=before.next_look if before else None,
+                requeue_at=before.requeue_at if before else None,
                 conflicts=before.conflicts if before else 0,
                 next_try=self._next_try(progress.delivery),
             )
@@ -461,7 +474,7 @@ class Reconciler(Generic[W]):
             return
 
     def _next_try(self, delivery: Delivery | None) -> str:
-        """What becomes of a pass that failed."""
+        """What becomes of a reconcile that failed."""
         if delivery is None:
             return "the queue tries again"
         failed = f"try {delivery.number} of {delivery.most} failed"
@@ -480,32 +493,33 @@ class Reconciler(Generic[W]):
         return min(wait * (1 << min(max(doublings, 0), 10)), _LONGEST_WAIT)
 
     def _later(self, trigger: Trigger, reason: str, wait: timedelta) -> Report:
-        """A hundred triggers that come while a pass is at work come to one look after it."""
+        """A hundred triggers that come while a reconcile is running lead to one reconcile after it."""
         name, store = self._capability.name, self._ports.store
         comes = self._clock() + wait
-        if _gives_way(trigger, store.waiting(trigger.cluster, name), self._clock()):
+        if _defers(trigger, store.waiting(trigger.cluster, name), self._clock()):
             return Report(trigger.cluster, name, "busy", f"{reason}, and another message is queued already")
-        # Sent before it is noted: whoever ends between the two leaves one trigger too many, not too few.
+        # Sent before it is noted: a reconcile killed between the two leaves one trigger too many, not too
+        # few.
         again = replace(trigger, waits=True, tries=trigger.tries + 1, comes=comes)
         self._ports.queues.send(name, again.message(), wait)
         store.note_waiting(trigger.cluster, name, comes)
-        return Report(trigger.cluster, name, "busy", reason, next_look=comes)
+        return Report(trigger.cluster, name, "busy", reason, requeue_at=comes)
 
     def _release(self, lease: Lease) -> None:
         try:
             self._ports.store.release(lease)
         except SlicewiseError:
-            return  # it expires by itself
+            return  # it expires
 
 
-def _gives_way(trigger: Trigger, noted: datetime | None, now: datetime) -> bool:
+def _defers(trigger: Trigger, noted: datetime | None, now: datetime) -> bool:
     """
-    Whether a trigger that found the lease taken is dropped for another one that waits. What a person insists
-    on never is.
+    Whether a trigger that found the lease taken is dropped for another one that waits. A trigger that a
+    person forces never is.
 
     Args:
-        noted: When that other one comes back. It may be lost: soon after its time nobody waits for it any
-            more. So more than one may wait; of these, the one that was noted last goes on, in time or late.
+        noted: When that other one comes back. It may be lost: soon after its time it no longer counts. So
+            more than one may wait; of these, the one that was noted last is carried out, in time or late.
             Else those that come would grow in number for as long as the lease is not free.
     """
     if noted is None or trigger.forced or noted > now + _LONGEST_WAIT + _LEASE_MARGIN:
@@ -517,11 +531,11 @@ def _gives_way(trigger: Trigger, noted: datetime | None, now: datetime) -> bool:
 
 def without_sent(plan: Plan, sent: Collection[str]) -> Plan:
     """A plan asks for a notice as long as what it reports can be seen; `sent` are keys of what went out."""
-    left = (one for one in plan.actions if not (isinstance(one, Notify) and one.key in sent))
-    return replace(plan, actions=tuple(left))
+    unsent = (one for one in plan.actions if not (isinstance(one, Notify) and one.key in sent))
+    return replace(plan, actions=tuple(unsent))
 
 
-def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
+def _still_recorded(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
     """Of the notices that were sent, those that matter: all that the plan asks for, and the newest others."""
     asked = {one.key for one in plan.actions if isinstance(one, Notify)}
     others = [key for key in sent if key not in asked]
@@ -530,15 +544,15 @@ def _still_known(sent: Sequence[str], plan: Plan) -> tuple[str, ...]:
 
 def _sound(before: Record | None, now: datetime) -> Record | None:
     """
-    As it was read, but that a stage began now where its time cannot be read, or has not come yet; and that
-    nobody has looked at what was looked at in the future.
+    As it was read, except that a stage began now where its time cannot be read, or has not come yet; and that
+    the cluster counts as not read where it was read in the future.
     """
     if before is None:
         return None
     since = before.since if UNKNOWN_TIME < before.since <= now else now
-    looked_at = before.looked_at
-    is_past = looked_at is None or looked_at <= now + _CLOCK_ERROR
-    return replace(before, since=since, looked_at=looked_at if is_past else None)
+    observed_at = before.observed_at
+    is_past = observed_at is None or observed_at <= now + _CLOCK_ERROR
+    return replace(before, since=since, observed_at=observed_at if is_past else None)
 
 
 def _is_news(before: Record | None, now: Record) -> bool:
@@ -556,7 +570,7 @@ def _report(record: Record) -> Report:
         record.reason,
         record.changed,
         record.findings,
-        record.next_look,
+        record.requeue_at,
     )
 
 
@@ -566,7 +580,7 @@ def _misread(before: Record | None) -> tuple[Finding, ...]:
     return (
         Finding(
             "record-unreadable",
-            f"The record of the reconcile before was written by another release of Slicewise, or by hand: "
+            f"The record of the previous reconcile was written by another release of Slicewise, or by hand: "
             f"{', '.join(before.unreadable)} could not be read, and counted as absent.",
             "Nothing to do after an upgrade or a rollback; else find out who writes to the table.",
         ),
@@ -575,16 +589,18 @@ def _misread(before: Record | None) -> tuple[Finding, ...]:
 
 def _some_findings(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
     short = (
-        replace(one, message=_short(one.message), remedy=_short(one.remedy)) for one in found[:_MOST_TOLD]
+        replace(one, message=_short(one.message), remedy=_short(one.remedy)) for one in found[:_MOST_REPORTED]
     )
-    kept = first_that_fit(short, _MOST_FINDING_BYTES, _bytes_of)
-    left = len(found) - len(kept)
-    if not left:
-        return kept
+    fitting = first_that_fit(short, _MOST_FINDING_BYTES, _bytes_of)
+    remaining = len(found) - len(fitting)
+    if not remaining:
+        return fitting
     more = Finding(
-        "more-findings", f"{left} more are not kept.", "Fix these; the next pass reports the others."
+        "more-findings",
+        f"{remaining} more are not saved.",
+        "Fix these; the next reconcile reports the others.",
     )
-    return (*kept, more)
+    return (*fitting, more)
 
 
 def _bytes_of(finding: Finding) -> int:
@@ -597,15 +613,16 @@ def _short(text: str) -> str:
 
 
 def _some_changes(changed: list[str]) -> tuple[str, ...]:
-    short = map(_short, changed[:_MOST_TOLD])
-    kept = first_that_fit(short, _MOST_CHANGE_BYTES, lambda text: len(text.encode()))
-    left = len(changed) - len(kept)
-    return (*kept, f"and {left} more") if left else kept
+    short = map(_short, changed[:_MOST_REPORTED])
+    fitting = first_that_fit(short, _MOST_CHANGE_BYTES, lambda text: len(text.encode()))
+    remaining = len(changed) - len(fitting)
+    return (*fitting, f"and {remaining} more") if remaining else fitting
 
 
 def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
-    """The words of some; of the others when they are tried again, and that the operators know of them."""
-    # Those that failed most often first: what is not kept begins anew, and nobody would ever be told.
+    """The words of some; of the others when they are tried again, and that the operators were notified."""
+    # Those that failed most often first: what is not saved starts again, and the operators would never be
+    # notified.
     failed = tuple(sorted(failed, key=lambda one: -one.times))
     short = (one if number < _MOST_QUOTED else replace(one, message="") for number, one in enumerate(failed))
     return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
@@ -622,16 +639,15 @@ def _with_what_is_lost(outcome: Outcome, details: Sequence[Mapping[str, Any]]) -
     about = [str(detail.get("node_pool") or detail.get("pool") or "something") for detail in details]
     found = Finding(
         "details-not-kept",
-        f"The record has no room for what was decided about {', '.join(about)}: it keeps "
+        f"The record has no room for what was decided about {', '.join(about)}: it has "
         f"{_MOST_DETAIL_BYTES:,} bytes.",
         "Each reconcile decides on these again, without what the last days were like. Run fewer workloads in "
-        "the "
-        "pools of this cluster that are split into classes.",
+        "the pools of this cluster that are split into classes.",
     )
     return replace(outcome, findings=(found, *outcome.findings))
 
 
-def _again(
+def _retry_soon(
     outcome: Outcome, conflict: Conflict, conflicts: int, in_progress_stage: Mapping[Stage, Stage]
 ) -> Outcome:
     stage = in_progress_stage.get(outcome.stage, outcome.stage)

@@ -8,11 +8,11 @@ The rules, strongest first:
 * weekly hours: awake, or asleep
 * otherwise awake
 
-Awake wins over asleep where both stand in one line: a cluster too many costs less than one that is missed.
+Awake wins over asleep where both are in one line: a cluster too many costs less than one that is missed.
 
-Hours over midnight begin on the day that is named. And sleep that lasts until midnight goes on into the
+Hours over midnight begin on the day that is named. And sleep that lasts until midnight continues into the
 morning of a day whose own night is asleep: with "Mon-Fri 20:00-07:00" and "Sat-Sun" a cluster sleeps from
-Friday 20:00 to Monday 07:00, which is what everybody means who writes so.
+Friday 20:00 to Monday 07:00, which is what is meant by it.
 
 Hours are those of a wall clock that is never set back (local_time.py).
 """

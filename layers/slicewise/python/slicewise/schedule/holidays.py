@@ -1,7 +1,7 @@
 """
 Days off from an iCalendar file (RFC 5545), read strictly.
 
-Files of holidays hold whole days, once or each year. That is what is read; what is more than that is refused
+Files of holidays have whole days, once or each year. That is what is read; what is more than that is refused
 with its line, since a holiday that is read wrongly leaves a cluster asleep on a working day. A library would
 bring thousands of lines and 100 ms of cold start for these few.
 """
@@ -144,7 +144,7 @@ def _content_lines(text: str) -> Iterator[tuple[int, str, str, str]]:
 
 
 def _split_value(line: str) -> tuple[str, str, str]:
-    """At the first colon that does not stand in quotes."""
+    """At the first colon that is not in quotes."""
     quoted = False
     for place, sign in enumerate(line):
         quoted ^= sign == '"'

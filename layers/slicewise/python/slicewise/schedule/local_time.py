@@ -2,9 +2,9 @@
 A clock on the wall that is never set back.
 
 When summer time ends, an hour comes twice, and a cluster that only compared hours with the wall would be
-asleep, awake, and asleep again. Here the wall stands still while the hour comes for the second time: each
-time of day comes once, at its first coming. A time that is skipped comes at the jump. Both follow from one
-rule: a time of day has come from the first instant at which the wall has shown it, or a later one.
+asleep, awake, and asleep again. Here the wall clock stops while the hour comes for the second time: each time
+of day comes once, at its first coming. A time that is skipped comes at the jump. Both follow from one rule: a
+time of day has come from the first instant at which the wall has shown it, or a later one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def shown(at: datetime, zone: tzinfo) -> datetime:
         return wall
     back = _offset(wall, zone, 0) - _offset(wall, zone, 1)
     set_back = _first(at - back, at, lambda moment: bool(moment.astimezone(zone).fold))
-    # Just before the hands were moved: what the second coming repeats is over, what follows it has not come.
+    # Just before the clock was set back: what the second hour repeats has ended, what comes after it has not
+    # begun.
     return (set_back - _SECOND).astimezone(zone).replace(tzinfo=None)
 
 

@@ -19,8 +19,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY = "|".join(_DAYS)
 SPAN = re.compile(rf"({_DAY})(?:-({_DAY}))?(?: ([0-9]{{2}}):([0-9]{{2}})-([0-9]{{2}}):([0-9]{{2}}))?")
 _MIDNIGHT = 24 * 60
-# A budget fires on the week before and after as well, where the clock may stand an hour off: the hours that
-# have just ended keep their budget until that one is over, too, however long a clock change made it.
+# A budget fires on the week before and after as well, where the clock may be an hour off: the hours that have
+# just ended keep their budget until that one has ended, too, however long a clock change made it.
 _LINGER = timedelta(hours=3)
 
 

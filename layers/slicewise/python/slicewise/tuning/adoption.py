@@ -214,7 +214,7 @@ def _label(
         operations = [*set_value(item, CHANGED_PATH, stamp(now))]
         for key, value in _wanted(item, pool, born_with).items():
             operations += set_value(item, label_path(key), value)
-        why = "what its NodePool will require must stand on it first, or Karpenter replaces it"
+        why = "what its NodePool will require must be on it first, or Karpenter replaces it"
         yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
 
 
@@ -255,15 +255,14 @@ def _added(node_pool: Object, pool: Pool) -> list[str]:
     return [key for key in adopted_pools.labels(pool) if key not in before]
 
 
-# Giving back
+# Restoring
 
 
-def given_back(contents: ClusterContents, policy: Policy | None) -> tuple[PoolPlan, ...]:
+def restored(contents: ClusterContents, policy: Policy | None) -> tuple[PoolPlan, ...]:
     """
-    One for each adopted NodePool that the policy no longer asks for, once no change of N is under way.
+    One for each adopted NodePool that the policy no longer asks for, once no rollout is in progress.
 
-    One that another pool adopts by now is given back before it is taken over again: its nodes have other
-    labels then.
+    One that another pool adopts now is restored before it is adopted again: its nodes have other labels then.
     """
     adopters = {pool.adopt: pool.name for pool in policy.pools} if policy else {}
     left = (
@@ -298,7 +297,7 @@ def _is_of(node_pool: Object, pool_name: str) -> bool:
 
 
 def _give_back(node_pool: Object, n: int) -> Patch:
-    """At N > 1 what makes its nodes be born with N stays: Karpenter would replace those that have it."""
+    """At N > 1 what makes its new nodes start with N stays: Karpenter would replace those that have it."""
     operations: list[Operation] = [
         *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
         *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
@@ -330,7 +329,7 @@ def _unreadable(node_pool: Object) -> Iterable[Finding]:
 
 
 def _put_back(live: Object, part: str, value: Any) -> tuple[Operation, ...]:
-    """None stands for what it lacked."""
+    """None is for what it lacked."""
     path = ("spec", part)
     return remove(live, path) if value is None else set_value(live, path, value)
 

@@ -1,11 +1,11 @@
 """
 The alarms that wake a cluster's tuner, and what differs from them. Pure.
 
-Two, of one metric each, since each metric of an alarm costs as much a month as 10,000 reads of one. They tell
-what should not wait for the hourly sweep: idle GPUs cost more in an hour than everything here in a month,
-and where a GPU's memory is full, the next pod to grow is killed. Whether N can grow takes a day to tell, so
-nothing wakes for that. An alarm never sets N: it makes a pass look sooner, and that pass reads what was
-measured itself. So thresholds need not be exact. Names, dimensions and units of the metrics: Container
+Two, of one metric each, since each metric of an alarm costs as much a month as 10,000 reads of one. They are
+for what should not wait for the hourly sweep: idle GPUs cost more in an hour than everything here in a month,
+and where a GPU's memory is full, the next pod to grow is killed. Whether N can grow takes a day to measure,
+so no alarm is for that. An alarm never sets N: it triggers a reconcile sooner, and that reconcile reads what
+was measured itself. So thresholds need not be exact. Names, dimensions and units of the metrics: Container
 Insights, enhanced observability (awsemf, kubernetes.go).
 """
 
@@ -72,7 +72,7 @@ def _alarm(
         "Threshold": threshold,
         "EvaluationPeriods": periods,
         "DatapointsToAlarm": periods,
-        # No nodes, no metrics: nothing to look at.
+        # No nodes, no metrics: nothing to alarm on.
         "TreatMissingData": "notBreaching",
     }
     return Alarm(str(AlarmName(cluster.name, kind)), settings, {CLUSTER_TAG: cluster.arn})
@@ -85,8 +85,8 @@ def actions(
     What makes a cluster's alarms as they should be.
 
     Args:
-        cluster: None where it is gone, and its alarms with it.
-        found: All that are named after the cluster, also those of releases that kept more.
+        cluster: None where it is deleted, and its alarms are to be.
+        found: All that are named after the cluster, also those of releases that had more.
     """
     live = {alarm.name: alarm for alarm in found}
     asked = wanted(cluster, policy) if cluster else ()
@@ -94,7 +94,7 @@ def actions(
     left = sorted(live.keys() - {alarm.name for alarm in asked})
     reason = "its cluster is deleted" if cluster is None else _UNWANTED if asked else "no policy asks for it"
     done: tuple[PutAlarm | DeleteAlarm, ...] = (*puts, *(DeleteAlarm(name, reason) for name in left))
-    # Of a cluster that is gone nothing else is to be done, and nobody comes again.
+    # Of a deleted cluster nothing else is to be done, and no reconcile comes after this one.
     return tuple(replace(one, part=_part(one)) for one in done) if cluster else done
 
 

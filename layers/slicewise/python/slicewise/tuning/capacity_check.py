@@ -27,7 +27,7 @@ START_UP = timedelta(minutes=5)
 _CAUSES = (
     "Likely: GPU Operator's pods do not tolerate the node's taints or cannot pull images; the image is not "
     "an accelerated AL2023 one, so driver or toolkit are missing; its key is not in the ConfigMap "
-    f"{layout.CONFIG_MAP.namespace}/{layout.CONFIG_MAP.name}; another device plugin holds the GPUs. "
+    f"{layout.CONFIG_MAP.namespace}/{layout.CONFIG_MAP.name}; another device plugin allocates the GPUs. "
     f"See the pods on the node in {layout.OPERATOR_NAMESPACE}."
 )
 
@@ -88,7 +88,7 @@ def _judge(node: Object, known: _Known, now: datetime, changing: Collection[str]
         return _Judgement(total, due)
     if total and found.get(layout.NODE_POOL_LABEL) in changing:
         return _Judgement(total, due)
-    # When it registered, as its NodeClaim tells; else when it was created.
+    # When it registered, as its NodeClaim shows; else when it was created.
     started = known.registered.get(name(node)) or created_at(node) or now
     if now - started <= START_UP:
         return _Judgement(total, due, starting=True)
@@ -138,7 +138,7 @@ def _never_initialised(node: Object, promised: Mapping[str, int], known: _Known)
     )
     return Finding(
         "never-initialised",
-        f"Node {name(node)} offers no slices of {_told(promised)} promised, {_minutes(START_UP)} minutes "
+        f"Node {name(node)} offers no slices of {_in_words(promised)} promised, {_minutes(START_UP)} minutes "
         f"and more after it joined.{pods}",
         _CAUSES,
     )
@@ -149,7 +149,7 @@ def _mismatch(
 ) -> Finding:
     return Finding(
         "slices-differ",
-        f"Node {name(node)} offers {_told(offered)}; its key {key} promises {_told(promised)}.",
+        f"Node {name(node)} offers {_in_words(offered)}; its key {key} promises {_in_words(promised)}.",
         "If it was just relabelled, wait. Else see the device plugin's config-manager on this node: it "
         "notices a changed label, not a changed ConfigMap.",
     )
@@ -185,8 +185,8 @@ def _claims(contents: ClusterContents) -> list[Finding]:
         if had != promised:
             found[node_pool] = Finding(
                 "overlay-without-effect",
-                f"Karpenter launched NodeClaim {name(claim)} for {_told(had)}, not {_told(promised)}: no "
-                "NodeOverlay matched it.",
+                f"Karpenter launched NodeClaim {name(claim)} for {_in_words(had)}, not "
+                f"{_in_words(promised)}: no NodeOverlay matched it.",
                 "Compare the overlay's requirements with the NodeClaim's labels; until then Karpenter "
                 "starts too many nodes.",
             )
@@ -204,10 +204,10 @@ def _summary(judged: list[_Judgement], findings: tuple[Finding, ...]) -> str:
     return f"{nodes}; {len(findings)} finding{'s' if len(findings) != 1 else ''}" if findings else nodes
 
 
-def _told(slices: Mapping[str, int]) -> str:
-    """ "nvidia.com/gpu 4"; a resource that shall be 0 is told only where it is not."""
-    told = [f"{resource} {count}" for resource, count in slices.items() if count]
-    return ", ".join(told) or "nothing"
+def _in_words(slices: Mapping[str, int]) -> str:
+    """ "nvidia.com/gpu 4"; a resource that shall be 0 is named only where it is not."""
+    counted = [f"{resource} {count}" for resource, count in slices.items() if count]
+    return ", ".join(counted) or "nothing"
 
 
 def _minutes(length: timedelta) -> int:

@@ -2,8 +2,8 @@
 A tool that takes our requirement out of an adopted NodePool again, such as one that keeps it as its
 repository says. Pure.
 
-Where N stands nowhere, it is what the nodes do: overlays and limit stay, nodes that come are labelled so, and
-the requirement is put back once a day, for the day on which the tool was taught to leave it.
+Where no requirement says N, it is what the nodes have: overlays and limit stay, nodes that come are labelled
+so, and the requirement is put back once a day, until the tool is set to leave it.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ def is_taken_away(node_pool: Object) -> bool:
 
 def finding(node_pool: Object, n: int) -> Finding:
     writers = (writer for writer in written_by(node_pool, _REQUIREMENTS) if writer != MANAGER)
-    by = " and ".join(writers) or "somebody"
+    by = " and ".join(writers) or "an unknown writer"
     return Finding(
         "requirement-taken-away",
-        f"{by} took the requirement {layout.CONFIG_LABEL} out of NodePool {name(node_pool)}, by which nodes "
+        f"{by} removed the requirement {layout.CONFIG_LABEL} from NodePool {name(node_pool)}, by which nodes "
         f"start with their slices. N stays {n}, as its nodes have it; new nodes are labelled once they "
-        "have come.",
+        "are there.",
         "Have it leave spec.template.spec.requirements, spec.limits and spec.disruption of this NodePool "
-        "alone (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). It is put back once a day.",
+        "unchanged (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). It is put back once "
+        "a day.",
     )
 
 
@@ -51,7 +52,7 @@ def put_back(node_pool: Object, pool: Pool, key: str, now: datetime) -> Patch | 
     """
     The requirement once more, with what its NodeClaims carry; None where the last time is not a day ago.
     """
-    kept = adopted_settings.kept(node_pool)
+    kept = adopted_settings.saved(node_pool)
     last = stamped_at(kept.get(_PUT_BACK_AT))
     if last and timedelta(0) <= now - last < _TRIED_AGAIN:
         return None
@@ -60,7 +61,7 @@ def put_back(node_pool: Object, pool: Pool, key: str, now: datetime) -> Patch | 
         *set_value(node_pool, annotation_path(layout.ORIGINAL_ANNOTATION), again),
         *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool, key)),
     )
-    why = "every NodeClaim of it has these labels, and new nodes need them at their birth"
+    why = "every NodeClaim of it has these labels, and new nodes must start with them"
     return Patch(
         ref_of(node_pool),
         operations,

@@ -1,5 +1,6 @@
 """
-What somebody else wrote into objects of ours while N stands: told with its holder, and put back. Pure.
+What another writer put into objects of ours while no rollout is in progress: reported with its field manager,
+and reverted. Pure.
 
 The NodePool's requirement is where N is written down, so an edit of it is a choice of N: overlays and limits
 follow it. Everything else that says another N is drift.
@@ -29,9 +30,9 @@ class Repair:
 
 
 def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
-    """What differs from N, and, unless the policy only wants to be told, the writes that put it back."""
+    """What differs from N, and, unless the policy says `report`, the writes that revert it."""
     key = layout.config_key(state.pool.sharing, state.n)
-    # Without any requirement N is what the nodes do, and the rest of what says N follows that.
+    # Without any requirement N is what the nodes have, and the rest of what says N is set to that.
     if state.pool.profile or state.keys not in ((key,), ()):
         return _by_hand(state)
     puts_back = policy.drift is Drift.REPAIR
@@ -41,10 +42,10 @@ def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
     for overlay in state.overlays:
         if observed.n_of_overlay(overlay, state.pool) != state.n:
             actions.append(patches.count_with(state, overlay, state.n, f"N is {state.n}", now))
-            findings += _told(overlay, ("spec", "capacity", resource), state.n, puts_back)
+            findings += _reported(overlay, ("spec", "capacity", resource), state.n, puts_back)
     if not observed.is_limited_for(state.node_pool, state.pool, state.n):
         actions.append(patches.limit(state, state.n, f"N is {state.n}"))
-        findings += _told(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
+        findings += _reported(state.node_pool, ("spec", "limits", resource), state.n, puts_back)
     findings += [_relabelled(node, key) for node in state.nodes if _is_odd(node, key)]
     hand, aside = _by_hand(state), _set_aside(state, key, now)
     return Repair(
@@ -52,8 +53,10 @@ def repair(state: PoolState, policy: Policy, now: datetime) -> Repair:
     )
 
 
-def _told(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Finding]:
-    """None where we wrote it: then it is the policy or the requirement that has changed, and it follows."""
+def _reported(item: Object, path: Sequence[str], n: int, puts_back: bool) -> list[Finding]:
+    """
+    None where we wrote it: then it is the policy or the requirement that has changed, and it is updated.
+    """
     writers = written_by(item, path)
     others = [writer for writer in writers if writer != MANAGER]
     if writers and not others:
@@ -104,14 +107,14 @@ def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
 
 
 def _was_left(node: NodeState) -> bool:
-    """Waited for in vain, or registered just before its NodeClaim had the new key."""
+    """Skipped after a long wait, or registered just before its NodeClaim had the new key."""
     relabelled = marked_at(node.node, layout.CHANGED_ANNOTATION)
     claim = marked_at(node.claim_object, layout.CHANGED_ANNOTATION)
     return bool(patches.waited_for(node) or (claim and not relabelled))
 
 
 def _gets_more(node: NodeState, state: PoolState) -> bool:
-    """Whoever gets fewer slices might lose one that is in use, and under MPS everybody dies."""
+    """A node that gets fewer slices might lose one that is in use, and under MPS all its pods die."""
     has = layout.slices_of_key(node.key or "")
     return has is not None and has < state.n and state.pool.sharing is not Sharing.MPS
 
@@ -120,7 +123,7 @@ def _left_behind(node: NodeState, key: str) -> Finding:
     return Finding(
         "node-set-aside",
         f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
-        f"{node.promised} slices: it was left at {node.key} when its NodePool went on to {key}.",
+        f"{node.promised} slices: it stayed at {node.key} when its NodePool was changed to {key}.",
         "Fix the node and it is updated automatically, or delete its NodeClaim to replace it.",
     )
 
@@ -135,7 +138,7 @@ def _by_hand(state: PoolState) -> Repair:
     if not other:
         return Repair()
     writers = written_by(state.node_pool, ("spec", "template", "spec", "requirements"))
-    by = " and ".join(writer for writer in writers if writer != MANAGER) or "somebody"
+    by = " and ".join(writer for writer in writers if writer != MANAGER) or "an unknown writer"
     return Repair(
         findings=(
             Finding(

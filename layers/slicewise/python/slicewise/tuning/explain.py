@@ -1,4 +1,4 @@
-"""A decision as a person would want it told, from what its record keeps. Pure."""
+"""A decision and its reasons in words, from what its record has. Pure."""
 
 from __future__ import annotations
 
@@ -33,47 +33,47 @@ def _lines(detail: Detail) -> list[str]:
         return explain_classes.lines(detail)
     if "node_pool" not in detail:
         return [str(detail.get("says", ""))]
-    told = [f"{detail['node_pool']}: N is {detail.get('n', 'unknown')}"]
-    told += [f"  {line}" for line in (*_decision(detail), *_why(detail), *_then(detail))]
-    return told
+    report = [f"{detail['node_pool']}: N is {detail.get('n', 'unknown')}"]
+    report += [f"  {line}" for line in (*_decision(detail), *_why(detail), *_then(detail))]
+    return report
 
 
 def _decision(detail: Detail) -> list[str]:
     n, after = detail.get("n"), detail.get("after", detail.get("n"))
-    told = []
+    report = []
     if detail.get("rollout"):
-        told.append(f"It is being changed to {after}: {detail['rollout']}")
+        report.append(f"It is being changed to {after}: {detail['rollout']}")
         if since := detail.get("since"):
-            told.append(f"The change began at {since} because {detail.get('reason', '')}")
+            report.append(f"The change began at {since} because {detail.get('reason', '')}")
     elif reason := detail.get("reason"):
-        told.append(f"It becomes {after}: {reason}" if after != n else f"It stays: {reason}")
+        report.append(f"It becomes {after}: {reason}" if after != n else f"It stays: {reason}")
     if canary := detail.get("canary"):
-        told.append(f"The canary was {canary}")
+        report.append(f"The canary was {canary}")
     if failed := detail.get("failed"):
-        told.append(f"A canary failed: {failed}")
-    told += [f"Broken: {message}" for message in detail.get("broken", ())]
-    told += [f"Asks for more than one GPU: {who}" for who in detail.get("asks_for_more", ())]
+        report.append(f"A canary failed: {failed}")
+    report += [f"Broken: {message}" for message in detail.get("broken", ())]
+    report += [f"Asks for more than one GPU: {who}" for who in detail.get("asks_for_more", ())]
     if helps := detail.get("lets_them_run"):
-        told.append(f"To let {'them run' if n and n > 1 else 'N rise'}: {helps}")
-    return told
+        report.append(f"To let {'them run' if n and n > 1 else 'N rise'}: {helps}")
+    return report
 
 
 def _why(detail: Detail) -> list[str]:
     if "bounds" not in detail:
         return []
-    told = [f"By the rule N is {detail['rule']}, bound by {detail['binding']}:"]
-    told += [f"  {bound['what']:8} allows {bound['n']:2}: {bound['says']}" for bound in detail["bounds"]]
-    told.append(_predicted(detail))
-    told.append(f"Evidence: {detail['confidence']}; {detail['evidence']}")
+    report = [f"By the rule N is {detail['rule']}, bound by {detail['binding']}:"]
+    report += [f"  {bound['what']:8} allows {bound['n']:2}: {bound['says']}" for bound in detail["bounds"]]
+    report.append(_predicted(detail))
+    report.append(f"Evidence: {detail['confidence']}; {detail['evidence']}")
     low, high = detail.get("allowed") or (detail["rule"], detail["rule"])
     if low != high:
-        told.append(
+        report.append(
             f"N may rise to {low} by what pods may use, and must fall to {high} by what they use for "
             "certain: what was not measured lies between"
         )
     if detail.get("doubt"):
-        told.append(f"The evidence does not support a higher N: {detail['doubt']}")
-    return told
+        report.append(f"The evidence does not support a higher N: {detail['doubt']}")
+    return report
 
 
 def _predicted(detail: Detail) -> str:
@@ -87,25 +87,26 @@ def _predicted(detail: Detail) -> str:
 
 
 def _then(detail: Detail) -> list[str]:
-    told = [detail[key] for key in ("would_change", "advice") if detail.get(key)]
+    report = [detail[key] for key in ("would_change", "advice") if detail.get(key)]
     history = detail.get("history") or {}
     if at := history.get("changed_at"):
-        told.append(f"N changed last at {at}")
+        report.append(f"N changed last at {at}")
     if untried := history.get("untried"):
-        told.append(
-            "Nobody tried it before all nodes had it: consolidation goes one node at a time until a GPU has "
-            f"held more than {untried} pods as long as a canary, a day at most"
+        report.append(
+            "It was not tried before all nodes had it: consolidation removes one node at a time until a GPU "
+            "has "
+            f"has run more than {untried} pods for as long as a canary, a day at most"
         )
     for key, word in (("above", "higher"), ("below", "lower")):
         if since := history.get(f"{key}_since"):
-            told.append(f"A {word} N has been right since {since}")
-    told += [f"The canary of N = {n} failed at {at}" for n, at in sorted(history.get("failed", {}).items())]
+            report.append(f"A {word} N has been right since {since}")
+    report += [f"The canary of N = {n} failed at {at}" for n, at in sorted(history.get("failed", {}).items())]
     if consolidation := detail.get("consolidation"):
-        told.append(f"Idle nodes go after {consolidation['after']}: {consolidation['why']}")
+        report.append(f"Idle nodes go after {consolidation['after']}: {consolidation['why']}")
     n = detail.get("n")
     if n and n > 1 and ("bounds" in detail or detail.get("rollout")):
-        told.append(
+        report.append(
             f"To keep {n}, or to come back to it: write replicas: {{start: {n}, max: {n}}} for pool "
             f"{detail.get('pool', '')} in the policy. No pod is killed by it. To stop here: pause the cluster"
         )
-    return told
+    return report

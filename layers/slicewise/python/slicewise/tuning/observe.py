@@ -50,16 +50,16 @@ from slicewise.tuning.usage.pages import history_of
 from slicewise.tuning.usage.pool_usage import FRESH, STEP, WINDOW, read
 from slicewise.tuning.usage.readings import Readings
 
-# Where it was looked for and is not there: no key is known then, and no node may be given one.
+# Where it was read and is not there: no key is known then, and no node may be given one.
 _NO_CONFIG_MAP: Object = {
     "apiVersion": layout.CONFIG_MAP.api_version,
     "kind": layout.CONFIG_MAP.kind,
     "metadata": {"name": layout.CONFIG_MAP.name, "namespace": layout.CONFIG_MAP.namespace},
     "data": {},
 }
-# Failed ones tell of slices that were refused.
+# Failed ones show which slices were refused.
 _NOT_SUCCEEDED = "status.phase!=Succeeded"
-# What is measured before a change began tells what is normal.
+# What is measured before a rollout began shows what is normal.
 _BEFORE_A_CHANGE = timedelta(hours=1)
 
 
@@ -67,8 +67,8 @@ def observe(
     trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime
 ) -> Observation:
     """
-    What stands in the way of a look is raised: an onboarded cluster into which the tuner cannot look needs
-    help, and the queue's retries bridge the seconds until a new access entry works.
+    What keeps us from reading is raised: an onboarded cluster that the tuner cannot read needs help, and the
+    queue's retries bridge the seconds until a new access entry works.
     """
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known = record.details if record else ()
@@ -99,13 +99,13 @@ def observe(
         policy_text=text or "",
         alarms=its_alarms,
         alarms_error=alarms_error,
-        known=known,
+        recorded=known,
         failed=record.retries if record else (),
     )
 
 
 def _alarms(cluster: EksCluster, ports: Ports) -> tuple[tuple[Alarm, ...], str]:
-    """With why they cannot be read. They only wake us: without them all else goes on."""
+    """With why they cannot be read. They only trigger reconciles: without them all else goes on."""
     try:
         return ports.alarms.named(alarms.prefix(cluster)), ""
     except (Refused, Unavailable) as error:
@@ -113,8 +113,8 @@ def _alarms(cluster: EksCluster, ports: Ports) -> tuple[tuple[Alarm, ...], str]:
 
 
 def _unmanaged(cluster: EksCluster, record: Record | None, ports: Ports) -> Unmanaged:
-    """A policy has gone: a change of N may have been left halfway. Where we are shut out, it stays so."""
-    # Its alarms are to go, and nobody comes again once they have.
+    """A policy was removed: a rollout may have been left halfway. Where we are shut out, it stays so."""
+    # Its alarms are to be deleted, and no reconcile comes after that.
     left = ports.alarms.named(alarms.prefix(cluster))
     is_settled = record is None or (record.stage is Stage.UNMANAGED and not record.conflicts)
     if is_settled or not cluster.answers:
@@ -123,7 +123,7 @@ def _unmanaged(cluster: EksCluster, record: Record | None, ports: Ports) -> Unma
 
 
 def _under_a_wrong_policy(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
-    """That it is wrong is told in any case."""
+    """That it is wrong is reported in any case."""
     if not cluster.answers:
         return None
     try:
@@ -134,8 +134,8 @@ def _under_a_wrong_policy(cluster: EksCluster, ports: Ports) -> ClusterContents 
 
 def _offboarding(cluster: EksCluster, record: Record | None, ports: Ports) -> Offboarding:
     """
-    The policy that was in force says how an adopted NodePool shares its GPUs; where it is not known any more,
-    or cannot be read, such a NodePool is given back as it is.
+    The policy that was in force says how an adopted NodePool shares its GPUs; where it is not known any
+    longer, or cannot be read, such a NodePool is restored as it is.
     """
     policy, text = _in_force(record, ports)
     left = ports.alarms.named(alarms.prefix(cluster))
@@ -161,7 +161,7 @@ def _offboarding(cluster: EksCluster, record: Record | None, ports: Ports) -> Of
 
 
 def _in_force(record: Record | None, ports: Ports) -> tuple[Policy | None, str]:
-    """The policy by which the pass before tuned, and its text."""
+    """The policy by which the previous reconcile tuned, and its text."""
     if record is None or not record.policy:
         return None, ""
     text = ports.policies.text(record.policy)
@@ -172,7 +172,7 @@ def _in_force(record: Record | None, ports: Ports) -> tuple[Policy | None, str]:
 
 
 def _as_left(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
-    """For what a change of N may have left held."""
+    """For what an interrupted rollout may still hold."""
     try:
         return look(ports.kubernetes(cluster))
     except (Refused, Unauthorized):
@@ -235,7 +235,7 @@ def _with_templates(
     kubernetes: Kubernetes,
     only: Callable[[Object], bool] = whole_gpus.asks_for_more,
 ) -> ClusterContents:
-    """A kind that cannot be read is told; it ends nothing."""
+    """A kind that cannot be read is reported; it ends nothing."""
     found: list[Object] = []
     unread: list[str] = []
     for kind, version in whole_gpus.KINDS.items():
@@ -252,29 +252,29 @@ def _first_day(now: datetime) -> int:
 
 
 def first_new(history: History, now: datetime) -> datetime:
-    """From when on to ask: the step after those that are kept, and the last hour, for what is so now."""
+    """From when on to ask: the step after those that are saved, and the last hour, for what is so now."""
     if history.through is None or not history.workloads:
-        # Nobody was measured yet, and a source may have come later than we, with a past.
+        # No pod was measured yet, and a source may have been installed later than Slicewise, with a past.
         return now - WINDOW
-    # A point stands at the beginning of its step.
+    # A point has the time at which its step begins.
     new = datetime.fromtimestamp(history.through, UTC) + STEP
     return max(now - WINDOW, min(new, now - FRESH - STEP))
 
 
 def _evidence_is_due(record: Record | None, now: datetime) -> bool:
     """
-    While N of one NodePool is being changed a pass comes every few seconds. A week is read anew for all the
-    others only once a source has another point.
+    While N of one NodePool is being changed a reconcile comes every few seconds. A week is read again for all
+    the others only once a source has another point.
     """
-    looked_at = record.looked_at if record else None
-    return looked_at is None or not timedelta(0) <= now - looked_at < STEP
+    observed_at = record.observed_at if record else None
+    return observed_at is None or not timedelta(0) <= now - observed_at < STEP
 
 
 def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
     """`adopted` are NodePools whose nodes may not have our label yet."""
     config_map = kubernetes.get(layout.CONFIG_MAP)
     node_pools = kubernetes.list(*kinds.NODE_POOL)
-    # Where there are classes, onboarding has given us the right to look for who lets us move it.
+    # Where there are classes, onboarding has given us the right to list the workloads that let us move them.
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
     # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
     pods = kubernetes.list(*kinds.POD, fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
@@ -292,7 +292,7 @@ def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents
 
 
 def _opted_in(kubernetes: Kubernetes) -> tuple[Object, ...]:
-    """With who wrote what: a class is not put where somebody else puts another again and again."""
+    """With who wrote what: a class is not put where another writer puts its own again and again."""
     return tuple(
         item
         for kind in ("Deployment", "StatefulSet")

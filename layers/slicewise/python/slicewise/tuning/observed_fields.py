@@ -1,5 +1,5 @@
 """
-What a tuning pass keeps of each object that it lists, which is all that anybody here reads of it. Pure.
+What a reconcile of tuning keeps of each object that it lists, which is all that tuning reads of it. Pure.
 
 A page of pods is ten times as large as what is kept of it, and the rest may hold secrets.
 """
@@ -45,7 +45,7 @@ def asks_for_slices(pod: Object) -> bool:
 
 
 def of_a_pod(pod: Object) -> Object:
-    metadata, found, told = pod["metadata"], pod["spec"], status(pod)
+    metadata, found, pod_status = pod["metadata"], pod["spec"], status(pod)
     kept = _chosen(metadata, _METADATA)
     if owners := metadata.get("ownerReferences"):
         kept["ownerReferences"] = [_chosen(owner, _OWNER) for owner in owners]
@@ -58,12 +58,14 @@ def of_a_pod(pod: Object) -> Object:
     if whole_gpus.gpus_of(found) > 1 or not found.get("nodeName"):
         # Where it may come to run.
         chosen |= schedulable.of_a_pod_spec(found)
-    became = _chosen(told, ("phase", "reason", "startTime"))
-    if "conditions" in told:
+    became = _chosen(pod_status, ("phase", "reason", "startTime"))
+    if "conditions" in pod_status:
         # When it became ready.
-        became["conditions"] = _conditions(one for one in told["conditions"] or () if one["type"] == "Ready")
-    if "containerStatuses" in told:
-        became["containerStatuses"] = [_ended(one) for one in told["containerStatuses"] or ()]
+        became["conditions"] = _conditions(
+            one for one in pod_status["conditions"] or () if one["type"] == "Ready"
+        )
+    if "containerStatuses" in pod_status:
+        became["containerStatuses"] = [_ended(one) for one in pod_status["containerStatuses"] or ()]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -89,7 +91,7 @@ def of_a_node(node: Object) -> Object:
 
 
 def of_a_claim(claim: Object) -> Object:
-    """Its requirements name each instance type that would have done; read is the key it was born with."""
+    """Its requirements name each instance type that would have done; read is the key that it started with."""
     found = spec(claim)
     born = [one for one in found.get("requirements") or () if one.get("key") == layout.CONFIG_LABEL]
     return {

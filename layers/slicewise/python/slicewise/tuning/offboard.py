@@ -3,7 +3,7 @@ Tuning's share of offboarding: adopted NodePools go back to whole GPUs and to wh
 empty. Pure.
 
 Nothing is evicted and nothing is deleted here. An adopted NodePool that shares its GPUs is changed to N = 1
-like at any other time, by replacing nodes under its budgets. A NodePool of ours starts no more nodes once no
+as at any other time, by replacing nodes under its budgets. A NodePool of ours starts no more nodes once no
 pod asks for it; Karpenter then consolidates it under its budgets, and onboarding deletes it when it has none.
 """
 
@@ -58,7 +58,7 @@ _MARKS_ON_NODES = (
 
 
 def plan(found: Offboarding, now: datetime) -> Plan:
-    """The outcome is `unmanaged` once nothing of the cluster is tuning's to give back."""
+    """The outcome is `unmanaged` once tuning has nothing left to restore in the cluster."""
     kept = alarms.actions(found.cluster, None, found.alarms)
     contents = found.contents
     if contents is None:
@@ -85,7 +85,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
 
 
 def _unseen(found: Offboarding, kept: tuple[Action, ...]) -> Plan:
-    """Nothing is said to be done that could not be looked at."""
+    """Nothing is reported as done that could not be read."""
     message = "the cluster is being offboarded, and could not be read"
     if not found.was_tuned:
         return Plan(Outcome(Stage.UNMANAGED, message), kept, unrecorded=True)
@@ -126,7 +126,7 @@ def _until_awake(node_pool: str) -> PoolPlan:
 
 
 def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPlan:
-    """A change to more slices goes back; one to fewer goes on, and then all the way."""
+    """A rollout to more slices is aborted; one to fewer goes on, and then all the way."""
     if state.rollout:
         undone = [_WHY] if state.rollout.grows else []
         step = rollout_stages.advance(
@@ -151,13 +151,13 @@ def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
     Nodes and NodeClaims lose them, a tenth at a time; it gets back the rest. A node that lost a label that
     its NodePool still requires would be replaced.
     """
-    back = {one.name: one for one in adoption.given_back(contents, None)}
+    back = {one.name: one for one in adoption.restored(contents, None)}
     for node_pool in contents.node_pools:
         labelled = _labelled(contents, node_pool)
         if name(node_pool) in back and labelled and _is_whole(node_pool):
             yield _released(node_pool, now) or _unlabelled(node_pool, labelled, now)
         elif name(node_pool) in back:
-            yield replace(back[name(node_pool)], message=f"{name(node_pool)} is given back", wait=SOON)
+            yield replace(back[name(node_pool)], message=f"{name(node_pool)} is restored", wait=SOON)
         elif is_adopted(node_pool):
             message = f"{name(node_pool)} is not restored while it sleeps or changes"
             yield PoolPlan(name(node_pool), message, wait=SOON)
@@ -217,7 +217,7 @@ def _of(item: Object, node_pool: Object) -> bool:
 
 
 def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
-    """What we wrote on a Node or NodeClaim goes, but for labels that its NodePool gives it by itself."""
+    """What we wrote on a Node or NodeClaim is removed, but for labels that its NodePool gives it."""
     if layout.POOL_LABEL not in labels(item) and not annotations_of(item).keys() & set(_MARKS_ON_NODES):
         return ()
     template = (spec(node_pool).get("template") or {}).get("metadata") or {}
@@ -286,7 +286,8 @@ def _emptied(contents: ClusterContents, node_pool: Object) -> PoolPlan:
 def _asking(contents: ClusterContents, node_pool: Object) -> list[str]:
     """
     Who could run nowhere else: pods, and templates also of what has no pod now, that choose NodePools of
-    ours; and where nobody else may start GPUs, all that run there. Who could is moved by Karpenter.
+    ours; and where no other NodePool may start GPUs, all that run there. Karpenter moves the pods that it
+    can.
     """
     pods = [pod for pod in contents.pods if _chooses(spec(pod), node_pool)]
     if not any(layout.may_have_gpus(one) for one in contents.node_pools if not is_ours(one)):
@@ -338,7 +339,7 @@ def _chosen(pod_spec: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _still_asked_for(node_pool: Object, asking: Sequence[str]) -> Finding:
-    state = "starts no more nodes, and" if _is_closed(node_pool) else "stays as it is:"
+    state = "starts no more nodes, and" if _is_closed(node_pool) else "is left unchanged:"
     return Finding(
         "still-asked-for",
         f"NodePool {name(node_pool)} {state} {_some(asking)} can run nowhere else.",

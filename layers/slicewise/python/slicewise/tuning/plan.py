@@ -1,8 +1,8 @@
 """
-What a tuning pass does: prove the slices, carry changes of N on, decide on the others. Pure.
+What a reconcile of tuning does: check capacity, advance rollouts, decide on the other NodePools. Pure.
 
-Each state that a pass can find a cluster in has its case. In one that a policy asks for, each NodePool has a
-plan of its own (pool_rules.py), and these are put together here.
+Each state that a reconcile can find a cluster in has its case. In one that a policy asks for, each NodePool
+has a plan of its own (pool_rules.py), and these are put together here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from slicewise.tuning.usage.pages import pages, written
 
 # Where nothing is being changed there is no hurry, but an hour without an answer would be long.
 _UNREAD_WAIT = timedelta(minutes=15)
-# What is let go may have to wait for a device plugin, minutes at most.
+# What is released may have to wait for a device plugin, minutes at most.
 _LET_GO_WAIT = timedelta(seconds=15)
 _MOST_SAID = 5
 
@@ -56,12 +56,12 @@ def enforced(found: Observation) -> bool:
 
 
 def record_fields(found: Observation, before: Record | None, now: datetime) -> dict[str, object]:
-    """What the record of this pass keeps of what it observed."""
+    """What the record of this reconcile keeps of what it observed."""
     policy = found.policy if isinstance(found, Offboarding | NotReady | Observed) else None
     return {
         "policy": "" if isinstance(found, Deleted | Unmanaged) else found.policy_name or "",
         "fingerprint": fingerprint(policy) if policy else "",
-        "looked_at": now if _is_looked_into(found) else before and before.looked_at,
+        "observed_at": now if _is_looked_into(found) else before and before.observed_at,
     }
 
 
@@ -82,8 +82,8 @@ def plan(found: Observation, now: datetime) -> Plan:
             gone = Outcome(Stage.DELETED, "the cluster is deleted; the next sweep removes its state")
             return Plan(gone, alarms.actions(None, None, found.alarms))
         case Paused():
-            findings = tuple(_paused_halfway(known) for known in found.known if "rollout" in known)
-            return Plan(Outcome(Stage.PAUSED, f"paused: {found.why}", findings), details=found.known)
+            findings = tuple(_paused_halfway(known) for known in found.recorded if "rollout" in known)
+            return Plan(Outcome(Stage.PAUSED, f"paused: {found.why}", findings), details=found.recorded)
         case Offboarding():
             # Few clusters are, and every cold start would pay for it.
             from slicewise.tuning import offboard
@@ -98,7 +98,7 @@ def plan(found: Observation, now: datetime) -> Plan:
             return Plan(Outcome(Stage.UNMANAGED, "no policy applies to this cluster"), kept)
         case NotReady():
             waiting = Outcome(Stage.WAITING, f"the cluster is {found.cluster.status}")
-            return Plan(waiting, details=found.known)
+            return Plan(waiting, details=found.recorded)
         case Observed() if _holds(found):
             return _no_longer_in_force(found, now)
         case Observed():
@@ -106,11 +106,11 @@ def plan(found: Observation, now: datetime) -> Plan:
 
 
 def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> Plan:
-    """Only a cluster of which nothing is held any more is not looked into again."""
-    why = "no policy applies to this cluster any more"
-    given_back = adoption.given_back(left, None)
-    plans = (*rollout_release.released(left, (), why, now), *given_back)
-    holds = bool(given_back) or rollout_release.holds(left, ())
+    """Only a cluster in which nothing is held any longer is not read again."""
+    why = "no policy applies to this cluster any longer"
+    restored = adoption.restored(left, None)
+    plans = (*rollout_release.released(left, (), why, now), *restored)
+    holds = bool(restored) or rollout_release.holds(left, ())
     stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.UNMANAGED, None)
     findings = tuple(finding for one in plans for finding in one.findings)
     actions = (*kept, *(action for one in plans for action in one.steps))
@@ -118,7 +118,7 @@ def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> 
 
 
 def _holds(seen: Observed) -> bool:
-    """What a pass in mode `act` left held is given back in every mode."""
+    """What a reconcile in mode `act` left held is released in every mode."""
     return seen.policy.mode is not Mode.ACT and rollout_release.holds(seen.contents, ())
 
 
@@ -126,7 +126,7 @@ def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
     why = f"the policy's mode is now {seen.policy.mode}"
     actions = rollout_release.release_holds(seen.contents, (), why, now)
     message = f"releasing what the interrupted rollout held: {why}"
-    return Plan(Outcome(Stage.TUNING, message, wait=_LET_GO_WAIT), actions, seen.known)
+    return Plan(Outcome(Stage.TUNING, message, wait=_LET_GO_WAIT), actions, seen.recorded)
 
 
 def _paused_halfway(known: Mapping[str, Any]) -> Finding:
@@ -138,10 +138,10 @@ def _paused_halfway(known: Mapping[str, Any]) -> Finding:
 
 
 def _refused(found: PolicyInvalid, now: datetime) -> Plan:
-    """Nothing is decided by a wrong policy; but what a change of N holds cannot wait until it is mended."""
+    """Nothing is decided by a wrong policy; but what a rollout holds cannot wait until it is fixed."""
     why, left = "its policy is no longer valid", found.contents
     findings = tuple(
-        Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", refuses=True)
+        Finding("policy", f"{problem.path}: {problem.value!r}.", f"{problem.remedy}.", blocking=True)
         for problem in found.error.problems
     )
     findings += rollout_release.halfway(left, (), why) if left else ()
@@ -149,7 +149,7 @@ def _refused(found: PolicyInvalid, now: datetime) -> Plan:
     wait = _LET_GO_WAIT if left and rollout_release.holds(left, ()) else None
     held = "what the interrupted rollout held is released" if actions else "nothing is touched"
     outcome = Outcome(Stage.FAILED, f"policy {found.policy_name!r} is not valid; {held}", findings, wait)
-    return Plan(outcome, actions, found.known)
+    return Plan(outcome, actions, found.recorded)
 
 
 def _tune(seen: Observed, now: datetime) -> Plan:
@@ -194,11 +194,14 @@ def _of_classes(states: Sequence[PoolState], seen: Observed, now: datetime) -> I
 
 
 def _of_dropped(seen: Observed, ours: Collection[str], now: datetime) -> Iterable[PoolPlan]:
-    """NodePools that the policy no longer asks for get back what a change of N holds, and what they had."""
+    """
+    In NodePools that the policy no longer asks for, what a rollout holds is released, and what they had is
+    restored.
+    """
     why = "the policy no longer has it"
     return (
         *rollout_release.released(seen.contents, ours, why, now),
-        *adoption.given_back(seen.contents, seen.policy),
+        *adoption.restored(seen.contents, seen.policy),
     )
 
 
@@ -220,7 +223,7 @@ def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator
 
 
 def _not_before(wait: timedelta, actions: Sequence[Action], seen: Observed, now: datetime) -> timedelta:
-    """What something refuses is not looked at each few seconds, but when it is tried again."""
+    """What is refused is not reconciled each few seconds, but when it is tried again."""
     tries = {one.action: one.at - now for one in seen.failed}
     again = [tries[str(action)] for action in actions if str(action) in tries]
     return max(wait, *again) if again else wait
@@ -234,6 +237,6 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
 
 
 def _reason(summary: str, plans: Iterable[PoolPlan]) -> str:
-    told = [one.message for one in sorted(plans, key=lambda one: not one.changing) if one.message]
-    more = [f"and {len(told) - _MOST_SAID} more NodePools"] if len(told) > _MOST_SAID else []
-    return "; ".join((summary, *told[:_MOST_SAID], *more))
+    messages = [one.message for one in sorted(plans, key=lambda one: not one.changing) if one.message]
+    more = [f"and {len(messages) - _MOST_SAID} more NodePools"] if len(messages) > _MOST_SAID else []
+    return "; ".join((summary, *messages[:_MOST_SAID], *more))

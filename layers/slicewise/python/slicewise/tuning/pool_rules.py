@@ -1,8 +1,8 @@
 """
-What a pass does with one NodePool: the first rule that applies decides, also to do nothing. Pure.
+What a reconcile does with one NodePool: the first rule that applies decides, also to do nothing. Pure.
 
-While N of a NodePool is being changed, the next step of that change is all that happens to it. Else its N is
-decided on, its consolidation set, and what somebody else edited put back.
+While a NodePool has a rollout, its next step is all that happens to it. Else its N is decided on, its
+consolidation set, and what other writers edited reverted.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def clamp_future_timestamps(
     if not actions or seen.policy.mode is not Mode.ACT:
         return None
     message = f"{state.name}: times that have not come yet are put back to now"
-    known = {**seen.known_of(state.name), "node_pool": state.name, "reason": message}
+    known = {**seen.recorded_of(state.name), "node_pool": state.name, "reason": message}
     return PoolPlan(state.name, message, known, actions, findings, _SOON, changing=bool(state.rollout))
 
 
@@ -83,7 +83,7 @@ def advance_rollout(state: PoolState, seen: Observed, shared: Shared, now: datet
 
 
 def _with_upkeep(rule: Rule) -> Rule:
-    """Beside its N: consolidation, what somebody edited, and nodes that a change of N left cordoned."""
+    """Beside its N: consolidation, what other writers edited, and nodes that a rollout left cordoned."""
 
     @wraps(rule)
     def with_upkeep(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> PoolPlan | None:
@@ -111,7 +111,7 @@ def _kept_up(planned: PoolPlan, state: PoolState, seen: Observed, now: datetime)
 
 def _asking(state: PoolState, seen: Observed) -> tuple[str, ...]:
     """Who asks for more than one GPU."""
-    return whole_gpus.known(state, seen.of_several_gpus, seen.known_of(state.name))
+    return whole_gpus.known(state, seen.of_several_gpus, seen.recorded_of(state.name))
 
 
 def _bare(state: PoolState) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def without_measurements(state: PoolState, seen: Observed, shared: Shared, now: 
     if seen.whole:
         return None
     not_yet = {**_bare(state), "reason": "it is decided on with the next measurements"}
-    return PoolPlan(state.name, "", seen.known_of(state.name) or not_yet)
+    return PoolPlan(state.name, "", seen.recorded_of(state.name) or not_yet)
 
 
 @_with_upkeep
@@ -151,11 +151,11 @@ def choose_replicas(state: PoolState, seen: Observed, shared: Shared, now: datet
     if not acts:
         state = replace(state, history=_told_before(state, seen))
     decision, problems = _decision(state, seen, asking, now)
-    told = details(decision, now)
+    fields = details(decision, now)
     if asking:
-        told |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
+        fields |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
     memory = _memory(state, decision) if acts else ()
-    planned = PoolPlan(state.name, decision.message, told, memory, problems)
+    planned = PoolPlan(state.name, decision.message, fields, memory, problems)
     return _changed(planned, state, decision, shared, now) if decision.changes else planned
 
 
@@ -213,8 +213,11 @@ def _pods(count: int) -> str:
 
 
 def _told_before(state: PoolState, seen: Observed) -> Tuning:
-    """Who only recommends writes nothing into the cluster, so the record before says how long what stood."""
-    text = json.dumps(seen.known_of(state.name).get("history", {}))
+    """
+    A policy that only recommends writes nothing into the cluster, so the previous record has how long which
+    target was stable.
+    """
+    text = json.dumps(seen.recorded_of(state.name).get("history", {}))
     metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
     return read_tuning({"metadata": metadata})[0]
 
@@ -226,7 +229,7 @@ def _frozen(seen: Observed) -> str:
 
 
 def _memory(state: PoolState, decision: Decision) -> tuple[Action, ...]:
-    """Since when another N has been right is kept where N is; written only when it changes."""
+    """Since when another N has been the target is saved where N is; written only when it changes."""
     if decision.history == state.history:
         return ()
     operations = json_patch.set_value(state.node_pool, TUNING_PATH, decision.history.dumped())

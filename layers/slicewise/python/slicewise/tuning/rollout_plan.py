@@ -20,8 +20,8 @@ from slicewise.tuning.state.pool_state import PoolState, Rollout
 
 # Without measurements a canary proves nothing; this soon they are asked for again.
 _BLIND_WAIT = timedelta(minutes=1)
-# So long a change may hold consolidation while nothing is known of it: a canary is ended then, and after it
-# consolidation is given back until the change goes on.
+# So long a rollout may hold consolidation while nothing is known of it: a canary is ended then, and after it
+# consolidation is released until the rollout goes on.
 _BLIND_LONGEST = timedelta(hours=1)
 _MEASURED_WITHIN = timedelta(minutes=30)
 
@@ -29,9 +29,9 @@ _MEASURED_WITHIN = timedelta(minutes=30)
 def advance_rollout(
     state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime
 ) -> PoolPlan:
-    """Its next step; back, where the new N does harm; none, while nobody can tell whether it does."""
+    """Its next step; back, where the new N does harm; none, while it is not known whether it does."""
     began = change.canary.since if change.canary else change.since
-    asking = whole_gpus.known(state, seen.of_several_gpus, seen.known_of(state.name))
+    asking = whole_gpus.known(state, seen.of_several_gpus, seen.recorded_of(state.name))
     blind = _blind(state, change, seen, policy, now) if change.grows else ""
     harm = _harm(state, change, seen, began, now) if change.grows else []
     if change.grows and change.from_ == 1 and asking:
@@ -49,7 +49,7 @@ def advance_rollout(
     return PoolPlan(
         state.name,
         f"{state.name}: N {change.other}→{change.target}: {advance.message}",
-        {**seen.known_of(state.name), **_detail(state, change, advance)},
+        {**seen.recorded_of(state.name), **_detail(state, change, advance)},
         advance.actions,
         (*state.findings, *advance.findings, *refused),
         advance.wait,
@@ -66,13 +66,13 @@ def _waiting(
     late: bool,
     now: datetime,
 ) -> PoolPlan:
-    """Consolidation is given back where it was held for long."""
+    """Consolidation is released where it was held for long."""
     message = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
     wait = max(_BLIND_WAIT, min(lasts / 10, RAREST))
     others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
-    given_back = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
-    detail = {**seen.known_of(state.name), "rollout": message}
-    return PoolPlan(state.name, message, detail, given_back, wait=wait, changing=True)
+    restored = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
+    detail = {**seen.recorded_of(state.name), "rollout": message}
+    return PoolPlan(state.name, message, detail, restored, wait=wait, changing=True)
 
 
 def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, An
     if advance.failed:
         detail["failed"] = advance.failed
     if change.canary and change.canary.empty:
-        detail["canary"] = f"empty: no GPU of node {change.canary.node} held more pods than before for long"
+        detail["canary"] = f"empty: no GPU of node {change.canary.node} ran more pods than before for long"
     return detail
 
 
 def _blind(state: PoolState, change: Rollout, seen: Observed, policy: Policy, now: datetime) -> str:
-    """Why nobody can tell how the canary does; empty where it can be told, or need not be yet."""
+    """Why it is not known how the canary does; empty where it is known, or need not be yet."""
     if policy.metrics.source is MetricsSource.NONE:
         return ""
     if seen.metrics_error:

@@ -1,4 +1,4 @@
-"""What a tuning pass observed, as text that a person can keep, send and plan from again. Pure."""
+"""What a reconcile of tuning observed, as text that a person can save, send and plan from again. Pure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _NOTHING: Mapping[str, Any] = {
 
 
 def dump(found: Observation, now: datetime) -> str:
-    """Pods hold only what tuning reads of them: no environment, no images, no secrets."""
+    """Pods have only what tuning reads of them: no environment, no images, no secrets."""
     plain = {"slicewise_snapshot": VERSION, "taken_at": now.isoformat(), **_NOTHING, **_dumped(found)}
     return json.dumps(plain, default=_plain)
 
@@ -76,9 +76,9 @@ def _dumped(found: Observation) -> dict[str, Any]:
             return {"alarms": list(map(_of, alarms))}
         case Paused():
             of_state: dict[str, Any] = {"policy_name": found.policy_name, "paused": found.why}
-            of_state |= {"known": list(found.known)}
+            of_state |= {"known": list(found.recorded)}
         case PolicyInvalid():
-            of_state = {"policy_name": found.policy_name, "known": list(found.known)}
+            of_state = {"policy_name": found.policy_name, "known": list(found.recorded)}
             of_state |= _dumped_contents(found.contents)
         case Unmanaged():
             of_state = {"alarms": list(map(_of, found.alarms)), **_dumped_contents(found.contents)}
@@ -87,10 +87,10 @@ def _dumped(found: Observation) -> dict[str, Any]:
             of_state |= {"alarms": list(map(_of, found.alarms)), **_dumped_contents(found.contents)}
         case NotReady():
             of_state = {"policy_name": found.policy_name, "policy": found.policy_text}
-            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.known)}
+            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.recorded)}
         case Observed():
             of_state = {"policy_name": found.policy_name, "policy": found.policy_text}
-            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.known)}
+            of_state |= {"alarms": list(map(_of, found.alarms)), "known": list(found.recorded)}
             of_state |= {**_dumped_contents(found.contents), **_dumped_measurement(found.measurement)}
     return {"cluster": _of(found.cluster), **of_state}
 
@@ -125,7 +125,7 @@ def load(text: str) -> tuple[Observation, datetime]:
     """
     try:
         found = json.loads(text)
-        # Whatever it says: what can be read of another version is what this one needs.
+        # In any version: what can be read of another one is what this one needs.
         found["slicewise_snapshot"]
         return _observation(found), _time(found["taken_at"])
     except UNREADABLE as error:
@@ -155,7 +155,7 @@ def _observation(found: dict[str, Any]) -> Observation:
         return NotReady(cluster, policy.name, policy, text, alarms, known)
     measurement = _measurement(found, policy, contents)
     return Observed(
-        cluster, policy.name, policy, contents, measurement, policy_text=text, alarms=alarms, known=known
+        cluster, policy.name, policy, contents, measurement, policy_text=text, alarms=alarms, recorded=known
     )
 
 

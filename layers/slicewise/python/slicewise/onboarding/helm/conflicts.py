@@ -1,5 +1,5 @@
 """
-What in GPU Operator's values stands against slicing, so that joining the release would overrule its owner.
+What in GPU Operator's values conflicts with slicing, so that joining the release would overrule its owner.
 
 Each is a row of one table. Sources: the chart v26.7.0; k8s-device-plugin v0.20.0 (which setting wins).
 """
@@ -20,9 +20,9 @@ from slicewise.policy.model import Policy
 class Conflict:
     """
     Attributes:
-        path: Where their value stands.
-        clashes: Whether it stands in the way, of all values that are in effect and the policy.
-        needed: What would have to stand there.
+        path: Where their value is.
+        clashes: Whether it conflicts, of all values that are in effect and the policy.
+        needed: What would have to be there.
         why: What would go wrong.
         remedy: What a person can do.
     """
@@ -43,7 +43,7 @@ def _for_mig(but: Any) -> Callable[[Any, Policy], bool]:
 
 
 def _reads_a_file(value: Any, policy: Policy) -> bool:
-    """By argument or environment; both hold over what the node's label chooses."""
+    """By argument or environment; both win over what the node's label chooses."""
     return any("config-file" in str(one).replace("_", "-").lower() for one in value or ())
 
 
@@ -58,7 +58,7 @@ CONFLICTS: tuple[Conflict, ...] = (
         _is(False),
         "true",
         "The device plugin is off, so no node would offer a slice.",
-        "Set devicePlugin.enabled: true once nothing else hands out these GPUs.",
+        "Set devicePlugin.enabled: true once nothing else allocates these GPUs.",
     ),
     Conflict(
         ("clusterPolicy", "deployCR"),
@@ -72,7 +72,8 @@ CONFLICTS: tuple[Conflict, ...] = (
         _is(True),
         "false",
         f"GPUs are handed out by DRA, which excludes a ClusterPolicy. {_OTHER_STACK}",
-        "Set gpuCluster.deployCR: false when no ResourceClaim holds a GPU, or keep this cluster out of the "
+        "Set gpuCluster.deployCR: false when no ResourceClaim has a GPU allocated, or keep this cluster out "
+        "of the "
         "policy.",
     ),
     Conflict(
@@ -102,7 +103,7 @@ CONFLICTS: tuple[Conflict, ...] = (
         ("devicePlugin", "args"),
         _reads_a_file,
         "no configuration file",
-        "The device plugin reads that file whatever a node's label says.",
+        "The device plugin reads that file, no matter what a node's label says.",
         "Put its content under a key of the ConfigMap that devicePlugin.config.name names, and remove the "
         "argument.",
     ),
@@ -110,7 +111,7 @@ CONFLICTS: tuple[Conflict, ...] = (
         ("devicePlugin", "env"),
         _reads_a_file,
         "no configuration file",
-        "The device plugin reads that file whatever a node's label says.",
+        "The device plugin reads that file, no matter what a node's label says.",
         "Put its content under a key of the ConfigMap that devicePlugin.config.name names, and remove the "
         "variable.",
     ),
@@ -118,7 +119,7 @@ CONFLICTS: tuple[Conflict, ...] = (
         ("node-feature-discovery", "worker", "nodeSelector"),
         _keeps_off_our_nodes,
         "nothing",
-        "Operands run where node-feature-discovery has seen a GPU, and it would not look at our nodes.",
+        "Operands run where node-feature-discovery has seen a GPU, and it would not scan our nodes.",
         "Remove it, or adopt NodePools whose nodes have these labels instead of having us make some.",
     ),
 )
@@ -137,5 +138,5 @@ def conflicts(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]
                 f"GPU Operator's values say {spelled(row.path)}: {json.dumps(value)[:300]}, and slicing "
                 f"needs {row.needed}. {row.why}",
                 row.remedy,
-                refuses=True,
+                blocking=True,
             )

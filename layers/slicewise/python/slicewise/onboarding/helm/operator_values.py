@@ -1,12 +1,11 @@
 """
-Joining somebody else's GPU Operator: three sides of helm's values become one. Pure.
+Joining a GPU Operator of another owner: three sides of helm's values become one. Pure.
 
 The sides are the chart's own values, those of the release, and what slicing needs. What is in effect (the
 release's values over the chart's) stays, unless no slices can come of it; then we change nothing and say why
-(`CONTRADICTIONS`). What we add to the values is what slicing needs and the owner has not spoken of.
-
-What they were is kept in the very values, under a key that charts do not know (`MARK`): helm writes both in
-one step, so that no death of ours comes between them, and whoever replaces the values replaces that as well.
+(`CONTRADICTIONS`). What we add to the values is what slicing needs and the owner has not set. What they were
+is saved in the very values, under a key that charts do not know (`MARK`): helm writes both in one step, so
+that we cannot be killed between the two, and a tool that replaces the values replaces that as well.
 """
 
 from __future__ import annotations
@@ -81,9 +80,9 @@ class Theirs:
 
     Attributes:
         values: As helm had them before us, with what the owner has changed since.
-        chart_version: Of the release when we joined it; empty where that is not kept.
-        revision: Its revision then; 0 where that is not kept.
-        is_whole: Whether `values` are what they were: not so where an earlier release of ours kept nothing.
+        chart_version: Of the release when we joined it; empty where that was not saved.
+        revision: Its revision then; 0 where that was not saved.
+        is_whole: Whether `values` are what they were: not so where an earlier release of ours saved nothing.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -130,8 +129,8 @@ def join(
 ) -> Joined:
     """
     Args:
-        release: Somebody else's, joined before or not.
-        chart: The own values of the chart that it is to run; None where it runs that, or nobody knows them.
+        release: Another owner's, joined before or not.
+        chart: The own values of the chart that it is to run; None where it runs that, or they are not known.
         tolerations: What operands must tolerate on our nodes.
     """
     owner = theirs(release)
@@ -168,7 +167,7 @@ def _needed(
         yield _CREATE, False
     if not owner.config_map and not at(effective, _DEFAULT, ""):
         yield _DEFAULT, layout.EXCLUSIVE
-    # Rendered objects do not tell what NFD's workers tolerate.
+    # Rendered objects do not show what NFD's workers tolerate.
     for path in TOLERATION_LISTS if release.revision else TOLERATION_LISTS[:1]:
         yield path, union(at(effective, path, ()), tolerations)
     # Another chart may bring another driver, which nodes that restart would get: theirs stays for good.
@@ -189,7 +188,7 @@ def union(there: Iterable[Any], more: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 
 def _covers(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether whatever `other` tolerates is tolerated by `one`, for ever."""
+    """Whether all that `other` tolerates is tolerated by `one`, for ever."""
     if one.get("tolerationSeconds") is not None or one.get("effect") not in (None, "", other.get("effect")):
         return False
     exists = one.get("operator", "Equal") == "Exists"
@@ -211,7 +210,7 @@ def _differences(
     ours = {path for path, _ in leaves(written)}
     paths = {path: None for side in (before, after) for path, _ in leaves(side)}
     if not own_before:
-        paths = dict.fromkeys(ours)  # what the chart said until now, nobody knows
+        paths = dict.fromkeys(ours)  # what the chart said until now is not known
     for path in sorted(paths, key=lambda path: (path not in ours, path)):
         was, becomes = at(before, path), at(after, path)
         if was != becomes and not (isinstance(was, Mapping) or isinstance(becomes, Mapping)):
@@ -262,7 +261,7 @@ def _exporter(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]
             "two-exporters",
             f"The policy measures by {source}, whose CloudWatch add-on brings an exporter of GPUs, and GPU "
             "Operator runs one, too: two on a node fight over its profiling counters.",
-            "Turn one off where nobody reads it: dcgmExporter.enabled: false in GPU Operator's values, or "
+            "Turn one off where it is not used: dcgmExporter.enabled: false in GPU Operator's values, or "
             "the add-on's. We leave yours as it is.",
         )
     if source is not MetricsSource.PROMETHEUS:
@@ -283,13 +282,13 @@ def _exporter(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]
         )
 
 
-# Our own exporter's, too: what tells the pods of a shared GPU apart.
+# Our own exporter's, too: it tells the pods of a shared GPU apart.
 EXPORTER_FOR_PROMETHEUS: Mapping[str, Any] = {
-    "hostPID": True,  # or use by process, and so by pod, cannot be told
+    "hostPID": True,  # or use by process, and so by pod, cannot be measured
     "serviceMonitor": {
         "enabled": True,
         "honorLabels": True,
-        # The exporter's own label holds the name of its pod where nobody tells it that of its node.
+        # The exporter's own label has the name of its pod where it is not given that of its node.
         "relabelings": [
             {
                 "sourceLabels": ["__meta_kubernetes_pod_node_name"],

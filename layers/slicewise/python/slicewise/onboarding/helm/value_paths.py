@@ -1,4 +1,6 @@
-"""helm's values as nested tables: read at a path, merged as helm merges, and an edit of theirs told. Pure."""
+"""
+helm's values as nested tables: read at a path, merged as helm merges, and compared to find an edit. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ Path = tuple[str, ...]
 
 
 class _Absent:
-    """What stands at a path where nothing does; None is a value, by which helm takes a chart's away."""
+    """What is read at a path that is not there; None is a value, by which helm takes a chart's away."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -65,13 +67,13 @@ def spelled(path: Path) -> str:
 
 def edited(before: Mapping[str, Any], ours: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """
-    What somebody would have, had they made their edits before us.
+    What an owner would have, had they made their edits before us.
 
     Args:
         before: Theirs, as it was.
         ours: What we made of it.
-        now: What they have made of that: where it is still ours, `before` holds, and else their edit. Of a
-            list that they edited, what we had added goes.
+        now: What they have made of that: where it is still ours, `before` counts, and else their edit. Of a
+            list that they edited, what we had added is removed.
     """
     found = dict(before)
     for key in {**ours, **now}:

@@ -1,1 +1,1 @@
-"""GPU Operator in a cluster, and whatever else hands out its GPUs. Pure."""
+"""GPU Operator in a cluster, and what else allocates its GPUs. Pure."""

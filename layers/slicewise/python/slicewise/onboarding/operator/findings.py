@@ -1,4 +1,4 @@
-"""What keeps us from joining somebody's GPU Operator, before anything is touched. Pure."""
+"""What keeps us from joining another owner's GPU Operator, before anything is touched. Pure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
             return found_before
     found_now = [*_clashing_keys(contents, release), *_contradictions(contents, policy, settings)]
     driver = driver_restart(contents, release, settings)
-    return [driver, *found_now] if driver and driver.refuses else found_now
+    return [driver, *found_now] if driver and driver.blocking else found_now
 
 
 def _several(contents: ClusterContents) -> Finding | None:
@@ -78,12 +78,12 @@ def _without_release(contents: ClusterContents) -> Finding | None:
 
 def _contradictions(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
     together = joined(contents, policy, settings)
-    return [finding for finding in (together.findings if together else ()) if finding.refuses]
+    return [finding for finding in (together.findings if together else ()) if finding.blocking]
 
 
 def _before_joining(release: Release, policy: Policy, settings: Settings) -> list[Finding]:
     ours, kept = settings.gpu_operator.version, keeper(release)
-    whose = f"{kept.tool} ({kept.manifest})" if kept else "Somebody else"
+    whose = f"{kept.tool} ({kept.manifest})" if kept else "Another owner"
     if not policy.adopt_gpu_operator:
         return [
             _refuse(
@@ -107,7 +107,7 @@ def _before_joining(release: Release, policy: Policy, settings: Settings) -> lis
         return [
             _refuse(
                 "gpu-operator-busy",
-                f"Somebody else's helm is at work on GPU Operator, or was killed: its release is "
+                f"Another owner's helm is running on GPU Operator, or was killed: its release is "
                 f"{release.status}.",
                 f"Wait until it ends, or run helm rollback {release.name} -n {release.namespace}; the next "
                 "reconcile continues.",
@@ -137,4 +137,4 @@ def _clashing_keys(contents: ClusterContents, release: Release) -> list[Finding]
 
 
 def _refuse(code: str, message: str, remedy: str) -> Finding:
-    return Finding(code, message, remedy, refuses=True)
+    return Finding(code, message, remedy, blocking=True)

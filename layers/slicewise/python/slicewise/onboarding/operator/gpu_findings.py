@@ -1,4 +1,4 @@
-"""What it means for us that something else hands out a cluster's GPUs, and whose are which. Pure."""
+"""What it means for us that something else allocates a cluster's GPUs, and whose are which. Pure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _labelled(contents: ClusterContents) -> Iterator[Finding]:
         yield Finding(
             "gpus-labelled-by-others",
             f"{len(marked)} nodes ({', '.join(where[:5])}) carry {GPU_COUNT}, which GPU feature discovery "
-            "writes, and there is no GPU Operator: somebody else's sets up GPUs there.",
+            "writes, and there is no GPU Operator: another one sets up GPUs there.",
             "See what runs on them. Two of it write the same labels, and two device plugins fight over the "
             "GPUs.",
         )
@@ -142,23 +142,23 @@ def _bottlerocket(whose: str) -> Finding:
 def _auto_mode(message: str) -> Finding:
     return _refuse(
         "auto-mode",
-        f"{message}: it brings a device plugin of its own that nobody else can configure.",
+        f"{message}: it brings a device plugin of its own that only it can configure.",
         "Use a NodeClass of karpenter.k8s.aws for sliced GPUs.",
     )
 
 
 def _refuse(code: str, message: str, remedy: str) -> Finding:
-    return Finding(code, message, remedy, refuses=True)
+    return Finding(code, message, remedy, blocking=True)
 
 
 # For people
 
 
 def by_node_pool(contents: ClusterContents) -> tuple[Mapping[str, str], ...]:
-    """Who hands out the GPUs of each NodePool that may have some, as far as this look tells."""
+    """What allocates the GPUs of each NodePool that may have some, as far as this reconcile shows."""
     known = {(item["kind"], name(item)): item for item in contents.node_classes}
     operator = operator_release.of(contents)
-    said = f"GPU Operator {operator.namespace}/{operator.name}" if operator else "nobody yet"
+    said = f"GPU Operator {operator.namespace}/{operator.name}" if operator else "nothing yet"
     others = ", ".join(str(server.ref) for server in contents.gpu_servers)
     found = []
     for pool in sorted(contents.node_pools, key=name):
@@ -171,7 +171,7 @@ def by_node_pool(contents: ClusterContents) -> tuple[Mapping[str, str], ...]:
         elif item is not None and _is_bottlerocket(item):
             by = "Bottlerocket's own device plugin"
         elif _is_left_out(pool):
-            by = others or "nobody that we see: its label keeps GPU Operator off"
+            by = others or "nothing that we see: its label keeps GPU Operator off"
         else:
             by = ", ".join(one for one in (said if operator or not others else "", others) if one)
         found.append({"node_pool": name(pool), "gpus_by": by})

@@ -1,5 +1,5 @@
 """
-Who hands out a cluster's GPUs beside GPU Operator's own operands: told by what runs there does. Pure.
+What allocates a cluster's GPUs beside GPU Operator's own operands: recognised by what runs there does. Pure.
 
 An image's name says little: mirrors rename it, and others than NVIDIA hand out NVIDIA's GPUs. A device plugin
 cannot do without kubelet's folder of sockets, nor a DRA driver without that of plugins.
@@ -18,7 +18,7 @@ from slicewise.model.cluster import GpuServer, Release
 
 _DEVICE_PLUGINS = re.compile(r"/kubelet(/device-plugins)?/*$")
 _DRA_PLUGINS = re.compile(r"/kubelet/plugins(_registry)?(/|$)")
-# Last parts of images that hand out NVIDIA's GPUs, whatever registry they are mirrored to.
+# Last parts of images that allocate NVIDIA's GPUs, in any registry that they are mirrored to.
 _IMAGES = frozenset({"nvidia-gpu-device-plugin", "nvidia-device-plugin", "hami", "k8s-vgpu"})
 _NVIDIA = re.compile(r"nvidia|\bgpu-mem\b|tencent\.com/vcuda|volcano\.sh/(v?gpu)", re.IGNORECASE)
 _OTHERS = re.compile(r"\b(amd|rocm|intel|habana|neuron|efa|rdma|sriov|smarter|kvm|fpga)\b", re.IGNORECASE)
@@ -26,8 +26,8 @@ _OTHERS = re.compile(r"\b(amd|rocm|intel|habana|neuron|efa|rdma|sriov|smarter|kv
 _SHARERS = {
     "mps-control-daemon": "runs an MPS control daemon, which decides who may use the GPUs of its nodes",
     "nvidia-cuda-mps-control": "runs an MPS control daemon, which decides who may use the GPUs of its nodes",
-    "kai-resource-isolator": "bounds shares of GPUs that KAI hands out by pods of its own",
-    "runai-container-toolkit": "bounds shares of GPUs that Run:ai hands out by pods of its own",
+    "kai-resource-isolator": "bounds shares of GPUs that KAI allocates by pods of its own",
+    "runai-container-toolkit": "bounds shares of GPUs that Run:ai allocates by pods of its own",
     "gpushare-device-plugin": "advertises shares of GPUs by memory",
 }
 # DeviceClasses of NVIDIA's DRA driver under which GPUs are handed out; others are for fabrics.
@@ -57,7 +57,7 @@ def _selects_gpus(device_class: Object) -> bool:
 
 
 def _does(item: Object) -> str | None:
-    """What a DaemonSet does with NVIDIA's GPUs that nobody else may do; None where nothing."""
+    """What a DaemonSet does with NVIDIA's GPUs that no other one may do; None where nothing."""
     if any(owner["kind"] == "ClusterPolicy" for owner in item["metadata"].get("ownerReferences") or ()):
         return None
     pod = item["spec"]["template"]["spec"]
@@ -71,7 +71,7 @@ def _does(item: Object) -> str | None:
     if _is_device_plugin(item, containers, paths, text):
         return "advertises GPUs of NVIDIA's to the kubelet"
     if any(_DRA_PLUGINS.search(path) for path in paths) and _NVIDIA.search(text) and _hands_out(containers):
-        return "hands out GPUs of NVIDIA's by DRA"
+        return "allocates NVIDIA's GPUs by DRA"
     return None
 
 

@@ -1,9 +1,9 @@
 """
-GPU Operator in a cluster: whose it is, how it comes to serve slices, and how it is given back. Pure.
+GPU Operator in a cluster: whose it is, how it comes to serve slices, and how it is restored. Pure.
 
-Ours is installed and kept as we want it. Somebody else's is joined where the policy says `adopt`
+Ours is installed and upgraded as we want it. Another owner's is joined where the policy says `adopt`
 (onboarding/helm/operator_values.py), under its own name and in its own namespace. One that a tool keeps as
-its manifest says, such as Flux or Argo CD, is not touched: what the manifest lacks is told, and the rest
+its manifest says, such as Flux or Argo CD, is not touched: what the manifest lacks is reported, and the rest
 waits for that.
 """
 
@@ -28,12 +28,12 @@ from slicewise.policy.model import Policy
 from slicewise.pools import layout
 
 OPERATOR_CRD = "clusterpolicies.nvidia.com"
-# Once may be a person who forgot; whoever does it again will do so for ever.
+# Once may be a person's slip; a writer that does it again will do so for ever.
 _MOST_OVERWRITTEN = 2
 
 
 def all_of(contents: ClusterContents) -> tuple[Release, ...]:
-    """GPU Operator's releases, by chart and not by name: whoever installs it may call it anything."""
+    """GPU Operator's releases, by chart and not by name: it may be installed under any name."""
     return tuple(release for release in contents.releases if release.chart == manifests.OPERATOR)
 
 
@@ -50,9 +50,9 @@ def place(contents: ClusterContents) -> tuple[str, str]:
 
 
 def keeper(release: Release) -> Keeper | None:
-    """Who keeps it as a manifest says, also where only the history tells that somebody does."""
+    """The tool that keeps it as a manifest says, also where only the history shows that there is one."""
     if release.keeper is None and release.overwritten >= _MOST_OVERWRITTEN and not is_marked(release):
-        return Keeper("A helm of somebody's", "the values that it is given", "their top")
+        return Keeper("Another owner's helm", "the values that it is given", "their top")
     return release.keeper
 
 
@@ -77,11 +77,11 @@ def _tolerating(taint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def joined(contents: ClusterContents, policy: Policy, settings: Settings) -> Joined | None:
-    """What becomes of somebody else's release; None where there is none, or it is ours."""
+    """What becomes of another owner's release; None where there is none, or it is ours."""
     release = of(contents)
     if release is None or not is_theirs(release):
         return None
-    # The chart that it runs already needs no other look.
+    # The chart that it runs already needs no other check.
     other = contents.operator_chart if _runs_another(release, settings) and not keeper(release) else None
     return join(policy, release, other, tolerations(contents, policy))
 
@@ -134,7 +134,9 @@ def _data(contents: ClusterContents, ref: Ref) -> Mapping[str, str]:
 
 
 def observed_refs(release: Release | None, policy: Policy) -> tuple[Ref, ...]:
-    """What a look must `get`, beside what it always does, for a release that is not where ours would be."""
+    """
+    What a reconcile must `get`, beside what it always does, for a release that is not where ours would be.
+    """
     if release is None or not (policy.adopt_gpu_operator or is_marked(release)):
         return ()
     refs = [*config_map_refs(release.namespace)]
@@ -168,7 +170,7 @@ def difference(contents: ClusterContents, policy: Policy, settings: Settings, no
     upgrades = any(isinstance(action, UpgradeRelease) for action in actions)
     if upgrades or (OPERATOR_CRD not in contents.crds and not found.wait):
         chart = settings.gpu_operator
-        actions.insert(0, ApplyChartCrds(chart.ref, chart.version, "helm never upgrades CRDs by itself"))
+        actions.insert(0, ApplyChartCrds(chart.ref, chart.version, "helm itself never upgrades CRDs"))
     findings = (*found.findings, *(together.findings if together else ()))
     return Difference(tuple(actions), findings, found.wait)
 
@@ -180,7 +182,7 @@ def _our_values(contents: ClusterContents, policy: Policy) -> dict[str, Any]:
 
 
 def awaited(contents: ClusterContents, policy: Policy, settings: Settings) -> Finding | None:
-    """What a manifest of somebody's tool lacks; no slices can come before it says so."""
+    """What the manifest of a tool lacks; there are no slices before it says so."""
     release = of(contents)
     together = joined(contents, policy, settings)
     kept = keeper(release) if release else None
@@ -199,7 +201,7 @@ def awaited(contents: ClusterContents, policy: Policy, settings: Settings) -> Fi
 
 
 def findings_of_keys(contents: ClusterContents) -> list[Finding]:
-    """Keys of ours that somebody edited, and edits of the owner's that are carried over."""
+    """Keys of ours that were edited, and edits of the owner's that are carried over."""
     _, namespace = place(contents)
     ours, there = layout.device_plugin_configs(), _data(contents, config_map_refs(namespace)[0])
     edited = [
@@ -215,7 +217,7 @@ def findings_of_keys(contents: ClusterContents) -> list[Finding]:
     carried = [
         Finding(
             "device-plugin-key-carried",
-            f"Key {key} of the owner's own configurations was edited; ours of that name follows.",
+            f"Key {key} of the owner's own configurations was edited; ours of that name is updated with it.",
             "Nothing. As with any edit, a node reads it when its device plugin restarts.",
         )
         for key, text in their_keys(contents).items()
@@ -244,5 +246,5 @@ def driver_restart(contents: ClusterContents, release: Release, settings: Settin
         "GPUs.",
         f"Upgrade it to {ours} yourself when that suits you, or set driver.upgradePolicy.autoUpgrade: false, "
         "or deploy Slicewise with -c gpu_operator_version and gpu_operator_chart of the one that you run.",
-        refuses=not is_marked(release),
+        blocking=not is_marked(release),
     )

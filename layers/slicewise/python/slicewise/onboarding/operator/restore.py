@@ -21,9 +21,9 @@ def give_back(
     contents: ClusterContents, revisions: Iterable[Release], settings: Settings, now: datetime
 ) -> Difference:
     """
-    What makes a joined release what it was, once no node carries a key of ours alone.
+    What restores a joined release, once no node carries a key of ours alone.
 
-    The values that were kept with the release come back, with what the owner has changed since, on the chart
+    The values that were saved with the release come back, with what the owner has changed since, on the chart
     that runs now. Where that is another than it was, and by us, the very revision of before comes back if
     helm still keeps it. What would restart drivers, or needs a chart that is not ours to have, is its owner's
     to do.
@@ -103,7 +103,7 @@ def _lost(owner: Theirs, release: Release, newer: bool) -> Iterable[Finding]:
     if not owner.is_whole:
         yield Finding(
             "original-unreadable",
-            f"What the values of {release.namespace}/{release.name} were before us was not kept: they stay "
+            f"What the values of {release.namespace}/{release.name} were before us was not saved: they stay "
             "as they are, without our mark.",
             f"See helm history {release.name} -n {release.namespace}, and set what you want.",
         )

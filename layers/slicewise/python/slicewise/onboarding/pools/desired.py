@@ -2,7 +2,7 @@
 What each NodePool of a policy and its overlays should be, given what there is; or why they stay as they are.
 
 N is read from the live NodePools, never from the policy: changing it is tuning's work. What would make
-Karpenter replace nodes that run is told, not done.
+Karpenter replace nodes that run is reported, not done.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _target(
     ):
         n = now
     elif found and not keys and not pool.size and pool.sharing.has_replicas:
-        told = observed.n_of_nodes(contents.node_claims, contents.node_overlays, pool, pool_name)
-        n = told or n
+        observed_n = observed.n_of_nodes(contents.node_claims, contents.node_overlays, pool, pool_name)
+        n = observed_n or n
     if pool.adopt and found:
         # Tuning takes it over: with the labels of its nodes, which must come first.
         return PoolTarget(layout.overlays(pool, gpu, n, weights), found, _busy(found, keys))
@@ -91,7 +91,7 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
         return Finding(
             "n-being-changed",
             f"N of NodePool {pool_name} is being changed.",
-            "Nothing: tuning finishes it. The policy's other wishes for this pool are met then.",
+            "No action needed: tuning finishes it. The policy's other changes to this pool are made then.",
         )
     if len(keys) > 1:
         return Finding(
@@ -123,7 +123,7 @@ def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[
         return None
     return Finding(
         "would-replace-nodes",
-        f"NodePool {pool_name} is left as it is: the policy's {why} would replace its {len(claims)} nodes.",
+        f"NodePool {pool_name} is left unchanged: the policy's {why} would replace its {len(claims)} nodes.",
         f"Empty it, or kubectl delete nodepool {pool_name} when its workloads may move: then the policy "
         "applies.",
     )
@@ -133,7 +133,7 @@ def _drift(found: Object, wanted: Object, claims: list[Object]) -> str | None:
     """
     What would make Karpenter replace one of these NodeClaims; None where nothing would.
 
-    It hashes the template without its requirements, and holds the NodeClaims' labels against the
+    It hashes the template without its requirements, and compares the NodeClaims' labels with the
     requirements.
     """
     if not claims:

@@ -31,7 +31,8 @@ def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
     for item in superseded:
         if not _is_closed(item) and layout.ASLEEP not in annotations_of(item):
             yield _close(item)
-        # Whoever is closed gets no NodeClaim any more, so that none can come between this look and the end.
+        # A NodePool that is closed gets no NodeClaim any more, so that none can come between this reconcile
+        # and its end.
         elif _is_closed(item) and not _claims(contents, item):
             yield Delete(
                 ref_of(item), "its pool is now split otherwise, and no node of it is left", name(item)
@@ -40,14 +41,14 @@ def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
     for overlay in sorted(contents.node_overlays, key=name):
         of = required_values(spec(overlay).get("requirements") or (), layout.NODE_POOL_LABEL) or ("",)
         if is_ours(overlay) and of[0] not in kept and layout.is_superseded(of[0], labels(overlay), policy):
-            yield Delete(ref_of(overlay), f"it speaks of NodePool {of[0]}, which is deleted", of[0])
+            yield Delete(ref_of(overlay), f"it is about NodePool {of[0]}, which is deleted", of[0])
 
 
 def findings(contents: ClusterContents, policy: Policy) -> list[Finding]:
     return [
         Finding(
             "node-pool-closed",
-            f"NodePool {name(item)} is of the time before its pool was split otherwise. It starts no more "
+            f"NodePool {name(item)} is from before its pool was split otherwise. It starts no more "
             f"nodes; {len(claims)} run there, and take pods as long as they do.",
             "No action needed: it is deleted once they are empty. Sooner: kubectl delete nodepool "
             f"{name(item)} when its "
@@ -59,7 +60,7 @@ def findings(contents: ClusterContents, policy: Policy) -> list[Finding]:
 
 
 def _superseded(contents: ClusterContents, policy: Policy) -> list[Object]:
-    """Those that were adopted are given back instead."""
+    """Those that were adopted are restored instead."""
     return [
         item
         for item in sorted(contents.node_pools, key=name)

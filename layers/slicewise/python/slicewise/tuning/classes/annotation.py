@@ -1,5 +1,5 @@
 """
-What a workload that opted in tells of its moves: what we wrote, and how far it is rolled out. Pure.
+What a workload that opted in records of its moves: what we wrote, and how far it is rolled out. Pure.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from slicewise.tuning.state.pool_state import stamp
 @dataclass(frozen=True)
 class Mark:
     """
-    What we did to a workload, as its annotation tells.
+    What we did to a workload, as its annotation records it.
 
     Attributes:
         size: The class that we wrote last; None where we never did.
         added: The toleration is ours.
         moved: When it was moved, within a day of the last.
-        left: Somebody took the class away again, so that it is moved no more.
+        left: Another writer removed the class again, so that it is moved no more.
     """
 
     size: int | None = None
@@ -45,10 +45,10 @@ class Mark:
         return toleration(self.size or 1)
 
     def dumped(self) -> str:
-        told: dict[str, Any] = {"class": self.size, "moved": [stamp(at) for at in self.moved]}
-        told |= {"toleration": True} if self.added else {}
-        told |= {"left": True} if self.left else {}
-        return json.dumps(told, separators=(",", ":"))
+        fields: dict[str, Any] = {"class": self.size, "moved": [stamp(at) for at in self.moved]}
+        fields |= {"toleration": True} if self.added else {}
+        fields |= {"left": True} if self.left else {}
+        return json.dumps(fields, separators=(",", ":"))
 
 
 def toleration(size: int) -> dict[str, str]:
@@ -77,13 +77,13 @@ def template(item: Object) -> Mapping[str, Any]:
 
 
 def is_rolled_out(item: Object) -> bool:
-    told, replicas = status(item), spec(item).get("replicas", 1)
-    ready = told.get("availableReplicas", told.get("readyReplicas", 0)) or 0
+    fields, replicas = status(item), spec(item).get("replicas", 1)
+    ready = fields.get("availableReplicas", fields.get("readyReplicas", 0)) or 0
     return bool(
-        told.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
-        and (told.get("updatedReplicas") or 0) >= replicas
+        fields.get("observedGeneration", 0) >= item["metadata"].get("generation", 0)
+        and (fields.get("updatedReplicas") or 0) >= replicas
         and ready >= replicas
-        and (told.get("replicas") or 0) <= replicas
+        and (fields.get("replicas") or 0) <= replicas
     )
 
 

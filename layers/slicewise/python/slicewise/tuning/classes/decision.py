@@ -2,7 +2,7 @@
 Which class each workload of a split pool belongs in: decided once a day, and at once where memory is short
 or a GPU never rests. Pure.
 
-Between two days the record keeps what was decided. Where that is lost, it is decided anew from what was
+Between two days the record has what was decided. Where that is lost, it is decided again from what was
 measured.
 """
 
@@ -34,7 +34,7 @@ from slicewise.tuning.usage.evidence import WINDOW_DAYS, Grade, Interval, PodUse
 from slicewise.tuning.usage.workloads import Workload
 
 EVERY = timedelta(days=1)
-# Passes come hourly, and a little early or late.
+# Reconciles come hourly, and a little early or late.
 _SLACK = timedelta(minutes=5)
 
 
@@ -72,8 +72,8 @@ class ClassDecision:
     One day's decision about a pool.
 
     Attributes:
-        threshold: Busy share that a GPU may hold for pods to loosen; None while nothing was decided.
-        happened: When each of the last days ended, and its contended share: the promise, as it was kept.
+        threshold: Busy share that a GPU may reach for pods to loosen; None while nothing was decided.
+        happened: When each of the last days ended, and its contended share: how well the promise held.
         recommendations: Changes first, the most urgent before all others.
     """
 
@@ -93,7 +93,7 @@ class ClassDecision:
 
 
 def decided(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime) -> ClassDecision:
-    """`before` is what the record kept."""
+    """`before` is what the record has."""
     if pool.classes and before.sizes != pool.classes.sizes:
         before = replace(before, decided_at=None)
     found = _anew(pool, before, evidence, now) if before.is_due(now) else _carried_on(before, evidence)
@@ -192,7 +192,7 @@ def _of_workload(
         reason = "only its GPU is measured, not the pod: that it shares one proves no room for more"
         return Recommendation(workload.ref, pods, size, size, reason, workload.owner)
     if after == size and size not in sizes:
-        # A class that has gone, or that never was.
+        # A class that was removed, or that never was.
         smaller = max((one for one in sizes if one < size), default=1)
         reason = f"the pool has no class {size}"
         return Recommendation(workload.ref, pods, size, smaller, reason, workload.owner)
@@ -221,7 +221,7 @@ def _why(
 
 
 def _at_once(pool: Pool, evidence: ClassEvidence, found: ClassDecision) -> Iterable[Recommendation]:
-    """What does not wait for the next day: memory, a GPU without rest, and a class that has gone."""
+    """What does not wait for the next day: memory, a GPU without rest, and a class that was removed."""
     alone = [(pod,) for pod in evidence.pods]
     current, card, policy = _current(evidence.workloads), card_mib(pool), rule(pool)
     alike = reclassify(evidence.pods, alone, current, math.inf, card, 0.0, policy)
@@ -229,7 +229,7 @@ def _at_once(pool: Pool, evidence: ClassEvidence, found: ClassDecision) -> Itera
     outgrown = {change.pod for change in tighter}
     staying = [[pod for pod in gpu if pod not in outgrown] for gpu in evidence.gpus]
     tighter += in_danger(evidence.pods, staying, current, card, policy)
-    # Where one leaves anyway, the others are looked at once it has gone.
+    # Where one leaves anyway, the others are decided on once it has left.
     leave = {one.workload for one in found.recommendations if one.tightens}
     leaving = {pod for one in evidence.workloads if one.ref in leave for pod in one.pods}
     leaving |= {change.pod for change in tighter}
@@ -266,15 +266,16 @@ def dumped(
     notes: Mapping[Ref, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """
-    JSON values, some 400 bytes a workload. All changes are kept, since moves follow them until the next day;
-    of those that stay where they are, which is also what follows where nothing is kept, only the first.
+    JSON values, some 400 bytes a workload. All changes are recorded, since moves are made by them until the
+    next day; of those that stay where they are, which is also the result where nothing is recorded, only the
+    first.
 
     Args:
         frozen: Why nothing was decided now.
         notes: What becomes of those that let us move them.
     """
     kept = decision.recommendations[: max(len(decision.changes), _MOST_UNCHANGED)]
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "pool": decision.pool,
         "classes": list(decision.sizes),
         "moves_a_day": moves_a_day,
@@ -296,7 +297,7 @@ def dumped(
             for one in kept
         ],
     }
-    return {**told, "frozen": frozen} if frozen else told
+    return {**fields, "frozen": frozen} if frozen else fields
 
 
 def _both(decision: ClassDecision) -> Iterable[list[tuple[Recommendation, int]]]:
@@ -305,7 +306,7 @@ def _both(decision: ClassDecision) -> Iterable[list[tuple[Recommendation, int]]]
 
 
 def loaded(details: Iterable[Mapping[str, Any]], pool: str) -> ClassDecision:
-    """The decision about a pool as the record before kept it; one that is due where that cannot be read."""
+    """The decision about a pool as the previous record has it; one that is due where that cannot be read."""
     for detail in details:
         if detail.get("pool") == pool and "classes" in detail:
             try:

@@ -19,11 +19,11 @@ from slicewise.tuning.usage.evidence import Grade, Interval, PodUse
 from slicewise.tuning.usage.history import NOTHING, History
 from slicewise.tuning.usage.owners import told_owner
 from slicewise.tuning.usage.pool_usage import Window, measured
-from slicewise.tuning.usage.quality import FIRST_POINTS, told
+from slicewise.tuning.usage.quality import FIRST_POINTS, findings_of
 from slicewise.tuning.usage.readings import Device, Points, Readings
 from slicewise.tuning.usage.workloads import Workload, pod_key, workloads
 
-# So much later than it began, a source may tell of an hour.
+# So much later than it began, a source may report an hour.
 LATE = timedelta(minutes=30)
 # Measured use never exceeds a GPU, so who had to wait shows only as a GPU that never rests: a mean over ten
 # minutes of which less than this is left was full most of them.
@@ -35,7 +35,7 @@ class ClassEvidence:
     """
     Attributes:
         pods: By "namespace/pod".
-        gpus: The pods of each GPU. On a machine with several nobody tells them apart: then the busiest of a
+        gpus: The pods of each GPU. On a machine with several they cannot be told apart: then the busiest of a
             node are taken to be together.
         contended: Share of the pool's GPU time of the last day in which a shared GPU never rested: what was
             measured of it, and what it may have been with all that was not.
@@ -67,7 +67,7 @@ def class_evidence(
     node_pools = frozenset(labels(node).get(layout.NODE_POOL_LABEL, "") for node in own)
     window = Window(readings, contents, node_pools, now, history)
     uses = {use.name: use for use in window.uses()}
-    problems = told(
+    problems = findings_of(
         readings, source, window.devices, window.pool_nodes, f"pool {pool.name}", window.names_some, now
     )
     return ClassEvidence(
@@ -98,8 +98,8 @@ def full_cards(window: Window) -> Iterator[FullCard]:
     """
     GPUs without rest in the newest hour that a source knows, and how busy each of their pods was in it.
 
-    Only where each pod of the GPU was there and measured all the hour: of a machine with several GPUs nobody
-    knows who is on which, and who has come within the hour may have changed it all.
+    Only where each pod of the GPU was there and measured all the hour: of a machine with several GPUs it is
+    not known which pod is on which, and a pod that came within the hour may have changed it all.
     """
     pods: dict[str, list[str]] = {}
     for pod in window.pods:
@@ -136,7 +136,7 @@ def _busy_of(pod: str, window: Window) -> Points:
 
 
 def _expected(window: Window, node: str, since: datetime) -> float:
-    """Steps of a GPU of the node that a source should have had by now, since the node had settled."""
+    """Steps of a GPU of the node that a source should have had by then, since the node had settled."""
     settled = (created_at(window.pool_nodes[node]) or since) + FIRST_POINTS
     begin = max(since, settled).timestamp()
     # A source is a step behind.

@@ -1,4 +1,4 @@
-"""Which class each workload belongs in, as a person would want it told, from what a record keeps. Pure."""
+"""Which class each workload belongs in, and why, in words, from what a record has. Pure."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ Detail = Mapping[str, Any]
 def lines(detail: Detail) -> list[str]:
     """`detail` is one of Record.details, about a pool that is split into classes."""
     sizes = ", ".join(map(str, detail["classes"]))
-    told = [f"pool {detail['pool']}: split into classes of {sizes} pods a GPU"]
-    return told + [f"  {line}" for line in (*_decision(detail), *_workloads(detail))]
+    report = [f"pool {detail['pool']}: split into classes of {sizes} pods a GPU"]
+    return report + [f"  {line}" for line in (*_decision(detail), *_workloads(detail))]
 
 
 def _decision(detail: Detail) -> list[str]:
-    told = [f"Nothing is decided now: {detail['frozen']}"] if detail.get("frozen") else []
+    report = [f"Nothing is decided now: {detail['frozen']}"] if detail.get("frozen") else []
     if not detail["decided_at"]:
-        return told
+        return report
     now, then = detail["gpus"]
-    told.append(f"Decided each day, last at {detail['decided_at']}: see docs/tuning.md")
-    told.append(f"A GPU may hold {detail['threshold']:.2f} of expected busy time, learnt from past days")
-    told.append(f"At the classes that its workloads have they need {now:g} GPUs; where they belong, {then:g}")
+    report.append(f"Decided each day, last at {detail['decided_at']}: see docs/tuning.md")
+    report.append(f"A GPU may have {detail['threshold']:.2f} of expected busy time, learnt from past days")
+    report.append(
+        f"At the classes that its workloads have they need {now:g} GPUs; where they belong, {then:g}"
+    )
     if detail["contended"]:
         days = ", ".join(_contended(*shares) for _, *shares in detail["contended"])
-        told.append(f"Contended on the last days, where 1 % is promised: {days} of GPU time")
-    return told
+        report.append(f"Contended on the last days, where 1 % is promised: {days} of GPU time")
+    return report
 
 
 def _contended(lower: float | None, upper: float | None = None) -> str:
@@ -42,19 +44,19 @@ def _contended(lower: float | None, upper: float | None = None) -> str:
 
 
 def _workloads(detail: Detail) -> list[str]:
-    told = [_workload(one) for one in detail["workloads"]]
+    report = [_workload(one) for one in detail["workloads"]]
     left = detail["count"] - len(detail["workloads"])
-    told += [f"{left} more stay where they are"] if left > 0 else []
+    report += [f"{left} more stay where they are"] if left > 0 else []
     if any(one["class"] != one["recommended"] and "auto" not in one for one in detail["workloads"]):
-        told.append(
-            f"Moved by itself, {detail['moves_a_day']} a day at most, is who carries the label "
+        report.append(
+            f"Moved automatically, {detail['moves_a_day']} a day at most, are workloads with the label "
             f"{layout.CLASS_LABEL}: {layout.AUTO}"
         )
-        told.append(
+        report.append(
             f'To move one by hand: nodeSelector {layout.CLASS_LABEL}: "N" beside the pool\'s, and the '
             f'toleration {{key: {layout.CLASS_LABEL}, value: "N"}}; for class 1, neither'
         )
-    return told
+    return report
 
 
 def _workload(one: Detail) -> str:

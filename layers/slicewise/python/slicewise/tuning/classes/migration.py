@@ -3,8 +3,8 @@ Moving workloads that let us to the class that they belong in: a few a day, one 
 
 Who opts in carries the label `slicewise.dev/class: auto` on the object that makes its pods, where setting it
 restarts nothing. A move is one server-side apply: `nodeSelector` and, where it lacks it, a toleration. Both
-are atomic (one manager holds the whole), so all that stands there is sent along. What moves rest on stands on
-the workload itself, in an annotation: which class we wrote, and when it was moved.
+are atomic (one manager holds the whole), so all that is there is sent along. What moves rest on is on the
+workload itself, in an annotation: which class we wrote, and when it was moved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from slicewise.tuning.classes.decision import ClassDecision, Recommendation
 from slicewise.tuning.state.pool_state import stamp
 
 LOOK_AGAIN = timedelta(minutes=1)
-# Images of models are large, and a node may have to come first. Longer, and a person should look.
+# Images of models are large, and a node may have to come first. Where it takes longer, a person should check.
 PATIENCE = timedelta(minutes=30)
 _POD_SPEC = ("spec", "template", "spec")
 
@@ -59,7 +59,7 @@ def moves(
     """
     Args:
         opted_in: Of this pool.
-        frozen: Why nobody is moved; empty where somebody may be.
+        frozen: Why no workload is moved; empty where one may be.
         split: Its nodes carry classes; else nothing may select one.
     """
     wanted = {one.workload: one for one in decision.recommendations}
@@ -89,7 +89,7 @@ def moves(
         fresh = any(now - read_mark(item).last_moved <= PATIENCE for item in unfinished)
         return replace(nothing, wait=LOOK_AGAIN if fresh and not frozen else None)
     one, item = ready[0]
-    write = _write(item, one.after, now, split, _says(one, item), one.reason)
+    write = _write(item, one.after, now, split, _message(one, item), one.reason)
     notice = _notice(cluster, item, one.after, now, one, _moved_until(opted_in, now) + 1, moves_a_day)
     return replace(nothing, actions=(write, notice), wait=LOOK_AGAIN)
 
@@ -132,7 +132,7 @@ def _waits(unfinished: Sequence[Object], left: int, moves_a_day: int) -> str:
 # The write
 
 
-def _says(one: Recommendation, item: Object) -> str:
+def _message(one: Recommendation, item: Object) -> str:
     return f"move {one.workload} from class {layout.class_of(template(item)) or 1} to class {one.after}"
 
 
@@ -148,7 +148,7 @@ def _notices(
     moves_a_day: int,
     now: datetime,
 ) -> tuple[Notify, ...]:
-    """The pass that made a move may have been killed before it reported it."""
+    """The reconcile that made a move may have been killed before it reported it."""
     marks = ((item, read_mark(item)) for item in opted_in)
     return tuple(
         _notice(
@@ -199,7 +199,7 @@ def _finish_revert(item: Object, split: bool) -> tuple[Action, ...]:
 def _write(
     item: Object, size: int, moved_at: datetime | None, split: bool, message: str, why: str
 ) -> SetClass:
-    """Without `moved_at` it is no move, but the end of what somebody began to take away."""
+    """Without `moved_at` it is no move, but the end of a removal that another writer began."""
     mark, pod_spec = read_mark(item), template(item)
     theirs = [dict(one) for one in pod_spec.get("tolerations") or () if not (mark.added and one == mark.own)]
     adds = size > 1 and not _tolerates(theirs, size)
@@ -207,7 +207,7 @@ def _write(
     if split and (size > 1 or _tolerates(theirs, None)):
         selector[layout.CLASS_LABEL] = str(size)
     wanted: dict[str, Any] = {"nodeSelector": selector}
-    # What we hold and no longer send would be taken away, the rest of the list with it.
+    # What we own and no longer send would be removed, the rest of the list with it.
     if adds or MANAGER in written_by(item, (*_POD_SPEC, "tolerations")):
         wanted["tolerations"] = [*theirs, *([toleration(size)] if adds else [])]
     moved = [at for at in mark.moved if moved_at is None or moved_at - at < DAY]
@@ -223,11 +223,11 @@ def _write(
     return SetClass(ours, message, why, part=str(ref_of(item)))
 
 
-# What somebody else wrote
+# What another writer wrote
 
 
 def _is_reverted(item: Object) -> bool:
-    """Somebody wrote another class, or none, over ours."""
+    """Another writer put another class, or none, over ours."""
     mark = read_mark(item)
     if mark.size is None or mark.left:
         return mark.left
@@ -235,7 +235,7 @@ def _is_reverted(item: Object) -> bool:
 
 
 def _is_half(item: Object) -> bool:
-    """Ours stands in the selector, and the toleration is gone."""
+    """Ours is in the selector, and the toleration was removed."""
     mark, pod_spec = read_mark(item), template(item)
     size = layout.class_of(pod_spec)
     if not mark.size or mark.left or size != mark.size or size == 1:
@@ -269,7 +269,7 @@ def _writers(item: Object) -> str:
         *written_by(item, (*_POD_SPEC, "nodeSelector")),
         *written_by(item, (*_POD_SPEC, "tolerations")),
     }
-    return " and ".join(sorted(writers - {MANAGER})) or "somebody"
+    return " and ".join(sorted(writers - {MANAGER})) or "an unknown writer"
 
 
 # Words
@@ -281,7 +281,7 @@ def _reverted(item: Object) -> Finding:
     return Finding(
         "class-reverted",
         f"{_writers(item)} wrote over the class that {ref_of(item)} had been moved to.",
-        f"It is left to them; {_GITOPS} To have it moved again: kubectl annotate {_named(item)} "
+        f"It is left unchanged. {_GITOPS} To have it moved again: kubectl annotate {_named(item)} "
         f"{layout.MOVED_ANNOTATION}-",
     )
 

@@ -1,4 +1,4 @@
-"""What a pass does about the classes of a pool that is split: decide, move, keep, tell. Pure."""
+"""What a reconcile does about the classes of a pool that is split: decide, move, record, report. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _of_a_split_pool(
     busy: str,
     now: datetime,
 ) -> PoolPlan:
-    known, frozen = loaded(seen.known, pool.name), _frozen(states, seen)
+    known, frozen = loaded(seen.recorded, pool.name), _frozen(states, seen)
     decision, problems = known, tuple[Finding, ...]()
     if seen.whole and not frozen:
         source = seen.policy.metrics.source.value
@@ -66,13 +66,13 @@ def _plan(
     decision: ClassDecision, found: Moves, detail: Mapping[str, Any], findings: tuple[Finding, ...]
 ) -> PoolPlan:
     actions = (*found.notices, *found.actions)
-    return PoolPlan(decision.pool, _says(decision, found), detail, actions, findings, found.wait)
+    return PoolPlan(decision.pool, _message(decision, found), detail, actions, findings, found.wait)
 
 
 def _of_a_pool_no_longer_split(
     pool: Pool, cluster: str, left: Sequence[Object], frozen: str, now: datetime
 ) -> PoolPlan:
-    """Nodes without classes let nobody in who selects one."""
+    """Nodes without classes take no pod that selects one."""
     home = tuple(
         Recommendation(
             ref_of(item),
@@ -119,7 +119,7 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
         )
 
 
-def _says(decision: ClassDecision, found: Moves) -> str:
+def _message(decision: ClassDecision, found: Moves) -> str:
     if moved := [action for action in found.actions if isinstance(action, SetClass)]:
         return f"pool {decision.pool}: {moved[0]}"
     count = len(decision.changes)

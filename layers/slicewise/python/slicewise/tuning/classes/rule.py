@@ -35,14 +35,14 @@ class ClassPolicy:
     Attributes:
         sizes: The N of each class. Three capture nearly all; a fourth saves one GPU in a hundred.
         memory_headroom, gate, week_safety: As in `PackingPolicy`.
-        memory_quantile: As there. No room for a surge is kept: a class has slack, since its N is a whole
+        memory_quantile: As there. No room is reserved for a surge: a class has slack, since its N is a whole
             number.
         safety: As there.
         hot: As there, but at 7 gates: leaving a class takes a third or a half of a GPU, not a sliver.
         broken: All outgrown pods tighten at once when the pool was contended longer than this yesterday.
         room: Loosen only if the class would fit a pod busier by 1/room. That is for half a GPU
             saved; the less a restart saves, the more room it needs.
-        watched: Whether GPUs are looked at between decisions, and pods leave those without rest.
+        watched: Whether GPUs are read between decisions, and pods leave those without rest.
     """
 
     sizes: tuple[int, ...] = (1, 2, 3)
@@ -57,7 +57,9 @@ class ClassPolicy:
     watched: bool = True
 
     def unwatched(self) -> "ClassPolicy":
-        """Where nobody can say who is to leave a GPU, contention is to be foreseen: tighter, and sooner."""
+        """
+        Where it is not known which pod is to leave a GPU, contention has to be foreseen: tighter, and sooner.
+        """
         return replace(self, watched=False, hot=0.035, safety=0.9)
 
 
@@ -269,7 +271,7 @@ def kept_by_growth(
     """
     By name, why pods do not loosen that would if memory never grew; `threshold` as in `reclassify`.
 
-    Of a pod that is known by its GPU alone nobody knows the peak, and it may not loosen anyway.
+    Of a pod that is known by its GPU alone the peak is not known, and it may not loosen anyway.
     """
     found = {}
     for name, pod in pods.items():
@@ -299,7 +301,10 @@ def in_danger(
     card_memory_mib: float,
     policy: ClassPolicy,
 ) -> list[ClassChange]:
-    """Who tightens before the next day, since its card may be full before the next look. See `reclassify`."""
+    """
+    Pods that tighten before the next day, since their card may be full before the next reconcile. See
+    `reclassify`.
+    """
     known = within_a_day(pod for pod in pods.values() if pod.can_share and pod.grade is Grade.POD)
     cards = [[known[name] for name in node if name in known] for node in nodes]
     return [

@@ -31,7 +31,7 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 # Longer than the few minutes that a machine, its driver and a large image take: then models are loaded, and
 # a pod that is moved meanwhile begins again.
 SLOW_START = timedelta(minutes=10)
-# Empty nodes go at any hour: that moves nobody.
+# Empty nodes are removed at any hour: that moves no pod.
 MOVES_PODS = ("Underutilized", "Drifted")
 
 
@@ -41,8 +41,8 @@ class Wanted:
     What spec.disruption of a NodePool shall say, in Karpenter's words, and why.
 
     Attributes:
-        disruption: All of it, where it is somebody else's NodePool: its owner's, with what the policy writes.
-        taken: Of that, what the policy writes, to be kept with the original.
+        disruption: All of it, where the NodePool is adopted: its owner's, with what the policy writes.
+        taken: Of that, what the policy writes, to be saved with the original.
     """
 
     after: str
@@ -61,7 +61,7 @@ class Advice:
 
 
 def advise(policy: Policy, state: PoolState, pods: Iterable[Object], idle: bool, now: datetime) -> Advice:
-    """All that a pass does about consolidation of one NodePool: learn, set, tell."""
+    """All that a reconcile does about consolidation of one NodePool: learn, set, report."""
     known = startup.learned(state.node_pool, startup.measured(state.claims, pods))
     starts = tuple(timedelta(seconds=seconds) for seconds in known.values())
     found = wanted(policy, state, starts, idle, now)
@@ -77,7 +77,7 @@ def wanted(
 ) -> Wanted:
     """
     Args:
-        startups: From the wish for a node to its first ready pod, of this NodePool.
+        startups: From the request for a node to its first ready pod, of this NodePool.
         idle: The cluster's GPUs do nothing, by its alarm.
     """
     chosen = policy.consolidation
@@ -94,16 +94,16 @@ def wanted(
 
 
 def _added(chosen: Consolidation, state: PoolState, now: datetime) -> tuple[list[dict[str, Any]], str]:
-    """Budgets beside those that stand anyway, and what there is to tell of them."""
+    """Budgets beside those that are there anyway, and what there is to report of them."""
     budgets, why = _hours(chosen, now)
     if state.history.untried is None:
         return budgets, why
-    why += f"; one node at a time, since no GPU has held more than {state.history.untried} pods for long yet"
+    why += f"; one node at a time, since no GPU has run more than {state.history.untried} pods for long yet"
     return [*budgets, layout.ONE_AT_A_TIME], why
 
 
 def _hours(chosen: Consolidation, now: datetime) -> tuple[list[dict[str, Any]], str]:
-    """Budgets of the business hours, and what there is to tell of them."""
+    """Budgets of the business hours, and what there is to report of them."""
     hours = chosen.business_hours
     if hours is None:
         return [], ""
@@ -139,7 +139,7 @@ def _beside_theirs(
 
 
 def _their_after(state: PoolState) -> str:
-    """What its owner has, also while the policy's stands in its place."""
+    """What its owner has, also while the policy's is in its place."""
     found = adopted_settings.disruption(state.node_pool, {}, ())[0].get("consolidateAfter", _KARPENTERS_AFTER)
     return found if found == NEVER or quantities.is_duration(found) else _KARPENTERS_AFTER
 
@@ -154,8 +154,8 @@ def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, s
     if slow is None:
         few = f"{len(startups)} starts are measured, fewer than {LEAST}"
         return chosen.first_after, f"{few}: {chosen.first_after} until then"
-    # Who keeps an idle node for as long as a new one would take to start pays, whatever comes, at most
-    # twice what knowing the future would cost.
+    # To keep an idle node for as long as a new one would take to start costs at most twice what it would cost
+    # with the future known.
     bounded = min(max(slow, SHORTEST), LONGEST)
     return _said(
         bounded
@@ -163,7 +163,7 @@ def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, s
 
 
 def actions(state: PoolState, wanted: Wanted, now: datetime) -> tuple[Action, ...]:
-    """Nothing where all of it stands, or while a change of N holds consolidation."""
+    """Nothing where all of it is there, or while a rollout holds consolidation."""
     live = spec(state.node_pool).get("disruption") or {}
     disruption = wanted.disruption or {
         **live,
@@ -178,7 +178,7 @@ def actions(state: PoolState, wanted: Wanted, now: datetime) -> tuple[Action, ..
         operations += json_patch.set_value(state.node_pool, ("spec", "disruption"), disruption)
     if not operations:
         return ()
-    return (Patch(ref_of(state.node_pool), operations, _says(state.name, live, wanted), wanted.why),)
+    return (Patch(ref_of(state.node_pool), operations, _message(state.name, live, wanted), wanted.why),)
 
 
 def _means(disruption: Object) -> Object:
@@ -198,7 +198,7 @@ def _means(disruption: Object) -> Object:
     }
 
 
-def _says(name: str, live: Object, wanted: Wanted) -> str:
+def _message(name: str, live: Object, wanted: Wanted) -> str:
     before = live.get("consolidateAfter")
     if before != wanted.after:
         return f"let idle nodes of {name} go after {wanted.after} instead of {before}"

@@ -1,7 +1,8 @@
 """
-How long a GPU takes to start: from the wish for a node to the first pod that is ready on it. Pure.
+How long a GPU takes to start: from the request for a node to the first pod that is ready on it. Pure.
 
-Nodes go, and their NodeClaims with them, so the newest measurements are kept on the NodePool's own metadata.
+Nodes are deleted, and their NodeClaims with them, so the newest measurements are saved in the NodePool's own
+metadata.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from slicewise.kube.json_patch import annotation_path
 from slicewise.kube.objects import condition, created_at, name, since, spec, status
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Patch
-from slicewise.pools.startup_history import STARTUP_ANNOTATION, remembered
+from slicewise.pools.startup_history import STARTUP_ANNOTATION, recorded_startups
 
 KEPT = 50
 # A pod that was ready so late had waited for something else, or has become ready a second time.
@@ -64,19 +65,19 @@ def _true_at(item: Object, kind: str) -> datetime | None:
 
 
 def _restarted(pod: Object) -> bool:
-    """Its condition tells of the last time it became ready, not of the first."""
+    """Its condition has the last time it became ready, not the first."""
     return any(container.get("restartCount") for container in status(pod).get("containerStatuses") or ())
 
 
 def learned(node_pool: Object, startups: Sequence[Startup]) -> dict[str, int]:
     """
-    The newest `KEPT`: what is remembered, and what was measured after the last of these.
+    The newest `KEPT`: what is recorded, and what was measured after the last of these.
 
     Args:
-        startups: As `measured` gives them. Those before the last remembered one have been counted already,
-            also where more nodes run than are kept.
+        startups: As `measured` gives them. Those before the last recorded one have been counted already, also
+            where more nodes run than are recorded.
     """
-    known = remembered(node_pool)
+    known = recorded_startups(node_pool)
     counted = max((i for i, startup in enumerate(startups, 1) if startup.claim in known), default=0)
     known |= {startup.claim: round(startup.ready.total_seconds()) for startup in startups[counted:]}
     return dict(list(known.items())[-KEPT:])
@@ -87,8 +88,8 @@ def dumped(known: Mapping[str, int]) -> str:
 
 
 def keep(node_pool: Object, known: Mapping[str, int]) -> tuple[Patch, ...]:
-    """Remember what was learned; nothing where it is remembered already."""
-    if remembered(node_pool) == known:
+    """Save what was learned; nothing where it is saved already."""
+    if recorded_startups(node_pool) == known:
         return ()
     path = annotation_path(STARTUP_ANNOTATION)
     return (

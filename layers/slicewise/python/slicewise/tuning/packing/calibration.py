@@ -1,11 +1,10 @@
 """
-The threshold: how much expected busy time one GPU may hold, learnt from past days.
+The threshold: how much expected busy time one GPU may have, learnt from past days.
 
 For each past day: decide as if it were that morning, place the pods as the
-stock scheduler would, and look how long GPUs were contended (the busy
-fractions of their pods summed above 1). Where GPUs are looked at between
-decisions, one counts up to the look that would have found it full for an hour.
-The loosest threshold whose replayed share stays within `target` is taken.
+stock scheduler would, and sum how long GPUs were contended (the busy fractions of their pods summed above 1).
+Where GPUs are read between decisions, one counts up to the reconcile that would have found it full for an
+hour. The loosest threshold whose replayed share stays within `target` is taken.
 Nothing later than the evidence is used.
 """
 
@@ -25,7 +24,8 @@ SAMPLE = 256
 # Each fold is placed in this many shuffled orders, since the arrival order is not ours.
 ORDERS = 2
 
-# A day never aims below this share of the gate, whatever was overspent: a fleet of whole GPUs helps nobody.
+# A day never aims below this share of the gate, no matter how much was overspent: a fleet of whole GPUs is no
+# use.
 LEAST_AIM = 0.25
 
 # Of pods at a threshold, what makes of an order in which they come the pods of each GPU.
@@ -44,7 +44,7 @@ class Fold:
 class Calibration:
     """
     Attributes:
-        threshold: Expected busy share one GPU may hold.
+        threshold: Expected busy share one GPU may have.
         contended: Share of GPU time contended in the replays at that threshold; 0 where none was possible.
         folds: How many past decisions were replayed.
     """
@@ -62,8 +62,8 @@ def daily_target(gate: float, safety: float, happened: Sequence[float]) -> float
     spent more or less is taken from or added to today, up to the gate itself.
 
     Args:
-        happened: Contended share of each past day under this rule, oldest first. A day
-            that nobody measured (NaN) counts as contended all the time.
+        happened: Contended share of each past day under this rule, oldest first. A day that was not measured
+            (NaN) counts as contended all the time.
     """
     allowed = safety * gate
     spent = [share if math.isfinite(share) else 1.0 for share in happened[-(WINDOW_DAYS - 1) :]]
@@ -110,7 +110,8 @@ def calibrate(
     Args:
         group: Decides on pods at a threshold, and returns what places them in an order.
         target: Share of GPU time, such as 0.007.
-        watched: Whether a GPU without rest for an hour is relieved at the next look: it counts until then.
+        watched: Whether a GPU without rest for an hour is relieved at the next reconcile: it counts until
+            then.
 
     Returns:
         The tightest threshold where no past decision can be replayed.

@@ -33,7 +33,7 @@ class Fleet:
         self.where: dict[int, int] = {}
         self._memory: list[int] = []
         self._busy: list[int] = []
-        # GPUs by how many pods they hold, each list in ascending order: the scheduler's order of search.
+        # GPUs by how many pods they have, each list in ascending order: the scheduler's order of search.
         self._holding: list[list[int]] = [[]]
 
     def groups(self) -> list[list[int]]:
@@ -65,7 +65,7 @@ class Fleet:
         self.requests[pod] = request
 
     def spare(self, index: int) -> Request:
-        """What nobody asks for on that GPU; below zero where it is over its capacity."""
+        """What no pod requests on that GPU; below zero where requests exceed its capacity."""
         return Request(self._memory[index], self._busy[index])
 
     def empty(self, index: int, wanted: Callable[[Sequence[int]], bool] | None = None) -> list[int]:
@@ -73,7 +73,7 @@ class Fleet:
         Move all pods of a GPU to others; nothing moves, and [] returns, unless all fit.
 
         Args:
-            wanted: Whether the pods that a GPU would then hold may meet there; all may unless given.
+            wanted: Whether the pods that a GPU would then have may share it; all may unless given.
         """
         moved: list[int] = []
         for pod in sorted(self.nodes[index], key=lambda p: -self.requests[p].memory_mib):

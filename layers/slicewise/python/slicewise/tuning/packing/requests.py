@@ -15,7 +15,7 @@ WHOLE = 1000
 class PackingPolicy:
     """
     Attributes:
-        memory_headroom: Share of the card kept free: fragmentation, and peaks between two samples.
+        memory_headroom: Share of the card left free: fragmentation, and peaks between two samples.
         memory_quantile: With what chance the memory of a GPU's pods must fit as it may grow until tomorrow.
         memory_surge: How many times its known peak any one workload of a GPU may need while the others stay,
             and all still fit, however seldom that is. docs/tuning.md says how it was picked.

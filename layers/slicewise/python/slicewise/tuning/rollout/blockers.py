@@ -17,10 +17,9 @@ from slicewise.tuning.state.pool_state import DO_NOT_DISRUPT, NodeState, PoolSta
 def blocking(contents: ClusterContents, state: PoolState, now: datetime | None = None) -> tuple[Finding, ...]:
     """
     One finding for each drifted NodeClaim that something forbids to replace, and one for each budget of the
-    NodePool that lets none of them go at `now`.
-
-    Karpenter tells this only by Events, which are gone within the hour; so it is read where it comes
-    from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are looked at.
+    NodePool that lets none of them be removed at `now`. Karpenter reports this only by Events, which are
+    deleted within the hour; so it is read where it comes from: the pods, the node and the
+    PodDisruptionBudgets. Only pods that ask for slices are read.
     """
     found: list[Finding] = []
     pods = by_node(contents.pods)
@@ -58,11 +57,13 @@ def _by_budgets(state: PoolState, now: datetime) -> Iterable[Finding]:
 
 def _causes(node: NodeState, pods: Sequence[Object], budgets: Iterable[Object]) -> list[str]:
     causes = [f"the node says {DO_NOT_DISRUPT}"] if _forbids(node.node) else []
-    causes += [f"pod {_told(pod)} says {DO_NOT_DISRUPT}" for pod in pods if _forbids(pod)]
+    causes += [f"pod {_full_name(pod)} says {DO_NOT_DISRUPT}" for pod in pods if _forbids(pod)]
     for budget in budgets:
         held = [pod for pod in pods if _covers(budget, pod)]
         if held and not status(budget).get("disruptionsAllowed"):
-            causes.append(f"PodDisruptionBudget {_told(budget)} allows no disruption of {len(held)} pods")
+            causes.append(
+                f"PodDisruptionBudget {_full_name(budget)} allows no disruption of {len(held)} pods"
+            )
     return causes
 
 
@@ -70,7 +71,7 @@ def _forbids(item: Object) -> bool:
     return annotations_of(item).get(DO_NOT_DISRUPT) not in (None, "false")
 
 
-def _told(item: Object) -> str:
+def _full_name(item: Object) -> str:
     return f"{item['metadata'].get('namespace', 'default')}/{name(item)}"
 
 

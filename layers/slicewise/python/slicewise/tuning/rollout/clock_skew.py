@@ -1,7 +1,7 @@
 """
 Times in our annotations that have not come yet: a clock that was wrong, or a person's slip of the pen. Pure.
 
-Whoever waits for half an hour since then would wait until then. They are put back to now, once, and told.
+What waits for half an hour since then would wait until then. They are clamped to now, once, and reported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MARKS = (
 def clamp_future_timestamps(
     state: PoolState, now: datetime
 ) -> tuple[tuple[Action, ...], tuple[Finding, ...]]:
-    """Nothing where all times are past. Once it is carried out the NodePool is read anew."""
+    """Nothing where all times are past. Once it is carried out the NodePool is read again."""
     found = [(state.node_pool, annotation, text) for annotation, text in _of_pool(state, now)]
     items = (
         *(node.node for node in state.nodes),
@@ -49,7 +49,7 @@ def clamp_future_timestamps(
     ]
     return (
         tuple(_put_back(*one) for one in found),
-        tuple(_told(item, annotation) for item, annotation, _ in found),
+        tuple(_clamped(item, annotation) for item, annotation, _ in found),
     )
 
 
@@ -94,7 +94,7 @@ def _put_back(item: Object, annotation: str, text: str) -> Patch:
     return Patch(ref_of(item), operations, message, f"{annotation} has a time in the future")
 
 
-def _told(item: Object, annotation: str) -> Finding:
+def _clamped(item: Object, annotation: str) -> Finding:
     return Finding(
         "time-in-future",
         f"{ref_of(item)}: {annotation} has a time in the future.",

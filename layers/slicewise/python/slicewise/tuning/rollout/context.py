@@ -18,7 +18,7 @@ from slicewise.tuning.state.pool_state import NodeState, PoolState, Rollout
 SOON = timedelta(seconds=2)
 PLUGIN = timedelta(seconds=5)  # a device plugin that reloads takes seconds, rarely a minute
 ROLL = timedelta(seconds=30)
-CANARY = timedelta(minutes=2)  # between two looks at how the canary does
+CANARY = timedelta(minutes=2)  # between two checks of how the canary does
 RAREST = timedelta(minutes=15)
 
 
@@ -31,7 +31,7 @@ class RolloutSettings:
         settle: How long others (Karpenter, the scheduler) may take to see what we wrote.
         allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
         patience: How long a change waits for what may never come: a node that does not work, a roll.
-        before_narrowing: How long growing may take beside its canary before it is given up.
+        before_narrowing: How long growing may take beside its canary before it is aborted.
         late_share: Share of a pool's nodes that may be late before their N is taken to be at fault; one may
             always be.
     """
@@ -49,8 +49,8 @@ class RolloutSettings:
 class Advance:
     """
     Attributes:
-        says: Where the change stands, in one sentence.
-        wait: When to look again.
+        message: How far the rollout is, in one sentence.
+        wait: When to reconcile again.
         failed: Why a canary was, or is being, reverted.
     """
 
@@ -139,7 +139,7 @@ class Change:
 
     @property
     def holds_long(self) -> bool:
-        """Nobody should wait any longer for consolidation, however far the change is."""
+        """Consolidation should not be held any longer, no matter how far the rollout is."""
         late = self.longest + self.settings.patience
         return self.rolls_long or (self.rollout.narrowed is None and self.now - self.rollout.since >= late)
 
@@ -191,8 +191,8 @@ class Change:
 
     def is_skipped(self, node: NodeState) -> bool:
         """
-        It does not work, and was waited for long enough, or pods hold slices that it would lose: it stays as
-        it is, and the others go on.
+        It does not work, and was waited for long enough, or pods have slices that it would lose: it stays
+        unchanged, and the others go on.
         """
         since, now = patches.waited_for(node), self.now
         waited = since is not None and not node.works and now - since >= self.settings.patience
@@ -209,9 +209,8 @@ class Change:
         """
         Slices that may be in use on a node that loses some in place.
 
-        On several GPUs nobody can tell which of them holds which pod, so all must fit on one. To or from
-        N = 1 the names of all slices change, and a pod that holds an old one does not survive the node's
-        reboot.
+        On several GPUs it is not known which of them has which pod, so all must fit on one. To or from N = 1
+        the names of all slices change, and a pod that has an old one does not survive the node's reboot.
         """
         return 0 if 1 in (self.rollout.target, self.rollout.other) else self.rollout.target
 
@@ -240,20 +239,23 @@ def come_or_go(change: Change, message: str) -> Advance | None:
     if change.now - change.moved_at < change.settings.patience:
         return act((), f"{message}; {len(change.to_go)} more are about to be removed", PLUGIN)
     # Without capacity for a replacement Karpenter takes its decision back, and comes to it again.
-    why = "its node was about to go for long"
+    why = "its node was about to be removed for long"
     claims = [patches.relabel_claim(claim, change.new, why, change.now) for claim in change.to_go]
     return act(claims, f"{message}; {len(claims)} more are not removed", PLUGIN)
 
 
 def wait_for(
-    change: Change, nodes: Sequence[NodeState], message: str, told: tuple[Finding, ...]
+    change: Change, nodes: Sequence[NodeState], message: str, reported: tuple[Finding, ...]
 ) -> Advance | None:
-    """Nodes that do not work, until they are set aside; since when it is waited is kept on each."""
+    """
+    Nodes that do not work, until they are skipped; each has a label with the time since when it is waited
+    for.
+    """
     new = [node for node in nodes if patches.waited_for(node) is None]
-    why = "it is set aside if it does not work for long"
+    why = "it is skipped if it does not work for long"
     marks = [patches.wait_for(node, why, change.now) for node in new]
     if marks or any(not change.is_skipped(node) for node in nodes):
-        return act(marks, message, ROLL, findings=told)
+        return act(marks, message, ROLL, findings=reported)
     return None
 
 
@@ -263,8 +265,8 @@ def not_ready(change: Change) -> tuple[Finding, ...]:
         Finding(
             "node-holds-up-change",
             f"Node {node.name} is {'ready' if node.ready else 'not ready'} and offers {node.allocatable} of "
-            f"{node.promised} slices, so N of NodePool {change.state.name} waits for it, {minutes} minutes "
-            "at most.",
+            f"{node.promised} slices, so it blocks the rollout on NodePool {change.state.name}, for "
+            f"{minutes} minutes at most.",
             "Fix the node, or delete its NodeClaim to replace it.",
         )
         for node in change.nodes

@@ -44,8 +44,8 @@ def canary(change: Change) -> Advance | None:
 
 def _tried(change: Change, node: NodeState, trial: Canary) -> Advance | None:
     """
-    A canary counts only while one of its GPUs holds more pods than before. Nobody is moved there for it:
-    where none comes in its time, or not for long enough in twice that, it was empty, and the change says so.
+    A canary counts only while one of its GPUs has more pods than before. No pod is moved there for it: where
+    none comes in its time, or not for long enough in twice that, it was empty, and the rollout reports that.
     """
     if trial.empty:
         return None
@@ -56,7 +56,7 @@ def _tried(change: Change, node: NodeState, trial: Canary) -> Advance | None:
     left = change.settings.canary - (tried if begun else there)
     if left <= timedelta(0) or there >= 2 * change.settings.canary:
         rollout = replace(change.rollout, canary=replace(trial, empty=True))
-        why = f"no GPU of node {node.name} held more than {change.rollout.other} pods for long enough"
+        why = f"no GPU of node {node.name} ran more than {change.rollout.other} pods for long enough"
         message = f"remember that the canary of NodePool {change.state.name} was empty"
         return act((patches.save(change.state, rollout, message, why),), f"the canary was empty: {why}")
     seconds = math.ceil(left.total_seconds())
@@ -66,7 +66,7 @@ def _tried(change: Change, node: NodeState, trial: Canary) -> Advance | None:
 
 
 def _choose_canary(change: Change) -> Advance | None:
-    """The node with the most pods tells most."""
+    """The node with the most pods shows most."""
     if not change.nodes:
         return None
     fit = [node for node in change.nodes if node.works and node.schedulable]
@@ -111,7 +111,7 @@ def relabel(change: Change) -> Advance | None:
 
 
 def _relabel(change: Change, node: NodeState) -> Action:
-    """Somebody may have given it more slices than it is to have: those that are in use stay."""
+    """It may have been given more slices than it is to have: those that are in use stay."""
     resource = layout.resource(change.state.pool)
     most = change.most(node) if change.would_lose(node) else None
     why = f"{change.rollout.target} pods share a GPU"
@@ -120,8 +120,8 @@ def _relabel(change: Change, node: NodeState) -> Action:
 
 def _without_them(change: Change, message: str, late: Sequence[NodeState]) -> Advance | None:
     """
-    What does not work is waited for, and at last set aside: its Node stays as it is, and its NodeClaim says
-    the new key, so that narrowing the requirement replaces nobody.
+    What does not work is waited for, and at last skipped: its Node stays unchanged, and its NodeClaim gets
+    the new key, so that narrowing the requirement replaces no node.
     """
     why = "the others do not wait for a node that does not work"
     behind = [node for node in change.nodes if not _is_over(change, node) and node not in late]

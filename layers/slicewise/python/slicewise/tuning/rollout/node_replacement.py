@@ -12,13 +12,13 @@ from slicewise.tuning.rollout.context import ROLL, Advance, Change, act
 
 
 def roll(change: Change) -> Advance | None:
-    """Also a node that is going already is waited for: its pods still move."""
+    """Also a node that is being deleted already is waited for: its pods still move."""
     old = [claim for claim in change.state.claims if labels(claim).get(layout.CONFIG_LABEL) != change.new]
     if not old:
         return None
     message = f"Karpenter replaces {len(old)} node{'s' if len(old) > 1 else ''} under the pool's budgets"
-    told = (*change.blockers, *_not_ready(change), *_no_room(change))
-    return act([*_never_came(change), *closed(change)], message, ROLL, findings=told)
+    reported = (*change.blockers, *_not_ready(change), *_no_room(change))
+    return act([*_never_came(change), *closed(change)], message, ROLL, findings=reported)
 
 
 def closed(change: Change) -> list[Action]:

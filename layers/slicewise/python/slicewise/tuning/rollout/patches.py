@@ -1,5 +1,5 @@
 """
-The single writes of a change of N, each a JSON Patch that holds only while what it saw is still so. Pure.
+The single writes of a rollout, each a JSON Patch that applies only while what it saw is still so. Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def save(state: PoolState, rollout: Rollout, message: str, why: str) -> Patch:
 
 
 def hold(state: PoolState, rollout: Rollout) -> Patch:
-    """Annotation and setting in one write: what is put back later is known before it is gone."""
+    """Annotation and setting in one write: what is put back later is recorded before it is overwritten."""
     live = consolidate_after(state)
     held = replace(rollout, held={"consolidateAfter": live} if live else {})
     operations = (
@@ -56,7 +56,7 @@ def hold(state: PoolState, rollout: Rollout) -> Patch:
 
 
 def give_back(state: PoolState, rollout: Rollout, why: str) -> Patch | None:
-    """Consolidation, while the change goes on; None where it is not held."""
+    """Consolidation, while the rollout lasts; None where it is not held."""
     after = rollout.held.get("consolidateAfter")
     if consolidate_after(state) != NEVER or after in (None, NEVER):
         return None
@@ -68,7 +68,7 @@ def give_back(state: PoolState, rollout: Rollout, why: str) -> Patch | None:
 
 
 def release(state: PoolState, rollout: Rollout, history: Tuning) -> Patch:
-    """Ends the change. A consolidateAfter that somebody else set since it was held stays."""
+    """Ends the rollout. A consolidateAfter that another writer set since it was held stays."""
     after = rollout.held.get("consolidateAfter")
     ours = consolidate_after(state) == NEVER
     operations = (
@@ -159,7 +159,7 @@ def count_with(state: PoolState, overlay: Object, n: int, why: str, now: datetim
 def relabel(
     node: NodeState, key: str, why: str, now: datetime, resource: str = "", most: int | None = None
 ) -> Patch:
-    """With `most`, only while its pods hold at most that many slices, and while it is cordoned."""
+    """With `most`, only while its pods have at most that many slices, and while it is cordoned."""
     operations = (
         *(expect(node.node, _UNSCHEDULABLE) if most is not None else ()),
         *set_value(node.node, CONFIG_PATH, key),

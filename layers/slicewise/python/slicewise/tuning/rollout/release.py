@@ -1,8 +1,8 @@
 """
-What a change of N holds, consolidation and cordoned nodes, is given back where nobody may carry it on. Pure.
+What a rollout holds, consolidation and cordoned nodes, is released where the rollout may not go on. Pure.
 
-The change itself stays where it is, with the annotation that tells of it: whoever may carry it on holds
-consolidation again and finishes it.
+The rollout itself stays where it is, with its annotation: a reconcile that may advance it holds consolidation
+again and finishes it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNSCHEDULABLE = ("spec", "unschedulable")
 def release_holds(
     contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
 ) -> tuple[Action, ...]:
-    """`carried_on` are NodePools that somebody looks after."""
+    """`carried_on` are NodePools whose rollouts may be advanced."""
     left = _left(contents, carried_on)
     return (
         *(_release(pool, after, why) for pool, rollout in left if (after := _after(pool, rollout))),
@@ -42,7 +42,7 @@ def release_holds(
 def released(
     contents: ClusterContents, carried_on: Collection[str], why: str, now: datetime
 ) -> tuple[PoolPlan, ...]:
-    """One plan for each NodePool of ours that nobody looks after, with what is let go and why."""
+    """One plan for each NodePool of ours whose rollout may not be advanced, with what is released and why."""
     names = [name(pool) for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on]
     plans = (_released(contents, node_pool, why, now) for node_pool in names)
     return tuple(one for one in plans if one.actions or one.findings)
@@ -55,14 +55,14 @@ def _released(contents: ClusterContents, node_pool: str, why: str, now: datetime
 
 
 def holds(contents: ClusterContents, carried_on: Collection[str]) -> bool:
-    """Whether anything is to be let go, now or once a device plugin has followed."""
+    """Whether anything is to be released, now or once a device plugin has applied its label."""
     left = _left(contents, carried_on)
     cordoned = any(_cordoned(contents, {name(pool) for pool, _ in left}))
     return cordoned or any(_after(pool, rollout) for pool, rollout in left)
 
 
 def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) -> tuple[Finding, ...]:
-    told = tuple(
+    clamped = tuple(
         Finding(
             "n-half-changed",
             f"N of NodePool {name(pool)} is between {rollout.from_} and {rollout.to}, and {why}.",
@@ -72,8 +72,8 @@ def halfway(contents: ClusterContents, carried_on: Collection[str], why: str) ->
         for pool, rollout in _left(contents, carried_on)
     )
     left = (pool for pool in contents.node_pools if is_ours(pool) and name(pool) not in carried_on)
-    # What a change holds that nobody can read cannot be given back by us.
-    return (*told, *(finding for pool in left if (finding := read_rollout(pool)[1])))
+    # What a rollout holds whose annotation cannot be read cannot be released by us.
+    return (*clamped, *(finding for pool in left if (finding := read_rollout(pool)[1])))
 
 
 def uncordon(

@@ -1,5 +1,6 @@
 """
-What the NodePool's requirement allows while N changes, and whoever takes it back. Pure.
+What the NodePool's requirement allows during a rollout, and what is done where another writer undoes it.
+Pure.
 
 A tool that keeps a NodePool as its repository says undoes each of our writes. Each time NodeClaims may drift,
 so after a few times its value is taken as it is: N ends where the tool has it.
@@ -21,13 +22,16 @@ from slicewise.tuning.rollout.shrink import fits
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.pool_state import Rollout
 
-# A person may change their mind; whoever takes it back a third time is a tool.
+# A person may change their mind; a writer that undoes it a third time is a tool.
 _MOST_TAKEN_BACK = 2
 _PATH = ("spec", "template", "spec", "requirements")
 
 
 def defer_to_other_writer(change: Change) -> Advance | None:
-    """Whose value came back too often has it: the nodes follow, and the requirement is left alone."""
+    """
+    The writer whose value came back too often has it: the nodes are changed to it, and the requirement is
+    left unchanged.
+    """
     rollout, keys = change.rollout, change.state.keys
     is_contested = rollout.taken_back >= _MOST_TAKEN_BACK and _is_taken_back(change)
     if not (rollout.yields or is_contested) or (rollout.yields and keys == (change.new,)):
@@ -40,20 +44,22 @@ def defer_to_other_writer(change: Change) -> Advance | None:
 
 
 def _leave(change: Change, whom: str) -> Advance:
-    """An N that has no part in the change: whatever label we wrote, Karpenter would replace the node."""
-    told = " or ".join(change.state.keys) or "any key"
+    """
+    An N that is neither of the rollout's: with any label that we wrote, Karpenter would replace the node.
+    """
+    required = " or ".join(change.state.keys) or "any key"
     history = replace(change.state.history, changed_at=change.now)
-    message = f"N is left to {whom}, whose requirement is {told}"
+    message = f"N is left to {whom}, whose requirement is {required}"
     release = patches.release(change.state, change.rollout, history)
     return act(
-        (release,), message, findings=_told(change, replace(change.rollout, yields=whom)), finished=True
+        (release,), message, findings=_contested(change, replace(change.rollout, yields=whom)), finished=True
     )
 
 
 def _yield(change: Change, revert: bool, whom: str) -> Advance:
     times = change.rollout.taken_back + 1
-    told = " or ".join(change.state.keys) or "any key"
-    why = f"{whom} put the requirement back to {told} {times} times"
+    required = " or ".join(change.state.keys) or "any key"
+    why = f"{whom} put the requirement back to {required} {times} times"
     rollout = replace(
         change.rollout,
         yields=whom,
@@ -62,23 +68,25 @@ def _yield(change: Change, revert: bool, whom: str) -> Advance:
         reason=why if revert else change.rollout.reason,
     )
     message = f"leave the requirement of NodePool {change.state.name} to {whom}"
-    return act((patches.save(change.state, rollout, message, why),), why, findings=_told(change, rollout))
+    return act(
+        (patches.save(change.state, rollout, message, why),), why, findings=_contested(change, rollout)
+    )
 
 
 def contested(change: Change) -> tuple[Finding, ...]:
-    return _told(change, change.rollout) if change.rollout.yields else ()
+    return _contested(change, change.rollout) if change.rollout.yields else ()
 
 
-def _told(change: Change, rollout: Rollout) -> tuple[Finding, ...]:
-    name, told = change.state.name, " or ".join(change.state.keys) or "any key"
-    n = layout.slices_of_key(told) or rollout.target
+def _contested(change: Change, rollout: Rollout) -> tuple[Finding, ...]:
+    name, required = change.state.name, " or ".join(change.state.keys) or "any key"
+    n = layout.slices_of_key(required) or rollout.target
     return (
         Finding(
             "requirement-fought-over",
             f"{rollout.yields} puts the requirement {layout.CONFIG_LABEL} of NodePool {name} back whenever N "
-            f"is changed, so N ends where it has it, at {told}.",
+            f"is changed, so N ends where it has it, at {required}.",
             "Have it leave spec.template.spec.requirements, spec.limits and spec.disruption of this NodePool "
-            "alone (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). Or leave N to it: "
+            "unchanged (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). Or leave N to it: "
             f"replicas: {{start: {n}, max: {n}}} for pool {change.state.pool.name} in the policy.",
         ),
     )
@@ -86,7 +94,7 @@ def _told(change: Change, rollout: Rollout) -> tuple[Finding, ...]:
 
 def _holders(change: Change) -> str:
     writers = (writer for writer in written_by(change.state.node_pool, _PATH) if writer != MANAGER)
-    return " and ".join(writers) or "somebody"
+    return " and ".join(writers) or "an unknown writer"
 
 
 def _is_taken_back(change: Change) -> bool:
@@ -96,13 +104,13 @@ def _is_taken_back(change: Change) -> bool:
         return set(change.state.keys) != {change.old, change.new}
     if rollout.narrowed:
         return change.state.keys != (change.new,)
-    # What goes back may have been narrowed to the other N before.
+    # What is aborted may have been narrowed to the other N before.
     ours = {rollout.from_, rollout.to} if rollout.revert else {rollout.from_}
     return change.state.keys not in {(layout.config_key(pool.sharing, n),) for n in ours}
 
 
 def own_keys(change: Change) -> Advance | None:
-    """Somebody required a key that has no part in this change: nodes would be replaced because of it."""
+    """Another writer required a key that is none of this rollout's: nodes would be replaced because of it."""
     if change.rollout.yields or (set(change.state.keys) <= {change.old, change.new} and change.state.keys):
         return None
     tried = change.rollout.canary or not change.rollout.grows

@@ -32,7 +32,9 @@ def shrink(change: Change) -> Advance | None:
 
 
 def _claims_first(change: Change) -> list[Action]:
-    """Where somebody else has narrowed the requirement already, whoever fits is not to drift any longer."""
+    """
+    Where another writer has narrowed the requirement already, a node that fits must not drift any longer.
+    """
     if not change.rollout.yields:
         return []
     why = "the requirement allows no other key, and its pods fit"
@@ -86,7 +88,7 @@ def _shrunk_node(change: Change, node: NodeState) -> Action | None:
 
 
 def _offers_no_more(change: Change, node: NodeState) -> bool:
-    """Than its label says; fewer where a GPU is sick. What no plugin is at work on stays as it is."""
+    """Than its label says; fewer where a GPU is unhealthy. What no plugin works on stays as it is."""
     return 0 < node.allocatable <= (node.promised or 0) or not change.was_changed(node)
 
 

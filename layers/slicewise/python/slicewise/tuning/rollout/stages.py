@@ -3,17 +3,17 @@ A change of N in a live NodePool: no node is replaced while it grows, no pod is 
 
 What makes it so, on Karpenter 1.14 and 1.15 (each was run):
 
-* Karpenter holds a NodeClaim's *labels* against the NodePool's requirement and hashes neither. So a
+* Karpenter compares a NodeClaim's *labels* with the NodePool's requirement and hashes neither. So a
   requirement that is widened, and narrowed again once every NodeClaim carries the new key, replaces nothing.
-* The device plugin follows the *Node's* label, and the pods that run keep their slices.
+* The device plugin reads the *Node's* label, and the pods that run keep their slices.
 * Growing: nodes first, overlays after, so that Karpenter never counts slices that are not there. It would
   also at once empty nodes that the new N makes superfluous; so consolidation is held meanwhile.
 * Shrinking: overlays first. A node whose pods fit is relabelled under a cordon; the others drift, and
   Karpenter replaces them under the pool's budgets and the pods' PodDisruptionBudgets.
 * Changing N kills the clients of MPS: there nodes are only ever replaced.
 
-Each stage says what is still to do for it, or None; the first that has something decides. So a pass that was
-killed after any call is finished by the next, and a person's edit is met by the stage that it concerns.
+Each stage says what is still to do for it, or None; the first that has something decides. So a reconcile that
+was killed after any call is finished by the next, and a person's edit is met by the stage that it concerns.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ _LOCK = timedelta(hours=24)
 
 def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
     """
-    Start to change N of a NodePool: the annotation, and with it the hold of consolidation.
-
-    Where it cannot be done now there are no actions, and a finding says why.
+    Start a rollout on a NodePool: the annotation, and with it the hold on consolidation. Where it cannot be
+    done now there are no actions, and a finding says why.
     """
     rollout = Rollout(state.n, target, now, reason)
     why_not = _why_not(state, rollout)
@@ -99,26 +98,26 @@ def advance(
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
-    told = (*_foreign_edits(change), *contested(change), *step.findings)
-    step = replace(step, findings=tuple(dict.fromkeys(told)), failed=failed)
+    required = (*_foreign_edits(change), *contested(change), *step.findings)
+    step = replace(step, findings=tuple(dict.fromkeys(required)), failed=failed)
     return _with_more_gpus(change, _held_again(change, _patient(change, step)))
 
 
 def _given_up(change: Change) -> Advance:
     hours = change.longest / timedelta(hours=1)
-    why = f"the change was not over {hours:g} h after it began"
-    told = Finding(
+    why = f"the rollout did not end within {hours:g} h"
+    required = Finding(
         "change-given-up",
         f"N of NodePool {change.state.name} stays {change.rollout.from_}: {why}.",
-        "See in the record what it waited for: nodes that come and go, as Spot does, or an overlay that "
+        "See in the record what was pending: nodes that come and go, as on Spot, or an overlay that "
         "Karpenter does not take in. N is tried again after the lock.",
     )
-    return replace(revert(change, why), findings=(told,))
+    return replace(revert(change, why), findings=(required,))
 
 
 def _held_again(change: Change, step: Advance) -> Advance:
     """
-    Beside the next step: a tool may put consolidation back as often as we hold it; the change must end all
+    Beside the next step: a tool may put consolidation back as often as we hold it; the rollout must end all
     the same.
     """
     if step.finished or change.holds_long or not _is_put_back(change):
@@ -143,19 +142,19 @@ def _is_put_back(change: Change) -> bool:
 
 
 def _few(broken: Sequence[str]) -> str:
-    """It is kept in an annotation and in records, which have little room."""
+    """It is saved in an annotation and in records, which have little room."""
     more = len(broken) - _MOST_BROKEN
     return "; ".join(broken[:_MOST_BROKEN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _patient(change: Change, step: Advance) -> Advance:
     """
-    What has not moved for long, such as a roll that a PodDisruptionBudget forbids, is looked at more rarely:
-    each look lists the cluster.
+    What has not moved for long, such as a replacement that a PodDisruptionBudget forbids, is reconciled more
+    rarely: each reconcile lists the cluster.
     """
     if step.wait is None:
         return step
-    # Whatever goes to and fro in a change of days need not do so every two seconds.
+    # What is written to and fro in a rollout of days need not be every two seconds.
     waits = [step.wait, (change.now - change.rollout.since) / 1000]
     if not step.actions and step.wait in (PLUGIN, ROLL):
         waits.append((change.now - change.moved_at) / 10)
@@ -179,13 +178,14 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
     if not pool.sharing.has_replicas:
         return no(f"{live} has no N: its pool shares by {pool.sharing}", "Nothing.")
     if rollout.to == rollout.from_:
-        return no(f"N of {live} is {rollout.to} already", "Nothing.")
+        return no(f"N of {live} is {rollout.to} already", "No action needed.")
     if being_deleted(state.node_pool):
         return no(f"{live} is being deleted", "No action needed: it is recreated once it is deleted.")
     if state.keys != (layout.config_key(pool.sharing, rollout.from_),):
-        told = " or ".join(state.keys) or "any key"
+        required = " or ".join(state.keys) or "any key"
         return no(
-            f"{live} lets its nodes have {told}", "Put its requirement back to one key of the device plugin."
+            f"{live} lets its nodes have {required}",
+            "Put its requirement back to one key of the device plugin.",
         )
     if state.known_keys is not None and key not in state.known_keys:
         return no(
@@ -194,15 +194,15 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
     asleep = [name(overlay) for overlay in state.overlays if not is_true(overlay, "Ready")]
     if asleep:
         return no(
-            f"NodeOverlay {asleep[0]} is not ready, so Karpenter would not follow",
+            f"NodeOverlay {asleep[0]} is not ready, so Karpenter would not plan with it",
             "kubectl describe it; see that Karpenter's gate NodeOverlay is on.",
         )
     drifted = [name(claim) for claim in state.claims if is_true(claim, "Drifted")]
     fought = state.history.failed.get(rollout.to)
     if not rollout.grows and fought and rollout.since - fought < _LOCK:
         return no(
-            f"the requirement of {live} was fought over at {fought:%H:%M}",
-            f"Nothing: it is tried again {_LOCK // timedelta(hours=1)} hours after that.",
+            f"the requirement of {live} was contested at {fought:%H:%M}",
+            f"No action needed: it is tried again {_LOCK // timedelta(hours=1)} hours after that.",
         )
     if rollout.grows and drifted:
         return no(
@@ -221,17 +221,17 @@ def no(message: str, remedy: str) -> Finding:
 
 def _hold(change: Change) -> Advance | None:
     """
-    Also again where somebody set it meanwhile: theirs is put back in the end. But a roll may last for days,
-    and no node that is empty should wait for it.
+    Also again where another writer set it meanwhile: theirs is put back in the end. But a roll may last for
+    days, and no node that is empty should wait for it.
     """
     if change.holds_long:
-        why = "Karpenter has been replacing nodes for long" if change.rolls_long else "the change takes long"
-        given_back = patches.give_back(change.state, change.rollout, why)
+        why = "Karpenter has been replacing nodes for long" if change.rolls_long else "the rollout takes long"
+        restored = patches.give_back(change.state, change.rollout, why)
         during = "while nodes are replaced" if change.rolls_long else f"since {why}"
-        return act((given_back,), f"consolidation is restored {during}") if given_back else None
+        return act((restored,), f"consolidation is restored {during}") if restored else None
     if patches.consolidate_after(change.state) == NEVER or _is_put_back(change):
         return None
-    return act((patches.hold(change.state, change.rollout),), "consolidation is on hold while N changes")
+    return act((patches.hold(change.state, change.rollout),), "consolidation is held while N changes")
 
 
 def _known_key(change: Change) -> Advance | None:
@@ -248,11 +248,11 @@ def _known_key(change: Change) -> Advance | None:
 
 
 def _uncordon(change: Change) -> Advance | None:
-    """Left from when it shrank, before somebody else had it turn round."""
+    """Left from when it shrank, before another writer had it turned round."""
     nodes = [node for node in change.nodes if node.cordoned_by_us]
     if not nodes:
         return None
-    why = "no node loses slices any more"
+    why = "no node loses slices any longer"
     return act([patches.uncordon(node, why) for node in nodes], "nodes are uncordoned")
 
 
@@ -274,13 +274,13 @@ def _overlays(change: Change) -> Advance | None:
 
 
 def _limits(change: Change) -> Advance | None:
-    """Once: a tool may put the limit back each time, and the end of the change tells it."""
+    """Once: a tool may put the limit back each time, and the end of the rollout reports it."""
     n, rollout = change.rollout.target, change.rollout
     if observed.is_limited_for(change.state.node_pool, change.state.pool, n) or rollout.limited == n:
         return None
     why = f"{change.state.pool.max_gpus} GPUs have that many slices at N = {n}"
     action = patches.limit(change.state, n, why, rollout=replace(rollout, limited=n))
-    return act((action,), "the NodePool's limit follows")
+    return act((action,), "the NodePool's limit is updated")
 
 
 def _settle(change: Change) -> Advance | None:
@@ -313,7 +313,7 @@ def _is_untried(change: Change) -> bool:
     return grows and (rollout.canary is None or rollout.canary.empty)
 
 
-# What somebody else wrote meanwhile
+# What other writers changed meanwhile
 
 
 def _foreign_edits(change: Change) -> tuple[Finding, ...]:
@@ -321,8 +321,8 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
     odd: list[str] = []
     keys = {change.old, change.new}
     if not state.keys or not set(state.keys) <= keys:
-        told = " or ".join(state.keys) or "any key"
-        odd.append(f"NodePool {state.name} lets its nodes have {told}, not {' or '.join(sorted(keys))}")
+        required = " or ".join(state.keys) or "any key"
+        odd.append(f"NodePool {state.name} lets its nodes have {required}, not {' or '.join(sorted(keys))}")
     for overlay in state.overlays:
         if observed.n_of_overlay(overlay, state.pool) not in known:
             odd.append(f"NodeOverlay {name(overlay)} has neither N = {' nor '.join(map(str, sorted(known)))}")
@@ -335,12 +335,13 @@ def _foreign_edits(change: Change) -> tuple[Finding, ...]:
             odd.append(f"Node {node.name} is labelled {node.key or 'with no key'}")
     after, held = patches.consolidate_after(state), change.rollout.held.get("consolidateAfter")
     if held and after not in (NEVER, held):
-        odd.append(f"consolidateAfter of NodePool {state.name} is {after}, and was {held} before the change")
+        odd.append(f"consolidateAfter of NodePool {state.name} is {after}, and was {held} before the rollout")
     return tuple(
         Finding(
             "foreign-edit",
             f"{message[0].upper()}{message[1:]}: another writer changed it during the rollout.",
-            "It is taken along to the new N; a consolidateAfter is kept and put back in the end.",
+            "No action needed: it is changed to the new N; a consolidateAfter is saved, and restored at the "
+            "end.",
         )
         for message in odd
     )

@@ -1,9 +1,10 @@
 """
 Between two decisions: who leaves a GPU that has had no rest for an hour. Pure.
 
-A decision rests on the days before, and they hardly tell which GPUs will contend: half of what contends is
-on GPUs that were cool the day before. But a GPU that contended for an hour goes on for several more. So each
-pass looks, and one pod leaves such a GPU. A shorter rise is left alone: to restart a pod takes minutes, too.
+A decision rests on the days before, and they hardly show which GPUs will contend: half of what contends is on
+GPUs that were cool the day before. But a GPU that contended for an hour goes on for several more. So each
+reconcile checks, and one pod leaves such a GPU. A shorter rise is ignored: to restart a pod takes minutes,
+too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-# Passes look so often: an hour is the least that is worth a restart.
+# Reconciles come so often: an hour is the least that is worth a restart.
 LOOKS_A_DAY = 24
 
 # By pod, the mean busy fraction over the hour: of a GPU that its pods shared, and that had no rest in it.
@@ -31,7 +32,7 @@ def leavers(cards: Iterable[FullCard]) -> list[Leaver]:
     """
     The busiest pod of each: the GPU that is left has the most room then, and one restart may do.
 
-    One pod a GPU and look, since what the others want shows once it has gone.
+    One pod a GPU and reconcile, since what the others want shows once it has left.
     """
     found = []
     for card in cards:

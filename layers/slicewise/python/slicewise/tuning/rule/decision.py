@@ -29,13 +29,13 @@ from slicewise.tuning.usage.evidence import Grade, Interval, PodUse
 from slicewise.tuning.usage.pool_usage import PoolUse
 from slicewise.tuning.usage.quality import FEWER_DAYS, SOURCE_GAP
 
-# What broke before has been answered, or has gone by itself; and a slowdown is the mean of a day.
+# What broke before has been answered, or has ended; and a slowdown is the mean of a day.
 RECENT = timedelta(days=1)
 _MOST_BROKEN = 20  # a thousand nodes may break one promise
 # What a person should know, but which leaves what was measured as good as it is.
 _HARMLESS = frozenset({"pods-not-told-apart", FEWER_DAYS, SOURCE_GAP})
 
-# A day holds one daily peak.
+# A day has one daily peak.
 _TRIED_FOR = timedelta(days=1)
 
 
@@ -113,7 +113,7 @@ def decide(
 
 
 def _tried_by_now(history: Tuning, state: PoolState, policy: Policy, now: datetime) -> Tuning:
-    """What no canary has tried, consolidation tries: until a GPU held more than before, a day at most."""
+    """What no canary has tried, consolidation tries: until a GPU had more than before, a day at most."""
     if history.untried is None:
         return history
     since = [begun for node in state.nodes if (begun := node.holds_more_since(history.untried))]
@@ -123,13 +123,13 @@ def _tried_by_now(history: Tuning, state: PoolState, policy: Policy, now: dateti
 
 
 def _slots_a_gpu(node: NodeState) -> int:
-    """Nobody tells which GPU holds which pod: as if they were spread evenly."""
+    """It is not known which GPU has which pod: as if they were spread evenly."""
     return math.ceil(node.slots_in_use / max(1, node.gpus))
 
 
 @dataclass(frozen=True)
 class _Target:
-    """The N that the evidence speaks for, and why it cannot speak for a higher one."""
+    """The N that the evidence supports, and why it does not support a higher one."""
 
     target: int
     choice: Choice | None
@@ -254,7 +254,7 @@ def _request(pod: Object, resource: str) -> float:
 def details(decision: Decision, now: datetime) -> dict[str, Any]:
     """The decision with its inputs, as JSON values."""
     state, choice, step = decision.state, decision.choice, decision.step
-    told: dict[str, Any] = {
+    detail: dict[str, Any] = {
         "node_pool": state.name,
         "pool": state.pool.name,
         "gpu": state.gpu.name,
@@ -273,10 +273,10 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
         "history": json.loads(decision.history.dumped()),
     }
     if decision.doubt:
-        told["doubt"] = decision.doubt
+        detail["doubt"] = decision.doubt
     if decision.allowed:
-        told["allowed"] = [decision.allowed.lower, decision.allowed.upper]
-    return told | _of_choice(choice) if choice else told
+        detail["allowed"] = [decision.allowed.lower, decision.allowed.upper]
+    return detail | _of_choice(choice) if choice else detail
 
 
 def _of_choice(choice: Choice) -> dict[str, Any]:

@@ -114,11 +114,11 @@ class MemoryGrowth:
         self, pod: PodUse, card_mib: float, headroom: float, level: float = QUANTILE, surge: float = 1.0
     ) -> float:
         """
-        What the pod asks for of the (1 − h) · M that requests may add up to: its part of a card that holds
-        pods like it, of which one grows by the quantile of (1 − level) / n while the others stay. A sum of
-        growths that are seldom large is large because of one of them (Foss, Korshunov and Zachary, "An
-        introduction to heavy-tailed and subexponential distributions", 2013): so requests add up as the
-        quantile of the sum does.
+        What the pod asks for of the (1 − h) · M that requests may add up to: its part of a card with pods
+        like it, of which one grows by the quantile of (1 − level) / n while the others stay. A sum of growths
+        that are seldom large is large because of one of them (Foss, Korshunov and Zachary, "An introduction
+        to heavy-tailed and subexponential distributions", 2013): so requests add up as the quantile of the
+        sum does.
 
         It asks at least for what a surge takes beyond h · M, which requests leave free: with others' peaks
         in what is left, it fits M. Siblings that meet are left to `fits`.
@@ -137,7 +137,7 @@ class MemoryGrowth:
         peak, most = self.peak(pod) / 1024, self.may_reach(pod, level) / 1024
         if self.growth(pod).over and surge * peak > most:
             return f"peak {peak:.1f} GiB, its GPU must have room for {surge * peak:.1f} of it"
-        return f"peak {peak:.1f} GiB, may grow to {most:.1f}: {self.growth(pod).told(level)}"
+        return f"peak {peak:.1f} GiB, may grow to {most:.1f}: {self.growth(pod).describe(level)}"
 
     def _mixed(self, past: _Past) -> Growth:
         if not self._fleet.weight:
@@ -290,8 +290,8 @@ def outgrowing(
     surge: float = 1.0,
 ) -> list[str]:
     """
-    Who leaves a GPU whose pods may outgrow its memory, until the others fit: who goes first, then who may
-    grow most.
+    Pods that leave a GPU whose memory they may outgrow, until the others fit: first those that leave anyway,
+    then those that may grow most.
 
     Args:
         node: Names of the pods on the GPU.

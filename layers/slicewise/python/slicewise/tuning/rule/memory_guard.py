@@ -1,9 +1,9 @@
 """
 Between two decisions: whose memory grows towards the end of its card. Pure.
 
-A decision bounds what is likely; this catches what was not. A card is in danger where its pods hold more than
-when they were placed, and the fastest growth seen of one of them would fill it before anybody looks again.
-Pods of a workload are taken alike: a release reaches one of them after the other, and the first tells what
+A decision bounds what is likely; this catches what was not. A card is in danger where its pods use more than
+when they were placed, and the fastest growth seen of one of them would fill it before the next reconcile.
+Pods of a workload are taken alike: a release reaches one of them after the other, and the first shows what
 the others will need.
 """
 
@@ -20,7 +20,7 @@ from slicewise.tuning.usage.evidence import PodUse
 @dataclass(frozen=True)
 class Rising:
     """
-    A pod's memory as it is looked at now.
+    A pod's memory as it is now.
 
     Attributes:
         peak_mib: The highest known of its workload; `decided_mib` is what was the highest when it was last
@@ -68,7 +68,7 @@ def risings(pods: Iterable[PodUse], decided_mib: Mapping[str, float]) -> dict[st
 
 
 def within_a_day(pods: Iterable[PodUse]) -> dict[str, Rising]:
-    """Pods as their evidence shows them: what they hold more than before the last day, they grew by since."""
+    """Pods as their evidence shows them: what they use more than before the last day, they grew by since."""
     pods = list(pods)
     return risings(pods, {pod.name: _before_the_last_day(pod) for pod in pods})
 
@@ -102,7 +102,7 @@ def in_danger(cards: Iterable[Sequence[Rising]], card_mib: float) -> list[Danger
     Who must leave, card by card: who grew most first, until the rest stays below the line.
 
     Args:
-        cards: The pods of each card; one that has it to itself is in nobody's way.
+        cards: The pods of each card; one that has it to itself takes room from no other.
     """
     return [danger for pods in cards for danger in _leavers(list(pods), card_mib)]
 

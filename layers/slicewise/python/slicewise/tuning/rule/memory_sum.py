@@ -56,7 +56,7 @@ class Growth:
                 return math.exp(step * STEP)
         return math.exp(len(self.over) * STEP)
 
-    def told(self, level: float) -> str:
+    def describe(self, level: float) -> str:
         """How often more was seen, such as "3 of 140 pods like it grew more in 5 days"."""
         more = sum(1 for seen in self.seen if seen > self.quantile(level))
         span = "a day" if self.days == 1 else f"{self.days} days"

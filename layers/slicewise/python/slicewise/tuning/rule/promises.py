@@ -1,9 +1,9 @@
 """
 Promises broken on the nodes of a NodePool, as pods and series show them. Pure.
 
-What is not measured breaks no promise here: Container Insights has no Xid errors, and a pod that runs out of
-GPU memory tells Kubernetes only that it ended. So the end of a pod counts where the memory was short, and on
-a canary, which exists to find out.
+What is not measured breaks no promise here: Container Insights has no Xid errors, and of a pod that runs out
+of GPU memory Kubernetes learns only that it ended. So the end of a pod counts where the memory was short, and
+on a canary, which exists to find out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
 # seconds, and what happens a day after a node was changed has another cause.
 _LEAST_REFUSED = 2
 _RELOAD, _AFTERMATH = timedelta(minutes=1), timedelta(days=1)
-# Of the nodes that were changed: a node that refuses whatever comes is sick itself.
+# Of the nodes that were changed: a node that refuses all that comes is unhealthy itself.
 _MOST_REFUSING = 0.05
 # One step may be a start.
 _LEAST_STEPS = 2
@@ -51,10 +51,10 @@ def current_violations(
     state: PoolState, seen: Observed, since: datetime, now: datetime, nodes: set[str] | None = None
 ) -> tuple[PromiseViolation, ...]:
     """
-    What broke on a NodePool that a pass observed; see `violations`.
+    What broke on a NodePool that a reconcile observed; see `violations`.
 
     Args:
-        nodes: The canary's; None looks at all of the NodePool's.
+        nodes: The canary's; None is for all of the NodePool's.
     """
     return violations(
         seen.contents_of(state.name),
@@ -87,9 +87,9 @@ def violations(
     Args:
         readings: As for `pool_use`.
         since: Of a canary its start. Else a day ago: the slowdown is its mean, which hours may exceed.
-        nodes: The canary's; None looks at all of the NodePool's.
-        memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None does not look.
-        slowdown_budget: As the policy's; None does not look.
+        nodes: The canary's; None is for all of the NodePool's.
+        memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None is not checked. slowdown_budget: As
+            the policy's; None is not checked.
         failed_pods: Pods with phase Failed, which `contents.pods` leaves out.
     """
     window = Window(readings, contents, frozenset({node_pool}), now)

@@ -7,10 +7,9 @@ How many pods of a pool may share a GPU: N, from what was measured, with its rea
     N        the smallest of them, at least 1, at most the policy's maximum
 
 ū and σ are over all samples of all pods, a pod weighing as much as another.
-Taken as it stands, the compute bound would reward an idle pod for becoming
-busier, since σ falls when pods grow alike. So it is read as "some level c, such
-that the formula holds with every sample below c counted as c": the least
-change that makes more use never look better.
+Taken as it is, the compute bound would reward an idle pod for becoming busier, since σ falls when pods grow
+alike. So it is read as "some level c, such that the formula holds with every sample below c counted as c":
+the least change that makes more use never look better.
 """
 
 import math
@@ -28,7 +27,7 @@ from slicewise.tuning.usage.slowdown import TIME_SLICING_SWITCH, queueing
 
 # One-sided 95 % of a normal distribution.
 Z95 = 1.645
-# From here on the card is as good as full whatever the pod does; vLLM and TensorFlow start so.
+# From here on the card is as good as full, no matter what the pod does; vLLM and TensorFlow start so.
 GREEDY_SHARE = 0.8
 # Time-slicing keys that the device plugin's configuration offers at most.
 HARD_CAP = 48
@@ -81,7 +80,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Bound:
-    """One limit on N, the arithmetic at N, and what stands in the way of N + 1."""
+    """One limit on N, the arithmetic at N, and what rules out N + 1."""
 
     what: str
     n: int
@@ -173,7 +172,7 @@ def choose_replicas(
 
 
 def is_greedy(pod: PodUse, card_memory_mib: float) -> bool:
-    """Whether the pod takes most of the card from its start, whatever it then does with it."""
+    """Whether the pod takes most of the card from its start, no matter what it then does with it."""
     return (
         pod.has_history
         and math.isfinite(pod.memory_mib)
@@ -275,12 +274,12 @@ def _memory_bound(pods: Sequence[PodUse], card: float, policy: TuningPolicy, lim
         peaks_word = "the largest peak" if n == 1 else f"top-{n} peaks"
         members = together(n)
         peaks = sum(member.peak_mib for member in members)
-        told = f"{peaks_word} {peaks / 1024:.1f} of {room / 1024:.1f} GiB"
+        use = f"{peaks_word} {peaks / 1024:.1f} of {room / 1024:.1f} GiB"
         if not any(member.growth.over for member in members):
-            return told
+            return use
         bound = upper_bound(members, card, policy.memory_headroom, level)
-        often = growth.growth(known[0]).told(level)
-        return f"{told}, may grow to {bound / 1024:.1f} of {card / 1024:.1f}: {often}"
+        often = growth.growth(known[0]).describe(level)
+        return f"{use}, may grow to {bound / 1024:.1f} of {card / 1024:.1f}: {often}"
 
     return Bound("memory", n, tell(n), tell(n + 1))
 
@@ -302,7 +301,7 @@ def _host_bound(host: Host, limit: int) -> Bound:
         "RAM MiB": (host.memory_mib, host.pod_memory_mib),
         "pods": (host.pods, 1.0),
     }
-    # What is not known of the host (NaN) holds one pod a GPU, as a gap elsewhere does.
+    # What is not known of the host (NaN) is enough for one pod a GPU, as a gap elsewhere does.
     fits = {
         what: 1.0 if math.isnan(have) or math.isnan(ask) else have / ask if ask > 0 else math.inf
         for what, (have, ask) in asks.items()

@@ -2,7 +2,7 @@
 When N may change: slowly up, fast down, and never twice in a row.
 
 A pure step from what is to what to do next. It knows nothing of alarms: an
-alarm only causes a pass, and a broken promise reaches us as a measurement.
+alarm only causes a reconcile, and a broken promise reaches us as a measurement.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def decide(current: int, situation: Situation, history: History, policy: Tuning,
             return Step(
                 current, current, f"target {target} has not been stable for {_words(policy.lower_after)}"
             )
-        # Not lower than what stood all the time: one bad sample at its end proves nothing.
+        # Not lower than what was the target all the time: one bad sample at its end proves nothing.
         after = min(current - 1, max(target, history.below_target or target))
         return _lower(current, after, f"target {after} stable for {_words(policy.lower_after)}", situation)
     if target > current:

@@ -1,1 +1,1 @@
-"""What a tuning pass observes, as values."""
+"""What a reconcile of tuning observes, as values."""

@@ -1,4 +1,4 @@
-"""Where marks of ours stand on what tuning changes, and when one says that something was done."""
+"""Where marks of ours are on what tuning changes, and when one says that something was done."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ class History:
         above_since: Since when the target has been above N, without a break; `above_target` is the lowest
             target of that time. Likewise below, with the highest.
         failed: When the canary of each N failed.
-        untried: The N before, where no GPU of the canary ever held more pods than that: then nobody knows yet
-            how pods do at N.
+        untried: The N before, where no GPU of the canary ever had more pods than that: then it is not known
+            yet how pods do at N.
     """
 
     changed_at: datetime | None = None
@@ -31,7 +31,7 @@ class History:
     untried: int | None = None
 
     def seen(self, current: int, target: int, now: datetime) -> Self:
-        """The history once `target` was measured at N = `current`: what `decide` looks at."""
+        """The history once `target` was measured at N = `current`: what `decide` reads."""
         above = below = since_above = since_below = None
         if target > current:
             since_above = self.above_since or now

@@ -1,4 +1,4 @@
-"""What a tuning pass observes, as values: one type for each state in which it can find a cluster."""
+"""What a reconcile of tuning observes, as values: one type for each state in which it can find a cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Details = tuple[Mapping[str, Any], ...]
 
 
 def measured_by(policy: Policy) -> str:
-    """Of a source that is named anew, another: it begins with the past that it has."""
+    """Of a source that was added later, its own start: it begins with the past that it has."""
     where = f"-{zlib.crc32(policy.metrics.endpoint.encode()):08x}" if policy.metrics.endpoint else ""
     return policy.metrics.source.value + where
 
@@ -39,8 +39,8 @@ class Complete:
     All NodePools can be decided on.
 
     Attributes:
-        found: All that is new since the pass before.
-        history: What the passes before have kept.
+        found: All that is new since the previous reconcile.
+        history: What the previous reconciles have saved.
         at: When it was read.
     """
 
@@ -75,7 +75,7 @@ class MetricsUnreadable:
 @dataclass(frozen=True)
 class NotRead:
     """
-    The policy names no source of metrics; or, where `whole` is false, N of some NodePool goes down, which
+    The policy names no source of metrics; or, where `whole` is false, N of some NodePool is lowered, which
     rests on no measurement, and the others are not due yet.
     """
 
@@ -85,7 +85,7 @@ class NotRead:
 Measurement = Complete | Partial | MetricsUnreadable | NotRead
 
 
-# What a pass finds
+# What a reconcile finds
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ class Paused:
     """
     Attributes:
         why: Who or what paused.
-        known: Details of the record before.
+        recorded: Details of the previous record.
     """
 
     cluster: EksCluster
     why: str
     policy_name: str | None = None
-    known: Details = ()
+    recorded: Details = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Offboarding:
         policy: The one that was in force, by which adopted NodePools share their GPUs; None where it is not
             known any more, or cannot be read.
         contents: None where the cluster could not be read.
-        was_tuned: A pass has been recorded before.
+        was_tuned: A reconcile has been recorded before.
     """
 
     cluster: EksCluster
@@ -139,15 +139,15 @@ class Offboarding:
 class PolicyInvalid:
     """
     Attributes:
-        contents: For what a change of N may have left held; None where the cluster could not be read.
-        known: Details of the record before.
+        contents: For what an interrupted rollout may still hold; None where the cluster could not be read.
+        recorded: Details of the previous record.
     """
 
     cluster: EksCluster
     policy_name: str
     error: InvalidPolicy
     contents: ClusterContents | None = None
-    known: Details = ()
+    recorded: Details = ()
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ class Unmanaged:
     No policy asks for the cluster.
 
     Attributes:
-        contents: For what a change of N may have left held; None where nothing can be, or the cluster could
-            not be looked into.
+        contents: For what an interrupted rollout may still hold; None where nothing can be, or the cluster
+            could not be read.
     """
 
     cluster: EksCluster
@@ -171,7 +171,7 @@ class NotReady:
     The cluster does not answer yet, or no longer.
 
     Attributes:
-        known: Details of the record before.
+        recorded: Details of the previous record.
     """
 
     cluster: EksCluster
@@ -179,19 +179,19 @@ class NotReady:
     policy: Policy
     policy_text: str = ""
     alarms: tuple[Alarm, ...] = ()
-    known: Details = ()
+    recorded: Details = ()
 
 
 @dataclass(frozen=True)
 class Observed:
     """
-    A policy asks for the cluster, and it was looked into.
+    A policy asks for the cluster, and it was read.
 
     Attributes:
         policy_text: The YAML that `policy` was read from.
         alarms: All that are named after the cluster; none where `alarms_error` says why they are not known.
-        known: Details of the record before, for NodePools that are not decided on.
-        failed: Writes that failed in passes before, and when each is tried again.
+        recorded: Details of the previous record, for NodePools that are not decided on.
+        failed: Writes that failed in previous reconciles, and when each is tried again.
     """
 
     cluster: EksCluster
@@ -202,7 +202,7 @@ class Observed:
     policy_text: str = ""
     alarms: tuple[Alarm, ...] = ()
     alarms_error: str = ""
-    known: Details = ()
+    recorded: Details = ()
     failed: tuple[Retry, ...] = ()
 
     @property
@@ -216,7 +216,7 @@ class Observed:
 
     @cached_property
     def readings(self) -> Readings:
-        """With the last day of each GPU where that is kept. Made once, since that may take seconds."""
+        """With the last day of each GPU where that is saved. Made once, since that may take seconds."""
         if self.measured:
             return self.measured.readings
         if isinstance(self.measurement, Partial):
@@ -225,21 +225,21 @@ class Observed:
 
     @cached_property
     def measured(self) -> pool_usage.Measured | None:
-        """What was kept and what is new; None where nothing could be read, or not the whole."""
+        """What was saved and what is new; None where nothing could be read, or not the whole."""
         match self.measurement:
             case Complete(found, history, at):
                 return pool_usage.measured(history, found, self.contents, at)
             case _:
                 return None
 
-    def known_of(self, node_pool: str) -> dict[str, Any]:
+    def recorded_of(self, node_pool: str) -> dict[str, Any]:
         """The decision on it as the record before has it, without what it said of a change."""
-        found = next((one for one in self.known if one.get("node_pool") == node_pool), {})
+        found = next((one for one in self.recorded if one.get("node_pool") == node_pool), {})
         of_a_change = ("rollout", "since", "failed", "canary")
         return {key: value for key, value in found.items() if key not in of_a_change}
 
     def contents_of(self, node_pool: str) -> ClusterContents:
-        """With no nodes and pods but the NodePool's: who looks at one does not go through those of all."""
+        """With no nodes and pods but the NodePool's: to decide on one, those of all are not gone through."""
         nodes = tuple(self._nodes_of.get(node_pool, ()))
         pods = tuple(pod for node in nodes for pod in self.pods_on.get(node["metadata"]["name"], ()))
         return replace(self.contents, nodes=nodes, pods=pods)

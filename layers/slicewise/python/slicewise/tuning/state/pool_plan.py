@@ -1,4 +1,4 @@
-"""What one NodePool adds to a pass's plan, and what NodePools must know of one another. Values only."""
+"""What one NodePool adds to a reconcile's plan, and what NodePools must know of one another. Values only."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class PoolPlan:
 
     Attributes:
         name: The NodePool's, or the pool's.
-        says: For the pass's reason; empty where a person need not read it each time.
+        says: For the reconcile's reason; empty where a person need not read it each time.
         detail: For the record, with the reason also of doing nothing; empty where another plan of the same
             NodePool has it.
         wait: After how long the NodePool is to be seen again; None leaves it to the sweep.
-        changing: Its N is being changed; `begins_to_grow` is of a change that begins with this pass.
+        changing: Its N is being changed; `begins_to_grow` is of a change that begins with this reconcile.
     """
 
     name: str
@@ -36,7 +36,10 @@ class PoolPlan:
 
     @property
     def steps(self) -> tuple[Action, ...]:
-        """Its actions as its own: somebody's edit of one NodePool is no reason to leave the others alone."""
+        """
+        Its actions as a part of their own: an edit of one NodePool by another writer is no reason to leave
+        out the others.
+        """
         return tuple(
             replace(action, part=self.name) if isinstance(action, Patch) else action
             for action in self.actions

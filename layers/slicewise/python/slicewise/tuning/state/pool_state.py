@@ -38,7 +38,7 @@ from slicewise.pools.startup_history import STARTUP_ANNOTATION, is_unreadable
 from slicewise.tuning.state import schedulable as landing
 from slicewise.tuning.state.history import History
 
-# Karpenter's promise not to take a node or a pod away by itself.
+# Karpenter's promise not to remove a node or a pod on its own.
 DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
 DISRUPTED_TAINT = "karpenter.sh/disrupted"
 # Of spec.disruption.consolidateAfter; source: NodePool's CRD, karpenter v1.14.1.
@@ -51,7 +51,7 @@ class Canary:
     The one node that has the new N first, and since when.
 
     Attributes:
-        empty: Its time is over, and no GPU of it held more pods than before for long enough: it proves
+        empty: Its time is over, and no GPU of it had more pods than before for long enough: it proves
             nothing.
     """
 
@@ -63,14 +63,14 @@ class Canary:
 @dataclass(frozen=True)
 class Rollout:
     """
-    A change of N that is under way, as the annotation tells it.
+    A rollout in progress, as its annotation records it.
 
     Attributes:
         held: Settings of the NodePool that are put back in the end, by their field in spec.disruption.
         narrowed: When the requirement came to allow only the new key.
         revert: Back to `from_`; `reason` then says why.
         wide: The requirement was written so that it allows both keys.
-        taken_back: How often somebody else undid what we had written into the requirement.
+        taken_back: How often another writer undid what we had written into the requirement.
         limited: The N for which the NodePool's limit was written.
         yields: To whom the requirement is left, since it was undone too often.
     """
@@ -98,7 +98,7 @@ class Rollout:
 
     @property
     def other(self) -> int:
-        """The N that goes."""
+        """The N that is left."""
         return self.to if self.revert else self.from_
 
     def dumped(self) -> str:
@@ -125,7 +125,7 @@ class Rollout:
 
 
 class Tuning(History):
-    """What tuning remembers of a NodePool, as its annotation holds it."""
+    """What tuning records of a NodePool, as its annotation has it."""
 
     def dumped(self) -> str:
         return _dumped(
@@ -147,11 +147,11 @@ class NodeState:
     Attributes:
         key: The device plugin's, by the Node's label; `claim_key` by its NodeClaim's.
         allocatable: Slices that the node offers now.
-        slots_in_use: Slices that its unfinished pods hold.
-        cordoned_by_us: And by nobody else: we may uncordon it.
+        slots_in_use: Slices that its unfinished pods have.
+        cordoned_by_us: And by no other: we may uncordon it.
         deleting: It, or its NodeClaim, is going.
         do_not_disrupt: It, or one of its GPU pods, forbids Karpenter to take it away.
-        held_since: Since when each slice that a running pod has is held, the oldest first.
+        held_since: Since when each slice that a running pod has is in use, the oldest first.
     """
 
     name: str
@@ -172,9 +172,8 @@ class NodeState:
 
     def holds_more_since(self, n: int) -> datetime | None:
         """
-        Since when one GPU of it holds more than `n` running pods for certain; None where none does.
-
-        Nobody tells which GPU holds which pod, but as many as this cannot be spread otherwise.
+        Since when one GPU of it has more than `n` running pods for certain; None where none does. It is not
+        known which GPU has which pod, but as many as this cannot be spread otherwise.
         """
         most = n * self.gpus
         return self.held_since[most] if len(self.held_since) > most else None
@@ -207,9 +206,9 @@ class PoolState:
         claims: All of the NodePool, also those whose node has not come yet.
         pending: Pods that are bound nowhere, and select this pool; to a NodePool that you or a tool made they
             come by what their owners choose.
-        keys: That its nodes may be born with: one, two while N is being changed.
+        keys: That its new nodes may start with: one, two during a rollout.
         n: N now; while it is being changed, the one that it is changed from.
-        known_keys: Of the device plugin's ConfigMap; None where that was not looked at.
+        known_keys: Of the device plugin's ConfigMap; None where that was not read.
         findings: Annotations that could not be read.
     """
 
@@ -311,15 +310,15 @@ def _pending(pods: Iterable[Object], pool: Pool, node_pool: Object, nodes: Seque
     choices = [landing.of_a_pod_spec(spec(pod)) for pod in pods if asked(pod, resource)]
     alike = Counter(map(repr, choices))  # pods of a workload are, and there may be thousands
     found = {repr(one): one for one in choices}
-    return sum(alike[told] for told, one in found.items() if landing.may_land(one, pool, node_pool, nodes))
+    return sum(alike[shown] for shown, one in found.items() if landing.may_land(one, pool, node_pool, nodes))
 
 
 def _forgotten_rollout(
     node_pool: Object, pool: Pool, keys: tuple[str, ...], overlays: tuple[Object, ...]
 ) -> Rollout | None:
     """
-    A NodePool whose nodes may have either of two N, while no annotation tells of a change: somebody removed
-    it. The change ends at the N that Karpenter counts with.
+    A NodePool whose nodes may have either of two N, while no annotation has a rollout: it was removed. The
+    rollout ends at the N that Karpenter counts with.
     """
     found = sorted(n for n in map(layout.slices_of_key, keys) if n)
     if len(found) != 2:
@@ -327,7 +326,7 @@ def _forgotten_rollout(
     counted = {observed.n_of_overlay(overlay, pool) for overlay in overlays}
     to = found[1] if counted == {found[1]} else found[0]
     from_ = found[0] if to == found[1] else found[1]
-    reason = "its nodes may have either N, and no change of it is told"
+    reason = "its nodes may have either N, and its annotation has no rollout"
     return Rollout(from_, to, created_at(node_pool) or datetime.fromtimestamp(0, UTC), reason)
 
 
@@ -359,8 +358,8 @@ def _n_of(
     found = [n for n in map(layout.slices_of_key, keys) if n]
     if found:
         return min(found)
-    told = None if keys else observed.n_of_nodes(claims, overlays, pool, name(node_pool))
-    return told or pool.start
+    shown = None if keys else observed.n_of_nodes(claims, overlays, pool, name(node_pool))
+    return shown or pool.start
 
 
 def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) -> NodeState:
@@ -452,7 +451,7 @@ def _canary(found: Mapping[str, Any]) -> Canary:
 
 
 def _held(found: Mapping[str, Any]) -> dict[str, str]:
-    """The API server would refuse to be given back anything else, each time."""
+    """The API server would refuse to have anything else restored, each time."""
     if not all(_AFTER.fullmatch(str(value)) for value in found.values()):
         raise ValueError(f"held: {found}")
     return {str(key): str(value) for key, value in found.items()}
@@ -474,8 +473,8 @@ def _tuning(found: Mapping[str, Any]) -> Tuning:
 
 
 def _dumped(values: Mapping[str, Any]) -> str:
-    told = {key: value for key, value in values.items() if value not in (None, {}, False)}
-    return json.dumps(told, sort_keys=True, separators=(",", ":"))
+    shown = {key: value for key, value in values.items() if value not in (None, {}, False)}
+    return json.dumps(shown, sort_keys=True, separators=(",", ":"))
 
 
 def stamp(at: datetime | None) -> str | None:

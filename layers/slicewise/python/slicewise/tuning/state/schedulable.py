@@ -2,8 +2,8 @@
 Whether a pod, or a template of pods, may come to a node of a NodePool: by what it chooses and tolerates.
 Pure.
 
-It is asked about pods that a shared GPU cannot serve, so in doubt the answer is yes: a label that nobody here
-knows, such as one that a node gets after it has registered, may stand on a node.
+It is asked about pods that a shared GPU cannot serve, so in doubt the answer is yes: a label that is not
+known here, such as one that a node gets after it has registered, may be on a node.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from slicewise.tuning.usage.workloads import workload_of
 
 # Those whose templates are read, with the version under which.
 KINDS = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "Job": "batch/v1", "CronJob": "batch/v1"}
-_MOST_TOLD = 10
+_MOST_REPORTED = 10
 
 
 def gpus_of(pod_spec: Mapping[str, Any]) -> int:
@@ -50,7 +50,7 @@ def asks_for_more(item: Object) -> bool:
 
 
 def is_going_on(item: Object) -> bool:
-    """A Job of a CronJob is told by that."""
+    """A Job of a CronJob is named by that."""
     return item["kind"] != "Job" or not (_is_over(item) or _kind_of_maker(item) == "CronJob")
 
 
@@ -95,7 +95,7 @@ def askers(state: PoolState, contents: ClusterContents) -> tuple[str, ...]:
         return ()
     nodes = {node.name: node.node for node in state.nodes}
     found: dict[Ref, int] = {}
-    # One that has failed is made anew where somebody makes it.
+    # One that has failed is recreated where it has a controller.
     failed = (pod for pod in contents.failed_pods if controller_of(pod))
     for pod in (*contents.pods, *failed):
         where = spec(pod).get("nodeName")
@@ -107,7 +107,7 @@ def askers(state: PoolState, contents: ClusterContents) -> tuple[str, ...]:
             metadata = item["metadata"]
             ref = Ref(item["apiVersion"], item["kind"], name(item), metadata.get("namespace", "default"))
             found[ref] = max(gpus_of(spec(item)), found.get(ref, 0))
-    return tuple(f"{_told(ref)} ({gpus} GPUs)" for ref, gpus in sorted(found.items()))
+    return tuple(f"{_in_words(ref)} ({gpus} GPUs)" for ref, gpus in sorted(found.items()))
 
 
 def _may_share(state: PoolState) -> bool:
@@ -119,21 +119,21 @@ def _may_land(pod_spec: Mapping[str, Any], state: PoolState) -> bool:
     return schedulable.may_land(pod_spec, state.pool, state.node_pool, (node.node for node in state.nodes))
 
 
-def _told(ref: Ref) -> str:
+def _in_words(ref: Ref) -> str:
     return f"{ref.kind} {ref.namespace}/{ref.name}"
 
 
 def known(state: PoolState, contents: ClusterContents, before: Mapping[str, Any]) -> tuple[str, ...]:
     """
     Args:
-        before: The NodePool's details in the record: templates are not read by each pass of a change.
+        before: The NodePool's details in the record: templates are not read by each reconcile of a change.
     """
     found = askers(state, contents)
     if contents.templates is not None:
         return found
-    told = before.get("asks_for_more")
-    remembered = [one for one in told if isinstance(one, str)] if isinstance(told, list | tuple) else []
-    return tuple(dict.fromkeys((*found, *remembered)))
+    reported = before.get("asks_for_more")
+    recorded = [one for one in reported if isinstance(one, str)] if isinstance(reported, list | tuple) else []
+    return tuple(dict.fromkeys((*found, *recorded)))
 
 
 def why_alone(found: Iterable[str], contents: ClusterContents) -> str:
@@ -155,14 +155,14 @@ def _some(found: tuple[str, ...]) -> str:
 
 def findings(state: PoolState, found: tuple[str, ...], contents: ClusterContents) -> tuple[Finding, ...]:
     """One for each that asks, with what would let it run."""
-    told = [_finding(state, one) for one in found[:_MOST_TOLD]]
-    if len(found) > _MOST_TOLD:
+    reported = [_finding(state, one) for one in found[:_MOST_REPORTED]]
+    if len(found) > _MOST_REPORTED:
         message = (
-            f"{len(found) - _MOST_TOLD} more may come to NodePool {state.name} and ask for several GPUs."
+            f"{len(found) - _MOST_REPORTED} more may come to NodePool {state.name} and ask for several GPUs."
         )
-        told.append(Finding("more-than-one-gpu", message, what_helps(state)))
+        reported.append(Finding("more-than-one-gpu", message, what_helps(state)))
     if contents.unread_kinds and not found and _may_share(state):
-        told.append(
+        reported.append(
             Finding(
                 "templates-unread",
                 f"Of {', '.join(contents.unread_kinds)} it cannot be read whether they ask for more than one "
@@ -170,8 +170,8 @@ def findings(state: PoolState, found: tuple[str, ...], contents: ClusterContents
                 "Onboarding gives the right to list them within the hour, or: slicewise onboard CLUSTER.",
             )
         )
-    # Where pods share anyway, nobody need know what was not read.
-    return tuple(one for one in told if state.n == 1 or one.code != "templates-unread")
+    # Where pods share anyway, what was not read does not matter.
+    return tuple(one for one in reported if state.n == 1 or one.code != "templates-unread")
 
 
 def _finding(state: PoolState, asker: str) -> Finding:

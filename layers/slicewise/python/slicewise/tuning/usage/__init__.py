@@ -1,1 +1,1 @@
-"""What was measured of workloads and GPUs, and what of it is kept from one pass to the next. Pure."""
+"""What was measured of workloads and GPUs, and what of it is saved from one reconcile for the next. Pure."""

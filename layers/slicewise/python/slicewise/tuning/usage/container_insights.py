@@ -17,7 +17,7 @@ from slicewise.model.cluster import Series
 from slicewise.tuning.usage.readings import MIB, Cleaner, Device, Points, Readings, told_by
 
 UTILIZATION, MEMORY_USED = "node_gpu_utilization", "node_gpu_memory_used"
-# Of the same metric the fewest of a step, and, by another name since names tell statistics apart, the most.
+# Of the same metric the fewest of a step, and, by another name since names distinguish statistics, the most.
 SLOTS_IN_USE, MOST_SLOTS = "node_gpu_usage_total", "node_gpu_usage_total/most"
 
 

@@ -76,13 +76,13 @@ class _Field:
 class _Gathered:
     """
     Series as they come, by GPU and field. Whether Prometheus renamed the pods' labels is known once all have
-    come, so those are kept apart until then which are labelled by the names that it would have given away.
+    come, so those that are labelled by the names that a rename would have freed are kept apart until then.
     """
 
     def __init__(self, nodes: Collection[str], node_of: Mapping[_Pod, str]):
         self._nodes = {node: node for node in nodes}
         self._node_of = node_of
-        # One object for each pod, whatever number of series has its name.
+        # One object for each pod, no matter how many series have its name.
         self._pods: dict[_Pod, _Pod] = {pod: pod for pod in node_of}
         self._renamed: dict[_Gpu, dict[str, _Field]] = {}
         self._plain: dict[_Gpu, dict[str, _Field]] = {}
@@ -110,7 +110,7 @@ class _Gathered:
         self.models[gpu] = sys.intern(labels.get("modelName", ""))
 
     def fields(self) -> Iterator[tuple[_Gpu, Mapping[str, _Field]]]:
-        """Of each GPU, in order; those that have been given are let go."""
+        """Of each GPU, in order; those that have been yielded are dropped."""
         renamed = bool(self._renamed) or any(labels.get("exported_pod") for labels, *_ in self._homeless)
         for labels, name, points in self._homeless:
             pod = _pod(labels, renamed)
@@ -139,8 +139,8 @@ def read(
 ) -> Readings:
     """
     Args:
-        series: Taken one by one; none of them is kept.
-        nodes: Names of the cluster's GPU nodes, by which the label that holds the node is known.
+        series: Taken one by one; none of them stays in memory.
+        nodes: Names of the cluster's GPU nodes, by which the label that has the node is recognised.
         node_of: Node by (namespace, pod), for series that name no node.
         all_are_kept: Nothing drops series on the way here. Then a GPU has its own beside those of its pods,
             or it has one series, which is labelled with its pods in turn.
@@ -153,11 +153,11 @@ def read(
             gathered.add(sys.intern(one.name), one.labels, points)
     devices, pods = [], []
     for (node, gpu), found in gathered.fields():
-        device, told = _judge(node, gpu, gathered.models[node, gpu], found, all_are_kept)
-        # Of a node that is gone only its pods are of interest, as the past of those that run now.
+        device, pods_of_gpu = _judge(node, gpu, gathered.models[node, gpu], found, all_are_kept)
+        # Of a deleted node only its pods are of interest, as the past of those that run now.
         if node in nodes:
             devices.append(device)
-        pods += told
+        pods += pods_of_gpu
     return Readings(tuple(devices), tuple(pods), impossible=cleaner.impossible, incomplete=tuple(incomplete))
 
 
@@ -192,7 +192,7 @@ def _node(labels: Mapping[str, str], nodes: Mapping[str, str]) -> str:
 
 
 def _stranger(labels: Mapping[str, str]) -> str:
-    """A node that is gone, or an exporter that does not know its node."""
+    """A deleted node, or an exporter that does not know its node."""
     return labels.get("Hostname") or labels.get("hostname", "")
 
 
@@ -230,8 +230,8 @@ def _judge(
 def _takes_turns(memory: _Field) -> bool:
     """
     Whether the GPU's one series is labelled now with one of its pods and then with another: the exporter
-    takes the last that the kubelet lists, which promises no order. A pod that only follows another shares one
-    step with it at most.
+    takes the last that the kubelet lists, which promises no order. A pod that only comes after another shares
+    one step with it at most.
     """
     shared = sum(count > 1 and at not in memory.own for at, count in memory.sharers.items())
     return 0 < len(memory.pods) <= shared

@@ -1,8 +1,8 @@
 """
 What was measured of a pod, in two readings of the same samples.
 
-"May N rise?" and "must N fall?" are two questions, and a gap must speak for neither. The upper reading counts
-a missing, infinite or negative sample as a fully busy GPU, and a pod without a full day of samples as a whole
+"May N rise?" and "must N fall?" are two questions, and a gap must support neither. The upper reading counts a
+missing, infinite or negative sample as a fully busy GPU, and a pod without a full day of samples as a whole
 one: it alone may raise N. The lower reading counts only what was measured: it alone may lower N. So less
 evidence neither raises N nor lowers it.
 """
@@ -19,7 +19,7 @@ from slicewise.tuning.usage.lanes import to_lanes
 DAY_SECONDS = 86_400
 # Weight of peaks against means in `effective_busy`; docs/tuning.md shows ±25 %.
 BURST_WEIGHT = 3.0
-# The sort of evidence that a fresh pod lacks: seven days hold every weekday once.
+# The sort of evidence that a fresh pod lacks: seven days have every weekday once.
 WINDOW_DAYS = 7
 _NUMBER = (int, float)
 

@@ -1,4 +1,4 @@
-"""What is kept of GPUs: their last day, step by step. Pure."""
+"""What is saved of GPUs: their last day, step by step. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from slicewise.tuning.usage.history import STEPS_A_DAY, History
 from slicewise.tuning.usage.points import STEP_SECONDS, StepPoints, first_at
 from slicewise.tuning.usage.readings import Device
 
-# What breaks a promise is looked for in the last day (tuning/rule/promises.py), and in the steps at its
-# edges.
+# What breaks a promise is read from the last day (tuning/rule/promises.py), and in the steps at its edges.
 RECENT_STEPS = STEPS_A_DAY + 3
 POINTS_OF_A_GPU = ("busy", "memory_mib", "sharers", "fewest", "most")
 
@@ -59,8 +58,8 @@ def _between(first: int, through: int, device: Device, both: tuple[Device, ...])
 
 def _changes(codes: Mapping[int, float], first: int) -> dict[int, float]:
     """
-    The exporter repeats the last Xid for ever: only where it changes it says anything. The last change before
-    `first` tells what is news after it.
+    The exporter repeats the last Xid for ever: only a change of it counts. The last change before `first`
+    decides what is news after it.
     """
     kept: dict[int, float] = {}
     code = None

@@ -1,8 +1,9 @@
 """
-What a workload's pods did, day by day, on one model of GPU: what a pass keeps and adds to. Pure.
+What a workload's pods did, day by day, on one model of GPU: what a reconcile keeps and adds to. Pure.
 
-A pod's past is its owner's. So rollouts, nights and new nodes lose nothing, a pass reads only what is new,
-and two weeks cost no more than two days. A step is added once, with all pods that were there, and not again.
+A pod's past is its owner's. So rollouts, nights and new nodes lose nothing, a reconcile reads only what is
+new, and two weeks cost no more than two days. A step is added once, with all pods that were there, and not
+again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _ONCE = frozenset(
         ("ray.io", "RayJob"),
     }
 )
-# Of the steps that were measured: with fewer of them nobody knows the peak of its memory.
+# Of the steps that were measured: with fewer of them the peak of its memory is not known.
 _LEAST_MEMORY = 0.9
 
 
@@ -54,7 +55,7 @@ class WorkloadKey(NamedTuple):
 
 
 def key_of(pod: Object, model: str) -> WorkloadKey:
-    """The next Job of a CronJob goes on where the last one ended, and so do other runs and releases."""
+    """The next Job of a CronJob continues where the last one ended, and so do other runs and releases."""
     owner = topmost_owner(pod)
     group, _, _ = owner.api_version.rpartition("/")
     return WorkloadKey(group, owner.kind, owner.namespace, owner.name, model)

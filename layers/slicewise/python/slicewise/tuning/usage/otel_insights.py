@@ -2,8 +2,8 @@
 Reads Container Insights with OpenTelemetry metrics, of the CloudWatch Observability add-on. Pure.
 
 They are dcgm-exporter's own, under its names and in its units, with labels by CloudWatch's rules ("PromQL
-querying" in its user guide): an attribute of the resource is "@resource.…", one of the data point stands bare
-or as "@datapoint.…". What the add-on's chart 6.4.0 does (aws-observability/helm-charts, 71a298f):
+querying" in its user guide): an attribute of the resource is "@resource.…", one of the data point is bare or
+as "@datapoint.…". What the add-on's chart 6.4.0 does (aws-observability/helm-charts, 71a298f):
 
 * The node is k8s.node.name. Hostname is taken away.
 * The exporter, 4.6.0-4.8.3, gets neither KUBERNETES_VIRTUAL_GPUS nor hostPID, and no value of the chart sets

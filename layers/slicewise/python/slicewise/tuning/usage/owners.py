@@ -1,13 +1,13 @@
 """
-The topmost owner of a pod, as far as the pod tells: whose past it has (tuning/usage/history.py). Pure.
+The topmost owner of a pod, as far as the pod shows it: whose past it has (tuning/usage/history.py). Pure.
 
 A pod names its controller, not what made that one. Reading the owners was rejected: the tuner may get none of
 them, each operator would be one more right in every cluster, and most owners below the topmost one keep their
-names, so that nothing is lost by stopping there. Names that change with each release or run are told by
+names, so that nothing is lost by stopping there. Names that change with each release or run are recognised by
 labels that controllers write on pods, or have a form that only a controller gives. A label alone is not
-believed, since templates are copied by hand: the name of what it lies above must be made from it, too.
+believed, since templates are copied by hand: the name of what is below it must be made from it, too.
 
-    the known owner is          told by                                 the owner above        source
+    the known owner is          named by                                the owner above        source
     ReplicaSet N-HASH           pod-template-hash                       Deployment             (workloads.py)
     ReplicaSet N-HASH           rollouts-pod-template-hash              Rollout                [1]
     Job N-MINUTE                its name                                CronJob                [2]
@@ -41,7 +41,7 @@ believed, since templates are copied by hand: the name of what it lies above mus
     [17] spark-operator 23a7f47, pkg/common             [18] argo-workflows f016ad8, cron/operator.go
 
 Pods of PyTorchJob and its kin, of Volcano's Job and of SparkApplication's driver name the topmost owner
-themselves. On no pod stands the RayJob of a RayCluster, so that one that is tried again begins anew; a
+themselves. On no pod stands the RayJob of a RayCluster, so that one that is tried again starts again; a
 TrainJob, whose JobSet has its name; and what makes Deployments and StatefulSets under names of its own
 choice. There what is known counts.
 """
@@ -68,7 +68,7 @@ _AT, _MADE = re.compile(r"(.+)-([0-9]{8,10})"), re.compile(f"(.+)-{LETTERS}{{5}}
 
 
 def topmost_owner(pod: Object) -> Ref:
-    """What a person made, as far as the pod tells; a pod that nobody made is its own."""
+    """What a person made, as far as the pod shows it; a pod without an owner is its own."""
     owner, found = workload_of(pod), labels(pod)
     while above := _above(owner, found):
         owner = above
@@ -258,5 +258,5 @@ _ROWS = (
     _row([("", "Pod")], ("sparkoperator.k8s.io/v1beta2", "SparkApplication"), _of_an_executor),
     _row([("argoproj.io", "Workflow")], ("argoproj.io/v1alpha1", "CronWorkflow"), _of_a_second),
 )
-# Asked for each pod several times a pass.
+# Asked for each pod several times a reconcile.
 _BY_KIND = {kind: [row for row in _ROWS if kind in row.below] for row in _ROWS for kind in row.below}

@@ -1,10 +1,10 @@
 """
 A history as pages of bytes, each small enough for one item of a table, and back. Pure.
 
-A page holds a day of some workloads, the pods that were there, or the last day of some GPUs; their names
-decide in which of a day's pages they are. The GPUs' are written last, and say through which step all goes. A
-pass that was killed before is as if it had not been: each workload's day says through which step it goes, and
-none is added to it twice. A day of which a page is missing counts as not read yet.
+A page has a day of some workloads, the pods that were there, or the last day of some GPUs; their names decide
+in which of a day's pages they are. The GPUs' are written last, and say through which step all of it goes. A
+reconcile that was killed before is as if it had not been: each workload's day says through which step it
+goes, and none is added to it twice. A day of which a page is missing counts as not read yet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ GPUS, PODS = 0, 1
 
 
 def written(before: History) -> int:
-    """Up to which second, for `pages`, a history that was read is in the table: of nobody, nothing is."""
+    """
+    Up to which second, for `pages`, a history that was read is in the table: of no workloads, nothing is.
+    """
     return before.through if before.through is not None and before.workloads else 0
 
 
@@ -65,8 +67,8 @@ def history_of(found: Iterable[Page], now: int | None = None) -> History:
     What cannot be read, or not wholly, is read from its source again.
 
     Args:
-        now: In seconds. Pages that go on longer were written by a pass whose clock had jumped ahead: what it
-            took for gaps was still to come.
+        now: In seconds. Pages that go on longer were written by a reconcile whose clock had jumped ahead:
+            what it took for gaps was still to come.
     """
     workloads: dict[WorkloadKey, dict[int, WorkloadDay]] = {}
     devices: dict[str, Device] = {}
@@ -158,7 +160,7 @@ def _split(source: str, entries: Iterable[tuple[str, Any]], day: int, through: i
         largest = max(map(len, packed))
         if largest <= _MOST_BYTES or of >= max(1, len(named)):
             break
-        # Packed anew for each power of two, thousands of GPUs would take seconds.
+        # Packed again for each power of two, thousands of GPUs would take seconds.
         while (of * _MOST_BYTES < largest * len(packed) and of < len(named)) or of == len(packed):
             of *= 2
     for number, content in enumerate(packed):

@@ -20,7 +20,7 @@ class PodHistory:
         measured_busy, measured_memory_mib: What it used for certain, in the same units. Of a pod that is
             measured itself they are the same points.
         alone: Steps at which it had a GPU to itself, of one that is known by its GPU only; `counted_one` are
-            those in which nobody else was counted, though one may have been there.
+            those in which no other was counted, though one may have been there.
     """
 
     since: int

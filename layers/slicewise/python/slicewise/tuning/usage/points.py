@@ -1,4 +1,4 @@
-"""Values one a step, as one array: a day of 5,000 GPUs as mappings would not fit into a pass. Pure."""
+"""Values one a step, as one array: a day of 5,000 GPUs as mappings would not fit into a reconcile. Pure."""
 
 from __future__ import annotations
 

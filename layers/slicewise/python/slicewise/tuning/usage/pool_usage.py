@@ -2,7 +2,7 @@
 What was measured of one NodePool, from series as their source names them. Pure.
 
 Evidence that is missing, stale, partial or contradictory makes a pod look larger where N may rise by it, and
-smaller where N must fall by it (evidence.py); and it is told.
+smaller where N must fall by it (evidence.py); and it is reported.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from slicewise.tuning.usage.history import (
 from slicewise.tuning.usage.pod_history import PodHistory
 from slicewise.tuning.usage.points import STEP_SECONDS, first_at
 from slicewise.tuning.usage.points import since as values_since
-from slicewise.tuning.usage.quality import told
+from slicewise.tuning.usage.quality import findings_of
 from slicewise.tuning.usage.readings import Device, PodPoints, Points, Readings, first_of
 from slicewise.tuning.usage.shares import Sharing
 from slicewise.tuning.usage.workloads import made_by, workload_of
@@ -108,18 +108,18 @@ def pool_use(
             default=None,
         ),
         max(window.memory_shares(), default=None),
-        told(readings, source, window.devices, window.pool_nodes, node_pool, window.names_some, now),
+        findings_of(readings, source, window.devices, window.pool_nodes, node_pool, window.names_some, now),
     )
 
 
 @dataclass(frozen=True)
 class Measured:
     """
-    What a pass knows once it has read what is new.
+    What a reconcile knows once it has read what is new.
 
     Attributes:
         history: With all that was read; `kept` without the newest steps, which a source may still add to.
-        readings: Those of the pass, with the last day of each GPU.
+        readings: Those of the reconcile, with the last day of each GPU.
     """
 
     history: History
@@ -130,7 +130,7 @@ class Measured:
 def measured(before: History, readings: Readings, contents: ClusterContents, now: datetime) -> Measured:
     """
     Args:
-        before: What the pass before has kept.
+        before: What the previous reconcile has saved.
         readings: From its last step on, or earlier.
     """
     newest = int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS
@@ -150,7 +150,7 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
 
 def read(series: Iterable[Series], source: str, contents: ClusterContents) -> Readings:
     """
-    The series of any source, in one shape: once a pass, however many NodePools there are.
+    The series of any source, in one shape: once a reconcile, however many NodePools there are.
 
     Args:
         series: What `ports.Metrics.read` gave for (now − WINDOW, now, STEP).
@@ -166,7 +166,7 @@ def read(series: Iterable[Series], source: str, contents: ClusterContents) -> Re
 
 
 def _with_slots(readings: Readings) -> Readings:
-    """Each GPU with the count of pods on its node, which is kept as long as what it did."""
+    """Each GPU with the count of pods on its node, which is saved for as long as what it did."""
     fewest, most = readings.slots_in_use, readings.most_slots
     return replace(
         readings,
@@ -197,7 +197,7 @@ def _possible(readings: Readings, contents: ClusterContents) -> Readings:
 
 @dataclass(frozen=True)
 class Window:
-    """Pods, nodes and GPUs of one NodePool, or of a pool's together, looked at from `now`."""
+    """Pods, nodes and GPUs of one NodePool, or of a pool's together, as of `now`."""
 
     readings: Readings
     contents: ClusterContents
@@ -236,7 +236,7 @@ class Window:
         alone = self._alone_mib.get(key)
         if found.grade is not Grade.DEVICE or alone is None or key in self._larger_than_alone:
             return found
-        # What it needs is known from when nobody else was there, and is no less than its share since.
+        # What it needs is known from when no other pod was there, and is no less than its share since.
         return replace(found, grade=Grade.POD, memory_mib=max(alone, found.memory_mib))
 
     @cached_property
@@ -250,7 +250,7 @@ class Window:
     def _larger_than_alone(self) -> frozenset[WorkloadKey]:
         """
         Workloads on GPUs that used more in the last day than their pods did alone: one of them needs more
-        than it did then, and nobody says which.
+        than it did then, and it is not known which.
         """
         on: dict[str, list[WorkloadKey]] = {}
         for pod in self.pods:
@@ -277,15 +277,18 @@ class Window:
         return {pod: known.setdefault(key, key) for pod, key in found}
 
     def lives(self) -> Iterator[Life]:
-        """What the readings say of each pod that is there, and of those of their workloads that have gone."""
+        """
+        What the readings say of each pod that is there, and of those of their workloads that have ended.
+        """
         for pod in self.pods:
             yield Life(self.key_of(pod), self._past(pod) or _unmeasured(pod))
         yield from self._gone()
 
     def _gone(self) -> Iterator[Life]:
         """
-        What pods did that were there at the pass before, or have come and gone since: those by their owner,
-        these by a name that the controllers of a workload give, on the model of GPU that its series name.
+        What pods did that were there at the previous reconcile, or have come and gone since: those by their
+        owner, these by a name that the controllers of a workload give, on the model of GPU that its series
+        name.
         """
         for key, points in self.readings.by_pod.items():
             if not points.busy:
@@ -330,11 +333,11 @@ class Window:
 
     @cached_property
     def _began(self) -> Mapping[tuple[str, str], int]:
-        """When each pod that is there, of whatever NodePool, started; 0 where nobody knows."""
+        """When each pod that is there, of any NodePool, started; 0 where that is not known."""
         return {_key(pod): _since(pod) for pod in self.contents.pods}
 
     def roster(self) -> Mapping[tuple[str, str], StoredHistory]:
-        """Who is there now: the next pass finds what each did until it went."""
+        """Who is there now: the next reconcile finds what each did until it went."""
         return {_key(pod): StoredHistory(self.key_of(pod), _since(pod)) for pod in self.pods}
 
     def _past(self, pod: Object) -> PodHistory | None:
@@ -419,7 +422,7 @@ class Window:
 
 
 def card_mib(node: Object) -> int | None:
-    """Memory of one GPU of a node, as its labels tell; None where they do not."""
+    """Memory of one GPU of a node, as its labels show it; None where they do not."""
     found = labels(node)
     memory = found.get(layout.GPU_MEMORY_LABEL, "")
     if memory.isdecimal():
@@ -439,7 +442,7 @@ def _since(pod: Object) -> int:
 
 
 def _life_of(key: WorkloadKey, points: PodPoints, since: int, until: int | None) -> Life:
-    """Of one that has gone; `until` is when another of its name began."""
+    """Of one that has ended; `until` is when another of its name began."""
 
     def its(found: Points) -> Points:
         last = math.inf if until is None else until - int(STARTING.total_seconds()) - STEP_SECONDS

@@ -40,7 +40,7 @@ _BY_FAULT = {
 }
 
 
-def told(
+def findings_of(
     readings: Readings,
     source: str,
     devices: Collection[Device],
@@ -93,14 +93,14 @@ def _incomplete(why: str) -> Finding:
     if is_by_choice(why):
         return Finding(
             FEWER_DAYS,
-            f"Not the whole week was read: {why}, and a pass has no time for more.",
-            "No action is needed. What was read counts as it is, and what each pass reads is kept: after a "
-            "day there is a whole one. docs/metrics.md says how many GPUs fit.",
+            f"Not the whole week was read: {why}, and a reconcile has no time for more.",
+            "No action is needed. What was read counts as it is, and what each reconcile reads is saved: "
+            "after a day the week is whole. docs/metrics.md says how many GPUs fit.",
         )
     return Finding(
         "metrics-incomplete",
         f"The source says that points are missing: {why}",
-        "No action is needed where it comes and goes. Where it stays, see how the source itself is doing.",
+        "No action is needed where it is temporary. Where it lasts, check the source itself.",
     )
 
 

@@ -1,5 +1,5 @@
 """
-What series say, whatever their source calls it: the use of GPUs and pods, point by point. Pure.
+What series say, under any name that their source gives it: the use of GPUs and pods, point by point. Pure.
 
 The readers of each source (container_insights.py, dcgm.py) make these; pool_usage.py and
 tuning/rule/promises.py judge them.
@@ -43,7 +43,7 @@ class Device:
         busy: Fractions of the time, 0 to 1; of kernels running, not of how full they are.
         xid: Code of the driver's last Xid error; it stays until the next one. Points that repeat the one
             before may be left out.
-        sharers: How many pods the source saw on it; empty where it cannot tell.
+        sharers: How many pods the source saw on it; empty where it does not report that.
         fewest, most: How many pods were on all GPUs of its node in each step, where the source counts those.
     """
 
@@ -118,7 +118,7 @@ class Readings:
         steps = sorted(known_at(points for one in self.devices for points in (one.busy, one.memory_mib)))
         if len(steps) < 2:
             return ()
-        # Whoever reads asks for one step, which most of the points keep to.
+        # A read asks for one step, which most of the points have.
         pairs = list(pairwise(steps))
         step = min(later - earlier for earlier, later in pairs)
         return tuple((earlier + step, later) for earlier, later in pairs if later - earlier > step)
@@ -133,7 +133,7 @@ def _both(one: PodPoints, other: PodPoints) -> PodPoints:
 
 
 def first_of(measured: Iterable[Device | PodPoints]) -> int:
-    """When a source began to tell anything of the kind: what nobody measured before is not missing."""
+    """When a source began to report anything of the kind: what was not measured before is not missing."""
     return min((at for one in measured if (at := first_at(one.memory_mib)) is not None), default=0)
 
 

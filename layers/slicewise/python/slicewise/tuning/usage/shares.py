@@ -1,7 +1,7 @@
 """
 A pod's share of GPUs of which only the whole is measured: what it may have used, and what for certain. Pure.
 
-Nobody says which GPU of a node a pod is on, nor how unlike the pods of a GPU are. So the whole, divided,
+No source says which GPU of a node a pod is on, nor how unlike the pods of a GPU are. So the whole, divided,
 bounds the mean pod and not the largest. Of one pod only that is known what it used while it had a GPU to
 itself.
 """
@@ -30,7 +30,7 @@ class Share:
         memory_mib: Likewise of the fullest one. Steps in which pods came or went have no value: their memory
             is that of all, and their pods are not.
         measured_busy: The node's, over the most pods on it: what its pods used in the mean for certain. Steps
-            in which nobody counted them have no value.
+            in which they were not counted have no value.
         counted_one: Steps at which one pod was counted on the node's only GPU; `alone` are those at which it
             surely had it to itself.
     """
@@ -96,7 +96,7 @@ class Sharing:
         return Share(busy, memory, measured, one, alone)
 
     def _counted_one(self, devices: Sequence[Device], steps: Iterable[int]) -> frozenset[int]:
-        """Only where somebody counted: who has gone since is in that count alone."""
+        """Only where pods were counted: one that has ended since is in that count alone."""
         if len(devices) > 1:
             return frozenset()
         (device,) = devices
@@ -117,7 +117,7 @@ class Sharing:
 
     @staticmethod
     def _most_on(devices: Sequence[Device], at: int) -> float | None:
-        """Pods on all GPUs of a node; None where nobody counted them."""
+        """Pods on all GPUs of a node; None where they were not counted."""
         found = (device.sharers.get(at) for device in devices)
         counted = [sharers for sharers in found if sharers is not None]
         if counted:

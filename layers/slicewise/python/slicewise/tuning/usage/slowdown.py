@@ -6,7 +6,7 @@ Time-slicing: with others busy for a fraction o of the time, a kernel waits
 nos' table (YOLOS-small on an A100, saturating pods): seconds an inference at
 1 / 3 / 5 / 7 pods .0882 / .293 / .489 / .685. MPS overlaps kernels: each busy
 neighbour costs 43.9 % (.0880 / .164 / .241 / .320). MIG isolates: a 1g slice
-of an A100 takes 3.88 × a whole one, whatever runs beside it.
+of an A100 takes 3.88 × a whole one, no matter what runs beside it.
 """
 
 TIME_SLICING_SWITCH = 0.109

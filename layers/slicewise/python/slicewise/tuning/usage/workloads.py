@@ -37,7 +37,7 @@ class Workload:
 
 
 def workload_of(pod: Object) -> Ref:
-    """What makes a pod of its template; a pod that nobody makes is its own. What lies above: owners.py."""
+    """What makes a pod of its template; a pod without an owner is its own. What is above: owners.py."""
     metadata = pod["metadata"]
     namespace = metadata.get("namespace", "default")
     owner = controller_of(pod)
@@ -56,11 +56,12 @@ LETTERS = "[bcdfghjklmnpqrstvwxz2456789]"
 
 def made_by(pod: Object) -> re.Pattern[str]:
     """
-    Names that the controllers of a pod's workload give to its pods: of one that is gone nothing else is left.
+    Names that the controllers of a pod's workload give to its pods: of one that has ended nothing else is
+    left.
 
     A ReplicaSet's pods end in five letters, and so do those of a Job and a DaemonSet; a Deployment's
     ReplicaSets in the hash of their template; a StatefulSet's pods keep their names. Of others a pod's name
-    tells nothing for certain: a RayCluster's, say, end in five letters, too, but may be named as a Job is.
+    shows nothing for certain: a RayCluster's, say, end in five letters, too, but may be named as a Job is.
     """
     owner, workload = controller_of(pod), workload_of(pod)
     if owner is None or (owner["kind"], owner.get("apiVersion")) not in _NAMING:
