@@ -39,7 +39,7 @@ def run(gpus: int = GPUS, hours: int = HOURS) -> dict[str, Any]:
         series = tuple(fleet.series(first_new(before, now), now))
         began = time.process_time()
         found = measured(before, read(series, "prometheus", contents), contents, now)
-        new = list(pages(found.kept, written(before), "prometheus"))
+        new = list(pages(found.saved, written(before), "prometheus"))
         passes.append(
             {
                 "points": sum(len(one.times) for one in series),

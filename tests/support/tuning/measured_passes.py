@@ -82,7 +82,7 @@ class Reconciler:
         self.contents = builders.contents(nodes=tuple(nodes), pods=tuple(pods))
         readings = read(series(first_new(before, now), now), self.source, self.contents)
         self.last = measured(before, readings, self.contents, now)
-        for page in pages(self.last.kept, written(before), self.source):
+        for page in pages(self.last.saved, written(before), self.source):
             self.kept[page.day, page.of, page.number] = page
         return self.seen
 

@@ -323,7 +323,7 @@ def test_in_mode_observe_nothing_is_done_and_what_is_unknown_is_said():
 
     assert found.outcome.stage is Stage.UNMANAGED
     assert kinds(found) == [PutAccessEntry, GrantAdmin]
-    assert "what stands in the cluster is not known" in found.outcome.reason
+    assert "what is in the cluster is not known" in found.outcome.reason
     assert cluster.done == []
 
 

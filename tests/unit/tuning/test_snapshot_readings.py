@@ -56,7 +56,7 @@ def test_readings_come_back_from_a_snapshot(source, series):
 
     again, at = snapshot.load(snapshot.dump(observed, NOW))
 
-    assert again.measurement.found == found and found.devices
+    assert again.measurement.readings == found and found.devices
     assert plan(again, at) == plan(observed, NOW)
 
 
@@ -72,7 +72,7 @@ def test_series_of_an_earlier_releases_snapshot_become_readings():
 
     again, at = snapshot.load(json.dumps({**written, "series": [asdict(one) for one in one_gpu()]}))
 
-    assert again.measurement.found == found and found.devices
+    assert again.measurement.readings == found and found.devices
     assert plan(again, at) == plan(observed, NOW)
 
 

@@ -247,7 +247,7 @@ def test_a_pass_goes_on_whatever_the_record_before_holds(which, request):
     @given(mutated(known))
     def holds(details):
         details = tuple(one for one in details if isinstance(one, dict))
-        for measurement in (found.measurement, Partial(found.measurement.found)):
+        for measurement in (found.measurement, Partial(found.measurement.readings)):
             json.dumps(plan(replace(found, recorded=details, measurement=measurement), now).details)
         plan(Paused(found.cluster, "an audit", found.policy_name, details), now)
 

@@ -381,8 +381,8 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
 
     jumped, steady_clock = passes(jumps=True), passes(jumps=False)
 
-    assert jumped.last.kept.through == steady_clock.last.kept.through
-    assert jumped.last.kept.workloads == steady_clock.last.kept.workloads
+    assert jumped.last.saved.through == steady_clock.last.saved.through
+    assert jumped.last.saved.workloads == steady_clock.last.saved.workloads
     assert evidence(jumped) == evidence(steady_clock)
 
 

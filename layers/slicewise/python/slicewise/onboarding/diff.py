@@ -233,7 +233,7 @@ def _built_by(claim: Object) -> str | None:
 
 def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], list[Finding]]:
     wanted = desired_pools.targets(contents, policy)
-    settled = [target for target in wanted if target.left is None]
+    settled = [target for target in wanted if target.unchanged is None]
     edited = _left_edited(contents, settled) if policy.drift is Drift.REPORT else {}
     overlays = tuple(o for target in settled for o in target.overlays if ref_of(o) not in edited)
     node_pools = tuple(t.node_pool for t in settled if ref_of(t.node_pool) not in edited)
@@ -252,7 +252,10 @@ def _pools(contents: ClusterContents, policy: Policy) -> tuple[list[Action], lis
             {ref_of(item): name(item) for item in node_pools},
         ),
     ]
-    return actions, [*(target.left for target in wanted if target.left is not None), *edited.values()]
+    return actions, [
+        *(target.unchanged for target in wanted if target.unchanged is not None),
+        *edited.values(),
+    ]
 
 
 def _left_edited(

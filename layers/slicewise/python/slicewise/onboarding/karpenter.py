@@ -97,8 +97,7 @@ def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> l
             _refuse(
                 "node-overlay-crd-absent",
                 "The CRD of NodeOverlay is missing, without which Karpenter cannot know of slices.",
-                "Upgrade the chart karpenter-crd to Karpenter's own version; helm does not upgrade CRDs "
-                "by itself.",
+                "Upgrade the chart karpenter-crd to Karpenter's own version; helm does not upgrade CRDs.",
             )
         )
     return found

@@ -220,7 +220,7 @@ def _from_outside(
     if not _in_act_mode(observation):
         outcome = Outcome(
             Stage.UNMANAGED,
-            f"mode {policy.mode}: nothing at EKS rules out onboarding; what stands in the "
+            f"mode {policy.mode}: nothing at EKS rules out onboarding; what is in the "
             "cluster is not known, since reading it needs an access entry",
             findings,
         )

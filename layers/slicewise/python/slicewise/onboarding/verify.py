@@ -50,7 +50,7 @@ def _operator(contents: ClusterContents) -> Iterator[Finding]:
 
 def _overlays(contents: ClusterContents, policy: Policy, stuck: Collection[str]) -> Iterator[Finding]:
     for target in desired_pools.targets(contents, policy):
-        if target.left or name(target.node_pool) in stuck:
+        if target.unchanged or name(target.node_pool) in stuck:
             continue
         for wanted in target.overlays:
             overlay = live(contents, ref_of(wanted))

@@ -233,7 +233,7 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
     if seen.measured is None or not isinstance(seen.measurement, Complete):
         return ()
     before = written(seen.measurement.history)
-    return tuple(pages(seen.measured.kept, before, measured_by(seen.policy)))
+    return tuple(pages(seen.measured.saved, before, measured_by(seen.policy)))
 
 
 def _reason(summary: str, plans: Iterable[PoolPlan]) -> str:

@@ -22,11 +22,13 @@ from slicewise.pools import layout, observed
 
 @dataclass(frozen=True)
 class PoolTarget:
-    """What one NodePool and its overlays should be; with `left` set, why they stay as they are instead."""
+    """
+    What one NodePool and its overlays should be; with `unchanged` set, why they are left unchanged instead.
+    """
 
     overlays: tuple[Object, ...]
     node_pool: Object
-    left: Finding | None = None
+    unchanged: Finding | None = None
 
 
 def targets(contents: ClusterContents, policy: Policy) -> tuple[PoolTarget, ...]:
@@ -58,8 +60,8 @@ def _target(
         # Tuning takes it over: with the labels of its nodes, which must come first.
         return PoolTarget(layout.overlays(pool, gpu, n, weights), found, _busy(found, keys))
     wanted = fallback_pools.opened_as(found, _disrupted_as(found, layout.node_pool(policy, pool, gpu, n)))
-    left = _left(contents, found, wanted, keys) if found else None
-    return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, left)
+    unchanged = _why_unchanged(contents, found, wanted, keys) if found else None
+    return PoolTarget(layout.overlays(pool, gpu, n, weights), wanted, unchanged)
 
 
 def _disrupted_as(found: Object | None, wanted: Object) -> Object:
@@ -102,16 +104,18 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
     return None
 
 
-def _left(contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]) -> Finding | None:
-    """Why a NodePool must stay as it is; None where it may be applied."""
+def _why_unchanged(
+    contents: ClusterContents, found: Object, wanted: Object, keys: tuple[str, ...]
+) -> Finding | None:
+    """Why a NodePool must be left unchanged; None where it may be applied."""
     if busy := _busy(found, keys):
         return busy
     pool_name = name(found)
     if _class_of(found)[:2] != _class_of(wanted)[:2]:
         return Finding(
             "node-class-fixed",
-            f"NodePool {pool_name} names a NodeClass of another kind than the policy, and Karpenter lets "
-            "nobody change that.",
+            f"NodePool {pool_name} names a NodeClass of another kind than the policy, and Karpenter "
+            "does not allow that to change.",
             f"kubectl delete nodepool {pool_name} when its workloads may move; it is recreated with the new "
             "NodeClass.",
         )

@@ -27,13 +27,13 @@ class Mark:
         size: The class that we wrote last; None where we never did.
         added: The toleration is ours.
         moved: When it was moved, within a day of the last.
-        left: Another writer removed the class again, so that it is moved no more.
+        is_excluded: Another writer removed the class again, so that it is moved no more.
     """
 
     size: int | None = None
     added: bool = False
     moved: tuple[datetime, ...] = ()
-    left: bool = False
+    is_excluded: bool = False
 
     @property
     def last_moved(self) -> datetime:
@@ -47,7 +47,7 @@ class Mark:
     def dumped(self) -> str:
         fields: dict[str, Any] = {"class": self.size, "moved": [stamp(at) for at in self.moved]}
         fields |= {"toleration": True} if self.added else {}
-        fields |= {"left": True} if self.left else {}
+        fields |= {"left": True} if self.is_excluded else {}
         return json.dumps(fields, separators=(",", ":"))
 
 
@@ -68,7 +68,7 @@ def read_mark(item: Object) -> Mark:
             int(size) if size else None, found.get("toleration") is True, moved, found.get("left") is True
         )
     except UNREADABLE:
-        return Mark(left=True)
+        return Mark(is_excluded=True)
 
 
 def template(item: Object) -> Mapping[str, Any]:

@@ -156,7 +156,7 @@ def _notices(
             *(_moved_until(opted_in, mark.last_moved), moves_a_day),
         )
         for item, mark in marks
-        if mark.size and mark.moved and not mark.left and timedelta(0) <= now - mark.last_moved < DAY
+        if mark.size and mark.moved and not mark.is_excluded and timedelta(0) <= now - mark.last_moved < DAY
     )
 
 
@@ -211,7 +211,7 @@ def _write(
     if adds or MANAGER in written_by(item, (*_POD_SPEC, "tolerations")):
         wanted["tolerations"] = [*theirs, *([toleration(size)] if adds else [])]
     moved = [at for at in mark.moved if moved_at is None or moved_at - at < DAY]
-    left = replace(mark, size=size, added=adds, left=moved_at is None)
+    left = replace(mark, size=size, added=adds, is_excluded=moved_at is None)
     text = replace(left, moved=(*moved, *([moved_at] if moved_at else []))).dumped()
     seen = {key: item["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
     ours = {
@@ -229,8 +229,8 @@ def _write(
 def _is_reverted(item: Object) -> bool:
     """Another writer put another class, or none, over ours."""
     mark = read_mark(item)
-    if mark.size is None or mark.left:
-        return mark.left
+    if mark.size is None or mark.is_excluded:
+        return mark.is_excluded
     return (layout.class_of(template(item)) or 1) != mark.size or _is_half(item)
 
 
@@ -238,7 +238,7 @@ def _is_half(item: Object) -> bool:
     """Ours is in the selector, and the toleration was removed."""
     mark, pod_spec = read_mark(item), template(item)
     size = layout.class_of(pod_spec)
-    if not mark.size or mark.left or size != mark.size or size == 1:
+    if not mark.size or mark.is_excluded or size != mark.size or size == 1:
         return False
     return not _tolerates(pod_spec.get("tolerations") or (), size)
 

@@ -25,7 +25,10 @@ Details = tuple[Mapping[str, Any], ...]
 
 
 def measured_by(policy: Policy) -> str:
-    """Of a source that was added later, its own start: it begins with the past that it has."""
+    """
+    The name under which measurements are saved. A source with another name or endpoint has another one: it
+    begins with the past that it has.
+    """
     where = f"-{zlib.crc32(policy.metrics.endpoint.encode()):08x}" if policy.metrics.endpoint else ""
     return policy.metrics.source.value + where
 
@@ -39,14 +42,14 @@ class Complete:
     All NodePools can be decided on.
 
     Attributes:
-        found: All that is new since the previous reconcile.
+        readings: All that is new since the previous reconcile.
         history: What the previous reconciles have saved.
         at: When it was read.
     """
 
     whole: ClassVar[bool] = True
 
-    found: Readings
+    readings: Readings
     history: History
     at: datetime
 
@@ -57,7 +60,7 @@ class Partial:
 
     whole: ClassVar[bool] = False
 
-    found: Readings
+    readings: Readings
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class Observed:
         if self.measured:
             return self.measured.readings
         if isinstance(self.measurement, Partial):
-            return self.measurement.found
+            return self.measurement.readings
         return read((), self.policy.metrics.source.value, self.contents)
 
     @cached_property

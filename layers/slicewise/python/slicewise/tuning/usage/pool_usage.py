@@ -118,12 +118,12 @@ class Measured:
     What a reconcile knows once it has read what is new.
 
     Attributes:
-        history: With all that was read; `kept` without the newest steps, which a source may still add to.
+        history: With all that was read; `saved` without the newest steps, which a source may still add to.
         readings: Those of the reconcile, with the last day of each GPU.
     """
 
     history: History
-    kept: History
+    saved: History
     readings: Readings
 
 
