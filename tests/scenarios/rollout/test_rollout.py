@@ -348,7 +348,10 @@ def test_nothing_begins_where_karpenter_does_not_follow():
     world = World(4, [4])
     world.server.objects[OVERLAYS[0]]["status"] = {}
 
-    assert refused(world) == "NodeOverlay slicewise-shared-l4-1 is not ready, so Karpenter would not plan with it."
+    assert (
+        refused(world)
+        == "NodeOverlay slicewise-shared-l4-1 is not ready, so Karpenter would not plan with it."
+    )
 
 
 def test_nothing_begins_while_nodes_are_being_replaced():

@@ -2,8 +2,9 @@
 Where EC2 has no machine of a pool's GPUs when people come: its fallback models are opened, and closed. Pure.
 
 Onboarding makes their NodePools ahead, with overlays and N, and with a limit of no nodes. Opening one is to
-take that limit away and to mark it, in one write: nobody is named as the writer of what is not there, so the
-mark tells what we opened from what a person did. What we mean to do is kept before, as all that we change.
+take that limit away and to mark it, in one write: no writer is recorded of a field that is not there, so the
+mark distinguishes what we opened from what a person did. What we mean to do is saved as a snapshot before, as
+for all that we change.
 
     opened   pods wait for the pool, and EC2 has just refused Karpenter a machine of it
     closed   the cluster sleeps, or no policy names it any more; or no machine was refused for a while, and
@@ -47,7 +48,7 @@ _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 @dataclass(frozen=True)
 class Tended:
-    """`wait`: when to look again; None where nothing is awaited."""
+    """`wait`: when to reconcile again; None where nothing is pending."""
 
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -98,8 +99,8 @@ def tended(world: Observation, found: Found, until: str, now: datetime) -> Tende
             continue
         state = _state(one.node_pool, kept)
         if state is _State.OPEN:
-            # The pass that opened it may have been killed before it reported that. A part of its own: a topic
-            # that refuses must not keep it open.
+            # The reconcile that opened it may have been killed before it reported that. A part of its own: a
+            # topic that refuses must not keep it open.
             waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
             actions.append(replace(_notice(one, kept, len(waiting), world, until), part=""))
         match state:
@@ -124,7 +125,7 @@ def tended(world: Observation, found: Found, until: str, now: datetime) -> Tende
 
 
 class _State(Enum):
-    """Of one that is kept: what its limit and our mark, which we write together, say."""
+    """Of one that has a snapshot: what its limit and our mark, which we write together, say."""
 
     TO_OPEN = auto()
     OPEN = auto()
@@ -296,7 +297,7 @@ def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
 
 
 def _close_unknown(world: Observation, found: Found) -> Iterator[Action]:
-    """Of which nothing is kept, though it is marked: the table was emptied."""
+    """Of which there is no snapshot, though it is marked: the table was emptied."""
     still = {kept.ref for kept in world.opened}
     for item in found.node_pools:
         if _is_marked(item) and ref_of(item) not in still:

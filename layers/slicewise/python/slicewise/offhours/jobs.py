@@ -1,6 +1,6 @@
 """
-Work that ends by itself, at night: which jobs are suspended where the policy says so, and why others run on.
-Pure.
+Work that runs to completion, at night: which jobs are suspended where the policy says so, and why others run
+on. Pure.
 
 A job is suspended by its own field. One that Kueue admits never is: Kueue would start it again at once. There
 its Workload is made inactive, by which Kueue ends the job and keeps its place in the queue.

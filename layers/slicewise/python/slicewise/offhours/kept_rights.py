@@ -1,10 +1,11 @@
 """
-Rights that outlive the policy's word: what was changed under them is given back first. Pure.
+Rights that outlive the policy's reason for them: what was changed under them is restored first. Pure.
 
-Onboarding leaves us such a right as long as a NodePool carries a mark, whatever the policy says by then. So
-the mark stands before the first object is changed. It goes with the last, before that is forgotten: without a
-policy and with nothing kept nobody looks again. Where several are given back at once, any may fail; they are
-noted as woken first, and forgotten in the next pass.
+Onboarding leaves us such a right as long as a NodePool carries a mark, no matter what the policy says by
+then. So the mark is written before the first object is changed. It is removed with the last, before that
+snapshot is deleted: without a policy and without a snapshot no reconcile would come again. Where several are
+restored at once, any may fail; they are noted as woken first, and their snapshots are deleted in the next
+reconcile.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class RetainedRight:
     """
     Attributes:
         mark: An annotation of NodePools.
-        covers: Whether what is kept was changed under it.
+        covers: Whether the object of a snapshot was changed under it.
         kinds: Whose objects say themselves that they were, should the table have lost it.
         says: Of what the mark speaks, for people.
     """
@@ -90,13 +91,19 @@ def _marked(
 
 
 def morning_of_several(world: Observation, kept: Snapshot, now: datetime) -> str:
-    """For give_back: that several are noted as woken before they are forgotten; empty where one is left."""
+    """
+    For give_back: that several are noted as woken before their snapshots are deleted; empty where one is
+    left.
+    """
     several = any(right.covers(kept) and len(_needing(right, world)) > 1 for right in ALL)
     return now.isoformat() if several else ""
 
 
 def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
-    """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
+    """
+    Whether the next reconcile has to delete the snapshots of what this one notes as woken; what fails has a
+    time of its own.
+    """
     return any(
         _is_noted(one, right) and one.snapshot.woken and str(one.snapshot.ref) not in world.failing
         for one in actions

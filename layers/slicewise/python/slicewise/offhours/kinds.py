@@ -1,8 +1,8 @@
 """
 The kinds that nights know, a row each: how an object of it is put to sleep, or why it is left. Pure.
 
-A pod is followed up its controlling owners, and the topmost object whose row says so, or that has a `scale`
-subresource, is what sleeps or is left: whoever stands above puts back what is changed below. What each row
+From a pod we go up its controlling owners, and the topmost object whose row says so, or that has a `scale`
+subresource, is what sleeps or is left: the controller above reverts what is changed below. What each row
 costs, and which releases it was run on, is the table of docs/off-hours.md.
 """
 
@@ -45,8 +45,8 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 class NightBehaviour(StrEnum):
     """
-    What becomes of pods at night. SLEEPS: their number goes to 0. JOB: they run to their end. LEFT: they run
-    on, for a reason that the row has. All others run on as well, for want of a row.
+    What becomes of pods at night. SLEEPS: their number is set to 0. JOB: they run to their end. LEFT: they
+    run on, for a reason that the row has. All others run on as well, for want of a row.
     """
 
     SLEEPS = "sleeps"
@@ -69,9 +69,10 @@ class Kind:
         if_served: The right to change it is granted where the cluster has its definition.
         makes_jobs: It starts Jobs by a clock or a queue.
         lets_start: Not a workload: it decides which may start, and is of no stage of the morning.
-        left: Why an object is left as it is, and what a person can do; None where it is not.
-        has_switch: Whether an object follows its settings. Where it does not, what stands below it decides.
-        former: What was changed for a night by a switch that the policy has dropped since; to be given back.
+        left: Why an object is left unchanged, and what a person can do; None where it is not.
+        has_switch: Whether an object's controller obeys its settings. Where it does not, what is below it
+            decides.
+        former: What was changed for a night by a switch that the policy has dropped since; to be restored.
         own: It is the policy's, not ours.
         has_scale: Of a kind that is a job: the number of its workers, which releases before scaled to 0.
         unsuspendable: Why a job is not suspended, though the policy has jobs suspended; None where it is.
@@ -99,7 +100,7 @@ class Kind:
 
     @property
     def is_job(self) -> bool:
-        """Whether it is work that ends by itself and that can be suspended."""
+        """Whether it is work that runs to completion and that can be suspended."""
         return self.behaviour is NightBehaviour.JOB and bool(self.settings)
 
     def behaviour_of(self, item: Object) -> NightBehaviour | None:
@@ -163,7 +164,9 @@ _KSERVE_DEPLOYS = ("Standard", "RawDeployment")
 
 
 def _inference_service(item: Object) -> Why | None:
-    """What has its mode in the status keeps it, whatever its annotation says (KServe 0.16, by its source)."""
+    """
+    What has its mode in the status keeps it, no matter what its annotation says (KServe 0.16, by its source).
+    """
     mode = status(item).get("deploymentMode") or annotations_of(item).get(_KSERVE_MODE) or _KSERVE_DEPLOYS[0]
     if mode in _KSERVE_DEPLOYS:
         return None
@@ -208,7 +211,7 @@ _SUSPENDABLE_STATES = ("", "Initializing", "Running", "Retrying")
 
 
 def _ray_job(item: Object) -> Why | None:
-    """What KubeRay 1.5 takes for invalid it gives up for good, also once it is not suspended any more."""
+    """What KubeRay 1.5 takes for invalid it abandons for good, also once it is no longer suspended."""
     if spec(item).get("clusterSelector"):
         return "KubeRay suspends none that uses a cluster of others", "Let it have a cluster of its own."
     if not spec(item).get("shutdownAfterJobFinishes"):
@@ -256,7 +259,7 @@ KINDS = (
         unsuspendable=_ray_job,
     ),
     Kind("ray.io", "v1", "RayCronJob", NightBehaviour.JOB, is_read=False),
-    # Read at any time, for what stands above it.
+    # Read at any time, for what is above it.
     Kind("jobset.x-k8s.io", "v1alpha2", "JobSet", NightBehaviour.JOB, (SUSPENDED_JOB,), if_served=True),
     Kind(
         *("trainer.kubeflow.org", "v1alpha1", "TrainJob", NightBehaviour.JOB, (SUSPENDED_JOB,)),
@@ -288,7 +291,7 @@ AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
 @dataclass(frozen=True)
 class Registry:
     """
-    The rows that a look knows: ours, and those of a policy's own switches (`with_switches`).
+    The rows that a reconcile knows: ours, and those of a policy's own switches (`with_switches`).
 
     A kind is known by its group and name, in whichever version an object of it is named.
     """
@@ -343,7 +346,7 @@ class Registry:
     def settings_of_object(self, item: Object, was_scaled: bool = False) -> tuple[Setting, ...]:
         """
         Args:
-            was_scaled: Something is kept of its replicas: a job that was scaled to 0 may be read whole now.
+            was_scaled: There is a snapshot of its replicas: a job that was scaled to 0 may be read whole now.
         """
         if item.get("readThroughScale"):
             return (REPLICAS,)
@@ -351,7 +354,7 @@ class Registry:
         return (*found, REPLICAS) if row and row.has_scale and was_scaled else found
 
     def noted_fields(self, ref: Ref) -> frozenset[str]:
-        """What is written down on such an object itself: nothing that goes through `scale`: replicas."""
+        """What is recorded on such an object itself: nothing that goes through `scale`: replicas."""
         found = self._given_back(ref)
         return frozenset(setting.field for setting in found if not setting.scaled)
 
@@ -379,7 +382,7 @@ def with_switches(
     """
     Args:
         asked: What the policy names.
-        marked: What sleeps, or is about to, whatever the policy says by now: it is given back.
+        marked: What sleeps, or is about to, no matter what the policy now says: it is restored.
         version_of: Of group and kind, the version under which objects are read; None where there is none.
     """
     by_kind: dict[tuple[str, str], tuple[list[Switch], list[Switch]]] = {}
@@ -419,8 +422,8 @@ def switch_of(row: Kind, setting: Setting) -> Switch:
 
 def is_suspended(ray_cluster: Object) -> bool:
     """
-    Whether KubeRay has it suspended, or is about to, whatever its field says by now. The conditions say so:
-    `state` stays "suspended" until all pods run again (KubeRay 1.5). It counts in releases without them.
+    Whether KubeRay has it suspended, or is about to, no matter what its field now says. The conditions say
+    so: `state` stays "suspended" until all pods run again (KubeRay 1.5). It counts in releases without them.
     """
     kinds = ("RayClusterSuspended", "RayClusterSuspending")
     told = [found for kind in kinds if (found := condition(ray_cluster, kind))]
@@ -443,8 +446,8 @@ def is_job(ref: Ref) -> bool:
 
 def waits_for_others(ref: Ref) -> bool:
     """
-    Whether it is woken with the last: of what makes jobs nobody knows ahead how important those will be, and
-    a job that was suspended all night has less haste than what people wait for.
+    Whether it is woken with the last: of what makes jobs it is not known ahead how important those will be,
+    and a job that was suspended all night has less haste than what people wait for.
     """
     row = BUILT_IN.row_of(ref.api_version, ref.kind)
     return row is not None and (row.makes_jobs or row.is_job)
@@ -456,5 +459,5 @@ def lets_start(ref: Ref) -> bool:
 
 
 def ran(kept: Snapshot) -> bool:
-    """Whether it is of a Workload of Kueue's that ran: what waits holds no slices."""
+    """Whether it is of a Workload of Kueue's that ran: what waits has no slices."""
     return kept.field == DEACTIVATED.field and kept.slices > 0

@@ -1,4 +1,4 @@
-"""What a pass of off-hours sees of a cluster."""
+"""What a reconcile of off-hours sees of a cluster."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from slicewise.policy.off_hours import OffHours
 class Found:
     """
     Attributes:
-        pods: Unfinished ones that are in scope, or stand on a node of ours.
-        owners: By uid, what stands above them; see workloads.workloads.
-        objects: By name: what can sleep beside workloads (CronJobs, KEDA's), in scope; and every object of
-            which something is kept.
+        pods: Unfinished ones that are in scope, or on a node of ours.
+        owners: By uid, what is above them; see workloads.workloads.
+        objects: By name: what can sleep beside workloads (CronJobs, KEDA's), in scope; and every object that
+            has a snapshot.
         node_pools, nodes: Ours.
         refused: By NodePool, when EC2 last refused Karpenter a machine for want of capacity.
         unread: What could not be read, with the answer's words: an object, or by a Ref without a name a kind.
         ungranted: Kinds among `unread` whose rights come with the kind, and have not come yet.
         originals: What annotations of these objects say that they were, and the table does not.
-        targets: By name, what ScaledObjects scale that are to resume at a count; not those that are gone.
+        targets: By name, what ScaledObjects scale that are to resume at a count; not those that are deleted.
         queues: Kueue's, and what waits in them; empty where the cluster has no Kueue.
-        kinds: By which these were looked for: ours, and the policy's own that the cluster serves.
+        kinds: By which these were read: ours, and the policy's own that the cluster serves.
         suspending: Whether jobs may be suspended: then kinds of jobs were read that otherwise are not.
     """
 
@@ -56,7 +56,7 @@ class Found:
     suspending: bool = False
 
     def why_unread(self, ref: Ref) -> str:
-        """Empty where it was read, or is known to be gone."""
+        """Empty where it was read, or is known to be deleted."""
         return unread_of(ref, self.unread)
 
 
@@ -67,23 +67,25 @@ class Observation:
         cluster: None where EKS knows no such cluster.
         off_hours: None where no policy applies, or it never sleeps.
         times: Of off_hours, with what a person said.
-        found: None where nothing was looked at: there is nothing to do.
+        found: None where nothing was read: there is nothing to do.
         lead: How long before the end of a sleep it is ended, so that pods run when people come.
         share: How much earlier this cluster begins, so that not all of a fleet begin at once.
-        acts: Whether the policy's mode lets us put to sleep. What sleeps is given back in every mode.
-        paused: Why a person paused the cluster; it is given back then as well, unless keep_asleep.
+        enforced: Whether the policy's mode lets us put to sleep. What sleeps is restored in every mode.
+        paused: Why a person paused the cluster; what sleeps is restored then as well, unless keep_asleep.
         findings: What was wrong with what was read.
         known: Details of the record before: what the last sleep saved.
-        refused: Why nobody let us look inside, so far: onboarding may be about to.
-        unreachable: Why no look inside came to an end, where the next must come soon.
-        waiting_since: Since when the passes before have waited for the cluster; None where the last did not.
+        refused: Why we may not read the cluster, so far: onboarding may be about to let us.
+        unreachable: Why reading the cluster failed, where the next try must come soon.
+        waiting_since: Since when the previous reconciles have waited for the cluster; None where the last did
+            not.
         pools: Of the policy; empty where none can be read.
-        failing: Parts of the plan, such as objects, that failed in the passes before (planning/retries.py).
-        schedule: When the cluster's schedule will ask for a look; None where it has none.
-        opening: What is written down of when it must be awake; None where nothing is.
-        snapshots: What is kept: of the table, and once the cluster was looked into, of annotations that the
-            table lacks.
-        kinds: As of `found`; before a look, in versions that may be others.
+        failing: Parts of the plan, such as objects, that failed in the previous reconciles
+            (planning/retries.py).
+        schedule: When the cluster's schedule will ask for a reconcile; None where it has none.
+        opening: What is recorded of when it must be awake; None where nothing is.
+        snapshots: Those of the table, and once the cluster was read, those of annotations that the table
+            lacks.
+        kinds: As of `found`; before the cluster is read, in versions that may be others.
     """
 
     cluster: EksCluster | None

@@ -1,5 +1,5 @@
 """
-Reads what can sleep: pods on our pools, what stands above them, what makes more of them, and what is kept.
+Reads what can sleep: pods on our pools, what is above them, what makes more of them, and what has a snapshot.
 
 Each kind is listed once, and what does not matter is dropped page by page: an owner at a time would be a
 thousand calls for 500 workloads.
@@ -90,7 +90,7 @@ def observe(
 
 
 def outside(trigger: Trigger, ports: Ports, default_policy: str) -> Observation:
-    """All that is known without a look into the cluster."""
+    """All that is known without reading the cluster."""
     return _outside(trigger, None, ports, default_policy)[0]
 
 
@@ -130,7 +130,7 @@ def _outside(
 
 
 def _scheduled(trigger: Trigger, ports: Ports) -> datetime | None:
-    """Where nobody tells, it is put again: that takes nothing but a call."""
+    """Where that is not known, it is put again: that takes nothing but a call."""
     try:
         return ports.schedules.next(trigger.name)
     except (Refused, Unavailable):
@@ -146,8 +146,8 @@ def _inside(
     now: datetime,
 ) -> Observation:
     """
-    What stands in the way of a look is raised where nothing sleeps and nothing is about to: the queue's
-    retries bridge seconds, and its alarm reports more. Else it must not end the chain of looks.
+    What keeps us from reading is raised where nothing sleeps and nothing is about to: the queue's retries
+    bridge seconds, and its alarm reports more. Else it must not end the chain of reconciles.
     """
     namespaces = world.off_hours.namespaces if world.off_hours else ()
     try:
@@ -192,7 +192,7 @@ def _is_quiet(world: Observation, now: datetime) -> bool:
 
 
 def times(trigger: Trigger, ports: Ports, default_policy: str = "") -> Times | None:
-    """When a cluster is to be asleep; None where it is gone, or no policy asks for that."""
+    """When a cluster is to be asleep; None where it is deleted, or no policy asks for that."""
     cluster = ports.eks.describe(trigger.name)
     policy, _ = _policy(cluster.policy_name(default_policy) or "", ports) if cluster else (None, ())
     return _times(policy.off_hours, trigger, ports)[0] if policy and policy.off_hours else None
@@ -212,7 +212,7 @@ def _is_new(record: Record | None, now: datetime) -> bool:
 
 
 def _node_pools(policy: Policy | None) -> frozenset[str] | None:
-    """Those that we have a right to change; without a policy, those of which something is kept."""
+    """Those that we have a right to change; without a policy, those that have a snapshot."""
     return layout.node_pool_names(policy) if policy else None
 
 
@@ -357,7 +357,7 @@ def look(
 
     Args:
         namespaces: Whose pods are in scope wherever they run.
-        names_of_pools: NodePools to be changed, beside those of which something is kept; None is all of ours.
+        names_of_pools: NodePools to be changed, beside those that have a snapshot; None is all of ours.
         noted_kinds: Listed for what is noted on their objects, beside those that are listed anyway.
         kubernetes_version: Such as "1.37".
         asked: The policy's own switches.
@@ -382,7 +382,7 @@ def look(
     def matters(item: Object, pod_spec: Object) -> bool:
         return item["metadata"].get("namespace") in namespaces or workloads.on_our_pools(pod_spec, names)
 
-    # Whatever the policy says by now: one of them has its word still to get back.
+    # No matter what the policy now says: one of them still has a field to be restored.
     if _is_marked_for(kept_rights.RETAINING, all_pools):
         noted_kinds = {*noted_kinds, *kept_rights.RETAINING.kinds}
     suspending = suspends or _is_marked_for(kept_rights.SUSPENDING, all_pools) or any(map(is_job, kept))
@@ -522,7 +522,7 @@ def _not_scaled(
 ) -> tuple[Switch, ...]:
     """
     Without those of kinds that the policy names since tonight, and of which something was scaled before: its
-    replicas are given back first, by the right that is there.
+    replicas are restored first, by the right that is there.
 
     Args:
         by_field: Group and kind of what sleeps at 0 replicas by a switch, and not by `scale`.
@@ -544,7 +544,7 @@ def _split(ref: Ref) -> tuple[str, str]:
 def _with_scale(
     reading: Reading, snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]
 ) -> dict[Ref, Object]:
-    """Jobs that were scaled to 0 and are read whole by now, with the count: its place differs by the kind."""
+    """Jobs that were scaled to 0 and are now read whole, with the count: its place differs by the kind."""
     found: dict[Ref, Object] = {}
     scaled = [kept.ref for kept in snapshots if is_job(kept.ref) and kept.field == REPLICAS.field]
     for ref in scaled:
@@ -590,13 +590,13 @@ def _of_a_pod_spec(pod_set: Object) -> Object:
 
 
 def _targets(snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]) -> set[Ref]:
-    """What ScaledObjects scale that must be seen to follow before they are given back."""
+    """What ScaledObjects scale that must have their count before they are restored."""
     resuming = (one.ref for one in snapshots if one.resume_at and not one.woken)
     return {workloads.scaled_by(objects[ref]) for ref in resuming if ref in objects}
 
 
 def of_a_pod(pod: Object) -> Object:
-    """What anybody here reads of a pod. The rest is ten times as large, and may hold secrets."""
+    """What off-hours reads of a pod. The rest is ten times as large, and may hold secrets."""
     metadata, found, told = pod["metadata"], pod["spec"], pod.get("status") or {}
     marks = metadata.get("annotations") or {}
     kept = {key: found[key] for key in _OF_A_SPEC if key in found} | asked_by(found)
@@ -703,7 +703,7 @@ def _scaled_job_template(item: Object) -> Object:
     return _pod_spec({"spec": spec(item).get("jobTargetRef") or {}})
 
 
-# What each makes pods of; a ScaledObject makes none, and all of them are looked at.
+# What each makes pods of; a ScaledObject makes none, and all of them are read.
 _TEMPLATES = {_CRON_JOB: _cron_template, _KEDA[1]: _scaled_job_template}
 
 

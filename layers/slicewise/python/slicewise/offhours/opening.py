@@ -20,7 +20,7 @@ def opening_of(
 ) -> Opening | None:
     """
     Args:
-        planned: What this very pass does: what it puts to sleep needs a morning, too.
+        planned: What this very reconcile does: what it puts to sleep needs a morning, too.
         early: When the waking for the next opening begins; None where none comes.
 
     Returns:
@@ -66,7 +66,9 @@ def _sleeping(world: Observation, planned: Iterable[Action]) -> tuple[Snapshot, 
 
 
 def _while_hidden(world: Observation, now: datetime) -> Opening | None:
-    """It stands until a look has found nothing asleep; one that could not read where that may be has not."""
+    """
+    It stays until a reconcile has found nothing asleep; one that could not read where that may be has not.
+    """
     if not world.opening or not unread.hides_sleepers(world):
         return None
     if world.times and world.times.is_asleep(now):
@@ -75,7 +77,7 @@ def _while_hidden(world: Observation, now: datetime) -> Opening | None:
 
 
 def _past(stands: Opening | None, now: datetime) -> Opening:
-    """The hour has come, or nobody wants it asleep any more: from when on it is late stays as it is."""
+    """The hour has come, or no one wants it asleep any longer: from when on it is overdue stays unchanged."""
     if stands and UNKNOWN_TIME < stands.due <= stands.opens <= now:
         return stands
     at = now.replace(microsecond=0)
@@ -83,7 +85,9 @@ def _past(stands: Opening | None, now: datetime) -> Opening:
 
 
 def _ahead(world: Observation, opening: datetime, early: datetime, now: datetime) -> Opening:
-    """Once it is due it stays, though nodes start quicker by now, as it does where nobody can look."""
+    """
+    Once it is due it stays, though nodes now start quicker, as it does where the cluster cannot be read.
+    """
     stands = world.opening
     is_known = stands is not None and stands.opens == opening and stands.due > UNKNOWN_TIME
     if stands and is_known and (world.found is None or stands.due <= now):

@@ -1,13 +1,13 @@
 """
-What an object was, as an annotation on the object itself: an emptied or lost table costs nothing that it
-holds. Pure.
+What an object was, as an annotation on the object itself: an emptied or lost table loses nothing that is in
+it. Pure.
 
-It is written in the very patch that puts a field to sleep, and removed in the one that gives it back: what
+It is written in the very patch that puts a field to sleep, and removed in the one that restores it: what
 carries it sleeps. It is JSON by field, each with what a snapshot has. The table wins where both know of one.
 
-An entry counts only on the object of which it speaks, by name and uid, and only as we wrote it: somebody
-copies objects with all their annotations, and a GitOps tool may put back one of long ago. Any other is
-reported, not used, and not removed.
+An entry counts only on the object that it names, by name and uid, and only as we wrote it: users copy objects
+with all their annotations, and a GitOps tool may put back one of long ago. Any other is reported, not used,
+and not removed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def removing(live: Object, field: str) -> tuple[json_patch.Operation, ...]:
 
 
 def _is_free(live: Object, field: str, entries: Entries) -> bool:
-    """Whether nothing stands there that somebody else wrote, or that speaks of another object."""
+    """Whether nothing is there that another writer wrote, or that names another object."""
     if field not in entries:
         return True
     snapshot = _snapshot(live, field, entries[field])
@@ -83,7 +83,7 @@ def _is_free(live: Object, field: str, entries: Entries) -> bool:
 
 
 def _entry(kept: Snapshot) -> dict[str, Any]:
-    """As it will be once it is written: nothing of before may stand there then."""
+    """As it will be once it is written: nothing of before may be there then."""
     done = kept.as_done()
     return {
         "original": done.original,
@@ -167,7 +167,7 @@ def _is_of(snapshot: Snapshot, live: Object) -> bool:
 
 
 def _is_ours(live: Object) -> bool:
-    """Where nobody tells who wrote it, its uid must do."""
+    """Where no writer is recorded, its uid must do."""
     return set(written_by(live, _PATH)) <= {MANAGER}
 
 
@@ -219,11 +219,11 @@ def _whole(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-# What people are told
+# What is reported
 
 
 def _unreadable(ref: Ref, field: str) -> Finding:
-    # Whatever a person wrote there: what is told must be letters that every service takes.
+    # No matter what a person wrote there: what is reported must be letters that every service takes.
     what = f"what it says of {ascii(field[:60])[1:-1]}" if field else "it"
     return Finding(
         "original-unreadable",

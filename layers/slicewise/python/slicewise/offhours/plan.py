@@ -1,8 +1,8 @@
 """
-What a pass of off-hours does: put to sleep, leave asleep, wake, leave awake. Pure.
+What a reconcile of off-hours does: put to sleep, leave asleep, wake, leave awake. Pure.
 
-The calendar and the clock say which; what is there and what was kept say what is left to do. Nothing is
-remembered between passes but the snapshots.
+The calendar and the clock say which; what is there and the snapshots say what is left to do. Nothing else is
+recorded between reconciles.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ from slicewise.pools import layout
 from slicewise.schedule.calendar import Edge
 
 # Each takes three calls, of some ten milliseconds each, and eight are done at once: all take seconds, and
-# less than a minute where calls are ten times as slow. More passes would list the whole cluster as often.
+# less than a minute where calls are ten times as slow. More reconciles would list the whole cluster as often.
 MOST_OBJECTS = 1_000
 NEXT_BATCH = timedelta(seconds=1)
 DRAINING = timedelta(seconds=15)
@@ -84,7 +84,7 @@ STAGE_LOOK = timedelta(seconds=15)
 QUEUES_AWAITED = timedelta(minutes=10)
 SETTLED_LOOK = timedelta(minutes=1)
 NOT_LET_IN = timedelta(minutes=5)
-# What could not be given back is tried each minute while people wait for it, and later as anything else.
+# What could not be restored is tried each minute while people wait for it, and later as anything else.
 RETRY_NEAR_THE_OPENING = timedelta(minutes=1)
 NEAR = timedelta(minutes=30)
 # Waking begins at most two leads early, and the longest lead is an hour.
@@ -117,7 +117,7 @@ class _Morning:
     What is given back.
 
     Attributes:
-        left: How many objects wait for the next pass.
+        left: How many objects wait for the next reconcile.
         waits: For what a second step waits, in words; empty where it waits for nothing.
         queued: How many Workloads of Kueue wait until what slept has its quota.
     """
@@ -135,12 +135,12 @@ class _Morning:
 
 
 def enforced(world: Observation) -> bool:
-    """A plan tells by itself what is only reported: what sleeps is given back in every mode."""
+    """A plan itself shows what is only reported: what sleeps is restored in every mode."""
     return True
 
 
 def record_fields(world: Observation, before: Record | None, now: datetime) -> dict[str, object]:
-    """What the record of this pass keeps of its world."""
+    """What the record of this reconcile has of its observation."""
     looked_before = before.observed_at if before else None
     return {"policy": world.policy_name, "observed_at": now if world.found else looked_before}
 
@@ -189,7 +189,7 @@ def _is_of_a_queued(action: Patch | SaveSnapshot | DeleteSnapshot) -> bool:
 
 def _without_new_sleep(world: Observation, seen: Found, found: Plan, now: datetime) -> Plan:
     """
-    Where a pause or the policy's mode lets nobody be put to sleep: what sleeps gets its morning. The stage
+    Where a pause or the policy's mode lets nothing be put to sleep: what sleeps gets its morning. The stage
     is that of the cluster, not the one that a sleep would reach.
     """
     who = f"paused: {world.paused}" if world.paused else "the policy's mode lets nothing be put to sleep"
@@ -243,7 +243,7 @@ def _unreadable(world: Observation, now: datetime) -> Iterator[Finding]:
 
 def _tell_recovered(world: Observation) -> Iterator[Action]:
     """
-    Once a sleep, and before it is in the table again: afterwards nothing tells that it was not.
+    Once a sleep, and before it is in the table again: afterwards nothing shows that it was not.
     """
     if found := sleep_findings.recovered(world.snapshots):
         subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
@@ -262,7 +262,7 @@ def _schedule(world: Observation, now: datetime) -> Iterator[Action]:
             yield DeleteSchedule("nothing is to come")
         return
     at = _next_look(world, edge, now)
-    # Without a look inside nobody knows how long waking takes: an earlier pass knew.
+    # Without reading the cluster it is not known how long waking takes: an earlier reconcile knew.
     known = world.schedule is not None and world.found is None and now < world.schedule <= edge.at
     if not known and world.schedule != at.replace(microsecond=0):
         yield PutSchedule(OFF_HOURS, at, "off-hours begin" if edge.asleep else "off-hours end")
@@ -331,7 +331,7 @@ def _waiting(world: Observation, message: str) -> Plan:
 
 
 def _out_of_reach(world: Observation, now: datetime) -> Plan:
-    """Each such look asks for the next, each minute while somebody waits for what sleeps, and is reported."""
+    """Each such reconcile requeues, each minute while people wait for what sleeps, and is reported."""
     edge = world.times.next_edge(now) if world.times else None
     sleeping = {kept.ref for kept in world.slept if not kept.woken}
     workloads = sum(ref.kind != "NodePool" for ref in sleeping)
@@ -353,7 +353,7 @@ def _out_of_reach(world: Observation, now: datetime) -> Plan:
 def _tell_out_of_reach(
     world: Observation, finding: Finding, due: bool, edge: Edge | None, now: datetime
 ) -> Iterator[Action]:
-    """Once a sleep; one look that fails is no news."""
+    """Once a sleep; one read that fails is no news."""
     sleep = min((kept.window for kept in world.slept if not kept.woken), default="")
     since = world.waiting_since
     if since is None or (not due and now - since < LONG_OUT_OF_REACH):
@@ -370,7 +370,7 @@ def _ahead(world: Observation) -> timedelta:
 
 
 def _has_begun_to_wake(world: Observation, edge: Edge) -> bool:
-    """Also where the lead is a shorter one by now, since the nodes of this very morning started quicker."""
+    """Also where the lead is now a shorter one, since the nodes of this very morning started quicker."""
     return any(kept.woken == edge.at.isoformat() for kept in world.snapshots)
 
 
@@ -421,7 +421,7 @@ def _asleep(
     if awaited:
         wait = DRAINING if any(_part(one) not in world.failing for one in actions) else LATE_LOOK
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; workloads run until Kueue's queues are held", wait)
-    # What failed before has a time of its own (planning/retries.py): alone, it asks for no look each few
+    # What failed before has a time of its own (planning/retries.py): alone, it asks for no reconcile each few
     # seconds.
     if drained or any(_part(one) not in world.failing for one in actions):
         message = f"{why}; {drained}" if drained else why
@@ -447,8 +447,8 @@ def _steps_to_sleep(
     What would cost data is left, unless this very plan retains its volumes before it is scaled.
 
     Returns:
-        And whether workloads wait until a later look finds that all queues are held: Kueue takes its time,
-        and what fails to be held would start as soon as quota is free.
+        And whether workloads wait until a later reconcile finds that all queues are held: Kueue takes its
+        time, and what fails to be held would start as soon as quota is free.
     """
     by_keda = following.scaled_by_keda(found.objects.values())
     losing = {work.ref: work for work in made if work.losing}
@@ -478,7 +478,7 @@ def _steps_to_sleep(
         elif work and step.actions and subject.setting.ends_pods:
             if not retained.issuperset(work.losing):
                 step = Step(findings=(sleep_findings.volumes(work),), settled=False)
-            # KEDA scales its target: it must not, where the target could not be told to retain.
+            # KEDA scales its target: it must not, where the target could not be set to retain.
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
     return steps, is_early and awaited
@@ -490,7 +490,7 @@ def _keeps_jobs_waiting(kept: Snapshot) -> bool:
 
 
 def _is_early(world: Observation, window: Window) -> bool:
-    """Whether queues may still be awaited. The NodePools, which sleep first, say since when that is so."""
+    """Whether queues may still be waited for. The NodePools, which sleep first, say since when that is so."""
     began = min((kept.taken_at for kept in world.slept if kept.window == window.id), default=window.now)
     return window.now - began < QUEUES_AWAITED
 
@@ -521,7 +521,7 @@ def _order_of_sleep(
 ) -> list[_Subject]:
     """
     NodePools first, so that nothing starts any more; then what makes work; then workloads, least important
-    first. What is kept is looked at again whether it still runs pods or not.
+    first. What has a snapshot is planned again whether it still runs pods or not.
 
     Args:
         awake: Workloads that run on.
@@ -657,8 +657,8 @@ def _bare_pods(made: Iterable[Workload], policy: OffHours, why: str) -> Iterator
 
 def _draining(world: Observation, made: Sequence[Workload], found: Found, now: datetime) -> str:
     """
-    What still has to end by itself; empty where all has. A controller takes seconds, or is down: what
-    outlives its sleep is reported, and no more looked at each few seconds.
+    What still has to end; empty where all has. A controller takes seconds, or is down: what outlives its
+    sleep is reported, and no longer reconciled each few seconds.
     """
     still = not_running.still_there(found, made, world.slept)
     ending = {work.ref for work, sleeps in still if not not_running.is_outliving(work, sleeps, now)}
@@ -719,14 +719,16 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
 
 
 def next_of_waking(edge: Edge, tell_before: timedelta, pending: bool, now: datetime) -> timedelta:
-    """The schedule asks for a look at the opening; the one after it finds nothing asleep any more."""
+    """The schedule asks for a reconcile at the opening; the one after it finds nothing asleep any longer."""
     if now < edge.at - tell_before:
         return edge.at - tell_before - now
     return LATE_LOOK if pending else edge.at + SETTLED_LOOK - now
 
 
 def _unmarked(world: Observation, found: Found) -> Step:
-    """No NodePool is marked as asleep any more; a forgotten one loses its limit in the same patch."""
+    """
+    No NodePool is marked as asleep any longer; one without a snapshot loses its limit in the same patch.
+    """
     forgotten = _forgotten(world, found)
     changed = {action.ref for action in forgotten.actions if isinstance(action, Patch)}
     others = (pool for pool in found.node_pools if ref_of(pool) not in changed)
@@ -735,22 +737,22 @@ def _unmarked(world: Observation, found: Found) -> Step:
 
 def _forgotten(world: Observation, found: Found) -> Step:
     """
-    A NodePool that we closed and of which nothing is kept: the table was emptied, or its items were lost.
-    With its limit no GPU node could ever start again.
+    A NodePool that we closed and that has no snapshot: the table was emptied, or its items were lost. With
+    its limit no GPU node could ever start again.
     """
     kept, actions, findings = {one.ref for one in world.snapshots}, [], []
     for pool in found.node_pools:
         ref = ref_of(pool)
         value, writers = NO_NODES.value(pool), NO_NODES.managers(pool)
         closed = value == NO_NODES.asleep
-        # Also where it has as many nodes as what stays awake needs: ours while all of the sleep stands. Once
-        # its consolidation was given back, the limit that we wrote last is its own, which may be 0, too.
+        # Also where it has as many nodes as what stays awake needs: ours while all of the sleep is there.
+        # Once its consolidation was restored, the limit that we wrote last is its own, which may be 0, too.
         asleep = layout.ASLEEP in annotations_of(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
         ours = value is not None and asleep and writers == {MANAGER}
         if ref in kept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue
         if ours:
-            # In one: without the mark nobody would know afterwards whose limit it is.
+            # In one: without the mark it would not be known afterwards whose limit it is.
             mark = ("metadata", "annotations", layout.ASLEEP)
             operations = (*json_patch.remove(pool, NO_NODES.path), *json_patch.remove(pool, mark))
             why = "nothing is kept of what it was, and no node could start"
@@ -764,7 +766,7 @@ def _is_asleep(setting: Setting, live: Object) -> bool:
 
 
 def _whole(known: Mapping[str, Any], found: Found, now: datetime) -> Mapping[str, Any]:
-    """A sleep's saving when the sleep is over: what runs from then on is wanted."""
+    """A sleep's saving when the sleep has ended: what runs from then on is wanted."""
     if known.get("ended") or "began" not in known:
         return known
     whole = savings.counted((known,), found.nodes, now)
@@ -849,10 +851,11 @@ def _give_back(
     more_to_come: bool = False,
 ) -> _Morning:
     """
-    What slept, then its queues, and in a later pass what waits in them: who comes back is the youngest there.
+    What slept, then its queues, and in a later reconcile what waits in them: what comes back is the youngest
+    there.
 
     Args:
-        more_to_come: Whether other workloads are to be given back later.
+        more_to_come: Whether other workloads are to be restored later.
     """
     if morning and queues.are_unread(found.unread):
         # Opened unseen, a queue would let in what waits; at the opening it is opened all the same.
@@ -880,8 +883,8 @@ def _give_back(
 
 def _is_checked_first(world: Observation, held: Iterable[Step], comes_back: bool) -> bool:
     """
-    Whether a queue is left to a later look, which finds that what waits is held: what fails to be would be
-    let in. Where only newcomers are held, it is not, since those may come all morning.
+    Whether a queue is left to a later reconcile, which finds that what waits is held: what fails to be would
+    be let in. Where only newcomers are held, it is not, since those may come all morning.
     """
     begun = {str(kept.ref) for kept in world.slept if queues.is_queued(kept) and not kept.done}
     parts = {_part(step.actions[0]) for step in held} - world.failing
@@ -889,7 +892,7 @@ def _is_checked_first(world: Observation, held: Iterable[Step], comes_back: bool
 
 
 def _writes_to(step: Step, failing: Collection[str], is_wanted: Callable[[Snapshot], bool]) -> bool:
-    """Whether it changes an object of which something like this is kept, and that does not fail each time."""
+    """Whether it changes an object that has such a snapshot, and that does not fail each time."""
     kept = [one.snapshot for one in step.actions if isinstance(one, SaveSnapshot | DeleteSnapshot)]
     writes = any(isinstance(one, Patch | Scale) for one in step.actions)
     return writes and any(map(is_wanted, kept)) and _part(step.actions[0]) not in failing
@@ -897,7 +900,7 @@ def _writes_to(step: Step, failing: Collection[str], is_wanted: Callable[[Snapsh
 
 def _lacks_quota(found: Found, snapshots: Iterable[Snapshot], now: datetime, is_early: bool) -> bool:
     """
-    Whether something that slept has yet to get its quota, as far as its pods tell; before people come, also
+    Whether something that slept has yet to get its quota, as far as its pods show; before people come, also
     where it could not be read.
     """
     made = following.workloads(found.pods, found.owners, found.unread, found.kinds)
@@ -916,7 +919,7 @@ def _is_of_a_queue(kept: Snapshot) -> bool:
 
 
 def _holding(world: Observation, found: Found, why: str, now: datetime) -> list[Step]:
-    """What waits in a queue is held before that is opened; once, for what was let go again is not ours."""
+    """What waits in a queue is held before that is opened; once, for what was released again is not ours."""
     if world.off_hours and world.off_hours.jobs is Jobs.RUN:
         return []
     kept = {one.ref: one for one in world.slept}
@@ -970,7 +973,9 @@ def _steps_back(
 
 
 def _follows(setting: Setting, kept: Snapshot, live: Object, found: Found) -> bool:
-    """Whether the controller of what is to resume has followed, as its own objects show; or they are gone."""
+    """
+    Whether the controller of what is to resume has applied it, as its own objects show; or they are deleted.
+    """
     if setting.resumed_at(kept) is None:
         return True
     if setting is not PAUSED_REPLICAS:
@@ -996,8 +1001,8 @@ def _without(snapshots: Iterable[Snapshot], held: Sequence[Snapshot]) -> tuple[S
 
 def _first_of(steps: Iterable[Step], failing: Collection[str]) -> tuple[tuple[Action, ...], int]:
     """
-    The actions of as many objects as one pass does, and how many are left. What failed before comes last, and
-    is not left: else as many that a policy denies would keep all others from their turn.
+    The actions of as many objects as one reconcile does, and how many are left. What failed before comes
+    last, and is not left: else as many that a policy denies would keep all others from their turn.
     """
     busy = [step for step in steps if step.actions]
     calm = [step for step in busy if _part(step.actions[0]) not in failing]
@@ -1020,7 +1025,10 @@ def _told(
 
 
 def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | None:
-    """Until an edge that comes soon; for others a schedule wakes us, the look at openings, or the sweep."""
+    """
+    Until an edge that comes soon; for others a schedule triggers a reconcile, the watch over openings, or the
+    sweep.
+    """
     wait = edge.at - lead - now if edge else ASLEEP_LOOK
     return max(wait, timedelta(seconds=1)) if wait <= ASLEEP_LOOK and edge else None
 

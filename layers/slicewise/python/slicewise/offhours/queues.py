@@ -1,5 +1,5 @@
 """
-What Kueue has queued for our pools: what is held for a night, and in which order it is let go again. Pure.
+What Kueue has queued for our pools: what is held for a night, and in which order it is released again. Pure.
 
 At 0 replicas a workload frees its quota, and within a second Kueue admits the next Job, which then runs all
 night on a node that still stands; in the morning the workload waits behind it (Kueue 0.17). So before any of
@@ -41,7 +41,7 @@ FLAVOR, QUEUED = (API, "ResourceFlavor"), (API, "Workload")
 HOLDS = (CLUSTER_QUEUE, QUEUED)
 # Of a pod that waits for quota. It is there from the pod's first moment on.
 GATE_OF_KUEUE = f"{rights.KUEUE}/"
-# Kueue admits within a second. Who has no quota after that long gets it from no Job that we hold.
+# Kueue admits within a second. What has no quota after that long gets it from no Job that we hold.
 ADMITTED_WITHIN = timedelta(minutes=3)
 
 
@@ -49,8 +49,8 @@ ADMITTED_WITHIN = timedelta(minutes=3)
 class Queues:
     """
     Attributes:
-        queued: Workloads of Kueue that are not admitted, and those of which something is kept; where jobs may
-            be suspended, also those that are admitted.
+        queued: Workloads of Kueue that are not admitted, and those that have a snapshot; where jobs may be
+            suspended, also those that are admitted.
     """
 
     flavors: tuple[Object, ...] = ()
@@ -126,8 +126,8 @@ def waits(workload: Object) -> bool:
 
 def may_be_written(item: Object) -> bool:
     """
-    Whether what is kept of a queue, or of what waits, may still be held: a queue that its user drains is
-    stopped already, and of what was admitted meanwhile Kueue would end the pods.
+    Whether a queue that has a snapshot, or what waits in it, may still be held: a queue that its user drains
+    is stopped already, and of what was admitted meanwhile Kueue would end the pods.
     """
     ref = ref_of(item)
     if ref[:2] == CLUSTER_QUEUE:
@@ -148,7 +148,7 @@ def competing(queues: Queues, opening: Collection[Ref]) -> tuple[Object, ...]:
     In the morning: what would be admitted before the workloads that come back.
 
     Args:
-        opening: ClusterQueues that are held, and about to be given back.
+        opening: ClusterQueues that are held, and about to be restored.
     """
     behind = (one for one in _waiting(queues) if ref_of(queues.of(one) or one) in opening)
     return (*behind, *_waiting_in_mixed(queues))
@@ -159,7 +159,7 @@ def gated(made: Iterable[following.Workload], now: datetime | None) -> bool:
     Whether something that slept waits for its quota.
 
     Args:
-        now: Where people are there already, so that old pods keep nobody waiting; else None.
+        now: Where people are there already, so that old pods keep no one waiting; else None.
     """
     pods = (pod for work in made if work.behaviour is NightBehaviour.SLEEPS for pod in work.pods)
     return any(_is_gated(pod) and (now is None or _is_young(pod, now)) for pod in pods)
@@ -261,7 +261,7 @@ def _is_admitted(workload: Object) -> bool:
 
 
 def _is_of_pods(workload: Object) -> bool:
-    """Whether it stands for pods, or for what we scale."""
+    """Whether it is of pods, or of what we scale."""
     owners = workload["metadata"].get("ownerReferences") or ()
     return any(owner["kind"] == "Pod" or following.scales(owner) for owner in owners)
 

@@ -48,17 +48,17 @@ from slicewise.pools import layout
 class Setting:
     """
     Attributes:
-        path: Where the field stands in the object.
+        path: Where the field is in the object.
         asleep: What we write.
         absent: What a field that is not there means to its controller.
         scaled: Written through the `scale` subresource.
         by_value: Who wrote it does not matter: no person writes just this.
-        resumes: Where nothing stood there, the count of what it rules is written before it is removed.
-        awake: What is written, where nothing stood there, before it is removed; None for nothing.
+        resumes: Where nothing was there, the count of what it rules is written before it is removed.
+        awake: What is written, where nothing was there, before it is removed; None for nothing.
         controller: Who has to follow what is written; for people.
         ends_pods: Asleep, the object has no pods: those that are there after their grace period outlive it.
-        while_absent: We write ours only while nothing stands there.
-        derived: A controller makes the object for another: that it is gone is no news.
+        while_absent: We write ours only while nothing is there.
+        derived: A controller makes the object for another: that it is deleted is no news.
     """
 
     path: tuple[str, ...]
@@ -116,7 +116,7 @@ class Setting:
         return Patch(ref, (*guard, *operations, *noted), f"set {self.field} of {ref} to {_short(value)}", why)
 
     def _removed(self, item: Object, made: int) -> tuple[str, ...]:
-        """The field, with the maps that were made for it and hold nothing else by now."""
+        """The field, with the maps that were made for it and now have nothing else."""
         path = self.path
         while made > 0 and json_patch.is_alone(item, path):
             path, made = path[:-1], made - 1
@@ -133,7 +133,7 @@ class Setting:
 
     def managers(self, item: Object) -> frozenset[str]:
         """
-        Who wrote what stands in the field, as managedFields tell; empty where they do not.
+        Who wrote what is in the field, as managedFields show; empty where they do not.
 
         A write that changes a field takes it from all others; who later applies the same value shares it.
         Replicas that the `scale` subresource set to 0 have no writer: a Scale leaves its 0 out.
@@ -141,14 +141,14 @@ class Setting:
         return frozenset() if self.by_value else frozenset(written_by(item, self.path))
 
     def written_by_us(self, item: Object) -> bool:
-        """Whether a value that equals ours is ours. Where nobody tells, it is."""
+        """Whether a value that equals ours is ours. Where no writer is recorded, it is."""
         return self.managers(item) <= {MANAGER}
 
 
 class Held(Setting):
     """
-    An autoscaler's behavior, of which only `scaleUp` is ours: who applies a manifest again at night writes
-    `scaleDown` alone, and the hold must still be found and undone.
+    An autoscaler's behavior, of which only `scaleUp` is ours: a manifest that is applied again at night
+    writes `scaleDown` alone, and the hold must still be found and undone.
     """
 
     def value(self, item: Object) -> Any:
@@ -171,7 +171,7 @@ def _short(value: Any) -> str:
 
 
 REPLICAS = Setting(rights.REPLICAS, 0, absent=1, scaled=True, ends_pods=True)
-# Written before the replicas and given back after them: with Delete, a StatefulSet loses its data at 0.
+# Written before the replicas and restored after them: with Delete, a StatefulSet loses its data at 0.
 RETAIN = Setting(rights.RETENTION, "Retain", absent="Retain")
 SUSPEND = Setting(rights.SUSPEND, True, absent=False)
 # The same field where it ends what runs, and where the API server writes no default: KubeRay 1.5 leaves a
@@ -211,7 +211,7 @@ HELD = Setting(rights.STOP_POLICY, "Hold", absent="None")
 NOT_ACTIVE = Setting(rights.ACTIVE, False, absent=True, while_absent=("status", "admission"), derived=True)
 # Of one that runs, which Kueue is to end.
 DEACTIVATED = Setting(rights.ACTIVE, False, absent=True, derived=True, ends_pods=True, controller="Kueue")
-# Beside the limit of slices, which grows and shrinks with N while this one stands.
+# Beside the limit of slices, which grows and shrinks with N while this one stays.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
 # A fallback model's NodePool, which has that limit at all other times (gpu_fallback.py).
 OPENED = Setting(rights.LIMIT_OF_NODES, None)

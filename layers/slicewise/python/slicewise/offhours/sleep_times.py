@@ -40,8 +40,8 @@ class Times:
 
 def until_next_edge(calendar: Calendar, asleep: bool, now: datetime) -> datetime | None:
     """
-    How long "sleep" and "wake" hold that name no end: until the calendar next says the same by itself, so
-    that nothing happens when they end. None where it never does: then a person must name an end.
+    How long "sleep" and "wake" without an end apply: until the calendar itself next says the same, so that
+    nothing happens when they end. None where it never does: then a person must name an end.
     """
     if calendar.is_asleep(now) != asleep:
         edge = calendar.next_edge(now)

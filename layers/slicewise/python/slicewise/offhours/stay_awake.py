@@ -20,7 +20,7 @@ from slicewise.planning.outcome import Finding
 from slicewise.policy.off_hours import OffHours, Volumes
 from slicewise.pools import layout
 
-# What nobody would make again needs no other node.
+# What no controller would recreate needs no other node.
 _NEVER_REPLACED = (NightBehaviour.BARE, NightBehaviour.DAEMON)
 
 
@@ -30,7 +30,7 @@ def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
 
 
 def _stays(work: Workload, policy: OffHours) -> bool:
-    # Only what is scaled itself can be told to retain before.
+    # Only what is scaled itself can be set to retain before.
     left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or work.losing != (work.ref,))
     return work.keeps_awake or work.behaviour is not NightBehaviour.SLEEPS or left
 

@@ -2,9 +2,9 @@
 What sleeps by a policy's own switch is marked on NodePools, with the switch: a policy may drop it at any
 time, and then nothing else says by which right, and of which kind, objects are to be woken. Pure.
 
-The mark stands before the first object sleeps, and goes once nothing of it does. Objects are noted as woken
-first and forgotten in the next pass, which takes the mark away before: without a policy and with nothing kept
-nobody looks again.
+The mark is written before the first object sleeps, and removed once none does. Objects are noted as woken
+first and their snapshots deleted in the next reconcile, which removes the mark before: without a policy and
+without a snapshot no reconcile would come again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
 
 
 def are_forgotten_next(world: Observation, actions: Iterable[Action]) -> bool:
-    """Whether the next pass has to forget what this one notes as woken; what fails has a time of its own."""
+    """
+    Whether the next reconcile has to delete the snapshots of what this one notes as woken; what fails has a
+    time of its own.
+    """
     noted = (one.snapshot for one in actions if isinstance(one, SaveSnapshot) and one.snapshot.woken)
     return any(is_own(kept, world.kinds) and str(kept.ref) not in world.failing for kept in noted)
 
@@ -61,7 +64,7 @@ def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
 
 
 def _unread(found: Found) -> Iterator[Switch]:
-    """What is marked already, and may sleep where nobody could look."""
+    """What is marked already, and may sleep where we could not read."""
     for pool in found.node_pools:
         for switch in own_switches.read(annotations_of(pool).get(layout.SWITCHES)):
             row = found.kinds.row_of(f"{switch.group}/", switch.kind)

@@ -1,14 +1,14 @@
 """
-One field of one object: how it is put to sleep, and how it is given back. Pure.
+One field of one object: how it is put to sleep, and how it is restored. Pure.
 
-What is there, what was kept, and who wrote last decide; nothing else. So each step may be the last one that a
-pass does, and the next pass goes on:
+What is there, the snapshot, and who wrote last decide; nothing else. So each step may be the last one that a
+reconcile does, and the next reconcile goes on:
 
     nothing kept     keep, write, note as done
     kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
     kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
     waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
-    resuming         what is to be resumed at is ours by now; once its target has followed, give back
+    resuming         what is to be resumed at is ours now; once its target has followed, give back
     woken            left alone, whatever is there, and forgotten once the night has ended
 
 Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
@@ -37,7 +37,7 @@ _GITOPS_MANAGERS = {
     "helm-controller": "Flux",
 }
 
-# A part of its own: once the table has again what it lacked, nothing tells that it did not. So what is
+# A part of its own: once the table has again what it lacked, nothing shows that it did not. So what is
 # written back waits until the operators were notified.
 RECOVERY = "what the table has lost"
 
@@ -48,7 +48,7 @@ class Window:
     A sleep.
 
     Attributes:
-        id: When it ends, as text: the same in every pass of the sleep.
+        id: When it ends, as text: the same in every reconcile of the sleep.
     """
 
     id: str
@@ -81,13 +81,13 @@ def put_to_sleep(
 ) -> Step:
     """
     Args:
-        resume_at: As of Snapshot, where nothing is kept yet.
+        resume_at: As of Snapshot, where there is none yet.
     """
     value, ours = setting.value(live), setting.asleep
     if kept and not kept.intact:
         return Step(findings=(damaged(kept),), settled=False)
-    # Kept in an earlier sleep, from which nobody but a person has woken it, or of an object that is gone, or
-    # woken by us: that sleep is over, and what is there now sleeps like anything new.
+    # A snapshot of an earlier sleep, from which only a person has woken it, or of an object that is deleted,
+    # or woken by us: that sleep has ended, and what is there now sleeps like anything new.
     over = kept and (
         bool(kept.woken)
         or (not _as_we_left_it(setting, live, kept) and (kept.window != window.id or kept.uid != _uid(live)))
@@ -116,8 +116,8 @@ def _left_to_a_person(setting: Setting, live: Object, kept: Snapshot | None, why
 
 def write_otherwise(setting: Setting, live: Object, kept: Snapshot, why: str, now: datetime) -> Step | None:
     """
-    Another value of ours in place of the one that stands there; None where it is not there, or not ours. What
-    it was before the sleep stays what is kept.
+    Another value of ours in place of the one that is there; None where it is not there, or not ours. What it
+    was before the sleep stays in the snapshot.
     """
     written = kept.done or setting.value(live) in kept.earlier
     if not kept.intact or not written or not _as_we_left_it(setting, live, kept):
@@ -138,7 +138,7 @@ def give_back(
     Args:
         morning: When the night will be over, as text, while it is not: until then what was woken is
             remembered. Empty removes the record.
-        follows: Whether what the field rules has followed what is written before the original.
+        follows: Whether what the field rules has reached what is written before the original.
     """
     if not kept.intact:
         return Step(findings=(damaged(kept),), settled=False)
@@ -211,7 +211,7 @@ def _write(setting: Setting, live: Object, kept: Snapshot, why: str, keep: bool)
 
 
 def _as_we_left_it(setting: Setting, live: Object, kept: Snapshot) -> bool:
-    """An object that was made anew as it slept was copied asleep: nobody meant to keep it so."""
+    """An object that was recreated as it slept was copied asleep: no one meant to keep it so."""
     if setting.value(live) not in (kept.ours, *kept.earlier):
         return False
     return _uid(live) != kept.uid or setting.written_by_us(live)
@@ -221,7 +221,7 @@ def _uid(item: Object) -> str:
     return str(item["metadata"].get("uid") or "")
 
 
-# What people are told
+# What is reported
 
 
 def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
@@ -329,7 +329,7 @@ def _gitops_tool(setting: Setting, live: Object) -> str | None:
 
 def _manager_by_marks(live: Object) -> str | None:
     """
-    What a GitOps tool's marks say. They tell who manages an object, not who wrote a count: of one that went
+    What a GitOps tool's marks say. They show what manages an object, not what wrote a count: of one that went
     through the `scale` subresource after a 0, the API server keeps no writer.
     """
     if "argocd.argoproj.io/tracking-id" in annotations_of(live):

@@ -1,8 +1,8 @@
 """
-What of a look could not be read, and what may sleep there that nobody can see. Pure.
+What could not be read, and what may sleep there unseen. Pure.
 
 What sleeps is known by the table, and where that has lost it by the objects themselves. So while a list of
-such objects cannot be read, nobody may say that everything is awake.
+such objects cannot be read, it cannot be said that everything is awake.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def lists(found: Found) -> tuple[Ref, ...]:
 
 def hides_sleepers(world: Observation) -> bool:
     """
-    Whether what sleeps could not be looked for, or not everywhere. By day that matters only where something
-    slept: the opening is kept until a look has read all of it.
+    Whether what sleeps could not be read, or not all of it. By day that matters only where something slept:
+    the opening stays until a reconcile has read all of it.
     """
     if world.found is None:
         return world.off_hours is not None and world.opening is not None
@@ -57,7 +57,7 @@ def message(world: Observation, found: Found, snapshots: Iterable[Snapshot]) -> 
 
 
 def notice(world: Observation, found: Found, name: str) -> Iterator[Action]:
-    """Once a sleep, from the second look on: that one fails is no news."""
+    """Once a sleep, from the second reconcile on: that one fails is no news."""
     unread = lists(found)
     if not (unread and world.opening):
         return

@@ -1,5 +1,5 @@
 """
-StatefulSets that retain their volumes for a sleep: their own word is given back last (kept_rights.py has the
+StatefulSets that retain their volumes for a sleep: their own policy is restored last (kept_rights.py has the
 right to do so). Pure.
 """
 
@@ -13,8 +13,8 @@ from slicewise.offhours.sleep_fields import REPLICAS, RETAIN
 
 def held(world: Observation, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:
     """
-    What says that volumes are retained is given back last: once a look finds that the set has replicas again,
-    or that nobody gave it any for a while.
+    What says that volumes are retained is restored last: once a reconcile finds that the set has replicas
+    again, or that it got none for a while.
     """
     if not near_the_opening:
         return ()

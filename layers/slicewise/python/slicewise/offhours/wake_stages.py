@@ -2,7 +2,7 @@
 In which order a cluster wakes, and when each stage may: the most important first. Pure.
 
 A stage is what has pods of one priority. The next is woken once the pods of the one before it run, and at the
-latest at a time of its own, so that a stage that never runs keeps nobody asleep:
+latest at a time of its own, so that a stage that never runs keeps no other asleep:
 
     opening - lead     the last stage: whatever came before, it has the whole measured start-up to itself
     a step earlier     the stage before it; and so on, up to the first, which begins the waking
@@ -28,9 +28,9 @@ from slicewise.offhours.observation import Found
 from slicewise.offhours.sleep_fields import PAUSED_REPLICAS, REPLICAS
 
 Stage = tuple[Snapshot, ...]
-# As long as a fleet takes, a cluster: three passes of 10 s each, a hundred at once, and some to spare.
+# As long as a fleet takes, a cluster: three reconciles of 10 s each, a hundred at once, and some to spare.
 SHARE_OF_EACH, LONGEST_SHARE = timedelta(seconds=0.5), timedelta(minutes=15)
-# Whoever begins last must end in time, too.
+# The one that begins last must end in time, too.
 LEAST_OF_ALL = 0.2
 
 
@@ -38,7 +38,7 @@ LEAST_OF_ALL = 0.2
 class WakeBatch:
     """
     Attributes:
-        snapshots: What may be given back now, most important first; what was already is among it.
+        snapshots: What may be restored now, most important first; what was already is among it.
         waits: Why others may not yet, in words; empty where all may.
     """
 
@@ -108,7 +108,7 @@ def _runs(kept: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) 
     """Whether all its pods run: as many as it wants, where it says how many that are."""
     live = found.objects.get(kept.ref)
     if not kept.intact or (kept.woken and live is None):
-        return True  # nobody wakes it, or a person wants it away
+        return True  # nothing wakes it, or a person wants it removed
     if not kept.woken or live is None:
         return False
     top = following.scaled_by(live) if live["kind"] == "ScaledObject" else kept.ref

@@ -1,1 +1,1 @@
-"""What people are told of a night: what was left running, what does not run yet, what was saved. Pure."""
+"""What is reported of a night: what was left running, what does not run yet, what was saved. Pure."""

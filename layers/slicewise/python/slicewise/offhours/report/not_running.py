@@ -1,5 +1,5 @@
 """
-What was woken and does not run yet, and what was put to sleep and still runs: told from pods, each with its
+What was woken and does not run yet, and what was put to sleep and still runs: read from pods, each with its
 cause and its remedy. Pure.
 """
 
@@ -130,7 +130,7 @@ def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload], kinds
         return _of_keda(live, made)
     setting = kinds.setting_of(kept)
     # Of a RayCluster, how many workers there are is its own autoscaler's word: that it runs, its status says.
-    # A job may have ended by now.
+    # A job may have ended since.
     if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS or is_job(kept.ref):
         return None
     # How many pods a kind without `replicas` makes, it alone knows: one shows that it makes them.
@@ -186,7 +186,7 @@ def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | 
 def still_there(
     found: Found, made: Iterable[Workload], snapshots: Iterable[Snapshot]
 ) -> Iterator[tuple[Workload, Snapshot]]:
-    """What has pods though the object that makes them was put to sleep, and what was kept of that object."""
+    """What has pods though the object that makes them was put to sleep, and the snapshot of that object."""
     kept = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
     switches = jobs.switches(found)
     for work in made:
@@ -224,7 +224,7 @@ def _is_asleep(snapshot: Snapshot, found: Found) -> bool:
 
 
 def _is_ending(pod: Object, now: datetime) -> bool:
-    """deletionTimestamp is when its grace period is over."""
+    """deletionTimestamp is when its grace period ends."""
     ends = moment(pod["metadata"].get("deletionTimestamp"))
     return ends is not None and now < ends + OUTLIVES
 

@@ -1,9 +1,9 @@
 """
 What a sleep has saved, in node-hours and at list prices: what would have run, less what did. Pure.
 
-What would have run are the nodes that stood when the sleep began, for as long as it lasts: a night's load is
-taken to be the evening's. What did run is counted from pass to pass, as the nodes that each of them sees.
-People read it; nothing is decided by it.
+What would have run are the nodes that were there when the sleep began, for as long as it lasts: a night's
+load is taken to be the evening's. What did run is counted from reconcile to reconcile, as the nodes that each
+of them sees. People read it; nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ON_DEMAND = "on-demand"
 
 def counted(known: Sequence[Mapping[str, Any]], nodes: Iterable[Object], now: datetime) -> dict[str, Any]:
     """
-    The details of a sleep after a look at it.
+    The details of a sleep after a reconcile.
 
     Args:
-        known: Details of the record before: a sleep that has no end there goes on, also when somebody has
-            changed its end meanwhile.
+        known: Details of the record before: a sleep that has no end there goes on, also when its end was
+            changed meanwhile.
     """
     there = Counter(map(_kind, nodes))
     before = next((one for one in known if "began" in one and not one.get("ended")), None)

@@ -88,8 +88,8 @@ def violations(
         readings: As for `pool_use`.
         since: Of a canary its start. Else a day ago: the slowdown is its mean, which hours may exceed.
         nodes: The canary's; None is for all of the NodePool's.
-        memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None is not checked. slowdown_budget: As
-            the policy's; None is not checked.
+        memory_bound_mib: What a GPU's memory may reach, (1 − h) · M; None is not checked.
+        slowdown_budget: As the policy's; None is not checked.
         failed_pods: Pods with phase Failed, which `contents.pods` leaves out.
     """
     window = Window(readings, contents, frozenset({node_pool}), now)
