@@ -165,9 +165,9 @@ class SimulatedCluster:
                 plan = self.step()
             except Killed:
                 continue
-            if plan.outcome.wait is None:
+            if plan.outcome.requeue_after is None:
                 return plan
-            self.now += plan.outcome.wait
+            self.now += plan.outcome.requeue_after
         raise AssertionError(f"no end after {passes} passes: {plan.outcome}")
 
     def _remember(self, plan: Plan, world: Observation) -> None:

@@ -183,7 +183,7 @@ def test_what_cannot_be_read_in_the_morning_is_not_taken_for_gone():
     woken = sleeper.at("2026-11-26T07:00").settle()
     assert [sleeper.replicas(item) for item in (CHAT, MODEL, OTHER)] == [2, 0, 2]
     assert "gone-while-asleep" not in codes(woken)
-    assert woken.outcome.stage is Stage.WAKING and woken.outcome.wait
+    assert woken.outcome.stage is Stage.WAKING and woken.outcome.requeue_after
 
     sleeper.calls.fails = lambda call: None
     sleeper.settle()
@@ -232,7 +232,9 @@ def test_nothing_is_scaled_while_nobody_can_say_whom_keda_scales(error):
     assert sleeper.value(ref_of(cron_job("nightly")), "spec", "suspend") is True, "KEDA scales no CronJob"
     [finding] = [one for one in asleep.outcome.findings if one.code == "cannot-be-read"]
     assert "every ScaledObject" in finding.message
-    assert asleep.outcome.wait and asleep.outcome.wait <= timedelta(minutes=15), "it is read again soon"
+    assert asleep.outcome.requeue_after and asleep.outcome.requeue_after <= timedelta(minutes=15), (
+        "it is read again soon"
+    )
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") == "1", "what is left keeps a way to a node"
 
     sleeper.calls.fails = lambda call: None

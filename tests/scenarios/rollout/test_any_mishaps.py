@@ -118,7 +118,7 @@ def live_through(seed: int) -> tuple[World, str]:
             continue
         if step is None:
             break
-        world.let_pass(min(step.wait or timedelta(seconds=15), timedelta(minutes=6)))
+        world.let_pass(min(step.requeue_after or timedelta(seconds=15), timedelta(minutes=6)))
     return world, layout.config_key(POLICY.pools[0].sharing, after)
 
 

@@ -46,11 +46,11 @@ def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
     world.tuner.begin(4)
     for _ in range(20):
         world.let_pass(timedelta(seconds=5))
-        soon = world.tuner.step().wait
+        soon = world.tuner.step().requeue_after
 
     world.clock.pass_by(timedelta(hours=6))
     world.tuner.step()  # consolidation is given back
-    late = world.tuner.step().wait
+    late = world.tuner.step().requeue_after
 
     assert soon <= timedelta(seconds=30)
     assert late == timedelta(minutes=15)
@@ -71,7 +71,7 @@ def test_without_capacity_in_ec2_a_change_is_looked_at_ever_more_rarely_all_the_
     waits = []
     for _ in range(3):
         launched_in_vain(world)
-        waits.append(world.tuner.step().wait)
+        waits.append(world.tuner.step().requeue_after)
         world.clock.pass_by(waits[-1])
 
     assert min(waits) >= timedelta(minutes=2)
@@ -107,7 +107,7 @@ def test_what_goes_to_and_fro_for_days_does_so_ever_more_rarely():
     )
     for _ in range(20):
         world.let_pass(timedelta(seconds=10))
-        soon = world.tuner.step().wait
+        soon = world.tuner.step().requeue_after
     assert world.server.objects[overlay]["spec"]["capacity"] == {"nvidia.com/gpu": "5"}
 
     world.clock.pass_by(timedelta(days=2))
@@ -115,7 +115,7 @@ def test_what_goes_to_and_fro_for_days_does_so_ever_more_rarely():
     world.let_pass(None)
 
     assert soon <= timedelta(seconds=10)
-    assert world.tuner.step().wait > timedelta(minutes=2)
+    assert world.tuner.step().requeue_after > timedelta(minutes=2)
 
 
 def test_a_tool_that_puts_consolidation_back_at_once_does_not_hold_the_change_up():

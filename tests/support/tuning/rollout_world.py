@@ -73,7 +73,7 @@ class World:
                     last = self.tuner.step(self.broken) or last
             except Killed:
                 self.calls.revive()
-            self.let_pass(last.wait if last else timedelta(seconds=1))
+            self.let_pass(last.requeue_after if last else timedelta(seconds=1))
         raise AssertionError(f"no end: {self.tuner.said}")
 
     def let_pass(self, time: timedelta | None) -> None:

@@ -123,7 +123,9 @@ def test_events_that_come_twice_late_or_of_many_claims_open_it_once():
 
 def test_it_is_opened_after_the_opening_as_well():
     sleeper = waking()
-    assert sleeper.at(OPENING).settle().outcome.wait == timedelta(minutes=2), "refusals are looked for"
+    assert sleeper.at(OPENING).settle().outcome.requeue_after == timedelta(minutes=2), (
+        "refusals are looked for"
+    )
 
     sleeper.later(minutes=10).refuse()
     sleeper.settle()
@@ -160,7 +162,9 @@ def test_it_is_closed_in_every_mode_and_paused_or_not(stop, when):
     assert [kept.ref for kept in sleeper.kept._kept.values()] == [FALLBACK]
     STOPS[stop](sleeper)
 
-    assert is_open(sleeper) and sleeper.settle().outcome.wait, "pods run there, and it is looked at again"
+    assert is_open(sleeper) and sleeper.settle().outcome.requeue_after, (
+        "pods run there, and it is looked at again"
+    )
     assert is_open(sleeper)
     if when == "when the cluster would sleep":
         sleeper.at("2026-11-26T20:01").settle()

@@ -221,7 +221,7 @@ def test_waking_begins_early_and_tells_who_is_still_pending():
     assert sleeper.at("2026-11-26T06:49").look().outcome.stage is Stage.ASLEEP
     woken = sleeper.at("2026-11-26T06:50").run_pass()
     assert woken.outcome.stage is Stage.WAKING and sleeper.replicas(SERVER) == 3
-    assert woken.outcome.wait.total_seconds() == 300
+    assert woken.outcome.requeue_after.total_seconds() == 300
     assert "still-pending" not in codes(woken)
 
     late = sleeper.at("2026-11-26T06:55").run_pass()
@@ -239,7 +239,7 @@ def test_a_short_waking_tells_who_is_pending_in_its_second_half():
     sleeper.edit(ref_of(SERVER), REPLICAS, 4)
 
     woken = sleeper.at("2026-11-26T06:58").run_pass()
-    assert woken.outcome.stage is Stage.WAKING and woken.outcome.wait.total_seconds() == 60
+    assert woken.outcome.stage is Stage.WAKING and woken.outcome.requeue_after.total_seconds() == 60
     assert "still-pending" not in codes(woken)
     assert "still-pending" in codes(sleeper.at("2026-11-26T06:59").run_pass())
 

@@ -46,7 +46,7 @@ def test_a_cluster_is_waking_until_each_list_that_may_hold_sleepers_was_read(kin
     sleeper.at(MORNING)
     for _ in range(5):
         woken = sleeper.run_pass()
-        assert woken.outcome.stage is Stage.WAKING and woken.outcome.wait <= timedelta(minutes=1)
+        assert woken.outcome.stage is Stage.WAKING and woken.outcome.requeue_after <= timedelta(minutes=1)
         assert kind in woken.outcome.reason and "cannot-be-read" in codes(woken)
         assert opening(sleeper)
         sleeper.later(minutes=1)

@@ -70,7 +70,7 @@ def test_the_next_stage_is_woken_once_the_pods_of_the_one_before_run():
     waits = sleeper.later(seconds=15).settle()
     assert awake(sleeper) == ["high"], "one of two pods still starts"
     assert "2 objects wait until the pods of Deployment ml/high run" in waits.outcome.reason
-    assert waits.outcome.wait == timedelta(seconds=15)
+    assert waits.outcome.requeue_after == timedelta(seconds=15)
 
     sleeper.run_pods("high-1")
     sleeper.later(seconds=15).settle()

@@ -237,7 +237,7 @@ def test_a_helm_that_may_still_be_at_work_is_waited_for():
 
     assert found.actions == ()
     assert found.findings[0].code == "helm-at-work"
-    assert found.wait == timedelta(minutes=10)
+    assert found.requeue_after == timedelta(minutes=10)
 
 
 @pytest.mark.parametrize("status", ["pending-upgrade", "pending-rollback", "uninstalling"])
@@ -396,4 +396,4 @@ def test_somebodys_helm_is_waited_for():
 
     found = restored(replace(joined(), releases=(found_release,)))
 
-    assert found.actions == () and found.wait and found.findings[0].code == "helm-at-work"
+    assert found.actions == () and found.requeue_after and found.findings[0].code == "helm-at-work"

@@ -42,7 +42,7 @@ def test_a_cluster_that_is_gone_is_forgotten():
 def test_a_cluster_that_goes_is_looked_at_until_it_is_gone():
     found = planned(cluster=builders.cluster(status="DELETING"))
 
-    assert (found.outcome.stage, found.outcome.wait, found.actions) == (Stage.DELETED, MINUTE, ())
+    assert (found.outcome.stage, found.outcome.requeue_after, found.actions) == (Stage.DELETED, MINUTE, ())
 
 
 def test_a_paused_cluster_is_left_as_it_is():
@@ -55,7 +55,7 @@ def test_a_paused_cluster_is_left_as_it_is():
 def test_no_policy_means_left_alone():
     found = planned(policy=None, policy_name=None)
 
-    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.UNMANAGED, (), None)
+    assert (found.outcome.stage, found.actions, found.outcome.requeue_after) == (Stage.UNMANAGED, (), None)
 
 
 def test_a_cluster_that_was_looked_after_is_told_what_stays():
@@ -116,7 +116,7 @@ def test_whatever_stops_an_installation_its_rights_are_given_back(stopped):
 def test_a_cluster_that_is_not_active_is_waited_for_with_a_deadline(status, age, stage, wait):
     found = planned(cluster=builders.cluster(status=status, created_at=NOW - age))
 
-    assert (found.outcome.stage, found.outcome.wait, found.actions) == (stage, wait, ())
+    assert (found.outcome.stage, found.outcome.requeue_after, found.actions) == (stage, wait, ())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_cluster_that_is_not_active_is_waited_for_with_a_deadline(status, age,
 def test_what_eks_already_rules_out_is_refused_before_any_access(fields, code):
     found = planned(cluster=builders.cluster(**fields))
 
-    assert (found.outcome.stage, found.actions, found.outcome.wait) == (Stage.BLOCKED, (), None)
+    assert (found.outcome.stage, found.actions, found.outcome.requeue_after) == (Stage.BLOCKED, (), None)
     (finding,) = found.outcome.findings
     assert (finding.code, finding.blocking) == (code, True)
     assert finding.remedy
@@ -165,7 +165,7 @@ def test_a_new_cluster_gets_an_entry_and_admin_and_a_look_in_seconds():
 
     assert kinds(found) == [PutAccessEntry, GrantAdmin]
     assert found.actions[0].groups == ("slicewise:installer",)
-    assert (found.outcome.stage, found.outcome.wait) == (Stage.INSTALLING, timedelta(seconds=5))
+    assert (found.outcome.stage, found.outcome.requeue_after) == (Stage.INSTALLING, timedelta(seconds=5))
 
 
 def test_an_entry_with_other_groups_is_put_right():
@@ -178,7 +178,7 @@ def test_an_entry_with_other_groups_is_put_right():
 def test_unauthorized_right_after_the_entry_is_no_failure():
     found = planned(entries=entry(admin=True), observe_error=unauthorized())
 
-    assert (found.outcome.stage, found.outcome.wait, found.actions) == (
+    assert (found.outcome.stage, found.outcome.requeue_after, found.actions) == (
         Stage.INSTALLING,
         timedelta(seconds=5),
         (),
@@ -218,7 +218,7 @@ def test_a_public_endpoint_that_does_not_answer_is_waited_for():
     soon = planned(observe_error=error, record=builders.record(Stage.WAITING, 20 * MINUTE))
     late = planned(observe_error=error, record=builders.record(Stage.WAITING, 61 * MINUTE))
 
-    assert (soon.outcome.stage, soon.outcome.wait) == (Stage.WAITING, MINUTE)
+    assert (soon.outcome.stage, soon.outcome.requeue_after) == (Stage.WAITING, MINUTE)
     assert late.outcome.stage is Stage.BLOCKED
 
 
@@ -380,8 +380,8 @@ def test_overlays_that_karpenter_has_not_taken_up_are_awaited():
     cluster.now += 11 * MINUTE
     late = cluster.step()
 
-    assert (soon.outcome.stage, soon.outcome.wait) == (Stage.VERIFYING, timedelta(seconds=15))
-    assert (late.outcome.stage, late.outcome.wait) == (Stage.VERIFYING, None)
+    assert (soon.outcome.stage, soon.outcome.requeue_after) == (Stage.VERIFYING, timedelta(seconds=15))
+    assert (late.outcome.stage, late.outcome.requeue_after) == (Stage.VERIFYING, None)
     assert [f.code for f in late.outcome.findings] == ["overlay-not-ready"]
 
 

@@ -31,7 +31,7 @@ def say(cluster, kind, **condition):
 
 def awaited(cluster):
     found = cluster.step()
-    assert (found.outcome.stage, found.outcome.wait) == (Stage.VERIFYING, timedelta(seconds=15))
+    assert (found.outcome.stage, found.outcome.requeue_after) == (Stage.VERIFYING, timedelta(seconds=15))
     return found.outcome.findings
 
 

@@ -111,7 +111,7 @@ def test_while_keda_does_not_follow_the_count_stands_and_that_is_reported():
     sleeper.server.on_change.clear()  # KEDA's operator is down
 
     first = sleeper.at(EARLY).run_pass()
-    assert count_of(sleeper) == "4" and first.outcome.wait == STAGE_LOOK
+    assert count_of(sleeper) == "4" and first.outcome.requeue_after == STAGE_LOOK
     second = sleeper.later(seconds=15).settle()
     assert second.outcome.stage is Stage.WAKING and "not-resumed" in codes(second)
     assert "KEDA has yet to follow ScaledObject ml/busy" in second.outcome.reason
@@ -119,7 +119,7 @@ def test_while_keda_does_not_follow_the_count_stands_and_that_is_reported():
     late = sleeper.at("2026-11-26T06:56").run_pass()
     assert late and any("0 of 4 replicas: KEDA has not followed" in text for _, text in sleeper.notices.sent)
     opened = sleeper.at(MORNING).settle()
-    assert (opened.outcome.stage, opened.outcome.wait) == (Stage.WAKING, LATE_LOOK)
+    assert (opened.outcome.stage, opened.outcome.requeue_after) == (Stage.WAKING, LATE_LOOK)
     assert count_of(sleeper) == "4", "where KEDA comes back, it brings the target to 4"
 
     sleeper.server.on_change.append(sleeper.controllers.reconcile)

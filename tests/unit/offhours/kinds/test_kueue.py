@@ -196,7 +196,7 @@ def test_who_wakes_the_cluster_at_night_has_the_same_order():
     sleeper.say(False)
     first = sleeper.later(hours=2).run_pass()
     assert sleeper.held() == {"job-a", "job-b"} and sleeper.replicas(SERVER) == 2
-    assert first.outcome.stage is Stage.WAKING and first.outcome.wait.total_seconds() == 15
+    assert first.outcome.stage is Stage.WAKING and first.outcome.requeue_after.total_seconds() == 15
 
     assert sleeper.later(seconds=15).settle().outcome.stage is Stage.AWAKE
     assert objects_of(sleeper) == before and sleeper.admitted() == SERVED and sleeper.held() == set()
@@ -433,7 +433,7 @@ def test_while_queues_cannot_be_read_no_quota_is_freed(kind):
     sleeper.calls.fails = lambda call: Refused("403") if call == f"kubernetes.list {kind}" else None
     told = sleeper.at(NIGHT).settle()
     assert sleeper.replicas(SERVER) == 2 and "cannot-be-read" in codes(told)
-    assert told.outcome.stage is Stage.GOING_TO_SLEEP and told.outcome.wait.total_seconds() == 60
+    assert told.outcome.stage is Stage.GOING_TO_SLEEP and told.outcome.requeue_after.total_seconds() == 60
 
     sleeper.calls.fails = lambda call: None
     sleeper.later(minutes=1).settle()

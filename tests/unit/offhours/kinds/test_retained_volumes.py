@@ -88,7 +88,9 @@ def test_in_the_morning_the_next_pass_comes_at_once_where_sets_are_still_to_be_f
     sleeper.at(NOON).run_pass()  # as the replicas: they come back first
 
     waits = [
-        found.outcome.wait for found in sleeper.plans if any("awake" in str(one) for one in found.actions)
+        found.outcome.requeue_after
+        for found in sleeper.plans
+        if any("awake" in str(one) for one in found.actions)
     ]
 
     assert waits and max(waits).total_seconds() == 1

@@ -217,7 +217,7 @@ def test_one_after_another_the_most_urgent_first():
     found = moves(decision, "gpu-1", items, 15, "", NOW)
 
     assert str(found.actions[0]) == "move Deployment ml/full from class 3 to class 1"
-    assert len(found.actions) == 2 and found.wait == LOOK_AGAIN
+    assert len(found.actions) == 2 and found.requeue_after == LOOK_AGAIN
 
 
 def test_nobody_is_moved_while_pods_of_the_one_before_are_not_ready():
@@ -225,7 +225,7 @@ def test_nobody_is_moved_while_pods_of_the_one_before_are_not_ready():
 
     found = moved(workload(), before)
 
-    assert found.actions == () and found.wait == LOOK_AGAIN and codes(found) == []
+    assert found.actions == () and found.requeue_after == LOOK_AGAIN and codes(found) == []
     assert found.notes[Ref("apps/v1", "Deployment", "llm", "ml")].startswith(
         "it is moved, but not now: the pods of"
     )
@@ -236,7 +236,7 @@ def test_one_that_never_becomes_ready_is_told_and_looked_at_by_the_sweep_alone()
 
     found = moved(workload(), stuck)
 
-    assert (found.actions, found.wait, codes(found)) == ((), None, ["class-move-stuck"])
+    assert (found.actions, found.requeue_after, codes(found)) == ((), None, ["class-move-stuck"])
 
 
 def test_a_rollout_of_the_next_day_is_not_ours():
@@ -260,7 +260,7 @@ def test_so_many_a_day_and_no_more(a_day, moves_on):
 def test_frozen_means_that_nobody_is_moved_and_says_why():
     found = moved(workload(), frozen="it is asleep")
 
-    assert found.actions == () and found.wait is None
+    assert found.actions == () and found.requeue_after is None
     assert list(found.notes.values()) == ["it is moved, but not now: it is asleep"]
 
 

@@ -28,7 +28,7 @@ class Snapshot:
         done: Whether `ours` was written. Until then it is not known who last wrote what is there.
         earlier: What we had written before `ours`, and may be there still; until `ours` was written.
         woken: For which morning it was restored: when its window ends, as text. Empty while it sleeps. From
-            then on it makes us write the field no more.
+            then on the snapshot causes no write.
         priority: Of its pods; the highest wake first.
         version: Grows by one with each write; the table takes a write only over the one before.
         recovered: Read from the object's own annotation, since the table lacks it, or has it damaged:
@@ -36,7 +36,8 @@ class Snapshot:
         resume_at: What is written at waking before `original` is, and stays until what it rules has reached
             it: of a ScaledObject, its target's count. Empty where `original` is written at once. The checksum
             does not cover it, so that the release before reads the rest.
-        made: How many maps on the way to the field were not there, and go with it. Likewise not covered.
+        made: How many maps on the way to the field were not there, and are removed with it. Likewise not
+            covered.
     """
 
     ref: Ref

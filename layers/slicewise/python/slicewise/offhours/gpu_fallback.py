@@ -7,7 +7,7 @@ mark distinguishes what we opened from what a person did. What we mean to do is 
 for all that we change.
 
     opened   pods wait for the pool, and EC2 has just refused Karpenter a machine of it
-    closed   the cluster sleeps, or no policy names it any more; or no machine was refused for a while, and
+    closed   the cluster sleeps, or no policy names it any longer; or no machine was refused for a while, and
              nothing runs on its nodes
 
 Karpenter tries the other NodePools of the pool first, each time (their weight), so an open one costs nothing
@@ -35,8 +35,8 @@ from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
 
-# Karpenter's AWS provider leaves what was refused alone for 3 minutes and asks again (v1.14.1, pkg/cache,
-# UnavailableOfferingsTTL): while it is so, there is always a refusal as young as this.
+# For 3 minutes Karpenter's AWS provider does not ask for what was refused, and then asks again (v1.14.1,
+# pkg/cache, UnavailableOfferingsTTL): while it is so, there is always a refusal as young as this.
 FRESH = timedelta(minutes=5)
 # Longer than a machine takes to start: while one is on its way, nothing runs and nothing is refused either.
 CALM = timedelta(minutes=20)

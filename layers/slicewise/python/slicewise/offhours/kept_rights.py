@@ -36,7 +36,7 @@ class RetainedRight:
         mark: An annotation of NodePools.
         covers: Whether the object of a snapshot was changed under it.
         kinds: Whose objects say themselves that they were, should the table have lost it.
-        says: Of what the mark speaks, for people.
+        message: Of what the mark speaks, for people.
     """
 
     mark: str

@@ -63,7 +63,7 @@ class Kind:
     """
     Attributes:
         version: Of the API, as objects are listed.
-        nature: What becomes of the pods below such an object; None where it is not looked for above pods.
+        behaviour: What becomes of the pods below such an object; None where it is never above pods.
         settings: What is changed for the night, in that order.
         is_read: Objects are read whole; of others at most the `scale` subresource is.
         if_served: The right to change it is granted where the cluster has its definition.
@@ -179,7 +179,7 @@ def _inference_service(item: Object) -> Why | None:
 def _follows_a_stop(inference_service: Object) -> bool:
     """
     KServe has a condition Stopped on each that it can stop: 0.16 on all, 0.15.2 on none that is a Deployment.
-    One whose updates a person has disabled it leaves alone. It keeps no replicas of either's Deployments.
+    One whose updates a person has disabled it leaves unchanged. It keeps no replicas of either's Deployments.
     """
     is_left = annotations_of(inference_service).get(_KSERVE_LEAVES) == "true"
     return condition(inference_service, "Stopped") is not None and not is_left

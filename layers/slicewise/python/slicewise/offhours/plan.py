@@ -114,7 +114,7 @@ class _Subject:
 @dataclass(frozen=True)
 class _Morning:
     """
-    What is given back.
+    What is restored.
 
     Attributes:
         left: How many objects wait for the next reconcile.
@@ -204,7 +204,7 @@ def _without_new_sleep(world: Observation, seen: Found, found: Plan, now: dateti
     wait = _until(edge, _ahead(world), now)
     closing = gpu_fallback.closed(world, seen, outcome.reason)
     return Plan(
-        replace(outcome, stage=stage, reason=f"{who}; {message}", wait=wait),
+        replace(outcome, stage=stage, reason=f"{who}; {message}", requeue_after=wait),
         closing,
         details=found.details if slept else world.known,
         would=() if world.paused else tuple(one for one in found.actions if one not in closing),
@@ -327,7 +327,7 @@ def _closing(world: Observation, found: Found, now: datetime) -> gpu_fallback.Te
 
 
 def _waiting(world: Observation, message: str) -> Plan:
-    return Plan(Outcome(Stage.WAITING, message, wait=NOT_LET_IN), details=world.known)
+    return Plan(Outcome(Stage.WAITING, message, requeue_after=NOT_LET_IN), details=world.known)
 
 
 def _out_of_reach(world: Observation, now: datetime) -> Plan:

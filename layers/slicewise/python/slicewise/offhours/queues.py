@@ -2,12 +2,12 @@
 What Kueue has queued for our pools: what is held for a night, and in which order it is released again. Pure.
 
 At 0 replicas a workload frees its quota, and within a second Kueue admits the next Job, which then runs all
-night on a node that still stands; in the morning the workload waits behind it (Kueue 0.17). So before any of
-them sleeps:
+night on a node that is still there; in the morning the workload waits behind it (Kueue 0.17). So before any
+of them sleeps:
 
     a ClusterQueue whose flavors are all of our pools   is held: it admits nothing, what runs goes on
     one that serves others as well                      stays open, for CPU work; what waits in it and can
-                                                        only run on our pools is made inactive, look by look
+                                                        only run on our pools is made inactive, each time
 
 In the morning all that waits is made inactive before its queue is opened, and active again once what slept
 has its quota: Kueue admits by priority and by age, and the pods that come back are the youngest.
@@ -15,7 +15,7 @@ has its quota: Kueue admits by priority and by age, and the pods that come back 
 Where the policy has jobs suspended (jobs.py), what runs is made inactive as well, once its queue is held, and
 active again before what waited. Where jobs may use the night, nothing here is held.
 
-What has pods below it that we scale, or is a pod, is never made inactive: its own sleep sees to it.
+What has pods below it that we scale, or is a pod, is never made inactive: it sleeps on its own.
 """
 
 from __future__ import annotations

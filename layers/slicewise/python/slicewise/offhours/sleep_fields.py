@@ -2,18 +2,18 @@
 Which field of an object is changed to put it to sleep, and how it is read and written. Pure.
 
     what has a `scale` subresource   its replicas, to 0, through it; a HorizontalPodAutoscaler does nothing
-                                     while its target has 0, and goes on by itself afterwards, but for:
+                                     while its target has 0, and goes on afterwards, but for:
     HorizontalPodAutoscaler with minReplicas 0
                                      scales nothing up: Kubernetes 1.37 lets it bring back what is at 0
     StatefulSet with whenScaled: Delete
-                                     Retain first, where the policy says so; else it is left
-    KEDA ScaledObject                its own annotation: 0 replicas, whatever the triggers say. KEDA scales
-                                     the target then; we do not, so that nobody fights. At waking the count
-                                     that it had, and once the target follows, nothing
+                                     Retain first, where the policy says so; else it is left unchanged
+    KEDA ScaledObject                its own annotation: 0 replicas, no matter what the triggers say. KEDA
+                                     scales the target then; we do not, so that the field is not contested.
+                                     At waking the count that it had, and once the target has it, nothing
     KEDA ScaledJob, CronJob          no new Jobs; those that run finish
     KubeRay RayCluster               suspended: its operator ends head and workers. Never a worker group of it
                                      (with that the operator stops reconciling the whole cluster). At waking
-                                     false, and what stood there once the operator has followed
+                                     false, and once the operator has applied it, the original
     Kueue ClusterQueue that serves our pools alone
                                      held: it admits nothing, and what runs goes on
     Kueue Workload that waits for our pools
@@ -25,7 +25,7 @@ Which field of an object is changed to put it to sleep, and how it is read and w
                                      run to their end, or are suspended where the policy says so
     Kueue Workload of a job that is to be suspended
                                      not active: Kueue ends the job, and starts it again once it is active
-    NodePool                         no new node, and empty ones go at once; nothing is moved
+    NodePool                         no new node, and empty ones are removed at once; nothing is moved
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ One field of one object: how it is put to sleep, and how it is restored. Pure.
 What is there, the snapshot, and who wrote last decide; nothing else. So each step may be the last one that a
 reconcile does, and the next reconcile goes on:
 
-    nothing kept     keep, write, note as done
-    kept, not done   the original is there: write. Ours is there: note as done. Another: keep that instead
-    kept and done    ours is there: asleep. Another: somebody wanted it so, and it stays for this window
-    waking           ours is there: give back. Another: somebody wanted it so. Either way note as woken
-    resuming         what is to be resumed at is ours now; once its target has followed, give back
-    woken            left alone, whatever is there, and forgotten once the night has ended
+    no snapshot      save one, write, note as done
+    saved, not done  the original is there: write. Ours is there: note as done. Another: save that instead
+    saved and done   ours is there: asleep. Another: that is intended, and it stays for this window
+    waking           ours is there: restore. Another: that is intended. Either way note as woken
+    resuming         what is to be resumed at is ours now; once its target has that count, restore
+    woken            left unchanged, whatever the value, and the snapshot is deleted once the night has ended
 
-Whether a value that equals ours is ours, the API server knows: it keeps who last changed a field.
+Whether a value that equals ours is ours, the API server knows: it records who last changed a field.
 """
 
 from __future__ import annotations

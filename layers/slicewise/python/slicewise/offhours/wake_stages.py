@@ -4,12 +4,12 @@ In which order a cluster wakes, and when each stage may: the most important firs
 A stage is what has pods of one priority. The next is woken once the pods of the one before it run, and at the
 latest at a time of its own, so that a stage that never runs keeps no other asleep:
 
-    opening - lead     the last stage: whatever came before, it has the whole measured start-up to itself
+    opening - lead     the last stage: it always has the whole measured start-up to itself
     a step earlier     the stage before it; and so on, up to the first, which begins the waking
 
 A step is half a lead: by then Karpenter has long asked EC2 for the machines of a stage, so that where there
 are few, the important ones have them. All steps together are a lead at most: a dozen priorities must not have
-the first nodes run for hours before anybody comes.
+the first nodes run for hours before people come.
 """
 
 from __future__ import annotations

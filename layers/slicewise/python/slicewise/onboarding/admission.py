@@ -151,7 +151,9 @@ def _without_empty(value: Any) -> Any:
 
 
 def _matched(write: Write) -> dict[str, Any]:
-    """All operations: what is not allowed of one of these kinds is refused, whatever RBAC grants later."""
+    """
+    All operations: what is not allowed of one of these kinds is refused, no matter what RBAC grants later.
+    """
     return {
         "apiGroups": [write.group],
         "apiVersions": ["*"],

@@ -71,7 +71,7 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     actions += _time_slices(contents, policy)
     actions += _access_entries(inside, settings)
     findings = (*released.findings, *operator_release.findings_of_keys(contents), *pool_findings)
-    return Difference(tuple(actions), findings, released.wait)
+    return Difference(tuple(actions), findings, released.requeue_after)
 
 
 def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
@@ -165,7 +165,7 @@ def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     return Difference(
         tuple(action for part in parts for action in part.actions),
         tuple(finding for part in parts for finding in part.findings),
-        min((part.wait for part in parts if part.wait), default=None),
+        min((part.requeue_after for part in parts if part.requeue_after), default=None),
     )
 
 

@@ -197,7 +197,7 @@ def _not_seen(observation: Observation, settings: Settings, now: datetime) -> Pl
         return _given_up(settings, message)
     if error and error.kind is ObserveFailure.FORBIDDEN and not observation.is_admin(settings.installer_role):
         return _as_admin(observation, settings, now)
-    return Plan(Outcome(Stage.OFFBOARDING, message, wait=timedelta(minutes=1)))
+    return Plan(Outcome(Stage.OFFBOARDING, message, requeue_after=timedelta(minutes=1)))
 
 
 def _as_admin(observation: Observation, settings: Settings, now: datetime) -> Plan:
@@ -205,13 +205,17 @@ def _as_admin(observation: Observation, settings: Settings, now: datetime) -> Pl
         minutes = _ADMIN_DEADLINE.seconds // 60
         return _given_up(settings, f"{_WHY}: cluster admin is not in effect after {minutes} minutes")
     if observation.is_admin(settings.installer_role):
-        return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: cluster admin is not in effect yet", wait=_POLL))
+        return Plan(
+            Outcome(Stage.OFFBOARDING, f"{_WHY}: cluster admin is not in effect yet", requeue_after=_POLL)
+        )
     record = observation.record
     ended = record and any(finding.code == _DOES_NOT_END for finding in record.findings)
     if record and ended and now - record.since < _RESTS and not observation.forced:
         return Plan(Outcome(Stage.FAILED, record.reason, record.findings))
     grant = GrantAdmin(settings.installer_role, "to take away what is ours")
-    return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: no pod needs our nodes any more", wait=_POLL), (grant,))
+    return Plan(
+        Outcome(Stage.OFFBOARDING, f"{_WHY}: no pod needs our nodes any more", requeue_after=_POLL), (grant,)
+    )
 
 
 def _given_up(settings: Settings, message: str, findings: tuple[Finding, ...] = ()) -> Plan:

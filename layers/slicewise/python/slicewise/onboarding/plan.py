@@ -143,7 +143,7 @@ def _in_act_mode(observation: Observation) -> bool:
 def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings) -> Policy | Outcome:
     """The policy that asks for the cluster; or why it is not ours to touch."""
     if cluster.status == "DELETING":
-        return Outcome(Stage.DELETED, "the cluster is being deleted", wait=ACTIVE_POLL)
+        return Outcome(Stage.DELETED, "the cluster is being deleted", requeue_after=ACTIVE_POLL)
     if observation.paused:
         return Outcome(Stage.PAUSED, f"paused: {observation.paused}")
     if observation.policy_error is not None:
@@ -184,13 +184,13 @@ def _not_active(cluster: EksCluster, now: datetime) -> Outcome | None:
     if cluster.status == "FAILED":
         return Outcome(Stage.FAILED, "EKS could not create the cluster (status FAILED)")
     if cluster.status == "UPDATING":
-        return Outcome(Stage.WAITING, "EKS is updating the cluster", wait=ACTIVE_POLL)
+        return Outcome(Stage.WAITING, "EKS is updating the cluster", requeue_after=ACTIVE_POLL)
     age = now - cluster.created_at
     if age > ACTIVE_DEADLINE:
         minutes = int(age.total_seconds() // 60)
         reason = f"the cluster is still {cluster.status}, {minutes} minutes after its creation"
         return Outcome(Stage.FAILED, reason)
-    return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", wait=ACTIVE_POLL)
+    return Outcome(Stage.WAITING, f"the cluster is {cluster.status}", requeue_after=ACTIVE_POLL)
 
 
 def _release(observation: Observation, settings: Settings, why: str) -> tuple[Action, ...]:
@@ -344,10 +344,10 @@ def _from_inside(
     left = tuple(action for action in difference.actions if part_of(action) not in stuck)
     # The probe is removed last: should we be stopped in between, our own overlays or it still prove the gate.
     actions = (*left, *clean_up)
-    if not actions and difference.wait:
+    if not actions and difference.requeue_after:
         reason = f"a helm is at work: {difference.findings[0].message}"
         closing = _release(observation, settings, "another owner's helm is running")
-        return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.wait), closing)
+        return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.requeue_after), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))
         return _verified(observation, inside, settings, findings, now, stuck)

@@ -185,7 +185,7 @@ def _off_hours(
 
 
 def _left_out(off_hours: OffHours, retaining: bool, suspending: bool) -> set[str]:
-    """Resources that nobody need write under this policy."""
+    """Resources that need not be written under this policy."""
     left_out = set()
     if off_hours.volumes is not Volumes.RETAIN and not retaining:
         left_out.add("statefulsets")

@@ -26,12 +26,13 @@ class Difference:
     Actions that bring a cluster to its policy, and what is left unchanged, with the reason.
 
     Attributes:
-        wait: When to reconcile again where nothing is to be done now, since another owner's helm is running.
+        requeue_after: When to reconcile again where nothing is to be done now, since another owner's helm is
+            running.
     """
 
     actions: tuple[Action, ...]
     findings: tuple[Finding, ...]
-    wait: timedelta | None = None
+    requeue_after: timedelta | None = None
 
 
 @dataclass(frozen=True)

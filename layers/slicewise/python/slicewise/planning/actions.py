@@ -70,7 +70,7 @@ class Patch:
     writer's edit of that very field is a Conflict, and a heartbeat is none.
 
     Attributes:
-        says: What it does, in words for people.
+        message: What it does, in words for people.
         subresource: Through which it is written, such as "status"; empty for the object itself.
         guard: What must still be so at the moment of writing; otherwise Conflict.
     """

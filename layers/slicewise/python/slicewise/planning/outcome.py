@@ -65,13 +65,13 @@ class Outcome:
     How a reconcile ended.
 
     Attributes:
-        wait: When to reconcile again; None leaves it to the sweep. The queue caps it at 900 s.
+        requeue_after: When to reconcile again; None leaves it to the sweep. The queue caps it at 900 s.
     """
 
     stage: Stage
     reason: str
     findings: tuple[Finding, ...] = ()
-    wait: timedelta | None = None
+    requeue_after: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Retry:
         action: What was tried, in words. Another action of the part is tried at once.
         times: How often in a row it failed.
         at: When it is tried again, not before.
-        says: The answer's own words.
+        message: The answer's own words.
         conflict: The object had changed since it was read.
         notified: The operators have been notified.
     """

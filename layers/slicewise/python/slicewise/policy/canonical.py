@@ -28,7 +28,8 @@ def dump(policy: Policy) -> str:
     Args:
         policy: As `parse` gave it: nothing is checked here.
     """
-    # YAML takes JSON's escapes of letters beyond 16 bits for other ones: they stand as they are.
+    # YAML takes JSON's escapes of letters beyond 16 bits for other ones: such letters are written as they
+    # are.
     return checked.marked(json.dumps(document(policy), ensure_ascii=False, separators=(",", ":")))
 
 
@@ -46,7 +47,7 @@ def document(section: Any) -> dict[str, Any]:
 
 
 def _is_written(section: Any, one: Declared, value: Any) -> bool:
-    if one.attribute in getattr(section, "written", ()):  # that a person wrote it counts, whatever it says
+    if one.attribute in getattr(section, "written", ()):  # that a person wrote it counts, not what it says
         return True
     if value == one.default:
         return bool(one.by_default) and value not in _NOTHING

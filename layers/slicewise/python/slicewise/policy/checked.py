@@ -1,12 +1,12 @@
 """
-A policy as a deployment hands it to functions: checked already, and read without being checked again.
+A policy as a deployment passes it to functions: checked already, and read without being checked again.
 
     # slicewise policy, format 1, checked by 0.1.0, sha256 1f0c2a9be4d87365
     {"pools":{"whole":{"sharing":"none","gpus":["l4"],"maxGpus":4}}}
 
-Below the first line stands a policy as a person could write it (canonical.py), so whatever reads policies
-reads this, too: a release that knows no such line, `slicewise policy check`, a person who edits it. A
-function trusts it where its own release checked it and nothing was changed since. Everything else, such as
+Below the first line stands a policy as a person could write it (canonical.py), so everything that reads
+policies reads this, too: a release that knows no such line, `slicewise policy check`, a person who edits it.
+A function trusts it where its own release checked it and nothing was changed since. Everything else, such as
 YAML, an edited text, and what another release checked, goes through the strict reader (parse.py), which is
 imported only then.
 
@@ -68,7 +68,7 @@ def marked(body: str) -> str:
 
 def read(text: str, name: str) -> Policy | None:
     """
-    None where nobody vouches for the text, so that it must be read strictly.
+    None where no check vouches for the text, so that it must be read strictly.
 
     Raises:
         InvalidPolicy: Its format is of a newer release.
@@ -105,7 +105,7 @@ def _parted(text: str) -> tuple[Mark | None, str]:
 
 
 def _digest(body: str) -> str:
-    # Of anything that a parameter holds, half a surrogate pair included.
+    # Of anything that a parameter may have, half a surrogate pair included.
     return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -189,7 +189,7 @@ def _named(value: Any, form: fields.Named) -> Any:
     return tuple(_section(form.fields, value[name], name=_text(name, form.name)) for name in sorted(value))
 
 
-# What no field says by itself: section_rules.py gives it where a text is read
+# What no single field says: section_rules.py adds it where a text is read
 
 
 def _adopted_start(document: Document, values: dict[str, Any]) -> None:

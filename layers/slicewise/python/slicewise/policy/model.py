@@ -69,7 +69,7 @@ class MetricsSource(StrEnum):
 
 
 class Drift(StrEnum):
-    """What happens when somebody else edits an object of ours, beside being reported."""
+    """What happens when another writer edits an object of ours, beside being reported."""
 
     REPAIR = "repair"
     REPORT = "report"
@@ -183,7 +183,7 @@ class Pool:
         gpu_counts: GPUs that a machine may have; those that EC2 does not sell for a model are left out there.
         slowdown_budget: Mean slowdown that sharing may cause; None for batch, which only wants its GPU full.
         time_slice: Only for time-slicing.
-        adopt: A NodePool of somebody else's that is taken over, as it is; N begins at 1 there.
+        adopt: A NodePool of another owner that is adopted, as it is; N begins at 1 there.
         classes: None for a pool with one N; then it has no replicas.
         size: Of one class, as `parts` gives them: its N.
         fallback_gpus: Further models, whose NodePools are opened only where EC2 has none of `gpus` after a
@@ -315,7 +315,7 @@ class Consolidation:
         after: A Go duration such as "10m", "Never", or "learned": the pool's measured start-up decides.
         idle_after: In its place while the cluster's GPUs are idle.
         written: Which of these a person wrote, by their names here, sorted; left empty where the policy
-            adopts nothing. An adopted NodePool keeps what it has of the others: a default is nobody's wish.
+            adopts nothing. An adopted NodePool keeps what it has of the others: a default was not asked for.
     """
 
     policy: ConsolidationPolicy = fields.choice(
@@ -553,7 +553,7 @@ def fingerprint(policy: Policy) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-@lru_cache(maxsize=64)  # each pass reads its policy anew, and hardly any has changed
+@lru_cache(maxsize=64)  # each reconcile reads its policy again, and hardly any has changed
 def parse(text: str, name: str) -> Policy:
     """
     Read a policy.

@@ -18,7 +18,7 @@ def parse(text: str, name: str) -> Policy:
 
 
 def strictly(text: str, name: str) -> Policy:
-    """Whoever checked it before: as policies are checked for a deployment."""
+    """Also where it was checked before: as policies are checked for a deployment."""
     # Brings the rules, and for YAML PyYAML: functions start without them.
     from slicewise.policy import pairs, section_reader, strict_yaml
     from slicewise.policy.reader import Table
@@ -29,7 +29,7 @@ def strictly(text: str, name: str) -> Policy:
     except strict_yaml.Unreadable as error:
         raise InvalidPolicy(name, (error.problem,)) from error
     policy = section_reader.read(Policy, Table(document, "", problems), name=name)
-    # Only of fields that are right: of others nobody knows what they would do together.
+    # Only of fields that are right: of others it is not known what they would do together.
     problems += [] if problems else pairs.problems(document, policy)
     if problems:
         another = checked.checked_by_another(text)

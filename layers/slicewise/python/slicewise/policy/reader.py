@@ -27,7 +27,7 @@ _NEVER = {
 
 @dataclass
 class Table:
-    """A mapping under a path. Fields are taken one by one; `close` complains about those nobody asked for."""
+    """A mapping under a path. Fields are taken one by one; `close` reports those that were not asked for."""
 
     value: Any
     path: str

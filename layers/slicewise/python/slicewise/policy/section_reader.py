@@ -180,7 +180,7 @@ def _list(table: Table, key: str, form: fields.ListOf) -> Any:
 
 
 def _items(table: Table, key: str, form: fields.ListOf | fields.Tables) -> Any:
-    """The items of a list that is not empty; those that stand in it twice are noted."""
+    """The items of a list that is not empty; those that are in it twice are noted."""
     value = table.take(key)
     if not isinstance(value, list) or not value:
         return _refused(table, key, form.remedy)

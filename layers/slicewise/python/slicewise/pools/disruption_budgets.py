@@ -46,7 +46,7 @@ class Blocking:
     A budget that lets no node go.
 
     Attributes:
-        says: The budget, in Karpenter's words.
+        message: The budget, in Karpenter's words.
         until: When it ends; None where it always applies.
     """
 

@@ -276,7 +276,7 @@ class Reconciler(Generic[W]):
         else:
             progress.changed += [f"would {action}: {action.why}" for action in plan.actions]
             # What we may not do stays undone: a reconcile before the sweep would find the same.
-            outcome = replace(outcome, wait=None if plan.actions else outcome.wait)
+            outcome = replace(outcome, requeue_after=None if plan.actions else outcome.requeue_after)
 
         if plan.measured and (lost := self._save_usage(trigger, plan.measured, progress)):
             outcome = replace(outcome, findings=(*outcome.findings, lost))
@@ -335,7 +335,7 @@ class Reconciler(Generic[W]):
         soonest = retries.wait(failed, now)
         if soonest and len(_some_retries(failed)) < len(failed):
             soonest = max(soonest, _CROWDED_RETRY)
-        waits = (outcome.wait, soonest, _FIRST_RETRY if attempt.is_given_up else None)
+        waits = (outcome.requeue_after, soonest, _FIRST_RETRY if attempt.is_given_up else None)
         return Outcome(
             self._capability.in_progress_stage.get(outcome.stage, outcome.stage),
             f"{outcome.reason}; {retries.summary(failed)}",
@@ -394,9 +394,9 @@ class Reconciler(Generic[W]):
         # This is that reconcile, or its message was lost: it is queued no longer.
         if queued and ((trigger.due and queued <= trigger.due) or queued <= now + _CLOCK_ERROR):
             queued = None
-        if outcome.wait is None:
+        if outcome.requeue_after is None:
             return queued
-        wait = min(outcome.wait, _LONGEST_WAIT)
+        wait = min(outcome.requeue_after, _LONGEST_WAIT)
         if queued and queued <= now + wait + _CLOCK_ERROR:
             return queued
         again = Trigger(trigger.cluster, outcome.reason, due=now + wait)
@@ -652,4 +652,4 @@ def _retry_soon(
 ) -> Outcome:
     stage = in_progress_stage.get(outcome.stage, outcome.stage)
     wait = _FIRST_CONFLICT * 2 ** (conflicts - 1)
-    return Outcome(stage, f"an object changed during the reconcile, retrying: {conflict}", wait=wait)
+    return Outcome(stage, f"an object changed during the reconcile, retrying: {conflict}", requeue_after=wait)

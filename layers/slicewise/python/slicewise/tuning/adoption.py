@@ -55,7 +55,7 @@ def adopted(
 ) -> tuple[PoolPlan, ...]:
     """
     One for each NodePool that is being adopted, or has new NodeClaims of the time before. Without actions and
-    `wait`, a person must do something.
+    `requeue_after`, a person must do something.
 
     Args:
         decided: NodePools of which another plan keeps the detail.
@@ -71,10 +71,12 @@ def _next(
     message: str,
     actions: Iterable[Action] = (),
     findings: tuple[Finding, ...] = (),
-    wait: timedelta | None = None,
+    requeue_after: timedelta | None = None,
 ) -> PoolPlan:
     detail = {"node_pool": name(node_pool), "n": 1, "reason": message}
-    return PoolPlan(name(node_pool), f"{name(node_pool)}: {message}", detail, tuple(actions), findings, wait)
+    return PoolPlan(
+        name(node_pool), f"{name(node_pool)}: {message}", detail, tuple(actions), findings, requeue_after
+    )
 
 
 def _plan(

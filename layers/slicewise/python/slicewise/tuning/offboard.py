@@ -70,7 +70,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
     parts += _given_back(settled, now)
     parts += [_emptied(contents, node_pool) for node_pool in _of_ours(contents)]
     held = rollout_release.release_holds(contents, busy, _WHY, now)
-    waits = [part.wait for part in parts if part.wait is not None]
+    waits = [part.requeue_after for part in parts if part.requeue_after is not None]
     if rollout_release.holds(contents, busy):
         waits.append(_FOR_KARPENTER)
     done = not (waits or held or any(part.actions for part in parts))
@@ -122,7 +122,7 @@ def _to_whole_gpus(
 
 def _until_awake(node_pool: str) -> PoolPlan:
     message = f"{node_pool} is asleep until off-hours has woken it"
-    return PoolPlan(node_pool, message, wait=_FOR_KARPENTER)
+    return PoolPlan(node_pool, message, requeue_after=_FOR_KARPENTER)
 
 
 def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPlan:
@@ -138,7 +138,12 @@ def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPla
     detail = {"node_pool": state.name, "n": state.n, "reason": step.message}
     actions = tuple(in_part(action, state.name) for action in step.actions)
     return PoolPlan(
-        state.name, message, detail, actions, step.findings, step.wait or (SOON if actions else _FOR_PEOPLE)
+        state.name,
+        message,
+        detail,
+        actions,
+        step.findings,
+        step.requeue_after or (SOON if actions else _FOR_PEOPLE),
     )
 
 
@@ -157,10 +162,10 @@ def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
         if name(node_pool) in back and labelled and _is_whole(node_pool):
             yield _released(node_pool, now) or _unlabelled(node_pool, labelled, now)
         elif name(node_pool) in back:
-            yield replace(back[name(node_pool)], message=f"{name(node_pool)} is restored", wait=SOON)
+            yield replace(back[name(node_pool)], message=f"{name(node_pool)} is restored", requeue_after=SOON)
         elif is_adopted(node_pool):
             message = f"{name(node_pool)} is not restored while it sleeps or changes"
-            yield PoolPlan(name(node_pool), message, wait=SOON)
+            yield PoolPlan(name(node_pool), message, requeue_after=SOON)
         elif labelled and not is_ours(node_pool) and not _requires_ours(node_pool):
             yield _unlabelled(node_pool, labelled, now)
 
@@ -191,7 +196,7 @@ def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
     message = f"have NodePool {name(node_pool)} require no label of ours any more"
     patch = Patch(ref_of(node_pool), operations, message, _WHY, part=name(node_pool))
     about_to = f"{name(node_pool)} is about to be restored"
-    return PoolPlan(name(node_pool), about_to, actions=(patch,), wait=SOON)
+    return PoolPlan(name(node_pool), about_to, actions=(patch,), requeue_after=SOON)
 
 
 @dataclass(frozen=True)
@@ -236,7 +241,7 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
     left = RolloutSettings.settle - (now - released) if released else timedelta(0)
     if left > timedelta(0):
         message = f"{name(node_pool)}: Karpenter is given time to see its requirements"
-        return PoolPlan(name(node_pool), message, wait=left)
+        return PoolPlan(name(node_pool), message, requeue_after=left)
     batch_size = max(1, int(len(labelled) * RolloutSettings.batch_share))
     actions = [
         Patch(
@@ -250,7 +255,7 @@ def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime)
         for item in one.items
     ]
     message = f"{name(node_pool)}: {len(labelled)} nodes still carry our labels"
-    return PoolPlan(name(node_pool), message, actions=tuple(actions), wait=SOON)
+    return PoolPlan(name(node_pool), message, actions=tuple(actions), requeue_after=SOON)
 
 
 # NodePools of ours
@@ -270,17 +275,22 @@ def _emptied(contents: ClusterContents, node_pool: Object) -> PoolPlan:
     if asking:
         message = f"{name(node_pool)} is asked for by {asking[0]}"
         return PoolPlan(
-            name(node_pool), message, findings=(_still_asked_for(node_pool, asking),), wait=_FOR_PEOPLE
+            name(node_pool),
+            message,
+            findings=(_still_asked_for(node_pool, asking),),
+            requeue_after=_FOR_PEOPLE,
         )
     if not _is_closed(node_pool):
         message = f"{name(node_pool)} starts no more nodes"
-        return PoolPlan(name(node_pool), message, actions=(_close(node_pool),), wait=SOON)
+        return PoolPlan(name(node_pool), message, actions=(_close(node_pool),), requeue_after=SOON)
     if not claims:
         return PoolPlan(name(node_pool))
     message = f"{name(node_pool)} has {len(claims)} nodes, which Karpenter takes away under its budgets"
     there = _names(_on(contents, node_pool))
     findings = (_still_there(node_pool, there),) if there else ()
-    return PoolPlan(name(node_pool), message, findings=findings, wait=_AGAIN if there else _FOR_KARPENTER)
+    return PoolPlan(
+        name(node_pool), message, findings=findings, requeue_after=_AGAIN if there else _FOR_KARPENTER
+    )
 
 
 def _asking(contents: ClusterContents, node_pool: Object) -> list[str]:

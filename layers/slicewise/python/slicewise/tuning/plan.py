@@ -126,7 +126,7 @@ def _no_longer_in_force(seen: Observed, now: datetime) -> Plan:
     why = f"the policy's mode is now {seen.policy.mode}"
     actions = rollout_release.release_holds(seen.contents, (), why, now)
     message = f"releasing what the interrupted rollout held: {why}"
-    return Plan(Outcome(Stage.TUNING, message, wait=_LET_GO_WAIT), actions, seen.recorded)
+    return Plan(Outcome(Stage.TUNING, message, requeue_after=_LET_GO_WAIT), actions, seen.recorded)
 
 
 def _paused_halfway(known: Mapping[str, Any]) -> Finding:
@@ -161,7 +161,7 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     proof = check_capacity(seen.contents, now, set(shared.changing))
     findings = (*proof.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
     outcome = Outcome(
-        Stage.TUNING if shared.changing or any(one.wait for one in adopting) else Stage.ONBOARDED,
+        Stage.TUNING if shared.changing or any(one.requeue_after for one in adopting) else Stage.ONBOARDED,
         _reason(proof.summary, plans),
         tuple(dict.fromkeys(findings)),
         min(_waits(plans, seen, now), default=None),
@@ -216,8 +216,8 @@ def _unread(seen: Observed) -> Iterator[Finding]:
 
 def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator[timedelta]:
     for one in plans:
-        if one.wait is not None:
-            yield _not_before(one.wait, one.actions, seen, now)
+        if one.requeue_after is not None:
+            yield _not_before(one.requeue_after, one.actions, seen, now)
     if seen.metrics_error or seen.alarms_error:
         yield _UNREAD_WAIT
 

@@ -202,7 +202,7 @@ def _changed(
         planned,
         detail={**planned.detail, "rollout": begun.message},
         actions=begun.actions,
-        wait=begun.wait,
+        requeue_after=begun.requeue_after,
         changing=True,
         begins_to_grow=grows,
     )

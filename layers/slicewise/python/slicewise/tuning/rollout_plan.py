@@ -52,7 +52,7 @@ def advance_rollout(
         {**seen.recorded_of(state.name), **_detail(state, change, advance)},
         advance.actions,
         (*state.findings, *advance.findings, *refused),
-        advance.wait,
+        advance.requeue_after,
         changing=not advance.finished,
     )
 
@@ -72,7 +72,7 @@ def _waiting(
     others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
     restored = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
     detail = {**seen.recorded_of(state.name), "rollout": message}
-    return PoolPlan(state.name, message, detail, restored, wait=wait, changing=True)
+    return PoolPlan(state.name, message, detail, restored, requeue_after=wait, changing=True)
 
 
 def _detail(state: PoolState, change: Rollout, advance: Advance) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class NotYet:
     Something that people expect to run.
 
     Attributes:
-        says: What does not run, and why.
+        message: What does not run, and why.
         pods: How many.
     """
 

@@ -168,11 +168,11 @@ def difference(contents: ClusterContents, policy: Policy, settings: Settings, no
     found = releases.difference(release, wanted, now)
     actions = list(found.actions)
     upgrades = any(isinstance(action, UpgradeRelease) for action in actions)
-    if upgrades or (OPERATOR_CRD not in contents.crds and not found.wait):
+    if upgrades or (OPERATOR_CRD not in contents.crds and not found.requeue_after):
         chart = settings.gpu_operator
         actions.insert(0, ApplyChartCrds(chart.ref, chart.version, "helm itself never upgrades CRDs"))
     findings = (*found.findings, *(together.findings if together else ()))
-    return Difference(tuple(actions), findings, found.wait)
+    return Difference(tuple(actions), findings, found.requeue_after)
 
 
 def _our_values(contents: ClusterContents, policy: Policy) -> dict[str, Any]:

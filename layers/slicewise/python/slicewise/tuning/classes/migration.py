@@ -43,7 +43,7 @@ class Moves:
     notices: tuple[Notify, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: Mapping[Ref, str] = field(default_factory=dict)
-    wait: timedelta | None = None
+    requeue_after: timedelta | None = None
 
 
 def moves(
@@ -67,7 +67,7 @@ def moves(
     halves = [item for item in opted_in if _is_half(item)]
     if halves and not frozen:
         reverted = tuple(_reverted(one) for one in halves)
-        return Moves(_finish_revert(halves[0], split), notices, reverted, wait=LOOK_AGAIN)
+        return Moves(_finish_revert(halves[0], split), notices, reverted, requeue_after=LOOK_AGAIN)
     findings = [_reverted(item) for item in opted_in if _is_reverted(item)]
     notes = {ref_of(item): _note(item, wanted.get(ref_of(item)), split) for item in opted_in}
     ready = [
@@ -87,11 +87,11 @@ def moves(
     nothing = Moves((), notices, tuple(findings), notes)
     if why or not ready:
         fresh = any(now - read_mark(item).last_moved <= PATIENCE for item in unfinished)
-        return replace(nothing, wait=LOOK_AGAIN if fresh and not frozen else None)
+        return replace(nothing, requeue_after=LOOK_AGAIN if fresh and not frozen else None)
     one, item = ready[0]
     write = _write(item, one.after, now, split, _message(one, item), one.reason)
     notice = _notice(cluster, item, one.after, now, one, _moved_until(opted_in, now) + 1, moves_a_day)
-    return replace(nothing, actions=(write, notice), wait=LOOK_AGAIN)
+    return replace(nothing, actions=(write, notice), requeue_after=LOOK_AGAIN)
 
 
 _MOVES, _HELD = "it is moved", "applies these fields"

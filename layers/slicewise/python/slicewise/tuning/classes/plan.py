@@ -66,7 +66,7 @@ def _plan(
     decision: ClassDecision, found: Moves, detail: Mapping[str, Any], findings: tuple[Finding, ...]
 ) -> PoolPlan:
     actions = (*found.notices, *found.actions)
-    return PoolPlan(decision.pool, _message(decision, found), detail, actions, findings, found.wait)
+    return PoolPlan(decision.pool, _message(decision, found), detail, actions, findings, found.requeue_after)
 
 
 def _of_a_pool_no_longer_split(

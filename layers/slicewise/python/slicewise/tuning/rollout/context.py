@@ -50,13 +50,13 @@ class Advance:
     """
     Attributes:
         message: How far the rollout is, in one sentence.
-        wait: When to reconcile again.
+        requeue_after: When to reconcile again.
         failed: Why a canary was, or is being, reverted.
     """
 
     actions: tuple[Action, ...]
     message: str
-    wait: timedelta | None
+    requeue_after: timedelta | None
     findings: tuple[Finding, ...] = ()
     finished: bool = False
     failed: str = ""
@@ -224,8 +224,8 @@ class Change:
         return None if at is None else self.now - at
 
 
-def act(actions: Sequence[Action], message: str, wait: timedelta = SOON, **more: object) -> Advance:
-    return Advance(tuple(actions), message, wait, **more)  # type: ignore[arg-type]
+def act(actions: Sequence[Action], message: str, requeue_after: timedelta = SOON, **more: object) -> Advance:
+    return Advance(tuple(actions), message, requeue_after, **more)  # type: ignore[arg-type]
 
 
 def come_or_go(change: Change, message: str) -> Advance | None:

@@ -69,7 +69,9 @@ def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
     if why_not:
         return Advance((), f"N stays {state.n}: {why_not.message}", None, (why_not,))
     return act(
-        (patches.hold(state, rollout),), f"N becomes {target} instead of {state.n}: {reason}", wait=SOON
+        (patches.hold(state, rollout),),
+        f"N becomes {target} instead of {state.n}: {reason}",
+        requeue_after=SOON,
     )
 
 
@@ -152,13 +154,13 @@ def _patient(change: Change, step: Advance) -> Advance:
     What has not moved for long, such as a replacement that a PodDisruptionBudget forbids, is reconciled more
     rarely: each reconcile lists the cluster.
     """
-    if step.wait is None:
+    if step.requeue_after is None:
         return step
     # What is written to and fro in a rollout of days need not be every two seconds.
-    waits = [step.wait, (change.now - change.rollout.since) / 1000]
-    if not step.actions and step.wait in (PLUGIN, ROLL):
+    waits = [step.requeue_after, (change.now - change.rollout.since) / 1000]
+    if not step.actions and step.requeue_after in (PLUGIN, ROLL):
         waits.append((change.now - change.moved_at) / 10)
-    return replace(step, wait=max(step.wait, min(max(waits), RAREST)))
+    return replace(step, requeue_after=max(step.requeue_after, min(max(waits), RAREST)))
 
 
 def _stages(change: Change) -> tuple[Stage, ...]:

@@ -18,10 +18,10 @@ class PoolPlan:
 
     Attributes:
         name: The NodePool's, or the pool's.
-        says: For the reconcile's reason; empty where a person need not read it each time.
+        message: For the reconcile's reason; empty where a person need not read it each time.
         detail: For the record, with the reason also of doing nothing; empty where another plan of the same
             NodePool has it.
-        wait: After how long the NodePool is to be seen again; None leaves it to the sweep.
+        requeue_after: After how long the NodePool is to be seen again; None leaves it to the sweep.
         changing: Its N is being changed; `begins_to_grow` is of a change that begins with this reconcile.
     """
 
@@ -30,7 +30,7 @@ class PoolPlan:
     detail: Mapping[str, Any] = field(default_factory=dict)
     actions: tuple[Action, ...] = ()
     findings: tuple[Finding, ...] = ()
-    wait: timedelta | None = None
+    requeue_after: timedelta | None = None
     changing: bool = False
     begins_to_grow: bool = False
 
