@@ -84,15 +84,15 @@ def _print_late_clusters(app: App) -> None:
 
 def _since_then(record: Record, begun: Begun | None, swept: Sequence[datetime], now: datetime) -> list[str]:
     """What the record itself cannot show: what has not been recorded since."""
-    told = [record.next_try] if record.next_try else []
+    notes = [record.next_try] if record.next_try else []
     if record.unreadable:
         fields = ", ".join(record.unreadable)
-        told.append(f"not read of this record: {fields} (another release, or a person, wrote it)")
+        notes.append(f"not read of this record: {fields} (another release, or a person, wrote it)")
     missed = sweeps.missed(swept, record.at, now) if _is_swept(record) else 0
     if missed:
         since = f"no reconcile has finished since {_minute(record.at)}"
-        told.append(f"{since} ({missed} sweep{'s' if missed > 1 else ''})")
-    return told + (_never_finished(begun, now) if begun else [])
+        notes.append(f"{since} ({missed} sweep{'s' if missed > 1 else ''})")
+    return notes + (_never_finished(begun, now) if begun else [])
 
 
 def _is_swept(record: Record) -> bool:
@@ -144,15 +144,15 @@ def onboard(app: App, cluster: str) -> int:
 
 def plan(app: App, cluster: str) -> int:
     trigger = app.trigger(cluster, "a dry run", forced=True)
-    world, planned = app.onboarding.dry_run(trigger)
-    if world.is_admin(app.settings.installer_role):
+    observation, planned = app.onboarding.dry_run(trigger)
+    if observation.is_admin(app.settings.installer_role):
         print(f"{trigger.name}: an installation is under way; slicewise status {trigger.name}")
         return 0
-    if error := world.observe_error:
+    if error := observation.observe_error:
         print(f"{trigger.name}: you may not read the cluster ({error.kind}): {error.message}")
         print("  An access entry of your own that may read the cluster would show the rest.")
-        inside = app.settings.installer_role in world.entries
-        if inside or world.observe_error.kind is ObserveFailure.UNREACHABLE:
+        inside = app.settings.installer_role in observation.entries
+        if inside or observation.observe_error.kind is ObserveFailure.UNREACHABLE:
             # Not the plan: it would be that of an installer who sees as little as this person.
             print(f"  Slicewise's own view: slicewise status {trigger.name}")
             return 0
@@ -166,9 +166,9 @@ def plan(app: App, cluster: str) -> int:
     for detail in planned.details:
         print(f"    GPUs of NodePool {detail['node_pool']}: {detail['gpus_by']}")
     for action in planned.actions:
-        if isinstance(action, TryUpgrade) and world.cluster:
-            _try(app, world.cluster, action)
-    if world.contents and not planned.actions:
+        if isinstance(action, TryUpgrade) and observation.cluster:
+            _try(app, observation.cluster, action)
+    if observation.contents and not planned.actions:
         tuning.plan(app, cluster)
     return 0
 

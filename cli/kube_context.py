@@ -107,7 +107,7 @@ def _client(context: str) -> Any:
         config.load_kube_config(_kubeconfig(), context, settings, persist_config=False)
     except (config.ConfigException, OSError) as error:
         raise Refused(f"Context {context} cannot be used: {error}") from error
-    # Whoever waits sees an API server that is away at once, not after three silent tries.
+    # An API server that is away is reported at once, not after three silent tries.
     settings.retries = False
     return client.ApiClient(settings)
 
@@ -136,7 +136,7 @@ def _asked(context: str, what: str, call: Callable[..., Any], page: Mapping[str,
         raise _error(context, what, error.status or 0, error.body) from error
     except (HTTPError, OSError) as error:
         why = f"The API server of context {context} is out of reach ({type(error).__name__}: {error})."
-        raise Unavailable(f"{why} Look whether `kubectl --context {context} get nodes` works.") from error
+        raise Unavailable(f"{why} Check that `kubectl --context {context} get nodes` works.") from error
     except ValueError as error:
         raise Unavailable(f"The API server of context {context} answered no JSON about {what}.") from error
 
@@ -238,5 +238,5 @@ def _kubeconfigs() -> list[Mapping[str, Any]]:
 
 
 def _kubeconfig() -> str:
-    """As kubectl finds it; the client would look into the environment only when it is imported."""
+    """As kubectl finds it; the client would read the environment only when it is imported."""
     return os.environ.get("KUBECONFIG") or os.path.join("~", ".kube", "config")

@@ -56,30 +56,30 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
     reason = cut(arguments.reason, LONGEST_REASON)
     app.ports.sleep.say(trigger.cluster, Override(asleep, now, until, getpass.getuser(), reason))
     app.ports.queues.send(OFF_HOURS, trigger.message())
-    told = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
+    shown = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
     if not asleep and (trouble := _last_trouble(app, trigger.cluster)):
-        print(f"{trigger.name} is to be awake until {told}, but could not be woken in the last reconcile:")
+        print(f"{trigger.name} is to be awake until {shown}, but could not be woken in the last reconcile:")
         print(f"  {trouble}\n  It is woken as soon as a reconcile succeeds; slicewise status {trigger.name}")
         return 1
     does = "goes to sleep" if asleep else "wakes"
-    print(f"{trigger.name} {does} now, until {told}; slicewise status {trigger.name}")
+    print(f"{trigger.name} {does} now, until {shown}; slicewise status {trigger.name}")
     return 0
 
 
 def _in_the_way(app: App, cluster: str, asleep: bool) -> str:
     """Why what is asked for will not happen, and what to do; empty where it will."""
-    world = app.off_hours_outside(cluster)
-    assert world.cluster
-    if not world.cluster.answers:
-        return f"EKS says that it is {world.cluster.status}, so nothing in it can be changed"
-    if world.keep_asleep and not asleep:
+    observation = app.off_hours_outside(cluster)
+    assert observation.cluster
+    if not observation.cluster.answers:
+        return f"EKS says that it is {observation.cluster.status}, so nothing in it can be changed"
+    if observation.keep_asleep and not asleep:
         return (
-            f"it is paused ({world.paused}) and kept asleep, so it does not wake; "
-            f"slicewise resume {world.cluster.name}, or --all where the fleet is paused"
+            f"it is paused ({observation.paused}) and kept asleep, so it does not wake; "
+            f"slicewise resume {observation.cluster.name}, or --all where the fleet is paused"
         )
-    if world.paused and asleep:
-        return f"it is paused ({world.paused}), so nothing is put to sleep; resume it first"
-    if not world.enforced and asleep:
+    if observation.paused and asleep:
+        return f"it is paused ({observation.paused}), so nothing is put to sleep; resume it first"
+    if not observation.enforced and asleep:
         return "its policy's mode only observes, so nothing is put to sleep; write mode: act, and deploy that"
     return ""
 
@@ -148,8 +148,8 @@ def calendar(file: str, start: str | None, days: int) -> int:
     for edge in own.edges(begin, begin + timedelta(days=days)):
         state = "asleep" if edge.asleep else "awake"
         holiday = own.holidays.named(edge.at.astimezone(own.zone).date())
-        told = f"{_local(edge.at, own):30} {edge.at:%a %d %b %H:%M}   {state}"
-        print(f"{told}   {holiday}" if holiday else told)
+        shown = f"{_local(edge.at, own):30} {edge.at:%a %d %b %H:%M}   {state}"
+        print(f"{shown}   {holiday}" if holiday else shown)
     return 0
 
 

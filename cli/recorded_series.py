@@ -36,7 +36,7 @@ _EXPECTED = "record it as docs/assess.md says: the answer of Prometheus' query_r
 def read(path: Path) -> tuple[Series, ...]:
     """
     Raises:
-        Refused: The file is missing, no such answer, or holds none of DCGM's metrics; says which.
+        Refused: The file is missing, no such answer, or has none of DCGM's metrics; the message says which.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -112,7 +112,7 @@ class WorkloadUse:
         gpus: Physical ones that they hold.
         peak_mib: The most device memory that one of them used; None where that is not known.
         busy: Mean busy fraction of a GPU of the busiest of them; None likewise.
-        is_greedy: They reserve the card when they start, whatever they do with it.
+        is_greedy: They reserve the card when they start, no matter what they do with it.
         exclusion: Why they must not share; None where they could.
     """
 
@@ -480,5 +480,5 @@ def _unknown(
         yield f"On which GPUs {asking} run, such as {elsewhere[0].key}: their nodes were not read."
     yield (
         "Whether a GPU was set to exclusive compute mode by hand: no label and no metric shows it. "
-        "Look with nvidia-smi -q -d COMPUTE."
+        "Check with nvidia-smi -q -d COMPUTE."
     )

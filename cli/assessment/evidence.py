@@ -2,7 +2,7 @@
 What was measured of a cluster's GPUs, by the readers of tuning. Pure.
 
 They find the pods of a NodePool by Karpenter's labels. Here the nodes of one model of GPU are taken for a
-NodePool of that name, by whatever they were made: so any cluster is read as our own are.
+NodePool of that name, no matter what made them: so any cluster is read as our own are.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def held(pod: GpuPod, node: GpuNode) -> Fraction:
     slices = sum(catalog.mig_compute_slices(profile) * count for profile, count in node.mig.items())
     mig = sum(catalog.mig_compute_slices(profile) * count for profile, count in pod.mig.items())
     of_mig = Fraction(mig, slices) * _cut(node) if slices else Fraction(0)
-    # Fewer than there are: one is sick, and the others are whole.
+    # Fewer than there are: one is unhealthy, and the others are whole.
     shared = max(1, node.offered, whole := node.gpus - _cut(node))
     return of_mig + Fraction(pod.gpus * whole, shared)
 
@@ -147,7 +147,7 @@ def _has_gpus(node: Object) -> bool:
 
 
 def _offers(node: Object) -> dict[str, int]:
-    """NVIDIA's resources of the node; allocatable, since a sick GPU is taken out of it."""
+    """NVIDIA's resources of the node; allocatable, since an unhealthy GPU is left out of it."""
     found = status(node).get("allocatable") or status(node).get("capacity") or {}
     wanted = {
         one: amount for one, amount in found.items() if one.startswith((layout.GPU_RESOURCE, MIG_PREFIX))

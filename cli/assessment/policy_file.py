@@ -41,7 +41,7 @@ def _head(found: Assessment) -> Iterator[str]:
     )
     yield from _comment(
         f"Pods choose a pool by nodeSelector: {{{layout.POOL_LABEL}: <pool>}}, tolerate the taint "
-        "nvidia.com/gpu, and ask for nvidia.com/gpu: 1. Which workloads each pool is for stands above it."
+        "nvidia.com/gpu, and ask for nvidia.com/gpu: 1. Which workloads each pool is for is said above it."
     )
     if is_proven(found):
         yield from _comment("With recommend the plan is made and reported; write act once you agree with it.")

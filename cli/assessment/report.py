@@ -108,7 +108,7 @@ def _model(model: ModelAssessment) -> Iterator[str]:
 
 
 def _risks(estimates: Sequence[Estimate]) -> Iterator[str]:
-    """Rules of which the same is said stand on one line."""
+    """Rules with the same text share one line."""
     alike: dict[str, list[str]] = {}
     for one in estimates:
         alike.setdefault(one.risk, []).append(one.title)

@@ -113,9 +113,9 @@ class App:
             observe=lambda trigger, record, now: observe.observe(
                 trigger, record, self.ports, self.settings, self.default_policy, self.as_person
             ),
-            plan=lambda world, now: plan.plan(world, self.settings, now),
-            cluster=lambda world: world.cluster,
-            enforced=lambda world: plan.enforced(world, self.settings),
+            plan=lambda observation, now: plan.plan(observation, self.settings, now),
+            cluster=lambda observation: observation.cluster,
+            enforced=lambda observation: plan.enforced(observation, self.settings),
             record_fields=observe.record_fields,
             timeout=TIMEOUTS[ONBOARDING],
         )
@@ -150,7 +150,7 @@ class App:
                 trigger, record, self.ports, self.default_policy, now
             ),
             plan=plan.plan,
-            cluster=lambda world: world.cluster,
+            cluster=lambda observation: observation.cluster,
             enforced=plan.enforced,
             record_fields=plan.record_fields,
             in_progress_stage={Stage.AWAKE: Stage.WAKING, Stage.ASLEEP: Stage.GOING_TO_SLEEP},

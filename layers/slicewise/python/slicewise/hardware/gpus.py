@@ -4,8 +4,8 @@ What each GPU that EC2 sells can do: Karpenter's name, memory, how many a machin
 Sources:
     names, memory, counts   aws/karpenter-provider-aws v1.14.1, pkg/providers/instancetype (instance table of
                             2026-07-11): `karpenter.k8s.aws/instance-gpu-{name,memory,count}`.
-    MIG profiles NVIDIA/gpu-operator v26.7.0, assets/state-mig-manager/0400_configmap.yaml, and the most
-    instances of each profile that fit on one GPU.
+    MIG profiles            NVIDIA/gpu-operator v26.7.0, assets/state-mig-manager/0400_configmap.yaml, and the
+                            most instances of each profile that fit on one GPU.
 
 Fractions of a GPU (g6f, gr6f) are left out: EC2 reports 0 GPUs for them, so no device plugin can share them.
 Also left out: machines without a GPU entry in Karpenter's table (g2, g3, p2, the small p3).

@@ -1,7 +1,9 @@
 """
-When a cluster that sleeps must be awake again: a value of its own, stored beside the snapshots. The schedule
-(ports.Schedules) asks for a reconcile at the same moment. This is the second way: a function that finds it
-due asks for a reconcile, also where the schedule, its message or the reconcile that it asked for is lost.
+When a cluster that sleeps must be awake again: a value of its own, stored beside the snapshots.
+
+The schedule (ports.Schedules) asks for a reconcile at the same moment. This is the second way: a function
+that finds it due asks for a reconcile, also where the schedule, its message or the reconcile that it asked
+for is lost.
 """
 
 from __future__ import annotations

@@ -66,9 +66,11 @@ def node_class_ref(policy: Policy) -> Ref | None:
 
 def release_namespaces(policy: Policy) -> tuple[str, ...]:
     """
-    Where helm releases are read. Helm stores a release in Secrets whose names end in its revision, so no name
-    can be granted ahead, and RBAC cannot grant by type: it must be `list` on a namespace's Secrets. So it is
-    granted in our own namespace, and in Karpenter's only where Karpenter is ours to install.
+    Where helm releases are read.
+
+    Helm stores a release in Secrets whose names end in its revision, so no name can be granted ahead, and
+    RBAC cannot grant by type: it must be `list` on a namespace's Secrets. So it is granted in our own
+    namespace, and in Karpenter's only where Karpenter is ours to install.
     """
     return (
         (layout.OPERATOR_NAMESPACE, KARPENTER_NAMESPACE)
@@ -92,8 +94,8 @@ def objects(
     `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
     sleep, or are open, also where the policy no longer asks for them: what is held there must be released.
     `split` says that there are classes, whose workloads must be moved home; `retaining` that StatefulSets
-    have yet to get back what becomes of their volumes, though the policy leaves them alone now. `operator` is
-    where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
+    have yet to get back what becomes of their volumes, though the policy no longer changes them. `operator`
+    is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
     `suspending` says that jobs are suspended still, though the policy lets them finish now; `own` are the
     writes of the policy's own switches.
 
@@ -149,10 +151,11 @@ def _off_hours(
     own: Iterable[Write],
 ) -> tuple[Object, ...]:
     """
-    What puts workloads to sleep has an identity of its own, and only where they sleep. All that users scale,
-    it may scale, and write nothing else of it: RBAC names subresources of every group alone. Suspending a
-    CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole, as for what a
-    StatefulSet says of its volumes.
+    What puts workloads to sleep has an identity of its own, and only where they sleep.
+
+    All that users scale, it may scale, and write nothing else of it: RBAC names subresources of every group
+    alone. Suspending a CronJob, or pausing KEDA, has no subresource: there it must be `patch` on the whole,
+    as for what a StatefulSet says of its volumes.
     """
     names = {"nodepools": sorted({*layout.node_pool_names(policy), *asleep})}
     left_out = _left_out(off_hours, retaining, suspending)

@@ -3,9 +3,11 @@ Joining a GPU Operator of another owner: three sides of helm's values become one
 
 The sides are the chart's own values, those of the release, and what slicing needs. What is in effect (the
 release's values over the chart's) stays, unless no slices can come of it; then we change nothing and say why
-(`CONTRADICTIONS`). What we add to the values is what slicing needs and the owner has not set. What they were
-is saved in the very values, under a key that charts do not know (`MARK`): helm writes both in one step, so
-that we cannot be killed between the two, and a tool that replaces the values replaces that as well.
+(`CONTRADICTIONS`). What we add to the values is what slicing needs and the owner has not set.
+
+What they were is saved in the very values, under a key that charts do not know (`MARK`): helm writes both in
+one step, so that we cannot be killed between the two, and a tool that replaces the values replaces that as
+well.
 """
 
 from __future__ import annotations

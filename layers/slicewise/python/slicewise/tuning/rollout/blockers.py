@@ -17,9 +17,10 @@ from slicewise.tuning.state.pool_state import DO_NOT_DISRUPT, NodeState, PoolSta
 def blocking(contents: ClusterContents, state: PoolState, now: datetime | None = None) -> tuple[Finding, ...]:
     """
     One finding for each drifted NodeClaim that something forbids to replace, and one for each budget of the
-    NodePool that lets none of them be removed at `now`. Karpenter reports this only by Events, which are
-    deleted within the hour; so it is read where it comes from: the pods, the node and the
-    PodDisruptionBudgets. Only pods that ask for slices are read.
+    NodePool that lets none of them be removed at `now`.
+
+    Karpenter reports this only by Events, which are deleted within the hour; so it is read where it comes
+    from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are read.
     """
     found: list[Finding] = []
     pods = by_node(contents.pods)

@@ -61,8 +61,9 @@ _LOCK = timedelta(hours=24)
 
 def begin(state: PoolState, target: int, reason: str, now: datetime) -> Advance:
     """
-    Start a rollout on a NodePool: the annotation, and with it the hold on consolidation. Where it cannot be
-    done now there are no actions, and a finding says why.
+    Start a rollout on a NodePool: the annotation, and with it the hold on consolidation.
+
+    Where it cannot be done now there are no actions, and a finding says why.
     """
     rollout = Rollout(state.n, target, now, reason)
     why_not = _why_not(state, rollout)
@@ -100,21 +101,21 @@ def advance(
         found = (stage(change) for stage in _stages(change))
         step = next((said for said in found if said), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
-    required = (*_foreign_edits(change), *contested(change), *step.findings)
-    step = replace(step, findings=tuple(dict.fromkeys(required)), failed=failed)
+    findings = (*_foreign_edits(change), *contested(change), *step.findings)
+    step = replace(step, findings=tuple(dict.fromkeys(findings)), failed=failed)
     return _with_more_gpus(change, _held_again(change, _patient(change, step)))
 
 
 def _given_up(change: Change) -> Advance:
     hours = change.longest / timedelta(hours=1)
     why = f"the rollout did not end within {hours:g} h"
-    required = Finding(
+    finding = Finding(
         "change-given-up",
         f"N of NodePool {change.state.name} stays {change.rollout.from_}: {why}.",
         "See in the record what was pending: nodes that come and go, as on Spot, or an overlay that "
         "Karpenter does not take in. N is tried again after the lock.",
     )
-    return replace(revert(change, why), findings=(required,))
+    return replace(revert(change, why), findings=(finding,))
 
 
 def _held_again(change: Change, step: Advance) -> Advance:

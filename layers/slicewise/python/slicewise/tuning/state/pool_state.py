@@ -172,8 +172,9 @@ class NodeState:
 
     def holds_more_since(self, n: int) -> datetime | None:
         """
-        Since when one GPU of it has more than `n` running pods for certain; None where none does. It is not
-        known which GPU has which pod, but as many as this cannot be spread otherwise.
+        Since when one GPU of it has more than `n` running pods for certain; None where none does.
+
+        It is not known which GPU has which pod, but as many as this cannot be spread otherwise.
         """
         most = n * self.gpus
         return self.held_since[most] if len(self.held_since) > most else None
