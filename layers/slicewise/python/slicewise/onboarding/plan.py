@@ -74,12 +74,7 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     """
     cluster = observation.cluster
     if cluster is None:
-        # In this order: killed in between, a record still shows that there is state to delete.
-        last = (
-            Wake(TUNING, "the cluster is deleted: so are its alarms"),
-            DeleteState("EKS knows no such cluster"),
-        )
-        return Plan(Outcome(Stage.DELETED, "the cluster is deleted"), last)
+        return _deleted()
     asked = _asked_for(cluster, observation, settings)
     if cluster.offboards and not (observation.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
@@ -115,6 +110,15 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
         observation.pod_identities,
     )
     return replace(_from_inside(observation, inside, settings, findings, now), details=details)
+
+
+def _deleted() -> Plan:
+    # In this order: killed in between, a record still shows that there is state to delete.
+    last = (
+        Wake(TUNING, "the cluster is deleted: so are its alarms"),
+        DeleteState("EKS knows no such cluster"),
+    )
+    return Plan(Outcome(Stage.DELETED, "the cluster is deleted"), last)
 
 
 def _offboard(observation: Observation, settings: Settings, now: datetime) -> Plan:
