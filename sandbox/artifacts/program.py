@@ -25,7 +25,7 @@ RECIPE = 1
 # Has the command end with the process that started it.
 HOLD = """package main
 
-import "slicewise.dev/{name}/lifeline"
+import "{module}/lifeline"
 
 func init() {{
 	lifeline.Hold()
@@ -70,6 +70,12 @@ class Program:
     @property
     def folder(self) -> Path:
         return versions.MODULE / self.name
+
+    @property
+    def our_module(self) -> str:
+        """As our module file has it: below the project's where the command imports what is internal to it."""
+        first, *_ = (self.folder / "go.mod").read_text().splitlines()
+        return first.removeprefix("module ").strip()
 
     @property
     def version(self) -> str:
@@ -167,7 +173,7 @@ def _sources(program: Program, module: Path, work: Path) -> dict[str, str]:
     if not files:
         raise BuildFailed(f"{module} has no {program.package or 'command'}")
     hold = work / "hold.go"
-    hold.write_text(HOLD.format(name=program.name))
+    hold.write_text(HOLD.format(module=program.our_module))
     ours = {program.folder / "slicewise_hold.go": hold, program.folder / "lifeline/lifeline.go": _lifeline()}
     theirs = {program.folder / file.name: file for file in files}
     return {str(at): str(file) for at, file in (theirs | _edited(program, files, work) | ours).items()}

@@ -86,6 +86,15 @@ SOURCES = (
         ),
         "manifests/base/crds/kubeflow.org_pytorchjobs.yaml",
     ),
+    Source(
+        "slurm-",
+        Pinned(
+            "github.com/SlinkyProject/slurm-operator",
+            "v1.0.0",
+            "h1:W7qe+E4Z2ABBKzrSxScijOBwIRYVxMxWrypxlneoWAk=",
+        ),
+        "config/crd/bases/slinky.slurm.net_nodesets.yaml",
+    ),
 )
 # Raise it when `_copy` names or chooses the files in another way.
 RECIPE = 1
@@ -105,8 +114,8 @@ def folder(progress: Callable[[str], None] = print) -> Path:
 
 def _copy(target: Path, progress: Callable[[str], None]) -> None:
     progress(
-        "fetching the definitions of KEDA, Argo Rollouts, LeaderWorkerSet, JobSet, KubeRay, Kueue, KServe "
-        "and Kubeflow Trainer, once"
+        "fetching the definitions of KEDA, Argo Rollouts, LeaderWorkerSet, JobSet, KubeRay, Kueue, KServe, "
+        "Kubeflow Trainer and Slurm, once"
     )
     go = go_toolchain.install(go_toolchain.choose(versions.chosen().go), progress)
     for source in SOURCES:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sandbox.artifacts.program import Program
+from sandbox.cluster.client import KubeClient
+from sandbox.controllers.slurmrestd_stand_in import SlurmrestdStandIn
 
 # Folders that a program's files are copied into.
 DEFINITIONS, ROLES, WEBHOOKS, OBJECTS = "crds", "rbac", "webhooks", "objects"
@@ -68,6 +71,8 @@ class Controller:
         configuration: What `config.json` in its folder says; nothing where it reads none.
         adapted: One of OBJECTS, with what is set here otherwise than its project sets it.
         ready_path: Answered by HTTP once it is ready.
+        gets: The ClusterRole of ROLES that its account has, where only a Helm chart of its project says so.
+        stand_in: For a program that it asks and that is not here; at its port `beside`, until all end.
     """
 
     program: Program
@@ -80,6 +85,8 @@ class Controller:
     configuration: Callable[[Place], Mapping[str, Any]] = _nothing
     adapted: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _as_it_is
     ready_path: str = "/readyz"
+    gets: str = ""
+    stand_in: Callable[[KubeClient, int], AbstractContextManager[Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -468,9 +475,38 @@ TRAINING_OPERATOR = Controller(
     },
 )
 
+# Without its webhooks, a command of their own, which refuse a NodeSet without an update strategy. Slurm's
+# daemons are not here: slurmrestd, which it asks about each node, is a stand-in.
+SLURM = Controller(
+    Program(
+        name="slurm",
+        title="SchedMD's Slurm operator",
+        module="github.com/SlinkyProject/slurm-operator",
+        package="cmd/manager",
+        minutes=4,
+        copies={
+            DEFINITIONS: ("config/crd/bases/*.yaml",),
+            ROLES: ("config/rbac/role.yaml",),
+        },
+    ),
+    namespace="slinky",
+    account="slurm-operator",
+    gets="manager-role",
+    prefix="slurm-",
+    ports=("health", "metrics", "beside"),
+    stand_in=SlurmrestdStandIn,
+    environment=lambda place: {"HTTP_PROXY": f"http://{place.address('beside')}"},
+    arguments=lambda place: [
+        f"--kubeconfig={place.kubeconfig}",
+        f"--metrics-addr={place.address('metrics')}",
+        f"--health-addr={place.address('health')}",
+        "--zap-encoder=console",
+    ],
+)
+
 CONTROLLERS: Mapping[str, Controller] = {
     row.name: row
-    for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE, TRAINER, TRAINING_OPERATOR)
+    for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE, TRAINER, TRAINING_OPERATOR, SLURM)
 }
 
 # Built by `make test`; all others on demand.

@@ -35,6 +35,21 @@ def role(item: Object, namespace: str, prefix: str) -> Object:
     return found
 
 
+def account(name: str, namespace: str, cluster_role: str) -> list[Object]:
+    """A ServiceAccount that has this ClusterRole."""
+    group = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": cluster_role},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        },
+    ]
+
+
 def webhooks(items: Sequence[Object], prefix: str, port: int, ca: bytes) -> list[Object]:
     """
     Webhook configurations that ask a port of this machine, where they would ask a Service.

@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
 from sandbox.artifacts import program
 from sandbox.cluster import free_ports
@@ -31,6 +33,8 @@ class Controllers:
     def __init__(self, plane: ControlPlane):
         self._plane = plane
         self._places: dict[str, Place] = {}
+        self._stand_ins: dict[str, Any] = {}
+        self._beside = ExitStack()
 
     @classmethod
     def start(cls, plane: ControlPlane, *names: str, progress: Callable[[str], None] = print) -> Controllers:
@@ -55,6 +59,10 @@ class Controllers:
             raise
         return controllers
 
+    def stand_in(self, name: str) -> Any:
+        """Of what this controller asks and that is not here, as its row says."""
+        return self._stand_ins[name]
+
     def stop(self, name: str) -> None:
         """End it, as if its pods were gone; what it has in the cluster stays. A second call does nothing."""
         self._plane.stop_process(name)
@@ -75,6 +83,7 @@ class Controllers:
             for item in self._webhooks(catalog.named(name), place):
                 self._plane.kube.delete(self._plane.kube.path(item), missing_ok=True)
             self.stop(name)
+        self._beside.close()
 
     def __enter__(self) -> Controllers:
         return self
@@ -93,7 +102,13 @@ class Controllers:
         if OBJECTS in row.program.copies:
             for item in manifests.read(built / OBJECTS):
                 kube.apply(row.adapted(item))
+        if row.gets:
+            for item in manifests.account(row.account, row.namespace, row.prefix + row.gets):
+                kube.apply(item)
         self._places[row.name] = self._place(row)
+        if row.stand_in:
+            made = row.stand_in(kube, self._places[row.name].ports["beside"])
+            self._stand_ins[row.name] = self._beside.enter_context(made)
 
     def _webhooks(self, row: Controller, place: Place) -> list[manifests.Object]:
         if WEBHOOKS not in row.program.copies:

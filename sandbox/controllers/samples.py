@@ -10,6 +10,7 @@ Object = dict[str, Any]
 RAY, KEDA, KUEUE = "ray.io/v1", "keda.sh/v1alpha1", "kueue.x-k8s.io/v1beta2"
 KSERVE, TRAINER = "serving.kserve.io/v1beta1", "trainer.kubeflow.org/v1alpha1"
 KUBEFLOW = "kubeflow.org/v1"
+SLURM = "slinky.slurm.net/v1beta1"
 
 
 def ray_cluster(name: str, workers: int, *, namespace: str = "default", worker: Mapping[str, Any]) -> Object:
@@ -175,6 +176,58 @@ def pytorch_job(
         "kind": "PyTorchJob",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"pytorchReplicaSpecs": {"Worker": worker}},
+    }
+
+
+def slurm(name: str, *, namespace: str = "default") -> list[Object]:
+    """A Slurm cluster whose slurmctld is elsewhere, with its REST API and the secrets of both."""
+    key = {"name": name, "key": "key"}
+    reference = {"name": name, "namespace": namespace}
+    metadata = {"metadata": reference}
+    return [
+        {"apiVersion": "v1", "kind": "Secret", **metadata, "stringData": {"key": "0" * 64}},
+        {
+            "apiVersion": SLURM,
+            "kind": "Controller",
+            **metadata,
+            "spec": {
+                "external": True,
+                "externalConfig": {"host": "slurm.example.com", "port": 6817},
+                "slurmKeyRef": key,
+                "jwtHs256KeyRef": key,
+            },
+        },
+        {
+            "apiVersion": SLURM,
+            "kind": "RestApi",
+            **metadata,
+            "spec": {"controllerRef": reference, "slurmrestd": {"image": "example.com/slurmrestd:1"}},
+        },
+    ]
+
+
+def slurm_node_set(
+    name: str, replicas: int, cluster: str, *, namespace: str = "default", template: Mapping[str, Any]
+) -> Object:
+    """
+    Args:
+        cluster: The name of its `slurm`, in the same namespace.
+        template: Of its pods, whose only container is slurmd.
+    """
+    [slurmd], pod_spec = template["spec"]["containers"], dict(template["spec"])
+    pod_spec.pop("containers")
+    return {
+        "apiVersion": SLURM,
+        "kind": "NodeSet",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "controllerRef": {"name": cluster, "namespace": namespace},
+            "replicas": replicas,
+            "slurmd": {key: slurmd[key] for key in ("image", "resources")},
+            "logfile": {"image": slurmd["image"]},
+            "template": {"metadata": template["metadata"], "spec": pod_spec},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%"}},
+        },
     }
 
 

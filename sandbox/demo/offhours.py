@@ -326,7 +326,8 @@ class _Night:
     def allow_scaling_the_ledger(self) -> None:
         for item in _denial():
             self.kube.delete(self.kube.path(item))
-        self.story.saw("the policy is deleted; Slicewise tries again by itself")
+        wait(self.story, lambda: not self.is_denied(), "the policy is deleted, and Ada asks again")
+        self.sleep_until(self.until, "night")
 
     def slicewise(self, *arguments: str) -> None:
         """The command, as an operator runs it."""
@@ -389,9 +390,9 @@ class _Night:
         return False
 
     def refusals(self) -> list[str]:
-        """What the newest record says could not be changed."""
+        """What the newest record says is refused."""
         found = self.record().get("findings", [])
-        return [f"{one['says']} {one['remedy']}" for one in found if one["code"] == "cannot-be-changed"]
+        return [f"{one['says']} {one['remedy']}" for one in found if one["code"] == "change-refused"]
 
     def awake(self) -> list[str]:
         """Workloads that have replicas, without the notebook."""

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.controllers("lws", "jobset")
 Object = dict[str, Any]
 JOB_SET = "jobset.x-k8s.io/v1alpha2"
 GROUP = "leaderworkerset.sigs.k8s.io/group-index"
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 ACCOUNTS = {
     "system:serviceaccount:lws-system:lws-controller-manager": "statefulsets",
     "system:serviceaccount:jobset-system:jobset-controller-manager": "jobs",
@@ -116,6 +117,40 @@ def test_a_leader_worker_set_sleeps_and_wakes_with_its_groups_whole(groups: Clus
     after = groups.kube.get(at)
     assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"])
     assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+
+
+def test_one_whose_workers_sets_delete_their_volumes_when_deleted_is_left_awake(groups: Cluster):
+    """At 0 the real one deletes the set of a group's workers, and with it what that deletes."""
+    night, at = groups.night, groups.path("leaderworkersets", "stores", LEADER_WORKER_SET)
+    item = leader_worker_set("stores", 1, size=2)
+    item["spec"]["leaderWorkerTemplate"] |= {
+        "volumeClaimTemplates": [{"metadata": {"name": "cache"}, "spec": CLAIM}],
+        "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Retain", "whenDeleted": "Delete"},
+    }
+    make(groups, item)
+    claims = [groups.path("persistentvolumeclaims", f"cache-stores-0{end}", "v1") for end in ("", "-1")]
+    # What binds volumes is not here, so its pods wait; that changes nothing in what is asked of them.
+    eventually(lambda: all(map(groups.kube.find, claims)), lambda: groups.pods("stores"))
+    before = groups.spec(at)
+
+    night.at(NIGHT)
+    asleep = groups.settle(Stage.ASLEEP)
+
+    [finding] = [one for one in asleep.outcome.findings if one.code == "volumes-would-go"]
+    assert f"StatefulSet {NAMESPACE}/stores-0 deletes its volumes" in finding.message
+    assert groups.spec(at) == before
+    night.at(MORNING)
+    groups.settle(Stage.AWAKE)
+    # What would have become of them.
+    groups.kube.merge(f"{at}/scale", {"spec": {"replicas": 0}})
+    eventually(lambda: is_going(groups, claims[1]), lambda: groups.kube.find(claims[1]))
+    assert not is_going(groups, claims[0])
+
+
+def is_going(groups: Cluster, claim: str) -> bool:
+    """It keeps a finalizer, whose controller is not here either."""
+    found = groups.kube.find(claim)
+    return found is None or "deletionTimestamp" in found["metadata"]
 
 
 def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_then(groups: Cluster):

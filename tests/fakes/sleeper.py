@@ -142,7 +142,9 @@ class Reconciler:
     def look(self, known: tuple[Any, ...] = ()) -> Plan:
         """What the next pass would do; `known` are details of the record before."""
         world = observe.observe(self._trigger, None, self._ports, "", self.clock.now)
-        return without_sent(plan.plan(replace(world, known=known), self.clock.now), self.notified)
+        left = frozenset(one.part for one in self.failed if one.refused_by)
+        world = replace(world, known=known, left=left)
+        return without_sent(plan.plan(world, self.clock.now), self.notified)
 
     def run_pass(self) -> Plan | None:
         """
@@ -155,7 +157,7 @@ class Reconciler:
             if between:
                 between()
             executor = ActionExecutor(self._trigger, self.cluster, self._ports)
-            attempt = Attempt((), self.clock, found.longest_retry)
+            attempt = Attempt((), self.clock, found.longest_retry, found.left)
             for action in found.actions:
                 if not attempt.leaves_out(action):
                     with attempt.at(action):

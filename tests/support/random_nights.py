@@ -256,7 +256,7 @@ def denied(world: World, chance: Random, at: datetime) -> Mishap:
 
     def deny(account: Account) -> None:
         writes = (f"kubernetes.scale {ref}", f"kubernetes.patch {ref}")
-        denial = Refused("422 a policy denies it")
+        denial = Refused("422 ValidatingAdmissionPolicy 'floor' with binding 'all' denied request: no")
         account.calls.fails = lambda call: denial if call.startswith(writes) else None
 
     return Mishap(at, f"a policy denies each change of {ref} from now on", deny)

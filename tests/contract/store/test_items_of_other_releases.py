@@ -259,6 +259,8 @@ def test_the_table_names_the_fields_of_findings_and_retries_and_no_rename_in_cod
             "says": "denied",
             "conflict": False,
             "notified": False,
+            "refused_by": "",
+            "version": "",
         }
     ]
 

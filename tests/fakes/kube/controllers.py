@@ -20,7 +20,7 @@ PAUSED = "autoscaling.keda.sh/paused-replicas"
 USER_PAUSED = "autoscaling.keda.sh/paused"
 STOPPED = "kubeflow-resource-stopped"
 KSERVE_STOP = "serving.kserve.io/stop"
-_SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer")
+_SCALED = ("Deployment", "StatefulSet", "Rollout", "LeaderWorkerSet", "ModelServer", "NodeSet")
 
 
 class Controllers:

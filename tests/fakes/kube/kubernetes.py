@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self
 
 from slicewise.errors import Conflict, Refused, Unauthorized
-from slicewise.gateways.kubernetes import KINDS
+from slicewise.kube.kinds import RESOURCES
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.onboarding.admission import binding_of, policy_of
@@ -102,7 +102,7 @@ class FakeApiServer:
         return min(served, key=priority, default="v1" if "spec" not in crd else None)
 
     def _definition(self, group: str, kind: str) -> Object | None:
-        plural = KINDS.get((group, kind), (f"{kind.lower()}s", True))[0]
+        plural = RESOURCES.get((group, kind), (f"{kind.lower()}s", True))[0]
         return self.objects.get(Ref(*CRD, f"{plural}.{group}"))
 
     def of_kind(self, api_version: str, kind: str) -> list[tuple[Ref, dict[str, Any]]]:
@@ -333,7 +333,7 @@ class FakeKubernetes:
         with self._calls.call(f"kubernetes.serves {kind}"):
             self._known()
             group = api_version.rpartition("/")[0]
-            is_a_kind = group not in _BUILT_IN or (group, kind) in KINDS
+            is_a_kind = group not in _BUILT_IN or (group, kind) in RESOURCES
             return is_a_kind and self._server.serves(api_version, kind)
 
     def preferred_version(self, group: str, kind: str) -> str | None:
@@ -425,4 +425,4 @@ class FakeKubernetes:
 def _resource(ref: Ref) -> tuple[str, str]:
     """API group and plural."""
     group = ref.api_version.rpartition("/")[0]
-    return group, KINDS.get((group, ref.kind), (f"{ref.kind.lower()}s",))[0]
+    return group, RESOURCES.get((group, ref.kind), (f"{ref.kind.lower()}s",))[0]

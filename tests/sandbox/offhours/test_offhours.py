@@ -440,6 +440,7 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
         "spec": {"master": {"replicas": 1}},
     }
     made = eventually(lambda: _created(kube, job), every=1)
+    engine = _with_a_floor(cluster, group)
     kube.create(pod_of({**GPU.scaled("TorchJob", "ft", 1, f"{group}/v1"), "metadata": made["metadata"]}))
     expression = (
         "object.metadata.name != 'b-embed' || (has(object.spec.replicas) && object.spec.replicas > 0)"
@@ -480,8 +481,12 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
         name: cluster.spec(path("deployments", name))["replicas"] for name in ("a-chat", "b-embed", "c-rag")
     }
     assert counts == {"a-chat": 0, "b-embed": 1, "c-rag": 0}
-    [failed] = night.failed
-    assert failed.part == f"Deployment {NAMESPACE}/b-embed" and "b-embed needs one replica" in failed.message
+    failed = {one.part: one for one in night.failed}
+    embed, floored = f"Deployment {NAMESPACE}/b-embed", f"Engine {NAMESPACE}/d-floor"
+    assert failed.keys() == {embed, floored} and "b-embed needs one replica" in failed[embed].message
+    assert failed[embed].refused_by == "ValidatingAdmissionPolicy 'at-least-one' with binding 'at-least-one'"
+    assert failed[floored].refused_by == "the validation of its kind", failed[floored].message
+    assert kube.get(engine)["spec"]["replicas"] == 1
     planned = night.look()
     assert "TorchJob" in next(one.message for one in planned.outcome.findings if one.code == "cannot-be-read")
     assert night.schedules.waiting["gpu-1"]
@@ -491,7 +496,36 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
     assert [cluster.spec(path("deployments", name))["replicas"] for name in counts] == [1, 1, 1]
     for name in counts:
         kube.delete(path("deployments", name))
-    kube.delete(path("pods", "ft-0", "v1"))
+    for pod in ("ft-0", "d-floor-0"):
+        kube.delete(path("pods", pod, "v1"))
+
+
+def _with_a_floor(cluster: Cluster, group: str) -> str:
+    """An object, with its pod, whose definition lets it have no fewer than one replica; its path."""
+    replicas = {"type": "integer", "minimum": 1}
+    loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    properties = {"spec": loose | {"properties": {"replicas": replicas}}, "status": loose}
+    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+        "subresources": {"status": {}, "scale": scale},
+    }
+    names = {"kind": "Engine", "plural": "engines", "singular": "engine"}
+    cluster.kube.create(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"engines.{group}"},
+            "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+        }
+    )
+    item = GPU.scaled("Engine", "d-floor", 1, f"{group}/v1")
+    made = eventually(lambda: _created(cluster.kube, item), every=1)
+    cluster.kube.create(pod_of(made))
+    return cluster.path("engines", "d-floor", f"{group}/v1")
 
 
 def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster: Cluster):

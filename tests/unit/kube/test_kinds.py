@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from slicewise.gateways.kubernetes import KINDS
 from slicewise.kube import kinds
-from slicewise.kube.kinds import ApiKind
+from slicewise.kube.kinds import RESOURCES, ApiKind
 from slicewise.kube.ref import Ref
 
 from tests.support.nonempty import nonempty
@@ -14,7 +13,7 @@ def test_each_kind_is_declared_once_and_has_its_plural():
     in_group = [kind.in_group for kind in nonempty(DECLARED)]
 
     assert len(in_group) == len(set(in_group))
-    assert set(in_group) <= set(KINDS)
+    assert set(in_group) <= set(RESOURCES)
 
 
 def test_a_kind_is_the_beginning_of_a_reference():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from slicewise import rights
-from slicewise.gateways.kubernetes import KINDS
+from slicewise.kube.kinds import RESOURCES
 from slicewise.kube.ref import ref_of
 from slicewise.offhours import kinds
 from slicewise.onboarding import admission, rbac
@@ -67,7 +67,7 @@ def test_another_kind_is_held_as_soon_as_it_may_be_written():
 
 
 def test_the_sleeper_may_write_every_switch_of_off_hours():
-    plurals = {key: plural for key, (plural, _) in KINDS.items()}
+    plurals = {key: plural for key, (plural, _) in RESOURCES.items()}
     of = {(one.group, one.resource): one.fields for one in rights.SLEEPER.writes}
 
     for row in kinds.KINDS:

@@ -1,7 +1,7 @@
 """What our identities may do once the installation is over: exactly what their passes do."""
 
 import pytest
-from slicewise.gateways.kubernetes import KINDS
+from slicewise.kube.kinds import RESOURCES
 from slicewise.kube.ref import ref_of
 from slicewise.offhours.kinds import KINDS as ROWS
 from slicewise.onboarding import manifests, rbac
@@ -11,7 +11,7 @@ from tests.support import builders
 BY_US = "karpenter: {install: true}"
 
 
-SERVED = {f"{plural}.{group}" for (group, _), (plural, _) in KINDS.items()}
+SERVED = {f"{plural}.{group}" for (group, _), (plural, _) in RESOURCES.items()}
 
 
 def granted(policy, kind, name, namespace="", crds=()):
@@ -219,7 +219,7 @@ def test_the_sleeper_may_list_every_kind_that_it_reads_whole():
 
     for row in ROWS:
         if row.is_read:
-            assert ("list", row.group, KINDS[row.group, row.kind][0], "") in held, row.kind
+            assert ("list", row.group, RESOURCES[row.group, row.kind][0], "") in held, row.kind
 
 
 def suspending(jobs="suspend"):
@@ -228,7 +228,7 @@ def suspending(jobs="suspend"):
 
 @pytest.mark.parametrize("jobs", ["finish", "run"])
 def test_the_right_on_jobs_comes_with_the_policy_and_stays_as_long_as_one_is_suspended(jobs):
-    of_jobs = {("patch", row.group, KINDS[row.group, row.kind][0], "") for row in ROWS if row.is_job}
+    of_jobs = {("patch", row.group, RESOURCES[row.group, row.kind][0], "") for row in ROWS if row.is_job}
     never, still, now = (
         {ref_of(item): item for item in rbac.objects(suspending(said), crds=SERVED, suspending=is_still)}[
             rbac.SLEEPER_ROLE
@@ -245,8 +245,9 @@ def test_the_right_on_jobs_comes_with_the_policy_and_stays_as_long_as_one_is_sus
 @pytest.mark.parametrize("row", [row for row in ROWS if row.if_served], ids=lambda row: row.kind)
 def test_a_right_to_change_a_kind_comes_with_its_definition(row):
     policy = suspending("suspend" if row.is_job else "finish")
-    plural = KINDS[row.group, row.kind][0]
-    rights = {(verb, row.group, plural, "") for verb in ("list", "patch")}
+    plural = RESOURCES[row.group, row.kind][0]
+    verbs = ["list"] if all(setting.scaled for setting in row.settings) else ["list", "patch"]
+    rights = {(verb, row.group, plural, "") for verb in verbs}
 
     assert rights <= granted(policy, "ClusterRole", rbac.SLEEPER, crds={f"{plural}.{row.group}"})
     assert not rights & granted(policy, "ClusterRole", rbac.SLEEPER)
@@ -258,6 +259,16 @@ def test_job_sets_are_read_for_what_their_jobs_belong_to_where_the_cluster_has_t
 
     assert read in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER, crds=crds)
     assert changed not in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER, crds=crds)
+    assert read not in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER)
+
+
+def test_node_sets_are_read_for_their_volumes_where_the_cluster_has_them():
+    read, changed = ((verb, "slinky.slurm.net", "nodesets", "") for verb in ("list", "patch"))
+    with_slurm = granted(
+        suspending("finish"), "ClusterRole", rbac.SLEEPER, crds={"nodesets.slinky.slurm.net"}
+    )
+
+    assert read in with_slurm and changed not in with_slurm
     assert read not in granted(suspending("finish"), "ClusterRole", rbac.SLEEPER)
 
 

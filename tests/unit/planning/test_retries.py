@@ -10,6 +10,7 @@ from slicewise.kube.ref import Ref
 from slicewise.model.cluster import Alarm
 from slicewise.planning import retries
 from slicewise.planning.actions import Delete, Notify, PutAlarm, Scale
+from slicewise.planning.outcome import Left
 from slicewise.reconcile.executor import Attempt
 
 NOW = datetime(2026, 11, 25, 20, tzinfo=UTC)
@@ -37,6 +38,73 @@ def waits(error, times: int, longest=LONGEST) -> list[float]:
         found.append((failed[0].at - now).total_seconds())
         now = failed[0].at
     return found
+
+
+MORNING = NOW + timedelta(hours=11)
+DENIED = Refused('400 admission webhook "least.example.com" denied the request: never below 1.')
+
+
+def refused(error=DENIED, before=(), now=NOW, version="7") -> Attempt:
+    attempt = Attempt(before, lambda: now, LONGEST, {str(CHAT): Left(MORNING, version)})
+    if not attempt.leaves_out(scale()):
+        with attempt.at(scale()):
+            raise error
+    return attempt
+
+
+def test_what_is_refused_for_good_is_left_until_its_time_and_named_at_once():
+    [retry] = refused().failed
+    [finding] = retries.findings([retry])
+
+    assert retry.at == MORNING and retry.needs_a_notice
+    assert refused(before=[retry], now=MORNING - timedelta(minutes=1)).failed == (retry,), "it is not tried"
+    assert refused(before=[retry], now=MORNING).failed[0].times == 2
+    assert finding.code == "change-refused"
+    assert finding.message == (
+        'Admission webhook "least.example.com" refuses to let us scale Deployment ml/chat from 2 to 0: '
+        '400 admission webhook "least.example.com" denied the request: never below 1.'
+    )
+    assert "until Thu 26 Nov 07:00 UTC" in finding.remedy
+    assert retries.summary([retry]) == (
+        'Deployment ml/chat stays as it is: admission webhook "least.example.com" refuses the change'
+    )
+
+
+@pytest.mark.parametrize("left", [None, {"Deployment ml/embed": Left(MORNING)}], ids=["none", "another"])
+def test_a_part_that_is_not_to_be_left_is_tried_again_soon_whoever_refuses_it(left):
+    attempt = Attempt((), lambda: NOW, LONGEST, left)
+    with attempt.at(scale()):
+        raise DENIED
+
+    assert attempt.failed[0].at == NOW + timedelta(seconds=5) and not attempt.failed[0].refused_by
+
+
+def test_nor_is_one_left_that_fails_otherwise():
+    assert refused(Unavailable("503")).failed[0].at == NOW + timedelta(seconds=5)
+
+
+def test_what_is_left_is_tried_once_its_object_has_changed_or_somebody_asks():
+    known = refused().failed
+    soon = NOW + timedelta(minutes=1)
+
+    assert refused(before=known, now=soon).failed[0].times == 1
+    assert refused(before=known, now=soon, version="8").failed[0].times == 2
+    assert refused(before=retries.asked_again(known, soon), now=soon).failed[0].times == 2
+    other = try_once(scale(), Unavailable("503")).failed
+    assert retries.asked_again(other, NOW) == other, "what does not answer has its backoff"
+
+
+def test_what_is_refused_each_night_is_known_from_one_to_the_next():
+    known = retries.from_json({**retries.as_json(refused().failed[0]), "notified": True})
+    by_day = Attempt([known], lambda: MORNING + timedelta(days=7), LONGEST)
+    assert by_day.untried == (known,)
+    assert not refused(before=by_day.untried, now=MORNING + timedelta(days=7)).failed[0].needs_a_notice
+    assert Attempt([known], lambda: MORNING + timedelta(days=9), LONGEST).untried == ()
+
+
+def test_a_summary_names_what_is_retried_before_what_is_left():
+    other = try_once(scale(EMBED), Unavailable("503")).failed
+    assert retries.summary([*refused().failed, *other]) == "Deployment ml/embed could not be changed yet"
 
 
 def test_what_fails_is_tried_again_after_twice_the_time_each_time():

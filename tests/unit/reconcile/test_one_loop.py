@@ -15,7 +15,7 @@ from slicewise.kube.ref import Ref
 from slicewise.model.capabilities import TUNING
 from slicewise.planning.actions import Notify, Patch
 from slicewise.planning.eks_actions import ApplyChartCrds
-from slicewise.planning.outcome import Outcome, Plan, Stage
+from slicewise.planning.outcome import Left, Outcome, Plan, Stage
 from slicewise.ports import Ports
 from slicewise.reconcile.executor import Attempt
 from slicewise.reconcile.reconciler import Capability, Reconciler
@@ -44,13 +44,14 @@ class Loop:
     Attributes:
         patches: What each patch answers.
         patch: Does what each patch does.
-        abreast: Of its plan.
+        abreast, left: Of its plan.
     """
 
     def __init__(self, *actions: object, threads: int = 1) -> None:
         self.actions, self.acts, self.patches = actions, True, None
         self.patch: Callable[[str], object] = lambda name: None
         self.abreast: dict[str, str] = {}
+        self.left: dict[str, Left] = {}
         self.details: tuple[dict[str, object], ...] = ()
         self.crds, self.apply = ({"kind": "a"},) * 30, lambda item: None
         self.calls, self.clock = Calls(), Clock()
@@ -59,7 +60,11 @@ class Loop:
             TUNING,
             observe=lambda *_: builders.cluster(),
             plan=lambda *_: Plan(
-                Outcome(Stage.ONBOARDED, "as it is"), self.actions, self.details, abreast=self.abreast
+                Outcome(Stage.ONBOARDED, "as it is"),
+                self.actions,
+                self.details,
+                abreast=self.abreast,
+                left=self.left,
             ),
             cluster=lambda cluster: cluster,
             enforced=lambda _: self.acts,
@@ -332,6 +337,24 @@ def test_of_more_failures_than_a_record_holds_those_that_failed_most_often_are_k
     assert 100 < len(record.retries) < 1_000
     assert sum(retry.times == 7 for retry in record.retries) >= len(record.retries) - 2
     assert loop.notices.sent, "after the fifth time the operators are notified"
+
+
+def test_of_more_refusals_than_a_record_holds_the_operators_are_notified_once():
+    """What has no room would be reported by each look: a mail every quarter of an hour, all night."""
+    loop = Loop(*(patch(f"Deployment ml/{'d' * 60}-{number:04}") for number in range(1_000)))
+    morning = loop.clock() + timedelta(hours=10)
+    loop.left = {action.part: Left(morning) for action in loop.actions}
+
+    def denied(name: str) -> None:
+        raise Refused('403 admission webhook "floor.example.com" denied the request: ' + "x" * 300)
+
+    loop.patch = denied
+    for _ in range(5):
+        loop.run()
+        loop.clock.pass_by(timedelta(minutes=15))
+
+    [(_, text)] = loop.notices.sent
+    assert "And 990 more" in text and len(loop.store.record(HINT.cluster, TUNING).retries) > 100
 
 
 # Parts that are done side by side

@@ -127,6 +127,14 @@ def test_every_name_of_a_role_and_its_binding_gets_the_installations_prefix():
     assert {each["name"] for each in names} == {"kueue-operator"}
 
 
+def test_an_account_that_a_helm_chart_alone_would_make_gets_its_role():
+    account, binding = manifests.account("operator", "slinky", "slurm-manager-role")
+
+    assert account["metadata"] == {"name": "operator", "namespace": "slinky"}
+    assert binding["roleRef"]["name"] == "slurm-manager-role"
+    assert binding["subjects"] == [{**ACCOUNT, "namespace": "slinky"}]
+
+
 def test_webhooks_ask_a_port_of_this_machine_for_the_namespaces_that_their_project_says():
     service = {"name": "webhook-service", "namespace": "system", "path": "/mutate-v1-pod"}
     hooks = [{"name": name, "clientConfig": {"service": service}} for name in ("mpod.kb.io", "mjob.kb.io")]

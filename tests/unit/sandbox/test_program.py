@@ -152,12 +152,25 @@ def test_the_sources_are_the_commands_own_and_ours_without_tests(go: Go):
     assert sources == {
         str(PROMETHEUS.folder / "main.go"): "package main",
         str(PROMETHEUS.folder / "warnings.go"): "package main",
-        str(PROMETHEUS.folder / "slicewise_hold.go"): program.HOLD.format(name="prometheus"),
+        str(PROMETHEUS.folder / "slicewise_hold.go"): program.HOLD.format(module="slicewise.dev/prometheus"),
         str(PROMETHEUS.folder / "lifeline/lifeline.go"): (
             versions.MODULE / "lifeline/lifeline.go"
         ).read_text(),
     }
     assert "remove_all_sd" in arguments
+
+
+def test_where_a_command_imports_what_is_internal_to_its_project_our_module_is_below_that(go: Go):
+    module = PROMETHEUS.folder / "go.mod"
+    module.write_text(
+        module.read_text().replace("slicewise.dev/prometheus", "github.com/prometheus/prometheus/x")
+    )
+
+    program.built(PROMETHEUS, quiet)
+
+    [(_, sources)] = go.builds
+    hold = sources[str(PROMETHEUS.folder / "slicewise_hold.go")]
+    assert 'import "github.com/prometheus/prometheus/x/lifeline"' in hold
 
 
 @pytest.mark.parametrize(

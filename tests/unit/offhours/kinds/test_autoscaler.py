@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from slicewise.errors import Refused
 from slicewise.kube.ref import Object, ref_of
 from slicewise.offhours.sleep_fields import NO_SCALE_UP
 from slicewise.offhours.targets import KEEP_AWAKE
@@ -206,6 +207,45 @@ def test_one_whose_target_is_marked_and_at_0_is_left_to_its_work(where):
     sleeper.at(NIGHT).settle()
 
     assert behavior(sleeper, OF_IDLE) is None
+
+
+def test_one_of_a_target_that_is_read_through_scale_alone_is_held_once_it_has_started_something():
+    """At 0 nothing says where the pods of such a target would run: on our pools, or anywhere."""
+    model = scaled("ModelServer", "model", 0, version="inference.example.com/v1")
+    held = autoscaler("model", model)
+    sleeper = cluster(model, held)
+    before = objects_of(sleeper)
+    sleeper.at(NIGHT).settle()
+    assert behavior(sleeper, held) is None
+
+    sleeper.controllers.wake_from_zero()
+    assert sleeper.replicas(model) == 3
+    sleeper.later(minutes=15).settle()
+    assert sleeper.replicas(model) == 0 and behavior(sleeper, held) == NO_SCALE_UP.asleep
+    sleeper.controllers.wake_from_zero()
+    assert sleeper.replicas(model) == 0
+
+    sleeper.at(MORNING).settle()
+    assert sleeper.replicas(model) == 3, "as many as it had started"
+    sleeper.server.scale(ref_of(model), 3, 0, manager="horizontal-pod-autoscaler")
+    assert objects_of(sleeper) == before
+
+
+def test_one_whose_target_is_refused_its_sleep_is_let_go_for_its_work():
+    sleeper = cluster(SERVER, OF_SERVER)
+    before = objects_of(sleeper)
+    what = f"kubernetes.scale {ref_of(SERVER)}"
+    denied = Refused('403 admission webhook "floor.example.com" denied the request: no')
+    sleeper.calls.fails = lambda call: denied if call.startswith(what) else None
+
+    sleeper.at(NIGHT).run_pass()
+    assert behavior(sleeper, OF_SERVER) == NO_SCALE_UP.asleep, "it is held before its target is tried"
+    for _ in range(3):
+        sleeper.run_pass()
+
+    assert behavior(sleeper, OF_SERVER) is None and sleeper.replicas(SERVER) == 3
+    sleeper.at(MORNING).settle()
+    assert objects_of(sleeper) == before
 
 
 def test_one_whose_target_is_left_for_its_volumes_is_left_to_its_work():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from slicewise.errors import Refused, Unavailable
 from slicewise.kube.ref import Ref, ref_of
+from slicewise.offhours.targets import loses_volumes
 from slicewise.policy.off_hours import Volumes
 
 from tests.fakes.calls import REFUSALS
@@ -310,3 +311,21 @@ def test_a_cron_job_is_no_such_job():
     sleeper.at(NIGHT).settle()
 
     assert sleeper.value(Ref("batch/v1", "CronJob", "nightly", "ml"), "spec", "suspend") is True
+
+
+@pytest.mark.parametrize(
+    ("retention", "loses"),
+    [
+        pytest.param({"whenScaled": "Retain", "whenDeleted": "Delete"}, True, id="when deleted"),
+        pytest.param({"whenScaled": "Delete", "whenDeleted": "Retain"}, True, id="when scaled"),
+        pytest.param({"whenScaled": "Retain", "whenDeleted": "Retain"}, False, id="never"),
+    ],
+)
+@pytest.mark.parametrize("above", ["Pod", "LeaderWorkerSet"])
+def test_a_set_that_is_deleted_with_its_leader_loses_what_it_deletes_then(retention, loses, above):
+    """A LeaderWorkerSet at 0 has its set of leaders scaled, and the set of workers of each deleted."""
+    leader = {"apiVersion": "v1", "kind": above, "metadata": {"name": "llm-0", "uid": "a"}}
+    store = keeping_volumes(owned(scaled("StatefulSet", "workers", 2), leader))
+    store["spec"]["persistentVolumeClaimRetentionPolicy"] = retention
+
+    assert loses_volumes(store) == (loses and (above == "Pod" or retention["whenScaled"] == "Delete"))

@@ -30,65 +30,6 @@ MOST_AT_ONCE = 8
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
-# Group and kind → (plural, namespaced): every kind that our requests name, so that none has to be discovered.
-KINDS: Mapping[tuple[str, str], tuple[str, bool]] = {
-    kinds.CONFIG_MAP.in_group: ("configmaps", True),
-    kinds.EVENT.in_group: ("events", True),
-    kinds.NAMESPACE.in_group: ("namespaces", False),
-    kinds.NODE.in_group: ("nodes", False),
-    kinds.POD.in_group: ("pods", True),
-    kinds.SECRET.in_group: ("secrets", True),
-    kinds.SERVICE_ACCOUNT.in_group: ("serviceaccounts", True),
-    kinds.DAEMON_SET.in_group: ("daemonsets", True),
-    kinds.DEPLOYMENT.in_group: ("deployments", True),
-    kinds.DISRUPTION_BUDGET.in_group: ("poddisruptionbudgets", True),
-    kinds.REPLICA_SET.in_group: ("replicasets", True),
-    kinds.STATEFUL_SET.in_group: ("statefulsets", True),
-    kinds.CRON_JOB.in_group: ("cronjobs", True),
-    kinds.JOB.in_group: ("jobs", True),
-    kinds.ADMISSION_POLICY.in_group: ("validatingadmissionpolicies", False),
-    kinds.ADMISSION_BINDING.in_group: ("validatingadmissionpolicybindings", False),
-    kinds.CRD.in_group: ("customresourcedefinitions", False),
-    kinds.CLUSTER_ROLE.in_group: ("clusterroles", False),
-    kinds.CLUSTER_ROLE_BINDING.in_group: ("clusterrolebindings", False),
-    kinds.ROLE.in_group: ("roles", True),
-    kinds.ROLE_BINDING.in_group: ("rolebindings", True),
-    kinds.NODE_POOL.in_group: ("nodepools", False),
-    kinds.NODE_CLAIM.in_group: ("nodeclaims", False),
-    kinds.NODE_OVERLAY.in_group: ("nodeoverlays", False),
-    kinds.EC2_NODE_CLASS.in_group: ("ec2nodeclasses", False),
-    kinds.KWOK_NODE_CLASS.in_group: ("kwoknodeclasses", False),
-    kinds.EKS_NODE_CLASS.in_group: ("nodeclasses", False),
-    kinds.DEVICE_CLASS.in_group: ("deviceclasses", False),
-    kinds.CLUSTER_POLICY.in_group: ("clusterpolicies", False),
-    kinds.NVIDIA_DRIVER.in_group: ("nvidiadrivers", False),
-    kinds.NODE_FEATURE.in_group: ("nodefeatures", True),
-    kinds.NODE_FEATURE_GROUP.in_group: ("nodefeaturegroups", True),
-    kinds.NODE_FEATURE_RULE.in_group: ("nodefeaturerules", False),
-    kinds.ROLLOUT.in_group: ("rollouts", True),
-    kinds.SCALED_JOB.in_group: ("scaledjobs", True),
-    kinds.SCALED_OBJECT.in_group: ("scaledobjects", True),
-    kinds.LEADER_WORKER_SET.in_group: ("leaderworkersets", True),
-    kinds.AUTOSCALER.in_group: ("horizontalpodautoscalers", True),
-    kinds.NOTEBOOK.in_group: ("notebooks", True),
-    kinds.RAY_CLUSTER.in_group: ("rayclusters", True),
-    kinds.RAY_JOB.in_group: ("rayjobs", True),
-    kinds.JOB_SET.in_group: ("jobsets", True),
-    kinds.TRAIN_JOB.in_group: ("trainjobs", True),
-    kinds.PYTORCH_JOB.in_group: ("pytorchjobs", True),
-    kinds.TF_JOB.in_group: ("tfjobs", True),
-    kinds.XGBOOST_JOB.in_group: ("xgboostjobs", True),
-    kinds.PADDLE_JOB.in_group: ("paddlejobs", True),
-    kinds.JAX_JOB.in_group: ("jaxjobs", True),
-    kinds.MPI_JOB.in_group: ("mpijobs", True),
-    kinds.INFERENCE_SERVICE.in_group: ("inferenceservices", True),
-    kinds.CLUSTER_QUEUE.in_group: ("clusterqueues", False),
-    kinds.LOCAL_QUEUE.in_group: ("localqueues", True),
-    kinds.RESOURCE_FLAVOR.in_group: ("resourceflavors", False),
-    kinds.KUEUE_WORKLOAD.in_group: ("workloads", True),
-}
-
-
 # Few objects, which people edit: the writer is named.
 _TOLD_WITH_WRITERS = frozenset({"NodePool", "NodeOverlay"})
 
@@ -212,7 +153,7 @@ class KubernetesApi:
 
     def _path(self, api_version: str, kind: str, namespace: str) -> str:
         """Of a kind that only a policy names, the plural is found out; of one that is not served, guessed."""
-        known = KINDS.get((api_version.rpartition("/")[0], kind))
+        known = kinds.RESOURCES.get((api_version.rpartition("/")[0], kind))
         if known is None and kind.endswith("NodeClass"):
             # Of another provider: their plural always ends so.
             known = (f"{kind.lower()}es", False)
@@ -229,7 +170,7 @@ class KubernetesApi:
         return f"{where}/{plural}/{quote(ref.name)}/scale" if plural else None
 
     def _plural(self, api_version: str, kind: str) -> str | None:
-        known = KINDS.get((api_version.rpartition("/")[0], kind))
+        known = kinds.RESOURCES.get((api_version.rpartition("/")[0], kind))
         if known:
             return known[0]
         resources = self._resources(api_version)

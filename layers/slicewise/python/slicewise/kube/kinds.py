@@ -7,6 +7,7 @@ of these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -59,10 +60,13 @@ ROLLOUT = ApiKind("argoproj.io/v1alpha1", "Rollout")
 SCALED_JOB = ApiKind("keda.sh/v1alpha1", "ScaledJob")
 SCALED_OBJECT = ApiKind("keda.sh/v1alpha1", "ScaledObject")
 LEADER_WORKER_SET = ApiKind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet")
+NODE_SET = ApiKind("slinky.slurm.net/v1beta1", "NodeSet")
 AUTOSCALER = ApiKind("autoscaling/v2", "HorizontalPodAutoscaler")
 NOTEBOOK = ApiKind("kubeflow.org/v1", "Notebook")
 RAY_CLUSTER = ApiKind("ray.io/v1", "RayCluster")
 RAY_JOB = ApiKind("ray.io/v1", "RayJob")
+RAY_CRON_JOB = ApiKind("ray.io/v1", "RayCronJob")
+RAY_SERVICE = ApiKind("ray.io/v1", "RayService")
 JOB_SET = ApiKind("jobset.x-k8s.io/v1alpha2", "JobSet")
 TRAIN_JOB = ApiKind("trainer.kubeflow.org/v1alpha1", "TrainJob")
 PYTORCH_JOB = ApiKind("kubeflow.org/v1", "PyTorchJob")
@@ -71,8 +75,71 @@ XGBOOST_JOB = ApiKind("kubeflow.org/v1", "XGBoostJob")
 PADDLE_JOB = ApiKind("kubeflow.org/v1", "PaddleJob")
 JAX_JOB = ApiKind("kubeflow.org/v1", "JAXJob")
 MPI_JOB = ApiKind("kubeflow.org/v1", "MPIJob")
+KNATIVE_REVISION = ApiKind("serving.knative.dev/v1", "Revision")
 INFERENCE_SERVICE = ApiKind("serving.kserve.io/v1beta1", "InferenceService")
 CLUSTER_QUEUE = ApiKind("kueue.x-k8s.io/v1beta2", "ClusterQueue")
 LOCAL_QUEUE = ApiKind("kueue.x-k8s.io/v1beta2", "LocalQueue")
 RESOURCE_FLAVOR = ApiKind("kueue.x-k8s.io/v1beta2", "ResourceFlavor")
 KUEUE_WORKLOAD = ApiKind("kueue.x-k8s.io/v1beta2", "Workload")
+
+# Group and kind → (plural, namespaced): every kind that our requests name, so that none has to be discovered.
+RESOURCES: Mapping[tuple[str, str], tuple[str, bool]] = {
+    CONFIG_MAP.in_group: ("configmaps", True),
+    EVENT.in_group: ("events", True),
+    NAMESPACE.in_group: ("namespaces", False),
+    NODE.in_group: ("nodes", False),
+    POD.in_group: ("pods", True),
+    SECRET.in_group: ("secrets", True),
+    SERVICE_ACCOUNT.in_group: ("serviceaccounts", True),
+    DAEMON_SET.in_group: ("daemonsets", True),
+    DEPLOYMENT.in_group: ("deployments", True),
+    DISRUPTION_BUDGET.in_group: ("poddisruptionbudgets", True),
+    REPLICA_SET.in_group: ("replicasets", True),
+    STATEFUL_SET.in_group: ("statefulsets", True),
+    CRON_JOB.in_group: ("cronjobs", True),
+    JOB.in_group: ("jobs", True),
+    ADMISSION_POLICY.in_group: ("validatingadmissionpolicies", False),
+    ADMISSION_BINDING.in_group: ("validatingadmissionpolicybindings", False),
+    CRD.in_group: ("customresourcedefinitions", False),
+    CLUSTER_ROLE.in_group: ("clusterroles", False),
+    CLUSTER_ROLE_BINDING.in_group: ("clusterrolebindings", False),
+    ROLE.in_group: ("roles", True),
+    ROLE_BINDING.in_group: ("rolebindings", True),
+    NODE_POOL.in_group: ("nodepools", False),
+    NODE_CLAIM.in_group: ("nodeclaims", False),
+    NODE_OVERLAY.in_group: ("nodeoverlays", False),
+    EC2_NODE_CLASS.in_group: ("ec2nodeclasses", False),
+    KWOK_NODE_CLASS.in_group: ("kwoknodeclasses", False),
+    EKS_NODE_CLASS.in_group: ("nodeclasses", False),
+    DEVICE_CLASS.in_group: ("deviceclasses", False),
+    CLUSTER_POLICY.in_group: ("clusterpolicies", False),
+    NVIDIA_DRIVER.in_group: ("nvidiadrivers", False),
+    NODE_FEATURE.in_group: ("nodefeatures", True),
+    NODE_FEATURE_GROUP.in_group: ("nodefeaturegroups", True),
+    NODE_FEATURE_RULE.in_group: ("nodefeaturerules", False),
+    ROLLOUT.in_group: ("rollouts", True),
+    SCALED_JOB.in_group: ("scaledjobs", True),
+    SCALED_OBJECT.in_group: ("scaledobjects", True),
+    LEADER_WORKER_SET.in_group: ("leaderworkersets", True),
+    NODE_SET.in_group: ("nodesets", True),
+    AUTOSCALER.in_group: ("horizontalpodautoscalers", True),
+    NOTEBOOK.in_group: ("notebooks", True),
+    RAY_CLUSTER.in_group: ("rayclusters", True),
+    RAY_JOB.in_group: ("rayjobs", True),
+    RAY_CRON_JOB.in_group: ("raycronjobs", True),
+    RAY_SERVICE.in_group: ("rayservices", True),
+    JOB_SET.in_group: ("jobsets", True),
+    TRAIN_JOB.in_group: ("trainjobs", True),
+    PYTORCH_JOB.in_group: ("pytorchjobs", True),
+    TF_JOB.in_group: ("tfjobs", True),
+    XGBOOST_JOB.in_group: ("xgboostjobs", True),
+    PADDLE_JOB.in_group: ("paddlejobs", True),
+    JAX_JOB.in_group: ("jaxjobs", True),
+    MPI_JOB.in_group: ("mpijobs", True),
+    KNATIVE_REVISION.in_group: ("revisions", True),
+    INFERENCE_SERVICE.in_group: ("inferenceservices", True),
+    CLUSTER_QUEUE.in_group: ("clusterqueues", False),
+    LOCAL_QUEUE.in_group: ("localqueues", True),
+    RESOURCE_FLAVOR.in_group: ("resourceflavors", False),
+    KUEUE_WORKLOAD.in_group: ("workloads", True),
+}

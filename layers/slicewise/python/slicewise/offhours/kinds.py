@@ -76,6 +76,7 @@ class Kind:
         own: It is the policy's, not ours.
         has_scale: Of a kind that is a job: the number of its workers, which releases before scaled to 0.
         unsuspendable: Why a job is not suspended, though the policy has jobs suspended; None where it is.
+        ends_later: Why pods are there, rightly, though their object sleeps; None where they should be gone.
     """
 
     group: str
@@ -93,6 +94,7 @@ class Kind:
     own: bool = False
     has_scale: bool = False
     unsuspendable: Callable[[Object], Why | None] = lambda item: None
+    ends_later: Callable[[Sequence[Object]], Why | None] = lambda pods: None
 
     @property
     def api_version(self) -> str:
@@ -225,6 +227,19 @@ def _ray_job(item: Object) -> Why | None:
     return None
 
 
+_SLURM_BUSY = tuple(f"SlurmNodeState{state}" for state in ("Allocated", "Mixed", "Completing"))
+
+
+def _slurm_drains(pods: Sequence[Object]) -> Why | None:
+    """The Slurm operator 1.0 drains each pod's Slurm node, and deletes the pod once no job runs there."""
+    if not any((condition(pod, busy) or {}).get("status") == "True" for pod in pods for busy in _SLURM_BUSY):
+        return None
+    return (
+        "Slurm jobs run there, and Slurm drains its nodes: each pod ends with its last job",
+        "No action needed: their nodes go with them. To end them now, cancel the jobs (scancel).",
+    )
+
+
 def _training(kind: str) -> Kind:
     """Of Kubeflow's training operator; of some, `scale` is the number of workers."""
     has_scale = kind in ("PyTorchJob", "PaddleJob", "JAXJob")
@@ -243,6 +258,11 @@ KINDS = (
     Kind("apps", "v1", "DaemonSet", NightBehaviour.DAEMON, is_read=False),
     Kind("argoproj.io", "v1alpha1", "Rollout", NightBehaviour.SLEEPS, (REPLICAS,), left=_rollout),
     Kind("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet", NightBehaviour.SLEEPS, (REPLICAS,)),
+    Kind(
+        *("slinky.slurm.net", "v1beta1", "NodeSet", NightBehaviour.SLEEPS, (REPLICAS,)),
+        if_served=True,
+        ends_later=_slurm_drains,
+    ),
     Kind("batch", "v1", "Job", NightBehaviour.JOB, (SUSPENDED_JOB,)),
     Kind("batch", "v1", "CronJob", settings=(SUSPEND,), makes_jobs=True),
     Kind("keda.sh", "v1alpha1", "ScaledObject", settings=(PAUSED_REPLICAS,)),

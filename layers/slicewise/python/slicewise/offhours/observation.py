@@ -81,6 +81,7 @@ class Observation:
         pools: Of the policy; empty where none can be read.
         failing: Parts of the plan, such as objects, that failed in the previous reconciles
             (planning/retries.py).
+        left: Those of them whose sleep was refused permanently: they stay awake.
         schedule: When the cluster's schedule will ask for a reconcile; None where it has none.
         opening: What is recorded of when it must be awake; None where nothing is.
         snapshots: Those of the table, and once the cluster was read, those of annotations that the table
@@ -108,6 +109,7 @@ class Observation:
     waiting_since: datetime | None = None
     pools: tuple[Pool, ...] = ()
     failing: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     kinds: Registry = BUILT_IN
 
     @property

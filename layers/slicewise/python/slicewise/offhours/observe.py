@@ -121,6 +121,7 @@ def _outside(
         known=record.details if record else (),
         pools=policy.pools if policy else (),
         failing=frozenset(retry.part for retry in record.retries) if record else frozenset(),
+        left=frozenset(one.part for one in record.retries if one.refused_by) if record else frozenset(),
         waiting_since=record.since if record and record.stage is Stage.WAITING else None,
         kinds=with_switches(
             _not_scaled(off_hours.kinds if off_hours else (), snapshots), (), lambda group, kind: ""

@@ -24,6 +24,7 @@ from slicewise.offhours import (
     jobs,
     kept_rights,
     queues,
+    refused,
     switch_marks,
     unread,
     volumes,
@@ -386,7 +387,7 @@ def _asleep(
         found,
     )
     made = jobs.for_the_night(made, found, policy)
-    staying = staying_awake.stayers(made, policy)
+    staying = staying_awake.stayers(made, policy, refused.staying(world, found))
     nodes = {
         ref_of(pool): staying_awake.nodes_of(pool, staying, found)
         for pool in found.node_pools
@@ -394,6 +395,8 @@ def _asleep(
     }
     steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps, world.failing)
+    live = {**found.objects, **{work.ref: work.top for work in made}}
+    refusable = refused.left(actions, _part, live, edge.at if edge else now + refused.A_DAY)
     actions = (
         *gpu_fallback.closed(world, found, why),
         *_mark(found.node_pools, window.id),
@@ -413,7 +416,7 @@ def _asleep(
     saved = savings.counted(world.known, found.nodes, now)
 
     def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
-        return replace(_told(stage, reason, findings, actions, wait), details=(saved,))
+        return replace(_told(stage, reason, findings, actions, wait), details=(saved,), left=refusable)
 
     if left:
         return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
@@ -457,9 +460,13 @@ def _steps_to_sleep(
     runs = policy.jobs is Jobs.RUN
     is_early, awaited = _is_early(world, window), not runs and queues.are_unread(found.unread)
     changed: dict[Ref, Object] = {}
-    released = [kept for kept in world.slept if runs and _keeps_jobs_waiting(kept)]
+    released = [
+        kept
+        for kept in world.slept
+        if (runs and _keeps_jobs_waiting(kept)) or _holds_back_what_is_left(kept, world, found)
+    ]
     steps = _steps_back(world, released, found, why, window.now, "")
-    awake = {work.ref for work in staying_awake.stayers(made, policy)}
+    awake = {work.ref for work in staying_awake.stayers(made, policy, refused.staying(world, found))}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
         if subject.kept in released or subject.live is None:
             continue
@@ -487,6 +494,13 @@ def _steps_to_sleep(
 def _keeps_jobs_waiting(kept: Snapshot) -> bool:
     """What a night before the policy said `jobs: run`, or this one, keeps from starting."""
     return kept.ref[:2] in queues.HOLDS or kept.field == NO_NODES.field
+
+
+def _holds_back_what_is_left(kept: Snapshot, world: Observation, found: Found) -> bool:
+    """An autoscaler whose target was refused its sleep, after it was held for that."""
+    live = found.objects.get(kept.ref)
+    is_held = kept.field == NO_SCALE_UP.field and live is not None and not kept.woken
+    return is_held and str(following.scaled_by(live or {})) in world.left
 
 
 def _is_early(world: Observation, window: Window) -> bool:

@@ -8,7 +8,7 @@ stay run on, and one more while one of them waits: closed for what sleeps, not f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from slicewise.kube.objects import being_deleted, labels, name, spec
 from slicewise.kube.ref import Object, Ref
@@ -24,14 +24,19 @@ from slicewise.pools import layout
 _NEVER_REPLACED = (NightBehaviour.BARE, NightBehaviour.DAEMON)
 
 
-def stayers(made: Iterable[Workload], policy: OffHours) -> tuple[Workload, ...]:
-    """Those that run on by a mark, by their nature, or because their sleep would cost data."""
-    return tuple(work for work in made if work.behaviour not in _NEVER_REPLACED and _stays(work, policy))
+def stayers(made: Iterable[Workload], policy: OffHours, left: Collection[str] = ()) -> tuple[Workload, ...]:
+    """
+    Those that run on by a mark, by their nature, or because their sleep would cost data or was refused.
+
+    Args:
+        left: What was refused its sleep (refused.py).
+    """
+    may = (work for work in made if work.behaviour not in _NEVER_REPLACED)
+    return tuple(work for work in may if _stays(work, policy) or str(work.ref) in left)
 
 
 def _stays(work: Workload, policy: OffHours) -> bool:
-    # Only what is scaled itself can be set to retain before.
-    left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or work.losing != (work.ref,))
+    left = bool(work.losing) and (policy.volumes is Volumes.LEAVE or not work.may_retain)
     return work.keeps_awake or work.behaviour is not NightBehaviour.SLEEPS or left
 
 

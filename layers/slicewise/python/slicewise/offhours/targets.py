@@ -20,6 +20,8 @@ from slicewise.pools import layout
 # KEDA's, of no name: as the kind that could not be read.
 SCALED_OBJECT = Ref("keda.sh/v1alpha1", "ScaledObject", "")
 _DEEPEST = 10
+# Both say it by the same fields.
+_WITH_VOLUMES = ("StatefulSet", "NodeSet")
 _GPU_PREFIX = "nvidia.com/"
 
 
@@ -32,7 +34,7 @@ class Workload:
         top: The object that decides how many there are; a pod that nobody makes is its own. Of a kind that is
             not read it has a name alone.
         keeps_awake: A person marked a pod, or something that makes it.
-        losing: StatefulSets above its pods that delete their volumes when they are scaled down.
+        losing: What stands above its pods and deletes their volumes when it is scaled down.
     """
 
     top: Object
@@ -44,6 +46,11 @@ class Workload:
     @property
     def ref(self) -> Ref:
         return ref_of(self.top)
+
+    @property
+    def may_retain(self) -> bool:
+        """Whether what loses volumes is what is scaled, and of a kind that we may tell to retain them."""
+        return self.losing == (self.ref,) and self.top["kind"] == "StatefulSet"
 
     @property
     def priority(self) -> int:
@@ -202,10 +209,15 @@ def is_done_at_zero(item: Object) -> bool:
 
 
 def loses_volumes(item: Object) -> bool:
-    """Whether its controller deletes the volumes of each pod that a smaller number of replicas ends."""
-    if item["kind"] != "StatefulSet" or not spec(item).get("volumeClaimTemplates"):
+    """
+    Whether its controller deletes the volumes of each pod that a smaller number of replicas ends. What a pod
+    controls is deleted with it: the workers' set of a LeaderWorkerSet goes with the leader.
+    """
+    if item["kind"] not in _WITH_VOLUMES or not spec(item).get("volumeClaimTemplates"):
         return False
-    return (spec(item).get("persistentVolumeClaimRetentionPolicy") or {}).get("whenScaled") == "Delete"
+    policy = spec(item).get("persistentVolumeClaimRetentionPolicy") or {}
+    is_deleted = (controller_of(item) or {}).get("kind") == "Pod"
+    return policy.get("whenScaled") == "Delete" or (is_deleted and policy.get("whenDeleted") == "Delete")
 
 
 def marked(item: Object) -> bool:

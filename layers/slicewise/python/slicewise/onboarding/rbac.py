@@ -180,6 +180,9 @@ def _off_hours(
     if "jobsets.jobset.x-k8s.io" in crds and off_hours.jobs is not Jobs.SUSPEND and not suspending:
         # Only for what is above its Jobs; where they are suspended, it is among the writes.
         rules.append(_rule("jobset.x-k8s.io", ["jobsets"], ["list"]))
+    if "nodesets.slinky.slurm.net" in crds:
+        # For whether its sleep would cost volumes; it is scaled as anything else.
+        rules.append(_rule("slinky.slurm.net", ["nodesets"], ["list"]))
     if f"clusterqueues.{rights.KUEUE}" in crds:
         rules.append(_rule(rights.KUEUE, ["localqueues", "resourceflavors"], ["list"]))
     if any(pool.fallback_gpus for pool in policy.pools):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +75,31 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Left:
+    """
+    A part that is left where it is refused for good (planning/refusals.py).
+
+    Attributes:
+        until: When it is tried again.
+        version: Of its object, as it was seen: once that is another one, it is tried at once.
+    """
+
+    until: datetime
+    version: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """
     Actions in the order in which they must happen, and the outcome once they have.
 
     `details` are saved in the record, as JSON values: what led to each decision, one mapping a NodePool.
     `would` is what would be done, did the policy's mode or a pause let us: only reported. `longest_retry` is
-    the longest that an object whose action failed waits for its next try. `measured` is saved in every mode:
-    what was measured, for the next reconcile to go on from. `unrecorded` is of a reconcile about a cluster of
-    which nothing is known, nor is to be: it leaves no record. `abreast` has the rank of each part that waits
-    for no other of its rank: reconcile/lanes.py does these side by side.
+    the longest that an object whose action failed waits for its next try. `left` has the parts that are left
+    for longer, where they are refused permanently. `measured` is saved in every mode: what was measured, for
+    the next reconcile to go on from. `unrecorded` is of a reconcile about a cluster of which nothing is
+    known, nor is to be: it leaves no record. `abreast` has the rank of each part that waits for no other of
+    its rank: reconcile/lanes.py does these side by side.
     """
 
     outcome: Outcome
@@ -92,6 +107,7 @@ class Plan:
     details: tuple[Mapping[str, Any], ...] = ()
     would: tuple[Action, ...] = ()
     longest_retry: timedelta = timedelta(minutes=15)
+    left: Mapping[str, Left] = field(default_factory=dict)
     measured: tuple[Page, ...] = ()
     unrecorded: bool = False
     abreast: Mapping[str, str] = field(default_factory=dict)

@@ -8,11 +8,13 @@ the rest of that part is left for a later reconcile, and every other part goes o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from slicewise.errors import Conflict, SlicewiseError, Unavailable
-from slicewise.planning.outcome import Finding
+from slicewise.kube.labels import KEEP_AWAKE
+from slicewise.planning import refusals
+from slicewise.planning.outcome import Finding, Left
 from slicewise.sizes import cut
 
 # A conflict ends once the object was read again; a policy, a webhook or a server takes longer to change.
@@ -38,6 +40,8 @@ class Retry:
         message: The answer's own words.
         conflict: The object had changed since it was read.
         notified: The operators have been notified.
+        refused_by: Who refuses it permanently, so that it is left until `at`; empty where it is retried.
+        version: Of the object that was refused: once it has another one, it is tried at once.
     """
 
     part: str
@@ -47,6 +51,8 @@ class Retry:
     message: str
     conflict: bool = False
     notified: bool = False
+    refused_by: str = ""
+    version: str = ""
 
     @property
     def is_reported(self) -> bool:
@@ -54,16 +60,27 @@ class Retry:
 
     @property
     def needs_a_notice(self) -> bool:
-        return self.times >= _TIMES_BEFORE_A_NOTICE and not self.notified
+        return bool(self.refused_by or self.times >= _TIMES_BEFORE_A_NOTICE) and not self.notified
+
+    def is_due(self, action: str, version: str, now: datetime) -> bool:
+        """Whether this action is tried now, of an object that has this version."""
+        return self.action != action or self.at <= now or bool(self.refused_by and self.version != version)
 
 
 def failed(
-    part: str, action: str, error: SlicewiseError, before: Retry | None, now: datetime, longest: timedelta
+    part: str,
+    action: str,
+    error: SlicewiseError,
+    before: Retry | None,
+    now: datetime,
+    longest: timedelta,
+    left: Left | None = None,
 ) -> Retry:
     """
     Args:
         before: What the record of the previous reconcile says of the part.
         longest: The backoff doubles up to this.
+        left: Of a part that is left where it is refused for good.
     """
     action = cut(action, _LONGEST_TEXT)
     again = before if before and before.action == action else None
@@ -73,7 +90,16 @@ def failed(
     # Ten doublings are far beyond the longest already.
     wait = min(first * 2 ** min(times - 1, 10), longest)
     message = cut(str(error), _LONGEST_TEXT)
-    return Retry(part, action, times, now + wait, message, conflict, bool(again and again.notified))
+    retry = Retry(part, action, times, now + wait, message, conflict, bool(again and again.notified))
+    by = refusals.refused_by(error) if left else ""
+    if not (by and left):
+        return retry
+    return replace(retry, at=max(retry.at, left.until), refused_by=by, version=left.version)
+
+
+def asked_again(retries: Iterable[Retry], now: datetime) -> tuple[Retry, ...]:
+    """Where a person asks, what is left is tried at once: they may have changed what refuses."""
+    return tuple(replace(retry, at=now) if retry.refused_by else retry for retry in retries)
 
 
 def wait(retries: Iterable[Retry], now: datetime) -> timedelta | None:
@@ -87,6 +113,8 @@ def findings(retries: Iterable[Retry]) -> tuple[Finding, ...]:
 
 
 def _finding(retry: Retry) -> Finding:
+    if retry.refused_by:
+        return _refused(retry)
     often = "once" if retry.times == 1 else f"{retry.times} times"
     return Finding(
         "cannot-be-changed",
@@ -96,13 +124,30 @@ def _finding(retry: Retry) -> Finding:
     )
 
 
+def _refused(retry: Retry) -> Finding:
+    return Finding(
+        "change-refused",
+        f"{retry.refused_by[:1].upper()}{retry.refused_by[1:]} refuses to let us {retry.action}: "
+        f"{retry.message.rstrip('.')}.",
+        f"It is left unchanged until {retry.at:%a %d %b %H:%M} UTC, or until it changes; everything else "
+        f"continued. Exempt it there, and ask again with the slicewise command; or mark it {KEEP_AWAKE}.",
+    )
+
+
 def summary(retries: Collection[Retry]) -> str:
     """For the reason of a reconcile in which something failed."""
     reported = [retry for retry in retries if retry.is_reported]
     if not reported:
         return f"an object changed during the reconcile, retrying: {next(iter(retries)).message}"
-    more = f" and {len(reported) - 1} more" if len(reported) > 1 else ""
-    return f"{reported[0].part}{more} could not be changed yet"
+    retried = [retry for retry in reported if not retry.refused_by]
+    if not retried:
+        return f"{_named(reported)} stays as it is: {reported[0].refused_by} refuses the change"
+    return f"{_named(retried)} could not be changed yet"
+
+
+def _named(retries: Collection[Retry]) -> str:
+    more = f" and {len(retries) - 1} more" if len(retries) > 1 else ""
+    return f"{next(iter(retries)).part}{more}"
 
 
 def notice(retries: Iterable[Retry], cluster: str) -> tuple[str, str]:
@@ -129,6 +174,8 @@ def as_json(retry: Retry) -> dict[str, object]:
         "says": retry.message,
         "conflict": retry.conflict,
         "notified": retry.notified,
+        "refused_by": retry.refused_by,
+        "version": retry.version,
     }
 
 
@@ -140,8 +187,9 @@ def from_json(value: Mapping[str, object]) -> Retry:
         ValueError, TypeError, KeyError: Something is missing, or of another kind. Then it is tried at once.
     """
     part, action, message = (str(value[name]) for name in ("part", "action", "says"))
+    refused_by, version = (str(value.get(name) or "") for name in ("refused_by", "version"))
     conflict, notified = (value.get(name) is True for name in ("conflict", "notified"))
     at, times = datetime.fromisoformat(str(value["at"])), value["times"]
     if at.tzinfo is None or not isinstance(times, int) or times < 1:
         raise ValueError(f"{at}, {times!r}")
-    return Retry(part, action, times, at, message, conflict, notified)
+    return Retry(part, action, times, at, message, conflict, notified, refused_by, version)

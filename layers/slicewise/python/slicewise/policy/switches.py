@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slicewise.kube import kinds
 from slicewise.kube.ref import Object
 from slicewise.policy import fields
 from slicewise.policy.bounds import Bounds
@@ -23,32 +24,8 @@ Path = tuple[str, ...]
 Value = bool | int | str
 FIELDS = ("group", "kind", "path", "asleep")
 MOST = 8
-# Kinds of other groups than Kubernetes' own that off-hours supports itself (offhours/kinds.py).
-KNOWN = frozenset(
-    {
-        ("argoproj.io", "Rollout"),
-        ("jobset.x-k8s.io", "JobSet"),
-        ("keda.sh", "ScaledJob"),
-        ("keda.sh", "ScaledObject"),
-        ("kubeflow.org", "JAXJob"),
-        ("kubeflow.org", "MPIJob"),
-        ("kubeflow.org", "Notebook"),
-        ("kubeflow.org", "PaddleJob"),
-        ("kubeflow.org", "PyTorchJob"),
-        ("kubeflow.org", "TFJob"),
-        ("kubeflow.org", "XGBoostJob"),
-        ("kueue.x-k8s.io", "ClusterQueue"),
-        ("kueue.x-k8s.io", "Workload"),
-        ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"),
-        ("ray.io", "RayCluster"),
-        ("ray.io", "RayCronJob"),
-        ("ray.io", "RayJob"),
-        ("ray.io", "RayService"),
-        ("serving.knative.dev", "Revision"),
-        ("serving.kserve.io", "InferenceService"),
-        ("trainer.kubeflow.org", "TrainJob"),
-    }
-)
+# Kinds of operators that we speak of ourselves: nights know them (offhours/kinds.py), or have no say in them.
+KNOWN = frozenset(kind for kind in kinds.RESOURCES if "." in kind[0])
 
 _GROUP = re.compile(r"(?=.{3,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")

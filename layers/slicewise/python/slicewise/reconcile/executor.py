@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from slicewise.errors import Conflict, LeaseHeld, Refused, Unauthorized, Unavailable
 from slicewise.model.cluster import EksCluster
 from slicewise.planning import retries
-from slicewise.planning.actions import Action, part_of
+from slicewise.planning.actions import Action, DeleteSnapshot, SaveSnapshot, part_of
 from slicewise.planning.eks_actions import (
     ApplyChartCrds,
     RollbackRelease,
@@ -17,6 +17,7 @@ from slicewise.planning.eks_actions import (
     UninstallRelease,
     UpgradeRelease,
 )
+from slicewise.planning.outcome import Left
 from slicewise.planning.retries import Retry
 from slicewise.ports import Ports
 from slicewise.reconcile import eks_handlers, handlers
@@ -30,6 +31,9 @@ ONE_WRITE = timedelta(minutes=2)
 _MOST_UNANSWERED = 4
 # Longer than the sweep's period: a part that no plan mentions for so long no longer counts as failed.
 _REMEMBERED = timedelta(hours=2)
+# Of what is refused each night, the operators are notified once: what lies between two nights may be a week.
+_REFUSALS_REMEMBERED = timedelta(days=8)
+_NOTES = (SaveSnapshot, DeleteSnapshot)
 _RUNS_HELM = (ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease, UninstallRelease)
 # Each action that a plan may ask for, and what does it.
 HANDLERS: Mapping[type[Action], Handler] = {**handlers.HANDLERS, **eks_handlers.HANDLERS}
@@ -47,13 +51,21 @@ class Attempt:
     Args:
         before: What failed in the previous reconciles.
         longest: The longest that a failed part waits for its next try.
+        left: Parts that wait longer where they are refused for good.
     """
 
-    def __init__(self, before: Iterable[Retry], clock: Callable[[], datetime], longest: timedelta):
+    def __init__(
+        self,
+        before: Iterable[Retry],
+        clock: Callable[[], datetime],
+        longest: timedelta,
+        left: Mapping[str, Left] | None = None,
+    ):
         self._before = {retry.part: retry for retry in before}
-        self._clock, self._longest = clock, longest
+        self._clock, self._longest, self._left = clock, longest, left or {}
         self._failed: dict[str, Retry] = {}
         self._done: set[str] = set()
+        self._written: set[str] = set()
         self._unanswered: list[str] = []
         self._has_ended = False
 
@@ -68,9 +80,14 @@ class Attempt:
         What failed before and did not have its turn: this reconcile was abandoned, ended before, or read
         nothing. Without it the operators would be notified of it again.
         """
-        since = self._clock() - _REMEMBERED
-        tried = self._failed.keys() | self._done
-        return tuple(retry for part, retry in self._before.items() if part not in tried and retry.at > since)
+        now = self._clock()
+        untried = (retry for retry in self._before.values() if not self._was_tried(retry))
+        return tuple(retry for retry in untried if now < retry.at + _remembered(retry))
+
+    def _was_tried(self, retry: Retry) -> bool:
+        """What is noted of a refused object is no news of it: only a write shows that it is not refused."""
+        done = self._written if retry.refused_by else self._done
+        return retry.part in self._failed or retry.part in done
 
     def in_order(self, actions: Iterable[Action]) -> list[Action]:
         """Parts that failed before come last: one that gets no answer takes half a minute, and all wait."""
@@ -89,8 +106,8 @@ class Attempt:
             return False
         if part in self._failed or (self.is_given_up and part not in self._done):
             return True
-        before = self._before.get(part)
-        if before is None or before.action != str(action) or before.at <= self._clock():
+        before, left = self._before.get(part), self._left.get(part)
+        if before is None or before.is_due(str(action), left.version if left else "", self._clock()):
             return False
         self._failed[part] = before
         return True
@@ -114,6 +131,8 @@ class Attempt:
         try:
             yield
             self._done.add(part)
+            if not isinstance(action, _NOTES):
+                self._written.add(part)
         except (Unauthorized, LeaseHeld):
             raise
         except (Conflict, Refused, Unavailable) as error:
@@ -122,7 +141,12 @@ class Attempt:
             if retries.is_unanswered(error):
                 self._unanswered.append(part)
             before, now = self._before.get(part), self._clock()
-            self._failed[part] = retries.failed(part, str(action), error, before, now, self._longest)
+            left = self._left.get(part)
+            self._failed[part] = retries.failed(part, str(action), error, before, now, self._longest, left)
+
+
+def _remembered(retry: Retry) -> timedelta:
+    return _REFUSALS_REMEMBERED if retry.refused_by else _REMEMBERED
 
 
 class ActionExecutor:

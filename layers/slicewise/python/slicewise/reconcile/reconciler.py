@@ -251,6 +251,8 @@ class Reconciler(Generic[W]):
         progress.has_read = True
         sent = progress.notified = before.notified if before else ()
         progress.retries = before.retries if before else ()
+        if trigger.forced:
+            progress.retries = retries.asked_again(progress.retries, self._clock())
         observation = capability.observe(trigger, before, self._clock())
         plan = capability.plan(observation, self._clock())
         progress.notified = _still_recorded(sent, plan)
@@ -298,7 +300,7 @@ class Reconciler(Generic[W]):
         return None
 
     def _apply(self, plan: Plan, executor: ActionExecutor, progress: _Progress) -> Attempt:
-        attempt = Attempt(progress.retries, self._clock, plan.longest_retry)
+        attempt = Attempt(progress.retries, self._clock, plan.longest_retry, plan.left)
 
         def do(lane: lanes.Lane) -> None:
             for action in lane:
@@ -336,16 +338,24 @@ class Reconciler(Generic[W]):
         if soonest and len(_some_retries(failed)) < len(failed):
             soonest = max(soonest, _CROWDED_RETRY)
         waits = (outcome.requeue_after, soonest, _FIRST_RETRY if attempt.is_given_up else None)
+        # What is left permanently was not to be reached: the stage is that of all others.
+        is_left = all(retry.refused_by for retry in failed)
+        reached = (
+            outcome.stage if is_left else self._capability.in_progress_stage.get(outcome.stage, outcome.stage)
+        )
         return Outcome(
-            self._capability.in_progress_stage.get(outcome.stage, outcome.stage),
+            reached,
             f"{outcome.reason}; {retries.summary(failed)}",
             (*outcome.findings, *retries.findings(failed)),
             min(wait for wait in waits if wait is not None),
         )
 
     def _notified(self, failed: tuple[Retry, ...], trigger: Trigger) -> tuple[Retry, ...]:
-        """Before it is recorded: sent twice after a kill, and never not at all."""
-        if not any(retry.needs_a_notice for retry in failed):
+        """
+        Before it is recorded: sent twice after a kill, and at least once. What has no room in the record is
+        reported only together with others: it would be reported again by each reconcile.
+        """
+        if not any(retry.needs_a_notice for retry in _some_retries(failed)):
             return failed
         try:
             self._ports.notices.publish(*retries.notice(failed, trigger.name))
@@ -621,9 +631,9 @@ def _some_changes(changed: list[str]) -> tuple[str, ...]:
 
 def _some_retries(failed: tuple[Retry, ...]) -> tuple[Retry, ...]:
     """The words of some; of the others when they are tried again, and that the operators were notified."""
-    # Those that failed most often first: what is not saved starts again, and the operators would never be
-    # notified.
-    failed = tuple(sorted(failed, key=lambda one: -one.times))
+    # Those that were reported first: they would be reported again. Then those that failed most often: what is
+    # not saved starts again, and the operators would never be notified.
+    failed = tuple(sorted(failed, key=lambda one: (not one.notified, -one.times)))
     short = (one if number < _MOST_QUOTED else replace(one, message="") for number, one in enumerate(failed))
     return first_that_fit(short, _MOST_RETRY_BYTES, lambda one: len(json.dumps(retries.as_json(one))))
 

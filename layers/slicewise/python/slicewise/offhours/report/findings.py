@@ -81,13 +81,13 @@ def _remedy_for_job(work: Workload) -> str:
 
 def volumes(work: Workload) -> Finding:
     """Of a workload that is left since its sleep would cost data."""
-    is_own = work.losing == (work.ref,)
+    for_the_night = "Write offHours: {volumes: retain}, which retains them for the night; or set"
+    remedy = for_the_night if work.may_retain else "Set"
     return Finding(
         "volumes-would-go",
-        f"{', '.join(map(str, work.losing))} deletes its volumes when scaled down (whenScaled: Delete), so "
+        f"{', '.join(map(str, work.losing))} deletes its volumes with its pods (whenScaled, whenDeleted), so "
         f"it is left awake; it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
-        ("Write offHours: {volumes: retain}, which retains them for the night; or set" if is_own else "Set")
-        + f" whenScaled: Retain; or mark it {KEEP_AWAKE}.",
+        f"{remedy} Retain there; or mark it {KEEP_AWAKE}.",
     )
 
 

@@ -206,7 +206,7 @@ def outliving(
     for work, sleeps in still_there(found, made, snapshots):
         if is_outliving(work, sleeps, now):
             pods = [pod for pod in work.pods if not _is_ending(pod, now)]
-            why, remedy = _why_alive(work, sleeps)
+            why, remedy = _why_alive(work, pods, sleeps, found.kinds)
             yield Finding(
                 "outlives-its-sleep",
                 f"{work.ref} was put to sleep, and {len(pods)} of its pods still run on "
@@ -229,7 +229,10 @@ def _is_ending(pod: Object, now: datetime) -> bool:
     return ends is not None and now < ends + OUTLIVES
 
 
-def _why_alive(work: Workload, sleeps: Snapshot) -> tuple[str, str]:
+def _why_alive(work: Workload, pods: Sequence[Object], sleeps: Snapshot, kinds: Registry) -> tuple[str, str]:
+    row = kinds.row_of_object(work.top)
+    if row and (why := row.ends_later(pods)):
+        return why
     if all(being_deleted(pod) for pod in work.pods):
         return "they do not end", "Check their finalizers, and the kubelet of their node."
     if sleeps.field == PAUSED_REPLICAS.field:
