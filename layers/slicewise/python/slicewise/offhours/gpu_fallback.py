@@ -110,7 +110,7 @@ def tended(world: Observation, found: Found, until: str, now: datetime) -> Tende
                 actions += _leave_alone(one.node_pool, kept)
             case _State.OPEN if not kept.done:
                 actions.append(SaveSnapshot(kept.as_done(), "it is open"))
-            case _State.OPEN if _is_calm(one, found, now) and not _is_busy(one, found):
+            case _State.OPEN if _is_calm(one, kept, found, now) and not _is_busy(one, found):
                 why = "nothing runs there, and no other machine of the pool is refused"
                 actions += _close(found, kept, why)
             case _State.OPEN:
@@ -205,8 +205,7 @@ def _why(one: _Fallback, waiting: int) -> str:
 
 
 def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, until: str) -> Notify:
-    assert world.cluster
-    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster.name}"
+    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster_name}"
     key = f"opened {kept.ref} {kept.taken_at.isoformat()}"
     return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key, part=str(kept.ref))
 
@@ -253,9 +252,8 @@ def _waits(pod: Object, pool: Pool) -> bool:
 # Open, and closed again
 
 
-def _is_calm(one: _Fallback, found: Found, now: datetime) -> bool:
-    assert one.kept
-    return one.kept.taken_at <= now - CALM and not _refusals(one, found, now - CALM)
+def _is_calm(one: _Fallback, kept: Snapshot, found: Found, now: datetime) -> bool:
+    return kept.taken_at <= now - CALM and not _refusals(one, found, now - CALM)
 
 
 def _nodes(one: _Fallback, found: Found) -> list[Object]:

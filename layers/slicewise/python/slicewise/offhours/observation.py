@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from slicewise.kube.ref import Object, Ref
@@ -111,6 +111,16 @@ class Observation:
     failing: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     kinds: Registry = BUILT_IN
+
+    @property
+    def cluster_name(self) -> str:
+        """Empty where EKS knows no such cluster."""
+        return self.cluster.name if self.cluster else ""
+
+    @property
+    def zone(self) -> tzinfo:
+        """The policy's; UTC where none applies."""
+        return self.times.calendar.zone if self.times else UTC
 
     @property
     def may_sleep(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -364,86 +364,168 @@ def look(
         asked: The policy's own switches.
         suspends: Whether the policy has jobs suspended.
     """
-    snapshots, kubernetes = tuple(snapshots), reading.kubernetes
-    kept = {snapshot.ref for snapshot in snapshots}
+    snapshots = tuple(snapshots)
+    kept = frozenset(snapshot.ref for snapshot in snapshots)
+    all_pools = _our_node_pools(reading, names_of_pools, kept)
+    nodes = reading.kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
+    scope = _Scope(namespaces, frozenset(map(name_of, nodes)))
+    # No matter what the policy now says: one of them still has a field to be restored.
+    retaining = kept_rights.RETAINING.kinds if _is_marked_for(kept_rights.RETAINING, all_pools) else ()
+    suspending = suspends or _is_marked_for(kept_rights.SUSPENDING, all_pools) or any(map(is_job, kept))
+    kinds = _registry(reading, asked, all_pools, snapshots)
+    pods = _pods(reading, scope)
+    listed = _Listed(
+        all_pools,
+        _what_makes_work(reading, scope, kept),
+        _noted(reading, (*dict.fromkeys((*noted_kinds, *retaining)), *_served(reading, kinds, suspending))),
+        _from_zero(reading, kubernetes_version, kept),
+        _queues(reading, kept, suspending),
+    )
+    noted = originals.read(listed.all, snapshots, kinds.noted_fields)
+    kept |= {snapshot.ref for snapshot in noted.snapshots}
+    found = Found(
+        pods,
+        node_pools=tuple(pool for pool in all_pools if _is_wanted(pool, names_of_pools, kept)),
+        nodes=nodes,
+        originals=noted,
+        queues=listed.queues,
+        kinds=kinds,
+        suspending=suspending,
+    )
+    return _with_owners(reading, found, listed, scope, snapshots, kept)
 
-    def is_wanted(pool: Object) -> bool:
-        return names_of_pools is None or name_of(pool) in names_of_pools or ref_of(pool) in kept
 
-    all_pools = kubernetes.list(
+def _with_owners(
+    reading: Reading,
+    found: Found,
+    listed: _Listed,
+    scope: _Scope,
+    snapshots: tuple[Snapshot, ...],
+    kept: Collection[Ref],
+) -> Found:
+    """With what stands above the pods, and what of all that was listed off-hours may change."""
+    of_all = (*snapshots, *found.originals.snapshots)
+    objects = listed.objects(scope, kept)
+    targets = _targets(of_all, objects)
+    scaled = set(map(workloads.scaled_by, listed.autoscalers))
+    by_name_only = {*kept, *targets, *scaled} - objects.keys()
+    owners, by_name = _owners(reading, found.kinds, found.pods, by_name_only, found.suspending)
+    ours = set(map(ref_of, owners.values()))
+    makes = _what_makes_pods(reading, found.kinds, by_name, scaled)
+    ours |= {ref for ref, item in makes.items() if scope.has(item, _pod_spec(item)) and not _is_marked(item)}
+    objects |= {ref: item for ref, item in by_name.items() if ref in kept}
+    objects |= _with_scale(reading, of_all, objects)
+    for item in listed.autoscalers:
+        if ref_of(item) in kept or workloads.scaled_by(item) in ours:
+            objects[ref_of(item)] = item
+    return replace(
+        found,
+        owners=owners,
+        objects=objects,
+        unread=reading.unread,
+        ungranted=frozenset(ref for ref in reading.refused if found.kinds.comes_with_its_kind(ref)),
+        targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
+    )
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """
+    What off-hours acts on.
+
+    Attributes:
+        namespaces: Whose pods are in scope wherever they run.
+        nodes: Names of the nodes of our pools, on which all pods are.
+    """
+
+    namespaces: tuple[str, ...]
+    nodes: frozenset[str]
+
+    def has(self, item: Object, pod_spec: Object) -> bool:
+        is_by_namespace = item["metadata"].get("namespace") in self.namespaces
+        return is_by_namespace or workloads.on_our_pools(pod_spec, self.nodes)
+
+    def has_pods_of(self, item: Object) -> bool:
+        """Also where nothing says what its pods are."""
+        template = _TEMPLATES.get((item["apiVersion"], item["kind"]))
+        return template is None or self.has(item, template(item))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """
+    What was listed beside Nodes and Pods.
+
+    Attributes:
+        making_work: What makes pods by a clock or a queue, or has KEDA make them.
+        noted: Objects on which something is noted, of kinds that are listed for that alone.
+        autoscalers: Those that scale from 0.
+    """
+
+    node_pools: tuple[Object, ...]
+    making_work: tuple[Object, ...]
+    noted: tuple[Object, ...]
+    autoscalers: tuple[Object, ...]
+    queues: Queues
+
+    @property
+    def queued(self) -> tuple[Object, ...]:
+        return *self.queues.cluster_queues, *self.queues.queued
+
+    @property
+    def all(self) -> tuple[Object, ...]:
+        return *self.node_pools, *self.making_work, *self.noted, *self.autoscalers, *self.queued
+
+    def objects(self, scope: _Scope, kept: Collection[Ref]) -> dict[Ref, Object]:
+        """Those that are in scope, or of which something is kept."""
+        found = {
+            ref_of(item): item for item in self.making_work if ref_of(item) in kept or scope.has_pods_of(item)
+        }
+        return found | {ref_of(item): item for item in (*self.noted, *self.queued) if ref_of(item) in kept}
+
+
+def _is_wanted(pool: Object, names: frozenset[str] | None, kept: Collection[Ref]) -> bool:
+    return names is None or name_of(pool) in names or ref_of(pool) in kept
+
+
+def _our_node_pools(
+    reading: Reading, names: frozenset[str] | None, kept: Collection[Ref]
+) -> tuple[Object, ...]:
+    found = reading.kubernetes.list(
         "karpenter.sh/v1",
         "NodePool",
         labels=layout.POOL_LABEL,
-        only=lambda pool: is_wanted(pool) or originals.is_noted(pool),
+        only=lambda pool: _is_wanted(pool, names, kept) or originals.is_noted(pool),
         managed_fields=True,
     )
-    nodes = kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
-    names = frozenset(node["metadata"]["name"] for node in nodes)
+    return tuple(found)
 
-    def matters(item: Object, pod_spec: Object) -> bool:
-        return item["metadata"].get("namespace") in namespaces or workloads.on_our_pools(pod_spec, names)
 
-    # No matter what the policy now says: one of them still has a field to be restored.
-    if _is_marked_for(kept_rights.RETAINING, all_pools):
-        noted_kinds = {*noted_kinds, *kept_rights.RETAINING.kinds}
-    suspending = suspends or _is_marked_for(kept_rights.SUSPENDING, all_pools) or any(map(is_job, kept))
-
-    kinds = _registry(reading, asked, all_pools, snapshots)
-    pods = kubernetes.list(
-        "v1", "Pod", fields=UNFINISHED, only=lambda pod: matters(pod, spec(pod)), trim=of_a_pod
+def _pods(reading: Reading, scope: _Scope) -> tuple[Object, ...]:
+    found = reading.kubernetes.list(
+        "v1", "Pod", fields=UNFINISHED, only=lambda pod: scope.has(pod, spec(pod)), trim=of_a_pod
     )
+    return tuple(found)
 
-    def is_in_scope(item: Object) -> bool:
-        template = _TEMPLATES.get((item["apiVersion"], item["kind"]))
-        return template is None or matters(item, template(item))
 
-    beside = [
+def _what_makes_work(reading: Reading, scope: _Scope, kept: Collection[Ref]) -> tuple[Object, ...]:
+    return tuple(
         item
         for version, kind in (_CRON_JOB, *_KEDA)
         for item in reading.list(
             version,
             kind,
             managed_fields=True,
-            only=lambda item: ref_of(item) in kept or originals.is_noted(item) or is_in_scope(item),
+            only=lambda item: ref_of(item) in kept or originals.is_noted(item) or scope.has_pods_of(item),
         )
-    ]
-    sets = [
+    )
+
+
+def _noted(reading: Reading, listed_kinds: Iterable[tuple[str, str]]) -> tuple[Object, ...]:
+    return tuple(
         item
-        for version, kind in (*noted_kinds, *_served(reading, kinds, suspending))
+        for version, kind in listed_kinds
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
-    ]
-    autoscalers = _from_zero(reading, kubernetes_version, kept)
-    kueue = _queues(reading, kept, suspending)
-    queued = (*kueue.cluster_queues, *kueue.queued)
-    noted = originals.read((*all_pools, *beside, *sets, *autoscalers, *queued), snapshots, kinds.noted_fields)
-    kept |= {snapshot.ref for snapshot in noted.snapshots}
-    node_pools = tuple(pool for pool in all_pools if is_wanted(pool))
-    objects = {ref_of(item): item for item in beside if ref_of(item) in kept or is_in_scope(item)}
-    objects |= {ref_of(item): item for item in (*sets, *queued) if ref_of(item) in kept}
-    targets = _targets((*snapshots, *noted.snapshots), objects)
-    scaled = set(map(workloads.scaled_by, autoscalers))
-    owners, by_name = _owners(reading, kinds, pods, (kept | targets | scaled) - objects.keys(), suspending)
-    ours = set(map(ref_of, owners.values()))
-    makes = _what_makes_pods(reading, kinds, by_name, scaled)
-    ours |= {ref for ref, item in makes.items() if matters(item, _pod_spec(item)) and not _is_marked(item)}
-    objects |= {ref: item for ref, item in by_name.items() if ref in kept}
-    objects |= _with_scale(reading, (*snapshots, *noted.snapshots), objects)
-    for item in autoscalers:
-        if ref_of(item) in kept or workloads.scaled_by(item) in ours:
-            objects[ref_of(item)] = item
-    return Found(
-        pods,
-        owners,
-        objects,
-        node_pools,
-        nodes,
-        unread=reading.unread,
-        ungranted=frozenset(ref for ref in reading.refused if kinds.comes_with_its_kind(ref)),
-        originals=noted,
-        targets={ref: item for ref, item in (*objects.items(), *by_name.items()) if ref in targets},
-        queues=kueue,
-        kinds=kinds,
-        suspending=suspending,
     )
 
 

@@ -247,7 +247,7 @@ def _tell_recovered(world: Observation) -> Iterator[Action]:
     Once a sleep, and before it is in the table again: afterwards nothing shows that it was not.
     """
     if found := sleep_findings.recovered(world.snapshots):
-        subject = f"Slicewise: what slept in {_name(world)} was not in the table any more"
+        subject = f"Slicewise: what slept in {world.cluster_name} was not in the table any more"
         window = min(kept.window for kept in world.snapshots if kept.recovered)
         yield Notify(subject, str(found), "the table has lost items", f"recovered {window}", RECOVERY)
 
@@ -313,7 +313,7 @@ def _paused(world: Observation, now: datetime) -> Plan:
             "kept-asleep",
             f"{len(names)} objects stay asleep, past the opening, too: {', '.join(names[:5])}"
             + (f" and {len(names) - 5} more." if len(names) > 5 else "."),
-            f"That is what --keep-asleep does. To wake them in time: slicewise resume {_name(world)}",
+            f"That is what --keep-asleep does. To wake them in time: slicewise resume {world.cluster_name}",
         )
         outcome = replace(outcome, findings=(*closing.findings, finding))
     return Plan(outcome, closing.actions, world.known)
@@ -341,7 +341,7 @@ def _out_of_reach(world: Observation, now: datetime) -> Plan:
     people = f"people come at {_clock(edge, world)}" if asleep and edge else "they should be awake"
     finding = Finding(
         "out-of-reach",
-        f"{_name(world)} cannot be read: {world.unreachable}"
+        f"{world.cluster_name} cannot be read: {world.unreachable}"
         + (f"; {workloads} workload{'s' * (workloads != 1)} asleep, {people}." if sleeping else "."),
         "Check that its endpoint answers and that slicewise-sleeper has an access entry (slicewise onboard). "
         f"The read is retried {'each minute' if due else 'every five minutes'}, and wakes what is due.",
@@ -362,7 +362,7 @@ def _tell_out_of_reach(
     # Once more where people come soon: that it was out of reach at night is no word about the morning.
     when = f"{sleep or (edge.at.isoformat() if edge else since.date())}{' due' * due}"
     key = f"out of reach {when}" if sleep != FOR_EVER else f"out of reach {since.date()}{' due' * due}"
-    subject = f"Slicewise: {_name(world)} cannot be read"
+    subject = f"Slicewise: {world.cluster_name} cannot be read"
     yield Notify(subject, str(finding), "it is to be read now", key)
 
 
@@ -388,11 +388,8 @@ def _asleep(
     )
     made = jobs.for_the_night(made, found, policy)
     staying = staying_awake.stayers(made, policy, refused.staying(world, found))
-    nodes = {
-        ref_of(pool): staying_awake.nodes_of(pool, staying, found)
-        for pool in found.node_pools
-        if policy.jobs is not Jobs.RUN
-    }
+    pools = found.node_pools if policy.jobs is not Jobs.RUN else ()
+    nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in pools}
     steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
     actions, left = _first_of(steps, world.failing)
     live = {**found.objects, **{work.ref: work.top for work in made}}
@@ -407,34 +404,56 @@ def _asleep(
     findings = (
         *_findings(steps),
         *outliving,
-        *sleep_findings.kept_awake(made, found, policy),
-        *jobs.open_queues(found, policy),
-        *staying_awake.findings(nodes, staying),
-        *sleep_findings.holding_nodes(found, policy),
-        *queues.findings(found.queues, world.slept, _clock(edge, world) if edge else "a person wakes it"),
+        *_findings_of_a_night(world, found, made, policy, edge, staying_awake.findings(nodes, staying)),
     )
-    saved = savings.counted(world.known, found.nodes, now)
-
-    def as_told(stage: Stage, reason: str, wait: timedelta) -> Plan:
-        return replace(_told(stage, reason, findings, actions, wait), details=(saved,), left=refusable)
-
-    if left:
-        return as_told(Stage.GOING_TO_SLEEP, f"{why}; {left} objects are left", NEXT_BATCH)
-    drained = _draining(world, made, found, now)
-    if awaited:
-        wait = DRAINING if any(_part(one) not in world.failing for one in actions) else LATE_LOOK
-        return as_told(Stage.GOING_TO_SLEEP, f"{why}; workloads run until Kueue's queues are held", wait)
     # What failed before has a time of its own (planning/retries.py): alone, it asks for no reconcile each few
     # seconds.
-    if drained or any(_part(one) not in world.failing for one in actions):
-        message = f"{why}; {drained}" if drained else why
-        return as_told(Stage.GOING_TO_SLEEP, message, DRAINING)
-    message = f"{why}; {len(found.nodes)} GPU nodes run" if found.nodes else f"{why}; no GPU node runs"
-    wait = _until(edge, _ahead(world), now) or ASLEEP_LOOK
-    if outliving:
-        message = f"{message}; {len(outliving)} objects were put to sleep and still have pods"
-        return as_told(Stage.GOING_TO_SLEEP, message, wait)
-    return as_told(Stage.ASLEEP, message, wait)
+    tries = any(_part(one) not in world.failing for one in actions)
+    if pending := _pending(left, awaited, tries, _draining(world, made, found, now)):
+        stage, (message, wait) = Stage.GOING_TO_SLEEP, pending
+    else:
+        stage = Stage.GOING_TO_SLEEP if outliving else Stage.ASLEEP
+        message, wait = _nodes_left(found, len(outliving)), _until(edge, _ahead(world), now) or ASLEEP_LOOK
+    said = _told(stage, "; ".join(filter(None, (why, message))), findings, actions, wait)
+    return replace(said, details=(savings.counted(world.known, found.nodes, now),), left=refusable)
+
+
+def _findings_of_a_night(
+    world: Observation,
+    found: Found,
+    made: Sequence[Workload],
+    policy: OffHours,
+    edge: Edge | None,
+    awake: Iterable[Finding],
+) -> Iterator[Finding]:
+    yield from sleep_findings.kept_awake(made, found, policy)
+    yield from jobs.open_queues(found, policy)
+    yield from awake
+    yield from sleep_findings.holding_nodes(found, policy)
+    until = _clock(edge, world) if edge else "a person wakes it"
+    yield from queues.findings(found.queues, world.slept, until)
+
+
+def _pending(left: int, awaited: bool, tries: bool, drained: str) -> tuple[str, timedelta] | None:
+    """
+    What has to happen before all sleep, in words, and when to requeue; None where nothing has.
+
+    Args:
+        left: Objects for a later batch.
+        awaited: Workloads run until Kueue's queues are held.
+        tries: There are actions beside those that failed before.
+        drained: Which pods end, in words.
+    """
+    if left:
+        return f"{left} objects are left", NEXT_BATCH
+    if awaited:
+        return "workloads run until Kueue's queues are held", DRAINING if tries else LATE_LOOK
+    return (drained, DRAINING) if drained or tries else None
+
+
+def _nodes_left(found: Found, outliving: int) -> str:
+    nodes = f"{len(found.nodes)} GPU nodes run" if found.nodes else "no GPU node runs"
+    return f"{nodes}; {outliving} objects were put to sleep and still have pods" if outliving else nodes
 
 
 def _steps_to_sleep(
@@ -453,18 +472,12 @@ def _steps_to_sleep(
         And whether workloads wait until a later reconcile finds that all queues are held: Kueue takes its
         time, and what fails to be held would start as soon as quota is free.
     """
-    by_keda = following.scaled_by_keda(found.objects.values())
-    losing = {work.ref: work for work in made if work.losing}
-    losing |= {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
+    losing = _losing(made, found)
     retained: set[Ref] = set()
-    runs = policy.jobs is Jobs.RUN
-    is_early, awaited = _is_early(world, window), not runs and queues.are_unread(found.unread)
+    is_early = _is_early(world, window)
+    awaited = policy.jobs is not Jobs.RUN and queues.are_unread(found.unread)
     changed: dict[Ref, Object] = {}
-    released = [
-        kept
-        for kept in world.slept
-        if (runs and _keeps_jobs_waiting(kept)) or _holds_back_what_is_left(kept, world, found)
-    ]
+    released = _to_release(world, found, policy.jobs is Jobs.RUN)
     steps = _steps_back(world, released, found, why, window.now, "")
     awake = {work.ref for work in staying_awake.stayers(made, policy, refused.staying(world, found))}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
@@ -489,6 +502,22 @@ def _steps_to_sleep(
             step = replace(step, actions=tuple(in_part(one, str(work.ref)) for one in step.actions))
         steps.append(step)
     return steps, is_early and awaited
+
+
+def _losing(made: Iterable[Workload], found: Found) -> dict[Ref, Workload]:
+    """What loses volumes, by its name and by that of the object of KEDA's that scales it."""
+    by_keda = following.scaled_by_keda(found.objects.values())
+    losing = {work.ref: work for work in made if work.losing}
+    return losing | {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
+
+
+def _to_release(world: Observation, found: Found, runs: bool) -> list[Snapshot]:
+    """`runs`: the policy lets queued jobs use the night."""
+    return [
+        kept
+        for kept in world.slept
+        if (runs and _keeps_jobs_waiting(kept)) or _holds_back_what_is_left(kept, world, found)
+    ]
 
 
 def _keeps_jobs_waiting(kept: Snapshot) -> bool:
@@ -541,26 +570,16 @@ def _order_of_sleep(
         awake: Workloads that run on.
     """
     kept = {(snapshot.ref, snapshot.field): snapshot for snapshot in world.slept}
-    being_closed = gpu_fallback.are_open(world, found)
     importance = {
         work.ref: work for work in made if work.behaviour is NightBehaviour.SLEEPS and not work.keeps_awake
     }
-    by_keda, switches = following.scaled_by_keda(found.objects.values()), jobs.switches(found)
-    runs = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
-    # Whom KEDA scales is not known then: it would fight who scales its target.
-    scalers_unread = found.why_unread(following.SCALED_OBJECT)
-    looked_after = {ref for ref, _ in kept}
-    by_former = switch_marks.by_former(world.slept, found.kinds)
-    live = {ref_of(pool): pool for pool in found.node_pools} | {
+    switches, deactivated = jobs.switches(found), jobs.to_be_deactivated(made, found)
+    fields = _Fields(world, found, kept)
+    live = {
         ref: item
-        for ref, item in found.objects.items()
-        if ref in looked_after or _makes_work(item, importance, by_keda, awake)
-    }
-    live |= {ref: work.top for ref, work in importance.items() if ref not in switches or work.losing}
-    live |= {ref_of(item): item for item in queues.to_be_held(found.queues) if not runs}
-    live = {ref: item for ref, item in live.items() if queues.may_be_written(item)}
-    deactivated = jobs.to_be_deactivated(made, found)
-    live |= deactivated
+        for ref, item in _changeable(found, fields, importance, switches, awake).items()
+        if queues.may_be_written(item)
+    } | deactivated
     importance |= {switches[ref]: work for ref, work in importance.items() if ref in switches}
     importance |= {
         ref: importance[target]
@@ -578,13 +597,48 @@ def _order_of_sleep(
         )
         for ref, item in live.items()
         for setting in found.kinds.settings_of_object(item, (ref, REPLICAS.field) in kept)
-        if (setting is not NO_NODES or ref not in being_closed)
-        and (setting is not NO_NODES or not runs or (ref, setting.field) in kept)
-        and (setting is not REPLICAS or ref not in by_keda or (ref, setting.field) in kept)
-        and not (setting.scaled and scalers_unread)
-        and ref not in by_former
+        if fields.may_change(ref, setting)
     ]
     return sorted(subjects, key=lambda one: (*_rank(one), one.priority, ref_of(one.live or {})))
+
+
+class _Fields:
+    """Which fields of which objects are changed for the night."""
+
+    def __init__(self, world: Observation, found: Found, kept: Mapping[tuple[Ref, str], Snapshot]):
+        self.kept = kept
+        self.by_keda = following.scaled_by_keda(found.objects.values())
+        self.jobs_run = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
+        self._being_closed = gpu_fallback.are_open(world, found)
+        # Whom KEDA scales is not known then: it would fight who scales its target.
+        self._scalers_unread = found.why_unread(following.SCALED_OBJECT)
+        self._by_former = switch_marks.by_former(world.slept, found.kinds)
+
+    def may_change(self, ref: Ref, setting: Setting) -> bool:
+        if ref in self._by_former or (setting.scaled and self._scalers_unread):
+            return False
+        has_snapshot = (ref, setting.field) in self.kept
+        if setting is NO_NODES:
+            return ref not in self._being_closed and (has_snapshot or not self.jobs_run)
+        return setting is not REPLICAS or has_snapshot or ref not in self.by_keda
+
+
+def _changeable(
+    found: Found,
+    fields: _Fields,
+    importance: Mapping[Ref, Workload],
+    switches: Collection[Ref],
+    awake: Collection[Ref],
+) -> dict[Ref, Object]:
+    """NodePools, what makes work, workloads and queues, by name."""
+    has_snapshot = {ref for ref, _ in fields.kept}
+    live = {ref_of(pool): pool for pool in found.node_pools} | {
+        ref: item
+        for ref, item in found.objects.items()
+        if ref in has_snapshot or _makes_work(item, importance, fields.by_keda, awake)
+    }
+    live |= {ref: work.top for ref, work in importance.items() if ref not in switches or work.losing}
+    return live | {ref_of(item): item for item in queues.to_be_held(found.queues) if not fields.jobs_run}
 
 
 def _count(work: Workload) -> str:
@@ -727,7 +781,7 @@ def _waking(world: Observation, found: Found, edge: Edge, now: datetime) -> Plan
     wait = min(wait, opening.wait or wait, given.wait or wait, LATE_LOOK if held else wait)
     known = tuple(_whole(one, found, now) for one in world.known)
     if pending:
-        subject, text = not_running.notice(pending, _name(world))
+        subject, text = not_running.notice(pending, world.cluster_name)
         actions = (*actions, Notify(subject, text, f"people come at {at}", key=f"pods wait {morning}"))
     return replace(_told(Stage.WAKING, message, findings, actions, wait), details=known)
 
@@ -801,7 +855,7 @@ def _awake(world: Observation, found: Found, why: str, edge: Edge | None, now: d
         message = f"{why}; {left} objects are left"
         return replace(_told(Stage.WAKING, message, findings, actions, NEXT_BATCH), details=known)
     if blind := unread.message(world, found, world.slept):
-        message, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, _name(world)))
+        message, actions = f"{why}; {blind}", (*actions, *unread.notice(world, found, world.cluster_name))
         return replace(_told(Stage.WAKING, message, findings, actions, LATE_LOOK), details=known)
     if given.queued:
         # The marks on NodePools go last: they say that something of ours is left.
@@ -1047,15 +1101,9 @@ def _until(edge: Edge | None, lead: timedelta, now: datetime) -> timedelta | Non
     return max(wait, timedelta(seconds=1)) if wait <= ASLEEP_LOOK and edge else None
 
 
-def _name(world: Observation) -> str:
-    assert world.cluster
-    return world.cluster.name
-
-
 def _until_then(edge: Edge | None, world: Observation) -> str:
     return _clock(edge, world) if edge else "the next sleep"
 
 
 def _clock(edge: Edge, world: Observation) -> str:
-    assert world.times
-    return f"{edge.at.astimezone(world.times.calendar.zone):%a %d %b %H:%M %Z}"
+    return f"{edge.at.astimezone(world.zone):%a %d %b %H:%M %Z}"
