@@ -179,7 +179,7 @@ class _Night:
         )
 
     def let_the_job_finish(self) -> None:
-        """It is work, not a service: it runs to its end, and its node goes with it."""
+        """It is work, not a service: it runs to completion, and its node goes with it."""
         told = [one for one in self.record().get("findings", []) if one["code"] == "job-runs"]
         for one in told:
             self.story.aside(f"{one['says']} {one['remedy']}")

@@ -166,7 +166,7 @@ def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_th
     asleep = groups.settle(Stage.ASLEEP)
 
     said = {one.code: one.message for one in asleep.outcome.findings}
-    assert said["job-runs"].startswith(f"JobSet {NAMESPACE}/train runs to its end")
+    assert said["job-runs"].startswith(f"JobSet {NAMESPACE}/train runs to completion")
     assert said.keys() == {"job-runs", "open-for-what-stays"} and len(asleep.outcome.findings) == 2
     assert {pod["metadata"]["uid"] for pod in groups.pods("train")} == pods.keys()
     assert groups.running("train") == 2 and groups.pods("server") == []

@@ -78,7 +78,7 @@ def test_a_train_job_runs_through_the_night_and_is_reported_by_its_own_name(trai
     asleep = trainer.settle(Stage.ASLEEP)
 
     [message] = [one.message for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert message.startswith(f"TrainJob {NAMESPACE}/ft runs to its end; it holds 2 GPU slices")
+    assert message.startswith(f"TrainJob {NAMESPACE}/ft runs to completion; it uses 2 GPU slices")
     assert {one.code for one in asleep.outcome.findings} == {"job-runs", "open-for-what-stays"}
     nodes = {pod["spec"]["nodeName"] for pod in trainer.pods("ft")}
     assert {node["metadata"]["name"] for node in trainer.gpu_nodes()} == nodes and not trainer.pods("server")

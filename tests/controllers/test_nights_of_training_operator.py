@@ -85,7 +85,9 @@ def test_a_pytorch_job_runs_through_the_night_and_is_reported_by_its_own_name(
 
     message = {one.code: one.message for one in asleep.outcome.findings}
     assert message.keys() == {"job-runs", "open-for-what-stays"}
-    assert message["job-runs"].startswith(f"PyTorchJob {NAMESPACE}/ft runs to its end; it holds 2 GPU slices")
+    assert message["job-runs"].startswith(
+        f"PyTorchJob {NAMESPACE}/ft runs to completion; it uses 2 GPU slices"
+    )
     kubeflow.night.at(MORNING)
     assert kubeflow.settle(Stage.AWAKE).outcome.findings == ()
     assert uids(kubeflow) == pods and kubeflow.running("ft") == 2

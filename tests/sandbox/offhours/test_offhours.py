@@ -908,7 +908,7 @@ def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_na
 
     said = {one.code: one.message for one in told.outcome.findings}
     assert said["left-awake"].startswith(f"RayService {NAMESPACE}/rayservice is left awake")
-    assert said["job-runs"].startswith(f"RayJob {NAMESPACE}/rayjob runs to its end")
+    assert said["job-runs"].startswith(f"RayJob {NAMESPACE}/rayjob runs to completion")
     assert {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)} == before
     assert all_run(ray, 4), "and their nodes run with them"
     ray.night.at(MORNING).settle()

@@ -164,7 +164,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     at |= {"autoscaler": cluster.kube.path(QUEUED)} if SCALES_FROM_ZERO else {}
     before = {name: cluster.kube.get(path)["spec"] for name, path in at.items()}
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
-    cluster.kube.create(GPU.job("batch", "8s"))  # runs to its end
+    cluster.kube.create(GPU.job("batch", "8s"))  # runs to completion
     eventually(lambda: running(cluster.kube, "batch") == 1, "batch")
 
     say(system, asleep=True)

@@ -1,4 +1,4 @@
-"""Work that ends by itself: it runs to its end, is suspended for the night, or uses the night."""
+"""Work that ends by itself: it runs to completion, is suspended for the night, or uses the night."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_by_any_other_policy_it_runs_to_its_end_and_nothing_of_it_is_read_that_w
 
     assert sleeper.live(ref_of(KINDS[kind][0])) == before and pods(sleeper) == ran
     [finding] = findings(told, "job-runs")
-    assert "runs to its end;" in finding.message and not is_marked(sleeper)
+    assert "runs to completion;" in finding.message and not is_marked(sleeper)
     listed = {call.removeprefix("kubernetes.list ") for call in sleeper.calls.made if ".list " in call}
     assert listed.isdisjoint(KINDS.keys() - {"Job", "JobSet"})
 
@@ -280,7 +280,7 @@ def test_a_job_of_a_kind_without_a_switch_runs_on_and_says_so():
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert "Job ml/v runs to its end, not suspended: no field of Job is known" in finding.message
+    assert "Job ml/v runs to completion, not suspended: no field of Job is known" in finding.message
     assert sleeper.replicas(SERVER) == 0 and "v-0" in pods(sleeper)
 
 

@@ -56,7 +56,7 @@ def waits(reason: str) -> dict:
         pytest.param(
             {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]},
             {},
-            "held by the scheduling gate kueue.x-k8s.io/admission: its queue",
+            "blocked by the scheduling gate kueue.x-k8s.io/admission: its queue",
             "get workloads -n ml",
             id="Kueue",
         ),

@@ -137,7 +137,7 @@ def test_what_is_kept_awake_bare_or_elsewhere_is_left_and_told():
 
     assert sleeper.replicas(kept) == 1 and sleeper.replicas(cpu) == 4
     assert {"kept-awake", "bare-pod"} <= codes(asleep)
-    assert any("holds 1 GPU slices on gpu-a" in finding.message for finding in asleep.outcome.findings)
+    assert any("uses 1 GPU slices on gpu-a" in finding.message for finding in asleep.outcome.findings)
     assert ref_of(bare) in sleeper.server.objects
     sleeper.at(MORNING).settle()
     assert objects_of(sleeper) == before

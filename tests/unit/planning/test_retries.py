@@ -66,7 +66,7 @@ def test_what_is_refused_for_good_is_left_until_its_time_and_named_at_once():
     )
     assert "until Thu 26 Nov 07:00 UTC" in finding.remedy
     assert retries.summary([retry]) == (
-        'Deployment ml/chat stays as it is: admission webhook "least.example.com" refuses the change'
+        'Deployment ml/chat stays unchanged: admission webhook "least.example.com" refuses the change'
     )
 
 

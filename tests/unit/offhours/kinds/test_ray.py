@@ -118,7 +118,7 @@ def test_a_ray_jobs_cluster_runs_to_its_end(kind):
     told = sleeper.at(NIGHT).settle()
 
     [finding] = findings(told, "job-runs")
-    assert finding.message.startswith(f"{kind} ml/top runs to its end") and not suspended(sleeper)
+    assert finding.message.startswith(f"{kind} ml/top runs to completion") and not suspended(sleeper)
 
 
 def test_pods_that_outlive_its_suspension_are_reported():

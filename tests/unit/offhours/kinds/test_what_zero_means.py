@@ -213,7 +213,7 @@ def test_a_training_job_with_a_scale_runs_to_its_end_and_is_reported(job, labels
 
     assert sleeper.replicas(job) == 2 and sleeper.replicas(SERVER) == 0
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert f"{job['kind']} ml/ft runs to its end" in finding.message and remedy in finding.remedy
+    assert f"{job['kind']} ml/ft runs to completion" in finding.message and remedy in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_training_job_without_a_scale_runs_to_its_end_and_is_reported_by_its_n
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert finding.message.startswith(f"{kind} ml/ft runs to its end; it holds 2 GPU slices")
+    assert finding.message.startswith(f"{kind} ml/ft runs to completion; it uses 2 GPU slices")
     assert "label" not in finding.remedy
 
 
@@ -254,7 +254,7 @@ def test_the_jobs_of_a_job_set_run_to_their_end_and_are_reported_once_by_the_set
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert finding.message.startswith("JobSet ml/train runs to its end; it holds 2 GPU slices")
+    assert finding.message.startswith("JobSet ml/train runs to completion; it uses 2 GPU slices")
 
 
 TRAIN_JOB = ("trainer.kubeflow.org/v1alpha1", "TrainJob", "ft")
@@ -275,7 +275,7 @@ def test_jobs_of_a_job_set_run_to_their_end_and_are_reported_by_the_name_of_the_
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert finding.message.startswith(f"{made[0][1]} ml/ft runs to its end; it holds 1 GPU slices")
+    assert finding.message.startswith(f"{made[0][1]} ml/ft runs to completion; it uses 1 GPU slices")
 
 
 def test_a_training_job_that_is_labelled_to_sleep_sleeps_and_wakes():
@@ -302,7 +302,7 @@ def test_a_cron_jobs_running_job_is_reported_by_its_own_name():
     asleep = sleeper.at(NIGHT).settle()
 
     [finding] = [one for one in asleep.outcome.findings if one.code == "job-runs"]
-    assert finding.message.startswith("Job ml/nightly-1 runs to its end")
+    assert finding.message.startswith("Job ml/nightly-1 runs to completion")
 
 
 def test_a_cron_job_is_no_such_job():

@@ -189,8 +189,8 @@ def _follows_a_stop(inference_service: Object) -> bool:
 
 def _revision(item: Object) -> Why:
     return (
-        "Knative scales it by requests, and would put back what is set below it",
-        "With autoscaling.knative.dev/min-scale 0 it goes to 0 by itself while nobody asks for it.",
+        "Knative scales it by requests, and would revert what is set below it",
+        "With autoscaling.knative.dev/min-scale 0 it goes to 0 by itself while it gets no request.",
     )
 
 
@@ -218,7 +218,7 @@ def _ray_job(item: Object) -> Why | None:
         return "KubeRay suspends none that uses a cluster of others", "Let it have a cluster of its own."
     if not spec(item).get("shutdownAfterJobFinishes"):
         return (
-            "without shutdownAfterJobFinishes KubeRay gives up for good what is suspended",
+            "without shutdownAfterJobFinishes KubeRay never resumes what is suspended",
             _SHUTS_DOWN,
         )
     state = status(item).get("jobDeploymentStatus") or ""

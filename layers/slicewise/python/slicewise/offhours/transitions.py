@@ -245,8 +245,8 @@ def _touched(setting: Setting, live: Object, kept: Snapshot) -> Finding:
     maybe = f" It is managed by {manager}, which may have done it." if manager and not writers else ""
     return Finding(
         "woken-by-somebody",
-        f"{kept.ref} has {kept.field} {value}, set while it slept {by}; it is left so.{maybe}",
-        f"Where no person did it, look at {_suspects(setting, live, kept)} (docs/off-hours.md). To run it on "
+        f"{kept.ref} has {kept.field} {value}, set while it slept {by}; it is left unchanged.{maybe}",
+        f"If no user did it, check {_suspects(setting, live, kept)} (docs/off-hours.md). To run it on "
         "a GPU now, wake the cluster: slicewise wake.",
     )
 
@@ -277,7 +277,7 @@ def _person_won(setting: Setting, live: Object, kept: Snapshot) -> Finding:
     return Finding(
         "changed-while-asleep",
         f"{kept.ref} had {kept.field} {_said(kept.original)} before it slept, and has "
-        f"{_said(setting.value(live))} since somebody changed it; that stays.",
+        f"{_said(setting.value(live))} since another writer changed it; that stays.",
         "Set it back by hand if that was not meant.",
     )
 

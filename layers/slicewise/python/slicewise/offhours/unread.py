@@ -22,8 +22,8 @@ def findings(world: Observation) -> Iterator[Finding]:
         yield Finding(
             "cannot-be-read",
             f"{ref if ref.name else _every(ref)} could not be read: {answer}",
-            "It is left as it is, and so is what stands below it; everything else went on. Restore what does "
-            "not answer, or allow what is refused.",
+            "It is left unchanged, and so is everything below it; everything else continued. Restore what "
+            "does not answer, or allow what is refused.",
         )
 
 

@@ -141,7 +141,7 @@ def summary(retries: Collection[Retry]) -> str:
         return f"an object changed during the reconcile, retrying: {next(iter(retries)).message}"
     retried = [retry for retry in reported if not retry.refused_by]
     if not retried:
-        return f"{_named(reported)} stays as it is: {reported[0].refused_by} refuses the change"
+        return f"{_named(reported)} stays unchanged: {reported[0].refused_by} refuses the change"
     return f"{_named(retried)} could not be changed yet"
 
 

@@ -35,14 +35,14 @@ def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
 
 def kept_awake(made: Iterable[Workload], found: Found, policy: OffHours) -> Iterator[Finding]:
     for work in made:
-        holds = f"it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
+        holds = f"it uses {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}"
         if work.keeps_awake:
             yield Finding(
                 "kept-awake", f"{work.ref} is marked {KEEP_AWAKE}; {holds}.", "Unmark it to let it sleep."
             )
         elif work.behaviour is NightBehaviour.JOB:
             why, remedy = _of_job(work, found, policy)
-            yield Finding("job-runs", f"{work.ref} runs to its end{why}; {holds}.", remedy)
+            yield Finding("job-runs", f"{work.ref} runs to completion{why}; {holds}.", remedy)
         elif work.behaviour is NightBehaviour.BARE and policy.bare_pods is BarePods.KEEP:
             yield Finding(
                 "bare-pod",
@@ -86,7 +86,7 @@ def volumes(work: Workload) -> Finding:
     return Finding(
         "volumes-would-go",
         f"{', '.join(map(str, work.losing))} deletes its volumes with its pods (whenScaled, whenDeleted), so "
-        f"it is left awake; it holds {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
+        f"it is left awake; it uses {work.slices} GPU slices on {', '.join(work.nodes) or 'no node yet'}.",
         f"{remedy} Retain there; or mark it {KEEP_AWAKE}.",
     )
 
@@ -195,7 +195,7 @@ def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
     return Finding(
         "recovered-from-annotations",
         f"The table has lost what {', '.join(names[:5])}{more} had before the sleep. Their own annotations "
-        "say it, so they wake as ever. Replicas are in the table alone: what else it lost stays at 0.",
+        "have it, so they wake as usual. Replicas are in the table alone: what else it lost stays at 0.",
         "Find workloads at 0 that should not be, and set their replicas by hand: kubectl get "
         "deployments,statefulsets -A",
     )

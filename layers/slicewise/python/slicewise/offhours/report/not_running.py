@@ -100,13 +100,13 @@ def _of_pod(pod: Object) -> NotYet | None:
 
 
 def _of_gates(pod: Object, gates: Sequence[str]) -> NotYet:
-    message = f"{ref_of(pod)} is held by the scheduling gate {', '.join(gates)}"
+    message = f"{ref_of(pod)} is blocked by the scheduling gate {', '.join(gates)}"
     if any(gate.startswith(_KUEUE) for gate in gates):
         namespace = pod["metadata"].get("namespace", "")
         return NotYet(
             f"{message}: its queue has not admitted it",
             f"Check the queue's quota (kubectl get workloads -n {namespace}): Jobs that started at night "
-            "may hold it.",
+            "may use it.",
         )
     return NotYet(
         message, "The controller that set the gate must remove it; no node starts for a pod that has one."
@@ -147,13 +147,13 @@ def _why_fewer(live: Object) -> tuple[str, str]:
     failure = condition(live, "ReplicaFailure") or {}
     message = str(failure.get("message") or "")
     if "exceeded quota" in message:
-        return message, "Raise the namespace's ResourceQuota, or end what holds it."
+        return message, "Raise the namespace's ResourceQuota, or end what uses it."
     if message:
         return message, "Allow its pods where the answer says that they are refused."
     if live["kind"] == "Rollout" and spec(live).get("paused"):
         return "it is paused, and a paused Rollout does not scale", "Resume it (spec.paused)."
     events = f"kubectl describe {live['kind'].lower()} {name(live)} -n {live['metadata'].get('namespace')}"
-    return "its controller has made no others and reports no reason", f"Look at its events: {events}"
+    return "its controller has made no others and reports no reason", f"Check its events: {events}"
 
 
 def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
@@ -241,7 +241,7 @@ def _why_alive(work: Workload, pods: Sequence[Object], sleeps: Snapshot, kinds: 
             "See that KEDA's operator runs, or scale it to 0 by hand.",
         )
     if sleeps.field == DEACTIVATED.field:
-        return f"Kueue has not ended what {sleeps.ref} stands for", "See that Kueue's manager runs."
+        return f"Kueue has not ended what {sleeps.ref} represents", "See that Kueue's manager runs."
     if work.top["kind"] == "Rollout" and spec(work.top).get("paused"):
         return "a Rollout that is paused does not scale", "Resume it (spec.paused), or scale its ReplicaSet."
     if work.top["kind"] == "Rollout" and "blueGreen" in (spec(work.top).get("strategy") or {}):
