@@ -48,7 +48,7 @@ class Source:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: all clusters were read; 2: one could not be, and standard error says why."""
+    """0: all clusters were read; 2: one, its nodes or its pods could not be, and it is said why."""
     if arguments.rights:
         print(rights.text())
         return 0
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.text(assessments))
     if arguments.write_policy and assessments:
         _write(arguments.write_policy, assessments[0])
-    return 2 if failed else 0
+    return 2 if failed or not all(one.nodes_read and one.pods_read for one in assessments) else 0
 
 
 def measured(found: ClusterListing, source: Source, now: datetime) -> Evidence:
@@ -98,7 +98,7 @@ def _prices(choice: str, found: ClusterListing, given: Mapping[str, float]) -> t
     from cli import live_prices
 
     session = get_session()
-    types = {node.instance_type for node in gpu_nodes(found.nodes) if node.instance_type}
+    types = {node.instance_type for node in gpu_nodes(found.nodes or ()) if node.instance_type}
     try:
         region = _region(found, session)
         listed = live_prices.read(session, region, types)
@@ -183,6 +183,10 @@ def _side_by_side(contexts: Sequence[str], one: Callable[[str], Assessment]) -> 
             assessments.append(future.result())
         except SlicewiseError as error:
             print(f"slicewise assess: {context}: {error}", file=sys.stderr)
+        # What was read of the others must not be lost to a fault of ours.
+        except Exception as error:
+            what = f"it could not be assessed ({type(error).__name__}: {error}), which is a fault of assess"
+            print(f"slicewise assess: {context}: {what}; report it. The others were read.", file=sys.stderr)
     return assessments, len(contexts) - len(assessments)
 
 
@@ -207,6 +211,12 @@ def _show_progress(futures: Sequence[Future[Assessment]]) -> None:
 
 
 def _write(path: Path, found: Assessment) -> None:
+    if not (found.nodes_read and found.pods_read):
+        unread = "pods" if found.nodes_read else "nodes"
+        raise Refused(
+            f"The {unread} of context {found.context} were not read, so there is no policy to suggest: "
+            f"{path} is not written. Ask for the rights that `slicewise assess --rights` prints."
+        )
     if not policy_file.has_pools(found):
         raise Refused(
             f"No pod asks for a GPU that EC2 sells, so there is no policy to suggest: {path} is not written"

@@ -85,7 +85,7 @@ def read(context: str) -> ClusterListing:
         _of_a_node_pool,
     )
     cluster, region = _cluster_of(context)
-    return ClusterListing(context, cluster, region, nodes or (), pods or (), pools, tuple(unread))
+    return ClusterListing(context, cluster, region, nodes, pods, pools, tuple(unread))
 
 
 def _official() -> Any:
@@ -105,8 +105,12 @@ def _client(context: str) -> Any:
     settings = client.Configuration()
     try:
         config.load_kube_config(_kubeconfig(), context, settings, persist_config=False)
-    except (config.ConfigException, OSError) as error:
-        raise Refused(f"Context {context} cannot be used: {error}") from error
+    # ValueError: certificates that are no base64. TypeError: a value of another type than kubectl takes.
+    except (config.ConfigException, OSError, ValueError, TypeError) as error:
+        raise Refused(
+            f"Context {context} cannot be used: {error}. Correct its entries in the kubeconfig: "
+            f"`kubectl --context {context} get nodes` must work."
+        ) from error
     # An API server that is away is reported at once, not after three silent tries.
     settings.retries = False
     return client.ApiClient(settings)

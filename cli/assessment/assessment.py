@@ -40,6 +40,7 @@ class ClusterListing:
     Attributes:
         context: Of the kubeconfig; `cluster` is the name by which metrics know it.
         region: Of an EKS cluster; "" where nothing says so.
+        nodes, pods: None where they could not be read: then nothing is known of them.
         node_pools: Karpenter's; None where they could not be read, or there is no Karpenter.
         unread: What could not be read, why, and what to do, in sentences.
     """
@@ -47,8 +48,8 @@ class ClusterListing:
     context: str
     cluster: str
     region: str = ""
-    nodes: tuple[Object, ...] = ()
-    pods: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] | None = ()
+    pods: tuple[Object, ...] | None = ()
     node_pools: tuple[Object, ...] | None = None
     unread: tuple[str, ...] = ()
 
@@ -98,7 +99,7 @@ def machines_of(nodes: Iterable[GpuNode], prices: Prices, least: int = 1) -> Mac
         least: GPUs that one machine must have, since a pod asks for so many.
     """
     large_enough = [node for node in nodes if node.gpus and node.gpus >= least]
-    smallest = min((node.gpus or 0 for node in large_enough), default=least)
+    smallest = min((node.gpus or 0 for node in large_enough), default=max(1, least))
     usd = [prices.usd_an_hour(node) or 0.0 for node in large_enough if node.gpus == smallest]
     return Machines(smallest, sum(usd) / len(usd) / smallest if usd else 0.0)
 
@@ -195,6 +196,7 @@ class Assessment:
         waiting: Pods that ask for GPUs and have no node.
         unknown: What could not be found out, in sentences.
         unused: None where nothing was measured.
+        nodes_read, pods_read: Whether they could be listed; without pods nothing is said of who holds what.
     """
 
     context: str
@@ -207,6 +209,8 @@ class Assessment:
     unknown: tuple[str, ...]
     unused: UnusedHours | None = None
     has_karpenter: bool | None = None
+    nodes_read: bool = True
+    pods_read: bool = True
 
     @property
     def measured_usd_per_hour(self) -> float:
@@ -226,11 +230,11 @@ class Assessment:
 
 def contents_of(found: ClusterListing) -> ClusterContents:
     """As the readers of metrics take the cluster."""
-    return as_pools(gpu_nodes(found.nodes), found.nodes, found.pods)
+    return as_pools(gpu_nodes(found.nodes or ()), found.nodes or (), found.pods or ())
 
 
 def groups_of(found: ClusterListing) -> tuple[str, ...]:
-    return tuple(sorted({node.group for node in gpu_nodes(found.nodes)}))
+    return tuple(sorted({node.group for node in gpu_nodes(found.nodes or ())}))
 
 
 def assess(
@@ -246,10 +250,11 @@ def assess(
         measured: Of this cluster, by the same nodes and pods.
     """
     prices = prices or Prices()
-    nodes, pods = gpu_nodes(found.nodes, found.node_pools or ()), gpu_pods(found.pods)
+    nodes, pods = gpu_nodes(found.nodes or (), found.node_pools or ()), gpu_pods(found.pods or ())
     on = {node.name: node for node in nodes}
-    live = {item["metadata"]["name"]: item for item in found.nodes}
-    bound = {f"{_namespace(pod)}/{pod['metadata']['name']}": pod for pod in found.pods}
+    live = {item["metadata"]["name"]: item for item in found.nodes or ()}
+    bound = {f"{_namespace(pod)}/{pod['metadata']['name']}": pod for pod in found.pods or ()}
+    pods_read = found.pods is not None
     models = tuple(
         _model(
             group,
@@ -259,6 +264,7 @@ def assess(
             bound,
             measured,
             prices,
+            pods_read,
         )
         for group in sorted({node.group for node in nodes})
     )
@@ -276,6 +282,8 @@ def assess(
         ),
         unused_hours(measured.readings.devices, zone),
         None if found.node_pools is None else bool(found.node_pools),
+        found.nodes is not None,
+        pods_read,
     )
 
 
@@ -291,6 +299,7 @@ def _model(
     bound: Mapping[str, Object],
     measured: Evidence,
     prices: Prices,
+    pods_read: bool,
 ) -> ModelAssessment:
     on = {node.name: node for node in nodes}
     uses = {use.name: use for use in measured.uses[group].pods} if group in measured.uses else {}
@@ -312,9 +321,9 @@ def _model(
         spot_overstated=sum(prices.is_overstated(node) for node in nodes),
         sharing=machines_of(_hosts(sharing, on) or nodes, prices),
         kept=machines_of(_hosts(kept, on) or nodes, prices, max_asked),
-        parts=_parts(nodes, pods, why, prices),
+        parts=_parts(nodes, pods, why, prices) if pods_read else (),
         workloads=_workloads(pods, on, why, uses, card),
-        rules=_rules(group, sharing, uses, card, measured, counted, live, bound),
+        rules=_rules(group, sharing, uses, card, measured, counted, live, bound) if pods_read else Rules(()),
         measured_pods=sum(use.has_history for use in known),
         estimated_pods=sum(use.grade is Grade.DEVICE for use in known),
         shareable_pods=len(sharing),

@@ -20,13 +20,17 @@ MOST_WORKLOADS = 12
 
 def lines(found: Assessment) -> Iterator[str]:
     yield f"{found.cluster} (context {found.context}), {found.at:%Y-%m-%d %H:%M} UTC"
-    if not found.models:
+    if not found.nodes_read:
+        yield "  Its nodes were not read, so nothing is known of its GPUs (below)."
+    elif not found.models:
         yield "  No node with a GPU was found, so there is nothing to save."
     else:
         nodes = sum(len(model.nodes) for model in found.models)
         yield f"  {plural(found.gpus, 'GPU')} on {plural(nodes, 'node')}: {_bill(found)}"
         yield f"  Prices: {found.prices.terms}{', or as given' if found.prices.given else ''}"
         yield f"  {_measured(found)}"
+    if not found.pods_read:
+        yield "  Its pods were not read, so who holds the GPUs and what would be saved is not known (below)."
     for model in found.models:
         yield ""
         yield from _model(model)
@@ -79,6 +83,8 @@ def _model(model: ModelAssessment) -> Iterator[str]:
     if model.busy is not None:
         peak = f"; at most {model.memory:.0%} of their memory was used" if model.memory is not None else ""
         yield f"  They were busy {model.busy:.0%} of the time{peak}."
+    if not model.parts:
+        return
     yield from _table(
         ("held by", "pods", "GPUs", "$/hour"),
         [
@@ -190,6 +196,8 @@ def as_json(found: Assessment) -> dict[str, Any]:
         "at": found.at.isoformat(timespec="seconds"),
         "metrics": found.evidence.source,
         "prices": found.prices.terms,
+        "nodes_read": found.nodes_read,
+        "pods_read": found.pods_read,
         "gpus": found.gpus,
         "usd_per_hour": found.usd_per_hour,
         "models": [_model_json(model) for model in found.models],

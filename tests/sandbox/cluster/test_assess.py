@@ -179,7 +179,7 @@ def test_with_the_view_role_alone_it_says_what_it_may_not_list(teams, monkeypatc
     kube = _as_account(teams, [{"metadata": {"name": "view"}}], monkeypatch)
     next(kube)
 
-    assert main(["assess"]) == 0
+    assert main(["assess"]) == 2
     told = capsys.readouterr().out
     assert "may not list nodes (403). Ask for the ClusterRole that `slicewise assess --rights` prints" in told
     assert "On which GPUs 10 pods run" in told

@@ -10,6 +10,7 @@ import pytest
 from slicewise.policy.model import parse
 
 from cli.assessment.sharing import EXCLUSIONS
+from cli.assessor import _side_by_side
 from cli.main import main
 from tests.fakes.prometheus import Prometheus
 from tests.support.assessed_cluster import series_of_a_week, three_teams
@@ -197,3 +198,36 @@ def test_the_docs_have_every_option_and_every_reason(capsys):
     assert len(options) > 10
     assert {one for one in options if f"`{one}" not in docs} == set()
     assert {why.code for _, why in EXCLUSIONS if f"`{why.code}`" not in docs} == set()
+
+
+def test_pods_that_may_not_be_listed_are_not_gpus_that_nobody_holds(cluster, tmp_path, capsys):
+    cluster.refused[PODS] = 403
+
+    assert main(["assess"]) == 2
+    told = capsys.readouterr().out
+    assert "19 GPUs on 9 nodes: 32.19 $ an hour" in told
+    assert "Its pods were not read" in told
+    assert not any(one in told for one in ("unallocated", "held by", "saves", "fewer GPUs"))
+
+    assert main(["assess", "--write-policy", str(tmp_path / "x.yaml")]) == 2
+    assert "The pods of context prod were not read" in capsys.readouterr().err
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_nodes_that_may_not_be_listed_are_not_a_cluster_without_gpus(cluster, capsys):
+    cluster.refused[NODES] = 403
+
+    assert main(["assess"]) == 2
+    told = capsys.readouterr().out
+    assert "Its nodes were not read" in told
+    assert "nothing to save" not in told
+
+
+def test_a_fault_in_one_cluster_loses_nothing_of_the_others(capsys):
+    def one(context):
+        if context == "odd":
+            raise ZeroDivisionError("division by zero")
+        return context
+
+    assert _side_by_side(["odd", "prod"], one) == (["prod"], 1)
+    assert "odd: it could not be assessed (ZeroDivisionError" in capsys.readouterr().err

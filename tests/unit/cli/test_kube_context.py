@@ -175,3 +175,12 @@ def test_credentials_that_are_missing_are_not_reported_as_rights(read):
 )
 def test_the_name_that_metrics_know_comes_from_the_context(cluster, arguments, name, region):
     assert (kube_context.name_of(cluster, arguments), kube_context.region_of(cluster)) == (name, region)
+
+
+def test_a_context_with_broken_certificates_is_reported(tmp_path, monkeypatch):
+    user = {"client-certificate-data": "AAAAA", "client-key-data": "AAA"}
+    file = kubeconfig(tmp_path / "config", {"c": "https://127.0.0.1:1"}, user)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+
+    with pytest.raises(Refused, match=r"Context c cannot be used: .*base64"):
+        kube_context.read("c")

@@ -279,3 +279,16 @@ def test_json_has_every_digit_and_adds_up(measured):
         assert sum(part["gpus"] for part in one["parts"]) == pytest.approx(one["gpus"])
     rule = {one["rule"]: one["gpus"] for one in told["models"][1]["rules"]}
     assert rule[CLASSES] == 7
+
+
+@pytest.mark.parametrize(
+    ("machine", "offers", "spec"),
+    [
+        ("g6.xlarge", {}, {"asks": {}, "resourceClaims": [{"name": "gpu"}]}),
+        ("p5.48xlarge", {"nvidia.com/mig-1g.10gb": 56}, {"asks": {"nvidia.com/mig-1g.10gb": 1}}),
+    ],
+)
+def test_pods_on_a_node_that_gives_no_count_are_reported_like_others(machine, offers, spec):
+    listing = ClusterListing("c", "c", nodes=(node("n", machine, offers),), pods=(pod("a-0", "n", **spec),))
+
+    assert "nothing says how many GPUs 1 node of it have" in report.text([assess(listing, NOW, UTC)])
