@@ -65,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
         return assess(found, now, zone, measured(found, source, now), paid)
 
     assessments, failed = _side_by_side(contexts, one)
+    assessments, repeated = once_each(assessments)
+    for again, first in repeated:
+        what = f"is the cluster of context {first.context}, which counts; leave it out"
+        print(f"slicewise assess: context {again.context} {what}", file=sys.stderr)
     if arguments.json:
         print(json.dumps([report.as_json(found) for found in assessments], indent=1))
     elif assessments:
@@ -72,6 +76,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.write_policy and assessments:
         _write(arguments.write_policy, assessments[0])
     return 2 if failed or not all(one.nodes_read and one.pods_read for one in assessments) else 0
+
+
+def once_each(
+    found: Sequence[Assessment],
+) -> tuple[list[Assessment], list[tuple[Assessment, Assessment]]]:
+    """
+    Each cluster by its first context, and those that repeat one, beside it.
+
+    By their nodes: several contexts may reach a cluster by several addresses, and a proxy has one address
+    for several clusters.
+    """
+    kept: list[Assessment] = []
+    repeated: list[tuple[Assessment, Assessment]] = []
+    for one in found:
+        first = next((other for other in kept if other.node_uids & one.node_uids), None)
+        if first:
+            repeated.append((one, first))
+        else:
+            kept.append(one)
+    return kept, repeated
 
 
 def measured(found: ClusterListing, source: Source, now: datetime) -> Evidence:
@@ -93,13 +117,11 @@ def _prices(choice: str, found: ClusterListing, given: Mapping[str, float]) -> t
     """With why they are not those that were asked for."""
     if choice == "shipped":
         return Prices(given=given), ()
-    from botocore.session import get_session
-
     from cli import live_prices
 
-    session = get_session()
     types = {node.instance_type for node in gpu_nodes(found.nodes or ()) if node.instance_type}
     try:
+        session = _session(found)
         region = _region(found, session)
         listed = live_prices.read(session, region, types)
     except (Refused, Unavailable) as error:
@@ -107,18 +129,32 @@ def _prices(choice: str, found: ClusterListing, given: Mapping[str, float]) -> t
     return Prices(listed, f"on demand in {region}, of AWS's Price List", given, is_live=True), ()
 
 
+def _session(found: ClusterListing) -> Session:
+    """By the profile that the kubeconfig names, as its exec plugin has it; else by the environment's."""
+    from botocore.exceptions import ProfileNotFound
+    from botocore.session import Session
+
+    session = Session(profile=found.profile or None)
+    try:
+        session.get_scoped_config()
+    except ProfileNotFound as error:
+        raise Refused(f"{error}. Add it to AWS's configuration, or correct AWS_PROFILE") from error
+    return session
+
+
 def _region(found: ClusterListing, session: Session) -> str:
-    region = found.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    of_profile = session.get_scoped_config().get("region") if found.profile else ""
+    of_environment = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    region = found.region or of_profile or of_environment
     if not region:
         raise Refused("no Region is known: set AWS_REGION, or a profile with a region")
     return str(region)
 
 
 def _gateway(found: ClusterListing, source: Source) -> Metrics:
-    from botocore.session import get_session
     from slicewise.app import metrics_of
 
-    session = get_session()
+    session = _session(found)
     region = "" if source.kind is MetricsSource.PROMETHEUS else _region(found, session)
     return metrics_of(source.kind, source.endpoint, session, region)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from slicewise.errors import Refused, Unauthorized, Unavailable
 from slicewise.kube.objects import UNFINISHED, spec
@@ -28,6 +30,9 @@ _SIGN_IN = "Sign in again, as for kubectl: `kubectl get nodes` must work with th
 # An EKS context's exec plugin, `aws eks get-token` or aws-iam-authenticator, names the cluster as metrics do.
 _CLUSTER_NAME_FLAGS = ("--cluster-name", "--cluster-id", "-i")
 _EKSCTL = ".eksctl.io"
+# "ABC.gr7.eu-west-1.eks.amazonaws.com"; a cluster of IPv6 has "….api.aws" (EKS user guide, "Cluster API
+# server endpoint").
+_EKS_SERVER = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-[0-9])\.(?:eks\.amazonaws\.com(?:\.cn)?|api\.aws)$")
 
 
 def contexts(named: list[str]) -> list[str]:
@@ -84,8 +89,8 @@ def read(context: str) -> ClusterListing:
         lambda **page: custom.list_cluster_custom_object("karpenter.sh", "v1", "nodepools", **page),
         _of_a_node_pool,
     )
-    cluster, region = _cluster_of(context)
-    return ClusterListing(context, cluster, region, nodes, pods, pools, tuple(unread))
+    cluster, region, profile = _cluster_of(context)
+    return ClusterListing(context, cluster, region, nodes, pods, pools, tuple(unread), profile)
 
 
 def _official() -> Any:
@@ -163,7 +168,7 @@ def _of_a_node(node: Object) -> Object:
     metadata, status = node["metadata"], node.get("status") or {}
     return {
         "metadata": {
-            key: metadata[key] for key in ("name", "labels", "creationTimestamp") if key in metadata
+            key: metadata[key] for key in ("name", "uid", "labels", "creationTimestamp") if key in metadata
         },
         "status": {key: status[key] for key in ("allocatable", "capacity") if key in status},
     }
@@ -182,26 +187,45 @@ def _of_a_node_pool(pool: Object) -> Object:
     return {"metadata": {key: metadata[key] for key in ("name", "labels") if key in metadata}}
 
 
-def _cluster_of(context: str) -> tuple[str, str]:
-    """What metrics call the cluster, and its Region; "" where nothing says so."""
+def _cluster_of(context: str) -> tuple[str, str, str]:
+    """What metrics call the cluster, its Region and the profile of AWS; "" where nothing says so."""
     found = _kubeconfigs()
     its = _named(found, "contexts", context).get("context") or {}
     cluster, user = str(its.get("cluster", context)), _named(found, "users", str(its.get("user", "")))
-    arguments = ((user.get("user") or {}).get("exec") or {}).get("args") or ()
-    return name_of(cluster, list(map(str, arguments))), region_of(cluster)
+    server = str((_named(found, "clusters", cluster).get("cluster") or {}).get("server", ""))
+    plugin = (user.get("user") or {}).get("exec") or {}
+    arguments = list(map(str, plugin.get("args") or ()))
+    variables = {str(one.get("name")): str(one.get("value")) for one in plugin.get("env") or ()}
+    profile = _argument(arguments, ("--profile",)) or variables.get("AWS_PROFILE", "")
+    return name_of(cluster, arguments), region_of(cluster, arguments, server), profile
+
+
+def _argument(arguments: list[str], flags: Iterable[str]) -> str:
+    """The value of the first of such flags, written as `--flag value` or `--flag=value`; "" without one."""
+    for flag, value in pairwise([*arguments, ""]):
+        if flag in flags:
+            return value
+        name, sign, joined = flag.partition("=")
+        if sign and name in flags:
+            return joined
+    return ""
 
 
 def name_of(cluster: str, arguments: list[str]) -> str:
     """As the exec plugin names it, else by the ARN or eksctl's name, else as the kubeconfig does."""
-    for flag, value in pairwise(arguments):
-        if flag in _CLUSTER_NAME_FLAGS:
-            return value
+    if named := _argument(arguments, _CLUSTER_NAME_FLAGS):
+        return named
     if cluster.endswith(_EKSCTL):
         return cluster.partition(".")[0]
     return cluster.rpartition("/")[2] if ":cluster/" in cluster else cluster
 
 
-def region_of(cluster: str) -> str:
+def region_of(cluster: str, arguments: list[str], server: str) -> str:
+    """As the exec plugin names it, else by the server's address, the ARN or eksctl's name."""
+    if named := _argument(arguments, ("--region",)):
+        return named
+    if addressed := _EKS_SERVER.search(urlsplit(server).hostname or ""):
+        return addressed[1]
     if cluster.endswith(_EKSCTL):
         return cluster.removesuffix(_EKSCTL).rpartition(".")[2]
     return cluster.split(":")[3] if cluster.startswith("arn:") and cluster.count(":") >= 5 else ""

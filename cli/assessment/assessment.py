@@ -43,6 +43,7 @@ class ClusterListing:
         nodes, pods: None where they could not be read: then nothing is known of them.
         node_pools: Karpenter's; None where they could not be read, or there is no Karpenter.
         unread: What could not be read, why, and what to do, in sentences.
+        profile: Of AWS, as the kubeconfig names it; "" where the environment's counts.
     """
 
     context: str
@@ -52,6 +53,12 @@ class ClusterListing:
     pods: tuple[Object, ...] | None = ()
     node_pools: tuple[Object, ...] | None = None
     unread: tuple[str, ...] = ()
+    profile: str = ""
+
+    @property
+    def node_uids(self) -> frozenset[str]:
+        """Which no other cluster has."""
+        return frozenset(node["metadata"]["uid"] for node in self.nodes or () if "uid" in node["metadata"])
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ class Assessment:
     Attributes:
         waiting: Pods that ask for GPUs and have no node.
         unknown: What could not be found out, in sentences.
+        node_uids: By which a cluster that was read by two contexts is recognised.
         unused: None where nothing was measured.
         nodes_read, pods_read: Whether they could be listed; without pods nothing is said of who holds what.
     """
@@ -211,6 +219,7 @@ class Assessment:
     has_karpenter: bool | None = None
     nodes_read: bool = True
     pods_read: bool = True
+    node_uids: frozenset[str] = frozenset()
 
     @property
     def measured_usd_per_hour(self) -> float:
@@ -284,6 +293,7 @@ def assess(
         None if found.node_pools is None else bool(found.node_pools),
         found.nodes is not None,
         pods_read,
+        found.node_uids,
     )
 
 

@@ -34,7 +34,11 @@ def node(
     cpu, memory = {"g6.xlarge": ("3920m", "15000Mi")}.get(machine, ("47810m", "180000Mi"))
     amounts = {"cpu": cpu, "memory": memory, "pods": "58", **{k: str(v) for k, v in offered.items()}}
     return {
-        "metadata": {"name": name, "labels": {"node.kubernetes.io/instance-type": machine, **(labels or {})}},
+        "metadata": {
+            "name": name,
+            "uid": f"uid-{name}",
+            "labels": {"node.kubernetes.io/instance-type": machine, **(labels or {})},
+        },
         "status": {"allocatable": amounts, "capacity": amounts},
     }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from slicewise.errors import Refused
 from slicewise.policy.model import parse
 
+from cli import assessor
 from cli.assessment.sharing import EXCLUSIONS
 from cli.assessor import _side_by_side
 from cli.main import main
@@ -185,7 +188,6 @@ def test_on_a_terminal_several_clusters_have_a_bar(cluster, capsys, monkeypatch)
     assert main(["assess", "--context", "prod", "--context", "prod"]) == 0
 
     printed = capsys.readouterr()
-    assert "2 clusters: 38 GPUs" in printed.out
     assert "reading clusters" in printed.err
 
 
@@ -231,3 +233,29 @@ def test_a_fault_in_one_cluster_loses_nothing_of_the_others(capsys):
 
     assert _side_by_side(["odd", "prod"], one) == (["prod"], 1)
     assert "odd: it could not be assessed (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_cluster_of_two_contexts_counts_once(cluster, tmp_path, monkeypatch, capsys):
+    """By two addresses, as admin and developers may have it."""
+    servers = {"prod": cluster.url, "dev": cluster.url.replace("127.0.0.1", "localhost")}
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "both", servers)))
+
+    assert main(["assess", "--context", "prod", "--context", "dev"]) == 0
+
+    printed = capsys.readouterr()
+    assert "2 clusters" not in printed.out
+    assert "context dev is the cluster of context prod, which counts" in printed.err
+
+
+def test_the_region_and_the_profile_of_the_kubeconfig_come_before_the_environments(monkeypatch, tmp_path):
+    config = tmp_path / "aws"
+    config.write_text("[profile prod]\nregion = us-west-2\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    known = replace(FOUND, region="eu-west-1", profile="prod")
+
+    assert assessor._region(known, assessor._session(known)) == "eu-west-1"
+    assert assessor._region(replace(known, region=""), assessor._session(known)) == "us-west-2"
+    assert assessor._region(replace(known, region="", profile=""), assessor._session(FOUND)) == "us-east-1"
+    with pytest.raises(Refused, match="gone"):
+        assessor._session(replace(known, profile="gone"))

@@ -163,18 +163,53 @@ def test_credentials_that_are_missing_are_not_reported_as_rights(read):
             read(api)
 
 
+SERVER = "https://ABC.gr7.ap-southeast-2.eks.amazonaws.com"
+
+
 @pytest.mark.parametrize(
-    ("cluster", "arguments", "name", "region"),
+    ("cluster", "arguments", "server", "name", "region"),
     [
-        ("kind-dev", [], "kind-dev", ""),
-        (ARN, [], "prod", "eu-west-1"),
-        (ARN, ["eks", "get-token", "--cluster-name", "prod-2", "--output", "json"], "prod-2", "eu-west-1"),
-        ("prod.eu-west-1.eksctl.io", [], "prod", "eu-west-1"),
-        ("prod", ["token", "-i", "prod-eks"], "prod-eks", ""),
+        ("kind-dev", [], "https://127.0.0.1:6443", "kind-dev", ""),
+        (ARN, [], "", "prod", "eu-west-1"),
+        (
+            ARN,
+            ["eks", "get-token", "--cluster-name", "prod-2", "--output", "json"],
+            "",
+            "prod-2",
+            "eu-west-1",
+        ),
+        ("prod.eu-west-1.eksctl.io", [], "", "prod", "eu-west-1"),
+        ("prod", ["token", "-i", "prod-eks"], "", "prod-eks", ""),
+        (
+            "c",
+            ["eks", "get-token", "--region", "eu-west-1", "--cluster-name=prod"],
+            SERVER,
+            "prod",
+            "eu-west-1",
+        ),
+        ("c", ["eks", "get-token", "--region=us-gov-west-1"], "", "c", "us-gov-west-1"),
+        (ARN, [], SERVER, "prod", "ap-southeast-2"),
+        ("c", [], SERVER + ".cn", "c", "ap-southeast-2"),
     ],
 )
-def test_the_name_that_metrics_know_comes_from_the_context(cluster, arguments, name, region):
-    assert (kube_context.name_of(cluster, arguments), kube_context.region_of(cluster)) == (name, region)
+def test_name_and_region_come_from_the_context(cluster, arguments, server, name, region):
+    assert kube_context.name_of(cluster, arguments) == name
+    assert kube_context.region_of(cluster, arguments, server) == region
+
+
+@pytest.mark.parametrize(
+    ("plugin", "profile"),
+    [
+        ({"env": [{"name": "AWS_PROFILE", "value": "prod"}]}, "prod"),
+        ({"args": ["--profile", "ops"], "env": [{"name": "AWS_PROFILE", "value": "prod"}]}, "ops"),
+        ({"env": None}, ""),
+    ],
+)
+def test_the_profile_of_the_exec_plugin_is_known(tmp_path, monkeypatch, plugin, profile):
+    file = kubeconfig(tmp_path / "config", {"c": SERVER}, {"exec": {"command": "aws", **plugin}})
+    monkeypatch.setenv("KUBECONFIG", str(file))
+
+    assert kube_context._cluster_of("c") == ("c", "ap-southeast-2", profile)
 
 
 def test_a_context_with_broken_certificates_is_reported(tmp_path, monkeypatch):
