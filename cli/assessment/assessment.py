@@ -25,7 +25,7 @@ from cli.assessment.inventory import GpuNode, GpuPod, gpu_nodes, gpu_pods, held
 from cli.assessment.prices import Prices
 from cli.assessment.rules import Rules
 from cli.assessment.sharing import DRA_CLAIM, Exclusion, exclusion
-from cli.assessment.unused_hours import UnusedHours, unused_hours
+from cli.assessment.unused_hours import UnusedHours, UnusedNode, unused_hours
 from cli.output import plural
 
 # Of parts: who holds the GPUs.
@@ -222,11 +222,28 @@ class Assessment:
     node_uids: frozenset[str] = frozenset()
 
     @property
-    def measured_usd_per_hour(self) -> float:
-        """Of the nodes with a GPU that was measured."""
-        on = {device.node for device in self.evidence.readings.devices}
-        measured = (node for model in self.models for node in model.nodes if node.name in on)
-        return sum(self.prices.usd_an_hour(node) or 0.0 for node in measured)
+    def unused_usd_per_hour(self) -> float:
+        """Of what a measured hour costs, what the nodes cost that were there while no GPU was busy."""
+        if self.unused is None:
+            return 0.0
+        usd = sum(node.hours * self._usd_an_hour(node) for node in self.unused.nodes)
+        return usd / self.unused.measured
+
+    def _usd_an_hour(self, node: UnusedNode) -> float:
+        """Of a node that is gone, as its GPUs cost today where others of their model are there."""
+        known = {one.name: one for model in self.models for one in model.nodes}
+        if node.name in known:
+            return self.prices.usd_an_hour(known[node.name]) or 0.0
+        alike = {device.node for device in self.evidence.readings.devices if device.model == node.model}
+        nodes = [one for one in known.values() if one.name in alike] or list(known.values())
+        gpus = sum(one.gpus or 0 for one in nodes)
+        return node.gpus * sum(self.prices.usd_an_hour(one) or 0.0 for one in nodes) / max(1, gpus)
+
+    @property
+    def nodes_gone(self) -> int:
+        """Nodes that were measured, and are there no more."""
+        known = {one.name for model in self.models for one in model.nodes}
+        return sum(node.name not in known for node in self.unused.nodes) if self.unused else 0
 
     @property
     def usd_per_hour(self) -> float:
@@ -289,7 +306,7 @@ def assess(
             *found.unread,
             *_unknown(models, measured, [pod for pod in pods if pod.node and pod.node not in on]),
         ),
-        unused_hours(measured.readings.devices, zone),
+        unused_hours((*measured.readings.devices, *measured.readings.gone), zone, live),
         None if found.node_pools is None else bool(found.node_pools),
         found.nodes is not None,
         pods_read,

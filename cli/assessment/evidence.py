@@ -88,7 +88,7 @@ def evidence(
         contents: Of `as_pools`.
         groups: Models of GPU, as the nodes are grouped.
     """
-    readings = read(series, source, contents)
+    readings = read(series, source, contents, with_gone=True)
     known = measured(NOTHING, readings, contents, now)
     uses = {one: pool_use(known.readings, source, contents, now, one, known.history) for one in groups}
     return Evidence(source, endpoint, uses, readings)

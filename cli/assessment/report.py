@@ -158,12 +158,15 @@ def _hours(found: Assessment) -> Iterator[str]:
         if found.models:
             yield "Unused hours: not known without measurements."
         return
-    usd = unused.share * found.measured_usd_per_hour * HOURS_A_MONTH
+    usd = found.unused_usd_per_hour * HOURS_A_MONTH
     yield (
         f"Unused hours: in {unused.unused} of {unused.measured} measured hours none of the "
         f"{unused.gpus} GPUs that were measured was busy. "
         f"In a month like that their nodes cost {usd:,.0f} $ then."
     )
+    if found.nodes_gone:
+        gone = plural(found.nodes_gone, "node")
+        yield f"  This counts {gone} no longer there, while there, at today's price of such GPUs."
     if unused.asleep:
         yield f"  Each week: {', '.join(unused.asleep)} ({unused.time_zone}), as offHours.asleep takes it."
 
@@ -203,6 +206,7 @@ def as_json(found: Assessment) -> dict[str, Any]:
         "models": [_model_json(model) for model in found.models],
         "waiting_pods": [pod.key for pod in found.waiting],
         "unused_hours": asdict(found.unused) if found.unused else None,
+        "unused_usd_per_hour": found.unused_usd_per_hour if found.unused else None,
         "has_karpenter": found.has_karpenter,
         "notes": [
             {"code": one.code, "message": one.message, "remedy": one.remedy}

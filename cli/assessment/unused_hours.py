@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -18,16 +18,37 @@ _WORKDAYS, _WEEKEND = range(5), range(5, 7)
 _NOON_TO_NOON = range(12, 36)
 
 
+_Measured = Sequence[tuple[Device, Mapping[int, float]]]
+
+
+@dataclass(frozen=True)
+class UnusedNode:
+    """
+    A node while no GPU of the cluster was busy.
+
+    Attributes:
+        gpus: Of it, or MIG instances, that were measured.
+        model: As the source names its GPUs; "" where it does not.
+        hours: Of the unused ones, those in which it was measured, and so was there.
+    """
+
+    name: str
+    gpus: int
+    model: str
+    hours: int
+
+
 @dataclass(frozen=True)
 class UnusedHours:
     """
     Attributes:
-        gpus: How many were measured.
-        measured: Hours in which one of them was.
+        gpus: How many were measured, those of nodes that are gone included.
+        measured: Hours in which each of them was that was there.
         unused: Of those, hours in which every measured GPU was busy for less than 1 %.
         asleep: Hours of the week that were never used, as `offHours.asleep` takes them; empty where they are
             too few, or some of them were not measured.
         time_zone: In which `asleep` is.
+        nodes: Which were there in the unused hours.
     """
 
     gpus: int
@@ -35,33 +56,67 @@ class UnusedHours:
     unused: int
     asleep: tuple[str, ...]
     time_zone: str
-
-    @property
-    def share(self) -> float:
-        return self.unused / self.measured if self.measured else 0.0
+    nodes: tuple[UnusedNode, ...] = ()
 
 
-def unused_hours(devices: Iterable[Device], zone: tzinfo) -> UnusedHours | None:
-    """None where nothing was measured."""
-    devices = [device for device in devices if device.busy]
-    busiest = _busiest_by_hour(devices)
+def unused_hours(devices: Iterable[Device], zone: tzinfo, there: Collection[str] = ()) -> UnusedHours | None:
+    """
+    None where nothing was measured.
+
+    Args:
+        devices: Of nodes that are there, and of those that were: a night's work is often done by nodes that
+            are gone by day.
+        there: Names of the nodes that are there now.
+    """
+    by_hour = [(device, found) for device in devices if (found := _by_hour(device))]
+    busiest = _busiest(by_hour, there) if by_hour else {}
     if not busiest:
         return None
-    unused = [at for at, busy in busiest.items() if busy < IDLE]
-    return UnusedHours(len(devices), len(busiest), len(unused), tuple(_asleep(busiest, zone)), str(zone))
+    unused = {at for at, busy in busiest.items() if busy < IDLE}
+    return UnusedHours(
+        len(by_hour),
+        len(busiest),
+        len(unused),
+        tuple(_asleep(busiest, zone)),
+        str(zone),
+        tuple(_nodes(by_hour, unused)),
+    )
 
 
-def _busiest_by_hour(devices: Iterable[Device]) -> Mapping[int, float]:
-    """Of each hour, the mean busy fraction of the GPU that was busiest in it."""
+def _by_hour(device: Device) -> Mapping[int, float]:
+    """Its mean busy fraction in each hour in which it was measured."""
+    sums: dict[int, tuple[float, int]] = {}
+    for at, busy in device.busy.items():
+        total, count = sums.get(at // HOUR * HOUR, (0.0, 0))
+        sums[at // HOUR * HOUR] = total + busy, count + 1
+    return {hour: total / count for hour, (total, count) in sums.items()}
+
+
+def _busiest(by_hour: _Measured, there: Collection[str]) -> Mapping[int, float]:
+    """
+    Of each hour, how busy the GPU was that was busiest in it.
+
+    Hours are left out in which one was there that was not measured: it may have been busy. It was there from
+    its first to its last point, or until now where its node still is.
+    """
+    newest = max(max(hours) for _, hours in by_hour)
     found: dict[int, float] = {}
-    for device in devices:
-        sums: dict[int, tuple[float, int]] = {}
-        for at, busy in device.busy.items():
-            total, count = sums.get(at // HOUR * HOUR, (0.0, 0))
-            sums[at // HOUR * HOUR] = total + busy, count + 1
-        for hour, (total, count) in sums.items():
-            found[hour] = max(found.get(hour, 0.0), total / count)
-    return found
+    doubtful: set[int] = set()
+    for device, hours in by_hour:
+        last = newest if device.node in there else max(hours)
+        doubtful.update(hour for hour in range(min(hours), last + HOUR, HOUR) if hour not in hours)
+        for hour, busy in hours.items():
+            found[hour] = max(found.get(hour, 0.0), busy)
+    return {hour: busy for hour, busy in found.items() if hour not in doubtful}
+
+
+def _nodes(by_hour: _Measured, unused: set[int]) -> Iterable[UnusedNode]:
+    found: dict[str, list[tuple[Device, Mapping[int, float]]]] = {}
+    for device, hours in by_hour:
+        found.setdefault(device.node, []).append((device, hours))
+    for name, its in sorted(found.items()):
+        measured = {hour for _, hours in its for hour in hours}
+        yield UnusedNode(name, len(its), its[0][0].model, len(unused & measured))
 
 
 def _asleep(busiest: Mapping[int, float], zone: tzinfo) -> Iterable[str]:

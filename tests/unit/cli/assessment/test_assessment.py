@@ -21,7 +21,7 @@ from cli.assessment.assessment import (
 from cli.assessment.evidence import Evidence, evidence
 from cli.assessment.prices import Prices, given
 from cli.assessment.rules import CLASSES, ONE_N, TWO, WHOLE
-from tests.support.assessed_cluster import node, pod, series_of_a_week, three_teams
+from tests.support.assessed_cluster import by_day, node, of_a_pod, pod, series_of_a_week, three_teams
 from tests.support.builders import NOW
 from tests.support.tuning.dcgm_samples import one_gpu
 
@@ -114,7 +114,9 @@ def test_what_workloads_use_is_what_was_measured_of_them(measured):
 
 def test_unused_hours_cost_what_the_nodes_that_were_measured_cost(measured):
     assert measured.unused.gpus == 7
-    assert measured.measured_usd_per_hour == pytest.approx(7 * SMALL)
+    assert measured.unused_usd_per_hour == pytest.approx(
+        7 * SMALL * measured.unused.unused / measured.unused.measured
+    )
 
 
 def test_without_metrics_it_says_what_can_be_said(asked):
@@ -292,3 +294,19 @@ def test_pods_on_a_node_that_gives_no_count_are_reported_like_others(machine, of
     listing = ClusterListing("c", "c", nodes=(node("n", machine, offers),), pods=(pod("a-0", "n", **spec),))
 
     assert "nothing says how many GPUs 1 node of it have" in report.text([assess(listing, NOW, UTC)])
+
+
+def test_nodes_that_worked_at_night_and_are_gone_make_the_night_used():
+    """As Karpenter has it: each night's node is another, and none of them is there by day."""
+    found = ClusterListing("c", "c", nodes=(node("day"),), pods=(pod("chat-0", "day"),))
+    series = [
+        *of_a_pod("chat-0", "day", by_day(0.4), 5000.0),
+        *of_a_pod("batch-x7-abc12", "gone", lambda at: 0.9 - by_day(0.9)(at), 15_000.0, namespace="train"),
+    ]
+
+    known = evidence(series, "prometheus", contents_of(found), groups_of(found), NOW)
+    assessed = assess(found, NOW, UTC, known)
+
+    assert (assessed.unused.gpus, assessed.unused.unused, assessed.unused.asleep) == (2, 0, ())
+    assert [one.name for one in assessed.unused.nodes] == ["day", "gone"]
+    assert model(assessed).gpus == 1

@@ -14,8 +14,8 @@ MONDAY = int(datetime(2026, 11, 16, tzinfo=UTC).timestamp())
 WEEK = 7 * 86_400
 
 
-def device(busy, begin=MONDAY, end=MONDAY + WEEK, gpu="0"):
-    return Device("n", gpu, {at: busy(at) for at in range(begin, end, 600)})
+def device(busy, begin=MONDAY, end=MONDAY + WEEK, gpu="0", node="n"):
+    return Device(node, gpu, {at: busy(at) for at in range(begin, end, 600)})
 
 
 def test_nights_and_the_weekend_are_found_and_counted():
@@ -66,3 +66,28 @@ def test_probes_are_no_use_of_a_gpu():
 def test_without_measurements_nothing_is_said():
     assert unused_hours([], UTC) is None
     assert unused_hours([Device("n", "0")], UTC) is None
+
+
+def test_an_hour_in_which_a_gpu_was_there_and_not_measured_is_no_unused_hour():
+    """Its exporter was away from two to six each night; the other GPU was idle throughout."""
+    busy = {at: 0.9 for at in range(MONDAY, MONDAY + WEEK, 600) if at % 86_400 // 3600 not in (2, 3, 4, 5)}
+
+    found = unused_hours([Device("a", "0", busy), device(lambda at: 0.0)], UTC)
+
+    assert (found.measured, found.unused, found.asleep) == (7 * 20, 0, ())
+
+
+def test_a_node_that_is_there_and_falls_silent_makes_the_hours_since_unknown():
+    silent = device(lambda at: 0.0, end=MONDAY + 86_400, node="silent")
+    idle = device(lambda at: 0.0)
+
+    assert unused_hours([silent, idle], UTC, there={"silent", "n"}).measured == 24
+    assert unused_hours([silent, idle], UTC, there={"n"}).measured == 168
+
+
+def test_a_node_counts_for_the_unused_hours_in_which_it_was_there():
+    today = device(by_day(0.4), begin=MONDAY + 6 * 3600, end=MONDAY + 22 * 3600, node="today")
+
+    found = unused_hours([device(by_day(0.4)), today], UTC)
+
+    assert {one.name: one.hours for one in found.nodes} == {"n": 98, "today": 2}

@@ -136,6 +136,7 @@ def read(
     node_of: Mapping[tuple[str, str], str],
     *,
     all_are_kept: bool = False,
+    with_gone: bool = False,
 ) -> Readings:
     """
     Args:
@@ -144,6 +145,7 @@ def read(
         node_of: Node by (namespace, pod), for series that name no node.
         all_are_kept: Nothing drops series on the way here. Then a GPU has its own beside those of its pods,
             or it has one series, which is labelled with its pods in turn.
+        with_gone: Also the GPUs of nodes that are there no more, apart from the others.
     """
     cleaner, incomplete = Cleaner(), dict[str, None]()
     gathered = _Gathered(nodes, node_of)
@@ -151,14 +153,22 @@ def read(
         points = _points(one, cleaner)
         if points is not None:
             gathered.add(sys.intern(one.name), one.labels, points)
-    devices, pods = [], []
+    devices, gone, pods = [], [], []
     for (node, gpu), found in gathered.fields():
         device, pods_of_gpu = _judge(node, gpu, gathered.models[node, gpu], found, all_are_kept)
         # Of a deleted node only its pods are of interest, as the past of those that run now.
         if node in nodes:
             devices.append(device)
+        elif with_gone:
+            gone.append(device)
         pods += pods_of_gpu
-    return Readings(tuple(devices), tuple(pods), impossible=cleaner.impossible, incomplete=tuple(incomplete))
+    return Readings(
+        tuple(devices),
+        tuple(pods),
+        gone=tuple(gone),
+        impossible=cleaner.impossible,
+        incomplete=tuple(incomplete),
+    )
 
 
 def _points(series: Series, cleaner: Cleaner) -> Points | None:

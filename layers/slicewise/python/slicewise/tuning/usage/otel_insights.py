@@ -24,11 +24,15 @@ _NODE, _DATAPOINT = "@resource.k8s.node.name", "@datapoint."
 
 
 def read(
-    series: Iterable[Series], nodes: Collection[str], node_of: Mapping[tuple[str, str], str]
+    series: Iterable[Series],
+    nodes: Collection[str],
+    node_of: Mapping[tuple[str, str], str],
+    *,
+    with_gone: bool = False,
 ) -> Readings:
     """The same as dcgm.read, which does it: only the labels differ, and how much is known of the way here."""
     plain = (replace(one, labels=_plain(one.labels)) for one in series)
-    return dcgm.read(plain, nodes, node_of, all_are_kept=True)
+    return dcgm.read(plain, nodes, node_of, all_are_kept=True, with_gone=with_gone)
 
 
 def _plain(labels: Mapping[str, str]) -> dict[str, str]:

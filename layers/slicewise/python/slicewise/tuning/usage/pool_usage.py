@@ -148,18 +148,21 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
     return Measured(whole, with_devices(kept, devices, settled(now)), window.readings.of_gpus(of_gpus, away))
 
 
-def read(series: Iterable[Series], source: str, contents: ClusterContents) -> Readings:
+def read(
+    series: Iterable[Series], source: str, contents: ClusterContents, *, with_gone: bool = False
+) -> Readings:
     """
     The series of any source, in one shape: once a reconcile, however many NodePools there are.
 
     Args:
         series: What `ports.Metrics.read` gave for (now − WINDOW, now, STEP).
+        with_gone: Also GPUs of nodes that are there no more. Container Insights has them among the others.
     """
     if source in (PROMETHEUS, CONTAINER_INSIGHTS_OTEL):
         nodes = {name(node) for node in contents.nodes}
         pods = {_key(pod): spec(pod).get("nodeName", "") for pod in contents.pods}
         of_dcgm = dcgm if source == PROMETHEUS else otel_insights
-        return _possible(of_dcgm.read(series, nodes, pods), contents)
+        return _possible(of_dcgm.read(series, nodes, pods, with_gone=with_gone), contents)
     if source == CONTAINER_INSIGHTS:
         return _possible(_with_slots(container_insights.read(series)), contents)
     return Readings()

@@ -80,6 +80,7 @@ class Readings:
     """
     Attributes:
         slots_in_use: The fewest in each step by node, where the source counts them; `most_slots` the most.
+        gone: GPUs of nodes that are not in the cluster now, where the reader was asked for them.
         away: GPUs of which only the past is known: the last read had nothing of them.
         impossible: Values that no GPU can have; they count as missing.
         incomplete: What the source said about missing points, each text once.
@@ -89,6 +90,7 @@ class Readings:
     pods: tuple[PodPoints, ...] = ()
     slots_in_use: Mapping[str, Points] = field(default_factory=dict)
     most_slots: Mapping[str, Points] = field(default_factory=dict)
+    gone: tuple[Device, ...] = ()
     away: frozenset[str] = frozenset()
     impossible: int = 0
     incomplete: tuple[str, ...] = ()
