@@ -34,7 +34,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         metavar="TYPE=DOLLARS",
         action="append",
         default=[],
-        help="an hour of one, such as g6.xlarge=0.62 or g6.xlarge:spot=0.31; may be repeated",
+        help="an hour of one, such as g6.xlarge=0.62, or g6.xlarge:spot=0.31, or :reserved; may be repeated",
     )
     command.add_argument(
         "--prices",

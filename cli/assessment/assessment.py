@@ -21,7 +21,8 @@ from slicewise.tuning.usage.evidence import Grade, PodUse
 
 from cli.assessment import rules
 from cli.assessment.evidence import NOTHING_MEASURED, Evidence, as_pools
-from cli.assessment.inventory import GpuNode, GpuPod, gpu_nodes, gpu_pods, held
+from cli.assessment.inventory import RESERVED, SPOT, GpuNode, GpuPod, gpu_nodes, gpu_pods, held
+from cli.assessment.machines import Placement, placement
 from cli.assessment.prices import Prices
 from cli.assessment.rules import Rules
 from cli.assessment.sharing import DRA_CLAIM, Exclusion, exclusion
@@ -70,6 +71,7 @@ class Part:
         what: COULD_SHARE, UNALLOCATED, or the code of an exclusion.
         gpus: Physical ones; a slice is a part of one.
         usd_per_hour: Of the nodes that have a price.
+        on: Its pods, each with its node.
     """
 
     what: str
@@ -78,37 +80,11 @@ class Part:
     gpus: Fraction
     usd_per_hour: float
     remedy: str = ""
+    on: tuple[tuple[GpuNode, GpuPod], ...] = ()
 
-
-@dataclass(frozen=True)
-class Machines:
-    """
-    The nodes on which some pods run today, and so the machines that they are taken to come in.
-
-    Attributes:
-        gpus: Of the smallest machine: nodes come whole.
-        usd_per_gpu_hour: The mean of the nodes that are as small.
-    """
-
-    gpus: int = 1
-    usd_per_gpu_hour: float = 0.0
-
-    def whole(self, gpus: Fraction | int) -> int:
-        return -(-gpus // self.gpus) * self.gpus
-
-    def usd_per_hour(self, gpus: Fraction | int) -> float:
-        return self.whole(gpus) * self.usd_per_gpu_hour
-
-
-def machines_of(nodes: Iterable[GpuNode], prices: Prices, least: int = 1) -> Machines:
-    """
-    Args:
-        least: GPUs that one machine must have, since a pod asks for so many.
-    """
-    large_enough = [node for node in nodes if node.gpus and node.gpus >= least]
-    smallest = min((node.gpus or 0 for node in large_enough), default=max(1, least))
-    usd = [prices.usd_an_hour(node) or 0.0 for node in large_enough if node.gpus == smallest]
-    return Machines(smallest, sum(usd) / len(usd) / smallest if usd else 0.0)
+    @property
+    def hosts(self) -> tuple[GpuNode, ...]:
+        return tuple({node.name: node for node, _ in self.on}.values())
 
 
 @dataclass(frozen=True)
@@ -144,8 +120,8 @@ class ModelAssessment:
         usd_per_hour: Of the nodes that have a price.
         unpriced: Nodes that have none, by instance type.
         uncounted: Nodes of which nothing says how many GPUs they have.
-        spot_overstated: Spot nodes that are counted at their price on demand.
-        sharing, kept: The machines of pods that could share, and of those that must not.
+        overstated: Nodes that are not on demand and are counted at that price, by what `--price` calls them.
+        placement: On which machines its pods would run.
         measured_pods: Of the `shareable_pods`, those with a full day of measurements.
         estimated_pods: Of these, those that are known by their GPU alone.
         busy: Mean busy fraction of its GPUs; None where nothing was measured.
@@ -159,9 +135,8 @@ class ModelAssessment:
     usd_per_hour: float
     unpriced: tuple[str, ...]
     uncounted: int
-    spot_overstated: int
-    sharing: Machines
-    kept: Machines
+    overstated: tuple[str, ...]
+    placement: Placement
     parts: tuple[Part, ...]
     workloads: tuple[WorkloadUse, ...]
     rules: Rules
@@ -171,23 +146,21 @@ class ModelAssessment:
     busy: float | None = None
     memory: float | None = None
 
-    @property
-    def not_sharing(self) -> Fraction:
-        """GPUs that pods hold which must not share."""
-        kept = (part.gpus for part in self.parts if part.what not in (COULD_SHARE, UNALLOCATED, UNCOUNTED))
-        return sum(kept, Fraction(0))
-
     def gpus_under(self, rule: str) -> int | None:
-        """Of the whole model under a rule, with the pods that must not share, in whole machines."""
-        needed = self.rules.gpus(rule)
-        return None if needed is None else self.sharing.whole(needed) + self.kept.whole(self.not_sharing)
+        """Of the whole model under a rule, with the nodes that stay, in whole machines."""
+        pools = self._pools(rule)
+        return None if pools is None else self.placement.gpus(pools)
 
     def usd_under(self, rule: str) -> float | None:
         """Dollars an hour under a rule; None where that, or a price, is not known."""
-        needed = self.rules.gpus(rule)
-        if needed is None or self.unpriced:
-            return None
-        return self.sharing.usd_per_hour(needed) + self.kept.usd_per_hour(self.not_sharing)
+        pools = self._pools(rule)
+        return None if pools is None or self.unpriced else self.placement.usd_per_hour(pools)
+
+    def _pools(self, rule: str) -> Sequence[int] | None:
+        pools = self.rules.pools(rule)
+        if pools is None or rule != rules.WHOLE:
+            return pools
+        return [sum(pools) - self.placement.staying]
 
     def saved_per_hour(self, rule: str) -> float | None:
         """Dollars; below zero where the rule needs more GPUs than there are."""
@@ -281,6 +254,7 @@ def assess(
     live = {item["metadata"]["name"]: item for item in found.nodes or ()}
     bound = {f"{_namespace(pod)}/{pod['metadata']['name']}": pod for pod in found.pods or ()}
     pods_read = found.pods is not None
+    waiting = tuple(pod for pod in pods if not pod.node)
     models = tuple(
         _model(
             group,
@@ -291,6 +265,7 @@ def assess(
             measured,
             prices,
             pods_read,
+            sum(max(pod.gpus, 1) for pod in waiting),
         )
         for group in sorted({node.group for node in nodes})
     )
@@ -301,7 +276,7 @@ def assess(
         measured,
         prices,
         models,
-        tuple(pod for pod in pods if not pod.node),
+        waiting,
         (
             *found.unread,
             *_unknown(models, measured, [pod for pod in pods if pod.node and pod.node not in on]),
@@ -327,13 +302,13 @@ def _model(
     measured: Evidence,
     prices: Prices,
     pods_read: bool,
+    waiting: int,
 ) -> ModelAssessment:
     on = {node.name: node for node in nodes}
     uses = {use.name: use for use in measured.uses[group].pods} if group in measured.uses else {}
     why = {pod.key: exclusion(pod, on[pod.node]) for pod in pods}
     sharing = [pod for pod in pods if why[pod.key] is None]
-    kept = [pod for pod in pods if why[pod.key] is not None]
-    max_asked = max((pod.gpus for pod in kept), default=1)
+    kept = {pod.key for pod in pods if why[pod.key] is not None}
     counted = [node for node in nodes if node.gpus is not None]
     known = [uses[pod.key] for pod in sharing if pod.key in uses]
     card = nodes[0].model.memory_mib if nodes[0].model else None
@@ -345,9 +320,8 @@ def _model(
         usd_per_hour=sum(prices.usd_an_hour(node) or 0.0 for node in nodes),
         unpriced=tuple(sorted({n.instance_type or "?" for n in nodes if prices.usd_an_hour(n) is None})),
         uncounted=len(nodes) - len(counted),
-        spot_overstated=sum(prices.is_overstated(node) for node in nodes),
-        sharing=machines_of(_hosts(sharing, on) or nodes, prices),
-        kept=machines_of(_hosts(kept, on) or nodes, prices, max_asked),
+        overstated=tuple(prices.key_of(node) for node in nodes if prices.is_overstated(node)),
+        placement=placement(nodes, pods, kept, prices, waiting),
         parts=_parts(nodes, pods, why, prices) if pods_read else (),
         workloads=_workloads(pods, on, why, uses, card),
         rules=_rules(group, sharing, uses, card, measured, counted, live, bound) if pods_read else Rules(()),
@@ -356,10 +330,6 @@ def _model(
         shareable_pods=len(sharing),
         **_used(on, measured, card),
     )
-
-
-def _hosts(pods: Iterable[GpuPod], on: Mapping[str, GpuNode]) -> list[GpuNode]:
-    return [on[name] for name in sorted({pod.node for pod in pods})]
 
 
 def _rules(
@@ -407,16 +377,18 @@ def _parts(
         for pod in on.get(node.name, ()):
             reason = why[pod.key] or reasons[COULD_SHARE]
             reasons[reason.code] = reason
-            its = min(left, held(pod, node))
-            left -= its
-            found.setdefault(reason.code, []).append((its, float(its) * a_gpu))
+            has = min(left, held(pod, node))
+            left -= has
+            found.setdefault(reason.code, []).append((has, float(has) * a_gpu))
         if node.gpus is None:
             uncounted.append((left, prices.usd_an_hour(node) or 0.0))
             continue
         claimed = any(pod.has_claims for pod in on.get(node.name, ()))
         (found[DRA_CLAIM] if claimed else unallocated).append((left, float(left) * a_gpu))
-    counts = Counter((why[pod.key] or reasons[COULD_SHARE]).code for pod in pods)
-    parts = [_part(reasons[code], counts[code], found[code]) for code in sorted(counts)]
+    counts = Counter(_code(why[pod.key]) for pod in pods)
+    its = {node.name: node for node in nodes}
+    where = {code: tuple((its[p.node], p) for p in pods if _code(why[p.key]) == code) for code in counts}
+    parts = [_part(reasons[code], counts[code], found[code], where[code]) for code in sorted(counts)]
     if uncounted:
         parts.append(
             _part(Exclusion(UNCOUNTED, "are on nodes that do not say how many they have"), 0, uncounted)
@@ -424,7 +396,16 @@ def _parts(
     return (*parts, _part(Exclusion(UNALLOCATED, "are held by no pod"), 0, unallocated))
 
 
-def _part(reason: Exclusion, pods: int, of_it: Sequence[tuple[Fraction, float]]) -> Part:
+def _code(why: Exclusion | None) -> str:
+    return why.code if why else COULD_SHARE
+
+
+def _part(
+    reason: Exclusion,
+    pods: int,
+    of_it: Sequence[tuple[Fraction, float]],
+    on: tuple[tuple[GpuNode, GpuPod], ...] = (),
+) -> Part:
     return Part(
         reason.code,
         reason.message,
@@ -432,6 +413,7 @@ def _part(reason: Exclusion, pods: int, of_it: Sequence[tuple[Fraction, float]])
         sum((gpus for gpus, _ in of_it), Fraction(0)),
         sum(usd for _, usd in of_it),
         reason.remedy,
+        on,
     )
 
 
@@ -505,12 +487,13 @@ def _unknown(
                 f"{model.name}: nothing says how many GPUs {plural(model.uncounted, 'node')} of it have, so "
                 "they are not counted. Install GPU feature discovery, or start them by Karpenter."
             )
-        if model.spot_overstated:
-            one = next(node.instance_type for node in model.nodes if node.spot)
-            yield (
-                f"{model.name}: {plural(model.spot_overstated, 'Spot node')} at the price on demand. "
-                f"Pass --price {one}:spot=DOLLARS_AN_HOUR."
-            )
+        for term, title in ((SPOT, "Spot node"), (RESERVED, "reserved node")):
+            of_term = [key for key in model.overstated if key.endswith(f":{term}")]
+            if of_term:
+                yield (
+                    f"{model.name}: {plural(len(of_term), title)} at the price on demand. "
+                    f"Pass --price {of_term[0]}=DOLLARS_AN_HOUR."
+                )
     if elsewhere:
         asking = plural(len(elsewhere), "pod")
         yield f"On which GPUs {asking} run, such as {elsewhere[0].key}: their nodes were not read."

@@ -25,6 +25,8 @@ from slicewise.tuning.state.whole_gpus import gpus_of
 from slicewise.tuning.usage.owners import topmost_owner
 from slicewise.tuning.usage.workloads import pod_key
 
+# Terms at which a machine is paid, as policies and Karpenter name them.
+ON_DEMAND, SPOT, RESERVED = "on-demand", "spot", "reserved"
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 # EKS managed node groups, and eksctl's, say it in capitals.
 _EKS_CAPACITY_LABEL = "eks.amazonaws.com/capacityType"
@@ -46,7 +48,7 @@ class GpuNode:
         gpus: Physical ones; None where nothing says how many.
         offered: What the device plugin offers of `nvidia.com/gpu`: GPUs, or slices of them.
         mig: Instances offered, by profile, such as {"1g.10gb": 7}.
-        spot: Whether it is a Spot machine.
+        term: At which it is paid: ON_DEMAND, SPOT or RESERVED.
         mps: Whether its GPUs are shared by MPS, for which they are in exclusive compute mode.
         whole_by_policy: Whether its NodePool gives whole GPUs because a policy of Slicewise says so.
     """
@@ -58,10 +60,15 @@ class GpuNode:
     gpus: int | None
     offered: int = 0
     mig: Mapping[str, int] = field(default_factory=dict)
-    spot: bool = False
+    term: str = ON_DEMAND
     mps: bool = False
     whole_by_policy: bool = False
     node_pool: str = ""
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether pods may hold less than a GPU of it."""
+        return bool(self.mig) or self.offered > (self.gpus or 0)
 
     @property
     def group(self) -> str:
@@ -175,11 +182,17 @@ def _node(node: Object, whole: set[str]) -> GpuNode:
         gpus=_count(found, offered, mig, model, bool(profile)),
         offered=offered,
         mig=mig,
-        spot="spot" in (found.get(layout.CAPACITY_TYPE_LABEL), found.get(_EKS_CAPACITY_LABEL, "").lower()),
+        term=_term(found),
         mps=found.get(_SHARING_LABEL) == "mps",
         whole_by_policy=found.get(layout.NODE_POOL_LABEL) in whole,
         node_pool=found.get(layout.NODE_POOL_LABEL, ""),
     )
+
+
+def _term(found: Mapping[str, str]) -> str:
+    said = found.get(layout.CAPACITY_TYPE_LABEL) or found.get(_EKS_CAPACITY_LABEL, "").lower()
+    # Karpenter's word for a capacity block, too, is "reserved".
+    return {"spot": SPOT, "reserved": RESERVED, "capacity_block": RESERVED}.get(said, ON_DEMAND)
 
 
 def _is_mig(resource: str, count: int) -> bool:

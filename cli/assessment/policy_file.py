@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from slicewise.hardware import gpus as catalog
-from slicewise.policy.model import MAX_REPLICAS, MetricsSource
+from slicewise.policy.model import CAPACITY_TYPES, MAX_REPLICAS, MetricsSource
 from slicewise.pools import layout
 
 from cli.assessment import rules
-from cli.assessment.assessment import COULD_SHARE, Assessment, Machines, ModelAssessment, WorkloadUse
+from cli.assessment.assessment import COULD_SHARE, Assessment, ModelAssessment, Part, WorkloadUse
 from cli.assessment.evidence import NO_SOURCE
+from cli.assessment.inventory import GpuNode, GpuPod
+from cli.assessment.machines import Machines, PoolSize, whole_machines
 from cli.assessment.sharing import EXCLUSIVE_MODE
 from cli.output import plural
 
@@ -95,10 +98,14 @@ def _shared(model: ModelAssessment) -> Iterator[str]:
         n = estimate.n or _UNPROVEN
         how = f"replicas: {{start: {n}, max: {min(MAX_REPLICAS, max(n, _HIGHEST))}}}"
     # What is shared too much already needs more than it holds.
-    limit = model.sharing.whole(max(Fraction(model.rules.gpus(rule) or 1), _held(model, (COULD_SHARE,))))
+    machines = model.placement.sharing
+    waited_for = model.placement.waited_for
+    needed = max(Fraction(model.rules.gpus(rule) or 1), _held(model, (COULD_SHARE,)))
+    limit = machines.whole(needed + waited_for)
     of_each = ", of each class" if rule == rules.CLASSES else ""
-    yield f"  # maxGpus: what these pods hold today, or need by this rule{of_each}."
-    bounds = _bounds(model, limit, model.sharing)
+    waiting = f", and {plural(waited_for, 'GPU')} for pods that wait" if waited_for else ""
+    yield f"  # maxGpus: what these pods hold today, or need by this rule{of_each}{waiting}."
+    bounds = _bounds(model, PoolSize(limit, (machines.gpus,)), _hosts(model, (COULD_SHARE,)))
     yield f"  {model.name}: {{sharing: time-slicing, gpus: [{model.name}], {how}, {bounds}}}"
 
 
@@ -107,8 +114,9 @@ def _held(model: ModelAssessment, codes: Sequence[str]) -> Fraction:
 
 
 def _mps(model: ModelAssessment) -> Iterator[str]:
-    nodes = [node for node in model.nodes if node.mps and node.gpus and node.offered >= 2 * node.gpus]
     part = next((part for part in model.parts if part.what == EXCLUSIVE_MODE), None)
+    hosts = part.hosts if part else ()
+    nodes = [node for node in hosts if node.mps and node.gpus and node.offered >= 2 * node.gpus]
     if part is None or not nodes:
         return
     n = min(MAX_REPLICAS, max(node.offered // (node.gpus or 1) for node in nodes))
@@ -117,7 +125,8 @@ def _mps(model: ModelAssessment) -> Iterator[str]:
     yield from _for(one for one in model.workloads if one.exclusion and one.exclusion.code == EXCLUSIVE_MODE)
     yield f"  # MPS keeps the {n} pods a GPU that its nodes have today."
     how = f"replicas: {{start: {n}, max: {max(n, _HIGHEST)}}}"
-    bounds = _bounds(model, machines.whole(max(Fraction(1), part.gpus)), machines)
+    limit = machines.whole(max(Fraction(1), part.gpus))
+    bounds = _bounds(model, PoolSize(limit, (machines.gpus,)), nodes)
     yield f"  {model.name}-mps: {{sharing: mps, gpus: [{model.name}], {how}, {bounds}}}"
 
 
@@ -147,41 +156,60 @@ def _whole(model: ModelAssessment) -> Iterator[str]:
     yield from _for(
         one for one in model.workloads if (one.exclusion.code in codes if one.exclusion else alone)
     )
-    machines = model.sharing if alone and len(kept) == 1 else model.kept
-    others = [part.what for part in kept if part.what != COULD_SHARE]
-    limit = machines.whole(max(Fraction(1), _held(model, others) + (model.shareable_pods if alone else 0)))
-    yield f"  {model.name}-whole: {{sharing: none, gpus: [{model.name}], {_bounds(model, limit, machines)}}}"
+    bounds = _bounds(model, _whole_size(model, kept), [node for part in kept for node in part.hosts])
+    yield f"  {model.name}-whole: {{sharing: none, gpus: [{model.name}], {bounds}}}"
+
+
+def _whole_size(model: ModelAssessment, parts: Sequence[Part]) -> PoolSize:
+    """Pods that must not share keep their nodes; those that could come on the machines of their own kind."""
+    sold = catalog.model(model.name).counts
+    kept = [(node, pod.gpus) for part in parts if part.what != COULD_SHARE for node, pod in part.on]
+    stay = {node.name for node, _ in kept if not node.is_sliced}
+    moved = sum(node.name not in stay for part in parts if part.what == COULD_SHARE for node, _ in part.on)
+    size, machines = whole_machines(kept, sold), model.placement.sharing
+    return size.beside(PoolSize(machines.whole(moved), (machines.gpus,))) if moved else size
 
 
 def _mig(model: ModelAssessment) -> Iterator[str]:
-    gpu = catalog.model(model.name)
-    profiles = sorted({profile for node in model.nodes for profile in node.mig if profile in gpu.mig})
-    for profile in profiles:
-        nodes = [node for node in model.nodes if profile in node.mig]
-        limit = max(1, sum(node.gpus or 0 for node in nodes))
+    """A GPU of a pool has instances of its one profile, so what pods ask of each is what counts."""
+    most = catalog.model(model.name).mig
+    held = [(node, _instances(node, pod)) for part in model.parts for node, pod in part.on]
+    asked = sum((Counter(instances) for _, instances in held), Counter[str]())
+    for profile in sorted(asked.keys() & most.keys()):
+        hosts = [node for node, instances in held if profile in instances]
+        machines = Machines(min((node.gpus or 1) for node in hosts))
+        size = PoolSize(machines.whole(Fraction(asked[profile], most[profile])), (machines.gpus,))
         yield from _comment(
-            f"On {plural(len(nodes), 'node')} of today; pods ask for nvidia.com/mig-{profile}: 1.", 2
+            f"{plural(asked[profile], 'instance')}; pods ask for nvidia.com/mig-{profile}: 1.", 2
         )
         name = f"{model.name}-{profile}".replace(".", "-")
-        bounds = _bounds(model, limit, Machines(min(node.gpus or 1 for node in nodes)))
+        bounds = _bounds(model, size, hosts)
         yield f"  {name}: {{sharing: mig, gpus: [{model.name}], profile: {profile}, {bounds}}}"
 
 
-def _bounds(model: ModelAssessment, limit: int, machines: Machines) -> str:
-    """No more GPUs than today, on machines and at terms like today's."""
+def _instances(node: GpuNode, pod: GpuPod) -> Mapping[str, int]:
+    """Of each profile. With MIG's strategy `single` they hide behind the plain name."""
+    if pod.mig or node.offered or len(node.mig) != 1:
+        return pod.mig
+    return {profile: pod.gpus for profile in node.mig if pod.gpus}
+
+
+def _hosts(model: ModelAssessment, codes: Sequence[str]) -> list[GpuNode]:
+    return [node for part in model.parts if part.what in codes for node in part.hosts]
+
+
+def _bounds(model: ModelAssessment, size: PoolSize, hosts: Sequence[GpuNode]) -> str:
+    """On machines and at terms like those on which the pool's own pods run today."""
     sold = catalog.model(model.name).counts
-    terms = [term for term, used in (("on-demand", False), ("spot", True)) if used in _spots(model)]
-    written = [f"maxGpus: {limit}"]
+    terms = [term for term in CAPACITY_TYPES if any(node.term == term for node in hosts)]
+    counts = [count for count in size.counts if count in sold]
+    written = [f"maxGpus: {max(size.gpus, min(counts, default=1))}"]
     # Of larger ones Karpenter would start one for the pods of a few GPUs, and leave the rest of it idle.
-    if len(sold) > 1 and machines.gpus in sold:
-        written.append(f"gpuCounts: [{machines.gpus}]")
-    if terms != ["on-demand"]:
+    if len(sold) > 1 and counts:
+        written.append(f"gpuCounts: [{', '.join(map(str, counts))}]")
+    if terms not in ([], ["on-demand"]):
         written.append(f"capacityTypes: [{', '.join(terms)}]")
     return ", ".join(written)
-
-
-def _spots(model: ModelAssessment) -> set[bool]:
-    return {node.spot for node in model.nodes}
 
 
 def _for(workloads: Iterable[WorkloadUse]) -> Iterator[str]:

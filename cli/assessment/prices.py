@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from slicewise.hardware import prices as shipped
 
-from cli.assessment.inventory import GpuNode
-
-SPOT = ":spot"
+from cli.assessment.inventory import ON_DEMAND, GpuNode
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,7 @@ class Prices:
     Attributes:
         listed: Dollars an hour on demand by instance type, where `is_live`; else the table that ships counts.
         terms: What is listed, for people.
-        given: What a person pays, by "g6.xlarge" or "g6.xlarge:spot": a contract, or the usual Spot price.
+        given: What a person pays, by "g6.xlarge", "g6.xlarge:spot" or "g6.xlarge:reserved".
     """
 
     listed: Mapping[str, float] = field(default_factory=dict)
@@ -27,8 +25,8 @@ class Prices:
     is_live: bool = False
 
     def usd_an_hour(self, node: GpuNode) -> float | None:
-        """None where nothing is known of its machine. Of Spot the price on demand, unless one was given."""
-        key = node.instance_type + (SPOT if node.spot else "")
+        """None where nothing is known of its machine. Of other terms the price on demand, unless given."""
+        key = self.key_of(node)
         if key in self.given:
             return self.given[key]
         if self.is_live:
@@ -36,8 +34,13 @@ class Prices:
         return shipped.usd_an_hour(node.instance_type)
 
     def is_overstated(self, node: GpuNode) -> bool:
-        """Whether a Spot machine is counted at its price on demand."""
-        return node.spot and node.instance_type + SPOT not in self.given
+        """Whether a Spot or a reserved machine is counted at its price on demand."""
+        return node.term != ON_DEMAND and self.key_of(node) not in self.given
+
+    @staticmethod
+    def key_of(node: GpuNode) -> str:
+        """As `--price` names what is paid for it."""
+        return node.instance_type if node.term == ON_DEMAND else f"{node.instance_type}:{node.term}"
 
 
 def given(texts: list[str]) -> dict[str, float]:

@@ -40,6 +40,7 @@ def lines(found: Assessment) -> Iterator[str]:
         asked = sum(pod.gpus for pod in found.waiting)
         pods = plural(len(found.waiting), "pod")
         yield f"Waiting for a node: {pods} with {plural(asked, 'GPU')} asked for."
+        yield "  As many GPUs that no pod holds stay under every rule."
     if found.has_karpenter is False and found.models:
         yield "No Karpenter NodePool was found. Slicewise needs Karpenter 1.14 or later."
     if found.unknown:

@@ -75,6 +75,13 @@ class Rules:
     def gpus(self, rule: str) -> int | None:
         return next((one.gpus for one in self.estimates if one.rule == rule), None)
 
+    def pools(self, rule: str) -> tuple[int, ...] | None:
+        """GPUs of each NodePool: each class has one, with machines of its own."""
+        needed = self.gpus(rule)
+        if needed is not None and rule == CLASSES and self.sizes:
+            return tuple(_at(pods, size) for size, pods in sorted(self.sizes.items()))
+        return None if needed is None else (needed,)
+
 
 def unmeasured(pods: int, why: str) -> Rules:
     """What the number of pods alone says."""

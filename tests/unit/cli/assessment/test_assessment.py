@@ -310,3 +310,90 @@ def test_nodes_that_worked_at_night_and_are_gone_make_the_night_used():
     assert (assessed.unused.gpus, assessed.unused.unused, assessed.unused.asleep) == (2, 0, ())
     assert [one.name for one in assessed.unused.nodes] == ["day", "gone"]
     assert model(assessed).gpus == 1
+
+
+def assessed_model(nodes, pods, series=(), name="l4"):
+    found = ClusterListing("c", "gpu-1", nodes=tuple(nodes), pods=tuple(pods))
+    known = evidence(series, "prometheus", contents_of(found), groups_of(found), NOW)
+    return model(assess(found, NOW, UTC, known) if series else assess(found, NOW, UTC), name)
+
+
+@pytest.mark.parametrize(
+    ("machine", "offers", "asks", "pods", "gpus"),
+    [
+        # Four pods of three GPUs on four machines of four: no three machines have twelve for them.
+        ("g6.12xlarge", {GPU: 4}, {GPU: 3}, 1, 4 * 4),
+        # Seven pods on each of two machines, with an instance of which a GPU has one.
+        (
+            "p4d.24xlarge",
+            {"nvidia.com/mig-4g.20gb": 8, "nvidia.com/mig-3g.20gb": 8},
+            {"nvidia.com/mig-4g.20gb": 1},
+            7,
+            2 * 8,
+        ),
+    ],
+)
+def test_pods_that_must_not_share_keep_their_nodes(machine, offers, asks, pods, gpus):
+    count = gpus // (4 if machine.startswith("g6") else 8)
+    nodes = [node(f"n-{i}", machine, offers) for i in range(count)]
+    on = [pod(f"t-{i}-{k}", f"n-{i}", ("Job", "t"), asks=asks) for i in range(count) for k in range(pods)]
+    name = "l4" if machine.startswith("g6") else "a100-40gb"
+
+    kept = assessed_model(nodes, on, name=name)
+    assert (kept.gpus_under(WHOLE), kept.saved_per_hour(WHOLE)) == (gpus, 0)
+
+    idle = assessed_model([*nodes, node("idle", machine, offers)], on, name=name)
+    assert idle.gpus_under(WHOLE) == gpus, "what holds no pod is removed"
+
+
+def test_a_pod_that_could_share_a_kept_machine_stays_on_it_under_whole_gpus():
+    quad = node("q", "g6.12xlarge", {GPU: 4})
+    pods = [pod("t-0", "q", ("Job", "t"), asks={GPU: 2}), pod("a-0", "q"), pod("a-1", "q")]
+
+    found = assessed_model([quad], pods)
+
+    assert (found.gpus_under(WHOLE), found.saved_per_hour(WHOLE)) == (4, 0)
+    assert found.gpus_under(TWO) == 4 + 4, "a pool that shares has machines of its own"
+
+
+def test_each_class_comes_in_machines_of_its_own():
+    """Seven pods at three a GPU, one alone: three GPUs and one, each class in machines of four."""
+    nodes = [node(f"q-{i}", "g6.12xlarge", {GPU: 4}) for i in range(2)]
+    names = ["vllm-0", *(f"chat-{i}" for i in range(1, 8))]
+    pods = [pod(name, f"q-{i // 4}") for i, name in enumerate(names)]
+    series = [
+        replace(one, labels={**one.labels, "gpu": str(i % 4), "UUID": f"GPU-{i}"})
+        for i, name in enumerate(names)
+        for one in of_a_pod(name, f"q-{i // 4}", 0.1, 5500.0 if i else 20_500.0)
+    ]
+
+    found = assessed_model(nodes, pods, series)
+
+    assert found.rules.sizes == {3: 7, 1: 1}
+    assert (found.rules.gpus(CLASSES), found.gpus_under(CLASSES)) == (4, 8)
+    assert found.saved_per_hour(CLASSES) == 0
+
+
+def test_gpus_for_which_pods_wait_are_not_saved():
+    nodes = [node(f"n-{i}") for i in range(6)]
+    pods = [pod("a-0", "n-0"), pod("a-1", "n-1")]
+
+    assert assessed_model(nodes, pods).gpus_under(WHOLE) == 2
+    assert assessed_model(nodes, [*pods, pod("w-0", "")]).gpus_under(WHOLE) == 3
+    waiting = [pod(f"w-{i}", "") for i in range(9)]
+    assert assessed_model(nodes, [*pods, *waiting]).gpus_under(WHOLE) == 6, "no more than there are"
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [("karpenter.sh/capacity-type", "reserved"), ("eks.amazonaws.com/capacityType", "CAPACITY_BLOCK")],
+)
+def test_reserved_nodes_are_counted_on_demand_unless_their_price_is_given(label, value):
+    bought = ClusterListing("c", "c", nodes=(node("n", labels={label: value}),))
+
+    plain = assess(bought, NOW, UTC)
+    told = assess(bought, NOW, UTC, prices=Prices(given=given(["g6.xlarge:reserved=0.2"])))
+
+    assert (plain.usd_per_hour, told.usd_per_hour) == (SMALL, 0.2)
+    assert any("1 reserved node at the price on demand" in one for one in plain.unknown)
+    assert not any("reserved" in one for one in told.unknown)

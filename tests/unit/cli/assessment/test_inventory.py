@@ -78,8 +78,8 @@ def test_nodes_without_gpus_are_left_out():
     [{"karpenter.sh/capacity-type": "spot"}, {"eks.amazonaws.com/capacityType": "SPOT"}],
 )
 def test_spot_is_reported_by_karpenter_and_by_managed_node_groups(labels):
-    assert only(gpu_nodes([node("n", labels=labels)])).spot
-    assert not only(gpu_nodes([node("n", labels=dict.fromkeys(labels, "on-demand"))])).spot
+    assert only(gpu_nodes([node("n", labels=labels)])).term == "spot"
+    assert only(gpu_nodes([node("n", labels=dict.fromkeys(labels, "on-demand"))])).term == "on-demand"
 
 
 @pytest.mark.parametrize(

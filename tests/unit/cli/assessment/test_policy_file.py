@@ -140,3 +140,68 @@ def test_whatever_is_there_the_policy_is_one_or_has_no_pools(seed):
         assert parse(text, "suggested").pools
     else:
         assert not pods
+
+
+def pools_of(nodes, pods, series=()):
+    found = ClusterListing("c", "gpu-1", nodes=tuple(nodes), pods=tuple(pods))
+    text = policy_file.text(assessed(found, series) if series else assess(found, NOW, BERLIN))
+    return {pool.name: pool for pool in parse(text, "suggested").pools}
+
+
+def quad(name, term="on-demand"):
+    return node(name, "g6.12xlarge", {GPU: 4}, {"karpenter.sh/capacity-type": term})
+
+
+def test_a_pool_has_the_terms_of_the_nodes_of_its_own_pods():
+    """Serving on demand must not come to Spot because training of the same model runs there."""
+    chat, series = alike(6, 6000)
+    train = pod("train-0", "spot", ("Job", "train"), asks={GPU: 4})
+    bought = pod("bought-0", "bought", ("Job", "bought"), asks={GPU: 4})
+
+    pools = pools_of([*chat.nodes, quad("spot", "spot")], [*chat.pods, train], series)
+    assert (pools["l4"].capacity_types, pools["l4-whole"].capacity_types) == (("on-demand",), ("spot",))
+
+    pools = pools_of([quad("bought", "reserved"), quad("spot", "spot")], [bought, train])
+    assert pools["l4-whole"].capacity_types == ("spot", "reserved")
+
+
+def test_pods_that_must_not_share_keep_the_machines_that_they_have():
+    """A DaemonSet on one GPU each, and a pod of two on a machine of four, which has another of them."""
+    pods = [
+        pod("d-0", "s", ("DaemonSet", "d")),
+        pod("d-1", "q", ("DaemonSet", "d")),
+        pod("t-0", "q", ("Job", "t"), asks={GPU: 2}),
+    ]
+
+    pools = pools_of([node("s"), quad("q")], pods)
+
+    assert (pools["l4-whole"].max_gpus, pools["l4-whole"].gpu_counts) == (5, (1, 4))
+
+
+def test_pods_with_several_slices_get_whole_machines_into_which_they_fit():
+    """Two pods with three of four slices of a GPU: of whole GPUs each needs three of a machine."""
+    sliced = [node(f"s-{i}", offers={GPU: 4}, labels={"nvidia.com/gpu.count": "1"}) for i in range(2)]
+    pods = [pod(f"t-{i}", f"s-{i}", ("Job", "t"), asks={GPU: 3}) for i in range(2)]
+
+    pools = pools_of(sliced, pods)
+
+    assert (pools["l4-whole"].max_gpus, pools["l4-whole"].gpu_counts) == (8, (4,))
+
+
+def test_a_pool_of_mig_has_a_gpu_for_as_many_instances_as_one_can_have():
+    """Of 4g.20gb a GPU has one at most: 14 pods need 14 GPUs, and so two machines of eight."""
+    cut = {"nvidia.com/mig-4g.20gb": 8, "nvidia.com/mig-3g.20gb": 8}
+    nodes = [node(f"p-{i}", "p4d.24xlarge", cut) for i in range(2)]
+    pods = [pod(f"b-{i}", f"p-{i // 7}", asks={"nvidia.com/mig-4g.20gb": 1}) for i in range(14)]
+
+    pools = pools_of(nodes, pods)
+
+    assert {name: pool.max_gpus for name, pool in pools.items()} == {"a100-40gb-4g-20gb": 16}
+
+
+def test_a_pool_has_room_for_pods_that_wait_for_gpus_that_are_there():
+    nodes, waiting = [node(f"n-{i}") for i in range(6)], [pod(f"w-{i}", "") for i in range(3)]
+
+    pools = pools_of(nodes, [pod("a-0", "n-0"), pod("a-1", "n-1"), *waiting])
+
+    assert pools["l4"].max_gpus == 2 + 3
