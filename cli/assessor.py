@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from slicewise.errors import Refused, SlicewiseError, Unavailable
+from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unavailable
 from slicewise.model.cluster import Series
-from slicewise.policy.model import MetricsSource
+from slicewise.policy.model import MetricsSource, parse
 from slicewise.ports import Metrics
 from slicewise.tuning.usage.pool_usage import STEP, WINDOW
 
@@ -48,7 +48,7 @@ class Source:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: all clusters were read; 2: one, its nodes or its pods could not be, and it is said why."""
+    """0: all clusters were read; 2: one, its nodes or its pods could not be, or a price is of no node."""
     if arguments.rights:
         print(rights.text())
         return 0
@@ -69,13 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
     for again, first in repeated:
         what = f"is the cluster of context {first.context}, which counts; leave it out"
         print(f"slicewise assess: context {again.context} {what}", file=sys.stderr)
+    types = {node.instance_type for one in assessments for model in one.models for node in model.nodes}
+    misspelled = prices.unknown(given, types)
+    for kind in misspelled:
+        print(f"slicewise assess: --price {kind}: no node is of that type; correct it", file=sys.stderr)
     if arguments.json:
         print(json.dumps([report.as_json(found) for found in assessments], indent=1))
     elif assessments:
         print(report.text(assessments))
     if arguments.write_policy and assessments:
         _write(arguments.write_policy, assessments[0])
-    return 2 if failed or not all(one.nodes_read and one.pods_read for one in assessments) else 0
+    are_read = all(one.nodes_read and one.pods_read for one in assessments)
+    return 2 if failed or misspelled or not are_read else 0
 
 
 def once_each(
@@ -164,7 +169,8 @@ def _source(arguments: argparse.Namespace) -> Source:
     if arguments.recorded:
         return Source(MetricsSource.PROMETHEUS, recorded=recorded_series.read(arguments.recorded), span=span)
     if arguments.amp and "aps-workspaces" not in arguments.amp:
-        raise Refused(f"--amp {arguments.amp}: write a workspace's URL, or --prometheus for another server")
+        shown = _without_user(arguments.amp)
+        raise Refused(f"--amp {shown}: write a workspace's URL, or --prometheus for another server")
     if url := arguments.prometheus or arguments.amp:
         _check_url(url)
         return Source(MetricsSource.PROMETHEUS, url, span=span)
@@ -176,14 +182,24 @@ def _source(arguments: argparse.Namespace) -> Source:
 
 
 def _check_url(text: str) -> None:
-    """As a policy takes it: the one that is suggested names it."""
+    """As a policy takes it, by the policy's own reader: the one that is suggested names it."""
+    pools = {"l4": {"sharing": "none", "gpus": ["l4"], "maxGpus": 1}}
+    metrics = {"source": MetricsSource.PROMETHEUS.value, "endpoint": text}
     try:
-        url = urlsplit(text)
-        is_plain = url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment)
-    except ValueError:
-        is_plain = False
-    if not is_plain or any(sign in text for sign in "@' "):
-        raise Refused(f"{text}: write an http or https URL, without user, query or fragment")
+        parse(json.dumps({"pools": pools, "metrics": metrics}), "suggested")
+        is_taken = "'" not in text and bool(urlsplit(text).hostname)
+    except (InvalidPolicy, ValueError):
+        is_taken = False
+    if not is_taken:
+        raise Refused(
+            f"{_without_user(text)}: write an http or https URL that a function could reach, without user, "
+            "query or fragment"
+        )
+
+
+def _without_user(url: str) -> str:
+    """What stands before an @ may be a password."""
+    return "…@" + url.rpartition("@")[2] if "@" in url else url
 
 
 def _span(text: str) -> timedelta:
@@ -222,7 +238,7 @@ def _side_by_side(contexts: Sequence[str], one: Callable[[str], Assessment]) -> 
         # What was read of the others must not be lost to a fault of ours.
         except Exception as error:
             what = f"it could not be assessed ({type(error).__name__}: {error}), which is a fault of assess"
-            print(f"slicewise assess: {context}: {what}; report it. The others were read.", file=sys.stderr)
+            print(f"slicewise assess: {context}: {what}; report it.", file=sys.stderr)
     return assessments, len(contexts) - len(assessments)
 
 

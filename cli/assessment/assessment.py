@@ -21,7 +21,7 @@ from slicewise.tuning.usage.evidence import Grade, PodUse
 
 from cli.assessment import rules
 from cli.assessment.evidence import NOTHING_MEASURED, Evidence, as_pools
-from cli.assessment.inventory import RESERVED, SPOT, GpuNode, GpuPod, gpu_nodes, gpu_pods, held
+from cli.assessment.inventory import RESERVED, SPOT, GpuNode, GpuPod, gpu_nodes, gpu_pods, held, is_ending
 from cli.assessment.machines import Placement, placement
 from cli.assessment.prices import Prices
 from cli.assessment.rules import Rules
@@ -176,6 +176,7 @@ class Assessment:
         waiting: Pods that ask for GPUs and have no node.
         unknown: What could not be found out, in sentences.
         node_uids: By which a cluster that was read by two contexts is recognised.
+        ending: Pods that are being deleted: their GPUs count as held by no pod.
         unused: None where nothing was measured.
         nodes_read, pods_read: Whether they could be listed; without pods nothing is said of who holds what.
     """
@@ -193,6 +194,7 @@ class Assessment:
     nodes_read: bool = True
     pods_read: bool = True
     node_uids: frozenset[str] = frozenset()
+    ending: int = 0
 
     @property
     def unused_usd_per_hour(self) -> float:
@@ -286,6 +288,7 @@ def assess(
         found.nodes is not None,
         pods_read,
         found.node_uids,
+        sum(map(is_ending, found.pods or ())),
     )
 
 

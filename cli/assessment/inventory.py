@@ -116,9 +116,14 @@ def gpu_nodes(nodes: Iterable[Object], node_pools: Iterable[Object] = ()) -> tup
 
 
 def gpu_pods(pods: Iterable[Object]) -> tuple[GpuPod, ...]:
-    """Those that hold a GPU, a slice, a MIG instance or a claim, or wait for one."""
-    found = (_pod(pod) for pod in pods)
+    """That hold a GPU, a slice, a MIG instance or a claim, or wait for one, and are not being deleted."""
+    found = (_pod(pod) for pod in pods if not is_ending(pod))
     return tuple(sorted((pod for pod in found if pod.gpus or pod.mig or pod.has_claims), key=lambda p: p.key))
+
+
+def is_ending(pod: Object) -> bool:
+    """Whether it is being deleted: on a node that is away it may be for hours, beside its replacement."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def held(pod: GpuPod, node: GpuNode) -> Fraction:
@@ -139,9 +144,15 @@ def held(pod: GpuPod, node: GpuNode) -> Fraction:
 
 def _cut(node: GpuNode) -> int:
     """GPUs of the node that MIG cuts, where others of it may be whole."""
-    if not node.mig or node.gpus is None:
-        return 0
-    return node.gpus if not node.offered else max(0, node.gpus - node.offered)
+    if not node.mig or node.gpus is None or not node.offered:
+        return (node.gpus or 0) if node.mig else 0
+    most = node.model.mig if node.model else {}
+    if not node.mig.keys() <= most.keys():
+        return max(0, node.gpus - node.offered)
+    # The others may be sliced: what is offered beside the instances says nothing of how many they are.
+    of_one = max(-(-count // most[profile]) for profile, count in node.mig.items())
+    slices = sum(catalog.mig_compute_slices(profile) * count for profile, count in node.mig.items())
+    return min(node.gpus, max(of_one, -(-slices // (node.model.compute_slices if node.model else 1))))
 
 
 def _has_gpus(node: Object) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from slicewise.hardware import prices as shipped
 
-from cli.assessment.inventory import ON_DEMAND, GpuNode
+from cli.assessment.inventory import ON_DEMAND, RESERVED, SPOT, GpuNode
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,24 @@ def given(texts: list[str]) -> dict[str, float]:
             usd = -1.0
         if "." not in machine or not 0 <= usd < float("inf"):
             raise ValueError(f"--price {text}: write a type and dollars an hour, such as g6.xlarge=0.62")
+        _check(machine, text)
         found[machine] = usd
     return found
+
+
+def _check(machine: str, text: str) -> None:
+    """What is misspelled would count for no node, and in silence."""
+    kind, sign, term = machine.partition(":")
+    if sign and term not in (SPOT, RESERVED):
+        raise ValueError(f"--price {text}: write {kind}, {kind}:{SPOT} or {kind}:{RESERVED}")
+
+
+def unknown(given: Mapping[str, float], types: Collection[str]) -> list[str]:
+    """
+    Of what was given, the types that neither the table has nor a node is of.
+
+    Args:
+        types: Of the nodes that were read.
+    """
+    kinds = {machine.partition(":")[0] for machine in given}
+    return sorted(kind for kind in kinds if kind not in types and shipped.usd_an_hour(kind) is None)

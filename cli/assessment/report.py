@@ -41,6 +41,8 @@ def lines(found: Assessment) -> Iterator[str]:
         pods = plural(len(found.waiting), "pod")
         yield f"Waiting for a node: {pods} with {plural(asked, 'GPU')} asked for."
         yield "  As many GPUs that no pod holds stay under every rule."
+    if found.ending:
+        yield f"Being deleted: {plural(found.ending, 'pod')}; what they hold counts as held by no pod."
     if found.has_karpenter is False and found.models:
         yield "No Karpenter NodePool was found. Slicewise needs Karpenter 1.14 or later."
     if found.unknown:
@@ -49,9 +51,17 @@ def lines(found: Assessment) -> Iterator[str]:
 
 
 def _bill(found: Assessment) -> str:
-    is_least = any(model.unpriced for model in found.models)
+    return _money(found.usd_per_hour, _is_least(found))
+
+
+def _is_least(found: Assessment) -> bool:
+    """Whether something of it has no price, or was not read."""
+    return not found.nodes_read or any(model.unpriced for model in found.models)
+
+
+def _money(usd: float, is_least: bool) -> str:
     least = "at least " if is_least else ""
-    return f"{least}{_usd(found.usd_per_hour)} an hour, {found.usd_per_hour * HOURS_A_MONTH:,.0f} $ a month"
+    return f"{least}{_usd(usd)} an hour, {least}{usd * HOURS_A_MONTH:,.0f} $ a month"
 
 
 def _measured(found: Assessment) -> str:
@@ -281,4 +291,4 @@ def _together(found: Sequence[Assessment]) -> Iterator[str]:
         return
     usd = sum(one.usd_per_hour for one in found)
     gpus = plural(sum(one.gpus for one in found), "GPU")
-    yield f"{len(found)} clusters: {gpus}, {_usd(usd)} an hour, {usd * HOURS_A_MONTH:,.0f} $ a month"
+    yield f"{len(found)} clusters: {gpus}, {_money(usd, any(map(_is_least, found)))}"

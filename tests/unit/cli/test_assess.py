@@ -141,6 +141,12 @@ def test_the_rights_are_those_to_list_three_kinds(capsys):
         (["--prometheus", "prometheus:9090"], "write an http or https URL"),
         (["--prometheus", "http://me@prometheus:9090"], "write an http or https URL"),
         (["--prometheus", "http://[x"], "write an http or https URL"),
+        (["--prometheus", "http://0.0.0.0:9090"], "that a function could reach"),
+        (["--prometheus", "http://169.254.1.1:9090"], "that a function could reach"),
+        (["--prometheus", "HTTP://prometheus:9090"], "write an http or https URL"),
+        (["--prometheus", "http://prometheus:9090/a\tb"], "write an http or https URL"),
+        (["--price", "g6.xlarge:sport=0.2"], "write g6.xlarge, g6.xlarge:spot or g6.xlarge:reserved"),
+        (["--price", "g6.xlrge=0.3"], "--price g6.xlrge: no node is of that type"),
         (["--amp", "http://prometheus:9090"], "write a workspace's URL"),
         (["--recorded", "gone.json"], "gone.json cannot be read"),
         (["--context", "nowhere"], "no context nowhere"),
@@ -259,3 +265,11 @@ def test_the_region_and_the_profile_of_the_kubeconfig_come_before_the_environmen
     assert assessor._region(replace(known, region="", profile=""), assessor._session(FOUND)) == "us-east-1"
     with pytest.raises(Refused, match="gone"):
         assessor._session(replace(known, profile="gone"))
+
+
+@pytest.mark.parametrize("option", ["--prometheus", "--amp"])
+def test_a_password_in_a_url_is_not_printed(cluster, option, capsys):
+    assert main(["assess", option, "https://admin:S3CRET@prometheus/"]) == 2
+    told = capsys.readouterr()
+    assert "…@prometheus/" in told.err
+    assert "S3CRET" not in told.err + told.out

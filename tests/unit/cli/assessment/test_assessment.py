@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cli.assessment import report
+from cli.assessment import prices, report
 from cli.assessment.assessment import (
     COULD_SHARE,
     UNALLOCATED,
@@ -397,3 +397,27 @@ def test_reserved_nodes_are_counted_on_demand_unless_their_price_is_given(label,
     assert (plain.usd_per_hour, told.usd_per_hour) == (SMALL, 0.2)
     assert any("1 reserved node at the price on demand" in one for one in plain.unknown)
     assert not any("reserved" in one for one in told.unknown)
+
+
+def test_pods_that_are_being_deleted_are_no_demand():
+    """Two hang on nodes that are away, beside their replacements."""
+    nodes, pods = [node(f"n-{i}") for i in range(4)], [pod(f"a-{i}", f"n-{i}") for i in range(4)]
+    for one in pods[:2]:
+        one["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    found = assess(ClusterListing("c", "c", nodes=tuple(nodes), pods=tuple(pods)), NOW, UTC)
+
+    assert (model(found).gpus_under(WHOLE), model(found).shareable_pods) == (2, 2)
+    assert "Being deleted: 2 pods" in report.text([found])
+
+
+def test_the_total_of_clusters_is_a_least_where_a_part_has_no_price(asked):
+    unpriced = ClusterListing("c", "c", nodes=(node("n", "p5e.48xlarge", {GPU: 8}),))
+
+    told = report.text([asked, assess(unpriced, NOW, UTC)])
+
+    assert told.endswith("2 clusters: 27 GPUs, at least 32.19 $ an hour, at least 23,501 $ a month")
+
+
+def test_a_type_that_the_table_lacks_can_have_a_price_where_a_node_is_of_it():
+    assert prices.unknown({"p5e.48xlarge": 40, "g6.xlarge:spot": 1}, {"p5e.48xlarge"}) == []
+    assert prices.unknown({"p5e.48xlarge": 40, "g6.xlrge:spot": 1}, set()) == ["g6.xlrge", "p5e.48xlarge"]

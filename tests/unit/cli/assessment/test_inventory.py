@@ -99,6 +99,28 @@ def test_spot_is_reported_by_karpenter_and_by_managed_node_groups(labels):
             Fraction(1, 2),
         ),
         ("p4d.24xlarge", {GPU: 4, "nvidia.com/mig-3g.20gb": 8}, {}, {GPU: 2}, 2),
+        # Four GPUs are cut, and the other four offer four slices each.
+        *(
+            (
+                "p4d.24xlarge",
+                {GPU: 16, "nvidia.com/mig-1g.5gb": 28},
+                {"nvidia.com/gpu.count": "8", "nvidia.com/gpu.replicas": "4"},
+                asks,
+                gpus,
+            )
+            for asks, gpus in (
+                ({GPU: 1}, Fraction(1, 4)),
+                ({"nvidia.com/mig-1g.5gb": 1}, Fraction(1, 7)),
+            )
+        ),
+        # Of 1g.10gb a GPU has four, which leave compute slices unused.
+        (
+            "p4d.24xlarge",
+            {GPU: 4, "nvidia.com/mig-1g.10gb": 16},
+            {},
+            {"nvidia.com/mig-1g.10gb": 1},
+            Fraction(1, 4),
+        ),
     ],
 )
 def test_a_pod_holds_its_part_of_the_physical_gpus(machine, offers, labels, asks, gpus):
