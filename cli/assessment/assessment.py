@@ -252,12 +252,41 @@ def assess(
     """
     prices = prices or Prices()
     nodes, pods = gpu_nodes(found.nodes or (), found.node_pools or ()), gpu_pods(found.pods or ())
+    on = {node.name for node in nodes}
+    models = _models(found, nodes, pods, measured, prices)
+    return Assessment(
+        found.context,
+        found.cluster,
+        now,
+        measured,
+        prices,
+        models,
+        tuple(pod for pod in pods if not pod.node),
+        (
+            *found.unread,
+            *_unknown(models, measured, [pod for pod in pods if pod.node and pod.node not in on]),
+        ),
+        unused_hours((*measured.readings.devices, *measured.readings.gone), zone, on),
+        None if found.node_pools is None else bool(found.node_pools),
+        found.nodes is not None,
+        found.pods is not None,
+        found.node_uids,
+        sum(map(is_ending, found.pods or ())),
+    )
+
+
+def _models(
+    found: ClusterListing,
+    nodes: Sequence[GpuNode],
+    pods: Sequence[GpuPod],
+    measured: Evidence,
+    prices: Prices,
+) -> tuple[ModelAssessment, ...]:
     on = {node.name: node for node in nodes}
     live = {item["metadata"]["name"]: item for item in found.nodes or ()}
     bound = {f"{_namespace(pod)}/{pod['metadata']['name']}": pod for pod in found.pods or ()}
-    pods_read = found.pods is not None
-    waiting = tuple(pod for pod in pods if not pod.node)
-    models = tuple(
+    waiting = sum(max(pod.gpus, 1) for pod in pods if not pod.node)
+    return tuple(
         _model(
             group,
             [node for node in nodes if node.group == group],
@@ -266,29 +295,10 @@ def assess(
             bound,
             measured,
             prices,
-            pods_read,
-            sum(max(pod.gpus, 1) for pod in waiting),
+            found.pods is not None,
+            waiting,
         )
         for group in sorted({node.group for node in nodes})
-    )
-    return Assessment(
-        found.context,
-        found.cluster,
-        now,
-        measured,
-        prices,
-        models,
-        waiting,
-        (
-            *found.unread,
-            *_unknown(models, measured, [pod for pod in pods if pod.node and pod.node not in on]),
-        ),
-        unused_hours((*measured.readings.devices, *measured.readings.gone), zone, live),
-        None if found.node_pools is None else bool(found.node_pools),
-        found.nodes is not None,
-        pods_read,
-        found.node_uids,
-        sum(map(is_ending, found.pods or ())),
     )
 
 
