@@ -178,6 +178,12 @@ def _hours(found: Assessment) -> Iterator[str]:
     if found.nodes_gone:
         gone = plural(found.nodes_gone, "node")
         yield f"  This counts {gone} no longer there, while there, at today's price of such GPUs."
+    if unused.strangers:
+        nodes = plural(unused.strangers, "node")
+        yield (
+            f"  The metrics have {nodes} that this cluster has not, and its hours may be used by them. "
+            "Put the label `cluster` on the metrics of each cluster."
+        )
     if unused.asleep:
         yield f"  Each week: {', '.join(unused.asleep)} ({unused.time_zone}), as offHours.asleep takes it."
 

@@ -49,6 +49,8 @@ class UnusedHours:
             too few, or some of them were not measured.
         time_zone: In which `asleep` is.
         nodes: Which were there in the unused hours.
+        strangers: Nodes that are measured until now and are not in the cluster: another's, whose metrics have
+            no label of their cluster. What they do makes an hour used, in doubt; they cost nothing here.
     """
 
     gpus: int
@@ -57,6 +59,7 @@ class UnusedHours:
     asleep: tuple[str, ...]
     time_zone: str
     nodes: tuple[UnusedNode, ...] = ()
+    strangers: int = 0
 
 
 def unused_hours(devices: Iterable[Device], zone: tzinfo, there: Collection[str] = ()) -> UnusedHours | None:
@@ -73,14 +76,21 @@ def unused_hours(devices: Iterable[Device], zone: tzinfo, there: Collection[str]
     if not busiest:
         return None
     unused = {at for at, busy in busiest.items() if busy < IDLE}
+    newest = _newest(by_hour)
+    ours = [(device, hours) for device, hours in by_hour if device.node in there or max(hours) < newest]
     return UnusedHours(
-        len(by_hour),
+        len(ours),
         len(busiest),
         len(unused),
         tuple(_asleep(busiest, zone)),
         str(zone),
-        tuple(_nodes(by_hour, unused)),
+        tuple(_nodes(ours, unused)),
+        len({device.node for device, _ in by_hour} - {device.node for device, _ in ours}),
     )
+
+
+def _newest(by_hour: _Measured) -> int:
+    return max(max(hours) for _, hours in by_hour)
 
 
 def _by_hour(device: Device) -> Mapping[int, float]:
@@ -99,7 +109,7 @@ def _busiest(by_hour: _Measured, there: Collection[str]) -> Mapping[int, float]:
     Hours are left out in which one was there that was not measured: it may have been busy. It was there from
     its first to its last point, or until now where its node still is.
     """
-    newest = max(max(hours) for _, hours in by_hour)
+    newest = _newest(by_hour)
     found: dict[int, float] = {}
     doubtful: set[int] = set()
     for device, hours in by_hour:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
@@ -299,15 +300,22 @@ def test_pods_on_a_node_that_gives_no_count_are_reported_like_others(machine, of
 def test_nodes_that_worked_at_night_and_are_gone_make_the_night_used():
     """As Karpenter has it: each night's node is another, and none of them is there by day."""
     found = ClusterListing("c", "c", nodes=(node("day"),), pods=(pod("chat-0", "day"),))
+
+    def night(at):
+        return 0.9 - by_day(0.9)(at)
+
+    yesterday = NOW - timedelta(days=1)
     series = [
         *of_a_pod("chat-0", "day", by_day(0.4), 5000.0),
-        *of_a_pod("batch-x7-abc12", "gone", lambda at: 0.9 - by_day(0.9)(at), 15_000.0, namespace="train"),
+        *of_a_pod("batch-x7-abc12", "gone", night, 15_000.0, namespace="train", now=yesterday, days=6),
     ]
 
     known = evidence(series, "prometheus", contents_of(found), groups_of(found), NOW)
     assessed = assess(found, NOW, UTC, known)
 
-    assert (assessed.unused.gpus, assessed.unused.unused, assessed.unused.asleep) == (2, 0, ())
+    last_night = 10
+    assert (assessed.unused.gpus, assessed.unused.unused, assessed.unused.asleep) == (2, last_night, ())
+    assert assessed.unused_usd_per_hour == pytest.approx(last_night / 168 * SMALL)
     assert [one.name for one in assessed.unused.nodes] == ["day", "gone"]
     assert model(assessed).gpus == 1
 

@@ -88,6 +88,15 @@ def test_a_node_that_is_there_and_falls_silent_makes_the_hours_since_unknown():
 def test_a_node_counts_for_the_unused_hours_in_which_it_was_there():
     today = device(by_day(0.4), begin=MONDAY + 6 * 3600, end=MONDAY + 22 * 3600, node="today")
 
-    found = unused_hours([device(by_day(0.4)), today], UTC)
+    found = unused_hours([device(by_day(0.4)), today], UTC, there={"n"})
 
     assert {one.name: one.hours for one in found.nodes} == {"n": 98, "today": 2}
+    assert (found.gpus, found.strangers) == (2, 0)
+
+
+def test_nodes_of_another_cluster_make_hours_used_and_cost_nothing_here():
+    """They are measured until now, so they are not gone."""
+    found = unused_hours([device(by_day(0.4)), device(lambda at: 0.9, node="other")], UTC, there={"n"})
+
+    assert (found.unused, found.gpus, found.strangers) == (0, 1, 1)
+    assert [one.name for one in found.nodes] == ["n"]
