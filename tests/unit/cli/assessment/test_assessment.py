@@ -429,3 +429,9 @@ def test_the_total_of_clusters_is_a_least_where_a_part_has_no_price(asked):
 def test_a_type_that_the_table_lacks_can_have_a_price_where_a_node_is_of_it():
     assert prices.unknown({"p5e.48xlarge": 40, "g6.xlarge:spot": 1}, {"p5e.48xlarge"}) == []
     assert prices.unknown({"p5e.48xlarge": 40, "g6.xlrge:spot": 1}, set()) == ["g6.xlrge", "p5e.48xlarge"]
+
+
+def test_a_node_that_gives_no_count_of_gpus_is_no_saving():
+    found = assessed_model([node("a"), node("b", "g6.12xlarge", {})], [pod("a-0", "a")])
+
+    assert (found.usd_under(WHOLE), found.saved_per_hour(WHOLE)) == (pytest.approx(SMALL + QUAD), 0)
