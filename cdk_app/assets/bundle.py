@@ -35,7 +35,7 @@ LAMBDAS = ROOT / "lambdas"
 BUILD = ROOT / "build" / "assets"
 
 # Raise it when this file builds something else from the same input: it is part of every key.
-RECIPE = 1
+RECIPE = 2
 
 
 class BundlingFailed(DeploymentError):
@@ -133,6 +133,7 @@ def build_layer(interpreters: Iterable[Interpreter]) -> Asset:
         shutil.copytree(_packages(), folder / "python")
         _copy(sources, PACKAGE, package)
         api_models.write(package / "gateways" / "api_models")
+        _keep_digest(folder / "python")
         _compile(folder, interpreters, appears_at="/opt")
         _keep_code(folder / "python", interpreters)
 
@@ -231,6 +232,15 @@ def _keep_code(folder: Path, interpreters: Iterable[Interpreter]) -> None:
             raise BundlingFailed(
                 f"{interpreter.command} cannot import the layer that it has compiled:\n{answer.stderr}"
             )
+
+
+def _keep_digest(folder: Path) -> None:
+    """Of the rules that read policies: else each start would read their sources for it."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from slicewise.policy import rules_digest as found; "
+        "found.KEPT.write_text(found.of(found.PACKAGE))"
+    )
+    subprocess.run([sys.executable, "-I", "-S", "-B", "-c", program, str(folder)], check=True)
 
 
 def _built(folder: Path, fill: Callable[[Path], None]) -> Path:

@@ -61,7 +61,7 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
     """
     paths = sorted(folder.glob("*.yaml"))
     checks = {path: _check(path, _CHECK) for path in paths}
-    policies = tuple(PolicyFile(path.stem, check.text) for path, check in checks.items())
+    policies = tuple(PolicyFile(path.stem, _fitting(check.text)) for path, check in checks.items())
     problems: list[str] = []
     if not paths:
         problems.append(f"{folder}: has no policy: write one, such as {folder / 'default.yaml'}")
@@ -80,6 +80,12 @@ def load(folder: Path, default: str) -> tuple[PolicyFile, ...]:
     if problems:
         raise RefusedPolicies("\n".join(problems))
     return (*policies, *holidays)
+
+
+def _fitting(text: str) -> str:
+    """A policy that only its first line makes too large has none: functions check it at each reconcile."""
+    _, _, body = text.partition("\n")
+    return body if len(text.encode()) > LARGEST >= len(body.encode()) else text
 
 
 def _slim(text: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from slicewise.policy import rules_digest
 
 from cdk_app.assets import bundle
 
@@ -52,6 +53,12 @@ def test_the_layer_alone_is_enough_but_for_boto3(layer):
     )
 
     assert answer.returncode == 0, answer.stderr
+
+
+def test_the_layer_holds_the_digest_of_the_rules_that_checked_the_policies(layer):
+    kept = layer.folder / "python" / "slicewise" / "policy" / rules_digest.KEPT.name
+
+    assert kept.read_text() == rules_digest.rules() and not rules_digest.KEPT.exists()
 
 
 def test_every_module_has_bytecode_that_is_used_without_a_look_at_its_source(layer):

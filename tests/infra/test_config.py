@@ -194,6 +194,19 @@ def test_a_policy_larger_than_a_parameter_is_refused_with_its_size(tmp_path):
     assert re.search(r"has 4\d\d\d bytes, and a parameter holds 4096: split it", refused(tmp_path))
 
 
+def test_a_policy_that_only_its_mark_makes_too_large_is_deployed_without_it(tmp_path):
+    pool = {"sharing": "none", "gpus": ["l4"], "maxGpus": 4}
+    metrics = {"source": "prometheus", "endpoint": "http://p/"}
+    text = json.dumps({"pools": {"whole": pool}, "metrics": metrics}, separators=(",", ":"))
+    text = text.replace("http://p/", "http://p/" + "x" * (policies.LARGEST - len(text)))
+    (tmp_path / "long.yaml").write_text(text)
+
+    [found] = policies.load(tmp_path, "")
+
+    assert len(found.text) == policies.LARGEST and checked.read(found.text, "long") is None
+    assert policy.parse(found.text, "long") == policy.parse(text, "long")
+
+
 def test_a_policy_is_deployed_as_checked_json_without_its_comments_and_means_the_same(tmp_path):
     """A release that knows no such line, and no JSON, reads it as YAML: the same values come out."""
     dated = "offHours: {timeZone: Europe/Berlin, asleep: [Sat-Sun, 2026-12-24], awake: [2026-12-31]}\n"
@@ -208,7 +221,7 @@ def test_a_policy_is_deployed_as_checked_json_without_its_comments_and_means_the
         written = (tmp_path / f"{name}.yaml").read_text()
         mark, body = found[name].split("\n")
         assert checked.read(found[name], name) == policy.parse(written, name) == parse.strictly(body, name)
-        assert mark.startswith("# slicewise policy, format 1, checked by ")
+        assert mark.startswith("# slicewise 1 ")
         assert json.loads(body) == yaml.safe_load(found[name])
         assert "#" not in body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import slicewise
 import yaml
 from hypothesis import given, settings
 from slicewise.errors import InvalidPolicy
-from slicewise.policy import canonical, checked
+from slicewise.policy import canonical, checked, rules_digest
 from slicewise.policy.model import Policy, parse
 from slicewise.policy.parse import strictly
 
@@ -44,6 +45,7 @@ READERS = (
     "yaml",
     *(f"slicewise.policy.{name}" for name in ("strict_yaml", "reader", "section_reader", "pairs")),
 )
+EARLIER = "# slicewise policy, format 1, checked by 0.1.0, sha256 %s"
 BODY = canonical.dump(parse(TEXTS["default"], "any")).partition("\n")[2]
 
 
@@ -74,7 +76,7 @@ def test_a_parameter_holds_hardly_more_than_the_policy_itself(text):
     """Of 4,096 letters: a policy that fitted without the line is not to become too large by it."""
     policy_alone = json.dumps(yaml.safe_load(text), separators=(",", ":"), default=str)
 
-    assert len(canonical.dump(parse(text, "any"))) < len(policy_alone) + 120
+    assert len(canonical.dump(parse(text, "any"))) < len(policy_alone) + 90
 
 
 def test_no_reader_is_imported_for_a_policy_that_was_checked():
@@ -92,8 +94,38 @@ def test_no_reader_is_imported_for_a_policy_that_was_checked():
     assert said.stdout.split() == ["shared"]
 
 
-def mark(body: str, format: int = checked.FORMAT, release: str = slicewise.__version__) -> str:
-    return f"{checked.Mark(format, release, checked._digest(body))}\n{body}"
+def mark(body: str, **others: object) -> str:
+    return f"{replace(checked._ours(body), **others)}\n{body}"
+
+
+def test_the_rules_are_all_that_reading_a_policy_imports():
+    code = (
+        "import sys\n"
+        "from slicewise.policy import parse\n"
+        "parse.strictly(sys.argv[1], 'any')\n"
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('slicewise.')))"
+    )
+    command = [sys.executable, "-c", code, TEXTS["every-way"]]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    imported = {Path(file).relative_to(rules_digest.PACKAGE).as_posix() for file in said.split()}
+
+    # What raises, and what names fields and labels of Kubernetes: no rule of a policy.
+    beside = {"errors.py", "kube/labels.py", "kube/ref.py"}
+    modules = {file for file in imported if not file.endswith("__init__.py")}
+    assert modules - beside <= {*rules_digest.sources(rules_digest.PACKAGE)}
+    assert len(modules) > 15
+
+
+def test_another_bound_is_another_digest(tmp_path):
+    for name in rules_digest.sources(rules_digest.PACKAGE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((rules_digest.PACKAGE / name).read_bytes())
+    assert rules_digest.of(tmp_path) == rules_digest.rules()
+
+    model = tmp_path / "policy" / "model.py"
+    model.write_text(model.read_text().replace("10_000", "20_000"))
+
+    assert rules_digest.of(tmp_path) != rules_digest.rules()
 
 
 def test_a_text_edited_by_hand_is_checked_at_each_pass():
@@ -108,8 +140,18 @@ def test_a_text_edited_by_hand_is_checked_at_each_pass():
 
 @pytest.mark.parametrize(
     "text",
-    [TEXTS["default"], BODY, mark(BODY, release="0.0.9"), mark(BODY).replace("\n{", "\n# mine\n{")],
-    ids=["YAML", "JSON as earlier releases wrote it", "of an earlier release", "with a line of one's own"],
+    [
+        TEXTS["default"],
+        BODY,
+        mark(BODY, release="0.0.9"),
+        mark(BODY, rules="00000000"),
+        f"{EARLIER % checked._digest(BODY)[:16]}\n{BODY}",
+        mark(BODY).replace("\n{", "\n# mine\n{"),
+    ],
+    ids=[
+        *("YAML", "JSON without a line", "of an earlier release", "by other rules of this release"),
+        *("with the first releases' line", "with a line of one's own"),
+    ],
 )
 def test_what_this_release_has_not_checked_is_read_strictly(text):
     assert checked.read(text, "any") is None
@@ -126,17 +168,47 @@ def test_a_policy_of_a_newer_format_is_refused_by_its_release():
     ]
 
 
-def test_a_field_of_a_newer_release_is_refused_with_that_release():
+@pytest.mark.parametrize(
+    ("others", "who"),
+    [
+        ({"release": "9.1.0", "rules": "00000000"}, "release 9.1.0 (rules 00000000)"),
+        ({"rules": "00000000"}, f"release {slicewise.__version__} (rules 00000000)"),
+    ],
+    ids=["of a newer release", "of this release's number"],
+)
+def test_a_field_that_other_rules_know_is_refused_with_who_took_it(others, who):
     with pytest.raises(InvalidPolicy) as refused:
-        parse(mark(BODY.replace("{", '{"later":1,', 1), release="9.1.0"), "any")
+        parse(mark(BODY.replace("{", '{"later":1,', 1), **others), "any")
 
     assert [problem.path for problem in refused.value.problems] == ["release", "later"]
-    assert "release 9.1.0 checked this policy" in refused.value.problems[0].remedy
+    ours = f"release {slicewise.__version__} (rules {rules_digest.rules()})"
+    assert f"{who} checked this policy, and {ours} reads it here" in refused.value.problems[0].remedy
+
+
+def test_nobody_else_is_named_where_a_text_was_edited_since():
+    text = mark(BODY, release="9.1.0").replace("{", '{"later":1,', 1)
+
+    with pytest.raises(InvalidPolicy) as refused:
+        parse(text, "any")
+
+    assert [problem.path for problem in refused.value.problems] == ["later"]
+
+
+@pytest.mark.parametrize("letter", ["\x7f", "\x80", "\ufeff", "\uffff"])
+def test_an_endpoint_has_no_letters_that_yaml_refuses_where_they_are_not_escaped(letter):
+    text = A_POOL + 'metrics: {source: prometheus, endpoint: "http://p/' + rf'\u{ord(letter):04x}"}}'
+
+    with pytest.raises(InvalidPolicy, match=r"metrics\.endpoint: .*cannot be printed"):
+        strictly(text, "any")
 
 
 @pytest.mark.parametrize(
     ("written", "forged", "path"),
     [
+        ('"pools":', '"later":1,"pools":', "later"),
+        ('"sharing":"mps"', '"sharing":"mps","later":1', "pools.batch.later"),
+        ('"mode":', '"karpenter":{"install":true,"later":1},"mode":', "karpenter.later"),
+        ('"group":"ml.example.com"', '"group":"ml.example.com","later":1', "offHours.kinds[0].later"),
         ('"group":"ml.example.com"', '"group":"rbac.authorization.k8s.io"', "offHours.kinds[0].group"),
         ('"sharing":"mps"', '"sharing":"all"', "pools.batch.sharing"),
         ('"name":"gpu"', '"name":"GPU pool"', "nodeClass.name"),

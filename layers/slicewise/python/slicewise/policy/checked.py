@@ -1,14 +1,15 @@
 """
 A policy as a deployment passes it to functions: checked already, and read without being checked again.
 
-    # slicewise policy, format 1, checked by 0.1.0, sha256 1f0c2a9be4d87365
+    # slicewise 1 0.1.0 5be0c1d2 1f0c2a9b
     {"pools":{"whole":{"sharing":"none","gpus":["l4"],"maxGpus":4}}}
 
-Below the first line stands a policy as a person could write it (canonical.py), so everything that reads
-policies reads this, too: a release that knows no such line, `slicewise policy check`, a person who edits it.
-A function trusts it where its own release checked it and nothing was changed since. Everything else, such as
-YAML, an edited text, and what another release checked, goes through the strict reader (parse.py), which is
-imported only then.
+The first line has the format, the release that checked the rest, a digest of the rules that it checked by
+(rules_digest.py), and one of the rest. Below it stands a policy as a person could write it (canonical.py), so
+everything that reads policies reads this, too: a release that knows no such line, `slicewise policy check`, a
+person who edits it. A function trusts it where its own rules checked it and nothing was changed since.
+Everything else, such as YAML, an edited text, and what other rules checked, goes through the strict reader
+(parse.py), which is imported only then. So does a text with keys that are not declared here.
 
 The digest finds edits; it is no signature. Whoever may write the parameter may choose any policy anyway. What
 a forged line would gain them beyond that is held to its form here as well: texts, which become names in
@@ -27,7 +28,7 @@ from typing import Any, TypeVar
 from slicewise import __version__
 from slicewise.errors import UNREADABLE, InvalidPolicy, PolicyProblem
 from slicewise.kube import quantities
-from slicewise.policy import fields, switches
+from slicewise.policy import fields, rules_digest, switches
 from slicewise.policy.fields import Declared, Form
 from slicewise.policy.model import MIN_REPLICAS, Consolidation, Policy, Pool, Replicas
 
@@ -35,8 +36,10 @@ Fields = TypeVar("Fields")
 Document = Mapping[str, Any]
 # Raised when what a policy says means something else than before.
 FORMAT = 1
+# Two ways, since what is deployed may have the longer one, which the first releases wrote.
 _MARK = re.compile(
-    r"# slicewise policy, format ([0-9]{1,6}), checked by ([^\s,]{1,40})(?:, sha256 ([0-9a-f]{16}))?"
+    r"# slicewise (?:policy, format )?([0-9]{1,6}),? (?:checked by )?([^\s,]{1,40})"
+    r"(?: ([0-9a-f]{8}) ([0-9a-f]{8})|, sha256 ([0-9a-f]{16}))?"
 )
 
 
@@ -47,15 +50,21 @@ class Mark:
 
     Attributes:
         release: Such as "0.1.0".
-        digest: 16 hex digits over the rest; empty where a newer format has none.
+        rules: 8 hex digits over the rules that it was checked by; empty where that is not said.
+        digest: The first hex digits of a SHA-256 of the rest; empty where a newer format has none.
     """
 
     format: int
     release: str
+    rules: str
     digest: str
 
     def __str__(self) -> str:
-        return f"# slicewise policy, format {self.format}, checked by {self.release}, sha256 {self.digest}"
+        return f"# slicewise {self.format} {self.release} {self.rules} {self.digest}"
+
+    @property
+    def by(self) -> str:
+        return f"release {self.release}" + (f" (rules {self.rules})" if self.rules else "")
 
 
 def marked(body: str) -> str:
@@ -63,7 +72,7 @@ def marked(body: str) -> str:
     Args:
         body: A policy in canonical form that this release has checked.
     """
-    return f"{Mark(FORMAT, __version__, _digest(body))}\n{body}"
+    return f"{_ours(body)}\n{body}"
 
 
 def read(text: str, name: str) -> Policy | None:
@@ -78,7 +87,7 @@ def read(text: str, name: str) -> Policy | None:
         return None
     if mark.format > FORMAT:
         raise InvalidPolicy(name, (_of_a_newer_format(mark),))
-    if mark != Mark(FORMAT, __version__, _digest(body)):
+    if mark != _ours(body):
         return None
     try:
         return _section(Policy, json.loads(body), name=name)
@@ -87,13 +96,19 @@ def read(text: str, name: str) -> Policy | None:
 
 
 def checked_by_another(text: str) -> PolicyProblem | None:
-    """What explains that a text is refused which another release has taken; None where none has."""
-    mark, _ = _parted(text)
-    if mark is None or mark.release == __version__:
+    """
+    What explains that a text is refused which other rules have taken; None where none have, or where it was
+    edited since.
+    """
+    mark, body = _parted(text)
+    if mark is None or not _digest(body).startswith(mark.digest):
+        return None
+    ours = _ours(body)
+    if (mark.release, mark.rules) == (ours.release, ours.rules):
         return None
     remedy = (
-        f"release {mark.release} checked this policy, and release {__version__} reads it here; deploy once "
-        "more, so that policies and functions are of one release"
+        f"{mark.by} checked this policy, and {ours.by} reads it here; deploy once more, so that policies and "
+        "functions are of one release"
     )
     return PolicyProblem("release", mark.release, remedy)
 
@@ -101,12 +116,19 @@ def checked_by_another(text: str) -> PolicyProblem | None:
 def _parted(text: str) -> tuple[Mark | None, str]:
     line, _, body = text.partition("\n")
     found = _MARK.match(line)
-    return (Mark(int(found[1]), found[2], found[3] or ""), body) if found else (None, text)
+    if found is None:
+        return None, text
+    return Mark(int(found[1]), found[2], found[3] or "", found[4] or found[5] or ""), body
+
+
+def _ours(body: str) -> Mark:
+    """The mark of a text that this process checked, or would."""
+    return Mark(FORMAT, __version__, rules_digest.rules(), _digest(body)[:8])
 
 
 def _digest(body: str) -> str:
     # Of anything that a parameter may have, half a surrogate pair included.
-    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(body.encode(errors="surrogatepass")).hexdigest()
 
 
 def _of_a_newer_format(mark: Mark) -> PolicyProblem:
@@ -121,10 +143,22 @@ def _of_a_newer_format(mark: Mark) -> PolicyProblem:
 
 
 def _section(section: type[Fields], document: Document, **named: Any) -> Fields:
+    _refuse_unknown(section, document)
     values = {one.attribute: _value(document, one) for one in fields.declared(section)}
     if section in _DERIVED:
         _DERIVED[section](document, values)
     return section(**values, **named)
+
+
+def _refuse_unknown(section: type, document: Document) -> None:
+    """What other rules know is not to be left out in silence."""
+    known = fields.names(section)
+    if any(key not in known for key in document):
+        raise LookupError(f"{section.__name__} has {sorted(document)}")
+    for table in {one.path.rpartition(".")[0] for one in fields.declared(section)} & document.keys():
+        inner = fields.inner_names(section, table)
+        if any(key not in inner for key in document[table]):
+            raise LookupError(f"{section.__name__}.{table} has {sorted(document[table])}")
 
 
 def _value(document: Document, one: Declared) -> Any:
@@ -136,8 +170,10 @@ def _value(document: Document, one: Declared) -> Any:
 
 
 def _inline(document: Document, one: Declared, section: type) -> Any:
-    is_there = fields.declared(section)[0].path in document
-    return _section(section, document) if is_there else one.default
+    inner = fields.declared(section)
+    if inner[0].path not in document:
+        return one.default
+    return section(**{field.attribute: _value(document, field) for field in inner})
 
 
 def _unwritten(document: Document, one: Declared) -> Any:
@@ -178,7 +214,7 @@ def _tables(value: Any, form: fields.Tables) -> Any:
 
 
 def _switch(item: Document) -> switches.Switch:
-    if any(switches.problems(item)):
+    if any(switches.problems(item)) or item.keys() - set(switches.FIELDS):
         raise ValueError(item)
     return switches.of(item)
 

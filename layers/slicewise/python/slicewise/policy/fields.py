@@ -13,6 +13,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from slicewise.policy.bounds import KEY as BOUNDS
@@ -283,6 +284,11 @@ def text(
 
 def declared(section: type) -> tuple[Declared, ...]:
     """Of a section, in the order in which they are read; without fields that no policy has."""
+    return _all_declared(section)
+
+
+@cache
+def _all_declared(section: type) -> tuple[Declared, ...]:
     return tuple(_declared(one) for one in dataclasses.fields(section) if _KEY in one.metadata)
 
 

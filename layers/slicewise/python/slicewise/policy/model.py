@@ -81,6 +81,8 @@ MIN_REPLICAS, MAX_REPLICAS = 2, 16
 _REPLICAS = fields.Whole(Bounds(MIN_REPLICAS, MAX_REPLICAS, "for one pod a GPU write `sharing: none`"))
 _SECOND, _MINUTE, _HOUR, _DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86_400))
 _AT_ONCE = timedelta(0)
+# Blanks, and what YAML has only escaped: a policy is passed to functions as it is (canonical.py).
+_NOT_OF_A_URL = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff"
 ENDPOINTS = "write the URL of a Prometheus-compatible server or of an AMP workspace"
 CAPACITY_TYPES = ("on-demand", "spot", "reserved")
 GPU_COUNTS = (1, 2, 4, 8)
@@ -364,8 +366,8 @@ class Metrics:
     )
     endpoint: str = fields.text(
         "",
-        re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?"),
-        f"{ENDPOINTS}, without user, query or fragment",
+        re.compile(rf"https?://[^{_NOT_OF_A_URL}/?#@]+(/[^{_NOT_OF_A_URL}?#]*)?"),
+        f"{ENDPOINTS}, without user, query, fragment, or letters that cannot be printed",
         "The server's URL, with `source: prometheus`.",
         "a URL",
         by_default="must be written with `source: prometheus`",
