@@ -241,6 +241,7 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
         conflicts=2,
         notified=("moved Deployment ml/a 2026-03-02T09:00:00Z",),
         retries=(Retry("Deployment ml/a", "scale it", 2, NOW, "denied", conflict=True, notified=True),),
+        skew_since=NOW,
         next_try="try 1 of 5 failed; the queue tries again in 10 s",
     )
     store.save(whole, store.acquire(A, "one", NOW, MINUTE), history=True)

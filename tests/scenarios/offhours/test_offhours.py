@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -184,10 +185,24 @@ def marks(item):
     return item["metadata"].get("annotations") or {}
 
 
+def marked(body: str, digested: str | None = None) -> str:
+    """As other rules of this release checked it; edited since where `digested` is another text."""
+    digest = hashlib.sha256((digested or body).encode()).hexdigest()[:8]
+    return f"# slicewise 1 0.1.0 00000000 {digest}\n{body}"
+
+
+OF_ANOTHER_COMMIT = marked(ASLEEP_AT_NIGHT + "drift: tell\n")
+OF_A_NEWER_FORMAT = f"# slicewise 2 9.1.0, in words of its own\n{ASLEEP_AT_NIGHT}"
+
+
 @pytest.mark.parametrize(
     "text",
-    ["pools: {}", f"# slicewise policy, format 2, checked by 9.1.0\n{ASLEEP_AT_NIGHT}"],
-    ids=["without pools", "of a newer format"],
+    [
+        "pools: {}",
+        ASLEEP_AT_NIGHT + "drift: tell\n",
+        marked(ASLEEP_AT_NIGHT + "drift: tell\n", digested=ASLEEP_AT_NIGHT),
+    ],
+    ids=["without pools", "unmarked", "edited by hand"],
 )
 def test_a_policy_that_is_broken_at_night_wakes_what_sleeps(account, text):
     until(account, berlin(20.2))
@@ -199,6 +214,79 @@ def test_a_policy_that_is_broken_at_night_wakes_what_sleeps(account, text):
     assert replicas(account) == 3
     [finding] = account.record(capability=OFF_HOURS).findings
     assert finding.code == "policy"
+
+
+@pytest.mark.parametrize("text", [OF_ANOTHER_COMMIT, OF_A_NEWER_FORMAT], ids=["commit", "format"])
+def test_a_deployment_at_night_wakes_nothing_while_functions_and_policy_are_of_two_releases(account, text):
+    until(account, berlin(20.2))
+    before, deployed = account.record(capability=OFF_HOURS), account.policies["default"]
+    account.policies["default"] = text
+
+    account.sweep()
+    account.run_until(berlin(20.9))
+
+    waiting = account.record(capability=OFF_HOURS)
+    assert replicas(account) == 0 and waiting.stage is Stage.ASLEEP and account.lost == []
+    assert (waiting.details, waiting.fingerprint) == (before.details, before.fingerprint)
+    [finding] = waiting.findings
+    assert finding.code == "policy-skew" and "release 0.1.0" in finding.message
+
+    account.policies["default"] = deployed
+    account.run_until(berlin(20.95))
+    after = account.record(capability=OFF_HOURS)
+    assert (after.stage, after.findings, after.skew_since) == (Stage.ASLEEP, (), None)
+
+
+def test_a_policy_of_another_release_counts_as_wrong_after_an_hour_for_good(account):
+    until(account, berlin(20.2))
+    account.policies["default"] = OF_ANOTHER_COMMIT
+    account.sweep()
+
+    account.run_until(berlin(21.5))
+    assert replicas(account) == 3
+    assert "policy" in {one.code for one in account.record(capability=OFF_HOURS).findings}
+
+    account.sweep()
+    account.run_until(berlin(21.6))
+    assert "policy" in {one.code for one in account.record(capability=OFF_HOURS).findings}
+
+
+def test_people_come_also_during_a_deployment(account):
+    until(account, berlin(6.4, 1))
+    assert replicas(account) == 0
+    account.policies["default"] = OF_ANOTHER_COMMIT
+    account.sweep()
+
+    until(account, berlin(7, 1))
+
+    assert replicas(account) == 3
+
+
+def test_a_pause_during_a_deployment_wakes_what_sleeps(account):
+    until(account, berlin(20.2))
+    account.policies["default"] = OF_ANOTHER_COMMIT
+    account.sweep()
+    account.run_until(berlin(20.3))
+    assert replicas(account) == 0
+
+    account.store.pause(HOME.arn("gpu-1"), "a person's word")
+    account.send(Trigger(HOME.arn("gpu-1"), "paused"), OFF_HOURS)
+    account.run_until(berlin(20.6))
+
+    assert replicas(account) == 3
+
+
+def test_a_policy_that_was_repaired_is_followed_within_minutes(account):
+    until(account, berlin(20.2))
+    account.policies["default"], deployed = "pools: {}", account.policies["default"]
+    account.sweep()
+    account.run_until(berlin(20.5))
+    assert replicas(account) == 3
+
+    account.policies["default"] = deployed
+    account.run_until(berlin(20.7))
+
+    assert replicas(account) == 0
 
 
 def test_a_policy_that_begins_to_ask_waits_until_onboarding_has_let_it_in():

@@ -206,7 +206,11 @@ def test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out():
 
 
 def test_a_tag_that_names_no_policy_says_what_to_do():
-    account = onboarded(tags={"slicewise.dev/policy": "gpus"})
+    account = Account()
+    account.create_cluster(tags={"slicewise.dev/policy": "gpus"})
+    account.send_created()
+    # Not until nothing is left to do: whether it was repaired is asked each few minutes.
+    account.run_until(account.clock.now + timedelta(minutes=2))
 
     assert stage(account) is Stage.FAILED
     [finding] = account.record().findings

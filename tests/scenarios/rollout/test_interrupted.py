@@ -92,7 +92,7 @@ def sweep(account: TunedAccount) -> None:
     account.let_pass(timedelta(hours=1))
     account.sweep()
     for _ in range(300):
-        if not account.queues.waiting:
+        if account.is_idle:
             return
         account.reconcile()
         account.let_pass(min(account.queues.waiting).due - account.clock.now)

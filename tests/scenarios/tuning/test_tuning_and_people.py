@@ -39,16 +39,19 @@ def test_a_paused_cluster_is_not_even_looked_at():
 
 
 @pytest.mark.parametrize(
-    "text",
-    [POLICY.replace("dwell: 1h", "dwel: 1h"), f"# slicewise policy, format 2, checked by 9.1.0\n{POLICY}"],
-    ids=["a slip", "of a newer format"],
+    ("text", "hours"),
+    [
+        (POLICY.replace("dwell: 1h", "dwel: 1h"), 1),
+        (f"# slicewise policy, format 2, checked by 9.1.0\n{POLICY}", 2),
+    ],
+    ids=["a slip", "of a newer format, an hour later"],
 )
-def test_a_wrong_policy_touches_nothing_and_is_told(text):
+def test_a_wrong_policy_touches_nothing_and_is_told(text, hours):
     account = TunedAccount()
     account.policies["default"] = text
     before = len(account.calls.made)
 
-    account.hours(1)
+    account.hours(hours)
 
     assert account.tuned.stage is Stage.FAILED
     assert "policy" in codes(account)

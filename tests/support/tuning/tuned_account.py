@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from slicewise.app import TUNING
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import Series
+from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.policy.model import parse
 from slicewise.pools import layout, observed
@@ -116,9 +117,16 @@ class TunedAccount(Account):
         assert self.tuned
         return self.tuned
 
+    @property
+    def is_idle(self) -> bool:
+        """Also where a wrong policy is read again each few minutes, which ends only once it is repaired."""
+        if not self.queues.waiting or not self.tuned or self.tuned.stage is not Stage.FAILED:
+            return not self.queues.waiting
+        return min(self.queues.waiting).due - self.clock.now > timedelta(minutes=4)
+
     def answer_gone(self, passes: int = 200) -> None:
         for _ in range(passes):
-            if not self.queues.waiting:
+            if self.is_idle:
                 return
             self.answer_next()
         raise AssertionError(f"still busy: {self.tuned}")

@@ -33,6 +33,7 @@ from slicewise.model.capabilities import CAPABILITIES, OFF_HOURS, ONBOARDING, TU
 from slicewise.model.cluster import EksCluster
 from slicewise.model.opening import Opening
 from slicewise.onboarding.observation import Chart, Settings
+from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.policy.model import MetricsSource, Policy
@@ -111,7 +112,8 @@ class App:
         capability: Capability[OnboardingObservation] = Capability(
             name=ONBOARDING,
             observe=lambda trigger, record, now: observe.observe(
-                trigger, record, self.ports, self.settings, self.default_policy, self.as_person
+                *(trigger, record, self.ports, self.settings, self.default_policy, self.as_person),
+                waits=not self.as_person and policy_skew.may_wait(record, now),
             ),
             plan=lambda observation, now: plan.plan(observation, self.settings, now),
             cluster=lambda observation: observation.cluster,

@@ -8,6 +8,7 @@ Our errors, sorted by what the caller should do.
     + Unauthorized   our identity is not known (yet): access that was just granted takes seconds
   - Conflict         the object changed since it was read; plan again
   - Unavailable      time-out, throttling or a server's fault; retry later
+    + PolicySkew     the policy is of another release than we are: a deployment is under way
   - LeaseHeld        another reconcile works on this cluster; try again soon
 """
 
@@ -37,10 +38,16 @@ class PolicyProblem:
 
 
 class InvalidPolicy(SlicewiseError):
-    """A policy that we refuse; `problems` has every problem found, in the order of the file."""
+    """
+    A policy that we refuse.
 
-    def __init__(self, name: str, problems: tuple[PolicyProblem, ...]):
-        self.name, self.problems = name, problems
+    Attributes:
+        problems: Every problem found, in the order of the file.
+        is_skew: Other rules than ours took it, and nobody edited it since; the first problem says which.
+    """
+
+    def __init__(self, name: str, problems: tuple[PolicyProblem, ...], is_skew: bool = False):
+        self.name, self.problems, self.is_skew = name, problems, is_skew
         super().__init__(f"policy {name!r} is refused:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
@@ -58,6 +65,14 @@ class Conflict(SlicewiseError):
 
 class Unavailable(SlicewiseError):
     """The other side did not answer, or asked us to slow down."""
+
+
+class PolicySkew(Unavailable):
+    """A policy that cannot be read until it and we are of one release (planning/policy_skew.py)."""
+
+    def __init__(self, refused: InvalidPolicy):
+        self.name = refused.name
+        super().__init__("; ".join(map(str, refused.problems[:2])))
 
 
 class LeaseHeld(SlicewiseError):

@@ -364,6 +364,7 @@ def _fields(record: Record) -> Item:
         "notified": list(record.notified),
         "retries": [json.dumps(retries.as_json(retry)) for retry in record.retries],
         "next_try": record.next_try,
+        "skew_since": record.skew_since and record.skew_since.isoformat(),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -390,6 +391,7 @@ def _record(item: Mapping[str, Any], details: record_details.Read) -> Record:
         since=since or at or UNKNOWN_TIME,
         observed_at=found.time("looked_at"),
         requeue_at=found.time("next_look"),
+        skew_since=found.time("skew_since"),
         findings=found.each("findings", _finding),
         changed=found.each("changed", text_of),
         conflicts=found.whole("conflicts"),

@@ -29,6 +29,7 @@ from slicewise.kube.objects import (
 from slicewise.kube.objects import name as name_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import EksCluster
+from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import kept_rights, originals, queues, wake_stages
 from slicewise.offhours import kinds as known_kinds
@@ -39,6 +40,7 @@ from slicewise.offhours.originals import Originals
 from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.sleep_fields import REPLICAS
 from slicewise.offhours.sleep_times import Times
+from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Finding, Stage
 from slicewise.planning.record import Record
 from slicewise.policy import model as policies
@@ -75,10 +77,10 @@ def observe(
     trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime
 ) -> Observation:
     """
-    A policy that cannot be read asks for no sleep: what sleeps under it is woken, since a cluster that stays
+    An invalid policy asks for no sleep: what sleeps under it is woken, since a cluster that stays
     awake costs less than one that does not wake.
     """
-    world, policy = _outside(trigger, record, ports, default_policy)
+    world, policy = _outside(trigger, record, ports, default_policy, now)
     # Also where the table knows of nothing that sleeps: the objects themselves may.
     resting = world.paused and world.keep_asleep and not world.opened
     if resting or world.cluster is None or not world.cluster.answers:
@@ -95,14 +97,16 @@ def outside(trigger: Trigger, ports: Ports, default_policy: str) -> Observation:
 
 
 def _outside(
-    trigger: Trigger, record: Record | None, ports: Ports, default_policy: str
+    trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime | None = None
 ) -> tuple[Observation, Policy | None]:
+    """With `now`, a policy of another release may be waited for."""
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     schedule, opening = _scheduled(trigger, ports), ports.sleep.opening(trigger.cluster)
     if cluster is None:
         return Observation(None, schedule=schedule, opening=opening), None
     name = cluster.policy_name(default_policy) or ""
-    policy, findings = _policy(name, ports)
+    is_left = bool(paused) or cluster.offboards  # a person's word, which no deployment may delay
+    policy, findings = _policy(name, ports, not is_left and _may_wait(record, opening, now))
     off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(trigger.cluster)
     times, problem = _times(off_hours, trigger, ports) if off_hours else (None, ())
     world = Observation(
@@ -319,11 +323,18 @@ def _is_claim_of(claim: str, node_pool: str) -> bool:
     return claim.startswith(given) and len(claim) == len(given) + 5
 
 
-def _policy(name: str, ports: Ports) -> tuple[Policy | None, tuple[Finding, ...]]:
+def _may_wait(record: Record | None, opening: Opening | None, now: datetime | None) -> bool:
+    """Not past the time at which what sleeps is to be woken: people come, no matter what is deployed."""
+    if now is None or (opening and now >= opening.due):
+        return False
+    return policy_skew.may_wait(record, now)
+
+
+def _policy(name: str, ports: Ports, waits: bool = False) -> tuple[Policy | None, tuple[Finding, ...]]:
     if not name:
         return None, ()
     try:
-        return policies.found(ports.policies.text(name), name), ()
+        return policies.found(ports.policies.text(name), name, waits=waits), ()
     except InvalidPolicy as error:
         message = f"policy {name!r} cannot be used, so nothing sleeps: {error.problems[0]}"
         return None, (Finding("policy", message, "Correct it: slicewise policy check."),)

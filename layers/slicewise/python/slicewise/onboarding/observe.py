@@ -66,6 +66,7 @@ def observe(
     settings: Settings,
     default_policy: str = "",
     as_person: bool = False,
+    waits: bool = False,
 ) -> Observation:
     """
     Args:
@@ -73,6 +74,7 @@ def observe(
         as_person: For `slicewise plan`: read the cluster with the rights of the user who runs this, so also
             where the installer has no entry yet, and plan as for a policy that only recommends: all steps at
             once, instead of those that must come first.
+        waits: Whether a policy of another release is waited for (policies.found).
     """
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
@@ -80,7 +82,7 @@ def observe(
         return Observation(None, **known)
     known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
-        policy = known["policy"] = policies.found(ports.policies.text(name), name) if name else None
+        policy = known["policy"] = _policy(name, ports, waits and not (paused or cluster.offboards))
     except InvalidPolicy as error:
         policy, known["policy_error"] = None, error
     if as_person and policy and policy.mode is Mode.ACT:
@@ -105,6 +107,11 @@ def observe(
     ):
         known |= _knocked(cluster, ports)
     return Observation(cluster, **known)
+
+
+def _policy(name: str | None, ports: Ports, waits: bool) -> Policy | None:
+    """A pause or an offboarding is a person's word: no deployment delays these."""
+    return policies.found(ports.policies.text(name), name, waits=waits) if name else None
 
 
 def record_fields(observation: Observation, before: Record | None, now: datetime) -> dict[str, object]:

@@ -35,6 +35,8 @@ class Record:
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
         next_try: What becomes of a reconcile that failed: how many tries its message has left, or when the
             next attempt is. Empty after one that ended well.
+        skew_since: Since when a policy of another release has been waited for, or has been wrong after such
+            a wait (planning/policy_skew.py); else None.
         unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
             count as absent, and are not saved again.
     """
@@ -57,4 +59,5 @@ class Record:
     notified: tuple[str, ...] = ()
     retries: tuple[Retry, ...] = ()
     next_try: str = ""
+    skew_since: datetime | None = None
     unreadable: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ def read(text: str, name: str) -> Policy | None:
     if mark is None:
         return None
     if mark.format > FORMAT:
-        raise InvalidPolicy(name, (_of_a_newer_format(mark),))
+        raise InvalidPolicy(name, (_of_a_newer_format(mark),), is_skew=True)
     if mark != _ours(body):
         return None
     try:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 
-from slicewise.errors import InvalidPolicy, PolicyProblem
+from slicewise.errors import InvalidPolicy, PolicyProblem, PolicySkew
 from slicewise.hardware import gpus as catalog
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube.labels import CLASS_LABEL, POLICY_TAG
@@ -572,17 +572,24 @@ def parse(text: str, name: str) -> Policy:
     return policy_parse.parse(text, name)
 
 
-def found(text: str | None, name: str) -> Policy:
+def found(text: str | None, name: str, *, waits: bool = False) -> Policy:
     """
     The policy that a cluster chose by its tag.
 
     Args:
         text: None where no policy of this name is deployed.
+        waits: Whether one that is refused only since it is of another release is waited for.
 
     Raises:
         InvalidPolicy: Also where there is none.
+        PolicySkew: Where it is waited for.
     """
     if text is None:
         remedy = "no policy of this name is deployed: add it to policies/ and deploy, or correct the tag"
         raise InvalidPolicy(name, (PolicyProblem(f"tag {POLICY_TAG}", name, remedy),))
-    return parse(text, name)
+    try:
+        return parse(text, name)
+    except InvalidPolicy as refused:
+        if waits and refused.is_skew:
+            raise PolicySkew(refused) from refused
+        raise

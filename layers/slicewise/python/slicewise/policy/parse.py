@@ -27,11 +27,13 @@ def strictly(text: str, name: str) -> Policy:
     try:
         document = strict_yaml.load(text)
     except strict_yaml.Unreadable as error:
-        raise InvalidPolicy(name, (error.problem,)) from error
+        another = checked.checked_by_another(text)
+        found = (*([another] if another else []), error.problem)
+        raise InvalidPolicy(name, found, is_skew=another is not None) from error
     policy = section_reader.read(Policy, Table(document, "", problems), name=name)
     # Only of fields that are right: of others it is not known what they would do together.
     problems += [] if problems else pairs.problems(document, policy)
     if problems:
         another = checked.checked_by_another(text)
-        raise InvalidPolicy(name, (*([another] if another else []), *problems))
+        raise InvalidPolicy(name, (*([another] if another else []), *problems), is_skew=another is not None)
     return policy

@@ -11,6 +11,7 @@ Killed after any single call, the next reconcile goes on from what is there. Wha
                 notified of what fails five times
 * Conflict      without a part: something changed since it was read: recorded, and requeued in 2 s, 4 s, ...;
                 the eighth in a row is raised like the rest
+* PolicySkew    the policy is of another release: recorded, and requeued in a minute, for an hour at most
 * all others    recorded in one place, and raised: the queue delivers the message again, and at last moves it
                 to the dead-letter queue, which has an alarm. So is a refused call: rights that were just
                 granted take a while, and a lasting refusal must be noticed.
@@ -26,11 +27,11 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from slicewise.errors import Conflict, LeaseHeld, SlicewiseError, Unavailable
+from slicewise.errors import Conflict, LeaseHeld, PolicySkew, SlicewiseError, Unavailable
 from slicewise.model import sweeps
 from slicewise.model.cluster import EksCluster
 from slicewise.model.usage import Page
-from slicewise.planning import retries
+from slicewise.planning import policy_skew, retries
 from slicewise.planning.actions import Action, DeleteState, Notify
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import UNKNOWN_TIME, Record
@@ -225,7 +226,7 @@ class Reconciler(Generic[W]):
             return self._later(trigger, str(busy), self._spread(trigger.tries - _QUICK_TRIES))
         progress = _Progress(lease, lease.until, delivery)
         try:
-            return self._reconcile(trigger, progress)
+            return self._reconcile_in_one_release(trigger, progress)
         except LeaseHeld as lost:
             if trigger.tries >= _MOST_LOST:
                 why = f"{lost}; abandoned after {trigger.tries} tries, the hourly sweep asks again"
@@ -280,10 +281,34 @@ class Reconciler(Generic[W]):
             # What we may not do stays undone: a reconcile before the sweep would find the same.
             outcome = replace(outcome, requeue_after=None if plan.actions else outcome.requeue_after)
 
+        outcome = replace(outcome, requeue_after=policy_skew.with_requeue(outcome))
         if plan.measured and (lost := self._save_usage(trigger, plan.measured, progress)):
             outcome = replace(outcome, findings=(*outcome.findings, lost))
-        requeue_at = self._requeue(trigger, outcome, before)
-        return self._record(trigger, outcome, progress, requeue_at=requeue_at, conflicts=conflicts)
+        return self._end(trigger, outcome, progress, conflicts)
+
+    def _reconcile_in_one_release(self, trigger: Trigger, progress: _Progress) -> Report:
+        try:
+            return self._reconcile(trigger, progress)
+        except PolicySkew as skew:
+            return self._wait_for_one_release(trigger, skew, progress)
+
+    def _wait_for_one_release(self, trigger: Trigger, skew: PolicySkew, progress: _Progress) -> Report:
+        """Nothing was read by the policy, and nothing is changed: what was decided before stays recorded."""
+        before = progress.before
+        outcome = policy_skew.outcome(skew, before, self._clock())
+        progress.record_fields, progress.details = _fields_of(before), before.details if before else ()
+        return self._end(trigger, outcome, progress, before.conflicts if before else 0)
+
+    def _end(self, trigger: Trigger, outcome: Outcome, progress: _Progress, conflicts: int) -> Report:
+        """Requeue and record."""
+        requeue_at = self._requeue(trigger, outcome, progress.before)
+        skew_since = policy_skew.since(outcome, progress.before, self._clock())
+        return self._record(
+            *(trigger, outcome, progress),
+            requeue_at=requeue_at,
+            conflicts=conflicts,
+            skew_since=skew_since,
+        )
 
     def _save_usage(
         self, trigger: Trigger, measured: tuple[Page, ...], progress: _Progress
@@ -422,6 +447,7 @@ class Reconciler(Generic[W]):
         requeue_at: datetime | None = None,
         conflicts: int = 0,
         next_try: str = "",
+        skew_since: datetime | None = None,
     ) -> Report:
         now, before = self._clock(), progress.before
         same = before is not None and before.stage == outcome.stage
@@ -440,6 +466,7 @@ class Reconciler(Generic[W]):
             notified=progress.notified,
             retries=_some_retries(progress.retries),
             next_try=next_try,
+            skew_since=skew_since,
             **progress.record_fields,  # type: ignore[arg-type]
         )
         self._ports.store.save(record, progress.lease, history=_is_news(before, record))
@@ -458,14 +485,7 @@ class Reconciler(Generic[W]):
             outcome = Outcome(Stage.FAILED, f"{type(error).__name__}: {error}")
         before = progress.before
         failed = {retry.part: retry for retry in (*(before.retries if before else ()), *progress.retries)}
-        fields = progress.record_fields or (
-            {
-                name: getattr(before, name)
-                for name in ("policy", "fingerprint", "cluster_fingerprint", "observed_at")
-            }
-            if before
-            else {}
-        )
+        fields = progress.record_fields or _fields_of(before)
         try:
             self._record(
                 trigger,
@@ -479,6 +499,7 @@ class Reconciler(Generic[W]):
                 requeue_at=before.requeue_at if before else None,
                 conflicts=before.conflicts if before else 0,
                 next_try=self._next_try(progress.delivery),
+                skew_since=before.skew_since if before else None,
             )
         except SlicewiseError:
             return
@@ -520,6 +541,12 @@ class Reconciler(Generic[W]):
             self._ports.store.release(lease)
         except SlicewiseError:
             return  # it expires
+
+
+def _fields_of(before: Record | None) -> dict[str, object]:
+    """As Capability.record_fields, of a reconcile that has not observed."""
+    names = ("policy", "fingerprint", "cluster_fingerprint", "observed_at")
+    return {name: getattr(before, name) for name in names} if before else {}
 
 
 def _defers(trigger: Trigger, noted: datetime | None, now: datetime) -> bool:

@@ -15,6 +15,7 @@ from slicewise.kube import kinds
 from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
+from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
 from slicewise.policy import model as policies
@@ -83,7 +84,7 @@ def observe(
         return _unmanaged(cluster, record, ports)
     text = ports.policies.text(policy_name)
     try:
-        policy = policies.found(text, policy_name)
+        policy = policies.found(text, policy_name, waits=policy_skew.may_wait(record, now))
     except InvalidPolicy as error:
         return PolicyInvalid(cluster, policy_name, error, _under_a_wrong_policy(cluster, ports), known)
     its_alarms, alarms_error = _alarms(cluster, ports)
