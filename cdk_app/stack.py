@@ -57,7 +57,6 @@ class SlicewiseStack(cdk.Stack):
         schedules = OffHoursSchedules(self, "Schedules", queue=off_hours.queue)
         missed_sweeps = DeadLetters(self, "MissedSweeps", name="sweep", notices=notices)
         missed_looks = DeadLetters(self, "MissedLooks", name="openings", notices=notices)
-        policy_parameters.publish(self, policies)
         karpenter = KarpenterRoles.if_named(self, "Karpenter", roles)
         layer = Layer(self, "Layer", asset=assets.layer)
         made = Resources(notices, state, onboarding, tuning, off_hours, schedules, karpenter)
@@ -69,6 +68,8 @@ class SlicewiseStack(cdk.Stack):
         shift = functions.shift_capacity(assets.shift_capacity, shared, made)
         sweep = functions.sweep_fleet(self, assets.sweep_fleet, shared, made, missed_sweeps)
         watch = functions.watch_openings(self, assets.watch_openings, shared, made, missed_looks)
+
+        policy_parameters.publish(self, policies, after=(onboard, tune, shift, sweep, watch))
 
         # What calls whom.
         ClusterCalls(self, "ClusterCalls", inbox=onboarding)

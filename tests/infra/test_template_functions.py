@@ -163,6 +163,18 @@ def test_every_policy_file_becomes_the_parameter_that_clusters_name(template):
         assert checked.read(parameters[name], "any") == parse(path.read_text(), "any")
 
 
+def test_policies_are_deployed_after_the_functions_that_read_them(template):
+    """The newer ones read the older policies; the older ones may refuse a field of the newer policies."""
+    readers = {
+        item.id
+        for item in template.all("AWS::Lambda::Function")
+        if str(item.properties.get("FunctionName", "")).startswith("slicewise-")
+    }
+
+    for parameter in template.all("AWS::SSM::Parameter"):
+        assert set(parameter.attributes["DependsOn"]) == nonempty(readers)
+
+
 def test_roles_carry_the_prefix_so_that_a_second_region_does_not_collide(template, full):
     def names(which):
         return {item.properties.get("RoleName") for item in which.all("AWS::IAM::Role")} - {None}
