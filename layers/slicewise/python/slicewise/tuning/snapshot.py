@@ -207,6 +207,7 @@ def _readings(readings: Readings) -> dict[str, Any]:
     return {
         **_of(readings),
         "devices": list(map(plain, readings.devices)),
+        "gone": list(map(plain, readings.gone)),
         "pods": list(map(plain, readings.pods)),
         "away": sorted(readings.away),
         **{
@@ -226,6 +227,7 @@ def _readings_of(found: dict[str, Any]) -> Readings:
         **{
             **_known(Readings, found),
             "devices": tuple(of(Device, one) for one in found["devices"]),
+            "gone": tuple(of(Device, one) for one in found.get("gone") or ()),
             "pods": tuple(of(PodPoints, one) for one in found["pods"]),
             "slots_in_use": {node: _points(of_one) for node, of_one in found["slots_in_use"].items()},
             "most_slots": {node: _points(of_one) for node, of_one in found["most_slots"].items()},
