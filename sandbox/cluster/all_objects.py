@@ -12,6 +12,8 @@ _RESTLESS = frozenset(
     {"componentstatuses", "controllerrevisions", "endpoints", "endpointslices", "events", "leases", "pods"}
 )
 _HELM_RELEASE = "helm.sh/release.v1"  # one Secret a revision: a history
+# The API server counts in it how often a DaemonSet's template was written, as `generation` does for all.
+_COUNTED = "deprecated.daemonset.template.generation"
 
 
 def written(kube: KubeClient) -> dict[str, Any]:
@@ -63,12 +65,16 @@ def _name(plural: str, item: Mapping[str, Any]) -> str:
     return "/".join((plural, metadata.get("namespace", ""), metadata["name"]))
 
 
+def _written_annotations(found: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in found.items() if key != _COUNTED}
+
+
 def _as_written(item: Mapping[str, Any]) -> dict[str, Any]:
     metadata = item["metadata"]
     rest = {key: value for key, value in item.items() if key not in ("metadata", "status")}
     return {
         "labels": metadata.get("labels") or {},
-        "annotations": metadata.get("annotations") or {},
+        "annotations": _written_annotations(metadata.get("annotations") or {}),
         **rest,
     }
 
