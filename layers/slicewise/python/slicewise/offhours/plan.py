@@ -390,7 +390,8 @@ def _asleep(
     staying = staying_awake.stayers(made, policy, refused.staying(world, found))
     pools = found.node_pools if policy.jobs is not Jobs.RUN else ()
     nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in pools}
-    steps, awaited = _steps_to_sleep(world, found, made, nodes, policy, window, why)
+    awake = {work.ref for work in staying}
+    steps, awaited = _steps_to_sleep(world, found, made, nodes, awake, policy, window, why)
     actions, left = _first_of(steps, world.failing)
     live = {**found.objects, **{work.ref: work.top for work in made}}
     refusable = refused.left(actions, _part, live, edge.at if edge else now + refused.A_DAY)
@@ -461,12 +462,16 @@ def _steps_to_sleep(
     found: Found,
     made: Sequence[Workload],
     nodes: Mapping[Ref, int],
+    awake: Collection[Ref],
     policy: OffHours,
     window: Window,
     why: str,
 ) -> tuple[list[Step], bool]:
     """
     What would cost data is left, unless this very plan retains its volumes before it is scaled.
+
+    Args:
+        awake: Workloads that run on.
 
     Returns:
         And whether workloads wait until a later reconcile finds that all queues are held: Kueue takes its
@@ -479,7 +484,6 @@ def _steps_to_sleep(
     changed: dict[Ref, Object] = {}
     released = _to_release(world, found, policy.jobs is Jobs.RUN)
     steps = _steps_back(world, released, found, why, window.now, "")
-    awake = {work.ref for work in staying_awake.stayers(made, policy, refused.staying(world, found))}
     for subject in _order_of_sleep(world, found, made, nodes, awake):
         if subject.kept in released or subject.live is None:
             continue
