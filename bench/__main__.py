@@ -5,7 +5,7 @@ rule.
 `python -m bench frontier`: GPUs against pods at memory risk by quantile, with and without looks between
 mornings; half an hour, and not part of `all`.
 
-`python -m bench pass|coldstart|nights [--json FILE]`: what runs it, on the sandbox; minutes each,
+`python -m bench pass|assess|coldstart|nights [--json FILE]`: what runs it, on the sandbox; minutes each,
 and not part of `all`. `pass --nodes 5000` has the largest cluster; to fill it takes minutes.
 
 `python -m bench openings [--json FILE]`: 1,000 clusters that open at the same minute, reckoned in seconds;
@@ -32,6 +32,7 @@ REPORTS = {
     "pass": "tuning_pass",
     "nights": "offhours_night",
     "cost": "own_cost",
+    "assess": "assessing",
     **{track: track for track in ("coldstart", "openings", "points")},
 }
 
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was said of the track that is run; each has sizes of its own for the rest."""
     said = {"beside": arguments.beside and arguments.beside.resolve(), "nodes": arguments.nodes}
-    of_track = {"coldstart": ("beside",), "pass": ("nodes",)}.get(arguments.track, ())
+    of_track = {"coldstart": ("beside",), "pass": ("nodes",), "assess": ("nodes",)}.get(arguments.track, ())
     return {name: said[name] for name in of_track if said[name]}
 
 

@@ -7,7 +7,6 @@ keeps of each object what an assessment reads, and writes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,13 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from slicewise.errors import Refused, Unauthorized, Unavailable
+from slicewise.kube import pages
 from slicewise.kube.objects import UNFINISHED, spec
 from slicewise.kube.ref import Object
 from slicewise.tuning.observed_fields import asks_for_slices, of_a_pod
 
 from cli.assessment.assessment import ClusterListing
 
-PAGE = 500
 _TIMEOUT = (10, 60)
 _RIGHTS = "Ask for the ClusterRole that `slicewise assess --rights` prints."
 _SIGN_IN = "Sign in again, as for kubectl: `kubectl get nodes` must work with this context."
@@ -69,12 +68,17 @@ def read(context: str) -> ClusterListing:
 
     def listed(what: str, call: Callable[..., Any], keep: Callable[[Object], Object | None]) -> Any:
         try:
-            return tuple(kept for item in _pages(context, what, call) if (kept := keep(item)) is not None)
+            return pages.read(lambda token: _page(context, what, call, token), keep)
         except Unauthorized:
             raise
         except Refused as error:
             unread.append(str(error))
             return None
+        # A proxy's own answer, such as a page to sign in, or JSON that is no list.
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise Unavailable(
+                f"The API server of context {context} answered no JSON list of {what}."
+            ) from error
 
     nodes = listed("nodes", core.list_node, _of_a_node)
     pods = listed(
@@ -121,33 +125,21 @@ def _client(context: str) -> Any:
     return client.ApiClient(settings)
 
 
-def _pages(context: str, what: str, call: Callable[..., Any]) -> Iterator[Object]:
-    """All objects of a kind; an absent kind has none."""
-    token: str | None = None
-    while True:
-        answer = _asked(context, what, call, {"limit": PAGE, **({"_continue": token} if token else {})})
-        yield from answer.get("items") or ()
-        token = (answer.get("metadata") or {}).get("continue")
-        if not token:
-            return
-
-
-def _asked(context: str, what: str, call: Callable[..., Any], page: Mapping[str, Any]) -> Mapping[str, Any]:
+def _page(context: str, what: str, call: Callable[..., Any], token: str) -> str | None:
+    """One page of a list, as JSON; None where there is no such kind."""
     from urllib3.exceptions import HTTPError
 
+    page = {"limit": pages.PAGE, **({"_continue": token} if token else {})}
     try:
         answer = call(**page, _preload_content=False, _request_timeout=_TIMEOUT)
-        found: Mapping[str, Any] = json.loads(answer.data)
-        return found
+        return bytes(answer.data).decode()
     except _official().client.ApiException as error:
         if error.status == 404:
-            return {}
+            return None
         raise _error(context, what, error.status or 0, error.body) from error
     except (HTTPError, OSError) as error:
         why = f"The API server of context {context} is out of reach ({type(error).__name__}: {error})."
         raise Unavailable(f"{why} Check that `kubectl --context {context} get nodes` works.") from error
-    except ValueError as error:
-        raise Unavailable(f"The API server of context {context} answered no JSON about {what}.") from error
 
 
 def _error(context: str, what: str, code: int, body: object) -> Unauthorized | Refused | Unavailable:
@@ -159,7 +151,7 @@ def _error(context: str, what: str, code: int, body: object) -> Unauthorized | R
     if code == 403:
         return Refused(f"Context {context} may not list {what} (403). {_RIGHTS}")
     if code == 410:
-        return Unavailable(f"The list of {what} grew too old while it was read (410). Run it again.")
+        return pages.Expired(f"The list of {what} grew too old while it was read (410). Run it again.")
     return Unavailable(f"Listing {what} by context {context} failed: {code} {str(body)[:200]}")
 
 

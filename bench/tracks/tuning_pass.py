@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,29 +45,44 @@ SMALL, LARGE = Goal(1, 1.2, 150.0), Goal(40, 1.3, 488.0)
 
 
 def run(nodes: int = large_cluster.NODES, runs: int = RUNS) -> dict[str, Any]:
-    from sandbox.cluster.control_plane import ControlPlane
-
     goal = SMALL if nodes <= large_cluster.NODES else LARGE
     size = large_cluster.Size(nodes, goal.node_pools)
-    measured: dict[str, list[dict[str, Any]]] = {"lists": [], "pass": []}
+    with standing(size, large=goal is LARGE) as access:
+        return {"nodes": nodes, "node_pools": goal.node_pools, **compared(access, runs, goal)}
+
+
+def compared(access: dict[str, str], runs: int, goal: Goal = SMALL) -> dict[str, Any]:
+    return in_turns("bench.tracks.tuning_pass", "pass", access, runs, goal)
+
+
+@contextmanager
+def standing(size: large_cluster.Size, large: bool = False) -> Iterator[dict[str, str]]:
+    """How to reach an API server that has a cluster of this size, and the policy that asks for it."""
+    from sandbox.cluster.control_plane import ControlPlane
+
     with (
         tempfile.TemporaryDirectory(prefix="slicewise-bench-") as folder,
-        ControlPlane.start(Path(folder), karpenter=False, large=goal is LARGE, progress=_say) as plane,
+        ControlPlane.start(Path(folder), karpenter=False, large=large, progress=progress) as plane,
     ):
         plane.install_crds()
-        large_cluster.fill(plane, size, _say)
+        large_cluster.fill(plane, size, progress)
         ca = base64.b64encode(plane.ca_pem).decode()
-        access = {"url": plane.url, "ca": ca, "token": plane.admin_token, "policy": size.policy_text}
-        for _ in range(runs):
-            for what, found in measured.items():
-                found.append(_measured(what, access))
-    return {"nodes": nodes, "node_pools": goal.node_pools, **_figures(measured, goal)}
+        yield {"url": plane.url, "ca": ca, "token": plane.admin_token, "policy": size.policy_text}
 
 
-def _figures(runs: dict[str, list[dict[str, Any]]], goal: Goal) -> dict[str, Any]:
+def in_turns(module: str, ours: str, access: dict[str, str], runs: int, goal: Goal) -> dict[str, Any]:
+    """Plain LISTs and ours, each in a fresh process that runs `module`, in turns."""
+    found: dict[str, list[dict[str, Any]]] = {"lists": [], ours: []}
+    for _ in range(runs):
+        for what, of_it in found.items():
+            of_it.append(_measured(module, what, access))
+    return _figures(found, ours, goal)
+
+
+def _figures(runs: dict[str, list[dict[str, Any]]], ours: str, goal: Goal) -> dict[str, Any]:
     seconds = {what: statistics.median(one["seconds"] for one in found) for what, found in runs.items()}
-    ratio = seconds["pass"] / seconds["lists"]
-    mib = max(one["peak_mib"] for one in runs["pass"])
+    ratio = seconds[ours] / seconds["lists"]
+    mib = max(one["peak_mib"] for one in runs[ours])
     rows = {
         what: {"seconds": seconds[what], "peak_mib": max(one["peak_mib"] for one in found)}
         for what, found in runs.items()
@@ -76,14 +93,14 @@ def _figures(runs: dict[str, list[dict[str, Any]]], goal: Goal) -> dict[str, Any
         "ratio_at_most": goal.ratio,
         "peak_mib_at_most": goal.peak_mib,
         "holds": ratio <= goal.ratio and mib <= goal.peak_mib,
-        "said": runs["pass"][-1]["said"],
+        "said": runs[ours][-1]["said"],
         "runs": runs,
     }
 
 
-def _measured(what: str, access: dict[str, str]) -> dict[str, Any]:
+def _measured(module: str, what: str, access: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.tracks.tuning_pass", what],
+        [sys.executable, "-m", module, what],
         input=json.dumps(access),
         capture_output=True,
         text=True,
@@ -93,21 +110,20 @@ def _measured(what: str, access: dict[str, str]) -> dict[str, Any]:
     if done.returncode:
         raise RuntimeError(done.stderr)
     found = json.loads(done.stdout)
-    _say(f"{what}: {found['seconds']:.2f} s, {found['peak_mib']:.0f} MiB")
+    progress(f"{what}: {found['seconds']:.2f} s, {found['peak_mib']:.0f} MiB")
     return found
 
 
-def _say(line: str) -> None:
+def progress(line: str) -> None:
     print(f"  {line}", file=sys.stderr)
 
 
 # In the process that is measured
 
 
-def _child(what: str) -> None:
-    access = json.load(sys.stdin)
-    doing = {"lists": _plain_lists, "pass": _one_pass}[what]
-    seconds, said = doing(access)
+def measured_child(doing: Mapping[str, Callable[[dict[str, str]], tuple[float, str]]]) -> None:
+    """Does what the process was started for, and prints how long it took, its memory and what it said."""
+    seconds, said = doing[sys.argv[1]](json.load(sys.stdin))
     print(json.dumps({"seconds": seconds, "peak_mib": _peak_mib(), "said": said}))
 
 
@@ -117,7 +133,7 @@ def _peak_mib() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def _plain_lists(access: dict[str, str]) -> tuple[float, str]:
+def plain_lists(access: dict[str, str], paths: Iterable[str] = LISTS) -> tuple[float, str]:
     import ssl
 
     import urllib3
@@ -125,7 +141,7 @@ def _plain_lists(access: dict[str, str]) -> tuple[float, str]:
     context = ssl.create_default_context(cadata=base64.b64decode(access["ca"]).decode())
     pool = urllib3.PoolManager(ssl_context=context)
     began, items = time.monotonic(), 0
-    for path in LISTS:
+    for path in paths:
         answer = pool.request(
             "GET", access["url"] + path, headers={"Authorization": f"Bearer {access['token']}"}
         )
@@ -145,4 +161,4 @@ def _one_pass(access: dict[str, str]) -> tuple[float, str]:
 
 
 if __name__ == "__main__":
-    _child(sys.argv[1])
+    measured_child({"lists": plain_lists, "pass": _one_pass})

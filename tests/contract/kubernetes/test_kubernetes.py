@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Conflict, Refused, Unauthorized
-from slicewise.gateways import kubernetes, kubernetes_pages
-from slicewise.gateways.kubernetes_pages import told_ahead
+from slicewise.gateways import kubernetes
+from slicewise.kube import pages as list_pages
 from slicewise.kube.objects import applied_by, written_by
+from slicewise.kube.pages import told_ahead
 from slicewise.kube.ref import Ref
 
 from tests.contract.kubernetes.kubernetes_sides import NAMESPACE, Real
@@ -345,7 +346,7 @@ def test_an_api_server_tells_where_a_list_goes_on_before_or_after_its_items(requ
         far_side.port.apply(make(letter))
     pages = []
     monkeypatch.setattr(kubernetes, "PAGE", 2)
-    monkeypatch.setattr(kubernetes_pages, "told_ahead", lambda page: pages.append(told_ahead(page)) or "")
+    monkeypatch.setattr(list_pages, "told_ahead", lambda page: pages.append(told_ahead(page)) or "")
 
     found = far_side.port.list(make("a")["apiVersion"], kind)
 

@@ -2,17 +2,22 @@
 
 import pytest
 
-from bench.tracks import offhours_night, tuning_pass
+from bench.large_cluster import Size
+from bench.tracks import assessing, offhours_night, tuning_pass
 
 pytestmark = pytest.mark.sandbox
 
 
-def test_a_pass_over_a_cluster_of_plain_objects_is_measured_against_their_lists():
-    found = tuning_pass.run(nodes=3, runs=1)
+def test_a_pass_and_an_assessment_of_plain_objects_are_measured_against_their_lists():
+    with tuning_pass.standing(Size(nodes=3)) as access:
+        of_a_pass, of_assess = tuning_pass.compared(access, runs=1), assessing.compared(access, runs=1)
 
-    assert found["runs"]["lists"][0]["said"] == "38 objects"  # 3 nodes, 3 claims, 30 pods, 2 system nodes
-    assert found["measured"]["pass"]["seconds"] > 0
-    assert "30 of 30 slices" in found["said"]
+    # 3 nodes, 3 claims, 30 pods, 2 system nodes; the NodePool of the policy in place of the claims
+    assert of_a_pass["runs"]["lists"][0]["said"] == "38 objects"
+    assert of_assess["runs"]["lists"][0]["said"] == "36 objects"
+    assert of_a_pass["measured"]["pass"]["seconds"] > 0
+    assert "30 of 30 slices" in of_a_pass["said"]
+    assert of_assess["said"].startswith("3 GPUs on 3 nodes")
 
 
 def test_workloads_that_sleep_and_wake_are_counted_in_passes():

@@ -37,7 +37,7 @@ def test_nodes_pods_and_node_pools_are_read_without_what_no_report_needs(read):
 
 
 def test_lists_come_in_pages_and_finished_pods_are_not_asked_for(read, monkeypatch):
-    monkeypatch.setattr(kube_context, "PAGE", 4)
+    monkeypatch.setattr(kube_context.pages, "PAGE", 4)
     with KubeApi(LISTS) as api:
         found = read(api)
 

@@ -14,7 +14,7 @@ import urllib3
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
 from slicewise.gateways import kubernetes
 from slicewise.gateways.kubernetes import KubernetesApi
-from slicewise.gateways.kubernetes_pages import Expired
+from slicewise.kube.pages import Expired
 from slicewise.kube.ref import Ref
 
 from sandbox.cluster import pki

@@ -17,10 +17,9 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from slicewise.errors import Conflict, Refused, Unauthorized, Unavailable
-from slicewise.gateways import kubernetes_pages
-from slicewise.gateways.kubernetes_pages import PAGE, Expired
-from slicewise.kube import kinds
+from slicewise.kube import kinds, pages
 from slicewise.kube.objects import MANAGER
+from slicewise.kube.pages import PAGE, Expired
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import EksCluster
 
@@ -211,7 +210,7 @@ class KubernetesApi:
                 return None
             return trim(listed) if trim else listed
 
-        return kubernetes_pages.read(fetch, keep)
+        return pages.read(fetch, keep)
 
     def _request(
         self,

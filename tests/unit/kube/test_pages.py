@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from slicewise.errors import Unavailable
-from slicewise.gateways.kubernetes_pages import Expired, read, told_ahead
+from slicewise.kube.pages import Expired, read, told_ahead
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 JSON = st.recursive(
