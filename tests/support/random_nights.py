@@ -175,7 +175,7 @@ class Night:
             f"{thing.ref} has {'.'.join(thing.path)} {value!r} and had {self.wanted[thing]!r}"
             for thing, value in self.world.values().items()
             if asked(thing.ref) and value != self.wanted[thing]
-            if not _is_named(thing, told) and not self._is_forgotten(thing.ref)
+            if not _is_named(thing, told) and not any(map(self._is_forgotten, _refs(thing)))
         ]
 
     def _is_forgotten(self, ref: Ref) -> bool:
@@ -193,9 +193,13 @@ class Night:
         return [f"seed {self.seed}:", *map(str, sorted(self.mishaps, key=lambda one: one.at)), *last]
 
 
+def _refs(thing: Thing) -> list[Ref]:
+    """The object, and what scales it: where that one is forgotten, nobody brings its replicas back."""
+    return [thing.ref, *([ref_of(thing.scaled_by)] if thing.scaled_by else [])]
+
+
 def _is_named(thing: Thing, told: str) -> bool:
-    named = [thing.ref, *([ref_of(thing.scaled_by)] if thing.scaled_by else [])]
-    return any(str(ref) in told for ref in named)
+    return any(str(ref) in told for ref in _refs(thing))
 
 
 # What may happen
