@@ -30,6 +30,7 @@ from traces.serving import L4_MIB
 
 # From here on it is worth a word that gaps count as fully busy.
 MANY_GAPS = 0.01
+_STANDARD_OUTPUT = Path("-")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--card-mib", type=_positive, default=L4_MIB, help="memory of one GPU (default: L4)")
     parser.add_argument("--usd-per-gpu-hour", type=_positive, help="price of one GPU (default: g6.xlarge)")
     parser.add_argument("--html", type=Path, help="write a page with a chart here")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=_STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write the figures to a file; without one, print them, and nothing else",
+    )
     arguments = parser.parse_args(argv)
     try:
         recording = _read(arguments.files)
@@ -51,6 +59,18 @@ def main(argv: list[str] | None = None) -> int:
     if gaps(trace) > MANY_GAPS:
         print(f"{gaps(trace):.0%} of busy time was not measured and counts as fully busy", file=sys.stderr)
     found = backtest(trace)
+    if arguments.json == _STANDARD_OUTPUT:
+        print(json.dumps({"policies": found}, indent=1))
+    else:
+        _print(trace, found)
+    if arguments.json and arguments.json != _STANDARD_OUTPUT:
+        _write(arguments.json, json.dumps({"policies": found}, indent=1))
+    if arguments.html:
+        _write(arguments.html, page({"Your pods": found}))
+    return 0
+
+
+def _print(trace: RecordedTrace, found: dict[str, dict]) -> None:
     print(
         f"{len(trace.names)} pods, {trace.days} days: "
         f"{trace.decide_day} to learn from, {len(trace.scored_days)} scored"
@@ -59,11 +79,6 @@ def main(argv: list[str] | None = None) -> int:
     for line in looked(found):
         print(line)
     print(f"\nGPUs\n{as_bars({name: row['gpus'] for name, row in found.items()})}")
-    if arguments.json:
-        _write(arguments.json, json.dumps({"policies": found}, indent=1))
-    if arguments.html:
-        _write(arguments.html, page({"Your pods": found}))
-    return 0
 
 
 def backtest(trace: RecordedTrace) -> dict[str, dict]:
@@ -115,7 +130,7 @@ def _positive(text: str) -> float:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    print(f"wrote {path}")
+    print(f"wrote {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -13,47 +13,59 @@ from slicewise.policy.parse import strictly
 from slicewise.schedule import holidays
 from slicewise.schedule.holidays import NO_HOLIDAYS, UnreadableHolidays
 
+from cli.output import Answer, plural, show
 
-def check_policies(files: Sequence[str]) -> int:
+
+def check_policies(files: Sequence[str]) -> Answer:
     """Every problem of every file, each with its path, value and remedy; 1 if there is any."""
-    return max([_check(file) for file in files])
+    answers = [_check(file) for file in files]
+    lines = tuple(line for answer in answers for line in answer.lines)
+    return Answer({"files": [one.value for one in answers]}, lines, max(one.status for one in answers))
 
 
 def print_checked(file: str) -> int:
     """For a deployment: the text that functions get; where something is wrong, what `check_policies` says."""
     found = _read(file)
-    if found is None:
-        return 1
+    if isinstance(found, Answer):
+        return show(found, False)
     sys.stdout.write(canonical.dump(found))
     return 0
 
 
-def _check(file: str) -> int:
+def _check(file: str) -> Answer:
     found = _read(file)
-    if found is None:
-        return 1
+    if isinstance(found, Answer):
+        return found
     pools = ", ".join(f"{pool.name} ({pool.sharing}: {', '.join(pool.gpus)})" for pool in found.pools)
-    print(f"{file}: fine. Mode {found.mode}; pools {pools}")
-    return 0
+    value = {
+        **{"file": file, "fine": True, "problems": [], "mode": str(found.mode)},
+        "pools": [
+            {"name": one.name, "sharing": str(one.sharing), "gpus": list(one.gpus)} for one in found.pools
+        ],
+    }
+    return Answer(value, (f"{file}: fine. Mode {found.mode}; pools {pools}",))
 
 
-def _read(file: str) -> Policy | None:
-    """None where it is wrong, which was printed."""
+def _read(file: str) -> Policy | Answer:
+    """The policy, or what is wrong with it."""
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        print(f"{file}: cannot be read: {error}")
-        return None
+        value = {"file": file, "fine": False, "unread": str(error)}
+        return Answer(value, (f"{file}: cannot be read: {error}",), 1)
     try:
         found = strictly(text, "standard input" if file == "-" else Path(file).stem)
         if file != "-":
             _check_holidays(found, Path(file).parent / "holidays")
     except InvalidPolicy as error:
-        print(f"{file}: {len(error.problems)} problem{'s' * (len(error.problems) > 1)}")
-        for problem in error.problems:
-            print(f"  {problem}")
-        return None
+        return _problems(file, error)
     return found
+
+
+def _problems(file: str, error: InvalidPolicy) -> Answer:
+    problems = [{"path": one.path, "value": str(one.value), "remedy": one.remedy} for one in error.problems]
+    lines = (f"{file}: {plural(len(problems), 'problem')}", *(f"  {one}" for one in error.problems))
+    return Answer({"file": file, "fine": False, "problems": problems}, lines, 1)
 
 
 def _check_holidays(found: Policy, folder: Path) -> None:

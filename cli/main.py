@@ -8,29 +8,40 @@ names; nothing has to be configured.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 
 from slicewise.app import App
-from slicewise.errors import SlicewiseError
+from slicewise.errors import Refused, SlicewiseError
 
 from cli import assess, fleet, local, offhours, policy_reference, policy_schema, tuning
 from cli import offboard as offboarding
+from cli import status as clusters
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
+from cli.output import Answer, show
+from cli.terminal import completion
+from cli.terminal.columns import screen_of
+from cli.terminal.help import finish
+from cli.terminal.watch import watch
+
+_LONGEST_WATCH = 3600
 
 
 def main(argv: Sequence[str] | None = None, find_app: Callable[[], App] = deployed) -> int:
-    """Returns the exit status: 0 done, 1 the answer is no, 2 it could not be done."""
+    """Returns the exit status (cli/terminal/help.py)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["backtest"]:
         # Its options are its own: argparse would take `--help` and what it does not know.
         return local.backtest(arguments[1:])
     parsed = _parser(cache(find_app)).parse_args(arguments)
     try:
-        status: int = parsed.run(parsed)
-        return status
+        return _run(parsed)
+    except KeyboardInterrupt:
+        print("slicewise: interrupted", file=sys.stderr)
+        return 130
     except NotDeployed as error:
         print(f"slicewise: {error}", file=sys.stderr)
     except SlicewiseError as error:
@@ -38,12 +49,19 @@ def main(argv: Sequence[str] | None = None, find_app: Callable[[], App] = deploy
     return 2
 
 
+def _run(parsed: argparse.Namespace) -> int:
+    """A command answers, or has printed what it found and returns the exit status."""
+    answer: Answer | int = parsed.run(parsed)
+    return show(answer, parsed.json) if isinstance(answer, Answer) else answer
+
+
 def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    """Every command; `run` of what it parses returns an Answer or an exit status."""
+    whole = argparse.ArgumentParser(
         prog="slicewise",
         description="GPUs on Amazon EKS, sliced: check policies, see the fleet, ask for things by hand.",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
 
     policy = commands.add_parser("policy", help="work with policies; needs no AWS")
     with_policies = policy.add_subparsers(metavar="COMMAND", required=True)
@@ -58,11 +76,19 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         run=lambda a: policy_reference.explain(a.field) if a.field else policy_reference.list_all()
     )
     schema = with_policies.add_parser("schema", help="print the JSON Schema of policies, for editors")
-    schema.set_defaults(run=lambda a: policy_schema.print_schema())
+    schema.set_defaults(run=lambda a: policy_schema.schema())
 
     status = commands.add_parser("status", help="the stage of clusters, and why")
     status.add_argument("cluster", metavar="CLUSTER", nargs="?", help="a cluster's name or ARN; all without")
-    status.set_defaults(run=lambda a: fleet.status(app(), a.cluster))
+    status.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=5.0,
+        help="show it again each few seconds, 5 without, until Ctrl-C",
+    )
+    status.set_defaults(run=lambda a: _status(app(), a))
 
     onboard = commands.add_parser("onboard", help="reconcile a cluster now, also a blocked one")
     onboard.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
@@ -162,10 +188,37 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     assess.add_to(commands)
 
     # Only for the list of commands: `main` passes it on before anything is parsed.
-    commands.add_parser(
+    backtest = commands.add_parser(
         "backtest", help="the figures of a policy on recorded use; needs no AWS", add_help=False
     )
-    return parser
+    backtest.add_argument("files", metavar="FILE", nargs="+")
+    backtest.add_argument("--html", metavar="FILE")
+
+    complete = commands.add_parser("completion", help="print what completes this command in a shell")
+    complete.add_argument("shell", choices=completion.SHELLS)
+    complete.set_defaults(run=lambda a: completion.script(whole, a.shell))
+    return finish(whole)
+
+
+def _status(app: App, arguments: argparse.Namespace) -> Answer | int:
+    if arguments.watch is None:
+        return clusters.status(app, arguments.cluster, screen_of(sys.stdout))
+    if arguments.json:
+        raise Refused("--watch redraws the screen, for people. Leave out --json, or call it again and again.")
+    return watch(
+        lambda: clusters.status(app, arguments.cluster, screen_of(sys.stdout)), arguments.watch, sys.stdout
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= _LONGEST_WATCH:
+        what = f"{text} is not a number of seconds from 1 to {_LONGEST_WATCH}"
+        raise argparse.ArgumentTypeError(f"{what}; a cluster is named before --watch")
+    return seconds
 
 
 def _add_cluster_or_snapshot(command: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from slicewise.schedule.calendar import Calendar
 from slicewise.schedule.holidays import NO_HOLIDAYS, Holidays, UnreadableHolidays
 from slicewise.sizes import cut
 
-from cli.output import LONGEST_REASON
+from cli.output import LONGEST_REASON, Answer
 
 _SPAN = re.compile(r"([0-9]{1,3})(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -32,38 +32,50 @@ class Unclear(Exception):
     """What was written as a time is none; the message says what to write."""
 
 
-def say(app: App, asleep: bool, arguments: argparse.Namespace) -> int:
+def say(app: App, asleep: bool, arguments: argparse.Namespace) -> Answer:
     """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
     trigger = app.trigger(arguments.cluster, f"requested by {getpass.getuser()}", forced=True)
     times, now = app.sleep_times(arguments.cluster), app.clock()
     if times is None:
-        print(f"{trigger.name}: no policy has it sleep; write offHours into its policy, and deploy that")
-        return 1
+        return _no(trigger.name, "no policy has it sleep; write offHours into its policy, and deploy that")
     try:
         until = _until(arguments, times.calendar.zone, now) or until_next_edge(times.calendar, asleep, now)
     except Unclear as error:
         print(f"slicewise: {error}", file=sys.stderr)
-        return 2
+        return Answer(None, status=2)
     if until is None:
-        print(
-            f"slicewise: the calendar has no upcoming transition: pass --until or --for. {_WHEN}",
-            file=sys.stderr,
-        )
-        return 2
+        missing = f"the calendar has no upcoming transition: pass --until or --for. {_WHEN}"
+        print(f"slicewise: {missing}", file=sys.stderr)
+        return Answer(None, status=2)
     if problem := _in_the_way(app, arguments.cluster, asleep):
-        print(f"{trigger.name}: {problem}")
-        return 1
+        return _no(trigger.name, problem)
     reason = cut(arguments.reason, LONGEST_REASON)
     app.ports.sleep.say(trigger.cluster, Override(asleep, now, until, getpass.getuser(), reason))
     app.ports.queues.send(OFF_HOURS, trigger.message())
+    trouble = "" if asleep else _last_trouble(app, trigger.cluster)
     shown = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
-    if not asleep and (trouble := _last_trouble(app, trigger.cluster)):
-        print(f"{trigger.name} is to be awake until {shown}, but could not be woken in the last reconcile:")
-        print(f"  {trouble}\n  It is woken as soon as a reconcile succeeds; slicewise status {trigger.name}")
-        return 1
+    return _said(trigger.name, asleep, until, shown, trouble)
+
+
+def _no(name: str, why: str) -> Answer:
+    return Answer({"cluster": name, "done": False, "why": why}, (f"{name}: {why}",), 1)
+
+
+def _said(name: str, asleep: bool, until: datetime, shown: str, trouble: str) -> Answer:
+    """
+    Args:
+        trouble: Why it could not be woken in the last reconcile; empty where it could.
+    """
+    value = {"cluster": name, "done": True, "asleep": asleep, "until": until}
+    if trouble:
+        lines = (
+            f"{name} is to be awake until {shown}, but could not be woken in the last reconcile:",
+            f"  {trouble}",
+            f"  It is woken as soon as a reconcile succeeds; slicewise status {name}",
+        )
+        return Answer(value | {"trouble": trouble}, lines, 1)
     does = "goes to sleep" if asleep else "wakes"
-    print(f"{trigger.name} {does} now, until {shown}; slicewise status {trigger.name}")
-    return 0
+    return Answer(value, (f"{name} {does} now, until {shown}; slicewise status {name}",))
 
 
 def _in_the_way(app: App, cluster: str, asleep: bool) -> str:
@@ -89,12 +101,12 @@ def _last_trouble(app: App, cluster: str) -> str:
     return record.reason if record and record.stage is Stage.WAITING else ""
 
 
-def unsay(app: App, cluster: str) -> int:
+def unsay(app: App, cluster: str) -> Answer:
     trigger = app.trigger(cluster, f"requested by {getpass.getuser()}", forced=True)
     app.ports.sleep.unsay(trigger.cluster)
     app.ports.queues.send(OFF_HOURS, trigger.message())
-    print(f"{trigger.name} follows its calendar again; slicewise status {trigger.name}")
-    return 0
+    line = f"{trigger.name} follows its calendar again; slicewise status {trigger.name}"
+    return Answer({"cluster": trigger.name, "done": True}, (line,))
 
 
 def _until(arguments: argparse.Namespace, zone: tzinfo, now: datetime) -> datetime | None:
@@ -125,32 +137,44 @@ def _moment(text: str, zone: tzinfo, now: datetime) -> datetime:
     return found if found > now else found + timedelta(days=1)
 
 
-def calendar(file: str, start: str | None, days: int) -> int:
+def calendar(file: str, start: str | None, days: int) -> Answer:
     """Every change of a policy, in its own zone and in UTC; needs no AWS."""
     path = Path(file)
     try:
         found = policies.parse(path.read_text(encoding="utf-8"), path.stem).off_hours
     except (OSError, InvalidPolicy) as error:
         print(error, file=sys.stderr)
-        return 1
+        return Answer(None, status=1)
     if found is None:
-        print(f"{path.stem}: nothing sleeps: the policy has no offHours")
-        return 0
+        return Answer({"edges": []}, (f"{path.stem}: nothing sleeps: the policy has no offHours",))
     try:
         own = _calendar(found, path.parent)
         first = date.fromisoformat(start) if start else datetime.now(own.zone).date()
     except (OSError, UnreadableHolidays, ValueError) as error:
         print(f"slicewise: {error}", file=sys.stderr)
-        return 1
+        return Answer(None, status=1)
     begin = datetime(first.year, first.month, first.day, tzinfo=own.zone).astimezone(UTC)
-    print(f"{own.time_zone:30} UTC")
-    print(f"{_local(begin, own):30} {begin:%a %d %b %H:%M}   {'asleep' if own.is_asleep(begin) else 'awake'}")
-    for edge in own.edges(begin, begin + timedelta(days=days)):
-        state = "asleep" if edge.asleep else "awake"
-        holiday = own.holidays.named(edge.at.astimezone(own.zone).date())
-        shown = f"{_local(edge.at, own):30} {edge.at:%a %d %b %H:%M}   {state}"
-        print(f"{shown}   {holiday}" if holiday else shown)
-    return 0
+    return _edges(own, begin, begin + timedelta(days=days))
+
+
+def _edges(own: Calendar, begin: datetime, end: datetime) -> Answer:
+    edges = [(edge.at, edge.asleep, _holiday(own, edge.at)) for edge in own.edges(begin, end)]
+    rows = [(begin, own.is_asleep(begin), ""), *edges]
+    lines = (_edge_line(own, *row) for row in rows)
+    value = {
+        **{"time_zone": own.time_zone, "begin": begin, "asleep": own.is_asleep(begin)},
+        "edges": [{"at": at, "asleep": asleep, "holiday": name or None} for at, asleep, name in edges],
+    }
+    return Answer(value, (f"{own.time_zone:30} UTC", *lines))
+
+
+def _edge_line(own: Calendar, at: datetime, asleep: bool, holiday: str) -> str:
+    shown = f"{_local(at, own):30} {at:%a %d %b %H:%M}   {'asleep' if asleep else 'awake'}"
+    return f"{shown}   {holiday}" if holiday else shown
+
+
+def _holiday(own: Calendar, at: datetime) -> str:
+    return own.holidays.named(at.astimezone(own.zone).date()) or ""
 
 
 def _calendar(found: OffHours, folder: Path) -> Calendar:

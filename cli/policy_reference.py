@@ -22,6 +22,8 @@ from slicewise.policy.bounds import Bounds, text_of
 from slicewise.policy.fields import Declared, Form
 from slicewise.policy.model import Policy
 
+from cli.output import Answer
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -58,22 +60,30 @@ def _below(form: Form) -> str:
 # `slicewise policy explain`
 
 
-def explain(name: str) -> int:
-    """Prints what a field takes and what it is for; of a table, also what is in it. 1 where there is none."""
+def explain(name: str) -> Answer:
+    """What a field takes and what it is for; of a table, also what is in it. 1 where there is none."""
     found = find(name)
     if not found:
         print(f"slicewise: there is no field {name}; {_nearest(name)}", file=sys.stderr)
-        return 1
-    print("\n\n".join("\n".join(_lines(entry)) for entry in found))
-    if inside := _inside(name, found):
-        print("\n" + "\n".join(_row(entry) for entry in inside))
-    return 0
+        return Answer(None, status=1)
+    inside = _inside(name, found)
+    lines = "\n\n".join("\n".join(_lines(entry)) for entry in found).split("\n")
+    rows = ["", *map(_row, inside)] if inside else []
+    return Answer({"fields": [*map(_entry_value, found), *map(_entry_value, inside)]}, (*lines, *rows))
 
 
-def list_all() -> int:
-    """Prints each field with its line of help."""
-    print("\n".join(_row(entry) for entry in entries()))
-    return 0
+def list_all() -> Answer:
+    """Each field with its line of help."""
+    found = tuple(entries())
+    return Answer({"fields": [_entry_value(entry) for entry in found]}, tuple(map(_row, found)))
+
+
+def _entry_value(entry: Entry) -> dict[str, Any]:
+    field = entry.field
+    return {
+        **{"path": entry.path, "help": field.help, "takes": takes(field.form), "default": default(field)},
+        "remedies": list(remedies(field.form)),
+    }
 
 
 def find(name: str) -> tuple[Entry, ...]:

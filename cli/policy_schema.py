@@ -25,6 +25,8 @@ from slicewise.policy.model import Policy
 from slicewise.policy.section_reader import DURATION
 from slicewise.schedule import entries, weekly_hours
 
+from cli.output import Answer
+
 Schema = dict[str, Any]
 
 
@@ -35,9 +37,9 @@ def document() -> str:
     return json.dumps(head | _table(Policy), indent=2) + "\n"
 
 
-def print_schema() -> int:
-    print(document(), end="")
-    return 0
+def schema() -> Answer:
+    text = document()
+    return Answer(json.loads(text), (text.removesuffix("\n"),))
 
 
 def _table(section: type) -> Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -18,60 +19,62 @@ from slicewise.tuning import snapshot as snapshots
 from slicewise.tuning.plan import plan as next_pass
 from slicewise.tuning.state.observation import Observation, cluster_of
 
-from cli.output import print_findings
+from cli.output import Answer, actions_value, finding_lines, findings_value
+from cli.terminal import progress
 
 
-def tune(app: App, cluster: str) -> int:
+def tune(app: App, cluster: str) -> Answer:
     trigger = app.trigger(cluster, f"requested by {getpass.getuser()}")
     app.ports.queues.send(TUNING, trigger.message())
-    print(f"{trigger.name} is queued for a reconcile; slicewise explain {trigger.name}")
-    return 0
+    line = f"{trigger.name} is queued for a reconcile; slicewise explain {trigger.name}"
+    return Answer({"cluster": trigger.name, "queued": [TUNING]}, (line,))
 
 
-def explain(app: App, cluster: str, pool: str | None) -> int:
+def explain(app: App, cluster: str, pool: str | None) -> Answer:
     """What the last reconcile decided, in its own view; 1 where there was none yet."""
     trigger = app.trigger(cluster, "")
     record = app.ports.store.record(trigger.cluster, TUNING)
     if record is None or not record.details:
-        print(f"{trigger.name}: nothing was decided yet; slicewise tune {trigger.name}")
-        return 1
-    print(
-        f"{trigger.name}: last reconcile {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}"
-    )
-    return _print_pools(record.details, pool)
+        line = f"{trigger.name}: nothing was decided yet; slicewise tune {trigger.name}"
+        return Answer({"cluster": trigger.name, "pools": []}, (line,), 1)
+    last = f"last reconcile {record.at:%Y-%m-%d %H:%M:%SZ}, policy {record.policy or 'unknown'}"
+    found = _pools(record.details, pool)
+    value = {"cluster": trigger.name, "at": record.at, "policy": record.policy, **found.value}
+    return Answer(value, (f"{trigger.name}: {last}", *found.lines), found.status)
 
 
-def plan(app: App, cluster: str) -> int:
+def plan(app: App, cluster: str) -> Answer:
     """Reads with the caller's rights."""
     trigger = app.trigger(cluster, "a dry run")
     try:
-        _, planned = app.tuning.dry_run(trigger)
+        with progress.shown(f"reading {trigger.name}"):
+            _, planned = app.tuning.dry_run(trigger)
     except Refused as refused:
-        print(f"{trigger.name}: you may not read what tuning reads: {refused}")
-        return 0
-    _print_plan(trigger.name, planned)
-    return 0
+        line = f"{trigger.name}: you may not read what tuning reads: {refused}"
+        return Answer({"unread": str(refused)}, (line,))
+    return _plan(trigger.name, planned)
 
 
-def snapshot(app: App, cluster: str) -> int:
-    observed, _ = app.tuning.dry_run(app.trigger(cluster, "a snapshot"))
-    print(snapshots.dump(observed, app.clock()))
-    return 0
+def snapshot(app: App, cluster: str) -> Answer:
+    trigger = app.trigger(cluster, "a snapshot")
+    with progress.shown(f"reading {trigger.name}"):
+        observed, _ = app.tuning.dry_run(trigger)
+    text = snapshots.dump(observed, app.clock())
+    return Answer(json.loads(text), (text,))
 
 
-def explain_snapshot(file: str, pool: str | None) -> int:
+def explain_snapshot(file: str, pool: str | None) -> Answer:
     found = _read(file)
-    return _print_pools(found[1].details, pool) if found else 2
+    return _pools(found[1].details, pool) if found else Answer(None, status=2)
 
 
-def plan_snapshot(file: str) -> int:
+def plan_snapshot(file: str) -> Answer:
     found = _read(file)
     if found is None:
-        return 2
+        return Answer(None, status=2)
     observed, planned = found
     cluster = cluster_of(observed)
-    _print_plan(cluster.name if cluster else file, planned)
-    return 0
+    return _plan(cluster.name if cluster else file, planned)
 
 
 def _read(file: str) -> tuple[Observation, Plan] | None:
@@ -106,18 +109,24 @@ def _planned(file: str, observed: Observation, now: datetime) -> tuple[Observati
         return None
 
 
-def _print_pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> int:
+def _pools(details: Iterable[Mapping[str, Any]], pool: str | None) -> Answer:
     """1 where there is no such pool."""
     wanted = [one for one in details if pool in (None, one.get("pool"), one.get("node_pool"))]
-    for detail in wanted:
-        print("\n".join(words.lines(detail)))
+    lines = [line for detail in wanted for line in words.lines(detail)]
     if not wanted:
-        print(f"there is no pool {pool}" if pool else "there is no NodePool of ours")
-    return 0 if wanted else 1
+        lines = [f"there is no pool {pool}" if pool else "there is no NodePool of ours"]
+    return Answer({"pools": wanted}, tuple(lines), 0 if wanted else 1)
 
 
-def _print_plan(cluster: str, planned: Plan) -> None:
-    print(f"{cluster}: {TUNING}: {planned.outcome.reason}")
-    for action in planned.actions:
-        print(f"  {action}: {action.why}")
-    print_findings(planned.outcome.findings)
+def _plan(cluster: str, planned: Plan) -> Answer:
+    outcome = planned.outcome
+    value = {
+        **{"cluster": cluster, "reason": outcome.reason, "actions": actions_value(planned.actions)},
+        **{"findings": findings_value(outcome.findings), "details": planned.details},
+    }
+    lines = (
+        f"{cluster}: {TUNING}: {outcome.reason}",
+        *(f"  {action}: {action.why}" for action in planned.actions),
+        *finding_lines(outcome.findings),
+    )
+    return Answer(value, lines)

@@ -105,6 +105,7 @@ def test_the_status_of_the_fleet_tells_who_sleeps(account, capsys):
     assert run(account, "status") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines] == [
+        ["CLUSTER", "CAPABILITY", "STAGE"],
         ["gpu-1", "off-hours", "asleep"],
         ["gpu-1", "onboarding", "onboarded"],
         ["gpu-1", "tuning", "onboarded"],
