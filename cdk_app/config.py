@@ -90,6 +90,8 @@ class Config:
         node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter has another owner;
             empty means that policies must name a NodeClass of their own.
         amp_workspaces: ARNs of the AMP workspaces that policies may name as their source of metrics.
+        metrics: Reconciles emit CloudWatch metrics, which cost 0.30 $ each and month.
+        dashboard: A CloudWatch dashboard of them, which needs them.
         notification_email: Receives the alarms; empty means that there is no subscription.
         bytecode_pythons: Interpreters to compile the Lambda code with; empty means "a Python 3.13, if found".
     """
@@ -108,6 +110,8 @@ class Config:
     install_karpenter: bool
     node_role: str
     amp_workspaces: tuple[str, ...]
+    metrics: bool
+    dashboard: bool
     notification_email: str
     bytecode_pythons: tuple[str, ...]
 
@@ -136,6 +140,8 @@ class Config:
             amp_workspaces=read.several(
                 "amp_workspaces", matching=r"arn:aws[a-z-]*:aps:[^:]+:\d{12}:workspace/.+"
             ),
+            metrics=read.flag("metrics") or read.flag("dashboard"),
+            dashboard=read.flag("dashboard"),
             notification_email=read.text("notification_email", "", matching=r"[^@\s]+@[^@\s]+|"),
             bytecode_pythons=read.several("bytecode_python"),
         )

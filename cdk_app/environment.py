@@ -35,4 +35,5 @@ def environment(config: Config, roles: permissions.RoleNames, made: Resources) -
         "SCHEDULE_GROUP": made.schedules.group,
         "NOTICES_TOPIC_ARN": made.notices.topic.topic_arn,
         "SCHEDULER_ROLE_ARN": made.schedules.role.role_arn,
+        "CLOUDWATCH_METRICS": "on" if config.metrics else "",
     }

@@ -11,6 +11,7 @@ from cdk_app.assets.bundle import Assets
 from cdk_app.assets.policies import PolicyFile
 from cdk_app.components import policy_parameters
 from cdk_app.components.controller import Controller
+from cdk_app.components.dashboard import Dashboard
 from cdk_app.components.function import Shared
 from cdk_app.components.karpenter import KarpenterRoles
 from cdk_app.components.layer import Layer
@@ -78,6 +79,8 @@ class SlicewiseStack(cdk.Stack):
         OpeningsWatch(self, "OpeningsWatch", watch, dead_letters=missed_looks, notices=notices)
 
         # What a person sees of it.
+        if config.dashboard:
+            Dashboard(self, "Dashboard")
         outputs.write(self, made, onboard=onboard, tune=tune, shift=shift)
         nag_acknowledgements.for_all(config, onboard, tune, shift, sweep, watch, karpenter=karpenter)
         synth_warnings.write(self, config, has_bytecode=assets.has_bytecode)

@@ -12,6 +12,16 @@ def write(stack: IConstruct, config: Config, *, has_bytecode: bool) -> None:
     if not has_bytecode:
         _slow_starts(stack)
     _unchecked_charts(stack, config)
+    if config.metrics:
+        _metrics_cost(stack)
+
+
+def _metrics_cost(stack: IConstruct) -> None:
+    cdk.Annotations.of(stack).add_info_v2(
+        "slicewise:metrics-cost",
+        "Metrics are on: CloudWatch charges 0.30 $ a month for each, which is 1.80 $ for a NodePool and "
+        "2.10 $ for a cluster (docs/dashboards.md). Without -c metrics and -c dashboard there are none.",
+    )
 
 
 def _slow_starts(stack: IConstruct) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import slicewise.cold_start  # noqa: F401 -- first, see there
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from slicewise.app import App
 from slicewise.model.capabilities import OFF_HOURS
@@ -25,4 +26,4 @@ def app() -> App:
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Failed messages go back to the queue; malformed ones are dropped, loudly."""
-    return app().answer(event, OFF_HOURS, logger)
+    return app().answer(event, OFF_HOURS, logger, EphemeralMetrics)

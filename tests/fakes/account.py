@@ -221,6 +221,10 @@ class Account:
             },
         }
 
+    def app(self, capability: str) -> App:
+        """As the capability's function has it."""
+        return self._apps[capability]
+
     def person(self) -> App:
         """The app as the command makes it, for a person with (or without) an access entry of their own."""
         return replace(self._app(PERSON), as_person=True)

@@ -38,7 +38,7 @@ def template(tmp_path_factory) -> Template:
 
 @pytest.fixture(scope="session")
 def full(tmp_path_factory) -> Template:
-    """Every option: Karpenter's roles, a VPC, an address, charts from files, an account."""
+    """Every option: Karpenter's roles, a VPC, an address, a dashboard, charts from files, an account."""
     folder = tmp_path_factory.mktemp("full")
     options = {
         "account": "111122223333",
@@ -48,6 +48,7 @@ def full(tmp_path_factory) -> Template:
         "subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "security_group_ids": "sg-0123456789abcdef0",
         "notification_email": "gpu-team@example.com",
+        "dashboard": "true",
         "amp_workspaces": "arn:aws:aps:eu-west-1:111122223333:workspace/ws-1",
     }
     defaults = json.loads((ROOT / "cdk.json").read_text())["context"]

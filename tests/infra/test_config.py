@@ -146,6 +146,12 @@ def test_charts_that_would_overwrite_each_other_are_refused(tmp_path):
     assert "two charts have the same file name" in message
 
 
+def test_a_dashboard_needs_metrics_and_has_them():
+    assert not configured().metrics and not configured().dashboard
+    assert configured(metrics="true").metrics and not configured(metrics="true").dashboard
+    assert configured(dashboard="true").metrics and configured(dashboard="true").dashboard
+
+
 def test_every_problem_is_told_at_once():
     message = refusal(install_karpenter="yes", notification_email="nobody", region="eu-west-1")
 

@@ -142,7 +142,7 @@ def _deployed(folder: Path) -> System:
     return System.start(
         folder,
         account=next(ACCOUNTS),
-        context={"policies": str(policies)},
+        context={"policies": str(policies), "dashboard": "true"},
         creating_seconds=0,
         # What passes wait for, such as an operator's installation, is over within seconds here.
         delay_share=0.4,

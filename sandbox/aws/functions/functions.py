@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sandbox.aws.cloudwatch import embedded_metrics
+from sandbox.aws.cloudwatch.metrics import MetricStore
 from sandbox.aws.core.account import Account
 from sandbox.aws.functions.environment import lambda_python
 from sandbox.aws.functions.runtime import Environment, Outcome, Recipe
@@ -67,6 +69,8 @@ class Functions:
         self._lock, self._stopped = threading.Lock(), False
         self._under_way: Counter[str] = Counter()
         self._held: Counter[str] = Counter()
+        self._measured: Counter[str] = Counter()
+        self._measuring = threading.Lock()
         self._changed = threading.Condition()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._code.mkdir(exist_ok=True)
@@ -96,6 +100,7 @@ class Functions:
             outcome = environment.invoke(event)
         finally:
             self._give_back(function.function_name, environment)
+            self._measure(function)
         self.runs.append(
             Run(
                 function=function.function_name,
@@ -272,6 +277,17 @@ class Functions:
             variables=tuple(sorted(self._variables(function).items())),
         )
 
+    def _measure(self, function: Any) -> None:
+        """What whole lines have been added to its log since, and are in the embedded metric format."""
+        name = function.function_name
+        path = self.logs / f"{name}.log"
+        with self._measuring, path.open("rb") as log_file:
+            log_file.seek(self._measured[name])
+            whole, newline, _ = log_file.read().rpartition(b"\n")
+            self._measured[name] += len(whole + newline)
+            text, group = whole.decode(errors="replace"), _log_group(function)
+            embedded_metrics.take(self._account.service(MetricStore), group, text, datetime.now(UTC))
+
     def _variables(self, function: Any) -> Mapping[str, str]:
         logging = getattr(function, "logging_config", None) or {}
         variables = {
@@ -282,7 +298,7 @@ class Functions:
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
-            "AWS_LAMBDA_LOG_GROUP_NAME": logging.get("LogGroup", f"/aws/lambda/{function.function_name}"),
+            "AWS_LAMBDA_LOG_GROUP_NAME": _log_group(function),
             "AWS_LAMBDA_LOG_FORMAT": logging.get("LogFormat", "Text"),
         }
         if level := logging.get("ApplicationLogLevel"):
@@ -306,6 +322,11 @@ class Functions:
     def _note(self, name: str, outcome: Outcome) -> None:
         with (self.logs / f"{name}.log").open("ab") as output:
             output.write(b"[sandbox] invocation failed: " + outcome.payload + b"\n")
+
+
+def _log_group(function: Any) -> str:
+    logging = getattr(function, "logging_config", None) or {}
+    return str(logging.get("LogGroup", f"/aws/lambda/{function.function_name}"))
 
 
 def _extract(content: bytes, folder: Path) -> None:

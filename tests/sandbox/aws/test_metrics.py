@@ -160,3 +160,73 @@ def test_a_series_of_which_nothing_is_told_is_none():
     store.put_values(Series("GPU", "busy", ()), [])
 
     assert store.series() == []
+
+
+# Searching
+
+
+POOLS = [
+    (("Cluster", "a"), ("NodePool", "x"), 3.0),
+    (("Cluster", "a"), ("NodePool", "y"), 4.0),
+    (("Cluster", "b"), ("NodePool", "x"), 5.0),
+]
+
+
+@pytest.fixture(scope="module")
+def pools(aws: Aws) -> Aws:
+    """GPUs of three NodePools, and of a cluster, which has another set of dimensions."""
+    for *dimensions, value in POOLS:
+        aws.metrics.put_values(Series("Search", "GPUs", tuple(dimensions)), [(recently(), value)])
+    aws.metrics.put_values(Series("Search", "GPUs", (("Cluster", "a"),)), [(recently(), 100.0)])
+    aws.metrics.put_values(Series("Search", "Others", POOLS[0][:2]), [(recently(), 100.0)])
+    aws.metrics.put_values(
+        Series("Search", "GPUs", (("Cluster", "old"), ("NodePool", "z"))),
+        [(recently() - timedelta(days=15), 9.0)],
+    )
+    return aws
+
+
+def recently() -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def searched(aws: Aws, expression: str, **more: Any) -> list[dict[str, Any]]:
+    return aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[{"Id": "q", "Expression": expression, **more}],
+        StartTime=recently() - timedelta(days=30),
+        EndTime=recently() + timedelta(hours=1),
+    )["MetricDataResults"]
+
+
+GPUS = "SEARCH('{Search,NodePool,Cluster} MetricName=\"GPUs\"', 'Average', 3600)"
+
+
+def test_a_search_finds_each_recent_metric_with_just_these_dimensions(pools):
+    found = searched(pools, GPUS, Label="GPUs")
+
+    assert sorted(one["Values"][0] for one in found) == [3.0, 4.0, 5.0]
+    assert {one["Label"] for one in found} == {"GPUs a x", "GPUs a y", "GPUs b x"}
+    assert {one["Id"] for one in found} == {"q"}
+
+
+def test_a_search_is_summed_by_time(pools):
+    [one] = searched(pools, f"SUM({GPUS})", Label="all")
+
+    assert (one["Label"], one["Values"], one["Timestamps"]) == ("all", [12.0], [recently()])
+
+
+def test_a_search_that_finds_nothing_has_no_result(pools):
+    assert searched(pools, GPUS.replace("GPUs", "None")) == searched(
+        pools, f"SUM({GPUS})".replace("GPUs", "None")
+    )
+    assert searched(pools, GPUS.replace("GPUs", "None")) == []
+
+
+@pytest.mark.parametrize(
+    "expression", ["a + b", GPUS.replace(" MetricName=", " "), "SELECT AVG(GPUs) FROM Search", f"MAX({GPUS})"]
+)
+def test_other_expressions_are_refused_and_shown(pools, expression):
+    with pytest.raises(
+        pools.client("cloudwatch").exceptions.ClientError, match="the sandbox has no metric math"
+    ):
+        searched(pools, expression)

@@ -5,6 +5,7 @@ with pods running, lowers it when the policy says so, and takes its alarms along
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,39 @@ def test_the_decision_is_recorded_with_its_inputs(system, raised):
     assert detail["n"] == 5
     assert [bound["what"] for bound in detail["bounds"]] == ["memory", "compute", "host"]
     assert detail["pods"] == 9
+
+
+def test_each_query_of_the_dashboard_is_answered_with_what_reconciles_reported(system, raised):
+    """And CloudWatch's own count of lines that it could not read is empty."""
+    answers = {
+        (widget, expression): answered(system, expression) for widget, expression in dashboard_queries(system)
+    }
+
+    assert len(answers) >= 11
+    assert [query for query, values in answers.items() if not values] == []
+    [saved] = [values for (widget, _), values in answers.items() if widget.startswith("GPUs saved against")]
+    assert 0 < max(saved) <= 6, "a mean of the hour: at its end nine pods have slices of three GPUs"
+    [slices] = [values for (widget, _), values in answers.items() if widget.startswith("Slices per GPU")]
+    assert 4 <= max(slices) <= 5
+    assert not [one for one in system.aws.metrics.series() if one.name.startswith("EMF")]
+
+
+def dashboard_queries(system: System) -> Iterator[tuple[str, str]]:
+    body = system.aws.client("cloudwatch").get_dashboard(DashboardName="slicewise")["DashboardBody"]
+    for widget in json.loads(body)["widgets"]:
+        for (metric,) in widget["properties"]["metrics"]:
+            yield widget["properties"]["title"], metric["expression"]
+
+
+def answered(system: System, expression: str) -> list[float]:
+    """All values of the last hours, of all series."""
+    now = datetime.now(UTC)
+    found = system.aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[{"Id": "q", "Expression": expression}],
+        StartTime=now - timedelta(hours=3),
+        EndTime=now + timedelta(hours=1),
+    )
+    return [value for one in found["MetricDataResults"] for value in one["Values"]]
 
 
 def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, raised):

@@ -39,6 +39,7 @@ from slicewise.planning.record import Record
 from slicewise.policy.model import MetricsSource, Policy
 from slicewise.ports import Helm, Metrics, NoMetrics, Ports
 from slicewise.reconcile import batch
+from slicewise.reconcile.metric_log import NewMetrics
 from slicewise.reconcile.reconciler import Capability, Reconciler
 from slicewise.trigger import DeploymentScope, Trigger
 
@@ -74,6 +75,7 @@ class App:
         default_policy: For clusters without a policy tag; empty leaves them alone.
         as_person: Clusters are read with the rights of the user who runs this, not with the installer's.
         threads: So many parts of a plan are done side by side. One where each run is to be like the other.
+        metrics: Reconciles write CloudWatch metrics into their log.
     """
 
     ports: Ports
@@ -84,6 +86,7 @@ class App:
     holder: str = "slicewise"
     as_person: bool = False
     threads: int = 1
+    metrics: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], session: Session | None = None) -> App:
@@ -103,6 +106,7 @@ class App:
             default_policy=environ.get("DEFAULT_POLICY", ""),
             holder=environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "slicewise"),
             threads=MOST_AT_ONCE,
+            metrics=environ.get("CLOUDWATCH_METRICS") == "on",
         )
 
     @cached_property
@@ -177,10 +181,13 @@ class App:
             return self.onboarding
         return self.tuning if capability == TUNING else self.off_hours
 
-    def answer(self, event: Mapping[str, Any], capability: str, log: Any) -> dict[str, Any]:
-        """A batch of the capability's queue; see batches.answer."""
+    def answer(
+        self, event: Mapping[str, Any], capability: str, log: Any, new_metrics: NewMetrics | None = None
+    ) -> dict[str, Any]:
+        """A batch of the capability's queue; see batch.answer."""
         return batch.answer(
-            event, self.reconciler(capability), self.scope, self.ports.queues, capability, log
+            *(event, self.reconciler(capability), self.scope, self.ports.queues, capability, log),
+            new_metrics=new_metrics if self.metrics else None,
         )
 
     def sweep(self, log: Any = None) -> tuple[Look, ...]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slicewise.model.measures import PoolMeasures
     from slicewise.model.usage import Page
     from slicewise.planning.actions import Action
 
@@ -100,6 +101,7 @@ class Plan:
     the next reconcile to go on from. `unrecorded` is of a reconcile about a cluster of which nothing is
     known, nor is to be: it leaves no record. `abreast` has the rank of each part that waits for no other of
     its rank: reconcile/lanes.py does these side by side.
+    `pools` is what was observed of each NodePool, for metrics.
     """
 
     outcome: Outcome
@@ -111,3 +113,4 @@ class Plan:
     measured: tuple[Page, ...] = ()
     unrecorded: bool = False
     abreast: Mapping[str, str] = field(default_factory=dict)
+    pools: tuple[PoolMeasures, ...] = ()

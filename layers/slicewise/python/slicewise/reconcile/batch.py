@@ -10,7 +10,9 @@ from typing import Any
 
 from slicewise.errors import InvalidEvent, SlicewiseError
 from slicewise.ports import Queues
-from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Reconciler
+from slicewise.reconcile import metric_log
+from slicewise.reconcile.metric_log import NewMetrics
+from slicewise.reconcile.reconciler import GIVEN_UP, Delivery, Reconciler, Report
 from slicewise.trigger import DeploymentScope, Ignored, read
 
 _FIRST_RETRY = timedelta(seconds=10)
@@ -25,6 +27,7 @@ def answer(
     queues: Queues,
     capability: str,
     log: logging.Logger | Any,
+    new_metrics: NewMetrics | None = None,
 ) -> dict[str, Any]:
     """
     Run one reconcile a message.
@@ -32,11 +35,16 @@ def answer(
     A malformed message is dropped with one ERROR line: no retry fixes it, and the dead-letter queue, whose
     alarm means that a cluster needs help, is no place for it. Any other failure leaves its message on the
     queue, to come back in 10 s, 20 s, 40 s and so on.
+
+    Args:
+        new_metrics: For the metrics of each reconcile; None where they are off.
     """
     failed = []
     for message in event["Records"]:
         try:
-            _handle(message, reconciler, scope, log)
+            report = _handle(message, reconciler, scope, log)
+            if report and new_metrics:
+                _measure(report, new_metrics, log)
         except InvalidEvent as error:
             log.error(
                 "dropped a malformed message", extra={"message_id": message["messageId"], "why": str(error)}
@@ -52,11 +60,11 @@ def answer(
 
 def _handle(
     message: Mapping[str, Any], reconciler: Reconciler[Any], scope: DeploymentScope, log: Any
-) -> None:
+) -> Report | None:
     trigger = read(message["body"], scope)
     if isinstance(trigger, Ignored):
         log.info("ignored", extra={"reason": trigger.reason})
-        return
+        return None
     began = time.monotonic()
     report = reconciler.run(trigger, _delivery(message))
     line = report.line() | {"seconds": round(time.monotonic() - began, 3)}
@@ -64,6 +72,15 @@ def _handle(
         log.error("gave up", extra=line)
     else:
         log.info("decided", extra=line)
+    return report
+
+
+def _measure(report: Report, new_metrics: NewMetrics, log: Any) -> None:
+    """The reconcile is done and recorded: it is not repeated for a metric."""
+    try:
+        metric_log.write(report.measures, new_metrics)
+    except Exception as error:
+        log.warning("metrics could not be written", extra={"why": f"{type(error).__name__}: {error}"})
 
 
 def _delivery(message: Mapping[str, Any]) -> Delivery:

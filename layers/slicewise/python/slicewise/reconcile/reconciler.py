@@ -30,9 +30,11 @@ from typing import Any, Generic, TypeVar
 from slicewise.errors import Conflict, LeaseHeld, PolicySkew, SlicewiseError, Unavailable
 from slicewise.model import sweeps
 from slicewise.model.cluster import EksCluster
+from slicewise.model.measures import Measure, PoolMeasures
 from slicewise.model.usage import Page
 from slicewise.planning import policy_skew, retries
 from slicewise.planning.actions import Action, DeleteState, Notify
+from slicewise.planning.measures import measures
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import UNKNOWN_TIME, Record
 from slicewise.planning.retries import Retry
@@ -40,7 +42,7 @@ from slicewise.ports import Lease, Ports
 from slicewise.reconcile import lanes
 from slicewise.reconcile.executor import ONE_WRITE, ActionExecutor, Attempt, time_for
 from slicewise.sizes import cut, first_that_fit
-from slicewise.trigger import Trigger
+from slicewise.trigger import Trigger, name_of
 
 # Clocks of machines differ.
 _LEASE_MARGIN = timedelta(seconds=10)
@@ -147,6 +149,7 @@ class Report:
 
     Attributes:
         stage: The record's; or "busy", or GIVEN_UP, where none could be saved.
+        measures: For metrics; none where nothing was recorded.
     """
 
     cluster: str
@@ -156,6 +159,7 @@ class Report:
     changed: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     requeue_at: datetime | None = None
+    measures: tuple[Measure, ...] = ()
 
     def line(self) -> dict[str, object]:
         fields: dict[str, object] = {
@@ -184,6 +188,7 @@ class _Progress:
     record_fields: dict[str, object] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     details: tuple[Mapping[str, Any], ...] = ()
+    pools: tuple[PoolMeasures, ...] = ()
     notified: tuple[str, ...] = ()
     retries: tuple[Retry, ...] = ()
     renewing: Lock = field(default_factory=Lock)
@@ -259,7 +264,7 @@ class Reconciler(Generic[W]):
         progress.notified = _still_recorded(sent, plan)
         plan = without_sent(plan, sent)
         progress.record_fields = capability.record_fields(observation, before, self._clock())
-        progress.details = _some_details(plan.details)
+        progress.details, progress.pools = _some_details(plan.details), plan.pools
         plan = replace(plan, outcome=_with_what_is_lost(plan.outcome, plan.details[len(progress.details) :]))
 
         is_unknown = capability.cluster(observation) is None and before is None
@@ -470,7 +475,7 @@ class Reconciler(Generic[W]):
             **progress.record_fields,  # type: ignore[arg-type]
         )
         self._ports.store.save(record, progress.lease, history=_is_news(before, record))
-        return _report(record)
+        return replace(_report(record), measures=_measures(record, outcome, progress))
 
     def _record_failure(self, trigger: Trigger, progress: _Progress, error: Exception) -> None:
         """
@@ -609,6 +614,12 @@ def _report(record: Record) -> Report:
         record.findings,
         record.requeue_at,
     )
+
+
+def _measures(record: Record, outcome: Outcome, progress: _Progress) -> tuple[Measure, ...]:
+    """Of what was found and done in full: a record may have no room for all of it."""
+    name = name_of(record.cluster)
+    return measures(name, record.capability, record.stage, progress.changed, outcome.findings, progress.pools)
 
 
 def _misread(before: Record | None) -> tuple[Finding, ...]:

@@ -19,6 +19,7 @@ from slicewise.planning.record import Record
 from slicewise.policy.model import Mode, fingerprint
 from slicewise.tuning import adoption, alarms
 from slicewise.tuning.capacity_check import check_capacity
+from slicewise.tuning.pool_measures import pool_measures
 from slicewise.tuning.pool_rules import plan_pool
 from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.state.observation import (
@@ -168,7 +169,13 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     )
     its_alarms = () if seen.alarms_error else alarms.actions(seen.cluster, seen.policy, seen.alarms)
     actions = (*its_alarms, *(action for one in plans for action in one.steps))
-    return Plan(outcome, actions, tuple(one.detail for one in plans if one.detail), measured=_kept(seen))
+    return Plan(
+        outcome,
+        actions,
+        tuple(one.detail for one in plans if one.detail),
+        measured=_kept(seen),
+        pools=pool_measures(states, seen, now),
+    )
 
 
 def _of_pools(
