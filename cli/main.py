@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -42,6 +43,10 @@ def main(argv: Sequence[str] | None = None, find_app: Callable[[], App] = deploy
     except KeyboardInterrupt:
         print("slicewise: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Such as `head`, which has seen enough. Python would complain of it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except NotDeployed as error:
         print(f"slicewise: {error}", file=sys.stderr)
     except SlicewiseError as error:

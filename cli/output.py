@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -36,6 +37,8 @@ def show(answer: Answer, as_json: bool) -> int:
         print(json.dumps(answer.value, indent=2, ensure_ascii=False, default=_plain))
     if answer.lines and not as_json:
         print("\n".join(answer.lines))
+    # Where what reads a pipe has ended, that is known here and not when Python ends.
+    sys.stdout.flush()
     return answer.status
 
 

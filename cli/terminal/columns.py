@@ -84,4 +84,6 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 def _wrapped(text: str, before: int, screen: Screen) -> list[str]:
     if screen.width is None or screen.width - before < _LEAST_LAST:
         return [text]
-    return textwrap.wrap(text, screen.width - before) or [""]
+    # Names stay in one piece, to be copied.
+    wrapper = textwrap.TextWrapper(screen.width - before, break_on_hyphens=False, break_long_words=False)
+    return wrapper.wrap(text) or [""]
