@@ -193,9 +193,10 @@ def codes(record: Mapping[str, Any]) -> set[str]:
 
 
 def log_lines(system: System, function: str = ONBOARD) -> list[dict[str, Any]]:
-    """The JSON lines of a function's log, without one that is just being written."""
+    """The JSON lines of a function's log, without metrics, and without one that is just being written."""
     written = system.aws.functions.log(function).rpartition("\n")[0]
-    return [json.loads(line) for line in written.splitlines() if line[:1] == "{"]
+    found = [json.loads(line) for line in written.splitlines() if line[:1] == "{"]
+    return [line for line in found if "_aws" not in line]
 
 
 def history(system: System, cluster: str) -> int:

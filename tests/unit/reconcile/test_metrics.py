@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
@@ -15,6 +16,7 @@ from slicewise.kube.labels import POLICY_TAG
 from slicewise.model.measures import Measure, PoolMeasures
 from slicewise.planning.measures import measures
 from slicewise.planning.outcome import Finding, Stage
+from slicewise.pools import layout
 from slicewise.reconcile import metric_log
 from slicewise.trigger import Trigger
 
@@ -70,6 +72,16 @@ def test_a_reconcile_of_tuning_reports_each_node_pool_and_the_cluster(account, c
     assert found["gpu-1",] == {"Changes": 0}
     assert found["tuning", "gpu-1"] == {"Findings": 0, "BlockingFindings": 0}
     assert len(found) == 3
+
+
+def test_a_node_pool_that_off_hours_put_to_sleep_is_reported_as_asleep(account, capsys):
+    asleep = deepcopy(account)
+    (ref,) = [one for one in asleep.servers["gpu-1"].objects if one.kind == "NodePool"]
+    asleep.servers["gpu-1"].objects[ref]["metadata"]["annotations"] = {layout.ASLEEP: "Mon 07:00"}
+
+    found = by_dimensions(answered(asleep, TUNING, capsys, metrics=True))
+
+    assert found["gpu-1", "slicewise-shared-l4"]["Asleep"] == 1
 
 
 def test_metrics_are_off_unless_the_deployment_says_so(account, capsys):
