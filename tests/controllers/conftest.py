@@ -18,5 +18,12 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="module")
+def karpenter_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """For nights: Karpenter starts their GPU nodes, and ends them."""
+    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def kube(plane: ControlPlane) -> KubeClient:
     return plane.kube

@@ -31,14 +31,13 @@ PAUSED, COUNT = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replic
 
 
 @pytest.fixture(scope="module")
-def keda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def keda(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with KEDA's operator and the rights that come with its kinds."""
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as plane:
-        gpus = gpus_of(plane.kube)
-        with Controllers.start(plane, "keda"), gpus:
-            cluster = Cluster(plane)
-            cluster.grant(POLICY)
-            yield cluster
+    gpus = gpus_of(karpenter_plane.kube)
+    with Controllers.start(karpenter_plane, "keda"), gpus:
+        cluster = Cluster(karpenter_plane)
+        cluster.grant(POLICY)
+        yield cluster
 
 
 @pytest.mark.parametrize(

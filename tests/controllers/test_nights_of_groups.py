@@ -34,17 +34,11 @@ ACCOUNTS = {
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def groups(plane: ControlPlane) -> Iterator[Cluster]:
+def groups(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with LeaderWorkerSet and JobSet."""
-    gpus = gpus_of(plane.kube)
-    with Controllers.start(plane, "lws", "jobset"), gpus:
-        yield Cluster(plane)
+    gpus = gpus_of(karpenter_plane.kube)
+    with Controllers.start(karpenter_plane, "lws", "jobset"), gpus:
+        yield Cluster(karpenter_plane)
 
 
 @pytest.fixture(autouse=True)
@@ -201,8 +195,8 @@ def test_job_sets_are_suspended_for_a_night_and_resumed_as_they_were(groups: Clu
 
 
 @pytest.mark.parametrize(("account", "makes"), ACCOUNTS.items())
-def test_they_need_no_more_than_their_own_roles(plane: ControlPlane, account: str, makes: str):
-    said = list(audit.requests(plane.audit_log, account))
+def test_they_need_no_more_than_their_own_roles(karpenter_plane: ControlPlane, account: str, makes: str):
+    said = list(audit.requests(karpenter_plane.audit_log, account))
 
     assert any((request.verb, request.resource) == ("create", makes) for request in said)
     assert [request for request in said if request.is_refused] == []

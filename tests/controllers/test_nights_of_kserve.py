@@ -44,21 +44,15 @@ Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+def controllers(karpenter_plane: ControlPlane) -> Iterator[Controllers]:
+    with Controllers.start(karpenter_plane, "kserve") as started, gpus_of(karpenter_plane.kube):
         yield started
 
 
 @pytest.fixture(scope="module")
-def controllers(plane: ControlPlane) -> Iterator[Controllers]:
-    with Controllers.start(plane, "kserve") as started, gpus_of(plane.kube):
-        yield started
-
-
-@pytest.fixture(scope="module")
-def kserve(plane: ControlPlane, controllers: Controllers) -> Cluster:
+def kserve(karpenter_plane: ControlPlane, controllers: Controllers) -> Cluster:
     """A cluster whose GPU workloads sleep, with KServe and the rights that come with its kinds."""
-    cluster = Cluster(plane)
+    cluster = Cluster(karpenter_plane)
     cluster.grant(POLICY)
     return cluster
 
@@ -247,8 +241,8 @@ def test_while_kserve_is_down_its_webhook_refuses_the_stop_and_a_later_look_writ
     assert written(service(served)) == written(before)
 
 
-def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, kserve: Cluster):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, kserve: Cluster):
+    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
     assert any((request.verb, request.resource) == ("delete", "deployments") for request in said)
     assert [request for request in said if request.is_refused] == []

@@ -33,17 +33,11 @@ ENDLESS = {"canary": {"steps": [{"setWeight": 25}, {"pause": {}}, {"setWeight": 
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def rollouts(plane: ControlPlane) -> Iterator[Cluster]:
+def rollouts(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with Argo Rollouts and the rights that come with its kinds."""
-    gpus = gpus_of(plane.kube)
-    with Controllers.start(plane, "argo-rollouts"), gpus:
-        yield Cluster(plane)
+    gpus = gpus_of(karpenter_plane.kube)
+    with Controllers.start(karpenter_plane, "argo-rollouts"), gpus:
+        yield Cluster(karpenter_plane)
 
 
 @pytest.fixture(autouse=True)
@@ -376,8 +370,8 @@ def test_a_preview_that_keeps_its_own_count_is_reported_and_all_else_of_it_sleep
     assert kept(rollouts, "shown") == before
 
 
-def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane):
+    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
     assert any((request.verb, request.resource) == ("create", "replicasets") for request in said)
     assert [request for request in said if request.is_refused] == []

@@ -32,26 +32,20 @@ CORDONED = "nodeset.slinky.slurm.net/pod-cordon"
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
+def controllers(karpenter_plane: ControlPlane) -> Iterator[Controllers]:
+    with Controllers.start(karpenter_plane, "slurm") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def controllers(plane: ControlPlane) -> Iterator[Controllers]:
-    with Controllers.start(plane, "slurm") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def nodes(plane: ControlPlane, controllers: Controllers) -> Iterator[Cluster]:
+def nodes(karpenter_plane: ControlPlane, controllers: Controllers) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with Slurm."""
-    with gpus_of(plane.kube):
-        cluster = Cluster(plane)
+    with gpus_of(karpenter_plane.kube):
+        cluster = Cluster(karpenter_plane)
         for item in samples.slurm("hpc", namespace=NAMESPACE):
-            plane.kube.create(item)
+            karpenter_plane.kube.create(item)
         at = cluster.path("deployments", "hpc-restapi")
-        eventually(lambda: (plane.kube.find(at) or {}).get("status", {}).get("readyReplicas"))
+        eventually(lambda: (karpenter_plane.kube.find(at) or {}).get("status", {}).get("readyReplicas"))
         yield cluster
 
 
@@ -233,8 +227,8 @@ def test_one_that_deletes_its_volumes_when_scaled_down_is_left_awake(
     eventually(lambda: is_going(nodes, claim), lambda: nodes.kube.find(claim))
 
 
-def test_the_operator_needs_no_more_than_its_own_roles(plane: ControlPlane):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+def test_the_operator_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane):
+    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
     assert any((request.verb, request.resource) == ("create", "pods") for request in said)
     assert [request for request in said if request.is_refused] == []

@@ -25,19 +25,13 @@ Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def trainer(plane: ControlPlane) -> Iterator[Cluster]:
+def trainer(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with Trainer, and a runtime of pods with a GPU each."""
-    with Controllers.start(plane, "jobset", "trainer"), gpus_of(plane.kube):
-        cluster = Cluster(plane)
+    with Controllers.start(karpenter_plane, "jobset", "trainer"), gpus_of(karpenter_plane.kube):
+        cluster = Cluster(karpenter_plane)
         cluster.grant(POLICY)
         template = GPU.job("ft", "1h")["spec"]["template"]
-        plane.kube.create(controller_samples.training_runtime("gpus", template))
+        karpenter_plane.kube.create(controller_samples.training_runtime("gpus", template))
         yield cluster
 
 
@@ -100,8 +94,8 @@ def test_train_jobs_are_suspended_for_a_night_and_resumed_as_they_were(trainer: 
     sleep_and_wake_as_they_were(trainer, made, "ft", 4)
 
 
-def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, trainer: Cluster):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, trainer: Cluster):
+    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
     assert any(request.resource == "jobsets" for request in said)
     assert [request for request in said if request.is_refused] == []

@@ -25,16 +25,10 @@ ACCOUNT = "system:serviceaccount:kubeflow:training-operator"
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def kubeflow(plane: ControlPlane) -> Iterator[Cluster]:
+def kubeflow(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with the operator and the rights that come with its kinds."""
-    with Controllers.start(plane, "training-operator"), gpus_of(plane.kube):
-        cluster = Cluster(plane)
+    with Controllers.start(karpenter_plane, "training-operator"), gpus_of(karpenter_plane.kube):
+        cluster = Cluster(karpenter_plane)
         cluster.grant(POLICY)
         yield cluster
 
@@ -145,8 +139,8 @@ def test_pytorch_jobs_are_suspended_for_a_night_and_resumed_as_they_were(kubeflo
     eventually(lambda: not kubeflow.pods("ft"), lambda: kubeflow.pods("ft"))
 
 
-def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane, kubeflow: Cluster):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, kubeflow: Cluster):
+    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
     assert any((request.verb, request.resource) == ("create", "pods") for request in said)
     assert [request for request in said if request.is_refused] == []

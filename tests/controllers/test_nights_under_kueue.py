@@ -36,16 +36,15 @@ GPUS, CPUS = ("nvidia.com/gpu", "2"), ("cpu", "4")
 
 
 @pytest.fixture(scope="module")
-def kueue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def kueue(karpenter_plane: ControlPlane) -> Iterator[Cluster]:
     """A cluster whose GPU workloads sleep, with Kueue and the rights that come with its kinds."""
-    with ControlPlane.start(tmp_path_factory.mktemp("nights")) as plane:
-        gpus = gpus_of(plane.kube)
-        with Controllers.start(plane, "kueue"), gpus:
-            cluster = Cluster(plane)
-            cluster.grant(POLICY)
-            for item in (ours(), fake.flavor("others"), fake.local_queue("team", "gpus", NAMESPACE)):
-                plane.kube.apply(item)
-            yield cluster
+    gpus = gpus_of(karpenter_plane.kube)
+    with Controllers.start(karpenter_plane, "kueue"), gpus:
+        cluster = Cluster(karpenter_plane)
+        cluster.grant(POLICY)
+        for item in (ours(), fake.flavor("others"), fake.local_queue("team", "gpus", NAMESPACE)):
+            karpenter_plane.kube.apply(item)
+        yield cluster
 
 
 def ours() -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_each_file_says_the_controllers_that_it_starts(rounds, file):
     text = file.read_text()
     started = {
         name
-        for names in re.findall(r"Controllers\.start\(plane, (.*?)\)", text)
+        for names in re.findall(r"Controllers\.start\((?:karpenter_)?plane, (.*?)\)", text)
         for name in names.split(", ")
     }
 
