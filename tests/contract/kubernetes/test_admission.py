@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from slicewise import rights
 from slicewise.errors import Refused
+from slicewise.kube import kinds
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.sleep_fields import NO_SCALE_UP
 from slicewise.onboarding import admission
@@ -119,9 +120,13 @@ def in_the_namespace(item: Object) -> Object:
     return {**item, "metadata": {"name": "held", "namespace": NAMESPACE}}
 
 
+# The kinds of Kubeflow's training operator.
+TRAINING = tuple(row.kind for row in kinds.TRAINING_JOBS)
+
+
 def definition(write: rights.Write, kind: str) -> Object:
     """A stand-in for one that no Go module of its controller brings: it takes any field."""
-    version = "v1" if write.group == rights.TRAINING else "v1alpha1"
+    version = "v1" if kind in TRAINING else "v1alpha1"
     names = {"kind": kind, "plural": write.resource, "singular": kind.lower()}
     [like] = NOTEBOOKS["spec"]["versions"]
     spec = {**NOTEBOOKS["spec"], "group": write.group, "names": names}
@@ -141,15 +146,12 @@ JOBS = (
     {**jobs.job_set("held"), "spec": {"replicatedJobs": _SETS}},
     jobs.train_job("held"),
     jobs.ray_job("held", ray_cluster("held")),
-    *map(training, rights.TRAINING_KINDS),
+    *map(training, TRAINING),
 )
-_SUSPENDED = {
-    one["kind"]: rights.RUN_SUSPEND if one["kind"] in rights.TRAINING_KINDS else rights.SUSPEND
-    for one in JOBS
-}
+_SUSPENDED = {one["kind"]: rights.RUN_SUSPEND if one["kind"] in TRAINING else rights.SUSPEND for one in JOBS}
 STAND_INS = {
     write.resource: definition(write, kind)
-    for kind in ("TrainJob", *rights.TRAINING_KINDS)
+    for kind in ("TrainJob", *TRAINING)
     for write in rights.SLEEPER.writes
     if write.resource == f"{kind.lower()}s"
 }
@@ -397,7 +399,7 @@ MAY_NOT = {
         Case("RayCluster", ("spec", "workerGroupSpecs"), []),
         *(case for kind in _SUSPENDED for case in of_any_kind(kind)),
         *(Case(kind, ("spec", "ttlSecondsAfterFinished"), 9) for kind in ("Job", "JobSet", "RayJob")),
-        *(Case(kind, ("spec", "runPolicy", "cleanPodPolicy"), "All") for kind in rights.TRAINING_KINDS),
+        *(Case(kind, ("spec", "runPolicy", "cleanPodPolicy"), "All") for kind in TRAINING),
         Case("TrainJob", ("spec", "runtimeRef", "name"), "x"),
         *(Case(kind) for kind in _SUSPENDED),
         *of_any_kind("Notebook"),
@@ -513,7 +515,7 @@ def test_every_kind_that_may_be_written_is_tried():
         *("kueue.x-k8s.io/clusterqueues", "kueue.x-k8s.io/workloads", "ml.example.com/predictors"),
         "serving.kserve.io/inferenceservices",
         *("batch/jobs", "jobset.x-k8s.io/jobsets", "trainer.kubeflow.org/trainjobs", "ray.io/rayjobs"),
-        *(f"kubeflow.org/{kind.lower()}s" for kind in rights.TRAINING_KINDS),
+        *(f"kubeflow.org/{kind.lower()}s" for kind in TRAINING),
         *(f"karpenter.sh/{plural}" for plural in ("nodepools", "nodeoverlays", "nodeclaims")),
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from slicewise.kube import kinds
 from slicewise.kube.json_patch import annotation_path, label_path
 from slicewise.kube.labels import APPLIED
 from slicewise.kube.objects import MANAGED_BY
@@ -178,9 +179,10 @@ def _suspended(group: str, resource: str, field: Path = SUSPEND, if_served: bool
     return Write(group, resource, fields, if_served=if_served, of_jobs=True)
 
 
-# Kubeflow's training operator (v1.9): all have the same runPolicy.
-TRAINING = "kubeflow.org"
-TRAINING_KINDS = ("PyTorchJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob", "MPIJob")
+def _suspended_training(kind: kinds.ApiKind) -> Write:
+    plural, _ = kinds.RESOURCES[kind.in_group]
+    return _suspended(kind.in_group[0], plural, RUN_SUSPEND)
+
 
 SLEEPER = Identity(
     "slicewise-sleeper",
@@ -225,7 +227,7 @@ SLEEPER = Identity(
         _suspended("jobset.x-k8s.io", "jobsets"),
         _suspended("trainer.kubeflow.org", "trainjobs"),
         _suspended("ray.io", "rayjobs"),
-        *(_suspended(TRAINING, f"{kind.lower()}s", RUN_SUSPEND) for kind in TRAINING_KINDS),
+        *map(_suspended_training, kinds.TRAINING_JOBS),
         Write("", "pods", only=Only.BARE, deletes=True),
     ),
 )

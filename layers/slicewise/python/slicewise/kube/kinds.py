@@ -75,6 +75,8 @@ XGBOOST_JOB = ApiKind("kubeflow.org/v1", "XGBoostJob")
 PADDLE_JOB = ApiKind("kubeflow.org/v1", "PaddleJob")
 JAX_JOB = ApiKind("kubeflow.org/v1", "JAXJob")
 MPI_JOB = ApiKind("kubeflow.org/v1", "MPIJob")
+# Of Kubeflow's training operator (v1.9): all have the same runPolicy.
+TRAINING_JOBS = (PYTORCH_JOB, TF_JOB, XGBOOST_JOB, PADDLE_JOB, JAX_JOB, MPI_JOB)
 KNATIVE_REVISION = ApiKind("serving.knative.dev/v1", "Revision")
 INFERENCE_SERVICE = ApiKind("serving.kserve.io/v1beta1", "InferenceService")
 CLUSTER_QUEUE = ApiKind("kueue.x-k8s.io/v1beta2", "ClusterQueue")

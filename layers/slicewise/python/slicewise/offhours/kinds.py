@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from slicewise import rights
+from slicewise.kube.kinds import JAX_JOB, PADDLE_JOB, PYTORCH_JOB, TRAINING_JOBS, ApiKind
 from slicewise.kube.labels import KEEP_AWAKE
 from slicewise.kube.objects import annotations_of, condition, labels, spec, status
 from slicewise.kube.ref import Object, Ref
@@ -240,14 +241,14 @@ def _slurm_drains(pods: Sequence[Object]) -> Why | None:
     )
 
 
-def _training(kind: str) -> Kind:
+def _training(of: ApiKind) -> Kind:
     """Of Kubeflow's training operator; of some, `scale` is the number of workers."""
-    has_scale = kind in ("PyTorchJob", "PaddleJob", "JAXJob")
+    group, _, version = of.api_version.partition("/")
     return Kind(
-        *(rights.TRAINING, "v1", kind, NightBehaviour.JOB, (SUSPENDED_RUN,)),
+        *(group, version, of.kind, NightBehaviour.JOB, (SUSPENDED_RUN,)),
         is_read=False,
         if_served=True,
-        has_scale=has_scale,
+        has_scale=of in (PYTORCH_JOB, PADDLE_JOB, JAX_JOB),
     )
 
 
@@ -286,7 +287,7 @@ KINDS = (
         is_read=False,
         if_served=True,
     ),
-    *map(_training, rights.TRAINING_KINDS),
+    *map(_training, TRAINING_JOBS),
     Kind("kubeflow.org", "v1", "Notebook", NightBehaviour.SLEEPS, (STOPPED,), if_served=True),
     Kind(
         *("serving.kserve.io", "v1beta1", "InferenceService"),
