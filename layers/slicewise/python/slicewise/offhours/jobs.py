@@ -17,7 +17,7 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours import queues
 from slicewise.offhours.kinds import QUEUE_LABEL, NightBehaviour, Why, makes_jobs
 from slicewise.offhours.observation import Found
-from slicewise.offhours.targets import Workload, scaled_by_keda
+from slicewise.offhours.targets import Workload
 from slicewise.planning.outcome import Finding
 from slicewise.policy.off_hours import Jobs, OffHours
 
@@ -61,7 +61,7 @@ def why_it_runs_on(work: Workload, found: Found) -> Why | None:
 def switches(found: Found) -> Mapping[Ref, Ref]:
     """What is put to sleep by another object than itself: by KEDA's, or by Kueue's."""
     evicted = {ref: ref_of(item) for ref, item in found.queues.by_owner.items()}
-    return {**scaled_by_keda(found.objects.values()), **evicted}
+    return {**found.scaled_by_keda, **evicted}
 
 
 def to_be_deactivated(made: Iterable[Workload], found: Found) -> dict[Ref, Object]:

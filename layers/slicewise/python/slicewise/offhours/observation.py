@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from typing import Any
 
 from slicewise.kube.ref import Object, Ref
@@ -16,7 +17,7 @@ from slicewise.offhours.originals import Originals
 from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.sleep_fields import opens
 from slicewise.offhours.sleep_times import Times
-from slicewise.offhours.targets import unread_of
+from slicewise.offhours.targets import scaled_by_keda, unread_of
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Pool
 from slicewise.policy.off_hours import OffHours
@@ -54,6 +55,11 @@ class Found:
     queues: Queues = NO_QUEUES
     kinds: Registry = BUILT_IN
     suspending: bool = False
+
+    @cached_property
+    def scaled_by_keda(self) -> Mapping[Ref, Ref]:
+        """What KEDA scales, by name, and the ScaledObject that says so."""
+        return scaled_by_keda(self.objects.values())
 
     def why_unread(self, ref: Ref) -> str:
         """Empty where it was read, or is known to be deleted."""

@@ -31,8 +31,8 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import EksCluster
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
-from slicewise.offhours import kept_rights, originals, queues, wake_stages
 from slicewise.offhours import kinds as known_kinds
+from slicewise.offhours import marks, originals, queues, wake_stages
 from slicewise.offhours import targets as workloads
 from slicewise.offhours.kinds import BUILT_IN, Registry, is_job, with_switches
 from slicewise.offhours.observation import Found, Observation
@@ -178,7 +178,7 @@ def _inside(
 def _kinds_of_sets(world: Observation) -> tuple[tuple[str, str], ...]:
     """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
     retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
-    return kept_rights.RETAINING.kinds if retains else ()
+    return marks.RETAINING.kinds if retains else ()
 
 
 def _recovered(world: Observation, found: Originals) -> Observation:
@@ -381,8 +381,8 @@ def look(
     nodes = reading.kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
     scope = _Scope(namespaces, frozenset(map(name_of, nodes)))
     # No matter what the policy now says: one of them still has a field to be restored.
-    retaining = kept_rights.RETAINING.kinds if _is_marked_for(kept_rights.RETAINING, all_pools) else ()
-    suspending = suspends or _is_marked_for(kept_rights.SUSPENDING, all_pools) or any(map(is_job, kept))
+    retaining = marks.RETAINING.kinds if marks.RETAINING.is_on(all_pools) else ()
+    suspending = suspends or marks.SUSPENDING.is_on(all_pools) or any(map(is_job, kept))
     kinds = _registry(reading, asked, all_pools, snapshots)
     pods = _pods(reading, scope)
     listed = _Listed(
@@ -538,10 +538,6 @@ def _noted(reading: Reading, listed_kinds: Iterable[tuple[str, str]]) -> tuple[O
         for version, kind in listed_kinds
         for item in reading.list(version, kind, managed_fields=True, only=originals.is_noted)
     )
-
-
-def _is_marked_for(right: kept_rights.RetainedRight, node_pools: Iterable[Object]) -> bool:
-    return any(right.mark in annotations_of(pool) for pool in node_pools)
 
 
 def _what_makes_pods(

@@ -22,10 +22,9 @@ from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import (
     gpu_fallback,
     jobs,
-    kept_rights,
+    marks,
     queues,
     refused,
-    switch_marks,
     unread,
     volumes,
     wake_stages,
@@ -151,8 +150,7 @@ def plan(world: Observation, now: datetime) -> Plan:
     if not world.may_sleep and world.found is not None and found.outcome.stage is not Stage.PAUSED:
         found = _without_new_sleep(world, world.found, found, now)
     if world.found:
-        marked = kept_rights.marked(world, world.found, found.actions, _part)
-        found = replace(found, actions=switch_marks.marked(world, world.found, marked))
+        found = replace(found, actions=marks.marked(world, world.found, found.actions, _part))
     findings = (*world.findings, *_unreadable(world, now), *found.outcome.findings)
     outcome = replace(found.outcome, findings=tuple(dict.fromkeys(findings)))
     opening = opening_of(world, found.actions, _begin_of_waking(world, now), now)
@@ -510,8 +508,8 @@ def _steps_to_sleep(
 
 def _losing(made: Iterable[Workload], found: Found) -> dict[Ref, Workload]:
     """What loses volumes, by its name and by that of the object of KEDA's that scales it."""
-    by_keda = following.scaled_by_keda(found.objects.values())
     losing = {work.ref: work for work in made if work.losing}
+    by_keda = found.scaled_by_keda
     return losing | {by_keda[ref]: work for ref, work in losing.items() if ref in by_keda}
 
 
@@ -611,12 +609,12 @@ class _Fields:
 
     def __init__(self, world: Observation, found: Found, kept: Mapping[tuple[Ref, str], Snapshot]):
         self.kept = kept
-        self.by_keda = following.scaled_by_keda(found.objects.values())
+        self._by_keda = found.scaled_by_keda
         self.jobs_run = world.off_hours is not None and world.off_hours.jobs is Jobs.RUN
         self._being_closed = gpu_fallback.are_open(world, found)
         # Whom KEDA scales is not known then: it would fight who scales its target.
         self._scalers_unread = found.why_unread(following.SCALED_OBJECT)
-        self._by_former = switch_marks.by_former(world.slept, found.kinds)
+        self._by_former = marks.by_former(world.slept, found.kinds)
 
     def may_change(self, ref: Ref, setting: Setting) -> bool:
         if ref in self._by_former or (setting.scaled and self._scalers_unread):
@@ -624,7 +622,7 @@ class _Fields:
         has_snapshot = (ref, setting.field) in self.kept
         if setting is NO_NODES:
             return ref not in self._being_closed and (has_snapshot or not self.jobs_run)
-        return setting is not REPLICAS or has_snapshot or ref not in self.by_keda
+        return setting is not REPLICAS or has_snapshot or ref not in self._by_keda
 
 
 def _changeable(
@@ -639,7 +637,7 @@ def _changeable(
     live = {ref_of(pool): pool for pool in found.node_pools} | {
         ref: item
         for ref, item in found.objects.items()
-        if ref in has_snapshot or _makes_work(item, importance, fields.by_keda, awake)
+        if ref in has_snapshot or _makes_work(item, importance, found.scaled_by_keda, awake)
     }
     live |= {ref: work.top for ref, work in importance.items() if ref not in switches or work.losing}
     return live | {ref_of(item): item for item in queues.to_be_held(found.queues) if not fields.jobs_run}
@@ -693,7 +691,7 @@ def _makes_work(
 
 def _marked_by_scalers(made: Iterable[Workload], found: Found) -> tuple[Workload, ...]:
     """Whose ScaledObject a person marked is not paused, so that it stays awake as well."""
-    by_keda = following.scaled_by_keda(found.objects.values())
+    by_keda = found.scaled_by_keda
     marked = {target for target, scaler in by_keda.items() if following.marked(found.objects[scaler])}
     return tuple(replace(work, keeps_awake=work.keeps_awake or work.ref in marked) for work in made)
 
@@ -870,10 +868,8 @@ def _awake(world: Observation, found: Found, why: str, edge: Edge | None, now: d
     opening = gpu_fallback.tended(world, found, _until_then(edge, world), now)
     actions = (*actions, *unmarked.actions, *opening.actions)
     findings = (*findings, *unmarked.findings, *opening.findings)
-    several = kept_rights.are_forgotten_next(world, actions)
-    several |= switch_marks.are_forgotten_next(world, actions)
     waits = [_until(edge, timedelta(0), now), opening.wait, given.wait, LATE_LOOK if held else None]
-    waits += [NEXT_BATCH] if several else []
+    waits += [NEXT_BATCH] if marks.are_deleted_next(world, actions) else []
     wait = min((wait for wait in waits if wait is not None), default=None)
     stage, message = (Stage.WAKING, f"{why}; {given.waits}") if given.waits else (Stage.AWAKE, why)
     return replace(_told(stage, message, findings, actions, wait), details=known)
@@ -1027,9 +1023,7 @@ def _steps_back(
     for kept in order:
         if (setting := found.kinds.setting_of(kept)) and not found.why_unread(kept.ref):
             live = objects.get(kept.ref)
-            wanted = morning or kept_rights.morning_of_several(world, kept, now)
-            if switch_marks.is_own(kept, found.kinds) and not kept.woken:
-                wanted = wanted or now.isoformat()
+            wanted = morning or marks.morning_of_several(world, found, kept, now)
             follows = live is None or _follows(setting, kept, live, found)
             step = give_back(setting, live, kept, why, wanted, follows)
             if live and setting is NO_SCALE_UP:

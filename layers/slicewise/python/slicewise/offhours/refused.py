@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from slicewise.kube.ref import Object, Ref
-from slicewise.offhours import queues, targets
+from slicewise.offhours import queues
 from slicewise.offhours.observation import Found, Observation
 from slicewise.planning.actions import Action, Patch, Scale
 from slicewise.planning.outcome import Left
@@ -36,8 +36,8 @@ def left(
 
 def staying(world: Observation, found: Found) -> frozenset[str]:
     """What runs on since its sleep was refused; also what KEDA scales, where its ScaledObject's was."""
-    by_keda = targets.scaled_by_keda(found.objects.values())
-    return world.left | {str(target) for target, scaler in by_keda.items() if str(scaler) in world.left}
+    by_keda = found.scaled_by_keda.items()
+    return world.left | {str(target) for target, scaler in by_keda if str(scaler) in world.left}
 
 
 def _is_of_one_workload(ref: Ref) -> bool:

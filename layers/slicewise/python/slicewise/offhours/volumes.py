@@ -1,5 +1,5 @@
 """
-StatefulSets that retain their volumes for a sleep: their own policy is restored last (kept_rights.py has the
+StatefulSets that retain their volumes for a sleep: their own policy is restored last (marks.py has the
 right to do so). Pure.
 """
 

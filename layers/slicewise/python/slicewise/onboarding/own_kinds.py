@@ -2,7 +2,7 @@
 The switches of a policy's own in one cluster: which of them can work, and so are granted. Pure.
 
 One that cannot is reported and not granted; everything else goes on. What the policy has dropped, and by
-which something still sleeps, stays granted: the marks on NodePools say so (offhours/switch_marks.py).
+which something still sleeps, stays granted: the marks on NodePools say so (offhours/marks.py).
 """
 
 from __future__ import annotations
