@@ -30,8 +30,9 @@ from typing import Any
 
 from slicewise.fleet import openings as fleet
 from slicewise.model.opening import Opening
-from slicewise.offhours import plan, wake_stages
+from slicewise.offhours import plan
 from slicewise.offhours.observe import NOT_LEARNED
+from slicewise.offhours.wake import stages as wake_stages
 from slicewise.reconcile.batch import MOST_RECEIVES, retry_delay
 from slicewise.schedule.calendar import Edge
 

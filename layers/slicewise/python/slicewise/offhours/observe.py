@@ -32,7 +32,7 @@ from slicewise.model.cluster import EksCluster
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import kinds as known_kinds
-from slicewise.offhours import marks, originals, queues, wake_stages
+from slicewise.offhours import marks, originals, queues
 from slicewise.offhours import targets as workloads
 from slicewise.offhours.kinds import BUILT_IN, Registry, is_job, with_switches
 from slicewise.offhours.observation import Found, Observation
@@ -40,6 +40,7 @@ from slicewise.offhours.originals import Originals
 from slicewise.offhours.queues import NO_QUEUES, Queues
 from slicewise.offhours.sleep_fields import REPLICAS
 from slicewise.offhours.sleep_times import Times
+from slicewise.offhours.wake import stages as wake_stages
 from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Finding, Stage
 from slicewise.planning.record import Record

@@ -20,16 +20,10 @@ from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours import (
-    gpu_fallback,
-    jobs,
     marks,
     queues,
-    refused,
     unread,
-    volumes,
-    wake_stages,
 )
-from slicewise.offhours import stay_awake as staying_awake
 from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import AUTOSCALER, NightBehaviour, Registry, is_suspended, ran
 from slicewise.offhours.observation import Found, Observation
@@ -49,8 +43,11 @@ from slicewise.offhours.sleep_fields import (
     SUSPEND,
     Setting,
 )
+from slicewise.offhours.stay_awake import jobs, node_limits, refused
 from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import RECOVERY, Step, Window, give_back, put_to_sleep, write_otherwise
+from slicewise.offhours.wake import gpu_fallback, volumes
+from slicewise.offhours.wake import stages as wake_stages
 from slicewise.planning.actions import (
     Action,
     Delete,
@@ -385,9 +382,9 @@ def _asleep(
         found,
     )
     made = jobs.for_the_night(made, found, policy)
-    staying = staying_awake.stayers(made, policy, refused.staying(world, found))
+    staying = node_limits.stayers(made, policy, refused.staying(world, found))
     pools = found.node_pools if policy.jobs is not Jobs.RUN else ()
-    nodes = {ref_of(pool): staying_awake.nodes_of(pool, staying, found) for pool in pools}
+    nodes = {ref_of(pool): node_limits.nodes_of(pool, staying, found) for pool in pools}
     awake = {work.ref for work in staying}
     steps, awaited = _steps_to_sleep(world, found, made, nodes, awake, policy, window, why)
     actions, left = _first_of(steps, world.failing)
@@ -403,7 +400,7 @@ def _asleep(
     findings = (
         *_findings(steps),
         *outliving,
-        *_findings_of_a_night(world, found, made, policy, edge, staying_awake.findings(nodes, staying)),
+        *_findings_of_a_night(world, found, made, policy, edge, node_limits.findings(nodes, staying)),
     )
     # What failed before has a time of its own (planning/retries.py): alone, it asks for no reconcile each few
     # seconds.

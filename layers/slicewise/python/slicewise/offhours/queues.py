@@ -12,8 +12,8 @@ of them sleeps:
 In the morning all that waits is made inactive before its queue is opened, and active again once what slept
 has its quota: Kueue admits by priority and by age, and the pods that come back are the youngest.
 
-Where the policy has jobs suspended (jobs.py), what runs is made inactive as well, once its queue is held, and
-active again before what waited. Where jobs may use the night, nothing here is held.
+Where the policy has jobs suspended (stay_awake/jobs.py), what runs is made inactive as well, once its queue
+is held, and active again before what waited. Where jobs may use the night, nothing here is held.
 
 What has pods below it that we scale, or is a pod, is never made inactive: it sleeps on its own.
 """

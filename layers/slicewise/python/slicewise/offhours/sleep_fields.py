@@ -213,7 +213,7 @@ NOT_ACTIVE = Setting(rights.ACTIVE, False, absent=True, while_absent=("status", 
 DEACTIVATED = Setting(rights.ACTIVE, False, absent=True, derived=True, ends_pods=True, controller="Kueue")
 # Beside the limit of slices, which grows and shrinks with N while this one stays.
 NO_NODES = Setting(rights.LIMIT_OF_NODES, layout.NO_NODES["nodes"])
-# A fallback model's NodePool, which has that limit at all other times (gpu_fallback.py).
+# A fallback model's NodePool, which has that limit at all other times (wake/gpu_fallback.py).
 OPENED = Setting(rights.LIMIT_OF_NODES, None)
 ONLY_EMPTY_NODES_GO = Setting(
     rights.DISRUPTION,

@@ -10,10 +10,10 @@ from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
 from slicewise.kube.objects import MANAGER, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
-from slicewise.offhours import jobs
 from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import NightBehaviour, Registry, Why
 from slicewise.offhours.observation import Found
+from slicewise.offhours.stay_awake import jobs
 from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import damaged
 from slicewise.planning.outcome import Finding

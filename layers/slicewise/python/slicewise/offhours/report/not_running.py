@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from slicewise.kube.objects import annotations_of, being_deleted, condition, moment, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
-from slicewise.offhours import jobs
 from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import Registry, is_job, is_suspended
 from slicewise.offhours.observation import Found
 from slicewise.offhours.sleep_fields import DEACTIVATED, PAUSED, PAUSED_REPLICAS, REPLICAS, SUSPENDED_PODS
+from slicewise.offhours.stay_awake import jobs
 from slicewise.offhours.targets import Workload
 from slicewise.planning.outcome import Finding
 from slicewise.sizes import cut

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.kube.ref import ref_of
-from slicewise.offhours import wake_stages
+from slicewise.offhours.wake import stages as wake_stages
 from slicewise.planning.outcome import Stage
 from slicewise.pools.startup_history import STARTUP_ANNOTATION
 

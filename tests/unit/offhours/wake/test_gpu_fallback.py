@@ -8,9 +8,9 @@ import pytest
 from slicewise.errors import Refused
 from slicewise.kube.objects import last_seen
 from slicewise.kube.ref import Ref, ref_of
-from slicewise.offhours.gpu_fallback import CALM, FRESH
 from slicewise.offhours.observe import _is_claim_of
 from slicewise.offhours.sleep_fields import opens
+from slicewise.offhours.wake.gpu_fallback import CALM, FRESH
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
 from slicewise.pools.startup_history import STARTUP_ANNOTATION
