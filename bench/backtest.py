@@ -31,11 +31,21 @@ from traces.serving import L4_MIB
 # From here on it is worth a word that gaps count as fully busy.
 MANY_GAPS = 0.01
 _STANDARD_OUTPUT = Path("-")
+_EXAMPLES = """\
+examples:
+  slicewise backtest usage.csv
+  slicewise backtest usage.csv --html backtest.html
+  slicewise backtest monday.parquet tuesday.parquet --card-mib 40960 --json
+
+exit status: 0 done; 2 a file cannot be used, or an option is wrong"""
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="slicewise backtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="slicewise backtest",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--card-mib", type=_positive, default=L4_MIB, help="memory of one GPU (default: L4)")

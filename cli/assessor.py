@@ -8,7 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from cli.assessment.assessment import Assessment, ClusterListing, assess, conten
 from cli.assessment.evidence import NOTHING_MEASURED, Evidence, evidence
 from cli.assessment.inventory import gpu_nodes
 from cli.assessment.prices import Prices
+from cli.terminal import progress
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -228,7 +230,9 @@ def _side_by_side(contexts: Sequence[str], one: Callable[[str], Assessment]) -> 
     """In the order of the contexts; what cannot be read is reported, and the others are read."""
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
         futures = [pool.submit(one, context) for context in contexts]
-        _show_progress(futures)
+        with progress.shown(f"reading {contexts[0]}") if len(contexts) == 1 else nullcontext():
+            _show_progress(futures)
+            wait(futures)
     assessments = []
     for context, future in zip(contexts, futures, strict=True):
         try:

@@ -65,6 +65,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "slicewise assess --context my-cluster --prometheus http://localhost:9090 --write-policy gpus.yaml",
         "slicewise assess --rights",
     ),
+    # Its own parser shows them (bench/backtest.py); a test compares.
     "backtest": ("slicewise backtest usage.csv", "slicewise backtest usage.csv --html backtest.html"),
     "completion": (
         "source <(slicewise completion bash)",

@@ -131,6 +131,28 @@ def test_each_example_is_a_command_that_is_taken_and_help_shows_it(name):
     assert " ".join(EXIT_STATUS.split()) in shown
 
 
+def test_what_has_a_parser_of_its_own_shows_its_examples_too(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["backtest", "--help"])
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and "exit status" in shown
+    assert all(line in shown for line in EXAMPLES["backtest"])
+
+
+def test_long_work_says_on_a_terminals_standard_error_what_it_reads_and_leaves_nothing(
+    account, capsys, monkeypatch
+):
+    assert main(["plan", "gpu-1"], find_app=account.person) == 0
+    assert capsys.readouterr().err == ""
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["plan", "gpu-1"], find_app=account.person) == 0
+
+    err = capsys.readouterr().err
+    assert err.startswith("reading gpu-1 …") and err.endswith("\r\x1b[2K")
+
+
 # Exit status
 
 
