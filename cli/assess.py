@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cli import prices
+
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
@@ -29,19 +31,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     source.add_argument("--recorded", metavar="FILE", type=Path, help="an answer of Prometheus' query_range")
     command.add_argument("--since", metavar="SPAN", default="7d", help="such as 3d or 36h; 7d without")
-    command.add_argument(
-        "--price",
-        metavar="TYPE=DOLLARS",
-        action="append",
-        default=[],
-        help="an hour of one, such as g6.xlarge=0.62, or g6.xlarge:spot=0.31, or :reserved; may be repeated",
-    )
-    command.add_argument(
-        "--prices",
-        choices=("shipped", "live"),
-        default="shipped",
-        help="on demand: of the table that ships, or of AWS's Price List in the cluster's Region",
-    )
+    prices.add_options(command)
     command.add_argument(
         "--time-zone", metavar="ZONE", default="UTC", help="in which unused hours are reported; UTC without"
     )

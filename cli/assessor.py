@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from slicewise.costs.prices import Prices
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unavailable
 from slicewise.model.cluster import Series
 from slicewise.policy.model import MetricsSource, parse
 from slicewise.ports import Metrics
 from slicewise.tuning.usage.pool_usage import STEP, WINDOW
 
-from cli import kube_context, recorded_series
-from cli.assessment import policy_file, prices, report, rights
+from cli import kube_context, prices, recorded_series
+from cli.assessment import policy_file, report, rights
 from cli.assessment.assessment import Assessment, ClusterListing, assess, contents_of, groups_of
 from cli.assessment.evidence import NOTHING_MEASURED, Evidence, evidence
 from cli.assessment.inventory import gpu_nodes
-from cli.assessment.prices import Prices
 from cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -122,18 +122,13 @@ def measured(found: ClusterListing, source: Source, now: datetime) -> Evidence:
 
 def _prices(choice: str, found: ClusterListing, given: Mapping[str, float]) -> tuple[Prices, tuple[str, ...]]:
     """With why they are not those that were asked for."""
-    if choice == "shipped":
-        return Prices(given=given), ()
-    from cli import live_prices
-
     types = {node.instance_type for node in gpu_nodes(found.nodes or ()) if node.instance_type}
-    try:
+
+    def place() -> tuple[Session, str]:
         session = _session(found)
-        region = _region(found, session)
-        listed = live_prices.read(session, region, types)
-    except (Refused, Unavailable) as error:
-        return Prices(given=given), (f"Live prices: {error}. The table that ships counts instead.",)
-    return Prices(listed, f"on demand in {region}, of AWS's Price List", given, is_live=True), ()
+        return session, _region(found, session)
+
+    return prices.read(choice, given, types, place)
 
 
 def _session(found: ClusterListing) -> Session:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from fractions import Fraction
 
+from slicewise.costs.prices import RESERVED, SPOT, Prices, key_of
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import ClusterContents
 from slicewise.tuning.rule.decision import host_of
@@ -21,9 +22,8 @@ from slicewise.tuning.usage.evidence import Grade, PodUse
 
 from cli.assessment import rules
 from cli.assessment.evidence import NOTHING_MEASURED, Evidence, as_pools
-from cli.assessment.inventory import RESERVED, SPOT, GpuNode, GpuPod, gpu_nodes, gpu_pods, held, is_ending
+from cli.assessment.inventory import GpuNode, GpuPod, gpu_nodes, gpu_pods, held, is_ending
 from cli.assessment.machines import Placement, placement
-from cli.assessment.prices import Prices
 from cli.assessment.rules import Rules
 from cli.assessment.sharing import DRA_CLAIM, Exclusion, exclusion
 from cli.assessment.unused_hours import UnusedHours, UnusedNode, unused_hours
@@ -208,11 +208,11 @@ class Assessment:
         """Of a node that is gone, as its GPUs cost today where others of their model are there."""
         known = {one.name: one for model in self.models for one in model.nodes}
         if node.name in known:
-            return self.prices.usd_an_hour(known[node.name]) or 0.0
+            return self.prices.usd_an_hour(*known[node.name].paid) or 0.0
         alike = {device.node for device in self.evidence.readings.devices if device.model == node.model}
         nodes = [one for one in known.values() if one.name in alike] or list(known.values())
         gpus = sum(one.gpus or 0 for one in nodes)
-        return node.gpus * sum(self.prices.usd_an_hour(one) or 0.0 for one in nodes) / max(1, gpus)
+        return node.gpus * sum(self.prices.usd_an_hour(*one.paid) or 0.0 for one in nodes) / max(1, gpus)
 
     @property
     def nodes_gone(self) -> int:
@@ -330,10 +330,12 @@ def _model(
         memory_mib=card,
         nodes=tuple(nodes),
         gpus=sum(node.gpus or 0 for node in nodes),
-        usd_per_hour=sum(prices.usd_an_hour(node) or 0.0 for node in nodes),
-        unpriced=tuple(sorted({n.instance_type or "?" for n in nodes if prices.usd_an_hour(n) is None})),
+        usd_per_hour=sum(prices.usd_an_hour(*node.paid) or 0.0 for node in nodes),
+        unpriced=tuple(
+            sorted({n.instance_type or "?" for n in nodes if prices.usd_an_hour(*n.paid) is None})
+        ),
         uncounted=len(nodes) - len(counted),
-        overstated=tuple(prices.key_of(node) for node in nodes if prices.is_overstated(node)),
+        overstated=tuple(key_of(*node.paid) for node in nodes if prices.is_overstated(*node.paid)),
         placement=placement(nodes, pods, kept, prices, waiting),
         parts=_parts(nodes, pods, why, prices) if pods_read else (),
         workloads=_workloads(pods, on, why, uses, card),
@@ -385,7 +387,7 @@ def _parts(
     for pod in pods:
         on.setdefault(pod.node, []).append(pod)
     for node in nodes:
-        a_gpu = (prices.usd_an_hour(node) or 0.0) / (node.gpus or 1)
+        a_gpu = (prices.usd_an_hour(*node.paid) or 0.0) / (node.gpus or 1)
         left = Fraction(node.gpus or 0)
         for pod in on.get(node.name, ()):
             reason = why[pod.key] or reasons[COULD_SHARE]
@@ -394,7 +396,7 @@ def _parts(
             left -= has
             found.setdefault(reason.code, []).append((has, float(has) * a_gpu))
         if node.gpus is None:
-            uncounted.append((left, prices.usd_an_hour(node) or 0.0))
+            uncounted.append((left, prices.usd_an_hour(*node.paid) or 0.0))
             continue
         claimed = any(pod.has_claims for pod in on.get(node.name, ()))
         (found[DRA_CLAIM] if claimed else unallocated).append((left, float(left) * a_gpu))

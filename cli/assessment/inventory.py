@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from slicewise.costs.prices import ON_DEMAND, RESERVED, SPOT
 from slicewise.hardware import gpus as catalog
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import quantities
@@ -25,8 +26,6 @@ from slicewise.tuning.state.whole_gpus import gpus_of
 from slicewise.tuning.usage.owners import topmost_owner
 from slicewise.tuning.usage.workloads import pod_key
 
-# Terms at which a machine is paid, as policies and Karpenter name them.
-ON_DEMAND, SPOT, RESERVED = "on-demand", "spot", "reserved"
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 # EKS managed node groups, and eksctl's, say it in capitals.
 _EKS_CAPACITY_LABEL = "eks.amazonaws.com/capacityType"
@@ -64,6 +63,11 @@ class GpuNode:
     mps: bool = False
     whole_by_policy: bool = False
     node_pool: str = ""
+
+    @property
+    def paid(self) -> tuple[str, str]:
+        """By which it has a price: type and term."""
+        return self.instance_type, self.term
 
     @property
     def is_sliced(self) -> bool:

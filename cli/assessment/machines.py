@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from slicewise.costs.prices import Prices
+
 from cli.assessment.inventory import GpuNode, GpuPod, held
-from cli.assessment.prices import Prices
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Machines:
 def machines_of(nodes: Iterable[GpuNode], prices: Prices) -> Machines:
     counted = [node for node in nodes if node.gpus]
     smallest = min((node.gpus or 1 for node in counted), default=1)
-    usd = [prices.usd_an_hour(node) or 0.0 for node in counted if node.gpus == smallest]
+    usd = [prices.usd_an_hour(*node.paid) or 0.0 for node in counted if node.gpus == smallest]
     return Machines(smallest, sum(usd) / len(usd) / smallest if usd else 0.0)
 
 
@@ -101,7 +102,7 @@ def placement(
     return Placement(
         machines_of([node for node in nodes if node.name in hosts] or nodes, prices),
         kept,
-        sum(prices.usd_an_hour(node) or 0.0 for node in kept),
+        sum(prices.usd_an_hour(*node.paid) or 0.0 for node in kept),
         sum(pod.node in whole and pod.key not in excluded for pod in pods),
         min(int(idle), waiting),
     )

@@ -8,8 +8,10 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
+from slicewise.costs.prices import Prices
 
-from cli.assessment import prices, report
+from cli import prices
+from cli.assessment import report
 from cli.assessment.assessment import (
     COULD_SHARE,
     UNALLOCATED,
@@ -20,8 +22,8 @@ from cli.assessment.assessment import (
     groups_of,
 )
 from cli.assessment.evidence import Evidence, evidence
-from cli.assessment.prices import Prices, given
 from cli.assessment.rules import CLASSES, ONE_N, TWO, WHOLE
+from cli.prices import given
 from tests.support.assessed_cluster import by_day, node, of_a_pod, pod, series_of_a_week, three_teams
 from tests.support.builders import NOW
 from tests.support.tuning.dcgm_samples import one_gpu

@@ -1,0 +1,1 @@
+"""A report of what GPUs cost, for people and programs."""
