@@ -1,10 +1,10 @@
 """
 What AWS's split cost allocation shows for pods on GPU machines, by the formula of AWS's own page. Pure.
 
-A machine's cost is divided among its GPUs, vCPUs and GB of memory as 9 : 0.9 : 0.1 for one of each; each of
-the three is then split by what pods ask for, and what nobody asked for is added to those who asked, in the
-same proportion. So a pod's part of the GPUs is what it asked for of all that was asked for, and a slice counts
-as a GPU, whatever N is.
+A machine's cost is divided among its GPUs, vCPUs and GB of memory as 9 : 0.9 : 0.1 for one of each. Each of
+the three is then split by what pods ask for, and what no pod asked for is added to those that asked, in the
+same proportion. So a pod's part of the GPUs is what it asked for of all that was asked for, and a slice
+counts as a GPU, whatever N is.
 
 Source: AWS Data Exports user guide, "Example of split cost allocation data for accelerated instances". AWS
 does it by instance and hour and knows all pods; here it is by kind of machine and day, of pods with GPUs.
@@ -38,7 +38,7 @@ def weights(gpus: int, vcpus: int, gib: int) -> Weights:
 
 def split(machine: Machine, usd: Fraction, asked: Mapping[Workload, Use]) -> dict[Workload | None, Fraction]:
     """
-    Dollars by workload; what nobody asked for any of is None's. Their sum is `usd`.
+    Dollars by workload; what no pod asked for any of is None's. Their sum is `usd`.
 
     Raises:
         LookupError: Vcpus and memory of such a machine are not known.

@@ -1,0 +1,106 @@
+"""What a report cannot say, and why: one sentence each, for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from slicewise.costs.day import DAY_SECONDS
+from slicewise.costs.report import Report
+from slicewise.costs.tables import NO_TEAM, labels_seen
+from slicewise.costs.tally import ClusterDays, Rates
+from slicewise.costs.uncertainty import ended_machines
+
+AWS_DIFFERS = (
+    "AWS's split cost allocation counts a slice as a whole GPU and splits by what pods ask for, not by what "
+    "they use, so it shows other amounts for pods that share a GPU."
+)
+
+
+def of(
+    report: Report, clusters: Sequence[ClusterDays], rates: Rates, unsized: Collection[str]
+) -> tuple[str, ...]:
+    return (
+        *_of_time(report, clusters),
+        *_of_prices(report, rates, unsized),
+        *_of_use(report),
+        *_of_teams(report, clusters),
+        *_of_savings(report, clusters),
+    )
+
+
+def _of_time(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
+    for cluster in clusters:
+        if not cluster.days:
+            yield f"{cluster.name}: no costs are recorded in this time."
+        elif missing := _missing_days(cluster):
+            yield f"{cluster.name}: {_plural(missing, 'day')} of this time not recorded, and not in any sum."
+        if first := report.counted_since.get(cluster.name):
+            yield f"{cluster.name} is counted since {first:%Y-%m-%d %H:%M} UTC."
+    if report.folded:
+        folded = _plural(report.folded, "workload or instance", "workloads or instances")
+        yield (
+            f"{folded} of a day had no room in its record: the smallest workloads of a namespace are one, "
+            "called (others)."
+        )
+
+
+def _missing_days(cluster: ClusterDays) -> int:
+    span = cluster.days[-1].begin - cluster.days[0].begin
+    return span // DAY_SECONDS + 1 - len(cluster.days)
+
+
+def _of_prices(report: Report, rates: Rates, unsized: Collection[str]) -> Iterator[str]:
+    if report.unpriced:
+        yield (
+            f"No price is known of {_list(report.unpriced)}, so dollars are sums without them. Pass --price "
+            f"{report.unpriced[0]}=DOLLARS."
+        )
+    if rates.overstated:
+        one = min(rates.overstated)
+        yield f"{_list(rates.overstated)}: counted at the price on demand. Pass --price {one}=DOLLARS."
+    if unsized:
+        yield f"vCPUs and memory of {_list(unsized)} are not known, so AWS's split is not shown."
+
+
+def _of_use(report: Report) -> Iterator[str]:
+    held, unmeasured = report.total.allocated.gpu_hours, report.total.unmeasured.gpu_hours
+    if unmeasured:
+        yield (
+            f"{float(unmeasured):,.1f} of {float(held):,.1f} GPU-hours that pods held were not measured: "
+            "they were used or idle."
+        )
+    if report.memory is None and held > unmeasured:
+        yield "No GPU memory was measured, so the lower bound goes by busy time alone."
+
+
+def _of_teams(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
+    if not report.team_label:
+        yield "No pod has one of the usual labels of a team. Pass --team-label KEY for a table by team."
+    elif all(row.key in ((NO_TEAM,), ("",)) for row in report.by_team):
+        seen = labels_seen(clusters)
+        known = f" Labels that pods have: {_list(seen)}." if seen else ""
+        yield f"No pod has the label {report.team_label}.{known}"
+
+
+def _of_savings(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
+    ends = sum(len(ended_machines(cluster)) for cluster in clusters)
+    if ends:
+        yield (
+            f"Uncertain by half an hour each: when {_plural(ends, 'machine')} ended between two reconciles. "
+            "Not in that figure: pods that came and went between two, and prices that are not yours."
+        )
+    if report.sharing.value < 0:
+        yield (
+            "Machines that start, drain or wait without pods are paid for and are not in the figure for "
+            "whole GPUs, so sharing may show less than nothing."
+        )
+
+
+def _list(names: Iterable[str], most: int = 8) -> str:
+    found = sorted(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
