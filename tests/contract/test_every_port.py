@@ -12,6 +12,7 @@ from slicewise.gateways import (
     cloudwatch_alarms,
     cloudwatch_metrics,
     cloudwatch_promql,
+    cost_store,
     eks,
     helm,
     kubernetes,
@@ -27,6 +28,7 @@ from slicewise.gateways import (
 
 from tests.fakes import metrics as fake_metrics
 from tests.fakes.aws import alarms as fake_alarms
+from tests.fakes.aws import cost_store as fake_cost_store
 from tests.fakes.aws import eks as fake_eks
 from tests.fakes.aws import notices as fake_notices
 from tests.fakes.aws import queues as fake_queues
@@ -39,6 +41,7 @@ from tests.fakes.kube import kubernetes as fake_kubernetes
 
 SIDES = {
     ports.Alarms: (fake_alarms.FakeAlarms, cloudwatch_alarms.CloudWatchAlarms, ports.NoAlarms),
+    ports.CostStore: (fake_cost_store.FakeCostStore, cost_store.CostTable, ports.NoCosts),
     ports.Eks: (fake_eks.FakeEks, eks.EksApi),
     ports.Helm: (fake_helm.FakeHelm, helm.HelmCli),
     ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),

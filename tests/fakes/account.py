@@ -17,6 +17,7 @@ from slicewise.ports import Ports
 from slicewise.trigger import DeploymentScope, Trigger
 
 from tests.fakes.aws.alarms import FakeAlarms
+from tests.fakes.aws.cost_store import FakeCostStore
 from tests.fakes.aws.eks import FakeEks
 from tests.fakes.aws.notices import FakeNotices
 from tests.fakes.aws.queues import FakePolicies, FakeQueues
@@ -69,6 +70,7 @@ class Account:
         self.eks = FakeEks(HOME, self.calls, self.clock)
         self.sleep = FakeSleepStore(self.calls)
         self.usage = FakeUsageStore(self.calls)
+        self.costs = FakeCostStore(self.calls)
         self.store = FakeStore(self.calls, self.sleep, self.usage)
         self.schedules = FakeSchedules(self.calls)
         self.notices = FakeNotices(self.calls)
@@ -248,6 +250,7 @@ class Account:
             metrics=lambda policy: self.metrics,
             alarms=self.alarms,
             usage=self.usage,
+            costs=self.costs,
             sleep=self.sleep,
             schedules=self.schedules,
             notices=self.notices,

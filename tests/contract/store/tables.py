@@ -7,11 +7,13 @@ from typing import Any
 
 from slicewise.gateways import sleep_store
 from slicewise.gateways import state_store as dynamodb
+from slicewise.gateways.cost_store import CostTable
 from slicewise.gateways.sleep_store import SleepTable
 from slicewise.gateways.state_store import StateTable
 from slicewise.gateways.usage_store import UsageTable
-from slicewise.ports import SleepStore, Store, UsageStore
+from slicewise.ports import CostStore, SleepStore, Store, UsageStore
 
+from tests.fakes.aws.cost_store import FakeCostStore
 from tests.fakes.aws.sleep_store import FakeSleepStore
 from tests.fakes.aws.store import FakeStore
 from tests.fakes.aws.usage_store import FakeUsageStore
@@ -26,11 +28,12 @@ class Table:
     store: Store
     sleep: SleepStore
     usage: UsageStore
+    costs: CostStore
 
 
 def in_memory() -> Table:
     sleep, usage = FakeSleepStore(Calls()), FakeUsageStore(Calls())
-    return Table(FakeStore(Calls(), sleep, usage), sleep, usage)
+    return Table(FakeStore(Calls(), sleep, usage), sleep, usage, FakeCostStore(Calls()))
 
 
 def create(dynamodb: Any) -> None:
@@ -60,5 +63,5 @@ def _keys(partition: str, sort: str) -> list[dict[str, str]]:
 def in_dynamodb(session: Any, admin: Any) -> Table:
     create(admin.client("dynamodb"))
     region = "eu-west-1"
-    stores = (kind(NAME, session, region) for kind in (StateTable, SleepTable, UsageTable))
+    stores = (kind(NAME, session, region) for kind in (StateTable, SleepTable, UsageTable, CostTable))
     return Table(*stores)

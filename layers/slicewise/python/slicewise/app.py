@@ -21,6 +21,7 @@ from slicewise.fleet import openings
 from slicewise.fleet.sweep import Look, sweep
 from slicewise.gateways import botocore_clients, eks
 from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
+from slicewise.gateways.cost_store import CostTable
 from slicewise.gateways.kubernetes import MOST_AT_ONCE, KubernetesApi
 from slicewise.gateways.scheduler import EventBridgeSchedules
 from slicewise.gateways.sleep_store import SleepTable
@@ -339,6 +340,7 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
         alarms=CloudWatchAlarms(session, region),
         sleep=SleepTable(table, session, region),
         usage=UsageTable(table, session, region),
+        costs=CostTable(table, session, region),
         schedules=EventBridgeSchedules(
             _required(environ, "SCHEDULE_GROUP"),
             _required(environ, "OFF_HOURS_QUEUE_ARN"),

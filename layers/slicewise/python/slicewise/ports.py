@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import AccessEntry, Alarm, EksCluster, Release, Series
+from slicewise.model.costs import CostDay
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.model.usage import Page
@@ -254,8 +255,8 @@ class Store(Protocol):
 
     def forget(self, cluster: str) -> None:
         """
-        Delete all that is stored about a cluster, what a SleepStore has included, but for its lease, which
-        expires.
+        Delete all that is stored about a cluster, what a SleepStore has included, but for its lease and what
+        a CostStore has, which expire: a report of last quarter includes clusters that are deleted now.
         """
 
     def records(self) -> tuple[Record, ...]:
@@ -387,6 +388,47 @@ class UsageStore(Protocol):
         ...
 
 
+class CostStore(Protocol):
+    """What GPUs of clusters cost, a day each, for 400 days: lost, it costs history and nothing else."""
+
+    def clusters(self) -> tuple[str, ...]:
+        """ARNs of those that have a day, in order; also of deleted ones."""
+        ...
+
+    def days(self, cluster: str, first: int, last: int) -> tuple[CostDay, ...]:
+        """Those that begin at `first` or later, and at `last` or before, in seconds; the oldest first."""
+        ...
+
+    def newest(self, cluster: str, now: datetime) -> CostDay | None:
+        """Of those that begin at `now` or before; None where there is none that this release can read."""
+        ...
+
+    def keep(self, cluster: str, day: CostDay, now: datetime) -> None:
+        """
+        In place of what is stored of that day.
+
+        Raises:
+            Conflict: What is stored is counted further, and not beyond `now`.
+        """
+        ...
+
+
+class NoCosts:
+    """Where nothing is counted, nothing is stored."""
+
+    def clusters(self) -> tuple[str, ...]:
+        return ()
+
+    def days(self, cluster: str, first: int, last: int) -> tuple[CostDay, ...]:
+        return ()
+
+    def newest(self, cluster: str, now: datetime) -> CostDay | None:
+        return None
+
+    def keep(self, cluster: str, day: CostDay, now: datetime) -> None:
+        pass
+
+
 class NoUsage:
     """Where nothing is measured, nothing is stored."""
 
@@ -445,6 +487,7 @@ class Ports:
     helm: Callable[[EksCluster], Helm]
     metrics: Callable[[Policy], Metrics] = lambda policy: NoMetrics()
     usage: UsageStore = field(default_factory=NoUsage, kw_only=True)
+    costs: CostStore = field(default_factory=NoCosts, kw_only=True)
     alarms: Alarms = field(default_factory=NoAlarms)
     sleep: SleepStore = field(kw_only=True)
     schedules: Schedules = field(kw_only=True)

@@ -10,6 +10,7 @@ What we keep about clusters, in one DynamoDB table.
     cluster#<arn>     record#<capability>          the newest record; also in the index `records`
     cluster#<arn>     detail#<capability>#…        its details, by record_details.py
     cluster#<arn>     pass#<capability>#<time>#<token>   a line of history, kept 90 days
+    cluster#<arn>     cost#<day>                   what its GPUs cost (cost_store.py)
     cluster#<arn>     pause                        why, and whether what sleeps stays asleep
     fleet             pause                        likewise
     fleet             sweep                        when the newest ran, and how many clusters there were
@@ -35,6 +36,7 @@ from slicewise.gateways import record_details
 from slicewise.gateways.botocore_clients import client, own_errors
 from slicewise.gateways.dynamodb_codec import Fields, item_of, table_of, text_of, utc_of, values_of
 from slicewise.model import sweeps
+from slicewise.model.costs import COST_PREFIX
 from slicewise.planning import retries
 from slicewise.planning.outcome import Finding, stage_of
 from slicewise.planning.record import UNKNOWN_TIME, Record
@@ -269,9 +271,10 @@ class StateTable:
                 ConsistentRead=True,
             )
             keys = [values_of(item) for page in pages for item in page["Items"]]
-        # The lease stays, and with it the growing token, until DynamoDB lets it expire.
+        # The lease stays, and with it the growing token, until DynamoDB lets it expire; and so does what the
+        # cluster cost, which is still to be reported.
         for key in keys:
-            if key["sk"] != "lease":
+            if key["sk"] != "lease" and not str(key["sk"]).startswith(COST_PREFIX):
                 self._delete(key)
 
     def records(self) -> tuple[Record, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # Of what the bytes mean: items of another one are not read, which costs history and nothing else.
 VERSION = 1
+# How the keys of its items begin in the table.
+COST_PREFIX = "cost#"
 
 
 @dataclass(frozen=True)
