@@ -105,12 +105,13 @@ _WORKLOADS = st.builds(
 @st.composite
 def random_days(draw: st.DrawFn) -> tuple[ClusterDays, ...]:
     """Of one or two clusters, that keep what reconciles promise of a Day."""
-    return tuple(
-        ClusterDays(
-            f"gpu-{number}", "eu-west-1", tuple(_day(draw, BEGIN + day * DAY_SECONDS) for day in days)
-        )
-        for number, days in enumerate(map(range, draw(st.lists(st.integers(0, 2), min_size=1, max_size=2))))
-    )
+    counts = draw(st.lists(st.integers(0, 2), min_size=1, max_size=2))
+    return tuple(_cluster(draw, f"gpu-{number}", count) for number, count in enumerate(counts))
+
+
+def _cluster(draw: st.DrawFn, name: str, days: int) -> ClusterDays:
+    begins = [BEGIN + day * DAY_SECONDS for day in range(days)]
+    return ClusterDays(name, "eu-west-1", tuple(_day(draw, begin) for begin in begins))
 
 
 def _day(draw: st.DrawFn, begin: int) -> Day:
