@@ -1,0 +1,153 @@
+"""What happened: nights and what each saved, and changes and what each brought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from fractions import Fraction
+
+from slicewise.costs.report import Effect, Night, Report
+
+from cli.output import plural
+from cli.report.figures import cents, dollars, hours, usd
+from cli.report.html import formulas
+from cli.report.html.markup import NOTHING, Markup, tag
+from cli.report.html.over_time import numbered
+from cli.report.html.section import moment, section, sentence, sortable_time
+from cli.report.html.tables import Body, Cell, Column, sortable
+
+_KINDS = {"n": "N of NodePool", "class": "class of", "asleep": "went to sleep:", "awake": "woke:"}
+
+
+def sections(report: Report) -> Iterator[Markup]:
+    yield _changes(report)
+    yield _nights(report)
+
+
+def _changes(report: Report) -> Markup:
+    title, lede = (
+        "What each change brought",
+        "Changes of N and of classes, with the reconcile that saw each first.",
+    )
+    found = numbered(report)
+    if not found:
+        return section("changes", title, lede, sentence("N and classes did not change in this span."))
+    columns = [
+        Column("what", "Change", is_figure=False),
+        Column("at", "When, UTC", is_figure=False),
+        Column("why", "Why", is_figure=False),
+        Column("saved", "Saved", formulas.EFFECT),
+        Column("seen", "Reconcile, UTC", is_figure=False),
+    ]
+    table = sortable("change-list", "Changes, in UTC", columns, Body([_change(n, one) for n, one in found]))
+    return section("changes", title, lede, table, _unknown(found))
+
+
+def _change(number: int, one: Effect) -> list[Cell]:
+    saved = (
+        Cell("–", float("-inf")) if one.saved is None else Cell(dollars(one.saved.usd), float(one.saved.usd))
+    )
+    text = f"{_KINDS[one.kind]} {one.what}: {one.before} → {one.after}"
+    within = tag("span", tag("b", str(number)), f" {one.cluster}", class_="within")
+    return [Cell([within, text], number), _time(one.at), Cell(one.why), saved, _time(one.seen_by)]
+
+
+def _time(at: datetime | None) -> Cell:
+    return Cell(sortable_time(at), at.timestamp()) if at else Cell("–", 0.0)
+
+
+def _unknown(found: Sequence[tuple[int, Effect]]) -> Markup:
+    count = sum(one.saved is None for _, one in found)
+    if not count:
+        return NOTHING
+    text = (
+        f"A dash marks {plural(count, 'change')} for which it cannot be said what would have been otherwise."
+    )
+    return tag("p", text, class_="note")
+
+
+def _nights(report: Report) -> Markup:
+    title, lede = "Nights", "What would have run through each sleep, less what did."
+    if not report.nights:
+        return section("nights", title, lede, sentence("No cluster slept in this span."), *_sleeps(report))
+    shown = list(zip(report.nights, cents(_dollars_of(report), _total_of(report)), strict=True))
+    every = tag("details", tag("summary", f"Each of them ({len(shown):,})"), _each_night(shown))
+    return section("nights", title, lede, _by_cluster(shown), every, *_sleeps(report))
+
+
+def _by_cluster(shown: Sequence[tuple[Night, int]]) -> Markup:
+    columns = [
+        Column("cluster", "Cluster", is_figure=False),
+        Column("count", "Sleeps"),
+        Column("node-hours", "Node-hours saved", formulas.NODE_HOURS),
+        Column("usd", "Saved", formulas.NIGHTS),
+    ]
+    clusters = sorted({night.cluster for night, _ in shown})
+    rows = [_sum_of(name, [one for one in shown if one[0].cluster == name]) for name in clusters]
+    return sortable(
+        "night-sums", "Sleeps by cluster", columns, Body(rows, [_sum_of("Saved by sleeping", shown)])
+    )
+
+
+def _sum_of(name: str, shown: Sequence[tuple[Night, int]]) -> list[Cell]:
+    node_hours = sum((Fraction(night.node_hours) for night, _ in shown), Fraction(0))
+    saved = sum(amount for _, amount in shown)
+    return [
+        Cell(name),
+        Cell(f"{len(shown):,}", len(shown)),
+        Cell(hours(node_hours), float(node_hours)),
+        Cell(usd(saved), saved),
+    ]
+
+
+def _each_night(shown: Sequence[tuple[Night, int]]) -> Markup:
+    columns = [
+        Column("cluster", "Cluster", is_figure=False),
+        Column("began", "Began, UTC", is_figure=False),
+        Column("ended", "Ended, UTC", is_figure=False),
+        Column("node-hours", "Node-hours saved", formulas.NODE_HOURS),
+        Column("usd", "Saved", formulas.NIGHTS),
+    ]
+    rows = [_night(one, amount) for one, amount in shown]
+    return sortable("night-list", "Sleeps by time, in UTC", columns, Body(rows))
+
+
+def _total_of(report: Report) -> int | None:
+    """The report's own sum, where it is that of the nights but for rounding."""
+    total, own = (round(value * 100) for value in (report.nights_usd, sum(_dollars_of(report))))
+    return total if abs(total - own) <= 1 else None
+
+
+def _dollars_of(report: Report) -> list[Fraction]:
+    return [Fraction(str(one.usd)) for one in report.nights]
+
+
+def _night(one: Night, amount: int) -> list[Cell]:
+    return [
+        Cell(one.cluster),
+        _time(one.began),
+        _time(one.ended) if one.ended else Cell("still asleep", float("inf")),
+        Cell(hours(Fraction(one.node_hours)), one.node_hours),
+        Cell(usd(amount), amount),
+    ]
+
+
+def _sleeps(report: Report) -> Iterator[Markup]:
+    found = [one for one in report.changes if one.kind in ("asleep", "awake")]
+    if found:
+        text = [
+            tag("li", f"{moment(one.at)} UTC: {one.cluster}, {_KINDS[one.kind]} {one.what}") for one in found
+        ]
+        summary = f"When NodePools went to sleep and woke ({len(found):,})"
+        yield tag(
+            "details",
+            tag("summary", summary),
+            tag(
+                "div",
+                tag("ul", text, class_="notes"),
+                class_="scroll",
+                tabindex=0,
+                role="region",
+                aria_label=summary,
+            ),
+        )

@@ -1,0 +1,174 @@
+"""What was saved and what was paid, at the top of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from slicewise.costs.report import Report
+
+from cli.output import plural
+from cli.report.figures import cents, dollars, round_dollars, share, usd
+from cli.report.html import formulas
+from cli.report.html.charts import Bar, bars
+from cli.report.html.markup import NOTHING, Markup, join, tag
+from cli.report.html.section import date, moment, section
+from cli.report.html.tables import explained
+
+# Parts of a dollar, in the order in which a sentence says them.
+_SPENT_ON = {
+    "used": "ran work",
+    "idle": "went to GPUs that pods held and did not use",
+    "free": "to GPUs that no pod held",
+    "unmeasured": "to GPUs whose use nothing measured",
+}
+
+
+def hero(report: Report) -> Markup:
+    return tag(
+        "div",
+        tag(
+            "div",
+            _label(report),
+            _figure(report),
+            _range(report),
+            tag("p", meaning(report), class_="meaning"),
+        ),
+        tag("dl", _facts(report), class_="facts"),
+        class_="hero",
+    )
+
+
+def _label(report: Report) -> Markup:
+    saved = "Saved by sharing GPUs and by sleeping when they are not needed"
+    more = "More than whole GPUs that never sleep would have cost"
+    return tag("p", more if report.headline.value < 0 else saved, class_="hero-label")
+
+
+def _figure(report: Report) -> Markup:
+    formula = (
+        f"{formulas.SAVED} {dollars(report.sharing.value)} + {dollars(report.nights_usd)} "
+        f"= {dollars(report.headline.value)}."
+    )
+    figure = explained(round_dollars(abs(report.headline.value)), formula, "headline")
+    return tag("p", figure, class_="hero-figure")
+
+
+def _range(report: Report) -> Markup:
+    """The uncertainty in words."""
+    headline, part = report.headline, report.headline_share
+    if headline.least == headline.most:
+        return tag("p", f"{share(part.value)} of what would have been paid.", class_="hero-label")
+    return tag(
+        "p",
+        f"Between {round_dollars(headline.least)} and {round_dollars(headline.most)}: "
+        f"{share(part.least)} to {share(part.most)} of what would have been paid.",
+        class_="hero-label",
+    )
+
+
+def meaning(report: Report) -> str:
+    """One sentence of what became of a dollar."""
+    total = report.total.total.usd
+    if not total:
+        return "Nothing was paid for in this span, as far as prices are known."
+    shares = {name: getattr(report.total, name).usd / total for name in _SPENT_ON}
+    shown = dict(zip(shares, cents(list(shares.values())), strict=True))
+    first, *others = [f"{shown[name]} ¢ {text}" for name, text in _SPENT_ON.items() if shares[name]]
+    return f"Of each dollar paid, {first}{_listed(others)}."
+
+
+def _listed(others: list[str]) -> str:
+    if len(others) < 2:
+        return "".join(f" and {one}" for one in others)
+    return f", {', '.join(others[:-1])} and {others[-1]}"
+
+
+def _facts(report: Report) -> Iterator[Markup]:
+    total = report.total
+    waste = total.waste.usd / total.total.usd if total.total.usd else None
+    yield _fact("Paid", join(at_least(report), dollars(total.total.usd)), formulas.PAID, "paid")
+    yield _fact("Waste", share(waste), f"{formulas.WASTE} {_of(total.waste.usd, total.total.usd)}", "waste")
+    yield _fact("Busy, as far as measured", share(report.busy), formulas.BUSY, "busy")
+    yield _fact("GPU memory used", share(report.memory), formulas.MEMORY, "memory")
+
+
+def _of(part: Fraction, whole: Fraction) -> str:
+    return f"{dollars(part)} of {dollars(whole)}."
+
+
+def _fact(title: str, text: str, formula: str, key: str) -> Markup:
+    return tag("div", tag("dt", title), tag("dd", explained(text, formula, f"fact-{key}")))
+
+
+def at_least(report: Report) -> str:
+    return "at least " if report.unpriced else ""
+
+
+def comparison(report: Report) -> Markup:
+    """What was paid, between what whole GPUs would have cost and what no placement could go below."""
+    lede = (
+        "What was paid, beside what the same pods would have cost with a whole GPU each and awake at night."
+    )
+    return section(
+        "saved", "What was saved", lede, bars(list(_bars(report))), _sums(report), _uncertainty(report)
+    )
+
+
+def _bars(report: Report) -> Iterator[Bar]:
+    paid = report.total.total.usd
+    nights = max(report.nights_usd, Fraction(0))
+    sharing = max(report.sharing.value, Fraction(0))
+    without = paid + report.headline.value
+    yield _bar("Whole GPUs, never asleep", without, formulas.WHOLE, "without",
+               [("plain", min(paid, max(without, Fraction(0)))), ("saved", sharing + nights)])  # fmt: skip
+    parts = [(name, part.usd) for name, part in zip(report.total._fields, report.total, strict=True)]
+    yield _bar("Paid", paid, formulas.PAID, "bar-paid", parts)
+    yield _bar(
+        "Lower bound, by any placement",
+        report.bound.usd,
+        formulas.BOUND,
+        "bound",
+        [("plain", report.bound.usd)],
+    )
+
+
+def _bar(label: str, value: Fraction, formula: str, key: str, parts: list[tuple[str, Fraction]]) -> Bar:
+    return Bar(label, explained(dollars(value), formula, key), [(name, float(part)) for name, part in parts])
+
+
+def _sums(report: Report) -> Markup:
+    """The headline as a sum whose shown cents add up."""
+    sharing, nights = cents([report.sharing.value, report.nights_usd])
+    return tag(
+        "p",
+        "Saved: ",
+        explained(usd(sharing), f"{formulas.SHARING} {_less(report)}", "sharing"),
+        " by sharing + ",
+        explained(usd(nights), formulas.NIGHTS, "nights"),
+        f" by sleeping = {usd(sharing + nights)}, ",
+        explained(share(report.headline_share.value), formulas.SAVED_SHARE, "share"),
+        " of what would have been paid.",
+        class_="sum",
+    )
+
+
+def _less(report: Report) -> str:
+    return f"{dollars(report.whole.usd)} − {dollars(report.total.total.usd)}."
+
+
+def _uncertainty(report: Report) -> Markup:
+    sharing = report.sharing
+    if sharing.least == sharing.most:
+        return NOTHING
+    text = (
+        f"By sharing at least {dollars(sharing.least)}, at most {dollars(sharing.most)}: the notes say why."
+    )
+    return tag("p", text, class_="note")
+
+
+def span(since: datetime, until: datetime) -> str:
+    if until - since < timedelta(days=2):
+        return f"{moment(since)} to {moment(until)} UTC"
+    return f"{date(since)} to {date(until)} ({plural((until - since).days, 'day')})"

@@ -1,0 +1,236 @@
+"""What changed in time: costs by day or hour, each NodePool's N and how busy it was, and the week by hour."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import NamedTuple
+
+from slicewise.costs.report import Cost, Effect, Moment, Report
+
+from cli.output import plural
+from cli.report.figures import dollars, hours, share
+from cli.report.html import week
+from cli.report.html.charts import SERIES, PoolSeries, pool_panels, stacked, swatch
+from cli.report.html.markup import Markup, join, tag
+from cli.report.html.section import section, sentence
+from cli.report.html.tables import plain
+
+# Up to it a chart has hours instead of days.
+SHORT = timedelta(days=3)
+MOST_PANELS = 12
+_PARTS = tuple(name for name in SERIES if name != "saved")
+
+
+class Unit(NamedTuple):
+    """Dollars, or GPU-hours where nothing has a price."""
+
+    field: str
+    name: str
+    mark: str
+
+    def of(self, cost: Cost) -> Fraction:
+        value: Fraction = getattr(cost, self.field)
+        return value
+
+    def text(self, value: Fraction) -> str:
+        return dollars(value) if self.field == "usd" else hours(value)
+
+
+USD, GPU_HOURS = Unit("usd", "dollars", "$"), Unit("gpu_hours", "GPU-hours", " h")
+
+
+def unit_of(report: Report) -> Unit:
+    return USD if report.total.total.usd else GPU_HOURS
+
+
+def is_short(report: Report) -> bool:
+    return report.until - report.since <= SHORT
+
+
+def moments(report: Report) -> Sequence[Moment]:
+    return report.by_hour if is_short(report) else report.by_day
+
+
+def per_of(report: Report) -> str:
+    return "hour" if is_short(report) else "day"
+
+
+def step(report: Report) -> timedelta:
+    return timedelta(hours=1) if is_short(report) else timedelta(days=1)
+
+
+def cost(report: Report) -> Markup:
+    per = per_of(report)
+    unit = unit_of(report)
+    title, lede = (
+        "Cost over time",
+        f"Paid by {per} in {unit.name}, by what became of it, and what sharing saved on top.",
+    )
+    found = moments(report)
+    if not found:
+        return section(
+            "time", title, lede, sentence("Nothing was counted in this span, so there is nothing to draw.")
+        )
+    values = {name: [_part(one, name, unit) for one in found] for name in SERIES}
+    times = [one.at for one in found]
+    drawn = {name: [float(value) for value in series] for name, series in values.items()}
+    chart = stacked(times, step(report), drawn, unit.mark, _summary(report, unit, per))
+    figure = tag("figure", _legend(values, unit), chart)
+    return section("time", title, lede, figure, _figures(times, values, unit, per))
+
+
+def _part(one: Moment, name: str, unit: Unit) -> Fraction:
+    if name == "saved":
+        return max(unit.of(one.whole) - unit.of(one.parts.total), Fraction(0))
+    return unit.of(getattr(one.parts, name))
+
+
+def _legend(values: Mapping[str, Sequence[Fraction]], unit: Unit) -> Markup:
+    return tag(
+        "ul",
+        [_entry(name, sum(series, Fraction(0)), unit) for name, series in values.items()],
+        class_="legend",
+    )
+
+
+def _entry(name: str, total: Fraction, unit: Unit) -> Markup:
+    return tag("li", swatch(name), SERIES[name], " ", tag("span", unit.text(total), class_="number"))
+
+
+def _summary(report: Report, unit: Unit, per: str) -> str:
+    total = report.total
+    parts = ", ".join(f"{SERIES[name].lower()} {unit.text(unit.of(getattr(total, name)))}" for name in _PARTS)
+    return f"Stacked bars of {unit.name} by {per}: {parts} in all. The table below has the figures."
+
+
+def _figures(
+    times: Sequence[datetime], values: Mapping[str, Sequence[Fraction]], unit: Unit, per: str
+) -> Markup:
+    rows = [
+        [label, *(unit.text(series[i]) for series in values.values())]
+        for i, label in enumerate(_labels(times, per))
+    ]
+    return plain("time-figures", f"By {per} in {unit.name}", [per.capitalize(), *SERIES.values()], rows)
+
+
+def pools(report: Report) -> Markup:
+    title = "How many pods share a GPU"
+    lede = (
+        "For each NodePool: N, the pods that share a GPU, and how busy its GPUs were. A dashed line is a "
+        "change, with its number in the table of changes. A tick below marks the start of a sleep."
+    )
+    names = _largest(report)
+    if not names:
+        return section("pools", title, lede, sentence("No NodePool had machines in this span."))
+    shown = names[:MOST_PANELS]
+    body = tag("div", [_panel(report, name) for name in shown], class_="panels")
+    return section("pools", title, lede, body, _others(len(names) - len(shown)), _pool_figures(report, shown))
+
+
+def _largest(report: Report) -> list[str]:
+    """NodePools as cluster/NodePool, the one that cost most first."""
+    spent: dict[str, Fraction] = defaultdict(Fraction)
+    for row in report.by_machine:
+        spent["/".join(row.key[:2])] += unit_of(report).of(row.parts.total)
+    seen = {name for one in moments(report) for name in one.n}
+    return sorted(seen, key=lambda name: (-spent[name], name))
+
+
+def _others(count: int) -> Markup:
+    return sentence(f"Not drawn: {plural(count, 'NodePool')} that cost less.") if count else join()
+
+
+def _panel(report: Report, name: str) -> Markup:
+    found = moments(report)
+    series = PoolSeries(
+        [one.n.get(name) for one in found],
+        [one.busy.get(name) for one in found],
+        _marks(report, name),
+        [_place(report, one.at) for one in report.changes if _is_of(one, name) and one.kind == "asleep"],
+    )
+    chart = pool_panels(
+        [one.at for one in found],
+        step(report),
+        series,
+        f"N and busy share of NodePool {name}: {_ends(series)}",
+    )
+    return tag("figure", tag("figcaption", tag("h3", name)), chart)
+
+
+def _is_of(effect: Effect, name: str) -> bool:
+    return f"{effect.cluster}/{effect.what}" == name
+
+
+def numbered(report: Report) -> list[tuple[int, Effect]]:
+    """Changes of N and of classes, as charts and the table number them."""
+    return list(enumerate((one for one in report.changes if one.kind in ("n", "class")), start=1))
+
+
+def _marks(report: Report, name: str) -> list[tuple[float, int]]:
+    return [(_place(report, one.at), number) for number, one in numbered(report) if _is_of(one, name)]
+
+
+def _place(report: Report, at: datetime) -> float:
+    """Where in the chart a time lies, whose first and last bar are whole."""
+    found = moments(report)
+    part = (at - found[0].at) / (found[-1].at + step(report) - found[0].at)
+    return min(max(part, 0.0), 1.0)
+
+
+def _ends(series: PoolSeries) -> str:
+    n = [value for value in series.n if value is not None]
+    busy = [value for value in series.busy if value is not None]
+    shares = f"busy {share(min(busy))} to {share(max(busy))}" if busy else "not measured"
+    return f"N from {n[0]:g} to {n[-1]:g}, {shares}, {plural(len(series.marks), 'change')}."
+
+
+def _pool_figures(report: Report, names: Sequence[str]) -> Markup:
+    found, per = moments(report), per_of(report)
+    labels = _labels([one.at for one in found], per)
+    rows = [
+        [label, *(_n_and_busy(one, name) for name in names)] for label, one in zip(labels, found, strict=True)
+    ]
+    return plain("pool-figures", "N, and busy share, by NodePool", [per.capitalize(), *names], rows)
+
+
+def _labels(times: Sequence[datetime], per: str) -> list[str]:
+    return [f"{at:%Y-%m-%d %H:%M}" if per == "hour" else f"{at:%Y-%m-%d}" for at in times]
+
+
+def _n_and_busy(one: Moment, name: str) -> str:
+    n = one.n.get(name)
+    return "no machine" if n is None else f"{n:.3g}, {share(one.busy.get(name))}"
+
+
+def hours_of_week(report: Report) -> Markup:
+    title, lede = (
+        "The week by hour",
+        "When GPUs are busy, and how many there are. Hours with none cost nothing.",
+    )
+    if week.is_empty(report.hours_of_week):
+        return section("week", title, lede, sentence("No GPU was there in this span."))
+    return section(
+        "week", title, lede, tag("figure", week.table(report.hours_of_week)), _unmeasured_hours(report)
+    )
+
+
+def _unmeasured_hours(report: Report) -> Markup:
+    missing = sum(busy is None and gpus > 0 for day in report.hours_of_week for busy, gpus in day)
+    return (
+        tag(
+            "p",
+            f"A dash marks {plural(missing, 'hour')} of the week in which nothing was measured.",
+            class_="note",
+        )
+        if missing
+        else join()
+    )
+
+
+def sections(report: Report) -> Iterator[Markup]:
+    yield cost(report)
+    yield pools(report)
+    yield hours_of_week(report)

@@ -1,0 +1,33 @@
+"""A section of the page: its heading and what it is about at the side, its figures beside that."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cli.report.html.markup import NOTHING, Child, Markup, tag
+
+
+def section(key: str, title: str, lede: Child, *body: Child) -> Markup:
+    return tag(
+        "section",
+        tag("div", tag("h2", title, id=f"{key}-title"), tag("p", lede, class_="lede") if lede else NOTHING),
+        tag("div", *body, class_="body"),
+        id=key,
+        aria_labelledby=f"{key}-title",
+    )
+
+
+def sentence(text: Child) -> Markup:
+    return tag("p", text)
+
+
+def date(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y}"
+
+
+def moment(at: datetime) -> str:
+    return f"{at.day} {at:%b %Y, %H:%M}"
+
+
+def sortable_time(at: datetime) -> Markup:
+    return tag("time", moment(at), datetime=f"{at:%Y-%m-%dT%H:%MZ}")
