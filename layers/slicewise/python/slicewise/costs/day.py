@@ -150,20 +150,39 @@ class PodLife(NamedTuple):
     ram: int = 0
 
 
+class Span(NamedTuple):
+    """In seconds; `end` is None while it lasts."""
+
+    begin: int
+    end: int | None = None
+
+
+class Replicas(NamedTuple):
+    """N of a NodePool; `why` is the reason of a change of it that is under way, else empty."""
+
+    n: int
+    why: str = ""
+
+
 @dataclass(frozen=True)
 class Roster:
     """
-    Who was there at the newest reconcile, and who had gone but is not counted to its end yet.
+    Who was there at the newest reconcile, and who had gone but is not counted to its end yet: these have
+    "@" and the second of their end behind their name.
 
     Attributes:
         seen_at: Second of that reconcile.
         nodes: By the Node's name, or the NodeClaim's while it has no Node.
         pods: By "namespace/name".
+        pools: By the NodePool's name.
+        asleep: NodePools that sleep.
     """
 
     seen_at: int
     nodes: Mapping[str, NodeLife] = field(default_factory=dict)
     pods: Mapping[str, PodLife] = field(default_factory=dict)
+    pools: Mapping[str, Replicas] = field(default_factory=dict)
+    asleep: Mapping[str, Span] = field(default_factory=dict)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slicewise.model.costs import CostDay
     from slicewise.model.measures import PoolMeasures
     from slicewise.model.usage import Page
     from slicewise.planning.actions import Action
@@ -98,9 +99,9 @@ class Plan:
     `would` is what would be done, did the policy's mode or a pause let us: only reported. `longest_retry` is
     the longest that an object whose action failed waits for its next try. `left` has the parts that are left
     for longer, where they are refused permanently. `measured` is saved in every mode: what was measured, for
-    the next reconcile to go on from. `unrecorded` is of a reconcile about a cluster of which nothing is
-    known, nor is to be: it leaves no record. `abreast` has the rank of each part that waits for no other of
-    its rank: reconcile/lanes.py does these side by side.
+    the next reconcile to go on from; and `costs`, what GPUs cost, in this order. `unrecorded` is of a
+    reconcile about a cluster of which nothing is known, nor is to be: it leaves no record. `abreast` has the
+    rank of each part that waits for no other of its rank: reconcile/lanes.py does these side by side.
     `pools` is what was observed of each NodePool, for metrics.
     """
 
@@ -111,6 +112,7 @@ class Plan:
     longest_retry: timedelta = timedelta(minutes=15)
     left: Mapping[str, Left] = field(default_factory=dict)
     measured: tuple[Page, ...] = ()
+    costs: tuple[CostDay, ...] = ()
     unrecorded: bool = False
     abreast: Mapping[str, str] = field(default_factory=dict)
     pools: tuple[PoolMeasures, ...] = ()

@@ -31,7 +31,6 @@ from slicewise.errors import Conflict, LeaseHeld, PolicySkew, SlicewiseError, Un
 from slicewise.model import sweeps
 from slicewise.model.cluster import EksCluster
 from slicewise.model.measures import Measure, PoolMeasures
-from slicewise.model.usage import Page
 from slicewise.planning import policy_skew, retries
 from slicewise.planning.actions import Action, DeleteState, Notify
 from slicewise.planning.measures import measures
@@ -62,8 +61,16 @@ _LATE_MESSAGE = timedelta(minutes=1)
 # sweep's.
 _MOST_LOST = 8
 _FIRST_CONFLICT = timedelta(seconds=2)
-# Some pages of what was measured.
+# Some pages of what was measured, or a day of what GPUs cost.
 _TO_KEEP = timedelta(seconds=60)
+_USAGE_LOST = Finding(
+    "usage-not-kept", "What was measured could not be saved", "No action is needed where it is temporary."
+)
+_COSTS_LOST = Finding(
+    "costs-not-kept",
+    "What GPUs cost could not be saved",
+    "No action needed where it is temporary: the next reconcile counts this time, too.",
+)
 _FIRST_RETRY = timedelta(seconds=5)
 # Where more failed than a record holds, those left out would be tried each few seconds, as if they had never
 # failed.
@@ -287,8 +294,7 @@ class Reconciler(Generic[W]):
             outcome = replace(outcome, requeue_after=None if plan.actions else outcome.requeue_after)
 
         outcome = replace(outcome, requeue_after=policy_skew.with_requeue(outcome))
-        if plan.measured and (lost := self._save_usage(trigger, plan.measured, progress)):
-            outcome = replace(outcome, findings=(*outcome.findings, lost))
+        outcome = replace(outcome, findings=(*outcome.findings, *self._save_counts(trigger, plan, progress)))
         return self._end(trigger, outcome, progress, conflicts)
 
     def _reconcile_in_one_release(self, trigger: Trigger, progress: _Progress) -> Report:
@@ -315,18 +321,34 @@ class Reconciler(Generic[W]):
             skew_since=skew_since,
         )
 
-    def _save_usage(
-        self, trigger: Trigger, measured: tuple[Page, ...], progress: _Progress
-    ) -> Finding | None:
-        """What is lost of it costs the next reconcile a longer read, and nothing else."""
+    def _save_counts(self, trigger: Trigger, plan: Plan, progress: _Progress) -> tuple[Finding, ...]:
+        """
+        With what could not be saved. Costs come first: what is saved of measurements is not read again, and
+        a reconcile that is killed in between has not counted its steps.
+        """
+        found = []
+        if plan.costs:
+            found.append(self._save(lambda: self._keep_costs(trigger, plan), _COSTS_LOST, progress))
+        if plan.measured:
+            found.append(self._save(lambda: self._keep_usage(trigger, plan), _USAGE_LOST, progress))
+        return tuple(one for one in found if one)
+
+    def _keep_costs(self, trigger: Trigger, plan: Plan) -> None:
+        for day in plan.costs:
+            self._ports.costs.keep(trigger.cluster, day, self._clock())
+
+    def _keep_usage(self, trigger: Trigger, plan: Plan) -> None:
+        self._ports.usage.keep(trigger.cluster, plan.measured, self._clock())
+
+    def _save(self, keep: Callable[[], None], lost: Finding, progress: _Progress) -> Finding | None:
+        """What is lost costs the next reconcile a longer read, or history, and nothing else."""
         try:
             self._renew(progress, _TO_KEEP)
-            self._ports.usage.keep(trigger.cluster, measured, self._clock())
+            keep()
         except LeaseHeld:
             raise
         except SlicewiseError as error:
-            message = f"What was measured could not be saved: {error}"
-            return Finding("usage-not-kept", message, "No action is needed where it is temporary.")
+            return replace(lost, message=f"{lost.message}: {error}")
         return None
 
     def _apply(self, plan: Plan, executor: ActionExecutor, progress: _Progress) -> Attempt:

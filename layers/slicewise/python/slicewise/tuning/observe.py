@@ -14,6 +14,7 @@ from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.kube import kinds
 from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
+from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
 from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Stage
@@ -30,6 +31,7 @@ from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_n
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.observation import (
     Complete,
+    CountedCosts,
     Deleted,
     Measurement,
     MetricsUnreadable,
@@ -91,6 +93,7 @@ def observe(
     if not cluster.answers:
         return NotReady(cluster, policy_name, policy, text or "", its_alarms, known)
     contents, measurement = _inside(cluster, policy, record, ports, now)
+    costs, costs_error = _costs(cluster, policy, ports, now) if measurement.whole else (None, "")
     return Observed(
         cluster,
         policy_name,
@@ -102,7 +105,22 @@ def observe(
         alarms_error=alarms_error,
         recorded=known,
         failed=record.retries if record else (),
+        costs=costs,
+        costs_error=costs_error,
     )
+
+
+def _costs(
+    cluster: EksCluster, policy: Policy, ports: Ports, now: datetime
+) -> tuple[CountedCosts | None, str]:
+    """With why they cannot be read. No N depends on them: without them all else goes on."""
+    try:
+        newest = ports.costs.newest(cluster.arn, now)
+        slept = ports.store.record(cluster.arn, OFF_HOURS) if policy.off_hours else None
+    except (Refused, Unavailable) as error:
+        return None, str(error)
+    nights = tuple(one for one in slept.details if "began" in one) if slept else ()
+    return CountedCosts(now, newest, nights), ""
 
 
 def _alarms(cluster: EksCluster, ports: Ports) -> tuple[tuple[Alarm, ...], str]:

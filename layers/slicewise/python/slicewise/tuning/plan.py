@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.model.cluster import ClusterContents
+from slicewise.model.costs import CostDay
 from slicewise.model.usage import Page
 from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
@@ -174,6 +175,7 @@ def _tune(seen: Observed, now: datetime) -> Plan:
         actions,
         tuple(one.detail for one in plans if one.detail),
         measured=_kept(seen),
+        costs=_costs(states, plans, seen),
         pools=pool_measures(states, seen, now),
     )
 
@@ -219,6 +221,10 @@ def _unread(seen: Observed) -> Iterator[Finding]:
         message = f"Alarms of this cluster cannot be read: {seen.alarms_error.rstrip('.')}."
         remedy = "Until then nothing triggers tuning between the hourly sweeps, and idle GPUs count as used."
         yield Finding("alarms-unreadable", message, remedy)
+    if seen.costs_error:
+        message = f"What GPUs cost until now cannot be read: {seen.costs_error.rstrip('.')}."
+        remedy = "No action needed where it is temporary: the next reconcile counts this time, too."
+        yield Finding("costs-unreadable", message, remedy)
 
 
 def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator[timedelta]:
@@ -241,6 +247,15 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
         return ()
     before = written(seen.measurement.history)
     return tuple(pages(seen.measured.saved, before, measured_by(seen.policy)))
+
+
+def _costs(states: Sequence[PoolState], plans: Sequence[PoolPlan], seen: Observed) -> tuple[CostDay, ...]:
+    """Only a reconcile of the whole counts, and every cold start would pay for what does."""
+    if seen.costs is None:
+        return ()
+    from slicewise.tuning.costs import cost_days
+
+    return tuple(cost_days(seen, states, plans))
 
 
 def _reason(summary: str, plans: Iterable[PoolPlan]) -> str:

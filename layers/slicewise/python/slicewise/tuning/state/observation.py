@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from slicewise.errors import InvalidPolicy
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
+from slicewise.model.costs import CostDay
 from slicewise.planning.retries import Retry
 from slicewise.policy.model import Policy
 from slicewise.tuning.state import whole_gpus
@@ -86,6 +87,22 @@ class NotRead:
 
 
 Measurement = Complete | Partial | MetricsUnreadable | NotRead
+
+
+@dataclass(frozen=True)
+class CountedCosts:
+    """
+    What was counted of what the cluster's GPUs cost, as this reconcile goes on from it.
+
+    Attributes:
+        at: When the cluster was read.
+        newest: None where nothing is counted yet.
+        nights: Details of the off-hours record about sleeps.
+    """
+
+    at: datetime
+    newest: CostDay | None = None
+    nights: Details = ()
 
 
 # What a reconcile finds
@@ -195,6 +212,7 @@ class Observed:
         alarms: All that are named after the cluster; none where `alarms_error` says why they are not known.
         recorded: Details of the previous record, for NodePools that are not decided on.
         failed: Writes that failed in previous reconciles, and when each is tried again.
+        costs: None where not the whole was read, or `costs_error` says why they are not known.
     """
 
     cluster: EksCluster
@@ -207,6 +225,8 @@ class Observed:
     alarms_error: str = ""
     recorded: Details = ()
     failed: tuple[Retry, ...] = ()
+    costs: CountedCosts | None = None
+    costs_error: str = ""
 
     @property
     def whole(self) -> bool:

@@ -361,6 +361,27 @@ class Window:
         """The source had begun before these readings: what they lack at their beginning is a gap."""
         return self.history.through is not None
 
+    def certain(self, pod: tuple[str, str], node: str, gpus: int = 1) -> tuple[Points, Points]:
+        """
+        GPUs and MiB that a pod used for certain, also of one that has ended; while it loaded its model, too,
+        since that was paid for.
+
+        Args:
+            pod: Its namespace and name.
+            gpus: How many it asked for: what it did on each is added up.
+        """
+        measured = self.readings.by_pod.get(pod)
+        if measured and node not in self._collapsed:
+            if gpus == 1:
+                return measured.busy, measured.memory_mib
+            each = [one for one in self.readings.pods if (one.namespace, one.pod, one.node) == (*pod, node)]
+            return _added(one.busy for one in each), _added(one.memory_mib for one in each)
+        share = self.sharing.by_node.get(node)
+        if share is None:
+            return {}, {}
+        alone = {at: share.memory_mib[at] for at in share.alone if at in share.memory_mib}
+        return share.measured_busy if gpus == 1 else _added([share.measured_busy] * gpus), alone
+
     def _share(self, node: str, since: int) -> PodHistory | None:
         share = self.sharing.by_node.get(node)
         if share is None:
@@ -465,6 +486,14 @@ def _from(points: Points, since: int) -> Points:
     if first is None or first >= since:
         return points
     return {at: value for at, value in points.items() if at >= since}
+
+
+def _added(found: Iterable[Points]) -> Points:
+    total: dict[int, float] = {}
+    for points in found:
+        for at, value in points.items():
+            total[at] = total.get(at, 0.0) + value
+    return total
 
 
 def _key(pod: Object) -> tuple[str, str]:
