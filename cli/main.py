@@ -23,6 +23,7 @@ from cli import status as clusters
 from cli.deployment import NotDeployed
 from cli.deployment import app as deployed
 from cli.output import Answer, show
+from cli.report import command as report
 from cli.terminal import completion
 from cli.terminal.columns import screen_of
 from cli.terminal.help import finish
@@ -191,6 +192,7 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
     leave.set_defaults(run=lambda a: offboarding.offboard(app(), a))
 
     assess.add_to(commands)
+    report.add_to(commands, app)
 
     # Only for the list of commands: `main` passes it on before anything is parsed.
     backtest = commands.add_parser(

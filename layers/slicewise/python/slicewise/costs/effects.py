@@ -76,9 +76,9 @@ def effects(
 
 def _of_cluster(cluster: ClusterDays, rates: Rates, slept: list[tuple[Night, Fraction]]) -> Iterator[Effect]:
     changes = sorted({change for day in cluster.days for change in day.changes})
-    left = list(slept)
-    for place, change in enumerate(changes):
-        end = _end(change, changes[place + 1 :])
+    left, ends = list(slept), _ends(changes)
+    for change in changes:
+        end = ends[change]
         effect = _effect(cluster.name, change)
         if change.kind == N:
             yield replace(effect, saved=_of_n(cluster, change, end or cluster.through, rates))
@@ -88,9 +88,15 @@ def _of_cluster(cluster: ClusterDays, rates: Rates, slept: list[tuple[Night, Fra
             yield replace(effect, saved=_of_sleep(change, left))
 
 
-def _end(change: Change, later: Iterable[Change]) -> int | None:
+def _ends(changes: Sequence[Change]) -> dict[Change, int | None]:
     """When the next of the same kind and object came."""
-    return next((one.at for one in later if (one.kind, one.what) == (change.kind, change.what)), None)
+    nexts: dict[tuple[str, str], int] = {}
+    found: dict[Change, int | None] = {}
+    for change in reversed(changes):
+        key = change.kind, change.what
+        found[change] = nexts.get(key)
+        nexts[key] = change.at
+    return found
 
 
 def _effect(cluster: str, change: Change) -> Effect:
@@ -108,6 +114,8 @@ def _of_n(cluster: ClusterDays, change: Change, end: int, rates: Rates) -> Cost 
         return None
     saved = Cost()
     for day in cluster.days:
+        if not counted_seconds(day, change.at, end):
+            continue
         for hour in range(HOURS_A_DAY):
             begin = day.begin + hour * HOUR_SECONDS
             share = counted_seconds(day, max(begin, change.at), min(begin + HOUR_SECONDS, end))
