@@ -45,7 +45,8 @@ def _headline(report: Report) -> Iterator[str]:
     paid, hours = _usd(report.total.total.usd), _hours(report.total.total.gpu_hours)
     busy = f"busy {_share(report.busy)} of the time that was measured"
     yield f"  Paid {least}{paid} for {hours} GPU-hours, {busy}."
-    yield f"  The same pods on whole GPUs: {_usd(report.whole.usd)}."
+    whole = f"{_usd(report.whole.usd)} for {_hours(report.whole.gpu_hours)} GPU-hours"
+    yield f"  The same pods on whole GPUs: {whole}."
     yield f"  No placement of these pods could cost less than {_usd(report.bound.usd)}."
     yield f"  Prices: {report.terms}"
 

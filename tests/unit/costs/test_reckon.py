@@ -131,6 +131,13 @@ def test_aws_s_split_of_machines_of_unknown_size_is_not_shown():
     assert any("--price g99.xlarge=DOLLARS" in note for note in found.notes)
 
 
+def test_machines_of_no_known_type_have_no_price_to_pass():
+    machine = L4._replace(instance_type="")
+    found = report(changed(hours={machine: example().days[0].hours[L4]}))
+
+    assert "No price is known of machines of no known type, so dollars are sums without them." in found.notes
+
+
 def test_a_change_of_n_brought_what_the_pods_would_have_needed_before(found):
     """From 13:00 chat alone holds five slices: three GPUs at two each, two at four, for five hours."""
     [effect] = found.changes

@@ -51,10 +51,8 @@ def _missing_days(cluster: ClusterDays) -> int:
 
 def _of_prices(report: Report, rates: Rates, unsized: Collection[str]) -> Iterator[str]:
     if report.unpriced:
-        yield (
-            f"No price is known of {_list(report.unpriced)}, so dollars are sums without them. Pass --price "
-            f"{report.unpriced[0]}=DOLLARS."
-        )
+        named = next((f" Pass --price {one}=DOLLARS." for one in report.unpriced if one), "")
+        yield f"No price is known of {_list(report.unpriced)}, so dollars are sums without them.{named}"
     if rates.overstated:
         one = min(rates.overstated)
         yield f"{_list(rates.overstated)}: counted at the price on demand. Pass --price {one}=DOLLARS."
@@ -97,7 +95,7 @@ def _of_savings(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str
 
 
 def _list(names: Iterable[str], most: int = 8) -> str:
-    found = sorted(names)
+    found = sorted(name or "machines of no known type" for name in names)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more
 
