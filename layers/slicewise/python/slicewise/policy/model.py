@@ -75,6 +75,13 @@ class Drift(StrEnum):
     REPORT = "report"
 
 
+class CostReport(StrEnum):
+    """How often the operators get a notice of what a cluster's GPUs cost, beside `slicewise report`."""
+
+    NONE = "none"
+    WEEKLY = "weekly"
+
+
 # The device plugin refuses fewer than 2 (k8s-device-plugin v0.20.0, api/config/v1/replicas.go); 1 is a pool
 # that does not share. 16 slices of the smallest card, 16 GiB, are 1 GiB each: below that hardly a model fits.
 MIN_REPLICAS, MAX_REPLICAS = 2, 16
@@ -523,6 +530,10 @@ class Policy:
     )
     tuning: Tuning = fields.declare(fields.Section(Tuning), "When N changes.", default=Tuning())
     drift: Drift = fields.choice(Drift.REPAIR, "What happens when somebody else edits objects of ours.")
+    report: CostReport = fields.choice(
+        CostReport.NONE,
+        "Whether the operators get a notice each week of what GPUs cost and what was saved; in mode act.",
+    )
     off_hours: OffHours | None = fields.declare(
         fields.Section(OffHours),
         "When what runs on the pools sleeps.",

@@ -16,6 +16,7 @@ from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
+from slicewise.model.costs import CostDay
 from slicewise.planning import policy_skew
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
@@ -27,6 +28,7 @@ from slicewise.ports import Kubernetes, Ports
 from slicewise.trigger import Trigger
 from slicewise.tuning import alarms
 from slicewise.tuning.classes.annotation import is_moving
+from slicewise.tuning.cost_notice import week_to_report
 from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
 from slicewise.tuning.state import whole_gpus
 from slicewise.tuning.state.observation import (
@@ -107,6 +109,7 @@ def observe(
         failed=record.retries if record else (),
         costs=costs,
         costs_error=costs_error,
+        week_costs=_week_costs(cluster, policy, record, ports, costs) if costs else (),
     )
 
 
@@ -121,6 +124,19 @@ def _costs(
         return None, str(error)
     nights = tuple(one for one in slept.details if "began" in one) if slept else ()
     return CountedCosts(now, newest, nights), ""
+
+
+def _week_costs(
+    cluster: EksCluster, policy: Policy, record: Record | None, ports: Ports, costs: CountedCosts
+) -> tuple[CostDay, ...]:
+    """Once its last day is counted whole. Where they cannot be read now, the next reconcile reads them."""
+    week = week_to_report(policy, record.notified if record else (), costs.at)
+    if week is None or costs.newest is None or costs.newest.day <= week.days[1]:
+        return ()
+    try:
+        return ports.costs.days(cluster.arn, *week.days)
+    except (Refused, Unavailable):
+        return ()
 
 
 def _alarms(cluster: EksCluster, ports: Ports) -> tuple[tuple[Alarm, ...], str]:

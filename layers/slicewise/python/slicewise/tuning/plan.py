@@ -18,7 +18,7 @@ from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
 from slicewise.policy.model import Mode, fingerprint
-from slicewise.tuning import adoption, alarms
+from slicewise.tuning import adoption, alarms, cost_notice
 from slicewise.tuning.capacity_check import check_capacity
 from slicewise.tuning.pool_measures import pool_measures
 from slicewise.tuning.pool_rules import plan_pool
@@ -169,10 +169,10 @@ def _tune(seen: Observed, now: datetime) -> Plan:
         min(_waits(plans, seen, now), default=None),
     )
     its_alarms = () if seen.alarms_error else alarms.actions(seen.cluster, seen.policy, seen.alarms)
-    actions = (*its_alarms, *(action for one in plans for action in one.steps))
+    steps = (action for one in plans for action in one.steps)
     return Plan(
         outcome,
-        actions,
+        (*its_alarms, *steps, *cost_notice.notices(seen, now)),
         tuple(one.detail for one in plans if one.detail),
         measured=_kept(seen),
         costs=_costs(states, plans, seen),

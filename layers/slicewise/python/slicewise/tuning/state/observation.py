@@ -212,6 +212,7 @@ class Observed:
         alarms: All that are named after the cluster; none where `alarms_error` says why they are not known.
         recorded: Details of the previous record, for NodePools that are not decided on.
         failed: Writes that failed in previous reconciles, and when each is tried again.
+        week_costs: The days of the last week, where a notice of them is due; else none.
         costs: None where not the whole was read, or `costs_error` says why they are not known.
     """
 
@@ -227,6 +228,7 @@ class Observed:
     failed: tuple[Retry, ...] = ()
     costs: CountedCosts | None = None
     costs_error: str = ""
+    week_costs: tuple[CostDay, ...] = ()
 
     @property
     def whole(self) -> bool:

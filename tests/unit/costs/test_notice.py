@@ -1,0 +1,69 @@
+"""The weekly notice: which week it is of, when it is due, and what it says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from slicewise.costs.notice import Week, last_week, notice
+from slicewise.policy.model import parse
+from slicewise.tuning.cost_notice import week_to_report
+
+from tests.support.cost_days import SINCE, UNTIL, example
+
+POOLS = "pools: {shared: {sharing: none, gpus: [l4], maxGpus: 1}}\n"
+MONDAY = datetime(2026, 11, 9, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "since", "key"),
+    [
+        ("2026-11-09T00:00", "2026-11-02", "costs 2026-W45"),
+        ("2026-11-15T23:59", "2026-11-02", "costs 2026-W45"),
+        ("2026-01-05T12:00", "2025-12-29", "costs 2026-W01"),
+        ("2027-01-04T12:00", "2026-12-28", "costs 2026-W53"),
+    ],
+)
+def test_the_last_week_is_the_newest_that_has_ended(now, since, key):
+    week = last_week(datetime.fromisoformat(now).replace(tzinfo=UTC))
+
+    assert (f"{week.since:%Y-%m-%d}", week.key) == (since, key)
+    assert (week.until - week.since).days == 7 and week.until.weekday() == 0
+    assert week.days[1] - week.days[0] == 6 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("policy", "notified", "is_due"),
+    [
+        ("report: weekly", (), True),
+        ("report: weekly", ("costs 2026-W45",), False),
+        ("report: weekly", ("costs 2026-W44",), True),
+        ("report: none", (), False),
+        ("drift: repair", (), False),
+        ("{report: weekly, mode: recommend}", (), False),
+    ],
+)
+def test_it_is_due_once_where_the_policy_asks_for_it_and_acts(policy, notified, is_due):
+    fields = policy.strip("{}").replace(", ", "\n")
+
+    assert bool(week_to_report(parse(f"{POOLS}{fields}\n", "p"), notified, MONDAY)) is is_due
+
+
+def test_it_has_the_headline_the_largest_wastes_and_where_to_see_more():
+    subject, text = notice("gpu-1", "eu-west-1", example().days, Week(SINCE, UNTIL)) or ("", "")
+
+    assert subject == "Slicewise: GPUs of gpu-1 cost $16.10 last week"
+    assert text.splitlines() == [
+        "Cluster gpu-1, 2026-11-02 to 2026-11-08 (UTC).",
+        "Paid: $16.10 for 20.0 GPU-hours, on demand in us-east-1 on 2026-07-20.",
+        "Saved: $32.59 (67% of what would have been paid): sharing $28.17, nights $4.42.",
+        "",
+        "1. $8.05 (50%): held and not used by serving/Deployment/chat of gpu-1, busy 20% of the time",
+        "2. $5.03 (31%): no pod held it: NodePool slicewise-shared-l4 of gpu-1",
+        "",
+        "All of it: slicewise report gpu-1 --since 2026-11-02 --until 2026-11-08",
+    ]
+
+
+def test_a_week_without_machines_has_none():
+    assert notice("gpu-1", "eu-west-1", (), Week(SINCE, UNTIL)) is None
