@@ -256,6 +256,13 @@ def test_a_team_label_that_no_pod_has_is_reported_with_those_that_pods_have():
     assert report(changed(labels={})).by_team == ()
 
 
+def test_a_label_without_a_value_names_no_team():
+    assert [one.key for one in report(changed(labels={CHAT: {"team": ""}})).by_team] == [
+        ("(no team)",),
+        ("",),
+    ]
+
+
 def test_a_cluster_counted_late_or_with_gaps_says_so():
     first = replace(example().days[0], since=BEGIN + 3600)
     third = replace(first, begin=BEGIN + 2 * 86_400, since=BEGIN + 2 * 86_400)

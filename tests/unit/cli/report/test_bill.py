@@ -187,11 +187,14 @@ def test_another_currency_leaves_hours_to_compare(tmp_path):
 
 def test_days_that_either_has_in_part_are_not_compared(tmp_path):
     half_a_day = [focus(A, 8), focus(A, 9)]
-    assert "No day is whole" in checked(half_a_day, tmp_path).notes[0]
+    fee = focus("", 8, SkuMeter="Fee", ChargePeriodEnd="2026-12-01T00:00:00Z")
+    assert "No day is whole" in checked([*half_a_day, fee], tmp_path).notes[0]
 
     known = recorded(a=7200)
     second = replace(known.days[0], begin=BEGIN + 86_400, since=BEGIN + 86_400, through=BEGIN + 90_000)
-    found = checked(covered(half_a_day), tmp_path, replace(known, days=(known.days[0], second)))
+    next_day = {"ChargePeriodStart": "2026-11-03T23:00:00Z", "ChargePeriodEnd": "2026-11-04T00:00:00Z"}
+    lines = [*half_a_day, focus(A, 23, **next_day)]
+    found = checked(lines, tmp_path, replace(known, days=(known.days[0], second)))
     assert found.equal == 1
     assert found.notes[0].startswith("Compared are the 1 of 2 days that both have whole, 2026-11-02")
 
@@ -222,6 +225,7 @@ def test_a_cur_has_the_effective_cost_of_savings_plans_and_reservations(tmp_path
     assert (found.lines, found.equal, found.source) == ((), 1, "bill.csv (CUR 2.0)")
     assert any("1 lines of split cost allocation" in one for one in found.notes)
     assert any("1 Credit lines, -5.00 USD in all" in one for one in found.notes)
+    assert not any("Negation" in one for one in found.notes), "a plan's own cost takes its place"
 
 
 def test_a_cur_without_the_column_that_it_takes_says_so(tmp_path):
