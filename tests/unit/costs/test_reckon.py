@@ -19,6 +19,7 @@ from slicewise.costs.tally import ClusterDays, slice_cost
 
 from tests.support.cost_days import (
     BEGIN,
+    CHAT,
     L4,
     NIGHT,
     SINCE,
@@ -257,10 +258,9 @@ def test_a_team_label_that_no_pod_has_is_reported_with_those_that_pods_have():
 
 
 def test_a_label_without_a_value_names_no_team():
-    assert [one.key for one in report(changed(labels={CHAT: {"team": ""}})).by_team] == [
-        ("(no team)",),
-        ("",),
-    ]
+    found = report(changed(labels={CHAT: {"team": ""}}))
+
+    assert [one.key for one in found.by_team] == [("(no team)",), ("",)]
 
 
 def test_a_cluster_counted_late_or_with_gaps_says_so():
