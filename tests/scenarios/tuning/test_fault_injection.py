@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 from slicewise.app import TUNING
+from slicewise.costs.text import load
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 from slicewise.trigger import Trigger
@@ -27,6 +28,7 @@ SMALL = POLICY.replace("{start: 4, max: 8}", "{start: 2, max: 3}")
 @cache
 def _due() -> TunedAccount:
     account = TunedAccount(pods=(2, 2, 2), policy=SMALL, slots=2)
+    account.costs.kept.clear()
     account.tune()
     account.let_pass(timedelta(hours=2))
     account.calls.made.clear()
@@ -86,7 +88,15 @@ def ended(account: TunedAccount) -> dict:
         "drifted": account.karpenter.ever_drifted,
         "promises": account.karpenter.broken_promises,
         "stage": account.tuned.stage,
+        "all that was paid for is counted, once": counted_once(account),
     }
+
+
+def counted_once(account: TunedAccount) -> bool:
+    """None of the three machines comes or goes."""
+    days = [day for kept in account.costs.kept.values() if (day := load(kept))]
+    seconds = sum(hour.machine_seconds for day in days for of in day.hours.values() for hour in of.values())
+    return bool(days) and seconds == 3 * sum(day.through - day.since for day in days)
 
 
 KINDS = ["killed", "answer lost", *REFUSALS]

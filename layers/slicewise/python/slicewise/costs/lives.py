@@ -43,7 +43,8 @@ class CostObservation:
     Attributes:
         at: When.
         until: Up to where it can be counted: measurements of later steps may still come. A multiple of 600.
-        nodes, pods, pools: As in a Roster, all of them without an end.
+        nodes, pods, pools: As in a Roster, all of them without an end. A pod that no kubelet has taken yet
+            begins at 0.
         asleep: The reason by each NodePool that sleeps.
         classes: NodePools that are one class of a pool.
         class_reasons: Why a workload belongs into its class, by namespace/kind/name.
@@ -75,6 +76,7 @@ def continued(before: Roster, seen: CostObservation) -> Roster:
     middle = (before.seen_at + seen.at) // 2
     nodes, moved = _nodes(before.nodes, seen.nodes, middle)
     pods = _pods(before.pods, seen.pods, moved, middle)
+    pods |= _on_both({key: life for key, life in pods.items() if seen.pods.get(key) == life}, nodes, moved)
     pools = {name: _replicas(before.pools.get(name), now) for name, now in seen.pools.items()}
     return Roster(seen.at, nodes, pods, pools, _asleep(before.asleep, seen.asleep, middle))
 
@@ -145,7 +147,26 @@ def _pods(
         _ended(found, key, life, end)
         if now and not is_another:
             found[key] = now._replace(begin=end)
-    return {**seen, **found}
+    return {**{key: _come(life, middle) for key, life in seen.items()}, **found}
+
+
+def _come(life: PodLife, middle: int) -> PodLife:
+    """One that its kubelet has not taken yet was put on its machine since the reconcile before."""
+    return life if life.begin else life._replace(begin=middle)
+
+
+def _on_both(
+    seen: Mapping[str, PodLife], nodes: Mapping[str, NodeLife], moved: Mapping[str, str]
+) -> dict[str, PodLife]:
+    """Of those that have come: with the time on their machine before that offered another N."""
+    found: dict[str, PodLife] = {}
+    for key, life in seen.items():
+        turn, ended = nodes[life.node].begin, moved.get(life.node, "")
+        if ended in nodes and life.begin < turn == nodes[ended].end:
+            _ended(found, key, life._replace(node=ended), turn)
+            life = life._replace(begin=turn)
+        found[key] = life
+    return found
 
 
 def _goes_on(life: PodLife, now: PodLife) -> bool:

@@ -68,7 +68,7 @@ def observation(
         at=int(at.timestamp()),
         until=until,
         nodes=nodes,
-        pods={_key(pod): _placed(life, at) for pod, life in pods},
+        pods={_key(pod): life for pod, life in pods},
         pools={one.name: Replicas(one.n, _why(one, details)) for one in node_pools.values()},
         asleep={
             name(one): str(details.get(name(one), {}).get("reason", ""))
@@ -81,11 +81,6 @@ def observation(
         measured=_measurements(seen, nodes),
         nights={str(night["began"]): night for night in seen.costs.nights} if seen.costs else {},
     )
-
-
-def _placed(life: PodLife, at: datetime) -> PodLife:
-    """One that its kubelet has not taken yet begins now, and not when it began to wait for a machine."""
-    return life if life.begin else life._replace(begin=int(at.timestamp()))
 
 
 def _why(state: PoolState, details: Mapping[str, Mapping[str, Any]]) -> str:
