@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.costs.day import Day, Machine, Use
+from slicewise.costs.day import Day, Use
 from slicewise.costs.text import load
 from slicewise.errors import Conflict, Refused, Unavailable
 from slicewise.model.capabilities import TUNING
