@@ -12,7 +12,7 @@ STYLE = """
 --on-dark:#0c1413}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-padding-top:1rem}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 "Helvetica Neue","Segoe UI",Roboto,
+body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 "Helvetica Neue","Segoe UI",Roboto,
 "Liberation Sans",Arial,sans-serif;font-variant-numeric:tabular-nums}
 h1,h2,.hero-figure{font-family:"Iowan Old Style","Palatino Linotype",Palatino,"Book Antiqua",Georgia,
 "Liberation Serif",serif;font-weight:400;text-wrap:balance}
@@ -143,13 +143,15 @@ header.page{padding-top:1.75rem}h1{font-size:1.5rem;margin-bottom:1.5rem}
 --unmeasured-line:#66635b;--free:#c3d6e6;--free-line:#3f6687;--saved:#fff;--saved-line:#4d8f5f;
 --h0:#f1efe8;--h1:#dcebe6;--h2:#b5d5cc;--h3:#86bbb0;--h4:#1f6b64;--h5:#0e4440;--on-dark:#fff}
 @page{margin:16mm 14mm}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-body{font-size:10pt}.page{max-width:none;padding:0}nav,.skip,details,.formula,.arrow{display:none!important}
+html{font-size:12px}.page{max-width:none;padding:0}nav,.skip,details,.formula,.arrow{display:none!important}
 main>section{display:block;padding:1.25rem 0}header.page{padding-top:0}h2{break-after:avoid}
-h1{margin-bottom:1rem}.hero{gap:1rem 2rem}.hero-figure{font-size:3rem}
-figure,tr,.bars div,.facts div{break-inside:avoid}thead{display:table-header-group}
+h1{margin-bottom:1.25rem}.hero{gap:1.5rem}.hero-figure{font-size:4.5rem}
+.facts{grid-template-columns:repeat(4,minmax(0,1fr))}.lede{break-after:avoid}
+figure,tr,.bars div,.facts div,.terms dd,#clusters,#aws,#nights{break-inside:avoid}
+thead{display:table-header-group}
 tfoot{display:table-row-group}
-.scroll{overflow:visible}table{font-size:8.5pt}.week{min-width:0}
-.week th,.week td{font-size:6.5pt}.week b{font-size:7.5pt}
+.scroll{overflow:visible}table{font-size:.9rem}th,td{padding:.25rem .4rem}tbody th{min-width:0}
+.week{min-width:0}td:not(.number){min-width:0}.week th,.week td{font-size:.68rem}.week b{font-size:.75rem}
 .figure{text-decoration:none}.chart.wide{display:block}.chart.narrow{display:none}footer p{padding-bottom:0}}
 @media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 """
