@@ -7,23 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
+from slicewise.costs.cents import cents, rounded
+
 Table = Sequence[Sequence[Fraction]]
-
-
-def cents(values: Sequence[Fraction], total: int | None = None) -> list[int]:
-    """
-    Dollars as cents that add up: those with the largest remainders are rounded up.
-
-    Args:
-        total: Their sum in cents, less than one a value away from the exact one; else that is rounded.
-    """
-    exact = [value * 100 for value in values]
-    shown = [floor(value) for value in exact]
-    missing = (round(sum(exact)) if total is None else total) - sum(shown)
-    step = 1 if missing > 0 else -1
-    for i in sorted(range(len(exact)), key=lambda i: step * (shown[i] - exact[i]))[: abs(missing)]:
-        shown[i] += step
-    return shown
 
 
 def cents_table(table: Table, columns: Sequence[int]) -> list[list[int]]:
@@ -80,12 +66,12 @@ def usd(amount: int) -> str:
 
 def dollars(value: Fraction) -> str:
     """A figure that stands alone, to the cent."""
-    return usd(round(value * 100))
+    return usd(rounded(value))
 
 
 def round_dollars(value: Fraction) -> str:
     """For a headline: without cents from 1,000 $ on."""
-    return dollars(value) if abs(value) < 1000 else usd(round(value) * 100).removesuffix(".00")
+    return dollars(value) if abs(value) < 1000 else usd(rounded(value / 100) * 100).removesuffix(".00")
 
 
 def price(value: Fraction) -> str:

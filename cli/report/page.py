@@ -17,11 +17,11 @@ from cli.output import plural
 from cli.report.html import breakdown, events, formulas, headline, over_time, proof
 from cli.report.html.charts import patterns
 from cli.report.html.markup import Markup, join, tag
-from cli.report.html.section import moment, section, sentence
+from cli.report.html.section import moment, section, sentence, span
 from cli.report.html.style import SCRIPT, STYLE
 
 _LINKS = {
-    "saved": "Saved", "time": "Over time", "pools": "N", "week": "Week", "teams": "Teams",
+    "saved": "Saved", "time": "Over time", "pools": "Sharing", "week": "Week", "teams": "Teams",
     "namespaces": "Namespaces", "workloads": "Workloads", "by-pool": "Pools", "clusters": "Clusters",
     "changes": "Changes", "nights": "Nights", "sum": "Sum", "aws": "AWS's split cost",
     "bill": "Bill", "notes": "Notes", "formulas": "Formulas",
@@ -52,7 +52,7 @@ def _head(report: Report) -> Markup:
         tag("meta", http_equiv="Content-Security-Policy", content=_policy()),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"What GPUs cost: {_clusters(report)}, {headline.span(report.since, report.until)}"),
+        tag("title", f"What GPUs cost: {_clusters(report)}, {span(report.since, report.until)}"),
         tag("link", rel="icon", href="data:,"),
         tag("style", Markup(STYLE)),
     )
@@ -75,7 +75,7 @@ def _header(report: Report) -> Markup:
     return tag(
         "header",
         tag("p", places or "No cluster", class_="kicker"),
-        tag("h1", f"What GPUs cost, {headline.span(report.since, report.until)}"),
+        tag("h1", f"What GPUs cost, {span(report.since, report.until)}"),
         headline.hero(report),
         tag("nav", tag("ul", [_link(*one) for one in _LINKS.items()]), aria_label="Contents"),
         class_="page",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "link", "br", "col", "img", "input"}
+VOID = {"meta", "link", "br", "col", "wbr", "img", "input"}
 
 
 @dataclass

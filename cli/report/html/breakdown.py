@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from slicewise.costs.cents import cents
 from slicewise.costs.report import Parts, Report, Row
 
-from cli.report.figures import cents, cents_table, hours, share, usd
+from cli.report.figures import cents_table, hours, share, usd
 from cli.report.html import formulas
 from cli.report.html.markup import Markup
 from cli.report.html.section import section, sentence

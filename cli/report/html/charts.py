@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import ceil, floor, log10
+from math import ceil, floor, isclose, log10
 
 from cli.report.html.markup import Child, Markup, join, tag
 
@@ -73,6 +73,20 @@ def swatch(name: str) -> Markup:
     return tag("svg", box, width=14, height=14, viewBox="0 0 14 14", aria_hidden="true", class_="swatch")
 
 
+def legend(figures: Mapping[str, str], saved: str = SERIES["saved"]) -> Markup:
+    """
+    Args:
+        figures: By a name of SERIES, as text.
+        saved: What "saved" is called.
+    """
+    names = {**SERIES, "saved": saved}
+    entries = [
+        tag("li", swatch(name), names[name], " ", tag("span", text, class_="number"))
+        for name, text in figures.items()
+    ]
+    return tag("ul", entries, class_="legend")
+
+
 def stacked(
     times: Sequence[datetime], step: timedelta, values: Mapping[str, Sequence[float]], unit: str, summary: str
 ) -> Markup:
@@ -110,8 +124,10 @@ def _stacked(
     top = axis_top(max(map(sum, zip(*values.values(), strict=True)), default=0))
     yield from _grid(frame, top, unit)
     below = [0.0] * len(times)
+    # Outlines of thin bars would be all that is seen of them.
+    density = "dense" if frame.inner_width / max(len(times), 1) < 6 else ""
     for name, series in values.items():
-        yield tag("path", d=_bars(frame, below, series, top), class_=f"fill {name}")
+        yield tag("path", d=_bars(frame, below, series, top), class_=f"fill {name} {density}".strip())
         below = [one + more for one, more in zip(below, series, strict=True)]
     yield from _dates(frame, times, step)
 
@@ -134,8 +150,15 @@ def _grid(frame: Frame, top: float, unit: str) -> Iterator[Markup]:
 
 
 def axis_label(value: float, top: float, unit: str) -> str:
-    digits = max(0, ceil(-log10(top)) + 2) if top < 10 else 0
-    text = f"{value:,.{digits}f}" if top < 10_000 else f"{value / 1000:,.4g}k"
+    """With as many digits as a quarter of the axis has; a dollar has two, if any."""
+    scale, thousands = (1000, "k") if top >= 10_000 else (1, "")
+    quarter = top / 4 / scale
+    digits = next(
+        digits for digits in (0, 1, 2, 3, 4, 5, 6) if digits == 6 or isclose(round(quarter, digits), quarter)
+    )
+    if unit == "$" and digits == 1 and not thousands:
+        digits = 2
+    text = f"{value / scale:,.{digits}f}{thousands}"
     return text + unit if unit.startswith(" ") else unit + text
 
 
@@ -196,11 +219,18 @@ def _pool(frame: Frame, times: Sequence[datetime], step: timedelta, pool: PoolSe
     most = max(2, ceil(max((n for n in pool.n if n is not None), default=1)))
     yield from _panel(frame, _N_PANEL, "N", f"{most}", "0")
     yield from _panel(frame, _BUSY_PANEL, "Busy", "100 %", "0")
-    yield tag("path", d=_area(frame, _BUSY_PANEL, pool.busy, 1.0), class_="fill used")
+    yield _busy(frame, pool)
     yield tag("path", d=_steps(frame, _N_PANEL, pool.n, float(most)), class_="line")
     yield from _sleeps(frame, pool.sleeps)
     yield from _marks(frame, pool.marks)
     yield from _dates(frame, times, step)
+
+
+def _busy(frame: Frame, pool: PoolSeries) -> Markup:
+    if all(value is None for value in pool.busy):
+        middle = frame.left + frame.inner_width / 2
+        return tag("text", "not measured", x=middle, y=sum(_BUSY_PANEL) - 24, class_="at-middle")
+    return tag("path", d=_area(frame, _BUSY_PANEL, pool.busy, 1.0), class_="fill used")
 
 
 def _panel(frame: Frame, panel: tuple[int, int], title: str, top: str, bottom: str) -> Iterator[Markup]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 
+from slicewise.costs.cents import cents
 from slicewise.costs.report import Effect, Night, Report
 
 from cli.output import plural
-from cli.report.figures import cents, dollars, hours, usd
+from cli.report.figures import dollars, hours, usd
 from cli.report.html import formulas
 from cli.report.html.markup import NOTHING, Markup, tag
 from cli.report.html.over_time import numbered
@@ -34,7 +35,6 @@ def _changes(report: Report) -> Markup:
         return section("changes", title, lede, sentence("N and classes did not change in this span."))
     columns = [
         Column("what", "Change", is_figure=False),
-        Column("at", "When, UTC", is_figure=False),
         Column("why", "Why", is_figure=False),
         Column("saved", "Saved", formulas.EFFECT),
         Column("seen", "Reconcile, UTC", is_figure=False),
@@ -49,11 +49,19 @@ def _change(number: int, one: Effect) -> list[Cell]:
     )
     text = f"{_KINDS[one.kind]} {one.what}: {one.before} → {one.after}"
     within = tag("span", tag("b", str(number)), f" {one.cluster}", class_="within")
-    return [Cell([within, text], number), _time(one.at), Cell(one.why), saved, _time(one.seen_by)]
+    return [Cell([within, text], number), Cell(one.why), saved, _seen(one)]
 
 
-def _time(at: datetime | None) -> Cell:
-    return Cell(sortable_time(at), at.timestamp()) if at else Cell("–", 0.0)
+def _seen(one: Effect) -> Cell:
+    """The reconcile that saw it, and when it was, where that is another time."""
+    if one.seen_by == one.at:
+        return _time(one.at)
+    changed = tag("span", "changed ", sortable_time(one.at), class_="within")
+    return Cell([sortable_time(one.seen_by), changed], one.seen_by.timestamp())
+
+
+def _time(at: datetime) -> Cell:
+    return Cell(sortable_time(at), at.timestamp())
 
 
 def _unknown(found: Sequence[tuple[int, Effect]]) -> Markup:
@@ -70,7 +78,7 @@ def _nights(report: Report) -> Markup:
     title, lede = "Nights", "What would have run through each sleep, less what did."
     if not report.nights:
         return section("nights", title, lede, sentence("No cluster slept in this span."), *_sleeps(report))
-    shown = list(zip(report.nights, cents(_dollars_of(report), _total_of(report)), strict=True))
+    shown = list(zip(report.nights, cents(_dollars_of(report)), strict=True))
     every = tag("details", tag("summary", f"Each of them ({len(shown):,})"), _each_night(shown))
     return section("nights", title, lede, _by_cluster(shown), every, *_sleeps(report))
 
@@ -110,12 +118,6 @@ def _each_night(shown: Sequence[tuple[Night, int]]) -> Markup:
     ]
     rows = [_night(one, amount) for one, amount in shown]
     return sortable("night-list", "Sleeps by time, in UTC", columns, Body(rows))
-
-
-def _total_of(report: Report) -> int | None:
-    """The report's own sum, where it is that of the nights but for rounding."""
-    total, own = (round(value * 100) for value in (report.nights_usd, sum(_dollars_of(report))))
-    return total if abs(total - own) <= 1 else None
 
 
 def _dollars_of(report: Report) -> list[Fraction]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from slicewise.costs.cents import cents
 from slicewise.costs.report import Report
 
-from cli.output import plural
-from cli.report.figures import cents, dollars, round_dollars, share, usd
+from cli.report.figures import dollars, round_dollars, share, usd
 from cli.report.html import formulas
-from cli.report.html.charts import Bar, bars
+from cli.report.html.breakdown import total_cents
+from cli.report.html.charts import Bar, bars, legend
 from cli.report.html.markup import NOTHING, Markup, join, tag
-from cli.report.html.section import date, moment, section
+from cli.report.html.section import section
 from cli.report.html.tables import explained
 
-# Parts of a dollar, in the order in which a sentence says them.
-_SPENT_ON = {
-    "used": "ran work",
-    "idle": "went to GPUs that pods held and did not use",
-    "free": "to GPUs that no pod held",
-    "unmeasured": "to GPUs whose use nothing measured",
+# What a dollar went to, where it did not run work.
+_WENT_TO = {
+    "idle": "GPUs that pods held and did not use",
+    "free": "GPUs that no pod held",
+    "unmeasured": "GPUs whose use nothing measured",
 }
 
 
@@ -73,16 +72,23 @@ def meaning(report: Report) -> str:
     total = report.total.total.usd
     if not total:
         return "Nothing was paid for in this span, as far as prices are known."
-    shares = {name: getattr(report.total, name).usd / total for name in _SPENT_ON}
-    shown = dict(zip(shares, cents(list(shares.values())), strict=True))
-    first, *others = [f"{shown[name]} ¢ {text}" for name, text in _SPENT_ON.items() if shares[name]]
-    return f"Of each dollar paid, {first}{_listed(others)}."
+    names = [name for name in ("used", *_WENT_TO) if getattr(report.total, name).usd]
+    shown = cents([getattr(report.total, name).usd / total for name in names])
+    return f"Of each dollar paid, {_listed(list(_went(names, shown)))}."
 
 
-def _listed(others: list[str]) -> str:
-    if len(others) < 2:
-        return "".join(f" and {one}" for one in others)
-    return f", {', '.join(others[:-1])} and {others[-1]}"
+def _went(names: Sequence[str], shown: Sequence[int]) -> Iterator[str]:
+    verb = "went to "
+    for name, share_of_dollar in zip(names, shown, strict=True):
+        if name == "used":
+            yield f"{share_of_dollar} ¢ ran work"
+            continue
+        yield f"{share_of_dollar} ¢ {verb}{_WENT_TO[name]}"
+        verb = "to "
+
+
+def _listed(texts: list[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def _facts(report: Report) -> Iterator[Markup]:
@@ -90,8 +96,12 @@ def _facts(report: Report) -> Iterator[Markup]:
     waste = total.waste.usd / total.total.usd if total.total.usd else None
     yield _fact("Paid", join(at_least(report), dollars(total.total.usd)), formulas.PAID, "paid")
     yield _fact("Waste", share(waste), f"{formulas.WASTE} {_of(total.waste.usd, total.total.usd)}", "waste")
-    yield _fact("Busy, as far as measured", share(report.busy), formulas.BUSY, "busy")
-    yield _fact("GPU memory used", share(report.memory), formulas.MEMORY, "memory")
+    yield _fact("Busy, as far as measured", _measured(report.busy), formulas.BUSY, "busy")
+    yield _fact("GPU memory used", _measured(report.memory), formulas.MEMORY, "memory")
+
+
+def _measured(value: float | None) -> str:
+    return "not measured" if value is None else share(value)
 
 
 def _of(part: Fraction, whole: Fraction) -> str:
@@ -111,8 +121,14 @@ def comparison(report: Report) -> Markup:
     lede = (
         "What was paid, beside what the same pods would have cost with a whole GPU each and awake at night."
     )
-    return section(
-        "saved", "What was saved", lede, bars(list(_bars(report))), _sums(report), _uncertainty(report)
+    chart = tag("figure", _legend(report), bars(list(_bars(report))))
+    return section("saved", "What was saved", lede, chart, _sums(report), _uncertainty(report))
+
+
+def _legend(report: Report) -> Markup:
+    parts = zip(report.total._fields, total_cents(report.total), strict=True)
+    return legend(
+        {**{name: usd(part) for name, part in parts}, "saved": dollars(report.headline.value)}, "Saved"
     )
 
 
@@ -166,9 +182,3 @@ def _uncertainty(report: Report) -> Markup:
         f"By sharing at least {dollars(sharing.least)}, at most {dollars(sharing.most)}: the notes say why."
     )
     return tag("p", text, class_="note")
-
-
-def span(since: datetime, until: datetime) -> str:
-    if until - since < timedelta(days=2):
-        return f"{moment(since)} to {moment(until)} UTC"
-    return f"{date(since)} to {date(until)} ({plural((until - since).days, 'day')})"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 # Elements without an end tag.
-_VOID = {"meta", "link", "br", "col"}
+_VOID = {"meta", "link", "br", "col", "wbr"}
 
 
 class Markup(str):

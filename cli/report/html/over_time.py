@@ -13,7 +13,7 @@ from slicewise.costs.report import Cost, Effect, Moment, Report
 from cli.output import plural
 from cli.report.figures import dollars, hours, share
 from cli.report.html import week
-from cli.report.html.charts import SERIES, PoolSeries, pool_panels, stacked, swatch
+from cli.report.html.charts import SERIES, PoolSeries, legend, pool_panels, stacked
 from cli.report.html.markup import Markup, join, tag
 from cli.report.html.section import section, sentence
 from cli.report.html.tables import plain
@@ -78,7 +78,11 @@ def cost(report: Report) -> Markup:
     times = [one.at for one in found]
     drawn = {name: [float(value) for value in series] for name, series in values.items()}
     chart = stacked(times, step(report), drawn, unit.mark, _summary(report, unit, per))
-    figure = tag("figure", _legend(values, unit), chart)
+    figure = tag(
+        "figure",
+        legend({name: unit.text(sum(series, Fraction(0))) for name, series in values.items()}),
+        chart,
+    )
     return section("time", title, lede, figure, _figures(times, values, unit, per))
 
 
@@ -86,18 +90,6 @@ def _part(one: Moment, name: str, unit: Unit) -> Fraction:
     if name == "saved":
         return max(unit.of(one.whole) - unit.of(one.parts.total), Fraction(0))
     return unit.of(getattr(one.parts, name))
-
-
-def _legend(values: Mapping[str, Sequence[Fraction]], unit: Unit) -> Markup:
-    return tag(
-        "ul",
-        [_entry(name, sum(series, Fraction(0)), unit) for name, series in values.items()],
-        class_="legend",
-    )
-
-
-def _entry(name: str, total: Fraction, unit: Unit) -> Markup:
-    return tag("li", swatch(name), SERIES[name], " ", tag("span", unit.text(total), class_="number"))
 
 
 def _summary(report: Report, unit: Unit, per: str) -> str:

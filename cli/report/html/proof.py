@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
+from slicewise.costs.cents import cents
 from slicewise.costs.report import BillCheck, BillLine, Parts, Report, Row
 
 from cli.output import plural
-from cli.report.figures import cents, dollars, hours, price, usd
+from cli.report.figures import dollars, hours, price, usd
 from cli.report.html import formulas
 from cli.report.html.breakdown import total_cents
 from cli.report.html.markup import Child, Markup, join, tag

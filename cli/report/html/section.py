@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from cli.output import plural
 from cli.report.html.markup import NOTHING, Child, Markup, tag
 
 
@@ -19,6 +20,17 @@ def section(key: str, title: str, lede: Child, *body: Child) -> Markup:
 
 def sentence(text: Child) -> Markup:
     return tag("p", text)
+
+
+def span(since: datetime, until: datetime) -> str:
+    """Both ends, each year and day once; a midnight ends the day before it."""
+    last = until - timedelta(microseconds=1)
+    if since.date() == last.date() and until - since < timedelta(days=1):
+        return f"{date(since)}, {since:%H:%M} to {until:%H:%M} UTC"
+    if until - since < timedelta(days=2):
+        return f"{moment(since)} to {moment(until)} UTC"
+    begin = f"{since.day} {since:%B}" if since.year == last.year else date(since)
+    return f"{begin} to {date(last)} ({plural((until - since).days, 'day')})"
 
 
 def date(at: datetime) -> str:

@@ -30,7 +30,7 @@ border-top:2px solid var(--ink);padding-top:1.5rem}
 .hero-label{margin:0;font-size:1rem}
 .hero-figure{margin:.1rem 0 .4rem;font-size:clamp(2.75rem,9vw,5.25rem);line-height:1.05;color:var(--accent);
 letter-spacing:-.015em}
-.hero-figure .figure{text-decoration-thickness:2px;text-underline-offset:.12em}
+.hero-figure .figure{text-decoration-thickness:2px;text-underline-offset:.17em}
 .meaning{font-size:1.125rem;max-width:36rem;margin:.75rem 0 0}
 .facts{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:1.25rem 2rem;margin:0}
 .facts div{border-top:1px solid var(--rule);padding-top:.5rem}
@@ -67,7 +67,7 @@ margin:0 0 1rem;padding:0;font-size:.9375rem}
 .fill.unmeasured{fill:url(#hatch-unmeasured);stroke:var(--unmeasured-line)}
 .fill.free{fill:url(#hatch-free);stroke:var(--free-line)}
 .fill.saved{fill:url(#hatch-saved);stroke:var(--saved-line);stroke-dasharray:3 2}
-.fill.plain{fill:var(--soft);stroke:var(--soft)}
+.fill.dense{stroke:none}.fill.plain{fill:var(--soft);stroke:var(--soft)}
 .ground.idle{fill:var(--idle)}.hatch.idle{stroke:var(--idle-line)}
 .ground.unmeasured{fill:var(--unmeasured)}.hatch.unmeasured{stroke:var(--unmeasured-line)}
 .ground.free{fill:var(--free)}.hatch.free{stroke:var(--free-line)}
@@ -135,7 +135,7 @@ footer p{border-top:2px solid var(--ink);margin:1rem 0 0;padding:1rem 0 5rem}
 header.page{padding-top:1.75rem}h1{font-size:1.5rem;margin-bottom:1.5rem}
 .chart.wide{display:none}.chart.narrow{display:block}.chart.narrow text{font-size:11.5px}
 .panels .chart text{font-size:15px}
-.sorts tr>:first-child{position:sticky;left:0;background:var(--paper);max-width:9rem}
+.sorts tr>:first-child{position:sticky;left:0;background:var(--paper);min-width:9.5rem;max-width:10rem}
 .facts{gap:1rem}.facts dd{font-size:1.125rem}.terms{grid-template-columns:minmax(0,1fr);gap:0}
 .terms dd{margin-bottom:.6rem}tbody th{min-width:8rem}}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#f4f1ea;--ink:#111;--soft:#4a4f4c;--rule:#cfcbc0;
@@ -153,7 +153,6 @@ tfoot{display:table-row-group}
 .scroll{overflow:visible}table{font-size:.9rem}th,td{padding:.25rem .4rem}tbody th{min-width:0}
 .week{min-width:0}td:not(.number){min-width:0}.week th,.week td{font-size:.68rem}.week b{font-size:.75rem}
 .figure{text-decoration:none}.chart.wide{display:block}.chart.narrow{display:none}footer p{padding-bottom:0}}
-@media (prefers-reduced-motion:no-preference){html{scroll-behavior:smooth}}
 """
 
 # Sorting is all that needs it; Escape puts a formula away.

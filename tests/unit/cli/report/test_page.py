@@ -243,7 +243,7 @@ def test_a_short_span_is_drawn_by_hour():
     [figures] = document("one hour").with_id("time").all("table")
 
     assert [row[0] for row in rows(figures)] == ["2026-11-27 14:00"]
-    assert "27 Nov 2026, 14:00 to 27 Nov 2026, 15:00 UTC" in document("one hour").one("h1").text
+    assert "27 November 2026, 14:00 to 15:00 UTC" in document("one hour").one("h1").text
 
 
 def test_a_chart_and_its_table_say_the_same():
@@ -269,8 +269,8 @@ def test_changes_are_numbered_alike_in_charts_and_in_the_table():
 
     assert sorted(marked) == ["1", "2", "3"]
     assert [row[0].split()[0] for row in listed] == ["1", "2", "3", "4"]
-    assert "4 → 5" in listed[0][0] and listed[0][3] == "$249.11" and listed[3][3] == "–"
-    assert listed[0][4] == "10 Nov 2026, 09:00"
+    assert "4 → 5" in listed[0][0] and listed[0][2] == "$249.11" and listed[3][2] == "–"
+    assert listed[0][3] == "10 Nov 2026, 09:00"
 
 
 def test_nights_add_up_to_what_sleeping_saved():
