@@ -264,12 +264,18 @@ def _rows(found: list[Entry], key: Callable[[Entry], tuple[str, ...]]) -> tuple[
     sums: dict[tuple[str, ...], Parts] = defaultdict(Parts)
     for one in found:
         sums[key(one)] += one.parts
+    total = sum(sums.values(), Parts())
     is_of_pods = ("",) in sums or ("",) * 3 in sums
     return tuple(
         Row(key, parts, _busy(parts), (_busy(parts) or 0.0) * 0.9 + 0.05 if _busy(parts) else None,
-            parts.allocated.usd * Fraction(9, 8) if is_of_pods and any(key) else None)
+            _aws_split(key, parts, total) if is_of_pods else None)
         for key, parts in sums.items()
     )  # fmt: skip
+
+
+def _aws_split(key: tuple[str, ...], parts: Parts, total: Parts) -> Fraction:
+    """All that was paid, by what is held, as if pods asked for CPU and memory alike."""
+    return parts.allocated.usd * total.total.usd / total.allocated.usd if any(key) else Fraction(0)
 
 
 def _moments(times: list[datetime], found: list[Entry]) -> Iterator[Moment]:

@@ -12,6 +12,7 @@ from slicewise.costs.report import Effect, Night, Report
 from cli.output import plural
 from cli.report.figures import dollars, hours, usd
 from cli.report.html import formulas
+from cli.report.html.headline import saved_cents
 from cli.report.html.markup import NOTHING, Markup, tag
 from cli.report.html.over_time import numbered
 from cli.report.html.section import moment, section, sentence, sortable_time
@@ -78,7 +79,7 @@ def _nights(report: Report) -> Markup:
     title, lede = "Nights", "What would have run through each sleep, less what did."
     if not report.nights:
         return section("nights", title, lede, sentence("No cluster slept in this span."), *_sleeps(report))
-    shown = list(zip(report.nights, cents(_dollars_of(report)), strict=True))
+    shown = list(zip(report.nights, _night_cents(report), strict=True))
     every = tag("details", tag("summary", f"Each of them ({len(shown):,})"), _each_night(shown))
     return section("nights", title, lede, _by_cluster(shown), every, *_sleeps(report))
 
@@ -120,8 +121,11 @@ def _each_night(shown: Sequence[tuple[Night, int]]) -> Markup:
     return sortable("night-list", "Sleeps by time, in UTC", columns, Body(rows))
 
 
-def _dollars_of(report: Report) -> list[Fraction]:
-    return [Fraction(str(one.usd)) for one in report.nights]
+def _night_cents(report: Report) -> list[int]:
+    """Of each night, so that they add up to what sleeping saved in all."""
+    exact = [Fraction(str(night.usd)) for night in report.nights]
+    total = saved_cents(report)[1]
+    return cents(exact, total if abs(total - sum(exact, Fraction(0)) * 100) < 1 else None)
 
 
 def _night(one: Night, amount: int) -> list[Cell]:

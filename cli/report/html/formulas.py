@@ -31,7 +31,8 @@ AWS_SPLIT = (
     "AWS's split cost = the machine's price, split between its pods by what they request: a slice counts as "
     "a GPU, and GPU weighs 9 against 1 for CPU and memory."
 )
-DIFFERENCE = "Difference = AWS's split cost − our allocated cost."
+OURS = "This report = paid × (GPU time that its pods held ÷ all GPU time), by machine."
+DIFFERENCE = "Difference = AWS's split cost − this report."
 N = "N = pods that share a GPU, as the mean over the NodePool's machines at the time."
 EFFECT = (
     "Saved by a change = what the same pods would have cost without it − what they cost, until the next "

@@ -46,10 +46,8 @@ def _label(report: Report) -> Markup:
 
 
 def _figure(report: Report) -> Markup:
-    formula = (
-        f"{formulas.SAVED} {dollars(report.sharing.value)} + {dollars(report.nights_usd)} "
-        f"= {dollars(report.headline.value)}."
-    )
+    sharing, nights = saved_cents(report)
+    formula = f"{formulas.SAVED} {usd(sharing)} + {usd(nights)} = {usd(sharing + nights)}."
     figure = explained(round_dollars(abs(report.headline.value)), formula, "headline")
     return tag("p", figure, class_="hero-figure")
 
@@ -156,7 +154,7 @@ def _bar(label: str, value: Fraction, formula: str, key: str, parts: list[tuple[
 
 def _sums(report: Report) -> Markup:
     """The headline as a sum whose shown cents add up."""
-    sharing, nights = cents([report.sharing.value, report.nights_usd])
+    sharing, nights = saved_cents(report)
     return tag(
         "p",
         "Saved: ",
@@ -168,6 +166,11 @@ def _sums(report: Report) -> Markup:
         " of what would have been paid.",
         class_="sum",
     )
+
+
+def saved_cents(report: Report) -> list[int]:
+    """By sharing, and by sleeping: the same in each place, and in all the headline."""
+    return cents([report.sharing.value, report.nights_usd])
 
 
 def _less(report: Report) -> str:

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
-from slicewise.costs.report import Cost, Effect, Moment, Report
+from slicewise.costs.report import Cost, Effect, Moment, Parts, Report
 
 from cli.output import plural
 from cli.report.figures import dollars, hours, share
@@ -51,7 +52,13 @@ def is_short(report: Report) -> bool:
 
 
 def moments(report: Report) -> Sequence[Moment]:
-    return report.by_hour if is_short(report) else report.by_day
+    """From the first that was counted to the report's end; those without a machine cost nothing."""
+    found = {one.at: one for one in (report.by_hour if is_short(report) else report.by_day)}
+    if not found:
+        return []
+    first, end = min(found), max(max(found) + step(report), report.until)
+    times = [first + step(report) * i for i in range(ceil((end - first) / step(report)))]
+    return [found.get(at) or Moment(at, Parts(), Cost()) for at in times]
 
 
 def per_of(report: Report) -> str:
@@ -168,7 +175,7 @@ def _marks(report: Report, name: str) -> list[tuple[float, int]]:
 def _place(report: Report, at: datetime) -> float:
     """Where in the chart a time lies, whose first and last bar are whole."""
     found = moments(report)
-    part = (at - found[0].at) / (found[-1].at + step(report) - found[0].at)
+    part = (at - found[0].at) / (step(report) * len(found))
     return min(max(part, 0.0), 1.0)
 
 

@@ -112,15 +112,14 @@ def _machine(row: Row, amount: int) -> list[Cell]:
 def _aws(report: Report) -> Markup:
     title = "Beside AWS's split cost"
     lede = "AWS's split cost allocation for EKS, reckoned for the same pods, beside what this report says."
-    rows = [row for row in report.by_namespace if row.aws_split is not None and any(row.key)]
-    if not rows:
-        return section(
-            "aws", title, lede, sentence("There is nothing to compare: no pod held a GPU that has a price.")
-        )
+    rows = [row for row in report.by_namespace if row.aws_split is not None]
+    if not any(any(row.key) for row in rows):
+        message = "There is nothing to compare: no pod held a GPU of a machine that has a price."
+        return section("aws", title, lede, sentence(message))
     why = (
         "They differ because AWS goes by what pods request and not by what they use, counts a slice as a "
-        "GPU, and weighs a GPU 9 against 1 for CPU and memory. Here a slice is 1 ÷ N of its GPU, and carries "
-        "that part of the machine's price."
+        "GPU, weighs a GPU 9 against 1 for CPU and memory, and spreads what no pod requested over those that "
+        "requested some. Here a slice is 1 ÷ N of its GPU, and what no pod held has a row of its own."
     )
     return section("aws", title, lede, sentence(why), _aws_table(rows))
 
@@ -128,25 +127,24 @@ def _aws(report: Report) -> Markup:
 def _aws_table(rows: Sequence[Row]) -> Markup:
     columns = [
         Column("name", "Namespace", is_figure=False),
-        Column("ours", "Allocated", formulas.ALLOCATED),
+        Column("ours", "This report", formulas.OURS),
         Column("aws", "AWS's split cost", formulas.AWS_SPLIT),
         Column("difference", "Difference", formulas.DIFFERENCE),
     ]
-    ours = cents([row.parts.allocated.usd for row in rows])
+    ours = cents([row.parts.total.usd for row in rows])
     theirs = cents([row.aws_split or Fraction(0) for row in rows])
     found = sorted(zip(rows, ours, theirs, strict=True), key=lambda one: -one[1])
-    body = [[Cell(named(row.key)), *_pair(mine, its)] for row, mine, its in found]
-    foot = [Cell("Sum"), *_pair(sum(ours), sum(theirs))]
-    return sortable("aws-split", "Namespaces, in dollars", columns, Body(body, [foot]), "ours")
+    of_pods = [[Cell(named(row.key)), *_pair(mine, its)] for row, mine, its in found if any(row.key)]
+    of_none = [[Cell("Held by no pod"), *_pair(mine, its)] for row, mine, its in found if not any(row.key)]
+    foot = [*of_none, [Cell("Sum"), *_pair(sum(ours), sum(theirs))]]
+    return sortable("aws-split", "Dollars by namespace", columns, Body(of_pods, foot), "ours")
 
 
 def _pair(ours: int, theirs: int) -> list[Cell]:
     difference = theirs - ours
     sign = "+" if difference > 0 else ""
-    return [
-        *(Cell(usd(amount), amount) for amount in (ours, theirs)),
-        Cell(sign + usd(difference), difference),
-    ]
+    figures = [Cell(usd(amount), amount) for amount in (ours, theirs)]
+    return [*figures, Cell(sign + usd(difference), difference)]
 
 
 def _bill(report: Report) -> Markup:

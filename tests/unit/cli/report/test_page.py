@@ -263,6 +263,27 @@ def test_the_busiest_hour_of_the_week_has_its_figures_and_the_darkest_shade():
     assert rows(week)[2][5] == "–32" and rows(week)[6][2] == "0"
 
 
+def test_days_without_a_machine_are_drawn_as_nothing():
+    first, _, *others = report().by_day
+    later = replace(report(), by_day=(first, *others[:-1]))
+
+    [figures] = read(page(later, MADE_AT)).with_id("time").all("table")
+
+    assert [row[0] for row in rows(figures)] == [f"{one.at:%Y-%m-%d}" for one in report().by_day]
+    assert rows(figures)[1][1:] == rows(figures)[-1][1:] == ["$0.00"] * 5
+
+
+def test_what_sleeping_saved_is_the_same_in_each_place():
+    halves = Interval(*[Fraction("0.008")] * 3)
+    night = replace(report().nights[0], usd=4.4264)
+    of_one = replace(report(), nights=(night,), nights_usd=Fraction("4.4264"), sharing=halves)
+
+    found = read(page(of_one, MADE_AT))
+
+    assert "$0.01 by sharing + $4.42 by sleeping = $4.43" in found.with_id("saved").text
+    assert {row[-1] for table in found.with_id("nights").all("table") for row in rows(table)} == {"$4.42"}
+
+
 def test_changes_are_numbered_alike_in_charts_and_in_the_table():
     marked = [one.text for one in document().with_id("pools").all("text", "mark-number")]
     listed = rows(document().with_id("changes").one("table"))
@@ -286,8 +307,12 @@ def test_aws_split_cost_is_beside_ours_with_why_they_differ():
     section = document().with_id("aws")
 
     assert "counts a slice as a GPU" in section.text and "not by what they use" in section.text
-    for _, ours, theirs, difference in nonempty(rows(section.one("table"))):
-        assert amount(theirs) - amount(ours) == amount(difference) and difference.startswith("+")
+    table = section.one("table")
+    unheld, total = rows(table, "tfoot")
+    for _, ours, theirs, difference in [*nonempty(rows(table)), unheld, total]:
+        assert amount(theirs) - amount(ours) == amount(difference)
+    assert unheld == ["Held by no pod", "$3,600.96", "$0.00", "−$3,600.96"]
+    assert amount(total[1]) == round(report().total.total.usd * 100)
 
 
 def test_the_bill_check_lists_what_differs():
