@@ -98,24 +98,12 @@ def _sections(report: Report) -> Iterator[Markup]:
 
 def _notes(report: Report) -> Markup:
     title, lede = "What cannot be said", "What is missing from these figures, and why."
-    notes = list(_missing(report))
-    if not notes:
-        return section(
-            "notes", title, lede, sentence("Nothing that is known of: all was counted, measured and priced.")
-        )
-    return section("notes", title, lede, tag("ul", [tag("li", note) for note in notes], class_="notes"))
-
-
-def _missing(report: Report) -> Iterator[str]:
-    for cluster, since in sorted(report.counted_since.items()):
-        yield f"{cluster} is counted since {moment(since)} UTC; what it cost before is not in this report."
-    if report.unpriced:
-        types = ", ".join(report.unpriced)
-        yield f"No price is known for {types}: their hours count as 0 $, so each sum is at least that."
-    if report.folded:
-        workloads = plural(report.folded, "workload")
-        yield f"{workloads} had no room in a day's record; their cost is in (others) of their namespace."
-    yield from report.notes
+    if not report.notes:
+        message = "Nothing that is known of: all was counted, measured and priced."
+        return section("notes", title, lede, sentence(message))
+    return section(
+        "notes", title, lede, tag("ul", [tag("li", note) for note in report.notes], class_="notes")
+    )
 
 
 def _formulas() -> Markup:

@@ -173,6 +173,7 @@ def unpriced() -> Report:
             replace(one, parts=_hours_alone(one.parts), whole=_without_usd(one.whole)) for one in base.by_day
         ),
         unpriced=("g6.12xlarge reserved", "g6.xlarge reserved", "g6e.xlarge reserved"),
+        notes=("No price is known of g6.12xlarge reserved and 2 more, so dollars are sums without them.",),
         bill=None,
     )
 
@@ -250,7 +251,10 @@ def _report(times: list[datetime], step: timedelta, all_fleets: tuple[Fleet, ...
         changes=tuple(_changes(times, all_fleets)),
         machine_seconds={name: _seconds(found, name) for name in clusters},
         folded=0,
-        notes=("Machines whose end no reconcile saw count halfway to the next one: that is uncertain.",),
+        notes=(
+            *(f"{clusters[-1]} is counted since 2026-11-10 14:00 UTC." for _ in times[3:4]),
+            "Machines whose end no reconcile saw count halfway to the next one: that is uncertain.",
+        ),
         bill=_bill() if len(times) > 3 else None,
     )
 

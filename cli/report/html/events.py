@@ -16,7 +16,7 @@ from cli.report.html.headline import saved_cents
 from cli.report.html.markup import NOTHING, Markup, tag
 from cli.report.html.over_time import numbered
 from cli.report.html.section import moment, section, sentence, sortable_time
-from cli.report.html.tables import Body, Cell, Column, sortable
+from cli.report.html.tables import Body, Cell, Column, broken_at_slashes, sortable
 
 _KINDS = {"n": "N of NodePool", "class": "class of", "asleep": "went to sleep:", "awake": "woke:"}
 
@@ -48,9 +48,14 @@ def _change(number: int, one: Effect) -> list[Cell]:
     saved = (
         Cell("–", float("-inf")) if one.saved is None else Cell(dollars(one.saved.usd), float(one.saved.usd))
     )
-    text = f"{_KINDS[one.kind]} {one.what}: {one.before} → {one.after}"
+    values = tag("span", f"{one.before} → {one.after}", class_="values")
     within = tag("span", tag("b", str(number)), f" {one.cluster}", class_="within")
-    return [Cell([within, text], number), Cell(one.why), saved, _seen(one)]
+    return [
+        Cell([within, broken_at_slashes(f"{_KINDS[one.kind]} {one.what}: "), values], number),
+        Cell(one.why),
+        saved,
+        _seen(one),
+    ]
 
 
 def _seen(one: Effect) -> Cell:

@@ -165,7 +165,8 @@ def _is_of(effect: Effect, name: str) -> bool:
 
 def numbered(report: Report) -> list[tuple[int, Effect]]:
     """Changes of N and of classes, as charts and the table number them."""
-    return list(enumerate((one for one in report.changes if one.kind in ("n", "class")), start=1))
+    found = (one for one in report.changes if one.kind in ("n", "class"))
+    return list(enumerate(sorted(found, key=lambda one: one.at), start=1))
 
 
 def _marks(report: Report, name: str) -> list[tuple[float, int]]:

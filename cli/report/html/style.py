@@ -85,7 +85,7 @@ vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400}
 th:first-child,td:first-child{padding-left:0}th:last-child,td:last-child{padding-right:0}
 thead th{vertical-align:bottom;border-bottom:1px solid var(--ink);font-size:.875rem}
 tbody th{min-width:8rem;max-width:20rem;overflow-wrap:anywhere}time{white-space:nowrap}
-td:not(.number){overflow-wrap:anywhere;min-width:6rem}
+td:not(.number){overflow-wrap:anywhere;min-width:8rem}.values{white-space:nowrap}
 tfoot th,tfoot td{border-bottom:0;border-top:1px solid var(--rule)}
 tfoot tr:last-child>*{border-top:1px solid var(--ink);font-weight:600}
 td.number{white-space:nowrap}.number{text-align:right}

@@ -145,9 +145,9 @@ def named(key: Sequence[str]) -> Markup:
     """A name with what it is in, before it."""
     *around, name = key
     prefix = tag("span", " / ".join(around), class_="within") if around else NOTHING
-    return join(prefix, tag("span", _broken_at_slashes(name), class_="name"))
+    return join(prefix, tag("span", broken_at_slashes(name), class_="name"))
 
 
-def _broken_at_slashes(name: str) -> Markup:
+def broken_at_slashes(name: str) -> Markup:
     first, *others = name.split("/")
     return join(first, [join("/", tag("wbr"), one) for one in others])

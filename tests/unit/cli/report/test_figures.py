@@ -17,7 +17,7 @@ tables = some.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(some.lists(amounts, max_size=12))
 def test_cents_add_up_to_the_rounded_sum_and_each_is_less_than_one_off(values):
     shown = cents(values)
@@ -26,7 +26,7 @@ def test_cents_add_up_to_the_rounded_sum_and_each_is_less_than_one_off(values):
     assert all(abs(one - value * 100) < 1 for one, value in zip(shown, values, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables)
 def test_a_table_of_cents_adds_up_across_and_down(table):
     columns = cents([sum(column) for column in zip(*table, strict=True)])
