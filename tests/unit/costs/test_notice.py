@@ -9,7 +9,7 @@ from slicewise.costs.notice import Week, last_week, notice
 from slicewise.policy.model import parse
 from slicewise.tuning.cost_notice import week_to_report
 
-from tests.support.cost_days import SINCE, UNTIL, example
+from tests.support.costs.days import SINCE, UNTIL, example
 
 POOLS = "pools: {shared: {sharing: none, gpus: [l4], maxGpus: 1}}\n"
 MONDAY = datetime(2026, 11, 9, 0, 30, tzinfo=UTC)

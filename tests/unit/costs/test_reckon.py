@@ -17,7 +17,7 @@ from slicewise.costs.reckon import reckon
 from slicewise.costs.report import Cost, Interval, Parts, Report, Row
 from slicewise.costs.tally import ClusterDays, slice_cost
 
-from tests.support.cost_days import (
+from tests.support.costs.days import (
     BEGIN,
     CHAT,
     L4,
@@ -199,7 +199,8 @@ def test_a_sleep_brought_its_night_and_the_first_node_pool_shows_it():
 def test_nights_count_once_by_their_newest_count_if_they_began_in_the_report():
     older, before = {**NIGHT, "saved": {"g6.xlarge": 1}}, {**NIGHT, "saved": {"g6.xlarge": 9}}
     first = replace(example().days[0], nights={NIGHT["began"]: older, "2026-11-01T20:00:00+00:00": before})
-    second = replace(first, begin=BEGIN + 86_400, nights={NIGHT["began"]: NIGHT, "nonsense": NIGHT, "x": {}})
+    odd = {"nonsense": NIGHT, "x": {}, "2026-11-01T20:00:00": NIGHT}
+    second = replace(first, begin=BEGIN + 86_400, nights={NIGHT["began"]: NIGHT, **odd})
     found = report(replace(example(), days=(first, second)))
 
     assert [night.node_hours for night in found.nights] == [5.5]

@@ -12,7 +12,7 @@ from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.report import Cost, Report
 
-from tests.support.cost_days import SINCE, UNTIL, example
+from tests.support.costs.days import SINCE, UNTIL, example
 
 PAGE = (Path(__file__).parents[3] / "docs" / "savings.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| ([a-zN ]+) \|[^|]*\|[^|]*\| ([^|]*\d[^|]*) \|$", re.MULTILINE)

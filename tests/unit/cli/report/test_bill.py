@@ -18,7 +18,7 @@ from slicewise.errors import Refused
 from cli.report.bill import CUR, FOCUS
 from cli.report.bill_check import check
 from cli.report.bill_file import read_all
-from tests.support.cost_days import BEGIN, WHOLE_L4, example
+from tests.support.costs.days import BEGIN, WHOLE_L4, example
 
 A, B, C = "i-0aaaaaaaa", "i-0bbbbbbbb", "i-0cccccccc"
 ARN = f"arn:aws:ec2:eu-west-1:123456789012:instance/{A}"

@@ -26,7 +26,7 @@ from cli.main import main
 from cli.report import focus
 from cli.report.period import period
 from tests.fakes.account import HOME, Account
-from tests.support.cost_days import BEGIN, CHAT, L4, SINCE, UNTIL, example
+from tests.support.costs.days import BEGIN, CHAT, L4, SINCE, UNTIL, example
 
 NOW = datetime(2026, 11, 4, 9, 30, tzinfo=UTC)
 

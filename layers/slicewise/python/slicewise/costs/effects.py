@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -50,11 +50,16 @@ def _night(
     try:
         hours = {kind: Fraction(str(one)) for kind, one in detail["saved"].items()}
         usd = sum((one * (_rate(kind, rates) or 0) for kind, one in hours.items()), NOTHING)
-        ended = datetime.fromisoformat(detail["ended"]) if detail.get("ended") else None
-        begin = datetime.fromisoformat(began)
+        ended = _moment(detail["ended"]) if detail.get("ended") else None
+        begin = _moment(began)
         return Night(cluster, begin, ended, float(sum(hours.values())), float(usd)), usd
     except UNREADABLE:
         return None
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _rate(kind: str, rates: Rates) -> Fraction | None:
