@@ -29,6 +29,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "slicewise status gpu-1 --watch 30",
         "slicewise status --json",
     ),
+    "report": (
+        "slicewise report",
+        "slicewise report gpu-1 --since 2w --team-label team --html gpus.html",
+        "slicewise report --since 2026-10-01 --until 2026-10-31 --bill october.csv.gz",
+    ),
     "onboard": ("slicewise onboard gpu-1",),
     "tune": ("slicewise tune gpu-1",),
     "explain": (

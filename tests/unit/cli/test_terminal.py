@@ -41,6 +41,7 @@ AS_JSON = {
     "policy explain": ("maxGpus", "fields"),
     "policy schema": ("", "properties"),
     "status": ("gpu-1", "clusters"),
+    "report": ("gpu-1", "slicewise_report"),
     "onboard": ("gpu-1", "queued"),
     "tune": ("gpu-1", "queued"),
     "explain": ("gpu-1", "pools"),
