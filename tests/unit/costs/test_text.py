@@ -188,7 +188,7 @@ def totals(day: Day) -> dict[Machine, list[int]]:
     }
 
 
-def test_workloads_are_lost_before_instances_and_the_roster_last(monkeypatch):
+def test_workloads_are_lost_before_instances_and_a_roster_that_does_not_fit_at_all(monkeypatch):
     day, lost = large(60, 200, 200), []
     most = len(text.dump(day).content)
     while most > 1000:
@@ -197,11 +197,18 @@ def test_workloads_are_lost_before_instances_and_the_roster_last(monkeypatch):
         assert found and found.hours == day.hours and totals(found) == totals(day)
         seconds = sum(of_one for _, of_one in found.instances.values())
         assert seconds == sum(of_one for _, of_one in day.instances.values())
-        lost.append((found.folded > 0, "" in found.instances, found.roster is None))
+        lost.append((found.roster is None, "" in found.instances, found.folded > 0))
         most = most * 9 // 10
 
-    assert lost == sorted(lost)
-    assert {(False, False, False), (True, False, False), (True, True, False), (True, True, True)} == {*lost}
+    # Where the roster is lost there is room for the others again.
+    assert list(dict.fromkeys(lost)) == [
+        (False, False, False),
+        (False, False, True),
+        (False, True, True),
+        (True, False, False),
+        (True, False, True),
+        (True, True, True),
+    ]
 
 
 def test_the_hours_of_a_workload_that_was_folded_before_are_its_own_again():

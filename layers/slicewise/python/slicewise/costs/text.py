@@ -3,8 +3,8 @@ A day as bytes for one item of the table, and back. Pure.
 
 Names that come often are written once, in tables, and meant by their place in them; pods in columns, which
 zlib packs to half of what rows take. What does not fit is folded: the smallest workloads into the others of
-their namespace, then the smallest instances; the roster is left out last, and lives begin again with the next
-reconcile.
+their namespace, then the smallest instances. A roster that would not even fit then is left out instead, and
+lives begin again with the next reconcile.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _fitting(day: Day, size: int) -> bytes:
     least = _of_workloads(day, 0)
     smallest = _packed(least)
     if len(smallest) > MOST_BYTES:
-        return _without_instances(least)
+        return _without_instances(day, least)
     count = len({one for uses in day.workloads.values() for one in uses})
     room = count * (MOST_BYTES - len(smallest)) // max(size - len(smallest), 1)
     while room := room * 9 // 10:
@@ -81,14 +81,16 @@ def _fitting(day: Day, size: int) -> bytes:
     return smallest
 
 
-def _without_instances(day: Day) -> bytes:
-    left = len(day.instances)
+def _without_instances(day: Day, least: Day) -> bytes:
+    bare = _packed(_of_instances(least, 0))
+    if len(bare) > MOST_BYTES:
+        return dump(replace(day, roster=None)).content if day.roster else bare
+    left = len(least.instances)
     while left := left // 2:
-        content = _packed(_of_instances(day, left))
+        content = _packed(_of_instances(least, left))
         if len(content) <= MOST_BYTES:
             return content
-    without, last = _of_instances(day, 0), replace(_of_instances(day, 0), roster=None)
-    return content if len(content := _packed(without)) <= MOST_BYTES else _packed(last)
+    return bare
 
 
 def _of_workloads(day: Day, most: int) -> Day:
