@@ -2,7 +2,8 @@
 The cost track: what Slicewise itself costs a month, for one cluster of ten machines with a GPU. Reckoned.
 
 What is asked of CloudWatch is counted on the product's own code: the metrics of the alarms that it keeps, and
-the queries of its gateway for one hour, against a client that counts. How long passes take is taken from
+the queries of its gateway for one hour, against a client that counts. What it keeps of the costs of a day is
+what its own code makes of such a cluster. How long passes take is taken from
 `python -m bench coldstart` (their processor time, on the share of one that a function of that size has, and
 their calls at 15 ms each); every pass is taken for a cold one. What it writes and logs is an estimate. Prices
 are list prices of us-east-1, from memory: check them against your bill.
@@ -13,18 +14,23 @@ makes 2,920 of them, and `requests_beyond_free_usd` is what they cost in an acco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from slicewise.costs.collect import counted
+from slicewise.costs.day import DAY_SECONDS, Day, Machine, NodeLife, PodLife, Workload
+from slicewise.costs.lives import CostObservation, Measured
+from slicewise.costs.text import dump
 from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
 from slicewise.model.cluster import EksCluster
 from slicewise.policy.model import Policy
 from slicewise.tuning import alarms
 from slicewise.tuning.usage.pool_usage import STEP
 
-MACHINES, PASSES = 10, 730
+MACHINES, PODS_A_MACHINE, PASSES = 10, 4, 730
 USD_AT_MOST = 0.47
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 # Dollars, what for, and the page that says so.
@@ -90,15 +96,44 @@ def asked_of_cloudwatch(machines: int = MACHINES) -> tuple[int, int, int]:
     return of_alarms, len(counting.metrics), counting.requests + 1
 
 
+def kb_of_costs(machines: int = MACHINES) -> int:
+    """Of the item that has what a day's GPUs cost, at the end of the day."""
+    chance, begin = random.Random(1), int(NOW.timestamp()) // DAY_SECONDS * DAY_SECONDS
+    kind = Machine("slicewise-shared-l4", "shared", "g6.xlarge", "on-demand", "l4", 1, PODS_A_MACHINE)
+    nodes, pods = dict[str, NodeLife](), dict[str, PodLife]()
+    for _ in range(machines):
+        name = f"ip-10-0-{chance.randrange(256)}-{chance.randrange(256)}.ec2.internal"
+        nodes[name] = NodeLife(f"i-{chance.randrange(2**68):017x}", kind, begin - chance.randrange(10**6))
+        for slot in range(PODS_A_MACHINE):
+            owner = Workload("apps", "Deployment", f"team-{slot}", f"inference-{slot}")
+            pod = f"team-{slot}/inference-{slot}-{chance.randrange(2**40):010x}-{chance.randrange(2**20):05x}"
+            pods[pod] = PodLife(name, owner, 1, begin - chance.randrange(10**5), None, 1000, 4096)
+    newest: Day | None = None
+    for at in range(begin, begin + DAY_SECONDS, 3600):
+        busy = Measured({step: chance.random() / 4 for step in range(at - 7200, at, 600)}, {}, 23_034)
+        seen = CostObservation(at, at - 1200, nodes, pods, measured=_same(busy))
+        newest = [newest, *counted(newest, seen)][-1]
+    assert newest
+    return -(-len(dump(newest).content) // 1000)
+
+
+def _same(found: Measured) -> Callable[[str, PodLife], Measured]:
+    return lambda key, life: found
+
+
 def run() -> dict[str, Any]:
     of_alarms, metrics, requests = asked_of_cloudwatch()
+    of_costs = kb_of_costs()
     # What for: how many of which price a month.
     counted: dict[str, Mapping[str, float]] = {
         "the cluster's alarms": {"alarm": of_alarms},
         "metrics that tuning reads": {"metric": PASSES * metrics},
         "onboarding passes": {"x86_second": PASSES * ONBOARDING_SECONDS, "invocation": PASSES},
         "tuning passes": {"arm_second": PASSES * 0.5 * TUNING_SECONDS, "invocation": PASSES},
-        "table": {"write": PASSES * (2 * WRITTEN + MEASURED), "read": PASSES * 2 * READ},
+        "table": {
+            "write": PASSES * (2 * WRITTEN + MEASURED + of_costs),
+            "read": PASSES * (2 * READ + -(-of_costs // 4)),
+        },
         "queues": {"message": PASSES * 2 * MESSAGE_REQUESTS},
         "logs": {"log": PASSES * 2 * LOGGED_KB},
     }
