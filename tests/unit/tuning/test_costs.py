@@ -202,6 +202,16 @@ def test_what_a_pod_did_on_each_of_its_gpus_is_added_up():
     assert measured_of(found, "b") == Measured({STEP: 0.5}, {STEP: 1000.0}, 22_888)
 
 
+def test_an_instance_of_mig_that_is_always_busy_is_its_part_of_a_gpu():
+    split = node(allocatable="0", key="exclusive")
+    split["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "4"
+    on = pod("a", resource="nvidia.com/mig-1g.10gb")
+
+    found = seen(readings(of_pod("a", 1.0)), PROMETHEUS, nodes=(split,), pods=(on,))
+
+    assert measured_of(found, "a").busy == {STEP: 0.25}
+
+
 def test_what_a_pod_did_until_it_went_is_known_by_its_name():
     found = observed(seen(readings(of_pod("gone", 0.5)), PROMETHEUS))
     life = PodLife("n1@5", Workload("", "Pod", "team-a", "gone"), 1, 0, 5)

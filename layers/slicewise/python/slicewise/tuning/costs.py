@@ -34,6 +34,7 @@ from slicewise.tuning.usage.pool_usage import Window, card_mib
 # known.
 _PATIENCE_SECONDS = 6 * 3600
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+_OF_MIG = "nvidia.com/mig-"
 _MIB = 1024 * 1024
 _MOST_LABELS = 10
 # Controllers write these on the pods that they make; each pod or release has others.
@@ -161,7 +162,15 @@ def _n(item: Object, gpus: int, state: PoolState | None) -> int:
 
 
 def _is_of_a_gpu(resource: str) -> bool:
-    return resource == layout.GPU_RESOURCE or resource.startswith("nvidia.com/mig-")
+    return resource == layout.GPU_RESOURCE or resource.startswith(_OF_MIG)
+
+
+def _is_split(node: Object) -> bool:
+    """
+    Whether by MIG: a source measures each instance by itself, as if it were a GPU
+    (github.com/NVIDIA/DCGM/issues/138).
+    """
+    return any(one.startswith(_OF_MIG) for one in status(node).get("allocatable") or ())
 
 
 # Pods
@@ -235,11 +244,14 @@ def _measurements(seen: Observed, nodes: Mapping[str, NodeLife]) -> Callable[[st
     at, history = seen.measurement.at, seen.measurement.history
     window = Window(seen.readings, seen.contents, node_pools, at, history)
     cards = {name(node): card_mib(node) or 0 for node in seen.contents.nodes}
+    parts = {name(node): nodes[name(node)].machine.n for node in seen.contents.nodes if _is_split(node)}
 
     def measured(key: str, life: PodLife) -> Measured:
         namespace, _, called = name_of(key).partition("/")
         node = name_of(life.node)
         busy, memory = window.certain((namespace, called), node, life.slices)
+        if part := parts.get(node):
+            busy = {at: value / part for at, value in busy.items()}
         return Measured(busy, memory, cards.get(node, 0))
 
     return measured

@@ -8,7 +8,7 @@ smaller where N must fall by it (evidence.py); and it is reported.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -374,13 +374,20 @@ class Window:
         if measured and node not in self._collapsed:
             if gpus == 1:
                 return measured.busy, measured.memory_mib
-            each = [one for one in self.readings.pods if (one.namespace, one.pod, one.node) == (*pod, node)]
+            each = self._on_each_gpu.get((*pod, node), ())
             return _added(one.busy for one in each), _added(one.memory_mib for one in each)
         share = self.sharing.by_node.get(node)
         if share is None:
             return {}, {}
         alone = {at: share.memory_mib[at] for at in share.alone if at in share.memory_mib}
         return share.measured_busy if gpus == 1 else _added([share.measured_busy] * gpus), alone
+
+    @cached_property
+    def _on_each_gpu(self) -> Mapping[tuple[str, str, str], Sequence[PodPoints]]:
+        found: dict[tuple[str, str, str], list[PodPoints]] = {}
+        for one in self.readings.pods:
+            found.setdefault((one.namespace, one.pod, one.node), []).append(one)
+        return found
 
     def _share(self, node: str, since: int) -> PodHistory | None:
         share = self.sharing.by_node.get(node)
