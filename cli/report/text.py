@@ -85,7 +85,7 @@ def _table(
     what: str, rows: Sequence[Row], name: Callable[[tuple[str, ...]], str], aws: bool = False
 ) -> Iterator[str]:
     """The largest rows, then the sum of the others, so that what is shown adds up."""
-    shown = _cells(rows)
+    shown = shown_cents(rows)
     split = cents([row.aws_split or Fraction(0) for row in rows])
     titles = (what, *_FIGURES, *(["AWS split $"] if aws else []))
     body = []
@@ -100,7 +100,7 @@ def _table(
         yield f"  and {len(rows) - MOST_ROWS} more rows, {_cents(rest)} $ in all; --json and --csv have each"
 
 
-def _cells(rows: Sequence[Row]) -> list[list[int]]:
+def shown_cents(rows: Sequence[Row]) -> list[list[int]]:
     """Cents by row and part: each column adds up to the total's cents, a row to what it shows."""
     total = sum((row.parts for row in rows), Parts())
     columns = [

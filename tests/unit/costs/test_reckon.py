@@ -283,6 +283,21 @@ def test_spot_at_the_price_on_demand_is_reported_with_what_to_pass():
     assert found.by_machine[0].key[2] == "g6.xlarge spot"
 
 
+@pytest.mark.parametrize(
+    ("region", "prices", "is_said"),
+    [
+        ("eu-west-1", Prices(), True),
+        ("us-east-1", Prices(), False),
+        ("eu-west-1", Prices({"g6.xlarge": 0.9}, is_live=True), False),
+    ],
+)
+def test_prices_of_another_region_are_said_to_be_such(region, prices, is_said):
+    found = report(replace(example(), region=region), prices=prices)
+
+    said = "Prices are us-east-1's, and machines are in eu-west-1: most cost more there. Pass --prices live."
+    assert (said in found.notes) is is_said
+
+
 def test_a_machine_that_says_no_gpus_is_paid_for_and_free():
     machine = L4._replace(gpus=0)
     day = example().days[0]

@@ -12,9 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from slicewise.app import App
 from slicewise.costs import text
-from slicewise.costs.day import PodLife, Roster
+from slicewise.costs.cents import cents, rounded
+from slicewise.costs.day import NodeLife, PodLife, Roster
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.tables import TEAM_LABELS
@@ -25,8 +27,9 @@ from slicewise.errors import Refused
 from cli.main import main
 from cli.report import focus
 from cli.report.period import period
+from cli.report.text import shown_cents
 from tests.fakes.account import HOME, Account
-from tests.support.costs.days import BEGIN, CHAT, L4, SINCE, UNTIL, example
+from tests.support.costs.days import BEGIN, CHAT, L4, SINCE, UNTIL, example, random_days
 
 NOW = datetime(2026, 11, 4, 9, 30, tzinfo=UTC)
 
@@ -140,8 +143,6 @@ def test_it_goes_up_to_the_newest_reconcile_though_nothing_is_measured_so_far(ca
     known = example()
     half = replace(known.days[0], through=BEGIN + 18 * 3600)
     node, pod = "n", PodLife("n", CHAT, 2, BEGIN)
-    from slicewise.costs.day import NodeLife
-
     nodes = {node: NodeLife("i-00", L4, BEGIN)}
     roster = Roster(BEGIN + 19 * 3600, nodes=nodes, pods={"serving/chat-0": pod})
     found = printed(account(replace(known, days=(replace(half, roster=roster),))), capsys)
@@ -246,6 +247,18 @@ def test_more_rows_than_are_shown_are_summed(capsys):
     found = printed(account(replace(example(), days=(replace(day, workloads={L4: uses}),))), capsys)
 
     assert "and 5 more rows, 5.03 $ in all; --json and --csv have each" in found
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(random_days())
+def test_the_cents_of_each_table_add_up_to_those_of_the_total(clusters):
+    found = reckon(clusters, Prices(), SINCE, UNTIL)
+    parts = cents([part.usd for part in found.total])
+
+    for rows in (found.by_cluster, found.by_pool, found.by_namespace, found.by_team, found.by_workload):
+        shown = shown_cents(rows)
+        assert not rows or [sum(column) for column in zip(*shown, strict=True)] == parts
+    assert sum(parts) == rounded(found.total.total.usd)
 
 
 def test_wastes_are_the_largest_and_none_is_in_two():

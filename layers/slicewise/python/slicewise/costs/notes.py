@@ -9,6 +9,7 @@ from slicewise.costs.report import Report
 from slicewise.costs.tables import NO_TEAM, labels_seen
 from slicewise.costs.tally import ClusterDays, Rates
 from slicewise.costs.uncertainty import ended_machines
+from slicewise.hardware import prices as shipped
 
 AWS_DIFFERS = (
     "AWS's split cost allocation counts a slice as a whole GPU and splits by what pods ask for, not by what "
@@ -53,6 +54,10 @@ def _of_prices(report: Report, rates: Rates, unsized: Collection[str]) -> Iterat
     if report.unpriced:
         named = next((f" Pass --price {one}=DOLLARS." for one in report.unpriced if one), "")
         yield f"No price is known of {_list(report.unpriced)}, so dollars are sums without them.{named}"
+    elsewhere = sorted({region for region in report.regions.values() if region != shipped.REGION})
+    if elsewhere and not rates.prices.is_live and report.total.total.usd:
+        places = f"{shipped.REGION}'s, and machines are in {_list(elsewhere)}"
+        yield f"Prices are {places}: most cost more there. Pass --prices live."
     if rates.overstated:
         one = min(rates.overstated)
         yield f"{_list(rates.overstated)}: counted at the price on demand. Pass --price {one}=DOLLARS."

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-TERMS = "on demand in us-east-1 on 2026-07-20"
+REGION = "us-east-1"
+TERMS = f"on demand in {REGION} on 2026-07-20"
 
 _USD_AN_HOUR = {
     "g4dn": {
