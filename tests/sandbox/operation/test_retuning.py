@@ -13,6 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from slicewise.costs.collect import counted_to
+from slicewise.costs.day import Change, Day
+from slicewise.costs.text import load
+from slicewise.model.costs import CostDay
 from slicewise.tuning.usage.evidence import Grade
 
 from sandbox.aws.cloudwatch.metrics import Series
@@ -145,6 +149,27 @@ def answered(system: System, expression: str) -> list[float]:
     return [value for one in found["MetricDataResults"] for value in one["Values"]]
 
 
+def test_what_its_machines_cost_is_counted_from_the_creation_of_their_claims(system, busy, raised):
+    tune(system)
+    [change] = eventually(lambda: changes_of_n(system), lambda: cost_days(system), within_seconds=60)
+
+    newest = cost_days(system)[-1]
+    assert newest.roster
+    counted = counted_to(newest, newest.roster.seen_at)
+    began = {
+        claim["status"]["providerID"].rpartition("/")[2]: max(second(claim), newest.since)
+        for claim in busy.kube.list(NODE_CLAIMS)
+    }
+    seconds = {
+        instance: sum(day.instances.get(instance, (None, 0))[1] for day in counted) for instance in began
+    }
+    assert seconds == {instance: counted[-1].through - at for instance, at in began.items()}
+    assert sum(seconds.values()) == sum(of_one for day in counted for _, of_one in day.instances.values())
+    assert (change.what, change.before, change.after) == (POOL, "4", "5") and change.why
+    assert {life.machine.n for life in newest.roster.nodes.values() if life.end is None} == {5}
+    assert sum(life.end is None for life in newest.roster.pods.values()) == 9
+
+
 def test_what_a_person_edits_is_told_with_who_did_it_and_put_back(system, busy, raised):
     edited = busy.kube.get(OVERLAY)
     edited["spec"]["capacity"] = {"nvidia.com/gpu": "9"}
@@ -214,6 +239,29 @@ def tuned_policy(maximum: int = 8, **metrics: str) -> str:
 
 def tune(system: System) -> None:
     system.send_message("TuningQueueUrl", {"slicewise": 1, "cluster": TUNED, "reason": "a test"})
+
+
+def cost_days(system: System) -> list[Day]:
+    found = system.aws.client("dynamodb").query(
+        TableName=system.outputs["StateTableName"],
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+        ExpressionAttributeValues={":pk": {"S": f"cluster#{system.arn(TUNED)}"}, ":sk": {"S": "cost#"}},
+    )
+    days = (
+        load(CostDay(int(item["day"]["N"]), int(item["through"]["N"]), bytes(item["content"]["B"])))
+        for item in found["Items"]
+    )
+    return [day for day in days if day]
+
+
+def changes_of_n(system: System) -> list[Change]:
+    return [change for day in cost_days(system) for change in day.changes if change.kind == "n"]
+
+
+def second(item: dict[str, Any]) -> int:
+    return int(
+        datetime.fromisoformat(item["metadata"]["creationTimestamp"].replace("Z", "+00:00")).timestamp()
+    )
 
 
 def record(system: System) -> dict[str, Any]:

@@ -97,6 +97,25 @@ def test_what_is_gone_ended_in_the_middle_and_may_be_counted_by_the_next_reconci
     assert hours(day_of(seen(NOON), seen(NOON + 10), seen(NOON + 20, {}, {}), gone)) == {12: 15}
 
 
+def test_by_how_much_the_end_of_a_machine_may_be_wrong_is_kept_on_its_day():
+    day = day_of(seen(NOON), seen(NOON + HOUR, {}, {}), seen(NOON + 2 * HOUR, {}, {}))
+    assert day.uncertain == {TYPE: HOUR // 2}
+
+    first, second = counted(
+        day_of(seen(DAY + DAY_SECONDS - HOUR)), seen(DAY + DAY_SECONDS + 3 * HOUR, {}, {})
+    )
+    assert (first.uncertain, second.uncertain) == ({}, {TYPE: 2 * HOUR})
+
+
+def test_no_end_is_uncertain_where_a_machine_has_another_n_or_name():
+    more, claim = NODE._replace(machine=MACHINE._replace(n=5)), {"claim-1": NODE}
+    there = ({"n1": NODE}, {"n1": more}, {"n1": more}, claim)
+
+    day = day_of(*(seen(NOON + number * HOUR, nodes, {}) for number, nodes in enumerate(there)))
+
+    assert day.uncertain == {}
+
+
 def test_a_relabelled_machine_counts_with_its_new_n_from_the_middle_on():
     more = MACHINE._replace(n=5)
     day = day_of(seen(NOON), seen(NOON + HOUR, {"n1": NODE._replace(machine=more)}), seen(NOON + 3 * HOUR))

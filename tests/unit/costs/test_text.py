@@ -90,6 +90,7 @@ def full() -> Day:
     return replace(
         day,
         whole={MachineType("p", "g6.xlarge", "spot", "l4", 1): {0: 5, 23: 3600}},
+        uncertain={MachineType("p", "g6.xlarge", "spot", "l4", 1): 1800},
         asleep={"slicewise-p0-l4": {0: 60, 1: 3600}},
         changes=[Change(DAY + 5, "n", "slicewise-p0-l4", "4", "5", "for “reasons”")],
         nights={began: {"began": began, "usd": 1.5, "nodes": {"g6.xlarge": 2}}},

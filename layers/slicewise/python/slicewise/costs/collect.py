@@ -52,6 +52,9 @@ def counted(before: Day | None, seen: CostObservation) -> tuple[Day, ...]:
     roster = continued(known, seen)
     days = _counted(before, roster, seen.until, seen.measured)
     days[0].changes += changes(known, roster, seen)
+    for end, kind, seconds in _uncertain(known, roster):
+        day = next((one for one in days if one.begin <= end < one.begin + DAY_SECONDS), days[-1])
+        day.uncertain[kind] = day.uncertain.get(kind, 0) + seconds
     for day in days:
         day.roster = without_past(roster, day.through)
         day.labels |= {one: dict(seen.labels[one]) for one in _workloads(day) if one in seen.labels}
@@ -86,6 +89,16 @@ def _begun(seen: CostObservation) -> Day:
     return Day(begin, since, since, nights=nights, roster=begun(seen, since))
 
 
+def _uncertain(before: Roster, now: Roster) -> Iterator[tuple[int, MachineType, int]]:
+    """When each machine ended that is there no longer, and by how much that may be wrong, in seconds."""
+    goes_on = {(life.instance, life.begin) for life in now.nodes.values() if life.end is None}
+    for key, life in now.nodes.items():
+        if life.end is None or key in before.nodes or (life.instance, life.end) in goes_on:
+            continue
+        # Earlier than the middle where another machine had its name by then.
+        yield life.end, type_of(life.machine), min(life.end - before.seen_at, now.seen_at - life.end)
+
+
 def _is_of(night: Mapping[str, object], began: str, day: Day) -> bool:
     """Whether it goes on in the day; what else a record still has is in the days before."""
     begin, ended = datetime.fromtimestamp(day.begin, UTC).isoformat(), night.get("ended")
@@ -118,6 +131,7 @@ def _copied(day: Day) -> Day:
             for machine, hours in day.hours.items()
         },
         whole={kind: dict(hours) for kind, hours in day.whole.items()},
+        uncertain=dict(day.uncertain),
         asleep={pool: dict(hours) for pool, hours in day.asleep.items()},
         workloads={
             machine: {workload: replace(use) for workload, use in uses.items()}

@@ -194,6 +194,8 @@ class Day:
         through: Second up to which it is counted; a multiple of 600 s.
         hours: For each Machine, by hour of the day from 0 to 23.
         whole: Machine-seconds by hour that the same pods would have needed with whole GPUs.
+        uncertain: Machine-seconds by which ends of machines may be wrong that were taken to be in the middle
+            between two reconciles: half the time between these, on the day of the end.
         asleep: Seconds by hour that each NodePool was asleep.
         workloads: For each Machine and workload, of the day. Their sums by Machine equal those of `hours`.
         labels: Of each workload's pods, at most ten: what controllers add is left out.
@@ -211,6 +213,7 @@ class Day:
     through: int
     hours: dict[Machine, dict[int, Hour]] = field(default_factory=dict)
     whole: dict[MachineType, dict[int, int]] = field(default_factory=dict)
+    uncertain: dict[MachineType, int] = field(default_factory=dict)
     asleep: dict[str, dict[int, int]] = field(default_factory=dict)
     workloads: dict[Machine, dict[Workload, Use]] = field(default_factory=dict)
     labels: dict[Workload, dict[str, str]] = field(default_factory=dict)

@@ -146,6 +146,7 @@ def _packed(day: Day) -> bytes:
             for hour, one in hours.items()
         ],
         "whole": [[types.place(kind), list(hours.items())] for kind, hours in day.whole.items()],
+        "uncertain": [[types.place(kind), seconds] for kind, seconds in day.uncertain.items()],
         "asleep": {pool: list(hours.items()) for pool, hours in day.asleep.items()},
         "workloads": [
             [machines.place(machine), workloads.place(workload), *astuple(use)]
@@ -216,6 +217,7 @@ def _day(kept: CostDay, found: Mapping[str, Any]) -> Day:
     for machine, workload, *use in found["workloads"]:
         day.workloads.setdefault(machines[machine], {})[workloads[workload]] = _use(use)
     day.whole = {types[place]: _hours(hours) for place, hours, *_ in found.get("whole") or ()}
+    day.uncertain = {types[place]: int(seconds) for place, seconds, *_ in found.get("uncertain") or ()}
     day.asleep = {pool: _hours(hours) for pool, hours in (found.get("asleep") or {}).items()}
     of_labels = found.get("of_labels") or ()
     day.labels = {workloads[one]: dict(of_labels[place]) for one, place, *_ in found.get("labels") or ()}
