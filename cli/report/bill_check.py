@@ -10,11 +10,12 @@ from slicewise.costs.day import DAY_SECONDS, HOUR_SECONDS
 from slicewise.costs.moments import at
 from slicewise.costs.report import NOTHING, BillCheck, BillLine
 from slicewise.costs.tally import ClusterDays, Rates
-from slicewise.costs.uncertainty import HALF_BETWEEN_RECONCILES
 from slicewise.hardware import gpus
 
 from cli.report.bill import Bill
 
+# Reconciles are an hour apart at most while none fails, and an end between two counts in the middle.
+HALF_BETWEEN_RECONCILES = Fraction(1, 2)
 # Price lists have a few decimals more than a person writes.
 SAME_PRICE = Fraction(1, 100)
 USD = "USD"

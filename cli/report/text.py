@@ -43,7 +43,9 @@ def _headline(report: Report) -> Iterator[str]:
     )
     least = "at least " if report.unpriced else ""
     paid, hours = _usd(report.total.total.usd), _hours(report.total.total.gpu_hours)
-    busy = f"busy {_share(report.busy)} of the time that was measured"
+    busy = (
+        "nothing was measured" if report.busy is None else f"busy {_share(report.busy)} of the measured time"
+    )
     yield f"  Paid {least}{paid} for {hours} GPU-hours, {busy}."
     whole = f"{_usd(report.whole.usd)} for {_hours(report.whole.gpu_hours)} GPU-hours"
     yield f"  The same pods on whole GPUs: {whole}."

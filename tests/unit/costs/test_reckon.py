@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slicewise.costs import aws_split
 from slicewise.costs.cents import cents, rounded
-from slicewise.costs.day import Change, NodeLife, Roster
+from slicewise.costs.day import Change
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.report import Cost, Interval, Parts, Report, Row
@@ -24,6 +24,7 @@ from tests.support.costs.days import (
     NIGHT,
     SINCE,
     UNTIL,
+    WHOLE_L4,
     example,
     random_days,
 )
@@ -216,13 +217,13 @@ def test_nights_have_the_prices_of_the_report():
 
 
 def test_machines_that_ended_between_two_reconciles_are_the_uncertainty():
-    alive = {"a": NodeLife("i-00", L4, BEGIN), "b": NodeLife("i-01", L4, BEGIN, BEGIN + 9)}
-    one_ended = report(changed(roster=Roster(BEGIN, nodes=alive)))
-    half = PRICE / 2
+    found, half = report(changed(uncertain={WHOLE_L4: 1800})), PRICE / 2
 
-    assert one_ended.sharing == Interval(35 * PRICE, 35 * PRICE - half, 35 * PRICE + half)
-    assert any("when 1 machine ended" in note for note in one_ended.notes)
-    assert report().sharing.least == report().sharing.value, "without a roster the last day's may live"
+    assert found.sharing == Interval(35 * PRICE, 35 * PRICE - half, 35 * PRICE + half)
+    assert found.headline.most - found.headline.value == half
+    assert found.headline_share.least == (Fraction("40.5") * PRICE - half) / (Fraction("60.5") * PRICE)
+    assert any("Uncertain by 0.50 machine-hours" in note for note in found.notes)
+    assert report().sharing.least == report().sharing.value
 
 
 def test_days_outside_the_report_do_not_count():

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from slicewise.app import App
 from slicewise.costs import text
 from slicewise.costs.cents import cents, rounded
-from slicewise.costs.day import NodeLife, PodLife, Roster
+from slicewise.costs.day import NodeLife, PodLife, Roster, Use
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.tables import TEAM_LABELS
@@ -149,6 +149,15 @@ def test_it_goes_up_to_the_newest_reconcile_though_nothing_is_measured_so_far(ca
 
     assert "Paid $16.90 for 21.0 GPU-hours" in found
     assert "gpu-1: from 2026-11-02 18:00 UTC on what pods used is not measured yet." in found
+
+
+def test_where_nothing_was_measured_it_says_so(capsys):
+    known = example()
+    day = known.days[0]
+    held = {hour: replace(one, use=Use()) for hour, one in day.hours[L4].items()}
+    found = printed(account(replace(known, days=(replace(day, hours={L4: held}, workloads={}),))), capsys)
+
+    assert "Paid $16.10 for 20.0 GPU-hours, nothing was measured." in found
 
 
 def test_a_price_that_is_given_counts(recorded, capsys):

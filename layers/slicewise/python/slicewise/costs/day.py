@@ -200,8 +200,8 @@ class Day:
         workloads: For each Machine and workload, of the day. Their sums by Machine equal those of `hours`.
         labels: Of each workload's pods, at most ten: what controllers add is left out.
         instances: Machine-seconds of each instance by its EC2 id.
-        uncertain: Machine-seconds that may be too many or too few, where ends were taken in the middle between
-            two reconciles: half of the time between them for each, on the day of its end.
+        uncertain: Machine-seconds that may be too many or too few, where ends were taken in the middle
+            between two reconciles: half of the time between them for each, on the day of its end.
         changes: In order of time.
         nights: Details of sleeps as off-hours records them (offhours/report/savings.py), by when each began.
         roster: In the newest day alone.

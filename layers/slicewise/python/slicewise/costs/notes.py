@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from fractions import Fraction
 
 from slicewise.costs.day import DAY_SECONDS
 from slicewise.costs.report import Report
 from slicewise.costs.tables import NO_TEAM, labels_seen
 from slicewise.costs.tally import ClusterDays, Rates
-from slicewise.costs.uncertainty import ended_machines
+from slicewise.costs.uncertainty import uncertain_hours
 from slicewise.hardware import prices as shipped
 
 AWS_DIFFERS = (
@@ -86,17 +87,20 @@ def _of_teams(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
 
 
 def _of_savings(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
-    ends = sum(len(ended_machines(cluster)) for cluster in clusters)
-    if ends:
+    if hours := uncertain_hours(clusters):
         yield (
-            f"Uncertain by half an hour each: when {_plural(ends, 'machine')} ended between two reconciles. "
-            "Not in that figure: pods that came and went between two, and prices that are not yours."
+            f"Uncertain by {_hours(hours)} machine-hours: machines ended between two reconciles, and the "
+            "middle counts. Not in that: pods that came and went between two, and prices that are not yours."
         )
     if report.sharing.value < 0:
         yield (
             "Machines that start, drain or wait without pods are paid for and are not in the figure for "
             "whole GPUs, so sharing may show less than nothing."
         )
+
+
+def _hours(hours: Fraction) -> str:
+    return f"{float(hours):,.1f}" if hours >= 1 else f"{float(hours):.2f}"
 
 
 def _list(names: Iterable[str], most: int = 8) -> str:
