@@ -200,8 +200,6 @@ class Day:
         workloads: For each Machine and workload, of the day. Their sums by Machine equal those of `hours`.
         labels: Of each workload's pods, at most ten: what controllers add is left out.
         instances: Machine-seconds of each instance by its EC2 id.
-        uncertain: Machine-seconds that may be too many or too few, where ends were taken in the middle
-            between two reconciles: half of the time between them for each, on the day of its end.
         changes: In order of time.
         nights: Details of sleeps as off-hours records them (offhours/report/savings.py), by when each began.
         roster: In the newest day alone.
@@ -218,7 +216,6 @@ class Day:
     workloads: dict[Machine, dict[Workload, Use]] = field(default_factory=dict)
     labels: dict[Workload, dict[str, str]] = field(default_factory=dict)
     instances: dict[str, tuple[MachineType, int]] = field(default_factory=dict)
-    uncertain: dict[MachineType, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     nights: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     roster: Roster | None = None
