@@ -214,6 +214,7 @@ class Bill:
         currencies: That lines have.
         begin, end: From when to when it has all lines: from the billing period's begin to the newest line, or
             to the period's end once there is an invoice.
+        unreadable: How many lines could not be read, and where the first is.
         left_out: How many lines were no charges of instances, by what they are, and their sum.
     """
 
@@ -225,7 +226,8 @@ class Bill:
     end: int | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_usd: dict[str, Fraction] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: int = 0
+    first_unreadable: str = ""
 
     def add(self, charge: Charge, regions: frozenset[str]) -> None:
         self.begin = charge.begin if self.begin is None else min(self.begin, charge.begin)
@@ -274,7 +276,8 @@ def read(
         except LeftOut as one:
             bill.leave_out(one)
         except ValueError as error:
-            bill.unreadable.append(f"{file} line {number}: {error}")
+            bill.unreadable += 1
+            bill.first_unreadable = bill.first_unreadable or f"{file} line {number}: {error}"
 
 
 def _cover(bill: Bill, one: Format, line: Line) -> None:

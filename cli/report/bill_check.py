@@ -143,8 +143,8 @@ def _notes(
         amount = f", {float(usd):,.2f} {currency} in all" if usd else ""
         yield f"Left out: {count:,} {what or OTHERS}{amount}."
     if bill.unreadable:
-        unread = len(bill.unreadable)
-        yield f"Left out: {unread:,} lines that cannot be read; the first is {bill.unreadable[0]}."
+        first = bill.first_unreadable
+        yield f"Left out: {bill.unreadable:,} lines that cannot be read; the first is {first}."
     folded = sum("" in day.instances for one in clusters for day in one.days if day.begin in days)
     if folded:
         yield f"On {folded} days some instances had no room in the record: they are only in the bill."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from io import TextIOWrapper
@@ -32,7 +33,8 @@ def read_all(paths: Sequence[Path], regions: frozenset[str]) -> Bill:
         except OSError as error:
             why = error.strerror or str(error)
             raise Refused(f"--bill {path} cannot be read: {why}. Name another.") from error
-        except (UnicodeDecodeError, csv.Error, EOFError) as error:
+        # What Parquet is broken in, and text that is no text, are ValueErrors.
+        except (ValueError, csv.Error, EOFError, zlib.error) as error:
             raise Refused(f"--bill {path} is neither CSV nor Parquet: {error}. Export it again.") from error
     return bill
 

@@ -282,6 +282,9 @@ def test_what_is_no_bill_is_refused_with_what_to_export(tmp_path):
     assert "neither CSV nor Parquet" in refused(path, b"\xff\xfe\x00a")
     assert "no Parquet file" in refused(path, b"PAR1 and no more")
     assert "cannot be read" in refused(path, b"\x1f\x8b not gzip")
+    broken = gzip.compress(b"a" * 90_000)
+    assert "neither CSV nor Parquet" in refused(path, broken[:-20])
+    assert "neither CSV nor Parquet" in refused(path, broken[:20] + b"?" * 20)
     with pytest.raises(Refused, match=r"No such file or directory\. Name another"):
         read_all([tmp_path / "none.csv"], REGIONS)
 
