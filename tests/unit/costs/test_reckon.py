@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slicewise.costs import aws_split
 from slicewise.costs.cents import cents, rounded
-from slicewise.costs.day import Change
+from slicewise.costs.day import Change, Hour, Use
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.report import Cost, Interval, Parts, Report, Row
@@ -20,6 +20,7 @@ from slicewise.costs.tally import ClusterDays, slice_cost
 from tests.support.costs.days import (
     BEGIN,
     CHAT,
+    HOUR_MS,
     L4,
     NIGHT,
     SINCE,
@@ -249,6 +250,15 @@ def test_the_week_has_the_mean_of_gpus_and_their_busy_share(found):
 
     assert monday[8] == (1 / 7, 2.0)
     assert (monday[0], tuesday[8]) == ((None, 0.0), (None, 0.0))
+
+
+def test_the_week_says_nothing_of_hours_in_which_nothing_was_measured():
+    day = example().days[0]
+    use = Use(held=HOUR_MS, unmeasured=HOUR_MS)
+    hours = {8: Hour(3600, use), 9: Hour(3600, replace(use, unmeasured=0)), 10: Hour(3600)}
+    monday = report(changed(hours={L4: hours}, workloads=day.workloads)).hours_of_week[0]
+
+    assert [one[0] for one in monday[8:11]] == [None, 0.0, 0.0]
 
 
 def test_a_team_label_that_no_pod_has_is_reported_with_those_that_pods_have():

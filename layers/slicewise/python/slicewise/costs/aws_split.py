@@ -7,7 +7,8 @@ same proportion. So a pod's part of the GPUs is what it asked for of all that wa
 counts as a GPU, whatever N is.
 
 Source: AWS Data Exports user guide, "Example of split cost allocation data for accelerated instances". AWS
-does it by instance and hour and knows all pods; here it is by kind of machine and day, of pods with GPUs.
+does it by instance and hour, knows all pods, and takes the larger of what a pod asked for and used of vCPUs
+and memory, where it has that; here it is by kind of machine and day, of pods with GPUs, by what they ask for.
 """
 
 from __future__ import annotations

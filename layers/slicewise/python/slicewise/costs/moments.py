@@ -107,7 +107,10 @@ def at(second: int) -> datetime:
 
 
 def hours_of_week(clusters: Sequence[ClusterDays]) -> Week:
-    """Of GPUs in free slices it is known that they were not busy; what no source measured is left out."""
+    """
+    Of free slices it is known that they were not busy; held ones that no source measured are left out. Where
+    nothing of what pods held was measured, the busy share is None.
+    """
     week: list[list[tuple[float | None, float]]] = []
     sums = [_week_of(cluster) for cluster in clusters]
     for weekday in range(DAYS_A_WEEK):
@@ -117,16 +120,21 @@ def hours_of_week(clusters: Sequence[ClusterDays]) -> Week:
 
 @dataclass
 class _WeekHour:
-    """GPU-seconds: busy, known to be busy or not, and there; and seconds that are counted."""
+    """GPU-seconds: busy, known to be busy or not, held, and there; and seconds that are counted."""
 
     busy: float = 0.0
     known: float = 0.0
+    held: float = 0.0
+    unmeasured: float = 0.0
     there: int = 0
     counted: int = 0
 
 
 def _cell(found: Sequence[_WeekHour]) -> tuple[float | None, float]:
     known = sum(one.known for one in found)
+    held, unmeasured = (sum(getattr(one, name) for one in found) for name in ("held", "unmeasured"))
+    if held and held == unmeasured:
+        known = 0.0
     gpus = sum(one.there / one.counted for one in found if one.counted)
     return (sum(one.busy for one in found) / known if known else None), gpus
 
@@ -148,4 +156,6 @@ def _add_to_week(cell: _WeekHour, machine: Machine, hour: Hour) -> None:
     there, per_gpu = hour.machine_seconds * machine.gpus, 1000 * max(1, machine.n)
     cell.there += there
     cell.busy += hour.use.used / per_gpu
+    cell.held += hour.use.held / per_gpu
+    cell.unmeasured += hour.use.unmeasured / per_gpu
     cell.known += there - hour.use.unmeasured / per_gpu
