@@ -43,6 +43,7 @@ from slicewise.gateways import cloudwatch_metrics as cloudwatch
 from slicewise.tuning import observe, plan
 policy.parse(open(sys.argv[2]).read(), "any")
 heavy = {"yaml", "boto3", "kubernetes", "requests", "slicewise.schedule.holidays", "slicewise.gateways.helm"}
+heavy |= {"slicewise.costs.day", "slicewise.tuning.costs"}
 print(json.dumps([compiled, sorted(heavy & sys.modules.keys())]))
 """
 _STARTS = """

@@ -8,7 +8,8 @@ import pytest
 from slicewise.costs.day import Day, Use
 from slicewise.costs.text import load
 from slicewise.errors import Conflict, Refused, Unavailable
-from slicewise.model.capabilities import TUNING
+from slicewise.model.capabilities import OFF_HOURS, TUNING
+from slicewise.planning.record import Record
 from slicewise.trigger import Trigger
 
 from tests.support.tuning.tuned_account import GPU_1, POLICY, POOL, TunedAccount
@@ -162,3 +163,15 @@ def test_what_is_forgotten_of_a_cluster_is_not_what_it_cost():
 
     assert account.costs.clusters() == (GPU_1,)
     assert machine_seconds(account) == 2 * counted_seconds(account) > 0
+
+
+def test_nights_are_those_that_off_hours_has_counted():
+    account = account_of()
+    account.policies["default"] = f'{POLICY}offHours: {{timeZone: Etc/UTC, asleep: ["Sat-Sun"]}}\n'
+    night = {"began": account.clock.now.isoformat(), "saved": {"g6.xlarge": 2.5}, "usd": 2.01}
+    slept = Record(GPU_1, OFF_HOURS, "asleep", "", account.clock.now, account.clock.now, details=(night,))
+    account.store._records[GPU_1, OFF_HOURS] = slept, 0
+
+    account.hours(1)
+
+    assert days(account)[-1].nights == {night["began"]: night}
