@@ -15,7 +15,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from cli.report.page import page
-from tests.support import browser, cost_reports
+from tests.support.costs import reports
+from tests.support.pages import browser
 
 MADE_AT = datetime(2026, 11, 30, 10, 12, tzinfo=UTC)
 HEAD = "#teams th:nth-child({}) button"
@@ -34,7 +35,7 @@ class Desk:
 
 
 def believable(days: int = 30) -> str:
-    return page(cost_reports.believable(days), MADE_AT)
+    return page(reports.believable(days), MADE_AT)
 
 
 def looks_right(desk: Desk, width: int, scheme: str) -> None:
@@ -89,6 +90,8 @@ def shows_formulas(desk: Desk) -> None:
         view.page.hover("#teams th:nth-child(2) button")
         of_column = view.page.locator("#formula-teams-gpu-hours")
         assert of_column.is_visible() and is_within_the_window(of_column.bounding_box(), 360, 800)
+        view.page.hover("#teams tbody tr:nth-child(2) td:nth-child(3)")
+        assert not of_column.is_visible() and view.page.locator("#formula-teams-total").is_visible()
 
 
 def is_within_the_window(box: dict[str, float], width: int, height: int) -> bool:
@@ -135,9 +138,9 @@ CASES: dict[str, Callable[[Desk], None]] = {
     "right at 1280 px in dark": partial(looks_right, width=1280, scheme="dark"),
     "right at 360 px in light": partial(looks_right, width=360, scheme="light"),
     "right at 360 px in dark": partial(looks_right, width=360, scheme="dark"),
-    "bears very long names": lambda desk: bears(desk, page(cost_reports.long_names(), MADE_AT)),
-    "bears names that are markup": lambda desk: bears(desk, page(cost_reports.hostile_names(), MADE_AT)),
-    "bears a report of nothing": lambda desk: bears(desk, page(cost_reports.empty(), MADE_AT)),
+    "bears very long names": lambda desk: bears(desk, page(reports.long_names(), MADE_AT)),
+    "bears names that are markup": lambda desk: bears(desk, page(reports.hostile_names(), MADE_AT)),
+    "bears a report of nothing": lambda desk: bears(desk, page(reports.empty(), MADE_AT)),
     "sorts a table by keyboard": sorts_by_keyboard,
     "shows a formula on focus and on hover": shows_formulas,
     "needs no script to be read": needs_no_script,

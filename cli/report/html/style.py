@@ -105,7 +105,8 @@ width:min(46rem,100vw - 2rem);background:var(--ink);color:var(--paper);padding:.
 border-radius:.25rem;
 font:400 .9375rem/1.45 "Helvetica Neue","Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;
 letter-spacing:0;text-align:left;white-space:normal}
-.figure:focus+.formula,.figure:hover+.formula,.formula:hover{display:block}.figure:hover+.formula{z-index:3}
+.figure:focus+.formula,.figure:hover+.formula,.formula:hover,.formula.shown{display:block}
+.formula.shown,.figure:hover+.formula{z-index:3}
 .quiet .figure+.formula{display:none}
 .week{border-collapse:separate;border-spacing:2px;min-width:50rem;table-layout:fixed}
 .week th,.week td{padding:.2rem 0;border:0;text-align:center;font-size:.75rem;line-height:1.25;min-width:0;
@@ -155,7 +156,7 @@ tfoot{display:table-row-group}
 .figure{text-decoration:none}.chart.wide{display:block}.chart.narrow{display:none}footer p{padding-bottom:0}}
 """
 
-# Sorting is all that needs it; Escape puts a formula away.
+# Sorting needs it, and that a cell shows the formula of its column; Escape puts a formula away.
 SCRIPT = """
 const root = document.documentElement;
 root.classList.add("js");
@@ -179,9 +180,16 @@ for (const table of document.querySelectorAll("table.sorts")) {
     table.tBodies[0].append(...rows);
   });
 }
+let shown = null;
+addEventListener("pointerover", event => {
+  const cell = event.target.closest(".sorts td.number");
+  shown?.classList.remove("shown");
+  shown = cell?.closest("table").tHead.rows[0].cells[cell.cellIndex].querySelector(".formula");
+  shown?.classList.add("shown");
+});
 addEventListener("keydown", event => { if (event.key === "Escape") root.classList.add("quiet"); });
 for (const kind of ["focusin", "pointerover"])
   addEventListener(kind, event => {
-    if (event.target.closest(".figure")) root.classList.remove("quiet");
+    if (event.target.closest(".figure, .sorts td.number")) root.classList.remove("quiet");
   });
 """

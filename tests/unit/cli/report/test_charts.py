@@ -9,7 +9,7 @@ import pytest
 
 from cli.report.html import charts
 from cli.report.html.markup import Markup, tag
-from tests.support.html_pages import read
+from tests.support.pages.markup import read
 
 DAY = timedelta(days=1)
 DAYS = [datetime(2026, 11, 1, tzinfo=UTC) + DAY * i for i in range(400)]

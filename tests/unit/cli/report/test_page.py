@@ -16,19 +16,19 @@ from slicewise.costs.report import BillCheck, Cost, Interval, Parts, Report
 
 from cli.report.html.tables import MOST_ROWS
 from cli.report.page import page
-from tests.support import cost_reports
-from tests.support.html_pages import Element, read
+from tests.support.costs import reports
 from tests.support.nonempty import nonempty
+from tests.support.pages.markup import Element, read
 
 MADE_AT = datetime(2026, 11, 30, 10, 12, tzinfo=UTC)
 REPORTS = {
-    "believable": cost_reports.believable,
-    "one hour": cost_reports.one_hour,
-    "empty": cost_reports.empty,
-    "unpriced": cost_reports.unpriced,
-    "forty teams": lambda: cost_reports.believable(days=4, teams=40),
-    "long names": lambda: cost_reports.believable(days=4, name=lambda text: text + cost_reports.LONG),
-    "hostile names": cost_reports.hostile_names,
+    "believable": reports.believable,
+    "one hour": reports.one_hour,
+    "empty": reports.empty,
+    "unpriced": reports.unpriced,
+    "forty teams": lambda: reports.believable(days=4, teams=40),
+    "long names": lambda: reports.believable(days=4, name=lambda text: text + reports.LONG),
+    "hostile names": reports.hostile_names,
 }
 each_report = pytest.mark.parametrize("name", REPORTS)
 SUMMED = ("teams", "namespaces", "workloads", "by-pool", "clusters")
@@ -117,7 +117,7 @@ def test_names_are_text_wherever_they_stand():
         "nights",
         "notes",
     ):
-        assert cost_reports.HOSTILE in hostile.with_id(section).text, section
+        assert reports.HOSTILE in hostile.with_id(section).text, section
 
 
 @each_report
@@ -345,7 +345,7 @@ def test_a_bill_that_agrees_has_no_table():
 
 
 def test_rows_beyond_the_limit_are_in_the_sums_and_counted():
-    many = cost_reports.believable(days=1, teams=MOST_ROWS + 7)
+    many = reports.believable(days=1, teams=MOST_ROWS + 7)
     section = read(page(many, MADE_AT)).with_id("teams")
 
     assert len(rows(section.one("table"))) == MOST_ROWS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import browser
+from tests.support.pages import browser
 
 ROOT = Path(__file__).parents[3]
 
