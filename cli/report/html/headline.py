@@ -8,13 +8,14 @@ from fractions import Fraction
 from slicewise.costs.cents import cents
 from slicewise.costs.report import Report
 
-from cli.report.figures import dollars, round_dollars, share, usd
+from cli.report.figures import dollars, hours, round_dollars, share, usd
 from cli.report.html import formulas
 from cli.report.html.breakdown import total_cents
 from cli.report.html.charts import Bar, bars, legend
 from cli.report.html.markup import NOTHING, Markup, join, tag
 from cli.report.html.section import section
 from cli.report.html.tables import explained
+from cli.report.html.unit import GPU_HOURS, unit_of
 
 # What a dollar went to, where it did not run work.
 _WENT_TO = {
@@ -40,6 +41,8 @@ def hero(report: Report) -> Markup:
 
 
 def _label(report: Report) -> Markup:
+    if unit_of(report) is GPU_HOURS:
+        return tag("p", "GPU-hours saved by sharing: no machine has a known price", class_="hero-label")
     saved = "Saved by sharing GPUs and by sleeping when they are not needed"
     more = "More than whole GPUs that never sleep would have cost"
     return tag("p", more if report.headline.value < 0 else saved, class_="hero-label")
@@ -48,13 +51,23 @@ def _label(report: Report) -> Markup:
 def _figure(report: Report) -> Markup:
     sharing, nights = saved_cents(report)
     formula = f"{formulas.SAVED} {usd(sharing)} + {usd(nights)} = {usd(sharing + nights)}."
-    figure = explained(round_dollars(abs(report.headline.value)), formula, "headline")
-    return tag("p", figure, class_="hero-figure")
+    text = round_dollars(abs(report.headline.value))
+    if unit_of(report) is GPU_HOURS:
+        text, formula = hours(_hours_saved(report)), f"{formulas.SHARING} {_less(report)}"
+    return tag("p", explained(text, formula, "headline"), class_="hero-figure")
+
+
+def _hours_saved(report: Report) -> Fraction:
+    return report.whole.gpu_hours - report.total.total.gpu_hours
 
 
 def _range(report: Report) -> Markup:
     """The uncertainty in words."""
     headline, part = report.headline, report.headline_share
+    if unit_of(report) is GPU_HOURS:
+        whole = report.whole.gpu_hours
+        saved = share(_hours_saved(report) / whole if whole else None)
+        return tag("p", f"{saved} of what whole GPUs would have been.", class_="hero-label")
     if headline.least == headline.most:
         return tag("p", f"{share(part.value)} of what would have been paid.", class_="hero-label")
     return tag(
@@ -69,7 +82,7 @@ def meaning(report: Report) -> str:
     """One sentence of what became of a dollar."""
     total = report.total.total.usd
     if not total:
-        return "Nothing was paid for in this span, as far as prices are known."
+        return "What that cost is not known." if unit_of(report) is GPU_HOURS else "Nothing was paid for."
     names = [name for name in ("used", *_WENT_TO) if getattr(report.total, name).usd]
     shown = cents([getattr(report.total, name).usd / total for name in names])
     return f"Of each dollar paid, {_listed(list(_went(names, shown)))}."
@@ -91,19 +104,17 @@ def _listed(texts: list[str]) -> str:
 
 def _facts(report: Report) -> Iterator[Markup]:
     total = report.total
-    waste = total.waste.usd / total.total.usd if total.total.usd else None
+    unit = unit_of(report)
+    wasted, everything = unit.of(total.waste), unit.of(total.total)
+    of_all = f"{formulas.WASTE} {unit.text(wasted)} of {unit.text(everything)}."
     yield _fact("Paid", join(at_least(report), dollars(total.total.usd)), formulas.PAID, "paid")
-    yield _fact("Waste", share(waste), f"{formulas.WASTE} {_of(total.waste.usd, total.total.usd)}", "waste")
+    yield _fact("Waste", share(wasted / everything if everything else None), of_all, "waste")
     yield _fact("Busy, as far as measured", _measured(report.busy), formulas.BUSY, "busy")
     yield _fact("GPU memory used", _measured(report.memory), formulas.MEMORY, "memory")
 
 
 def _measured(value: float | None) -> str:
     return "not measured" if value is None else share(value)
-
-
-def _of(part: Fraction, whole: Fraction) -> str:
-    return f"{dollars(part)} of {dollars(whole)}."
 
 
 def _fact(title: str, text: str, formula: str, key: str) -> Markup:
@@ -120,10 +131,15 @@ def comparison(report: Report) -> Markup:
         "What was paid, beside what the same pods would have cost with a whole GPU each and awake at night."
     )
     chart = tag("figure", _legend(report), bars(list(_bars(report))))
-    return section("saved", "What was saved", lede, chart, _sums(report), _uncertainty(report))
+    words = [] if unit_of(report) is GPU_HOURS else [_sums(report), _uncertainty(report)]
+    return section("saved", "What was saved", lede, chart, *words)
 
 
 def _legend(report: Report) -> Markup:
+    unit = unit_of(report)
+    if unit is GPU_HOURS:
+        texts = {name: unit.text(part.gpu_hours) for name, part in report.total._asdict().items()}
+        return legend({**texts, "saved": unit.text(_hours_saved(report))}, "Saved")
     parts = zip(report.total._fields, total_cents(report.total), strict=True)
     return legend(
         {**{name: usd(part) for name, part in parts}, "saved": dollars(report.headline.value)}, "Saved"
@@ -131,25 +147,20 @@ def _legend(report: Report) -> Markup:
 
 
 def _bars(report: Report) -> Iterator[Bar]:
-    paid = report.total.total.usd
-    nights = max(report.nights_usd, Fraction(0))
-    sharing = max(report.sharing.value, Fraction(0))
-    without = paid + report.headline.value
-    yield _bar("Whole GPUs, never asleep", without, formulas.WHOLE, "without",
-               [("plain", min(paid, max(without, Fraction(0)))), ("saved", sharing + nights)])  # fmt: skip
-    parts = [(name, part.usd) for name, part in zip(report.total._fields, report.total, strict=True)]
-    yield _bar("Paid", paid, formulas.PAID, "bar-paid", parts)
-    yield _bar(
-        "Lower bound, by any placement",
-        report.bound.usd,
-        formulas.BOUND,
-        "bound",
-        [("plain", report.bound.usd)],
-    )
+    unit = unit_of(report)
+    paid = unit.of(report.total.total)
+    saved = _hours_saved(report) if unit is GPU_HOURS else report.headline.value
+    without = [("plain", min(paid, paid + saved)), ("saved", max(saved, Fraction(0)))]
+    parts = [(name, unit.of(part)) for name, part in report.total._asdict().items()]
+    bound = unit.of(report.bound)
+    yield _bar("Whole GPUs, never asleep", unit.text(paid + saved), formulas.WHOLE, "without", without)
+    yield _bar("Paid", unit.text(paid), formulas.PAID, "bar-paid", parts)
+    yield _bar("Lower bound, by any placement", unit.text(bound), formulas.BOUND, "bound", [("plain", bound)])
 
 
-def _bar(label: str, value: Fraction, formula: str, key: str, parts: list[tuple[str, Fraction]]) -> Bar:
-    return Bar(label, explained(dollars(value), formula, key), [(name, float(part)) for name, part in parts])
+def _bar(label: str, text: str, formula: str, key: str, parts: list[tuple[str, Fraction]]) -> Bar:
+    lengths = [(name, max(float(part), 0.0)) for name, part in parts]
+    return Bar(label, explained(text, formula, key), lengths)
 
 
 def _sums(report: Report) -> Markup:
@@ -174,7 +185,8 @@ def saved_cents(report: Report) -> list[int]:
 
 
 def _less(report: Report) -> str:
-    return f"{dollars(report.whole.usd)} − {dollars(report.total.total.usd)}."
+    unit = unit_of(report)
+    return f"{unit.text(unit.of(report.whole))} − {unit.text(unit.of(report.total.total))}."
 
 
 def _uncertainty(report: Report) -> Markup:

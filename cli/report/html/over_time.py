@@ -7,44 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple
 
 from slicewise.costs.report import Cost, Effect, Moment, Parts, Report
 
 from cli.output import plural
-from cli.report.figures import dollars, hours, share
+from cli.report.figures import share
 from cli.report.html import week
 from cli.report.html.charts import SERIES, PoolSeries, legend, pool_panels, stacked
 from cli.report.html.markup import Markup, join, tag
 from cli.report.html.section import section, sentence
 from cli.report.html.tables import plain
+from cli.report.html.unit import Unit, unit_of
 
 # Up to it a chart has hours instead of days.
 SHORT = timedelta(days=3)
 MOST_PANELS = 12
 _PARTS = tuple(name for name in SERIES if name != "saved")
-
-
-class Unit(NamedTuple):
-    """Dollars, or GPU-hours where nothing has a price."""
-
-    field: str
-    name: str
-    mark: str
-
-    def of(self, cost: Cost) -> Fraction:
-        value: Fraction = getattr(cost, self.field)
-        return value
-
-    def text(self, value: Fraction) -> str:
-        return dollars(value) if self.field == "usd" else hours(value)
-
-
-USD, GPU_HOURS = Unit("usd", "dollars", "$"), Unit("gpu_hours", "GPU-hours", " h")
-
-
-def unit_of(report: Report) -> Unit:
-    return USD if report.total.total.usd else GPU_HOURS
 
 
 def is_short(report: Report) -> bool:

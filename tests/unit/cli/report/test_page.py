@@ -235,6 +235,10 @@ def test_where_nothing_has_a_price_charts_are_in_gpu_hours():
     unpriced = document("unpriced")
 
     assert "in GPU-hours" in unpriced.with_id("time").text
+    assert "GPU-hours saved by sharing" in unpriced.one("div", "hero").text
+    saved, total = report("unpriced").whole.gpu_hours, report("unpriced").total.total.gpu_hours
+    assert unpriced.one("p", "hero-figure").text == f"{float(saved - total):,.1f}"
+    assert "$" not in unpriced.with_id("saved").text
     assert "at least $0.00" in unpriced.one("dl", "facts").text
     assert "No price is known of g6.12xlarge reserved" in unpriced.with_id("notes").text
 
