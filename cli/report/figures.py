@@ -10,6 +10,7 @@ from math import floor
 from slicewise.costs.cents import cents, rounded
 
 Table = Sequence[Sequence[Fraction]]
+MINUS = "\N{MINUS SIGN}"
 
 
 def cents_table(table: Table, columns: Sequence[int]) -> list[list[int]]:
@@ -60,7 +61,7 @@ def _by_amount(table: Table) -> list[tuple[int, int]]:
 
 def usd(amount: int) -> str:
     """Cents as dollars."""
-    sign = "\N{MINUS SIGN}" if amount < 0 else ""
+    sign = MINUS if amount < 0 else ""
     return f"{sign}${abs(amount) // 100:,}.{abs(amount) % 100:02}"
 
 
@@ -89,4 +90,5 @@ def share(value: float | Fraction | None) -> str:
     if value is None:
         return "–"
     percent = float(value) * 100
-    return f"{percent:.1f} %" if 0 < abs(percent) < 10 else f"{percent:.0f} %"
+    text = f"{percent:.1f} %" if 0 < abs(percent) < 10 else f"{percent:.0f} %"
+    return text.replace("-", MINUS)

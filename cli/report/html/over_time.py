@@ -26,7 +26,8 @@ _PARTS = tuple(name for name in SERIES if name != "saved")
 
 
 def is_short(report: Report) -> bool:
-    return report.until - report.since <= SHORT
+    """Whether a few days are left of it from where counting began, which may be long after its own begin."""
+    return bool(report.by_hour) and report.until - min(one.at for one in report.by_hour) <= SHORT
 
 
 def moments(report: Report) -> Sequence[Moment]:

@@ -29,8 +29,10 @@ def span(since: datetime, until: datetime) -> str:
         return f"{date(since)}, {since:%H:%M} to {until:%H:%M} UTC"
     if until - since < timedelta(days=2):
         return f"{moment(since)} to {moment(until)} UTC"
-    begin = f"{since.day} {since:%B}" if since.year == last.year else date(since)
-    return f"{begin} to {date(last)} ({plural((until - since).days, 'day')})"
+    begin = (
+        date(since).removesuffix(f" {last:%Y}").removesuffix(f" {last:%B}" if since.year == last.year else "")
+    )
+    return f"{begin} to {date(last)} ({plural(-((since - until) // timedelta(days=1)), 'day')})"
 
 
 def date(at: datetime) -> str:

@@ -68,6 +68,7 @@ def test_a_total_may_be_given(values, total, expected):
         (figures.share(0.054), "5.4 %"),
         (figures.share(0.5), "50 %"),
         (figures.share(0.0), "0 %"),
+        (figures.share(Fraction(-9, 5)), "−180 %"),
     ],
 )
 def test_a_figure_is_written(text, expected):

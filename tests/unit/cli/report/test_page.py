@@ -250,6 +250,15 @@ def test_a_short_span_is_drawn_by_hour():
     assert "27 November 2026, 14:00 to 15:00 UTC" in document("one hour").one("h1").text
 
 
+def test_hours_are_drawn_where_counting_began_a_few_hours_ago():
+    asked = replace(report("one hour"), since=datetime(2026, 11, 1, tzinfo=UTC))
+
+    found = read(page(asked, MADE_AT))
+
+    assert [row[0] for row in rows(found.with_id("time").one("table"))] == ["2026-11-27 14:00"]
+    assert "1 to 27 November 2026 (27 days)" in found.one("h1").text
+
+
 def test_a_chart_and_its_table_say_the_same():
     first = report().by_day[0]
     [figures] = document().with_id("time").all("table")
