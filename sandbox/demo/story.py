@@ -16,11 +16,13 @@ from slicewise.kube.labels import POLICY_TAG
 
 from sandbox.artifacts import binaries, charts, program
 from sandbox.controllers import catalog
+from sandbox.demo import costs as demo_costs
 from sandbox.demo import offhours as demo_offhours
 from sandbox.demo import onboarding as demo_onboarding
 from sandbox.demo import rights as demo_rights
 from sandbox.demo import takeover as demo_takeover
 from sandbox.demo import tuning as demo_tuning
+from sandbox.demo.launch_log import LaunchLog
 from sandbox.demo.narrator import Narrator
 from sandbox.system import System
 
@@ -67,7 +69,7 @@ CHAPTERS = (
     ),
     Chapter("With which rights", demo_rights.tell, ("nothing-denied", "admin-revoked")),
 )
-PROMISED = tuple(claim for chapter in CHAPTERS for claim in chapter.claims)
+PROMISED = (*(claim for chapter in CHAPTERS for claim in chapter.claims), *demo_costs.PROMISED)
 # Longer than a cluster here is CREATING: else its first look finds it so, and the next comes a minute later.
 CLOUDTRAIL_DELAY = 3.0
 # What passes wait for in an account, such as an operator's installation, takes seconds here.
@@ -75,7 +77,9 @@ DELAY_SHARE = 0.4
 
 
 def run(out: Path) -> bool:
-    """Tell the story on stdout and write its claims to `out`; whether all of them hold."""
+    """
+    Tell the story on stdout and write its claims to `out`, and its report beside it; whether all claims hold.
+    """
     # Their minutes, once a machine, are not the story's.
     binaries.ensure(print)
     program.built(catalog.KUBERAY.program, print)
@@ -93,7 +97,7 @@ def run(out: Path) -> bool:
     )
     with tempfile.TemporaryDirectory(prefix="slicewise-demo-") as folder:
         try:
-            _tell(story, Path(folder))
+            _tell(story, Path(folder), out.with_name("report.html").absolute())
         finally:
             story.write(out)
     held = sum(claim.holds for claim in story.claims)
@@ -105,15 +109,20 @@ def run(out: Path) -> bool:
     return story.all_hold
 
 
-def _tell(story: Narrator, folder: Path) -> None:
+def _tell(story: Narrator, folder: Path, page: Path) -> None:
     story.chapter(f"1. {DEPLOYED}")
-    with System.start(
-        folder,
-        cloudtrail_delay_seconds=CLOUDTRAIL_DELAY,
-        delay_share=DELAY_SHARE,
-        progress=story.saw,
-    ) as system:
+    with (
+        System.start(
+            folder,
+            cloudtrail_delay_seconds=CLOUDTRAIL_DELAY,
+            delay_share=DELAY_SHARE,
+            progress=story.saw,
+        ) as system,
+        LaunchLog(system) as launches,
+    ):
         story.saw(f"done; the GPU Operator will come from {charts.chart('gpu-operator').origin}")
         for number, chapter in enumerate(CHAPTERS, start=2):
             story.chapter(f"{number}. {chapter.title}")
             chapter.tell(story, system)
+        story.chapter(f"{len(CHAPTERS) + 2}. {demo_costs.TITLE}")
+        demo_costs.tell(story, system, launches, page)
