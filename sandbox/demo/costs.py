@@ -32,10 +32,15 @@ def tell(story: Narrator, system: System, launches: LaunchLog, page: Path) -> No
         is used. `slicewise report` makes a page of it that stands alone. Of ten minutes it says little; of a
         month it says what to tell a manager."""
     )
+    before = {name: _tuned_at(system, name) for name in CLUSTERS}
     for name in CLUSTERS:
         body = {"slicewise": 1, "cluster": name, "reason": "requested by hand"}
         system.send_message("TuningQueueUrl", body)
-    wait(story, system.is_quiet, "Slicewise has reconciled both clusters once more")
+    wait(
+        story,
+        lambda: all(_tuned_at(system, name) > at for name, at in before.items()),
+        "Slicewise has reconciled both clusters once more",
+    )
     page.parent.mkdir(parents=True, exist_ok=True)
     for line in _command(system, "--html", str(page))[:14]:
         story.quote(line)
@@ -44,6 +49,11 @@ def tell(story: Narrator, system: System, launches: LaunchLog, page: Path) -> No
     for name in CLUSTERS:
         _beside_launches(story, report, launches, name)
     _stands_alone(story, page)
+
+
+def _tuned_at(system: System, name: str) -> str:
+    """When the newest reconcile of tuning ended, ISO 8601."""
+    return str((system.record(name, "tuning") or {}).get("at", ""))
 
 
 def _adds_up(story: Narrator, report: Mapping[str, Any]) -> None:
