@@ -91,7 +91,7 @@ def _beside_launches(story: Narrator, report: Mapping[str, Any], launches: Launc
 
 def _stands_alone(story: Narrator, page: Path) -> None:
     text = page.read_text()
-    elsewhere = [one for one in ("src=", "@import", "url(http", "<link") if one in text]
+    elsewhere = [one for one in ('src="', "@import", "url(http", 'href="http') if one in text]
     story.claim(
         "report-stands-alone",
         f"one page without anything from elsewhere, {len(text) // 1024} KB: {_shown(page)}",
