@@ -16,12 +16,14 @@ SERIES = {
     "unmeasured": "Not measured",
     "free": "Free",
     "saved": "Saved by sharing",
+    "asleep": "Saved by sleeping",
 }
 _HATCHES = {
     "idle": "M0 6L6 0M-1 1L1 -1M5 7L7 5",
     "unmeasured": "M1.5 1.5h1.2M4.5 4.5h1.2",
     "free": "M0 3H6",
     "saved": "M0 0L6 6M-1 5L1 7M5 -1L7 1",
+    "asleep": "M3 0V6",
 }
 
 
@@ -73,15 +75,13 @@ def swatch(name: str) -> Markup:
     return tag("svg", box, width=14, height=14, viewBox="0 0 14 14", aria_hidden="true", class_="swatch")
 
 
-def legend(figures: Mapping[str, str], saved: str = SERIES["saved"]) -> Markup:
+def legend(figures: Mapping[str, str]) -> Markup:
     """
     Args:
         figures: By a name of SERIES, as text.
-        saved: What "saved" is called.
     """
-    names = {**SERIES, "saved": saved}
     entries = [
-        tag("li", swatch(name), names[name], " ", tag("span", text, class_="number"))
+        tag("li", swatch(name), SERIES[name], " ", tag("span", text, class_="number"))
         for name, text in figures.items()
     ]
     return tag("ul", entries, class_="legend")

@@ -130,32 +130,38 @@ def comparison(report: Report) -> Markup:
     lede = (
         "What was paid, beside what the same pods would have cost with a whole GPU each and awake at night."
     )
-    chart = tag("figure", _legend(report), bars(list(_bars(report))))
+    chart = tag("figure", parts_legend(report), bars(list(_bars(report))))
     words = [] if unit_of(report) is GPU_HOURS else [_sums(report), _uncertainty(report)]
     return section("saved", "What was saved", lede, chart, *words)
 
 
-def _legend(report: Report) -> Markup:
+def parts_legend(report: Report) -> Markup:
+    """What was paid by its parts, and what was saved: figures that add up to those of the page."""
     unit = unit_of(report)
     if unit is GPU_HOURS:
         texts = {name: unit.text(part.gpu_hours) for name, part in report.total._asdict().items()}
-        return legend({**texts, "saved": unit.text(_hours_saved(report))}, "Saved")
-    parts = zip(report.total._fields, total_cents(report.total), strict=True)
-    return legend(
-        {**{name: usd(part) for name, part in parts}, "saved": dollars(report.headline.value)}, "Saved"
-    )
+        return legend({**texts, "saved": unit.text(_hours_saved(report))})
+    sharing, nights = saved_cents(report)
+    parts = dict(zip(report.total._fields, total_cents(report.total), strict=True))
+    shown = {**parts, "saved": sharing, **({"asleep": nights} if nights else {})}
+    return legend({name: usd(amount) for name, amount in shown.items()})
 
 
 def _bars(report: Report) -> Iterator[Bar]:
     unit = unit_of(report)
     paid = unit.of(report.total.total)
-    saved = _hours_saved(report) if unit is GPU_HOURS else report.headline.value
-    without = [("plain", min(paid, paid + saved)), ("saved", max(saved, Fraction(0)))]
+    sharing, nights = (_hours_saved(report), Fraction(0)) if unit is GPU_HOURS else _saved_usd(report)
+    whole = paid + sharing + nights
+    without = [("plain", min(paid, whole)), ("saved", sharing), ("asleep", nights)]
     parts = [(name, unit.of(part)) for name, part in report.total._asdict().items()]
     bound = unit.of(report.bound)
-    yield _bar("Whole GPUs, never asleep", unit.text(paid + saved), formulas.WHOLE, "without", without)
+    yield _bar("Whole GPUs, never asleep", unit.text(whole), formulas.WHOLE, "without", without)
     yield _bar("Paid", unit.text(paid), formulas.PAID, "bar-paid", parts)
     yield _bar("Lower bound, by any placement", unit.text(bound), formulas.BOUND, "bound", [("plain", bound)])
+
+
+def _saved_usd(report: Report) -> tuple[Fraction, Fraction]:
+    return report.sharing.value, report.nights_usd
 
 
 def _bar(label: str, text: str, formula: str, key: str, parts: list[tuple[str, Fraction]]) -> Bar:

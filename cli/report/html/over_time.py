@@ -8,21 +8,22 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
 
-from slicewise.costs.report import Cost, Effect, Moment, Parts, Report
+from slicewise.costs.report import Cost, Effect, Moment, Night, Parts, Report
 
 from cli.output import plural
 from cli.report.figures import share
 from cli.report.html import week
-from cli.report.html.charts import SERIES, PoolSeries, legend, pool_panels, stacked
+from cli.report.html.charts import SERIES, PoolSeries, pool_panels, stacked
+from cli.report.html.headline import parts_legend
 from cli.report.html.markup import Markup, join, tag
 from cli.report.html.section import section, sentence
 from cli.report.html.tables import plain
-from cli.report.html.unit import Unit, unit_of
+from cli.report.html.unit import USD, Unit, unit_of
 
 # Up to it a chart has hours instead of days.
 SHORT = timedelta(days=3)
 MOST_PANELS = 12
-_PARTS = tuple(name for name in SERIES if name != "saved")
+SECOND = timedelta(seconds=1)
 
 
 def is_short(report: Report) -> bool:
@@ -49,38 +50,55 @@ def step(report: Report) -> timedelta:
 
 
 def cost(report: Report) -> Markup:
-    per = per_of(report)
-    unit = unit_of(report)
-    title, lede = (
-        "Cost over time",
-        f"Paid by {per} in {unit.name}, by what became of it, and what sharing saved on top.",
-    )
+    per, unit = per_of(report), unit_of(report)
+    title = "Cost over time"
+    lede = f"Paid by {per} in {unit.name}, by what became of it; on top of it what was saved."
     found = moments(report)
     if not found:
-        return section(
-            "time", title, lede, sentence("Nothing was counted in this span, so there is nothing to draw.")
-        )
-    values = {name: [_part(one, name, unit) for one in found] for name in SERIES}
+        message = "Nothing was counted in this span, so there is nothing to draw."
+        return section("time", title, lede, sentence(message))
+    values = _values(report, found)
     times = [one.at for one in found]
-    drawn = {name: [float(value) for value in series] for name, series in values.items()}
+    drawn = {name: [max(float(value), 0.0) for value in series] for name, series in values.items()}
     chart = stacked(times, step(report), drawn, unit.mark, _summary(report, unit, per))
-    figure = tag(
-        "figure",
-        legend({name: unit.text(sum(series, Fraction(0))) for name, series in values.items()}),
-        chart,
-    )
-    return section("time", title, lede, figure, _figures(times, values, unit, per))
+    figure = tag("figure", parts_legend(report), chart)
+    return section("time", title, lede, figure, _below_zero(values, per), _figures(times, values, unit, per))
 
 
-def _part(one: Moment, name: str, unit: Unit) -> Fraction:
-    if name == "saved":
-        return max(unit.of(one.whole) - unit.of(one.parts.total), Fraction(0))
-    return unit.of(getattr(one.parts, name))
+def _values(report: Report, found: Sequence[Moment]) -> dict[str, list[Fraction]]:
+    """By a name of SERIES, for each moment."""
+    unit = unit_of(report)
+    values = {name: [unit.of(getattr(one.parts, name)) for one in found] for name in Parts._fields}
+    values["saved"] = [unit.of(one.whole) - unit.of(one.parts.total) for one in found]
+    if unit is USD and report.nights_usd:
+        values["asleep"] = [_asleep(report, one.at) for one in found]
+    return values
+
+
+def _asleep(report: Report, begin: datetime) -> Fraction:
+    """What nights saved in the hour or day from `begin`: of each, by the part of it that lies there."""
+    end = begin + step(report)
+    return sum((_part_of(night, begin, end, report.until) for night in report.nights), Fraction(0))
+
+
+def _part_of(night: Night, begin: datetime, end: datetime, until: datetime) -> Fraction:
+    ended = night.ended or until
+    there = min(end, ended) - max(begin, night.began)
+    if there <= timedelta(0) or ended <= night.began:
+        return Fraction(0)
+    return Fraction(str(night.usd)) * Fraction(there // SECOND, max(1, (ended - night.began) // SECOND))
+
+
+def _below_zero(values: Mapping[str, Sequence[Fraction]], per: str) -> Markup:
+    count = sum(value < 0 for name in ("saved", "asleep") for value in values.get(name, ()))
+    text = f"Below 0, and not drawn: {plural(count, 'figure')} of what was saved. The table has them."
+    return tag("p", text, class_="note") if count else join()
 
 
 def _summary(report: Report, unit: Unit, per: str) -> str:
-    total = report.total
-    parts = ", ".join(f"{SERIES[name].lower()} {unit.text(unit.of(getattr(total, name)))}" for name in _PARTS)
+    parts = ", ".join(
+        f"{SERIES[name].lower()} {unit.text(unit.of(part))}" for name, part in report.total._asdict().items()
+    )
     return f"Stacked bars of {unit.name} by {per}: {parts} in all. The table below has the figures."
 
 
@@ -91,7 +109,12 @@ def _figures(
         [label, *(unit.text(series[i]) for series in values.values())]
         for i, label in enumerate(_labels(times, per))
     ]
-    return plain("time-figures", f"By {per} in {unit.name}", [per.capitalize(), *SERIES.values()], rows)
+    return plain(
+        "time-figures",
+        f"By {per} in {unit.name}",
+        [per.capitalize(), *(SERIES[name] for name in values)],
+        rows,
+    )
 
 
 def pools(report: Report) -> Markup:

@@ -4,11 +4,12 @@ STYLE = """
 :root{color-scheme:light dark;--paper:#fcfbf8;--card:#f4f1ea;--ink:#1d2321;--soft:#565f5a;--rule:#d9d5ca;
 --accent:#14544f;--used:#1f6b64;--used-line:#1f6b64;--idle:#edc77a;--idle-line:#7d5607;--unmeasured:#dcd9d2;
 --unmeasured-line:#66635b;--free:#c3d6e6;--free-line:#3f6687;--saved:#fcfbf8;--saved-line:#4d8f5f;
+--asleep:#fcfbf8;--asleep-line:#7a6a9c;
 --h0:#f1efe8;--h1:#dcebe6;--h2:#b5d5cc;--h3:#86bbb0;--h4:#1f6b64;--h5:#0e4440;--on-dark:#fff}
 @media (prefers-color-scheme:dark){:root{--paper:#14191a;--card:#1d2425;--ink:#e9e6de;--soft:#a9b0ab;
 --rule:#364041;--accent:#8fd0c4;--used:#57aca0;--used-line:#57aca0;--idle:#5a4312;--idle-line:#e3b85f;
 --unmeasured:#3a3e3c;--unmeasured-line:#b3b6b0;--free:#26394a;--free-line:#8db8dc;--saved:#14191a;
---saved-line:#7fc492;--h0:#1f2728;--h1:#203635;--h2:#244a47;--h3:#2a5f5a;--h4:#7cc4b8;--h5:#b5e6dc;
+--saved-line:#7fc492;--asleep:#14191a;--asleep-line:#b3a4d6;--h0:#1f2728;--h1:#203635;--h2:#244a47;--h3:#2a5f5a;--h4:#7cc4b8;--h5:#b5e6dc;
 --on-dark:#0c1413}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-padding-top:1rem}
@@ -67,11 +68,13 @@ margin:0 0 1rem;padding:0;font-size:.9375rem}
 .fill.unmeasured{fill:url(#hatch-unmeasured);stroke:var(--unmeasured-line)}
 .fill.free{fill:url(#hatch-free);stroke:var(--free-line)}
 .fill.saved{fill:url(#hatch-saved);stroke:var(--saved-line);stroke-dasharray:3 2}
+.fill.asleep{fill:url(#hatch-asleep);stroke:var(--asleep-line);stroke-dasharray:3 2}
 .fill.dense{stroke:none}.fill.plain{fill:var(--soft);stroke:var(--soft)}
 .ground.idle{fill:var(--idle)}.hatch.idle{stroke:var(--idle-line)}
 .ground.unmeasured{fill:var(--unmeasured)}.hatch.unmeasured{stroke:var(--unmeasured-line)}
 .ground.free{fill:var(--free)}.hatch.free{stroke:var(--free-line)}
 .ground.saved{fill:var(--saved)}.hatch.saved{stroke:var(--saved-line)}
+.ground.asleep{fill:var(--asleep)}.hatch.asleep{stroke:var(--asleep-line)}
 .bars{margin:0;display:grid;gap:1.1rem}
 .bars div{display:grid;grid-template-columns:minmax(0,1fr) auto;column-gap:1rem}
 .bars dd{margin:0;display:contents}.bars svg{grid-column:1/-1;display:block}
@@ -142,6 +145,7 @@ header.page{padding-top:1.75rem}h1{font-size:1.5rem;margin-bottom:1.5rem}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#f4f1ea;--ink:#111;--soft:#4a4f4c;--rule:#cfcbc0;
 --accent:#14544f;--used:#1f6b64;--used-line:#1f6b64;--idle:#edc77a;--idle-line:#7d5607;--unmeasured:#dcd9d2;
 --unmeasured-line:#66635b;--free:#c3d6e6;--free-line:#3f6687;--saved:#fff;--saved-line:#4d8f5f;
+--asleep:#fff;--asleep-line:#7a6a9c;
 --h0:#f1efe8;--h1:#dcebe6;--h2:#b5d5cc;--h3:#86bbb0;--h4:#1f6b64;--h5:#0e4440;--on-dark:#fff}
 @page{margin:16mm 14mm}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 html{font-size:12px}.page{max-width:none;padding:0}nav,.skip,details,.formula,.arrow{display:none!important}

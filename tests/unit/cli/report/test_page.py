@@ -262,9 +262,9 @@ def test_hours_are_drawn_where_counting_began_a_few_hours_ago():
 def test_a_chart_and_its_table_say_the_same():
     first = report().by_day[0]
     [figures] = document().with_id("time").all("table")
+    drawn = [*(part.usd for part in first.parts), first.whole.usd - first.parts.total.usd, 98.0 * 4 / 11]
 
-    assert rows(figures)[0] == ["2026-10-31", *(f"${float(value):,.2f}" for value in (
-        *(part.usd for part in first.parts), first.whole.usd - first.parts.total.usd))]  # fmt: skip
+    assert rows(figures)[0] == ["2026-10-31", *(f"${float(value):,.2f}" for value in drawn)]
     assert len(rows(figures)) == len(report().by_day)
 
 
@@ -283,7 +283,25 @@ def test_days_without_a_machine_are_drawn_as_nothing():
     [figures] = read(page(later, MADE_AT)).with_id("time").all("table")
 
     assert [row[0] for row in rows(figures)] == [f"{one.at:%Y-%m-%d}" for one in report().by_day]
-    assert rows(figures)[1][1:] == rows(figures)[-1][1:] == ["$0.00"] * 5
+    assert rows(figures)[1][1:6] == rows(figures)[-1][1:6] == ["$0.00"] * 5
+
+
+def test_what_nights_saved_is_drawn_in_the_hours_and_days_in_which_they_lie():
+    [figures] = document().with_id("time").all("table")
+    slept = [amount(row[6]) for row in rows(figures)]
+
+    assert slept[0] == round(9800 * 4 / 11) and min(slept) > 0
+    assert abs(sum(slept) - round(report().nights_usd * 100)) <= len(slept)
+
+
+def test_what_is_below_0_is_said_since_it_cannot_be_drawn():
+    first, *others = report().by_day
+    worse = replace(report(), by_day=(replace(first, whole=Cost()), *others))
+
+    text = text_of(worse, "time")
+
+    assert "Below 0, and not drawn: 1 figure of what was saved." in text
+    assert "Below 0" not in document().with_id("time").text
 
 
 def test_what_sleeping_saved_is_the_same_in_each_place():

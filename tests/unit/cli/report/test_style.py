@@ -14,7 +14,7 @@ TEXT, SHAPE = 4.5, 3.0
 PAIRS = [
     ("ink", "paper", TEXT), ("soft", "paper", TEXT), ("accent", "paper", TEXT), ("paper", "ink", TEXT),
     *((("ink", f"h{i}", TEXT)) for i in range(4)), ("on-dark", "h4", TEXT), ("on-dark", "h5", TEXT),
-    *((f"{part}-line", "paper", SHAPE) for part in ("used", "idle", "unmeasured", "free", "saved")),
+    *((f"{part}-line", "paper", SHAPE) for part in ("used", "idle", "unmeasured", "free", "saved", "asleep")),
 ]  # fmt: skip
 LIGHT, DARK, PRINT = (
     dict(re.findall(r"--([\w-]+):#([0-9a-f]+)", block))
