@@ -25,6 +25,8 @@ def sentence(text: Child) -> Markup:
 def span(since: datetime, until: datetime) -> str:
     """Both ends, each year and day once; a midnight ends the day before it."""
     last = until - timedelta(microseconds=1)
+    if until - since == timedelta(days=1) and since.date() == last.date():
+        return date(since)
     if since.date() == last.date() and until - since < timedelta(days=1):
         return f"{date(since)}, {since:%H:%M} to {until:%H:%M} UTC"
     if until - since < timedelta(days=2):
