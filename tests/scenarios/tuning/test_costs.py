@@ -175,3 +175,14 @@ def test_nights_are_those_that_off_hours_has_counted():
     account.hours(1)
 
     assert days(account)[-1].nights == {night["began"]: night}
+
+
+def test_costs_are_kept_before_what_was_measured_which_is_not_read_again():
+    """Else a reconcile that is killed in between would have lost what its steps were used for."""
+    account = account_of()
+    account.calls.made.clear()
+
+    account.hours(1)
+
+    kept = [made.partition(" ")[0] for made in account.calls.made if ".keep " in made]
+    assert list(dict.fromkeys(kept)) == ["costs.keep", "usage.keep"]
