@@ -227,6 +227,11 @@ def test_machines_that_ended_between_two_reconciles_are_the_uncertainty():
     assert report().sharing.least == report().sharing.value
 
 
+def test_every_report_says_that_no_sum_has_machines_that_no_reconcile_saw(found):
+    assert [note for note in found.notes if "--bill FILE" in note] == [found.notes[-1]]
+    assert "it is in no sum" in found.notes[-1]
+
+
 def test_days_outside_the_report_do_not_count():
     assert reckon([example()], Prices(), UNTIL, UNTIL).total == Parts()
     assert reckon([example()], Prices(), SINCE, SINCE).by_day == ()

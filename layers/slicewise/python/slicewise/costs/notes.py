@@ -17,6 +17,11 @@ AWS_DIFFERS = (
     "they use, so it shows other amounts for pods that share a GPU."
 )
 
+UNSEEN = (
+    "No reconcile sees a machine that comes and goes between two of them: it is in no sum, and appears only "
+    "in a comparison with a bill (--bill FILE)."
+)
+
 
 def of(
     report: Report, clusters: Sequence[ClusterDays], rates: Rates, unsized: Collection[str]
@@ -27,6 +32,7 @@ def of(
         *_of_use(report),
         *_of_teams(report, clusters),
         *_of_savings(report, clusters),
+        UNSEEN,
     )
 
 
