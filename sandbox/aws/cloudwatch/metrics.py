@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -127,7 +128,8 @@ class MetricStore:
             )
         step = max(period_seconds // MINUTE, 1)
         first = int(start.timestamp()) // MINUTE // step * step
-        last = -(-int(end.timestamp()) // MINUTE)
+        # The end is exclusive: a minute that began before it counts, if only by a moment.
+        last = math.ceil(end.timestamp() / MINUTE)
         periods: dict[int, Bucket] = {}
         with self._lock:
             minutes = self._series.get(series, _Minutes())

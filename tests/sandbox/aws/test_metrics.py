@@ -65,6 +65,16 @@ def test_periods_begin_on_the_clock_and_not_at_the_start_of_the_question(aws):
     assert result["Values"][0] == 2.0  # minutes 0 to 4, also those before the start
 
 
+@pytest.mark.parametrize(("seconds", "minutes"), [(0, 3), (0.3, 4), (59, 4)])
+def test_a_minute_that_began_before_the_end_of_the_question_counts(seconds, minutes):
+    store, series = MetricStore(), Series("GPU", "busy", ())
+    store.put_values(series, [(START + n * MINUTE, 1.0) for n in range(60)])
+
+    found = store.read(series, "Sum", 600, START, START + 3 * MINUTE + timedelta(seconds=seconds))
+
+    assert found == [(START, minutes)]
+
+
 def test_long_answers_come_in_pages_that_add_up(aws):
     client = aws.client("cloudwatch")
     pages = list(
