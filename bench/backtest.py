@@ -94,7 +94,7 @@ def _print(trace: RecordedTrace, found: dict[str, dict]) -> None:
 def backtest(trace: RecordedTrace) -> dict[str, dict]:
     """The table of the serving track, for recorded pods, with looks; progress goes to stderr."""
     began = time.monotonic()
-    scores, looks = run(trace, ORDERS, tell=lambda done, of: progress(done, of, began))
+    scores, looks = run(trace, ORDERS, on_progress=lambda done, of: progress(done, of, began))
     rows = table([scores], [lower_bound(trace)])
     days = max(1, len(trace.scored_days))
     for name, runs in looks.items():

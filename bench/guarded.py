@@ -144,7 +144,7 @@ def _contended(trace: RecordedTrace, day: int, hours: list[list[list[int]]]) -> 
 def run(
     trace: RecordedTrace,
     orders: int,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[dict[str, list[Score]], dict[str, list[Looks]]]:
     """By policy, the score of each order in which pods arrive, and the looks of those that look at memory."""
     makers, view = contestants(trace, ClassPolicy(), PackingPolicy()), trace.by_hour
@@ -155,5 +155,5 @@ def run(
         scores[name] = [score(view, week) for week, _ in runs]
         if any(looked.taken for _, looked in runs):
             looks[name] = [looked for _, looked in runs]
-        tell(done, len(makers))
+        on_progress(done, len(makers))
     return scores, looks

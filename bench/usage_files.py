@@ -69,9 +69,9 @@ class Recording:
         ]
 
 
-def read(path: Path, tell=lambda rows: None) -> Recording:
+def read(path: Path, on_progress=lambda rows: None) -> Recording:
     """
-    All rows of one file; `tell` hears how many were read, once in a while.
+    All rows of one file; `on_progress` hears how many were read, once in a while.
 
     Raises:
         BadFile: It is missing, of no known kind, broken, or lacks a column.
@@ -91,7 +91,7 @@ def read(path: Path, tell=lambda rows: None) -> Recording:
             else:
                 recording.rows.append(row)
             if number % 500_000 == 0:
-                tell(number)
+                on_progress(number)
     except UnicodeDecodeError as error:
         raise BadFile(f"{path} is not text in UTF-8: save it as a CSV in UTF-8") from error
     except csv.Error as error:

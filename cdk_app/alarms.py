@@ -80,10 +80,10 @@ def given_up(name: str) -> Meaning:
 
 
 def too_old(name: str) -> Meaning:
-    """A message has waited in this queue for more than an hour."""
+    """A message of this queue has been pending for more than an hour."""
     return Meaning(
-        f"A message of {name} has waited for more than an hour: the function is throttled, fails each time, "
-        "or has too much to do.",
+        f"A message of {name} has been pending for more than an hour: the function is throttled, fails each "
+        "time, or has too much to do.",
         _WHERE_LATE[name],
         f"aws logs tail /aws/lambda/slicewise-{_FUNCTIONS[name]} --since 1h",
     )

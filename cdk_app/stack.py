@@ -57,7 +57,7 @@ class SlicewiseStack(cdk.Stack):
         off_hours = Controller(self, "OffHours", "off-hours", timeout=SLEEPER_TIMEOUT, notices=notices)
         schedules = OffHoursSchedules(self, "Schedules", queue=off_hours.queue)
         missed_sweeps = DeadLetters(self, "MissedSweeps", name="sweep", notices=notices)
-        missed_looks = DeadLetters(self, "MissedLooks", name="openings", notices=notices)
+        missed_openings = DeadLetters(self, "MissedLooks", name="openings", notices=notices)
         karpenter = KarpenterRoles.if_named(self, "Karpenter", roles)
         layer = Layer(self, "Layer", asset=assets.layer)
         made = Resources(notices, state, onboarding, tuning, off_hours, schedules, karpenter)
@@ -68,7 +68,7 @@ class SlicewiseStack(cdk.Stack):
         tune = functions.tune_slicing(assets.tune_slicing, shared, made, config.amp_workspaces)
         shift = functions.shift_capacity(assets.shift_capacity, shared, made)
         sweep = functions.sweep_fleet(self, assets.sweep_fleet, shared, made, missed_sweeps)
-        watch = functions.watch_openings(self, assets.watch_openings, shared, made, missed_looks)
+        watch = functions.watch_openings(self, assets.watch_openings, shared, made, missed_openings)
 
         policy_parameters.publish(self, policies, after=(onboard, tune, shift, sweep, watch))
 
@@ -76,7 +76,7 @@ class SlicewiseStack(cdk.Stack):
         ClusterCalls(self, "ClusterCalls", inbox=onboarding)
         AlarmChanges(self, "AlarmChanges", inbox=tuning)
         HourlySweep(self, "HourlySweep", sweep, dead_letters=missed_sweeps, notices=notices)
-        OpeningsWatch(self, "OpeningsWatch", watch, dead_letters=missed_looks, notices=notices)
+        OpeningsWatch(self, "OpeningsWatch", watch, dead_letters=missed_openings, notices=notices)
 
         # What a person sees of it.
         if config.dashboard:

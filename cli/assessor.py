@@ -195,7 +195,7 @@ def _check_url(text: str) -> None:
 
 
 def _without_user(url: str) -> str:
-    """What stands before an @ may be a password."""
+    """What is before an @ may be a password."""
     return "…@" + url.rpartition("@")[2] if "@" in url else url
 
 

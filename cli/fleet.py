@@ -68,7 +68,7 @@ def _unread(observation: Observation, installer_role: str, name: str) -> Answer:
 
 
 def _plan_lines(name: str, planned: Plan) -> Iterator[str]:
-    # Planned as for a policy that only recommends: its reason would say so, and the person knows better.
+    # Planned as for a policy that only recommends: its reason would say so, and be wrong.
     yield f"{name}: " + ("the next reconciles would" if planned.actions else planned.outcome.reason)
     for action in planned.actions:
         yield f"  {action}: {action.why}"

@@ -24,7 +24,9 @@ def check_policies(files: Sequence[str]) -> Answer:
 
 
 def print_checked(file: str) -> int:
-    """For a deployment: the text that functions get; where something is wrong, what `check_policies` says."""
+    """
+    For a deployment: the text that functions get; where something is wrong, what `check_policies` reports.
+    """
     found = _read(file)
     if isinstance(found, Answer):
         return show(found, False)

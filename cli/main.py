@@ -134,21 +134,21 @@ def _parser(app: Callable[[], App]) -> argparse.ArgumentParser:
         ("wake", False, "wake a cluster's GPU workloads now"),
         ("snooze", False, "not tonight: keep a cluster awake"),
     ):
-        said = commands.add_parser(
+        override = commands.add_parser(
             name,
             help=message,
             description=f"{message}; until the calendar says the same, where no end is named",
         )
-        said.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
-        end = said.add_mutually_exclusive_group()
+        override.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
+        end = override.add_mutually_exclusive_group()
         end.add_argument("--until", metavar="TIME", help="such as 22:30 in the cluster's time zone")
         end.add_argument("--for", dest="span", metavar="SPAN", help="such as 90m, 2h or 3d")
-        said.add_argument("--reason", default="", help="shown by slicewise status")
-        said.set_defaults(run=lambda a, asleep=asleep: offhours.say(app(), asleep, a))
+        override.add_argument("--reason", default="", help="shown by slicewise status")
+        override.set_defaults(run=lambda a, asleep=asleep: offhours.put_override(app(), asleep, a))
 
     follow = commands.add_parser("follow-calendar", help="clear a cluster's override and follow the calendar")
     follow.add_argument("cluster", metavar="CLUSTER", help="its name or ARN")
-    follow.set_defaults(run=lambda a: offhours.unsay(app(), a.cluster))
+    follow.set_defaults(run=lambda a: offhours.delete_override(app(), a.cluster))
 
     calendar = commands.add_parser("calendar", help="when a policy's clusters sleep; needs no AWS")
     calendar.add_argument("file", metavar="POLICY", help="a policy's YAML")

@@ -1,4 +1,4 @@
-"""Commands about sleep: what a person says, and when a policy's clusters sleep."""
+"""Commands about sleep: overrides, and when a policy's clusters sleep."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Unclear(Exception):
     """What was written as a time is none; the message says what to write."""
 
 
-def say(app: App, asleep: bool, arguments: argparse.Namespace) -> Answer:
-    """Put a cluster to sleep, or wake it, until a moment or until its calendar says the same."""
+def put_override(app: App, asleep: bool, arguments: argparse.Namespace) -> Answer:
+    """Put a cluster to sleep, or wake it, until a moment or until its calendar agrees."""
     trigger = app.trigger(arguments.cluster, f"requested by {getpass.getuser()}", forced=True)
     times, now = app.sleep_times(arguments.cluster), app.clock()
     if times is None:
@@ -50,18 +50,18 @@ def say(app: App, asleep: bool, arguments: argparse.Namespace) -> Answer:
     if problem := _in_the_way(app, arguments.cluster, asleep):
         return _no(trigger.name, problem)
     reason = cut(arguments.reason, LONGEST_REASON)
-    app.ports.sleep.say(trigger.cluster, Override(asleep, now, until, getpass.getuser(), reason))
+    app.ports.sleep.put_override(trigger.cluster, Override(asleep, now, until, getpass.getuser(), reason))
     app.ports.queues.send(OFF_HOURS, trigger.message())
     trouble = "" if asleep else _last_trouble(app, trigger.cluster)
     shown = f"{until.astimezone(times.calendar.zone):%a %d %b %H:%M %Z} ({until:%H:%M} UTC)"
-    return _said(trigger.name, asleep, until, shown, trouble)
+    return _queued(trigger.name, asleep, until, shown, trouble)
 
 
 def _no(name: str, why: str) -> Answer:
     return Answer({"cluster": name, "done": False, "why": why}, (f"{name}: {why}",), 1)
 
 
-def _said(name: str, asleep: bool, until: datetime, shown: str, trouble: str) -> Answer:
+def _queued(name: str, asleep: bool, until: datetime, shown: str, trouble: str) -> Answer:
     """
     Args:
         trouble: Why it could not be woken in the last reconcile; empty where it could.
@@ -101,9 +101,9 @@ def _last_trouble(app: App, cluster: str) -> str:
     return record.reason if record and record.stage is Stage.WAITING else ""
 
 
-def unsay(app: App, cluster: str) -> Answer:
+def delete_override(app: App, cluster: str) -> Answer:
     trigger = app.trigger(cluster, f"requested by {getpass.getuser()}", forced=True)
-    app.ports.sleep.unsay(trigger.cluster)
+    app.ports.sleep.delete_override(trigger.cluster)
     app.ports.queues.send(OFF_HOURS, trigger.message())
     line = f"{trigger.name} follows its calendar again; slicewise status {trigger.name}"
     return Answer({"cluster": trigger.name, "done": True}, (line,))

@@ -137,7 +137,7 @@ def _lines(entry: Entry) -> Iterator[str]:
 
 
 def remedies(form: Form) -> Iterator[str]:
-    """What is said where a value is wrong, in the reader's words."""
+    """What is reported where a value is wrong, in the reader's words."""
     if isinstance(form, fields.ListOf):
         yield form.remedy
         yield from remedies(form.item)

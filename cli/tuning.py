@@ -16,7 +16,7 @@ from slicewise.model.capabilities import TUNING
 from slicewise.planning.outcome import Plan
 from slicewise.tuning import explain as words
 from slicewise.tuning import snapshot as snapshots
-from slicewise.tuning.plan import plan as next_pass
+from slicewise.tuning.plan import plan as next_plan
 from slicewise.tuning.state.observation import Observation, cluster_of
 
 from cli.output import Answer, actions_value, finding_lines, findings_value
@@ -99,7 +99,7 @@ def _read(file: str) -> tuple[Observation, Plan] | None:
 
 def _planned(file: str, observed: Observation, now: datetime) -> tuple[Observation, Plan] | None:
     try:
-        return observed, next_pass(observed, now)
+        return observed, next_plan(observed, now)
     except UNREADABLE as error:
         print(
             f"slicewise: {file}: its contents are not as a cluster has them "

@@ -112,7 +112,7 @@ def end_recorded(folder: Path, timeout_seconds: float = 5.0) -> list[str]:
             continue
         if started is not None and start_time(pid) == started:
             os.kill(pid, signal.SIGKILL)  # nothing to save: the next start begins empty
-            _wait_gone(pid, started, timeout_seconds)
+            _wait_ended(pid, started, timeout_seconds)
             ended.append(record.stem)
         record.unlink(missing_ok=True)
     return ended
@@ -149,7 +149,7 @@ def tail(path: Path, lines: int = 15) -> str:
         return "(no log)"
 
 
-def _wait_gone(pid: int, started: str, timeout_seconds: float) -> None:
+def _wait_ended(pid: int, started: str, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while start_time(pid) == started:
         if time.monotonic() > deadline:

@@ -85,15 +85,15 @@ def up_in_background(folder: Path, arguments: list[str], say: Callable[[str], No
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             cwd=Path(__file__).parents[1],
         )
-    told = 0
+    reported = 0
     # Its own record: one that was killed before has left a record, which says that it is ready.
     while not ((state := read(folder)).get("ready") and state["pid"] == process.pid):
         if process.poll() is not None:
             raise SessionError(f"the sandbox ended while starting:\n{tail(log_path)}")
         lines = log_path.read_text(errors="replace").splitlines()
-        for line in lines[told:]:  # a first build takes minutes: pass its progress on
+        for line in lines[reported:]:  # a first build takes minutes: pass its progress on
             say(line)
-        told = len(lines)
+        reported = len(lines)
         time.sleep(0.2)
     say(describe(state["reach"]))
     say("`python -m sandbox down` ends it.")

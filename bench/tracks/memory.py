@@ -213,7 +213,7 @@ def run(
     seeds: int = SEEDS,
     variants: dict[str, Variant] | None = None,
     settings: Iterable[str] = SETTINGS,
-    tell: Callable[[int, int, float], None] = progress,
+    on_progress: Callable[[int, int, float], None] = progress,
     orders: int = 1,
     first_seed: int = 0,
     remembered: int | None = None,
@@ -230,7 +230,7 @@ def run(
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for done, (job, found) in enumerate(zip(jobs, pool.map(_job, jobs), strict=True), 1):
             results[job[0]].append(found)
-            tell(done, len(jobs), began)
+            on_progress(done, len(jobs), began)
     first, *others = kept
     tables = {setting: table(found) for setting, found in results.items()}
     return {"policies": tables[first], **{name: {"policies": tables[name]} for name in others}}

@@ -206,7 +206,7 @@ class Morning:
         at = OPENS + timedelta(seconds=now)
         openings = {arn: one.opening for arn, one in self.clusters.items() if one.opening}
         due = {arn: opening for arn, opening in openings.items() if opening.due <= at}
-        for one in fleet.looks(due, at):
+        for one in fleet.triggers(due, at):
             self._send(self.clusters[one.trigger.cluster], now + one.delay.total_seconds())
         self.alarms += sum(not self.clusters[arn].silent for arn in fleet.past_their_hour(due, at))
 
@@ -275,7 +275,7 @@ class Morning:
     def _does(self, cluster: Cluster, began: float, now: float) -> float | None:
         """What a pass of off-hours does, as far as its plan goes by time; how long it waits for the next."""
         if cluster.silent:
-            return plan.LATE_LOOK.total_seconds()
+            return plan.OVERDUE_POLL.total_seconds()
         if began < cluster.begins:
             return cluster.begins - now
         cluster.left = max(cluster.left - 1, 0)
@@ -293,7 +293,7 @@ class Morning:
             cluster.has_a_schedule = True
             self._send(cluster, 0.0)
         at = OPENS + timedelta(seconds=now)
-        return plan.next_of_waking(EDGE, plan.TELL_BEFORE, False, at).total_seconds()
+        return plan.next_of_waking(EDGE, plan.REPORT_BEFORE, False, at).total_seconds()
 
     def _opens(self, cluster: Cluster, now: float) -> None:
         """The CronJob is woken; the pass after that finds nothing asleep."""

@@ -133,14 +133,14 @@ def run_trace(
     orders: int = ORDERS,
     classes: ClassPolicy | None = None,
     packing: PackingPolicy | None = None,
-    tell: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, list[Score]]:
-    """Scores by policy, one an arrival order; `tell` hears how many policies are done."""
+    """Scores by policy, one an arrival order; `on_progress` hears how many policies are done."""
     makers = contestants(trace, classes or ClassPolicy(), packing or PackingPolicy())
     chosen, scores = list(names or makers), {}
     for done, name in enumerate(chosen, 1):
         scores[name] = [score(trace, play(trace, makers[name](), order)) for order in range(orders)]
-        tell(done, len(chosen))
+        on_progress(done, len(chosen))
     return scores
 
 

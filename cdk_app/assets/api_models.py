@@ -103,7 +103,9 @@ def endpoints_of(endpoints: Mapping[str, Any], prefixes: Set[str]) -> dict[str, 
         "partitions": [
             {
                 **partition,
-                "services": {name: told for name, told in partition["services"].items() if name in prefixes},
+                "services": {
+                    name: entry for name, entry in partition["services"].items() if name in prefixes
+                },
             }
             for partition in endpoints["partitions"]
         ],

@@ -2,7 +2,7 @@
 The policy files that a deployment carries, checked before anything is made of them.
 
 The check is that of `slicewise policy check`: synthesis refuses what the command refuses, in the same words.
-It gives back the text that functions read without checking it again (slicewise.policy.checked). It runs in a
+It returns the text that functions read without checking it again (slicewise.policy.checked). It runs in a
 process of its own, since this package describes what is deployed and imports none of it.
 """
 

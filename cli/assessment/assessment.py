@@ -90,7 +90,7 @@ class Part:
 @dataclass(frozen=True)
 class WorkloadUse:
     """
-    What the pods of one workload ask for and use.
+    What the pods of one workload request and use.
 
     Attributes:
         gpus: Physical ones that they hold.
@@ -173,12 +173,13 @@ class ModelAssessment:
 class Assessment:
     """
     Attributes:
-        waiting: Pods that ask for GPUs and have no node.
+        waiting: Pods that request GPUs and have no node.
         unknown: What could not be found out, in sentences.
         node_uids: By which a cluster that was read by two contexts is recognised.
         ending: Pods that are being deleted: their GPUs count as held by no pod.
         unused: None where nothing was measured.
-        nodes_read, pods_read: Whether they could be listed; without pods nothing is said of who holds what.
+        nodes_read, pods_read: Whether they could be listed; without pods nothing is reported of who holds
+            what.
     """
 
     context: str
@@ -205,7 +206,7 @@ class Assessment:
         return usd / self.unused.measured
 
     def _usd_an_hour(self, node: UnusedNode) -> float:
-        """Of a node that is gone, as its GPUs cost today where others of their model are there."""
+        """Of a deleted node, as its GPUs cost today where others of their model are there."""
         known = {one.name: one for model in self.models for one in model.nodes}
         if node.name in known:
             return self.prices.usd_an_hour(*known[node.name].paid) or 0.0

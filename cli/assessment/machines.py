@@ -90,7 +90,7 @@ def placement(
     Args:
         pods: That run on these nodes.
         excluded: Keys of the pods that must not share.
-        waiting: GPUs that pods without a node ask for.
+        waiting: GPUs that pods without a node request.
     """
     holds = {pod.node for pod in pods if pod.key in excluded}
     kept = tuple(node for node in nodes if node.name in holds or node.gpus is None)
@@ -130,7 +130,7 @@ def whole_machines(on: Sequence[tuple[GpuNode, int]], sold: Sequence[int]) -> Po
     For pods that keep whole GPUs: the nodes that they have, and new ones where they have slices today.
 
     Args:
-        on: The node of each pod, and how many GPUs it asks for.
+        on: The node of each pod, and how many GPUs it requests.
         sold: How many GPUs one machine of this model can have.
     """
     has = {node.name: node.gpus for node, _ in on if node.gpus and not node.is_sliced}

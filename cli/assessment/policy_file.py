@@ -171,7 +171,7 @@ def _whole_size(model: ModelAssessment, parts: Sequence[Part]) -> PoolSize:
 
 
 def _mig(model: ModelAssessment) -> Iterator[str]:
-    """A GPU of a pool has instances of its one profile, so what pods ask of each is what counts."""
+    """A GPU of a pool has instances of its one profile, so what pods request of each is what counts."""
     most = catalog.model(model.name).mig
     held = [(node, _instances(node, pod)) for part in model.parts for node, pod in part.on]
     asked = sum((Counter(instances) for _, instances in held), Counter[str]())

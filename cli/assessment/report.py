@@ -177,7 +177,7 @@ def _hours(found: Assessment) -> Iterator[str]:
     )
     if found.nodes_gone:
         gone = plural(found.nodes_gone, "node")
-        yield f"  This counts {gone} no longer there, while there, at today's price of such GPUs."
+        yield f"  This includes {gone} that no longer exist, while they ran, at today's price of such GPUs."
     if unused.strangers:
         nodes = plural(unused.strangers, "node")
         yield (

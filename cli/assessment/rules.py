@@ -42,7 +42,7 @@ class Estimate:
     Attributes:
         rule: WHOLE, TWO and so on.
         gpus: That the pods which could share would need; None where that is not known.
-        risk: What speaks against it, or why it is not known.
+        risk: What is against it, or why it is not known.
         n: Pods that share a GPU; 0 where that differs from pod to pod.
         doubt: Why its figure is not to be counted on, in a few words; "" where it is.
     """

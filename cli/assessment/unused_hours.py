@@ -42,7 +42,7 @@ class UnusedNode:
 class UnusedHours:
     """
     Attributes:
-        gpus: How many were measured, those of nodes that are gone included.
+        gpus: How many were measured, those of deleted nodes included.
         measured: Hours in which each of them was that was there.
         unused: Of those, hours in which every measured GPU was busy for less than 1 %.
         asleep: Hours of the week that were never used, as `offHours.asleep` takes them; empty where they are
@@ -68,7 +68,7 @@ def unused_hours(devices: Iterable[Device], zone: tzinfo, there: Collection[str]
 
     Args:
         devices: Of nodes that are there, and of those that were: a night's work is often done by nodes that
-            are gone by day.
+            are deleted by day.
         there: Names of the nodes that are there now.
     """
     by_hour = [(device, found) for device in devices if (found := _by_hour(device))]

@@ -21,6 +21,6 @@ def app() -> App:
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    looks = app().sweep(logger)
-    logger.info("swept", extra={"looks": len(looks)})
-    return {"looks": len(looks)}
+    triggers = app().sweep(logger)
+    logger.info("swept", extra={"looks": len(triggers)})
+    return {"looks": len(triggers)}

@@ -25,9 +25,9 @@ def app() -> App:
 
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    looks = app().watch_openings(report)
-    logger.info("watched", extra={"looks": len(looks)})
-    return {"looks": len(looks)}
+    triggers = app().watch_openings(report)
+    logger.info("watched", extra={"looks": len(triggers)})
+    return {"looks": len(triggers)}
 
 
 def report(late: tuple[str, ...]) -> None:

@@ -79,10 +79,10 @@ def install(patches: Patches) -> None:
         return call_action
 
     patches.wrap(BaseResponse, "call_action", refusing)
-    _tell_that_an_alarm_is_gone(patches)
+    _report_that_an_alarm_is_deleted(patches)
 
 
-def _tell_that_an_alarm_is_gone(patches: Patches) -> None:
+def _report_that_an_alarm_is_deleted(patches: Patches) -> None:
     """Fault: alarms that are not there are deleted without a word; AWS answers ResourceNotFound."""
     from moto.cloudwatch.models import CloudWatchBackend
     from moto.core.exceptions import ServiceException
@@ -90,7 +90,7 @@ def _tell_that_an_alarm_is_gone(patches: Patches) -> None:
     class ResourceNotFound(ServiceException):
         code = "ResourceNotFound"
 
-    def telling(real: Any) -> Any:
+    def reporting(real: Any) -> Any:
         def delete_alarms(self: Any, alarm_names: list[str]) -> None:
             missing = [name for name in alarm_names if name not in self.alarms]
             real(self, alarm_names)
@@ -99,7 +99,7 @@ def _tell_that_an_alarm_is_gone(patches: Patches) -> None:
 
         return delete_alarms
 
-    patches.wrap(CloudWatchBackend, "delete_alarms", telling)
+    patches.wrap(CloudWatchBackend, "delete_alarms", reporting)
 
 
 def _parameters(response: Any) -> Parameters:

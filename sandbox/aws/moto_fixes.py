@@ -34,7 +34,7 @@ def install(patches: Patches) -> None:
     _refuse_mappings_that_are_not_played(patches)
     _shape_events_as_event_bridge_does(patches)
     _refuse_targets_that_never_fire(patches)
-    _know_that_a_cluster_is_gone(patches)
+    _know_that_a_cluster_is_deleted(patches)
 
 
 def _know_the_services(patches: Patches) -> None:
@@ -216,7 +216,7 @@ def _refuse_targets_that_never_fire(patches: Patches) -> None:
     patches.wrap(EventsBackend, "put_targets", wrapped)
 
 
-def _know_that_a_cluster_is_gone(patches: Patches) -> None:
+def _know_that_a_cluster_is_deleted(patches: Patches) -> None:
     """Fault: who lists the node groups of a cluster that is not there gets HTTP 500."""
     from moto.eks.exceptions import ResourceNotFoundException
     from moto.eks.models import EKSBackend

@@ -25,9 +25,9 @@ PRICES = {"g6.xlarge": Fraction("0.8048")}
 _PARTS = ("used", "idle", "unmeasured", "free")
 
 
-def tell(story: Narrator, system: System, launches: LaunchLog, page: Path) -> None:
+def show(story: Narrator, system: System, launches: LaunchLog, page: Path) -> None:
     """`page` is where the report is written."""
-    story.tell(
+    story.show(
         """Each reconcile of tuning counts which machines there are, who holds their slices, and what of that
         is used. `slicewise report` makes a page of it that stands alone. Of ten minutes it says little; of a
         month it says what to tell a manager."""

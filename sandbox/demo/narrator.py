@@ -43,11 +43,11 @@ class Narrator:
     def chapter(self, title: str) -> None:
         self._print(f"\n{title}\n{'-' * len(title)}")
 
-    def tell(self, text: str) -> None:
+    def show(self, text: str) -> None:
         self._print(textwrap.fill(" ".join(text.split()), WIDTH))
 
     def aside(self, text: str) -> None:
-        """As `tell`, set off from the lines of what happens."""
+        """As `show`, set off from the lines of what happens."""
         self._print(textwrap.indent(textwrap.fill(" ".join(text.split()), WIDTH - INDENT), " " * INDENT))
 
     def quote(self, line: str) -> None:

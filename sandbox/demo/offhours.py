@@ -61,8 +61,8 @@ KARPENTER_ACTS_WITHIN_SECONDS = 4.0
 BEFORE_WAKING = timedelta(seconds=10)
 
 
-def tell(story: Narrator, system: System) -> None:
-    story.tell(
+def show(story: Narrator, system: System) -> None:
+    story.show(
         """Most GPUs are not used at night, and an idle GPU costs what a busy one does. A policy can say when
         GPU workloads sleep. Each object is recorded before it is changed, and restored in the morning, except
         for what users have changed meanwhile. In AWS an EventBridge schedule starts the next change of a
@@ -76,7 +76,7 @@ def tell(story: Narrator, system: System) -> None:
         night = _Night(story, system, cluster)
         night.evening()
         night.asleep()
-        night.somebody_works_late()
+        night.a_team_works_late()
         night.morning()
 
 
@@ -180,15 +180,15 @@ class _Night:
 
     def let_the_job_finish(self) -> None:
         """It is work, not a service: it runs to completion, and its node goes with it."""
-        told = [one for one in self.record().get("findings", []) if one["code"] == "job-runs"]
-        for one in told:
+        reported = [one for one in self.record().get("findings", []) if one["code"] == "job-runs"]
+        for one in reported:
             self.story.aside(f"{one['says']} {one['remedy']}")
-        seen = {"told": len(told), "runs": self.job_phases(), "on nodes": len(self.gpu_nodes())}
+        seen = {"told": len(reported), "runs": self.job_phases(), "on nodes": len(self.gpu_nodes())}
         [pod] = self.kube.list(PODS, labelSelector="job-name=training")
         done = {"status": {"phase": "Succeeded"}}
         self.kube.merge(f"{PODS}/{pod['metadata']['name']}/status", done)
         wait(self.story, lambda: not self.gpu_nodes(), "the Job has ended, and its node is removed")
-        self.look()
+        self.reconcile()
         wait(self.story, self.is_closed, "the next reconcile has closed the NodePool that was open for it")
         status = self.kube.get(JOB).get("status", {})
         self.story.claim(
@@ -203,16 +203,20 @@ class _Night:
             },
         )
 
-    def somebody_works_late(self) -> None:
+    def a_team_works_late(self) -> None:
         story = self.story
         self.kube.merge(f"{NOTEBOOK}?fieldManager=kubectl-scale", {"spec": {"replicas": 2}})
         story.saw("in the middle of the night a user scales the notebook from 0 to 2")
         time.sleep(KARPENTER_ACTS_WITHIN_SECONDS)
-        found = self.look().get("findings", [])
-        told = [one for one in found if one["code"] == "woken-by-somebody"]
-        for one in told:
+        found = self.reconcile().get("findings", [])
+        reported = [one for one in found if one["code"] == "woken-by-somebody"]
+        for one in reported:
             story.aside(f"{one['says']} {one['remedy']}")
-        self.late = {"told": bool(told), "left at": self.replicas(NOTEBOOK), "nodes": len(self.gpu_nodes())}
+        self.late = {
+            "told": bool(reported),
+            "left at": self.replicas(NOTEBOOK),
+            "nodes": len(self.gpu_nodes()),
+        }
 
     def morning(self) -> None:
         story, lead = self.story, self.until - self.scheduled()
@@ -223,7 +227,7 @@ class _Night:
         self.slicewise("pause", self.cluster.name, "--reason", "the network is being moved")
         self.follow(self.all_run_again)
         all_run = self.all_run()
-        self.tell_how_soon(opening, lead, minutes, all_run)
+        self.report_how_soon(opening, lead, minutes, all_run)
         for one in self.system.details(self.cluster.name, "off-hours"):
             if one.get("told"):
                 story.saw(f"the record has what the sleep has saved: {one['told']}")
@@ -240,10 +244,10 @@ class _Night:
             },
         )
         self.slicewise("resume", self.cluster.name)
-        self.tell_what_other_controllers_did()
-        self.tell_what_came_back()
+        self.report_what_other_controllers_did()
+        self.report_what_came_back()
 
-    def tell_how_soon(self, opening: datetime, lead: timedelta, minutes: int, all_run: bool) -> None:
+    def report_how_soon(self, opening: datetime, lead: timedelta, minutes: int, all_run: bool) -> None:
         ran, first = datetime.now(UTC), self.first_gpu_node()
         self.story.claim(
             "awake-on-time",
@@ -258,7 +262,7 @@ class _Night:
             },
         )
 
-    def tell_what_came_back(self) -> None:
+    def report_what_came_back(self) -> None:
         story = self.story
         now, marks = self.sleeping(), self.kube.get(POOL)["metadata"].get("annotations", {})
         story.claim(
@@ -281,7 +285,7 @@ class _Night:
             },
         )
 
-    def tell_what_other_controllers_did(self) -> None:
+    def report_what_other_controllers_did(self) -> None:
         ray, scaler = self.kube.get(RAY), self.kube.get(SCALER)
         self.story.claim(
             "ray-sleeps",
@@ -343,7 +347,7 @@ class _Night:
         for line in (done.stdout or done.stderr).splitlines():
             self.story.quote(line)
 
-    def look(self) -> Mapping[str, Any]:
+    def reconcile(self) -> Mapping[str, Any]:
         """Ask for a pass by hand; its record."""
         before = self.record().get("at")
         body = {"slicewise": 1, "cluster": self.cluster.name, "reason": "the demo"}

@@ -46,7 +46,7 @@ def a_cluster_is_created(story: Narrator, system: System) -> None:
         again until nothing is missing; so one that is killed costs nothing but time. Waits between
         reconciles take two fifths of their time here."""
     )
-    record = _stage(story, system, CLUSTER, "onboarded", saw=lambda record: _tell_record(story, record))
+    record = _stage(story, system, CLUSTER, "onboarded", saw=lambda record: _report_record(story, record))
     overlays = cluster.kube.list("/apis/karpenter.sh/v1alpha1/nodeoverlays", **OURS)
     story.claim(
         "onboarded-by-event",
@@ -72,7 +72,7 @@ def a_cluster_is_created(story: Narrator, system: System) -> None:
 
 
 def pods_share_gpus(story: Narrator, system: System) -> None:
-    story.tell(
+    story.show(
         """The policy says four pods a GPU. Without the NodeOverlay Karpenter would believe that each node
         has room for one pod, and start one node for every pod."""
     )
@@ -103,7 +103,7 @@ def pods_share_gpus(story: Narrator, system: System) -> None:
 def events_come_twice_or_never(story: Narrator, system: System) -> None:
     kube = system.clusters[CLUSTER].kube
     wait(story, system.is_quiet, "the queues are empty")
-    before, looked_before = _state_of_ours(kube), _last_pass(system, CLUSTER)
+    before, observed_before = _state_of_ours(kube), _last_pass(system, CLUSTER)
     for _ in range(5):
         system.send_create_event(CLUSTER, tags=TAGS)
     story.saw("the same event was sent five times more")
@@ -114,7 +114,7 @@ def events_come_twice_or_never(story: Narrator, system: System) -> None:
         f"reconciles ran again, and of {len(before)} objects of ours none was written",
         expected={"reconciled again": True, "written": []},
         observed={
-            "reconciled again": _last_pass(system, CLUSTER) > looked_before,
+            "reconciled again": _last_pass(system, CLUSTER) > observed_before,
             "written": sorted(name for name in before | after if before.get(name) != after.get(name)),
         },
     )
@@ -151,7 +151,7 @@ def _prepare_later_chapters(system: System) -> None:
     demo_takeover.prepare(system)
 
 
-def clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
+def clusters_that_must_stay_unchanged(story: Narrator, system: System) -> None:
     blind = system.clusters["gate-off"]
     for name, why in (
         ("auto-mode", "EKS Auto Mode brings a device plugin of its own"),
@@ -171,7 +171,7 @@ def clusters_that_must_be_left_alone(story: Narrator, system: System) -> None:
     story.claim("refused-untouched", "the blocked cluster has nothing of ours", expected=[], observed=left)
 
 
-def _tell_record(story: Narrator, record: Mapping[str, Any]) -> None:
+def _report_record(story: Narrator, record: Mapping[str, Any]) -> None:
     story.saw(f"[{record['stage']}] {record['reason']}")
     for change in record["changed"]:
         story.saw(f"    {change}")

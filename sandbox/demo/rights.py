@@ -7,7 +7,7 @@ from sandbox.demo.narrator import Narrator
 from sandbox.system import System
 
 
-def tell(story: Narrator, system: System) -> None:
+def show(story: Narrator, system: System) -> None:
     denied = [f"{decision}" for decision in system.aws.iam.denied()]
     forbidden = [
         f"{cluster.name}: {request.verb} {request.resource}"

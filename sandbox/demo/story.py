@@ -29,10 +29,10 @@ from sandbox.system import System
 
 @dataclass(frozen=True)
 class Chapter:
-    """`claims` are those that `tell` must come to."""
+    """`claims` are those that `show` must come to."""
 
     title: str
-    tell: Callable[[Narrator, System], None]
+    show: Callable[[Narrator, System], None]
     claims: tuple[str, ...]
 
 
@@ -55,19 +55,19 @@ CHAPTERS = (
     ),
     Chapter(
         "Clusters that Slicewise must refuse, before it touches anything",
-        demo_onboarding.clusters_that_must_be_left_alone,
+        demo_onboarding.clusters_that_must_stay_unchanged,
         ("refused-auto-mode", "refused-config-map", "refused-gate-off", "refused-untouched"),
     ),
-    Chapter("How many pods share a GPU follows what they use", demo_tuning.tell, demo_tuning.PROMISED),
+    Chapter("How many pods share a GPU follows what they use", demo_tuning.show, demo_tuning.PROMISED),
     Chapter(
-        "A night: GPU workloads sleep, and wake as they were", demo_offhours.tell, demo_offhours.PROMISED
+        "A night: GPU workloads sleep, and wake as they were", demo_offhours.show, demo_offhours.PROMISED
     ),
     Chapter(
         "A team's own cluster is taken over, and left as it came",
-        demo_takeover.tell,
+        demo_takeover.show,
         demo_takeover.PROMISED,
     ),
-    Chapter("With which rights", demo_rights.tell, ("nothing-denied", "admin-revoked")),
+    Chapter("With which rights", demo_rights.show, ("nothing-denied", "admin-revoked")),
 )
 PROMISED = (*(claim for chapter in CHAPTERS for claim in chapter.claims), *demo_costs.PROMISED)
 # Longer than a cluster here is CREATING: else its first look finds it so, and the next comes a minute later.
@@ -84,12 +84,12 @@ def run(out: Path) -> bool:
     binaries.ensure(print)
     program.built(catalog.KUBERAY.program, print)
     story = Narrator(sys.stdout, PROMISED)
-    story.tell(
+    story.show(
         """Slicewise on this machine. Real: Kubernetes' control plane, Karpenter, helm, the template that
         `cdk deploy` deploys, the Lambda functions' built code and their IAM policies. Simulated: AWS's APIs,
         the kubelets, and the GPUs. Nothing leaves this machine."""
     )
-    story.tell(
+    story.show(
         """In short: pods that each ask for one slice share a GPU. Karpenter starts nodes for pods that are
         pending: its NodePools say which nodes it may start, and a NodeOverlay how many slices a new node
         will have. Slicewise keeps pods, NodePools and NodeOverlays in step. Each line below begins with the
@@ -97,19 +97,19 @@ def run(out: Path) -> bool:
     )
     with tempfile.TemporaryDirectory(prefix="slicewise-demo-") as folder:
         try:
-            _tell(story, Path(folder), out.with_name("report.html").absolute())
+            _report(story, Path(folder), out.with_name("report.html").absolute())
         finally:
             story.write(out)
     held = sum(claim.holds for claim in story.claims)
     story.chapter("The end")
-    story.tell(
+    story.show(
         f"{held} of {len(story.promised)} claims hold, after {story.seconds:.0f} s; they are kept in {out}. "
         "To look around in it yourself: .venv/bin/python -m sandbox up --keep"
     )
     return story.all_hold
 
 
-def _tell(story: Narrator, folder: Path, page: Path) -> None:
+def _report(story: Narrator, folder: Path, page: Path) -> None:
     story.chapter(f"1. {DEPLOYED}")
     with (
         System.start(
@@ -123,6 +123,6 @@ def _tell(story: Narrator, folder: Path, page: Path) -> None:
         story.saw(f"done; the GPU Operator will come from {charts.chart('gpu-operator').origin}")
         for number, chapter in enumerate(CHAPTERS, start=2):
             story.chapter(f"{number}. {chapter.title}")
-            chapter.tell(story, system)
+            chapter.show(story, system)
         story.chapter(f"{len(CHAPTERS) + 2}. {demo_costs.TITLE}")
-        demo_costs.tell(story, system, launches, page)
+        demo_costs.show(story, system, launches, page)

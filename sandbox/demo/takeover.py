@@ -35,9 +35,9 @@ def prepare(system: System) -> None:
     TeamCluster(system.start_control_plane(CLUSTER)).prepare(PODS)
 
 
-def tell(story: Narrator, system: System) -> None:
+def show(story: Narrator, system: System) -> None:
     team = TeamCluster(system.clusters[CLUSTER])
-    story.tell(
+    story.show(
         """A team runs GPU Operator under a name of its own, with a driver, slices and tolerations of its own,
         and a NodePool that keeps its nodes. The policy says to adopt both. All that is theirs is to go on as
         it is; and when the cluster is offboarded, nothing of Slicewise may remain."""

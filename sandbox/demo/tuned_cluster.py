@@ -41,7 +41,7 @@ class TunedCluster:
         self.kube: KubeClient = system.clusters[name].kube
         self._system = system
         self._replay = MetricsReplay.of(system, name, at_most_mib=SMALL_MIB, load=LOAD, alone=ALONE)
-        self._told = ""
+        self._reported = ""
         self._nodes_called: dict[str, str] = {}
 
     # What people do
@@ -150,9 +150,9 @@ class TunedCluster:
     def news(self) -> str | None:
         """What the newest record says of the NodePool, where it has not been told yet."""
         reason = str(self.record().get("reason", ""))
-        if reason == self._told:
+        if reason == self._reported:
             return None
-        self._told = reason
+        self._reported = reason
         return self.in_short((reason.partition("; ")[2] or reason).replace(f"{NODE_POOL}: ", ""))
 
     def in_short(self, text: str) -> str:
@@ -176,7 +176,7 @@ class TunedCluster:
             return None
         return 1 if values[0] == "exclusive" else int(values[0].removeprefix("ts-"))
 
-    def stands_at(self, n: int) -> bool:
+    def is_at(self, n: int) -> bool:
         """N is this, and no change of it is under way."""
         return self.n() == n and not self.is_changing()
 
@@ -190,7 +190,7 @@ class TunedCluster:
     def idle_nodes_go_after(self) -> str:
         return str(self._pool()["spec"]["disruption"]["consolidateAfter"])
 
-    def slices_told_to_karpenter(self) -> int:
+    def slices_known_to_karpenter(self) -> int:
         """What one GPU has by the NodeOverlay."""
         return int(self.kube.get(_OVERLAY)["spec"]["capacity"][_SLICES])
 

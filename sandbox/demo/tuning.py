@@ -35,18 +35,18 @@ OFTEN = 20
 _A_SECOND_LATER = 1.1
 
 
-def tell(story: Narrator, system: System) -> None:
+def show(story: Narrator, system: System) -> None:
     one, two = TunedCluster(system, "gpu-1"), TunedCluster(system, "gpu-2")
     _nothing_is_measured(story, system, one, two)
     _a_week_is_measured(story, system, one, two)
     _n_grows_or_not(story, one, two)
     _idle_nodes_go(story, system, one)
     _n_shrinks(story, one)
-    _somebody_edits(story, one)
+    _a_user_edits(story, one)
 
 
 def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two: TunedCluster) -> None:
-    story.tell(
+    story.show(
         """N is how many pods share a GPU. It began at 4, a guess. What is right depends on what the pods do:
         too low wastes GPUs, too high makes pods slow, or kills them for want of memory. Both clusters now
         have the policy `day`, in which hours are seconds, and a team deploys five small models to each. What
@@ -60,7 +60,7 @@ def _nothing_is_measured(story: Narrator, system: System, one: TunedCluster, two
     wait(story, system.is_quiet, "every message before has been handled")
     story.saw("an engineer runs: slicewise tune gpu-1")
     one.ask_for_a_pass()
-    _tell_news(story, one)
+    _report_news(story, one)
     detail = one.detail()
     story.claim(
         "thin-evidence-keeps-n",
@@ -107,7 +107,7 @@ def _n_grows_or_not(story: Narrator, one: TunedCluster, two: TunedCluster) -> No
     with Witness(one) as good, Witness(two) as bad:
         _follow(
             story,
-            {one: lambda: one.stands_at(5), two: lambda: two.locked() == ["5"] and two.stands_at(4)},
+            {one: lambda: one.is_at(5), two: lambda: two.locked() == ["5"] and two.is_at(4)},
             meanwhile=memory_runs_out,
         )
     _one_grew(story, one, good)
@@ -136,9 +136,9 @@ def _one_grew(story: Narrator, one: TunedCluster, good: Witness) -> None:
         },
         observed={
             "N": one.n(),
-            "nodes replaced": good.gone_nodes,
+            "nodes replaced": good.deleted_nodes,
             "ever to be replaced": sorted(good.drifted),
-            "pods gone": good.gone_pods,
+            "pods gone": good.deleted_pods,
             "short of slices": good.short,
             "watched": good.looks > OFTEN,
         },
@@ -154,8 +154,8 @@ def _two_reverted(story: Narrator, two: TunedCluster, bad: Witness) -> None:
             "nodes that tried": len(bad.carriers.get("ts-5", ())),
             "N": two.n(),
             "locked": two.locked(),
-            "nodes replaced": bad.gone_nodes,
-            "pods gone": bad.gone_pods,
+            "nodes replaced": bad.deleted_nodes,
+            "pods gone": bad.deleted_pods,
         },
     )
 
@@ -217,7 +217,7 @@ def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
         on, was = one.pods_by_node(), one.where_pods_run()
         full, pods = max(on.items(), key=lambda found: found[1])
         fits = most_that_fit(L4_MIB, FULL_MIB, pods)
-        left_alone = {pod for pod, node in was.items() if on[node] <= fits}
+        unmanaged = {pod for pod, node in was.items() if on[node] <= fits}
         one.fill_memory(full, FULL_MIB)
         one.news()
         story.saw(
@@ -226,10 +226,10 @@ def _n_shrinks(story: Narrator, one: TunedCluster) -> None:
         )
         one.alarm("full", "ALARM", "memory is nearly full")
         story.saw("gpu-1: the alarm `full` goes off")
-        _follow(story, {one: lambda: one.stands_at(fits)})
+        _follow(story, {one: lambda: one.is_at(fits)})
         there = one.where_pods_run()
-    moved = sorted(pod for pod in left_alone if there.get(pod) != was[pod])
-    _nothing_was_killed(story, one, witness, fits, {"pods that fit": len(left_alone), "of them moved": moved})
+    moved = sorted(pod for pod in unmanaged if there.get(pod) != was[pod])
+    _nothing_was_killed(story, one, witness, fits, {"pods that fit": len(unmanaged), "of them moved": moved})
 
 
 def _nothing_was_killed(
@@ -259,22 +259,22 @@ def _nothing_was_killed(
     )
 
 
-def _somebody_edits(story: Narrator, one: TunedCluster) -> None:
+def _a_user_edits(story: Narrator, one: TunedCluster) -> None:
     n = one.n()
     one.edit_overlay(64, EDITOR)
     story.saw("gpu-1: a user edits the NodeOverlay: Karpenter would believe that a GPU has 64 slices")
     findings = one.ask_for_a_pass().get("findings", [])
-    told = [finding["says"] for finding in findings if finding["code"] == "foreign-edit"]
-    for says in told:
+    reported = [finding["says"] for finding in findings if finding["code"] == "foreign-edit"]
+    for says in reported:
         story.saw(f"gpu-1: Slicewise: {says}")
     story.claim(
         "foreign-edit-told",
         "the edit is reported with who made it, and reverted",
         expected={"edits told": 1, "of whom": True, "slices of a GPU": n},
         observed={
-            "edits told": len(told),
-            "of whom": any(EDITOR in says for says in told),
-            "slices of a GPU": one.slices_told_to_karpenter(),
+            "edits told": len(reported),
+            "of whom": any(EDITOR in says for says in reported),
+            "slices of a GPU": one.slices_known_to_karpenter(),
         },
     )
 
@@ -290,7 +290,7 @@ def _follow(
     while True:
         meanwhile()
         for cluster in until:
-            _tell_news(story, cluster)
+            _report_news(story, cluster)
         if all(done() for done in until.values()):
             return
         if time.monotonic() > deadline:
@@ -299,6 +299,6 @@ def _follow(
         time.sleep(0.3)
 
 
-def _tell_news(story: Narrator, cluster: TunedCluster) -> None:
+def _report_news(story: Narrator, cluster: TunedCluster) -> None:
     if news := cluster.news():
         story.saw(f"{cluster.name}: Slicewise: {news}")

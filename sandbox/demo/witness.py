@@ -43,12 +43,12 @@ class Witness:
         self._thread.join()
 
     @property
-    def gone_nodes(self) -> list[str]:
+    def deleted_nodes(self) -> list[str]:
         """Nodes that were there at first and went."""
         return sorted(self._nodes - self._node_names())
 
     @property
-    def gone_pods(self) -> dict[str, str]:
+    def deleted_pods(self) -> dict[str, str]:
         """Pods that ran at first and no longer do, with the node they were on."""
         there = self._cluster.where_pods_run()
         return {pod: node for pod, node in self._pods.items() if pod not in there}

@@ -59,7 +59,7 @@ class MetricsReplay:
         self._store, self._kube, self._cluster = store, kube, cluster
         self._seed = seed
         self.load, self.at_most_mib, self.alone = load, at_most_mib, alone
-        self._told: dict[str, datetime] = {}
+        self._reported: dict[str, datetime] = {}
         self._seen: dict[str, int] = {}
 
     @classmethod
@@ -89,7 +89,7 @@ class MetricsReplay:
         for node, pods in self._nodes():
             name = node["metadata"]["name"]
             first = until - timedelta(days=days)
-            begin = max(first, self._told.get(name, datetime.min.replace(tzinfo=UTC)))
+            begin = max(first, self._reported.get(name, datetime.min.replace(tzinfo=UTC)))
             times = list(_steps(begin, until))
             lonely = [at for at in times if at < first + self.alone]
             for its_pods, at_times in ((pods[:1], lonely), (pods, times[len(lonely) :])):
@@ -97,7 +97,7 @@ class MetricsReplay:
                     self._store.put_values(series, zip(at_times, values, strict=True))
                     points += len(at_times)
             if times:
-                self._told[name] = times[-1] + STEP
+                self._reported[name] = times[-1] + STEP
         return points
 
     def age(self, by: timedelta = timedelta(days=9)) -> int:

@@ -166,7 +166,7 @@ def test_two_days_are_too_few(tmp_path, capsys):
     assert "at least 3" in capsys.readouterr().err
 
 
-def test_a_single_stray_time_is_told_with_the_span_it_makes():
+def test_a_single_stray_time_is_reported_with_the_span_it_makes():
     with pytest.raises(BadFile, match="1970-01-01 to 2026"):
         to_trace([*rows_of("a", 3), Row(1_780_000_000, "a", 0.1, 1)], CARD)
 
@@ -212,7 +212,7 @@ def test_a_pod_that_comes_later_or_goes_holds_no_gpu_while_it_is_not_there():
     assert found["packing-daily"]["gpus"] == pytest.approx(4 / 3)
 
 
-def test_the_price_of_the_gpu_can_be_told():
+def test_the_price_of_the_gpu_can_be_reported():
     trace = to_trace(rows_of("a", 4), CARD, usd_per_gpu_hour=2.0)
 
     assert backtest.backtest(trace)["whole"]["usd_a_week"] == pytest.approx(2 * 24 * 7)

@@ -162,7 +162,7 @@ class Parts:
         return Placed([[0], [pod for pod in hour.morning.order if pod]], 1)
 
 
-def test_a_gpu_that_had_no_rest_for_an_hour_is_told_at_the_next_look():
+def test_a_gpu_that_had_no_rest_for_an_hour_is_reported_at_the_next_look():
     calm = [0.3] * 24
     trace = busy_as([0.3] * 10 + [0.8] + [0.3] * 13, calm, [0.1] * 24)
     rule = Parts()
@@ -174,7 +174,7 @@ def test_a_gpu_that_had_no_rest_for_an_hour_is_told_at_the_next_look():
     assert found.moves[:2] == [1, 0]
 
 
-def test_who_is_left_is_looked_at_by_what_it_wants_itself():
+def test_who_is_left_is_checked_by_what_it_wants_itself():
     trace = busy_as([0.3] * 10 + [0.9] * 14, [0.3] * 10 + [0.9] * 14, [0.3] * 10 + [0.9] * 14)
     rule = Parts()
 

@@ -147,7 +147,7 @@ def test_all_clusters_are_listed(far_side):
     assert sorted(far_side.port.cluster_names()) == ["a", "b"]
 
 
-def test_only_bottlerockets_nvidia_node_groups_are_told(far_side):
+def test_only_bottlerockets_nvidia_node_groups_are_reported(far_side):
     far_side.create("a")
     far_side.add_node_groups(
         "a", plain="AL2023_x86_64_STANDARD", gpu="BOTTLEROCKET_x86_64_NVIDIA", cpu="BOTTLEROCKET_ARM_64"
@@ -291,7 +291,7 @@ def test_nodes_are_no_admins(far_side):
         (("pod_identity", "kube-system", "karpenter"), None),
     ],
 )
-def test_of_a_cluster_that_is_gone_nothing_is_known(far_side, call, found):
+def test_of_a_cluster_that_is_deleted_nothing_is_known(far_side, call, found):
     name, *more = (call,) if isinstance(call, str) else call
 
     assert getattr(far_side.port, name)("gone", *more) == found
@@ -309,7 +309,7 @@ def test_of_a_cluster_that_is_gone_nothing_is_known(far_side, call, found):
     ],
     ids=lambda call: call[0],
 )
-def test_nothing_is_put_into_a_cluster_that_is_gone(far_side, call):
+def test_nothing_is_put_into_a_cluster_that_is_deleted(far_side, call):
     name, *more = call
 
     with pytest.raises(Conflict):
@@ -346,6 +346,6 @@ def test_a_tag_takes_the_place_of_the_one_before_and_leaves_the_others(far_side)
     assert tags == {"team": "vision", "slicewise.dev/policy": "offboard"}
 
 
-def test_a_cluster_that_is_gone_takes_no_tag(far_side):
+def test_a_cluster_that_is_deleted_takes_no_tag(far_side):
     with pytest.raises(Conflict):
         far_side.of_a_person.tag("never-was", "slicewise.dev/policy", "offboard")

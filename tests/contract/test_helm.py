@@ -147,7 +147,7 @@ def test_a_release_that_is_not_there_has_no_revisions(far_side):
     assert far_side.port.revisions(*PLACE) == ()
 
 
-def test_an_installed_release_tells_its_chart_version_and_values(far_side):
+def test_an_installed_release_reports_its_chart_version_and_values(far_side):
     install(far_side)
 
     release = newest(far_side)
@@ -167,7 +167,7 @@ def test_installing_brings_the_namespace_and_the_cluster_policy(far_side):
     assert far_side.kubernetes.get(Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy"))
 
 
-def test_a_release_tells_its_charts_own_values_and_when_helm_began_with_it(far_side):
+def test_a_release_reports_its_charts_own_values_and_when_helm_began_with_it(far_side):
     install(far_side)
 
     release = newest(far_side)
@@ -176,7 +176,7 @@ def test_a_release_tells_its_charts_own_values_and_when_helm_began_with_it(far_s
     assert far_side.began <= release.changed_at <= far_side.began + timedelta(minutes=10)
 
 
-def test_the_charts_own_values_are_told_without_a_release(far_side):
+def test_the_charts_own_values_are_reported_without_a_release(far_side):
     values = far_side.port.chart_values(far_side.chart, far_side.version)
 
     assert values["mig"] == {"strategy": "single"}
@@ -246,7 +246,7 @@ def test_a_name_that_helm_does_not_take_is_refused(far_side, name):
     assert far_side.port.revisions(name, PLACE[1]) == ()
 
 
-def test_what_somebody_else_made_is_not_taken_over_untold(far_side):
+def test_what_another_owner_made_is_not_taken_over_unreported(far_side):
     install(far_side)
     made = far_side.kubernetes.get(OPERATOR)
     far_side.port.uninstall(*PLACE)
@@ -272,7 +272,7 @@ def test_uninstalling_twice_is_fine(far_side):
     assert far_side.port.revisions(*PLACE) == ()
 
 
-def test_the_charts_definitions_are_told(far_side):
+def test_the_charts_definitions_are_reported(far_side):
     names = {crd["metadata"]["name"] for crd in far_side.port.chart_crds(far_side.chart, far_side.version)}
 
     assert "clusterpolicies.nvidia.com" in names

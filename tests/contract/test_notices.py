@@ -34,7 +34,7 @@ def far_side(request):
     return InMemory() if request.param == "fake" else Sns(*map(request.getfixturevalue, ("session", "admin")))
 
 
-def test_what_is_told_arrives(far_side):
+def test_what_is_reported_arrives(far_side):
     far_side.port.publish(
         "Slicewise: 3 pods of gpu-1 wait for a GPU", "Pod ml/server-0 …\nLook at Karpenter."
     )
@@ -58,7 +58,7 @@ def test_a_subject_that_is_no_short_line_is_cut_and_stands_whole_above_the_text(
 
 
 @pytest.mark.parametrize("sign", ["x", "→"], ids=["one byte", "three bytes"])
-def test_a_text_that_is_too_long_is_cut_and_says_so_and_no_pass_fails(far_side, sign):
+def test_a_text_that_is_too_long_is_cut_and_says_so_and_no_reconcile_fails(far_side, sign):
     far_side.port.publish("subject", sign * 300_000)
 
     [(_, text)] = far_side.arrived()

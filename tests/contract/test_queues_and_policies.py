@@ -85,7 +85,7 @@ def test_a_message_for_nobody_is_an_error(far_side):
         far_side.port.send("defragmentation", "one")
 
 
-def test_delays_are_whole_seconds_and_a_look_never_comes_before_its_time(far_side):
+def test_delays_are_whole_seconds_and_a_reconcile_never_comes_before_its_time(far_side):
     """As triggers that found the lease taken are spread, and the looks of a sweep."""
     far_side.port.send("onboarding", "spread", timedelta(seconds=5.3))
     far_side.port.send_all(
@@ -100,7 +100,7 @@ LONGEST = Trigger(
 )
 
 
-def test_the_longest_hint_is_taken(far_side):
+def test_the_longest_trigger_is_taken(far_side):
     far_side.port.send("onboarding", LONGEST.message())
     far_side.port.send_all("onboarding", [(LONGEST.message(), timedelta(0))] * 10)
 

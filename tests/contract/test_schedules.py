@@ -66,7 +66,7 @@ def test_a_moment_comes_back_as_whole_seconds_of_utc(schedules, at):
     assert schedules.next("gpu-1") == NIGHT
 
 
-def test_a_message_longer_than_a_schedule_holds_is_refused_and_a_hint_is_never_that_long(schedules):
+def test_a_message_longer_than_a_schedule_holds_is_refused_and_a_trigger_is_never_that_long(schedules):
     with pytest.raises(Refused):
         schedules.put("gpu-1", NIGHT, "→" * 90_000)
     assert schedules.next("gpu-1") is None
@@ -84,7 +84,7 @@ def test_deleting_twice_is_fine(schedules):
     assert schedules.next("gpu-1") is None
 
 
-def test_a_schedule_sends_the_hint_to_the_queue_once_and_goes(session, admin):
+def test_a_schedule_sends_the_trigger_to_the_queue_once_and_goes(session, admin):
     admin.client("scheduler").create_schedule_group(Name=GROUP)
     queue, role = "arn:aws:sqs:eu-west-1:111122223333:q", "arn:aws:iam::111122223333:role/r"
     EventBridgeSchedules(GROUP, queue, role, session, "eu-west-1").put("gpu-1", NIGHT, '{"slicewise": 1}')

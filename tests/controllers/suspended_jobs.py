@@ -60,14 +60,14 @@ def sleep_and_wake_as_they_were(cluster: Cluster, jobs: Sequence[Object], app: s
     """
     kube, night, paths = cluster.kube, cluster.night, [cluster.kube.path(job) for job in jobs]
 
-    def said() -> list[Any]:
+    def requests() -> list[Any]:
         return [(one["spec"], one["metadata"].get("annotations")) for one in map(kube.get, paths)]
 
     def uids() -> set[str]:
         return {pod["metadata"]["uid"] for pod in cluster.pods(app)}
 
     eventually(lambda: cluster.running(app) == pods, lambda: cluster.pods(app))
-    before, ran = said(), uids()
+    before, ran = requests(), uids()
 
     night.at(NIGHT)
     asleep = cluster.settle(Stage.ASLEEP)
@@ -75,16 +75,16 @@ def sleep_and_wake_as_they_were(cluster: Cluster, jobs: Sequence[Object], app: s
     assert cluster.pods(app) == [], cluster.pods(app)
     # One that Karpenter had begun by dusk may join a moment later, and goes since it is empty.
     eventually(lambda: cluster.gpu_nodes() == [], lambda: cluster.gpu_nodes())
-    assert said() != before and said()[-1] == before[-1], "but for the one that slept already"
+    assert requests() != before and requests()[-1] == before[-1], "but for the one that slept already"
     assert layout.SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
 
     night.at(EARLY)
     cluster.settle(Stage.WAKING)
-    assert said() == before, said()
+    assert requests() == before, requests()
     eventually(lambda: cluster.running(app) == pods, lambda: cluster.pods(app))
     night.at(MORNING)
     awake = cluster.settle(Stage.AWAKE)
     assert awake.outcome.findings == (), awake.outcome.findings
-    assert said() == before, said()
+    assert requests() == before, requests()
     assert len(uids()) == pods and not uids() & ran, cluster.pods(app)
     assert layout.SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]

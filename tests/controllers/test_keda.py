@@ -107,7 +107,7 @@ def test_a_pause_is_followed_only_once_the_operator_runs(kube: KubeClient, contr
 
 
 def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(plane.audit_log, ACCOUNT))
 
-    assert any(request.subresource == "scale" for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any(request.subresource == "scale" for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -118,7 +118,7 @@ def test_a_workload_that_is_inactive_lets_others_pass_and_starts_once_it_is_acti
 
 
 def test_it_needs_no_more_than_its_own_roles(plane: ControlPlane):
-    said = list(audit.requests(plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(plane.audit_log, ACCOUNT))
 
-    assert any((request.verb, request.resource) == ("create", "workloads") for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("create", "workloads") for request in requests)
+    assert [request for request in requests if request.is_refused] == []

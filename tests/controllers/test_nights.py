@@ -64,7 +64,7 @@ def test_what_keda_scales_sleeps_and_resumes_at_its_count(keda: Cluster, annotat
     seen: list[int] = []
 
     def woken() -> bool:
-        night.run_pass()
+        night.reconcile_once()
         seen.append(keda.spec(target)["replicas"])
         return keda.running("chat") == count
 

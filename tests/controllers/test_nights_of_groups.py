@@ -159,9 +159,9 @@ def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_th
     night.at(NIGHT)
     asleep = groups.settle(Stage.ASLEEP)
 
-    said = {one.code: one.message for one in asleep.outcome.findings}
-    assert said["job-runs"].startswith(f"JobSet {NAMESPACE}/train runs to completion")
-    assert said.keys() == {"job-runs", "open-for-what-stays"} and len(asleep.outcome.findings) == 2
+    requests = {one.code: one.message for one in asleep.outcome.findings}
+    assert requests["job-runs"].startswith(f"JobSet {NAMESPACE}/train runs to completion")
+    assert requests.keys() == {"job-runs", "open-for-what-stays"} and len(asleep.outcome.findings) == 2
     assert {pod["metadata"]["uid"] for pod in groups.pods("train")} == pods.keys()
     assert groups.running("train") == 2 and groups.pods("server") == []
     eventually(lambda: {node["metadata"]["name"] for node in groups.gpu_nodes()} == set(pods.values()))
@@ -170,7 +170,7 @@ def test_a_job_set_runs_to_its_end_at_night_by_its_own_name_and_its_node_goes_th
         path = groups.path("pods", pod["metadata"]["name"], "v1")
         kube.merge(f"{path}/status", {"status": {"phase": "Succeeded"}})
     eventually(lambda: condition(kube.get(at), "Completed") == "True", lambda: kube.get(at))
-    eventually(lambda: night.run_pass() and not groups.gpu_nodes(), lambda: groups.gpu_nodes(), every=1)
+    eventually(lambda: night.reconcile_once() and not groups.gpu_nodes(), lambda: groups.gpu_nodes(), every=1)
     assert groups.settle(Stage.ASLEEP).outcome.findings == ()
 
     night.at(EARLY)
@@ -196,7 +196,7 @@ def test_job_sets_are_suspended_for_a_night_and_resumed_as_they_were(groups: Clu
 
 @pytest.mark.parametrize(("account", "makes"), ACCOUNTS.items())
 def test_they_need_no_more_than_their_own_roles(karpenter_plane: ControlPlane, account: str, makes: str):
-    said = list(audit.requests(karpenter_plane.audit_log, account))
+    requests = list(audit.requests(karpenter_plane.audit_log, account))
 
-    assert any((request.verb, request.resource) == ("create", makes) for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("create", makes) for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -170,7 +170,7 @@ def test_it_sleeps_and_wakes_as_it_was(served: Cluster, stop: str | None):
     assert condition(service(served), "Stopped") == "True" and asleep.outcome.findings == ()
 
     def is_back() -> bool:
-        served.night.run_pass()
+        served.night.reconcile_once()
         return running(served) == 2 and is_ready(served)
 
     served.night.at(EARLY)
@@ -188,9 +188,9 @@ def test_who_starts_it_at_night_keeps_it_and_its_pods_are_replaced_once_in_the_m
     served.settle(Stage.ASLEEP)
     mark(served, STOP, None)
     eventually(lambda: layout.ASLEEP_WAS in rolled_out(served), lambda: made(served))
-    served.night.run_pass()
-    told = {one.code for one in served.night.plans[-1].outcome.findings}
-    assert "woken-by-somebody" in told and served.gpu_nodes() == [], "its pods wait for the morning"
+    served.night.reconcile_once()
+    reported = {one.code for one in served.night.plans[-1].outcome.findings}
+    assert "woken-by-somebody" in reported and served.gpu_nodes() == [], "its pods wait for the morning"
     at_night = {pod["metadata"]["uid"] for pod in pods(served)}
 
     served.night.at(MORNING)
@@ -221,13 +221,13 @@ def test_one_that_kserve_leaves_alone_sleeps_by_its_deployment_at_the_count_that
     assert specs(made(served)) == specs(makes) and uids(made(served)) == uids(makes)
 
 
-def test_while_kserve_is_down_its_webhook_refuses_the_stop_and_a_later_look_writes_it(
+def test_while_kserve_is_down_its_webhook_refuses_the_stop_and_a_later_reconcile_writes_it(
     served: Cluster, controllers: Controllers
 ):
     before = service(served)
     controllers.stop("kserve")
 
-    assert served.night.at(NIGHT).run_pass() is None
+    assert served.night.at(NIGHT).reconcile_once() is None
     assert [failed.part for failed in served.night.failed] == [f"InferenceService {NAMESPACE}/llm"]
     assert STOP not in (service(served)["metadata"].get("annotations") or {})
 
@@ -242,7 +242,7 @@ def test_while_kserve_is_down_its_webhook_refuses_the_stop_and_a_later_look_writ
 
 
 def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, kserve: Cluster):
-    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
-    assert any((request.verb, request.resource) == ("delete", "deployments") for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("delete", "deployments") for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -111,7 +111,7 @@ def update(cluster: Cluster, name: str) -> None:
     cluster.kube.merge(at(cluster, name), {"spec": {"template": template}})
 
 
-def say(cluster: Cluster, name: str, **status: Any) -> None:
+def set_status(cluster: Cluster, name: str, **status: Any) -> None:
     """What `kubectl argo rollouts abort` and `promote` do."""
     cluster.kube.merge(f"{at(cluster, name)}/status", {"status": status})
 
@@ -258,7 +258,7 @@ def test_what_stays_at_its_step_sleeps_and_wakes_with_the_same_split(rollouts: C
         update(rollouts, name)
         await_phase(rollouts, name, "Paused")
         await_split(rollouts, name, *counts)
-    say(rollouts, "aborted", abort=True)
+    set_status(rollouts, "aborted", abort=True)
     await_split(rollouts, "aborted", 4)
     await_phase(rollouts, "aborted", "Degraded")
     apps = {name: "referred" if name == "referring" else name for name in names(made)}
@@ -275,7 +275,7 @@ def test_what_stays_at_its_step_sleeps_and_wakes_with_the_same_split(rollouts: C
     assert {name: step(rollouts, name) for name in apps} == {name: was[-1] for name, was in before.items()}
 
     def woken() -> bool:
-        night.run_pass()
+        night.reconcile_once()
         return {app: split(rollouts, app) for app in splits} == splits
 
     night.at(EARLY)
@@ -318,19 +318,19 @@ def night_of_what_is_left(cluster: Cluster, left: list[str]) -> None:
     night.at(NIGHT)
     asleep = cluster.settle(Stage.ASLEEP)
 
-    reported = [message.split(" is left awake")[0] for message in found(asleep, "left-awake")]
-    assert sorted(reported) == [f"Rollout {NAMESPACE}/{name}" for name in sorted(left)]
+    in_findings = [message.split(" is left awake")[0] for message in found(asleep, "left-awake")]
+    assert sorted(in_findings) == [f"Rollout {NAMESPACE}/{name}" for name in sorted(left)]
     assert len(found(asleep, "open-for-what-stays")) == 1
     assert {name: kept(cluster, name) for name in left} == before
     assert {name: uids(cluster, name) for name in left} == pods and cluster.pods("plain") == []
     used = {pod["spec"]["nodeName"] for pod in cluster.kube.list(cluster.path("pods", group="v1"))}
     eventually(lambda: {node["metadata"]["name"] for node in cluster.gpu_nodes()} == used, lambda: used)
 
-    say(cluster, "timed", promoteFull=True)
+    set_status(cluster, "timed", promoteFull=True)
     await_phase(cluster, "timed", "Healthy")
     promoted = kept(cluster, "timed")
     night.later(minutes=15)
-    eventually(lambda: night.run_pass() and not cluster.pods("timed"), "it does not sleep", every=1)
+    eventually(lambda: night.reconcile_once() and not cluster.pods("timed"), "it does not sleep", every=1)
 
     night.at(EARLY)
     cluster.settle(Stage.WAKING)
@@ -353,17 +353,17 @@ def test_a_preview_that_keeps_its_own_count_is_reported_and_all_else_of_it_sleep
     before, splits = kept(rollouts, "shown"), split(rollouts, "shown")
 
     night.at(NIGHT)
-    night.run_pass()
+    night.reconcile_once()
     await_split(rollouts, "shown", 1)
-    asleep = night.later(minutes=6).run_pass()
+    asleep = night.later(minutes=6).reconcile_once()
 
-    [told] = found(asleep, "outlives-its-sleep")
-    assert "Rollout nightly/shown was put to sleep, and 1 of its pods still run" in told
-    assert "previewReplicaCount" in told and asleep.outcome.stage is Stage.GOING_TO_SLEEP
+    [reported] = found(asleep, "outlives-its-sleep")
+    assert "Rollout nightly/shown was put to sleep, and 1 of its pods still run" in reported
+    assert "previewReplicaCount" in reported and asleep.outcome.stage is Stage.GOING_TO_SLEEP
     eventually(lambda: len(rollouts.gpu_nodes()) == 1, lambda: rollouts.gpu_nodes())
 
     night.at(EARLY)
-    night.run_pass()
+    night.reconcile_once()
     eventually(lambda: split(rollouts, "shown") == splits, lambda: split(rollouts, "shown"))
     night.at(MORNING)
     assert rollouts.settle(Stage.AWAKE).outcome.findings == ()
@@ -371,7 +371,7 @@ def test_a_preview_that_keeps_its_own_count_is_reported_and_all_else_of_it_sleep
 
 
 def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane):
-    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
-    assert any((request.verb, request.resource) == ("create", "replicasets") for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("create", "replicasets") for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -136,10 +136,10 @@ def test_a_slurm_job_runs_to_its_end_and_its_node_goes_then(nodes: Cluster, slur
     eventually(lambda: nodes.kube.get(at)["status"].get("slurmAllocated") == 1, lambda: nodes.kube.get(at))
 
     night.at(NIGHT)
-    night.run_pass()
+    night.reconcile_once()
     eventually(lambda: len(nodes.pods("train")) == 1, lambda: nodes.pods("train"))
     eventually(lambda: slurm.nodes()[0]["state"] == ["ALLOCATED", "DRAIN"], slurm.nodes)
-    going = night.later(minutes=6).run_pass()
+    going = night.later(minutes=6).reconcile_once()
     [finding] = [one for one in going.outcome.findings if one.code == "outlives-its-sleep"]
     assert going.outcome.stage is Stage.GOING_TO_SLEEP
     assert "NodeSet nightly/train" in finding.message and "Slurm jobs run there" in finding.message
@@ -166,7 +166,7 @@ def test_a_node_that_still_drains_in_the_morning_takes_jobs_again(nodes: Cluster
     slurm.busy.add("train-0")
     eventually(lambda: nodes.kube.get(at)["status"].get("slurmAllocated") == 1, lambda: nodes.kube.get(at))
     night.at(NIGHT)
-    night.run_pass()
+    night.reconcile_once()
     eventually(lambda: slurm.nodes()[0]["state"] == ["ALLOCATED", "DRAIN"], slurm.nodes)
 
     night.at(EARLY)
@@ -228,7 +228,7 @@ def test_one_that_deletes_its_volumes_when_scaled_down_is_left_awake(
 
 
 def test_the_operator_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane):
-    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
-    assert any((request.verb, request.resource) == ("create", "pods") for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("create", "pods") for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -95,7 +95,7 @@ def test_train_jobs_are_suspended_for_a_night_and_resumed_as_they_were(trainer: 
 
 
 def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, trainer: Cluster):
-    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
-    assert any(request.resource == "jobsets" for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any(request.resource == "jobsets" for request in requests)
+    assert [request for request in requests if request.is_refused] == []

@@ -140,7 +140,7 @@ def test_pytorch_jobs_are_suspended_for_a_night_and_resumed_as_they_were(kubeflo
 
 
 def test_it_needs_no_more_than_its_own_roles(karpenter_plane: ControlPlane, kubeflow: Cluster):
-    said = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
+    requests = list(audit.requests(karpenter_plane.audit_log, ACCOUNT))
 
-    assert any((request.verb, request.resource) == ("create", "pods") for request in said)
-    assert [request for request in said if request.is_refused] == []
+    assert any((request.verb, request.resource) == ("create", "pods") for request in requests)
+    assert [request for request in requests if request.is_refused] == []

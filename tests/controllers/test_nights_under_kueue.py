@@ -118,7 +118,7 @@ def specs(cluster: Cluster) -> Any:
 
 def wake(cluster: Cluster, replicas: int = 2) -> None:
     def has_let_go() -> bool:
-        cluster.night.run_pass()
+        cluster.night.reconcile_once()
         return cluster.running("server") == replicas and all(waiting(cluster).values())
 
     cluster.night.at(EARLY)
@@ -207,13 +207,13 @@ def test_where_jobs_may_use_the_night_they_run_on_gpu_nodes_and_nothing_of_kueue
     queue_before = kueue.kube.get(CLUSTER_QUEUE)["spec"]
 
     def is_asleep() -> bool:
-        kueue.night.run_pass()
+        kueue.night.reconcile_once()
         return kueue.pods("server") == [] and kueue.running("a") == kueue.running("b") == 1
 
     kueue.night.at(NIGHT)
     eventually(is_asleep, lambda: (waiting(kueue), kueue.night.plans[-1].outcome), every=1)
-    told = kueue.night.look().outcome
-    assert {"queues-open", "job-runs"} == {one.code for one in told.findings}
+    reported = kueue.night.dry_run().outcome
+    assert {"queues-open", "job-runs"} == {one.code for one in reported.findings}
     assert kueue.gpu_nodes() and kueue.kube.get(CLUSTER_QUEUE)["spec"] == queue_before
 
     kueue.night.at(MORNING)

@@ -133,26 +133,26 @@ class Reconciler:
         off_hours = self.off_hours or NIGHTS
         return Calendar(off_hours.time_zone, off_hours.asleep, off_hours.awake)
 
-    def say(self, asleep: bool, until: datetime | None = None) -> None:
+    def put_override(self, asleep: bool, until: datetime | None = None) -> None:
         now = self.clock.now
         end = until or until_next_edge(self.calendar, asleep, now)
         assert end
-        self.kept._said[self.cluster.arn] = Override(asleep, now, end, "ada")
+        self.kept._overrides[self.cluster.arn] = Override(asleep, now, end, "ada")
 
-    def look(self, known: tuple[Any, ...] = ()) -> Plan:
+    def dry_run(self, known: tuple[Any, ...] = ()) -> Plan:
         """What the next pass would do; `known` are details of the record before."""
-        world = observe.observe(self._trigger, None, self._ports, "", self.clock.now)
+        observation = observe.observe(self._trigger, None, self._ports, "", self.clock.now)
         left = frozenset(one.part for one in self.failed if one.refused_by)
-        world = replace(world, known=known, left=left)
-        return without_sent(plan.plan(world, self.clock.now), self.notified)
+        observation = replace(observation, known=known, left=left)
+        return without_sent(plan.plan(observation, self.clock.now), self.notified)
 
-    def run_pass(self) -> Plan | None:
+    def reconcile_once(self) -> Plan | None:
         """
         One pass; None where it was killed, got no answer, or left something undone that failed. What failed
         is tried again by the next pass, whenever that comes.
         """
         try:
-            found = self.look()
+            found = self.dry_run()
             between, self.between = self.between, None
             if between:
                 between()
@@ -172,7 +172,7 @@ class Reconciler:
         self.plans.append(found)
         return found
 
-    def struck_pass(self, how: str, number: int) -> bool:
+    def struck_reconcile(self, how: str, number: int) -> bool:
         """
         One pass whose call of this number, from 0, is struck; a queue would bring back what it raises.
 
@@ -182,7 +182,7 @@ class Reconciler:
         number += len(self.calls.made)
         strike(how, number)(self.calls)
         with suppress(Refused, Unauthorized):
-            self.run_pass()
+            self.reconcile_once()
         self.calls.revive()
         self.calls.lose_answer, self.calls.refuse = {}, {}
         return number < len(self.calls.made)
@@ -190,13 +190,13 @@ class Reconciler:
     def settle(self, most: int = 30) -> Plan:
         """Passes, at one time, until one has nothing to do."""
         for _ in range(most):
-            found = self.run_pass()
+            found = self.reconcile_once()
             if found and not found.actions:
                 return found
         raise AssertionError(f"no end: {self.plans[-1] if self.plans else None}")
 
     def after_a_pass(self) -> Self:
-        self.run_pass()
+        self.reconcile_once()
         return self
 
     def later(self, **span: float) -> Self:

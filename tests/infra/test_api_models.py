@@ -27,7 +27,7 @@ def listed() -> set[str]:
     return {f"{service}:{call}" for service, calls in api_models.CALLS.items() for call in calls}
 
 
-def told(model: dict, call: str) -> dict:
+def reported(model: dict, call: str) -> dict:
     """A call with its shapes put in place of their names, documentation left out."""
 
     def spelt(part, within=()):
@@ -57,7 +57,7 @@ def test_a_call_is_made_and_read_as_botocore_does(service):
     assert sorted(cut["operations"]) == sorted(api_models.CALLS[service])
     assert cut["metadata"] == whole["metadata"]
     for call in api_models.CALLS[service]:
-        assert told(cut, call) == told(whole, call)
+        assert reported(cut, call) == reported(whole, call)
 
 
 @pytest.mark.parametrize("service", sorted(api_models.CALLS))

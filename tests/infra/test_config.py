@@ -38,7 +38,7 @@ def test_the_defaults_of_cdk_json_are_a_configuration():
     assert config.stack_name == "slicewise" and not config.install_karpenter
 
 
-def test_the_nodes_role_is_told_by_name():
+def test_the_nodes_role_is_known_by_name():
     assert configured(node_role="gpu-nodes").node_role == "gpu-nodes"
     assert configured().node_role == ""
 
@@ -83,7 +83,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("context", "message"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_value_is_told_with_its_remedy(context, message):
+def test_a_wrong_value_is_reported_with_its_remedy(context, message):
     assert message in refusal(**context)
 
 
@@ -113,7 +113,7 @@ def test_a_chart_that_is_carried_along_is_known_by_the_digest_that_it_has(tmp_pa
 
 
 @pytest.mark.parametrize("digest", ["abc", DIGEST.upper(), f"sha256:{DIGEST}", DIGEST[:-1]])
-def test_what_is_no_digest_is_told_with_the_command_that_prints_one(digest):
+def test_what_is_no_digest_is_reported_with_the_command_that_prints_one(digest):
     assert (
         f"'karpenter_sha256': is '{digest}': pass the 64 digits that `helm pull "
         "oci://public.ecr.aws/karpenter/"

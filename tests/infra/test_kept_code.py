@@ -108,7 +108,7 @@ def run(layer: Path, code: str, *arguments: Path | str) -> str:
     return answer.stdout
 
 
-def test_a_tuning_pass_compiles_nothing_and_imports_nothing_for_other_passes(layer, tmp_path):
+def test_a_tuning_reconcile_compiles_nothing_and_imports_nothing_for_other_reconciles(layer, tmp_path):
     """Neither classes nor patterns, nor PyYAML: the deployment hands its policy over as JSON."""
     text = a_policy(tmp_path)
 
@@ -139,7 +139,7 @@ def test_what_is_kept_is_what_python_would_make(layer):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\x00\x00\x00 of another Python"])
-def test_what_another_python_compiled_is_left_alone(tmp_path, content, monkeypatch):
+def test_what_another_python_compiled_is_left_unchanged(tmp_path, content, monkeypatch):
     def never(code):
         raise AssertionError("it was used")
 

@@ -49,10 +49,12 @@ def test_charts_are_references_unless_they_are_files(template, full):
         assert (full.asset_folder(function) / vendored[name]).is_file()
 
 
-def test_the_installer_is_told_which_digests_to_expect_of_the_charts(template, full):
+def test_the_installer_is_reported_which_digests_to_expect_of_the_charts(template, full):
     def digests(of) -> list[str]:
-        told = of.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
-        return [told[name] for name in ("GPU_OPERATOR_SHA256", "KARPENTER_SHA256", "KARPENTER_CRD_SHA256")]
+        reported = of.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
+        return [
+            reported[name] for name in ("GPU_OPERATOR_SHA256", "KARPENTER_SHA256", "KARPENTER_CRD_SHA256")
+        ]
 
     assert digests(template) == ["", "", ""]
     charts = (b"gpu_operator", b"karpenter", b"karpenter_crd")
@@ -213,8 +215,8 @@ def test_outputs_name_what_a_person_needs_next(template):
 
 
 @pytest.mark.skipif(sys.version_info[:2] == (3, 13), reason="this Python compiles for the runtime")
-def test_bytecode_for_another_python_is_told_as_slow_cold_starts(template):
+def test_bytecode_for_another_python_is_reported_as_slow_cold_starts(template):
     """The template under test is compiled by the Python that runs the tests, as in the sandbox."""
-    told = (template.assembly / "Slicewise.metadata.json").read_text()
+    reported = (template.assembly / "Slicewise.metadata.json").read_text()
 
-    assert "No Python 3.13 was found to compile the Lambda code with" in told
+    assert "No Python 3.13 was found to compile the Lambda code with" in reported

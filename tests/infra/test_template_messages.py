@@ -77,7 +77,7 @@ def test_a_message_stays_hidden_longer_than_its_function_may_run(template):
         assert queue["Properties"]["VisibilityTimeout"] > function["Properties"]["Timeout"]
 
 
-def test_a_killed_pass_is_followed_before_the_next_sweep(template):
+def test_a_killed_reconcile_is_followed_before_the_next_sweep(template):
     visibility = [item.properties.get("VisibilityTimeout", 0) for item in template.all(QUEUE)]
 
     assert max(visibility) < 3600
@@ -140,7 +140,7 @@ def test_every_worked_on_queue_has_an_alarm_on_the_age_of_messages(template):
     assert watched == {item.id for item in template.all(QUEUE)} - dead_letter_ids(template)
 
 
-def test_every_alarm_tells_the_topic_and_may(template):
+def test_every_alarm_notifies_the_topic_and_may(template):
     topic = template.all("AWS::SNS::Topic")[0]
     statements = template.all("AWS::SNS::TopicPolicy")[0].properties["PolicyDocument"]["Statement"]
     may_publish = [
@@ -167,7 +167,7 @@ def test_an_alarm_says_that_the_fleet_was_not_swept_for_two_hours(template):
     assert alarm["TreatMissingData"] == "breaching", "a function that nobody calls has no data"
 
 
-def test_openings_are_looked_at_every_five_minutes_by_a_rule_of_its_own(template):
+def test_openings_are_checked_every_five_minutes_by_a_rule_of_its_own(template):
     """Not by EventBridge Scheduler, which wakes clusters: what ends the one leaves the other."""
     rule = template.one(RULE, Name="slicewise-openings").properties
     function = template.function("slicewise-watch-openings")
@@ -180,7 +180,7 @@ def test_openings_are_looked_at_every_five_minutes_by_a_rule_of_its_own(template
     assert called["FunctionName"] == target["Arn"] and called["Principal"] == "events.amazonaws.com"
 
 
-def test_an_alarm_says_that_nobody_has_looked_at_openings_for_a_quarter_of_an_hour(template):
+def test_an_alarm_says_that_nobody_has_checked_openings_for_a_quarter_of_an_hour(template):
     alarm = template.one(ALARM, AlarmName="slicewise-no-look-at-openings").properties
     [function] = alarm["Dimensions"]
 
@@ -230,7 +230,7 @@ PARTS = re.compile(r"What failed: (.+) For the clusters: (.+) First command: (.+
 LONGEST_DESCRIPTION = 1024
 
 
-def told_by_alarms(template: Template) -> dict[str, tuple[str, ...]]:
+def reported_by_alarms(template: Template) -> dict[str, tuple[str, ...]]:
     """By name, what failed, what it means for the clusters, and the first command."""
     descriptions = {
         item.properties["AlarmName"]: item.properties["AlarmDescription"] for item in template.all(ALARM)
@@ -242,10 +242,10 @@ def told_by_alarms(template: Template) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_alarm_says_what_failed_what_it_means_and_what_to_type_first(template):
-    told = told_by_alarms(template)
+    reported = reported_by_alarms(template)
 
-    assert len(told) == len(template.all(ALARM)) == 11
-    commands = {command for *_, command in told.values()}
+    assert len(reported) == len(template.all(ALARM)) == 11
+    commands = {command for *_, command in reported.values()}
     assert {command.split()[0] for command in commands} == {"aws", "slicewise"}
     changing = re.compile(r"\b(delete|put|update|start|purge|redrive|invoke)\b")
     assert not any(changing.search(command) for command in commands)
@@ -255,8 +255,8 @@ def test_the_page_on_alarms_has_each_of_them_with_the_same_first_command(templat
     page = (ROOT / "docs/deploying.md").read_text()
     rows = re.findall(r"^\| `(slicewise-[a-z-]+)` \| (.+) \| (.+) \| `(.+)` \|$", page, re.MULTILINE)
 
-    told = told_by_alarms(template)
-    assert {name: command for name, _, _, command in rows} == {name: one[2] for name, one in told.items()}
+    reported = reported_by_alarms(template)
+    assert {name: command for name, _, _, command in rows} == {name: one[2] for name, one in reported.items()}
 
 
 def test_functions_end_when_the_runtime_thinks_they_do(template):

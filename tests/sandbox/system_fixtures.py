@@ -158,7 +158,7 @@ def ask(system: System, cluster: str, reason: str = "a test", forced: bool = Fal
     system.send_message("OnboardingQueueUrl", body)
 
 
-def look(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> dict[str, Any]:
+def onboard_now(system: System, cluster: str, reason: str = "a test", forced: bool = False) -> dict[str, Any]:
     """Have the installer look now; what it recorded."""
     return _recorded(system, cluster, "onboarding", ONBOARD, lambda: ask(system, cluster, reason, forced))
 

@@ -68,11 +68,11 @@ class Futures(Generic[A]):
 
 def mark(world: Account | Sleeper) -> str:
     """The same for two worlds only where nothing in them differs: cluster, queue, table, clock and all."""
-    told = io.BytesIO()
-    _Everything(told, protocol=5).dump(
+    reported = io.BytesIO()
+    _Everything(reported, protocol=5).dump(
         {name: value for name, value in sorted(vars(world).items()) if name not in _OUTSIDE}
     )
-    return hashlib.sha256(told.getvalue()).hexdigest()
+    return hashlib.sha256(reported.getvalue()).hexdigest()
 
 
 class _Everything(pickle.Pickler):

@@ -96,7 +96,7 @@ class Night:
                 calls.kill_after = number
             case "lost":
                 calls.lose_answer = {number: Unavailable("no answer")}
-        self.sleeper.run_pass()
+        self.sleeper.reconcile_once()
         calls.kill_before = calls.kill_after = None
         calls.lose_answer = {}
 
@@ -105,7 +105,7 @@ class Night:
             value = thing.values[choice % len(thing.values)]
             if thing in self.deleted or self.value(thing) == value:
                 return
-            if value == thing.values[-1] and self.made_anew_unseen(thing):
+            if value == thing.values[-1] and self.recreated_unseen(thing):
                 return
             self.sleeper.edit(thing.ref, thing.path, value)
             self.left[thing] = (value,)
@@ -150,7 +150,7 @@ class Night:
         ]
         self.left[thing] = (*self.left[thing], kept[0].original) if kept else (self.value(thing),)
 
-    def made_anew_unseen(self, thing: Thing) -> bool:
+    def recreated_unseen(self, thing: Thing) -> bool:
         """
         Whether no pass has seen it awake since: of such an object nobody can tell whether it was copied
         asleep, or put to sleep by a person.
@@ -182,12 +182,12 @@ class Night:
     def refuse(self) -> None:
         self.sleeper.refuse()
 
-    def say(self, asleep: bool, hours: int | None) -> None:
+    def put_override(self, asleep: bool, hours: int | None) -> None:
         now = self.sleeper.clock.now
-        self.sleeper.say(asleep, now + timedelta(hours=hours) if hours else None)
+        self.sleeper.put_override(asleep, now + timedelta(hours=hours) if hours else None)
 
     def be_quiet(self) -> None:
-        self.sleeper.kept._said.clear()
+        self.sleeper.kept._overrides.clear()
 
     def check(self) -> None:
         """The night is over, at the latest on a Wednesday at noon, and nobody says anything any more."""
@@ -234,7 +234,7 @@ def steps_with(things: Sequence[Thing], *more: str) -> st.SearchStrategy[tuple[A
         st.tuples(st.just("delete"), thing),
         st.tuples(st.just("lose"), thing),
         st.tuples(st.just("make_anew"), thing, choice),
-        st.tuples(st.just("say"), st.booleans(), st.sampled_from([None, 1, 12])),
+        st.tuples(st.just("put_override"), st.booleans(), st.sampled_from([None, 1, 12])),
         st.tuples(st.just("be_quiet")),
         *(st.tuples(st.just(name)) for name in more),
     )

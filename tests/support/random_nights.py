@@ -140,9 +140,9 @@ class Night:
     def play(self) -> str:
         """What of it must not be, with its story; empty where all is well."""
         self._until(OPENING)
-        told = self._notices()
+        reported = self._notices()
         self._until(OPENING + PATIENCE)
-        broken = self._broken(told, lambda ref: ref.kind != "CronJob")
+        broken = self._broken(reported, lambda ref: ref.kind != "CronJob")
         # They are woken at the opening, so before it nobody can know what becomes of them.
         kills = sum(one.kills for one in self.mishaps)
         loses, empties = (any(getattr(one, what) for one in self.mishaps) for what in ("loses", "empties"))
@@ -167,15 +167,15 @@ class Night:
     def _notices(self) -> str:
         return "\n".join("\n".join(notice) for notice in self.world.account.notices.sent)
 
-    def _broken(self, told: str, asked: Callable[[Ref], bool]) -> list[str]:
+    def _broken(self, reported: str, asked: Callable[[Ref], bool]) -> list[str]:
         """What runs otherwise than it did, and no notice names."""
-        if f"{NAME} cannot be read" in told:
+        if f"{NAME} cannot be read" in reported:
             return []
         return [
             f"{thing.ref} has {'.'.join(thing.path)} {value!r} and had {self.wanted[thing]!r}"
             for thing, value in self.world.values().items()
             if asked(thing.ref) and value != self.wanted[thing]
-            if not _is_named(thing, told) and not any(map(self._is_forgotten, _refs(thing)))
+            if not _is_named(thing, reported) and not any(map(self._is_forgotten, _refs(thing)))
         ]
 
     def _is_forgotten(self, ref: Ref) -> bool:
@@ -407,7 +407,7 @@ def emptied(world: World, chance: Random, at: datetime) -> Mishap:
         store, sleep = account.store, account.sleep
         world.forgotten |= {kept.ref for kept in sleep._kept.values() if not kept.woken}
         of_people = store._records, store._leases, store._pauses, store._begun
-        for kept in (*of_people, sleep._kept, sleep._said, sleep._openings):
+        for kept in (*of_people, sleep._kept, sleep._overrides, sleep._openings):
             kept.clear()
 
     return Mishap(at, "the table is emptied", empty, empties=True)

@@ -93,7 +93,7 @@ class SimulatedCluster:
     # Looking
 
     def world(self, **known: Any) -> Observation:
-        look = {"contents": self.contents()} if self._may_look() else {"observe_error": self._refusal()}
+        look = {"contents": self.contents()} if self._may_read() else {"observe_error": self._refusal()}
         return Observation(
             **{
                 "cluster": self.eks,
@@ -135,7 +135,7 @@ class SimulatedCluster:
     def _admin_in_effect(self) -> bool:
         return self._is_admin() and (self.admin_since or self.now) + self.slow <= self.now
 
-    def _may_look(self) -> bool:
+    def _may_read(self) -> bool:
         return self._entry_in_effect() and (self._admin_in_effect() or OUR_READ_ROLE in self.objects)
 
     def _refusal(self) -> ObserveError:
@@ -158,9 +158,9 @@ class SimulatedCluster:
         self._remember(plan, world)
         return plan
 
-    def run(self, passes: int = 40) -> Plan:
+    def run(self, reconciles: int = 40) -> Plan:
         """Passes until one says that nobody needs to look again; a killed one is followed by the next."""
-        for _ in range(passes):
+        for _ in range(reconciles):
             try:
                 plan = self.step()
             except Killed:
@@ -168,7 +168,7 @@ class SimulatedCluster:
             if plan.outcome.requeue_after is None:
                 return plan
             self.now += plan.outcome.requeue_after
-        raise AssertionError(f"no end after {passes} passes: {plan.outcome}")
+        raise AssertionError(f"no end after {reconciles} passes: {plan.outcome}")
 
     def _remember(self, plan: Plan, world: Observation) -> None:
         before, stage = self.record, plan.outcome.stage

@@ -29,7 +29,7 @@ def eventually(
     deadline = time.monotonic() + within_seconds
     while not (found := read()):
         if time.monotonic() > deadline:
-            told = what() if callable(what) else what
-            raise AssertionError(f"not after {within_seconds:.0f} s: {told or f'last it was {found!r}'}")
+            reported = what() if callable(what) else what
+            raise AssertionError(f"not after {within_seconds:.0f} s: {reported or f'last it was {found!r}'}")
         time.sleep(every)
     return found

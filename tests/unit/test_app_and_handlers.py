@@ -159,16 +159,16 @@ def test_a_record_that_cannot_be_read_whole_is_swept_and_logged():
     account.store._records[key] = replace(record, stage="quarantined", unreadable=("since",)), token
     log = Listening()
 
-    looks = account.person().sweep(log)
+    triggers = account.person().sweep(log)
 
-    asked = {(look.capability, look.trigger.name) for look in looks}
+    asked = {(one.capability, one.trigger.name) for one in triggers}
     assert asked >= {(name, cluster) for name in ("onboarding", "tuning") for cluster in ("gpu-1", "gpu-2")}
-    [(message, told)] = log.warned
+    [(message, reported)] = log.warned
     assert message == "a record cannot be read whole"
-    assert told == {"cluster": HOME.arn("gpu-1"), "capability": "onboarding", "fields": ("since",)}
+    assert reported == {"cluster": HOME.arn("gpu-1"), "capability": "onboarding", "fields": ("since",)}
 
 
-def test_a_sweep_is_noted_once_its_looks_are_asked_for_and_goes_on_where_that_fails():
+def test_a_sweep_is_noted_once_its_reconciles_are_asked_for_and_goes_on_where_that_fails():
     account = Account()
     account.create_cluster()
     account.sweep()
@@ -178,13 +178,13 @@ def test_a_sweep_is_noted_once_its_looks_are_asked_for_and_goes_on_where_that_fa
         raise Unavailable("dynamodb:PutItem sweep: throttled")
 
     account.store.note_sweep, log = refusing, Listening()
-    looks = account.person().sweep(log)
+    triggers = account.person().sweep(log)
 
-    assert len(account.queues.waiting) == 2 * len(looks) > 0
+    assert len(account.queues.waiting) == 2 * len(triggers) > 0
     assert [message for message, _ in log.warned] == ["this sweep could not be noted"]
 
 
-def test_a_pass_that_gave_up_is_an_error_in_the_log():
+def test_a_reconcile_that_gave_up_is_an_error_in_the_log():
     account = Account()
     account.create_cluster()
 
@@ -200,8 +200,8 @@ def test_a_pass_that_gave_up_is_an_error_in_the_log():
     answer = account.person().answer({"Records": [record]}, "onboarding", log)
 
     assert answer == {"batchItemFailures": []}
-    [(told, line)] = log.failed
-    assert told == "gave up" and line["stage"] == "given-up" and "gpu-1" in line["cluster"]
+    [(reported, line)] = log.failed
+    assert reported == "gave up" and line["stage"] == "given-up" and "gpu-1" in line["cluster"]
 
 
 class Listening:

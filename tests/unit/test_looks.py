@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slicewise.model.cluster import KarpenterInstall, Release
-from slicewise.onboarding.observe import karpenter_in, look
+from slicewise.onboarding.observe import karpenter_in, read_contents
 from slicewise.onboarding.shown_releases import release_shown_by
 from slicewise.tuning.observed_fields import asks_for_slices
 
@@ -25,7 +25,7 @@ def test_karpenter_is_read_from_its_deployment():
     assert karpenter_in([]) is None
 
 
-def test_karpenters_version_is_its_images_where_no_label_tells_it():
+def test_karpenters_version_is_its_images_where_no_label_reports_it():
     deployment = karpenter_deployment()
     del deployment["metadata"]["labels"]["app.kubernetes.io/version"]
     [container] = deployment["spec"]["template"]["spec"]["containers"]
@@ -38,7 +38,7 @@ def test_karpenters_version_is_its_images_where_no_label_tells_it():
     ("chart", "version"),
     [("gpu-operator-v26.7.0", "v26.7.0"), ("gpu-operator-v26.7.0-rc.1", "v26.7.0-rc.1")],
 )
-def test_a_release_is_told_by_its_deployments_labels(chart, version):
+def test_a_release_is_known_by_its_deployments_labels(chart, version):
     deployment = {
         "metadata": {
             "name": "gpu-operator",
@@ -76,7 +76,7 @@ def test_without_admin_nobody_elses_release_but_gpu_operators_is_asked_for():
     kubernetes = FakeKubernetes(server, calls)
     helm = FakeHelm(FakeReleases(server), calls, kubernetes)
 
-    look(kubernetes, helm, builders.policy(), admin=False)
+    read_contents(kubernetes, helm, builders.policy(), admin=False)
     asked = [call for call in calls.made if call.startswith("helm.revisions")]
 
     assert asked == ["helm.revisions gpu-operator/gpu-operator", "helm.revisions nvidia/gpu-operator"]

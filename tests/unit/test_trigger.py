@@ -188,12 +188,12 @@ def test_what_asks_nothing_of_us_is_ignored_with_a_reason(body, because):
         ),
     ],
 )
-def test_what_no_retry_can_mend_is_an_invalid_event(body, because):
+def test_what_no_retry_can_fix_is_an_invalid_event(body, because):
     with pytest.raises(InvalidEvent, match=because):
         read(body, HOME)
 
 
-def test_a_hint_survives_its_journey_through_the_queue():
+def test_a_trigger_survives_its_journey_through_the_queue():
     due = datetime(2026, 11, 2, 8, 0, 0, 5, UTC)
     trigger = Trigger(
         GPU_1, "requested by hand", forced=True, due=due, waits=True, comes=due + timedelta(seconds=7)
@@ -202,7 +202,7 @@ def test_a_hint_survives_its_journey_through_the_queue():
     assert read(trigger.message(), HOME) == trigger
 
 
-def test_only_a_message_by_hand_can_force_a_look():
+def test_only_a_message_by_hand_can_force_a_reconcile():
     created = read(cloudtrail("CreateCluster", {"name": "gpu-1"}), HOME)
 
     assert isinstance(created, Trigger)
@@ -246,7 +246,7 @@ def alarm(kind: str = "crowded", state: str = "ALARM", before: str = "OK", **det
         pytest.param(alarm("idle", "OK", "ALARM"), id="no longer idle"),
     ],
 )
-def test_an_alarm_is_a_hint_for_its_cluster(body):
+def test_an_alarm_is_a_trigger_for_its_cluster(body):
     assert cluster_of(body) == GPU_1
 
 
@@ -286,7 +286,7 @@ def test_an_alarm_in_no_known_shape_is_an_invalid_event(body):
 # What another release sends
 
 
-def test_a_later_versions_message_is_a_look_at_its_cluster():
+def test_a_later_versions_message_is_a_reconcile_of_its_cluster():
     body = {
         "slicewise": 2,
         "cluster": "gpu-1",
@@ -308,7 +308,7 @@ def test_what_a_later_release_adds_to_our_version_is_left_out():
     ) == Trigger(GPU_1, "x")
 
 
-def test_how_often_a_hint_was_sent_again_travels_with_it():
+def test_how_often_a_trigger_was_sent_again_travels_with_it():
     trigger = Trigger(GPU_1, "a sweep", waits=True, tries=7)
 
     assert read(trigger.message(), HOME) == trigger
@@ -316,7 +316,7 @@ def test_how_often_a_hint_was_sent_again_travels_with_it():
 
 
 @pytest.mark.parametrize("tags", [5, "slicewise.dev/policy", True], ids=str)
-def test_tags_of_a_shape_that_nobody_knows_cost_a_look(tags):
+def test_tags_of_a_shape_that_nobody_knows_cost_a_reconcile(tags):
     found = read(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": tags}), HOME)
 
     assert found == Trigger(GPU_1, "TagResource seen by CloudTrail")
@@ -328,7 +328,7 @@ _SEEN = json.loads(cloudtrail("TagResource", {"resourceArn": GPU_1, "tags": {"sl
 
 @settings(max_examples=300)
 @given(mutated(_OURS) | mutated(_SEEN) | mutated(json.loads(alarm())))
-def test_any_message_is_a_hint_or_ignored_or_named_as_malformed(event):
+def test_any_message_is_a_trigger_or_ignored_or_named_as_malformed(event):
     with contextlib.suppress(InvalidEvent):
         found = read(json.dumps(event), HOME)
         assert isinstance(found, Ignored) or read(found.message(), HOME) == found

@@ -27,12 +27,12 @@ State = dict[str, Any]
 
 
 def install(patches: Patches) -> None:
-    patches.wrap(CloudWatchBackend, "set_alarm_state", _telling)
+    patches.wrap(CloudWatchBackend, "set_alarm_state", _reporting)
     patches.wrap(CloudWatchBackend, "put_metric_alarm", _keeping_state)
     patches.wrap(CloudWatchResponse, "put_metric_alarm", _keeping_propagation)
 
 
-def _telling(real: Any) -> Any:
+def _reporting(real: Any) -> Any:
     """Fault healed: a change of state puts no event on the bus."""
 
     def set_alarm_state(self: Any, alarm_name: str, reason: str, reason_data: Any, state_value: str) -> None:

@@ -24,7 +24,7 @@ class InMemory:
         self.server.add_crds(*KARPENTER_CRDS)
         self.port = FakeKubernetes(self.server, Calls())
 
-    def by_somebody_else(self, item):
+    def by_another_writer(self, item):
         self.server.apply(item, manager="somebody")
 
     def as_stranger(self):
@@ -62,7 +62,7 @@ class Real:
                 self._kube.delete(f"{kinds}/{item['metadata']['name']}", missing_ok=True)
         self.port = self._as(plane.admin_token)
 
-    def by_somebody_else(self, item):
+    def by_another_writer(self, item):
         self._kube.apply(item, field_manager="somebody")
 
     def as_stranger(self):

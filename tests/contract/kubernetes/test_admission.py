@@ -443,9 +443,9 @@ def cluster(far_side) -> Iterator[Any]:
             far_side._kube.apply(item)
     refs = [ref_of(item) for item in (*OBJECTS.values(), *_EVERYTHING)]
     for item in (*_EVERYTHING, *(item for name, item in OBJECTS.items() if name != "controlled pod")):
-        far_side.by_somebody_else(item)
+        far_side.by_another_writer(item)
     owner = far_side.port.get(ref_of(OBJECTS["another Deployment"]))
-    far_side.by_somebody_else(controlled(owner["metadata"]["uid"]))
+    far_side.by_another_writer(controlled(owner["metadata"]["uid"]))
     yield far_side
     for ref in (*refs, *(Ref(f"{admission.GROUP}/v1", kind, one.name) for kind in _KINDS for one in MAY)):
         if found := far_side.port.get(ref):
@@ -465,7 +465,7 @@ def hold(far_side: Any, identity: rights.Identity) -> Kubernetes:
     eventually(lambda: answer(next(probes), member) == DONE, "the policy of the test before is in effect")
     for item in (admission.policy_of(identity), admission.binding_of(identity)):
         text = json.dumps(item).replace(f"'{identity.group}'", f"'{MEMBERS}'")
-        far_side.by_somebody_else(json.loads(text))
+        far_side.by_another_writer(json.loads(text))
     eventually(lambda: answer(next(probes), member) == HELD, "the policy is not in effect")
     return member
 

@@ -7,7 +7,7 @@ from slicewise.errors import Conflict, Refused, Unauthorized
 from slicewise.gateways import kubernetes
 from slicewise.kube import pages as list_pages
 from slicewise.kube.objects import applied_by, written_by
-from slicewise.kube.pages import told_ahead
+from slicewise.kube.pages import continue_token
 from slicewise.kube.ref import Ref
 
 from tests.contract.kubernetes.kubernetes_sides import NAMESPACE, Real
@@ -38,7 +38,7 @@ def version_of(far_side, ref=NOTES):
     return far_side.port.get(ref)["metadata"]["resourceVersion"]
 
 
-def test_the_version_is_told_as_kubernetes_tells_it(far_side):
+def test_the_version_is_reported_as_kubernetes_reports_it(far_side):
     assert far_side.port.version().startswith("v1.")
 
 
@@ -72,7 +72,7 @@ def test_applying_the_same_again_changes_nothing(far_side):
 
 def test_what_we_no_longer_apply_goes_and_what_others_wrote_stays(far_side):
     far_side.port.apply(config_map(a="1", b="2"))
-    far_side.by_somebody_else(config_map(theirs="3"))
+    far_side.by_another_writer(config_map(theirs="3"))
 
     far_side.port.apply(config_map(a="1"))
 
@@ -80,7 +80,7 @@ def test_what_we_no_longer_apply_goes_and_what_others_wrote_stays(far_side):
 
 
 def test_our_word_counts_where_others_wrote_the_same_field(far_side):
-    far_side.by_somebody_else(config_map(a="theirs"))
+    far_side.by_another_writer(config_map(a="theirs"))
 
     far_side.port.apply(config_map(a="ours"))
 
@@ -167,7 +167,7 @@ def test_a_patch_that_is_invalid_is_refused(request):
 
 def test_a_patch_that_does_not_look_at_what_others_changed_goes_through(far_side):
     far_side.port.apply(config_map(a="1"))
-    far_side.by_somebody_else(config_map(theirs="3"))
+    far_side.by_another_writer(config_map(theirs="3"))
 
     far_side.port.patch(
         NOTES,
@@ -177,7 +177,7 @@ def test_a_patch_that_does_not_look_at_what_others_changed_goes_through(far_side
     assert far_side.port.get(NOTES)["data"] == {"a": "9", "theirs": "3"}
 
 
-def test_a_patch_of_what_is_gone_is_a_conflict(far_side):
+def test_a_patch_of_what_is_deleted_is_a_conflict(far_side):
     with pytest.raises(Conflict):
         far_side.port.patch(NOTES, ({"op": "test", "path": DATA_A, "value": "1"},))
 
@@ -226,9 +226,9 @@ def choose(far_side, **pod_spec):
 
 
 def test_what_names_the_version_that_was_seen_is_applied_over_no_other(far_side):
-    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}))
+    far_side.by_another_writer(deployment(nodeSelector={"a": "1"}))
     seen = far_side.port.get(SLEEPY)
-    far_side.by_somebody_else(deployment(nodeSelector={"a": "2"}))
+    far_side.by_another_writer(deployment(nodeSelector={"a": "2"}))
 
     with pytest.raises(Conflict):
         far_side.port.apply(chosen(seen, nodeSelector={"a": "3"}))
@@ -236,8 +236,8 @@ def test_what_names_the_version_that_was_seen_is_applied_over_no_other(far_side)
     assert far_side.port.get(SLEEPY)["spec"]["template"]["spec"]["nodeSelector"] == {"a": "2"}
 
 
-def test_what_is_gone_is_not_made_anew_by_who_names_it(far_side):
-    far_side.by_somebody_else(deployment())
+def test_what_is_deleted_is_not_recreated_by_who_names_it(far_side):
+    far_side.by_another_writer(deployment())
     seen = far_side.port.get(SLEEPY)
     far_side.port.delete(SLEEPY)
 
@@ -247,9 +247,9 @@ def test_what_is_gone_is_not_made_anew_by_who_names_it(far_side):
     assert far_side.port.get(SLEEPY) is None
 
 
-def test_selector_and_tolerations_have_one_writer_as_a_whole_who_is_told_with_how(far_side):
+def test_selector_and_tolerations_have_one_writer_as_a_whole_who_is_reported_with_how(far_side):
     gpu, own = {"key": "gpu", "operator": "Exists"}, {"key": "own", "operator": "Exists"}
-    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
+    far_side.by_another_writer(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
 
     choose(far_side, nodeSelector={"b": "2"}, tolerations=[own])
 
@@ -262,9 +262,9 @@ def test_selector_and_tolerations_have_one_writer_as_a_whole_who_is_told_with_ho
 
 def test_a_field_that_another_took_from_us_stays_when_we_leave_it_out(far_side):
     gpu, own = {"key": "gpu", "operator": "Exists"}, {"key": "own", "operator": "Exists"}
-    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}))
+    far_side.by_another_writer(deployment(nodeSelector={"a": "1"}))
     choose(far_side, nodeSelector={"b": "2"}, tolerations=[own])
-    far_side.by_somebody_else(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
+    far_side.by_another_writer(deployment(nodeSelector={"a": "1"}, tolerations=[gpu]))
 
     choose(far_side, nodeSelector={"b": "2"})
 
@@ -338,7 +338,7 @@ def test_a_list_of_many_pages_is_whole_and_in_order(far_side, monkeypatch):
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize("kind", ["ConfigMap", "NodeOverlay"], ids=["built in", "custom"])
-def test_an_api_server_tells_where_a_list_goes_on_before_or_after_its_items(request, monkeypatch, kind):
+def test_an_api_server_reports_where_a_list_goes_on_before_or_after_its_items(request, monkeypatch, kind):
     """It could stop to, and lists would only be read more slowly."""
     far_side = Real(request.getfixturevalue("plane"))
     make = {"ConfigMap": lambda name: config_map(name), "NodeOverlay": lambda name: overlay(name, "4")}[kind]
@@ -346,7 +346,7 @@ def test_an_api_server_tells_where_a_list_goes_on_before_or_after_its_items(requ
         far_side.port.apply(make(letter))
     pages = []
     monkeypatch.setattr(kubernetes, "PAGE", 2)
-    monkeypatch.setattr(list_pages, "told_ahead", lambda page: pages.append(told_ahead(page)) or "")
+    monkeypatch.setattr(list_pages, "continue_token", lambda page: pages.append(continue_token(page)) or "")
 
     found = far_side.port.list(make("a")["apiVersion"], kind)
 
@@ -354,7 +354,7 @@ def test_an_api_server_tells_where_a_list_goes_on_before_or_after_its_items(requ
     assert all(pages[:-1]) and pages[-1] == ""
 
 
-def test_all_definitions_are_told_by_name(far_side):
+def test_all_definitions_are_known_by_name(far_side):
     assert set(KARPENTER_CRDS) - {"ec2nodeclasses.karpenter.k8s.aws"} <= far_side.port.crds()
 
 

@@ -108,8 +108,8 @@ def test_what_passes_select_by_can_be_selected_by(far_side, kind, fields, labels
     ],
 )
 def test_what_cannot_be_selected_by_is_refused(far_side, kind, fields, labels):
-    by_somebody = notes(labels={layout.NODE_POOL_LABEL: "x"})
-    far_side.port.apply(by_somebody)
+    by_a_user = notes(labels={layout.NODE_POOL_LABEL: "x"})
+    far_side.port.apply(by_a_user)
     if kind == "Node":
         kind = "ConfigMap"  # of which there is one: the fake reads selectors object by object
 
@@ -127,7 +127,7 @@ def overlay():
     }
 
 
-def test_who_wrote_an_overlay_is_told_without_asking(far_side):
+def test_who_wrote_an_overlay_is_reported_without_asking(far_side):
     far_side.port.apply(overlay())
 
     [listed] = far_side.port.list("karpenter.sh/v1alpha1", "NodeOverlay")
@@ -157,7 +157,7 @@ def test_what_a_reader_wants_and_keeps_is_asked_of_objects_as_they_are_told(far_
     assert {item["apiVersion"] for item in seen} == {"v1"} and len(seen) == 2
 
 
-def test_what_is_told_is_the_readers_own(far_side):
+def test_what_is_reported_is_the_readers_own(far_side):
     far_side.port.apply(notes("a", a="1"))
     far_side.port.get(NOTES._replace(name="a"))["data"]["a"] = "2"
 
@@ -213,11 +213,11 @@ MAY = {
 
 @pytest.mark.parametrize("role", MAY)
 def test_a_member_may_do_what_its_roles_say_and_nothing_else(far_side, role):
-    far_side.by_somebody_else(
+    far_side.by_another_writer(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": layout.OPERATOR_NAMESPACE}}
     )
     for item in bound_to_members(role):
-        far_side.by_somebody_else(item)
+        far_side.by_another_writer(item)
     try:
         port = far_side.as_member()
         assert {name for name, call in CALLS.items() if is_allowed(port, call)} == MAY[role] | EVERYBODY

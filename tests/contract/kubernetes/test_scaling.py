@@ -96,7 +96,7 @@ def serve_predictors(served):
         eventually(lambda: served._kube.serves("ml.example.com/v1", "Predictor"), "the kind is not served")
 
 
-def test_the_version_that_a_cluster_prefers_for_a_kind_is_told(served):
+def test_the_version_that_a_cluster_prefers_for_a_kind_is_reported(served):
     serve_predictors(served)
     port = served.as_admin()
 
@@ -108,7 +108,7 @@ def test_the_version_that_a_cluster_prefers_for_a_kind_is_told(served):
 def test_objects_of_a_kind_that_no_table_names_are_listed_and_patched(served):
     item = predictor("patched", namespace=NAMESPACE)
     serve_predictors(served)
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     port, ref = served.as_admin(), ref_of(item)
 
     port.patch(ref, ({"op": "add", "path": "/spec/suspend", "value": True},))
@@ -146,7 +146,7 @@ def live(far_side, item):
 
 @pytest.mark.parametrize("item", KINDS)
 def test_what_scales_is_scaled_from_the_count_that_was_seen(served, item):
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     port, ref = served.port, ref_of(item)
 
     assert port.has_scale(ref.api_version, ref.kind)
@@ -164,7 +164,7 @@ def test_what_scales_is_scaled_from_the_count_that_was_seen(served, item):
 
 @pytest.mark.parametrize("item", KINDS)
 def test_who_scaled_last_is_known(served, item):
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     assert REPLICAS.managers(live(served, item)) == {"somebody"}
 
     served.port.scale(ref_of(item), 3, 2)
@@ -175,8 +175,8 @@ def test_who_scaled_last_is_known(served, item):
     assert REPLICAS.managers(live(served, item)) == frozenset()
     assert REPLICAS.written_by_us(live(served, item))
 
-    served.by_somebody_else({**item, "spec": {**item["spec"], "replicas": 1}})
-    served.by_somebody_else({**item, "spec": {**item["spec"], "replicas": 0}})
+    served.by_another_writer({**item, "spec": {**item["spec"], "replicas": 1}})
+    served.by_another_writer({**item, "spec": {**item["spec"], "replicas": 0}})
     assert REPLICAS.managers(live(served, item)) == {"somebody"}
 
 
@@ -204,7 +204,7 @@ def test_a_status_is_patched_through_its_subresource_and_nothing_else_is(served)
     item = cron_job("status", namespace=NAMESPACE, suspend=True)
     job = item["spec"]["jobTemplate"]["spec"]
     job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     last = ("status", "lastScheduleTime")
     for at in ("2026-11-26T05:59:59Z", "2026-11-27T05:59:59Z"):
         found = live(served, item)
@@ -226,12 +226,12 @@ OWN = {"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 
 
 
 @pytest.mark.parametrize("own", [{}, {"behavior": OWN}], ids=["none", "its own"])
-def test_what_holds_an_autoscaler_is_read_as_it_was_written_and_given_back_exactly(served, own):
+def test_what_holds_an_autoscaler_is_read_as_it_was_written_and_restored_exactly(served, own):
     """The API server fills in what a behavior lacks, so what we write lacks nothing."""
     metric = {"type": "Utilization", "averageUtilization": 50}
     metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": metric}}]
     item = autoscaler(f"held-{len(own)}", deployment(), least=1, metrics=metrics, **own)
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     before = live(served, item)["spec"]
 
     served.port.patch(
@@ -259,7 +259,7 @@ def test_who_wrote_a_patched_field_is_known_and_it_comes_back(served, item, sett
     elif item["kind"] == "CronJob":
         job = item["spec"]["jobTemplate"]["spec"]
         job["template"] = {"spec": {**_TEMPLATE["spec"], "restartPolicy": "Never"}}
-    served.by_somebody_else(item)
+    served.by_another_writer(item)
     found = live(served, item)
     before, uid = setting.value(found), found["metadata"]["uid"]
     kept = Snapshot(ref_of(item), setting.field, uid, before, setting.asleep, "tonight", NOW).sealed()

@@ -129,8 +129,8 @@ def test_a_part_that_is_too_large_is_asked_for_in_smaller_ones(api):
     assert not any(one.incomplete for one in found)
 
 
-@pytest.mark.parametrize(("warns", "told"), [(True, TRUNCATED), (False, "500 series")])
-def test_series_that_no_part_holds_are_told_to_be_missing(api, warns, told):
+@pytest.mark.parametrize(("warns", "reported"), [(True, TRUNCATED), (False, "500 series")])
+def test_series_that_no_part_holds_are_told_to_be_missing(api, warns, reported):
     api.warns = warns
     for number in range(501):
         put(api, 1, pod=f"a-{number}", namespace="team")
@@ -138,7 +138,7 @@ def test_series_that_no_part_holds_are_told_to_be_missing(api, warns, told):
     found = read(port())
 
     assert len(found) == 500
-    assert all(told in one.incomplete for one in found)
+    assert all(reported in one.incomplete for one in found)
 
 
 def test_a_week_is_within_what_one_request_may_span(api):
@@ -166,14 +166,14 @@ def test_an_error_is_sorted_by_what_helps(api, status, error):
         read(port())
 
 
-def test_a_region_without_promql_is_told_with_what_to_write_instead(api):
+def test_a_region_without_promql_is_reported_with_what_to_write_instead(api):
     api.failing = 404, b"<UnknownOperationException/>"
 
     with pytest.raises(Refused, match=r"no PromQL in this Region .*`source: container-insights`"):
         read(port())
 
 
-def test_two_clusters_of_one_account_are_told_apart(api):
+def test_two_clusters_of_one_account_are_distinguished(api):
     put(api, 1)
     put(api, 2, cluster="gpu-12")
 

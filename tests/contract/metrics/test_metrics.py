@@ -181,7 +181,7 @@ def test_a_window_that_begins_within_a_step_holds_that_step(far_side):
     assert series.values == (999.0, 1000.0, 1006.0)
 
 
-def test_the_step_that_goes_on_is_told_by_cloudwatch_alone(insights, scraped):
+def test_the_step_that_goes_on_is_reported_by_cloudwatch_alone(insights, scraped):
     for far_side in (insights, scraped):
         far_side.put("gpu-1", "n-1", {at(1006): 1.0, at(1007): 2.0})
 
@@ -266,7 +266,7 @@ def test_what_container_insights_adds_up_over_gpus_or_keeps_by_pod_is_not_read(i
     assert read(insights) == ()
 
 
-def test_gpus_of_nodes_that_are_gone_are_not_paid_for(insights):
+def test_gpus_of_nodes_that_are_deleted_are_not_paid_for(insights):
     insights.put("gpu-1", "gone", {at(500): 10.0})
     insights.put("gpu-1", "there", {at(1007): 10.0})
 
@@ -294,7 +294,7 @@ TOO_MANY = "Maximum number of allowed metrics exceeded"
 
 
 @pytest.mark.parametrize(
-    ("pages", "told"),
+    ("pages", "reported"),
     [
         pytest.param([("PartialData", ()), ("Complete", ())], "", id="a page follows"),
         pytest.param([("Complete", ()), (None, ())], "", id="a page follows for others"),
@@ -305,7 +305,7 @@ TOO_MANY = "Maximum number of allowed metrics exceeded"
         pytest.param([("Complete", [TOO_MANY])], f"CloudWatch says: {TOO_MANY}", id="of the whole answer"),
     ],
 )
-def test_what_cloudwatch_says_to_have_left_out_is_told(insights, monkeypatch, pages, told):
+def test_what_cloudwatch_says_to_have_left_out_is_reported(insights, monkeypatch, pages, reported):
     """As its pages of results say it, by the API reference of MetricDataResult and GetMetricData."""
     insights.put("gpu-1", "n-1", {at(1000): 10.0})
     answers, real = list(pages), Metrics.get_metric_data
@@ -321,10 +321,10 @@ def test_what_cloudwatch_says_to_have_left_out_is_told(insights, monkeypatch, pa
     monkeypatch.setattr(CloudWatchResponse, "get_metric_data", get_metric_data)
 
     [series] = read(insights)
-    assert series.incomplete == told
+    assert series.incomplete == reported
 
 
-def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_told(insights, monkeypatch):
+def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_reported(insights, monkeypatch):
     monkeypatch.setattr(cloudwatch_metrics, "MAX_POINTS", 2 * 2 * 144)
     for node in ("n-1", "n-2"):
         insights.put("gpu-1", node, {at(n): 1.0 for n in range(1008)})
@@ -339,7 +339,7 @@ def test_more_gpus_than_memory_holds_are_read_for_fewer_days_which_is_told(insig
     assert read(insights)[0].incomplete == "only the last 3 hours were read, for there are 2 series"
 
 
-def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scraped, monkeypatch):
+def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_reported(scraped, monkeypatch):
     monkeypatch.setattr(prometheus, "MAX_POINTS", 2 * 2 * 144)
     for node in ("n-1", "n-2"):
         scraped.put("gpu-1", node, {at(n): 1.0 for n in range(1008)})
@@ -357,7 +357,7 @@ def test_more_series_than_memory_holds_are_read_for_fewer_days_which_is_told(scr
 
 @pytest.mark.parametrize("minutes", [70, 110, 130, 175])
 @pytest.mark.parametrize("source", ["insights", "played"])
-def test_passes_an_hour_apart_leave_no_gap_however_many_series_there_are(
+def test_reconciles_an_hour_apart_leave_no_gap_however_many_series_there_are(
     request, monkeypatch, source, minutes
 ):
     """Else each hour of a very large cluster would have one, and N would never rise."""
@@ -401,7 +401,7 @@ def test_what_is_only_repeated_for_each_pod_is_read_once_a_gpu(scraped):
     ]
 
 
-def test_what_the_store_warns_of_is_told_with_the_series(played):
+def test_what_the_store_warns_of_is_reported_with_the_series(played):
     played.put("gpu-1", "n-1", {at(1000): 10.0})
     played.server.warnings = ["partial data: store b is down"]
 

@@ -133,7 +133,7 @@ def test_a_scrape_names_pods_as_unit_tests_take_it_to(tmp_path, exporter, exposi
     assert {(one.pop("__name__"), frozenset(one.items())) for one in found} == wanted
 
 
-def test_a_target_that_is_gone_is_marked_and_its_last_step_stays(tmp_path, exporter):
+def test_a_target_that_is_deleted_is_marked_and_its_last_step_stays(tmp_path, exporter):
     """An instant selector ends at the marker; without one it goes on for five minutes, unlike ours."""
     exporter.page = exposed(NEW)
     with Prometheus.start(tmp_path, scraping(exporter)) as prometheus:
@@ -157,7 +157,7 @@ def test_a_target_that_is_gone_is_marked_and_its_last_step_stays(tmp_path, expor
 # What it says of itself
 
 
-def test_a_store_beyond_it_that_is_down_is_told_with_the_series(tmp_path):
+def test_a_store_beyond_it_that_is_down_is_reported_with_the_series(tmp_path):
     """As where a Prometheus reads older days from elsewhere: it answers with what it has, and warns."""
     nowhere = {"remote_read": [{"url": "http://127.0.0.1:9/read", "read_recent": True}]}
     at = (NOW - timedelta(hours=3)).timestamp()

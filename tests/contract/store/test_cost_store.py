@@ -99,7 +99,7 @@ def test_a_day_that_no_item_holds_is_refused(costs):
 def test_what_a_cluster_that_is_forgotten_cost_is_still_known(table):
     keep(table.costs, day(MONDAY))
 
-    table.store.forget(ARN)
+    table.store.delete_state(ARN)
 
     assert table.costs.days(ARN, 0, MONDAY) == (day(MONDAY),)
     assert table.costs.clusters() == (ARN,)

@@ -177,7 +177,7 @@ def test_whatever_stands_in_one_record_the_fleet_is_listed():
         assert beside in records
         assert replace(found, details=()) == found
         # What passes reckon with is what it seems to be.
-        assert {look.trigger.cluster for look in sweep(["a", "b"], records, HOME)} == {A, B}
+        assert {asked.trigger.cluster for asked in sweep(["a", "b"], records, HOME)} == {A, B}
         assert found.capability == "onboarding" and isinstance(found.conflicts, int)
         assert found.at.tzinfo and found.since.tzinfo
         assert all(retry.at.tzinfo and retry.times >= 1 for retry in found.retries)
@@ -364,7 +364,7 @@ def test_whatever_stands_in_one_snapshot_the_others_are_read():
     holds()
 
 
-def test_a_snapshot_whose_key_another_release_made_is_told_by_its_key(table):
+def test_a_snapshot_whose_key_another_release_made_is_known_by_its_key(table):
     table.put(A, "snapshot#v2#whatever", {"original": "3"})
 
     [found] = table.sleep.snapshots(A)
@@ -388,7 +388,7 @@ def test_the_checksum_of_a_snapshot_is_the_same_in_every_release():
 
 
 def test_whatever_a_person_said_can_be_asked_for():
-    whole = written(lambda table: table.sleep.say(A, OVERRIDE), "override")
+    whole = written(lambda table: table.sleep.put_override(A, OVERRIDE), "override")
 
     @MANY
     @given(items_like(whole))
@@ -397,11 +397,11 @@ def test_whatever_a_person_said_can_be_asked_for():
         found = answered(SleepTable, item).override(A)
 
         assert isinstance(found.asleep, bool) and isinstance(found.reason, str)
-        assert found.until.tzinfo and found.said_at.tzinfo
+        assert found.until.tzinfo and found.set_at.tzinfo
         # What it rests on is as it stands there, or is told to be unreadable.
         assert all(
-            name in found.unreadable or _is_read(getattr(found, name), item[name])
-            for name in ("asleep", "said_at", "until")
+            field in found.unreadable or _is_read(getattr(found, name), item[field])
+            for name, field in (("asleep", "asleep"), ("set_at", "said_at"), ("until", "until"))
         )
 
     holds()
@@ -427,7 +427,7 @@ def _is_read(value: Any, stands: Any) -> bool:
 )
 def test_what_cannot_be_read_of_an_override_has_the_safe_side_count(table, changes, holds, asleep):
     """Awake until the end that it names; without an end the calendar counts."""
-    table.sleep.say(A, replace(OVERRIDE, asleep=True))
+    table.sleep.put_override(A, replace(OVERRIDE, asleep=True))
     table.put(A, "override", table.item(A, "override") | changes)
 
     found = table.sleep.override(A)
@@ -455,7 +455,7 @@ def test_what_cannot_be_read_of_an_opening_keeps_it_due(table, changes, counts_a
     assert table.sleep.openings(NOW) == {A: counts_as, B: Opening(NOW, NOW + MINUTE)}
 
 
-def test_an_opening_whose_time_is_garbage_is_told_apart_from_any_that_we_write(table):
+def test_an_opening_whose_time_is_garbage_is_distinguished_from_any_that_we_write(table):
     table.sleep.put_opening(A, Opening(NOW, NOW + MINUTE))
     table.put(A, "opening", table.item(A, "opening") | {"due": "soon"})
 

@@ -132,12 +132,12 @@ def test_five_hundred_workloads_are_kept(kept):
 def test_what_a_person_said_last_counts(kept):
     assert kept.override(A) is None
 
-    kept.say(A, Override(True, NOW, NOW + timedelta(hours=1), "ada"))
+    kept.put_override(A, Override(True, NOW, NOW + timedelta(hours=1), "ada"))
     last = Override(False, NOW, NOW + timedelta(hours=2), "bob", "a demo")
-    kept.say(A, last)
+    kept.put_override(A, last)
     assert kept.override(A) == last and kept.override(B) is None
 
-    kept.unsay(A)
+    kept.delete_override(A)
     assert kept.override(A) is None
 
 
@@ -152,7 +152,7 @@ def test_the_longest_names_that_kubernetes_has_are_kept(kept):
     assert kept.snapshots(cluster) == ()
 
 
-def test_what_is_kept_is_told_in_one_order(kept):
+def test_what_is_kept_is_reported_in_one_order(kept):
     for name, namespace, kind in (
         ("b", "ml", "StatefulSet"),
         ("a", "web", "Deployment"),
@@ -180,7 +180,7 @@ def test_what_is_larger_than_an_item_is_refused(kept):
     with pytest.raises(Refused):
         kept.keep(A, snapshot(original={"text": "x" * 410_000}))
     with pytest.raises(Refused):
-        kept.say(A, Override(True, NOW, NOW, "ada", "→" * 140_000))
+        kept.put_override(A, Override(True, NOW, NOW, "ada", "→" * 140_000))
 
     assert kept.snapshots(A) == () and kept.override(A) is None
 

@@ -130,7 +130,7 @@ def lose_the_lease(store: Store) -> None:
         store._leases.clear()
 
 
-def test_a_pass_is_seen_from_its_lease_to_its_end(store):
+def test_a_reconcile_is_seen_from_its_lease_to_its_end(store):
     assert store.begun(A) == ()
 
     first = store.acquire(A, "stream 1", NOW, MINUTE, "onboarding")
@@ -140,7 +140,7 @@ def test_a_pass_is_seen_from_its_lease_to_its_end(store):
     assert store.begun(A) == store.begun(B) == ()
 
 
-def test_a_pass_that_never_ended_is_seen_until_its_kind_has_ended_one(store):
+def test_a_reconcile_that_never_ended_is_seen_until_its_kind_has_ended_one(store):
     store.acquire(A, "stream 1", NOW, MINUTE, "tuning")
     later = NOW + MINUTE
     store.release(store.acquire(A, "stream 2", later, MINUTE, "onboarding"))
@@ -253,8 +253,8 @@ def test_a_record_comes_back_as_it_was_saved(store, capability):
 
 def test_details_come_back_as_json_has_them(store):
     """What decides on them next must not meet a tuple in tests and a list in AWS."""
-    told = ({"nodes": ("a", "b"), "by": {"n": None, "share": 0.5}, "n": True},)
-    store.save(record(details=told), store.acquire(A, "one", NOW, MINUTE), history=False)
+    reported = ({"nodes": ("a", "b"), "by": {"n": None, "share": 0.5}, "n": True},)
+    store.save(record(details=reported), store.acquire(A, "one", NOW, MINUTE), history=False)
 
     assert store.record(A, "onboarding").details == (
         {"nodes": ["a", "b"], "by": {"n": None, "share": 0.5}, "n": True},
@@ -305,7 +305,7 @@ def test_a_later_record_takes_the_place_of_the_one_before(store):
     assert store.record(A, "onboarding") == record(reason="second")
 
 
-def test_a_pass_that_lost_its_lease_cannot_overwrite_a_later_ones_record(store):
+def test_a_reconcile_that_lost_its_lease_cannot_overwrite_a_later_ones_record(store):
     late = store.acquire(A, "one", NOW, MINUTE)
     store.save(record(reason="later"), store.acquire(A, "two", NOW + MINUTE, MINUTE), history=True)
 
@@ -348,9 +348,9 @@ def test_a_cluster_that_sleeps_is_swept_whatever_became_of_its_onboarding(store,
     store.save(record(A, stage=onboarding), lease, history=False)
     store.save(record(A, capability="off-hours", stage=Stage.ASLEEP), lease, history=False)
 
-    looks = sweep(["a"], store.records(), DeploymentScope("111122223333", "eu-west-1"))
+    triggers = sweep(["a"], store.records(), DeploymentScope("111122223333", "eu-west-1"))
 
-    assert "off-hours" in {look.capability for look in looks}
+    assert "off-hours" in {one.capability for one in triggers}
 
 
 def test_a_fleet_of_more_records_than_one_answer_holds_is_listed_whole(store):
@@ -368,8 +368,8 @@ def test_forgetting_a_cluster_leaves_the_others(store):
         store.save(record(cluster), store.acquire(cluster, "one", NOW, MINUTE), history=True)
         store.pause(cluster, "maintenance")
 
-    store.forget(A)
-    store.forget(A)
+    store.delete_state(A)
+    store.delete_state(A)
 
     assert store.record(A, "onboarding") is None
     assert store.paused(A) is None
@@ -381,10 +381,10 @@ def test_what_sleeps_is_forgotten_with_its_cluster_and_no_other_is(table):
     said = Override(True, NOW, NOW + MINUTE, "ada")
     for cluster in (A, B):
         table.sleep.keep(cluster, snapshot())
-        table.sleep.say(cluster, said)
+        table.sleep.put_override(cluster, said)
         table.sleep.put_opening(cluster, Opening(NOW, NOW + MINUTE))
 
-    table.store.forget(A)
+    table.store.delete_state(A)
 
     assert table.sleep.snapshots(A) == () and table.sleep.override(A) is None
     assert table.sleep.openings(NOW) == {B: Opening(NOW, NOW + MINUTE)}
@@ -393,7 +393,7 @@ def test_what_sleeps_is_forgotten_with_its_cluster_and_no_other_is(table):
 
 def test_a_forgotten_clusters_token_still_grows(store):
     before = store.acquire(A, "one", NOW, MINUTE)
-    store.forget(A)
+    store.delete_state(A)
     store.release(before)
 
     assert store.acquire(A, "two", NOW, MINUTE).token > before.token
@@ -420,7 +420,7 @@ def kept_items(admin):
 
 
 @pytest.mark.parametrize("puts", range(7))
-def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(state_table, monkeypatch, puts):
+def test_a_reconcile_killed_while_it_saves_leaves_the_record_before_whole(state_table, monkeypatch, puts):
     lease = state_table.acquire(A, "one", NOW, MINUTE)
     state_table.save(record(details=DETAILS), lease, history=False)
     state_table.release(lease)
@@ -443,7 +443,7 @@ def test_a_pass_killed_while_it_saves_leaves_the_record_before_whole(state_table
     assert state_table.record(A, "onboarding").details == DETAILS[1:]
 
 
-def test_a_pass_that_lost_its_lease_leaves_the_details_of_a_later_one(state_table):
+def test_a_reconcile_that_lost_its_lease_leaves_the_details_of_a_later_one(state_table):
     late = state_table.acquire(A, "one", NOW, MINUTE)
     state_table.save(
         record(details=DETAILS), state_table.acquire(A, "two", NOW + MINUTE, MINUTE), history=False
@@ -478,7 +478,7 @@ def test_items_of_details_are_no_records(state_table, admin):
     sizes = [len(str(item)) for item in kept_items(admin)]
 
     assert len(state_table.records()) == 1 and max(sizes) < 400_000
-    state_table.forget(A)
+    state_table.delete_state(A)
     assert [item["sk"]["S"] for item in kept_items(admin)] == ["lease"]
 
 
@@ -495,14 +495,14 @@ def test_details_that_an_older_release_kept_in_the_record_itself_are_read(state_
 
 
 @pytest.mark.parametrize("sign", ["x", "→", "😀", "\x00"], ids=["one byte", "three bytes", "four", "escaped"])
-def test_the_longest_record_that_a_pass_can_make_is_kept_and_tells_what_is_not(store, sign):
+def test_the_longest_record_that_a_reconcile_can_make_is_kept_and_reports_what_is_not(store, sign):
     """DynamoDB takes 400 KB."""
     texts = tuple(Finding(f"a-code-{n}", sign * 2000, sign * 1500) for n in range(500))
     details = tuple({"pool": f"p{n}", "why": sign * 1000} for n in range(400))
     changed = tuple(Would(sign * 2000) for _ in range(500))
     plan = Plan(Outcome(Stage.TUNING, sign * 5000, texts), changed, details)
 
-    run_pass(store, plan)
+    reconcile_once(store, plan)
 
     kept = store.record(A, "tuning")
     assert 20 < len(kept.findings) < 102 and kept.findings[-1].code == "more-findings"
@@ -522,7 +522,7 @@ def test_the_longest_answers_to_what_failed_are_kept_as_far_as_they_fit(store, s
     names = [Ref("apps/v1", "Deployment", f"{n:03}{'d' * 200}", "n" * 63) for n in range(200)]
     scales = tuple(Scale(ref, 1, 0, "off-hours begin", part=str(ref)) for ref in names)
 
-    run_pass(store, Plan(Outcome(Stage.TUNING, "r", texts), scales, details), answer=sign * 5000)
+    reconcile_once(store, Plan(Outcome(Stage.TUNING, "r", texts), scales, details), answer=sign * 5000)
 
     kept = store.record(A, "tuning")
     assert 20 < len(kept.retries) < len(names)
@@ -565,7 +565,7 @@ class Refusing:
         raise Refused(self.answer)
 
 
-def run_pass(store, plan, answer=""):
+def reconcile_once(store, plan, answer=""):
     """A pass of tuning that may not act, or whose every action gets this answer; it keeps its record."""
     ports = Ports(
         *(None, store, FakeQueues(Clock(), Calls()), None, lambda cluster: Refusing(answer), None),

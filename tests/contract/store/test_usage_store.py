@@ -105,7 +105,7 @@ def test_a_cluster_that_is_forgotten_was_never_measured(table):
     table.usage.keep(ARN, [page(0), page(MONDAY)], NOW)
     table.usage.keep(OTHER, [page(MONDAY)], NOW)
 
-    table.store.forget(ARN)
+    table.store.delete_state(ARN)
 
     assert table.usage.pages(ARN, BY, 0) == ()
     assert table.usage.pages(OTHER, BY, 0) == (page(MONDAY),)

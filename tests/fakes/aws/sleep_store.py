@@ -23,7 +23,7 @@ class FakeSleepStore:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._kept: dict[_Key, Snapshot] = {}
-        self._said: dict[str, Override] = {}
+        self._overrides: dict[str, Override] = {}
         self._openings: dict[str, Opening] = {}
 
     def snapshots(self, cluster: str) -> tuple[Snapshot, ...]:
@@ -41,7 +41,7 @@ class FakeSleepStore:
             self._kept[key] = kept
 
     def delete_snapshot(self, cluster: str, snapshot: Snapshot) -> None:
-        with self._calls.call(f"sleep.forget_snapshot {snapshot.ref} {snapshot.field}"):
+        with self._calls.call(f"sleep.delete_snapshot {snapshot.ref} {snapshot.field}"):
             key = _key(cluster, snapshot)
             if key in self._kept and self._kept[key].version != snapshot.version:
                 raise Conflict(f"{snapshot.ref} was kept otherwise")
@@ -49,16 +49,16 @@ class FakeSleepStore:
 
     def override(self, cluster: str) -> Override | None:
         with self._calls.call("sleep.override"):
-            return self._said.get(cluster)
+            return self._overrides.get(cluster)
 
-    def say(self, cluster: str, override: Override) -> None:
-        with self._calls.call("sleep.say"):
+    def put_override(self, cluster: str, override: Override) -> None:
+        with self._calls.call("sleep.put_override"):
             check_item(pk=f"cluster#{cluster}", sk="override", all=str(vars(override)))
-            self._said[cluster] = override
+            self._overrides[cluster] = override
 
-    def unsay(self, cluster: str) -> None:
-        with self._calls.call("sleep.unsay"):
-            self._said.pop(cluster, None)
+    def delete_override(self, cluster: str) -> None:
+        with self._calls.call("sleep.delete_override"):
+            self._overrides.pop(cluster, None)
 
     def opening(self, cluster: str) -> Opening | None:
         with self._calls.call("sleep.opening"):
@@ -76,10 +76,10 @@ class FakeSleepStore:
         with self._calls.call("sleep.openings"):
             return {key: one for key, one in self._openings.items() if one.due <= _whole(until)}
 
-    def forget(self, cluster: str) -> None:
+    def delete_state(self, cluster: str) -> None:
         """All of a cluster, which is gone: it is in the table that the store clears."""
         self._kept = {key: kept for key, kept in self._kept.items() if key[0] != cluster}
-        self._said.pop(cluster, None)
+        self._overrides.pop(cluster, None)
         self._openings.pop(cluster, None)
 
 

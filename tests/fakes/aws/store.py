@@ -123,17 +123,17 @@ class FakeStore:
                 raise LeaseHeld(f"a later reconcile has recorded {record.cluster} already")
             self._records[key] = record, lease.token
 
-    def forget(self, cluster: str) -> None:
-        with self._calls.call("store.forget"):
+    def delete_state(self, cluster: str) -> None:
+        with self._calls.call("store.delete_state"):
             self._pauses.pop(cluster, None)
             self._keeping -= {cluster}
             for key in [key for key in self._records if key[0] == cluster]:
                 del self._records[key]
             self.history = [record for record in self.history if record.cluster != cluster]
             if self._sleep:
-                self._sleep.forget(cluster)
+                self._sleep.delete_state(cluster)
             if self._usage:
-                self._usage.forget(cluster)
+                self._usage.delete_state(cluster)
 
     def records(self) -> tuple[Record, ...]:
         with self._calls.call("store.records"):

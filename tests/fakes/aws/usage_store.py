@@ -37,6 +37,6 @@ class FakeUsageStore:
                     raise Conflict(f"{sort} of {cluster} goes on longer")
                 self.kept[key] = page
 
-    def forget(self, cluster: str) -> None:
+    def delete_state(self, cluster: str) -> None:
         """As the table does with all that it holds of a cluster."""
         self.kept = {key: page for key, page in self.kept.items() if key[0] != cluster}

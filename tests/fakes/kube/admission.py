@@ -52,7 +52,7 @@ def check(
     for identity in _bound(objects, groups):
         for write in identity.writes:
             if _is_about(write, group, resource) and not _allows(write, operation, before, after):
-                raise Refused(f"403: policy {identity.name} denied request: may {admission.said(write)}")
+                raise Refused(f"403: policy {identity.name} denied request: may {admission.described(write)}")
 
 
 def _bound(objects: ObjectsByKind, groups: Collection[str]) -> Iterator[rights.Identity]:

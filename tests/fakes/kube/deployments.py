@@ -62,9 +62,9 @@ class Deployments:
             if ref.namespace == NAMESPACE:
                 pods = [pod for _, pod in self._pods(ref.name)]
                 ready = sum(1 for pod in pods if pod["spec"].get("nodeName"))
-                told = {"observedGeneration": item["metadata"]["generation"], "replicas": len(pods)}
-                told |= {"updatedReplicas": len(pods), "availableReplicas": ready}
-                self._server.set_status(ref, told)
+                reported = {"observedGeneration": item["metadata"]["generation"], "replicas": len(pods)}
+                reported |= {"updatedReplicas": len(pods), "availableReplicas": ready}
+                self._server.set_status(ref, reported)
 
     def _pods(self, name: str) -> list[tuple[Ref, dict[str, Any]]]:
         return [

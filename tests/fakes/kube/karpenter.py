@@ -50,7 +50,7 @@ class FakeKarpenter:
     stuck: set[str] = field(default_factory=set)
     unready: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
-    sick: dict[str, int] = field(default_factory=dict)
+    unhealthy: dict[str, int] = field(default_factory=dict)
     vain: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: count(1))
     _followed: dict[str, tuple[str, datetime]] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class FakeKarpenter:
         due = self._followed[name][1] + (self.plugin or timedelta(0))
         if not at_once and (self.plugin is None or self.clock.now < due):
             return
-        slices = str(layout.slices_of_key(key) * (self.gpus - self.sick.get(name, 0)))
+        slices = str(layout.slices_of_key(key) * (self.gpus - self.unhealthy.get(name, 0)))
         ready = {"type": "Ready", "status": "True"}
         self.server.set_status(
             _ref(node), {"conditions": [ready], "allocatable": {GPU: slices}, "capacity": {GPU: slices}}

@@ -272,7 +272,7 @@ class FakeKubernetes:
         with self._calls.call(f"kubernetes.get {ref}"):
             self._may("get", ref)
             found = self._server.objects.get(ref)
-            return copied(self._told(ref, found, False)) if found else None
+            return copied(self._reported(ref, found, False)) if found else None
 
     def list(
         self,
@@ -290,7 +290,7 @@ class FakeKubernetes:
             self._may("list", Ref(api_version, kind, "", namespace))
             check_fields(kind, fields)
             found = (
-                self._told(ref, item, managed_fields)
+                self._reported(ref, item, managed_fields)
                 for ref, item in self._server.of_kind(api_version, kind)
                 if namespace in ("", ref.namespace)
                 and selected(item["metadata"].get("labels") or {}, labels)
@@ -298,7 +298,7 @@ class FakeKubernetes:
             )
             return tuple(copied(trim(item) if trim else item) for item in found if only is None or only(item))
 
-    def _told(self, ref: Ref, item: Object, managed_fields: bool) -> Object:
+    def _reported(self, ref: Ref, item: Object, managed_fields: bool) -> Object:
         if not managed_fields and ref.kind not in ("NodePool", "NodeOverlay"):
             return item
         writers = item["metadata"].get("managedFields") or self._server.managed_fields(ref)

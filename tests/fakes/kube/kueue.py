@@ -111,8 +111,8 @@ class Kueue:
 
     def _admit(self, workload: Object, queue: Object) -> None:
         conditions = [{"type": kind, "status": "True"} for kind in ("QuotaReserved", "Admitted")]
-        told = {"conditions": conditions, "admission": _admission(queue)}
-        self._server.set_status(ref_of(workload), told)
+        reported = {"conditions": conditions, "admission": _admission(queue)}
+        self._server.set_status(ref_of(workload), reported)
         owner = self._owner(workload)
         if owner["kind"] == "Pod":
             remove = {"op": "remove", "path": "/spec/schedulingGates"}

@@ -21,7 +21,7 @@ class Writers:
     def __init__(self) -> None:
         self._of: dict[Ref, dict[Path, set[tuple[str, str]]]] = defaultdict(dict)
         # As managed fields, until a write: lists ask for them many times between two.
-        self._told: dict[Ref, list[Object]] = {}
+        self._reported: dict[Ref, list[Object]] = {}
 
     def __reduce__(self) -> Any:
         """Without what was told: no two clusters differ by that."""
@@ -34,7 +34,7 @@ class Writers:
         return twin
 
     def updated(self, ref: Ref, manager: str, before: Object, after: Object) -> None:
-        self._told.pop(ref, None)
+        self._reported.pop(ref, None)
         old, new = _leaves(before), _leaves(after)
         fields = self._of[ref]
         for path in old.keys() - new.keys():
@@ -44,7 +44,7 @@ class Writers:
                 fields[path] = {(manager, "Update")}
 
     def applied(self, ref: Ref, manager: str, before: Object, item: Object, operation: str = "Apply") -> None:
-        self._told.pop(ref, None)
+        self._reported.pop(ref, None)
         old, fields = _leaves(before), self._of[ref]
         for path, value in _leaves(item).items():
             if path in old and old[path] == value:
@@ -60,18 +60,18 @@ class Writers:
         )
 
     def forget(self, ref: Ref) -> None:
-        self._told.pop(ref, None)
+        self._reported.pop(ref, None)
         self._of.pop(ref, None)
 
     def forget_field(self, ref: Ref, path: Path) -> None:
-        self._told.pop(ref, None)
+        self._reported.pop(ref, None)
         self._of[ref].pop(path, None)
 
     def managed_fields(self, ref: Ref) -> list[Object]:
         """To be read, not changed."""
-        if ref not in self._told:
-            self._told[ref] = self._by_manager(ref)
-        return self._told[ref]
+        if ref not in self._reported:
+            self._reported[ref] = self._by_manager(ref)
+        return self._reported[ref]
 
     def _by_manager(self, ref: Ref) -> list[Object]:
         by_manager: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)

@@ -56,7 +56,7 @@ def create(aws: Aws, name: str, **more: Any) -> None:
     )
 
 
-def test_every_change_of_a_cluster_is_told(aws, received):
+def test_every_change_of_a_cluster_is_reported(aws, received):
     create(aws, "gpu-1", tags={"slicewise.dev/policy": "default"})
     eks = aws.client("eks")
     eks.tag_resource(resourceArn=ARN, tags={"team": "ml"})
@@ -164,7 +164,7 @@ def test_the_builders_make_every_recorded_shape(record, place, value):
     assert found == value
 
 
-def test_an_alarm_that_changes_state_is_told_once_with_its_tags(aws, received):
+def test_an_alarm_that_changes_state_is_reported_once_with_its_tags(aws, received):
     cloudwatch = aws.client("cloudwatch")
     cloudwatch.put_metric_alarm(
         AlarmName="idle",
@@ -192,7 +192,7 @@ def test_an_alarm_that_changes_state_is_told_once_with_its_tags(aws, received):
     assert metric["metricStat"]["metric"]["dimensions"] == {"ClusterName": "gpu-1"}
 
 
-def test_an_alarm_on_metric_math_tells_its_metrics_and_no_tags_unless_asked_to(aws, received):
+def test_an_alarm_on_metric_math_reports_its_metrics_and_no_tags_unless_asked_to(aws, received):
     cloudwatch = aws.client("cloudwatch")
     dimensions = [{"Name": "ClusterName", "Value": "gpu-1"}]
     metric = {"Namespace": "ContainerInsights", "MetricName": "node_gpu_limit", "Dimensions": dimensions}

@@ -165,7 +165,7 @@ def test_a_week_of_many_series_is_read_in_a_moment(aws):
     assert time.thread_time() - began < 5  # 0.3 s; moto's takes minutes
 
 
-def test_a_series_of_which_nothing_is_told_is_none():
+def test_a_series_of_which_nothing_is_reported_is_none():
     store = MetricStore()
     store.put_values(Series("GPU", "busy", ()), [])
 

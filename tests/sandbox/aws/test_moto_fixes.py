@@ -75,7 +75,7 @@ def test_moto_still_has_the_fault(observed, fault):
     assert observed[fault] == expected, f"moto has changed: look at {fix}"
 
 
-def test_every_probe_is_looked_at():
+def test_every_probe_is_checked():
     assert {probe.__name__ for probe in plain_moto.PROBES} == set(FAULTS)
 
 
@@ -180,7 +180,7 @@ def test_a_limit_is_where_aws_has_it(service, operation, fits, is_too_much):
     assert len(limits.problems(service, operation, is_too_much)) >= 1
 
 
-def test_what_is_wrong_is_told_with_its_place():
+def test_what_is_wrong_is_reported_with_its_place():
     alarm = {"AlarmName": "a", "Tags": [{"Key": "k", "Value": "v" * 257}], "ComparisonOperator": "Below"}
 
     assert limits.problems("cloudwatch", "PutMetricAlarm", alarm) == (

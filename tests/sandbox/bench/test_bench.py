@@ -8,7 +8,7 @@ from bench.tracks import assessing, offhours_night, tuning_pass
 pytestmark = pytest.mark.sandbox
 
 
-def test_a_pass_and_an_assessment_of_plain_objects_are_measured_against_their_lists():
+def test_a_reconcile_and_an_assessment_of_plain_objects_are_measured_against_their_lists():
     with tuning_pass.standing(Size(nodes=3)) as access:
         of_a_pass, of_assess = tuning_pass.compared(access, runs=1), assessing.compared(access, runs=1)
 
@@ -20,7 +20,7 @@ def test_a_pass_and_an_assessment_of_plain_objects_are_measured_against_their_li
     assert of_assess["said"].startswith("3 GPUs on 3 nodes")
 
 
-def test_workloads_that_sleep_and_wake_are_counted_in_passes():
+def test_workloads_that_sleep_and_wake_are_counted_in_reconciles():
     found = offhours_night.run(workloads=3)
 
     assert found["passes"] == 1 and found["holds"]

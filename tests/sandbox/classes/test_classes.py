@@ -14,7 +14,7 @@ from slicewise.pools import layout
 from slicewise.tuning.classes.annotation import is_rolled_out
 from slicewise.tuning.classes.decision import ClassDecision, Recommendation
 from slicewise.tuning.classes.migration import Moves, moves
-from slicewise.tuning.observe import look
+from slicewise.tuning.observe import read_contents
 
 from sandbox.cluster import samples
 from sandbox.cluster.client import condition
@@ -89,7 +89,7 @@ class Split:
 
     def move(self, name: str, after: int) -> Moves:
         """What a pass does once it is decided that a workload belongs there; with the tuner's rights."""
-        (item,) = [one for one in look(self.tuner).workloads if one["metadata"]["name"] == name]
+        (item,) = [one for one in read_contents(self.tuner).workloads if one["metadata"]["name"] == name]
         size = layout.class_of(item["spec"]["template"]["spec"]) or 1
         ref = Ref("apps/v1", "Deployment", name, "default")
         one = Recommendation(ref, item["spec"]["replicas"], size, after, "a test")

@@ -106,12 +106,12 @@ def test_with_the_printed_rights_alone_it_says_what_was_reckoned_by_hand(
     file = tmp_path / "suggested.yaml"
 
     assert main(["assess", "--prometheus", week.url, "--json", "--write-policy", str(file)]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    models = {one["model"]: one for one in told["models"]}
+    (reported,) = json.loads(capsys.readouterr().out)
+    models = {one["model"]: one for one in reported["models"]}
     rules = {one["rule"]: one for one in models["l4"]["rules"]}
 
     # 7 g6.xlarge, a g6.12xlarge, a p4d.24xlarge.
-    assert told["usd_per_hour"] == pytest.approx(7 * 0.8048 + 4.6016 + 21.957642)
+    assert reported["usd_per_hour"] == pytest.approx(7 * 0.8048 + 4.6016 + 21.957642)
     assert {part["what"]: part["gpus"] for part in models["l4"]["parts"]} == {
         "could-share": 7,
         "more-than-one-gpu": 2,
@@ -127,8 +127,8 @@ def test_with_the_printed_rights_alone_it_says_what_was_reckoned_by_hand(
         "bound": 7,
     }
     assert [one["name"] for one in models["l4"]["workloads"] if one["greedy"]] == ["vllm-0"]
-    assert told["unused_hours"]["asleep"] == ["Sat-Sun", "Mon-Fri 20:00-06:00"]
-    assert told["unknown"][:-1] == [], "all could be read"
+    assert reported["unused_hours"]["asleep"] == ["Sat-Sun", "Mon-Fri 20:00-06:00"]
+    assert reported["unknown"][:-1] == [], "all could be read"
     assert main(["policy", "check", str(file)]) == 0
 
 
@@ -144,16 +144,16 @@ def test_it_prints_a_report_for_people_and_a_policy(teams, week, assessor, tmp_p
     file = tmp_path / "suggested.yaml"
 
     assert main(["assess", "--prometheus", week.url, "--write-policy", str(file)]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     if request.config.getoption("capture") == "no":
         with capsys.disabled():
-            print(f"\n{told}\n{file.read_text()}")
+            print(f"\n{reported}\n{file.read_text()}")
     docs = (Path(__file__).parents[3] / "docs/assess.md").read_text(encoding="utf-8")
     _, *sample = docs.partition("```\nsandbox (context ")[2].partition("```")[0].splitlines()
     # How many whole days and hours a week has depends on the time of day.
     steady = [line for line in sample if line and not line.startswith("Unused") and "replayed" not in line]
     assert len(steady) > 20
-    assert [line for line in steady if line not in told.splitlines()] == []
+    assert [line for line in steady if line not in reported.splitlines()] == []
 
 
 def test_a_recording_made_as_the_docs_say_gives_the_same_figures(teams, week, assessor, tmp_path, capsys):
@@ -169,10 +169,10 @@ def test_a_recording_made_as_the_docs_say_gives_the_same_figures(teams, week, as
     file.write_text(json.dumps(week.ask("query_range", **asked)))
 
     assert main(["assess", "--recorded", str(file), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    (l4,) = [one for one in told["models"] if one["model"] == "l4"]
+    (reported,) = json.loads(capsys.readouterr().out)
+    (l4,) = [one for one in reported["models"] if one["model"] == "l4"]
     assert {one["rule"]: one["gpus"] for one in l4["rules"]}["classes"] == 7
-    assert told["unused_hours"]["asleep"] == ["Sat-Sun", "Mon-Fri 20:00-06:00"]
+    assert reported["unused_hours"]["asleep"] == ["Sat-Sun", "Mon-Fri 20:00-06:00"]
 
 
 def test_with_the_view_role_alone_it_says_what_it_may_not_list(teams, monkeypatch, capsys):
@@ -180,9 +180,12 @@ def test_with_the_view_role_alone_it_says_what_it_may_not_list(teams, monkeypatc
     next(kube)
 
     assert main(["assess"]) == 2
-    told = capsys.readouterr().out
-    assert "may not list nodes (403). Ask for the ClusterRole that `slicewise assess --rights` prints" in told
-    assert "On which GPUs 10 pods run" in told
+    reported = capsys.readouterr().out
+    assert (
+        "may not list nodes (403). Ask for the ClusterRole that `slicewise assess --rights` prints"
+        in reported
+    )
+    assert "On which GPUs 10 pods run" in reported
     next(kube, None)
 
 

@@ -175,7 +175,7 @@ def test_killing_the_launcher_leaves_nothing_that_stops_the_next(tmp_path: Path)
         assert plane.kube.get("/version")["major"] == "1"
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path):
+def test_a_folder_with_other_things_in_it_is_left_unchanged(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
 
     with pytest.raises(FileExistsError, match="folder of its own"):

@@ -98,7 +98,7 @@ def status_of(client: KubeClient, path: str = "/api/v1/nodes") -> int:
         return error.status
 
 
-def test_a_token_that_the_webhook_knows_is_somebody_without_rights(client: KubeClient):
+def test_a_token_that_the_webhook_knows_is_a_user_without_rights(client: KubeClient):
     assert status_of(client) == 403
 
 

@@ -130,7 +130,7 @@ def test_sixteen_pods_at_four_a_gpu_take_four_nodes_and_one_more_a_fifth(
     assert len(nodes_of(kube, pool)) == 5
 
 
-def test_nodes_are_born_without_gpus_and_pods_wait_for_the_plugin(
+def test_nodes_are_created_without_gpus_and_pods_wait_for_the_plugin(
     kube: KubeClient, stand_in: GpuNodes, pool: str
 ):
     stand_in.broken = True

@@ -89,7 +89,7 @@ def ray(controllers: Controllers, kube: KubeClient) -> Iterator[Ray]:
     made.end()
 
 
-def look_at_it_again(kube: KubeClient) -> None:
+def reconcile_again(kube: KubeClient) -> None:
     """Have the operator, which takes one RayCluster after the other, come to one that has just changed."""
     Ray.made(kube, workers=0).end()
 
@@ -107,7 +107,7 @@ def test_suspend_takes_all_pods_away_and_false_gives_them_back(ray: Ray):
     assert ray.running() == {"head": 1, "worker": 2}
 
     ray.suspend(None)
-    look_at_it_again(ray.kube)
+    reconcile_again(ray.kube)
     assert (ray.state, ray.running()) == ("ready", {"head": 1, "worker": 2})
     assert ray.spec == before
 
@@ -118,7 +118,7 @@ def test_a_cluster_whose_suspend_is_taken_away_stays_suspended(ray: Ray):
     ray.comes_to("suspended")
 
     ray.suspend(None)
-    look_at_it_again(ray.kube)
+    reconcile_again(ray.kube)
 
     assert "suspend" not in ray.spec
     assert (ray.state, ray.running()) == ("suspended", {"head": 0, "worker": 0})

@@ -70,7 +70,7 @@ def have(api: KubernetesApi, text: str, now: datetime) -> int:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Tokyo", "Australia/Lord_Howe", "Pacific/Auckland"])
 @pytest.mark.parametrize("day", ["2026-03-26", "2026-10-01", "2026-10-22", "2026-12-01"])
-def test_budgets_are_accepted_and_a_second_look_changes_nothing(
+def test_budgets_are_accepted_and_a_second_reconcile_changes_nothing(
     api: KubernetesApi, zone: str, day: str
 ) -> None:
     now = datetime.fromisoformat(f"{day}T12:00:00+00:00")

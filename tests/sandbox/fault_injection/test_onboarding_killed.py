@@ -101,19 +101,19 @@ class Sandboxed:
         the next.
         """
         roles = {ONBOARDING: "slicewise-installer", TUNING: "slicewise-tuner"}
-        passes = [self._app(roles[name], calls).reconciler(name) for name in capabilities]
+        reconciles = [self._app(roles[name], calls).reconciler(name) for name in capabilities]
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            for one in passes:
+            for one in reconciles:
                 self._pass(one, calls)
             if until():
                 return
             time.sleep(0.3)
         raise AssertionError([self._record(name) for name in (ONBOARDING, TUNING)])
 
-    def _pass(self, passes: Reconciler[Any], calls: Calls) -> None:
+    def _pass(self, reconciles: Reconciler[Any], calls: Calls) -> None:
         try:
-            passes.run(self._trigger())
+            reconciles.run(self._trigger())
         except Killed:
             calls.revive()
             self._lease_runs_out(self._trigger().cluster)
@@ -380,7 +380,7 @@ def uninitialized(kube: KubeClient) -> list[str]:
     ]
 
 
-def test_what_a_team_has_is_joined_and_left_as_it_came_by_passes_of_which_most_are_killed(taken_over):
+def test_what_a_team_has_is_joined_and_left_as_it_came_by_reconciles_of_which_most_are_killed(taken_over):
     """After joining, our groups' rights are enough to read it."""
     struck, kube = taken_over, taken_over.plane.kube
     before, manifest = all_objects.written(kube), helm_of(struck, "get", "manifest", "gpus")

@@ -84,11 +84,11 @@ class Nights(Reconciler):
         self.kube, self.pools = kube, POOLS
         self.followed: list[Object] = []  # whose controllers are not here
 
-    def run_pass(self) -> Plan | None:
+    def reconcile_once(self) -> Plan | None:
         time.sleep(0.2)  # for pods of what has just been scaled or made
         for item in self.followed:
             follow(self.kube, item)
-        return super().run_pass()
+        return super().reconcile_once()
 
     def create(self, *items: Object) -> None:
         for item in items:
@@ -189,7 +189,7 @@ class Cluster:
         """Passes a second apart, until one finds the cluster so."""
 
         def look() -> Plan | None:
-            found = self.night.run_pass()
+            found = self.night.reconcile_once()
             return found if found and found.outcome.stage is stage and not found.actions else None
 
         return eventually(look, lambda: self.night.plans[-1].outcome, every=1)
@@ -288,7 +288,7 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
     versions = {name: cluster.kube.get(objects[name])["metadata"]["generation"] for name in ("cpu",)}
 
     cluster.night.at(NIGHT)
-    cluster.night.run_pass()
+    cluster.night.reconcile_once()
     for name in ("server", "store", "web", "llm"):
         assert cluster.spec(objects[name])["replicas"] == 0
     assert cluster.spec(objects["nightly"])["suspend"] is True
@@ -341,8 +341,8 @@ def test_no_node_starts_while_asleep_and_a_person_wins(cluster: Cluster):
     cluster.kube.merge(deployment, {"spec": {"replicas": 2}})
     time.sleep(12)  # Karpenter batches pods for 1 s, and at most for 10 s
     assert cluster.gpu_nodes() == [] and cluster.claims() == []
-    told = cluster.night.later(minutes=15).run_pass()
-    assert "woken-by-somebody" in {finding.code for finding in told.outcome.findings}
+    reported = cluster.night.later(minutes=15).reconcile_once()
+    assert "woken-by-somebody" in {finding.code for finding in reported.outcome.findings}
     assert cluster.spec(deployment)["replicas"] == 2
 
     cluster.night.at(MORNING)
@@ -475,8 +475,8 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
     eventually(lambda: _is_denied(cluster, "b-embed"), every=1)
 
     night = cluster.night.at(NIGHT)
-    night.run_pass()
-    night.run_pass()
+    night.reconcile_once()
+    night.reconcile_once()
     counts = {
         name: cluster.spec(path("deployments", name))["replicas"] for name in ("a-chat", "b-embed", "c-rag")
     }
@@ -487,12 +487,12 @@ def test_a_policy_that_denies_one_scale_and_a_scale_that_answers_500_stop_nobody
     assert failed[embed].refused_by == "ValidatingAdmissionPolicy 'at-least-one' with binding 'at-least-one'"
     assert failed[floored].refused_by == "the validation of its kind", failed[floored].message
     assert kube.get(engine)["spec"]["replicas"] == 1
-    planned = night.look()
+    planned = night.dry_run()
     assert "TorchJob" in next(one.message for one in planned.outcome.findings if one.code == "cannot-be-read")
     assert night.schedules.waiting["gpu-1"]
 
     night.at(MORNING)
-    night.run_pass()
+    night.reconcile_once()
     assert [cluster.spec(path("deployments", name))["replicas"] for name in counts] == [1, 1, 1]
     for name in counts:
         kube.delete(path("deployments", name))
@@ -548,7 +548,7 @@ def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster:
     before = said()
     assert before["NodePool"][1]["karpenter.sh/nodepool-hash"]
     night.at(NIGHT)
-    night.run_pass()
+    night.reconcile_once()
     assert not night.failed
     asleep = said()
     for kind, (_, marks) in asleep.items():
@@ -562,16 +562,16 @@ def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster:
     night.create(copy)
 
     night.kept._kept.clear()
-    night.later(hours=1).run_pass()
+    night.later(hours=1).reconcile_once()
     assert {kept.ref.kind for kept in night.kept._kept.values()} == set(objects)
     night.kept._kept.clear()
     night.at(MORNING)
     for _ in range(3):
-        told = night.run_pass()
+        reported = night.reconcile_once()
 
     assert said() == before and not night.failed
     assert cluster.spec(path("cronjobs", "noted-copy", "batch/v1"))["suspend"] is True
-    assert told and [one.code for one in told.outcome.findings] == ["original-copied"]
+    assert reported and [one.code for one in reported.outcome.findings] == ["original-copied"]
     for item in (*made, copy):
         kube.delete(kube.path(item))
 
@@ -586,18 +586,18 @@ def test_a_missed_run_is_skipped_where_the_policy_says_so_and_the_next_one_comes
         item["spec"] |= {"schedule": "* * * * *", "suspend": item is by_hand}
     night.create(ours, by_hand)
     night.clock.now = suspended = datetime.now(UTC)
-    night.say(True, suspended + timedelta(hours=8))
+    night.put_override(True, suspended + timedelta(hours=8))
 
     def is_suspended() -> bool:
-        night.run_pass()
+        night.reconcile_once()
         return bool(cluster.spec(kube.path(ours))["suspend"])
 
     eventually(is_suspended)
     suspended = datetime.now(UTC)
     eventually(lambda: datetime.now(UTC).minute != suspended.minute)
     night.clock.now = resumed = datetime.now(UTC)
-    night.say(False, resumed + timedelta(hours=8))
-    night.run_pass()
+    night.put_override(False, resumed + timedelta(hours=8))
+    night.reconcile_once()
     assert not night.failed and not cluster.spec(kube.path(ours))["suspend"]
     kube.merge(kube.path(by_hand), {"spec": {"suspend": False}})
 
@@ -653,15 +653,15 @@ def test_a_set_that_deletes_its_volumes_when_scaled_down_keeps_them_over_a_night
     assert sorted(before) == ["index-vectors-0", "index-vectors-1"]
 
     # The policy says nothing: it is left.
-    cluster.night.at(NIGHT).run_pass()
+    cluster.night.at(NIGHT).reconcile_once()
     assert cluster.spec(at)["replicas"] == 2
-    planned = cluster.night.look()
+    planned = cluster.night.dry_run()
     assert "volumes-would-go" in {one.code for one in planned.outcome.findings}
 
     # It says so, and the right is there.
     cluster.night.off_hours = replace(cluster.night.off_hours, volumes=Volumes.RETAIN)
     cluster.grant(builders.policy(POOLS, RETAINING, NODE_CLASS))
-    eventually(lambda: cluster.night.run_pass() and cluster.spec(at)["replicas"] == 0, every=1)
+    eventually(lambda: cluster.night.reconcile_once() and cluster.spec(at)["replicas"] == 0, every=1)
     eventually(lambda: cluster.pods("vectors") == [])
     time.sleep(3)  # six times as long as the controller took to delete them
     assert claims(cluster) == before
@@ -698,7 +698,7 @@ def test_what_stays_awake_gets_a_lost_node_back_at_night(cluster: Cluster):
 
     def runs_elsewhere() -> bool:
         """Passes go on: a pod that waits is let have a node beside the one that is going."""
-        cluster.night.run_pass()
+        cluster.night.reconcile_once()
         names = {claim["metadata"]["name"] for claim in cluster.claims()}
         return len(names) == 1 and lost["metadata"]["name"] not in names and cluster.running("stays") == 1
 
@@ -727,10 +727,10 @@ def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: Con
         cluster.kube.create(predictor("gpt", 1, NAMESPACE, template=template))
         eventually(lambda: cluster.pods("gpt"), lambda: cluster.kube.get(at))
 
-        cluster.night.at(NIGHT).run_pass()
+        cluster.night.at(NIGHT).reconcile_once()
         eventually(lambda: cluster.spec(below)["replicas"] == 1)
-        [told] = eventually(lambda: put_back(cluster))
-        assert "predictor-operator, which makes it for Predictor gpt" in told.message
+        [reported] = eventually(lambda: put_back(cluster))
+        assert "predictor-operator, which makes it for Predictor gpt" in reported.message
         cluster.night.at(MORNING)
         cluster.settle(Stage.AWAKE)
 
@@ -766,7 +766,7 @@ KIND = {"group": SWITCH.group, "kind": SWITCH.kind, "path": "spec.server.state",
 
 
 def put_back(cluster: Cluster) -> list[Finding]:
-    found = cluster.night.run_pass()
+    found = cluster.night.reconcile_once()
     return [one for one in found.outcome.findings if one.code == "put-back"] if found else []
 
 
@@ -894,7 +894,7 @@ def test_a_job_and_a_ray_job_are_suspended_for_a_night_and_resumed_as_they_were(
     kube.delete(paths[0])
 
 
-def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_names(ray: Cluster):
+def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_reported_by_their_names(ray: Cluster):
     spec = a_ray_cluster("any", 1)["spec"]
     job = {"entrypoint": "python -c 1", "rayClusterSpec": spec, "shutdownAfterJobFinishes": True}
     for kind, fields in (("RayService", {"rayClusterConfig": spec, "serveConfigV2": ""}), ("RayJob", job)):
@@ -904,9 +904,9 @@ def test_what_a_ray_service_and_a_ray_job_have_made_is_left_and_told_by_their_na
     clusters = ray.path("rayclusters", group=RAY)
     before = {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)}
 
-    told = ray.night.at(NIGHT).settle()
+    reported = ray.night.at(NIGHT).settle()
 
-    said = {one.code: one.message for one in told.outcome.findings}
+    said = {one.code: one.message for one in reported.outcome.findings}
     assert said["left-awake"].startswith(f"RayService {NAMESPACE}/rayservice is left awake")
     assert said["job-runs"].startswith(f"RayJob {NAMESPACE}/rayjob runs to completion")
     assert {item["metadata"]["name"]: item["spec"] for item in ray.kube.list(clusters)} == before

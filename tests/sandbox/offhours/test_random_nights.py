@@ -108,11 +108,11 @@ def test_where_nothing_happens_everything_sleeps_and_wakes(night):
     assert NAME in calm.world.account.schedules.waiting
 
 
-def test_in_three_nights_everything_wakes_in_time_or_is_told(night):
+def test_in_three_nights_everything_wakes_in_time_or_is_reported(night):
     """Calls are refused or killed, the NodePool may not be changed, schedule, tag and pause come or go."""
     random_nights.judge((2, 5, 6), night)
 
 
 @pytest.mark.soak
-def test_in_thirty_nights_everything_wakes_in_time_or_is_told(night):
+def test_in_thirty_nights_everything_wakes_in_time_or_is_reported(night):
     random_nights.judge(range(100, 130), night)

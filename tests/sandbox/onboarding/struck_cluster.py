@@ -56,7 +56,7 @@ def _struck(system: System) -> Struck:
         _minutes_pass(system)
         ask(system, NAME, f"killed when {moment}")
     system.wait_for_stage(NAME, "onboarded")
-    _drop_the_messages_of_killed_passes(system)
+    _drop_the_messages_of_killed_reconciles(system)
     return story
 
 
@@ -103,7 +103,7 @@ def _kill(system: System, moment: str, has_come: Callable[[], bool]) -> int:
     return killed[0]
 
 
-def _drop_the_messages_of_killed_passes(system: System) -> None:
+def _drop_the_messages_of_killed_reconciles(system: System) -> None:
     """
     They would come back after a quarter hour, their visibility timeout.
 

@@ -17,7 +17,7 @@ from tests.sandbox.system_fixtures import (
     TUNER,
     has_entry,
     is_admin,
-    look,
+    onboard_now,
     operator_releases,
     ours,
 )
@@ -25,11 +25,11 @@ from tests.sandbox.system_fixtures import (
 pytestmark = pytest.mark.sandbox
 
 
-def test_every_kill_struck_a_pass_at_work(struck):
+def test_every_kill_struck_a_reconcile_at_work(struck):
     assert [moment for moment, left in struck.left.items() if not left["killed"]] == []
 
 
-def test_the_killed_passes_left_their_work_half_done(struck):
+def test_the_killed_reconciles_left_their_work_half_done(struck):
     assert struck.left["cluster admin was granted"]["admin"]
     assert struck.left["helm was in the middle"]["releases"] == ["pending-install"]
     assert struck.left["two overlays were written"]["node pools"] == []
@@ -45,8 +45,8 @@ def test_all_that_belongs_to_the_cluster_is_there_in_the_end(system, struck):
     assert has_entry(system, NAME, INSTALLER) and has_entry(system, NAME, TUNER)
 
 
-def test_the_next_pass_finds_nothing_to_change(system, struck):
-    record = look(system, NAME, forced=True)
+def test_the_next_reconcile_finds_nothing_to_change(system, struck):
+    record = onboard_now(system, NAME, forced=True)
 
     assert (record["stage"], record["changed"], record["findings"]) == ("onboarded", [], [])
 

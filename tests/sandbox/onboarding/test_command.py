@@ -58,7 +58,7 @@ def slicewise(system, struck) -> Command:
     return run
 
 
-def test_status_tells_where_a_cluster_stands_and_why(slicewise):
+def test_status_reports_where_a_cluster_stands_and_why(slicewise):
     said = slicewise("status", NAME)
 
     assert f"{NAME}: onboarding: onboarded since " in said
@@ -66,13 +66,13 @@ def test_status_tells_where_a_cluster_stands_and_why(slicewise):
     assert "policy one-pool" in said
 
 
-def test_status_without_a_name_tells_of_the_fleet(slicewise):
+def test_status_without_a_name_reports_the_fleet(slicewise):
     lines = slicewise("status").splitlines()
 
     assert any(line.split()[:3] == [NAME, "onboarding", "onboarded"] for line in lines)
 
 
-def test_status_of_a_cluster_that_nobody_looked_at_says_what_to_do(slicewise):
+def test_status_of_a_cluster_that_nobody_checked_says_what_to_do(slicewise):
     assert "slicewise onboard elsewhere" in slicewise("status", "elsewhere", status=1)
 
 
@@ -86,7 +86,7 @@ def test_plan_looks_with_the_rights_of_who_asks_and_finds_nothing_to_do(slicewis
     assert planned[1].startswith(f"{NAME}: tuning: "), said
 
 
-def test_plan_tells_what_the_next_pass_would_do_and_does_not_do_it(system, struck, slicewise):
+def test_plan_reports_what_the_next_reconcile_would_do_and_does_not_do_it(system, struck, slicewise):
     overlay = "/apis/karpenter.sh/v1alpha1/nodeoverlays/slicewise-shared-l4-8"
     struck.cluster.kube.delete(overlay)
 
@@ -94,7 +94,7 @@ def test_plan_tells_what_the_next_pass_would_do_and_does_not_do_it(system, struc
     assert struck.cluster.kube.find(overlay) is None
 
 
-def test_onboard_has_the_cluster_looked_at_and_mended_at_once(system, struck, slicewise):
+def test_onboard_has_the_cluster_checked_and_fixed_at_once(system, struck, slicewise):
     overlay = "/apis/karpenter.sh/v1alpha1/nodeoverlays/slicewise-shared-l4-8"
     before = system.record(NAME)["at"]
 

@@ -15,7 +15,7 @@ from tests.sandbox.system_fixtures import (
     POLICY_TAG,
     history,
     log_lines,
-    look,
+    onboard_now,
     operator_releases,
     ours,
 )
@@ -65,7 +65,7 @@ def test_an_event_of_another_kind_is_ignored_by_name(system, said):
     said("ignored", reason="EC2 Instance Launched")
 
 
-def test_a_creation_that_failed_never_reaches_a_pass_or_is_ignored(system, said):
+def test_a_creation_that_failed_never_reaches_a_reconcile_or_is_ignored(system, said):
     system.send_create_event("never-was", tags={POLICY_TAG: "one-pool"}, error_code="ResourceInUseException")
     record = cloudtrail.create_cluster(
         "never-was", account=system.aws.account, region=system.aws.region, error_code="ResourceInUseException"
@@ -77,7 +77,7 @@ def test_a_creation_that_failed_never_reaches_a_pass_or_is_ignored(system, said)
     assert system.record("never-was") is None
 
 
-def test_a_cluster_that_is_gone_already_leaves_no_record(system, said):
+def test_a_cluster_that_is_deleted_already_leaves_no_record(system, said):
     system.send_create_event("short-lived", tags={POLICY_TAG: "one-pool"})
 
     assert said("decided", cluster="short-lived")["stage"] == "deleted"
@@ -96,15 +96,17 @@ def test_a_cluster_of_another_region_is_ignored(system, said):
 
 def test_duplicates_change_nothing_in_an_onboarded_cluster(system, struck):
     kube = struck.cluster.kube
-    look(system, NAME)  # a pass that finds nothing to do right after one that did something is news, once
+    onboard_now(
+        system, NAME
+    )  # a pass that finds nothing to do right after one that did something is news, once
     eventually(system.is_quiet, "the queue is not empty")
-    before, passes = _state(kube), history(system, NAME)
+    before, reconciles = _state(kube), history(system, NAME)
     for _ in range(10):
         system.send_create_event(NAME, tags={POLICY_TAG: "one-pool"})
 
     eventually(system.is_quiet, "the duplicates are not worked off", every=0.5)
     assert _state(kube) == before
-    assert history(system, NAME) == passes
+    assert history(system, NAME) == reconciles
     assert system.record(NAME)["stage"] == "onboarded"
 
 

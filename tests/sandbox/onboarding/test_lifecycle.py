@@ -63,7 +63,7 @@ def with_pods(onboarded):
     return onboarded
 
 
-def test_a_cluster_without_a_policy_is_left_alone_and_says_so(system, bare):
+def test_a_cluster_without_a_policy_is_left_unchanged_and_says_so(system, bare):
     record = system.wait_for_stage(BARE, "unmanaged")
 
     assert record["reason"] == "no policy applies to this cluster: it has no tag slicewise.dev/policy"
@@ -98,7 +98,7 @@ def test_the_karpenter_that_we_installed_starts_nodes_with_slices(with_pods):
     assert len(nodes_of(with_pods.kube, "shared")) == 2
 
 
-def test_without_the_tag_the_cluster_is_left_alone_and_keeps_what_it_has(system, with_pods):
+def test_without_the_tag_the_cluster_is_left_unchanged_and_keeps_what_it_has(system, with_pods):
     kube = with_pods.kube
     pools, claims = nonempty(ours(kube, NODE_POOLS)), nonempty(kube.list(NODE_CLAIMS))
 

@@ -214,8 +214,8 @@ def test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node(system
     assert found["slicewise-n2-l4"]["spec"]["limits"] == {GPU: "80"}
     assert _required(found["slicewise-n3-l4"], "nvidia.com/device-plugin.config") == ["ts-3"]
     assert _required(found["slicewise-n4-l4"], "karpenter.sh/capacity-type") == ["on-demand"]
-    told = [finding for finding in record["findings"] if finding["code"] == "would-replace-nodes"]
-    assert len(told) == 1 and "slicewise-n4-l4" in told[0]["says"] and told[0]["remedy"]
+    reported = [finding for finding in record["findings"] if finding["code"] == "would-replace-nodes"]
+    assert len(reported) == 1 and "slicewise-n4-l4" in reported[0]["says"] and reported[0]["remedy"]
     assert [found[f"slicewise-mixed-l4-{size}"]["spec"]["limits"] for size in (1, 2, 3)] == [{GPU: "0"}] * 3
     assert "node-pool-closed" in codes(record)
     left = kube.list(NODE_CLAIMS)
@@ -245,7 +245,7 @@ def test_workloads_that_opted_in_leave_the_classes_of_a_pool_that_is_no_longer_s
     assert _pods_on(kube, "mixed-1") == stays
 
 
-def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, fleet, kube):
+def test_nodes_that_break_their_promise_are_reported_with_likely_causes(system, fleet, kube):
     # The fourth small node of n8 comes up without its GPUs; one of n7 loses four of its slices.
     fleet.pools.gpus.broken = True
     kube.apply(_on_machines_with(1, 8, 25))
@@ -261,11 +261,11 @@ def test_nodes_that_break_their_promise_are_told_with_likely_causes(system, flee
     record = check_capacity(system, POOLS)
 
     assert codes(record) == {"never-initialised", "slices-differ"}
-    told = {finding["code"]: finding for finding in record["findings"]}
-    assert silent["metadata"]["name"] in told["never-initialised"]["says"]
-    assert "pods of pool n8 wait" in told["never-initialised"]["says"]
-    assert "Likely: " in told["never-initialised"]["remedy"]
-    assert f"offers {GPU} 3; its key ts-7 promises {GPU} 7" in told["slices-differ"]["says"]
+    reported = {finding["code"]: finding for finding in record["findings"]}
+    assert silent["metadata"]["name"] in reported["never-initialised"]["says"]
+    assert "pods of pool n8 wait" in reported["never-initialised"]["says"]
+    assert "Likely: " in reported["never-initialised"]["remedy"]
+    assert f"offers {GPU} 3; its key ts-7 promises {GPU} 7" in reported["slices-differ"]["says"]
 
 
 def _registered_ten_minutes_ago(kube, node: str) -> None:

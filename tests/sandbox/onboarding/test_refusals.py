@@ -20,7 +20,7 @@ from tests.sandbox.system_fixtures import (
     history,
     is_admin,
     log_lines,
-    look,
+    onboard_now,
     operator_releases,
     ours,
 )
@@ -58,7 +58,7 @@ def adopted(system, occupied, gate_off):
     return system.wait_for_stage(OCCUPIED, "onboarded")
 
 
-def test_everything_that_stands_in_the_way_is_told_at_once_with_remedies(refused):
+def test_everything_that_stands_in_the_way_is_reported_at_once_with_remedies(refused):
     assert codes(refused) == {"foreign-device-plugin", "name-taken", "foreign-gpu-operator"}
     assert all(finding["remedy"] and finding["refuses"] for finding in refused["findings"])
 
@@ -71,7 +71,7 @@ def test_a_refused_cluster_holds_nothing_of_ours(system, occupied, refused):
 
 
 def test_a_refused_cluster_is_not_entered_again_until_something_changes(system, refused):
-    assert "It is read again when" in look(system, OCCUPIED, "the hourly sweep")["reason"]
+    assert "It is read again when" in onboard_now(system, OCCUPIED, "the hourly sweep")["reason"]
     assert not has_entry(system, OCCUPIED, INSTALLER)
 
 

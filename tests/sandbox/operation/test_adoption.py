@@ -47,8 +47,8 @@ from tests.sandbox.system_fixtures import (
     TUNER,
     asking_pods,
     check_capacity,
-    look,
     nodes_of,
+    onboard_now,
     requests_of,
 )
 from tests.support.nonempty import nonempty
@@ -156,13 +156,13 @@ def test_a_nodepool_is_taken_over_as_it_is_with_no_node_replaced_and_no_pod_move
     assert seen.drifted == set()
 
 
-def test_a_nodepool_that_refuses_every_write_is_told_and_kept_the_others_from_nothing(
+def test_a_nodepool_that_refuses_every_write_is_reported_and_kept_the_others_from_nothing(
     system, team, before, adopted
 ):
     eventually(lambda: said(system, "cannot-be-changed"), lambda: tuned(system), within_seconds=60)
 
-    [told] = said(system, "cannot-be-changed")
-    assert f"take over NodePool {STUCK}" in told and "the platform team owns it" in told
+    [reported] = said(system, "cannot-be-changed")
+    assert f"take over NodePool {STUCK}" in reported and "the platform team owns it" in reported
     assert all_objects.written(team.kube)[f"nodepools//{STUCK}"] == before.objects[f"nodepools//{STUCK}"]
 
 
@@ -191,7 +191,7 @@ def test_a_later_edit_of_the_teams_is_carried_over(system, team, joined):
     edited = f"{KEYS[FEW]}# of vision\n"
     team.kube.merge(CONFIG_MAP, {"data": {FEW: edited}})
 
-    look(system, NAME, forced=True)
+    onboard_now(system, NAME, forced=True)
 
     eventually(lambda: team.kube.get(OURS)["data"][FEW] == edited, "it is not carried over")
     system.wait_for_stage(NAME, "onboarded")
@@ -212,8 +212,8 @@ def test_while_pods_ask_for_two_gpus_n_stays_1_and_they_are_named(system, team, 
         within_seconds=60,
     )
 
-    [told] = said(system, "more-than-one-gpu")
-    assert "Deployment default/training (2 GPUs)" in told and "so N stays 1" in told
+    [reported] = said(system, "more-than-one-gpu")
+    assert "Deployment default/training (2 GPUs)" in reported and "so N stays 1" in reported
     assert (detail(system)["target"] > 1, detail(system)["after"]) == (True, 1), detail(system)
     assert required(team)[KEY] == ["exclusive"]
 
@@ -226,7 +226,7 @@ def raised(system: System, team: ForeignCluster, wanting_more: None) -> None:
     settled_at(system, team, 2)
 
 
-def test_once_they_are_gone_n_grows_on_the_nodes_that_run(system, team, before, raised, seen):
+def test_once_they_are_deleted_n_grows_on_the_nodes_that_run(system, team, before, raised, seen):
     team.wait_for(vision=2)
 
     now = team.taken()["spec"]
@@ -248,10 +248,10 @@ def blocked(system: System, team: ForeignCluster, raised: None) -> list[str]:
     return eventually(lambda: said(system, "roll-blocked"), lambda: tuned(system), within_seconds=150)
 
 
-def test_a_budget_that_lets_no_node_go_by_day_is_told_and_kept(team, before, blocked):
-    [told] = blocked
+def test_a_budget_that_lets_no_node_go_by_day_is_reported_and_kept(team, before, blocked):
+    [reported] = blocked
 
-    assert f"A disruption budget of NodePool {TAKEN} allows no drifted node to be replaced until" in told
+    assert f"A disruption budget of NodePool {TAKEN} allows no drifted node to be replaced until" in reported
     assert before.claims <= names(team, NODE_CLAIMS)
 
 

@@ -33,7 +33,7 @@ from tests.sandbox.system_fixtures import (
     POLICY_TAG,
     SLEEPER,
     TUNER,
-    look,
+    onboard_now,
     policy_text,
     publish,
     running,
@@ -104,10 +104,10 @@ def table_of(system: System) -> SleepTable:
     return SleepTable(system.outputs["StateTableName"], administrator, system.aws.region)
 
 
-def say(system: System, asleep: bool) -> None:
+def put_override(system: System, asleep: bool) -> None:
     """What `slicewise sleep` and `wake` write, without the trigger that they send."""
     now = datetime.now(UTC)
-    table_of(system).say(system.arn(NIGHTLY), Override(asleep, now, now + timedelta(hours=2), "ada"))
+    table_of(system).put_override(system.arn(NIGHTLY), Override(asleep, now, now + timedelta(hours=2), "ada"))
 
 
 def ask(system: System) -> None:
@@ -151,7 +151,7 @@ def test_a_fallback_is_opened_where_ec2_has_none_of_the_usual_machines(system, c
         assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "g6e.xlarge"
         assert node["status"]["allocatable"]["nvidia.com/gpu"] == "4", "N is right there, too"
         assert nodes_limit(cluster) is None
-        look(system, NIGHTLY)
+        onboard_now(system, NIGHTLY)
         assert nodes_limit(cluster) is None, "onboarding leaves it open"
     finally:
         sell_out(cluster, None)
@@ -167,7 +167,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     cluster.kube.create(GPU.job("batch", "8s"))  # runs to completion
     eventually(lambda: running(cluster.kube, "batch") == 1, "batch")
 
-    say(system, asleep=True)
+    put_override(system, asleep=True)
     ask(system)
     eventually(
         lambda: cluster.kube.get(DEPLOYMENT)["spec"]["replicas"] == 0,
@@ -196,7 +196,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     arn, table, now = system.arn(NIGHTLY), table_of(system), datetime.now(UTC)
     assert table.opening(arn).opens - now > timedelta(hours=1), "a person said: for two hours"
     # Its hour has come, and no message does.
-    say(system, asleep=False)
+    put_override(system, asleep=False)
     table.put_opening(arn, Opening(now - timedelta(minutes=20), now - timedelta(minutes=10)))
     system.watch_openings()
     eventually(lambda: running(cluster.kube, "nightly") == 5, lambda: system.record(NIGHTLY, "off-hours"))
@@ -206,7 +206,7 @@ def test_a_cluster_sleeps_and_wakes_under_the_functions_own_rights(system, clust
     eventually(lambda: table.opening(arn) is None, lambda: system.record(NIGHTLY, "off-hours"))
 
 
-def test_a_look_that_was_turned_away_is_made_again(system, cluster):
+def test_a_reconcile_that_was_turned_away_is_made_again(system, cluster):
     eks = system.aws.client("eks")
     [sleeper] = [
         arn
@@ -218,7 +218,7 @@ def test_a_look_that_was_turned_away_is_made_again(system, cluster):
     ask(system)
     eventually(lambda: stage(system) != "awake", "the look was let in")
 
-    look(system, NIGHTLY)
+    onboard_now(system, NIGHTLY)
 
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
 
@@ -233,7 +233,7 @@ def test_a_look_that_was_turned_away_is_made_again(system, cluster):
         pytest.param(TUNER, f"{NODES}/system-0", {"metadata": {"labels": {"a": "b"}}}, id="a Node's label"),
     ],
 )
-def test_a_role_may_not_write_what_its_passes_never_write(system, cluster, role, path, patch):
+def test_a_role_may_not_write_what_its_reconciles_never_write(system, cluster, role, path, patch):
     """RBAC lets it patch the object; the admission policy that onboarding applied lets it not do this."""
     trespasser = rights.trespasser(system, cluster, role)
 

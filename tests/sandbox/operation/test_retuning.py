@@ -88,7 +88,7 @@ def raised(system: System, busy: Cluster) -> dict[str, Any]:
     return {**before, "drifted": drifted}
 
 
-def test_a_pass_that_gets_no_answer_comes_back_by_itself(system, cluster):
+def test_a_reconcile_that_gets_no_answer_comes_back_by_itself(system, cluster):
     aws, reached = system.aws, system.aws.attachment(TUNED)
     aws.attach(TUNED, "https://127.0.0.1:1", reached.ca_pem)  # nobody listens there
     tune(system)
@@ -200,7 +200,7 @@ def test_a_lower_maximum_shrinks_in_place_and_kills_no_pod(system, busy, raised)
     assert running(busy.kube, "tuned") == 9
 
 
-def test_pods_are_told_apart_by_what_a_real_prometheus_has_of_them(system, busy, raised, tmp_path):
+def test_pods_are_distinguished_by_what_a_real_prometheus_has_of_them(system, busy, raised, tmp_path):
     needed = "top-4 peaks 11.7 of "  # GiB: four pods of 3000 MiB
 
     def decided() -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from slicewise.gateways.kubernetes import KubernetesApi
 from slicewise.onboarding import admission, rbac
 from slicewise.policy.model import Policy
 from slicewise.pools import layout, observed
-from slicewise.tuning.observe import look
+from slicewise.tuning.observe import read_contents
 from slicewise.tuning.rollout.stages import Advance
 
 from sandbox.cluster import samples
@@ -354,7 +354,7 @@ def as_tuner(plane: ControlPlane, policy: Policy, account: str) -> KubernetesApi
 
 def _sees_all(kubernetes: KubernetesApi) -> bool:
     try:
-        look(kubernetes)
+        read_contents(kubernetes)
         kubernetes.list("policy/v1", "PodDisruptionBudget")
         return True
     except Refused:

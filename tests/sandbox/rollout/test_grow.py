@@ -44,7 +44,7 @@ def test_growing_replaces_no_node_restarts_no_pod_and_then_fills_the_nodes(retun
     assert claim["status"]["capacity"]["nvidia.com/gpu"] == "8"
 
 
-def test_stopped_at_every_stage_growing_ends_the_same_and_nodes_born_in_the_middle_are_caught(retuned):
+def test_stopped_at_every_stage_growing_ends_the_same_and_nodes_created_in_the_middle_are_caught(retuned):
     """Each stage is left alone for a while, with more pods than fit, before the next pass goes on."""
     pool = retuned("stages", 4)
     pool.run(8)
@@ -220,9 +220,9 @@ def test_a_persons_edits_in_the_middle_are_seen_and_taken_along(retuned):
     assert pool.stands() == at(8, "ts-8", after="1h")
     assert pool.running() == pods
     assert untouched(pool) == (set(), [], [])
-    told = " ".join(pool.tuner.findings)
+    reported = " ".join(pool.tuner.findings)
     for what in ("NodeOverlay", "limit", "ts-6", "onsolidateAfter"):
-        assert what in told, what
+        assert what in reported, what
 
 
 def test_a_heartbeat_is_no_conflict_and_an_edit_is(retuned):

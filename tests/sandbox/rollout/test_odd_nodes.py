@@ -26,12 +26,12 @@ def keys(items) -> list[str]:
     return sorted(item["metadata"]["labels"][layout.CONFIG_LABEL] for item in items)
 
 
-def test_a_node_with_a_sick_gpu_is_set_aside_and_not_replaced(retuned):
+def test_a_node_with_a_unhealthy_gpu_is_skipped_and_not_replaced(retuned):
     pool = retuned("sick", 4)
     pool.tuner.settings = replace(FAST, patience=timedelta(seconds=2))
-    well, sick = pool.on_each_node(4, 2)
+    well, unhealthy = pool.on_each_node(4, 2)
     three = {"status": {"allocatable": {"nvidia.com/gpu": "3"}, "capacity": {"nvidia.com/gpu": "3"}}}
-    pool.kube.merge(f"{NODES}/{sick}/status", three)
+    pool.kube.merge(f"{NODES}/{unhealthy}/status", three)
     pods = pool.running("n0") | pool.running("n1")
     pool.seen.start()
 
@@ -42,7 +42,7 @@ def test_a_node_with_a_sick_gpu_is_set_aside_and_not_replaced(retuned):
     assert pool.stands() == at(8, "ts-8", labels={"ts-4", "ts-8"})
     assert pool.running("n0") | pool.running("n1") == pods
     assert (pool.seen.drifted, pool.seen.gone, pool.seen.short) == (set(), [], [])
-    assert well != sick
+    assert well != unhealthy
 
 
 def test_a_node_comes_with_the_key_that_its_node_claim_was_given_before(retuned, retuning_plane):

@@ -117,11 +117,11 @@ def under_mps(plane: ControlPlane) -> Story:
 
 
 STORIES = (some_fit, all_fit, none_fits, two_become_one, several_gpus, blocked, under_mps)
-Told = Callable[[Callable[[ControlPlane], Story]], Story]
+Reports = Callable[[Callable[[ControlPlane], Story]], Story]
 
 
 @pytest.fixture(scope="module")
-def told(retuning_plane: ControlPlane) -> Iterator[Told]:
+def reported(retuning_plane: ControlPlane) -> Iterator[Reports]:
     with ThreadPoolExecutor(len(STORIES)) as threads:
         stories: dict[Callable, Future[Story]] = {
             story: threads.submit(story, retuning_plane) for story in STORIES
@@ -132,8 +132,8 @@ def told(retuning_plane: ControlPlane) -> Iterator[Told]:
             done.result().pool.clean()
 
 
-def test_pods_on_nodes_that_fit_stay_and_the_others_move(told: Told):
-    story = told(some_fit)
+def test_pods_on_nodes_that_fit_stay_and_the_others_move(reported: Reports):
+    story = reported(some_fit)
     pool = story.pool
 
     assert pool.stands() == at(4, "ts-4")
@@ -146,8 +146,8 @@ def test_pods_on_nodes_that_fit_stay_and_the_others_move(told: Told):
     assert pool.seen.short == []
 
 
-def test_where_all_fit_nothing_drifts_at_whatever_stage_it_stops(told: Told):
-    story = told(all_fit)
+def test_where_all_fit_nothing_drifts_at_whatever_stage_it_stops(reported: Reports):
+    story = reported(all_fit)
     pool = story.pool
 
     assert pool.stands() == at(4, "ts-4")
@@ -155,8 +155,8 @@ def test_where_all_fit_nothing_drifts_at_whatever_stage_it_stops(told: Told):
     assert (pool.seen.drifted, pool.seen.gone, pool.seen.short) == (set(), [], [])
 
 
-def test_where_none_fits_each_pod_moves_once(told: Told):
-    story = told(none_fits)
+def test_where_none_fits_each_pod_moves_once(reported: Reports):
+    story = reported(none_fits)
     pool = story.pool
 
     assert pool.stands() == at(4, "ts-4")
@@ -164,32 +164,32 @@ def test_where_none_fits_each_pod_moves_once(told: Told):
     assert len([gone for gone in set(pool.seen.gone) if gone.startswith("Pod")]) == 15
 
 
-def test_two_pods_a_gpu_become_one_in_place_only_where_nothing_runs(told: Told):
-    story = told(two_become_one)
+def test_two_pods_a_gpu_become_one_in_place_only_where_nothing_runs(reported: Reports):
+    story = reported(two_become_one)
 
     assert story.pool.stands() == at(1, "exclusive")
     assert story.left == [False, True]
     assert story.pool.seen.short == []
 
 
-def test_on_several_gpus_all_pods_must_fit_on_one(told: Told):
-    story = told(several_gpus)
+def test_on_several_gpus_all_pods_must_fit_on_one(reported: Reports):
+    story = reported(several_gpus)
 
     assert story.pool.stands() == at(4, "ts-4")
     assert story.left == [True, False]
     assert story.pool.seen.short == []
 
 
-def test_what_blocks_the_roll_is_named_and_the_roll_goes_on_when_it_is_gone(told: Told):
-    pool = told(blocked).pool
+def test_what_blocks_the_roll_is_named_and_the_roll_goes_on_when_it_is_deleted(reported: Reports):
+    pool = reported(blocked).pool
 
     assert pool.stands() == at(4, "ts-4")
     assert any("has been due for replacement since" in found for found in pool.tuner.findings)
     pool.wait_for_pods(5)
 
 
-def test_under_mps_nodes_are_replaced_and_planned_for_the_new_n(told: Told):
-    pool = told(under_mps).pool
+def test_under_mps_nodes_are_replaced_and_planned_for_the_new_n(reported: Reports):
+    pool = reported(under_mps).pool
 
     assert pool.stands() == at(8, "mps-8")
     pool.wait_for_pods(4)

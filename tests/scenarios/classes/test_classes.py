@@ -53,7 +53,7 @@ def test_the_n_of_a_class_never_changes_whatever_is_measured():
     assert account.karpenter.moved == account.karpenter.replaced == []
 
 
-def test_what_somebody_wrote_into_overlay_and_limit_of_a_class_is_put_back():
+def test_what_a_user_wrote_into_overlay_and_limit_of_a_class_is_put_back():
     account = split_account()
     server = account.servers["gpu-1"]
     overlay = Ref("karpenter.sh/v1alpha1", "NodeOverlay", f"{NAMES[2]}-1")
@@ -68,7 +68,7 @@ def test_what_somebody_wrote_into_overlay_and_limit_of_a_class_is_put_back():
     assert {finding.code for finding in account.tuned.findings} >= {"foreign-edit"}
 
 
-def test_a_change_of_n_that_an_annotation_tells_of_is_none_of_a_class():
+def test_a_change_of_n_that_an_annotation_reports_is_none_of_a_class():
     account = split_account()
     marks = account.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", NAMES[1])]["metadata"]
     marks["annotations"][layout.ROLLOUT_ANNOTATION] = '{"from":2,"to":4,"since":"2026-11-24T12:00:00Z"}'
@@ -101,7 +101,7 @@ def recommended(account):
     return {one["ref"][2]: (one["class"], one["recommended"]) for one in of_classes(account)["workloads"]}
 
 
-def test_each_workload_is_told_where_it_belongs_and_nothing_is_written_for_it():
+def test_each_workload_is_reported_where_it_belongs_and_nothing_is_written_for_it():
     account = split_account(busy=5.0, memory_mib=3000.0, slots=1)
     account.hours(1)
     before = len(account.calls.made)
@@ -123,7 +123,7 @@ def test_it_is_decided_once_a_day_and_the_days_are_kept():
     assert second["contended"] == [*first["contended"], [second["decided_at"], 0.0, 0.0]]
 
 
-def test_what_the_record_lost_is_decided_anew_and_comes_to_the_same():
+def test_what_the_record_lost_is_decided_again_and_comes_to_the_same():
     account = split_account(busy=5.0, memory_mib=3000.0, slots=1)
     account.hours(1)
     known = recommended(account)
@@ -162,7 +162,7 @@ def test_a_pool_that_sleeps_is_decided_on_once_it_is_awake():
     assert "frozen" not in of_classes(account) and of_classes(account)["workloads"]
 
 
-def test_a_snapshot_tells_what_the_next_pass_would_decide():
+def test_a_snapshot_reports_what_the_next_reconcile_would_decide():
     account = split_account(busy=5.0, memory_mib=3000.0, slots=1)
     account.hours(1)
     trigger = account.person().trigger("gpu-1", "")

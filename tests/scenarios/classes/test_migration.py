@@ -101,11 +101,11 @@ def test_each_move_stands_in_the_history_with_its_reason():
 
     account.hours(1)
 
-    told = [line for record in account.store.history for line in record.changed]
-    assert any(line.startswith("move Deployment ml/a from class 1 to class 3: ") for line in told)
+    reported = [line for record in account.store.history for line in record.changed]
+    assert any(line.startswith("move Deployment ml/a from class 1 to class 3: ") for line in reported)
 
 
-def test_who_did_not_opt_in_is_only_told():
+def test_who_did_not_opt_in_is_only_reported():
     account = MovedAccount(by_hand=2)
 
     account.hours(2)
@@ -125,7 +125,7 @@ def test_a_mode_that_only_recommends_moves_nobody_and_says_what_it_would():
     assert any(line.startswith("would move Deployment ml/a") for line in account.tuned.changed)
 
 
-def test_a_snapshot_tells_whom_the_next_pass_would_move():
+def test_a_snapshot_reports_whom_the_next_reconcile_would_move():
     account = MovedAccount(a=3)
     world, planned = account._apps[TUNING].tuning.dry_run(account.person().trigger("gpu-1", ""))
 
@@ -152,7 +152,7 @@ def test_nobody_is_moved_in_a_paused_cluster_nor_in_a_pool_that_sleeps():
     assert account.sizes() == {"a": 3}
 
 
-def test_a_tool_that_puts_its_own_back_is_told_and_not_fought():
+def test_a_tool_that_puts_its_own_back_is_reported_and_not_contested():
     account = MovedAccount(a=3)
     account.hours(1)
     plain = deployment("a", 3)["spec"]["template"]["spec"]
@@ -171,7 +171,7 @@ def test_a_tool_that_puts_its_own_back_is_told_and_not_fought():
     assert finding.message.startswith("argocd-controller wrote over the class")
 
 
-def test_a_toleration_that_somebody_applied_away_leaves_no_pod_that_cannot_start():
+def test_a_toleration_that_a_user_applied_away_leaves_no_pod_that_cannot_start():
     account = MovedAccount(a=3)
     account.hours(1)
     plain = deployment("a", 3)["spec"]["template"]["spec"]["tolerations"]
@@ -277,15 +277,15 @@ STRIKES = [("killed",), ("answer lost",), *((kind, kind) for kind in REFUSALS)]
     "share",
     [pytest.param(7, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
 )
-def test_whatever_strikes_a_pass_each_is_moved_once_and_ends_where_it_belongs(kinds, share):
+def test_whatever_strikes_a_reconcile_each_is_moved_once_and_ends_where_it_belongs(kinds, share):
     begin, quiet = len(_on_the_way()[0].calls.made), _on_the_way()[-1]
     assert quiet.sizes() == {"a": 3, "b": 3}
 
     # Killed at each of them; of the others, each kind takes its turn.
     step = share if kinds == ("killed",) else 3 * share
     for number in range(begin + STRIKES.index(kinds) % step, len(quiet.calls.made), step):
-        sizes, rolled, told = struck(kinds, number)
+        sizes, rolled, reported = struck(kinds, number)
         assert sizes == {"a": 3, "b": 3}, quiet.calls.made[number]
         assert rolled == ["a", "b"], quiet.calls.made[number]
-        assert set(told) == {f"Slicewise moves Deployment ml/{name} of gpu-1 to class 3" for name in "ab"}
-        assert len(told) <= 3, "one strike has one more sent at most"
+        assert set(reported) == {f"Slicewise moves Deployment ml/{name} of gpu-1 to class 3" for name in "ab"}
+        assert len(reported) <= 3, "one strike has one more sent at most"

@@ -23,7 +23,7 @@ def onboarded() -> Account:
     return account
 
 
-def look(account: Account) -> None:
+def reconcile(account: Account) -> None:
     account.send(Trigger(HOME.arn("gpu-1"), "a test", forced=True))
     account.run_until_idle()
     record = account.record()
@@ -49,11 +49,11 @@ def test_onboarding_makes_it_closed_with_overlays_for_each_machine():
 def test_an_open_one_is_left_open_and_one_that_a_person_opened_is_closed():
     account = onboarded()
     patch(account, {"op": "add", "path": MARK, "value": "tonight"}, {"op": "remove", "path": NODES})
-    look(account)
+    reconcile(account)
     assert "nodes" not in limits(account)
 
     patch(account, {"op": "remove", "path": MARK})
-    look(account)
+    reconcile(account)
     assert limits(account)["nodes"] == "0", "drift: repair"
 
 
@@ -65,7 +65,7 @@ def test_a_model_that_the_policy_names_at_all_times_may_have_nodes_whoever_close
     account.policies["default"] = WITH_FALLBACK.replace(
         "gpus: [l4], fallbackGpus: [l40s]", "gpus: [l4, l40s]"
     )
-    look(account)
+    reconcile(account)
 
     assert "nodes" not in limits(account)
     item = account.servers["gpu-1"].objects[FALLBACK]
@@ -77,10 +77,10 @@ def test_a_model_that_becomes_a_fallback_gets_no_further_nodes():
     account.policies["default"] = WITH_FALLBACK.replace(
         "gpus: [l4], fallbackGpus: [l40s]", "gpus: [l4, l40s]"
     )
-    look(account)
+    reconcile(account)
     assert "nodes" not in limits(account)
 
     account.policies["default"] = WITH_FALLBACK
-    look(account)
+    reconcile(account)
 
     assert limits(account)["nodes"] == "0"

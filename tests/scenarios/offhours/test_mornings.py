@@ -127,7 +127,7 @@ def test_that_does_not_rest_on_what_onboarding_says(account, before):
     assert replicas(account) == 3
 
 
-def test_a_person_is_told_before_the_opening_what_cannot_be_looked_into_once(account):
+def test_a_person_reads_once_before_the_opening_what_cannot_be_read(account):
     live(account, berlin(22))
     live(
         account, berlin(8, 1), [(berlin(6.5, 1), out_of_reach(account, Unavailable("endpoint out of reach")))]
@@ -141,7 +141,7 @@ def test_a_person_is_told_before_the_opening_what_cannot_be_looked_into_once(acc
     assert account.schedules.waiting["gpu-1"][0] == berlin(20, 1), "the schedule stays"
 
 
-def test_at_night_half_an_hour_out_of_reach_is_told(account):
+def test_at_night_half_an_hour_out_of_reach_is_reported(account):
     live(account, berlin(22))
     live(account, berlin(22.4), [(berlin(22), out_of_reach(account, Refused("403")))])
     assert subjects(account) == []
@@ -173,7 +173,7 @@ def test_schedules_that_cannot_be_read_keep_nobody_asleep(account):
 
 
 @pytest.mark.parametrize("minute", [0, 30, 50])
-def test_a_lost_schedule_is_put_again_by_the_next_look(account, minute):
+def test_a_lost_schedule_is_put_again_by_the_next_reconcile(account, minute):
     live(account, berlin(22))
     live(account, berlin(5.1, 1), [(berlin(5, 1), lambda: account.schedules.waiting.clear())])
     live(account, berlin(5.6, 1))
@@ -181,7 +181,7 @@ def test_a_lost_schedule_is_put_again_by_the_next_look(account, minute):
     assert account.schedules.waiting["gpu-1"][0] == berlin(7, 1) - timedelta(minutes=10)
 
 
-def test_what_the_last_sleep_saved_is_not_forgotten_while_nothing_can_be_looked_at(account):
+def test_what_the_last_sleep_saved_is_not_forgotten_while_nothing_can_be_checked(account):
     live(account, berlin(22))
     before = account.record(capability=OFF_HOURS).details
     assert before

@@ -171,7 +171,7 @@ def test_a_table_that_was_emptied_at_night_costs_no_cron_job_and_no_node_pool_it
     before = {ref: server.objects[ref]["spec"] for ref in (ref_of(nightly), POOL)}
     until(account, berlin(20.2))
     assert all(server.objects[ref]["spec"] != spec for ref, spec in before.items())
-    account.sleep.forget(HOME.arn("gpu-1"))
+    account.sleep.delete_state(HOME.arn("gpu-1"))
     account.store._records.clear()
 
     until(account, berlin(7.1, 1))
@@ -315,7 +315,7 @@ def test_who_stays_refused_is_not_quiet(account):
     assert account.lost
 
 
-def test_a_node_pool_that_the_policy_no_longer_names_is_left_alone(account):
+def test_a_node_pool_that_the_policy_no_longer_names_is_left_unchanged(account):
     account.policies["default"] = ASLEEP_AT_NIGHT.replace("shared:", "other:")
 
     until(account, berlin(20.2))

@@ -75,7 +75,7 @@ def test_one_that_cannot_be_put_to_sleep_stops_nobody(three, error):
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_one_that_cannot_be_woken_stops_nobody_and_is_told_before_the_opening(three, error):
+def test_one_that_cannot_be_woken_stops_nobody_and_is_reported_before_the_opening(three, error):
     until(three, berlin(22))
     three.calls.fails = fails(f"kubernetes.scale {ref_of(EMBED)}", error)
 
@@ -173,7 +173,7 @@ def test_an_object_whose_scale_cannot_be_read_is_left_and_reported(error):
     assert "ModelServer ml/own" in finding.message and str(error) in finding.message
 
 
-def test_what_cannot_be_read_in_the_morning_is_not_taken_for_gone():
+def test_what_cannot_be_read_in_the_morning_is_not_taken_for_deleted():
     """Its original would be forgotten, and nobody could ever wake it."""
     sleeper = Sleeper()
     sleeper.create(CHAT, MODEL, OTHER)
@@ -207,8 +207,8 @@ def test_a_kind_that_cannot_be_listed_keeps_no_other_from_sleep_or_morning(kind,
             assert (sleeper.replicas(item) == 0) == sleeps, (at, name)
 
         sleeper.calls.fails = fails(f"kubernetes.list {kind}", error)
-        told = sleeper.at("2026-11-26T07:00").settle()
-        assert "cannot-be-read" in codes(told) and "gone-while-asleep" not in codes(told)
+        reported = sleeper.at("2026-11-26T07:00").settle()
+        assert "cannot-be-read" in codes(reported) and "gone-while-asleep" not in codes(reported)
         sleeper.calls.fails = lambda call: None
         sleeper.settle()
         assert sleeper.replicas(CHAT) == sleeper.replicas(store) == 2
@@ -250,12 +250,12 @@ def test_nothing_is_scaled_while_nobody_can_say_whom_keda_scales(error):
     assert sleeper.replicas(target) == 2 and sleeper.kept._kept == {}
 
 
-def test_nor_is_what_an_earlier_pass_was_about_to_scale():
+def test_nor_is_what_an_earlier_reconcile_was_about_to_scale():
     """In between somebody may have made a ScaledObject for it."""
     sleeper = Sleeper()
     sleeper.create(CHAT)
     sleeper.calls.fails = fails("kubernetes.scale ", Unavailable("503"))
-    sleeper.at("2026-11-25T20:01").run_pass()
+    sleeper.at("2026-11-25T20:01").reconcile_once()
     assert [kept.done for kept in sleeper.kept._kept.values() if kept.ref == ref_of(CHAT)] == [False]
 
     sleeper.calls.fails = fails("kubernetes.list ScaledObject", Refused("403"))
@@ -289,7 +289,7 @@ def test_three_kinds_without_an_answer_are_a_cluster_that_does_not_answer():
         nothing if call.startswith("kubernetes.list") and "Pod" not in call and ("Node" not in call) else None
     )
 
-    assert "out-of-reach" in codes(sleeper.at("2026-11-25T20:01").run_pass())
+    assert "out-of-reach" in codes(sleeper.at("2026-11-25T20:01").reconcile_once())
     asked = [call for call in sleeper.calls.made if call.startswith("kubernetes.list")]
     assert len(asked) == 6, "three that must be, and three tries"
 
@@ -338,7 +338,7 @@ def test_a_policy_that_denies_hundreds_keeps_no_other_awake(account, monkeypatch
     assert replicas(account) == [2, 2, 0]
 
 
-def test_one_that_is_denied_all_night_costs_as_many_looks_as_it_has_tries(three):
+def test_one_that_is_denied_all_night_costs_as_many_reconciles_as_it_has_tries(three):
     three.calls.fails = fails(f"kubernetes.scale {ref_of(EMBED)}", DENIED)
     until(three, berlin(21))
     before = len(three.calls.made)

@@ -80,7 +80,7 @@ def break_the_function(account: Account) -> None:
     account.calls.fails = lambda call: Refused("a new release") if call == "store.acquire" else None
 
 
-def mend_the_function(account: Account) -> None:
+def fix_the_function(account: Account) -> None:
     account.calls.fails = lambda call: None
 
 
@@ -106,7 +106,7 @@ def test_what_stands_there_is_when_the_waking_begins_and_when_people_come(accoun
     assert account.sleep._openings == {GPU_1: Opening(DUE, OPENS)}
 
 
-def test_with_the_schedule_and_every_message_lost_the_next_look_wakes_it(account):
+def test_with_the_schedule_and_every_message_lost_the_next_reconcile_wakes_it(account):
     """Within five minutes, so that its pods have their ten minutes by five past the opening."""
     live(account, berlin(6.75, 1))
     lose_messages(account)  # passes at night have a chain of their own
@@ -133,7 +133,7 @@ def test_every_message_lost_until_the_opening_costs_five_minutes_more(account):
     assert woken(account, berlin(8, 1), schedules=False) == OPENS + 3 * MINUTE
 
 
-def test_a_function_that_fails_since_dusk_rings_and_once_mended_wakes_it_within_five_minutes(account):
+def test_a_function_that_fails_since_dusk_rings_and_once_fixed_wakes_it_within_five_minutes(account):
     live(account, berlin(22))
     live(account, berlin(8, 1), [(berlin(22), lambda: break_the_function(account))])
     looks = [at for at in range(61) if at % 5 == 3]
@@ -141,7 +141,7 @@ def test_a_function_that_fails_since_dusk_rings_and_once_mended_wakes_it_within_
     assert replicas(account) == 0
     assert account.late[-len(looks) :] == [() if at <= 5 else (GPU_1,) for at in looks]
 
-    mend_the_function(account)
+    fix_the_function(account)
     assert woken(account, berlin(9, 1)) <= berlin(8, 1) + 5 * MINUTE
     live(account, berlin(8.25, 1))
     assert account.late[-1] == () and account.sleep._openings == {}
@@ -181,7 +181,7 @@ def test_what_a_pause_keeps_asleep_never_rings(account, which, works):
     assert replicas(account) == 0 and set(account.late) == {()}
     assert (GPU_1 in account.sleep._openings) is not works
 
-    mend_the_function(account)
+    fix_the_function(account)
     run(account, "resume", "gpu-1") if which == "gpu-1" else account.store.resume(None)
     account.send(Trigger(GPU_1, "resumed"), OFF_HOURS)
     live(account, berlin(9.1, 1))
@@ -208,7 +208,7 @@ def test_a_person_who_wants_it_asleep_longer_hears_nothing_until_then(account, w
         assert account.sleep._openings[GPU_1].opens == berlin(10, 1)
     else:
         break_the_function(account)
-        account.sleep.say(GPU_1, Override(True, berlin(6, 1), berlin(10, 1), "ada"))
+        account.sleep.put_override(GPU_1, Override(True, berlin(6, 1), berlin(10, 1), "ada"))
     live(account, berlin(10, 1))
     assert replicas(account) == (3 if works else 0) and set(account.late) == {()}
 
@@ -234,7 +234,7 @@ def test_a_policy_that_asks_for_no_sleep_any_more_wakes_it_or_rings(account):
     live(account, berlin(22.25))
     assert account.late[-1] == (GPU_1,)
 
-    mend_the_function(account)
+    fix_the_function(account)
     live(account, berlin(22.75))
     assert replicas(account) == 3 and account.late[-1] == () and account.sleep._openings == {}
 
@@ -258,7 +258,7 @@ def test_what_nobody_can_restore_is_no_reason_to_ring_for_ever(account):
     assert replicas(account) == 0 and set(account.late) == {()} and account.sleep._openings == {}
 
 
-def test_a_cluster_of_the_release_before_gets_its_opening_with_the_next_pass(account):
+def test_a_cluster_of_the_release_before_gets_its_opening_with_the_next_reconcile(account):
     live(account, berlin(22))
     account.sleep._openings.clear()
     account.send(Trigger(GPU_1, "the hourly sweep"), OFF_HOURS)
@@ -267,7 +267,7 @@ def test_a_cluster_of_the_release_before_gets_its_opening_with_the_next_pass(acc
     assert account.sleep._openings == {GPU_1: Opening(DUE, OPENS)}
 
 
-def test_passes_that_change_nothing_write_no_opening(account):
+def test_reconciles_that_change_nothing_write_no_opening(account):
     live(account, berlin(22))
     before = len(written(account))
     for _ in range(3):

@@ -131,7 +131,7 @@ def test_what_cannot_work_is_reported_and_not_granted_and_nothing_else_suffers(a
     assert account.store.record(HOME.arn("gpu-1"), "onboarding").stage is Stage.ONBOARDED
 
 
-def test_a_mark_that_somebody_writes_gives_no_right(account: Account):
+def test_a_mark_that_a_user_writes_gives_no_right(account: Account):
     account.policies["default"] = ASLEEP_AT_NIGHT
     server = account.servers["gpu-1"]
     server.create(predictors())

@@ -207,12 +207,12 @@ def test_a_night_from_its_first_mishap_is_the_whole_night(seed):
     assert one.servers[NAME].objects == other.servers[NAME].objects
 
 
-def test_in_three_hundred_nights_everything_wakes_in_time_or_is_told():
+def test_in_three_hundred_nights_everything_wakes_in_time_or_is_reported():
     random_nights.judge(range(300), night_from_its_first_mishap)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.soak
 @pytest.mark.parametrize("first", range(1_000, 11_000, 500))
-def test_in_ten_thousand_nights_everything_wakes_in_time_or_is_told(first):
+def test_in_ten_thousand_nights_everything_wakes_in_time_or_is_reported(first):
     random_nights.judge(range(first, first + 500), night_from_its_first_mishap)

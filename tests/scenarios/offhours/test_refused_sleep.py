@@ -89,7 +89,7 @@ def test_it_is_tried_once_a_night_and_the_operators_hear_of_it_once(account):
     assert account.lost == [] and account.queues.dead == []
 
 
-def test_an_object_that_changes_is_tried_again_by_the_next_look(account):
+def test_an_object_that_changes_is_tried_again_by_the_next_reconcile(account):
     create(account, EMBED)
     refuse(account, EMBED, WEBHOOK)
     until(account, berlin(21))

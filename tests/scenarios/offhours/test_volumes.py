@@ -125,7 +125,7 @@ def test_the_mark_stands_before_the_first_is_told_to_retain_and_until_the_last_h
     assert seen == [True, True, True, True] and layout.RETAINS not in marks(account, POOL)
 
 
-def test_where_the_right_is_gone_a_person_reads_what_to_do_and_doing_it_ends_it(asleep):
+def test_where_the_right_is_removed_a_person_reads_what_to_do_and_doing_it_ends_it(asleep):
     """As where somebody else has edited the role."""
     role = asleep.servers["gpu-1"].objects[rbac.SLEEPER_ROLE]
     for rule in role["rules"]:

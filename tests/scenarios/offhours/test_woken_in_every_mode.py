@@ -62,7 +62,7 @@ def test_a_cluster_that_is_stopped_while_it_sleeps_wakes_in_time_and_not_before(
 
 
 @pytest.mark.parametrize("stop", STOPS)
-def test_what_was_half_put_to_sleep_is_given_back_too(account, stop):
+def test_what_was_half_put_to_sleep_is_restored_too(account, stop):
     """The pass that scales it is killed; then somebody stops Slicewise."""
 
     def kill(call: str) -> None:
@@ -97,11 +97,13 @@ def test_a_pause_says_what_sleeps_and_when_it_wakes(account, capsys):
     live(account, berlin(22))
 
     assert run(account, "pause", "gpu-1") == 0
-    told = capsys.readouterr().out
-    assert "gpu-1: 1 asleep: Deployment ml/server" in told and "They wake as the calendar says" in told
+    reported = capsys.readouterr().out
+    assert (
+        "gpu-1: 1 asleep: Deployment ml/server" in reported and "They wake as the calendar says" in reported
+    )
     assert run(account, "pause", "--all", "--keep-asleep") == 0
-    told = capsys.readouterr().out
-    assert "gpu-1: 1 asleep: Deployment ml/server" in told and "until slicewise resume gpu-1" in told
+    reported = capsys.readouterr().out
+    assert "gpu-1: 1 asleep: Deployment ml/server" in reported and "until slicewise resume gpu-1" in reported
 
 
 @pytest.mark.parametrize("which", ["gpu-1", "--all"])
@@ -120,7 +122,7 @@ def test_a_pause_keeps_asleep_only_where_a_person_asks_for_it(account, which):
     assert replicas(account) == 3
 
 
-def test_a_resume_asks_every_capability_for_a_look(account):
+def test_a_resume_asks_every_capability_for_a_reconcile(account):
     run(account, "pause", "gpu-1")
     account.queues.waiting.clear()
 
@@ -157,7 +159,7 @@ def test_wake_on_a_cluster_that_is_kept_asleep_says_so_and_fails(account, capsys
     capsys.readouterr()
 
     assert run(account, "wake", "gpu-1", "--for", "4h") == 1
-    assert "power cut" in (told := capsys.readouterr().out) and "slicewise resume gpu-1" in told
+    assert "power cut" in (reported := capsys.readouterr().out) and "slicewise resume gpu-1" in reported
     assert account.sleep.override(GPU_1) is None
 
 
@@ -169,7 +171,7 @@ def test_wake_on_a_cluster_that_eks_is_deleting_says_so_and_fails(account, capsy
     assert "DELETING" in capsys.readouterr().out
 
 
-def test_wake_on_a_cluster_that_could_not_be_looked_into_says_so_and_is_remembered(account, capsys):
+def test_wake_on_a_cluster_that_could_not_be_read_says_so_and_is_remembered(account, capsys):
     live(account, berlin(22))
     account.calls.fails = lambda call: Unavailable("no route") if call.startswith("kubernetes.") else None
     live(account, berlin(22.6))

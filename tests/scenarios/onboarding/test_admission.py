@@ -24,7 +24,7 @@ def there(account: Account) -> set[tuple[str, str]]:
     return {(ref.kind, ref.name) for ref in account.servers["gpu-1"].objects if ref.api_version == V1}
 
 
-def look_again(account: Account) -> None:
+def reconcile_again(account: Account) -> None:
     account.send_created()
     account.run_until_idle()
 
@@ -43,7 +43,7 @@ def test_who_is_let_in_is_held_from_the_beginning():
 
 
 @pytest.mark.parametrize("identity", [rights.TUNER, rights.SLEEPER], ids=lambda one: one.name)
-def test_each_is_refused_what_no_pass_of_it_writes(identity):
+def test_each_is_refused_what_no_reconcile_of_it_writes(identity):
     account = onboarded(NIGHTS)
     intruder = FakeKubernetes(
         account.servers["gpu-1"], account.calls, lambda: AccessEntry("arn", (identity.group,))
@@ -63,34 +63,34 @@ def test_what_an_older_release_onboarded_gets_them():
     for ref in [ref for ref in server.objects if ref.api_version == V1]:
         server.delete(ref)
 
-    look_again(account)
+    reconcile_again(account)
 
     assert there(account) == {(kind, rbac.TUNER) for kind in (admission.POLICY, admission.BINDING)}
     assert stage(account) is Stage.ONBOARDED
     assert entry(account).policies == ()
 
 
-def test_one_that_somebody_narrowed_is_put_back():
+def test_one_that_a_user_narrowed_is_put_back():
     account = onboarded()
     server = account.servers["gpu-1"]
     wanted = server.objects[OF_TUNER]["spec"]
     narrowed = {**wanted["matchConstraints"], "namespaceSelector": {"matchLabels": {"a": "b"}}}
     server.patch(OF_TUNER, [{"op": "replace", "path": "/spec/matchConstraints", "value": narrowed}])
 
-    look_again(account)
+    reconcile_again(account)
 
     assert server.objects[OF_TUNER]["spec"] == wanted
     assert stage(account) is Stage.ONBOARDED
     assert entry(account).policies == ()
 
 
-def test_a_name_that_somebody_else_has_is_refused():
+def test_a_name_that_another_owner_has_is_refused():
     account = Account(POLICY)
     account.create_cluster()
     account.servers["gpu-1"].create(
         {"apiVersion": V1, "kind": admission.POLICY, "metadata": {"name": rbac.TUNER}, "spec": {}}
     )
-    look_again(account)
+    reconcile_again(account)
 
     assert stage(account) is Stage.BLOCKED
     assert [finding.code for finding in account.record().findings if finding.blocking] == ["name-taken"]

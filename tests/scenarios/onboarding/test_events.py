@@ -27,7 +27,7 @@ def test_a_hundred_duplicates_of_an_event_change_nothing_more():
     assert not account.lost
 
 
-def test_a_hundred_duplicates_do_not_queue_a_hundred_looks_each_minute():
+def test_a_hundred_duplicates_do_not_queue_a_hundred_reconciles_each_minute():
     account = Account()
     account.create_cluster(status="CREATING")
     for _ in range(100):
@@ -39,7 +39,7 @@ def test_a_hundred_duplicates_do_not_queue_a_hundred_looks_each_minute():
     assert len(account.queues.waiting) == 1
 
 
-def _with_a_look_to_come() -> Account:
+def _with_a_reconcile_to_come() -> Account:
     """Of a cluster that is still being created."""
     account = created(status="CREATING")
     account.answer_one()
@@ -48,7 +48,7 @@ def _with_a_look_to_come() -> Account:
 
 def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_same():
     """Clocks differ between machines; a look that waited for itself would be the last."""
-    account = _with_a_look_to_come()
+    account = _with_a_reconcile_to_come()
 
     for _ in range(3):
         [look] = account.queues.waiting
@@ -58,8 +58,8 @@ def test_looks_that_come_early_by_our_clock_are_followed_by_the_next_all_the_sam
     assert len(account.queues.waiting) == 1
 
 
-def test_a_look_that_is_delivered_twice_queues_one():
-    account = _with_a_look_to_come()
+def test_a_reconcile_that_is_delivered_twice_queues_one():
+    account = _with_a_reconcile_to_come()
     [look] = account.queues.waiting
     account.queues.put("onboarding", look.body, timedelta(seconds=61))
 
@@ -69,7 +69,7 @@ def test_a_look_that_is_delivered_twice_queues_one():
     assert len(account.queues.waiting) == 1
 
 
-def test_an_event_that_arrives_while_a_pass_runs_is_looked_at_later():
+def test_an_event_that_arrives_while_a_reconcile_runs_is_checked_later():
     account = Account()
     account.create_cluster()
     account.store.acquire(GPU_1, "another function", account.clock.now, timedelta(minutes=2))

@@ -28,7 +28,7 @@ from tests.support.onboarding_runs import (
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
+def test_struck_once_at_any_call_the_next_reconciles_reach_the_same_end(kind):
     """Killed after the call before is killed before this one, so "after" covers every place there is."""
     way = smooth_way()
     end = way[-1].state()
@@ -65,7 +65,7 @@ def test_killed_after_any_call_of_a_longer_way_the_end_is_the_same(policy, clust
         assert struck_at(number, "killed", way).state() == end, call
 
 
-def test_a_release_that_a_killed_helm_left_pending_is_mended():
+def test_a_release_that_a_killed_helm_left_pending_is_fixed():
     begin = onboarded().calls.made.index("helm.upgrade gpu-operator/gpu-operator: begin")
 
     struck = onboarded(strike=strike("killed", begin))
@@ -89,7 +89,7 @@ def test_an_uninstallation_that_was_killed_is_ended_before_the_next_installation
     assert account.state()["releases"] == undisturbed.state()["releases"]
 
 
-def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():
+def test_a_killed_reconcile_holds_the_cluster_no_longer_than_its_lease():
     undisturbed = onboarded()
     begin = undisturbed.calls.made.index("helm.upgrade gpu-operator/gpu-operator: begin")
     account = Account()
@@ -109,13 +109,13 @@ def test_a_killed_pass_holds_the_cluster_no_longer_than_its_lease():
     assert account.clock.now - killed_at < timedelta(minutes=9)
 
 
-def _come_in_the_middle(account: Account, *hints: Trigger) -> None:
+def _come_in_the_middle(account: Account, *triggers: Trigger) -> None:
     """While a pass looks, these are received by other processes."""
     describe = account.eks.describe
 
     def looking(name: str):
         account.eks.describe = describe
-        for trigger in hints:
+        for trigger in triggers:
             account.send(trigger)
             account._answer(*account.queues.receive(timedelta(minutes=16)))
         return describe(name)
@@ -123,7 +123,7 @@ def _come_in_the_middle(account: Account, *hints: Trigger) -> None:
     account.eks.describe = looking
 
 
-def test_of_the_hints_that_come_while_a_pass_is_at_work_one_waits_for_its_end():
+def test_of_the_triggers_that_come_while_a_reconcile_is_at_work_one_waits_for_its_end():
     account = created(status="CREATING")
     _come_in_the_middle(account, *(Trigger(GPU_1, f"number {n}") for n in range(20)))
 
@@ -146,7 +146,7 @@ def test_what_a_person_insists_on_is_not_dropped_for_another_that_waits():
     assert {"a sweep", "by hand"} <= {body["reason"] for body in waiting if body.get("waits")}
 
 
-def test_what_waits_goes_on_waiting_while_one_pass_follows_another():
+def test_what_waits_goes_on_waiting_while_one_reconcile_follows_another():
     account = Account()
     cluster = account.create_cluster()
     account.send(Trigger(cluster.arn, "waits", waits=True))
@@ -160,7 +160,7 @@ def test_what_waits_goes_on_waiting_while_one_pass_follows_another():
     assert stage(account) is Stage.ONBOARDED
 
 
-def test_hints_that_wait_do_not_all_come_back_at_once():
+def test_triggers_that_wait_do_not_all_come_back_at_once():
     random.seed(1)  # SQS delays by whole seconds: of the 16 that there are, 20 draws hit few now and then
     account = Account()
     cluster = account.create_cluster()

@@ -32,7 +32,7 @@ def newest(account: Account) -> Release:
     return account.releases["gpu-1"].revisions[PLACE][-1]
 
 
-def look(account: Account) -> None:
+def reconcile(account: Account) -> None:
     account.send(Trigger(GPU_1, "a test", forced=True))
     account.run_until_idle()
 
@@ -59,11 +59,11 @@ def test_the_api_server_looks_at_it_before_anything_of_it_is_written():
     assert made.index("helm.try_upgrade nvidia/gpus") < made.index("helm.upgrade nvidia/gpus: begin")
 
 
-def test_afterwards_a_look_needs_no_admin_and_changes_nothing():
+def test_afterwards_a_reconcile_needs_no_admin_and_changes_nothing():
     account = joined()
     before, called = account.state(), len(account.calls.made)
 
-    look(account)
+    reconcile(account)
 
     assert account.state() == before
     assert not [one for one in account.calls.made[called:] if "grant_admin" in one or ".apply" in one]
@@ -71,7 +71,7 @@ def test_afterwards_a_look_needs_no_admin_and_changes_nothing():
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
+def test_struck_once_at_any_call_the_next_reconciles_reach_the_same_end(kind):
     account = occupied()
     account.send_created()
     way = [deepcopy(account)]
@@ -89,12 +89,12 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
         assert not struck.queues.dead, f"{kind} at call {number}, {call}"
 
 
-def test_an_edit_of_the_owners_configurations_is_carried_over_by_the_next_pass():
+def test_an_edit_of_the_owners_configurations_is_carried_over_by_the_next_reconcile():
     account = joined()
     server = account.servers["gpu-1"]
     server.create({**server.objects[THEIRS], "data": KEYS | {"few": "version: v1\n# 3\n"}})
 
-    look(account)
+    reconcile(account)
 
     assert server.objects[OURS]["data"]["few"] == "version: v1\n# 3\n"
     assert server.objects[layout.CONFIG_MAP]["data"]["few"] == "version: v1\n# 3\n"
@@ -106,27 +106,27 @@ def test_the_driver_that_the_owner_upgrades_is_the_owners():
     values["driver"]["version"] = "580.1"
     install(account, values)
 
-    look(account)
+    reconcile(account)
 
     assert newest(account).values["driver"]["version"] == "580.1"
     assert theirs(newest(account)).values == TEAM | {"driver": {"enabled": True, "version": "580.1"}}
 
 
-def test_whoever_overwrites_us_is_joined_once_more_and_then_told():
+def test_whoever_overwrites_us_is_joined_once_more_and_then_reported():
     account = joined()
     install(account, TEAM)
-    look(account)
+    reconcile(account)
     assert newest(account).values["devicePlugin"]["config"]["name"] == OURS.name
 
     install(account, TEAM)
-    look(account)
+    reconcile(account)
 
     assert newest(account).values == TEAM, "nobody is fought"
     [finding] = [one for one in account.record().findings if one.code == "gpu-operator-kept"]
     assert "slicewise-device-plugin" in finding.remedy
 
 
-def test_somebodys_helm_at_work_is_not_rolled_back_until_it_must_be_dead():
+def test_a_users_helm_at_work_is_not_rolled_back_until_it_must_be_dead():
     account = joined()
     in_progress_stage = replace(
         newest(account), revision=9, status="pending-upgrade", changed_at=account.clock.now
@@ -152,9 +152,9 @@ ARGO = {"annotations": {"argocd.argoproj.io/tracking-id": TRACKED}}
 @pytest.mark.parametrize(
     ("marks", "by_helm", "whose"),
     [
-        pytest.param(FLUX, True, "Flux keeps GPU Operator (nvidia/gpus)", id="Flux"),
-        pytest.param(ARGO, False, "Argo CD keeps GPU Operator (nvidia/gpus)", id="Argo CD"),
-        pytest.param({}, False, "A tool that renders the chart keeps", id="helm template"),
+        pytest.param(FLUX, True, "Flux manages GPU Operator (nvidia/gpus)", id="Flux"),
+        pytest.param(ARGO, False, "Argo CD manages GPU Operator (nvidia/gpus)", id="Argo CD"),
+        pytest.param({}, False, "A tool that renders the chart manages", id="helm template"),
     ],
 )
 def test_what_a_tool_keeps_is_waited_for_and_never_written(marks, by_helm, whose):
@@ -171,7 +171,7 @@ def test_what_a_tool_keeps_is_waited_for_and_never_written(marks, by_helm, whose
     said = TEAM | {"daemonsets": {"tolerations": tolerations}, "devicePlugin": {"config": config}}
     said |= {"node-feature-discovery": {"worker": {"tolerations": [{"operator": "Exists"}]}}}
     install(account, said, marks, by_helm)
-    look(account)
+    reconcile(account)
 
     assert stage(account) is Stage.ONBOARDED
     assert not [one for one in account.calls.made if one.startswith(("helm.upgrade", "helm.chart_crds"))]
@@ -198,7 +198,7 @@ def test_offboarded_it_is_what_it_was():
 
     cluster = account.eks.clusters["gpu-1"]
     account.eks.clusters["gpu-1"] = replace(cluster, tags={POLICY_TAG: OFFBOARD})
-    look(account)
+    reconcile(account)
 
     assert newest(account).values == TEAM
     # The fake's server merges what is created over what is there; helm's own manifests are in tests/sandbox.

@@ -59,9 +59,9 @@ def say_offboard(account: Account) -> None:
     account.send(Trigger(GPU_1, "its tag changed"))
 
 
-def offboarded(account: TunedAccount, passes: int = 400) -> TunedAccount:
+def offboarded(account: TunedAccount, reconciles: int = 400) -> TunedAccount:
     say_offboard(account)
-    account.answer_gone(passes)
+    account.answer_gone(reconciles)
     return account
 
 
@@ -125,7 +125,7 @@ def test_pods_that_can_run_nowhere_else_are_named_and_keep_their_nodes():
     nothing_is_left(account)
 
 
-def test_waiting_for_people_asks_for_a_look_four_times_an_hour_at_most():
+def test_waiting_for_people_asks_for_a_reconcile_four_times_an_hour_at_most():
     account = TunedAccount(pods=(2,))
     say_offboard(account)
     account.run_until(account.clock.now + timedelta(hours=1))
@@ -133,11 +133,11 @@ def test_waiting_for_people_asks_for_a_look_four_times_an_hour_at_most():
 
     account.run_until(account.clock.now + timedelta(hours=10))
 
-    passes = [call for call in account.calls.made[before:] if call.startswith("store.acquire")]
-    assert len(passes) <= 10 * 4 * 3
+    reconciles = [call for call in account.calls.made[before:] if call.startswith("store.acquire")]
+    assert len(reconciles) <= 10 * 4 * 3
 
 
-def test_a_cluster_that_was_never_ours_is_left_alone_without_a_trace():
+def test_a_cluster_that_was_never_ours_is_left_unchanged_without_a_trace():
     account = Account()
     account.create_cluster(tags={POLICY_TAG: OFFBOARD})
 
@@ -152,7 +152,7 @@ def test_a_cluster_that_was_never_ours_is_left_alone_without_a_trace():
 
 
 @pytest.mark.parametrize("tags", [{}, {POLICY_TAG: "none"}], ids=["gone", "none"])
-def test_a_tag_that_is_merely_gone_empties_and_deletes_nothing(tags):
+def test_a_tag_that_is_merely_missing_empties_and_deletes_nothing(tags):
     account = TunedAccount(pods=(2, 0))
     before = of_ours(account)
 
@@ -193,7 +193,7 @@ def test_tagged_with_a_policy_again_half_way_it_is_onboarded_as_before():
     } == whole
 
 
-def test_an_operator_that_others_gpus_rest_on_stays_and_is_told():
+def test_an_operator_that_others_gpus_rest_on_stays_and_is_reported():
     account = TunedAccount(pods=())
     labels = {"nvidia.com/gpu.count": "1"}
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "theirs", "labels": labels}, "spec": {}}
@@ -302,7 +302,7 @@ def adopted_and_ours() -> TunedAccount:
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(kind):
+def test_struck_once_at_any_call_the_next_reconciles_reach_the_same_end(kind):
     way = smooth_way(adopted_and_ours())
     end, begin = way[-1].state(), len(way[0].calls.made)
     calls = list(enumerate(way[-1].calls.made))[begin:]
@@ -359,7 +359,7 @@ class TestAClusterThatSleeps:
     def test_with_an_emptied_table_its_objects_are_asked_what_sleeps(self):
         """Replicas were in the table alone, and are lost with it: who had some is named, and nothing goes."""
         account = self.asleep()
-        account.store.forget(GPU_1)
+        account.store.delete_state(GPU_1)
 
         say_offboard(account)
         account.run_until(berlin(22.5))
@@ -367,7 +367,7 @@ class TestAClusterThatSleeps:
         server = account.servers["gpu-1"]
         node_pool = server.objects[Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")]
         assert layout.ASLEEP not in node_pool["metadata"]["annotations"]
-        assert told(account, "still-asked-for") == ["Deployment ml/server"]
+        assert reported(account, "still-asked-for") == ["Deployment ml/server"]
 
         server.delete(ref_of(SERVER))
         account.run_until(berlin(23.5))
@@ -375,7 +375,7 @@ class TestAClusterThatSleeps:
         nothing_is_left(account)
 
 
-def told(account: Account, code: str) -> list[str]:
+def reported(account: Account, code: str) -> list[str]:
     """What the findings with that code name."""
     found = [one.message for one in account.record().findings if one.code == code]
     return [match for message in found for match in re.findall(r"(?:[A-Z]\w+ )?[\w-]+/[\w-]+", message)]
@@ -404,7 +404,7 @@ class TestWhoIsAskedBeforeANodePoolGoes:
     def test_a_workload_without_a_pod_now_is_named(self, chooses):
         account = self.waits(deployment(chooses))
 
-        assert told(account, "still-asked-for") == ["Deployment ml/nightly"]
+        assert reported(account, "still-asked-for") == ["Deployment ml/nightly"]
         assert account.n == 4
 
     @pytest.mark.parametrize("affinity", [affinity("NotIn", "shared"), affinity("In", "another")])
@@ -424,7 +424,7 @@ class TestWhoIsAskedBeforeANodePoolGoes:
 
         account.run_until(account.clock.now + timedelta(hours=2))
 
-        assert told(account, "still-asked-for") == ["default/late"]
+        assert reported(account, "still-asked-for") == ["default/late"]
         assert closed(account)
 
     def test_where_nobody_else_has_gpus_a_pod_that_chooses_nothing_stays_as_well(self):
@@ -437,7 +437,7 @@ class TestWhoIsAskedBeforeANodePoolGoes:
         say_offboard(account)
         account.run_until(account.clock.now + timedelta(hours=2))
 
-        assert told(account, "still-asked-for") == [f"default/{name}"]
+        assert reported(account, "still-asked-for") == [f"default/{name}"]
 
 
 def closed(account: TunedAccount) -> bool:
@@ -458,7 +458,7 @@ def test_a_tuner_whose_entry_was_deleted_gets_it_back_and_goes_on():
     nothing_is_left(account)
 
 
-def test_a_node_class_that_a_teams_node_pool_uses_stays_and_is_told():
+def test_a_node_class_that_a_teams_node_pool_uses_stays_and_is_reported():
     account = TunedAccount(pods=())
     node_pool = deepcopy(THEIRS)
     node_pool["spec"]["template"]["spec"]["nodeClassRef"]["name"] = "slicewise"

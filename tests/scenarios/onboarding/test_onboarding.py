@@ -45,11 +45,11 @@ def test_cluster_admin_is_held_only_while_installing():
     assert entry(account, TUNER).groups == ("slicewise:tuner",)
 
 
-def test_the_history_tells_what_was_done_and_why():
-    told = [line for record in onboarded().store.history for line in record.changed]
+def test_the_history_reports_what_was_done_and_why():
+    reported = [line for record in onboarded().store.history for line in record.changed]
 
-    assert any(line.startswith("install gpu-operator v26.7.0 in gpu-operator: ") for line in told)
-    assert told.index("apply NodePool slicewise-shared-l4: its new nodes start with N slices a GPU")
+    assert any(line.startswith("install gpu-operator v26.7.0 in gpu-operator: ") for line in reported)
+    assert reported.index("apply NodePool slicewise-shared-l4: its new nodes start with N slices a GPU")
 
 
 def test_an_onboarded_cluster_is_proven_once():
@@ -59,7 +59,7 @@ def test_an_onboarded_cluster_is_proven_once():
     assert account.calls.made.count("queues.send tuning") == 1
 
 
-def test_a_second_look_changes_nothing_and_says_so():
+def test_a_second_reconcile_changes_nothing_and_says_so():
     account = onboarded()
     before, lines = account.state(), len(account.store.history)
 
@@ -73,7 +73,7 @@ def test_a_second_look_changes_nothing_and_says_so():
     assert len(account.store.history) <= lines + 1
 
 
-def test_a_second_look_needs_no_admin_and_no_write():
+def test_a_second_reconcile_needs_no_admin_and_no_write():
     account = onboarded()
     done = len(account.calls.made)
 
@@ -117,7 +117,7 @@ def test_a_cluster_that_becomes_active_later_is_waited_for():
     assert account.clock.now - START > timedelta(minutes=10)
 
 
-def test_a_cluster_that_never_becomes_active_is_given_up_in_the_open():
+def test_a_cluster_that_never_becomes_active_is_abandoned_in_the_open():
     account = onboarded(status="CREATING")
 
     assert stage(account) is Stage.FAILED
@@ -165,7 +165,7 @@ def test_the_sweep_forgets_a_cluster_whose_deletion_nobody_told():
     assert account.store.records() == ()
 
 
-def test_a_cluster_without_a_policy_is_left_alone():
+def test_a_cluster_without_a_policy_is_left_unchanged():
     account = onboarded(tags={})
 
     assert stage(account) is Stage.UNMANAGED
@@ -247,7 +247,7 @@ def test_a_pause_in_the_middle_of_an_installation_takes_the_admin_rights_back():
 
 
 @pytest.mark.parametrize("mode", ["observe", "recommend"])
-def test_a_policy_that_does_not_act_is_only_told(mode):
+def test_a_policy_that_does_not_act_is_only_reported(mode):
     account = onboarded(POLICY + f"mode: {mode}\n")
 
     assert not account.eks.entries
@@ -269,7 +269,7 @@ def test_a_refused_cluster_keeps_nothing_of_ours():
     assert not [ref for ref in account.servers["gpu-1"].objects if ref.kind.startswith("Node")]
 
 
-def test_a_refused_cluster_is_looked_into_again_by_hand_and_not_by_each_sweep():
+def test_a_refused_cluster_is_read_again_by_hand_and_not_by_each_sweep():
     account = Account()
     account.create_cluster()
     account.gate = False
@@ -301,7 +301,7 @@ def test_a_changed_policy_converges_at_the_next_sweep():
     assert entry(account).policies == ()
 
 
-def test_a_pass_that_lost_its_lease_stops_before_its_next_action():
+def test_a_reconcile_that_lost_its_lease_stops_before_its_next_action():
     account = Account()
     account.create_cluster()
     put = account.eks.put_access_entry
@@ -321,7 +321,7 @@ def test_a_pass_that_lost_its_lease_stops_before_its_next_action():
     assert not account.lost
 
 
-def test_admin_is_given_back_where_every_pass_fails_at_the_same_call(monkeypatch):
+def test_admin_is_returned_where_every_reconcile_fails_at_the_same_call(monkeypatch):
     def refused(*_: object, **__: object) -> None:
         raise Unavailable("helm upgrade gpu-operator: an admission webhook denied the request")
 

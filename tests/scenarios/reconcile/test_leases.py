@@ -69,7 +69,7 @@ class Cluster:
             schedules=None,  # type: ignore[arg-type]
             notices=None,  # type: ignore[arg-type]
         )
-        self._passes = {name: self._of(name, ports) for name in CAPABILITIES}
+        self._reconciles = {name: self._of(name, ports) for name in CAPABILITIES}
 
     def _of(self, name: str, ports: Ports) -> Reconciler[None]:
         def observe(trigger, record, now):
@@ -110,12 +110,12 @@ class Cluster:
             due, _, capability, body = heapq.heappop(self._queue)
             self.clock.now = max(self.clock.now, due)
             try:
-                self.reports.append(self._passes[capability].run(read(body, HOME)))
+                self.reports.append(self._reconciles[capability].run(read(body, HOME)))
             except Killed:
                 self.calls.revive()  # its message stays hidden for longer than this test lasts
         self.clock.now = max(self.clock.now, moment)
 
-    def hints(self, *capabilities: str) -> Cluster:
+    def triggers(self, *capabilities: str) -> Cluster:
         for number, name in enumerate(capabilities):
             self.send(name, Trigger(GPU_1, "the hourly sweep").message(), number * 5 * SECOND)
         return self
@@ -129,8 +129,8 @@ class Cluster:
 
 
 @pytest.mark.parametrize("seconds", [1, 125, 150, 280])
-def test_of_three_hints_that_come_together_each_has_its_look_however_long_that_takes(seconds):
-    cluster = Cluster(timedelta(seconds=seconds)).hints(*CAPABILITIES)
+def test_of_three_triggers_that_come_together_each_has_its_look_however_long_that_takes(seconds):
+    cluster = Cluster(timedelta(seconds=seconds)).triggers(*CAPABILITIES)
 
     cluster.run(HOUR)
 
@@ -142,21 +142,23 @@ def test_of_three_hints_that_come_together_each_has_its_look_however_long_that_t
 
 
 @pytest.mark.parametrize("killed", CAPABILITIES)
-def test_a_pass_that_is_killed_while_it_looks_keeps_others_out_no_longer_than_its_function_may_run(killed):
+def test_a_reconcile_that_is_killed_while_it_looks_keeps_others_out_no_longer_than_its_function_may_run(
+    killed,
+):
     cluster = Cluster(timedelta(seconds=60))
     cluster.killed_in = {killed}
     waits = next(name for name in CAPABILITIES if name != killed)
 
-    cluster.hints(killed, waits).run(2 * HOUR)
+    cluster.triggers(killed, waits).run(2 * HOUR)
 
     [_, (name, at)] = cluster.looked
     assert name == waits
     assert TIMEOUTS[killed] <= at <= TIMEOUTS[killed] + MARGIN + WAITERS
 
 
-def test_a_pass_that_is_killed_while_it_acts_keeps_nobody_out_after_its_functions_end():
+def test_a_reconcile_that_is_killed_while_it_acts_keeps_nobody_out_after_its_functions_end():
     cluster = Cluster(TIMEOUTS[ONBOARDING] - SECOND)
-    cluster.hints(ONBOARDING).killed_in_write = True
+    cluster.triggers(ONBOARDING).killed_in_write = True
 
     cluster.until(START)
 
@@ -166,9 +168,9 @@ def test_a_pass_that_is_killed_while_it_acts_keeps_nobody_out_after_its_function
     cluster.store.acquire(GPU_1, "another", end, HOUR)
 
 
-def test_a_pass_that_lost_its_lease_while_it_looked_writes_nothing():
+def test_a_reconcile_that_lost_its_lease_while_it_looked_writes_nothing():
     """No function lives so long; the fence stands all the same."""
-    cluster = Cluster(TIMEOUTS[TUNING] + MARGIN).hints(TUNING)
+    cluster = Cluster(TIMEOUTS[TUNING] + MARGIN).triggers(TUNING)
     cluster.during = lambda: cluster.store.acquire(GPU_1, "another", cluster.clock.now, HOUR)
 
     cluster.until(START + SECOND)
@@ -190,10 +192,10 @@ class NeverFree(FakeStore):
         raise LeaseHeld("another pass works on it")
 
 
-def test_a_record_that_can_never_be_saved_costs_a_few_passes_an_hour():
+def test_a_record_that_can_never_be_saved_costs_a_few_reconciles_an_hour():
     cluster = Cluster(SECOND, NeverSaved(Calls()))
 
-    cluster.run(24 * HOUR, hourly=lambda: cluster.hints(TUNING))
+    cluster.run(24 * HOUR, hourly=lambda: cluster.triggers(TUNING))
 
     assert 24 <= len(cluster.looked) <= 24 * 9
     given_up = [report for report in cluster.reports if report.stage == GIVEN_UP]
@@ -203,7 +205,7 @@ def test_a_record_that_can_never_be_saved_costs_a_few_passes_an_hour():
 def test_a_lease_that_is_never_free_is_asked_for_a_few_times_an_hour():
     cluster = Cluster(SECOND, NeverFree(Calls()))
 
-    cluster.run(24 * HOUR, hourly=lambda: cluster.hints(*CAPABILITIES))
+    cluster.run(24 * HOUR, hourly=lambda: cluster.triggers(*CAPABILITIES))
 
     tries = len(cluster.reports) / len(CAPABILITIES)
     assert not cluster.looked
@@ -211,8 +213,8 @@ def test_a_lease_that_is_never_free_is_asked_for_a_few_times_an_hour():
     assert 75 < tries <= 75 + 6 + 24 * 5
 
 
-def test_who_waits_behind_a_short_pass_does_not_wait_long():
-    cluster = Cluster(timedelta(seconds=100)).hints(ONBOARDING, OFF_HOURS)
+def test_who_waits_behind_a_short_reconcile_does_not_wait_long():
+    cluster = Cluster(timedelta(seconds=100)).triggers(ONBOARDING, OFF_HOURS)
 
     cluster.run(HOUR)
 
@@ -224,13 +226,13 @@ def test_who_waits_behind_a_short_pass_does_not_wait_long():
 
 
 @pytest.mark.parametrize("waits", CAPABILITIES)
-def test_no_hint_is_dropped_for_one_that_was_lost(waits):
+def test_no_trigger_is_dropped_for_one_that_was_lost(waits):
     """Who waits for the lease of a killed pass is lost; the next trigger comes before that lease ends."""
     killed = next(name for name in CAPABILITIES if name != waits)
     cluster = Cluster(SECOND)
     cluster.killed_in = {killed}
     cluster.brings = lambda trigger: () if trigger.reason == "lost" and trigger.waits else (timedelta(0),)
-    cluster.hints(killed)
+    cluster.triggers(killed)
     cluster.send(waits, Trigger(GPU_1, "lost").message(), 10 * SECOND)
     cluster.send(waits, Trigger(GPU_1, "the next").message(), 120 * SECOND)
 
@@ -241,14 +243,14 @@ def test_no_hint_is_dropped_for_one_that_was_lost(waits):
     assert TIMEOUTS[killed] <= at <= TIMEOUTS[killed] + MARGIN + WAITERS
 
 
-def test_a_hint_whose_pass_was_noted_as_waiting_far_ahead_waits_itself():
+def test_a_trigger_whose_reconcile_was_noted_as_waiting_far_ahead_waits_itself():
     """Some clock was wrong by a day."""
-    cluster = Cluster(timedelta(seconds=100)).hints(ONBOARDING)
+    cluster = Cluster(timedelta(seconds=100)).triggers(ONBOARDING)
     cluster.until(START)
     cluster.store.note_waiting(GPU_1, TUNING, cluster.clock.now + 24 * HOUR)
     held = cluster.store.acquire(GPU_1, "another", cluster.clock.now, 60 * SECOND)
 
-    cluster.hints(TUNING).run(HOUR)
+    cluster.triggers(TUNING).run(HOUR)
 
     assert held and [name for name, _ in cluster.looked] == [ONBOARDING, TUNING]
 
@@ -266,7 +268,7 @@ def test_a_lease_that_is_never_free_costs_little_whatever_the_queue_does(brings)
     cluster = Cluster(SECOND, NeverFree(Calls()))
     cluster.brings = brings
 
-    cluster.run(24 * HOUR, hourly=lambda: cluster.hints(*CAPABILITIES))
+    cluster.run(24 * HOUR, hourly=lambda: cluster.triggers(*CAPABILITIES))
 
     assert not cluster.looked
     tries = len(cluster.reports) / len(CAPABILITIES)
@@ -284,19 +286,19 @@ def failing(account: Account) -> None:
     account.eks.describe = refusing
 
 
-def test_a_record_tells_how_many_tries_are_left_and_when_the_next_is_after_the_last():
+def test_a_record_reports_how_many_tries_are_left_and_when_the_next_is_after_the_last():
     account = Account()
     account.create_cluster()
     account.sweep()
     account.run_until_idle()
     failing(account)
     account.send(Trigger(GPU_1, "a test"))
-    told = []
+    reported = []
     while account.queues.waiting:
         account.answer_one()
-        told.append(account.record().next_try)
+        reported.append(account.record().next_try)
 
-    assert told == [
+    assert reported == [
         "try 1 of 5 failed; the queue tries again in 10 s",
         "try 2 of 5 failed; the queue tries again in 20 s",
         "try 3 of 5 failed; the queue tries again in 40 s",
@@ -308,7 +310,7 @@ def test_a_record_tells_how_many_tries_are_left_and_when_the_next_is_after_the_l
     assert len(account.queues.dead) == 1
 
 
-def test_a_pass_that_ends_well_leaves_no_word_of_tries():
+def test_a_reconcile_that_ends_well_leaves_no_word_of_tries():
     account = Account()
     account.create_cluster()
     describe = account.eks.describe
@@ -352,7 +354,7 @@ def test_failures_alike_are_one_line_of_history():
 # What another release recorded
 
 
-def test_what_could_not_be_read_of_the_record_before_is_told_once():
+def test_what_could_not_be_read_of_the_record_before_is_reported_once():
     account = Account()
     account.create_cluster()
     account.send_created()
@@ -363,8 +365,8 @@ def test_what_could_not_be_read_of_the_record_before_is_told_once():
 
     account.send(Trigger(GPU_1, "a test"))
     account.run_until_idle()
-    told = {finding.code: finding.message for finding in account.record().findings}
-    assert "since, details[0]" in told["record-unreadable"]
+    reported = {finding.code: finding.message for finding in account.record().findings}
+    assert "since, details[0]" in reported["record-unreadable"]
 
     account.send(Trigger(GPU_1, "a test"))
     account.run_until_idle()

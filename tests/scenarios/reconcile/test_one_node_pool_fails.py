@@ -78,7 +78,7 @@ def named(team: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_the_other_three_are_adopted_tuned_and_given_back_in_the_same_passes(error):
+def test_the_other_three_are_adopted_tuned_and_restored_in_the_same_reconciles(error):
     account = Teams()
     before = {team: deepcopy(account.pool(team)) for team in TEAMS}
     account.refuse(f"kubernetes.patch NodePool {STUCK}", error)
@@ -88,8 +88,8 @@ def test_the_other_three_are_adopted_tuned_and_given_back_in_the_same_passes(err
 
     others = [team for team in TEAMS if team != STUCK]
     assert all(layout.ORIGINAL_ANNOTATION in account.pool(team)["metadata"]["annotations"] for team in others)
-    [told] = [one for one in account.tuned.findings if one.code == "cannot-be-changed"]
-    assert f"take over NodePool {STUCK}" in told.message and str(error) in told.message
+    [reported] = [one for one in account.tuned.findings if one.code == "cannot-be-changed"]
+    assert f"take over NodePool {STUCK}" in reported.message and str(error) in reported.message
 
     work_for(account, 8)
     assert all(layout.slices_of_key(account.ns()[team][0]) > 1 for team in others), account.ns()
@@ -103,7 +103,7 @@ def test_the_other_three_are_adopted_tuned_and_given_back_in_the_same_passes(err
         assert layout.ORIGINAL_ANNOTATION not in account.pool(team)["metadata"]["annotations"]
 
 
-def test_one_that_refuses_to_be_given_back_keeps_no_other_from_it():
+def test_one_that_refuses_to_be_restored_keeps_no_other_from_it():
     account = Teams()
     before = {team: deepcopy(account.pool(team)) for team in TEAMS}
     account.onboard()

@@ -50,7 +50,7 @@ def pod_ends(world: World, chance: Random) -> None:
         world.karpenter.end_pod(chance.choice(pods)["metadata"]["name"])
 
 
-def node_is_born(world: World, chance: Random) -> None:
+def node_is_created(world: World, chance: Random) -> None:
     world.karpenter.add_node()
 
 
@@ -92,7 +92,7 @@ def person_gives_a_node_more_slices(world: World, chance: Random) -> None:
 
 
 WHAT_HAPPENS: list[Callable[[World, Random], None]] = [
-    *(node_goes_away, empty_node_never_comes, plugin_falls_silent, nodes_get_well, node_is_born),
+    *(node_goes_away, empty_node_never_comes, plugin_falls_silent, nodes_get_well, node_is_created),
     *(pod_comes, pod_comes, pod_ends, pod_ends, machine_is_not_to_be_had, promise_breaks),
     *(pass_is_killed, pass_is_killed, person_cordons, person_edits_an_overlay, person_edits_the_limit),
     person_gives_a_node_more_slices,

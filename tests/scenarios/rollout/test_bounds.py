@@ -40,7 +40,7 @@ def test_a_node_that_karpenter_is_about_to_take_away_is_waited_for_without_confl
     assert world.stands() == at(8, "ts-8")
 
 
-def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
+def test_a_change_that_is_held_up_is_checked_ever_more_rarely():
     world = World(8, [6, 6])
     world.karpenter.stuck = set(world.nodes)
     world.tuner.begin(4)
@@ -59,7 +59,7 @@ def test_a_change_that_is_held_up_is_looked_at_ever_more_rarely():
     assert world.stands() == at(4, "ts-4")
 
 
-def test_without_capacity_in_ec2_a_change_is_looked_at_ever_more_rarely_all_the_same():
+def test_without_capacity_in_ec2_a_change_is_checked_ever_more_rarely_all_the_same():
     world = World(8, [6, 6])
     world.karpenter.stuck = set(world.nodes)
     world.tuner.begin(4)
@@ -129,7 +129,7 @@ def test_a_tool_that_puts_consolidation_back_at_once_does_not_hold_the_change_up
     assert world.stands() == at(8, "ts-8")
 
 
-def test_a_roll_for_which_the_limit_leaves_no_room_is_told():
+def test_a_roll_for_which_the_limit_leaves_no_room_is_reported():
     world = World(8, [8] * 16)
     world.karpenter.stuck = set(world.nodes)
     world.tuner.begin(4)
@@ -294,7 +294,7 @@ def test_nodes_that_a_person_cordoned_shrink_a_tenth_at_a_time_too():
         most = max(most, sum(1 for n in labelled if world.karpenter._slices(n["name"]) == 8))
 
     world.server.on_change.append(watch)
-    world.change(4, passes=200)
+    world.change(4, reconciles=200)
 
     assert most == 1
     assert world.stands()["labels"] == {"ts-4"}
@@ -324,7 +324,7 @@ def test_more_gpus_that_a_pool_may_have_are_allowed_at_once_while_it_is_rolled()
     assert not any("fits neither N" in message for message in world.tuner.findings)
 
 
-def test_a_limit_that_somebody_else_writes_meanwhile_is_told():
+def test_a_limit_that_another_owner_writes_meanwhile_is_reported():
     world = World(8, [6, 2])
     world.karpenter.stuck.add(world.nodes[0])
     world.tuner.begin(4)

@@ -50,7 +50,7 @@ def test_a_plugin_that_does_not_follow_takes_the_pool_back():
     world.karpenter.plugin = timedelta(hours=1)
     world.happens = {90: lambda w: setattr(w.karpenter, "plugin", timedelta(seconds=4))}
 
-    last = world.change(8, passes=400)
+    last = world.change(8, reconciles=400)
 
     assert last.failed == f"node {world.nodes[0]} offers 4 of 8 slices 5 minutes after it was relabelled"
     assert world.stands() == at(4, "ts-4", after="Never")
@@ -81,7 +81,7 @@ def budgets(world: World) -> list[dict]:
     return world.server.objects[POOL]["spec"]["disruption"]["budgets"]
 
 
-def test_a_canary_to_which_nobody_came_is_told_and_consolidation_goes_one_node_at_a_time():
+def test_a_canary_to_which_nobody_came_is_reported_and_consolidation_goes_one_node_at_a_time():
     world = World(4, [4, 4])
     with_running_pods(world)
     world.change(5)
@@ -129,7 +129,7 @@ def test_a_pod_that_stays_too_short_on_the_canary_makes_it_no_trial():
     assert any("the canary was empty" in said for said in world.tuner.said)
 
 
-def test_a_change_that_is_not_over_in_time_is_given_up_told_and_holds_nothing():
+def test_a_change_that_is_not_over_in_time_is_abandoned_reported_and_holds_nothing():
     """As on Spot, where the canary is taken away each time before its time is over."""
     world = World(4, [4, 4, 4])
     world.karpenter.stuck = set(world.nodes)
@@ -145,15 +145,15 @@ def test_a_change_that_is_not_over_in_time_is_given_up_told_and_holds_nothing():
 
     world.happens = dict.fromkeys(range(3, 300), interrupted)
     began = world.clock.now
-    last = world.change(5, passes=300)
+    last = world.change(5, reconciles=300)
 
     assert last.failed and "did not end" in last.failed
     assert world.clock.now - began < timedelta(minutes=30)
     assert world.stands()["rollout"] is None and world.stands()["after"] == "10m"
-    assert any("change-given-up" in told or "stays 4" in told for told in world.tuner.findings)
+    assert any("change-given-up" in reported or "stays 4" in reported for reported in world.tuner.findings)
 
 
-def test_a_budget_of_the_nodepool_that_lets_no_node_go_is_told_with_its_end():
+def test_a_budget_of_the_nodepool_that_lets_no_node_go_is_reported_with_its_end():
     world = World(8, [6, 6]).hold_forever()
     by_day = {"nodes": "0", "schedule": "0 0 * * *", "duration": "23h"}
     world.edit(POOL, "/spec/disruption/budgets", [by_day])
@@ -163,5 +163,5 @@ def test_a_budget_of_the_nodepool_that_lets_no_node_go_is_told_with_its_end():
         world.tuner.step()
         world.let_pass(timedelta(seconds=20))
 
-    [told] = [one for one in world.tuner.findings if "disruption budget of NodePool" in one]
-    assert "allows no drifted node to be replaced until" in told and 'schedule "0 0 * * *"' in told
+    [reported] = [one for one in world.tuner.findings if "disruption budget of NodePool" in one]
+    assert "allows no drifted node to be replaced until" in reported and 'schedule "0 0 * * *"' in reported

@@ -37,7 +37,7 @@ def enforce(world: World, key: str, every: int = 1) -> list[str]:
     return put_back
 
 
-def test_who_takes_the_requirement_back_three_times_has_it_and_is_told():
+def test_who_takes_the_requirement_back_three_times_has_it_and_is_reported():
     world = World(4, [4, 3]).hold_forever()
     put_back = enforce(world, "ts-4")
 
@@ -47,10 +47,10 @@ def test_who_takes_the_requirement_back_three_times_has_it_and_is_told():
     assert put_back == [("ts-4", "ts-8")] * 3
     assert world.stands() == at(4, "ts-4", after="Never")
     assert (world.karpenter.ever_drifted, world.karpenter.moved) == (set(), [])
-    (told,) = {
+    (reported,) = {
         message for message in world.tuner.findings if "argocd-controller puts the requirement" in message
     }
-    assert "Argo CD: ignoreDifferences" in told and "replicas: {start: 4, max: 4}" in told
+    assert "Argo CD: ignoreDifferences" in reported and "replicas: {start: 4, max: 4}" in reported
 
 
 @pytest.mark.parametrize("every", [2, 3, 5])
@@ -58,7 +58,7 @@ def test_who_takes_it_back_now_and_then_keeps_no_change_from_its_end(every):
     world = World(4, [4, 3, 2]).hold_forever()
     enforce(world, "ts-4", every)
 
-    world.change(8, passes=200)
+    world.change(8, reconciles=200)
 
     assert world.stands()["rollout"] is None
     assert world.karpenter.broken_promises == []
@@ -75,7 +75,7 @@ def test_a_repository_that_has_the_new_n_already_is_followed():
     assert world.stands() == at(8, "ts-8", after="Never")
 
 
-def test_who_keeps_n_from_shrinking_is_not_fought_again_for_a_day():
+def test_who_keeps_n_from_shrinking_is_not_contested_again_for_a_day():
     world = World(8, [6, 2]).hold_forever()
     put_back = enforce(world, "ts-8")
 
@@ -98,14 +98,14 @@ def test_nodes_that_were_shrinking_are_uncordoned_as_soon_as_the_pool_turns_roun
     enforce(world, "ts-8")
     world.edit(POOL, "/metadata/annotations/touched", "by the tool")
 
-    while not world.tuner.state().rollout.yields:
+    while not world.tuner.state().rollout.defers_to:
         world.tuner.step()
     world.tuner.step()
 
     assert world.stands()["cordoned"] == []
 
 
-def test_a_person_who_takes_the_requirement_back_once_is_told_and_the_change_goes_on():
+def test_a_person_who_takes_the_requirement_back_once_is_reported_and_the_change_goes_on():
     world = World(4, [4, 3]).hold_forever()
     put_back = enforce(world, "ts-4")
     world.server.on_change.append(lambda item: world.server.on_change.clear() if put_back else None)
@@ -114,7 +114,7 @@ def test_a_person_who_takes_the_requirement_back_once_is_told_and_the_change_goe
     assert world.stands() == at(8, "ts-8", after="Never")
 
 
-def test_a_key_that_has_no_part_in_the_change_is_not_fought_for_ever():
+def test_a_key_that_has_no_part_in_the_change_is_not_contested_for_ever():
     world = World(4, [4, 3]).hold_forever()
     world.karpenter.stuck |= set(world.nodes)
     put_back = enforce(world, "ts-6")

@@ -16,7 +16,7 @@ from tests.support.tuning.rollout_world import MPS, OVERLAYS, POLICY, POOL, Worl
 
 
 def stories() -> dict[str, Callable[[], tuple[World, int, dict[str, object]]]]:
-    def told(n, pods, target, key, policy=POLICY, broken_at=None):
+    def reported(n, pods, target, key, policy=POLICY, broken_at=None):
         def make():
             world = World(n, pods, policy).hold_forever()
             if broken_at:
@@ -26,17 +26,17 @@ def stories() -> dict[str, Callable[[], tuple[World, int, dict[str, object]]]]:
         return make
 
     return {
-        "grow": told(4, [4, 3], 8, "ts-8"),
-        "shrink": told(8, [8, 3], 4, "ts-4"),
-        "revert": told(4, [4, 3], 8, "ts-4", broken_at=9),
-        "one to two": told(1, [1], 2, "ts-2"),
-        "two to one": told(2, [0, 1], 1, "exclusive"),
-        "mps": told(4, [4], 8, "mps-8", MPS),
+        "grow": reported(4, [4, 3], 8, "ts-8"),
+        "shrink": reported(8, [8, 3], 4, "ts-4"),
+        "revert": reported(4, [4, 3], 8, "ts-4", broken_at=9),
+        "one to two": reported(1, [1], 2, "ts-2"),
+        "two to one": reported(2, [0, 1], 1, "exclusive"),
+        "mps": reported(4, [4], 8, "mps-8", MPS),
     }
 
 
 @pytest.mark.parametrize("story", stories())
-def test_stopped_after_any_write_the_next_pass_ends_the_same(story):
+def test_stopped_after_any_write_the_next_reconcile_ends_the_same(story):
     """A pass that ends at a read has done what one has done that ended at the write before."""
     world, target, wanted = stories()[story]()
     world.change(target)
@@ -47,7 +47,7 @@ def test_stopped_after_any_write_the_next_pass_ends_the_same(story):
         world, target, wanted = stories()[story]()
         world.calls.kill_after = number
 
-        world.change(target, passes=200)
+        world.change(target, reconciles=200)
 
         assert world.stands() == wanted, number
         assert world.karpenter.broken_promises == []
@@ -65,7 +65,7 @@ def test_an_answer_that_is_lost_after_any_write_ends_the_same(story):
         world, target, wanted = stories()[story]()
         world.calls.lose_answer[number] = Conflict("it took too long")
 
-        world.change(target, passes=200)
+        world.change(target, reconciles=200)
 
         assert world.stands() == wanted, number
 
@@ -99,14 +99,16 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_persons_edit_in_the_middle_is_told_and_taken_along(edit):
+def test_a_persons_edit_in_the_middle_is_reported_and_taken_along(edit):
     world = halfway(World(4, [4, 4, 4]).hold_forever())
     world.karpenter.stuck |= set(world.nodes)  # Karpenter looks at drift every 10 s, a pass sooner
 
     EDITS[edit](world)
     world.change(8)
 
-    assert any("another writer changed it during the rollout" in told for told in world.tuner.findings)
+    assert any(
+        "another writer changed it during the rollout" in reported for reported in world.tuner.findings
+    )
     assert world.stands() == at(8, "ts-8", after="Never")
     assert world.karpenter.replaced == []
 
@@ -119,7 +121,8 @@ def test_consolidation_that_a_person_sets_meanwhile_is_theirs_in_the_end():
 
     assert world.stands()["after"] == "1h"
     assert any(
-        "onsolidateAfter of NodePool slicewise-shared-l4 is 1h" in told for told in world.tuner.findings
+        "onsolidateAfter of NodePool slicewise-shared-l4 is 1h" in reported
+        for reported in world.tuner.findings
     )
 
 
@@ -138,7 +141,7 @@ def test_a_pool_whose_annotation_was_removed_halfway_ends_at_one_n(target):
     assert world.stands()["labels"] == {"ts-4"}
 
 
-def test_a_garbled_annotation_counts_as_absent_and_is_told():
+def test_a_garbled_annotation_counts_as_absent_and_is_reported():
     world = World(4, [4])
     world.edit(POOL, "/metadata/annotations/slicewise.dev~1rollout", "from 4 to 8")
     world.edit(POOL, "/metadata/annotations/slicewise.dev~1tuning", '{"changed_at": "yesterday"}')

@@ -41,7 +41,7 @@ def test_a_node_that_karpenter_wants_to_take_away_and_cannot_holds_no_pool_up():
     taints = [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]
     world.happens = {1: lambda w: w.edit(Ref("v1", "Node", going), "/spec/taints", taints)}
 
-    last = world.change(8, passes=200)
+    last = world.change(8, reconciles=200)
 
     assert last.finished
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
@@ -85,7 +85,7 @@ def test_a_node_that_is_not_ready_for_a_moment_is_not_replaced_because_of_it():
     world.server.set_status(kubelet, off)
     world.happens = {30: lambda w: w.karpenter.silent.clear()}
 
-    assert world.change(4, passes=200).finished
+    assert world.change(4, reconciles=200).finished
 
     assert world.stands() == at(4, "ts-4", after="Never")
     assert (world.karpenter.moved, world.karpenter.ever_drifted) == ([], set())
@@ -98,7 +98,7 @@ def test_a_node_that_stays_away_is_replaced_after_half_an_hour():
     world.server.set_status(Ref("v1", "Node", world.nodes[1]), off)
     began = world.clock.now
 
-    assert world.change(4, passes=200).finished
+    assert world.change(4, reconciles=200).finished
 
     assert world.karpenter.replaced == [world.nodes[1]]
     assert HALF_AN_HOUR < world.clock.now - began < 2 * HALF_AN_HOUR
@@ -107,7 +107,7 @@ def test_a_node_that_stays_away_is_replaced_after_half_an_hour():
 def test_no_pod_moves_twice_where_many_nodes_are_replaced():
     world = World(8, [5] * 5).hold_forever()
 
-    world.change(4, passes=200)
+    world.change(4, reconciles=200)
 
     assert world.stands() == at(4, "ts-4", after="Never")
     assert len(world.karpenter.moved) == len(set(world.karpenter.moved)) == 25
@@ -144,7 +144,7 @@ def test_a_node_that_is_not_replaced_for_long_takes_pods_again_where_the_new_n_h
     assert world.stands()["cordoned"] == []
 
 
-def test_who_keeps_the_old_n_drifts_no_node_whose_pods_fit_for_longer_than_a_look():
+def test_who_keeps_the_old_n_drifts_no_node_whose_pods_fit_for_longer_than_a_reconcile():
     world = halfway(World(4, [2, 2, 2]).hold_forever())
     world.karpenter.stuck |= set(world.nodes)
     while label_of(world, "NodeClaim", world.nodes[0]) == "ts-4":
@@ -169,7 +169,7 @@ def test_who_keeps_the_old_n_drifts_no_node_whose_pods_fit_for_longer_than_a_loo
 # Letting go
 
 
-def test_a_cordon_is_let_go_also_where_a_mark_tells_of_the_future():
+def test_a_cordon_is_released_also_where_a_mark_is_of_the_future():
     account = shrinking(cordoned)
     account.karpenter.silent |= set(cordoned(account))
     nodes = cordoned(account)

@@ -102,7 +102,7 @@ def sweep(account: TunedAccount) -> None:
 
 @pytest.mark.parametrize("stops", [untagged, observing, without_the_pool, wrong, of_a_newer_format])
 @pytest.mark.parametrize("stage", [is_held, has_canary, is_wide])
-def test_whoever_may_not_carry_a_change_on_gives_consolidation_back(stops, stage):
+def test_whoever_may_not_carry_a_change_on_releases_consolidation(stops, stage):
     account = growing(stage)
 
     stops(account)
@@ -113,7 +113,7 @@ def test_whoever_may_not_carry_a_change_on_gives_consolidation_back(stops, stage
     assert not account.lost
 
 
-def test_a_conflict_while_consolidation_is_given_back_does_not_keep_it():
+def test_a_conflict_while_consolidation_is_released_does_not_keep_it():
     account = growing(is_wide)
     server, patch = account.servers["gpu-1"], account.servers["gpu-1"].patch
 
@@ -142,7 +142,7 @@ def test_whoever_may_not_carry_a_change_on_uncordons_its_nodes(stops):
     assert after(account) == "10m"
 
 
-def test_a_wrong_policy_in_the_middle_of_a_change_tells_what_is_given_back():
+def test_a_wrong_policy_in_the_middle_of_a_change_reports_what_is_restored():
     account = growing(is_wide)
 
     wrong(account)
@@ -153,7 +153,7 @@ def test_a_wrong_policy_in_the_middle_of_a_change_tells_what_is_given_back():
     assert account.karpenter.ever_drifted == set()
 
 
-def test_no_pod_comes_to_a_node_that_is_let_go_before_it_has_its_fewer_slices():
+def test_no_pod_comes_to_a_node_that_is_released_before_it_has_its_fewer_slices():
     account = shrinking(cordoned)
     account.karpenter.silent |= set(cordoned(account))
     as_far_as(account, lambda a: relabelled(a))
@@ -192,7 +192,7 @@ def test_a_change_that_was_let_go_is_finished_once_it_may_be(stops):
     assert account.karpenter.ever_drifted == set()
 
 
-def test_a_pause_in_the_middle_of_a_change_tells_what_stays_held():
+def test_a_pause_in_the_middle_of_a_change_reports_what_stays_held():
     account = growing(is_wide)
 
     account.store.pause(GPU_1, "audit")
@@ -221,7 +221,7 @@ def test_another_way_of_sharing_waits_for_the_end_of_a_change_and_replaces_no_no
     assert after(account) == "10m"
 
 
-def test_a_key_that_somebody_took_away_is_given_to_no_node():
+def test_a_key_that_a_user_took_away_is_given_to_no_node():
     account = growing(is_held)
     server = account.servers["gpu-1"]
 

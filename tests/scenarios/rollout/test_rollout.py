@@ -42,7 +42,7 @@ def test_nodes_that_the_new_n_makes_superfluous_go_only_after_the_change():
     assert len(world.karpenter.consolidated) == 2
 
 
-def test_a_change_is_told_as_it_goes():
+def test_a_change_is_reported_as_it_goes():
     world = World(4, [4, 4])
 
     world.change(8)
@@ -67,7 +67,7 @@ def test_a_change_is_told_as_it_goes():
 def test_the_canary_is_the_node_with_the_most_pods():
     world = World(4, [1, 4, 2])
 
-    world.change(8, passes=200)
+    world.change(8, reconciles=200)
 
     assert f"node {world.nodes[1]} is the canary" in world.tuner.said
 
@@ -103,7 +103,7 @@ def test_an_empty_pool_needs_no_canary():
     assert not any("canary" in said for said in world.tuner.said)
 
 
-def test_nodes_born_in_the_middle_are_caught():
+def test_nodes_created_in_the_middle_are_caught():
     world = World(4, [4, 4, 4]).hold_forever()
     world.happens = {number: lambda w: w.karpenter.add_node(2) for number in (4, 6, 8, 10, 12)}
 
@@ -114,7 +114,7 @@ def test_nodes_born_in_the_middle_are_caught():
     assert world.karpenter.moved == []
 
 
-def test_a_node_born_of_the_nodepool_before_it_was_narrowed_is_taken_along():
+def test_a_node_created_from_the_nodepool_before_it_was_narrowed_is_taken_along():
     """Karpenter had read the NodePool a moment before: the NodeClaim comes a moment after."""
     world = World(4, [4, 4]).hold_forever()
     done = []
@@ -146,7 +146,7 @@ def test_a_node_claim_whose_node_has_not_come_gets_the_new_key_before_it():
     assert (world.tuner.conflicts, world.karpenter.ever_drifted) == ([], set())
 
 
-def test_a_node_born_between_look_and_narrowing_is_a_conflict_and_taken_along():
+def test_a_node_created_between_observation_and_narrowing_is_a_conflict_and_taken_along():
     world = World(4, [4]).hold_forever()
     listed = world.tuner.kubernetes.list
 
@@ -166,7 +166,7 @@ def test_a_node_born_between_look_and_narrowing_is_a_conflict_and_taken_along():
     assert (world.karpenter.ever_drifted, len(world.karpenter._of("Node"))) == (set(), 2)
 
 
-def test_a_node_that_is_not_ready_holds_the_change_up_and_is_told():
+def test_a_node_that_is_not_ready_holds_the_change_up_and_is_reported():
     world = World(4, [4, 4])
     ref = Ref("v1", "Node", world.nodes[1])
     world.karpenter._follow = lambda node, at_once=False: None
@@ -224,7 +224,7 @@ def test_a_pod_that_comes_before_the_cordon_saves_its_node_from_shrinking():
     assert world.karpenter.replaced == [world.nodes[0]]
 
 
-def test_a_pod_that_comes_between_look_and_write_is_a_conflict():
+def test_a_pod_that_comes_between_observation_and_write_is_a_conflict():
     world = World(8, [4]).hold_forever()
     kubernetes, done = world.tuner.kubernetes, []
     write = kubernetes.patch
@@ -264,7 +264,7 @@ def test_on_several_gpus_all_pods_must_fit_on_one():
     assert world.karpenter.replaced == [world.nodes[1]]
 
 
-def test_what_forbids_a_roll_is_told_with_since_when():
+def test_what_forbids_a_roll_is_reported_with_since_when():
     world = World(8, [8, 2])
     world.karpenter.stuck.add(world.nodes[0])
     pods = world.karpenter._pods_on(world.nodes[0])
@@ -280,11 +280,11 @@ def test_what_forbids_a_roll_is_told_with_since_when():
         }
     )
     with pytest.raises(AssertionError, match="no end"):
-        world.change(4, passes=40)
+        world.change(4, reconciles=40)
 
-    (told,) = [f for f in world.tuner.findings if "due for replacement since" in f]
-    assert f"pod default/{pods[0]['metadata']['name']} says karpenter.sh/do-not-disrupt" in told
-    assert "PodDisruptionBudget default/all allows no disruption of 8 pods" in told
+    (reported,) = [f for f in world.tuner.findings if "due for replacement since" in f]
+    assert f"pod default/{pods[0]['metadata']['name']} says karpenter.sh/do-not-disrupt" in reported
+    assert "PodDisruptionBudget default/all allows no disruption of 8 pods" in reported
 
     world.karpenter.stuck.clear()
     world.change(4)

@@ -34,7 +34,7 @@ def without(world: World, node: str) -> World:
 # Growing
 
 
-def test_a_node_that_never_gets_ready_is_set_aside_and_the_others_grow():
+def test_a_node_that_never_gets_ready_is_skipped_and_the_others_grow():
     world = World(4, [4, 4, 0]).hold_forever()
     without(world, world.nodes[2])
     began = world.clock.now
@@ -45,14 +45,14 @@ def test_a_node_that_never_gets_ready_is_set_aside_and_the_others_grow():
     assert (labels(world), labels(world, "NodeClaim")) == (["ts-8", "ts-8", "ts-4"], ["ts-8"] * 3)
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
     assert HALF_AN_HOUR < world.clock.now - began < 2 * HALF_AN_HOUR
-    told = [message for message in world.tuner.findings if world.nodes[2] in message]
-    assert "so it blocks the rollout on NodePool slicewise-shared-l4, for 30 minutes at most" in told[0]
-    assert "changes without it. Fix the node and it is updated automatically" in told[1]
+    reported = [message for message in world.tuner.findings if world.nodes[2] in message]
+    assert "so it blocks the rollout on NodePool slicewise-shared-l4, for 30 minutes at most" in reported[0]
+    assert "changes without it. Fix the node and it is updated automatically" in reported[1]
 
 
-def test_one_sick_gpu_of_eight_holds_no_pool_up():
+def test_one_unhealthy_gpu_of_eight_holds_no_pool_up():
     world = World(4, [8, 20], gpus=8).hold_forever()
-    world.karpenter.sick[world.nodes[1]] = 1
+    world.karpenter.unhealthy[world.nodes[1]] = 1
     world.karpenter._follow(world.karpenter._node(world.nodes[1]), at_once=True)
 
     last = world.change(8)
@@ -87,11 +87,11 @@ def test_a_pool_without_a_node_that_works_goes_back_after_half_an_hour():
 # Plugins that do not follow
 
 
-def test_one_late_plugin_of_many_is_set_aside():
+def test_one_late_plugin_of_many_is_skipped():
     world = World(4, [1] * 20).hold_forever()
     world.karpenter.silent.add(world.nodes[7])
 
-    last = world.change(8, passes=200)
+    last = world.change(8, reconciles=200)
 
     assert last.message == "N is 8" and not last.failed
     assert world.stands()["labels"] == {"ts-8"}
@@ -103,7 +103,7 @@ def test_more_late_plugins_than_one_in_twenty_take_the_pool_back():
     world = World(4, [1] * 20).hold_forever()
     world.karpenter.silent |= set(world.nodes[7:9])
 
-    last = world.change(8, passes=200)
+    last = world.change(8, reconciles=200)
 
     assert last.failed.endswith("5 minutes after it was relabelled, and so do 1 others")
     assert (world.stands()["keys"], world.stands()["labels"]) == (("ts-4",), {"ts-4"})
@@ -117,7 +117,7 @@ def test_a_node_that_never_offered_a_slice_holds_no_roll_up():
     world = World(8, [6, 2, 0])
     without(world, world.nodes[2])
 
-    last = world.change(4, passes=200)
+    last = world.change(4, reconciles=200)
 
     assert last.finished
     assert (world.stands()["keys"], world.stands()["labels"]) == (("ts-4",), {"ts-4"})
@@ -125,9 +125,9 @@ def test_a_node_that_never_offered_a_slice_holds_no_roll_up():
     assert world.tuner.conflicts == []
 
 
-def test_a_gpu_that_is_sick_keeps_no_node_from_shrinking_in_place():
+def test_a_gpu_that_is_unhealthy_keeps_no_node_from_shrinking_in_place():
     world = World(8, [3, 2], gpus=8).hold_forever()
-    world.karpenter.sick[world.nodes[1]] = 1
+    world.karpenter.unhealthy[world.nodes[1]] = 1
     world.karpenter._follow(world.karpenter._node(world.nodes[1]), at_once=True)
 
     world.change(4)
@@ -153,7 +153,7 @@ def test_a_plugin_that_does_not_shrink_gets_its_label_back_and_its_node_is_repla
     assert world.stands()["labels"] == {"ts-4"}
 
 
-def test_a_roll_that_lasts_gives_consolidation_back():
+def test_a_roll_that_lasts_releases_consolidation():
     world = World(8, [6, 2])
     world.karpenter.stuck.add(world.nodes[0])
     world.tuner.begin(4)
@@ -168,7 +168,7 @@ def test_a_roll_that_lasts_gives_consolidation_back():
     assert world.stands()["after"] == "10m"
 
 
-def test_a_node_that_uses_the_disruption_budget_up_is_told():
+def test_a_node_that_uses_the_disruption_budget_up_is_reported():
     world = World(8, [6, 6])
     world.karpenter.stuck |= set(world.nodes)
     off = {"conditions": [{"type": "Ready", "status": "False"}], "allocatable": {"nvidia.com/gpu": "8"}}
@@ -187,7 +187,7 @@ def test_a_node_that_uses_the_disruption_budget_up_is_told():
 # Going back
 
 
-def test_going_back_replaces_no_node_that_was_set_aside():
+def test_going_back_replaces_no_node_that_was_skipped():
     world = World(4, [4, 4, 0]).hold_forever()
     without(world, world.nodes[2])
 
@@ -206,7 +206,7 @@ def test_going_back_replaces_no_node_that_was_set_aside():
 # Afterwards
 
 
-def test_a_node_that_was_set_aside_follows_once_it_works_again():
+def test_a_node_that_was_skipped_follows_once_it_works_again():
     account = TunedAccount(pods=(4, 4))
     aside = account.fullest()
     account.karpenter.unready.add(aside)
@@ -215,8 +215,8 @@ def test_a_node_that_was_set_aside_follows_once_it_works_again():
     node["annotations"][layout.WAITED_ANNOTATION] = account.clock.now.isoformat()
 
     account.hours(1)
-    told = {finding.code for finding in account.tuned.findings}
-    assert "node-set-aside" in told and "foreign-edit" not in told
+    reported = {finding.code for finding in account.tuned.findings}
+    assert "node-set-aside" in reported and "foreign-edit" not in reported
     account.karpenter.unready.clear()
     account.let_pass(timedelta(minutes=1))
     account.hours(1)

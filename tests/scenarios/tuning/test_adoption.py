@@ -148,7 +148,7 @@ def test_pods_that_wait_for_it_in_their_owners_words_want_a_higher_n():
     assert not account.karpenter.ever_drifted
 
 
-def test_it_is_given_back_as_it_was_when_its_pool_leaves_the_policy():
+def test_it_is_restored_as_it_was_when_its_pool_leaves_the_policy():
     account = Adopting()
     before = deepcopy(account.node_pool)
     account.onboard()
@@ -166,7 +166,7 @@ def test_it_is_given_back_as_it_was_when_its_pool_leaves_the_policy():
     assert account.undisturbed()
 
 
-def test_it_is_given_back_when_the_cluster_loses_its_tag():
+def test_it_is_restored_when_the_cluster_loses_its_tag():
     account = Adopting()
     before = deepcopy(account.node_pool)
     account.onboard()
@@ -179,7 +179,7 @@ def test_it_is_given_back_when_the_cluster_loses_its_tag():
     assert account.undisturbed()
 
 
-def test_a_nodepool_that_sleeps_is_neither_taken_over_nor_given_back():
+def test_a_nodepool_that_sleeps_is_neither_taken_over_nor_restored():
     account = Adopting()
     account.node_pool["metadata"]["annotations"][layout.ASLEEP] = "2026-03-02T07:00:00Z"
     account.onboard()
@@ -196,7 +196,7 @@ def test_a_nodepool_that_sleeps_is_neither_taken_over_nor_given_back():
     assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
 
 
-def test_under_another_pool_it_is_given_back_and_taken_over_again():
+def test_under_another_pool_it_is_restored_and_taken_over_again():
     account = Adopting()
     account.onboard()
     account.tune()
@@ -213,7 +213,7 @@ def test_under_another_pool_it_is_given_back_and_taken_over_again():
     assert account.undisturbed()
 
 
-def test_shared_gpus_are_given_back_shared():
+def test_shared_gpus_are_restored_shared():
     account = Adopting()
     account.onboard()
     account.idle()
@@ -231,11 +231,11 @@ def test_shared_gpus_are_given_back_shared():
     assert not account.karpenter.ever_drifted
 
 
-@pytest.mark.parametrize("born_after", range(5))
-def test_a_node_that_is_born_meanwhile_is_caught(born_after):
+@pytest.mark.parametrize("created_after", range(5))
+def test_a_node_that_is_created_meanwhile_is_caught(created_after):
     account = Adopting()
     account.onboard()
-    for _ in range(born_after):
+    for _ in range(created_after):
         account.answer_next()
 
     account.karpenter.add_node(1, pool="gpu")
@@ -322,7 +322,7 @@ def test_without_any_limit_of_gpus_none_is_set():
         ("idleAfter: 2m", {}),
     ],
 )
-def test_only_the_field_that_the_policy_writes_is_taken_over_and_it_is_given_back(written, changes):
+def test_only_the_field_that_the_policy_writes_is_taken_over_and_it_is_restored(written, changes):
     policy = UNBOUNDED + f"consolidation: {{{written}}}\n"
     account = adopted_under(policy, protected())
     assert account.node_pool["spec"]["disruption"] == PROTECTED | changes
@@ -351,7 +351,7 @@ def test_business_hours_are_added_to_its_budgets_and_loosen_none():
     assert account.node_pool["spec"]["disruption"] == PROTECTED
 
 
-def test_what_its_owner_changes_later_is_kept_and_stays_when_it_is_given_back():
+def test_what_its_owner_changes_later_is_kept_and_stays_when_it_is_restored():
     account = adopted_under(UNBOUNDED + "consolidation: {after: 5m}\n", protected())
     later = [{"nodes": "3"}]
     account.node_pool["spec"]["disruption"]["budgets"] = deepcopy(later)
@@ -382,13 +382,13 @@ def test_what_an_earlier_release_wrote_over_is_put_back():
     assert account.undisturbed()
 
 
-def test_what_the_policy_writes_over_is_told_before_it_does():
+def test_what_the_policy_writes_over_is_reported_before_it_does():
     account = Adopting(POLICY + "consolidation: {after: 5m}\n", protected())
     account.onboard()
 
-    [told] = [one for one in account.record().findings if one.code == "adopt-changes"]
-    assert "limit 10 of nvidia.com/gpu becomes 16 GPUs (maxGpus)" in told.message
-    assert "consolidateAfter Never becomes 5m (consolidation.after)" in told.message
+    [reported] = [one for one in account.record().findings if one.code == "adopt-changes"]
+    assert "limit 10 of nvidia.com/gpu becomes 16 GPUs (maxGpus)" in reported.message
+    assert "consolidateAfter Never becomes 5m (consolidation.after)" in reported.message
     account.answer_next()
     assert "adopt-changes" in codes_of(account), "also the pass that labels nodes says so"
     account.answer_all()
@@ -404,7 +404,7 @@ THEIR_KEY = {"key": layout.CONFIG_LABEL, "operator": "In", "values": ["theirs"]}
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (
             {"metadata": {"labels": {layout.POOL_LABEL: "mine"}}},
@@ -414,7 +414,7 @@ THEIR_KEY = {"key": layout.CONFIG_LABEL, "operator": "In", "values": ["theirs"]}
     ],
     ids=["a hashed label", "a key of their own"],
 )
-def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change, told):
+def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change, reported):
     theirs = deepcopy(THEIRS)
     for part, value in change.items():
         theirs["spec"]["template"][part] |= value
@@ -424,12 +424,12 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change,
 
     record = account.record()
     assert record.stage is Stage.BLOCKED
-    assert told in record.reason
+    assert reported in record.reason
     assert account.node_pool == before
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "reported"),
     [
         ({"replicas": 3}, "it is static (spec.replicas is 3)"),
         (
@@ -439,7 +439,7 @@ def test_what_cannot_be_taken_over_is_refused_before_anything_is_touched(change,
     ],
     ids=["static", "MIG"],
 )
-def test_an_odd_nodepool_is_refused_by_name_before_anything_is_touched(changed, told):
+def test_an_odd_nodepool_is_refused_by_name_before_anything_is_touched(changed, reported):
     theirs = deepcopy(THEIRS)
     theirs["spec"] |= {key: value for key, value in changed.items() if key != "template"}
     theirs["spec"]["template"] |= changed.get("template", {})
@@ -448,19 +448,19 @@ def test_an_odd_nodepool_is_refused_by_name_before_anything_is_touched(changed, 
     account.onboard()
 
     assert account.record().stage is Stage.BLOCKED
-    assert "NodePool gpu" in account.record().reason and told in account.record().reason
+    assert "NodePool gpu" in account.record().reason and reported in account.record().reason
     assert account.node_pool == before
 
 
-def test_a_nodepool_on_capacity_reservations_is_adopted_and_told_what_that_means():
+def test_a_nodepool_on_capacity_reservations_is_adopted_and_reported_what_that_means():
     theirs = deepcopy(THEIRS)
     reserved = {"key": layout.CAPACITY_TYPE_LABEL, "operator": "In", "values": ["reserved", "on-demand"]}
     theirs["spec"]["template"]["spec"]["requirements"].append(reserved)
     account = Adopting(UNBOUNDED, theirs=theirs)
     account.onboard()
 
-    [told] = [one for one in account.record().findings if one.code == "adopt-reserved"]
-    assert "NodePool gpu uses capacity reservations" in told.message
+    [reported] = [one for one in account.record().findings if one.code == "adopt-reserved"]
+    assert "NodePool gpu uses capacity reservations" in reported.message
     account.tune()
     assert without_our_requirements(account.node_pool["spec"]) == theirs["spec"]
     assert account.undisturbed()
@@ -486,7 +486,7 @@ def shared_by(account: Adopting) -> int:
     return account.n
 
 
-def test_a_requirement_that_a_tool_takes_away_is_told_and_n_stays_what_its_nodes_do():
+def test_a_requirement_that_a_tool_takes_away_is_reported_and_n_stays_what_its_nodes_do():
     account = Adopting()
     n = shared_by(account)
     taken_away(account)
@@ -500,9 +500,9 @@ def test_a_requirement_that_a_tool_takes_away_is_told_and_n_stays_what_its_nodes
     record = account.tune()
 
     assert account.n is None, "that tool is not fought"
-    [told] = [one for one in record.findings if one.code == "requirement-taken-away"]
-    assert "argocd-controller" in told.message and f"N stays {n}" in told.message
-    assert "ignoreDifferences" in told.remedy
+    [reported] = [one for one in record.findings if one.code == "requirement-taken-away"]
+    assert "argocd-controller" in reported.message and f"N stays {n}" in reported.message
+    assert "ignoreDifferences" in reported.remedy
     assert account.capacities == {str(n)}
     assert account.node_pool["spec"]["limits"]["nvidia.com/gpu"] == str(16 * n)
     assert record.details[0]["n"] == n
@@ -535,14 +535,14 @@ def test_a_nodepool_that_is_not_there_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("label", "value", "told"),
+    ("label", "value", "reported"),
     [
         (layout.GPU_NAME_LABEL, "t4", "has t4 GPUs, and the pool is for l4"),
         (layout.CONFIG_LABEL, "ts-3", f"is labelled {layout.CONFIG_LABEL}=ts-3"),
     ],
     ids=["another model", "a key of their own"],
 )
-def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over(label, value, told):
+def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over(label, value, reported):
     account = Adopting()
     account.servers["gpu-1"].objects[Ref("v1", "Node", "node-003")]["metadata"]["labels"][label] = value
     account.onboard()
@@ -550,7 +550,7 @@ def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over
     record = account.tune()
 
     assert [finding.code for finding in record.findings] == ["not-adopted"]
-    assert told in record.findings[0].message
+    assert reported in record.findings[0].message
     assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
 
 
@@ -576,8 +576,8 @@ def test_a_running_pod_that_asks_for_two_gpus_is_named_and_n_stays_one_as_long_a
     account.hours(8)
 
     assert account.n == 1 and layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
-    [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
-    assert "Pod default/training (2 GPUs)" in told.message and "so N stays 1" in told.message
+    [reported] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
+    assert "Pod default/training (2 GPUs)" in reported.message and "so N stays 1" in reported.message
 
     account.karpenter.end_pod("training")
     account.hours(4)
@@ -595,8 +595,8 @@ def test_so_does_a_template_that_has_no_pod_now(kind):
     account.hours(8)
 
     assert account.n == 1
-    [told] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
-    assert f"{kind} default/train (2 GPUs)" in told.message
+    [reported] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
+    assert f"{kind} default/train (2 GPUs)" in reported.message
     assert any("To let N rise" in line for line in lines(account.tuned.details[0]))
 
     account.servers["gpu-1"].delete(Ref(asking_for(2, "train", kind)["apiVersion"], kind, "train", "default"))
@@ -648,15 +648,15 @@ def test_one_that_comes_while_n_grows_from_one_takes_it_back():
     assert not account.karpenter.ever_drifted
 
 
-def test_on_a_shared_pool_each_that_asks_for_two_is_told_with_what_would_let_it_run():
+def test_on_a_shared_pool_each_that_asks_for_two_is_reported_with_what_would_let_it_run():
     account = TunedAccount()
     account.servers["gpu-1"].create(asking_for(2, "train", "CronJob"))
 
     record = account.tune()
 
-    [told] = [one for one in record.findings if one.code == "more-than-one-gpu"]
-    assert "CronJob default/train (2 GPUs)" in told.message and "kubelet refuses" in told.message
-    assert "sharing: none" in told.remedy
+    [reported] = [one for one in record.findings if one.code == "more-than-one-gpu"]
+    assert "CronJob default/train (2 GPUs)" in reported.message and "kubelet refuses" in reported.message
+    assert "sharing: none" in reported.remedy
     assert any("To let them run" in line for line in lines(record.details[0]))
 
 
@@ -667,7 +667,7 @@ pools:
 """
 
 
-def test_pools_of_whole_gpus_and_classes_of_one_serve_them_and_are_told_nothing():
+def test_pools_of_whole_gpus_and_classes_of_one_serve_them_and_are_reported_nothing():
     account = TunedAccount(policy=WHOLE, pods=())
     server = account.servers["gpu-1"]
     server.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
@@ -676,8 +676,8 @@ def test_pools_of_whole_gpus_and_classes_of_one_serve_them_and_are_told_nothing(
 
     record = account.tune()
 
-    told = [str(one) for one in record.findings if one.code in ("more-than-one-gpu", "templates-unread")]
-    assert told == [], "the class of two tolerates nobody who does not choose it"
+    reported = [str(one) for one in record.findings if one.code in ("more-than-one-gpu", "templates-unread")]
+    assert reported == [], "the class of two tolerates nobody who does not choose it"
 
 
 @pytest.mark.parametrize("error", [Refused("403 forbidden"), Unavailable("timed out")])
@@ -698,7 +698,7 @@ def test_templates_that_cannot_be_read_keep_n_at_one_and_end_nothing(error):
     assert account.n > 1 and "templates-unread" not in codes_of(account)
 
 
-def test_killed_at_every_call_the_next_pass_goes_on():
+def test_killed_at_every_call_the_next_reconcile_goes_on():
     account = Adopting()
     account.onboard()
     way = account.way()
@@ -758,7 +758,7 @@ _FUTURES = Futures(Adopting.answer_next, _go_on)
 
 
 @pytest.mark.parametrize("kind", ["killed", "answer lost", *REFUSALS])
-def test_struck_at_any_call_from_its_take_over_until_it_is_given_back_it_is_as_it_was(kind):
+def test_struck_at_any_call_from_its_take_over_until_it_is_restored_it_is_as_it_was(kind):
     (_, begun), *_, (_, whole) = undisturbed_way()
     first = len(begun.calls.made)
     assert whole.node_pool["spec"] == protected()["spec"]
@@ -788,5 +788,5 @@ def test_one_whose_device_plugin_shares_gpus_by_its_default_is_not_taken_over():
 
     assert account.node_pool["spec"] == before
     assert layout.CONFIG_LABEL not in account.servers["gpu-1"].objects[node]["metadata"]["labels"]
-    [told] = [one for one in account.tuned.findings if one.code == "not-adopted"]
-    assert "offers 2 slices of 1 GPU" in told.message
+    [reported] = [one for one in account.tuned.findings if one.code == "not-adopted"]
+    assert "offers 2 slices of 1 GPU" in reported.message

@@ -159,7 +159,7 @@ def test_what_is_forgotten_of_a_cluster_is_not_what_it_cost():
 
     account.queues.put(TUNING, Trigger(GPU_1, "it is deleted").message())
     account.answer_gone()
-    account.store.forget(GPU_1)
+    account.store.delete_state(GPU_1)
 
     assert account.costs.clusters() == (GPU_1,)
     assert machine_seconds(account) == 2 * counted_seconds(account) > 0

@@ -107,7 +107,7 @@ KINDS = ["killed", "answer lost", *REFUSALS]
     "share",
     [pytest.param(13, id="here and there"), pytest.param(1, id="everywhere", marks=pytest.mark.exhaustive)],
 )
-def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind, smoothly):
+def test_struck_once_at_any_call_the_next_reconciles_reach_the_same_end(share, kind, smoothly):
     calls = len(smoothly.calls.made)
     assert calls > 150
 
@@ -119,7 +119,7 @@ def test_struck_once_at_any_call_the_next_passes_reach_the_same_end(share, kind,
         )
 
 
-def test_hints_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
+def test_triggers_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
     account = due()
     for body in ("{", "[]", json.dumps({"slicewise": 9}), alarm_event("idle", "ALARM", "ALARM")):
         account.queues.put(TUNING, body)
@@ -131,7 +131,7 @@ def test_hints_that_come_twice_late_or_as_garbage_change_nothing(smoothly):
     assert ended(account) == ended(smoothly)
 
 
-def test_with_an_empty_table_the_next_pass_goes_on_from_the_cluster(smoothly):
+def test_with_an_empty_table_the_next_reconcile_goes_on_from_the_cluster(smoothly):
     account = due()
     account.queues.put(TUNING, json.dumps({"slicewise": 1, "cluster": GPU_1}))
     while account.queues.waiting:

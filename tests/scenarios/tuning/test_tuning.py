@@ -78,7 +78,7 @@ def test_a_decision_is_kept_with_its_inputs_also_when_nothing_changes():
     assert found["nodes"] == 5 and found["pods"] == 20
 
 
-def test_an_unchanged_cluster_is_written_to_once_and_then_left_alone():
+def test_an_unchanged_cluster_is_written_to_once_and_then_left_unchanged():
     account = TunedAccount(pods=(1,), busy=80.0, slots=1)
     account.hours(4)
     before, lines = len(account.calls.made), len(account.store.history)
@@ -120,7 +120,7 @@ def test_one_node_pool_grows_at_a_time():
     assert [found["n"] for found in account.tuned.details] == [5, 5]
 
 
-def test_somebodys_edit_of_one_node_pool_stops_no_other():
+def test_a_users_edit_of_one_node_pool_stops_no_other():
     account = TunedAccount(policy=POLICY.replace("[l4]", "[l4, a10g]"))
     account.hours(1)
     server = account.servers["gpu-1"]
@@ -158,7 +158,7 @@ def spans_read(account: TunedAccount) -> list[timedelta]:
     return spans
 
 
-def test_a_pass_reads_what_is_new_and_never_a_week_again():
+def test_a_reconcile_reads_what_is_new_and_never_a_week_again():
     account = TunedAccount()
     account.hours(2)
     account.let_pass(timedelta(hours=1))
@@ -171,7 +171,7 @@ def test_a_pass_reads_what_is_new_and_never_a_week_again():
     assert all(span < timedelta(hours=2) for span in spans)
 
 
-def test_what_no_pass_has_read_for_hours_is_read_by_the_next():
+def test_what_no_reconcile_has_read_for_hours_is_read_by_the_next():
     account = TunedAccount()
     account.hours(1)
     account.let_pass(timedelta(hours=30))
@@ -196,7 +196,7 @@ def test_an_emptied_table_costs_one_long_read_and_no_decision():
     )
 
 
-def test_a_pass_that_is_killed_between_two_pages_counts_nothing_twice():
+def test_a_reconcile_that_is_killed_between_two_pages_counts_nothing_twice():
     def looked_at(kill_before: int | None) -> TunedAccount:
         account = TunedAccount()
         account.hours(1)
@@ -374,7 +374,7 @@ def turned_away(account: TunedAccount, node: str, pods: int) -> str:
 # Alarms
 
 
-def test_the_first_pass_puts_the_alarms_and_later_ones_leave_them():
+def test_the_first_reconcile_puts_the_alarms_and_later_ones_leave_them():
     account = TunedAccount(policy=BY_GPU)
     account.hours(1)
     before = len(account.calls.made)

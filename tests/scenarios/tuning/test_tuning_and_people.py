@@ -12,7 +12,7 @@ from tests.support.tuning.tuned_account import GPU_1, POLICY, POOL, TunedAccount
 
 
 @pytest.mark.parametrize("mode", ["observe", "recommend"])
-def test_whoever_only_wants_to_be_told_is_only_told(mode):
+def test_whoever_only_wants_to_be_reported_is_only_reported(mode):
     account = TunedAccount()
     account.policies["default"] = POLICY + f"mode: {mode}\n"
     before = len(account.calls.made)
@@ -27,7 +27,7 @@ def test_whoever_only_wants_to_be_told_is_only_told(mode):
     )
 
 
-def test_a_paused_cluster_is_not_even_looked_at():
+def test_a_paused_cluster_is_not_even_checked():
     account = TunedAccount()
     account.store.pause(GPU_1, "audit")
     before = len(account.calls.made)
@@ -46,7 +46,7 @@ def test_a_paused_cluster_is_not_even_looked_at():
     ],
     ids=["a slip", "of a newer format, an hour later"],
 )
-def test_a_wrong_policy_touches_nothing_and_is_told(text, hours):
+def test_a_wrong_policy_touches_nothing_and_is_reported(text, hours):
     account = TunedAccount()
     account.policies["default"] = text
     before = len(account.calls.made)
@@ -58,7 +58,7 @@ def test_a_wrong_policy_touches_nothing_and_is_told(text, hours):
     assert writes(account, before) == []
 
 
-def test_a_wrong_policy_is_told_also_where_the_cluster_does_not_answer():
+def test_a_wrong_policy_is_reported_also_where_the_cluster_does_not_answer():
     account = TunedAccount()
     account.tune()
     account.policies["default"] = POLICY.replace("dwell: 1h", "dwel: 1h")
@@ -72,7 +72,7 @@ def test_a_wrong_policy_is_told_also_where_the_cluster_does_not_answer():
     assert "policy" in codes(account) and not account.lost
 
 
-def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
+def test_a_foreign_edit_of_an_overlay_is_reported_and_put_back():
     account = TunedAccount()
     account.hours(1)
     edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
@@ -83,7 +83,7 @@ def test_a_foreign_edit_of_an_overlay_is_told_and_put_back():
     assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "4"}
 
 
-def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
+def test_a_foreign_edit_is_only_reported_where_the_policy_says_so():
     account = TunedAccount(policy=POLICY + "drift: report\n")
     account.hours(1)
     edit(account, OVERLAY, "spec", "capacity", {"nvidia.com/gpu": "9"})
@@ -97,7 +97,7 @@ def test_a_foreign_edit_is_only_told_where_the_policy_says_so():
     assert account.servers["gpu-1"].objects[OVERLAY]["spec"]["capacity"] == {"nvidia.com/gpu": "9"}
 
 
-def test_an_n_that_a_person_wrote_is_followed_and_told():
+def test_an_n_that_a_person_wrote_is_followed_and_reported():
     account = TunedAccount(pods=(2, 2))
     account.hours(1)
     server, template = account.servers["gpu-1"], account.node_pool["spec"]["template"]
@@ -119,7 +119,7 @@ def test_an_n_that_a_person_wrote_is_followed_and_told():
     assert account.node_pool["spec"]["limits"] == {"nvidia.com/gpu": "32"}
 
 
-def test_a_garbled_annotation_counts_as_absent_and_is_told():
+def test_a_garbled_annotation_counts_as_absent_and_is_reported():
     account = TunedAccount()
     account.hours(1)
     annotations = {layout.TUNING_ANNOTATION: "[]", layout.ROLLOUT_ANNOTATION: '{"from": "x"}'}

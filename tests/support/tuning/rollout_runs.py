@@ -14,7 +14,7 @@ from slicewise.policy.model import Policy
 from slicewise.ports import Kubernetes
 from slicewise.reconcile.executor import ActionExecutor
 from slicewise.trigger import Trigger
-from slicewise.tuning.observe import look
+from slicewise.tuning.observe import read_contents
 from slicewise.tuning.rollout.blockers import blocking
 from slicewise.tuning.rollout.stages import Advance, RolloutSettings, advance, begin
 from slicewise.tuning.state.pool_state import PoolState, pool_states
@@ -40,12 +40,12 @@ class Retuning:
     conflicts: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 
-    def look(self) -> ClusterContents:
+    def contents(self) -> ClusterContents:
         budgets = self.kubernetes.list("policy/v1", "PodDisruptionBudget")
-        return replace(look(self.kubernetes), disruption_budgets=budgets)
+        return replace(read_contents(self.kubernetes), disruption_budgets=budgets)
 
     def states(self) -> tuple[PoolState, ...]:
-        return pool_states(self.look(), self.policy)
+        return pool_states(self.contents(), self.policy)
 
     def state(self, gpu: str = "l4") -> PoolState:
         return next(state for state in self.states() if state.gpu.name == gpu)
@@ -55,7 +55,7 @@ class Retuning:
 
     def step(self, broken: Sequence[str] = (), gpu: str = "l4") -> Advance | None:
         """One pass; None where no change is under way."""
-        contents = self.look()
+        contents = self.contents()
         state = next(s for s in pool_states(contents, self.policy) if s.gpu.name == gpu)
         if state.rollout is None:
             return None

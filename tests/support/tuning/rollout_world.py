@@ -53,10 +53,10 @@ class World:
         kubernetes = FakeKubernetes.held(self.server, self.calls, rights.TUNER)
         self.tuner = Retuning(kubernetes, self.policy, self.clock, SETTINGS)
 
-    def change(self, target: int, passes: int = 120) -> Advance | None:
+    def change(self, target: int, reconciles: int = 120) -> Advance | None:
         """Until the change is over, through however many killed passes; the last thing that was said."""
         last = None
-        for number in range(passes):
+        for number in range(reconciles):
             if number in self.happens:
                 self.happens[number](self)
             try:

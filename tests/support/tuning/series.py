@@ -10,15 +10,15 @@ from slicewise.model.cluster import Series
 def in_one_piece(series: Iterable[Series]) -> tuple[Series, ...]:
     """What comes in parts is put together, by time; what is told by a series without points goes to all."""
     points: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, float]] = {}
-    told: dict[str, None] = {}
+    reported: dict[str, None] = {}
     for one in series:
         if one.incomplete:
-            told[one.incomplete] = None
+            reported[one.incomplete] = None
         if one.times:
             of_one = points.setdefault((one.name, frozenset(one.labels.items())), {})
             of_one.update(zip(one.times, one.values, strict=True))
     ordered = {key: dict(sorted(found.items())) for key, found in points.items()}
     return tuple(
-        Series(name, dict(labels), tuple(found), tuple(found.values()), "; ".join(told))
+        Series(name, dict(labels), tuple(found), tuple(found.values()), "; ".join(reported))
         for (name, labels), found in ordered.items()
     )

@@ -106,14 +106,14 @@ class TunedAccount(Account):
                     )
         return found
 
-    def tune(self, reason: str = "a test", passes: int = 200) -> Record:
+    def tune(self, reason: str = "a test", reconciles: int = 200) -> Record:
         """One trigger, and all the looks that its passes ask for in turn."""
         self.queues.put(TUNING, Trigger(GPU_1, reason).message())
-        return self.answer_all(passes)
+        return self.answer_all(reconciles)
 
-    def answer_all(self, passes: int = 200) -> Record:
+    def answer_all(self, reconciles: int = 200) -> Record:
         """The last record of tuning; whoever expects none asks `answer_gone`."""
-        self.answer_gone(passes)
+        self.answer_gone(reconciles)
         assert self.tuned
         return self.tuned
 
@@ -124,17 +124,17 @@ class TunedAccount(Account):
             return not self.queues.waiting
         return min(self.queues.waiting).due - self.clock.now > timedelta(minutes=4)
 
-    def answer_gone(self, passes: int = 200) -> None:
-        for _ in range(passes):
+    def answer_gone(self, reconciles: int = 200) -> None:
+        for _ in range(reconciles):
             if self.is_idle:
                 return
             self.answer_next()
         raise AssertionError(f"still busy: {self.tuned}")
 
-    def way(self, passes: int = 400) -> list[Self]:
+    def way(self, reconciles: int = 400) -> list[Self]:
         """Answers all that waits; the account before each message, and at the end."""
         found = [deepcopy(self)]
-        for _ in range(passes):
+        for _ in range(reconciles):
             if not self.queues.waiting:
                 return found
             self.answer_next()

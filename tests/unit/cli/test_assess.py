@@ -46,24 +46,24 @@ def recorded(tmp_path):
     return file
 
 
-def gpus(told, rule, model="l4"):
-    (found,) = [one for one in told["models"] if one["model"] == model]
+def gpus(reported, rule, model="l4"):
+    (found,) = [one for one in reported["models"] if one["model"] == model]
     return next(one["gpus"] for one in found["rules"] if one["rule"] == rule)
 
 
 def test_a_plain_cluster_is_assessed_with_nothing_deployed(cluster, capsys):
     assert main(["assess"]) == 0
 
-    told = capsys.readouterr().out
-    assert "19 GPUs on 9 nodes: 32.19 $ an hour" in told
-    assert "No Karpenter NodePool was found" in told
+    reported = capsys.readouterr().out
+    assert "19 GPUs on 9 nodes: 32.19 $ an hour" in reported
+    assert "No Karpenter NodePool was found" in reported
 
 
-def test_a_recording_tells_what_the_rules_would_need(cluster, recorded, capsys):
+def test_a_recording_reports_what_the_rules_would_need(cluster, recorded, capsys):
     assert main(["assess", "--recorded", str(recorded), "--json"]) == 0
 
-    (told,) = json.loads(capsys.readouterr().out)
-    assert (told["metrics"], gpus(told, "classes"), gpus(told, "n")) == ("prometheus", 7, 11)
+    (reported,) = json.loads(capsys.readouterr().out)
+    assert (reported["metrics"], gpus(reported, "classes"), gpus(reported, "n")) == ("prometheus", 7, 11)
 
 
 def test_the_policy_that_it_writes_passes_the_check(cluster, recorded, tmp_path, capsys):
@@ -98,18 +98,18 @@ def test_where_nothing_could_be_a_pool_no_policy_is_written(cluster, tmp_path, c
 def test_a_prometheus_that_is_away_is_reported_and_the_rest_is_said(cluster, capsys):
     assert main(["assess", "--prometheus", "http://127.0.0.1:1"]) == 0
 
-    told = capsys.readouterr().out
-    assert "The metrics cannot be read" in told
-    assert "could-share" in told
+    reported = capsys.readouterr().out
+    assert "The metrics cannot be read" in reported
+    assert "could-share" in reported
 
 
 def test_an_empty_prometheus_is_reported(cluster, capsys):
     with Prometheus() as server:
         assert main(["assess", "--prometheus", server.url]) == 0
 
-    told = capsys.readouterr().out
-    assert "0 of 7 pods that could share have a full day" in told
-    assert "calls this cluster otherwise than prod, pass --cluster-name" in told
+    reported = capsys.readouterr().out
+    assert "0 of 7 pods that could share have a full day" in reported
+    assert "calls this cluster otherwise than prod, pass --cluster-name" in reported
 
 
 def test_one_cluster_of_several_that_is_away_stops_no_other(cluster, capsys):
@@ -182,9 +182,9 @@ def test_live_prices_that_cannot_be_read_are_reported_and_the_table_counts(clust
 
     assert main(["assess", "--prices", "live"]) == 0
 
-    told = capsys.readouterr().out
-    assert "Live prices: no Region is known" in told
-    assert "32.19 $ an hour" in told, "the table that ships counts instead"
+    reported = capsys.readouterr().out
+    assert "Live prices: no Region is known" in reported
+    assert "32.19 $ an hour" in reported, "the table that ships counts instead"
 
 
 def test_on_a_terminal_several_clusters_have_a_bar(cluster, capsys, monkeypatch):
@@ -212,10 +212,10 @@ def test_pods_that_may_not_be_listed_are_not_gpus_that_nobody_holds(cluster, tmp
     cluster.refused[PODS] = 403
 
     assert main(["assess"]) == 2
-    told = capsys.readouterr().out
-    assert "19 GPUs on 9 nodes: 32.19 $ an hour" in told
-    assert "Its pods were not read" in told
-    assert not any(one in told for one in ("unallocated", "held by", "saves", "fewer GPUs"))
+    reported = capsys.readouterr().out
+    assert "19 GPUs on 9 nodes: 32.19 $ an hour" in reported
+    assert "Its pods were not read" in reported
+    assert not any(one in reported for one in ("unallocated", "held by", "saves", "fewer GPUs"))
 
     assert main(["assess", "--write-policy", str(tmp_path / "x.yaml")]) == 2
     assert "The pods of context prod were not read" in capsys.readouterr().err
@@ -226,9 +226,9 @@ def test_nodes_that_may_not_be_listed_are_not_a_cluster_without_gpus(cluster, ca
     cluster.refused[NODES] = 403
 
     assert main(["assess"]) == 2
-    told = capsys.readouterr().out
-    assert "Its nodes were not read" in told
-    assert "nothing to save" not in told
+    reported = capsys.readouterr().out
+    assert "Its nodes were not read" in reported
+    assert "nothing to save" not in reported
 
 
 def test_a_fault_in_one_cluster_loses_nothing_of_the_others(capsys):
@@ -270,6 +270,6 @@ def test_the_region_and_the_profile_of_the_kubeconfig_come_before_the_environmen
 @pytest.mark.parametrize("option", ["--prometheus", "--amp"])
 def test_a_password_in_a_url_is_not_printed(cluster, option, capsys):
     assert main(["assess", option, "https://admin:S3CRET@prometheus/"]) == 2
-    told = capsys.readouterr()
-    assert "…@prometheus/" in told.err
-    assert "S3CRET" not in told.err + told.out
+    reported = capsys.readouterr()
+    assert "…@prometheus/" in reported.err
+    assert "S3CRET" not in reported.err + reported.out

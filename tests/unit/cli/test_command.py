@@ -26,20 +26,20 @@ def run(account: Account, *arguments: str) -> int:
     return main(arguments, find_app=lambda: account.person())
 
 
-def test_a_sound_policy_is_told_so(tmp_path, capsys):
+def test_a_sound_policy_is_reported_so(tmp_path, capsys):
     (tmp_path / "gpus.yaml").write_text(GOOD)
 
     assert main(["policy", "check", str(tmp_path / "gpus.yaml")]) == 0
     assert "fine" in capsys.readouterr().out
 
 
-def test_every_problem_is_told_with_path_value_and_remedy(tmp_path, capsys):
+def test_every_problem_is_reported_with_path_value_and_remedy(tmp_path, capsys):
     (tmp_path / "gpus.yaml").write_text(BAD)
 
     assert main(["policy", "check", str(tmp_path / "gpus.yaml")]) == 1
-    told = capsys.readouterr().out
-    assert "pools.shared.replicas.start: 1:" in told
-    assert "pools.shared.replicas.max: 49:" in told
+    reported = capsys.readouterr().out
+    assert "pools.shared.replicas.start: 1:" in reported
+    assert "pools.shared.replicas.max: 49:" in reported
 
 
 def test_one_bad_file_among_good_ones_fails_the_check(tmp_path):
@@ -54,15 +54,15 @@ def test_a_file_that_is_not_there_fails_the_check(tmp_path, capsys):
     assert "cannot be read" in capsys.readouterr().out
 
 
-def test_asking_by_hand_onboards_and_status_tells_it(account, capsys):
+def test_asking_by_hand_onboards_and_status_reports_it(account, capsys):
     assert run(account, "onboard", "gpu-1") == 0
     account.run_until_idle()
 
     assert run(account, "status") == 0
     assert run(account, "status", "gpu-1") == 0
-    told = capsys.readouterr().out
-    assert "onboarded" in told
-    assert "nothing to change" in told
+    reported = capsys.readouterr().out
+    assert "onboarded" in reported
+    assert "nothing to change" in reported
 
 
 def test_the_status_of_an_unknown_cluster_says_how_to_begin(account, capsys):
@@ -70,32 +70,33 @@ def test_the_status_of_an_unknown_cluster_says_how_to_begin(account, capsys):
     assert "slicewise onboard gpu-1" in capsys.readouterr().out
 
 
-def test_a_plan_tells_what_would_be_done_and_does_nothing(account, capsys):
+def test_a_plan_reports_what_would_be_done_and_does_nothing(account, capsys):
     account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
     before = account.state()
 
     assert run(account, "plan", "gpu-1") == 0
 
-    told = capsys.readouterr().out
-    assert "  make slicewise-installer cluster admin for the installation" in told
-    assert "  apply NodePool slicewise-shared-l4" in told
+    reported = capsys.readouterr().out
+    assert "  make slicewise-installer cluster admin for the installation" in reported
+    assert "  apply NodePool slicewise-shared-l4" in reported
     assert account.state() == before
     assert not account.queues.waiting
 
 
-def test_a_plan_shows_each_value_of_somebodys_operator_that_would_change(capsys):
+def test_a_plan_shows_each_value_of_a_users_operator_that_would_change(capsys):
     account = occupied()
     account.eks.entries["gpu-1", PERSON] = AccessEntry(PERSON, policies=(CLUSTER_ADMIN_POLICY,))
     before = account.state()
 
     assert run(account, "plan", "gpu-1") == 0
 
-    told = capsys.readouterr().out
-    assert "  install gpus v26.7.0 in nvidia" in told
+    reported = capsys.readouterr().out
+    assert "  install gpus v26.7.0 in nvidia" in reported
     assert (
-        '    devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin" (slicing needs it)' in told
+        '    devicePlugin.config.name: "team-slicing" -> "slicewise-device-plugin" (slicing needs it)'
+        in reported
     )
-    assert "  tried on the API server, writing nothing: gpus v26.7.0 is taken" in told
+    assert "  tried on the API server, writing nothing: gpus v26.7.0 is taken" in reported
     assert account.state() == before
 
 
@@ -110,10 +111,10 @@ def test_a_plan_without_access_to_an_onboarded_cluster_guesses_nothing(account, 
 
     assert run(account, "plan", "gpu-1") == 0
 
-    told = capsys.readouterr().out
-    assert "you may not read the cluster (unauthorized)" in told
-    assert "cluster admin" not in told
-    assert "slicewise status gpu-1" in told
+    reported = capsys.readouterr().out
+    assert "you may not read the cluster (unauthorized)" in reported
+    assert "cluster admin" not in reported
+    assert "slicewise status gpu-1" in reported
 
 
 @pytest.mark.parametrize("which", ["gpu-1", "--all"])
@@ -152,9 +153,9 @@ def test_a_plan_for_an_onboarded_cluster_finds_nothing_to_do(account, capsys):
     account.run_until_idle()
 
     assert run(account, "plan", "gpu-1") == 0
-    told = capsys.readouterr().out
-    assert "nothing to change" in told
-    assert "would" not in told
+    reported = capsys.readouterr().out
+    assert "nothing to change" in reported
+    assert "would" not in reported
 
 
 # Tuning
@@ -177,31 +178,31 @@ def test_asking_by_hand_tunes(tuned, capsys):
 @pytest.mark.parametrize(
     "pool", [[], ["shared"], ["slicewise-shared-l4"]], ids=["all", "a pool", "a NodePool"]
 )
-def test_a_decision_is_explained_as_a_person_would_want_it_told(tuned, capsys, pool):
+def test_a_decision_is_explained_as_a_person_would_want_it_reported(tuned, capsys, pool):
     assert run(tuned, "explain", "gpu-1", *pool) == 0
 
-    told = capsys.readouterr().out
-    assert "slicewise-shared-l4: N is 4" in told
-    assert "It stays: target 8 has not been stable for 2 h" in told
-    assert "By the rule N is 8, bound by the policy's maximum:" in told
-    assert "memory   allows  8: top-8 peaks 8.0 of 20.1 GiB" in told
-    assert "mean slowdown 1.2× (the budget is 2×)" in told
-    assert "20 pods on 5 nodes now, 5 needed" in told
-    assert "N = 9 would need a higher maximum in the policy." in told
-    assert "write replicas: {start: 4, max: 4} for pool shared in the policy" in told
+    reported = capsys.readouterr().out
+    assert "slicewise-shared-l4: N is 4" in reported
+    assert "It stays: target 8 has not been stable for 2 h" in reported
+    assert "By the rule N is 8, bound by the policy's maximum:" in reported
+    assert "memory   allows  8: top-8 peaks 8.0 of 20.1 GiB" in reported
+    assert "mean slowdown 1.2× (the budget is 2×)" in reported
+    assert "20 pods on 5 nodes now, 5 needed" in reported
+    assert "N = 9 would need a higher maximum in the policy." in reported
+    assert "write replicas: {start: 4, max: 4} for pool shared in the policy" in reported
 
 
-def test_an_unknown_pool_is_told(tuned, capsys):
+def test_an_unknown_pool_is_reported(tuned, capsys):
     assert run(tuned, "explain", "gpu-1", "batch") == 1
     assert "there is no pool batch" in capsys.readouterr().out
 
 
-def test_what_was_never_decided_is_told_so(account, capsys):
+def test_what_was_never_decided_is_reported_so(account, capsys):
     assert run(account, "explain", "gpu-1") == 1
     assert "slicewise tune gpu-1" in capsys.readouterr().out
 
 
-def test_a_plan_tells_what_tuning_would_do_next_and_does_nothing(tuned, capsys):
+def test_a_plan_reports_what_tuning_would_do_next_and_does_nothing(tuned, capsys):
     before = tuned.state()
 
     assert run(tuned, "plan", "gpu-1") == 0
@@ -218,9 +219,9 @@ def test_a_snapshot_explains_and_plans_without_a_cluster(tuned, tmp_path, capsys
     assert main(["explain", "--snapshot", str(file)]) == 0
     assert main(["explain", "--snapshot", str(file), "shared"]) == 0
     assert main(["plan", "--snapshot", str(file)]) == 0
-    told = capsys.readouterr().out
-    assert told.count("By the rule N is 8") == 2
-    assert "gpu-1: tuning: 5 GPU nodes, 20 of 20 slices" in told
+    reported = capsys.readouterr().out
+    assert reported.count("By the rule N is 8") == 2
+    assert "gpu-1: tuning: 5 GPU nodes, 20 of 20 slices" in reported
 
 
 def test_a_snapshot_holds_nothing_of_a_pod_but_what_tuning_reads(tuned, capsys):
@@ -235,7 +236,7 @@ def test_a_snapshot_holds_nothing_of_a_pod_but_what_tuning_reads(tuned, capsys):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"slicewise_snapshot": 9}'])
-def test_what_is_no_snapshot_is_told(tmp_path, capsys, text):
+def test_what_is_no_snapshot_is_reported(tmp_path, capsys, text):
     (tmp_path / "file").write_text(text)
 
     assert main(["plan", "--snapshot", str(tmp_path / "file")]) == 2
@@ -281,10 +282,10 @@ def test_a_policy_with_its_holidays_beside_it_is_fine(tmp_path, capsys):
     ids=["missing", "of others", "odd", "not text", "empty"],
 )
 def test_holidays_that_no_cluster_could_sleep_by_fail_the_check(tmp_path, capsys, files, words):
-    status, told = checked(tmp_path, files, capsys)
+    status, reported = checked(tmp_path, files, capsys)
 
     assert status == 1
-    assert "offHours.holidays: 'de': " in told and words.format(folder=tmp_path) in told
+    assert "offHours.holidays: 'de': " in reported and words.format(folder=tmp_path) in reported
 
 
 def test_from_standard_input_nobody_knows_which_holidays_lie_beside_a_policy(monkeypatch, capsys):

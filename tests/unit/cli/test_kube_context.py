@@ -57,9 +57,9 @@ def test_what_may_not_be_listed_is_reported_and_the_rest_is_read(read, path, wha
     with KubeApi(LISTS, {path: 403}) as api:
         found = read(api)
 
-    (told,) = found.unread
-    assert f"Context c may not list {what}" in told
-    assert "slicewise assess --rights" in told
+    (reported,) = found.unread
+    assert f"Context c may not list {what}" in reported
+    assert "slicewise assess --rights" in reported
     assert bool(found.nodes) + bool(found.pods) + (found.node_pools is not None) == 2
 
 

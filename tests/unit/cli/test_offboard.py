@@ -20,10 +20,10 @@ def test_a_dry_run_says_all_that_would_go_and_changes_nothing(capsys):
 
     assert run(account, "offboard", "gpu-1", "--dry-run") == 0
 
-    told = capsys.readouterr().out
-    assert "close NodePool slicewise-shared-l4" in told
-    assert "uninstall gpu-operator in gpu-operator" in told
-    assert "delete the access entry of slicewise-installer" in told
+    reported = capsys.readouterr().out
+    assert "close NodePool slicewise-shared-l4" in reported
+    assert "uninstall gpu-operator in gpu-operator" in reported
+    assert "delete the access entry of slicewise-installer" in reported
     assert account.state() == before
     assert not account.queues.waiting
 
@@ -74,7 +74,7 @@ def test_a_cluster_that_is_not_there_is_said_so(capsys):
     assert "EKS knows no such cluster" in capsys.readouterr().out
 
 
-def test_who_may_not_look_is_told_so(capsys):
+def test_who_may_not_look_is_reported_so(capsys):
     assert run(TunedAccount(pods=(0,)), "offboard", "gpu-1", "--dry-run") == 0
 
     assert "could not be read" in capsys.readouterr().out

@@ -28,9 +28,9 @@ def run(account: Account, *arguments: str) -> int:
     return main(arguments, find_app=lambda: account.person())
 
 
-def said(account: Account) -> Override:
+def shown(account: Account) -> Override:
     found = account.sleep.override(GPU_1)
-    assert found and found.said_at == NOW and found.by
+    assert found and found.set_at == NOW and found.by
     return found
 
 
@@ -49,10 +49,10 @@ def said(account: Account) -> Override:
         pytest.param(("wake", GPU_1, "--until", "09:00"), False, datetime(2026, 3, 4, 8), id="tomorrow"),
     ],
 )
-def test_what_a_person_says_is_kept_with_its_end_and_looked_at_now(account, capsys, arguments, asleep, until):
+def test_what_a_person_says_is_kept_with_its_end_and_checked_now(account, capsys, arguments, asleep, until):
     assert run(account, *arguments, "--reason", "a demo") == 0
 
-    found = said(account)
+    found = shown(account)
     assert (found.asleep, found.until, found.reason) == (asleep, until.replace(tzinfo=UTC), "a demo")
     assert [message.capability for message in account.queues.waiting] == ["off-hours"]
     assert f"{until:%H:%M} UTC" in capsys.readouterr().out
@@ -92,10 +92,10 @@ def test_a_cluster_whose_policy_has_no_off_hours_says_so(capsys):
 def test_a_reason_is_kept_as_far_as_it_can_be(account, command, reason, kept):
     assert run(account, command, "gpu-1", "--reason", reason) == 0
 
-    assert kept == (said(account).reason if command == "sleep" else account.store.paused(GPU_1))
+    assert kept == (shown(account).reason if command == "sleep" else account.store.paused(GPU_1))
 
 
-def test_the_status_of_the_fleet_tells_who_sleeps(account, capsys):
+def test_the_status_of_the_fleet_reports_who_sleeps(account, capsys):
     account.send_created()
     account.run_until_idle()
     run(account, "sleep", "gpu-1")
@@ -112,7 +112,7 @@ def test_the_status_of_the_fleet_tells_who_sleeps(account, capsys):
     ]
 
 
-def test_what_was_said_is_told_and_can_be_taken_back(account, capsys):
+def test_what_was_said_is_reported_and_can_be_taken_back(account, capsys):
     run(account, "snooze", "gpu-1", "--until", "22:30", "--reason", "a demo")
     run(account, "status", "gpu-1")
     assert "(a demo), until Tue 03 Mar 22:30 CET" in capsys.readouterr().out

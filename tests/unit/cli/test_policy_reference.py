@@ -37,28 +37,30 @@ def test_what_a_page_says_beside_the_tables_stays_when_they_are_written():
 
 
 def test_a_field_is_explained_with_form_bounds_default_help_and_remedy(capsys):
-    said = explained(capsys, "pools.*.maxGpus")
+    shown = explained(capsys, "pools.*.maxGpus")
 
-    assert said.startswith("pools.*.maxGpus\n  The most GPUs of each model")
-    assert "Takes: a whole number from 1 to 10000." in said
-    assert "Default: must be written, but beside `adopt`." in said
-    assert f"If it is wrong: write a whole number from 1 to 10000; {bounds_of(Pool, 'max_gpus').why}." in said
+    assert shown.startswith("pools.*.maxGpus\n  The most GPUs of each model")
+    assert "Takes: a whole number from 1 to 10000." in shown
+    assert "Default: must be written, but beside `adopt`." in shown
+    assert (
+        f"If it is wrong: write a whole number from 1 to 10000; {bounds_of(Pool, 'max_gpus').why}." in shown
+    )
 
 
 def test_a_duration_is_explained_with_its_bounds_those_of_a_trial_included(capsys):
-    said = explained(capsys, "tuning.dwell")
+    shown = explained(capsys, "tuning.dwell")
 
-    assert "Takes: a duration from 10m (0s with `trial: true`) to 720h." in said
-    assert "Default: 6h." in said
-    assert f"write a duration {bounds_of(Tuning, 'dwell')}: {bounds_of(Tuning, 'dwell').why}." in said
+    assert "Takes: a duration from 10m (0s with `trial: true`) to 720h." in shown
+    assert "Default: 6h." in shown
+    assert f"write a duration {bounds_of(Tuning, 'dwell')}: {bounds_of(Tuning, 'dwell').why}." in shown
 
 
 @pytest.mark.parametrize("entry", tuple(entries()), ids=lambda entry: entry.path)
 def test_every_field_is_explained_by_its_path(entry, capsys):
-    said = explained(capsys, entry.path)
+    shown = explained(capsys, entry.path)
 
-    assert said.startswith(f"{entry.path}\n  {entry.field.help}\n")
-    assert all(f"  {word}: " in said for word in ("Takes", "Default", "If it is wrong"))
+    assert shown.startswith(f"{entry.path}\n  {entry.field.help}\n")
+    assert all(f"  {word}: " in shown for word in ("Takes", "Default", "If it is wrong"))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +81,9 @@ def test_a_field_is_found_by_a_message_s_path_or_by_its_name_alone(name, paths):
 
 
 def test_a_table_is_explained_with_what_is_in_it(capsys):
-    said = explained(capsys, "consolidation.businessHours")
+    shown = explained(capsys, "consolidation.businessHours")
 
-    assert re.findall(r"^consolidation\S+", said, re.M) == [
+    assert re.findall(r"^consolidation\S+", shown, re.M) == [
         f"consolidation.businessHours{field}" for field in ("", ".timeZone", ".hours", ".nodes")
     ]
 
@@ -93,8 +95,8 @@ def test_a_table_is_explained_with_what_is_in_it(capsys):
 def test_a_field_that_there_is_not_is_answered_with_the_nearest_names(name, meant, capsys):
     assert main(["policy", "explain", name]) == 1
 
-    said = capsys.readouterr()
-    assert said.out == "" and f"there is no field {name}; did you mean {meant}" in said.err
+    shown = capsys.readouterr()
+    assert shown.out == "" and f"there is no field {name}; did you mean {meant}" in shown.err
 
 
 def test_without_a_field_all_are_listed(capsys):

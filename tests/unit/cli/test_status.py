@@ -45,13 +45,15 @@ def swept_in_vain(account: Account, times: int) -> None:
 
 
 @pytest.mark.parametrize("which", [[], ["gpu-1"]], ids=["the fleet", "one cluster"])
-def test_sweeps_that_no_pass_has_followed_are_told_with_the_time_of_the_last_one(account, capsys, which):
+def test_sweeps_that_no_reconcile_has_followed_are_reported_with_the_time_of_the_last_one(
+    account, capsys, which
+):
     last = account.record().at
     swept_in_vain(account, 3)
     account.clock.pass_by(31 * MINUTE)
 
-    told = status(account, capsys, *which)
-    assert f"no reconcile has finished since {last:%Y-%m-%d %H:%M:%S}Z (3 sweeps)" in told
+    reported = status(account, capsys, *which)
+    assert f"no reconcile has finished since {last:%Y-%m-%d %H:%M:%S}Z (3 sweeps)" in reported
 
 
 def test_a_sweep_whose_looks_may_still_come_is_not_counted(account, capsys):
@@ -75,7 +77,7 @@ def test_what_the_sweep_does_not_ask_for_is_not_missed(account, capsys):
     assert len([line for line in told if "no reconcile" in line]) == 1
 
 
-def test_a_pass_after_the_sweep_is_a_good_end(account, capsys):
+def test_a_reconcile_after_the_sweep_is_a_good_end(account, capsys):
     account.clock.pass_by(HOUR)
     account.sweep()
     account.run_until_idle()
@@ -85,7 +87,7 @@ def test_a_pass_after_the_sweep_is_a_good_end(account, capsys):
 
 
 @pytest.mark.parametrize("which", [[], ["gpu-1"]], ids=["the fleet", "one cluster"])
-def test_what_becomes_of_a_pass_that_failed_is_told(account, capsys, which):
+def test_what_becomes_of_a_reconcile_that_failed_is_reported(account, capsys, which):
     def refusing(name):
         raise Unavailable("eks:DescribeCluster of gpu-1: throttled")
 
@@ -98,7 +100,7 @@ def test_what_becomes_of_a_pass_that_failed_is_told(account, capsys, which):
     assert "gave up; next attempt with the hourly sweep" in status(account, capsys, *which)
 
 
-def test_a_pass_at_work_is_told_and_one_that_never_finished_with_its_log(account, capsys):
+def test_a_reconcile_at_work_is_reported_and_one_that_never_finished_with_its_log(account, capsys):
     account.clock.pass_by(HOUR)
     began = account.clock.now
     account.store.acquire(GPU_1, "2026/03/02/[$LATEST]abc", began, 5 * MINUTE, TUNING)
@@ -107,21 +109,21 @@ def test_a_pass_at_work_is_told_and_one_that_never_finished_with_its_log(account
     )
 
     account.clock.pass_by(5 * MINUTE)
-    told = status(account, capsys, "gpu-1")
-    assert f"a reconcile started {began:%Y-%m-%d %H:%M:%S}Z and never finished" in told
+    reported = status(account, capsys, "gpu-1")
+    assert f"a reconcile started {began:%Y-%m-%d %H:%M:%S}Z and never finished" in reported
     command = "aws logs tail /aws/lambda/slicewise-tune-slicing --log-stream-names"
-    assert f"{command} '2026/03/02/[$LATEST]abc' --since 1d" in told
+    assert f"{command} '2026/03/02/[$LATEST]abc' --since 1d" in reported
 
 
-def test_a_cluster_whose_first_pass_never_finished_is_not_said_to_be_unseen(capsys):
+def test_a_cluster_whose_first_reconcile_never_finished_is_not_said_to_be_unseen(capsys):
     account = Account()
     account.create_cluster()
     account.store.acquire(GPU_1, "stream", account.clock.now, 5 * MINUTE, ONBOARDING)
     account.clock.pass_by(HOUR)
 
-    told = status(account, capsys, "gpu-1")
-    assert "gpu-1: onboarding" in told and "never finished" in told
-    assert "no pass has looked" not in told
+    reported = status(account, capsys, "gpu-1")
+    assert "gpu-1: onboarding" in reported and "never finished" in reported
+    assert "no pass has looked" not in reported
 
 
 def test_what_cannot_be_read_of_a_record_is_named(account, capsys):
@@ -130,9 +132,9 @@ def test_what_cannot_be_read_of_a_record_is_named(account, capsys):
     account.store._records[GPU_1, ONBOARDING] = odd, token
 
     for which in ([], ["gpu-1"]):
-        told = status(account, capsys, *which)
-        assert "quarantined" in told
-        assert "not read of this record: since, findings[0]" in told
+        reported = status(account, capsys, *which)
+        assert "quarantined" in reported
+        assert "not read of this record: since, findings[0]" in reported
 
 
 def test_that_no_sweep_has_run_for_two_hours_comes_first(account, capsys):
@@ -157,10 +159,10 @@ def test_every_capability_has_a_function_whose_log_is_named(account, capsys):
         account.store.acquire(GPU_1, name, account.clock.now, MINUTE, name)
         account.clock.pass_by(MINUTE)
 
-    told = status(account, capsys, "gpu-1")
-    assert told.count("gpu-1: onboarding") == 1
+    reported = status(account, capsys, "gpu-1")
+    assert reported.count("gpu-1: onboarding") == 1
     functions = ("onboard-cluster", "tune-slicing", "shift-capacity")
-    assert all(f"/aws/lambda/slicewise-{function} " in told for function in functions)
+    assert all(f"/aws/lambda/slicewise-{function} " in reported for function in functions)
 
 
 @pytest.mark.parametrize("which", [[], ["gpu-1"]], ids=["the fleet", "one cluster"])
@@ -174,9 +176,9 @@ def test_a_cluster_that_sleeps_past_its_hour_is_named_first(account, capsys, whi
     assert not any("past" in line for line in others)
 
 
-def test_records_are_told_also_where_nobody_can_say_which_clusters_are_late(account, capsys):
+def test_records_are_reported_also_where_nobody_can_say_which_clusters_are_late(account, capsys):
     account.calls.fails = lambda call: Refused("no such index") if call == "sleep.openings" else None
 
-    told = status(account, capsys)
-    assert "which clusters are asleep past their hour could not be read: no such index" in told
-    assert "onboarded" in told
+    reported = status(account, capsys)
+    assert "which clusters are asleep past their hour could not be read: no such index" in reported
+    assert "onboarded" in reported

@@ -87,7 +87,7 @@ def test_it_answers_over_http(server):
 
 
 @pytest.mark.parametrize("path, status", [("/finish?length=0", 400), ("/finish?length=x", 400), ("/", 404)])
-def test_a_wrong_request_is_told(server, path, status):
+def test_a_wrong_request_is_reported(server, path, status):
     with pytest.raises(urllib.error.HTTPError) as refused:
         get(server + path)
 

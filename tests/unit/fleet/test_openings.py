@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from slicewise.fleet.openings import looks, past_their_hour
+from slicewise.fleet.openings import past_their_hour, triggers
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.opening import Opening
 from slicewise.trigger import DeploymentScope
@@ -22,27 +22,27 @@ def opening(due: float, opens: float) -> Opening:
 
 
 def test_what_is_due_is_asked_for_at_once():
-    [look] = looks({GPU_1: opening(-90, -80)}, START)
+    [one] = triggers({GPU_1: opening(-90, -80)}, START)
 
-    assert look.delay == timedelta(0)
+    assert one.delay == timedelta(0)
 
 
 def test_it_asks_off_hours_and_says_why():
-    [look] = looks({GPU_1: opening(0, 10)}, START)
-    assert (look.capability, look.trigger.cluster, look.trigger.forced) == (OFF_HOURS, GPU_1, False)
-    assert look.trigger.reason == f"it opens at {START + 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
+    [one] = triggers({GPU_1: opening(0, 10)}, START)
+    assert (one.capability, one.trigger.cluster, one.trigger.forced) == (OFF_HOURS, GPU_1, False)
+    assert one.trigger.reason == f"it opens at {START + 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
 
-    [look] = looks({GPU_1: opening(-20, -10)}, START)
-    assert look.trigger.reason == f"asleep past its hour, {START - 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
+    [one] = triggers({GPU_1: opening(-20, -10)}, START)
+    assert one.trigger.reason == f"asleep past its hour, {START - 10 * MINUTE:%Y-%m-%d %H:%M} UTC"
 
 
 def test_many_that_are_past_come_within_two_minutes_the_longest_due_first():
     past = {HOME.arn(f"c{number:04}"): opening(-10 - number / 1000, 0) for number in range(1000)}
-    found = looks(past, START)
+    found = triggers(past, START)
 
-    assert [look.trigger.name for look in found[:2]] == ["c0999", "c0998"]
-    assert len({look.trigger.cluster for look in found}) == 1000
-    assert timedelta(seconds=110) < max(look.delay for look in found) < 2 * MINUTE
+    assert [one.trigger.name for one in found[:2]] == ["c0999", "c0998"]
+    assert len({one.trigger.cluster for one in found}) == 1000
+    assert timedelta(seconds=110) < max(one.delay for one in found) < 2 * MINUTE
 
 
 def test_a_cluster_is_late_once_it_sleeps_more_than_five_minutes_past_its_opening():
@@ -52,4 +52,4 @@ def test_a_cluster_is_late_once_it_sleeps_more_than_five_minutes_past_its_openin
 
 
 def test_no_openings_ask_for_nothing():
-    assert looks({}, START) == () and past_their_hour({}, START) == ()
+    assert triggers({}, START) == () and past_their_hour({}, START) == ()

@@ -17,10 +17,10 @@ def remembered(name: str, stage: Stage = Stage.ONBOARDED, capability: str = "onb
 
 
 def asked(clusters, records=()):
-    return [(look.capability, look.trigger.name) for look in sweep(clusters, records, HOME)]
+    return [(one.capability, one.trigger.name) for one in sweep(clusters, records, HOME)]
 
 
-def test_every_cluster_is_looked_at():
+def test_every_cluster_is_checked():
     assert asked(["b", "a"]) == [("onboarding", "a"), ("onboarding", "b")]
 
 
@@ -30,13 +30,13 @@ def test_only_onboarded_clusters_are_proven():
     assert [name for capability, name in asked(["a", "b", "c"], records) if capability == "tuning"] == ["a"]
 
 
-def test_a_stage_that_only_another_release_knows_is_looked_into():
+def test_a_stage_that_only_another_release_knows_is_read():
     records = [remembered("a", "quarantined"), remembered("b", Stage.BLOCKED)]
 
     assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
 
 
-def test_a_cluster_that_no_policy_asks_for_any_more_is_looked_at_once_by_tuning():
+def test_a_cluster_that_no_policy_asks_for_any_more_is_checked_once_by_tuning():
     """Its alarms have to go; after that look its record says that it is left alone."""
     tuned = remembered("a", Stage.ONBOARDED, "tuning")
     left = remembered("b", Stage.UNMANAGED, "tuning")
@@ -45,7 +45,7 @@ def test_a_cluster_that_no_policy_asks_for_any_more_is_looked_at_once_by_tuning(
     assert [name for capability, name in asked(["a", "b"], records) if capability == "tuning"] == ["a"]
 
 
-def test_what_we_remember_of_a_gone_cluster_is_looked_at_so_that_it_is_forgotten():
+def test_what_we_remember_of_a_deleted_cluster_is_checked_so_that_it_is_forgotten():
     assert asked([], [remembered("gone", capability="tuning")]) == [("onboarding", "gone")]
 
 
@@ -56,10 +56,10 @@ def test_no_clusters_ask_for_nothing():
 def test_looks_are_spread_over_time_and_never_beyond_what_sqs_can_delay():
     few, many = sweep(["a", "b", "c"], [], HOME), sweep([f"c{n}" for n in range(5000)], [], HOME)
 
-    assert [look.delay for look in few] == [timedelta(seconds=0), timedelta(seconds=2), timedelta(seconds=4)]
-    assert max(look.delay for look in many) < timedelta(seconds=900)
-    assert len({look.delay for look in many}) > 800
+    assert [one.delay for one in few] == [timedelta(seconds=0), timedelta(seconds=2), timedelta(seconds=4)]
+    assert max(one.delay for one in many) < timedelta(seconds=900)
+    assert len({one.delay for one in many}) > 800
 
 
-def test_no_hint_of_a_sweep_forces_a_look_into_a_refused_cluster():
-    assert not any(look.trigger.forced for look in sweep(["a"], [remembered("b")], HOME))
+def test_no_trigger_of_a_sweep_forces_a_reconcile_of_a_refused_cluster():
+    assert not any(one.trigger.forced for one in sweep(["a"], [remembered("b")], HOME))

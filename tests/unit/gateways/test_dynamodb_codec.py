@@ -49,7 +49,7 @@ def test_a_kind_that_items_do_not_hold_is_named(value):
 
 
 @pytest.mark.parametrize("value", [b"x", {1, 2}, {b"x"}, {"a": b"x"}, [{1}]], ids=str)
-def test_kinds_that_only_somebody_else_writes_are_read_as_boto3_does(value):
+def test_kinds_that_only_another_owner_writes_are_read_as_boto3_does(value):
     spelt = {"names": TypeSerializer().serialize(value)}
 
     assert values_of(spelt) == {"names": value}

@@ -156,13 +156,13 @@ def test_of_each_object_only_what_is_asked_for_is_kept(api, server):
     assert found == ({"name": "a", "kind": "Pod"}, {"name": "b", "kind": "Pod"})
 
 
-@pytest.mark.parametrize(("kind", "told"), [("NodePool", True), ("NodeClaim", False)])
-def test_who_wrote_is_known_of_the_few_objects_that_people_edit(api, server, kind, told):
+@pytest.mark.parametrize(("kind", "reported"), [("NodePool", True), ("NodeClaim", False)])
+def test_who_wrote_is_known_of_the_few_objects_that_people_edit(api, server, kind, reported):
     server.answers["*"] = (200, {"metadata": {}, "items": [named("a")]})
 
     (found,) = api.list("karpenter.sh/v1", kind)
 
-    assert ("managedFields" in found["metadata"]) == told
+    assert ("managedFields" in found["metadata"]) == reported
 
 
 def test_definitions_are_listed_without_their_schemas(api, server):
@@ -194,7 +194,7 @@ def test_a_node_class_of_another_provider_is_asked_for_by_its_plural(api, server
     assert server.asked[0][1] == "/apis/karpenter.example/v1/foonodeclasses/default"
 
 
-def test_no_message_tells_the_token(api, server):
+def test_no_message_reports_the_token(api, server):
     server.answers["*"] = (403, {"message": "no"})
 
     with pytest.raises(Refused) as refused:

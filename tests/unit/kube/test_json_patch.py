@@ -8,10 +8,10 @@ from tests.fakes.kube.kubernetes import patched
 LIVE = {"metadata": {"labels": {"a.b/c": "1"}}, "spec": {"limits": {"gpu": "4"}, "list": [1, 2]}}
 
 
-def ops(*told):
+def ops(*reported):
     return tuple(
         {"op": op, "path": path} | ({} if op == "remove" else {"value": value[0]})
-        for op, path, *value in told
+        for op, path, *value in reported
     )
 
 

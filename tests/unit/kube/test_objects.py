@@ -113,7 +113,7 @@ def test_a_pod_holds_what_its_containers_ask_for(pod, count):
     assert objects.asked({"metadata": {}, "spec": pod}, "gpu") == count
 
 
-def test_who_wrote_a_field_is_told_by_its_path():
+def test_who_wrote_a_field_is_known_by_its_path():
     capacity = {"f:spec": {"f:capacity": {"f:nvidia.com/gpu": {}}}}
     item = {
         "metadata": {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from slicewise.errors import Unavailable
-from slicewise.kube.pages import Expired, read, told_ahead
+from slicewise.kube.pages import Expired, continue_token, read
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 JSON = st.recursive(
@@ -67,12 +67,12 @@ def everything(item):
 @pytest.mark.parametrize("order", [BUILT_IN, CUSTOM], ids=["built in", "custom"])
 @given(items=st.lists(st.sampled_from(MISLEADING) | st.dictionaries(st.text(), JSON)), token=st.text())
 def test_the_next_page_is_known_before_the_items_are_read(order, items, token):
-    assert told_ahead(page(items, token, order)) == token
+    assert continue_token(page(items, token, order)) == token
 
 
 @given(st.permutations(BUILT_IN), st.lists(st.sampled_from(MISLEADING) | JSON, max_size=3), st.text())
 def test_no_other_token_than_the_lists_is_ever_taken(order, items, token):
-    assert told_ahead(page(items, token, order)) in ("", token)
+    assert continue_token(page(items, token, order)) in ("", token)
 
 
 @pytest.mark.parametrize("order", [BUILT_IN, CUSTOM, ("items", "metadata", "kind", "apiVersion")])
@@ -141,7 +141,7 @@ def test_a_kind_that_is_not_served_has_no_objects_whenever_that_shows(pages):
     assert read(fetch, everything) == ()
 
 
-def test_an_error_of_a_page_that_was_on_its_way_is_told():
+def test_an_error_of_a_page_that_was_on_its_way_is_reported():
     fetch, asked = served({"": page(named("a"), "1"), "1": Unavailable("503")})
 
     with pytest.raises(Unavailable, match="503"):

@@ -9,17 +9,17 @@ from tests.fakes.sleeper import Sleeper
 from tests.unit.offhours.sleeping import MORNING, NIGHT, REPLICAS, SERVER, codes
 
 
-def test_who_scales_up_at_night_keeps_it_and_is_not_fought():
+def test_who_scales_up_at_night_keeps_it_and_is_not_contested():
     sleeper = Sleeper()
     sleeper.create(SERVER)
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(ref_of(SERVER), REPLICAS, 1)
-    told = sleeper.later(hours=1).settle()
-    assert sleeper.replicas(SERVER) == 1 and "woken-by-somebody" in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert sleeper.replicas(SERVER) == 1 and "woken-by-somebody" in codes(reported)
 
     sleeper.at(MORNING)
-    assert "changed-while-asleep" in codes(sleeper.run_pass())
+    assert "changed-while-asleep" in codes(sleeper.reconcile_once())
     assert sleeper.settle() and sleeper.replicas(SERVER) == 1
     sleeper.at("2026-11-26T20:01").settle()
     assert sleeper.replicas(SERVER) == 0, "the next night it sleeps again"
@@ -51,20 +51,20 @@ def test_a_zero_that_a_person_wrote_stays():
     assert sleeper.replicas(SERVER) == 0
 
 
-def test_a_gitops_tool_that_fights_back_is_named_and_not_fought():
+def test_a_gitops_tool_that_fights_back_is_named_and_not_contested():
     sleeper = Sleeper()
     sleeper.create(SERVER)
     sleeper.at(NIGHT).settle()
 
     sleeper.server.scale(ref_of(SERVER), 0, 3, manager="argocd-controller")
-    told = sleeper.later(minutes=3).settle()
+    reported = sleeper.later(minutes=3).settle()
 
     assert sleeper.replicas(SERVER) == 3
-    [finding] = [f for f in told.outcome.findings if f.code == "gitops-wakes-it"]
+    [finding] = [f for f in reported.outcome.findings if f.code == "gitops-wakes-it"]
     assert "Argo CD" in finding.message and "docs/off-hours.md" in finding.remedy
 
 
-def test_what_is_gone_is_told_and_what_was_made_anew_is_woken():
+def test_what_is_deleted_is_reported_and_what_was_recreated_is_woken():
     other = scaled("Deployment", "other", 2)
     sleeper = Sleeper()
     sleeper.create(SERVER, other)
@@ -74,14 +74,14 @@ def test_what_is_gone_is_told_and_what_was_made_anew_is_woken():
     asleep = {**other, "spec": {**other["spec"], "replicas": 0}}
     sleeper.delete(ref_of(other))
     sleeper.create(asleep)
-    woken = sleeper.at(MORNING).run_pass()
+    woken = sleeper.at(MORNING).reconcile_once()
 
     assert codes(woken) == {"gone-while-asleep", "made-anew-while-asleep"}
     assert sleeper.replicas(other) == 2
     assert sleeper.settle().actions == ()
 
 
-def test_what_is_made_anew_awake_sleeps_and_wakes_as_it_was_made():
+def test_what_is_recreated_awake_sleeps_and_wakes_as_it_was_made():
     sleeper = Sleeper()
     sleeper.create(SERVER)
     sleeper.at(NIGHT).settle()
@@ -95,12 +95,12 @@ def test_what_is_made_anew_awake_sleeps_and_wakes_as_it_was_made():
     assert sleeper.replicas(SERVER) == 5
 
 
-def test_an_edit_between_look_and_write_is_seen():
+def test_an_edit_between_observation_and_write_is_seen():
     sleeper = Sleeper()
     sleeper.create(SERVER)
     sleeper.between = lambda: sleeper.edit(ref_of(SERVER), REPLICAS, 5)
 
-    assert sleeper.at(NIGHT).run_pass() is None
+    assert sleeper.at(NIGHT).reconcile_once() is None
     sleeper.settle()
     assert sleeper.replicas(SERVER) == 0
     sleeper.at(MORNING).settle()

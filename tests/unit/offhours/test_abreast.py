@@ -20,7 +20,7 @@ RETAINS = OffHours(NIGHTS.time_zone, NIGHTS.asleep, volumes=Volumes.RETAIN)
 
 
 def stretches(sleeper: Sleeper) -> list[tuple[lanes.Lane, ...]]:
-    plan = sleeper.look()
+    plan = sleeper.dry_run()
     return list(lanes.stretches(plan.actions, plan.abreast))
 
 

@@ -127,7 +127,7 @@ def test_the_last_person_wins_ten_thousand_times(steps):
     play(steps)
 
 
-def test_a_persons_limit_of_0_is_given_back_and_not_taken_for_our_own():
+def test_a_persons_limit_of_0_is_restored_and_not_taken_for_our_own():
     """Set between a look and its writes, by a pass that could not read what stays awake: we write 0 last."""
     pool = next(thing for thing in THINGS if thing.ref == NODE_POOL)
 
@@ -136,7 +136,7 @@ def test_a_persons_limit_of_0_is_given_back_and_not_taken_for_our_own():
 
 
 @pytest.mark.parametrize("how", ["before", "after"])
-def test_a_pass_may_end_at_any_call_of_a_sleep_and_a_wake(how):
+def test_a_reconcile_may_end_at_any_call_of_a_sleep_and_a_wake(how):
     """And every pass after it as well, each at the same call: the next that lives finishes."""
     whole = night()
     whole.time(9 * 60)

@@ -71,7 +71,7 @@ def test_what_sleeps_carries_what_it_was_and_what_is_awake_carries_nothing():
     sleeper = with_workloads(*NOTED, SERVER)
     before = objects_of(sleeper)
 
-    assert sleeper.at(NIGHT).run_pass(), "two fields of one object are no conflict"
+    assert sleeper.at(NIGHT).reconcile_once(), "two fields of one object are no conflict"
     sleeper.settle()
     # The fallback has no node by day either, but it was told that only empty nodes go.
     assert notes(sleeper) == {ref_of(CRON), ref_of(SCALER), ref_of(QUEUE), NODE_POOL, FALLBACK}
@@ -102,8 +102,8 @@ def test_objects_that_carry_what_they_were_wake_as_they_were(when, lost):
             del sleeper.kept._kept[key]
 
         if when == "at night":
-            told = sleeper.later(hours=1).run_pass()
-            assert "recovered-from-annotations" in codes(told)
+            reported = sleeper.later(hours=1).reconcile_once()
+            assert "recovered-from-annotations" in codes(reported)
             sleeper.settle()
             assert sleeper.kept._kept.keys() == everything.kept._kept.keys(), "it is written down again"
             assert {kept.window for kept in sleeper.kept._kept.values()} == ends
@@ -130,7 +130,7 @@ def test_replicas_are_lost_with_the_table_and_that_is_reported():
     sleeper.at(NIGHT).settle()
     empty(sleeper)
 
-    woken = sleeper.at(MORNING).run_pass()
+    woken = sleeper.at(MORNING).reconcile_once()
 
     assert sleeper.replicas(SERVER) == 0
     [finding] = [one for one in woken.outcome.findings if one.code == "recovered-from-annotations"]
@@ -155,7 +155,7 @@ def test_a_set_that_retains_its_volumes_gets_its_own_word_back(asleep):
     assert sleeper.value(NODE_POOL, "metadata", "annotations", layout.RETAINS) is None
 
 
-def test_a_limit_that_was_narrowed_and_widened_in_the_night_is_given_back_as_it_was_by_day():
+def test_a_limit_that_was_narrowed_and_widened_in_the_night_is_restored_as_it_was_by_day():
     sleeper = Sleeper()
     sleeper.edit(NODE_POOL, NODES, "9")
     stays = scaled("Deployment", "stays", 1)
@@ -182,7 +182,7 @@ def test_a_person_who_changed_it_at_night_wins_over_what_is_noted():
     sleeper.edit(NODE_POOL, NODES, "7")
     empty(sleeper)
 
-    woken = sleeper.at(MORNING).run_pass()
+    woken = sleeper.at(MORNING).reconcile_once()
 
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is False
     assert sleeper.value(NODE_POOL, *NODES) == "7"
@@ -202,19 +202,19 @@ def test_whoever_wakes_one_at_night_finds_nothing_noted_the_night_after_next():
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_wherever_passes_end_and_the_table_is_emptied_each_object_wakes_as_it_was(how):
+def test_wherever_reconciles_end_and_the_table_is_emptied_each_object_wakes_as_it_was(how):
     number, done = 0, False
     while not done:
         sleeper = with_workloads(CRON, TARGET, SCALER)
         sleeper.edit(NODE_POOL, NODES, "9")
         before = objects_of(sleeper)
         begin = len(sleeper.calls.made)
-        sleeper.at(NIGHT).struck_pass(how, number)
+        sleeper.at(NIGHT).struck_reconcile(how, number)
         done = len(sleeper.calls.made) - begin <= number
         empty(sleeper)
         sleeper.settle()
         empty(sleeper)
-        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.at(MORNING).struck_reconcile(how, number)
         empty(sleeper)
         sleeper.settle()
 
@@ -282,8 +282,8 @@ def test_whatever_a_note_has_become_it_wakes_an_object_as_it_was_or_not_at_all(e
 
     counts = rests_on(entries) == rests_on(ENTRIES)
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is not counts
-    reported = {"original-unreadable", "original-copied"} & codes(last)
-    assert bool(reported) == bool(sleeper.value(ref_of(CRON), *NOTE) not in (None, "{}"))
+    in_findings = {"original-unreadable", "original-copied"} & codes(last)
+    assert bool(in_findings) == bool(sleeper.value(ref_of(CRON), *NOTE) not in (None, "{}"))
     assert all(str(finding).encode() for finding in last.outcome.findings)
 
 
@@ -371,7 +371,9 @@ def test_one_that_a_person_puts_to_sleep_for_good_carries_nothing_of_ours_any_mo
     sleeper.at(NIGHT).settle()
     sleeper.edit(ref_of(CRON), ("spec", "suspend"), False)
     sleeper.edit(ref_of(CRON), ("spec", "suspend"), True)
-    sleeper.say(True, sleeper.clock.now + timedelta(days=1))  # another sleep, with no morning before it
+    sleeper.put_override(
+        True, sleeper.clock.now + timedelta(days=1)
+    )  # another sleep, with no morning before it
 
     sleeper.settle()
     assert ref_of(CRON) not in notes(sleeper)
@@ -379,7 +381,7 @@ def test_one_that_a_person_puts_to_sleep_for_good_carries_nothing_of_ours_any_mo
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is True
 
 
-def test_a_copy_beside_our_pools_is_left_alone_at_night():
+def test_a_copy_beside_our_pools_is_left_unchanged_at_night():
     sleeper = with_workloads(CRON)
     sleeper.at(NIGHT).settle()
     sleeper.create(
@@ -399,7 +401,7 @@ def test_a_copy_beside_our_pools_is_left_alone_at_night():
     assert "original-copied" in codes(last)
 
 
-def test_one_that_was_made_anew_asleep_wakes_by_the_table_and_is_only_reported_without():
+def test_one_that_was_recreated_asleep_wakes_by_the_table_and_is_only_reported_without():
     for emptied in (False, True):
         sleeper = with_workloads(CRON)
         sleeper.at(NIGHT).settle()
@@ -421,7 +423,7 @@ def test_one_that_was_made_anew_asleep_wakes_by_the_table_and_is_only_reported_w
         assert (ref_of(CRON) in notes(sleeper)) is emptied
 
 
-def test_a_tool_that_puts_a_note_of_long_ago_back_is_not_fought():
+def test_a_tool_that_puts_a_note_of_long_ago_back_is_not_contested():
     sleeper = with_workloads(CRON)
     sleeper.at(NIGHT).settle()
     text = sleeper.value(ref_of(CRON), *NOTE)
@@ -479,7 +481,7 @@ def test_an_object_whose_annotations_are_full_sleeps_by_the_table_alone():
 def test_a_node_pool_that_we_closed_is_opened_again_and_that_is_reported():
     sleeper = forgotten()
 
-    woken = sleeper.at(MORNING).run_pass()
+    woken = sleeper.at(MORNING).reconcile_once()
 
     assert sleeper.value(NODE_POOL, *NODES) is None
     assert sleeper.value(NODE_POOL, "spec", "limits", "nvidia.com/gpu") == "64"
@@ -501,7 +503,7 @@ def test_a_node_pool_that_stayed_open_for_what_stays_awake_gets_all_its_nodes_ag
     empty(sleeper)
     sleeper.edit(NODE_POOL, NOTE, None)
 
-    woken = sleeper.at(MORNING).run_pass()
+    woken = sleeper.at(MORNING).reconcile_once()
 
     assert sleeper.value(NODE_POOL, *NODES) is None and "sleep-forgotten" in codes(woken)
 
@@ -520,10 +522,10 @@ def test_a_limit_of_no_nodes_that_a_person_set_is_left_and_reported():
     sleeper = Sleeper()
     sleeper.edit(NODE_POOL, NODES, "0")
 
-    told = sleeper.run_pass()
+    reported = sleeper.reconcile_once()
 
-    assert sleeper.value(NODE_POOL, *NODES) == "0" and "closed-by-somebody" in codes(told)
-    [finding] = told.outcome.findings
+    assert sleeper.value(NODE_POOL, *NODES) == "0" and "closed-by-somebody" in codes(reported)
+    [finding] = reported.outcome.findings
     assert "kubectl" in finding.message
 
 
@@ -550,7 +552,7 @@ def claims(sleeper: Sleeper) -> set[Ref]:
     return {ref for ref in sleeper.server.objects if ref.kind == "PersistentVolumeClaim"}
 
 
-def test_a_forgotten_node_pool_is_opened_though_a_pass_was_waking_before_the_opening():
+def test_a_forgotten_node_pool_is_opened_though_a_reconcile_was_waking_before_the_opening():
     sleeper = forgotten()
 
     sleeper.at("2026-11-26T06:50").settle()
@@ -560,12 +562,12 @@ def test_a_forgotten_node_pool_is_opened_though_a_pass_was_waking_before_the_ope
 
 
 @pytest.mark.parametrize("how", ["kill_before", "kill_after"])
-def test_a_forgotten_node_pool_is_opened_whatever_call_a_pass_ends_at(how):
+def test_a_forgotten_node_pool_is_opened_whatever_call_a_reconcile_ends_at(how):
     for call in range(40):
         sleeper = forgotten()
         sleeper.at(MORNING)
         setattr(sleeper.calls, how, len(sleeper.calls.made) + call)
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         setattr(sleeper.calls, how, None)
         sleeper.settle()
         assert sleeper.value(NODE_POOL, *NODES) is None, call
@@ -588,7 +590,7 @@ def test_the_table_has_nothing_again_before_the_operators_were_notified_of_what_
     sleeper.at(NIGHT).settle()
     empty(sleeper)
     sleeper.calls.fails = lambda what: Unavailable("503") if "publish" in str(what) else None
-    sleeper.later(minutes=5).run_pass()
+    sleeper.later(minutes=5).reconcile_once()
     assert sleeper.failed and not sleeper.kept.snapshots(sleeper.cluster.arn)
 
     sleeper.calls.fails = lambda what: None

@@ -25,8 +25,8 @@ def waking(item=None) -> Sleeper:
     return sleeper
 
 
-def reported(sleeper: Sleeper) -> list[tuple[str, str]]:
-    plan = sleeper.at(LATE).look()
+def in_findings(sleeper: Sleeper) -> list[tuple[str, str]]:
+    plan = sleeper.at(LATE).dry_run()
     return [(one.message, one.remedy) for one in plan.outcome.findings if one.code == "still-pending"]
 
 
@@ -44,7 +44,7 @@ def waits(reason: str) -> dict:
     ("spec", "status", "message", "remedy"),
     [
         pytest.param(
-            {}, {}, "waits for a GPU: the scheduler has not said why", "fallbackGpus", id="nothing said"
+            {}, {}, "waits for a GPU: the scheduler reports no reason", "fallbackGpus", id="nothing said"
         ),
         pytest.param(
             {},
@@ -98,9 +98,9 @@ def test_a_pod_that_does_not_run_is_reported_with_its_own_cause(spec, status, me
     sleeper.server.objects[POD]["spec"].update(spec)
     sleeper.server.set_status(POD, status)
 
-    [(told, what_to_do)] = reported(sleeper)
+    [(reported, what_to_do)] = in_findings(sleeper)
 
-    assert "Pod ml/server-0" in told and message in told and "Thu 26 Nov 07:00 CET" in told
+    assert "Pod ml/server-0" in reported and message in reported and "Thu 26 Nov 07:00 CET" in reported
     assert remedy in what_to_do and ("fallbackGpus" in what_to_do) == ("GPU" in message)
 
 
@@ -110,7 +110,7 @@ def test_a_pod_that_is_on_its_way_is_not_reported(reason):
     sleeper.server.objects[POD]["spec"]["nodeName"] = "gpu-a"
     sleeper.server.set_status(POD, waits(reason))
 
-    assert reported(sleeper) == []
+    assert in_findings(sleeper) == []
 
 
 def without_pods(item, **status) -> Sleeper:
@@ -153,9 +153,9 @@ def failure(message: str) -> dict:
     ],
 )
 def test_an_object_that_has_fewer_pods_than_it_should_is_reported(status, message, remedy):
-    [(told, what_to_do)] = reported(without_pods(SERVER, **status))
+    [(reported, what_to_do)] = in_findings(without_pods(SERVER, **status))
 
-    assert "Deployment ml/server has 0 of 3 pods" in told and message in told and remedy in what_to_do
+    assert "Deployment ml/server has 0 of 3 pods" in reported and message in reported and remedy in what_to_do
 
 
 def test_a_rollout_that_is_paused_does_not_scale_and_that_is_reported():
@@ -164,9 +164,9 @@ def test_a_rollout_that_is_paused_does_not_scale_and_that_is_reported():
     sleeper = without_pods(web)
     sleeper.edit(ref_of(web), ("spec", "paused"), True)
 
-    [(told, what_to_do)] = reported(sleeper)
+    [(reported, what_to_do)] = in_findings(sleeper)
 
-    assert "a paused Rollout does not scale" in told and "spec.paused" in what_to_do
+    assert "a paused Rollout does not scale" in reported and "spec.paused" in what_to_do
 
 
 def test_a_paused_scaled_object_of_which_an_older_release_kept_no_count_is_reported():
@@ -182,8 +182,8 @@ def test_a_paused_scaled_object_of_which_an_older_release_kept_no_count_is_repor
     sleeper.at("2026-11-26T06:51").settle()
     assert PAUSED not in (sleeper.value(ref_of(scaler), "metadata", "annotations") or {})
 
-    [(told, what_to_do)] = reported(sleeper)
-    assert "ScaledObject ml/keda is paused by its user" in told and "by hand" in what_to_do
+    [(reported, what_to_do)] = in_findings(sleeper)
+    assert "ScaledObject ml/keda is paused by its user" in reported and "by hand" in what_to_do
 
 
 def test_the_notice_names_each_cause_once_and_ten_of_its_objects_at_most():
@@ -193,7 +193,7 @@ def test_the_notice_names_each_cause_once_and_ten_of_its_objects_at_most():
     gated = sleeper.server.objects[POD]["spec"]
     gated["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
 
-    sleeper.at(LATE).run_pass()
+    sleeper.at(LATE).reconcile_once()
 
     [(subject, text)] = sleeper.notices.sent
     assert subject == "Slicewise: 18 pods of gpu-1 do not run yet"
@@ -214,7 +214,7 @@ def test_pods_that_outlive_the_sleep_of_their_object_are_reported_and_it_is_not_
     sleeper.create(SERVER)
     sleeper.server.on_change.clear()  # its controller does nothing
     sleeper.at(NIGHT).settle()
-    assert "outlives-its-sleep" not in codes(sleeper.look()), "they have their grace period"
+    assert "outlives-its-sleep" not in codes(sleeper.dry_run()), "they have their grace period"
 
     plan, [finding] = outliving(sleeper)
 
@@ -287,10 +287,10 @@ def test_a_count_of_which_no_writer_is_known_is_not_laid_to_a_gitops_tool():
     sleeper.server.scale(ref_of(SERVER), 0, 1, manager="kubectl")
     sleeper.server._writers.forget_field(ref_of(SERVER), REPLICAS)
 
-    told = sleeper.later(minutes=3).settle()
+    reported = sleeper.later(minutes=3).settle()
 
-    assert "gitops-wakes-it" not in codes(told)
-    [finding] = [one for one in told.outcome.findings if one.code == "woken-by-somebody"]
+    assert "gitops-wakes-it" not in codes(reported)
+    [finding] = [one for one in reported.outcome.findings if one.code == "woken-by-somebody"]
     assert "that the API server does not name" in finding.message and "managed by Argo CD" in finding.message
     assert "HorizontalPodAutoscaler" in finding.remedy
 

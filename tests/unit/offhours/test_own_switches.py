@@ -103,8 +103,8 @@ def test_who_starts_it_at_night_keeps_it():
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(PREDICTOR, SUSPENDS.path, False)
-    told = sleeper.later(hours=1).settle()
-    assert sleeper.live(POD) and "woken-by-somebody" in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert sleeper.live(POD) and "woken-by-somebody" in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert field(sleeper) is False and mark(sleeper) is None
@@ -127,17 +127,17 @@ def test_what_kueue_admits_is_left_since_it_would_start_it_again():
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", "403"])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
+def test_a_reconcile_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
     whole = with_predictor()
     before = objects_of(whole)
     whole.at(NIGHT).settle()
 
     for number in range(len(whole.calls.made)):
         sleeper = with_predictor().at(NIGHT)
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         sleeper.later(minutes=16).settle()
         assert field(sleeper) is True and mark(sleeper), number
-        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.at(MORNING).struck_reconcile(how, number)
         sleeper.later(minutes=16).settle()
         assert objects_of(sleeper) == before, number
 
@@ -201,7 +201,7 @@ def test_without_off_hours_it_is_woken_at_once_and_no_mark_is_left():
 
 
 @pytest.mark.parametrize("how", ["killed", "403"])
-def test_without_off_hours_no_mark_is_left_whichever_call_ends_a_pass(how):
+def test_without_off_hours_no_mark_is_left_whichever_call_ends_a_reconcile(how):
     whole = with_predictor()
     before = objects_of(whole)
     whole.at(NIGHT).settle()
@@ -213,12 +213,12 @@ def test_without_off_hours_no_mark_is_left_whichever_call_ends_a_pass(how):
         sleeper = with_predictor().at(NIGHT)
         sleeper.settle()
         sleeper.off_hours = None
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         sleeper.later(minutes=16).settle()
         assert objects_of(sleeper) == before, number
 
 
-def test_a_path_that_the_policy_changes_at_night_is_given_back_all_the_same():
+def test_a_path_that_the_policy_changes_at_night_is_restored_all_the_same():
     sleeper = with_predictor()
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
@@ -275,16 +275,16 @@ def test_where_the_kind_cannot_be_read_it_is_left_with_all_below_it_and_the_rest
     sleeper.create(server)
     sleeper.calls.fails = lambda made: error if made.startswith(call) else None
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert sleeper.replicas(server) == 0 and "cannot-be-read" in codes(told)
+    assert sleeper.replicas(server) == 0 and "cannot-be-read" in codes(reported)
     assert field(sleeper) is None and sleeper.live(POD)
     assert not any(call.startswith("kubernetes.scale Deployment ml/gpt") for call in sleeper.calls.made)
     # Of a version that is not known nothing is asked.
     assert ("kubernetes.list Predictor" in sleeper.calls.made) is (call == "kubernetes.list Predictor")
 
 
-def test_the_mark_stays_until_a_look_has_read_where_something_may_sleep():
+def test_the_mark_stays_until_a_reconcile_has_read_where_something_may_sleep():
     sleeper = with_predictor()
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
@@ -294,7 +294,7 @@ def test_the_mark_stays_until_a_look_has_read_where_something_may_sleep():
 
     sleeper.at(MORNING)
     for _ in range(3):
-        assert sleeper.run_pass().outcome.stage is Stage.WAKING
+        assert sleeper.reconcile_once().outcome.stage is Stage.WAKING
         assert mark(sleeper)
         sleeper.later(minutes=1)
     sleeper.calls.fails = lambda made: None
@@ -318,8 +318,8 @@ def test_a_version_that_comes_at_night_keeps_nobody_asleep():
 
 def version(sleeper: Sleeper) -> str:
     """Under which Predictors are read by the next pass."""
-    world = observe.observe(sleeper._trigger, None, sleeper._ports, "", sleeper.clock.now)
-    row = world.kinds.row_of("ml.example.com/v1", "Predictor")
+    observation = observe.observe(sleeper._trigger, None, sleeper._ports, "", sleeper.clock.now)
+    row = observation.kinds.row_of("ml.example.com/v1", "Predictor")
     assert row
     return row.version
 
@@ -331,7 +331,7 @@ def scalings(sleeper: Sleeper, item: Any) -> int:
     return sleeper.calls.made.count(f"kubernetes.scale {ref_of(item)}")
 
 
-def test_without_a_switch_what_its_operator_puts_back_is_reported_with_who_and_not_fought():
+def test_without_a_switch_what_its_operator_puts_back_is_reported_with_who_and_not_contested():
     below = scaled("Deployment", "gpt", 2)
     sleeper = Sleeper()
     sleeper.create(predictors(), copy.deepcopy(GPT))

@@ -48,7 +48,7 @@ def test_a_second_wake_changes_nothing():
     sleeper.at(NIGHT).settle()
     sleeper.at(MORNING).settle()
 
-    assert sleeper.later(hours=1).run_pass().actions == ()
+    assert sleeper.later(hours=1).reconcile_once().actions == ()
 
 
 def test_keda_is_paused_by_its_own_annotation_and_its_target_is_left_to_it():
@@ -69,7 +69,7 @@ def test_keda_is_paused_by_its_own_annotation_and_its_target_is_left_to_it():
     assert objects_of(sleeper) == before
 
 
-def test_a_horizontal_pod_autoscaler_is_left_alone():
+def test_a_horizontal_pod_autoscaler_is_left_unchanged():
     sleeper = Sleeper()
     scaler = {
         "apiVersion": "apps/v1",  # any group that the fake serves
@@ -118,7 +118,7 @@ def test_what_makes_jobs_makes_none_and_a_job_runs_to_its_end():
     assert after == before
 
 
-def test_what_is_kept_awake_bare_or_elsewhere_is_left_and_told():
+def test_what_is_kept_awake_bare_or_elsewhere_is_left_and_reported():
     kept = scaled("Deployment", "on-call", 1)
     kept["metadata"]["labels"] = {"slicewise.dev/keep-awake": "true"}
     cpu = scaled("Deployment", "cpu", 4, pool=None, slices=0)
@@ -213,22 +213,22 @@ def test_the_least_important_sleep_first_and_the_most_important_wake_first():
 # Times
 
 
-def test_waking_begins_early_and_tells_who_is_still_pending():
+def test_waking_begins_early_and_reports_who_is_still_pending():
     sleeper = Sleeper()
     sleeper.create(SERVER)
     sleeper.at(NIGHT).settle()
 
-    assert sleeper.at("2026-11-26T06:49").look().outcome.stage is Stage.ASLEEP
-    woken = sleeper.at("2026-11-26T06:50").run_pass()
+    assert sleeper.at("2026-11-26T06:49").dry_run().outcome.stage is Stage.ASLEEP
+    woken = sleeper.at("2026-11-26T06:50").reconcile_once()
     assert woken.outcome.stage is Stage.WAKING and sleeper.replicas(SERVER) == 3
     assert woken.outcome.requeue_after.total_seconds() == 300
     assert "still-pending" not in codes(woken)
 
-    late = sleeper.at("2026-11-26T06:55").run_pass()
+    late = sleeper.at("2026-11-26T06:55").reconcile_once()
     assert [f.code for f in late.outcome.findings] == ["still-pending"] * 3
 
 
-def test_a_short_waking_tells_who_is_pending_in_its_second_half():
+def test_a_short_waking_reports_who_is_pending_in_its_second_half():
     """At its beginning everybody is: nodes have only been asked for."""
     sleeper = Sleeper()
     sleeper.create(SERVER)
@@ -238,10 +238,10 @@ def test_a_short_waking_tells_who_is_pending_in_its_second_half():
     )
     sleeper.edit(ref_of(SERVER), REPLICAS, 4)
 
-    woken = sleeper.at("2026-11-26T06:58").run_pass()
+    woken = sleeper.at("2026-11-26T06:58").reconcile_once()
     assert woken.outcome.stage is Stage.WAKING and woken.outcome.requeue_after.total_seconds() == 60
     assert "still-pending" not in codes(woken)
-    assert "still-pending" in codes(sleeper.at("2026-11-26T06:59").run_pass())
+    assert "still-pending" in codes(sleeper.at("2026-11-26T06:59").reconcile_once())
 
 
 def test_what_a_person_says_wins_until_it_ends():
@@ -249,11 +249,11 @@ def test_what_a_person_says_wins_until_it_ends():
     sleeper.create(SERVER)
     sleeper.at(NIGHT).settle()
 
-    sleeper.say(asleep=False)
+    sleeper.put_override(asleep=False)
     woken = sleeper.settle()
     assert sleeper.replicas(SERVER) == 3 and "ada" in woken.outcome.reason
 
-    sleeper.at("2026-11-26T15:00").say(asleep=True)
+    sleeper.at("2026-11-26T15:00").put_override(asleep=True)
     sleeper.settle()
     assert sleeper.replicas(SERVER) == 0
     sleeper.at("2026-11-27T07:00").settle()
@@ -278,12 +278,12 @@ def test_a_paused_cluster_is_neither_put_to_sleep_nor_woken():
     sleeper.create(SERVER)
     sleeper.store.pause(sleeper.cluster.arn, "an audit")
 
-    planned = sleeper.at(NIGHT).run_pass()
+    planned = sleeper.at(NIGHT).reconcile_once()
     assert [type(action).__name__ for action in planned.actions] == ["PutSchedule"]
     assert sleeper.replicas(SERVER) == 3
 
 
-def test_an_idle_pod_without_gpu_that_holds_a_gpu_node_is_told():
+def test_an_idle_pod_without_gpu_that_holds_a_gpu_node_is_reported():
     sleeper = Sleeper()
     sleeper.node("gpu-a")
     sleeper.create(
@@ -298,7 +298,7 @@ def test_an_idle_pod_without_gpu_that_holds_a_gpu_node_is_told():
     assert "holds-a-gpu-node" in codes(sleeper.at(NIGHT).settle())
 
 
-def test_it_is_asleep_once_the_nodes_on_which_only_daemons_run_are_gone():
+def test_it_is_asleep_once_the_nodes_on_which_only_daemons_run_are_deleted():
     sleeper = Sleeper()
     sleeper.node("gpu-a")
     above = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "nfd", "uid": "d", "controller": True}
@@ -314,18 +314,18 @@ def test_it_is_asleep_once_the_nodes_on_which_only_daemons_run_are_gone():
     assert sleeper.settle().outcome.stage is Stage.ASLEEP
 
 
-@pytest.mark.parametrize(("at_once", "passes"), [(1_000, 1), (200, 3)])
-def test_five_hundred_workloads_take_one_pass_or_as_many_as_it_takes(at_once, passes, monkeypatch):
+@pytest.mark.parametrize(("at_once", "reconciles"), [(1_000, 1), (200, 3)])
+def test_five_hundred_workloads_take_one_reconcile_or_as_many_as_it_takes(at_once, reconciles, monkeypatch):
     assert plan_of_nights.MOST_OBJECTS == 1_000
     monkeypatch.setattr(plan_of_nights, "MOST_OBJECTS", at_once)
     sleeper = Sleeper()
     for number in range(500):
         sleeper.create(scaled("StatefulSet", f"s-{number:03}", 1))
 
-    for _ in range(passes):
-        plan = sleeper.at(NIGHT).run_pass()
+    for _ in range(reconciles):
+        plan = sleeper.at(NIGHT).reconcile_once()
 
-    assert plan.outcome.stage is Stage.GOING_TO_SLEEP and sleeper.run_pass().actions == ()
+    assert plan.outcome.stage is Stage.GOING_TO_SLEEP and sleeper.reconcile_once().actions == ()
     kept = sleeper.kept.snapshots(sleeper.cluster.arn)
     assert len([one for one in kept if one.ref.kind == "StatefulSet" and one.done]) == 500
 
@@ -338,10 +338,10 @@ def test_a_snapshot_that_does_not_match_its_checksum_is_never_used():
         if kept.ref == ref_of(SERVER):
             sleeper.kept._kept[key] = replace(kept, original=300)
 
-    told = sleeper.at(MORNING).settle()
+    reported = sleeper.at(MORNING).settle()
 
-    assert sleeper.replicas(SERVER) == 0 and "snapshot-damaged" in codes(told)
+    assert sleeper.replicas(SERVER) == 0 and "snapshot-damaged" in codes(reported)
 
 
-def test_a_cluster_without_off_hours_is_left_alone():
-    assert Sleeper(None).run_pass().outcome.stage is Stage.UNMANAGED
+def test_a_cluster_without_off_hours_is_left_unchanged():
+    assert Sleeper(None).reconcile_once().outcome.stage is Stage.UNMANAGED

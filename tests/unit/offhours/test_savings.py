@@ -31,22 +31,24 @@ def test_a_night_saves_what_ran_in_the_evening_less_what_went_on():
     assert whole["ran"] == {"g6.xlarge": 10.5} and whole["saved"] == {"g6.xlarge": 29.5}
     assert whole["usd"] == round(29.5 * 0.8048, 2)
     said = "29.5 node-hours of g6.xlarge at $0.8048: $23.74 (on demand in us-east-1 on 2026-07-20)"
-    assert savings.told(whole) == said
+    assert savings.message(whole) == said
     assert "when the sleep began" in whole["method"] and "us-east-1" in whole["method"]
 
 
 def test_a_sleep_of_minutes_has_saved_something_too():
     first = savings.counted((), nodes("g6.xlarge", 2), NOW)
 
-    assert savings.told(savings.counted((first,), (), hours(0.03))).startswith("0.06 node-hours of g6.xlarge")
+    assert savings.message(savings.counted((first,), (), hours(0.03))).startswith(
+        "0.06 node-hours of g6.xlarge"
+    )
 
 
-def test_what_has_no_list_price_is_told_in_hours_alone():
+def test_what_has_no_list_price_is_reported_in_hours_alone():
     first = savings.counted((), [*nodes("g6.xlarge", 1, "spot"), *nodes("p5e.48xlarge", 1)], NOW)
     whole = savings.counted((first,), (), hours(8))
 
     assert whole["usd"] == 0
-    assert savings.told(whole) == (
+    assert savings.message(whole) == (
         "8.0 node-hours of g6.xlarge spot, which has no list price, "
         "8.0 node-hours of p5e.48xlarge, which has no list price"
     )
@@ -60,7 +62,7 @@ def test_machines_that_ran_instead_are_taken_off():
     assert whole["usd"] == round(8 * 0.8048 - 2 * 1.006, 2)
 
 
-def test_a_sleep_whose_end_somebody_moves_is_one_sleep():
+def test_a_sleep_whose_end_a_user_moves_is_one_sleep():
     """It ends when the cluster wakes; the sleep after that begins anew."""
     first = savings.counted((), nodes("g6.xlarge", 4), NOW)
     ended = {**savings.counted((first,), (), hours(1)), "ended": hours(1).isoformat()}
@@ -72,7 +74,7 @@ def test_a_sleep_whose_end_somebody_moves_is_one_sleep():
 def test_a_sleep_before_which_nothing_ran_saves_nothing():
     first = savings.counted((), (), NOW)
 
-    assert savings.told(savings.counted((first,), (), hours(9))) == ""
+    assert savings.message(savings.counted((first,), (), hours(9))) == ""
 
 
 def test_prices_are_those_of_the_published_table():

@@ -45,7 +45,7 @@ def test_a_cluster_is_waking_until_each_list_that_may_hold_sleepers_was_read(kin
 
     sleeper.at(MORNING)
     for _ in range(5):
-        woken = sleeper.run_pass()
+        woken = sleeper.reconcile_once()
         assert woken.outcome.stage is Stage.WAKING and woken.outcome.requeue_after <= timedelta(minutes=1)
         assert kind in woken.outcome.reason and "cannot-be-read" in codes(woken)
         assert opening(sleeper)
@@ -98,8 +98,8 @@ def test_where_nobody_can_look_inside_the_opening_stays_though_the_table_knows_o
     forgets(sleeper)
     sleeper.calls.fails = lambda call: ERRORS[0] if call.startswith("kubernetes.") else None
 
-    assert sleeper.at("2026-11-26T03:00").run_pass() and opening(sleeper)
-    assert sleeper.at(MORNING).run_pass() and opening(sleeper)
+    assert sleeper.at("2026-11-26T03:00").reconcile_once() and opening(sleeper)
+    assert sleeper.at(MORNING).reconcile_once() and opening(sleeper)
 
     sleeper.calls.fails = lambda call: None
     sleeper.settle()
@@ -111,7 +111,7 @@ def test_a_cluster_in_which_nothing_slept_is_awake_whatever_cannot_be_read(kind)
     sleeper = with_workloads(SERVER)
     cannot_list(sleeper, kind, ERRORS[1])
 
-    told = sleeper.settle()
+    reported = sleeper.settle()
 
-    assert told.outcome.stage is Stage.AWAKE and "cannot-be-read" in codes(told)
+    assert reported.outcome.stage is Stage.AWAKE and "cannot-be-read" in codes(reported)
     assert opening(sleeper) is None and not sleeper.notices.sent

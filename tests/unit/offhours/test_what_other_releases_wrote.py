@@ -53,7 +53,7 @@ def rewrite(sleeper: Sleeper, of: Ref, **changes) -> None:
     ],
     ids=["unreadable", "edited", "another release's key"],
 )
-def test_what_can_be_read_wakes_and_the_rest_is_kept_and_told(changes, code):
+def test_what_can_be_read_wakes_and_the_rest_is_kept_and_reported(changes, code):
     sleeper = asleep(SERVER, OTHER)
     rewrite(sleeper, ref_of(SERVER), **changes)
 
@@ -68,7 +68,7 @@ def test_what_can_be_read_wakes_and_the_rest_is_kept_and_told(changes, code):
     assert not [call for call in sleeper.calls.made if call.startswith("kubernetes.has_scale")]
 
 
-def test_what_another_release_put_to_sleep_through_a_field_of_its_own_is_told_and_kept():
+def test_what_another_release_put_to_sleep_through_a_field_of_its_own_is_reported_and_kept():
     sleeper = asleep(SERVER, OTHER)
     [kept] = [one for one in sleeper.kept.snapshots(sleeper.cluster.arn) if one.ref == ref_of(SERVER)]
     rewrite(
@@ -80,8 +80,8 @@ def test_what_another_release_put_to_sleep_through_a_field_of_its_own_is_told_an
 
     last = sleeper.at(MORNING).settle()
 
-    [told] = [finding for finding in last.outcome.findings if finding.code == "snapshot-unknown"]
-    assert "spec.paused" in told.message and "server" in told.message
+    [reported] = [finding for finding in last.outcome.findings if finding.code == "snapshot-unknown"]
+    assert "spec.paused" in reported.message and "server" in reported.message
     [left] = sleeper.kept.snapshots(sleeper.cluster.arn)
     assert left.intact and sleeper.replicas(OTHER) == 2
 
@@ -115,10 +115,10 @@ def test_what_is_kept_of_a_pool_that_sleeps_is_not_taken_for_one_that_was_opened
 NOBODY_KNOWS = Override(False, UNKNOWN_TIME, UNKNOWN_TIME, "somebody", unreadable=("asleep", "until"))
 
 
-def test_what_was_said_and_cannot_be_read_leaves_it_to_the_calendar_and_is_told():
+def test_what_was_said_and_cannot_be_read_leaves_it_to_the_calendar_and_is_reported():
     sleeper = Sleeper()
     sleeper.create(SERVER)
-    sleeper.kept.say(sleeper.cluster.arn, NOBODY_KNOWS)
+    sleeper.kept.put_override(sleeper.cluster.arn, NOBODY_KNOWS)
 
     last = sleeper.at(NIGHT).settle()
 
@@ -131,7 +131,7 @@ def test_who_cannot_be_understood_until_midnight_is_awake_until_then():
     sleeper.create(SERVER)
     midnight = datetime(2026, 11, 25, 23, tzinfo=UTC)
     said = Override(False, UNKNOWN_TIME, midnight, "somebody", unreadable=("asleep",))
-    sleeper.kept.say(sleeper.cluster.arn, said)
+    sleeper.kept.put_override(sleeper.cluster.arn, said)
 
     assert "override-unreadable" in codes(sleeper.at(NIGHT).settle())
     assert sleeper.replicas(SERVER) == 3
@@ -144,10 +144,10 @@ def test_who_cannot_be_understood_until_midnight_is_awake_until_then():
 # What the record before says
 
 
-def test_a_pass_goes_on_whatever_the_record_before_holds():
+def test_a_reconcile_goes_on_whatever_the_record_before_holds():
     sleeper = asleep(SERVER)
     sleeper.node("node-1")
-    known = list(sleeper.look().details)
+    known = list(sleeper.dry_run().details)
     assert known
 
     @settings(max_examples=100)
@@ -155,7 +155,7 @@ def test_a_pass_goes_on_whatever_the_record_before_holds():
     def holds(details):
         details = tuple(one for one in details if isinstance(one, dict))
         for moment in (NIGHT, WAKING, MORNING):
-            json.dumps(sleeper.at(moment).look(details).details)
+            json.dumps(sleeper.at(moment).dry_run(details).details)
 
     holds()
 
@@ -180,7 +180,7 @@ def test_a_saving_that_cannot_be_read_is_counted_from_now_and_says_so(change):
     again = savings.counted((known,), NODES, NOW + timedelta(hours=1))
     later = savings.counted((again,), (), NOW + timedelta(hours=2))
     assert later["saved"] == {"g6.xlarge": 1.0}
-    assert "cannot be read" in savings.told(later)
+    assert "cannot be read" in savings.message(later)
 
 
 def test_what_a_later_release_counts_beside_is_kept():

@@ -76,7 +76,7 @@ def test_the_sleeper_may_write_every_switch_of_off_hours():
             assert switch.path in of[resource], (row.kind, switch.field)
 
 
-def test_only_requests_of_the_group_are_looked_at_and_users_without_groups_are_no_error():
+def test_only_requests_of_the_group_are_checked_and_users_without_groups_are_no_error():
     for identity in IDENTITIES:
         [condition] = admission.policy_of(identity)["spec"]["matchConditions"]
         assert condition["expression"] == (
@@ -133,7 +133,7 @@ NARROWED = {
 
 
 @pytest.mark.parametrize("edit", NARROWED.values(), ids=NARROWED.keys())
-def test_one_that_somebody_narrowed_is_made_anew(edit):
+def test_one_that_a_user_narrowed_is_recreated(edit):
     """What they added is theirs, and stays where ours is only applied over it."""
     contents = as_found(EVERYTHING, lambda objects: edit(spec_of(objects, admission.POLICY)))
 

@@ -115,7 +115,7 @@ def test_a_closed_one_that_is_wanted_again_is_as_it_was(drift):
 
 @pytest.mark.parametrize("before, after", CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("runs", [False, True], ids=["empty", "with nodes"])
-def test_killed_before_any_action_the_next_pass_converges_to_the_same(before, after, runs):
+def test_killed_before_any_action_the_next_reconcile_converges_to_the_same(before, after, runs):
     def changed(kill_after=None):
         cluster = onboarded(before)
         if runs:
@@ -146,7 +146,7 @@ def test_one_that_sleeps_is_closed_once_it_is_awake():
     assert cluster.objects[ref("slicewise-shared-l4")]["spec"]["limits"] == {"nvidia.com/gpu": "0"}
 
 
-def test_a_class_whose_requirement_somebody_edited_gets_its_own_n_back():
+def test_a_class_whose_requirement_a_user_edited_gets_its_own_n_back():
     """Elsewhere that is a person's choice of N. Here the class says it."""
     cluster = onboarded(TWO)
     item = cluster.objects[ref("slicewise-shared-l4-2")]
@@ -159,7 +159,7 @@ def test_a_class_whose_requirement_somebody_edited_gets_its_own_n_back():
     assert {"key": key["key"], "operator": "In", "values": ["ts-2"]} in again
 
 
-def test_a_nodepool_of_another_model_stays_and_is_told():
+def test_a_nodepool_of_another_model_stays_and_is_reported():
     both = TWO.replace("[l4]", "[l4, a10g]")
     cluster = onboarded(both)
     cluster.policy = builders.policy(TWO)

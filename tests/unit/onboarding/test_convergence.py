@@ -36,7 +36,7 @@ def fresh(pools=builders.DEFAULT_POOLS, *more, **fields):
 
 
 @pytest.mark.parametrize("pools", POOLS.values(), ids=POOLS.keys())
-def test_a_new_cluster_is_onboarded_and_then_left_alone(pools):
+def test_a_new_cluster_is_onboarded_and_then_left_unchanged(pools):
     cluster = fresh(pools)
 
     assert cluster.run().outcome.stage is Stage.ONBOARDED
@@ -83,7 +83,7 @@ def all_kill_points(*more, **fields):
 @pytest.mark.parametrize(
     "more, fields", [((), {}), (KARPENTER_TOO, BARE)], ids=["karpenter there", "karpenter by us"]
 )
-def test_killed_before_any_action_the_next_pass_converges_to_the_same(more, fields):
+def test_killed_before_any_action_the_next_reconcile_converges_to_the_same(more, fields):
     whole, points = all_kill_points(*more, **fields)
     assert len(points) > 30
 
@@ -98,7 +98,7 @@ def test_killed_before_any_action_the_next_pass_converges_to_the_same(more, fiel
 def test_access_that_takes_its_time_is_waited_for(seconds):
     cluster = fresh(slow=timedelta(seconds=seconds))
 
-    assert cluster.run(passes=60).outcome.stage is Stage.ONBOARDED
+    assert cluster.run(reconciles=60).outcome.stage is Stage.ONBOARDED
 
 
 def test_no_right_is_asked_for_twice():
@@ -135,8 +135,8 @@ def test_a_release_that_a_killed_helm_left_is_rolled_back_first(revision):
 
     assert cluster.run().outcome.stage is Stage.ONBOARDED
 
-    told = [str(action) for action in cluster.done]
-    assert told.index("roll back the unfinished release gpu-operator in gpu-operator") < told.index(
+    reported = [str(action) for action in cluster.done]
+    assert reported.index("roll back the unfinished release gpu-operator in gpu-operator") < reported.index(
         "install gpu-operator v26.7.0 in gpu-operator"
     )
 
@@ -153,7 +153,7 @@ def test_a_new_version_in_the_deployment_upgrades_the_release_and_its_crds():
     assert "apply the CRDs of chart charts/gpu-operator.tgz v26.9.0" in [str(a) for a in cluster.done]
 
 
-def test_a_crd_that_somebody_deleted_is_applied_again():
+def test_a_crd_that_a_user_deleted_is_applied_again():
     cluster = fresh()
     cluster.run()
     cluster.crds.discard("clusterpolicies.nvidia.com")
@@ -192,7 +192,7 @@ def test_a_joined_release_keeps_its_owners_values():
 ADDRESS = "https://charts.example.com/gpu-operator-v26.7.0.tgz"
 
 
-def test_a_chart_that_nobody_checks_is_told_when_it_is_installed_and_how_to_have_it_checked():
+def test_a_chart_that_nobody_checks_is_reported_when_it_is_installed_and_how_to_have_it_checked():
     cluster = fresh()
     cluster.settings = builders.settings(gpu_operator=builders.Chart(ADDRESS, "v26.7.0"))
 

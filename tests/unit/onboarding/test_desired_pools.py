@@ -49,7 +49,7 @@ def test_admin_that_was_just_granted_is_waited_for_before_writing():
     assert [type(action) for action in cluster.done][:2] == [GrantAdmin, Apply]
 
 
-def test_a_node_pool_that_is_being_deleted_is_left_and_made_anew_once_it_is_gone():
+def test_a_node_pool_that_is_being_deleted_is_left_and_recreated_once_it_is_deleted():
     cluster = onboarded()
     (ref,) = [ref for ref in cluster.objects if ref.kind == "NodePool"]
     going = cluster.objects[ref]
@@ -85,7 +85,7 @@ def test_a_pool_and_its_overlays_at_another_n_are_no_difference():
     assert cluster.step().actions == ()
 
 
-def test_while_a_change_of_n_is_told_the_pool_is_left_whatever_it_looks_like():
+def test_while_a_change_of_n_is_reported_the_pool_is_left_whatever_it_looks_like():
     cluster = onboarded()
     ref = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
     live = cluster.objects[ref]
@@ -145,7 +145,7 @@ def test_what_karpenter_hashes_is_not_put_right_while_nodes_run(edit):
 
 
 @pytest.mark.parametrize("pools", CHANGES.values(), ids=CHANGES.keys())
-def test_a_change_that_would_replace_nodes_is_told_and_made_once_they_are_gone(pools):
+def test_a_change_that_would_replace_nodes_is_reported_and_made_once_they_are_deleted(pools):
     cluster = onboarded()
     cluster.policy = builders.policy(pools)
     cluster.claims = [builders.node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "4"})]
@@ -220,7 +220,7 @@ def test_a_pool_that_was_tuned_to_one_slice_stays_there():
     assert pool["spec"]["limits"] == {"nvidia.com/gpu": "16"}
 
 
-def test_what_a_person_edited_on_our_objects_is_put_back_and_told_by_its_path():
+def test_what_a_person_edited_on_our_objects_is_put_back_and_reported_by_its_path():
     cluster = onboarded()
     edit(cluster, "NodePool", limits={"nvidia.com/gpu": "1"})
 
@@ -249,10 +249,10 @@ def edit(cluster, kind, **spec):
     cluster.objects[ref] = {**found, "spec": {**found["spec"], **spec}}
 
 
-@pytest.mark.parametrize("told", ["26.7.0", "v26.7.0"])
-def test_a_version_with_and_without_its_v_is_one_version(told):
+@pytest.mark.parametrize("reported", ["26.7.0", "v26.7.0"])
+def test_a_version_with_and_without_its_v_is_one_version(reported):
     cluster = onboarded()
-    cluster.settings = builders.settings(gpu_operator=Chart("charts/gpu-operator.tgz", told))
+    cluster.settings = builders.settings(gpu_operator=Chart("charts/gpu-operator.tgz", reported))
 
     assert cluster.step().actions == ()
 
@@ -266,7 +266,7 @@ def test_another_kind_of_node_class_needs_a_person():
     assert "node-class-fixed" in [f.code for f in cluster.run().outcome.findings]
 
 
-def test_a_pool_that_the_policy_drops_is_told_not_deleted():
+def test_a_pool_that_the_policy_drops_is_reported_not_deleted():
     cluster = onboarded(
         "{a: {sharing: none, gpus: [l4], maxGpus: 1}, b: {sharing: none, gpus: [l4], maxGpus: 1}}"
     )
@@ -278,7 +278,7 @@ def test_a_pool_that_the_policy_drops_is_told_not_deleted():
     assert not [action for action in cluster.done if isinstance(action, Delete)]
 
 
-def test_a_key_that_somebody_edited_is_told_and_left():
+def test_a_key_that_a_user_edited_is_reported_and_left():
     cluster = onboarded()
     (ref,) = [ref for ref in cluster.objects if ref.kind == "ConfigMap"]
     edited = cluster.objects[ref]

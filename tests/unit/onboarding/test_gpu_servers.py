@@ -81,7 +81,7 @@ def test_what_hands_out_gpus_is_seen(item):
 
 
 @pytest.mark.parametrize("item", OTHERS.values(), ids=OTHERS.keys())
-def test_what_hands_out_none_of_nvidias_gpus_is_left_alone(item):
+def test_what_hands_out_none_of_nvidias_gpus_is_left_unchanged(item):
     assert gpu_servers.servers([item]) == ()
 
 
@@ -202,22 +202,22 @@ def test_a_second_feature_discovery_is_not_brought():
     assert found.actions[-1].values["nfd"] == {"enabled": False}
 
 
-def test_one_that_would_not_run_on_our_nodes_is_told():
+def test_one_that_would_not_run_on_our_nodes_is_reported():
     bare = daemon_set(container={"command": ["nfd-worker"]}, tolerations=TOLERATES)
     [finding] = gpu_findings.findings(builders.contents(feature_discovery=(bare,)), builders.policy())
 
     assert finding.remedy.startswith("Have its workers tolerate slicewise.dev/class:")
 
 
-def test_labels_that_nobody_we_see_would_write_are_told():
+def test_labels_that_nobody_we_see_would_write_are_reported():
     node = builders.node(name="n", pool=None)
     node["metadata"]["labels"]["nvidia.com/gpu.count"] = "1"
 
-    def told(**seen):
+    def reported(**seen):
         return [one.code for one in gpu_findings.findings(builders.contents(nodes=(node,), **seen), ADOPTS)]
 
-    assert told() == ["gpus-labelled-by-others"]
-    assert told(releases=(OPERATOR,)) == []
+    assert reported() == ["gpus-labelled-by-others"]
+    assert reported(releases=(OPERATOR,)) == []
 
 
 def test_who_serves_the_gpus_of_each_node_pool_is_said():

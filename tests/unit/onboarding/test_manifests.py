@@ -57,7 +57,7 @@ def test_no_node_has_two_exporters_of_its_gpus(metrics, on):
     assert manifests.operator_values(policy)["dcgmExporter"]["enabled"] is on
 
 
-def test_pods_that_share_a_gpu_are_told_apart_in_prometheus():
+def test_pods_that_share_a_gpu_are_distinguished_in_prometheus():
     exporter = manifests.operator_values(builders.policy())["dcgmExporter"]
 
     assert exporter["hostPID"] and exporter["serviceMonitor"]["honorLabels"]

@@ -43,7 +43,7 @@ def failed(since: timedelta) -> Record:
     return Record("c", "onboarding", Stage.FAILED, "it did not end", NOW, NOW - since, findings)
 
 
-def test_a_pass_that_merely_failed_keeps_nobody_from_going_on():
+def test_a_reconcile_that_merely_failed_keeps_nobody_from_going_on():
     known = world(AccessEntry(INSTALLER), remains=Remains(node_pools=()), record=failed(timedelta(hours=1)))
     known = replace(known, record=replace(known.record, findings=()))
 

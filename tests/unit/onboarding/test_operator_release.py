@@ -115,7 +115,7 @@ def joined(**more):
     return seen(release(values, revision=4), objects=objects, **more)
 
 
-def test_a_release_that_was_joined_is_left_alone():
+def test_a_release_that_was_joined_is_left_unchanged():
     assert done(joined()).actions == ()
     assert operator_release.findings_of_keys(joined()) == []
 
@@ -263,7 +263,7 @@ def test_a_first_installation_with_our_mark_can_only_be_ours():
     [FLUX, Keeper("Argo CD", "Application gpus", "the helm values of the source")],
     ids=["Flux", "Argo"],
 )
-def test_what_a_tool_keeps_is_not_touched_and_told_what_to_write_instead(kept):
+def test_what_a_tool_keeps_is_not_touched_and_reported_what_to_write_instead(kept):
     found = seen(release(keeper=kept))
     planned = all_of(found)
 
@@ -279,7 +279,7 @@ def test_what_a_tool_keeps_is_not_touched_and_told_what_to_write_instead(kept):
     assert refusals(found) == []
 
 
-def test_once_the_manifest_says_so_onboarding_goes_on_and_helm_is_left_alone():
+def test_once_the_manifest_says_so_onboarding_goes_on_and_helm_is_left_unchanged():
     written = join(ADOPTS, release()).values
     said = {key: value for key, value in written.items() if key != "slicewise"}
     found = seen(release(said, keeper=FLUX))
@@ -303,7 +303,7 @@ def test_without_leave_to_adopt_whoever_keeps_it_is_named():
     assert finding.message.startswith("Flux (HelmRelease flux-system/gpus) installed GPU Operator")
 
 
-def test_who_overwrites_us_again_and_again_is_told_and_not_fought():
+def test_who_overwrites_us_again_and_again_is_reported_and_not_contested():
     once = seen(release(overwritten=1))
     assert any(isinstance(one, UpgradeRelease) for one in done(once).actions)
 
@@ -359,7 +359,7 @@ def test_the_chart_of_before_comes_back_while_helm_keeps_it():
     assert [one.code for one in found.findings] == ["chart-stays"]
 
 
-def test_values_that_were_never_kept_are_told():
+def test_values_that_were_never_kept_are_reported():
     old = seen(release({"slicewise": {"adopted": True}, "a": 1}))
 
     found = restored(old)
@@ -367,7 +367,7 @@ def test_values_that_were_never_kept_are_told():
     assert [one.code for one in found.findings] == ["original-unreadable"]
 
 
-def test_what_is_ours_or_was_never_joined_is_not_given_back():
+def test_what_is_ours_or_was_never_joined_is_not_restored():
     assert restored(seen()).actions == ()
     assert restored(seen(release({"slicewise": {"adopted": False}}))).actions == ()
 
@@ -378,8 +378,8 @@ def test_a_chart_that_the_owner_has_upgraded_since_is_not_downgraded():
     found = restored(newer)
 
     assert found.actions == ()
-    [told] = found.findings
-    assert told.code == "gpu-operator-by-hand" and "v27.1.0" in told.message
+    [reported] = found.findings
+    assert reported.code == "gpu-operator-by-hand" and "v27.1.0" in reported.message
 
 
 def test_drivers_are_not_restarted_to_give_it_back():
@@ -391,7 +391,7 @@ def test_drivers_are_not_restarted_to_give_it_back():
     assert "drivers of 5 nodes would restart" in found.findings[0].message
 
 
-def test_somebodys_helm_is_waited_for():
+def test_a_users_helm_is_waited_for():
     found_release = replace(joined().releases[0], status="pending-upgrade", changed_at=NOW)
 
     found = restored(replace(joined(), releases=(found_release,)))

@@ -91,7 +91,7 @@ def test_a_driver_that_runs_stays_the_one_that_it_is_under_another_chart():
     assert "driver" not in join(policy(), release({"driver": {"version": "1"}}), newer).written
 
 
-def test_each_value_that_changes_is_told_with_both():
+def test_each_value_that_changes_is_reported_with_both():
     found = [str(one) for one in join(policy(), release(TEAM)).differences]
 
     assert found == [
@@ -166,7 +166,7 @@ PROMETHEUS = 'metrics: {source: prometheus, endpoint: "http://prometheus:9090"}'
         pytest.param("metrics: {source: none}", {}, None, id="nothing is measured"),
     ],
 )
-def test_an_exporter_that_does_not_serve_us_is_told_and_left(metrics, values, code):
+def test_an_exporter_that_does_not_serve_us_is_reported_and_left(metrics, values, code):
     found = join(policy(builders.DEFAULT_POOLS, metrics), release(values))
 
     codes = {finding.code for finding in found.findings} - {"operator-brings-driver"}
@@ -174,7 +174,7 @@ def test_an_exporter_that_does_not_serve_us_is_told_and_left(metrics, values, co
     assert "dcgmExporter" not in found.written
 
 
-def test_all_that_prometheus_lacks_is_told_as_it_must_be_written():
+def test_all_that_prometheus_lacks_is_reported_as_it_must_be_written():
     found = join(policy(builders.DEFAULT_POOLS, PROMETHEUS), release())
     [finding] = [one for one in found.findings if one.code == "exporter-not-as-needed"]
 

@@ -33,13 +33,13 @@ MINUTE = timedelta(minutes=1)
 # Before any access
 
 
-def test_a_cluster_that_is_gone_is_forgotten():
+def test_a_cluster_that_is_deleted_is_forgotten():
     found = planned(cluster=None)
 
     assert (found.outcome.stage, kinds(found)) == (Stage.DELETED, [Wake, DeleteState])
 
 
-def test_a_cluster_that_goes_is_looked_at_until_it_is_gone():
+def test_a_cluster_that_goes_is_checked_until_it_is_deleted():
     found = planned(cluster=builders.cluster(status="DELETING"))
 
     assert (found.outcome.stage, found.outcome.requeue_after, found.actions) == (Stage.DELETED, MINUTE, ())
@@ -52,13 +52,13 @@ def test_a_paused_cluster_is_left_as_it_is():
     assert found.outcome.reason == "paused: by anna: release day"
 
 
-def test_no_policy_means_left_alone():
+def test_no_policy_means_left_unchanged():
     found = planned(policy=None, policy_name=None)
 
     assert (found.outcome.stage, found.actions, found.outcome.requeue_after) == (Stage.UNMANAGED, (), None)
 
 
-def test_a_cluster_that_was_looked_after_is_told_what_stays():
+def test_a_cluster_that_was_managed_is_reported_what_stays():
     found = planned(
         cluster=builders.cluster(tags={"slicewise.dev/policy": "none"}),
         policy=None,
@@ -73,14 +73,14 @@ def test_a_cluster_that_was_looked_after_is_told_what_stays():
     assert found.actions == ()
 
 
-def test_a_cluster_made_anew_under_its_old_name_is_looked_into():
+def test_a_cluster_recreated_under_its_old_name_is_read():
     refused = builders.record(Stage.BLOCKED, observed_at=NOW - timedelta(hours=1))
 
     same = planned(record=refused)
-    anew = planned(record=refused, cluster=builders.cluster(created_at=NOW - MINUTE))
+    recreated = planned(record=refused, cluster=builders.cluster(created_at=NOW - MINUTE))
 
     assert same.outcome.stage is Stage.BLOCKED
-    assert kinds(anew) == [PutAccessEntry, GrantAdmin]
+    assert kinds(recreated) == [PutAccessEntry, GrantAdmin]
 
 
 def test_each_mistake_of_a_policy_is_a_finding():
@@ -97,7 +97,7 @@ def test_each_mistake_of_a_policy_is_a_finding():
 @pytest.mark.parametrize(
     "stopped", [{"paused": "x"}, {"policy": None}, {"cluster": builders.cluster(auto_mode=True)}]
 )
-def test_whatever_stops_an_installation_its_rights_are_given_back(stopped):
+def test_whatever_stops_an_installation_its_rights_are_returned(stopped):
     found = planned(**stopped, entries=entry(admin=True))
 
     assert kinds(found) == [RevokeAdmin]
@@ -160,7 +160,7 @@ def test_the_one_way_switch_is_made_only_where_a_tag_allows_it():
 # Being let in
 
 
-def test_a_new_cluster_gets_an_entry_and_admin_and_a_look_in_seconds():
+def test_a_new_cluster_gets_an_entry_and_admin_and_a_reconcile_in_seconds():
     found = planned()
 
     assert kinds(found) == [PutAccessEntry, GrantAdmin]
@@ -195,13 +195,13 @@ def test_an_entry_that_never_works_is_taken_away_after_ten_minutes():
     assert (found.outcome.stage, kinds(found)) == (Stage.FAILED, [RevokeAdmin, DeleteAccessEntry])
 
 
-def test_a_pass_that_died_between_entry_and_admin_goes_on():
+def test_a_reconcile_that_died_between_entry_and_admin_goes_on():
     assert kinds(planned(entries=entry(), observe_error=ObserveError(ObserveFailure.FORBIDDEN, "403"))) == [
         GrantAdmin
     ]
 
 
-def test_a_private_endpoint_out_of_reach_is_refused_and_told_how_to_reach_it():
+def test_a_private_endpoint_out_of_reach_is_refused_and_reported_how_to_reach_it():
     found = planned(
         cluster=builders.cluster(public_endpoint=False),
         entries=entry(admin=True),
@@ -278,7 +278,7 @@ def test_the_probe_is_given_thirty_seconds():
         pytest.param({"cluster": builders.cluster(version="1.36")}, True, id="cluster"),
     ],
 )
-def test_a_refused_cluster_is_looked_into_again_only_for_a_reason(change, looks):
+def test_a_refused_cluster_is_read_again_only_for_a_reason(change, looks):
     cluster, _ = refused(gate=False, karpenter=builders.karpenter(gates="NodeOverlay=false"))
     now = cluster.now + timedelta(hours=change.pop("hours", 1))
 
@@ -301,7 +301,7 @@ def test_an_onboarded_cluster_that_must_be_refused_keeps_our_read_access():
     assert INSTALLER in cluster.entries
 
 
-def test_a_probe_that_a_killed_pass_left_is_taken_away_also_without_admin():
+def test_a_probe_that_a_killed_reconcile_left_is_taken_away_also_without_admin():
     cluster = SimulatedCluster()
     cluster.run()
     probe = Ref("karpenter.sh/v1alpha1", "NodeOverlay", "slicewise-gate-probe")
@@ -327,7 +327,7 @@ def test_in_mode_observe_nothing_is_done_and_what_is_unknown_is_said():
     assert cluster.done == []
 
 
-def test_in_mode_recommend_the_same_plan_is_told_where_we_can_look():
+def test_in_mode_recommend_the_same_plan_is_reported_where_we_can_look():
     cluster = SimulatedCluster()
     cluster.run()
     wider = "{shared: {sharing: time-slicing, gpus: [l4, a10g], maxGpus: 16}}"
@@ -346,14 +346,14 @@ def test_in_mode_recommend_the_same_plan_is_told_where_we_can_look():
     assert cluster.done == []
 
 
-def test_rights_left_by_a_pass_are_given_back_in_every_mode():
+def test_rights_left_by_a_reconcile_are_returned_in_every_mode():
     left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: observe"), entries=entry(admin=True))
 
     assert kinds(plan(left, builders.settings(), NOW)) == [RevokeAdmin]
     assert enforced(left, builders.settings())
 
 
-def test_a_tuner_that_somebody_made_admin_does_not_make_us_act():
+def test_a_tuner_that_a_user_made_admin_does_not_make_us_act():
     tuner = AccessEntry(TUNER, ("slicewise:tuner",), (CLUSTER_ADMIN_POLICY,))
     left = world(policy=builders.policy(builders.DEFAULT_POOLS, "mode: recommend"), entries={TUNER: tuner})
 
@@ -385,7 +385,7 @@ def test_overlays_that_karpenter_has_not_taken_up_are_awaited():
     assert [f.code for f in late.outcome.findings] == ["overlay-not-ready"]
 
 
-def test_an_overlay_without_effect_is_told_on_the_first_claim():
+def test_an_overlay_without_effect_is_reported_on_the_first_claim():
     cluster = onboarded()
     cluster.claims = [builders.node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "1"})]
 

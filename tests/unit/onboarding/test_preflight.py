@@ -103,7 +103,7 @@ def test_installing_karpenter_needs_its_roles():
     ]
 
 
-def test_somebody_elses_karpenter_is_never_ours_to_install():
+def test_another_owners_karpenter_is_never_ours_to_install():
     policy = builders.policy(builders.DEFAULT_POOLS, "karpenter: {install: true}")
     theirs = Release("karpenter", "kube-system", 4, "deployed", "karpenter", "1.9.0", {"settings": {}})
 
@@ -150,7 +150,7 @@ def named(kind, name, labels=None, api="karpenter.sh/v1"):
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name, "labels": labels or {}}}
 
 
-def test_a_cluster_policy_without_a_release_is_somebody_elses():
+def test_a_cluster_policy_without_a_release_is_another_owners():
     ref = Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")
     seen = named("ClusterPolicy", "cluster-policy", api="nvidia.com/v1")
 
@@ -201,7 +201,7 @@ def test_a_node_class_must_be_there_or_ours_to_make():
     assert codes(builders.policy(), builders.settings(karpenter_node_role="")) == ["node-role-missing"]
 
 
-def test_all_is_told_at_once_refusals_first_each_with_a_remedy():
+def test_all_is_reported_at_once_refusals_first_each_with_a_remedy():
     findings = found(
         karpenter=karpenter("1.16.0", "NodeOverlay=false"),
         gpu_servers=(server("kube-system"),),

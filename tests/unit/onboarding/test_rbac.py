@@ -45,7 +45,7 @@ def test_only_the_tuner_may_write_and_nothing_is_a_wildcard(more):
             assert ("resourceNames" in rule) == limited
 
 
-def test_every_object_that_a_look_gets_is_granted_by_its_name():
+def test_every_object_that_a_reconcile_gets_is_granted_by_its_name():
     policy = builders.policy(builders.DEFAULT_POOLS, BY_US)
     cluster_wide = granted(policy, "ClusterRole", "slicewise-installer")
 
@@ -62,7 +62,7 @@ def test_every_object_that_a_look_gets_is_granted_by_its_name():
         assert ("get", group, resource, ref.name) in held, ref
 
 
-def test_the_installer_lists_what_a_look_lists():
+def test_the_installer_lists_what_a_reconcile_lists():
     listed = {
         (g, r)
         for verb, g, r, _ in granted(builders.policy(), "ClusterRole", "slicewise-installer")
@@ -152,7 +152,7 @@ def test_each_binding_names_a_role_that_comes_before_it():
         seen.add((item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", "")))
 
 
-def test_the_tuner_may_give_back_what_it_holds_in_a_nodepool_that_the_policy_dropped():
+def test_the_tuner_may_restore_what_it_holds_in_a_nodepool_that_the_policy_dropped():
     role = next(
         item
         for item in rbac.objects(builders.policy(), ["slicewise-dropped-l4"])

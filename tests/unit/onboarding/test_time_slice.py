@@ -97,7 +97,7 @@ def test_the_script_sets_every_gpu_again_and_again_and_the_default_when_it_ends(
     assert calls()[-4:] == [line.replace("slice 2", "slice 0") for line in once]
 
 
-def test_a_pass_makes_it_and_takes_it_away_when_no_pool_asks_any_longer():
+def test_a_reconcile_makes_it_and_takes_it_away_when_no_pool_asks_any_longer():
     cluster = SimulatedCluster(builders.policy(pools("default")))
     cluster.run()
     cluster.done.clear()

@@ -20,7 +20,7 @@ def cluster():
     return found
 
 
-def say(cluster, kind, **condition):
+def set_condition(cluster, kind, **condition):
     """Karpenter's word on the first object of a kind."""
     ref = next(ref for ref in sorted(cluster.objects) if ref.kind == kind)
     cluster.objects[ref] = {
@@ -35,8 +35,8 @@ def awaited(cluster):
     return found.outcome.findings
 
 
-def test_a_conflict_with_somebody_elses_overlay_is_told_in_karpenters_words(cluster):
-    say(
+def test_a_conflict_with_another_owners_overlay_is_reported_in_karpenters_words(cluster):
+    set_condition(
         cluster,
         "NodeOverlay",
         type="ValidationSucceeded",
@@ -53,7 +53,7 @@ def test_a_conflict_with_somebody_elses_overlay_is_told_in_karpenters_words(clus
 
 @pytest.mark.parametrize("kind", ["NodePool", "EC2NodeClass"])
 def test_what_karpenter_calls_not_ready_is_awaited(cluster, kind):
-    say(cluster, kind, type="Ready", status="False", message="no subnets")
+    set_condition(cluster, kind, type="Ready", status="False", message="no subnets")
 
     (finding,) = awaited(cluster)
 
@@ -63,12 +63,12 @@ def test_what_karpenter_calls_not_ready_is_awaited(cluster, kind):
 
 @pytest.mark.parametrize("status", ["True", "Unknown"])
 def test_a_node_pool_that_nobody_objects_to_is_fine(cluster, status):
-    say(cluster, "NodePool", type="Ready", status=status)
+    set_condition(cluster, "NodePool", type="Ready", status=status)
 
     assert cluster.step().outcome.stage is Stage.ONBOARDED
 
 
-def test_a_missing_cluster_policy_is_told(cluster):
+def test_a_missing_cluster_policy_is_reported(cluster):
     del cluster.objects[Ref("nvidia.com/v1", "ClusterPolicy", "cluster-policy")]
 
     (finding,) = awaited(cluster)
@@ -76,7 +76,7 @@ def test_a_missing_cluster_policy_is_told(cluster):
     assert finding.code == "cluster-policy-absent"
 
 
-def test_a_newer_release_that_is_not_deployed_is_told_not_touched(cluster):
+def test_a_newer_release_that_is_not_deployed_is_reported_not_touched(cluster):
     cluster.releases[OPERATOR] = replace(cluster.releases[OPERATOR], chart_version="v27.1.0", status="failed")
     cluster.done.clear()
 

@@ -83,7 +83,7 @@ def test_nor_is_one_left_that_fails_otherwise():
     assert refused(Unavailable("503")).failed[0].at == NOW + timedelta(seconds=5)
 
 
-def test_what_is_left_is_tried_once_its_object_has_changed_or_somebody_asks():
+def test_what_is_left_is_tried_once_its_object_has_changed_or_a_user_asks():
     known = refused().failed
     soon = NOW + timedelta(minutes=1)
 
@@ -124,7 +124,7 @@ def test_until_its_time_has_come_it_is_left_out_and_not_forgotten():
     assert not Attempt(failed, lambda: NOW + timedelta(seconds=5), LONGEST).leaves_out(scale())
 
 
-def test_another_action_on_the_same_object_is_tried_at_once_and_counts_anew():
+def test_another_action_on_the_same_object_is_tried_at_once_and_counts_again():
     failed = try_once(scale(), Refused("denied")).failed
 
     assert not Attempt(failed, lambda: NOW, LONGEST).leaves_out(scale(seen=3))
@@ -197,7 +197,7 @@ def test_what_concerns_all_that_follows_is_raised(action, error):
         try_once(action, error)
 
 
-def test_after_four_parts_without_an_answer_the_others_are_left_for_the_next_pass():
+def test_after_four_parts_without_an_answer_the_others_are_left_for_the_next_reconcile():
     attempt = Attempt((), lambda: NOW, LONGEST)
     refs = [Ref("apps/v1", "Deployment", f"d{number}", "ml") for number in range(6)]
     for ref in refs:

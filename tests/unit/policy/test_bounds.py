@@ -129,14 +129,14 @@ def test_the_docs_list_the_bounds_as_they_are():
     rows = re.findall(
         r"^\| `([a-zA-Z.*]+)`(?:, each)? \| (\S+) \| ?(.*?) ?\| (\S+) \|$", DOCS.read_text(), re.M
     )
-    told = {path: (least, default, most) for path, least, default, most in rows}
+    reported = {path: (least, default, most) for path, least, default, most in rows}
     defaults = {
         PATHS[name]: getattr(section, name, "")
         for section in SECTIONS.values()
         for name in all_bounds(section)
     }
 
-    assert told == {
+    assert reported == {
         path: (str(written(bounds.least)), shown(defaults[path]), str(written(bounds.most)))
         for path, bounds in BOUNDS.items()
     }

@@ -128,7 +128,7 @@ def test_another_bound_is_another_digest(tmp_path):
     assert rules_digest.of(tmp_path) != rules_digest.rules()
 
 
-def test_a_text_edited_by_hand_is_checked_at_each_pass():
+def test_a_text_edited_by_hand_is_checked_at_each_reconcile():
     handed_over = canonical.dump(parse(TEXTS["default"], "any"))
 
     edited = parse(handed_over.replace('{"pools"', '{"mode":"observe","pools"'), "any")

@@ -37,7 +37,7 @@ def test_they_are_models_of_the_pool_that_are_used_last():
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith(("fallback", "maxGpus")) else "",
 )
-def test_what_cannot_stand_in_is_told_with_path_value_and_remedy(pools, wrong, path, value, remedy):
+def test_what_cannot_stand_in_is_reported_with_path_value_and_remedy(pools, wrong, path, value, remedy):
     with pytest.raises(InvalidPolicy) as refused:
         builders.policy(pools.replace(*wrong), NIGHTS)
 
@@ -47,7 +47,7 @@ def test_what_cannot_stand_in_is_told_with_path_value_and_remedy(pools, wrong, p
 
 
 @pytest.mark.parametrize("count", ["[1]", "{of: 1}"])
-def test_counts_that_are_no_numbers_are_told_beside_them_as_well(count: str):
+def test_counts_that_are_no_numbers_are_reported_beside_them_as_well(count: str):
     with pytest.raises(InvalidPolicy) as refused:
         builders.policy(SHARED.replace("[l40s]", f"[l40s], gpuCounts: [{count}]"), NIGHTS)
 

@@ -319,7 +319,7 @@ def test_one_mistake_is_one_problem_with_path_value_and_remedy(text, path, value
     assert words in remedy
 
 
-def test_every_mistake_is_told_at_once():
+def test_every_mistake_is_reported_at_once():
     found = problems(pool(gpus=["a100", "tpu"], replicas={"start": 1, "max": 49}, maxGpus=0, period=1))
 
     assert [path for path, _, _ in found] == [

@@ -155,7 +155,7 @@ def test_of_defaults_nothing_is_said():
     assert problems_of_any(pool() + short) == []
 
 
-def test_fields_that_are_wrong_by_themselves_are_told_first():
+def test_fields_that_are_wrong_by_themselves_are_reported_first():
     text = tuning("dwell: 1h, lock: 2h, canary: 0s")
     assert [path for path, _, _ in problems(text)] == ["tuning.canary"]
     assert [path for path, _, _ in problems(text.replace("0s", "30m"))] == ["tuning.dwell", "tuning.lock"]
@@ -168,11 +168,11 @@ def test_a_source_of_none_freezes_n_and_takes_no_other_field_with_it():
 
 
 def test_the_docs_name_each_field_that_is_refused_for_another():
-    told = DOCS.read_text().partition("What is refused together")[2]
+    reported = DOCS.read_text().partition("What is refused together")[2]
 
     for _, path, _, _ in VOID.values():
         field = path.rpartition(".")[2].partition("[")[0]
-        assert field in told
+        assert field in reported
 
 
 @pytest.mark.parametrize(

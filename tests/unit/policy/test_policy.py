@@ -169,7 +169,7 @@ def test_an_adopted_pool_begins_at_one_pod_a_gpu_and_may_grow_as_any_other():
     ],
     ids=["no name", "ours", "mps", "whole", "two models", "counts", "capacity", "start"],
 )
-def test_what_cannot_be_with_adopt_is_told_with_its_remedy(wrong, path, remedy):
+def test_what_cannot_be_with_adopt_is_reported_with_its_remedy(wrong, path, remedy):
     with pytest.raises(InvalidPolicy) as refused:
         builders.policy(ADOPTING.replace(*wrong))
 

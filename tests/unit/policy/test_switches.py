@@ -140,7 +140,7 @@ def test_the_list_is_checked_as_a_whole(items, path, remedy):
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", "{}", "[3]", "[[]]", "null", '[{"group": "a"}]'])
-def test_a_mark_that_somebody_edited_names_no_switch(text):
+def test_a_mark_that_a_user_edited_names_no_switch(text):
     assert switches.read(text) == ()
 
 

@@ -15,7 +15,7 @@ def node_pool(name: str, *taints: dict[str, str], **spec: Any) -> dict[str, Any]
     return {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name}, "spec": body}
 
 
-def test_a_limit_below_what_runs_is_told_with_how_much_runs():
+def test_a_limit_below_what_runs_is_reported_with_how_much_runs():
     policy = builders.policy("{taken: {sharing: time-slicing, gpus: [l4], adopt: gpu, maxGpus: 16}}")
     (pool,) = policy.pools
     live = node_pool("gpu", limits={"nvidia.com/gpu": "40"}) | {
@@ -43,9 +43,9 @@ def test_a_limit_below_what_runs_is_told_with_how_much_runs():
     ],
 )
 def test_a_node_class_that_is_no_al2023_is_refused_by_name(spec, why):
-    told = adopted.why_not_class({"kind": "EC2NodeClass", "metadata": {"name": "gpu"}, "spec": spec})
+    reported = adopted.why_not_class({"kind": "EC2NodeClass", "metadata": {"name": "gpu"}, "spec": spec})
 
-    assert told == (f"{why}, not AL2023" if why else None)
+    assert reported == (f"{why}, not AL2023" if why else None)
 
 
 def test_a_node_class_may_choose_capacity_reservations():

@@ -94,7 +94,7 @@ def test_the_longest_name_of_a_class_is_a_valid_label_value():
     assert max(map(len, pools)) == 63
 
 
-def test_weights_of_all_classes_are_told_apart():
+def test_weights_of_all_classes_are_distinguished():
     weights = layout.overlay_weights(builders.policy(SPLIT))
 
     assert len(set(weights.values())) == len(weights) == 2 * 3 * 3

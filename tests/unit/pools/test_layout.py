@@ -124,7 +124,7 @@ def test_an_overlay_is_tied_to_its_node_pool_and_to_gpu_machines_only():
         }
 
 
-def test_the_two_a100_are_told_apart_by_memory():
+def test_the_two_a100_are_distinguished_by_memory():
     policy, pool, gpu = one_pool("{w: {sharing: none, gpus: [a100-80gb], maxGpus: 8}}")
 
     node_pool = layout.node_pool(policy, pool, gpu, 1)

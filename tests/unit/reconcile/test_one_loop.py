@@ -133,7 +133,7 @@ def test_a_conflict_in_one_part_has_the_notice_of_another_sent():
 
 
 @pytest.mark.parametrize("error", [Refused("403"), Conflict("409")], ids=["refused", "conflict"])
-def test_a_notice_that_could_not_be_sent_is_sent_by_the_next_pass(error):
+def test_a_notice_that_could_not_be_sent_is_sent_by_the_next_reconcile(error):
     loop = Loop(NOTICE)
     loop.calls.refuse[loop_number(loop, "notices.publish")] = error
 
@@ -143,7 +143,7 @@ def test_a_notice_that_could_not_be_sent_is_sent_by_the_next_pass(error):
 
 @pytest.mark.parametrize("call", ["notices.publish", "store.save"])
 @pytest.mark.parametrize("how", ["kill_before", "kill_after"])
-def test_a_pass_that_is_killed_has_a_notice_sent_once_more_at_most_and_never_not_at_all(call, how):
+def test_a_reconcile_that_is_killed_has_a_notice_sent_once_more_at_most_and_never_not_at_all(call, how):
     loop = Loop(NOTICE)
     setattr(loop.calls, how, loop_number(loop, call))
 
@@ -237,7 +237,7 @@ def test_a_charts_definitions_that_take_longer_than_a_lease_are_applied_under_it
     assert len(applied) == 30
 
 
-def test_a_pass_that_lost_its_lease_applies_no_further_definition():
+def test_a_reconcile_that_lost_its_lease_applies_no_further_definition():
     loop, applied = Loop(ApplyChartCrds("c", "1", "a test")), []
 
     def overtaken(item):
@@ -271,7 +271,7 @@ def test_many_short_actions_share_one_renewal():
     assert loop.calls.made.count("store.renew") == 1
 
 
-def test_while_a_pass_acts_nobody_gets_its_lease_though_the_clocks_differ():
+def test_while_a_reconcile_acts_nobody_gets_its_lease_though_the_clocks_differ():
     """Each action takes its time, up to the longest, and the other's clock is fast."""
     seconds = iter((0, 25, 120, 0, 20, 120, 60, 110))
     loop = Loop(*patches(8))
@@ -288,7 +288,9 @@ def test_while_a_pass_acts_nobody_gets_its_lease_though_the_clocks_differ():
 
 
 @pytest.mark.parametrize("killed_at", ["0", "100", "199"])
-def test_a_pass_that_is_killed_in_an_action_is_waited_for_half_a_minute_longer_than_that_may_take(killed_at):
+def test_a_reconcile_that_is_killed_in_an_action_is_waited_for_half_a_minute_longer_than_that_may_take(
+    killed_at,
+):
     loop = Loop(*patches(200))
 
     def kill(name: str) -> None:
@@ -402,7 +404,7 @@ def test_what_concerns_all_leaves_out_the_others_that_are_under_way(error):
     assert attempt.leaves_out(patch("b")) and attempt.leaves_out(patch())
 
 
-def test_side_by_side_too_a_lease_that_was_lost_ends_the_pass():
+def test_side_by_side_too_a_lease_that_was_lost_ends_the_reconcile():
     loop = side_by_side(*patches(4))
     loop.clock.pass_by(timedelta(hours=1))
     loop.store.renew = _taken_over

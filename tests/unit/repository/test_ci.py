@@ -326,5 +326,5 @@ def test_what_took_longer_last_time_than_is_left_now_is_left_out_with_a_word(con
 
     assert answer.status == 0, answer.said
     assert rounds(controllers) == ran
-    told = "in test_keda.py were not run: fewer than 60 minutes are left" in answer.said
-    assert told == (ran == ["kueue"])
+    reported = "in test_keda.py were not run: fewer than 60 minutes are left" in answer.said
+    assert reported == (ran == ["kueue"])

@@ -14,23 +14,23 @@ ROOT = Path(__file__).parents[3]
 # otherwise, reads here what holds it, and says so.
 PROMISES = {
     "Touch a cluster that no policy asks for, except to release and restore what it changed there.": (
-        "scenarios/onboarding/test_offboarding.py::test_a_tag_that_is_merely_gone_empties_and_deletes_nothing",
-        "unit/onboarding/test_plan.py::test_no_policy_means_left_alone",
-        "scenarios/onboarding/test_onboarding.py::test_a_cluster_without_a_policy_is_left_alone",
+        "scenarios/onboarding/test_offboarding.py::test_a_tag_that_is_merely_missing_empties_and_deletes_nothing",
+        "unit/onboarding/test_plan.py::test_no_policy_means_left_unchanged",
+        "scenarios/onboarding/test_onboarding.py::test_a_cluster_without_a_policy_is_left_unchanged",
         "scenarios/onboarding/test_onboarding.py::test_nothing_reaches_into_a_cluster_that_no_policy_asks_for",
         "scenarios/onboarding/test_onboarding.py::"
         "test_the_default_policy_serves_untagged_clusters_and_a_tag_opts_out",
-        "sandbox/onboarding/test_lifecycle.py::test_a_cluster_without_a_policy_is_left_alone_and_says_so",
+        "sandbox/onboarding/test_lifecycle.py::test_a_cluster_without_a_policy_is_left_unchanged_and_says_so",
     ),
     "Keep cluster admin: the installer has it for the seconds of an installation, and loses it even when a "
     "reconcile is killed.": (
         "scenarios/onboarding/test_onboarding.py::test_cluster_admin_is_held_only_while_installing",
-        "scenarios/onboarding/test_onboarding.py::test_a_second_look_needs_no_admin_and_no_write",
+        "scenarios/onboarding/test_onboarding.py::test_a_second_reconcile_needs_no_admin_and_no_write",
         "scenarios/onboarding/test_onboarding.py::"
-        "test_admin_is_given_back_where_every_pass_fails_at_the_same_call",
+        "test_admin_is_returned_where_every_reconcile_fails_at_the_same_call",
         "scenarios/onboarding/test_fault_injection.py::"
-        "test_struck_once_at_any_call_the_next_passes_reach_the_same_end",
-        "unit/onboarding/test_plan.py::test_rights_left_by_a_pass_are_given_back_in_every_mode",
+        "test_struck_once_at_any_call_the_next_reconciles_reach_the_same_end",
+        "unit/onboarding/test_plan.py::test_rights_left_by_a_reconcile_are_returned_in_every_mode",
         "infra/test_template_permissions.py::"
         "test_cluster_admin_is_the_only_policy_and_the_installer_the_only_one_to_get_it",
         "sandbox/onboarding/test_after_kills.py::test_nothing_holds_cluster_admin_any_more",
@@ -45,9 +45,9 @@ PROMISES = {
     "changes in place, under MPS by new nodes; where pods do not fit a lower N, Karpenter moves them under "
     "your budgets and PodDisruptionBudgets.": (
         "unit/onboarding/test_desired_pools.py::"
-        "test_a_change_that_would_replace_nodes_is_told_and_made_once_they_are_gone",
+        "test_a_change_that_would_replace_nodes_is_reported_and_made_once_they_are_deleted",
         "unit/onboarding/test_desired_pools.py::test_what_karpenter_hashes_is_not_put_right_while_nodes_run",
-        "unit/onboarding/test_desired_pools.py::test_a_pool_that_the_policy_drops_is_told_not_deleted",
+        "unit/onboarding/test_desired_pools.py::test_a_pool_that_the_policy_drops_is_reported_not_deleted",
         "unit/onboarding/test_classes.py::"
         "test_one_on_which_pods_run_is_closed_and_nothing_else_of_it_is_touched",
         "scenarios/rollout/test_rollout.py::test_growing_replaces_no_node_and_moves_no_pod",
@@ -59,16 +59,16 @@ PROMISES = {
         "test_a_changed_policy_converges_at_the_sweep_without_replacing_a_node",
         "sandbox/rollout/test_shrink.py::test_pods_on_nodes_that_fit_stay_and_the_others_move",
         "sandbox/rollout/test_shrink.py::"
-        "test_what_blocks_the_roll_is_named_and_the_roll_goes_on_when_it_is_gone",
+        "test_what_blocks_the_roll_is_named_and_the_roll_goes_on_when_it_is_deleted",
     ),
     "Raise or lower N by what was not measured: a gap never lets more pods share a GPU, and never moves a "
     "pod away. Where only whole GPUs are measured, N rises only for workloads that had a GPU to "
     "themselves for a day.": (
-        "unit/tuning/usage/test_gaps_hour_by_hour.py::test_no_hours_pass_raises_or_lowers_n_by_a_gap",
-        "unit/tuning/usage/test_gaps_hour_by_hour.py::test_no_hours_pass_moves_a_workload_by_a_gap",
+        "unit/tuning/usage/test_gaps_hour_by_hour.py::test_no_hours_reconcile_raises_or_lowers_n_by_a_gap",
+        "unit/tuning/usage/test_gaps_hour_by_hour.py::test_no_hours_reconcile_moves_a_workload_by_a_gap",
         "unit/tuning/usage/test_gaps_hour_by_hour.py::test_hour_by_hour_n_rises_only_for_who_had_a_gpu_to_itself",
         "unit/tuning/usage/test_two_readings.py::"
-        "test_minutes_without_metrics_lower_n_by_nothing_and_are_told_once_as_the_sources_own",
+        "test_minutes_without_metrics_lower_n_by_nothing_and_are_reported_once_as_the_sources_own",
         "unit/tuning/usage/test_two_readings.py::"
         "test_a_machine_of_several_gpus_that_is_not_full_lowers_n_by_nothing",
         "unit/tuning/usage/test_two_readings.py::test_pods_of_unlike_memory_are_not_packed_by_their_mean",
@@ -103,7 +103,7 @@ PROMISES = {
         "scenarios/tuning/test_adoption.py::"
         "test_what_cannot_be_taken_over_is_refused_before_anything_is_touched",
         "sandbox/onboarding/test_refusals.py::"
-        "test_everything_that_stands_in_the_way_is_told_at_once_with_remedies",
+        "test_everything_that_stands_in_the_way_is_reported_at_once_with_remedies",
     ),
     "Promise memory isolation: pods that share a GPU by time-slicing share its memory. MIG isolates; "
     "time-slicing does not.": (

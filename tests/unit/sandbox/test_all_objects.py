@@ -18,7 +18,7 @@ def test_what_came_and_what_went_is_named():
     }
 
 
-def test_each_value_that_became_another_is_told_with_its_path():
+def test_each_value_that_became_another_is_reported_with_its_path():
     before = {GPU: {"labels": {}, "spec": {"limits": {"cpu": "1"}, "weight": 1}}}
     now = {GPU: {"labels": {"mine": "yes"}, "spec": {"limits": {"cpu": "2"}, "weight": 1}}}
 

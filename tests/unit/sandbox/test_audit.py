@@ -18,7 +18,7 @@ DENIED = "ledger is forbidden: ValidatingAdmissionPolicy '{0}' with binding '{0}
         pytest.param(403, DENIED.format("ledger-has-a-replica"), True, True, id="the-owners-403"),
     ],
 )
-def test_a_refusal_is_somebodys(code, says, refused, by_owners):
+def test_a_refusal_is_a_users(code, says, refused, by_owners):
     request = Request("u", (), "patch", "apps", "deployments", "scale", "default", "a", "/", code, says)
 
     assert (request.is_refused, request.is_refused_by_owners) == (refused, by_owners)

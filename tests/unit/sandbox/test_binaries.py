@@ -134,14 +134,14 @@ def test_what_a_killed_build_left_is_cleared(cache: Path, monkeypatch: pytest.Mo
     assert [path.name for path in cache.iterdir() if path.is_dir()] == [done.name]
 
 
-def test_the_estimate_is_told_before_the_wait(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_estimate_is_reported_before_the_wait(cache: Path, monkeypatch: pytest.MonkeyPatch):
     builds(monkeypatch)
     monkeypatch.setattr(binaries.os, "cpu_count", lambda: 2)
-    told: list[str] = []
+    reported: list[str] = []
 
-    binaries.ensure(told.append)
+    binaries.ensure(reported.append)
 
-    assert "once: about 7 minutes on 2 cores" in told[0]
+    assert "once: about 7 minutes on 2 cores" in reported[0]
 
 
 @pytest.mark.parametrize(

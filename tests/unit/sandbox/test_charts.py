@@ -29,7 +29,7 @@ def unreachable(wanted: Wanted, until: float) -> bytes:
     raise NotHad("a test has no network")
 
 
-def test_a_chart_that_somebody_brought_goes_before_every_other(folder: Path):
+def test_a_chart_that_a_user_brought_goes_before_every_other(folder: Path):
     for name in ("karpenter-crd-1.14.1.tgz", "karpenter-1.14.1.tgz", "gpu-operator-v26.7.0.tgz"):
         (folder / name).touch()
 

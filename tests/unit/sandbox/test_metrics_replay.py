@@ -69,7 +69,7 @@ def read(aws):
     return in_one_piece(gateway.read("gpu-1", NOW - WINDOW, NOW, STEP))
 
 
-def test_a_pass_finds_a_week_of_every_pod_that_is_there(aws, replay):
+def test_a_reconcile_finds_a_week_of_every_pod_that_is_there(aws, replay):
     replay.day(8, until=NOW)
     seen = builders.contents(
         nodes=tuple(replay._kube.list("/api/v1/nodes")), pods=tuple(replay._kube.list("/api/v1/pods"))
@@ -115,7 +115,7 @@ def test_more_load_is_more_busy_and_never_over_the_whole(aws, replay):
     replay.day(1, until=NOW)
     before = max(value for one in read(aws) for value in one.values if one.name == "node_gpu_utilization")
     aws.metrics.forget()
-    replay.load, replay._told = 10.0, {}
+    replay.load, replay._reported = 10.0, {}
     replay.day(1, until=NOW)
     after = max(value for one in read(aws) for value in one.values if one.name == "node_gpu_utilization")
 

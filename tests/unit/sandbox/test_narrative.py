@@ -27,7 +27,7 @@ def test_a_story_holds_when_every_promised_claim_does(story):
     assert story.all_hold
 
 
-def test_one_claim_that_does_not_hold_is_told_and_spoils_the_story(story):
+def test_one_claim_that_does_not_hold_is_reported_and_spoils_the_story(story):
     story.claim("fair", "it is fair", expected=4, observed=5)
     story.claim("square", "it is square", expected=4, observed=4)
 

@@ -38,7 +38,7 @@ def test_what_an_earlier_launcher_left_is_ended(tmp_path: Path, sleeper):
     assert not path.exists()
 
 
-def test_a_pid_that_now_belongs_to_another_process_is_left_alone(tmp_path: Path, sleeper):
+def test_a_pid_that_now_belongs_to_another_process_is_left_unchanged(tmp_path: Path, sleeper):
     path = record(tmp_path, "etcd", json.dumps({"pid": sleeper.pid, "started": "long ago"}))
     assert not is_recorded_alive(path)
 
@@ -55,7 +55,7 @@ def test_a_record_that_was_cut_off_is_dropped(tmp_path: Path):
     assert not path.exists()
 
 
-def test_a_child_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path):
+def test_a_child_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path):
     child = Children(tmp_path).start("odd", [sys.executable, "-c", "raise SystemExit('no such flag')"])
     child.process.wait()
 

@@ -209,12 +209,12 @@ def test_an_address_that_no_flag_says_is_replaced_in_a_copy_of_the_module(go: Go
     assert "0.0.0.0" in (go.cached / "web/web.go").read_text()
 
 
-def test_the_estimate_is_told_before_the_wait(go: Go):
-    told: list[str] = []
+def test_the_estimate_is_reported_before_the_wait(go: Go):
+    reported: list[str] = []
 
-    program.built(PROMETHEUS, told.append)
+    program.built(PROMETHEUS, reported.append)
 
-    assert told == ["building Prometheus from source, once: about 3 minutes on 2 cores with empty caches"]
+    assert reported == ["building Prometheus from source, once: about 3 minutes on 2 cores with empty caches"]
 
 
 def test_what_is_copied_beside_it_is_json_with_every_document(go: Go):
@@ -230,7 +230,7 @@ def test_what_is_copied_beside_it_is_json_with_every_document(go: Go):
 
 
 @pytest.mark.parametrize(
-    ("each", "missing", "told"),
+    ("each", "missing", "reported"),
     [
         (PROMETHEUS, "cmd", "has no cmd/prometheus"),
         (replace(PROMETHEUS, edits={"gone": ""}), "config", r"v0\.316\.0 has no gone to be replaced"),
@@ -243,14 +243,16 @@ def test_what_is_copied_beside_it_is_json_with_every_document(go: Go):
     ],
     ids=["the command", "what is replaced", "what is replaced elsewhere", "what is copied"],
 )
-def test_a_module_without_what_is_wanted_is_told_and_leaves_nothing(go: Go, each, missing: str, told: str):
+def test_a_module_without_what_is_wanted_is_reported_and_leaves_nothing(
+    go: Go, each, missing: str, reported: str
+):
     shutil.rmtree(go.cached / missing)
 
-    with pytest.raises(BuildFailed, match=told):
+    with pytest.raises(BuildFailed, match=reported):
         program.built(each, quiet)
     assert not program.is_built(each)
 
 
-def test_a_module_file_that_pins_something_else_is_told(go: Go):
+def test_a_module_file_that_pins_something_else_is_reported(go: Go):
     with pytest.raises(BuildFailed, match=r"prometheus/go\.mod does not require example\.com/else"):
         _ = replace(PROMETHEUS, module="example.com/else").version

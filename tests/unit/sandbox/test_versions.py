@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     ("says", "name"), [(None, "newest"), ("", "newest"), ("newest", "newest"), ("oldest", "oldest")]
 )
-def test_the_newest_are_chosen_unless_somebody_says_otherwise(monkeypatch, says, name):
+def test_the_newest_are_chosen_unless_a_user_says_otherwise(monkeypatch, says, name):
     monkeypatch.delenv(versions.SWITCH, raising=False)
     if says is not None:
         monkeypatch.setenv(versions.SWITCH, says)

@@ -57,7 +57,7 @@ def test_accounts_that_differ_in_anything_are_not_alike(account, change):
         pytest.param(lambda sleeper: sleeper.later(seconds=1), id="the time"),
         pytest.param(lambda sleeper: sleeper.node("n-1"), id="an object"),
         pytest.param(lambda sleeper: sleeper.edit(NODE_POOL, ("spec", "weight"), 1), id="a field"),
-        pytest.param(lambda sleeper: sleeper.say(asleep=True), id="what a person said"),
+        pytest.param(lambda sleeper: sleeper.put_override(asleep=True), id="what a person said"),
         pytest.param(lambda sleeper: sleeper.kept._kept.clear(), id="the table"),
         pytest.param(lambda sleeper: sleeper.notified.add("told"), id="a notice"),
         pytest.param(lambda sleeper: sleeper.server.on_change.clear(), id="a controller"),
@@ -89,7 +89,7 @@ def test_who_has_only_looked_has_changed_nothing():
     one = Sleeper()
     other = deepcopy(one)
 
-    other.look()
+    other.dry_run()
 
     assert other.calls.made and mark(one) == mark(other)
 

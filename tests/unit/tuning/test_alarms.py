@@ -40,7 +40,7 @@ def test_no_data_raises_no_alarm():
     assert {alarm.settings["TreatMissingData"] for alarm in WANTED} == {"notBreaching"}
 
 
-def test_alarms_that_are_as_wanted_are_left_alone():
+def test_alarms_that_are_as_wanted_are_left_unchanged():
     live = [replace(alarm, state="ALARM", tags={}) for alarm in WANTED]
 
     assert alarms.actions(CLUSTER, POLICY, live) == ()

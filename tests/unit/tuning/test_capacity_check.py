@@ -49,7 +49,7 @@ def test_a_quantity_in_another_spelling_is_the_same():
     assert codes(nodes=(node("ts-4", allocatable={"nvidia.com/gpu": "4000m"}, age=OLD),)) == []
 
 
-def test_a_node_without_slices_after_five_minutes_is_told_with_causes_and_waiting_pods():
+def test_a_node_without_slices_after_five_minutes_is_reported_with_causes_and_waiting_pods():
     pods = tuple(builders.pod(f"p{i}", pool="shared") for i in range(3))
     (finding,) = check_capacity(contents(nodes=(node("ts-4", age=OLD),), pods=pods), NOW).findings
 
@@ -82,7 +82,7 @@ def test_the_time_of_a_node_runs_from_its_registration():
 
 
 @pytest.mark.parametrize("slices", ["1", "3", "8"])
-def test_another_number_of_slices_is_told(slices):
+def test_another_number_of_slices_is_reported(slices):
     seen = node("ts-4", allocatable={"nvidia.com/gpu": slices}, age=OLD)
     (finding,) = check_capacity(contents(nodes=(seen,)), NOW).findings
 
@@ -93,11 +93,11 @@ def test_another_number_of_slices_is_told(slices):
 
 
 @pytest.mark.parametrize("key", ["ts-64", "", "custom"])
-def test_a_key_that_is_not_ours_is_told(key):
+def test_a_key_that_is_not_ours_is_reported(key):
     assert codes(nodes=(node(key, age=OLD),)) == ["node-key-unknown"]
 
 
-def test_a_node_that_hides_its_gpus_is_told():
+def test_a_node_that_hides_its_gpus_is_reported():
     assert codes(nodes=(node("ts-4", gpus=0, age=OLD),)) == ["node-gpus-unknown"]
 
 
@@ -130,7 +130,7 @@ def test_a_claim_is_held_against_the_n_of_its_birth():
     assert codes(node_claims=(grown,)) == []
 
 
-def test_a_node_pool_without_effect_is_told_once():
+def test_a_node_pool_without_effect_is_reported_once():
     claims = tuple(
         node_claim("slicewise-shared-l4", capacity={"nvidia.com/gpu": "1"}, name=f"c{i}") for i in range(9)
     )

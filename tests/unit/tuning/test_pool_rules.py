@@ -57,7 +57,7 @@ def test_the_first_rule_that_applies_gives_its_reason(reason):
     assert reason in planned.detail["reason"]
 
 
-def test_the_plan_of_a_pass_has_each_node_pools_once():
+def test_the_plan_of_a_reconcile_has_each_node_pools_once():
     seen = observed(f"classes: [1, 2], {SHARED}")
 
     made = plan(seen, NOW)

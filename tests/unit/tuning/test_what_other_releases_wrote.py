@@ -114,7 +114,7 @@ def unmanaged(observed):
     ],
 )
 @pytest.mark.parametrize("policy", ["a policy", "no policy"])
-def test_a_pass_goes_on_whatever_an_annotation_holds(world, annotation, value, policy):
+def test_a_reconcile_goes_on_whatever_an_annotation_holds(world, annotation, value, policy):
     found, now = world
 
     @FEW
@@ -143,7 +143,7 @@ def test_a_pass_goes_on_whatever_an_annotation_holds(world, annotation, value, p
     ],
     ids=["nothing", "half", "a list", "one field", "without end", "nested"],
 )
-def test_a_change_of_n_that_cannot_be_read_is_told_also_where_nobody_may_carry_it_on(world, text):
+def test_a_change_of_n_that_cannot_be_read_is_reported_also_where_nobody_may_carry_it_on(world, text):
     found, now = world
     looked = with_annotation(found, layout.ROLLOUT_ANNOTATION, text)
 
@@ -159,7 +159,7 @@ def test_a_change_of_n_of_a_later_release_is_carried_on():
     assert (rollout.to, rollout.canary.node, finding) == (5, "node-1", None)
 
 
-def test_a_setting_that_karpenter_would_refuse_is_not_given_back():
+def test_a_setting_that_karpenter_would_refuse_is_not_restored():
     held = json.dumps(ROLLOUT | {"held": {"consolidateAfter": "soon"}})
 
     rollout, finding = read_rollout(
@@ -170,7 +170,7 @@ def test_a_setting_that_karpenter_would_refuse_is_not_given_back():
 
 @MANY
 @given(texts(TUNING))
-def test_what_tuning_remembers_is_read_or_told(text):
+def test_what_tuning_remembers_is_read_or_reported(text):
     pool = {"metadata": {"name": "a", "annotations": {layout.TUNING_ANNOTATION: text}}}
 
     history, finding = read_tuning(pool)
@@ -186,7 +186,7 @@ def test_of_measured_starts_those_are_kept_that_can_be_read(text):
     assert all(timedelta(0) < timedelta(seconds=one) <= timedelta(days=1) for one in found.values())
 
 
-def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_told(world):
+def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_reported(world):
     found, now = world
     text = json.dumps([*STARTUP, ["claim-4", "soon"], 5])
 
@@ -197,7 +197,7 @@ def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_told(worl
 
 @MANY
 @given(texts(MARK))
-def test_a_workload_whose_mark_cannot_be_read_is_left_alone(text):
+def test_a_workload_whose_mark_cannot_be_read_is_left_unchanged(text):
     item = {"metadata": {"name": "a", "annotations": {layout.MOVED_ANNOTATION: text}}}
 
     mark = read_mark(item)
@@ -219,7 +219,7 @@ def test_a_workload_whose_mark_cannot_be_read_is_left_alone(text):
     ],
     ids=str,
 )
-def test_what_an_adopted_pool_was_is_given_back_as_far_as_it_can_be_read(world, original, lost):
+def test_what_an_adopted_pool_was_is_restored_as_far_as_it_can_be_read(world, original, lost):
     found, now = world
     looked = with_annotation(found, layout.ORIGINAL_ANNOTATION, json.dumps(original))
 
@@ -231,15 +231,15 @@ def test_what_an_adopted_pool_was_is_given_back_as_far_as_it_can_be_read(world, 
     }
     for part in ("limits", "disruption"):
         assert (part in written) == (part not in lost), "what cannot be read stays as it stands"
-    told = [finding.message for finding in made.outcome.findings if finding.code == "original-unreadable"]
-    assert (lost in told[0]) if lost else not told
+    reported = [finding.message for finding in made.outcome.findings if finding.code == "original-unreadable"]
+    assert (lost in reported[0]) if lost else not reported
 
 
 WORLDS = pytest.mark.parametrize("which", ["world", "split_world"])
 
 
 @WORLDS
-def test_a_pass_goes_on_whatever_the_record_before_holds(which, request):
+def test_a_reconcile_goes_on_whatever_the_record_before_holds(which, request):
     found, now = request.getfixturevalue(which)
     known = [dict(one) for one in plan(found, now).details]
 
@@ -276,7 +276,7 @@ def test_a_decision_that_cannot_be_explained_names_its_pool_and_what_to_do():
     assert "slicewise tune" in lines[1]
 
 
-def test_a_decision_on_classes_is_read_whole_or_made_anew(split_world):
+def test_a_decision_on_classes_is_read_whole_or_decided_again(split_world):
     found, now = split_world
     [kept] = [dict(one) for one in plan(found, now).details if "classes" in one]
 
@@ -324,9 +324,9 @@ def test_a_snapshot_of_a_later_release_is_planned_from_and_its_version_said(text
     file.write_text(json.dumps(found))
 
     assert main(["plan", "--snapshot", str(file)]) == 0
-    told = capsys.readouterr()
-    assert "gpu-1: tuning:" in told.out
-    assert "version 2" in told.err
+    reported = capsys.readouterr()
+    assert "gpu-1: tuning:" in reported.out
+    assert "version 2" in reported.err
 
 
 def test_what_is_in_a_snapshot_and_in_no_cluster_is_said_and_not_thrown(text, tmp_path, capsys):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from slicewise.errors import SlicewiseError
 from slicewise.fleet import openings
-from slicewise.fleet.sweep import Look, sweep
+from slicewise.fleet.sweep import DelayedTrigger, sweep
 from slicewise.gateways import botocore_clients, eks
 from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
 from slicewise.gateways.cost_store import CostTable
@@ -191,7 +191,7 @@ class App:
             new_metrics=new_metrics if self.metrics else None,
         )
 
-    def sweep(self, log: Any = None) -> tuple[Look, ...]:
+    def sweep(self, log: Any = None) -> tuple[DelayedTrigger, ...]:
         """
         Ask for a reconcile of every cluster that exists or is recorded; returns what was asked for.
 
@@ -201,12 +201,12 @@ class App:
         """
         records = self.ports.store.records()
         names = self.ports.eks.cluster_names()
-        looks = sweep(names, records, self.scope)
-        self._ask_for(looks)
+        triggers = sweep(names, records, self.scope)
+        self._ask_for(triggers)
         self._note_sweep(records, len(names), log or logging.getLogger(__name__))
-        return looks
+        return triggers
 
-    def watch_openings(self, report: Callable[[tuple[str, ...]], None]) -> tuple[Look, ...]:
+    def watch_openings(self, report: Callable[[tuple[str, ...]], None]) -> tuple[DelayedTrigger, ...]:
         """
         Ask for a reconcile of every cluster whose waking is due; returns what was asked for.
 
@@ -217,9 +217,9 @@ class App:
         now = self.clock()
         found = self.ports.sleep.openings(now)
         report(self._late(found, now))
-        looks = openings.looks(found, now)
-        self._ask_for(looks)
-        return looks
+        triggers = openings.triggers(found, now)
+        self._ask_for(triggers)
+        return triggers
 
     def overdue_clusters(self) -> tuple[str, ...]:
         """ARNs of those in which something sleeps past its hour, without anyone having asked for that."""
@@ -233,17 +233,17 @@ class App:
     def _is_wanted_asleep(self, cluster: str, now: datetime) -> bool:
         """A reconcile has not recorded it yet; where that is not known, it is overdue."""
         try:
-            said = self.ports.sleep.override(cluster)
-            asked = said is not None and said.asleep and said.holds(now)
+            override = self.ports.sleep.override(cluster)
+            asked = override is not None and override.asleep and override.holds(now)
             return asked or self.ports.store.keeps_asleep(cluster)
         except SlicewiseError:
             return False
 
-    def _ask_for(self, looks: Iterable[Look]) -> None:
+    def _ask_for(self, triggers: Iterable[DelayedTrigger]) -> None:
         for capability in CAPABILITIES:
             self.ports.queues.send_all(
                 capability,
-                [(look.trigger.message(), look.delay) for look in looks if look.capability == capability],
+                [(one.trigger.message(), one.delay) for one in triggers if one.capability == capability],
             )
 
     def _note_sweep(self, records: Iterable[Record], clusters: int, log: Any) -> None:

@@ -43,7 +43,7 @@ class InvalidPolicy(SlicewiseError):
 
     Attributes:
         problems: Every problem found, in the order of the file.
-        is_skew: Other rules than ours took it, and nobody edited it since; the first problem says which.
+        is_skew: Other rules than ours accepted it, and it was not edited since; the first problem says which.
     """
 
     def __init__(self, name: str, problems: tuple[PolicyProblem, ...], is_skew: bool = False):

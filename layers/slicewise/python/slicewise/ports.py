@@ -203,7 +203,7 @@ class Store(Protocol):
         self, cluster: str, holder: str, now: datetime, length: timedelta, capability: str = ""
     ) -> Lease:
         """
-        A trigger of this capability that waited for it need not wait any longer. Until it is released, the
+        A trigger of this capability that was pending for it need not be any longer. Until it is released, the
         reconcile is among `begun`.
 
         The token is greater than all before, also where the lease was lost since (tokens begin at the
@@ -253,7 +253,7 @@ class Store(Protocol):
         Raises LeaseHeld where a reconcile with a later lease has written since.
         """
 
-    def forget(self, cluster: str) -> None:
+    def delete_state(self, cluster: str) -> None:
         """
         Delete all that is stored about a cluster, what a SleepStore has included, but for its lease and what
         a CostStore has, which expire: a report of last quarter includes clusters that are deleted now.
@@ -290,11 +290,11 @@ class SleepStore(Protocol):
         """Conflict where another version is stored; none at all is fine."""
 
     def override(self, cluster: str) -> Override | None:
-        """What a person said last, also where that has ended; see Override.unreadable."""
+        """A person's last one, also where that has ended; see Override.unreadable."""
 
-    def say(self, cluster: str, override: Override) -> None: ...
+    def put_override(self, cluster: str, override: Override) -> None: ...
 
-    def unsay(self, cluster: str) -> None: ...
+    def delete_override(self, cluster: str) -> None: ...
 
     def opening(self, cluster: str) -> Opening | None:
         """
@@ -366,7 +366,7 @@ class Metrics(Protocol):
         Steps begin on the clock, the first is the one in which `start` lies. The one that is in progress at
         `end` CloudWatch returns with what it has so far, a Prometheus not at all.
 
-        Series keep the source's names and units, and the labels that tell GPUs and pods apart. Points that a
+        Series keep the source's names and units, and the labels that distinguish GPUs and pods. Points that a
         source reports as missing are in `Series.incomplete`, also by a series that has no points.
         """
 

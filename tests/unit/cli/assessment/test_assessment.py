@@ -123,12 +123,12 @@ def test_unused_hours_cost_what_the_nodes_that_were_measured_cost(measured):
 
 
 def test_without_metrics_it_says_what_can_be_said(asked):
-    told = report.text([asked])
+    reported = report.text([asked])
 
     assert model(asked).gpus_under(TWO) == 4 + 4
     assert model(asked).gpus_under(ONE_N) is None
-    assert "Metrics: none were named" in told
-    assert "Unused hours: not known without measurements" in told
+    assert "Metrics: none were named" in reported
+    assert "Unused hours: not known without measurements" in reported
 
 
 def test_metrics_that_cannot_be_read_are_reported_and_the_rest_is_said():
@@ -168,11 +168,14 @@ def test_live_prices_stand_in_place_of_the_table_that_ships():
 def test_spot_is_counted_on_demand_unless_its_price_is_given():
     spot = ClusterListing("c", "c", nodes=(node("n", labels={"karpenter.sh/capacity-type": "spot"}),))
 
-    plain, told = assess(spot, NOW, UTC), assess(spot, NOW, UTC, prices=Prices(given={"g6.xlarge:spot": 0.3}))
+    plain, reported = (
+        assess(spot, NOW, UTC),
+        assess(spot, NOW, UTC, prices=Prices(given={"g6.xlarge:spot": 0.3})),
+    )
 
-    assert (plain.usd_per_hour, told.usd_per_hour) == (SMALL, 0.3)
+    assert (plain.usd_per_hour, reported.usd_per_hour) == (SMALL, 0.3)
     assert any("1 Spot node" in one for one in plain.unknown)
-    assert not any("Spot" in one for one in told.unknown)
+    assert not any("Spot" in one for one in reported.unknown)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +231,7 @@ def test_pods_that_wait_and_what_could_not_be_read_are_reported():
     assert "Context c may not list x." in report.text([assessed])
 
 
-def test_container_insights_tells_pods_that_are_alone_on_their_machine():
+def test_container_insights_reports_pods_that_are_alone_on_their_machine():
     found = ClusterListing(
         "c",
         "gpu-1",
@@ -245,7 +248,7 @@ def test_container_insights_tells_pods_that_are_alone_on_their_machine():
     assert (l4.gpus_under(ONE_N), l4.estimated_pods) == (2, 0)
 
 
-def test_pods_of_one_machine_that_container_insights_cannot_tell_apart_are_reported():
+def test_pods_of_one_machine_that_container_insights_cannot_distinguish_are_reported():
     quad = node("q", "g6.12xlarge", {GPU: 4})
     found = ClusterListing("c", "gpu-1", nodes=(quad,), pods=tuple(pod(f"a-{i}", "q") for i in range(4)))
     series = [
@@ -276,13 +279,13 @@ def test_karpenter_that_is_missing_is_reported_and_one_that_is_unread_is_not():
 
 
 def test_json_has_every_digit_and_adds_up(measured):
-    told = report.as_json(measured)
+    reported = report.as_json(measured)
 
-    assert sum(one["usd_per_hour"] for one in told["models"]) == told["usd_per_hour"]
-    for one in told["models"]:
+    assert sum(one["usd_per_hour"] for one in reported["models"]) == reported["usd_per_hour"]
+    for one in reported["models"]:
         assert sum(part["usd_per_hour"] for part in one["parts"]) == pytest.approx(one["usd_per_hour"])
         assert sum(part["gpus"] for part in one["parts"]) == pytest.approx(one["gpus"])
-    rule = {one["rule"]: one["gpus"] for one in told["models"][1]["rules"]}
+    rule = {one["rule"]: one["gpus"] for one in reported["models"][1]["rules"]}
     assert rule[CLASSES] == 7
 
 
@@ -299,7 +302,7 @@ def test_pods_on_a_node_that_gives_no_count_are_reported_like_others(machine, of
     assert "nothing says how many GPUs 1 node of it have" in report.text([assess(listing, NOW, UTC)])
 
 
-def test_nodes_that_worked_at_night_and_are_gone_make_the_night_used():
+def test_nodes_that_worked_at_night_and_are_deleted_make_the_night_used():
     """As Karpenter has it: each night's node is another, and none of them is there by day."""
     found = ClusterListing("c", "c", nodes=(node("day"),), pods=(pod("chat-0", "day"),))
 
@@ -402,11 +405,11 @@ def test_reserved_nodes_are_counted_on_demand_unless_their_price_is_given(label,
     bought = ClusterListing("c", "c", nodes=(node("n", labels={label: value}),))
 
     plain = assess(bought, NOW, UTC)
-    told = assess(bought, NOW, UTC, prices=Prices(given=given(["g6.xlarge:reserved=0.2"])))
+    reported = assess(bought, NOW, UTC, prices=Prices(given=given(["g6.xlarge:reserved=0.2"])))
 
-    assert (plain.usd_per_hour, told.usd_per_hour) == (SMALL, 0.2)
+    assert (plain.usd_per_hour, reported.usd_per_hour) == (SMALL, 0.2)
     assert any("1 reserved node at the price on demand" in one for one in plain.unknown)
-    assert not any("reserved" in one for one in told.unknown)
+    assert not any("reserved" in one for one in reported.unknown)
 
 
 def test_pods_that_are_being_deleted_are_no_demand():
@@ -423,9 +426,9 @@ def test_pods_that_are_being_deleted_are_no_demand():
 def test_the_total_of_clusters_is_a_least_where_a_part_has_no_price(asked):
     unpriced = ClusterListing("c", "c", nodes=(node("n", "p5e.48xlarge", {GPU: 8}),))
 
-    told = report.text([asked, assess(unpriced, NOW, UTC)])
+    reported = report.text([asked, assess(unpriced, NOW, UTC)])
 
-    assert told.endswith("2 clusters: 27 GPUs, at least 32.19 $ an hour, at least 23,501 $ a month")
+    assert reported.endswith("2 clusters: 27 GPUs, at least 32.19 $ an hour, at least 23,501 $ a month")
 
 
 def test_a_type_that_the_table_lacks_can_have_a_price_where_a_node_is_of_it():

@@ -55,7 +55,7 @@ def only(found):
         ("g6.12xlarge", {}, {}, ("l4", None, 0)),
     ],
 )
-def test_a_node_tells_its_model_gpus_and_slices(machine, offers, labels, expected):
+def test_a_node_reports_its_model_gpus_and_slices(machine, offers, labels, expected):
     found = only(gpu_nodes([node("n", machine, offers, labels)]))
 
     assert (found.model.name, found.gpus, found.offered) == expected

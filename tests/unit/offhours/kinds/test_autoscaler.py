@@ -39,7 +39,7 @@ def behavior(sleeper: Sleeper, item: Object) -> Any:
 
 @pytest.mark.parametrize("own", [None, OWN], ids=["none", "its own"])
 @pytest.mark.parametrize("target", [IDLE, SERVER], ids=["at 0 by its autoscaler", "put to 0 by us"])
-def test_nothing_is_brought_back_at_night_and_all_is_given_back(target, own):
+def test_nothing_is_brought_back_at_night_and_all_is_restored(target, own):
     held = autoscaler("it", target, **({"behavior": own} if own else {}))
     sleeper = cluster(target, held)
     before = objects_of(sleeper)
@@ -102,7 +102,7 @@ def test_before_1_37_no_autoscaler_is_asked_for():
         pytest.param(autoscaler("it", scaled("Deployment", "cpu", 2, pool=None)), id="nothing of ours"),
     ],
 )
-def test_others_are_left_alone(untouched):
+def test_others_are_left_unchanged(untouched):
     sleeper = cluster(SERVER, scaled("Deployment", "cpu", 2, pool=None, slices=0), untouched)
 
     sleeper.at(NIGHT).settle()
@@ -124,7 +124,7 @@ def test_it_is_held_before_its_target_goes_to_0_and_let_go_after_it_is_back():
     sleeper = cluster(SERVER, OF_SERVER)
     order = []
     for at in (NIGHT, MORNING):
-        found = sleeper.at(at).look()
+        found = sleeper.at(at).dry_run()
         writes = [str(one.ref) for one in found.actions if hasattr(one, "ref") and one.ref.namespace == "ml"]
         order.append([name for name in writes if "server" in name])
         sleeper.settle()
@@ -133,12 +133,12 @@ def test_it_is_held_before_its_target_goes_to_0_and_let_go_after_it_is_back():
     assert order[1].index(str(ref_of(OF_SERVER))) > order[1].index(str(ref_of(SERVER)))
 
 
-def test_where_the_target_could_not_be_given_back_it_stays_held():
+def test_where_the_target_could_not_be_restored_it_stays_held():
     sleeper = cluster(SERVER, OF_SERVER)
     sleeper.at(NIGHT).settle()
     sleeper.calls.fails = lambda call: REFUSALS["403"] if call.startswith("kubernetes.scale") else None
 
-    sleeper.at(MORNING).run_pass()
+    sleeper.at(MORNING).reconcile_once()
     assert behavior(sleeper, OF_SERVER) == NO_SCALE_UP.asleep
 
     sleeper.calls.fails = lambda call: None
@@ -163,8 +163,8 @@ def test_until_onboarding_has_granted_it_nothing_waits_for_it():
         REFUSALS["403"] if call == "kubernetes.list HorizontalPodAutoscaler" else None
     )
 
-    told = sleeper.at(NIGHT).settle()
-    assert sleeper.replicas(SERVER) == 0 and "cannot-be-read" in codes(told)
+    reported = sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(SERVER) == 0 and "cannot-be-read" in codes(reported)
     assert sleeper.at(MORNING).settle().outcome.stage is Stage.AWAKE and sleeper.notices.sent == []
 
 
@@ -188,8 +188,8 @@ def test_a_manifest_that_is_applied_again_at_night_leaves_nothing_held(own):
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(ref_of(held), ("spec", "behavior", "scaleDown"), down["scaleDown"])
-    told = sleeper.later(hours=1).settle()
-    assert "woken-by-somebody" not in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert "woken-by-somebody" not in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert behavior(sleeper, held) == {**down, **own}
@@ -231,17 +231,17 @@ def test_one_of_a_target_that_is_read_through_scale_alone_is_held_once_it_has_st
     assert objects_of(sleeper) == before
 
 
-def test_one_whose_target_is_refused_its_sleep_is_let_go_for_its_work():
+def test_one_whose_target_is_refused_its_sleep_is_released_for_its_work():
     sleeper = cluster(SERVER, OF_SERVER)
     before = objects_of(sleeper)
     what = f"kubernetes.scale {ref_of(SERVER)}"
     denied = Refused('403 admission webhook "floor.example.com" denied the request: no')
     sleeper.calls.fails = lambda call: denied if call.startswith(what) else None
 
-    sleeper.at(NIGHT).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
     assert behavior(sleeper, OF_SERVER) == NO_SCALE_UP.asleep, "it is held before its target is tried"
     for _ in range(3):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
 
     assert behavior(sleeper, OF_SERVER) is None and sleeper.replicas(SERVER) == 3
     sleeper.at(MORNING).settle()
@@ -253,6 +253,6 @@ def test_one_whose_target_is_left_for_its_volumes_is_left_to_its_work():
     held = autoscaler("store", store)
     sleeper = cluster(store, held)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert "volumes-would-go" in codes(told) and behavior(sleeper, held) is None
+    assert "volumes-would-go" in codes(reported) and behavior(sleeper, held) is None

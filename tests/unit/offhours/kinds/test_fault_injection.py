@@ -58,16 +58,16 @@ def cluster() -> Sleeper:
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
+def test_a_reconcile_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
     before = objects_of(cluster())
 
     def is_struck(number: int) -> bool:
         sleeper = cluster().at(NIGHT)
-        at_night = sleeper.struck_pass(how, number)
+        at_night = sleeper.struck_reconcile(how, number)
         sleeper.later(minutes=16).settle()
         for item, path, sleeps in KINDS:
             assert sleeps(sleeper.value(ref_of(item), *path)), (ref_of(item), number)
-        in_the_morning = sleeper.at(MORNING).struck_pass(how, number)
+        in_the_morning = sleeper.at(MORNING).struck_reconcile(how, number)
         sleeper.later(minutes=16).settle()
         assert objects_of(sleeper) == before, number
         return at_night or in_the_morning

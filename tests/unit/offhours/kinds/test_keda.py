@@ -6,7 +6,7 @@ import pytest
 from slicewise.errors import Refused
 from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, ref_of
-from slicewise.offhours.plan import LATE_LOOK, STAGE_LOOK
+from slicewise.offhours.plan import OVERDUE_POLL, STAGE_POLL
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
 
@@ -97,7 +97,7 @@ def test_a_target_that_was_at_zero_stays_there(paused):
     assert objects_of(sleeper) == before
 
 
-def test_the_users_own_count_is_given_back_in_one_step():
+def test_the_users_own_count_is_restored_in_one_step():
     sleeper = asleep(scaled_object("busy", BUSY, paused="2"))
     seen = counts(sleeper)
 
@@ -110,16 +110,16 @@ def test_while_keda_does_not_follow_the_count_stands_and_that_is_reported():
     sleeper = asleep()
     sleeper.server.on_change.clear()  # KEDA's operator is down
 
-    first = sleeper.at(EARLY).run_pass()
-    assert count_of(sleeper) == "4" and first.outcome.requeue_after == STAGE_LOOK
+    first = sleeper.at(EARLY).reconcile_once()
+    assert count_of(sleeper) == "4" and first.outcome.requeue_after == STAGE_POLL
     second = sleeper.later(seconds=15).settle()
     assert second.outcome.stage is Stage.WAKING and "not-resumed" in codes(second)
     assert "KEDA has yet to follow ScaledObject ml/busy" in second.outcome.reason
 
-    late = sleeper.at("2026-11-26T06:56").run_pass()
+    late = sleeper.at("2026-11-26T06:56").reconcile_once()
     assert late and any("0 of 4 replicas: KEDA has not followed" in text for _, text in sleeper.notices.sent)
     opened = sleeper.at(MORNING).settle()
-    assert (opened.outcome.stage, opened.outcome.requeue_after) == (Stage.WAKING, LATE_LOOK)
+    assert (opened.outcome.stage, opened.outcome.requeue_after) == (Stage.WAKING, OVERDUE_POLL)
     assert count_of(sleeper) == "4", "where KEDA comes back, it brings the target to 4"
 
     sleeper.server.on_change.append(sleeper.controllers.reconcile)
@@ -142,7 +142,7 @@ def test_nodes_and_all_other_workloads_are_awake_though_keda_does_not_follow():
     assert marks and not any("slicewise.dev/asleep" in one for one in marks)
 
 
-def test_a_target_that_is_gone_is_waited_for_by_nobody():
+def test_a_target_that_is_deleted_is_waited_for_by_nobody():
     sleeper = asleep()
     sleeper.delete(ref_of(BUSY))
 
@@ -168,7 +168,7 @@ def test_a_target_that_cannot_be_read_is_waited_for():
 def test_who_changes_the_annotation_while_it_resumes_has_the_last_word(wanted):
     sleeper = asleep()
     sleeper.server.on_change.clear()
-    sleeper.at(EARLY).run_pass()
+    sleeper.at(EARLY).reconcile_once()
 
     sleeper.edit(ref_of(SCALER), ("metadata", "annotations", PAUSED), wanted)
     sleeper.at(MORNING).settle()
@@ -178,24 +178,24 @@ def test_who_changes_the_annotation_while_it_resumes_has_the_last_word(wanted):
 
 def test_a_person_who_says_sleep_while_it_resumes_is_obeyed():
     sleeper = asleep()
-    sleeper.at(EARLY).run_pass()
+    sleeper.at(EARLY).reconcile_once()
     assert count_of(sleeper) == "4"
 
-    sleeper.say(asleep=True)
+    sleeper.put_override(asleep=True)
     sleeper.settle()
     assert count_of(sleeper) == "0" and sleeper.replicas(BUSY) == 0
 
-    sleeper.say(asleep=False)
+    sleeper.put_override(asleep=False)
     sleeper.settle()
     assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_while_it_resumes_leaves_the_rest_to_the_next(how):
+def test_a_reconcile_that_ends_at_any_call_while_it_resumes_leaves_the_rest_to_the_next(how):
     def is_struck(number: int) -> bool:
         sleeper = asleep().at(EARLY)
         seen = counts(sleeper)
-        struck = [sleeper.struck_pass(how, number) for _ in range(2)]
+        struck = [sleeper.struck_reconcile(how, number) for _ in range(2)]
         sleeper.at(MORNING).settle()
         assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4, number
         assert 1 not in seen, f"it dipped: {number}"
@@ -205,19 +205,19 @@ def test_a_pass_that_ends_at_any_call_while_it_resumes_leaves_the_rest_to_the_ne
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_pass_that_ends_at_any_call_while_it_is_sent_back_to_sleep_leaves_the_rest_to_the_next(how):
+def test_a_reconcile_that_ends_at_any_call_while_it_is_sent_back_to_sleep_leaves_the_rest_to_the_next(how):
     def resuming() -> Sleeper:
         sleeper = asleep().at(EARLY)
-        sleeper.run_pass()
-        sleeper.say(asleep=True)
+        sleeper.reconcile_once()
+        sleeper.put_override(asleep=True)
         return sleeper
 
     def is_struck(number: int) -> bool:
         sleeper = resuming()
-        struck = sleeper.struck_pass(how, number)
+        struck = sleeper.struck_reconcile(how, number)
         sleeper.settle()
         assert count_of(sleeper) == "0" and sleeper.replicas(BUSY) == 0, number
-        sleeper.say(asleep=False)
+        sleeper.put_override(asleep=False)
         sleeper.settle()
         assert count_of(sleeper) is None and sleeper.replicas(BUSY) == 4, number
         return struck
@@ -229,7 +229,7 @@ def test_a_pass_that_ends_at_any_call_while_it_is_sent_back_to_sleep_leaves_the_
 def test_the_annotation_keeps_the_count_where_the_table_has_lost_it(at):
     sleeper = asleep()
     if at == "resuming":
-        sleeper.at(EARLY).run_pass()
+        sleeper.at(EARLY).reconcile_once()
     sleeper.kept._kept.clear()
 
     sleeper.at(MORNING).settle()
@@ -252,9 +252,9 @@ def test_one_that_is_deleted_at_night_is_reported_with_the_count_of_what_it_scal
     sleeper = asleep()
     sleeper.delete(ref_of(SCALER))
 
-    told = sleeper.at(MORNING).run_pass()
+    reported = sleeper.at(MORNING).reconcile_once()
 
-    [finding] = [one for one in told.outcome.findings if one.code == "gone-while-asleep"]
+    [finding] = [one for one in reported.outcome.findings if one.code == "gone-while-asleep"]
     assert "ran at 4 and is at 0" in finding.message and "to 4" in finding.remedy
 
 
@@ -285,6 +285,6 @@ def test_a_marked_scaled_object_keeps_its_target_awake_and_a_way_to_a_node():
     sleeper = Sleeper()
     sleeper.create(BUSY, marked)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert sleeper.replicas(BUSY) == 4 and {"kept-awake", "open-for-what-stays"} <= codes(told)
+    assert sleeper.replicas(BUSY) == 4 and {"kept-awake", "open-for-what-stays"} <= codes(reported)

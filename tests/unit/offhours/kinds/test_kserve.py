@@ -71,8 +71,8 @@ def test_who_starts_it_at_night_keeps_it(value):
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(REF, ("metadata", "annotations", KSERVE_STOP), value)
-    told = sleeper.later(hours=1).settle()
-    assert sleeper.live(POD) and "woken-by-somebody" in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert sleeper.live(POD) and "woken-by-somebody" in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert stopped(sleeper) == value
@@ -97,9 +97,9 @@ def test_one_of_another_mode_is_left_and_reported(mode, said_by):
         item["metadata"]["annotations"] = {"serving.kserve.io/deploymentMode": mode}
     sleeper = with_service(item)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "left-awake")
+    [finding] = findings(reported, "left-awake")
     assert f"InferenceService ml/llm is left awake: whether one in KServe's mode {mode}" in finding.message
     assert stopped(sleeper) is None and sleeper.live(POD)
 
@@ -155,11 +155,11 @@ def test_pods_that_outlive_its_stop_are_reported():
     sleeper.server.on_change.clear()  # KServe is down
     sleeper.at(NIGHT).settle()
 
-    told = sleeper.later(minutes=6).settle()
+    reported = sleeper.later(minutes=6).settle()
 
-    [finding] = findings(told, "outlives-its-sleep")
+    [finding] = findings(reported, "outlives-its-sleep")
     assert finding.message.startswith("InferenceService ml/llm was put to sleep, and 1 of its pods still run")
-    assert told.outcome.stage is Stage.GOING_TO_SLEEP
+    assert reported.outcome.stage is Stage.GOING_TO_SLEEP
 
 
 def test_one_that_does_not_come_back_is_reported_before_people_come():
@@ -168,9 +168,9 @@ def test_one_that_does_not_come_back_is_reported_before_people_come():
     sleeper.server.on_change.clear()  # KServe is down
 
     sleeper.at("2026-11-26T06:50").settle()
-    told = sleeper.at("2026-11-26T06:56").settle()
+    reported = sleeper.at("2026-11-26T06:56").settle()
 
-    [finding] = findings(told, "still-pending")
+    [finding] = findings(reported, "still-pending")
     assert "InferenceService ml/llm has no pods: its controller has made no others" in finding.message
 
 
@@ -183,8 +183,8 @@ def test_what_knative_scales_is_left_and_reported():
     deployment, sleeper = scaled("Deployment", "served", 1), Sleeper()
     sleeper.create(owned(deployment, revision))
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "left-awake")
+    [finding] = findings(reported, "left-awake")
     assert finding.message.startswith("Revision ml/top is left awake: Knative scales it by requests")
-    assert sleeper.replicas(deployment) == 1 and "open-for-what-stays" in codes(told)
+    assert sleeper.replicas(deployment) == 1 and "open-for-what-stays" in codes(reported)

@@ -76,7 +76,7 @@ def findings(plan: Any, code: str = "queue-held") -> list[Any]:
 def morning(sleeper: Queued) -> Queued:
     """As it comes: a look at the beginning of the waking, some more, and one at the opening."""
     for _ in range(4):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         sleeper.later(seconds=15)
     sleeper.at(MORNING).settle()
     return sleeper
@@ -109,12 +109,12 @@ def test_the_stand_in_lets_what_runs_in_a_held_queue_go_on_and_ends_what_is_made
 def test_a_queue_that_serves_our_pools_alone_is_held_and_no_queued_job_starts():
     sleeper = Queued(SERVER, *JOBS)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
     later = sleeper.later(minutes=16).settle()
 
     assert sleeper.policy() == "Hold" and sleeper.admitted() == set() and sleeper.pods() == set()
-    assert told.outcome.stage is Stage.ASLEEP
-    for plan in (told, later):
+    assert reported.outcome.stage is Stage.ASLEEP
+    for plan in (reported, later):
         [finding] = findings(plan)
         assert "ClusterQueue gpus is held until Thu 26 Nov 07:00 CET: 2 Workloads wait" in finding.message
 
@@ -148,12 +148,12 @@ def test_what_waits_is_kept_out_before_its_queue_opens_and_let_in_after_the_pods
     sleeper = Queued(SERVER, *JOBS)
     sleeper.at(NIGHT).settle()
 
-    first = sleeper.at(WAKING).run_pass()
+    first = sleeper.at(WAKING).reconcile_once()
     assert sleeper.held() == {"job-a", "job-b"} and sleeper.policy() == "Hold"
     assert sleeper.replicas(SERVER) == 2
     assert "2 queued Workloads wait until what slept has its quota again" in first.outcome.reason
 
-    sleeper.later(seconds=15).run_pass()
+    sleeper.later(seconds=15).reconcile_once()
     assert sleeper.held() == {"job-a", "job-b"} and sleeper.policy() == "None"
     assert sleeper.admitted() == SERVED
 
@@ -168,7 +168,7 @@ def test_they_wait_longer_while_a_pod_that_came_back_has_no_quota_and_at_the_ope
 
     sleeper.at(WAKING)
     for _ in range(4):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         sleeper.later(minutes=2)
     assert sleeper.held() == {"job-a", "job-b"} and sleeper.policy() == "None"
 
@@ -180,10 +180,10 @@ def test_jobs_that_come_all_morning_keep_no_queue_from_its_opening():
     sleeper = Queued(SERVER, *JOBS)
     sleeper.at(NIGHT).settle()
 
-    sleeper.at(WAKING).run_pass()
+    sleeper.at(WAKING).reconcile_once()
     for number in range(3):
         sleeper.later(seconds=10).create(job(f"late-{number}"))
-        sleeper.later(seconds=5).run_pass()
+        sleeper.later(seconds=5).reconcile_once()
 
     assert sleeper.policy() == "None" and sleeper.admitted() == SERVED
 
@@ -193,8 +193,8 @@ def test_who_wakes_the_cluster_at_night_has_the_same_order():
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
 
-    sleeper.say(False)
-    first = sleeper.later(hours=2).run_pass()
+    sleeper.put_override(False)
+    first = sleeper.later(hours=2).reconcile_once()
     assert sleeper.held() == {"job-a", "job-b"} and sleeper.replicas(SERVER) == 2
     assert first.outcome.stage is Stage.WAKING and first.outcome.requeue_after.total_seconds() == 15
 
@@ -206,11 +206,11 @@ def test_pods_that_never_get_their_quota_keep_nobody_waiting_by_day():
     sleeper = Queued(SERVER, *JOBS)
     sleeper.at(NIGHT).settle()
     sleeper.kueue.is_running = False
-    sleeper.say(False)
+    sleeper.put_override(False)
 
-    sleeper.later(hours=2).run_pass()
+    sleeper.later(hours=2).reconcile_once()
     for _ in range(2):
-        sleeper.later(minutes=1).run_pass()
+        sleeper.later(minutes=1).reconcile_once()
         assert sleeper.held() == {"job-a", "job-b"}
     sleeper.later(minutes=2).settle()
     assert sleeper.held() == set()
@@ -220,10 +220,10 @@ def test_a_job_that_runs_at_dusk_runs_to_its_end():
     sleeper = Queued(SERVER, job("ran"), job("a"), gpus=3)
     assert sleeper.admitted() == {*SERVED, "job-ran"}
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
     morning(sleeper.at(WAKING))
 
-    assert "job-runs" in codes(told)
+    assert "job-runs" in codes(reported)
     assert sleeper.admitted() == {*SERVED, "job-ran"} and sleeper.held() == set()
     assert not any("Job ml/" in call for call in sleeper.calls.made), "no Job is ever written"
 
@@ -233,8 +233,8 @@ def test_a_queue_that_its_user_has_stopped_stays_so(policy):
     sleeper = Queued(job("a"), scaled("Deployment", "free", 1), stopped=policy)
     before = objects_of(sleeper)
 
-    told = sleeper.at(NIGHT).settle()
-    assert sleeper.policy() == policy and sleeper.held() == set() and not findings(told)
+    reported = sleeper.at(NIGHT).settle()
+    assert sleeper.policy() == policy and sleeper.held() == set() and not findings(reported)
     morning(sleeper.at(WAKING))
 
     assert objects_of(sleeper) == before and sleeper.held() == set()
@@ -245,9 +245,9 @@ def test_who_opens_the_queue_at_night_keeps_it_open_and_its_jobs_run():
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(QUEUE, ("spec", "stopPolicy"), "None")
-    told = sleeper.later(hours=1).settle()
-    assert sleeper.policy() == "None" and "woken-by-somebody" in codes(told)
-    assert sleeper.admitted() == {"job-a", "job-b"} and not findings(told)
+    reported = sleeper.later(hours=1).settle()
+    assert sleeper.policy() == "None" and "woken-by-somebody" in codes(reported)
+    assert sleeper.admitted() == {"job-a", "job-b"} and not findings(reported)
 
     morning(sleeper.at(WAKING))
     assert sleeper.policy() == "None" and sleeper.held() == set()
@@ -268,7 +268,7 @@ def test_a_queue_in_which_nothing_waits_opens_once_the_replicas_are_back():
     sleeper.at(NIGHT).settle()
     begun = len(sleeper.calls.made)
 
-    sleeper.at(WAKING).run_pass()
+    sleeper.at(WAKING).reconcile_once()
 
     calls = sleeper.calls.made[begun:]
     scaled_up = calls.index(f"kubernetes.scale {ref_of(SERVER)}")
@@ -294,12 +294,12 @@ CPU = job("cpu", pool=None, slices=0)
 def test_of_a_queue_that_serves_other_nodes_only_what_needs_our_pools_is_held():
     sleeper = Queued(SERVER, *JOBS, mixed=True)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
     sleeper.create(CPU)
 
     assert sleeper.policy(MIXED) == "None" and sleeper.admitted() == {"job-cpu"}
     assert sleeper.held() == {"job-a", "job-b"}
-    [finding] = findings(told)
+    [finding] = findings(reported)
     assert (
         "2 Workloads of ClusterQueue mixed that can only run on our pools are held until" in finding.message
     )
@@ -308,7 +308,7 @@ def test_of_a_queue_that_serves_other_nodes_only_what_needs_our_pools_is_held():
     assert sleeper.admitted() == {*SERVED, "job-cpu"} and sleeper.held() == set()
 
 
-def test_in_such_a_queue_what_comes_at_night_is_held_by_the_next_look_where_it_has_no_quota_yet():
+def test_in_such_a_queue_what_comes_at_night_is_held_by_the_next_reconcile_where_it_has_no_quota_yet():
     sleeper = Queued(SERVER, job("ran"), job("a"), mixed=True, gpus=3)
     sleeper.at(NIGHT).settle()
     sleeper.create(job("big", slices=3))
@@ -370,7 +370,7 @@ def test_pods_that_wait_for_quota_are_never_made_inactive_since_kueue_may_end_th
         assert "pod-bare" not in sleeper.admitted()
         sleeper.at(NIGHT).settle()
         assert sleeper.held() == set()
-        sleeper.at(WAKING).run_pass()
+        sleeper.at(WAKING).reconcile_once()
         assert sleeper.held() == set()
 
 
@@ -384,13 +384,13 @@ def test_a_workload_that_its_user_made_inactive_stays_so():
     assert sleeper.held() == {"job-a"}
 
 
-def test_a_workload_that_is_admitted_between_the_look_and_the_write_is_not_ended():
+def test_a_workload_that_is_admitted_between_observation_and_write_is_not_ended():
     sleeper = Queued(SERVER, job("a"), mixed=True, gpus=2)
     sleeper.between = lambda: sleeper.edit(
         MIXED, ("spec", "resourceGroups"), cluster_queue("x", 9)["spec"]["resourceGroups"]
     )
 
-    sleeper.at(NIGHT).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
     assert "job-a" in sleeper.admitted()
     sleeper.later(minutes=1).settle()
     sleeper.later(hours=1).settle()
@@ -405,10 +405,10 @@ def test_a_job_that_is_deleted_while_it_waits_is_no_news():
     sleeper.at(NIGHT).settle()
     sleeper.delete(ref_of(job("a")))
 
-    sleeper.at(WAKING).run_pass()
-    told = sleeper.later(seconds=15).run_pass()
+    sleeper.at(WAKING).reconcile_once()
+    reported = sleeper.later(seconds=15).reconcile_once()
 
-    assert "gone-while-asleep" not in codes(told) and sleeper.held() == set()
+    assert "gone-while-asleep" not in codes(reported) and sleeper.held() == set()
 
 
 # What fails
@@ -431,9 +431,12 @@ KINDS = ["ClusterQueue", "LocalQueue", "ResourceFlavor", "Workload"]
 def test_while_queues_cannot_be_read_no_quota_is_freed(kind):
     sleeper = Queued(SERVER, *JOBS)
     sleeper.calls.fails = lambda call: Refused("403") if call == f"kubernetes.list {kind}" else None
-    told = sleeper.at(NIGHT).settle()
-    assert sleeper.replicas(SERVER) == 2 and "cannot-be-read" in codes(told)
-    assert told.outcome.stage is Stage.GOING_TO_SLEEP and told.outcome.requeue_after.total_seconds() == 60
+    reported = sleeper.at(NIGHT).settle()
+    assert sleeper.replicas(SERVER) == 2 and "cannot-be-read" in codes(reported)
+    assert (
+        reported.outcome.stage is Stage.GOING_TO_SLEEP
+        and reported.outcome.requeue_after.total_seconds() == 60
+    )
 
     sleeper.calls.fails = lambda call: None
     sleeper.later(minutes=1).settle()
@@ -447,16 +450,16 @@ def test_queues_that_cannot_be_read_for_ten_minutes_keep_nothing_awake(kind):
     sleeper.calls.fails = lambda call: Refused("403") if call == f"kubernetes.list {kind}" else None
     sleeper.at(NIGHT).settle()
 
-    told = sleeper.later(minutes=10).settle()
+    reported = sleeper.later(minutes=10).settle()
 
-    assert sleeper.replicas(SERVER) == 0 and "cannot-be-read" in codes(told)
+    assert sleeper.replicas(SERVER) == 0 and "cannot-be-read" in codes(reported)
 
 
 def test_queues_that_cannot_be_read_at_first_in_the_morning_are_opened_in_the_same_order():
     sleeper = Queued(SERVER, *JOBS)
     sleeper.at(NIGHT).settle()
     sleeper.calls.fails = lambda call: Refused("403") if call == "kubernetes.list Workload" else None
-    sleeper.at(WAKING).run_pass()
+    sleeper.at(WAKING).reconcile_once()
     assert sleeper.replicas(SERVER) == 2
 
     sleeper.calls.fails = lambda call: None
@@ -469,16 +472,16 @@ def test_a_queue_that_may_not_be_written_keeps_nothing_else_asleep_or_awake():
     sleeper = Queued(SERVER, *JOBS)
     may, denied = (lambda call: None), (lambda call: Refused("422") if str(QUEUE) in call else None)
     sleeper.calls.fails = denied
-    sleeper.at(NIGHT).run_pass()
-    sleeper.later(minutes=5).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
+    sleeper.later(minutes=5).reconcile_once()
     assert sleeper.replicas(SERVER) == 2, "while it may yet be held, nothing frees its quota"
-    sleeper.later(minutes=6).run_pass()
+    sleeper.later(minutes=6).reconcile_once()
     assert sleeper.replicas(SERVER) == 0
 
     sleeper = Queued(SERVER, *JOBS)
     sleeper.at(NIGHT).settle()
     sleeper.calls.fails = denied
-    sleeper.at(WAKING).run_pass()
+    sleeper.at(WAKING).reconcile_once()
     assert sleeper.replicas(SERVER) == 2 and sleeper.policy() == "Hold"
 
     sleeper.calls.fails = may
@@ -486,7 +489,7 @@ def test_a_queue_that_may_not_be_written_keeps_nothing_else_asleep_or_awake():
     assert sleeper.admitted() == SERVED and sleeper.policy() == "None" and sleeper.held() == set()
 
 
-def test_the_annotations_give_back_what_the_table_has_lost():
+def test_the_annotations_restore_what_the_table_has_lost():
     for mixed in (False, True):
         sleeper = Queued(scaled("Deployment", "free", 1), job("x", slices=2), *JOBS, mixed=mixed)
         sleeper.at(NIGHT).settle()
@@ -503,7 +506,7 @@ def test_the_annotations_give_back_what_the_table_has_lost():
         assert sleeper.policy(MIXED if mixed else QUEUE) == "None"
 
 
-LOOKS, NEVER = 3, 10_000
+RECONCILES, NEVER = 3, 10_000
 HOWS = ("killed", "answer lost", *REFUSALS)
 Start = tuple[int, Queued]
 
@@ -511,46 +514,48 @@ Start = tuple[int, Queued]
 def starts(sleeper: Queued) -> list[Start]:
     """The cluster before and after each of some looks in a row, and how many calls were made by then."""
     begun, found = len(sleeper.calls.made), [(0, sleeper)]
-    for _ in range(LOOKS):
-        sleeper = look_on(copy.deepcopy(sleeper), 1)
+    for _ in range(RECONCILES):
+        sleeper = reconcile_on(copy.deepcopy(sleeper), 1)
         found.append((len(sleeper.calls.made) - begun, sleeper))
     return found
 
 
-def look_on(sleeper: Queued, looks: int) -> Queued:
-    for _ in range(looks):
+def reconcile_on(sleeper: Queued, reconciles: int) -> Queued:
+    for _ in range(reconciles):
         with suppress(Refused, Unauthorized):
-            sleeper.run_pass()
+            sleeper.reconcile_once()
         sleeper.later(seconds=15)
     return sleeper
 
 
-def struck(looks: list[Start], how: str, number: int) -> tuple[Queued, int]:
+def struck(reconciles: list[Start], how: str, number: int) -> tuple[Queued, int]:
     """The cluster after the look whose call of this number was struck, and how many looks are to come."""
-    done, (calls, before) = [(n, look) for n, look in enumerate(looks[:LOOKS]) if look[0] <= number][-1]
+    done, (calls, before) = [(n, one) for n, one in enumerate(reconciles[:RECONCILES]) if one[0] <= number][
+        -1
+    ]
     sleeper = copy.deepcopy(before)
-    sleeper.struck_pass(how, number - calls)
-    return sleeper.later(seconds=15), LOOKS - 1 - done
+    sleeper.struck_reconcile(how, number - calls)
+    return sleeper.later(seconds=15), RECONCILES - 1 - done
 
 
-def fall_asleep(sleeper: Queued, looks: int) -> None:
-    look_on(sleeper, looks).later(minutes=16).settle()
+def fall_asleep(sleeper: Queued, reconciles: int) -> None:
+    reconcile_on(sleeper, reconciles).later(minutes=16).settle()
 
 
-def wake_up(sleeper: Queued, looks: int) -> None:
-    morning(look_on(sleeper, looks).later(minutes=1))
+def wake_up(sleeper: Queued, reconciles: int) -> None:
+    morning(reconcile_on(sleeper, reconciles).later(minutes=1))
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
 @pytest.mark.parametrize("how", HOWS)
-def test_a_look_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
+def test_a_reconcile_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
     sleeper = Queued(SERVER, *JOBS, mixed=mixed)
     nights, mornings = Ends[Queued](fall_asleep), Ends[Queued](wake_up)
     before, at_night = objects_of(sleeper), starts(sleeper.at(NIGHT))
     asleep = nights.of(*struck(at_night, how, NEVER))
     wakings = {id(asleep): starts(copy.deepcopy(asleep).at(WAKING))}
 
-    for number in range(max(looks[LOOKS][0] for looks in (at_night, wakings[id(asleep)]))):
+    for number in range(max(reconciles[RECONCILES][0] for reconciles in (at_night, wakings[id(asleep)]))):
         asleep = nights.of(*struck(at_night, how, number))
         assert not asleep.pods(), number
         if id(asleep) not in wakings:

@@ -32,7 +32,7 @@ def asleep(off_hours=SKIPPING, last: str | None = "2026-11-25T02:00:00Z", item=C
 
 
 @pytest.mark.parametrize("last", ["2026-11-25T02:00:00Z", None])
-def test_it_is_told_that_its_last_time_was_just_before_the_opening_and_resumed_then(last):
+def test_it_is_reported_that_its_last_time_was_just_before_the_opening_and_resumed_then(last):
     sleeper = asleep(last=last)
     before = len(sleeper.calls.made)
 
@@ -47,7 +47,7 @@ def test_it_is_told_that_its_last_time_was_just_before_the_opening_and_resumed_t
 
 def test_one_that_a_person_wakes_at_night_skips_what_it_missed_until_then():
     sleeper = asleep().at("2026-11-26T03:30")
-    sleeper.say(asleep=False)
+    sleeper.put_override(asleep=False)
 
     sleeper.settle()
 
@@ -106,14 +106,14 @@ def test_a_status_that_cannot_be_written_keeps_nothing_suspended(error):
     sleeper = asleep()
     sleeper.calls.fails = lambda call: error if call == STATUS else None
 
-    sleeper.at(MORNING).run_pass()
+    sleeper.at(MORNING).reconcile_once()
 
     assert sleeper.value(ref_of(CRON), "spec", "suspend") is False
     assert [failed.part for failed in sleeper.failed] == [f"missed runs of {ref_of(CRON)}"]
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_wherever_passes_end_it_is_resumed_and_is_as_it_was(how):
+def test_wherever_reconciles_end_it_is_resumed_and_is_as_it_was(how):
     number, done = 0, False
     while not done:
         sleeper = Sleeper(SKIPPING)
@@ -121,7 +121,7 @@ def test_wherever_passes_end_it_is_resumed_and_is_as_it_was(how):
         before = objects_of(sleeper)
         sleeper.at(NIGHT).settle()
         begin = len(sleeper.calls.made)
-        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.at(MORNING).struck_reconcile(how, number)
         done = len(sleeper.calls.made) - begin <= number
         sleeper.settle()
 
@@ -136,10 +136,10 @@ def test_no_run_is_resumed_beside_the_word_on_what_it_missed():
     """Also in a pass that does nothing else in between, as after one that could not read CronJobs."""
     sleeper = asleep().at("2026-11-26T07:00")
     sleeper.calls.fails = lambda what: Unavailable("no answer") if "list CronJob" in str(what) else None
-    sleeper.run_pass()
+    sleeper.reconcile_once()
     sleeper.calls.fails = lambda what: None
 
-    planned = sleeper.later(minutes=1).look()
+    planned = sleeper.later(minutes=1).dry_run()
 
     stretches = [
         {str(action.part) for lane in stretch for action in lane}

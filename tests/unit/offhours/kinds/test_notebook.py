@@ -62,8 +62,8 @@ def test_who_starts_it_at_night_keeps_it():
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(NB, ("metadata", "annotations", STOPPED), None)
-    told = sleeper.later(hours=1).settle()
-    assert sleeper.live(POD) and "woken-by-somebody" in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert sleeper.live(POD) and "woken-by-somebody" in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert stopped(sleeper) is None
@@ -87,10 +87,10 @@ def test_a_set_below_it_that_would_lose_its_volumes_is_left_with_it(policy):
     for field in ("persistentVolumeClaimRetentionPolicy", "volumeClaimTemplates"):
         live["spec"][field] = losing["spec"][field]
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert stopped(sleeper) is None and {"volumes-would-go", "open-for-what-stays"} <= codes(told)
-    [finding] = [one for one in told.outcome.findings if one.code == "volumes-would-go"]
+    assert stopped(sleeper) is None and {"volumes-would-go", "open-for-what-stays"} <= codes(reported)
+    [finding] = [one for one in reported.outcome.findings if one.code == "volumes-would-go"]
     assert "offHours" not in finding.remedy, "what would not help"
 
 

@@ -81,8 +81,8 @@ def test_who_resumes_it_at_night_keeps_it():
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(RC, ("spec", "suspend"), False)
-    told = sleeper.later(hours=1).settle()
-    assert suspended(sleeper) is False and "woken-by-somebody" in codes(told)
+    reported = sleeper.later(hours=1).settle()
+    assert suspended(sleeper) is False and "woken-by-somebody" in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert suspended(sleeper) is False
@@ -93,31 +93,31 @@ def test_one_that_is_marked_stays_awake():
     marked["metadata"]["labels"] = {KEEP_AWAKE: "true"}
     sleeper = with_ray(marked)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert not suspended(sleeper) and len(findings(told, "kept-awake")) == 1
+    assert not suspended(sleeper) and len(findings(reported, "kept-awake")) == 1
 
 
-def test_a_ray_services_cluster_is_left_and_told_once_by_the_services_name():
+def test_a_ray_services_cluster_is_left_and_reported_once_by_the_services_name():
     sleeper = with_ray(owned(RAY, above("RayService")), SERVER)
     before = copy.deepcopy(sleeper.server.objects[RC])
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "left-awake")
+    [finding] = findings(reported, "left-awake")
     assert finding.message.startswith("RayService ml/top is left awake") and "2 GPU slices" in finding.message
     assert sleeper.server.objects[RC] == before and sleeper.replicas(SERVER) == 0
-    assert "cannot-be-scaled" not in codes(told)
-    assert "open-for-what-stays" in codes(told), "a lost node is replaced"
+    assert "cannot-be-scaled" not in codes(reported)
+    assert "open-for-what-stays" in codes(reported), "a lost node is replaced"
 
 
 @pytest.mark.parametrize("kind", ["RayJob", "RayCronJob"])
 def test_a_ray_jobs_cluster_runs_to_its_end(kind):
     sleeper = with_ray(owned(RAY, above(kind)))
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert finding.message.startswith(f"{kind} ml/top runs to completion") and not suspended(sleeper)
 
 
@@ -126,11 +126,11 @@ def test_pods_that_outlive_its_suspension_are_reported():
     sleeper.server.on_change.clear()  # KubeRay's operator is down
     sleeper.at(NIGHT).settle()
 
-    told = sleeper.later(minutes=6).settle()
+    reported = sleeper.later(minutes=6).settle()
 
-    [finding] = findings(told, "outlives-its-sleep")
+    [finding] = findings(reported, "outlives-its-sleep")
     assert "RayCluster ml/rc was put to sleep, and 2 of its pods" in finding.message
-    assert told.outcome.stage is Stage.GOING_TO_SLEEP
+    assert reported.outcome.stage is Stage.GOING_TO_SLEEP
 
 
 def test_one_that_does_not_come_back_is_reported_before_people_come():
@@ -139,11 +139,11 @@ def test_one_that_does_not_come_back_is_reported_before_people_come():
     sleeper.server.on_change.clear()
     sleeper.at("2026-11-26T06:51").settle()
 
-    told = sleeper.at(LATE).run_pass()
+    reported = sleeper.at(LATE).reconcile_once()
 
-    [pending] = findings(told, "still-pending")
+    [pending] = findings(reported, "still-pending")
     assert "RayCluster ml/rc is still suspended: KubeRay's operator has not followed" in pending.message
-    assert "not-resumed" in codes(told) and suspended(sleeper) is False
+    assert "not-resumed" in codes(reported) and suspended(sleeper) is False
     opened = sleeper.at(MORNING).settle()
     assert opened.outcome.stage is Stage.WAKING
 
@@ -157,10 +157,10 @@ def test_where_the_right_is_missing_it_is_left_with_its_pods_and_everything_else
     sleeper = with_ray(copy.deepcopy(RAY), SERVER)
     sleeper.calls.fails = lambda call: Refused("403") if call == "kubernetes.list RayCluster" else None
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
     assert sleeper.replicas(SERVER) == 0 and not suspended(sleeper)
-    assert "cannot-be-read" in codes(told)
+    assert "cannot-be-read" in codes(reported)
     awake = sleeper.at(MORNING).settle()
     assert awake.outcome.stage is Stage.AWAKE and sleeper.notices.sent == [], "none of them ever slept"
 
@@ -221,14 +221,14 @@ def test_it_is_put_to_sleep_after_what_makes_work_and_woken_by_its_priority():
     assert sleeper.value(Ref("apps/v1", "Deployment", "low", "ml"), "spec", "replicas") == 1
 
 
-def test_what_kueue_admits_is_left_since_it_would_be_started_anew():
+def test_what_kueue_admits_is_left_since_it_would_be_started_again():
     queued = copy.deepcopy(RAY)
     queued["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpu"}
     sleeper = with_ray(queued, SERVER)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "left-awake")
+    [finding] = findings(reported, "left-awake")
     assert "Kueue admits it" in finding.message and not suspended(sleeper) and sleeper.replicas(SERVER) == 0
 
 
@@ -250,10 +250,10 @@ def test_a_pod_that_waits_for_its_node_is_not_taken_for_an_operator_that_does_no
     sleeper = with_ray()
     sleeper.at(NIGHT).settle()
     sleeper.server.on_change.remove(sleeper.controllers.reconcile)
-    sleeper.at("2026-11-26T06:51").run_pass()
+    sleeper.at("2026-11-26T06:51").reconcile_once()
     resumed = {"state": "suspended", "conditions": [{"type": "RayClusterSuspended", "status": "False"}]}
     sleeper.server.set_status(RC, resumed)
 
-    told = sleeper.later(seconds=15).settle()
+    reported = sleeper.later(seconds=15).settle()
 
-    assert suspended(sleeper) is None and "not-resumed" not in codes(told)
+    assert suspended(sleeper) is None and "not-resumed" not in codes(reported)

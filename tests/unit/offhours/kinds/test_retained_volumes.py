@@ -52,7 +52,7 @@ def test_the_mark_stays_until_the_last_set_has_its_own_word(denied, policy):
     deny(sleeper, *denied)
     sleeper.at(NOON)
     for _ in range(6):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         assert is_marked(sleeper)
         sleeper.later(minutes=1)
     restored = {"Delete": [one for one in SETS if one not in denied], "Retain": list(denied)}
@@ -67,13 +67,13 @@ def test_the_mark_stays_until_the_last_set_has_its_own_word(denied, policy):
 
 
 @pytest.mark.parametrize("how", ["kill_before", "kill_after"])
-def test_whatever_call_a_pass_ends_at_a_set_without_its_word_has_the_mark(how):
+def test_whatever_call_a_reconcile_ends_at_a_set_without_its_word_has_the_mark(how):
     for call in range(60):
         sleeper = asleep()
         sleeper.off_hours = None
         sleeper.at(NOON)
         setattr(sleeper.calls, how, len(sleeper.calls.made) + call)
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         setattr(sleeper.calls, how, None)
         assert is_marked(sleeper) or all(said_by(sleeper, one) == "Delete" for one in SETS), call
 
@@ -83,9 +83,9 @@ def test_whatever_call_a_pass_ends_at_a_set_without_its_word_has_the_mark(how):
         assert not is_marked(sleeper) and sleeper.kept._kept == {}, call
 
 
-def test_in_the_morning_the_next_pass_comes_at_once_where_sets_are_still_to_be_forgotten():
+def test_in_the_morning_the_next_reconcile_comes_at_once_where_sets_are_still_to_be_forgotten():
     sleeper = asleep()
-    sleeper.at(NOON).run_pass()  # as the replicas: they come back first
+    sleeper.at(NOON).reconcile_once()  # as the replicas: they come back first
 
     waits = [
         found.outcome.requeue_after
@@ -120,7 +120,7 @@ def test_the_mark_stays_while_nobody_can_read_which_sets_need_it():
     sleeper.calls.fails = lambda call: gone if call.startswith("kubernetes.list StatefulSet") else None
 
     for _ in range(3):
-        sleeper.at(NOON).run_pass()
+        sleeper.at(NOON).reconcile_once()
     assert is_marked(sleeper)
 
     sleeper.calls.fails = lambda call: None

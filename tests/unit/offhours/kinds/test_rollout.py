@@ -74,8 +74,8 @@ MEASURED = [
 
 @pytest.mark.parametrize(("status", "strategy"), SLEEPS)
 def test_what_stays_at_its_step_sleeps_and_wakes_as_it_was(status, strategy):
-    sleeper, told = night_of(rollout(strategy, status))
-    assert sleeper.replicas(rollout()) == 0 and "left-awake" not in codes(told)
+    sleeper, reported = night_of(rollout(strategy, status))
+    assert sleeper.replicas(rollout()) == 0 and "left-awake" not in codes(reported)
 
     sleeper.at(MORNING).settle()
     assert objects_of(sleeper) == sleeper.before
@@ -83,22 +83,22 @@ def test_what_stays_at_its_step_sleeps_and_wakes_as_it_was(status, strategy):
 
 @pytest.mark.parametrize(("status", "strategy"), LEFT)
 def test_what_would_promote_itself_with_no_pod_is_left_awake(status, strategy):
-    sleeper, told = night_of(rollout(strategy, status))
+    sleeper, reported = night_of(rollout(strategy, status))
 
-    [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
+    [finding] = [one for one in reported.outcome.findings if one.code == "left-awake"]
     assert "Rollout ml/web is left awake: it is between two versions" in finding.message
     assert (
         "5 GPU slices" in finding.message
         and objects_of(sleeper)[ref_of(rollout())] == sleeper.before[ref_of(rollout())]
     )
-    assert "open-for-what-stays" in codes(told)
+    assert "open-for-what-stays" in codes(reported)
 
 
 @pytest.mark.parametrize(("status", "strategy"), MEASURED)
 def test_what_an_analysis_would_abort_for_want_of_pods_is_left_awake(status, strategy):
-    sleeper, told = night_of(rollout(strategy, {**BETWEEN, **status}))
+    sleeper, reported = night_of(rollout(strategy, {**BETWEEN, **status}))
 
-    [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
+    [finding] = [one for one in reported.outcome.findings if one.code == "left-awake"]
     assert "an analysis of its new version runs" in finding.message and sleeper.replicas(rollout()) == 5
 
 
@@ -107,15 +107,15 @@ def test_once_it_is_through_it_sleeps_in_the_same_night():
 
     done = {"stableRS": "7c41", "currentPodHash": "7c41", "currentStepIndex": 4}
     sleeper.server.set_status(ref_of(rollout()), done)
-    told = sleeper.later(minutes=15).settle()
+    reported = sleeper.later(minutes=15).settle()
 
-    assert sleeper.replicas(rollout()) == 0 and told.outcome.stage is Stage.ASLEEP
+    assert sleeper.replicas(rollout()) == 0 and reported.outcome.stage is Stage.ASLEEP
 
 
 def test_one_that_its_user_has_paused_is_left_since_it_does_not_scale():
-    sleeper, told = night_of(rollout(paused=True))
+    sleeper, reported = night_of(rollout(paused=True))
 
-    [finding] = [one for one in told.outcome.findings if one.code == "left-awake"]
+    [finding] = [one for one in reported.outcome.findings if one.code == "left-awake"]
     assert "paused does not scale" in finding.message and "spec.paused" in finding.remedy
     assert sleeper.replicas(rollout()) == 5
 

@@ -68,7 +68,7 @@ def test_without_the_right_to_retain_it_is_not_scaled(error):
     sleeper.create(STORE, SERVER)
     sleeper.calls.fails = lambda call: error if call.startswith("kubernetes.patch StatefulSet") else None
 
-    assert sleeper.at(NIGHT).run_pass() is None
+    assert sleeper.at(NIGHT).reconcile_once() is None
 
     assert sleeper.replicas(STORE) == 2 and sleeper.replicas(SERVER) == 0
     assert [failed.part for failed in sleeper.failed] == ["StatefulSet ml/store"]
@@ -101,7 +101,7 @@ def test_keda_is_not_paused_where_its_set_could_not_be_told_to_retain():
         Refused("403") if call.startswith("kubernetes.patch Stateful") else None
     )
 
-    sleeper.at(NIGHT).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
 
     assert sleeper.replicas(STORE) == 2 and volumes(sleeper) == claims
 
@@ -129,7 +129,7 @@ def test_delete_that_comes_back_before_it_is_scaled_leaves_it_awake():
     sleeper.create(STORE)
     claims = volumes(sleeper)
     sleeper.calls.fails = lambda call: Unavailable("503") if call.startswith("kubernetes.scale ") else None
-    sleeper.at(NIGHT).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
     assert sleeper.value(ref_of(STORE), *WHEN_SCALED) == "Retain" and sleeper.replicas(STORE) == 2
     sleeper.calls.fails = lambda call: None
     sleeper.edit(ref_of(STORE), WHEN_SCALED, "Delete")
@@ -158,7 +158,7 @@ def test_other_sets_sleep_as_ever_and_are_not_patched(item):
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_no_volume_is_lost_wherever_a_pass_ends(how):
+def test_no_volume_is_lost_wherever_a_reconcile_ends(how):
     whole = Sleeper(RETAINING)
     whole.create(STORE)
     number = 0
@@ -167,12 +167,12 @@ def test_no_volume_is_lost_wherever_a_pass_ends(how):
         sleeper.create(STORE)
         before, claims = objects_of(sleeper), volumes(sleeper)
         begin = len(sleeper.calls.made)
-        sleeper.at(NIGHT).struck_pass(how, number)
+        sleeper.at(NIGHT).struck_reconcile(how, number)
         done = len(sleeper.calls.made) - begin <= number
         assert volumes(sleeper) == claims
         sleeper.settle()
         assert sleeper.replicas(STORE) == 0 and volumes(sleeper) == claims
-        sleeper.at(MORNING).struck_pass(how, number)
+        sleeper.at(MORNING).struck_reconcile(how, number)
         sleeper.settle()
         assert objects_of(sleeper) == before and volumes(sleeper) == claims
         if done:

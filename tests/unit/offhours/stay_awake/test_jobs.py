@@ -36,7 +36,7 @@ KINDS = {
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 
-def world(*items: Object, policy: OffHours | None = SUSPENDING) -> Sleeper:
+def observation(*items: Object, policy: OffHours | None = SUSPENDING) -> Sleeper:
     sleeper = Sleeper(policy)
     sleeper.server.add_crds(*CRDS)
     JobControllers(sleeper.server)
@@ -45,7 +45,7 @@ def world(*items: Object, policy: OffHours | None = SUSPENDING) -> Sleeper:
 
 
 def with_one(kind: str, **more: Any) -> Sleeper:
-    return world(KINDS[kind][0], **more)
+    return observation(KINDS[kind][0], **more)
 
 
 def suspended(sleeper: Sleeper, kind: str) -> Any:
@@ -89,10 +89,10 @@ def test_by_any_other_policy_it_runs_to_its_end_and_nothing_of_it_is_read_that_w
     sleeper = with_one(kind, policy=replace(NIGHTS, jobs=jobs))
     before, ran = copy.deepcopy(sleeper.live(ref_of(KINDS[kind][0]))), pods(sleeper)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
     assert sleeper.live(ref_of(KINDS[kind][0])) == before and pods(sleeper) == ran
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert "runs to completion;" in finding.message and not is_marked(sleeper)
     listed = {call.removeprefix("kubernetes.list ") for call in sleeper.calls.made if ".list " in call}
     assert listed.isdisjoint(KINDS.keys() - {"Job", "JobSet"})
@@ -101,7 +101,7 @@ def test_by_any_other_policy_it_runs_to_its_end_and_nothing_of_it_is_read_that_w
 @EACH
 def test_what_its_user_has_suspended_stays_so(kind):
     item, path = KINDS[kind]
-    sleeper = world(item)
+    sleeper = observation(item)
     sleeper.edit(ref_of(item), path, True)
     before = copy.deepcopy(sleeper.live(ref_of(item)))
 
@@ -114,25 +114,25 @@ def test_what_its_user_has_suspended_stays_so(kind):
 @EACH
 def test_who_resumes_it_at_night_keeps_it(kind):
     item, path = KINDS[kind]
-    sleeper = world(item)
+    sleeper = observation(item)
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(ref_of(item), path, False)
-    told = sleeper.later(hours=1).settle()
+    reported = sleeper.later(hours=1).settle()
     sleeper.at(MORNING).settle()
 
-    assert "woken-by-somebody" in codes(told) and suspended(sleeper, kind) is False and pods(sleeper)
+    assert "woken-by-somebody" in codes(reported) and suspended(sleeper, kind) is False and pods(sleeper)
 
 
 @EACH
 def test_one_that_is_marked_runs_on(kind):
     item = copy.deepcopy(KINDS[kind][0])
     item["metadata"]["labels"] = {KEEP_AWAKE: "true"}
-    sleeper = world(item)
+    sleeper = observation(item)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert not suspended(sleeper, kind) and len(findings(told, "kept-awake")) == 1
+    assert not suspended(sleeper, kind) and len(findings(reported, "kept-awake")) == 1
 
 
 @EACH
@@ -169,10 +169,10 @@ HOWS = ("killed", "answer lost", *REFUSALS)
 def survives(kind: str, how: str, number: int) -> None:
     sleeper = with_one(kind).at(NIGHT)
     ran = pods(sleeper)
-    sleeper.struck_pass(how, number)
+    sleeper.struck_reconcile(how, number)
     sleeper.later(minutes=16).settle()
     assert suspended(sleeper, kind) is True and is_marked(sleeper), (how, number)
-    sleeper.at(MORNING).struck_pass(how, number)
+    sleeper.at(MORNING).struck_reconcile(how, number)
     sleeper.later(minutes=16).settle()
     assert pods(sleeper) == ran and not suspended(sleeper, kind), (how, number)
     assert not is_marked(sleeper) and sleeper.kept._kept == {}, (how, number)
@@ -185,7 +185,7 @@ def calls_of(kind: str) -> int:
 
 
 @EACH
-def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(kind):
+def test_a_reconcile_that_ends_at_any_call_leaves_the_rest_to_the_next(kind):
     """All kinds together: each call of a pass."""
     for number in range([*KINDS].index(kind), calls_of(kind), len(KINDS)):
         survives(kind, HOWS[number % len(HOWS)], number)
@@ -194,13 +194,13 @@ def test_a_pass_that_ends_at_any_call_leaves_the_rest_to_the_next(kind):
 @pytest.mark.soak
 @EACH
 @pytest.mark.parametrize("how", HOWS)
-def test_a_pass_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(kind, how):
+def test_a_reconcile_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(kind, how):
     for number in range(calls_of(kind)):
         survives(kind, how, number)
 
 
 def test_several_are_resumed_though_one_fails_and_the_right_to_it_stays():
-    sleeper = world(job("a"), job("b"), job("c"))
+    sleeper = observation(job("a"), job("b"), job("c"))
     sleeper.at(NIGHT).settle()
     sleeper.off_hours = NIGHTS
     denied = f"kubernetes.patch {ref_of(job('b'))}"
@@ -208,7 +208,7 @@ def test_several_are_resumed_though_one_fails_and_the_right_to_it_stays():
 
     sleeper.at(MORNING)
     for _ in range(4):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
         sleeper.later(minutes=1)
     assert pods(sleeper) == {"a-0", "c-0"} and is_marked(sleeper)
 
@@ -223,7 +223,7 @@ def test_several_are_resumed_though_one_fails_and_the_right_to_it_stays():
 @pytest.mark.parametrize("version, kind", [("batch/v1", "CronJob"), ("keda.sh/v1alpha1", "ScaledJob")])
 def test_a_job_that_was_made_by_a_clock_or_a_queue_is_suspended_like_any_other(version, kind):
     above = {"apiVersion": version, "kind": kind, "metadata": {"name": "nightly", "uid": "uid-above"}}
-    sleeper = world(owned(job("nightly-1"), above))
+    sleeper = observation(owned(job("nightly-1"), above))
 
     sleeper.at(NIGHT).settle()
 
@@ -234,11 +234,11 @@ def test_a_job_that_was_made_by_a_clock_or_a_queue_is_suspended_like_any_other(v
 
 def test_a_job_of_a_controller_that_is_not_known_runs_on_since_that_may_put_it_back():
     above = {"apiVersion": "example.com/v1", "kind": "Pipeline", "metadata": {"name": "p", "uid": "uid-p"}}
-    sleeper = world(owned(job("step"), above))
+    sleeper = observation(owned(job("step"), above))
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert "not suspended: Pipeline p makes it, and may put it back" in finding.message
     assert sleeper.value(ref_of(job("step")), "spec", "suspend") is False and pods(sleeper) == {"step-0"}
 
@@ -254,14 +254,14 @@ def test_a_job_of_a_controller_that_is_not_known_runs_on_since_that_may_put_it_b
 )
 def test_a_ray_job_that_kuberay_would_give_up_or_not_suspend_runs_on_and_says_why(change, status, message):
     item = copy.deepcopy(KINDS["RayJob"][0])
-    sleeper = world(item)
+    sleeper = observation(item)
     item = sleeper.server.objects[ref_of(item)]
     item["spec"].update(change)
     item["status"] = {"jobDeploymentStatus": status}
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert message in finding.message and finding.remedy and pods(sleeper)
     assert not suspended(sleeper, "RayJob")
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") is not None
@@ -275,29 +275,29 @@ def test_a_job_of_a_kind_without_a_switch_runs_on_and_says_so():
         "metadata": {"name": "v", "uid": "u"},
     }
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "v-0", "namespace": "ml"}}
-    sleeper = world(owned({**pod, "spec": job("x")["spec"]["template"]["spec"]}, volcano), SERVER)
+    sleeper = observation(owned({**pod, "spec": job("x")["spec"]["template"]["spec"]}, volcano), SERVER)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert "Job ml/v runs to completion, not suspended: no field of Job is known" in finding.message
     assert sleeper.replicas(SERVER) == 0 and "v-0" in pods(sleeper)
 
 
 def test_until_onboarding_has_granted_the_right_it_runs_on_and_all_others_sleep():
-    sleeper = world(KINDS["JobSet"][0], SERVER)
+    sleeper = observation(KINDS["JobSet"][0], SERVER)
     sleeper.calls.fails = lambda call: Refused("403") if call == "kubernetes.list JobSet" else None
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
     assert "set-workers-0-0" in pods(sleeper) and sleeper.replicas(SERVER) == 0
-    assert "cannot-be-read" in codes(told)
+    assert "cannot-be-read" in codes(reported)
     assert sleeper.at(MORNING).settle().outcome.stage is Stage.AWAKE
 
 
 @pytest.mark.parametrize("policy, stage", [(SUSPENDING, Stage.WAKING), (NIGHTS, Stage.AWAKE)])
 def test_a_list_of_jobs_that_fails_keeps_a_morning_open_only_where_some_may_be_suspended(policy, stage):
-    sleeper = world(SERVER, policy=policy)
+    sleeper = observation(SERVER, policy=policy)
     sleeper.at(NIGHT).settle()
     sleeper.calls.fails = lambda call: Unavailable("503") if call == "kubernetes.list Job" else None
     sleeper.create(job("new"))
@@ -313,7 +313,7 @@ def test_a_list_of_jobs_that_fails_keeps_a_morning_open_only_where_some_may_be_s
 
 def test_a_job_is_resumed_with_the_last_however_important_it_is():
     important = job("train", priority=1000)
-    sleeper = world(
+    sleeper = observation(
         important, scaled("Deployment", "first", 1, priority=500), scaled("Deployment", "last", 1)
     )
     sleeper.at(NIGHT).settle()
@@ -328,19 +328,19 @@ def test_a_job_is_resumed_with_the_last_however_important_it_is():
 
 
 def test_one_that_has_ended_before_people_come_is_no_news():
-    sleeper = world(job("short"))
+    sleeper = observation(job("short"))
     sleeper.at(NIGHT).settle()
     sleeper.at("2026-11-26T06:51").settle()
     sleeper.server.on_change.clear()
     sleeper.delete(Ref("v1", "Pod", "short-0", "ml"))
 
-    told = sleeper.at("2026-11-26T06:56").run_pass()
+    reported = sleeper.at("2026-11-26T06:56").reconcile_once()
 
-    assert "still-pending" not in codes(told)
+    assert "still-pending" not in codes(reported)
 
 
-def test_one_that_is_made_at_night_is_suspended_by_the_next_look():
-    sleeper = world(SERVER)
+def test_one_that_is_made_at_night_is_suspended_by_the_next_reconcile():
+    sleeper = observation(SERVER)
     sleeper.at(NIGHT).settle()
     sleeper.create(job("late"))
 
@@ -391,20 +391,20 @@ def test_one_that_was_scaled_to_0_gets_its_workers_though_jobs_are_suspended_by_
 
 
 def test_where_jobs_may_use_the_night_node_pools_stay_open_and_it_is_reported():
-    sleeper = world(SERVER, job("train"), policy=RUNNING)
+    sleeper = observation(SERVER, job("train"), policy=RUNNING)
     limits = copy.deepcopy(sleeper.value(NODE_POOL, "spec", "limits"))
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
     assert sleeper.value(NODE_POOL, "spec", "limits") == limits and sleeper.replicas(SERVER) == 0
     assert sleeper.value(NODE_POOL, "spec", "disruption", "consolidationPolicy") == "WhenEmpty"
-    [finding] = findings(told, "queues-open")
+    [finding] = findings(reported, "queues-open")
     assert "slicewise-shared-l4 may have GPU nodes" in finding.message
-    assert not findings(told, "open-for-what-stays")
+    assert not findings(reported, "open-for-what-stays")
 
 
-def test_a_night_that_began_closed_is_opened_by_the_next_look():
-    sleeper = world(SERVER, policy=NIGHTS)
+def test_a_night_that_began_closed_is_opened_by_the_next_reconcile():
+    sleeper = observation(SERVER, policy=NIGHTS)
     before = objects_of(sleeper)
     sleeper.at(NIGHT).settle()
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") == "0"

@@ -66,9 +66,9 @@ def test_what_ran_has_its_quota_before_one_that_waited_under_an_earlier_name():
     assert sleeper.admitted() == {"job-z"}
     sleeper.at(NIGHT).settle()
 
-    sleeper.at(WAKING).run_pass()
-    sleeper.later(seconds=15).run_pass()
-    first = sleeper.later(seconds=15).run_pass()
+    sleeper.at(WAKING).reconcile_once()
+    sleeper.later(seconds=15).reconcile_once()
+    first = sleeper.later(seconds=15).reconcile_once()
 
     assert sleeper.admitted() == {"job-z"}, first.outcome
     morning(sleeper)
@@ -78,9 +78,9 @@ def test_what_ran_has_its_quota_before_one_that_waited_under_an_earlier_name():
 def test_it_is_ended_only_once_its_queue_is_held_since_its_quota_would_go_to_the_next():
     sleeper = queued(RAN, *JOBS, gpus=1)
 
-    sleeper.at(NIGHT).run_pass()
+    sleeper.at(NIGHT).reconcile_once()
     assert sleeper.policy() == "Hold" and sleeper.admitted() == {"job-ran"}
-    sleeper.later(seconds=15).run_pass()
+    sleeper.later(seconds=15).reconcile_once()
 
     assert sleeper.admitted() == set() and sleeper.pods() == set()
 
@@ -91,9 +91,9 @@ def test_one_that_is_marked_runs_on():
     marked["metadata"]["annotations"] = {KEEP_AWAKE: "true"}
     sleeper = queued(marked)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
 
-    assert sleeper.admitted() == {"job-ran"} and "kept-awake" in codes(told)
+    assert sleeper.admitted() == {"job-ran"} and "kept-awake" in codes(reported)
 
 
 def test_who_makes_it_active_at_night_keeps_it():
@@ -101,10 +101,10 @@ def test_who_makes_it_active_at_night_keeps_it():
     sleeper.at(NIGHT).settle()
 
     sleeper.edit(workload("job-ran"), ("spec", "active"), True)
-    told = sleeper.later(hours=1).settle()
+    reported = sleeper.later(hours=1).settle()
     morning(sleeper.at(WAKING))
 
-    assert "woken-by-somebody" in codes(told) and sleeper.admitted() == {"job-ran"}
+    assert "woken-by-somebody" in codes(reported) and sleeper.admitted() == {"job-ran"}
 
 
 def test_what_the_table_has_lost_is_made_active_again():
@@ -124,11 +124,11 @@ def test_pods_that_outlive_it_are_reported_with_kueue():
     sleeper.kueue.is_running = False
     sleeper.at(NIGHT).settle()
 
-    told = sleeper.later(minutes=6).settle()
+    reported = sleeper.later(minutes=6).settle()
 
-    [finding] = findings(told, "outlives-its-sleep")
+    [finding] = findings(reported, "outlives-its-sleep")
     assert "Job ml/ran was put to sleep" in finding.message and "Kueue has not ended" in finding.message
-    assert told.outcome.stage is Stage.GOING_TO_SLEEP
+    assert reported.outcome.stage is Stage.GOING_TO_SLEEP
 
 
 def test_where_kueue_cannot_be_read_no_job_is_suspended_since_it_may_be_kueues():
@@ -136,14 +136,14 @@ def test_where_kueue_cannot_be_read_no_job_is_suspended_since_it_may_be_kueues()
     sleeper.calls.fails = lambda call: Refused("403") if call == "kubernetes.list Workload" else None
     sleeper.at(NIGHT).settle()
 
-    told = sleeper.later(minutes=11).settle()
+    reported = sleeper.later(minutes=11).settle()
 
-    [finding] = findings(told, "job-runs")
+    [finding] = findings(reported, "job-runs")
     assert "whether Kueue admits it cannot be read" in finding.message and "ran" in sleeper.pods()
     assert sleeper.value(ref_of(RAN), "spec", "suspend") is False and sleeper.replicas(SERVER) == 0
 
 
-def world(mixed: bool) -> Queued:
+def observation(mixed: bool) -> Queued:
     return queued(RAN, *JOBS, mixed=mixed, gpus=1)
 
 
@@ -152,7 +152,7 @@ def struck(sleeper: Queued, how: str, number: int) -> Queued:
     strike(how, len(sleeper.calls.made) + number)(sleeper.calls)
     for _ in range(3):
         with suppress(Refused, Unauthorized):
-            sleeper.run_pass()
+            sleeper.reconcile_once()
         sleeper.later(seconds=15)
     sleeper.calls.revive()
     sleeper.calls.kill_after, sleeper.calls.lose_answer, sleeper.calls.refuse = None, {}, {}
@@ -160,8 +160,8 @@ def struck(sleeper: Queued, how: str, number: int) -> Queued:
 
 
 def survives(how: str, number: int, mixed: bool) -> None:
-    before = objects_of(world(mixed))
-    sleeper = struck(world(mixed).at(NIGHT), how, number)
+    before = objects_of(observation(mixed))
+    sleeper = struck(observation(mixed).at(NIGHT), how, number)
     sleeper.later(minutes=16).settle()
     assert not sleeper.pods(), (how, number)
     morning(struck(sleeper.at(WAKING), how, number).later(minutes=1))
@@ -171,12 +171,12 @@ def survives(how: str, number: int, mixed: bool) -> None:
 
 
 def calls_of(mixed: bool) -> int:
-    sleeper = struck(world(mixed).at(NIGHT), "killed", 10_000)
+    sleeper = struck(observation(mixed).at(NIGHT), "killed", 10_000)
     return len(sleeper.calls.made)
 
 
 @EITHER
-def test_a_look_that_ends_at_any_call_leaves_the_rest_to_the_next(mixed):
+def test_a_reconcile_that_ends_at_any_call_leaves_the_rest_to_the_next(mixed):
     """Every sixth; the soak has them all."""
     for number in range(mixed, calls_of(mixed), 6):
         survives(HOWS[number // 6 % len(HOWS)], number, mixed)
@@ -185,7 +185,7 @@ def test_a_look_that_ends_at_any_call_leaves_the_rest_to_the_next(mixed):
 @pytest.mark.soak
 @EITHER
 @pytest.mark.parametrize("how", HOWS)
-def test_a_look_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
+def test_a_reconcile_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
     for number in range(calls_of(mixed)):
         survives(how, number, mixed)
 
@@ -197,10 +197,10 @@ def test_a_look_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how
 def test_where_jobs_may_use_the_night_nothing_of_kueue_is_written_and_queued_ones_start(mixed):
     sleeper = queued(SERVER, *JOBS, job("waits"), policy=RUNNING, gpus=2, mixed=mixed)
 
-    told = sleeper.at(NIGHT).settle()
+    reported = sleeper.at(NIGHT).settle()
     assert sleeper.admitted() == {"job-a", "job-b"} and {"a", "b"} <= sleeper.pods()
     assert sleeper.value(NODE_POOL, "spec", "limits", "nodes") is None
-    assert "queues-open" in codes(told) and "queue-held" not in codes(told)
+    assert "queues-open" in codes(reported) and "queue-held" not in codes(reported)
 
     morning(sleeper.at(WAKING))
     written = [
@@ -211,7 +211,7 @@ def test_where_jobs_may_use_the_night_nothing_of_kueue_is_written_and_queued_one
 
 
 @EITHER
-def test_a_night_that_began_with_queues_held_lets_them_go_at_the_next_look(mixed):
+def test_a_night_that_began_with_queues_held_releases_them_at_the_next_reconcile(mixed):
     sleeper = queued(SERVER, *JOBS, policy=NIGHTS, gpus=2, mixed=mixed)
     sleeper.at(NIGHT).settle()
     assert sleeper.admitted() == set()

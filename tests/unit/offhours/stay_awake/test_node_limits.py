@@ -78,7 +78,7 @@ def test_what_nobody_needs_is_closed():
     sleeper.at(NIGHT).settle()
 
     assert sleeper.value(NODE_POOL, *NODES) == "0"
-    assert "open-for-what-stays" not in codes(sleeper.look())
+    assert "open-for-what-stays" not in codes(sleeper.dry_run())
 
 
 def test_a_running_job_keeps_its_node_replaceable_and_closes_the_pool_with_its_end():
@@ -151,18 +151,18 @@ def test_a_bare_pod_is_never_replaced_and_keeps_nothing_open():
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_limit_that_changes_at_night_is_given_back_wherever_a_pass_ends(how):
+def test_a_limit_that_changes_at_night_is_restored_wherever_a_reconcile_ends(how):
     number, done = 0, False
     while not done:
         sleeper = cluster()
         before = objects_of(sleeper)
-        sleeper.at(NIGHT).struck_pass(how, number)
+        sleeper.at(NIGHT).struck_reconcile(how, number)
         place(sleeper, "server-0", "gpu-b") if sleeper.live(Ref("v1", "Pod", "server-0", "ml")) else None
         sleeper.delete(ref_of(API))
         begin = len(sleeper.calls.made)
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         done = len(sleeper.calls.made) - begin <= number
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         sleeper.settle()
         assert sleeper.value(NODE_POOL, *NODES) == "0", number
         sleeper.at(MORNING).settle()

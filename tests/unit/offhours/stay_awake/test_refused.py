@@ -29,7 +29,7 @@ def test_workloads_and_what_makes_them_are_left_until_the_night_ends_and_no_node
     night = sleeper(SERVER, CRON, RAY, OF_KEDA, SCALER)
     version = {str(ref): item["metadata"]["resourceVersion"] for ref, item in night.server.objects.items()}
 
-    left = night.look().left
+    left = night.dry_run().left
 
     parts = {str(ref_of(item)) for item in (SERVER, CRON, RAY, SCALER)}
     night.at(MORNING)
@@ -41,7 +41,7 @@ def test_nothing_is_left_on_the_way_back(moment):
     night = sleeper(SERVER)
     night.settle()
 
-    planned = night.at(moment).look()
+    planned = night.at(moment).dry_run()
 
     assert planned.actions and planned.left == {}
 
@@ -61,8 +61,8 @@ def test_what_is_left_keeps_a_way_to_a_node(items, call, message):
     night.calls.fails = lambda made: DENIED if made.startswith(call) else None
 
     for _ in range(3):
-        night.run_pass()
+        night.reconcile_once()
 
     assert night.value(NODE_POOL, "spec", "limits", "nodes") == "1"
-    [finding] = [one for one in night.look().outcome.findings if one.code == "open-for-what-stays"]
+    [finding] = [one for one in night.dry_run().outcome.findings if one.code == "open-for-what-stays"]
     assert f"for what stays awake: {message}." in finding.message

@@ -77,7 +77,7 @@ def test_it_has_no_nodes_until_a_machine_is_refused_while_pods_wait():
     assert sleeper.value(FALLBACK, "spec", "limits", "nvidia.com/gpu") == "64", "what bounds the bill stays"
 
 
-def test_it_is_told_once_with_what_a_node_hour_costs_against_the_usual_one():
+def test_it_is_reported_once_with_what_a_node_hour_costs_against_the_usual_one():
     sleeper = opened()
     sleeper.later(minutes=2).settle()
 
@@ -195,7 +195,7 @@ def test_a_topic_that_refuses_keeps_none_open_and_none_undone(when):
     sleeper.refuse()
     sleeper.calls.fails = lambda call: Refused("403") if call.startswith("notices.") else None
     for _ in range(3):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
     assert is_open(sleeper) and [failed.part for failed in sleeper.failed] != [str(FALLBACK)]
     [kept] = [kept for kept in sleeper.kept._kept.values() if opens(kept)]
     assert kept.done, "it is open, whoever was told"
@@ -206,7 +206,7 @@ def test_a_topic_that_refuses_keeps_none_open_and_none_undone(when):
     else:
         sleeper.at("2026-11-26T09:00")
     for _ in range(9):
-        sleeper.run_pass()
+        sleeper.reconcile_once()
 
     assert not is_open(sleeper) and mark(sleeper) is None
     assert not [kept for kept in sleeper.kept._kept.values() if opens(kept)]
@@ -215,9 +215,9 @@ def test_a_topic_that_refuses_keeps_none_open_and_none_undone(when):
 def test_it_is_closed_once_nothing_runs_there_and_nothing_was_refused_for_a_while():
     sleeper = opened()
     place(sleeper)
-    told = sleeper.at("2026-11-26T09:00").settle()
-    assert is_open(sleeper) and "fallback-open" in codes(told)
-    [finding] = [one for one in told.outcome.findings if one.code == "fallback-open"]
+    reported = sleeper.at("2026-11-26T09:00").settle()
+    assert is_open(sleeper) and "fallback-open" in codes(reported)
+    [finding] = [one for one in reported.outcome.findings if one.code == "fallback-open"]
     assert "1 g6e.xlarge at $1.861 runs there" in finding.message
 
     place(sleeper, NODE_POOL, "usual")
@@ -297,7 +297,7 @@ def test_one_of_which_nothing_is_known_any_more_is_closed():
     assert not is_open(sleeper) and mark(sleeper) is None
 
 
-def test_a_node_pool_that_is_made_anew_is_closed_and_opened_again():
+def test_a_node_pool_that_is_recreated_is_closed_and_opened_again():
     sleeper = opened()
     item = sleeper.live(FALLBACK)
     sleeper.delete(FALLBACK)
@@ -322,23 +322,23 @@ def test_a_node_pool_that_is_made_anew_is_closed_and_opened_again():
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_opening_and_closing_go_on_wherever_a_pass_ends(how):
+def test_opening_and_closing_go_on_wherever_a_reconcile_ends(how):
     """Each call of a pass is struck once, when it opens and when it closes."""
     whole = waking()
     whole.refuse()
     before = len(whole.calls.made)
-    whole.run_pass()
+    whole.reconcile_once()
 
     for number in range(len(whole.calls.made) - before):
         sleeper = waking()
         sleeper.refuse()
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         sleeper.settle()
         assert is_open(sleeper) and mark(sleeper)
         assert [subject for subject, _ in sleeper.notices.sent], "never not told"
 
         sleeper.at("2026-11-26T20:01")
-        sleeper.struck_pass(how, number)
+        sleeper.struck_reconcile(how, number)
         sleeper.settle()
         assert not is_open(sleeper) and mark(sleeper) is None
         sleeper.at("2026-11-27T12:00").settle()
@@ -390,7 +390,9 @@ def test_how_long_its_machines_take_to_start_makes_no_morning_earlier():
     sleeper.edit(FALLBACK, ("metadata", "annotations", STARTUP_ANNOTATION), slow)
     sleeper.create(SERVER)
 
-    assert sleeper.at(NIGHT).settle() and sleeper.at("2026-11-26T06:49").look().outcome.stage is Stage.ASLEEP
+    assert (
+        sleeper.at(NIGHT).settle() and sleeper.at("2026-11-26T06:49").dry_run().outcome.stage is Stage.ASLEEP
+    )
 
 
 def test_no_events_are_read_where_no_pool_has_a_fallback():

@@ -114,7 +114,7 @@ def test_a_waking_that_begins_late_wakes_all_that_are_due_at_once():
 
 def test_at_the_opening_and_when_a_person_says_so_all_are_woken():
     sleeper = asleep(HIGH, LOW)
-    sleeper.later(hours=1).say(asleep=False)
+    sleeper.later(hours=1).put_override(asleep=False)
 
     sleeper.settle()
 
@@ -148,9 +148,9 @@ def test_what_makes_jobs_from_a_queue_wakes_with_the_last_stage_and_a_cron_job_a
     [finding] = [one for one in woken.outcome.findings if one.code == "missed-run"]
     assert "CronJob ml/nightly (0 3 * * *)" in finding.message and "startingDeadlineSeconds" in finding.remedy
 
-    told = sleeper.at(OPENING).run_pass()
+    reported = sleeper.at(OPENING).reconcile_once()
     assert sleeper.value(ref_of(nightly), "spec", "suspend") in (None, False)
-    assert "missed-run" in {one.code for one in told.outcome.findings}
+    assert "missed-run" in {one.code for one in reported.outcome.findings}
     assert sleeper.settle().outcome.findings == ()
 
 
@@ -196,7 +196,7 @@ def test_a_person_who_says_sleep_while_it_wakes_is_obeyed():
     sleeper = asleep(HIGH, LOW).at("2026-11-26T06:45")
     sleeper.settle()
 
-    sleeper.say(asleep=True)
+    sleeper.put_override(asleep=True)
     sleeper.settle()
     assert awake(sleeper) == []
 
@@ -205,16 +205,16 @@ def test_a_person_who_says_sleep_while_it_wakes_is_obeyed():
 
 
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
-def test_a_waking_goes_on_in_its_order_wherever_a_pass_ends(how):
+def test_a_waking_goes_on_in_its_order_wherever_a_reconcile_ends(how):
     whole = asleep(HIGH, MIDDLE, LOW).at("2026-11-26T06:40")
     before = len(whole.calls.made)
-    whole.run_pass()
+    whole.reconcile_once()
 
     for number in range(len(whole.calls.made) - before):
         sleeper = asleep(HIGH, MIDDLE, LOW).at("2026-11-26T06:40")
         for running in ((), ("high-0", "high-1"), ("middle-0",)):
             sleeper.run_pods(*running)
-            sleeper.struck_pass(how, number)
+            sleeper.struck_reconcile(how, number)
             assert awake(sleeper) == ["high", "middle", "low"][: len(awake(sleeper))]
             if not running:
                 assert "middle" not in awake(sleeper)

@@ -117,15 +117,15 @@ def test_memory_that_may_grow_keeps_a_workload_from_loosening_with_the_reason():
     busy = replace(used("team/half-0", busy=0.9, memory=9000), day_peaks_mib=(9000.0,) * 4)
     by_gpu = replace(half, grade=Grade.DEVICE)
     for other in (busy, by_gpu):
-        told = decided(POOL, NEW, evidence(("half", 1, [other]), *others), NOW)
-        assert "only while" not in reasons(told)["half"]
+        reported = decided(POOL, NEW, evidence(("half", 1, [other]), *others), NOW)
+        assert "only while" not in reasons(reported)["half"]
     two = [half, replace(half, name="team/half-1")]
     assert reasons(decided(POOL, NEW, evidence(("half", 1, two), *others), NOW))["half"].startswith(
         "pod half-0: 2 pods like it fit"
     )
 
 
-def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next_day():
+def test_who_would_fill_its_card_before_the_next_reconcile_does_not_wait_for_the_next_day():
     calm, grown = used("team/calm-0", busy=0.01, memory=9000), used("team/grown-0", busy=0.01, memory=9000)
     members = ("calm", 2, [calm]), ("grown", 2, [grown])
     first = decided(POOL, NEW, evidence(*members, gpus=[(calm.name, grown.name)]), NOW)
@@ -139,7 +139,7 @@ def test_who_would_fill_its_card_before_the_next_look_does_not_wait_for_the_next
     assert "may need 18.8 of 22.4 GiB, and 3.9 came within a day before" in reasons(found)["grown"]
 
 
-def test_of_a_gpu_without_rest_one_workload_tightens_at_once_and_the_others_wait_till_it_has_gone():
+def test_of_a_gpu_without_rest_one_workload_tightens_at_once_and_the_others_wait_till_it_has_ended():
     members = [(name, 2, [used(f"team/{name}-0", busy=0.1, memory=9000)]) for name in "ab"]
     shared = [("team/a-0", "team/b-0")]
     first = decided(POOL, NEW, evidence(*members, gpus=shared), NOW)
@@ -305,7 +305,7 @@ def test_what_is_kept_is_json_and_comes_back_as_it_was():
     [(), ({"pool": "shared", "classes": [1, 2]},), ({"pool": "other", "classes": [1], "decided_at": None},)],
     ids=["lost", "of another shape", "of another pool"],
 )
-def test_without_a_record_it_is_decided_anew(details):
+def test_without_a_record_it_is_decided_again(details):
     assert loaded(details, "shared").is_due(NOW)
 
 
@@ -334,7 +334,7 @@ def test_of_two_thousand_workloads_that_stay_some_are_kept_behind_the_changes():
 # Words
 
 
-def test_a_decision_is_told_as_a_person_would_want_it():
+def test_a_decision_is_reported_as_a_person_would_want_it():
     first = decided(POOL, NEW, evidence(QUIET, LARGE), NOW)
     found = decided(POOL, first, evidence(QUIET, LARGE, contended=0.002), NOW + DAY)
 
@@ -352,16 +352,17 @@ def test_a_decision_is_told_as_a_person_would_want_it():
     ]
 
 
-def test_what_becomes_of_one_that_opted_in_is_told_with_it():
+def test_what_becomes_of_one_that_opted_in_is_reported_with_it():
     found = decided(POOL, NEW, evidence(QUIET, LARGE), NOW)
     notes = {ref("quiet"): "it is moved", ref("large"): ""}
 
-    told = explain.lines(dumped(found, 15, notes=notes))
+    reported = explain.lines(dumped(found, 15, notes=notes))
 
     assert (
-        "  Deployment team/quiet, 2 pods: class 1→3 (auto: it is moved): pod quiet-0: 3 pods 8%" in told[-2]
+        "  Deployment team/quiet, 2 pods: class 1→3 (auto: it is moved): pod quiet-0: 3 pods 8%"
+        in reported[-2]
     )
-    assert told[-1] == "  Deployment team/large, 1 pod: class 1 (auto): it belongs where it is"
+    assert reported[-1] == "  Deployment team/large, 1 pod: class 1 (auto): it belongs where it is"
 
 
 # From pods to workloads

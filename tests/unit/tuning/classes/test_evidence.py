@@ -38,7 +38,7 @@ def seen(series, *pods, nodes):
     )
 
 
-def test_pods_of_all_classes_and_of_the_time_before_are_looked_at_together():
+def test_pods_of_all_classes_and_of_the_time_before_are_checked_together():
     old = builders.node("ts-4", name="old", age=timedelta(days=9))
     found = seen(
         (), pod("a", "n-1"), pod("b", "n-2"), pod("c", "old"), nodes=[node("n-1", 1), node("n-2", 2), old]
@@ -49,7 +49,7 @@ def test_pods_of_all_classes_and_of_the_time_before_are_looked_at_together():
     assert [workload.size for workload in found.workloads] == [1, 1, 1]
 
 
-def test_the_newest_pod_tells_the_class_of_a_workload():
+def test_the_newest_pod_reports_the_class_of_a_workload():
     two = pod("llm-7d9c-new", "n-2", owner=("ReplicaSet", "llm-7d9c"), labels={"pod-template-hash": "7d9c"})
     one = pod("llm-11aa-old", "n-1", owner=("ReplicaSet", "llm-11aa"), labels={"pod-template-hash": "11aa"})
     two["spec"]["nodeSelector"]["slicewise.dev/class"] = "2"
@@ -69,12 +69,12 @@ def test_explain_names_what_a_person_made():
 
     decision = decided(POOL, ClassDecision("shared", POOL.classes.sizes), found, NOW)
     kept = dumped(decision, 15)
-    told = explain.lines(kept)
+    reported = explain.lines(kept)
 
     assert any(
-        "Deployment team/llm-predictor of InferenceService llm, 1 pod: class 1" in line for line in told
+        "Deployment team/llm-predictor of InferenceService llm, 1 pod: class 1" in line for line in reported
     )
-    assert any("StatefulSet team/db, 1 pod: class 1" in line for line in told)
+    assert any("StatefulSet team/db, 1 pod: class 1" in line for line in reported)
     assert {one.owner for one in loaded([kept], "shared").recommendations} == {"InferenceService llm", ""}
 
 

@@ -231,7 +231,7 @@ def test_nobody_is_moved_while_pods_of_the_one_before_are_not_ready():
     )
 
 
-def test_one_that_never_becomes_ready_is_told_and_looked_at_by_the_sweep_alone():
+def test_one_that_never_becomes_ready_is_reported_and_checked_by_the_sweep_alone():
     stuck = marked("stuck", ago(minutes=31), ready=0)
 
     found = moved(workload(), stuck)
@@ -284,7 +284,7 @@ def test_frozen_means_that_nobody_is_moved_and_says_why():
     ids=["an operator's", "paused", "on delete", "asleep", "going", "affinity", "rolling", "not seen yet",
          "applied by another", "an odd mark"],
 )  # fmt: skip
-def test_who_cannot_be_moved_is_told_why(item, why):
+def test_who_cannot_be_moved_is_reported_why(item, why):
     ref = Ref("apps/v1", item["kind"], "llm", "ml")
     decision = ClassDecision("shared", (1, 2), NOW, 0.8, (), (Recommendation(ref, 2, 1, 2, "it fits"),))
 
@@ -303,7 +303,7 @@ def test_who_wrote_the_fields_once_is_no_obstacle(manager):
 # Somebody else's will
 
 
-def test_a_class_that_somebody_took_away_is_left_to_them_and_told_with_who():
+def test_a_class_that_a_user_took_away_is_left_to_them_and_reported_with_who():
     mark = {"class": 2, "moved": [ago(hours=2)], "toleration": True}
     fields = ("nodeSelector", "tolerations")
     item = workload(mark=mark, holders=[("argocd", "Update", field) for field in fields])

@@ -63,7 +63,7 @@ def test_what_is_learned_is_the_slow_end_of_starting(starts, after):
     assert asked("{after: learned}", starts).after == after
 
 
-def test_a_fixed_value_stays_what_the_policy_says_and_is_told_where_starting_takes_longer():
+def test_a_fixed_value_stays_what_the_policy_says_and_is_reported_where_starting_takes_longer():
     found = asked("{after: 2m}", (5, 5, 5))
 
     assert found.after == "2m"
@@ -211,7 +211,7 @@ def test_what_was_learned_survives_the_nodes():
     assert found.wanted.why == "95 of 100 nodes had their first pod ready within 4m (3 starts)"
 
 
-def test_nodes_that_start_slowly_are_told_with_what_their_pods_should_say():
+def test_nodes_that_start_slowly_are_reported_with_what_their_pods_should_say():
     chosen = policy()
     live = layout.node_pool(chosen, chosen.pools[0], chosen.pools[0].models()[0], 4)
     live["metadata"]["annotations"][STARTUP_ANNOTATION] = dumped({"a": 840, "b": 840, "c": 870})
@@ -223,7 +223,7 @@ def test_nodes_that_start_slowly_are_told_with_what_their_pods_should_say():
     assert not finding.blocking
 
 
-def test_a_look_at_nodes_that_just_started_remembers_them_and_a_second_look_writes_nothing():
+def test_a_reconcile_of_nodes_that_just_started_remembers_them_and_a_second_reconcile_writes_nothing():
     chosen = policy("{after: learned}")
     claims, pods = [], []
     for i in range(3):

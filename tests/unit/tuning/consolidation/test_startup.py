@@ -67,7 +67,7 @@ def test_a_start_is_measured_from_the_claim_to_its_first_ready_pod():
         pytest.param([pod(3601)], id="an hour later: it waited for something else"),
     ],
 )
-def test_what_tells_nothing_about_the_start_of_the_node_is_left_out(pods):
+def test_what_says_nothing_about_the_start_of_the_node_is_left_out(pods):
     assert measured([claim()], pods) == ()
 
 
@@ -84,13 +84,13 @@ def test_measurements_outlive_their_nodes():
     assert recorded_startups(node_pool(dumped(after))) == after
 
 
-def test_a_claim_counts_once_though_its_first_pod_has_gone_since():
+def test_a_claim_counts_once_though_its_first_pod_has_ended_since():
     known = learned(node_pool(), measured([claim()], [pod(130), pod(500)]))
 
     assert learned(node_pool(dumped(known)), measured([claim()], [pod(500)])) == {"claim-1": 130}
 
 
-def test_only_the_newest_are_kept_and_a_second_look_at_a_large_pool_changes_nothing():
+def test_only_the_newest_are_kept_and_a_second_reconcile_of_a_large_pool_changes_nothing():
     many = [started(f"claim-{i}", i + 1) for i in range(200)]
 
     known = learned(node_pool(), many)
@@ -101,7 +101,7 @@ def test_only_the_newest_are_kept_and_a_second_look_at_a_large_pool_changes_noth
 
 
 @pytest.mark.parametrize("text", ["", "no", "{}", "[1]", '[["a"]]', '[["a","b"]]', "null", '[["a",null]]'])
-def test_an_annotation_that_somebody_broke_counts_as_nothing(text):
+def test_an_annotation_that_a_user_broke_counts_as_nothing(text):
     assert recorded_startups(node_pool(text)) == {}
 
 

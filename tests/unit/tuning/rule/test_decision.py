@@ -133,8 +133,8 @@ def test_what_lies_between_both_readings_leaves_n_and_says_so():
 
     assert decision.allowed and decision.allowed.lower < 6 < decision.allowed.upper
     assert "what was measured allows 8, and with what was not measured pods may need" in decision.message
-    told = explain.lines(details(decision, NOW))
-    assert any("must fall to 8 by what they use for certain" in line for line in told)
+    reported = explain.lines(details(decision, NOW))
+    assert any("must fall to 8 by what they use for certain" in line for line in reported)
 
 
 def test_pods_that_are_too_busy_lower_n_though_they_have_gaps():
@@ -187,7 +187,7 @@ def test_frozen_means_frozen_and_remembers_nothing_new():
     assert decision.history == found.history
 
 
-def test_a_target_is_remembered_from_the_first_pass_that_saw_it():
+def test_a_target_is_remembered_from_the_first_reconcile_that_saw_it():
     first = decided(state(history=Tuning()), use())
     later = decide(
         state(history=first.history),
@@ -219,10 +219,10 @@ def test_nodes_needed_are_counted_by_slices_in_use(n, nodes):
 
 
 def test_what_is_kept_of_a_decision_is_json():
-    told = details(decided(state(), use()), NOW)
+    reported = details(decided(state(), use()), NOW)
 
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert [bound["what"] for bound in told["bounds"]] == ["memory", "compute", "host"]
+    assert json.loads(json.dumps(reported, allow_nan=False)) == reported
+    assert [bound["what"] for bound in reported["bounds"]] == ["memory", "compute", "host"]
 
 
 def tried_by(n: int, since: timedelta) -> PoolState:

@@ -191,11 +191,11 @@ def test_pods_whose_requests_fit_a_card_leave_room_for_a_surge_of_any_one(drawn,
         assert fits(growth.members(pods), CARD, H, level=0, surge=surge)
 
 
-def test_a_surge_that_is_more_than_what_was_learnt_is_told_instead():
+def test_a_surge_that_is_more_than_what_was_learnt_is_reported_instead():
     pods = fleet()
     growth = MemoryGrowth(pods)
 
-    assert growth.tell(pods[1], 0.97).endswith("pods like it grew more in a day")
-    assert growth.tell(pods[1], 0.97, 4) == "peak 3.9 GiB, its GPU must have room for 15.6 of it"
+    assert growth.explain(pods[1], 0.97).endswith("pods like it grew more in a day")
+    assert growth.explain(pods[1], 0.97, 4) == "peak 3.9 GiB, its GPU must have room for 15.6 of it"
     still = MemoryGrowth([pod("a", 3000, 3000)])
-    assert "must have room" not in still.tell(pod("a", 3000, 3000), 0.97, 4)
+    assert "must have room" not in still.explain(pod("a", 3000, 3000), 0.97, 4)

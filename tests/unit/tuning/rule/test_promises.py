@@ -189,7 +189,7 @@ def test_a_node_that_was_not_changed_says_nothing_about_n(seen):
     assert found(seen, failed_pods=on("n-1")) == []
 
 
-def test_beside_a_canary_one_node_that_refuses_pods_is_sick_and_two_are_not():
+def test_beside_a_canary_one_node_that_refuses_pods_is_unhealthy_and_two_are_not():
     seen = changed("n-1", "n-2", "n-3")
 
     assert found(seen, nodes=None, failed_pods=on("n-1", 9)) == []
@@ -251,7 +251,7 @@ def test_batch_work_has_no_slowdown_to_break():
 # Where
 
 
-def test_only_the_canarys_nodes_are_looked_at():
+def test_only_the_canarys_nodes_are_checked():
     nodes = [builders.node(name=name, age=timedelta(days=9)) for name in ("n-1", "n-2")]
     seen = contents(pod("a-0"), pod("c-0", "n-2", status=ended(10 * MINUTE)), nodes=nodes)
     series = [*one_gpu(), *one_gpu(node="n-2", memory_mib=21_000)]

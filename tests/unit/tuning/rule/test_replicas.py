@@ -72,7 +72,7 @@ def test_a_flat_and_full_card_is_an_allocator_and_the_answer_its_setting():
     assert not is_greedy(measure("model", [0.05] * 72, [4_000, 20_600], step_seconds=HOUR), CARD)
 
 
-def test_the_decision_tells_itself():
+def test_the_decision_explains_itself():
     pods = [pod(str(i), [0.03, 0.09] * 84, 3260) for i in range(20)]
 
     assert choose_replicas("gpu-l4", pods, CARD, current=4).sentence == (

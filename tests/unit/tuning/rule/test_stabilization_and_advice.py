@@ -70,7 +70,7 @@ def test_n_is_lowered_to_what_stood_all_the_time_not_to_the_last_sample():
     assert step(5, Situation(1), history).after == 4
 
 
-def test_a_target_that_came_back_begins_to_stand_anew():
+def test_a_target_that_came_back_begins_its_window_again():
     history = History().seen(2, 4, AGO(days=2)).seen(2, 2, AGO(hours=3)).seen(2, 4, AGO(hours=2))
 
     assert (history.above_since, history.below_since) == (AGO(hours=2), None)

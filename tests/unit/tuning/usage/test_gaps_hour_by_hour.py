@@ -28,7 +28,7 @@ from slicewise.tuning.usage.pool_usage import pool_use
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples
-from tests.support.tuning.measured_passes import DAY, HOUR, Reconciler, Value, counted, hours
+from tests.support.tuning.measured_reconciles import DAY, HOUR, Reconciler, Value, counted, hours
 
 pytestmark = pytest.mark.slow
 
@@ -110,12 +110,12 @@ def steps(fleet: Sequence[Gpu], n: int, gaps: Sequence[Gap] = ()) -> Iterator[St
     (gpu,) = policy.pools[0].models()
     nodes, there = [machine(name, f"ts-{n}") for name in named(fleet)], pods(fleet)
     node_pools = (layout.node_pool(policy, policy.pools[0], gpu, n),)
-    passes, history = Reconciler(SOURCE), Tuning()
+    reconciles, history = Reconciler(SOURCE), Tuning()
     for now in hours(FIRST, NOW):
-        passes.look(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
-        contents = replace(passes.contents, node_pools=node_pools)
+        reconciles.observe(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
+        contents = replace(reconciles.contents, node_pools=node_pools)
         (state,) = pool_states(contents, policy)
-        use = pool_use(passes.last.readings, SOURCE, contents, now, state.name, passes.seen)
+        use = pool_use(reconciles.last.readings, SOURCE, contents, now, state.name, reconciles.seen)
         decision = decide(replace(state, history=history, pending=3), use, (), contents, policy, now)
         history = decision.history
         yield decision.step
@@ -126,11 +126,11 @@ def classes(fleet: Sequence[Gpu], size: int, gaps: Sequence[Gap] = ()) -> Iterat
     policy = builders.policy("{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 64, classes: [1, 2, 3]}}")
     key = f"ts-{size}" if size > 1 else "exclusive"
     nodes, there = [machine(name, key, size) for name in named(fleet)], pods(fleet, size)
-    passes, decision = Reconciler(SOURCE), ClassDecision("shared", ())
+    reconciles, decision = Reconciler(SOURCE), ClassDecision("shared", ())
     for now in hours(FIRST, NOW):
-        passes.look(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
+        reconciles.observe(there, nodes, now, lambda begin, end: series(fleet, gaps, begin, end))
         evidence = class_evidence(
-            passes.last.readings, SOURCE, passes.contents, policy.pools[0], now, passes.seen
+            reconciles.last.readings, SOURCE, reconciles.contents, policy.pools[0], now, reconciles.seen
         )
         decision = decided(policy.pools[0], decision, evidence, now)
         yield {one.workload.name: one.after for one in decision.recommendations}
@@ -170,7 +170,7 @@ EACH_NIGHT = [(day, day + 2 * HOUR, "all") for day in (NOW.replace(hour=0) - bac
 @given(st.lists(GPUS, min_size=1, max_size=3), st.sampled_from([1, 2, 4]), GAPS)
 @example(QUIET, 3, HALF)
 @example(BUSY_AT_NIGHT, 1, EACH_NIGHT)
-def test_no_hours_pass_raises_or_lowers_n_by_a_gap(fleet, n, gaps):
+def test_no_hours_reconcile_raises_or_lowers_n_by_a_gap(fleet, n, gaps):
     for whole, gapped in zip(steps(fleet, n), steps(fleet, n, gaps), strict=True):
         assert gapped.after <= max(n, whole.after), gapped.reason
         assert gapped.after >= min(n, whole.after), gapped.reason
@@ -180,7 +180,7 @@ def test_no_hours_pass_raises_or_lowers_n_by_a_gap(fleet, n, gaps):
 @given(st.lists(GPUS, min_size=1, max_size=3), st.sampled_from([1, 2, 3]), GAPS)
 @example(QUIET, 3, HALF)
 @example(BUSY_AT_NIGHT, 1, EACH_NIGHT)
-def test_no_hours_pass_moves_a_workload_by_a_gap(fleet, size, gaps):
+def test_no_hours_reconcile_moves_a_workload_by_a_gap(fleet, size, gaps):
     for whole, gapped in zip(classes(fleet, size), classes(fleet, size, gaps), strict=True):
         for workload, after in gapped.items():
             assert min(size, whole[workload]) <= after <= max(size, whole[workload])

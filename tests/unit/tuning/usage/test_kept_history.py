@@ -35,7 +35,7 @@ from slicewise.tuning.usage.pool_usage import WINDOW, Window, pool_use
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples as world
-from tests.support.tuning.measured_passes import (
+from tests.support.tuning.measured_reconciles import (
     DAY,
     HOUR,
     WEB,
@@ -57,7 +57,7 @@ BY = "prometheus"
 
 
 @pytest.mark.parametrize("minutes", [7, 60, 187, 1440, 3 * 1440])
-def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
+def test_what_is_added_reconcile_by_reconcile_is_what_is_read_at_once(minutes):
     pods = [web("bcdfg", "n-1", NOW - 6 * DAY), web("fghjk", "n-2", NOW - 2 * DAY)]
     nodes = [node("n-1"), node("n-2")]
 
@@ -69,10 +69,10 @@ def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
 
     step_by_step, now = Reconciler(), NOW - 5 * DAY
     while now < NOW:
-        step_by_step.look(pods, nodes, now, series)
+        step_by_step.observe(pods, nodes, now, series)
         now += timedelta(minutes=minutes)
-    step_by_step.look(pods, nodes, NOW, series)
-    batch_size = Reconciler().look(pods, nodes, NOW, series)
+    step_by_step.observe(pods, nodes, NOW, series)
+    batch_size = Reconciler().observe(pods, nodes, NOW, series)
 
     assert step_by_step.seen.workloads[WEB] == batch_size.workloads[WEB]
     assert use_of(step_by_step.seen, WEB, NOW, WINDOW) == use_of(batch_size, WEB, NOW, WINDOW)
@@ -83,37 +83,37 @@ def test_what_is_added_pass_by_pass_is_what_is_read_at_once(minutes):
 
 def test_a_point_that_comes_a_step_late_is_counted():
     pods, nodes = [web("bcdfg", "n-1", NOW - 3 * DAY)], [node("n-1")]
-    passes, late = Reconciler(), 0
+    reconciles, late = Reconciler(), 0
 
     def series(begin, end):
         return dcgm(pods, steady(0.2), 2000.0, begin, end - timedelta(minutes=late))
 
     for now in hours(NOW - 2 * DAY, NOW):
         late = 10 if now.hour % 2 else 0
-        passes.look(pods, nodes, now, series)
+        reconciles.observe(pods, nodes, now, series)
 
-    found = use_of(passes.seen, WEB, NOW, WINDOW)
+    found = use_of(reconciles.seen, WEB, NOW, WINDOW)
     assert found and found.missing == 0 and found.expected_busy == pytest.approx(0.2, abs=0.001)
 
 
 # What changes nothing
 
 
-def evidence(passes: Reconciler, now: datetime = NOW):
-    found = use_of(passes.seen, WEB, now, WINDOW)
+def evidence(reconciles: Reconciler, now: datetime = NOW):
+    found = use_of(reconciles.seen, WEB, now, WINDOW)
     assert found
     return found.grade, len(found.days), found.memory_mib, round(found.expected_busy, 3), found.missing
 
 
 def run(pods_at: Callable[[datetime], list[Object]], days: int = 4) -> Reconciler:
-    passes = Reconciler()
+    reconciles = Reconciler()
     for now in hours(NOW - days * DAY, NOW):
         pods = pods_at(now)
         nodes = [node(name) for name in sorted({pod["spec"]["nodeName"] for pod in pods})]
-        passes.look(
+        reconciles.observe(
             pods, nodes, now, lambda begin, end, pods=pods: dcgm(pods, steady(0.2), 3000.0, begin, end)
         )
-    return passes
+    return reconciles
 
 
 def always(now: datetime) -> list[Object]:
@@ -159,9 +159,9 @@ def test_a_night_leaves_a_workload_its_past_and_is_neither_idle_nor_missing():
     assert found == (Grade.POD, 2, 3000.0, 0.2, 0)
 
 
-def test_nights_leave_whole_gpus_their_past_though_their_nodes_are_gone():
+def test_nights_leave_whole_gpus_their_past_though_their_nodes_are_deleted():
     """With the default source no pod ever had a full day: it was never decided on."""
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
         awake = 6 < now.hour < 18
         on = f"n-{now.day}"
@@ -178,9 +178,9 @@ def test_nights_leave_whole_gpus_their_past_though_their_nodes_are_gone():
                 else []
             )
 
-        passes.look(pods, [node(on, 12 * HOUR)] if awake else [], now, series)
+        reconciles.observe(pods, [node(on, 12 * HOUR)] if awake else [], now, series)
 
-    grade, days, memory, busy, missing = evidence(passes)
+    grade, days, memory, busy, missing = evidence(reconciles)
     assert (grade, days, memory, busy, missing) == (Grade.POD, 2, 3000.0, 0.2, 0)
 
 
@@ -205,49 +205,51 @@ def test_a_workload_on_another_model_of_gpu_has_a_past_of_its_own():
 
 
 def test_an_outage_costs_its_own_minutes_and_keeps_how_pods_were_measured():
-    pods, nodes, passes = always(NOW), [node("n-1")], Reconciler()
+    pods, nodes, reconciles = always(NOW), [node("n-1")], Reconciler()
     begin, end = NOW - DAY, NOW - DAY + 3 * HOUR
 
     def busy(at: datetime) -> float:
         return math.nan if begin <= at < end else 0.2
 
     for now in hours(NOW - 4 * DAY, NOW):
-        passes.look(pods, nodes, now, lambda first, last: dcgm(pods, busy, 3000.0, first, last))
+        reconciles.observe(pods, nodes, now, lambda first, last: dcgm(pods, busy, 3000.0, first, last))
 
-    grade, days, memory, _, missing = evidence(passes)
+    grade, days, memory, _, missing = evidence(reconciles)
     assert (grade, days, memory, missing) == (Grade.POD, 7, 3000.0, 18)
 
 
 def test_a_pod_that_was_never_measured_has_no_past():
-    passes = Reconciler()
-    passes.look(always(NOW), [node("n-1")], NOW, lambda begin, end: [])
+    reconciles = Reconciler()
+    reconciles.observe(always(NOW), [node("n-1")], NOW, lambda begin, end: [])
 
-    assert use_of(passes.seen, WEB, NOW, WINDOW) is None
+    assert use_of(reconciles.seen, WEB, NOW, WINDOW) is None
 
 
 def test_a_source_that_comes_later_than_we_brings_its_past():
-    pods, nodes, passes = always(NOW), [node("n-1")], Reconciler()
-    passes.look([], [], NOW - 5 * HOUR, lambda begin, end: [])
-    passes.look(pods, nodes, NOW - 2 * HOUR, lambda begin, end: [])
+    pods, nodes, reconciles = always(NOW), [node("n-1")], Reconciler()
+    reconciles.observe([], [], NOW - 5 * HOUR, lambda begin, end: [])
+    reconciles.observe(pods, nodes, NOW - 2 * HOUR, lambda begin, end: [])
 
-    passes.look(pods, nodes, NOW, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
+    reconciles.observe(pods, nodes, NOW, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
 
-    assert evidence(passes) == (Grade.POD, 7, 3000.0, 0.2, 0)
+    assert evidence(reconciles) == (Grade.POD, 7, 3000.0, 0.2, 0)
     # And the pass after it finds that past in the table.
-    passes.look(pods, nodes, NOW + HOUR, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end))
-    assert evidence(passes, NOW + HOUR) == (Grade.POD, 7, 3000.0, 0.2, 0)
+    reconciles.observe(
+        pods, nodes, NOW + HOUR, lambda begin, end: dcgm(pods, steady(0.2), 3000.0, begin, end)
+    )
+    assert evidence(reconciles, NOW + HOUR) == (Grade.POD, 7, 3000.0, 0.2, 0)
 
 
 def test_a_workload_that_has_not_been_measured_for_an_hour_is_no_evidence():
-    passes = run(always)
+    reconciles = run(always)
 
-    assert use_of(passes.seen, WEB, NOW + timedelta(minutes=50), WINDOW).grade is Grade.POD
-    assert use_of(passes.seen, WEB, NOW + timedelta(minutes=80), WINDOW).grade is Grade.NONE
+    assert use_of(reconciles.seen, WEB, NOW + timedelta(minutes=50), WINDOW).grade is Grade.POD
+    assert use_of(reconciles.seen, WEB, NOW + timedelta(minutes=80), WINDOW).grade is Grade.NONE
 
 
 def test_all_pods_of_a_workload_weigh_the_same_and_a_gap_of_one_is_a_whole_gpu():
     pods = [web("bcdfg", "n-1", NOW - 3 * DAY), web("fghjk", "n-2", NOW - 3 * DAY)]
-    passes = Reconciler()
+    reconciles = Reconciler()
 
     def series(begin, end):
         return [
@@ -255,9 +257,9 @@ def test_all_pods_of_a_workload_weigh_the_same_and_a_gap_of_one_is_a_whole_gpu()
             *dcgm(pods[1:], lambda at: math.nan if at.hour == 3 else 0.5, 3000.0, begin, end),
         ]
 
-    passes.look(pods, [node("n-1"), node("n-2")], NOW, series)
+    reconciles.observe(pods, [node("n-1"), node("n-2")], NOW, series)
 
-    found = use_of(passes.seen, WEB, NOW, WINDOW)
+    found = use_of(reconciles.seen, WEB, NOW, WINDOW)
     assert found
     shares = dict(found.pooled)
     assert shares[100] == pytest.approx(0.5, abs=0.01)
@@ -268,16 +270,16 @@ def test_all_pods_of_a_workload_weigh_the_same_and_a_gap_of_one_is_a_whole_gpu()
 # In the table
 
 
-def test_days_that_no_pass_needs_any_more_are_left_out():
-    passes = run(always)
+def test_days_that_no_reconcile_needs_any_more_are_left_out():
+    reconciles = run(always)
 
-    assert len(passes.seen.workloads[WEB]) == 8  # the first pass read a week
-    assert len(pruned(passes.seen, NOW, DAY, ()).workloads[WEB]) == 2
+    assert len(reconciles.seen.workloads[WEB]) == 8  # the first pass read a week
+    assert len(pruned(reconciles.seen, NOW, DAY, ()).workloads[WEB]) == 2
 
 
-def test_a_pass_writes_the_day_that_changed_and_the_gpus():
-    passes = run(always)
-    before = history_of(passes.kept.values())
+def test_a_reconcile_writes_the_day_that_changed_and_the_gpus():
+    reconciles = run(always)
+    before = history_of(reconciles.kept.values())
 
     written = {page.day for page in pages(before, before.through or 0, BY)}
 
@@ -292,17 +294,17 @@ def test_a_table_whose_last_pages_were_not_written_has_nothing_counted_twice():
         return dcgm(pods, steady(0.2), 3000.0, begin, end)
 
     for number, now in enumerate(hours(NOW - 3 * DAY, NOW)):
-        whole.look(pods, nodes, now, series)
+        whole.observe(pods, nodes, now, series)
         gpus = cut_short.kept.get((0, 1, 0))
-        cut_short.look(pods, nodes, now, series)
+        cut_short.observe(pods, nodes, now, series)
         if number % 3 == 0 and gpus:
             cut_short.kept[0, 1, 0] = gpus
     assert cut_short.seen.workloads == whole.seen.workloads
 
 
 def test_pages_of_another_release_or_of_nonsense_cost_history_only():
-    passes = run(always)
-    some = list(passes.kept.values())
+    reconciles = run(always)
+    some = list(reconciles.kept.values())
 
     found = history_of([*some[:-1], replace(some[-1], content=b"nonsense")])
 
@@ -341,7 +343,7 @@ def test_a_history_comes_back_from_its_pages_as_it_was(values, mib):
         place = (int(at.timestamp()) - first) // 600
         return values[place] if 0 <= place < len(values) else math.nan
 
-    found = Reconciler().look(pods, [node("n-1")], NOW, lambda b, e: dcgm(pods, busy, mib, b, e))
+    found = Reconciler().observe(pods, [node("n-1")], NOW, lambda b, e: dcgm(pods, busy, mib, b, e))
     again = history_of(pages(found, 0, BY))
 
     assert again.workloads == found.workloads and again.through == found.through
@@ -356,7 +358,7 @@ def test_a_history_comes_back_from_its_pages_as_it_was(values, mib):
 
 @pytest.mark.parametrize("hours_ahead", [2, 30, 75])
 @pytest.mark.parametrize("jumps_at", ["14:05", "23:35"])
-def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahead, jumps_at):
+def test_a_clock_that_jumped_ahead_for_one_reconcile_leaves_nothing_behind(hours_ahead, jumps_at):
     """What that pass took for gaps was still to come."""
     pods, nodes = always(NOW), [node("n-1")]
     hour, minute = map(int, jumps_at.split(":"))
@@ -365,13 +367,13 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
     def busy(at: datetime) -> float:
         return at.hour / 40 + at.minute / 600
 
-    def passes(*, jumps: bool) -> Reconciler:
+    def reconciles(*, jumps: bool) -> Reconciler:
         found = Reconciler()
         for now in hours(NOW - 4 * DAY, NOW):
             true = now + timedelta(minutes=5)
-            found.look(pods, nodes, true, lambda begin, end: dcgm(pods, busy, 3000.0, begin, end))
+            found.observe(pods, nodes, true, lambda begin, end: dcgm(pods, busy, 3000.0, begin, end))
             if jumps and true <= jump < true + HOUR:
-                found.look(
+                found.observe(
                     pods,
                     nodes,
                     jump + hours_ahead * HOUR,
@@ -379,7 +381,7 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
                 )
         return found
 
-    jumped, steady_clock = passes(jumps=True), passes(jumps=False)
+    jumped, steady_clock = reconciles(jumps=True), reconciles(jumps=False)
 
     assert jumped.last.saved.through == steady_clock.last.saved.through
     assert jumped.last.saved.workloads == steady_clock.last.saved.workloads
@@ -390,24 +392,24 @@ def test_a_clock_that_jumped_ahead_for_one_pass_leaves_nothing_behind(hours_ahea
 
 
 def run_through(
-    passes: Reconciler, pods_at, lives, *, days: float = 3, every: int = 60, at: int = 3
+    reconciles: Reconciler, pods_at, lives, *, days: float = 3, every: int = 60, at: int = 3
 ) -> Reconciler:
     """Hour by hour, some minutes past, with pods that are there then and lives that are scraped."""
     now = NOW - days * DAY + timedelta(minutes=at)
     while now <= NOW + timedelta(minutes=at):
         pods = pods_at(now)
         nodes = [node(name) for name in sorted({pod["spec"]["nodeName"] for pod in pods})]
-        passes.look(pods, nodes, now, lambda begin, end: scraped(lives, begin, end))
+        reconciles.observe(pods, nodes, now, lambda begin, end: scraped(lives, begin, end))
         now += timedelta(minutes=every)
-    return passes
+    return reconciles
 
 
-def peak(passes: Reconciler, key: WorkloadKey = WEB) -> float:
-    found = use_of(passes.seen, key, NOW, WINDOW)
+def peak(reconciles: Reconciler, key: WorkloadKey = WEB) -> float:
+    found = use_of(reconciles.seen, key, NOW, WINDOW)
     return found.memory_mib if found else math.nan
 
 
-def test_what_a_pod_did_between_the_last_pass_and_its_end_is_kept():
+def test_what_a_pod_did_between_the_last_reconcile_and_its_end_is_kept():
     """Each evening a peak of forty minutes, and then a night in which nobody is there."""
     days = [NOW.replace(hour=0, minute=0) - n * DAY for n in range(4)]
 
@@ -450,12 +452,12 @@ def test_a_pod_that_is_made_again_under_its_name_leaves_its_past():
         life = lives[now >= again]
         return [world.pod("db-0", life.node, NOW - life.first, owner=("StatefulSet", "db"))]
 
-    passes = run_through(Reconciler(), pods_at, lives)
+    reconciles = run_through(Reconciler(), pods_at, lives)
 
-    assert peak(passes, WorkloadKey("apps", "StatefulSet", "team", "db", "l4")) == 20_000.0
+    assert peak(reconciles, WorkloadKey("apps", "StatefulSet", "team", "db", "l4")) == 20_000.0
 
 
-def test_a_pod_that_has_gone_counts_on_its_own_model_of_gpu():
+def test_a_pod_that_has_ended_counts_on_its_own_model_of_gpu():
     large = builders.node(name="h", gpu="h100", age=9 * DAY)
     gone = NOW - 7 * HOUR
     lives = [
@@ -463,18 +465,18 @@ def test_a_pod_that_has_gone_counts_on_its_own_model_of_gpu():
         Ran("web-7f5d8c9b7-fghjk", "h", NOW - 5 * DAY, gone, steady(0.1), steady(72_000.0), "NVIDIA H100"),
         Ran("web-7f5d8c9b7-ghjkl", "h", gone, NOW + DAY, steady(0.1), steady(60_000.0), "NVIDIA H100"),
     ]
-    passes = Reconciler()
+    reconciles = Reconciler()
     for now in hours(NOW - 2 * DAY, NOW):
         which = "fghjk" if now < gone else "ghjkl"
         began = lives[1].first if now < gone else gone
         pods = [web("bcdfg", "n-1", NOW - 5 * DAY), web(which, "h", began)]
-        passes.look(pods, [node("n-1"), large], now, lambda begin, end: scraped(lives, begin, end))
+        reconciles.observe(pods, [node("n-1"), large], now, lambda begin, end: scraped(lives, begin, end))
 
-    assert peak(passes) == 2000.0
-    assert peak(passes, WEB._replace(model="h100")) == 72_000.0
+    assert peak(reconciles) == 2000.0
+    assert peak(reconciles, WEB._replace(model="h100")) == 72_000.0
 
 
-def test_a_job_that_came_and_went_between_two_passes_is_its_cronjobs():
+def test_a_job_that_came_and_went_between_two_reconciles_is_its_cronjobs():
     lives, first = [], int((NOW - 3 * DAY).timestamp()) // 60
     for number in range(72):
         began = NOW - 3 * DAY + number * HOUR + timedelta(minutes=10)
@@ -498,18 +500,18 @@ def test_a_job_that_came_and_went_between_two_passes_is_its_cronjobs():
         job = seen.name.rpartition("-")[0]
         return [world.pod(seen.name, "n-1", NOW - seen.first, owner=("Job", job, "batch/v1"))]
 
-    passes, keeper = Reconciler(), world.pod("keeper", "n-1", 9 * DAY)
+    reconciles, keeper = Reconciler(), world.pod("keeper", "n-1", 9 * DAY)
     lives.append(Ran("keeper", "n-1", NOW - 9 * DAY, NOW + DAY, steady(0.1), steady(100.0)))
-    run_through(passes, lambda now: [keeper, *pods_at(now)], lives, at=20)
+    run_through(reconciles, lambda now: [keeper, *pods_at(now)], lives, at=20)
 
-    assert peak(passes, WorkloadKey("batch", "CronJob", "team", "nightly", "l4")) == 9000.0
+    assert peak(reconciles, WorkloadKey("batch", "CronJob", "team", "nightly", "l4")) == 9000.0
 
 
-def test_an_xid_of_days_ago_is_no_news_in_any_later_pass():
+def test_an_xid_of_days_ago_is_no_news_in_any_later_reconcile():
     pods = [web("bcdfg", "n-1", NOW - 9 * DAY)]
     lives = [Ran(pods[0]["metadata"]["name"], "n-1", NOW - 9 * DAY, NOW + DAY, steady(0.1), steady(2000.0))]
     failed = NOW - 2 * DAY - HOUR / 2
-    told = []
+    reported = []
 
     def series(begin: datetime, end: datetime) -> list[Series]:
         found = scraped(lives, begin, end)
@@ -518,15 +520,15 @@ def test_an_xid_of_days_ago_is_no_news_in_any_later_pass():
         labels = {"Hostname": "n-1", "gpu": "0", "modelName": "NVIDIA L4"}
         return [*found, Series("DCGM_FI_DEV_XID_ERRORS", labels, times, codes)]
 
-    passes = Reconciler()
+    reconciles = Reconciler()
     for now in hours(NOW - 4 * DAY, NOW):
         now += timedelta(minutes=3)
-        passes.look(pods, [node("n-1")], now, series)
+        reconciles.observe(pods, [node("n-1")], now, series)
         since = now - DAY
-        if violations(passes.contents, passes.last.readings, world.POOL, since, now):
-            told.append(now)
+        if violations(reconciles.contents, reconciles.last.readings, world.POOL, since, now):
+            reported.append(now)
 
-    assert told and max(told) - failed < timedelta(hours=25)
+    assert reported and max(reported) - failed < timedelta(hours=25)
 
 
 @pytest.mark.parametrize("alone_first", [True, False])
@@ -541,13 +543,15 @@ def test_a_day_alone_on_a_gpu_is_counted_hour_by_hour(alone_first):
         memory = {"mib": lambda at: 2000.0 * pods_then(at)}
         return counted("n-1", begin, end, busy=steady(0.1), slots=pods_then, **memory)
 
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
         pods = [first, second] if alone_first and now >= change else [first]
-        passes.look(pods, [node("n-1")], now, series)
+        reconciles.observe(pods, [node("n-1")], now, series)
 
-    assert alone_mib(passes.seen, WEB, NOW, WINDOW) == 2000.0
-    window = Window(passes.last.readings, passes.contents, frozenset({world.POOL}), NOW, passes.seen)
+    assert alone_mib(reconciles.seen, WEB, NOW, WINDOW) == 2000.0
+    window = Window(
+        reconciles.last.readings, reconciles.contents, frozenset({world.POOL}), NOW, reconciles.seen
+    )
     assert {use.grade for use in window.uses()} == {Grade.POD}
 
 
@@ -566,11 +570,13 @@ def test_a_day_alone_and_idle_says_nothing_where_gpus_show_that_pods_need_more()
             mib=lambda at: 12_500.0 if at >= change else 3000.0,
         )
 
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 5 * DAY, NOW):
-        passes.look([first, second] if now >= change else [first], [node("n-1")], now, series)
+        reconciles.observe([first, second] if now >= change else [first], [node("n-1")], now, series)
 
-    window = Window(passes.last.readings, passes.contents, frozenset({world.POOL}), NOW, passes.seen)
+    window = Window(
+        reconciles.last.readings, reconciles.contents, frozenset({world.POOL}), NOW, reconciles.seen
+    )
     assert {use.grade for use in window.uses()} == {Grade.DEVICE}
 
 
@@ -589,11 +595,11 @@ def test_pods_that_are_counted_late_make_nothing_certain(late):
             mib=lambda at: 20_000.0 if at >= came else 10_000.0,
         )
 
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 3 * DAY, NOW):
-        passes.look([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
+        reconciles.observe([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
 
-    found = use_of(passes.seen, WEB, NOW, WINDOW)
+    found = use_of(reconciles.seen, WEB, NOW, WINDOW)
     assert found and found.lower.memory_mib == 10_000.0
 
 
@@ -610,11 +616,11 @@ def test_steps_in_which_nobody_counted_pods_make_nothing_certain():
             mib=lambda at: 10_000.0 if at >= went else 20_000.0,
         )
 
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 3 * DAY, NOW):
-        passes.look([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
+        reconciles.observe([web("bcdfg", "n-1", NOW - 6 * DAY)], [node("n-1")], now, series)
 
-    found = use_of(passes.seen, WEB, NOW, WINDOW)
+    found = use_of(reconciles.seen, WEB, NOW, WINDOW)
     assert found and found.lower.memory_mib <= 10_000.0
 
 
@@ -626,16 +632,18 @@ def test_a_rollout_leaves_what_was_contended_before_it():
     def series(begin, end):
         return counted("n-1", begin, end, busy=steady(0.99), slots=steady(2.0), mib=steady(8000.0))
 
-    passes = Reconciler("container-insights")
+    reconciles = Reconciler("container-insights")
     for now in hours(NOW - 2 * DAY, NOW):
-        passes.look(new if now >= rolled else old, [node("n-1")], now, series)
+        reconciles.observe(new if now >= rolled else old, [node("n-1")], now, series)
 
-    window = Window(passes.last.readings, passes.contents, frozenset({world.POOL}), NOW, passes.seen)
+    window = Window(
+        reconciles.last.readings, reconciles.contents, frozenset({world.POOL}), NOW, reconciles.seen
+    )
     assert contended(window, NOW - DAY) == pytest.approx((1.0, 1.0), abs=0.03)
 
 
 @pytest.mark.parametrize("minutes", [30, 60, 180, 600])
-def test_an_outage_leaves_the_last_day_of_each_gpu_and_is_told(minutes):
+def test_an_outage_leaves_the_last_day_of_each_gpu_and_is_reported(minutes):
     back = NOW - 2 * HOUR
     gone = back - timedelta(minutes=minutes)
     pods, nodes = [web("bcdfg", "n-1", NOW - 9 * DAY)], [node("n-1")]
@@ -648,11 +656,13 @@ def test_an_outage_leaves_the_last_day_of_each_gpu_and_is_told(minutes):
         return 18_000.0 if at == high and value == 4000.0 else value
 
     high = int((gone - HOUR).timestamp())
-    passes = Reconciler()
+    reconciles = Reconciler()
     for now in hours(NOW - 2 * DAY, NOW):
-        passes.look(pods, nodes, now, series)
+        reconciles.observe(pods, nodes, now, series)
 
-    use = pool_use(passes.last.readings, "prometheus", passes.contents, NOW, world.POOL, passes.seen)
+    use = pool_use(
+        reconciles.last.readings, "prometheus", reconciles.contents, NOW, world.POOL, reconciles.seen
+    )
     assert use.device_peaks == {"n-1/0": 18_000.0}
     assert "metrics-gap" in [problem.code for problem in use.problems]
 
@@ -672,19 +682,19 @@ def test_memory_that_was_measured_for_an_hour_a_day_lets_nothing_rise():
             found.append(replace(one, times=times, values=values))
         return [one for one in found if one.times]
 
-    passes = Reconciler()
-    passes.look(pods, nodes, NOW, series)
+    reconciles = Reconciler()
+    reconciles.observe(pods, nodes, NOW, series)
 
-    found = use_of(passes.seen, WEB, NOW, WINDOW)
+    found = use_of(reconciles.seen, WEB, NOW, WINDOW)
     assert found and not found.can_share and found.lower.memory_mib == 2000.0
 
 
 def test_a_day_of_which_a_page_is_missing_is_read_again():
-    passes = run(always)
-    middle = sorted({page.day for page in passes.kept.values()})[-3]
-    some = [page for page in passes.kept.values() if page.day != middle]
+    reconciles = run(always)
+    middle = sorted({page.day for page in reconciles.kept.values()})[-3]
+    some = [page for page in reconciles.kept.values() if page.day != middle]
 
-    half = Page(BY, middle, 0, 2, middle + DAY_SECONDS, next(iter(passes.kept.values())).content)
+    half = Page(BY, middle, 0, 2, middle + DAY_SECONDS, next(iter(reconciles.kept.values())).content)
     found = history_of([*some, half])
 
     assert found.through == middle - STEP_SECONDS

@@ -184,7 +184,7 @@ def test_attributes_of_a_point_may_come_with_their_prefix(monkeypatch):
     assert use(spelt_out) == use(series)
 
 
-def test_gpus_of_one_node_are_told_apart(monkeypatch):
+def test_gpus_of_one_node_are_distinguished(monkeypatch):
     node = builders.node(name="n-1", gpus=2, age=9 * DAYS)
     series = measured(monkeypatch)
     second = [replace(one, labels={**one.labels, "gpu": "1", "UUID": "GPU-9"}) for one in series]
@@ -204,14 +204,14 @@ def test_a_series_without_its_node_is_that_of_its_pod(monkeypatch):
     assert use(series, contents(pod("b-0"))).device_peaks == {"n-1/0": 8400}
 
 
-def test_nothing_measured_is_told_with_what_the_add_on_must_be_set_to():
+def test_nothing_measured_is_reported_with_what_the_add_on_must_be_set_to():
     found = use(())
 
     assert codes(found) == ["no-gpu-metrics"]
     assert "otelContainerInsights.enabled: true" in found.problems[0].remedy
 
 
-def test_what_the_source_leaves_out_is_told(monkeypatch):
+def test_what_the_source_leaves_out_is_reported(monkeypatch):
     series = [replace(one, incomplete="result truncated") for one in measured(monkeypatch)]
 
     assert codes(use(series, contents(pod("b-0")))) == ["metrics-incomplete"]

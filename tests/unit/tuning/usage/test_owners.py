@@ -16,7 +16,7 @@ from slicewise.tuning.usage.workloads import made_by, workload_of
 
 from tests.support.builders import NOW
 from tests.support.tuning import dcgm_samples as world
-from tests.support.tuning.measured_passes import DAY, HOUR, Ran, Reconciler, node, scraped
+from tests.support.tuning.measured_reconciles import DAY, HOUR, Ran, Reconciler, node, scraped
 
 HASH, LETTERS, MINUTE, SECOND = "7f5d8c9b7", "b4f5z", 29_384_700, 1_763_082_000
 
@@ -264,7 +264,7 @@ def test_what_is_made_again_goes_on_where_it_was(owner):
 
 
 @pytest.mark.parametrize("kind, version", [("RayCluster", "ray.io/v1"), ("Job", "batch.volcano.sh/v1alpha1")])
-def test_a_name_alone_tells_nothing_of_a_controller_that_names_pods_as_others_do(kind, version):
+def test_a_name_alone_says_nothing_of_a_controller_that_names_pods_as_others_do(kind, version):
     """A Job names its pods as a RayCluster of that name does: once it is gone nobody knows whose one was."""
     assert made_by(Made(kind, "llm", version).pod()).fullmatch("llm-bcdfg") is None
     assert made_by(job("llm").pod()).fullmatch("llm-bcdfg")
@@ -277,7 +277,7 @@ def test_a_rayservice_that_is_upgraded_keeps_what_was_measured_of_it():
         Ran("llm-b4f5z-gpu-worker-bcdfg", "n-1", NOW - 4 * DAY, upgraded, lambda _: 0.3, lambda _: 9000.0),
         Ran("llm-z2k9c-gpu-worker-fghjk", "n-1", upgraded, NOW + DAY, lambda _: 0.3, lambda _: 9000.0),
     ]
-    passes, now = Reconciler(), NOW - 4 * DAY
+    reconciles, now = Reconciler(), NOW - 4 * DAY
 
     def worker(life: Ran) -> Object:
         cluster, labels = life.name[:9], {"ray.io/serve": "true"}
@@ -286,10 +286,10 @@ def test_a_rayservice_that_is_upgraded_keeps_what_was_measured_of_it():
 
     while now <= NOW:
         there = [worker(life) for life in lives if life.first <= now < life.last]
-        passes.look(there, [node("n-1")], now, lambda begin, end: scraped(lives, begin, end))
+        reconciles.observe(there, [node("n-1")], now, lambda begin, end: scraped(lives, begin, end))
         now += HOUR
 
-    found = use_of(passes.seen, WorkloadKey("ray.io", "RayService", "team", "llm", "l4"), NOW, WINDOW)
+    found = use_of(reconciles.seen, WorkloadKey("ray.io", "RayService", "team", "llm", "l4"), NOW, WINDOW)
     assert found and found.has_history and found.day_peaks_mib == (9000.0,) * 5
 
 

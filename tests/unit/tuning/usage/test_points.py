@@ -78,7 +78,7 @@ def test_times_that_keep_to_no_step_stay_a_mapping():
     assert len(StepPoints(BEGIN, STEP_SECONDS, array("f", [math.nan]))) == 0
 
 
-def test_series_are_let_go_as_they_are_read():
+def test_series_are_released_as_they_are_read():
     """All of a large cluster at once would not fit into a function's memory."""
     seen: list[weakref.ref[Series]] = []
     most = 0

@@ -337,7 +337,7 @@ def test_pods_with_one_past_are_measured_once():
 # What is wrong is told
 
 
-def test_nothing_measured_is_told_with_what_to_do():
+def test_nothing_measured_is_reported_with_what_to_do():
     found = insights_use(())
 
     assert found.grade is Grade.NONE
@@ -345,7 +345,7 @@ def test_nothing_measured_is_told_with_what_to_do():
     assert "amazon-cloudwatch-observability" in found.problems[0].remedy
 
 
-def test_a_policy_without_a_source_is_told():
+def test_a_policy_without_a_source_is_reported():
     assert codes(use((), "none")) == ["metrics-off"]
 
 
@@ -383,7 +383,7 @@ def test_containers_of_a_pod_each_show_what_the_whole_pod_uses():
 
 
 @pytest.mark.parametrize("value", [-1.0, 250.0, float("inf")])
-def test_a_value_that_cannot_be_is_left_out_and_told(value):
+def test_a_value_that_cannot_be_is_left_out_and_reported(value):
     series = one_gpu(busy=lambda step: value if step == 200 else 10, slots=1)
     found = insights_use(series, contents(pod("a-0", age=2 * DAYS)))
 
@@ -391,7 +391,7 @@ def test_a_value_that_cannot_be_is_left_out_and_told(value):
     assert codes(found) == ["metrics-impossible"]
 
 
-def test_what_the_source_says_of_missing_points_is_told_once():
+def test_what_the_source_says_of_missing_points_is_reported_once():
     series = [replace(one, incomplete="a store is down") for one in one_gpu()]
 
     found = insights_use(series)

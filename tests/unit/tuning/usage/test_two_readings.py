@@ -106,7 +106,7 @@ def with_gap(value: float, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("minutes", [10, 30, 60, 600])
 @pytest.mark.parametrize("source", ["prometheus", "container-insights"])
-def test_minutes_without_metrics_lower_n_by_nothing_and_are_told_once_as_the_sources_own(source, minutes):
+def test_minutes_without_metrics_lower_n_by_nothing_and_are_reported_once_as_the_sources_own(source, minutes):
     names = [f"web-{i}" for i in range(8)]
     gap = minutes // 10
     if source == "prometheus":
@@ -121,12 +121,12 @@ def test_minutes_without_metrics_lower_n_by_nothing_and_are_told_once_as_the_sou
     decision, use = seen(series, source, served(*names), 8)
 
     assert not decision.changes and decision.allowed and decision.allowed.upper == 8
-    (told,) = [problem for problem in use.problems if problem.code == "metrics-gap"]
-    assert "the source itself was away" in told.message
-    assert "UTC" in told.message and "N is not lowered by it" in told.remedy
+    (reported,) = [problem for problem in use.problems if problem.code == "metrics-gap"]
+    assert "the source itself was away" in reported.message
+    assert "UTC" in reported.message and "N is not lowered by it" in reported.remedy
 
 
-def test_a_gap_of_one_node_is_not_told_as_the_sources():
+def test_a_gap_of_one_node_is_not_reported_as_the_sources():
     series = [*dcgm("n-1", {"web-0": (with_gap(0.05, 6), with_gap(900.0, 6))})]
     series += dcgm("n-2", {"web-1": (steady(0.05), steady(900.0))})
     pods = [*served("web-0"), dcgm_samples.pod("web-1", "n-2", owner=("StatefulSet", "web"))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from slicewise.fleet.sweep import Look
+from slicewise.fleet.sweep import DelayedTrigger
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.opening import Opening
 from slicewise.trigger import Trigger
@@ -27,7 +27,7 @@ _PACE = timedelta(seconds=0.5)
 _LONGEST = timedelta(minutes=2)
 
 
-def looks(openings: Mapping[str, Opening], now: datetime) -> tuple[Look, ...]:
+def triggers(openings: Mapping[str, Opening], now: datetime) -> tuple[DelayedTrigger, ...]:
     """
     Args:
         openings: By cluster, those that are due now. To ask ahead for all that come soon would have each
@@ -39,7 +39,7 @@ def looks(openings: Mapping[str, Opening], now: datetime) -> tuple[Look, ...]:
     in_order = sorted(openings.items(), key=lambda one: (one[1].due, one[0]))
     pace = min(_PACE, _LONGEST / max(len(in_order), 1))
     return tuple(
-        Look(OFF_HOURS, Trigger(cluster, _reason(opening, now)), index * pace)
+        DelayedTrigger(OFF_HOURS, Trigger(cluster, _reason(opening, now)), index * pace)
         for index, (cluster, opening) in enumerate(in_order)
     )
 

@@ -23,7 +23,7 @@ _LONGEST = timedelta(seconds=900)
 
 
 @dataclass(frozen=True)
-class Look:
+class DelayedTrigger:
     """A trigger for one capability's queue, to arrive after `delay`."""
 
     capability: str
@@ -31,11 +31,13 @@ class Look:
     delay: timedelta
 
 
-def sweep(clusters: Iterable[str], records: Iterable[Record], scope: DeploymentScope) -> tuple[Look, ...]:
+def sweep(
+    clusters: Iterable[str], records: Iterable[Record], scope: DeploymentScope
+) -> tuple[DelayedTrigger, ...]:
     """
     Args:
         clusters: Names that EKS lists.
-        records: What we remember, of all capabilities.
+        records: Of all capabilities.
 
     Returns:
         Reconciles in the order of names, spread over time.
@@ -45,20 +47,23 @@ def sweep(clusters: Iterable[str], records: Iterable[Record], scope: DeploymentS
     # Also where no policy has it any longer: a last reconcile deletes the alarms.
     tuned = {r.cluster for r in recorded if r.capability == TUNING and r.stage is not Stage.UNMANAGED}
     asleep = {r.cluster for r in recorded if r.capability == OFF_HOURS and r.stage is not Stage.UNMANAGED}
-    looks = [(ONBOARDING, Trigger(cluster, "the hourly sweep")) for cluster in sorted(there)]
-    looks += [
-        (ONBOARDING, Trigger(cluster, "the sweep: we remember it, EKS does not list it"))
+    triggers = [(ONBOARDING, Trigger(cluster, "the hourly sweep")) for cluster in sorted(there)]
+    triggers += [
+        (ONBOARDING, Trigger(cluster, "the sweep: it is recorded, and EKS does not list it"))
         for cluster in sorted({record.cluster for record in recorded} - there)
     ]
-    looks += [
+    triggers += [
         (TUNING, Trigger(cluster, "the hourly sweep")) for cluster in sorted((onboarded | tuned) & there)
     ]
     # A policy may begin to ask for off-hours at any time; where none does, a reconcile ends at once.
-    looks += [
+    triggers += [
         (OFF_HOURS, Trigger(cluster, "the hourly sweep")) for cluster in sorted((onboarded | asleep) & there)
     ]
-    pace = min(_PACE, _LONGEST / max(len(looks), 1))
-    return tuple(Look(capability, trigger, index * pace) for index, (capability, trigger) in enumerate(looks))
+    pace = min(_PACE, _LONGEST / max(len(triggers), 1))
+    return tuple(
+        DelayedTrigger(capability, trigger, index * pace)
+        for index, (capability, trigger) in enumerate(triggers)
+    )
 
 
 def _may_be_onboarded(record: Record) -> bool:

@@ -114,7 +114,7 @@ class CloudWatchMetrics:
     ) -> Iterable[Series]:
         points: dict[str, dict[int, float]] = {f"m{n}": {} for n in range(len(metrics))}
         status: dict[str, str] = {}
-        said: list[str] = []
+        messages: list[str] = []
         pages = self._cloudwatch.get_paginator("get_metric_data").paginate(
             MetricDataQueries=[_query(f"m{n}", metric) for n, metric in enumerate(metrics)],
             StartTime=start,
@@ -122,7 +122,7 @@ class CloudWatchMetrics:
             ScanBy="TimestampAscending",
         )
         for page in pages:
-            said += (one.get("Value", "") for one in page.get("Messages") or ())
+            messages += (one.get("Value", "") for one in page.get("Messages") or ())
             for result in page["MetricDataResults"]:
                 times = (int(at.timestamp()) for at in result["Timestamps"])
                 points[result["Id"]].update(zip(times, result["Values"], strict=True))
@@ -130,7 +130,7 @@ class CloudWatchMetrics:
                     status[result["Id"]] = result.get("StatusCode", _COMPLETE)
         for n, metric in enumerate(metrics):
             if found := points[f"m{n}"]:
-                missing = _left_out(metric, status[f"m{n}"], said) or why
+                missing = _left_out(metric, status[f"m{n}"], messages) or why
                 for name, values in _of_steps(metric, found, int(step.total_seconds())):
                     yield Series(name, metric.dimensions, tuple(values), tuple(values.values()), missing)
 
@@ -156,15 +156,15 @@ _COMPLETE = "Complete"
 _LEFT_OUT = ("InternalError", "Forbidden")
 
 
-def _left_out(metric: _Metric, status: str, said: Sequence[str]) -> str:
+def _left_out(metric: _Metric, status: str, messages: Sequence[str]) -> str:
     """
     Args:
         status: Of the metric's last page.
-        said: Of the whole answer, such as that it has too many metrics: as much as possible was read.
+        messages: Of the whole answer, such as that it has too many metrics: as much as possible was read.
     """
     if status != _COMPLETE:
         return f"CloudWatch left out points of {metric.name} ({status})"
-    return f"CloudWatch says: {'; '.join(said)}" if said else ""
+    return f"CloudWatch says: {'; '.join(messages)}" if messages else ""
 
 
 def _moment(value: Any) -> datetime:

@@ -163,7 +163,7 @@ class HelmCli:
         self, *arguments: str, given: str = "", packed: bytes | None = None, seconds: float | None = None
     ) -> str:
         """
-        helm tells only 0 or 1, and its messages are not for programs to judge: every failure may be
+        helm answers only 0 or 1, and its messages are not for programs to judge: every failure may be
         temporary, is retried, and reaches the dead-letter queue and its alarm when it does not.
         """
         what = f"helm {' '.join(arguments[:2])} on {self._cluster.name}"
@@ -233,10 +233,10 @@ def check(packed: bytes, chart: str, version: str, digest: str) -> None:
             f"chart {chart} has the sha256 {found}, and this deployment expects {digest}: nothing of it was "
             "installed. Find out why it changed; if that is the chart that you want, deploy with its sha256"
         )
-    says = _version_in(packed, chart)
-    if says.removeprefix("v") != version.removeprefix("v"):
+    actual = _version_in(packed, chart)
+    if actual.removeprefix("v") != version.removeprefix("v"):
         raise Refused(
-            f"chart {chart} says that it is version {says}, and this deployment expects {version}: nothing "
+            f"chart {chart} says that it is version {actual}, and this deployment expects {version}: nothing "
             "of it was installed. Deploy with a chart and a version that fit together"
         )
 

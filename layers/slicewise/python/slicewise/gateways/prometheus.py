@@ -24,9 +24,9 @@ _WANTED = {
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE": "avg_over_time",
     "DCGM_FI_DEV_XID_ERRORS": "last_over_time",
 }
-# Of these the exporter repeats the GPU's value for each of its pods, of the others it may tell pods apart.
+# Of these the exporter repeats the GPU's value for each of its pods, of the others it may distinguish pods.
 _OF_A_GPU = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_XID_ERRORS"})
-# Labels that tell nodes, GPUs and pods apart; a series has as many others again.
+# Labels that distinguish nodes, GPUs and pods; a series has as many others again.
 _GPU_LABELS = (
     *("Hostname", "hostname", "node", "nodename", "kubernetes_node", "k8s_node_name", "instance"),
     *("gpu", "device", "UUID", "GPU_I_ID", "modelName"),

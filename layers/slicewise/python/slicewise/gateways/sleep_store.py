@@ -3,7 +3,7 @@ What we keep about clusters that sleep, in the table of state_store.py.
 
     pk                sk
     cluster#<arn>     snapshot#<api version>#<kind>#<namespace>#<name>#<field>
-    cluster#<arn>     override                     what a person said last
+    cluster#<arn>     override                     a person's last override
     cluster#<arn>     opening                      when it must be awake; also in the index `openings`
 
 An item a field of an object: some hundred bytes each, where a list of all would not fit into one.
@@ -76,25 +76,25 @@ class SleepTable:
                     raise
 
     def override(self, cluster: str) -> Override | None:
-        with own_errors(f"dynamodb:GetItem, what was said about {cluster}"):
+        with own_errors(f"dynamodb:GetItem, the override of {cluster}"):
             found = self._db.get_item(
                 TableName=self._table, Key=item_of(_override_key(cluster)), ConsistentRead=True
             )
         return _override(values_of(found["Item"])) if "Item" in found else None
 
-    def say(self, cluster: str, override: Override) -> None:
+    def put_override(self, cluster: str, override: Override) -> None:
         fields = {
             "asleep": override.asleep,
-            "said_at": override.said_at.isoformat(),
+            "said_at": override.set_at.isoformat(),
             "until": override.until.isoformat(),
             "by": override.by,
             "reason": override.reason,
         }
-        with own_errors(f"dynamodb:PutItem, what was said about {cluster}"):
+        with own_errors(f"dynamodb:PutItem, the override of {cluster}"):
             self._db.put_item(TableName=self._table, Item=item_of(_override_key(cluster) | fields))
 
-    def unsay(self, cluster: str) -> None:
-        with own_errors(f"dynamodb:DeleteItem, what was said about {cluster}"):
+    def delete_override(self, cluster: str) -> None:
+        with own_errors(f"dynamodb:DeleteItem, the override of {cluster}"):
             self._db.delete_item(TableName=self._table, Key=item_of(_override_key(cluster)))
 
     def opening(self, cluster: str) -> Opening | None:
@@ -209,15 +209,15 @@ def _of_key(sort_key: str) -> tuple[Ref, str]:
 
 def _override(item: Mapping[str, Any]) -> Override:
     """
-    Without an end that can be read, the calendar counts. With one, but without what was said, the cluster is
+    Without an end that can be read, the calendar counts. With one, but without its direction, the cluster is
     awake until then: one that runs too long costs less than one that cannot be used.
     """
     found = Fields(item, needed=("asleep", "said_at", "until"))
     override = Override(
         asleep=found.flag("asleep"),
-        said_at=found.time("said_at") or UNKNOWN_TIME,
+        set_at=found.time("said_at") or UNKNOWN_TIME,
         until=found.time("until") or UNKNOWN_TIME,
-        by=found.text("by") or "somebody",
+        by=found.text("by") or "an unknown user",
         reason=found.text("reason"),
     )
     return replace(override, unreadable=tuple(found.unreadable))

@@ -114,7 +114,7 @@ class StateTable:
     def begun(self, cluster: str) -> tuple[Begun, ...]:
         lease = self._lease(cluster)
         return tuple(
-            _pass_begun(name.removeprefix(_BEGAN), found)
+            _begun(name.removeprefix(_BEGAN), found)
             for name, found in sorted(lease.items())
             if name.startswith(_BEGAN) and isinstance(found, Mapping)
         )
@@ -131,7 +131,7 @@ class StateTable:
 
     def note_waiting(self, cluster: str, capability: str, comes: datetime) -> None:
         try:
-            with own_errors(f"dynamodb:UpdateItem, who waits for {cluster}"):
+            with own_errors(f"dynamodb:UpdateItem, the pending trigger of {cluster}"):
                 self._db.update_item(
                     TableName=self._table,
                     Key=item_of(_key(cluster, "lease")),
@@ -261,7 +261,7 @@ class StateTable:
         before = self._record_item(record.cluster, record.capability, "details_half") or {}
         return (Fields(before).whole("details_half") + 1) % record_details.HALVES
 
-    def forget(self, cluster: str) -> None:
+    def delete_state(self, cluster: str) -> None:
         with own_errors(f"dynamodb:Query of {cluster}"):
             pages = self._db.get_paginator("query").paginate(
                 TableName=self._table,
@@ -329,7 +329,7 @@ def _waits(capability: str) -> dict[str, str]:
     return {"#waits": f"{_WAITS}{capability}"} if capability else {}
 
 
-def _pass_begun(capability: str, item: Mapping[str, Any]) -> Begun:
+def _begun(capability: str, item: Mapping[str, Any]) -> Begun:
     found = Fields(item)
     at, until = found.time("at") or UNKNOWN_TIME, found.time("until") or UNKNOWN_TIME
     return Begun(capability, at, until, found.text("holder"))

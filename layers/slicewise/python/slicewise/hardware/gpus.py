@@ -48,7 +48,7 @@ class GpuModel:
 
     @property
     def name_is_shared(self) -> bool:
-        """Whether Karpenter gives this name to another model too, so that only memory tells them apart."""
+        """Whether Karpenter gives this name to another model too, so that only memory distinguishes them."""
         return any(other.karpenter_name == self.karpenter_name for other in MODELS if other.name != self.name)
 
 

@@ -1,5 +1,5 @@
 """
-The kinds of objects that our requests name, each in the version that we speak.
+The kinds of objects that our requests name, each in the version that we use.
 
 Where an object's kind is compared alone, its word is written there; where its version counts, too, it is one
 of these.

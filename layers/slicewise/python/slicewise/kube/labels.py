@@ -10,7 +10,7 @@ from __future__ import annotations
 
 PREFIX = "slicewise.dev/"
 
-# Tags of an EKS cluster: how its people speak to us.
+# Tags of an EKS cluster, by which its people configure us.
 POLICY_TAG = "slicewise.dev/policy"
 ALLOW_ACCESS_ENTRIES_TAG = "slicewise.dev/allow-access-entries"
 # Tag of an alarm: the ARN of the cluster that it is about.

@@ -215,7 +215,7 @@ def _holds(live: Any, wanted: Any, quantity: bool) -> bool:
 
 
 def asked_by(pod_spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What `containers` and `initContainers` ask for, and nothing else of them."""
+    """What `containers` and `initContainers` request, and nothing else of them."""
     return {
         part: [
             {key: one[key] for key in ("name", "resources", "restartPolicy") if key in one}

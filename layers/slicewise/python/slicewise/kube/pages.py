@@ -57,7 +57,7 @@ def _read(fetch: Fetch, keep: Keep) -> tuple[Object, ...]:
     page = fetch("")
     if page is None:
         return ()
-    if told_ahead(page):
+    if continue_token(page):
         return _pages(fetch, keep, (), page)
     found, token = _kept(page, keep)
     return _pages(fetch, keep, found, fetch(token)) if token else found
@@ -71,7 +71,7 @@ def _pages(fetch: Fetch, keep: Keep, before: tuple[Object, ...], page: str | Non
     found = [*before]
     with ThreadPoolExecutor(1) as thread:
         while page is not None:
-            ahead = told_ahead(page)
+            ahead = continue_token(page)
             coming = thread.submit(fetch, ahead) if ahead else None
             items, token = _kept(page, keep)
             found += items
@@ -94,7 +94,7 @@ def _parsed(page: str, keep: Keep) -> tuple[tuple[Object, ...], str]:
     return tuple(item for item in kept if item is not None), read["metadata"].get("continue") or ""
 
 
-def told_ahead(page: str) -> str:
+def continue_token(page: str) -> str:
     """
     The token of the next page, found without reading the items; "" where there is none, or it is not found.
 

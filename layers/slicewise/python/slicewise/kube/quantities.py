@@ -29,7 +29,7 @@ def number(quantity: object) -> Fraction:
     return _number(str(quantity).strip())
 
 
-# Ten thousand pods ask for a handful of different quantities.
+# Ten thousand pods request a handful of different quantities.
 @lru_cache(maxsize=4096)
 def _number(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(text)

@@ -109,7 +109,7 @@ class AccessEntry:
     """
     An EKS access entry with the ARNs of its cluster-wide access policies.
 
-    By `created_at` one that is not in effect yet (seconds) can be told from one that never will be;
+    `created_at` distinguishes one that is not in effect yet (seconds) from one that never will be;
     `admin_since` is when ClusterAdmin was associated.
     """
 
@@ -128,7 +128,7 @@ class AccessEntry:
 @dataclass(frozen=True)
 class Keeper:
     """
-    A tool that keeps a release as a manifest says, and undoes what anybody else does to it.
+    A tool that manages a release by a manifest, and reverts what any other writer changes in it.
 
     Attributes:
         tool: Such as "Flux".
@@ -202,11 +202,11 @@ class ClusterContents:
         definitions: Of the kinds of a policy's own switches, as switches.definition has them.
         objects: The live objects that the onboarding plan asked about or owns, by Ref; absent means absent.
         node_pools, node_overlays, node_claims, nodes, pods: All of the kind; `nodes` are those with a GPU
-            pool's label or GPUs, `pods` those that ask for a slice and are not finished.
-        failed_pods: Pods in phase Failed that asked for a slice.
+            pool's label or GPUs, `pods` those that request a slice and are not finished.
+        failed_pods: Pods in phase Failed that requested a slice.
         disruption_budgets: PodDisruptionBudgets, of all namespaces.
         workloads: Deployments and StatefulSets that let us move them between the classes of their pool.
-        templates: What makes pods of which one container asks for more than one GPU, with the template's spec
+        templates: What makes pods of which one container requests more than one GPU, with the template's spec
             as its own; None where that was not read.
         unread_kinds: Of these it cannot be read whether they do.
         gpu_servers: What allocates NVIDIA's GPUs, or shares them, beside GPU Operator's own operands.

@@ -14,7 +14,7 @@ OF_NO_DAY = 599
 class Page:
     """
     Attributes:
-        source: What it was measured by: what another source said is none of it.
+        source: What it was measured by: what another source measured is no part of it.
         day: Second at which its day begins; less than 600 of one that is of no day.
         number: Of its day, from 0; there are `of` of them.
         through: Second of the last step in it.

@@ -77,7 +77,8 @@ class Kind:
         own: It is the policy's, not ours.
         has_scale: Of a kind that is a job: the number of its workers, which releases before scaled to 0.
         unsuspendable: Why a job is not suspended, though the policy has jobs suspended; None where it is.
-        ends_later: Why pods are there, rightly, though their object sleeps; None where they should be gone.
+        ends_later: Why pods are there, rightly, though their object sleeps; None where they should have
+            ended.
     """
 
     group: str
@@ -191,7 +192,7 @@ def _follows_a_stop(inference_service: Object) -> bool:
 def _revision(item: Object) -> Why:
     return (
         "Knative scales it by requests, and would revert what is set below it",
-        "With autoscaling.knative.dev/min-scale 0 it goes to 0 by itself while it gets no request.",
+        "With autoscaling.knative.dev/min-scale 0 Knative scales it to 0 while it gets no request.",
     )
 
 
@@ -331,7 +332,7 @@ class Registry:
 
     def known_version(self, api_version: str, kind: str) -> str:
         """
-        Under which version objects of a kind are read, named and kept: an owner reference may name another
+        Under which version objects of a kind are read, named and stored: an owner reference may name another
         one of those that the API server serves it in (Kubeflow's notebook controller writes v1beta1).
         """
         row = self.row_of(api_version, kind)
@@ -376,17 +377,17 @@ class Registry:
 
     def noted_fields(self, ref: Ref) -> frozenset[str]:
         """What is recorded on such an object itself: nothing that goes through `scale`: replicas."""
-        found = self._given_back(ref)
+        found = self._restored_settings(ref)
         return frozenset(setting.field for setting in found if not setting.scaled)
 
-    def setting_of(self, kept: Snapshot) -> Setting | None:
+    def setting_of(self, snapshot: Snapshot) -> Setting | None:
         """None for a field that only another release puts to sleep."""
-        if ran(kept):
+        if ran(snapshot):
             return DEACTIVATED
-        found = self._given_back(kept.ref)
-        return next((setting for setting in found if setting.field == kept.field), None)
+        found = self._restored_settings(snapshot.ref)
+        return next((setting for setting in found if setting.field == snapshot.field), None)
 
-    def _given_back(self, ref: Ref) -> tuple[Setting, ...]:
+    def _restored_settings(self, ref: Ref) -> tuple[Setting, ...]:
         row = self.row_of(ref.api_version, ref.kind)
         if row is None:
             return (REPLICAS,)
@@ -447,9 +448,9 @@ def is_suspended(ray_cluster: Object) -> bool:
     so: `state` stays "suspended" until all pods run again (KubeRay 1.5). It counts in releases without them.
     """
     kinds = ("RayClusterSuspended", "RayClusterSuspending")
-    told = [found for kind in kinds if (found := condition(ray_cluster, kind))]
-    if told:
-        return any(one.get("status") == "True" for one in told)
+    conditions = [found for kind in kinds if (found := condition(ray_cluster, kind))]
+    if conditions:
+        return any(one.get("status") == "True" for one in conditions)
     return status(ray_cluster).get("state") == "suspended"
 
 
@@ -479,6 +480,6 @@ def lets_start(ref: Ref) -> bool:
     return row is not None and row.lets_start
 
 
-def ran(kept: Snapshot) -> bool:
+def ran(snapshot: Snapshot) -> bool:
     """Whether it is of a Workload of Kueue's that ran: what waits has no slices."""
-    return kept.field == DEACTIVATED.field and kept.slices > 0
+    return snapshot.field == DEACTIVATED.field and snapshot.slices > 0

@@ -40,7 +40,7 @@ class RetainedRight:
         mark: An annotation of NodePools.
         covers: Whether the object of a snapshot was changed under it.
         kinds: Whose objects say themselves that they were, should the table have lost it.
-        message: Of what the mark speaks, for people.
+        message: What the mark means, for people.
     """
 
     mark: str
@@ -54,16 +54,16 @@ class RetainedRight:
 
 RETAINING = RetainedRight(
     layout.RETAINS,
-    lambda kept: kept.field == RETAIN.field,
+    lambda snapshot: snapshot.field == RETAIN.field,
     (STATEFUL_SET,),
     "StatefulSets retain their volumes",
 )
-SUSPENDING = RetainedRight(layout.SUSPENDS, lambda kept: is_job(kept.ref), JOBS, "jobs are suspended")
+SUSPENDING = RetainedRight(layout.SUSPENDS, lambda snapshot: is_job(snapshot.ref), JOBS, "jobs are suspended")
 ALL = (RETAINING, SUSPENDING)
 
 
 def marked(
-    world: Observation, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
+    observation: Observation, found: Found, actions: Sequence[Action], part: Callable[[Action], str]
 ) -> tuple[Action, ...]:
     """
     The actions of a plan, with those that set or remove marks in their place.
@@ -72,39 +72,41 @@ def marked(
         part: Of which part of the plan an action is.
     """
     for right in ALL:
-        actions = _with_right(right, world, found, actions, part)
-    return (*_of_switches(world, found, actions), *actions)
+        actions = _with_right(right, observation, found, actions, part)
+    return (*_of_switches(observation, found, actions), *actions)
 
 
-def morning_of_several(world: Observation, found: Found, kept: Snapshot, now: datetime) -> str:
+def morning_of_several(observation: Observation, found: Found, snapshot: Snapshot, now: datetime) -> str:
     """For give_back: that it is noted as woken before its snapshot is deleted; empty where it need not be."""
-    several = any(right.covers(kept) and len(_needing(right, world)) > 1 for right in ALL)
-    return now.isoformat() if several or (is_own(kept, found.kinds) and not kept.woken) else ""
+    several = any(right.covers(snapshot) and len(_needing(right, observation)) > 1 for right in ALL)
+    return now.isoformat() if several or (is_own(snapshot, found.kinds) and not snapshot.woken) else ""
 
 
-def are_deleted_next(world: Observation, actions: Iterable[Action]) -> bool:
+def are_deleted_next(observation: Observation, actions: Iterable[Action]) -> bool:
     """
     Whether the next reconcile has to delete the snapshots of what this one notes as woken; what fails has a
     time of its own.
     """
     noted = (one for one in actions if isinstance(one, _Noted) and one.snapshot.woken)
-    return any(_is_by_a_right(one, world) for one in noted if str(one.snapshot.ref) not in world.failing)
+    return any(
+        _is_by_a_right(one, observation) for one in noted if str(one.snapshot.ref) not in observation.failing
+    )
 
 
-def is_own(kept: Snapshot, kinds: Registry) -> bool:
+def is_own(snapshot: Snapshot, kinds: Registry) -> bool:
     """Whether it sleeps by a policy's own switch."""
-    row = kinds.row_of(kept.ref.api_version, kept.ref.kind)
+    row = kinds.row_of(snapshot.ref.api_version, snapshot.ref.kind)
     return row is not None and row.own
 
 
 def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
     """Objects that sleep by a switch that the policy has dropped or changed: no other is used this night."""
     return {
-        kept.ref
-        for kept in asleep
-        if is_own(kept, kinds)
-        and not kept.woken
-        and kinds.setting_of(kept) not in kinds.settings_of(kept.ref.api_version, kept.ref.kind)
+        snapshot.ref
+        for snapshot in asleep
+        if is_own(snapshot, kinds)
+        and not snapshot.woken
+        and kinds.setting_of(snapshot) not in kinds.settings_of(snapshot.ref.api_version, snapshot.ref.kind)
     }
 
 
@@ -113,12 +115,12 @@ def by_former(asleep: Iterable[Snapshot], kinds: Registry) -> set[Ref]:
 
 def _with_right(
     right: RetainedRight,
-    world: Observation,
+    observation: Observation,
     found: Found,
     actions: Sequence[Action],
     part: Callable[[Action], str],
 ) -> tuple[Action, ...]:
-    needed = _needing(right, world)
+    needed = _needing(right, observation)
     noted = [(number, one) for number, one in enumerate(actions) if _is_noted(one, right)]
     ending = {one.snapshot.ref: number for number, one in noted if _ends(one)}
     if len(needed) > 1 or needed - ending.keys() or not all(_ends(one) for _, one in noted):
@@ -132,12 +134,12 @@ def _with_right(
     return (*actions[:last], *unmarked, *actions[last:])
 
 
-def _needing(right: RetainedRight, world: Observation) -> set[Ref]:
-    return {kept.ref for kept in world.slept if right.covers(kept) and not kept.woken}
+def _needing(right: RetainedRight, observation: Observation) -> set[Ref]:
+    return {snapshot.ref for snapshot in observation.slept if right.covers(snapshot) and not snapshot.woken}
 
 
-def _is_by_a_right(action: _Noted, world: Observation) -> bool:
-    by_switch = isinstance(action, SaveSnapshot) and is_own(action.snapshot, world.kinds)
+def _is_by_a_right(action: _Noted, observation: Observation) -> bool:
+    by_switch = isinstance(action, SaveSnapshot) and is_own(action.snapshot, observation.kinds)
     return by_switch or any(_is_noted(action, right) for right in ALL)
 
 
@@ -158,10 +160,10 @@ def _of_right(right: RetainedRight, pools: Iterable[Object], value: str | None) 
 # A policy's own switches: by which ones something sleeps
 
 
-def _of_switches(world: Observation, found: Found, actions: Sequence[Action]) -> Iterator[Action]:
+def _of_switches(observation: Observation, found: Found, actions: Sequence[Action]) -> Iterator[Action]:
     planned = (one.snapshot for one in actions if isinstance(one, SaveSnapshot))
-    asleep = [kept for kept in (*world.slept, *planned) if not kept.woken]
-    needed = {*_switches(asleep, found.kinds), *_unread(found)}
+    asleep = [snapshot for snapshot in (*observation.slept, *planned) if not snapshot.woken]
+    needed = {*_switches(asleep, found.kinds), *_unread_switches(found)}
     message = f"{'by which switches' if needed else 'that by no switch'} of the policy something sleeps"
     why = "the right to restore them must stay" if needed else "each is as it was"
     value = own_switches.dumped(needed) if needed else None
@@ -169,13 +171,13 @@ def _of_switches(world: Observation, found: Found, actions: Sequence[Action]) ->
 
 
 def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
-    for kept in asleep:
-        row, setting = kinds.row_of(kept.ref.api_version, kept.ref.kind), kinds.setting_of(kept)
+    for snapshot in asleep:
+        row, setting = kinds.row_of(snapshot.ref.api_version, snapshot.ref.kind), kinds.setting_of(snapshot)
         if row and row.own and setting:
             yield switch_of(row, setting)
 
 
-def _unread(found: Found) -> Iterator[Switch]:
+def _unread_switches(found: Found) -> Iterator[Switch]:
     """What is marked already, and may sleep where we could not read."""
     for pool in found.node_pools:
         for switch in own_switches.read(annotations_of(pool).get(layout.SWITCHES)):

@@ -72,7 +72,7 @@ class Observation:
     Attributes:
         cluster: None where EKS knows no such cluster.
         off_hours: None where no policy applies, or it never sleeps.
-        times: Of off_hours, with what a person said.
+        times: Of off_hours, with a person's override.
         found: None where nothing was read: there is nothing to do.
         lead: How long before the end of a sleep it is ended, so that pods run when people come.
         share: How much earlier this cluster begins, so that not all of a fleet begin at once.
@@ -82,8 +82,8 @@ class Observation:
         known: Details of the record before: what the last sleep saved.
         refused: Why we may not read the cluster, so far: onboarding may be about to let us.
         unreachable: Why reading the cluster failed, where the next try must come soon.
-        waiting_since: Since when the previous reconciles have waited for the cluster; None where the last did
-            not.
+        waiting_since: Since when the cluster has been pending for the previous reconciles; None where it was
+            not for the last.
         pools: Of the policy; empty where none can be read.
         failing: Parts of the plan, such as objects, that failed in the previous reconciles
             (planning/retries.py).
@@ -134,8 +134,8 @@ class Observation:
 
     @property
     def slept(self) -> tuple[Snapshot, ...]:
-        return tuple(kept for kept in self.snapshots if not opens(kept))
+        return tuple(snapshot for snapshot in self.snapshots if not opens(snapshot))
 
     @property
     def opened(self) -> tuple[Snapshot, ...]:
-        return tuple(kept for kept in self.snapshots if opens(kept))
+        return tuple(snapshot for snapshot in self.snapshots if opens(snapshot))

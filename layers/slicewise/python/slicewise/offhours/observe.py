@@ -81,15 +81,15 @@ def observe(
     An invalid policy asks for no sleep: what sleeps under it is woken, since a cluster that stays
     awake costs less than one that does not wake.
     """
-    world, policy = _outside(trigger, record, ports, default_policy, now)
+    observation, policy = _outside(trigger, record, ports, default_policy, now)
     # Also where the table knows of nothing that sleeps: the objects themselves may.
-    resting = world.paused and world.keep_asleep and not world.opened
-    if resting or world.cluster is None or not world.cluster.answers:
-        return world
+    resting = observation.paused and observation.keep_asleep and not observation.opened
+    if resting or observation.cluster is None or not observation.cluster.answers:
+        return observation
     # Where everything of ours is to go, objects are asked, too: the table may have lost what sleeps.
-    if world.off_hours is None and not (world.snapshots or world.cluster.offboards):
-        return world
-    return _inside(world, world.cluster, policy, record, ports, now)
+    if observation.off_hours is None and not (observation.snapshots or observation.cluster.offboards):
+        return observation
+    return _inside(observation, observation.cluster, policy, record, ports, now)
 
 
 def outside(trigger: Trigger, ports: Ports, default_policy: str) -> Observation:
@@ -100,7 +100,7 @@ def outside(trigger: Trigger, ports: Ports, default_policy: str) -> Observation:
 def _outside(
     trigger: Trigger, record: Record | None, ports: Ports, default_policy: str, now: datetime | None = None
 ) -> tuple[Observation, Policy | None]:
-    """With `now`, a policy of another release may be waited for."""
+    """With `now`, a policy of another release may count as pending."""
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     schedule, opening = _scheduled(trigger, ports), ports.sleep.opening(trigger.cluster)
     if cluster is None:
@@ -110,7 +110,7 @@ def _outside(
     policy, findings = _policy(name, ports, not is_left and _may_wait(record, opening, now))
     off_hours, snapshots = policy.off_hours if policy else None, ports.sleep.snapshots(trigger.cluster)
     times, problem = _times(off_hours, trigger, ports) if off_hours else (None, ())
-    world = Observation(
+    observation = Observation(
         cluster,
         off_hours,
         times=times,
@@ -132,7 +132,7 @@ def _outside(
             _not_scaled(off_hours.kinds if off_hours else (), snapshots), (), lambda group, kind: ""
         ),
     )
-    return world, policy
+    return observation, policy
 
 
 def _scheduled(trigger: Trigger, ports: Ports) -> datetime | None:
@@ -144,7 +144,7 @@ def _scheduled(trigger: Trigger, ports: Ports) -> datetime | None:
 
 
 def _inside(
-    world: Observation,
+    observation: Observation,
     cluster: EksCluster,
     policy: Policy | None,
     record: Record | None,
@@ -155,45 +155,59 @@ def _inside(
     What keeps us from reading is raised where nothing sleeps and nothing is about to: the queue's retries
     bridge seconds, and its alarm reports more. Else it must not end the chain of reconciles.
     """
-    namespaces = world.off_hours.namespaces if world.off_hours else ()
+    namespaces = observation.off_hours.namespaces if observation.off_hours else ()
     try:
         reading = Reading(ports.kubernetes(cluster))
-        kinds_of_sets = _kinds_of_sets(world)
-        found = look(
-            *(reading, world.snapshots, namespaces, _node_pools(policy), kinds_of_sets, cluster.version),
-            asked=world.off_hours.kinds if world.off_hours else (),
-            suspends=bool(world.off_hours and world.off_hours.jobs is Jobs.SUSPEND),
+        kinds_of_sets = _kinds_of_sets(observation)
+        found = read_cluster(
+            *(
+                reading,
+                observation.snapshots,
+                namespaces,
+                _node_pools(policy),
+                kinds_of_sets,
+                cluster.version,
+            ),
+            asked=observation.off_hours.kinds if observation.off_hours else (),
+            suspends=bool(observation.off_hours and observation.off_hours.jobs is Jobs.SUSPEND),
         )
-        if any(pool.fallback_gpus for pool in world.pools):
+        if any(pool.fallback_gpus for pool in observation.pools):
             found = replace(found, refused=_refused(reading, found.node_pools), unread=reading.unread)
     except (Refused, Unavailable) as error:
-        if isinstance(error, Refused) and not world.snapshots and _is_new(record, now):
-            return replace(world, refused=str(error))
-        if _is_quiet(world, now):
+        if isinstance(error, Refused) and not observation.snapshots and _is_new(record, now):
+            return replace(observation, refused=str(error))
+        if _is_quiet(observation, now):
             raise
-        return replace(world, unreachable=str(error))
-    recovered = _recovered(world, found.originals)
+        return replace(observation, unreachable=str(error))
+    recovered = _recovered(observation, found.originals)
     return replace(recovered, found=found, lead=lead(found.node_pools), kinds=found.kinds)
 
 
-def _kinds_of_sets(world: Observation) -> tuple[tuple[str, str], ...]:
+def _kinds_of_sets(observation: Observation) -> tuple[tuple[str, str], ...]:
     """Whose objects are asked for what is noted on them, since nothing else lists those that have no pods."""
-    retains = world.off_hours and world.off_hours.volumes is Volumes.RETAIN
+    retains = observation.off_hours and observation.off_hours.volumes is Volumes.RETAIN
     return marks.RETAINING.kinds if retains else ()
 
 
-def _recovered(world: Observation, found: Originals) -> Observation:
+def _recovered(observation: Observation, found: Originals) -> Observation:
     """The table wins: what is noted on objects counts where it has nothing, or a damaged item."""
     keys = {(kept.ref, kept.field) for kept in found.snapshots}
-    tabled = (kept for kept in world.snapshots if (kept.ref, kept.field) not in keys)
-    return replace(world, snapshots=(*tabled, *found.snapshots), findings=(*world.findings, *found.findings))
+    tabled = (kept for kept in observation.snapshots if (kept.ref, kept.field) not in keys)
+    return replace(
+        observation, snapshots=(*tabled, *found.snapshots), findings=(*observation.findings, *found.findings)
+    )
 
 
-def _is_quiet(world: Observation, now: datetime) -> bool:
+def _is_quiet(observation: Observation, now: datetime) -> bool:
     """Whether nothing sleeps, and nothing is to for a while."""
-    if world.snapshots or world.opening or world.times is None or world.times.is_asleep(now):
+    if (
+        observation.snapshots
+        or observation.opening
+        or observation.times is None
+        or observation.times.is_asleep(now)
+    ):
         return False
-    edge = world.times.next_edge(now)
+    edge = observation.times.next_edge(now)
     return edge is None or edge.at - now > NEAR_AN_EDGE
 
 
@@ -355,7 +369,7 @@ def _holidays(name: str, ports: Ports) -> tuple[Holidays, tuple[Finding, ...]]:
     return NO_HOLIDAYS, (Finding("holidays", f"holidays {name!r}: {problem}.", remedy),)
 
 
-def look(
+def read_cluster(
     reading: Reading,
     snapshots: Iterable[Snapshot],
     namespaces: tuple[str, ...] = (),
@@ -415,7 +429,7 @@ def _with_owners(
     snapshots: tuple[Snapshot, ...],
     kept: Collection[Ref],
 ) -> Found:
-    """With what stands above the pods, and what of all that was listed off-hours may change."""
+    """With what is above the pods, and what of all that was listed off-hours may change."""
     of_all = (*snapshots, *found.originals.snapshots)
     objects = listed.objects(scope, kept)
     targets = _targets(of_all, objects)
@@ -489,7 +503,7 @@ class _Listed:
         return *self.node_pools, *self.making_work, *self.noted, *self.autoscalers, *self.queued
 
     def objects(self, scope: _Scope, kept: Collection[Ref]) -> dict[Ref, Object]:
-        """Those that are in scope, or of which something is kept."""
+        """Those that are in scope, or that have a snapshot."""
         found = {
             ref_of(item): item for item in self.making_work if ref_of(item) in kept or scope.has_pods_of(item)
         }
@@ -688,7 +702,7 @@ def _targets(snapshots: Iterable[Snapshot], objects: Mapping[Ref, Object]) -> se
 
 def of_a_pod(pod: Object) -> Object:
     """What off-hours reads of a pod. The rest is ten times as large, and may hold secrets."""
-    metadata, found, told = pod["metadata"], pod["spec"], pod.get("status") or {}
+    metadata, found, state = pod["metadata"], pod["spec"], pod.get("status") or {}
     marks = metadata.get("annotations") or {}
     kept = {key: found[key] for key in _OF_A_SPEC if key in found} | asked_by(found)
     return {
@@ -699,7 +713,7 @@ def of_a_pod(pod: Object) -> Object:
             "annotations": {key: marks[key] for key in (KEEP_AWAKE,) if key in marks},
         },
         "spec": kept,
-        "status": {key: told[key] for key in ("phase", "conditions") if key in told} | _waiting(told),
+        "status": {key: state[key] for key in ("phase", "conditions") if key in state} | _waiting(state),
     }
 
 

@@ -16,7 +16,7 @@ from slicewise.planning.record import UNKNOWN_TIME
 
 
 def opening_of(
-    world: Observation, planned: Iterable[Action], early: datetime | None, now: datetime
+    observation: Observation, planned: Iterable[Action], early: datetime | None, now: datetime
 ) -> Opening | None:
     """
     Args:
@@ -27,69 +27,69 @@ def opening_of(
         None where nothing sleeps that we could wake, and where a person wants it asleep: for ever, or for as
         long as the pause lasts.
     """
-    sleeping = _sleeping(world, planned)
-    if world.cluster is None or (world.paused and world.keep_asleep):
+    sleeping = _sleeping(observation, planned)
+    if observation.cluster is None or (observation.paused and observation.keep_asleep):
         return None
     if not sleeping:
-        return _while_hidden(world, now)
-    if world.times is None or not world.times.is_asleep(now):
-        return _past(world.opening, now)
-    edge = world.times.next_edge(now)
+        return _while_hidden(observation, now)
+    if observation.times is None or not observation.times.is_asleep(now):
+        return _past(observation.opening, now)
+    edge = observation.times.next_edge(now)
     if edge is None or early is None:
         return None
     opens = edge.at.replace(microsecond=0)
     # They are woken at the hour (plan.py): what must be woken before it is awake.
-    if all(kept.ref.kind == "CronJob" for kept in sleeping):
+    if all(snapshot.ref.kind == "CronJob" for snapshot in sleeping):
         return Opening(opens, opens)
-    return _ahead(world, opens, early.replace(microsecond=0), now)
+    return _ahead(observation, opens, early.replace(microsecond=0), now)
 
 
-def noted(world: Observation, opening: Opening | None) -> Iterator[Action]:
+def noted(observation: Observation, opening: Opening | None) -> Iterator[Action]:
     """Nothing where it is written down already."""
-    if opening == world.opening:
+    if opening == observation.opening:
         return
     if opening is None:
         yield DeleteOpening("nothing sleeps that is to be woken")
     else:
-        yield PutOpening(opening, "it is kept by the schedule, and by a check every five minutes")
+        yield PutOpening(opening, "the schedule wakes it, and a check every five minutes")
 
 
-def _is_asleep(kept: Snapshot, kinds: Registry) -> bool:
+def _is_asleep(snapshot: Snapshot, kinds: Registry) -> bool:
     """Whether an object sleeps and we can wake it. That volumes are retained is no sleep."""
-    is_ours = kept.intact and kinds.setting_of(kept) is not None and not opens(kept)
-    return is_ours and not kept.woken and kept.field != RETAIN.field
+    is_ours = snapshot.intact and kinds.setting_of(snapshot) is not None and not opens(snapshot)
+    return is_ours and not snapshot.woken and snapshot.field != RETAIN.field
 
 
-def _sleeping(world: Observation, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
-    kept = (one.snapshot for one in planned if isinstance(one, SaveSnapshot))
-    return tuple(one for one in (*world.slept, *kept) if _is_asleep(one, world.kinds))
+def _sleeping(observation: Observation, planned: Iterable[Action]) -> tuple[Snapshot, ...]:
+    saved = (one.snapshot for one in planned if isinstance(one, SaveSnapshot))
+    return tuple(one for one in (*observation.slept, *saved) if _is_asleep(one, observation.kinds))
 
 
-def _while_hidden(world: Observation, now: datetime) -> Opening | None:
+def _while_hidden(observation: Observation, now: datetime) -> Opening | None:
     """
     It stays until a reconcile has found nothing asleep; one that could not read where that may be has not.
     """
-    if not world.opening or not unread.hides_sleepers(world):
+    if not observation.opening or not unread.hides_sleepers(observation):
         return None
-    if world.times and world.times.is_asleep(now):
-        return world.opening
-    return _past(world.opening, now)
+    if observation.times and observation.times.is_asleep(now):
+        return observation.opening
+    return _past(observation.opening, now)
 
 
-def _past(stands: Opening | None, now: datetime) -> Opening:
+def _past(recorded: Opening | None, now: datetime) -> Opening:
     """The hour has come, or no one wants it asleep any longer: from when on it is overdue stays unchanged."""
-    if stands and UNKNOWN_TIME < stands.due <= stands.opens <= now:
-        return stands
+    if recorded and UNKNOWN_TIME < recorded.due <= recorded.opens <= now:
+        return recorded
     at = now.replace(microsecond=0)
     return Opening(at, at)
 
 
-def _ahead(world: Observation, opening: datetime, early: datetime, now: datetime) -> Opening:
+def _ahead(observation: Observation, opening: datetime, early: datetime, now: datetime) -> Opening:
     """
     Once it is due it stays, though nodes now start quicker, as it does where the cluster cannot be read.
     """
-    stands = world.opening
-    is_known = stands is not None and stands.opens == opening and stands.due > UNKNOWN_TIME
-    if stands and is_known and (world.found is None or stands.due <= now):
-        return stands
+    recorded = observation.opening
+    is_known = recorded is not None and recorded.opens == opening and recorded.due > UNKNOWN_TIME
+    if recorded and is_known and (observation.found is None or recorded.due <= now):
+        return recorded
     return Opening(min(early, opening), opening)

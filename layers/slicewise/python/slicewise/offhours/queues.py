@@ -99,8 +99,8 @@ def are_unread(unread: Mapping[Ref, str]) -> bool:
     )
 
 
-def is_queued(kept: Snapshot) -> bool:
-    return kept.ref[:2] == QUEUED
+def is_queued(snapshot: Snapshot) -> bool:
+    return snapshot.ref[:2] == QUEUED
 
 
 def is_over(workload: Object) -> bool:
@@ -170,7 +170,7 @@ def findings(queues: Queues, slept: Iterable[Snapshot], until: str) -> Iterator[
     Args:
         until: When the sleep ends, for people.
     """
-    held = {kept.ref for kept in slept if not kept.woken}
+    held = {snapshot.ref for snapshot in slept if not snapshot.woken}
     counts: dict[str, int] = {}
     for workload in _waiting(queues):
         queue = queues.of(workload)
@@ -255,9 +255,9 @@ def _resources(pod_spec: Object) -> frozenset[str]:
 
 
 def _is_admitted(workload: Object) -> bool:
-    """Or over. Of whichever generation a condition speaks: what runs must not be ended."""
-    told = (condition(workload, kind) or {} for kind in ("QuotaReserved", "Finished"))
-    return bool(status(workload).get("admission")) or any(one.get("status") == "True" for one in told)
+    """Or it has ended. Of any generation that a condition names: what runs must not be ended."""
+    conditions = (condition(workload, kind) or {} for kind in ("QuotaReserved", "Finished"))
+    return bool(status(workload).get("admission")) or any(one.get("status") == "True" for one in conditions)
 
 
 def _is_of_pods(workload: Object) -> bool:

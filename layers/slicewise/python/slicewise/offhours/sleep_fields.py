@@ -83,9 +83,9 @@ class Setting:
             found = found.get(key) if isinstance(found, Mapping) else None
         return self.absent if found is None else found
 
-    def resumed_at(self, kept: Snapshot) -> Any:
+    def resumed_at(self, snapshot: Snapshot) -> Any:
         """What is written at waking before the original is; None where that is written at once."""
-        return kept.resume_at or (self.awake if kept.original is None else None)
+        return snapshot.resume_at or (self.awake if snapshot.original is None else None)
 
     def made_for(self, item: Object) -> int:
         """How many maps on the way to the field are not there, and are made when it is written."""
@@ -229,6 +229,6 @@ ONLY_EMPTY_NODES_GO = Setting(
 )
 
 
-def opens(kept: Snapshot) -> bool:
+def opens(snapshot: Snapshot) -> bool:
     """Whether it is of a NodePool that was opened, not put to sleep. A damaged one says nothing."""
-    return kept.field == OPENED.field and kept.ours is None and kept.intact
+    return snapshot.field == OPENED.field and snapshot.ours is None and snapshot.intact

@@ -1,4 +1,4 @@
-"""What a person says wins over the calendar, for a while. Pure."""
+"""A person's override wins over the calendar, for a while. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slicewise.schedule.calendar import Calendar, Edge
 
 @dataclass(frozen=True)
 class Times:
-    """A calendar and what a person said last: is the cluster to be asleep, and until when?"""
+    """A calendar and a person's last override: is the cluster to be asleep, and until when?"""
 
     calendar: Calendar
     override: Override | None = None
@@ -46,8 +46,8 @@ def until_next_edge(calendar: Calendar, asleep: bool, now: datetime) -> datetime
     if calendar.is_asleep(now) != asleep:
         edge = calendar.next_edge(now)
         return edge.at if edge else None
-    # "Not tonight", said in the afternoon: the next change is the one that must not happen, the one after it
-    # ends what was said.
+    # "Not tonight", requested in the afternoon: the next change is the one that must not happen, the one
+    # after it ends the override.
     against = calendar.next_edge(now)
     back = calendar.next_edge(against.at) if against else None
     return back.at if back else None

@@ -1,5 +1,5 @@
 """
-From pods to what makes them: the objects that are put to sleep, and those that are left and told. Pure.
+From pods to what makes them: the objects that are put to sleep, and those that are left and reported. Pure.
 
 Each pod is followed up its controlling owners. A LeaderWorkerSet shows why through any kind: a worker pod is
 made by a StatefulSet, that by the leader's pod, that by another StatefulSet, and that by the set.
@@ -31,10 +31,10 @@ class Workload:
     What makes some pods.
 
     Attributes:
-        top: The object that decides how many there are; a pod that nobody makes is its own. Of a kind that is
-            not read it has a name alone.
+        top: The object that decides how many there are; a pod without a controller is its own. Of a kind that
+            is not read it has a name alone.
         keeps_awake: A person marked a pod, or something that makes it.
-        losing: What stands above its pods and deletes their volumes when it is scaled down.
+        losing: What is above its pods and deletes their volumes when it is scaled down.
     """
 
     top: Object
@@ -49,7 +49,7 @@ class Workload:
 
     @property
     def may_retain(self) -> bool:
-        """Whether what loses volumes is what is scaled, and of a kind that we may tell to retain them."""
+        """Whether what loses volumes is what is scaled, and of a kind that we may set to retain them."""
         return self.losing == (self.ref,) and self.top["kind"] == "StatefulSet"
 
     @property
@@ -108,7 +108,7 @@ def unread_of(ref: Ref, unread: Mapping[Ref, str]) -> str:
 
 
 def _owner(item: Object, kinds: Registry) -> Object | None:
-    """What stands above, as far as the reference to it tells."""
+    """What is above, as far as the reference to it shows."""
     owner = controller_of(item)
     if owner is None:
         return None
@@ -118,7 +118,7 @@ def _owner(item: Object, kinds: Registry) -> Object | None:
 
 
 def slices(pod: Object) -> int:
-    """GPUs, or parts of one, that a pod asks for."""
+    """GPUs, or parts of one, that a pod requests."""
     containers = (*(spec(pod).get("containers") or ()), *(spec(pod).get("initContainers") or ()))
     resources = {
         resource
@@ -160,7 +160,7 @@ def _chain(pod: Object, owners: Mapping[str, Object]) -> list[Object]:
 
 def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Object, NightBehaviour]:
     """
-    The topmost object that decides, and what becomes of its pods: what stands below it would be put back.
+    The topmost object that decides, and what becomes of its pods: what is below it would be put back.
 
     Args:
         above: The controlling owner of the last of the chain, of which nothing is known but its name.
@@ -170,7 +170,7 @@ def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Ob
         behaviour = row.behaviour_of(item) if row else None
         if behaviour is NightBehaviour.JOB and item is not above and scales(item):
             behaviour = None  # its pods say whether it is scaled
-        # One that is gone, or not served in our version, cannot be put to sleep.
+        # One that is deleted, or not served in our version, cannot be put to sleep.
         if behaviour and (item is not above or behaviour is not NightBehaviour.SLEEPS):
             return item, behaviour
         if item is not above and scales(item):
@@ -181,7 +181,7 @@ def _top(chain: list[Object], above: Object | None, kinds: Registry) -> tuple[Ob
             return item, NightBehaviour.JOB
     if above is None:
         return chain[-1], NightBehaviour.BARE
-    # A static pod is owned by its Node: nobody but the kubelet makes or ends it.
+    # A static pod is owned by its Node: only the kubelet makes or ends it.
     is_named = above["kind"] != "Node" and kinds.row_of_object(above) is None
     return above if is_named else chain[-1], NightBehaviour.UNKNOWN
 
@@ -234,7 +234,7 @@ def templates(item: Object) -> tuple[Object, ...]:
 
 
 def chooses(pod_spec: Object, pool: str) -> bool:
-    """Whether a pod may run on the nodes of this pool, and asks for a pool at all."""
+    """Whether a pod may run on the nodes of this pool, and requests a pool at all."""
     chosen = (pod_spec.get("nodeSelector") or {}).get(layout.POOL_LABEL)
     if chosen is not None:
         return bool(chosen == pool)

@@ -17,8 +17,8 @@ from slicewise.planning.actions import Action, Notify
 from slicewise.planning.outcome import Finding
 
 
-def findings(world: Observation) -> Iterator[Finding]:
-    for ref, answer in sorted(world.found.unread.items()) if world.found else ():
+def findings(observation: Observation) -> Iterator[Finding]:
+    for ref, answer in sorted(observation.found.unread.items()) if observation.found else ():
         yield Finding(
             "cannot-be-read",
             f"{ref if ref.name else _every(ref)} could not be read: {answer}",
@@ -38,28 +38,33 @@ def lists(found: Found) -> tuple[Ref, ...]:
     return tuple(sorted(ref for ref in kinds if ref not in found.ungranted))
 
 
-def hides_sleepers(world: Observation) -> bool:
+def hides_sleepers(observation: Observation) -> bool:
     """
     Whether what sleeps could not be read, or not all of it. By day that matters only where something slept:
     the opening stays until a reconcile has read all of it.
     """
-    if world.found is None:
-        return world.off_hours is not None and world.opening is not None
-    return bool(lists(world.found)) and bool(world.opening or world.slept)
+    if observation.found is None:
+        return observation.off_hours is not None and observation.opening is not None
+    return bool(lists(observation.found)) and bool(observation.opening or observation.slept)
 
 
-def message(world: Observation, found: Found, snapshots: Iterable[Snapshot]) -> str:
+def message(observation: Observation, found: Found, snapshots: Iterable[Snapshot]) -> str:
     """What sleeps, or may, and could not be read, in words; empty where all could."""
-    refs = sorted({kept.ref for kept in snapshots if not kept.woken and found.why_unread(kept.ref)})
-    names = [*map(str, refs), *(map(_every, lists(found)) if not refs and hides_sleepers(world) else ())]
+    refs = sorted(
+        {snapshot.ref for snapshot in snapshots if not snapshot.woken and found.why_unread(snapshot.ref)}
+    )
+    names = [
+        *map(str, refs),
+        *(map(_every, lists(found)) if not refs and hides_sleepers(observation) else ()),
+    ]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]}{more} could not be read" if names else ""
 
 
-def notice(world: Observation, found: Found, name: str) -> Iterator[Action]:
+def notice(observation: Observation, found: Found, name: str) -> Iterator[Action]:
     """Once a sleep, from the second reconcile on: that one fails is no news."""
     unread = lists(found)
-    if not (unread and world.opening):
+    if not (unread and observation.opening):
         return
     kinds = ", ".join(map(_every, unread))
     yield Notify(
@@ -67,7 +72,7 @@ def notice(world: Observation, found: Found, name: str) -> Iterator[Action]:
         f"{kinds} could not be read: {found.unread[unread[0]]}. What sleeps there is not woken until it can "
         "be read. It is retried each minute. Restore what does not answer, or allow what is refused.",
         "people are there",
-        f"unread since {world.opening.opens.isoformat()}",
+        f"unread since {observation.opening.opens.isoformat()}",
     )
 
 

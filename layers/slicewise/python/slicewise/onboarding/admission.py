@@ -166,13 +166,13 @@ def _matched(write: Write) -> dict[str, Any]:
 def _validation(identity: Identity, write: Write) -> dict[str, Any]:
     return {
         "expression": f"!({_is_asked(write)}) || ({_allowed(write)})",
-        "message": f"{identity.name} may {said(write)}; all else must stay as it is. "
+        "message": f"{identity.name} may {described(write)}; all else must stay unchanged. "
         "Where a webhook edits every object that is written, its edit counts as ours.",
         "reason": "Forbidden",
     }
 
 
-def said(write: Write) -> str:
+def described(write: Write) -> str:
     """For people: "patch cronjobs: spec.suspend"."""
     which = f" {write.only}" if write.only else ""
     fields = ", ".join(written(write))

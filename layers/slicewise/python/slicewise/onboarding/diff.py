@@ -156,7 +156,7 @@ def _applies(
 def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     """
     A helm of another owner that is running on Karpenter holds up nothing of the operator's, and the other way
-    round: each is waited for alone.
+    round: each is pending alone.
     """
     policy, contents = inside.policy, inside.contents
     ours = karpenter.is_ours(contents, policy)

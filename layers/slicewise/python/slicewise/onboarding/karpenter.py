@@ -50,17 +50,17 @@ def gate(contents: ClusterContents, policy: Policy, now: datetime) -> Gate:
     """
     if is_ours(contents, policy):
         return Gate.ON
-    if contents.karpenter and _said_gate(contents.karpenter.gates) is False:
+    if contents.karpenter and _configured_gate(contents.karpenter.gates) is False:
         return Gate.OFF
     if any(status(overlay).get("conditions") for overlay in contents.node_overlays):
         return Gate.ON
-    ages = [now - born for overlay in contents.node_overlays if (born := created_at(overlay))]
+    ages = [now - created for overlay in contents.node_overlays if (created := created_at(overlay))]
     if not ages:
         return Gate.UNKNOWN
     return Gate.OFF if max(ages) >= GATE_PATIENCE else Gate.ASKED
 
 
-def _said_gate(gates: str | None) -> bool | None:
+def _configured_gate(gates: str | None) -> bool | None:
     for part in (gates or "").split(","):
         key, _, value = part.partition("=")
         if key.strip() == "NodeOverlay":
@@ -166,7 +166,7 @@ def gate_findings(contents: ClusterContents, policy: Policy, now: datetime) -> l
     if NODE_OVERLAY_CRD not in contents.crds or gate(contents, policy, now) is not Gate.OFF:
         return []
     how = "its environment says so"
-    if _said_gate(contents.karpenter.gates if contents.karpenter else None) is not False:
+    if _configured_gate(contents.karpenter.gates if contents.karpenter else None) is not False:
         how = f"for {GATE_PATIENCE.seconds} seconds it has not answered a NodeOverlay"
     return [
         _refuse(

@@ -74,7 +74,7 @@ def observe(
         as_person: For `slicewise plan`: read the cluster with the rights of the user who runs this, so also
             where the installer has no entry yet, and plan as for a policy that only recommends: all steps at
             once, instead of those that must come first.
-        waits: Whether a policy of another release is waited for (policies.found).
+        waits: Whether a policy of another release counts as pending (policies.found).
     """
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
@@ -116,12 +116,12 @@ def _policy(name: str | None, ports: Ports, waits: bool) -> Policy | None:
 
 def record_fields(observation: Observation, before: Record | None, now: datetime) -> dict[str, object]:
     """What the record of this reconcile has of its observation."""
-    looked_before = before.observed_at if before else None
+    observed_before = before.observed_at if before else None
     return {
         "policy": observation.policy_name or "",
         "fingerprint": policies.fingerprint(observation.policy) if observation.policy else "",
         "cluster_fingerprint": eks_fingerprint(observation.cluster) if observation.cluster else "",
-        "observed_at": now if observation.contents else looked_before,
+        "observed_at": now if observation.contents else observed_before,
     }
 
 
@@ -190,11 +190,11 @@ def _inside(
             found["admin_in_effect"] = kubernetes.may_do_everything()
         helm = ports.helm(cluster)
         admin = bool(found.get("admin_in_effect"))
-        found["contents"] = look(kubernetes, helm, policy, admin, settings.gpu_operator)
+        found["contents"] = read_contents(kubernetes, helm, policy, admin, settings.gpu_operator)
     return found
 
 
-def look(
+def read_contents(
     kubernetes: Kubernetes, helm: Helm, policy: Policy, admin: bool, chart: Chart | None = None
 ) -> ClusterContents:
     """

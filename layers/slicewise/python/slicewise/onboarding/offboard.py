@@ -2,7 +2,8 @@
 Onboarding's share of offboarding: what is ours is removed, in an order that strands no workload. Pure.
 
 1. Off-hours wakes what sleeps and deletes its schedule; tuning ends rollouts, restores adopted NodePools, has
-   ours emptied, and deletes its alarms. Both have identities of their own, so they are waited for.
+   ours emptied, and deletes its alarms. Both have identities of their own, so onboarding continues once they
+   have ended.
 2. As cluster admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
    and no GPU of others rests on it, its configuration, the access entries of the others, admission policies
    and roles.

@@ -17,7 +17,7 @@ from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.onboarding import manifests
 from slicewise.onboarding.helm.operator_values import is_joined
 from slicewise.onboarding.observation import Observation, Remains, Settings, live
-from slicewise.onboarding.observe import entries_of, look, with_failure
+from slicewise.onboarding.observe import entries_of, read_contents, with_failure
 from slicewise.onboarding.offboard import KINDS
 from slicewise.onboarding.operator import release as operator_release
 from slicewise.policy.model import Policy
@@ -79,7 +79,7 @@ def _inside(remains: Remains, kubernetes: Kubernetes) -> Remains:
 
 
 def _as_admin(remains: Remains, kubernetes: Kubernetes, helm: Helm) -> Remains:
-    contents = look(kubernetes, helm, _ANY, admin=True)
+    contents = read_contents(kubernetes, helm, _ANY, admin=True)
     release = operator_release.of(contents)
     pods = kubernetes.list(*kinds.POD, only=_reads_ours, trim=_named)
     mine = live(contents, manifests.NAMESPACE)

@@ -57,7 +57,7 @@ REACH_POLL, REACH_DEADLINE = timedelta(seconds=60), ACTIVE_DEADLINE + timedelta(
 INSTALL_POLL, INSTALL_DEADLINE = timedelta(seconds=10), timedelta(minutes=30)
 VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
 # To read a blocked cluster makes us its admin for seconds, which may alarm its owner: at most daily.
-REFUSED_LOOK = timedelta(hours=24)
+BLOCKED_POLL = timedelta(hours=24)
 
 _IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
@@ -161,8 +161,10 @@ def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings
             findings,
         )
     if observation.policy is None:
-        said = cluster.tags.get(POLICY_TAG)
-        tag = f"it has no tag {POLICY_TAG}" if said is None else f"its tag {POLICY_TAG} says {said!r}"
+        tag_value = cluster.tags.get(POLICY_TAG)
+        tag = (
+            f"it has no tag {POLICY_TAG}" if tag_value is None else f"its tag {POLICY_TAG} says {tag_value!r}"
+        )
         return Outcome(
             Stage.UNMANAGED, f"no policy applies to this cluster: {tag}", _left_behind(observation, settings)
         )
@@ -313,7 +315,7 @@ def _still_refused(
         return None
     seen = (eks_fingerprint(cluster), fingerprint(policy))
     is_same = (record.cluster_fingerprint, record.fingerprint) == seen
-    return record if is_same and now - record.observed_at < REFUSED_LOOK else None
+    return record if is_same and now - record.observed_at < BLOCKED_POLL else None
 
 
 # With the cluster read

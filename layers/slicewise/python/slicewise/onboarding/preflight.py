@@ -144,7 +144,7 @@ def _adopted(contents: ClusterContents, policy: Policy) -> list[Finding]:
             found.append(_refuse("adopt-impossible", message, remedy))
         elif pool.adopt:
             node_pool = there[pool.adopt]
-            found += adopted.told_before(policy, pool, node_pool, _class_of(contents, node_pool))
+            found += adopted.adoption_findings(policy, pool, node_pool, _class_of(contents, node_pool))
     return found
 
 

@@ -242,7 +242,7 @@ def _tuner_rules(policy: Policy, unfinished: Iterable[str], split: bool) -> list
 
 
 def _template_rules(split: bool) -> list[dict[str, Any]]:
-    """Where GPUs are shared: who will ask for more than one, which no shared GPU can give."""
+    """Where GPUs are shared: pods that will request more than one, which no shared GPU can give."""
     apps = [] if split else [_rule("apps", ["deployments", "statefulsets"], ["list"])]
     return [*apps, _rule("batch", ["jobs", "cronjobs"], ["list"])]
 

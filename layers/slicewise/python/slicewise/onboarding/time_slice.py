@@ -63,7 +63,7 @@ def _name(pool: Pool) -> str:
 def _daemon_set(pool: Pool) -> Object:
     labels = {"app.kubernetes.io/name": NAME, layout.POOL_LABEL: pool.name}
     environment = {
-        "NVIDIA_VISIBLE_DEVICES": "all",  # asks for no slice, sees every GPU
+        "NVIDIA_VISIBLE_DEVICES": "all",  # requests no slice, sees every GPU
         "NVIDIA_DRIVER_CAPABILITIES": "utility",
         "TIME_SLICE": str(_LENGTHS[pool.time_slice]),
         "AGAIN_SECONDS": str(AGAIN_SECONDS),

@@ -24,8 +24,8 @@ def awaited(
     What must still become true before the cluster counts as onboarded; empty when all has.
 
     Args:
-        stuck: NodePools that cannot be written, or whose overlays cannot: that is reported, and they are not
-            waited for.
+        stuck: NodePools that cannot be written, or whose overlays cannot: that is reported, and they block
+            nothing.
     """
     if kept := operator_release.awaited(contents, policy, settings):
         return (kept,)  # nothing else was applied
@@ -109,7 +109,7 @@ def without_effect(contents: ClusterContents) -> tuple[Finding, ...]:
 
 def _mismatch(claim: Object) -> Finding | None:
     believed = status(claim).get("capacity")
-    promised = observed.promised(labels(claim), observed.born_with(claim))
+    promised = observed.promised(labels(claim), observed.initial_key(claim))
     if not believed or promised is None:
         return None  # not launched yet, or of a time before this layout
     for resource, wanted in promised.items():

@@ -48,7 +48,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class SlotsFit:
-    """Guard: the unfinished pods on a node, read again now, ask for at most `most` of a resource."""
+    """Guard: the unfinished pods on a node, read again now, request at most `most` of a resource."""
 
     node: str
     resource: str
@@ -200,7 +200,7 @@ class DeleteOpening:
     part: str = ""
 
     def __str__(self) -> str:
-        return "note that nothing waits for its opening"
+        return "note that it has no opening"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from slicewise.planning.outcome import Finding, Outcome, Stage
 from slicewise.planning.record import Record
 
 # A deployment takes some ten minutes, and as long again where it is rolled back. After that the policy counts
-# as wrong: nobody is going to deploy once more.
+# as wrong: no other deployment is coming.
 LONGEST = timedelta(hours=1)
 _RETRY = timedelta(minutes=1)
 # How soon it is seen that a wrong policy was repaired: the sweep would be an hour later.
@@ -22,7 +22,7 @@ WRONG = "policy"
 
 
 def may_wait(before: Record | None, now: datetime) -> bool:
-    """Whether such a policy is waited for, or is wrong."""
+    """Whether such a policy is pending, or is wrong."""
     return before is None or before.skew_since is None or now - before.skew_since < LONGEST
 
 

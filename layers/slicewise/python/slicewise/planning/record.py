@@ -35,7 +35,7 @@ class Record:
         notified: Keys of the notices that were sent (Notify.key). Lost, each is sent once more.
         next_try: What becomes of a reconcile that failed: how many tries its message has left, or when the
             next attempt is. Empty after one that ended well.
-        skew_since: Since when a policy of another release has been waited for, or has been wrong after such
+        skew_since: Since when a policy of another release has been pending, or has been wrong after such
             a wait (planning/policy_skew.py); else None.
         unreadable: Names of the fields that another release, or a person, wrote otherwise than we do. They
             count as absent, and are not saved again.

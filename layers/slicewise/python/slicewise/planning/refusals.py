@@ -22,8 +22,8 @@ _OURS = "slicewise-"
 
 def refused_by(error: SlicewiseError) -> str:
     """
-    In the API server's words, such as "admission webhook "x.example.com""; empty where nobody did, or what
-    refused may be over soon.
+    In the API server's words, such as "admission webhook "x.example.com""; empty where no webhook did, or
+    what refused may be over soon.
     """
     if not isinstance(error, Refused) or isinstance(error, Unauthorized):
         return ""

@@ -5,13 +5,14 @@ A policy as a deployment passes it to functions: checked already, and read witho
     {"pools":{"whole":{"sharing":"none","gpus":["l4"],"maxGpus":4}}}
 
 The first line has the format, the release that checked the rest, a digest of the rules that it checked by
-(rules_digest.py), and one of the rest. Below it stands a policy as a person could write it (canonical.py), so
+(rules_digest.py), and one of the rest. Below it is a policy as a person could write it (canonical.py), so
 everything that reads policies reads this, too: a release that knows no such line, `slicewise policy check`, a
 person who edits it. A function trusts it where its own rules checked it and nothing was changed since.
 Everything else, such as YAML, an edited text, and what other rules checked, goes through the strict reader
 (parse.py), which is imported only then. So does a text with keys that are not declared here.
 
-The digest finds edits; it is no signature. Whoever may write the parameter may choose any policy anyway. What
+The digest finds edits; it is no signature. An identity that may write the parameter may choose any policy
+anyway. What
 a forged line would gain them beyond that is held to its form here as well: texts, which become names in
 requests, and switches, which become rights in a cluster.
 """
@@ -50,7 +51,7 @@ class Mark:
 
     Attributes:
         release: Such as "0.1.0".
-        rules: 8 hex digits over the rules that it was checked by; empty where that is not said.
+        rules: 8 hex digits over the rules that it was checked by; empty where that is not recorded.
         digest: The first hex digits of a SHA-256 of the rest; empty where a newer format has none.
     """
 

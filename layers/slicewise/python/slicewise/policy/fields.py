@@ -260,9 +260,9 @@ def declare(
         default: Without one, it must be written.
         path: Its YAML name, where that is not its own name in camelCase.
     """
-    said = {"form": form, "help": help, "path": path, "unless": unless}
-    said |= {"stand_in": stand_in, "by_default": by_default}
-    metadata = {_KEY: said}
+    parts = {"form": form, "help": help, "path": path, "unless": unless}
+    parts |= {"stand_in": stand_in, "by_default": by_default}
+    metadata = {_KEY: parts}
     if bounds := getattr(form, "bounds", None) or getattr(getattr(form, "item", None), "bounds", None):
         metadata[BOUNDS] = bounds
     return dataclasses.field(default=default, metadata=metadata)
@@ -293,17 +293,17 @@ def _all_declared(section: type) -> tuple[Declared, ...]:
 
 
 def _declared(one: dataclasses.Field[Any]) -> Declared:
-    said = one.metadata[_KEY]
+    parts = one.metadata[_KEY]
     return Declared(
         attribute=one.name,
-        path=said["path"] or spelt(one.name),
-        form=said["form"],
-        help=said["help"],
+        path=parts["path"] or spelt(one.name),
+        form=parts["form"],
+        help=parts["help"],
         default=one.default,
         required=one.default is MISSING,
-        unless=said["unless"],
-        stand_in=said["stand_in"],
-        by_default=said["by_default"],
+        unless=parts["unless"],
+        stand_in=parts["stand_in"],
+        by_default=parts["by_default"],
     )
 
 

@@ -529,7 +529,7 @@ class Policy:
         fields.Section(Metrics), "Where measured use is read.", default=Metrics()
     )
     tuning: Tuning = fields.declare(fields.Section(Tuning), "When N changes.", default=Tuning())
-    drift: Drift = fields.choice(Drift.REPAIR, "What happens when somebody else edits objects of ours.")
+    drift: Drift = fields.choice(Drift.REPAIR, "What happens when another writer edits our objects.")
     report: CostReport = fields.choice(
         CostReport.NONE,
         "Whether the operators get a notice each week of what GPUs cost and what was saved; in mode act.",
@@ -589,11 +589,11 @@ def found(text: str | None, name: str, *, waits: bool = False) -> Policy:
 
     Args:
         text: None where no policy of this name is deployed.
-        waits: Whether one that is refused only since it is of another release is waited for.
+        waits: Whether one that is refused only since it is of another release counts as pending.
 
     Raises:
         InvalidPolicy: Also where there is none.
-        PolicySkew: Where it is waited for.
+        PolicySkew: Where it is pending.
     """
     if text is None:
         remedy = "no policy of this name is deployed: add it to policies/ and deploy, or correct the tag"

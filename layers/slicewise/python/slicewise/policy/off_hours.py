@@ -128,11 +128,11 @@ class Override:
     """
 
     asleep: bool
-    said_at: datetime
+    set_at: datetime
     until: datetime
     by: str
     reason: str = ""
     unreadable: tuple[str, ...] = ()
 
     def holds(self, at: datetime) -> bool:
-        return self.said_at <= at < self.until
+        return self.set_at <= at < self.until

@@ -1,7 +1,7 @@
 """
 Fields of a policy that are each fine, and together can never do what they say. Pure.
 
-Asked of what was written, not of defaults: who leaves a field out has said nothing that could be void. And
+Asked of what was written, not of defaults: a field that is left out can be no contradiction. And
 `metrics: {source: none}` goes with all: it is how N is frozen for a while.
 """
 

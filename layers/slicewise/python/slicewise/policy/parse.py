@@ -2,7 +2,7 @@
 From a policy's text to a Policy.
 
 What a deployment has checked is taken as it is (checked.py). Any other text is read strictly, with every
-problem said at once: whether it is good is decided once, at the end, by whether a problem was noted.
+problem reported at once: whether it is good is decided once, at the end, by whether a problem was noted.
 """
 
 from __future__ import annotations

@@ -68,12 +68,12 @@ class Table:
             self.note(key, None, f"this is missing; {remedy}")
 
     def rule_out(self, key: str, remedy: str) -> None:
-        """Another field rules this one out: it is not read, and only that is said."""
+        """Another field rules this one out: it is not read, and only that is reported."""
         if self.has(key) and key not in self.taken:
             self.note(key, self.take(key), remedy)
 
     def skip(self, key: str) -> None:
-        """It is not read: what is wrong beside it is said already."""
+        """It is not read: what is wrong beside it is reported already."""
         self.taken.add(key)
 
     def is_sound(self, key: str) -> bool:

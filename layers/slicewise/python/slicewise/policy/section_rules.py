@@ -1,7 +1,7 @@
 """
 Rules over several fields of one section. Pure.
 
-`rule_out` names fields that another field rules out, before any is read: then only that is said of them.
+`rule_out` names fields that another field rules out, before any is read: then only that is reported of them.
 `check` is asked after all fields were read. It notes what cannot be together, and gives fields whose default
 depends on others theirs. What is each fine and together void is in pairs.py.
 """
@@ -63,7 +63,7 @@ def _rule_out(table: Table) -> None:
     if table.has("adopt"):
         table.rule_out("fallbackGpus", "remove it: an adopted NodePool is the pool's only one")
     if sharing is None:
-        table.skip("profile")  # that `sharing` is missing or wrong is said already
+        table.skip("profile")  # that `sharing` is missing or wrong is reported already
         return
     if sharing is Sharing.NONE:
         table.rule_out("replicas", "remove it, or write `sharing: time-slicing` or mps")
@@ -190,7 +190,7 @@ def _adopt(table: Table, values: Values) -> None:
 
 
 def _fallback_gpus(table: Table, values: Values) -> None:
-    """A model that cannot stand in for the pool's own is named."""
+    """A model that cannot replace the pool's own is named."""
     if table.has("adopt") or not values["fallback_gpus"]:
         return
     for index, name in enumerate(table.take("fallbackGpus")):
@@ -200,7 +200,7 @@ def _fallback_gpus(table: Table, values: Values) -> None:
 
 
 def _no_fallback(table: Table, values: Values, gpu: GpuModel) -> str:
-    """Why a model cannot stand in for the pool's own; empty where it can."""
+    """Why a model cannot replace the pool's own; empty where it can."""
     is_mig, profile = _sharing(table) is Sharing.MIG, values["profile"]
     if gpu.name in values["gpus"]:
         return "it is in gpus already, and serves there at all times; remove it here"

@@ -24,7 +24,8 @@ Path = tuple[str, ...]
 Value = bool | int | str
 FIELDS = ("group", "kind", "path", "asleep")
 MOST = 8
-# Kinds of operators that we speak of ourselves: nights know them (offhours/kinds.py), or have no say in them.
+# Kinds of operators that we name ourselves: nights know them (offhours/kinds.py), or do not decide about
+# them.
 KNOWN = frozenset(kind for kind in kinds.RESOURCES if "." in kind[0])
 
 _GROUP = re.compile(r"(?=.{3,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")

@@ -112,15 +112,15 @@ def _differences(chosen: Consolidation, pool: Pool, node_pool: Object) -> Iterat
     ):
         live = disruption.get(part)
         if field in chosen.written and live != value:
-            said = "what is learned" if value == LEARNED else value
-            yield f"{part} {live or '(none)'} becomes {said} (consolidation.{field})"
+            wanted = "what is learned" if value == LEARNED else value
+            yield f"{part} {live or '(none)'} becomes {wanted} (consolidation.{field})"
     if "idle_after" in chosen.written and disruption.get("consolidateAfter") != NEVER:
         yield f"while GPUs are idle consolidateAfter is {chosen.idle_after} (consolidation.idleAfter)"
     if chosen.business_hours:
         yield "budgets are added to its own (consolidation.businessHours)"
 
 
-def told_before(
+def adoption_findings(
     policy: Policy, pool: Pool, node_pool: Object, node_class: Object | None = None
 ) -> tuple[Finding, ...]:
     """What is to be known before it is taken over; none where it is adopted already."""

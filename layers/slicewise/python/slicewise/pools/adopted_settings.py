@@ -39,7 +39,7 @@ def original(node_pool: Object) -> dict[str, Any]:
 
 
 def unreadable(node_pool: Object) -> tuple[str, ...]:
-    """Parts of the original of which it cannot be said what they were."""
+    """Parts of the original that cannot be known."""
     found = original(node_pool)
     return tuple(part for part in ("limits", "disruption", "requirements") if part not in found)
 
@@ -109,7 +109,7 @@ def as_limited(pool: Pool, node_pool: Object) -> Pool:
     return pool if limit is None else replace(pool, max_gpus=quantities.whole(limit))
 
 
-def limits_given_back(node_pool: Object, n: int) -> dict[str, Any] | None:
+def original_limits(node_pool: Object, n: int) -> dict[str, Any] | None:
     """As its owner had the GPUs, in slices at N = `n`, since Karpenter counts these; None for no limits."""
     found = original(node_pool)
     live = dict(spec(node_pool).get("limits") or {})

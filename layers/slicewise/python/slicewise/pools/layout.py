@@ -1,8 +1,8 @@
 """
 The layout of slices in a cluster: names, numbers, and the objects that must change in step.
 
-Device-plugin key, NodePool requirement, NodePool limits and NodeOverlay capacity all say the same N. They are
-made here, from one N, for onboarding and tuning alike. Every function is pure.
+Device-plugin key, NodePool requirement, NodePool limits and NodeOverlay capacity all have the same N. They
+are made here, from one N, for onboarding and tuning alike. Every function is pure.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def config_map(
 
 
 def resource(pool: Pool) -> str:
-    """What a pod of this pool asks one of."""
+    """What a pod of this pool requests one of."""
     return mig_resource(pool.profile) if pool.profile else GPU_RESOURCE
 
 
@@ -181,7 +181,7 @@ def slices_per_gpu(pool: Pool, gpu: GpuModel, n: int) -> int:
 
 
 def capacity(pool: Pool, gpu: GpuModel, n: int, gpus: int) -> dict[str, str]:
-    """What a machine with `gpus` GPUs offers at N = `n`. Under MIG no whole GPU is left to ask for."""
+    """What a machine with `gpus` GPUs offers at N = `n`. Under MIG no whole GPU is left to request."""
     slices = {resource(pool): str(slices_per_gpu(pool, gpu, n) * gpus)}
     return {**slices, GPU_RESOURCE: "0"} if pool.profile else slices
 

@@ -33,7 +33,7 @@ def config_keys_of(pool_object: Object) -> tuple[str, ...]:
     return required_values((template.get("spec") or {}).get("requirements") or (), CONFIG_LABEL) or ()
 
 
-def born_with(claim: Object) -> str | None:
+def initial_key(claim: Object) -> str | None:
     """The key that a NodeClaim started with; its spec never changes, also when N does."""
     keys = required_values(spec(claim).get("requirements") or (), CONFIG_LABEL) or ()
     return keys[0] if len(keys) == 1 else None
@@ -51,8 +51,8 @@ def n_of_nodes(
     counted = Counter(n for n in map(slices_of_key, keys) if n)
     if counted:
         return min(counted, key=lambda n: (-counted[n], n))
-    told = {n_of_overlay(overlay, pool) for overlay in overlays if _speaks_of(overlay, node_pool)}
-    return told.pop() if len(told) == 1 else None
+    claimed = {n_of_overlay(overlay, pool) for overlay in overlays if _speaks_of(overlay, node_pool)}
+    return claimed.pop() if len(claimed) == 1 else None
 
 
 def _speaks_of(overlay: Object, node_pool: str) -> bool:

@@ -88,8 +88,8 @@ def _delete_alarm(connection: Connection, action: DeleteAlarm) -> None:
     connection.ports.alarms.delete(action.name)
 
 
-def _forget(connection: Connection, action: DeleteState) -> None:
-    connection.ports.store.forget(connection.trigger.cluster)
+def _delete_state(connection: Connection, action: DeleteState) -> None:
+    connection.ports.store.delete_state(connection.trigger.cluster)
 
 
 def _wake(connection: Connection, action: Wake) -> None:
@@ -112,7 +112,7 @@ HANDLERS: Mapping[type[Action], Handler] = {
     Notify: _notify,
     PutAlarm: _put_alarm,
     DeleteAlarm: _delete_alarm,
-    DeleteState: _forget,
+    DeleteState: _delete_state,
     Wake: _wake,
 }
 

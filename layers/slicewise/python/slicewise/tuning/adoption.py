@@ -89,7 +89,7 @@ def _plan(
         return _since_adopted(contents, pool, node_pool, now) if _is_of(node_pool, pool.name) else None
     if why := _why_not(contents, pool, node_pool):
         return _not_adopted(node_pool, why)
-    findings = adopted_pools.told_before(policy, pool, node_pool)
+    findings = adopted_pools.adoption_findings(policy, pool, node_pool)
     claims = _claims(contents, node_pool)
     # A node that has come since is one of whole GPUs.
     labelling = _labelling(contents, pool, node_pool, claims, layout.EXCLUSIVE, findings, now)
@@ -134,7 +134,7 @@ def _labelling(
     pool: Pool,
     node_pool: Object,
     claims: Sequence[Object],
-    born_with: str,
+    initial_key: str,
     findings: tuple[Finding, ...],
     now: datetime,
 ) -> PoolPlan | None:
@@ -144,7 +144,9 @@ def _labelling(
         return None
     batch_size = max(1, int(len(claims) * RolloutSettings.batch_share))
     nodes = {name(node): node for node in contents.nodes}
-    actions = (action for claim in bare[:batch_size] for action in _label(claim, nodes, pool, born_with, now))
+    actions = (
+        action for claim in bare[:batch_size] for action in _label(claim, nodes, pool, initial_key, now)
+    )
     message = f"{len(claims) - len(bare)} of {len(claims)} nodes are labelled with what they do already"
     return _next(node_pool, message, actions, findings, SOON)
 
@@ -200,21 +202,21 @@ def _lacks(claim: Object, pool: Pool) -> bool:
     return any(labels(claim).get(key) != value for key, value in _wanted(claim, pool).items())
 
 
-def _wanted(item: Object, pool: Pool, born_with: str = layout.EXCLUSIVE) -> dict[str, str]:
+def _wanted(item: Object, pool: Pool, initial_key: str = layout.EXCLUSIVE) -> dict[str, str]:
     """Where it has a key, that is N's matter."""
-    key = labels(item).get(layout.CONFIG_LABEL, born_with)
+    key = labels(item).get(layout.CONFIG_LABEL, initial_key)
     return {**adopted_pools.labels(pool), layout.CONFIG_LABEL: key}
 
 
 def _label(
-    claim: Object, nodes: dict[str, Object], pool: Pool, born_with: str, now: datetime
+    claim: Object, nodes: dict[str, Object], pool: Pool, initial_key: str, now: datetime
 ) -> Iterable[Patch]:
     node = nodes.get(status(claim).get("nodeName", ""))
     for item in (node, claim):
         if item is None:
             continue
         operations = [*set_value(item, CHANGED_PATH, stamp(now))]
-        for key, value in _wanted(item, pool, born_with).items():
+        for key, value in _wanted(item, pool, initial_key).items():
             operations += set_value(item, label_path(key), value)
         why = "what its NodePool will require must be on it first, or Karpenter replaces it"
         yield Patch(ref_of(item), tuple(operations), f"label {ref_of(item)} as one of pool {pool.name}", why)
@@ -275,10 +277,10 @@ def restored(contents: ClusterContents, policy: Policy | None) -> tuple[PoolPlan
         # Who sleeps has other settings until it wakes, as the sleeper remembers them.
         and not annotations_of(node_pool).keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}
     )
-    return tuple(_given_back(contents, node_pool) for node_pool in left)
+    return tuple(_restored(contents, node_pool) for node_pool in left)
 
 
-def _given_back(contents: ClusterContents, node_pool: Object) -> PoolPlan:
+def _restored(contents: ClusterContents, node_pool: Object) -> PoolPlan:
     n = _n_of(contents, node_pool)
     findings = [_still_shared(node_pool, n)] if n > 1 else []
     findings += _unreadable(node_pool)
@@ -302,7 +304,7 @@ def _give_back(node_pool: Object, n: int) -> Patch:
     """At N > 1 what makes its new nodes start with N stays: Karpenter would replace those that have it."""
     operations: list[Operation] = [
         *_put_back(node_pool, "disruption", _disruption_before(node_pool)),
-        *_put_back(node_pool, "limits", adopted_settings.limits_given_back(node_pool, n)),
+        *_put_back(node_pool, "limits", adopted_settings.original_limits(node_pool, n)),
         *set_value(node_pool, ("metadata", "labels"), _without(labels(node_pool), _OURS)),
         *set_value(node_pool, ("metadata", "annotations"), _without(annotations_of(node_pool), _REMEMBERED)),
     ]

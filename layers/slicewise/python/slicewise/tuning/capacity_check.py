@@ -56,7 +56,7 @@ def check_capacity(contents: ClusterContents, now: datetime, changing: Collectio
 @dataclass(frozen=True)
 class _Known:
     """
-    What is looked up for each of thousands of nodes.
+    What is read for each of thousands of nodes.
 
     Attributes:
         registered: When each node registered, by its name.
@@ -178,7 +178,7 @@ def _claims(contents: ClusterContents) -> list[Finding]:
     for claim in sorted(contents.node_claims, key=name):
         node_pool = labels(claim).get(layout.NODE_POOL_LABEL, "")
         believed = status(claim).get("capacity")
-        promised = observed.promised(labels(claim), observed.born_with(claim))
+        promised = observed.promised(labels(claim), observed.initial_key(claim))
         if node_pool in found or not believed or promised is None:
             continue
         had = {resource: quantities.whole(believed.get(resource)) for resource in promised}

@@ -180,7 +180,7 @@ def _offboarding(cluster: EksCluster, record: Record | None, ports: Ports) -> Of
     kubernetes = ports.kubernetes(cluster)
     try:
         node_pools = kubernetes.list(*kinds.NODE_POOL, only=is_adopted)
-        contents = look(kubernetes, [name(one) for one in node_pools])
+        contents = read_contents(kubernetes, [name(one) for one in node_pools])
         budgets = kubernetes.list(*kinds.DISRUPTION_BUDGET)
     except (Refused, Unauthorized):
         return found
@@ -209,7 +209,7 @@ def _in_force(record: Record | None, ports: Ports) -> tuple[Policy | None, str]:
 def _as_left(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
     """For what an interrupted rollout may still hold."""
     try:
-        return look(ports.kubernetes(cluster))
+        return read_contents(ports.kubernetes(cluster))
     except (Refused, Unauthorized):
         return None
 
@@ -218,7 +218,7 @@ def _inside(
     cluster: EksCluster, policy: Policy, record: Record | None, ports: Ports, now: datetime
 ) -> tuple[ClusterContents, Measurement]:
     kubernetes = ports.kubernetes(cluster)
-    contents = look(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
+    contents = read_contents(kubernetes, [pool.adopt for pool in policy.pools if pool.adopt])
     changing = [found for pool in contents.node_pools if (found := read_rollout(pool)[0])]
     if changing:
         budgets = kubernetes.list(*kinds.DISRUPTION_BUDGET)
@@ -305,13 +305,13 @@ def _evidence_is_due(record: Record | None, now: datetime) -> bool:
     return observed_at is None or not timedelta(0) <= now - observed_at < STEP
 
 
-def look(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
+def read_contents(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> ClusterContents:
     """`adopted` are NodePools whose nodes may not have our label yet."""
     config_map = kubernetes.get(layout.CONFIG_MAP)
     node_pools = kubernetes.list(*kinds.NODE_POOL)
     # Where there are classes, onboarding has given us the right to list the workloads that let us move them.
     split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
-    # Most pods of a cluster ask for no GPU; all of them at once would not fit into the function's memory.
+    # Most pods of a cluster request no GPU; all of them at once would not fit into the function's memory.
     pods = kubernetes.list(*kinds.POD, fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
         version="",

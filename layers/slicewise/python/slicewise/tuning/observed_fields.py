@@ -93,10 +93,10 @@ def of_a_node(node: Object) -> Object:
 def of_a_claim(claim: Object) -> Object:
     """Its requirements name each instance type that would have done; read is the key that it started with."""
     found = spec(claim)
-    born = [one for one in found.get("requirements") or () if one.get("key") == layout.CONFIG_LABEL]
+    requirements = [one for one in found.get("requirements") or () if one.get("key") == layout.CONFIG_LABEL]
     return {
         **claim,
-        "spec": {**found, "requirements": born},
+        "spec": {**found, "requirements": requirements},
         "status": _with_conditions(dict(status(claim))),
     }
 

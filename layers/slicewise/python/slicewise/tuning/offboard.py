@@ -67,7 +67,7 @@ def plan(found: Offboarding, now: datetime) -> Plan:
     busy = {state.name for state, _ in whole}
     parts = [part for _, part in whole]
     settled = replace(contents, node_pools=tuple(p for p in contents.node_pools if name(p) not in busy))
-    parts += _given_back(settled, now)
+    parts += _restored(settled, now)
     parts += [_emptied(contents, node_pool) for node_pool in _of_ours(contents)]
     held = rollout_release.release_holds(contents, busy, _WHY, now)
     waits = [part.requeue_after for part in parts if part.requeue_after is not None]
@@ -150,7 +150,7 @@ def _step(state: PoolState, contents: ClusterContents, now: datetime) -> PoolPla
 # Then back as they were
 
 
-def _given_back(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
+def _restored(contents: ClusterContents, now: datetime) -> Iterator[PoolPlan]:
     """
     One of whole GPUs in three steps: it requires our labels no more; Karpenter has had time to see that, and
     Nodes and NodeClaims lose them, a tenth at a time; it gets back the rest. A node that lost a label that

@@ -63,11 +63,11 @@ def record_fields(found: Observation, before: Record | None, now: datetime) -> d
     return {
         "policy": "" if isinstance(found, Deleted | Unmanaged) else found.policy_name or "",
         "fingerprint": fingerprint(policy) if policy else "",
-        "observed_at": now if _is_looked_into(found) else before and before.observed_at,
+        "observed_at": now if _is_observed(found) else before and before.observed_at,
     }
 
 
-def _is_looked_into(found: Observation) -> bool:
+def _is_observed(found: Observation) -> bool:
     match found:
         case Observed():
             return found.whole
@@ -81,8 +81,8 @@ def plan(found: Observation, now: datetime) -> Plan:
     """Actions in the order in which they must happen, and one mapping of details a NodePool."""
     match found:
         case Deleted():
-            gone = Outcome(Stage.DELETED, "the cluster is deleted; the next sweep removes its state")
-            return Plan(gone, alarms.actions(None, None, found.alarms))
+            deleted = Outcome(Stage.DELETED, "the cluster is deleted; the next sweep removes its state")
+            return Plan(deleted, alarms.actions(None, None, found.alarms))
         case Paused():
             findings = tuple(_paused_halfway(known) for known in found.recorded if "rollout" in known)
             return Plan(Outcome(Stage.PAUSED, f"paused: {found.why}", findings), details=found.recorded)
@@ -160,11 +160,11 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     of_pools, shared = _of_pools(states, seen, now)
     adopting = adoption.adopted(seen.contents, seen.policy, ours, now)
     plans = (*of_pools, *adopting, *_of_classes(states, seen, now), *_of_dropped(seen, ours, now))
-    proof = check_capacity(seen.contents, now, set(shared.changing))
-    findings = (*proof.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
+    check = check_capacity(seen.contents, now, set(shared.changing))
+    findings = (*check.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
     outcome = Outcome(
         Stage.TUNING if shared.changing or any(one.requeue_after for one in adopting) else Stage.ONBOARDED,
-        _reason(proof.summary, plans),
+        _reason(check.summary, plans),
         tuple(dict.fromkeys(findings)),
         min(_waits(plans, seen, now), default=None),
     )

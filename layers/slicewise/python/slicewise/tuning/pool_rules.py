@@ -110,7 +110,7 @@ def _kept_up(planned: PoolPlan, state: PoolState, seen: Observed, now: datetime)
 
 
 def _asking(state: PoolState, seen: Observed) -> tuple[str, ...]:
-    """Who asks for more than one GPU."""
+    """Pods that request more than one GPU."""
     return whole_gpus.known(state, seen.of_several_gpus, seen.recorded_of(state.name))
 
 
@@ -147,14 +147,14 @@ def without_measurements(state: PoolState, seen: Observed, shared: Shared, now: 
 
 @_with_upkeep
 def choose_replicas(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> PoolPlan | None:
-    acts, asking = seen.policy.mode is Mode.ACT, _asking(state, seen)
-    if not acts:
-        state = replace(state, history=_told_before(state, seen))
+    is_enforced, asking = seen.policy.mode is Mode.ACT, _asking(state, seen)
+    if not is_enforced:
+        state = replace(state, history=_recorded_history(state, seen))
     decision, problems = _decision(state, seen, asking, now)
     fields = details(decision, now)
     if asking:
         fields |= {"asks_for_more": list(asking[:_MOST_SAID]), "lets_them_run": whole_gpus.what_helps(state)}
-    memory = _memory(state, decision) if acts else ()
+    memory = _memory(state, decision) if is_enforced else ()
     planned = PoolPlan(state.name, decision.message, fields, memory, problems)
     return _changed(planned, state, decision, shared, now) if decision.changes else planned
 
@@ -212,7 +212,7 @@ def _pods(count: int) -> str:
     return f"{count} pod{'s' if count > 1 else ''}"
 
 
-def _told_before(state: PoolState, seen: Observed) -> Tuning:
+def _recorded_history(state: PoolState, seen: Observed) -> Tuning:
     """
     A policy that only recommends writes nothing into the cluster, so the previous record has how long which
     target was stable.

@@ -38,9 +38,9 @@ def advance_rollout(
         harm = [whole_gpus.why_alone(asking, seen.contents), *harm]
     if blind and not harm:
         tries = state.keys == (layout.config_key(state.pool.sharing, change.from_),)
-        late = now - began >= policy.tuning.canary + _BLIND_LONGEST
-        if not (tries and late):
-            return _waiting(state, change, seen, blind, now - began, late, now)
+        overdue = now - began >= policy.tuning.canary + _BLIND_LONGEST
+        if not (tries and overdue):
+            return _waiting(state, change, seen, blind, now - began, overdue, now)
         harm = [f"{blind}, and a canary that is not measured proves nothing"]
     blockers = blocking(seen.contents, state, now)
     settings = rollout_stages.RolloutSettings(canary=policy.tuning.canary)
@@ -63,14 +63,14 @@ def _waiting(
     seen: Observed,
     blind: str,
     lasts: timedelta,
-    late: bool,
+    overdue: bool,
     now: datetime,
 ) -> PoolPlan:
     """Consolidation is released where it was held for long."""
     message = f"{state.name}: N {change.from_}→{change.to} waits: {blind}"
     wait = max(_BLIND_WAIT, min(lasts / 10, RAREST))
     others = {name(pool) for pool in seen.contents.node_pools} - {state.name}
-    restored = rollout_release.release_holds(seen.contents, others, blind, now) if late else ()
+    restored = rollout_release.release_holds(seen.contents, others, blind, now) if overdue else ()
     detail = {**seen.recorded_of(state.name), "rollout": message}
     return PoolPlan(state.name, message, detail, restored, requeue_after=wait, changing=True)
 

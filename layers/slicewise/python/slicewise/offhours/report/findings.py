@@ -1,4 +1,4 @@
-"""What is left running, and what still waits: told with what it costs and what can be done. Pure."""
+"""What is left running, and what is still pending: reported with what it costs and what can be done. Pure."""
 
 from __future__ import annotations
 
@@ -91,18 +91,18 @@ def volumes(work: Workload) -> Finding:
     )
 
 
-def still_retains(kept: Snapshot) -> Finding:
-    """Of a StatefulSet whose retention could not be given back, most often since the right is gone."""
+def still_retains(snapshot: Snapshot) -> Finding:
+    """Of a StatefulSet whose retention could not be restored, most often since the right was removed."""
     merge = {
         "metadata": {"annotations": {layout.ASLEEP_WAS: None}},
-        "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": kept.original}},
+        "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": snapshot.original}},
     }
     return Finding(
         "still-retains-volumes",
-        f"{kept.ref} retains its volumes when it is scaled down, as for the sleep; it had {kept.field} "
-        f"{kept.original}, which could not be restored.",
+        f"{snapshot.ref} retains its volumes when it is scaled down, as for the sleep; it had "
+        f"{snapshot.field} {snapshot.original}, which could not be restored.",
         f"Write offHours: {{volumes: retain}} until it was, or do it by hand: kubectl patch statefulset "
-        f"{kept.ref.name} -n {kept.ref.namespace} --type merge -p '{json.dumps(merge)}'",
+        f"{snapshot.ref.name} -n {snapshot.ref.namespace} --type merge -p '{json.dumps(merge)}'",
     )
 
 
@@ -112,11 +112,11 @@ def missed_runs(suspended: Iterable[Snapshot], found: Found, at: str) -> Iterato
     this is too late (Kubernetes' documentation of CronJobs; with 100 missed ones it starts none).
     """
     names = [
-        f"{kept.ref} ({spec(found.objects[kept.ref]).get('schedule')})"
-        for kept in suspended
-        if kept.ref in found.objects
-        and kept.original is not True
-        and spec(found.objects[kept.ref]).get("startingDeadlineSeconds") is None
+        f"{snapshot.ref} ({spec(found.objects[snapshot.ref]).get('schedule')})"
+        for snapshot in suspended
+        if snapshot.ref in found.objects
+        and snapshot.original is not True
+        and spec(found.objects[snapshot.ref]).get("startingDeadlineSeconds") is None
     ]
     if names:
         yield Finding(
@@ -132,8 +132,8 @@ def closed_without_reason(node_pool: Ref, writers: Collection[str], is_opened: b
     if is_opened:
         return Finding(
             "sleep-forgotten",
-            f"{node_pool} was closed for a sleep of which nothing is kept, so it is opened again. What slept "
-            "with it is not known any more.",
+            f"{node_pool} was closed for a sleep of which there is no snapshot, so it is opened again. What "
+            "slept with it is not known.",
             "Set the replicas of workloads that are at 0 by hand, and a limit of nodes if it had one.",
         )
     return Finding(
@@ -165,22 +165,22 @@ def holding_nodes(found: Found, policy: OffHours) -> Iterator[Finding]:
 
 
 def not_restorable(snapshots: Iterable[Snapshot], kinds: Registry) -> Iterator[Finding]:
-    """What another release kept, or somebody edited: it is left in the table, and a person must see to it."""
-    for kept in snapshots:
-        if not kept.ref.kind:
+    """What another release stored, or a person edited: it stays in the table until a person restores it."""
+    for snapshot in snapshots:
+        if not snapshot.ref.kind:
             yield Finding(
                 "snapshot-unknown",
-                f"Item {kept.ref.name} of the table belongs to another release; what it restores stays as it "
-                "is.",
+                f"Item {snapshot.ref.name} of the table belongs to another release; what it restores stays "
+                "as it is.",
                 "Deploy that release until the cluster is awake, or restore it by hand and delete the item.",
             )
-        elif not kept.intact:
-            yield damaged(kept)
-        elif kinds.setting_of(kept) is None:
+        elif not snapshot.intact:
+            yield damaged(snapshot)
+        elif kinds.setting_of(snapshot) is None:
             yield Finding(
                 "snapshot-unknown",
-                f"{kept.ref} was put to sleep through {kept.field}, which this release does not know; it "
-                "stays as it is.",
+                f"{snapshot.ref} was put to sleep through {snapshot.field}, which this release does not "
+                "know; it stays as it is.",
                 "Deploy the release that did so until the cluster is awake, or set the field by hand and "
                 "delete the item from the table.",
             )
@@ -188,7 +188,7 @@ def not_restorable(snapshots: Iterable[Snapshot], kinds: Registry) -> Iterator[F
 
 def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
     """What the table has lost, or has damaged, and objects themselves have; None where that is nothing."""
-    names = sorted({str(kept.ref) for kept in snapshots if kept.recovered})
+    names = sorted({str(snapshot.ref) for snapshot in snapshots if snapshot.recovered})
     if not names:
         return None
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -202,12 +202,12 @@ def recovered(snapshots: Iterable[Snapshot]) -> Finding | None:
 
 
 def misread(override: Override | None, now: datetime) -> Iterator[Finding]:
-    """Once it is over, nobody needs to know any more what it said."""
+    """Once it has ended, what it said no longer matters."""
     if override and override.unreadable and ("until" in override.unreadable or now < override.until):
         yield Finding(
             "override-unreadable",
-            "What a person last said about this cluster's sleep cannot be read "
+            "The last override of this cluster's sleep cannot be read "
             f"({', '.join(override.unreadable)}). Until the end that it names the cluster is awake; without "
             "one its calendar counts.",
-            "Say it again: slicewise sleep, wake or snooze; or slicewise follow-calendar.",
+            "Repeat it: slicewise sleep, wake or snooze; or slicewise follow-calendar.",
         )

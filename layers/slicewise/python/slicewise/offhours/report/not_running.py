@@ -57,9 +57,9 @@ def not_yet(found: Found, snapshots: Iterable[Snapshot]) -> tuple[NotYet, ...]:
     in_order = sorted(ours, key=lambda pod: (-(spec(pod).get("priority") or 0), ref_of(pod)))
     waiting = map(_of_pod, in_order)
     snapshots = tuple(snapshots)
-    woken = [kept for kept in snapshots if kept.woken and kept.ref in found.objects]
-    missing = (_of_object(found.objects[kept.ref], kept, made, found.kinds) for kept in woken)
-    resuming = (_of_resuming(found.objects.get(kept.ref), kept, found) for kept in snapshots)
+    woken = [snapshot for snapshot in snapshots if snapshot.woken and snapshot.ref in found.objects]
+    missing = (_of_object(found.objects[snapshot.ref], snapshot, made, found.kinds) for snapshot in woken)
+    resuming = (_of_resuming(found.objects.get(snapshot.ref), snapshot, found) for snapshot in snapshots)
     return tuple(one for one in (*waiting, *missing, *resuming) if one)
 
 
@@ -92,7 +92,7 @@ def _of_pod(pod: Object) -> NotYet | None:
         return _of_containers(pod)
     if gates := [str(gate.get("name")) for gate in spec(pod).get("schedulingGates") or ()]:
         return _of_gates(pod, gates)
-    message = (condition(pod, "PodScheduled") or {}).get("message") or "the scheduler has not said why"
+    message = (condition(pod, "PodScheduled") or {}).get("message") or "the scheduler reports no reason"
     if "persistentvolumeclaim" in message.lower() or "volume" in message.lower():
         remedy = "Check its PersistentVolumeClaims: a volume must be bound, and where its node may be."
         return NotYet(f"{ref_of(pod)} waits for a volume: {message}", remedy)
@@ -125,22 +125,24 @@ def _of_containers(pod: Object) -> NotYet | None:
     return None
 
 
-def _of_object(live: Object, kept: Snapshot, made: Mapping[Ref, Workload], kinds: Registry) -> NotYet | None:
-    if kept.field == PAUSED_REPLICAS.field:
+def _of_object(
+    live: Object, snapshot: Snapshot, made: Mapping[Ref, Workload], kinds: Registry
+) -> NotYet | None:
+    if snapshot.field == PAUSED_REPLICAS.field:
         return _of_keda(live, made)
-    setting = kinds.setting_of(kept)
+    setting = kinds.setting_of(snapshot)
     # Of a RayCluster, how many workers there are is its own autoscaler's word: that it runs, its status says.
     # A job may have ended since.
-    if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS or is_job(kept.ref):
+    if setting is None or not setting.ends_pods or setting is SUSPENDED_PODS or is_job(snapshot.ref):
         return None
     # How many pods a kind without `replicas` makes, it alone knows: one shows that it makes them.
-    work, wanted = made.get(kept.ref), REPLICAS.value(live) if setting is REPLICAS else 1
+    work, wanted = made.get(snapshot.ref), REPLICAS.value(live) if setting is REPLICAS else 1
     there = sum(not being_deleted(pod) for pod in work.pods) if work else 0
     if there >= wanted:
         return None
     why, remedy = _why_fewer(live)
     counted = f"{there} of {wanted} pods" if setting is REPLICAS else "no pods"
-    return NotYet(f"{kept.ref} has {counted}: {why}", remedy, wanted - there)
+    return NotYet(f"{snapshot.ref} has {counted}: {why}", remedy, wanted - there)
 
 
 def _why_fewer(live: Object) -> tuple[str, str]:
@@ -166,31 +168,31 @@ def _of_keda(live: Object, made: Mapping[Ref, Workload]) -> NotYet | None:
     )
 
 
-def _of_resuming(live: Object | None, kept: Snapshot, found: Found) -> NotYet | None:
+def _of_resuming(live: Object | None, snapshot: Snapshot, found: Found) -> NotYet | None:
     """What says already that it runs, and whose controller has not followed."""
-    setting = found.kinds.setting_of(kept)
-    first = setting.resumed_at(kept) if setting else None
+    setting = found.kinds.setting_of(snapshot)
+    first = setting.resumed_at(snapshot) if setting else None
     if live is None or setting is None or first is None or setting.value(live) != first:
         return None
     remedy = f"See that {setting.controller} runs."
     if setting is not PAUSED_REPLICAS:
-        message = f"{kept.ref} is still suspended: {setting.controller} has not followed {kept.field}"
-        return NotYet(message, remedy) if is_suspended(live) and not kept.woken else None
+        message = f"{snapshot.ref} is still suspended: {setting.controller} has not followed {snapshot.field}"
+        return NotYet(message, remedy) if is_suspended(live) and not snapshot.woken else None
     target = following.scaled_by(live)
-    if kept.woken or target not in found.targets or REPLICAS.value(found.targets[target]):
+    if snapshot.woken or target not in found.targets or REPLICAS.value(found.targets[target]):
         return None
-    message = f"{target} has 0 of {kept.resume_at} replicas: KEDA has not followed {kept.ref}"
-    return NotYet(message, remedy, int(kept.resume_at))
+    message = f"{target} has 0 of {snapshot.resume_at} replicas: KEDA has not followed {snapshot.ref}"
+    return NotYet(message, remedy, int(snapshot.resume_at))
 
 
 def still_there(
     found: Found, made: Iterable[Workload], snapshots: Iterable[Snapshot]
 ) -> Iterator[tuple[Workload, Snapshot]]:
     """What has pods though the object that makes them was put to sleep, and the snapshot of that object."""
-    kept = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
+    asleep = {snapshot.ref: snapshot for snapshot in snapshots if _is_asleep(snapshot, found)}
     switches = jobs.switches(found)
     for work in made:
-        if sleeps := kept.get(work.ref) or kept.get(switches.get(work.ref, work.ref)):
+        if sleeps := asleep.get(work.ref) or asleep.get(switches.get(work.ref, work.ref)):
             yield work, sleeps
 
 

@@ -63,7 +63,7 @@ def _counted_on(before: Mapping[str, Any], there: Mapping[str, int], now: dateti
     return {**before, "counted": now.isoformat(), "ran": ran, "saved": saved, "usd": usd}
 
 
-def told(detail: Mapping[str, Any]) -> str:
+def message(detail: Mapping[str, Any]) -> str:
     """In words; empty where nothing would have run."""
     saved = {kind: float(hours) for kind, hours in detail.get("saved", {}).items() if float(hours) > 0}
     words = [

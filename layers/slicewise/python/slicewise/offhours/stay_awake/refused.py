@@ -34,10 +34,10 @@ def left(
     return {part(one): Left(until, _version(live.get(one.ref))) for one in writes}
 
 
-def staying(world: Observation, found: Found) -> frozenset[str]:
+def staying(observation: Observation, found: Found) -> frozenset[str]:
     """What runs on since its sleep was refused; also what KEDA scales, where its ScaledObject's was."""
     by_keda = found.scaled_by_keda.items()
-    return world.left | {str(target) for target, scaler in by_keda if str(scaler) in world.left}
+    return observation.left | {str(target) for target, scaler in by_keda if str(scaler) in observation.left}
 
 
 def _is_of_one_workload(ref: Ref) -> bool:

@@ -60,68 +60,68 @@ class _Fallback:
     pool: Pool
     gpu: GpuModel
     node_pool: Object
-    kept: Snapshot | None
+    snapshot: Snapshot | None
 
     @property
     def node_pool_name(self) -> str:
         return name(self.node_pool)
 
 
-def closed(world: Observation, found: Found, why: str) -> tuple[Action, ...]:
+def closed(observation: Observation, found: Found, why: str) -> tuple[Action, ...]:
     """All that is open is closed."""
     return (
-        *(action for kept in world.opened for action in _close(found, kept, why)),
-        *_close_unknown(world, found),
+        *(action for snapshot in observation.opened for action in _close(found, snapshot, why)),
+        *_close_unknown(observation, found),
     )
 
 
-def are_open(world: Observation, found: Found) -> frozenset[Ref]:
+def are_open(observation: Observation, found: Found) -> frozenset[Ref]:
     """Those that are closed, not put to sleep."""
     marked = {ref_of(item) for item in found.node_pools if _is_marked(item)}
-    return frozenset(marked | {kept.ref for kept in world.opened})
+    return frozenset(marked | {snapshot.ref for snapshot in observation.opened})
 
 
-def tended(world: Observation, found: Found, until: str, now: datetime) -> Tended:
+def tended(observation: Observation, found: Found, until: str, now: datetime) -> Tended:
     """
     A pause, or a mode that only reports, has none opened; what is open is closed as ever.
 
     Args:
         until: When the cluster will sleep, or the night ends, as text for people.
     """
-    fallbacks = {ref_of(one.node_pool): one for one in _fallbacks(world, found)}
+    fallbacks = {ref_of(one.node_pool): one for one in _fallbacks(observation, found)}
     actions: list[Action] = []
     findings: list[Finding] = []
     wait: timedelta | None = None
-    for kept in world.opened:
-        one = fallbacks.get(kept.ref)
+    for snapshot in observation.opened:
+        one = fallbacks.get(snapshot.ref)
         if one is None:
-            actions += _close(found, kept, "no policy names it as a fallback any more")
+            actions += _close(found, snapshot, "no policy names it as a fallback any more")
             continue
-        state = _state(one.node_pool, kept)
+        state = _state(one.node_pool, snapshot)
         if state is _State.OPEN:
             # The reconcile that opened it may have been killed before it reported that. A part of its own: a
             # topic that refuses must not keep it open.
             waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
-            actions.append(replace(_notice(one, kept, len(waiting), world, until), part=""))
+            actions.append(replace(_notice(one, snapshot, len(waiting), observation, until), part=""))
         match state:
             case _State.GIVEN_BACK:
-                actions.append(DeleteSnapshot(kept, "it is closed"))
+                actions.append(DeleteSnapshot(snapshot, "it is closed"))
             case _State.TAKEN:
-                actions += _leave_alone(one.node_pool, kept)
-            case _State.OPEN if not kept.done:
-                actions.append(SaveSnapshot(kept.as_done(), "it is open"))
-            case _State.OPEN if _is_calm(one, kept, found, now) and not _is_busy(one, found):
+                actions += _leave_alone(one.node_pool, snapshot)
+            case _State.OPEN if not snapshot.done:
+                actions.append(SaveSnapshot(snapshot.as_done(), "it is open"))
+            case _State.OPEN if _is_calm(one, snapshot, found, now) and not _is_busy(one, found):
                 why = "nothing runs there, and no other machine of the pool is refused"
-                actions += _close(found, kept, why)
+                actions += _close(found, snapshot, why)
             case _State.OPEN:
-                findings.append(_is_open(one, found, kept))
+                findings.append(_is_open(one, found, snapshot))
                 wait = CALM / 2
-    for one in fallbacks.values() if world.may_sleep else ():
+    for one in fallbacks.values() if observation.may_sleep else ():
         waiting = [pod for pod in found.pods if _waits(pod, one.pool)]
-        if waiting and not (one.kept and one.kept.done):
+        if waiting and not (one.snapshot and one.snapshot.done):
             wait = LOOK
-            actions += _open(one, found, len(waiting), world, until, now)
-    return Tended((*actions, *_close_unknown(world, found)), tuple(findings), wait)
+            actions += _open(one, found, len(waiting), observation, until, now)
+    return Tended((*actions, *_close_unknown(observation, found)), tuple(findings), wait)
 
 
 class _State(Enum):
@@ -134,14 +134,14 @@ class _State(Enum):
     TAKEN = auto()  # by a person, who gave it a limit of their own, or none
 
 
-def _state(node_pool: Object, kept: Snapshot) -> _State:
+def _state(node_pool: Object, snapshot: Snapshot) -> _State:
     match OPENED.value(node_pool), _is_marked(node_pool):
         case None, True:
             return _State.OPEN
         case limit, True if limit == _CLOSED:
             return _State.CLOSED_BY_A_PERSON
         case limit, False if limit == _CLOSED:
-            return _State.GIVEN_BACK if kept.done else _State.TO_OPEN
+            return _State.GIVEN_BACK if snapshot.done else _State.TO_OPEN
     return _State.TAKEN
 
 
@@ -149,28 +149,28 @@ def _is_marked(node_pool: Object) -> bool:
     return layout.OPENED in annotations_of(node_pool)
 
 
-def _fallbacks(world: Observation, found: Found) -> Iterator[_Fallback]:
+def _fallbacks(observation: Observation, found: Found) -> Iterator[_Fallback]:
     live = {name(item): item for item in found.node_pools if not being_deleted(item)}
-    kept = {one.ref: one for one in world.snapshots if one.field == OPENED.field}
-    for pool in (part for whole in world.pools for part in whole.parts()):
+    opened = {one.ref: one for one in observation.snapshots if one.field == OPENED.field}
+    for pool in (part for whole in observation.pools for part in whole.parts()):
         for gpu in pool.models():
             item = live.get(layout.node_pool_name(pool, gpu))
             if item and pool.is_fallback(gpu):
-                yield _Fallback(pool, gpu, item, kept.get(ref_of(item)))
+                yield _Fallback(pool, gpu, item, opened.get(ref_of(item)))
 
 
 # Opening
 
 
 def _open(
-    one: _Fallback, found: Found, waiting: int, world: Observation, until: str, now: datetime
+    one: _Fallback, found: Found, waiting: int, observation: Observation, until: str, now: datetime
 ) -> Iterator[Action]:
-    kept, value = one.kept, OPENED.value(one.node_pool)
-    if kept and kept in world.opened:
-        if _state(one.node_pool, kept) is _State.TO_OPEN:
-            yield from _finish(one, kept, waiting, world, until)
+    snapshot, value = one.snapshot, OPENED.value(one.node_pool)
+    if snapshot and snapshot in observation.opened:
+        if _state(one.node_pool, snapshot) is _State.TO_OPEN:
+            yield from _finish(one, snapshot, waiting, observation, until)
         return
-    asleep = kept and not kept.woken
+    asleep = snapshot and not snapshot.woken
     # Another limit than ours is a person's, and stays.
     if asleep or value != _CLOSED or not _refusals(one, found, now - FRESH):
         return
@@ -182,32 +182,34 @@ def _open(
         ours=OPENED.asleep,
         window=until,
         taken_at=now,
-        version=kept.version + 1 if kept else 1,
+        version=snapshot.version + 1 if snapshot else 1,
     ).sealed()
     yield SaveSnapshot(fresh, "its limit is written down before it is taken away")
-    yield from _finish(one, fresh, waiting, world, until)
+    yield from _finish(one, fresh, waiting, observation, until)
 
 
-def _finish(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, until: str) -> Iterator[Action]:
+def _finish(
+    one: _Fallback, snapshot: Snapshot, waiting: int, observation: Observation, until: str
+) -> Iterator[Action]:
     """What is left of opening it."""
     operations = (
         *json_patch.set_value(one.node_pool, _MARK, until),
         *json_patch.remove(one.node_pool, OPENED.path),
     )
     message = f"take the limit of no nodes from NodePool {one.node_pool_name}, and mark it as open"
-    yield Patch(kept.ref, operations, message, _why(one, waiting))
-    yield SaveSnapshot(kept.as_done(), "it is open")
-    yield _notice(one, kept, waiting, world, until)
+    yield Patch(snapshot.ref, operations, message, _why(one, waiting))
+    yield SaveSnapshot(snapshot.as_done(), "it is open")
+    yield _notice(one, snapshot, waiting, observation, until)
 
 
 def _why(one: _Fallback, waiting: int) -> str:
     return f"{waiting} pods wait, and EC2 has no {_usual(one.pool)}"
 
 
-def _notice(one: _Fallback, kept: Snapshot, waiting: int, world: Observation, until: str) -> Notify:
-    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {world.cluster_name}"
-    key = f"opened {kept.ref} {kept.taken_at.isoformat()}"
-    return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key, part=str(kept.ref))
+def _notice(one: _Fallback, snapshot: Snapshot, waiting: int, observation: Observation, until: str) -> Notify:
+    subject = f"Slicewise: {one.gpu.name} is opened for pool {one.pool.name} of {observation.cluster_name}"
+    key = f"opened {snapshot.ref} {snapshot.taken_at.isoformat()}"
+    return Notify(subject, _opens(one, waiting, until), _why(one, waiting), key, part=str(snapshot.ref))
 
 
 def _opens(one: _Fallback, waiting: int, until: str) -> str:
@@ -252,8 +254,8 @@ def _waits(pod: Object, pool: Pool) -> bool:
 # Open, and closed again
 
 
-def _is_calm(one: _Fallback, kept: Snapshot, found: Found, now: datetime) -> bool:
-    return kept.taken_at <= now - CALM and not _refusals(one, found, now - CALM)
+def _is_calm(one: _Fallback, snapshot: Snapshot, found: Found, now: datetime) -> bool:
+    return snapshot.taken_at <= now - CALM and not _refusals(one, found, now - CALM)
 
 
 def _nodes(one: _Fallback, found: Found) -> list[Object]:
@@ -265,13 +267,13 @@ def _is_busy(one: _Fallback, found: Found) -> bool:
     return any(name(node) in busy for node in _nodes(one, found))
 
 
-def _is_open(one: _Fallback, found: Found, kept: Snapshot) -> Finding:
+def _is_open(one: _Fallback, found: Found, snapshot: Snapshot) -> Finding:
     kinds = [labels(node).get(_INSTANCE_TYPE, "") for node in _nodes(one, found)]
     cost = [f"{kinds.count(kind)} {_priced(kind)}" for kind in sorted(set(kinds))]
     usual = one.pool.models()[0]
     return Finding(
         "fallback-open",
-        f"NodePool {one.node_pool_name} is open since {kept.taken_at:%d %b %H:%M} UTC, when EC2 had no "
+        f"NodePool {one.node_pool_name} is open since {snapshot.taken_at:%d %b %H:%M} UTC, when EC2 had no "
         f"{_usual(one.pool)}: {', '.join(cost) or 'no node'} runs there; a node-hour with {usual.name} costs "
         f"{_from(one.pool, usual)}.",
         "It is closed when the cluster sleeps, or once the usual machines are to be had and it is empty.",
@@ -283,20 +285,20 @@ def _priced(kind: str) -> str:
     return f"{kind} at ${price:g}" if price is not None else kind
 
 
-def _close(found: Found, kept: Snapshot, why: str) -> Iterator[Action]:
-    live = _live(found, kept.ref)
+def _close(found: Found, snapshot: Snapshot, why: str) -> Iterator[Action]:
+    live = _live(found, snapshot.ref)
     if live is None:
-        yield DeleteSnapshot(kept, "the NodePool is deleted")
-    elif _state(live, kept) is _State.TAKEN:
-        yield from _leave_alone(live, kept)
+        yield DeleteSnapshot(snapshot, "the NodePool is deleted")
+    elif _state(live, snapshot) is _State.TAKEN:
+        yield from _leave_alone(live, snapshot)
     else:
         yield from _give_back(live, why)
-        yield DeleteSnapshot(kept, "it is closed")
+        yield DeleteSnapshot(snapshot, "it is closed")
 
 
-def _close_unknown(world: Observation, found: Found) -> Iterator[Action]:
+def _close_unknown(observation: Observation, found: Found) -> Iterator[Action]:
     """Of which there is no snapshot, though it is marked: the table was emptied."""
-    still = {kept.ref for kept in world.opened}
+    still = {snapshot.ref for snapshot in observation.opened}
     for item in found.node_pools:
         if _is_marked(item) and ref_of(item) not in still:
             if OPENED.value(item) is None:
@@ -314,9 +316,9 @@ def _give_back(node_pool: Object, why: str) -> Iterator[Action]:
         yield Patch(ref_of(node_pool), operations, f"close NodePool {name(node_pool)}", why)
 
 
-def _leave_alone(node_pool: Object, kept: Snapshot) -> Iterator[Action]:
+def _leave_alone(node_pool: Object, snapshot: Snapshot) -> Iterator[Action]:
     yield from _unmark(node_pool)
-    yield DeleteSnapshot(kept, "a person or a tool has set another limit")
+    yield DeleteSnapshot(snapshot, "a person or a tool has set another limit")
 
 
 def _unmark(node_pool: Object) -> Iterator[Action]:

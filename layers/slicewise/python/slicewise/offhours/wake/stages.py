@@ -48,15 +48,15 @@ class WakeBatch:
 
 def stages(snapshots: Sequence[Snapshot]) -> tuple[Stage, ...]:
     """Most important first. NodePools and queues are of none: without them no pod of any stage runs."""
-    staged = [kept for kept in snapshots if not lets_start(kept.ref)]
-    known = [kept.priority for kept in staged if not waits_for_others(kept.ref)]
+    staged = [snapshot for snapshot in snapshots if not lets_start(snapshot.ref)]
+    known = [snapshot.priority for snapshot in staged if not waits_for_others(snapshot.ref)]
     lowest = min(known, default=0)
 
-    def priority(kept: Snapshot) -> int:
-        return lowest if waits_for_others(kept.ref) else kept.priority
+    def priority(snapshot: Snapshot) -> int:
+        return lowest if waits_for_others(snapshot.ref) else snapshot.priority
 
     return tuple(
-        tuple(kept for kept in staged if priority(kept) == one)
+        tuple(snapshot for snapshot in staged if priority(snapshot) == one)
         for one in sorted(set(map(priority, staged)), reverse=True)
     )
 
@@ -90,36 +90,36 @@ def next_batch(
     snapshots: Sequence[Snapshot], found: Found, opening: datetime, lead: timedelta, now: datetime
 ) -> WakeBatch:
     in_order = stages(snapshots)
-    may = tuple(kept for kept in snapshots if lets_start(kept.ref))
+    may = tuple(snapshot for snapshot in snapshots if lets_start(snapshot.ref))
     made = following.workloads(found.pods, found.owners, kinds=found.kinds)
     pods = {work.ref: work.pods for work in made}
     before: Stage = ()
     for index, stage in enumerate(in_order):
         due = opening - lead - (len(in_order) - 1 - index) * step(lead, len(in_order))
-        starting = [kept.ref for kept in before if not _runs(kept, found, pods)]
-        if starting and now < due and not all(kept.woken for kept in stage):
-            left = sum(not kept.woken for one in in_order[index:] for kept in one)
+        starting = [snapshot.ref for snapshot in before if not _runs(snapshot, found, pods)]
+        if starting and now < due and not all(snapshot.woken for snapshot in stage):
+            left = sum(not snapshot.woken for one in in_order[index:] for snapshot in one)
             return WakeBatch(may, f"{left} objects wait until {_some(starting)}, or {due:%H:%M} UTC")
         may, before = may + stage, stage
     return WakeBatch(may)
 
 
-def _runs(kept: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) -> bool:
+def _runs(snapshot: Snapshot, found: Found, pods: Mapping[Ref, tuple[Object, ...]]) -> bool:
     """Whether all its pods run: as many as it wants, where it says how many that are."""
-    live = found.objects.get(kept.ref)
-    if not kept.intact or (kept.woken and live is None):
+    live = found.objects.get(snapshot.ref)
+    if not snapshot.intact or (snapshot.woken and live is None):
         return True  # nothing wakes it, or a person wants it removed
-    if not kept.woken or live is None:
+    if not snapshot.woken or live is None:
         return False
-    top = following.scaled_by(live) if live["kind"] == "ScaledObject" else kept.ref
+    top = following.scaled_by(live) if live["kind"] == "ScaledObject" else snapshot.ref
     there = [pod for pod in pods.get(top, ()) if not being_deleted(pod)]
-    wanted = _least(kept, live, found.kinds)
+    wanted = _least(snapshot, live, found.kinds)
     return len(there) >= wanted and all(status(pod).get("phase") == "Running" for pod in there)
 
 
-def _least(kept: Snapshot, live: Object, kinds: Registry) -> int:
+def _least(snapshot: Snapshot, live: Object, kinds: Registry) -> int:
     """How many pods it has at least: KEDA's triggers may want none; how many others make, they alone know."""
-    setting = kinds.setting_of(kept)
+    setting = kinds.setting_of(snapshot)
     if setting is REPLICAS:
         return int(REPLICAS.value(live))
     return 1 if setting and setting.ends_pods and setting is not PAUSED_REPLICAS else 0

@@ -11,15 +11,15 @@ from slicewise.offhours.observation import Found, Observation
 from slicewise.offhours.sleep_fields import REPLICAS, RETAIN
 
 
-def held(world: Observation, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:
+def held(observation: Observation, found: Found, near_the_opening: bool) -> tuple[Snapshot, ...]:
     """
     What says that volumes are retained is restored last: once a reconcile finds that the set has replicas
     again, or that it got none for a while.
     """
     if not near_the_opening:
         return ()
-    kept = (one for one in world.slept if one.field == RETAIN.field and not one.woken)
-    return tuple(one for one in kept if _has_none(found.objects.get(one.ref)))
+    retained = (one for one in observation.slept if one.field == RETAIN.field and not one.woken)
+    return tuple(one for one in retained if _has_none(found.objects.get(one.ref)))
 
 
 def _has_none(live: Object | None) -> bool:

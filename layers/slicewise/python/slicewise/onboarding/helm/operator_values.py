@@ -24,7 +24,7 @@ from slicewise.planning.outcome import Finding
 from slicewise.policy.model import MetricsSource, Policy
 from slicewise.pools import layout
 
-# Charts do not know this key and ignore it; a release's values are where helm keeps what its owner said.
+# Charts do not know this key and ignore it; a release's values are where helm stores what its owner wrote.
 MARK = "slicewise"
 
 _CONFIG = ("devicePlugin", "config")
@@ -78,7 +78,7 @@ class Joined:
 @dataclass(frozen=True)
 class Theirs:
     """
-    What a release's owner said, without us.
+    What a release's owner wrote, without us.
 
     Attributes:
         values: As helm had them before us, with what the owner has changed since.
@@ -212,7 +212,7 @@ def _differences(
     ours = {path for path, _ in leaves(written)}
     paths = {path: None for side in (before, after) for path, _ in leaves(side)}
     if not own_before:
-        paths = dict.fromkeys(ours)  # what the chart said until now is not known
+        paths = dict.fromkeys(ours)  # what the chart had until now is not known
     for path in sorted(paths, key=lambda path: (path not in ours, path)):
         was, becomes = at(before, path), at(after, path)
         if was != becomes and not (isinstance(was, Mapping) or isinstance(becomes, Mapping)):
@@ -284,7 +284,7 @@ def _exporter(policy: Policy, effective: Mapping[str, Any]) -> Iterator[Finding]
         )
 
 
-# Our own exporter's, too: it tells the pods of a shared GPU apart.
+# Our own exporter's, too: it distinguishes the pods of a shared GPU.
 EXPORTER_FOR_PROMETHEUS: Mapping[str, Any] = {
     "hostPID": True,  # or use by process, and so by pod, cannot be measured
     "serviceMonitor": {

@@ -192,7 +192,7 @@ def awaited(contents: ClusterContents, policy: Policy, settings: Settings) -> Fi
     text = json.dumps(together.written, ensure_ascii=False)
     return Finding(
         "gpu-operator-kept",
-        f"{kept.tool} keeps GPU Operator ({release.namespace}/{release.name}) as {kept.manifest} says, and "
+        f"{kept.tool} manages GPU Operator ({release.namespace}/{release.name}) as {kept.manifest} says, and "
         f"that must say more for slices to come: {changes}.",
         f"Write this into {kept.values} of {kept.manifest}: {text}. The ConfigMap that it names is there. "
         "See that node-feature-discovery's workers tolerate the same. We write nothing that "

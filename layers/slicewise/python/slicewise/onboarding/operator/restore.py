@@ -66,7 +66,7 @@ def _at_work(release: Release) -> Finding:
     return Finding(
         "helm-at-work",
         f"A helm is at work on {release.namespace}/{release.name}: it is {release.status}.",
-        "No action needed: Slicewise waits for it.",
+        "No action needed: Slicewise continues once it has ended.",
     )
 
 

@@ -42,7 +42,7 @@ _SLACK = timedelta(minutes=5)
 class Recommendation:
     """
     Attributes:
-        before: The class that the workload's pods ask for; `after` is the one that they belong in.
+        before: The class that the workload's pods request; `after` is the one that they belong in.
         owner: What lies above the workload, for people, such as "InferenceService llm"; "" for nothing.
     """
 
@@ -96,7 +96,11 @@ def decided(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: dat
     """`before` is what the record has."""
     if pool.classes and before.sizes != pool.classes.sizes:
         before = replace(before, decided_at=None)
-    found = _anew(pool, before, evidence, now) if before.is_due(now) else _carried_on(before, evidence)
+    found = (
+        _decide_for_a_day(pool, before, evidence, now)
+        if before.is_due(now)
+        else _carried_on(before, evidence)
+    )
     ours = {one.workload: one for one in found.recommendations}
     for one in _at_once(pool, evidence, found):
         if one.after < ours[one.workload].after:
@@ -111,7 +115,9 @@ def in_order(found: Iterable[Recommendation]) -> tuple[Recommendation, ...]:
     )
 
 
-def _anew(pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime) -> ClassDecision:
+def _decide_for_a_day(
+    pool: Pool, before: ClassDecision, evidence: ClassEvidence, now: datetime
+) -> ClassDecision:
     policy, card = rule(pool, evidence.watched), card_mib(pool)
     happened = [(at, share) for at, share in before.happened if now - at < WINDOW_DAYS * EVERY]
     if before.decided_at:

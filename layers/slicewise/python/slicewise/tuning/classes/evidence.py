@@ -17,7 +17,7 @@ from slicewise.pools import layout
 from slicewise.tuning.rule.busy_guard import FullCard
 from slicewise.tuning.usage.evidence import Grade, Interval, PodUse
 from slicewise.tuning.usage.history import NOTHING, History
-from slicewise.tuning.usage.owners import told_owner
+from slicewise.tuning.usage.owners import topmost_owner_name
 from slicewise.tuning.usage.pool_usage import Window, measured
 from slicewise.tuning.usage.quality import FIRST_POINTS, findings_of
 from slicewise.tuning.usage.readings import Device, Points, Readings
@@ -35,8 +35,8 @@ class ClassEvidence:
     """
     Attributes:
         pods: By "namespace/pod".
-        gpus: The pods of each GPU. On a machine with several they cannot be told apart: then the busiest of a
-            node are taken to be together.
+        gpus: The pods of each GPU. On a machine with several they cannot be distinguished: then the busiest
+            of a node are taken to be together.
         contended: Share of the pool's GPU time of the last day in which a shared GPU never rested: what was
             measured of it, and what it may have been with all that was not.
         full: Shared GPUs that never rested in the last hour, as far as their pods are measured each.
@@ -72,7 +72,7 @@ def class_evidence(
     )
     return ClassEvidence(
         uses,
-        workloads(window.pods, told_owner),
+        workloads(window.pods, topmost_owner_name),
         _gpus(window, uses),
         contended(window, now - DAY),
         problems,

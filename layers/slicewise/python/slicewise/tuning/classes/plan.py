@@ -21,7 +21,7 @@ from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import PoolState
 from slicewise.tuning.usage.history import NOTHING
-from slicewise.tuning.usage.owners import told_owner
+from slicewise.tuning.usage.owners import topmost_owner_name
 from slicewise.tuning.usage.workloads import workload_of
 
 
@@ -109,7 +109,7 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
     for pod in contents.pods:
         size = layout.class_of(spec(pod))
         if not spec(pod).get("nodeName") and layout.chooses(spec(pod), pool) and size and size not in sizes:
-            above = told_owner(pod)
+            above = topmost_owner_name(pod)
             waiting[f"{workload_of(pod)}{f' of {above}' if above else ''}"] = size
     for workload, size in sorted(waiting.items()):
         yield Finding(

@@ -213,7 +213,7 @@ class _Day:
                 policy.memory_quantile,
                 self._growth,
             ):
-                reason = self._growth.tell(self._certain[name], policy.memory_quantile)
+                reason = self._growth.explain(self._certain[name], policy.memory_quantile)
                 self._tighten(name, reason)
 
     def cool(self, nodes: Sequence[Sequence[str]]) -> None:
@@ -286,7 +286,7 @@ def kept_by_growth(
             # Beyond a whole GPU of time it is not memory that keeps it, however few share one now.
             busy = after * pod.expected_busy / spare
             if busy <= min(threshold, 1.0) and _fits_known(pod, after, card_memory_mib, policy, growth):
-                bound = growth.tell(pod, policy.memory_quantile)
+                bound = growth.explain(pod, policy.memory_quantile)
                 found[name] = (
                     f"{after} pods like it fit on a GPU only while its memory stays as it is: {bound}"
                 )

@@ -149,7 +149,7 @@ def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, s
     if chosen.after != LEARNED:
         why = f"the policy says {chosen.after}"
         if slow and chosen.after != NEVER and _span(chosen.after) < slow:
-            why += f", though its nodes take up to {_said(slow)} to start again"
+            why += f", though its nodes take up to {_go_duration(slow)} to start again"
         return chosen.after, why
     if slow is None:
         few = f"{len(startups)} starts are measured, fewer than {LEAST}"
@@ -157,9 +157,9 @@ def _after(chosen: Consolidation, startups: Sequence[timedelta]) -> tuple[str, s
     # To keep an idle node for as long as a new one would take to start costs at most twice what it would cost
     # with the future known.
     bounded = min(max(slow, SHORTEST), LONGEST)
-    return _said(
+    return _go_duration(
         bounded
-    ), f"95 of 100 nodes had their first pod ready within {_said(slow)} ({len(startups)} starts)"
+    ), f"95 of 100 nodes had their first pod ready within {_go_duration(slow)} ({len(startups)} starts)"
 
 
 def actions(state: PoolState, wanted: Wanted, now: datetime) -> tuple[Action, ...]:
@@ -211,9 +211,9 @@ def _slow_start(state: PoolState, slow: timedelta | None) -> tuple[Finding, ...]
     return (
         Finding(
             "starts-slowly",
-            f"Nodes of NodePool {state.name} take up to {_said(slow)} until their first pod is ready.",
-            f'Give their pods the annotation karpenter.sh/do-not-disrupt: "{_said(slow)}": Karpenter then '
-            "leaves each alone for so long after its start. We do not edit your workloads.",
+            f"Nodes of NodePool {state.name} take up to {_go_duration(slow)} until their first pod is ready.",
+            f'Give their pods the annotation karpenter.sh/do-not-disrupt: "{_go_duration(slow)}": Karpenter '
+            "then disrupts none of them for so long after its start. We do not edit your workloads.",
         ),
     )
 
@@ -222,7 +222,7 @@ def _span(text: str) -> timedelta:
     return quantities.duration(text)
 
 
-def _said(span: timedelta) -> str:
+def _go_duration(span: timedelta) -> str:
     """Rounded up to whole minutes: "7m", "1h5m"."""
     hours, minutes = divmod(math.ceil(span.total_seconds() / 60), 60)
     return "".join((f"{hours}h" if hours else "", f"{minutes}m" if minutes or not hours else ""))

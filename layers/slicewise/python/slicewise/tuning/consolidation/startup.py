@@ -21,13 +21,15 @@ from slicewise.planning.actions import Patch
 from slicewise.pools.startup_history import STARTUP_ANNOTATION, recorded_startups
 
 KEPT = 50
-# A pod that was ready so late had waited for something else, or has become ready a second time.
+# A pod that was ready so late was pending for something else, or has become ready a second time.
 LONGEST = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Startup:
-    """Counted from the creation of the NodeClaim. `ready` is when the first pod that waited for it was."""
+    """
+    Counted from the creation of the NodeClaim. `ready` is when the first pod that was pending for it was.
+    """
 
     claim: str
     registered: timedelta
@@ -36,7 +38,9 @@ class Startup:
 
 
 def measured(claims: Iterable[Object], pods: Iterable[Object]) -> tuple[Startup, ...]:
-    """Of those claims whose node has a pod that waited for it; the earliest that was ready comes first."""
+    """
+    Of those claims whose node has a pod that was pending for it; the earliest that was ready comes first.
+    """
     on_node = defaultdict(list)
     for pod in pods:
         on_node[spec(pod).get("nodeName")].append(pod)
@@ -49,14 +53,14 @@ def measured(claims: Iterable[Object], pods: Iterable[Object]) -> tuple[Startup,
 
 
 def _measured(claim: Object, pods: Sequence[Object]) -> Iterable[tuple[datetime, Startup]]:
-    born = created_at(claim)
+    created = created_at(claim)
     registered, initialized = _true_at(claim, "Registered"), _true_at(claim, "Initialized")
-    if not (born and registered and initialized):
+    if not (created and registered and initialized):
         return
     waited = [pod for pod in pods if (created_at(pod) or initialized) < initialized and not _restarted(pod)]
     ready = min((at for pod in waited if (at := _true_at(pod, "Ready"))), default=None)
-    if ready and timedelta(0) < ready - born <= LONGEST:
-        yield ready, Startup(name(claim), registered - born, initialized - born, ready - born)
+    if ready and timedelta(0) < ready - created <= LONGEST:
+        yield ready, Startup(name(claim), registered - created, initialized - created, ready - created)
 
 
 def _true_at(item: Object, kind: str) -> datetime | None:

@@ -1,1 +1,1 @@
-"""Measured packing: what pods ask of a GPU, and where they would be placed. Pure."""
+"""Measured packing: what pods request of a GPU, and where they would be placed. Pure."""

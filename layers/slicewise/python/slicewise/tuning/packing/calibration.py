@@ -17,7 +17,7 @@ from slicewise.tuning.rule.busy_guard import LOOKS_A_DAY
 from slicewise.tuning.usage.evidence import WINDOW_DAYS, Day, PodUse
 from slicewise.tuning.usage.lanes import from_lanes, newest, share_over, share_over_until, to_lanes
 
-# Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can tell apart.
+# Expected busy share a GPU: from a fifth to three. Steps of 5 %, finer than the replay can distinguish.
 THRESHOLDS = tuple(0.18 * 1.05**step for step in range(58))
 # A larger fleet is judged by an even sample: the share is a mean over GPUs, and the time stays bounded.
 SAMPLE = 256

@@ -16,7 +16,7 @@ NO_SLOT_LIMIT = 1 << 30
 
 @dataclass(frozen=True)
 class Request:
-    """What a pod asks of a GPU: peak memory, and busy thousandths of its time."""
+    """What a pod requests of a GPU: peak memory, and busy thousandths of its time."""
 
     memory_mib: int
     busy: int

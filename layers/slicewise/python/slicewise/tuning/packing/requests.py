@@ -1,4 +1,4 @@
-"""What pods ask of a GPU under measured packing: memory, with what it may grow by, and time. Pure."""
+"""What pods request of a GPU under measured packing: memory, with what it may grow by, and time. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class PackingPolicy:
             Who contends less is not worth a restart before it does: see `busy_guard`.
         raise_factor: How far the request of a pod that leaves a hot GPU rises at least.
         lower_below: A request is too large when the pod needs less than this share of its busy time.
-        lower_memory_below: Likewise of its memory, of which it asks for little more than it needs.
+        lower_memory_below: Likewise of its memory, of which it requests little more than it needs.
         moves: Most raises a day.
         rounds: How often the day's raises are tried on a copy, and who lands on a hot GPU raised again.
     """
@@ -59,7 +59,7 @@ def request_for(pod: PodUse, threshold: float, memory_mib: int, asked: float | N
     """
     if not pod.can_share or not threshold > 0:
         return Request(memory_mib, WHOLE)
-    # At least one thousandth: a pod that asks for nothing would fit on a full GPU.
+    # At least one thousandth: a pod that requests nothing would fit on a full GPU.
     busy = max(1, math.ceil(min(WHOLE, WHOLE * pod.expected_busy / threshold)))
     wanted = pod.memory_mib if asked is None else asked
     return Request(min(memory_mib, max(1, math.ceil(wanted))), busy)
@@ -82,7 +82,7 @@ def requests_for(
 def asked_mib(
     pod: PodUse, card_memory_mib: float, policy: PackingPolicy, growth: MemoryGrowth
 ) -> float | None:
-    """The memory to ask for in MiB; None where the pod asks for a whole GPU anyway."""
+    """The memory to request in MiB; None where the pod requests a whole GPU anyway."""
     if not pod.can_share:
         return None
     return growth.request_mib(

@@ -1,5 +1,5 @@
 """
-Measured packing: pods ask for the memory and busy time that they were seen to use.
+Measured packing: pods request the memory and busy time that they were seen to use.
 
 A request is (peak memory, busy thousandths of a node's 1,000). It is decided
 once a day and sparingly, for a new request restarts the pod: pods leave GPUs
@@ -82,7 +82,7 @@ def repack(
     Args:
         pods: Evidence by pod name; a pod on a node but not here counts as a whole GPU.
         nodes: The pods of each GPU.
-        current: What each pod asks for today; one without is taken to ask for a whole GPU.
+        current: What each pod requests today; one without is taken to request a whole GPU.
     """
     policy, growth = policy or PackingPolicy(), growth or MemoryGrowth(pods.values())
     memory = usable_memory(card_memory_mib, policy.memory_headroom)
@@ -102,8 +102,8 @@ class _Day:
 
     Args:
         known: What each pod is known to use, by name.
-        current: What each asks for.
-        wanted: What each would ask for today.
+        current: What each requests.
+        wanted: What each would request today.
     """
 
     def __init__(
@@ -177,8 +177,8 @@ def part(
     growth: MemoryGrowth,
 ) -> list[Change]:
     """
-    Who asks for more once the day's changes have landed: the scheduler need not put pods where they were
-    tried, and a pod that asks for less than it would today takes too many beside it. Siblings that ask for
+    Pods that request more once the day's changes have landed: the scheduler need not put pods where they were
+    tried, and a pod that requests less than it would today takes too many beside it. Siblings that request
     enough would land together again: they wait for the next morning.
 
     Args:
@@ -223,7 +223,7 @@ def _outgrowing(
 def crowded_out(
     cards: Iterable[FullCard], current: Mapping[str, Request], threshold: float, policy: PackingPolicy
 ) -> list[Change]:
-    """Who asks for more before the next day, since its GPU has had no rest. See `busy_guard`."""
+    """Pods that request more before the next day, since their GPU has had no rest. See `busy_guard`."""
     return [
         Change(
             one.pod,
@@ -238,7 +238,7 @@ def crowded_out(
 
 
 def _more(asked: int, wanted: int, policy: PackingPolicy) -> int:
-    """The busy thousandths to ask for of a pod that leaves its GPU."""
+    """The busy thousandths to request for a pod that leaves its GPU."""
     return min(WHOLE, max(wanted, math.ceil(asked * policy.raise_factor)))
 
 
@@ -320,7 +320,7 @@ def _raise_memory(
     asked = before.request if before else now
     least = math.ceil(asked.memory_mib * policy.raise_factor) if before else asked.memory_mib
     request = Request(min(memory, max(wanted.memory_mib, least)), max(wanted.busy, asked.busy))
-    reason = before.reason if before else growth.tell(pod, policy.memory_quantile, policy.memory_surge)
+    reason = before.reason if before else growth.explain(pod, policy.memory_quantile, policy.memory_surge)
     return Change(pod.name, request, reason)
 
 
@@ -357,7 +357,7 @@ def _lowers(
 def _too_large(
     copy: "_Copy", raises: Mapping[str, Change], wanted: Mapping[str, Request], policy: PackingPolicy
 ) -> dict[int, Request]:
-    """By number, what pods ask for that ask for more than they need."""
+    """By number, what pods request that request more than they need."""
     return {
         pod: request
         for pod, (name, request) in enumerate(zip(copy.names, copy.requests, strict=True))

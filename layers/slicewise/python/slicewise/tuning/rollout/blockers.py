@@ -20,7 +20,7 @@ def blocking(contents: ClusterContents, state: PoolState, now: datetime | None =
     NodePool that lets none of them be removed at `now`.
 
     Karpenter reports this only by Events, which are deleted within the hour; so it is read where it comes
-    from: the pods, the node and the PodDisruptionBudgets. Only pods that ask for slices are read.
+    from: the pods, the node and the PodDisruptionBudgets. Only pods that request slices are read.
     """
     found: list[Finding] = []
     pods = by_node(contents.pods)

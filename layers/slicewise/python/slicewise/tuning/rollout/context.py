@@ -1,4 +1,4 @@
-"""What the stages of a change of N read, and what they say. Pure."""
+"""What the stages of a change of N read, and what they report. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RolloutSettings:
         allocatable_timeout: The longest that a relabelled node may take to offer its new slices.
         patience: How long a change waits for what may never come: a node that does not work, a roll.
         before_narrowing: How long growing may take beside its canary before it is aborted.
-        late_share: Share of a pool's nodes that may be late before their N is taken to be at fault; one may
-            always be.
+        late_share: Share of a pool's nodes that may be overdue before their N is taken to be at fault; one
+            may always be.
     """
 
     canary: timedelta = timedelta(minutes=30)
@@ -42,7 +42,7 @@ class RolloutSettings:
     allocatable_timeout: timedelta = timedelta(minutes=5)
     patience: timedelta = timedelta(minutes=30)
     before_narrowing: timedelta = timedelta(hours=3)
-    late_share: float = 0.05
+    overdue_share: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Change:
 
     @property
     def max_unavailable(self) -> int:
-        if self.rollout.yields:
+        if self.rollout.defers_to:
             return len(self.nodes)  # there is no way back
-        return max(1, int(len(self.nodes) * self.settings.late_share))
+        return max(1, int(len(self.nodes) * self.settings.overdue_share))
 
     @property
     def to_come(self) -> tuple[Object, ...]:
@@ -121,7 +121,7 @@ class Change:
 
     @property
     def rolls_long(self) -> bool:
-        """Karpenter's replacing of nodes takes longer than anybody should wait for consolidation."""
+        """Karpenter's replacing of nodes takes longer than consolidation may be held."""
         narrowed = self.rollout.narrowed
         return narrowed is not None and self.now - narrowed >= self.settings.patience
 
@@ -134,7 +134,7 @@ class Change:
     def is_overdue(self) -> bool:
         """It grows, and nodes come and go faster than it gets on, or something else never comes."""
         rollout = self.rollout
-        began = rollout.grows and not (rollout.narrowed or rollout.revert or rollout.yields)
+        began = rollout.grows and not (rollout.narrowed or rollout.revert or rollout.defers_to)
         return began and self.now - rollout.since >= self.longest
 
     @property
@@ -174,12 +174,12 @@ class Change:
             and self.since_relabelled(node) is not None
         )
 
-    def late(self, node: NodeState) -> bool:
+    def has_timed_out(self, node: NodeState) -> bool:
         """
         Whether a relabelled node has had its time.
 
         The canary, which has offered its slices for long, may miss them for a moment when its plugin
-        restarts: so it is late only soon after the label, or at the very last.
+        restarts: so it is overdue only soon after the label, or at the very last.
         """
         since, timeout = self.since_relabelled(node) or timedelta(0), self.settings.allocatable_timeout
         if self.rollout.canary and node.name == self.rollout.canary.node:
@@ -187,11 +187,12 @@ class Change:
         return since > timeout
 
     def is_node_overdue(self, node: NodeState) -> bool:
-        return self.reloads(node) and self.late(node)
+        return self.reloads(node) and self.has_timed_out(node)
 
     def is_skipped(self, node: NodeState) -> bool:
         """
-        It does not work, and was waited for long enough, or pods have slices that it would lose: it stays
+        It does not work, and has blocked the rollout long enough, or pods have slices that it would lose: it
+            stays
         unchanged, and the others go on.
         """
         since, now = patches.waited_for(node), self.now

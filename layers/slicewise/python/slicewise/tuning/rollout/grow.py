@@ -89,15 +89,15 @@ def _choose_canary(change: Change) -> Advance | None:
 
 def relabel(change: Change) -> Advance | None:
     """Node first; its NodeClaim once the node offers what its label says."""
-    late = [node for node in change.nodes if change.is_node_overdue(node)]
-    if len(late) > change.max_unavailable:
-        return _revert_for(change, late)
+    overdue = [node for node in change.nodes if change.is_node_overdue(node)]
+    if len(overdue) > change.max_unavailable:
+        return _revert_for(change, overdue)
     actions: list[Action] = [
         patches.relabel_claim(node.claim_object, change.new, "its node offers the new slices", change.now)
         for node in change.nodes
         if change.has_new(node) and node.claim_object and node.claim_key != change.new
     ]
-    reloading = [node for node in change.nodes if change.reloads(node) and not change.late(node)]
+    reloading = [node for node in change.nodes if change.reloads(node) and not change.has_timed_out(node)]
     old = [node for node in change.nodes if node.key != change.new]
     able = [node for node in old if node.works and not change.is_skipped(node)]
     actions += [_relabel(change, node) for node in able[: max(0, change.batch_size - len(reloading))]]
@@ -107,7 +107,7 @@ def relabel(change: Change) -> Advance | None:
         return act(actions, message, PLUGIN, findings=set_aside(change))
     if reloading:
         return _reloading(change, reloading)
-    return _without_them(change, message, late)
+    return _without_them(change, message, overdue)
 
 
 def _relabel(change: Change, node: NodeState) -> Action:
@@ -118,16 +118,17 @@ def _relabel(change: Change, node: NodeState) -> Action:
     return patches.relabel(node, change.new, why, change.now, resource, most)
 
 
-def _without_them(change: Change, message: str, late: Sequence[NodeState]) -> Advance | None:
+def _without_them(change: Change, message: str, overdue: Sequence[NodeState]) -> Advance | None:
     """
-    What does not work is waited for, and at last skipped: its Node stays unchanged, and its NodeClaim gets
+    What does not work blocks the rollout, and at last is skipped: its Node stays unchanged, and its NodeClaim
+        gets
     the new key, so that narrowing the requirement replaces no node.
     """
     why = "the others do not wait for a node that does not work"
-    behind = [node for node in change.nodes if not _is_over(change, node) and node not in late]
+    behind = [node for node in change.nodes if not _is_over(change, node) and node not in overdue]
     if waits := wait_for(change, behind, f"{message}; the others are not ready", not_ready(change)):
         return waits
-    aside = [node for node in (*behind, *late) if node.claim_object and node.claim_key != change.new]
+    aside = [node for node in (*behind, *overdue) if node.claim_object and node.claim_key != change.new]
     if aside:
         claims = [
             patches.relabel_claim(claim, change.new, why, change.now)
@@ -139,16 +140,16 @@ def _without_them(change: Change, message: str, late: Sequence[NodeState]) -> Ad
 
 
 def _reloading(change: Change, nodes: Sequence[NodeState]) -> Advance:
-    late = [node for node in nodes if change.late(node)]
-    if late:
-        return _revert_for(change, late)
+    overdue = [node for node in nodes if change.has_timed_out(node)]
+    if overdue:
+        return _revert_for(change, overdue)
     return act((), f"{_behind(nodes[0])}, and its device plugin is given time", PLUGIN)
 
 
-def _revert_for(change: Change, late: Sequence[NodeState]) -> Advance:
-    node = max(late, key=lambda node: change.since_relabelled(node) or timedelta(0))
+def _revert_for(change: Change, overdue: Sequence[NodeState]) -> Advance:
+    node = max(overdue, key=lambda node: change.since_relabelled(node) or timedelta(0))
     minutes = int((change.since_relabelled(node) or timedelta(0)).total_seconds() // 60)
-    others = f", and so do {len(late) - 1} others" if len(late) > 1 else ""
+    others = f", and so do {len(overdue) - 1} others" if len(overdue) > 1 else ""
     return revert(change, f"{_behind(node)} {minutes} minutes after it was relabelled{others}")
 
 

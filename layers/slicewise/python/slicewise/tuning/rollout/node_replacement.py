@@ -12,7 +12,7 @@ from slicewise.tuning.rollout.context import ROLL, Advance, Change, act
 
 
 def roll(change: Change) -> Advance | None:
-    """Also a node that is being deleted already is waited for: its pods still move."""
+    """Also a node that is being deleted already counts as pending: its pods still move."""
     old = [claim for claim in change.state.claims if labels(claim).get(layout.CONFIG_LABEL) != change.new]
     if not old:
         return None
@@ -27,7 +27,7 @@ def closed(change: Change) -> list[Action]:
     the next. Where Karpenter may not replace it for long, it is closed only where it is full by the new N.
     """
     rollout = change.rollout
-    if rollout.grows or rollout.yields:
+    if rollout.grows or rollout.defers_to:
         return []
     # A node that has just come has no NodeClaim that names it yet.
     old = [node for node in change.nodes if node.claim_object and node.claim_key != change.new]

@@ -34,9 +34,9 @@ def defer_to_other_writer(change: Change) -> Advance | None:
     """
     rollout, keys = change.rollout, change.state.keys
     is_contested = rollout.taken_back >= _MOST_TAKEN_BACK and _is_taken_back(change)
-    if not (rollout.yields or is_contested) or (rollout.yields and keys == (change.new,)):
+    if not (rollout.defers_to or is_contested) or (rollout.defers_to and keys == (change.new,)):
         return None
-    whom = rollout.yields or _holders(change)
+    whom = rollout.defers_to or _holders(change)
     if keys not in ((change.old,), (change.new,)):
         return _leave(change, whom)
     begun = layout.config_key(change.state.pool.sharing, rollout.from_)
@@ -51,9 +51,8 @@ def _leave(change: Change, whom: str) -> Advance:
     history = replace(change.state.history, changed_at=change.now)
     message = f"N is left to {whom}, whose requirement is {required}"
     release = patches.release(change.state, change.rollout, history)
-    return act(
-        (release,), message, findings=_contested(change, replace(change.rollout, yields=whom)), finished=True
-    )
+    findings = _contested(change, replace(change.rollout, defers_to=whom))
+    return act((release,), message, findings=findings, finished=True)
 
 
 def _yield(change: Change, revert: bool, whom: str) -> Advance:
@@ -62,7 +61,7 @@ def _yield(change: Change, revert: bool, whom: str) -> Advance:
     why = f"{whom} put the requirement back to {required} {times} times"
     rollout = replace(
         change.rollout,
-        yields=whom,
+        defers_to=whom,
         revert=revert,
         narrowed=change.now,
         reason=why if revert else change.rollout.reason,
@@ -74,7 +73,7 @@ def _yield(change: Change, revert: bool, whom: str) -> Advance:
 
 
 def contested(change: Change) -> tuple[Finding, ...]:
-    return _contested(change, change.rollout) if change.rollout.yields else ()
+    return _contested(change, change.rollout) if change.rollout.defers_to else ()
 
 
 def _contested(change: Change, rollout: Rollout) -> tuple[Finding, ...]:
@@ -83,8 +82,8 @@ def _contested(change: Change, rollout: Rollout) -> tuple[Finding, ...]:
     return (
         Finding(
             "requirement-fought-over",
-            f"{rollout.yields} puts the requirement {layout.CONFIG_LABEL} of NodePool {name} back whenever N "
-            f"is changed, so N ends where it has it, at {required}.",
+            f"{rollout.defers_to} puts the requirement {layout.CONFIG_LABEL} of NodePool {name} back "
+            f"whenever N is changed, so N ends where it has it, at {required}.",
             "Have it leave spec.template.spec.requirements, spec.limits and spec.disruption of this NodePool "
             "unchanged (Argo CD: ignoreDifferences, with RespectIgnoreDifferences=true). Or leave N to it: "
             f"replicas: {{start: {n}, max: {n}}} for pool {change.state.pool.name} in the policy.",
@@ -111,7 +110,7 @@ def _is_taken_back(change: Change) -> bool:
 
 def own_keys(change: Change) -> Advance | None:
     """Another writer required a key that is none of this rollout's: nodes would be replaced because of it."""
-    if change.rollout.yields or (set(change.state.keys) <= {change.old, change.new} and change.state.keys):
+    if change.rollout.defers_to or (set(change.state.keys) <= {change.old, change.new} and change.state.keys):
         return None
     tried = change.rollout.canary or not change.rollout.grows
     keys = (change.old, change.new) if tried else (change.old,)
@@ -124,7 +123,7 @@ def own_keys(change: Change) -> Advance | None:
 
 def widen(change: Change) -> Advance | None:
     both = {change.old, change.new}
-    if change.rollout.yields or set(change.state.keys) == both:
+    if change.rollout.defers_to or set(change.state.keys) == both:
         return None
     rollout = change.rollout
     strays = any(key != change.new for key in change.claim_keys)
@@ -146,7 +145,7 @@ def widen(change: Change) -> Advance | None:
 
 
 def narrow(change: Change) -> Advance | None:
-    if change.rollout.yields or (change.state.keys == (change.new,) and change.rollout.narrowed):
+    if change.rollout.defers_to or (change.state.keys == (change.new,) and change.rollout.narrowed):
         return None
     if unseen := _unseen(change):
         return unseen
@@ -158,7 +157,7 @@ def narrow(change: Change) -> Advance | None:
 
 
 def narrow_at_once(change: Change) -> Advance | None:
-    if change.rollout.yields or (change.state.keys == (change.new,) and change.rollout.narrowed):
+    if change.rollout.defers_to or (change.state.keys == (change.new,) and change.rollout.narrowed):
         return None
     why = "changing N kills what runs under MPS, so nodes are replaced"
     step = _unseen(change) or _narrowed(change, why)
@@ -171,7 +170,7 @@ def _unseen(change: Change) -> Advance | None:
     before it plans with it: where it must start again meanwhile, seconds before (run, with other pools'
     overlays changing at the same time).
 
-    A NodeClaim without a node is not waited for: without capacity in EC2 there is always a new one, and
+    A NodeClaim without a node does not block it: without capacity in EC2 there is always a new one, and
     Karpenter replaces none before its node is initialised.
     """
     claims = (node.claim_object for node in change.state.nodes if node.claim_object)

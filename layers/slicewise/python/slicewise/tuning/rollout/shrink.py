@@ -12,7 +12,7 @@ from slicewise.tuning.state.pool_state import NodeState
 
 def shrink(change: Change) -> Advance | None:
     """In place where the pods fit, each node under a cordon; else the NodeClaim says what its Node says."""
-    if change.rollout.narrowed and not change.rollout.yields:
+    if change.rollout.narrowed and not change.rollout.defers_to:
         return None
     actions: list[Action] = _claims_first(change)
     busy = sum(1 for node in change.nodes if _in_hand(change, node))
@@ -35,7 +35,7 @@ def _claims_first(change: Change) -> list[Action]:
     """
     Where another writer has narrowed the requirement already, a node that fits must not drift any longer.
     """
-    if not change.rollout.yields:
+    if not change.rollout.defers_to:
         return []
     why = "the requirement allows no other key, and its pods fit"
     return [
@@ -46,7 +46,7 @@ def _claims_first(change: Change) -> list[Action]:
 
 
 def _in_hand(change: Change, node: NodeState) -> bool:
-    if node.key == change.new and not change.has_new(node) and change.late(node):
+    if node.key == change.new and not change.has_new(node) and change.has_timed_out(node):
         return False
     return node.cordoned_by_us or change.reloads(node)
 

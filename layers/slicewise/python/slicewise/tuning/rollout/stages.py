@@ -93,13 +93,13 @@ def advance(
         blockers: What keeps Karpenter from replacing nodes.
     """
     change = Change(state, rollout, settings, now, tuple(blockers))
-    goes_back = broken and change.rollout.grows and not change.rollout.yields
+    goes_back = broken and change.rollout.grows and not change.rollout.defers_to
     step = revert(change, _few(broken)) if goes_back else None
     if step is None and change.is_overdue:
         step = _given_up(change)
     if step is None:
         found = (stage(change) for stage in _stages(change))
-        step = next((said for said in found if said), None) or _finish(change)
+        step = next((decided for decided in found if decided), None) or _finish(change)
     failed = step.failed or (change.rollout.reason if change.rollout.revert else "")
     findings = (*_foreign_edits(change), *contested(change), *step.findings)
     step = replace(step, findings=tuple(dict.fromkeys(findings)), failed=failed)
@@ -201,10 +201,10 @@ def _why_not(state: PoolState, rollout: Rollout) -> Finding | None:
             "kubectl describe it; see that Karpenter's gate NodeOverlay is on.",
         )
     drifted = [name(claim) for claim in state.claims if is_true(claim, "Drifted")]
-    fought = state.history.failed.get(rollout.to)
-    if not rollout.grows and fought and rollout.since - fought < _LOCK:
+    contested_at = state.history.failed.get(rollout.to)
+    if not rollout.grows and contested_at and rollout.since - contested_at < _LOCK:
         return no(
-            f"the requirement of {live} was contested at {fought:%H:%M}",
+            f"the requirement of {live} was contested at {contested_at:%H:%M}",
             f"No action needed: it is tried again {_LOCK // timedelta(hours=1)} hours after that.",
         )
     if rollout.grows and drifted:

@@ -205,7 +205,7 @@ def nodes_needed(state: PoolState, n: int) -> int:
 
 def host(state: PoolState, contents: ClusterContents) -> Host:
     """
-    What the scarcest machine has for each of its GPUs, and what a pod of the pool asks on average.
+    What the scarcest machine has for each of its GPUs, and what a pod of the pool requests on average.
 
     What daemons on the node take is not known here, so this bound is rather too high.
     """

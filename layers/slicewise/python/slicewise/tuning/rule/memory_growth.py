@@ -33,7 +33,8 @@ PRIOR_WINDOWS = 20.0
 PRIOR_GROWTHS, PARETO = 4.0, 3.0
 # More pods than this share no card.
 MOST_COPIES = 48
-# Ages, in days of history, at which pods are told apart: by its first day, its first three, its first week.
+# Ages, in days of history, at which pods are distinguished: by its first day, its first three, its first
+# week.
 AGES = (1, 2, 4, 8)
 
 
@@ -114,7 +115,7 @@ class MemoryGrowth:
         self, pod: PodUse, card_mib: float, headroom: float, level: float = QUANTILE, surge: float = 1.0
     ) -> float:
         """
-        What the pod asks for of the (1 − h) · M that requests may add up to: its part of a card with pods
+        What the pod requests of the (1 − h) · M that requests may add up to: its part of a card with pods
         like it, of which one grows by the quantile of (1 − level) / n while the others stay. A sum of growths
         that are seldom large is large because of one of them (Foss, Korshunov and Zachary, "An introduction
         to heavy-tailed and subexponential distributions", 2013): so requests add up as the quantile of the
@@ -129,7 +130,7 @@ class MemoryGrowth:
         alone = surge * peak - headroom * card_mib if self.growth(pod).over else peak
         return max(peak, alone, (1 - headroom) * peak * (1 + (ratio - 1) / count))
 
-    def tell(self, pod: PodUse, level: float = QUANTILE, surge: float = 1.0) -> str:
+    def explain(self, pod: PodUse, level: float = QUANTILE, surge: float = 1.0) -> str:
         """
         The pod's bound in one line, such as "peak 3.0 GiB, may grow to 3.9: 3 of 140 pods like it …", or that
         it must find room for a surge, where that is more.

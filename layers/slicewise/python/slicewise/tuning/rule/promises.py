@@ -176,7 +176,7 @@ def _end(container: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _changed(window: Window, watched: Collection[str]) -> dict[str, datetime]:
-    """When each node was relabelled; only of a change can it be said that N is at fault."""
+    """When each node was relabelled; only after a change can N be at fault."""
     nodes = (node for node_name, node in window.pool_nodes.items() if node_name in watched)
     return {name(node): at for node in nodes if (at := marked_at(node, layout.CHANGED_ANNOTATION))}
 
@@ -201,10 +201,12 @@ def _turned_away(
     if not on_trial and len(again) <= max(1, len(changed) * _MOST_REFUSING):
         return
     for node, names in again.items():
-        told = f"{node} turned {len(names)} pods away ({', '.join(sorted(names)[:3])}) after it was changed"
+        refusals = (
+            f"{node} turned {len(names)} pods away ({', '.join(sorted(names)[:3])}) after it was changed"
+        )
         others = "" if on_trial else f", as did {len(again) - 1} more of {len(changed)} changed nodes"
         yield PromiseViolation(
-            Breach.ADMISSION, f"{told}{others}; {_LEAST_REFUSED - 1} would be an accident", node
+            Breach.ADMISSION, f"{refusals}{others}; {_LEAST_REFUSED - 1} would be an accident", node
         )
 
 
@@ -215,7 +217,7 @@ def _was_refused(pod: Object) -> bool:
 
 
 def _asks_rightly(pod: Object) -> bool:
-    """Who asks for more than one slice is refused at any N."""
+    """Pods that request more than one slice are refused at any N."""
     asked = [
         quantities.whole(quantity)
         for container in spec(pod)["containers"]

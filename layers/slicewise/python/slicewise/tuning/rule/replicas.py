@@ -3,7 +3,7 @@ How many pods of a pool may share a GPU: N, from what was measured, with its rea
 
     memory   the n largest peaks fit in (1 − h) · M, and in M with what they may grow by; memory_growth.py
     compute  n · ū + 1.645 · σ · √n ≤ η · (1 − 1/S); without a slowdown budget, ≤ η
-    host     vCPU, RAM and pod places of the instance, a GPU, over what a pod asks
+    host     vCPU, RAM and pod places of the instance, a GPU, over what a pod requests
     N        the smallest of them, at least 1, at most the policy's maximum
 
 ū and σ are over all samples of all pods, a pod weighing as much as another.
@@ -69,7 +69,9 @@ class TuningPolicy:
 
 @dataclass(frozen=True)
 class Host:
-    """What the instance has for each of its GPUs, and what a pod asks of it. Zero asks are no bound."""
+    """
+    What the instance has for each of its GPUs, and what a pod requests of it. Zero requests are no bound.
+    """
 
     vcpu: float = math.inf
     memory_mib: float = math.inf
@@ -270,7 +272,7 @@ def _memory_bound(pods: Sequence[PodUse], card: float, policy: TuningPolicy, lim
 
     n = _largest(limit, lambda n: fits(together(n), card, policy.memory_headroom, level))
 
-    def tell(n: int) -> str:
+    def arithmetic(n: int) -> str:
         peaks_word = "the largest peak" if n == 1 else f"top-{n} peaks"
         members = together(n)
         peaks = sum(member.peak_mib for member in members)
@@ -281,18 +283,18 @@ def _memory_bound(pods: Sequence[PodUse], card: float, policy: TuningPolicy, lim
         often = growth.growth(known[0]).describe(level)
         return f"{use}, may grow to {bound / 1024:.1f} of {card / 1024:.1f}: {often}"
 
-    return Bound("memory", n, tell(n), tell(n + 1))
+    return Bound("memory", n, arithmetic(n), arithmetic(n + 1))
 
 
 def _compute_bound(demand: Demand, policy: TuningPolicy, limit: int) -> Bound:
     n = _largest(limit, lambda n: demand.need(n)[0] <= policy.busy_limit + 1e-9)
 
-    def tell(n: int) -> str:
+    def arithmetic(n: int) -> str:
         need, mean, deviation = demand.need(n)
         sign = "≤" if need <= policy.busy_limit + 1e-9 else ">"
         return f"{n}·{mean:.3f} + 1.645·{deviation:.3f}·√{n} = {need:.2f} {sign} {policy.busy_limit:.2f}"
 
-    return Bound("compute", n, tell(n), tell(n + 1))
+    return Bound("compute", n, arithmetic(n), arithmetic(n + 1))
 
 
 def _host_bound(host: Host, limit: int) -> Bound:
@@ -313,8 +315,8 @@ def _host_bound(host: Host, limit: int) -> Bound:
         return Bound("host", n, "nothing asked of it", "nothing asked of it")
     have, ask = asks[scarce]
     unknown = math.isnan(have) or math.isnan(ask)
-    tell = f"{scarce} is not known" if unknown else f"{have:g} {scarce} a GPU over {ask:g} a pod"
-    return Bound("host", n, tell, tell)
+    arithmetic = f"{scarce} is not known" if unknown else f"{have:g} {scarce} a GPU over {ask:g} a pod"
+    return Bound("host", n, arithmetic, arithmetic)
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

@@ -258,7 +258,7 @@ class Observed:
                 return None
 
     def recorded_of(self, node_pool: str) -> dict[str, Any]:
-        """The decision on it as the record before has it, without what it said of a change."""
+        """The decision on it as the record before has it, without what it reported of a change."""
         found = next((one for one in self.recorded if one.get("node_pool") == node_pool), {})
         of_a_change = ("rollout", "since", "failed", "canary")
         return {key: value for key, value in found.items() if key not in of_a_change}

@@ -51,7 +51,7 @@ class Canary:
     The one node that has the new N first, and since when.
 
     Attributes:
-        empty: Its time is over, and no GPU of it had more pods than before for long enough: it proves
+        empty: Its time has ended, and no GPU of it had more pods than before for long enough: it proves
             nothing.
     """
 
@@ -72,7 +72,7 @@ class Rollout:
         wide: The requirement was written so that it allows both keys.
         taken_back: How often another writer undid what we had written into the requirement.
         limited: The N for which the NodePool's limit was written.
-        yields: To whom the requirement is left, since it was undone too often.
+        defers_to: The writer to whom the requirement is left, since it was undone too often.
     """
 
     from_: int
@@ -86,7 +86,7 @@ class Rollout:
     wide: bool = False
     taken_back: int = 0
     limited: int | None = None
-    yields: str = ""
+    defers_to: str = ""
 
     @property
     def grows(self) -> bool:
@@ -119,7 +119,7 @@ class Rollout:
                 "wide": self.wide,
                 "taken_back": self.taken_back,
                 "limited": self.limited,
-                "yields": self.yields or None,
+                "yields": self.defers_to or None,
             }
         )
 
@@ -188,7 +188,7 @@ class NodeState:
 
     @property
     def works(self) -> bool:
-        """It runs, and its plugin has done what the label said until now."""
+        """It runs, and its plugin has applied what the label had until now."""
         return self.ready and self.allocatable > 0 and self.promised in (None, self.allocatable)
 
     @property
@@ -279,7 +279,7 @@ def _pool_state(
     overlays = tuple(item for item in contents.node_overlays if name(item) in overlay_names)
     keys = observed.config_keys_of(node_pool)
     rollout, rollout_finding = read_rollout(node_pool)
-    rollout = None if pool.size else rollout or _forgotten_rollout(node_pool, pool, keys, overlays)
+    rollout = None if pool.size else rollout or _unrecorded_rollout(node_pool, pool, keys, overlays)
     pool = adopted_settings.as_limited(_as_begun(pool, node_pool) if rollout else pool, node_pool)
     history, history_finding = read_tuning(node_pool)
     startup_finding = _unreadable(STARTUP_ANNOTATION, node_pool) if is_unreadable(node_pool) else None
@@ -314,7 +314,7 @@ def _pending(pods: Iterable[Object], pool: Pool, node_pool: Object, nodes: Seque
     return sum(alike[shown] for shown, one in found.items() if landing.may_land(one, pool, node_pool, nodes))
 
 
-def _forgotten_rollout(
+def _unrecorded_rollout(
     node_pool: Object, pool: Pool, keys: tuple[str, ...], overlays: tuple[Object, ...]
 ) -> Rollout | None:
     """
@@ -443,7 +443,7 @@ def _rollout(found: Mapping[str, Any]) -> Rollout:
         wide=found.get("wide") is True,
         taken_back=int(found.get("taken_back", 0)),
         limited=int(found["limited"]) if found.get("limited") else None,
-        yields=str(found.get("yields", "")),
+        defers_to=str(found.get("yields", "")),
     )
 
 

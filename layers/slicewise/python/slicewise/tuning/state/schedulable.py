@@ -16,7 +16,7 @@ from slicewise.kube.ref import Object
 from slicewise.policy.model import Pool
 from slicewise.pools import layout
 
-# Of these a NodePool need not speak: Karpenter, the kubelet and NVIDIA's feature discovery set them.
+# Of these a NodePool need not say anything: Karpenter, the kubelet and NVIDIA's feature discovery set them.
 _SET_BY_OTHERS = ("kubernetes.io", "k8s.io", "karpenter.sh", "k8s.aws", "nvidia.com", "amazonaws.com")
 _REPELS = ("NoSchedule", "NoExecute")
 _CHOICE = ("nodeSelector", "tolerations")
@@ -102,7 +102,7 @@ def _agrees(expression: Mapping[str, Any], offers: _Offers) -> bool:
             return not allowed or bool(allowed - values)
         case "Exists":
             return bool(allowed)
-        case _:  # DoesNotExist is seldom said of a GPU; Gt and Lt compare numbers that few labels are.
+        case _:  # DoesNotExist is seldom written of a GPU; Gt and Lt compare numbers that few labels are.
             return True
 
 

@@ -1,5 +1,5 @@
 """
-Who asks for more than one GPU, which no shared GPU can give: kubelet refuses such a pod each time. Pure.
+Pods that request more than one GPU, which no shared GPU can give: kubelet refuses such a pod each time. Pure.
 
 A NodePool at one pod a GPU serves them, so its N stays 1 for as long as such a pod, or a template of such
 pods, may come there: also one that has no pod now, as a CronJob by day. Read are pods, and templates of
@@ -28,7 +28,7 @@ _MOST_REPORTED = 10
 
 def gpus_of(pod_spec: Mapping[str, Any]) -> int:
     """
-    Most GPUs that one container asks for. The device plugin counts by container: two with a GPU each are
+    Most GPUs that one container requests. The device plugin counts by container: two with a GPU each are
     served by two slices.
     """
     asked = [

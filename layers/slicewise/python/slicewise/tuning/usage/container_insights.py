@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slicewise.model.cluster import Series
-from slicewise.tuning.usage.readings import MIB, Cleaner, Device, Points, Readings, told_by
+from slicewise.tuning.usage.readings import MIB, Cleaner, Device, Points, Readings, note_incomplete
 
 UTILIZATION, MEMORY_USED = "node_gpu_utilization", "node_gpu_memory_used"
 # Of the same metric the fewest of a step, and, by another name since names distinguish statistics, the most.
@@ -27,7 +27,7 @@ def read(series: Iterable[Series]) -> Readings:
     memory: dict[tuple[str, str], Points] = {}
     fewest: dict[str, Points] = {}
     most: dict[str, Points] = {}
-    for one in told_by(series, incomplete):
+    for one in note_incomplete(series, incomplete):
         node, gpu = one.labels.get("NodeName", ""), one.labels.get("GpuDevice", "")
         if one.name == UTILIZATION and gpu:
             busy[node, gpu] = cleaner.busy(one, 100)

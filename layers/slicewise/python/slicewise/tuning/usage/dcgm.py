@@ -19,7 +19,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from slicewise.model.cluster import Series
 from slicewise.tuning.usage.points import covers, highest, laid_over
-from slicewise.tuning.usage.readings import Cleaner, Device, Fault, PodPoints, Points, Readings, told_by
+from slicewise.tuning.usage.readings import (
+    Cleaner,
+    Device,
+    Fault,
+    PodPoints,
+    Points,
+    Readings,
+    note_incomplete,
+)
 
 MEMORY, KERNELS, ENGINE, XID = (
     "DCGM_FI_DEV_FB_USED",
@@ -149,7 +157,7 @@ def read(
     """
     cleaner, incomplete = Cleaner(), dict[str, None]()
     gathered = _Gathered(nodes, node_of)
-    for one in told_by(series, incomplete):
+    for one in note_incomplete(series, incomplete):
         points = _points(one, cleaner)
         if points is not None:
             gathered.add(sys.intern(one.name), one.labels, points)
@@ -248,7 +256,7 @@ def _takes_turns(memory: _Field) -> bool:
 
 
 def _fault(memory: _Field, all_are_kept: bool) -> Fault | None:
-    """Whether the values by pod are real, from all moments at which they could be told apart."""
+    """Whether the values by pod are real, from all moments at which they could be distinguished."""
     if all_are_kept and _takes_turns(memory):
         return Fault.COLLAPSED
     shared, repeated, used, unattributed = 0, 0, 0, 0

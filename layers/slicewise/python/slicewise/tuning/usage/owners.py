@@ -41,8 +41,8 @@ believed, since templates are copied by hand: the name of what is below it must 
     [17] spark-operator 23a7f47, pkg/common             [18] argo-workflows f016ad8, cron/operator.go
 
 Pods of PyTorchJob and its kin, of Volcano's Job and of SparkApplication's driver name the topmost owner
-themselves. On no pod stands the RayJob of a RayCluster, so that one that is tried again starts again; a
-TrainJob, whose JobSet has its name; and what makes Deployments and StatefulSets under names of its own
+themselves. No pod has a label with the RayJob of a RayCluster, so that one that is tried again starts again;
+a TrainJob, whose JobSet has its name; and what makes Deployments and StatefulSets under names of its own
 choice. There what is known counts.
 """
 
@@ -75,7 +75,7 @@ def topmost_owner(pod: Object) -> Ref:
     return owner
 
 
-def told_owner(pod: Object) -> str:
+def topmost_owner_name(pod: Object) -> str:
     """The topmost owner for people, such as "InferenceService llm"; "" where it is what makes the pod."""
     owner = topmost_owner(pod)
     return "" if owner == workload_of(pod) else f"{owner.kind} {owner.name}"
@@ -138,7 +138,7 @@ def _same(label: str, *endings: str, where: Labels | None = None) -> Above:
     """The label says whose it is, and the name is the same, or ends in one of these."""
 
     def above(name: str, found: Labels) -> str:
-        parent = _said(label, found, where)
+        parent = _labelled_parent(label, found, where)
         return parent if parent and name in (parent, *(parent + ending for ending in endings)) else ""
 
     return above
@@ -148,13 +148,13 @@ def _child(label: str, where: Labels | None = None) -> Above:
     """The label says whose it is, and the name begins with that one's and a dash."""
 
     def above(name: str, found: Labels) -> str:
-        parent = _said(label, found, where)
+        parent = _labelled_parent(label, found, where)
         return parent if parent and _is_child(name, parent) else ""
 
     return above
 
 
-def _said(label: str, found: Labels, where: Labels | None) -> str:
+def _labelled_parent(label: str, found: Labels, where: Labels | None) -> str:
     holds = all(found.get(key) == value for key, value in (where or {}).items())
     return found.get(label, "") if holds else ""
 

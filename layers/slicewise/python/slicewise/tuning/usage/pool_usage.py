@@ -285,9 +285,9 @@ class Window:
         """
         for pod in self.pods:
             yield Life(self.key_of(pod), self._past(pod) or _unmeasured(pod))
-        yield from self._gone()
+        yield from self._ended()
 
-    def _gone(self) -> Iterator[Life]:
+    def _ended(self) -> Iterator[Life]:
         """
         What pods did that were there at the previous reconcile, or have come and gone since: those by their
         owner, these by a name that the controllers of a workload give, on the model of GPU that its series
@@ -423,7 +423,8 @@ class Window:
     def _collapsed(self) -> frozenset[str]:
         """Nodes where some pods have no series of their own: what one is labelled with may be all of them."""
         settled = self.now - FRESH
-        # Where nothing of the GPU is measured either, the source is away, and pods are told apart as before.
+        # Where nothing of the GPU is measured either, the source is away, and pods are distinguished as
+        # before.
         measured = {device.node for device in self.devices if self.lately(device.memory_mib) is not None}
         return frozenset(
             spec(pod)["nodeName"]

@@ -80,10 +80,10 @@ class Readings:
     """
     Attributes:
         slots_in_use: The fewest in each step by node, where the source counts them; `most_slots` the most.
-        gone: GPUs of nodes that are not in the cluster now, where the reader was asked for them.
+        gone: GPUs of nodes that are deleted now, where the reader was asked for them.
         away: GPUs of which only the past is known: the last read had nothing of them.
         impossible: Values that no GPU can have; they count as missing.
-        incomplete: What the source said about missing points, each text once.
+        incomplete: What the source reported about missing points, each text once.
     """
 
     devices: tuple[Device, ...] = ()
@@ -167,8 +167,8 @@ class Cleaner:
         return tuple(at for at, _ in kept), [value for _, value in kept]
 
 
-def told_by(series: Iterable[Series], incomplete: dict[str, None]) -> Iterator[Series]:
-    """The series as they come; what they say about missing points goes to `incomplete`, each text once."""
+def note_incomplete(series: Iterable[Series], incomplete: dict[str, None]) -> Iterator[Series]:
+    """The series as they come; what they report about missing points goes to `incomplete`, each text once."""
     for one in series:
         if one.incomplete:
             incomplete[one.incomplete] = None

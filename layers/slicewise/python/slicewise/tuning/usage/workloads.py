@@ -84,21 +84,21 @@ _NAMING = frozenset(
 
 
 def workloads(
-    pods: Iterable[Object], told_owner: Callable[[Object], str] = lambda _: ""
+    pods: Iterable[Object], topmost_owner_name: Callable[[Object], str] = lambda _: ""
 ) -> tuple[Workload, ...]:
     found: dict[Ref, list[Object]] = {}
     for pod in pods:
         found.setdefault(workload_of(pod), []).append(pod)
-    return tuple(_workload(ref, members, told_owner) for ref, members in sorted(found.items()))
+    return tuple(_workload(ref, members, topmost_owner_name) for ref, members in sorted(found.items()))
 
 
-def _workload(ref: Ref, members: list[Object], told_owner: Callable[[Object], str]) -> Workload:
-    newest = max(members, key=_born)
+def _workload(ref: Ref, members: list[Object], topmost_owner_name: Callable[[Object], str]) -> Workload:
+    newest = max(members, key=_creation)
     size, pods = layout.class_of(spec(newest)) or 1, tuple(sorted(map(pod_key, members)))
-    return Workload(ref, size, pods, told_owner(newest))
+    return Workload(ref, size, pods, topmost_owner_name(newest))
 
 
-def _born(pod: Object) -> tuple[Any, str]:
+def _creation(pod: Object) -> tuple[Any, str]:
     at = created_at(pod)
     return (at.timestamp() if at else 0.0, name(pod))
 

@@ -71,7 +71,7 @@ class Reconciler:
     def seen(self) -> History:
         return self.last.history
 
-    def look(
+    def observe(
         self,
         pods: Iterable[Object],
         nodes: Iterable[Object],
