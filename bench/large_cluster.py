@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.policy import model as policy
 from slicewise.policy.model import Policy, Pool
 from slicewise.pools import layout
@@ -108,7 +109,7 @@ def _labels(size: Size, index: int) -> dict[str, str]:
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": TYPE,
         "nvidia.com/device-plugin.config": layout.config_key(pool.sharing, pool.start),
-        layout.POOL_LABEL: pool.name,
+        POOL_LABEL: pool.name,
         "topology.kubernetes.io/zone": ZONES[index % len(ZONES)],
     }
 
@@ -201,7 +202,7 @@ def pod(size: Size, index: int) -> Object:
         },
         "spec": {
             "nodeName": f"node-{index // PODS_A_NODE:04}",
-            "nodeSelector": {layout.POOL_LABEL: size.pool_of(index // PODS_A_NODE).name},
+            "nodeSelector": {POOL_LABEL: size.pool_of(index // PODS_A_NODE).name},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "terminationGracePeriodSeconds": 0,
             "containers": [_server()],

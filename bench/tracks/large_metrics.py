@@ -31,6 +31,7 @@ from urllib.parse import parse_qs
 
 from slicewise.costs.day import DAY_SECONDS, Day
 from slicewise.costs.text import dump
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import Series
 from slicewise.model.costs import CostDay
@@ -132,7 +133,7 @@ def nodes(gpus: int) -> Iterator[Object]:
                 "name": _node(gpu),
                 "creationTimestamp": "2026-11-01T00:00:00Z",
                 "labels": {
-                    layout.POOL_LABEL: f"p{gpu % NODE_POOLS:02}",
+                    POOL_LABEL: f"p{gpu % NODE_POOLS:02}",
                     layout.NODE_POOL_LABEL: node_pool(gpu % NODE_POOLS),
                     layout.CONFIG_LABEL: f"ts-{PODS_A_GPU}",
                     layout.GPU_NAME_LABEL: "l4",
@@ -170,7 +171,7 @@ def pods(gpus: int, workloads: int) -> Iterator[Object]:
                 },
                 "spec": {
                     "nodeName": _node(gpu),
-                    "nodeSelector": {layout.POOL_LABEL: f"p{gpu % NODE_POOLS:02}"},
+                    "nodeSelector": {POOL_LABEL: f"p{gpu % NODE_POOLS:02}"},
                     "containers": [{"name": "server", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
                 },
                 "status": {"phase": "Running", "startTime": "2026-11-02T00:00:00Z"},

@@ -19,6 +19,7 @@ from slicewise.costs.prices import ON_DEMAND, RESERVED, SPOT
 from slicewise.hardware import gpus as catalog
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import quantities
+from slicewise.kube.labels import POOL_LABEL, SHARING_LABEL
 from slicewise.kube.objects import asked, labels, name, spec, status
 from slicewise.kube.ref import Object, Ref
 from slicewise.pools import layout
@@ -114,7 +115,7 @@ def gpu_nodes(nodes: Iterable[Object], node_pools: Iterable[Object] = ()) -> tup
     whole = {
         name(pool)
         for pool in node_pools
-        if labels(pool).get(layout.POOL_LABEL) and labels(pool).get(layout.SHARING_LABEL) == "none"
+        if labels(pool).get(POOL_LABEL) and labels(pool).get(SHARING_LABEL) == "none"
     }
     return tuple(_node(node, whole) for node in sorted(nodes, key=name) if _has_gpus(node))
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from slicewise.hardware import gpus as catalog
+from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
 from slicewise.policy.model import CAPACITY_TYPES, MAX_REPLICAS, MetricsSource
-from slicewise.pools import layout
 
 from cli.assessment import rules
 from cli.assessment.assessment import COULD_SHARE, Assessment, ModelAssessment, Part, WorkloadUse
@@ -43,7 +43,7 @@ def _head(found: Assessment) -> Iterator[str]:
         f"Metrics: {found.evidence.source}. Prices: {found.prices.terms}."
     )
     yield from _comment(
-        f"Pods choose a pool by nodeSelector: {{{layout.POOL_LABEL}: <pool>}}, tolerate the taint "
+        f"Pods choose a pool by nodeSelector: {{{POOL_LABEL}: <pool>}}, tolerate the taint "
         "nvidia.com/gpu, and ask for nvidia.com/gpu: 1. Which workloads each pool is for is said above it."
     )
     if is_proven(found):
@@ -91,9 +91,7 @@ def _shared(model: ModelAssessment) -> Iterator[str]:
     yield from _for(one for one in model.workloads if one.exclusion is None)
     if rule == rules.CLASSES:
         how = "classes: [1, 2, 3]"
-        yield from _comment(
-            f"Label workloads {layout.CLASS_LABEL}: auto to have them moved to their class.", 2
-        )
+        yield from _comment(f"Label workloads {CLASS_LABEL}: auto to have them moved to their class.", 2)
     else:
         n = estimate.n or _UNPROVEN
         how = f"replicas: {{start: {n}, max: {min(MAX_REPLICAS, max(n, _HIGHEST))}}}"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from slicewise.kube.labels import SUSPENDS
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import Jobs
-from slicewise.pools import layout
 
 from tests.fakes.sleeper import NIGHTS
 from tests.sandbox.offhours.test_offhours import (
@@ -76,7 +76,7 @@ def sleep_and_wake_as_they_were(cluster: Cluster, jobs: Sequence[Object], app: s
     # One that Karpenter had begun by dusk may join a moment later, and goes since it is empty.
     eventually(lambda: cluster.gpu_nodes() == [], lambda: cluster.gpu_nodes())
     assert requests() != before and requests()[-1] == before[-1], "but for the one that slept already"
-    assert layout.SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
 
     night.at(EARLY)
     cluster.settle(Stage.WAKING)
@@ -87,4 +87,4 @@ def sleep_and_wake_as_they_were(cluster: Cluster, jobs: Sequence[Object], app: s
     assert awake.outcome.findings == (), awake.outcome.findings
     assert requests() == before, requests()
     assert len(uids()) == pods and not uids() & ran, cluster.pods(app)
-    assert layout.SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]

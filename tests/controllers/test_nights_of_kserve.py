@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from slicewise.kube.labels import ASLEEP_WAS
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout
 
 from sandbox.cluster import audit
 from sandbox.cluster.client import condition
@@ -187,7 +187,7 @@ def test_who_starts_it_at_night_keeps_it_and_its_pods_are_replaced_once_in_the_m
     served.night.at(NIGHT)
     served.settle(Stage.ASLEEP)
     mark(served, STOP, None)
-    eventually(lambda: layout.ASLEEP_WAS in rolled_out(served), lambda: made(served))
+    eventually(lambda: ASLEEP_WAS in rolled_out(served), lambda: made(served))
     served.night.reconcile_once()
     reported = {one.code for one in served.night.plans[-1].outcome.findings}
     assert "woken-by-somebody" in reported and served.gpu_nodes() == [], "its pods wait for the morning"
@@ -196,7 +196,7 @@ def test_who_starts_it_at_night_keeps_it_and_its_pods_are_replaced_once_in_the_m
     served.night.at(MORNING)
     served.settle(Stage.AWAKE)
 
-    eventually(lambda: not {layout.ASLEEP_WAS, STOP} & rolled_out(served).keys(), lambda: made(served))
+    eventually(lambda: not {ASLEEP_WAS, STOP} & rolled_out(served).keys(), lambda: made(served))
     eventually(lambda: running(served) == 2 and is_ready(served), lambda: service(served))
     assert not at_night & {pod["metadata"]["uid"] for pod in pods(served)}
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 from slicewise.errors import Unavailable
+from slicewise.kube.labels import ASLEEP, ASLEEP_WAS, OPENED, SWITCHES
 from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.sleep_fields import opens
 from slicewise.planning.outcome import Plan, Stage
-from slicewise.pools import layout
 
 from tests.fakes.kube.controllers import PAUSED
 from tests.fakes.sleeper import Reconciler
@@ -212,13 +212,13 @@ class Night:
                 assert self.value(thing) in wanted, (thing.ref, thing.path)
                 self.check_notes(thing)
         assert sleeper.value(self.pool, "spec", "disruption") == self.disruption
-        for mark in (layout.ASLEEP, layout.OPENED, layout.SWITCHES):
+        for mark in (ASLEEP, OPENED, SWITCHES):
             for ref in {self.pool, *(thing.ref for thing in self.left if thing.ref.kind == "NodePool")}:
                 assert sleeper.value(ref, "metadata", "annotations", mark) is None
 
     def check_notes(self, thing: Thing) -> None:
         """Nothing that is awake says of itself that it sleeps; a copy may still say it of another."""
-        note = self.sleeper.value(thing.ref, "metadata", "annotations", layout.ASLEEP_WAS)
+        note = self.sleeper.value(thing.ref, "metadata", "annotations", ASLEEP_WAS)
         uid = self.sleeper.value(thing.ref, "metadata", "uid")
         assert note is None or f'"uid":"{uid}"' not in note, (thing.ref, note)
 

@@ -17,6 +17,16 @@ import pytest
 from slicewise import rights
 from slicewise.errors import Refused
 from slicewise.kube import kinds
+from slicewise.kube.labels import (
+    ASLEEP,
+    ASLEEP_WAS,
+    CHANGED_ANNOTATION,
+    CLASS_LABEL,
+    MOVED_ANNOTATION,
+    POOL_LABEL,
+    ROLLOUT_ANNOTATION,
+    SHARING_LABEL,
+)
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.sleep_fields import NO_SCALE_UP
 from slicewise.onboarding import admission
@@ -67,7 +77,7 @@ _CONTAINER = {"name": "main", "image": "example.com/theirs", "env": [{"name": "A
 
 def workload(kind: str, name: str, **labels: str) -> Object:
     item = scaled(kind, name, 0, namespace=NAMESPACE)
-    pod = {"containers": [_CONTAINER], "nodeSelector": {layout.POOL_LABEL: "shared"}}
+    pod = {"containers": [_CONTAINER], "nodeSelector": {POOL_LABEL: "shared"}}
     item["metadata"] |= {"labels": {"team": "a", **labels}, "annotations": {"team": "a"}}
     item["spec"] |= {
         "selector": {"matchLabels": {"app": name}},
@@ -176,9 +186,9 @@ CLAIM = {
     },
 }
 OBJECTS = {
-    "Deployment": workload("Deployment", "opted-in", **{layout.CLASS_LABEL: layout.AUTO}),
+    "Deployment": workload("Deployment", "opted-in", **{CLASS_LABEL: layout.AUTO}),
     "another Deployment": workload("Deployment", "another"),
-    "StatefulSet": workload("StatefulSet", "opted-in", **{layout.CLASS_LABEL: layout.AUTO}),
+    "StatefulSet": workload("StatefulSet", "opted-in", **{CLASS_LABEL: layout.AUTO}),
     "NodePool": NODE_POOL,
     "NodeOverlay": OVERLAY,
     "NodeClaim": CLAIM,
@@ -212,7 +222,7 @@ SLEEPER = rights.sleeper(
     )
 )
 _POD = ("spec", "template", "spec")
-_TOLERATION = {"key": layout.CLASS_LABEL, "operator": "Equal", "value": "2", "effect": "NoSchedule"}
+_TOLERATION = {"key": CLASS_LABEL, "operator": "Equal", "value": "2", "effect": "NoSchedule"}
 _OTHER_CONTAINER = [{**_CONTAINER, "image": "example.com/not-theirs"}]
 _OTHER_ENV = [{**_CONTAINER, "env": [{"name": "A", "value": "2"}]}]
 _OWNER = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "1"}]
@@ -286,7 +296,7 @@ _OF_N = [
     {**one, "values": ["ts-2", "ts-3"]} if one["key"] == layout.CONFIG_LABEL else one for one in _REQUIREMENTS
 ]
 _WIDER = [*_REQUIREMENTS, {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}]
-_NARROWER = [one for one in _REQUIREMENTS if one["key"] in (layout.CONFIG_LABEL, layout.POOL_LABEL)]
+_NARROWER = [one for one in _REQUIREMENTS if one["key"] in (layout.CONFIG_LABEL, POOL_LABEL)]
 _NODE_CLASS = NODE_POOL["spec"]["template"]["spec"]["nodeClassRef"]
 _LIMITS = NODE_POOL["spec"]["limits"]
 _DISRUPTION = {"consolidationPolicy": "WhenEmpty", "consolidateAfter": "1m"}
@@ -305,40 +315,40 @@ _HELD_OF_A_NODE_POOL = [
 
 MAY = {
     rights.TUNER: [
-        *(Case(kind, ("metadata", "annotations", layout.MOVED_ANNOTATION), "{}") for kind in ("Deployment",)),
+        *(Case(kind, ("metadata", "annotations", MOVED_ANNOTATION), "{}") for kind in ("Deployment",)),
         *(
             case
             for kind in ("Deployment", "StatefulSet")
             for case in (
-                Case(kind, (*_POD, "nodeSelector", layout.CLASS_LABEL), "2"),
+                Case(kind, (*_POD, "nodeSelector", CLASS_LABEL), "2"),
                 Case(kind, (*_POD, "tolerations"), [_TOLERATION]),
             )
         ),
-        Case("NodePool", ("metadata", "labels", layout.SHARING_LABEL), "mps"),
-        Case("NodePool", ("metadata", "annotations", layout.ROLLOUT_ANNOTATION), "{}"),
+        Case("NodePool", ("metadata", "labels", SHARING_LABEL), "mps"),
+        Case("NodePool", ("metadata", "annotations", ROLLOUT_ANNOTATION), "{}"),
         Case("NodePool", ("spec", "limits"), {**_LIMITS, "nvidia.com/gpu": "99"}),
         Case("NodePool", ("spec", "disruption"), _DISRUPTION),
         Case("NodePool", (*_POD, "requirements"), _OF_N),
         Case("NodeOverlay", ("spec", "capacity", "nvidia.com/gpu"), "3"),
-        Case("NodeOverlay", ("metadata", "annotations", layout.CHANGED_ANNOTATION), "x"),
+        Case("NodeOverlay", ("metadata", "annotations", CHANGED_ANNOTATION), "x"),
         *(
             Case(kind, path, "x")
             for kind in ("NodeClaim", "Node")
             for path in (
                 ("metadata", "labels", layout.CONFIG_LABEL),
-                ("metadata", "labels", layout.POOL_LABEL),
-                ("metadata", "annotations", layout.CHANGED_ANNOTATION),
+                ("metadata", "labels", POOL_LABEL),
+                ("metadata", "annotations", CHANGED_ANNOTATION),
             )
         ),
         Case("Node", ("spec", "unschedulable"), True),
     ],
     SLEEPER: [
         Case("Deployment", (), 3, "scale"),
-        Case("NodePool", ("metadata", "annotations", layout.ASLEEP), "x"),
+        Case("NodePool", ("metadata", "annotations", ASLEEP), "x"),
         Case("NodePool", ("spec", "limits", "nodes"), "0"),
         Case("NodePool", ("spec", "disruption"), _DISRUPTION),
         Case("CronJob", ("spec", "suspend"), True),
-        Case("CronJob", ("metadata", "annotations", layout.ASLEEP_WAS), "{}"),
+        Case("CronJob", ("metadata", "annotations", ASLEEP_WAS), "{}"),
         Case("CronJob", ("status", "lastScheduleTime"), "2026-11-25T19:00:00Z", "status"),
         Case("ScaledObject", rights.PAUSED_REPLICAS, "0"),
         Case("ScaledJob", rights.PAUSED, "true"),
@@ -354,7 +364,7 @@ MAY = {
             Case("Predictor", path, value)
             for path, value in zip(_SWITCHES, (True, "Stopped", True, "x"), strict=True)
         ),
-        Case("Predictor", ("metadata", "annotations", layout.ASLEEP_WAS), "{}"),
+        Case("Predictor", ("metadata", "annotations", ASLEEP_WAS), "{}"),
         Case("bare pod"),
     ],
 }
@@ -362,11 +372,11 @@ MAY_NOT = {
     rights.TUNER: [
         *(case for kind in ("Deployment", "StatefulSet") for case in of_any_kind(kind)),
         *(case for kind in ("Deployment", "StatefulSet") for case in of_a_pod_spec(kind)),
-        Case("Deployment", ("metadata", "labels", layout.CLASS_LABEL), "x"),
+        Case("Deployment", ("metadata", "labels", CLASS_LABEL), "x"),
         Case("StatefulSet"),
-        Case("another Deployment", (*_POD, "nodeSelector", layout.CLASS_LABEL), "2"),
-        Case("another Deployment", ("metadata", "annotations", layout.MOVED_ANNOTATION), "{}"),
-        Case("another Deployment", ("metadata", "labels", layout.CLASS_LABEL), layout.AUTO),
+        Case("another Deployment", (*_POD, "nodeSelector", CLASS_LABEL), "2"),
+        Case("another Deployment", ("metadata", "annotations", MOVED_ANNOTATION), "{}"),
+        Case("another Deployment", ("metadata", "labels", CLASS_LABEL), layout.AUTO),
         *_HELD_OF_A_NODE_POOL,
         *of_any_kind("NodeOverlay"),
         Case("NodeOverlay", ("spec", "requirements"), [_REQUIREMENTS[0]]),
@@ -381,7 +391,7 @@ MAY_NOT = {
     SLEEPER: [
         *_HELD_OF_A_NODE_POOL,
         Case("NodePool", ("spec", "limits", "nvidia.com/gpu"), "1"),
-        Case("NodePool", ("metadata", "annotations", layout.ROLLOUT_ANNOTATION), "{}"),
+        Case("NodePool", ("metadata", "annotations", ROLLOUT_ANNOTATION), "{}"),
         *of_any_kind("CronJob"),
         Case("CronJob", ("spec", "schedule"), "* * * * *"),
         Case("CronJob", ("spec", "jobTemplate", *_POD, "containers"), _OTHER_CONTAINER),

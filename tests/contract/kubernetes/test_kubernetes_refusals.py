@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Conflict, Refused
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import UNFINISHED, applied_by
 from slicewise.kube.ref import Ref
 from slicewise.onboarding import rbac
@@ -85,7 +86,7 @@ def test_a_patch_makes_no_object_that_could_not_be_applied(far_side, path, value
         ("Pod", f"spec.nodeName=ip-10-0-0-1.ec2.internal,{UNFINISHED}", ""),
         ("Pod", "status.phase!=Succeeded", ""),
         ("Event", "involvedObject.kind=NodeClaim,reason=InsufficientCapacityError", ""),
-        ("Node", "", layout.POOL_LABEL),
+        ("Node", "", POOL_LABEL),
         ("Node", "", f"{layout.NODE_POOL_LABEL}={A_63}"),
         ("Secret", "", "owner=helm,name=gpu-operator"),
     ],

@@ -9,6 +9,7 @@ import hashlib
 import json
 from typing import Any
 
+from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
 from slicewise.kube.ref import Object, Ref
 from slicewise.pools import layout
 
@@ -82,13 +83,13 @@ def deployment(name: str, replicas: int, auto: bool = True, pool: str = "shared"
         "metadata": {
             "name": name,
             "namespace": NAMESPACE,
-            "labels": {layout.CLASS_LABEL: layout.AUTO} if auto else {},
+            "labels": {CLASS_LABEL: layout.AUTO} if auto else {},
         },
         "spec": {
             "replicas": replicas,
             "template": {
                 "spec": {
-                    "nodeSelector": {layout.POOL_LABEL: pool},
+                    "nodeSelector": {POOL_LABEL: pool},
                     "tolerations": [{"key": layout.GPU_RESOURCE, "operator": "Exists"}],
                     "containers": [container],
                 }

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.policy.model import Policy
 from slicewise.pools import layout
@@ -85,8 +86,8 @@ class FakeKarpenter:
         name = name or f"pod-{next(self._numbers)}"
         spec: Object = {
             "nodeSelector": {
-                layout.POOL_LABEL: "shared",
-                **({layout.CLASS_LABEL: str(size)} if size else {}),
+                POOL_LABEL: "shared",
+                **({CLASS_LABEL: str(size)} if size else {}),
             },
             "containers": [{"name": "main", "resources": {"limits": {GPU: "1"}}}],
         }
@@ -266,7 +267,7 @@ class FakeKarpenter:
             layout.GPU_COUNT_LABEL: str(self.gpus),
             layout.GPU_NAME_LABEL: gpu,
             **self._template_labels(pool),
-            **({layout.POOL_LABEL: required[layout.POOL_LABEL][0]} if layout.POOL_LABEL in required else {}),
+            **({POOL_LABEL: required[POOL_LABEL][0]} if POOL_LABEL in required else {}),
             **({CONFIG: key} if key else {}),
         }
         requirements = [{"key": CONFIG, "operator": "In", "values": [key]}] if key else []
@@ -305,15 +306,15 @@ class FakeKarpenter:
 
 def _is_let_in(pod: Object, labels: Object) -> bool:
     """Classes beside the first are tainted; a pod that selects none of them tolerates none."""
-    wanted = pod["spec"].get("nodeSelector", {}).get(layout.CLASS_LABEL)
-    found = labels.get(layout.CLASS_LABEL)
+    wanted = pod["spec"].get("nodeSelector", {}).get(CLASS_LABEL)
+    found = labels.get(CLASS_LABEL)
     return found == wanted or (wanted is None and found == "1")
 
 
 def _required(pool: Object) -> dict[str, list[str]]:
     """Of the labels that change on a live NodePool, those that it requires, with what it allows."""
     requirements = pool["spec"]["template"]["spec"].get("requirements") or ()
-    return {r["key"]: r["values"] for r in requirements if r["key"] in (CONFIG, layout.POOL_LABEL)}
+    return {r["key"]: r["values"] for r in requirements if r["key"] in (CONFIG, POOL_LABEL)}
 
 
 def _name(item: Object) -> str:

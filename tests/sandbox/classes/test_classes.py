@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from slicewise.errors import Conflict
+from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.planning.actions import SetClass
 from slicewise.policy.model import parse
@@ -30,7 +31,7 @@ pools:
 consolidation: {policy: WhenEmpty, after: 1s}
 nodeClass: {group: karpenter.kwok.sh, kind: KWOKNodeClass, name: default, create: false}
 """
-POOL = {layout.POOL_LABEL: "mixed"}
+POOL = {POOL_LABEL: "mixed"}
 ON_GPUS = {"key": "nvidia.com/gpu", "operator": "Exists"}
 
 
@@ -40,8 +41,8 @@ def workload(name: str, replicas: int, size: int | None = None) -> dict:
     pod_spec = item["spec"]["template"]["spec"]
     pod_spec["nodeSelector"], pod_spec["tolerations"] = dict(POOL), [ON_GPUS]
     if size:
-        pod_spec["nodeSelector"][layout.CLASS_LABEL] = str(size)
-        pod_spec["tolerations"].append({"key": layout.CLASS_LABEL, "value": str(size)})
+        pod_spec["nodeSelector"][CLASS_LABEL] = str(size)
+        pod_spec["tolerations"].append({"key": CLASS_LABEL, "value": str(size)})
     return item
 
 
@@ -62,7 +63,7 @@ class Split:
         self.tuner = as_tuner(plane, self.policy, "tuner-mixed")
 
     def ours(self, kind: str) -> list[dict]:
-        return self.kube.list(kind, labelSelector=f"{layout.POOL_LABEL}=mixed")
+        return self.kube.list(kind, labelSelector=f"{POOL_LABEL}=mixed")
 
     def run(self, *workloads: dict) -> None:
         for item in workloads:
@@ -106,7 +107,7 @@ class Split:
     def classes_of(self, app: str) -> Counter[str]:
         """How many pods of an app run on nodes of each class."""
         nodes = self.nodes()
-        on = (nodes[node]["metadata"]["labels"][layout.CLASS_LABEL] for node in self.running(app).values())
+        on = (nodes[node]["metadata"]["labels"][CLASS_LABEL] for node in self.running(app).values())
         return Counter(on)
 
     def clean(self) -> None:
@@ -140,7 +141,7 @@ def test_pods_of_a_class_fill_nodes_of_its_n_and_one_without_has_a_gpu_to_itself
 def test_a_workload_that_opted_in_goes_to_its_class_by_a_rolling_update_and_back(split):
     """What a person wrote beside the class stays, and a move over something newer than was seen is none."""
     item = workload("opted", 4)
-    item["metadata"]["labels"] = {layout.CLASS_LABEL: layout.AUTO}
+    item["metadata"]["labels"] = {CLASS_LABEL: layout.AUTO}
     split.run(item)
     eventually(lambda: split.is_rolled_out("opted"))
     before = split.running("opted")
@@ -155,7 +156,7 @@ def test_a_workload_that_opted_in_goes_to_its_class_by_a_rolling_update_and_back
     pod_spec = split.kube.get(f"{DEPLOYMENTS}/opted")["spec"]["template"]["spec"]
     assert ON_GPUS in pod_spec["tolerations"] and pod_spec["nodeSelector"] == {
         **POOL,
-        layout.CLASS_LABEL: "2",
+        CLASS_LABEL: "2",
     }
     with pytest.raises(Conflict):
         split.tuner.apply(moved.actions[0].object)
@@ -171,7 +172,7 @@ def test_a_workload_that_opted_in_goes_to_its_class_by_a_rolling_update_and_back
 def test_what_kubectl_applies_over_a_move_leaves_no_pod_that_cannot_start(split):
     """Its patch merges the selector, and puts its own tolerations back."""
     item = workload("applied", 2)
-    item["metadata"]["labels"] = {layout.CLASS_LABEL: layout.AUTO}
+    item["metadata"]["labels"] = {CLASS_LABEL: layout.AUTO}
     split.run(item)
     eventually(lambda: split.is_rolled_out("applied"))
     split.move("applied", 2)

@@ -19,10 +19,10 @@ import pytest
 from slicewise.app import ONBOARDING, TUNING, App
 from slicewise.errors import SlicewiseError
 from slicewise.gateways import helm
+from slicewise.kube.labels import ORIGINAL_ANNOTATION
 from slicewise.kube.ref import ref_of
 from slicewise.planning.outcome import Stage
 from slicewise.planning.record import Record
-from slicewise.pools import layout
 from slicewise.reconcile.reconciler import Reconciler
 from slicewise.trigger import Trigger
 
@@ -404,7 +404,7 @@ def test_what_a_team_has_is_joined_and_left_as_it_came_by_reconciles_of_which_mo
     adopting = KilledAt(
         "kubernetes.patch Node ", "kubernetes.patch NodeClaim ", "kubernetes.patch NodePool gpu"
     )
-    struck.run(adopting, lambda: layout.ORIGINAL_ANNOTATION in marks_of(kube, "gpu"), TUNING)
+    struck.run(adopting, lambda: ORIGINAL_ANNOTATION in marks_of(kube, "gpu"), TUNING)
 
     now = kube.get(f"{NODE_POOLS}/gpu")["spec"]
     was = before["nodepools//gpu"]["spec"]

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from slicewise import rights
 from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.kube.labels import ASLEEP, ASLEEP_WAS, SUSPENDS, SWITCHES
 from slicewise.kube.ref import Ref
 from slicewise.offhours.sleep_fields import ONLY_EMPTY_NODES_GO
 from slicewise.onboarding import own_kinds, rbac
@@ -312,7 +313,7 @@ def test_everything_sleeps_and_wakes_as_it_was(cluster: Cluster):
     assert after == {name: spec for name, spec in before.items() if name != "nightly"}
     restored = cluster.kube.get(objects["of-keda"])["metadata"]["annotations"]
     assert restored["autoscaling.keda.sh/paused-replicas"] == "2"
-    assert layout.ASLEEP not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert ASLEEP not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
     for app, count in {"server": 5, "store": 1}.items():
         eventually(lambda app=app, count=count: cluster.running(app) == count, app)
 
@@ -552,7 +553,7 @@ def test_an_emptied_table_costs_nothing_that_the_objects_themselves_say(cluster:
     assert not night.failed
     asleep = said()
     for kind, (_, marks) in asleep.items():
-        assert layout.ASLEEP_WAS in marks, kind
+        assert ASLEEP_WAS in marks, kind
     assert (
         asleep["NodePool"][1]["karpenter.sh/nodepool-hash"]
         == before["NodePool"][1]["karpenter.sh/nodepool-hash"]
@@ -756,7 +757,7 @@ def test_a_kind_of_its_own_sleeps_by_the_switch_that_the_policy_names(plane: Con
     after = cluster.kube.get(at)
     assert after["spec"] == before["spec"]
     assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
-    assert layout.SWITCHES not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert SWITCHES not in cluster.kube.get(POOL_PATH)["metadata"]["annotations"]
     for path in (at, below):
         # The second goes with its owner, as soon as the garbage collector sees it.
         cluster.kube.delete(path, missing_ok=True)
@@ -879,7 +880,7 @@ def test_a_job_and_a_ray_job_are_suspended_for_a_night_and_resumed_as_they_were(
     # One that Karpenter had begun by dusk may join a moment later, and goes since it is empty.
     eventually(lambda: ray.gpu_nodes() == [], lambda: ray.gpu_nodes())
     assert asleep.outcome.findings == () and not ray.night.failed
-    assert layout.SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert SUSPENDS in kube.get(POOL_PATH)["metadata"]["annotations"]
     eventually(lambda: kube.get(paths[1])["status"]["jobDeploymentStatus"] == "Suspended")
 
     ray.night.at(EARLY)
@@ -890,7 +891,7 @@ def test_a_job_and_a_ray_job_are_suspended_for_a_night_and_resumed_as_they_were(
     assert second["metadata"]["name"] != first["metadata"]["name"]
     ray.night.at(MORNING)
     assert ray.settle(Stage.AWAKE).outcome.findings == ()
-    assert said() == before and layout.SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]
+    assert said() == before and SUSPENDS not in kube.get(POOL_PATH)["metadata"]["annotations"]
     kube.delete(paths[0])
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from slicewise.kube.labels import ORIGINAL_ANNOTATION, POOL_LABEL, ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.pools import layout
 
 from sandbox.cluster import all_objects, audit
@@ -109,7 +110,7 @@ def joined(system: System, team: ForeignCluster, seen: Seen) -> None:
 @pytest.fixture(scope="module")
 def adopted(system: System, team: ForeignCluster, joined: None) -> None:
     eventually(
-        lambda: layout.ORIGINAL_ANNOTATION in team.taken()["metadata"].get("annotations", {}),
+        lambda: ORIGINAL_ANNOTATION in team.taken()["metadata"].get("annotations", {}),
         lambda: tuned(system),
     )
 
@@ -145,7 +146,7 @@ def test_a_nodepool_is_taken_over_as_it_is_with_no_node_replaced_and_no_pod_move
 ):
     was, now = before.objects[f"nodepools//{TAKEN}"]["spec"], team.taken()["spec"]
 
-    assert (required(team)[KEY], required(team)[layout.POOL_LABEL]) == (["exclusive"], ["taken"])
+    assert (required(team)[KEY], required(team)[POOL_LABEL]) == (["exclusive"], ["taken"])
     assert (now["limits"], now["disruption"]) == (was["limits"], was["disruption"])
     assert now["template"]["metadata"] == was["template"]["metadata"]
     assert DEDICATED in now["template"]["spec"]["taints"]
@@ -168,7 +169,7 @@ def test_a_nodepool_that_refuses_every_write_is_reported_and_kept_the_others_fro
 
 def test_the_others_are_taken_over_though_one_refuses(system, team, before, adopted):
     def taken_over(name: str) -> bool:
-        return layout.ORIGINAL_ANNOTATION in pool(team, name)["metadata"].get("annotations", {})
+        return ORIGINAL_ANNOTATION in pool(team, name)["metadata"].get("annotations", {})
 
     eventually(lambda: all(map(taken_over, IDLE)), lambda: tuned(system), within_seconds=60)
 
@@ -354,10 +355,10 @@ def karpenters(team: ForeignCluster) -> list[dict[str, Any]]:
 
 def memory_runs_short(system: System, team: ForeignCluster) -> None:
     """Half a day after N changed, the pod's GPU is nearly full."""
-    kept = json.loads(team.taken()["metadata"]["annotations"][layout.TUNING_ANNOTATION])
+    kept = json.loads(team.taken()["metadata"]["annotations"][TUNING_ANNOTATION])
     changed = datetime.fromisoformat(kept["changed_at"]) - timedelta(hours=12)
     kept["changed_at"] = changed.strftime("%Y-%m-%dT%H:%M:%SZ")
-    mark = {layout.TUNING_ANNOTATION: json.dumps(kept)}
+    mark = {TUNING_ANNOTATION: json.dumps(kept)}
     team.kube.merge(f"{NODE_POOLS}/{TAKEN}", {"metadata": {"annotations": mark}})
     [pod] = team.pods_of("vision")
     TunedCluster(system, NAME).fill_memory(pod["spec"]["nodeName"], FULL_MIB)
@@ -380,7 +381,7 @@ def settled_at(system: System, team: ForeignCluster, n: int) -> None:
     """N is this, and no change of it is under way."""
 
     def settled() -> bool:
-        is_changing = layout.ROLLOUT_ANNOTATION in team.taken()["metadata"]["annotations"]
+        is_changing = ROLLOUT_ANNOTATION in team.taken()["metadata"]["annotations"]
         return required(team)[KEY] == [layout.EXCLUSIVE if n == 1 else f"ts-{n}"] and not is_changing
 
     eventually(settled, lambda: (tuned(system), team.taken()), within_seconds=180)

@@ -20,6 +20,7 @@ import pytest
 from slicewise import rights
 from slicewise.errors import Refused
 from slicewise.gateways.kubernetes import KubernetesApi
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.onboarding import admission, rbac
 from slicewise.policy.model import Policy
 from slicewise.pools import layout, observed
@@ -233,7 +234,7 @@ class RetunedPool:
                 observed.n_of_limits(pool, self.pool),
             },
             "after": pool["spec"]["disruption"]["consolidateAfter"],
-            "changing": layout.ROLLOUT_ANNOTATION in pool["metadata"]["annotations"],
+            "changing": ROLLOUT_ANNOTATION in pool["metadata"]["annotations"],
             "labels": {item["metadata"]["labels"][layout.CONFIG_LABEL] for item in items},
             "cordoned": [n["metadata"]["name"] for n in self.nodes(gpu) if n["spec"].get("unschedulable")],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slicewise.app import TUNING
 from slicewise.errors import Unavailable
+from slicewise.kube.labels import ASLEEP, CLASS_LABEL, ROLLOUT_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.policy.model import parse
@@ -71,7 +72,7 @@ def test_what_a_user_wrote_into_overlay_and_limit_of_a_class_is_put_back():
 def test_a_change_of_n_that_an_annotation_reports_is_none_of_a_class():
     account = split_account()
     marks = account.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", NAMES[1])]["metadata"]
-    marks["annotations"][layout.ROLLOUT_ANNOTATION] = '{"from":2,"to":4,"since":"2026-11-24T12:00:00Z"}'
+    marks["annotations"][ROLLOUT_ANNOTATION] = '{"from":2,"to":4,"since":"2026-11-24T12:00:00Z"}'
 
     account.hours(2)
 
@@ -83,7 +84,7 @@ def test_a_pod_that_waits_waits_for_its_class():
     policy = parse(POLICY, "default")
     made = [layout.node_pool(policy, part, gpu, part.start) for part in policy.parts for gpu in part.models()]
     second = builders.pod("b", pool="shared")
-    second["spec"]["nodeSelector"][layout.CLASS_LABEL] = "2"
+    second["spec"]["nodeSelector"][CLASS_LABEL] = "2"
     seen = builders.contents(node_pools=tuple(made), pods=(builders.pod("a", pool="shared"), second))
 
     assert [(state.n, state.pending) for state in pool_states(seen, policy)] == [(1, 1), (2, 1), (3, 0)]
@@ -153,11 +154,11 @@ def test_without_metrics_the_last_decision_stays_and_is_told_to_be_old():
 def test_a_pool_that_sleeps_is_decided_on_once_it_is_awake():
     account = split_account(busy=5.0, memory_mib=3000.0, slots=1)
     marks = account.servers["gpu-1"].objects[Ref("karpenter.sh/v1", "NodePool", NAMES[0])]["metadata"]
-    marks["annotations"][layout.ASLEEP] = "2026-11-25T06:00:00Z"
+    marks["annotations"][ASLEEP] = "2026-11-25T06:00:00Z"
     account.hours(1)
     assert "asleep" in of_classes(account)["frozen"] and of_classes(account)["workloads"] == []
 
-    del marks["annotations"][layout.ASLEEP]
+    del marks["annotations"][ASLEEP]
     account.hours(1)
     assert "frozen" not in of_classes(account) and of_classes(account)["workloads"]
 

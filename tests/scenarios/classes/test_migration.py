@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 from slicewise.app import TUNING
 from slicewise.errors import Conflict
+from slicewise.kube.labels import ASLEEP, CLASS_LABEL, POOL_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 from slicewise.trigger import Trigger
@@ -68,7 +69,7 @@ class MovedAccount(TunedAccount):
         """Classes of the nodes that its pods are on."""
         nodes = {ref.name: item for ref, item in self.server.of_kind("v1", "Node")}
         return {
-            nodes[pod["spec"]["nodeName"]]["metadata"]["labels"][layout.CLASS_LABEL]
+            nodes[pod["spec"]["nodeName"]]["metadata"]["labels"][CLASS_LABEL]
             for _, pod in self.deployments._pods(name)
         }
 
@@ -138,11 +139,11 @@ def test_a_snapshot_reports_whom_the_next_reconcile_would_move():
 def test_nobody_is_moved_in_a_paused_cluster_nor_in_a_pool_that_sleeps():
     account = MovedAccount(a=3)
     marks = account.server.objects[Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4-1")]["metadata"]
-    marks["annotations"][layout.ASLEEP] = "2026-11-25T06:00:00Z"
+    marks["annotations"][ASLEEP] = "2026-11-25T06:00:00Z"
     account.hours(1)
     assert account.sizes() == {"a": None}
 
-    del marks["annotations"][layout.ASLEEP]
+    del marks["annotations"][ASLEEP]
     account.store.pause(None, "a test")
     account.hours(1)
     assert account.sizes() == {"a": None}
@@ -180,7 +181,7 @@ def test_a_toleration_that_a_user_applied_away_leaves_no_pod_that_cannot_start()
 
     account.hours(2)
 
-    assert account.template("a")["nodeSelector"] == {layout.POOL_LABEL: "shared"}
+    assert account.template("a")["nodeSelector"] == {POOL_LABEL: "shared"}
     assert account.template("a")["tolerations"] == plain
     assert account.where("a") == {"1"}
 

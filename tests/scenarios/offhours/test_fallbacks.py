@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from slicewise.kube.labels import FALLBACK_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout
 from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, POLICY, Account
@@ -69,7 +69,7 @@ def test_a_model_that_the_policy_names_at_all_times_may_have_nodes_whoever_close
 
     assert "nodes" not in limits(account)
     item = account.servers["gpu-1"].objects[FALLBACK]
-    assert layout.FALLBACK_LABEL not in item["metadata"]["labels"]
+    assert FALLBACK_LABEL not in item["metadata"]["labels"]
 
 
 def test_a_model_that_becomes_a_fallback_gets_no_further_nodes():

@@ -6,9 +6,9 @@ sleeper the right to do so for as long as one needs it.
 from __future__ import annotations
 
 import pytest
+from slicewise.kube.labels import SUSPENDS
 from slicewise.kube.ref import ref_of
 from slicewise.onboarding import rbac
-from slicewise.pools import layout
 
 from tests.fakes.account import Account
 from tests.fakes.jobs import JobControllers, job
@@ -31,7 +31,7 @@ def may_suspend(account: Account) -> bool:
 
 
 def is_marked(account: Account) -> bool:
-    return layout.SUSPENDS in account.servers["gpu-1"].objects[POOL]["metadata"].get("annotations", {})
+    return SUSPENDS in account.servers["gpu-1"].objects[POOL]["metadata"].get("annotations", {})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_it_is_resumed_whatever_the_policy_says_by_then_and_then_the_right_goes(
 
 
 def test_a_mark_alone_gives_no_right(account):
-    path = f"/metadata/annotations/{layout.SUSPENDS.replace('/', '~1')}"
+    path = f"/metadata/annotations/{SUSPENDS.replace('/', '~1')}"
     account.servers["gpu-1"].patch(POOL, ({"op": "add", "path": path, "value": "x"},))
 
     onboard(account)

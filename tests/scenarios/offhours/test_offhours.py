@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from slicewise.app import OFF_HOURS, TUNING
+from slicewise.kube.labels import ASLEEP_WAS
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout
 from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, POLICY, SLEEPER, Account
@@ -152,7 +152,7 @@ def test_onboarding_leaves_a_sleeping_pool_asleep(account):
 def test_what_a_sleeping_pool_carries_is_no_drift_to_onboarding_or_tuning(account):
     until(account, berlin(20.2))
     pool = account.servers["gpu-1"].objects[POOL]
-    assert layout.ASLEEP_WAS in pool["metadata"]["annotations"]
+    assert ASLEEP_WAS in pool["metadata"]["annotations"]
 
     for capability in (None, TUNING):
         trigger = Trigger(HOME.arn("gpu-1"), "a test", forced=True)
@@ -177,7 +177,7 @@ def test_a_table_that_was_emptied_at_night_costs_no_cron_job_and_no_node_pool_it
     until(account, berlin(7.1, 1))
 
     assert {ref: server.objects[ref]["spec"] for ref in before} == before
-    assert all(layout.ASLEEP_WAS not in marks(server.objects[ref]) for ref in before)
+    assert all(ASLEEP_WAS not in marks(server.objects[ref]) for ref in before)
     assert replicas(account) == 0 and any("not in the table" in one for one, _ in account.notices.sent)
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Refused
+from slicewise.kube.labels import SWITCHES
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import AccessEntry
 from slicewise.onboarding import admission, rbac
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout
 from slicewise.trigger import Trigger
 
 from sandbox.controllers.stand_ins import predictors
@@ -84,7 +84,7 @@ def test_it_is_granted_and_held_to_its_field(asleep: Account):
     )
     live(asleep, berlin(32))
     assert suspended(asleep) is None
-    assert layout.SWITCHES not in item(asleep, POOL)["metadata"]["annotations"]
+    assert SWITCHES not in item(asleep, POOL)["metadata"]["annotations"]
 
 
 def test_what_the_policy_drops_at_night_is_woken_and_the_right_goes_after_it(asleep: Account):
@@ -137,7 +137,7 @@ def test_a_mark_that_a_user_writes_gives_no_right(account: Account):
     server.create(predictors())
     onboard(account)
     mark = '[{"group":"ml.example.com","kind":"Predictor","path":"spec.count","asleep":0}]'
-    path = f"/metadata/annotations/{layout.SWITCHES.replace('/', '~1')}"
+    path = f"/metadata/annotations/{SWITCHES.replace('/', '~1')}"
     server.patch(POOL, ({"op": "add", "path": path, "value": mark},))
 
     onboard(account)

@@ -11,10 +11,10 @@ import re
 import pytest
 from slicewise.app import OFF_HOURS
 from slicewise.errors import Refused
+from slicewise.kube.labels import ASLEEP, ASLEEP_WAS, RETAINS
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.onboarding import rbac
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout
 from slicewise.trigger import Trigger
 
 from tests.fakes.account import HOME, Account
@@ -59,7 +59,7 @@ def may_patch_sets(account: Account) -> bool:
 
 def marks(account: Account, ref: Ref) -> set[str]:
     found = account.servers["gpu-1"].objects[ref]["metadata"].get("annotations") or {}
-    return {key for key in found if key in (layout.RETAINS, layout.ASLEEP, layout.ASLEEP_WAS)}
+    return {key for key in found if key in (RETAINS, ASLEEP, ASLEEP_WAS)}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_the_right_goes_once_nothing_needs_it(asleep):
 def test_a_mark_alone_gives_no_right(account):
     account.servers["gpu-1"].patch(
         POOL,
-        ({"op": "add", "path": f"/metadata/annotations/{layout.RETAINS.replace('/', '~1')}", "value": "x"},),
+        ({"op": "add", "path": f"/metadata/annotations/{RETAINS.replace('/', '~1')}", "value": "x"},),
     )
 
     onboard(account)
@@ -117,12 +117,12 @@ def test_the_mark_stands_before_the_first_is_told_to_retain_and_until_the_last_h
 
     def watch(call: str) -> None:
         if call in (f"kubernetes.patch {ref_of(STORE)}", f"kubernetes.scale {ref_of(STORE)}"):
-            seen.append(layout.RETAINS in marks(account, POOL))
+            seen.append(RETAINS in marks(account, POOL))
 
     account.calls.fails = watch
     live(account, berlin(10, 1))
 
-    assert seen == [True, True, True, True] and layout.RETAINS not in marks(account, POOL)
+    assert seen == [True, True, True, True] and RETAINS not in marks(account, POOL)
 
 
 def test_where_the_right_is_removed_a_person_reads_what_to_do_and_doing_it_ends_it(asleep):
@@ -170,7 +170,7 @@ def test_the_right_stays_as_long_as_one_of_several_sets_needs_it(account, denied
     live(account, berlin(13, 1))
     words = {one["metadata"]["name"]: _said_by(account, one) for one in sets}
     assert words == {"first": "Delete", "last": "Delete"} | {denied: "Retain"}
-    assert may_patch_sets(account) and layout.RETAINS in marks(account, POOL)
+    assert may_patch_sets(account) and RETAINS in marks(account, POOL)
 
     account.calls.fails = lambda call: None
     live(account, berlin(14, 1))

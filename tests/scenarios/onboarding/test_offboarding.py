@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from slicewise.app import OFF_HOURS, ONBOARDING, TUNING
-from slicewise.kube.labels import POLICY_TAG
+from slicewise.kube.labels import ASLEEP, CLASS_LABEL, POLICY_TAG, POOL_LABEL
 from slicewise.kube.objects import MANAGED_BY, MANAGER
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import OFFBOARD
@@ -37,7 +37,7 @@ NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ml"}
 
 
 def affinity(operator: str, *values: str) -> Object:
-    one = {"key": layout.POOL_LABEL, "operator": operator, **({"values": list(values)} if values else {})}
+    one = {"key": POOL_LABEL, "operator": operator, **({"values": list(values)} if values else {})}
     term = {"nodeSelectorTerms": [{"matchExpressions": [one]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}
 
@@ -113,7 +113,7 @@ def test_pods_that_can_run_nowhere_else_are_named_and_keep_their_nodes():
 
     finding = next(one for one in account.record().findings if one.code == "still-asked-for")
     assert all(ref.name in finding.message for ref in pods)
-    assert layout.POOL_LABEL in finding.remedy
+    assert POOL_LABEL in finding.remedy
     assert {ref for ref in account.servers["gpu-1"].objects if ref.kind == "Pod"} == pods
     assert not (account.karpenter.moved or account.karpenter.replaced)
     assert account.n == 4, "and a node that fails is replaced, since its NodePool stays open"
@@ -245,9 +245,7 @@ class TestAnAdoptedNodePool:
         assert now[node_pool] == self.before[node_pool]
         kept = [ref for ref in now if ref in self.before]
         assert {ref: now[ref] for ref in kept} == {ref: self.before[ref] for ref in kept}
-        assert not [
-            ref for ref, item in now.items() if layout.POOL_LABEL in item["metadata"].get("labels", {})
-        ]
+        assert not [ref for ref, item in now.items() if POOL_LABEL in item["metadata"].get("labels", {})]
         assert not account.karpenter.broken_promises
         nothing_is_left(account, operator=True)
 
@@ -366,7 +364,7 @@ class TestAClusterThatSleeps:
 
         server = account.servers["gpu-1"]
         node_pool = server.objects[Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")]
-        assert layout.ASLEEP not in node_pool["metadata"]["annotations"]
+        assert ASLEEP not in node_pool["metadata"]["annotations"]
         assert reported(account, "still-asked-for") == ["Deployment ml/server"]
 
         server.delete(ref_of(SERVER))
@@ -394,8 +392,8 @@ class TestWhoIsAskedBeforeANodePoolGoes:
     @pytest.mark.parametrize(
         "chooses",
         [
-            {"nodeSelector": {layout.POOL_LABEL: "shared"}},
-            {"nodeSelector": {layout.CLASS_LABEL: "4"}},
+            {"nodeSelector": {POOL_LABEL: "shared"}},
+            {"nodeSelector": {CLASS_LABEL: "4"}},
             {"nodeSelector": {layout.NODE_POOL_LABEL: "slicewise-shared-l4"}},
             {"affinity": affinity("In", "shared")},
             {"affinity": affinity("Exists")},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from slicewise.app import ONBOARDING, TUNING
 from slicewise.errors import Conflict, Refused, Unavailable
+from slicewise.kube.labels import ORIGINAL_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY
 from slicewise.planning.outcome import Stage
@@ -87,7 +88,7 @@ def test_the_other_three_are_adopted_tuned_and_restored_in_the_same_reconciles(e
     work_for(account, 1)
 
     others = [team for team in TEAMS if team != STUCK]
-    assert all(layout.ORIGINAL_ANNOTATION in account.pool(team)["metadata"]["annotations"] for team in others)
+    assert all(ORIGINAL_ANNOTATION in account.pool(team)["metadata"]["annotations"] for team in others)
     [reported] = [one for one in account.tuned.findings if one.code == "cannot-be-changed"]
     assert f"take over NodePool {STUCK}" in reported.message and str(error) in reported.message
 
@@ -100,7 +101,7 @@ def test_the_other_three_are_adopted_tuned_and_restored_in_the_same_reconciles(e
     work_for(account, 1)
     for team in others:
         assert account.pool(team)["spec"]["disruption"] == before[team]["spec"]["disruption"]
-        assert layout.ORIGINAL_ANNOTATION not in account.pool(team)["metadata"]["annotations"]
+        assert ORIGINAL_ANNOTATION not in account.pool(team)["metadata"]["annotations"]
 
 
 def test_one_that_refuses_to_be_restored_keeps_no_other_from_it():

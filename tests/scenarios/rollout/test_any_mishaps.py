@@ -7,6 +7,7 @@ from datetime import timedelta
 from random import Random
 
 import pytest
+from slicewise.kube.labels import CORDONED_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout, observed
 
@@ -142,7 +143,7 @@ def judge(seed: int) -> None:
 
     assert stands["rollout"] is None, f"seed {seed}: no end: {world.tuner.said[-5:]}"
     assert karpenter.broken_promises == [], f"seed {seed}"
-    assert not any(layout.CORDONED_ANNOTATION in found for found in marks), f"seed {seed}"
+    assert not any(CORDONED_ANNOTATION in found for found in marks), f"seed {seed}"
     assert claims <= set(stands["keys"]), f"seed {seed}"
     grew = layout.slices_of_key(key) > world.n and stands["keys"] == (key,)
     if grew and not any(said.startswith("back to") for said in world.tuner.said):

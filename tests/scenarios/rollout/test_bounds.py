@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 from slicewise.errors import Unavailable
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.model.cluster import Series
 from slicewise.policy.model import Policy
@@ -145,7 +146,7 @@ def test_shrinking_reads_no_metrics_since_none_decides_about_it():
     reads, read = [], account.metrics.read
 
     def noting(*asked):
-        reads.append(layout.ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"])
+        reads.append(ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"])
         return read(*asked)
 
     account.metrics.read = noting
@@ -157,8 +158,8 @@ def test_shrinking_reads_no_metrics_since_none_decides_about_it():
 def test_of_a_change_that_began_long_ago_no_more_than_the_window_is_read():
     account = growing(has_canary)
     annotations = account.node_pool["metadata"]["annotations"]
-    rollout = json.loads(annotations[layout.ROLLOUT_ANNOTATION]) | {"since": "2025-01-01T00:00:00Z"}
-    annotations[layout.ROLLOUT_ANNOTATION] = json.dumps(rollout)
+    rollout = json.loads(annotations[ROLLOUT_ANNOTATION]) | {"since": "2025-01-01T00:00:00Z"}
+    annotations[ROLLOUT_ANNOTATION] = json.dumps(rollout)
     spans, read = [], account.metrics.read
 
     def noting(cluster, start, end, step):
@@ -174,7 +175,7 @@ def test_of_a_change_that_began_long_ago_no_more_than_the_window_is_read():
 def test_the_reason_of_a_revert_is_short_however_much_broke():
     world = World(4, [4, 4])
     world.tuner.begin(8)
-    while "canary" not in world.annotation(layout.ROLLOUT_ANNOTATION):
+    while "canary" not in world.annotation(ROLLOUT_ANNOTATION):
         world.let_pass(timedelta(seconds=2))
         world.tuner.step()
 
@@ -182,14 +183,14 @@ def test_the_reason_of_a_revert_is_short_however_much_broke():
         [f"GPU node-{number}/0 used 23.0 GiB, over the bound of 20.2 GiB" for number in range(999)]
     )
 
-    reason = world.annotation(layout.ROLLOUT_ANNOTATION)["reason"]
+    reason = world.annotation(ROLLOUT_ANNOTATION)["reason"]
     assert len(reason) < 400
     assert reason.endswith("and 996 more")
 
 
 def test_a_canary_of_which_nothing_is_measured_takes_the_pool_back():
     account = growing(has_canary)
-    canary = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION))["canary"]["node"]
+    canary = json.loads(account.annotation(ROLLOUT_ANNOTATION))["canary"]["node"]
     scraped = account.metrics.scraped
     account.metrics.scraped = lambda start, end: [
         series for series in scraped(start, end) if series.labels["Hostname"] != canary
@@ -198,7 +199,7 @@ def test_a_canary_of_which_nothing_is_measured_takes_the_pool_back():
     account.answer_all()
 
     assert account.n == 4
-    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
+    assert list(json.loads(account.annotation(TUNING_ANNOTATION))["failed"]) == ["5"]
     assert account.karpenter.ever_drifted == set()
 
 
@@ -222,7 +223,7 @@ def test_a_change_that_nobody_can_measure_any_more_holds_consolidation_for_an_ho
 
 def test_a_pod_that_crashes_elsewhere_takes_no_pool_back():
     account = growing(is_wide)
-    canary = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION))["canary"]["node"]
+    canary = json.loads(account.annotation(ROLLOUT_ANNOTATION))["canary"]["node"]
     as_far_as(account, lambda a: len(relabelled(a)) > 2)
     node = next(node for node in relabelled(account) if node != canary)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 
@@ -25,7 +26,7 @@ def test_a_broken_promise_takes_the_pool_back_and_the_n_is_remembered():
     assert last.finished and last.failed == "Xid 31 on node-001"
     assert last.message == "N is 4 again: Xid 31 on node-001"
     assert world.stands() == at(4, "ts-4", after="Never")
-    assert list(world.annotation(layout.TUNING_ANNOTATION)["failed"]) == ["8"]
+    assert list(world.annotation(TUNING_ANNOTATION)["failed"]) == ["8"]
     assert (world.karpenter.moved, world.karpenter.ever_drifted) == ([], set())
 
 
@@ -87,7 +88,7 @@ def test_a_canary_to_which_nobody_came_is_reported_and_consolidation_goes_one_no
     world.change(5)
 
     assert any("the canary was empty" in said for said in world.tuner.said)
-    assert world.annotation(layout.TUNING_ANNOTATION)["untried"] == 4
+    assert world.annotation(TUNING_ANNOTATION)["untried"] == 4
     assert budgets(world) == [*layout.BUDGETS, layout.ONE_AT_A_TIME]
 
 
@@ -105,7 +106,7 @@ def test_a_canary_counts_while_a_gpu_of_it_holds_more_pods_than_before():
     world.change(5)
 
     assert not any("empty" in said for said in world.tuner.said)
-    assert "untried" not in world.annotation(layout.TUNING_ANNOTATION)
+    assert "untried" not in world.annotation(TUNING_ANNOTATION)
     assert budgets(world) == layout.BUDGETS
     assert world.clock.now - began >= SETTINGS.canary
 
@@ -137,7 +138,7 @@ def test_a_change_that_is_not_over_in_time_is_abandoned_reported_and_holds_nothi
 
     def interrupted(w: World) -> None:
         marks = w.server.objects[POOL]["metadata"]["annotations"]
-        change = json.loads(marks.get(layout.ROLLOUT_ANNOTATION, "{}"))
+        change = json.loads(marks.get(ROLLOUT_ANNOTATION, "{}"))
         canary = change.get("canary", {}).get("node")
         if Ref("v1", "Node", str(canary)) in w.server.objects and "revert" not in change:
             w.karpenter.add_node(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.pools import layout, observed
 
 from tests.support.tuning.rollout_world import POOL, World, at
@@ -93,7 +94,7 @@ def test_nodes_that_were_shrinking_are_uncordoned_as_soon_as_the_pool_turns_roun
     while not world.stands()["cordoned"]:
         world.let_pass(None)
         world.tuner.step()
-    twice = json.dumps(world.annotation(layout.ROLLOUT_ANNOTATION) | {"taken_back": 2})
+    twice = json.dumps(world.annotation(ROLLOUT_ANNOTATION) | {"taken_back": 2})
     world.edit(POOL, "/metadata/annotations/slicewise.dev~1rollout", twice)
     enforce(world, "ts-8")
     world.edit(POOL, "/metadata/annotations/touched", "by the tool")

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.errors import Conflict
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.pools import layout
 from slicewise.tuning.rollout.stages import Advance
 
@@ -129,7 +130,7 @@ def test_consolidation_that_a_person_sets_meanwhile_is_theirs_in_the_end():
 @pytest.mark.parametrize("target", [8, 4])
 def test_a_pool_whose_annotation_was_removed_halfway_ends_at_one_n(target):
     world = halfway(World(12 - target, [4, 4]), target)
-    del world.server.objects[POOL]["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION]
+    del world.server.objects[POOL]["metadata"]["annotations"][ROLLOUT_ANNOTATION]
 
     for _ in range(60):
         if world.tuner.step() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from slicewise.kube.labels import CHANGED_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 
@@ -175,11 +176,11 @@ def test_a_cordon_is_released_also_where_a_mark_is_of_the_future():
     nodes = cordoned(account)
 
     def is_relabelled(account) -> bool:
-        return layout.CHANGED_ANNOTATION in account.karpenter._node(nodes[0])["metadata"]["annotations"]
+        return CHANGED_ANNOTATION in account.karpenter._node(nodes[0])["metadata"]["annotations"]
 
     as_far_as(account, is_relabelled)
     marks = account.karpenter._node(nodes[0])["metadata"]["annotations"]
-    marks[layout.CHANGED_ANNOTATION] = "2027-06-01T00:00:00Z"
+    marks[CHANGED_ANNOTATION] = "2027-06-01T00:00:00Z"
 
     untagged(account)
     account.tune()

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from slicewise.app import TUNING
 from slicewise.errors import Conflict
+from slicewise.kube.labels import CORDONED_ANNOTATION, ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, observed
@@ -52,7 +53,7 @@ def is_held(account: TunedAccount) -> bool:
 
 
 def has_canary(account: TunedAccount) -> bool:
-    return "canary" in account.annotation(layout.ROLLOUT_ANNOTATION)
+    return "canary" in account.annotation(ROLLOUT_ANNOTATION)
 
 
 def is_wide(account: TunedAccount) -> bool:
@@ -266,7 +267,7 @@ def test_a_nodepool_that_is_deleted_in_the_middle_ends_the_change():
 def test_an_annotation_asks_for_no_n_that_has_no_key():
     account = TunedAccount()
     text = json.dumps({"from": 4, "to": 64, "since": account.clock.now.isoformat()})
-    account.node_pool["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION] = text
+    account.node_pool["metadata"]["annotations"][ROLLOUT_ANNOTATION] = text
 
     account.hours(1)
 
@@ -277,7 +278,7 @@ def test_an_annotation_asks_for_no_n_that_has_no_key():
 def test_a_cordon_that_a_change_left_behind_is_taken_away():
     account = shrinking(cordoned)
     annotations = account.node_pool["metadata"]["annotations"]
-    del annotations[layout.ROLLOUT_ANNOTATION]
+    del annotations[ROLLOUT_ANNOTATION]
     key = account.servers["gpu-1"].objects[Ref("v1", "Node", cordoned(account)[0])]["metadata"]["labels"]
     requirements = account.node_pool["spec"]["template"]["spec"]["requirements"]
     for requirement in requirements:
@@ -304,7 +305,7 @@ def in_a_year(account: TunedAccount, annotation: str, *path: str) -> None:
 def test_a_change_that_says_it_began_in_the_future_ends_all_the_same(path):
     account = growing(has_canary)
 
-    in_a_year(account, layout.ROLLOUT_ANNOTATION, *path)
+    in_a_year(account, ROLLOUT_ANNOTATION, *path)
     account.answer_next()
 
     assert "time-in-future" in {finding.code for finding in account.tuned.findings}
@@ -318,7 +319,7 @@ def test_a_node_that_says_it_was_cordoned_in_the_future_is_shrunk_all_the_same()
 
     for node in nodes:
         marks = account.karpenter._node(node)["metadata"]["annotations"]
-        marks[layout.CORDONED_ANNOTATION] = "2027-06-01T00:00:00Z"
+        marks[CORDONED_ANNOTATION] = "2027-06-01T00:00:00Z"
     sweep(account)
 
     assert account.n == 2
@@ -330,7 +331,7 @@ def test_n_that_was_changed_in_the_future_rises_all_the_same(remembered):
     account = TunedAccount()
     account.hours(1)
 
-    in_a_year(account, layout.TUNING_ANNOTATION, remembered)
+    in_a_year(account, TUNING_ANNOTATION, remembered)
     account.hours(4)
 
     assert account.n == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import TUNING_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout, observed
 
@@ -21,7 +22,7 @@ def test_growing_replaces_no_node_and_moves_no_pod():
     assert last.finished and last.message == "N is 8"
     assert world.stands() == at(8, "ts-8")
     assert (world.karpenter.ever_drifted, world.karpenter.replaced) == (set(), [])
-    assert world.annotation(layout.TUNING_ANNOTATION)["changed_at"]
+    assert world.annotation(TUNING_ANNOTATION)["changed_at"]
 
 
 def test_nodes_that_the_new_n_makes_superfluous_go_only_after_the_change():

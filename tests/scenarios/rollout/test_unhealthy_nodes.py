@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 from slicewise.app import TUNING
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, WAITED_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 from slicewise.trigger import Trigger
@@ -71,7 +72,7 @@ def test_a_node_that_gets_well_in_time_takes_part():
 
     assert labels(world) == ["ts-8", "ts-8"]
     node = world.server.objects[Ref("v1", "Node", world.nodes[1])]
-    assert layout.WAITED_ANNOTATION not in node["metadata"]["annotations"]
+    assert WAITED_ANNOTATION not in node["metadata"]["annotations"]
 
 
 def test_a_pool_without_a_node_that_works_goes_back_after_half_an_hour():
@@ -212,7 +213,7 @@ def test_a_node_that_was_skipped_follows_once_it_works_again():
     account.karpenter.unready.add(aside)
     node = account.karpenter._node(aside)["metadata"]
     node["labels"][layout.CONFIG_LABEL] = "ts-2"
-    node["annotations"][layout.WAITED_ANNOTATION] = account.clock.now.isoformat()
+    node["annotations"][WAITED_ANNOTATION] = account.clock.now.isoformat()
 
     account.hours(1)
     reported = {finding.code for finding in account.tuned.findings}
@@ -223,7 +224,7 @@ def test_a_node_that_was_skipped_follows_once_it_works_again():
 
     node = account.karpenter._node(aside)["metadata"]
     assert node["labels"][layout.CONFIG_LABEL] == "ts-4"
-    assert layout.WAITED_ANNOTATION not in node["annotations"]
+    assert WAITED_ANNOTATION not in node["annotations"]
 
 
 def test_a_nodepool_that_is_being_rolled_keeps_no_other_from_growing():
@@ -234,7 +235,7 @@ def test_a_nodepool_that_is_being_rolled_keeps_no_other_from_growing():
     account.measure()
     account.hours(2)
     shrinks = json.dumps({"from": 4, "to": 2, "since": account.clock.now.isoformat(), "reason": "a test"})
-    account.node_pool["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION] = shrinks
+    account.node_pool["metadata"]["annotations"][ROLLOUT_ANNOTATION] = shrinks
     account.let_pass(timedelta(hours=1))
 
     account.queues.put(TUNING, Trigger(GPU_1, "a test").message())

@@ -12,6 +12,13 @@ from typing import Any
 import pytest
 from slicewise.app import TUNING
 from slicewise.errors import Refused, Unavailable
+from slicewise.kube.labels import (
+    ASLEEP,
+    ORIGINAL_ANNOTATION,
+    POOL_LABEL,
+    ROLLOUT_ANNOTATION,
+    TUNING_ANNOTATION,
+)
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.policy.model import parse
@@ -181,19 +188,19 @@ def test_it_is_restored_when_the_cluster_loses_its_tag():
 
 def test_a_nodepool_that_sleeps_is_neither_taken_over_nor_restored():
     account = Adopting()
-    account.node_pool["metadata"]["annotations"][layout.ASLEEP] = "2026-03-02T07:00:00Z"
+    account.node_pool["metadata"]["annotations"][ASLEEP] = "2026-03-02T07:00:00Z"
     account.onboard()
     account.tune()
-    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
 
-    del account.node_pool["metadata"]["annotations"][layout.ASLEEP]
+    del account.node_pool["metadata"]["annotations"][ASLEEP]
     account.tune()
-    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
 
-    account.node_pool["metadata"]["annotations"][layout.ASLEEP] = "2026-03-02T07:00:00Z"
+    account.node_pool["metadata"]["annotations"][ASLEEP] = "2026-03-02T07:00:00Z"
     account.policies["default"] = WITHOUT_IT
     account.tune()
-    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
 
 
 def test_under_another_pool_it_is_restored_and_taken_over_again():
@@ -206,9 +213,9 @@ def test_under_another_pool_it_is_restored_and_taken_over_again():
     account.run_until_idle()
     account.tune()
 
-    assert account.node_pool["metadata"]["labels"][layout.POOL_LABEL] == "renamed"
+    assert account.node_pool["metadata"]["labels"][POOL_LABEL] == "renamed"
     nodes = [item for ref, item in account.servers["gpu-1"].objects.items() if ref.kind == "Node"]
-    assert {node["metadata"]["labels"][layout.POOL_LABEL] for node in nodes} == {"renamed"}
+    assert {node["metadata"]["labels"][POOL_LABEL] for node in nodes} == {"renamed"}
     account.karpenter.tick()
     assert account.undisturbed()
 
@@ -275,14 +282,14 @@ def adopted_under(policy: str, theirs: dict[str, Any]) -> Adopting:
     account.onboard()
     account.tune()
     account.tune()
-    assert layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
     return account
 
 
 def without_our_requirements(spec: dict[str, Any]) -> dict[str, Any]:
     left = deepcopy(spec)
     template = left["template"]["spec"]
-    ours = (layout.POOL_LABEL, layout.CONFIG_LABEL)
+    ours = (POOL_LABEL, layout.CONFIG_LABEL)
     template["requirements"] = [one for one in template["requirements"] if one["key"] not in ours]
     return left
 
@@ -368,8 +375,8 @@ def test_what_its_owner_changes_later_is_kept_and_stays_when_it_is_restored():
 def test_what_an_earlier_release_wrote_over_is_put_back():
     account = adopted_under(UNBOUNDED, protected())
     marks = account.node_pool["metadata"]["annotations"]
-    kept = json.loads(marks[layout.ORIGINAL_ANNOTATION])
-    marks[layout.ORIGINAL_ANNOTATION] = json.dumps({k: v for k, v in kept.items() if k != "taken"})
+    kept = json.loads(marks[ORIGINAL_ANNOTATION])
+    marks[ORIGINAL_ANNOTATION] = json.dumps({k: v for k, v in kept.items() if k != "taken"})
     disruption = {"consolidationPolicy": "WhenEmptyOrUnderutilized", "consolidateAfter": "10m"}
     ref = Ref("karpenter.sh/v1", "NodePool", "gpu")
     value = {**disruption, "budgets": [dict(budget) for budget in layout.BUDGETS]}
@@ -407,8 +414,8 @@ THEIR_KEY = {"key": layout.CONFIG_LABEL, "operator": "In", "values": ["theirs"]}
     ("change", "reported"),
     [
         (
-            {"metadata": {"labels": {layout.POOL_LABEL: "mine"}}},
-            f"template has the label {layout.POOL_LABEL}",
+            {"metadata": {"labels": {POOL_LABEL: "mine"}}},
+            f"template has the label {POOL_LABEL}",
         ),
         ({"spec": {"requirements": [THEIR_KEY]}}, f"requires another {layout.CONFIG_LABEL}"),
     ],
@@ -551,7 +558,7 @@ def test_a_node_that_is_no_whole_gpu_of_the_model_keeps_it_from_being_taken_over
 
     assert [finding.code for finding in record.findings] == ["not-adopted"]
     assert reported in record.findings[0].message
-    assert layout.ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION not in account.node_pool["metadata"]["annotations"]
 
 
 def asking_for(gpus: int, name: str, kind: str = "Deployment", **chooses: Any) -> dict[str, Any]:
@@ -575,7 +582,7 @@ def test_a_running_pod_that_asks_for_two_gpus_is_named_and_n_stays_one_as_long_a
     account.tune()
     account.hours(8)
 
-    assert account.n == 1 and layout.ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    assert account.n == 1 and ORIGINAL_ANNOTATION in account.node_pool["metadata"]["annotations"]
     [reported] = [one for one in account.tuned.findings if one.code == "more-than-one-gpu"]
     assert "Pod default/training (2 GPUs)" in reported.message and "so N stays 1" in reported.message
 
@@ -608,7 +615,7 @@ def test_so_does_a_template_that_has_no_pod_now(kind):
     "other",
     [
         asking_for(1, "small"),
-        asking_for(2, "elsewhere", nodeSelector={layout.POOL_LABEL: "other"}),
+        asking_for(2, "elsewhere", nodeSelector={POOL_LABEL: "other"}),
         asking_for(2, "by-name", nodeSelector={layout.NODE_POOL_LABEL: "cpu"}),
     ],
     ids=["one GPU", "another pool", "another NodePool"],
@@ -632,9 +639,9 @@ def test_one_that_comes_while_n_grows_from_one_takes_it_back():
     for _ in range(8):
         account.let_pass(timedelta(hours=1))
         account.queues.put(TUNING, Trigger(GPU_1, "the hourly sweep").message())
-        while account.queues.waiting and layout.ROLLOUT_ANNOTATION not in account.marks:
+        while account.queues.waiting and ROLLOUT_ANNOTATION not in account.marks:
             account.answer_next()
-        if layout.ROLLOUT_ANNOTATION in account.marks:
+        if ROLLOUT_ANNOTATION in account.marks:
             break
     account.karpenter.add_pod(account.karpenter.add_node(0, pool="gpu"), name="training")
     pod = account.servers["gpu-1"].objects[Ref("v1", "Pod", "training", "default")]
@@ -643,7 +650,7 @@ def test_one_that_comes_while_n_grows_from_one_takes_it_back():
     account.answer_all()
 
     assert account.n == 1
-    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["2"]
+    assert list(json.loads(account.annotation(TUNING_ANNOTATION))["failed"]) == ["2"]
     assert "more-than-one-gpu" in codes_of(account)
     assert not account.karpenter.ever_drifted
 
@@ -703,7 +710,7 @@ def test_killed_at_every_call_the_next_reconcile_goes_on():
     account.onboard()
     way = account.way()
     whole = way[-1]
-    assert layout.ORIGINAL_ANNOTATION in whole.node_pool["metadata"]["annotations"]
+    assert ORIGINAL_ANNOTATION in whole.node_pool["metadata"]["annotations"]
 
     futures = Futures(Adopting.answer_next, Adopting.answer_all)
     for number in range(len(way[0].calls.made), len(whole.calls.made)):

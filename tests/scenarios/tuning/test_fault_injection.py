@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 from slicewise.app import TUNING
 from slicewise.costs.text import load
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 from slicewise.trigger import Trigger
@@ -78,7 +79,7 @@ def ended(account: TunedAccount) -> dict:
         "n": account.n,
         "limits": live[POOL_REF]["spec"]["limits"],
         "disruption": live[POOL_REF]["spec"]["disruption"],
-        "rollout": layout.ROLLOUT_ANNOTATION in annotations,
+        "rollout": ROLLOUT_ANNOTATION in annotations,
         "overlays": live[OVERLAY]["spec"]["capacity"],
         "nodes": sorted(
             item["metadata"]["labels"][layout.CONFIG_LABEL]

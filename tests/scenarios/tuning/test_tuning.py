@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from slicewise.app import TUNING
 from slicewise.errors import Conflict, Refused, Unavailable
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout, observed
@@ -229,7 +230,7 @@ def test_while_one_node_pool_changes_the_others_are_decided_on_with_each_new_poi
 
     while account.clock.now - began < timedelta(minutes=25):
         account.answer_next()
-    assert layout.ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"]
+    assert ROLLOUT_ANNOTATION in account.node_pool["metadata"]["annotations"]
     (other,) = [found for found in account.tuned.details if found["gpu"] == "a10g"]
     assert account.clock.now - datetime.fromisoformat(other["decided_at"]) < timedelta(minutes=13)
 
@@ -245,7 +246,7 @@ def test_a_canary_waits_while_nobody_can_tell_how_it_does():
     read = account.metrics.read
     for _ in range(12):
         account.let_pass(min(account.queues.waiting).due - account.clock.now)
-        if "canary" in account.annotation(layout.ROLLOUT_ANNOTATION):
+        if "canary" in account.annotation(ROLLOUT_ANNOTATION):
             account.metrics.read = unreadable
         account._answer(*account.queues.receive(timedelta(minutes=6)))
 
@@ -323,7 +324,7 @@ def with_canary_that_refuses(pods: int) -> TunedAccount:
     canary = None
     while account.queues.waiting:
         account.let_pass(min(account.queues.waiting).due - account.clock.now)
-        tried = json.loads(account.annotation(layout.ROLLOUT_ANNOTATION)).get("canary")
+        tried = json.loads(account.annotation(ROLLOUT_ANNOTATION)).get("canary")
         if tried and account.clock.now - datetime.fromisoformat(tried["since"]) > timedelta(minutes=1):
             canary = canary or turned_away(account, tried["node"], pods)
         account._answer(*account.queues.receive(timedelta(minutes=6)))
@@ -336,7 +337,7 @@ def test_a_canary_that_fails_is_reverted_by_itself_and_its_n_is_locked():
 
     assert account.n == 4
     assert account.karpenter.ever_drifted == set()
-    assert list(json.loads(account.annotation(layout.TUNING_ANNOTATION))["failed"]) == ["5"]
+    assert list(json.loads(account.annotation(TUNING_ANNOTATION))["failed"]) == ["5"]
     account.hours(6)
     assert account.n == 4
     assert "N 5 is locked for 24 h: its canary failed" in account.tuned.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slicewise.errors import Unavailable
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
 
@@ -122,7 +123,7 @@ def test_an_n_that_a_person_wrote_is_followed_and_reported():
 def test_a_garbled_annotation_counts_as_absent_and_is_reported():
     account = TunedAccount()
     account.hours(1)
-    annotations = {layout.TUNING_ANNOTATION: "[]", layout.ROLLOUT_ANNOTATION: '{"from": "x"}'}
+    annotations = {TUNING_ANNOTATION: "[]", ROLLOUT_ANNOTATION: '{"from": "x"}'}
     edit(account, POOL_REF, "metadata", "annotations", annotations)
 
     account.hours(1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from slicewise import rights
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout, observed
 from slicewise.tuning.rollout.stages import Advance, RolloutSettings
@@ -90,7 +91,7 @@ class World:
             "keys": observed.config_keys_of(pool),
             "limit": pool["spec"]["limits"]["nvidia.com/gpu"],
             "after": pool["spec"]["disruption"]["consolidateAfter"],
-            "rollout": pool["metadata"]["annotations"].get(layout.ROLLOUT_ANNOTATION),
+            "rollout": pool["metadata"]["annotations"].get(ROLLOUT_ANNOTATION),
             "overlays": [self.server.objects[ref]["spec"]["capacity"]["nvidia.com/gpu"] for ref in OVERLAYS],
             "labels": {item["metadata"]["labels"][layout.CONFIG_LABEL] for item in nodes},
             "cordoned": [item["metadata"]["name"] for item in nodes if item["spec"].get("unschedulable")],

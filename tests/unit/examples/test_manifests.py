@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.policy.model import parse
 from slicewise.pools import layout
 
@@ -49,14 +50,14 @@ def pools():
 
 
 def test_there_is_an_example_for_a_slice_a_mig_device_and_a_whole_gpu(pools):
-    sharings = {pools[p.values[0]["nodeSelector"][layout.POOL_LABEL]].sharing.value for p in sliced()}
+    sharings = {pools[p.values[0]["nodeSelector"][POOL_LABEL]].sharing.value for p in sliced()}
 
     assert sharings == {"time-slicing", "mig", "none"}
 
 
 @pytest.mark.parametrize("spec", sliced())
 def test_a_pod_asks_for_one_slice_of_its_pool_and_tolerates_its_taint(spec, pools):
-    pool = pools[spec["nodeSelector"][layout.POOL_LABEL]]
+    pool = pools[spec["nodeSelector"][POOL_LABEL]]
 
     assert slices_of(spec) == {layout.resource(pool): 1}
     (toleration,) = spec["tolerations"]

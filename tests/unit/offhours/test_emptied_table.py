@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from slicewise.errors import Unavailable
+from slicewise.kube.labels import ASLEEP, ASLEEP_WAS, RETAINS
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.policy.off_hours import Volumes
-from slicewise.pools import layout
 
 from tests.fakes.calls import REFUSALS
 from tests.fakes.kube.controllers import cron_job, keeping_volumes, scaled, scaled_job, scaled_object
@@ -23,7 +23,7 @@ from tests.unit.offhours.sleeping import MORNING, NIGHT, SERVER, codes, objects_
 pytestmark = pytest.mark.slow
 
 NODES = ("spec", "limits", "nodes")
-NOTE = ("metadata", "annotations", layout.ASLEEP_WAS)
+NOTE = ("metadata", "annotations", ASLEEP_WAS)
 RETAINING = replace(NIGHTS, volumes=Volumes.RETAIN)
 CRON = cron_job("nightly", suspend=False)  # as the API server fills it in
 SUSPENDED = cron_job("by-hand", suspend=True)
@@ -60,7 +60,7 @@ def notes(sleeper: Sleeper) -> set[Ref]:
     return {
         ref
         for ref, item in sleeper.server.objects.items()
-        if layout.ASLEEP_WAS in (item["metadata"].get("annotations") or {})
+        if ASLEEP_WAS in (item["metadata"].get("annotations") or {})
     }
 
 
@@ -152,7 +152,7 @@ def test_a_set_that_retains_its_volumes_gets_its_own_word_back(asleep):
 
     path = ("spec", "persistentVolumeClaimRetentionPolicy", "whenScaled")
     assert sleeper.value(ref_of(STORE), *path) == "Delete" and notes(sleeper) == set()
-    assert sleeper.value(NODE_POOL, "metadata", "annotations", layout.RETAINS) is None
+    assert sleeper.value(NODE_POOL, "metadata", "annotations", RETAINS) is None
 
 
 def test_a_limit_that_was_narrowed_and_widened_in_the_night_is_restored_as_it_was_by_day():
@@ -272,7 +272,7 @@ def rests_on(entries: Any) -> Any:
 @given(mutated(ENTRIES))
 @settings(max_examples=150, deadline=None)
 def test_whatever_a_note_has_become_it_wakes_an_object_as_it_was_or_not_at_all(entries):
-    sleeper, pointer = one_asleep(), f"/metadata/annotations/{layout.ASLEEP_WAS.replace('/', '~1')}"
+    sleeper, pointer = one_asleep(), f"/metadata/annotations/{ASLEEP_WAS.replace('/', '~1')}"
     # As our own writer, so that nothing but its content speaks against it.
     changed = ({"op": "replace", "path": pointer, "value": json.dumps(entries)},)
     sleeper.server.patch(ref_of(CRON), changed, "slicewise")
@@ -354,7 +354,7 @@ def test_a_field_that_only_another_release_puts_to_sleep_is_reported_and_left():
     other = replace(kept, field="spec.paused").sealed()
     entry = {**ENTRIES["spec.suspend"], "checksum": other.checksum}
     text = json.dumps({**ENTRIES, "spec.paused": entry})
-    pointer = f"/metadata/annotations/{layout.ASLEEP_WAS.replace('/', '~1')}"
+    pointer = f"/metadata/annotations/{ASLEEP_WAS.replace('/', '~1')}"
     sleeper.server.patch(ref_of(CRON), ({"op": "replace", "path": pointer, "value": text},), "slicewise")
     empty(sleeper)
 
@@ -390,7 +390,7 @@ def test_a_copy_beside_our_pools_is_left_unchanged_at_night():
             "metadata": {
                 "name": "elsewhere",
                 "namespace": "ml",
-                "annotations": {layout.ASLEEP_WAS: sleeper.value(ref_of(CRON), *NOTE)},
+                "annotations": {ASLEEP_WAS: sleeper.value(ref_of(CRON), *NOTE)},
             },
         }
     )
@@ -485,7 +485,7 @@ def test_a_node_pool_that_we_closed_is_opened_again_and_that_is_reported():
 
     assert sleeper.value(NODE_POOL, *NODES) is None
     assert sleeper.value(NODE_POOL, "spec", "limits", "nvidia.com/gpu") == "64"
-    assert sleeper.value(NODE_POOL, "metadata", "annotations", layout.ASLEEP) is None
+    assert sleeper.value(NODE_POOL, "metadata", "annotations", ASLEEP) is None
     [finding] = [one for one in woken.outcome.findings if one.code == "sleep-forgotten"]
     assert "NodePool slicewise-shared-l4" in finding.message and "by hand" in finding.remedy
     assert sleeper.value(FALLBACK, *NODES) == "0", "that one has none by day"

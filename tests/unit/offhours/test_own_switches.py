@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from slicewise.errors import Refused, Unavailable
+from slicewise.kube.labels import SWITCHES
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours import observe
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import OffHours
 from slicewise.policy.switches import Switch
-from slicewise.pools import layout
 
 from sandbox.controllers.stand_ins import PREDICTOR_STOPPED, predictors
 from tests.fakes.kube.controllers import predictor, scaled
@@ -49,7 +49,7 @@ def field(sleeper: Sleeper, switch: Switch = SUSPENDS) -> Any:
 
 
 def mark(sleeper: Sleeper) -> str | None:
-    return sleeper.value(NODE_POOL, "metadata", "annotations", layout.SWITCHES)
+    return sleeper.value(NODE_POOL, "metadata", "annotations", SWITCHES)
 
 
 @pytest.mark.parametrize(

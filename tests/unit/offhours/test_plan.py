@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from slicewise.kube.labels import STARTUP_ANNOTATION
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours import plan as plan_of_nights
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import BarePods, OffHours
-from slicewise.pools.startup_history import STARTUP_ANNOTATION
 
 from tests.fakes.kube.controllers import PAUSED, cron_job, pod_spec, scaled, scaled_job, scaled_object
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper

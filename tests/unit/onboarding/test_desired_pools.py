@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.onboarding.observation import Chart
 from slicewise.planning.actions import Apply, Delete
@@ -90,7 +91,7 @@ def test_while_a_change_of_n_is_reported_the_pool_is_left_whatever_it_looks_like
     ref = Ref("karpenter.sh/v1", "NodePool", "slicewise-shared-l4")
     live = cluster.objects[ref]
     metadata = live["metadata"]
-    annotations = {**metadata["annotations"], layout.ROLLOUT_ANNOTATION: "{}"}
+    annotations = {**metadata["annotations"], ROLLOUT_ANNOTATION: "{}"}
     held = {**live["spec"], "limits": {"nvidia.com/gpu": "1"}}
     cluster.objects[ref] = {**live, "metadata": {**metadata, "annotations": annotations}, "spec": held}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from slicewise.kube.labels import ORIGINAL_ANNOTATION
 from slicewise.pools import adopted, adopted_settings, layout
 
 from tests.support import builders
@@ -66,7 +67,7 @@ def test_a_budget_of_the_owners_that_equals_one_of_ours_stays_when_ours_goes():
 
     def live(disruption: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
         original = {"limits": None, "disruption": owner, "requirements": [], "taken": taken}
-        marks = {layout.ORIGINAL_ANNOTATION: adopted_settings.dumped(original)}
+        marks = {ORIGINAL_ANNOTATION: adopted_settings.dumped(original)}
         item = node_pool("gpu", disruption=disruption)
         return {**item, "metadata": {"name": "gpu", "annotations": marks}}
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from slicewise.kube.labels import CLASS_LABEL
 from slicewise.kube.objects import labels, name, required_values
 from slicewise.pools import layout
 
@@ -59,8 +60,8 @@ def test_a_class_says_its_n_in_requirement_limits_labels_and_overlays(size, key)
     requirements = template(node_pool)["spec"]["requirements"]
     assert required_values(requirements, layout.CONFIG_LABEL) == (key,)
     assert node_pool["spec"]["limits"] == {"nvidia.com/gpu": str(16 * size)}
-    assert template(node_pool)["metadata"]["labels"][layout.CLASS_LABEL] == str(size)
-    assert {labels(item)[layout.CLASS_LABEL] for item in (node_pool, *overlays)} == {str(size)}
+    assert template(node_pool)["metadata"]["labels"][CLASS_LABEL] == str(size)
+    assert {labels(item)[CLASS_LABEL] for item in (node_pool, *overlays)} == {str(size)}
     assert [o["spec"]["capacity"] for o in overlays] == [{"nvidia.com/gpu": str(size * c)} for c in (1, 4, 8)]
     assert [name(o) for o in overlays] == [f"slicewise-shared-l4-{size}-{c}" for c in (1, 4, 8)]
 
@@ -104,10 +105,10 @@ def test_weights_of_all_classes_are_distinguished():
     "node_pool, marks, superseded",
     [
         pytest.param("slicewise-shared-l4", {}, True, id="of the time before the split"),
-        pytest.param("slicewise-shared-l4-4", {layout.CLASS_LABEL: "4"}, True, id="a class that has gone"),
-        pytest.param("slicewise-shared-l4-2", {layout.CLASS_LABEL: "2"}, False, id="a class that is wanted"),
+        pytest.param("slicewise-shared-l4-4", {CLASS_LABEL: "4"}, True, id="a class that has gone"),
+        pytest.param("slicewise-shared-l4-2", {CLASS_LABEL: "2"}, False, id="a class that is wanted"),
         pytest.param("slicewise-other-l4", {}, False, id="of another pool"),
-        pytest.param("slicewise-shared-t4-2", {layout.CLASS_LABEL: "2"}, False, id="of another model"),
+        pytest.param("slicewise-shared-t4-2", {CLASS_LABEL: "2"}, False, id="of another model"),
     ],
 )
 def test_what_a_pool_had_before_it_was_split_otherwise_is_known(node_pool, marks, superseded):
@@ -117,7 +118,7 @@ def test_what_a_pool_had_before_it_was_split_otherwise_is_known(node_pool, marks
 def test_a_pool_that_is_no_longer_split_supersedes_its_classes():
     policy = builders.policy()
 
-    assert layout.is_superseded("slicewise-shared-l4-2", {layout.CLASS_LABEL: "2"}, policy)
+    assert layout.is_superseded("slicewise-shared-l4-2", {CLASS_LABEL: "2"}, policy)
     assert not layout.is_superseded("slicewise-shared-l4", {}, policy)
 
 

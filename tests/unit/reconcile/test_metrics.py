@@ -12,11 +12,10 @@ from math import ceil
 import pytest
 from aws_lambda_powertools.metrics import EphemeralMetrics
 from slicewise.app import ONBOARDING, TUNING
-from slicewise.kube.labels import POLICY_TAG
+from slicewise.kube.labels import ASLEEP, POLICY_TAG
 from slicewise.model.measures import Measure, PoolMeasures
 from slicewise.planning.measures import measures
 from slicewise.planning.outcome import Finding, Stage
-from slicewise.pools import layout
 from slicewise.reconcile import metric_log
 from slicewise.trigger import Trigger
 
@@ -77,7 +76,7 @@ def test_a_reconcile_of_tuning_reports_each_node_pool_and_the_cluster(account, c
 def test_a_node_pool_that_off_hours_put_to_sleep_is_reported_as_asleep(account, capsys):
     asleep = deepcopy(account)
     (ref,) = [one for one in asleep.servers["gpu-1"].objects if one.kind == "NodePool"]
-    asleep.servers["gpu-1"].objects[ref]["metadata"]["annotations"] = {layout.ASLEEP: "Mon 07:00"}
+    asleep.servers["gpu-1"].objects[ref]["metadata"]["annotations"] = {ASLEEP: "Mon 07:00"}
 
     found = by_dimensions(answered(asleep, TUNING, capsys, metrics=True))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import POOL_LABEL, ROLLOUT_ANNOTATION
 from slicewise.policy.model import parse
 from slicewise.pools import layout
 from slicewise.tuning.plan import plan
@@ -45,7 +46,7 @@ def pod(number: int, slot: int) -> dict:
         "metadata": {"name": f"a-{number}-{slot}", "namespace": "team", "labels": {"app": "a"}},
         "spec": {
             "nodeName": f"n-{number}",
-            "nodeSelector": {layout.POOL_LABEL: "p0"},
+            "nodeSelector": {POOL_LABEL: "p0"},
             "containers": [{"name": "m", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
         },
         "status": {"phase": "Running", "startTime": (NOW - timedelta(days=9)).isoformat()},
@@ -59,7 +60,7 @@ def world(nodes: int, state: str) -> Observed:
     node_pool = json.loads(json.dumps(layout.node_pool(policy, one, one.models()[0], 4)))
     if state == "drifted":
         rollout = Rollout(5, 4, NOW - timedelta(hours=1), "r", narrowed=NOW - timedelta(minutes=40))
-        node_pool["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION] = rollout.dumped()
+        node_pool["metadata"]["annotations"][ROLLOUT_ANNOTATION] = rollout.dumped()
     offers = {"nvidia.com/gpu": "4" if state == "standing" else "0" if state != "drifted" else "5"}
     age = timedelta(minutes=3) if state == "starting" else timedelta(days=9)
     live, claims = [], []
@@ -114,7 +115,7 @@ def test_pods_claims_and_nodes_are_not_gone_through_for_each_node_pool():
 
 
 def _in(item: dict, number: int) -> dict:
-    labels = {layout.POOL_LABEL: f"p{number}", layout.NODE_POOL_LABEL: f"slicewise-p{number}-l4"}
+    labels = {POOL_LABEL: f"p{number}", layout.NODE_POOL_LABEL: f"slicewise-p{number}-l4"}
     return {**item, "metadata": {**item["metadata"], "labels": {**item["metadata"]["labels"], **labels}}}
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from slicewise.costs.day import Machine, PodLife, Replicas, Workload
 from slicewise.costs.lives import UNMEASURED, CostObservation, Measured
+from slicewise.kube.labels import ASLEEP, ROLLOUT_ANNOTATION
 from slicewise.pools import layout
 from slicewise.tuning.costs import cost_days, observation
 from slicewise.tuning.plan import plan
@@ -243,7 +244,7 @@ def test_n_of_a_node_pool_comes_with_the_reason_of_its_change():
     assert observed(found, begins).pools == {POOL: Replicas(4, "five fit")}
     [node_pool] = found.contents.node_pools
     rollout = Rollout(4, 5, NOW, "five fit").dumped()
-    node_pool["metadata"].setdefault("annotations", {})[layout.ROLLOUT_ANNOTATION] = rollout
+    node_pool["metadata"].setdefault("annotations", {})[ROLLOUT_ANNOTATION] = rollout
     assert observed(found).pools == {POOL: Replicas(4, "five fit")}
 
 
@@ -251,7 +252,7 @@ def test_a_node_pool_that_sleeps_and_the_nights_of_the_off_hours_record_are_obse
     night = {"began": "2026-11-23T20:00:00+00:00", "usd": 4.5}
     found = seen(nights=[night])
     [node_pool] = found.contents.node_pools
-    node_pool["metadata"].setdefault("annotations", {})[layout.ASLEEP] = "2026-11-24T07:00:00Z"
+    node_pool["metadata"].setdefault("annotations", {})[ASLEEP] = "2026-11-24T07:00:00Z"
 
     now = observed(found, PoolPlan(POOL, detail={"reason": "it is asleep"}))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from slicewise.kube import labels as kube_labels
 from slicewise.planning.actions import Patch
 from slicewise.policy.model import parse
 from slicewise.pools import layout
@@ -31,7 +32,7 @@ def observed(pool: str = SHARED, *, whole: bool = True, **annotations: str) -> O
     for node_pool in node_pools:
         node_pool["metadata"]["annotations"] = {
             **node_pool["metadata"].get("annotations", {}),
-            **{getattr(layout, name): text for name, text in annotations.items()},
+            **{getattr(kube_labels, name): text for name, text in annotations.items()},
         }
     contents = builders.contents(node_pools=node_pools)
     return Observed(builders.cluster(), "default", policy, contents, NotRead(whole))

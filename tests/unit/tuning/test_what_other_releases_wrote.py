@@ -13,10 +13,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from slicewise.errors import InvalidPolicy
+from slicewise.kube.labels import (
+    MOVED_ANNOTATION,
+    ORIGINAL_ANNOTATION,
+    ROLLOUT_ANNOTATION,
+    STARTUP_ANNOTATION,
+    TUNING_ANNOTATION,
+)
 from slicewise.kube.objects import annotations_of
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry
 from slicewise.planning.outcome import Stage
-from slicewise.pools import layout, startup_history
+from slicewise.pools import startup_history
 from slicewise.tuning import explain, snapshot
 from slicewise.tuning.classes.annotation import read_mark
 from slicewise.tuning.classes.decision import loaded
@@ -107,10 +114,10 @@ def unmanaged(observed):
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
-        (layout.ROLLOUT_ANNOTATION, ROLLOUT),
-        (layout.TUNING_ANNOTATION, TUNING),
-        (startup_history.STARTUP_ANNOTATION, STARTUP),
-        (layout.ORIGINAL_ANNOTATION, ORIGINAL),
+        (ROLLOUT_ANNOTATION, ROLLOUT),
+        (TUNING_ANNOTATION, TUNING),
+        (STARTUP_ANNOTATION, STARTUP),
+        (ORIGINAL_ANNOTATION, ORIGINAL),
     ],
 )
 @pytest.mark.parametrize("policy", ["a policy", "no policy"])
@@ -145,7 +152,7 @@ def test_a_reconcile_goes_on_whatever_an_annotation_holds(world, annotation, val
 )
 def test_a_change_of_n_that_cannot_be_read_is_reported_also_where_nobody_may_carry_it_on(world, text):
     found, now = world
-    looked = with_annotation(found, layout.ROLLOUT_ANNOTATION, text)
+    looked = with_annotation(found, ROLLOUT_ANNOTATION, text)
 
     for made in (plan(looked, now), plan(unmanaged(looked), now)):
         assert "annotation-unreadable" in {finding.code for finding in made.outcome.findings}
@@ -153,7 +160,7 @@ def test_a_change_of_n_that_cannot_be_read_is_reported_also_where_nobody_may_car
 
 def test_a_change_of_n_of_a_later_release_is_carried_on():
     later = json.dumps(ROLLOUT | {"phase": "canary", "canary": {**ROLLOUT["canary"], "zone": "a"}})
-    pool = {"metadata": {"name": "a", "annotations": {layout.ROLLOUT_ANNOTATION: later}}}
+    pool = {"metadata": {"name": "a", "annotations": {ROLLOUT_ANNOTATION: later}}}
 
     rollout, finding = read_rollout(pool)
     assert (rollout.to, rollout.canary.node, finding) == (5, "node-1", None)
@@ -162,16 +169,14 @@ def test_a_change_of_n_of_a_later_release_is_carried_on():
 def test_a_setting_that_karpenter_would_refuse_is_not_restored():
     held = json.dumps(ROLLOUT | {"held": {"consolidateAfter": "soon"}})
 
-    rollout, finding = read_rollout(
-        {"metadata": {"name": "a", "annotations": {layout.ROLLOUT_ANNOTATION: held}}}
-    )
+    rollout, finding = read_rollout({"metadata": {"name": "a", "annotations": {ROLLOUT_ANNOTATION: held}}})
     assert rollout is None and finding.code == "annotation-unreadable"
 
 
 @MANY
 @given(texts(TUNING))
 def test_what_tuning_remembers_is_read_or_reported(text):
-    pool = {"metadata": {"name": "a", "annotations": {layout.TUNING_ANNOTATION: text}}}
+    pool = {"metadata": {"name": "a", "annotations": {TUNING_ANNOTATION: text}}}
 
     history, finding = read_tuning(pool)
     assert history.dumped() and (finding is None or history.changed_at is None)
@@ -180,7 +185,7 @@ def test_what_tuning_remembers_is_read_or_reported(text):
 @MANY
 @given(texts(STARTUP))
 def test_of_measured_starts_those_are_kept_that_can_be_read(text):
-    pool = {"metadata": {"name": "a", "annotations": {startup_history.STARTUP_ANNOTATION: text}}}
+    pool = {"metadata": {"name": "a", "annotations": {STARTUP_ANNOTATION: text}}}
 
     found = startup_history.recorded_startups(pool)
     assert all(timedelta(0) < timedelta(seconds=one) <= timedelta(days=1) for one in found.values())
@@ -190,7 +195,7 @@ def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_reported(
     found, now = world
     text = json.dumps([*STARTUP, ["claim-4", "soon"], 5])
 
-    looked = with_annotation(found, startup_history.STARTUP_ANNOTATION, text)
+    looked = with_annotation(found, STARTUP_ANNOTATION, text)
     assert startup_history.recorded_startups(looked.contents.node_pools[0]) == dict(STARTUP)
     assert "annotation-unreadable" in {finding.code for finding in plan(looked, now).outcome.findings}
 
@@ -198,7 +203,7 @@ def test_one_start_that_cannot_be_read_costs_the_others_nothing_and_is_reported(
 @MANY
 @given(texts(MARK))
 def test_a_workload_whose_mark_cannot_be_read_is_left_unchanged(text):
-    item = {"metadata": {"name": "a", "annotations": {layout.MOVED_ANNOTATION: text}}}
+    item = {"metadata": {"name": "a", "annotations": {MOVED_ANNOTATION: text}}}
 
     mark = read_mark(item)
     assert all(at.tzinfo for at in mark.moved) and mark.dumped()
@@ -221,7 +226,7 @@ def test_a_workload_whose_mark_cannot_be_read_is_left_unchanged(text):
 )
 def test_what_an_adopted_pool_was_is_restored_as_far_as_it_can_be_read(world, original, lost):
     found, now = world
-    looked = with_annotation(found, layout.ORIGINAL_ANNOTATION, json.dumps(original))
+    looked = with_annotation(found, ORIGINAL_ANNOTATION, json.dumps(original))
 
     made = plan(unmanaged(looked), now)
 

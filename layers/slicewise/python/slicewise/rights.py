@@ -14,7 +14,27 @@ from enum import StrEnum
 
 from slicewise.kube import kinds
 from slicewise.kube.json_patch import annotation_path, label_path
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import (
+    APPLIED,
+    ASLEEP,
+    ASLEEP_WAS,
+    CHANGED_ANNOTATION,
+    CLASS_LABEL,
+    CORDONED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
+    MOVED_ANNOTATION,
+    OPENED,
+    ORIGINAL_ANNOTATION,
+    POOL_LABEL,
+    RETAINS,
+    ROLLOUT_ANNOTATION,
+    SHARING_LABEL,
+    STARTUP_ANNOTATION,
+    SUSPENDS,
+    SWITCHES,
+    TUNING_ANNOTATION,
+    WAITED_ANNOTATION,
+)
 from slicewise.kube.objects import MANAGED_BY
 from slicewise.policy.switches import Switch
 from slicewise.pools import layout
@@ -47,7 +67,7 @@ class Only(StrEnum):
     """Which objects of a kind may be written; the text is for people."""
 
     ALL = ""
-    OPTED_IN = f"labelled {layout.CLASS_LABEL}: {layout.AUTO}"
+    OPTED_IN = f"labelled {CLASS_LABEL}: {layout.AUTO}"
     BARE = "that nothing controls"
 
 
@@ -114,12 +134,12 @@ def _labels(*keys: str) -> Iterator[Path]:
 
 
 _MARKS = (
-    layout.CHANGED_ANNOTATION,
-    layout.CORDONED_ANNOTATION,
-    layout.WAITED_ANNOTATION,
-    layout.GIVEN_UP_ANNOTATION,
+    CHANGED_ANNOTATION,
+    CORDONED_ANNOTATION,
+    WAITED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
 )
-_NODE_LABELS = (layout.POOL_LABEL, layout.CONFIG_LABEL)
+_NODE_LABELS = (POOL_LABEL, layout.CONFIG_LABEL)
 _POD_SPEC: Path = ("spec", "template", "spec")
 
 
@@ -127,8 +147,8 @@ def _moved(resource: str) -> Write:
     """A workload that opted in is moved to another class: one label of its selector, one toleration."""
     return Write(
         *("apps", resource),
-        fields=(*_annotations(layout.MOVED_ANNOTATION), (*_POD_SPEC, "nodeSelector", layout.CLASS_LABEL)),
-        entries=(Entries((*_POD_SPEC, "tolerations"), (layout.CLASS_LABEL,)),),
+        fields=(*_annotations(MOVED_ANNOTATION), (*_POD_SPEC, "nodeSelector", CLASS_LABEL)),
+        entries=(Entries((*_POD_SPEC, "tolerations"), (CLASS_LABEL,)),),
         only=Only.OPTED_IN,
     )
 
@@ -140,15 +160,15 @@ TUNER = Identity(
         Write(
             *("karpenter.sh", "nodepools"),
             fields=(
-                *_labels(MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL),
+                *_labels(MANAGED_BY, POOL_LABEL, SHARING_LABEL),
                 *_annotations(
-                    layout.ROLLOUT_ANNOTATION,
-                    layout.TUNING_ANNOTATION,
-                    layout.STARTUP_ANNOTATION,
-                    layout.ORIGINAL_ANNOTATION,
+                    ROLLOUT_ANNOTATION,
+                    TUNING_ANNOTATION,
+                    STARTUP_ANNOTATION,
+                    ORIGINAL_ANNOTATION,
                     # While it is offboarded: that it is closed, and since when it requires no label of ours.
                     APPLIED,
-                    layout.CHANGED_ANNOTATION,
+                    CHANGED_ANNOTATION,
                 ),
                 ("spec", "limits"),
                 DISRUPTION,
@@ -175,7 +195,7 @@ TUNER = Identity(
 
 def _suspended(group: str, resource: str, field: Path = SUSPEND, if_served: bool = True) -> Write:
     """Work that runs to completion, suspended for the night by its own field."""
-    fields = (*_annotations(layout.ASLEEP_WAS), field)
+    fields = (*_annotations(ASLEEP_WAS), field)
     return Write(group, resource, fields, if_served=if_served, of_jobs=True)
 
 
@@ -192,37 +212,35 @@ SLEEPER = Identity(
         Write(
             *("karpenter.sh", "nodepools"),
             fields=(
-                *_annotations(layout.ASLEEP, layout.ASLEEP_WAS, layout.RETAINS, layout.SUSPENDS),
-                *_annotations(layout.SWITCHES, layout.OPENED),
+                *_annotations(ASLEEP, ASLEEP_WAS, RETAINS, SUSPENDS),
+                *_annotations(SWITCHES, OPENED),
                 LIMIT_OF_NODES,
                 DISRUPTION,
             ),
         ),
-        Write("batch", "cronjobs", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND)),
+        Write("batch", "cronjobs", fields=(*_annotations(ASLEEP_WAS), SUSPEND)),
         Write("batch", "cronjobs/status", fields=(LAST_SCHEDULED,)),
-        Write("keda.sh", "scaledobjects", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED_REPLICAS)),
-        Write("keda.sh", "scaledjobs", fields=(*_annotations(layout.ASLEEP_WAS), PAUSED)),
-        Write("apps", "statefulsets", fields=(*_annotations(layout.ASLEEP_WAS), RETENTION)),
-        Write("ray.io", "rayclusters", fields=(*_annotations(layout.ASLEEP_WAS), SUSPEND), if_served=True),
-        Write(
-            "kubeflow.org", "notebooks", fields=(*_annotations(layout.ASLEEP_WAS), STOPPED), if_served=True
-        ),
+        Write("keda.sh", "scaledobjects", fields=(*_annotations(ASLEEP_WAS), PAUSED_REPLICAS)),
+        Write("keda.sh", "scaledjobs", fields=(*_annotations(ASLEEP_WAS), PAUSED)),
+        Write("apps", "statefulsets", fields=(*_annotations(ASLEEP_WAS), RETENTION)),
+        Write("ray.io", "rayclusters", fields=(*_annotations(ASLEEP_WAS), SUSPEND), if_served=True),
+        Write("kubeflow.org", "notebooks", fields=(*_annotations(ASLEEP_WAS), STOPPED), if_served=True),
         Write(
             *("serving.kserve.io", "inferenceservices"),
-            fields=(*_annotations(layout.ASLEEP_WAS), KSERVE_STOP),
+            fields=(*_annotations(ASLEEP_WAS), KSERVE_STOP),
             if_served=True,
         ),
         Write(
             *("autoscaling", "horizontalpodautoscalers"),
-            fields=(*_annotations(layout.ASLEEP_WAS), BEHAVIOR),
+            fields=(*_annotations(ASLEEP_WAS), BEHAVIOR),
             if_served=True,
         ),
         Write(
             *(KUEUE, "clusterqueues"),
-            fields=(*_annotations(layout.ASLEEP_WAS), STOP_POLICY),
+            fields=(*_annotations(ASLEEP_WAS), STOP_POLICY),
             if_served=True,
         ),
-        Write(*(KUEUE, "workloads"), fields=(*_annotations(layout.ASLEEP_WAS), ACTIVE), if_served=True),
+        Write(*(KUEUE, "workloads"), fields=(*_annotations(ASLEEP_WAS), ACTIVE), if_served=True),
         _suspended("batch", "jobs", if_served=False),
         _suspended("jobset.x-k8s.io", "jobsets"),
         _suspended("trainer.kubeflow.org", "trainjobs"),
@@ -244,7 +262,7 @@ def of_switches(found: Iterable[tuple[str, Switch]]) -> tuple[Write, ...]:
     for resource, switch in found:
         paths.setdefault((switch.group, resource), {})[switch.path] = None
     return tuple(
-        Write(group, resource, (*_annotations(layout.ASLEEP_WAS), *fields), if_served=True)
+        Write(group, resource, (*_annotations(ASLEEP_WAS), *fields), if_served=True)
         for (group, resource), fields in sorted(paths.items())
     )
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 from slicewise.errors import Refused, Unavailable
+from slicewise.kube.labels import RETAINS
 from slicewise.kube.ref import Object, ref_of
 from slicewise.policy.off_hours import Volumes
-from slicewise.pools import layout
 
 from tests.fakes.kube.controllers import keeping_volumes, scaled
 from tests.fakes.sleeper import NIGHTS, NODE_POOL, Sleeper
@@ -35,7 +35,7 @@ def said_by(sleeper: Sleeper, one: Object) -> str:
 
 
 def is_marked(sleeper: Sleeper) -> bool:
-    return sleeper.value(NODE_POOL, "metadata", "annotations", layout.RETAINS) is not None
+    return sleeper.value(NODE_POOL, "metadata", "annotations", RETAINS) is not None
 
 
 def deny(sleeper: Sleeper, *sets: Object) -> None:

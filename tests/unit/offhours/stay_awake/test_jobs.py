@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from slicewise import rights
 from slicewise.errors import Refused, Unavailable
+from slicewise.kube.labels import SUSPENDS
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.targets import KEEP_AWAKE
 from slicewise.planning.outcome import Stage
 from slicewise.policy.off_hours import Jobs, OffHours
-from slicewise.pools import layout
 
 from tests.fakes import sleeper as fakes
 from tests.fakes.calls import REFUSALS
@@ -58,7 +58,7 @@ def pods(sleeper: Sleeper) -> set[str]:
 
 
 def is_marked(sleeper: Sleeper) -> bool:
-    return sleeper.value(NODE_POOL, "metadata", "annotations", layout.SUSPENDS) is not None
+    return sleeper.value(NODE_POOL, "metadata", "annotations", SUSPENDS) is not None
 
 
 def findings(plan: Any, code: str) -> list[Any]:

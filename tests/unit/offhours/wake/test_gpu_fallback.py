@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from slicewise.errors import Refused
+from slicewise.kube.labels import OPENED, STARTUP_ANNOTATION
 from slicewise.kube.objects import last_seen
 from slicewise.kube.ref import Ref, ref_of
 from slicewise.offhours.observe import _is_claim_of
@@ -13,7 +14,6 @@ from slicewise.offhours.sleep_fields import opens
 from slicewise.offhours.wake.gpu_fallback import CALM, FRESH
 from slicewise.planning.outcome import Stage
 from slicewise.pools import layout
-from slicewise.pools.startup_history import STARTUP_ANNOTATION
 
 from tests.fakes.calls import REFUSALS
 from tests.fakes.kube.controllers import scaled
@@ -48,7 +48,7 @@ def is_open(sleeper: Sleeper, node_pool: Ref = FALLBACK) -> bool:
 
 
 def mark(sleeper: Sleeper) -> str | None:
-    return sleeper.value(FALLBACK, "metadata", "annotations", layout.OPENED)
+    return sleeper.value(FALLBACK, "metadata", "annotations", OPENED)
 
 
 def place(sleeper: Sleeper, node_pool: Ref = FALLBACK, node: str = "f1") -> None:

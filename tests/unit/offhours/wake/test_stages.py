@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import STARTUP_ANNOTATION
 from slicewise.kube.ref import ref_of
 from slicewise.offhours.wake import stages as wake_stages
 from slicewise.planning.outcome import Stage
-from slicewise.pools.startup_history import STARTUP_ANNOTATION
 
 from tests.fakes.calls import REFUSALS
 from tests.fakes.kube.controllers import cron_job, scaled, scaled_job, scaled_object

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from slicewise.kube.labels import CLASS_LABEL, MOVED_ANNOTATION, POOL_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.planning.actions import Notify, SetClass
 from slicewise.pools import layout
@@ -16,19 +17,19 @@ from slicewise.tuning.classes.migration import LOOK_AGAIN, moves
 from tests.support.builders import NOW
 
 GPU = {"key": "nvidia.com/gpu", "operator": "Exists"}
-ANY = {"key": layout.CLASS_LABEL, "operator": "Exists"}
-MOVED = layout.MOVED_ANNOTATION
+ANY = {"key": CLASS_LABEL, "operator": "Exists"}
+MOVED = MOVED_ANNOTATION
 
 
 def ours(size):
-    return {"key": layout.CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
+    return {"key": CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
 
 
 def workload(
     name="llm", size=None, *, kind="Deployment", tolerations=(GPU,), mark=None, holders=(), ready=2, **more
 ):
     """One of two pods that opted in; `holders` are (manager, operation, field of the pod spec)."""
-    selector = {layout.POOL_LABEL: "shared"} | ({layout.CLASS_LABEL: str(size)} if size else {})
+    selector = {POOL_LABEL: "shared"} | ({CLASS_LABEL: str(size)} if size else {})
     fields = [
         {"manager": m, "operation": o, "fieldsV1": {"f:spec": {"f:template": {"f:spec": {f"f:{field}": {}}}}}}
         for m, o, field in holders
@@ -42,7 +43,7 @@ def workload(
             "uid": f"uid-{name}",
             "resourceVersion": "7",
             "generation": 3,
-            "labels": {layout.CLASS_LABEL: "auto"},
+            "labels": {CLASS_LABEL: "auto"},
             "annotations": {MOVED: json.dumps(mark)} if mark else {},
             "managedFields": fields,
             **more.pop("metadata", {}),
@@ -81,7 +82,7 @@ def written(found):
     (write,) = [action for action in found.actions if isinstance(action, SetClass)]
     pod_spec = write.object["spec"]["template"]["spec"]
     mark = json.loads(write.object["metadata"]["annotations"][MOVED])
-    return pod_spec["nodeSelector"].get(layout.CLASS_LABEL), pod_spec.get("tolerations"), mark
+    return pod_spec["nodeSelector"].get(CLASS_LABEL), pod_spec.get("tolerations"), mark
 
 
 def ago(**span):

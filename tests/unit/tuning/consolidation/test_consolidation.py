@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from slicewise.kube.labels import ROLLOUT_ANNOTATION
 from slicewise.pools import layout
 from slicewise.tuning.consolidation.plan import actions, advise, wanted
 from slicewise.tuning.consolidation.startup import STARTUP_ANNOTATION, dumped
@@ -189,7 +190,7 @@ def test_fields_of_disruption_that_we_do_not_know_stay():
 def test_nothing_is_written_while_a_change_of_n_holds_consolidation():
     chosen = policy("{after: learned}")
     live = layout.node_pool(chosen, chosen.pools[0], chosen.pools[0].models()[0], 4)
-    live["metadata"]["annotations"][layout.ROLLOUT_ANNOTATION] = (
+    live["metadata"]["annotations"][ROLLOUT_ANNOTATION] = (
         '{"from":4,"to":8,"since":"2026-11-24T11:00:00Z","reason":"a test"}'
     )
     found = state(chosen, live)

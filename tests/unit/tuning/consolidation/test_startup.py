@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.pools.startup_history import STARTUP_ANNOTATION, p95, recorded_startups
+from slicewise.kube.labels import STARTUP_ANNOTATION
+from slicewise.pools.startup_history import p95, recorded_startups
 from slicewise.tuning.consolidation import startup
 from slicewise.tuning.consolidation.startup import Startup, dumped, learned, measured
 

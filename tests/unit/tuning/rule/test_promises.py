@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from slicewise.pools import layout
+from slicewise.kube.labels import CHANGED_ANNOTATION
 from slicewise.tuning.rule.promises import violations
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.usage.pool_usage import read
@@ -163,7 +163,7 @@ def changed(*names, before=HOUR):
     """Nodes that were relabelled so long ago."""
     nodes = [builders.node(name=name, age=timedelta(days=9)) for name in names or ("n-1",)]
     for node in nodes:
-        node["metadata"]["annotations"] = {layout.CHANGED_ANNOTATION: stamp(before)}
+        node["metadata"]["annotations"] = {CHANGED_ANNOTATION: stamp(before)}
     return contents(pod("a-0"), nodes=nodes)
 
 
@@ -273,7 +273,7 @@ def test_another_pools_nodes_are_none_of_a_pools():
     other = builders.node(name="n-2", gpu="a10g", age=timedelta(days=9))
     seen = contents(pod("a-0"), nodes=[*contents().nodes, other])
 
-    other["metadata"]["annotations"] = {layout.CHANGED_ANNOTATION: stamp(HOUR)}
+    other["metadata"]["annotations"] = {CHANGED_ANNOTATION: stamp(HOUR)}
     series = one_gpu(node="n-2", memory_mib=21_000)
 
     assert found(seen, series, nodes=["n-2"], memory_bound_mib=20_000, failed_pods=on("n-2")) == []

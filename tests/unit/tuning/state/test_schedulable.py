@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.pools import layout
 from slicewise.tuning.state.schedulable import may_land
 from slicewise.tuning.state.whole_gpus import gpus_of
@@ -55,8 +56,8 @@ def requires(*terms: dict[str, Any]) -> dict[str, Any]:
         ({"nodeSelector": {"team": "nlp"}}, False),
         ({"nodeSelector": {"tier": "gold"}}, True),
         ({"nodeSelector": {"tier": "bronze"}}, False),
-        ({"nodeSelector": {layout.POOL_LABEL: "shared"}}, True),
-        ({"nodeSelector": {layout.POOL_LABEL: "whole"}}, False),
+        ({"nodeSelector": {POOL_LABEL: "shared"}}, True),
+        ({"nodeSelector": {POOL_LABEL: "whole"}}, False),
         ({"nodeSelector": {layout.NODE_POOL_LABEL: "other"}}, False),
         ({"nodeSelector": {layout.GPU_NAME_LABEL: "t4"}}, False),
         ({"nodeSelector": {layout.GPU_COUNT_LABEL: "4"}}, True),

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TypeGuard
 
 from slicewise.kube import json_patch
+from slicewise.kube.labels import RETAINS, SUSPENDS, SWITCHES
 from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -26,7 +27,6 @@ from slicewise.offhours.sleep_fields import RETAIN
 from slicewise.planning.actions import Action, DeleteSnapshot, Patch, SaveSnapshot, in_part
 from slicewise.policy import switches as own_switches
 from slicewise.policy.switches import Switch
-from slicewise.pools import layout
 
 STATEFUL_SET = ("apps/v1", "StatefulSet")
 
@@ -53,12 +53,12 @@ class RetainedRight:
 
 
 RETAINING = RetainedRight(
-    layout.RETAINS,
+    RETAINS,
     lambda snapshot: snapshot.field == RETAIN.field,
     (STATEFUL_SET,),
     "StatefulSets retain their volumes",
 )
-SUSPENDING = RetainedRight(layout.SUSPENDS, lambda snapshot: is_job(snapshot.ref), JOBS, "jobs are suspended")
+SUSPENDING = RetainedRight(SUSPENDS, lambda snapshot: is_job(snapshot.ref), JOBS, "jobs are suspended")
 ALL = (RETAINING, SUSPENDING)
 
 
@@ -167,7 +167,7 @@ def _of_switches(observation: Observation, found: Found, actions: Sequence[Actio
     message = f"{'by which switches' if needed else 'that by no switch'} of the policy something sleeps"
     why = "the right to restore them must stay" if needed else "each is as it was"
     value = own_switches.dumped(needed) if needed else None
-    return _patches(found.node_pools, layout.SWITCHES, value, message, why)
+    return _patches(found.node_pools, SWITCHES, value, message, why)
 
 
 def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
@@ -180,7 +180,7 @@ def _switches(asleep: Iterable[Snapshot], kinds: Registry) -> Iterator[Switch]:
 def _unread_switches(found: Found) -> Iterator[Switch]:
     """What is marked already, and may sleep where we could not read."""
     for pool in found.node_pools:
-        for switch in own_switches.read(annotations_of(pool).get(layout.SWITCHES)):
+        for switch in own_switches.read(annotations_of(pool).get(SWITCHES)):
             row = found.kinds.row_of(f"{switch.group}/", switch.kind)
             if row and found.why_unread(Ref(row.api_version, row.kind, "")):
                 yield switch

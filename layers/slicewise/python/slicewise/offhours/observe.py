@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from slicewise import rights
 from slicewise.errors import InvalidPolicy, Refused, SlicewiseError, Unauthorized, Unavailable
-from slicewise.kube.labels import KEEP_AWAKE
+from slicewise.kube.labels import FALLBACK_LABEL, KEEP_AWAKE, POOL_LABEL, SWITCHES
 from slicewise.kube.objects import (
     UNFINISHED,
     annotations_of,
@@ -243,7 +243,7 @@ def lead(node_pools: Iterable[Object]) -> timedelta:
             timedelta(seconds=seconds) for seconds in startup_history.recorded_startups(pool).values()
         )
         for pool in node_pools
-        if layout.FALLBACK_LABEL not in labels(pool)
+        if FALLBACK_LABEL not in labels(pool)
     )
     slowest = max((found for found in learned if found), default=NOT_LEARNED)
     return timedelta(minutes=math.ceil(slowest / timedelta(minutes=1)))
@@ -393,7 +393,7 @@ def read_cluster(
     snapshots = tuple(snapshots)
     kept = frozenset(snapshot.ref for snapshot in snapshots)
     all_pools = _our_node_pools(reading, names_of_pools, kept)
-    nodes = reading.kubernetes.list("v1", "Node", labels=layout.POOL_LABEL)
+    nodes = reading.kubernetes.list("v1", "Node", labels=POOL_LABEL)
     scope = _Scope(namespaces, frozenset(map(name_of, nodes)))
     # No matter what the policy now says: one of them still has a field to be restored.
     retaining = marks.RETAINING.kinds if marks.RETAINING.is_on(all_pools) else ()
@@ -520,7 +520,7 @@ def _our_node_pools(
     found = reading.kubernetes.list(
         "karpenter.sh/v1",
         "NodePool",
-        labels=layout.POOL_LABEL,
+        labels=POOL_LABEL,
         only=lambda pool: _is_wanted(pool, names, kept) or originals.is_noted(pool),
         managed_fields=True,
     )
@@ -604,7 +604,7 @@ def _registry(
     reading: Reading, asked: Iterable[Switch], pools: Iterable[Object], snapshots: Iterable[Snapshot]
 ) -> Registry:
     """With what sleeps by a switch that the policy has dropped since, as NodePools say."""
-    marked = [one for pool in pools for one in own_switches.read(annotations_of(pool).get(layout.SWITCHES))]
+    marked = [one for pool in pools for one in own_switches.read(annotations_of(pool).get(SWITCHES))]
     by_field = {(one.group, one.kind) for one in marked if one.path == REPLICAS.path}
     asked = _not_scaled(asked, snapshots, by_field)
     if not (asked or marked):

@@ -19,14 +19,14 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.kube import json_patch
+from slicewise.kube.labels import ASLEEP_WAS
 from slicewise.kube.objects import MANAGER, annotations_of, written_by
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot, count_of
 from slicewise.planning.outcome import Finding
 from slicewise.planning.record import UNKNOWN_TIME
-from slicewise.pools import layout
 
-_PATH = ("metadata", "annotations", layout.ASLEEP_WAS)
+_PATH = ("metadata", "annotations", ASLEEP_WAS)
 # The API server refuses an object whose annotations are larger, all together, with their names.
 _MOST_BYTES = 256 * 1024
 _TEXTS = ("uid", "window", "checksum")
@@ -47,7 +47,7 @@ class Originals:
 
 
 def is_noted(live: Object) -> bool:
-    return layout.ASLEEP_WAS in annotations_of(live)
+    return ASLEEP_WAS in annotations_of(live)
 
 
 # Written
@@ -104,7 +104,7 @@ def _text(entries: Entries) -> str:
 
 
 def _fits(live: Object, text: str) -> bool:
-    others = {**annotations_of(live), layout.ASLEEP_WAS: text}
+    others = {**annotations_of(live), ASLEEP_WAS: text}
     return sum(len(key.encode()) + len(value.encode()) for key, value in others.items()) <= _MOST_BYTES
 
 
@@ -173,7 +173,7 @@ def _is_ours(live: Object) -> bool:
 
 def _entries(live: Object) -> dict[str, Any] | None:
     """By field; None where the annotation is not of our shape."""
-    text = annotations_of(live).get(layout.ASLEEP_WAS)
+    text = annotations_of(live).get(ASLEEP_WAS)
     if text is None:
         return {}
     try:
@@ -227,8 +227,7 @@ def _unreadable(ref: Ref, field: str) -> Finding:
     what = f"what it says of {ascii(field[:60])[1:-1]}" if field else "it"
     return Finding(
         "original-unreadable",
-        f"annotation {layout.ASLEEP_WAS} of {ref} was edited, or another release wrote it: {what} is not "
-        "used.",
+        f"annotation {ASLEEP_WAS} of {ref} was edited, or another release wrote it: {what} is not used.",
         f"What {ref.name} was is in the table, unless another finding says that it is not. {_remove(ref)}",
     )
 
@@ -237,7 +236,7 @@ def _copied(live: Object, field: str) -> Finding:
     ref, writers = ref_of(live), ", ".join(written_by(live, _PATH))
     return Finding(
         "original-copied",
-        f"annotation {layout.ASLEEP_WAS} of {ref} was copied here{f' by {writers}' if writers else ''}, from "
+        f"annotation {ASLEEP_WAS} of {ref} was copied here{f' by {writers}' if writers else ''}, from "
         f"another object or an earlier time: what it says of {field} is not used.",
         f"Set {field} by hand where that is still as for a sleep, and leave the annotation out of what you "
         f"copy or apply. {_remove(ref)}",
@@ -246,4 +245,4 @@ def _copied(live: Object, field: str) -> Finding:
 
 def _remove(ref: Ref) -> str:
     where = f" -n {ref.namespace}" if ref.namespace else ""
-    return f"To remove it: kubectl annotate {ref.kind.lower()} {ref.name}{where} {layout.ASLEEP_WAS}-"
+    return f"To remove it: kubectl annotate {ref.kind.lower()} {ref.name}{where} {ASLEEP_WAS}-"

@@ -15,6 +15,7 @@ from typing import Any
 
 from slicewise import rights
 from slicewise.kube import json_patch, quantities
+from slicewise.kube.labels import ASLEEP, FALLBACK_LABEL
 from slicewise.kube.objects import MANAGER, annotations_of, being_deleted, labels, moment, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS
@@ -66,7 +67,6 @@ from slicewise.planning.actions import (
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
 from slicewise.policy.off_hours import BarePods, Jobs, MissedRuns, OffHours, Volumes
-from slicewise.pools import layout
 from slicewise.schedule.calendar import Edge
 
 # Each takes three calls, of some ten milliseconds each, and eight are done at once: all take seconds, and
@@ -735,14 +735,14 @@ def _rank(subject: _Subject) -> tuple[int, ...]:
 
 def _mark(node_pools: Iterable[Object], window: str | None) -> Iterator[Action]:
     """Tuning leaves a NodePool alone while it carries this."""
-    path = ("metadata", "annotations", layout.ASLEEP)
+    path = ("metadata", "annotations", ASLEEP)
     for pool in node_pools:
-        if window is not None and annotations_of(pool).get(layout.ASLEEP) != window:
+        if window is not None and annotations_of(pool).get(ASLEEP) != window:
             operations = json_patch.set_value(pool, path, window)
             yield Patch(
                 ref_of(pool), operations, f"mark {ref_of(pool)} as asleep", "no other writer changes it now"
             )
-        elif window is None and layout.ASLEEP in annotations_of(pool):
+        elif window is None and ASLEEP in annotations_of(pool):
             operations = json_patch.remove(pool, path)
             yield Patch(ref_of(pool), operations, f"mark {ref_of(pool)} as awake", "it is as it was")
 
@@ -846,13 +846,13 @@ def _without_a_snapshot(observation: Observation, found: Found) -> Step:
         closed = value == NO_NODES.asleep
         # Also where it has as many nodes as what stays awake needs: ours while all of the sleep is there.
         # Once its consolidation was restored, the limit that we wrote last is its own, which may be 0, too.
-        asleep = layout.ASLEEP in annotations_of(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
+        asleep = ASLEEP in annotations_of(pool) and _is_asleep(ONLY_EMPTY_NODES_GO, pool)
         ours = value is not None and asleep and writers == {MANAGER}
-        if ref in slept or layout.FALLBACK_LABEL in labels(pool) or not (closed or ours):
+        if ref in slept or FALLBACK_LABEL in labels(pool) or not (closed or ours):
             continue
         if ours:
             # In one: without the mark it would not be known afterwards whose limit it is.
-            mark = ("metadata", "annotations", layout.ASLEEP)
+            mark = ("metadata", "annotations", ASLEEP)
             operations = (*json_patch.remove(pool, NO_NODES.path), *json_patch.remove(pool, mark))
             why = "there is no snapshot of what it was, and no node could start"
             actions.append(Patch(ref, operations, f"take the limit of nodes from {ref}", why))

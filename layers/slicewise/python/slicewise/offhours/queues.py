@@ -26,6 +26,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from slicewise import rights
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import being_deleted, condition, created_at, name, spec, status
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -33,7 +34,6 @@ from slicewise.offhours import targets as following
 from slicewise.offhours.kinds import BUILT_IN, NightBehaviour
 from slicewise.offhours.sleep_fields import HELD, NOT_ACTIVE
 from slicewise.planning.outcome import Finding
-from slicewise.pools import layout
 
 API = f"{rights.KUEUE}/v1beta2"
 CLUSTER_QUEUE, LOCAL_QUEUE = (API, "ClusterQueue"), (API, "LocalQueue")
@@ -62,7 +62,7 @@ class Queues:
     def ours(self) -> frozenset[str]:
         """Flavors whose nodes carry a pool's label of ours."""
         return frozenset(
-            name(one) for one in self.flavors if layout.POOL_LABEL in (spec(one).get("nodeLabels") or {})
+            name(one) for one in self.flavors if POOL_LABEL in (spec(one).get("nodeLabels") or {})
         )
 
     @cached_property

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
+from slicewise.kube.labels import KEEP_AWAKE, POOL_LABEL, SLEEPS
 from slicewise.kube.objects import annotations_of, asked, controller_of, labels, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.kinds import BUILT_IN, NightBehaviour, Registry
 from slicewise.offhours.sleep_fields import REPLICAS
-from slicewise.pools import layout
 
 # KEDA's, of no name: as the kind that could not be read.
 SCALED_OBJECT = Ref("keda.sh/v1alpha1", "ScaledObject", "")
@@ -235,7 +234,7 @@ def templates(item: Object) -> tuple[Object, ...]:
 
 def chooses(pod_spec: Object, pool: str) -> bool:
     """Whether a pod may run on the nodes of this pool, and requests a pool at all."""
-    chosen = (pod_spec.get("nodeSelector") or {}).get(layout.POOL_LABEL)
+    chosen = (pod_spec.get("nodeSelector") or {}).get(POOL_LABEL)
     if chosen is not None:
         return bool(chosen == pool)
     return any(
@@ -252,14 +251,14 @@ def on_our_pools(pod_spec: Object, nodes: frozenset[str] = frozenset()) -> bool:
     Args:
         pod_spec: Of a pod, or of the template of something that makes pods.
     """
-    if layout.POOL_LABEL in (pod_spec.get("nodeSelector") or {}) or pod_spec.get("nodeName") in nodes:
+    if POOL_LABEL in (pod_spec.get("nodeSelector") or {}) or pod_spec.get("nodeName") in nodes:
         return True
     terms = _alternatives(pod_spec)
     return bool(terms) and all(any(map(_names_a_pool, term)) for term in terms)
 
 
 def _names_a_pool(expression: Object) -> bool:
-    return expression.get("key") == layout.POOL_LABEL and expression.get("operator") in ("In", "Exists")
+    return expression.get("key") == POOL_LABEL and expression.get("operator") in ("In", "Exists")
 
 
 def _alternatives(pod_spec: Object) -> list[list[Object]]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from slicewise.kube.labels import ASLEEP_WAS
 from slicewise.kube.objects import annotations_of, controller_of, labels
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -28,7 +29,6 @@ from slicewise.offhours.kinds import makes_jobs
 from slicewise.offhours.sleep_fields import Setting
 from slicewise.planning.actions import Action, DeleteSnapshot, SaveSnapshot
 from slicewise.planning.outcome import Finding
-from slicewise.pools import layout
 
 _GITOPS_MANAGERS = {
     "argocd-controller": "Argo CD",
@@ -334,7 +334,7 @@ def damaged(snapshot: Snapshot) -> Finding:
         "snapshot-damaged",
         f"the snapshot of {snapshot.field} of {snapshot.ref} cannot be read, or does not match its checksum; "
         "it is not used.",
-        f"Delete the item from the table: annotation {layout.ASLEEP_WAS} of the object is used then. Where "
+        f"Delete the item from the table: annotation {ASLEEP_WAS} of the object is used then. Where "
         "it has none, set the field by hand first.",
     )
 

@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import APPLIED, CLASS_LABEL
 from slicewise.kube.objects import annotations_of, first_difference, stamped
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
@@ -216,7 +216,7 @@ def _allowed(write: Write) -> str:
 def _about(only: Only) -> Iterator[str]:
     """Of the object as it is now: what we would write of it cannot let us."""
     if only is Only.OPTED_IN:
-        label = f"dyn(oldObject).metadata.?labels[?{_text(layout.CLASS_LABEL)}]"
+        label = f"dyn(oldObject).metadata.?labels[?{_text(CLASS_LABEL)}]"
         yield f"{label}.orValue('') == {_text(layout.AUTO)}"
     if only is Only.BARE:
         owners = "dyn(oldObject).metadata.?ownerReferences.orValue([])"

@@ -12,7 +12,16 @@ from types import MappingProxyType
 from typing import Any
 
 from slicewise import rights
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import (
+    APPLIED,
+    ASLEEP,
+    CLASS_LABEL,
+    OPENED,
+    ORIGINAL_ANNOTATION,
+    RETAINS,
+    ROLLOUT_ANNOTATION,
+    SUSPENDS,
+)
 from slicewise.kube.objects import annotations_of, first_difference, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents
@@ -36,7 +45,6 @@ from slicewise.planning.actions import Action, Apply, Delete, in_part
 from slicewise.planning.eks_actions import PutAccessEntry, PutAddon, PutPodIdentity
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Drift, Policy
-from slicewise.pools import layout
 
 
 def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
@@ -76,14 +84,14 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
 
 def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
     """What our roles may write, and what the API server lets them write of it."""
-    touched = {layout.ROLLOUT_ANNOTATION, layout.ORIGINAL_ANNOTATION}
+    touched = {ROLLOUT_ANNOTATION, ORIGINAL_ANNOTATION}
     # Also those of ours that the policy has dropped: they are closed where the cluster is offboarded.
     unfinished = [
         name(pool) for pool in contents.node_pools if is_ours(pool) or touched & annotations_of(pool).keys()
     ]
-    held = {layout.ASLEEP, layout.OPENED}
+    held = {ASLEEP, OPENED}
     asleep = [name(pool) for pool in contents.node_pools if held & annotations_of(pool).keys()]
-    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in contents.node_pools)
+    split = any(is_ours(pool) and CLASS_LABEL in labels(pool) for pool in contents.node_pools)
     retaining, operator = _is_retaining(contents), _operator(contents)
     own = own_kinds.writes(contents, policy)
     kept = (retaining, operator, _served(contents), _is_suspending(contents))
@@ -122,13 +130,13 @@ def _served(contents: ClusterContents) -> frozenset[str]:
 
 def _is_retaining(contents: ClusterContents) -> bool:
     """A mark keeps the right that is there; it gives none."""
-    marked = any(layout.RETAINS in annotations_of(pool) for pool in contents.node_pools)
+    marked = any(RETAINS in annotations_of(pool) for pool in contents.node_pools)
     return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
 
 
 def _is_suspending(contents: ClusterContents) -> bool:
     """As of what StatefulSets retain."""
-    marked = any(layout.SUSPENDS in annotations_of(pool) for pool in contents.node_pools)
+    marked = any(SUSPENDS in annotations_of(pool) for pool in contents.node_pools)
     return marked and rbac.may_suspend(live(contents, rbac.SLEEPER_ROLE))
 
 

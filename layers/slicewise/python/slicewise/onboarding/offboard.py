@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from slicewise.kube import kinds
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import APPLIED, ASLEEP, ORIGINAL_ANNOTATION, POOL_LABEL, SWITCHES
 from slicewise.kube.objects import (
     annotations_of,
     being_deleted,
@@ -130,11 +130,11 @@ def _held_in_the_cluster(observation: Observation) -> Iterator[tuple[str, str]]:
     remains = observation.remains or Remains()
     for pool in remains.node_pools or ():
         marks = annotations_of(pool)
-        if layout.ASLEEP in marks:
+        if ASLEEP in marks:
             yield OFF_HOURS, f"NodePool {name(pool)} is asleep"
-        elif layout.SWITCHES in marks:
+        elif SWITCHES in marks:
             yield OFF_HOURS, f"something sleeps by a switch that NodePool {name(pool)} has the mark of"
-        elif layout.ORIGINAL_ANNOTATION in marks:
+        elif ORIGINAL_ANNOTATION in marks:
             yield TUNING, f"NodePool {name(pool)} is adopted, and not restored yet"
         elif is_ours(pool) and APPLIED in marks and not being_deleted(pool):
             claims = [c for c in remains.claims if labels(c).get(layout.NODE_POOL_LABEL) == name(pool)]
@@ -300,7 +300,7 @@ def _class_of(node_pool: Object) -> str:
 def _shares_by_us(node_pool: Object) -> bool:
     """Restored with several pods a GPU, as its requirements still say."""
     template = (spec(node_pool).get("template") or {}).get("spec") or {}
-    return any(one.get("key") == layout.POOL_LABEL for one in template.get("requirements") or ())
+    return any(one.get("key") == POOL_LABEL for one in template.get("requirements") or ())
 
 
 def _readers(remains: Remains, goes: bool = False) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from slicewise.kube import kinds
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import MANAGED_BY, MANAGER, is_ours, name, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
@@ -74,7 +75,7 @@ def _inside(remains: Remains, kubernetes: Kubernetes) -> Remains:
     return replace(
         remains,
         node_pools=kubernetes.list(*kinds.NODE_POOL),
-        claims=kubernetes.list(*kinds.NODE_CLAIM, labels=layout.POOL_LABEL),
+        claims=kubernetes.list(*kinds.NODE_CLAIM, labels=POOL_LABEL),
     )
 
 

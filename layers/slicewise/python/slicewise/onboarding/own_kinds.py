@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from slicewise import rights
+from slicewise.kube.labels import SWITCHES
 from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
@@ -19,7 +20,6 @@ from slicewise.onboarding.observation import live
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Policy
 from slicewise.policy.switches import Switch, is_of, read, written, wrong_in
-from slicewise.pools import layout
 from slicewise.rights import Write
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -29,7 +29,7 @@ def switches(policy: Policy, node_pools: Iterable[Object]) -> tuple[Switch, ...]
     """The policy's, and those by which something sleeps."""
     if policy.off_hours is None:
         return ()
-    marked = (one for pool in node_pools for one in read(annotations_of(pool).get(layout.SWITCHES)))
+    marked = (one for pool in node_pools for one in read(annotations_of(pool).get(SWITCHES)))
     return tuple(dict.fromkeys((*policy.off_hours.kinds, *marked)))
 
 

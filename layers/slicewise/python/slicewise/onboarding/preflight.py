@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG
+from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG, ORIGINAL_ANNOTATION
 from slicewise.kube.objects import annotations_of, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents, EksCluster
@@ -200,7 +200,7 @@ def _left_over(contents: ClusterContents, policy: Policy) -> list[Finding]:
         for item in sorted(contents.node_pools, key=name)
         if is_ours(item)
         and name(item) not in wanted
-        and layout.ORIGINAL_ANNOTATION not in annotations_of(item)
+        and ORIGINAL_ANNOTATION not in annotations_of(item)
         and not layout.is_superseded(name(item), labels(item), policy)
     ]
 

@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import stamped
 from slicewise.kube.ref import Object, Ref
 from slicewise.policy.model import Policy, Pool, Sharing, TimeSlice
@@ -61,7 +62,7 @@ def _name(pool: Pool) -> str:
 
 
 def _daemon_set(pool: Pool) -> Object:
-    labels = {"app.kubernetes.io/name": NAME, layout.POOL_LABEL: pool.name}
+    labels = {"app.kubernetes.io/name": NAME, POOL_LABEL: pool.name}
     environment = {
         "NVIDIA_VISIBLE_DEVICES": "all",  # requests no slice, sees every GPU
         "NVIDIA_DRIVER_CAPABILITIES": "utility",
@@ -88,7 +89,7 @@ def _daemon_set(pool: Pool) -> Object:
                     "spec": {
                         "automountServiceAccountToken": False,
                         "runtimeClassName": "nvidia",
-                        "nodeSelector": {layout.POOL_LABEL: pool.name},
+                        "nodeSelector": {POOL_LABEL: pool.name},
                         "tolerations": layout.TOLERATIONS,
                         "terminationGracePeriodSeconds": 30,
                         "containers": [container],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import is_ours, name, required_values, spec, status
 from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object
@@ -78,7 +79,7 @@ def is_reserved(node_pool: Object, node_class: Object | None = None) -> bool:
 
 def labels(pool: Pool) -> dict[str, str]:
     """What nodes of an adopted NodePool are labelled with before it requires it: whole GPUs, as they are."""
-    return {layout.POOL_LABEL: pool.name, layout.CONFIG_LABEL: layout.EXCLUSIVE}
+    return {POOL_LABEL: pool.name, layout.CONFIG_LABEL: layout.EXCLUSIVE}
 
 
 def requirements(node_pool: Object, pool: Pool, key: str = layout.EXCLUSIVE) -> list[Object]:

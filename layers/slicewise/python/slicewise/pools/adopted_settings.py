@@ -17,6 +17,7 @@ from typing import Any
 from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, annotation_path, set_value
+from slicewise.kube.labels import ORIGINAL_ANNOTATION
 from slicewise.kube.objects import MANAGER, annotations_of, spec, written_by
 from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object
@@ -29,7 +30,7 @@ _FIELDS = ("consolidationPolicy", "consolidateAfter")
 
 
 def is_adopted(node_pool: Object) -> bool:
-    return layout.ORIGINAL_ANNOTATION in annotations_of(node_pool)
+    return ORIGINAL_ANNOTATION in annotations_of(node_pool)
 
 
 def original(node_pool: Object) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def dumped(found: Mapping[str, Any]) -> str:
 def saved(node_pool: Object) -> dict[str, Any]:
     """All of the annotation, also what this release does not know."""
     try:
-        found = json.loads(annotations_of(node_pool)[layout.ORIGINAL_ANNOTATION])
+        found = json.loads(annotations_of(node_pool)[ORIGINAL_ANNOTATION])
     except UNREADABLE:
         return {}
     return found if isinstance(found, dict) else {}
@@ -222,5 +223,5 @@ def account(node_pool: Object, taken: Mapping[str, Any]) -> tuple[Operation, ...
     found = saved(node_pool)
     if found.get("taken") == taken:
         return ()
-    path = annotation_path(layout.ORIGINAL_ANNOTATION)
+    path = annotation_path(ORIGINAL_ANNOTATION)
     return set_value(node_pool, path, dumped({**found, "taken": dict(taken)}))

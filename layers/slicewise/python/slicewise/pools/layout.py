@@ -15,52 +15,14 @@ from typing import Any
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import kinds
 from slicewise.kube.labels import (
-    ASLEEP,
-    ASLEEP_WAS,
-    CHANGED_ANNOTATION,
     CLASS_LABEL,
-    CORDONED_ANNOTATION,
     FALLBACK_LABEL,
-    GIVEN_UP_ANNOTATION,
-    MOVED_ANNOTATION,
-    OPENED,
-    ORIGINAL_ANNOTATION,
     POOL_LABEL,
-    RETAINS,
-    ROLLOUT_ANNOTATION,
     SHARING_LABEL,
-    STARTUP_ANNOTATION,
-    SUSPENDS,
-    SWITCHES,
-    TUNING_ANNOTATION,
-    WAITED_ANNOTATION,
 )
 from slicewise.kube.objects import spec, stamped
 from slicewise.kube.ref import Object, Ref
 from slicewise.policy.model import MAX_REPLICAS, MIN_REPLICAS, MOVES_PODS_PERCENT, Policy, Pool, Sharing
-
-# Read as layout.POOL_LABEL and so on, beside the numbers that they carry.
-__all__ = [
-    "ASLEEP",
-    "ASLEEP_WAS",
-    "CHANGED_ANNOTATION",
-    "CLASS_LABEL",
-    "CORDONED_ANNOTATION",
-    "FALLBACK_LABEL",
-    "GIVEN_UP_ANNOTATION",
-    "MOVED_ANNOTATION",
-    "OPENED",
-    "ORIGINAL_ANNOTATION",
-    "POOL_LABEL",
-    "RETAINS",
-    "ROLLOUT_ANNOTATION",
-    "SHARING_LABEL",
-    "STARTUP_ANNOTATION",
-    "SUSPENDS",
-    "SWITCHES",
-    "TUNING_ANNOTATION",
-    "WAITED_ANNOTATION",
-]
 
 OPERATOR_NAMESPACE = "gpu-operator"
 CONFIG_MAP = Ref(*kinds.CONFIG_MAP, "slicewise-device-plugin", OPERATOR_NAMESPACE)

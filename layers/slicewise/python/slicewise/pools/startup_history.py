@@ -9,11 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from slicewise.errors import UNREADABLE
+from slicewise.kube.labels import STARTUP_ANNOTATION
 from slicewise.kube.objects import annotations_of
 from slicewise.kube.ref import Object
-from slicewise.pools import layout
 
-STARTUP_ANNOTATION = layout.STARTUP_ANNOTATION
 # Fewer say nothing about the slow end.
 LEAST = 3
 # Seconds: longer than we ever write, and still a length of time.

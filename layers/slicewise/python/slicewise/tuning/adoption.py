@@ -15,6 +15,16 @@ from typing import Any
 
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, label_path, remove, set_value
+from slicewise.kube.labels import (
+    ASLEEP,
+    CHANGED_ANNOTATION,
+    ORIGINAL_ANNOTATION,
+    POOL_LABEL,
+    ROLLOUT_ANNOTATION,
+    SHARING_LABEL,
+    STARTUP_ANNOTATION,
+    TUNING_ANNOTATION,
+)
 from slicewise.kube.objects import (
     MANAGED_BY,
     MANAGER,
@@ -33,7 +43,6 @@ from slicewise.planning.outcome import Finding
 from slicewise.policy.model import Policy, Pool
 from slicewise.pools import adopted as adopted_pools
 from slicewise.pools import adopted_settings, layout, observed
-from slicewise.pools.startup_history import STARTUP_ANNOTATION
 from slicewise.tuning import contested_requirement
 from slicewise.tuning.rollout.context import SOON, RolloutSettings
 from slicewise.tuning.state.annotations import CHANGED_PATH, marked_at
@@ -41,11 +50,11 @@ from slicewise.tuning.state.pool_plan import PoolPlan
 from slicewise.tuning.state.pool_state import stamp
 
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
-_OURS = (MANAGED_BY, layout.POOL_LABEL, layout.SHARING_LABEL)
+_OURS = (MANAGED_BY, POOL_LABEL, SHARING_LABEL)
 _REMEMBERED = (
-    layout.ORIGINAL_ANNOTATION,
-    layout.TUNING_ANNOTATION,
-    layout.CHANGED_ANNOTATION,
+    ORIGINAL_ANNOTATION,
+    TUNING_ANNOTATION,
+    CHANGED_ANNOTATION,
     STARTUP_ANNOTATION,
 )
 
@@ -83,7 +92,7 @@ def _plan(
     contents: ClusterContents, policy: Policy, pool: Pool, node_pool: Object, now: datetime
 ) -> PoolPlan | None:
     ours = is_ours(node_pool)
-    if being_deleted(node_pool) or layout.ASLEEP in annotations_of(node_pool):
+    if being_deleted(node_pool) or ASLEEP in annotations_of(node_pool):
         return None
     if ours:
         return _since_adopted(contents, pool, node_pool, now) if _is_of(node_pool, pool.name) else None
@@ -154,7 +163,7 @@ def _labelling(
 def _settling(
     node_pool: Object, claims: Iterable[Object], findings: tuple[Finding, ...], now: datetime
 ) -> PoolPlan | None:
-    marks = [at for claim in claims if (at := marked_at(claim, layout.CHANGED_ANNOTATION))]
+    marks = [at for claim in claims if (at := marked_at(claim, CHANGED_ANNOTATION))]
     left = RolloutSettings.settle - (now - max(marks)) if marks else timedelta(0)
     if left <= timedelta(0):
         return None
@@ -230,7 +239,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         "requirements": _added(node_pool, pool),
         "taken": {},
     }
-    own = {MANAGED_BY: MANAGER, layout.POOL_LABEL: pool.name, layout.SHARING_LABEL: pool.sharing.value}
+    own = {MANAGED_BY: MANAGER, POOL_LABEL: pool.name, SHARING_LABEL: pool.sharing.value}
     text = adopted_settings.dumped(original)
     limits = {**(spec(node_pool).get("limits") or {}), **layout.limits(pool, gpu, 1)}
     operations = (
@@ -238,7 +247,7 @@ def _take(node_pool: Object, pool: Pool) -> Patch:
         *set_value(
             node_pool,
             ("metadata", "annotations"),
-            {**annotations_of(node_pool), layout.ORIGINAL_ANNOTATION: text},
+            {**annotations_of(node_pool), ORIGINAL_ANNOTATION: text},
         ),
         *set_value(node_pool, _REQUIREMENTS, adopted_pools.requirements(node_pool, pool)),
         *(set_value(node_pool, ("spec", "limits"), limits) if limits else ()),
@@ -272,10 +281,10 @@ def restored(contents: ClusterContents, policy: Policy | None) -> tuple[PoolPlan
     left = (
         node_pool
         for node_pool in contents.node_pools
-        if layout.ORIGINAL_ANNOTATION in annotations_of(node_pool)
+        if ORIGINAL_ANNOTATION in annotations_of(node_pool)
         and not _is_of(node_pool, adopters.get(name(node_pool), ""))
         # Who sleeps has other settings until it wakes, as the sleeper remembers them.
-        and not annotations_of(node_pool).keys() & {layout.ROLLOUT_ANNOTATION, layout.ASLEEP}
+        and not annotations_of(node_pool).keys() & {ROLLOUT_ANNOTATION, ASLEEP}
     )
     return tuple(_restored(contents, node_pool) for node_pool in left)
 
@@ -297,7 +306,7 @@ def _n_of(contents: ClusterContents, node_pool: Object) -> int:
 
 
 def _is_of(node_pool: Object, pool_name: str) -> bool:
-    return labels(node_pool).get(layout.POOL_LABEL) == pool_name
+    return labels(node_pool).get(POOL_LABEL) == pool_name
 
 
 def _give_back(node_pool: Object, n: int) -> Patch:

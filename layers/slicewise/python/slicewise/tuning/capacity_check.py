@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import condition, created_at, is_ours, is_true, labels, name, since, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
@@ -42,7 +43,7 @@ class CapacityCheck:
 
 def check_capacity(contents: ClusterContents, now: datetime, changing: Collection[str] = ()) -> CapacityCheck:
     """`changing` are NodePools whose N is being changed: their nodes differ for a while, as they should."""
-    nodes = [node for node in contents.nodes if layout.POOL_LABEL in labels(node)]
+    nodes = [node for node in contents.nodes if POOL_LABEL in labels(node)]
     known = _Known(_registered(contents.node_claims), Counter(_awaited(contents.pods)))
     judged = [_judge(node, known, now, changing) for node in sorted(nodes, key=name)]
     findings = (
@@ -109,7 +110,7 @@ def _registered(claims: Iterable[Object]) -> dict[str, datetime]:
 def _awaited(pods: Iterable[Object]) -> Iterator[str]:
     """The pool that each pod chooses which has no node yet."""
     for pod in pods:
-        pool = (spec(pod).get("nodeSelector") or {}).get(layout.POOL_LABEL)
+        pool = (spec(pod).get("nodeSelector") or {}).get(POOL_LABEL)
         if pool and not spec(pod).get("nodeName"):
             yield pool
 
@@ -131,7 +132,7 @@ def _unknown(node: Object, key: str | None) -> Finding:
 
 
 def _never_initialised(node: Object, promised: Mapping[str, int], known: _Known) -> Finding:
-    pool = labels(node)[layout.POOL_LABEL]
+    pool = labels(node)[POOL_LABEL]
     waiting = known.waiting.get(pool, 0)
     pods = (
         f" {waiting} pods of pool {pool} wait, and Karpenter starts nothing else for them." if waiting else ""

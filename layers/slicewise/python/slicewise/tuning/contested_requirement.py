@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from slicewise.kube.json_patch import annotation_path, set_value
+from slicewise.kube.labels import ORIGINAL_ANNOTATION, POOL_LABEL, ROLLOUT_ANNOTATION
 from slicewise.kube.objects import MANAGER, annotations_of, name, required_values, spec, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import ClaimsCarry, Patch
@@ -28,10 +29,8 @@ _PUT_BACK_AT = "put_back_at"
 def is_taken_away(node_pool: Object) -> bool:
     """While N changes, that is the change's matter."""
     requirements = ((spec(node_pool).get("template") or {}).get("spec") or {}).get("requirements") or ()
-    lacks = any(
-        required_values(requirements, key) is None for key in (layout.POOL_LABEL, layout.CONFIG_LABEL)
-    )
-    return lacks and layout.ROLLOUT_ANNOTATION not in annotations_of(node_pool)
+    lacks = any(required_values(requirements, key) is None for key in (POOL_LABEL, layout.CONFIG_LABEL))
+    return lacks and ROLLOUT_ANNOTATION not in annotations_of(node_pool)
 
 
 def finding(node_pool: Object, n: int) -> Finding:
@@ -58,7 +57,7 @@ def put_back(node_pool: Object, pool: Pool, key: str, now: datetime) -> Patch | 
         return None
     again = adopted_settings.dumped({**kept, _PUT_BACK_AT: stamp(now)})
     operations = (
-        *set_value(node_pool, annotation_path(layout.ORIGINAL_ANNOTATION), again),
+        *set_value(node_pool, annotation_path(ORIGINAL_ANNOTATION), again),
         *set_value(node_pool, _REQUIREMENTS, adopted.requirements(node_pool, pool, key)),
     )
     why = "every NodeClaim of it has these labels, and new nodes must start with them"

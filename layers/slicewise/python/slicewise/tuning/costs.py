@@ -17,6 +17,7 @@ from slicewise.costs.lives import UNMEASURED, CostObservation, Measured, name_of
 from slicewise.costs.text import load, to_keep
 from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities
+from slicewise.kube.labels import ASLEEP, CLASS_LABEL, POOL_LABEL
 from slicewise.kube.objects import annotations_of, asked, created_at, labels, moment, name, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
@@ -74,9 +75,9 @@ def observation(
         asleep={
             name(one): str(details.get(name(one), {}).get("reason", ""))
             for one in contents.node_pools
-            if layout.ASLEEP in annotations_of(one)
+            if ASLEEP in annotations_of(one)
         },
-        classes={name(one) for one in contents.node_pools if layout.CLASS_LABEL in labels(one)},
+        classes={name(one) for one in contents.node_pools if CLASS_LABEL in labels(one)},
         class_reasons=_class_reasons((*seen.recorded, *details.values())),
         labels={workload: _own_labels(pod) for workload, pod in of_workloads.items()},
         measured=_measurements(seen, nodes),
@@ -141,7 +142,7 @@ def _machine(item: Object, states: Mapping[str, PoolState], adopted: Mapping[str
     gpus = int(count) if count.isdecimal() and int(count) else 1
     return Machine(
         node_pool,
-        found.get(layout.POOL_LABEL) or adopted.get(node_pool, ""),
+        found.get(POOL_LABEL) or adopted.get(node_pool, ""),
         found.get(_INSTANCE_TYPE, ""),
         found.get(layout.CAPACITY_TYPE_LABEL, "on-demand"),
         found.get(layout.GPU_NAME_LABEL, ""),

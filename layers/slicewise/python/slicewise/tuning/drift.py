@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from slicewise.kube.labels import CHANGED_ANNOTATION
 from slicewise.kube.objects import MANAGER, labels, name, written_by
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action
@@ -108,8 +109,8 @@ def _set_aside(state: PoolState, key: str, now: datetime) -> Repair:
 
 def _was_left(node: NodeState) -> bool:
     """Skipped after a long wait, or registered just before its NodeClaim had the new key."""
-    relabelled = marked_at(node.node, layout.CHANGED_ANNOTATION)
-    claim = marked_at(node.claim_object, layout.CHANGED_ANNOTATION)
+    relabelled = marked_at(node.node, CHANGED_ANNOTATION)
+    claim = marked_at(node.claim_object, CHANGED_ANNOTATION)
     return bool(patches.waited_for(node) or (claim and not relabelled))
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.kube import kinds
+from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
 from slicewise.kube.objects import is_ours, labels, name, status
 from slicewise.kube.ref import Object
 from slicewise.model.capabilities import OFF_HOURS
@@ -310,7 +311,7 @@ def read_contents(kubernetes: Kubernetes, adopted: Iterable[str] = ()) -> Cluste
     config_map = kubernetes.get(layout.CONFIG_MAP)
     node_pools = kubernetes.list(*kinds.NODE_POOL)
     # Where there are classes, onboarding has given us the right to list the workloads that let us move them.
-    split = any(is_ours(pool) and layout.CLASS_LABEL in labels(pool) for pool in node_pools)
+    split = any(is_ours(pool) and CLASS_LABEL in labels(pool) for pool in node_pools)
     # Most pods of a cluster request no GPU; all of them at once would not fit into the function's memory.
     pods = kubernetes.list(*kinds.POD, fields=_NOT_SUCCEEDED, only=asks_for_slices, trim=of_a_pod)
     return ClusterContents(
@@ -334,7 +335,7 @@ def _opted_in(kubernetes: Kubernetes) -> tuple[Object, ...]:
         for item in kubernetes.list(
             "apps/v1",
             kind,
-            labels=f"{layout.CLASS_LABEL}={layout.AUTO}",
+            labels=f"{CLASS_LABEL}={layout.AUTO}",
             trim=of_a_workload,
             managed_fields=True,
         )
@@ -348,7 +349,7 @@ def _of_pools(
     adopted: Iterable[str],
     trim: Callable[[Object], Object],
 ) -> tuple[Object, ...]:
-    ours = kubernetes.list(api_version, kind, labels=layout.POOL_LABEL, trim=trim)
+    ours = kubernetes.list(api_version, kind, labels=POOL_LABEL, trim=trim)
     found = {name(item): item for item in ours}
     for node_pool in adopted:
         mine = kubernetes.list(api_version, kind, labels=f"{layout.NODE_POOL_LABEL}={node_pool}", trim=trim)

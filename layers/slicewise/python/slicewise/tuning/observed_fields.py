@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from slicewise.kube.labels import MOVED_ANNOTATION
 from slicewise.kube.objects import annotations_of, asked_by, spec, status
 from slicewise.kube.ref import Object
 from slicewise.pools import layout
@@ -106,7 +107,7 @@ def of_a_workload(item: Object) -> Object:
     metadata, found = item["metadata"], item["spec"]
     pod_spec = (found.get("template") or {}).get("spec") or {}
     chosen = {key: pod_spec[key] for key in ("nodeSelector", "tolerations") if key in pod_spec}
-    marks = {k: v for k, v in annotations_of(item).items() if k == layout.MOVED_ANNOTATION}
+    marks = {k: v for k, v in annotations_of(item).items() if k == MOVED_ANNOTATION}
     return {
         **{key: item[key] for key in ("apiVersion", "kind", "status") if key in item},
         "metadata": {

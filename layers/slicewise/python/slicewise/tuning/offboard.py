@@ -15,7 +15,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from slicewise.kube.json_patch import Operation, annotation_path, label_path, remove, set_value
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import (
+    APPLIED,
+    ASLEEP,
+    CHANGED_ANNOTATION,
+    CLASS_LABEL,
+    CORDONED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
+    POOL_LABEL,
+    WAITED_ANNOTATION,
+)
 from slicewise.kube.objects import (
     annotations_of,
     being_deleted,
@@ -46,14 +55,14 @@ _FOR_PEOPLE, _FOR_KARPENTER = timedelta(minutes=15), timedelta(minutes=1)
 _AGAIN = timedelta(minutes=5)
 _MOST_NAMED = 5
 _ANY = "*"
-_OUR_LABELS = (layout.POOL_LABEL, layout.CLASS_LABEL, layout.NODE_POOL_LABEL)
+_OUR_LABELS = (POOL_LABEL, CLASS_LABEL, layout.NODE_POOL_LABEL)
 _WHY = "the cluster is being offboarded"
 _REQUIREMENTS = ("spec", "template", "spec", "requirements")
 _MARKS_ON_NODES = (
-    layout.CHANGED_ANNOTATION,
-    layout.CORDONED_ANNOTATION,
-    layout.WAITED_ANNOTATION,
-    layout.GIVEN_UP_ANNOTATION,
+    CHANGED_ANNOTATION,
+    CORDONED_ANNOTATION,
+    WAITED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
 )
 
 
@@ -114,7 +123,7 @@ def _to_whole_gpus(
     for state in pool_states(contents, found.policy) if found.policy else ():
         if not is_adopted(state.node_pool) or (state.n == 1 and not state.rollout):
             continue
-        if layout.ASLEEP in annotations_of(state.node_pool):
+        if ASLEEP in annotations_of(state.node_pool):
             yield state, _until_awake(state.name)
         else:
             yield state, _step(state, contents, now)
@@ -180,7 +189,7 @@ def _requirements(node_pool: Object) -> Sequence[Mapping[str, object]]:
 
 
 def _requires_ours(node_pool: Object) -> bool:
-    return any(one.get("key") == layout.POOL_LABEL for one in _requirements(node_pool))
+    return any(one.get("key") == POOL_LABEL for one in _requirements(node_pool))
 
 
 def _released(node_pool: Object, now: datetime) -> PoolPlan | None:
@@ -223,12 +232,12 @@ def _of(item: Object, node_pool: Object) -> bool:
 
 def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
     """What we wrote on a Node or NodeClaim is removed, but for labels that its NodePool gives it."""
-    if layout.POOL_LABEL not in labels(item) and not annotations_of(item).keys() & set(_MARKS_ON_NODES):
+    if POOL_LABEL not in labels(item) and not annotations_of(item).keys() & set(_MARKS_ON_NODES):
         return ()
     template = (spec(node_pool).get("template") or {}).get("metadata") or {}
     theirs = {*(template.get("labels") or {}), *(one.get("key") for one in adoption.without_added(node_pool))}
     operations: list[Operation] = []
-    for key in (layout.POOL_LABEL, layout.CONFIG_LABEL):
+    for key in (POOL_LABEL, layout.CONFIG_LABEL):
         if key not in theirs:
             operations += remove(item, label_path(key))
     for mark in _MARKS_ON_NODES:
@@ -237,7 +246,7 @@ def _strip(item: Object, node_pool: Object) -> tuple[Operation, ...]:
 
 
 def _unlabelled(node_pool: Object, labelled: Sequence[_Labelled], now: datetime) -> PoolPlan:
-    released = marked_at(node_pool, layout.CHANGED_ANNOTATION)
+    released = marked_at(node_pool, CHANGED_ANNOTATION)
     left = RolloutSettings.settle - (now - released) if released else timedelta(0)
     if left > timedelta(0):
         message = f"{name(node_pool)}: Karpenter is given time to see its requirements"
@@ -270,7 +279,7 @@ def _of_ours(contents: ClusterContents) -> list[Object]:
 def _emptied(contents: ClusterContents, node_pool: Object) -> PoolPlan:
     claims = [claim for claim in contents.node_claims if _of(claim, node_pool)]
     asking = _asking(contents, node_pool)
-    if layout.ASLEEP in annotations_of(node_pool):
+    if ASLEEP in annotations_of(node_pool):
         return _until_awake(name(node_pool))
     if asking:
         message = f"{name(node_pool)} is asked for by {asking[0]}"
@@ -326,13 +335,13 @@ def chooses_ours(pod_spec: Mapping[str, Any]) -> bool:
 
 def _chooses(pod_spec: Mapping[str, Any], node_pool: Object) -> bool:
     """By node selector or node affinity. Of a class, which tuning may have written, any NodePool has one."""
-    pool, chosen = labels(node_pool).get(layout.POOL_LABEL, ""), set(_chosen(pod_spec))
+    pool, chosen = labels(node_pool).get(POOL_LABEL, ""), set(_chosen(pod_spec))
     mine = {
         (layout.NODE_POOL_LABEL, name(node_pool)),
-        (layout.POOL_LABEL, pool),
-        (layout.POOL_LABEL, _ANY),
+        (POOL_LABEL, pool),
+        (POOL_LABEL, _ANY),
     }
-    return bool(mine & chosen) or any(key == layout.CLASS_LABEL for key, _ in chosen)
+    return bool(mine & chosen) or any(key == CLASS_LABEL for key, _ in chosen)
 
 
 def _chosen(pod_spec: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -353,7 +362,7 @@ def _still_asked_for(node_pool: Object, asking: Sequence[str]) -> Finding:
     return Finding(
         "still-asked-for",
         f"NodePool {name(node_pool)} {state} {_some(asking)} can run nowhere else.",
-        f"Remove {layout.POOL_LABEL} and {layout.CLASS_LABEL} from the node selectors of these workloads, so "
+        f"Remove {POOL_LABEL} and {CLASS_LABEL} from the node selectors of these workloads, so "
         "that they ask for a GPU elsewhere, or delete them. The NodePool is deleted once it has no node.",
     )
 

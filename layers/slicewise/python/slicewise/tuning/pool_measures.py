@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from slicewise.kube.labels import ASLEEP
 from slicewise.kube.objects import annotations_of
 from slicewise.model.measures import PoolMeasures
-from slicewise.pools import layout
 from slicewise.tuning.state.observation import Observed
 from slicewise.tuning.state.pool_state import PoolState
 from slicewise.tuning.usage.points import since
@@ -30,7 +30,7 @@ def _of(state: PoolState, busy: Mapping[str, Sequence[float]]) -> PoolMeasures:
         slices_in_use=sum(node.slots_in_use for node in state.nodes),
         gpus=sum(node.gpus for node in state.nodes),
         busy=sum(measured) / len(measured) if measured else None,
-        asleep=layout.ASLEEP in annotations_of(state.node_pool),
+        asleep=ASLEEP in annotations_of(state.node_pool),
     )
 
 

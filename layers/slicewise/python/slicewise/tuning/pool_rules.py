@@ -15,12 +15,12 @@ from functools import wraps
 from typing import Any
 
 from slicewise.kube import json_patch
+from slicewise.kube.labels import ASLEEP, TUNING_ANNOTATION
 from slicewise.kube.objects import annotations_of, status
 from slicewise.kube.ref import ref_of
 from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import MetricsSource, Mode
-from slicewise.pools import layout
 from slicewise.tuning import alarms, drift, rollout_plan
 from slicewise.tuning.consolidation import plan as consolidation
 from slicewise.tuning.rollout import clock_skew
@@ -54,7 +54,7 @@ def plan_pool(state: PoolState, seen: Observed, shared: Shared, now: datetime) -
 
 def asleep(state: PoolState, seen: Observed, shared: Shared, now: datetime) -> PoolPlan | None:
     """It has to come back as it was, and an idle night says nothing about a day's load."""
-    until = annotations_of(state.node_pool).get(layout.ASLEEP)
+    until = annotations_of(state.node_pool).get(ASLEEP)
     if until is None:
         return None
     message = f"{state.name} is asleep until {until}; nothing is changed"
@@ -218,7 +218,7 @@ def _recorded_history(state: PoolState, seen: Observed) -> Tuning:
     target was stable.
     """
     text = json.dumps(seen.recorded_of(state.name).get("history", {}))
-    metadata = {"name": state.name, "annotations": {layout.TUNING_ANNOTATION: text}}
+    metadata = {"name": state.name, "annotations": {TUNING_ANNOTATION: text}}
     return read_tuning({"metadata": metadata})[0]
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
-from slicewise.kube.labels import KEEP_AWAKE, SLEEPS
+from slicewise.kube.labels import ASLEEP_WAS, KEEP_AWAKE, SLEEPS
 from slicewise.kube.objects import MANAGER, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -18,7 +18,6 @@ from slicewise.offhours.targets import Workload
 from slicewise.offhours.transitions import damaged
 from slicewise.planning.outcome import Finding
 from slicewise.policy.off_hours import BarePods, Jobs, OffHours, Override
-from slicewise.pools import layout
 
 
 def in_scope(found: Found, policy: OffHours) -> Iterator[Object]:
@@ -94,7 +93,7 @@ def volumes(work: Workload) -> Finding:
 def still_retains(snapshot: Snapshot) -> Finding:
     """Of a StatefulSet whose retention could not be restored, most often since the right was removed."""
     merge = {
-        "metadata": {"annotations": {layout.ASLEEP_WAS: None}},
+        "metadata": {"annotations": {ASLEEP_WAS: None}},
         "spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": snapshot.original}},
     }
     return Finding(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import being_deleted, labels, name, spec
 from slicewise.kube.ref import Object, Ref
 from slicewise.offhours import targets as following
@@ -45,7 +46,7 @@ def nodes_of(node_pool: Object, staying: Iterable[Workload], found: Found) -> in
     pods = [pod for work in staying for pod in work.pods if not being_deleted(pod)]
     mine = {name(node) for node in found.nodes if labels(node).get(layout.NODE_POOL_LABEL) == name(node_pool)}
     used = {spec(pod).get("nodeName") for pod in pods} & mine
-    pool = labels(node_pool).get(layout.POOL_LABEL, "")
+    pool = labels(node_pool).get(POOL_LABEL, "")
     waits = any(not spec(pod).get("nodeName") and following.chooses(spec(pod), pool) for pod in pods)
     return len(used) + waits
 

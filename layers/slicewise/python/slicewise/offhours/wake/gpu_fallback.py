@@ -24,6 +24,7 @@ from enum import Enum, auto
 from slicewise.hardware import prices
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import json_patch
+from slicewise.kube import labels as kube_labels
 from slicewise.kube.objects import annotations_of, being_deleted, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
@@ -42,7 +43,7 @@ FRESH = timedelta(minutes=5)
 CALM = timedelta(minutes=20)
 LOOK = timedelta(minutes=2)
 _CLOSED = layout.NO_NODES["nodes"]
-_MARK = ("metadata", "annotations", layout.OPENED)
+_MARK = ("metadata", "annotations", kube_labels.OPENED)
 _INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 
 
@@ -146,7 +147,7 @@ def _state(node_pool: Object, snapshot: Snapshot) -> _State:
 
 
 def _is_marked(node_pool: Object) -> bool:
-    return layout.OPENED in annotations_of(node_pool)
+    return kube_labels.OPENED in annotations_of(node_pool)
 
 
 def _fallbacks(observation: Observation, found: Found) -> Iterator[_Fallback]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slicewise.hardware.gpus import GpuModel
+from slicewise.kube.labels import ROLLOUT_ANNOTATION, SHARING_LABEL
 from slicewise.kube.objects import annotations_of, being_deleted, holds, labels, name, required_values, spec
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
@@ -75,7 +76,7 @@ def _disrupted_as(found: Object | None, wanted: Object) -> Object:
 
 def _did_not_share(found: Object, pool: Pool) -> bool:
     """Whether its one slice a GPU was no choice of N: the policy had another way of sharing for this pool."""
-    return labels(found).get(layout.SHARING_LABEL, pool.sharing) != pool.sharing
+    return labels(found).get(SHARING_LABEL, pool.sharing) != pool.sharing
 
 
 def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
@@ -89,7 +90,7 @@ def _busy(found: Object, keys: tuple[str, ...]) -> Finding | None:
             "shall stay "
             "away.",
         )
-    if layout.ROLLOUT_ANNOTATION in annotations_of(found):
+    if ROLLOUT_ANNOTATION in annotations_of(found):
         return Finding(
             "n-being-changed",
             f"N of NodePool {pool_name} is being changed.",

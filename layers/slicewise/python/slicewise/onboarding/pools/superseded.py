@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise.kube.json_patch import annotation_path, set_value
-from slicewise.kube.labels import APPLIED
+from slicewise.kube.labels import APPLIED, ASLEEP, ORIGINAL_ANNOTATION
 from slicewise.kube.objects import (
     annotations_of,
     being_deleted,
@@ -29,7 +29,7 @@ from slicewise.pools import layout
 def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
     superseded = _superseded(contents, policy)
     for item in superseded:
-        if not _is_closed(item) and layout.ASLEEP not in annotations_of(item):
+        if not _is_closed(item) and ASLEEP not in annotations_of(item):
             yield _close(item)
         # A NodePool that is closed gets no NodeClaim any more, so that none can come between this reconcile
         # and its end.
@@ -66,7 +66,7 @@ def _superseded(contents: ClusterContents, policy: Policy) -> list[Object]:
         for item in sorted(contents.node_pools, key=name)
         if is_ours(item)
         and not being_deleted(item)
-        and layout.ORIGINAL_ANNOTATION not in annotations_of(item)
+        and ORIGINAL_ANNOTATION not in annotations_of(item)
         and layout.is_superseded(name(item), labels(item), policy)
     ]
 

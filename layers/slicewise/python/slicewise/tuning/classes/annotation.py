@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from slicewise.errors import UNREADABLE
+from slicewise.kube.labels import CLASS_LABEL, MOVED_ANNOTATION
 from slicewise.kube.objects import annotations_of, being_deleted, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.spans import DAY
-from slicewise.pools import layout
 from slicewise.tuning.state.pool_state import stamp
 
 
@@ -52,12 +52,12 @@ class Mark:
 
 
 def toleration(size: int) -> dict[str, str]:
-    return {"key": layout.CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
+    return {"key": CLASS_LABEL, "operator": "Equal", "value": str(size), "effect": "NoSchedule"}
 
 
 def read_mark(item: Object) -> Mark:
     """Leniently: a person may have written it."""
-    text = annotations_of(item).get(layout.MOVED_ANNOTATION)
+    text = annotations_of(item).get(MOVED_ANNOTATION)
     try:
         found = json.loads(text) if text else {}
         size = found.get("class")

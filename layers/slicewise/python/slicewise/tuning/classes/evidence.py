@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import created_at, labels, spec
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
@@ -63,7 +64,7 @@ def class_evidence(
     """Of all nodes of the pool, also of those of the time before it was split; `history` as in `pool_use`."""
     if history is None:
         history = measured(NOTHING, readings, contents, now).history
-    own = [node for node in contents.nodes if labels(node).get(layout.POOL_LABEL) == pool.name]
+    own = [node for node in contents.nodes if labels(node).get(POOL_LABEL) == pool.name]
     node_pools = frozenset(labels(node).get(layout.NODE_POOL_LABEL, "") for node in own)
     window = Window(readings, contents, node_pools, now, history)
     uses = {use.name: use for use in window.uses()}

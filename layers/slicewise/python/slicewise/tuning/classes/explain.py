@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from slicewise.kube.labels import CLASS_LABEL
 from slicewise.kube.ref import Ref
 from slicewise.pools import layout
 
@@ -50,11 +51,11 @@ def _workloads(detail: Detail) -> list[str]:
     if any(one["class"] != one["recommended"] and "auto" not in one for one in detail["workloads"]):
         report.append(
             f"Moved automatically, {detail['moves_a_day']} a day at most, are workloads with the label "
-            f"{layout.CLASS_LABEL}: {layout.AUTO}"
+            f"{CLASS_LABEL}: {layout.AUTO}"
         )
         report.append(
-            f'To move one by hand: nodeSelector {layout.CLASS_LABEL}: "N" beside the pool\'s, and the '
-            f'toleration {{key: {layout.CLASS_LABEL}, value: "N"}}; for class 1, neither'
+            f'To move one by hand: nodeSelector {CLASS_LABEL}: "N" beside the pool\'s, and the '
+            f'toleration {{key: {CLASS_LABEL}, value: "N"}}; for class 1, neither'
         )
     return report
 

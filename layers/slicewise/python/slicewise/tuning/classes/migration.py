@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from slicewise.kube.labels import CLASS_LABEL, MOVED_ANNOTATION, POOL_LABEL
 from slicewise.kube.objects import MANAGER, applied_by, being_deleted, controller_of, spec, written_by
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.spans import DAY
@@ -112,7 +113,7 @@ def _note(item: Object, wanted: Recommendation | None, split: bool) -> str:
         return "its rollout is paused"
     if (spec(item).get("updateStrategy") or {}).get("type") == "OnDelete":
         return "its pods are only replaced by hand (OnDelete)"
-    if layout.POOL_LABEL not in (pod_spec.get("nodeSelector") or {}):
+    if POOL_LABEL not in (pod_spec.get("nodeSelector") or {}):
         return "it does not choose its pool by nodeSelector"
     if holders := _holders(item):
         return f"{' and '.join(holders)} {_HELD}"
@@ -177,7 +178,7 @@ def _notice(
     text = (
         f"Its {spec(item).get('replicas', 1)} pods are replaced by a rolling update{reason}.\n\nIt is the "
         f"{_nth(number)} of at most {moves_a_day} moves a day. To keep it where it is, take "
-        f"the label {layout.CLASS_LABEL} off it."
+        f"the label {CLASS_LABEL} off it."
     )
     ref = str(ref_of(item))
     subject = f"Slicewise moves {ref} of {cluster} to class {size}"
@@ -203,9 +204,9 @@ def _write(
     mark, pod_spec = read_mark(item), template(item)
     theirs = [dict(one) for one in pod_spec.get("tolerations") or () if not (mark.added and one == mark.own)]
     adds = size > 1 and not _tolerates(theirs, size)
-    selector = {k: v for k, v in (pod_spec.get("nodeSelector") or {}).items() if k != layout.CLASS_LABEL}
+    selector = {k: v for k, v in (pod_spec.get("nodeSelector") or {}).items() if k != CLASS_LABEL}
     if split and (size > 1 or _tolerates(theirs, None)):
-        selector[layout.CLASS_LABEL] = str(size)
+        selector[CLASS_LABEL] = str(size)
     wanted: dict[str, Any] = {"nodeSelector": selector}
     # What we own and no longer send would be removed, the rest of the list with it.
     if adds or MANAGER in written_by(item, (*_POD_SPEC, "tolerations")):
@@ -217,7 +218,7 @@ def _write(
     ours = {
         "apiVersion": item["apiVersion"],
         "kind": item["kind"],
-        "metadata": {**seen, "annotations": {layout.MOVED_ANNOTATION: text}},
+        "metadata": {**seen, "annotations": {MOVED_ANNOTATION: text}},
         "spec": {"template": {"spec": wanted}},
     }
     return SetClass(ours, message, why, part=str(ref_of(item)))
@@ -246,7 +247,7 @@ def _is_half(item: Object) -> bool:
 def _tolerates(tolerations: Iterable[Mapping[str, Any]], size: int | None) -> bool:
     """The taint of a class; with None, that of any."""
     return any(
-        one.get("key", layout.CLASS_LABEL) == layout.CLASS_LABEL
+        one.get("key", CLASS_LABEL) == CLASS_LABEL
         and one.get("effect") in (None, "", "NoSchedule")
         and (one.get("operator") == "Exists" or (size is not None and one.get("value") == str(size)))
         for one in tolerations
@@ -282,7 +283,7 @@ def _reverted(item: Object) -> Finding:
         "class-reverted",
         f"{_writers(item)} wrote over the class that {ref_of(item)} had been moved to.",
         f"It is left unchanged. {_GITOPS} To have it moved again: kubectl annotate {_named(item)} "
-        f"{layout.MOVED_ANNOTATION}-",
+        f"{MOVED_ANNOTATION}-",
     )
 
 
@@ -309,7 +310,7 @@ def _unpinned(item: Object) -> Finding:
     return Finding(
         "class-unpinned",
         f"{ref_of(item)} tolerates every class and selects none: its pods may land on shared GPUs.",
-        f'Add {layout.CLASS_LABEL}: "1" to its nodeSelector.',
+        f'Add {CLASS_LABEL}: "1" to its nodeSelector.',
     )
 
 

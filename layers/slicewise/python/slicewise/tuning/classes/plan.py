@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from slicewise.kube.labels import ASLEEP, CLASS_LABEL
 from slicewise.kube.objects import annotations_of, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import ClusterContents
@@ -98,7 +99,7 @@ def _frozen(states: Sequence[PoolState], seen: Observed) -> str:
 
 
 def _asleep(states: Iterable[PoolState]) -> str:
-    asleep = any(layout.ASLEEP in annotations_of(state.node_pool) for state in states)
+    asleep = any(ASLEEP in annotations_of(state.node_pool) for state in states)
     return "it is asleep, and an idle night says nothing about a day's load" if asleep else ""
 
 
@@ -115,7 +116,7 @@ def _nowhere(contents: ClusterContents, pool: Pool) -> Iterator[Finding]:
         yield Finding(
             "class-not-there",
             f"Pods of {workload} wait for class {size}, which pool {pool.name} does not have.",
-            f"Write one of {', '.join(map(str, sizes))} as {layout.CLASS_LABEL} in its nodeSelector.",
+            f"Write one of {', '.join(map(str, sizes))} as {CLASS_LABEL} in its nodeSelector.",
         )
 
 

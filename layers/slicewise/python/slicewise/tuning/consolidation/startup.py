@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 
 from slicewise.kube import json_patch
 from slicewise.kube.json_patch import annotation_path
+from slicewise.kube.labels import STARTUP_ANNOTATION
 from slicewise.kube.objects import condition, created_at, name, since, spec, status
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Patch
-from slicewise.pools.startup_history import STARTUP_ANNOTATION, recorded_startups
+from slicewise.pools.startup_history import recorded_startups
 
 KEPT = 50
 # A pod that was ready so late was pending for something else, or has become ready a second time.

@@ -12,10 +12,17 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from slicewise.kube.json_patch import annotation_path, set_value
+from slicewise.kube.labels import (
+    CHANGED_ANNOTATION,
+    CORDONED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
+    ROLLOUT_ANNOTATION,
+    TUNING_ANNOTATION,
+    WAITED_ANNOTATION,
+)
 from slicewise.kube.ref import Object, ref_of
 from slicewise.planning.actions import Action, Patch
 from slicewise.planning.outcome import Finding
-from slicewise.pools import layout
 from slicewise.tuning.state.annotations import marked_at
 from slicewise.tuning.state.pool_state import PoolState, Rollout, Tuning, stamp
 
@@ -24,10 +31,10 @@ Moment = TypeVar("Moment", datetime, datetime | None)
 # Clocks of machines differ by seconds.
 _SKEW = timedelta(minutes=5)
 _MARKS = (
-    layout.CHANGED_ANNOTATION,
-    layout.CORDONED_ANNOTATION,
-    layout.WAITED_ANNOTATION,
-    layout.GIVEN_UP_ANNOTATION,
+    CHANGED_ANNOTATION,
+    CORDONED_ANNOTATION,
+    WAITED_ANNOTATION,
+    GIVEN_UP_ANNOTATION,
 )
 
 
@@ -55,9 +62,9 @@ def clamp_future_timestamps(
 
 def _of_pool(state: PoolState, now: datetime) -> Iterator[tuple[str, str]]:
     if state.rollout and (rollout := _rollout(state.rollout, now)) != state.rollout:
-        yield layout.ROLLOUT_ANNOTATION, rollout.dumped()
+        yield ROLLOUT_ANNOTATION, rollout.dumped()
     if (history := _history(state.history, now)) != state.history:
-        yield layout.TUNING_ANNOTATION, history.dumped()
+        yield TUNING_ANNOTATION, history.dumped()
 
 
 def _rollout(rollout: Rollout, now: datetime) -> Rollout:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from slicewise.kube.labels import CHANGED_ANNOTATION, CORDONED_ANNOTATION, WAITED_ANNOTATION
 from slicewise.kube.objects import being_deleted, created_at, labels, name
 from slicewise.kube.ref import Object
 from slicewise.planning.actions import Action
@@ -156,9 +157,9 @@ class Change:
         for item in (*(node.node for node in nodes), *(node.claim_object or {} for node in nodes)):
             marks += [
                 created_at(item) if item else None,
-                marked_at(item, layout.CHANGED_ANNOTATION),
-                marked_at(item, layout.CORDONED_ANNOTATION),
-                marked_at(item, layout.WAITED_ANNOTATION),
+                marked_at(item, CHANGED_ANNOTATION),
+                marked_at(item, CORDONED_ANNOTATION),
+                marked_at(item, WAITED_ANNOTATION),
             ]
         return max(at for at in marks if at)
 
@@ -217,11 +218,11 @@ class Change:
 
     def was_changed(self, node: NodeState) -> bool:
         """Its label, by this change."""
-        at = marked_at(node.node, layout.CHANGED_ANNOTATION)
+        at = marked_at(node.node, CHANGED_ANNOTATION)
         return at is not None and at >= self.rollout.since
 
     def since_relabelled(self, node: NodeState) -> timedelta | None:
-        at = marked_at(node.node, layout.CHANGED_ANNOTATION)
+        at = marked_at(node.node, CHANGED_ANNOTATION)
         return None if at is None else self.now - at
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from slicewise.kube.json_patch import Operation, expect, remove, set_value
+from slicewise.kube.labels import WAITED_ANNOTATION
 from slicewise.kube.objects import name, spec
 from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
@@ -182,7 +183,7 @@ def wait_for(node: NodeState, why: str, now: datetime) -> Patch:
 
 
 def waited_for(node: NodeState) -> datetime | None:
-    return marked_at(node.node, layout.WAITED_ANNOTATION)
+    return marked_at(node.node, WAITED_ANNOTATION)
 
 
 def no_longer_wait_for(node: NodeState) -> Patch:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from slicewise.kube import quantities
 from slicewise.kube.json_patch import Operation, expect, remove, set_value
+from slicewise.kube.labels import CHANGED_ANNOTATION, CORDONED_ANNOTATION
 from slicewise.kube.objects import annotations_of, is_ours, labels, name, spec, status
 from slicewise.kube.quantities import NEVER
 from slicewise.kube.ref import Object, ref_of
@@ -108,7 +109,7 @@ def _cordoned(contents: ClusterContents, node_pools: Collection[str]) -> Iterato
         for node in contents.nodes
         if spec(node).get("unschedulable")
         and labels(node).get(layout.NODE_POOL_LABEL) in node_pools
-        and layout.CORDONED_ANNOTATION in annotations_of(node)
+        and CORDONED_ANNOTATION in annotations_of(node)
     )
     yield from sorted(found, key=name)
 
@@ -121,7 +122,7 @@ def _offers_more(node: Object) -> bool:
 
 
 def _reloads(node: Object, now: datetime) -> bool:
-    at = marked_at(node, layout.CHANGED_ANNOTATION)
+    at = marked_at(node, CHANGED_ANNOTATION)
     return at is not None and abs(now - at) <= RolloutSettings.allocatable_timeout
 
 

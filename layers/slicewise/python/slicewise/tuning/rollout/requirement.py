@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from slicewise.kube.labels import CHANGED_ANNOTATION
 from slicewise.kube.objects import MANAGER, written_by
 from slicewise.planning.actions import ClaimsCarry
 from slicewise.planning.outcome import Finding
@@ -175,7 +176,7 @@ def _unseen(change: Change) -> Advance | None:
     """
     claims = (node.claim_object for node in change.state.nodes if node.claim_object)
     written = (*claims, *change.state.overlays)
-    marks = (marked_at(item, layout.CHANGED_ANNOTATION) for item in written)
+    marks = (marked_at(item, CHANGED_ANNOTATION) for item in written)
     last = max((at for at in marks if at), default=None)
     left = change.settings.settle - (change.now - last) if last else timedelta(0)
     if left <= timedelta(0):

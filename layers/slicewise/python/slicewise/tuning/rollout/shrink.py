@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slicewise.kube.labels import CORDONED_ANNOTATION, GIVEN_UP_ANNOTATION
 from slicewise.planning.actions import Action
 from slicewise.pools import layout
 from slicewise.tuning.rollout import patches
@@ -65,7 +66,7 @@ def _shrink_node(change: Change, node: NodeState, room: bool) -> Action | None:
         return None
     if node.schedulable:
         return patches.cordon(node, "no pod may come while its slices become fewer", change.now)
-    at = marked_at(node.node, layout.CORDONED_ANNOTATION)
+    at = marked_at(node.node, CORDONED_ANNOTATION)
     if node.cordoned_by_us and at and change.now - at < change.settings.settle:
         return None  # pods that the scheduler was about to bind would show by then
     why = f"its {node.slots_in_use} slices in use fit into {change.most(node)}"
@@ -97,7 +98,7 @@ def fits(change: Change, node: NodeState) -> bool:
 
 
 def _may_shrink(change: Change, node: NodeState) -> bool:
-    given_up = marked_at(node.node, layout.GIVEN_UP_ANNOTATION)
+    given_up = marked_at(node.node, GIVEN_UP_ANNOTATION)
     tried = given_up is not None and given_up >= change.rollout.since
     return not tried and change.fits(node)
 

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import CHANGED_ANNOTATION
 from slicewise.kube.objects import being_deleted, moment, name, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import ClusterContents
-from slicewise.pools import layout
 from slicewise.tuning.rule.replicas import EFFICIENCY, MEMORY_HEADROOM
 from slicewise.tuning.rule.stabilization import Breach
 from slicewise.tuning.state.annotations import marked_at
@@ -178,7 +178,7 @@ def _end(container: Mapping[str, Any]) -> Mapping[str, Any]:
 def _changed(window: Window, watched: Collection[str]) -> dict[str, datetime]:
     """When each node was relabelled; only after a change can N be at fault."""
     nodes = (node for node_name, node in window.pool_nodes.items() if node_name in watched)
-    return {name(node): at for node in nodes if (at := marked_at(node, layout.CHANGED_ANNOTATION))}
+    return {name(node): at for node in nodes if (at := marked_at(node, CHANGED_ANNOTATION))}
 
 
 def _turned_away(

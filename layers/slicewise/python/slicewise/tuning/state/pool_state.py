@@ -17,6 +17,13 @@ from typing import Any
 from slicewise.errors import UNREADABLE
 from slicewise.hardware.gpus import GpuModel
 from slicewise.kube import quantities
+from slicewise.kube.labels import (
+    CORDONED_ANNOTATION,
+    ROLLOUT_ANNOTATION,
+    SHARING_LABEL,
+    STARTUP_ANNOTATION,
+    TUNING_ANNOTATION,
+)
 from slicewise.kube.objects import (
     annotations_of,
     asked,
@@ -34,7 +41,7 @@ from slicewise.model.cluster import ClusterContents
 from slicewise.planning.outcome import Finding
 from slicewise.policy.model import MAX_REPLICAS, Policy, Pool, Sharing
 from slicewise.pools import adopted_settings, layout, observed
-from slicewise.pools.startup_history import STARTUP_ANNOTATION, is_unreadable
+from slicewise.pools.startup_history import is_unreadable
 from slicewise.tuning.state import schedulable as landing
 from slicewise.tuning.state.history import History
 
@@ -336,7 +343,7 @@ def _as_begun(pool: Pool, node_pool: Object) -> Pool:
     A change of N ends under the way of sharing that it began with: the keys of another one would have every
     node replaced.
     """
-    live = labels(node_pool).get(layout.SHARING_LABEL)
+    live = labels(node_pool).get(SHARING_LABEL)
     begun = next((way for way in Sharing if way == live and way.has_replicas), pool.sharing)
     return pool if begun is pool.sharing else replace(pool, sharing=begun, profile=None)
 
@@ -375,7 +382,7 @@ def _node_state(node: Object, claim: Object | None, pods: Any, resource: str) ->
         allocatable=quantities.whole(allocatable),
         slots_in_use=sum(asked(pod, resource) for pod in pods),
         schedulable=not unschedulable,
-        cordoned_by_us=unschedulable and layout.CORDONED_ANNOTATION in annotations_of(node),
+        cordoned_by_us=unschedulable and CORDONED_ANNOTATION in annotations_of(node),
         ready=is_true(node, "Ready"),
         claim=name(claim) if claim else None,
         claim_key=labels(claim).get(layout.CONFIG_LABEL) if claim else None,
@@ -401,11 +408,11 @@ def _held_since(pods: Iterable[Object], resource: str) -> Iterator[datetime]:
 
 
 def read_rollout(node_pool: Object) -> tuple[Rollout | None, Finding | None]:
-    return _read(node_pool, layout.ROLLOUT_ANNOTATION, _rollout, None)
+    return _read(node_pool, ROLLOUT_ANNOTATION, _rollout, None)
 
 
 def read_tuning(node_pool: Object) -> tuple[Tuning, Finding | None]:
-    return _read(node_pool, layout.TUNING_ANNOTATION, _tuning, Tuning())
+    return _read(node_pool, TUNING_ANNOTATION, _tuning, Tuning())
 
 
 def _read(node_pool: Object, annotation: str, parse: Any, otherwise: Any) -> tuple[Any, Finding | None]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import labels, name, spec
 from slicewise.kube.ref import Object
 from slicewise.policy.model import Pool
@@ -41,7 +42,7 @@ def may_land(
     known = {
         **((template.get("metadata") or {}).get("labels") or {}),
         layout.NODE_POOL_LABEL: name(node_pool),
-        layout.POOL_LABEL: pool.name,
+        POOL_LABEL: pool.name,
     }
     body = template.get("spec") or {}
     offers = _Offers(known, body.get("requirements") or (), [labels(node) for node in nodes])

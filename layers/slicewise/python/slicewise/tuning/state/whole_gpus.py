@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slicewise.kube import quantities
+from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import controller_of, is_true, name, spec
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import ClusterContents
@@ -189,5 +190,5 @@ def what_helps(state: PoolState) -> str:
     whole = "" if pool.adopt else f" Or give it pool {pool.name} whole: sharing: none in the policy."
     return (
         "Have it choose another pool, of whole GPUs (sharing: none in the policy, and nodeSelector "
-        f"{layout.POOL_LABEL}: THAT POOL), or ask for one GPU a container.{whole}"
+        f"{POOL_LABEL}: THAT POOL), or ask for one GPU a container.{whole}"
     )
