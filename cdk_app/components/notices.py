@@ -39,7 +39,7 @@ class Notices(Construct):
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
 
-    def tell(self, alarm: cloudwatch.Alarm) -> None:
+    def notify_on(self, alarm: cloudwatch.Alarm) -> None:
         """Notify when the alarm is raised, and when it ends."""
         action = actions.SnsAction(self.topic)
         alarm.add_alarm_action(action)

@@ -55,7 +55,7 @@ class DeadLetters(Construct):
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
-        notices.tell(alarm)
+        notices.notify_on(alarm)
 
 
 class Inbox(Construct):
@@ -90,7 +90,7 @@ class Inbox(Construct):
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
-        notices.tell(alarm)
+        notices.notify_on(alarm)
 
     def feed(self, function: lambda_.Function, *, max_concurrency: int) -> None:
         """

@@ -119,8 +119,8 @@ class OpeningsWatch(Construct):
         notices: Notices,
     ):
         super().__init__(scope, id)
-        notices.tell(self._missing(watch.function))
-        notices.tell(self._late(watch.name))
+        notices.notify_on(self._missing(watch.function))
+        notices.notify_on(self._late(watch.name))
         target = targets.LambdaFunction(
             watch.function,
             dead_letter_queue=dead_letters.queue,
@@ -181,7 +181,7 @@ class HourlySweep(Construct):
     ):
         super().__init__(scope, id)
         function, missed = sweep.function, dead_letters.queue
-        notices.tell(self._missing(function))
+        notices.notify_on(self._missing(function))
         role = iam.Role(
             self,
             "Role",

@@ -21,7 +21,7 @@ from cli.report.html.unit import GPU_HOURS, unit_of
 _WENT_TO = {
     "idle": "GPUs that pods held and did not use",
     "free": "GPUs that no pod held",
-    "unmeasured": "GPUs whose use nothing measured",
+    "unmeasured": "GPUs whose use was not measured",
 }
 
 

@@ -12,7 +12,7 @@ class Measure(NamedTuple):
     """
     Attributes:
         unit: As CloudWatch spells it: Count, Percent or None.
-        dimensions: Names and values; they and the name are what CloudWatch tells metrics apart by.
+        dimensions: Names and values; with the name they identify the metric in CloudWatch.
     """
 
     name: str
