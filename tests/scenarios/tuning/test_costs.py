@@ -141,6 +141,23 @@ def test_costs_that_cannot_be_kept_or_read_end_nothing_and_the_next_reconcile_co
     assert machine_seconds(account) == 2 * counted_seconds(account)
 
 
+@pytest.mark.parametrize("part", ["slicewise.tuning.costs.cost_days", "slicewise.tuning.cost_notice.notices"])
+def test_n_is_decided_as_before_where_what_counts_costs_fails(monkeypatch, part):
+    account = TunedAccount()
+
+    def fails(*_):
+        raise KeyError("n1")
+
+    monkeypatch.setattr(part, fails)
+    record = account.hours(4)
+
+    assert account.n == 5 and record.stage == "onboarded" and account.usage.kept
+    [message] = [one.message for one in record.findings if one.code == "costs-not-counted"]
+    assert message == "What GPUs cost could not be counted: KeyError: 'n1'."
+    monkeypatch.undo()
+    assert "costs-not-counted" not in {one.code for one in account.hours(1).findings}
+
+
 def test_n_that_rises_is_a_change_with_its_reason():
     account = TunedAccount()
 

@@ -7,9 +7,9 @@ has a plan of its own (pool_rules.py), and these are put together here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from slicewise.model.cluster import ClusterContents
 from slicewise.model.costs import CostDay
@@ -38,6 +38,8 @@ from slicewise.tuning.state.observation import (
 from slicewise.tuning.state.pool_plan import PoolPlan, Shared
 from slicewise.tuning.state.pool_state import PoolState, pool_states
 from slicewise.tuning.usage.pages import pages, written
+
+T = TypeVar("T")
 
 # Where nothing is being changed there is no hurry, but an hour without an answer would be long.
 _UNREAD_WAIT = timedelta(minutes=15)
@@ -161,7 +163,10 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     adopting = adoption.adopted(seen.contents, seen.policy, ours, now)
     plans = (*of_pools, *adopting, *_of_classes(states, seen, now), *_of_dropped(seen, ours, now))
     check = check_capacity(seen.contents, now, set(shared.changing))
-    findings = (*check.findings, *(finding for one in plans for finding in one.findings), *_unread(seen))
+    costs, uncounted = _unless_it_fails(lambda: _costs(states, plans, seen))
+    notices, unsent = _unless_it_fails(lambda: cost_notice.notices(seen, now))
+    of_plans = (finding for one in plans for finding in one.findings)
+    findings = (*check.findings, *of_plans, *_unread(seen), *uncounted, *unsent)
     outcome = Outcome(
         Stage.TUNING if shared.changing or any(one.requeue_after for one in adopting) else Stage.ONBOARDED,
         _reason(check.summary, plans),
@@ -172,10 +177,10 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     steps = (action for one in plans for action in one.steps)
     return Plan(
         outcome,
-        (*its_alarms, *steps, *cost_notice.notices(seen, now)),
+        (*its_alarms, *steps, *notices),
         tuple(one.detail for one in plans if one.detail),
         measured=_kept(seen),
-        costs=_costs(states, plans, seen),
+        costs=costs,
         pools=pool_measures(states, seen, now),
     )
 
@@ -247,6 +252,16 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
         return ()
     before = written(seen.measurement.history)
     return tuple(pages(seen.measured.saved, before, measured_by(seen.policy)))
+
+
+def _unless_it_fails(find: Callable[[], Iterable[T]]) -> tuple[tuple[T, ...], tuple[Finding, ...]]:
+    """What costs come to is for people: whatever is wrong with it, N is decided as without it."""
+    try:
+        return tuple(find()), ()
+    except Exception as error:
+        message = f"What GPUs cost could not be counted: {type(error).__name__}: {error}."
+        remedy = "Nothing else depends on it. Report this as a bug of Slicewise; if it is new, roll back."
+        return (), (Finding("costs-not-counted", message, remedy),)
 
 
 def _costs(states: Sequence[PoolState], plans: Sequence[PoolPlan], seen: Observed) -> tuple[CostDay, ...]:
