@@ -338,3 +338,28 @@ def test_a_roster_of_another_time_changes_nothing_of_what_is_counted():
     counted(day, seen(NOON + 2 * HOUR, {}, {}))
 
     assert day == before and isinstance(day.roster, Roster)
+
+
+def test_machines_of_a_cluster_that_was_deleted_end_where_one_of_its_name_was_created_since():
+    before = {"nodes": {"n1": NODE, "n2": NodeLife("i-2", MACHINE, DAY - HOUR)}, "pools": {POOL: Replicas(4)}}
+    kept = day_of(seen(NOON, **before), seen(NOON + HOUR, asleep={"p": "night"}, **before))
+    created = NOON + 6 * HOUR
+    again = NodeLife("i-9", MACHINE, created + 600)
+    pod = POD._replace(begin=created + 1200)
+
+    [day] = counted(
+        kept,
+        seen(
+            created + 2 * HOUR,
+            {"n1": again},
+            {"team-a/llm-1": pod},
+            pools={POOL: Replicas(2)},
+            cluster_since=created,
+        ),
+    )
+
+    assert day.instances == {"i-1": (TYPE, HOUR), "i-2": (TYPE, HOUR), "i-9": (TYPE, 2 * HOUR - 1200)}
+    assert (day.since, day.through, day.uncertain) == (NOON, created + 2 * HOUR - 600, {})
+    assert sum(one.use.held for one in day.hours[MACHINE].values()) == 1000 * (HOUR + 2 * HOUR - 1800)
+    assert [one for one in day.changes if one.kind == "n"] == []
+    assert day.roster and list(day.roster.nodes) == ["n1"] and list(day.roster.pods) == ["team-a/llm-1"]

@@ -27,7 +27,15 @@ from slicewise.costs.day import (
     Workload,
 )
 from slicewise.costs.holdings import Holding, holdings, whole_machines
-from slicewise.costs.lives import UNMEASURED, CostObservation, Measured, begun, continued, without_past
+from slicewise.costs.lives import (
+    UNMEASURED,
+    CostObservation,
+    Measured,
+    begun,
+    closed,
+    continued,
+    without_past,
+)
 
 STEP_SECONDS = 600
 # A cluster that nobody reconciled for longer is counted from when it is again.
@@ -49,6 +57,8 @@ def counted(before: Day | None, seen: CostObservation) -> tuple[Day, ...]:
     known = before.roster or Roster(before.through)
     if seen.at <= known.seen_at or seen.at < before.through:
         return ()
+    if known.seen_at < seen.cluster_since:
+        known = closed(known)
     roster = continued(known, seen)
     days = _counted(before, roster, seen.until, seen.measured)
     days[0].changes += changes(known, roster, seen)

@@ -42,6 +42,7 @@ class CostObservation:
 
     Attributes:
         at: When.
+        cluster_since: When the cluster was created: names of clusters come again.
         until: Up to where it can be counted: measurements of later steps may still come. A multiple of 600.
         nodes, pods, pools: As in a Roster, all of them without an end. A pod that no kubelet has taken yet
             begins at 0.
@@ -58,6 +59,7 @@ class CostObservation:
     nodes: Mapping[str, NodeLife] = field(default_factory=dict)
     pods: Mapping[str, PodLife] = field(default_factory=dict)
     pools: Mapping[str, Replicas] = field(default_factory=dict)
+    cluster_since: int = 0
     asleep: Mapping[str, str] = field(default_factory=dict)
     classes: Collection[str] = ()
     class_reasons: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +81,19 @@ def continued(before: Roster, seen: CostObservation) -> Roster:
     pods |= _on_both({key: life for key, life in pods.items() if seen.pods.get(key) == life}, nodes, moved)
     pools = {name: _replicas(before.pools.get(name), now) for name, now in seen.pools.items()}
     return Roster(seen.at, nodes, pods, pools, _asleep(before.asleep, seen.asleep, middle))
+
+
+def closed(roster: Roster) -> Roster:
+    """Of a cluster that is deleted: all that it had ended when it was seen last, for all that is known."""
+    nodes: dict[str, NodeLife] = {}
+    pods: dict[str, PodLife] = {}
+    asleep: dict[str, Span] = {}
+    moved = {key: _closed(nodes, key, life, roster.seen_at) for key, life in roster.nodes.items()}
+    for key, life in roster.pods.items():
+        _closed(pods, key, life._replace(node=moved.get(life.node, life.node)), roster.seen_at)
+    for name, span in roster.asleep.items():
+        _closed(asleep, name, span, roster.seen_at)
+    return Roster(roster.seen_at, nodes, pods, asleep=asleep)
 
 
 def without_past(roster: Roster, through: int) -> Roster:
@@ -178,6 +193,13 @@ def _ended(found: dict[str, Life], key: str, life: Life, end: int) -> str:
     ended = f"{name_of(key)}@{end}"
     found[ended] = life._replace(end=end)
     return ended
+
+
+def _closed(found: dict[str, Life], key: str, life: Life, end: int) -> str:
+    if life.end is None:
+        return _ended(found, key, life, max(life.begin, end))
+    found[key] = life
+    return key
 
 
 def _asleep(before: Mapping[str, Span], seen: Collection[str], middle: int) -> dict[str, Span]:

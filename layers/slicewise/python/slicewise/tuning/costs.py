@@ -69,6 +69,7 @@ def observation(
     return CostObservation(
         at=int(at.timestamp()),
         until=until,
+        cluster_since=int(seen.cluster.created_at.timestamp()),
         nodes=nodes,
         pods={_key(pod): life for pod, life in pods},
         pools={one.name: Replicas(one.n, _why(one, details)) for one in node_pools.values()},
