@@ -282,12 +282,30 @@ def test_a_label_without_a_value_names_no_team():
 
 def test_a_cluster_counted_late_or_with_gaps_says_so():
     first = replace(example().days[0], since=BEGIN + 3600)
-    third = replace(first, begin=BEGIN + 2 * 86_400, since=BEGIN + 2 * 86_400)
+    begin = BEGIN + 2 * 86_400
+    third = replace(first, begin=begin, since=begin, through=begin + 86_400)
     found = report(replace(example(), days=(third, first)), ClusterDays("none", "eu-west-1"))
 
     assert found.counted_since == {"gpu-1": datetime(2026, 11, 2, 1, tzinfo=UTC)}
     assert "gpu-1: 1 day of this time not recorded, and not in any sum." in found.notes
     assert "none: no costs are recorded in this time." in found.notes
+
+
+def test_hours_that_were_lost_within_days_and_after_the_last_reconcile_are_said():
+    first, begin = example().days[0], BEGIN + 86_400
+    second = replace(first, begin=begin, since=begin + 14 * 3600, through=begin + 20 * 3600)
+    found = report(replace(example(), days=(first, second)))
+
+    assert "gpu-1: 14.0 hours of this time not recorded, and not in any sum." in found.notes
+    [note] = [one for one in found.notes if "counted up to" in one]
+    assert note.startswith("gpu-1 is counted up to 2026-11-03 20:00 UTC: no reconcile has counted it since.")
+
+
+def test_a_cluster_that_is_counted_to_now_has_no_such_notes():
+    until = datetime(2026, 11, 3, 1, tzinfo=UTC)
+    found = reckon((example(),), Prices(), SINCE, until)
+
+    assert not [one for one in found.notes if "counted up to" in one or "not recorded" in one]
 
 
 def test_spot_at_the_price_on_demand_is_reported_with_what_to_pass():

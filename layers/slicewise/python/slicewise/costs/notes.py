@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fractions import Fraction
 
-from slicewise.costs.day import DAY_SECONDS
+from slicewise.costs.day import DAY_SECONDS, HOUR_SECONDS
+from slicewise.costs.moments import at
 from slicewise.costs.report import Report
 from slicewise.costs.tables import NO_TEAM, labels_seen
 from slicewise.costs.tally import ClusterDays, Rates
@@ -21,6 +22,9 @@ UNSEEN = (
     "No reconcile sees a machine that comes and goes between two of them: it is in no sum, and appears only "
     "in a comparison with a bill (--bill FILE)."
 )
+
+# Reconciles come each hour; for six more, measurements that cannot be read are waited for.
+_LATEST = 7 * HOUR_SECONDS
 
 
 def of(
@@ -40,8 +44,13 @@ def _of_time(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
     for cluster in clusters:
         if not cluster.days:
             yield f"{cluster.name}: no costs are recorded in this time."
-        elif missing := _missing_days(cluster):
-            yield f"{cluster.name}: {_plural(missing, 'day')} of this time not recorded, and not in any sum."
+        elif missing := _missing_seconds(cluster):
+            yield f"{cluster.name}: {_time(missing)} of this time not recorded, and not in any sum."
+        if cluster.days and report.until.timestamp() - cluster.through > _LATEST:
+            yield (
+                f"{cluster.name} is counted up to {at(cluster.through):%Y-%m-%d %H:%M} UTC: no reconcile has "
+                "counted it since. What machines cost after that is in no sum."
+            )
         if first := report.counted_since.get(cluster.name):
             yield f"{cluster.name} is counted since {first:%Y-%m-%d %H:%M} UTC."
     if report.folded:
@@ -52,9 +61,15 @@ def _of_time(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
         )
 
 
-def _missing_days(cluster: ClusterDays) -> int:
-    span = cluster.days[-1].begin - cluster.days[0].begin
-    return span // DAY_SECONDS + 1 - len(cluster.days)
+def _missing_seconds(cluster: ClusterDays) -> int:
+    """Between the first second that is counted and the last."""
+    counted = sum(day.through - day.since for day in cluster.days)
+    return cluster.through - cluster.days[0].since - counted
+
+
+def _time(seconds: int) -> str:
+    whole = seconds % DAY_SECONDS == 0
+    return _plural(seconds // DAY_SECONDS, "day") if whole else f"{seconds / HOUR_SECONDS:,.1f} hours"
 
 
 def _of_prices(report: Report, rates: Rates, unsized: Collection[str]) -> Iterator[str]:
