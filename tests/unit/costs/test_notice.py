@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from slicewise.costs.notice import Week, last_week, notice
 from slicewise.policy.model import parse
 from slicewise.tuning.cost_notice import week_to_report
 
-from tests.support.costs.days import SINCE, UNTIL, example
+from tests.support.costs.days import L4, SINCE, UNTIL, WHOLE_L4, example
 
 POOLS = "pools: {shared: {sharing: none, gpus: [l4], maxGpus: 1}}\n"
 MONDAY = datetime(2026, 11, 9, 0, 30, tzinfo=UTC)
@@ -61,8 +62,28 @@ def test_it_has_the_headline_the_largest_wastes_and_where_to_see_more():
         "1. $8.05 (50%): held and not used by serving/Deployment/chat of gpu-1, busy 20% of the time",
         "2. $5.03 (31%): no pod held it: NodePool slicewise-shared-l4 of gpu-1",
         "",
+        "Prices are us-east-1's, and machines are in eu-west-1: most cost more there. Pass --prices live.",
         "All of it: slicewise report gpu-1 --since 2026-11-02 --until 2026-11-08",
     ]
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ("spot", "g6.xlarge:spot: counted at the price on demand."),
+        ("reserved", "g6.xlarge in capacity reservations: these are paid for whether machines run or not."),
+    ],
+)
+def test_it_says_where_its_dollars_are_not_what_is_paid_or_saved(term, said):
+    [day] = example().days
+    machine, kind = L4._replace(capacity_type=term), WHOLE_L4._replace(capacity_type=term)
+    moved = {"hours": {machine: day.hours[L4]}, "whole": {kind: day.whole[WHOLE_L4]}}
+    day = replace(day, **moved, workloads={machine: day.workloads[L4]}, uncertain={kind: 18_000})
+
+    _, text = notice("gpu-1", "us-east-1", [day], Week(SINCE, UNTIL)) or ("", "")
+
+    assert said in text and "eu-west-1" not in text
+    assert "Saved: $32.59, give or take $4.02 (67% of what would have been paid)" in text
 
 
 def test_a_week_without_machines_has_none():

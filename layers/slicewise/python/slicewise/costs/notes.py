@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fractions import Fraction
 
-from slicewise.costs.day import DAY_SECONDS, HOUR_SECONDS
+from slicewise.costs.day import DAY_SECONDS, HOUR_SECONDS, Machine, MachineType
 from slicewise.costs.moments import at
+from slicewise.costs.prices import RESERVED, Prices
 from slicewise.costs.report import Report
 from slicewise.costs.tables import NO_TEAM, labels_seen
 from slicewise.costs.tally import ClusterDays, Rates
@@ -36,8 +37,17 @@ def of(
         *_of_use(report),
         *_of_teams(report, clusters),
         *_of_savings(report, clusters),
+        *_of_reservations(clusters),
         UNSEEN,
     )
+
+
+def of_money(report: Report, clusters: Sequence[ClusterDays], prices: Prices) -> tuple[str, ...]:
+    """Those that say how far its dollars are from what is paid and saved."""
+    rates = Rates(prices)
+    for machine in _machines(clusters):
+        rates.usd(machine)
+    return (*_of_prices(report, rates, ()), *_of_reservations(clusters))
 
 
 def _of_time(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str]:
@@ -118,6 +128,23 @@ def _of_savings(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str
             "Machines that start, drain or wait without pods are paid for and are not in the figure for "
             "whole GPUs, so sharing may show less than nothing."
         )
+
+
+def _of_reservations(clusters: Sequence[ClusterDays]) -> Iterator[str]:
+    reserved = {one.instance_type for one in _machines(clusters) if one.capacity_type == RESERVED}
+    if reserved:
+        yield (
+            f"{_list(reserved)} in capacity reservations: these are paid for whether machines run or not. "
+            "What sharing and nights saved of them leaves room for others, and lowers no bill by itself."
+        )
+
+
+def _machines(clusters: Sequence[ClusterDays]) -> set[Machine | MachineType]:
+    found: set[Machine | MachineType] = set()
+    for cluster in clusters:
+        for day in cluster.days:
+            found.update(day.hours, day.whole)
+    return found
 
 
 def _hours(hours: Fraction) -> str:

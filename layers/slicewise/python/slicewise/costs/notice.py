@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from slicewise.costs.day import Day
+    from slicewise.costs.report import Interval
 
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 
@@ -45,13 +46,15 @@ def last_week(now: datetime) -> Week:
 
 def notice(name: str, region: str, days: Sequence[Day], week: Week) -> tuple[str, str] | None:
     """Subject and text; None where there was no machine. Only a notice that is due pays for what reckons."""
+    from slicewise.costs import notes
     from slicewise.costs.cents import cents, rounded
     from slicewise.costs.prices import Prices
     from slicewise.costs.reckon import reckon
     from slicewise.costs.tally import ClusterDays
     from slicewise.costs.wastes import sentences, wastes
 
-    report = reckon([ClusterDays(name, region, tuple(days))], Prices(), *week)
+    clusters = [ClusterDays(name, region, tuple(days))]
+    report = reckon(clusters, Prices(), *week)
     paid, saved = report.total.total, report.headline.value
     if not paid.gpu_hours:
         return None
@@ -62,11 +65,18 @@ def notice(name: str, region: str, days: Sequence[Day], week: Week) -> tuple[str
     lines = (
         f"Cluster {name}, {first} to {last} (UTC).",
         f"Paid: {least}{cost} for {float(paid.gpu_hours):,.1f} GPU-hours, {report.terms}.",
-        f"Saved: ${rounded(saved) / 100:,.2f} ({share} of what would have been paid): "
-        f"sharing ${sharing:,.2f}, nights ${nights:,.2f}.",
+        f"Saved: ${rounded(saved) / 100:,.2f}{_error(report.headline)} "
+        f"({share} of what would have been paid): sharing ${sharing:,.2f}, nights ${nights:,.2f}.",
         "",
         *(f"{place}. {one}" for place, one in enumerate(sentences(report, wastes(report)), 1)),
         "",
+        *notes.of_money(report, clusters, Prices()),
         f"All of it: slicewise report {name} --since {first} --until {last}",
     )
     return f"Slicewise: GPUs of {name} cost {least}{cost} last week", "\n".join(lines)
+
+
+def _error(headline: Interval) -> str:
+    """Nothing where it is less than a cent."""
+    error = float(headline.most - headline.value)
+    return f", give or take ${error:,.2f}" if error >= 0.005 else ""
