@@ -64,6 +64,7 @@ COLUMNS = (
     "x_SlicewiseAwsSplitCost",
 )
 _AWS, _SERVICE, _UNIT = "AWS", "Amazon Elastic Compute Cloud", "GPU-Hours"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # A cent divided by this many is seen by no sum of a year.
 _PLACES = Decimal(1).scaleb(-12)
 
@@ -117,16 +118,24 @@ def _focus(
         "ChargeFrequency": "Usage-Based",
         "RegionId": cluster.region,
         "ResourceId": f"{cluster.name}/{named}" if workload else cluster.name,
-        "ResourceName": workload.name if workload else cluster.name,
-        "ResourceType": workload.kind if workload else "Cluster",
+        "ResourceName": _inert(workload.name) if workload else cluster.name,
+        "ResourceType": _inert(workload.kind) if workload else "Cluster",
         "ServiceCategory": "Compute",
         "ServiceName": _SERVICE,
         "Tags": json.dumps(day.labels.get(workload, {}) if workload else {}, sort_keys=True),
         "x_SlicewiseCluster": cluster.name,
         "x_SlicewiseNamespace": workload.namespace if workload else "",
-        "x_SlicewiseWorkload": f"{workload.kind}/{workload.name}" if workload else "",
+        "x_SlicewiseWorkload": _inert(f"{workload.kind}/{workload.name}") if workload else "",
         "x_SlicewiseAwsSplitCost": "" if row.aws_split is None else _decimal(row.aws_split),
     }
+
+
+def _inert(text: str) -> str:
+    """
+    As text where a spreadsheet would take it for a formula. Kubernetes checks the name of a pod and of its
+    namespace, but not what the pod says that its owner's kind and name are.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _of_time(day: Day) -> dict[str, str]:

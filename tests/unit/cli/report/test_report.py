@@ -20,7 +20,7 @@ from slicewise.costs.day import NodeLife, PodLife, Roster, Use
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.tables import TEAM_LABELS
-from slicewise.costs.tally import ClusterDays
+from slicewise.costs.tally import ClusterDays, Rates
 from slicewise.costs.wastes import wastes
 from slicewise.errors import Refused
 
@@ -190,6 +190,18 @@ def test_json_has_every_figure_exactly(recorded, capsys):
     assert sum(parts) == Fraction(total["usd"]["exact"])
     assert [one["what"] for one in found["wastes"]] == ["serving/Deployment/chat", L4.node_pool]
     assert found["slicewise_report"] == 1 and found["since"] == "2026-10-06T00:00:00+00:00"
+
+
+def test_no_cell_is_a_formula_whatever_a_pod_says_that_its_owner_is_called():
+    named = [CHAT._replace(kind=kind, name=name) for kind, name in (("=1+1", "@x"), ("Job", "-x"), ("+", "\t"))]
+    cluster = example()
+    day = replace(cluster.days[0], workloads={L4: {one: Use(held=1000) for one in named}})
+
+    rows = [*focus.focus_rows([replace(cluster, days=(day,))], Rates(Prices()), "111122223333")]
+
+    texts = [one for row in rows for name, one in row.items() if not name.endswith("Cost")]
+    assert not [one for one in texts if one.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert {("'=1+1", "'@x"), ("Job", "'-x")} < {(row["ResourceType"], row["ResourceName"]) for row in rows}
 
 
 def test_csv_has_focus_columns_and_adds_up(recorded, capsys, tmp_path):
