@@ -155,6 +155,27 @@ def test_what_is_no_day_is_none(content):
     assert text.load(CostDay(DAY, DAY, content)) is None
 
 
+@pytest.mark.parametrize(
+    ("rows", "column"), [("hours", 1), ("hours", 2), ("of_machines", 6), ("instances", 2), ("changes", 0)]
+)
+def test_a_day_with_a_word_where_a_number_belongs_is_none(full, rows, column):
+    found = unpacked(full)
+    found[rows][0][column] = "soon"
+
+    assert text.load(packed(full, found)) is None
+
+
+@pytest.mark.parametrize(
+    ("of", "column"), [("nodes", 3), ("nodes", 4), ("pods", 3), ("pods", 5), ("pods", 6)]
+)
+def test_a_roster_with_a_word_where_a_number_belongs_costs_no_hours(full, of, column):
+    found = unpacked(full)
+    rows = found["roster"][of]
+    (rows[column] if of == "pods" else rows[0])[0 if of == "pods" else column] = "soon"
+
+    assert text.load(packed(full, found)) == replace(full, roster=None)
+
+
 def test_a_thousand_nodes_and_ten_thousand_pods_fit_with_their_roster():
     day = large(1000, 10_000, 1000)
 

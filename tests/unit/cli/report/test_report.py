@@ -193,7 +193,9 @@ def test_json_has_every_figure_exactly(recorded, capsys):
 
 
 def test_no_cell_is_a_formula_whatever_a_pod_says_that_its_owner_is_called():
-    named = [CHAT._replace(kind=kind, name=name) for kind, name in (("=1+1", "@x"), ("Job", "-x"), ("+", "\t"))]
+    named = [
+        CHAT._replace(kind=kind, name=name) for kind, name in (("=1+1", "@x"), ("Job", "-x"), ("+", "\t"))
+    ]
     cluster = example()
     day = replace(cluster.days[0], workloads={L4: {one: Use(held=1000) for one in named}})
 

@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from slicewise.costs.collect import add
 from slicewise.costs.day import (
@@ -213,7 +213,7 @@ def _day(kept: CostDay, found: Mapping[str, Any]) -> Day:
     workloads = _named(Workload, found["of_workloads"])
     day = Day(kept.day, int(found["since"]), kept.through)
     for machine, hour, seconds, *use in found["hours"]:
-        day.hours.setdefault(machines[machine], {})[hour] = Hour(seconds, _use(use))
+        day.hours.setdefault(machines[machine], {})[int(hour)] = Hour(int(seconds), _use(use))
     for machine, workload, *use in found["workloads"]:
         day.workloads.setdefault(machines[machine], {})[workloads[workload]] = _use(use)
     day.whole = {types[place]: _hours(hours) for place, hours, *_ in found.get("whole") or ()}
@@ -222,19 +222,20 @@ def _day(kept: CostDay, found: Mapping[str, Any]) -> Day:
     of_labels = found.get("of_labels") or ()
     day.labels = {workloads[one]: dict(of_labels[place]) for one, place, *_ in found.get("labels") or ()}
     day.instances = {
-        instance: (types[place], seconds) for instance, place, seconds, *_ in found.get("instances") or ()
+        str(instance): (types[place], int(seconds))
+        for instance, place, seconds, *_ in found.get("instances") or ()
     }
     day.changes = _named(Change, found.get("changes") or ())
-    day.nights = dict(found.get("nights") or {})
+    day.nights = {began: dict(night) for began, night in (found.get("nights") or {}).items()}
     day.folded = int(found.get("folded") or 0)
     day.roster = _roster_of(found.get("roster"), machines, workloads)
     return day
 
 
 def _named(kind: type[Named], rows: Iterable[Sequence[Any]]) -> list[Named]:
-    """Without what another release has behind."""
-    fields = kind._fields  # type: ignore[attr-defined]
-    return [kind(*row[: len(fields)]) for row in rows]
+    """Without what another release has behind. What is no number where one belongs cannot be read."""
+    types = tuple(get_type_hints(kind).values())
+    return [kind(*(of(value) for of, value in zip(types, row, strict=False))) for row in rows]
 
 
 def _use(numbers: Sequence[int]) -> Use:
@@ -258,12 +259,12 @@ def _read_roster(
 ) -> Roster:
     seen_at = int(found["seen_at"])
     nodes = {
-        name: NodeLife(instance, machines[machine], int(begin), end)
+        name: NodeLife(str(instance), machines[machine], int(begin), _end(end))
         for name, instance, machine, begin, end, *_ in found["nodes"]
     }
     pods = dict(_pods_of(found["pods"], seen_at, list(nodes), workloads))
     pools = {name: Replicas(int(n), str(why)) for name, (n, why, *_) in found["pools"].items()}
-    asleep = {name: Span(int(begin), end) for name, (begin, end, *_) in found["asleep"].items()}
+    asleep = {name: Span(int(begin), _end(end)) for name, (begin, end, *_) in found["asleep"].items()}
     return Roster(seen_at, nodes, pods, pools, asleep)
 
 
@@ -273,4 +274,9 @@ def _pods_of(
     for ending, node, of, slices, age, end, cpu, ram, *_ in zip(*columns, strict=True):
         if node >= 0:
             key = _key(ending, workloads[of])
-            yield key, PodLife(nodes[node], workloads[of], slices, seen_at - age, end, cpu, ram)
+            held, begin = int(slices), seen_at - int(age)
+            yield key, PodLife(nodes[node], workloads[of], held, begin, _end(end), int(cpu), int(ram))
+
+
+def _end(value: Any) -> int | None:
+    return None if value is None else int(value)
