@@ -6,11 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from slicewise.costs.day import Use
 from slicewise.costs.notice import Week, last_week, notice
+from slicewise.costs.prices import Prices
+from slicewise.costs.reckon import reckon
+from slicewise.costs.tally import ClusterDays, Rates
+from slicewise.costs.wastes import of_the_largest, wastes
 from slicewise.policy.model import parse
 from slicewise.tuning.cost_notice import week_to_report
 
-from tests.support.costs.days import L4, SINCE, UNTIL, WHOLE_L4, example
+from tests.support.costs.days import BATCH, CHAT, HOUR_MS, L4, SINCE, UNTIL, WHOLE_L4, example
 
 POOLS = "pools: {shared: {sharing: none, gpus: [l4], maxGpus: 1}}\n"
 MONDAY = datetime(2026, 11, 9, 0, 30, tzinfo=UTC)
@@ -84,6 +89,24 @@ def test_it_says_where_its_dollars_are_not_what_is_paid_or_saved(term, said):
 
     assert said in text and "eu-west-1" not in text
     assert "Saved: $32.59, give or take $4.02 (67% of what would have been paid)" in text
+
+
+def test_of_many_workloads_only_those_are_reckoned_that_may_be_named():
+    [day] = example().days
+    many = {CHAT._replace(name=f"chat-{number:03}"): Use(held=HOUR_MS + number) for number in range(200)}
+    many[BATCH] = Use(held=90 * HOUR_MS, unmeasured=90 * HOUR_MS)
+    days = [replace(day, workloads={L4: many}), replace(day, begin=day.through, workloads={L4: many})]
+
+    kept = of_the_largest(days, Rates(Prices()))
+
+    assert [len(one.workloads[L4]) for one in kept] == [50, 50]
+    assert [one.hours for one in kept] == [one.hours for one in days]
+    both = [
+        reckon([ClusterDays("gpu-1", "us-east-1", tuple(found))], Prices(), SINCE, UNTIL)
+        for found in (days, kept)
+    ]
+    assert wastes(both[0], most=20) == wastes(both[1], most=20)
+    assert both[0].headline == both[1].headline and both[0].total == both[1].total
 
 
 def test_a_week_without_machines_has_none():

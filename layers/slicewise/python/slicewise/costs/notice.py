@@ -50,10 +50,10 @@ def notice(name: str, region: str, days: Sequence[Day], week: Week) -> tuple[str
     from slicewise.costs.cents import cents, rounded
     from slicewise.costs.prices import Prices
     from slicewise.costs.reckon import reckon
-    from slicewise.costs.tally import ClusterDays
-    from slicewise.costs.wastes import sentences, wastes
+    from slicewise.costs.tally import ClusterDays, Rates
+    from slicewise.costs.wastes import of_the_largest, sentences, wastes
 
-    clusters = [ClusterDays(name, region, tuple(days))]
+    clusters = [ClusterDays(name, region, of_the_largest(days, Rates(Prices())))]
     report = reckon(clusters, Prices(), *week)
     paid, saved = report.total.total, report.headline.value
     if not paid.gpu_hours:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
+from slicewise.costs.day import Day, Machine, Use, Workload
 from slicewise.costs.report import Report
+from slicewise.costs.tally import Rates
 
 IDLE, FREE = "idle", "free"
 
@@ -36,6 +39,29 @@ def wastes(report: Report, most: int = 3) -> tuple[Waste, ...]:
     ]
     found += [Waste(usd, FREE, pool, cluster) for (cluster, pool), usd in _free(report).items()]
     return tuple(sorted((one for one in found if one.usd > 0), key=_order)[:most])
+
+
+def of_the_largest(days: Sequence[Day], rates: Rates, most: int = 50) -> tuple[Day, ...]:
+    """
+    Days with those workloads alone that may be among the largest wastes, and without labels: what all came to
+    is in their hours. Rows of all workloads of a large cluster would take hundreds of MiB, and seconds.
+    """
+    idle: dict[Workload, float] = {}
+    for day in days:
+        for machine, uses in day.workloads.items():
+            usd_a_ms = float(rates.usd(machine)) / max(1, machine.gpus * machine.n)
+            for workload, use in uses.items():
+                ms = use.held - use.used - use.unmeasured
+                idle[workload] = idle.get(workload, 0.0) + ms * usd_a_ms
+    largest = set(sorted(idle, key=lambda one: (-idle[one], one))[:most])
+    return tuple(replace(day, workloads=_only(day, largest), labels={}) for day in days)
+
+
+def _only(day: Day, kept: Collection[Workload]) -> dict[Machine, dict[Workload, Use]]:
+    return {
+        machine: {workload: use for workload, use in uses.items() if workload in kept}
+        for machine, uses in day.workloads.items()
+    }
 
 
 def _free(report: Report) -> dict[tuple[str, str], Fraction]:
