@@ -212,8 +212,8 @@ class Bill:
         days: Hours and cost by instance and the second at which a day begins.
         types: Of each instance.
         currencies: That lines have.
-        begin, end: From when to when it has all lines: from the billing period's begin to the newest line, or
-            to the period's end once there is an invoice.
+        months: From when to when it has all lines of a month, by the second at which that begins: from the
+            billing period's begin to the newest line, or to the period's end once there is an invoice.
         unreadable: How many lines could not be read, and where the first is.
         left_out: How many lines were no charges of instances, by what they are, and their sum.
     """
@@ -222,16 +222,14 @@ class Bill:
     days: dict[tuple[str, int], tuple[Fraction, Fraction]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     currencies: set[str] = field(default_factory=set)
-    begin: int | None = None
-    end: int | None = None
+    months: dict[int, tuple[int, int]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_usd: dict[str, Fraction] = field(default_factory=dict)
     unreadable: int = 0
     first_unreadable: str = ""
 
     def add(self, charge: Charge, regions: frozenset[str]) -> None:
-        self.begin = charge.begin if self.begin is None else min(self.begin, charge.begin)
-        self.end = charge.end if self.end is None else max(self.end, charge.end)
+        self.cover(charge.begin, charge.end)
         if charge.region and charge.region not in regions:
             self.leave_out(LeftOut("lines of other Regions"))
             return
@@ -245,13 +243,27 @@ class Bill:
         self.days[charge.instance, day] = hours + charge.hours, usd + charge.usd
 
     def cover(self, begin: int, end: int) -> None:
-        self.begin = begin if self.begin is None else min(self.begin, begin)
-        self.end = end if self.end is None else max(self.end, end)
+        """Of one month: between files of two that are not in a row nothing is covered."""
+        first, last = self.months.get(_month(begin), (begin, end))
+        self.months[_month(begin)] = min(first, begin), max(last, end)
+
+    def has_all_of(self, day: int) -> bool:
+        """
+        Args:
+            day: Second at which it begins.
+        """
+        first, last = self.months.get(_month(day), (day, day))
+        return first <= day and day + DAY_SECONDS <= last
 
     def leave_out(self, one: LeftOut) -> None:
         what = str(one)
         self.left_out[what] += 1
         self.left_out_usd[what] = self.left_out_usd.get(what, Fraction(0)) + one.usd
+
+
+def _month(second: int) -> int:
+    begin = datetime.fromtimestamp(second, UTC).replace(day=1, hour=0, minute=0, second=0)
+    return int(begin.timestamp())
 
 
 def read(
@@ -285,12 +297,11 @@ def _cover(bill: Bill, one: Format, line: Line) -> None:
     begin, end = (_second(line, column) for column in one.period)
     if end - begin > DAY_SECONDS:
         return
-    bill.cover(begin, end)
     start, stop, invoice = one.month
-    if _text(line, start):
-        bill.cover(_second(line, start), end)
+    first = _second(line, start) if _text(line, start) else begin
+    bill.cover(first, end)
     if _text(line, stop) and _text(line, invoice):
-        bill.cover(begin, _second(line, stop))
+        bill.cover(first, _second(line, stop))
 
 
 def _text(line: Line, column: str) -> str:

@@ -49,13 +49,7 @@ def check(bill: Bill, clusters: Sequence[ClusterDays], rates: Rates) -> BillChec
 def _whole_days(bill: Bill, clusters: Sequence[ClusterDays]) -> frozenset[int]:
     recorded = [day for cluster in clusters for day in cluster.days]
     partly = {one.begin for one in recorded if one.since > one.begin or one.through < one.begin + DAY_SECONDS}
-    if bill.begin is None or bill.end is None:
-        return frozenset()
-    return frozenset(
-        one.begin
-        for one in recorded
-        if one.begin not in partly and bill.begin <= one.begin and one.begin + DAY_SECONDS <= bill.end
-    )
+    return frozenset(one.begin for one in recorded if one.begin not in partly and bill.has_all_of(one.begin))
 
 
 def _seen(clusters: Sequence[ClusterDays], rates: Rates, days: Collection[int]) -> dict[str, _Amount]:

@@ -199,6 +199,18 @@ def test_days_that_either_has_in_part_are_not_compared(tmp_path):
     assert found.notes[0].startswith("Compared are the 1 of 2 days that both have whole, 2026-11-02")
 
 
+def test_a_month_between_two_bills_is_in_neither(tmp_path):
+    def of(month: int) -> dict[str, str]:
+        first = f"2026-{month}-01T0"
+        times = {"ChargePeriodStart": f"{first}0:00:00Z", "ChargePeriodEnd": f"{first}1:00:00Z"}
+        return focus(C, 0, BillingPeriodStart=f"{first}0:00:00Z", **times)
+
+    found = checked([of(10), of(12)], tmp_path)
+
+    assert (found.lines, found.equal) == ((), 0)
+    assert found.notes[0].startswith("No day is whole in both the bill and the report")
+
+
 def test_a_month_with_an_invoice_has_all_its_lines(tmp_path):
     end = {"BillingPeriodEnd": "2026-12-01T00:00:00Z", "InvoiceId": "1"}
 
