@@ -19,12 +19,15 @@ from boto3.dynamodb.types import TypeSerializer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
+from slicewise.errors import Conflict
 from slicewise.fleet.sweep import sweep
 from slicewise.gateways import record_details
+from slicewise.gateways.cost_store import CostTable
 from slicewise.gateways.dynamodb_codec import values_of
 from slicewise.gateways.sleep_store import SleepTable
 from slicewise.gateways.state_store import StateTable
 from slicewise.kube.ref import Ref
+from slicewise.model.costs import CostDay
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.planning.outcome import Finding, Stage
@@ -76,6 +79,7 @@ class Table:
         session = functions_aws.session(region="eu-west-1")
         self.store = StateTable("slicewise-state", session, "eu-west-1")
         self.sleep = SleepTable("slicewise-state", session, "eu-west-1")
+        self.costs = CostTable("slicewise-state", session, "eu-west-1")
 
     def item(self, cluster: str, sort: str) -> dict[str, Any]:
         """Its fields, without its key."""
@@ -524,3 +528,23 @@ def test_a_fleet_whose_size_cannot_be_read_counts_as_small(table, clusters):
     table._raw.put_item(TableName="slicewise-state", Item=spelt)
 
     assert table.store.fleet_size() == 0 and table.store.sweeps() == (NOW,)
+
+
+def test_a_day_of_costs_that_a_later_release_wrote_outlives_a_rollback(table):
+    today = int(NOW.replace(hour=0).timestamp())
+    earlier, next_day = (
+        CostDay(today, today + 1200, b"of release 1"),
+        CostDay(today + 86_400, today + 86_400, b"1"),
+    )
+    table.costs.keep(A, earlier, NOW)
+    sort = f"cost#{today:010}"
+    later = {"content": b"of release 2", "through": today + 600, "day": today, "version": 2}
+    table.put(A, sort, later)
+
+    assert table.costs.newest(A, NOW) is None
+    with pytest.raises(Conflict):
+        table.costs.keep(A, earlier, NOW)
+    table.costs.keep(A, next_day, NOW)
+
+    assert table.item(A, sort) == later
+    assert table.costs.days(A, today, today + 86_400) == (next_day,)

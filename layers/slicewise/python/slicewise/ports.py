@@ -408,7 +408,7 @@ class CostStore(Protocol):
         In place of what is stored of that day.
 
         Raises:
-            Conflict: What is stored is counted further, and not beyond `now`.
+            Conflict: What is stored is counted further, and not beyond `now`; or a later release wrote it.
         """
         ...
 

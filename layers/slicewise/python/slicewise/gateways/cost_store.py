@@ -24,6 +24,13 @@ from slicewise.model.costs import COST_PREFIX, VERSION, CostDay
 _KEPT = timedelta(days=400)
 _NEEDED = ("version", "day", "through")
 _CLUSTERS, _CLUSTER = "costs", "cluster#"
+# As of usage_store.py: what goes on longer than now was written by a clock that had jumped ahead. A release
+# that was rolled back cannot read the day of a later one, and counts from the next day on; the later one,
+# once it is back, goes on with its day.
+_IS_REPLACED = (
+    "attribute_not_exists(through) OR "
+    "((through <= :through OR through > :now) AND (attribute_not_exists(#version) OR #version <= :version))"
+)
 
 
 class CostTable:
@@ -64,10 +71,11 @@ class CostTable:
             before = self._db.put_item(
                 TableName=self._table,
                 Item=item_of(_item(cluster, day)),
-                # As of usage_store.py: what goes on longer than now was written by a clock that had jumped
-                # ahead.
-                ConditionExpression="attribute_not_exists(through) OR through <= :through OR through > :now",
-                ExpressionAttributeValues=item_of({":through": day.through, ":now": int(now.timestamp())}),
+                ConditionExpression=_IS_REPLACED,
+                ExpressionAttributeNames={"#version": "version"},
+                ExpressionAttributeValues=item_of(
+                    {":through": day.through, ":now": int(now.timestamp()), ":version": VERSION}
+                ),
                 ReturnValues="ALL_OLD",
             )
         if not before.get("Attributes"):
