@@ -54,8 +54,9 @@ def _headline(report: Report) -> Iterator[str]:
 
 
 def _interval(found: Interval) -> str:
-    give = found.most - found.value
-    return _usd(found.value) + (f" (give or take {_usd(give)})" if give else "")
+    if found.least == found.most:
+        return _usd(found.value)
+    return f"{_usd(found.value)} (between {_usd(found.least)} and {_usd(found.most)})"
 
 
 def _parts(report: Report) -> Iterator[str]:

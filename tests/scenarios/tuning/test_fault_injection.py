@@ -59,8 +59,9 @@ def struck(kind: str, number: int) -> dict:
 
 def _go_on(account: TunedAccount) -> None:
     account.answer_all()
-    if account.n == 2:
-        account.hours(1)  # metrics that could not be read are read again by the next sweep
+    # By the next sweep, metrics that could not be read are read again, and costs not kept are counted.
+    if account.n == 2 or not account.costs.kept:
+        account.hours(1)
 
 
 _FUTURES = Futures(TunedAccount.answer_next, _go_on)

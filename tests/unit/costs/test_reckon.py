@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slicewise.costs import aws_split
 from slicewise.costs.cents import cents, rounded
-from slicewise.costs.day import Change, Hour, Use
+from slicewise.costs.day import Change, Day, Hour, Machine, Use
 from slicewise.costs.prices import Prices
 from slicewise.costs.reckon import reckon
 from slicewise.costs.report import Cost, Interval, Parts, Report, Row
@@ -225,6 +225,19 @@ def test_machines_that_ended_between_two_reconciles_are_the_uncertainty():
     assert found.headline_share.least == (Fraction("40.5") * PRICE - half) / (Fraction("60.5") * PRICE)
     assert any("Uncertain by 0.50 machine-hours" in note for note in found.notes)
     assert report().sharing.least == report().sharing.value
+
+
+def test_gpus_that_no_pod_would_have_had_are_no_certain_saving():
+    """Nine pods would have had one machine of eight GPUs and one more, of which they need a single GPU."""
+    eight = Machine("large", "large", "g6.48xlarge", "on-demand", "l4", 8, 9)
+    hour = Hour(3600, Use(held=1000 * 3600 * 9))
+    day = Day(BEGIN, BEGIN, BEGIN + 86_400, hours={eight: {0: hour}}, whole={eight.type: {0: 2 * 3600}})
+    price = Fraction("13.3504")
+
+    found = report(replace(example(), days=(day,)))
+
+    assert found.sharing == Interval(price, price / 8, price)
+    assert any("fill" in note for note in found.notes)
 
 
 def test_every_report_says_that_no_sum_has_machines_that_no_reconcile_saw(found):

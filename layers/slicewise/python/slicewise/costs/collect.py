@@ -106,7 +106,7 @@ def _uncertain(before: Roster, now: Roster) -> Iterator[tuple[int, MachineType, 
         if life.end is None or key in before.nodes or (life.instance, life.end) in goes_on:
             continue
         # Earlier than the middle where another machine had its name by then.
-        yield life.end, type_of(life.machine), min(life.end - before.seen_at, now.seen_at - life.end)
+        yield life.end, life.machine.type, min(life.end - before.seen_at, now.seen_at - life.end)
 
 
 def _is_of(night: Mapping[str, object], began: str, day: Day) -> bool:
@@ -171,7 +171,7 @@ class _Count:
                 self._machine(node.machine, node.instance, first, last)
                 offered = node.machine.gpus * node.machine.n
                 held = holdings(offered, on.get(name, ()), first, last)
-                by_type.setdefault(type_of(node.machine), []).extend(held)
+                by_type.setdefault(node.machine.type, []).extend(held)
                 for one in held:
                     self._pod(node.machine, one)
         for kind, held in by_type.items():
@@ -183,7 +183,7 @@ class _Count:
             self._hour(machine, hour).machine_seconds += seconds
         known = self._day.instances.get(instance)
         before = known[1] if known else 0
-        self._day.instances[instance] = (known[0] if known else type_of(machine)), before + end - begin
+        self._day.instances[instance] = (known[0] if known else machine.type), before + end - begin
 
     def _hour(self, machine: Machine, hour: int) -> Hour:
         return self._day.hours.setdefault(machine, {}).setdefault(hour, Hour())
@@ -220,12 +220,6 @@ class _Count:
             last = min(end, self._day.begin + (hour + 1) * HOUR_SECONDS)
             yield hour, last - begin
             begin = last
-
-
-def type_of(machine: Machine) -> MachineType:
-    return MachineType(
-        machine.node_pool, machine.instance_type, machine.capacity_type, machine.gpu, machine.gpus
-    )
 
 
 def _use(machine: Machine, held: Holding, measured: Measured, begin: int, end: int) -> Use:

@@ -34,6 +34,11 @@ class Machine(NamedTuple):
     gpus: int
     n: int
 
+    @property
+    def type(self) -> MachineType:
+        """Where its pods would have run with whole GPUs."""
+        return MachineType(self.node_pool, self.instance_type, self.capacity_type, self.gpu, self.gpus)
+
 
 class Workload(NamedTuple):
     """A pod's topmost owner that is known."""

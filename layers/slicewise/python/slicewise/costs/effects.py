@@ -139,14 +139,8 @@ def _mean_slices(day: Day, hour: int, node_pool: str, counted: int) -> dict[Mach
     for machine, by_hour in day.hours.items():
         if machine.node_pool == node_pool and hour in by_hour and machine.gpus:
             held = Fraction(by_hour[hour].use.held, 1000 * counted)
-            found[_type(machine)] = found.get(_type(machine), NOTHING) + held
+            found[machine.type] = found.get(machine.type, NOTHING) + held
     return found
-
-
-def _type(machine: Machine) -> MachineType:
-    return MachineType(
-        machine.node_pool, machine.instance_type, machine.capacity_type, machine.gpu, machine.gpus
-    )
 
 
 def _machines(slices: Fraction, n: int, kind: MachineType) -> int:

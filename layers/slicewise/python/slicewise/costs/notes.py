@@ -123,6 +123,11 @@ def _of_savings(report: Report, clusters: Sequence[ClusterDays]) -> Iterator[str
             f"Uncertain by {_hours(hours)} machine-hours: machines ended between two reconciles, and the "
             "middle counts. Not in that: pods that came and went between two, and prices that are not yours."
         )
+    if rounding := 2 * report.sharing.value - report.sharing.most - report.sharing.least:
+        yield (
+            f"${float(rounding):,.2f} of what sharing saved are GPUs of larger machines that the same pods "
+            "would not have filled: where a smaller machine would have done, they were not saved."
+        )
     if report.sharing.value < 0:
         yield (
             "Machines that start, drain or wait without pods are paid for and are not in the figure for "

@@ -78,5 +78,7 @@ def notice(name: str, region: str, days: Sequence[Day], week: Week) -> tuple[str
 
 def _error(headline: Interval) -> str:
     """Nothing where it is less than a cent."""
-    error = float(headline.most - headline.value)
-    return f", give or take ${error:,.2f}" if error >= 0.005 else ""
+    from slicewise.costs.cents import rounded
+
+    least, most = rounded(headline.least), rounded(headline.most)
+    return f", between ${least / 100:,.2f} and ${most / 100:,.2f}" if least != most else ""

@@ -32,7 +32,7 @@ from slicewise.costs.tables import (
     workload_sums,
 )
 from slicewise.costs.tally import ClusterDays, Rates, add_hours, busy, memory, sum_of
-from slicewise.costs.uncertainty import uncertain_usd
+from slicewise.costs.uncertainty import rounding_usd, uncertain_usd
 
 # Hours of longer reports would be thousands of points.
 MOST_DAYS_BY_HOUR = 35
@@ -89,34 +89,44 @@ class _Sums:
 
     @cached_property
     def whole(self) -> Cost:
+        return whole_cost(self.whole_seconds, self.rates)
+
+    @cached_property
+    def whole_seconds(self) -> dict[MachineType, int]:
         seconds: dict[MachineType, int] = {}
         for cluster in self.clusters:
             for day in cluster.days:
                 for kind, hours in day.whole.items():
                     seconds[kind] = seconds.get(kind, 0) + sum(hours.values())
-        return whole_cost(seconds, self.rates)
+        return seconds
 
 
 def _figures(sums: _Sums) -> dict[str, Any]:
     error = uncertain_usd(sums.clusters, sums.rates)
+    rounding = rounding_usd(sums.whole_seconds, sums.tallies, sums.rates)
     slept = sum((usd for _, usd in sums.nights), NOTHING)
     sharing = sums.whole.usd - sums.total.total.usd
-    saved = _give_or_take(sharing + slept, error)
+    saved = _interval(sharing + slept, error, rounding)
     return {
         "total": sums.total,
         "busy": busy(sums.total),
         "memory": memory(tally.use for tally in sums.tallies.values()),
         "whole": sums.whole,
         "bound": bound(sums.clusters, sums.rates),
-        "sharing": _give_or_take(sharing, error),
+        "sharing": _interval(sharing, error, rounding),
         "nights_usd": slept,
         "headline": saved,
         "headline_share": _share(saved, sums.whole.usd + slept),
     }
 
 
-def _give_or_take(value: Fraction, error: Fraction) -> Interval:
-    return Interval(value, value - error, value + error)
+def _interval(value: Fraction, error: Fraction, rounding: Fraction) -> Interval:
+    """
+    Args:
+        error: In either direction.
+        rounding: By how much less may have been saved, beside that.
+    """
+    return Interval(value, value - error - rounding, value + error)
 
 
 def _share(saved: Interval, of: Fraction) -> Interval:
