@@ -111,7 +111,7 @@ def test_without_the_tag_the_cluster_is_left_unchanged_and_keeps_what_it_has(sys
     assert len(kube.list(NODE_CLAIMS)) == len(claims)
 
 
-def test_of_a_deleted_cluster_nothing_is_remembered(system, onboarded):
+def test_of_a_deleted_cluster_nothing_is_remembered_but_what_it_cost(system, onboarded):
     assert "record#onboarding" in _items(system)
 
     system.aws.client("eks").delete_cluster(name=BARE)
@@ -121,9 +121,10 @@ def test_of_a_deleted_cluster_nothing_is_remembered(system, onboarded):
 
 
 def _items(system) -> list[str]:
+    """But for days of costs, which a report has of deleted clusters, too."""
     found = system.aws.client("dynamodb").query(
         TableName=system.outputs["StateTableName"],
         KeyConditionExpression="pk = :cluster",
         ExpressionAttributeValues={":cluster": {"S": f"cluster#{system.arn(BARE)}"}},
     )
-    return [item["sk"]["S"] for item in found["Items"]]
+    return [sk for item in found["Items"] if not (sk := item["sk"]["S"]).startswith("cost#")]

@@ -274,8 +274,10 @@ def test_watching_is_for_people(account, capsys):
 
 
 def test_a_real_ctrl_c_ends_a_watch_cleanly(tmp_path):
+    # What a shell starts in the background ignores the signal, and so would all that it starts.
     program = (
-        "import sys; from cli.main import main; from tests.fakes.account import Account; "
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from cli.main import main; from tests.fakes.account import Account; "
         "sys.exit(main(['status', '--watch', '1'], find_app=Account().person))"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "layers/slicewise/python")])
