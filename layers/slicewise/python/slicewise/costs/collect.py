@@ -101,9 +101,13 @@ def _begun(seen: CostObservation) -> Day:
 
 def _uncertain(before: Roster, now: Roster) -> Iterator[tuple[int, MachineType, int]]:
     """When each machine ended that is there no longer, and by how much that may be wrong, in seconds."""
-    goes_on = {(life.instance, life.begin) for life in now.nodes.values() if life.end is None}
+    there = [(name, life) for name, life in now.nodes.items() if life.end is None]
+    # With another N it has its name, and once its Node is there its instance.
+    goes_on = {(one, life.begin) for name, life in there for one in (name, life.instance) if one}
     for key, life in now.nodes.items():
-        if life.end is None or key in before.nodes or (life.instance, life.end) in goes_on:
+        if life.end is None or key in before.nodes:
+            continue
+        if {(key.partition("@")[0], life.end), (life.instance, life.end)} & goes_on:
             continue
         # Earlier than the middle where another machine had its name by then.
         yield life.end, life.machine.type, min(life.end - before.seen_at, now.seen_at - life.end)
