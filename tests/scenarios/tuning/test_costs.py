@@ -141,7 +141,14 @@ def test_costs_that_cannot_be_kept_or_read_end_nothing_and_the_next_reconcile_co
     assert machine_seconds(account) == 2 * counted_seconds(account)
 
 
-@pytest.mark.parametrize("part", ["slicewise.tuning.costs.cost_days", "slicewise.tuning.cost_notice.notices"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "slicewise.tuning.costs.cost_days",
+        "slicewise.tuning.cost_notice.notices",
+        "slicewise.tuning.plan.pool_measures",
+    ],
+)
 def test_n_is_decided_as_before_where_what_counts_costs_fails(monkeypatch, part):
     account = TunedAccount()
 
@@ -153,7 +160,7 @@ def test_n_is_decided_as_before_where_what_counts_costs_fails(monkeypatch, part)
 
     assert account.n == 5 and record.stage == "onboarded" and account.usage.kept
     [message] = [one.message for one in record.findings if one.code == "costs-not-counted"]
-    assert message == "What GPUs cost could not be counted: KeyError: 'n1'."
+    assert message == "What GPUs cost or do could not be counted: KeyError: 'n1'."
     monkeypatch.undo()
     assert "costs-not-counted" not in {one.code for one in account.hours(1).findings}
 

@@ -16,7 +16,7 @@ from slicewise.costs.day import (
     Use,
     Workload,
 )
-from slicewise.costs.tally import ClusterDays, add_use
+from slicewise.costs.tally import ClusterDays
 
 # A Monday.
 BEGIN = int(datetime(2026, 11, 2, tzinfo=UTC).timestamp())
@@ -78,7 +78,7 @@ def _tenth(chat: Use, batch: Use, hour: int) -> Use:
         ram=chat.ram // 10,
     )
     if hour < 5:
-        add_use(found, Use(batch.held // 5, unmeasured=batch.unmeasured // 5, cpu=batch.cpu // 5))
+        found.add(Use(batch.held // 5, unmeasured=batch.unmeasured // 5, cpu=batch.cpu // 5))
         found.ram += batch.ram // 5
     return found
 
@@ -139,6 +139,6 @@ def _hour(draw: st.DrawFn, day: Day, machine: Machine) -> Hour:
         unmeasured = draw(st.integers(0, held - used))
         one = Use(held, used, unmeasured, memory=used // 3, memory_held=held, cpu=draw(st.integers(0, 9)))
         left -= held
-        add_use(use, one)
-        add_use(hour.use, one)
+        use.add(one)
+        hour.use.add(one)
     return hour

@@ -200,8 +200,8 @@ class _Count:
         while begin < held.end:
             end = min(begin - begin % step + step, held.end)
             use = _use(machine, held, measured, begin, end)
-            add(of_workload, use)
-            add(self._hour(machine, (begin - self._day.begin) // HOUR_SECONDS).use, use)
+            of_workload.add(use)
+            self._hour(machine, (begin - self._day.begin) // HOUR_SECONDS).use.add(use)
             begin = end
 
     def _whole(self, kind: MachineType, held: list[Holding]) -> None:
@@ -242,14 +242,3 @@ def _use(machine: Machine, held: Holding, measured: Measured, begin: int, end: i
         use.memory = round(memory * seconds)
         use.memory_held = measured.card_mib * held.slices * seconds // machine.n
     return use
-
-
-def add(total: Use, use: Use) -> None:
-    total.held += use.held
-    total.used += use.used
-    total.unmeasured += use.unmeasured
-    total.burst += use.burst
-    total.memory += use.memory
-    total.memory_held += use.memory_held
-    total.cpu += use.cpu
-    total.ram += use.ram

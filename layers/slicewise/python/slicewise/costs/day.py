@@ -77,6 +77,16 @@ class Use:
     cpu: int = 0
     ram: int = 0
 
+    def add(self, other: Use) -> None:
+        self.held += other.held
+        self.used += other.used
+        self.unmeasured += other.unmeasured
+        self.burst += other.burst
+        self.memory += other.memory
+        self.memory_held += other.memory_held
+        self.cpu += other.cpu
+        self.ram += other.ram
+
 
 @dataclass(slots=True)
 class Hour:

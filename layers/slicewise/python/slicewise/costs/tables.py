@@ -14,7 +14,6 @@ from slicewise.costs.tally import (
     ClusterDays,
     Rates,
     add_hours,
-    add_use,
     busy,
     held_parts,
     machine_cost,
@@ -86,7 +85,7 @@ def workload_sums(clusters: Sequence[ClusterDays], rates: Rates) -> WorkloadSums
 
 def _add_uses(found: WorkloadSums, cluster: str, machine: Machine, workloads: Mapping[Workload, Use]) -> None:
     for workload, use in workloads.items():
-        add_use(found.uses.setdefault((cluster, workload), {}).setdefault(machine, Use()), use)
+        found.uses.setdefault((cluster, workload), {}).setdefault(machine, Use()).add(use)
 
 
 def _add_split(

@@ -61,23 +61,12 @@ class Rates:
         return found
 
 
-def add_use(use: Use, other: Use) -> None:
-    use.held += other.held
-    use.used += other.used
-    use.unmeasured += other.unmeasured
-    use.burst += other.burst
-    use.memory += other.memory
-    use.memory_held += other.memory_held
-    use.cpu += other.cpu
-    use.ram += other.ram
-
-
 def add_hours(tallies: dict[Machine, Hour], machine: Machine, hours: Iterable[Hour]) -> None:
     """Into the sum of its machine."""
     tally = tallies.setdefault(machine, Hour())
     for hour in hours:
         tally.machine_seconds += hour.machine_seconds
-        add_use(tally.use, hour.use)
+        tally.use.add(hour.use)
 
 
 def machine_cost(machine: Machine | MachineType, seconds: int, usd: Fraction) -> Cost:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, replace
 from typing import Any, TypeVar, get_type_hints
 
-from slicewise.costs.collect import add
 from slicewise.costs.day import (
     OTHERS,
     Change,
@@ -112,7 +111,7 @@ def _folded(uses: Mapping[Workload, Use], stays: set[Workload]) -> dict[Workload
     found: dict[Workload, Use] = {}
     for workload, use in uses.items():
         key = workload if workload in stays else Workload("", "", workload.namespace, OTHERS)
-        add(found.setdefault(key, Use()), use)
+        found.setdefault(key, Use()).add(use)
     return found
 
 

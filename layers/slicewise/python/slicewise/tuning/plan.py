@@ -165,8 +165,9 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     check = check_capacity(seen.contents, now, set(shared.changing))
     costs, uncounted = _unless_it_fails(lambda: _costs(states, plans, seen))
     notices, unsent = _unless_it_fails(lambda: cost_notice.notices(seen, now))
+    measures, unmeasured = _unless_it_fails(lambda: pool_measures(states, seen, now))
     of_plans = (finding for one in plans for finding in one.findings)
-    findings = (*check.findings, *of_plans, *_unread(seen), *uncounted, *unsent)
+    findings = (*check.findings, *of_plans, *_unread(seen), *uncounted, *unsent, *unmeasured)
     outcome = Outcome(
         Stage.TUNING if shared.changing or any(one.requeue_after for one in adopting) else Stage.ONBOARDED,
         _reason(check.summary, plans),
@@ -181,7 +182,7 @@ def _tune(seen: Observed, now: datetime) -> Plan:
         tuple(one.detail for one in plans if one.detail),
         measured=_kept(seen),
         costs=costs,
-        pools=pool_measures(states, seen, now),
+        pools=measures,
     )
 
 
@@ -255,11 +256,11 @@ def _kept(seen: Observed) -> tuple[Page, ...]:
 
 
 def _unless_it_fails(find: Callable[[], Iterable[T]]) -> tuple[tuple[T, ...], tuple[Finding, ...]]:
-    """What costs come to is for people: whatever is wrong with it, N is decided as without it."""
+    """Costs and metrics are for people: whatever is wrong with them, N is decided as without them."""
     try:
         return tuple(find()), ()
     except Exception as error:
-        message = f"What GPUs cost could not be counted: {type(error).__name__}: {error}."
+        message = f"What GPUs cost or do could not be counted: {type(error).__name__}: {error}."
         remedy = "Nothing else depends on it. Report this as a bug of Slicewise; if it is new, roll back."
         return (), (Finding("costs-not-counted", message, remedy),)
 
