@@ -57,6 +57,7 @@ def cluster() -> Sleeper:
     return sleeper
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "answer lost", *REFUSALS])
 def test_a_reconcile_that_ends_at_any_call_leaves_the_rest_to_the_next(how):
     before = objects_of(cluster())

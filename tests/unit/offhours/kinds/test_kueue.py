@@ -546,6 +546,7 @@ def wake_up(sleeper: Queued, reconciles: int) -> None:
     morning(reconcile_on(sleeper, reconciles).later(minutes=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True], ids=["ours alone", "mixed"])
 @pytest.mark.parametrize("how", HOWS)
 def test_a_reconcile_that_ends_at_any_call_in_any_way_leaves_the_rest_to_the_next(how, mixed):
