@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from slicewise.costs.collect import counted
+from slicewise.costs.count.collect import counted
+from slicewise.costs.count.lives import CostObservation, Measured
 from slicewise.costs.day import DAY_SECONDS, Day, Machine, NodeLife, PodLife, Workload
-from slicewise.costs.lives import CostObservation, Measured
 from slicewise.costs.text import dump
 from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
 from slicewise.model.cluster import EksCluster

@@ -8,7 +8,8 @@ from datetime import datetime
 from difflib import get_close_matches
 
 from slicewise.app import App
-from slicewise.costs import collect, text
+from slicewise.costs import text
+from slicewise.costs.count import collect
 from slicewise.costs.day import DAY_SECONDS, Day
 from slicewise.costs.moments import at
 from slicewise.costs.tally import ClusterDays

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from slicewise.costs.collect import counted_to
+from slicewise.costs.count.collect import counted_to
 from slicewise.costs.day import Change, Day
 from slicewise.costs.text import load
 from slicewise.model.costs import CostDay

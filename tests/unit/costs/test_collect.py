@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from slicewise.costs.collect import LONGEST_GAP, counted, counted_to
+from slicewise.costs.count.collect import LONGEST_GAP, counted, counted_to
+from slicewise.costs.count.holdings import Holding, holdings, machines_for
+from slicewise.costs.count.lives import CostObservation, Measured
 from slicewise.costs.day import (
     DAY_SECONDS,
     Change,
@@ -21,8 +23,6 @@ from slicewise.costs.day import (
     Use,
     Workload,
 )
-from slicewise.costs.holdings import Holding, holdings, machines_for
-from slicewise.costs.lives import CostObservation, Measured
 
 DAY = 20_600 * DAY_SECONDS
 HOUR, MINUTE = 3600, 60

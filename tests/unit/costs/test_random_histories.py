@@ -10,9 +10,9 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slicewise.costs import text
-from slicewise.costs.collect import STEP_SECONDS, counted, counted_to
+from slicewise.costs.count.collect import STEP_SECONDS, counted, counted_to
+from slicewise.costs.count.lives import CostObservation, Measured
 from slicewise.costs.day import DAY_SECONDS, Day, Machine, NodeLife, PodLife, Workload
-from slicewise.costs.lives import CostObservation, Measured
 
 # So that histories of some hours pass midnight.
 FIRST = 20_600 * DAY_SECONDS - 5400

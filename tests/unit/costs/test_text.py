@@ -9,7 +9,8 @@ from dataclasses import astuple, replace
 
 import pytest
 from slicewise.costs import text
-from slicewise.costs.collect import counted
+from slicewise.costs.count.collect import counted
+from slicewise.costs.count.lives import CostObservation, Measured
 from slicewise.costs.day import (
     DAY_SECONDS,
     OTHERS,
@@ -24,7 +25,6 @@ from slicewise.costs.day import (
     Use,
     Workload,
 )
-from slicewise.costs.lives import CostObservation, Measured
 from slicewise.model.costs import CostDay
 
 DAY = 20_600 * DAY_SECONDS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from slicewise.costs.count.lives import UNMEASURED, CostObservation, Measured
 from slicewise.costs.day import Machine, PodLife, Replicas, Workload
-from slicewise.costs.lives import UNMEASURED, CostObservation, Measured
 from slicewise.kube.labels import ASLEEP, ROLLOUT_ANNOTATION
 from slicewise.pools import layout
 from slicewise.tuning.costs import cost_days, observation

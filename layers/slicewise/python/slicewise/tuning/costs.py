@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from slicewise.costs.collect import counted
+from slicewise.costs.count.collect import counted
+from slicewise.costs.count.lives import UNMEASURED, CostObservation, Measured, name_of
 from slicewise.costs.day import Machine, NodeLife, PodLife, Replicas, Workload
-from slicewise.costs.lives import UNMEASURED, CostObservation, Measured, name_of
 from slicewise.costs.text import load, to_keep
 from slicewise.errors import UNREADABLE
 from slicewise.kube import quantities

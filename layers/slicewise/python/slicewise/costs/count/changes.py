@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from slicewise.costs.count.lives import CostObservation
 from slicewise.costs.day import Change, Roster, Workload
-from slicewise.costs.lives import CostObservation
 
 _LONGEST_REASON = 300
 

@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from slicewise.costs.changes import changes
+from slicewise.costs.count.changes import changes
+from slicewise.costs.count.holdings import Holding, holdings, whole_machines
+from slicewise.costs.count.lives import (
+    UNMEASURED,
+    CostObservation,
+    Measured,
+    begun,
+    closed,
+    continued,
+    without_past,
+)
 from slicewise.costs.day import (
     DAY_SECONDS,
     HOUR_SECONDS,
@@ -25,16 +35,6 @@ from slicewise.costs.day import (
     Roster,
     Use,
     Workload,
-)
-from slicewise.costs.holdings import Holding, holdings, whole_machines
-from slicewise.costs.lives import (
-    UNMEASURED,
-    CostObservation,
-    Measured,
-    begun,
-    closed,
-    continued,
-    without_past,
 )
 
 STEP_SECONDS = 600
