@@ -98,8 +98,8 @@ def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
     own_alarms = _regional("cloudwatch", f"alarm:{ALARM_PREFIX}*")
     statements = [
         _allow(["eks:DescribeCluster"], _eks("cluster/*")),
-        # These two are also what a query in PromQL takes, of Container Insights' metrics by OpenTelemetry.
-        _allow(["cloudwatch:ListMetrics", "cloudwatch:GetMetricData"], "*"),
+        # The first two are also what PromQL takes, of Container Insights' metrics by OpenTelemetry.
+        _allow(["cloudwatch:ListMetrics", "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics"], "*"),
         # By a prefix of names, which IAM checks on all alarms.
         _allow(["cloudwatch:DescribeAlarms"], _regional("cloudwatch", "alarm:*")),
         # Ours only change their state, which EventBridge reports. An alarm with actions could end machines:

@@ -21,6 +21,7 @@ CALLS: Mapping[str, tuple[str, ...]] = {
         "DeleteAlarms",
         "DescribeAlarms",
         "GetMetricData",
+        "GetMetricStatistics",
         "ListMetrics",
         "PutMetricAlarm",
     ),

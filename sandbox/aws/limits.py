@@ -31,7 +31,7 @@ SCHEDULER_INPUT = 256 * KIB
 SSM_STANDARD, SSM_ADVANCED = 4 * KIB, 8 * KIB
 DYNAMODB_ITEM = 400 * KIB
 DYNAMODB_PARTITION_KEY, DYNAMODB_SORT_KEY = 2048, 1024  # moto checks these
-METRIC_QUERIES = 500
+METRIC_QUERIES, METRIC_POINTS = 500, 1_440  # of a GetMetricData, of a GetMetricStatistics
 ALARM_DAY, ALARM_WEEK, HOUR = 86_400, 604_800, 3_600
 
 # How each service says that a request is wrong.
@@ -293,6 +293,16 @@ def _metric_data(wanted: Parameters) -> Iterator[str]:
         yield "StartTime: must be before EndTime"
 
 
+def _statistics(wanted: Parameters) -> Iterator[str]:
+    if wanted["StartTime"] >= wanted["EndTime"]:
+        yield "StartTime: must be before EndTime"
+    if wanted["Period"] % 60:
+        yield f"Period: {wanted['Period']} is no multiple of 60"
+    points = (wanted["EndTime"] - wanted["StartTime"]).total_seconds() / wanted["Period"]
+    if points > METRIC_POINTS:
+        yield f"Period: {points:.0f} datapoints, and the most is {METRIC_POINTS}"
+
+
 _WORDS: Mapping[tuple[str, str], Callable[[Parameters], Iterator[str]]] = {
     ("sqs", "SendMessage"): _message,
     ("sqs", "SendMessageBatch"): _messages,
@@ -304,4 +314,5 @@ _WORDS: Mapping[tuple[str, str], Callable[[Parameters], Iterator[str]]] = {
     ("dynamodb", "PutItem"): _item,
     ("cloudwatch", "PutMetricAlarm"): _alarm,
     ("cloudwatch", "GetMetricData"): _metric_data,
+    ("cloudwatch", "GetMetricStatistics"): _statistics,
 }

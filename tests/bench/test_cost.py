@@ -19,12 +19,27 @@ def test_a_cluster_of_ten_gpus_stays_within_its_bound():
     }
 
 
-def test_each_machine_with_a_gpu_is_three_metrics_a_pass():
-    assert own_cost.asked_of_cloudwatch(machines=10)[1:] == (30, 4)
-    assert own_cost.asked_of_cloudwatch(machines=0)[1:] == (0, 4)
+@pytest.mark.parametrize(
+    ("machines", "paid"),
+    [
+        (0, {"metrics": 0, "requests": 4}),
+        (10, {"metrics": 0, "requests": 34}),
+        (20, {"metrics": 0, "requests": 64}),
+        (21, {"metrics": 63, "requests": 4}),
+    ],
+)
+def test_each_machine_with_a_gpu_is_three_requests_a_pass_and_of_many_machines_three_metrics(machines, paid):
+    _, metrics, requests = own_cost.asked_of_cloudwatch(machines)
+
+    assert {"metrics": metrics, "requests": requests} == paid
 
 
-def test_one_statistic_more_is_seen(monkeypatch):
+def test_what_is_paid_by_the_metric_is_seen(monkeypatch):
+    monkeypatch.setattr(cloudwatch_metrics, "FEW_METRICS", 0)
+    by_metric = own_cost.run()
     monkeypatch.setattr(cloudwatch_metrics, "_BY_MINUTE", {})
+    by_statistic = own_cost.run()
 
-    assert not own_cost.run()["holds"]
+    assert not by_metric["holds"]
+    assert by_metric["usd_a_month"]["metrics that tuning reads"] == pytest.approx(0.219)
+    assert by_statistic["usd_a_month"]["metrics that tuning reads"] == pytest.approx(0.292)

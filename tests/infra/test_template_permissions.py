@@ -112,7 +112,7 @@ def test_all_resources_are_named_where_the_action_knows_resources(which, roles, 
     interfaces = {"ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"}
     interfaces |= {"ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"}
     # Their kind `dataset` is of metrics sent by OpenTelemetry; those of Container Insights have no ARN.
-    metrics = {"cloudwatch:ListMetrics", "cloudwatch:GetMetricData"}
+    metrics = {f"cloudwatch:{call}" for call in ("ListMetrics", "GetMetricData", "GetMetricStatistics")}
 
     for role, action, resource in grants(template, roles):
         if resource == "*" and action not in interfaces | metrics:
@@ -121,9 +121,9 @@ def test_all_resources_are_named_where_the_action_knows_resources(which, roles, 
 
 @pytest.mark.parametrize(("which", "roles"), [("template", ROLES), ("full", FULL_ROLES)])
 def test_only_the_tuner_reads_metrics_by_what_both_versions_of_container_insights_take(which, roles, request):
-    """PromQL takes the same two ("IAM permissions for PromQL"), and signs for `monitoring`, not for `aps`."""
+    """PromQL takes two of them ("IAM permissions for PromQL"), and signs for `monitoring`, not for `aps`."""
     readers = {(role, action) for role, action, _ in grants(request.getfixturevalue(which), roles)}
-    metrics = {"cloudwatch:ListMetrics", "cloudwatch:GetMetricData"}
+    metrics = {f"cloudwatch:{call}" for call in ("ListMetrics", "GetMetricData", "GetMetricStatistics")}
 
     [tuner] = [role for role in roles if role.endswith("-tuner")]
     assert {(role, action) for role, action in readers if action in metrics} == {

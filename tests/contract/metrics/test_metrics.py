@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.credentials import Credentials
 from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways import cloudwatch_metrics, prometheus
@@ -228,15 +229,34 @@ def test_a_step_is_the_mean_of_utilization_the_peak_of_memory_and_the_fewest_and
     }
 
 
-def test_the_fewest_and_the_most_pods_of_a_short_time_are_paid_for_once(insights, monkeypatch):
-    """Each statistic of each metric costs; what is read by the minute says as much as two of a step."""
-    asked, real = [], Metrics.get_metric_data
+@pytest.fixture
+def paid(monkeypatch):
+    """What CloudWatch is paid for: requests of GetMetricStatistics, metrics of GetMetricData."""
+    asked = {"requests": 0, "metrics": 0}
+    data, statistics = Metrics.get_metric_data, Metrics.get_metric_statistics
 
     def get_metric_data(self):
-        asked.extend(self._get_param("MetricDataQueries"))
-        return real(self)
+        asked["metrics"] += len(self._get_param("MetricDataQueries"))
+        return data(self)
+
+    def get_metric_statistics(self):
+        asked["requests"] += 1
+        return statistics(self)
 
     monkeypatch.setattr(CloudWatchResponse, "get_metric_data", get_metric_data)
+    monkeypatch.setattr(CloudWatchResponse, "get_metric_statistics", get_metric_statistics)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("few", "hourly"), [(2, {"requests": 0, "metrics": 3}), (3, {"requests": 3, "metrics": 0})]
+)
+def test_a_short_time_is_paid_for_once_a_metric_and_says_the_same(insights, monkeypatch, paid, few, hourly):
+    """
+    A request has all statistics of a metric. Of GetMetricData each costs, and the fewest and the most pods
+    are read by the minute, which says as much as two of a step.
+    """
+    monkeypatch.setattr(cloudwatch_metrics, "FEW_METRICS", few)
     counts = (3.0, 3.0, 1.0, 2.5) + (2.0,) * 6 + (4.0,) * 10
     minutes = {at(1006) + timedelta(minutes=n): value for n, value in enumerate(counts)}
     for name in ("node_gpu_utilization", "node_gpu_memory_used", "node_gpu_usage_total"):
@@ -244,10 +264,10 @@ def test_the_fewest_and_the_most_pods_of_a_short_time_are_paid_for_once(insights
     steps = tuple(int(at(n).timestamp()) for n in (1006, 1007))
 
     of_an_hour = {one.name: one for one in read(insights, start=at(1001))}
-    hourly, asked[:] = len(asked), []
+    assert paid == hourly
     of_a_week = {one.name: one for one in read(insights)}
 
-    assert (hourly, len(asked)) == (3, 4)
+    assert paid == hourly | {"metrics": hourly["metrics"] + 4}
     assert of_an_hour == of_a_week
     assert of_an_hour["node_gpu_usage_total"].values == (1.0, 4.0)
     assert of_an_hour["node_gpu_usage_total/most"].values == (3.0, 4.0)
@@ -287,6 +307,46 @@ def test_answers_in_pages_are_put_together(insights):
 
     assert {len(series.values) for series in read(insights)} == {1008}
     assert read(insights)[-1].values == tuple(values.values())
+
+
+@pytest.mark.parametrize("few", [0, 60])
+def test_a_short_time_has_its_gaps_and_no_series_of_what_has_no_point(insights, monkeypatch, few):
+    monkeypatch.setattr(cloudwatch_metrics, "FEW_METRICS", few)
+    insights.put("gpu-1", "n-1", {at(n): float(n) for n in (991, 1001, 1002, 1005, 1006, 1007)})
+    insights.put("gpu-1", "n-2", {at(1000): 1.0})
+
+    [series] = read(insights, start=at(1001))
+
+    assert series.labels["NodeName"] == "n-1"
+    assert series.values == (1001.0, 1002.0, 1005.0, 1006.0, 1007.0)
+    assert series.times == tuple(int(at(n).timestamp()) for n in (1001, 1002, 1005, 1006, 1007))
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("AccessDenied", Refused), ("Throttling", Unavailable), ("InternalServiceFault", Unavailable)],
+)
+def test_what_cloudwatch_refuses_of_a_short_time_is_an_error_of_the_whole_read(
+    insights, monkeypatch, error, raised
+):
+    """One of its requests alone: what the others answered is no half of a reading."""
+
+    class Refusal(ServiceException):
+        code = error
+
+    real = Metrics.get_metric_statistics
+
+    def get_metric_statistics(self):
+        if "n-2" in str(self._get_params()["Dimensions"]):
+            raise Refusal("no")
+        return real(self)
+
+    monkeypatch.setattr(CloudWatchResponse, "get_metric_statistics", get_metric_statistics)
+    for node in ("n-1", "n-2", "n-3"):
+        insights.put("gpu-1", node, {at(1006): 1.0})
+
+    with pytest.raises(raised, match="cloudwatch:GetMetricStatistics of gpu-1"):
+        list(insights.port.read("gpu-1", at(1001), END, STEP))
 
 
 LEFT_OUT = "CloudWatch left out points of node_gpu_utilization"
@@ -364,6 +424,7 @@ def test_reconciles_an_hour_apart_leave_no_gap_however_many_series_there_are(
     far_side = request.getfixturevalue(source)
     for module in (cloudwatch_metrics, prometheus):
         monkeypatch.setattr(module, "MAX_POINTS", 1)
+    monkeypatch.setattr(cloudwatch_metrics, "FEW_METRICS", 0)
     far_side.put("gpu-1", "n-1", {at(n): 1.0 for n in range(900, 1008)})
 
     [series] = read(far_side, start=END - timedelta(minutes=minutes))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
@@ -60,6 +61,12 @@ def asked(queries: int) -> dict[str, Any]:
         "StartTime": 0,
         "EndTime": 1,
     }
+
+
+def statistics(**length: float) -> dict[str, Any]:
+    """In steps of ten minutes."""
+    end = datetime(2026, 11, 1, tzinfo=UTC)
+    return {"StartTime": end - timedelta(**length), "EndTime": end, "Period": 600, "Statistics": ["Average"]}
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +178,7 @@ def item(text: str) -> dict[str, Any]:
         # "pk", "p", "text" and 204,796 times two bytes are 409,599.
         ("dynamodb", "PutItem", item("é" * 204_796 + "e"), item("é" * 204_797)),
         ("cloudwatch", "GetMetricData", asked(500), asked(501)),
+        ("cloudwatch", "GetMetricStatistics", statistics(hours=240), statistics(hours=240, minutes=10)),
         ("eks", "CreateCluster", {"name": "a" * 100, "tags": {}}, {"name": "a" * 101}),
         ("eks", "CreateCluster", {"name": "1_a-B"}, {"name": "_1"}),
     ],
