@@ -1,5 +1,6 @@
 """
 CloudWatch metrics: a store that keeps one bucket a minute a series, aligns to the clock, and pages.
+GetMetricStatistics alone aligns to StartTime, as the examples of its API reference do.
 
 moto's own starts its buckets at StartTime, lists a metric once a datapoint, never pages, and takes
 quadratic time (16 s for five series of three days; 0.05 s here). Expressions that search are in
@@ -113,11 +114,21 @@ class MetricStore:
             self._series.clear()
 
     def read(
-        self, series: Series, statistic: str, period_seconds: int, start: datetime, end: datetime
+        self,
+        series: Series,
+        statistic: str,
+        period_seconds: int,
+        start: datetime,
+        end: datetime,
+        *,
+        from_start: bool = False,
     ) -> list[tuple[datetime, float]]:
         """
         One value a period that holds data, oldest first; periods begin at multiples of their
         length since the epoch, and the one in which `start` lies counts whole.
+
+        Args:
+            from_start: They begin at `start` instead, to the minute.
 
         Raises:
             InvalidParameterValue: For a statistic that is not played.
@@ -127,7 +138,9 @@ class MetricStore:
                 f"the sandbox has no statistic {statistic}: use {', '.join(STATISTICS)}"
             )
         step = max(period_seconds // MINUTE, 1)
-        first = int(start.timestamp()) // MINUTE // step * step
+        first = int(start.timestamp()) // MINUTE
+        offset = first % step if from_start else 0
+        first -= (first - offset) % step
         # The end is exclusive: a minute that began before it counts, if only by a moment.
         last = math.ceil(end.timestamp() / MINUTE)
         periods: dict[int, Bucket] = {}
@@ -135,7 +148,7 @@ class MetricStore:
             minutes = self._series.get(series, _Minutes())
             low, high = bisect.bisect_left(minutes.times, first), bisect.bisect_left(minutes.times, last)
             for minute in minutes.times[low:high]:
-                begin, bucket = minute // step * step, minutes.buckets[minute]
+                begin, bucket = (minute - offset) // step * step + offset, minutes.buckets[minute]
                 periods[begin] = periods[begin] + bucket if begin in periods else bucket
         value = STATISTICS[statistic]
         return [
@@ -192,7 +205,7 @@ class Metrics:
         start, end = _aware(asked["StartTime"]), _aware(asked["EndTime"])
         by_time: dict[datetime, dict[str, Any]] = {}
         for statistic in asked.get("Statistics", []):
-            for at, value in _store(self).read(series, statistic, period, start, end):
+            for at, value in _store(self).read(series, statistic, period, start, end, from_start=True):
                 by_time.setdefault(at, {"Timestamp": at, "Unit": asked.get("Unit", "None")})[statistic] = (
                     value
                 )

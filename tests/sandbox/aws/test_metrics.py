@@ -65,6 +65,22 @@ def test_periods_begin_on_the_clock_and_not_at_the_start_of_the_question(aws):
     assert result["Values"][0] == 2.0  # minutes 0 to 4, also those before the start
 
 
+def test_periods_of_get_metric_statistics_begin_at_the_start_of_the_question(aws):
+    """As in the examples of its API reference: hours from 23:18 on begin at 18 minutes past."""
+    found = aws.client("cloudwatch").get_metric_statistics(
+        Namespace="GPU",
+        MetricName="busy",
+        Dimensions=NODE,
+        StartTime=START + 2 * MINUTE,
+        EndTime=START + 12 * MINUTE,
+        Period=300,
+        Statistics=["Minimum", "Maximum"],
+    )["Datapoints"]
+
+    points = {point["Timestamp"]: (point["Minimum"], point["Maximum"]) for point in found}
+    assert points == {START + 2 * MINUTE: (2.0, 6.0), START + 7 * MINUTE: (7.0, 11.0)}
+
+
 @pytest.mark.parametrize(("seconds", "minutes"), [(0, 3), (0.3, 4), (59, 4)])
 def test_a_minute_that_began_before_the_end_of_the_question_counts(seconds, minutes):
     store, series = MetricStore(), Series("GPU", "busy", ())

@@ -142,7 +142,8 @@ def dashboard_queries(system: System) -> Iterator[tuple[str, str]]:
 def measured(system: System, metric: str) -> list[float]:
     """Of this cluster's NodePool, by the hour."""
     dimensions = [{"Name": "Cluster", "Value": TUNED}, {"Name": "NodePool", "Value": POOL}]
-    now = datetime.now(UTC)
+    # On the clock, as the dashboard's hours.
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     found = system.aws.client("cloudwatch").get_metric_statistics(
         Namespace="Slicewise",
         MetricName=metric,
