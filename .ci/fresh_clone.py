@@ -192,7 +192,8 @@ def _run_oldest(runner: Runner, clone: Path, environment: Mapping[str, str]) -> 
 
 def _run_controllers(runner: Runner, clone: Path, environment: Mapping[str, str]) -> None:
     """A file of tests each, whose mark says which controllers must be built."""
-    files = {path.name: path for path in clone.glob("tests/controllers/test_*.py")}
+    folder = clone / "tests/controllers"
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("test_*.py")}
     rounds = controller_rounds.read()
     for name in controller_rounds.longest_not_run(files, rounds):
         needed = controller_rounds.needed(files[name].read_text())
@@ -221,6 +222,8 @@ def _left_out(
 ) -> str | None:
     if runner.left_s() < last.needs_s:
         return f"fewer than {last.needs_s / 60:.0f} minutes are left"
+    if not needed:
+        return None
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     names = ",".join(needed)
     asked = [str(clone / ".venv/bin/python"), "-m", "sandbox", "build", "--with", names, "--if-cached"]

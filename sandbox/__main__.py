@@ -2,6 +2,7 @@
 python -m sandbox build [--versions newest|oldest]  build what they all run, once; the others do it too
 python -m sandbox build --with NAME,...             and these real controllers (build --help lists them)
 python -m sandbox demo [--out FILE]                 the main job, told step by step
+python -m sandbox try NAME [--out FILE]             an example of examples/, tried here (--list: which)
 python -m sandbox up [--keep] [--folder FOLDER]     start the whole system, and hold until Ctrl-C (or keep it)
 python -m sandbox up --with NAME,...                with these real controllers in its control plane
 python -m sandbox send create-cluster NAME ...      make something happen in it (send --help)
@@ -35,6 +36,8 @@ from sandbox.artifacts.go_toolchain import GoMissing
 from sandbox.artifacts.tools import ToolMissing, tools
 from sandbox.controllers import catalog
 from sandbox.controllers.catalog import Controller, UnknownController
+from sandbox.examples import catalog as examples
+from sandbox.examples.catalog import Example, UnknownExample
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +77,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_controllers(build)
     demo = commands.add_parser("demo", help="run the main job step by step, and check each claim")
     demo.add_argument("--out", type=Path, default=Path("out/demo.json"))
+    _add_try(commands.add_parser("try", help="apply an example's own files here, and check what must hold"))
     return parser
+
+
+def _add_try(command: argparse.ArgumentParser) -> None:
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("example", metavar="NAME", nargs="?", type=_example, help=", ".join(examples.EXAMPLES))
+    which.add_argument("--list", action="store_true", help="print each example, and what it needs built")
+    command.add_argument("--out", type=Path, help="where its claims are kept; else out/try-NAME.json")
+
+
+def _example(name: str) -> Example:
+    try:
+        return examples.named(name)
+    except UnknownExample as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_controllers(command: argparse.ArgumentParser) -> None:
@@ -142,6 +160,16 @@ def _demo(chosen: argparse.Namespace) -> int:
     return 0 if run(chosen.out) else 1
 
 
+def _try(chosen: argparse.Namespace) -> int:
+    if chosen.list:
+        for row in examples.EXAMPLES.values():
+            print(f"{row.name:20} {row.title} ({', '.join(row.controllers) or 'no controllers'})")
+        return 0
+    from sandbox.examples.run import run  # brings the CDK along, which the other commands do without
+
+    return 0 if run(chosen.example, chosen.out or Path(f"out/try-{chosen.example.name}.json")) else 1
+
+
 def _up(chosen: argparse.Namespace) -> int:
     folder = _folder(chosen)
     if chosen.keep:
@@ -191,6 +219,7 @@ def _folder(chosen: argparse.Namespace) -> Path:
 _COMMANDS = {
     "build": _build,
     "demo": _demo,
+    "try": _try,
     "up": _up,
     "down": _down,
     "status": _status,

@@ -10,7 +10,8 @@ from slicewise.pools import layout
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples"
-MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.name != "kustomization.yaml")
+NOT_APPLIED = ("kustomization.yaml", "policy.yaml")
+MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.name not in NOT_APPLIED)
 
 
 def objects():

@@ -304,6 +304,17 @@ def test_the_tests_of_controllers_that_are_built_run_and_the_others_are_named(co
     )
 
 
+def test_tests_in_a_folder_below_run_too_and_one_that_needs_no_controller_always(controllers):
+    test = OF_A_CONTROLLER.replace('"{name}"', "")
+    controllers.commit("test_plain.py", test, "tests/controllers/examples")
+
+    answer = controllers.run()
+
+    assert answer.status == 0, answer.said
+    assert "runs the controllers' tests in examples/test_plain.py" in answer.said
+    assert rounds(controllers) == ["plain", "keda", "kueue"]
+
+
 def test_a_controllers_test_that_fails_fails_and_is_the_last_to_run_again(controllers):
     answer = controllers.run(FAILING="test_keda")
     assert answer.status == 1

@@ -1,0 +1,95 @@
+"""
+Which examples there are, one row each: what it needs beside Slicewise, and what must hold when it is tried.
+
+What an example does is in a module of its own, imported when it is tried: the list alone starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples"
+# Of every example's policy, what is another here: there is no EC2, and nobody waits minutes for an idle node.
+HERE: Mapping[str, Any] = {
+    "nodeClass": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default", "create": False},
+    "consolidation": {"after": "10s"},
+}
+
+
+class UnknownExample(Exception):
+    """No row has this name; the message lists those that there are."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """
+    What an example has started before Slicewise is deployed.
+
+    Attributes:
+        here: Sections and fields of its policy that only that decides, such as a port.
+        handle: Whatever its module wants of it.
+    """
+
+    here: Mapping[str, Any] = field(default_factory=dict)
+    handle: Any = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """
+    Attributes:
+        name: Of its folder below `examples/`, and of its policy once it is deployed.
+        title: What a person sees, in one line.
+        claims: Ids that `show` must come to.
+        module: Below this package. Its `show(story, world)` tells and claims; its `beside(folder)`, where it
+            has one, is a context with a `Beside`: it starts what has to run before the deployment.
+        controllers: Rows of `sandbox/controllers/catalog.py` that run in its cluster.
+        here: Of its policy what is another on this machine, beside `HERE`; fields of a section are merged.
+    """
+
+    name: str
+    title: str
+    claims: tuple[str, ...]
+    module: str
+    controllers: tuple[str, ...] = ()
+    here: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return FOLDER / self.name
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.yaml"
+
+    def load(self) -> ModuleType:
+        """The module that shows it."""
+        return import_module(f"{__package__}.{self.module}")
+
+
+EXAMPLES: Mapping[str, Example] = {
+    row.name: row
+    for row in (
+        Example(
+            name="slice-inference",
+            title="eight small inference servers share two GPUs",
+            claims=("onboarded", "nodes-by-n", "pods-run", "nodes-offer-n", "no-node-is-left"),
+            module="slice_inference",
+        ),
+    )
+}
+
+
+def named(name: str) -> Example:
+    """
+    Raises:
+        UnknownExample: No row has this name.
+    """
+    if name not in EXAMPLES:
+        raise UnknownExample(f"no example {name!r}: there are {', '.join(EXAMPLES)}")
+    return EXAMPLES[name]
