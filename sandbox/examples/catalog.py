@@ -81,6 +81,18 @@ EXAMPLES: Mapping[str, Example] = {
             claims=("onboarded", "nodes-by-n", "pods-run", "nodes-offer-n", "no-node-is-left"),
             module="slice_inference",
         ),
+        Example(
+            name="mig-inference",
+            title="seven pods on parts of an H100 that its hardware cuts off",
+            claims=("onboarded", "cards-by-profile", "nodes-offer-devices", "pods-run", "no-node-is-left"),
+            module="mig_inference",
+        ),
+        Example(
+            name="whole-gpu-training",
+            title="a Job with a GPU of its own, beside pods that share theirs",
+            claims=("onboarded", "own-gpu", "node-goes-with-the-job", "no-node-is-left"),
+            module="whole_gpu_training",
+        ),
     )
 }
 

@@ -22,6 +22,7 @@ from sandbox.artifacts.tools import tools
 from sandbox.cluster.client import KubeClient
 from sandbox.controllers.process import Controllers
 from sandbox.demo.narrator import Narrator
+from sandbox.demo.steps import GPU, GPU_NODES, PODS
 from sandbox.examples.catalog import HERE, Beside, Example
 from sandbox.examples.policy_text import with_fields
 from sandbox.system import Cluster, System
@@ -34,6 +35,7 @@ CREATING_SECONDS, CLOUDTRAIL_DELAY = 0.5, 1.0
 DELAY_SHARE = 0.4
 # kubectl waits for what it deletes, and finalizers take as long as their controller.
 KUBECTL_SECONDS = 180
+GPU_COUNT = "karpenter.k8s.aws/instance-gpu-count"
 
 
 class ExampleCluster:
@@ -56,6 +58,21 @@ class ExampleCluster:
     def delete_example(self) -> list[str]:
         """`kubectl delete -k examples/NAME`; what it printed."""
         return self.kubectl("delete", "-k", str(self.example.folder)).splitlines()
+
+    def gpu_nodes(self) -> list[dict[str, Any]]:
+        """Nodes of Slicewise's pools."""
+        return self.kube.list("/api/v1/nodes", **GPU_NODES)
+
+    def gpus(self) -> int:
+        """Cards in them, by the label that Karpenter's AWS provider writes."""
+        return sum(cards(node) for node in self.gpu_nodes())
+
+    def pods(self, selector: str = "") -> list[dict[str, Any]]:
+        """Of the default namespace, to which examples are applied."""
+        return self.kube.list(PODS, **({"labelSelector": selector} if selector else {}))
+
+    def running(self, selector: str = "") -> int:
+        return sum(pod["status"].get("phase") == "Running" for pod in self.pods(selector))
 
     def kubectl(self, *arguments: str, given: str = "") -> str:
         """
@@ -154,6 +171,16 @@ class World:
 
     def _report(self, record: Mapping[str, Any]) -> None:
         self.story.saw(f"Slicewise: [{record['stage']}] {record['reason']}")
+
+
+def cards(node: Mapping[str, Any]) -> int:
+    """A GPU node's, whatever its device plugin makes of them."""
+    return int(node["metadata"]["labels"][GPU_COUNT])
+
+
+def offered(node: Mapping[str, Any], resource: str = GPU) -> int:
+    """How many of it the kubelet lets pods have."""
+    return int(node["status"]["allocatable"].get(resource, 0))
 
 
 def rendered(example: Example) -> list[dict[str, Any]]:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import copy
 import json
 from functools import cache
-from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 from slicewise.onboarding import admission, manifests, rbac, time_slice
 from slicewise.pools import layout
 
 from sandbox.artifacts import api_schemas
 from tests.support import builders
+from tests.support.example_files import FOLDERS, is_of_kubernetes, objects
 
 pytestmark = pytest.mark.sandbox
 
-ROOT = Path(__file__).parents[2]
 POLICY = builders.policy(
     """{
     shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, timeSlice: short},
@@ -37,12 +35,7 @@ OURS = [
     *rbac.objects(POLICY),
     *time_slice.daemon_sets(POLICY),
 ]
-EXAMPLES = [
-    item
-    for path in sorted((ROOT / "examples").rglob("*.yaml"))
-    if path.name != "kustomization.yaml"
-    for item in yaml.safe_load_all(path.read_text())
-]
+EXAMPLES = [item for folder in FOLDERS for item in objects(folder) if is_of_kubernetes(item)]
 
 
 @cache

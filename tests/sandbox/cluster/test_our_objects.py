@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +17,15 @@ from slicewise.onboarding import admission, manifests, rbac, time_slice
 from slicewise.onboarding.pools import fallback as fallback_pools
 from slicewise.pools import layout
 
+from sandbox.artifacts import workload_crds
 from sandbox.cluster.client import KubeClient
 from sandbox.cluster.control_plane import ControlPlane
 from tests.support import builders, vendor_charts
+from tests.support.example_files import FOLDERS, is_of_kubernetes, objects
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
 
-ROOT = Path(__file__).parents[3]
 POLICY = builders.policy(
     """{
     shared: {sharing: time-slicing, gpus: [l4, a100-40gb], maxGpus: 2000, capacityTypes: [spot, on-demand],
@@ -122,18 +122,31 @@ def test_a_fallback_that_off_hours_closed_may_have_nodes_once_the_policy_names_i
     assert "nodes" not in crds.get(path)["spec"]["limits"]
 
 
-def examples() -> list:
-    return [
-        pytest.param(item, id=f"{item['kind']} {item['metadata']['name']}")
-        for path in sorted((ROOT / "examples").rglob("*.yaml"))
-        if path.name != "kustomization.yaml"
-        for item in yaml.safe_load_all(path.read_text())
-    ]
+@pytest.fixture(scope="module")
+def kinds(kube: KubeClient) -> KubeClient:
+    """With the definitions of what examples have beside Kubernetes' own kinds."""
+    items = [item for folder in FOLDERS for item in objects(folder) if not is_of_kubernetes(item)]
+    wanted = {(item["apiVersion"], item["kind"]) for item in items}
+    for file in sorted(workload_crds.folder().glob("*.yaml")):
+        definition = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        group, kind = definition["spec"]["group"], definition["spec"]["names"]["kind"]
+        if any(version.startswith(f"{group}/") and kind == named for version, named in wanted):
+            kube.apply(definition)
+    for of in wanted:
+        eventually(lambda of=of: kube.serves(*of), f"{of} is not served")
+    return kube
 
 
-@pytest.mark.parametrize("item", examples())
-def test_an_example_is_accepted(kube: KubeClient, item: dict) -> None:
-    item = {**item, "metadata": {"namespace": "default", **item["metadata"]}}
+@pytest.mark.parametrize(
+    "item",
+    [
+        pytest.param(item, id=f"{folder.name} {item['kind']} {item['metadata']['name']}")
+        for folder in FOLDERS
+        for item in objects(folder)
+    ],
+)
+def test_an_example_is_accepted(kinds: KubeClient, item: dict) -> None:
+    kube = kinds
 
     kube.apply(item)
 

@@ -1,34 +1,28 @@
-"""Each example asks for one slice of a pool that a policy of ours has, and would start nowhere else."""
+"""Each example asks for slices of a pool that its own policy has, and would start nowhere else."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 from slicewise.kube.labels import POOL_LABEL
-from slicewise.policy.model import parse
+from slicewise.policy.model import Policy, parse
 from slicewise.pools import layout
 
-ROOT = Path(__file__).parents[3]
-EXAMPLES = ROOT / "examples"
-NOT_APPLIED = ("kustomization.yaml", "policy.yaml")
-MANIFESTS = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.name not in NOT_APPLIED)
+from tests.support.example_files import FOLDERS, Object, objects, pod_specs
+
+PODS = [
+    pytest.param(folder, spec, id=f"{folder.name} {item['kind']} {item['metadata']['name']} {number}")
+    for folder in FOLDERS
+    for item in objects(folder)
+    for number, spec in enumerate(pod_specs(item))
+]
 
 
-def objects():
-    for path in MANIFESTS:
-        for item in yaml.safe_load_all(path.read_text()):
-            yield pytest.param(item, id=f"{item['kind']} {item['metadata']['name']}")
+def policy(folder: Path) -> Policy:
+    return parse((folder / "policy.yaml").read_text(), folder.name)
 
 
-def pods():
-    for parameter in objects():
-        (item,) = parameter.values
-        spec = item["spec"].get("template", {}).get("spec")
-        if spec:
-            yield pytest.param(spec, id=parameter.id)
-
-
-def slices_of(spec):
+def slices_of(spec: Object) -> dict[str, int]:
     return {
         resource: count
         for container in spec["containers"]
@@ -37,47 +31,52 @@ def slices_of(spec):
     }
 
 
-def sliced():
-    return [parameter for parameter in pods() if slices_of(parameter.values[0])]
+SLICED = [parameter for parameter in PODS if slices_of(parameter.values[1])]
 
 
-@pytest.fixture(scope="module")
-def pools():
-    found = {}
-    for path in sorted((ROOT / "policies").glob("*.yaml")):
-        for pool in parse(path.read_text(), path.stem).pools:
-            found[pool.name] = pool
-    return found
+def test_there_is_an_example_for_a_slice_a_mig_device_and_a_whole_gpu():
+    sharings = {
+        pool.sharing.value
+        for folder, spec in (parameter.values for parameter in SLICED)
+        for pool in policy(folder).pools
+        if pool.name == spec["nodeSelector"][POOL_LABEL]
+    }
+
+    assert sharings >= {"time-slicing", "mig", "none"}
 
 
-def test_there_is_an_example_for_a_slice_a_mig_device_and_a_whole_gpu(pools):
-    sharings = {pools[p.values[0]["nodeSelector"][POOL_LABEL]].sharing.value for p in sliced()}
+@pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
+def test_an_example_has_pods_on_slices(folder: Path):
+    assert [spec for spec in pod_specs(objects(folder)) if slices_of(spec)]
 
-    assert sharings == {"time-slicing", "mig", "none"}
 
-
-@pytest.mark.parametrize("spec", sliced())
-def test_a_pod_asks_for_one_slice_of_its_pool_and_tolerates_its_taint(spec, pools):
-    pool = pools[spec["nodeSelector"][POOL_LABEL]]
+@pytest.mark.parametrize(("folder", "spec"), SLICED)
+def test_a_pod_asks_for_one_slice_of_its_pool_and_tolerates_its_taint(folder: Path, spec: Object):
+    [pool] = [pool for pool in policy(folder).pools if pool.name == spec["nodeSelector"][POOL_LABEL]]
 
     assert slices_of(spec) == {layout.resource(pool): 1}
     (toleration,) = spec["tolerations"]
     assert (toleration["key"], toleration["effect"]) == (layout.TAINT["key"], layout.TAINT["effect"])
 
 
-@pytest.mark.parametrize("spec", list(pods()))
-def test_a_container_says_what_it_needs_and_may_not_grow_its_rights(spec):
+@pytest.mark.parametrize(("folder", "spec"), PODS)
+def test_a_container_says_what_it_needs_and_may_not_grow_its_rights(folder: Path, spec: Object):
     for container in spec["containers"]:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
 
 
-@pytest.mark.parametrize("spec", list(pods()))
-def test_every_config_map_that_is_mounted_is_generated_from_files_that_exist(spec):
-    generated = {}
-    for path in EXAMPLES.rglob("kustomization.yaml"):
-        for entry in yaml.safe_load(path.read_text())["configMapGenerator"]:
-            generated[entry["name"]] = [path.parent / name for name in entry["files"]]
+@pytest.mark.parametrize(("folder", "spec"), PODS)
+def test_an_image_is_pinned_by_its_digest_beside_a_tag_that_people_read(folder: Path, spec: Object):
+    for container in spec["containers"]:
+        name, _, digest = container["image"].partition("@sha256:")
+        assert ":" in name.rpartition("/")[2] and len(digest) == 64, container["image"]
 
-    for volume in spec.get("volumes", ()):
-        assert all(path.exists() for path in generated[volume["configMap"]["name"]])
+
+@pytest.mark.parametrize(("folder", "spec"), PODS)
+def test_every_config_map_that_is_mounted_is_generated_from_files_that_exist(folder: Path, spec: Object):
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    generated = {entry["name"]: entry["files"] for entry in kustomization.get("configMapGenerator", ())}
+
+    mounted = [volume["configMap"]["name"] for volume in spec.get("volumes", ()) if "configMap" in volume]
+    assert all((folder / name).exists() for volume in mounted for name in generated[volume])
