@@ -21,6 +21,7 @@ from sandbox.metrics.remote_write import STALE, Samples
 from tests.fakes.range_api import Found, RangeApi, matches
 
 MAX_POINTS_A_SERIES = 11_000
+_IN_USE = re.compile(r"(?P<each>max by .*) > 0 or count by \((?P<labels>[\w,]+)\) \((?P=each)\)")
 _BY = re.compile(r"max by \((?P<labels>[\w,]+)\) \((?P<query>.*)\)")
 _QUERY = re.compile(r"(?P<function>\w+)\((?P<name>\w+)\{(?P<matchers>[^{}]*)\}\[(?P<seconds>\d+)s\]\)")
 _MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
@@ -93,6 +94,9 @@ class Prometheus(RangeApi):
         Raises:
             BadQuery: the query is not one of ours, or asks for too many points.
         """
+        if in_use := _IN_USE.fullmatch(query):
+            each = self.range(in_use["each"], start, end, step)
+            return [*_above_zero(each), *_counted(each, set(in_use["labels"].split(",")))]
         if outer := _BY.fullmatch(query):
             inner = self.range(outer["query"], start, end, step)
             return _highest(inner, set(outer["labels"].split(",")))
@@ -131,6 +135,28 @@ def _highest(results: list[dict[str, Any]], by: set[str]) -> list[dict[str, Any]
             group.setdefault(at, []).append(float(text))
     return [
         {"metric": dict(key), "values": [[at, _text(_peak(values))] for at, values in sorted(group.items())]}
+        for key, group in groups.items()
+    ]
+
+
+def _above_zero(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """… > 0"""
+    found = [
+        {**one, "values": [[at, text] for at, text in one["values"] if float(text) > 0]} for one in results
+    ]
+    return [one for one in found if one["values"]]
+
+
+def _counted(results: list[dict[str, Any]], by: set[str]) -> list[dict[str, Any]]:
+    """count by (…) (…)"""
+    groups: dict[Labels, dict[int, int]] = {}
+    for found in results:
+        key = frozenset((name, value) for name, value in found["metric"].items() if name in by)
+        group = groups.setdefault(key, {})
+        for at, _ in found["values"]:
+            group[at] = group.get(at, 0) + 1
+    return [
+        {"metric": dict(key), "values": [[at, str(count)] for at, count in sorted(group.items())]}
         for key, group in groups.items()
     ]
 

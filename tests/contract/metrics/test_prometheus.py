@@ -198,6 +198,39 @@ def test_an_answer_of_many_series_is_read_whole(prometheus):
     } == {(1008, True)}
 
 
+# Encoders and decoders
+
+ENC = "DCGM_FI_DEV_ENC_UTIL"
+
+
+def test_encoders_at_rest_are_counted_by_model_and_only_those_in_use_are_read(prometheus):
+    """The exporter repeats a GPU's value for each of its pods: they are one GPU."""
+    for gpu, value in enumerate((40.0, 0.0, 0.0)):
+        for pod in ("", "a", "b"):
+            labels = {**SERIES, "gpu": str(gpu), "modelName": "NVIDIA L4"} | ({"pod": pod} if pod else {})
+            prometheus.put(ENC, labels, [(second(3) + 30, value), (second(2) + 30, 0.0)])
+    prometheus.put(ENC, {**SERIES, "gpu": "9", "modelName": "Tesla T4"}, [(second(3) + 30, 0.0)])
+
+    port = PrometheusMetrics(prometheus.url, SESSION, ["encoders"])
+    found = {
+        tuple(sorted(one.labels.items())): (one.name, points(one))
+        for one in in_one_piece(port.read("gpu-1", END - timedelta(days=1), END, STEP))
+    }
+
+    in_use = tuple(sorted({"Hostname": "n-1", "gpu": "0", "modelName": "NVIDIA L4"}.items()))
+    assert found == {
+        in_use: (ENC, {second(3): 40.0}),
+        (("modelName", "NVIDIA L4"),): (ENC, {second(3): 3.0, second(2): 3.0}),
+        (("modelName", "Tesla T4"),): (ENC, {second(3): 1.0}),
+    }
+
+
+def test_encoders_are_not_read_unless_asked_for(prometheus):
+    prometheus.put(ENC, {**SERIES, "gpu": "0"}, [(second(3) + 30, 40.0)])
+
+    assert read(prometheus) == ()
+
+
 # Whose series
 
 

@@ -262,16 +262,20 @@ class App:
         return Trigger(cluster if cluster.startswith("arn:") else self.scope.arn(cluster), reason, forced)
 
 
-def metrics_of(source: MetricsSource, endpoint: str, session: Session, region: str) -> Metrics:
+def metrics_of(
+    source: MetricsSource, endpoint: str, session: Session, region: str, video: Iterable[str] = ()
+) -> Metrics:
     """
     Args:
         endpoint: Of a Prometheus; no other source has one.
         region: Of Container Insights; no other source needs one.
+        video: What is read of GPUs' video engines, of hardware.gpus.VIDEO_KINDS: no other source than a
+            Prometheus has it.
     """
     if source is MetricsSource.PROMETHEUS:
         from slicewise.gateways.prometheus import PrometheusMetrics
 
-        return PrometheusMetrics(endpoint, session)
+        return PrometheusMetrics(endpoint, session, video)
     if source is MetricsSource.CONTAINER_INSIGHTS:
         from slicewise.gateways.cloudwatch_metrics import CloudWatchMetrics
 
@@ -318,7 +322,8 @@ class _PerCluster:
         )
 
     def metrics(self, policy: Policy) -> Metrics:
-        return metrics_of(policy.metrics.source, policy.metrics.endpoint, self.session, self.region)
+        source, endpoint = policy.metrics.source, policy.metrics.endpoint
+        return metrics_of(source, endpoint, self.session, self.region, policy.video_kinds)
 
 
 def _ports(environ: Mapping[str, str], session: Session, region: str, charts: Iterable[Chart]) -> Ports:

@@ -37,7 +37,6 @@ class CloudWatchPromQl(PrometheusMetrics):
     are random numbers. Limits and codes: CloudWatch's user guide, "PromQL limits and restrictions".
     """
 
-    _names = tuple(_WANTED)
     _signed_for = "monitoring"
     # 429: the account runs 30 queries already. 422: it asked 300 times in a second, or a query was cut off
     # after 20 seconds, or had too much to scan.
@@ -45,6 +44,7 @@ class CloudWatchPromQl(PrometheusMetrics):
 
     def __init__(self, session: Session, region: str):
         super().__init__(client("cloudwatch", session, region).meta.endpoint_url, session)
+        self._names = tuple(_WANTED)
         self._region = region
 
     def _answers(

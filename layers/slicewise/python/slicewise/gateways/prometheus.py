@@ -14,6 +14,7 @@ from botocore.session import Session
 
 from slicewise.errors import Refused, Unavailable
 from slicewise.gateways.prometheus_answers import Answer, WholeAnswer
+from slicewise.hardware.gpus import DECODERS, ENCODERS
 from slicewise.model.cluster import Series, only_the_last
 from slicewise.model.spans import DAY, HOUR
 
@@ -24,6 +25,8 @@ _WANTED = {
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE": "avg_over_time",
     "DCGM_FI_DEV_XID_ERRORS": "last_over_time",
 }
+# What GPUs' encoders and decoders do, by kind; read only of clusters whose policy shares a GPU that has them.
+_VIDEO = {ENCODERS: "DCGM_FI_DEV_ENC_UTIL", DECODERS: "DCGM_FI_DEV_DEC_UTIL"}
 # Of these the exporter repeats the GPU's value for each of its pods, of the others it may distinguish pods.
 _OF_A_GPU = frozenset({"DCGM_FI_PROF_GR_ENGINE_ACTIVE", "DCGM_FI_DEV_XID_ERRORS"})
 # Labels that distinguish nodes, GPUs and pods; a series has as many others again.
@@ -55,14 +58,15 @@ class PrometheusMetrics:
         endpoint: Such as "http://prometheus.monitoring:9090", or a workspace of Amazon Managed Prometheus,
             "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-…" or a VPC endpoint of it, whose
             requests are signed with the session's credentials (aps:QueryMetrics).
+        video: What is read as well, of hardware.gpus.VIDEO_KINDS.
     """
 
-    _names = tuple(_WANTED)
     _signed_for = "aps"
     # Answers that come and go, beside those of a server at fault.
     _busy = frozenset({429})
 
-    def __init__(self, endpoint: str, session: Session):
+    def __init__(self, endpoint: str, session: Session, video: Iterable[str] = ()):
+        self._names = (*_WANTED, *(_VIDEO[kind] for kind in video))
         self._url = endpoint.partition("/api/v1")[0].rstrip("/") + "/api/v1/query_range"
         self._session = session
         self._region = _region_of(urlsplit(endpoint).hostname or "")
@@ -180,6 +184,10 @@ def _affordable(start: datetime, end: datetime, step: timedelta, series: int) ->
 
 def _query(name: str, cluster: str, seconds: int) -> str:
     ours = ",".join(f'{label}=~"|{cluster}"' for label in _CLUSTER_LABELS)
+    if name in _VIDEO.values():
+        # Most GPUs encode nothing. Of those it is enough that they were measured: how many, by model.
+        each = f"max by ({','.join(_GPU_LABELS)}) (avg_over_time({name}{{{ours}}}[{seconds}s]))"
+        return f"{each} > 0 or count by (modelName) ({each})"
     kept = _GPU_LABELS if name in _OF_A_GPU else (*_GPU_LABELS, *_POD_LABELS)
     return f"max by ({','.join(kept)}) ({_WANTED[name]}({name}{{{ours}}}[{seconds}s]))"
 

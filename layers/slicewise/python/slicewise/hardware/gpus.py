@@ -7,6 +7,12 @@ Sources:
     MIG profiles            NVIDIA/gpu-operator v26.7.0, assets/state-mig-manager/0400_configmap.yaml, and the
                             most instances of each profile that fit on one GPU.
 
+    video engines           NVENCs and NVDECs of a GPU. t4, v100, a100: AWS's Compute Blog, "Optimizing video
+                            encoding with FFmpeg using NVIDIA GPU-based Amazon EC2 instances". a10g (the A10's
+                            chip), l4, l40s, h100: gmasse/gpu-specs 097f0fb, a table of datasheets. h200: the
+                            H100's chip. Of the others it is not known here. NVIDIA's "Video Encode and Decode
+                            GPU Support Matrix" has all of them; it was not read for this table.
+
 Fractions of a GPU (g6f, gr6f) are left out: EC2 reports 0 GPUs for them, so no device plugin can share them.
 Also left out: machines without a GPU entry in Karpenter's table (g2, g3, p2, the small p3).
 """
@@ -16,6 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+# NVENC, and NVDEC.
+VIDEO_KINDS = ENCODERS, DECODERS = "encoders", "decoders"
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,11 @@ class GpuModel:
     families: tuple[str, ...]
     mig: Mapping[str, int] = field(default_factory=dict)
     compute_slices: int = 7
+
+    @property
+    def video_engines(self) -> Mapping[str, int | None]:
+        """How many ENCODERS and DECODERS one GPU has; None where that is not known here."""
+        return dict(zip(VIDEO_KINDS, _VIDEO_ENGINES.get(self.name, (None, None)), strict=True))
 
     @property
     def memory_gib(self) -> int:
@@ -77,6 +91,18 @@ MODELS: tuple[GpuModel, ...] = (
     GpuModel("b200", "b200", 183359, (8,), ("p6-b200",), _B200),
     GpuModel("b300", "b300", 275040, (8,), ("p6-b300",), _B300),
 )
+
+_VIDEO_ENGINES: Mapping[str, tuple[int, int]] = {
+    "t4": (1, 2),
+    "a10g": (1, 2),
+    "l4": (2, 4),
+    "l40s": (3, 3),
+    "v100": (3, 1),
+    "a100-40gb": (0, 5),
+    "a100-80gb": (0, 5),
+    "h100": (0, 7),
+    "h200": (0, 7),
+}
 
 _BY_NAME = {model.name: model for model in MODELS}
 

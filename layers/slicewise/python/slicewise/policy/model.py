@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from slicewise.errors import InvalidPolicy, PolicyProblem, PolicySkew
 from slicewise.hardware import gpus as catalog
-from slicewise.hardware.gpus import GpuModel
+from slicewise.hardware.gpus import VIDEO_KINDS, GpuModel
 from slicewise.kube.labels import CLASS_LABEL, POLICY_TAG
 from slicewise.kube.quantities import NEVER
 from slicewise.policy import fields
@@ -548,6 +548,12 @@ class Policy:
     @property
     def has_classes(self) -> bool:
         return any(pool.classes for pool in self.pools)
+
+    @property
+    def video_kinds(self) -> tuple[str, ...]:
+        """Which of VIDEO_KINDS the GPUs of pools with an N have, or may have: no other need be read."""
+        models = [model for pool in self.pools if pool.replicas for model in pool.models()]
+        return tuple(kind for kind in VIDEO_KINDS if any(model.video_engines[kind] != 0 for model in models))
 
     @property
     def parts(self) -> tuple[Pool, ...]:

@@ -145,6 +145,7 @@ def _choose(state: PoolState, pods: Sequence[PodUse], contents: ClusterContents,
         host=host(state, contents),
         current=state.n,
         policy=TuningPolicy(slowdown_budget=state.pool.slowdown_budget, max_replicas=highest),
+        engines=state.gpu.video_engines,
     )
 
 

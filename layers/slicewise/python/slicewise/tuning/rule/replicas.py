@@ -4,6 +4,8 @@ How many pods of a pool may share a GPU: N, from what was measured, with its rea
     memory   the n largest peaks fit in (1 − h) · M, and in M with what they may grow by; memory_growth.py
     compute  n · ū + 1.645 · σ · √n ≤ η · (1 − 1/S); without a slowdown budget, ≤ η
     host     vCPU, RAM and pod places of the instance, a GPU, over what a pod requests
+    encoders, decoders
+             as compute, of the GPU's NVENCs and NVDECs, with η = 1; only where pods used them
     N        the smallest of them, at least 1, at most the policy's maximum
 
 ū and σ are over all samples of all pods, a pod weighing as much as another.
@@ -15,10 +17,12 @@ the least change that makes more use never look better.
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from types import MappingProxyType
 
+from slicewise.hardware.gpus import DECODERS, ENCODERS
 from slicewise.tuning.rule.memory_growth import MemoryGrowth
 from slicewise.tuning.rule.memory_sum import QUANTILE, Member, fits, upper_bound
 from slicewise.tuning.usage.evidence import WINDOW_DAYS, Grade, PodUse, usable_memory
@@ -33,6 +37,9 @@ GREEDY_SHARE = 0.8
 HARD_CAP = 48
 # η, what time-slicing leaves of a GPU: nos measured 90 %.
 EFFICIENCY = 0.9
+# The same of NVENC and NVDEC: NVIDIA calls what switching between sessions costs negligible ("NVENC
+# Application Note" and "NVDEC Application Note" of Video Codec SDK 13.0).
+VIDEO_EFFICIENCY = 1.0
 # h, for fragmentation and for peaks between two samples.
 MEMORY_HEADROOM = 0.1
 # Fewer days than this say little about a week.
@@ -60,11 +67,19 @@ class TuningPolicy:
 
     @property
     def busy_limit(self) -> float:
+        return self.efficiency * self._share_that_may_be_busy
+
+    @property
+    def video_limit(self) -> float:
+        return VIDEO_EFFICIENCY * self._share_that_may_be_busy
+
+    @property
+    def _share_that_may_be_busy(self) -> float:
         if self.slowdown_budget is None:
-            return self.efficiency
+            return 1.0
         if math.isnan(self.slowdown_budget):
             return 0.0
-        return self.efficiency * (1 - 1 / max(1.0, self.slowdown_budget))
+        return 1 - 1 / max(1.0, self.slowdown_budget)
 
 
 @dataclass(frozen=True)
@@ -140,20 +155,26 @@ def choose_replicas(
     host: Host | None = None,
     current: int = 1,
     policy: TuningPolicy | None = None,
+    engines: Mapping[str, int | None] = MappingProxyType({}),
 ) -> Choice:
     """
     N for one pool of one GPU model.
 
     A pod without a full day of history counts as a whole GPU, as does one of
     unknown memory. Without any pods there is no evidence, and N is 1.
+
+    Args:
+        engines: How many encoders and decoders the GPU has, by kind, where that is known.
     """
     policy, host = policy or TuningPolicy(), host or Host()
     limit = max(1, min(policy.max_replicas, HARD_CAP))
     demand = Demand(pods)
+    compute = _compute_bound(demand, policy, limit)
     bounds = (
         _memory_bound(pods, card_memory_mib, policy, limit),
-        _compute_bound(demand, policy, limit),
+        compute,
         _host_bound(host, limit),
+        *_video_bounds(pods, policy, limit, engines, compute.n),
     )
     target = max(1, min(bound.n for bound in bounds))
     binding = _binding(bounds, limit)
@@ -187,14 +208,19 @@ def is_greedy(pod: PodUse, card_memory_mib: float) -> bool:
 class Demand:
     """How busy the pods of a pool are, as one distribution in which every pod weighs the same."""
 
-    def __init__(self, pods: Sequence[PodUse]):
+    def __init__(self, pods: Sequence[PodUse], of: Callable[[PodUse], Mapping[int, float]] | None = None):
+        """
+        Args:
+            of: What a pod does: thousandths, and in which part of its time; how busy it is, if not given.
+        """
         weights: dict[int, float] = defaultdict(float)
         # Pods of a workload share what was measured of it, and there may be hundreds of them.
-        alike: dict[tuple[int, int, bool], list[PodUse]] = {}
+        alike: dict[tuple[int, int, int, bool], list[PodUse]] = {}
         for pod in pods:
-            alike.setdefault((id(pod.pooled), id(pod.days), pod.has_history), []).append(pod)
+            key = (id(pod.pooled), id(pod.days), id(pod.video), pod.has_history)
+            alike.setdefault(key, []).append(pod)
         for group in alike.values():
-            for value, share in _distribution(group[0]).items():
+            for value, share in (of or _distribution)(group[0]).items():
                 weights[value] += share * len(group)
         total = sum(weights.values()) or 1.0
         # Without pods: one that is always busy.
@@ -287,14 +313,51 @@ def _memory_bound(pods: Sequence[PodUse], card: float, policy: TuningPolicy, lim
 
 
 def _compute_bound(demand: Demand, policy: TuningPolicy, limit: int) -> Bound:
-    n = _largest(limit, lambda n: demand.need(n)[0] <= policy.busy_limit + 1e-9)
+    return _bound_of_time("compute", demand, policy.busy_limit, limit)
+
+
+def _bound_of_time(what: str, demand: Demand, most: float, limit: int, unit: str = "") -> Bound:
+    """How many pods may share something that one of them uses at a time, of which `most` may be in use."""
+    n = _largest(limit, lambda n: demand.need(n)[0] <= most + 1e-9)
 
     def arithmetic(n: int) -> str:
         need, mean, deviation = demand.need(n)
-        sign = "≤" if need <= policy.busy_limit + 1e-9 else ">"
-        return f"{n}·{mean:.3f} + 1.645·{deviation:.3f}·√{n} = {need:.2f} {sign} {policy.busy_limit:.2f}"
+        sign = "≤" if need <= most + 1e-9 else ">"
+        return f"{n}·{mean:.3f} + 1.645·{deviation:.3f}·√{n} = {need:.2f} {sign} {most:.2f}{unit}"
 
-    return Bound("compute", n, arithmetic(n), arithmetic(n + 1))
+    return Bound(what, n, arithmetic(n), arithmetic(n + 1))
+
+
+_ENGINES = {ENCODERS: "NVENC", DECODERS: "NVDEC"}
+
+
+def _video_bounds(
+    pods: Sequence[PodUse],
+    policy: TuningPolicy,
+    limit: int,
+    engines: Mapping[str, int | None],
+    compute: int,
+) -> Iterator[Bound]:
+    """
+    Only of what the pods may have used. Where nothing of it is certain, gaps are all there is: these bind
+    compute as well, and only a bound that is tighter is worth a line.
+    """
+    for kind, engine in _ENGINES.items():
+        uses = [pod.video[kind] for pod in pods if kind in pod.video]
+        if not any(use.is_any for use in uses):
+            continue
+        count = engines.get(kind)
+        unit = f" of {count} {engine}" if count else f" of its {engine}"
+        demand = Demand(pods, partial(_video_distribution, kind))
+        bound = _bound_of_time(kind, demand, policy.video_limit, limit, unit)
+        if bound.n < compute or any(use.lower.is_any for use in uses):
+            yield bound
+
+
+def _video_distribution(kind: str, pod: PodUse) -> Mapping[int, float]:
+    if not pod.has_history or kind not in pod.video:
+        return {round(1000 * pod.unknown_video): 1.0}
+    return dict(pod.video[kind].most)
 
 
 def _host_bound(host: Host, limit: int) -> Bound:

@@ -15,10 +15,12 @@ What it does with slices (internal/pkg/transformation/kubernetes.go), and what i
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 
+from slicewise.hardware.gpus import DECODERS, ENCODERS
 from slicewise.model.cluster import Series
-from slicewise.tuning.usage.points import covers, highest, laid_over
+from slicewise.tuning.usage.points import covers, first_at, highest, known_at, laid_over
 from slicewise.tuning.usage.readings import (
     Cleaner,
     Device,
@@ -28,6 +30,7 @@ from slicewise.tuning.usage.readings import (
     Readings,
     note_incomplete,
 )
+from slicewise.tuning.usage.video import Attributed, Reading, attributed
 
 MEMORY, KERNELS, ENGINE, XID = (
     "DCGM_FI_DEV_FB_USED",
@@ -35,6 +38,8 @@ MEMORY, KERNELS, ENGINE, XID = (
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
     "DCGM_FI_DEV_XID_ERRORS",
 )
+# Percent of all of a GPU's engines of the kind together.
+VIDEO = {"DCGM_FI_DEV_ENC_UTIL": ENCODERS, "DCGM_FI_DEV_DEC_UTIL": DECODERS}
 _NODE_LABELS = ("Hostname", "hostname", "node", "nodename", "kubernetes_node", "k8s_node_name", "instance")
 # Below this, context and driver are most of a GPU's memory, and no process owns them.
 _WORTH_ATTRIBUTING_MIB = 1024
@@ -71,6 +76,11 @@ class _Field:
         for pod in self.pods.values():
             points = highest(points, pod)
         return laid_over(points, self.own)
+
+    @property
+    def steps(self) -> Set[int]:
+        """Those in which anything was measured."""
+        return known_at((self.own, *self.pods.values()))
 
     @property
     def sharers(self) -> dict[int, float]:
@@ -156,14 +166,19 @@ def read(
         with_gone: Also the GPUs of nodes that are there no more, apart from the others.
     """
     cleaner, incomplete = Cleaner(), dict[str, None]()
-    gathered = _Gathered(nodes, node_of)
+    gathered, video = _Gathered(nodes, node_of), _Video()
     for one in note_incomplete(series, incomplete):
         points = _points(one, cleaner)
-        if points is not None:
+        if points is None:
+            continue
+        if one.name in VIDEO and _is_count(one):
+            video.count(VIDEO[one.name], one.labels.get("modelName", ""), points)
+        else:
             gathered.add(sys.intern(one.name), one.labels, points)
     devices, gone, pods = [], [], []
-    for (node, gpu), found in gathered.fields():
-        device, pods_of_gpu = _judge(node, gpu, gathered.models[node, gpu], found, all_are_kept)
+    for (node, gpu), found in video.informed(gathered):
+        model = gathered.models[node, gpu]
+        device, pods_of_gpu = _judge(node, gpu, model, found, all_are_kept, video.of(model, found))
         # Of a deleted node only its pods are of interest, as the past of those that run now.
         if node in nodes:
             devices.append(device)
@@ -176,17 +191,87 @@ def read(
         gone=tuple(gone),
         impossible=cleaner.impossible,
         incomplete=tuple(incomplete),
+        video_since=video.since,
     )
+
+
+class _Video:
+    """
+    What GPUs' encoders and decoders did. A source may leave out those that rest: then it says of how many
+    GPUs of each model it has a value (gateways/prometheus.py), and only where these are all that were
+    measured, one without a value has rested.
+
+    Attributes:
+        counts: By kind and model, of how many GPUs there was a value in each step.
+        since: The first second with any value, by kind.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], dict[int, float]] = {}
+        self.since: dict[str, int] = {}
+        self._measured: dict[str, Counter[int]] = {}
+        self._rested: dict[tuple[str, str], frozenset[int]] = {}
+
+    def count(self, kind: str, model: str, points: Points) -> None:
+        self.counts.setdefault((kind, model), {}).update(points)
+        self._begin(kind, points)
+
+    def _begin(self, kind: str, points: Points) -> None:
+        first = first_at(points)
+        if first is not None:
+            self.since[kind] = min(first, self.since.get(kind, first))
+
+    def informed(self, gathered: _Gathered) -> Iterable[tuple[_Gpu, Mapping[str, _Field]]]:
+        """The GPUs, once it is known how many were measured, where that is compared with a count."""
+        if not self.counts:
+            return gathered.fields()
+        of_gpus = list(gathered.fields())
+        for key, found in of_gpus:
+            # A MIG instance has no such value: NVML does not have it of a GPU that is cut.
+            if "/" not in key[1] and MEMORY in found:
+                measured = self._measured.setdefault(gathered.models[key], Counter())
+                measured.update(dict.fromkeys(found[MEMORY].steps, 1))
+        return of_gpus
+
+    def of(self, model: str, found: Mapping[str, _Field]) -> dict[str, Reading]:
+        readings = {}
+        for name, kind in VIDEO.items():
+            if name in found:
+                points = found[name].whole
+                self._begin(kind, points)
+                busy = {at: value for at, value in points.items() if value > 0}
+                resting = frozenset(at for at, value in points.items() if value <= 0)
+                readings[kind] = Reading(busy, resting | self._all_rested(kind, model))
+            elif (kind, model) in self.counts:
+                readings[kind] = Reading(resting=self._all_rested(kind, model))
+        return readings
+
+    def _all_rested(self, kind: str, model: str) -> frozenset[int]:
+        """Steps in which every GPU of the model has a value, so that one without has been left out."""
+        if (kind, model) not in self._rested:
+            measured: Mapping[int, int] = self._measured.get(model, {})
+            counts = self.counts.get((kind, model), {})
+            self._rested[kind, model] = frozenset(
+                at for at, count in counts.items() if count >= measured.get(at, 0)
+            )
+        return self._rested[kind, model]
 
 
 def _points(series: Series, cleaner: Cleaner) -> Points | None:
     if series.name == MEMORY:
         return cleaner.memory_mib(series, 1)
-    if series.name == KERNELS:
+    if series.name in VIDEO and _is_count(series):
+        return cleaner.counts(series)
+    if series.name == KERNELS or series.name in VIDEO:
         return cleaner.busy(series, 100)
     if series.name == ENGINE:
         return cleaner.busy(series, 1)
     return cleaner.counts(series) if series.name == XID else None
+
+
+def _is_count(series: Series) -> bool:
+    """Whether it says of how many GPUs of a model there is a value, not what one of them did."""
+    return not series.labels.keys() - {"modelName"}
 
 
 def _pod(labels: Mapping[str, str], renamed: bool) -> _Pod | None:
@@ -221,7 +306,12 @@ def _gpu(labels: Mapping[str, str]) -> str:
 
 
 def _judge(
-    node: str, gpu: str, model: str, found: Mapping[str, _Field], all_are_kept: bool
+    node: str,
+    gpu: str,
+    model: str,
+    found: Mapping[str, _Field],
+    all_are_kept: bool,
+    video: Mapping[str, Reading],
 ) -> tuple[Device, list[PodPoints]]:
     memory, kernels = found.get(MEMORY, _Field()), found.get(KERNELS, _Field())
     fault = _fault(memory, all_are_kept)
@@ -237,11 +327,17 @@ def _judge(
         memory.sharers if fault else {},
         fault,
         model,
+        video=video,
     )
     if fault:
         return device, []
+    its: dict[str, Attributed] = {}
+    if video:
+        sharers = memory.sharers
+        its = {kind: attributed(reading, sharers) for kind, reading in video.items()}
     return device, [
-        PodPoints(*pod, node, model, kernels.pods.get(pod, {}), points) for pod, points in memory.pods.items()
+        PodPoints(*pod, node, model, kernels.pods.get(pod, {}), points, device.key, its)
+        for pod, points in memory.pods.items()
     ]
 
 

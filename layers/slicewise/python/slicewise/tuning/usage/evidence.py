@@ -8,13 +8,15 @@ evidence neither raises N nor lowers it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 from slicewise.tuning.usage.lanes import to_lanes
+from slicewise.tuning.usage.video import VideoUse
 
 DAY_SECONDS = 86_400
 # Weight of peaks against means in `effective_busy`; docs/tuning.md shows ±25 %.
@@ -22,6 +24,7 @@ BURST_WEIGHT = 3.0
 # The sort of evidence that a fresh pod lacks: seven days have every weekday once.
 WINDOW_DAYS = 7
 _NUMBER = (int, float)
+_NO_VIDEO: Mapping[str, VideoUse] = MappingProxyType({})
 
 
 class Grade(Enum):
@@ -65,6 +68,8 @@ class PodUse:
         workload: What makes the pod; "" where that is not known, and it is alone.
         pooled: Samples of all pods of its workload in the upper reading: thousandths of a GPU, and which part
             of the samples they are. Empty where `days` are its own.
+        video: What it does with its GPU's encoders and decoders, by kind; only what its source has.
+        unknown_video: Which part of a GPU's engines it counts as using where nothing is known of them.
     """
 
     name: str
@@ -78,6 +83,8 @@ class PodUse:
     day_peaks_mib: tuple[float, ...] = ()
     workload: str = ""
     pooled: tuple[tuple[int, float], ...] = ()
+    video: Mapping[str, VideoUse] = field(default_factory=lambda: _NO_VIDEO)
+    unknown_video: float = 1.0
 
     @property
     def has_history(self) -> bool:
@@ -106,7 +113,10 @@ class PodUse:
         memory = self.memory_mib if self.measured_memory_mib is None else self.measured_memory_mib
         known = memory if math.isfinite(memory) and memory >= 0 else 0.0
         floor = min(self.memory_floor_mib, known)
-        return PodUse(self.name, known, days or _IDLE, floor, workload=self.workload)
+        video = {kind: use.lower for kind, use in self.video.items()}
+        return PodUse(
+            self.name, known, days or _IDLE, floor, workload=self.workload, video=video, unknown_video=0.0
+        )
 
     def until(self, day: int) -> "PodUse":
         """What was known `day` days before the end of the record: `until(0)` is all of it."""

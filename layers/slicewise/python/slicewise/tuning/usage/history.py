@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -22,12 +22,11 @@ from slicewise.tuning.usage.owners import cron_job, topmost_owner
 from slicewise.tuning.usage.pod_history import PodHistory
 from slicewise.tuning.usage.points import STEP_SECONDS
 from slicewise.tuning.usage.readings import Device
+from slicewise.tuning.usage.video import BUCKETS, Samples, VideoDay, VideoUse, distribution, use_of_days
 
 STEPS_A_DAY = DAY_SECONDS // STEP_SECONDS
 # In place of thousandths of a GPU: none of its pods was there; none of those that were was measured.
 NO_POD, GAP = 65535, 65534
-# Of the pooled samples: parts of a GPU, rounded up, so that none counts as less than it was.
-BUCKETS = 200
 # What is added for good: a source may be a step late, and with it a step's points.
 _SETTLED = 2 * STEP_SECONDS
 # Owners of these kinds seldom come again under their name: a Job, and what is made of Jobs.
@@ -75,9 +74,7 @@ class WorkloadDay:
     Attributes:
         busiest: Thousandths of a GPU that its busiest pod may have used; GAP, NO_POD.
         certain: Thousandths that its pods used for certain in the mean: who was not measured, nothing.
-        pooled: How many samples of all its pods lie in each of the BUCKETS of a GPU, in the upper reading.
-            Whole GPUs, which gaps are as well, come first, then idle ones, and so on as far as there are any:
-            most workloads leave most of a GPU alone.
+        pooled: The samples of all its pods, in the upper reading.
         memory_mib: The most that one of its pods may have used, and `floor_mib` the least; NaN where nothing
             was measured. `certain_mib` is the most that one used for certain.
         memory_steps: In how many steps the memory of one of its pods was measured.
@@ -85,11 +82,12 @@ class WorkloadDay:
         estimated: One of its pods was known by its GPU only.
         last: Second of the last step that was measured; 0 where none was.
         through: Second of the last step that was added: none up to it is added again.
+        video: What its pods did with the GPUs' encoders and decoders, by kind; only where the source has it.
     """
 
     busiest: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
     certain: array[int] = field(default_factory=lambda: array("H", [NO_POD]) * STEPS_A_DAY)
-    pooled: array[int] = field(default_factory=lambda: array("I"))
+    pooled: Samples = field(default_factory=Samples)
     memory_mib: float = math.nan
     floor_mib: float = math.nan
     certain_mib: float = 0.0
@@ -99,21 +97,16 @@ class WorkloadDay:
     estimated: bool = False
     last: int = 0
     through: int = -1
-
-    def count(self, bucket: int, samples: int = 1) -> None:
-        """Into `pooled`: a bucket from 0, idle, to BUCKETS, a whole GPU."""
-        place = 0 if bucket >= BUCKETS else bucket + 1
-        if place >= len(self.pooled):
-            self.pooled.extend([0] * (place + 1 - len(self.pooled)))
-        self.pooled[place] += samples
-
-    def counted(self) -> list[tuple[int, int]]:
-        """Each bucket of `pooled` that has samples, and how many; in order."""
-        found = [(place - 1, samples) for place, samples in enumerate(self.pooled) if samples]
-        return [*found[1:], (BUCKETS, found[0][1])] if found and found[0][0] < 0 else found
+    video: dict[str, VideoDay] | None = None
 
     def copy(self) -> WorkloadDay:
-        return replace(self, busiest=self.busiest[:], certain=self.certain[:], pooled=self.pooled[:])
+        return replace(
+            self,
+            busiest=self.busiest[:],
+            certain=self.certain[:],
+            pooled=self.pooled.copy(),
+            video=self.video and {kind: day.copy() for kind, day in self.video.items()},
+        )
 
 
 Days = Mapping[int, WorkloadDay]
@@ -164,14 +157,40 @@ def settled(now: datetime) -> int:
     return int(now.timestamp()) // STEP_SECONDS * STEP_SECONDS - _SETTLED
 
 
-def add(history: History, lives: Iterable[Life], through: int, *, whole: bool = True) -> History:
+def video_since(history: History, read_since: Mapping[str, int]) -> Mapping[str, int]:
+    """
+    From which second on a step without a measurement of the GPUs' encoders or decoders is a gap, by kind:
+    what was not measured before the source began with it is not missing.
+
+    Args:
+        read_since: The first second of which something was read now, by kind.
+    """
+    begun = {
+        kind
+        for days in history.workloads.values()
+        for day in days.values()
+        for kind, of_kind in (day.video or {}).items()
+        if of_kind.measured
+    }
+    return {**read_since, **dict.fromkeys(begun, 0)}
+
+
+def add(
+    history: History,
+    lives: Iterable[Life],
+    through: int,
+    *,
+    whole: bool = True,
+    video: Mapping[str, int] = MappingProxyType({}),
+) -> History:
     """
     The history with all steps up to `through`, the second at which the last one begins.
 
     Args:
         whole: What has no point by then has a gap; else it may still come.
+        video: As `video_since` gives it.
     """
-    added = _Added(history)
+    added = _Added(history, video)
     for life in lives:
         added.life(life, through, whole)
     through = max(through, history.through or through)
@@ -181,8 +200,8 @@ def add(history: History, lives: Iterable[Life], through: int, *, whole: bool = 
 class _Added:
     """Days that are being added to, each copied once; steps are summed up over all lives first."""
 
-    def __init__(self, history: History):
-        self._before = history
+    def __init__(self, history: History, video: Mapping[str, int]):
+        self._before, self._video = history, video
         self._days: dict[tuple[WorkloadKey, int], WorkloadDay] = {}
         self._sums: dict[tuple[WorkloadKey, int], dict[int, tuple[float, int]]] = {}
         self._alone: dict[tuple[WorkloadKey, int], set[int]] = {}
@@ -209,22 +228,34 @@ class _Added:
         day = self._day(key, begin)
         sums = self._sums.setdefault((key, begin), {})
         busy, certain, busiest = past.busy, past.measured_busy, day.busiest
+        gaps: set[int] = set()
         for at in steps:
             place = (at - begin) // STEP_SECONDS
             value = busy.get(at)
             if value is None:
-                day.count(BUCKETS)
+                gaps.add(at)
+                day.pooled.count(BUCKETS)
                 if busiest[place] == NO_POD:
                     busiest[place] = GAP
             else:
                 share = round(1000 * value)
-                day.count(-(-share * BUCKETS // 1000))
+                day.pooled.count(-(-share * BUCKETS // 1000))
                 known = busiest[place]
                 busiest[place] = share if known >= GAP else max(known, share)
                 day.last = max(day.last, at)
             total, count = sums.get(place, (0.0, 0))
             sums[place] = total + certain.get(at, 0.0), count + 1
         self._memory(day, key, begin, past, steps)
+        self._add_video(day, past, steps, gaps)
+
+    def _add_video(self, day: WorkloadDay, past: PodHistory, steps: range, gaps: set[int]) -> None:
+        for kind, since in self._video.items():
+            later = steps if steps.start >= since else [at for at in steps if at >= since]
+            if not later:
+                continue
+            if day.video is None:
+                day.video = {}
+            day.video.setdefault(kind, VideoDay()).add(past.video.get(kind), later, gaps)
 
     def _memory(self, day: WorkloadDay, key: WorkloadKey, begin: int, past: PodHistory, steps: range) -> None:
         if past.grade is Grade.DEVICE:
@@ -327,21 +358,21 @@ def use_of(history: History, key: WorkloadKey, now: datetime, window: timedelta)
     steps = sum(1 for _, day in days for share in day.busiest if share < GAP)
     if sum(day.memory_steps for _, day in days) < _LEAST_MEMORY * steps:
         found = replace(found, memory_mib=math.nan)
-    pooled: dict[int, int] = {}
-    for _, day in days:
-        for bucket, samples in day.counted():
-            pooled[bucket] = pooled.get(bucket, 0) + samples
     # Of a workload that is known by its GPUs only, nothing is certain: its part grows when others end.
     peaks = tuple(day.certain_mib or math.nan for _, day in days)
     return replace(
         found,
-        pooled=tuple(_thousandths(pooled)),
+        pooled=tuple(distribution(day.pooled for _, day in days)),
+        video=_video_use(day for _, day in days),
         day_peaks_mib=() if all(map(math.isnan, peaks)) else peaks,
         workload="" if key.kind == "Pod" else f"{key.namespace}/{key.kind}/{key.name}",
     )
 
 
-def _thousandths(pooled: Mapping[int, int]) -> Iterator[tuple[int, float]]:
-    total = sum(pooled.values())
-    for bucket, samples in sorted(pooled.items()):
-        yield bucket * 1000 // BUCKETS, samples / total
+def _video_use(days: Iterable[WorkloadDay]) -> Mapping[str, VideoUse]:
+    by_kind: dict[str, list[VideoDay]] = {}
+    for day in days:
+        for kind, of_kind in (day.video or {}).items():
+            by_kind.setdefault(kind, []).append(of_kind)
+    found = ((kind, use_of_days(of_kind)) for kind, of_kind in sorted(by_kind.items()))
+    return {kind: use for kind, use in found if use}

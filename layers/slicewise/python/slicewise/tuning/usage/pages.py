@@ -18,12 +18,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from slicewise.errors import UNREADABLE
+from slicewise.hardware.gpus import VIDEO_KINDS
 from slicewise.model.usage import Page
 from slicewise.tuning.usage.evidence import DAY_SECONDS
 from slicewise.tuning.usage.gpus import POINTS_OF_A_GPU
 from slicewise.tuning.usage.history import STEPS_A_DAY, History, StoredHistory, WorkloadDay, WorkloadKey
 from slicewise.tuning.usage.points import STEP_SECONDS, StepPoints, first_at, last_at
 from slicewise.tuning.usage.readings import Device, Fault
+from slicewise.tuning.usage.video import Samples, VideoDay
 
 # Far below an item's 400 KB, since tomorrow's page of the same workloads may be larger.
 _MOST_BYTES = 250_000
@@ -168,16 +170,35 @@ def _split(source: str, entries: Iterable[tuple[str, Any]], day: int, through: i
 
 
 def _day(day: WorkloadDay) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "busiest": _hex(day.busiest),
         "certain": _hex(day.certain),
-        "pooled": day.counted(),
+        "pooled": day.pooled.counted(),
         "mib": [_number(day.memory_mib), _number(day.floor_mib), day.certain_mib, day.memory_steps],
         "alone": [day.alone_steps, day.alone_mib],
         "estimated": day.estimated,
         "last": day.last,
         "through": day.through,
     }
+    if day.video:
+        found["video"] = {kind: _video_day(of_kind) for kind, of_kind in sorted(day.video.items())}
+    return found
+
+
+def _video_day(day: VideoDay) -> list[Any]:
+    return [day.most.counted(), day.certain.counted(), day.measured]
+
+
+def _video_of(found: Any) -> dict[str, VideoDay] | None:
+    """Without what another release may have written of it: the rest of the day is as good without."""
+    try:
+        return {kind: _video_day_of(*found[kind]) for kind in VIDEO_KINDS if kind in found} or None
+    except UNREADABLE:
+        return None
+
+
+def _video_day_of(most: Any, certain: Any, measured: Any) -> VideoDay:
+    return VideoDay(Samples.of(most), Samples.of(certain), int(measured))
 
 
 def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
@@ -186,10 +207,10 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         raise ValueError(f"a day of {len(busiest)} steps")
     memory, floor, certain_mib, memory_steps = found["mib"]
     alone_steps, alone_mib = found["alone"]
-    day = WorkloadDay(
+    return WorkloadDay(
         busiest,
         certain,
-        array("I"),
+        Samples.of(found["pooled"]),
         math.nan if memory is None else float(memory),
         math.nan if floor is None else float(floor),
         float(certain_mib),
@@ -199,10 +220,8 @@ def _day_of(found: Mapping[str, Any]) -> WorkloadDay:
         bool(found["estimated"]),
         int(found["last"]),
         int(found["through"]),
+        _video_of(found.get("video", {})),
     )
-    for bucket, samples in found["pooled"]:
-        day.count(int(bucket), int(samples))
-    return day
 
 
 # Kind of the numbers, and how many are one unit: finer than any source measures.

@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+# Value by the second of the epoch at which its step begins.
+Points = Mapping[int, float]
 STEP_SECONDS = 600
 # Of four bytes: of 100 GiB in MiB they leave off less than a hundredth.
 _KIND = "f"

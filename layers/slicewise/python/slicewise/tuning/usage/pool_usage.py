@@ -36,6 +36,7 @@ from slicewise.tuning.usage.history import (
     pruned,
     settled,
     use_of,
+    video_since,
 )
 from slicewise.tuning.usage.pod_history import PodHistory
 from slicewise.tuning.usage.points import STEP_SECONDS, first_at
@@ -43,6 +44,7 @@ from slicewise.tuning.usage.points import since as values_since
 from slicewise.tuning.usage.quality import findings_of
 from slicewise.tuning.usage.readings import Device, PodPoints, Points, Readings, first_of
 from slicewise.tuning.usage.shares import Sharing
+from slicewise.tuning.usage.video import concentrated
 from slicewise.tuning.usage.workloads import made_by, workload_of
 
 # What to ask a source for: ten-minute points, of which a day of a pod's history has 144.
@@ -139,10 +141,12 @@ def measured(before: History, readings: Readings, contents: ClusterContents, now
     devices = joined(before, readings.devices, {name(node) for node in contents.nodes}, newest)
     node_pools = {labels(node).get(layout.NODE_POOL_LABEL, "") for node in contents.nodes}
     window = Window(readings.of_gpus(devices), contents, frozenset(node_pools), now, before)
-    lives, roster = tuple(window.lives()), window.roster()
+    lives, roster = window.lives(), window.roster()
+    video = video_since(before, readings.video_since)
     there = {known.key for known in roster.values()}
-    kept = replace(add(pruned(before, now, WINDOW, there), lives, settled(now)), pods=roster)
-    whole = with_devices(add(kept, lives, newest, whole=False), devices, newest)
+    added = add(pruned(before, now, WINDOW, there), lives, settled(now), video=video)
+    kept = replace(added, pods=roster)
+    whole = with_devices(add(kept, lives, newest, whole=False, video=video), devices, newest)
     of_gpus = tuple(whole.devices.values())
     away = frozenset(whole.devices.keys() - {device.key for device in readings.devices})
     return Measured(whole, with_devices(kept, devices, settled(now)), window.readings.of_gpus(of_gpus, away))
@@ -279,13 +283,12 @@ class Window:
         found = ((_key(pod), key_of(pod, models[spec(pod)["nodeName"]])) for pod in self.pods)
         return {pod: known.setdefault(key, key) for pod, key in found}
 
-    def lives(self) -> Iterator[Life]:
+    def lives(self) -> tuple[Life, ...]:
         """
         What the readings say of each pod that is there, and of those of their workloads that have ended.
         """
-        for pod in self.pods:
-            yield Life(self.key_of(pod), self._past(pod) or _unmeasured(pod))
-        yield from self._ended()
+        there = (Life(self.key_of(pod), self._past(pod) or _unmeasured(pod)) for pod in self.pods)
+        return _with_video((*there, *self._ended()))
 
     def _ended(self) -> Iterator[Life]:
         """
@@ -349,7 +352,8 @@ class Window:
         measured = self.readings.by_pod.get(_key(pod))
         if measured and node not in self._collapsed:
             since = since if self._goes_on else max(since, self.readings.pods_since)
-            return PodHistory.of_a_pod(since, _from(measured.busy, since), _from(measured.memory_mib, since))
+            busy, memory = _from(measured.busy, since), _from(measured.memory_mib, since)
+            return PodHistory.of_a_pod(since, busy, memory, measured.video, measured.gpu)
         return self._share(node, max(since, self._devices_since))
 
     @cached_property
@@ -398,7 +402,15 @@ class Window:
         certain = {at: memory[at] for at in share.alone if at in memory}
         measured = _from(share.measured_busy, since)
         return PodHistory(
-            since, busy, memory, Grade.DEVICE, measured, certain, share.alone, share.counted_one
+            since,
+            busy,
+            memory,
+            Grade.DEVICE,
+            measured,
+            certain,
+            share.alone,
+            share.counted_one,
+            video=share.video,
         )
 
     @cached_property
@@ -480,7 +492,27 @@ def _life_of(key: WorkloadKey, points: PodPoints, since: int, until: int | None)
         last = math.inf if until is None else until - int(STARTING.total_seconds()) - STEP_SECONDS
         return {at: value for at, value in found.items() if since <= at <= last}
 
-    return Life(key, PodHistory.of_a_pod(since, its(points.busy), its(points.memory_mib)), is_there=False)
+    busy, memory = its(points.busy), its(points.memory_mib)
+    return Life(key, PodHistory.of_a_pod(since, busy, memory, points.video, points.gpu), is_there=False)
+
+
+def _with_video(lives: tuple[Life, ...]) -> tuple[Life, ...]:
+    """
+    What was read of a GPU's encoders and decoders, given to one of its pods of each workload. Where a pod's
+    GPU is not known, it stays with each of them.
+    """
+    on_gpu: dict[tuple[WorkloadKey, str, str], list[int]] = {}
+    for number, life in enumerate(lives):
+        for kind, use in life.past.video.items():
+            if life.past.gpu and use.most:
+                on_gpu.setdefault((life.key, life.past.gpu, kind), []).append(number)
+    found = list(lives)
+    for (_, _, kind), numbers in on_gpu.items():
+        pasts = [found[number].past for number in numbers]
+        uses = concentrated([(past.busy, past.video[kind]) for past in pasts])
+        for number, past, use in zip(numbers, pasts, uses, strict=True):
+            found[number] = replace(found[number], past=replace(past, video={**past.video, kind: use}))
+    return tuple(found)
 
 
 def _weakest(pods: Iterable[PodUse]) -> Grade:

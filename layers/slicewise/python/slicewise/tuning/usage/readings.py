@@ -14,10 +14,10 @@ from functools import cached_property
 from itertools import pairwise
 
 from slicewise.model.cluster import Series
+from slicewise.tuning.usage.points import Points as Points
 from slicewise.tuning.usage.points import first_at, highest, known_at, points_of
+from slicewise.tuning.usage.video import Attributed, Reading, both
 
-# Value by the second of the epoch at which its step begins.
-Points = Mapping[int, float]
 MIB = 1024 * 1024
 
 # A little over one: sources average and round. Beyond, it is no measurement of a share.
@@ -45,6 +45,7 @@ class Device:
             before may be left out.
         sharers: How many pods the source saw on it; empty where it does not report that.
         fewest, most: How many pods were on all GPUs of its node in each step, where the source counts those.
+        video: What its encoders and decoders did, by kind, where the source has it.
     """
 
     node: str
@@ -57,6 +58,7 @@ class Device:
     model: str = ""
     fewest: Points = field(default_factory=dict)
     most: Points = field(default_factory=dict)
+    video: Mapping[str, Reading] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -65,7 +67,13 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class PodPoints:
-    """What one pod used of one GPU, by its own measurement."""
+    """
+    What one pod used of one GPU, by its own measurement.
+
+    Attributes:
+        gpu: The GPU's key, as `Device` has it; "" where it is not known, or they are several.
+        video: What it may have done with the GPU's encoders and decoders, by kind.
+    """
 
     namespace: str
     pod: str
@@ -73,6 +81,8 @@ class PodPoints:
     model: str
     busy: Points
     memory_mib: Points
+    gpu: str = ""
+    video: Mapping[str, Attributed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,7 @@ class Readings:
         away: GPUs of which only the past is known: the last read had nothing of them.
         impossible: Values that no GPU can have; they count as missing.
         incomplete: What the source reported about missing points, each text once.
+        video_since: The first second of which GPUs' encoders or decoders were read, by kind.
     """
 
     devices: tuple[Device, ...] = ()
@@ -94,6 +105,7 @@ class Readings:
     away: frozenset[str] = frozenset()
     impossible: int = 0
     incomplete: tuple[str, ...] = ()
+    video_since: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def by_pod(self) -> Mapping[tuple[str, str], PodPoints]:
@@ -131,6 +143,10 @@ def _both(one: PodPoints, other: PodPoints) -> PodPoints:
         other,
         busy=highest(one.busy, other.busy),
         memory_mib=highest(one.memory_mib, other.memory_mib),
+        gpu="",
+        video={
+            kind: both(one.video.get(kind), other.video.get(kind)) for kind in one.video.keys() | other.video
+        },
     )
 
 

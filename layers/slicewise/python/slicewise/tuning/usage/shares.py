@@ -15,6 +15,7 @@ from functools import cached_property
 
 from slicewise.tuning.usage.points import highest
 from slicewise.tuning.usage.readings import Device, Points
+from slicewise.tuning.usage.video import Attributed, Reading, all_of
 
 # In steps: so much later a source may count pods than it measures their memory.
 _LATE = 2
@@ -33,6 +34,7 @@ class Share:
             in which they were not counted have no value.
         counted_one: Steps at which one pod was counted on the node's only GPU; `alone` are those at which it
             surely had it to itself.
+        video: What it may have done with the GPUs' encoders and decoders, by kind: all that the busiest did.
     """
 
     busy: Points = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Share:
     measured_busy: Points = field(default_factory=dict)
     counted_one: frozenset[int] = frozenset()
     alone: frozenset[int] = frozenset()
+    video: Mapping[str, Attributed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,31 @@ class Sharing:
         one = self._counted_one(devices, (*busy, *memory))
         around = range(-_LATE * self.step, (_LATE + 1) * self.step, self.step)
         alone = frozenset(at for at in one if all(at + away in one for away in around))
-        return Share(busy, memory, measured, one, alone)
+        return Share(busy, memory, measured, one, alone, self._video(devices))
+
+    def _video(self, devices: Sequence[Device]) -> Mapping[str, Attributed]:
+        kinds = {kind for device in devices for kind in device.video}
+        return {
+            kind: self._attributed([device.video.get(kind) for device in devices], devices) for kind in kinds
+        }
+
+    def _attributed(self, readings: Sequence[Reading | None], devices: Sequence[Device]) -> Attributed:
+        known = [reading for reading in readings if reading is not None]
+        if len(known) < len(readings):
+            return Attributed({}, {}, frozenset())
+        most: Points = {}
+        total: dict[int, float] = {}
+        for reading in known:
+            # Of the others nothing may be known in that step: then neither is which was the busiest.
+            values = {
+                at: value for at, value in reading.busy.items() if all(o.at(at) is not None for o in known)
+            }
+            most = highest(most, values)
+            for at, value in values.items():
+                total[at] = total.get(at, 0.0) + value
+        counts = ((at, self._most_on(devices, at)) for at in total)
+        certain = {at: total[at] / max(1.0, count) for at, count in counts if count is not None}
+        return Attributed(most, certain, all_of([reading.resting for reading in known]))
 
     def _counted_one(self, devices: Sequence[Device], steps: Iterable[int]) -> frozenset[int]:
         """Only where pods were counted: one that has ended since is in that count alone."""
