@@ -24,8 +24,10 @@ from slicewise.kube.labels import (
     CLASS_LABEL,
     MOVED_ANNOTATION,
     POOL_LABEL,
+    PUBLISHES,
     ROLLOUT_ANNOTATION,
     SHARING_LABEL,
+    SLICES_ANNOTATION,
 )
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.offhours.sleep_fields import NO_SCALE_UP
@@ -324,6 +326,11 @@ MAY = {
                 Case(kind, (*_POD, "tolerations"), [_TOLERATION]),
             )
         ),
+        *(
+            Case(of, ("metadata", "annotations", SLICES_ANNOTATION), "4")
+            for of in ("Deployment", "another Deployment", "StatefulSet")
+        ),
+        Case("NodePool", ("metadata", "annotations", PUBLISHES), "true"),
         Case("NodePool", ("metadata", "labels", SHARING_LABEL), "mps"),
         Case("NodePool", ("metadata", "annotations", ROLLOUT_ANNOTATION), "{}"),
         Case("NodePool", ("spec", "limits"), {**_LIMITS, "nvidia.com/gpu": "99"}),
@@ -377,6 +384,8 @@ MAY_NOT = {
         Case("another Deployment", (*_POD, "nodeSelector", CLASS_LABEL), "2"),
         Case("another Deployment", ("metadata", "annotations", MOVED_ANNOTATION), "{}"),
         Case("another Deployment", ("metadata", "labels", CLASS_LABEL), layout.AUTO),
+        *of_any_kind("another Deployment"),
+        *of_a_pod_spec("another Deployment"),
         *_HELD_OF_A_NODE_POOL,
         *of_any_kind("NodeOverlay"),
         Case("NodeOverlay", ("spec", "requirements"), [_REQUIREMENTS[0]]),

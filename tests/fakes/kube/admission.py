@@ -50,9 +50,12 @@ def check(
         Refused: A policy is about this group and resource, and does not allow it.
     """
     for identity in _bound(objects, groups):
-        for write in identity.writes:
-            if _is_about(write, group, resource) and not _allows(write, operation, before, after):
-                raise Refused(f"403: policy {identity.name} denied request: may {admission.described(write)}")
+        about = [write for write in identity.writes if _is_about(write, group, resource)]
+        for named in {(write.group, write.resource) for write in about}:
+            of_one = [write for write in about if (write.group, write.resource) == named]
+            if not any(_allows(write, operation, before, after) for write in of_one):
+                may = ", or ".join(map(admission.described, of_one))
+                raise Refused(f"403: policy {identity.name} denied request: may {may}")
 
 
 def _bound(objects: ObjectsByKind, groups: Collection[str]) -> Iterator[rights.Identity]:

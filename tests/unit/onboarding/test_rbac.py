@@ -129,6 +129,45 @@ def test_the_tuner_may_change_workloads_only_where_there_are_classes():
     }
 
 
+PUBLISHES = "tuning: {publishSlices: true}"
+WRITES_ON_WORKLOADS = {("patch", "apps", kind, "") for kind in ("deployments", "statefulsets")}
+
+
+def test_the_tuner_may_write_n_on_workloads_only_where_the_policy_asks_for_it():
+    more = granted(builders.policy(builders.DEFAULT_POOLS, PUBLISHES), "ClusterRole", "slicewise-tuner")
+
+    assert more - granted(builders.policy(), "ClusterRole", "slicewise-tuner") == WRITES_ON_WORKLOADS
+
+
+def test_the_tuner_may_remove_n_from_workloads_while_it_may_be_there():
+    whole = builders.policy("{p: {sharing: none, gpus: [l4], maxGpus: 16}}")
+    [role] = [
+        item
+        for item in rbac.objects(whole, publishing=True)
+        if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", "slicewise-tuner")
+    ]
+    of_apps = [(rule["resources"], rule["verbs"]) for rule in role["rules"] if "apps" in rule["apiGroups"]]
+
+    assert of_apps == [
+        (["deployments", "statefulsets"], ["list"]),
+        (["deployments"], ["patch"]),
+        (["statefulsets"], ["patch"]),
+    ]
+
+
+def test_a_right_that_classes_and_published_n_both_need_is_granted_once():
+    both = "{shared: {sharing: time-slicing, gpus: [l4], maxGpus: 16, classes: [1, 2]}, plain: " + (
+        "{sharing: time-slicing, gpus: [l4], maxGpus: 16}}"
+    )
+    [rules] = [
+        item["rules"]
+        for item in rbac.objects(builders.policy(both, PUBLISHES))
+        if (item["kind"], item["metadata"]["name"]) == ("ClusterRole", "slicewise-tuner")
+    ]
+
+    assert all(rules.count(rule) == 1 for rule in rules)
+
+
 def test_the_tuner_may_move_workloads_home_while_classes_are_left():
     rules = [rule for item in rbac.objects(builders.policy(), split=True) for rule in item.get("rules", ())]
 

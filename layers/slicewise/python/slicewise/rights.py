@@ -26,9 +26,11 @@ from slicewise.kube.labels import (
     OPENED,
     ORIGINAL_ANNOTATION,
     POOL_LABEL,
+    PUBLISHES,
     RETAINS,
     ROLLOUT_ANNOTATION,
     SHARING_LABEL,
+    SLICES_ANNOTATION,
     STARTUP_ANNOTATION,
     SUSPENDS,
     SWITCHES,
@@ -92,6 +94,9 @@ class Write:
         if_served: Granted, and listing it as well, where the cluster has this kind, or a Kubernetes in which
             it matters.
         of_jobs: Granted where the policy suspends jobs, or some are suspended still.
+        published: Granted where the policy has N published on workloads, or some still have it.
+
+    Of several rights to one resource, a write needs one that allows all of it.
     """
 
     group: str
@@ -102,6 +107,7 @@ class Write:
     deletes: bool = False
     if_served: bool = False
     of_jobs: bool = False
+    published: bool = False
 
     @property
     def crd(self) -> str:
@@ -153,6 +159,11 @@ def _moved(resource: str) -> Write:
     )
 
 
+def _published(resource: str) -> Write:
+    """N for what scales a workload: one annotation of its own metadata, so that no pod is replaced."""
+    return Write("apps", resource, fields=tuple(_annotations(SLICES_ANNOTATION)), published=True)
+
+
 TUNER = Identity(
     "slicewise-tuner",
     "slicewise:tuner",
@@ -169,6 +180,7 @@ TUNER = Identity(
                     # While it is offboarded: that it is closed, and since when it requires no label of ours.
                     APPLIED,
                     CHANGED_ANNOTATION,
+                    PUBLISHES,
                 ),
                 ("spec", "limits"),
                 DISRUPTION,
@@ -189,6 +201,8 @@ TUNER = Identity(
         ),
         _moved("deployments"),
         _moved("statefulsets"),
+        _published("deployments"),
+        _published("statefulsets"),
     ),
 )
 

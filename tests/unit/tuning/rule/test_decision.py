@@ -137,6 +137,21 @@ def test_what_lies_between_both_readings_leaves_n_and_says_so():
     assert any("must fall to 8 by what they use for certain" in line for line in reported)
 
 
+@pytest.mark.parametrize(
+    ("n", "share", "mib"), [(2, "0.45", "10,299"), (4, "0.22", "5,035"), (8, "0.11", "2,517")]
+)
+def test_it_names_what_a_server_that_reserves_memory_may_reserve(n, share, mib):
+    """Rounded down: 4 · 0.23 of a card would leave less than the headroom."""
+    decision = decided(state(n=n, pods_on_each=n), use(gappy(gap=0)))
+    fields = {**details(decision, NOW), "after": n}
+
+    reported = [line.strip() for line in explain.lines(fields)]
+
+    line = f"For vLLM on one of {n} slices: --gpu-memory-utilization {share}, {mib} of 22,888 MiB"
+    assert line in reported
+    assert line not in [one.strip() for one in explain.lines({**fields, "sharing": "mps"})]
+
+
 def test_pods_that_are_too_busy_lower_n_though_they_have_gaps():
     decision = decided(state(n=8, pods_on_each=8), use(gappy(busy=0.3)))
 

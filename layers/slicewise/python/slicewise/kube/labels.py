@@ -38,6 +38,11 @@ CORDONED_ANNOTATION = "slicewise.dev/cordoned"
 WAITED_ANNOTATION = "slicewise.dev/waited-for"
 # On a Node: when its device plugin had not followed a label to fewer slices, so that it is replaced.
 GIVEN_UP_ANNOTATION = "slicewise.dev/given-up"
+# On a Deployment or StatefulSet: how many pods share a GPU where its pods run, for what scales it.
+SLICES_ANNOTATION = "slicewise.dev/slices-per-gpu"
+# On a NodePool's own metadata while such annotations may be there: as long as that lasts, the workloads are
+# read, and onboarding leaves the tuner the right to remove them.
+PUBLISHES = "slicewise.dev/publishes-slices"
 # On an adopted NodePool: the settings that it had, to be put back when it is left.
 ORIGINAL_ANNOTATION = "slicewise.dev/original"
 

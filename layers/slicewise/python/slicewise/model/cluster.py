@@ -208,6 +208,8 @@ class ClusterContents:
         workloads: Deployments and StatefulSets that let us move them between the classes of their pool.
         templates: What makes pods of which one container requests more than one GPU, with the template's spec
             as its own; None where that was not read.
+        publishers: Deployments and StatefulSets that request GPUs or have N published on them, as templates;
+            None where they were not read, or not all.
         unread_kinds: Of these it cannot be read whether they do.
         gpu_servers: What allocates NVIDIA's GPUs, or shares them, beside GPU Operator's own operands.
         feature_discovery: DaemonSets of node-feature-discovery's workers that are not GPU Operator's.
@@ -232,6 +234,7 @@ class ClusterContents:
     disruption_budgets: tuple[Object, ...] = ()
     workloads: tuple[Object, ...] = ()
     templates: tuple[Object, ...] | None = None
+    publishers: tuple[Object, ...] | None = None
     unread_kinds: tuple[str, ...] = ()
     gpu_servers: tuple[GpuServer, ...] = ()
     feature_discovery: tuple[Object, ...] = ()

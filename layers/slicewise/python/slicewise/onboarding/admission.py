@@ -17,7 +17,7 @@ question from failing for users without groups; only beyond it does an error ref
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -111,10 +111,10 @@ def policy_of(identity: Identity) -> Object:
                     "matchPolicy": "Equivalent",
                     "namespaceSelector": {},
                     "objectSelector": {},
-                    "resourceRules": [_matched(write) for write in identity.writes],
+                    "resourceRules": [_matched(writes[0]) for writes in _by_resource(identity)],
                 },
                 "variables": [{"name": "asked", "expression": _ASKED_FOR}],
-                "validations": [_validation(identity, write) for write in identity.writes],
+                "validations": [_validation(identity, writes) for writes in _by_resource(identity)],
             },
         }
     )
@@ -163,10 +163,20 @@ def _matched(write: Write) -> dict[str, Any]:
     }
 
 
-def _validation(identity: Identity, write: Write) -> dict[str, Any]:
+def _by_resource(identity: Identity) -> list[list[Write]]:
+    found: dict[tuple[str, str], list[Write]] = {}
+    for write in identity.writes:
+        found.setdefault((write.group, write.resource), []).append(write)
+    return list(found.values())
+
+
+def _validation(identity: Identity, writes: Sequence[Write]) -> dict[str, Any]:
+    """Of one resource: what one of the rights to it allows as a whole."""
+    allowed = " || ".join(f"({_allowed(write)})" for write in writes)
+    rights_there = ", or ".join(map(described, writes))
     return {
-        "expression": f"!({_is_asked(write)}) || ({_allowed(write)})",
-        "message": f"{identity.name} may {described(write)}; all else must stay unchanged. "
+        "expression": f"!({_is_asked(writes[0])}) || {allowed}",
+        "message": f"{identity.name} may {rights_there}; all else must stay unchanged. "
         "Where a webhook edits every object that is written, its edit counts as ours.",
         "reason": "Forbidden",
     }

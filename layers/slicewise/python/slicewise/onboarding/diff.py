@@ -18,6 +18,7 @@ from slicewise.kube.labels import (
     CLASS_LABEL,
     OPENED,
     ORIGINAL_ANNOTATION,
+    PUBLISHES,
     RETAINS,
     ROLLOUT_ANNOTATION,
     SUSPENDS,
@@ -95,7 +96,7 @@ def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
     retaining, operator = _is_retaining(contents), _operator(contents)
     own = own_kinds.writes(contents, policy)
     kept = (retaining, operator, _served(contents), _is_suspending(contents))
-    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own)
+    roles = rbac.objects(policy, unfinished, asleep, split, *kept, own, _is_publishing(contents))
     return (
         *admission.changes(contents, policy, (*own, *own_kinds.ending(contents, own))),
         *_applies(contents, roles, "what we may read once installation has ended"),
@@ -126,6 +127,12 @@ def _served(contents: ClusterContents) -> frozenset[str]:
     found = versions.parse(contents.version)
     own = {"horizontalpodautoscalers.autoscaling"} if found and found >= rights.SCALES_FROM_ZERO else set()
     return contents.crds | own
+
+
+def _is_publishing(contents: ClusterContents) -> bool:
+    """As of what StatefulSets retain."""
+    marked = any(PUBLISHES in annotations_of(pool) for pool in contents.node_pools)
+    return marked and rbac.may_publish(live(contents, rbac.TUNER_ROLE))
 
 
 def _is_retaining(contents: ClusterContents) -> bool:

@@ -4,10 +4,10 @@ What our identities may do in a cluster, verb by verb.
 While it installs, the installer is cluster admin by an EKS access policy, for as long as that takes;
 afterwards group `slicewise:installer` lets it see whether anything must change. Group `slicewise:tuner` may
 read what tuning decides by, and change N: the policy's own NodePools and NodeOverlays, Nodes and NodeClaims,
-and where a pool is split into classes Deployments and StatefulSets, too. It may delete nothing and touches no
-pod. Group `slicewise:sleeper` exists only where a policy has off-hours (docs/off-hours.md). Lists cannot be
-limited by name; everything that can be, is. What RBAC cannot say, which objects and which of their fields,
-admission.py does: what both grant is rights.py's table.
+and where a pool is split into classes, or N is published on workloads, Deployments and StatefulSets, too. It
+may delete nothing and touches no pod. Group `slicewise:sleeper` exists only where a policy has off-hours
+(docs/off-hours.md). Lists cannot be limited by name; everything that can be, is. What RBAC cannot say, which
+objects and which of their fields, admission.py does: what both grant is rights.py's table.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _KARPENTER_LISTS = ("nodepools", "nodeoverlays", "nodeclaims")
 KARPENTER_NAMESPACE = "kube-system"
 SLEEPER_ROLE = Ref(*kinds.CLUSTER_ROLE, SLEEPER)
+TUNER_ROLE = Ref(*kinds.CLUSTER_ROLE, TUNER)
 CLUSTER_POLICY = Ref(*kinds.CLUSTER_POLICY, "cluster-policy")
 
 
@@ -89,6 +90,7 @@ def objects(
     crds: Collection[str] = (),
     suspending: bool = False,
     own: Iterable[Write] = (),
+    publishing: bool = False,
 ) -> tuple[Object, ...]:
     """
     `unfinished` are NodePools of ours, whose N is being changed, or that were adopted, `asleep` those that
@@ -97,14 +99,18 @@ def objects(
     have yet to get back what becomes of their volumes, though the policy no longer changes them. `operator`
     is where GPU Operator is, if not where ours would be; `crds` names the definitions that the cluster has;
     `suspending` says that jobs are suspended still, though the policy lets them finish now; `own` are the
-    writes of the policy's own switches.
+    writes of the policy's own switches; `publishing` says that workloads may have N published still, though
+    the policy no longer asks for it.
 
     Roles first, then what binds them: a binding whose role is not there yet would grant nothing for a while.
     """
     namespaces = tuple(dict.fromkeys((*release_namespaces(policy), operator.namespace)))
     return (
         _cluster_role(INSTALLER, _installer_rules(policy)),
-        _cluster_role(TUNER, _tuner_rules(policy, unfinished, split or policy.has_classes)),
+        _cluster_role(
+            TUNER,
+            _tuner_rules(policy, unfinished, split or policy.has_classes, publishing or policy.publishes),
+        ),
         *(_role(INSTALLER, namespace, _release_rules(namespace, operator)) for namespace in namespaces),
         _role(TUNER, layout.CONFIG_MAP.namespace, [_CONFIG_MAP_RULE]),
         _cluster_role_binding(INSTALLER, INSTALLER_GROUP),
@@ -132,6 +138,11 @@ def may_retain(sleeper: Object | None) -> bool:
 def may_suspend(sleeper: Object | None) -> bool:
     """Whether a live role lets the sleeper patch Jobs."""
     return _may_patch(sleeper, "batch", "jobs")
+
+
+def may_publish(tuner: Object | None) -> bool:
+    """Whether a live role lets the tuner patch Deployments."""
+    return _may_patch(tuner, "apps", "deployments")
 
 
 def _may_patch(role: Object | None, group: str, resource: str) -> bool:
@@ -224,26 +235,46 @@ def _installer_rules(policy: Policy) -> list[dict[str, Any]]:
     return rules
 
 
-def _tuner_rules(policy: Policy, unfinished: Iterable[str], split: bool) -> list[dict[str, Any]]:
+def _tuner_rules(
+    policy: Policy, unfinished: Iterable[str], split: bool, publishing: bool
+) -> list[dict[str, Any]]:
     names = {
         "nodepools": sorted({*layout.node_pool_names(policy), *unfinished}),
         "nodeoverlays": sorted(layout.overlay_weights(policy)),
     }
     # Workloads are of their users' own making, so that they cannot be named ahead.
-    writes = [one for one in rights.TUNER.writes if split or one.only is not Only.OPTED_IN]
+    writes = [
+        one
+        for one in rights.TUNER.writes
+        if (split or one.only is not Only.OPTED_IN) and (publishing or not one.published)
+    ]
+    reads = split or publishing
     return [
         _rule("karpenter.sh", _KARPENTER_LISTS, ["list"]),
         _rule("", ["nodes", "pods"], ["list"]),
         _rule("policy", ["poddisruptionbudgets"], ["list"]),
-        *([_rule("apps", ["deployments", "statefulsets"], ["list"])] if split else []),
-        *(_write(one, names) for one in writes),
-        *(_template_rules(split) if any(pool.sharing.has_replicas for pool in policy.pools) else []),
+        *([_rule("apps", ["deployments", "statefulsets"], ["list"])] if reads else []),
+        # Two rights to one resource are one to RBAC, which knows no fields.
+        *_once(_write(one, names) for one in writes),
+        *(_template_rules(reads) if any(pool.sharing.has_replicas for pool in policy.pools) else []),
     ]
 
 
-def _template_rules(split: bool) -> list[dict[str, Any]]:
-    """Where GPUs are shared: pods that will request more than one, which no shared GPU can give."""
-    apps = [] if split else [_rule("apps", ["deployments", "statefulsets"], ["list"])]
+def _once(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for rule in rules:
+        found += [] if rule in found else [rule]
+    return found
+
+
+def _template_rules(reads: bool) -> list[dict[str, Any]]:
+    """
+    Where GPUs are shared: pods that will request more than one, which no shared GPU can give.
+
+    Args:
+        reads: Workloads are listed anyway.
+    """
+    apps = [] if reads else [_rule("apps", ["deployments", "statefulsets"], ["list"])]
     return [*apps, _rule("batch", ["jobs", "cronjobs"], ["list"])]
 
 

@@ -396,6 +396,7 @@ class Tuning:
         canary: How long one node runs with a new N before the others follow.
         lock: How long an N whose canary failed is not tried again: a day holds one daily peak.
         minimum_history: Least evidence from which N is ever raised.
+        publish_slices: N is written on workloads, as an annotation of their own metadata.
         trial: Times may be shorter than is good for a cluster that matters, so that one can watch.
     """
 
@@ -457,6 +458,11 @@ class Tuning:
         ),
         "How much measured use it takes to raise N.",
         default=_DAY,
+    )
+    publish_slices: bool = fields.flag(
+        False,
+        "Whether workloads are annotated with how many pods share a GPU where theirs run, "
+        "for what scales them.",
     )
     trial: bool = fields.flag(False, "Allows shorter times, to watch N change; not for clusters that matter.")
 
@@ -554,6 +560,11 @@ class Policy:
         """Which of VIDEO_KINDS the GPUs of pools with an N have, or may have: no other need be read."""
         models = [model for pool in self.pools if pool.replicas for model in pool.models()]
         return tuple(kind for kind in VIDEO_KINDS if any(model.video_engines[kind] != 0 for model in models))
+
+    @property
+    def publishes(self) -> bool:
+        """Whether workloads are annotated with N."""
+        return self.tuning.publish_slices and any(pool.sharing.has_replicas for pool in self.pools)
 
     @property
     def parts(self) -> tuple[Pool, ...]:

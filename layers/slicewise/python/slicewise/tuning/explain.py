@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from slicewise.errors import UNREADABLE
+from slicewise.hardware import gpus as catalog
+from slicewise.policy.model import Sharing
 from slicewise.tuning.classes import explain as explain_classes
+from slicewise.tuning.rule.replicas import memory_share
 
 Detail = Mapping[str, Any]
 
@@ -104,9 +108,22 @@ def _then(detail: Detail) -> list[str]:
     if consolidation := detail.get("consolidation"):
         report.append(f"Idle nodes go after {consolidation['after']}: {consolidation['why']}")
     n = detail.get("n")
+    report += _servers(detail)
     if n and n > 1 and ("bounds" in detail or detail.get("rollout")):
         report.append(
             f"To keep {n}, or to come back to it: write replicas: {{start: {n}, max: {n}}} for pool "
             f"{detail.get('pool', '')} in the policy. No pod is killed by it. To stop here: pause the cluster"
         )
     return report
+
+
+def _servers(detail: Detail) -> list[str]:
+    """What a server that reserves memory when it starts may reserve, where the GPU limits none of it."""
+    n, gpu = detail.get("after", detail.get("n")), detail.get("gpu")
+    if detail.get("sharing") != Sharing.TIME_SLICING or not n or n < 2 or gpu not in catalog.names():
+        return []
+    share, card = memory_share(n), catalog.model(gpu).memory_mib
+    return [
+        f"For vLLM on one of {n} slices: --gpu-memory-utilization {share:.2f}, "
+        f"{math.floor(share * card):,} of {card:,} MiB"
+    ]

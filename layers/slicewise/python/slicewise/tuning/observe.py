@@ -6,14 +6,15 @@ In a cluster, exactly what the group `slicewise:tuner` may do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from slicewise.errors import InvalidPolicy, Refused, Unauthorized, Unavailable
 from slicewise.kube import kinds
 from slicewise.kube.labels import CLASS_LABEL, POOL_LABEL
-from slicewise.kube.objects import is_ours, labels, name, status
+from slicewise.kube.objects import is_ours, labels, name, spec, status
 from slicewise.kube.ref import Object
 from slicewise.model.capabilities import OFF_HOURS
 from slicewise.model.cluster import Alarm, ClusterContents, EksCluster
@@ -27,7 +28,7 @@ from slicewise.pools import layout
 from slicewise.pools.adopted_settings import is_adopted
 from slicewise.ports import Kubernetes, Ports
 from slicewise.trigger import Trigger
-from slicewise.tuning import alarms
+from slicewise.tuning import alarms, publication
 from slicewise.tuning.classes.annotation import is_moving
 from slicewise.tuning.cost_notice import week_to_report
 from slicewise.tuning.observed_fields import asks_for_slices, of_a_claim, of_a_node, of_a_pod, of_a_workload
@@ -188,11 +189,7 @@ def _offboarding(cluster: EksCluster, record: Record | None, ports: Ports) -> Of
     # Few clusters are, and every cold start would pay for it.
     from slicewise.tuning.offboard import chooses_ours
 
-    contents = _with_templates(
-        replace(contents, disruption_budgets=budgets),
-        kubernetes,
-        lambda item: whole_gpus.is_going_on(item) and chooses_ours(whole_gpus.template_of(item)),
-    )
+    contents = _with_templates(replace(contents, disruption_budgets=budgets), kubernetes, chooses_ours)
     return replace(found, contents=contents)
 
 
@@ -208,9 +205,10 @@ def _in_force(record: Record | None, ports: Ports) -> tuple[Policy | None, str]:
 
 
 def _as_left(cluster: EksCluster, ports: Ports) -> ClusterContents | None:
-    """For what an interrupted rollout may still hold."""
+    """For what an interrupted rollout may still hold, and for what is published on workloads."""
+    kubernetes = ports.kubernetes(cluster)
     try:
-        return read_contents(ports.kubernetes(cluster))
+        return _with_publishers(read_contents(kubernetes), kubernetes)
     except (Refused, Unauthorized):
         return None
 
@@ -228,6 +226,8 @@ def _inside(
     whole = not (changing or moving) or _evidence_is_due(record, now)
     if whole and any(pool.sharing.has_replicas for pool in policy.pools):
         contents = _with_templates(contents, kubernetes)
+    else:
+        contents = _with_publishers(contents, kubernetes)
     # Going back to fewer slices rests on no measurement.
     growing = [change.since for change in changing if change.grows]
     if policy.metrics.source is MetricsSource.NONE or not (whole or growing):
@@ -269,17 +269,58 @@ def _readings(
 def _with_templates(
     contents: ClusterContents,
     kubernetes: Kubernetes,
-    only: Callable[[Object], bool] = whole_gpus.asks_for_more,
+    is_asked_for: Callable[[Mapping[str, Any]], bool] = whole_gpus.is_for_several,
 ) -> ClusterContents:
-    """A kind that cannot be read is reported; it ends nothing."""
+    """
+    A kind that cannot be read is reported; it ends nothing.
+
+    Args:
+        is_asked_for: By the spec of the pods that it makes.
+    """
+    publishes = publication.is_marked(contents.node_pools)
+
+    def chosen(item: Object) -> bool:
+        pod_spec = whole_gpus.template_of(item)
+        asked = whole_gpus.is_going_on(item) and is_asked_for(pod_spec)
+        return asked or (publishes and publication.is_publisher(item, pod_spec))
+
+    found, unread = _listed(kubernetes, whole_gpus.KINDS, chosen)
+    publishers = (one for one in found if publication.is_publisher(one, spec(one)))
+    is_read = publishes and not {f"{kind}s" for kind in publication.KINDS} & set(unread)
+    return replace(
+        contents,
+        templates=tuple(one for one in found if is_asked_for(spec(one))),
+        publishers=tuple(publishers) if is_read else None,
+        unread_kinds=unread,
+    )
+
+
+def _with_publishers(contents: ClusterContents, kubernetes: Kubernetes) -> ClusterContents:
+    """
+    Where not the whole is read: each stage of a rollout may give a workload another N. Kinds that cannot be
+    read end no rollout.
+    """
+    if not publication.is_marked(contents.node_pools):
+        return contents
+    kinds_of = {kind: whole_gpus.KINDS[kind] for kind in publication.KINDS}
+    found, unread = _listed(
+        kubernetes, kinds_of, lambda item: publication.is_publisher(item, whole_gpus.template_of(item))
+    )
+    return contents if unread else replace(contents, publishers=found)
+
+
+def _listed(
+    kubernetes: Kubernetes, versions: Mapping[str, str], chosen: Callable[[Object], bool]
+) -> tuple[tuple[Object, ...], tuple[str, ...]]:
+    """Trimmed, and the kinds that cannot be read."""
     found: list[Object] = []
     unread: list[str] = []
-    for kind, version in whole_gpus.KINDS.items():
+    for kind, version in versions.items():
         try:
-            found += kubernetes.list(version, kind, only=only, trim=whole_gpus.of_a_template)
+            found += kubernetes.list(version, kind, only=chosen, trim=whole_gpus.of_a_template)
         except (Refused, Unavailable):
             unread.append(f"{kind}s")
-    return replace(contents, templates=tuple(found), unread_kinds=tuple(unread))
+    return tuple(found), tuple(unread)
 
 
 def _first_day(now: datetime) -> int:

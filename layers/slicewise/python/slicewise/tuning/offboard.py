@@ -40,7 +40,7 @@ from slicewise.planning.actions import Action, Patch, in_part
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.pools import layout
 from slicewise.pools.adopted_settings import is_adopted
-from slicewise.tuning import adoption, alarms
+from slicewise.tuning import adoption, alarms, publication
 from slicewise.tuning.rollout import release as rollout_release
 from slicewise.tuning.rollout import stages as rollout_stages
 from slicewise.tuning.rollout.blockers import blocking
@@ -79,17 +79,20 @@ def plan(found: Offboarding, now: datetime) -> Plan:
     parts += _restored(settled, now)
     parts += [_emptied(contents, node_pool) for node_pool in _of_ours(contents)]
     held = rollout_release.release_holds(contents, busy, _WHY, now)
+    of_n = publication.withdrawn(contents, _WHY)
     waits = [part.requeue_after for part in parts if part.requeue_after is not None]
     if rollout_release.holds(contents, busy):
         waits.append(_FOR_KARPENTER)
-    done = not (waits or held or any(part.actions for part in parts))
+    if of_n.requeue_after:
+        waits.append(of_n.requeue_after)
+    done = not (waits or held or of_n.actions or any(part.actions for part in parts))
     outcome = Outcome(
         Stage.UNMANAGED if done else Stage.OFFBOARDING,
         _reason(parts) if not done else "nothing is left to restore: onboarding removes the rest",
-        tuple(finding for part in parts for finding in part.findings),
+        (*(finding for part in parts for finding in part.findings), *of_n.findings),
         min(waits, default=None if done else SOON),
     )
-    actions = (*kept, *held, *(action for part in parts for action in part.actions))
+    actions = (*kept, *held, *of_n.actions, *(action for part in parts for action in part.actions))
     return Plan(outcome, actions, tuple(part.detail for part in parts if part.detail))
 
 

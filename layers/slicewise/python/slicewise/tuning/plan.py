@@ -18,7 +18,7 @@ from slicewise.planning.actions import Action
 from slicewise.planning.outcome import Finding, Outcome, Plan, Stage
 from slicewise.planning.record import Record
 from slicewise.policy.model import Mode, fingerprint
-from slicewise.tuning import adoption, alarms, cost_notice
+from slicewise.tuning import adoption, alarms, cost_notice, publication
 from slicewise.tuning.capacity_check import check_capacity
 from slicewise.tuning.pool_measures import pool_measures
 from slicewise.tuning.pool_rules import plan_pool
@@ -114,10 +114,11 @@ def _unmanaged(left: ClusterContents, kept: Sequence[Action], now: datetime) -> 
     why = "no policy applies to this cluster any longer"
     restored = adoption.restored(left, None)
     plans = (*rollout_release.released(left, (), why, now), *restored)
-    holds = bool(restored) or rollout_release.holds(left, ())
+    of_n = publication.withdrawn(left, why)
+    holds = bool(restored or of_n.requeue_after) or rollout_release.holds(left, ())
     stage, wait = (Stage.TUNING, _LET_GO_WAIT) if holds else (Stage.UNMANAGED, None)
-    findings = tuple(finding for one in plans for finding in one.findings)
-    actions = (*kept, *(action for one in plans for action in one.steps))
+    findings = (*(finding for one in plans for finding in one.findings), *of_n.findings)
+    actions = (*kept, *(action for one in plans for action in one.steps), *of_n.actions)
     return Plan(Outcome(stage, "no policy applies to this cluster", findings, wait), actions)
 
 
@@ -163,22 +164,23 @@ def _tune(seen: Observed, now: datetime) -> Plan:
     adopting = adoption.adopted(seen.contents, seen.policy, ours, now)
     plans = (*of_pools, *adopting, *_of_classes(states, seen, now), *_of_dropped(seen, ours, now))
     check = check_capacity(seen.contents, now, set(shared.changing))
+    of_n = publication.published(seen.contents, states, seen.policy.publishes)
     costs, uncounted = _unless_it_fails(lambda: _costs(states, plans, seen))
     notices, unsent = _unless_it_fails(lambda: cost_notice.notices(seen, now))
     measures, unmeasured = _unless_it_fails(lambda: pool_measures(states, seen, now))
     of_plans = (finding for one in plans for finding in one.findings)
-    findings = (*check.findings, *of_plans, *_unread(seen), *uncounted, *unsent, *unmeasured)
+    findings = (*check.findings, *of_plans, *of_n.findings, *_unread(seen), *uncounted, *unsent, *unmeasured)
     outcome = Outcome(
         Stage.TUNING if shared.changing or any(one.requeue_after for one in adopting) else Stage.ONBOARDED,
         _reason(check.summary, plans),
         tuple(dict.fromkeys(findings)),
-        min(_waits(plans, seen, now), default=None),
+        min(_waits(plans, of_n, seen, now), default=None),
     )
     its_alarms = () if seen.alarms_error else alarms.actions(seen.cluster, seen.policy, seen.alarms)
     steps = (action for one in plans for action in one.steps)
     return Plan(
         outcome,
-        (*its_alarms, *steps, *notices),
+        (*its_alarms, *steps, *of_n.actions, *notices),
         tuple(one.detail for one in plans if one.detail),
         measured=_kept(seen),
         costs=costs,
@@ -233,8 +235,11 @@ def _unread(seen: Observed) -> Iterator[Finding]:
         yield Finding("costs-unreadable", message, remedy)
 
 
-def _waits(plans: Iterable[PoolPlan], seen: Observed, now: datetime) -> Iterator[timedelta]:
-    for one in plans:
+def _waits(
+    plans: Iterable[PoolPlan], of_n: publication.Publication, seen: Observed, now: datetime
+) -> Iterator[timedelta]:
+    every: tuple[PoolPlan | publication.Publication, ...] = (*plans, of_n)
+    for one in every:
         if one.requeue_after is not None:
             yield _not_before(one.requeue_after, one.actions, seen, now)
     if seen.metrics_error or seen.alarms_error:

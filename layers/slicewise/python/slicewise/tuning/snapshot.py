@@ -38,7 +38,7 @@ from slicewise.tuning.usage.readings import Device, Fault, PodPoints, Points, Re
 VERSION = 1
 _LISTS = (
     *("node_pools", "node_overlays", "node_claims", "nodes"),
-    *("pods", "failed_pods", "disruption_budgets", "workloads", "templates"),
+    *("pods", "failed_pods", "disruption_budgets", "workloads", "templates", "publishers"),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from slicewise.kube.json_patch import annotation_path, set_value
-from slicewise.kube.labels import APPLIED, ASLEEP, ORIGINAL_ANNOTATION
+from slicewise.kube.labels import APPLIED, ASLEEP, ORIGINAL_ANNOTATION, PUBLISHES
 from slicewise.kube.objects import (
     annotations_of,
     being_deleted,
@@ -33,7 +33,8 @@ def actions(contents: ClusterContents, policy: Policy) -> Iterator[Action]:
             yield _close(item)
         # A NodePool that is closed gets no NodeClaim any more, so that none can come between this reconcile
         # and its end.
-        elif _is_closed(item) and not _claims(contents, item):
+        # One with a mark is what lets tuning remove its annotations from workloads.
+        elif _is_closed(item) and not _claims(contents, item) and PUBLISHES not in annotations_of(item):
             yield Delete(
                 ref_of(item), "its pool is now split otherwise, and no node of it is left", name(item)
             )

@@ -259,6 +259,7 @@ def details(decision: Decision, now: datetime) -> dict[str, Any]:
         "node_pool": state.name,
         "pool": state.pool.name,
         "gpu": state.gpu.name,
+        "sharing": state.pool.sharing.value,
         "n": state.n,
         "target": decision.target,
         "after": step.after,

@@ -432,12 +432,20 @@ def _would_change(bounds: Sequence[Bound], binding: str, target: int) -> str:
     return f"N = {target + 1} would need a higher maximum in the policy."
 
 
+def memory_share(n: int, headroom: float = MEMORY_HEADROOM) -> float:
+    """
+    What part of its card each of `n` servers may reserve, all of it but the headroom, in whole hundredths:
+    rounded down, since together they must fit.
+    """
+    return math.floor(100 * (1 - headroom) / n + 1e-9) / 100
+
+
 def _greedy_advice(pods: Sequence[PodUse], card: float, bounds: Sequence[Bound], policy: TuningPolicy) -> str:
     greedy = [pod.name for pod in pods if is_greedy(pod, card)]
     if not greedy:
         return ""
     compute = next(bound.n for bound in bounds if bound.what == "compute")
-    share = (1 - policy.memory_headroom) / max(2, compute)
+    share = memory_share(max(2, compute), policy.memory_headroom)
     return (
         f"{len(greedy)} pods reserve the card when they start ({', '.join(sorted(greedy)[:3])}): "
         f"set vLLM's --gpu-memory-utilization to {share:.2f}, or TensorFlow's allow_growth, "

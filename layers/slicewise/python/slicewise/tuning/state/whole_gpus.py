@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slicewise.kube import quantities
-from slicewise.kube.labels import POOL_LABEL
+from slicewise.kube.labels import POOL_LABEL, SLICES_ANNOTATION
 from slicewise.kube.objects import controller_of, is_true, name, spec
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import ClusterContents
@@ -45,9 +45,8 @@ def gpus_of(pod_spec: Mapping[str, Any]) -> int:
 # Templates, as they are read
 
 
-def asks_for_more(item: Object) -> bool:
-    """Whether a maker of pods still makes such."""
-    return is_going_on(item) and gpus_of(template_of(item)) > 1
+def is_for_several(pod_spec: Mapping[str, Any]) -> bool:
+    return gpus_of(pod_spec) > 1
 
 
 def is_going_on(item: Object) -> bool:
@@ -67,9 +66,18 @@ def of_a_template(item: Object) -> Object:
     return {
         "apiVersion": item["apiVersion"],
         "kind": item["kind"],
-        "metadata": {key: metadata[key] for key in ("name", "namespace") if key in metadata},
+        "metadata": {
+            **{key: metadata[key] for key in ("name", "namespace", "deletionTimestamp") if key in metadata},
+            **_marks(metadata),
+        },
         "spec": {**schedulable.of_a_pod_spec(found), "containers": asked},
     }
+
+
+def _marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Of annotations ours alone, and that there are some: a patch of one must not replace the others."""
+    found = metadata.get("annotations")
+    return {"annotations": {key: found[key] for key in (SLICES_ANNOTATION,) if key in found}} if found else {}
 
 
 def template_of(item: Object) -> Mapping[str, Any]:
