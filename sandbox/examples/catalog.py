@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,8 @@ HERE: Mapping[str, Any] = {
     "nodeClass": {"group": "karpenter.kwok.sh", "kind": "KWOKNodeClass", "name": "default", "create": False},
     "consolidation": {"after": "10s"},
 }
+# Of a policy with hours: asleep when an engineer asks for it, whatever the time of day.
+ALWAYS_DAY: Mapping[str, Any] = {"offHours": {"asleep": [date(2099, 12, 31)]}}
 
 
 class UnknownExample(Exception):
@@ -92,6 +95,21 @@ EXAMPLES: Mapping[str, Example] = {
             title="a Job with a GPU of its own, beside pods that share theirs",
             claims=("onboarded", "own-gpu", "node-goes-with-the-job", "no-node-is-left"),
             module="whole_gpu_training",
+        ),
+        Example(
+            name="ray",
+            title="workers of a RayCluster on slices, asleep at night",
+            claims=(
+                "onboarded",
+                "nodes-by-n",
+                "slices-before-nodes",
+                "asleep",
+                "awake-as-before",
+                "no-node-is-left",
+            ),
+            module="ray",
+            controllers=("kuberay",),
+            here=ALWAYS_DAY,
         ),
     )
 }

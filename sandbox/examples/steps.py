@@ -24,6 +24,11 @@ def slices_of(pod_spec: Mapping[str, Any], resource: str = GPU) -> int:
     return sum(int(one["resources"].get("limits", {}).get(resource, 0)) for one in pod_spec["containers"])
 
 
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Fields whose values are not the same, or that one of both lacks."""
+    return sorted(field for field in before.keys() | after.keys() if before.get(field) != after.get(field))
+
+
 def apply(story: Narrator, cluster: ExampleCluster) -> None:
     story.saw(f"an engineer runs: kubectl apply -k examples/{cluster.example.name}")
     for line in cluster.apply_example():
