@@ -87,6 +87,7 @@ class Config:
             any VPC. Given as ids, so that synthesis looks nothing up.
         gpu_operator, karpenter, karpenter_crd: The charts that are installed.
         install_karpenter: Deploys the roles that let policies ask for Karpenter's installation.
+        karpenter_on_fargate: With the rights and the role that let policies put it on Fargate.
         node_role: Name of the IAM role that our NodeClass gives nodes where Karpenter has another owner;
             empty means that policies must name a NodeClass of their own.
         amp_workspaces: ARNs of the AMP workspaces that policies may name as their source of metrics.
@@ -108,6 +109,7 @@ class Config:
     karpenter: ChartSource
     karpenter_crd: ChartSource
     install_karpenter: bool
+    karpenter_on_fargate: bool
     node_role: str
     amp_workspaces: tuple[str, ...]
     metrics: bool
@@ -126,7 +128,8 @@ class Config:
             stack_name=read.text("stack_name", "slicewise", matching=r"[A-Za-z][A-Za-z0-9-]{0,127}"),
             account=read.text("account", "", matching=r"\d{12}|") or None,
             region=read.text("region", "", matching=r"[a-z]{2}(-[a-z]+)+-\d|") or None,
-            # 64 characters is IAM's limit; our longest suffix is "-karpenter-controller".
+            # 64 characters is IAM's limit; our longest suffix is "-karpenter-controller", or on Fargate
+            # "-on-fargate-" with nine of a cluster's name and its digest.
             role_prefix=read.text("role_prefix", "slicewise", matching=r"[A-Za-z][A-Za-z0-9_+=,.@-]{0,42}"),
             default_policy=read.text("default_policy", ""),
             policies=Path(read.text("policies", str(POLICIES))),
@@ -136,6 +139,7 @@ class Config:
             karpenter=read.chart("karpenter_chart", "karpenter_version", "karpenter_sha256"),
             karpenter_crd=read.chart("karpenter_crd_chart", "karpenter_version", "karpenter_crd_sha256"),
             install_karpenter=read.flag("install_karpenter"),
+            karpenter_on_fargate=read.flag("karpenter_on_fargate"),
             node_role=read.text("node_role", ""),
             amp_workspaces=read.several(
                 "amp_workspaces", matching=r"arn:aws[a-z-]*:aps:[^:]+:\d{12}:workspace/.+"
@@ -258,6 +262,8 @@ def _check_pairs(config: Config, read: _Reader) -> None:
         read.problem("node_role", f"is {config.node_role!r}: pass the name of an IAM role, not its ARN")
     if config.node_role and config.install_karpenter:
         read.problem("node_role", "install_karpenter makes a role for nodes: pass one of the two")
+    if config.karpenter_on_fargate and not config.install_karpenter:
+        read.problem("karpenter_on_fargate", "pass install_karpenter=true as well: it is who puts it there")
     carried = {source.vendored for source in (config.gpu_operator, config.karpenter, config.karpenter_crd)}
     names = [path.name for path in carried if path]
     if len(names) != len(set(names)):

@@ -11,6 +11,7 @@ from cdk_app.resources import Resources
 def environment(config: Config, roles: permissions.RoleNames, made: Resources) -> dict[str, str]:
     """One for all functions: they share their composition root."""
     karpenter = made.karpenter
+    fargate_pods = karpenter.fargate_pods if karpenter else None
     return {
         "TABLE_NAME": made.state.table.table_name,
         "ONBOARDING_QUEUE_URL": made.onboarding.queue.queue_url,
@@ -36,4 +37,9 @@ def environment(config: Config, roles: permissions.RoleNames, made: Resources) -
         "NOTICES_TOPIC_ARN": made.notices.topic.topic_arn,
         "SCHEDULER_ROLE_ARN": made.schedules.role.role_arn,
         "CLOUDWATCH_METRICS": "on" if config.metrics else "",
+        "FARGATE_POD_ROLE_ARN": fargate_pods.role_arn if fargate_pods else "",
+        "FARGATE_CONTROLLER_ROLE_PREFIX": roles.on_fargate,
+        "FARGATE_CONTROLLER_POLICY_ARN": karpenter.controller_policy.managed_policy_arn
+        if karpenter and fargate_pods
+        else "",
     }

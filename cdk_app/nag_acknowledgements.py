@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import Acknowledgment, Validations
 from constructs import IConstruct
 
 from cdk_app.components.function import ControllerFunction
 from cdk_app.components.karpenter import (
+    FARGATE_POLICY,
     MADE_BY_KARPENTER,
     NODE_POLICIES,
     PUBLIC_THINGS,
@@ -15,7 +17,7 @@ from cdk_app.components.karpenter import (
 )
 from cdk_app.components.offhours_schedules import OffHoursSchedules
 from cdk_app.config import Config
-from cdk_app.permissions import ALARM_PREFIX
+from cdk_app.permissions import ALARM_PREFIX, FARGATE_POLICY_ID, FARGATE_PROFILE, ROLE_PATH
 
 HERE = "<AWS::Region>:<AWS::AccountId>"
 
@@ -40,6 +42,10 @@ FENCED_BY_TAGS = (
     "Karpenter makes these under ids not known in advance; the cluster's tag fences what it may change."
 )
 CHOSEN_BY_NODE_CLASS = "Instances are launched into what a NodeClass names, which is decided in the cluster."
+ROLES_OF_CLUSTERS = (
+    "One a cluster, named after it; what each may do is bounded by Karpenter's policy, which is its boundary."
+)
+ANY_ISSUER = "An issuer's id is made up by EKS. What is deleted must carry our tag."
 PUBLISHED = "AWS's own public parameters, such as the newest image's id."
 
 
@@ -94,6 +100,8 @@ def _for_karpenter(onboard: ControllerFunction, karpenter: KarpenterRoles, *, ro
     entries = (
         f"arn:<AWS::Partition>:eks:{HERE}:access-entry/*/role/<AWS::AccountId>/{role_prefix}-karpenter-node/*"
     )
+    if karpenter.fargate_pods:
+        _for_fargate(karpenter.fargate_pods, role_prefix=role_prefix)
     ec2 = "arn:<AWS::Partition>:ec2:<AWS::Region>"
     policy = karpenter.controller_policy
     _wildcards(onboard.role, ANY_ID, entries)
@@ -109,6 +117,24 @@ def _for_karpenter(onboard: ControllerFunction, karpenter: KarpenterRoles, *, ro
     for name in NODE_POLICIES:
         finding = f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{name}]"
         _acknowledge(karpenter.nodes, finding, FOR_NODES)
+
+
+def _for_fargate(pods: IConstruct, *, role_prefix: str) -> None:
+    policy = cdk.Stack.of(pods).node.find_child(FARGATE_POLICY_ID)
+    eks, ours = f"arn:<AWS::Partition>:eks:{HERE}", "arn:<AWS::Partition>:iam::<AWS::AccountId>"
+    profiles, entries = f"{eks}:fargateprofile", f"{eks}:access-entry/*/role/<AWS::AccountId>"
+    _wildcards(
+        policy, ANY_CLUSTER, f"{eks}:cluster/*", f"{profiles}/*/*/*", f"{profiles}/*/{FARGATE_PROFILE}/*"
+    )
+    ids = (f"{entries}/{role_prefix}-karpenter-{name}/*" for name in ("node", "fargate-pods"))
+    _wildcards(policy, ANY_ID, *ids)
+    names = f"{role_prefix}-on-fargate-*"
+    _wildcards(policy, ROLES_OF_CLUSTERS, f"{ours}:role/{ROLE_PATH}/{names}", f"{ours}:role/{names}")
+    issuers = "oidc-provider/oidc.eks.<AWS::Region>.<AWS::URLSuffix>/id/*"
+    _wildcards(policy, ANY_ISSUER, f"{ours}:{issuers}")
+    _wildcards(policy, NO_RESOURCE, "*")
+    finding = f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{FARGATE_POLICY}]"
+    _acknowledge(pods, finding, FOR_NODES)
 
 
 def _wildcards(construct: IConstruct, reason: str, *resources: str) -> None:

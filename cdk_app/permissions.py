@@ -20,31 +20,50 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
-from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG
+from slicewise.kube.labels import ALLOW_ACCESS_ENTRIES_TAG, CLUSTER_TAG
 
 # The runtime's names for the same things (slicewise.rights); a test compares them.
 INSTALLER_GROUP = "slicewise:installer"
 TUNER_GROUP = "slicewise:tuner"
 SLEEPER_GROUP = "slicewise:sleeper"
+# Of slicewise.onboarding.fargate.
+FARGATE_PROFILE = "slicewise-karpenter"
+CLUSTER_NAME_TAG = "eks-cluster-name"
+ROLE_PATH = "slicewise"
+# The construct of the installer's policy for that.
+FARGATE_POLICY_ID = "InstallerOnFargate"
+FARGATE_SERVICE, FARGATE_PODS = "eks-fargate.amazonaws.com", "eks-fargate-pods.amazonaws.com"
 # How the names of clusters' alarms begin; the deployment's own begin with "slicewise-".
 ALARM_PREFIX = "slicewise/"
 
 
 @dataclass(frozen=True)
 class RoleNames:
-    """Roles that enter clusters. The last two are made where Karpenter's roles are deployed."""
+    """
+    Roles that enter clusters. Karpenter's two are made where its roles are deployed, that of Fargate's pods
+    where it may run there.
+
+    Attributes:
+        on_fargate: How the names of the roles begin that the installer makes for a Karpenter on Fargate, one
+            a cluster.
+    """
 
     installer: str
     tuner: str
     sleeper: str
     karpenter_controller: str | None = None
     karpenter_node: str | None = None
+    fargate_pods: str | None = None
+    on_fargate: str = ""
 
     @classmethod
-    def with_prefix(cls, prefix: str, *, karpenter: bool) -> RoleNames:
+    def with_prefix(cls, prefix: str, *, karpenter: bool, fargate: bool = False) -> RoleNames:
         controller, node = f"{prefix}-karpenter-controller", f"{prefix}-karpenter-node"
         names = f"{prefix}-installer", f"{prefix}-tuner", f"{prefix}-sleeper"
-        return cls(*names, *((controller, node) if karpenter else ()))
+        if not karpenter:
+            return cls(*names)
+        more = (f"{prefix}-karpenter-fargate-pods", f"{prefix}-on-fargate-") if fargate else ()
+        return cls(*names, controller, node, *more)
 
 
 def role_arn(name: str) -> str:
@@ -88,6 +107,20 @@ def installer(roles: RoleNames) -> list[iam.PolicyStatement]:
     if roles.karpenter_controller and roles.karpenter_node:
         statements += _karpenter_installation(roles.karpenter_controller, roles.karpenter_node)
     return statements
+
+
+def installer_on_fargate(roles: RoleNames) -> list[iam.PolicyStatement]:
+    """What it may do beside, where policies may put Karpenter on Fargate; nothing where they may not."""
+    if not (roles.fargate_pods and roles.karpenter_controller and roles.karpenter_node):
+        return []
+    # EKS makes the second one, with a profile, and does not say that it deletes it.
+    entries = [_entries_of(role) for role in (roles.karpenter_node, roles.fargate_pods)]
+    return [
+        *_fargate_profiles(roles.fargate_pods),
+        *_identities_on_fargate(roles.on_fargate, roles.karpenter_controller),
+        _allow(["eks:DescribeAccessEntry"], entries[1]),
+        _allow(["eks:DeleteAccessEntry"], *entries),
+    ]
 
 
 def tuner(amp_workspaces: Sequence[str] = ()) -> list[iam.PolicyStatement]:
@@ -210,6 +243,77 @@ def _karpenter_installation(controller_role: str, node_role: str) -> list[iam.Po
             role_arn(controller_role),
             StringEquals={"iam:PassedToService": ["eks.amazonaws.com", "pods.eks.amazonaws.com"]},
         ),
+    ]
+
+
+def _fargate_profiles(pod_role: str) -> list[iam.PolicyStatement]:
+    """One by its name, in any cluster; of the others it is only read whether one is changing."""
+    ours = _eks(f"fargateprofile/*/{FARGATE_PROFILE}/*")
+    linked = f"role/aws-service-role/{FARGATE_SERVICE}/AWSServiceRoleForAmazonEKSForFargate"
+    return [
+        _allow(["eks:ListFargateProfiles", "eks:CreateFargateProfile"], _eks("cluster/*")),
+        _allow(["eks:DescribeFargateProfile"], _eks("fargateprofile/*/*/*")),
+        # It gets its tag as it is made.
+        _allow(["eks:TagResource"], ours, **{"ForAllValues:StringEquals": {"aws:TagKeys": [CLUSTER_TAG]}}),
+        _allow(["eks:DeleteFargateProfile"], ours),
+        # Which subnets are public is said by their route tables, for which IAM knows no resource.
+        _allow(["ec2:DescribeRouteTables"], "*"),
+        # EKS reads the role's trust policy in the caller's name.
+        _allow(["iam:GetRole"], role_arn(pod_role)),
+        _allow(
+            ["iam:PassRole"],
+            role_arn(pod_role),
+            StringEquals={"iam:PassedToService": ["eks.amazonaws.com", FARGATE_PODS]},
+        ),
+        # EKS makes its own role for Fargate with an account's first profile, in the caller's name.
+        _allow(
+            ["iam:CreateServiceLinkedRole"],
+            f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:{linked}",
+            StringEquals={"iam:AWSServiceName": FARGATE_SERVICE},
+        ),
+    ]
+
+
+def _identities_on_fargate(prefix: str, controller_policy: str) -> list[iam.PolicyStatement]:
+    """
+    Roles in a path of ours, which may never do more than Karpenter's policy, whatever is attached; and OIDC
+    providers of EKS's issuers, of which only those go that carry our tag.
+    """
+    roles = role_arn(f"{ROLE_PATH}/{prefix}*")
+    policy = f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:policy/{controller_policy}"
+    issuers = f"oidc-provider/oidc.eks.{cdk.Aws.REGION}.{cdk.Aws.URL_SUFFIX}/id/*"
+    providers = f"arn:{cdk.Aws.PARTITION}:iam::{cdk.Aws.ACCOUNT_ID}:{issuers}"
+    ours = _eks("cluster/*")
+    return [
+        _allow(
+            ["iam:CreateRole"],
+            roles,
+            ArnEquals={"iam:PermissionsBoundary": policy},
+            StringLike={f"aws:RequestTag/{CLUSTER_TAG}": ours, f"aws:RequestTag/{CLUSTER_NAME_TAG}": "*"},
+        ),
+        # A role gets its tags as it is made.
+        _allow(
+            ["iam:TagRole"],
+            roles,
+            **{"ForAllValues:StringEquals": {"aws:TagKeys": [CLUSTER_TAG, CLUSTER_NAME_TAG]}},
+        ),
+        _allow(["iam:AttachRolePolicy", "iam:DetachRolePolicy"], roles, ArnEquals={"iam:PolicyARN": policy}),
+        # Of a role that is not there IAM knows the name alone, and decides on it without a path.
+        _allow(["iam:GetRole"], roles, role_arn(f"{prefix}*")),
+        _allow(["iam:ListAttachedRolePolicies", "iam:DeleteRole"], roles),
+        _allow(["iam:GetOpenIDConnectProvider"], providers),
+        _allow(
+            ["iam:CreateOpenIDConnectProvider", "iam:TagOpenIDConnectProvider"],
+            providers,
+            StringLike={f"aws:RequestTag/{CLUSTER_TAG}": ours},
+        ),
+        _allow(
+            ["iam:DeleteOpenIDConnectProvider"],
+            providers,
+            StringLike={f"aws:ResourceTag/{CLUSTER_TAG}": ours},
+        ),
+        # Who else trusts a provider of ours, before it goes. IAM lists all roles or none.
+        _allow(["iam:ListRoles"], "*"),
     ]
 
 

@@ -47,7 +47,9 @@ class SlicewiseStack(cdk.Stack):
         env: cdk.Environment | None = None,
     ):
         super().__init__(scope, id, stack_name=config.stack_name, env=env, description=DESCRIPTION)
-        roles = RoleNames.with_prefix(config.role_prefix, karpenter=config.install_karpenter)
+        roles = RoleNames.with_prefix(
+            config.role_prefix, karpenter=config.install_karpenter, fargate=config.karpenter_on_fargate
+        )
 
         # What is stored, and where messages wait.
         notices = Notices(self, "Notices", email=config.notification_email)

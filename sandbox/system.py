@@ -167,14 +167,14 @@ class System:
         Call eks:CreateCluster, which CloudTrail then tells EventBridge; returns the ARN.
 
         Args:
-            options: Beside name, role and network, as boto3's create_cluster takes them; without
-                `accessConfig` the authentication mode is API_AND_CONFIG_MAP, as the console's default.
+            options: Beside name and role, as boto3's create_cluster takes them; without `accessConfig` the
+                authentication mode is API_AND_CONFIG_MAP, as the console's default.
         """
         options.setdefault("accessConfig", {"authenticationMode": "API_AND_CONFIG_MAP"})
+        options.setdefault("resourcesVpcConfig", NETWORK)
         cluster = self.aws.client("eks").create_cluster(
             name=name,
             roleArn=f"arn:aws:iam::{self.aws.account}:role/eks",
-            resourcesVpcConfig=NETWORK,
             version=versions.chosen().minor,
             tags=dict(tags or {}),
             **options,

@@ -3,7 +3,8 @@ The two roles that Karpenter needs where Slicewise installs it: its controller's
 
 One pair serves every cluster of the account and Region. EKS Pod Identity puts the cluster's name on the
 controller's session as a tag, and Karpenter puts the same name on all it makes (`eks:eks-cluster-name`), so
-each cluster's controller can change its own things only.
+each cluster's controller can change its own things only. On Fargate, where Pod Identity does not work, each
+cluster's controller has a role of its own, with that tag and the same policy (slicewise.onboarding.fargate).
 
 The actions are those that Karpenter 1.14.1 calls (its pkg/aws/sdk.go), less interruption handling and zonal
 shift, which are not deployed here.
@@ -17,7 +18,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk_app.permissions import RoleNames
+from cdk_app.permissions import FARGATE_PODS, FARGATE_PROFILE, RoleNames
 
 OUR_CLUSTER = "${aws:PrincipalTag/eks-cluster-name}"
 ASKED_FOR_OUR_CLUSTER = {"aws:RequestTag/eks:eks-cluster-name": OUR_CLUSTER}
@@ -43,15 +44,27 @@ NODE_POLICIES = (
 )
 
 
+FARGATE_POLICY = "AmazonEKSFargatePodExecutionRolePolicy"
+
+
 class KarpenterRoles(Construct):
     """
     Attributes:
         controller: For the pod identity association of kube-system/karpenter.
         nodes: For the nodes' instance profiles and their access entry.
         controller_policy: What the controller may do.
+        fargate_pods: For the pods of a Fargate profile; None where Karpenter may not run there.
     """
 
-    def __init__(self, scope: Construct, id: str, *, controller_name: str, node_name: str):
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        controller_name: str,
+        node_name: str,
+        fargate_pods_name: str | None = None,
+    ):
         super().__init__(scope, id)
         self.nodes = iam.Role(
             self,
@@ -91,13 +104,39 @@ class KarpenterRoles(Construct):
             roles=[self.controller],
         )
 
+        self.fargate_pods = _fargate_pods(self, fargate_pods_name) if fargate_pods_name else None
+
     @classmethod
     def if_named(cls, scope: Construct, id: str, names: RoleNames) -> KarpenterRoles | None:
         """None where the deployment has no names for them."""
         controller, nodes = names.karpenter_controller, names.karpenter_node
         if not (controller and nodes):
             return None
-        return cls(scope, id, controller_name=controller, node_name=nodes)
+        return cls(
+            scope, id, controller_name=controller, node_name=nodes, fargate_pods_name=names.fargate_pods
+        )
+
+
+def _fargate_pods(scope: Construct, name: str) -> iam.Role:
+    """Pulls images and registers the pods' nodes; the pods themselves never have it."""
+    profiles = f"fargateprofile/*/{FARGATE_PROFILE}/*"
+    return iam.Role(
+        scope,
+        "FargatePods",
+        role_name=name,
+        assumed_by=iam.ServicePrincipal(
+            FARGATE_PODS,
+            # Else a profile of another account could have Fargate act by it.
+            conditions={
+                "ArnLike": {
+                    "aws:SourceArn": f"arn:{cdk.Aws.PARTITION}:eks:{cdk.Aws.REGION}:"
+                    f"{cdk.Aws.ACCOUNT_ID}:{profiles}"
+                }
+            },
+        ),
+        description="Slicewise: what runs Karpenter's pods on Fargate",
+        managed_policies=[iam.ManagedPolicy.from_aws_managed_policy_name(FARGATE_POLICY)],
+    )
 
 
 def _instances() -> list[iam.PolicyStatement]:

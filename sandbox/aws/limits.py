@@ -39,6 +39,7 @@ _CODES = {
     "cloudwatch": "ValidationError",
     "dynamodb": "ValidationException",
     "eks": "InvalidParameterException",
+    "iam": "ValidationError",
     "scheduler": "ValidationException",
     "sns": "InvalidParameter",
     "sqs": "InvalidParameterValue",

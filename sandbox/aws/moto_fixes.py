@@ -10,6 +10,7 @@ services in modules of their own.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import threading
 import time
@@ -35,6 +36,7 @@ def install(patches: Patches) -> None:
     _shape_events_as_event_bridge_does(patches)
     _refuse_targets_that_never_fire(patches)
     _know_that_a_cluster_is_deleted(patches)
+    _know_that_a_boundary_must_be_there(patches)
 
 
 def _know_the_services(patches: Patches) -> None:
@@ -230,3 +232,22 @@ def _know_that_a_cluster_is_deleted(patches: Patches) -> None:
         return list_nodegroups
 
     patches.wrap(EKSBackend, "list_nodegroups", wrapped)
+
+
+def _know_that_a_boundary_must_be_there(patches: Patches) -> None:
+    """Fault: a role is made with a permissions boundary that does not exist; AWS answers NoSuchEntity."""
+    from moto.iam.exceptions import NotFoundException
+    from moto.iam.models import IAMBackend
+
+    def wrapped(real: Any) -> Any:
+        parameters = inspect.signature(real)
+
+        def create_role(self: Any, *given: Any, **named: Any) -> Any:
+            boundary = parameters.bind(self, *given, **named).arguments["permissions_boundary"]
+            if boundary and boundary not in self.managed_policies:
+                raise NotFoundException(f"Scope ARN: {boundary} does not exist or is not attachable.")
+            return real(self, *given, **named)
+
+        return create_role
+
+    patches.wrap(IAMBackend, "create_role", wrapped)

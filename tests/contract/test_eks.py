@@ -38,6 +38,8 @@ class InMemory:
             START,
             auto_mode=auto_mode,
             tags=tags or {},
+            subnets=("subnet-1", "subnet-2"),
+            issuer=f"https://oidc.eks.{HOME.region}.amazonaws.com/id/{name}",
         )
 
     def add_node_groups(self, name, **ami_types):
@@ -108,7 +110,9 @@ def test_a_cluster_is_described_with_what_preflight_reads(far_side):
 
     found = far_side.port.describe("gpu-1")
 
-    known = replace(found, endpoint=None, ca_data=None, created_at=START)
+    assert found.subnets == ("subnet-1", "subnet-2")
+    assert found.issuer.startswith("https://oidc.eks.eu-west-1.amazonaws.com/id/")
+    known = replace(found, endpoint=None, ca_data=None, created_at=START, subnets=(), issuer="")
     assert known == EksCluster(
         HOME.arn("gpu-1"),
         "gpu-1",

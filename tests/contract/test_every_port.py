@@ -25,16 +25,19 @@ from slicewise.gateways import (
     state_store,
     usage_store,
 )
+from slicewise.gateways.fargate import ec2, iam
 
 from tests.fakes import metrics as fake_metrics
 from tests.fakes.aws import alarms as fake_alarms
 from tests.fakes.aws import cost_store as fake_cost_store
 from tests.fakes.aws import eks as fake_eks
+from tests.fakes.aws import iam as fake_iam
 from tests.fakes.aws import notices as fake_notices
 from tests.fakes.aws import queues as fake_queues
 from tests.fakes.aws import schedules as fake_schedules
 from tests.fakes.aws import sleep_store as fake_sleep_store
 from tests.fakes.aws import store as fake_store
+from tests.fakes.aws import subnets as fake_subnets
 from tests.fakes.aws import usage_store as fake_usage_store
 from tests.fakes.kube import helm as fake_helm
 from tests.fakes.kube import kubernetes as fake_kubernetes
@@ -44,6 +47,7 @@ SIDES = {
     ports.CostStore: (fake_cost_store.FakeCostStore, cost_store.CostTable, ports.NoCosts),
     ports.Eks: (fake_eks.FakeEks, eks.EksApi),
     ports.Helm: (fake_helm.FakeHelm, helm.HelmCli),
+    ports.Iam: (fake_iam.FakeIam, iam.IamApi, ports.NoIam),
     ports.Kubernetes: (fake_kubernetes.FakeKubernetes, kubernetes.KubernetesApi),
     ports.Metrics: (
         *(fake_metrics.FakeMetrics, cloudwatch_metrics.CloudWatchMetrics, prometheus.PrometheusMetrics),
@@ -56,6 +60,7 @@ SIDES = {
     ports.Schedules: (fake_schedules.FakeSchedules, scheduler.EventBridgeSchedules),
     ports.SleepStore: (fake_sleep_store.FakeSleepStore, sleep_store.SleepTable),
     ports.Store: (fake_store.FakeStore, state_store.StateTable),
+    ports.Subnets: (fake_subnets.FakeSubnets, ec2.Ec2Api, ports.NoSubnets),
     ports.UsageStore: (fake_usage_store.FakeUsageStore, usage_store.UsageTable, ports.NoUsage),
 }
 METHODS = [

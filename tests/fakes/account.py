@@ -19,11 +19,13 @@ from slicewise.trigger import DeploymentScope, Trigger
 from tests.fakes.aws.alarms import FakeAlarms
 from tests.fakes.aws.cost_store import FakeCostStore
 from tests.fakes.aws.eks import FakeEks
+from tests.fakes.aws.iam import FakeIam
 from tests.fakes.aws.notices import FakeNotices
 from tests.fakes.aws.queues import FakePolicies, FakeQueues
 from tests.fakes.aws.schedules import FakeSchedules
 from tests.fakes.aws.sleep_store import FakeSleepStore
 from tests.fakes.aws.store import FakeStore
+from tests.fakes.aws.subnets import FakeSubnets
 from tests.fakes.aws.usage_store import FakeUsageStore
 from tests.fakes.calls import Calls, Killed
 from tests.fakes.clock import Clock
@@ -46,6 +48,12 @@ SETTINGS = Settings(
     karpenter_controller_role=f"arn:aws:iam::{HOME.account}:role/slicewise-karpenter",
     karpenter_node_role="slicewise-nodes",
 )
+FARGATE_SETTINGS = replace(
+    SETTINGS,
+    fargate_pod_role=f"arn:aws:iam::{HOME.account}:role/slicewise-fargate-pods",
+    fargate_controller_role_prefix="slicewise-on-fargate-",
+    fargate_controller_policy=f"arn:aws:iam::{HOME.account}:policy/slicewise-karpenter-controller",
+)
 POLICY = """
 pools:
   shared: {sharing: time-slicing, gpus: [l4], replicas: {start: 4, max: 8}, maxGpus: 16, gpuCounts: [1, 4]}
@@ -65,9 +73,11 @@ class Account:
         late: Of each look at openings, the clusters that it found asleep past their hour.
     """
 
-    def __init__(self, policy: str = POLICY, default_policy: str = "") -> None:
+    def __init__(self, policy: str = POLICY, default_policy: str = "", settings: Settings = SETTINGS) -> None:
         self.clock, self.calls = Clock(), Calls()
         self.eks = FakeEks(HOME, self.calls, self.clock)
+        self.iam = FakeIam(HOME.account, self.calls, (settings.fargate_controller_policy,))
+        self.subnets = FakeSubnets(self.calls)
         self.sleep = FakeSleepStore(self.calls)
         self.usage = FakeUsageStore(self.calls)
         self.costs = FakeCostStore(self.calls)
@@ -83,7 +93,7 @@ class Account:
         self.gate = True
         self.lost: list[BaseException] = []
         self.late: list[tuple[str, ...]] = []
-        self._default_policy = default_policy
+        self._default_policy, self._settings = default_policy, settings
         self._deploy()
 
     def _deploy(self) -> None:
@@ -115,7 +125,12 @@ class Account:
             endpoint=f"https://{name}.example",
             ca_data="Y2E=",
             tags={"slicewise.dev/policy": "default"},
+            vpc="vpc-1",
+            subnets=("subnet-a", "subnet-b", "subnet-public"),
+            issuer=f"https://oidc.eks.{HOME.region}.amazonaws.com/id/{name.upper()}",
         )
+        self.subnets.with_gateway.add("subnet-public")
+        self.eks.public_subnets.add("subnet-public")
         self.eks.clusters[name] = cluster = replace(plain, **changes)
         self.servers[name] = server = FakeApiServer(self.clock)
         self.releases[name] = FakeReleases(server)
@@ -216,6 +231,9 @@ class Account:
             },
             "addons": self.eks.addons_there,
             "pod identities": self.eks.pod_identities,
+            "fargate profiles": self.eks.profiles,
+            "roles": self.iam.roles,
+            "oidc providers": self.iam.providers,
             "alarms": {name: (alarm.settings, alarm.tags) for name, alarm in self.alarms.kept.items()},
             "modes": {name: cluster.authentication_mode for name, cluster in self.eks.clusters.items()},
             "stages": {
@@ -254,8 +272,10 @@ class Account:
             sleep=self.sleep,
             schedules=self.schedules,
             notices=self.notices,
+            iam=self.iam,
+            subnets=self.subnets,
         )
-        return App(ports, HOME, SETTINGS, self._default_policy, self.clock)
+        return App(ports, HOME, self._settings, self._default_policy, self.clock)
 
     def _entry(self, cluster: str, principal: str) -> AccessEntry | None:
         return self.eks.entries.get((cluster, principal))

@@ -37,6 +37,12 @@ def template(tmp_path_factory) -> Template:
 
 
 @pytest.fixture(scope="session")
+def no_fargate(tmp_path_factory) -> Template:
+    """What a person deploys who has policies install Karpenter on nodes."""
+    return synthesized(tmp_path_factory.mktemp("no-fargate"), install_karpenter="true")
+
+
+@pytest.fixture(scope="session")
 def full(tmp_path_factory) -> Template:
     """Every option: Karpenter's roles, a VPC, an address, a dashboard, charts from files, an account."""
     folder = tmp_path_factory.mktemp("full")
@@ -45,6 +51,7 @@ def full(tmp_path_factory) -> Template:
         "region": "eu-west-1",
         "role_prefix": "gpu-eu",
         "install_karpenter": "true",
+        "karpenter_on_fargate": "true",
         "subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "security_group_ids": "sg-0123456789abcdef0",
         "notification_email": "gpu-team@example.com",

@@ -12,8 +12,20 @@ from tests.support import functions_aws
 
 # IAM knows the calls for batches by the name of the call for one.
 GRANTED_BY = {"sqs:SendMessageBatch": "sqs:SendMessage"}
-# What others do in a function's name: Lambda's poller, and CloudWatch, which tags what it makes.
+# What others do in a function's name: Lambda's poller and its network interfaces; EKS, IAM and CloudWatch,
+# which tag what they make and take roles that are named to them.
 NOT_CALLED = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+    "eks:TagResource",
+    "iam:CreateServiceLinkedRole",
+    "iam:PassRole",
+    "iam:TagOpenIDConnectProvider",
+    "iam:TagRole",
     "cloudwatch:ListTagsForResource",
     "cloudwatch:TagResource",
     "sqs:DeleteMessage",

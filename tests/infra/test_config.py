@@ -72,6 +72,10 @@ WRONG = {
         {"node_role": "arn:aws:iam::111122223333:role/x"},
         "pass the name of an IAM role, not its ARN",
     ),
+    "Fargate without Karpenter": (
+        {"karpenter_on_fargate": "true"},
+        "'karpenter_on_fargate': pass install_karpenter=true as well",
+    ),
     "two node roles": (
         {"node_role": "gpu-nodes", "install_karpenter": "true"},
         "'node_role': install_karpenter makes a role for nodes: pass one of the two",

@@ -18,6 +18,7 @@ from tests.infra.templates import spelt_out
 from tests.support.nonempty import nonempty
 
 FUNCTION = "AWS::Lambda::Function"
+KARPENTERS = ("karpenter-controller", "karpenter-node", "karpenter-fargate-pods")
 # What Lambda itself sets, or the sandbox in its place.
 OF_THE_RUNTIME = {"AWS_REGION", "AWS_LAMBDA_LOG_STREAM_NAME", "LAMBDA_TASK_ROOT", "OPT_ROOT"}
 OF_POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
@@ -183,7 +184,7 @@ def test_roles_carry_the_prefix_so_that_a_second_region_does_not_collide(templat
 
     ours = {"installer", "tuner", "sleeper", "sweeper", "watcher"}
     assert names(template) == {f"slicewise-{who}" for who in ours}
-    assert names(full) == {f"gpu-eu-{who}" for who in ours | {"karpenter-controller", "karpenter-node"}}
+    assert names(full) == {f"gpu-eu-{who}" for who in ours | set(KARPENTERS)}
     environment = full.function("slicewise-onboard-cluster").properties["Environment"]["Variables"]
     assert spelt_out(environment["INSTALLER_ROLE_ARN"]).endswith(":role/gpu-eu-installer")
 

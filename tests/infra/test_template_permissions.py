@@ -188,10 +188,61 @@ def test_karpenters_installation_is_granted_only_where_it_is_deployed(template, 
 
     assert not any(template.granted("slicewise-installer", action) for action in actions)
     assert all(full.granted("gpu-eu-installer", action) for action in actions)
-    (passed,) = full.granted("gpu-eu-installer", "iam:PassRole")
-    assert passed["Resource"].endswith(":role/gpu-eu-karpenter-controller")
-    (read,) = full.granted("gpu-eu-installer", "iam:GetRole")
-    assert read["Resource"] == passed["Resource"]
+    passed = {one["Resource"].rpartition("/")[2] for one in full.granted("gpu-eu-installer", "iam:PassRole")}
+    assert passed == {"gpu-eu-karpenter-controller", "gpu-eu-karpenter-fargate-pods"}
+    read = {
+        resource.partition(":role/")[2]
+        for one in full.granted("gpu-eu-installer", "iam:GetRole")
+        for resource in as_list(one["Resource"])
+    }
+    assert read == passed | {"slicewise/gpu-eu-on-fargate-*", "gpu-eu-on-fargate-*"}
+
+
+def test_what_fargate_takes_is_granted_only_where_it_is_deployed(template, full, no_fargate):
+    actions = [action for one in of_fargate(full) for action in as_list(one["Action"])]
+
+    assert {"iam:CreateRole", "iam:CreateOpenIDConnectProvider", "eks:CreateFargateProfile"} <= set(actions)
+    for which, role in ((template, "slicewise-installer"), (no_fargate, "slicewise-installer")):
+        elsewhere = {"iam:GetRole", "iam:PassRole", "eks:DescribeAccessEntry", "eks:DeleteAccessEntry"}
+        assert not [action for action in set(actions) - elsewhere if which.granted(role, action)]
+
+
+def of_fargate(template: Template) -> list[dict]:
+    policy = template.one("AWS::IAM::ManagedPolicy", ManagedPolicyName="gpu-eu-installer-on-fargate")
+    return [spelt_out(one) for one in policy.properties["PolicyDocument"]["Statement"]]
+
+
+def test_a_role_that_the_installer_makes_is_in_our_path_and_bounded_by_karpenters_policy(full):
+    policy = "arn:<AWS::Partition>:iam::<AWS::AccountId>:policy/gpu-eu-karpenter-controller"
+    made = full.one("AWS::IAM::ManagedPolicy", ManagedPolicyName="gpu-eu-karpenter-controller")
+
+    assert spelt_out(made.properties.get("Path", "/")) == "/"
+    for action in ("CreateRole", "TagRole", "AttachRolePolicy", "DetachRolePolicy", "DeleteRole"):
+        (statement,) = full.granted("gpu-eu-installer", f"iam:{action}")
+        assert statement["Resource"].endswith(":role/slicewise/gpu-eu-on-fargate-*")
+    (create,) = full.granted("gpu-eu-installer", "iam:CreateRole")
+    assert create["Condition"]["ArnEquals"] == {"iam:PermissionsBoundary": policy}
+    (attach,) = full.granted("gpu-eu-installer", "iam:AttachRolePolicy")
+    assert attach["Condition"]["ArnEquals"] == {"iam:PolicyARN": policy}
+    for action in ("UpdateAssumeRolePolicy", "PutRolePolicy", "DeleteRolePermissionsBoundary"):
+        assert not full.granted("gpu-eu-installer", f"iam:{action}")
+
+
+def test_an_oidc_provider_is_deleted_only_with_our_tag(full):
+    (statement,) = full.granted("gpu-eu-installer", "iam:DeleteOpenIDConnectProvider")
+
+    assert statement["Resource"].endswith(":oidc-provider/oidc.eks.<AWS::Region>.<AWS::URLSuffix>/id/*")
+    tag = "aws:ResourceTag/slicewise.dev/cluster"
+    assert statement["Condition"] == {"StringLike": {tag: f"{EKS}:cluster/*"}}
+
+
+def test_the_role_of_fargates_pods_is_assumed_for_our_profiles_alone(full):
+    role = full.one("AWS::IAM::Role", RoleName="gpu-eu-karpenter-fargate-pods")
+
+    [statement] = spelt_out(role.properties["AssumeRolePolicyDocument"]["Statement"])
+    assert statement["Principal"] == {"Service": "eks-fargate-pods.amazonaws.com"}
+    source = statement["Condition"]["ArnLike"]["aws:SourceArn"]
+    assert source == f"{EKS}:fargateprofile/*/slicewise-karpenter/*"
 
 
 def test_karpenters_controller_changes_only_what_its_own_cluster_made(full):
@@ -302,7 +353,7 @@ def test_nobody_carries_a_managed_policy_of_aws_but_karpenters_nodes(template, f
         }
 
     assert carriers(template) == set()
-    assert carriers(full) == {"gpu-eu-karpenter-node"}
+    assert carriers(full) == {"gpu-eu-karpenter-node", "gpu-eu-karpenter-fargate-pods"}
 
 
 def test_the_scheduler_may_call_the_sweep_and_nothing_else(template):

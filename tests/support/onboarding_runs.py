@@ -6,9 +6,10 @@ from collections.abc import Callable
 from copy import deepcopy
 
 from slicewise.kube.ref import Ref
+from slicewise.onboarding.observation import Settings
 from slicewise.planning.outcome import Stage
 
-from tests.fakes.account import HOME, INSTALLER, POLICY, Account
+from tests.fakes.account import HOME, INSTALLER, POLICY, SETTINGS, Account
 from tests.fakes.calls import Calls, strike
 from tests.support.futures import Futures
 
@@ -18,25 +19,33 @@ MARK = {"slicewise": {"adopted": False}}
 INSTALLS_KARPENTER = POLICY + "karpenter: {install: true}\n"
 
 
-def onboarded(policy: str = POLICY, strike: Callable[[Calls], object] | None = None, **cluster) -> Account:
+def onboarded(
+    policy: str = POLICY,
+    strike: Callable[[Calls], object] | None = None,
+    settings: Settings = SETTINGS,
+    **cluster,
+) -> Account:
     """An account in which one cluster's event was answered until nothing was left to answer."""
-    account = created(policy, **cluster)
+    account = created(policy, settings, **cluster)
     if strike:
         strike(account.calls)
     account.run_until_idle()
     return account
 
 
-def created(policy: str = POLICY, **cluster) -> Account:
-    account = Account(policy)
+def created(policy: str = POLICY, settings: Settings = SETTINGS, **cluster) -> Account:
+    account = Account(policy, settings=settings)
     account.create_cluster(**cluster)
     account.send_created()
     return account
 
 
-def smooth_way(policy: str = POLICY, **cluster) -> list[Account]:
+def smooth_way(policy: str = POLICY, settings: Settings = SETTINGS, **cluster) -> list[Account]:
     """The account before each message that is answered, and at the end."""
-    account = created(policy, **cluster)
+    return way_of(created(policy, settings, **cluster))
+
+
+def way_of(account: Account) -> list[Account]:
     found = [deepcopy(account)]
     while account.answer_one():
         found.append(deepcopy(account))

@@ -46,6 +46,7 @@ GROUPS = (
 LONG = (
     "tests/sandbox/offhours/test_offhours.py",
     "tests/sandbox/offhours/test_random_nights.py",
+    "tests/sandbox/fargate/test_karpenter_on_fargate.py",
     "tests/sandbox/cluster/test_control_plane_session.py",
     "tests/sandbox/aws/test_cdk_cli.py",
     "tests/sandbox/fault_injection/test_onboarding_killed.py",

@@ -29,6 +29,7 @@ from sandbox.aws.core.account import Attachment
 from sandbox.aws.core.patching import Patches
 from sandbox.aws.eks.access_entries import AccessEntries
 from sandbox.aws.eks.addons import Addons, PodIdentities
+from sandbox.aws.eks.fargate import FargateProfiles
 from sandbox.aws.eks.state import ClusterState, account_of, cluster_named, keep, now, settled, state_of
 
 # One-way: each mode can only be changed to one further right.
@@ -46,6 +47,9 @@ class Clusters:
         asked = self._get_param("accessConfig") or {}
         made.version = self._get_param("version") or versions.chosen().minor
         made.status = "CREATING"
+        # moto's is the same for every cluster of a process.
+        issuer = f"https://oidc.eks.{self.region}.amazonaws.com/id/{uuid.uuid4().hex.upper()}"
+        made.identity = {"oidc": {"issuer": issuer}}
         state = ClusterState(
             account=account_of(self),
             access={"authenticationMode": asked.get("authenticationMode", "CONFIG_MAP")},
@@ -62,6 +66,10 @@ class Clusters:
 
     def delete_cluster(self: Any) -> ActionResult:
         cluster = cluster_named(self, self._get_param("name"))
+        if profiles := list(state_of(cluster).fargate_profiles):
+            raise ResourceInUseException(
+                clusterName=cluster.name, message=f"Cluster has Fargate profiles: {', '.join(profiles)}"
+            )
         body = described(self, cluster) | {"status": "DELETING"}
         self.plain_delete_cluster()
         _events(self).send_record(cloudtrail.delete_cluster(cluster.name, **where(self)))
@@ -122,7 +130,7 @@ def described(response: Any, cluster: Any) -> dict[str, Any]:
         "createdAt": cluster.created_at,
         "version": cluster.version,
         "roleArn": cluster.role_arn,
-        "resourcesVpcConfig": cluster.resources_vpc_config,
+        "resourcesVpcConfig": _network(response, cluster.resources_vpc_config),
         "kubernetesNetworkConfig": cluster.kubernetes_network_config,
         "logging": cluster.logging,
         "identity": cluster.identity,
@@ -143,6 +151,16 @@ def described(response: Any, cluster: Any) -> dict[str, Any]:
     return body | {"endpoint": attachment.endpoint, "certificateAuthority": {"data": authority}}
 
 
+def _network(response: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    """With the VPC that its subnets are in, where EC2 knows them."""
+    from moto.ec2.models import ec2_backends
+
+    backend = ec2_backends[response.current_account][response.region]
+    of = {subnet.id: subnet.vpc_id for subnet in backend.describe_subnets()}
+    found = next((of[subnet] for subnet in asked.get("subnetIds") or () if subnet in of), None)
+    return {**asked, **({"vpcId": found} if found else {})}
+
+
 def _update(kind: str, parameters: dict[str, str]) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),
@@ -160,7 +178,7 @@ def install(patches: Patches) -> None:
     for name in vars(Clusters):
         if hasattr(EKSResponse, name) and not name.startswith("_"):
             patches.replace(EKSResponse, f"plain_{name}", getattr(EKSResponse, name))
-    for group in (Clusters, AccessEntries, Addons, PodIdentities):
+    for group in (Clusters, AccessEntries, Addons, PodIdentities, FargateProfiles):
         for name, method in vars(group).items():
             if not name.startswith("_"):
                 patches.replace(EKSResponse, name, method)

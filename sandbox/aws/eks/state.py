@@ -28,6 +28,7 @@ class ClusterState:
     entries: dict[str, Any] = field(default_factory=dict)
     addons: dict[str, Any] = field(default_factory=dict)
     pod_identities: dict[str, Any] = field(default_factory=dict)
+    fargate_profiles: dict[str, Any] = field(default_factory=dict)
 
 
 # By moto's object and not by name: a cluster that is made again under its name begins with nothing.

@@ -63,6 +63,7 @@ PASSED_ROLES = {
     ("eks", "UpdatePodIdentityAssociation"): ("roleArn", "pods.eks.amazonaws.com"),
     ("eks", "CreateAddon"): ("serviceAccountRoleArn", "eks.amazonaws.com"),
     ("eks", "CreateCluster"): ("roleArn", "eks.amazonaws.com"),
+    ("eks", "CreateFargateProfile"): ("podExecutionRoleArn", "eks-fargate-pods.amazonaws.com"),
     ("lambda", "CreateFunction"): ("Role", "lambda.amazonaws.com"),
 }
 NEEDS_NO_GRANT = {("sts", "GetCallerIdentity"), ("sts", "GetSessionToken")}
@@ -77,7 +78,8 @@ def needed(call: Call) -> list[Needed]:
     action = f"{call.service}:{ACTIONS.get((call.service, call.operation), call.operation)}"
     context = _context(call)
     wanted = [Needed(action, resource, context) for resource in _resources(call)]
-    return wanted + list(_passed_roles(call)) + list(_alarm_tags(call))
+    more = (*_passed_roles(call), *_alarm_tags(call), *_tags_at_creation(call), *_linked_role(call))
+    return [*wanted, *more]
 
 
 def _transaction(call: Call) -> Iterator[Needed]:
@@ -95,7 +97,7 @@ def _passed_roles(call: Call) -> Iterator[Needed]:
     if call.service == "scheduler" and call.operation in ("CreateSchedule", "UpdateSchedule"):
         role, service = (call.parameters.get("Target") or {}).get("RoleArn"), "scheduler.amazonaws.com"
     if role:
-        if call.operation.endswith("PodIdentityAssociation"):
+        if call.operation.endswith(("PodIdentityAssociation", "CreateFargateProfile")):
             # EKS reads its trust policy in the caller's name.
             yield Needed("iam:GetRole", role, _context(call))
         yield Needed("iam:PassRole", role, {**_context(call), "iam:PassedToService": [service]})
@@ -112,6 +114,34 @@ def _alarm_tags(call: Call) -> Iterator[Needed]:
     ):
         if asked:
             yield Needed(f"cloudwatch:{action}", _cloudwatch(call)[0], _context(call))
+
+
+# What needs a right of its own where something is made with tags.
+_TAGGED_AT_CREATION = {
+    ("iam", "CreateRole"): "iam:TagRole",
+    ("iam", "CreateOpenIDConnectProvider"): "iam:TagOpenIDConnectProvider",
+    ("eks", "CreateFargateProfile"): "eks:TagResource",
+}
+
+
+def _tags_at_creation(call: Call) -> Iterator[Needed]:
+    action = _TAGGED_AT_CREATION.get((call.service, call.operation))
+    if not action or not (call.parameters.get("Tags") or call.parameters.get("tags")):
+        return
+    resources = _resources(call)
+    if action == "eks:TagResource":
+        cluster, profile = (call.parameters.get(key) for key in ("clusterName", "fargateProfileName"))
+        resources = [call.arn(f"fargateprofile/{cluster or call.parameters.get('name')}/{profile}/*")]
+    yield from (Needed(action, resource, _context(call)) for resource in resources)
+
+
+def _linked_role(call: Call) -> Iterator[Needed]:
+    """With an account's first Fargate profile EKS makes a role of its own. Here each is the first."""
+    if (call.service, call.operation) == ("eks", "CreateFargateProfile"):
+        service = "eks-fargate.amazonaws.com"
+        name = f"aws-service-role/{service}/AWSServiceRoleForAmazonEKSForFargate"
+        context = {**_context(call), "iam:AWSServiceName": [service]}
+        yield Needed("iam:CreateServiceLinkedRole", f"arn:aws:iam::{call.account}:role/{name}", context)
 
 
 def _resources(call: Call) -> list[str]:
@@ -149,6 +179,7 @@ def _ssm(call: Call) -> list[str]:
 
 _ON_CLUSTER = {
     *("CreateAccessEntry", "ListAccessEntries", "CreateAddon", "ListAddons", "CreateNodegroup"),
+    *("CreateFargateProfile", "ListFargateProfiles"),
     *("CreatePodIdentityAssociation", "ListPodIdentityAssociations", "ListNodegroups"),
 }
 
@@ -168,6 +199,8 @@ def _eks(call: Call) -> list[str]:
         return [call.arn(f"addon/{cluster}/{addon}/*")]
     if group := wanted.get("nodegroupName"):
         return [call.arn(f"nodegroup/{cluster}/{group}/*")]
+    if profile := wanted.get("fargateProfileName"):
+        return [call.arn(f"fargateprofile/{cluster}/{profile}/*")]
     if association := wanted.get("associationId"):
         return [call.arn(f"podidentityassociation/{cluster}/{association}")]
     return [call.arn(f"cluster/{cluster}")]
@@ -224,8 +257,41 @@ def _sts(call: Call) -> list[str]:
 
 
 def _iam(call: Call) -> list[str]:
-    name = call.parameters.get("RoleName")
-    return [f"arn:aws:iam::{call.account}:role/{name}"] if name else []
+    wanted = call.parameters
+    if arn := wanted.get("OpenIDConnectProviderArn"):
+        return [arn]
+    if url := wanted.get("Url"):
+        return [f"arn:aws:iam::{call.account}:oidc-provider/{url.removeprefix('https://')}"]
+    if not (name := wanted.get("RoleName")):
+        return []
+    there = _role(call, name)
+    path = there.path if there else wanted.get("Path") or "/"
+    return [f"arn:aws:iam::{call.account}:role{path}{name}"]
+
+
+def _role(call: Call, name: str) -> Any | None:
+    from moto.iam.models import iam_backends
+
+    roles = iam_backends[call.account]["aws"].get_roles()
+    return next((role for role in roles if role.name == name), None)
+
+
+def _iam_context(call: Call) -> ContextValues:
+    from moto.iam.models import iam_backends
+
+    wanted, context = call.parameters, ContextValues()
+    if boundary := wanted.get("PermissionsBoundary"):
+        context["iam:PermissionsBoundary"] = [boundary]
+    if policy := wanted.get("PolicyArn"):
+        context["iam:PolicyARN"] = [policy]
+    if isinstance(tags := wanted.get("Tags"), list):
+        context["aws:TagKeys"] = [tag["Key"] for tag in tags]
+        context |= {f"aws:RequestTag/{tag['Key']}": [tag["Value"]] for tag in tags}
+    found: Any = _role(call, wanted["RoleName"]) if wanted.get("RoleName") else None
+    if arn := wanted.get("OpenIDConnectProviderArn"):
+        found = iam_backends[call.account]["aws"].open_id_providers.get(arn)
+    listed = (found.get_tags() if wanted.get("OpenIDConnectProviderArn") else found.tags) if found else []
+    return context | {f"aws:ResourceTag/{tag['Key']}": [tag["Value"]] for tag in listed}
 
 
 _BY_SERVICE: dict[str, Callable[[Call], list[str]]] = {
@@ -265,6 +331,8 @@ def _context(call: Call) -> ContextValues:
         ]
     if call.service == "eks":
         context |= _eks_context(call)
+    if call.service == "iam":
+        context |= _iam_context(call)
     return context
 
 

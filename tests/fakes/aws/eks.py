@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from slicewise.errors import Conflict, Refused
 from slicewise.model.cluster import CLUSTER_ADMIN_POLICY, AccessEntry, EksCluster
+from slicewise.model.fargate import FargateProfile
 from slicewise.trigger import DeploymentScope
 
 from tests.fakes.calls import Calls
 from tests.fakes.clock import Clock
 
+PROFILE_TAKES = timedelta(minutes=1)
 _RESERVED = ("system:", "eks:", "aws:", "amazon:", "iam:")
 
 
@@ -25,6 +27,9 @@ class FakeEks:
         self.addons_there: set[tuple[str, str]] = set()
         self.pod_identities: dict[tuple[str, str, str], str] = {}
         self.bottlerocket: dict[str, tuple[str, ...]] = {}
+        self.profiles: dict[str, dict[str, FargateProfile]] = {}
+        self.public_subnets: set[str] = set()
+        self._changed_at: dict[tuple[str, str], datetime] = {}
 
     def cluster_names(self) -> tuple[str, ...]:
         with self._calls.call("eks.cluster_names"):
@@ -99,6 +104,50 @@ class FakeEks:
         with self._calls.call(f"eks.put_pod_identity {name} {namespace}/{service_account}"):
             self._active(name)
             self.pod_identities.setdefault((name, namespace, service_account), role_arn)
+
+    def fargate_profiles(self, name: str) -> tuple[FargateProfile, ...]:
+        with self._calls.call(f"eks.fargate_profiles {name}"):
+            self._settle(name)
+            return tuple(self.profiles.get(name, {}).values())
+
+    def create_fargate_profile(self, name: str, profile: FargateProfile) -> None:
+        with self._calls.call(f"eks.create_fargate_profile {name} {profile.name}"):
+            self._active(name)
+            self._settle(name)
+            there = self.profiles.setdefault(name, {})
+            if profile.name in there:
+                return
+            if changing := [one.name for one in there.values() if one.is_changing]:
+                raise Conflict(f"{changing[0]} of {name} is changing")
+            if public := self.public_subnets & set(profile.subnets):
+                raise Refused(f"{sorted(public)} are no private subnets")
+            if not profile.subnets or not profile.selectors:
+                raise Refused("a profile needs subnets and selectors")
+            there[profile.name] = replace(profile, status="CREATING")
+            self._changed_at[name, profile.name] = self._clock.now
+
+    def delete_fargate_profile(self, name: str, profile: str) -> None:
+        with self._calls.call(f"eks.delete_fargate_profile {name} {profile}"):
+            self._settle(name)
+            there = self.profiles.get(name, {})
+            if profile not in there:
+                return
+            if changing := [one.name for one in there.values() if one.is_changing]:
+                raise Conflict(f"{changing[0]} of {name} is changing")
+            there[profile] = replace(there[profile], status="DELETING")
+            self._changed_at[name, profile] = self._clock.now
+
+    def _settle(self, name: str) -> None:
+        """What was begun a minute ago has ended."""
+        there = self.profiles.get(name, {})
+        for one in [one for one in there.values() if one.is_changing]:
+            since = self._changed_at.get((name, one.name))
+            if since is None or self._clock.now - since < PROFILE_TAKES:
+                continue
+            if one.status == "DELETING":
+                del there[one.name]
+            else:
+                there[one.name] = replace(one, status="ACTIVE")
 
     def tag(self, name: str, key: str, value: str) -> None:
         with self._calls.call(f"eks.tag {name} {key}={value}"):

@@ -248,6 +248,37 @@ def access_entries_are_missing() -> Any:
         return type(error).__name__
 
 
+def profile_is_active_at_once_in_any_subnet() -> Any:
+    client("eks").create_cluster(name="c", roleArn=ROLE, resourcesVpcConfig={})
+    for name in ("a", "b"):
+        made = client("eks").create_fargate_profile(
+            fargateProfileName=name,
+            clusterName="c",
+            podExecutionRoleArn=ROLE,
+            subnets=["subnet-none"],
+            selectors=[{"namespace": "kube-system"}],
+        )["fargateProfile"]
+    return made["status"]
+
+
+def issuer_is_that_of_every_cluster() -> bool:
+    made = [
+        client("eks").create_cluster(name=name, roleArn=ROLE, resourcesVpcConfig={})["cluster"]
+        for name in ("a", "b")
+    ]
+    first, second = (one["identity"]["oidc"]["issuer"] for one in made)
+    return bool(first == second)
+
+
+def boundary_need_not_exist() -> bool:
+    document = '{"Version": "2012-10-17", "Statement": []}'
+    boundary = "arn:aws:iam::123456789012:policy/none"
+    made = client("iam").create_role(
+        RoleName="r", AssumeRolePolicyDocument=document, PermissionsBoundary=boundary
+    )
+    return "Role" in made
+
+
 def each_message_counts_the_queue() -> bool:
     from moto.sqs.models import Queue
 
@@ -408,6 +439,9 @@ PROBES: tuple[Callable[[], Any], ...] = (
     cluster_is_active_at_once,
     node_groups_of_no_cluster_fail,
     access_entries_are_missing,
+    profile_is_active_at_once_in_any_subnet,
+    issuer_is_that_of_every_cluster,
+    boundary_need_not_exist,
 )
 
 

@@ -50,6 +50,9 @@ FAULTS = {
     "cluster_is_active_at_once": (["ACTIVE", False], "eks.Clusters"),
     "node_groups_of_no_cluster_fail": ("KeyError", "moto_fixes._know_that_a_cluster_is_gone"),
     "access_entries_are_missing": ("ClientError", "access_entries.AccessEntries"),
+    "profile_is_active_at_once_in_any_subnet": ("ACTIVE", "fargate.FargateProfiles"),
+    "issuer_is_that_of_every_cluster": (True, "eks.Clusters"),
+    "boundary_need_not_exist": (True, "moto_fixes._know_that_a_boundary_must_be_there"),
     **{probe.__name__: (True, "limits") for probe in plain_moto.LIMITS},
 }
 

@@ -187,3 +187,30 @@ def test_two_pools_cannot_adopt_one_nodepool():
         "pools.other.adopt",
         "pools.shared.adopt",
     }
+
+
+ON_POOLS = f"pools: {builders.DEFAULT_POOLS}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_on_fargate"),
+    [
+        ("", False),
+        ("karpenter: {install: true}", False),
+        ("karpenter: {install: true, on: nodes}", False),
+        ("karpenter: {install: true, on: fargate}", True),
+        ("karpenter:\n  install: true\n  on: fargate", True),
+        ('karpenter: {install: true, "on": fargate}', True),
+    ],
+)
+def test_where_karpenter_runs_is_read_though_yaml_1_1_takes_on_for_a_boolean(text, is_on_fargate):
+    assert parse(ON_POOLS + text, "default").is_on_fargate == is_on_fargate
+
+
+def test_karpenter_on_fargate_is_one_that_we_install():
+    with pytest.raises(InvalidPolicy) as refused:
+        parse(ON_POOLS + "karpenter: {on: fargate}", "default")
+
+    [problem] = refused.value.problems
+    assert (problem.path, problem.value) == ("karpenter.on", "fargate")
+    assert "install: true" in problem.remedy

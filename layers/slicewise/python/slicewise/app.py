@@ -22,6 +22,8 @@ from slicewise.fleet.sweep import DelayedTrigger, sweep
 from slicewise.gateways import botocore_clients, eks
 from slicewise.gateways.cloudwatch_alarms import CloudWatchAlarms
 from slicewise.gateways.cost_store import CostTable
+from slicewise.gateways.fargate.ec2 import Ec2Api
+from slicewise.gateways.fargate.iam import IamApi
 from slicewise.gateways.kubernetes import MOST_AT_ONCE, KubernetesApi
 from slicewise.gateways.scheduler import EventBridgeSchedules
 from slicewise.gateways.sleep_store import SleepTable
@@ -354,6 +356,8 @@ def _ports(environ: Mapping[str, str], session: Session, region: str, charts: It
             region,
         ),
         notices=SnsNotices(_required(environ, "NOTICES_TOPIC_ARN"), session, region),
+        iam=IamApi(session, region),
+        subnets=Ec2Api(session, region),
     )
 
 
@@ -374,6 +378,9 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         ),
         karpenter_controller_role=environ.get("KARPENTER_CONTROLLER_ROLE_ARN", ""),
         karpenter_node_role=environ.get("KARPENTER_NODE_ROLE_NAME", ""),
+        fargate_pod_role=environ.get("FARGATE_POD_ROLE_ARN", ""),
+        fargate_controller_role_prefix=environ.get("FARGATE_CONTROLLER_ROLE_PREFIX", ""),
+        fargate_controller_policy=environ.get("FARGATE_CONTROLLER_POLICY_ARN", ""),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from slicewise.kube.ref import Object, Ref
 from slicewise.model.cluster import AccessEntry, Alarm, EksCluster, Release, Series
 from slicewise.model.costs import CostDay
+from slicewise.model.fargate import FargateProfile, IamRole, OidcProvider
 from slicewise.model.opening import Opening
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.model.usage import Page
@@ -160,8 +161,89 @@ class Eks(Protocol):
 
     def put_pod_identity(self, name: str, namespace: str, service_account: str, role_arn: str) -> None: ...
 
+    def fargate_profiles(self, name: str) -> tuple[FargateProfile, ...]:
+        """All of the cluster, those of others included."""
+
+    def create_fargate_profile(self, name: str, profile: FargateProfile) -> None:
+        """
+        Returns while it is CREATING. One of that name is fine; while another one of the cluster changes, a
+        Conflict.
+        """
+
+    def delete_fargate_profile(self, name: str, profile: str) -> None:
+        """With the pods that run on it. Returns while it is DELETING; already deleted is fine."""
+
     def tag(self, name: str, key: str, value: str) -> None:
         """Of the cluster, in place of the value that is there. None of our roles may: a person's right."""
+
+
+class Iam(Protocol):
+    """IAM of one account: roles by their names, which no two share, and OIDC providers by their ARNs."""
+
+    def role(self, name: str) -> IamRole | None:
+        """Its policies sorted."""
+
+    def create_role(self, role: IamRole) -> None:
+        """But for its policies. Conflict where one of that name is there, in whatever path."""
+
+    def attach_policy(self, name: str, policy: str) -> None:
+        """To a role, by the policy's ARN; attached already is fine. Conflict where there is no such role."""
+
+    def delete_role(self, name: str) -> None:
+        """Its managed policies are detached first; already deleted is fine."""
+
+    def oidc_provider(self, arn: str) -> OidcProvider | None: ...
+
+    def create_oidc_provider(self, issuer: str, audience: str, tags: Mapping[str, str]) -> None:
+        """Of an issuer's URL. Conflict where it is there."""
+
+    def delete_oidc_provider(self, arn: str) -> None:
+        """Already deleted is fine."""
+
+    def roles_trusting(self, provider: str) -> tuple[str, ...]:
+        """Names of all roles whose trust policies name a provider, by its ARN; sorted."""
+
+
+class Subnets(Protocol):
+    """Subnets of one account and Region."""
+
+    def public(self, vpc: str, subnets: Iterable[str]) -> frozenset[str]:
+        """Of these, which have a route to an internet gateway, of their own or by the VPC's main table."""
+
+
+class NoIam:
+    """Implements Iam where nothing asks for it: nothing is there, and nothing is made."""
+
+    def role(self, name: str) -> IamRole | None:
+        return None
+
+    def create_role(self, role: IamRole) -> None:
+        pass
+
+    def attach_policy(self, name: str, policy: str) -> None:
+        pass
+
+    def delete_role(self, name: str) -> None:
+        pass
+
+    def oidc_provider(self, arn: str) -> OidcProvider | None:
+        return None
+
+    def create_oidc_provider(self, issuer: str, audience: str, tags: Mapping[str, str]) -> None:
+        pass
+
+    def delete_oidc_provider(self, arn: str) -> None:
+        pass
+
+    def roles_trusting(self, provider: str) -> tuple[str, ...]:
+        return ()
+
+
+class NoSubnets:
+    """Implements Subnets likewise."""
+
+    def public(self, vpc: str, subnets: Iterable[str]) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -492,3 +574,5 @@ class Ports:
     sleep: SleepStore = field(kw_only=True)
     schedules: Schedules = field(kw_only=True)
     notices: Notices = field(kw_only=True)
+    iam: Iam = field(default_factory=NoIam, kw_only=True)
+    subnets: Subnets = field(default_factory=NoSubnets, kw_only=True)

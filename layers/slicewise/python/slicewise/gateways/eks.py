@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from botocore.signers import RequestSigner
 from slicewise.errors import Conflict, Refused
 from slicewise.gateways.botocore_clients import client, code_of, own_errors
 from slicewise.model.cluster import AccessEntry, EksCluster, cluster_admin_policy
+from slicewise.model.fargate import FargateProfile
 
 _ABSENT = "ResourceNotFoundException"
 _EXISTS = "ResourceInUseException"
@@ -153,6 +154,27 @@ class EksApi:
             roleArn=role_arn,
         )
 
+    def fargate_profiles(self, name: str) -> tuple[FargateProfile, ...]:
+        names = self._listed("list_fargate_profiles", "fargateProfileNames", name)
+        found = (
+            self._found("describe_fargate_profile", clusterName=name, fargateProfileName=one) for one in names
+        )
+        return tuple(_profile(one["fargateProfile"]) for one in found if one)
+
+    def create_fargate_profile(self, name: str, profile: FargateProfile) -> None:
+        self._unless_there(
+            "create_fargate_profile",
+            clusterName=name,
+            fargateProfileName=profile.name,
+            podExecutionRoleArn=profile.role,
+            subnets=list(profile.subnets),
+            selectors=[dict(one) for one in profile.selectors],
+            tags=dict(profile.tags),
+        )
+
+    def delete_fargate_profile(self, name: str, profile: str) -> None:
+        self._found("delete_fargate_profile", clusterName=name, fargateProfileName=profile)
+
     def tag(self, name: str, key: str, value: str) -> None:
         cluster = self.describe(name)
         if cluster is None:
@@ -235,6 +257,24 @@ def _cluster(found: dict[str, Any], region: str) -> EksCluster:
         ca_data=(found.get("certificateAuthority") or {}).get("data"),
         public_endpoint=network.get("endpointPublicAccess", True),
         tags=found.get("tags") or {},
+        vpc=network.get("vpcId") or "",
+        subnets=tuple(network.get("subnetIds") or ()),
+        issuer=((found.get("identity") or {}).get("oidc") or {}).get("issuer") or "",
+    )
+
+
+def _profile(found: Mapping[str, Any]) -> FargateProfile:
+    return FargateProfile(
+        name=found["fargateProfileName"],
+        status=found["status"],
+        role=found["podExecutionRoleArn"],
+        subnets=tuple(found.get("subnets") or ()),
+        selectors=tuple(found.get("selectors") or ()),
+        tags=found.get("tags") or {},
+        issues=tuple(
+            f"{issue.get('code', '')}: {issue.get('message', '')}"
+            for issue in (found.get("health") or {}).get("issues") or ()
+        ),
     )
 
 

@@ -68,7 +68,13 @@ class Alarm:
 
 @dataclass(frozen=True)
 class EksCluster:
-    """What DescribeCluster and the node groups say. `endpoint` and `ca_data` (base64) come with ACTIVE."""
+    """
+    What DescribeCluster and the node groups say. `endpoint` and `ca_data` (base64) come with ACTIVE.
+
+    Attributes:
+        vpc, subnets: Where its network interfaces are.
+        issuer: The URL of who signs its service accounts' tokens; empty where EKS names none.
+    """
 
     arn: str
     name: str
@@ -84,6 +90,14 @@ class EksCluster:
     public_endpoint: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
     bottlerocket_node_groups: tuple[str, ...] = ()
+    vpc: str = ""
+    subnets: tuple[str, ...] = ()
+    issuer: str = ""
+
+    @property
+    def partition(self) -> str:
+        """Such as aws, aws-cn, aws-us-gov."""
+        return self.arn.split(":")[1]
 
     @property
     def answers(self) -> bool:

@@ -7,6 +7,7 @@ What its NodePools shall be, and which are left unchanged, is in pools/desired.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -26,8 +27,10 @@ from slicewise.kube.labels import (
 from slicewise.kube.objects import annotations_of, first_difference, is_ours, labels, name, spec
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import ClusterContents
+from slicewise.model.fargate import FargateAccess
 from slicewise.onboarding import (
     admission,
+    fargate,
     karpenter,
     manifests,
     own_kinds,
@@ -80,7 +83,7 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     actions += _time_slices(contents, policy)
     actions += _access_entries(inside, settings)
     findings = (*released.findings, *operator_release.findings_of_keys(contents), *pool_findings)
-    return Difference(tuple(actions), findings, released.requeue_after)
+    return Difference(tuple(actions), findings, released.requeue_after, released.waits_for)
 
 
 def _rights(contents: ClusterContents, policy: Policy) -> tuple[Action, ...]:
@@ -180,36 +183,49 @@ def _releases(inside: Inside, settings: Settings, now: datetime) -> Difference:
     return Difference(
         tuple(action for part in parts for action in part.actions),
         tuple(finding for part in parts for finding in part.findings),
-        min((part.requeue_after for part in parts if part.requeue_after), default=None),
+        *min(
+            ((part.requeue_after, part.waits_for) for part in parts if part.requeue_after),
+            default=(None, ""),
+        ),
     )
 
 
 def _karpenter(inside: Inside, settings: Settings, now: datetime) -> list[Difference]:
     cluster, contents = inside.cluster, inside.contents
+    access, values = _karpenter_access(inside, settings)
 
     def step(name: str, chart: Chart, values: Mapping[str, Any], take_ownership: bool = False) -> Difference:
         release = manifests.find_release(contents.releases, name, rbac.KARPENTER_NAMESPACE)
         wanted = releases.Wanted(name, rbac.KARPENTER_NAMESPACE, chart, values, take_ownership)
         return releases.difference(release, wanted, now)
 
-    access: list[Action] = []
-    if manifests.POD_IDENTITY_ADDON not in inside.addons:
-        access.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it gives Karpenter's pods their role"))
-    role, account = settings.karpenter_controller_role, manifests.KARPENTER_SERVICE_ACCOUNT
-    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in inside.pod_identities:
-        why = "Karpenter starts and ends machines with it"
-        access.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
-    node_role = settings.node_role_arn(cluster)
+    node_role, actions = settings.node_role_arn(cluster), list(access.actions)
     if node_role not in inside.entries:
-        access.append(
-            PutAccessEntry(node_role, (), "Karpenter's machines join the cluster with it", "EC2_LINUX")
-        )
-    return [
-        Difference(tuple(access), ()),
-        # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
-        step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True),
-        step(manifests.KARPENTER, settings.karpenter, manifests.karpenter_values(cluster)),
-    ]
+        why = "Karpenter's machines join the cluster with it"
+        actions.append(PutAccessEntry(node_role, (), why, "EC2_LINUX"))
+    # CRDs of an earlier Karpenter may still be there: uninstalling leaves them.
+    crds = step(manifests.KARPENTER_CRD, settings.karpenter_crd, manifests.karpenter_crd_values(), True)
+    parts = [replace(access, actions=tuple(actions)), crds]
+    if access.requeue_after is None:
+        parts.append(step(manifests.KARPENTER, settings.karpenter, values))
+    return parts
+
+
+def _karpenter_access(inside: Inside, settings: Settings) -> tuple[Difference, dict[str, Any]]:
+    """What its pods run on and by which role; and the chart's values that go with it."""
+    cluster = inside.cluster
+    if inside.policy.is_on_fargate:
+        role = fargate.role(cluster, settings).arn
+        values = manifests.karpenter_on_fargate_values(cluster, role)
+        return fargate.difference(cluster, inside.fargate or FargateAccess(), settings), values
+    actions: list[Action] = []
+    if manifests.POD_IDENTITY_ADDON not in inside.addons:
+        actions.append(PutAddon(manifests.POD_IDENTITY_ADDON, "it gives Karpenter's pods their role"))
+    account = manifests.KARPENTER_SERVICE_ACCOUNT
+    if f"{rbac.KARPENTER_NAMESPACE}/{account}" not in inside.pod_identities:
+        role, why = settings.karpenter_controller_role, "Karpenter starts and ends machines with it"
+        actions.append(PutPodIdentity(rbac.KARPENTER_NAMESPACE, account, role, why))
+    return Difference(tuple(actions), ()), manifests.karpenter_values(cluster)
 
 
 # NodeClass, NodePools and NodeOverlays

@@ -71,6 +71,8 @@ def _configured_gate(gates: str | None) -> bool | None:
 def findings(contents: ClusterContents, policy: Policy, settings: Settings) -> list[Finding]:
     if is_ours(contents, policy):
         return _before_installing(contents, settings)
+    if policy.is_on_fargate:
+        return [_not_ours()]
     install = "or let us install it: karpenter: {install: true} in the policy."
     if NODE_POOL_CRD not in contents.crds:
         return [
@@ -120,6 +122,15 @@ def _before_installing(contents: ClusterContents, settings: Settings) -> list[Fi
             )
         ]
     return []
+
+
+def _not_ours() -> Finding:
+    return _refuse(
+        "karpenter-not-ours",
+        "The policy asks for Karpenter on Fargate, but the cluster has one already, which we did not install "
+        "and do not move.",
+        "Write karpenter: {install: false} to go on with it, or uninstall it.",
+    )
 
 
 def _roles_missing() -> Finding:

@@ -130,6 +130,29 @@ def operator_values(
     }
 
 
+def karpenter_on_fargate_values(cluster: EksCluster, role_arn: str) -> dict[str, Any]:
+    """
+    Fargate sells each pod half a processor with 2 GB at least from 1 GiB on, of which 256 MiB are kubelet's
+    (EKS user guide, "Understand Fargate Pod configuration details"): asked for is all that is paid for.
+    """
+    memory = "1792Mi"
+    values = karpenter_values(cluster)
+    return values | {
+        "serviceAccount": {
+            **values["serviceAccount"],
+            "annotations": {"eks.amazonaws.com/role-arn": role_arn},
+        },
+        # CoreDNS may run on machines that this Karpenter has yet to start.
+        "dnsPolicy": "Default",
+        "controller": {
+            "resources": {
+                "requests": {"cpu": "500m", "memory": memory},
+                "limits": {"cpu": "500m", "memory": memory},
+            }
+        },
+    }
+
+
 def karpenter_values(cluster: EksCluster) -> dict[str, Any]:
     return {
         MARK: {"adopted": False},

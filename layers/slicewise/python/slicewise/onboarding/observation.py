@@ -12,6 +12,7 @@ from slicewise.errors import InvalidPolicy
 from slicewise.kube.labels import PREFIX
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, Release
+from slicewise.model.fargate import FargateAccess
 from slicewise.planning.record import Record
 from slicewise.policy.model import Policy
 
@@ -58,6 +59,10 @@ class Settings:
         installer_role, tuner_role, sleeper_role: ARNs of IAM roles.
         karpenter_controller_role: ARN; empty where this deployment may not install Karpenter.
         karpenter_node_role: *Name* of the nodes' IAM role, or empty; Karpenter makes its instance profile.
+        fargate_pod_role: ARN of the role of a Fargate profile's pods; empty, with the next two, where this
+            deployment may not put Karpenter on Fargate.
+        fargate_controller_role_prefix: Begins the names of the roles that we make for it, one a cluster.
+        fargate_controller_policy: ARN of what such a role may do: attached, and its permissions boundary.
     """
 
     installer_role: str
@@ -68,6 +73,9 @@ class Settings:
     sleeper_role: str = ""
     karpenter_controller_role: str = ""
     karpenter_node_role: str = ""
+    fargate_pod_role: str = ""
+    fargate_controller_role_prefix: str = ""
+    fargate_controller_policy: str = ""
 
     @property
     def charts(self) -> tuple[Chart, ...]:
@@ -77,9 +85,12 @@ class Settings:
     def can_install_karpenter(self) -> bool:
         return bool(self.karpenter_controller_role and self.karpenter_node_role)
 
+    @property
+    def can_run_on_fargate(self) -> bool:
+        return self.can_install_karpenter and bool(self.fargate_pod_role)
+
     def node_role_arn(self, cluster: EksCluster) -> str:
-        partition = cluster.arn.split(":")[1]
-        return f"arn:{partition}:iam::{cluster.account}:role/{self.karpenter_node_role}"
+        return f"arn:{cluster.partition}:iam::{cluster.account}:role/{self.karpenter_node_role}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ class Remains:
         namespace: GPU Operator's, where it is ours; `namespace_holds` names what else is in it.
         readers: Pods that read a configuration of ours for device plugins.
         chart_crds: Names of CRDs that GPU Operator's chart brings, and of which no object is left.
+        on_karpenter: NodePools, NodeClaims and EC2NodeClasses that a Karpenter still serves, ours included.
         is_preview: For a person who asks what would happen: everything is planned at once.
     """
 
@@ -112,6 +124,7 @@ class Remains:
     namespace_holds: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     chart_crds: tuple[str, ...] = ()
+    on_karpenter: tuple[Ref, ...] = ()
     is_preview: bool = False
 
 
@@ -134,6 +147,8 @@ class Observation:
         paused: Who or what paused it; empty or None where it is not paused.
         forced: A person asked for this reconcile.
         remains: What there is of ours, where the cluster is to be offboarded.
+        fargate: What Karpenter has on Fargate; read only where this deployment may put it there, and the
+            policy installs it, the cluster is offboarded, or it is deleted.
     """
 
     cluster: EksCluster | None
@@ -150,6 +165,7 @@ class Observation:
     paused: str | None = None
     forced: bool = False
     remains: Remains | None = None
+    fargate: FargateAccess | None = None
 
     def is_admin(self, principal: str) -> bool:
         entry = self.entries.get(principal)
@@ -162,7 +178,7 @@ class Inside:
     A cluster that a policy asks for and that was read: what its difference from the policy rests on.
 
     Attributes:
-        entries, addons, pod_identities: As in Observation.
+        entries, addons, pod_identities, fargate: As in Observation.
     """
 
     cluster: EksCluster
@@ -171,6 +187,7 @@ class Inside:
     entries: Mapping[str, AccessEntry] = field(default_factory=dict)
     addons: frozenset[str] = frozenset()
     pod_identities: Mapping[str, str] = field(default_factory=dict)
+    fargate: FargateAccess | None = None
 
 
 def live(contents: ClusterContents, ref: Ref) -> Object | None:

@@ -30,7 +30,8 @@ from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import is_ours
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.cluster import AccessEntry, ClusterContents, EksCluster, KarpenterInstall, Release
-from slicewise.onboarding import manifests, own_kinds, preflight, rbac
+from slicewise.model.fargate import FargateAccess
+from slicewise.onboarding import fargate_observe, manifests, own_kinds, preflight, rbac
 from slicewise.onboarding.helm.operator_values import is_marked
 from slicewise.onboarding.manifests import observed_refs
 from slicewise.onboarding.observation import (
@@ -79,7 +80,7 @@ def observe(
     cluster, paused = ports.eks.describe(trigger.name), ports.store.paused(trigger.cluster)
     known: dict[str, Any] = {"record": record, "paused": paused, "forced": trigger.forced}
     if cluster is None:
-        return Observation(None, **known)
+        return Observation(None, **known, fargate=_of_deleted(trigger, record, ports, settings))
     known["policy_name"] = name = cluster.policy_name(default_policy)
     try:
         policy = known["policy"] = _policy(name, ports, waits and not (paused or cluster.offboards))
@@ -107,6 +108,15 @@ def observe(
     ):
         known |= _knocked(cluster, ports)
     return Observation(cluster, **known)
+
+
+def _of_deleted(
+    trigger: Trigger, record: Record | None, ports: Ports, settings: Settings
+) -> FargateAccess | None:
+    """What outlives a cluster of ours; of others that are deleted nothing is asked."""
+    if record is None or not settings.can_run_on_fargate:
+        return None
+    return fargate_observe.of_deleted(trigger.name, ports, settings)
 
 
 def _policy(name: str | None, ports: Ports, waits: bool) -> Policy | None:
@@ -142,11 +152,10 @@ def _at_eks(cluster: EksCluster, policy: Policy, ports: Ports, settings: Setting
     if not karpenter:
         return {"entries": entries}
     role = ports.eks.pod_identity(cluster.name, "kube-system", "karpenter")
-    return {
-        "entries": entries,
-        "addons": ports.eks.addons(cluster.name),
-        "pod_identities": {"kube-system/karpenter": role} if role else {},
-    }
+    found = {"entries": entries, "pod_identities": {"kube-system/karpenter": role} if role else {}}
+    if settings.can_run_on_fargate:
+        found["fargate"] = fargate_observe.observe(cluster, ports, settings, policy)
+    return found if policy.is_on_fargate else found | {"addons": ports.eks.addons(cluster.name)}
 
 
 def entries_of(cluster: EksCluster, principals: Iterable[str], ports: Ports) -> dict[str, AccessEntry]:

@@ -6,7 +6,8 @@ Onboarding's share of offboarding: what is ours is removed, in an order that str
    have ended.
 2. As cluster admin: NodeOverlays, NodePools (closed ones without NodeClaims only), GPU Operator if it is ours
    and no GPU of others rests on it, its configuration, the access entries of the others, admission policies
-   and roles.
+   and roles. A Karpenter that we put on Fargate, once nothing is left that it serves; then its Fargate
+   profile, its role and the OIDC provider, unless other roles trust that.
 3. The installer's access entry, and then what the table knows of the cluster.
 
 Nothing of it is recorded: each reconcile reads what is still there. The last thing to be deleted is the
@@ -32,7 +33,7 @@ from slicewise.kube.objects import (
 from slicewise.kube.ref import Object, Ref, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.model.cluster import Release
-from slicewise.onboarding import manifests, rbac
+from slicewise.onboarding import fargate, manifests, rbac
 from slicewise.onboarding.helm.operator_values import is_joined, is_marked
 from slicewise.onboarding.observation import Observation, ObserveFailure, Remains, Settings, live
 from slicewise.onboarding.operator.release import is_theirs
@@ -84,16 +85,19 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     if waits_for and not remains.is_preview:
         return _others_first(observation, settings, waits_for, now)
     if settings.installer_role not in observation.entries and not remains.is_preview:
-        return _ended(observation, settings)
+        # A Karpenter that stayed for others may go now: a person says when.
+        is_again = observation.forced and _is_on_fargate(observation)
+        return _let_in_again(settings) if is_again else _ended(observation, settings)
     if remains.node_pools is None:
         return _not_seen(observation, settings, now)
     if remains.ours is None and not remains.is_preview:
         return _as_admin(observation, settings, now)
-    actions, findings = tuple(_taken_away(observation, settings, now)), tuple(_left(remains, settings, now))
+    actions = tuple(_taken_away(observation, settings, now))
+    findings = tuple(_left(observation, settings, now))
     if remains.is_preview:
         entries = (one for one in _entries_go(observation, settings) if one not in actions)
         return Plan(Outcome(Stage.OFFBOARDING, _WHY, findings), (*actions, *entries))
-    waits = "" if actions else _waits(remains, settings, now)
+    waits = "" if actions else _waits(observation, settings, now)
     if (actions or waits) and _is_late(observation, settings, now):
         message = f"after {_ADMIN_DEADLINE.seconds // 60} minutes there is still to do: {waits or actions[0]}"
         return _given_up(settings, message, findings)
@@ -191,6 +195,12 @@ def _wait(observation: Observation, now: datetime) -> timedelta:
 # Reading the cluster
 
 
+def _let_in_again(settings: Settings) -> Plan:
+    why = "Karpenter's place on Fargate is ours still"
+    entry = PutAccessEntry(settings.installer_role, (rbac.INSTALLER_GROUP,), why)
+    return Plan(Outcome(Stage.OFFBOARDING, f"{_WHY}: {why}", requeue_after=_POLL), (entry,))
+
+
 def _not_seen(observation: Observation, settings: Settings, now: datetime) -> Plan:
     error = observation.observe_error
     message = f"{_WHY}: the cluster could not be read: {error.message if error else 'no answer'}"
@@ -246,6 +256,7 @@ def _taken_away(observation: Observation, settings: Settings, now: datetime) -> 
     stays = {ref_of(item) for item, _ in _in_use(remains)}
     things = (item for item in ours if not _is_right(item) and item["kind"] != "ConfigMap")
     yield from (_delete(item) for item in things if ref_of(item) not in stays and not _is_doubtful(item))
+    yield from _karpenter_goes(observation, settings)
     contents, release = remains.contents, _operator(remains)
     if contents and release and is_joined(release):
         yield from give_back(contents, remains.revisions, settings, now).actions
@@ -264,6 +275,52 @@ def _taken_away(observation: Observation, settings: Settings, now: datetime) -> 
     empty = not remains.namespace_holds and not _readers(remains, goes)
     if namespace and empty and not _is_operator_of_ours(release) and not being_deleted(namespace):
         yield _delete(namespace)
+
+
+def _karpenter_goes(observation: Observation, settings: Settings) -> Iterator[Action]:
+    """Only one on Fargate: what its pods run on is ours, and would be of no use to the next owner."""
+    cluster, access = observation.cluster, observation.fargate
+    remains = observation.remains or Remains()
+    if cluster is None or access is None or not _is_on_fargate(observation) or _served(remains):
+        return
+    releases = [one for one in _karpenter_releases(remains) if is_marked(one)]
+    for release in releases:
+        yield UninstallRelease(release.name, release.namespace, "nothing is left that it serves")
+    if not remains.is_preview and (releases or _has_karpenter_there(remains)):
+        return  # its pods end by that, and not with their profile
+    # Before what shows that Karpenter was there; EKS made the entry of the profile's pods.
+    principals = [settings.node_role_arn(cluster)]
+    if fargate.profile_of_ours(access) is None:
+        principals.append(settings.fargate_pod_role)
+    for principal in principals:
+        if principal in observation.entries:
+            yield DeleteAccessEntry(principal, _WHY)
+    yield from fargate.taken_away(cluster.arn, access, _WHY)
+
+
+def _served(remains: Remains) -> list[Ref]:
+    """What a Karpenter still has to serve; for a preview, once ours are deleted."""
+    ours = {ref_of(item) for item in (*(remains.ours or ()), *remains.claims)}
+    return [ref for ref in remains.on_karpenter if not (remains.is_preview and ref in ours)]
+
+
+def _has_karpenter_there(remains: Remains) -> bool:
+    """Also one that is not ours, and that our profile gives its place."""
+    found = remains.contents.karpenter if remains.contents else None
+    return found is not None and found.namespace == rbac.KARPENTER_NAMESPACE
+
+
+def _is_on_fargate(observation: Observation) -> bool:
+    cluster = observation.cluster
+    return cluster is not None and fargate.anything_of_ours(cluster.arn, observation.fargate)
+
+
+def _karpenter_releases(remains: Remains) -> Iterator[Release]:
+    """The controller first: its CRDs go with all objects that there are of them."""
+    releases = remains.contents.releases if remains.contents else ()
+    for name_of_it in (manifests.KARPENTER, manifests.KARPENTER_CRD):
+        if found := manifests.find_release(releases, name_of_it, rbac.KARPENTER_NAMESPACE):
+            yield found
 
 
 def _rights_go(observation: Observation, settings: Settings, rights: Sequence[Object]) -> Iterator[Action]:
@@ -338,11 +395,14 @@ def _rests_on_it(remains: Remains) -> tuple[str, ...]:
     )
 
 
-def _waits(remains: Remains, settings: Settings, now: datetime) -> str:
+def _waits(observation: Observation, settings: Settings, now: datetime) -> str:
     """What has to come to an end before the next step; empty where nothing has."""
+    remains = observation.remains or Remains()
     gone = [item for item in remains.ours or () if being_deleted(item)]
     if gone:
         return f"{ref_of(gone[0])} is being deleted"
+    if waits := _waits_for_fargate(observation):
+        return waits
     release = _operator(remains)
     if remains.contents and release and is_joined(release):
         found = give_back(remains.contents, remains.revisions, settings, now).findings
@@ -352,8 +412,14 @@ def _waits(remains: Remains, settings: Settings, now: datetime) -> str:
     return ""
 
 
-def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Finding]:
+def _waits_for_fargate(observation: Observation) -> str:
+    cluster, access = observation.cluster, observation.fargate
+    return fargate.waits(cluster.arn, access) if cluster and access else ""
+
+
+def _left(observation: Observation, settings: Settings, now: datetime) -> Iterator[Finding]:
     """What a person has to decide on, or should know."""
+    remains = observation.remains or Remains()
     release, contents = _operator(remains), remains.contents
     if contents and release and is_joined(release):
         yield from give_back(contents, remains.revisions, settings, now).findings
@@ -373,19 +439,35 @@ def _left(remains: Remains, settings: Settings, now: datetime) -> Iterator[Findi
             "while they do.",
             "Set devicePlugin.config in the values of your GPU Operator to what it was before.",
         )
-    releases = contents.releases if contents else ()
-    karpenter = manifests.find_release(releases, manifests.KARPENTER, rbac.KARPENTER_NAMESPACE)
-    if karpenter and is_marked(karpenter):
-        yield Finding(
-            "karpenter-stays",
-            "Karpenter, which we installed, stays with its roles: it starts the cluster's other nodes.",
-            "Once nothing needs it: helm uninstall karpenter -n kube-system",
-        )
+    yield from _karpenter_left(observation)
     if remains.namespace is not None and remains.namespace_holds and not _is_operator_of_ours(release):
         yield Finding(
             "namespace-stays",
             f"Namespace {layout.OPERATOR_NAMESPACE} stays: it still has {_some(remains.namespace_holds)}.",
             f"Once nothing needs it: kubectl delete namespace {layout.OPERATOR_NAMESPACE}",
+        )
+
+
+def _karpenter_left(observation: Observation) -> Iterator[Finding]:
+    remains, cluster, access = observation.remains or Remains(), observation.cluster, observation.fargate
+    found = next(_karpenter_releases(remains), None)
+    is_there = found is not None and found.name == manifests.KARPENTER and is_marked(found)
+    if cluster and access and _is_on_fargate(observation):
+        yield from fargate.left(cluster.arn, access)
+        # NodePools of ours go before it.
+        ours = {ref_of(item) for item in remains.ours or ()}
+        if theirs := [str(ref) for ref in remains.on_karpenter if ref not in ours]:
+            yield Finding(
+                "karpenter-stays",
+                "Karpenter, which we installed, stays, with its Fargate profile, its role and the OIDC "
+                f"provider: it serves {_some(theirs)}.",
+                f"Once they are deleted: slicewise offboard {cluster.name}",
+            )
+    elif is_there:
+        yield Finding(
+            "karpenter-stays",
+            "Karpenter, which we installed, stays with its roles: it starts the cluster's other nodes.",
+            "Once nothing needs it: helm uninstall karpenter -n kube-system",
         )
 
 

@@ -15,7 +15,7 @@ from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.objects import MANAGED_BY, MANAGER, is_ours, name, spec
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.capabilities import OFF_HOURS, TUNING
-from slicewise.onboarding import manifests
+from slicewise.onboarding import fargate_observe, manifests
 from slicewise.onboarding.helm.operator_values import is_joined
 from slicewise.onboarding.observation import Observation, Remains, Settings, live
 from slicewise.onboarding.observe import entries_of, read_contents, with_failure
@@ -27,7 +27,7 @@ from slicewise.ports import Helm, Kubernetes, Ports
 
 _OURS = f"{MANAGED_BY}={MANAGER}"
 # All that a policy may have asked for is read.
-_ANY = Policy("offboard", pools=(), adopt_gpu_operator=True)
+_ANY = Policy("offboard", pools=(), adopt_gpu_operator=True, install_karpenter=True)
 _BY_KUBERNETES = frozenset({"kube-root-ca.crt"})
 # Of GPU Operator's chart v26.7.0, its crds/ folder and that of its dependency.
 _CHART_CRDS = {
@@ -37,6 +37,7 @@ _CHART_CRDS = {
     "nodefeaturerules.nfd.k8s-sigs.io": kinds.NODE_FEATURE_RULE,
     "nodefeatures.nfd.k8s-sigs.io": kinds.NODE_FEATURE,
 }
+_SERVED_BY_KARPENTER = (kinds.NODE_POOL, kinds.NODE_CLAIM, kinds.EC2_NODE_CLASS)
 _KEPT_THERE = (
     *(kinds.DEPLOYMENT, kinds.DAEMON_SET, kinds.STATEFUL_SET, kinds.POD),
     *(kinds.CONFIG_MAP, kinds.SECRET),
@@ -50,7 +51,10 @@ def observe(
     cluster = observation.cluster
     if cluster is None:
         return observation
-    principals = (settings.installer_role, settings.tuner_role, settings.sleeper_role)
+    principals: tuple[str, ...] = (settings.installer_role, settings.tuner_role, settings.sleeper_role)
+    if settings.can_run_on_fargate:
+        principals = (*principals, settings.node_role_arn(cluster), settings.fargate_pod_role)
+        observation = replace(observation, fargate=fargate_observe.observe(cluster, ports, settings))
     observation = replace(observation, entries=entries_of(cluster, principals, ports))
     remains = Remains(
         asleep=tuple(kept.ref for kept in ports.sleep.snapshots(cluster.arn) if not kept.woken),
@@ -94,6 +98,9 @@ def _as_admin(remains: Remains, kubernetes: Kubernetes, helm: Helm) -> Remains:
         namespace_holds=_held(kubernetes) if mine is not None else (),
         readers=tuple(str(ref_of(pod)) for pod in pods),
         chart_crds=_free_crds(kubernetes) if mine is not None else (),
+        on_karpenter=tuple(
+            ref_of(item) for kind in _SERVED_BY_KARPENTER for item in kubernetes.list(*kind, trim=_named)
+        ),
     )
 
 
@@ -102,9 +109,9 @@ def _reads_ours(pod: Object) -> bool:
     return any((one.get("configMap") or {}).get("name") == layout.CONFIG_MAP.name for one in volumes)
 
 
-def _named(pod: Object) -> Object:
-    metadata = {key: pod["metadata"].get(key) for key in ("name", "namespace")}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+def _named(item: Object) -> Object:
+    metadata = {key: item["metadata"].get(key) for key in ("name", "namespace")}
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
 
 
 def _held(kubernetes: Kubernetes) -> tuple[str, ...]:

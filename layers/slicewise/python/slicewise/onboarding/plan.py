@@ -18,7 +18,7 @@ from slicewise.kube.labels import POLICY_TAG
 from slicewise.kube.objects import is_ours
 from slicewise.model.capabilities import OFF_HOURS, TUNING
 from slicewise.model.cluster import AccessEntry, EksCluster
-from slicewise.onboarding import diff, karpenter, manifests, preflight, rbac, verify
+from slicewise.onboarding import diff, fargate, karpenter, manifests, preflight, rbac, verify
 from slicewise.onboarding.karpenter import Gate
 from slicewise.onboarding.observation import (
     Inside,
@@ -59,6 +59,7 @@ VERIFY_POLL, VERIFY_DEADLINE = timedelta(seconds=15), timedelta(minutes=10)
 # To read a blocked cluster makes us its admin for seconds, which may alarm its owner: at most daily.
 BLOCKED_POLL = timedelta(hours=24)
 
+_GONE = "the cluster is deleted"
 _IN_CLUSTER = (Apply, Delete, Patch, ApplyChartCrds, TryUpgrade, UpgradeRelease, RollbackRelease)
 
 
@@ -74,7 +75,7 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     """
     cluster = observation.cluster
     if cluster is None:
-        return _deleted()
+        return _deleted(observation)
     asked = _asked_for(cluster, observation, settings)
     if cluster.offboards and not (observation.paused or cluster.status == "DELETING"):
         waiting = _not_active(cluster, now)
@@ -84,7 +85,7 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
     waiting = _not_active(cluster, now)
     if waiting:
         return Plan(waiting)
-    findings = preflight.outside(cluster)
+    findings = (*preflight.outside(cluster), *_of_fargate(observation, cluster, asked, settings))
     if preflight.has_blocking(findings):
         outcome = Outcome(Stage.BLOCKED, _refusal(findings), findings)
         return Plan(outcome, _release(observation, settings, "the cluster is refused"))
@@ -108,17 +109,20 @@ def plan(observation: Observation, settings: Settings, now: datetime) -> Plan:
         observation.entries,
         observation.addons,
         observation.pod_identities,
+        observation.fargate,
     )
     return replace(_from_inside(observation, inside, settings, findings, now), details=details)
 
 
-def _deleted() -> Plan:
+def _deleted(observation: Observation) -> Plan:
     # In this order: killed in between, a record still shows that there is state to delete.
+    access, record = observation.fargate, observation.record
     last = (
+        *(fargate.identity_taken_away(record.cluster, access, _GONE) if access and record else ()),
         Wake(TUNING, "the cluster is deleted: so are its alarms"),
         DeleteState("EKS knows no such cluster"),
     )
-    return Plan(Outcome(Stage.DELETED, "the cluster is deleted"), last)
+    return Plan(Outcome(Stage.DELETED, _GONE), last)
 
 
 def _offboard(observation: Observation, settings: Settings, now: datetime) -> Plan:
@@ -142,6 +146,14 @@ def _in_act_mode(observation: Observation) -> bool:
 
 
 # Before any access
+
+
+def _of_fargate(
+    observation: Observation, cluster: EksCluster, policy: Policy, settings: Settings
+) -> tuple[Finding, ...]:
+    place = f"{rbac.KARPENTER_NAMESPACE}/{manifests.KARPENTER_SERVICE_ACCOUNT}"
+    identity = observation.pod_identities.get(place)
+    return fargate.findings(cluster, policy, observation.fargate, settings, identity)
 
 
 def _asked_for(cluster: EksCluster, observation: Observation, settings: Settings) -> Policy | Outcome:
@@ -351,8 +363,8 @@ def _from_inside(
     # The probe is removed last: should we be stopped in between, our own overlays or it still prove the gate.
     actions = (*left, *clean_up)
     if not actions and difference.requeue_after:
-        reason = f"a helm is at work: {difference.findings[0].message}"
-        closing = _release(observation, settings, "another owner's helm is running")
+        reason = difference.waits_for
+        closing = _release(observation, settings, "what is pending needs no right of ours")
         return Plan(Outcome(Stage.INSTALLING, reason, findings, difference.requeue_after), closing)
     if not actions:
         findings = (*findings, *retries.findings(stuck.values()))

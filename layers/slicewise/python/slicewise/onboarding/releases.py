@@ -26,13 +26,14 @@ class Difference:
     Actions that bring a cluster to its policy, and what is left unchanged, with the reason.
 
     Attributes:
-        requeue_after: When to reconcile again where nothing is to be done now, since another owner's helm is
-            running.
+        requeue_after: When to reconcile again where nothing is to be done now, since something is pending.
+        waits_for: What that is, for people.
     """
 
     actions: tuple[Action, ...]
     findings: tuple[Finding, ...]
     requeue_after: timedelta | None = None
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def difference(release: Release | None, wanted: Wanted, now: datetime) -> Differ
     actions: list[Action] = []
     if release and release.pending:
         if left := time_left(release, now):
-            return Difference((), (_at_work(release),), max(left, _SOON))
+            found = _at_work(release)
+            return Difference((), (found,), max(left, _SOON), f"a helm is at work: {found.message}")
         actions.append(RollbackRelease(name, namespace, f"a killed helm left it {release.status}"))
     why = _why_upgrade(release, chart, wanted.values)
     if why:

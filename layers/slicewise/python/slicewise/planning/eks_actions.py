@@ -1,10 +1,15 @@
-"""What an onboarding alone asks for, as in actions.py: helm's releases, access to the cluster, add-ons."""
+"""
+What an onboarding alone asks for, as in actions.py: helm's releases, access to the cluster, add-ons, and what
+a Karpenter on Fargate needs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from slicewise.model.fargate import FargateProfile, IamRole
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,86 @@ class PutPodIdentity:
         return f"give {self.namespace}/{self.service_account} the role {self.role_arn.rsplit('/', 1)[-1]}"
 
 
+@dataclass(frozen=True)
+class CreateFargateProfile:
+    """EKS needs minutes for it: a later reconcile finds it ACTIVE."""
+
+    profile: FargateProfile
+    why: str
+
+    def __str__(self) -> str:
+        return f"create the Fargate profile {self.profile.name}"
+
+
+@dataclass(frozen=True)
+class DeleteFargateProfile:
+    """With the pods that run on it; already deleted is fine."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete the Fargate profile {self.name}"
+
+
+@dataclass(frozen=True)
+class CreateRole:
+    """An IAM role, without its policies."""
+
+    role: IamRole
+    why: str
+
+    def __str__(self) -> str:
+        return f"create the IAM role {self.role.name}"
+
+
+@dataclass(frozen=True)
+class AttachRolePolicy:
+    """Attached already is fine."""
+
+    role: str
+    policy: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"attach the policy {self.policy.rpartition('/')[2]} to the IAM role {self.role}"
+
+
+@dataclass(frozen=True)
+class DeleteRole:
+    """An IAM role, from which managed policies are detached first; already deleted is fine."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete the IAM role {self.name}"
+
+
+@dataclass(frozen=True)
+class CreateOidcProvider:
+    """An OIDC provider in IAM, of an issuer's URL."""
+
+    issuer: str
+    audience: str
+    tags: Mapping[str, str]
+    why: str
+
+    def __str__(self) -> str:
+        return f"create an OIDC provider in IAM for {self.issuer}"
+
+
+@dataclass(frozen=True)
+class DeleteOidcProvider:
+    """Already deleted is fine."""
+
+    arn: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"delete the OIDC provider {self.arn.partition('/')[2]} from IAM"
+
+
 Installation = (
     ApplyChartCrds
     | TryUpgrade
@@ -185,4 +270,11 @@ Installation = (
     | RevokeAdmin
     | PutAddon
     | PutPodIdentity
+    | CreateFargateProfile
+    | DeleteFargateProfile
+    | CreateRole
+    | AttachRolePolicy
+    | DeleteRole
+    | CreateOidcProvider
+    | DeleteOidcProvider
 )

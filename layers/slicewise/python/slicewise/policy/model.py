@@ -75,6 +75,13 @@ class Drift(StrEnum):
     REPORT = "report"
 
 
+class KarpenterPlace(StrEnum):
+    """What the pods of a Karpenter that we install run on."""
+
+    NODES = "nodes"
+    FARGATE = "fargate"
+
+
 class CostReport(StrEnum):
     """How often the operators get a notice of what a cluster's GPUs cost, beside `slicewise report`."""
 
@@ -526,6 +533,11 @@ class Policy:
     install_karpenter: bool = fields.flag(
         False, "Whether Karpenter is installed where there is none.", path="karpenter.install"
     )
+    karpenter_on: KarpenterPlace = fields.choice(
+        KarpenterPlace.NODES,
+        "What its pods run on: nodes that are there already, or Fargate, which needs none.",
+        path="karpenter.on",
+    )
     adopt_gpu_operator: bool = fields.flag(
         False,
         "Whether a GPU Operator that is there is joined; its values stay.",
@@ -546,6 +558,10 @@ class Policy:
         default=None,
         by_default="it never sleeps",
     )
+
+    @property
+    def is_on_fargate(self) -> bool:
+        return self.install_karpenter and self.karpenter_on is KarpenterPlace.FARGATE
 
     @property
     def has_mig(self) -> bool:

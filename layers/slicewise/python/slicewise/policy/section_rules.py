@@ -22,6 +22,7 @@ from slicewise.policy.model import (
     MIN_REPLICAS,
     Classes,
     Consolidation,
+    KarpenterPlace,
     Metrics,
     MetricsSource,
     NodeClass,
@@ -284,11 +285,20 @@ def _fallbacks_have_mornings(table: Table, values: Values) -> None:
             )
 
 
+def _on_fargate_if_installed(table: Table, values: Values) -> None:
+    if values["karpenter_on"] is KarpenterPlace.FARGATE and not values["install_karpenter"]:
+        table.note(
+            "karpenter.on",
+            "fargate",
+            "only a Karpenter that Slicewise installs is put there: write install: true, or remove it",
+        )
+
+
 _RULED_OUT: Mapping[type, Callable[[Table], None]] = {Pool: _rule_out}
 _RULES: Mapping[type, tuple[Callable[[Table, Values], None], ...]] = {
     Metrics: (_endpoint,),
     NodeClass: (_create,),
-    Policy: (_adopted_once, _what_was_written, _fallbacks_have_mornings),
+    Policy: (_adopted_once, _what_was_written, _fallbacks_have_mornings, _on_fargate_if_installed),
     Pool: (
         *(_classes, _replicas, _profile, _gpu_counts),
         *(_time_slice, _adopt, _fallback_gpus, _fits_a_machine),

@@ -22,6 +22,9 @@ def load(text: str) -> Any:
         raise Unreadable(WHOLE, str(error).splitlines()[0], "this is not YAML; correct it") from error
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
     pass
 
@@ -29,6 +32,9 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _BOOL and key_node.value.lower() not in ("true", "false"):
+            # `on: fargate`: on, off, yes and no are words in YAML 1.2, and booleans in 1.1, which this reads.
+            key_node.tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
         key = loader.construct_object(key_node, deep=True)
         line = f"line {key_node.start_mark.line + 1}"
         if not isinstance(key, str | int | float | bool | None):

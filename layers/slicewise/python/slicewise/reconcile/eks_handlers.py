@@ -1,4 +1,4 @@
-"""What each action of planning/eks_actions.py is, as one call of a port: releases, access, add-ons."""
+"""What each action of planning/eks_actions.py is, as one call of a port."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from slicewise.planning.actions import Action
 from slicewise.planning.eks_actions import (
     AllowAccessEntries,
     ApplyChartCrds,
+    AttachRolePolicy,
+    CreateFargateProfile,
+    CreateOidcProvider,
+    CreateRole,
     DeleteAccessEntry,
+    DeleteFargateProfile,
+    DeleteOidcProvider,
+    DeleteRole,
     GrantAdmin,
     PutAccessEntry,
     PutAddon,
@@ -98,6 +105,34 @@ def _put_pod_identity(connection: Connection, action: PutPodIdentity) -> None:
     )
 
 
+def _create_fargate_profile(connection: Connection, action: CreateFargateProfile) -> None:
+    connection.ports.eks.create_fargate_profile(connection.trigger.name, action.profile)
+
+
+def _delete_fargate_profile(connection: Connection, action: DeleteFargateProfile) -> None:
+    connection.ports.eks.delete_fargate_profile(connection.trigger.name, action.name)
+
+
+def _create_role(connection: Connection, action: CreateRole) -> None:
+    connection.ports.iam.create_role(action.role)
+
+
+def _attach_role_policy(connection: Connection, action: AttachRolePolicy) -> None:
+    connection.ports.iam.attach_policy(action.role, action.policy)
+
+
+def _delete_role(connection: Connection, action: DeleteRole) -> None:
+    connection.ports.iam.delete_role(action.name)
+
+
+def _create_oidc_provider(connection: Connection, action: CreateOidcProvider) -> None:
+    connection.ports.iam.create_oidc_provider(action.issuer, action.audience, action.tags)
+
+
+def _delete_oidc_provider(connection: Connection, action: DeleteOidcProvider) -> None:
+    connection.ports.iam.delete_oidc_provider(action.arn)
+
+
 HANDLERS: Mapping[type[Action], Handler] = {
     ApplyChartCrds: _apply_chart_crds,
     TryUpgrade: _try_upgrade,
@@ -111,4 +146,11 @@ HANDLERS: Mapping[type[Action], Handler] = {
     RevokeAdmin: _revoke_admin,
     PutAddon: _put_addon,
     PutPodIdentity: _put_pod_identity,
+    CreateFargateProfile: _create_fargate_profile,
+    DeleteFargateProfile: _delete_fargate_profile,
+    CreateRole: _create_role,
+    AttachRolePolicy: _attach_role_policy,
+    DeleteRole: _delete_role,
+    CreateOidcProvider: _create_oidc_provider,
+    DeleteOidcProvider: _delete_oidc_provider,
 }

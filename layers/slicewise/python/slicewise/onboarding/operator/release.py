@@ -172,7 +172,7 @@ def difference(contents: ClusterContents, policy: Policy, settings: Settings, no
         chart = settings.gpu_operator
         actions.insert(0, ApplyChartCrds(chart.ref, chart.version, "helm itself never upgrades CRDs"))
     findings = (*found.findings, *(together.findings if together else ()))
-    return Difference(tuple(actions), findings, found.requeue_after)
+    return Difference(tuple(actions), findings, found.requeue_after, found.waits_for)
 
 
 def _our_values(contents: ClusterContents, policy: Policy) -> dict[str, Any]:

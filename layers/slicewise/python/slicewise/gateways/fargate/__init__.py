@@ -1,0 +1,1 @@
+"""What a Karpenter on Fargate takes of AWS beside EKS."""
