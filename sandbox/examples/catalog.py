@@ -53,6 +53,7 @@ class Example:
             has one, is a context with a `Beside`: it starts what has to run before the deployment.
         controllers: Rows of `sandbox/controllers/catalog.py` that run in its cluster.
         here: Of its policy what is another on this machine, beside `HERE`; fields of a section are merged.
+        context: Of the deployment, as its page passes it with `-c`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Example:
     module: str
     controllers: tuple[str, ...] = ()
     here: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -110,6 +112,16 @@ EXAMPLES: Mapping[str, Example] = {
             module="ray",
             controllers=("kuberay",),
             here=ALWAYS_DAY,
+        ),
+        Example(
+            name="fargate",
+            title="a cluster without a node: Karpenter on Fargate, then GPU nodes, then nothing of it",
+            claims=(
+                *("onboarded", "profile-active", "one-subject", "release-values", "gpu-nodes"),
+                *("no-node-is-left", "nothing-is-left", "nothing-denied"),
+            ),
+            module="fargate",
+            context={"karpenter_on_fargate": "true"},
         ),
     )
 }

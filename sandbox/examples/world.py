@@ -114,7 +114,10 @@ class World:
             system = starting.enter_context(
                 System.start(
                     folder,
-                    context={"policies": str(_policies(example, beside, folder / "policies"))},
+                    context={
+                        "policies": str(_policies(example, beside, folder / "policies")),
+                        **example.context,
+                    },
                     creating_seconds=CREATING_SECONDS,
                     cloudtrail_delay_seconds=CLOUDTRAIL_DELAY,
                     delay_share=DELAY_SHARE,
@@ -146,11 +149,16 @@ class World:
         beside = Controllers.start(cluster.plane, *self.example.controllers, progress=self.story.saw)
         return ExampleCluster(self.example, cluster, self._ending.enter_context(beside))
 
-    def onboard(self, cluster: ExampleCluster, within_seconds: float = 180) -> Mapping[str, Any]:
+    def onboard(
+        self, cluster: ExampleCluster, within_seconds: float = 180, **options: Any
+    ) -> Mapping[str, Any]:
         """
         Create it in EKS with the policy's tag, and wait until Slicewise has onboarded it; the last record.
+
+        Args:
+            options: As System.create_cluster takes them.
         """
-        self.system.create_cluster(cluster.name, tags={POLICY_TAG: self.example.name})
+        self.system.create_cluster(cluster.name, tags={POLICY_TAG: self.example.name}, **options)
         self.story.saw(f"cluster {cluster.name} is created with the tag {POLICY_TAG}: {self.example.name}")
         try:
             record = self.system.wait_for_stage(

@@ -1,0 +1,116 @@
+"""examples/fargate: a cluster without a node gets Karpenter on Fargate and GPU nodes, and is offboarded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote
+
+from slicewise.kube.labels import POLICY_TAG
+
+from sandbox.aws import network
+from sandbox.cluster.samples import node_class
+from sandbox.demo.narrator import Narrator
+from sandbox.demo.steps import wait
+from sandbox.examples.steps import apply, clean_up, pool
+from sandbox.examples.world import CLUSTER, ExampleCluster, World
+
+PROFILE, ROLE = "slicewise-karpenter", f"slicewise-on-fargate-{CLUSTER}"
+OF_THE_EXAMPLE = "app=first-slices"
+PODS = 5
+KARPENTER = "/apis/apps/v1/namespaces/kube-system/deployments/karpenter"
+ACCOUNT = "/api/v1/namespaces/kube-system/serviceaccounts/karpenter"
+
+
+def show(story: Narrator, world: World) -> None:
+    net = network.create(world.system.aws.client("ec2"))
+    cluster = world.start_cluster(karpenter=False)
+    cluster.cluster.plane.install_kwok_crds()
+    cluster.kube.apply(node_class())  # as a platform team's own EC2NodeClass
+    options = {"accessConfig": {"authenticationMode": "API"}, "resourcesVpcConfig": net.of_a_cluster}
+    stage = world.onboard(cluster, **options).get("stage")
+    says = "a cluster without Karpenter is onboarded by the event of its creation"
+    story.claim("onboarded", says, expected="onboarded", observed=stage)
+    _profile(story, world, net)
+    _role(story, world)
+    _release(story, cluster)
+    apply(story, cluster)
+    wait(story, lambda: cluster.running(OF_THE_EXAMPLE) == PODS, f"{PODS} pods run")
+    n = int(pool(world.example, "shared")["replicas"]["start"])
+    story.claim(
+        "gpu-nodes",
+        f"{PODS} pods that ask for a slice get the nodes that {n} a GPU take",
+        expected=-(-PODS // n),
+        observed=cluster.gpus(),
+    )
+    clean_up(story, cluster)
+    _offboarded(story, world, cluster)
+
+
+def _profile(story: Narrator, world: World, net: network.Network) -> None:
+    eks = world.system.aws.client("eks")
+    found = eks.describe_fargate_profile(clusterName=CLUSTER, fargateProfileName=PROFILE)["fargateProfile"]
+    story.claim(
+        "profile-active",
+        "the Fargate profile is ACTIVE, on the private subnets alone",
+        expected=("ACTIVE", sorted(net.private)),
+        observed=(found["status"], sorted(found["subnets"])),
+    )
+
+
+def _role(story: Narrator, world: World) -> None:
+    """Who may assume it, as IAM has it."""
+    found = world.system.aws.client("iam").get_role(RoleName=ROLE)["Role"]
+    trust: Any = found["AssumeRolePolicyDocument"]
+    trust = json.loads(unquote(trust)) if isinstance(trust, str) else trust
+    subjects = [
+        value
+        for statement in trust["Statement"]
+        for key, value in statement["Condition"]["StringEquals"].items()
+        if key.endswith(":sub")
+    ]
+    story.claim(
+        "one-subject",
+        "its role is trusted to Karpenter's service account of this cluster, and to nothing else",
+        expected=(1, ["system:serviceaccount:kube-system:karpenter"]),
+        observed=(len(trust["Statement"]), subjects),
+    )
+
+
+def _release(story: Narrator, cluster: ExampleCluster) -> None:
+    """What the real chart made of the values."""
+    pod = cluster.kube.get(KARPENTER)["spec"]["template"]["spec"]
+    annotations = cluster.kube.get(ACCOUNT)["metadata"]["annotations"]
+    role = annotations["eks.amazonaws.com/role-arn"].rpartition("/")[2]
+    requests = pod["containers"][0]["resources"]["requests"]
+    story.claim(
+        "release-values",
+        "Karpenter's release has the role, asks for what Fargate sells, and needs no CoreDNS",
+        expected=(ROLE, {"cpu": "500m", "memory": "1792Mi"}, "Default", False),
+        observed=(role, requests, pod["dnsPolicy"], pod.get("hostNetwork", False)),
+    )
+
+
+def _offboarded(story: Narrator, world: World, cluster: ExampleCluster) -> None:
+    system = world.system
+    eks, iam = system.aws.client("eks"), system.aws.client("iam")
+    story.saw("an engineer runs: slicewise offboard gpu-1")
+    eks.tag_resource(resourceArn=system.arn(CLUSTER), tags={POLICY_TAG: "offboard"})
+    wait(story, lambda: system.record(CLUSTER) is None, "it is offboarded")
+    story.claim(
+        "nothing-is-left",
+        "no profile, access entry, role or OIDC provider of ours is left",
+        expected=[],
+        observed=[
+            *eks.list_fargate_profiles(clusterName=CLUSTER)["fargateProfileNames"],
+            *eks.list_access_entries(clusterName=CLUSTER)["accessEntries"],
+            *(one["RoleName"] for one in iam.list_roles(PathPrefix="/slicewise/")["Roles"]),
+            *(one["Arn"] for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]),
+        ],
+    )
+    story.claim(
+        "nothing-denied",
+        "every call to AWS was made with the functions' own roles, and none was denied",
+        expected=[],
+        observed=[str(decision) for decision in system.aws.iam.denied()],
+    )
