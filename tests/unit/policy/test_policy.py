@@ -214,3 +214,24 @@ def test_karpenter_on_fargate_is_one_that_we_install():
     [problem] = refused.value.problems
     assert (problem.path, problem.value) == ("karpenter.on", "fargate")
     assert "install: true" in problem.remedy
+
+
+@pytest.mark.parametrize("image", ["al2023@latest", "al2023@v20261101"])
+def test_the_image_of_our_nodes_is_the_newest_or_a_release(image):
+    assert parse(ON_POOLS + f"nodeClass: {{image: {image}}}", "default").node_class.image == image
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ("image: al2023@v2026", "al2023@v20261101"),
+        ("image: bottlerocket@latest", "al2023@latest"),
+        ("name: gpu, create: false, image: al2023@latest", "write it into yours"),
+    ],
+)
+def test_an_image_that_cannot_be_is_refused(fields, remedy):
+    with pytest.raises(InvalidPolicy) as refused:
+        parse(ON_POOLS + f"nodeClass: {{{fields}}}", "default")
+
+    [problem] = refused.value.problems
+    assert problem.path == "nodeClass.image" and remedy in problem.remedy

@@ -6,7 +6,7 @@ What its NodePools shall be, and which are left unchanged, is in pools/desired.p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -74,7 +74,7 @@ def difference(inside: Inside, settings: Settings, now: datetime) -> Difference:
     if operator_release.awaited(contents, policy, settings):
         findings = (*released.findings, *operator_release.findings_of_keys(contents))
         return Difference(tuple(actions), findings)
-    node_class = _node_class(contents, manifests.node_class(policy, settings, cluster))
+    node_class = _node_class(contents, manifests.node_class(policy, settings, cluster), policy)
     if policy.node_class.create:
         actions += node_class.actions
         pool_findings += node_class.findings
@@ -231,10 +231,16 @@ def _karpenter_access(inside: Inside, settings: Settings) -> tuple[Difference, d
 # NodeClass, NodePools and NodeOverlays
 
 
-def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
-    """Ours. Karpenter hashes its spec: a change of it replaces every node that was built by it."""
+def _node_class(contents: ClusterContents, wanted: Object, policy: Policy) -> Difference:
+    """
+    Ours. Karpenter hashes its spec: a change of it replaces every node that was built by it.
+
+    Another release of a pinned image is asked for by whoever writes it into the policy: Karpenter replaces
+    nodes for it under the budget for drift.
+    """
     found = live(contents, ref_of(wanted))
-    path = first_difference(spec(found), wanted["spec"]) if found else None
+    chosen = {"amiSelectorTerms"} if policy.node_class.is_pinned else set()
+    path = first_difference(_without(spec(found), chosen), _without(spec(wanted), chosen)) if found else None
     built = [claim for claim in contents.node_claims if _built_by(claim) in (None, name(wanted))]
     if path is None or not built:
         return Difference(tuple(_applies(contents, (wanted,), "how our NodePools' machines are built")), ())
@@ -246,6 +252,10 @@ def _node_class(contents: ClusterContents, wanted: Object) -> Difference:
         "of yours in the policy: nodeClass: {name: ..., create: false}.",
     )
     return Difference((), (left,))
+
+
+def _without(item: Object, keys: Collection[str]) -> Object:
+    return {key: value for key, value in item.items() if key not in keys}
 
 
 def _time_slices(contents: ClusterContents, policy: Policy) -> list[Action]:

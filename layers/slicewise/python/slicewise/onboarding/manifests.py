@@ -48,7 +48,7 @@ def node_class(policy: Policy, settings: Settings, cluster: EksCluster) -> Objec
             "metadata": {"name": policy.node_class.name},
             "spec": {
                 "role": settings.karpenter_node_role,
-                "amiSelectorTerms": [{"alias": "al2023@latest"}],
+                "amiSelectorTerms": [{"alias": policy.node_class.image}],
                 "subnetSelectorTerms": discovery,
                 "securityGroupSelectorTerms": discovery,
                 "blockDeviceMappings": [

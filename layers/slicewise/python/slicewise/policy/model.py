@@ -474,6 +474,9 @@ class Tuning:
     trial: bool = fields.flag(False, "Allows shorter times, to watch N change; not for clusters that matter.")
 
 
+NEWEST_IMAGE = "al2023@latest"
+
+
 @dataclass(frozen=True)
 class NodeClass:
     """Which NodeClass the NodePools name; `create` makes us its owner."""
@@ -504,6 +507,18 @@ class NodeClass:
         "Whether Slicewise makes it.",
         by_default="true for the EC2NodeClass `slicewise`, false for any other",
     )
+    image: str = fields.text(
+        NEWEST_IMAGE,
+        # EC2NodeClass CRD v1, spec.amiSelectorTerms.alias, of AL2023; its releases are named by their day.
+        re.compile(r"al2023@(latest|v20[0-9]{6})"),
+        "write al2023@latest, or a release of AL2023's such as al2023@v20261101",
+        "What its nodes are built from: the newest AL2023, or one release of it until you write another.",
+        "an image alias",
+    )
+
+    @property
+    def is_pinned(self) -> bool:
+        return self.image != NEWEST_IMAGE
 
 
 _A_POOL = "write at least one, such as `shared: {sharing: time-slicing, gpus: [l4], maxGpus: 8}`"

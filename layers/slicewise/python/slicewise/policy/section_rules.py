@@ -257,6 +257,12 @@ def _create(table: Table, values: Values) -> None:
         table.note("create", True, f"only an {kind} of {group} can be made by us; write false")
 
 
+def _image(table: Table, values: Values) -> None:
+    if table.has("image") and table.is_sound("image") and not values["create"]:
+        remedy = "it is for the NodeClass that Slicewise makes: write it into yours, or remove it here"
+        table.note("image", values["image"], remedy)
+
+
 def _adopted_once(table: Table, values: Values) -> None:
     adopted = Counter(pool.adopt for pool in values["pools"] if pool.adopt)
     for pool in values["pools"]:
@@ -297,7 +303,7 @@ def _on_fargate_if_installed(table: Table, values: Values) -> None:
 _RULED_OUT: Mapping[type, Callable[[Table], None]] = {Pool: _rule_out}
 _RULES: Mapping[type, tuple[Callable[[Table, Values], None], ...]] = {
     Metrics: (_endpoint,),
-    NodeClass: (_create,),
+    NodeClass: (_create, _image),
     Policy: (_adopted_once, _what_was_written, _fallbacks_have_mornings, _on_fargate_if_installed),
     Pool: (
         *(_classes, _replicas, _profile, _gpu_counts),
