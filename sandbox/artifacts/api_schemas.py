@@ -19,7 +19,7 @@ OLDER = {
 }
 # What our objects and examples belong to.
 GROUPS = (
-    *("api__v1", "apis__apps__v1", "apis__batch__v1"),
+    *("api__v1", "apis__apps__v1", "apis__batch__v1", "apis__autoscaling__v2", "apis__policy__v1"),
     *("apis__admissionregistration.k8s.io__v1", "apis__rbac.authorization.k8s.io__v1"),
 )
 RECIPE = 1

@@ -142,7 +142,7 @@ def _keda(place: Place) -> Sequence[str | Path]:
 
 
 # The operator alone: it scales to 0 and from 0, and pauses. Above 1 an HPA scales, by what KEDA's metrics
-# adapter says, which is not here.
+# adapter says, which is not here; sandbox/metrics/external_metrics.py can stand in for it.
 KEDA = Controller(
     Program(
         name="keda",

@@ -123,6 +123,15 @@ EXAMPLES: Mapping[str, Example] = {
             module="fargate",
             context={"karpenter_on_fargate": "true"},
         ),
+        Example(
+            name="llm-queue",
+            title="LLM servers on slices, as many as their requests and N call for",
+            claims=(
+                *("onboarded", "published", "replicas-by-queue", "slices-before-nodes"),
+                "no-node-is-left",
+            ),
+            module="llm_queue",
+        ),
     )
 }
 

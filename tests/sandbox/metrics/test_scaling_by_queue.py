@@ -13,13 +13,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from sandbox.artifacts import workload_crds
 from sandbox.metrics.prometheus import Prometheus
 from tests.support.waiting import eventually
 
-PAGE = (Path(__file__).parents[3] / "docs/scaling_by_queue.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/scaling_by_queue.md").read_text()
+EXAMPLE = yaml.safe_load((ROOT / "examples/llm-queue/scaledobject.yaml").read_text())
 YAML = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
 BY_ANNOTATION, BY_NODES = re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL)
 [RULES] = [item for item in YAML if "groups" in item]
@@ -43,12 +47,14 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
 
 
 def put(server: Prometheus, name: str, labels: Mapping[str, str], value: float) -> None:
-    server.put(name, labels, [(time.time() - 1, value)])
+    """For three minutes already."""
+    now = time.time()
+    server.put(name, labels, [(now - past, value) for past in range(180, 0, -15)])
 
 
 def publish(server: Prometheus, n: int) -> None:
     labels = {"namespace": "llm", "deployment": "chat", ANNOTATION: str(n)}
-    put(server, "kube_deployment_annotations", labels, 1.0)
+    server.put("kube_deployment_annotations", labels, [(time.time() - 1, 1.0)])
 
 
 def run_on(server: Prometheus, node: str, slices: int, pod: str) -> None:
@@ -113,6 +119,20 @@ def test_a_nims_names_are_those_of_vllm_without_the_prefix(prometheus: Prometheu
     query = BY_ANNOTATION.replace("vllm:", "").replace('"llm"', '"nim"')
 
     assert asked(prometheus, query) == [3.0 * 4]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("item", [SCALED_OBJECT, EXAMPLE], ids=["page", "example"])
+def test_a_scaled_object_is_valid_by_its_definition(item: Any):
+    [definition] = [
+        yaml.safe_load(path.read_text()) for path in workload_crds.folder().glob("keda-scaledobjects-*.yaml")
+    ]
+    [version] = definition["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+
+    jsonschema.validate(item, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**item, "spec": {"triggers": "none"}}, schema)
 
 
 # The page

@@ -1,0 +1,137 @@
+"""
+A stand-in for what serves external.metrics.k8s.io (KEDA's metrics adapter, Prometheus Adapter): an answer of
+Prometheus as a metric that Kubernetes' own HorizontalPodAutoscaler reads, through the API server.
+
+    with ExternalMetrics.serve(plane, prometheus, {"llm_load": "sum(…)"}):
+        ...
+
+Real are the API server's aggregation, the autoscaler and Prometheus. The API server sends no certificate of a
+front proxy, so that whoever reaches the port may ask, which is on 127.0.0.1 alone.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from sandbox.cluster.control_plane import ControlPlane
+from sandbox.metrics.prometheus import Prometheus
+
+GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
+NAMESPACE, NAME = "kube-system", "external-metrics"
+API = f"/apis/{GROUP}/{VERSION}"
+
+
+@contextmanager
+def serve(plane: ControlPlane, prometheus: Prometheus, queries: Mapping[str, str]) -> Iterator[None]:
+    """
+    Answer between `with` and its end.
+
+    Args:
+        queries: By the names of their metrics, the same in each namespace; each gives one value or none.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(prometheus, queries))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pki = plane.folder / "pki"
+    context.load_cert_chain(pki / "serving.crt", pki / "serving.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, name=NAME, daemon=True)
+    thread.start()
+    try:
+        for item in _objects(server.server_address[1]):
+            plane.kube.apply(item)
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _objects(port: int) -> tuple[dict[str, Any], ...]:
+    """The name leads to the loopback: an API server follows a Service of this type by its name."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
+    }
+    registration = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{VERSION}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "version": VERSION,
+            "service": {"name": NAME, "namespace": NAMESPACE, "port": port},
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+    return service, registration
+
+
+def _handler(prometheus: Prometheus, queries: Mapping[str, str]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0].rstrip("/")
+            if path == API:
+                return self._answer(_discovery(queries))
+            name = path.rpartition("/")[2]
+            if not path.startswith(f"{API}/namespaces/") or name not in queries:
+                return self._answer({"kind": "Status", "apiVersion": "v1", "code": 404}, 404)
+            self._answer(_values(name, prometheus.ask("query", query=queries[name])))
+
+        def _answer(self, value: Mapping[str, Any], code: int = 200) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Not on the console."""
+
+    return Handler
+
+
+def _discovery(queries: Mapping[str, str]) -> dict[str, Any]:
+    resources = [
+        {"name": name, "namespaced": True, "kind": "ExternalMetricValueList", "verbs": ["get"]}
+        for name in queries
+    ]
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": f"{GROUP}/{VERSION}",
+        "resources": resources,
+    }
+
+
+def _values(name: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantities in thousandths, as other adapters write them."""
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    items = [
+        {
+            "metricName": name,
+            "metricLabels": {},
+            "timestamp": at,
+            "value": f"{round(1000 * float(one['value'][1]))}m",
+        }
+        for one in answer["data"]["result"]
+    ]
+    return {
+        "kind": "ExternalMetricValueList",
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "metadata": {},
+        "items": items,
+    }

@@ -1,0 +1,62 @@
+"""examples/llm-queue: its files say one thing of the load, the target, N and the memory of a slice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from slicewise.policy.model import parse
+from slicewise.tuning.rule.replicas import memory_share
+
+from tests.support.example_files import objects
+
+FOLDER = Path(__file__).parents[3] / "examples/llm-queue"
+[POOL] = parse((FOLDER / "policy.yaml").read_text(), "llm-queue").pools
+[DEPLOYMENT] = [item for item in objects(FOLDER) if item["kind"] == "Deployment"]
+[HPA] = [item for item in objects(FOLDER) if item["kind"] == "HorizontalPodAutoscaler"]
+
+
+def file(name: str) -> Any:
+    return yaml.safe_load((FOLDER / name).read_text())
+
+
+SCALED_OBJECT = file("scaledobject.yaml")
+[EXTERNAL] = file("prometheus-adapter.yaml")["rules"]["external"]
+OWN, GATEWAY = (trigger["metadata"] for trigger in SCALED_OBJECT["spec"]["triggers"])
+
+
+def test_keda_and_the_hpa_read_the_same_and_compare_it_with_the_same():
+    assert OWN["query"].split() == EXTERNAL["metricsQuery"].split()
+    metric = HPA["spec"]["metrics"][0]["external"]
+    assert metric["metric"]["name"] == EXTERNAL["name"]["as"]
+    assert OWN["threshold"] == GATEWAY["threshold"] == metric["target"]["averageValue"]
+    assert SCALED_OBJECT["spec"]["maxReplicaCount"] == HPA["spec"]["maxReplicas"]
+    assert SCALED_OBJECT["spec"]["scaleTargetRef"]["name"] == DEPLOYMENT["metadata"]["name"]
+
+
+def test_where_n_is_not_known_the_largest_of_the_pool_counts():
+    assert POOL.replicas
+    for query in (OWN["query"], GATEWAY["query"]):
+        assert re.findall(r"or on \(\) vector\(([0-9]+)\)", query) == [str(POOL.replicas.max)]
+
+
+def test_the_rule_names_each_n_of_the_pool():
+    [rule] = file("prometheus-rules.yaml")["groups"][0]["rules"]
+    named = re.findall(r'([0-9]+) \* \w+\{\w+="([0-9]+)"\}', rule["expr"])
+
+    assert POOL.replicas
+    assert named == [(str(n), str(n)) for n in range(1, POOL.replicas.max + 1)]
+
+
+def test_a_server_reserves_what_its_slice_has_at_the_largest_n():
+    [container] = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+
+    assert POOL.replicas
+    assert f"--gpu-memory-utilization={memory_share(POOL.replicas.max):.2f}" in container["args"]
+
+
+def test_the_autoscaler_alone_decides_how_many_replicas_there_are():
+    """One that is in the file would be restored by each `kubectl apply`."""
+    assert "replicas" not in DEPLOYMENT["spec"]
