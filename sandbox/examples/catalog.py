@@ -22,6 +22,8 @@ HERE: Mapping[str, Any] = {
 }
 # Of a policy with hours: asleep when an engineer asks for it, whatever the time of day.
 ALWAYS_DAY: Mapping[str, Any] = {"offHours": {"asleep": [date(2099, 12, 31)]}}
+# What takes hours and days in a cluster, where an example waits for N to change.
+_IN_SECONDS = {"trial": True, "raiseAfter": "0s", "lowerAfter": "0s", "dwell": "5s", "canary": "8s"}
 
 
 class UnknownExample(Exception):
@@ -97,6 +99,13 @@ EXAMPLES: Mapping[str, Example] = {
             title="a Job with a GPU of its own, beside pods that share theirs",
             claims=("onboarded", "own-gpu", "node-goes-with-the-job", "no-node-is-left"),
             module="whole_gpu_training",
+        ),
+        Example(
+            name="video-encode",
+            title="encodings share GPUs as far as their encoders serve",
+            claims=("onboarded", "nodes-by-n", "encoders-bind", "n-follows-encoders", "no-node-is-left"),
+            module="video_encode",
+            here={"tuning": _IN_SECONDS},
         ),
         Example(
             name="ray",

@@ -21,7 +21,7 @@ from sandbox.artifacts import workload_crds
 from sandbox.cluster.client import KubeClient
 from sandbox.cluster.control_plane import ControlPlane
 from tests.support import builders, vendor_charts
-from tests.support.example_files import FOLDERS, is_of_kubernetes, objects
+from tests.support.example_files import FOLDERS, ROOT, is_of_kubernetes, objects
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.sandbox
@@ -151,3 +151,28 @@ def test_an_example_is_accepted(kinds: KubeClient, item: dict) -> None:
     kube.apply(item)
 
     assert holds(kube.get(kube.path(item)), {k: v for k, v in item.items() if k != "spec"})
+
+
+def test_a_node_class_for_large_images_is_accepted(crds: KubeClient) -> None:
+    """By the CRD of Karpenter's AWS provider, rules and all."""
+    [wanted] = list(yaml.safe_load_all((ROOT / "examples/video-encode/nodeclass.yaml").read_text()))
+
+    crds.apply(wanted)
+
+    assert holds(crds.get(crds.path(wanted)), wanted)
+
+
+def test_a_queue_of_encodings_is_accepted(kinds: KubeClient) -> None:
+    """By Kueue's own definitions; what its webhooks check is not run here."""
+    queue = list(yaml.safe_load_all((ROOT / "examples/video-encode/kueue/queue.yaml").read_text()))
+    for file in sorted(workload_crds.folder().glob("kueue-*.yaml")):
+        definition = yaml.safe_load(file.read_text())
+        if definition["spec"]["names"]["kind"] in {item["kind"] for item in queue}:
+            kinds.apply(definition)
+    for item in queue:
+        of = item["apiVersion"], item["kind"]
+        eventually(lambda of=of: kinds.serves(*of), f"{of} is not served")
+
+        kinds.apply(item)
+
+        assert holds(kinds.get(kinds.path(item)), item)

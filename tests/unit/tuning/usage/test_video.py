@@ -21,7 +21,9 @@ from slicewise.tuning.state.pool_state import Tuning, pool_states
 from slicewise.tuning.usage.history import NOTHING, History
 from slicewise.tuning.usage.pages import history_of, pages
 from slicewise.tuning.usage.pool_usage import measured, pool_use, read
-from slicewise.tuning.usage.video import Attributed, concentrated
+from slicewise.tuning.usage.readings import Device
+from slicewise.tuning.usage.shares import Sharing
+from slicewise.tuning.usage.video import Attributed, Reading, concentrated
 
 from tests.support import builders
 from tests.support.builders import NOW
@@ -253,6 +255,36 @@ def test_one_pod_of_a_workload_is_taken_to_have_done_everything_at_each_moment(t
             one.most[600 * step] for (points, _), one in zip(pods, found, strict=True) if 600 * step in points
         ]
         assert sum(present) == pytest.approx(0.7 if present else 0.0)
+
+
+# Where only GPUs are measured
+
+
+def devices(*values: Values | None, sharers: float) -> Sharing:
+    """The GPUs of one node, of which each was read or, with None, not; so many pods were on the node."""
+    on_gpu = [
+        {} if one is None else {"encoders": Reading({600 * step: v for step, v in enumerate(one)})}
+        for one in values
+    ]
+    counts = {600 * step: sharers for step in range(2)}
+    found = [
+        Device("n-1", str(number), counts, counts, fewest=counts, most=counts, video=its)
+        for number, its in enumerate(on_gpu)
+    ]
+    return Sharing(found, {}, 600)
+
+
+def test_of_whole_gpus_each_pod_may_have_done_what_the_busiest_did_and_did_its_part_for_certain():
+    use = devices([0.2, 0.8], [0.6, 0.4], sharers=4.0).by_node["n-1"].video["encoders"]
+
+    assert dict(use.most) == {0: 0.6, 600: 0.8}
+    assert use.certain == pytest.approx({0: 0.2, 600: 0.3})
+
+
+def test_of_a_machine_with_a_gpu_that_was_not_read_nothing_is_known():
+    use = devices([0.2, 0.8], None, sharers=4.0).by_node["n-1"].video["encoders"]
+
+    assert (use.most, use.certain) == ({}, {}) and 0 not in use.resting
 
 
 # The table
