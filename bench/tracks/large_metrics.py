@@ -31,6 +31,7 @@ from urllib.parse import parse_qs
 
 from slicewise.costs.day import DAY_SECONDS, Day
 from slicewise.costs.text import dump
+from slicewise.hardware.gpus import VIDEO_KINDS
 from slicewise.kube.labels import POOL_LABEL
 from slicewise.kube.ref import Object
 from slicewise.model.cluster import Series
@@ -380,7 +381,7 @@ def _child() -> None:
     size = {"gpus": asked["gpus"], "workloads": asked["workloads"]}
     cluster, table = _Cluster(**size), _Table(Path(asked["table"]))
     endpoint = f"http://127.0.0.1:{asked['port']}"
-    metrics = _Counted(PrometheusMetrics(endpoint, Session()))
+    metrics = _Counted(PrometheusMetrics(endpoint, Session(), VIDEO_KINDS))
     app = isolated_app.an_app(
         {"url": "", "ca": "", "token": ""},
         POLICY_TEXT.replace("ENDPOINT", endpoint),
