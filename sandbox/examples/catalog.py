@@ -137,9 +137,10 @@ EXAMPLES: Mapping[str, Example] = {
             title="LLM servers on slices, as many as their requests and N call for",
             claims=(
                 *("onboarded", "published", "replicas-by-queue", "slices-before-nodes"),
-                "no-node-is-left",
+                *("asleep", "awake-as-before", "no-node-is-left"),
             ),
             module="llm_queue",
+            here=ALWAYS_DAY,
         ),
     )
 }

@@ -18,6 +18,7 @@ from sandbox.cluster.client import KubeClient
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
 from sandbox.examples.catalog import Beside, named
+from sandbox.examples.night import Night
 from sandbox.examples.steps import apply, clean_up, pool
 from sandbox.examples.world import ExampleCluster, World
 from sandbox.metrics import external_metrics
@@ -28,7 +29,9 @@ FOLDER = named("llm-queue").folder
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/chat"
 SELECTOR = "app=chat"
 # Requests in flight, one after another: a quiet morning, a second replica, a busy day.
-QUIET, MORE, BUSY = 4, 8, 32
+QUIET, MORE, BUSY = 4, 8, 16
+# In which the autoscaler reads its metric once more.
+SYNC_SECONDS = 16.0
 
 
 @contextmanager
@@ -44,8 +47,8 @@ def beside(folder: Path) -> Iterator[Beside]:
 
 class Requests:
     """
-    What servers and kube-state-metrics would report, written each second: a stand-in for both, since no
-    container runs.
+    What servers, a gateway that holds requests while there is none, and kube-state-metrics would report,
+    written each second: a stand-in for them, since no container runs.
 
     Attributes:
         in_flight: Of all servers together, who share them evenly.
@@ -54,6 +57,7 @@ class Requests:
     def __init__(self, kube: KubeClient, prometheus: Prometheus):
         self.in_flight = 0
         self._kube, self._prometheus = kube, prometheus
+        self._known: set[str] = set()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
 
@@ -75,9 +79,13 @@ class Requests:
         pods = self._kube.list("/api/v1/namespaces/default/pods", labelSelector=SELECTOR)
         servers = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
         at = time.time()
-        for server in servers:
+        held = 0 if servers else self.in_flight
+        yield Samples("gateway_requests_pending", {"service": "chat"}, [(at, float(held))])
+        # A scrape marks what is gone as stale; what is written counts for five minutes more.
+        self._known |= set(servers)
+        for server in self._known:
             labels = {"namespace": "default", "pod": server}
-            each = self.in_flight / len(servers)
+            each = self.in_flight / len(servers) if server in servers else 0.0
             yield Samples("vllm:num_requests_running", labels, [(at, each)])
             yield Samples("vllm:num_requests_waiting", labels, [(at, 0.0)])
 
@@ -106,6 +114,7 @@ def show(story: Narrator, world: World) -> None:
         running.enter_context(external_metrics.serve(cluster.cluster.plane, prometheus, queries))
         requests = running.enter_context(Requests(cluster.kube, prometheus))
         _follow(story, cluster, requests, n)
+        _a_night(story, world, cluster, n)
     clean_up(story, cluster)
 
 
@@ -133,6 +142,36 @@ def _follow(story: Narrator, cluster: ExampleCluster, requests: Requests, n: int
         expected=[one for _, one in expected],
         observed=[one for _, one in observed],
     )
+
+
+def _a_night(story: Narrator, world: World, cluster: ExampleCluster, n: int) -> None:
+    """With requests that wait all the while, which the autoscaler sees."""
+    prometheus, night, replicas = world.beside.handle, Night(world, cluster), math.ceil(BUSY * n / _target())
+    night.begins()
+    wait(story, lambda: _load(prometheus) >= BUSY * n, f"{BUSY} requests wait, of which the metric tells")
+    time.sleep(SYNC_SECONDS)
+    story.claim(
+        "asleep",
+        "the autoscaler's metric asks for replicas, none is there, and no GPU is paid for",
+        expected={"asked for": replicas, "replicas": 0, "GPUs": 0},
+        observed={
+            "asked for": math.ceil(_load(prometheus) / _target()),
+            "replicas": len(cluster.pods(SELECTOR)),
+            "GPUs": cluster.gpus(),
+        },
+    )
+    night.ends(lambda: cluster.running(SELECTOR) == replicas)
+    story.claim(
+        "awake-as-before",
+        "in the morning there are as many replicas on as many GPUs as in the evening",
+        expected={"replicas": replicas, "GPUs": math.ceil(replicas / n)},
+        observed={"replicas": cluster.running(SELECTOR), "GPUs": cluster.gpus()},
+    )
+
+
+def _load(prometheus: Prometheus) -> float:
+    found = prometheus.ask("query", query=_query())["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
 
 
 def _query() -> str:

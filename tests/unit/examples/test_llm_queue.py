@@ -24,22 +24,21 @@ def file(name: str) -> Any:
 
 SCALED_OBJECT = file("scaledobject.yaml")
 [EXTERNAL] = file("prometheus-adapter.yaml")["rules"]["external"]
-OWN, GATEWAY = (trigger["metadata"] for trigger in SCALED_OBJECT["spec"]["triggers"])
+[TRIGGER] = [trigger["metadata"] for trigger in SCALED_OBJECT["spec"]["triggers"]]
 
 
 def test_keda_and_the_hpa_read_the_same_and_compare_it_with_the_same():
-    assert OWN["query"].split() == EXTERNAL["metricsQuery"].split()
+    assert TRIGGER["query"].split() == EXTERNAL["metricsQuery"].split()
     metric = HPA["spec"]["metrics"][0]["external"]
     assert metric["metric"]["name"] == EXTERNAL["name"]["as"]
-    assert OWN["threshold"] == GATEWAY["threshold"] == metric["target"]["averageValue"]
+    assert TRIGGER["threshold"] == metric["target"]["averageValue"]
     assert SCALED_OBJECT["spec"]["maxReplicaCount"] == HPA["spec"]["maxReplicas"]
     assert SCALED_OBJECT["spec"]["scaleTargetRef"]["name"] == DEPLOYMENT["metadata"]["name"]
 
 
 def test_where_n_is_not_known_the_largest_of_the_pool_counts():
     assert POOL.replicas
-    for query in (OWN["query"], GATEWAY["query"]):
-        assert re.findall(r"or on \(\) vector\(([0-9]+)\)", query) == [str(POOL.replicas.max)]
+    assert re.findall(r"or on \(\) vector\(([0-9]+)\)", TRIGGER["query"]) == [str(POOL.replicas.max)]
 
 
 def test_the_rule_names_each_n_of_the_pool():
