@@ -7,11 +7,10 @@ Sources:
     MIG profiles            NVIDIA/gpu-operator v26.7.0, assets/state-mig-manager/0400_configmap.yaml, and the
                             most instances of each profile that fit on one GPU.
 
-    video engines           NVENCs and NVDECs of a GPU. t4, v100, a100: AWS's Compute Blog, "Optimizing video
-                            encoding with FFmpeg using NVIDIA GPU-based Amazon EC2 instances". a10g (the A10's
-                            chip), l4, l40s, h100: gmasse/gpu-specs 097f0fb, a table of datasheets. h200: the
-                            H100's chip. Of the others it is not known here. NVIDIA's "Video Encode and Decode
-                            GPU Support Matrix" has all of them; it was not read for this table.
+    video engines           NVENCs and NVDECs of a GPU: gmasse/gpu-specs 097f0fb, a table of datasheets by
+                            others than NVIDIA; a10g has the A10's chip, h200 the H100's. Of the others it is
+                            not known here. NVIDIA's "Video Encode and Decode GPU Support Matrix" has all of
+                            them; it was not read for this table.
 
 Fractions of a GPU (g6f, gr6f) are left out: EC2 reports 0 GPUs for them, so no device plugin can share them.
 Also left out: machines without a GPU entry in Karpenter's table (g2, g3, p2, the small p3).
