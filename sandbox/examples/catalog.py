@@ -123,6 +123,14 @@ EXAMPLES: Mapping[str, Example] = {
             here=ALWAYS_DAY,
         ),
         Example(
+            name="kserve",
+            title="replicas of an InferenceService on slices, asleep at night",
+            claims=("onboarded", "nodes-by-n", "asleep", "awake-as-before", "no-node-is-left"),
+            module="kserve",
+            controllers=("kserve",),
+            here=ALWAYS_DAY,
+        ),
+        Example(
             name="fargate",
             title="a cluster without a node: Karpenter on Fargate, then GPU nodes, then nothing of it",
             claims=(
