@@ -68,9 +68,8 @@ def kube(pools):
         item = _of_a_class(size)
         # Who applies on the server's side comes again: what it writes would be left to it.
         pools.kube.create(item)
-    _kubectl(pools, "apply", "-k", EXAMPLES / "slice-inference")
-    _kubectl(pools, "apply", "-f", EXAMPLES / "mig-inference")
-    _kubectl(pools, "apply", "-f", EXAMPLES / "whole-gpu-training")
+    for example in ("slice-inference", "mig-inference", "whole-gpu-training"):
+        _kubectl(pools, "apply", "-k", EXAMPLES / example)
     return pools.kube
 
 
