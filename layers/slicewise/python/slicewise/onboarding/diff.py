@@ -6,7 +6,7 @@ What its NodePools shall be, and which are left unchanged, is in pools/desired.p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -132,22 +132,22 @@ def _served(contents: ClusterContents) -> frozenset[str]:
     return contents.crds | own
 
 
+def _is_kept(contents: ClusterContents, mark: str, role: Ref, may: Callable[[Object | None], bool]) -> bool:
+    """A mark on a NodePool keeps the right that is there; it gives none."""
+    marked = any(mark in annotations_of(pool) for pool in contents.node_pools)
+    return marked and may(live(contents, role))
+
+
 def _is_publishing(contents: ClusterContents) -> bool:
-    """As of what StatefulSets retain."""
-    marked = any(PUBLISHES in annotations_of(pool) for pool in contents.node_pools)
-    return marked and rbac.may_publish(live(contents, rbac.TUNER_ROLE))
+    return _is_kept(contents, PUBLISHES, rbac.TUNER_ROLE, rbac.may_publish)
 
 
 def _is_retaining(contents: ClusterContents) -> bool:
-    """A mark keeps the right that is there; it gives none."""
-    marked = any(RETAINS in annotations_of(pool) for pool in contents.node_pools)
-    return marked and rbac.may_retain(live(contents, rbac.SLEEPER_ROLE))
+    return _is_kept(contents, RETAINS, rbac.SLEEPER_ROLE, rbac.may_retain)
 
 
 def _is_suspending(contents: ClusterContents) -> bool:
-    """As of what StatefulSets retain."""
-    marked = any(SUSPENDS in annotations_of(pool) for pool in contents.node_pools)
-    return marked and rbac.may_suspend(live(contents, rbac.SLEEPER_ROLE))
+    return _is_kept(contents, SUSPENDS, rbac.SLEEPER_ROLE, rbac.may_suspend)
 
 
 def _applies(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from slicewise.model.cluster import EksCluster
 from slicewise.model.fargate import FargateAccess, IamRole, OidcProvider
 from slicewise.onboarding import fargate
@@ -32,12 +34,8 @@ def observe(
         )
         others = ports.iam.roles_trusting(wanted) if asks else ()
         ours = role.name if role else ""
-        return FargateAccess(
-            *(profiles, role, provider, access.former_provider),
-            trusted_by=tuple(one for one in others if one != ours),
-        )
-    public = ports.subnets.public(cluster.vpc, cluster.subnets)
-    return FargateAccess(profiles, role, provider, access.former_provider, public)
+        return replace(access, trusted_by=tuple(one for one in others if one != ours))
+    return replace(access, public_subnets=ports.subnets.public(cluster.vpc, cluster.subnets))
 
 
 def of_deleted(name: str, ports: Ports, settings: Settings) -> FargateAccess:
