@@ -54,7 +54,7 @@ def show(story: Narrator, world: World) -> None:
     before = _names(cluster)
     _days_are_measured(story, world, cluster)
     _encoders_bind(story, world, cluster, n, int(policy["max"]))
-    _n_follows(story, world, cluster, n, before)
+    _n_follows(story, cluster, n, most_that_share(n, int(policy["max"])), before)
     clean_up(story, cluster)
 
 
@@ -141,9 +141,8 @@ def _encoders_bind(story: Narrator, world: World, cluster: ExampleCluster, n: in
 
 
 def _n_follows(
-    story: Narrator, world: World, cluster: ExampleCluster, n: int, before: Mapping[str, list[str]]
+    story: Narrator, cluster: ExampleCluster, n: int, wanted: int, before: Mapping[str, list[str]]
 ) -> None:
-    wanted = most_that_share(n, 8)
     wait(story, lambda: set(_offers(cluster)) == {wanted}, f"each node offers {wanted} slices")
     story.claim(
         "n-follows-encoders",

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from sandbox.aws.core.loopback import Handler, Server
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.metrics.prometheus import Prometheus
 
@@ -36,21 +35,15 @@ def serve(plane: ControlPlane, prometheus: Prometheus, queries: Mapping[str, str
     Args:
         queries: By the names of their metrics, the same in each namespace; each gives one value or none.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(prometheus, queries))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    pki = plane.folder / "pki"
-    context.load_cert_chain(pki / "serving.crt", pki / "serving.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, name=NAME, daemon=True)
-    thread.start()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(plane.pki.serving_certificate, plane.pki.serving_key)
+    server = Server(_handler(prometheus, queries), tls)
     try:
-        for item in _objects(server.server_address[1]):
+        for item in _objects(server.port):
             plane.kube.apply(item)
         yield
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.close()
 
 
 def _objects(port: int) -> tuple[dict[str, Any], ...]:
@@ -77,10 +70,8 @@ def _objects(port: int) -> tuple[dict[str, Any], ...]:
     return service, registration
 
 
-def _handler(prometheus: Prometheus, queries: Mapping[str, str]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+def _handler(prometheus: Prometheus, queries: Mapping[str, str]) -> type[Handler]:
+    class Adapter(Handler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0].rstrip("/")
             if path == API:
@@ -91,17 +82,9 @@ def _handler(prometheus: Prometheus, queries: Mapping[str, str]) -> type[BaseHTT
             self._answer(_values(name, prometheus.ask("query", query=queries[name])))
 
         def _answer(self, value: Mapping[str, Any], code: int = 200) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.reply(code, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Not on the console."""
-
-    return Handler
+    return Adapter
 
 
 def _discovery(queries: Mapping[str, str]) -> dict[str, Any]:
