@@ -9,6 +9,8 @@ The whole of Slicewise on this machine: AWS, the stack, and clusters with real c
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -190,6 +192,22 @@ class System:
         """Put a message on a queue by hand; the queue is named by the stack output that has its URL."""
         text = body if isinstance(body, str) else json.dumps(body)
         self.aws.client("sqs").send_message(QueueUrl=self.outputs[queue_output], MessageBody=text)
+
+    def slicewise(self, *arguments: str, user: str = "") -> subprocess.CompletedProcess[str]:
+        """
+        The command, as an operator runs it.
+
+        Args:
+            user: Whom it takes for the one who asks; who runs this, if empty.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=ROOT,
+            env={**inherited, **self.aws.environment(), **({"LOGNAME": user} if user else {})},
+            capture_output=True,
+            text=True,
+        )
 
     def sweep(self) -> None:
         """Invoke the hourly sweep now."""

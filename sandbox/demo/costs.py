@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -15,7 +12,7 @@ from typing import Any
 from sandbox.demo.launch_log import LaunchLog
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import wait
-from sandbox.system import ROOT, System
+from sandbox.system import System
 
 TITLE = "What it cost, and what was saved"
 PROMISED = ("report-adds-up", "report-stands-alone")
@@ -115,12 +112,5 @@ def _exact(number: Mapping[str, Any]) -> Fraction:
 
 def _command(system: System, *options: str) -> list[str]:
     """What `slicewise report` prints, of all clusters."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "report", *options],
-        cwd=ROOT,
-        env={**inherited, **system.aws.environment()},
-        capture_output=True,
-        text=True,
-    )
+    done = system.slicewise("report", *options)
     return (done.stdout or done.stderr).splitlines()

@@ -7,9 +7,6 @@ Everything is done by the deployed functions on the real control plane; a person
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -26,7 +23,7 @@ from sandbox.controllers.process import Controllers
 from sandbox.controllers.stand_ins import PAUSED_REPLICAS, Keda, NotebookController, notebook
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import GPU_NODES, PODS, slice_pods, wait
-from sandbox.system import ROOT, Cluster, System
+from sandbox.system import Cluster, System
 
 PROMISED = (
     "one-refusal-stops-nobody",
@@ -335,14 +332,7 @@ class _Night:
 
     def slicewise(self, *arguments: str) -> None:
         """The command, as an operator runs it."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=ROOT,
-            env={**inherited, **self.system.aws.environment(), "LOGNAME": "ada"},
-            capture_output=True,
-            text=True,
-        )
+        done = self.system.slicewise(*arguments, user="ada")
         self.story.saw(f"Ada says: slicewise {' '.join(arguments)}")
         for line in (done.stdout or done.stderr).splitlines():
             self.story.quote(line)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 from slicewise.kube.labels import ORIGINAL_ANNOTATION, POLICY_TAG
 
 from sandbox.demo.narrator import Narrator
 from sandbox.demo.steps import running, wait
 from sandbox.demo.team_cluster import VALUES, TeamCluster, differences
-from sandbox.system import ROOT, System
+from sandbox.system import System
 
 CLUSTER, PODS = "team-1", 2
 TAGS = {POLICY_TAG: "takeover"}
@@ -118,12 +114,5 @@ def _records(system: System) -> list[str]:
 
 
 def _command(system: System, *arguments: str) -> list[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        cwd=ROOT,
-        env={**inherited, **system.aws.environment()},
-        capture_output=True,
-        text=True,
-    )
+    done = system.slicewise(*arguments)
     return (done.stdout + done.stderr).splitlines()

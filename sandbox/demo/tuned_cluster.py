@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +16,7 @@ from slicewise.kube.labels import ROLLOUT_ANNOTATION, TUNING_ANNOTATION
 from sandbox.cluster.client import KubeClient
 from sandbox.demo.steps import GPU_NODES, PODS, running, slice_pods
 from sandbox.metrics.replay import MIB, NAMESPACE, MetricsReplay
-from sandbox.system import ROOT, System
+from sandbox.system import System
 
 NODE_POOL = "slicewise-shared-l4"
 KEY = "nvidia.com/device-plugin.config"
@@ -64,14 +61,7 @@ class TunedCluster:
 
     def explain(self) -> list[str]:
         """What `slicewise explain` prints."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "explain", self.name],
-            cwd=ROOT,
-            env={**inherited, **self._system.aws.environment()},
-            capture_output=True,
-            text=True,
-        )
+        done = self._system.slicewise("explain", self.name)
         return (done.stdout or done.stderr).splitlines()
 
     def edit_overlay(self, slices: int, editor: str) -> None:

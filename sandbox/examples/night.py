@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 from sandbox.demo.steps import wait
 from sandbox.examples.world import ExampleCluster, World
-from sandbox.system import ROOT
 
 
 class CommandFailed(Exception):
@@ -42,14 +38,7 @@ class Night:
         Raises:
             CommandFailed: With what it said.
         """
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            cwd=ROOT,
-            env={**inherited, **self.system.aws.environment(), "LOGNAME": "ada"},
-            capture_output=True,
-            text=True,
-        )
+        done = self.system.slicewise(*arguments, user="ada")
         self.story.saw(f"an engineer runs: slicewise {' '.join(arguments)}")
         if done.returncode:
             raise CommandFailed(f"slicewise {' '.join(arguments)}: {done.stderr.strip()}")
