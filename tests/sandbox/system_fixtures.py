@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sandbox.aws.eks.clusters import NOBODY
 from sandbox.cluster import audit
 from sandbox.cluster.client import KubeClient
 from sandbox.system import Cluster, System
@@ -125,6 +127,17 @@ def publish(system: System, name: str, text: str) -> None:
     """Change a deployed policy, as a new deployment would."""
     parameter = system.outputs["PolicyPrefix"] + name
     system.aws.client("ssm").put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
+
+
+@contextmanager
+def unreachable(system: System, name: str) -> Iterator[None]:
+    """While it lasts, no request of ours to this cluster is answered."""
+    reached = system.aws.attachment(name)
+    system.aws.attach(name, NOBODY, reached.ca_pem)
+    try:
+        yield
+    finally:
+        system.aws.attach(name, reached.endpoint, reached.ca_pem)
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ from tests.sandbox.system_fixtures import (
     policy_text,
     publish,
     running,
+    unreachable,
 )
 from tests.support.waiting import eventually
 from tests.support.workload_crds import serve
@@ -219,6 +220,17 @@ def test_a_reconcile_that_was_turned_away_is_made_again(system, cluster):
     eventually(lambda: stage(system) != "awake", "the look was let in")
 
     onboard_now(system, NIGHTLY)
+
+    eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
+
+
+def test_a_reconcile_that_gets_no_answer_comes_back_by_itself(system, cluster):
+    with unreachable(system, NIGHTLY):
+        ask(system)
+        eventually(
+            lambda: "no answer: " in system.record(NIGHTLY, "off-hours")["reason"],
+            lambda: system.record(NIGHTLY, "off-hours"),
+        )
 
     eventually(lambda: stage(system) == "awake", lambda: system.record(NIGHTLY, "off-hours"))
 

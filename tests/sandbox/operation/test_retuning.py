@@ -36,6 +36,7 @@ from tests.sandbox.system_fixtures import (
     publish,
     running,
     shared,
+    unreachable,
 )
 from tests.support.waiting import eventually
 
@@ -89,12 +90,9 @@ def raised(system: System, busy: Cluster) -> dict[str, Any]:
 
 
 def test_a_reconcile_that_gets_no_answer_comes_back_by_itself(system, cluster):
-    aws, reached = system.aws, system.aws.attachment(TUNED)
-    aws.attach(TUNED, "https://127.0.0.1:1", reached.ca_pem)  # nobody listens there
-    tune(system)
-    eventually(lambda: "no answer: " in record(system)["reason"], lambda: record(system))
-
-    aws.attach(TUNED, reached.endpoint, reached.ca_pem)
+    with unreachable(system, TUNED):
+        tune(system)
+        eventually(lambda: "no answer: " in record(system)["reason"], lambda: record(system))
 
     settled(system)
 
