@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.cluster.pki import Pki
+from sandbox.cluster.pki import FRONT_PROXY, Pki
 
 # The controllers that clusters here need, without cloud, volumes, certificates, and the one that evicts for
 # taints: on a busy machine it sees a pod on a new node before it sees that Karpenter has taken the node's
@@ -117,6 +117,7 @@ def apiserver(layout: Layout, webhook_config: Path | None, webhook_cache_ttl: st
         f"--service-account-signing-key-file={key}",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--allow-privileged=true",  # the GPU Operator's DaemonSets are
+        *_front_proxy(layout.pki),
         # Nobody here asks so much that some must wait for others; to queue each request costs a tenth of it.
         "--enable-priority-and-fairness=false",
         "--max-requests-inflight=1600",
@@ -134,6 +135,22 @@ def apiserver(layout: Layout, webhook_config: Path | None, webhook_cache_ttl: st
             f"--authentication-token-webhook-cache-ttl={webhook_cache_ttl}",
         ]
     return command
+
+
+def _front_proxy(pki: Pki) -> list[str]:
+    """
+    How it passes a request on to an aggregated API server: in its own name, with the asker's in headers. That
+    one finds the authority and the headers in the ConfigMap extension-apiserver-authentication.
+    """
+    return [
+        f"--requestheader-client-ca-file={pki.front_proxy_ca}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={pki.front_proxy_certificate}",
+        f"--proxy-client-key-file={pki.front_proxy_key}",
+    ]
 
 
 def controller_manager(layout: Layout) -> list[str]:
@@ -256,7 +273,7 @@ def _client_flags(layout: Layout, user: str) -> list[str]:
         f"--kubeconfig={config}",
         f"--authentication-kubeconfig={config}",
         f"--authorization-kubeconfig={config}",
-        # There is no client CA, hence no ConfigMap that names one.
+        # There is no client CA, and no more than their health is asked of them.
         "--authentication-skip-lookup=true",
         "--bind-address=127.0.0.1",
         f"--tls-cert-file={layout.pki.serving_certificate}",

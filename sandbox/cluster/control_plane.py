@@ -26,7 +26,7 @@ import yaml
 from sandbox.artifacts import binaries
 from sandbox.artifacts.binaries import Binaries
 from sandbox.cluster import components, eks_defaults, free_ports, instance_types, pki
-from sandbox.cluster.client import KubeClient, KubeError
+from sandbox.cluster.client import KubeClient, KubeError, condition
 from sandbox.cluster.components import Layout, Ports
 from sandbox.processes import Children, end_recorded
 
@@ -211,6 +211,13 @@ class ControlPlane:
             ]
         for api_version, kind in kinds:
             self._wait(f"{kind} of {api_version}", lambda of=(api_version, kind): self.kube.serves(*of))
+
+    def aggregate(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Apply APIServices, with the Services that they name, and return when their servers answer."""
+        for item in items:
+            self.kube.apply(dict(item))
+        for path in [self.kube.path(dict(item)) for item in items if item["kind"] == "APIService"]:
+            self._wait(path, lambda at=path: condition(self.kube.get(at), "Available") == "True")
 
     def start_karpenter(self, gates: str) -> None:
         """

@@ -9,7 +9,7 @@ election, since there is one of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from sandbox.cluster.client import KubeClient
 from sandbox.controllers.slurmrestd_stand_in import SlurmrestdStandIn
 
 # Folders that a program's files are copied into.
-DEFINITIONS, ROLES, WEBHOOKS, OBJECTS = "crds", "rbac", "webhooks", "objects"
+DEFINITIONS, ROLES, WEBHOOKS, APIS, OBJECTS = "crds", "rbac", "webhooks", "apis", "objects"
 
 
 class UnknownController(Exception):
@@ -34,8 +34,9 @@ class Place:
 
     Attributes:
         kubeconfig: With which it is its own ServiceAccount.
-        folder: Its own, with `ca.crt`, `tls.crt` and `tls.key`, good for any server on 127.0.0.1, and with
-            the row's configuration. As TMPDIR it has them where controller-runtime looks when it is not told.
+        folder: Its own, with `ca.crt`, `tls.crt` and `tls.key`, good for any server on 127.0.0.1 and for its
+            clients, and with the row's configuration. As TMPDIR it has them where controller-runtime looks
+            when it is not told.
         ports: Free ones, by the names that the row gives; `health` among them.
     """
 
@@ -45,6 +46,10 @@ class Place:
 
     def address(self, port: str) -> str:
         return f"127.0.0.1:{self.ports[port]}"
+
+    def joined(self, ports: Mapping[str, int]) -> Place:
+        """The same for a row that joins it, which has these ports of its own."""
+        return Place(self.kubeconfig, self.folder, {**self.ports, **ports})
 
 
 def _nothing(place: Place) -> Mapping[str, Any]:
@@ -59,12 +64,14 @@ def _as_it_is(item: Mapping[str, Any]) -> Mapping[str, Any]:
 class Controller:
     """
     Attributes:
-        program: How it is built; its `copies` have DEFINITIONS and ROLES, WEBHOOKS where it has some, and as
-            OBJECTS what else its project's installation applies.
+        program: How it is built; its `copies` have DEFINITIONS and ROLES, WEBHOOKS and APIS where it has
+            some, and as OBJECTS what else its project's installation applies.
+        joins: The row of its project that is started before it. It has that one's account, folder and
+            definitions, and knows its ports too, but for those that it has itself by the same name.
         namespace: Where its project installs it.
         account: The ServiceAccount of its pods.
-        ports: What it listens on; at `health`, `ready_path` says when it is ready, and `webhooks` is where
-            its webhooks are.
+        ports: What it listens on; at `health`, `ready_path` says when it is ready, `webhooks` is where its
+            webhooks are, and `api` where it serves what APIS have the API server pass on.
         arguments: Of its command.
         environment: Beside what every process here gets.
         prefix: What its project's installation puts before each name of its roles and webhooks.
@@ -87,6 +94,7 @@ class Controller:
     ready_path: str = "/readyz"
     gets: str = ""
     stand_in: Callable[[KubeClient, int], AbstractContextManager[Any]] | None = None
+    joins: str = ""
 
     @property
     def name(self) -> str:
@@ -134,15 +142,14 @@ def _keda(place: Place) -> Sequence[str | Path]:
         f"--metrics-service-bind-address={place.address('metrics-service')}",
         f"--cert-dir={place.folder}",
         "--enable-cert-rotation=false",
-        # Neither its webhooks nor its metrics adapter is here.
+        # Its webhooks are not here, and the APIService of its adapter has no certificate to be kept in step.
         "--enable-webhook-patching=false",
         "--enable-apiservice-patching=false",
         "--zap-encoder=console",
     ]
 
 
-# The operator alone: it scales to 0 and from 0, and pauses. Above 1 an HPA scales, by what KEDA's metrics
-# adapter says, which is not here; sandbox/metrics/external_metrics.py can stand in for it.
+# The operator alone: it scales to 0 and from 0, and pauses. Above 1 an HPA scales, by what KEDA_ADAPTER says.
 KEDA = Controller(
     Program(
         name="keda",
@@ -170,6 +177,51 @@ KEDA = Controller(
         "POD_NAME": "keda-operator",
         "KEDA_CLUSTER_OBJECT_NAMESPACE": "keda",
     },
+)
+
+
+def _keda_adapter(place: Place) -> Sequence[str | Path]:
+    return [
+        f"--kubeconfig={place.kubeconfig}",
+        f"--lister-kubeconfig={place.kubeconfig}",
+        f"--authentication-kubeconfig={place.kubeconfig}",
+        f"--authorization-kubeconfig={place.kubeconfig}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={place.ports['api']}",
+        f"--port={place.ports['health']}",
+        f"--metrics-service-address={place.address('metrics-service')}",
+        f"--cert-dir={place.folder}",
+        f"--tls-cert-file={place.folder / 'tls.crt'}",
+        f"--tls-private-key-file={place.folder / 'tls.key'}",
+        "--zap-encoder=console",
+    ]
+
+
+# It serves external.metrics.k8s.io: an HPA asks it through the API server, and it asks the operator by gRPC,
+# each with a certificate.
+KEDA_ADAPTER = Controller(
+    Program(
+        name="keda-adapter",
+        title="KEDA's metrics adapter",
+        module="github.com/kedacore/keda/v2",
+        package="cmd/adapter",
+        minutes=6,
+        stamp="github.com/kedacore/keda/v2/version.Version",
+        copies={
+            ROLES: ("config/metrics-server/role.yaml", "config/metrics-server/role_binding.yaml"),
+            APIS: ("config/metrics-server/service.yaml", "config/metrics-server/api_service.yaml"),
+        },
+        # Its own metrics would be at every address of the machine, and no flag says otherwise.
+        edits={'":%v", metricsAPIServerPort': '"127.0.0.1:%v", metricsAPIServerPort'},
+    ),
+    joins="keda",
+    namespace="keda",
+    account="keda-operator",
+    ports=("health", "api"),
+    # Served by plain HTTP beside the API, whose own health wants TLS.
+    ready_path="/metrics",
+    arguments=_keda_adapter,
+    environment=KEDA.environment,
 )
 
 
@@ -506,7 +558,10 @@ SLURM = Controller(
 
 CONTROLLERS: Mapping[str, Controller] = {
     row.name: row
-    for row in (KUBERAY, KEDA, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET, KSERVE, TRAINER, TRAINING_OPERATOR, SLURM)
+    for row in (
+        *(KUBERAY, KEDA, KEDA_ADAPTER, KUEUE, ARGO_ROLLOUTS, LWS, JOBSET),
+        *(KSERVE, TRAINER, TRAINING_OPERATOR, SLURM),
+    )
 }
 
 # Built by `make test`; all others on demand.
@@ -523,13 +578,26 @@ def named(name: str) -> Controller:
     return CONTROLLERS[name]
 
 
-def listed(names: str) -> tuple[Controller, ...]:
+def rows(names: Iterable[str]) -> tuple[Controller, ...]:
     """
-    Those of "kuberay,keda", in that order, each once; all of them for "all".
+    Those with these names, in that order, each once and after the one that it joins.
 
     Raises:
         UnknownController: No row has one of the names.
     """
-    if names == "all":
-        return tuple(CONTROLLERS.values())
-    return tuple(dict.fromkeys(named(name.strip()) for name in names.split(",")))
+    found = (named(name) for name in names)
+    return tuple(dict.fromkeys(each for row in found for each in _after_what_it_joins(row)))
+
+
+def _after_what_it_joins(row: Controller) -> tuple[Controller, ...]:
+    return (named(row.joins), row) if row.joins else (row,)
+
+
+def listed(names: str) -> tuple[Controller, ...]:
+    """
+    Those of "kuberay,keda", as `rows` has them; all of them for "all".
+
+    Raises:
+        UnknownController: No row has one of the names.
+    """
+    return rows(CONTROLLERS if names == "all" else (name.strip() for name in names.split(",")))

@@ -5,7 +5,8 @@ Real controllers that run beside a control plane.
         ...
         controllers.stop("keda")  # as if its pods were gone
 
-What they have brought into the cluster (definitions, roles, namespaces) stays there, but for their webhooks.
+What they have brought into the cluster (definitions, roles, namespaces) stays there, but for their webhooks
+and the APIs that they serve themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sandbox.artifacts import program
 from sandbox.cluster import free_ports
 from sandbox.cluster.control_plane import ControlPlane
 from sandbox.controllers import catalog, manifests
-from sandbox.controllers.catalog import DEFINITIONS, OBJECTS, ROLES, WEBHOOKS, Controller, Place
+from sandbox.controllers.catalog import APIS, DEFINITIONS, OBJECTS, ROLES, WEBHOOKS, Controller, Place
 
 # Where controller-runtime looks for a webhook server's certificate that is not told where it is.
 CERTIFICATES_BELOW_TMPDIR = "k8s-webhook-server/serving-certs"
@@ -46,7 +47,7 @@ class Controllers:
             BuildFailed: A build or a download failed.
             ChildDied, TimeoutError: One ended while it started, or did not become ready.
         """
-        rows = [catalog.named(name) for name in names]
+        rows = catalog.rows(names)
         for row in rows:
             program.built(row.program, progress)
         controllers = cls(plane)
@@ -63,6 +64,10 @@ class Controllers:
         """Of what this controller asks and that is not here, as its row says."""
         return self._stand_ins[name]
 
+    def address(self, name: str, port: str) -> str:
+        """Of one that was started, by the name that its row gives the port: "127.0.0.1:20000"."""
+        return self._places[name].address(port)
+
     def stop(self, name: str) -> None:
         """End it, as if its pods were gone; what it has in the cluster stays. A second call does nothing."""
         self._plane.stop_process(name)
@@ -76,11 +81,16 @@ class Controllers:
         # Only now that they answer: where they do not, the API server refuses what it would ask them.
         for item in self._webhooks(row, place):
             self._plane.kube.apply(item)
+        self._plane.aggregate(self._apis(row, place))
 
     def stop_all(self) -> None:
-        """End them, and take their webhooks away: unanswered, those have the API server refuse objects."""
-        for name, place in self._places.items():
-            for item in self._webhooks(catalog.named(name), place):
+        """
+        End them, and take their webhooks and APIs away: unanswered, a webhook has the API server refuse
+        objects, and an API has it keep namespaces that are deleted.
+        """
+        for name, place in reversed(self._places.items()):
+            row = catalog.named(name)
+            for item in (*self._webhooks(row, place), *self._apis(row, place)):
                 self._plane.kube.delete(self._plane.kube.path(item), missing_ok=True)
             self.stop(name)
         self._beside.close()
@@ -96,7 +106,8 @@ class Controllers:
     def _install(self, row: Controller) -> None:
         built, kube = program.built(row.program), self._plane.kube
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": row.namespace}})
-        self._plane.serve(manifests.read(built / DEFINITIONS))
+        if DEFINITIONS in row.program.copies:
+            self._plane.serve(manifests.read(built / DEFINITIONS))
         for item in manifests.read(built / ROLES):
             kube.apply(manifests.role(item, row.namespace, row.prefix))
         if OBJECTS in row.program.copies:
@@ -118,7 +129,15 @@ class Controllers:
         prefix = row.prefix or f"{row.name}-"
         return manifests.webhooks(items, prefix, place.ports["webhooks"], self._plane.ca_pem)
 
+    def _apis(self, row: Controller, place: Place) -> list[manifests.Object]:
+        if APIS not in row.program.copies:
+            return []
+        return manifests.aggregated(manifests.read(program.built(row.program) / APIS), place.ports["api"])
+
     def _place(self, row: Controller) -> Place:
+        ports = {name: free_ports.reserve() for name in row.ports}
+        if row.joins:
+            return self._places[row.joins].joined(ports)
         folder = self._plane.folder / "controllers" / row.name
         folder.mkdir(parents=True, exist_ok=True)
         pki = self._plane.pki
@@ -133,6 +152,6 @@ class Controllers:
         if not webhooks.exists():
             webhooks.symlink_to(folder)
         kubeconfig = self._plane.write_kubeconfig(row.namespace, row.account)
-        place = Place(kubeconfig, folder, {name: free_ports.reserve() for name in row.ports})
+        place = Place(kubeconfig, folder, ports)
         (folder / "config.json").write_text(json.dumps(row.configuration(place), indent=1))
         return place

@@ -85,6 +85,39 @@ def scaled_object(target: str, *, least: int, while_running: str, namespace: str
     }
 
 
+def scaled_by_prometheus(
+    target: str,
+    address: str,
+    query: str,
+    *,
+    threshold: int,
+    fallback: Mapping[str, int] | None = None,
+    namespace: str = "default",
+) -> Object:
+    """
+    KEDA scales this Deployment: a replica for each `threshold` of what the query gives, none for 0.
+
+    Args:
+        address: Of Prometheus, such as "http://127.0.0.1:9090".
+        fallback: As a ScaledObject has it: `replicas` after more than `failureThreshold` errors in a row.
+    """
+    metadata = {"serverAddress": address, "query": query, "threshold": str(threshold)}
+    return {
+        "apiVersion": KEDA,
+        "kind": "ScaledObject",
+        "metadata": {"name": target, "namespace": namespace},
+        "spec": {
+            "scaleTargetRef": {"name": target},
+            "minReplicaCount": 0,
+            "maxReplicaCount": 10,
+            "pollingInterval": 1,  # seconds, as below; else 30
+            "cooldownPeriod": 1,  # else 300
+            "triggers": [{"type": "prometheus", "metadata": metadata}],
+            **({"fallback": dict(fallback)} if fallback else {}),
+        },
+    }
+
+
 def queues(name: str, quota: Mapping[str, str], *, namespace: str = "default") -> list[Object]:
     """
     What Kueue admits pods of a namespace by: a queue of this name, all of whose pods share the quota.

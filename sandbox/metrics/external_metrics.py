@@ -1,12 +1,12 @@
 """
-A stand-in for what serves external.metrics.k8s.io (KEDA's metrics adapter, Prometheus Adapter): an answer of
-Prometheus as a metric that Kubernetes' own HorizontalPodAutoscaler reads, through the API server.
+A stand-in for Prometheus Adapter: an answer of Prometheus as a metric of external.metrics.k8s.io, which
+Kubernetes' own HorizontalPodAutoscaler reads through the API server.
 
     with ExternalMetrics.serve(plane, prometheus, {"llm_load": "sum(…)"}):
         ...
 
-Real are the API server's aggregation, the autoscaler and Prometheus. The API server sends no certificate of a
-front proxy, so that whoever reaches the port may ask, which is on 127.0.0.1 alone.
+Real are the API server's aggregation, the autoscaler and Prometheus. It answers the API server alone, by that
+one's certificate, and does not ask who asked there.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ API = f"/apis/{GROUP}/{VERSION}"
 @contextmanager
 def serve(plane: ControlPlane, prometheus: Prometheus, queries: Mapping[str, str]) -> Iterator[None]:
     """
-    Answer between `with` and its end.
+    Answer between `with` and its end; the API leaves with it.
 
     Args:
         queries: By the names of their metrics, the same in each namespace; each gives one value or none.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(plane.pki.serving_certificate, plane.pki.serving_key)
+    tls.load_verify_locations(plane.pki.front_proxy_ca)
+    tls.verify_mode = ssl.CERT_REQUIRED
     server = Server(_handler(prometheus, queries), tls)
+    objects = _objects(server.port)
     try:
-        for item in _objects(server.port):
-            plane.kube.apply(item)
+        plane.aggregate(objects)
         yield
     finally:
+        for item in objects:
+            plane.kube.delete(plane.kube.path(item), missing_ok=True)
         server.close()
 
 

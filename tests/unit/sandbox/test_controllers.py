@@ -10,7 +10,7 @@ import pytest
 from sandbox import __main__
 from sandbox.artifacts import program, workload_crds
 from sandbox.controllers import catalog, manifests
-from sandbox.controllers.catalog import CONTROLLERS, DEFINITIONS, KUBERAY, ROLES, Controller, Place
+from sandbox.controllers.catalog import APIS, CONTROLLERS, DEFINITIONS, KUBERAY, ROLES, Controller, Place
 
 ROOT = Path(__file__).parents[3]
 ROWS = pytest.mark.parametrize("row", CONTROLLERS.values(), ids=list(CONTROLLERS))
@@ -20,11 +20,25 @@ def test_an_unknown_name_is_an_error_that_lists_the_names(capsys):
     with pytest.raises(SystemExit):
         __main__.main(["build", "--with", "kuberay,kubray"])
 
-    assert "no controller 'kubray': there are kuberay, keda, kueue" in capsys.readouterr().err
+    assert "no controller 'kubray': there are kuberay, keda, keda-adapter, kueue" in capsys.readouterr().err
 
 
 def test_names_are_read_in_their_order_and_once():
     assert [row.name for row in catalog.listed("keda, kuberay,keda")] == ["keda", "kuberay"]
+
+
+def test_a_row_comes_after_the_one_that_it_joins_whether_that_is_named_or_not():
+    assert [row.name for row in catalog.rows(["keda-adapter"])] == ["keda", "keda-adapter"]
+    assert [row.name for row in catalog.rows(["keda-adapter", "keda"])] == ["keda", "keda-adapter"]
+    assert catalog.listed("all") == tuple(CONTROLLERS.values())
+
+
+@ROWS
+def test_a_row_that_joins_another_has_its_project_account_and_namespace(row: Controller):
+    joined = catalog.named(row.joins) if row.joins else row
+
+    assert joined.program.module == row.program.module
+    assert (joined.namespace, joined.account) == (row.namespace, row.account)
 
 
 @pytest.mark.parametrize(
@@ -63,15 +77,19 @@ def test_the_definitions_are_those_that_all_other_tests_serve(row: Controller):
 
 @ROWS
 def test_a_row_has_what_is_installed_and_asked(row: Controller):
-    place = Place(Path("/k/config"), Path("/k/certificates"), dict.fromkeys(row.ports, 20_000))
+    joined = dict.fromkeys(catalog.named(row.joins).ports, 30_000) if row.joins else {}
+    before = Place(Path("/k/config"), Path("/k/certificates"), joined)
+    place = before.joined(dict.fromkeys(row.ports, 20_000))
     configured = json.dumps([row.configuration(place), dict(row.environment(place))])
-    said = " ".join([*map(str, row.arguments(place)), configured])
+    said = " ".join([*map(str, row.arguments(place)), configured]).replace("127.0.0.1:30000", "")
 
-    assert {DEFINITIONS, ROLES} <= row.program.copies.keys()
+    assert {ROLES} | (set() if row.joins else {DEFINITIONS}) <= row.program.copies.keys()
+    assert ("api" in row.ports) == (APIS in row.program.copies)
     assert "health" in row.ports
     assert said.count("20000") == len(row.ports), "each at a port of its own"
     edits = [after for _, after in row.program.module_edits.values()]
     on_loopback = said.count("127.0.0.1") or any("127.0.0.1:%d" in after for after in edits) * len(row.ports)
+    on_loopback += sum("127.0.0.1:%" in after for after in row.program.edits.values())
     assert on_loopback == len(row.ports), "on loopback alone"
     assert "/k/config" in said
 
@@ -118,6 +136,43 @@ def test_roles_without_a_namespace_get_the_one_of_the_installation():
         "namespace": "ray-system",
     }
     assert role["metadata"]["namespace"] == "system"
+
+
+def test_what_a_project_places_in_kube_system_stays_there():
+    """KEDA's adapter reads a ConfigMap there, and the controller manager's autoscaler may ask it."""
+    autoscaler = {"kind": "ServiceAccount", "name": "horizontal-pod-autoscaler", "namespace": "kube-system"}
+    binding = {
+        "kind": "RoleBinding",
+        "metadata": {"name": "reader", "namespace": "kube-system"},
+        "roleRef": {"kind": "Role", "name": "extension-apiserver-authentication-reader"},
+        "subjects": [{**ACCOUNT, "namespace": "elsewhere"}, autoscaler],
+    }
+
+    found = manifests.role(binding, "keda", "")
+
+    assert found["metadata"]["namespace"] == "kube-system"
+    assert found["subjects"] == [{**ACCOUNT, "namespace": "keda"}, autoscaler]
+
+
+def test_an_api_of_its_own_is_asked_at_a_port_of_this_machine():
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "metrics", "namespace": "keda"},
+        "spec": {"selector": {"app": "metrics"}, "ports": [{"name": "https", "port": 443}]},
+    }
+    spec = {"group": "external.metrics.k8s.io", "service": {"name": "metrics", "namespace": "keda"}}
+    registration = {"kind": "APIService", "metadata": {"name": "v1beta1.external"}, "spec": spec}
+
+    led, registered = manifests.aggregated([service, registration], 20_000)
+
+    assert led["metadata"] == service["metadata"]
+    assert led["spec"] == {
+        "type": "ExternalName",
+        "externalName": "localhost",
+        "ports": [{"name": "https", "port": 20_000}],
+    }
+    asked = {"name": "metrics", "namespace": "keda", "port": 20_000}
+    assert registered["spec"] == {**spec, "service": asked, "insecureSkipTLSVerify": True}
 
 
 def test_every_name_of_a_role_and_its_binding_gets_the_installations_prefix():
