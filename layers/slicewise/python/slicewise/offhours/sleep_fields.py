@@ -83,6 +83,9 @@ class Setting:
             found = found.get(key) if isinstance(found, Mapping) else None
         return self.absent if found is None else found
 
+    def is_asleep(self, item: Object) -> bool:
+        return bool(self.value(item) == self.asleep)
+
     def resumed_at(self, snapshot: Snapshot) -> Any:
         """What is written at waking before the original is; None where that is written at once."""
         return snapshot.resume_at or (self.awake if snapshot.original is None else None)

@@ -21,13 +21,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from slicewise.kube import json_patch
 from slicewise.kube.labels import ASLEEP_WAS
 from slicewise.kube.objects import annotations_of, controller_of, labels
 from slicewise.kube.ref import Object, ref_of
 from slicewise.model.sleep_snapshot import Snapshot
 from slicewise.offhours.kinds import makes_jobs
 from slicewise.offhours.sleep_fields import Setting
-from slicewise.planning.actions import Action, DeleteSnapshot, SaveSnapshot
+from slicewise.planning.actions import Action, DeleteSnapshot, Patch, SaveSnapshot
 from slicewise.planning.outcome import Finding
 
 _GITOPS_MANAGERS = {
@@ -40,6 +41,8 @@ _GITOPS_MANAGERS = {
 # A part of its own: once the table has again what it lacked, nothing shows that it did not. So what is
 # written back waits until the operators were notified.
 RECOVERY = "what the table has lost"
+# In place of its end, of a sleep that lasts until a person wakes the cluster.
+FOR_EVER = "for ever"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Window:
     A sleep.
 
     Attributes:
-        id: When it ends, as text: the same in every reconcile of the sleep.
+        id: When it ends, as text, or FOR_EVER: the same in every reconcile of the sleep.
     """
 
     id: str
@@ -67,6 +70,14 @@ class Step:
     findings: tuple[Finding, ...] = ()
     settled: bool = True
     waits: str = ""
+
+
+def after(step: Step, live: Object) -> Object:
+    """What a step leaves of its object: the next one, of another field, must expect just that."""
+    for action in step.actions:
+        if isinstance(action, Patch):
+            live = json_patch.after(live, action.operations)
+    return live
 
 
 def put_to_sleep(
